@@ -1,0 +1,402 @@
+"""A dataset version: a manifest naming immutable Parquet shards, and which of their rows belong to it.
+
+On disk a version is a folder with `manifest.json` and, unless every row of every shard belongs to it in the
+stored order and without split labels, `selection.parquet`. Shards are named by their SHA-256, so that versions
+share what they don't change: dropping rows writes a selection only, and rewriting touches changed shards only.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from steps.contracts.digests import MultisetDigest, file_digest
+from steps.contracts.errors import InputNotFoundError, IntegrityError
+from steps.contracts.records import SCHEMA, SPLITS, Row
+from steps.contracts.reports import Frozen
+from steps.contracts.storage import write_whole, writing
+
+SCHEMA_VERSION = 1
+# Chosen: a shard is the unit that versions share and that is moved to a remote store, a row group what is read at once.
+SHARD_ROWS = 100_000
+SHARD_BYTES = 128 << 20
+ROW_GROUP_ROWS = 8_192
+
+_SELECTION = pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("split", pa.int8())])
+NO_SPLIT = -1
+
+Mask = npt.NDArray[np.bool_]
+SplitCodes = npt.NDArray[np.int8]
+
+
+class ShardEntry(Frozen):
+    """One immutable Parquet file: `rows` counts all rows in the file, selected or not."""
+
+    sha256: str
+    rows: int
+    bytes: int
+
+
+class Manifest(Frozen):
+    """What a dataset version is. `digest` depends on the (content_id, split) pairs only, not on order or sharding."""
+
+    schema_version: int = SCHEMA_VERSION
+    stage: str
+    parent: str | None
+    digest: str
+    rows: int
+    splits: dict[str, int]
+    kinds: dict[str, int]
+    shards: tuple[ShardEntry, ...]
+    # SHA-256 of selection.parquet; None when all rows of all shards belong to the version, without split labels.
+    selection: str | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Up to ROW_GROUP_ROWS consecutive selected rows of one shard.
+
+    `start` is the position of the first row in the version (0-based), `shard` the index of the shard.
+    """
+
+    start: int
+    shard: int
+    table: pa.Table
+
+
+@dataclass(frozen=True)
+class _ShardSelection:
+    """Selected rows of one shard: ascending row numbers and split codes, both of length n."""
+
+    rows: npt.NDArray[np.int32]
+    splits: SplitCodes
+
+
+class Dataset:
+    """One dataset version, read lazily. Get one by `Dataset.open`, `DatasetWriter`, `select` or `rewriter`."""
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, shard_paths: Sequence[Path], selection: Sequence[_ShardSelection]
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.shard_paths = tuple(shard_paths)
+        self._selection = tuple(selection)
+
+    @property
+    def digest(self) -> str:
+        """Order-independent digest of the version's (content_id, split) pairs."""
+        return self.manifest.digest
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in the version."""
+        return self.manifest.rows
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    @classmethod
+    def open(cls, folder: Path, shard_path: Callable[[str], Path] | None = None) -> Self:
+        """Open a version. `shard_path` maps a shard's SHA-256 to its file; default `folder/shards/<sha>.parquet`.
+
+        Raises:
+            InputNotFoundError: no manifest, or a shard is missing.
+            IntegrityError: the selection isn't the one that the manifest names.
+        """
+        file = folder / "manifest.json"
+        if not file.is_file():
+            raise InputNotFoundError("not a dataset version: no manifest.json", where=str(folder))
+        manifest = Manifest.model_validate_json(file.read_bytes())
+        locate = shard_path or (lambda sha: folder / "shards" / f"{sha}.parquet")
+        paths = [locate(s.sha256) for s in manifest.shards]
+        for path in paths:
+            if not path.is_file():
+                raise InputNotFoundError("a shard of this dataset version is missing", where=str(path))
+        return cls(folder, manifest, paths, _read_selection(folder, manifest))
+
+    def chunks(self, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
+        """The version's rows in its order, `split` filled in. `columns` limits what is read."""
+        start = 0
+        for index, (path, chosen) in enumerate(zip(self.shard_paths, self._selection, strict=True)):
+            file = pq.ParquetFile(path)
+            first = 0
+            for group in range(file.num_row_groups):
+                size = file.metadata.row_group(group).num_rows
+                lo, hi = np.searchsorted(chosen.rows, [first, first + size])
+                if hi > lo:
+                    table = _read_group(file, group, columns)
+                    table = table if hi - lo == size else table.take(pa.array(chosen.rows[lo:hi] - first))
+                    yield Chunk(start, index, _with_split(table, chosen.splits[lo:hi], columns))
+                    start += int(hi - lo)
+                first += size
+
+    def tables(self, columns: Sequence[str] | None = None, split: str | None = None) -> Iterator[pa.Table]:
+        """Tables of rows, of one split when named; memory holds one row group at a time."""
+        wanted = None if columns is None or "split" in columns else [*columns, "split"]
+        for chunk in self.chunks(wanted or columns):
+            table = chunk.table
+            if split is not None:
+                table = table.filter(pa.compute.equal(table["split"], split))
+            if table.num_rows:
+                yield table if wanted is None or columns is None else table.select(list(columns))
+
+    def iter_rows(self, split: str | None = None) -> Iterator[Row]:
+        """Rows as dicts, of one split when named."""
+        for table in self.tables(split=split):
+            yield from table.to_pylist()
+
+    def split_codes(self) -> SplitCodes:
+        """Split code per row in the version's order: index into SPLITS, or NO_SPLIT. Shape (rows,)."""
+        parts = [s.splits for s in self._selection]
+        return np.concatenate(parts) if parts else np.empty(0, np.int8)
+
+    def select(self, keep: Mask, folder: Path, stage: str, splits: SplitCodes | None = None) -> "Dataset":
+        """A new version with the rows where `keep` is true (shape (rows,)), over the same shards.
+
+        `splits` gives every row (kept or not) a new split code, shape (rows,); None leaves the labels as they are.
+        """
+        if keep.shape != (self.rows,):
+            raise IntegrityError(f"keep has shape {keep.shape}, the dataset {self.rows} rows", where=f"stage {stage}")
+        codes = self.split_codes() if splits is None else splits.astype(np.int8)
+        chosen: list[_ShardSelection] = []
+        start = 0
+        for old in self._selection:
+            here = slice(start, start + len(old.rows))
+            chosen.append(_ShardSelection(old.rows[keep[here]], codes[here][keep[here]]))
+            start += len(old.rows)
+        live = [i for i, s in enumerate(chosen) if len(s.rows)]
+        return _finish(
+            folder,
+            stage,
+            self.digest,
+            [self.manifest.shards[i] for i in live],
+            [self.shard_paths[i] for i in live],
+            [chosen[i] for i in live],
+        )
+
+    def rewriter(self, folder: Path, stage: str) -> "Rewriter":
+        """A writer of a new version in which some rows have new content and some may be gone."""
+        return Rewriter(self, folder, stage)
+
+    def export_parquet(self, path: Path, split: str | None = None) -> int:
+        """Write the version as one plain Parquet file (SCHEMA). Returns the number of rows."""
+        count = 0
+        partial = path.with_name(path.name + ".partial")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as out:
+                for table in self.tables(split=split):
+                    out.write_table(table)
+                    count += table.num_rows
+            partial.replace(path)
+        return count
+
+
+class DatasetWriter:
+    """Writes a first version from tables of rows (SCHEMA). Call `close()` for the Dataset.
+
+    Nothing names the version before `close()`; what an interrupted writer leaves is never read.
+    """
+
+    def __init__(self, folder: Path, stage: str, parent: str | None = None) -> None:
+        self.folder = folder
+        self.stage = stage
+        self.parent = parent
+        self._store = _ShardStore(folder / "shards")
+        self._entries: list[ShardEntry] = []
+        self._paths: list[Path] = []
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._pending_bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows; a `split` column in them is ignored (labels are given by `Dataset.select`)."""
+        if not table.num_rows:
+            return
+        self._pending.append(table)
+        self._pending_rows += table.num_rows
+        self._pending_bytes += table.nbytes
+        if self._pending_rows >= SHARD_ROWS or self._pending_bytes >= SHARD_BYTES:
+            self._flush()
+
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Add rows given as dicts."""
+        self.write(pa.Table.from_pylist(list(rows), schema=SCHEMA))
+
+    def _flush(self) -> None:
+        if self._pending:
+            entry, path = self._store.add(pa.concat_tables(self._pending))
+            self._entries.append(entry)
+            self._paths.append(path)
+            self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def close(self) -> Dataset:
+        """Finish and name the version."""
+        self._flush()
+        chosen = [_all_of(e.rows) for e in self._entries]
+        return _finish(self.folder, self.stage, self.parent, self._entries, self._paths, chosen)
+
+
+class Rewriter:
+    """Takes the chunks of `parent.chunks()` in order, each with its new table, and writes changed shards only."""
+
+    def __init__(self, parent: Dataset, folder: Path, stage: str) -> None:
+        self.parent = parent
+        self.folder = folder
+        self.stage = stage
+        self._store = _ShardStore(folder / "shards")
+        self._entries: list[ShardEntry] = []
+        self._paths: list[Path] = []
+        self._chosen: list[_ShardSelection] = []
+        self._shard: int | None = None
+        self._tables: list[pa.Table] = []
+        self._keep: list[Mask] = []
+        self._changed = False
+
+    def put(self, chunk: Chunk, table: pa.Table | None = None, keep: Mask | None = None) -> None:
+        """Hand over one chunk of all columns: `table` is its new content (None: unchanged), `keep` what stays."""
+        if chunk.shard != self._shard:
+            self._end_shard()
+            self._shard = chunk.shard
+        self._changed = self._changed or table is not None
+        new = chunk.table if table is None else table
+        if new.num_rows != chunk.table.num_rows:
+            raise IntegrityError("a rewritten chunk must keep its rows; drop them with `keep`", where=self.stage)
+        self._tables.append(new)
+        self._keep.append(np.ones(new.num_rows, bool) if keep is None else keep)
+
+    def _end_shard(self) -> None:
+        if self._shard is None:
+            return
+        keep = np.concatenate(self._keep)
+        old = self.parent._selection[self._shard]
+        if self._changed:
+            table = pa.concat_tables(self._tables).filter(pa.array(keep))
+            if table.num_rows:
+                entry, path = self._store.add(table)
+                self._append(entry, path, _ShardSelection(_all_of(entry.rows).rows, old.splits[keep]))
+        elif keep.any():
+            entry, path = self.parent.manifest.shards[self._shard], self.parent.shard_paths[self._shard]
+            self._append(entry, path, _ShardSelection(old.rows[keep], old.splits[keep]))
+        self._tables, self._keep, self._changed = [], [], False
+
+    def _append(self, entry: ShardEntry, path: Path, chosen: _ShardSelection) -> None:
+        self._entries.append(entry)
+        self._paths.append(path)
+        self._chosen.append(chosen)
+
+    def close(self) -> Dataset:
+        """Finish and name the new version."""
+        self._end_shard()
+        return _finish(self.folder, self.stage, self.parent.digest, self._entries, self._paths, self._chosen)
+
+
+class _ShardStore:
+    """A folder of Parquet files named by their SHA-256."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, table: pa.Table) -> tuple[ShardEntry, Path]:
+        """Store the rows (split label removed) as one shard."""
+        bare = table.set_column(
+            table.schema.get_field_index("split"), SCHEMA.field("split"), pa.nulls(len(table), pa.string())
+        )
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = self.folder / f"{id(table):x}.partial"
+            pq.write_table(bare.cast(SCHEMA), partial, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+            sha = file_digest(partial)
+            path = self.folder / f"{sha}.parquet"
+            partial.replace(path)
+        return ShardEntry(sha256=sha, rows=len(table), bytes=path.stat().st_size), path
+
+
+def _all_of(rows: int) -> _ShardSelection:
+    return _ShardSelection(np.arange(rows, dtype=np.int32), np.full(rows, NO_SPLIT, np.int8))
+
+
+def _read_group(file: pq.ParquetFile, group: int, columns: Sequence[str] | None) -> pa.Table:
+    stored = None if columns is None else [c for c in columns if c != "split"]
+    return file.read_row_group(group, columns=stored)
+
+
+def _with_split(table: pa.Table, codes: SplitCodes, columns: Sequence[str] | None) -> pa.Table:
+    if columns is not None and "split" not in columns:
+        return table
+    labels = pa.DictionaryArray.from_arrays(
+        pa.array(codes, pa.int8(), mask=codes == NO_SPLIT), pa.array(SPLITS, pa.string())
+    ).cast(pa.string())
+    at = table.schema.get_field_index("split")
+    table = table.append_column("split", labels) if at < 0 else table.set_column(at, SCHEMA.field("split"), labels)
+    return table if columns is None else table.select(list(columns))
+
+
+def _read_selection(folder: Path, manifest: Manifest) -> list[_ShardSelection]:
+    if manifest.selection is None:
+        return [_all_of(s.rows) for s in manifest.shards]
+    path = folder / "selection.parquet"
+    if not path.is_file() or file_digest(path) != manifest.selection:
+        raise IntegrityError("selection.parquet is missing or isn't the one that the manifest names", where=str(folder))
+    table = pq.read_table(path)
+    shard, row, split = (table[c].to_numpy() for c in ("shard", "row", "split"))
+    bounds = np.searchsorted(shard, np.arange(len(manifest.shards) + 1))
+    return [_ShardSelection(row[a:b], split[a:b]) for a, b in pairwise(bounds)]
+
+
+def _finish(
+    folder: Path,
+    stage: str,
+    parent: str | None,
+    entries: Sequence[ShardEntry],
+    paths: Sequence[Path],
+    chosen: Sequence[_ShardSelection],
+) -> Dataset:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        selection = _write_selection(folder, entries, chosen)
+    draft = Manifest(
+        stage=stage, parent=parent, digest="", rows=sum(len(c.rows) for c in chosen), splits={}, kinds={},
+        shards=tuple(entries), selection=selection,
+    )  # fmt: skip
+    dataset = Dataset(folder, draft, paths, chosen)
+    digest, splits, kinds = _summarize(dataset)
+    dataset.manifest = draft.model_copy(update={"digest": digest, "splits": splits, "kinds": kinds})
+    write_whole(folder / "manifest.json", dataset.manifest.model_dump_json(indent=1))
+    return dataset
+
+
+def _write_selection(folder: Path, entries: Sequence[ShardEntry], chosen: Sequence[_ShardSelection]) -> str | None:
+    whole = all(len(c.rows) == e.rows and (c.splits == NO_SPLIT).all() for e, c in zip(entries, chosen, strict=True))
+    if whole:
+        return None
+    path = folder / "selection.parquet"
+    shard = np.repeat(np.arange(len(chosen), dtype=np.int32), [len(c.rows) for c in chosen])
+    table = pa.table(
+        [shard, np.concatenate([c.rows for c in chosen]), np.concatenate([c.splits for c in chosen])], schema=_SELECTION
+    )
+    partial = folder / "selection.parquet.partial"
+    pq.write_table(table, partial, compression="zstd")
+    partial.replace(path)
+    return file_digest(path)
+
+
+def _summarize(dataset: Dataset) -> tuple[str, dict[str, int], dict[str, int]]:
+    """Digest, rows per split label ("" for none), rows per kind."""
+    digest = MultisetDigest()
+    splits: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    for chunk in dataset.chunks(["content_id", "kind", "split"]):
+        labels = [label or "" for label in chunk.table["split"].to_pylist()]
+        digest.update(f"{c}\t{s}" for c, s in zip(chunk.table["content_id"].to_pylist(), labels, strict=True))
+        splits.update(labels)
+        kinds.update(chunk.table["kind"].to_pylist())
+    return digest.hexdigest(), dict(sorted(splits.items())), dict(sorted(kinds.items()))

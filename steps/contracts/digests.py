@@ -1,0 +1,76 @@
+"""Content digests. Every digest in the project is made here, so that equal content has one name everywhere."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_CHUNK_BYTES = 1 << 20
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no white space: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of UTF-8 text, 64 hex characters. Lone surrogates are kept distinct (surrogatepass)."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def value_digest(value: Any) -> str:
+    """SHA-256 of a JSON-like value in canonical form, 64 hex characters."""
+    return text_digest(canonical_json(value))
+
+
+def short_id(*parts: str | bytes) -> str:
+    """128-bit id of an ordered tuple of parts, 32 hex characters (BLAKE2b, length-prefixed parts)."""
+    h = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        raw = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
+        h.update(len(raw).to_bytes(8, "little"))
+        h.update(raw)
+    return h.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex characters, read in 1 MiB pieces."""
+    h = hashlib.sha256()
+    with path.open("rb") as f:
+        while piece := f.read(_CHUNK_BYTES):
+            h.update(piece)
+    return h.hexdigest()
+
+
+def folder_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 per file below a folder, keyed by POSIX path relative to it, sorted by name."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): file_digest(p) for p in files}
+
+
+class MultisetDigest:
+    """Order-independent digest of a multiset of strings: sum of SHA-256 values modulo 2**256, with the count.
+
+    Adding the same strings in any order, in any sharding, gives the same digest (AdHash, Bellare and
+    Micciancio 1997). It detects change; it is not meant to resist an adversary who picks the rows.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+        self._count = 0
+
+    def add(self, item: str) -> None:
+        """Add one string."""
+        self._sum += int.from_bytes(hashlib.sha256(item.encode()).digest(), "little")
+        self._count += 1
+
+    def update(self, items: Iterable[str]) -> None:
+        """Add many strings."""
+        for item in items:
+            self.add(item)
+
+    def hexdigest(self) -> str:
+        """64 hex characters; depends on the multiset only."""
+        total = self._sum % (1 << 256)
+        return hashlib.sha256(total.to_bytes(32, "little") + self._count.to_bytes(8, "little")).hexdigest()

@@ -1,0 +1,145 @@
+"""The record: one Arrow schema for the three kinds of row that assay knows.
+
+conversation  messages (roles, tool calls), optional tools
+preference    messages hold the prompt; chosen and rejected hold the two continuations
+document      text
+
+A row as a Python dict (what `pyarrow.Table.to_pylist` gives) is called `Row` here.
+"""
+
+from typing import Any, Literal, TypeAlias
+
+import pyarrow as pa
+
+from steps.contracts.digests import canonical_json, short_id
+
+Row: TypeAlias = dict[str, Any]
+Kind: TypeAlias = Literal["conversation", "preference", "document"]
+Split: TypeAlias = Literal["train", "validation", "test"]
+
+KINDS: tuple[Kind, ...] = ("conversation", "preference", "document")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+ROLES = ("system", "user", "assistant", "tool")
+
+MESSAGE = pa.struct(
+    [
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("content", pa.string(), nullable=False),
+        pa.field("name", pa.string()),
+        # JSON text of the OpenAI list of tool calls; null when the message calls no tool.
+        pa.field("tool_calls", pa.string()),
+        pa.field("tool_call_id", pa.string()),
+    ]
+)
+
+SCHEMA = pa.schema(
+    [
+        # short_id(source, locator, raw bytes): stable on every machine and store.
+        pa.field("record_id", pa.string(), nullable=False),
+        # content_id_of(row): equal for equal content, wherever it came from.
+        pa.field("content_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        # The config's logical source name, "/", and the path relative to the source's root.
+        pa.field("source", pa.string(), nullable=False),
+        # "line:17", "row:17", "tree:<id>", "chunk:17:3".
+        pa.field("locator", pa.string(), nullable=False),
+        # Arrival batch: an earlier batch wins in dedup. 0 for a first run.
+        pa.field("batch", pa.int32(), nullable=False),
+        pa.field("messages", pa.list_(MESSAGE), nullable=False),
+        # JSON text of the OpenAI tools list; null when there are none.
+        pa.field("tools", pa.string()),
+        pa.field("chosen", pa.list_(MESSAGE), nullable=False),
+        pa.field("rejected", pa.list_(MESSAGE), nullable=False),
+        # Documents only; null for the other kinds.
+        pa.field("text", pa.string()),
+        # record_ids this row was made from (chunks, tree paths); empty for a row read as it is.
+        pa.field("parents", pa.list_(pa.string()), nullable=False),
+        # JSON object of columns that belong to no field above.
+        pa.field("meta", pa.string(), nullable=False),
+        # Null until the split stage has run.
+        pa.field("split", pa.string()),
+    ],
+    metadata={"assay.schema_version": "1"},
+)
+
+
+def message(
+    role: str,
+    content: str,
+    *,
+    name: str | None = None,
+    tool_calls: str | None = None,
+    tool_call_id: str | None = None,
+) -> Row:
+    """One message dict with every field of the schema present."""
+    return {"role": role, "content": content, "name": name, "tool_calls": tool_calls, "tool_call_id": tool_call_id}
+
+
+def content_id_of(row: Row) -> str:
+    """128-bit id of what the row says: kind, messages, tools, chosen, rejected and text; 32 hex characters."""
+    content = [
+        row["kind"],
+        [_message_key(m) for m in row["messages"]],
+        row["tools"],
+        [_message_key(m) for m in row["chosen"]],
+        [_message_key(m) for m in row["rejected"]],
+        row["text"],
+    ]
+    return short_id(canonical_json(content))
+
+
+def _message_key(m: Row) -> list[str | None]:
+    return [m["role"], m["content"], m.get("name"), m.get("tool_calls"), m.get("tool_call_id")]
+
+
+def make_row(
+    *,
+    kind: Kind,
+    source: str,
+    locator: str,
+    raw: bytes,
+    messages: list[Row] | None = None,
+    chosen: list[Row] | None = None,
+    rejected: list[Row] | None = None,
+    tools: str | None = None,
+    text: str | None = None,
+    parents: list[str] | None = None,
+    meta: Row | None = None,
+    batch: int = 0,
+) -> Row:
+    """A complete row with its two ids. `raw` is the bytes that the row was read from (they enter record_id)."""
+    row: Row = {
+        "record_id": short_id(source, locator, raw),
+        "content_id": "",
+        "kind": kind,
+        "source": source,
+        "locator": locator,
+        "batch": batch,
+        "messages": messages or [],
+        "tools": tools,
+        "chosen": chosen or [],
+        "rejected": rejected or [],
+        "text": text,
+        "parents": parents or [],
+        "meta": canonical_json(meta or {}),
+        "split": None,
+    }
+    row["content_id"] = content_id_of(row)
+    return row
+
+
+def all_messages(row: Row) -> list[Row]:
+    """Prompt, chosen and rejected messages, in this order."""
+    return [*row["messages"], *row["chosen"], *row["rejected"]]
+
+
+def text_of(row: Row) -> str:
+    """The row as one plain text for scanning and comparing: message contents (and tool calls) or the document.
+
+    Roles are left out, so that the same text under another template still compares as equal. Messages are
+    joined by a blank line.
+    """
+    if row["kind"] == "document":
+        return row["text"] or ""
+    parts = [p for m in all_messages(row) for p in (m["content"], m["tool_calls"]) if p]
+    return "\n\n".join(parts)

@@ -1,0 +1,105 @@
+"""What a stage says about itself. One typed report per stage; ZenML metadata, HTML and the terminal show it."""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from steps.contracts.errors import IntegrityError
+
+
+class Frozen(BaseModel):
+    """Base of every report and config: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Histogram(Frozen):
+    """Counts per bin: `edges` has one value more than `counts`; bins are [edge, next edge), the last one closed."""
+
+    title: str
+    unit: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class Series(Frozen):
+    """A line: y over x, for example loss over optimizer steps."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+class Table(Frozen):
+    """A small table to show; cells are text or numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | float | None, ...], ...]
+
+
+class Example(Frozen):
+    """One row shown as evidence. `text` is cut to 300 characters, and never holds a raw PII value."""
+
+    record_id: str
+    reason: str
+    text: str
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
+class StageReport(Frozen):
+    """Counts, distributions and evidence of one stage.
+
+    The books balance: rows_in + created = kept + dropped + quarantined. Changed, flagged and undecided count
+    rows among the kept ones (undecided rows are counted where the config's policy put them, and here as well).
+    """
+
+    stage: str
+    rows_in: int
+    created: int = 0
+    kept: int
+    dropped: int = 0
+    quarantined: int = 0
+    changed: int = 0
+    flagged: int = 0
+    undecided: int = 0
+    # reason code -> rows, per outcome; a row counts once per outcome, under its first reason.
+    dropped_by: dict[str, int] = Field(default_factory=dict)
+    quarantined_by: dict[str, int] = Field(default_factory=dict)
+    flagged_by: dict[str, int] = Field(default_factory=dict)
+    # anything countable that is worth showing: entity -> findings, format -> rows ...
+    counts: dict[str, dict[str, int]] = Field(default_factory=dict)
+    histograms: tuple[Histogram, ...] = ()
+    series: tuple[Series, ...] = ()
+    tables: tuple[Table, ...] = ()
+    examples: tuple[Example, ...] = ()
+    # plain sentences that a reader must know: "NER is off: no model named"
+    notes: tuple[str, ...] = ()
+    config_digest: str
+    # wall-clock and CPU seconds (user + system, workers included) of the stage's logic
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows read per wall-clock second; 0.0 when the stage took no measurable time."""
+        return self.rows_in / self.seconds if self.seconds > 0 else 0.0
+
+    def balanced(self) -> Self:
+        """The report itself, or IntegrityError when the books don't balance."""
+        total = self.kept + self.dropped + self.quarantined
+        if self.rows_in + self.created != total:
+            raise IntegrityError(
+                f"{self.rows_in} in + {self.created} created != {self.kept} kept + {self.dropped} dropped"
+                f" + {self.quarantined} quarantined",
+                where=f"stage {self.stage}",
+            )
+        for name, total, parts in (
+            ("dropped", self.dropped, self.dropped_by),
+            ("quarantined", self.quarantined, self.quarantined_by),
+        ):
+            if sum(parts.values()) != total:
+                raise IntegrityError(f"{name}: {total} rows, but {sum(parts.values())} by reason", where=self.stage)
+        return self
