@@ -1,0 +1,168 @@
+"""The run index: one small folder per run outside ZenML's store, so that reading a run never opens that store.
+
+.zenml/state/runs/<name>/run.json      the RunRecord
+.zenml/state/runs/<name>/config.yaml   the resolved config
+.zenml/state/runs/<name>/planted.json  found against planted (a Table), only for data with planted faults
+.zenml/state/runs/<name>/report.html   the one-page report
+"""
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import ValidationError
+
+from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
+from steps.contracts.evaluation import Registration
+from steps.contracts.reports import Frozen, Table
+from steps.contracts.storage import write_whole
+
+ArtifactType: TypeAlias = Literal[
+    "dataset",
+    "ledger",
+    "stage_report",
+    "model",
+    "eval_report",
+    "answers",
+    "comparison",
+    "decision",
+    "registration",
+    "file",
+]
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+class ArtifactRecord(Frozen):
+    """One output of one step. `uri` is its folder; `digest` the content's digest, None when it has none."""
+
+    step: str
+    name: str
+    type: ArtifactType
+    uri: str
+    digest: str | None = None
+    # taken over from an earlier run
+    cached: bool = False
+
+
+class RunRecord(Frozen):
+    """One pipeline run. `run_id` is ZenML's; `started` and `ended` are ISO 8601 with offset, `ended` None while it runs.
+
+    Attributes:
+        artifact_store: URI of the store's root; dataset shards lie in `<root>/shards/<sha256>.parquet`.
+        commit: git commit of the code, None outside a checkout.
+        error: what ended a failed run, None otherwise.
+    """
+
+    run_id: str
+    name: str
+    config_name: str
+    pipeline: str
+    status: str
+    started: str
+    ended: str | None
+    stack: str
+    artifact_store: str
+    commit: str | None
+    config_digest: str
+    artifacts: tuple[ArtifactRecord, ...]
+    cached_steps: tuple[str, ...]
+    executed_steps: tuple[str, ...]
+    error: str | None
+    registration: Registration | None
+    tracking_uri: str | None
+
+    def of_type(self, kind: ArtifactType) -> list[ArtifactRecord]:
+        """The run's artifacts of one type, in the order of the pipeline."""
+        return [a for a in self.artifacts if a.type == kind]
+
+
+def runs_folder(root: Path) -> Path:
+    """The folder that holds one folder per run; it may not exist yet."""
+    return root / ".zenml" / "state" / "runs"
+
+
+def run_folder(root: Path, name: str) -> Path:
+    """The folder of one run.
+
+    Raises:
+        InputError: the name isn't one path component of letters, digits, dots, dashes and underscores.
+    """
+    if not _SAFE_NAME.fullmatch(name):
+        raise InputError(f"not a usable run name: {name!r}", hint="letters, digits, '.', '-' and '_', at most 200")
+    return runs_folder(root) / name
+
+
+def report_path(root: Path, name: str) -> Path:
+    """Where the one-page report of a run lies."""
+    return run_folder(root, name) / "report.html"
+
+
+def config_path(root: Path, name: str) -> Path:
+    """Where the resolved config of a run lies."""
+    return run_folder(root, name) / "config.yaml"
+
+
+def planted_path(root: Path, name: str) -> Path:
+    """Where found-against-planted of a run lies, if its data has planted faults."""
+    return run_folder(root, name) / "planted.json"
+
+
+def save_run(root: Path, record: RunRecord, config_yaml: str) -> Path:
+    """Write (or replace) a run's record and resolved config; returns the run's folder."""
+    folder = run_folder(root, record.name)
+    write_whole(folder / "config.yaml", config_yaml)
+    write_whole(folder / "run.json", record.model_dump_json(indent=1))
+    return folder
+
+
+def save_planted(root: Path, name: str, table: Table) -> None:
+    """Keep found-against-planted beside a run, for its report."""
+    write_whole(planted_path(root, name), table.model_dump_json(indent=1))
+
+
+def load_planted(root: Path, name: str) -> Table | None:
+    """Found-against-planted of a run; None when it has none."""
+    path = planted_path(root, name)
+    return Table.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+
+def load_runs(root: Path, on_broken: Callable[[Path, str], None] | None = None) -> list[RunRecord]:
+    """All runs, newest first. `on_broken(file, why)` is called for a record that can't be read.
+
+    Raises:
+        IntegrityError: a record can't be read and `on_broken` is None.
+    """
+    runs = []
+    for file in sorted(runs_folder(root).glob("*/run.json")):
+        try:
+            runs.append(RunRecord.model_validate_json(file.read_bytes()))
+        except ValidationError as e:
+            why = f"not a run record: {e.error_count()} errors, first: {e.errors()[0]['msg']}"
+            if on_broken is None:
+                raise IntegrityError(why, where=str(file), hint="remove the folder if the run isn't needed") from e
+            on_broken(file, why)
+    return sorted(runs, key=lambda r: (r.started, r.name), reverse=True)
+
+
+def find_run(root: Path, name: str | None = None) -> RunRecord:
+    """The run of that name or id, or the only one that starts with it; the newest when None.
+
+    Raises:
+        InputNotFoundError: no such run. InputError: more than one run starts with it.
+    """
+    runs = load_runs(root, on_broken=lambda _file, _why: None)
+    if not runs:
+        raise InputNotFoundError("no runs yet", where=str(runs_folder(root)), hint="assay run CONFIG")
+    if name is None:
+        return runs[0]
+    exact = [r for r in runs if name in (r.name, r.run_id)]
+    starts = exact or [r for r in runs if r.name.startswith(name) or r.run_id.startswith(name)]
+    if len(starts) == 1:
+        return starts[0]
+    if starts:
+        raise InputError(f"{name!r} fits {len(starts)} runs", hint="one of " + ", ".join(r.name for r in starts[:8]))
+    near = difflib.get_close_matches(name, [r.name for r in runs], n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else "assay runs lists them"
+    raise InputNotFoundError(f"no run {name!r}", where=str(runs_folder(root)), hint=hint)
