@@ -1,0 +1,122 @@
+"""A model folder on disk: which files it holds, their digests, and how many weights."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from steps.contracts.digests import file_digest, value_digest
+from steps.contracts.errors import InputNotFoundError, IntegrityError, UnsafeSerializationError
+from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
+
+# File name endings under which PyTorch, Keras and Flax store weights (or anything else) by pickle.
+PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"})
+
+
+def model_files(path: Path) -> dict[str, str]:
+    """SHA-256 per file below a model folder, by relative POSIX path; hidden and pickle files are left out.
+
+    Raises:
+        InputNotFoundError: no such folder, or no safetensors weights in it.
+    """
+    if not path.is_dir():
+        raise InputNotFoundError("no such model folder", where=str(path), hint="name a folder with config.json in it")
+    found = [p for p in sorted(path.rglob("*")) if p.is_file() and not _hidden(p.relative_to(path))]
+    if not any(p.suffix == ".safetensors" for p in found):
+        raise InputNotFoundError(
+            "no *.safetensors weights in this model folder",
+            where=str(path),
+            hint="save the model with save_pretrained(..., safe_serialization=True); pickled weights are never read",
+        )
+    return {p.relative_to(path).as_posix(): file_digest(p) for p in found if p.suffix not in PICKLE_SUFFIXES}
+
+
+def model_folder(
+    path: Path,
+    *,
+    kind: Literal["full", "adapter"],
+    base: BaseRef,
+    parameters: int,
+    trainable: int = 0,
+    dataset_digest: str | None = None,
+    notes: Sequence[str] = (),
+) -> ModelFolder:
+    """Describe a folder that this project has just written: every file is digested.
+
+    Raises:
+        UnsafeSerializationError: there is a pickle file in it (`training_args.bin` of a Trainer, say).
+    """
+    pickled = [p.relative_to(path).as_posix() for p in sorted(path.rglob("*")) if p.suffix in PICKLE_SUFFIXES]
+    if pickled:
+        raise UnsafeSerializationError(
+            f"pickle files in a model folder: {', '.join(pickled)}",
+            where=str(path),
+            hint="keep safetensors, JSON and text files only",
+        )
+    files = model_files(path)
+    info = ModelInfo(
+        kind=kind,
+        base=base,
+        digest=value_digest(files),
+        files=files,
+        parameters=parameters,
+        trainable=trainable,
+        dataset_digest=dataset_digest,
+        notes=tuple(notes),
+    )
+    return ModelFolder(info, path)
+
+
+def check_files(path: Path, expected: Mapping[str, str] | str) -> None:
+    """Compare a folder's files with their recorded digests, or with the one digest over all of them.
+
+    Raises:
+        IntegrityError: a file was changed, added or removed since.
+    """
+    found = model_files(path)
+    if isinstance(expected, str):
+        if value_digest(found) != expected:
+            raise IntegrityError(
+                "the model's files are not the ones that were recorded",
+                where=str(path),
+                hint="restore the folder, or run the base stage again to record the new files",
+            )
+        return
+    names = sorted({*found, *expected})
+    changed = [n for n in names if found.get(n) != expected.get(n)]
+    if changed:
+        raise IntegrityError(f"changed, missing or new model files: {', '.join(changed)}", where=str(path))
+
+
+def count_parameters(path: Path) -> int:
+    """Number of weights stored in a folder's safetensors files, read from their headers only.
+
+    Tied weights are stored once and count once. Raises IntegrityError when a header can't be read.
+    """
+    return sum(_header_weights(p) for p in sorted(path.rglob("*.safetensors")))
+
+
+def _header_weights(file: Path) -> int:
+    # Format: 8 bytes little-endian header length, then JSON {tensor: {dtype, shape, data_offsets}}
+    # (https://huggingface.co/docs/safetensors, "Format").
+    with file.open("rb") as f:
+        size = int.from_bytes(f.read(8), "little")
+        if not 2 <= size <= file.stat().st_size:
+            raise IntegrityError("not a safetensors file: its header is longer than the file", where=str(file))
+        raw = f.read(size)
+    try:
+        header = json.loads(raw)
+    except ValueError as e:
+        raise IntegrityError("not a safetensors file: its header is not JSON", where=str(file)) from e
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            count = 1
+            for side in tensor["shape"]:
+                count *= side
+            total += count
+    return total
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)

@@ -1,0 +1,75 @@
+"""Greedy answers in left-padded batches."""
+
+from collections.abc import Iterator
+
+from steps.contracts.errors import ConfigError
+from steps.engines.lm.load import LoadedModel
+from steps.engines.progress.progress import Progress
+
+# ChatML's end of turn: models whose eos_token is another one still end their turn with it.
+_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
+
+
+def generate(loaded: LoadedModel, prompts: list[str], *, max_new_tokens: int, batch_size: int) -> list[str]:
+    """One greedy answer per prompt, in the order of the prompts, special tokens stripped.
+
+    Prompts are already rendered by the chat template, so no special token is added. Batches are formed by length
+    (ties by text), so that the answers don't depend on the order of the prompts. Padding is on the left: with
+    padding on the right a decoder answers after the padding, silently wrong.
+    """
+    if max_new_tokens < 1 or batch_size < 1:
+        raise ConfigError(f"max_new_tokens={max_new_tokens} and batch_size={batch_size} must both be at least 1")
+    ids = [loaded.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: (len(ids[i]), prompts[i]))
+    answers = [""] * len(prompts)
+    with Progress("answers", len(prompts), "prompts") as progress:
+        for batch in _batches(order, batch_size):
+            for i, answer in zip(batch, _answer(loaded, [ids[i] for i in batch], max_new_tokens), strict=True):
+                answers[i] = answer
+            progress.advance(len(batch))
+    return answers
+
+
+def _answer(loaded: LoadedModel, batch: list[list[int]], max_new_tokens: int) -> list[str]:
+    import torch
+    from transformers import GenerationConfig
+
+    tokenizer = loaded.tokenizer
+    ends = stop_ids(loaded)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    width = max(1, *(len(row) for row in batch)) if batch else 1
+    rows = [[pad] * (width - len(row)) + row for row in batch]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in batch]
+    config = GenerationConfig(
+        do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=ends
+    )
+    with torch.inference_mode():
+        out = loaded.model.generate(
+            input_ids=torch.tensor(rows, device=loaded.device),
+            attention_mask=torch.tensor(mask, device=loaded.device),
+            generation_config=config,
+        )
+    texts = tokenizer.batch_decode([_until_end(r, ends) for r in out[:, width:].tolist()], skip_special_tokens=True)
+    return [t.strip() for t in texts]
+
+
+def stop_ids(loaded: LoadedModel) -> list[int]:
+    """Token ids that end an answer: the tokenizer's and the model's eos, and a chat template's end of turn."""
+    own = getattr(loaded.model.generation_config, "eos_token_id", None)
+    found = [loaded.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    vocabulary = loaded.tokenizer.get_vocab()
+    found += [vocabulary.get(t) for t in _END_OF_TURN]
+    ids = sorted({int(i) for i in found if i is not None})
+    if not ids:
+        raise ConfigError("the tokenizer has no eos token, so an answer has no end", hint="set eos_token in it")
+    return ids
+
+
+def _until_end(row: list[int], ends: list[int]) -> list[int]:
+    at = next((i for i, token in enumerate(row) if token in ends), len(row))
+    return row[:at]
+
+
+def _batches(order: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
