@@ -1,0 +1,192 @@
+"""Every human text of a row under a path, and the row rebuilt with some of those texts replaced.
+
+Paths are written like JSON pointers without the leading slash: `messages/0/content`, `text`, `meta/author`,
+`messages/2/tool_calls/0/function/arguments/city` (arguments is JSON text inside JSON text: it is walked into).
+A key that isn't a plain identifier stands in the path as `#` and its position, so that a path may be
+written to a ledger without carrying dataset text. JSON keys, numbers, ids, types and function names are not
+segments. JSON that can't be parsed, nests too deep or repeats a key is one segment, whole.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from steps.contracts.records import Row
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
+_MESSAGE_LISTS = ("messages", "chosen", "rejected")
+# Leaves with these names hold structure, not speech: they link calls to results and name functions.
+_CALL_STRUCTURE = frozenset({"id", "type", "name"})
+_TOOL_STRUCTURE = frozenset({"type", "name", "required", "$ref"})
+_NO_STRUCTURE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One text of a row; `path` is unique in the row."""
+
+    path: str
+    text: str
+
+
+def segments(row: Row) -> list[Segment]:
+    """All non-empty human texts of the row, in a fixed order: messages, chosen, rejected, tools, text, meta."""
+    found: list[Segment] = []
+    for field in _MESSAGE_LISTS:
+        for number, m in enumerate(row[field]):
+            found.extend(_message_segments(m, f"{field}/{number}"))
+    found.extend(_json_segments(row["tools"], "tools", _TOOL_STRUCTURE))
+    if row["text"]:
+        found.append(Segment("text", row["text"]))
+    found.extend(_json_segments(row["meta"], "meta", _NO_STRUCTURE))
+    return found
+
+
+def with_segments(row: Row, texts: Mapping[str, str]) -> Row:
+    """A copy of the row with the texts at these paths replaced; paths that the row lacks are ignored.
+
+    JSON fields stay valid JSON and are rewritten only when a text inside them changes. The ids stay as they are:
+    call `content_id_of` on the result.
+    """
+    new = dict(row)
+    for field in _MESSAGE_LISTS:
+        new[field] = [_with_message(m, f"{field}/{number}", texts) for number, m in enumerate(row[field])]
+    new["tools"] = _with_json(row["tools"], "tools", _TOOL_STRUCTURE, texts)
+    if row["text"]:
+        new["text"] = texts.get("text", row["text"])
+    new["meta"] = _with_json(row["meta"], "meta", _NO_STRUCTURE, texts)
+    return new
+
+
+def _message_segments(m: Row, path: str) -> Iterator[Segment]:
+    if m["content"]:
+        yield Segment(f"{path}/content", m["content"])
+    # A user's name is a human text; a tool's name is that of a function.
+    if m.get("name") and m["role"] != "tool":
+        yield Segment(f"{path}/name", m["name"])
+    yield from _json_segments(m.get("tool_calls"), f"{path}/tool_calls", _CALL_STRUCTURE)
+
+
+def _with_message(m: Row, path: str, texts: Mapping[str, str]) -> Row:
+    new = {**m, "content": texts.get(f"{path}/content", m["content"])}
+    if m.get("name") and m["role"] != "tool":
+        new["name"] = texts.get(f"{path}/name", m["name"])
+    if m.get("tool_calls"):
+        new["tool_calls"] = _with_json(m["tool_calls"], f"{path}/tool_calls", _CALL_STRUCTURE, texts)
+    return new
+
+
+def _json_segments(text: str | None, path: str, structure: frozenset[str]) -> Iterator[Segment]:
+    if not text or text in ("{}", "[]"):
+        return
+    try:
+        value = _parse(text)
+        leaves = list(_leaves(value, path, structure))
+    except (ValueError, RecursionError):
+        yield Segment(path, text)
+        return
+    yield from leaves
+
+
+def _with_json(text: str | None, path: str, structure: frozenset[str], texts: Mapping[str, str]) -> str | None:
+    if not text or text in ("{}", "[]"):
+        return text
+    try:
+        value = _parse(text)
+        new = _replaced(value, path, structure, texts)
+    except (ValueError, RecursionError):
+        return texts.get(path, text)
+    return text if new is value else _dump(new)
+
+
+def _leaves(value: Any, path: str, structure: frozenset[str]) -> Iterator[Segment]:
+    """String leaves of a JSON value, in document order."""
+    if isinstance(value, str):
+        if value:
+            yield from _string_leaves(value, path)
+    elif isinstance(value, (dict, list)):
+        for part, key, child in _children(value, path):
+            if _is_speech(key, child, structure):
+                yield from _leaves(child, part, _below(key, structure))
+
+
+def _string_leaves(value: str, path: str) -> Iterator[Segment]:
+    inner = _inner_json(value, path)
+    if inner is None:
+        yield Segment(path, value)
+    else:
+        yield from _leaves(inner, path, _NO_STRUCTURE)
+
+
+def _replaced(value: Any, path: str, structure: frozenset[str], texts: Mapping[str, str]) -> Any:
+    """The value itself when nothing in it changes, else a copy with the new texts."""
+    if isinstance(value, str):
+        inner = _inner_json(value, path)
+        if inner is None:
+            new = texts.get(path, value)
+            return value if new == value else new
+        changed = _replaced(inner, path, _NO_STRUCTURE, texts)
+        return value if changed is inner else _dump(changed)
+    if not isinstance(value, (dict, list)):
+        return value
+    children = []
+    for part, key, child in _children(value, path):
+        speech = _is_speech(key, child, structure)
+        children.append(_replaced(child, part, _below(key, structure), texts) if speech else child)
+    old = list(value.values()) if isinstance(value, dict) else value
+    if all(a is b for a, b in zip(children, old, strict=True)):
+        return value
+    return dict(zip(value, children, strict=True)) if isinstance(value, dict) else children
+
+
+def _is_speech(key: str, child: Any, structure: frozenset[str]) -> bool:
+    # A property may be called "name" or "type"; then its schema is an object.
+    return key not in structure or isinstance(child, dict)
+
+
+def _below(key: str, structure: frozenset[str]) -> frozenset[str]:
+    return _NO_STRUCTURE if key == "arguments" else structure
+
+
+def _children(value: dict[str, Any] | list[Any], path: str) -> Iterator[tuple[str, str, Any]]:
+    """(path, key, child) of each member; list members have their number as key."""
+    if isinstance(value, list):
+        for number, child in enumerate(value):
+            yield f"{path}/{number}", str(number), child
+        return
+    for number, (key, child) in enumerate(value.items()):
+        name = key if _PLAIN_KEY.fullmatch(key) else f"#{number}"
+        yield f"{path}/{name}", key, child
+
+
+def _inner_json(value: str, path: str) -> dict[str, Any] | list[Any] | None:
+    """The parsed arguments of a function call (JSON text inside JSON), or None for every other string."""
+    if not path.endswith("/function/arguments") or "/tool_calls/" not in path or value.strip()[:1] not in ("{", "["):
+        return None
+    try:
+        inner = _parse(value)
+    except (ValueError, RecursionError):
+        return None
+    return inner if isinstance(inner, (dict, list)) else None
+
+
+def _parse(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice")
+    return value
+
+
+def _dump(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # lone surrogates, which Arrow can't hold: write them as escapes
+        return json.dumps(value)
+    return text

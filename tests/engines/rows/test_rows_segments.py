@@ -1,0 +1,115 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steps.contracts.records import Row, make_row, message
+from steps.engines.rows.segments import segments, with_segments
+
+WORDS = st.text(min_size=1, max_size=12).filter(lambda t: t.encode("utf-8", "ignore").decode() == t)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def row_with(messages: list[Row], meta: Row | None = None, tools: str | None = None) -> Row:
+    return make_row(
+        kind="conversation", source="s", locator="line:1", raw=b"x", messages=messages, meta=meta, tools=tools
+    )
+
+
+def call(arguments: Any) -> str:
+    return json.dumps([{"id": "c1", "type": "function", "function": {"name": "find", "arguments": arguments}}])
+
+
+def strings(value: Any) -> list[str]:
+    """Second implementation: the string leaves of a JSON value, in document order."""
+    if isinstance(value, str):
+        return [value] if value else []
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [s for child in children for s in strings(child)]
+
+
+def test_every_text_of_a_conversation_has_a_path() -> None:
+    row = row_with(
+        [
+            message("user", "hello", name="Bob"),
+            message("assistant", "", tool_calls=call(json.dumps({"city": "Rome", "near": ["Ostia"]}))),
+            message("tool", "sunny", name="find", tool_call_id="c1"),
+        ],
+        meta={"author": "Eve"},
+    )
+    assert {s.path: s.text for s in segments(row)} == {
+        "messages/0/content": "hello",
+        "messages/0/name": "Bob",
+        "messages/1/tool_calls/0/function/arguments/city": "Rome",
+        "messages/1/tool_calls/0/function/arguments/near/0": "Ostia",
+        "messages/2/content": "sunny",
+        "meta/author": "Eve",
+    }
+
+
+def test_preference_and_document_rows() -> None:
+    preference = make_row(
+        kind="preference",
+        source="s",
+        locator="l",
+        raw=b"",
+        messages=[message("user", "q")],
+        chosen=[message("assistant", "yes")],
+        rejected=[message("assistant", "no")],
+    )
+    assert [s.path for s in segments(preference)] == ["messages/0/content", "chosen/0/content", "rejected/0/content"]
+    document = make_row(kind="document", source="s", locator="l", raw=b"", text="body")
+    assert with_segments(document, {"text": "new"})["text"] == "new"
+
+
+def test_arguments_stay_json_in_json() -> None:
+    row = row_with([message("assistant", "", tool_calls=call(json.dumps({"to": 'a "quoted" name', "n": 3})))])
+    path = "messages/0/tool_calls/0/function/arguments/to"
+    new = with_segments(row, {path: 'b"\\\n'})
+    arguments = json.loads(json.loads(new["messages"][0]["tool_calls"])[0]["function"]["arguments"])
+    assert arguments == {"to": 'b"\\\n', "n": 3}
+
+
+def test_tool_schema_keeps_names_and_types() -> None:
+    schema = {"type": "object", "properties": {"type": {"type": "string", "description": "kind"}}, "required": ["type"]}
+    tools = json.dumps([{"type": "function", "function": {"name": "f", "description": "does", "parameters": schema}}])
+    row = row_with([message("user", "x")], tools=tools)
+    assert [s.text for s in segments(row)] == ["x", "does", "kind"]
+
+
+@pytest.mark.parametrize("broken", ['{"a": "mail@x.org"', '{"a": "mail@x.org", "a": "b"}', "[" * 100_000])
+def test_json_that_cannot_be_rebuilt_is_one_segment(broken: str) -> None:
+    row = row_with([message("assistant", "", tool_calls=broken)])
+    (segment,) = segments(row)
+    assert (segment.path, segment.text) == ("messages/0/tool_calls", broken)
+    assert with_segments(row, {segment.path: "new"})["messages"][0]["tool_calls"] == "new"
+
+
+def test_a_path_never_carries_an_odd_key() -> None:
+    (segment,) = segments(row_with([message("user", "")], meta={"jane@example.org": "x"}))
+    assert segment.path == "meta/#0"
+
+
+def test_lone_surrogates_survive_as_escapes() -> None:
+    row = row_with([message("assistant", "", tool_calls=call('{"a": "\\ud800", "b": "c"}'))])
+    new = with_segments(row, {"messages/0/tool_calls/0/function/arguments/b": "d"})
+    assert new["messages"][0]["tool_calls"].encode()
+    assert json.loads(json.loads(new["messages"][0]["tool_calls"])[0]["function"]["arguments"])["a"] == "\ud800"
+
+
+@settings(max_examples=150, deadline=None)
+@given(meta=st.dictionaries(WORDS, JSON, max_size=4), content=WORDS)
+def test_finds_every_leaf_and_rebuilds_it(meta: Row, content: str) -> None:
+    row = row_with([message("user", content)], meta=meta)
+    found = segments(row)
+    assert sorted(s.text for s in found) == sorted([content, *strings(json.loads(row["meta"]))])
+    assert len({s.path for s in found}) == len(found)
+    assert with_segments(row, {s.path: s.text for s in found}) == row
+    marked = with_segments(row, {s.path: f"<{s.text}>" for s in found})
+    assert [s.text for s in segments(marked)] == [f"<{s.text}>" for s in found]
