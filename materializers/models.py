@@ -1,0 +1,67 @@
+"""Model folders: safetensors, tokenizer and template file by file, each with its SHA-256; never pickle."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from zenml.enums import ArtifactType
+from zenml.materializers.base_materializer import BaseMaterializer
+
+from materializers.transfer import get_file, get_text, is_local, put_file, put_text
+from steps.contracts.errors import UnsafeSerializationError
+from steps.contracts.models import ModelFolder, ModelInfo
+from steps.zenml_runtime import state_folder
+
+# Formats that run code when they are read.
+_REFUSED_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+
+class ModelFolderMaterializer(BaseMaterializer):
+    """`model.json` (ModelInfo) and, unless it is only a reference, `files/**`."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (ModelFolder,)
+    ASSOCIATED_ARTIFACT_TYPE = ArtifactType.MODEL
+
+    def save(self, data: ModelFolder) -> None:
+        """Files first, `model.json` last.
+
+        Raises:
+            UnsafeSerializationError: a file is in a format that can hold a pickle.
+        """
+        for name in data.info.files:
+            if name.endswith(_REFUSED_SUFFIXES):
+                raise UnsafeSerializationError(
+                    f"{name} may hold a pickle", where=str(data.path), hint="save the model as safetensors"
+                )
+            if data.path is not None:
+                put_file(data.path / name, f"{self.uri}/files/{name}", self.artifact_store)
+        put_text(data.info.model_dump_json(indent=1), f"{self.uri}/model.json", self.artifact_store)
+
+    def load(self, data_type: type[Any]) -> ModelFolder:
+        """Open in place when the store is local, else from a local cache; every file's digest is verified."""
+        info = ModelInfo.model_validate_json(get_text(f"{self.uri}/model.json", self.artifact_store))
+        if not info.files:
+            return ModelFolder(info, None)
+        folder = Path(self.uri) / "files"
+        if not is_local(self.uri):
+            folder = state_folder() / "cache" / "models" / info.digest
+        for name, sha256 in info.files.items():
+            source = get_file(f"{self.uri}/files/{name}", self.artifact_store, sha256, "model-files")
+            if not is_local(self.uri) and not (folder / name).is_file():
+                put_file(source, str(folder / name), self.artifact_store)
+        return ModelFolder(info, folder)
+
+    def extract_metadata(self, data: ModelFolder) -> dict[str, Any]:
+        """What it is and what it was trained on."""
+        info = data.info
+        return {
+            "kind": info.kind,
+            "digest": info.digest,
+            "base": info.base.name,
+            "parameters": info.parameters,
+            "trainable": info.trainable,
+            "dataset_digest": info.dataset_digest or "",
+        }
+
+    def compute_content_hash(self, data: ModelFolder) -> str:
+        """The digest over all files."""
+        return data.info.digest

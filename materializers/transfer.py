@@ -1,0 +1,94 @@
+"""Moving whole files between this machine and an artifact store, local or remote."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from zenml.artifact_stores.base_artifact_store import BaseArtifactStore
+
+from steps.contracts.digests import file_digest
+from steps.contracts.errors import IntegrityError
+from steps.contracts.storage import writing
+from steps.zenml_runtime import state_folder
+
+_PIECE_BYTES = 4 << 20
+
+
+def is_local(uri: str) -> bool:
+    """Whether a URI is a path on this machine."""
+    return "://" not in uri
+
+
+def put_file(source: Path, uri: str, store: BaseArtifactStore) -> None:
+    """Store a file under `uri`: it appears there whole or not at all."""
+    if is_local(uri):
+        _put_local(source, Path(uri))
+        return
+    with source.open("rb") as reader, store.open(uri, "wb") as writer:
+        while piece := reader.read(_PIECE_BYTES):
+            writer.write(piece)
+
+
+def _put_local(source: Path, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            try:
+                # A hard link costs nothing; the files are immutable.
+                os.link(source, partial)
+            except OSError:
+                shutil.copyfile(source, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def put_text(text: str, uri: str, store: BaseArtifactStore) -> None:
+    """Store text as UTF-8 under `uri`, whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", delete=False) as f:
+        f.write(text)
+    try:
+        put_file(Path(f.name), uri, store)
+    finally:
+        Path(f.name).unlink(missing_ok=True)
+
+
+def get_text(uri: str, store: BaseArtifactStore) -> str:
+    """Read a small text file."""
+    with store.open(uri, "rb") as f:
+        raw: bytes = f.read()
+    return raw.decode("utf-8")
+
+
+def get_file(uri: str, store: BaseArtifactStore, sha256: str | None, cache: str) -> Path:
+    """The file on this machine: in place when the store is local, else in the cache folder `cache/<sha256>`.
+
+    Raises:
+        IntegrityError: its bytes don't have the recorded digest.
+    """
+    name = uri.rsplit("/", 1)[-1]
+    if is_local(uri):
+        path = Path(uri)
+    else:
+        key = sha256 or f"by-uri/{uri.replace('://', '/')}"
+        path = state_folder() / "cache" / cache / key / name
+        if not (sha256 and path.is_file()):
+            _download(uri, store, path)
+    if sha256 is not None and (found := file_digest(path)) != sha256:
+        raise IntegrityError(
+            f"stored bytes have SHA-256 {found}, recorded was {sha256}",
+            where=uri,
+            hint="the artifact was changed or damaged after it was written; run the step that made it again",
+        )
+    return path
+
+
+def _download(uri: str, store: BaseArtifactStore, path: Path) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with store.open(uri, "rb") as reader, partial.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, _PIECE_BYTES)
+        partial.replace(path)

@@ -1,0 +1,55 @@
+"""Reports, comparisons, decisions, registrations: frozen models as JSON, with a page for the dashboard."""
+
+from typing import Any, ClassVar
+
+from zenml.enums import ArtifactType, VisualizationType
+from zenml.materializers.base_materializer import BaseMaterializer
+
+from materializers import views
+from materializers.transfer import get_text, put_text
+from steps.contracts.digests import value_digest
+from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
+from steps.contracts.reports import Frozen, StageReport
+
+_MEASURED = ("seconds", "cpu_seconds")
+
+
+class ValueMaterializer(BaseMaterializer):
+    """`value.json` and `view.html`."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (EvalReport, Comparison, Decision, Registration)
+    ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA_ANALYSIS
+    FILE: ClassVar[str] = "value.json"
+
+    def save(self, data: Frozen) -> None:
+        """Write the JSON."""
+        put_text(data.model_dump_json(indent=1), f"{self.uri}/{self.FILE}", self.artifact_store)
+
+    def load(self, data_type: type[Any]) -> Any:
+        """Read and validate the JSON."""
+        return data_type.model_validate_json(get_text(f"{self.uri}/{self.FILE}", self.artifact_store))
+
+    def compute_content_hash(self, data: Frozen) -> str:
+        """Digest of the values; how long it took is left out, so that an equal re-run keeps what follows cached."""
+        return value_digest(data.model_dump(mode="json", exclude=set(_MEASURED)))
+
+    def save_visualizations(self, data: Frozen) -> dict[str, VisualizationType]:
+        """The same view as in the run's page."""
+        uri = f"{self.uri}/view.html"
+        put_text(views.page(data), uri, self.artifact_store)
+        return {uri: VisualizationType.HTML}
+
+
+class StageReportMaterializer(ValueMaterializer):
+    """`report.json`; the counts become metadata."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (StageReport,)
+    FILE: ClassVar[str] = "report.json"
+
+    def extract_metadata(self, data: StageReport) -> dict[str, Any]:
+        """The books, the reasons and the speed."""
+        counts = data.model_dump(
+            include={"rows_in", "created", "kept", "dropped", "quarantined", "changed", "flagged", "undecided"}
+        )
+        by = {"dropped_by": data.dropped_by, "quarantined_by": data.quarantined_by, "flagged_by": data.flagged_by}
+        return {**counts, **by, "seconds": data.seconds, "rows_per_second": data.rows_per_second}

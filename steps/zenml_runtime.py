@@ -1,0 +1,319 @@
+"""The one module that touches ZenML's internals. Each thing it relies on has a contract test in tests/zenml_runtime.
+
+Nothing here runs at import. `harden` is called by the step decorator, so that it holds in every process that can
+load a step: the launcher, a local run, a container on a remote stack.
+"""
+
+import ast
+import fcntl
+import functools
+import hashlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from zenml import step as zenml_step
+from zenml.artifacts import utils as artifact_utils
+from zenml.client import Client
+from zenml.config.cache_policy import CachePolicy
+from zenml.enums import ExecutionStatus
+from zenml.materializers.base_materializer import BaseMaterializer
+from zenml.materializers.materializer_registry import materializer_registry
+from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_failed_step_run
+from zenml.utils import code_utils, source_utils
+
+from steps.contracts.errors import UnsafeSerializationError
+
+FIRST_PARTY = ("steps", "pipelines", "materializers", "ops")
+# How an artifact is stored or shown, and this module, don't change what a step computes.
+_NOT_IN_KEY = ("materializers", "ops", "pipelines", "steps.zenml_runtime")
+# Ours, and ZenML's own that write JSON or plain bytes. Everything else (cloudpickle, numpy with pickle ...) is refused.
+_SAFE_MATERIALIZERS = (
+    "materializers.",
+    "zenml.materializers.built_in_materializer.",
+    "zenml.materializers.pydantic_materializer.",
+    "zenml.materializers.structured_string_materializer.",
+    "zenml.materializers.uuid_materializer.",
+)
+# Suffixes of source files that remote steps need; anything else (data, secrets, state) never enters the code archive.
+_CODE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".jinja", ".css", ".txt", ".json")
+_CODE_FOLDERS = (*FIRST_PARTY, "configs")
+
+StepFunction = Callable[..., Any]
+
+
+def state_folder() -> Path:
+    """Folder for what outlives a step on this machine (caches, checkpoints): ASSAY_STATE, else a temporary one."""
+    named = os.environ.get("ASSAY_STATE")
+    folder = Path(named) if named else Path(tempfile.gettempdir()) / "assay-state"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def workspace(step_name: str) -> Path:
+    """A fresh folder for one execution of a step; its content is copied to the artifact store by the materializers."""
+    parent = state_folder() / "work"
+    parent.mkdir(exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{step_name}-", dir=parent))
+
+
+def source_root() -> Path:
+    """The folder that relative paths in a config start from."""
+    return Path(source_utils.get_source_root())
+
+
+# --- steps -----------------------------------------------------------------------------------------------------
+
+
+def assay_step(key: Callable[[], str]) -> Callable[[StepFunction], Any]:
+    """A ZenML step whose cache key is `key()` (made by `cache_key`), its parameters and its inputs' content hashes.
+
+    The step's own source isn't in the key as text: its syntax tree is, through `cache_key`, so that editing a
+    comment re-runs nothing.
+    """
+    harden()
+    policy = CachePolicy(include_step_code=False, cache_func=key)
+
+    def decorate(function: StepFunction) -> Any:
+        return zenml_step(cache_policy=policy, enable_cache=True)(function)
+
+    return decorate
+
+
+def cache_key(module: str, libraries: Sequence[str] = ()) -> str:
+    """Digest of what decides a step's result besides parameters and inputs.
+
+    That is the docstring-free syntax tree of every first-party module that `module` imports, directly or not,
+    and the installed versions of `libraries` (distribution names; "-" when not installed).
+    """
+    h = hashlib.sha256()
+    for name, tree_digest in sorted(import_closure(module, _package_root()).items()):
+        h.update(f"{name}={tree_digest}\n".encode())
+    for library in sorted(libraries):
+        h.update(f"{library}=={_version(library)}\n".encode())
+    return h.hexdigest()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "-"
+
+
+def _package_root() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+def import_closure(module: str, root: Path) -> dict[str, str]:
+    """First-party modules that `module` imports anywhere in its code (lazy imports too), with their tree digests."""
+    digests: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = _module_file(name, root)
+        if name in digests or file is None:
+            continue
+        tree = ast.parse(file.read_bytes())
+        digests[name] = _tree_digest(tree)
+        waiting.extend(m for m in _first_party_imports(tree, root) if not m.startswith(_NOT_IN_KEY))
+    return digests
+
+
+def _module_file(name: str, root: Path) -> Path | None:
+    path = root.joinpath(*name.split("."))
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
+
+
+def _first_party_imports(tree: ast.AST, root: Path) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            # `from package import module` names a module too; `from module import name` doesn't.
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (n for n in names if n.split(".")[0] in FIRST_PARTY and _module_file(n, root))
+
+
+def _tree_digest(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
+
+
+# --- safety ----------------------------------------------------------------------------------------------------
+
+
+class RefusePickle(BaseMaterializer):
+    """Stands where ZenML's cloudpickle default stood: a type without a materializer of its own is refused."""
+
+    SKIP_REGISTRATION = True
+    ASSOCIATED_TYPES = (object,)
+
+    def save(self, data: Any) -> None:
+        """Refuse.
+
+        Raises:
+            UnsafeSerializationError: always.
+        """
+        raise _refusal(f"no safe materializer for {type(data).__module__}.{type(data).__qualname__}")
+
+    def load(self, data_type: type[Any]) -> Any:
+        """Refuse.
+
+        Raises:
+            UnsafeSerializationError: always.
+        """
+        raise _refusal(f"no safe materializer for {data_type.__module__}.{data_type.__qualname__}")
+
+
+def _refusal(what: str) -> UnsafeSerializationError:
+    return UnsafeSerializationError(
+        what,
+        where="artifact store",
+        hint="write a materializer for this type (Parquet, JSON, safetensors); loading a pickle runs its code",
+    )
+
+
+def harden() -> None:
+    """Refuse pickle and unknown materializers on save and load, and keep all but code out of code archives.
+
+    Idempotent.
+    """
+    if materializer_registry.default_materializer is RefusePickle:
+        return
+    materializer_registry.default_materializer = RefusePickle
+    BaseMaterializer.__init__ = _checked_init(BaseMaterializer.__init__)
+    artifact_utils._load_artifact_from_uri = _checked_load(artifact_utils._load_artifact_from_uri)
+    code_utils.CodeArchive.get_files = _code_only(code_utils.CodeArchive.get_files)
+
+
+def is_safe_materializer(import_path: str) -> bool:
+    """Whether artifacts written by this materializer class may be read and written."""
+    return import_path.startswith(_SAFE_MATERIALIZERS) or import_path == f"{__name__}.RefusePickle"
+
+
+def _checked_init(init: Callable[..., None]) -> Callable[..., None]:
+    """Every save and every load makes a materializer first (nested ones too), so this is where both are refused."""
+
+    @functools.wraps(init)
+    def checked(self: BaseMaterializer, *args: Any, **kwargs: Any) -> None:
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        if not is_safe_materializer(path):
+            raise _refusal(f"{path} is not on the list of safe materializers")
+        init(self, *args, **kwargs)
+
+    return checked
+
+
+def _checked_load(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse by the recorded name, before the named module is imported."""
+
+    @functools.wraps(load)
+    def checked(materializer: Any, *args: Any, **kwargs: Any) -> Any:
+        path = materializer if isinstance(materializer, str) else materializer.import_path
+        if not is_safe_materializer(path):
+            raise _refusal(f"this artifact was written by {path}, which is not on the list of safe materializers")
+        return load(materializer, *args, **kwargs)
+
+    return checked
+
+
+def _code_only(get_files: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
+    @functools.wraps(get_files)
+    def filtered(archive: Any) -> dict[str, str]:
+        return {name: path for name, path in get_files(archive).items() if belongs_in_code_archive(name)}
+
+    return filtered
+
+
+def belongs_in_code_archive(name: str) -> bool:
+    """Whether a file (POSIX path relative to the source root) is code that a remote step needs."""
+    parts = Path(name).parts
+    if len(parts) == 1:
+        return name == "pyproject.toml"
+    return parts[0] in _CODE_FOLDERS and "__pycache__" not in parts and name.endswith(_CODE_SUFFIXES)
+
+
+# --- the local store -------------------------------------------------------------------------------------------
+
+
+def use_wal(database: Path) -> None:
+    """Put ZenML's SQLite file in write-ahead mode (it stays so): measured a third less time per step."""
+    if database.is_file():
+        with sqlite3.connect(database) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+
+@contextmanager
+def run_lock(run_name: str) -> Iterator[None]:
+    """Held while a local run lives; the system frees it when the process dies, however it dies."""
+    path = _lock_file(run_name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _lock_file(run_name: str) -> Path:
+    return state_folder() / "locks" / f"{hashlib.sha256(run_name.encode()).hexdigest()[:24]}.lock"
+
+
+def _is_alive(run_name: str) -> bool:
+    path = _lock_file(run_name)
+    if not path.is_file():
+        return False
+    with path.open() as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def reap() -> list[str]:
+    """Mark local runs whose process has died as failed (ZenML leaves them running for ever). Returns their names.
+
+    Their finished steps stay in the cache.
+    """
+    client = Client()
+    reaped = []
+    for status in (ExecutionStatus.RUNNING, ExecutionStatus.INITIALIZING, ExecutionStatus.PROVISIONING):
+        for listed in client.list_pipeline_runs(status=status, size=100).items:
+            run = client.get_pipeline_run(listed.id)
+            local = run.stack is None or _is_local(run.stack)
+            if not local or _is_alive(run.name):
+                continue
+            for one in run.steps.values():
+                if not one.status.is_finished:
+                    publish_failed_step_run(one.id)
+            publish_failed_pipeline_run(run.id)
+            _lock_file(run.name).unlink(missing_ok=True)
+            reaped.append(run.name)
+    return reaped
+
+
+def _is_local(stack: Any) -> bool:
+    return any(
+        component.flavor_name == "local"
+        for kind, components in stack.components.items()
+        if str(kind) == "orchestrator"
+        for component in components
+    )
