@@ -47,9 +47,10 @@ class ArtifactRecord(Frozen):
 
 
 class RunRecord(Frozen):
-    """One pipeline run. `run_id` is ZenML's; `started` and `ended` are ISO 8601 with offset, `ended` None while it runs.
+    """One pipeline run. `run_id` is ZenML's.
 
     Attributes:
+        started: ISO 8601 in UTC; `ended` likewise, None while it runs.
         artifact_store: URI of the store's root; dataset shards lie in `<root>/shards/<sha256>.parquet`.
         commit: git commit of the code, None outside a checkout.
         error: what ended a failed run, None otherwise.

@@ -1,0 +1,234 @@
+"""Contract objects as HTML: fragments for the report page, whole documents for ZenML's dashboard.
+
+Self-contained: one style sheet inside, no script, nothing fetched (a Content-Security-Policy says so as well).
+All text is escaped by jinja2's autoescape; characters that could reorder or hide text are shown as '�'.
+"""
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cache, singledispatch
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jinja2
+import pyarrow.parquet as pq
+from markupsafe import Markup
+
+from materializers import charts
+from steps.contracts.dataset import Manifest
+from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration
+from steps.contracts.ledger import Ledger
+from steps.contracts.reports import Series, StageReport, Table
+
+# (task, metric) -> whether more is better
+Directions: TypeAlias = Mapping[tuple[str, str], bool]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_BRIEF = 80
+# "Cs" lone surrogates, "Cc" control characters, "Cf" invisible ones (bidi overrides, zero-width, tags).
+_HIDDEN = ("Cc", "Cf", "Cs")
+# Kept: line feed and tab, and the two joiners that Persian, Indic scripts and emoji need.
+_HARMLESS = "\n\t\u200c\u200d"
+
+
+def visible(text: str) -> str:
+    """The text with control, bidirectional, zero-width and lone surrogate characters as '�'."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.replace("\r\n", "\n")
+    return "".join("�" if c not in _HARMLESS and unicodedata.category(c) in _HIDDEN else c for c in text)
+
+
+def environment(*folders: Path) -> jinja2.Environment:
+    """A jinja2 environment with the charts and filters; `folders` hold further templates."""
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, _TEMPLATES]),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.globals.update(histogram=charts.histogram, lines=charts.lines, intervals=charts.intervals, shares=charts.shares)
+    env.filters.update(
+        n=_count,
+        num=charts.number,
+        cell=_cell,
+        brief=_brief,
+        words=lambda s: s.replace("_", " "),
+        duration=duration,
+        ranked=_ranked,
+        numeric=_numeric,
+        grouped=_grouped,
+        judged=judged,
+        change=_change,
+        splits=lambda splits: {k or "not split": v for k, v in splits.items()},
+    )
+    return env
+
+
+def style() -> Markup:
+    """The style sheet that every fragment needs once per document."""
+    return Markup((_TEMPLATES / "style.css").read_text())
+
+
+def document(body: Markup, title: str, heading: str = "") -> str:
+    """A whole HTML document around a fragment."""
+    return _own().get_template("document.jinja").render(body=body, title=title, heading=heading, style=style())
+
+
+@singledispatch
+def fragment(value: Any) -> Markup:
+    """HTML of a contract object, to be placed below `style()` in an element of class "assay".
+
+    Raises:
+        TypeError: there is no view of this type.
+    """
+    raise TypeError(f"no view of {type(value).__name__}")
+
+
+def as_html(value: Any) -> str:
+    """A whole HTML document of a contract object (StageReport, EvalReport, Comparison, Decision, ...)."""
+    heading = value.stage if isinstance(value, StageReport | Manifest) else _spaced(type(value).__name__)
+    return document(fragment(value), title=f"assay: {heading}", heading=heading)
+
+
+@fragment.register
+def _(value: StageReport) -> Markup:
+    return _render("stage_report.jinja", r=value, open_examples=True)
+
+
+@fragment.register
+def _(value: EvalReport) -> Markup:
+    return _render("eval_report.jinja", r=value)
+
+
+@fragment.register
+def _(value: Comparison) -> Markup:
+    return comparison(value, {})
+
+
+@fragment.register
+def _(value: Decision) -> Markup:
+    return _render("decision.jinja", d=value)
+
+
+@fragment.register
+def _(value: Registration) -> Markup:
+    return _render("registration.jinja", r=value)
+
+
+@fragment.register
+def _(value: Manifest) -> Markup:
+    return _render("manifest.jinja", m=value)
+
+
+@fragment.register
+def _(value: Table) -> Markup:
+    return _render("table.jinja", t=value)
+
+
+@fragment.register
+def _(value: Ledger) -> Markup:
+    """Lines per stage, verdict and reason; the file is read in three columns."""
+    table = pq.read_table(value.path, columns=["stage", "verdict", "reason"])
+    counts = table.group_by(["stage", "verdict", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    lines = sorted((c["stage"], c["verdict"], c["reason"], c["count_all"]) for c in counts)
+    return _render("ledger.jinja", lines=lines, rows=value.rows)
+
+
+def stage_report(value: StageReport, *, open_examples: bool) -> Markup:
+    """A stage's report with its examples shown or folded."""
+    return _render("stage_report.jinja", r=value, open_examples=open_examples)
+
+
+def comparison(value: Comparison, directions: Directions) -> Markup:
+    """Base against tuned. A metric that `directions` doesn't name is judged only when it is a ratio (less is better)."""
+    return _render("comparison.jinja", c=value, directions=directions)
+
+
+def directions_of(reports: Sequence[EvalReport]) -> dict[tuple[str, str], bool]:
+    """Whether more is better, per (task, metric), as the reports say."""
+    return {(t.task, m.name): m.higher_is_better for r in reports for t in r.tasks for m in t.metrics}
+
+
+def judged(difference: Difference, directions: Directions) -> Markup:
+    """'better', 'worse' or 'no clear change': clear only when the interval leaves out no change."""
+    none = 1.0 if difference.is_ratio else 0.0
+    change = difference.change
+    if change.low <= none <= change.high:
+        return Markup('<span class="verdict">no clear change</span>')
+    up = change.low > none
+    more_is_better = directions.get((difference.task, difference.metric), False if difference.is_ratio else None)
+    if more_is_better is None:
+        return Markup('<span class="verdict">{}</span>').format("higher" if up else "lower")
+    good = up == more_is_better
+    return Markup('<span class="verdict {}">{}</span>').format("good" if good else "bad", "better" if good else "worse")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: '0.4 s', '38 s', '3 min 20 s', '2 h 5 min'."""
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds >= 0.01 or seconds == 0 else "< 0.01 s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@cache
+def _own() -> jinja2.Environment:
+    return environment()
+
+
+def _render(template: str, **values: Any) -> Markup:
+    return Markup(_own().get_template(template).render(**values))
+
+
+def _finalize(value: Any) -> Any:
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return "–" if value is None else value
+    return visible(value)
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"
+
+
+def _cell(value: str | float | None) -> str:
+    return value if isinstance(value, str) else charts.number(value)
+
+
+def _brief(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _BRIEF else text[: _BRIEF - 1] + "…"
+
+
+def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _numeric(table: Table, column: int) -> bool:
+    cells = [row[column] for row in table.rows if row[column] is not None]
+    return bool(cells) and all(isinstance(c, int | float) for c in cells)
+
+
+def _grouped(series: Sequence[Series]) -> list[list[Series]]:
+    """Series that share both axes, at most four to a drawing."""
+    ordered = sorted(series, key=lambda s: (s.x_label, s.y_label))
+    groups = [list(group) for _, group in groupby(ordered, key=lambda s: (s.x_label, s.y_label))]
+    return [group[i : i + 4] for group in groups for i in range(0, len(group), 4)]
+
+
+def _change(change: Estimate, is_ratio: bool) -> str:
+    if is_ratio:
+        return f"× {charts.number(change.value)}"
+    sign = "+" if change.value > 0 else ""
+    return f"{sign}{charts.number(change.value)}"
+
+
+def _spaced(name: str) -> str:
+    return "".join(f" {c.lower()}" if c.isupper() and i else c for i, c in enumerate(name))

@@ -1,0 +1,133 @@
+"""One run as one HTML file: works offline, without scripts, in light and dark, on a phone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from materializers import views
+from ops.index import RunRecord
+from steps.contracts.dataset import Manifest
+from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
+from steps.contracts.models import ModelInfo
+from steps.contracts.reports import StageReport, Table
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """One test row: the prompt, what was wanted, and both models' answers with their scores (metric -> value)."""
+
+    task: str
+    row_id: str
+    prompt: str
+    reference: str | None
+    base: str | None
+    tuned: str | None
+    base_scores: dict[str, float | None] = field(default_factory=dict)
+    tuned_scores: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A dataset version and the step that made it."""
+
+    step: str
+    name: str
+    manifest: Manifest
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model and the step that made it."""
+
+    step: str
+    info: ModelInfo
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """Everything the page shows. What a run doesn't have is empty or None, and its section is left out."""
+
+    record: RunRecord
+    config_yaml: str = ""
+    reports: tuple[StageReport, ...] = ()
+    datasets: tuple[Version, ...] = ()
+    models: tuple[Model, ...] = ()
+    evals: tuple[EvalReport, ...] = ()
+    comparison: Comparison | None = None
+    decision: Decision | None = None
+    registration: Registration | None = None
+    answers: tuple[SideBySide, ...] = ()
+    planted: Table | None = None
+    # source -> rows of it in the last dataset version
+    sources: dict[str, int] = field(default_factory=dict)
+
+
+def render_page(content: RunPage) -> str:
+    """The whole HTML document of a run."""
+    curation = [r for r in content.reports if r.rows_in + r.created]
+    return (
+        _environment()
+        .get_template("page.jinja")
+        .render(
+            p=content,
+            record=content.record,
+            style=views.style(),
+            page_style=Markup((_TEMPLATES / "page.css").read_text()),
+            largest=max((r.rows_in + r.created for r in curation), default=1),
+            directions=views.directions_of(content.evals),
+            headline=_headline(content),
+            last=_last(content.datasets),
+            took=_took(content.record),
+        )
+    )
+
+
+def render_stage_page(report: StageReport) -> str:
+    """The HTML document of one stage that was run alone."""
+    return views.as_html(report)
+
+
+def _last(datasets: Sequence[Version]) -> Version | None:
+    """The version that training saw: the last one that isn't a quarantine."""
+    going_on = [v for v in datasets if "quarantin" not in v.name]
+    return going_on[-1] if going_on else None
+
+
+def _headline(content: RunPage) -> tuple[str, str]:
+    """(style class, words) of the run's outcome."""
+    record = content.record
+    if record.error or record.status in ("failed", "stopped", "interrupted"):
+        return "bad", record.status
+    if content.decision is not None:
+        return ("good", "promoted") if content.decision.promote else ("bad", "not promoted")
+    return ("", record.status)
+
+
+def _took(record: RunRecord) -> str:
+    if record.ended is None:
+        return "–"
+    between = datetime.fromisoformat(record.ended) - datetime.fromisoformat(record.started)
+    return views.duration(between.total_seconds())
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    env = views.environment(_TEMPLATES)
+    env.globals.update(stage_report=views.stage_report, fragment=views.fragment, compared=views.comparison, when=when)
+    return env
+
+
+def when(iso: str | None) -> str:
+    """'2026-11-21 01:17 UTC' of an ISO 8601 time; a dash for None."""
+    if iso is None:
+        return "–"
+    zone = " UTC" if iso.endswith(("Z", "+00:00")) else ""
+    return iso[:16].replace("T", " ") + zone
