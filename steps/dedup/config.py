@@ -1,0 +1,46 @@
+"""Settings of the dedup stage."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from steps.contracts.reports import Frozen
+from steps.engines.minhash.signatures import Backend
+
+
+class DedupConfig(Frozen):
+    """Which rows count as copies of each other. Rows are compared with rows of their own kind only."""
+
+    compare: Literal["all", "prompt", "answer"] = Field(
+        "all",
+        description="What of a row is compared: everything, the prompt, or the answers. Documents: always the text.",
+    )
+    symbols: bool = Field(
+        False,
+        description="Count punctuation and operators as tokens too; for code and formulas, where a sign matters.",
+    )
+    near: bool = Field(True, description="Also drop near duplicates; false: exact duplicates only.")
+    # 0.7: chosen, between the 0.8 of Lee et al. 2022 (arXiv 2107.06499, edit similarity) and looser web settings.
+    threshold: float = Field(
+        0.7, gt=0.0, le=1.0, description="Jaccard similarity of shingle sets from which a row is a near duplicate."
+    )
+    # 5 words as in Lee et al. 2022; 3 for instruction rows, whose texts are short (chosen).
+    ngram_documents: int = Field(5, ge=1, le=50, description="Words per shingle in documents.")
+    ngram_messages: int = Field(3, ge=1, le=50, description="Words per shingle in conversations and preferences.")
+    # 25 x 5: a pair of Jaccard 0.7 meets in some band with probability 1 - (1 - 0.7^5)^25 = 0.990, one of 0.8 with
+    # 0.9999. What meets is compared exactly, so more bands cost time, never precision.
+    bands: int = Field(25, ge=1, le=256, description="Bands of the MinHash signature.")
+    rows_per_band: int = Field(5, ge=1, le=32, description="Signature values per band.")
+    # 256: chosen; without a cap, n rows of one template cost n^2 / 2 comparisons.
+    max_comparisons: int = Field(
+        256, ge=1, description="Exact comparisons per row at most; rows that reach it are counted in the report."
+    )
+    seed: int = Field(1, ge=0, lt=2**32, description="Seed of the MinHash permutations.")
+    backend: Backend = Field("datasketch", description="Library that computes the signatures.")
+    contradictions: Literal["flag", "keep_first", "drop_all"] = Field(
+        "flag",
+        description=(
+            "Rows with the same prompt and different answers (preferences: the same pair the other way round): "
+            "flag them, keep those that agree with the first by (batch, content id), or drop them all."
+        ),
+    )

@@ -1,0 +1,117 @@
+"""What dedup says about itself. The text is not scrubbed yet, so only ids are shown."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steps.contracts.digests import value_digest
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.reports import Example, Histogram, StageReport, Table
+from steps.dedup.config import DedupConfig
+from steps.engines.progress.progress import Stopwatch
+
+if TYPE_CHECKING:
+    from steps.dedup.dedup import Decisions
+
+_BINS = 20
+_TOP = 10
+_EXAMPLES = 5
+
+
+def dedup_report(d: "Decisions", ledger: LedgerWriter, config: DedupConfig, watch: Stopwatch) -> StageReport:
+    """Counts, Jaccard histogram, largest clusters and examples by id."""
+    return StageReport(
+        stage="dedup",
+        rows_in=len(d.keep),
+        kept=int(d.keep.sum()),
+        dropped=int((~d.keep).sum()),
+        flagged=ledger.total("flagged"),
+        dropped_by=dict(sorted(ledger.counts["dropped"].items())),
+        flagged_by=dict(sorted(ledger.counts["flagged"].items())),
+        counts=_counts(d),
+        histograms=(_jaccard_histogram(d),),
+        tables=(_clusters(d),),
+        examples=_examples(d),
+        notes=_notes(d, config),
+        config_digest=value_digest(config.model_dump(mode="json")),
+        seconds=watch.seconds,
+        cpu_seconds=watch.cpu_seconds,
+    )
+
+
+def _counts(d: "Decisions") -> dict[str, dict[str, int]]:
+    conflicting = d.contradictions.answers > 1
+    return {
+        "comparison": {
+            "distinct token streams": len(d.near.witness),
+            "exact comparisons": d.near.compared,
+            "streams whose comparisons were capped": d.near.capped,
+        },
+        "contradictions": {
+            "prompts with different answers": d.contradictions.prompts,
+            "rows": int(conflicting.sum()),
+            "dropped as duplicates": int((conflicting & ~d.keep & ~d.contradictions.dropped).sum()),
+        },
+    }
+
+
+def _jaccard_histogram(d: "Decisions") -> Histogram:
+    near = d.near.witness[d.prints.stream] >= 0
+    scores = d.score[near & ~np.isnan(d.score)]
+    edges = np.arange(_BINS + 1) / _BINS
+    counts, _ = np.histogram(scores, bins=edges)
+    return Histogram(
+        title="Near duplicates: exact Jaccard with the kept row",
+        unit="Jaccard of shingle sets",
+        edges=tuple(edges.tolist()),
+        counts=tuple(counts.tolist()),
+    )
+
+
+def _clusters(d: "Decisions") -> Table:
+    displaced = d.witness[~d.keep & ~d.contradictions.dropped]
+    kept, counts = np.unique(displaced, return_counts=True)
+    rank = np.empty(len(d.order), np.int64)
+    rank[d.order] = np.arange(len(d.order))
+    top = sorted(zip(kept.tolist(), counts.tolist(), strict=True), key=lambda kc: (-kc[1], rank[kc[0]]))[:_TOP]
+    return Table(
+        title="Kept rows that displaced most rows",
+        columns=("kept record_id", "rows displaced"),
+        rows=tuple((d.prints.record_ids[row].decode(), count) for row, count in top),
+    )
+
+
+def _examples(d: "Decisions") -> tuple[Example, ...]:
+    """The first near duplicates in canonical order, by id only."""
+    near = ~np.isnan(d.score) & (d.near.witness[d.prints.stream] >= 0)
+    shown = d.order[near[d.order]][:_EXAMPLES].tolist()
+    return tuple(
+        Example(
+            record_id=d.prints.record_ids[row].decode(),
+            reason="near_duplicate",
+            text="",
+            evidence={
+                "witness": d.prints.record_ids[d.witness[row]].decode(),
+                "jaccard": round(float(d.score[row]), 4),
+            },
+        )
+        for row in shown
+    )
+
+
+def _notes(d: "Decisions", config: DedupConfig) -> tuple[str, ...]:
+    notes = ["Examples name rows without their text: personal data is not removed yet at this stage."]
+    if not config.near:
+        notes.append("Near duplicates were not looked for (near: false).")
+    if d.near.capped:
+        notes.append(
+            f"{d.near.capped} rows met more than {config.max_comparisons} similar rows; some comparisons were left out,"
+            " so near duplicates among them can remain. Raise max_comparisons to compare them all."
+        )
+    hidden = _counts(d)["contradictions"]["dropped as duplicates"]
+    if hidden:
+        notes.append(
+            f"{hidden} rows dropped as duplicates share their prompt with a row that answers differently:"
+            " see `contradicts` in the ledger."
+        )
+    return tuple(notes)
