@@ -1,0 +1,233 @@
+"""Rows of a dataset version as a memory-mapped Arrow file of token ids and labels, linted on the way."""
+
+import heapq
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.errors import TrainingDataError
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.records import Row
+from steps.contracts.reports import Example, Histogram
+from steps.contracts.storage import writing
+from steps.engines.progress.progress import Progress
+from steps.engines.template.lint import Lint, LintTotals
+from steps.engines.template.render import Encoded, TrainingTemplate
+from steps.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+TOKENS_SCHEMA = pa.schema(
+    [
+        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
+        # input id where the token is trained, else -100
+        pa.field("labels", pa.list_(pa.int32()), nullable=False),
+        pa.field("length", pa.int32(), nullable=False),
+    ]
+)
+_BATCH_ROWS = 1_000
+_EXAMPLES = 5
+
+
+@dataclass
+class Encoding:
+    """What became of the rows of one split."""
+
+    rows_in: int = 0
+    kept: int = 0
+    truncated: int = 0
+    tokens: int = 0
+    trained: int = 0
+    longest: int = 0
+    dropped_by: dict[str, int] = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=lambda: [0] * 21)
+    examples: list[Example] = field(default_factory=list)
+    lint: LintTotals = field(default_factory=LintTotals)
+
+    @property
+    def dropped(self) -> int:
+        """Rows that are not trained on."""
+        return sum(self.dropped_by.values())
+
+    def length_histogram(self, title: str) -> Histogram:
+        """Tokens per kept row, in powers of two: bin i holds lengths in [2**i, 2**(i+1))."""
+        top = max((i for i, n in enumerate(self.lengths) if n), default=0) + 1
+        edges = tuple(float(1 << i) for i in range(top + 1))
+        return Histogram(title=title, unit="tokens", edges=edges, counts=tuple(self.lengths[:top]))
+
+
+def split_name(dataset: Dataset, wanted: str) -> str | None:
+    """The split label to read: `wanted`, or None (every row) for "train" in a version without any labels.
+
+    Raises:
+        TrainingDataError: the split has no rows.
+    """
+    splits = dataset.manifest.splits
+    if splits.get(wanted):
+        return wanted
+    if wanted == "train" and set(splits) <= {""} and dataset.rows:
+        return None
+    raise TrainingDataError(
+        f"no rows in split {wanted}: the dataset has {splits or 'no rows'}",
+        where="train",
+        hint="check the split stage's shares, and what the stages after it dropped",
+    )
+
+
+class _Encoder:
+    """Judges rows, writes tokens, ledger lines and counts."""
+
+    def __init__(self, lint: Lint, config: TrainConfig, ledger: LedgerWriter | None) -> None:
+        self.lint, self.config, self.ledger = lint, config, ledger
+        self.result = Encoding(lint=lint.totals)
+
+    def encode(self, row: Row) -> Encoded | None:
+        """The row's tokens within max_length; None when it is dropped."""
+        self.result.rows_in += 1
+        if row["kind"] == "document":
+            self._drop(row, "document", {})
+            return None
+        if row["kind"] == "preference" and self.config.preference_as == "skip":
+            self._drop(row, "preference", {})
+            return None
+        linted = self.lint.check(row)
+        if linted.encoded is None:
+            if self.config.unusable_rows == "fail":
+                self.lint.require(max_unusable_share=0.0)
+            self._drop(row, linted.reason or "", {"detail": linted.detail} if linted.detail else {})
+            return None
+        encoded = self._fit(row, linted.encoded)
+        if encoded is not None:
+            self._count(encoded)
+        return encoded
+
+    def _fit(self, row: Row, encoded: Encoded) -> Encoded | None:
+        length, limit = len(encoded.input_ids), self.config.max_length
+        if length <= limit:
+            return encoded
+        evidence = {"tokens": length, "max_length": limit}
+        if self.config.overlong == "fail":
+            raise TrainingDataError(
+                f"a row has {length} tokens, max_length is {limit}",
+                where=f"row {row['record_id']}",
+                hint="raise max_length, or set overlong to drop or truncate",
+            )
+        cut = Encoded(encoded.input_ids[:limit], encoded.labels[:limit])
+        if self.config.overlong == "drop" or not cut.trained:
+            self._drop(row, "overlong" if self.config.overlong == "drop" else "overlong_prompt", evidence)
+            return None
+        self.result.truncated += 1
+        if self.ledger:
+            self.ledger.add(row["record_id"], "changed", "truncated", evidence=evidence)
+        return cut
+
+    def _count(self, encoded: Encoded) -> None:
+        r, n = self.result, len(encoded.input_ids)
+        r.kept += 1
+        r.tokens += n
+        r.trained += encoded.trained
+        r.longest = max(r.longest, n)
+        r.lengths[min(n.bit_length() - 1, len(r.lengths) - 1)] += 1
+
+    def _drop(self, row: Row, reason: str, evidence: dict[str, Any]) -> None:
+        r = self.result
+        r.dropped_by[reason] = r.dropped_by.get(reason, 0) + 1
+        if len(r.examples) < _EXAMPLES:
+            r.examples.append(Example(record_id=row["record_id"], reason=reason, text="", evidence=evidence))
+        if self.ledger:
+            self.ledger.add(row["record_id"], "dropped", reason, evidence=evidence)
+
+
+def write_tokens(
+    dataset: Dataset,
+    split: str | None,
+    tokenizer: "PreTrainedTokenizerBase",
+    template: TrainingTemplate,
+    config: TrainConfig,
+    path: Path,
+    ledger: LedgerWriter | None = None,
+    limit: int | None = None,
+) -> tuple["datasets.Dataset", Encoding]:
+    """Encode one split into an Arrow file and map it.
+
+    The returned rows are in the order of their content ids, so that training doesn't depend on the order or
+    sharding of the version. In memory: one row group, and 40 bytes or so per row for the order.
+
+    Args:
+        limit: use the rows with the smallest content ids only; None: all.
+
+    Raises:
+        TrainingDataError: no usable row, or more unusable rows than the config allows.
+    """
+    lint = Lint(tokenizer, template, check_control_tokens=not config.allow_control_tokens)
+    encoder = _Encoder(lint, config, ledger)
+    wanted = _smallest_ids(dataset, split, limit)
+    keys: list[bytes] = []
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, TOKENS_SCHEMA) as out:
+            batch: list[Encoded] = []
+            with Progress(f"tokens ({split or 'all rows'})", dataset.manifest.splits.get(split or "")) as progress:
+                for row in dataset.iter_rows(split):
+                    progress.advance()
+                    if wanted is not None and row["content_id"] not in wanted:
+                        continue
+                    encoded = encoder.encode(row)
+                    if encoded is not None:
+                        batch.append(encoded)
+                        keys.append(_order_key(row))
+                    if len(batch) >= _BATCH_ROWS:
+                        out.write_batch(_record_batch(batch))
+                        batch = []
+            if batch:
+                out.write_batch(_record_batch(batch))
+    _require_rows(encoder, config)
+    return _map(path, keys), encoder.result
+
+
+def _order_key(row: Row) -> bytes:
+    return bytes.fromhex(row["content_id"] + row["record_id"])
+
+
+def _smallest_ids(dataset: Dataset, split: str | None, limit: int | None) -> frozenset[str] | None:
+    if limit is None:
+        return None
+    tables = dataset.tables(["content_id"], split=split)
+    return frozenset(heapq.nsmallest(limit, (c for t in tables for c in t["content_id"].to_pylist())))
+
+
+def _record_batch(rows: list[Encoded]) -> pa.RecordBatch:
+    return pa.record_batch(
+        [
+            pa.array([r.input_ids for r in rows], pa.list_(pa.int32())),
+            pa.array([r.labels for r in rows], pa.list_(pa.int32())),
+            pa.array([len(r.input_ids) for r in rows], pa.int32()),
+        ],
+        schema=TOKENS_SCHEMA,
+    )
+
+
+def _require_rows(encoder: _Encoder, config: TrainConfig) -> None:
+    result = encoder.result
+    if encoder.lint.totals.rows:
+        encoder.lint.require(max_unusable_share=config.max_unusable_share)
+    if not result.kept:
+        raise TrainingDataError(
+            f"no row is left to train on: {result.rows_in} read, dropped by {result.dropped_by}",
+            where="train",
+            hint="raise max_length for overlong rows; set preference_as: chosen for preference rows",
+        )
+
+
+def _map(path: Path, keys: list[bytes]) -> "datasets.Dataset":
+    import datasets
+
+    width = len(keys[0])
+    order = np.argsort(np.frombuffer(b"".join(keys), dtype=f"S{width}"), kind="stable")
+    return datasets.Dataset.from_file(str(path)).select(order)

@@ -1,0 +1,141 @@
+"""The train stage's report."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from steps.contracts.digests import value_digest
+from steps.contracts.models import ModelFolder
+from steps.contracts.reports import Series, StageReport, Table
+from steps.engines.progress.progress import Stopwatch
+from steps.train.config import TrainConfig
+from steps.train.data import Encoding
+from steps.train.memory import Estimate
+from steps.train.plan import Plan
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the trainer did. Losses are nats per trained token; None: no validation rows.
+
+    `tokens` (without padding) and `trained` count what was processed in `seconds`, after a resume since then;
+    `sequences` is the number of rows, or of packs when packing.
+    """
+
+    steps: int
+    resumed_from: int | None
+    history: tuple[dict[str, Any], ...]
+    loss_before: float | None
+    loss_after: float | None
+    seconds: float
+    tokens: int
+    trained: int
+    sequences: int
+
+
+def build_report(
+    config: TrainConfig,
+    plan: Plan,
+    encoding: Encoding,
+    validation: Encoding | None,
+    run: Run,
+    memory: Estimate,
+    model: ModelFolder,
+    watch: Stopwatch,
+) -> StageReport:
+    """Counts, loss curves, throughput and the settings in force."""
+    return StageReport(
+        stage="train",
+        rows_in=encoding.rows_in,
+        kept=encoding.kept,
+        dropped=encoding.dropped,
+        changed=encoding.truncated,
+        dropped_by=dict(sorted(encoding.dropped_by.items())),
+        counts=_counts(encoding, validation, run, model),
+        histograms=(encoding.lint.share_histogram(), encoding.length_histogram("Tokens per trained row")),
+        series=_series(run),
+        tables=(_outcome(encoding, run), _settings(plan), memory.table()),
+        examples=tuple(encoding.examples),
+        notes=tuple(_notes(config, encoding, validation, run, memory, model)),
+        config_digest=value_digest(config.model_dump(mode="json")),
+        seconds=watch.seconds,
+        cpu_seconds=watch.cpu_seconds,
+    ).balanced()
+
+
+def _counts(encoding: Encoding, validation: Encoding | None, run: Run, model: ModelFolder) -> dict[str, dict[str, int]]:
+    counts = {
+        "tokens": {
+            "train rows": encoding.tokens,
+            "of these trained": encoding.trained,
+            "longest row": encoding.longest,
+        },
+        "weights": {"all": model.info.parameters, "trained": model.info.trainable},
+        "training": {"optimizer steps": run.steps, "sequences": run.sequences, "tokens processed": run.tokens},
+    }
+    if encoding.lint.boundary_merged or encoding.truncated:
+        counts["flags"] = {
+            "prompt and answer merged in one token": encoding.lint.boundary_merged,
+            "truncated": encoding.truncated,
+        }
+    if validation is not None:
+        counts["validation rows"] = {"used": validation.kept, **dict(sorted(validation.dropped_by.items()))}
+    return counts
+
+
+def _series(run: Run) -> tuple[Series, ...]:
+    def line(title: str, y_label: str, key: str, first: float | None = None) -> list[Series]:
+        points = [] if first is None else [(0.0, first)]
+        points += [(float(h["step"]), float(h[key])) for h in run.history if key in h and h["step"] > 0]
+        points = list(dict(points).items())
+        x, y = tuple(p[0] for p in points), tuple(p[1] for p in points)
+        return [Series(title=title, x_label="optimizer step", y_label=y_label, x=x, y=y)] if points else []
+
+    return tuple(
+        line("Training loss", "nats per trained token", "loss")
+        + line("Validation loss", "nats per trained token", "eval_loss", run.loss_before)
+        + line("Learning rate", "learning rate", "learning_rate")
+        + line("Gradient norm", "norm before clipping", "grad_norm")
+    )
+
+
+def _outcome(encoding: Encoding, run: Run) -> Table:
+    rate = run.tokens / run.seconds if run.seconds > 0 and run.tokens else None
+    rows: list[tuple[str, float | int | None]] = [
+        ("validation loss before", _rounded(run.loss_before)),
+        ("validation loss after", _rounded(run.loss_after)),
+        ("share of trained tokens", _rounded(encoding.trained / max(encoding.tokens, 1))),
+        ("tokens per second, without padding", None if rate is None else round(rate, 1)),
+        ("seconds of training", round(run.seconds, 2)),
+    ]
+    return Table(title="Outcome", columns=("what", "value"), rows=tuple(rows))
+
+
+def _settings(plan: Plan) -> Table:
+    import torch
+
+    rows = [*asdict(plan).items(), ("torch", torch.__version__), ("cpu", torch.backends.cpu.get_cpu_capability())]
+    return Table(title="Settings in force", columns=("setting", "value"), rows=tuple((k, str(v)) for k, v in rows))
+
+
+def _notes(
+    config: TrainConfig, encoding: Encoding, validation: Encoding | None, run: Run, memory: Estimate, model: ModelFolder
+) -> list[str]:
+    notes = list(model.info.notes)
+    if run.resumed_from is not None:
+        notes.append(f"resumed at step {run.resumed_from}; tokens processed and throughput count from there")
+    if validation is None:
+        notes.append("no validation rows: the only loss is the training loss")
+    if encoding.lint.boundary_merged:
+        notes.append(
+            f"in {encoding.lint.boundary_merged} rows the prompt's end and the answer's start are one token, which"
+            " generation never sees; answers that start with white space cause it"
+        )
+    if encoding.truncated:
+        notes.append(f"{encoding.truncated} rows were cut to {config.max_length} tokens and don't teach to stop")
+    if not memory.fits:
+        notes.append("the memory estimate is above what is available: the run may be killed or swap")
+    return notes
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,181 @@
+"""Supervised fine-tuning: rows in, an adapter or full weights out, resumable after a kill at any moment."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.digests import value_digest
+from steps.contracts.errors import ConfigError
+from steps.contracts.ledger import Ledger, LedgerWriter
+from steps.contracts.models import ModelFolder
+from steps.contracts.reports import StageReport
+from steps.engines.lm.load import load, load_tokenizer, weights_path
+from steps.engines.progress.progress import Progress, Stopwatch
+from steps.engines.template.render import training_template
+from steps.train import checkpoints as stored
+from steps.train.config import TrainConfig
+from steps.train.data import Encoding, split_name, write_tokens
+from steps.train.memory import Estimate, estimate, free_bytes, model_shape, require_fit
+from steps.train.plan import Plan, make_plan
+from steps.train.report import Run, build_report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from steps.train.trainer import AssayTrainer
+
+OnMetrics = Callable[[int, dict[str, float]], None]
+# Libraries whose version decides over bits of the weights.
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The tuned model, what was measured, and a ledger of the rows that were not trained on or cut."""
+
+    model: ModelFolder
+    report: StageReport
+    ledger: Ledger
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Tokenised rows (datasets.Dataset; None: no validation split) and what became of the others."""
+
+    train: Any
+    validation: Any
+    encoding: Encoding
+    validation_encoding: Encoding | None
+    ledger: Ledger
+
+
+def train(
+    base: ModelFolder,
+    dataset: Dataset,
+    config: TrainConfig,
+    folder: Path,
+    checkpoints: Path,
+    on_metrics: OnMetrics | None = None,
+) -> Trained:
+    """Fine-tune `base` on the train split.
+
+    Args:
+        folder: the model goes to `folder/model`, the ledger to `folder/ledger.parquet`.
+        checkpoints: parent of the checkpoint folder. That one is named by a digest of config, dataset, base and
+            library versions, so that a run resumes only from its own checkpoints.
+        on_metrics: called with (optimizer step, metrics); after a resume, with the remaining steps only.
+
+    Raises:
+        TrainingDataError: the rows can't be trained on (see the mask lint), or the loss is no longer finite.
+        ConfigError: settings contradict each other, the data or the machine.
+    """
+    from steps.train.save import save_model
+    from steps.train.trainer import torch_settings
+
+    watch = Stopwatch()
+    if config.eval_steps and not dataset.manifest.splits.get("validation"):
+        raise ConfigError(
+            f"eval_steps is {config.eval_steps}, but the dataset has no validation rows",
+            hint="give the split stage a validation share, or leave eval_steps out",
+        )
+    with torch_settings(config.num_threads):
+        tokenizer = load_tokenizer(base)
+        plan = make_plan(config, len(tokenizer))
+        memory = _memory(weights_path(base), config, plan)
+        home = checkpoints / run_key(base, dataset, config, plan)
+        rows = _encode(dataset, tokenizer, config, home / "tokens", folder)
+        loaded = load(base, dtype=plan.dtype, device=plan.device)
+        trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics)
+        ends = sorted(rows.encoding.lint.end_tokens)
+        model = save_model(
+            trainer.model, tokenizer, base.info.base, config, dataset.digest, ends, folder / "model"
+        )  # fmt: skip
+    shutil.rmtree(home / "tokens")
+    report = build_report(config, plan, rows.encoding, rows.validation_encoding, run, memory, model, watch)
+    return Trained(model, report, rows.ledger)
+
+
+def run_key(base: ModelFolder, dataset: Dataset, config: TrainConfig, plan: Plan) -> str:
+    """Name of a run's checkpoint folder, 32 hex characters: equal only for runs that give equal weights."""
+    parts = {
+        "config": config.model_dump(mode="json"),
+        "plan": asdict(plan),
+        "dataset": dataset.digest,
+        "base": base.info.digest,
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+    return value_digest(parts)[:32]
+
+
+def _memory(weights: Path, config: TrainConfig, plan: Plan) -> Estimate:
+    """The estimate; on a GPU it must fit, on a CPU (which can swap) it is only reported."""
+    shape, available = model_shape(weights, config), free_bytes(plan.device)
+    if plan.device == "cuda":
+        return require_fit(shape, config, plan, available)
+    return estimate(shape, config, plan, available)
+
+
+def _encode(
+    dataset: Dataset, tokenizer: "PreTrainedTokenizerBase", config: TrainConfig, tokens: Path, folder: Path
+) -> _Rows:
+    split = split_name(dataset, "train")
+    template = training_template(tokenizer)
+    with LedgerWriter(folder / "ledger.parquet", "train") as writer:
+        rows, encoding = write_tokens(
+            dataset, split, tokenizer, template, config, tokens / "train.arrow", ledger=writer
+        )  # fmt: skip
+        ledger = writer.close()
+    validation, validation_encoding = None, None
+    if dataset.manifest.splits.get("validation"):
+        # A validation row that can't be used is left out of the loss and counted; it is no reason to stop.
+        lenient = config.model_copy(update={"max_unusable_share": 1.0, "unusable_rows": "drop", "overlong": "drop"})
+        path = tokens / "validation.arrow"
+        validation, validation_encoding = write_tokens(
+            dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows
+        )  # fmt: skip
+    return _Rows(rows, validation, encoding, validation_encoding, ledger)
+
+
+def _fit(
+    model: Any,
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: _Rows,
+    config: TrainConfig,
+    plan: Plan,
+    home: Path,
+    on_metrics: OnMetrics | None,
+) -> tuple["AssayTrainer", Run]:
+    """Train, from the newest whole checkpoint where there is one; the last step is always a checkpoint."""
+    from steps.train.trainer import Recorder, build_trainer
+
+    resume = stored.newest_whole(home)
+    with Progress("train", unit="steps") as progress:
+        recorder = Recorder(config, progress, on_metrics)
+        trainer = build_trainer(model, tokenizer, rows.train, rows.validation, config, plan, home, recorder)
+        # Before a checkpoint is loaded the model is the base: a new adapter adds nothing.
+        before = trainer.evaluate().get("eval_loss")
+        start = time.monotonic()
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        seconds = time.monotonic() - start
+        after = trainer.evaluate().get("eval_loss")
+    run = Run(
+        steps=int(trainer.state.global_step),
+        resumed_from=stored.step_of(resume) if resume else None,
+        history=tuple(trainer.state.log_history),
+        loss_before=before,
+        loss_after=after,
+        seconds=seconds,
+        tokens=_count(trainer.tokens_seen),
+        trained=_count(trainer.trained_seen),
+        sequences=len(trainer.train_dataset),
+    )
+    return trainer, run
+
+
+def _count(seen: Any) -> int:
+    return int(seen.item()) if seen is not None else 0
