@@ -1,0 +1,120 @@
+"""Settings of the evaluate stage."""
+
+from typing import Any, Literal, Self, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+
+from steps.contracts.reports import Frozen
+
+MetricName: TypeAlias = Literal["loss", "exact_match", "json_valid", "field_accuracy", "rouge_l"]
+Extractor: TypeAlias = Literal["none", "json", "final_number", "regex"]
+
+# Written for this project from the usual English phrasings; other languages and house styles need their own.
+DECLINE_PATTERNS = (
+    r"\bI (?:do not|don['’]t) (?:know|have (?:enough |that |this |the |any )?information)",
+    r"\bI(?: am|['’]m) (?:sorry|unable|not able|afraid)\b",
+    r"\bI (?:cannot|can['’]t|can not) (?:answer|say|tell|help|provide|determine)",
+    r"\b(?:cannot|can['’]t|can not) be (?:answered|determined|known)\b",
+    r"\bnot (?:enough|sufficient) information\b|\binsufficient information\b",
+    r"\b(?:unanswerable|no answer (?:is )?(?:available|possible))\b",
+)
+
+
+class ControlConfig(Frozen):
+    """One control task, read from a file: what must not get worse while the held-out task gets better."""
+
+    # Name of the task in reports; "held_out" is taken by the test split.
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    # perplexity: general text, to see forgetting. unanswerable: questions that must be declined.
+    kind: Literal["perplexity", "unanswerable"]
+    # File relative to the project root. perplexity: .jsonl with "text", or .txt with blank lines between texts.
+    # unanswerable: .jsonl of {"messages": [...]} whose last turn is the assistant's decline.
+    path: str
+    # Rows at most, chosen by hash of their content; null: all.
+    max_rows: int | None = Field(default=500, ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _not_taken(cls, name: str) -> str:
+        if name == "held_out":
+            raise ValueError("the name held_out belongs to the dataset's test split; choose another one")
+        return name
+
+
+class EvaluateConfig(Frozen):
+    """How base and tuned model are measured; both by these same settings."""
+
+    # Held-out rows at most, chosen by hash of their content; null: all of the split. Chosen: with 1,000 rows the
+    # 95 % interval of a share is at most about 6 points wide.
+    max_rows: int | None = Field(default=1_000, ge=1)
+    # "auto": json_valid, exact_match and field_accuracy when every reference is a JSON object; exact_match when all
+    # end in "#### number" or have at most three words; else rouge_l. Loss and perplexity always.
+    metrics: tuple[MetricName, ...] | Literal["auto"] = "auto"
+    # What is compared by exact_match: "none" the whole answer, "json" its value, "final_number" what follows the last
+    # "####" (GSM8K), "regex" the last match's first group; "auto" follows the references as `metrics` does.
+    extractor: Extractor | Literal["auto"] = "auto"
+    # RE2 pattern with one group; only with extractor: regex.
+    extract_pattern: str | None = None
+    # Text is compared after Unicode NFC, runs of white space as one space, ends trimmed; this folds case as well.
+    ignore_case: bool = False
+    # JSON Schema file (draft 2020-12 unless it says otherwise), relative to the project root, for json_valid; null:
+    # valid means that the answer parses as an object.
+    json_schema: str | None = None
+    controls: tuple[ControlConfig, ...] = ()
+    # An answer declines when one of these RE2 patterns is found in it (case ignored), or when it equals the reference.
+    decline_patterns: tuple[str, ...] = DECLINE_PATTERNS
+    # Tokens per answer; null: 1.25 times the task's longest reference, plus 8.
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    # Tokens per text for loss and prompt plus answer; null: the model's own context length.
+    max_length: int | None = Field(default=None, ge=8)
+    # Prompts or texts per forward pass.
+    batch_size: int = Field(default=16, ge=1)
+    # Numbers compare across machines only at equal precision; float32 is exact enough to be repeatable.
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    # "auto": cuda where there is one, else cpu.
+    device: str = "auto"
+    # torch threads: sums of floats depend on their number, so it is part of the configuration.
+    num_threads: int = Field(default=1, ge=1)
+
+    @field_validator("decline_patterns", "extract_pattern")
+    @classmethod
+    def _compiles(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+        import re2
+
+        for pattern in (value,) if isinstance(value, str) else value or ():
+            try:
+                re2.compile(pattern, _quiet())
+            except re2.error as e:
+                raise ValueError(f"not an RE2 pattern: {pattern!r}: {e}") from e
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [c.name for c in self.controls]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"two controls share a name: {', '.join(sorted({n for n in names if names.count(n) > 1}))}"
+            )
+        if (self.extractor == "regex") != (self.extract_pattern is not None):
+            raise ValueError("extractor: regex and extract_pattern belong together: set both or neither")
+        if self.extract_pattern is not None and _groups(self.extract_pattern) != 1:
+            raise ValueError("extract_pattern needs exactly one group: what it captures is compared")
+        if self.metrics != "auto" and not self.metrics:
+            raise ValueError("metrics is empty: name at least one, or use auto")
+        if self.json_schema is not None and self.metrics != "auto" and "json_valid" not in self.metrics:
+            raise ValueError("json_schema is set, but json_valid is not among the metrics")
+        return self
+
+
+def _quiet() -> Any:
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False  # RE2 would write to standard error what is raised anyway
+    return options
+
+
+def _groups(pattern: str) -> int:
+    import re2
+
+    return int(re2.compile(pattern, _quiet()).groups)

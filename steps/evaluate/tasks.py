@@ -1,0 +1,155 @@
+"""Which rows are asked: the dataset's test split and the control files, in an order of their own content."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from heapq import nsmallest
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.digests import MultisetDigest, canonical_json, short_id
+from steps.contracts.errors import InputError, InputNotFoundError
+from steps.contracts.records import Row, make_row, message
+from steps.engines.scoring.metrics import HELD_OUT
+from steps.evaluate.config import ControlConfig
+
+Kind: TypeAlias = Literal["held_out", "perplexity", "unanswerable"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows sorted by row id (record_id on the test split, content_id in a control file)."""
+
+    name: str
+    kind: Kind
+    rows: tuple[Row, ...]
+    data_digest: str
+    notes: tuple[str, ...] = ()
+
+
+def row_id(task: Task, row: Row) -> str:
+    """The row's id in answers: stable under any order of the rows."""
+    return str(row["record_id"] if task.kind == "held_out" else row["content_id"])
+
+
+def held_out(dataset: Dataset, max_rows: int | None) -> Task:
+    """The rows of the test split; `max_rows` of them at most, those with the smallest hashes.
+
+    Ids are read first and only the chosen rows after them, so memory holds two ids per row and `max_rows` rows.
+
+    Raises:
+        InputError: the split is empty.
+    """
+    ids = (
+        pair
+        for table in dataset.tables(["content_id", "record_id"], split="test")
+        for pair in zip(table["content_id"].to_pylist(), table["record_id"].to_pylist(), strict=True)
+    )
+    found = sum(1 for _ in dataset.tables(["record_id"], split="test") for _ in range(_.num_rows))
+    if not found:
+        raise InputError(
+            "the dataset has no test rows to evaluate on",
+            where=f"dataset {dataset.digest[:12]}, splits {dataset.manifest.splits}",
+            hint="raise split.test, or add rows: a model can't be gated without held-out rows",
+        )
+    chosen = {record for _, record in _sample(ids, max_rows)}
+    rows = [row for row in dataset.iter_rows(split="test") if row["record_id"] in chosen]
+    note = (f"{HELD_OUT}: {len(rows)} of {found} test rows, chosen by hash",) if len(rows) < found else ()
+    return _task(HELD_OUT, "held_out", sorted(rows, key=lambda r: r["record_id"]), note)
+
+
+def control(config: ControlConfig, root: Path) -> Task:
+    """The rows of a control file; rows with equal content count once.
+
+    Raises:
+        InputNotFoundError: no such file.
+        InputError: a line can't be read, or there are none.
+    """
+    path = root / config.path
+    if not path.is_file():
+        raise InputNotFoundError("no such control file", where=str(path), hint="paths are relative to the project root")
+    lines = 0
+    rows: dict[str, Row] = {}
+    for row in _perplexity_rows(path) if config.kind == "perplexity" else _unanswerable_rows(path):
+        lines += 1
+        rows.setdefault(row["content_id"], row)
+    if not rows:
+        raise InputError("a control file without rows", where=str(path))
+    chosen = _sample(((c, c) for c in rows), config.max_rows)
+    note = (f"{config.name}: {len(chosen)} of {lines} rows (equal rows once)",) if len(chosen) < lines else ()
+    return _task(config.name, config.kind, [rows[c] for c in sorted(c for c, _ in chosen)], note)
+
+
+def _sample(ids: Iterable[tuple[str, str]], size: int | None) -> list[tuple[str, str]]:
+    """The (content_id, id) pairs with the smallest hashes: the same ones in any order.
+
+    Hashed anew, because the split itself may have been cut along the content id.
+    """
+    return list(ids) if size is None else nsmallest(size, ids, key=lambda pair: (short_id("evaluate", pair[0]), pair))
+
+
+def _task(name: str, kind: Kind, rows: list[Row], notes: tuple[str, ...]) -> Task:
+    digest = MultisetDigest()
+    digest.update(row["content_id"] for row in rows)
+    return Task(name, kind, tuple(rows), digest.hexdigest(), notes)
+
+
+def _perplexity_rows(path: Path) -> Iterator[Row]:
+    texts = ((n, v.get("text")) for n, v in _objects(path)) if path.suffix == ".jsonl" else _paragraphs(path)
+    for number, text in texts:
+        if not isinstance(text, str) or not text.strip():
+            raise InputError('no "text" with something in it', where=f"{path}, line {number}")
+        yield make_row(kind="document", source="control", locator="", raw=b"", text=text.strip())
+
+
+def _paragraphs(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of the stretches between blank lines of a text file."""
+    stretch: list[str] = []
+    number = 0
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip():
+                stretch.append(line)
+            elif stretch:
+                number += 1
+                yield number, "".join(stretch)
+                stretch = []
+    if stretch:
+        yield number + 1, "".join(stretch)
+
+
+def _unanswerable_rows(path: Path) -> Iterator[Row]:
+    for number, value in _objects(path):
+        messages = value.get("messages")
+        try:
+            parsed = [_message(m) for m in messages] if isinstance(messages, list) else []
+        except (KeyError, TypeError) as e:
+            raise InputError("a message needs role and content as text", where=f"{path}, line {number}") from e
+        if len(parsed) < 2 or parsed[-1]["role"] != "assistant" or not parsed[-1]["content"].strip():
+            raise InputError(
+                "the last message must be the assistant's decline, after a question",
+                where=f"{path}, line {number}",
+                hint='{"messages": [{"role": "user", ...}, {"role": "assistant", "content": "I don\'t know."}]}',
+            )
+        tools = canonical_json(value["tools"]) if value.get("tools") else None
+        yield make_row(kind="conversation", source="control", locator="", raw=b"", messages=parsed, tools=tools)
+
+
+def _message(raw: Any) -> Row:
+    if not isinstance(raw["role"], str) or not isinstance(raw["content"], str):
+        raise TypeError
+    return message(raw["role"], raw["content"], name=raw.get("name"), tool_call_id=raw.get("tool_call_id"))
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    value = json.loads(line)
+                except ValueError as e:
+                    raise InputError("not JSON", where=f"{path}, line {number}") from e
+                if not isinstance(value, dict):
+                    raise InputError("not a JSON object", where=f"{path}, line {number}")
+                yield number, value

@@ -1,0 +1,212 @@
+import json
+import random
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from steps.contracts.dataset import DatasetWriter
+from steps.contracts.errors import InputError, InputNotFoundError
+from steps.contracts.evaluation import ANSWERS_SCHEMA
+from steps.contracts.models import ModelFolder
+from steps.contracts.records import SPLITS, make_row, message
+from steps.engines.lm.load import load
+from steps.engines.scoring.answers import read_answers
+from steps.evaluate.config import ControlConfig, EvaluateConfig
+from steps.evaluate.evaluate import evaluate
+from steps.evaluate.tasks import control, held_out
+
+COLOURS = ["red", "green", "blue", "grey"]
+
+
+def chat(n, answer, question=None):
+    turns = [message("user", question or f"colour of box {n}?"), message("assistant", answer)]
+    return make_row(kind="conversation", source="s/a", locator=f"line:{n}", raw=b"%d" % n, messages=turns)
+
+
+def dataset_of(rows, folder, splits=None):
+    writer = DatasetWriter(folder / "v1", "ingest")
+    writer.write_rows(rows)
+    first = writer.close()
+    codes = np.array([SPLITS.index(s) for s in splits or ["test"] * len(rows)], np.int8)
+    return first.select(np.ones(len(rows), bool), folder / "v2", "split", codes)
+
+
+@pytest.fixture
+def rows():
+    return [chat(n, json.dumps({"colour": COLOURS[n % 4], "n": n})) for n in range(24)]
+
+
+@pytest.fixture
+def controls(tmp_path):
+    texts = [f"the quick brown fox {n} jumps over the lazy dog" for n in range(6)]
+    (tmp_path / "general.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    asked = [
+        [{"role": "user", "content": f"who is {n}?"}, {"role": "assistant", "content": "I don't know."}] for n in "abc"
+    ]
+    (tmp_path / "unknown.jsonl").write_text("".join(json.dumps({"messages": m}) + "\n" for m in asked))
+    return (
+        ControlConfig(name="general", kind="perplexity", path="general.jsonl"),
+        ControlConfig(name="unknown", kind="unanswerable", path="unknown.jsonl"),
+    )
+
+
+def run(model, dataset, config, tmp_path, name="out", adapter=None):
+    return evaluate(model, adapter, dataset, config, tmp_path / name, tmp_path, "tuned" if adapter else "base")
+
+
+def metrics(task):
+    return {m.name: m for m in task.metrics}
+
+
+def test_every_row_is_answered_scored_and_kept(tiny_model, rows, controls, tmp_path):
+    dataset = dataset_of(rows, tmp_path)
+    done = run(tiny_model, dataset, EvaluateConfig(controls=controls), tmp_path)
+    table = pq.read_table(done.answers.path)
+    assert table.schema.equals(ANSWERS_SCHEMA)
+    assert done.answers.rows == table.num_rows == 24 + 6 + 3
+    tasks = {t.task: t for t in done.report.tasks}
+    assert [t.kind for t in done.report.tasks] == ["held_out", "perplexity", "unanswerable"]
+    assert set(metrics(tasks["held_out"])) == {
+        "loss", "perplexity", "non_finite", "exact_match", "json_valid", "field_accuracy", "unparsed", "over_declined"
+    }  # fmt: skip
+    assert set(metrics(tasks["general"])) == {"loss", "perplexity", "non_finite"}
+    assert set(metrics(tasks["unknown"])) == {"declined", "answered_unanswerable"}
+    assert all(m.estimate.n == t.n and m.estimate.low <= m.estimate.value <= m.estimate.high
+               for t in done.report.tasks for m in t.metrics)  # fmt: skip
+    assert not metrics(tasks["held_out"])["loss"].higher_is_better
+    answers = read_answers(done.answers)
+    assert [a.row_id for a in answers["held_out"]] == sorted(r["record_id"] for r in rows)
+    assert all(a.answer is not None and a.prompt.endswith("<|im_start|>assistant\n") for a in answers["held_out"])
+
+
+def test_results_do_not_depend_on_the_order_of_rows(tiny_model, rows, controls, tmp_path):
+    config = EvaluateConfig(controls=controls, max_rows=10)
+    one = run(tiny_model, dataset_of(rows, tmp_path / "a"), config, tmp_path, "a")
+    random.Random(3).shuffle(rows)
+    for control_file in ("general.jsonl", "unknown.jsonl"):
+        lines = (tmp_path / control_file).read_text().splitlines(keepends=True)
+        (tmp_path / control_file).write_text("".join(lines[::-1]))
+    other = run(tiny_model, dataset_of(rows, tmp_path / "b"), config, tmp_path, "b")
+    assert other.answers.path.read_bytes() == one.answers.path.read_bytes()
+    timeless = {"seconds": 0.0, "cpu_seconds": 0.0}
+    assert other.report.model_copy(update=timeless) == one.report.model_copy(update=timeless)
+    assert one.report.tasks[0].n == 10
+    assert "10 of 24 test rows" in one.report.notes[0]
+
+
+def test_loss_is_the_models_own_on_the_assistants_tokens(tiny_model, rows, tmp_path):
+    import torch
+
+    done = run(tiny_model, dataset_of(rows[:5], tmp_path), EvaluateConfig(metrics=("loss",)), tmp_path)
+    loaded = load(tiny_model)
+    nats, tokens = 0.0, 0
+    for row in rows[:5]:
+        turns = [{"role": m["role"], "content": m["content"]} for m in row["messages"]]
+        prompt = loaded.tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+        answer = loaded.tokenizer(turns[1]["content"] + "<|im_end|>", add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([loaded.tokenizer(prompt, add_special_tokens=False)["input_ids"] + answer])
+        with torch.inference_mode():
+            logs = loaded.model(ids).logits[0].log_softmax(-1)
+        nats -= sum(float(logs[ids.shape[1] - len(answer) - 1 + i, t]) for i, t in enumerate(answer))
+        tokens += len(answer)
+    task = done.report.tasks[0]
+    assert metrics(task)["loss"].estimate.value == pytest.approx(nats / tokens, rel=1e-4)
+    assert set(metrics(task)) == {"loss", "perplexity", "non_finite"}
+    assert "nothing generated" in done.report.decoding
+    assert read_answers(done.answers)["held_out"][0].answer is None
+
+
+def test_the_same_weights_as_tuned_model_give_the_same_answers(tiny_model, rows, tmp_path):
+    dataset = dataset_of(rows[:6], tmp_path)
+    tuned = ModelFolder(tiny_model.info.model_copy(update={"digest": "d" * 64}), tiny_model.path)
+    base = run(tiny_model, dataset, EvaluateConfig(), tmp_path, "a")
+    other = run(tiny_model, dataset, EvaluateConfig(), tmp_path, "b", adapter=tuned)
+    assert base.answers.path.read_bytes() == other.answers.path.read_bytes()
+    assert (base.report.subject, other.report.subject) == ("base", "tuned")
+    assert other.report.model_digest == "d" * 64
+
+
+def test_a_prompt_that_leaves_no_room_is_wrong_not_left_out(tiny_model, tmp_path):
+    rows = [chat(1, "blue"), chat(2, "red", question="why? " * 300)]
+    done = run(tiny_model, dataset_of(rows, tmp_path), EvaluateConfig(), tmp_path)
+    scores = {a.reference: a for a in read_answers(done.answers)["held_out"]}
+    assert scores["red"].answer is None
+    assert scores["red"].scores["exact_match"] == 0.0
+    assert any("1 prompts leave no room" in n for n in done.report.notes)
+
+
+def test_a_broken_model_has_no_loss(tiny_model, rows, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_model.path, tmp_path / "model")
+    weights = load_file(tmp_path / "model/model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, tmp_path / "model/model.safetensors", metadata={"format": "pt"})
+    broken = ModelFolder(tiny_model.info, tmp_path / "model")
+    done = run(broken, dataset_of(rows[:4], tmp_path), EvaluateConfig(metrics=("loss",)), tmp_path)
+    found = metrics(done.report.tasks[0])
+    assert set(found) == {"non_finite"}
+    assert found["non_finite"].estimate.value == 1.0
+    assert any("not finite" in n for n in done.report.notes)
+
+
+def test_only_test_rows_are_read_and_the_sample_is_nested(rows, tmp_path):
+    splits = ["train", "test", "validation"] * 8
+    dataset = dataset_of(rows, tmp_path, splits)
+    whole = held_out(dataset, None)
+    assert {r["record_id"] for r in whole.rows} == {
+        r["record_id"] for r, s in zip(rows, splits, strict=True) if s == "test"
+    }
+    three, five = held_out(dataset, 3), held_out(dataset, 5)
+    assert {r["record_id"] for r in three.rows} < {r["record_id"] for r in five.rows}
+    assert len({whole.data_digest, three.data_digest, five.data_digest}) == 3
+
+
+def test_no_test_rows_is_an_error(rows, tmp_path):
+    with pytest.raises(InputError, match="no test rows"):
+        held_out(dataset_of(rows, tmp_path, ["train"] * 24), None)
+
+
+def test_preferences_and_documents_are_measured_too(tiny_model, tmp_path):
+    prompt = [message("user", "colour?")]
+    rows = [
+        make_row(kind="preference", source="s", locator="1", raw=b"1", messages=prompt,
+                 chosen=[message("assistant", "blue")], rejected=[message("assistant", "loud")]),
+        make_row(kind="document", source="s", locator="2", raw=b"2", text="the quick brown fox"),
+    ]  # fmt: skip
+    done = run(tiny_model, dataset_of(rows, tmp_path), EvaluateConfig(), tmp_path)
+    found = metrics(done.report.tasks[0])
+    assert found["loss"].estimate.n == 2
+    assert found["exact_match"].estimate.n == 1
+    assert {a.reference for a in read_answers(done.answers)["held_out"]} == {"blue", None}
+
+
+def test_a_text_control_is_cut_at_blank_lines_and_equal_texts_count_once(tmp_path):
+    (tmp_path / "t.txt").write_text("one\ntwo\n\n \nthree\n\none\ntwo\n")
+    task = control(ControlConfig(name="t", kind="perplexity", path="t.txt"), tmp_path)
+    assert sorted(r["text"] for r in task.rows) == ["one\ntwo", "three"]
+    assert "2 of 3 rows" in task.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("perplexity", "{"),
+        ("perplexity", "[]"),
+        ("perplexity", '{"text": " "}'),
+        ("unanswerable", '{"messages": [{"role": "user", "content": "q"}]}'),
+        ("unanswerable", '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": 7}]}'),
+        ("unanswerable", '{"messages": "q"}'),
+    ],
+)
+def test_a_bad_control_line_is_named(tmp_path, kind, line):
+    (tmp_path / "c.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError, match="line 1"):
+        control(ControlConfig(name="c", kind=kind, path="c.jsonl"), tmp_path)
+    (tmp_path / "c.jsonl").write_text("\n")
+    with pytest.raises(InputError, match="without rows"):
+        control(ControlConfig(name="c", kind=kind, path="c.jsonl"), tmp_path)
+    with pytest.raises(InputNotFoundError):
+        control(ControlConfig(name="c", kind=kind, path="gone.jsonl"), tmp_path)
