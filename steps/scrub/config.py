@@ -1,0 +1,96 @@
+"""Settings of the scrub stage (PII)."""
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from steps.contracts.reports import Frozen
+
+# Entities that presidio's pattern recognizers find in English text with usable precision. Left out on purpose:
+# URL and UUID (mostly code and public pages), DATE_TIME (few dates are personal), US_DRIVER_LICENSE (fires on "A4").
+DEFAULT_ENTITIES = (
+    "CREDIT_CARD",
+    "CRYPTO",
+    "EMAIL_ADDRESS",
+    "IBAN_CODE",
+    "IP_ADDRESS",
+    "MAC_ADDRESS",
+    "MEDICAL_LICENSE",
+    "PHONE_NUMBER",
+    "UK_NHS",
+    "US_BANK_NUMBER",
+    "US_ITIN",
+    "US_PASSPORT",
+    "US_SSN",
+)
+
+
+class NerConfig(Frozen):
+    """A named-entity model for what patterns can't find: names, places, organizations."""
+
+    engine: Literal["spacy", "transformers"] = Field(description="library that runs the model")
+    model: str = Field(min_length=1, description="spaCy package or folder; transformers hub id or folder")
+    entities: tuple[str, ...] = Field(("PERSON", "LOCATION"), description="what is replaced; other labels are ignored")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="model label -> entity, where the model's labels aren't the usual ones"
+    )
+    # Chosen; spaCy models give no score per entity, so this concerns transformers only.
+    threshold: float = Field(0.5, ge=0, le=1, description="least score of a transformers entity")
+    batch_size: int = Field(32, ge=1, description="texts per forward pass")
+
+
+class ScrubConfig(Frozen):
+    """Find personal data in every text of every row, whatever its split, and replace it."""
+
+    mode: Literal["pseudonymise", "redact", "mask"] = Field(
+        "pseudonymise", description="<PERSON_K7Q2M4XA7DTR> (equal values stay equal), <PERSON>, or ****"
+    )
+    key_env: str = Field("ASSAY_PII_KEY", min_length=1, description="environment variable that holds the secret key")
+    demo_key: bool = Field(False, description="use the published demo key: for public example data only")
+    language: Literal["en"] = Field("en", description="language of the recognizers and of their context words")
+    entities: tuple[str, ...] = Field(DEFAULT_ENTITIES, description="presidio entities that are replaced")
+    # Measured: .35 keeps what context words confirm and drops weak patterns (docs/stages/scrub.md).
+    threshold: float = Field(0.35, ge=0, le=1, description="least presidio score")
+    thresholds: dict[str, float] = Field(default_factory=dict, description="entity -> least score, instead")
+    needs_context: tuple[str, ...] = Field(
+        ("MEDICAL_LICENSE", "UK_NHS", "US_BANK_NUMBER", "US_DRIVER_LICENSE", "US_PASSPORT"),
+        description="entities that count only with one of the recognizer's context words up to 5 words before",
+    )
+    phone_needs_form: bool = Field(
+        True, description="a phone number without context must have a +, parentheses or 3-3-4 grouping"
+    )
+    allow: tuple[str, ...] = Field((), description="values that are never replaced (compared like pseudonyms)")
+    deny: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="entity -> words that are always replaced; the config is logged whole"
+    )
+    patterns: dict[str, str] = Field(default_factory=dict, description="own entity -> RE2 pattern, such as staff ids")
+    ner: NerConfig | None = Field(None, description="None: names and addresses are not looked for")
+    on_undecided: Literal["quarantine", "drop", "keep", "fail"] = Field(
+        "quarantine", description="what happens to a row on which a detector failed"
+    )
+    workers: int = Field(1, ge=1, le=256, description="processes; the result is the same for any number")
+
+    @field_validator("thresholds")
+    @classmethod
+    def _scores(cls, thresholds: dict[str, float]) -> dict[str, float]:
+        for entity, score in thresholds.items():
+            if not 0 <= score <= 1:
+                raise ValueError(f"{entity}: a score lies between 0 and 1, not {score}")
+        return thresholds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        own = {*self.patterns, *self.deny}
+        names = [*own, *self.entities, *(self.ner.entities if self.ner else ())]
+        for name in names:
+            if not all(c == "_" or "A" <= c <= "Z" for c in name) or not 2 <= len(name) <= 40 or name[0] == "_":
+                raise ValueError(f"{name!r} is no entity name: use 2 to 40 capital letters and underscores")
+        clash = sorted(set(self.patterns) & set(self.entities))
+        if clash:
+            raise ValueError(f"{clash[0]} is a presidio entity: give your own pattern another name")
+        unknown = sorted(set(self.thresholds) - set(self.entities))
+        if unknown:
+            raise ValueError(f"a threshold is set for {unknown[0]}, which isn't among the entities looked for")
+        if not (self.entities or own or self.ner):
+            raise ValueError("nothing to look for: entities, patterns, deny and ner are all empty")
+        return self

@@ -1,0 +1,91 @@
+"""All detectors together, in this process or in several."""
+
+import functools
+import multiprocessing
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from steps.scrub.config import ScrubConfig
+from steps.scrub.ner import NerDetector
+from steps.scrub.patterns import PatternDetector
+from steps.scrub.spans import Finding
+
+# None: a detector failed on this text.
+Findings = list[Finding] | None
+# Chosen: large enough that sending costs little, small enough that workers stay busy to the end.
+_BATCH_TEXTS = 256
+
+
+class Detector:
+    """Pattern and model findings of texts, unresolved."""
+
+    def __init__(self, config: ScrubConfig) -> None:
+        self._patterns = PatternDetector(config)
+        self._ner = NerDetector(config.ner) if config.ner else None
+
+    def find(self, texts: Sequence[str]) -> list[Findings]:
+        """Findings per text; None where a detector failed (what it said is not kept: it may quote the text)."""
+        found = [self._pattern_findings(text) for text in texts]
+        if self._ner is None:
+            return found
+        return [
+            None if one is None or named is None else one + named
+            for one, named in zip(found, self._model_findings(self._ner, texts), strict=True)
+        ]
+
+    def _pattern_findings(self, text: str) -> Findings:
+        try:
+            return self._patterns.find(text)
+        except Exception:  # noqa: BLE001 - whatever a recognizer trips over makes the row undecided
+            return None
+
+    def _model_findings(self, ner: NerDetector, texts: Sequence[str]) -> list[Findings]:
+        try:
+            return list(ner.find(texts))
+        except Exception:  # noqa: BLE001 - one bad text must not decide about its neighbours
+            return [None] if len(texts) == 1 else [f for text in texts for f in self._model_findings(ner, [text])]
+
+
+class Detectors:
+    """A Detector here (workers = 1) or one per worker process; a context manager. Order and result are the same."""
+
+    def __init__(self, config: ScrubConfig) -> None:
+        self._config = config
+        # Made here in any case, so that a wrong setting or a missing model is told before any process starts.
+        self._here = Detector(config)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        if self._config.workers > 1:
+            # spawn: forking a process that runs threads (torch, Arrow) can hang.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._config.workers, mp_context=context)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def find(self, texts: Iterable[str]) -> dict[str, Findings]:
+        """Findings of each distinct text."""
+        distinct = list(dict.fromkeys(texts))
+        if self._pool is None or len(distinct) <= _BATCH_TEXTS:
+            return dict(zip(distinct, self._here.find(distinct), strict=True))
+        batches = [distinct[i : i + _BATCH_TEXTS] for i in range(0, len(distinct), _BATCH_TEXTS)]
+        work = functools.partial(_find_in_worker, self._config.model_dump_json())
+        return {
+            t: f
+            for b, found in zip(batches, self._pool.map(work, batches), strict=True)
+            for t, f in zip(b, found, strict=True)
+        }
+
+
+def _find_in_worker(config: str, texts: list[str]) -> list[Findings]:
+    return _worker_detector(config).find(texts)
+
+
+@functools.lru_cache(maxsize=1)
+def _worker_detector(config: str) -> Detector:
+    return Detector(ScrubConfig.model_validate_json(config))

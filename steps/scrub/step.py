@@ -1,0 +1,28 @@
+"""The scrub step."""
+
+from typing import Annotated
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.ledger import Ledger
+from steps.contracts.reports import StageReport
+from steps.scrub.config import ScrubConfig
+from steps.scrub.scrub import scrub
+from steps.zenml_runtime import assay_step, cache_key, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, ["presidio-analyzer", "spacy", "phonenumbers", "tldextract"])
+
+
+@assay_step(key)
+def scrub_step(
+    dataset: Dataset, config: ScrubConfig
+) -> tuple[
+    Annotated[Dataset, "scrubbed"],
+    Annotated[Ledger, "scrub_ledger"],
+    Annotated[StageReport, "scrub_report"],
+]:
+    """Replace personal data by pseudonyms."""
+    outcome = scrub(dataset, config, workspace("scrub"))
+    return outcome.dataset, outcome.ledger, outcome.report
