@@ -22,7 +22,7 @@ _INTERVAL_WIDTH, _INTERVAL_HEIGHT = 300, 34
 
 
 def number(value: float | None) -> str:
-    """A number for people: thousands separated, four significant digits, a dash for None."""
+    """A number for people: thousands separated, at most four significant digits, a dash for None."""
     if value is None:
         return "–"
     if isinstance(value, float) and not math.isfinite(value):
@@ -31,7 +31,8 @@ def number(value: float | None) -> str:
         return f"{int(value):,}"
     if 1e-3 <= abs(value) < 1e6:
         digits = max(0, 3 - math.floor(math.log10(abs(value))))
-        return f"{value:,.{digits}f}"
+        text = f"{value:,.{digits}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
     return f"{value:.3g}"
 
 

@@ -5,7 +5,6 @@ All text is escaped by jinja2's autoescape; characters that could reorder or hid
 """
 
 import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache, singledispatch
 from itertools import groupby
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from materializers import charts
+from materializers.visible import visible
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration
 from steps.contracts.ledger import Ledger
@@ -27,18 +27,6 @@ Directions: TypeAlias = Mapping[tuple[str, str], bool]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _BRIEF = 80
-# "Cs" lone surrogates, "Cc" control characters, "Cf" invisible ones (bidi overrides, zero-width, tags).
-_HIDDEN = ("Cc", "Cf", "Cs")
-# Kept: line feed and tab, and the two joiners that Persian, Indic scripts and emoji need.
-_HARMLESS = "\n\t\u200c\u200d"
-
-
-def visible(text: str) -> str:
-    """The text with control, bidirectional, zero-width and lone surrogate characters as '�'."""
-    if text.isascii() and text.isprintable():
-        return text
-    text = text.replace("\r\n", "\n")
-    return "".join("�" if c not in _HARMLESS and unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
 def environment(*folders: Path) -> jinja2.Environment:
@@ -145,7 +133,7 @@ def stage_report(value: StageReport, *, open_examples: bool) -> Markup:
 
 
 def comparison(value: Comparison, directions: Directions) -> Markup:
-    """Base against tuned. A metric that `directions` doesn't name is judged only when it is a ratio (less is better)."""
+    """Base against tuned. A metric that `directions` doesn't name is judged only as a ratio (less is better)."""
     return _render("comparison.jinja", c=value, directions=directions)
 
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import ValidationError
 
+from ops.environment import state_folder
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
 from steps.contracts.evaluation import Registration
 from steps.contracts.reports import Frozen, Table
@@ -80,8 +81,8 @@ class RunRecord(Frozen):
 
 
 def runs_folder(root: Path) -> Path:
-    """The folder that holds one folder per run; it may not exist yet."""
-    return root / ".zenml" / "state" / "runs"
+    """The folder that holds one folder per run, `.zenml/state/runs` by default; it may not exist yet."""
+    return state_folder(root) / "runs"
 
 
 def run_folder(root: Path, name: str) -> Path:

@@ -118,7 +118,7 @@ def page(text: str = "Hello, where is my order?") -> RunPage:
     decision = Decision(
         promote=True, config_digest=DIGEST,
         reasons=(
-            Reason(check="support rouge_l must rise", passed=True, required="lower bound > 0", found="+0.36 [0.32, 0.4]"),
+            Reason(check="rouge_l must rise", passed=True, required="lower bound > 0", found="+0.36 [0.32, 0.4]"),
             Reason(check="refusals must not fall", passed=True, required="≥ -0.05", found="-0.02"),
         ),
     )  # fmt: skip

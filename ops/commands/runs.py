@@ -1,0 +1,49 @@
+"""`assay runs` and `assay report`."""
+
+import webbrowser
+from datetime import datetime
+from pathlib import Path
+
+from ops.console import complain, emit, say, show_table
+from ops.index import RunRecord, find_run, load_runs, report_path
+
+
+def list_runs(root: Path, limit: int, json_output: bool) -> None:
+    """The newest runs: what, when, how it ended, what was registered."""
+    found = load_runs(root, on_broken=lambda file, why: complain(f"warning: {file}: {why}"))[:limit]
+    if json_output:
+        emit({"runs": [r.model_dump(mode="json", exclude={"artifacts"}) for r in found]})
+    elif not found:
+        say("no runs yet; start one with: assay run CONFIG")
+    else:
+        show_table(["run", "started", "took", "status", "steps", "model"], [_line(r) for r in found])
+
+
+def _line(run: RunRecord) -> list[str]:
+    steps = f"{len(run.executed_steps)} run, {len(run.cached_steps)} cached"
+    model = f"{run.registration.name}/{run.registration.version} {run.registration.status}" if run.registration else ""
+    return [run.name, run.started[:16].replace("T", " "), _took(run), run.status, steps, model]
+
+
+def _took(run: RunRecord) -> str:
+    if run.ended is None:
+        return ""
+    seconds = (datetime.fromisoformat(run.ended) - datetime.fromisoformat(run.started)).total_seconds()
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def show_report(root: Path, name: str | None, open_it: bool, refresh: bool, json_output: bool) -> None:
+    """Print the path of the page; render it when it is missing or when told so."""
+    run = find_run(root, name)
+    path = report_path(root, run.name)
+    if refresh or not path.is_file():
+        from ops.report.collect import write_report
+
+        path = write_report(root, run)
+    if json_output:
+        emit({"run": run.name, "report": str(path)})
+    else:
+        say(str(path))
+    if open_it:
+        webbrowser.open(path.resolve().as_uri())

@@ -1,0 +1,264 @@
+"""One row's way through a run: what every ledger says about it, and its text from a scrubbed version only."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from ops.artifacts import Artifacts, is_quarantine
+from ops.index import ArtifactRecord, RunRecord
+from steps.contracts.dataset import Dataset
+from steps.contracts.records import Row, text_of
+
+# Chosen: enough to recognise a row.
+EXCERPT = 300
+_MOST_HITS = 50
+_ENDS = ("dropped", "quarantined")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One ledger line."""
+
+    stage: str
+    verdict: str
+    reason: str
+    score: float | None
+    evidence: dict[str, Any]
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Station:
+    """One stage of the way. `verdict` is "passed" where the ledger has no line, "not reached" after the end."""
+
+    stage: str
+    verdict: str
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trail:
+    """Everything known about one row.
+
+    Attributes:
+        fate: "kept", or what ended it ("dropped by dedup: near").
+        split: its split in the last version; None when it isn't there or wasn't split.
+        text: excerpt from a scrubbed version; None when the row never got there.
+        hidden: there is text, but only unscrubbed.
+        children: rows that were made from it, as (record_id, stage).
+        trained: digests of models trained on the version and split that it is in.
+    """
+
+    record_id: str
+    source: str
+    locator: str
+    stations: tuple[Station, ...]
+    fate: str
+    split: str | None
+    text: str | None
+    hidden: bool
+    children: tuple[tuple[str, str], ...] = ()
+    trained: tuple[str, ...] = ()
+
+
+@dataclass
+class Rows:
+    """The ledgers and dataset versions of one run, opened when they are needed."""
+
+    store: Artifacts
+    run: RunRecord
+    _opened: dict[str, Dataset] = field(default_factory=dict)
+
+    def find(self, query: str) -> list[str]:
+        """Record ids that begin with `query` (when it looks like an id), else those of rows whose text holds it."""
+        by_id = self._ids(query.lower()) if is_id(query) else []
+        return by_id or self._search(query)
+
+    def trail(self, record_id: str, raw: bool) -> Trail:
+        """The way of one row. With `raw`, an unscrubbed excerpt is shown when there is no scrubbed one."""
+        lines = self._lines(record_id)
+        stations = tuple(self._stations(lines))
+        clean, split = self._clean_row(record_id)
+        unscrubbed = None if clean is not None else self._raw_row(record_id)
+        shown = clean or (unscrubbed if raw else None)
+        known = clean or unscrubbed or {}
+        end = next((s for s in stations if s.verdict in _ENDS), None)
+        return Trail(
+            record_id=record_id,
+            source=known.get("source", ""),
+            locator=known.get("locator", ""),
+            stations=stations,
+            fate="kept" if end is None else f"{end.verdict} by {end.stage}: {end.lines[-1].reason}",
+            split=split if end is None else None,
+            text=None if shown is None else text_of(shown)[:EXCERPT],
+            hidden=clean is None and unscrubbed is not None and not raw,
+            children=tuple(self._children(record_id)),
+            trained=tuple(self._trained(split)) if end is None else (),
+        )
+
+    def _stations(self, lines: Sequence[Line]) -> list[Station]:
+        stages = [self.store.report(a).stage for a in self.run.of_type("stage_report")]
+        stages += [s for s in dict.fromkeys(line.stage for line in lines) if s not in stages]
+        with_ledger = {self._stage_of_ledger(a) for a in self.run.of_type("ledger")} | {line.stage for line in lines}
+        born = next((line.stage for line in lines if line.verdict == "created"), None)
+        stations, alive = [], born is None
+        ended = False
+        for stage in (s for s in stages if s in with_ledger):
+            here = tuple(line for line in lines if line.stage == stage)
+            alive = alive or stage == born
+            if not alive:
+                continue
+            if ended:
+                stations.append(Station(stage, "not reached", here))
+                continue
+            verdicts = [line.verdict for line in here]
+            ended = any(v in _ENDS for v in verdicts)
+            verdict = next((v for v in verdicts if v in _ENDS), verdicts[-1] if verdicts else "passed")
+            stations.append(Station(stage, verdict, here))
+        return stations
+
+    def _stage_of_ledger(self, artifact: ArtifactRecord) -> str:
+        return artifact.step.removesuffix("_step")
+
+    def _ledger_files(self) -> list[str]:
+        return [str(self.store.ledger(a).path) for a in self.run.of_type("ledger")]
+
+    def _lines(self, record_id: str) -> list[Line]:
+        files = self._ledger_files()
+        if not files:
+            return []
+        found = duckdb.execute(
+            "SELECT stage, verdict, reason, score, evidence, parents FROM read_parquet($files) WHERE record_id = $id",
+            {"files": files, "id": record_id},
+        ).fetchall()
+        return [Line(s, v, r, score, json.loads(e), tuple(p)) for s, v, r, score, e, p in found]
+
+    def _children(self, record_id: str) -> list[tuple[str, str]]:
+        files = self._ledger_files()
+        if not files:
+            return []
+        return duckdb.execute(
+            "SELECT record_id, stage FROM read_parquet($files)"
+            " WHERE verdict = 'created' AND list_contains(parents, $id) ORDER BY record_id LIMIT 50",
+            {"files": files, "id": record_id},
+        ).fetchall()
+
+    def _ids(self, prefix: str) -> list[str]:
+        files = self._ledger_files()
+        found: set[str] = set()
+        for group in (files, self._shard_files()):
+            if group:
+                found.update(
+                    row[0]
+                    for row in duckdb.execute(
+                        "SELECT DISTINCT record_id FROM read_parquet($files, union_by_name = true)"
+                        f" WHERE starts_with(record_id, $prefix) LIMIT {_MOST_HITS}",
+                        {"files": group, "prefix": prefix},
+                    ).fetchall()
+                )
+        return sorted(found)
+
+    def _search(self, text: str) -> list[str]:
+        files = self._shard_files()
+        if not files:
+            return []
+        said = "concat_ws(chr(10), text, {})".format(
+            ", ".join(f"array_to_string(list_transform({c}, lambda m: m.content), chr(10))" for c in
+                      ("messages", "chosen", "rejected"))
+        )  # fmt: skip
+        found = duckdb.execute(
+            f"SELECT DISTINCT record_id FROM read_parquet($files) WHERE contains(lower({said}), lower($text))"
+            f" ORDER BY record_id LIMIT {_MOST_HITS}",
+            {"files": files, "text": text},
+        ).fetchall()
+        return [row[0] for row in found]
+
+    def _shard_files(self) -> list[str]:
+        paths = {str(p) for a in self.run.of_type("dataset") for p in self._open(a).shard_paths}
+        return sorted(paths)
+
+    def _open(self, artifact: ArtifactRecord) -> Dataset:
+        if artifact.uri not in self._opened:
+            self._opened[artifact.uri] = self.store.dataset(artifact)
+        return self._opened[artifact.uri]
+
+    def _clean_versions(self) -> list[ArtifactRecord]:
+        """Versions whose rows went through scrub, latest first; none when the run has no scrub."""
+        versions = self.run.of_type("dataset")
+        scrubbed = [
+            i
+            for i, a in enumerate(versions)
+            if self.store.manifest(a).stage == "scrub" and not is_quarantine(a)
+        ]  # fmt: skip
+        if not scrubbed:
+            return []
+        later = [a for i, a in enumerate(versions) if i >= scrubbed[0]]
+        return [a for a in reversed(later) if not (self.store.manifest(a).stage == "scrub" and is_quarantine(a))]
+
+    def _clean_row(self, record_id: str) -> tuple[Row | None, str | None]:
+        for artifact in self._clean_versions():
+            row = row_of(self._open(artifact), record_id)
+            if row is not None:
+                return row, row["split"]
+        return None, self._split_without_scrub(record_id)
+
+    def _split_without_scrub(self, record_id: str) -> str | None:
+        if self._clean_versions():
+            return None
+        last = self._last()
+        row = row_of(self._open(last), record_id) if last else None
+        return row["split"] if row else None
+
+    def _raw_row(self, record_id: str) -> Row | None:
+        for artifact in self.run.of_type("dataset"):
+            row = row_of(self._open(artifact), record_id)
+            if row is not None:
+                return row
+        return None
+
+    def _last(self) -> ArtifactRecord | None:
+        going_on = [a for a in self.run.of_type("dataset") if not is_quarantine(a)]
+        return going_on[-1] if going_on else None
+
+    def _trained(self, split: str | None) -> list[str]:
+        last = self._last()
+        if last is None or split != "train":
+            return []
+        digest = self.store.manifest(last).digest
+        models = [self.store.model(a) for a in self.run.of_type("model")]
+        return [m.digest for m in models if m.dataset_digest == digest]
+
+
+def is_id(query: str) -> bool:
+    """Whether a query can be a record id or the beginning of one."""
+    return 4 <= len(query) <= 32 and all(c in "0123456789abcdef" for c in query.lower())
+
+
+def row_of(dataset: Dataset, record_id: str) -> Row | None:
+    """The row with that id in a version; only rows that belong to the version are seen."""
+    import pyarrow.compute as pc
+
+    start = 0
+    for chunk in dataset.chunks(["record_id"]):
+        at = pc.index(chunk.table["record_id"], record_id).as_py()
+        if at >= 0:
+            return _row_at(dataset, start + at)
+        start += chunk.table.num_rows
+    return None
+
+
+def _row_at(dataset: Dataset, position: int) -> Row:
+    for chunk in dataset.chunks():
+        if chunk.start <= position < chunk.start + chunk.table.num_rows:
+            row: Row = chunk.table.slice(position - chunk.start, 1).to_pylist()[0]
+            return row
+    raise IndexError(position)
+
+
+def open_rows(root: Path, run: RunRecord) -> Rows:
+    """The rows of a run."""
+    return Rows(Artifacts(root, run), run)

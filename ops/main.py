@@ -1,0 +1,242 @@
+"""The `assay` command. Each command's work lies in a module of its own that is imported when it is called."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from steps.contracts.errors import AssayError
+
+INTERRUPTED = 130
+# What BSD's sysexits.h calls EX_SOFTWARE: an error that isn't the user's.
+INTERNAL = 70
+
+
+class _Commands(TyperGroup):
+    """Turns errors into one clear message and an exit status (docs/cli.md lists them)."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except AssayError as e:
+            _report(e)
+            raise typer.Exit(e.exit_code) from e
+        except KeyboardInterrupt as e:
+            print("interrupted; finished steps are kept", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from e
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as e:
+            if _is_usage_error(e):
+                raise
+            _report(e)
+            raise typer.Exit(INTERNAL) from e
+
+
+def _is_usage_error(error: Exception) -> bool:
+    return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _report(error: Exception) -> None:
+    from ops.console import complain, explain_error
+
+    if os.environ.get("ASSAY_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    elif isinstance(error, AssayError):
+        complain(explain_error(error))
+    else:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        complain(
+            f"error: {type(error).__name__}: {str(error)[:500]}\n  at {place.filename}:{place.lineno};"
+            " this is a fault of assay or of a library, ASSAY_TRACEBACK=1 shows more"
+        )
+
+
+app = typer.Typer(
+    name="assay",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From raw text to a registered, audited, fine-tuned LLM.",
+    epilog="Exit status: 0 done, 2 configuration, 3 input, 4 missing dependency, 5 service, 6 storage, 7 integrity,"
+    " 130 interrupted.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, nothing else")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a config key (dots)")]
+
+
+def _root() -> Path:
+    from ops.environment import find_root
+
+    return find_root()
+
+
+def _quiet(json_output: bool) -> None:
+    if json_output:
+        os.environ["ASSAY_PROGRESS"] = "off"
+
+
+@app.command(rich_help_panel="Run")
+def run(
+    config: Annotated[Path, typer.Argument(help="what to do: a file of configs/runs/")],
+    infra: Annotated[str | None, typer.Option(help="where: a name in configs/infra/")] = None,
+    stack: Annotated[str | None, typer.Option(help="ZenML stack; overrides the one that --infra names")] = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything and show the plan; run nothing")] = False,
+    json_output: Json = False,
+) -> None:
+    """Run a pipeline from a config file."""
+    from ops.run import run as run_pipeline
+
+    _quiet(json_output)
+    status = run_pipeline(
+        config,
+        infra=infra,
+        stack=stack,
+        overrides=overrides or [],
+        dry_run=dry_run,
+        json_output=json_output,
+        root=_root(),
+    )
+    raise typer.Exit(status)
+
+
+@app.command(rich_help_panel="Run")
+def validate(
+    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="run configs to check")],
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Check run configs: every mistake at once, with its line."""
+    from ops.commands.config import validate as check
+
+    raise typer.Exit(check(configs, overrides or [], json_output))
+
+
+@app.command(rich_help_panel="Run")
+def schema(
+    out: Annotated[Path | None, typer.Option(help="write here instead of printing")] = None,
+) -> None:
+    """Print the JSON Schema of a run config, for editors."""
+    from ops.commands.config import schema as export
+
+    export(out)
+
+
+@app.command(rich_help_panel="Run")
+def stage(
+    name: Annotated[str, typer.Argument(help="ingest, dedup, split, scrub, screen, judge or leakcheck")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="files or folders in any known format")],
+    out: Annotated[Path, typer.Option(help="folder for kept.parquet, ledger.parquet, report.json, report.html")],
+    config: Annotated[Path | None, typer.Option(help="YAML with this stage's keys")] = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Run one curation stage alone on files, without ZenML."""
+    from ops.commands.stage import run_stage
+
+    _quiet(json_output)
+    run_stage(name, inputs, out, config, overrides or [], json_output, _root)
+
+
+@app.command(rich_help_panel="Run")
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="file or folder in any known format")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="JSON Lines file to write")],
+    to: Annotated[str, typer.Option(help="openai, alpaca or sharegpt")],
+    json_output: Json = False,
+) -> None:
+    """Convert rows to another chat format."""
+    from ops.commands.convert import convert_file
+
+    _quiet(json_output)
+    convert_file(source, out, to, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def runs(
+    limit: Annotated[int, typer.Option(min=1, help="how many, newest first")] = 20,
+    json_output: Json = False,
+) -> None:
+    """List the runs."""
+    from ops.commands.runs import list_runs
+
+    list_runs(_root(), limit, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def report(
+    run: Annotated[str | None, typer.Argument(help="name, id or a beginning of one; default: the newest")] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="render it again from the artifacts")] = False,
+    json_output: Json = False,
+) -> None:
+    """Print the path of a run's one-page report."""
+    from ops.commands.runs import show_report
+
+    show_report(_root(), run, open_it, refresh, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def explain(
+    row: Annotated[str, typer.Argument(help="record id, a beginning of one, or text to search for")],
+    run: Annotated[str | None, typer.Option(help="run to look in; default: the newest")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="show an excerpt of rows that were never scrubbed")] = False,
+    json_output: Json = False,
+) -> None:
+    """Follow one row through every stage, with the evidence."""
+    from ops.commands.explain import explain_row
+
+    explain_row(_root(), row, run, raw, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def audit(
+    model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="registered model")],
+    json_output: Json = False,
+) -> None:
+    """Say what a registered model is made of, and whether its files are the recorded ones."""
+    from ops.commands.audit import audit_model
+
+    raise typer.Exit(audit_model(_root(), model, json_output))
+
+
+@app.command(rich_help_panel="Look")
+def doctor(
+    config: Annotated[Path | None, typer.Option(help="also check what this run config needs")] = None,
+    json_output: Json = False,
+) -> None:
+    """Check this machine: what is there, what is missing, how to get it."""
+    from ops.commands.doctor import examine
+
+    raise typer.Exit(examine(_root(), config, json_output))
+
+
+@app.command(
+    rich_help_panel="Look",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def zenml(context: typer.Context) -> None:
+    """ZenML's own command, on this project's store."""
+    from ops.environment import prepare
+
+    prepare(_root())
+    os.execv(sys.executable, [sys.executable, "-c", "from zenml_cli import cli; cli()", *context.args])
+
+
+def main() -> None:
+    """Entry point of the `assay` program."""
+    app(prog_name="assay")
+
+
+if __name__ == "__main__":
+    main()

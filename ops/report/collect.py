@@ -1,0 +1,130 @@
+"""A run's page from its stored artifacts, so that a report can be rendered again at any time."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow.parquet as pq
+
+from ops.artifacts import Artifacts, is_quarantine, is_remote, stage_of
+from ops.index import ArtifactRecord, RunRecord, config_path, load_planted, report_path
+from ops.report.page import Model, RunPage, SideBySide, Version, render_page
+from steps.contracts.dataset import Dataset
+from steps.contracts.errors import InputNotFoundError
+from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
+from steps.contracts.reports import Frozen
+from steps.contracts.storage import write_whole
+
+V = TypeVar("V", bound=Frozen)
+# Chosen: what a reader looks at before tiring: gains, losses, ties per task.
+_GAINED, _LOST, _SAME = 3, 3, 2
+
+
+def write_report(root: Path, run: RunRecord) -> Path:
+    """Render a run's page from its artifacts into the run's folder; returns its path."""
+    path = report_path(root, run.name)
+    write_whole(path, render_page(collect(root, run)))
+    return path
+
+
+def collect(root: Path, run: RunRecord) -> RunPage:
+    """Open everything that the page shows. Rows are read only where the artifact store is local."""
+    store = Artifacts(root, run)
+    evals = {a: store.value(a, EvalReport) for a in run.of_type("eval_report")}
+    datasets = run.of_type("dataset")
+    config = config_path(root, run.name)
+    return RunPage(
+        record=run,
+        config_yaml=config.read_text(encoding="utf-8") if config.is_file() else "",
+        reports=tuple(store.report(a) for a in run.of_type("stage_report")),
+        datasets=tuple(Version(stage_of(a), a.name, store.manifest(a), a.cached) for a in datasets),
+        models=tuple(Model(stage_of(a), store.model(a)) for a in run.of_type("model")),
+        evals=tuple(evals.values()),
+        comparison=_only(store, run.of_type("comparison"), Comparison),
+        decision=_only(store, run.of_type("decision"), Decision),
+        registration=_only(store, run.of_type("registration"), Registration) or run.registration,
+        answers=tuple(_answers(store, run, evals)),
+        planted=load_planted(root, run.name),
+        sources=_sources(store, run, datasets),
+    )
+
+
+def _only(store: Artifacts, found: list[ArtifactRecord], kind: type[V]) -> V | None:
+    return store.value(found[-1], kind) if found else None
+
+
+def _sources(store: Artifacts, run: RunRecord, datasets: list[ArtifactRecord]) -> dict[str, int]:
+    going_on = [a for a in datasets if not is_quarantine(a)]
+    if not going_on or is_remote(run.artifact_store):
+        return {}
+    try:
+        return rows_by_source(store.dataset(going_on[-1]))
+    except InputNotFoundError:
+        # The shards were removed since: the page shows what is left.
+        return {}
+
+
+def rows_by_source(dataset: Dataset) -> dict[str, int]:
+    """Rows per source, most first."""
+    counts: Counter[str] = Counter()
+    for chunk in dataset.chunks(["source"]):
+        counts.update(chunk.table["source"].to_pylist())
+    return dict(counts.most_common())
+
+
+def _answers(store: Artifacts, run: RunRecord, evals: dict[ArtifactRecord, EvalReport]) -> list[SideBySide]:
+    by_subject = {_subject(a, evals): store.answers(a) for a in run.of_type("answers")}
+    if not {"base", "tuned"} <= by_subject.keys():
+        return []
+    return side_by_side(by_subject["base"], by_subject["tuned"])
+
+
+def _subject(answers: ArtifactRecord, evals: dict[ArtifactRecord, EvalReport]) -> str:
+    """Whose answers they are: what the report of the same step says, else what the name says."""
+    same_step = {report.subject for a, report in evals.items() if a.step == answers.step}
+    if len(same_step) == 1:
+        return same_step.pop()
+    return "base" if "base" in f"{answers.step} {answers.name}" else "tuned"
+
+
+def side_by_side(base: Answers, tuned: Answers) -> list[SideBySide]:
+    """Per task the rows whose first shared score rose most, fell most, and some that stayed."""
+    before = {(r["task"], r["row_id"]): r for r in pq.read_table(base.path).to_pylist()}
+    pairs: dict[str, list[tuple[float, SideBySide]]] = {}
+    for row in pq.read_table(tuned.path).to_pylist():
+        old = before.get((row["task"], row["row_id"]))
+        # A task without answers (perplexity) has nothing to show here.
+        if old is not None and row["answer"] is not None and old["answer"] is not None:
+            pair = _pair(old, row)
+            pairs.setdefault(row["task"], []).append((_gain(pair), pair))
+    return [chosen for _, of_task in sorted(pairs.items()) for chosen in _telling(of_task)]
+
+
+def _pair(old: dict[str, Any], new: dict[str, Any]) -> SideBySide:
+    return SideBySide(
+        task=new["task"],
+        row_id=new["row_id"],
+        prompt=new["prompt"],
+        reference=new["reference"],
+        base=old["answer"],
+        tuned=new["answer"],
+        base_scores=json.loads(old["scores"]),
+        tuned_scores=json.loads(new["scores"]),
+    )
+
+
+def _gain(pair: SideBySide) -> float:
+    for metric, value in pair.tuned_scores.items():
+        before = pair.base_scores.get(metric)
+        if value is not None and before is not None:
+            return value - before
+    return 0.0
+
+
+def _telling(pairs: list[tuple[float, SideBySide]]) -> list[SideBySide]:
+    ordered = sorted(pairs, key=lambda p: (-p[0], p[1].row_id))
+    gained = [p for g, p in ordered if g > 0][:_GAINED]
+    lost = [p for g, p in reversed(ordered) if g < 0][:_LOST]
+    same = [p for g, p in ordered if g == 0][:_SAME]
+    return [*gained, *lost, *same]
