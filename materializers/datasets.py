@@ -70,5 +70,5 @@ class DatasetMaterializer(BaseMaterializer):
     def save_visualizations(self, data: Dataset) -> dict[str, VisualizationType]:
         """The manifest as a page; no row of the dataset is shown."""
         uri = f"{self.uri}/view.html"
-        put_text(views.page(data.manifest), uri, self.artifact_store)
+        put_text(views.as_html(data.manifest), uri, self.artifact_store)
         return {uri: VisualizationType.HTML}

@@ -42,7 +42,7 @@ class LedgerMaterializer(BaseMaterializer):
     def save_visualizations(self, data: Ledger) -> dict[str, VisualizationType]:
         """Counts per verdict and reason."""
         uri = f"{self.uri}/view.html"
-        put_text(views.page(data), uri, self.artifact_store)
+        put_text(views.as_html(data), uri, self.artifact_store)
         return {uri: VisualizationType.HTML}
 
 

@@ -36,7 +36,7 @@ class ValueMaterializer(BaseMaterializer):
     def save_visualizations(self, data: Frozen) -> dict[str, VisualizationType]:
         """The same view as in the run's page."""
         uri = f"{self.uri}/view.html"
-        put_text(views.page(data), uri, self.artifact_store)
+        put_text(views.as_html(data), uri, self.artifact_store)
         return {uri: VisualizationType.HTML}
 
 

@@ -9,8 +9,11 @@ import fcntl
 import functools
 import hashlib
 import os
+import shutil
 import sqlite3
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -25,9 +28,12 @@ from zenml.enums import ExecutionStatus
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.materializers.materializer_registry import materializer_registry
 from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_failed_step_run
+from zenml.steps import get_step_context
 from zenml.utils import code_utils, source_utils
 
+from steps.contracts.digests import canonical_json
 from steps.contracts.errors import UnsafeSerializationError
+from steps.contracts.reports import StageReport
 
 FIRST_PARTY = ("steps", "pipelines", "materializers", "ops")
 # How an artifact is stored or shown, and this module, don't change what a step computes.
@@ -57,9 +63,16 @@ def state_folder() -> Path:
 
 def workspace(step_name: str) -> Path:
     """A fresh folder for one execution of a step; its content is copied to the artifact store by the materializers."""
-    parent = state_folder() / "work"
-    parent.mkdir(exist_ok=True)
+    parent = state_folder() / "work" / str(os.getpid())
+    parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"{step_name}-", dir=parent))
+
+
+def clear_workspaces() -> None:
+    """Remove what this process's steps left, and those of dead processes; the artifact store has links or copies."""
+    for folder in (state_folder() / "work").glob("*"):
+        if folder.name == str(os.getpid()) or not Path(f"/proc/{folder.name}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def source_root() -> Path:
@@ -80,9 +93,34 @@ def assay_step(key: Callable[[], str]) -> Callable[[StepFunction], Any]:
     policy = CachePolicy(include_step_code=False, cache_func=key)
 
     def decorate(function: StepFunction) -> Any:
-        return zenml_step(cache_policy=policy, enable_cache=True)(function)
+        return zenml_step(cache_policy=policy, enable_cache=True)(_narrated(function))
 
     return decorate
+
+
+def _narrated(function: StepFunction) -> StepFunction:
+    """The same function, saying on standard error when it starts, and with what it ends."""
+    name = function.__name__.removesuffix("_step")
+
+    @functools.wraps(function)
+    def narrated(*args: Any, **kwargs: Any) -> Any:
+        say(f"{name} ...")
+        started = time.monotonic()
+        result = function(*args, **kwargs)
+        outputs = result if isinstance(result, tuple) else (result,)
+        report = next((o for o in outputs if isinstance(o, StageReport)), None)
+        rows = f" · {report.rows_in:,} rows in, {report.kept:,} kept" if report else ""
+        say(f"{name} done in {time.monotonic() - started:.1f} s{rows}")
+        return result
+
+    return narrated
+
+
+def say(line: str) -> None:
+    """One line of progress on standard error; nothing when ASSAY_PROGRESS is off."""
+    if os.environ.get("ASSAY_PROGRESS") != "off":
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def cache_key(module: str, libraries: Sequence[str] = ()) -> str:
@@ -153,6 +191,50 @@ def _tree_digest(tree: ast.Module) -> str:
             ):
                 node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
+
+
+# --- what a step sees of its run -------------------------------------------------------------------------------
+
+
+def is_tracked() -> bool:
+    """Whether the running step is bound to an experiment tracker (configs/infra does that, never code)."""
+    return bool(get_step_context().step_run.config.experiment_tracker)
+
+
+def track_params(params: dict[str, Any]) -> None:
+    """Record parameters with the step's experiment tracker, if it has one. Nested values become JSON text."""
+    if is_tracked():
+        import mlflow
+
+        mlflow.log_params(
+            {k: v if isinstance(v, str | int | float | bool) else canonical_json(v) for k, v in params.items()}
+        )
+
+
+def track_metrics(step: int, metrics: dict[str, float]) -> None:
+    """Record metrics at an optimizer step with the step's experiment tracker, if it has one."""
+    if is_tracked():
+        import mlflow
+
+        mlflow.log_metrics(metrics, step=step)
+
+
+def input_uri(name: str) -> str:
+    """URI of an input artifact's folder in the artifact store."""
+    found = get_step_context().inputs[name]
+    return str(found[0].uri if isinstance(found, list) else found.uri)
+
+
+def run_facts() -> dict[str, str]:
+    """Names that lead from a registered model back to its run: ZenML run id and name, pipeline, stack."""
+    context = get_step_context()
+    run = context.pipeline_run
+    return {
+        "zenml_run_id": str(run.id),
+        "zenml_run": run.name,
+        "pipeline": context.pipeline.name,
+        "stack": run.stack.name if run.stack else "",
+    }
 
 
 # --- safety ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.errors import IntegrityError
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 
@@ -19,3 +20,10 @@ class Outcome:
     ledger: Ledger
     report: StageReport
     quarantined: Dataset | None = None
+
+    @property
+    def set_aside(self) -> Dataset:
+        """The quarantined rows of a stage that always has such a version (it may be empty)."""
+        if self.quarantined is None:
+            raise IntegrityError("no quarantine version was made", where=f"stage {self.report.stage}")
+        return self.quarantined

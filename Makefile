@@ -1,0 +1,50 @@
+# Two commands do everything: `make run` and `make test`. Both make .venv from constraints.txt when it is missing.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check lint types arrows tests bench clean help
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+%?:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "assay needs Python 3.11 (found: $(PYTHON)); name one with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: $(READY)  ## the quickstart, end to end: raw rows to a registered, evaluated model
+	$(BIN)/assay run configs/runs/quickstart.yaml
+
+test: lint types arrows tests  ## everything that must pass
+
+check: $(READY)  ## lint, types and arrows, in seconds
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy --no-error-summary && $(BIN)/lint-imports --no-logo > /dev/null
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+arrows: $(READY)
+	$(BIN)/lint-imports --no-logo
+
+tests: $(READY)
+	$(BIN)/python -m pytest
+
+bench: $(READY)  ## all benchmarks; `make bench-NAME` runs one
+	@for b in benchmarks/bench_*.py; do $(BIN)/python $$b || exit 1; done
+
+bench-%: $(READY)  ## one benchmark
+	$(BIN)/python benchmarks/bench_$*.py
+
+clean:  ## remove the environment, the local store and caches
+	rm -rf $(VENV) .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,57 @@
+"""Where a run happens: configs/infra/NAME.yaml binds steps to trackers, operators and settings of a stack."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.load import load_model
+from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.reports import Frozen
+
+DEFAULT = "local"
+
+
+class StepInfra(Frozen):
+    """One step's place. Names are those of the stack's components; settings are ZenML's, passed on as they are."""
+
+    experiment_tracker: str | None = None
+    step_operator: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class InfraConfig(Frozen):
+    """A file in configs/infra. Unknown keys and unknown steps are refused; ZenML itself would ignore them."""
+
+    stack: str
+    settings: dict[str, Any] = Field(default_factory=dict, description="ZenML settings for the whole pipeline")
+    steps: dict[str, StepInfra] = Field(default_factory=dict)
+
+    def step_configurations(self, present: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What ZenML takes as step configurations, for the steps that the pipeline has."""
+        wanted = set(present)
+        return {n: s.model_dump(exclude_defaults=True) for n, s in self.steps.items() if n in wanted}
+
+
+def load_infra(root: Path, name: str | None, known_steps: Iterable[str]) -> InfraConfig:
+    """Read configs/infra/NAME.yaml.
+
+    Raises:
+        InputNotFoundError: no such file; the error lists those there are.
+        ConfigError: an unknown key or step.
+    """
+    folder = root / "configs" / "infra"
+    path = folder / f"{name or DEFAULT}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise InputNotFoundError(f"no infra file '{name}'", where=str(folder), hint=f"there are: {known}")
+    infra = load_model(InfraConfig, path)
+    names = sorted(known_steps)
+    for step in infra.steps:
+        if step not in names:
+            near = difflib.get_close_matches(step, names, n=1)
+            meant = f"did you mean '{near[0]}'?" if near else f"steps are {', '.join(names)}"
+            raise ConfigError(f"steps.{step}: no such step; {meant}", where=str(path))
+    return infra

@@ -1,0 +1,349 @@
+"""`assay run`: one config file, on one stack, to a recorded and reported result."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ops.environment import find_root, prepare
+from ops.index import ArtifactRecord, ArtifactType, RunRecord, report_path, run_folder, save_planted, save_run
+from ops.infra import InfraConfig, load_infra
+from ops.summary import print_plan, print_summary
+from pipelines.config import RunConfig
+from pipelines.inputs import Inputs
+from pipelines.load import load_model
+from steps.contracts.digests import file_digest, folder_digests, value_digest
+from steps.contracts.errors import AssayError, ConfigError, InputNotFoundError, ServiceError
+from steps.contracts.reports import Table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known before anything runs."""
+
+    config: RunConfig
+    infra: InfraConfig
+    stack: str
+    inputs: Inputs
+    steps: tuple[str, ...]
+
+    @property
+    def config_digest(self) -> str:
+        """Digest of the resolved config."""
+        return value_digest(self.config.model_dump(mode="json"))
+
+
+def run(
+    config_path: Path,
+    *,
+    infra: str | None = None,
+    stack: str | None = None,
+    overrides: Sequence[str] = (),
+    dry_run: bool = False,
+    json_output: bool = False,
+    root: Path | None = None,
+) -> int:
+    """Run a pipeline. Returns the process exit status: 0 when it completed (whatever the gate decided).
+
+    Raises:
+        AssayError: the config, an input, a service or a step failed; the run is recorded as failed.
+    """
+    home = root or find_root()
+    state = prepare(home)
+    if json_output:
+        os.environ["ASSAY_PROGRESS"] = "off"
+    plan = make_plan(home, config_path, infra, stack, overrides)
+    if dry_run:
+        print_plan(plan, json_output)
+        return 0
+    record = execute(home, state, plan)
+    print_summary(home, record, json_output)
+    return 0
+
+
+def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, overrides: Sequence[str] = ()) -> Plan:
+    """Resolve config, infra and inputs; fails before anything runs when one of them is missing or wrong."""
+    config = load_model(RunConfig, path, overrides)
+    names = step_names(config)
+    place = load_infra(root, infra or stack, KNOWN_STEPS)
+    return Plan(config, place, stack or place.stack, read_inputs(root, config), names)
+
+
+KNOWN_STEPS = (
+    "ingest_step", "dedup_step", "split_step", "scrub_step", "screen_step", "judge_step", "leakcheck_step",
+    "base_step", "train_step", "evaluate_base_step", "evaluate_tuned_step", "gate_step", "register_step",
+)  # fmt: skip
+_CURATION_STEPS = 7
+
+
+def step_names(config: RunConfig) -> tuple[str, ...]:
+    """The steps of a run, in order."""
+    curation = [s for s in KNOWN_STEPS[:_CURATION_STEPS] if s.removesuffix("_step") not in config.skip]
+    tuning = KNOWN_STEPS[_CURATION_STEPS:]
+    return (*(curation if config.curates else ()), *(tuning if config.tunes else ()))
+
+
+def read_inputs(root: Path, config: RunConfig) -> Inputs:
+    """Digests of everything the run reads from outside.
+
+    Raises:
+        InputNotFoundError: a named file or folder doesn't exist.
+    """
+    from steps.ingest.ingest import input_digests
+
+    sources = input_digests(config.ingest, root) if config.curates and config.ingest else {}
+    benchmarks = _file_digests(root, [b.path for b in config.leakcheck.benchmarks]) if config.curates else {}
+    controls: dict[str, str] = {}
+    base: dict[str, str] = {}
+    if config.tunes and config.base is not None:
+        files = [c.path for c in config.evaluate.controls]
+        controls = _file_digests(
+            root, [*files, *([config.evaluate.json_schema] if config.evaluate.json_schema else [])]
+        )
+        folder = root / config.base.model
+        base = folder_digests(folder) if folder.is_dir() else {}
+    lineage = {
+        "config_name": config.name,
+        "config_digest": value_digest(config.model_dump(mode="json")),
+        "commit": commit_of(root) or "",
+        "sources_digest": value_digest(sources),
+    }
+    return Inputs(sources=sources, benchmarks=benchmarks, base=base, controls=controls, lineage=lineage)
+
+
+def _file_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:
+    digests = {}
+    for name in paths:
+        file = root / name
+        if not file.is_file():
+            raise InputNotFoundError("no such file", where=name, hint=f"paths in a config start from {root}")
+        digests[name] = file_digest(file)
+    return digests
+
+
+def commit_of(root: Path) -> str | None:
+    """The checkout's commit, with "+changes" when tracked files differ from it; None outside a checkout."""
+    try:
+        head = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, check=True, timeout=20,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}+changes" if dirty else head
+
+
+def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
+    """Run the plan on its stack and record it, also when it fails."""
+    from ops.stacks import apply, stack_file
+    from steps import zenml_runtime
+
+    started = datetime.now(UTC)
+    applied = apply(stack_file(root, plan.stack), dict(os.environ))
+    for change in applied.changes:
+        zenml_runtime.say(f"stack: {change}")
+    os.environ["ZENML_ACTIVE_STACK_ID"] = applied.id
+    zenml_runtime.use_wal(state / "zenml" / "local_stores" / "default_zen_store" / "zenml.db")
+    for name in zenml_runtime.reap():
+        zenml_runtime.say(f"run {name} had died; its finished steps are reused")
+    name = f"{plan.config.name}-{started:%Y%m%d-%H%M%S}-{os.getpid() % 10_000:04d}"
+    run_folder(root, name)
+    with zenml_runtime.run_lock(name):
+        error: Exception | None = None
+        try:
+            _pipeline(plan, name)()
+        except Exception as e:  # noqa: BLE001 - recorded, then raised again as it is
+            error = e
+        record = _record(root, plan, name, started, applied.artifact_store, error)
+    zenml_runtime.clear_workspaces()
+    if error is not None:
+        raise _as_ours(error, record) from error
+    return record
+
+
+def _pipeline(plan: Plan, name: str) -> Any:
+    """The configured pipeline, ready to be called."""
+    from zenml import Model
+
+    from pipelines import runs
+
+    options: dict[str, Any] = {
+        "run_name": name,
+        "steps": plan.infra.step_configurations(plan.steps),
+        "settings": plan.infra.settings,
+        "tags": [f"config:{plan.config.name}"],
+        "extra": {"config_digest": plan.config_digest, "commit": plan.inputs.lineage["commit"]},
+    }
+    if plan.config.tunes and plan.config.registry is not None:
+        options["model"] = Model(name=plan.config.registry.name, tags=[f"run:{name}"])
+    chosen = {"curate": runs.curate, "finetune": runs.finetune, "end_to_end": runs.end_to_end}[plan.config.pipeline]
+    arguments: dict[str, Any] = {"config": plan.config, "inputs": plan.inputs}
+    if plan.config.pipeline == "finetune":
+        arguments["dataset_version"] = find_dataset(plan.config.dataset or "")
+    pipeline = chosen.with_options(**options)
+    return lambda: pipeline(**arguments)
+
+
+def find_dataset(name: str) -> str:
+    """Id of the ZenML artifact version of a curated dataset: by run name, "latest", or a prefix of its digest.
+
+    Raises:
+        InputNotFoundError: none matches.
+        ConfigError: a digest prefix matches several versions.
+    """
+    from zenml.client import Client
+
+    versions = Client().list_artifact_versions(artifact="curated", size=500, sort_by="desc:created", hydrate=True).items
+    if name == "latest" and versions:
+        return str(versions[0].id)
+    by_run = [v for v in versions if v.run and v.run.name == name]
+    if by_run:
+        return str(by_run[0].id)
+    by_digest = {
+        str(v.run_metadata.get("digest")): v for v in versions if str(v.run_metadata.get("digest")).startswith(name)
+    }
+    if len(by_digest) > 1:
+        raise ConfigError(
+            f"'{name}' is the start of {len(by_digest)} dataset digests", where="dataset", hint="add characters"
+        )
+    if not by_digest:
+        known = ", ".join(dict.fromkeys(v.run.name for v in versions[:5] if v.run)) or "none yet"
+        raise InputNotFoundError(
+            f"no curated dataset '{name}'",
+            where="dataset",
+            hint=f"newest runs with one: {known}; or run pipeline: curate first",
+        )
+    return str(next(iter(by_digest.values())).id)
+
+
+def _as_ours(error: Exception, record: RunRecord) -> AssayError | Exception:
+    """The step's own error where it is one of ours, with its run named."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, AssayError):
+            return seen
+        if type(seen).__module__.startswith(("mlflow", "requests", "urllib3")):
+            return ServiceError(
+                f"the experiment tracker doesn't answer: {str(seen).splitlines()[0][:300]}",
+                where=f"run {record.name}",
+                hint="start it, or name another stack; finished steps are reused",
+            )
+        seen = seen.__cause__ or seen.__context__
+    return error
+
+
+# --- recording -------------------------------------------------------------------------------------------------
+
+_TYPES: dict[str, ArtifactType] = {
+    "DatasetMaterializer": "dataset",
+    "LedgerMaterializer": "ledger",
+    "StageReportMaterializer": "stage_report",
+    "ModelFolderMaterializer": "model",
+    "AnswersMaterializer": "answers",
+    "FileMaterializer": "file",
+}
+_VALUE_TYPES: dict[str, ArtifactType] = {
+    "EvalReport": "eval_report",
+    "Comparison": "comparison",
+    "Decision": "decision",
+    "Registration": "registration",
+}
+
+
+def _record(root: Path, plan: Plan, name: str, started: datetime, store: str, error: Exception | None) -> RunRecord:
+    """Write the run's record, config, comparison with planted rows, and page."""
+    from zenml.client import Client
+
+    found = Client().list_pipeline_runs(name=f"equals:{name}", size=1).items
+    steps = dict(Client().get_pipeline_run(found[0].id).steps) if found else {}
+    order = {s: i for i, s in enumerate(KNOWN_STEPS)}
+    ordered = sorted(steps.values(), key=lambda s: order.get(s.name, len(order)))
+    cached = tuple(s.name for s in ordered if s.status.value == "cached")
+    record = RunRecord(
+        run_id=str(found[0].id) if found else "",
+        name=name,
+        config_name=plan.config.name,
+        pipeline=plan.config.pipeline,
+        status="failed" if error else "completed",
+        started=started.isoformat(timespec="seconds"),
+        ended=datetime.now(UTC).isoformat(timespec="seconds"),
+        stack=plan.stack,
+        artifact_store=store,
+        commit=plan.inputs.lineage["commit"] or None,
+        config_digest=plan.config_digest,
+        artifacts=tuple(a for s in ordered for a in _artifacts_of(s)),
+        cached_steps=cached,
+        executed_steps=tuple(s.name for s in ordered if s.name not in cached),
+        error=str(error) if error else None,
+        registration=_registration(ordered),
+        tracking_uri=_tracking_uri(),
+    )
+    resolved = yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    save_run(root, record, resolved)
+    if plan.config.planted and not error and plan.config.curates:
+        save_planted(root, name, _planted(root, plan.config.planted, record))
+    if not error:
+        from ops.report.collect import write_report
+
+        write_report(root, record)
+    return record
+
+
+def _artifacts_of(step: Any) -> list[ArtifactRecord]:
+    records = []
+    for name, versions in step.outputs.items():
+        for version in versions:
+            materializer = version.materializer.attribute or ""
+            kind = _TYPES.get(materializer) or _VALUE_TYPES.get(version.data_type.attribute or "", "file")
+            digest = version.run_metadata.get("digest") or version.content_hash
+            records.append(
+                ArtifactRecord(
+                    step=step.name,
+                    name=name,
+                    type=kind,
+                    uri=version.uri,
+                    digest=str(digest) if digest else None,
+                    cached=step.status.value == "cached",
+                )
+            )
+    return records
+
+
+def _registration(steps: Sequence[Any]) -> Any:
+    for step in steps:
+        if step.name == "register_step" and step.outputs:
+            return next(iter(step.outputs.values()))[0].load()
+    return None
+
+
+def _tracking_uri() -> str | None:
+    from zenml.client import Client
+
+    tracker = Client().active_stack.experiment_tracker
+    found = tracker.get_tracking_uri() if tracker is not None and hasattr(tracker, "get_tracking_uri") else None
+    return str(found) if found else os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def _planted(root: Path, planted: str, record: RunRecord) -> Table:
+    from ops.planted import compare_planted
+
+    return compare_planted(root, root / planted, record)
+
+
+def describe(record: RunRecord, root: Path) -> dict[str, Any]:
+    """The record as JSON values, with the path of its page."""
+    return {**json.loads(record.model_dump_json()), "report": str(report_path(root, record.name))}
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1])))

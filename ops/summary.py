@@ -1,0 +1,119 @@
+"""What `assay run` prints: the plan before, the funnel, scores and registration after."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from ops.artifacts import Artifacts
+from ops.index import RunRecord, load_planted, report_path
+from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate
+from steps.contracts.reports import StageReport
+
+if TYPE_CHECKING:
+    from ops.run import Plan
+
+
+def print_plan(plan: "Plan", as_json: bool) -> None:
+    """What would run, on what, reading what."""
+    if as_json:
+        inputs = plan.inputs.model_dump(mode="json")
+        config = plan.config.model_dump(mode="json")
+        print(json.dumps({"steps": plan.steps, "stack": plan.stack, "inputs": inputs, "config": config}))
+        return
+    console = Console(highlight=False)
+    console.print(f"[bold]{plan.config.name}[/] · pipeline {plan.config.pipeline} · stack {plan.stack}")
+    console.print(f"config digest {plan.config_digest[:16]} · commit {plan.inputs.lineage['commit'][:16] or '-'}")
+    console.print("steps: " + " → ".join(s.removesuffix("_step") for s in plan.steps))
+    table = Table("reads", "digest", box=None)
+    for files in (plan.inputs.sources, plan.inputs.benchmarks, plan.inputs.base, plan.inputs.controls):
+        for name, digest in files.items():
+            table.add_row(name, digest[:16])
+    console.print(table)
+    console.print("nothing was run (--dry-run)")
+
+
+def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
+    """The result of a run, as a person reads it or as one JSON object."""
+    page = report_path(root, record.name)
+    if as_json:
+        print(json.dumps({**json.loads(record.model_dump_json()), "report": str(page)}))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    store = Artifacts(root, record)
+    reports = [store.report(a) for a in record.of_type("stage_report")]
+    console.print()
+    console.print(_funnel([r for r in reports if r.stage != "train"]))
+    planted = load_planted(root, record.name)
+    if planted is not None:
+        console.print(_plain(planted.title, planted.columns, planted.rows))
+    for artifact in record.of_type("comparison"):
+        console.print(_scores(store.value(artifact, Comparison)))
+    for artifact in record.of_type("decision"):
+        _print_decision(console, store.value(artifact, Decision))
+    _print_end(console, record, page)
+
+
+def _funnel(reports: list[StageReport]) -> Table:
+    table = Table(title="rows", title_justify="left", box=None, pad_edge=False)
+    table.add_column("stage")
+    for name in ("in", "created", "kept", "dropped", "quarantined", "changed", "flagged", "seconds", "rows/s"):
+        table.add_column(name, justify="right")
+    table.add_column("why")
+    for r in reports:
+        counts = (r.rows_in, r.created, r.kept, r.dropped, r.quarantined, r.changed, r.flagged)
+        reasons = {**r.dropped_by, **r.quarantined_by}
+        why = ", ".join(f"{k} {v:,}" for k, v in sorted(reasons.items(), key=lambda item: -item[1])[:4])
+        speed = (f"{r.seconds:.1f}", f"{r.rows_per_second:,.0f}")
+        table.add_row(r.stage, *(f"{c:,}" if c else "·" for c in counts), *speed, why)
+    return table
+
+
+def _plain(title: str, columns: tuple[str, ...], rows: tuple[tuple[str | int | float | None, ...], ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*("·" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
+    return table
+
+
+def _scores(comparison: Comparison) -> Table:
+    table = Table(title="base against tuned, 95 % intervals", title_justify="left", box=None, pad_edge=False)
+    for name in ("task", "metric"):
+        table.add_column(name)
+    for name in ("n", "base", "tuned", "change"):
+        table.add_column(name, justify="right")
+    for d in comparison.differences:
+        table.add_row(d.task, d.metric, f"{d.change.n:,}", _interval(d.base), _interval(d.tuned), _change(d))
+    return table
+
+
+def _interval(e: Estimate) -> str:
+    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]".replace("[", "\\[")
+
+
+def _change(d: Difference) -> str:
+    e = d.change
+    sign = "×" if d.is_ratio else "+" if e.value >= 0 else ""
+    return f"{sign}{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]".replace("[", "\\[")
+
+
+def _print_decision(console: Console, decision: Decision) -> None:
+    console.print(f"gate: {'[green]promoted[/]' if decision.promote else '[red]not promoted[/]'}")
+    for reason in decision.reasons:
+        mark = "[green]✓[/]" if reason.passed else "[red]✗[/]"
+        console.print(f"  {mark} {reason.check}: required {reason.required}, found {reason.found}", markup=True)
+
+
+def _print_end(console: Console, record: RunRecord, page: Path) -> None:
+    cached = len(record.cached_steps)
+    console.print(f"steps: {len(record.executed_steps)} executed, {cached} from cache · run {record.name}")
+    registration = record.registration
+    if registration is not None:
+        aliases = ", ".join(registration.aliases) or "none"
+        console.print(f"registered {registration.name} version {registration.version} · aliases: {aliases}")
+        console.print(f"  MLFLOW_TRACKING_URI={registration.tracking_uri}")
+    console.print(f"report {page}")

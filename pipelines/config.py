@@ -1,0 +1,84 @@
+"""The run configuration: what to do, as one frozen model composed of the stages' own."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from steps.leakcheck.config import LeakCheckConfig
+from steps.register.config import RegisterConfig
+from steps.screen.config import ScreenConfig
+
+from pipelines.load import load_model
+from steps.base.config import BaseConfig
+from steps.contracts.reports import Frozen
+from steps.dedup.config import DedupConfig
+from steps.evaluate.config import EvaluateConfig
+from steps.gate.config import GateConfig
+from steps.ingest.config import IngestConfig
+from steps.judge.config import JudgeConfig
+from steps.scrub.config import ScrubConfig
+from steps.split.config import SplitConfig
+from steps.train.config import TrainConfig
+
+__all__ = ["RunConfig", "load_model"]
+
+Skippable = Literal["dedup", "scrub", "screen", "judge", "leakcheck"]
+
+
+class RunConfig(Frozen):
+    """Everything that decides a run's numbers. Where it runs (stack, image, tracker) is in configs/infra."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="Short name of the run: lower-case letters, digits, - and _."
+    )
+    pipeline: Literal["end_to_end", "curate", "finetune"] = Field(
+        "end_to_end", description="curate: data only; finetune: train on a dataset version; end_to_end: both."
+    )
+    dataset: str | None = Field(
+        None,
+        description="finetune only: the dataset version: a run's name, 'latest', or a prefix of its digest.",
+    )
+    planted: str | None = Field(
+        None, description="File that lists rows planted with known faults; the report compares what was found with it."
+    )
+    skip: tuple[Skippable, ...] = Field((), description="Curation stages to leave out.")
+
+    ingest: IngestConfig | None = None
+    dedup: DedupConfig = DedupConfig()
+    split: SplitConfig = SplitConfig()
+    scrub: ScrubConfig | None = Field(None, description="Required unless scrub is skipped: it needs a pseudonym key.")
+    screen: ScreenConfig = ScreenConfig()
+    judge: JudgeConfig = JudgeConfig()
+    leakcheck: LeakCheckConfig = LeakCheckConfig()
+
+    base: BaseConfig | None = None
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    registry: RegisterConfig | None = None
+
+    @property
+    def curates(self) -> bool:
+        """Whether the run makes a dataset version."""
+        return self.pipeline != "finetune"
+
+    @property
+    def tunes(self) -> bool:
+        """Whether the run trains a model."""
+        return self.pipeline != "curate"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        missing = []
+        if self.curates and self.ingest is None:
+            missing.append("ingest (the sources to read)")
+        if self.curates and self.scrub is None and "scrub" not in self.skip:
+            missing.append("scrub (name its key: key_env, or put scrub under skip)")
+        if self.tunes and self.base is None:
+            missing.append("base (the model to start from)")
+        if self.tunes and self.registry is None:
+            missing.append("registry (the name to register under)")
+        if missing:
+            raise ValueError(f"pipeline '{self.pipeline}' needs: {'; '.join(missing)}")
+        if (self.dataset is not None) != (self.pipeline == "finetune"):
+            raise ValueError("'dataset' is for pipeline: finetune, and finetune needs it")
+        return self

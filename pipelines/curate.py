@@ -1,0 +1,46 @@
+"""From sources to a dataset version in which every row is accounted for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.config import RunConfig
+from pipelines.inputs import Inputs
+from steps.dedup.step import dedup_step
+from steps.ingest.step import ingest_step
+from steps.judge.step import judge_step
+from steps.leakcheck.step import leakcheck_step
+from steps.screen.step import screen_step
+from steps.scrub.step import scrub_step
+from steps.split.step import split_step
+
+
+@dataclass(frozen=True)
+class Curated:
+    """Handles of a curated dataset and of the reports of the stages that made it, in order."""
+
+    dataset: Any
+    reports: list[Any]
+
+
+def curated(config: RunConfig, inputs: Inputs) -> Curated:
+    """Chain the curation stages that the config doesn't skip."""
+    rows, _, report, _ = ingest_step(config.ingest, inputs.sources)
+    reports = [report]
+    if "dedup" not in config.skip:
+        rows, _, report = dedup_step(rows, config.dedup)
+        reports.append(report)
+    rows, _, report = split_step(rows, config.split)
+    reports.append(report)
+    if "scrub" not in config.skip:
+        rows, _, report = scrub_step(rows, config.scrub)
+        reports.append(report)
+    if "screen" not in config.skip:
+        rows, _, _, report = screen_step(rows, config.screen)
+        reports.append(report)
+    if "judge" not in config.skip:
+        rows, _, _, report, _ = judge_step(rows, config.judge, "scrub" not in config.skip)
+        reports.append(report)
+    if "leakcheck" not in config.skip:
+        rows, _, report = leakcheck_step(rows, config.leakcheck, inputs.benchmarks)
+        reports.append(report)
+    return Curated(rows, reports)

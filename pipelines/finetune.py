@@ -1,0 +1,32 @@
+"""From a dataset version to a registered, evaluated model."""
+
+from typing import Any
+
+from steps.register.step import register_step
+
+from pipelines.config import RunConfig
+from pipelines.inputs import Inputs
+from steps.base.step import base_step
+from steps.evaluate.step import evaluate_base_step, evaluate_tuned_step
+from steps.gate.step import gate_step
+from steps.train.step import train_step
+
+
+def finetuned(config: RunConfig, inputs: Inputs, dataset: Any, reports: list[Any]) -> Any:
+    """Train, evaluate base and tuned by the same function, decide, register."""
+    base = base_step(config.base, inputs.base)
+    tuned, report = train_step(base, dataset, config.train)
+    base_evaluation, base_answers = evaluate_base_step(base, dataset, config.evaluate, inputs.controls)
+    tuned_evaluation, tuned_answers = evaluate_tuned_step(base, tuned, dataset, config.evaluate, inputs.controls)
+    comparison, decision = gate_step(base_evaluation, base_answers, tuned_evaluation, tuned_answers, config.gate)
+    return register_step(
+        base,
+        tuned,
+        dataset,
+        [*reports, report],
+        [base_evaluation, tuned_evaluation],
+        comparison,
+        decision,
+        config.registry,
+        inputs.lineage,
+    )

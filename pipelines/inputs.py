@@ -1,0 +1,23 @@
+"""What a run reads from outside, by digest: it enters the cache keys, so that a changed byte re-runs what reads it."""
+
+from pydantic import Field
+
+from steps.contracts.reports import Frozen
+
+
+class Inputs(Frozen):
+    """SHA-256 (or pinned revision) per file or folder, by the name that the config gives it.
+
+    Attributes:
+        sources: files and hub datasets that ingest reads.
+        benchmarks: files that the leak check compares with.
+        base: files of a local base model.
+        controls: files of the evaluation's control suite.
+        lineage: facts that registration records and that decide no number: commit, config digest, sources.
+    """
+
+    sources: dict[str, str] = Field(default_factory=dict)
+    benchmarks: dict[str, str] = Field(default_factory=dict)
+    base: dict[str, str] = Field(default_factory=dict)
+    controls: dict[str, str] = Field(default_factory=dict)
+    lineage: dict[str, str] = Field(default_factory=dict)

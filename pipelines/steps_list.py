@@ -1,0 +1,33 @@
+"""Every step there is, by name: what a stack may bind (configs/infra), and what tests walk over."""
+
+from typing import Any
+
+from steps.register.step import register_step
+
+from steps.base.step import base_step
+from steps.dedup.step import dedup_step
+from steps.evaluate.step import evaluate_base_step, evaluate_tuned_step
+from steps.gate.step import gate_step
+from steps.ingest.step import ingest_step
+from steps.judge.step import judge_step
+from steps.leakcheck.step import leakcheck_step
+from steps.screen.step import screen_step
+from steps.scrub.step import scrub_step
+from steps.split.step import split_step
+from steps.train.step import train_step
+
+ALL_STEPS: tuple[Any, ...] = (
+    ingest_step,
+    dedup_step,
+    split_step,
+    scrub_step,
+    screen_step,
+    judge_step,
+    leakcheck_step,
+    base_step,
+    train_step,
+    evaluate_base_step,
+    evaluate_tuned_step,
+    gate_step,
+    register_step,
+)

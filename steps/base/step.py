@@ -1,0 +1,19 @@
+"""The base model step."""
+
+from typing import Annotated
+
+from steps.base.base import resolve_base
+from steps.base.config import BaseConfig
+from steps.contracts.models import ModelFolder
+from steps.zenml_runtime import assay_step, cache_key, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, ["torch", "transformers", "tokenizers"])
+
+
+@assay_step(key)
+def base_step(config: BaseConfig, inputs: dict[str, str]) -> Annotated[ModelFolder, "base"]:
+    """Find or make the base model. `inputs` holds the digest of a local folder's files."""
+    return resolve_base(config, workspace("base"))

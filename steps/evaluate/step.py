@@ -1,0 +1,33 @@
+"""The evaluation step: the same one for base and tuned."""
+
+from typing import Annotated
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.evaluation import Answers, EvalReport
+from steps.contracts.models import ModelFolder
+from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.evaluate import evaluate
+from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, ["torch", "transformers", "peft", "rouge-score", "jsonschema"])
+
+
+@assay_step(key)
+def evaluate_base_step(
+    base: ModelFolder, dataset: Dataset, config: EvaluateConfig, inputs: dict[str, str]
+) -> tuple[Annotated[EvalReport, "base_evaluation"], Annotated[Answers, "base_answers"]]:
+    """Evaluate the untouched base. `inputs` holds the digests of the control files."""
+    done = evaluate(base, None, dataset, config, workspace("evaluate"), source_root(), "base")
+    return done.report, done.answers
+
+
+@assay_step(key)
+def evaluate_tuned_step(
+    base: ModelFolder, tuned: ModelFolder, dataset: Dataset, config: EvaluateConfig, inputs: dict[str, str]
+) -> tuple[Annotated[EvalReport, "tuned_evaluation"], Annotated[Answers, "tuned_answers"]]:
+    """Evaluate the tuned model by the same function, rows and decoding."""
+    done = evaluate(base, tuned, dataset, config, workspace("evaluate"), source_root(), "tuned")
+    return done.report, done.answers

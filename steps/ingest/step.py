@@ -1,0 +1,30 @@
+"""The ingest step."""
+
+from typing import Annotated
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.files import FileArtifact
+from steps.contracts.ledger import Ledger
+from steps.contracts.reports import StageReport
+from steps.ingest.config import IngestConfig
+from steps.ingest.ingest import ingest
+from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, ["pyarrow", "beautifulsoup4"])
+
+
+@assay_step(key)
+def ingest_step(
+    config: IngestConfig, inputs: dict[str, str]
+) -> tuple[
+    Annotated[Dataset, "ingested"],
+    Annotated[Ledger, "ingest_ledger"],
+    Annotated[StageReport, "ingest_report"],
+    Annotated[FileArtifact, "rejects"],
+]:
+    """Read the sources. `inputs` holds their digests, so that the step runs again when a byte changes."""
+    done = ingest(config, workspace("ingest"), source_root())
+    return done.outcome.dataset, done.outcome.ledger, done.outcome.report, FileArtifact(done.rejects, raw=True)

@@ -1,0 +1,33 @@
+"""The judge step."""
+
+from typing import Annotated
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.files import FileArtifact
+from steps.contracts.ledger import Ledger
+from steps.contracts.reports import StageReport
+from steps.judge.config import JudgeConfig
+from steps.judge.judge import judge
+from steps.zenml_runtime import assay_step, cache_key, state_folder, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, ["openai"])
+
+
+@assay_step(key)
+def judge_step(
+    dataset: Dataset, config: JudgeConfig, scrubbed: bool
+) -> tuple[
+    Annotated[Dataset, "judged"],
+    Annotated[Dataset, "judge_quarantined"],
+    Annotated[Ledger, "judge_ledger"],
+    Annotated[StageReport, "judge_report"],
+    Annotated[FileArtifact, "verdicts"],
+]:
+    """Score rows against the rubric and drop those below the threshold. `scrubbed`: whether personal data is gone."""
+    folder = workspace("judge")
+    outcome = judge(dataset, config, folder, state_folder() / "judge", scrubbed=scrubbed)
+    verdicts = FileArtifact(folder / "verdicts.parquet")
+    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, verdicts

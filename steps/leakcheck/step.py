@@ -1,0 +1,28 @@
+"""The leakcheck step."""
+
+from typing import Annotated
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.ledger import Ledger
+from steps.contracts.reports import StageReport
+from steps.leakcheck.config import LeakCheckConfig
+from steps.leakcheck.leakcheck import leakcheck
+from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, ["datasketch", "numpy"])
+
+
+@assay_step(key)
+def leakcheck_step(
+    dataset: Dataset, config: LeakCheckConfig, inputs: dict[str, str]
+) -> tuple[
+    Annotated[Dataset, "curated"],
+    Annotated[Ledger, "leakcheck_ledger"],
+    Annotated[StageReport, "leakcheck_report"],
+]:
+    """Remove train rows that a test row or benchmark repeats. `inputs` holds the digests of the benchmark files."""
+    outcome = leakcheck(dataset, config, workspace("leakcheck"), source_root())
+    return outcome.dataset, outcome.ledger, outcome.report

@@ -1,0 +1,30 @@
+"""The screen step."""
+
+from typing import Annotated
+
+from steps.screen.config import ScreenConfig
+from steps.screen.screen import screen
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.ledger import Ledger
+from steps.contracts.reports import StageReport
+from steps.zenml_runtime import assay_step, cache_key, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, ["google-re2"])
+
+
+@assay_step(key)
+def screen_step(
+    dataset: Dataset, config: ScreenConfig
+) -> tuple[
+    Annotated[Dataset, "screened"],
+    Annotated[Dataset, "screen_quarantined"],
+    Annotated[Ledger, "screen_ledger"],
+    Annotated[StageReport, "screen_report"],
+]:
+    """Apply rules and screen for unsafe and poisoned content."""
+    outcome = screen(dataset, config, workspace("screen"))
+    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report

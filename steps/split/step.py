@@ -1,0 +1,28 @@
+"""The split step."""
+
+from typing import Annotated
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.ledger import Ledger
+from steps.contracts.reports import StageReport
+from steps.split.config import SplitConfig
+from steps.split.split import split
+from steps.zenml_runtime import assay_step, cache_key, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, [])
+
+
+@assay_step(key)
+def split_step(
+    dataset: Dataset, config: SplitConfig
+) -> tuple[
+    Annotated[Dataset, "split"],
+    Annotated[Ledger, "split_ledger"],
+    Annotated[StageReport, "split_report"],
+]:
+    """Label every row train, validation or test."""
+    outcome = split(dataset, config, workspace("split"))
+    return outcome.dataset, outcome.ledger, outcome.report
