@@ -1,0 +1,106 @@
+"""Replies that were paid for, kept on disk so that none is bought twice, also after a crash."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, get_args
+
+from steps.contracts.errors import IntegrityError
+from steps.contracts.storage import writing
+from steps.engines.llm.client import Reply
+from steps.engines.llm.endpoint import Mode
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,
+    refused INTEGER NOT NULL,
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    seconds REAL NOT NULL,
+    mode TEXT NOT NULL,
+    attempts INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+_COLUMNS = "text, finish_reason, refused, prompt_tokens, completion_tokens, seconds, mode, attempts"
+# Chosen: below SQLite's oldest limit of 999 parameters.
+_KEYS_AT_ONCE = 500
+_LOCK_SECONDS = 60.0
+
+
+class ReplyCache:
+    """A SQLite file of replies by key; a context manager. Several processes may share it.
+
+    `put` returns when the reply is on disk: SQLite's rollback journal with synchronous=FULL survives kill -9
+    and power loss, and works where the write-ahead log doesn't (network drives with locks).
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        with writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with _reading(file):
+            self._db = sqlite3.connect(file, timeout=_LOCK_SECONDS, isolation_level=None)
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(_TABLE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._db.close()
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM replies").fetchone()[0])
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Reply]:
+        """The replies that are there, by key."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, Reply] = {}
+        with _reading(self.file):
+            for start in range(0, len(wanted), _KEYS_AT_ONCE):
+                part = wanted[start : start + _KEYS_AT_ONCE]
+                marks = ",".join("?" * len(part))
+                for key, *rest in self._db.execute(f"SELECT key, {_COLUMNS} FROM replies WHERE key IN ({marks})", part):
+                    found[key] = _reply(rest)
+        return found
+
+    def put(self, key: str, reply: Reply) -> None:
+        """Keep a reply under its key, in place of an older one."""
+        r = reply
+        values = (key, r.text, r.finish_reason, int(r.refused), r.prompt_tokens, r.completion_tokens, r.seconds, r.mode,
+                  r.attempts)  # fmt: skip
+        with _reading(self.file):
+            self._db.execute(f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", values)
+
+
+def _reply(values: list[object]) -> Reply:
+    text, finish, refused, prompt, completion, seconds, mode, attempts = values
+    if mode not in get_args(Mode):
+        raise sqlite3.DatabaseError(f"unknown mode {mode!r}")
+    return Reply(str(text), str(finish), bool(refused), prompt, completion, seconds, mode, attempts)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as e:
+        if "locked" in str(e):
+            raise IntegrityError(
+                f"another process has held the reply cache for over {_LOCK_SECONDS:.0f} s", where=str(file),
+                hint="wait for the other run to end, or give this one a cache folder of its own",
+            ) from e  # fmt: skip
+        raise _unreadable(file, e) from e
+    except sqlite3.DatabaseError as e:
+        raise _unreadable(file, e) from e
+
+
+def _unreadable(file: Path, error: sqlite3.Error) -> IntegrityError:
+    return IntegrityError(
+        f"the reply cache can't be read or written: {error}", where=str(file),
+        hint="free disk space or mend permissions; if the file is damaged, move it away (its replies are asked anew)",
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""Where a language model is served, and how it is asked."""
+
+import ipaddress
+import os
+from typing import Literal, Self, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from steps.contracts.errors import ConfigError
+from steps.contracts.reports import Frozen
+
+# How a reply is held to a JSON schema: by the server's grammar, to any JSON object, or by the prompt only.
+Mode: TypeAlias = Literal["json_schema", "json_object", "text"]
+MODES: tuple[Mode, ...] = ("json_schema", "json_object", "text")
+_OWN_FIELDS = frozenset({"model", "messages", "temperature", "seed", "stream", "n", "response_format"})
+
+
+class Endpoint(Frozen):
+    """An OpenAI-compatible chat endpoint (OpenAI, vLLM, Ollama, llama.cpp ...)."""
+
+    base_url: str = Field(description="up to and with the version: http://127.0.0.1:11434/v1")
+    model: str = Field(min_length=1, description="the server's name of the model")
+    key_env: str | None = Field(
+        default=None, description="environment variable that holds the API key; None: the server wants no key"
+    )
+    # Chosen: eight requests keep a small local server busy; hosted services allow more.
+    concurrency: int = Field(default=8, ge=1, le=512, description="requests in flight at once")
+    # Chosen: a long reply of a slow local model; the openai client's own default is 600 s.
+    timeout_seconds: float = Field(default=120.0, gt=0, description="from sending to the last byte, per attempt")
+    # Six attempts with the waits below span about half a minute, which rides out a server's restart.
+    max_attempts: int = Field(default=6, ge=1, le=20, description="attempts per request, the first one included")
+    initial_backoff_seconds: float = Field(default=1.0, ge=0, description="wait after the first failure, then doubled")
+    max_backoff_seconds: float = Field(default=30.0, ge=0, description="longest wait of our own choosing")
+    # 120 s is the longest Retry-After that the openai client itself obeys.
+    max_retry_after_seconds: float = Field(
+        default=120.0, ge=0, description="longest Retry-After that is obeyed; a longer one ends the request"
+    )
+    give_up_after: int = Field(
+        default=8, ge=1, description="requests in a row that fail for want of a working server before the run stops"
+    )
+    temperature: float | None = Field(default=0.0, ge=0, le=2, description="None: not sent (some models refuse it)")
+    seed: int | None = Field(default=None, description="sampling seed; None: not sent")
+    # Chosen: four scores with a sentence each take about 200 tokens.
+    max_tokens: int = Field(default=800, ge=1, description="longest reply, in tokens")
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="what the server calls that limit (OpenAI's reasoning models: the second)"
+    )
+    response_format: Literal["auto", "json_schema", "json_object", "text"] = Field(
+        default="auto", description="auto: the strictest of the three that the server takes"
+    )
+    extra_body: dict[str, JsonValue] = Field(
+        default_factory=dict, description="further request fields, for example vLLM's chat_template_kwargs"
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"base_url {value!r} is no http(s) address such as http://127.0.0.1:8000/v1")
+        if parts.username or parts.password:
+            raise ValueError("base_url holds a user name or password: name the key's variable in key_env instead")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _no_clash(self) -> Self:
+        clash = sorted((_OWN_FIELDS | {self.max_tokens_field}) & set(self.extra_body))
+        if clash:
+            raise ValueError(f"extra_body sets {', '.join(clash)}, which has a field of its own here")
+        if self.initial_backoff_seconds > self.max_backoff_seconds:
+            raise ValueError("initial_backoff_seconds is above max_backoff_seconds")
+        return self
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the host is a loopback address or a localhost name. Other names are not looked up."""
+        host = (urlsplit(self.base_url).hostname or "").rstrip(".")
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    def decoding(self) -> dict[str, JsonValue]:
+        """What shapes a reply beside the model and the messages; part of a reply's cache key."""
+        return {
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "max_tokens": self.max_tokens,
+            "response_format": self.response_format,
+            "extra_body": self.extra_body,
+        }
+
+    def read_key(self) -> str:
+        """The API key, read now; a harmless word when the server wants none.
+
+        Raises:
+            ConfigError: `key_env` names a variable that isn't set.
+        """
+        if self.key_env is None:
+            return "none"
+        key = os.environ.get(self.key_env, "").strip()
+        if not key:
+            raise ConfigError(
+                f"the environment variable {self.key_env} is not set, and endpoint.key_env names it",
+                where=self.base_url,
+                hint=f"export {self.key_env}=..., or leave key_env out for a server that wants no key",
+            )
+        return key

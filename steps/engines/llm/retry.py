@@ -1,0 +1,65 @@
+"""Which failures of a request may pass if it is sent again, and how long to wait before."""
+
+import email.utils
+import math
+import time
+from collections.abc import Mapping
+
+import openai
+from tenacity import RetryCallState, wait_random_exponential
+
+from steps.engines.llm.endpoint import Endpoint
+
+_TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
+_NOT_IMPLEMENTED = 501
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """The wait that a server asks for (Retry-After in seconds or as a date, retry-after-ms); None when it doesn't."""
+    for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) / divisor
+        except ValueError:
+            continue
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
+    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
+    return None if date is None else max(email.utils.mktime_tz(date) - time.time(), 0.0)
+
+
+def asked_wait(error: BaseException | None) -> float | None:
+    """Seconds that the server asked for in this error's reply; None when it didn't."""
+    return retry_after_seconds(error.response.headers) if isinstance(error, openai.APIStatusError) else None
+
+
+def is_transient(error: BaseException, endpoint: Endpoint) -> bool:
+    """Whether the same request may succeed later: no connection, timeout, 408/409/425/429, 5xx, half a reply.
+
+    Not when the server asks for a longer wait than the endpoint allows, or says that the quota is spent.
+    """
+    if isinstance(error, openai.APIStatusError):
+        if error.code == "insufficient_quota" or error.status_code == _NOT_IMPLEMENTED:
+            return False
+        wait = asked_wait(error)
+        if wait is not None and wait > endpoint.max_retry_after_seconds:
+            return False
+        return error.status_code in _TRANSIENT_STATUS or error.status_code >= 500
+    return isinstance(error, openai.APIError | TimeoutError | ValueError)
+
+
+class Wait:
+    """Full-jitter exponential backoff, never shorter than the server's Retry-After."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._jitter = wait_random_exponential(
+            multiplier=endpoint.initial_backoff_seconds, max=endpoint.max_backoff_seconds
+        )
+
+    def __call__(self, state: RetryCallState) -> float:
+        """Seconds to wait before the next attempt."""
+        asked = asked_wait(state.outcome.exception() if state.outcome else None)
+        jittered = float(self._jitter(state))
+        # Jitter on top of the asked wait, so that waiting requests don't come back in one burst.
+        return jittered if asked is None else asked + min(jittered, 0.25 * asked + 0.05)

@@ -1,0 +1,32 @@
+"""What a judge is: cases in, one verdict each out, in the same order."""
+
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from steps.contracts.reports import Table
+from steps.judge.case import Case
+from steps.judge.verdict import Verdict
+
+
+class Judge(Protocol):
+    """One backend. A context manager; `verdicts` may be called many times within it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+    def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
+        """One verdict per case, in order."""
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """What the backend counted so far, for the report."""
+
+    def tables(self) -> tuple[Table, ...]:
+        """Tables for the report."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that a reader of the report must know."""

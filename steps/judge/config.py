@@ -1,0 +1,66 @@
+"""Settings of the judge stage."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from steps.contracts.reports import Frozen
+from steps.engines.llm.endpoint import Endpoint
+
+# Chosen: about 6,000 tokens of English; bounds what one row may cost.
+_MAX_CHARS = 24_000
+
+
+class JudgeConfig(Frozen):
+    """Which rows are good enough to train on: four criteria from 1 to 5, and what happens to the rest."""
+
+    backend: Literal["heuristic", "llm"] = Field(
+        default="heuristic", description="heuristic: fixed text signals, no model; llm: the model behind `endpoint`"
+    )
+    endpoint: Endpoint | None = Field(default=None, description="where the model is served; needed by backend llm")
+    # 4 of 5 on average. AlpaGasus (Chen et al. 2023) kept rows at 4.5 of 5 and lost none of the quality.
+    threshold: float = Field(
+        default=0.8, ge=0, le=1, description="a row is kept at this share or above; share = mean score / 5"
+    )
+    # Chosen: one wretched criterion must not hide behind three good ones (5, 5, 5, 1 has share 0.8).
+    min_criterion_score: int = Field(default=2, ge=1, le=5, description="no criterion may score lower than this")
+    undecided: Literal["keep", "drop", "quarantine", "fail"] = Field(
+        default="quarantine", description="what happens to a row without a verdict"
+    )
+    # Chosen: when one row in five has no verdict, the judge is broken rather than the rows.
+    max_undecided_share: float = Field(
+        default=0.2, ge=0, le=1, description="rows without a verdict / rows in; above it the stage fails"
+    )
+    max_chars: int = Field(
+        default=_MAX_CHARS, ge=100, description="longer rows (characters on the wire) are undecided, not cut; llm only"
+    )
+    instructions: str = Field(
+        default="", max_length=4000, description="what matters in this data set, added to the rubric; llm only"
+    )
+    retry_undecided: bool = Field(
+        default=False, description="ask again for cached replies that hold no verdict (costs a request each)"
+    )
+    price_per_million_input: float | None = Field(default=None, ge=0, description="price of 1e6 prompt tokens")
+    price_per_million_output: float | None = Field(default=None, ge=0, description="price of 1e6 reply tokens")
+    max_cost: float | None = Field(
+        default=None, ge=0, description="no request is sent that could lead above it; in the prices' currency"
+    )
+    allow_raw_egress: bool = Field(
+        default=False, description="let rows that were not scrubbed go to an endpoint on another machine"
+    )
+    penalize_refusals: bool = Field(
+        default=True, description="heuristic: an answer that only refuses scores 1; False for safety data"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.backend == "llm" and self.endpoint is None:
+            raise ValueError("backend llm needs an endpoint: set endpoint.base_url and endpoint.model")
+        if self.backend == "heuristic" and self.endpoint is not None:
+            raise ValueError("an endpoint is set, but backend is heuristic: set backend: llm, or remove the endpoint")
+        one_price = (self.price_per_million_input is None) != (self.price_per_million_output is None)
+        if one_price:
+            raise ValueError("set both price_per_million_input and price_per_million_output, or none")
+        if self.max_cost is not None and self.price_per_million_input is None:
+            raise ValueError("max_cost needs price_per_million_input and price_per_million_output")
+        return self

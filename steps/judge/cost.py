@@ -1,0 +1,64 @@
+"""What the judge's requests cost, and the limit on it."""
+
+from dataclasses import dataclass, field
+
+from steps.engines.llm.client import Reply
+from steps.judge.config import JudgeConfig
+
+# English text has about 4 characters per token, JSON and code fewer; 2.5 keeps the estimate on the high side.
+_CHARS_PER_TOKEN = 2.5
+
+
+@dataclass
+class Spending:
+    """Tokens and money of this run's replies. Cached replies cost nothing and stand apart."""
+
+    config: JudgeConfig
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    # Replies whose server counted no tokens; they cost nothing in the sums.
+    uncounted: int = 0
+    cached_prompt_tokens: int = 0
+    cached_completion_tokens: int = 0
+    _reserved: float = field(default=0.0, repr=False)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the config names prices."""
+        return self.config.price_per_million_input is not None
+
+    def price(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """Cost of so many tokens; 0.0 without prices."""
+        c = self.config
+        return (
+            prompt_tokens * (c.price_per_million_input or 0.0) + completion_tokens * (c.price_per_million_output or 0.0)
+        ) / 1e6
+
+    @property
+    def cost(self) -> float:
+        """Cost of this run's counted tokens."""
+        return self.price(self.prompt_tokens, self.completion_tokens)
+
+    def reserve(self, chars: int, max_tokens: int) -> float | None:
+        """Set aside the estimated highest cost of a request of `chars` characters; None when max_cost forbids it."""
+        most = self.price(chars / _CHARS_PER_TOKEN, max_tokens)
+        limit = self.config.max_cost
+        if limit is not None and self.cost + self._reserved + most > limit:
+            return None
+        self._reserved += most
+        return most
+
+    def release(self, reserved: float) -> None:
+        """Give back what was set aside, once the request has ended."""
+        self._reserved -= reserved
+
+    def add(self, reply: Reply, cached: bool) -> None:
+        """Count a reply's tokens."""
+        prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
+        if cached:
+            self.cached_prompt_tokens += prompt
+            self.cached_completion_tokens += completion
+            return
+        self.uncounted += reply.prompt_tokens is None
+        self.prompt_tokens += prompt
+        self.completion_tokens += completion

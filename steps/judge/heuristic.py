@@ -1,0 +1,108 @@
+"""The backend without a model: each criterion is 5 unless a signal lowers it.
+
+It finds junk; it can't tell good from fair.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from steps.contracts.digests import text_digest, value_digest
+from steps.contracts.records import Row
+from steps.contracts.reports import Table
+from steps.engines.progress.progress import Progress
+from steps.judge import signals
+from steps.judge.case import ACCURACY, CLARITY, COMPLETENESS, RELEVANCE, Case, Criterion
+from steps.judge.config import JudgeConfig
+from steps.judge.signals.accuracy import accuracy
+from steps.judge.signals.clarity import clarity
+from steps.judge.signals.completeness import completeness
+from steps.judge.signals.passage import Passage, worst
+from steps.judge.signals.relevance import relevance
+from steps.judge.verdict import Verdict, no_answer
+
+_NOTHING = Passage("")
+
+
+class HeuristicJudge:
+    """Applies the signals to every row. A conversation's score is that of its weakest answer, per criterion."""
+
+    def __init__(self, config: JudgeConfig, total: int) -> None:
+        self.config = config
+        self._digest = _signals_digest(config)
+        self._progress = Progress("judge (heuristic)", total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._progress.__exit__(kind, error, tb)
+
+    def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
+        """One verdict per case, in order; never undecided."""
+        verdicts = []
+        for case in cases:
+            verdicts.append(self._verdict(case))
+            self._progress.advance()
+        return verdicts
+
+    def _verdict(self, case: Case) -> Verdict:
+        if not case.has_answer:
+            return no_answer(case, self._digest)
+        found = _document(case.text or "") if case.kind == "document" else self._conversation(case.messages)
+        scores = {c: found[c][0] for c in case.criteria}
+        reasons = {c: "; ".join(found[c][1]) for c in case.criteria}
+        return Verdict("heuristic", self._digest, scores, reasons)
+
+    def _conversation(self, messages: Sequence[Row]) -> dict[Criterion, tuple[int, list[str]]]:
+        weakest: dict[Criterion, tuple[int, list[str]]] = {}
+        for i, message in enumerate(messages):
+            if message["role"] != "assistant" or not message["content"].strip():
+                continue
+            for criterion, finding in self._answer(messages[:i], message["content"]).items():
+                if criterion not in weakest or finding[0] < weakest[criterion][0]:
+                    weakest[criterion] = finding
+        return weakest or {c: (5, ["tool_calls_only"]) for c in (RELEVANCE, CLARITY, COMPLETENESS, ACCURACY)}
+
+    def _answer(self, before: Sequence[Row], content: str) -> dict[Criterion, tuple[int, list[str]]]:
+        answer = Passage(content)
+        prompt = Passage("\n\n".join(m["content"] for m in before))
+        request = Passage(next((m["content"] for m in reversed(before) if m["role"] == "user"), ""))
+        return {
+            RELEVANCE: worst(relevance(answer, prompt, request, self.config.penalize_refusals)),
+            CLARITY: worst(clarity(answer, prompt)),
+            COMPLETENESS: worst(completeness(answer, request)),
+            ACCURACY: worst(accuracy(answer, prompt)),
+        }
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """Nothing beside the signals, which the report counts."""
+        return {}
+
+    def tables(self) -> tuple[Table, ...]:
+        """No tables of its own."""
+        return ()
+
+    def notes(self) -> tuple[str, ...]:
+        """What these scores are not."""
+        return (
+            "Backend heuristic: fixed text signals, no language model. A 5 means that no signal fired, not that an"
+            " answer is good or true.",
+        )
+
+
+def _document(text: str) -> dict[Criterion, tuple[int, list[str]]]:
+    passage = Passage(text)
+    return {
+        CLARITY: worst(clarity(passage, _NOTHING)),
+        COMPLETENESS: worst(completeness(passage, _NOTHING)),
+        ACCURACY: worst(accuracy(passage, _NOTHING)),
+    }
+
+
+def _signals_digest(config: JudgeConfig) -> str:
+    """Digest of the signals' source and settings: what a prompt digest is to a model."""
+    folder = Path(next(iter(signals.__path__)))
+    return value_digest([config.penalize_refusals, *(text_digest(p.read_text()) for p in sorted(folder.glob("*.py")))])

@@ -1,0 +1,143 @@
+"""The judge stage: rows below the threshold go, rows without a verdict go where the config says."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steps.contracts.dataset import Chunk, Dataset
+from steps.contracts.errors import ConfigError, ServiceError
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.ledger import Verdict as LedgerVerdict
+from steps.contracts.outcome import Outcome
+from steps.engines.progress.progress import Stopwatch
+from steps.judge.backend import Judge
+from steps.judge.case import Case, case_of
+from steps.judge.config import JudgeConfig
+from steps.judge.heuristic import HeuristicJudge
+from steps.judge.report import Tally
+from steps.judge.verdict import Verdict, VerdictWriter
+
+_HELD_OUT = ("validation", "test")
+
+
+def judge(dataset: Dataset, config: JudgeConfig, folder: Path, cache_folder: Path, *, scrubbed: bool = True) -> Outcome:
+    """Score every row, and drop train rows (and rows without a split) below the threshold.
+
+    Scores of validation and test rows are recorded, and a low one is flagged; they are never dropped or set aside.
+    All verdicts are kept in `folder/verdicts.parquet`, replies of a model in `cache_folder/judge_replies.sqlite`.
+    `scrubbed` says whether personal data was removed from the rows.
+
+    Raises:
+        ConfigError: rows that weren't scrubbed would leave the machine.
+        ServiceError: the model's server doesn't work, or too many rows got no verdict.
+    """
+    refuse_egress(config, scrubbed)
+    watch = Stopwatch()
+    keep = np.ones(dataset.rows, bool)
+    aside = np.zeros(dataset.rows, bool)
+    tally = Tally(config)
+    with (
+        _backend(config, cache_folder, dataset.rows) as backend,
+        LedgerWriter(folder / "ledger.parquet", "judge") as lines,
+        VerdictWriter(folder / "verdicts.parquet") as verdicts,
+    ):
+        for chunk in dataset.chunks():
+            _judge_chunk(chunk, config, backend, keep, aside, lines, verdicts, tally)
+        _check_undecided(tally, config, dataset.rows)
+        ledger = lines.close()
+        report = tally.report(backend, watch)
+    quarantined = dataset.select(aside, folder / "quarantined", "judge") if config.undecided == "quarantine" else None
+    return Outcome(dataset.select(keep, folder, "judge"), ledger, report.balanced(), quarantined)
+
+
+def refuse_egress(config: JudgeConfig, scrubbed: bool) -> None:
+    """Stop before rows that may hold personal data leave the machine.
+
+    Raises:
+        ConfigError: the rows weren't scrubbed, the endpoint isn't a loopback address, and nothing allows it.
+    """
+    endpoint = config.endpoint
+    if scrubbed or endpoint is None or endpoint.on_this_machine or config.allow_raw_egress:
+        return
+    raise ConfigError(
+        "rows that were not scrubbed would be sent to another machine",
+        where=f"judge.endpoint.base_url {endpoint.base_url}",
+        hint="scrub before judging, use a server on 127.0.0.1, or set judge.allow_raw_egress: true",
+    )
+
+
+def _backend(config: JudgeConfig, cache_folder: Path, rows: int) -> Judge:
+    if config.endpoint is None:
+        return HeuristicJudge(config, rows)
+    from steps.judge.llm_judge import LlmJudge
+
+    return LlmJudge(config, config.endpoint, cache_folder / "judge_replies.sqlite", rows)
+
+
+def _judge_chunk(
+    chunk: Chunk,
+    config: JudgeConfig,
+    backend: Judge,
+    keep: np.ndarray,
+    aside: np.ndarray,
+    lines: LedgerWriter,
+    writer: VerdictWriter,
+    tally: Tally,
+) -> None:
+    cases = [case_of(row) for row in chunk.table.to_pylist()]
+    for i, (case, verdict) in enumerate(zip(cases, backend.verdicts(cases), strict=True), start=chunk.start):
+        outcome, reason = decide(case, verdict, config)
+        keep[i], aside[i] = outcome == "kept", outcome == "quarantined"
+        writer.add(case, verdict, outcome)
+        tally.add(case, verdict, outcome, reason)
+        _enter(lines, case, verdict, outcome, reason)
+        if verdict.error and config.undecided == "fail" and case.split not in _HELD_OUT:
+            raise ServiceError(
+                f"no verdict on row {case.record_id}: {verdict.error} ({verdict.error_detail})", where="judge",
+                hint="look at verdicts.parquet, or set judge.undecided to keep, drop or quarantine",
+            )  # fmt: skip
+
+
+def decide(case: Case, verdict: Verdict, config: JudgeConfig) -> tuple[str, str | None]:
+    """What becomes of a row (kept, dropped, quarantined), and the reason code when there is something to say."""
+    if verdict.share is None:
+        reason = f"undecided:{verdict.error}"
+        policy = {"keep": "kept", "drop": "dropped", "quarantine": "quarantined", "fail": "kept"}[config.undecided]
+        return ("kept" if case.split in _HELD_OUT else policy), reason
+    criterion, lowest = verdict.lowest
+    if verdict.reasons.get(criterion) == "empty_answer":
+        reason = "empty_answer"
+    elif lowest < config.min_criterion_score:
+        reason = f"low_{criterion}"
+    # The sum is compared in whole points, so that 0.8 of 20 is 16 whatever floating point says.
+    elif round(verdict.share, 9) < config.threshold:
+        reason = "below_threshold"
+    else:
+        return "kept", None
+    return ("kept" if case.split in _HELD_OUT else "dropped"), reason
+
+
+def _enter(lines: LedgerWriter, case: Case, verdict: Verdict, outcome: str, reason: str | None) -> None:
+    if reason is None:
+        return
+    evidence: dict[str, Any] = {"backend": verdict.backend, "prompt_digest": verdict.prompt_digest}
+    if verdict.share is None:
+        evidence |= {"error": verdict.error, "detail": verdict.error_detail}
+    else:
+        evidence |= {"scores": dict(verdict.scores), "reasons": dict(verdict.reasons)}
+    entries: dict[str, LedgerVerdict] = {"dropped": "dropped", "quarantined": "quarantined"}
+    entry = entries.get(outcome, "undecided" if verdict.share is None else "flagged")
+    lines.add(case.record_id, entry, reason, score=verdict.share, evidence=evidence)
+
+
+def _check_undecided(tally: Tally, config: JudgeConfig, rows: int) -> None:
+    undecided = tally.undecided.total()
+    if rows and undecided / rows > config.max_undecided_share:
+        by = ", ".join(f"{n} {reason}" for reason, n in tally.undecided.most_common())
+        raise ServiceError(
+            f"{undecided} of {rows} rows got no verdict ({by}); max_undecided_share is {config.max_undecided_share}",
+            where="judge",
+            hint="read error and raw_reply in verdicts.parquet; verdicts so far are in the cache, so that a new run"
+            " asks only for what is missing",
+        )

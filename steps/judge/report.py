@@ -1,0 +1,125 @@
+"""The judge's report, counted row by row."""
+
+from collections import Counter
+
+from steps.contracts.digests import value_digest
+from steps.contracts.reports import Example, Histogram, StageReport, Table
+from steps.engines.progress.progress import Stopwatch
+from steps.judge.backend import Judge
+from steps.judge.case import CRITERIA, Case
+from steps.judge.config import JudgeConfig
+from steps.judge.verdict import Verdict
+
+_BINS = 16
+_EXAMPLE_CHARS = 300
+_EXAMPLES_PER_REASON = 3
+_EXAMPLE_REASONS = 12
+
+
+class Tally:
+    """Counts of a judge run; memory is bounded whatever the number of rows."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        self.config = config
+        self.rows = 0
+        self.outcomes: Counter[str] = Counter()
+        # reason code -> rows, for each of dropped, quarantined and flagged
+        self.reasons: dict[str, Counter[str]] = {"dropped": Counter(), "quarantined": Counter(), "flagged": Counter()}
+        self.undecided: Counter[str] = Counter()
+        self.scores: dict[str, Counter[int]] = {c: Counter() for c in CRITERIA}
+        self.signals: Counter[str] = Counter()
+        self._bins = [0] * _BINS
+        self._splits: dict[str, list[float]] = {}
+        self._examples: dict[str, list[Example]] = {}
+
+    def add(self, case: Case, verdict: Verdict, outcome: str, reason: str | None) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.outcomes[outcome] += 1
+        if verdict.share is None:
+            self.undecided[str(verdict.error)] += 1
+        else:
+            self._add_scores(case, verdict, verdict.share)
+        if reason is None:
+            return
+        if outcome in self.reasons:
+            self.reasons[outcome][reason] += 1
+        elif verdict.share is not None:
+            self.reasons["flagged"][reason] += 1
+        self._show(case, verdict, reason)
+
+    def _add_scores(self, case: Case, verdict: Verdict, share: float) -> None:
+        for criterion, score in verdict.scores.items():
+            self.scores[criterion][score] += 1
+        # Shares run from 0.2 to 1.0 in steps of 1/20 (1/15 for documents).
+        self._bins[min(int((share - 0.2) / 0.8 * _BINS + 1e-9), _BINS - 1)] += 1
+        total = self._splits.setdefault(case.split or "(none)", [0, 0.0])
+        total[0] += 1
+        total[1] += share
+        if verdict.backend != "llm":
+            self.signals.update(s for reason in set(verdict.reasons.values()) for s in reason.split("; ") if s)
+
+    def _show(self, case: Case, verdict: Verdict, reason: str) -> None:
+        if reason not in self._examples and len(self._examples) >= _EXAMPLE_REASONS:
+            return
+        shown = self._examples.setdefault(reason, [])
+        if len(shown) < _EXAMPLES_PER_REASON:
+            evidence = {
+                "scores": dict(verdict.scores),
+                "reasons": {c: r[:200] for c, r in verdict.reasons.items() if r},
+            }
+            shown.append(Example(record_id=case.record_id, reason=reason, text=_excerpt(case), evidence=evidence))
+
+    def report(self, backend: Judge, watch: Stopwatch) -> StageReport:
+        """The finished report."""
+        counts = {"undecided by reason": dict(self.undecided), "signals": dict(self.signals.most_common())}
+        counts |= {name: dict(counter) for name, counter in backend.counts().items()}
+        return StageReport(
+            stage="judge",
+            rows_in=self.rows,
+            kept=self.outcomes["kept"],
+            dropped=self.outcomes["dropped"],
+            quarantined=self.outcomes["quarantined"],
+            flagged=self.reasons["flagged"].total(),
+            undecided=self.undecided.total(),
+            dropped_by=dict(self.reasons["dropped"].most_common()),
+            quarantined_by=dict(self.reasons["quarantined"].most_common()),
+            flagged_by=dict(self.reasons["flagged"].most_common()),
+            counts={name: by for name, by in counts.items() if by},
+            histograms=(self._histogram(),),
+            tables=(self._criteria(), self._by_split(), *backend.tables()),
+            examples=tuple(e for some in self._examples.values() for e in some),
+            notes=backend.notes(),
+            config_digest=value_digest(self.config.model_dump(mode="json")),
+            seconds=watch.seconds,
+            cpu_seconds=watch.cpu_seconds,
+        )
+
+    def _histogram(self) -> Histogram:
+        edges = tuple(round(0.2 + 0.8 * i / _BINS, 6) for i in range(_BINS + 1))
+        return Histogram(title="Score share", unit="mean score / 5", edges=edges, counts=tuple(self._bins))
+
+    def _criteria(self) -> Table:
+        rows = []
+        for criterion, by in self.scores.items():
+            n = by.total()
+            mean = round(sum(s * k for s, k in by.items()) / n, 3) if n else None
+            rows.append((criterion, n, mean, *(by[s] for s in range(1, 6))))
+        columns = ("criterion", "rows", "mean", "1", "2", "3", "4", "5")
+        return Table(title="Scores per criterion", columns=columns, rows=tuple(rows))
+
+    def _by_split(self) -> Table:
+        rows = tuple((split, int(n), round(total / n, 4)) for split, (n, total) in sorted(self._splits.items()))
+        return Table(title="Mean share per split", columns=("split", "rows", "mean share"), rows=rows)
+
+
+def _excerpt(case: Case) -> str:
+    """The end of what came before, and the beginning of what was judged; at most 300 characters."""
+    if case.text is not None:
+        return case.text[:_EXAMPLE_CHARS]
+    if not case.messages:
+        return ""
+    before = case.messages[-2]["content"] if len(case.messages) > 1 else ""
+    answer = case.messages[-1]["content"]
+    room = max(_EXAMPLE_CHARS - len(answer) - 3, _EXAMPLE_CHARS // 2)
+    return f"{before[-room:]} → {answer}"[:_EXAMPLE_CHARS]

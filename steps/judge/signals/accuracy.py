@@ -1,0 +1,142 @@
+"""Signals that a text contradicts itself or its source. Facts about the world can't be checked this way."""
+
+import json
+import operator
+import re
+from collections.abc import Iterator
+from decimal import Decimal, DivisionByZero, InvalidOperation, Overflow
+from typing import Any
+
+from steps.judge.signals.passage import Finding, Passage
+
+_NUMBER = r"[$€£]?\d{1,3}(?:,\d{3})+(?:\.\d+)?%?|[$€£]?\d*\.?\d+%?"
+_EQUATION = re.compile(
+    rf"(?<![\w.,)(^/*×÷=+%-])(?<![-+*/×÷xX^=\d] )(?<!and )((?:{_NUMBER})(?:\s*(?:[-+*/×÷]|x)\s*(?:{_NUMBER}))+)\s*=\s*"
+    rf"(?:<<[^<>\n]*>>)?\s*(-?(?:{_NUMBER}))(?!\s*[-+*/×÷^=(x]|[\d.,]*[^\W\d]|[\d/:]|\ \d|\s*(?:cents?\b|¢))"
+)
+_ITEM = re.compile(rf"({_NUMBER})|([-+*/×÷x])")
+_ANNOTATION = re.compile(r"<<[^<>\n]*>>")
+_FINAL = re.compile(r"####\s*(-?[\d,.]*\d)\s*$")
+_ANY_NUMBER = re.compile(r"\d[\d,]*\.?\d*|\.\d+")
+_IMPOSSIBLE_DATE = re.compile(
+    r"\b(?:feb(?:ruary)?\.? (?:30|31)(?:st|th)?|(?:april|june|september|november) 31(?:st)?"
+    r"|\d{4}-(?:1[3-9]|[2-9]\d)-\d{2}|\d{4}-\d{2}-(?:3[2-9]|[4-9]\d))\b"
+)
+# "000" and "0900" are pieces of a number or a time; "3 / 1/4" may divide by a fraction.
+_PADDED = re.compile(r"0\d")
+_FRACTIONS = re.compile(r"[/÷][^-+*×x]*[/÷]")
+_OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
+# Chosen: prose rounds; a tenth of a per cent passes beside half a unit of the last place shown.
+_TOLERANCE = Decimal("0.001")
+_MOST_EQUATIONS = 200
+
+
+def accuracy(answer: Passage, prompt: Passage) -> Iterator[Finding]:
+    """Findings on a text, given what stands before it (an empty passage for a document)."""
+    if "=" in answer.head and any(not holds(e) for e in equations(answer.head)):
+        yield "wrong_arithmetic", 1
+    if (final := _FINAL.search(answer.text)) and not _mentioned(final[1], answer.text[: final.start()]):
+        yield "final_answer_not_derived", 2
+    if _IMPOSSIBLE_DATE.search(answer.folded):
+        yield "impossible_date", 2
+    if answer.text.lstrip()[:1] in ("{", "["):
+        yield from _extraction(answer, prompt)
+
+
+def equations(text: str) -> Iterator[tuple[str, str]]:
+    """Left and right side of each "3 * 4 + 1 = 13" in a text; currency signs and calculator notes are allowed."""
+    plain = _ANNOTATION.sub("", text) if "<<" in text else text
+    for count, match in enumerate(_EQUATION.finditer(plain)):
+        if count >= _MOST_EQUATIONS:
+            return
+        yield match[1], match[2]
+
+
+def holds(equation: tuple[str, str]) -> bool:
+    """Whether both sides agree, within the rounding that the right side shows; True when it can't be told."""
+    left, right = equation
+    try:
+        value = _evaluate(left)
+        shown = _number(right)
+    except (ArithmeticError, InvalidOperation, DivisionByZero, Overflow):
+        return True
+    if value is None:
+        return True
+    places = len(right.rstrip("%").partition(".")[2])
+    slack = max(Decimal(1).scaleb(-places), abs(value) * _TOLERANCE)
+    # "20% = 0.2" and "20 / 100 = 20%" both name one number.
+    scales = (Decimal(1), Decimal(100), Decimal("0.01")) if "%" in left + right else (Decimal(1),)
+    return any(abs(value * s - shown) <= slack * max(s, Decimal(1)) for s in scales)
+
+
+def _number(text: str) -> Decimal:
+    return Decimal(text.strip("$€£%- ").replace(",", "")) * (-1 if text.startswith("-") else 1)
+
+
+def _evaluate(expression: str) -> Decimal | None:
+    """Left to right, products before sums; None when numbers and operators don't alternate."""
+    if _FRACTIONS.search(expression):
+        return None
+    items = _ITEM.findall(expression)
+    total, term, pending, sign = Decimal(0), Decimal(0), "+", 1
+    for i, (number, op) in enumerate(items):
+        if bool(number) != (i % 2 == 0) or _PADDED.match(number):
+            return None
+        if number:
+            value = _number(number)
+            if number.endswith("%") and pending in ("*", "/"):
+                value /= 100
+            if pending in ("+", "-"):
+                total += sign * term
+                term, sign = value, 1 if pending == "+" else -1
+            else:
+                term = _OPERATORS[pending](term, value)
+        else:
+            pending = {"×": "*", "x": "*", "÷": "/"}.get(op, op)
+    return total + sign * term
+
+
+def _mentioned(number: str, text: str) -> bool:
+    """Whether a number's value stands in a text, however it is written."""
+    try:
+        wanted = Decimal(number.replace(",", ""))
+    except InvalidOperation:
+        return True
+    for found in _ANY_NUMBER.findall(text):
+        try:
+            if Decimal(found.replace(",", "").rstrip(".")) == abs(wanted):
+                return True
+        except InvalidOperation:
+            continue
+    return False
+
+
+def _extraction(answer: Passage, prompt: Passage) -> Iterator[Finding]:
+    """String values of a JSON answer that don't occur in the prompt. One may be a label; most is invention."""
+    try:
+        values = [v.strip().lower() for v in _strings(json.loads(answer.text)) if v.strip()]
+    except (ValueError, RecursionError):
+        return
+    if not prompt.words or len(values) < 2:
+        return
+    missing = sum(v not in prompt.folded and not _stemmed_in(v, prompt) for v in values)
+    if missing == len(values):
+        yield "values_not_in_prompt", 2
+    elif missing > 0.5 * len(values):
+        yield "values_not_in_prompt", 3
+
+
+def _stemmed_in(value: str, prompt: Passage) -> bool:
+    words = Passage(value).stems
+    return bool(words) and words <= prompt.stems
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)

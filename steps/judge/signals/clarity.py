@@ -1,0 +1,75 @@
+"""Signals that a text is hard to read."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from steps.judge.signals.passage import Finding, Passage
+
+# UTF-8 read as Latin-1 or Windows-1252: "Ã©", "â€™", "Â°" (the pairs that ftfy's documentation leads with).
+_MOJIBAKE = re.compile(r"Ã[\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹Œ©ª«¬®¯°±²³´µ¶·¸¹º»¼½¾¿¡¢£¤¥¦§¨]|â€.|Â[\x80-\xbf]|ï¿½|\ufffd")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_STRETCH = re.compile(r"([^\W\d_])\1{4,}|([!?])\2{3,}")
+_TAG = re.compile(
+    r"</?(?:div|span|p|br|a|td|tr|table|li|ul|script|style|font|img)\b[^>\n]{0,200}>|&(?:nbsp|amp|quot|lt|gt);", re.I
+)
+_SENTENCE_END = re.compile(r"[.!?]+(?:[\s\"')\]]|$)|\n")
+_NO_VOWEL = re.compile(r"^[b-df-hj-np-tv-xz]{5,}$")
+
+
+def clarity(answer: Passage, prompt: Passage) -> Iterator[Finding]:
+    """Findings on a text, given what stands before it (an empty passage for a document)."""
+    yield from _damage(answer, prompt)
+    yield from _letters(answer)
+    yield from _repetition(answer)
+    sentences = 1 + len(_SENTENCE_END.findall(answer.head.strip()[:-1]))
+    # Chosen: four times the 20 words of an ordinary English sentence.
+    if not answer.is_code_or_data and len(answer.words) > 80 * sentences:
+        yield "endless_sentences", 3
+
+
+def _damage(answer: Passage, prompt: Passage) -> Iterator[Finding]:
+    if bad := len(_MOJIBAKE.findall(answer.head)):
+        yield "mojibake", 1 if bad >= 3 or bad >= 0.02 * len(answer.head) else 3
+    if _CONTROL.search(answer.head):
+        yield "control_characters", 2
+    if not answer.is_code_or_data and _TAG.search(answer.head) and not _TAG.search(prompt.head):
+        yield "markup_residue", 3
+
+
+def _letters(answer: Passage) -> Iterator[Finding]:
+    head = answer.head
+    upper = sum(map(str.isupper, head))
+    lower = sum(map(str.islower, head))
+    # Acronyms and labels are shorter than 40 letters.
+    if upper > 40 and upper > 0.7 * (upper + lower):
+        yield "shouting", 3
+    if _STRETCH.search(head):
+        yield "stretched_letters", 4
+    dense = len(head) - head.count(" ") - head.count("\n")
+    if dense >= 40 and not answer.is_code_or_data and sum(map(str.isalnum, head)) < 0.5 * dense:
+        yield "mostly_symbols", 2
+    odd = sum(bool(_NO_VOWEL.match(w)) for w in answer.words[:500])
+    if odd >= 3 and odd > 0.3 * len(answer.words[:500]):
+        yield "letter_salad", 1
+
+
+def _repetition(answer: Passage) -> Iterator[Finding]:
+    """Loops: few distinct words, or one line over and over (thresholds after Gopher, Rae et al. 2021, table A1)."""
+    words = answer.tokens
+    if len(words) >= 30 and len(set(words)) < 0.15 * min(len(words), 400):
+        yield "repeats_itself", 1
+        return
+    if len(words) >= 12:
+        grams = Counter(zip(words, words[1:], words[2:], strict=False))
+        most = max(grams.values())
+        # Gopher drops a text when its top 3-gram covers 18 % of it.
+        if most >= 4 and 3 * most > 0.5 * len(words):
+            yield "repeats_itself", 1
+        elif most >= 4 and 3 * most > 0.18 * len(words):
+            yield "repetitive", 3
+    elif len(words) >= 4 and len(set(words)) == 1:
+        yield "repeats_itself", 1
+    lines = [line for line in answer.head.splitlines() if line.strip()]
+    if len(lines) >= 6 and len(set(lines)) < 0.7 * len(lines):
+        yield "repeated_lines", 2

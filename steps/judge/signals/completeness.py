@@ -1,0 +1,82 @@
+"""Signals that a text is cut off or leaves out what was asked."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from steps.judge.signals.passage import Finding, Passage
+
+_CUT_MARK = re.compile(
+    r"(?:\[\s*(?:…|\.\.\.|truncated|cut|continued)\s*\]|\((?:truncated|continued|to be continued)\)|<truncated>)\W*$",
+    re.IGNORECASE,
+)
+_OPEN_END = re.compile(r"(?:,|[^:;=8-]\(|\s[-–]|—)$")
+_LAST_WORD = re.compile(r"([^\W\d_]+)$")
+# What no text ends with, and what no text of some length ends with ("someone to swim with" can be an answer).
+_NEVER = "a an the and or of whose because into their its my our your"
+_SELDOM = "to for with from by at as than that which if while when where although is are was were be"
+_NEVER_LAST, _SELDOM_LAST = frozenset(_NEVER.split()), frozenset(_SELDOM.split())
+_SOME_LENGTH = 20
+_JSON_START = re.compile(r'^\s*(?:\{\s*"|\[\s*(?:\{|"|\[))')
+_FENCED = re.compile(r"^```(?:json)?\s*\n(.*?)\n?```\s*$", re.S)
+_TERMINATED = re.compile(r"[.!?…。！？](?:[\"'”’)\]*_»]*)(?=\s|$)")
+_ENDS_WELL = re.compile(r"[.!?…:;。！？」』\"'”’)\]}>*_`|%$#~=+/\\\d-]$")
+_LONG_REQUEST = re.compile(
+    r"\b(?:explain|describe|in detail|step[- ]by[- ]step|essay|paragraphs?|summari[sz]e|discuss|elaborate)\b"
+)
+_PAIRS = ("()", "[]", "{}")
+
+
+def completeness(answer: Passage, request: Passage) -> Iterator[Finding]:
+    """Findings on a text, given the last user turn (an empty passage for a document)."""
+    if _JSON_START.match(answer.text):
+        if not _parses(answer.text):
+            yield "broken_json", 1
+        return
+    if (fenced := _FENCED.match(answer.text)) and _JSON_START.match(fenced[1]) and not _parses(fenced[1]):
+        yield "broken_json", 1
+    if answer.text.count("```") % 2:
+        yield "open_code_block", 1
+    elif "```" not in answer.text:
+        yield from _ending(answer)
+        yield from _brackets(answer)
+    if len(answer.words) < 3 and len(answer.text.strip()) < 20 and _LONG_REQUEST.search(request.folded[-600:]):
+        yield "too_short_for_request", 3
+
+
+def _parses(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _ending(answer: Passage) -> Iterator[Finding]:
+    tail = answer.text.rstrip()
+    if _CUT_MARK.search(tail):
+        yield "marked_as_cut", 1
+        return
+    last = _LAST_WORD.search(tail)
+    word = last[1] if last else ""
+    ends_open = word in _NEVER_LAST or (word in _SELDOM_LAST and len(answer.words) >= _SOME_LENGTH)
+    if len(answer.words) >= 3 and (ends_open or _OPEN_END.search(tail)):
+        yield "ends_mid_sentence", 1
+    elif _unfinished_prose(answer, tail):
+        yield "last_sentence_unfinished", 1
+
+
+def _unfinished_prose(answer: Passage, tail: str) -> bool:
+    """Whether the last line goes on in words, unended, after finished sentences of the same line."""
+    line = answer.last_line
+    if answer.is_code_or_data or not answer.english or _ENDS_WELL.search(tail):
+        return False
+    ends = list(_TERMINATED.finditer(line))
+    return bool(ends) and len(line[ends[-1].end() :].split()) >= 2 and len(line.split()) >= 8
+
+
+def _brackets(answer: Passage) -> Iterator[Finding]:
+    """More opening than closing brackets. The other way round is common ("1)", ":)") and means nothing."""
+    opened = [pair for pair in _PAIRS if answer.text.count(pair[0]) > answer.text.count(pair[1])]
+    if opened and not re.search(r"[:;]-?[(\[]", answer.text):
+        yield "open_bracket", 3

@@ -1,0 +1,84 @@
+"""A text with what several signals ask of it, computed once when first needed."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+# (signal name, the highest score that its criterion can still get)
+Finding: TypeAlias = tuple[str, int]
+
+# Chosen: signals read this much of a text; what is wrong with a row shows there, and the cost per row stays bounded.
+READ_CHARS = 20_000
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+# The commonest English function words (Dolch and the Brown corpus agree on these); they carry no subject.
+_FUNCTION_WORDS = """
+a about after all also an and any are as at be because been before being but by can could did do does for from
+had has have he her here him his how i if in into is it its just may me might more most my no nor not of off
+on once only or other our out over own same she should so some such than that the their them then there these
+they this those through to too under until up upon us very was we were what when where which while who whom
+whose why will with would you your
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+_TOKEN = re.compile(r"\w+")
+_STEM = 5
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One text: an answer, or everything before it."""
+
+    text: str
+
+    @cached_property
+    def head(self) -> str:
+        """The text itself, or its first READ_CHARS characters."""
+        return self.text[:READ_CHARS]
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Lower-cased words of the head, without digits."""
+        return _WORD.findall(self.head.lower())
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """Lower-cased runs of letters and digits of the head."""
+        return _TOKEN.findall(self.head.lower())
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        """First five letters of the words that carry a subject: a crude stem that joins "compute" and "computing"."""
+        return frozenset(w[:_STEM] for w in self.words if len(w) > 2 and w not in FUNCTION_WORDS)
+
+    @cached_property
+    def english(self) -> bool:
+        """Whether at least a fifth of the words are English function words (ordinary prose has 40 to 50 %)."""
+        return bool(self.words) and sum(w in FUNCTION_WORDS for w in self.words) >= 0.2 * len(self.words)
+
+    @cached_property
+    def folded(self) -> str:
+        """Lower-cased head with single spaces."""
+        return " ".join(self.head.lower().split())
+
+    @cached_property
+    def last_line(self) -> str:
+        """The last line that isn't blank."""
+        return self.text.rstrip().rpartition("\n")[2].strip()
+
+    @cached_property
+    def is_code_or_data(self) -> bool:
+        """Whether the text is JSON-like, holds a code fence, or a tenth of its characters are code punctuation."""
+        start = self.text.lstrip()[:1]
+        if start in ("{", "[", "<") or "```" in self.head:
+            return True
+        return sum(map(self.head.count, "{}[]();=<>|\\")) > 0.1 * len(self.head)
+
+
+def worst(findings: Iterator[Finding]) -> tuple[int, list[str]]:
+    """The score that all findings leave (5 without any), and their names."""
+    score, names = 5, []
+    for name, cap in findings:
+        score = min(score, cap)
+        names.append(name)
+    return score, names

@@ -1,0 +1,55 @@
+"""Signals that an answer doesn't do what was asked."""
+
+import re
+from collections.abc import Iterator
+
+from steps.judge.signals.passage import Finding, Passage
+
+_REFUSAL = re.compile(
+    r"\bas an? (?:artificial intelligence|ai|large language|language)\b(?: language)?(?: model| assistant)?"
+    r"|\bi(?:'m| am) (?:just |only )?an? (?:ai|artificial intelligence|language model)\b"
+    r"|\bi(?:'m| am) (?:sorry|afraid),? (?:but )?(?:that )?i"
+    r"(?: can(?:no|')t| am unable| am not able|'m unable|'m not able)"
+    r"|^\W*i (?:can(?:no|')t|am (?:unable|not able) to|'m (?:unable|not able) to|won't) "
+    r"(?:assist|help|provide|fulfil|complete|comply|answer|do that)"
+)
+_PLACEHOLDER = re.compile(
+    r"lorem ipsum|dolor sit amet|\b(?:todo|tbd|fixme|placeholder)\b\W*$"
+    r"|^\W*(?:test(?: test)*|foo(?: bar)?(?: baz)?|n/?a|null|none|undefined|nan|xxx+|blah(?: blah)*|[.?!-]+)\W*$"
+    r"|\[(?:insert|your)\b[^\]\n]{0,40}\]|<(?:insert|your)[ _-][^>\n]{0,40}>"
+)
+_MASH = re.compile(r"^(?:(?:asd|sdf|dfg|fgh|ghj|hjk|jkl|qwe|wer|rty|uio|zxc|xcv|cvb|vbn|bnm)[a-z]{0,3}){1,4}$")
+# Requests whose answer needn't share words with them, or is in another language.
+_OPEN = re.compile(
+    r"\b(?:write|compose|tell|story|poem|song|joke|essay|create|invent|imagine|brainstorm|generate|suggest|ideas?"
+    r"|plot|predict|title|headline|name|translat\w*|rewrite|paraphrase|synonyms?|continue|recommend|topic|category|classify)\b"
+)
+# Chosen on T0: a short answer to a long passage may share no word with it and still be right.
+_ENOUGH_STEMS, _ENOUGH_STEMS_FOR_LONG = 6, 10
+_LONG_PROMPT_STEMS = 40
+
+
+def relevance(answer: Passage, prompt: Passage, request: Passage, penalize_refusals: bool) -> Iterator[Finding]:
+    """Findings on an answer, given all text before it and the last user turn (`request`)."""
+    head = answer.folded[:2000].replace("’", "'")
+    if penalize_refusals and (found := _REFUSAL.search(head)) and (found.start() < 200 or len(head) < 400):
+        yield "refusal", 1
+    if len(answer.words) >= 3 and answer.folded == request.folded:
+        yield "repeats_the_request", 1
+    if (found := _PLACEHOLDER.search(head)) and not prompt.folded.count(found[0].strip()):
+        yield "placeholder", 1
+    if answer.words and sum(bool(_MASH.match(w)) for w in answer.words[:200]) >= 0.5 * len(answer.words[:200]):
+        yield "keyboard_mash", 1
+    yield from _overlap(answer, prompt, request)
+
+
+def _overlap(answer: Passage, prompt: Passage, request: Passage) -> Iterator[Finding]:
+    """No subject word of a prose answer occurs before it. Only for English, and not for open requests."""
+    stems = answer.stems
+    enough = _ENOUGH_STEMS_FOR_LONG if len(prompt.stems) > _LONG_PROMPT_STEMS else _ENOUGH_STEMS
+    if len(stems) < enough or len(prompt.stems) < 2 or not stems.isdisjoint(prompt.stems):
+        return
+    if answer.is_code_or_data or not (answer.english and prompt.english):
+        return
+    if not _OPEN.search(request.folded):
+        yield "unrelated_to_prompt", 1

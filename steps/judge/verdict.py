@@ -1,0 +1,136 @@
+"""A verdict on one row, and the file that keeps all of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from steps.contracts.digests import canonical_json
+from steps.contracts.storage import writing
+from steps.judge.case import CRITERIA, Case, Criterion
+
+MAX_SCORE = 5
+
+VERDICT_SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("content_id", pa.string(), nullable=False),
+        pa.field("split", pa.string()),
+        # heuristic, llm, or rule (decided without asking: there is no answer to judge).
+        pa.field("backend", pa.string(), nullable=False),
+        # kept, dropped, quarantined: what became of the row.
+        pa.field("outcome", pa.string(), nullable=False),
+        # 1 to 5; null when undecided, and for relevance of a document.
+        *(pa.field(c, pa.int8()) for c in CRITERIA),
+        # Mean of the scores that apply / 5, so 0.2 to 1.0; null when undecided.
+        pa.field("share", pa.float64()),
+        # JSON object: criterion -> reason.
+        pa.field("reasons", pa.string(), nullable=False),
+        # Why there is no verdict; null when there is one.
+        pa.field("error", pa.string()),
+        pa.field("error_detail", pa.string()),
+        pa.field("model", pa.string()),
+        pa.field("prompt_digest", pa.string(), nullable=False),
+        # The model's words as they came; null for the other backends and for requests without a reply.
+        pa.field("raw_reply", pa.string()),
+        pa.field("prompt_tokens", pa.int64()),
+        pa.field("completion_tokens", pa.int64()),
+        # Wall-clock seconds of the request, waits and retries included; null when none was made for this verdict.
+        pa.field("seconds", pa.float64()),
+        # Whether the reply was bought earlier (an earlier run, or an equal row of this one).
+        pa.field("cached", pa.bool_(), nullable=False),
+    ]
+)
+_FLUSH_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Scores with reasons, or the reason code why there are none (`error`). Tokens and raw reply as in the file."""
+
+    backend: str
+    prompt_digest: str
+    scores: Mapping[Criterion, int] = field(default_factory=dict)
+    reasons: Mapping[Criterion, str] = field(default_factory=dict)
+    error: str | None = None
+    error_detail: str | None = None
+    model: str | None = None
+    raw_reply: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds: float | None = None
+    cached: bool = False
+
+    @property
+    def share(self) -> float | None:
+        """Mean score / 5, from 0.2 to 1.0; None when undecided."""
+        return sum(self.scores.values()) / (MAX_SCORE * len(self.scores)) if self.scores else None
+
+    @property
+    def lowest(self) -> tuple[Criterion, int]:
+        """The lowest-scored criterion (the first of equals) and its score; only for a decided verdict."""
+        return min(self.scores.items(), key=lambda item: item[1])
+
+
+def no_answer(case: Case, prompt_digest: str) -> Verdict:
+    """The verdict on a row with nothing to judge: 1 everywhere, without asking anyone."""
+    return Verdict(
+        backend="rule",
+        prompt_digest=prompt_digest,
+        scores=dict.fromkeys(case.criteria, 1),
+        reasons=dict.fromkeys(case.criteria, "empty_answer"),
+    )
+
+
+class VerdictWriter:
+    """Writes verdicts.parquet; a context manager. The file appears when the writer is closed, in an error too.
+
+    A run that fails for too many undecided rows thus leaves the replies that explain why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._partial = path.with_name(path.name + ".partial")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self._partial, VERDICT_SCHEMA, compression="zstd")
+        self._lines: list[dict[str, Any]] = []
+
+    def add(self, case: Case, verdict: Verdict, outcome: str) -> None:
+        """Add one line."""
+        v = verdict
+        self._lines.append(
+            {
+                "record_id": case.record_id, "content_id": case.content_id, "split": case.split,
+                "backend": v.backend, "outcome": outcome, **{c: v.scores.get(c) for c in CRITERIA}, "share": v.share,
+                "reasons": canonical_json(dict(v.reasons)), "error": v.error, "error_detail": v.error_detail,
+                "model": v.model, "prompt_digest": v.prompt_digest, "raw_reply": v.raw_reply,
+                "prompt_tokens": v.prompt_tokens, "completion_tokens": v.completion_tokens, "seconds": v.seconds,
+                "cached": v.cached,
+            }
+        )  # fmt: skip
+        if len(self._lines) >= _FLUSH_ROWS:
+            self._flush()
+
+    def add_all(self, cases: Sequence[Case], verdicts: Sequence[Verdict], outcomes: Sequence[str]) -> None:
+        """Add one line per row."""
+        for case, verdict, outcome in zip(cases, verdicts, outcomes, strict=True):
+            self.add(case, verdict, outcome)
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._writer.write_table(pa.Table.from_pylist(self._lines, schema=VERDICT_SCHEMA))
+            self._lines = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        with writing(self.path):
+            self._flush()
+            self._writer.close()
+            self._partial.replace(self.path)
