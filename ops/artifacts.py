@@ -88,6 +88,10 @@ class Artifacts:
         """What a model folder holds, without its weights."""
         return self._value(f"{artifact.uri}/model.json", ModelInfo)
 
+    def file(self, artifact: ArtifactRecord, name: str) -> Path:
+        """A file artifact."""
+        return self._fetch(f"{artifact.uri}/{name}")
+
     def check_model(self, artifact: ArtifactRecord) -> list[FileCheck]:
         """Read every file of a model where it is stored and compare its SHA-256 with the record."""
         checks = []

@@ -1,0 +1,226 @@
+"""What the stages found, against what was planted in the data on purpose.
+
+A list of planted rows is JSON Lines; each line names the row by `file` and `locator` and its fault by `kind`.
+Copies and contradictions also name the row they were made from (`original_file`, `original_locator`): whichever
+of the two goes, the fault is found. For personal data the measure is the text itself: found means that none of
+the planted values stands in the scrubbed row any more. No planted value enters the result.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ops.artifacts import Artifacts, is_quarantine, stage_of
+from ops.index import RunRecord
+from steps.contracts.dataset import Dataset
+from steps.contracts.errors import InputError, InputNotFoundError
+from steps.contracts.ledger import Ledger
+from steps.contracts.records import text_of
+from steps.contracts.reports import Table
+
+Planted = dict[str, Any]
+Place = tuple[str, str]
+
+COLUMNS = ("fault", "planted", "found", "gone earlier", "missed", "recall", "other rows hit")
+_ENDS = frozenset({"dropped", "quarantined"})
+_NOTICED = frozenset({"dropped", "quarantined", "flagged", "changed"})
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Which ledger lines count as having found a kind of fault. `pair`: the original may have gone instead."""
+
+    stage: str
+    verdicts: frozenset[str]
+    reason: re.Pattern[str]
+    pair: bool = False
+
+
+_ANY = re.compile("")
+FINDERS = {
+    "exact_copy": Finder("dedup", frozenset({"dropped"}), re.compile("exact|near"), pair=True),
+    "near_copy": Finder("dedup", frozenset({"dropped"}), re.compile("exact|near"), pair=True),
+    "contradiction": Finder("dedup", _NOTICED, re.compile("contradict"), pair=True),
+    "pii": Finder("scrub", frozenset({"changed"}), _ANY),
+    "injection": Finder("screen", _NOTICED, re.compile("inject|template|override|prompt|sql")),
+    "script": Finder("screen", _NOTICED, re.compile("script|html|markup|active")),
+    "profanity": Finder("screen", _NOTICED, re.compile("profan|toxic|abus|offen")),
+    "junk": Finder("judge", _ENDS, _ANY),
+}
+
+
+@dataclass
+class _Tally:
+    planted: int = 0
+    found: int = 0
+    gone: int = 0
+    missed: int = 0
+    others: int | None = None
+
+    def row(self, kind: str) -> tuple[str | int | float | None, ...]:
+        if self.others is None:
+            return (kind.replace("_", " "), self.planted, *([None] * 5))
+        reached = self.found + self.missed
+        recall = round(self.found / reached, 4) if reached else None
+        return (kind.replace("_", " "), self.planted, self.found, self.gone, self.missed, recall, self.others)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run says: ledger lines, rejected places, record ids by place, and the scrubbed texts of some rows."""
+
+    # stage -> (record_id, verdict, reason) of every line, stages in the order of the pipeline
+    lines: dict[str, list[tuple[str, str, str]]]
+    rejected: frozenset[Place]
+    ids: dict[Place, str]
+    # record_id -> text after scrub, of the rows with planted personal data
+    scrubbed: dict[str, str]
+
+
+def compare_planted(root: Path, planted_path: Path, run: RunRecord) -> Table:
+    """Found against planted, per kind of fault, from a run's artifacts (COLUMNS).
+
+    `recall` is found / (found + missed); rows that an earlier stage removed for another reason stand under
+    "gone earlier". "other rows hit" counts rows without that planted fault that the same reasons hit: false
+    alarms, or faults that nobody planted. None stands where the stage wasn't part of the run.
+
+    Raises:
+        InputNotFoundError: no such list. InputError: a line isn't a planted row.
+    """
+    planted = read_planted(planted_path)
+    return compare(planted, _gather(Artifacts(root, run), run, planted))
+
+
+def read_planted(path: Path) -> list[Planted]:
+    """The planted rows of a list."""
+    if not path.is_file():
+        raise InputNotFoundError("no such list of planted rows", where=str(path))
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            row["file"], row["locator"], row["kind"]
+        except (ValueError, KeyError, TypeError) as e:
+            raise InputError("not a planted row: needs file, locator and kind", where=f"{path}:{number}") from e
+        rows.append(row)
+    return rows
+
+
+def compare(planted: list[Planted], evidence: Evidence) -> Table:
+    """Found against planted, from evidence."""
+    kinds = dict.fromkeys(row["kind"] for row in planted)
+    rows = [
+        _of_kind(kind, [p for p in planted if p["kind"] == kind], evidence).row(kind)
+        for kind in sorted(kinds, key=lambda k: [*FINDERS, k].index(k))
+    ]
+    return Table(title="", columns=COLUMNS, rows=tuple(rows))
+
+
+def _of_kind(kind: str, planted: list[Planted], evidence: Evidence) -> _Tally:
+    if kind == "broken_line":
+        return _broken(planted, evidence)
+    finder = FINDERS.get(kind)
+    if finder is None or finder.stage not in evidence.lines:
+        return _Tally(planted=len(planted))
+    hits = {
+        i for i, v, r in evidence.lines[finder.stage] if v in finder.verdicts and finder.reason.search(r)
+    }  # fmt: skip
+    earlier = _ended_before(finder.stage, evidence)
+    tally, own = _Tally(planted=len(planted)), set()
+    for row in planted:
+        ids = _ids_of(row, finder, evidence)
+        own |= ids
+        own_id = evidence.ids.get((row["file"], row["locator"]))
+        if own_id in earlier or own_id is None:
+            tally.gone += 1
+        elif _found(kind, row, own_id, ids & hits, evidence):
+            tally.found += 1
+        else:
+            tally.missed += 1
+    tally.others = len(hits - own)
+    return tally
+
+
+def _found(kind: str, row: Planted, own_id: str, hits: set[str], evidence: Evidence) -> bool:
+    if kind == "pii":
+        text = evidence.scrubbed.get(own_id)
+        # A row that scrub itself set aside shows its values to nobody.
+        return text is None or not any(e["value"] in text for e in row.get("entities", ()))
+    return bool(hits)
+
+
+def _broken(planted: list[Planted], evidence: Evidence) -> _Tally:
+    places = {(p["file"], p["locator"]) for p in planted}
+    found = len(places & evidence.rejected)
+    others = len(evidence.rejected - places)
+    return _Tally(planted=len(places), found=found, missed=len(places) - found, others=others)
+
+
+def _ids_of(row: Planted, finder: Finder, evidence: Evidence) -> set[str]:
+    places = [(row["file"], row["locator"])]
+    if finder.pair and "original_file" in row:
+        places.append((row["original_file"], row["original_locator"]))
+    return {evidence.ids[p] for p in places if p in evidence.ids}
+
+
+def _ended_before(stage: str, evidence: Evidence) -> set[str]:
+    ended: set[str] = set()
+    for name, lines in evidence.lines.items():
+        if name == stage:
+            break
+        ended.update(i for i, v, _ in lines if v in _ENDS)
+    return ended
+
+
+def _gather(store: Artifacts, run: RunRecord, planted: list[Planted]) -> Evidence:
+    lines = {stage_of(a): list(_ledger_lines(store.ledger(a))) for a in run.of_type("ledger")}
+    versions = [a for a in run.of_type("dataset") if not is_quarantine(a)]
+    files = {p["file"] for p in planted} | {p["original_file"] for p in planted if "original_file" in p}
+    ids = dict(_ids_by_place(store.dataset(versions[0]), files)) if versions else {}
+    places = {(p["file"], p["locator"]) for p in planted if p["kind"] == "pii"}
+    scrub = next((a for a in versions if stage_of(a) == "scrub"), None)
+    wanted = {ids[p] for p in places if p in ids}
+    scrubbed = dict(_texts(store.dataset(scrub), wanted)) if scrub else {}
+    return Evidence(lines, frozenset(_rejected(store, run, files)), ids, scrubbed)
+
+
+def _ledger_lines(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
+    table = pq.read_table(ledger.path, columns=["record_id", "verdict", "reason"])
+    yield from zip(*(table[c].to_pylist() for c in ("record_id", "verdict", "reason")), strict=True)
+
+
+def _ids_by_place(dataset: Dataset, files: set[str]) -> Iterator[tuple[Place, str]]:
+    for chunk in dataset.chunks(["record_id", "source", "locator"]):
+        for row in chunk.table.to_pylist():
+            file = _file_of(row["source"], files)
+            if file is not None:
+                yield (file, row["locator"]), row["record_id"]
+
+
+def _file_of(source: str, files: Iterable[str]) -> str | None:
+    """The planted list's name of a source: the source itself or its last parts."""
+    return next((f for f in files if source == f or source.endswith("/" + f)), None)
+
+
+def _texts(dataset: Dataset, wanted: set[str]) -> Iterator[tuple[str, str]]:
+    chosen = pa.array(sorted(wanted), pa.string())
+    for chunk in dataset.chunks():
+        for row in chunk.table.filter(pc.is_in(chunk.table["record_id"], value_set=chosen)).to_pylist():
+            yield row["record_id"], text_of(row)
+
+
+def _rejected(store: Artifacts, run: RunRecord, files: set[str]) -> Iterator[Place]:
+    for artifact in (a for a in run.of_type("file") if a.name == "rejects"):
+        with store.file(artifact, "rejects.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                reject = json.loads(line)
+                file = _file_of(reject["source"], files)
+                if file is not None:
+                    yield file, reject["locator"]
