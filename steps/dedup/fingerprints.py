@@ -13,7 +13,7 @@ from steps.engines.minhash.sets import SpilledSets
 from steps.engines.minhash.signatures import BandHashes, band_hashes, signatures
 from steps.engines.progress.progress import Progress
 from steps.engines.text.normalise import squeezed, words
-from steps.engines.text.shingles import WordHashes, distinct, shingles
+from steps.engines.text.shingles import WordHashes, distinct, shingles_of
 from steps.engines.text.sides import answers, asked_and_answered
 
 Ids = npt.NDArray[np.bytes_]
@@ -104,8 +104,7 @@ class _Reader:
             self._bands.append(np.empty((len(texts), 0), np.uint64))
             return
         n = config.ngram_documents if kind == "document" else config.ngram_messages
-        ragged = shingles(self._word_hashes.of(texts), n, salt=KINDS.index(kind))
-        members = [distinct(ragged[i]) for i in range(len(ragged))]
+        members = [distinct(h) for h in shingles_of(texts, self._word_hashes, n, salt=KINDS.index(kind))]
         for m in members:
             self.sets.append(m)
         signature = signatures(members, config.bands * config.rows_per_band, config.seed, config.backend)

@@ -16,14 +16,14 @@ _WORD_WIDE = re.compile(rf"[\w{_MARKS}]+")
 _WORD_OR_SYMBOL_ASCII = re.compile(r"\w+|[^\w\s]")
 _WORD_OR_SYMBOL_WIDE = re.compile(rf"[\w{_MARKS}]+|[^\w\s]")
 # Soft hyphen, zero-width characters, direction marks and byte order mark: invisible, so no part of a word.
-_INVISIBLE = dict.fromkeys([0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF])
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]+")
 
 
 def normal_form(text: str) -> str:
     """Unicode NFKC, invisible characters removed, case folded."""
     if text.isascii():
         return text.lower()
-    folded = unicodedata.normalize("NFKC", text).translate(_INVISIBLE).casefold()
+    folded = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).casefold()
     return unicodedata.normalize("NFKC", folded)
 
 

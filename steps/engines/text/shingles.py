@@ -1,8 +1,9 @@
 """Word n-grams (shingles) as 64-bit hashes, a batch of texts at a time."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ Offsets = npt.NDArray[np.int64]
 # Chosen: about 100 MB of cached word hashes at most; longer words (base64, hex dumps) are hashed each time.
 _VOCABULARY_WORDS = 500_000
 _CACHED_WORD_CHARS = 40
+
+# Chosen: a handful of arrays of 4 MB at a time (one longer text is still worked on whole).
+_BATCH_TOKENS = 500_000
 
 # Odd multiplier of the window polynomial (2**64 / golden ratio), and the finalizer of SplitMix64
 # (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", fig. 17).
@@ -50,8 +54,7 @@ class WordHashes(dict[str, int]):
     def of(self, texts: Sequence[Sequence[str]]) -> Ragged:
         """Word hashes of tokenised texts."""
         counts = np.fromiter(map(len, texts), np.int64, len(texts))
-        look_up = self.__getitem__
-        values = np.fromiter((look_up(w) for text in texts for w in text), np.uint64, int(counts.sum()))
+        values = np.fromiter(map(self.__getitem__, chain.from_iterable(texts)), np.uint64, int(counts.sum()))
         return Ragged(values, _offsets(counts))
 
 
@@ -77,9 +80,21 @@ def shingles(tokens: Ragged, n: int, salt: int = 0) -> Ragged:
     return Ragged(_mixed(out ^ _mixed(tokens_in + np.uint64(salt << 32))), offsets)
 
 
+def shingles_of(texts: Sequence[Sequence[str]], hashes: WordHashes, n: int, salt: int = 0) -> Iterator[Hashes]:
+    """Shingles of each tokenised text, in order, repeats included; about _BATCH_TOKENS tokens at a time."""
+    start = tokens = 0
+    for i, text in enumerate(texts):
+        tokens += len(text)
+        if tokens >= _BATCH_TOKENS or i == len(texts) - 1:
+            ragged = shingles(hashes.of(texts[start : i + 1]), n, salt)
+            yield from (ragged[k] for k in range(len(ragged)))
+            start, tokens = i + 1, 0
+
+
 def distinct(hashes: Hashes) -> Hashes:
     """Sorted, without repeats."""
-    return np.unique(hashes)
+    out = np.sort(hashes)
+    return out[np.concatenate(([True], out[1:] != out[:-1]))] if len(out) else out
 
 
 def _mixed(x: Hashes) -> Hashes:
