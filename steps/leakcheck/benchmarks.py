@@ -1,0 +1,93 @@
+"""Reads benchmark files as plain texts."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from steps.contracts.errors import InputError, InputNotFoundError
+from steps.leakcheck.config import Benchmark
+
+_KNOWN = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
+
+
+def benchmark_texts(benchmark: Benchmark, root: Path) -> Iterator[tuple[str, str]]:
+    """(locator, text) per row; the locator is "row:<number>", counted from 1. Rows without text are skipped.
+
+    Raises:
+        InputNotFoundError: the file doesn't exist.
+        InputError: unknown format, unreadable content, a column that isn't there, or no text at all.
+    """
+    path = root / benchmark.path
+    where = f"benchmark {benchmark.name} ({benchmark.path})"
+    if not path.is_file():
+        raise InputNotFoundError("no such benchmark file", where=where, hint="correct leakcheck.benchmarks[].path")
+    found = 0
+    try:
+        for number, row in enumerate(_rows(path, where), 1):
+            text = "\n\n".join(_texts(row if benchmark.columns is None else _pick(row, benchmark.columns, where)))
+            if text.strip():
+                found += 1
+                yield f"row:{number}", text
+    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid, gzip.BadGzipFile, EOFError) as e:
+        raise InputError(
+            f"can't be read: {type(e).__name__}", where=where, hint="is it in the format of its name?"
+        ) from e
+    if not found:
+        raise InputError("no text in any row", where=where, hint="name the right columns, or remove the benchmark")
+
+
+def _rows(path: Path, where: str) -> Iterator[Any]:
+    packed = path.suffix == ".gz"
+    suffix = Path(path.stem).suffix if packed else path.suffix
+    if suffix not in _KNOWN:
+        raise InputError(f"unknown benchmark format {suffix!r}", where=where, hint="use one of " + ", ".join(_KNOWN))
+    if suffix == ".parquet":
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+        return
+    with gzip.open(path, "rb") if packed else path.open("rb") as raw:
+        lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+        if suffix in (".csv", ".tsv"):
+            yield from csv.DictReader(lines, delimiter="\t" if suffix == ".tsv" else ",")
+        elif suffix == ".json":
+            value = json.load(lines)
+            yield from value if isinstance(value, list) else _longest_list(value)
+        elif suffix == ".txt":
+            yield from lines
+        else:
+            yield from (json.loads(line) for line in lines if line.strip())
+
+
+def _longest_list(value: Any) -> list[Any]:
+    """The rows of a JSON object such as {"version": 1, "data": [...]}; the object itself when it has no list."""
+    lists = [v for v in value.values() if isinstance(v, list)] if isinstance(value, dict) else []
+    return max(lists, key=len) if lists else [value]
+
+
+def _pick(row: Any, columns: tuple[str, ...], where: str) -> list[Any]:
+    if not isinstance(row, dict):
+        raise InputError("columns are named, but the rows have none", where=where, hint="leave out `columns`")
+    missing = [c for c in columns if c not in row]
+    if missing:
+        raise InputError(
+            f"no column {', '.join(missing)}", where=where, hint="columns there: " + ", ".join(sorted(map(str, row)))
+        )
+    return [row[c] for c in columns]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for v in value.values():
+            yield from _texts(v)
+    elif isinstance(value, (list, tuple)):
+        for v in value:
+            yield from _texts(v)

@@ -1,0 +1,103 @@
+"""What the leak check says about itself; ids and counts only, no text."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steps.contracts.digests import value_digest
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.reports import Example, Histogram, StageReport, Table
+from steps.engines.progress.progress import Stopwatch
+from steps.leakcheck.config import LeakCheckConfig
+from steps.leakcheck.heldout import HeldOut
+from steps.leakcheck.search import Reason
+
+if TYPE_CHECKING:
+    from steps.leakcheck.leakcheck import Findings
+
+_BINS = 20
+_EXAMPLES = 5
+
+
+def leak_report(
+    rows: int, found: "Findings", held_out: HeldOut, ledger: LedgerWriter, config: LeakCheckConfig, watch: Stopwatch
+) -> StageReport:
+    """Leaks per reason and per held-out source, score histogram, examples by id."""
+    dropped = ledger.total("dropped")
+    return StageReport(
+        stage="leakcheck",
+        rows_in=rows,
+        kept=rows - dropped,
+        dropped=dropped,
+        dropped_by=dict(sorted(ledger.counts["dropped"].items())),
+        counts={
+            "checked": {"train rows": found.train_rows, **{f"{s} rows": n for s, n in held_out.sources.items()}},
+            "boilerplate": {
+                "shingles ignored": found.boilerplate_shingles,
+                "overlap n-grams ignored": found.boilerplate_ngrams,
+                "limit in train rows": found.boilerplate_limits[0],
+                "limit in held-out rows": found.boilerplate_limits[1],
+            },
+        },
+        histograms=(_histogram(found),),
+        tables=(_by_source(found, held_out),),
+        examples=_examples(found, held_out),
+        notes=_notes(held_out, config),
+        config_digest=value_digest(config.model_dump(mode="json")),
+        seconds=watch.seconds,
+        cpu_seconds=watch.cpu_seconds,
+    )
+
+
+def _histogram(found: "Findings") -> Histogram:
+    edges = np.arange(_BINS + 1) / _BINS
+    counts, _ = np.histogram([leak.score for _, leak in found.leaks], bins=edges)
+    return Histogram(
+        title="Dropped train rows: similarity to the held-out row",
+        unit="Jaccard (equals, near) or share of the held-out row's n-grams (contains)",
+        edges=tuple(edges.tolist()),
+        counts=tuple(counts.tolist()),
+    )
+
+
+def _by_source(found: "Findings", held_out: HeldOut) -> Table:
+    reasons: tuple[Reason, ...] = ("equals_held_out", "near_held_out", "contains_held_out")
+    counts = Counter((held_out.names[leak.witness][0], leak.reason) for _, leak in found.leaks)
+    repeated = Counter(held_out.names[witness][0] for witness in {leak.witness for _, leak in found.leaks})
+    return Table(
+        title="Train rows dropped, by what they repeat",
+        columns=("held-out source", "rows", "rows repeated in train", *reasons),
+        rows=tuple((s, n, repeated[s], *(counts[s, r] for r in reasons)) for s, n in held_out.sources.items()),
+    )
+
+
+def _examples(found: "Findings", held_out: HeldOut) -> tuple[Example, ...]:
+    shown = sorted(found.leaks, key=lambda x: (x[1].reason, x[0]))[:_EXAMPLES]
+    return tuple(
+        Example(
+            record_id=record_id,
+            reason=leak.reason,
+            text="",
+            evidence={
+                "against": held_out.names[leak.witness][0],
+                "witness": held_out.names[leak.witness][1],
+                **leak.evidence,
+            },
+        )
+        for record_id, leak in shown
+    )
+
+
+def _notes(held_out: HeldOut, config: LeakCheckConfig) -> tuple[str, ...]:
+    notes = []
+    if not held_out.names:
+        notes.append("Nothing is held out: no validation or test rows and no benchmark, so nothing could leak.")
+    elif not config.benchmarks:
+        notes.append("No benchmark file was named: train rows were checked against validation and test rows only.")
+    if held_out.short:
+        notes.append(
+            f"{held_out.short} held-out rows have fewer than {config.overlap_ngram} words: they are compared as whole"
+            " rows, and not found inside longer train rows."
+        )
+    return tuple(notes)
