@@ -1,0 +1,138 @@
+"""What ingest reads, and how."""
+
+import difflib
+import re
+from typing import Literal, Self, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+
+from steps.contracts.reports import Frozen
+
+Format: TypeAlias = Literal[
+    "openai", "sharegpt", "alpaca", "prompt_completion", "preference", "ranked", "oasst", "oasst_rows", "text"
+]
+Container: TypeAlias = Literal["jsonl", "json", "csv", "parquet", "text", "markdown", "html"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+# Names that `columns` may map to a column of the data.
+CANONICAL_COLUMNS = (
+    "messages", "conversations", "tools", "functions", "system", "instruction", "input", "output", "history",
+    "prompt", "completion", "chosen", "rejected", "responses", "ranks", "scores", "text",
+    "message_id", "parent_id", "message_tree_id", "role", "rank", "deleted",
+)  # fmt: skip
+
+
+class SourceConfig(Frozen):
+    """One named source: files (`path`) or a data set on the Hugging Face hub (`hub` with `revision`)."""
+
+    name: str = Field(description="logical name; the first part of every row's `source`, equal on every machine")
+    path: str | None = Field(None, description="file, folder, glob or fsspec URL; relative to the run's root")
+    hub: str | None = Field(None, description="hub data set id, such as HuggingFaceH4/ultrachat_200k")
+    revision: str | None = Field(None, description="commit hash of the hub data set, 40 hex characters")
+    subset: str | None = Field(None, description="hub configuration name; None for the only one")
+    split: str = Field("train", description="hub split")
+    token_env: str = Field("HF_TOKEN", description="environment variable with the hub token; may be unset")
+    format: Format | Literal["auto"] = Field("auto", description="row format; auto: by the first rows of each file")
+    container: Container | Literal["auto"] = Field("auto", description="file type; auto goes by the file's suffix")
+    columns: dict[str, str] = Field(default_factory=dict, description="standard column name -> name in the data")
+    encoding: str | None = Field(None, description="text encoding; None: UTF-8, or what the byte order mark says")
+    delimiter: str | None = Field(None, description="CSV delimiter; None: the commonest of , ; tab | in the header")
+    sample: float = Field(1.0, gt=0, le=1, description="share of this source's rows to keep, chosen by content hash")
+    weight: float | None = Field(None, gt=0, description="relative share of the final mix; None: no mixing by weight")
+    batch: int = Field(0, ge=0, description="arrival batch: an earlier batch wins in dedup")
+    licence: str | None = Field(None, description="licence of the source, shown in reports")
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"source name {name!r}: letters, digits, '.', '_' and '-' only, at most 64 characters")
+        return name
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, columns: dict[str, str]) -> dict[str, str]:
+        for name in columns:
+            if name not in CANONICAL_COLUMNS:
+                near = difflib.get_close_matches(name, CANONICAL_COLUMNS, n=1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"columns: {name!r} is none of {', '.join(CANONICAL_COLUMNS)}{meant}")
+        return columns
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str | None) -> str | None:
+        try:
+            "".encode(encoding or "utf-8")
+        except LookupError:
+            raise ValueError(f"encoding {encoding!r} is unknown; use utf-8, utf-16, cp1252, latin-1 ...") from None
+        return encoding
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError(f"source {self.name!r}: give either path or hub, and not both")
+        if self.hub is None:
+            if self.revision or self.subset:
+                raise ValueError(f"source {self.name!r}: revision and subset belong to hub, not to path")
+        elif not _COMMIT.fullmatch(self.revision or ""):
+            raise ValueError(
+                f"source {self.name!r}: hub needs revision, a commit hash of 40 hex characters (a branch moves);"
+                f" it is listed under 'History' on the data set's page"
+            )
+        return self
+
+
+class ChunkConfig(Frozen):
+    """How documents are cut. A chunk ends at a heading, or where the next paragraph would exceed `max_tokens`."""
+
+    # Chosen: fits four chunks into a 2,048-token sequence.
+    max_tokens: int = Field(512, ge=16, description="most tokens in a chunk")
+    # Chosen: a shorter section joins the next one, so that lone headings make no chunks.
+    min_tokens: int = Field(32, ge=0, description="a section with fewer tokens joins the next one")
+    # Chosen: training text repeats nothing.
+    overlap_tokens: int = Field(0, ge=0, description="tokens repeated where a section is cut for its length")
+    tokenizer: str | None = Field(
+        None, description="folder or hub id of a tokenizer; None: one token per word and per punctuation mark"
+    )
+    tokenizer_revision: str | None = Field(None, description="commit hash of a tokenizer from the hub")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.overlap_tokens * 2 > self.max_tokens or self.min_tokens > self.max_tokens:
+            raise ValueError("chunk: min_tokens may be at most max_tokens, and overlap_tokens at most half of it")
+        return self
+
+
+class IngestConfig(Frozen):
+    """Sources and the rules for reading them."""
+
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    seed: int = Field(0, description="seed of the hash that samples and mixes")
+    # Chosen: a share above this points at a wrong format or file, not at a few bad rows. Checked per source.
+    max_reject_share: float = Field(0.05, ge=0, le=1, description="share of a source's rows that may be rejected")
+    # Chosen: 32 MiB, far above a training row; memory stays below a few times this.
+    max_line_bytes: int = Field(32 << 20, ge=64, description="longest line, JSON value, CSV row or document, in bytes")
+    tree_paths: Literal["best", "all"] = Field(
+        "best", description="message trees: the best-ranked path, or every path that ends in an assistant turn"
+    )
+    ranked_pairs: Literal["best_worst", "all"] = Field(
+        "best_worst", description="ranked responses: the best against the worst, or every pair of unequal rank"
+    )
+    meta_columns: tuple[str, ...] | None = Field(
+        None, description="columns to keep in `meta`; None: every column that belongs to no field"
+    )
+    chunk: ChunkConfig = ChunkConfig()
+
+    @model_validator(mode="after")
+    def _sources_agree(self) -> Self:
+        names = [s.name for s in self.sources]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"source names enter the row ids and must differ: {', '.join(twice)} is used twice")
+        unweighted = [s.name for s in self.sources if s.weight is None]
+        if unweighted and len(unweighted) < len(names):
+            raise ValueError(f"weight: give it to every source or to none; missing for {', '.join(unweighted)}")
+        return self

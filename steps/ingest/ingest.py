@@ -1,0 +1,180 @@
+"""Reads every source into one dataset version; what can't be read goes to the reject file."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from steps.contracts.dataset import Dataset, DatasetWriter
+from steps.contracts.errors import InputError
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.outcome import Outcome
+from steps.engines.progress.progress import Progress, Stopwatch
+from steps.ingest.config import Container, IngestConfig, SourceConfig
+from steps.ingest.files import find_files
+from steps.ingest.formats import check_columns, detect_most
+from steps.ingest.hub import hub_rows
+from steps.ingest.intake import Intake
+from steps.ingest.readers import Item, Raw, read_file, value_item
+from steps.ingest.rejects import RejectWriter
+from steps.ingest.rows import RowReader
+from steps.ingest.summary import summarize
+
+# Chosen: the format of a file is judged by so many of its first readable rows, or so many bytes.
+_SAMPLE_ROWS = 100
+_SAMPLE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """An outcome, and the reject file: raw data that no one has scrubbed."""
+
+    outcome: Outcome
+    rejects: Path
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file of a source, or a hub split: its name in `source`, its type, its size, and how to read it."""
+
+    path: str
+    container: Container
+    bytes: int
+    items: Callable[[], Iterator[Item]]
+
+
+def ingest(config: IngestConfig, folder: Path, root: Path) -> Ingested:
+    """Read all sources of `config` (paths relative to `root`) and write dataset, ledger and rejects.jsonl to `folder`.
+
+    Raises:
+        InputError: a source has no rows, no known format, or more rejects than `max_reject_share`.
+        InputNotFoundError, MissingDependencyError, ServiceError: a source can't be reached.
+    """
+    watch = Stopwatch()
+    notes: list[str] = []
+    path = folder / "rejects.jsonl"
+    writer = DatasetWriter(folder, "ingest")
+    with RejectWriter(path) as rejects, LedgerWriter(folder / "ledger.parquet", "ingest") as ledger:
+        intake = Intake(config, writer, ledger, rejects)
+        with Progress("ingest") as progress:
+            for source in config.sources:
+                _read_source(source, intake, root, folder, notes, progress)
+        intake.flush()
+        dataset = _mixed(config, intake, writer.close(), folder, notes)
+        if not dataset.rows:
+            raise InputError("no row is left", where="ingest", hint=f"see {path} and the sampling settings")
+        finished = ledger.close()
+        report = summarize(config, intake, dataset.rows, dataset.manifest.kinds, notes, watch)
+    return Ingested(Outcome(dataset, finished, report), path)
+
+
+def input_digests(config: IngestConfig, root: Path) -> dict[str, str]:
+    """What the sources are now: SHA-256 per file (stored bytes), "hub:<id>@<commit>" per hub source."""
+    out: dict[str, str] = {}
+    for source in config.sources:
+        if source.hub is not None:
+            out[f"{source.name}/{source.split}"] = f"hub:{source.hub}@{source.revision}:{source.subset or ''}"
+        else:
+            out |= {f"{source.name}/{f.relative}": f.sha256() for f in find_files(source, root).files}
+    return out
+
+
+def _read_source(
+    source: SourceConfig, intake: Intake, root: Path, folder: Path, notes: list[str], progress: Progress
+) -> None:
+    intake.rejects.first.clear()
+    books = intake.books[source.name]
+    empty: list[str] = []
+    reader = RowReader(source, intake, folder)
+    try:
+        for part in _parts(source, root, intake.config, notes):
+            before = books.rows
+            books.bytes += part.bytes
+            _read_part(part, source, reader, progress)
+            if books.rows == before:
+                empty.append(part.path)
+        reader.finish()
+    finally:
+        reader.close()
+    if not books.rows:
+        raise InputError("no rows: the input is empty", where=", ".join(empty[:3]), hint="check `path` and the file")
+    if empty:
+        notes.append(f"{len(empty)} empty file(s) in source {source.name}, such as {empty[0]}")
+    _check_share(source, intake)
+
+
+def _parts(source: SourceConfig, root: Path, config: IngestConfig, notes: list[str]) -> Iterator[_Part]:
+    if source.hub is not None:
+        yield _Part(f"{source.name}/{source.split}", "parquet", 0, lambda: _hub_items(source))
+        return
+    found = find_files(source, root)
+    if found.skipped:
+        notes.append(
+            f"source {source.name}: {len(found.skipped)} file(s) of unknown type not read, such as {found.skipped[0]}"
+        )
+    for file in found.files:
+        items = read_file(file, source, config.max_line_bytes)
+        yield _Part(f"{source.name}/{file.relative}", file.container, file.size, lambda items=items: items)  # type: ignore[misc]
+
+
+def _hub_items(source: SourceConfig) -> Iterator[Item]:
+    for number, row in enumerate(hub_rows(source), 1):
+        yield value_item(row, number)
+
+
+def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: Progress) -> None:
+    items = part.items()
+    head = _head(items)
+    sample = [i.value for i in head if isinstance(i, Raw)]
+    if source.columns and sample:
+        check_columns(sample, source.columns, part.path)
+    if not sample:
+        if head:
+            reader.start(part.path, part.container, "text" if source.format == "auto" else source.format)
+    else:
+        known = detect_most((reader.named(v) for v in sample), part.path) if source.format == "auto" else source.format
+        reader.start(part.path, part.container, known)
+    for item in chain(head, items):
+        reader.take(item)
+        progress.advance()
+
+
+def _head(items: Iterable[Item]) -> list[Item]:
+    """The first items until enough of them are readable."""
+    out: list[Item] = []
+    rows = size = 0
+    for item in items:
+        out.append(item)
+        rows += isinstance(item, Raw)
+        size += len(item.raw)
+        if rows >= _SAMPLE_ROWS or size >= _SAMPLE_BYTES or len(out) >= 10 * _SAMPLE_ROWS:
+            break
+    return out
+
+
+def _check_share(source: SourceConfig, intake: Intake) -> None:
+    books, most = intake.books[source.name], intake.config.max_reject_share
+    if books.rejected <= most * books.rows:
+        return
+    first = "".join(f"\n  {r}" for r in intake.rejects.first)
+    raise InputError(
+        f"{books.rejected:,} of {books.rows:,} rows ({books.rejected / books.rows:.1%}) can't be read,"
+        f" more than max_reject_share ({most:.1%}). The first:{first}",
+        where=f"source {source.name}",
+        hint=f"mend the input, correct `format`, `columns` or `encoding`, or raise max_reject_share; all are in"
+        f" {intake.rejects.path}",
+    )
+
+
+def _mixed(config: IngestConfig, intake: Intake, dataset: Dataset, folder: Path, notes: list[str]) -> Dataset:
+    """The dataset itself, or the selection of it that has the wanted shares."""
+    if intake.mix is None:
+        return dataset
+    keep = intake.mix.keep([s.weight or 0.0 for s in config.sources])
+    for chunk in dataset.chunks(["record_id"]):
+        here = keep[chunk.start : chunk.start + chunk.table.num_rows]
+        for record_id, stays in zip(chunk.table["record_id"].to_pylist(), here, strict=True):
+            if not stays:
+                intake.drop(record_id, "mixed_out")
+    notes.append(f"mixed by weight: {int(keep.sum()):,} of {len(keep):,} rows; the histogram counts rows before mixing")
+    return dataset.select(keep, folder, "ingest")

@@ -1,0 +1,150 @@
+"""The books of one ingest: every row that was read is kept, turned into others, or dropped with a reason."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from steps.contracts.dataset import DatasetWriter
+from steps.contracts.digests import canonical_json, short_id
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.records import Row, all_messages, make_row
+from steps.contracts.reports import Example
+from steps.ingest.config import IngestConfig, SourceConfig
+from steps.ingest.formats import Draft
+from steps.ingest.mix import MixPlan, hash64, sampled
+from steps.ingest.readers import Bad, Raw, plain
+from steps.ingest.rejects import Reject, RejectWriter
+from steps.ingest.table import rows_table
+
+# Chosen: a batch is written when it has this many rows or characters.
+_BATCH_ROWS = 4_096
+_BATCH_CHARS = 16 << 20
+# Characters per row are counted in bins 0, 1, 2-3, 4-7 ...: index = bit length.
+_BINS = 33
+
+
+@dataclass
+class SourceBooks:
+    """Counts of one source. `bytes` as stored (packed); 0 for the hub."""
+
+    rows: int = 0
+    kept: int = 0
+    rejected: int = 0
+    bytes: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+
+
+class Intake:
+    """Writes rows, ledger lines and rejects, and counts them."""
+
+    def __init__(
+        self, config: IngestConfig, writer: DatasetWriter, ledger: LedgerWriter, rejects: RejectWriter
+    ) -> None:
+        self.config, self.writer, self.ledger, self.rejects = config, writer, ledger, rejects
+        self.books = {s.name: SourceBooks() for s in config.sources}
+        self.rows_in = 0
+        self.created = 0
+        self.kept = 0
+        self.rejected_by: Counter[str] = Counter()
+        self.cleaned: Counter[str] = Counter()
+        self.changed = 0
+        self.lengths = [0] * _BINS
+        self.examples: dict[str, Example] = {}
+        self.mix = MixPlan() if config.sources[0].weight is not None else None
+        self._index = {s.name: i for i, s in enumerate(config.sources)}
+        self._batch: list[Row] = []
+        self._chars = 0
+
+    def read(self, source: SourceConfig, count: int = 1) -> None:
+        """Count rows that were read."""
+        self.rows_in += count
+        self.books[source.name].rows += count
+
+    def reject(self, source: SourceConfig, path: str, item: Raw | Bad, reason: str, hint: str) -> None:
+        """A row that can't be read: reject file and ledger."""
+        bad = Bad(item.locator, item.line, item.raw, reason, hint)
+        self.reject_known(source, path, short_id(path, item.locator, item.raw), bad)
+
+    def reject_known(self, source: SourceConfig, path: str, record_id: str, item: Bad) -> None:
+        """The same for a row whose id was made before."""
+        reason, hint = item.reason, item.hint
+        self.rejected_by[reason] += 1
+        self.books[source.name].rejected += 1
+        self.rejects.add(Reject(path, item.locator, item.line, reason, hint), item.raw)
+        self.drop(record_id, reason, {"source": path, "locator": item.locator, "hint": hint})
+        if len(self.examples) < 20 and f"rejected: {reason}" not in self.examples:
+            text = f"{path}, {item.locator}: {hint}"[:300]
+            self.examples[f"rejected: {reason}"] = Example(record_id=record_id, reason=f"rejected: {reason}", text=text)
+
+    def drop(self, record_id: str, reason: str, evidence: dict[str, Any] | None = None) -> None:
+        """A row that doesn't go on by itself, though it could be read."""
+        self.ledger.add(record_id, "dropped", reason, evidence=evidence)
+
+    def row(self, source: SourceConfig, path: str, item: Raw, draft: Draft) -> Row:
+        """The record of a row that is kept as it was read."""
+        return _make(source, path, item.locator, item.raw, draft, [])
+
+    def child(self, source: SourceConfig, path: str, locator: str, draft: Draft, parents: list[str]) -> Row:
+        """A record made from others. Its content and its parents stand for its raw bytes."""
+        raw = canonical_json([parents, draft.text or [m["content"] for m in draft.messages + draft.chosen]])
+        return _make(source, path, locator, raw.encode("utf-8", "surrogatepass"), draft, parents)
+
+    def keep(self, source: SourceConfig, row: Row, how: str, *, cleaned: tuple[str, ...] = ()) -> None:
+        """Write a row unless sampling leaves it out. `how` names the format, for the example in the report."""
+        value = hash64(self.config.seed, row["content_id"]) if source.sample < 1 or self.mix else 0
+        if source.sample < 1 and not sampled(value, source.sample):
+            self.drop(row["record_id"], "sampled_out")
+            return
+        if cleaned:
+            self.changed += 1
+            self.cleaned.update(cleaned)
+            self.ledger.add(row["record_id"], "changed", "cleaned", evidence={"what": list(cleaned)})
+        if self.mix:
+            self.mix.add(self._index[source.name], value, row["record_id"])
+        if how not in self.examples:
+            self.examples[how] = Example(record_id=row["record_id"], reason=how, text=_shape(row))
+        self._write(source, row)
+
+    def create(self, source: SourceConfig, row: Row, reason: str, how: str) -> None:
+        """Write a row made from others."""
+        self.created += 1
+        self.ledger.add(row["record_id"], "created", reason, parents=row["parents"])
+        self.keep(source, row, how)
+
+    def _write(self, source: SourceConfig, row: Row) -> None:
+        chars = sum(len(m["content"]) for m in all_messages(row)) + len(row["text"] or "")
+        self.lengths[min(chars.bit_length(), _BINS - 1)] += 1
+        self.kept += 1
+        self.books[source.name].kept += 1
+        self._batch.append(row)
+        self._chars += chars + len(row["meta"])
+        if len(self._batch) >= _BATCH_ROWS or self._chars >= _BATCH_CHARS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand the rows gathered so far to the writer."""
+        if self._batch:
+            self.writer.write(rows_table(self._batch))
+            self._batch, self._chars = [], 0
+
+
+def _make(source: SourceConfig, path: str, locator: str, raw: bytes, draft: Draft, parents: list[str]) -> Row:
+    def made(meta: Row) -> Row:
+        return make_row(
+            kind=draft.kind, source=path, locator=locator, raw=raw, messages=draft.messages, chosen=draft.chosen,
+            rejected=draft.rejected, tools=draft.tools, text=draft.text, parents=parents, meta=meta, batch=source.batch,
+        )  # fmt: skip
+
+    try:
+        return made(draft.meta)
+    except (ValueError, TypeError):  # a number beyond JSON's range (1e999), a date
+        return made(plain(draft.meta))
+
+
+def _shape(row: Row) -> str:
+    """What a row looks like without its text, which nobody has scrubbed yet."""
+    if row["kind"] == "document":
+        return f"document: {len(row['text'] or ''):,} characters"
+    sides = [("", row["messages"]), ("chosen ", row["chosen"]), ("rejected ", row["rejected"])]
+    turns = [f"{side}{m['role']} {len(m['content']):,}" for side, ms in sides for m in ms]
+    return f"{row['kind']}: characters per turn: {', '.join(turns)}"[:300]

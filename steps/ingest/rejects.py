@@ -1,0 +1,63 @@
+"""Rows that can't be read: why, and the file that keeps them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from steps.contracts.errors import InputError
+
+# Chosen: enough to recognise a row, little enough to read.
+_EXCERPT_CHARS = 500
+_FIRST = 5
+
+
+class RowRejected(InputError):
+    """One row can't be read; caught for each row, so it never ends a run. `reason` is the reason code."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        self.reason = reason
+        super().__init__(reason, hint=hint)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Where a rejected row stood and why. `line` is 1-based; None where the file has no lines."""
+
+    source: str
+    locator: str
+    line: int | None
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        line = f" line {self.line}" if self.line is not None else ""
+        return f"{self.source}{line} ({self.locator}): {self.reason}: {self.hint}"
+
+
+class RejectWriter:
+    """Writes `rejects.jsonl`; a context manager. Every line says `"raw_data": true`, since it holds unscrubbed text.
+
+    `first` keeps the first few without their text, for error messages.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.first: list[Reject] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", encoding="utf-8")
+
+    def add(self, reject: Reject, raw: bytes) -> None:
+        """Add one row with an excerpt of its bytes; what isn't UTF-8 is shown as \\xNN."""
+        if len(self.first) < _FIRST:
+            self.first.append(reject)
+        excerpt = raw[: 4 * _EXCERPT_CHARS].decode("utf-8", "backslashreplace")[:_EXCERPT_CHARS]
+        line = {**reject.__dict__, "raw_data": True, "raw": excerpt}
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()

@@ -1,0 +1,183 @@
+"""Raw rows to records: the rows of one source, whatever their format."""
+
+import difflib
+from pathlib import Path
+
+from steps.contracts.digests import short_id
+from steps.contracts.records import Row
+from steps.ingest.config import Container, Format, SourceConfig
+from steps.ingest.documents import Block, Chunk, blocks, chunks, tokenizer
+from steps.ingest.formats import PARSERS, Draft, Parsed, detect, parse_ranked, renamed
+from steps.ingest.intake import Intake
+from steps.ingest.readers import Bad, Item, Raw, plain
+from steps.ingest.rejects import RowRejected
+from steps.ingest.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
+
+_ID_CHARS = 100
+
+
+class RowReader:
+    """Takes the items of one source after the other. `start` names the file that the next items come from."""
+
+    def __init__(self, source: SourceConfig, intake: Intake, folder: Path) -> None:
+        self.source, self.intake, self.config = source, intake, intake.config
+        self.path = ""
+        self.container: Container = "jsonl"
+        self.format: Format = "text"
+        self._folder = folder
+        self._spool: TreeSpool | None = None
+        self._tokenize = tokenizer(self.config.chunk)
+
+    def start(self, path: str, container: Container, row_format: Format) -> None:
+        """The next items come from this file and have this format."""
+        self.path, self.container, self.format = path, container, row_format
+
+    def named(self, value: Row) -> Row:
+        """The row under standard column names."""
+        return renamed(value, self.source.columns) if self.source.columns else value
+
+    def take(self, item: Item) -> None:
+        """Keep, expand or reject one row."""
+        self.intake.read(self.source)
+        self.intake.books[self.source.name].formats[self.format] += 1
+        if isinstance(item, Bad):
+            self.intake.reject(self.source, self.path, item, item.reason, item.hint)
+            return
+        value = self.named(item.value)
+        try:
+            self._take(item, value)
+        except RowRejected as e:
+            self.intake.reject(self.source, self.path, item, e.reason, self._hint(e, value))
+        except RecursionError:
+            self.intake.reject(self.source, self.path, item, "too_deep", "nested deeper than Python's limit")
+
+    def _hint(self, error: RowRejected, value: Row) -> str:
+        hint = error.hint or ""
+        like = detect(value)
+        if like is not None and like != self.format:
+            hint += f"; the row looks like {like}, the file is read as {self.format}"
+        elif error.reason == "missing_column":
+            names = sorted(str(k) for k in value)
+            wanted = hint.split("'")[1] if "'" in hint else ""
+            near = difflib.get_close_matches(wanted, names, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            hint += f"; the row has {', '.join(repr(n[:40]) for n in names[:20]) or 'no columns'}{meant}"
+        return hint
+
+    def _take(self, item: Raw, value: Row) -> None:
+        if self.format == "oasst":
+            self._take_tree(item, value)
+        elif self.format == "oasst_rows":
+            self._take_node(item, value)
+        else:
+            parsed = (
+                parse_ranked(value, self.config.ranked_pairs)
+                if self.format == "ranked"
+                else PARSERS[self.format](value)
+            )
+            self._add_meta(parsed, value)
+            if self.format == "text":
+                self._take_document(item, parsed.drafts[0])
+            elif len(parsed.drafts) == 1:
+                self._keep(item, parsed.drafts[0])
+            else:
+                self._expand(item, parsed.drafts, "pair")
+
+    def _keep(self, item: Raw, draft: Draft) -> None:
+        row = self.intake.row(self.source, self.path, item, draft)
+        self.intake.keep(self.source, row, self.format, cleaned=item.cleaned)
+
+    def _add_meta(self, parsed: Parsed, value: Row) -> None:
+        meta = self._meta(value, parsed.used)
+        for draft in parsed.drafts:
+            draft.meta = {**meta, **draft.meta}
+
+    def _meta(self, value: Row, used: tuple[str, ...]) -> Row:
+        wanted = self.config.meta_columns
+        return {k: v for k, v in value.items() if k not in used and v is not None and (wanted is None or k in wanted)}
+
+    # --- rows that become several ---
+
+    def _expand(self, item: Raw, drafts: list[Draft], what: str) -> None:
+        """The row is dropped, and `drafts` are created from it."""
+        parent = short_id(self.path, item.locator, item.raw)
+        self.intake.drop(parent, f"made_into_{what}s", {"rows": len(drafts)})
+        place = item.locator.split(":", 1)[1]
+        for number, draft in enumerate(drafts):
+            row = self.intake.child(self.source, self.path, f"{what}:{place}:{number}", draft, [parent])
+            self.intake.create(self.source, row, what, self.format)
+
+    def _take_document(self, item: Raw, draft: Draft) -> None:
+        found = self._chunks(draft.text or "")
+        if not found:
+            raise RowRejected("empty_text", "the document has no text")
+        if len(found) == 1:
+            draft.text = found[0].text if self.container == "html" else draft.text
+            self._keep(item, draft)
+            return
+        drafts = [
+            Draft("document", text=c.text, meta={**draft.meta, "headings": list(c.headings), "tokens": c.tokens})
+            for c in found
+        ]
+        self._expand(item, drafts, "chunk")
+
+    def _chunks(self, text: str) -> list[Chunk]:
+        kind = self.container if self.container in ("markdown", "html") else "text"
+        if kind == "text" and len(text) <= self.config.chunk.max_tokens:
+            return chunks([Block(0, text)], self.config.chunk, lambda t: [(0, len(t))])
+        return chunks(blocks(text, kind), self.config.chunk, self._tokenize)
+
+    # --- trees ---
+
+    def _take_tree(self, item: Raw, value: Row) -> None:
+        nodes = nested_nodes(value)
+        found = paths(nodes, self.config.tree_paths)
+        parent = short_id(self.path, item.locator, item.raw)
+        meta = plain(self._meta(value, ("prompt",)))
+        self.intake.drop(parent, "made_into_tree_paths" if found else "no_assistant_turn", {"rows": len(found)})
+        for path in found:
+            self._create_path(path, self.path, meta, [parent])
+
+    def _take_node(self, item: Raw, value: Row) -> None:
+        node = node_of(value)
+        node.record_id = short_id(self.path, item.locator, item.raw)
+        self._spool = self._spool or TreeSpool(self._folder)
+        origin = {"path": self.path, "locator": item.locator, "line": item.line}
+        if node.parent is None:
+            origin["meta"] = plain(self._meta(value, NODE_FIELDS))
+        self._spool.add(node, origin)
+
+    def finish(self) -> None:
+        """Read the trees that were gathered from flat rows."""
+        if self._spool is None:
+            return
+        for tree in self._spool.trees():
+            self._take_gathered(tree)
+        for node, origin, reason, hint in self._spool.loose():
+            lost = Bad(origin["locator"], origin["line"], b"", reason, hint)
+            self.intake.reject_known(self.source, origin["path"], node.record_id, lost)
+
+    def _take_gathered(self, tree: list[tuple[Node, Row]]) -> None:
+        nodes = [node for node, _ in tree]
+        found = paths(nodes, self.config.tree_paths)
+        used = {n.record_id for path in found for n in path.nodes}
+        for node in nodes:
+            reason = "made_into_tree_paths" if node.record_id in used else "not_on_a_tree_path"
+            self.intake.drop(node.record_id, "deleted_message" if node.deleted else reason)
+        root = tree[0][1]
+        for path in found:
+            self._create_path(path, root["path"], root["meta"], [n.record_id for n in path.nodes])
+
+    def _create_path(self, path: TreePath, source_path: str, meta: Row, parents: list[str]) -> None:
+        locator = f"tree:{path.tree[:_ID_CHARS]}"
+        if self.config.tree_paths == "all":
+            locator += f":{path.leaf[:_ID_CHARS]}"
+        draft = path.draft()
+        draft.meta = meta
+        row = self.intake.child(self.source, source_path, locator, draft, parents)
+        self.intake.create(self.source, row, "tree_path", self.format)
+
+    def close(self) -> None:
+        """Remove what is temporary."""
+        if self._spool is not None:
+            self._spool.close()
