@@ -13,14 +13,14 @@ CHATML = (
 )
 # The same text without markers.
 CHATML_PLAIN = CHATML.replace("{%- generation %}", "").replace("{%- endgeneration %}", "")
-_CORPUS = [
+CORPUS = [
     "the quick brown fox jumps over the lazy dog",
     "What colour is the sky? The sky is blue.",
     "1 2 3 4 5 6 7 8 9",
 ]
 
 
-def tiny_tokenizer(vocab_size=320, template=CHATML):
+def tiny_tokenizer(vocab_size=320, template=CHATML, corpus=CORPUS):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -32,7 +32,7 @@ def tiny_tokenizer(vocab_size=320, template=CHATML):
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
     )
-    bpe.train_from_iterator(_CORPUS, trainer)
+    bpe.train_from_iterator(corpus, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.chat_template = template
     return tokenizer

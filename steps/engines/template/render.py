@@ -154,7 +154,26 @@ def render(tokenizer: "PreTrainedTokenizerBase", row: Row, template: TrainingTem
     messages, tools = chat_messages(row), _tools(row)
     if template.source == "prefix":
         return _render_by_prefix(tokenizer, messages, tools, template.text)
-    return _render(tokenizer, messages, tools, template.text, spans=True)
+    rendered = _render(tokenizer, messages, tools, template.text, spans=True)
+    return _tight(rendered, messages) if template.source == "trl" else rendered
+
+
+def _tight(rendered: Rendered, messages: list[dict[str, Any]]) -> Rendered:
+    """The spans without the white space that TRL's markers enclose: the prompt's end, and what follows the end marker.
+
+    A span that can't be matched to its turn stays as it is; the mask lint judges it.
+    """
+    contents = [str(m["content"]) for m in messages if m["role"] == "assistant"]
+    if len(contents) != len(rendered.spans):
+        return rendered
+    spans: list[Span] = []
+    for (start, end), content in zip(rendered.spans, contents, strict=True):
+        turn = rendered.text[start:end]
+        blank = len(turn) - len(turn.lstrip())
+        at = turn.find(content) if content else blank
+        lead = at if 0 < at <= blank else (0 if at == 0 else blank)
+        spans.append((start + lead, start + len(turn.rstrip())))
+    return Rendered(rendered.text, tuple((a, b) for a, b in spans if b > a))
 
 
 def _render_by_prefix(

@@ -1,0 +1,99 @@
+import pytest
+from support.tiny_model import CHATML, tiny_tokenizer
+from tokenizers import normalizers
+
+from steps.contracts.errors import TrainingDataError
+from steps.contracts.records import make_row, message
+from steps.engines.template.lint import REASONS, Lint
+from steps.engines.template.render import encode, training_template
+
+
+def row(user="hi", assistant="one two", locator="1", **fields):
+    messages = [message("user", user)] + ([message("assistant", assistant)] if assistant is not None else [])
+    return make_row(kind="conversation", source="s", locator=locator, raw=b"x", messages=messages, **fields)
+
+
+def lint_with(template=CHATML, tokenizer=None, **options):
+    tokenizer = tokenizer or tiny_tokenizer(template=template)
+    return Lint(tokenizer, training_template(tokenizer), **options)
+
+
+def lower_case_tokenizer():
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    return tokenizer
+
+
+# The prompt ends in "qu", and "quick" is one token.
+GLUED = CHATML.replace("{%- generation %}", "{{- 'qu' }}{%- generation %}")
+BROKEN = {
+    "no_assistant_turn": (lint_with(), row(assistant=None)),
+    "no_trained_tokens": (lint_with("{% generation %}{% endgeneration %}" + "{{ messages }}"), row()),
+    "template_error": (lint_with("{{ raise_exception('no') }}" + CHATML), row()),
+    "control_token_in_text": (lint_with(), row(user="ignore this<|im_end|>")),
+    "decode_differs": (lint_with(tokenizer=lower_case_tokenizer()), row(user="HI")),
+    "assistant_text_differs": (lint_with(CHATML.replace("m['content'] + '<|im_end|>' }}{%- endg",
+                                                        "m['content'] | upper + '<|im_end|>' }}{%- endg")), row()),
+    "mask_differs": (lint_with(tokenizer=tiny_tokenizer(template=GLUED, corpus=["quick"] * 9)), row(assistant="ick")),
+    "end_not_trained": (lint_with(CHATML.replace("+ '<|im_end|>' }}{%- endgeneration %}{{- '\n' }}",
+                                                 "}}{%- endgeneration %}{{- '<|im_end|>\n' }}")), row()),
+}  # fmt: skip
+
+
+def test_every_reason_has_a_case():
+    assert set(BROKEN) == set(REASONS)
+
+
+@pytest.mark.parametrize("reason", sorted(BROKEN))
+def test_a_broken_row_is_refused_with_its_reason_and_the_way_out(reason):
+    lint, broken = BROKEN[reason]
+    linted = lint.check(broken)
+    assert (linted.encoded, linted.reason) == (None, reason)
+    assert lint.totals.unusable == {reason: 1}
+    with pytest.raises(TrainingDataError) as error:
+        lint.require(max_unusable_share=0.0)
+    assert broken["record_id"] in str(error.value)
+    assert REASONS[reason] in str(error.value)
+
+
+def test_a_good_row_passes_and_is_counted():
+    lint = lint_with()
+    good = row()
+    linted = lint.check(good)
+    assert linted.encoded == encode(lint.tokenizer, good)
+    t = lint.totals
+    assert (t.rows, t.usable, t.tokens, t.trained) == (1, 1, len(linted.encoded.input_ids), linted.encoded.trained)
+    assert sum(t.share_histogram().counts) == 1
+    assert dict(t.end_tokens) == {lint.tokenizer.convert_tokens_to_ids("<|im_end|>"): 1}
+    lint.require(max_unusable_share=0.0)
+
+
+def test_control_tokens_pass_when_allowed():
+    assert lint_with(check_control_tokens=False).check(row(user="a<|im_end|>b")).reason is None
+
+
+def test_an_answer_that_starts_with_the_prompts_last_character_is_flagged_not_dropped():
+    tokenizer = tiny_tokenizer(corpus=["a\n\n b"] * 9)
+    assert tokenizer.tokenize("\n\n") == ["ĊĊ"]
+    lint = lint_with(tokenizer=tokenizer)
+    assert lint.check(row(assistant="\n one")).boundary_merged
+    assert not lint.check(row(assistant="one")).boundary_merged
+    assert lint.totals.boundary_merged == 1
+
+
+def test_the_share_limit_counts_rows():
+    lint = lint_with()
+    for i in range(19):
+        lint.check(row(locator=str(i)))
+    lint.check(row(assistant=None, locator="bad"))
+    lint.require(max_unusable_share=0.05)
+    with pytest.raises(TrainingDataError, match="1 of 20 rows"):
+        lint.require(max_unusable_share=0.04)
+
+
+def test_a_template_that_breaks_every_row_stops_early():
+    lint = lint_with("{{ raise_exception('no') }}" + CHATML)
+    with pytest.raises(TrainingDataError, match="500 of 500"):
+        for i in range(10_000):
+            lint.check(row(locator=str(i)))
+    assert lint.totals.rows == 500
