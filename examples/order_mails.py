@@ -277,14 +277,14 @@ def order(rng: random.Random) -> Mail:
     else:
         parts = [rng.choice(_SINGLES[k]) for k in rng.sample("icqt", 4)]
     answer = json.dumps({name: values[key] for key, name in _KEYS.items()})
-    return _mail(rng, [_state(rng, p, values) for p in parts], rng.randint(2, 3), answer)
+    return _mail(rng, [_state(rng, p, values) for p in parts], rng.randint(1, 2), answer)
 
 
 def unanswerable(rng: random.Random) -> Mail:
     """A mail that states no order at all, or leaves out one or two of the four fields."""
     if rng.random() < 0.6:
         parts = [_fill(rng, p) for p in rng.sample(_OFF_TOPIC, 2)]
-        return _mail(rng, parts, rng.randint(1, 3), DECLINE)
+        return _mail(rng, parts, rng.randint(1, 2), DECLINE)
     values = _values(rng)
     stated = rng.sample("icqt", rng.randint(2, 3))
     pairs = [p for p in _PAIRS if set(p[0]) <= set(stated)]
@@ -294,7 +294,7 @@ def unanswerable(rng: random.Random) -> Mail:
         parts.append(pair[1])
         stated = [k for k in stated if k not in pair[0]]
     parts += [rng.choice(_SINGLES[k]) for k in stated]
-    return _mail(rng, [_state(rng, p, values) for p in parts], rng.randint(2, 3), DECLINE)
+    return _mail(rng, [_state(rng, p, values) for p in parts], rng.randint(1, 2), DECLINE)
 
 
 def filler(rng: random.Random) -> str:
