@@ -64,7 +64,8 @@ def style() -> Markup:
 
 def document(body: Markup, title: str, heading: str = "") -> str:
     """A whole HTML document around a fragment."""
-    return _own().get_template("document.jinja").render(body=body, title=title, heading=heading, style=style())
+    template = _own().get_template("document.jinja")
+    return finished(template.render(body=body, title=title, heading=heading, style=style()))
 
 
 @singledispatch
@@ -167,19 +168,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def finished(html: str) -> Markup:
+    """Rendered HTML with every character that could reorder or hide text replaced, charts and attributes included."""
+    return Markup(visible(html))
+
+
 @cache
 def _own() -> jinja2.Environment:
     return environment()
 
 
 def _render(template: str, **values: Any) -> Markup:
-    return Markup(_own().get_template(template).render(**values))
+    return finished(_own().get_template(template).render(**values))
 
 
 def _finalize(value: Any) -> Any:
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return "–" if value is None else value
-    return visible(value)
+    return "–" if value is None else value
 
 
 def _count(value: int) -> str:

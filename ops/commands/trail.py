@@ -141,11 +141,12 @@ class Rows:
         files = self._ledger_files()
         if not files:
             return []
-        return duckdb.execute(
+        found = duckdb.execute(
             "SELECT record_id, stage FROM read_parquet($files)"
             " WHERE verdict = 'created' AND list_contains(parents, $id) ORDER BY record_id LIMIT 50",
             {"files": files, "id": record_id},
         ).fetchall()
+        return [(child, stage) for child, stage in found]
 
     def _ids(self, prefix: str) -> list[str]:
         files = self._ledger_files()

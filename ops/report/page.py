@@ -73,10 +73,9 @@ class RunPage:
 def render_page(content: RunPage) -> str:
     """The whole HTML document of a run."""
     curation = [r for r in content.reports if r.rows_in + r.created]
-    return (
-        _environment()
-        .get_template("page.jinja")
-        .render(
+    template = _environment().get_template("page.jinja")
+    return views.finished(
+        template.render(
             p=content,
             record=content.record,
             style=views.style(),

@@ -1,0 +1,189 @@
+"""`assay doctor`: what this machine has, what it lacks, and how to get it. Changes nothing, asks only named servers."""
+
+import os
+import platform
+import shutil
+import socket
+import sqlite3
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from ops.console import emit, show_table
+from ops.environment import state_folder
+from steps.contracts.errors import MissingDependencyError
+
+# Chosen: a small adapter run with its caches and checkpoints fits.
+_ENOUGH_DISK_BYTES = 5 << 30
+_ZENML = "0.98.0"
+_TIMEOUT_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. "missing" stops runs that need it; "optional" is missing but most runs don't need it."""
+
+    name: str
+    status: Literal["ok", "missing", "optional"]
+    found: str
+    fix: str = ""
+
+
+def examine(root: Path, config: Path | None, json_output: bool) -> int:
+    """Print all checks. Returns the exit status: 0, or that of a missing dependency."""
+    checks = [*_machine(root), *_packages(), *_stores(root), *_language_models(), *_services(config)]
+    if json_output:
+        emit({"checks": [asdict(c) for c in checks]})
+    else:
+        show_table(["", "status", "found", "how to get it"], [[c.name, c.status, c.found, c.fix] for c in checks])
+    return MissingDependencyError.exit_code if any(c.status == "missing" for c in checks) else 0
+
+
+def _machine(root: Path) -> Iterator[Check]:
+    right = (3, 11) <= sys.version_info[:2] < (3, 12)
+    yield Check(
+        "Python", "ok" if right else "missing", platform.python_version(), "" if right else "install Python 3.11"
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Check("processor", "ok", f"{cores} cores, {platform.machine()}")
+    free = shutil.disk_usage(_existing(state_folder(root))).free
+    enough = free >= _ENOUGH_DISK_BYTES
+    yield Check(
+        "disk",
+        "ok" if enough else "missing",
+        f"{free / (1 << 30):.1f} GiB free for {state_folder(root)}",
+        "" if enough else "free some, or set ASSAY_STATE to a folder on another disk",
+    )
+
+
+def _existing(path: Path) -> Path:
+    return next(p for p in (path, *path.parents) if p.exists())
+
+
+def _packages() -> Iterator[Check]:
+    for name, need in (
+        ("torch", ""),
+        ("transformers", ""),
+        ("trl", ""),
+        ("peft", ""),
+        ("zenml", _ZENML),
+        ("mlflow", ""),
+    ):
+        found = _version(name)
+        if found is None:
+            yield Check(name, "missing", "not installed", "pip install -c constraints.txt -e .")
+        elif need and found != need:
+            yield Check(name, "missing", found, f"pip install {name}=={need}: other versions are untested")
+        else:
+            yield Check(name, "ok", found)
+    yield _gpu()
+    for name, what in (("s3fs", "S3 artifact stores"),):
+        found = _version(name)
+        yield Check(name, "ok" if found else "optional", found or f"not installed; for {what}",
+                    "" if found else "pip install -c constraints.txt -e '.[s3]'")  # fmt: skip
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _gpu() -> Check:
+    try:
+        import torch
+    except ImportError:
+        return Check("GPU", "optional", "torch is missing, so it can't be asked")
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        size = f"{free / (1 << 30):.0f} of {total / (1 << 30):.0f} GiB free"
+        return Check("GPU", "ok", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, {size}")
+    built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built for CPU only"
+    return Check("GPU", "optional", f"none; {built}", "needed for models above some 100 million parameters only")
+
+
+def _stores(root: Path) -> Iterator[Check]:
+    database = next(iter(sorted((state_folder(root) / "zenml").glob("**/zenml.db"))), None)
+    if os.environ.get("ZENML_STORE_URL"):
+        yield _server("ZenML server", os.environ["ZENML_STORE_URL"])
+    elif database is None:
+        yield Check("ZenML store", "ok", "none yet; the first run makes it")
+    else:
+        yield _database(database)
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if tracking.startswith(("http://", "https://")):
+        yield _server("MLflow server", tracking)
+    else:
+        yield Check("MLflow tracking", "ok", tracking or "in the stack's own local store")
+
+
+def _database(path: Path) -> Check:
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_TIMEOUT_SECONDS) as connection:
+            answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            runs = connection.execute("SELECT count(*) FROM pipeline_run").fetchone()[0]
+    except sqlite3.Error as e:
+        return Check("ZenML store", "missing", f"{path}: {e}", "move the file away; the run records stay readable")
+    if answer != "ok":
+        return Check("ZenML store", "missing", f"{path}: damaged: {answer}", "restore it, or move the file away")
+    return Check("ZenML store", "ok", f"{path}, {runs} runs")
+
+
+def _language_models() -> Iterator[Check]:
+    models = sorted(e.name for e in entry_points(group="spacy_models"))
+    if models:
+        yield Check("spaCy model", "ok", ", ".join(models))
+    else:
+        yield Check("spaCy model", "optional", "none; scrub then finds patterns, but no names",
+                    "python -m spacy download en_core_web_sm, then scrub.ner in the config")  # fmt: skip
+
+
+def _services(config: Path | None) -> Iterator[Check]:
+    endpoint = _endpoint_of(config) if config else None
+    if endpoint is None:
+        yield Check("judge endpoint", "optional", "not asked" if config is None else "this config's judge needs none",
+                    "--config CONFIG asks the one that a config names" if config is None else "")  # fmt: skip
+        return
+    if endpoint.key_env and not os.environ.get(endpoint.key_env):
+        yield Check("judge key", "missing", f"{endpoint.key_env} is not set", f"export {endpoint.key_env}=...")
+    yield _models_of(endpoint)
+
+
+def _endpoint_of(config: Path) -> Any:
+    from pipelines.config import RunConfig
+    from pipelines.load import load_model
+
+    return load_model(RunConfig, config).judge.endpoint
+
+
+def _models_of(endpoint: Any) -> Check:
+    request = urllib.request.Request(f"{endpoint.base_url}/models")
+    key = os.environ.get(endpoint.key_env or "", "")
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as reply:
+            served = endpoint.model.encode() in reply.read(1 << 20)
+    except (urllib.error.URLError, OSError, ValueError) as e:
+        return Check("judge endpoint", "missing", f"{endpoint.base_url}: {e}", "start the server, or correct base_url")
+    if not served:
+        return Check("judge endpoint", "ok", f"{endpoint.base_url} answers, but doesn't list {endpoint.model}")
+    return Check("judge endpoint", "ok", f"{endpoint.base_url} serves {endpoint.model}")
+
+
+def _server(name: str, url: str) -> Check:
+    parts = urlsplit(url)
+    place = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), _TIMEOUT_SECONDS):
+            return Check(name, "ok", f"{place} answers")
+    except OSError as e:
+        return Check(name, "missing", f"{place}: {e}", "start it, or correct the address")

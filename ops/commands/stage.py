@@ -1,0 +1,216 @@
+"""`assay stage`: one curation stage alone, on files, without ZenML."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ops.console import emit, heading, say, show_table
+from steps.contracts.dataset import NO_SPLIT, Dataset, DatasetWriter, SplitCodes
+from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.outcome import Outcome
+from steps.contracts.records import SCHEMA, SPLITS
+from steps.contracts.reports import StageReport
+from steps.contracts.storage import write_whole
+
+STAGES = ("ingest", "dedup", "split", "scrub", "screen", "judge", "leakcheck")
+_CONFIGS = {"leakcheck": "LeakCheckConfig"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished stage. `rejects` is the reject file of what was read, None when nothing was rejected."""
+
+    outcome: Outcome
+    rejects: Path | None = None
+
+
+def run_stage(
+    name: str,
+    inputs: list[str],
+    out: Path,
+    config_file: Path | None,
+    overrides: list[str],
+    json_output: bool,
+    find_root: Callable[[], Path],
+) -> None:
+    """Read the inputs, run the stage, write its results into `out` and say what happened.
+
+    Raises:
+        ConfigError: no such stage, or a setting is wrong.
+        InputNotFoundError: an input doesn't exist.
+    """
+    if name not in STAGES:
+        raise ConfigError(f"no stage {name!r}", hint="one of " + ", ".join(STAGES))
+    missing = [i for i in inputs if "://" not in i and "*" not in i and not Path(i).exists()]
+    if missing:
+        raise InputNotFoundError("no such file or folder", where=", ".join(missing))
+    config = _config(name, config_file, overrides)
+    out.mkdir(parents=True, exist_ok=True)
+    with _scratch(out) as scratch:
+        result = _run(name, inputs, config, scratch, find_root)
+        written = _write(result, out)
+    _tell(result.outcome.report, written, json_output)
+
+
+def _config(name: str, file: Path | None, overrides: list[str]) -> Any:
+    """The stage's config; None for ingest without one (formats are then found out)."""
+    from pipelines.load import load_model
+
+    if name == "ingest" and file is None:
+        if overrides:
+            raise ConfigError("ingest takes --set only together with --config", where="--set")
+        return None
+    model = getattr(import_module(f"steps.{name}.config"), _CONFIGS.get(name, f"{name.capitalize()}Config"))
+    if file is not None:
+        return load_model(model, file, overrides)
+    return from_overrides(model, overrides, f"{name} config")
+
+
+def from_overrides(model: type[Any], overrides: list[str], where: str) -> Any:
+    """A config of defaults and `--set` values only."""
+    from pipelines.load import load_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "defaults.yaml"
+        empty.write_text("")
+        try:
+            return load_model(model, empty, overrides)
+        except ConfigError as e:
+            # Said again without the name of a file that the user never wrote.
+            raise ConfigError(e.what, where=where, hint=e.hint) from e
+
+
+@contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder beside the results, so that finished files are moved and not copied."""
+    folder = Path(tempfile.mkdtemp(prefix=".stage-", dir=out))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(name: str, inputs: list[str], config: Any, scratch: Path, find_root: Callable[[], Path]) -> Result:
+    if name == "ingest" and config is not None:
+        done = import_module("steps.ingest.ingest").ingest(config, scratch / "version", find_root())
+        return Result(done.outcome, done.rejects)
+    read = _read(inputs, scratch / "input")
+    if name == "ingest":
+        return read
+    return Result(_call(name, read.outcome.dataset, config, scratch / "version", find_root), read.rejects)
+
+
+def _call(name: str, dataset: Dataset, config: Any, folder: Path, find_root: Callable[[], Path]) -> Outcome:
+    function = getattr(import_module(f"steps.{name}.{name}"), name)
+    extra: dict[str, Any] = {}
+    if name == "leakcheck":
+        extra = {"root": find_root()}
+    elif name == "judge":
+        from ops.environment import state_folder
+
+        # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
+        extra = {"cache_folder": state_folder(find_root()) / "cache" / "judge", "scrubbed": False}
+    outcome: Outcome = function(dataset, config, folder, **extra)
+    return outcome
+
+
+def _read(inputs: list[str], folder: Path) -> Result:
+    """A dataset version or an earlier stage's Parquet file keeps its ids and splits; the rest is ingested."""
+    if len(inputs) == 1 and (Path(inputs[0]) / "manifest.json").is_file():
+        return _as_read(Dataset.open(Path(inputs[0])), folder)
+    if len(inputs) == 1 and _is_ours(Path(inputs[0])):
+        return _as_read(_open_rows(Path(inputs[0]), folder), folder)
+    done = import_module("steps.ingest.quick").read_any(inputs, folder)
+    return Result(done.outcome, done.rejects)
+
+
+def _is_ours(path: Path) -> bool:
+    if path.suffix != ".parquet" or not path.is_file():
+        return False
+    return set(SCHEMA.names) <= set(pq.read_schema(path).names)
+
+
+def _open_rows(path: Path, folder: Path) -> Dataset:
+    writer = DatasetWriter(folder / "rows", "read")
+    splits: list[SplitCodes] = []
+    for batch in pq.ParquetFile(path).iter_batches():
+        table = pa.Table.from_batches([batch]).select(SCHEMA.names)
+        splits.append(np.array([SPLITS.index(s) if s else NO_SPLIT for s in table["split"].to_pylist()], np.int8))
+        writer.write(table.cast(SCHEMA))
+    dataset = writer.close()
+    codes = np.concatenate(splits) if splits else np.empty(0, np.int8)
+    return dataset.select(np.ones(dataset.rows, bool), folder / "labelled", "read", codes)
+
+
+def _as_read(dataset: Dataset, folder: Path) -> Result:
+    from steps.contracts.ledger import LedgerWriter
+
+    with LedgerWriter(folder / "ledger.parquet", "read") as writer:
+        ledger = writer.close()
+    report = StageReport(
+        stage="read", rows_in=dataset.rows, kept=dataset.rows, config_digest="", seconds=0, cpu_seconds=0
+    )
+    return Result(Outcome(dataset, ledger, report))
+
+
+def _write(result: Result, out: Path) -> list[Path]:
+    """Put the results under their names; what an earlier run left under an optional name is removed."""
+    from ops.report.page import render_stage_page
+
+    outcome = result.outcome
+    for optional in ("quarantined.parquet", "rejects.jsonl", "verdicts.parquet"):
+        (out / optional).unlink(missing_ok=True)
+    outcome.dataset.export_parquet(out / "kept.parquet")
+    shutil.copyfile(outcome.ledger.path, out / "ledger.parquet")
+    write_whole(out / "report.json", outcome.report.model_dump_json(indent=1))
+    write_whole(out / "report.html", render_stage_page(outcome.report))
+    written = [out / n for n in ("kept.parquet", "ledger.parquet", "report.json", "report.html")]
+    if outcome.quarantined is not None and outcome.quarantined.rows:
+        outcome.quarantined.export_parquet(out / "quarantined.parquet")
+        written.append(out / "quarantined.parquet")
+    if result.rejects is not None and result.rejects.is_file() and result.rejects.stat().st_size:
+        shutil.copyfile(result.rejects, out / "rejects.jsonl")
+        written.append(out / "rejects.jsonl")
+    verdicts = outcome.ledger.path.with_name("verdicts.parquet")
+    if verdicts.is_file():
+        shutil.copyfile(verdicts, out / "verdicts.parquet")
+        written.append(out / "verdicts.parquet")
+    return written
+
+
+def _tell(report: StageReport, written: list[Path], json_output: bool) -> None:
+    if json_output:
+        emit({"report": json.loads(report.model_dump_json()), "files": [str(p) for p in written]})
+        return
+    heading(f"{report.stage}: {report.rows_in + report.created:,} rows in, {report.kept:,} kept")
+    rows = [
+        [verdict, reason, count]
+        for verdict, by in (
+            ("dropped", report.dropped_by),
+            ("quarantined", report.quarantined_by),
+            ("flagged", report.flagged_by),
+        )
+        for reason, count in sorted(by.items(), key=lambda item: -item[1])
+    ]
+    if report.changed:
+        rows.append(["changed", "", report.changed])
+    if report.undecided:
+        rows.append(["undecided", "", report.undecided])
+    if rows:
+        show_table(["outcome", "reason", "rows"], rows, numeric=[2])
+    for note in report.notes:
+        say(f"note: {note}")
+    speed = f", {report.rows_per_second:,.0f} rows/s" if report.rows_in else ""
+    say(f"{report.seconds:.1f} s{speed}")
+    for path in written:
+        say(str(path))

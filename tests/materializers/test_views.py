@@ -1,0 +1,157 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from materializers import charts, views
+from materializers.visible import visible
+from steps.contracts.dataset import Manifest
+from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, Reason, Registration
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.reports import Example, Histogram, Series, StageReport, Table
+
+HOSTILE = "</style></title><script>alert(1)</script><img src=x onerror=alert(2)>\"'\u202e\x1b[31m\ud800"
+
+
+class _Parsed(HTMLParser):
+    """Collects tags, attributes and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.said = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.said += data
+
+
+def hostile_values(tmp_path):
+    estimate = Estimate(value=1.0, low=0.5, high=1.5, n=3)
+    with LedgerWriter(tmp_path / "ledger.parquet", "stage") as writer:
+        writer.add("r", "dropped", HOSTILE.replace("\ud800", ""))
+        ledger = writer.close()
+    report = StageReport(
+        stage=HOSTILE, rows_in=2, kept=1, dropped=1, dropped_by={HOSTILE: 1}, counts={HOSTILE: {HOSTILE: 1}},
+        histograms=(Histogram(title=HOSTILE, unit=HOSTILE, edges=(0, 1, 2), counts=(1, 0)),),
+        series=(Series(title=HOSTILE, x_label=HOSTILE, y_label="y", x=(1, 2), y=(1, 2)),),
+        tables=(Table(title=HOSTILE, columns=(HOSTILE,), rows=((HOSTILE,),)),), notes=(HOSTILE,),
+        examples=(Example(record_id=HOSTILE, reason=HOSTILE, text=HOSTILE, evidence={HOSTILE: HOSTILE}),),
+        config_digest="c", seconds=1, cpu_seconds=1,
+    )  # fmt: skip
+    return [
+        report,
+        ledger,
+        report.tables[0],
+        Decision(promote=False, reasons=(Reason(check=HOSTILE, passed=False, required=HOSTILE, found=HOSTILE),),
+                 config_digest="c"),
+        Registration(name=HOSTILE, version="1", status="rejected", aliases=(HOSTILE,), model_uri=HOSTILE,
+                     tracking_uri=HOSTILE, run_id=HOSTILE, tags={HOSTILE: HOSTILE}),
+        Comparison(base_digest="a", tuned_digest="b", dataset_digest="c",
+                   differences=(Difference(task=HOSTILE, metric=HOSTILE, base=estimate, tuned=estimate,
+                                           change=estimate),)),
+        Manifest(stage=HOSTILE, parent=None, digest="d", rows=1, splits={HOSTILE: 1}, kinds={HOSTILE: 1}, shards=(),
+                 selection=None),
+    ]  # fmt: skip
+
+
+def test_hostile_text_stays_text_in_every_view(tmp_path):
+    seen = set()
+    for value in hostile_values(tmp_path):
+        html = views.as_html(value)
+        html.encode()
+        parsed = _Parsed(html)
+        assert not {"script", "img", "iframe"} & set(parsed.tags), type(value)
+        assert not [name for name, _ in parsed.attributes if name.startswith("on")], type(value)
+        assert "<script>alert(1)</script>" in parsed.said, f"{type(value)} doesn't show the text at all"
+        assert "\u202e" not in html and "\x1b" not in html
+        seen.add(type(value).__name__)
+    assert len(seen) == 7
+
+
+def test_views_fetch_nothing(tmp_path):
+    for value in hostile_values(tmp_path):
+        html = views.as_html(value)
+        assert "default-src 'none'" in html
+        assert not re.search(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", html)
+        assert "@import" not in html and "url(" not in html
+
+
+def test_visible_keeps_what_people_write():
+    for text in ("plain", "Grüße, 你好, नमस्ते", "a\n\tb", "👩\u200d💻", "می\u200cخواهم"):
+        assert visible(text) == text
+    assert visible("a\u202eb\x07\x9b\u200b") == "a�b���"
+
+
+def test_no_view_is_said():
+    with pytest.raises(TypeError, match="no view of int"):
+        views.fragment(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "ratio", "up_is_good", "word"),
+    [
+        ((0.1, 0.05, 0.2), False, True, "better"),
+        ((-0.1, -0.2, -0.05), False, True, "worse"),
+        ((0.1, -0.05, 0.2), False, True, "no clear change"),
+        ((0.1, 0.05, 0.2), False, False, "worse"),
+        ((0.5, 0.4, 0.6), True, None, "better"),
+        ((1.5, 1.4, 1.6), True, None, "worse"),
+        ((1.0, 0.9, 1.1), True, None, "no clear change"),
+        ((0.1, 0.05, 0.2), False, None, "higher"),
+        ((0.1, 0.0, 0.2), False, True, "no clear change"),
+    ],
+)
+def test_a_change_is_judged_by_its_interval(change, ratio, up_is_good, word):
+    value, low, high = change
+    estimate = Estimate(value=value, low=low, high=high, n=9)
+    difference = Difference(task="t", metric="m", base=estimate, tuned=estimate, change=estimate, is_ratio=ratio)
+    directions = {} if up_is_good is None else {("t", "m"): up_is_good}
+    assert word in views.judged(difference, directions)
+
+
+def test_histogram_draws_every_bin_in_proportion():
+    svg = str(charts.histogram(Histogram(title="t", unit="u", edges=(0, 1, 2, 3, 4), counts=(10, 5, 0, 1))))
+    heights = [float(h) for h in re.findall(r'class="bar"[^>]*height="([\d.]+)"', svg)]
+    assert len(heights) == 4
+    assert heights[0] == pytest.approx(2 * heights[1], rel=0.01)
+    assert heights[2] == 0 and heights[3] > 0
+    assert "1 to 2 u: 5" in svg
+
+
+def test_empty_and_flat_charts_are_drawn():
+    assert charts.histogram(Histogram(title="t", unit="u", edges=(), counts=())) == ""
+    assert charts.lines([Series(title="t", x_label="x", y_label="y", x=(), y=())]) == ""
+    assert "circle" in charts.lines([Series(title="t", x_label="x", y_label="y", x=(3,), y=(0,))])
+    flat = Estimate(value=0.0, low=0.0, high=0.0, n=1)
+    assert "nan" not in charts.intervals(flat, flat)
+    assert "nan" not in charts.lines([Series(title="t", x_label="x", y_label="y", x=(1, 2), y=(5, 5))])
+    assert "nan" not in charts.histogram(Histogram(title="t", unit="u", edges=(0, 1), counts=(0,)))
+
+
+def test_a_long_line_ends_at_its_last_point():
+    n = 10_001
+    line = Series(title="t", x_label="x", y_label="y", x=tuple(range(n)), y=tuple([1.0] * (n - 1) + [2.0]))
+    points = re.findall(r"[ML]([\d.]+) ([\d.]+)", str(charts.lines([line])))
+    assert len(points) <= charts.CHART_WIDTH + 1
+    assert float(points[-1][1]) < float(points[-2][1]), "the last value is higher, so it is drawn higher up"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.12, "0.12"), (0.0, "0"), (1234567, "1,234,567"), (2441.7, "2,442"), (0.00001234, "1.23e-05"), (None, "–"),
+     (-0.02, "-0.02"), (100.0, "100"), (1e9 + 0.5, "1e+09")],
+)  # fmt: skip
+def test_numbers_for_people(value, text):
+    assert charts.number(value) == text
+
+
+def test_a_lost_row_is_visible_in_the_funnel():
+    svg = str(charts.shares([("kept", 99_999), ("dropped", 1)], 100_000))
+    widths = [float(w) for w in re.findall(r'width="([\d.]+)"', svg)]
+    assert widths[1] >= 0.5

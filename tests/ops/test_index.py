@@ -1,0 +1,62 @@
+import pytest
+import sample_run
+
+from ops.index import find_run, load_planted, load_runs, run_folder, save_planted, save_run
+from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    return tmp_path
+
+
+def test_runs_come_back_newest_first(root):
+    for day in (3, 1, 2):
+        run = sample_run.record(f"r-{day}").model_copy(update={"started": f"2026-11-0{day}T00:00:00+00:00"})
+        save_run(root, run, "name: x\n")
+    assert [r.name for r in load_runs(root)] == ["r-3", "r-2", "r-1"]
+    assert find_run(root).name == "r-3"
+    assert (run_folder(root, "r-2") / "config.yaml").read_text() == "name: x\n"
+
+
+def test_a_run_is_found_by_name_id_or_beginning(root):
+    for i, name in enumerate(("alpha-1", "alpha-10", "beta")):
+        save_run(root, sample_run.record(name).model_copy(update={"run_id": f"{i}{i}{i}-id"}), "")
+    assert find_run(root, "alpha-1").name == "alpha-1", "an exact name wins over a longer one"
+    assert find_run(root, "be").name == "beta"
+    assert find_run(root, "111").name == "alpha-10"
+    with pytest.raises(InputError, match="fits 2 runs"):
+        find_run(root, "alpha")
+    with pytest.raises(InputNotFoundError, match="did you mean beta"):
+        find_run(root, "bete")
+
+
+def test_no_runs_says_how_to_start_one(root):
+    with pytest.raises(InputNotFoundError, match="assay run"):
+        find_run(root)
+
+
+def test_one_broken_record_hides_no_other(root):
+    save_run(root, sample_run.record("good"), "")
+    broken = run_folder(root, "broken") / "run.json"
+    broken.parent.mkdir()
+    broken.write_text('{"name": 1}')
+    told = []
+    assert [r.name for r in load_runs(root, lambda file, why: told.append((file, why)))] == ["good"]
+    assert told[0][0] == broken
+    with pytest.raises(IntegrityError, match="not a run record"):
+        load_runs(root)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a" * 201, "a\n"])
+def test_a_name_stays_inside_the_runs_folder(root, name):
+    with pytest.raises(InputError, match="not a usable run name"):
+        run_folder(root, name)
+
+
+def test_planted_table_round_trip(root):
+    table = sample_run.page().planted
+    assert load_planted(root, "r") is None
+    save_planted(root, "r", table)
+    assert load_planted(root, "r") == table
