@@ -57,7 +57,7 @@ class ScrubConfig(Frozen):
         description="entities that count only with one of the recognizer's context words up to 5 words before",
     )
     phone_needs_form: bool = Field(
-        True, description="a phone number without context must have a +, parentheses or 3-3-4 grouping"
+        True, description="a phone number without context must look like one: +, (area), 3-3-4, 0 and groups"
     )
     allow: tuple[str, ...] = Field((), description="values that are never replaced (compared like pseudonyms)")
     deny: dict[str, tuple[str, ...]] = Field(

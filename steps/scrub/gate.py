@@ -35,7 +35,12 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "UUID": (r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-",),
 }
 # What a phone number must look like to count without a context word (see patterns.PHONE_FORM).
-_PHONE_FORMS = (r"\+.{0,9}\p{Nd}", r"\(\p{Nd}", r"\p{Nd}{3}[-. ]\p{Nd}{3}[-. ]\p{Nd}{4}")
+_PHONE_FORMS = (
+    r"\+.{0,9}\p{Nd}",
+    r"\(\p{Nd}{2,5}\)",
+    r"\p{Nd}{3}[-. ]\p{Nd}{3}[-. ]\p{Nd}{4}",
+    r"0\p{Nd}{1,4}[-. ]\p{Nd}{2,4}[-. ]\p{Nd}{2,4}",
+)
 
 
 def clauses(entity: str, context: Sequence[str], needs_context: bool, phone_needs_form: bool) -> list[tuple[str, ...]]:

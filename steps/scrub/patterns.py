@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import re2
@@ -20,7 +21,10 @@ from steps.scrub.spans import Finding
 
 _LOGGER = "presidio-analyzer"
 _PHONE_DIGITS = 7
-PHONE_FORM = re.compile(r"\+|\(\d|\d{3}[-. ]\d{3}[-. ]\d{4}$")
+# +49 ..., (212) ..., 212-555-0142, 0494 92 82 32: what arithmetic, decimals and ids don't look like.
+PHONE_FORM = re.compile(
+    r"\+|\(\d{2,5}\)[-. /]*\d|\d{3}[-. ]\d{3}[-. ]\d{4}(?!\d)|^0\d{1,4}([-. ])\d{2,4}(?:\1\d{2,4}){1,3}$"
+)
 _NO_ADDRESS = frozenset("::")
 
 
@@ -142,10 +146,23 @@ def _finding(result: RecognizerResult) -> Finding:
     return Finding(result.start, result.end, result.entity_type, float(result.score), str(name))
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without presidio's warning for each recognizer of another language."""
+    logger = logging.getLogger(_LOGGER)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _recognizers(entities: Sequence[str]) -> dict[str, Any]:
     """presidio's recognizer of each entity; the one that needs a model is `ner`'s business."""
     registry = RecognizerRegistry()
-    registry.load_predefined_recognizers(languages=["en"])
+    with _quiet():
+        registry.load_predefined_recognizers(languages=["en"])
     known = {r.supported_entities[0]: r for r in registry.recognizers if len(r.supported_entities) == 1}
     known["EMAIL_ADDRESS"] = _OfflineEmailRecognizer()
     unknown = sorted(set(entities) - set(known))

@@ -17,12 +17,13 @@ def key() -> str:
 
 @assay_step(key)
 def scrub_step(
-    dataset: Dataset, config: ScrubConfig
+    dataset: Dataset, config: ScrubConfig, key_id: str
 ) -> tuple[
     Annotated[Dataset, "scrubbed"],
+    Annotated[Dataset, "scrub_quarantined"],
     Annotated[Ledger, "scrub_ledger"],
     Annotated[StageReport, "scrub_report"],
 ]:
-    """Replace personal data by pseudonyms."""
+    """Replace personal data by pseudonyms. `key_id` names the secret key, so that another key re-runs the step."""
     outcome = scrub(dataset, config, workspace("scrub"))
-    return outcome.dataset, outcome.ledger, outcome.report
+    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report

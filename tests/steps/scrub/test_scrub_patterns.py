@@ -1,0 +1,172 @@
+"""The gated detector against plain presidio, and the policy on what counts."""
+
+import random
+
+import pytest
+
+from steps.contracts.errors import ConfigError
+from steps.scrub.config import DEFAULT_ENTITIES, ScrubConfig
+from steps.scrub.patterns import PatternDetector
+
+EVERYTHING = (*DEFAULT_ENTITIES, "URL", "UUID", "DATE_TIME", "US_DRIVER_LICENSE")
+VALUES = [
+    "jane.doe@example.org",
+    "josé@bücher.example.com",
+    "+1 212-555-0142",
+    "(415) 555-2671",
+    "0494 92 82 32",
+    "+49 (0)30 901820",
+    "+44 20 7946 0958 ext. 12",
+    "2125550142",
+    "٠٢١٢٥٥٥٠١٤٢",
+    "4111 1111 1111 1111",
+    "378282246310005",
+    "DE89 3704 0044 0532 0130 00",
+    "de89370400440532013000",
+    "192.168.10.77",
+    "2001:db8::8a2e:370:7334",
+    "::ffff:10.0.0.1",
+    "::",
+    "00:1b:44:11:3a:b7",
+    "001b.4411.3ab7",
+    "536-90-4399",
+    "536 90 4399",
+    "536904399",
+    "912-70-1234",
+    "943 476 5919",
+    "A12345674",
+    "bb1388568",
+    "945456787",
+    "1BoatSLRHtKNngkdXEeobR76b53LETtpyT",
+    "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq",
+    "https://shop.example.com/a?b=1",
+    "docs.python.org",
+    "123e4567-e89b-12d3-a456-426614174000",
+    "2024-05-17",
+    "12/31/99",
+    "12:30:45",
+    "3.14159265",
+    "10.1000/182",
+    "1685–1753",
+    "ISBN 978-3-16-148410-0",
+    "a::b",
+    "x@y",
+    "<EMAIL_ADDRESS_K7Q2M4XA7DTR>",
+]
+WORDS = [
+    "my",
+    "phone",
+    "number",
+    "is",
+    "call",
+    "me",
+    "mobile",
+    "account",
+    "bank",
+    "passport",
+    "nhs",
+    "ssn",
+    "card",
+    "visa",
+    "ip",
+    "wallet",
+    "email",
+    "the",
+    "and",
+    "was",
+    "42",
+    "medical",
+    "certificate",
+    "DEA",
+    "license",
+    "iban",
+    "tax",
+    "re:",
+    "#",
+    "Müller's\u200b",
+    "\n\n",
+]
+
+
+def generated(count: int) -> list[str]:
+    rng = random.Random(7)
+    texts = []
+    for _ in range(count):
+        parts = rng.choices(WORDS, k=rng.randint(0, 12))
+        for _ in range(rng.randint(0, 3)):
+            parts.insert(rng.randint(0, len(parts)), rng.choice(VALUES))
+        texts.append(rng.choice([" ", " ", "", ", "]).join(parts))
+    return [*VALUES, *texts, "".join(VALUES), "a" * 3000, "1" * 3000]
+
+
+@pytest.mark.parametrize(
+    ("config", "least"),
+    [
+        (ScrubConfig(), 150),
+        (ScrubConfig(entities=EVERYTHING, threshold=0, needs_context=(), phone_needs_form=False), 700),
+    ],
+)
+def test_the_gate_loses_nothing(config: ScrubConfig, least: int) -> None:
+    detector = PatternDetector(config)
+    found = 0
+    seen = set()
+    for text in generated(400):
+        plain = sorted(detector.find_plainly(text))
+        assert sorted(detector.find(text)) == plain, text
+        found += len(plain)
+        seen.update(f.entity for f in plain)
+    assert found >= least
+    assert len(set(config.entities) - seen) <= 2, seen
+
+
+@pytest.fixture(scope="module")
+def default() -> PatternDetector:
+    return PatternDetector(ScrubConfig())
+
+
+@pytest.mark.parametrize(
+    ("text", "entity"),
+    [
+        ("write to jane@example.org now", "EMAIL_ADDRESS"),
+        ("ring 212-555-0142 tonight", "PHONE_NUMBER"),
+        ("my mobile 2125550142", "PHONE_NUMBER"),
+        ("Rufnummer 0494 92 82 32", "PHONE_NUMBER"),
+        ("paid with 4111 1111 1111 1111", "CREDIT_CARD"),
+        ("my bank account 8134567712", "US_BANK_NUMBER"),
+        ("ssn 536-90-4399", "US_SSN"),
+        ("host 192.168.10.77 is down", "IP_ADDRESS"),
+    ],
+)
+def test_hits(default: PatternDetector, text: str, entity: str) -> None:
+    assert entity in {f.entity for f in default.find(text)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "He saved 60000-10800=49200 dollars, 18000/1000 each.",
+        "the value is 2125550142",
+        "John :: Int -> Int, see std::vector",
+        "George Berkeley (1685–1753), circa 1694 - 1743",
+        "pi is 3.1415926535, doi 10.1000/182",
+        "order 8134567712 of 2024-05-17",
+        "install popper.js@1.16.1 from https://docs.python.org/3/",
+        "A4 paper, O2 and X2, licence B12345",
+        "4111 1111 1111 1112",
+    ],
+)
+def test_look_alikes(default: PatternDetector, text: str) -> None:
+    assert default.find(text) == []
+
+
+def test_own_patterns_and_words() -> None:
+    config = ScrubConfig(entities=(), patterns={"STAFF_ID": r"\bE-\d{4}\b"}, deny={"PERSON": ("Ann", "Ann Lee")})
+    text = "E-1234 is ann lee; Annie isn't, nor E-12345"
+    assert {(f.entity, text[f.start : f.end]) for f in PatternDetector(config).find(text)} == {
+        ("STAFF_ID", "E-1234"),
+        ("PERSON", "ann lee"),
+    }
+    with pytest.raises(ConfigError, match="STAFF_ID"):
+        PatternDetector(ScrubConfig(patterns={"STAFF_ID": "(?=x)"}))
+    with pytest.raises(ConfigError, match="PERSON"):
+        PatternDetector(ScrubConfig(entities=("PERSON",)))
