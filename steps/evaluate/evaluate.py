@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.digests import canonical_json
 from steps.contracts.evaluation import Answers, EvalReport, Metric, TaskResult
 from steps.contracts.models import ModelFolder
 from steps.contracts.records import Row
@@ -83,7 +84,7 @@ def evaluate(
     results: list[TaskResult] = []
     answered: list[Answered] = []
     notes = [note for task in tasks for note in task.notes]
-    decoding: list[str] = []
+    limits: dict[str, int] = {}
     with _threads(config.num_threads):
         loaded = load(base, adapter, dtype=config.dtype, device=config.device)
         for task in tasks:
@@ -91,13 +92,13 @@ def evaluate(
             results.append(_result(task, version, rows))
             answered += rows
             notes += more
-            decoding += [f"{task.name}: {limit}"] if limit else []
+            limits |= {task.name: limit} if limit else {}
     report = EvalReport(
         subject=subject,
         model_digest=(adapter or base).info.digest,
         dataset_digest=dataset.digest,
         tasks=tuple(results),
-        decoding=_decoding(config, decoding),
+        decoding=_decoding(config, limits),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
         notes=tuple(notes),
@@ -211,11 +212,17 @@ def _result(task: Task, version: str, rows: Sequence[Answered]) -> TaskResult:
     )
 
 
-def _decoding(config: EvaluateConfig, limits: Sequence[str]) -> str:
-    new = ", ".join(limits) or "nothing generated"
-    return (
-        f"greedy; max_new_tokens {new}; batch_size {config.batch_size}; {config.dtype};"
-        f" num_threads {config.num_threads}; device {config.device}"
+def _decoding(config: EvaluateConfig, limits: dict[str, int]) -> str:
+    """JSON text of everything that decides over an answer; `max_new_tokens` per task that generates."""
+    return canonical_json(
+        {
+            "do_sample": False,
+            "max_new_tokens": limits,
+            "batch_size": config.batch_size,
+            "dtype": config.dtype,
+            "num_threads": config.num_threads,
+            "device": config.device,
+        }
     )
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from steps.contracts.dataset import Dataset
-from steps.contracts.digests import MultisetDigest, canonical_json, short_id
+from steps.contracts.digests import MultisetDigest, canonical_json, file_digest, short_id
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.records import Row, make_row, message
 from steps.engines.scoring.metrics import HELD_OUT
-from steps.evaluate.config import ControlConfig
+from steps.evaluate.config import ControlConfig, EvaluateConfig
 
 Kind: TypeAlias = Literal["held_out", "perplexity", "unanswerable"]
 
@@ -153,3 +153,18 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not isinstance(value, dict):
                     raise InputError("not a JSON object", where=f"{path}, line {number}")
                 yield number, value
+
+
+def input_digests(config: EvaluateConfig, root: Path) -> dict[str, str]:
+    """SHA-256 by path of every file that the settings name: controls and JSON schema. They decide about the cache.
+
+    Raises:
+        InputNotFoundError: one of them doesn't exist.
+    """
+    names = {c.path for c in config.controls} | ({config.json_schema} if config.json_schema else set())
+    for name in sorted(names):
+        if not (root / name).is_file():
+            raise InputNotFoundError(
+                "no such file", where=str(root / name), hint="evaluate's paths are relative to the project root"
+            )
+    return {name: file_digest(root / name) for name in sorted(names)}

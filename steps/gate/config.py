@@ -28,7 +28,7 @@ class GateConfig(Frozen):
     floors: dict[str, float] = Field(default_factory=dict)
     # Tuned metric -> greatest value: {"over_declined": 0.05}.
     ceilings: dict[str, float] = Field(default_factory=dict)
-    # What floors and ceilings are held against: "interval" its lower (floor) or upper (ceiling) bound, "value" its mean.
+    # What floors and ceilings are held against: "interval" lower (floor) or upper (ceiling) bound, "value" the mean.
     bounds: Literal["interval", "value"] = "interval"
     # Greatest upper bound of tuned / base perplexity on every perplexity control that was evaluated; null: not
     # checked. Chosen: 1.10 is a tenth more surprise per token on general text.

@@ -1,0 +1,51 @@
+"""Settings of the register stage."""
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from steps.contracts.reports import Frozen
+
+# MLflow refuses these in the names of registered models and in model URIs.
+_REFUSED = re.compile(r"[/:%\"'\\]|^\s|\s$|[\x00-\x1f]")
+
+
+class RegisterConfig(Frozen):
+    """Where a candidate is registered, and what its card says that no measurement can."""
+
+    # Name of the registered model in MLflow.
+    name: str = Field(min_length=1, max_length=200)
+    # MLflow tracking server (http://...) or database (sqlite:///...); null: the one in force (MLFLOW_TRACKING_URI, or
+    # what the stack's experiment tracker has set). Credentials belong in MLflow's own environment variables.
+    tracking_uri: str | None = None
+    # Experiment of the run that is started when none is active.
+    experiment: str = Field(default="assay", min_length=1)
+    # automatic: a candidate that passed the gate becomes champion. manual: it gets the alias candidate only, and a
+    # person moves the alias champion.
+    promotion: Literal["automatic", "manual"] = "automatic"
+    # Tokens per served answer; null: as many as the evaluation of the held-out rows allowed.
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    # Requirements beside the ones that the served model needs anyway.
+    extra_pip_requirements: tuple[str, ...] = ()
+    # For the model card.
+    intended_use: str = ""
+    limitations: tuple[str, ...] = ()
+    licence: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _usable_name(cls, name: str) -> str:
+        if _REFUSED.search(name):
+            raise ValueError(f"{name!r}: MLflow allows no / : % quotes, backslash or control character in a model name")
+        return name
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _no_secret(cls, uri: str | None) -> str | None:
+        if uri is not None and re.match(r"[a-z+]+://[^/@]*:[^/@]*@", uri):
+            raise ValueError(
+                "tracking_uri holds a password, and this configuration is logged: set MLFLOW_TRACKING_USERNAME and"
+                " MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) instead"
+            )
+        return uri

@@ -1,0 +1,295 @@
+"""Register a tuned model in MLflow: adapter, cards, tags that lead back to its data, aliases as the gate decided."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from steps.contracts.errors import ConfigError, IntegrityError, ServiceError
+from steps.contracts.evaluation import Decision, Registration
+from steps.contracts.storage import write_whole
+from steps.engines.lm.folder import check_files
+from steps.engines.scoring.metrics import HELD_OUT
+from steps.register.cards import Candidate, base_text, dataset_card, model_card
+from steps.register.config import RegisterConfig
+
+SERVED = Path(__file__).with_name("served.py")
+CANDIDATE, CHAMPION = "candidate", "champion"
+
+# What served.py imports; the versions in force are pinned.
+_REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "safetensors", "pandas", "fsspec")
+# Seconds and tries: a server that is down is told at once, an upload may take longer.
+_PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+_WORK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+# Characters that MLflow's database columns hold: description and tag value of a model version.
+_DESCRIPTION, _TAG = 5_000, 5_000
+
+
+def register(candidate: Candidate, decision: Decision, config: RegisterConfig, folder: Path) -> Registration:
+    """Log the tuned weights (for an adapter nothing of the base) and register them as a new model version.
+
+    Into the active MLflow run when there is one, else into a run of its own. A candidate that passed the gate gets
+    the alias `candidate`, and `champion` too unless `promotion` is manual; one that didn't is registered with the tag
+    status=rejected and moves no alias.
+
+    Args:
+        folder: the two cards are written there.
+
+    Raises:
+        IntegrityError: weights, comparison and decision don't belong together, or the weights changed on disk.
+        ServiceError: the MLflow server is down or refuses.
+    """
+    _check(candidate, decision)
+    status = _status(decision, config)
+    cards = {
+        "model_card.md": model_card(candidate, decision, config),
+        "dataset_card.md": dataset_card(candidate, config),
+    }
+    for name, text in cards.items():
+        write_whole(folder / "cards" / name, text)
+    with _tracking(config) as (uri, run_id):
+        tags = _tags(candidate, decision, status, run_id)
+        source = _log(candidate, decision, config, folder / "cards", tags)
+        number = _new_version(config.name, source, tags, cards["model_card.md"])
+        aliases = _move_aliases(config.name, number, status)
+    return Registration(
+        name=config.name,
+        version=number,
+        status=status,
+        aliases=aliases,
+        model_uri=f"models:/{config.name}/{number}",
+        tracking_uri=_without_secret(uri),
+        run_id=run_id,
+        tags=tags,
+    )
+
+
+def _check(candidate: Candidate, decision: Decision) -> None:
+    """The gate's word must be about these weights, and the weights on disk must be the ones that were measured."""
+    info, compared = candidate.tuned.info, candidate.comparison
+    if compared.tuned_digest != info.digest:
+        raise IntegrityError(
+            f"the gate compared the weights {compared.tuned_digest[:12]}, these are {info.digest[:12]}",
+            where="register",
+            hint="evaluate and gate this model before registering it",
+        )
+    if compared.base_digest != candidate.base.info.digest:
+        raise IntegrityError("the gate compared another base", where="register")
+    if decision.promote and not (decision.reasons and all(r.passed for r in decision.reasons)):
+        raise IntegrityError("a promotion without all checks passed", where="register")
+    if candidate.tuned.path is None:
+        raise ConfigError("the tuned model is only a reference: there are no weights to register", where="register")
+    check_files(candidate.tuned.path, info.files)
+
+
+def _status(decision: Decision, config: RegisterConfig) -> Any:
+    if not decision.promote:
+        return "rejected"
+    return CHAMPION if config.promotion == "automatic" else CANDIDATE
+
+
+def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) -> dict[str, str]:
+    tags = {
+        **candidate.lineage,
+        "status": status,
+        "gate": "passed" if decision.promote else "failed",
+        "gate_config_digest": decision.config_digest,
+        "dataset_digest": candidate.dataset.digest,
+        "base": base_text(candidate.base.info.base),
+        "base_digest": candidate.base.info.digest,
+        "weights_digest": candidate.tuned.info.digest,
+        "kind": candidate.tuned.info.kind,
+        "mlflow_run_id": run_id,
+    }
+    failed = [r.check for r in decision.reasons if not r.passed]
+    if failed:
+        tags["gate_failed"] = "; ".join(failed)
+    return {k: str(v)[:_TAG] for k, v in sorted(tags.items())}
+
+
+def _log(candidate: Candidate, decision: Decision, config: RegisterConfig, cards: Path, tags: dict[str, str]) -> str:
+    """Log cards, decision, metrics and the model into the active run; returns the logged model's URI."""
+    import mlflow
+
+    mlflow.set_tags(tags)
+    mlflow.log_dict(decision.model_dump(mode="json"), "gate/decision.json")
+    mlflow.log_dict(candidate.comparison.model_dump(mode="json"), "gate/comparison.json")
+    mlflow.log_artifacts(str(cards), "cards")
+    for d in candidate.comparison.differences:
+        for subject, e in (("base", d.base), ("tuned", d.tuned), ("change", d.change)):
+            mlflow.log_metric(f"{subject}/{d.task}/{d.metric}", e.value)
+    logged = mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(SERVED),
+        artifacts={"tuned": str(candidate.tuned.path), "cards": str(cards)},
+        model_config=served_config(candidate, config),
+        signature=signature(served_config(candidate, config)["max_new_tokens"]),
+        pip_requirements=requirements(config),
+        metadata=tags,
+    )
+    return str(logged.model_uri)
+
+
+def served_config(candidate: Candidate, config: RegisterConfig) -> dict[str, Any]:
+    """What served.py needs to give the answers that were evaluated."""
+    base, info = candidate.base.info, candidate.tuned.info
+    decoding = json.loads(candidate.evaluations[1].decoding)
+    return {
+        "kind": info.kind,
+        "tuned_files": dict(info.files),
+        "base_source": base.base.source,
+        "base_name": base.base.name,
+        "base_revision": base.base.revision,
+        "base_digest": base.base.digest,
+        "base_files": dict(base.files),
+        "base_location": candidate.base_location,
+        "max_new_tokens": config.max_new_tokens or decoding["max_new_tokens"].get(HELD_OUT) or 256,
+        "batch_size": decoding["batch_size"],
+        "dtype": decoding["dtype"],
+        "num_threads": decoding["num_threads"],
+        "device": "auto",
+    }
+
+
+def signature(max_new_tokens: int) -> Any:
+    """Input columns `messages`, `prompt` and `tools` (one of the first two per row), output text, one parameter."""
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, Object, ParamSchema, ParamSpec, Property, Schema
+
+    optional = ("content", "name", "tool_calls", "tool_call_id")
+    turn = Object([Property("role", "string"), *(Property(n, "string", required=False) for n in optional)])
+    return ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(Array(turn), "messages", required=False),
+                ColSpec("string", "prompt", required=False),
+                ColSpec("string", "tools", required=False),
+            ]
+        ),
+        outputs=Schema([ColSpec("string")]),
+        params=ParamSchema([ParamSpec("max_new_tokens", "long", max_new_tokens)]),
+    )
+
+
+def requirements(config: RegisterConfig) -> list[str]:
+    """Pinned requirements of the served model; a local build's suffix (torch 2.13.0+cpu) is no part of a version."""
+    return [f"{name}=={version(name).split('+')[0]}" for name in _REQUIREMENTS] + list(config.extra_pip_requirements)
+
+
+def _new_version(name: str, source: str, tags: dict[str, str], card: str) -> str:
+    import mlflow
+    from mlflow import MlflowClient
+
+    found = mlflow.register_model(source, name, tags=tags)
+    MlflowClient().update_model_version(name, found.version, description=_cut(card))
+    return str(found.version)
+
+
+def _cut(card: str) -> str:
+    """The card without its front matter, as far as whole lines fit into MLflow's description."""
+    text = card.split("---\n", 2)[-1].lstrip()
+    if len(text) <= _DESCRIPTION:
+        return text
+    rest = "\n\n(Cut here; the whole card is cards/model_card.md in the run's artifacts.)"
+    return text[: text.rfind("\n", 0, _DESCRIPTION - len(rest))] + rest
+
+
+def _move_aliases(name: str, number: str, status: str) -> tuple[str, ...]:
+    """Aliases for the new version; the version that was champion before is named in a tag."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    aliases = {"rejected": (), CANDIDATE: (CANDIDATE,), CHAMPION: (CANDIDATE, CHAMPION)}[status]
+    before = client.get_registered_model(name).aliases.get(CHAMPION)
+    if before is not None and CHAMPION in aliases:
+        client.set_model_version_tag(name, number, "previous_champion", str(before))
+    for alias in aliases:
+        client.set_registered_model_alias(name, alias, number)
+    return aliases
+
+
+@contextmanager
+def _tracking(config: RegisterConfig) -> Iterator[tuple[str, str]]:
+    """(tracking URI, run id) of the active run, or of one started here on a server that was seen to answer."""
+    import mlflow
+
+    running = mlflow.active_run()
+    before = mlflow.get_tracking_uri()
+    uri = before if running is not None else config.tracking_uri or before
+    try:
+        mlflow.set_tracking_uri(uri)
+        with _service(uri), _environment(_WORK):
+            with _environment(_PROBE):
+                mlflow.MlflowClient().search_experiments(max_results=1)
+            if running is not None:
+                yield uri, running.info.run_id
+            else:
+                with mlflow.start_run(experiment_id=_experiment(config.experiment, uri)) as run:
+                    yield uri, run.info.run_id
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _experiment(name: str, uri: str) -> str:
+    """Id of the experiment, made when it isn't there; of a database file the artifacts lie beside it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    beside = Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlflow_artifacts" if _is_file(uri) else None
+    return str(client.create_experiment(name, artifact_location=beside.as_uri() if beside else None))
+
+
+def _is_file(uri: str) -> bool:
+    return uri.startswith("sqlite:///") and uri != "sqlite:///:memory:"
+
+
+@contextmanager
+def _service(uri: str) -> Iterator[None]:
+    """What MLflow and its HTTP client raise, as one error that names the server and not the password."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (MlflowException, RequestException) as e:
+        reached = "can't be reached" if _unreachable(e) else "refused"
+        first = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise ServiceError(
+            f"MLflow {reached}: {_without_secret(first)[:300]}",
+            where=_without_secret(uri),
+            hint="start the server or check MLFLOW_TRACKING_URI and its credentials; the run resumes at this step",
+        ) from e
+
+
+def _unreachable(error: BaseException) -> bool:
+    text = str(error)
+    return any(s in text for s in ("Max retries", "Connection", "timed out", "Timeout"))
+
+
+def _without_secret(text: str) -> str:
+    """The text with user and password taken out of a URL."""
+    parts = urlsplit(text) if "://" in text and " " not in text else None
+    if parts is None or "@" not in parts.netloc:
+        return text
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            if old is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = old

@@ -1,0 +1,223 @@
+"""The registered model as MLflow loads and serves it: this file is stored beside the adapter and needs nothing else.
+
+It repeats, in few lines, what evaluation does (template, left padding, greedy decoding, end tokens, merge of a
+float32 adapter), because it must run where the project isn't installed; a test holds the two together answer by
+answer. Every file is checked against its recorded SHA-256 before it is read. No pickle, no code from a model folder.
+
+Settings that may be given when loading (`mlflow.pyfunc.load_model(uri, model_config={...})`): `base_location`, when
+the base's files have moved; `device`; `batch_size`; `num_threads`.
+"""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+
+_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
+
+
+class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Chat messages (or a plain prompt, taken as one user message) in, the assistant's text out."""
+
+    def load_context(self, context: Any) -> None:
+        """Find the base, verify every file, load, attach the adapter.
+
+        Raises:
+            RuntimeError: a file of the base or of the tuned model is not the recorded one.
+            FileNotFoundError: the base isn't where it was; pass `base_location`.
+        """
+        import torch
+
+        self.settings = dict(context.model_config)
+        tuned = Path(context.artifacts["tuned"])
+        _verify(tuned, self.settings["tuned_files"])
+        torch.set_num_threads(int(self.settings["num_threads"]))
+        self.device = _device(str(self.settings["device"]))
+        self.model, self.tokenizer = _load(tuned, self.settings, self.device)
+        self.ends = _stop_ids(self.model, self.tokenizer)
+
+    def predict(self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None) -> list[str]:
+        """One greedy answer per row, in order.
+
+        Args:
+            model_input: column `messages` (list of {role, content, ...}, tool_calls as JSON text) or column `prompt`
+                (text); optional column `tools` (JSON text of an OpenAI tools list).
+            params: `max_new_tokens`, tokens per answer.
+        """
+        limit = int((params or {}).get("max_new_tokens") or self.settings["max_new_tokens"])
+        prompts = [self._render(row) for row in model_input.to_dict(orient="records")]
+        ids = [self.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
+        order = sorted(range(len(prompts)), key=lambda i: (len(ids[i]), prompts[i]))
+        answers = [""] * len(prompts)
+        size = int(self.settings["batch_size"])
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            for i, text in zip(batch, self._answer([ids[i] for i in batch], limit), strict=True):
+                answers[i] = text
+        return answers
+
+    def _render(self, row: Any) -> str:
+        messages, prompt, tools = row.get("messages"), row.get("prompt"), row.get("tools")
+        if messages is None or isinstance(messages, float):
+            if not isinstance(prompt, str):
+                raise ValueError("each row needs `messages` (a list of {role, content}) or `prompt` (text)")
+            messages = [{"role": "user", "content": prompt}]
+        return str(
+            self.tokenizer.apply_chat_template(
+                [_message(m) for m in messages],
+                tools=json.loads(tools) if isinstance(tools, str) else None,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        )
+
+    def _answer(self, batch: list[list[int]], limit: int) -> list[str]:
+        import torch
+        from transformers import GenerationConfig
+
+        pad = self.tokenizer.pad_token_id
+        pad = self.ends[0] if pad is None else pad
+        width = max(1, *(len(row) for row in batch)) if batch else 1
+        config = GenerationConfig(
+            do_sample=False, num_beams=1, max_new_tokens=limit, pad_token_id=pad, eos_token_id=self.ends
+        )
+        with torch.inference_mode():
+            out = self.model.generate(
+                input_ids=torch.tensor([[pad] * (width - len(r)) + r for r in batch], device=self.device),
+                attention_mask=torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in batch], device=self.device),
+                generation_config=config,
+            )
+        cut = [_until(row, self.ends) for row in out[:, width:].tolist()]
+        return [t.strip() for t in self.tokenizer.batch_decode(cut, skip_special_tokens=True)]
+
+
+def _load(tuned: Path, settings: dict[str, Any], device: str) -> tuple[Any, Any]:
+    """Model in eval mode and tokenizer, as evaluation loads them."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    adapter = settings["kind"] == "adapter"
+    base = _base(settings) if adapter else tuned
+    dtype = getattr(torch, settings["dtype"])
+    safe = {"trust_remote_code": False, "local_files_only": True}
+    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=dtype, use_safetensors=True, **safe)
+    if adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(tuned), local_files_only=True)
+        if dtype == torch.float32:
+            model = model.merge_and_unload(safe_merge=True)
+    own = (tuned / "tokenizer_config.json").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(str(tuned if own else base), **safe)
+    return model.to(device).eval(), tokenizer
+
+
+def _base(settings: dict[str, Any]) -> Path:
+    """The folder of the base's files, verified; a hub model is downloaded at its pinned commit."""
+    if settings["base_source"] == "hub":
+        from huggingface_hub import snapshot_download
+
+        wanted = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
+        unwanted = ["original/*", "onnx/*", "*.py"]
+        path = Path(
+            snapshot_download(
+                settings["base_name"],
+                revision=settings["base_revision"],
+                allow_patterns=wanted,
+                ignore_patterns=unwanted,
+            )
+        )
+    else:
+        path = _fetched(str(settings["base_location"]))
+    if settings["base_files"]:
+        _verify(path, settings["base_files"])
+    elif settings["base_digest"] and _digest(_digests(path)) != settings["base_digest"]:
+        raise RuntimeError(f"{path}: these are not the base's files that the model was trained over")
+    return path
+
+
+def _fetched(location: str) -> Path:
+    """A folder as it is, or a copy of one behind a URL (s3://, gs://, az:// ..., credentials from the environment)."""
+    if "://" in location:
+        import fsspec
+
+        folder = Path(tempfile.mkdtemp(prefix="served-base-"))
+        fs, path = fsspec.core.url_to_fs(location)
+        fs.get(path.rstrip("/") + "/", str(folder) + "/", recursive=True)
+        return folder
+    path = Path(location)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{location}: the base model's files are not here; load with"
+            " mlflow.pyfunc.load_model(uri, model_config={'base_location': FOLDER_OR_URL})"
+        )
+    return path
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 per file, hidden and pickle files left out, as the project digests model folders."""
+    pickled = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
+    found = [
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.suffix not in pickled and not any(x.startswith(".") for x in p.relative_to(folder).parts)
+    ]
+    return {p.relative_to(folder).as_posix(): _sha256(p) for p in found}
+
+
+def _digest(files: dict[str, str]) -> str:
+    text = json.dumps(files, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _verify(folder: Path, expected: dict[str, str]) -> None:
+    """Refuse a folder in which a recorded file is missing or changed, or an unrecorded one would be read."""
+    found = _digests(folder)
+    wrong = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
+    if wrong:
+        raise RuntimeError(f"{folder}: not the recorded files: {', '.join(wrong)} changed, missing or new")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    own = getattr(model.generation_config, "eos_token_id", None)
+    found = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    vocabulary = tokenizer.get_vocab()
+    found += [vocabulary.get(t) for t in _END_OF_TURN]
+    return sorted({int(i) for i in found if i is not None})
+
+
+def _until(row: list[int], ends: list[int]) -> list[int]:
+    return row[: next((i for i, token in enumerate(row) if token in ends), len(row))]
+
+
+def _message(given: Any) -> dict[str, Any]:
+    """A message as chat templates expect it: no empty fields, tool calls and their arguments parsed."""
+    found = {k: v for k, v in dict(given).items() if v is not None}
+    if isinstance(found.get("tool_calls"), str):
+        found["tool_calls"] = json.loads(found["tool_calls"])
+    for call in found.get("tool_calls", ()):
+        function = call.get("function")
+        if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+            try:
+                function["arguments"] = json.loads(function["arguments"])
+            except ValueError:  # broken arguments reach the template as they are
+                continue
+    return found
+
+
+mlflow.models.set_model(ServedModel())

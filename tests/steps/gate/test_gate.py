@@ -1,0 +1,271 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steps.contracts.errors import IntegrityError
+from steps.contracts.evaluation import Comparison, Difference, Estimate, EvalReport, Metric, TaskResult
+from steps.engines.scoring.answers import Answered, write_answers
+from steps.engines.scoring.metrics import LOWER_IS_BETTER, estimate, metric_names
+from steps.gate.config import GateConfig
+from steps.gate.gate import compare, decide, gain_bound
+
+KINDS = {"held_out": "held_out", "general": "perplexity", "unknown": "unanswerable"}
+
+
+def evaluation(path, tasks, subject="base", **changed):
+    """A report and its answers from {task: [scores per row]}, made with the evaluation's own arithmetic."""
+    rows = [
+        Answered(task, f"r{i:04d}", "p", f"ref {i}", "a", scores) for task, all_scores in tasks.items()
+        for i, scores in enumerate(all_scores)
+    ]  # fmt: skip
+    results = []
+    for task, scores in tasks.items():
+        metrics = [Metric(name=n, estimate=estimate(n, scores), higher_is_better=n not in LOWER_IS_BETTER)
+                   for n in metric_names(scores)]  # fmt: skip
+        results.append(
+            TaskResult(
+                task=task, version="1", kind=KINDS[task], data_digest=f"d-{task}", n=len(scores), metrics=metrics
+            )
+        )
+    report = EvalReport(
+        subject=subject, model_digest=subject[0] * 64, dataset_digest="data", tasks=tuple(results), decoding="greedy",
+        seconds=0, cpu_seconds=0,
+    )  # fmt: skip
+    return report.model_copy(update=changed), write_answers(rows, path / f"{subject}.parquet")
+
+
+def shares(values, name="exact_match"):
+    return [{name: float(v)} for v in values]
+
+
+def losses(nats, tokens=10.0):
+    return [{"nats": float(x), "tokens": tokens, "non_finite": 0.0} for x in nats]
+
+
+def both(tmp_path, base, tuned):
+    return compare(*evaluation(tmp_path, base), *evaluation(tmp_path, tuned, "tuned"))
+
+
+def by_name(comparison):
+    return {(d.task, d.metric): d for d in comparison.differences}
+
+
+def test_a_clear_gain_is_promoted_and_every_check_is_told(tmp_path):
+    right = np.arange(200) % 10
+    found = both(tmp_path, {"held_out": shares(right < 5)}, {"held_out": shares(right < 8)})
+    d = by_name(found)["held_out", "exact_match"]
+    assert (d.base.value, d.tuned.value, d.change.value, d.change.n) == (0.5, 0.8, pytest.approx(0.3), 200)
+    decision = decide(found, GateConfig())
+    assert decision.promote
+    assert [r.check for r in decision.reasons] == ["gain in exact_match", "rows behind exact_match"]
+
+
+def test_a_tie_a_loss_and_a_gain_within_noise_are_not_promoted(tmp_path):
+    generator = np.random.default_rng(0)
+    base = generator.random(200) < 0.5
+    for tuned in (base, base & (generator.random(200) < 0.5), generator.random(200) < 0.52):
+        assert not decide(both(tmp_path, {"held_out": shares(base)}, {"held_out": shares(tuned)}), GateConfig()).promote
+
+
+def test_too_few_rows_are_not_promoted(tmp_path):
+    found = both(tmp_path, {"held_out": shares([0] * 99)}, {"held_out": shares([1] * 99)})
+    decision = decide(found, GateConfig())
+    assert [r.passed for r in decision.reasons] == [True, False]
+    assert not decision.promote
+    assert decide(found, GateConfig(min_n=99)).promote
+
+
+def test_the_interval_is_the_one_of_paired_rows(tmp_path):
+    # The pairs all gain 0.1, so the paired interval has width 0 while each side's own is wide.
+    base = np.random.default_rng(1).random(150) * 0.9
+    d = by_name(both(tmp_path, {"held_out": shares(base)}, {"held_out": shares(base + 0.1)}))["held_out", "exact_match"]
+    assert d.change.low == pytest.approx(0.1) and d.change.high == pytest.approx(0.1)
+    assert d.base.high - d.base.low > 0.05
+
+
+def test_forgetting_is_a_ratio_of_perplexities(tmp_path):
+    nats = np.random.default_rng(2).random(40) * 10 + 20
+    base = {"held_out": shares([0] * 100), "general": losses(nats)}
+    tuned = {"held_out": shares([1] * 100), "general": losses(nats + 10 * math.log(1.2))}
+    found = both(tmp_path, base, tuned)
+    d = by_name(found)["general", "perplexity"]
+    assert d.is_ratio and d.change.value == pytest.approx(1.2) and d.change.high == pytest.approx(1.2)
+    refused = decide(found, GateConfig())
+    assert [r.check for r in refused.reasons if not r.passed] == ["general: tuned / base perplexity"]
+    assert decide(found, GateConfig(max_perplexity_ratio=1.21)).promote
+    assert decide(found, GateConfig(max_perplexity_ratio=None)).promote
+    assert not decide(found, GateConfig(max_perplexity_ratio=1.21, min_control_n=41)).promote
+
+
+def test_answered_unanswerables_have_a_ceiling(tmp_path):
+    base = {"held_out": shares([0] * 100), "unknown": shares([1] * 30, "answered_unanswerable")}
+    tuned = {"held_out": shares([1] * 100), "unknown": shares([1] * 6 + [0] * 24, "answered_unanswerable")}
+    found = both(tmp_path, base, tuned)
+    assert [r.check for r in decide(found, GateConfig()).reasons if not r.passed] == [
+        "unknown: unanswerable questions answered"
+    ]
+    assert decide(found, GateConfig(max_answered_unanswerable=0.4)).promote
+
+
+def test_a_required_control_that_was_not_evaluated_stops(tmp_path):
+    found = both(tmp_path, {"held_out": shares([0] * 100)}, {"held_out": shares([1] * 100)})
+    decision = decide(found, GateConfig(required_controls=("general",)))
+    assert [(r.check, r.found) for r in decision.reasons if not r.passed] == [("control general", "not measured")]
+
+
+def test_floors_and_ceilings_read_the_bound_or_the_value(tmp_path):
+    found = both(tmp_path, {"held_out": shares([0] * 100)}, {"held_out": shares([1] * 96 + [0] * 4)})
+    assert not decide(found, GateConfig(floors={"exact_match": 0.95})).promote
+    assert decide(found, GateConfig(floors={"exact_match": 0.95}, bounds="value")).promote
+    assert not decide(found, GateConfig(floors={"exact_match": 0.97}, bounds="value")).promote
+    assert not decide(found, GateConfig(ceilings={"exact_match": 0.97})).promote
+    assert not decide(found, GateConfig(floors={"json_valid": 0.0})).promote
+    assert not decide(found, GateConfig(ceilings={"over_declined": 1.0})).promote
+
+
+def test_lower_loss_is_gain(tmp_path):
+    nats = np.random.default_rng(3).random(120) * 10 + 20
+    better, worse = ({"held_out": losses(nats + by)} for by in (-5, 5))
+    base = {"held_out": losses(nats)}
+    assert decide(both(tmp_path, base, better), GateConfig()).promote
+    assert not decide(both(tmp_path, base, worse), GateConfig()).promote
+    assert decide(both(tmp_path, base, better), GateConfig(metric="perplexity", min_gain_lower_bound=0.3)).promote
+    assert not decide(both(tmp_path, base, better), GateConfig(metric="perplexity", min_gain_lower_bound=0.5)).promote
+
+
+def test_a_model_whose_loss_is_not_finite_is_not_promoted(tmp_path):
+    base = {"held_out": [{**a, **b} for a, b in zip(shares([0] * 100), losses([20] * 100), strict=True)]}
+    tuned = {"held_out": [{**a, **b} for a, b in zip(shares([1] * 100), losses([10] * 100), strict=True)]}
+    tuned["held_out"][7] |= {"nats": None, "tokens": None, "non_finite": 1.0}
+    found = both(tmp_path, base, tuned)
+    assert ("held_out", "loss") not in by_name(found)
+    assert [r.check for r in decide(found, GateConfig()).reasons if not r.passed] == ["held_out: finite losses"]
+
+
+@pytest.mark.parametrize("metric", [None, "exact_match", "general/loss"])
+def test_nothing_measured_never_passes(metric):
+    empty = Comparison(base_digest="b", tuned_digest="t", dataset_digest="d", differences=())
+    decision = decide(empty, GateConfig(metric=metric, min_n=1, min_gain_lower_bound=-9))
+    assert not decision.promote
+    assert decision.reasons[0].found == "not measured"
+
+
+@pytest.mark.parametrize("changed", [{"dataset_digest": "other"}, {"decoding": "beam"}, {"tasks": ()}])
+def test_other_data_or_decoding_is_refused(tmp_path, changed):
+    one = evaluation(tmp_path, {"held_out": shares([0, 1])})
+    with pytest.raises(IntegrityError, match="not measured alike"):
+        report, answers = evaluation(tmp_path, {"held_out": shares([1, 1])}, "tuned")
+        compare(*one, report.model_copy(update=changed), answers)
+
+
+def test_other_rows_references_or_tokens_are_refused(tmp_path):
+    report, answers = evaluation(tmp_path, {"held_out": losses([1, 2])})
+    rows = [Answered("held_out", f"r{i:04d}", "p", f"ref {i}", "a", s) for i, s in enumerate(losses([1, 2]))]
+    for wrong in (
+        [rows[0], replace(rows[1], row_id="zz")],
+        [rows[0], replace(rows[1], reference="else")],
+        [rows[0], replace(rows[1], scores={"nats": 2.0, "tokens": 9.0, "non_finite": 0.0})],
+        rows[:1],
+        [*rows, replace(rows[0], row_id="zz")],
+    ):
+        with pytest.raises(IntegrityError, match="not measured alike"):
+            compare(report, answers, report, write_answers(wrong, tmp_path / "wrong.parquet"))
+
+
+def test_answers_of_another_evaluation_are_refused(tmp_path):
+    report, answers = evaluation(tmp_path, {"held_out": shares([0, 1, 1])})
+    _, others = evaluation(tmp_path, {"held_out": shares([1, 1, 1])}, "tuned")
+    with pytest.raises(IntegrityError, match="its answers give"):
+        compare(report, answers, report, others)
+
+
+NUMBERS = st.floats(0, 2)
+
+
+@st.composite
+def differences(draw):
+    task, metric = draw(
+        st.sampled_from(
+            [("held_out", "exact_match"), ("held_out", "json_valid"), ("held_out", "loss"),
+             ("held_out", "over_declined"), ("general", "perplexity"), ("unknown", "answered_unanswerable")]
+        )
+    )  # fmt: skip
+    n = draw(st.sampled_from([5, 50, 200]))
+
+    def one(sign=0.0):
+        low, value, high = sorted(draw(st.tuples(NUMBERS, NUMBERS, NUMBERS)))
+        return Estimate(value=value - sign, low=low - sign, high=high - sign, n=n)
+
+    ratio = metric == "perplexity"
+    return Difference(
+        task=task, metric=metric, base=one(), tuned=one(), change=one(0 if ratio else 1), is_ratio=ratio
+    )  # fmt: skip
+
+
+CONFIGS = st.builds(
+    GateConfig,
+    metric=st.sampled_from([None, "exact_match", "loss"]),
+    min_gain_lower_bound=st.sampled_from([-1.0, -0.9, -0.5, 0.0]),
+    min_n=st.sampled_from([1, 40]),
+    min_control_n=st.sampled_from([1, 20]),
+    floors=st.sampled_from([{}, {"json_valid": 0.2}]),
+    ceilings=st.sampled_from([{}, {"over_declined": 1.5}]),
+    bounds=st.sampled_from(["interval", "value"]),
+    max_perplexity_ratio=st.sampled_from([None, 1.5]),
+    max_answered_unanswerable=st.sampled_from([None, 0.9]),
+)
+
+
+def comparison_of(found):
+    unique = {(d.task, d.metric): d for d in found}
+    return Comparison(base_digest="b", tuned_digest="t", dataset_digest="d", differences=tuple(unique.values()))
+
+
+def shifted(e, by):
+    return Estimate(value=e.value + by, low=e.low + by, high=e.high + by, n=e.n)
+
+
+def improved(d, by):
+    sign = -by if d.metric in LOWER_IS_BETTER else by
+    return d.model_copy(update={"tuned": shifted(d.tuned, sign), "change": shifted(d.change, sign)})
+
+
+# The gate promoted in some of the drawn cases and refused in others: see the counts below.
+SEEN = {True: 0, False: 0}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(differences(), min_size=1, max_size=4), CONFIGS, st.floats(0, 1), st.data())
+def test_deciding_is_monotone(found, config, by, data):
+    before = decide(comparison_of(found), config)
+    SEEN[before.promote] += 1
+    unique = comparison_of(found).differences
+    better = [improved(d, by) if data.draw(st.booleans()) else d for d in unique]
+    after = decide(comparison_of(better), config)
+    assert after.promote or not before.promote
+    for a, b in zip(before.reasons, after.reasons, strict=True):
+        assert b.passed or not a.passed
+
+
+def test_the_monotone_property_reached_both_verdicts():
+    if not sum(SEEN.values()):
+        pytest.skip("runs after the property")
+    assert min(SEEN.values()) >= 10, SEEN
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(differences(), min_size=1, max_size=7), CONFIGS, st.data())
+def test_a_nan_never_passes_the_check_that_reads_it(found, config, data):
+    nan = Estimate.model_construct(value=math.nan, low=math.nan, high=math.nan, n=1_000)
+    unique = list(comparison_of(found).differences)
+    i = data.draw(st.integers(0, len(unique) - 1))
+    unique[i] = unique[i].model_copy(update={"tuned": nan, "change": nan})
+    comparison = Comparison.model_construct(base_digest="b", tuned_digest="t", dataset_digest="d", differences=unique)
+    assert not gain_bound(unique[i]) > -math.inf
+    for reason in decide(comparison, config).reasons:
+        if "nan" in reason.found:
+            assert not reason.passed
