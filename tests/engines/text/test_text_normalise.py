@@ -1,0 +1,70 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steps.engines.text.normalise import normal_form, squeezed, words
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("The Quick, brown FOX!", "the quick brown fox"),
+        ("ﬁne ①", "fine 1"),  # compatibility forms
+        ("caf\u00e9", "cafe\u0301"),  # composed and decomposed
+        ("STRASSE", "straße"),
+        ("zero\u200bwidth", "zerowidth"),
+        ("soft\u00adhyphen", "softhyphen"),
+        ("ＦＵＬＬ　ｗｉｄｔｈ", "full width"),
+    ],
+)
+def test_same_words(left, right):
+    assert words(left) == words(right)
+
+
+def test_symbols_separate_words_and_count_only_when_asked():
+    assert words("a+b == c") == ["a", "b", "c"]
+    assert words("a+b == c", symbols=True) == ["a", "+", "b", "=", "=", "c"]
+
+
+def test_a_text_without_words_is_its_visible_characters():
+    assert words("!!! ?") == ["!", "!", "!", "?"]
+    assert words("🙂 🙃") != words("🙃 🙂")
+    assert words(" \n\t ") == []
+
+
+@pytest.mark.parametrize("text", ["我喜欢吃苹果", "わたしはりんご", "ฉันชอบแอปเปิล", "ខ្ញុំចូលចិត្ត"])
+def test_spaceless_scripts_give_one_token_per_character(text):
+    tokens = words(text)
+    assert len(tokens) >= 6
+    assert all(len(t) == 1 for t in tokens)
+
+
+def test_spaceless_and_spaced_scripts_mix():
+    assert words("iPhone手机64GB") == ["iphone", "手", "机", "64gb"]
+
+
+@pytest.mark.parametrize("text", ["नमस्ते दुनिया", "السَّلَامُ عَلَيْكُمْ", "안녕하세요 세계", "வணக்கம் உலகம்", "שָׁלוֹם עוֹלָם"])
+def test_combining_marks_do_not_cut_words(text):
+    assert len(words(text)) == 2
+
+
+def test_devanagari_full_stop_ends_a_word():
+    assert words("नमस्ते।") == words("नमस्ते")
+
+
+def test_squeezed_keeps_what_words_ignore():
+    assert squeezed("3 + 4") != squeezed("3 - 4")
+    assert squeezed(" What\n is\t THIS? ") == "what is this?"
+
+
+@given(st.text())
+def test_normal_form_is_stable(text):
+    once = normal_form(text)
+    assert words(once) == words(text) or normal_form(once) != once
+    assert words(" ".join(words(text))) == words(text)
+
+
+@given(st.text())
+def test_tokens_hold_no_white_space(text):
+    for symbols in (False, True):
+        assert all(t and not any(c.isspace() for c in t) for t in words(text, symbols=symbols))
