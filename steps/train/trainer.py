@@ -12,6 +12,7 @@ import transformers
 from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
 from steps.contracts.errors import TrainingDataError
@@ -25,6 +26,25 @@ from steps.train.plan import Plan
 OnMetrics = Callable[[int, dict[str, float]], None]
 # Rows of the validation split in memory at once.
 _EVAL_CHUNK = 256
+
+
+class EpochLengthSampler(LengthGroupedSampler):
+    """Length-grouped batches whose order depends on (seed, epoch) only.
+
+    transformers' own draws from the global generator, so that a resumed run sees other batches.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer before each pass over the rows."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
 
 
 class AssayTrainer(SFTTrainer):
@@ -49,6 +69,13 @@ class AssayTrainer(SFTTrainer):
         return Trainer.compute_loss(
             self, model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
         )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        # The argument is the same rows without the columns that the model doesn't take.
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return EpochLengthSampler(batch, list(self.train_dataset["length"]), self.args.seed)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass; tokens (without padding) and trained tokens are counted on the device."""

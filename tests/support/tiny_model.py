@@ -63,3 +63,26 @@ def build_tiny_model(folder: Path, **shape) -> ModelFolder:
     base = BaseRef(source="scratch", name="scratch", digest=digest)
     parameters = sum(p.numel() for p in model.parameters())
     return ModelFolder(ModelInfo(kind="full", base=base, digest=digest, files=files, parameters=parameters), folder)
+
+
+def tiny_dataset(folder: Path, rows=None, *, validation=0):
+    """A dataset version of `rows` (default: 40 conversations); the last `validation` rows are the validation split."""
+    import numpy as np
+
+    from steps.contracts.dataset import DatasetWriter
+    from steps.contracts.records import SPLITS
+
+    rows = [tiny_row(i) for i in range(40)] if rows is None else rows
+    writer = DatasetWriter(folder / "all", "ingest")
+    writer.write_rows(rows)
+    codes = np.array([SPLITS.index("train")] * (len(rows) - validation) + [SPLITS.index("validation")] * validation)
+    return writer.close().select(np.ones(len(rows), bool), folder / "split", "split", codes)
+
+
+def tiny_row(number, answer=None, **fields):
+    from steps.contracts.records import make_row, message
+
+    answer = answer if answer is not None else f"The sky is {number % 7}."
+    messages = [message("user", f"What colour is {number}?"), message("assistant", answer)]
+    content = {"kind": "conversation", "messages": messages, **fields}
+    return make_row(source="tiny", locator=f"line:{number}", raw=str(number).encode(), **content)

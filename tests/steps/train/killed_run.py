@@ -1,0 +1,43 @@
+"""Train, and die by SIGKILL: `python killed_run.py BASE DATASET FOLDER CHECKPOINTS CONFIG_JSON HOW STEP`.
+
+HOW is "between" (right after optimizer step STEP) or "saving" (while the checkpoint of STEP is half written).
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.models import ModelFolder, ModelInfo
+from steps.train import trainer as module
+from steps.train.config import TrainConfig
+from steps.train.train import train
+
+
+def main(base, dataset, folder, checkpoints, config, how, step):
+    def die(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def die_between(number, metrics):
+        if how == "between" and number == int(step) and "loss" in metrics:
+            die()
+
+    if how == "saving":
+        save = module.AssayTrainer._save_optimizer_and_scheduler
+
+        def save_or_die(self, output_dir):
+            if self.state.global_step == int(step):
+                die()
+            save(self, output_dir)
+
+        module.AssayTrainer._save_optimizer_and_scheduler = save_or_die
+    info = ModelInfo.model_validate_json(Path(base, "info.json").read_text())
+    model = ModelFolder(info, Path(base, "model"))
+    version = Dataset.open(Path(dataset, "split"), lambda sha: Path(dataset, "all", "shards", f"{sha}.parquet"))
+    settings = TrainConfig.model_validate_json(config)
+    train(model, version, settings, Path(folder), Path(checkpoints), die_between)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

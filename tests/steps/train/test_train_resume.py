@@ -1,0 +1,92 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.tiny_model import tiny_dataset
+
+from steps.train import checkpoints
+from steps.train.config import TrainConfig
+from steps.train.train import train
+
+ROOT = Path(__file__).parents[3]
+FULL = TrainConfig(
+    method="full", learning_rate=1e-3, max_steps=14, per_device_train_batch_size=4, gradient_accumulation_steps=2,
+    save_steps=4, save_total_limit=1, logging_steps=1, max_length=128,
+)  # fmt: skip
+LORA = TrainConfig.model_validate(
+    FULL.model_dump() | {"method": "lora", "lora": {"lora_dropout": 0.1}, "group_by_length": True}
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "how", "step", "resumed_from"), [(FULL, "saving", 8, 4), (LORA, "between", 11, 8)], ids=["full", "lora"]
+)
+def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(
+    tmp_path, tiny_model, config, how, step, resumed_from
+):
+    dataset = tiny_dataset(tmp_path / "data")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "info.json").write_text(tiny_model.info.model_dump_json())
+    (tmp_path / "base" / "model").symlink_to(tiny_model.path)
+    paths = [str(tmp_path / name) for name in ("base", "data", "killed", "checkpoints")]
+    killed = subprocess.run(
+        [sys.executable, Path(__file__).with_name("killed_run.py"), *paths, config.model_dump_json(), how, str(step)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT, timeout=300, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    left = sorted(checkpoints.step_of(p) for p in (tmp_path / "checkpoints").glob("*/checkpoint-*"))
+    assert left == sorted({resumed_from, *([step] if how == "saving" else [])})
+
+    resumed = train(tiny_model, dataset, config, tmp_path / "resumed", tmp_path / "checkpoints")
+    straight = train(tiny_model, dataset, config, tmp_path / "straight", tmp_path / "other")
+    assert any(f"resumed at step {resumed_from}" in note for note in resumed.report.notes)
+    assert not any("resumed" in note for note in straight.report.notes)
+    assert resumed.model.info.files == straight.model.info.files
+    assert resumed.report.series == straight.report.series
+
+    again = train(tiny_model, dataset, config, tmp_path / "again", tmp_path / "checkpoints")
+    assert any("resumed at step 14" in note for note in again.report.notes)
+    assert again.model.info.files == straight.model.info.files
+
+
+def test_another_config_or_dataset_never_resumes(tmp_path, tiny_model):
+    dataset = tiny_dataset(tmp_path / "data")
+    config = FULL.model_copy(update={"max_steps": 2})
+    train(tiny_model, dataset, config, tmp_path / "one", tmp_path / "checkpoints")
+    other = config.model_copy(update={"seed": 7})
+    result = train(tiny_model, dataset, other, tmp_path / "two", tmp_path / "checkpoints")
+    assert not any("resumed" in note for note in result.report.notes)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def checkpoint(folder, step, *, marked=True):
+    path = folder / f"checkpoint-{step}"
+    (path / "deep").mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(b"weights" * step)
+    (path / "deep" / "state.json").write_text("{}")
+    if marked:
+        checkpoints.mark_complete(path)
+    return path
+
+
+def test_only_whole_checkpoints_count_and_broken_ones_go(tmp_path):
+    whole = checkpoint(tmp_path, 4)
+    checkpoint(tmp_path, 100, marked=False)
+    (checkpoint(tmp_path, 12) / "model.safetensors").write_bytes(b"weight")
+    (checkpoint(tmp_path, 13) / "deep" / "state.json").unlink()
+    (checkpoint(tmp_path, 14) / checkpoints.MARKER).write_text('{"model.saf')
+    assert checkpoints.newest_whole(tmp_path) == whole
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-4"]
+
+
+def test_the_newest_by_number_wins_and_rotation_keeps_it(tmp_path):
+    for step in (9, 10, 100):
+        checkpoint(tmp_path, step)
+    assert checkpoints.newest_whole(tmp_path).name == "checkpoint-100"
+    checkpoints.keep_newest(tmp_path, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-100"]
+    assert checkpoints.newest_whole(tmp_path / "nowhere") is None
