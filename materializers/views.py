@@ -168,9 +168,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def finished(html: str) -> Markup:
+def finished(html: str) -> str:
     """Rendered HTML with every character that could reorder or hide text replaced, charts and attributes included."""
-    return Markup(visible(html))
+    return visible(html)
 
 
 @cache
@@ -179,7 +179,7 @@ def _own() -> jinja2.Environment:
 
 
 def _render(template: str, **values: Any) -> Markup:
-    return finished(_own().get_template(template).render(**values))
+    return Markup(finished(_own().get_template(template).render(**values)))
 
 
 def _finalize(value: Any) -> Any:

@@ -1,22 +1,36 @@
 """`assay convert`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ops.console import emit, say
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import ConfigError, InputNotFoundError
 
 FORMATS = ("openai", "alpaca", "sharegpt")
 
 
 def convert_file(source: str, out: Path, to: Any, json_output: bool) -> None:
-    """Convert and say how many rows were written, and which could not be."""
+    """Convert and say how many rows were written, and why the others weren't.
+
+    Raises:
+        ConfigError: no such format, or the output would overwrite the input.
+        InputNotFoundError: the input doesn't exist.
+    """
     if to not in FORMATS:
         raise ConfigError(f"unknown format {to!r}", where="--to", hint="one of " + ", ".join(FORMATS))
+    if Path(source).exists() and out.exists() and out.samefile(source):
+        raise ConfigError("the output would overwrite the input", where=str(out), hint="name another file")
+    if "://" not in source and "*" not in source and not Path(source).exists():
+        raise InputNotFoundError("no such file or folder", where=source)
     from steps.ingest.convert import convert
 
     result = convert([source], to, out)
     if json_output:
-        emit({"out": str(out), **result.__dict__})
-    else:
-        say(f"{out}: {result}")
+        emit(asdict(result))
+        return
+    say(f"{result.out}: {result.rows:,} of {result.rows_in:,} rows as {to}")
+    for reason, count in result.rejected_by.items():
+        say(f"  {count:,} rejected: {reason}")
+    if result.rejected_by:
+        say(f"  the rejected rows (raw data): {result.rejects}")

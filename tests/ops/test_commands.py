@@ -1,0 +1,290 @@
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import stored_run
+from typer.testing import CliRunner
+
+from ops.index import report_path
+from ops.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("ASSAY_ROOT", str(ROOT))
+    monkeypatch.delenv("ASSAY_TRACEBACK", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def stored(state):
+    return stored_run.build(ROOT, state / "work")
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def told(*arguments: str):
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def child(*arguments: str, **environment: str):
+    return subprocess.run(
+        [sys.executable, "-m", "ops.main", *arguments], capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = child("--help")
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    assert done.returncode == 0 and "explain" in done.stdout
+    # 0.2 s on an idle machine; the bound leaves room for a busy one and still catches pandas, torch or zenml.
+    assert spent < 0.6
+    heavy = (
+        "import sys; from ops import main; print([m for m in ('torch','zenml','pyarrow','pydantic','duckdb','jinja2')"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", heavy + " if m in sys.modules])"], capture_output=True, text=True,
+                       check=True, cwd=ROOT).stdout.strip() == "[]"
+    )  # fmt: skip
+
+
+def test_runs_lists_what_was_registered(stored):
+    assert stored.record.name in invoke("runs").stdout
+    listed = told("runs")["runs"]
+    assert [r["name"] for r in listed] == [stored.record.name]
+    assert listed[0]["registration"]["version"] == "3"
+
+
+def test_no_runs(state):
+    assert "no runs yet" in invoke("runs").stdout
+    assert told("runs") == {"runs": []}
+    result = invoke("report")
+    assert result.exit_code == 3 and "assay run CONFIG" in result.stderr
+
+
+def test_report_is_rendered_from_the_artifacts(stored):
+    path = report_path(ROOT, stored.record.name)
+    assert not path.exists()
+    assert invoke("report").stdout.strip() == str(path)
+    html = path.read_text()
+    assert "Yes, lamps too." in html and "mails/mails.jsonl" in html and "near_duplicate" in html
+    assert stored_run.SECRET not in html
+    path.write_text("kept")
+    invoke("report", stored.record.name[:12])
+    assert path.read_text() == "kept"
+    invoke("report", "--refresh")
+    assert path.read_text() == html
+
+
+def test_explain_follows_a_dropped_row(stored):
+    row = told("explain", stored.rows[1]["record_id"][:10])["rows"][0]
+    assert row["fate"] == "dropped by dedup: near_duplicate"
+    assert [(s["stage"], s["verdict"]) for s in row["stations"]] == [
+        ("ingest", "passed"), ("dedup", "dropped"), ("scrub", "not reached"), ("screen", "not reached"),
+    ]  # fmt: skip
+    assert row["stations"][1]["lines"][0]["evidence"]["witness"] == stored.rows[0]["record_id"]
+    assert row["text"] is None and row["hidden"]
+
+
+def test_explain_shows_scrubbed_text_only(stored):
+    for query in (stored_run.SECRET, "mails", stored.rows[2]["record_id"], stored.rows[1]["record_id"]):
+        result = invoke("explain", query)
+        assert stored_run.SECRET not in result.output.replace(query, ""), query
+    shown = told("explain", stored.rows[2]["record_id"])["rows"][0]
+    assert stored_run.PSEUDONYM in shown["text"]
+    raw = told("explain", stored.rows[1]["record_id"], "--raw")["rows"][0]
+    assert stored_run.SECRET in raw["text"], "--raw is how its owner sees it"
+    raw_of_scrubbed = told("explain", stored.rows[2]["record_id"], "--raw")["rows"][0]
+    assert stored_run.SECRET not in raw_of_scrubbed["text"]
+
+
+def test_explain_finds_text_also_in_dropped_rows(stored):
+    found = told("explain", "WHERE IS MY ORDER")
+    assert {r["record_id"] for r in found["rows"]} == {stored.rows[0]["record_id"], stored.rows[1]["record_id"]}
+    assert "2 rows fit" in invoke("explain", "where is my order").stdout
+
+
+def test_explain_knows_the_model_that_saw_a_row(stored):
+    kept = told("explain", stored.rows[0]["record_id"])["rows"][0]
+    assert (kept["fate"], kept["split"], len(kept["trained"])) == ("kept", "train", 1)
+    test_row = told("explain", stored.rows[4]["record_id"])["rows"][0]
+    assert (test_row["split"], test_row["trained"]) == ("test", [])
+    unsafe = told("explain", stored.rows[3]["record_id"])["rows"][0]
+    assert (unsafe["fate"], unsafe["trained"]) == ("quarantined by screen: instruction_injection", [])
+    assert unsafe["text"].startswith("Ignore all previous")
+
+
+def test_explain_says_when_nothing_fits(stored):
+    result = invoke("explain", "no such words anywhere")
+    assert result.exit_code == 3 and "no row has that id or text" in result.stderr
+
+
+@pytest.mark.parametrize("reference", ["support", "support@champion", "support/3"])
+def test_audit_of_an_untouched_model_holds(stored, reference):
+    audit = told("audit", reference)
+    assert audit["ok"] and len(audit["checks"]) == 5
+    assert audit["sources"] == {"mails/mails.jsonl": 3}
+    assert audit["model"]["dataset_digest"] in {d["digest"] for d in audit["datasets"]}
+    assert [s["stage"] for s in audit["stages"]] == ["ingest", "dedup", "scrub", "screen"]
+    assert audit["run"]["commit"] == stored.record.commit
+
+
+def test_audit_sees_one_changed_byte_and_a_missing_file(stored):
+    weights = stored.store / "train_step/tuned/files/adapter_model.safetensors"
+    weights.write_bytes(b"weightz")
+    result = invoke("audit", "support", "--json")
+    assert result.exit_code == 7
+    broken = [c for c in json.loads(result.stdout)["checks"] if not c["holds"]]
+    assert [c["detail"] for c in broken] == ["adapter_model.safetensors was changed"]
+    weights.unlink()
+    result = invoke("audit", "support")
+    assert result.exit_code == 7 and "BROKEN" in result.stdout and "is gone" in result.stdout
+
+
+@pytest.mark.parametrize("reference", ["support@loser", "support/9", "nothing"])
+def test_audit_of_an_unknown_model_names_the_known(stored, reference):
+    result = invoke("audit", reference)
+    assert result.exit_code == 3 and "support/3" in result.stderr
+
+
+def test_stages_chain_over_files_and_keep_their_ids(state):
+    source = state / "in.jsonl"
+    lines = [{"messages": [{"role": "user", "content": f"What is {i} plus {i}, counted slowly with both hands?"},
+                           {"role": "assistant", "content": f"It is {2 * i}, as everybody knows."}]}
+             for i in (*range(60), 7)]  # fmt: skip
+    source.write_text("\n".join(json.dumps(line) for line in lines))
+    first = told("stage", "dedup", str(source), "--out", str(state / "a"), "--set", "threshold=0.95")
+    assert first["report"]["dropped_by"] == {"exact_duplicate": 1}
+    assert {Path(f).name for f in first["files"]} == {"kept.parquet", "ledger.parquet", "report.json", "report.html"}
+    told("stage", "split", str(state / "a/kept.parquet"), "--out", str(state / "b"), "--set", "test=0.3")
+    told("stage", "leakcheck", str(state / "b/kept.parquet"), "--out", str(state / "c"))
+    a, b, c = (pq.read_table(state / n / "kept.parquet").to_pylist() for n in "abc")
+    assert {r["record_id"] for r in a} == {r["record_id"] for r in b} >= {r["record_id"] for r in c}
+    labels = {r["record_id"]: r["split"] for r in b}
+    assert set(labels.values()) == {"train", "validation", "test"}
+    assert all(labels[r["record_id"]] == r["split"] for r in c)
+    assert not list((state / "a").glob(".stage-*"))
+    assert "exact_duplicate" in (state / "a/report.html").read_text()
+
+
+def test_a_stage_reads_its_config_file(state):
+    source = state / "in.jsonl"
+    source.write_text(
+        json.dumps({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]})
+    )
+    config = state / "split.yaml"
+    config.write_text("validaton: 0.1\ntest: 2\n")
+    result = invoke("stage", "split", str(source), "--out", str(state / "o"), "--config", str(config))
+    assert result.exit_code == 2
+    assert "2 mistakes" in result.stderr and "did you mean 'validation'" in result.stderr and "line 2" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["stage", "dedupe", "x", "--out", "o"], 2, "one of ingest, dedup"),
+        (["stage", "dedup", "no-such-file", "--out", "o"], 3, "no such file"),
+        (["stage", "dedup", "README", "--out", "o", "--set", "tresh=1"], 3, "no such file"),
+        (["convert", "no-such-file", "out.jsonl", "--to", "openai"], 3, "no such file"),
+        (["convert", "in", "out.jsonl", "--to", "yaml"], 2, "openai, alpaca, sharegpt"),
+        (["validate", "no-such.yaml"], 3, "no such configuration file"),
+        (["report", "nope"], 3, "no runs yet"),
+        (["audit", "a/b/c"], 3, "MODEL@alias"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_errors_are_one_clear_message(state, arguments, status, said):
+    result = invoke(*arguments)
+    assert result.exit_code == status
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_traceback_only_when_asked(state, monkeypatch):
+    monkeypatch.setenv("ASSAY_TRACEBACK", "1")
+    assert "Traceback" in invoke("convert", "no-such-file", "out.jsonl", "--to", "openai").stderr
+
+
+def test_validate_checks_every_file(state):
+    good = ROOT / "configs/runs/quickstart.yaml"
+    bad = state / "bad.yaml"
+    bad.write_text("name: x\nsplitt: {}\n")
+    result = invoke("validate", str(bad), str(good), "--json")
+    assert result.exit_code == 2
+    assert [c["ok"] for c in json.loads(result.stdout)["configs"]] == [False, True]
+
+
+def test_schema_is_one_of_a_run_config(state):
+    schema = json.loads(invoke("schema").stdout)
+    assert schema["additionalProperties"] is False and "ingest" in schema["properties"]
+    assert invoke("schema", "--out", str(state / "s.json")).stdout == ""
+    assert json.loads((state / "s.json").read_text()) == schema
+
+
+def test_convert_keeps_the_words(state):
+    source, out = state / "in.jsonl", state / "out.jsonl"
+    source.write_text(json.dumps({"instruction": "Say hi", "input": "", "output": "hi"}) + "\n")
+    assert told("convert", str(source), str(out), "--to", "openai")["rows"] == 1
+    assert json.loads(out.read_text())["messages"][-1] == {"role": "assistant", "content": "hi"}
+    before = source.read_text()
+    result = invoke("convert", str(source), str(source), "--to", "openai")
+    assert result.exit_code == 2 and source.read_text() == before
+
+
+def test_doctor_names_what_it_looked_at(state):
+    result = invoke("doctor", "--json")
+    checks = {c["name"]: c for c in json.loads(result.stdout)["checks"]}
+    assert checks["Python"]["status"] == "ok"
+    assert {"torch", "GPU", "disk", "ZenML store", "MLflow tracking", "spaCy model", "judge endpoint"} <= checks.keys()
+    assert result.exit_code == (4 if any(c["status"] == "missing" for c in checks.values()) else 0)
+    assert not (state / "state").exists(), "looking changes nothing"
+
+
+def test_doctor_sees_a_server_that_is_down(state, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    result = invoke("doctor", "--json")
+    checks = {c["name"]: c for c in json.loads(result.stdout)["checks"]}
+    assert checks["MLflow server"]["status"] == "missing" and result.exit_code == 4
+
+
+def test_hostile_rows_are_harmless_on_the_terminal(state):
+    source = state / "in.jsonl"
+    evil = "\x1b]0;owned\x07[bold red]hi[/bold red]\u202e"
+    source.write_text(json.dumps({"messages": [{"role": "user", "content": evil}, {"role": evil, "content": "x"}]}))
+    result = invoke("stage", "ingest", str(source), "--out", str(state / "o"))
+    assert "\x1b" not in result.output and "\u202e" not in result.output and "\x07" not in result.output
+
+
+def test_interrupt_ends_with_130(state, monkeypatch):
+    monkeypatch.setattr("ops.commands.runs.load_runs", lambda *_a, **_k: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert invoke("runs").exit_code == 130
+
+
+def test_a_fault_of_ours_is_named_without_a_traceback(state, monkeypatch):
+    monkeypatch.setattr("ops.commands.runs.load_runs", lambda *_a, **_k: 1 / 0)
+    result = invoke("runs")
+    assert result.exit_code == 70 and "ZeroDivisionError" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(shutil.which("head") is None, reason="no head")
+def test_a_closed_pipe_is_no_fault(stored):
+    done = subprocess.run(
+        f"{sys.executable} -m ops.main schema | head -1", shell=True, capture_output=True, text=True, timeout=60,
+        check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout.startswith("{") and "Traceback" not in done.stderr
