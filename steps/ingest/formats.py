@@ -31,6 +31,7 @@ _RANKS = ("ranks", "rankings", "rank")
 _SCORES = ("scores", "ratings", "score")
 _TEXTS = ("text", "content")
 _LISTS = ("messages", "conversations", "conversation")
+_COLUMN = re.compile(r"[^\W\d][\w .:/-]{0,39}")
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 
@@ -75,7 +76,7 @@ def detect_most(rows: Iterable[Row], where: str) -> Format:
         return max(votes, key=lambda f: (votes[f], f))
     found = sorted({str(k) for row in rows for k in row})
     raise InputError(
-        f"no known row format; the columns are {_listed(found)}",
+        f"no known row format; the columns are {listed(found)}",
         where=where,
         hint="set `columns`, such as {prompt: <column>, completion: <column>}, or rename the columns to one of:"
         " messages; conversations; instruction and output; prompt and completion; chosen and rejected; text",
@@ -88,8 +89,8 @@ def check_columns(rows: Iterable[Row], columns: dict[str, str], where: str) -> N
     for name in columns.values():
         if name not in found:
             near = difflib.get_close_matches(name, found, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "correct `columns`"
-            raise InputError(f"no column {name!r}; the columns are {_listed(found)}", where=where, hint=hint)
+            hint = f"did you mean {near[0][:40]!r}?" if near else "correct `columns`"
+            raise InputError(f"no column {name!r}; the columns are {listed(found)}", where=where, hint=hint)
 
 
 def renamed(row: Row, columns: dict[str, str]) -> Row:
@@ -100,9 +101,13 @@ def renamed(row: Row, columns: dict[str, str]) -> Row:
     return out
 
 
-def _listed(names: list[str]) -> str:
-    shown = [repr(n[:40]) for n in names[:30]]
-    return ", ".join(shown) + (f" and {len(names) - 30} more" if len(names) > 30 else "") if names else "none"
+def listed(names: list[str]) -> str:
+    """Column names for a message. What doesn't look like a name is hidden: in a CSV without header it is data."""
+    plain = [n for n in names if _COLUMN.fullmatch(n)]
+    shown = [repr(n) for n in plain[:30]]
+    if len(shown) < len(names):
+        shown.append(f"{len(names) - len(shown)} more")
+    return ", ".join(shown) or "none"
 
 
 def _first_turn(row: Row) -> Row | None:

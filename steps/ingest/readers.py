@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steps.contracts.digests import canonical_json
-from steps.contracts.errors import InputError
+from steps.contracts.errors import InputError, ServiceError
 from steps.contracts.records import Row
 from steps.ingest.config import SourceConfig
 from steps.ingest.files import InputFile
@@ -56,7 +57,7 @@ def read_file(file: InputFile, source: SourceConfig, limit: int) -> Iterator[Ite
         InputError: the file as a whole can't be read (damaged archive, not Parquet, no CSV header).
     """
     where = f"{source.name}/{file.relative}"
-    with unpacking(where):
+    with _reading(file, where), unpacking(where):
         if file.container == "parquet":
             yield from _parquet(file, where)
             return
@@ -69,6 +70,20 @@ def read_file(file: InputFile, source: SourceConfig, limit: int) -> Iterator[Ite
                 yield from _json(stream, limit)
             else:
                 yield from _document(stream, file, limit)
+
+
+@contextmanager
+def _reading(file: InputFile, where: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as e:
+        raise InputError("not allowed to read the file", where=where, hint="change its permissions") from e
+    except InputError:
+        raise
+    except OSError as e:
+        if file.fs is None:
+            raise InputError(f"the file can't be read: {e.strerror}", where=where, hint="check the disk") from e
+        raise ServiceError(f"the file store fails: {e}", where=where, hint="check the connection; run again") from e
 
 
 def _jsonl(stream: io.BufferedReader, limit: int) -> Iterator[Item]:

@@ -56,6 +56,11 @@ class RejectWriter:
         line = {**reject.__dict__, "raw_data": True, "raw": excerpt}
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
+    def copy(self, other: Path) -> None:
+        """Add all lines of a finished reject file."""
+        with other.open(encoding="utf-8") as lines:
+            self._file.writelines(lines)
+
     def __enter__(self) -> Self:
         return self
 

@@ -7,7 +7,7 @@ from steps.contracts.digests import short_id
 from steps.contracts.records import Row
 from steps.ingest.config import Container, Format, SourceConfig
 from steps.ingest.documents import Block, Chunk, blocks, chunks, tokenizer
-from steps.ingest.formats import PARSERS, Draft, Parsed, detect, parse_ranked, renamed
+from steps.ingest.formats import PARSERS, Draft, Parsed, detect, listed, parse_ranked, renamed
 from steps.ingest.intake import Intake
 from steps.ingest.readers import Bad, Item, Raw, plain
 from steps.ingest.rejects import RowRejected
@@ -60,8 +60,8 @@ class RowReader:
             names = sorted(str(k) for k in value)
             wanted = hint.split("'")[1] if "'" in hint else ""
             near = difflib.get_close_matches(wanted, names, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
-            hint += f"; the row has {', '.join(repr(n[:40]) for n in names[:20]) or 'no columns'}{meant}"
+            meant = f"; did you mean {near[0][:40]!r}?" if near else ""
+            hint += f"; the row has {listed(names)}{meant}"
         return hint
 
     def _take(self, item: Raw, value: Row) -> None:

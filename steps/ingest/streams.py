@@ -112,14 +112,14 @@ class Lines:
         if not line:
             raise StopIteration
         self.number += 1
-        if len(line) > self._limit and not line.endswith(b"\n"):
+        text = line.rstrip(b"\r\n")
+        if len(text) > self._limit:
             self._skip(line)
-        return self.number, line.rstrip(b"\r\n")
+        return self.number, text
 
     def _skip(self, line: bytes) -> None:
         size, head = len(line), line[:2000]
-        while piece := self._stream.readline(_BLOCK):
+        piece = line
+        while not piece.endswith(b"\n") and (piece := self._stream.readline(_BLOCK)):
             size += len(piece)
-            if piece.endswith(b"\n"):
-                break
         raise LineTooLong(self.number, size, head, self._limit)

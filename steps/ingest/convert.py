@@ -1,0 +1,80 @@
+"""From any format that ingest reads to a JSON Lines file of chat rows."""
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from steps.contracts.digests import canonical_json
+from steps.contracts.errors import InputError
+from steps.contracts.records import Row
+from steps.contracts.storage import writing
+from steps.ingest.ingest import Ingested, ingest
+from steps.ingest.quick import quick_config
+from steps.ingest.rejects import Reject, RejectWriter, RowRejected
+from steps.ingest.render import RENDER
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """Rows written to `out`, and the rows that weren't, by reason; `rejects` lists those with their text (raw data)."""
+
+    out: Path
+    rejects: Path
+    rows_in: int
+    rows: int
+    rejected_by: dict[str, int]
+
+
+def convert(inputs: list[str], to: Literal["openai", "alpaca", "sharegpt"], out: Path) -> ConvertResult:
+    """Write the rows of `inputs` to `out` in another format; rejects go to `<out>.rejects.jsonl` beside it.
+
+    Message trees become one row for their best path. `rejected_by` counts rows that couldn't be read and records that
+    the format can't express. Columns that belong to no field are copied.
+
+    Raises:
+        InputError: an input is missing, empty, or of no known format.
+    """
+    rejects_path = out.with_name(f"{out.name}.rejects.jsonl")
+    partial = out.with_name(f"{out.name}.partial")
+    with writing(out), tempfile.TemporaryDirectory() as scratch:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        read = _read(inputs, Path(scratch), rejects_path)
+        reasons: Counter[str] = Counter(read.outcome.report.counts.get("rows rejected per reason", {}))
+        rows = 0
+        with partial.open("w", encoding="utf-8") as file, RejectWriter(rejects_path) as rejects:
+            rejects.copy(read.rejects)
+            for row in read.outcome.dataset.iter_rows():
+                try:
+                    file.write(json.dumps(RENDER[to](row), ensure_ascii=False) + "\n")
+                    rows += 1
+                except RowRejected as e:
+                    reasons[e.reason] += 1
+                    rejects.add(_reject(row, e), _raw(row))
+        partial.replace(out)
+    return ConvertResult(out, rejects_path, read.outcome.report.rows_in, rows, dict(reasons.most_common()))
+
+
+def _read(inputs: list[str], scratch: Path, rejects: Path) -> Ingested:
+    try:
+        return ingest(quick_config(inputs, max_reject_share=1.0), scratch, Path.cwd())
+    except InputError as e:
+        kept = scratch / "rejects.jsonl"
+        if not kept.is_file() or not kept.stat().st_size:
+            raise
+        shutil.copyfile(kept, rejects)
+        raise InputError(e.what, where=e.where, hint=f"see {rejects}") from e
+
+
+def _reject(row: Row, error: RowRejected) -> Reject:
+    kind, _, number = row["locator"].partition(":")
+    line = int(number) if kind == "line" else None
+    return Reject(row["source"], row["locator"], line, error.reason, error.hint or "")
+
+
+def _raw(row: Row) -> bytes:
+    content = {k: row[k] for k in ("messages", "chosen", "rejected", "text") if row[k]}
+    return canonical_json(content).encode("utf-8", "surrogatepass")

@@ -1,0 +1,125 @@
+"""Converting: what is written reads back as the same content, and what can't be written is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from steps.contracts.errors import InputError
+from steps.contracts.records import make_row, message
+from steps.ingest.convert import convert
+from steps.ingest.formats import PARSERS
+from steps.ingest.quick import quick_config, read_any
+from steps.ingest.rejects import RowRejected
+from steps.ingest.render import RENDER
+
+CALLS = json.dumps(
+    [{"id": "x1", "type": "function", "function": {"name": "f", "arguments": '{"a":  1}'}}], separators=(",", ":")
+)
+TEXT = st.text(alphabet="ab \n#:é", max_size=6)
+
+
+@st.composite
+def conversations(draw):
+    messages = [message("system", draw(TEXT))] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 3))):
+        messages.append(message("user", draw(TEXT), name=draw(st.sampled_from([None, None, None, "Al"]))))
+        if draw(st.integers(0, 4)) == 0:
+            ids = draw(st.lists(st.sampled_from(["call_1", "call_2", "zz", "yy"]), min_size=1, max_size=3, unique=True))
+            arguments = draw(st.sampled_from(['{"a": 1}', '{"a":1}', "{}", '{"é": "\\u00e9"}']))
+            calls = [{"function": {"arguments": arguments, "name": "f"}, "id": i, "type": "function"} for i in ids]
+            text = json.dumps(calls, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+            messages.append(message("assistant", draw(st.sampled_from(["", "", "so"])), tool_calls=text))
+            for i in draw(st.permutations(ids)):
+                messages.append(message("tool", draw(TEXT), tool_call_id=draw(st.sampled_from([i, i, None, "other"]))))
+        messages.append(message("assistant", draw(TEXT)))
+    tools = draw(st.sampled_from([None, None, '[{"function":{"name":"f"},"type":"function"}]']))
+    meta = draw(st.sampled_from([{}, {"lang": "en"}, {"message_fields": {"0": {"weight": 1}}}]))
+    return make_row(kind="conversation", source="s", locator="l", raw=b"", messages=messages, tools=tools, meta=meta)
+
+
+@settings(max_examples=300, deadline=None)
+@given(conversations(), st.sampled_from(["openai", "sharegpt", "alpaca"]))
+def test_what_is_written_reads_back_as_it_was(row, to):
+    try:
+        written = json.loads(json.dumps(RENDER[to](row)))
+    except RowRejected as e:
+        assert to != "openai" and e.reason.endswith(("_expressible", "with_tool_call"))
+        return
+    try:
+        [draft] = PARSERS[to](written).drafts
+    except RowRejected as e:
+        assert e.reason == "empty_answer"  # such a row isn't ingested in the first place
+        return
+    assert draft.messages == row["messages"] and draft.tools == row["tools"]
+
+
+@pytest.mark.parametrize("first", ["openai", "sharegpt", "alpaca"])
+@pytest.mark.parametrize("second", ["openai", "sharegpt", "alpaca"])
+def test_there_and_back_through_files(tmp_path, monkeypatch, first, second):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"instruction": "Add", "input": "1 and 2", "output": "3", "system": "s", "history": [["q", "a"]], "n": 1},
+        {"instruction": "a\n\nb", "input": "", "output": "hi"},
+    ]
+    Path("start.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    for given_file, to, out in (("start", first, "one"), ("one", second, "two"), ("two", "alpaca", "end")):
+        done = convert([f"{given_file}.jsonl"], to, Path(f"{out}.jsonl"))
+        assert (done.rows_in, done.rows, done.rejected_by) == (2, 2, {})
+    end = [json.loads(line) for line in Path("end.jsonl").read_text().splitlines()]
+    assert [{k: v for k, v in r.items() if k != "alpaca_input_at"} for r in end] == rows
+
+
+def test_what_alpaca_can_t_say_is_refused_with_a_reason(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    user, answer = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+    call = {"role": "assistant", "content": None, "tool_calls": json.loads(CALLS)}
+    rows = [
+        {"messages": [user, answer]},
+        {"messages": [user, call, answer]},
+        {"messages": [user, answer, user]},
+        {"messages": [{**user, "name": "Al"}, answer]},
+        {"messages": [user, {**answer, "weight": 0}]},
+        {"messages": [user, answer], "output": "x"},
+        {"messages": [user]},
+    ]
+    Path("in.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    done = convert(["in.jsonl"], "alpaca", Path("out/a.jsonl"))
+    assert (done.rows_in, done.rows) == (7, 1)
+    assert done.rejected_by == {
+        "no_assistant_turn": 1, "tools_not_expressible": 1, "turns_not_expressible": 1, "name_not_expressible": 1,
+        "fields_not_expressible": 1, "column_clash": 1,
+    }  # fmt: skip
+    rejects = [json.loads(line) for line in done.rejects.read_text().splitlines()]
+    assert [r["line"] for r in rejects] == [7, 2, 3, 4, 5, 6] and all(r["raw_data"] for r in rejects)
+    preference = [{"prompt": "p", "chosen": "a", "rejected": "b"}]
+    Path("p.jsonl").write_text(json.dumps(preference[0]))
+    assert convert(["p.jsonl"], "openai", Path("p.out")).rejected_by == {"preference_not_expressible": 1}
+
+
+def test_nothing_readable_leaves_the_reasons(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").write_text('{"messages": []}\n{"messages": [{"role": "user", "content": "x"}]}\n')
+    with pytest.raises(InputError, match=r"see o.jsonl.rejects.jsonl"):
+        convert(["in.jsonl"], "openai", Path("o.jsonl"))
+    assert len(Path("o.jsonl.rejects.jsonl").read_text().splitlines()) == 2 and not Path("o.jsonl").exists()
+
+
+def test_read_any_names_its_sources(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("x", "y"):
+        Path(folder).mkdir()
+        Path(folder, "my data (1).jsonl").write_text('{"prompt": "' + folder + '", "completion": "c"}\n')
+    got = read_any(["x/my data (1).jsonl", "y/my data (1).jsonl", "x"], tmp_path / "out")
+    assert [r["source"] for r in got.outcome.dataset.iter_rows()] == [
+        "my-data-1/my data (1).jsonl", "my-data-1-2/my data (1).jsonl", "x/my data (1).jsonl",
+    ]  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.text(alphabet="a-3/é", min_size=1, max_size=4), min_size=1, max_size=6))
+def test_any_input_gets_a_name_of_its_own(inputs):
+    config = quick_config(inputs)
+    assert len({s.name for s in config.sources}) == len(inputs)
