@@ -158,11 +158,11 @@ class Scorer:
     def _exact(self, answer: str, reference: str) -> Scores:
         wanted = self.extract(reference)
         if wanted is _NOTHING:
-            return {"exact_match": None, "unparsed": None}
+            return {"exact_match": None}
         found = self.extract(answer)
-        if found is _NOTHING:
-            return {"exact_match": 0.0, "unparsed": 1.0}
-        return {"exact_match": float(same(found, wanted, ignore_case=self.ignore_case)), "unparsed": 0.0}
+        right = found is not _NOTHING and same(found, wanted, ignore_case=self.ignore_case)
+        scores: Scores = {"exact_match": float(right)}
+        return scores if self.extractor == "none" else scores | {"unparsed": float(found is _NOTHING)}
 
     def extract(self, text: str) -> Any:
         """What exact_match compares, or the marker for nothing."""

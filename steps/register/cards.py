@@ -14,7 +14,7 @@ from steps.contracts.reports import StageReport
 from steps.engines.scoring.metrics import LOWER_IS_BETTER
 from steps.register.config import RegisterConfig
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#!|~$<>&@])")
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~$<>&@])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 # Chosen: longer inserted texts are cut; a card holds names, numbers and notes.
 _LONGEST = 300
@@ -90,7 +90,6 @@ def model_card(candidate: Candidate, decision: Decision, config: RegisterConfig)
         verdict=_verdict(decision),
         what=_what(candidate),
         intended_use=config.intended_use,
-        decoding=candidate.evaluations[1].decoding,
         differences=[_difference(d) for d in candidate.comparison.differences],
         unpaired=[f"{task} {metric}" for task, metric in sorted(measured - compared)],
         notes=[f"{e.subject}: {n}" for e in candidate.evaluations for n in e.notes],
@@ -158,6 +157,7 @@ def _facts(candidate: Candidate) -> list[tuple[str, _Plain]]:
         "weights": info.digest,
         "base": base_text(candidate.base.info.base),
         "dataset": candidate.dataset.digest,
+        "decoding in the evaluation": candidate.evaluations[1].decoding,
         **candidate.lineage,
     }
     return [(k, _Plain(_CONTROL.sub(" ", str(v))[:_LONGEST].replace("`", "'"))) for k, v in known.items()]

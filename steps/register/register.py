@@ -2,12 +2,12 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from steps.contracts.errors import ConfigError, IntegrityError, ServiceError
 from steps.contracts.evaluation import Decision, Registration
@@ -22,8 +22,10 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 
 # What served.py imports; the versions in force are pinned.
 _REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "safetensors", "pandas", "fsspec")
-# Seconds and tries: a server that is down is told at once, an upload may take longer.
-_PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+# Seconds and tries. A server that is down refuses the connection and is told at once; one that accepts it and says
+# nothing gets the time that a busy one took to answer in our tests (over 5 s on two loaded cores). An upload may
+# take longer.
+_PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 _WORK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
 # Characters that MLflow's database columns hold: description and tag value of a model version.
 _DESCRIPTION, _TAG = 5_000, 5_000
@@ -274,11 +276,8 @@ def _unreachable(error: BaseException) -> bool:
 
 
 def _without_secret(text: str) -> str:
-    """The text with user and password taken out of a URL."""
-    parts = urlsplit(text) if "://" in text and " " not in text else None
-    if parts is None or "@" not in parts.netloc:
-        return text
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    """The text with user and password taken out of every URL in it."""
+    return re.sub(r"(://)[^/\s@]*@", r"\1", text)
 
 
 @contextmanager

@@ -1,0 +1,458 @@
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from steps.contracts.dataset import DatasetWriter
+from steps.contracts.errors import IntegrityError, ServiceError
+from steps.contracts.evaluation import Decision, Reason
+from steps.contracts.models import BaseRef, ModelFolder
+from steps.contracts.records import make_row, message
+from steps.contracts.reports import StageReport
+from steps.engines.lm.folder import model_folder
+from steps.engines.scoring.answers import read_answers
+from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.evaluate import evaluate
+from steps.gate.config import GateConfig
+from steps.gate.gate import compare, decide
+from steps.register.cards import Candidate, DataSource, dataset_card, escape, model_card
+from steps.register.config import RegisterConfig
+from steps.register.register import _PROBE, _cut, register
+
+ROOT = Path(__file__).parents[3]
+HOSTILE = "<script>alert(1)</script> [click](http://x.example) | `rm` # @all\n## Forged heading"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    rows = [
+        make_row(
+            kind="conversation", source="s", locator=f"line:{n}", raw=b"%d" % n,
+            messages=[message("user", f"What is {n}? The sky?" + " and" * (n % 7)), message("assistant", f"blue {n}")],
+        )
+        for n in range(12)
+    ]  # fmt: skip
+    writer = DatasetWriter(folder / "v1", "ingest")
+    writer.write_rows(rows)
+    return writer.close().select(np.ones(12, bool), folder / "v2", "split", np.full(12, 2, np.int8))
+
+
+def adapted(base, folder):
+    """An adapter with weights large enough to change every answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(base.path)
+    model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    AutoTokenizer.from_pretrained(base.path).save_pretrained(folder)
+    return model_folder(
+        folder, kind="adapter", base=base.info.base, parameters=base.info.parameters, trainable=1, dataset_digest="d"
+    )
+
+
+def full_weights(base, adapter, folder):
+    """The adapter's weights merged into the base's."""
+    from steps.engines.lm.load import load
+
+    loaded = load(base, adapter)
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    return model_folder(folder, kind="full", base=base.info.base, parameters=base.info.parameters, trainable=1)
+
+
+def candidate_of(base, tuned, dataset, folder):
+    config = EvaluateConfig(batch_size=5, metrics=("loss", "exact_match"))
+    done = [
+        evaluate(base, None, dataset, config, folder / "evaluated-base", folder, "base"),
+        evaluate(base, tuned, dataset, config, folder / "evaluated-tuned", folder, "tuned"),
+    ]
+    comparison = compare(done[0].report, done[0].answers, done[1].report, done[1].answers)
+    report = StageReport(
+        stage="dedup", rows_in=20, kept=12, dropped=8, dropped_by={"exact": 8}, notes=(HOSTILE,), config_digest="c",
+        seconds=1, cpu_seconds=1,
+    )  # fmt: skip
+    found = Candidate(
+        base=base, base_location=str(base.path), tuned=tuned, comparison=comparison,
+        evaluations=(done[0].report, done[1].report), reports=(report,), dataset=dataset.manifest,
+        sources=(DataSource("faq", HOSTILE, None, 20), DataSource("chat", "chat.jsonl", "CC-BY-4.0")),
+        training={"learning_rate": 2e-4}, lineage={"run_id": "run-7", "commit": "abc123", "config_digest": "cfg"},
+    )  # fmt: skip
+    return found, done[1].answers
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_model, dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measured")
+    # A copy, so that a test may break it.
+    shutil.copytree(tiny_model.path, folder / "base")
+    base = ModelFolder(tiny_model.info, folder / "base")
+    return candidate_of(base, adapted(base, folder / "adapter"), dataset, folder)
+
+
+def decision(promote):
+    reasons = (Reason(check="gain in loss", passed=promote, required="above 0", found="0.1"),)
+    return Decision(promote=promote, reasons=reasons, config_digest="g")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def config(store, request):
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]
+    return RegisterConfig(name=f"model-{name}", tracking_uri=store, experiment="tests")
+
+
+def client(uri):
+    import mlflow
+
+    return mlflow.MlflowClient(uri, uri)
+
+
+def answers_in_a_fresh_process(uri, model, answers, tmp_path, **model_config):
+    """What the registered model answers when it is loaded by MLflow alone, outside the project."""
+    asked = tmp_path / "asked.json"
+    asked.write_text(json.dumps(answers))
+    script = f"""
+        import json, mlflow, pandas, sys
+        mlflow.set_tracking_uri({uri!r})
+        model = mlflow.pyfunc.load_model({model!r}, model_config={model_config!r})
+        asked = json.load(open({str(asked)!r}))
+        whole = model.predict(pandas.DataFrame({{"messages": asked}}))
+        alone = [model.predict(pandas.DataFrame({{"messages": [m]}}))[0] for m in asked[:3]]
+        plain = model.predict(pandas.DataFrame({{"prompt": [m[0]["content"] for m in asked]}}))
+        short = model.predict(pandas.DataFrame({{"messages": asked}}), params={{"max_new_tokens": 1}})
+        assert "steps" not in sys.modules
+        print(json.dumps([whole, alone, plain, short]))
+    """
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, cwd=tmp_path, env=env,
+        timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def questions(dataset):
+    rows = sorted(dataset.iter_rows(), key=lambda r: r["record_id"])
+    return [[{"role": m["role"], "content": m["content"]} for m in r["messages"][:-1]] for r in rows]
+
+
+def check_served(uri, name, answers, dataset, tmp_path):
+    expected = [a.answer for a in read_answers(answers)["held_out"]]
+    assert len(expected) == 12 and len(set(expected)) > 3
+    found = answers_in_a_fresh_process(uri, f"models:/{name}@champion", questions(dataset), tmp_path)
+    whole, alone, plain, short = found
+    assert whole == expected
+    assert alone == expected[:3]
+    assert plain == expected
+    assert all(len(s) < len(e) for s, e in zip(short, expected, strict=True))
+
+
+def logged_bytes(uri, model, tmp_path):
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(model, dst_path=str(tmp_path / "download")))
+    finally:
+        mlflow.set_tracking_uri(before)
+    return {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.slow
+def test_a_champion_on_a_database_gives_the_evaluated_answers(measured, dataset, config, tmp_path):
+    candidate, answers = measured
+    done = register(candidate, decision(True), config, tmp_path)
+    assert (done.status, done.aliases, done.version) == ("champion", ("candidate", "champion"), "1")
+    check_served(config.tracking_uri, config.name, answers, dataset, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/ml.db",
+        "--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts", "--host", "127.0.0.1",
+        "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).read()
+                break
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                assert server.poll() is None, (folder / "log").read_text()[-2000:]
+                time.sleep(0.5)
+        else:
+            pytest.fail("the MLflow server did not start: " + (folder / "log").read_text()[-2000:])
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
+
+
+@pytest.mark.slow
+def test_a_champion_on_a_server_gives_the_evaluated_answers(measured, dataset, config, mlflow_server, tmp_path):
+    candidate, answers = measured
+    config = config.model_copy(update={"tracking_uri": mlflow_server})
+    done = register(candidate, decision(True), config, tmp_path)
+    assert done.tracking_uri == mlflow_server
+    version = client(mlflow_server).get_model_version_by_alias(config.name, "champion")
+    assert version.version == "1" and version.tags["commit"] == "abc123"
+    check_served(mlflow_server, config.name, answers, dataset, tmp_path)
+
+
+def test_tags_aliases_and_cards_tell_the_story(measured, config, tmp_path):
+    candidate, _ = measured
+    first = register(candidate, decision(True), config, tmp_path)
+    refused = register(candidate, decision(False), config, tmp_path)
+    manual = register(candidate, decision(True), config.model_copy(update={"promotion": "manual"}), tmp_path)
+    second = register(candidate, decision(True), config, tmp_path)
+    assert [r.status for r in (first, refused, manual, second)] == ["champion", "rejected", "candidate", "champion"]
+    assert (refused.aliases, manual.aliases) == ((), ("candidate",))
+    mlflow = client(config.tracking_uri)
+    assert mlflow.get_registered_model(config.name).aliases == {"candidate": 4, "champion": 4}
+    tags = mlflow.get_model_version(config.name, "2").tags
+    assert tags["status"] == "rejected" and tags["gate_failed"] == "gain in loss"
+    tags = mlflow.get_model_version(config.name, "4").tags
+    assert tags["previous_champion"] == "1"
+    assert tags["dataset_digest"] == candidate.dataset.digest
+    assert tags["weights_digest"] == candidate.tuned.info.digest
+    assert {"run_id", "commit", "config_digest", "base", "base_digest", "gate", "mlflow_run_id"} <= tags.keys()
+    version = mlflow.get_model_version(config.name, "2")
+    assert "Did not pass the gate" in version.description
+    files = [f.path for f in mlflow.list_artifacts(second.run_id, "cards")]
+    assert files == ["cards/dataset_card.md", "cards/model_card.md"]
+
+
+def test_only_the_adapter_is_stored(measured, config, tmp_path):
+    candidate, _ = measured
+    register(candidate, decision(True), config, tmp_path)
+    files = logged_bytes(config.tracking_uri, f"models:/{config.name}/1", tmp_path)
+    base_bytes = (candidate.base.path / "model.safetensors").stat().st_size
+    weights = {n: s for n, s in files.items() if n.endswith(".safetensors")}
+    assert list(weights) == ["artifacts/adapter/adapter_model.safetensors"]
+    assert sum(weights.values()) < base_bytes / 2
+    assert sum(files.values()) < base_bytes
+    assert not [n for n in files if n.endswith((".pkl", ".bin", ".pt"))]
+    assert "served.py" in files
+
+
+@pytest.mark.slow
+def test_full_weights_are_registered_and_served_without_the_base(measured, dataset, config, tmp_path):
+    candidate, _ = measured
+    full = full_weights(candidate.base, candidate.tuned, tmp_path / "full")
+    whole, answers = candidate_of(candidate.base, full, dataset, tmp_path)
+    register(replace(whole, base_location="/nowhere"), decision(True), config, tmp_path)
+    check_served(config.tracking_uri, config.name, answers, dataset, tmp_path)
+
+
+def load_here(config, **settings):
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(config.tracking_uri)
+    try:
+        return mlflow.pyfunc.load_model(f"models:/{config.name}@champion", model_config=settings)
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def test_a_moved_base_is_found_by_path_or_url_and_a_changed_one_is_refused(measured, config, tmp_path):
+    candidate, _ = measured
+    register(replace(candidate, base_location=str(tmp_path / "gone")), decision(True), config, tmp_path)
+    with pytest.raises(FileNotFoundError, match="base_location"):
+        load_here(config)
+    for place in (str(candidate.base.path), candidate.base.path.as_uri()):
+        assert load_here(config, base_location=place).predict(pd.DataFrame({"prompt": ["What is 1?"]}))[0]
+    shutil.copytree(candidate.base.path, tmp_path / "changed")
+    weights = tmp_path / "changed/model.safetensors"
+    raw = bytearray(weights.read_bytes())
+    raw[-1] ^= 1
+    weights.write_bytes(raw)
+    with pytest.raises(RuntimeError, match=r"model\.safetensors changed"):
+        load_here(config, base_location=str(tmp_path / "changed"))
+
+
+def test_a_changed_adapter_in_the_store_is_refused(measured, config, tmp_path):
+    candidate, _ = measured
+    register(candidate, decision(True), config, tmp_path)
+    location = client(config.tracking_uri).get_model_version_download_uri(config.name, "1")
+    found = list(Path(config.tracking_uri.removeprefix("sqlite:///")).parent.rglob("adapter_model.safetensors"))
+    assert found, location
+    for file in found:
+        raw = bytearray(file.read_bytes())
+        raw[-1] ^= 1
+        file.write_bytes(raw)
+    with pytest.raises(RuntimeError, match="adapter_model"):
+        load_here(config)
+
+
+def test_what_was_not_gated_is_not_registered(measured, config, tmp_path):
+    candidate, _ = measured
+    other = candidate.comparison.model_copy(update={"tuned_digest": "0" * 64})
+    with pytest.raises(IntegrityError, match="compared the weights"):
+        register(replace(candidate, comparison=other), decision(True), config, tmp_path)
+    with pytest.raises(IntegrityError, match="without all checks"):
+        register(candidate, decision(True).model_copy(update={"reasons": ()}), config, tmp_path)
+    with pytest.raises(IntegrityError, match="without all checks"):
+        register(candidate, decision(False).model_copy(update={"promote": True}), config, tmp_path)
+    shutil.copytree(candidate.tuned.path, tmp_path / "touched")
+    (tmp_path / "touched/adapter_config.json").write_text("{}")
+    touched = ModelFolder(candidate.tuned.info, tmp_path / "touched")
+    with pytest.raises(IntegrityError, match="adapter_config"):
+        register(replace(candidate, tuned=touched), decision(True), config, tmp_path)
+    assert not client(config.tracking_uri).search_registered_models(f"name = '{config.name}'")
+
+
+def test_the_active_run_is_used_and_stays_active(measured, config, tmp_path):
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(config.tracking_uri)
+    try:
+        with mlflow.start_run() as run:
+            done = register(measured[0], decision(True), config.model_copy(update={"tracking_uri": None}), tmp_path)
+            assert done.run_id == run.info.run_id == mlflow.active_run().info.run_id
+            assert done.tracking_uri == config.tracking_uri
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def test_a_server_that_is_down_is_told_within_seconds(measured, config, tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    down = config.model_copy(update={"tracking_uri": f"http://bob:hunter2@127.0.0.1:{port}"})
+    before = {k: v for k, v in os.environ.items() if k.startswith("MLFLOW")}
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match="can't be reached") as caught:
+        register(measured[0], decision(True), down, tmp_path)
+    assert time.monotonic() - start < 8
+    assert "hunter2" not in str(caught.value)
+    assert {k: v for k, v in os.environ.items() if k.startswith("MLFLOW")} == before
+
+
+def test_a_server_that_never_answers_is_given_up(measured, config, tmp_path, monkeypatch):
+    monkeypatch.setitem(_PROBE, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(5)
+        deaf = config.model_copy(update={"tracking_uri": f"http://127.0.0.1:{silent.getsockname()[1]}"})
+        start = time.monotonic()
+        with pytest.raises(ServiceError, match="can't be reached"):
+            register(measured[0], decision(True), deaf, tmp_path)
+        assert time.monotonic() - start < 10
+
+
+def test_the_model_card_says_what_was_measured(measured, config):
+    candidate, _ = measured
+    loss = next(d for d in candidate.comparison.differences if d.metric == "loss")
+    card = model_card(candidate, decision(True), config)
+    assert f"{loss.base.value:.4g} ({loss.base.low:.4g} to {loss.base.high:.4g})" in card
+    assert f"{loss.tuned.value:.4g} ({loss.tuned.low:.4g} to {loss.tuned.high:.4g})" in card
+    assert "| 12 |" in card and "**Passed the gate**" in card
+    for text in ("abc123", "run-7", candidate.dataset.digest, candidate.tuned.info.digest, "learning\\_rate"):
+        assert text in card
+    refused = model_card(candidate, decision(False), config)
+    assert "Do not deploy" in refused and "**no**" in refused
+
+
+def test_the_dataset_card_names_sources_licences_and_losses(measured, config):
+    card = dataset_card(measured[0], config)
+    assert "| chat | chat.jsonl | CC-BY-4.0 | not counted |" in card
+    assert "| not stated | 20 |" in card and "No licence is stated for: faq" in card
+    assert "| dedup | 20 | 0 | 12 | 8 | 0 | 0 | 0 | 0 |" in card
+    assert "exact 8" in card
+
+
+def test_hostile_text_stays_text_in_the_cards(measured, config):
+    candidate = replace(measured[0], lineage={"note": HOSTILE + "```\n# x"}, training={HOSTILE: HOSTILE})
+    settings = config.model_copy(update={"intended_use": HOSTILE, "limitations": (HOSTILE,), "licence": HOSTILE})
+    for card in (model_card(candidate, decision(True), settings), dataset_card(candidate, settings)):
+        body = card.split("---\n", 2)[-1] if card.startswith("---") else card
+        code_free = "".join(p for i, p in enumerate(body.split("`")) if i % 2 == 0 or "\\" in p)
+        assert "<script>" not in code_free and " [click]" not in code_free and "http://" not in code_free
+        assert not [line for line in card.splitlines() if line.startswith("## Forged") or line.startswith("# x")]
+        for table in (line for line in body.splitlines() if line.startswith("|")):
+            assert table.replace("\\|", "").count("|") in (3, 5, 6, 7, 10), table
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b>", "&lt;b&gt;"),
+        ("x\n# y", r"x \# y"),
+        ("- item", r"\- item"),
+        ("1. item", r"\1. item"),
+        ("a\u202eb", "a b"),
+        ("exact_match", r"exact\_match"),
+        ("x" * 400, "x" * 300 + "…"),
+    ],
+)
+def test_escape(text, escaped):
+    assert escape(text) == escaped
+
+
+def test_a_long_card_is_cut_at_a_line_for_the_description():
+    cut = _cut("---\na: b\n---\n# T\n" + "line of text\n" * 1_000)
+    assert len(cut) <= 5_000 and cut.startswith("# T")
+    assert "line of text\n\n(Cut here" in cut
+    assert _cut("# short") == "# short"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"name": "a/b"}, {"name": "a:b"}, {"name": ""}, {"name": "a", "tracking_uri": "https://bob:pw@host"}],
+)
+def test_unusable_settings_are_refused(settings):
+    with pytest.raises(ValidationError):
+        RegisterConfig.model_validate(settings)
+
+
+def test_a_real_decision_is_accepted(measured, config, tmp_path):
+    made = decide(measured[0].comparison, GateConfig())
+    assert not made.promote  # 12 rows are too few
+    assert register(measured[0], made, config, tmp_path).status == "rejected"
+
+
+def test_a_hub_base_is_only_a_reference(measured, config):
+    from steps.register.register import served_config
+
+    candidate = measured[0]
+    ref = BaseRef(source="hub", name="org/base", revision="f" * 40)
+    info = candidate.base.info.model_copy(update={"base": ref, "files": {}})
+    made = served_config(replace(candidate, base=ModelFolder(info, None), base_location="org/base"), config)
+    assert (made["base_source"], made["base_name"], made["base_revision"], made["base_files"]) == (
+        "hub", "org/base", "f" * 40, {}
+    )  # fmt: skip
