@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from steps.contracts.errors import AssayError, InputError, InputNotFoundError, ServiceError
@@ -28,13 +29,29 @@ def hub_rows(source: SourceConfig) -> Iterator[Row]:
         )
     except Exception as e:
         raise hub_error(e, source) from e
+    _check_revision(loaded, source)
     for batch in loaded.with_format("arrow").iter(batch_size=_ROWS):
         yield from batch.to_pylist()
 
 
+def _check_revision(loaded: Any, source: SourceConfig) -> None:
+    """`datasets` answers from another revision's cache when the hub is out of reach; its folder is named by commit."""
+    files = [Path(f["filename"]) for f in loaded.cache_files]
+    if not files or not all(source.revision in f.parts for f in files):
+        raise InputNotFoundError(
+            "the hub is out of reach, and the cache holds another revision only",
+            where=_where(source),
+            hint="connect once to download this revision, or pin the one that is in the cache",
+        )
+
+
+def _where(source: SourceConfig) -> str:
+    return f"source {source.name}: {source.hub}@{(source.revision or '')[:12]}"
+
+
 def hub_error(error: Exception, source: SourceConfig) -> AssayError:  # noqa: PLR0911 (one return per cause)
     """What the hub's or `datasets`' error means, and the way out. Looks at causes too, by class name."""
-    where = f"source {source.name}: {source.hub}@{(source.revision or '')[:12]}"
+    where = _where(source)
     names = {type(e).__name__ for e in _causes(error)}
     if names & {"GatedRepoError"} or "gated dataset" in str(error):
         hint = f"ask for access on its page, then set {source.token_env} to a token of that account"
