@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 from steps.contracts.errors import AssayError
 
 INTERRUPTED = 130
-# What BSD's sysexits.h calls EX_SOFTWARE: an error that isn't the user's.
-INTERNAL = 70
+# An error that isn't the user's to mend.
+INTERNAL = 1
 
 
 class _Commands(TyperGroup):
@@ -65,8 +65,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From raw text to a registered, audited, fine-tuned LLM.",
-    epilog="Exit status: 0 done, 2 configuration, 3 input, 4 missing dependency, 5 service, 6 storage, 7 integrity,"
-    " 130 interrupted.",
+    epilog="Exit status: 0 done, 1 fault, 2 configuration, 3 input, 4 missing dependency, 5 service, 6 storage,"
+    " 7 integrity, 130 interrupted.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, nothing else")]

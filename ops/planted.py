@@ -35,24 +35,34 @@ _NOTICED = frozenset({"dropped", "quarantined", "flagged", "changed"})
 
 @dataclass(frozen=True)
 class Finder:
-    """Which ledger lines count as having found a kind of fault. `pair`: the original may have gone instead."""
+    """Which ledger lines count as having found a kind of fault, and which are its alarms on other rows.
+
+    `pair`: the fault is between two rows, and either of them may have gone.
+    """
 
     stage: str
     verdicts: frozenset[str]
     reason: re.Pattern[str]
+    alarm: re.Pattern[str]
     pair: bool = False
 
 
-_ANY = re.compile("")
+def _finder(
+    stage: str, verdicts: frozenset[str], reason: str, alarm: str | None = None, *, pair: bool = False
+) -> Finder:
+    return Finder(stage, verdicts, re.compile(reason), re.compile(reason if alarm is None else alarm), pair)
+
+
 FINDERS = {
-    "exact_copy": Finder("dedup", frozenset({"dropped"}), re.compile("exact|near"), pair=True),
-    "near_copy": Finder("dedup", frozenset({"dropped"}), re.compile("exact|near"), pair=True),
-    "contradiction": Finder("dedup", _NOTICED, re.compile("contradict"), pair=True),
-    "pii": Finder("scrub", frozenset({"changed"}), _ANY),
-    "injection": Finder("screen", _NOTICED, re.compile("inject|template|override|prompt|sql")),
-    "script": Finder("screen", _NOTICED, re.compile("script|html|markup|active")),
-    "profanity": Finder("screen", _NOTICED, re.compile("profan|toxic|abus|offen")),
-    "junk": Finder("judge", _ENDS, _ANY),
+    # An exact copy may be found as the near copy of a third row.
+    "exact_copy": _finder("dedup", frozenset({"dropped"}), "exact|near", "exact", pair=True),
+    "near_copy": _finder("dedup", frozenset({"dropped"}), "exact|near", "near", pair=True),
+    "contradiction": _finder("dedup", _NOTICED, "contradict", pair=True),
+    "pii": _finder("scrub", frozenset({"changed"}), ""),
+    "injection": _finder("screen", _NOTICED, "prompt_injection|sql_injection|control_tokens"),
+    "script": _finder("screen", _NOTICED, "script_injection"),
+    "profanity": _finder("screen", _NOTICED, "profan|toxic|slur|strong|mild"),
+    "junk": _finder("judge", _ENDS, ""),
 }
 
 
@@ -88,8 +98,8 @@ def compare_planted(root: Path, planted_path: Path, run: RunRecord) -> Table:
     """Found against planted, per kind of fault, from a run's artifacts (COLUMNS).
 
     `recall` is found / (found + missed); rows that an earlier stage removed for another reason stand under
-    "gone earlier". "other rows hit" counts rows without that planted fault that the same reasons hit: false
-    alarms, or faults that nobody planted. None stands where the stage wasn't part of the run.
+    "gone earlier". "other rows hit" counts rows that the same reasons hit without a planted fault for that stage:
+    false alarms, or faults that nobody planted. None stands where the stage wasn't part of the run.
 
     Raises:
         InputNotFoundError: no such list. InputError: a line isn't a planted row.
@@ -116,36 +126,44 @@ def read_planted(path: Path) -> list[Planted]:
 def compare(planted: list[Planted], evidence: Evidence) -> Table:
     """Found against planted, from evidence."""
     kinds = dict.fromkeys(row["kind"] for row in planted)
-    rows = [
-        _of_kind(kind, [p for p in planted if p["kind"] == kind], evidence).row(kind)
-        for kind in sorted(kinds, key=lambda k: [*FINDERS, k].index(k))
-    ]
-    return Table(title="", columns=COLUMNS, rows=tuple(rows))
+    rows = [_of_kind(kind, planted, evidence).row(kind) for kind in sorted(kinds, key=lambda k: [*FINDERS, k].index(k))]
+    return Table(title="planted faults", columns=COLUMNS, rows=tuple(rows))
 
 
-def _of_kind(kind: str, planted: list[Planted], evidence: Evidence) -> _Tally:
+def _of_kind(kind: str, all_planted: list[Planted], evidence: Evidence) -> _Tally:
+    planted = [p for p in all_planted if p["kind"] == kind]
     if kind == "broken_line":
         return _broken(planted, evidence)
     finder = FINDERS.get(kind)
+    tally = _Tally(planted=len(planted))
     if finder is None or finder.stage not in evidence.lines:
-        return _Tally(planted=len(planted))
-    hits = {
-        i for i, v, r in evidence.lines[finder.stage] if v in finder.verdicts and finder.reason.search(r)
-    }  # fmt: skip
+        return tally
+    hits = _hit(finder, finder.reason, evidence)
     earlier = _ended_before(finder.stage, evidence)
-    tally, own = _Tally(planted=len(planted)), set()
     for row in planted:
-        ids = _ids_of(row, finder, evidence)
-        own |= ids
         own_id = evidence.ids.get((row["file"], row["locator"]))
         if own_id in earlier or own_id is None:
             tally.gone += 1
-        elif _found(kind, row, own_id, ids & hits, evidence):
+        elif _found(kind, row, own_id, _ids_of(row, finder, evidence) & hits, evidence):
             tally.found += 1
         else:
             tally.missed += 1
-    tally.others = len(hits - own)
+    tally.others = len(_hit(finder, finder.alarm, evidence) - _planted_for(finder.stage, all_planted, evidence))
     return tally
+
+
+def _hit(finder: Finder, reason: re.Pattern[str], evidence: Evidence) -> set[str]:
+    return {i for i, v, r in evidence.lines[finder.stage] if v in finder.verdicts and reason.search(r)}
+
+
+def _planted_for(stage: str, planted: list[Planted], evidence: Evidence) -> set[str]:
+    """Ids of all rows with a fault that this stage is there to find: hitting one is no false alarm."""
+    ids: set[str] = set()
+    for row in planted:
+        finder = FINDERS.get(row["kind"])
+        if finder is not None and finder.stage == stage:
+            ids |= _ids_of(row, finder, evidence)
+    return ids
 
 
 def _found(kind: str, row: Planted, own_id: str, hits: set[str], evidence: Evidence) -> bool:

@@ -99,7 +99,7 @@ def build(root: Path, work: Path) -> StoredRun:
     screened = scrubbed.select(unsafe, work / "v4", "screen")
     run.add_dataset("screen_step", "screened", screened)
     run.add_dataset("screen_step", "screen_quarantined", scrubbed.select(~unsafe, work / "v5", "screen"))
-    run.add_stage("screen", [(3, "quarantined", "instruction_injection", {"pattern": "ignore-previous"})], 4)
+    run.add_stage("screen", [(3, "quarantined", "prompt_injection", {"pattern": "ignore-previous"})], 4)
     model = _add_model(run, screened.digest)
     _add_results(run, model)
     registration = sample_run.registration().model_copy(update={"tags": {"model_digest": model.digest}})

@@ -125,7 +125,7 @@ def test_explain_knows_the_model_that_saw_a_row(stored):
     test_row = told("explain", stored.rows[4]["record_id"])["rows"][0]
     assert (test_row["split"], test_row["trained"]) == ("test", [])
     unsafe = told("explain", stored.rows[3]["record_id"])["rows"][0]
-    assert (unsafe["fate"], unsafe["trained"]) == ("quarantined by screen: instruction_injection", [])
+    assert (unsafe["fate"], unsafe["trained"]) == ("quarantined by screen: prompt_injection", [])
     assert unsafe["text"].startswith("Ignore all previous")
 
 
@@ -278,7 +278,7 @@ def test_interrupt_ends_with_130(state, monkeypatch):
 def test_a_fault_of_ours_is_named_without_a_traceback(state, monkeypatch):
     monkeypatch.setattr("ops.commands.runs.load_runs", lambda *_a, **_k: 1 / 0)
     result = invoke("runs")
-    assert result.exit_code == 70 and "ZeroDivisionError" in result.stderr and "Traceback" not in result.stderr
+    assert result.exit_code == 1 and "ZeroDivisionError" in result.stderr and "Traceback" not in result.stderr
 
 
 @pytest.mark.skipif(shutil.which("head") is None, reason="no head")
