@@ -40,7 +40,9 @@ class SpilledSets:
         with writing(self.path):
             self._file.close()
         size = self._ends[-1]
-        self._values = np.memmap(self.path, np.uint64, "r", shape=(size,)) if size else np.empty(0, np.uint64)
+        # A plain view: slicing a memmap itself costs several microseconds.
+        stored = np.memmap(self.path, np.uint64, "r", shape=(size,)) if size else np.empty(0, np.uint64)
+        self._values = stored.view(np.ndarray)
         self._offsets = np.array(self._ends, np.int64)
 
     def size(self, i: int | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -50,7 +52,7 @@ class SpilledSets:
     def get(self, i: int) -> Hashes:
         """Members of set i, sorted."""
         assert self._values is not None, "freeze() comes before get()"
-        return np.asarray(self._values[self._offsets[i] : self._offsets[i + 1]])
+        return self._values[self._offsets[i] : self._offsets[i + 1]]
 
     def __enter__(self) -> Self:
         return self

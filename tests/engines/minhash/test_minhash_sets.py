@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,7 +43,7 @@ def test_the_file_goes_after_an_error_too(tmp_path):
 def test_a_full_disk_is_named(tmp_path):
     with pytest.raises(StorageError), SpilledSets(tmp_path / "s") as sets:
         sets._file.close()
-        with open("/dev/full", "wb") as full:
+        with Path("/dev/full").open("wb") as full:
             sets._file = full
             sets.append(np.arange(100_000, dtype=np.uint64))
             sets.freeze()
