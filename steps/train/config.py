@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
 
@@ -18,6 +18,13 @@ class LoraOptions(Frozen):
     )
     use_rslora: bool = Field(False, description="Scale by alpha / sqrt(r) instead (arXiv 2312.03732).")
     use_dora: bool = Field(False, description="Train magnitude and direction apart (DoRA, arXiv 2402.09353); slower.")
+
+    @field_validator("target_modules")
+    @classmethod
+    def _not_the_head(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if "lm_head" in value:
+            raise ValueError("lm_head can't have an adapter: the loss reads its weights directly (remove it)")
+        return value
 
 
 class TrainConfig(Frozen):

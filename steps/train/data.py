@@ -32,6 +32,8 @@ TOKENS_SCHEMA = pa.schema(
     ]
 )
 _BATCH_ROWS = 1_000
+# content_id and record_id are 16 bytes each.
+_KEY_BYTES = 32
 _EXAMPLES = 5
 
 
@@ -157,7 +159,7 @@ def write_tokens(
     """Encode one split into an Arrow file and map it.
 
     The returned rows are in the order of their content ids, so that training doesn't depend on the order or
-    sharding of the version. In memory: one row group, and 40 bytes or so per row for the order.
+    sharding of the version. In memory: one row group, and 40 bytes per row for the order.
 
     Args:
         limit: use the rows with the smallest content ids only; None: all.
@@ -168,7 +170,7 @@ def write_tokens(
     lint = Lint(tokenizer, template, check_control_tokens=not config.allow_control_tokens)
     encoder = _Encoder(lint, config, ledger)
     wanted = _smallest_ids(dataset, split, limit)
-    keys: list[bytes] = []
+    keys = bytearray()
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, TOKENS_SCHEMA) as out:
@@ -181,7 +183,7 @@ def write_tokens(
                     encoded = encoder.encode(row)
                     if encoded is not None:
                         batch.append(encoded)
-                        keys.append(_order_key(row))
+                        keys += _order_key(row)
                     if len(batch) >= _BATCH_ROWS:
                         out.write_batch(_record_batch(batch))
                         batch = []
@@ -225,9 +227,8 @@ def _require_rows(encoder: _Encoder, config: TrainConfig) -> None:
         )
 
 
-def _map(path: Path, keys: list[bytes]) -> "datasets.Dataset":
+def _map(path: Path, keys: bytearray) -> "datasets.Dataset":
     import datasets
 
-    width = len(keys[0])
-    order = np.argsort(np.frombuffer(b"".join(keys), dtype=f"S{width}"), kind="stable")
+    order = np.argsort(np.frombuffer(bytes(keys), dtype=f"S{_KEY_BYTES}"), kind="stable")
     return datasets.Dataset.from_file(str(path)).select(order)

@@ -70,7 +70,11 @@ class Estimate:
 
 
 def model_shape(folder: Path, config: TrainConfig) -> Shape:
-    """Count weights from config.json on the meta device; nothing is allocated."""
+    """Count weights from config.json on the meta device; nothing is allocated.
+
+    Raises:
+        ConfigError: lora.target_modules match no layer.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -84,8 +88,15 @@ def model_shape(folder: Path, config: TrainConfig) -> Shape:
 
         from steps.train.trainer import lora_config
 
-        with torch.device("meta"):
-            model = get_peft_model(model, lora_config(config))
+        try:
+            with torch.device("meta"):
+                model = get_peft_model(model, lora_config(config))
+        except ValueError as e:
+            layers = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if "Linear" in type(m).__name__})
+            raise ConfigError(
+                f"lora.target_modules {config.lora_options.target_modules} names no layer of the model",
+                hint=f"use all-linear, or some of {', '.join(n for n in layers if n != 'lm_head')}",
+            ) from e
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     text = described.get_text_config()
     return Shape(

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
 from steps.contracts.models import ModelFolder

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from steps.contracts.errors import ConfigError
 from steps.contracts.ledger import Ledger, LedgerWriter
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
+from steps.contracts.storage import writing
 from steps.engines.lm.load import load, load_tokenizer, weights_path
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.template.render import training_template
@@ -83,11 +85,12 @@ def train(
             f"eval_steps is {config.eval_steps}, but the dataset has no validation rows",
             hint="give the split stage a validation share, or leave eval_steps out",
         )
-    with torch_settings(config.num_threads):
+    with torch_settings(config.num_threads), ExitStack() as cleanup:
         tokenizer = load_tokenizer(base)
         plan = make_plan(config, len(tokenizer))
         memory = _memory(weights_path(base), config, plan)
         home = checkpoints / run_key(base, dataset, config, plan)
+        cleanup.callback(shutil.rmtree, home / "tokens", ignore_errors=True)
         rows = _encode(dataset, tokenizer, config, home / "tokens", folder)
         loaded = load(base, dtype=plan.dtype, device=plan.device)
         trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics)
@@ -95,7 +98,7 @@ def train(
         model = save_model(
             trainer.model, tokenizer, base.info.base, config, dataset.digest, ends, folder / "model"
         )  # fmt: skip
-    shutil.rmtree(home / "tokens")
+        stored.keep_newest(home, 1)
     report = build_report(config, plan, rows.encoding, rows.validation_encoding, run, memory, model, watch)
     return Trained(model, report, rows.ledger)
 
@@ -151,18 +154,21 @@ def _fit(
     on_metrics: OnMetrics | None,
 ) -> tuple["AssayTrainer", Run]:
     """Train, from the newest whole checkpoint where there is one; the last step is always a checkpoint."""
-    from steps.train.trainer import Recorder, build_trainer
+    from steps.train.trainer import Recorder, build_trainer, explained
 
     resume = stored.newest_whole(home)
     with Progress("train", unit="steps") as progress:
-        recorder = Recorder(config, progress, on_metrics)
+        done_before = stored.step_of(resume) if resume else 0
+        recorder = Recorder(config, progress, on_metrics, done_before)
         trainer = build_trainer(model, tokenizer, rows.train, rows.validation, config, plan, home, recorder)
         # Before a checkpoint is loaded the model is the base: a new adapter adds nothing.
         before = trainer.evaluate().get("eval_loss")
         start = time.monotonic()
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        with explained(config, plan), writing(home):
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         seconds = time.monotonic() - start
-        after = trainer.evaluate().get("eval_loss")
+        done = [h for h in trainer.state.log_history if "eval_loss" in h and h["step"] == trainer.state.global_step]
+        after = (done[-1] if done else trainer.evaluate()).get("eval_loss")
     run = Run(
         steps=int(trainer.state.global_step),
         resumed_from=stored.step_of(resume) if resume else None,

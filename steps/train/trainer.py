@@ -15,7 +15,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from steps.contracts.errors import TrainingDataError
+from steps.contracts.errors import ConfigError, TrainingDataError
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
 from steps.engines.progress.progress import Progress
@@ -113,12 +113,12 @@ class AssayTrainer(SFTTrainer):
 class Recorder(TrainerCallback):
     """Forwards metrics, shows progress, marks checkpoints, and stops at a loss that isn't a number."""
 
-    def __init__(self, config: TrainConfig, progress: Progress, on_metrics: OnMetrics | None) -> None:
-        self.config, self.progress, self.on_metrics = config, progress, on_metrics
+    def __init__(self, config: TrainConfig, progress: Progress, on_metrics: OnMetrics | None, done: int = 0) -> None:
+        self.config, self.progress, self.on_metrics, self.done = config, progress, on_metrics, done
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """One optimizer step is done; ask for a validation loss every eval_steps."""
-        self.progress.total = state.max_steps
+        self.progress.total = state.max_steps - self.done
         self.progress.advance()
         if self.config.eval_steps and state.global_step % self.config.eval_steps == 0:
             control.should_evaluate = True
@@ -232,6 +232,21 @@ def lora_config(config: TrainConfig) -> LoraConfig:
         use_rslora=options.use_rslora,
         use_dora=options.use_dora,
     )
+
+
+@contextmanager
+def explained(config: TrainConfig, plan: Plan) -> Iterator[None]:
+    """Turn torch's out-of-memory error into a ConfigError that says what to lower."""
+    try:
+        yield
+    except torch.OutOfMemoryError as e:
+        raise ConfigError(
+            f"out of memory on {plan.device} at per_device_train_batch_size {config.per_device_train_batch_size},"
+            f" max_length {config.max_length}",
+            where="train",
+            hint="halve per_device_train_batch_size and double gradient_accumulation_steps"
+            + ("" if plan.gradient_checkpointing else ", or set gradient_checkpointing: true"),
+        ) from e
 
 
 @contextmanager

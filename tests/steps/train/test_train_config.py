@@ -16,6 +16,7 @@ from steps.train.train import train
         ({"packing": "wrapped", "group_by_length": True}, "group_by_length"),
         ({"packing": "bfd", "per_device_train_batch_size": 2}, "gradient_accumulation_steps"),
         ({"method": "full", "dtype": "bfloat16"}, "loses small updates"),
+        ({"lora": {"target_modules": ["q_proj", "lm_head"]}}, "lm_head can't have an adapter"),
         ({"learning_rat": 1.0}, "Extra inputs"),
         ({"max_length": 4}, "greater than or equal to 8"),
     ],
