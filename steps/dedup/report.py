@@ -1,24 +1,20 @@
 """What dedup says about itself. The text is not scrubbed yet, so only ids are shown."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from steps.contracts.digests import value_digest
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.dedup.config import DedupConfig
+from steps.dedup.decide import Decisions
 from steps.engines.progress.progress import Stopwatch
-
-if TYPE_CHECKING:
-    from steps.dedup.dedup import Decisions
 
 _BINS = 20
 _TOP = 10
 _EXAMPLES = 5
 
 
-def dedup_report(d: "Decisions", ledger: LedgerWriter, config: DedupConfig, watch: Stopwatch) -> StageReport:
+def dedup_report(d: Decisions, ledger: LedgerWriter, config: DedupConfig, watch: Stopwatch) -> StageReport:
     """Counts, Jaccard histogram, largest clusters and examples by id."""
     return StageReport(
         stage="dedup",
@@ -39,7 +35,7 @@ def dedup_report(d: "Decisions", ledger: LedgerWriter, config: DedupConfig, watc
     )
 
 
-def _counts(d: "Decisions") -> dict[str, dict[str, int]]:
+def _counts(d: Decisions) -> dict[str, dict[str, int]]:
     conflicting = d.contradictions.answers > 1
     return {
         "comparison": {
@@ -55,7 +51,7 @@ def _counts(d: "Decisions") -> dict[str, dict[str, int]]:
     }
 
 
-def _jaccard_histogram(d: "Decisions") -> Histogram:
+def _jaccard_histogram(d: Decisions) -> Histogram:
     near = d.near.witness[d.prints.stream] >= 0
     scores = d.score[near & ~np.isnan(d.score)]
     edges = np.arange(_BINS + 1) / _BINS
@@ -68,7 +64,7 @@ def _jaccard_histogram(d: "Decisions") -> Histogram:
     )
 
 
-def _clusters(d: "Decisions") -> Table:
+def _clusters(d: Decisions) -> Table:
     displaced = d.witness[~d.keep & ~d.contradictions.dropped]
     kept, counts = np.unique(displaced, return_counts=True)
     rank = np.empty(len(d.order), np.int64)
@@ -81,7 +77,7 @@ def _clusters(d: "Decisions") -> Table:
     )
 
 
-def _examples(d: "Decisions") -> tuple[Example, ...]:
+def _examples(d: Decisions) -> tuple[Example, ...]:
     """The first near duplicates in canonical order, by id only."""
     near = ~np.isnan(d.score) & (d.near.witness[d.prints.stream] >= 0)
     shown = d.order[near[d.order]][:_EXAMPLES].tolist()
@@ -99,7 +95,7 @@ def _examples(d: "Decisions") -> tuple[Example, ...]:
     )
 
 
-def _notes(d: "Decisions", config: DedupConfig) -> tuple[str, ...]:
+def _notes(d: Decisions, config: DedupConfig) -> tuple[str, ...]:
     notes = ["Examples name rows without their text: personal data is not removed yet at this stage."]
     if not config.near:
         notes.append("Near duplicates were not looked for (near: false).")

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import short_id
 from steps.contracts.records import text_of
@@ -75,11 +78,10 @@ def _held_out_rows(
     dataset: Dataset, config: LeakCheckConfig, root: Path
 ) -> Iterator[tuple[tuple[str, str], list[str]]]:
     """((source, id), tokens) of each row that has any token."""
-    for split in ("validation", "test"):
-        for table in dataset.tables(TEXT_COLUMNS, split=split):
-            for row in table.to_pylist():
-                if tokens := words(text_of(row)):
-                    yield (split, row["record_id"]), tokens
+    for table in dataset.tables(TEXT_COLUMNS):
+        for row in table.filter(pc.is_in(table["split"], pa.array(["validation", "test"]))).to_pylist():
+            if tokens := words(text_of(row)):
+                yield (row["split"], row["record_id"]), tokens
     for benchmark in config.benchmarks:
         for locator, text in benchmark_texts(benchmark, root):
             if tokens := words(text):

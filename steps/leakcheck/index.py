@@ -11,7 +11,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 class GramIndex:
-    """Inverted index over the distinct n-grams of held-out rows; about 24 bytes per held-out n-gram."""
+    """Inverted index over the distinct n-grams of held-out rows; about 40 bytes per held-out n-gram."""
 
     def __init__(self, sets: Sequence[Hashes]) -> None:
         """`sets`: sorted distinct hashes of each held-out row."""

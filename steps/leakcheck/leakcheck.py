@@ -1,7 +1,6 @@
 """Removes train rows whose final text repeats a validation, test or benchmark row."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +16,14 @@ from steps.engines.text.shingles import Hashes, WordHashes, distinct, shingles_o
 from steps.leakcheck.config import LeakCheckConfig
 from steps.leakcheck.heldout import TEXT_COLUMNS, HeldOut, read_held_out
 from steps.leakcheck.report import leak_report
-from steps.leakcheck.search import Leak, find_leak
-
-
-@dataclass
-class Findings:
-    """What the check saw. train_rows: rows checked. boilerplate: ignored shingles and n-grams."""
-
-    train_rows: int = 0
-    boilerplate_shingles: int = 0
-    boilerplate_ngrams: int = 0
-    boilerplate_limits: tuple[int, int] = (0, 0)
-    leaks: list[tuple[str, Leak]] = field(default_factory=list)
+from steps.leakcheck.search import Findings, Leak, find_leak
 
 
 def leakcheck(dataset: Dataset, config: LeakCheckConfig, folder: Path, root: Path) -> Outcome:
     """Drop contaminated train rows (rows without a split label count as train); other rows are never dropped.
 
     `root` is the folder that benchmark paths are relative to. Reads the train rows twice: once to learn which
-    n-grams are boilerplate, once to compare. Memory: about 40 bytes per word of held-out text.
+    n-grams are boilerplate, once to compare. Memory: about 80 bytes per word of held-out text.
     """
     watch = Stopwatch()
     hashes = WordHashes()

@@ -1,7 +1,6 @@
 """What the leak check says about itself; ids and counts only, no text."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,17 +10,14 @@ from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.leakcheck.config import LeakCheckConfig
 from steps.leakcheck.heldout import HeldOut
-from steps.leakcheck.search import Reason
-
-if TYPE_CHECKING:
-    from steps.leakcheck.leakcheck import Findings
+from steps.leakcheck.search import Findings, Reason
 
 _BINS = 20
 _EXAMPLES = 5
 
 
 def leak_report(
-    rows: int, found: "Findings", held_out: HeldOut, ledger: LedgerWriter, config: LeakCheckConfig, watch: Stopwatch
+    rows: int, found: Findings, held_out: HeldOut, ledger: LedgerWriter, config: LeakCheckConfig, watch: Stopwatch
 ) -> StageReport:
     """Leaks per reason and per held-out source, score histogram, examples by id."""
     dropped = ledger.total("dropped")
@@ -50,7 +46,7 @@ def leak_report(
     )
 
 
-def _histogram(found: "Findings") -> Histogram:
+def _histogram(found: Findings) -> Histogram:
     edges = np.arange(_BINS + 1) / _BINS
     counts, _ = np.histogram([leak.score for _, leak in found.leaks], bins=edges)
     return Histogram(
@@ -61,7 +57,7 @@ def _histogram(found: "Findings") -> Histogram:
     )
 
 
-def _by_source(found: "Findings", held_out: HeldOut) -> Table:
+def _by_source(found: Findings, held_out: HeldOut) -> Table:
     reasons: tuple[Reason, ...] = ("equals_held_out", "near_held_out", "contains_held_out")
     counts = Counter((held_out.names[leak.witness][0], leak.reason) for _, leak in found.leaks)
     repeated = Counter(held_out.names[witness][0] for witness in {leak.witness for _, leak in found.leaks})
@@ -72,7 +68,7 @@ def _by_source(found: "Findings", held_out: HeldOut) -> Table:
     )
 
 
-def _examples(found: "Findings", held_out: HeldOut) -> tuple[Example, ...]:
+def _examples(found: Findings, held_out: HeldOut) -> tuple[Example, ...]:
     shown = sorted(found.leaks, key=lambda x: (x[1].reason, x[0]))[:_EXAMPLES]
     return tuple(
         Example(

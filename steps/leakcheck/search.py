@@ -1,6 +1,6 @@
 """Finds the held-out row that a train row repeats."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -24,6 +24,17 @@ class Leak:
     witness: int
     score: float
     evidence: dict[str, Any]
+
+
+@dataclass
+class Findings:
+    """What the check saw. train_rows: rows checked. boilerplate: ignored shingles and n-grams."""
+
+    train_rows: int = 0
+    boilerplate_shingles: int = 0
+    boilerplate_ngrams: int = 0
+    boilerplate_limits: tuple[int, int] = (0, 0)
+    leaks: list[tuple[str, Leak]] = field(default_factory=list)
 
 
 def find_leak(
