@@ -1,0 +1,103 @@
+"""Settings of the screen stage: quality rules, unsafe content, poisoned content."""
+
+from typing import Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from steps.contracts.records import Split
+from steps.contracts.reports import Frozen
+
+Action: TypeAlias = Literal["drop", "quarantine", "flag", "off"]
+ALL_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class Repetition(Frozen):
+    """Bounds of Rae et al. 2021 (Gopher, arXiv 2112.11446), Table A1; a text above one of them is repetitive.
+
+    Fractions of a text; each concerns documents, and answers in conversations.
+    """
+
+    # Chosen: in a shorter text (an instruction's answer) one repeated phrase already passes these bounds.
+    min_words: int = Field(100, ge=1, description="texts with fewer words aren't measured")
+    duplicate_lines: float = Field(0.30, ge=0, le=1, description="lines seen before, of all lines")
+    duplicate_paragraphs: float = Field(0.30, ge=0, le=1, description="paragraphs seen before, of all paragraphs")
+    duplicate_line_characters: float = Field(0.20, ge=0, le=1)
+    duplicate_paragraph_characters: float = Field(0.20, ge=0, le=1)
+    # Characters of all occurrences of the most frequent n-gram of words.
+    top_ngram_characters: dict[int, float] = Field(default_factory=lambda: {2: 0.20, 3: 0.18, 4: 0.16})
+    # Characters in n-grams of words that occurred before.
+    duplicate_ngram_characters: dict[int, float] = Field(
+        default_factory=lambda: {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+    )
+
+
+class RulesConfig(Frozen):
+    """Quality rules. They never touch splits that aren't named; rows without a split count as train."""
+
+    action: Action = "drop"
+    splits: tuple[Split, ...] = Field(("train",), description="splits that the rules apply to")
+    min_characters: int = Field(1, ge=0, description="of the whole row")
+    max_characters: int | None = Field(None, ge=1, description="of the whole row; None: no bound")
+    min_tokens: int | None = Field(None, ge=0, description="of the whole row; None: no bound")
+    max_tokens: int | None = Field(None, ge=1, description="of the whole row; None: no bound")
+    min_answer_characters: int = Field(1, ge=0, description="of the last assistant turn, and of chosen and rejected")
+    tokenizer: str | None = Field(None, description="hub id or folder; None: words and single symbols are tokens")
+    repetition: Repetition | None = Field(default_factory=Repetition, description="None: not measured")
+    required: tuple[str, ...] = Field((), description="RE2 patterns, each of which must match somewhere in a row")
+    forbidden: tuple[str, ...] = Field((), description="RE2 patterns, none of which may match")
+    keep_keywords: tuple[str, ...] = Field((), description="words of which a row must hold at least one")
+    drop_keywords: tuple[str, ...] = Field((), description="words of which a row may hold none")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        for unit in ("characters", "tokens"):
+            low, high = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"min_{unit} ({low}) is above max_{unit} ({high}): every row would go")
+        both = sorted({k.casefold() for k in self.keep_keywords} & {k.casefold() for k in self.drop_keywords})
+        if both:
+            raise ValueError(f"{both[0]!r} stands in keep_keywords and in drop_keywords")
+        return self
+
+
+class UnsafeConfig(Frozen):
+    """Profanity and slurs, by severity. A word that is only talked about (see `mentions`) is treated more mildly."""
+
+    slur: Action = Field("drop", description="words that attack a group of people")
+    strong: Action = Field("quarantine", description="strong profanity and obscenity")
+    mild: Action = Field("flag", description="mild profanity, and words with harmless meanings beside a bad one")
+    splits: tuple[Split, ...] = Field(ALL_SPLITS, description="splits that are screened")
+    rejected: bool = Field(False, description="screen rejected answers too: they show what a model should not say")
+    terms: dict[str, Literal["slur", "strong", "mild"]] = Field(
+        default_factory=dict, description="more words, or another severity for a known one"
+    )
+    allow: tuple[str, ...] = Field((), description="words of the built-in lists that are never hits")
+
+
+class PoisonedConfig(Frozen):
+    """Text that attacks whoever reads it: prompts, browsers, databases."""
+
+    prompt_injection: Action = "quarantine"
+    control_tokens: Action = Field("quarantine", description="chat-template tokens and hidden characters in texts")
+    script_injection: Action = "quarantine"
+    sql_injection: Action = "quarantine"
+    splits: tuple[Split, ...] = Field(ALL_SPLITS, description="splits that are screened")
+    allow: tuple[str, ...] = Field((), description="built-in rules that are off, by name: script_injection.data_uri")
+
+
+class ScreenConfig(Frozen):
+    """Rules, unsafe content and poisoned content; None switches a part off."""
+
+    rules: RulesConfig | None = Field(default_factory=RulesConfig)
+    unsafe: UnsafeConfig | None = Field(default_factory=UnsafeConfig)
+    poisoned: PoisonedConfig | None = Field(default_factory=PoisonedConfig)
+    mentions: Literal["flag", "off", "same"] = Field(
+        "flag",
+        description="hits in quotation marks, in code, or in a sentence about them: flag, ignore, or treat as others",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.rules is None and self.unsafe is None and self.poisoned is None:
+            raise ValueError("rules, unsafe and poisoned are all off: leave the stage out instead")
+        return self

@@ -1,0 +1,79 @@
+"""Repetition within a text, measured as in Rae et al. 2021 (Gopher, arXiv 2112.11446, section A1.1 and Table A1)."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from steps.screen.config import Repetition
+
+_PARAGRAPH = re.compile(r"\n\s*\n")
+
+
+def first_excess(text: str, bounds: Repetition) -> tuple[str, float] | None:
+    """(rule, fraction) of the first bound that the text exceeds; None when it exceeds none or is too short."""
+    words = text.split()
+    if len(words) < bounds.min_words:
+        return None
+    for rule, fraction, bound in _measured(text, words, bounds):
+        if fraction > bound:
+            return rule, round(fraction, 4)
+    return None
+
+
+def _measured(text: str, words: list[str], bounds: Repetition) -> Iterator[tuple[str, float, float]]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    paragraphs = [p.strip() for p in _PARAGRAPH.split(text) if p.strip()]
+    for name, parts, by_count, by_size in (
+        ("line", lines, bounds.duplicate_lines, bounds.duplicate_line_characters),
+        ("paragraph", paragraphs, bounds.duplicate_paragraphs, bounds.duplicate_paragraph_characters),
+    ):
+        count, size = duplicate_fractions(parts)
+        yield f"duplicate_{name}s", count, by_count
+        yield f"duplicate_{name}_characters", size, by_size
+    for n, bound in sorted(bounds.top_ngram_characters.items()):
+        yield f"top_{n}gram", top_ngram_fraction(words, n), bound
+    # What a repeated long n-gram covers, its repeated shorter ones cover too: the shortest bounds the others.
+    shortest: float | None = None
+    for n, bound in sorted(bounds.duplicate_ngram_characters.items()):
+        if shortest is None or shortest > bound:
+            fraction = duplicate_ngram_fraction(words, n)
+            shortest = fraction if shortest is None else shortest
+            yield f"duplicate_{n}gram", fraction, bound
+
+
+def duplicate_fractions(parts: Sequence[str]) -> tuple[float, float]:
+    """(by count, by characters): the share of parts that occurred before. 0.0 for no parts."""
+    seen: set[str] = set()
+    count = size = 0
+    for part in parts:
+        if part in seen:
+            count += 1
+            size += len(part)
+        seen.add(part)
+    return count / max(1, len(parts)), size / max(1, sum(map(len, parts)))
+
+
+def top_ngram_fraction(words: Sequence[str], n: int) -> float:
+    """Share of characters (without spaces) in all occurrences of the most frequent n-gram; 0.0 if none repeats."""
+    grams = Counter(zip(*(words[i:] for i in range(n)), strict=False))
+    if not grams:
+        return 0.0
+    top = max(grams.values())
+    if top == 1:
+        return 0.0
+    # Of equally frequent ones the longest, so that the value doesn't depend on order.
+    length = max(sum(map(len, gram)) for gram, count in grams.items() if count == top)
+    return min(1.0, top * length / sum(map(len, words)))
+
+
+def duplicate_ngram_fraction(words: Sequence[str], n: int) -> float:
+    """Share of characters (without spaces) inside n-grams that occurred before; overlaps count once."""
+    seen: set[tuple[str, ...]] = set()
+    covered = 0
+    done = 0
+    for start, gram in enumerate(zip(*(words[i:] for i in range(n)), strict=False)):
+        if gram in seen:
+            covered += sum(len(w) for w in words[max(start, done) : start + n])
+            done = start + n
+        seen.add(gram)
+    return covered / max(1, sum(map(len, words)))

@@ -1,0 +1,135 @@
+"""Unsafe and poisoned content of a row: one scan per text for all patterns, then a look at the sentences found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steps.contracts.errors import ConfigError
+from steps.contracts.records import Row
+from steps.engines.rows.segments import segments
+from steps.engines.scan.patterns import Hit, Pattern, PatternSet
+from steps.screen.config import Action, PoisonedConfig, ScreenConfig
+from steps.screen.mentions import is_mention
+from steps.screen.poison import Rule, rules
+from steps.screen.terms import term_patterns
+
+
+@dataclass(frozen=True)
+class Found:
+    """A hit of a rule in one text of a row, and what follows from it."""
+
+    rule: str
+    path: str
+    start: int
+    end: int
+    mention: bool
+    action: Action
+    # What of the found text may be shown; never words around it.
+    sample: str
+
+
+@dataclass(frozen=True)
+class _Sort:
+    """What a pattern's hits mean. `part` is "unsafe" or "poisoned"."""
+
+    part: str
+    action: Action
+    weak: bool = False
+    anywhere: bool = False
+    shown: bool = False
+
+
+class ContentScanner:
+    """All patterns that the config leaves on."""
+
+    def __init__(self, config: ScreenConfig) -> None:
+        self.config = config
+        patterns: list[Pattern] = []
+        self._sorts: list[_Sort] = []
+        for pattern, sort in [*_unsafe(config), *_poisoned(config)]:
+            if sort.action != "off":
+                patterns.append(pattern)
+                self._sorts.append(sort)
+        self._set = PatternSet(patterns, "screen")
+        self._allowed = {w.casefold() for w in config.unsafe.allow} if config.unsafe else set()
+        self._spare_rejected = config.unsafe is None or not config.unsafe.rejected
+
+    def find(self, row: Row) -> list[Found]:
+        """Hits in messages, tool calls, tools and documents (not in meta), in text order."""
+        split = row["split"] or "train"
+        parts = {
+            name
+            for name, part in (("unsafe", self.config.unsafe), ("poisoned", self.config.poisoned))
+            if part is not None and split in part.splits
+        }
+        found: list[Found] = []
+        for segment in segments(row) if parts else ():
+            if segment.path.startswith("meta"):
+                continue
+            for hit in self._hits(segment.text):
+                if self._applies(hit, segment.path, parts):
+                    found += self._judged(hit, segment.path, segment.text)
+        return found
+
+    def _applies(self, hit: Hit, path: str, parts: set[str]) -> bool:
+        part = self._sorts[hit.pattern].part
+        return part in parts and not (part == "unsafe" and self._spare_rejected and path.startswith("rejected/"))
+
+    def _hits(self, text: str) -> list[Hit]:
+        """Hits that aren't allowed and don't lie within another of an earlier pattern of the same part."""
+        kept: list[Hit] = []
+        for hit in self._set.hits(text):
+            part = self._sorts[hit.pattern].part
+            if part == "unsafe" and text[hit.start : hit.end].casefold() in self._allowed:
+                continue
+            if not any(k.start <= hit.start and hit.end <= k.end and self._sorts[k.pattern].part == part for k in kept):
+                kept.append(hit)
+        return sorted(kept, key=lambda h: (h.start, h.pattern))
+
+    def _judged(self, hit: Hit, path: str, text: str) -> list[Found]:
+        sort = self._sorts[hit.pattern]
+        action: Action = "flag" if sort.weak else sort.action
+        mention = not sort.anywhere and is_mention(text, hit.start, hit.end)
+        if mention and self.config.mentions == "off":
+            return []
+        if mention and self.config.mentions == "flag":
+            action = "flag"
+        value = " ".join(text[hit.start : hit.end].split())
+        sample = value[:80] if sort.shown else f"{value[:1]}***" if sort.part == "unsafe" else ""
+        rule = self._set.patterns[hit.pattern].name
+        return [Found(rule, path, hit.start, hit.end, mention, action, sample)]
+
+
+def _unsafe(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:
+    unsafe = config.unsafe
+    if unsafe is None:
+        return []
+    actions: dict[str, Action] = {"slur": unsafe.slur, "strong": unsafe.strong, "mild": unsafe.mild}
+    return [(pattern, _Sort("unsafe", actions[severity])) for severity, pattern in term_patterns(unsafe)]
+
+
+def _poisoned(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:
+    poisoned = config.poisoned
+    if poisoned is None:
+        return []
+    known = rules()
+    unknown = sorted(set(poisoned.allow) - {r.pattern.name for r in known})
+    if unknown:
+        raise ConfigError(
+            f"no such rule: {unknown[0]}",
+            where="screen.poisoned.allow",
+            hint="known: " + ", ".join(sorted(r.pattern.name for r in known)),
+        )
+    return [(r.pattern, _sort(r, poisoned)) for r in known if r.pattern.name not in poisoned.allow]
+
+
+def _sort(rule: Rule, config: PoisonedConfig) -> _Sort:
+    action: Action = getattr(config, rule.category)
+    # What these patterns match are their own words; others can span text of the row, which is not shown.
+    shown = rule.category == "prompt_injection" and not rule.pattern.name.endswith("exfiltrate")
+    return _Sort("poisoned", action, rule.weak, rule.anywhere, shown)
+
+
+def worst(found: Sequence[Found]) -> Found | None:
+    """The hit that decides about the row: drop before quarantine before flag, then the first in the row."""
+    order = {"drop": 0, "quarantine": 1, "flag": 2, "off": 3}
+    return min(found, key=lambda f: order[f.action], default=None)
