@@ -109,13 +109,18 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
         )
         folder = root / config.base.model
         base = folder_digests(folder) if folder.is_dir() else {}
+    key_id = ""
+    if config.curates and config.scrub is not None and "scrub" not in config.skip:
+        from steps.scrub.pseudonym import key_fingerprint, read_key
+
+        key_id = key_fingerprint(read_key(config.scrub))
     lineage = {
         "config_name": config.name,
         "config_digest": value_digest(config.model_dump(mode="json")),
         "commit": commit_of(root) or "",
         "sources_digest": value_digest(sources),
     }
-    return Inputs(sources=sources, benchmarks=benchmarks, base=base, controls=controls, lineage=lineage)
+    return Inputs(sources=sources, benchmarks=benchmarks, base=base, controls=controls, key_id=key_id, lineage=lineage)
 
 
 def _file_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:

@@ -45,7 +45,9 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     store = Artifacts(root, record)
     reports = [store.report(a) for a in record.of_type("stage_report")]
     console.print()
-    console.print(_funnel([r for r in reports if r.stage != "train"]))
+    curation = [r for r in reports if r.stage != "train"]
+    console.print(_funnel(curation))
+    _print_reasons(console, curation)
     planted = load_planted(root, record.name)
     if planted is not None:
         console.print(_plain(planted.title, planted.columns, planted.rows))
@@ -59,16 +61,20 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
 def _funnel(reports: list[StageReport]) -> Table:
     table = Table(title="rows", title_justify="left", box=None, pad_edge=False)
     table.add_column("stage")
-    for name in ("in", "created", "kept", "dropped", "quarantined", "changed", "flagged", "seconds", "rows/s"):
-        table.add_column(name, justify="right")
-    table.add_column("why")
+    for name in ("in", "new", "kept", "drop", "quar.", "chg.", "flag", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
     for r in reports:
         counts = (r.rows_in, r.created, r.kept, r.dropped, r.quarantined, r.changed, r.flagged)
-        reasons = {**r.dropped_by, **r.quarantined_by}
-        why = ", ".join(f"{k} {v:,}" for k, v in sorted(reasons.items(), key=lambda item: -item[1])[:4])
-        speed = (f"{r.seconds:.1f}", f"{r.rows_per_second:,.0f}")
-        table.add_row(r.stage, *(f"{c:,}" if c else "·" for c in counts), *speed, why)
+        table.add_row(r.stage, *(f"{c:,}" if c else "·" for c in counts), f"{r.seconds:.1f}")
     return table
+
+
+def _print_reasons(console: Console, reports: list[StageReport]) -> None:
+    console.print("gone for")
+    for r in reports:
+        reasons = sorted({**r.dropped_by, **r.quarantined_by}.items(), key=lambda item: (-item[1], item[0]))
+        if reasons:
+            console.print(f"  {r.stage}: " + ", ".join(f"{name} {count:,}" for name, count in reasons))
 
 
 def _plain(title: str, columns: tuple[str, ...], rows: tuple[tuple[str | int | float | None, ...], ...]) -> Table:

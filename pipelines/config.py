@@ -3,8 +3,6 @@
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from steps.leakcheck.config import LeakCheckConfig
-from steps.register.config import RegisterConfig
 from steps.screen.config import ScreenConfig
 
 from pipelines.load import load_model
@@ -15,6 +13,8 @@ from steps.evaluate.config import EvaluateConfig
 from steps.gate.config import GateConfig
 from steps.ingest.config import IngestConfig
 from steps.judge.config import JudgeConfig
+from steps.leakcheck.config import LeakCheckConfig
+from steps.register.config import RegisterConfig
 from steps.scrub.config import ScrubConfig
 from steps.split.config import SplitConfig
 from steps.train.config import TrainConfig

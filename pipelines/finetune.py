@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from steps.register.step import register_step
-
 from pipelines.config import RunConfig
 from pipelines.inputs import Inputs
 from steps.base.step import base_step
 from steps.evaluate.step import evaluate_base_step, evaluate_tuned_step
 from steps.gate.step import gate_step
+from steps.register.step import register_step
 from steps.train.step import train_step
 
 
@@ -28,5 +27,16 @@ def finetuned(config: RunConfig, inputs: Inputs, dataset: Any, reports: list[Any
         comparison,
         decision,
         config.registry,
+        config.train.model_dump(mode="json"),
+        _declared_sources(config),
         inputs.lineage,
     )
+
+
+def _declared_sources(config: RunConfig) -> dict[str, dict[str, str]]:
+    """Where each source is and under which licence, for the dataset card."""
+    declared = {}
+    for source in config.ingest.sources if config.ingest else ():
+        location = {"location": source.path or f"{source.hub}@{source.revision}"}
+        declared[source.name] = {**location, **({"licence": source.licence} if source.licence else {})}
+    return declared

@@ -13,6 +13,7 @@ class Inputs(Frozen):
         benchmarks: files that the leak check compares with.
         base: files of a local base model.
         controls: files of the evaluation's control suite.
+        key_id: one-way fingerprint of the pseudonym key; "" when nothing is scrubbed.
         lineage: facts that registration records and that decide no number: commit, config digest, sources.
     """
 
@@ -20,4 +21,5 @@ class Inputs(Frozen):
     benchmarks: dict[str, str] = Field(default_factory=dict)
     base: dict[str, str] = Field(default_factory=dict)
     controls: dict[str, str] = Field(default_factory=dict)
+    key_id: str = ""
     lineage: dict[str, str] = Field(default_factory=dict)

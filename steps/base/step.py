@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from steps.base.base import resolve_base
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.base.config import BaseConfig
 from steps.contracts.models import ModelFolder
 from steps.zenml_runtime import assay_step, cache_key, workspace
@@ -16,4 +16,6 @@ def key() -> str:
 @assay_step(key)
 def base_step(config: BaseConfig, inputs: dict[str, str]) -> Annotated[ModelFolder, "base"]:
     """Find or make the base model. `inputs` holds the digest of a local folder's files."""
+    from steps.base.base import resolve_base
+
     return resolve_base(config, workspace("base"))

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.dedup.config import DedupConfig
-from steps.dedup.dedup import dedup
 from steps.zenml_runtime import assay_step, cache_key, workspace
 
 
@@ -24,5 +24,7 @@ def dedup_step(
     Annotated[StageReport, "dedup_report"],
 ]:
     """Remove exact and near duplicates."""
+    from steps.dedup.dedup import dedup
+
     outcome = dedup(dataset, config, workspace("dedup"))
     return outcome.dataset, outcome.ledger, outcome.report

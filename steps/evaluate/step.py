@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.evaluation import Answers, EvalReport
 from steps.contracts.models import ModelFolder
 from steps.evaluate.config import EvaluateConfig
-from steps.evaluate.evaluate import evaluate
 from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
 
 
@@ -20,6 +20,8 @@ def evaluate_base_step(
     base: ModelFolder, dataset: Dataset, config: EvaluateConfig, inputs: dict[str, str]
 ) -> tuple[Annotated[EvalReport, "base_evaluation"], Annotated[Answers, "base_answers"]]:
     """Evaluate the untouched base. `inputs` holds the digests of the control files."""
+    from steps.evaluate.evaluate import evaluate
+
     done = evaluate(base, None, dataset, config, workspace("evaluate"), source_root(), "base")
     return done.report, done.answers
 
@@ -29,5 +31,7 @@ def evaluate_tuned_step(
     base: ModelFolder, tuned: ModelFolder, dataset: Dataset, config: EvaluateConfig, inputs: dict[str, str]
 ) -> tuple[Annotated[EvalReport, "tuned_evaluation"], Annotated[Answers, "tuned_answers"]]:
     """Evaluate the tuned model by the same function, rows and decoding."""
+    from steps.evaluate.evaluate import evaluate
+
     done = evaluate(base, tuned, dataset, config, workspace("evaluate"), source_root(), "tuned")
     return done.report, done.answers

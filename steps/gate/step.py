@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport
 from steps.gate.config import GateConfig
-from steps.gate.gate import compare, decide
 from steps.zenml_runtime import assay_step, cache_key
 
 
@@ -22,5 +22,7 @@ def gate_step(
     config: GateConfig,
 ) -> tuple[Annotated[Comparison, "comparison"], Annotated[Decision, "decision"]]:
     """Compare row by row and decide."""
+    from steps.gate.gate import compare, decide
+
     comparison = compare(base_report, base_answers, tuned_report, tuned_answers)
     return comparison, decide(comparison, config)

@@ -8,7 +8,6 @@ from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.ingest.config import IngestConfig
-from steps.ingest.ingest import ingest
 from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
 
 
@@ -27,5 +26,7 @@ def ingest_step(
     Annotated[FileArtifact, "rejects"],
 ]:
     """Read the sources. `inputs` holds their digests, so that the step runs again when a byte changes."""
+    from steps.ingest.ingest import ingest
+
     done = ingest(config, workspace("ingest"), source_root())
     return done.outcome.dataset, done.outcome.ledger, done.outcome.report, FileArtifact(done.rejects, raw=True)

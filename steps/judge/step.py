@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.judge.config import JudgeConfig
-from steps.judge.judge import judge
 from steps.zenml_runtime import assay_step, cache_key, state_folder, workspace
 
 
@@ -27,6 +27,8 @@ def judge_step(
     Annotated[FileArtifact, "verdicts"],
 ]:
     """Score rows against the rubric and drop those below the threshold. `scrubbed`: whether personal data is gone."""
+    from steps.judge.judge import judge
+
     folder = workspace("judge")
     outcome = judge(dataset, config, folder, state_folder() / "judge", scrubbed=scrubbed)
     verdicts = FileArtifact(folder / "verdicts.parquet")

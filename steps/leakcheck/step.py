@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.leakcheck.config import LeakCheckConfig
-from steps.leakcheck.leakcheck import leakcheck
 from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
 
 
@@ -24,5 +24,7 @@ def leakcheck_step(
     Annotated[StageReport, "leakcheck_report"],
 ]:
     """Remove train rows that a test row or benchmark repeats. `inputs` holds the digests of the benchmark files."""
+    from steps.leakcheck.leakcheck import leakcheck
+
     outcome = leakcheck(dataset, config, workspace("leakcheck"), source_root())
     return outcome.dataset, outcome.ledger, outcome.report

@@ -2,12 +2,11 @@
 
 from typing import Annotated
 
-from steps.screen.config import ScreenConfig
-from steps.screen.screen import screen
-
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
+from steps.screen.config import ScreenConfig
 from steps.zenml_runtime import assay_step, cache_key, workspace
 
 
@@ -26,5 +25,7 @@ def screen_step(
     Annotated[StageReport, "screen_report"],
 ]:
     """Apply rules and screen for unsafe and poisoned content."""
+    from steps.screen.screen import screen
+
     outcome = screen(dataset, config, workspace("screen"))
     return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report

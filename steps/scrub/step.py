@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.scrub.config import ScrubConfig
-from steps.scrub.scrub import scrub
 from steps.zenml_runtime import assay_step, cache_key, workspace
 
 
@@ -25,5 +25,7 @@ def scrub_step(
     Annotated[StageReport, "scrub_report"],
 ]:
     """Replace personal data by pseudonyms. `key_id` names the secret key, so that another key re-runs the step."""
+    from steps.scrub.scrub import scrub
+
     outcome = scrub(dataset, config, workspace("scrub"))
     return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report

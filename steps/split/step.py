@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
+import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.split.config import SplitConfig
-from steps.split.split import split
 from steps.zenml_runtime import assay_step, cache_key, workspace
 
 
@@ -24,5 +24,7 @@ def split_step(
     Annotated[StageReport, "split_report"],
 ]:
     """Label every row train, validation or test."""
+    from steps.split.split import split
+
     outcome = split(dataset, config, workspace("split"))
     return outcome.dataset, outcome.ledger, outcome.report

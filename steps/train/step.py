@@ -8,7 +8,6 @@ from steps.contracts.digests import value_digest
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.train.config import TrainConfig
-from steps.train.train import train
 from steps.zenml_runtime import assay_step, cache_key, state_folder, track_metrics, track_params, workspace
 
 
@@ -22,6 +21,8 @@ def train_step(
     base: ModelFolder, dataset: Dataset, config: TrainConfig
 ) -> tuple[Annotated[ModelFolder, "tuned"], Annotated[StageReport, "train_report"]]:
     """Fine-tune. Parameters, metrics and the dataset's digest go to the tracker that the stack has."""
+    from steps.train.train import train
+
     track_params({"dataset_digest": dataset.digest, "base": base.info.base.name, **config.model_dump(mode="json")})
     checkpoints = state_folder() / "checkpoints" / value_digest([base.info.digest, dataset.digest, key()])[:24]
     done = train(base, dataset, config, workspace("train"), checkpoints, track_metrics)

@@ -1,0 +1,16 @@
+"""Importing this module registers every materializer with ZenML; each step.py does, so that remote steps do too."""
+
+from materializers.datasets import DatasetMaterializer
+from materializers.files import AnswersMaterializer, FileMaterializer, LedgerMaterializer
+from materializers.models import ModelFolderMaterializer
+from materializers.values import StageReportMaterializer, ValueMaterializer
+
+MATERIALIZERS = (
+    DatasetMaterializer,
+    LedgerMaterializer,
+    AnswersMaterializer,
+    FileMaterializer,
+    ModelFolderMaterializer,
+    StageReportMaterializer,
+    ValueMaterializer,
+)

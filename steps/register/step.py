@@ -1,0 +1,63 @@
+"""The registration step."""
+
+from collections import Counter
+from typing import Annotated, Any
+
+import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.dataset import Dataset
+from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
+from steps.contracts.models import ModelFolder
+from steps.contracts.reports import StageReport
+from steps.register.cards import Candidate, DataSource
+from steps.register.config import RegisterConfig
+from steps.zenml_runtime import assay_step, cache_key, input_uri, run_facts, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, ["mlflow", "torch", "transformers", "peft"])
+
+
+@assay_step(key)
+def register_step(
+    base: ModelFolder,
+    tuned: ModelFolder,
+    dataset: Dataset,
+    reports: list[StageReport],
+    evaluations: list[EvalReport],
+    comparison: Comparison,
+    decision: Decision,
+    config: RegisterConfig,
+    training: dict[str, Any],
+    sources: dict[str, dict[str, str]],
+    lineage: dict[str, str],
+) -> Annotated[Registration, "registration"]:
+    """Register the tuned model with the gate's word, its cards, and tags that lead back to its rows."""
+    from steps.register.register import register
+
+    before, after = evaluations
+    location = base.info.base.name if base.path is None else f"{input_uri('base')}/files"
+    candidate = Candidate(
+        base=base,
+        base_location=location,
+        tuned=tuned,
+        comparison=comparison,
+        evaluations=(before, after),
+        reports=tuple(reports),
+        dataset=dataset.manifest,
+        sources=_sources(dataset, sources),
+        training=training,
+        lineage={**lineage, **run_facts()},
+    )
+    return register(candidate, decision, config, workspace("register"))
+
+
+def _sources(dataset: Dataset, declared: dict[str, dict[str, str]]) -> tuple[DataSource, ...]:
+    counts: Counter[str] = Counter()
+    for chunk in dataset.chunks(["source"]):
+        counts.update(name.split("/")[0] for name in chunk.table["source"].to_pylist())
+    return tuple(_source(name, rows, declared.get(name, {})) for name, rows in counts.most_common())
+
+
+def _source(name: str, rows: int, declared: dict[str, str]) -> DataSource:
+    return DataSource(name, declared.get("location", ""), declared.get("licence"), rows)

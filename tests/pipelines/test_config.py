@@ -1,0 +1,65 @@
+"""The run configs that are shipped, and what a run config refuses."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import RunConfig
+from pipelines.load import load_model
+from steps.contracts.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted((ROOT / "configs" / "runs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_shipped_config_is_valid_and_says_what_it_is(path: Path) -> None:
+    load_model(RunConfig, path)
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    for word in ("Cost:", "Command:", "Expect:"):
+        assert any(word in line for line in header), word
+
+
+def test_all_promised_configs_are_there() -> None:
+    assert {p.stem for p in SHIPPED} == {"quickstart", "smoke", "sft_lora_8b", "full_small", "judge_openai"}
+
+
+def test_schema_file_is_what_the_model_says() -> None:
+    import json
+
+    assert json.loads((ROOT / "configs" / "schema.json").read_text()) == RunConfig.model_json_schema()
+
+
+def refused(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_model(RunConfig, path)
+    return str(caught.value)
+
+
+def test_missing_parts_are_named_together(tmp_path: Path) -> None:
+    message = refused(tmp_path, "name: x\n")
+    for part in ("ingest", "scrub", "base", "registry"):
+        assert part in message
+
+
+def test_dataset_belongs_to_finetune(tmp_path: Path) -> None:
+    text = "name: x\npipeline: finetune\nbase: {}\nregistry: {name: m}\n"
+    assert "finetune needs it" in refused(tmp_path, text)
+    assert "finetune" in refused(tmp_path, "name: x\npipeline: curate\nskip: [scrub]\ndataset: latest\n"
+                                           "ingest: {sources: [{name: a, path: a}]}\n")  # fmt: skip
+
+
+def test_config_without_a_key_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ops.run import read_inputs
+
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    monkeypatch.delenv("ASSAY_PII_KEY", raising=False)
+    config = RunConfig.model_validate(
+        {"name": "x", "pipeline": "curate", "scrub": {}, "ingest": {"sources": [{"name": "a", "path": "a.jsonl"}]}}
+    )
+    with pytest.raises(ConfigError, match="ASSAY_PII_KEY"):
+        read_inputs(tmp_path, config)
+    assert "ASSAY_PII_KEY" not in os.environ

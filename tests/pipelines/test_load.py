@@ -1,0 +1,84 @@
+"""Config files: all mistakes at once, with lines, allowed values and the nearest spelling."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import Field
+
+from pipelines.load import load_model
+from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.reports import Frozen
+
+
+class Source(Frozen):
+    name: str
+    weight: float = 1.0
+
+
+class Inner(Frozen):
+    threshold: float = Field(0.7, gt=0, le=1)
+    mode: Literal["keep", "drop"] = "keep"
+    sources: tuple[Source, ...] = ()
+
+
+class Outer(Frozen):
+    name: str
+    dedup: Inner = Inner()
+    maybe: Inner | None = None
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> Outer:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return load_model(Outer, path, overrides)
+
+
+def failure(tmp_path: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, *overrides)
+    return str(caught.value)
+
+
+def test_all_mistakes_at_once_with_their_lines(tmp_path: Path) -> None:
+    sources = "  sources:\n    - {name: a}\n    - {nam: b}\n"
+    text = f"name: x\ndedup:\n  treshold: 0.5\n  mode: both\n{sources}maybe: {{threshold: 7}}\n"
+    message = failure(tmp_path, text)
+    assert "5 mistakes" in message
+    assert "line 3: dedup.treshold: unknown key; did you mean 'threshold'?" in message
+    assert "line 4: dedup.mode: Input should be 'keep' or 'drop' (found 'both')" in message
+    assert "line 7: dedup.sources.1.nam: unknown key; did you mean 'name'?" in message
+    assert "line 7: dedup.sources.1.name: Field required" in message
+    assert "line 8: maybe.threshold: Input should be less than or equal to 1 (found 7)" in message
+
+
+def test_unknown_key_without_a_near_one_lists_those_there_are(tmp_path: Path) -> None:
+    assert "known keys are dedup, maybe, name" in failure(tmp_path, "name: x\nzzz: 1\n")
+
+
+def test_repeated_key_is_refused(tmp_path: Path) -> None:
+    assert "line 3: key 'name' stands here a second time (first in line 1)" in failure(
+        tmp_path, "name: x\ndedup: {}\nname: y\n"
+    )
+
+
+def test_overrides_win_and_are_checked(tmp_path: Path) -> None:
+    text = "name: x\ndedup:\n  sources:\n    - {name: a}\n"
+    config = load(tmp_path, text, "dedup.threshold=0.9", "dedup.sources.0.name=b", "maybe.mode=drop")
+    assert (config.dedup.threshold, config.dedup.sources[0].name) == (0.9, "b")
+    assert config.maybe is not None
+    assert config.maybe.mode == "drop"
+    assert "dedup.threshold" in failure(tmp_path, text, "dedup.threshold=high")
+    assert "position from 0 to 0" in failure(tmp_path, text, "dedup.sources.3.name=b")
+    assert "single value" in failure(tmp_path, text, "name.deeper=1")
+    assert "dotted.key=value" in failure(tmp_path, text, "dedup.threshold")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "name: [1\n", "just words"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    assert "run.yaml" in failure(tmp_path, text)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputNotFoundError, match=r"nowhere\.yaml"):
+        load_model(Outer, tmp_path / "nowhere.yaml")
