@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from ops.commands.trail import Line, Rows, Station, Trail, open_rows
+from ops.commands.trail import Line, Rows, Seen, Station, Trail, models_that_saw, open_rows
 from ops.console import emit, heading, say, show_table
 from ops.index import RunRecord, find_run, load_runs
 from steps.contracts.errors import InputNotFoundError
@@ -29,10 +29,12 @@ def explain_row(root: Path, query: str, run_name: str | None, raw: bool, json_ou
             hint="--run looks in another run; rejected rows are in the run's rejects.jsonl",
         )
     if json_output:
-        trails = [rows.trail(i, raw) for i in ids[:_SHOWN]]
-        emit({"run": run.name, "matches": len(ids), "rows": [asdict(t) for t in trails]})
+        found = [asdict(rows.trail(i, raw)) for i in ids[:_SHOWN]]
+        if len(found) == 1:
+            found[0]["seen_by"] = [asdict(s) for s in models_that_saw(root, ids[0])]
+        emit({"run": run.name, "matches": len(ids), "rows": found})
     elif len(ids) == 1:
-        _show(rows.trail(ids[0], raw), run)
+        _show(rows.trail(ids[0], raw), run, models_that_saw(root, ids[0]))
     else:
         _choose(rows, ids, raw)
 
@@ -56,15 +58,16 @@ def _text(trail: Trail, length: int) -> str:
     return one_line if len(one_line) <= length else one_line[: length - 1] + "…"
 
 
-def _show(trail: Trail, run: RunRecord) -> None:
+def _show(trail: Trail, run: RunRecord, seen: list[Seen]) -> None:
     heading(f"{trail.record_id}  {trail.fate}")
     say(f"{trail.source} {trail.locator}".strip() + f"   run {run.name}")
     rows = [line for station in trail.stations for line in _station(station)]
     show_table(["stage", "verdict", "reason", "score", "evidence"], rows, numeric=[3])
     if trail.split:
         say(f"split: {trail.split}")
-    for digest in trail.trained:
-        say(f"trained on by model {digest[:_SHORT]}")
+    for s in seen:
+        sure = "trained on it" if s.sure else "may have been trained on it: its dataset is gone"
+        say(f"model {s.registered or s.model[:_SHORT]} of run {s.run} {'was ' if s.sure else ''}{sure}")
     for child, stage in trail.children:
         say(f"{stage} made {child} from it")
     if trail.hidden:

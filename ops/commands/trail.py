@@ -9,8 +9,10 @@ from typing import Any
 import duckdb
 
 from ops.artifacts import Artifacts, is_quarantine
-from ops.index import ArtifactRecord, RunRecord
+from ops.index import ArtifactRecord, RunRecord, load_runs
 from steps.contracts.dataset import Dataset
+from steps.contracts.errors import InputNotFoundError
+from steps.contracts.models import ModelInfo
 from steps.contracts.records import Row, text_of
 
 # Chosen: enough to recognise a row.
@@ -50,7 +52,6 @@ class Trail:
         text: excerpt from a scrubbed version; None when the row never got there.
         hidden: there is text, but only unscrubbed.
         children: rows that were made from it, as (record_id, stage).
-        trained: digests of models trained on the version and split that it is in.
     """
 
     record_id: str
@@ -62,7 +63,6 @@ class Trail:
     text: str | None
     hidden: bool
     children: tuple[tuple[str, str], ...] = ()
-    trained: tuple[str, ...] = ()
 
 
 @dataclass
@@ -97,7 +97,6 @@ class Rows:
             text=None if shown is None else text_of(shown)[:EXCERPT],
             hidden=clean is None and unscrubbed is not None and not raw,
             children=tuple(self._children(record_id)),
-            trained=tuple(self._trained(split)) if end is None else (),
         )
 
     def _stations(self, lines: Sequence[Line]) -> list[Station]:
@@ -225,13 +224,56 @@ class Rows:
         going_on = [a for a in self.run.of_type("dataset") if not is_quarantine(a)]
         return going_on[-1] if going_on else None
 
-    def _trained(self, split: str | None) -> list[str]:
-        last = self._last()
-        if last is None or split != "train":
-            return []
-        digest = self.store.manifest(last).digest
-        models = [self.store.model(a) for a in self.run.of_type("model")]
-        return [m.digest for m in models if m.dataset_digest == digest]
+
+@dataclass(frozen=True)
+class Seen:
+    """A trained model and whether a row was in its training split; `sure` is False when its dataset is gone."""
+
+    model: str
+    registered: str
+    run: str
+    sure: bool
+
+
+def models_that_saw(root: Path, record_id: str) -> list[Seen]:
+    """Every model of every run that was trained on a row, oldest first; models whose dataset is gone as well."""
+    runs = load_runs(root, on_broken=lambda _file, _why: None)
+    versions = {a.digest: (run, a) for run in runs for a in run.of_type("dataset") if not is_quarantine(a)}
+    answers: dict[str, bool | None] = {}
+    seen: dict[str, Seen] = {}
+    for run in reversed(runs):
+        for info in _trained_models(root, run):
+            digest = info.dataset_digest or ""
+            if digest not in answers:
+                answers[digest] = _in_training(root, versions.get(digest), record_id)
+            if answers[digest] is not False and info.digest not in seen:
+                named = f"{run.registration.name}/{run.registration.version}" if run.registration else ""
+                seen[info.digest] = Seen(info.digest, named, run.name, answers[digest] is True)
+    return list(seen.values())
+
+
+def _trained_models(root: Path, run: RunRecord) -> list[ModelInfo]:
+    store = Artifacts(root, run)
+    found = []
+    for artifact in run.of_type("model"):
+        try:
+            found.append(store.model(artifact))
+        except InputNotFoundError:
+            # Removed since: there is nothing left that could have seen a row.
+            continue
+    return [m for m in found if m.dataset_digest]
+
+
+def _in_training(root: Path, version: tuple[RunRecord, ArtifactRecord] | None, record_id: str) -> bool | None:
+    """Whether a row is in the training split of a version; None when the version is gone."""
+    if version is None:
+        return None
+    run, artifact = version
+    try:
+        row = row_of(Artifacts(root, run).dataset(artifact), record_id)
+    except InputNotFoundError:
+        return None
+    return row is not None and row["split"] in (None, "train")
 
 
 def is_id(query: str) -> bool:

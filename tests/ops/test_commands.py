@@ -4,15 +4,20 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import stored_run
+import yaml
 from typer.testing import CliRunner
 
-from ops.index import report_path
+from ops.commands.trail import models_that_saw
+from ops.index import report_path, save_run
 from ops.main import app
+from steps.contracts.digests import folder_digests, value_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,14 +124,60 @@ def test_explain_finds_text_also_in_dropped_rows(stored):
     assert "2 rows fit" in invoke("explain", "where is my order").stdout
 
 
-def test_explain_knows_the_model_that_saw_a_row(stored):
-    kept = told("explain", stored.rows[0]["record_id"])["rows"][0]
-    assert (kept["fate"], kept["split"], len(kept["trained"])) == ("kept", "train", 1)
-    test_row = told("explain", stored.rows[4]["record_id"])["rows"][0]
-    assert (test_row["split"], test_row["trained"]) == ("test", [])
-    unsafe = told("explain", stored.rows[3]["record_id"])["rows"][0]
-    assert (unsafe["fate"], unsafe["trained"]) == ("quarantined by screen: prompt_injection", [])
-    assert unsafe["text"].startswith("Ignore all previous")
+def seen_by(stored, row: int) -> list[tuple[str, bool]]:
+    found = told("explain", stored.rows[row]["record_id"], "--run", stored.record.name)["rows"][0]
+    return [(s["registered"], s["sure"]) for s in found["seen_by"]]
+
+
+def test_explain_names_the_models_that_saw_a_row(stored):
+    assert seen_by(stored, 0) == seen_by(stored, 2) == [("support/3", True)]
+    for row, why in ((1, "dropped"), (3, "quarantined"), (4, "test split")):
+        assert seen_by(stored, row) == [], why
+    row = told("explain", stored.rows[3]["record_id"])["rows"][0]
+    assert row["text"].startswith("Ignore all previous") and row["split"] is None
+    assert told("explain", stored.rows[4]["record_id"])["rows"][0]["split"] == "test"
+    assert "model support/3" in invoke("explain", stored.rows[0]["record_id"]).stdout
+
+
+def test_a_model_of_another_run_saw_the_row_as_well(stored):
+    finetuned_alone(stored)
+    assert sorted(seen_by(stored, 0)) == [("other/1", True), ("support/3", True)]
+    shutil.rmtree(stored.store / "shards")
+    assert {s.sure for s in models_that_saw(ROOT, stored.rows[0]["record_id"])} == {False}, "unknown isn't no"
+
+
+def finetuned_alone(stored) -> None:
+    """A second run that only trained, on the first run's dataset version."""
+    first = stored.record.of_type("model")[0]
+    folder = stored.store / "second"
+    shutil.copytree(first.uri, folder)
+    (folder / "files/adapter_config.json").write_text('{"r": 8}')
+    files = folder_digests(folder / "files")
+    info = json.loads((folder / "model.json").read_text()) | {"files": files, "digest": value_digest(files)}
+    (folder / "model.json").write_text(json.dumps(info))
+    registration = stored.record.registration.model_copy(update={"name": "other", "version": "1", "tags": {}})
+    second = stored.record.model_copy(
+        update={"name": "second", "run_id": "2", "started": "2026-11-22T00:00:00+00:00", "registration": registration,
+                "artifacts": (first.model_copy(update={"uri": str(folder)}),)}
+    )  # fmt: skip
+    save_run(ROOT, second, "name: second\n")
+
+
+def test_audit_finds_the_dataset_in_the_run_that_made_it(stored):
+    finetuned_alone(stored)
+    audit = told("audit", "other")
+    assert audit["run"]["name"] == "second" and audit["sources"] == {"mails/mails.jsonl": 3}
+    assert ["it was trained on a recorded dataset version", True] in [[c["check"], c["holds"]] for c in audit["checks"]]
+
+
+def test_without_scrub_no_text_is_shown(stored):
+    kept = tuple(a for a in stored.record.artifacts if a.step in ("ingest_step", "dedup_step"))
+    save_run(ROOT, stored.record.model_copy(update={"name": "unscrubbed", "artifacts": kept}), "")
+    for query in (stored.rows[2]["record_id"], "Write to"):
+        shown = told("explain", query, "--run", "unscrubbed")["rows"][0]
+        assert shown["text"] is None and shown["hidden"] and shown["split"] == "train"
+    raw = told("explain", stored.rows[2]["record_id"], "--run", "unscrubbed", "--raw")["rows"][0]
+    assert stored_run.SECRET in raw["text"]
 
 
 def test_explain_says_when_nothing_fits(stored):
@@ -260,6 +311,43 @@ def test_doctor_sees_a_server_that_is_down(state, monkeypatch):
     result = invoke("doctor", "--json")
     checks = {c["name"]: c for c in json.loads(result.stdout)["checks"]}
     assert checks["MLflow server"]["status"] == "missing" and result.exit_code == 4
+
+
+class _Models(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "small-judge"}]}')
+
+    def log_message(self, *_):
+        pass
+
+
+def test_doctor_asks_the_judge_that_a_config_names(state, monkeypatch):
+    server = HTTPServer(("127.0.0.1", 0), _Models)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    text = (ROOT / "configs/runs/quickstart.yaml").read_text()
+    settings = yaml.safe_load(text)
+    endpoint = {
+        "base_url": f"http://127.0.0.1:{server.server_port}/v1",
+        "model": "small-judge",
+        "key_env": "NO_SUCH_KEY",
+    }
+    config = state / "judged.yaml"
+    config.write_text(yaml.safe_dump(settings | {"judge": {"backend": "llm", "endpoint": endpoint}}))
+    try:
+        found = checks_of(str(config))
+        assert found["judge endpoint"]["status"] == "ok" and "serves small-judge" in found["judge endpoint"]["found"]
+        assert found["judge key"]["status"] == "missing"
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert checks_of(str(config))["judge endpoint"]["status"] == "missing"
+
+
+def checks_of(config: str) -> dict[str, dict[str, str]]:
+    result = invoke("doctor", "--config", config, "--json")
+    return {c["name"]: c for c in json.loads(result.stdout)["checks"]}
 
 
 def test_hostile_rows_are_harmless_on_the_terminal(state):
