@@ -23,6 +23,7 @@ from steps.ingest.summary import summarize
 # Chosen: the format of a file is judged by so many of its first readable rows, or so many bytes.
 _SAMPLE_ROWS = 100
 _SAMPLE_BYTES = 8 << 20
+_PROGRESS_ROWS = 500
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,10 @@ def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: P
     else:
         known = detect_most((reader.named(v) for v in sample), part.path) if source.format == "auto" else source.format
         reader.start(part.path, part.container, known)
-    for item in chain(head, items):
+    for number, item in enumerate(chain(head, items), 1):
         reader.take(item)
-        progress.advance()
+        if number % _PROGRESS_ROWS == 0:
+            progress.advance(_PROGRESS_ROWS)
 
 
 def _head(items: Iterable[Item]) -> list[Item]:

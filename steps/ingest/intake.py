@@ -7,14 +7,13 @@ from typing import Any
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.digests import canonical_json, short_id
 from steps.contracts.ledger import LedgerWriter
-from steps.contracts.records import Row, all_messages, make_row
+from steps.contracts.records import Row, make_row
 from steps.contracts.reports import Example
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.formats import Draft
 from steps.ingest.mix import MixPlan, hash64, sampled
 from steps.ingest.readers import Bad, Raw, plain
 from steps.ingest.rejects import Reject, RejectWriter
-from steps.ingest.table import rows_table
 
 # Chosen: a batch is written when it has this many rows or characters.
 _BATCH_ROWS = 4_096
@@ -54,11 +53,6 @@ class Intake:
         self._index = {s.name: i for i, s in enumerate(config.sources)}
         self._batch: list[Row] = []
         self._chars = 0
-
-    def read(self, source: SourceConfig, count: int = 1) -> None:
-        """Count rows that were read."""
-        self.rows_in += count
-        self.books[source.name].rows += count
 
     def reject(self, source: SourceConfig, path: str, item: Raw | Bad, reason: str, hint: str) -> None:
         """A row that can't be read: reject file and ledger."""
@@ -112,7 +106,10 @@ class Intake:
         self.keep(source, row, how)
 
     def _write(self, source: SourceConfig, row: Row) -> None:
-        chars = sum(len(m["content"]) for m in all_messages(row)) + len(row["text"] or "")
+        chars = len(row["text"] or "")
+        for column in ("messages", "chosen", "rejected"):
+            for m in row[column]:
+                chars += len(m["content"])
         self.lengths[min(chars.bit_length(), _BINS - 1)] += 1
         self.kept += 1
         self.books[source.name].kept += 1
@@ -124,7 +121,7 @@ class Intake:
     def flush(self) -> None:
         """Hand the rows gathered so far to the writer."""
         if self._batch:
-            self.writer.write(rows_table(self._batch))
+            self.writer.write_rows(self._batch)
             self._batch, self._chars = [], 0
 
 

@@ -182,6 +182,8 @@ def _sharegpt_turn(turn: Row, calls: _Calls) -> Row:
 
 def tools_text(row: Row) -> str | None:
     """JSON text of OpenAI's tools list from `tools` (list or JSON text) or the older `functions`; None for none."""
+    if "tools" not in row and "functions" not in row:
+        return None
     tools = parsed(row.get("tools") or None, "tools")
     if tools is None and row.get("functions"):
         listed = parsed(row["functions"], "functions")
@@ -199,12 +201,15 @@ def checked(messages: list[Row]) -> list[Row]:
     """The messages of a conversation that can be trained on: at least one assistant turn that says something."""
     if not messages:
         raise RowRejected("empty_conversation", "the list of messages is empty")
-    turns = [m for m in messages if m["role"] == "assistant"]
-    if not turns:
-        raise RowRejected("no_assistant_turn", "a conversation needs at least one assistant turn")
-    if not any(m["tool_calls"] or not _blank(m["content"]) for m in turns):
+    answered = False
+    for m in messages:
+        if m["role"] == "assistant":
+            if m["tool_calls"] or not _blank(m["content"]):
+                return messages
+            answered = True
+    if answered:
         raise RowRejected("empty_answer", "every assistant turn is blank")
-    return messages
+    raise RowRejected("no_assistant_turn", "a conversation needs at least one assistant turn")
 
 
 def _blank(text: str) -> bool:

@@ -140,7 +140,7 @@ def _decoded(decode: Any, locator: str, line: int | None, raw: bytes) -> Item:
         return Bad(locator, line, raw, *_json_problem(e))
     if not isinstance(value, dict):
         return Bad(locator, line, raw, "not_an_object", 'a row must be a JSON object: {"column": value, ...}')
-    if not _SUSPECT.search(raw):
+    if not _suspect(raw):
         return Raw(locator, line, raw, value)
     cleaned, what = clean(value)
     return Raw(locator, line, raw, cleaned, what)
@@ -212,7 +212,7 @@ def _csv_row(header: list[str], cells: list[str], line: int) -> Item:
         return Bad(locator, line, raw, "csv_columns", f"{len(cells)} cells, but the header names {len(header)} columns")
     if any(_SURROGATE.search(c) for c in cells):
         return Bad(locator, line, raw, "encoding", "the row isn't UTF-8; set `encoding` (cp1252?)")
-    value, what = clean(dict(zip(header, cells, strict=True))) if _SUSPECT.search(raw) else (None, ())
+    value, what = clean(dict(zip(header, cells, strict=True))) if _suspect(raw) else (None, ())
     return Raw(locator, line, raw, value or dict(zip(header, cells, strict=True)), what)
 
 
@@ -237,7 +237,7 @@ def value_item(row: Row, number: int) -> Raw:
         row = plain(row)
         text = canonical_json(row)
     raw = text.encode("utf-8", "surrogatepass")
-    if not _SUSPECT.search(raw):
+    if not _suspect(raw):
         return Raw(f"row:{number}", None, raw, row)
     cleaned, what = clean(row)
     return Raw(f"row:{number}", None, raw, cleaned, what)
@@ -257,6 +257,11 @@ def _document(stream: io.BufferedReader, file: InputFile, limit: int) -> Iterato
         return
     row, what = clean({"text": text})
     yield Raw("row:1", 1, raw, row, what)
+
+
+def _suspect(raw: bytes) -> bool:
+    """Whether the text of a row may hold a NUL or a lone surrogate (escaped; raw surrogates aren't UTF-8)."""
+    return (b"\\u" in raw or b"\0" in raw) and _SUSPECT.search(raw) is not None
 
 
 def clean(value: Any) -> tuple[Any, tuple[str, ...]]:

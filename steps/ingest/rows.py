@@ -24,6 +24,7 @@ class RowReader:
         self.path = ""
         self.container: Container = "jsonl"
         self.format: Format = "text"
+        self._books = intake.books[source.name]
         self._folder = folder
         self._spool: TreeSpool | None = None
         self._tokenize = tokenizer(self.config.chunk)
@@ -38,8 +39,9 @@ class RowReader:
 
     def take(self, item: Item) -> None:
         """Keep, expand or reject one row."""
-        self.intake.read(self.source)
-        self.intake.books[self.source.name].formats[self.format] += 1
+        self.intake.rows_in += 1
+        self._books.rows += 1
+        self._books.formats[self.format] += 1
         if isinstance(item, Bad):
             self.intake.reject(self.source, self.path, item, item.reason, item.hint)
             return
