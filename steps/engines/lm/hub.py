@@ -57,6 +57,7 @@ def download(name: str, revision: str) -> Path:
 
 @contextmanager
 def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
+    import httpx2  # what huggingface_hub speaks HTTP with; its connection errors come through unwrapped
     from huggingface_hub import errors
 
     where = f"hub model {name}" + (f" at {revision}" if revision else "")
@@ -73,6 +74,6 @@ def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
     except errors.HFValidationError as e:
         hint = "a hub id is owner/name; a local folder must exist"
         raise InputNotFoundError("neither a local folder nor a hub id", where=where, hint=hint) from e
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, OSError) as e:
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, httpx2.HTTPError, OSError) as e:
         hint = "go online (unset HF_HUB_OFFLINE), or download it once elsewhere and name the folder as `model`"
         raise ServiceError(f"the hub can't be reached ({type(e).__name__})", where=where, hint=hint) from e
