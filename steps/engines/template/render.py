@@ -10,6 +10,7 @@ prefix  the template renders a conversation's beginning as a prefix of the whole
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -53,7 +54,7 @@ class Encoded:
     @property
     def trained(self) -> int:
         """Number of trained tokens."""
-        return sum(label != IGNORED for label in self.labels)
+        return len(self.labels) - self.labels.count(IGNORED)
 
 
 def training_template(tokenizer: "PreTrainedTokenizerBase") -> TrainingTemplate:
@@ -231,16 +232,14 @@ def tokenize(tokenizer: "PreTrainedTokenizerBase", rendered: Rendered) -> Encode
 
 
 def _labels(ids: list[int], offsets: list[Span], spans: tuple[Span, ...]) -> list[int]:
-    """Labels of the tokens that overlap a span; both offsets and spans ascend, so one pass suffices."""
+    """Labels of the tokens that overlap a span; offsets ascend, so both ends are found by bisection."""
     if any(b[0] < a[1] for a, b in pairwise(spans)):
         raise TrainingDataError("the chat template's {% generation %} blocks overlap", hint="nest no such blocks")
     labels = [IGNORED] * len(ids)
-    at = 0
-    for i, (start, end) in enumerate(offsets):
-        while at < len(spans) and spans[at][1] <= start:
-            at += 1
-        if at < len(spans) and end > spans[at][0]:
-            labels[i] = ids[i]
+    for start, end in spans:
+        first = bisect_right(offsets, start, key=lambda o: o[1])
+        stop = bisect_left(offsets, end, key=lambda o: o[0])
+        labels[first:stop] = ids[first:stop]
     return labels
 
 
