@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from steps.contracts.reports import Frozen
 
 Format: TypeAlias = Literal[
-    "openai", "sharegpt", "alpaca", "prompt_completion", "preference", "ranked", "oasst", "oasst_rows", "text"
+    "record", "openai", "sharegpt", "alpaca", "prompt_completion", "preference", "ranked", "oasst", "oasst_rows", "text"
 ]
 Container: TypeAlias = Literal["jsonl", "json", "csv", "parquet", "text", "markdown", "html"]
 

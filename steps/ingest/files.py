@@ -151,21 +151,21 @@ def _remote(url: str) -> list[_Entry]:
 
     try:
         fs, path = fsspec.core.url_to_fs(url)
-        return _remote_entries(fs, path, url)
     except (ImportError, ValueError) as e:
         raise MissingDependencyError(
             f"can't open this kind of URL: {e}",
             where=url,
             hint="install the fsspec package for it (s3fs, gcsfs, adlfs ...)",
         ) from e
+    try:
+        return _remote_entries(fs, path, url)
     except FileNotFoundError as e:
         raise InputNotFoundError("no such file or folder", where=url, hint="check the URL") from e
     except PermissionError as e:
         raise InputError("not allowed to read", where=url, hint="check the credentials in the environment") from e
-    except OSError as e:
-        raise ServiceError(
-            f"the file store can't be read: {e}", where=url, hint="check the connection and the URL"
-        ) from e
+    except Exception as e:  # each store has errors of its own, many of them no OSError (botocore)
+        what = f"the file store can't be read: {type(e).__name__}: {e}"
+        raise ServiceError(what, where=url, hint="check the connection, the credentials and the URL") from e
 
 
 def _remote_entries(fs: Any, path: str, url: str) -> list[_Entry]:

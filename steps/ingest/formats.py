@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from steps.contracts.errors import InputError
-from steps.contracts.records import Kind, Row, message
+from steps.contracts.records import KINDS, SCHEMA, Kind, Row, message
 from steps.ingest.config import Format
 from steps.ingest.messages import (
     checked,
@@ -144,6 +144,7 @@ def _is_tree(row: Row) -> bool:
 
 # The first that fits wins.
 _LOOKS: dict[Format, Callable[[Row], bool]] = {
+    "record": lambda row: "record_id" in row and "content_id" in row and "kind" in row,
     "openai": lambda row: "role" in (_first_turn(row) or {}),
     "sharegpt": lambda row: "from" in (_first_turn(row) or {}),
     "oasst_rows": lambda row: "message_id" in row and "parent_id" in row and "text" in row,
@@ -157,6 +158,25 @@ _LOOKS: dict[Format, Callable[[Row], bool]] = {
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def parse_record(row: Row) -> Parsed:
+    """A record as a dataset version exports it; its old id and what led to it are kept in meta."""
+    kind = row.get("kind")
+    if kind not in KINDS:
+        raise RowRejected("unknown_kind", f"a record's kind is one of {', '.join(KINDS)}")
+    used = tuple(SCHEMA.names)
+    meta = parsed(row.get("meta") or "{}", "meta")
+    meta = {**(meta if isinstance(meta, dict) else {}), "record_id": row.get("record_id")}
+    if kind == "document":
+        return Parsed([Draft("document", text=text_of_column(row, "text"), meta=meta)], used)
+    messages, chosen, rejected = (openai_messages(row.get(c) or [], c)[0] for c in ("messages", "chosen", "rejected"))
+    if kind == "preference":
+        draft = _preference(messages, chosen, rejected, tools_text(row))
+    else:
+        draft = Draft("conversation", messages=checked(messages), tools=tools_text(row))
+    draft.meta = meta
+    return Parsed([draft], used)
 
 
 def parse_openai(row: Row) -> Parsed:
@@ -371,6 +391,7 @@ def parse_text(row: Row) -> Parsed:
 
 
 PARSERS: dict[str, Callable[[Row], Parsed]] = {
+    "record": parse_record,
     "openai": parse_openai,
     "sharegpt": parse_sharegpt,
     "alpaca": parse_alpaca,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steps.contracts.digests import canonical_json
-from steps.contracts.errors import InputError, ServiceError
+from steps.contracts.errors import AssayError, InputError, ServiceError
 from steps.contracts.records import Row
 from steps.ingest.config import SourceConfig
 from steps.ingest.files import InputFile
@@ -78,12 +78,15 @@ def _reading(file: InputFile, where: str) -> Iterator[None]:
         yield
     except PermissionError as e:
         raise InputError("not allowed to read the file", where=where, hint="change its permissions") from e
-    except InputError:
+    except AssayError:
         raise
-    except OSError as e:
-        if file.fs is None:
+    except Exception as e:
+        if file.fs is not None:
+            what = f"the file store fails: {type(e).__name__}: {e}"
+            raise ServiceError(what, where=where, hint="check the connection; run again") from e
+        if isinstance(e, OSError):
             raise InputError(f"the file can't be read: {e.strerror}", where=where, hint="check the disk") from e
-        raise ServiceError(f"the file store fails: {e}", where=where, hint="check the connection; run again") from e
+        raise
 
 
 def _jsonl(stream: io.BufferedReader, limit: int) -> Iterator[Item]:

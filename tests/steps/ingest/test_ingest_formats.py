@@ -153,6 +153,21 @@ def test_ranked_responses(bench, said, row):
     assert all(line["parents"] == [parent] for line in lines if line["verdict"] == "created")
 
 
+def test_exported_records_read_back_as_they_were(bench):
+    called = [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [CALL]}]
+    bench.write("d/a.jsonl", [{"messages": called, "tools": TOOLS, "n": 1}])
+    bench.write("d/b.jsonl", [{"prompt": "p", "chosen": "good", "rejected": "bad"}])
+    bench.write("d/c.md", "# Title\n\ntext")
+    first = bench.ingest("d").outcome.dataset
+    rows = {r["content_id"]: r for r in first.iter_rows()}
+    first.export_parquet(bench.root / "all.parquet")
+    got = bench.ingest("all.parquet").outcome
+    assert got.report.counts["rows read per format"] == {"record": 3} and got.dataset.digest == first.digest
+    for row in got.dataset.iter_rows():
+        old = rows[row["content_id"]]
+        assert json.loads(row["meta"]) == {**json.loads(old["meta"]), "record_id": old["record_id"]}
+
+
 def test_detect_looks_at_the_shape():
     assert detect({"conversations": [{"role": "user", "content": "x"}]}) == "openai"
     assert detect({"messages": [{"from": "human", "value": "x"}]}) == "sharegpt"

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steps.contracts.errors import InputError, InputNotFoundError, MissingDependencyError
+from steps.contracts.errors import InputError, InputNotFoundError, MissingDependencyError, ServiceError
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.ingest import ingest, input_digests
 from steps.ingest.json_values import json_values
@@ -279,6 +280,34 @@ def test_fsspec_urls(bench):
         bench.ingest("nosuchprotocol://bucket/a.jsonl")
     file = bench.write("a.jsonl", PAIRS)
     assert asked(bench.ingest(f"file://{file}")) == QUESTIONS
+
+
+class BotoLikeError(Exception):
+    pass
+
+
+class Broken(MemoryFileSystem):
+    """A store that is there until somebody reads."""
+
+    protocol = "broken"
+
+    def isfile(self, path):
+        if "down" in path:
+            raise BotoLikeError("no endpoint")
+        return super().isfile(path)
+
+    def _open(self, path, mode="rb", **kwargs):
+        if mode == "rb" and "lost" in path:
+            raise BotoLikeError("connection lost")
+        return super()._open(path, mode, **kwargs)
+
+
+def test_a_store_that_fails_is_a_service_error(bench):
+    fsspec.register_implementation("broken", Broken, clobber=True)
+    fsspec.filesystem("broken").pipe("broken://b/lost.jsonl", jsonl(PAIRS).encode())
+    for url in ("broken://b/down.jsonl", "broken://b/lost.jsonl"):
+        with pytest.raises(ServiceError, match=r"BotoLikeError: (no endpoint|connection lost)"):
+            bench.ingest(url)
 
 
 def test_input_digests_follow_the_content(bench):
