@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ops.artifacts import Artifacts, is_quarantine, stage_of
-from ops.index import RunRecord
+from ops.index import ArtifactRecord, RunRecord
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.ledger import Ledger
@@ -88,7 +88,8 @@ class Evidence:
 
     # stage -> (record_id, verdict, reason) of every line, stages in the order of the pipeline
     lines: dict[str, list[tuple[str, str, str]]]
-    rejected: frozenset[Place]
+    # None when the run has no reject file
+    rejected: frozenset[Place] | None
     ids: dict[Place, str]
     # record_id -> text after scrub, of the rows with planted personal data
     scrubbed: dict[str, str]
@@ -176,6 +177,8 @@ def _found(kind: str, row: Planted, own_id: str, hits: set[str], evidence: Evide
 
 def _broken(planted: list[Planted], evidence: Evidence) -> _Tally:
     places = {(p["file"], p["locator"]) for p in planted}
+    if evidence.rejected is None:
+        return _Tally(planted=len(places))
     found = len(places & evidence.rejected)
     others = len(evidence.rejected - places)
     return _Tally(planted=len(places), found=found, missed=len(places) - found, others=others)
@@ -206,7 +209,9 @@ def _gather(store: Artifacts, run: RunRecord, planted: list[Planted]) -> Evidenc
     scrub = next((a for a in versions if stage_of(a) == "scrub"), None)
     wanted = {ids[p] for p in places if p in ids}
     scrubbed = dict(_texts(store.dataset(scrub), wanted)) if scrub else {}
-    return Evidence(lines, frozenset(_rejected(store, run, files)), ids, scrubbed)
+    rejects = [a for a in run.of_type("file") if a.name == "rejects"]
+    rejected = frozenset(place for a in rejects for place in _rejected(store, a, files)) if rejects else None
+    return Evidence(lines, rejected, ids, scrubbed)
 
 
 def _ledger_lines(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
@@ -234,11 +239,10 @@ def _texts(dataset: Dataset, wanted: set[str]) -> Iterator[tuple[str, str]]:
             yield row["record_id"], text_of(row)
 
 
-def _rejected(store: Artifacts, run: RunRecord, files: set[str]) -> Iterator[Place]:
-    for artifact in (a for a in run.of_type("file") if a.name == "rejects"):
-        with store.file(artifact, "rejects.jsonl").open(encoding="utf-8") as lines:
-            for line in lines:
-                reject = json.loads(line)
-                file = _file_of(reject["source"], files)
-                if file is not None:
-                    yield file, reject["locator"]
+def _rejected(store: Artifacts, artifact: ArtifactRecord, files: set[str]) -> Iterator[Place]:
+    with store.file(artifact, "rejects.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            reject = json.loads(line)
+            file = _file_of(reject["source"], files)
+            if file is not None:
+                yield file, reject["locator"]
