@@ -14,24 +14,33 @@ _STOP = re.compile(r"[.!?](?=\s)|\n")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
 _QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»|‘[^’\n]*’|(?<!\w)'[^'\n]*'(?!\w)")
-_TALK = re.compile(
-    r"\b(?:means?|meaning|meant|examples?|phrases?|words?|terms?|slurs?|derogatory|offensive|racist|epithets?|"
-    r"called|so-called|attack(?:s|er|ers)?|injections?|inject(?:s|ed|ing)?|vulnerab\w+|exploits?|payloads?|malicious|"
+# Sentences about a word, and sentences about an attack.
+WORD_TALK = re.compile(
+    r"\b(?:(?:the|this|that|a|an|of|as)\s+(?:\w+\s+)?(?:word|term|phrase|expression|nickname|label)s?|slurs?|derogatory|"
+    r"offensive|pejorative|racist|racial|homophobic|epithets?|profanity|swear\s?words?|etymology|dialect)\b",
+    re.IGNORECASE,
+)
+ATTACK_TALK = re.compile(
+    r"\b(?:means?|meaning|meant|examples|(?:for|an|this|another)\s+example|phrases?|words?|terms?|called|so-called|"
+    r"attack(?:s|er|ers)?|injections?|inject(?:s|ed|ing)?|vulnerab\w+|exploits?|payloads?|malicious|"
     r"prevent(?:s|ed|ing)?|protect(?:s|ed|ing)?|saniti[sz]\w+|escap(?:e|es|ed|ing)|detect(?:s|ed|ing|ion)?|xss|sqli|"
-    r"jailbreaks?|prompt\s+injections?|tries\s+to|attempts?\s+to|explain\w*|definitions?|defined?|quot(?:e|es|ed))\b",
+    r"jailbreaks?|prompt\s+injections?|explain\w*|definitions?|defined?|quot(?:e|es|ed))\b",
     re.IGNORECASE,
 )
 
 
-def is_mention(text: str, start: int, end: int) -> bool:
-    """Whether text[start:end] stands in code, in quotation marks within a sentence, or in a sentence about it."""
+def is_mention(text: str, start: int, end: int, talk: re.Pattern[str]) -> bool:
+    """Whether text[start:end] stands in code, in quotation marks within a sentence, or in a sentence about it.
+
+    `talk` tells a sentence about such text: WORD_TALK or ATTACK_TALK.
+    """
     if _in_fence(text, start):
         return True
     left, right = _sentence(text, start, end)
     if any(m.start() + left <= start and end <= m.end() + left for m in _INLINE_CODE.finditer(text[left:right])):
         return True
     around = text[left:start] + " " + text[end:right]
-    return _is_quoted(text[left:right], start - left, end - left) or _TALK.search(around) is not None
+    return _is_quoted(text[left:right], start - left, end - left) or talk.search(around) is not None
 
 
 def _in_fence(text: str, start: int) -> bool:

@@ -6,13 +6,21 @@ from collections.abc import Iterator, Sequence
 
 from steps.screen.config import Repetition
 
+_LOOP_NGRAM = 5
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
-def first_excess(text: str, bounds: Repetition) -> tuple[str, float] | None:
-    """(rule, fraction) of the first bound that the text exceeds; None when it exceeds none or is too short."""
+def first_excess(text: str, bounds: Repetition, min_words: int) -> tuple[str, float] | None:
+    """(rule, fraction) of the first bound that the text exceeds; None when it exceeds none or is too short.
+
+    `min_words`: from so many words on the paper's bounds hold.
+    """
     words = text.split()
-    if len(words) < bounds.min_words:
+    if len(words) >= bounds.loop_min_words:
+        loop = duplicate_ngram_fraction(words, _LOOP_NGRAM)
+        if loop > bounds.loop:
+            return "loop", round(loop, 4)
+    if len(words) < min_words:
         return None
     for rule, fraction, bound in _measured(text, words, bounds):
         if fraction > bound:

@@ -1,8 +1,7 @@
 """Quality rules: length, required and forbidden patterns, keywords, repetition."""
 
+import re
 from collections.abc import Callable, Sequence
-
-import re2
 
 from steps.contracts.errors import MissingDependencyError
 from steps.contracts.records import Row, text_of
@@ -31,8 +30,10 @@ class Rules:
         return self._length(row, text) or self._content(text) or self._repetition(row)
 
     def _length(self, row: Row, text: str) -> Failure | None:
+        return self._characters(row, len(text)) or self._tokens(text)
+
+    def _characters(self, row: Row, size: int) -> Failure | None:
         c = self.config
-        size = len(text)
         if size < c.min_characters:
             return "too_few_characters", size
         if c.max_characters is not None and size > c.max_characters:
@@ -40,6 +41,10 @@ class Rules:
         shortest = min((len(a.strip()) for a in _answers(row)), default=None)
         if shortest is not None and shortest < c.min_answer_characters:
             return "short_answer", shortest
+        return None
+
+    def _tokens(self, text: str) -> Failure | None:
+        c = self.config
         if c.min_tokens is None and c.max_tokens is None:
             return None
         tokens = self._count(text)
@@ -64,8 +69,10 @@ class Rules:
     def _repetition(self, row: Row) -> Failure | None:
         if self.config.repetition is None:
             return None
+        bounds = self.config.repetition
+        min_words = bounds.min_words if row["kind"] == "document" else bounds.min_answer_words
         for text in _written(row):
-            if excess := first_excess(text, self.config.repetition):
+            if excess := first_excess(text, bounds, min_words):
                 return f"repetition.{excess[0]}", excess[1]
         return None
 
@@ -109,5 +116,5 @@ def _patterns(sources: Sequence[str], name: str) -> PatternSet:
 
 
 def _keywords(keywords: Sequence[str], name: str) -> PatternSet:
-    escaped = [Pattern(f"{name}[{n}]", re2.escape(k), word=True) for n, k in enumerate(keywords) if k.strip()]
+    escaped = [Pattern(f"{name}[{n}]", re.escape(k), word=True) for n, k in enumerate(keywords) if k.strip()]
     return PatternSet(escaped, f"screen.rules.{name}")

@@ -8,7 +8,7 @@ from steps.contracts.records import Row
 from steps.engines.rows.segments import segments
 from steps.engines.scan.patterns import Hit, Pattern, PatternSet
 from steps.screen.config import Action, PoisonedConfig, ScreenConfig
-from steps.screen.mentions import is_mention
+from steps.screen.mentions import ATTACK_TALK, WORD_TALK, is_mention
 from steps.screen.poison import Rule, rules
 from steps.screen.terms import term_patterns
 
@@ -88,7 +88,8 @@ class ContentScanner:
     def _judged(self, hit: Hit, path: str, text: str) -> list[Found]:
         sort = self._sorts[hit.pattern]
         action: Action = "flag" if sort.weak else sort.action
-        mention = not sort.anywhere and is_mention(text, hit.start, hit.end)
+        talk = WORD_TALK if sort.part == "unsafe" else ATTACK_TALK
+        mention = not sort.anywhere and is_mention(text, hit.start, hit.end, talk)
         if mention and self.config.mentions == "off":
             return []
         if mention and self.config.mentions == "flag":

@@ -16,7 +16,8 @@ _MAX_BYTES = 128 << 20
 class Pattern:
     """A named RE2 pattern.
 
-    `word`: a match counts only between Unicode non-word characters (RE2's own `\\b` knows ASCII only).
+    `word`: a match counts only between Unicode non-word characters (RE2's own `\\b` knows ASCII only). Its places
+    are found by Python's `re`, so keep it a plain word or a few alternatives.
     `confirm`: a Python regular expression that must match the found text in full, for what RE2 can't say (back
     references); it runs on the found text only.
     """
@@ -65,11 +66,9 @@ class PatternSet:
         return [hit for number in self.matching(text) for hit in self._places(number, text)]
 
     def _places(self, number: int, text: str) -> Iterator[Hit]:
-        pattern, confirm = self.patterns[number], self._confirm[number]
+        confirm = self._confirm[number]
         for match in self._located[number].finditer(_encodable(text)):
             start, end = match.span()
-            if pattern.word and not _stands_alone(text, start, end):
-                continue
             if confirm is None or confirm.fullmatch(text, start, end):
                 yield Hit(number, start, end)
 
@@ -78,8 +77,10 @@ def _source(pattern: Pattern) -> str:
     return f"(?i:{pattern.source})" if pattern.ignore_case else pattern.source
 
 
-def _compiled(pattern: Pattern, where: str) -> "re2._Regexp":
+def _compiled(pattern: Pattern, where: str) -> "re.Pattern[str] | re2._Regexp":
     try:
+        if pattern.word:
+            return re.compile(rf"(?<!\w)(?:{pattern.source})(?!\w)", re.IGNORECASE if pattern.ignore_case else 0)
         return re2.compile(_source(pattern), options=_options())
     except re2.error as e:
         reason = e.args[0].decode() if e.args and isinstance(e.args[0], bytes) else str(e)
@@ -95,14 +96,6 @@ def _options() -> "re2.Options":
     options.log_errors = False
     options.max_mem = _MAX_BYTES
     return options
-
-
-def _stands_alone(text: str, start: int, end: int) -> bool:
-    return not (_is_word(text[start - 1 : start]) or _is_word(text[end : end + 1]))
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
 
 
 def _encodable(text: str) -> str:
