@@ -88,7 +88,9 @@ def test_an_empty_dataset(tmp_path):
 
 def test_kinds_are_not_mixed(tmp_path):
     rows = [document(f"{LONG}\n\nyes", 0, "1"), chat(LONG, "yes")]
-    assert len(run(rows, tmp_path)[1]) == 2
+    assert len(run(rows, tmp_path / "exact")[1]) == 2
+    rows = [document(f"{LONG}\n\nyes indeed", 0, "1"), chat(LONG, "yes")]
+    assert len(run(rows, tmp_path / "near", ngram_documents=3)[1]) == 2
 
 
 def test_a_preference_and_its_reverse_are_a_contradiction_and_no_duplicates(tmp_path):
@@ -130,6 +132,12 @@ class TestContradictions:
         assert lines[b["record_id"]]["parents"] == [a["record_id"]]
         assert lines[c["record_id"]]["reason"] == "exact_duplicate"
         assert outcome.report.dropped_by == {"contradiction": 1, "exact_duplicate": 1}
+
+    def test_a_row_that_goes_is_no_witness(self, tmp_path):
+        rows = [chat("Tell it.", "no", 0), chat("Tell it.", LONG, 1), chat("Please tell it.", LONG, 2)]
+        outcome, kept, _ = run(rows, tmp_path, contradictions="keep_first")
+        assert kept == {rows[0]["record_id"], rows[2]["record_id"]}
+        assert outcome.report.dropped_by == {"contradiction": 1}
 
     def test_drop_all(self, tmp_path):
         rows = self.rows()
