@@ -7,6 +7,9 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import pyarrow as pa
+import pyarrow.compute
+
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import MultisetDigest, canonical_json, file_digest, short_id
 from steps.contracts.errors import InputError, InputNotFoundError
@@ -46,15 +49,19 @@ def held_out(dataset: Dataset, max_rows: int | None) -> Task:
         for table in dataset.tables(["content_id", "record_id"], split="test")
         for pair in zip(table["content_id"].to_pylist(), table["record_id"].to_pylist(), strict=True)
     )
-    found = sum(1 for _ in dataset.tables(["record_id"], split="test") for _ in range(_.num_rows))
+    found = dataset.manifest.splits.get("test", 0)
     if not found:
         raise InputError(
             "the dataset has no test rows to evaluate on",
             where=f"dataset {dataset.digest[:12]}, splits {dataset.manifest.splits}",
             hint="raise split.test, or add rows: a model can't be gated without held-out rows",
         )
-    chosen = {record for _, record in _sample(ids, max_rows)}
-    rows = [row for row in dataset.iter_rows(split="test") if row["record_id"] in chosen]
+    chosen = pa.array([record for _, record in _sample(ids, max_rows)], pa.string())
+    rows = [
+        row
+        for table in dataset.tables(split="test")
+        for row in table.filter(pa.compute.is_in(table["record_id"], value_set=chosen)).to_pylist()
+    ]
     note = (f"{HELD_OUT}: {len(rows)} of {found} test rows, chosen by hash",) if len(rows) < found else ()
     return _task(HELD_OUT, "held_out", sorted(rows, key=lambda r: r["record_id"]), note)
 

@@ -22,7 +22,7 @@ _LONGEST = 300
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where rows came from. `licence` None: not stated; `rows` None: not counted."""
+    """Where rows came from. `licence` None: not stated; `rows` of the dataset version, None: not counted."""
 
     name: str
     location: str

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 
 # What served.py imports; the versions in force are pinned.
 _REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "safetensors", "pandas", "fsspec")
+# What fsspec needs to read a base behind such a URL.
+_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
 # Seconds and tries. A server that is down refuses the connection and is told at once; one that accepts it and says
 # nothing gets the time that a busy one took to answer in our tests (over 5 s on two loaded cores). An upload may
 # take longer.
@@ -121,16 +123,20 @@ def _log(candidate: Candidate, decision: Decision, config: RegisterConfig, cards
     mlflow.log_dict(decision.model_dump(mode="json"), "gate/decision.json")
     mlflow.log_dict(candidate.comparison.model_dump(mode="json"), "gate/comparison.json")
     mlflow.log_artifacts(str(cards), "cards")
-    for d in candidate.comparison.differences:
-        for subject, e in (("base", d.base), ("tuned", d.tuned), ("change", d.change)):
-            mlflow.log_metric(f"{subject}/{d.task}/{d.metric}", e.value)
+    mlflow.log_metrics(
+        {
+            f"{subject}/{d.task}/{d.metric}": e.value
+            for d in candidate.comparison.differences
+            for subject, e in (("base", d.base), ("tuned", d.tuned), ("change", d.change))
+        }
+    )
     logged = mlflow.pyfunc.log_model(
         name="model",
         python_model=str(SERVED),
         artifacts={"tuned": str(candidate.tuned.path), "cards": str(cards)},
         model_config=served_config(candidate, config),
         signature=signature(served_config(candidate, config)["max_new_tokens"]),
-        pip_requirements=requirements(config),
+        pip_requirements=requirements(candidate.base_location, config),
         metadata=tags,
     )
     return str(logged.model_uri)
@@ -177,9 +183,17 @@ def signature(max_new_tokens: int) -> Any:
     )
 
 
-def requirements(config: RegisterConfig) -> list[str]:
+def requirements(base_location: str, config: RegisterConfig) -> list[str]:
     """Pinned requirements of the served model; a local build's suffix (torch 2.13.0+cpu) is no part of a version."""
-    return [f"{name}=={version(name).split('+')[0]}" for name in _REQUIREMENTS] + list(config.extra_pip_requirements)
+    store = _STORES.get(base_location.partition("://")[0]) if "://" in base_location else None
+    return [_pinned(name) for name in (*_REQUIREMENTS, *([store] if store else []))] + [*config.extra_pip_requirements]
+
+
+def _pinned(name: str) -> str:
+    try:
+        return f"{name}=={version(name).split('+')[0]}"
+    except PackageNotFoundError:  # a store's client need not be installed where the model is registered
+        return name
 
 
 def _new_version(name: str, source: str, tags: dict[str, str], card: str) -> str:

@@ -37,7 +37,9 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         _verify(tuned, self.settings["tuned_files"])
         torch.set_num_threads(int(self.settings["num_threads"]))
         self.device = _device(str(self.settings["device"]))
-        self.model, self.tokenizer = _load(tuned, self.settings, self.device)
+        # Holds the base when it comes from a URL; removed with this object, because weights may stay memory-mapped.
+        self.fetched = tempfile.TemporaryDirectory(prefix="served-base-", ignore_cleanup_errors=True)
+        self.model, self.tokenizer = _load(tuned, self.settings, self.device, Path(self.fetched.name))
         self.ends = _stop_ids(self.model, self.tokenizer)
 
     def predict(self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None) -> list[str]:
@@ -95,13 +97,13 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return [t.strip() for t in self.tokenizer.batch_decode(cut, skip_special_tokens=True)]
 
 
-def _load(tuned: Path, settings: dict[str, Any], device: str) -> tuple[Any, Any]:
+def _load(tuned: Path, settings: dict[str, Any], device: str, scratch: Path) -> tuple[Any, Any]:
     """Model in eval mode and tokenizer, as evaluation loads them."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     adapter = settings["kind"] == "adapter"
-    base = _base(settings) if adapter else tuned
+    base = _base(settings, scratch) if adapter else tuned
     dtype = getattr(torch, settings["dtype"])
     safe = {"trust_remote_code": False, "local_files_only": True}
     model = AutoModelForCausalLM.from_pretrained(str(base), dtype=dtype, use_safetensors=True, **safe)
@@ -116,7 +118,7 @@ def _load(tuned: Path, settings: dict[str, Any], device: str) -> tuple[Any, Any]
     return model.to(device).eval(), tokenizer
 
 
-def _base(settings: dict[str, Any]) -> Path:
+def _base(settings: dict[str, Any], scratch: Path) -> Path:
     """The folder of the base's files, verified; a hub model is downloaded at its pinned commit."""
     if settings["base_source"] == "hub":
         from huggingface_hub import snapshot_download
@@ -132,7 +134,7 @@ def _base(settings: dict[str, Any]) -> Path:
             )
         )
     else:
-        path = _fetched(str(settings["base_location"]))
+        path = _fetched(str(settings["base_location"]), scratch)
     if settings["base_files"]:
         _verify(path, settings["base_files"])
     elif settings["base_digest"] and _digest(_digests(path)) != settings["base_digest"]:
@@ -140,15 +142,14 @@ def _base(settings: dict[str, Any]) -> Path:
     return path
 
 
-def _fetched(location: str) -> Path:
+def _fetched(location: str, scratch: Path) -> Path:
     """A folder as it is, or a copy of one behind a URL (s3://, gs://, az:// ..., credentials from the environment)."""
     if "://" in location:
         import fsspec
 
-        folder = Path(tempfile.mkdtemp(prefix="served-base-"))
         fs, path = fsspec.core.url_to_fs(location)
-        fs.get(path.rstrip("/") + "/", str(folder) + "/", recursive=True)
-        return folder
+        fs.get(path.rstrip("/") + "/", f"{scratch}/", recursive=True)
+        return scratch
     path = Path(location)
     if not path.is_dir():
         raise FileNotFoundError(

@@ -31,7 +31,7 @@ from steps.gate.config import GateConfig
 from steps.gate.gate import compare, decide
 from steps.register.cards import Candidate, DataSource, dataset_card, escape, model_card
 from steps.register.config import RegisterConfig
-from steps.register.register import _PROBE, _cut, register
+from steps.register.register import _PROBE, _cut, register, requirements
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "<script>alert(1)</script> [click](http://x.example) | `rm` # @all\n## Forged heading"
@@ -301,6 +301,41 @@ def test_a_moved_base_is_found_by_path_or_url_and_a_changed_one_is_refused(measu
     weights.write_bytes(raw)
     with pytest.raises(RuntimeError, match=r"model\.safetensors changed"):
         load_here(config, base_location=str(tmp_path / "changed"))
+
+
+@pytest.mark.slow
+def test_a_base_in_an_object_store_is_fetched_and_verified(measured, config, tmp_path, monkeypatch):
+    moto = pytest.importorskip("moto.server")
+    import fsspec
+
+    server = moto.ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    try:
+        port = server.get_host_and_port()[1]
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        candidate, answers = measured
+        s3 = fsspec.filesystem("s3", skip_instance_cache=True)
+        s3.mkdir("bases")
+        s3.put(f"{candidate.base.path}/", "bases/run-1/files/", recursive=True)
+        moved = replace(candidate, base_location="s3://bases/run-1/files")
+        register(moved, decision(True), config, tmp_path)
+        said = load_here(config).predict(pd.DataFrame({"prompt": ["What is 1? The sky? and"]}))
+        assert said[0] in {a.answer for a in read_answers(answers)["held_out"]}
+        assert any(r.startswith("s3fs==") for r in requirements(moved.base_location, config))
+    finally:
+        server.stop()
+
+
+def test_requirements_are_pinned_to_public_versions(config):
+    found = requirements("/folder", config.model_copy(update={"extra_pip_requirements": ("boto3",)}))
+    assert found[-1] == "boto3" and not [r for r in found if "+" in r]
+    assert all("==" in r for r in found[:-1])
+    assert {"torch", "transformers", "peft", "mlflow"} <= {r.split("==")[0] for r in found}
+    assert "gcsfs" in {r.split("==")[0] for r in requirements("gs://b/x", config)}
 
 
 def test_a_changed_adapter_in_the_store_is_refused(measured, config, tmp_path):
