@@ -9,16 +9,17 @@ the planted values stands in the scrubbed row any more. No planted value enters 
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 
 from ops.artifacts import Artifacts, is_quarantine, stage_of
-from ops.index import ArtifactRecord, RunRecord
+from ops.index import ArtifactRecord, RunRecord, config_path
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.ledger import Ledger
@@ -93,6 +94,8 @@ class Evidence:
     ids: dict[Place, str]
     # record_id -> text after scrub, of the rows with planted personal data
     scrubbed: dict[str, str]
+    # Jaccard similarity from which dedup drops a near copy; None when the run has no dedup
+    threshold: float | None = None
 
 
 def compare_planted(root: Path, planted_path: Path, run: RunRecord) -> Table:
@@ -106,7 +109,16 @@ def compare_planted(root: Path, planted_path: Path, run: RunRecord) -> Table:
         InputNotFoundError: no such list. InputError: a line isn't a planted row.
     """
     planted = read_planted(planted_path)
-    return compare(planted, _gather(Artifacts(root, run), run, planted))
+    evidence = _gather(Artifacts(root, run), run, planted)
+    return compare(planted, replace(evidence, threshold=_threshold(root, run)))
+
+
+def _threshold(root: Path, run: RunRecord) -> float | None:
+    """What the run's resolved config says."""
+    path = config_path(root, run.name)
+    config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    found = (config or {}).get("dedup") or {}
+    return float(found["threshold"]) if "threshold" in found else None
 
 
 def read_planted(path: Path) -> list[Planted]:
@@ -125,10 +137,34 @@ def read_planted(path: Path) -> list[Planted]:
 
 
 def compare(planted: list[Planted], evidence: Evidence) -> Table:
-    """Found against planted, from evidence."""
+    """Found against planted, from evidence. Near copies that dedup is told to keep stand in a line of their own."""
+    planted, tolerated = _by_threshold(planted, evidence.threshold)
     kinds = dict.fromkeys(row["kind"] for row in planted)
     rows = [_of_kind(kind, planted, evidence).row(kind) for kind in sorted(kinds, key=lambda k: [*FINDERS, k].index(k))]
+    if tolerated:
+        after = next((i for i, row in enumerate(rows, 1) if row[0] == "near copy"), 0)
+        rows.insert(after, _tolerated(tolerated, evidence))
     return Table(title="planted faults", columns=COLUMNS, rows=tuple(rows))
+
+
+def _by_threshold(planted: list[Planted], threshold: float | None) -> tuple[list[Planted], list[Planted]]:
+    """Planted rows that must be found, and near copies that are less alike than the run's threshold."""
+    if threshold is None:
+        return planted, []
+    below = [p["kind"] == "near_copy" and p.get("jaccard", 1.0) < threshold for p in planted]
+    return (
+        [p for p, b in zip(planted, below, strict=True) if not b],
+        [p for p, b in zip(planted, below, strict=True) if b],
+    )
+
+
+def _tolerated(planted: list[Planted], evidence: Evidence) -> tuple[str | int | float | None, ...]:
+    finder = FINDERS["near_copy"]
+    found = None
+    if finder.stage in evidence.lines:
+        hits = _hit(finder, finder.reason, evidence)
+        found = sum(bool(_ids_of(row, finder, evidence) & hits) for row in planted)
+    return (f"near copy below {evidence.threshold:g} (kept by config)", len(planted), found, *([None] * 4))
 
 
 def _of_kind(kind: str, all_planted: list[Planted], evidence: Evidence) -> _Tally:

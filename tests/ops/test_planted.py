@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import stored_run
@@ -34,6 +35,16 @@ def test_rows_that_an_earlier_stage_took_are_not_missed():
     rows = [planted("junk", 1), planted("junk", 2), planted("junk", 3)]
     found = table(rows, evidence(**lines))["junk"]
     assert (found["gone earlier"], found["found"], found["missed"], found["recall"]) == (1, 1, 1, 0.5)
+
+
+def test_copies_below_the_threshold_are_not_missed():
+    rows = [planted("near_copy", 1, 2, jaccard=0.7), planted("near_copy", 3, 4, jaccard=0.69)]
+    dedup = [("id1", "dropped", "near_duplicate")]
+    strict, loose = (compare(rows, replace(evidence(dedup=dedup), threshold=t)).rows for t in (0.7, 0.6))
+    assert [r[:6] for r in strict] == [
+        ("near copy", 1, 1, 0, 0, 1.0), ("near copy below 0.7 (kept by config)", 1, 0, None, None, None)
+    ]  # fmt: skip
+    assert [r[:6] for r in loose] == [("near copy", 2, 1, 0, 1, 0.5)]
 
 
 def test_personal_data_is_found_when_its_value_is_gone():
