@@ -50,7 +50,7 @@ def prepare(root: Path) -> Path:
         "ZENML_CUSTOM_SOURCE_ROOT": str(root),
         "ZENML_CONFIG_PATH": str(state / "zenml"),
         "ZENML_ANALYTICS_OPT_IN": "false",
-        "ZENML_LOGGING_VERBOSITY": "WARN",
+        "ZENML_LOGGING_VERBOSITY": "ERROR",
         "ZENML_ENABLE_RICH_TRACEBACK": "false",
         # Measured: 18 commits per step; storing each step's log costs a third of a trivial step.
         "ZENML_DISABLE_STEP_LOGS_STORAGE": "true",

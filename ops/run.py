@@ -33,11 +33,22 @@ class Plan:
     stack: str
     inputs: Inputs
     steps: tuple[str, ...]
+    commit: str | None
 
     @property
     def config_digest(self) -> str:
         """Digest of the resolved config."""
         return value_digest(self.config.model_dump(mode="json"))
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """What a registered model says about where it comes from; decides no number."""
+        return {
+            "config_name": self.config.name,
+            "config_digest": self.config_digest,
+            "sources_digest": value_digest(self.inputs.sources),
+            "commit": self.commit or "",
+        }
 
 
 def run(
@@ -73,7 +84,7 @@ def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, over
     config = load_model(RunConfig, path, overrides)
     names = step_names(config)
     place = load_infra(root, infra or stack, KNOWN_STEPS)
-    return Plan(config, place, stack or place.stack, read_inputs(root, config), names)
+    return Plan(config, place, stack or place.stack, read_inputs(root, config), names, commit_of(root))
 
 
 KNOWN_STEPS = (
@@ -114,13 +125,7 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
         from steps.scrub.pseudonym import key_fingerprint, read_key
 
         key_id = key_fingerprint(read_key(config.scrub))
-    lineage = {
-        "config_name": config.name,
-        "config_digest": value_digest(config.model_dump(mode="json")),
-        "commit": commit_of(root) or "",
-        "sources_digest": value_digest(sources),
-    }
-    return Inputs(sources=sources, benchmarks=benchmarks, base=base, controls=controls, key_id=key_id, lineage=lineage)
+    return Inputs(sources=sources, benchmarks=benchmarks, base=base, controls=controls, key_id=key_id)
 
 
 def _file_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:
@@ -187,7 +192,7 @@ def _pipeline(plan: Plan, name: str) -> Any:
         "steps": plan.infra.step_configurations(plan.steps),
         "settings": plan.infra.settings,
         "tags": [f"config:{plan.config.name}"],
-        "extra": {"config_digest": plan.config_digest, "commit": plan.inputs.lineage["commit"]},
+        "extra": plan.lineage,
     }
     if plan.config.tunes and plan.config.registry is not None:
         options["model"] = Model(name=plan.config.registry.name, tags=[f"run:{name}"])
@@ -284,7 +289,7 @@ def _record(root: Path, plan: Plan, name: str, started: datetime, store: str, er
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
         stack=plan.stack,
         artifact_store=store,
-        commit=plan.inputs.lineage["commit"] or None,
+        commit=plan.commit,
         config_digest=plan.config_digest,
         artifacts=tuple(a for s in ordered for a in _artifacts_of(s)),
         cached_steps=cached,

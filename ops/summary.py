@@ -1,6 +1,7 @@
 """What `assay run` prints: the plan before, the funnel, scores and registration after."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ from steps.contracts.reports import StageReport
 if TYPE_CHECKING:
     from ops.run import Plan
 
+# A log file has no width of its own.
+_LOG_WIDTH = 130
+
 
 def print_plan(plan: "Plan", as_json: bool) -> None:
     """What would run, on what, reading what."""
@@ -25,7 +29,7 @@ def print_plan(plan: "Plan", as_json: bool) -> None:
         return
     console = Console(highlight=False)
     console.print(f"[bold]{plan.config.name}[/] · pipeline {plan.config.pipeline} · stack {plan.stack}")
-    console.print(f"config digest {plan.config_digest[:16]} · commit {plan.inputs.lineage['commit'][:16] or '-'}")
+    console.print(f"config digest {plan.config_digest[:16]} · commit {(plan.commit or '-')[:16]}")
     console.print("steps: " + " → ".join(s.removesuffix("_step") for s in plan.steps))
     table = Table("reads", "digest", box=None)
     for files in (plan.inputs.sources, plan.inputs.benchmarks, plan.inputs.base, plan.inputs.controls):
@@ -41,7 +45,7 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**json.loads(record.model_dump_json()), "report": str(page)}))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _LOG_WIDTH)
     store = Artifacts(root, record)
     reports = [store.report(a) for a in record.of_type("stage_report")]
     console.print()
@@ -92,7 +96,7 @@ def _scores(comparison: Comparison) -> Table:
         table.add_column(name)
     for name in ("n", "base", "tuned", "change"):
         table.add_column(name, justify="right")
-    for d in comparison.differences:
+    for d in (d for d in comparison.differences if d.metric != "non_finite"):
         table.add_row(d.task, d.metric, f"{d.change.n:,}", _interval(d.base), _interval(d.tuned), _change(d))
     return table
 

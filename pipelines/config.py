@@ -3,7 +3,6 @@
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from steps.screen.config import ScreenConfig
 
 from pipelines.load import load_model
 from steps.base.config import BaseConfig
@@ -15,6 +14,7 @@ from steps.ingest.config import IngestConfig
 from steps.judge.config import JudgeConfig
 from steps.leakcheck.config import LeakCheckConfig
 from steps.register.config import RegisterConfig
+from steps.screen.config import ScreenConfig
 from steps.scrub.config import ScrubConfig
 from steps.split.config import SplitConfig
 from steps.train.config import TrainConfig

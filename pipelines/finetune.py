@@ -29,7 +29,6 @@ def finetuned(config: RunConfig, inputs: Inputs, dataset: Any, reports: list[Any
         config.registry,
         config.train.model_dump(mode="json"),
         _declared_sources(config),
-        inputs.lineage,
     )
 
 

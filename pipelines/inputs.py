@@ -14,7 +14,6 @@ class Inputs(Frozen):
         base: files of a local base model.
         controls: files of the evaluation's control suite.
         key_id: one-way fingerprint of the pseudonym key; "" when nothing is scrubbed.
-        lineage: facts that registration records and that decide no number: commit, config digest, sources.
     """
 
     sources: dict[str, str] = Field(default_factory=dict)
@@ -22,4 +21,3 @@ class Inputs(Frozen):
     base: dict[str, str] = Field(default_factory=dict)
     controls: dict[str, str] = Field(default_factory=dict)
     key_id: str = ""
-    lineage: dict[str, str] = Field(default_factory=dict)

@@ -226,7 +226,9 @@ def input_uri(name: str) -> str:
 
 
 def run_facts() -> dict[str, str]:
-    """Names that lead from a registered model back to its run: ZenML run id and name, pipeline, stack."""
+    """Names that lead from a registered model back to its run: ZenML run id and name, pipeline, stack, and what the
+    launcher put into the run's `extra` (commit, config digest). None of it is in a cache key.
+    """
     context = get_step_context()
     run = context.pipeline_run
     return {
@@ -234,6 +236,7 @@ def run_facts() -> dict[str, str]:
         "zenml_run": run.name,
         "pipeline": context.pipeline.name,
         "stack": run.stack.name if run.stack else "",
+        **{name: str(value) for name, value in run.config.extra.items()},
     }
 
 

@@ -30,7 +30,6 @@ def register_step(
     config: RegisterConfig,
     training: dict[str, Any],
     sources: dict[str, dict[str, str]],
-    lineage: dict[str, str],
 ) -> Annotated[Registration, "registration"]:
     """Register the tuned model with the gate's word, its cards, and tags that lead back to its rows."""
     from steps.register.register import register
@@ -47,7 +46,7 @@ def register_step(
         dataset=dataset.manifest,
         sources=_sources(dataset, sources),
         training=training,
-        lineage={**lineage, **run_facts()},
+        lineage=run_facts(),
     )
     return register(candidate, decision, config, workspace("register"))
 
