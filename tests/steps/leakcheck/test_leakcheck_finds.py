@@ -92,6 +92,15 @@ class TestBoilerplate:
         assert len(kept) == 41
         assert outcome.report.counts["boilerplate"]["overlap n-grams ignored"] >= 120 - 12
 
+    def test_a_few_words_of_the_content_in_the_same_template_are_not(self, tmp_path):
+        rows = [self.filled(i, "train") for i in range(40)] + [self.filled(99, "test")]
+        words = rows[-1][0]["messages"][0]["content"].split()
+        half = " ".join(words[:-7]) + " " + prose(7, 7)
+        rows.append((chat(half, prose(8, 4)), "train"))
+        sets = [trigrams(r["messages"][0]["content"] + " " + r["messages"][1]["content"]) for r, _ in rows[-2:]]
+        assert len(sets[0] & sets[1]) >= 0.8 * len(sets[0] | sets[1])
+        assert len(run(rows, tmp_path)[1]) == 42
+
     def test_the_same_content_in_the_same_template_is(self, tmp_path):
         rows = [self.filled(i, "train") for i in range(40)] + [self.filled(99, "test")]
         leaked, _ = self.filled(99, "train")
