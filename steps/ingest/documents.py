@@ -19,7 +19,7 @@ _NOT_TEXT = ("script", "style", "noscript", "template", "svg", "head", "nav", "f
 _BLOCK_TAGS = (
     "address", "article", "aside", "blockquote", "body", "dd", "details", "div", "dl", "dt", "figcaption", "figure",
     "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html", "li", "main", "ol", "p", "pre", "section", "summary",
-    "table", "td", "th", "tr", "ul",
+    "table", "tr", "ul",
 )  # fmt: skip
 
 
@@ -123,7 +123,12 @@ def _html_blocks(text: str) -> list[Block]:
 
     for node in soup.descendants:
         if isinstance(node, Tag):
-            if node.name == "br":
+            if node.name == "tr":
+                flush()
+                owner, part = node, []
+            elif node.name in ("td", "th") and owner is node.parent and part:
+                part.append(" | ")
+            elif node.name == "br":
                 part.append("\n" if owner is not None and owner.name == "pre" else " ")
         elif not isinstance(node, (Comment, Declaration, Doctype, ProcessingInstruction)):
             here = next((p for p in node.parents if p.name in _BLOCK_TAGS), soup)

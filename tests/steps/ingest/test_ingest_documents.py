@@ -36,6 +36,13 @@ def test_html_blocks():
     ]  # fmt: skip
 
 
+def test_html_table_rows_stay_together():
+    rows = "<tr><th>Name</th><th>Age</th></tr><tr><td>Al</td><td><b>4</b>1</td></tr>"
+    assert blocks(f"<p>x</p><table>{rows}</table>", "html") == [
+        Block(0, "x"), Block(0, "Name | Age"), Block(0, "Al | 41"),
+    ]  # fmt: skip
+
+
 def test_a_chunk_ends_at_a_heading_or_when_full():
     found = [
         Block(1, "Top"), Block(0, words(20)), Block(2, "Inner"), Block(0, words(30, "a")), Block(0, words(30, "b")),
