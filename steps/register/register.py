@@ -112,7 +112,7 @@ def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) ->
     failed = [r.check for r in decision.reasons if not r.passed]
     if failed:
         tags["gate_failed"] = "; ".join(failed)
-    return {k: str(v)[:_TAG] for k, v in sorted(tags.items())}
+    return {k: str(v)[:_TAG] for k, v in sorted(tags.items()) if str(v)}
 
 
 def _log(candidate: Candidate, decision: Decision, config: RegisterConfig, cards: Path, tags: dict[str, str]) -> str:
