@@ -1,6 +1,6 @@
-"""Train, and die by SIGKILL: `python killed_run.py BASE DATASET FOLDER CHECKPOINTS CONFIG_JSON HOW STEP`.
+"""Train, and die by SIGKILL while a checkpoint is half written.
 
-HOW is "between" (right after optimizer step STEP) or "saving" (while the checkpoint of STEP is half written).
+`python killed_run.py BASE DATASET FOLDER CHECKPOINTS CONFIG_JSON STEP`
 """
 
 import os
@@ -15,28 +15,19 @@ from steps.train.config import TrainConfig
 from steps.train.train import train
 
 
-def main(base, dataset, folder, checkpoints, config, how, step):
-    def die(*_, **__):
-        os.kill(os.getpid(), signal.SIGKILL)
+def main(base, dataset, folder, checkpoints, config, step):
+    save = module.AssayTrainer._save_optimizer_and_scheduler
 
-    def die_between(number, metrics):
-        if how == "between" and number == int(step) and "loss" in metrics:
-            die()
+    def save_or_die(self, output_dir):
+        if self.state.global_step == int(step):
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(self, output_dir)
 
-    if how == "saving":
-        save = module.AssayTrainer._save_optimizer_and_scheduler
-
-        def save_or_die(self, output_dir):
-            if self.state.global_step == int(step):
-                die()
-            save(self, output_dir)
-
-        module.AssayTrainer._save_optimizer_and_scheduler = save_or_die
+    module.AssayTrainer._save_optimizer_and_scheduler = save_or_die
     info = ModelInfo.model_validate_json(Path(base, "info.json").read_text())
-    model = ModelFolder(info, Path(base, "model"))
     version = Dataset.open(Path(dataset, "split"), lambda sha: Path(dataset, "all", "shards", f"{sha}.parquet"))
     settings = TrainConfig.model_validate_json(config)
-    train(model, version, settings, Path(folder), Path(checkpoints), die_between)
+    train(ModelFolder(info, Path(base, "model")), version, settings, Path(folder), Path(checkpoints))
 
 
 if __name__ == "__main__":

@@ -125,23 +125,30 @@ def test_packed_rows_do_not_see_each_other(run, dataset, tmp_path):
 
 def test_the_validation_loss_does_not_depend_on_its_batch_size(run, dataset):
     losses = [series(run(dataset, max_steps=1, per_device_eval_batch_size=n).report, "Validation loss").y[0]
-              for n in (1, 3, 8)]  # fmt: skip
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+              for n in (1, 8)]  # fmt: skip
+    assert losses == pytest.approx([losses[0]] * 2, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def plain_digest(dataset, tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    config = TrainConfig.model_validate({**BASE, "max_steps": 2})
+    return train(tiny_model, dataset, config, folder, folder / "checkpoints").model.info.digest
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"packing": "wrapped"}, {"group_by_length": True}, {"neftune_noise_alpha": 5.0}, {"gradient_checkpointing": True},
-     {"bf16": True}, {"lora": {"use_dora": True}}, {"lora": {"use_rslora": True}}, {"optim": "adafactor"},
+    [{"packing": "wrapped"}, {"group_by_length": True}, {"neftune_noise_alpha": 5.0}, {"bf16": True},
+     {"lora": {"use_dora": True}}, {"lora": {"use_rslora": True}}, {"optim": "adafactor"},
      {"lora": {"target_modules": ["q_proj", "v_proj"]}}, {"lr_scheduler_type": "linear", "warmup_steps": 2}],
     ids="-".join,
 )  # fmt: skip
-def test_every_option_trains_and_changes_the_weights(run, dataset, settings):
-    common = {"max_steps": 2, "logging_steps": 1}
-    if "group_by_length" not in settings and "packing" not in settings and "gradient_checkpointing" not in settings:
-        assert run(dataset, **common).model.info.digest != run(dataset, **common, **settings).model.info.digest
-    else:
-        assert len(series(run(dataset, **common, **settings).report, "Training loss").y) == 2
+def test_every_option_changes_the_weights(run, dataset, plain_digest, settings):
+    assert run(dataset, max_steps=2, **settings).model.info.digest != plain_digest
+
+
+def test_recomputing_activations_gives_the_same_weights(run, dataset, plain_digest):
+    assert run(dataset, max_steps=2, gradient_checkpointing=True).model.info.digest == plain_digest
 
 
 def test_length_groups_change_from_epoch_to_epoch_and_repeat_with_the_seed():
