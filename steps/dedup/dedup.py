@@ -20,7 +20,7 @@ def dedup(dataset: Dataset, config: DedupConfig, folder: Path) -> Outcome:
 
     Of rows that are copies, the one of the earliest batch stays, within a batch the one of the smallest content id.
     Every dropped duplicate names a kept row and the exact Jaccard similarity with it. Needs temporary disk space in
-    `folder` of about 8 bytes per word, and memory of about 700 bytes per row.
+    `folder` of about 8 bytes per word, and memory of about 1 kB per row.
     """
     watch = Stopwatch()
     with SpilledSets(folder / "shingles.partial") as sets:
