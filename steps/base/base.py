@@ -1,0 +1,89 @@
+"""The model that a run starts from: made here, found in a local folder, or pinned on the hub."""
+
+import warnings
+from pathlib import Path
+
+from steps.base.config import BaseConfig
+from steps.contracts.digests import value_digest
+from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
+from steps.engines.lm.folder import count_parameters, model_files, model_folder
+
+
+def resolve_base(config: BaseConfig, folder: Path) -> ModelFolder:
+    """Find or make the base model. Only a scratch model is written to `folder`; the others are references.
+
+    Raises:
+        InputNotFoundError: no such folder or hub model, no safetensors in it, no tokenizer with a chat template.
+        ServiceError: the hub can't be reached.
+    """
+    if config.model == "scratch":
+        return _scratch(config, folder)
+    if Path(config.model).is_dir():
+        return _local(config)
+    if _looks_like_path(config.model):
+        hint = "name an existing folder, a hub id (owner/name), or scratch"
+        raise InputNotFoundError("no such model folder", where=config.model, hint=hint)
+    return _hub(config)
+
+
+def _scratch(config: BaseConfig, folder: Path) -> ModelFolder:
+    from steps.base.scratch import NOTES, make_scratch
+
+    parameters = make_scratch(config, folder)
+    digest = value_digest(model_files(folder))
+    ref = BaseRef(source="scratch", name="scratch", digest=digest)
+    return model_folder(folder, kind="full", base=ref, parameters=parameters, notes=NOTES)
+
+
+def _local(config: BaseConfig) -> ModelFolder:
+    """A reference to a local folder: its files stay where they are, their digest is recorded."""
+    if config.revision is not None:
+        raise ConfigError(
+            f"revision {config.revision!r} is set, but the model is a local folder",
+            where=config.model,
+            hint="drop revision; the folder's files are pinned by their digest",
+        )
+    path = Path(config.model).resolve()
+    _check_complete(path)
+    digest = value_digest(model_files(path))
+    ref = BaseRef(source="local", name=str(path), digest=digest)
+    info = ModelInfo(kind="full", base=ref, digest=digest, files={}, parameters=count_parameters(path))
+    return ModelFolder(info, None)
+
+
+def _hub(config: BaseConfig) -> ModelFolder:
+    """A reference to a hub model at a commit. Its files are fetched now, so that a missing one fails here."""
+    from steps.engines.lm.hub import download, is_commit, resolve_revision
+
+    revision = resolve_revision(config.model, config.revision)
+    notes: tuple[str, ...] = ()
+    if not is_commit(config.revision):
+        asked = "no revision" if config.revision is None else f"revision {config.revision!r}"
+        note = f"{config.model}: {asked} was asked for, which can move; resolved to commit {revision}"
+        warnings.warn(f"{note}. Set `revision` to it so that the run can be repeated.", stacklevel=3)
+        notes = (note,)
+    path = download(config.model, revision)
+    _check_complete(path)
+    ref = BaseRef(source="hub", name=config.model, revision=revision)
+    info = ModelInfo(
+        kind="full",
+        base=ref,
+        digest=value_digest([config.model, revision]),
+        files={},
+        parameters=count_parameters(path),
+        notes=notes,
+    )
+    return ModelFolder(info, None)
+
+
+def _check_complete(path: Path) -> None:
+    model_files(path)  # raises when there are no safetensors
+    missing = [n for n in ("config.json", "tokenizer_config.json") if not (path / n).is_file()]
+    if missing:
+        hint = "save model and tokenizer into one folder with save_pretrained"
+        raise InputNotFoundError(f"not a complete model: {' and '.join(missing)} missing", where=str(path), hint=hint)
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name
