@@ -7,6 +7,7 @@ from steps.contracts.errors import ConfigError
 from steps.contracts.records import Row
 from steps.engines.rows.segments import segments
 from steps.engines.scan.patterns import Hit, Pattern, PatternSet
+from steps.engines.scan.visible import VisibleText
 from steps.screen.config import Action, PoisonedConfig, ScreenConfig
 from steps.screen.mentions import ATTACK_TALK, WORD_TALK, is_mention
 from steps.screen.poison import Rule, rules
@@ -77,7 +78,8 @@ class ContentScanner:
     def _hits(self, text: str) -> list[Hit]:
         """Hits that aren't allowed and don't lie within another of an earlier pattern of the same part."""
         kept: list[Hit] = []
-        for hit in self._set.hits(text):
+        seen = VisibleText(text)
+        for hit in (Hit(h.pattern, *seen.place(h.start, h.end)) for h in self._set.hits(seen.text)):
             part = self._sorts[hit.pattern].part
             if part == "unsafe" and text[hit.start : hit.end].casefold() in self._allowed:
                 continue

@@ -7,10 +7,12 @@ from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from steps.engines.scan.visible import VisibleText
 from steps.scrub.config import ScrubConfig
 from steps.scrub.ner import NerDetector
 from steps.scrub.patterns import PatternDetector
 from steps.scrub.spans import Finding
+from steps.scrub.worker import find_in_worker
 
 # None: a detector failed on this text.
 Findings = list[Finding] | None
@@ -26,7 +28,15 @@ class Detector:
         self._ner = NerDetector(config.ner) if config.ner else None
 
     def find(self, texts: Sequence[str]) -> list[Findings]:
-        """Findings per text; None where a detector failed (what it said is not kept: it may quote the text)."""
+        """Findings per text; None where a detector failed (what it said is not kept: it may quote the text).
+
+        Invisible characters are left out of the search and taken into the findings.
+        """
+        seen = [VisibleText(text) for text in texts]
+        found = self._find([s.text for s in seen])
+        return [f if f is None else [_placed(one, s) for one in f] for f, s in zip(found, seen, strict=True)]
+
+    def _find(self, texts: Sequence[str]) -> list[Findings]:
         found = [self._pattern_findings(text) for text in texts]
         if self._ner is None:
             return found
@@ -46,6 +56,11 @@ class Detector:
             return list(ner.find(texts))
         except Exception:  # noqa: BLE001 - one bad text must not decide about its neighbours
             return [None] if len(texts) == 1 else [f for text in texts for f in self._model_findings(ner, [text])]
+
+
+def _placed(finding: Finding, seen: VisibleText) -> Finding:
+    start, end = seen.place(finding.start, finding.end)
+    return finding._replace(start=start, end=end)
 
 
 class Detectors:
@@ -74,18 +89,9 @@ class Detectors:
         if self._pool is None or len(distinct) <= _BATCH_TEXTS:
             return dict(zip(distinct, self._here.find(distinct), strict=True))
         batches = [distinct[i : i + _BATCH_TEXTS] for i in range(0, len(distinct), _BATCH_TEXTS)]
-        work = functools.partial(_find_in_worker, self._config.model_dump_json())
+        work = functools.partial(find_in_worker, self._config.model_dump_json())
         return {
             t: f
             for b, found in zip(batches, self._pool.map(work, batches), strict=True)
             for t, f in zip(b, found, strict=True)
         }
-
-
-def _find_in_worker(config: str, texts: list[str]) -> list[Findings]:
-    return _worker_detector(config).find(texts)
-
-
-@functools.lru_cache(maxsize=1)
-def _worker_detector(config: str) -> Detector:
-    return Detector(ScrubConfig.model_validate_json(config))

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import re2
 
+from steps.engines.scan.patterns import Pattern, PatternSet
+
 # libphonenumber's punctuation inside a number; at most 4 of them between two digits.
 _PHONE_PUNCTUATION = (
     r"[-x\x{2010}-\x{2015}\x{2212}\x{30FC}\x{FF0D}-\x{FF0F} \x{00A0}\x{00AD}\x{200B}\x{2060}\x{3000}"
@@ -65,25 +67,19 @@ class Gate:
     def __init__(self, needed: Mapping[str, Sequence[tuple[str, ...]]]) -> None:
         self.always = frozenset(e for e, parts in needed.items() if not parts)
         self._all = {e: (1 << len(parts)) - 1 for e, parts in needed.items()}
-        self._marks: list[tuple[str, int]] = []
-        options = re2.Options()
-        options.log_errors = False
-        self._set = re2.Set.SearchSet(options)
-        for entity, parts in needed.items():
-            for number, alternatives in enumerate(parts):
-                for condition in alternatives:
-                    self._set.Add(condition)
-                    self._marks.append((entity, 1 << number))
-        if self._marks:
-            self._set.Compile()
+        marked = [
+            (Pattern(f"{entity}[{number}]", condition, ignore_case=False), (entity, 1 << number))
+            for entity, parts in needed.items()
+            for number, alternatives in enumerate(parts)
+            for condition in alternatives
+        ]
+        self._set = PatternSet([pattern for pattern, _ in marked], "scrub")
+        self._marks = [mark for _, mark in marked]
 
     def possible(self, text: str) -> frozenset[str]:
         """Entities of which the text may hold a value that counts."""
-        hits = self._set.Match(text.encode("utf-8", "surrogatepass")) if self._marks else None
-        if not hits:
-            return self.always
         held: dict[str, int] = {}
-        for hit in hits:
+        for hit in self._set.matching(text):
             entity, mark = self._marks[hit]
             held[entity] = held.get(entity, 0) | mark
         return self.always.union(e for e, marks in held.items() if marks == self._all[e])

@@ -8,6 +8,7 @@ import unicodedata
 from typing import Literal
 
 from steps.contracts.errors import ConfigError
+from steps.engines.scan.visible import VisibleText
 from steps.scrub.config import ScrubConfig
 
 # Published with the source: whoever has it can test guesses against pseudonyms made with it.
@@ -52,7 +53,7 @@ def key_fingerprint(key: bytes) -> str:
 
 def normalised(entity: str, value: str) -> str:
     """The value as it is compared: NFKC, case folded, single spaces; digits or alphanumerics only for numbers."""
-    folded = " ".join(unicodedata.normalize("NFKC", value).casefold().split())
+    folded = " ".join(unicodedata.normalize("NFKC", VisibleText(value).text).casefold().split())
     if entity in _DIGITS_ONLY:
         return "".join(c for c in folded if c.isdigit()) or folded
     if entity in _ALNUM_ONLY:

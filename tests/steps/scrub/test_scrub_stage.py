@@ -14,6 +14,7 @@ from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, content_id_of, make_row, message
 from steps.scrub import detect
 from steps.scrub.config import NerConfig, ScrubConfig
+from steps.scrub.ner import NerDetector
 from steps.scrub.patterns import PatternDetector
 from steps.scrub.scrub import scrub
 from steps.scrub.spans import Finding
@@ -156,6 +157,15 @@ def test_allowed_values_stay(tmp_path: Path) -> None:
     assert outcome.report.counts["findings by entity"].keys() == {"PHONE_NUMBER", "CREDIT_CARD", "US_SSN"}
 
 
+def test_invisible_characters_hide_nothing(tmp_path: Path) -> None:
+    rows = [conversation(1, "at jane\u200b.doe@exam\u00adple.org now", f"so {MAIL}")]
+    outcome = run(tmp_path, rows)
+    (row,) = outcome.dataset.iter_rows()
+    asked, answered = (m["content"] for m in row["messages"])
+    assert asked.removeprefix("at ").removesuffix(" now") == answered.removeprefix("so ")
+    assert answered.startswith("so <EMAIL_ADDRESS_")
+
+
 def test_all_splits_are_scrubbed(tmp_path: Path) -> None:
     import numpy as np
 
@@ -222,6 +232,30 @@ def test_named_entities_by_a_spacy_model(tmp_path: Path, model: str) -> None:
         outcome.dataset, ScrubConfig(demo_key=True, ner=NerConfig(engine="spacy", model=model)), tmp_path / "2"
     )
     assert again.report.changed == 0
+
+
+def test_named_entities_by_a_transformers_model(tmp_path: Path) -> None:
+    """An untrained model made to call every word a person: all windows of a long text must be read."""
+    import torch
+    from transformers import BertConfig, BertForTokenClassification, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ann", "lee", "lives", "in", "rome", "##s", "."]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    settings = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    labels = {0: "O", 1: "B-PER", 2: "I-PER"}
+    config = BertConfig(vocab_size=len(words), max_position_embeddings=64, id2label=labels, **settings)
+    model = BertForTokenClassification(config)
+    torch.nn.init.constant_(model.classifier.bias[1:2].data, 100.0)
+    model.save_pretrained(tmp_path / "tagger")
+    BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=64).save_pretrained(tmp_path / "tagger")
+    ner = NerDetector(NerConfig(engine="transformers", model=str(tmp_path / "tagger"), threshold=0))
+    texts = ["ann lee lives in rome . " * 40, "", "rome"]
+    found = ner.find(texts)
+    assert len(found) == 3 and not found[1]
+    for text, findings in zip(texts, found, strict=True):
+        assert {f.entity for f in findings} <= {"PERSON"}
+        covered = {i for f in findings for i in range(f.start, f.end)}
+        assert covered >= {i for i, c in enumerate(text) if c.isalnum()}
 
 
 @pytest.mark.parametrize("engine", ["spacy", "transformers"])
