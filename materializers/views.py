@@ -51,9 +51,11 @@ def environment(*folders: Path) -> jinja2.Environment:
         numeric=_numeric,
         grouped=_grouped,
         judged=judged,
+        same=_same,
         change=_change,
         splits=lambda splits: {k or "not split": v for k, v in splits.items()},
     )
+    env.tests["same"] = _same
     return env
 
 
@@ -213,6 +215,12 @@ def _grouped(series: Sequence[Series]) -> list[list[Series]]:
     ordered = sorted(series, key=lambda s: (s.x_label, s.y_label))
     groups = [list(group) for _, group in groupby(ordered, key=lambda s: (s.x_label, s.y_label))]
     return [group[i : i + 4] for group in groups for i in range(0, len(group), 4)]
+
+
+def _same(difference: Difference) -> bool:
+    """Whether no row changed: there is nothing to draw."""
+    none = 1.0 if difference.is_ratio else 0.0
+    return difference.change.low == difference.change.high == none and difference.base == difference.tuned
 
 
 def _change(change: Estimate, is_ratio: bool) -> str:

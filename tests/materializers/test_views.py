@@ -115,6 +115,16 @@ def test_a_change_is_judged_by_its_interval(change, ratio, up_is_good, word):
     assert word in views.judged(difference, directions)
 
 
+def test_metrics_that_no_row_changed_are_one_sentence():
+    zero, half = Estimate(value=0.0, low=0.0, high=0.0, n=9), Estimate(value=0.5, low=0.4, high=0.6, n=9)
+    unchanged = Difference(task="t", metric="never_moved", base=half, tuned=half, change=zero)
+    moved = Difference(task="t", metric="moved", base=zero, tuned=half, change=half)
+    html = str(views.fragment(Comparison(base_digest="a", tuned_digest="b", dataset_digest="c",
+                                         differences=(unchanged, moved))))  # fmt: skip
+    assert html.count("<svg") == 1
+    assert "The same on every row: t never moved 0.5 (n = 9)." in html
+
+
 def test_histogram_draws_every_bin_in_proportion():
     svg = str(charts.histogram(Histogram(title="t", unit="u", edges=(0, 1, 2, 3, 4), counts=(10, 5, 0, 1))))
     heights = [float(h) for h in re.findall(r'class="bar"[^>]*height="([\d.]+)"', svg)]
