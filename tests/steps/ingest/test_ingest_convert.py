@@ -56,6 +56,19 @@ def test_what_is_written_reads_back_as_it_was(row, to):
     assert draft.messages == row["messages"] and draft.tools == row["tools"]
 
 
+@pytest.mark.parametrize("answered", [("x", "y", "call_3"), ("y", "x", "call_3"), (None, "x", "y")])
+def test_sharegpt_keeps_which_call_was_answered(answered):
+    calls = [{"function": {"arguments": "{}", "name": "f"}, "id": i, "type": "function"} for i in ("x", "y", "call_3")]
+    text = json.dumps(calls, separators=(",", ":"), sort_keys=True)
+    messages = [message("user", "q"), message("assistant", "", tool_calls=text)]
+    messages += [*(message("tool", "t", tool_call_id=i) for i in answered), message("assistant", "a")]
+    row = make_row(kind="conversation", source="s", locator="l", raw=b"", messages=messages)
+    written = RENDER["sharegpt"](row)
+    named = ["tool_call_id" in turn for turn in written["conversations"][2:5]]
+    assert named == {"x": [False] * 3, "y": [True, False, False], None: [True, False, False]}[answered[0]]
+    assert PARSERS["sharegpt"](written).drafts[0].messages == messages
+
+
 @pytest.mark.parametrize("first", ["openai", "sharegpt", "alpaca"])
 @pytest.mark.parametrize("second", ["openai", "sharegpt", "alpaca"])
 def test_there_and_back_through_files(tmp_path, monkeypatch, first, second):

@@ -56,6 +56,13 @@ def test_a_chunk_ends_at_a_heading_or_when_full():
     assert got[0].text == f"# Top\n\n{words(20)}" and got[1].text.startswith("## Inner\n\na0")
 
 
+def test_a_full_chunk_takes_not_one_token_more():
+    config = ChunkConfig(max_tokens=16, min_tokens=0)
+    sizes = [[8, 8], [8, 9]]
+    counted = [[c.tokens for c in chunks([Block(0, words(n)) for n in s], config, tokenizer(config))] for s in sizes]
+    assert counted == [[16], [8, 9]]
+
+
 def test_a_short_section_joins_the_next():
     found = [Block(1, "One"), Block(2, "Two"), Block(0, words(20))]
     [chunk] = chunks(found, ChunkConfig(max_tokens=64, min_tokens=8), tokenizer(ChunkConfig()))

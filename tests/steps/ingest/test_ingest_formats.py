@@ -153,6 +153,23 @@ def test_ranked_responses(bench, said, row):
     assert all(line["parents"] == [parent] for line in lines if line["verdict"] == "created")
 
 
+def test_responses_of_equal_rank_make_no_pair(bench):
+    bench.write("a.jsonl", [{"prompt": "p", "responses": ["a", "b", "c"], "ranks": [1, 1, 2]}])
+    got = bench.ingest("a.jsonl", top={"ranked_pairs": "all"})
+    pairs = {(r["chosen"][0]["content"], r["rejected"][0]["content"]) for r in got.outcome.dataset.iter_rows()}
+    assert pairs == {("a", "c"), ("b", "c")}
+    bench.rows([{"prompt": "p", "responses": ["a", "b"], "ranks": n} for n in ([1, 1], [1, 2])], most=0.5)
+    assert [r["reason"] for r in bench.rejects()] == ["no_pair"]
+
+
+def test_parallel_calls_are_answered_in_their_order(bench):
+    calls = [{"name": "f", "arguments": {"n": n}} for n in (1, 2)]
+    turns = [{"from": "human", "value": "q"}, {"from": "function_call", "value": json.dumps(calls)}]
+    turns += [{"from": "observation", "value": "one"}, {"from": "observation", "value": "two"}]
+    [got] = bench.rows([{"conversations": [*turns, {"from": "gpt", "value": "a"}]}])
+    assert [m["tool_call_id"] for m in got["messages"][2:4]] == ["call_1", "call_2"]
+
+
 def test_exported_records_read_back_as_they_were(bench):
     called = [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [CALL]}]
     bench.write("d/a.jsonl", [{"messages": called, "tools": TOOLS, "n": 1}])
