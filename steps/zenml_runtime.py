@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,7 +31,7 @@ from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publi
 from zenml.steps import get_step_context
 from zenml.utils import code_utils, source_utils
 
-from steps.contracts.digests import canonical_json
+from steps.contracts.digests import canonical_json, file_digest
 from steps.contracts.errors import UnsafeSerializationError
 from steps.contracts.reports import StageReport
 
@@ -123,15 +123,19 @@ def say(line: str) -> None:
         sys.stderr.flush()
 
 
-def cache_key(module: str, libraries: Sequence[str] = ()) -> str:
+def cache_key(module: str, libraries: Sequence[str] = (), used_by_path: Sequence[str] = ()) -> str:
     """Digest of what decides a step's result besides parameters and inputs.
 
-    That is the docstring-free syntax tree of every first-party module that `module` imports, directly or not,
-    and the installed versions of `libraries` (distribution names; "-" when not installed).
+    That is the docstring-free syntax tree of every first-party module that `module` imports, directly or not (and of
+    those in `used_by_path`, which it reads as files), the bytes of the data files that lie beside these modules, and
+    the installed versions of `libraries` (distribution names; "-" when not installed).
     """
     h = hashlib.sha256()
-    for name, tree_digest in sorted(import_closure(module, _package_root()).items()):
-        h.update(f"{name}={tree_digest}\n".encode())
+    root = _package_root()
+    parts = {k: v for name in (module, *used_by_path) for k, v in import_closure(name, root).items()}
+    parts.update(data_files(parts, root))
+    for name, digest in sorted(parts.items()):
+        h.update(f"{name}={digest}\n".encode())
     for library in sorted(libraries):
         h.update(f"{library}=={_version(library)}\n".encode())
     return h.hexdigest()
@@ -161,6 +165,13 @@ def import_closure(module: str, root: Path) -> dict[str, str]:
         digests[name] = _tree_digest(tree)
         waiting.extend(m for m in _first_party_imports(tree, root) if not m.startswith(_NOT_IN_KEY))
     return digests
+
+
+def data_files(modules: Iterable[str], root: Path) -> dict[str, str]:
+    """SHA-256 of the files other than Python that lie beside these modules: term lists, templates."""
+    folders = {file.parent for name in modules if (file := _module_file(name, root))}
+    files = [f for folder in folders for f in folder.iterdir() if f.is_file() and f.suffix not in (".py", ".pyc")]
+    return {f.relative_to(root).as_posix(): file_digest(f) for f in files}
 
 
 def _module_file(name: str, root: Path) -> Path | None:

@@ -12,7 +12,7 @@ from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["datasketch", "numpy"])
+    return cache_key(__name__, ["numpy", "pyarrow"])
 
 
 @assay_step(key)

@@ -15,7 +15,7 @@ from steps.zenml_runtime import assay_step, cache_key, input_uri, run_facts, wor
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["mlflow", "torch", "transformers", "peft"])
+    return cache_key(__name__, ["mlflow", "torch", "transformers", "peft"], used_by_path=["steps.register.served"])
 
 
 @assay_step(key)

@@ -93,3 +93,12 @@ def test_library_version_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert before == zenml_runtime.cache_key("steps.contracts.digests", ["numpy"])
     monkeypatch.setattr(zenml_runtime, "version", lambda name: "0.0.0")
     assert zenml_runtime.cache_key("steps.contracts.digests", ["numpy"]) != before
+
+
+def test_data_file_beside_a_used_module_is_in_the_key(tree: Path) -> None:
+    assert zenml_runtime.data_files(closure(tree), tree) == {}
+    (tree / "steps" / "one" / "terms.txt").write_text("a")
+    before = zenml_runtime.data_files(closure(tree), tree)
+    assert set(before) == {"steps/one/terms.txt"}
+    (tree / "steps" / "one" / "terms.txt").write_text("b")
+    assert zenml_runtime.data_files(closure(tree), tree) != before
