@@ -168,3 +168,15 @@ def find_run(root: Path, name: str | None = None) -> RunRecord:
     near = difflib.get_close_matches(name, [r.name for r in runs], n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}?" if near else "assay runs lists them"
     raise InputNotFoundError(f"no run {name!r}", where=str(runs_folder(root)), hint=hint)
+
+
+def curating_run(root: Path, run: RunRecord, dataset_digest: str | None) -> RunRecord | None:
+    """The run that made a run's dataset: itself, or for fine-tuning alone the first that made that version.
+
+    None when no record of it is left.
+    """
+    if run.of_type("dataset"):
+        return run
+    runs = load_runs(root, on_broken=lambda _file, _why: None)
+    made = [r for r in runs if dataset_digest in {a.digest for a in r.of_type("dataset")}]
+    return made[-1] if made else None

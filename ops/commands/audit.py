@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.artifacts import Artifacts, FileCheck, is_quarantine, is_remote, json_value
 from ops.console import emit, heading, say, show_table
-from ops.index import ArtifactRecord, RunRecord, config_path, load_runs
+from ops.index import ArtifactRecord, RunRecord, config_path, curating_run, load_runs
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
 from steps.contracts.evaluation import Decision, EvalReport, Registration
@@ -90,7 +90,7 @@ def examine(root: Path, run: RunRecord) -> Audit:
     store = Artifacts(root, run)
     artifact, model = _tuned(store, run)
     files = store.check_model(artifact)
-    data_run = _curating_run(root, run, model)
+    data_run = curating_run(root, run, model.dataset_digest) or run
     data = Artifacts(root, data_run)
     versions = [(a, data.manifest(a)) for a in data_run.of_type("dataset")]
     evals = [store.value(a, EvalReport) for a in run.of_type("eval_report")]
@@ -106,15 +106,6 @@ def examine(root: Path, run: RunRecord) -> Audit:
         sources=_sources(data, data_run),
         decision=store.value(decisions[-1], Decision) if decisions else None,
     )
-
-
-def _curating_run(root: Path, run: RunRecord, model: ModelInfo) -> RunRecord:
-    """The run that made the dataset: the run itself, or for fine-tuning alone the one whose version it names."""
-    if run.of_type("dataset"):
-        return run
-    runs = load_runs(root, on_broken=lambda _f, _w: None)
-    made = [r for r in runs if model.dataset_digest in {a.digest for a in r.of_type("dataset")}]
-    return made[-1] if made else run
 
 
 def _stages(root: Path, runs: Iterable[RunRecord]) -> list[StageReport]:

@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
 from ops.artifacts import Artifacts, is_quarantine, is_remote, stage_of
-from ops.index import ArtifactRecord, RunRecord, config_path, load_planted, report_path
+from ops.index import ArtifactRecord, RunRecord, config_path, curating_run, load_planted, report_path
 from ops.report.page import Model, RunPage, SideBySide, Version, render_page
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError
@@ -33,18 +34,21 @@ def collect(root: Path, run: RunRecord) -> RunPage:
     store = Artifacts(root, run)
     evals = {a: store.value(a, EvalReport) for a in run.of_type("eval_report")}
     datasets = run.of_type("dataset")
+    models = tuple(Model(stage_of(a), store.model(a)) for a in run.of_type("model"))
+    scrubbed = _scrubbed(root, run, models)
     config = config_path(root, run.name)
     return RunPage(
         record=run,
         config_yaml=config.read_text(encoding="utf-8") if config.is_file() else "",
         reports=tuple(store.report(a) for a in run.of_type("stage_report")),
         datasets=tuple(Version(stage_of(a), a.name, store.manifest(a), a.cached) for a in datasets),
-        models=tuple(Model(stage_of(a), store.model(a)) for a in run.of_type("model")),
+        models=models,
         evals=tuple(evals.values()),
         comparison=_only(store, run.of_type("comparison"), Comparison),
         decision=_only(store, run.of_type("decision"), Decision),
         registration=_only(store, run.of_type("registration"), Registration) or run.registration,
-        answers=tuple(_answers(store, run, evals)),
+        answers=tuple(_answers(store, run, evals)) if scrubbed else (),
+        answers_withheld=not scrubbed and bool(run.of_type("answers")),
         planted=load_planted(root, run.name),
         sources=_sources(store, run, datasets),
     )
@@ -52,6 +56,16 @@ def collect(root: Path, run: RunRecord) -> RunPage:
 
 def _only(store: Artifacts, found: list[ArtifactRecord], kind: type[V]) -> V | None:
     return store.value(found[-1], kind) if found else None
+
+
+def _scrubbed(root: Path, run: RunRecord, models: Sequence[Model]) -> bool:
+    """Whether the rows behind the answers went through scrub, as far as the records say."""
+    trained_on = next((m.info.dataset_digest for m in reversed(models) if m.info.dataset_digest), None)
+    made = curating_run(root, run, trained_on)
+    if made is None:
+        return False
+    store = Artifacts(root, made)
+    return any(store.manifest(a).stage == "scrub" for a in made.of_type("dataset"))
 
 
 def _sources(store: Artifacts, run: RunRecord, datasets: list[ArtifactRecord]) -> dict[str, int]:

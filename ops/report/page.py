@@ -65,6 +65,8 @@ class RunPage:
     decision: Decision | None = None
     registration: Registration | None = None
     answers: tuple[SideBySide, ...] = ()
+    # There are answers, but their rows were never scrubbed, so that they don't belong on a page.
+    answers_withheld: bool = False
     planted: Table | None = None
     # source -> rows of it in the last dataset version
     sources: dict[str, int] = field(default_factory=dict)

@@ -96,6 +96,14 @@ def test_report_is_rendered_from_the_artifacts(stored):
     assert path.read_text() == html
 
 
+def test_answers_about_unscrubbed_rows_are_withheld(stored):
+    kept = tuple(a for a in stored.record.artifacts if a.step not in ("scrub_step", "screen_step"))
+    save_run(ROOT, stored.record.model_copy(update={"name": "unscrubbed", "artifacts": kept}), "")
+    invoke("report", "unscrubbed")
+    html = report_path(ROOT, "unscrubbed").read_text()
+    assert "Yes, lamps too." not in html and "were not scrubbed" in html
+
+
 def test_explain_follows_a_dropped_row(stored):
     row = told("explain", stored.rows[1]["record_id"][:10])["rows"][0]
     assert row["fate"] == "dropped by dedup: near_duplicate"
@@ -165,6 +173,7 @@ def finetuned_alone(stored) -> None:
 
 def test_audit_finds_the_dataset_in_the_run_that_made_it(stored):
     finetuned_alone(stored)
+    assert invoke("report", "second").exit_code == 0
     audit = told("audit", "other")
     assert audit["run"]["name"] == "second" and audit["sources"] == {"mails/mails.jsonl": 3}
     assert ["it was trained on a recorded dataset version", True] in [[c["check"], c["holds"]] for c in audit["checks"]]
