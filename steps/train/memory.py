@@ -23,8 +23,9 @@ _ATTENTION_BF16, _MLP_BF16 = 43, 8
 _DROPOUT_FP32, _DROPOUT_BF16 = 5.5, 3.8
 # Saved bytes per token and vocabulary entry for full logits and their loss.
 _LOGITS = 5.5
-# TRL's fused head keeps one chunk of float32 logits at a time (256 positions), with its gradient.
-_FUSED_POSITIONS = 256
+# TRL 1.16's fused head works on tiles of logits (trl.kernels.chunked_logprob, trl.trainer.utils), and adds up the
+# gradients of the hidden states, and of the head where that is trained, in float32.
+_TILE_POSITIONS, _TILE_VOCAB = 4_096, 32_768
 # Chosen: allocator fragmentation, cuBLAS workspaces, the CUDA context.
 _OVERHEAD_SHARE = 0.10
 
@@ -139,8 +140,15 @@ def _activations(shape: Shape, config: TrainConfig, plan: Plan) -> int:
         layers = shape.layers * (2 if half else 4) * shape.hidden + per_layer
     else:
         layers = shape.layers * per_layer
-    positions = tokens if plan.loss_kernel == "plain" else min(tokens, _FUSED_POSITIONS)
-    return int(tokens * layers + positions * _LOGITS * shape.vocab)
+    return int(tokens * layers + _loss_bytes(shape, config, plan, tokens))
+
+
+def _loss_bytes(shape: Shape, config: TrainConfig, plan: Plan, tokens: int) -> float:
+    if plan.loss_kernel == "plain":
+        return tokens * _LOGITS * shape.vocab
+    tile = 4 * min(tokens, _TILE_POSITIONS) * min(shape.vocab, _TILE_VOCAB)
+    head = 4 * shape.vocab * shape.hidden if config.method == "full" else 0
+    return tile + 4 * tokens * shape.hidden + head
 
 
 def free_bytes(device: str) -> int | None:
