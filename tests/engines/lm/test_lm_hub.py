@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +11,8 @@ from threading import Thread
 import pytest
 import torch
 
+from steps.base.base import resolve_base
+from steps.base.config import BaseConfig
 from steps.contracts.errors import InputNotFoundError, ServiceError
 from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
 from steps.engines.lm.hub import download, is_commit, resolve_revision
@@ -112,6 +115,19 @@ def test_a_pinned_model_is_fetched_without_pickle_or_code_and_loads(hub: FakeHub
         here = load(tiny, device="cpu").model(input_ids=ids).logits
         there = load(reference(COMMIT), device="cpu").model(input_ids=ids).logits
     assert torch.equal(here, there)
+
+
+def test_base_is_pinned_and_a_moving_name_warns(hub: FakeHub, tiny: ModelFolder, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=f"resolved to commit {COMMIT}"):
+        moving = resolve_base(BaseConfig(model="owner/tiny", revision="main"), tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        pinned = resolve_base(BaseConfig(model="owner/tiny", revision=COMMIT), tmp_path)
+    assert moving.path is None and moving.info.base == pinned.info.base
+    assert pinned.info.base.revision == COMMIT and pinned.info.parameters == tiny.info.parameters
+    assert pinned.info.notes == () and "main" in moving.info.notes[0]
+    with pytest.raises(InputNotFoundError, match="no such model"):
+        resolve_base(BaseConfig(model="owner/other"), tmp_path)
 
 
 def test_missing_gated_and_unknown_revision_say_so(hub: FakeHub) -> None:
