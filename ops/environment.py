@@ -50,7 +50,7 @@ def prepare(root: Path) -> Path:
         "ZENML_CUSTOM_SOURCE_ROOT": str(root),
         "ZENML_CONFIG_PATH": str(state / "zenml"),
         "ZENML_ANALYTICS_OPT_IN": "false",
-        "ZENML_LOGGING_VERBOSITY": "ERROR",
+        "ZENML_LOGGING_VERBOSITY": "CRITICAL",
         "ZENML_ENABLE_RICH_TRACEBACK": "false",
         # Measured: 18 commits per step; storing each step's log costs a third of a trivial step.
         "ZENML_DISABLE_STEP_LOGS_STORAGE": "true",
@@ -60,6 +60,7 @@ def prepare(root: Path) -> Path:
         # A tracker that is down must say so in seconds, not after MLflow's default of seven doubling waits.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "GIT_PYTHON_REFRESH": "quiet",

@@ -14,7 +14,7 @@ from steps.train.step import train_step
 def finetuned(config: RunConfig, inputs: Inputs, dataset: Any, reports: list[Any]) -> Any:
     """Train, evaluate base and tuned by the same function, decide, register."""
     base = base_step(config.base, inputs.base)
-    tuned, report = train_step(base, dataset, config.train)
+    tuned, _, report = train_step(base, dataset, config.train)
     base_evaluation, base_answers = evaluate_base_step(base, dataset, config.evaluate, inputs.controls)
     tuned_evaluation, tuned_answers = evaluate_tuned_step(base, tuned, dataset, config.evaluate, inputs.controls)
     comparison, decision = gate_step(base_evaluation, base_answers, tuned_evaluation, tuned_answers, config.gate)

@@ -25,6 +25,7 @@ from zenml.artifacts import utils as artifact_utils
 from zenml.client import Client
 from zenml.config.cache_policy import CachePolicy
 from zenml.enums import ExecutionStatus
+from zenml.integrations.registry import integration_registry
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.materializers.materializer_registry import materializer_registry
 from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_failed_step_run
@@ -45,6 +46,21 @@ _SAFE_MATERIALIZERS = (
     "zenml.materializers.pydantic_materializer.",
     "zenml.materializers.structured_string_materializer.",
     "zenml.materializers.uuid_materializer.",
+)
+# Integrations that add nothing but materializers, all of which are refused; importing their libraries at every start
+# costs two to four seconds (sklearn and scipy, torch).
+_MATERIALIZER_INTEGRATIONS = (
+    "pytorch",
+    "sklearn",
+    "huggingface",
+    "scipy",
+    "numpy",
+    "pandas",
+    "pillow",
+    "tensorflow",
+    "xgboost",
+    "lightgbm",
+    "polars",
 )
 # Suffixes of source files that remote steps need; anything else (data, secrets, state) never enters the code archive.
 _CODE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".jinja", ".css", ".txt", ".json")
@@ -161,10 +177,17 @@ def import_closure(module: str, root: Path) -> dict[str, str]:
         file = _module_file(name, root)
         if name in digests or file is None:
             continue
-        tree = ast.parse(file.read_bytes())
-        digests[name] = _tree_digest(tree)
-        waiting.extend(m for m in _first_party_imports(tree, root) if not m.startswith(_NOT_IN_KEY))
+        digests[name], imports = _parsed(file.read_bytes())
+        waiting.extend(m for m in imports if _module_file(m, root) and not m.startswith(_NOT_IN_KEY))
     return digests
+
+
+@functools.cache
+def _parsed(source: bytes) -> tuple[str, tuple[str, ...]]:
+    """Digest of a module without docstrings, and the first-party names it imports (modules, or what is in them)."""
+    tree = ast.parse(source)
+    imports = tuple(_first_party_imports(tree))
+    return _tree_digest(tree), imports
 
 
 def data_files(modules: Iterable[str], root: Path) -> dict[str, str]:
@@ -179,7 +202,7 @@ def _module_file(name: str, root: Path) -> Path | None:
     return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
 
 
-def _first_party_imports(tree: ast.AST, root: Path) -> Iterator[str]:
+def _first_party_imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -188,7 +211,7 @@ def _first_party_imports(tree: ast.AST, root: Path) -> Iterator[str]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
-        yield from (n for n in names if n.split(".")[0] in FIRST_PARTY and _module_file(n, root))
+        yield from (n for n in names if n.split(".")[0] in FIRST_PARTY)
 
 
 def _tree_digest(tree: ast.Module) -> str:
@@ -296,6 +319,8 @@ def harden() -> None:
     BaseMaterializer.__init__ = _checked_init(BaseMaterializer.__init__)
     artifact_utils._load_artifact_from_uri = _checked_load(artifact_utils._load_artifact_from_uri)
     code_utils.CodeArchive.get_files = _code_only(code_utils.CodeArchive.get_files)
+    for name in _MATERIALIZER_INTEGRATIONS:
+        integration_registry.integrations[name].activate = classmethod(lambda cls: None)
 
 
 def is_safe_materializer(import_path: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
-from steps.contracts.digests import value_digest
+from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.train.config import TrainConfig
@@ -19,11 +19,12 @@ def key() -> str:
 @assay_step(key)
 def train_step(
     base: ModelFolder, dataset: Dataset, config: TrainConfig
-) -> tuple[Annotated[ModelFolder, "tuned"], Annotated[StageReport, "train_report"]]:
+) -> tuple[Annotated[ModelFolder, "tuned"], Annotated[Ledger, "train_ledger"], Annotated[StageReport, "train_report"]]:
     """Fine-tune. Parameters, metrics and the dataset's digest go to the tracker that the stack has."""
     from steps.train.train import train
 
     track_params({"dataset_digest": dataset.digest, "base": base.info.base.name, **config.model_dump(mode="json")})
-    checkpoints = state_folder() / "checkpoints" / value_digest([base.info.digest, dataset.digest, key()])[:24]
+    # Changed code never resumes from what the old code wrote.
+    checkpoints = state_folder() / "checkpoints" / key()[:16]
     done = train(base, dataset, config, workspace("train"), checkpoints, track_metrics)
-    return done.model, done.report
+    return done.model, done.ledger, done.report
