@@ -73,7 +73,7 @@ class HeuristicJudge:
         return {
             RELEVANCE: worst(relevance(answer, prompt, request, self.config.penalize_refusals)),
             CLARITY: worst(clarity(answer, prompt)),
-            COMPLETENESS: worst(completeness(answer, request)),
+            COMPLETENESS: worst(completeness(answer, prompt, request)),
             ACCURACY: worst(accuracy(answer, prompt)),
         }
 
@@ -97,7 +97,7 @@ def _document(text: str) -> dict[Criterion, tuple[int, list[str]]]:
     passage = Passage(text)
     return {
         CLARITY: worst(clarity(passage, _NOTHING)),
-        COMPLETENESS: worst(completeness(passage, _NOTHING)),
+        COMPLETENESS: worst(completeness(passage, _NOTHING, _NOTHING)),
         ACCURACY: worst(accuracy(passage, _NOTHING)),
     }
 
@@ -105,4 +105,6 @@ def _document(text: str) -> dict[Criterion, tuple[int, list[str]]]:
 def _signals_digest(config: JudgeConfig) -> str:
     """Digest of the signals' source and settings: what a prompt digest is to a model."""
     folder = Path(next(iter(signals.__path__)))
-    return value_digest([config.penalize_refusals, *(text_digest(p.read_text()) for p in sorted(folder.glob("*.py")))])
+    return value_digest(
+        [config.penalize_refusals, *(text_digest(p.read_text("utf-8")) for p in sorted(folder.glob("*.py")))]
+    )

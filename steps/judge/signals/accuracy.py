@@ -1,10 +1,8 @@
 """Signals that a text contradicts itself or its source. Facts about the world can't be checked this way."""
 
 import json
-import operator
 import re
 from collections.abc import Iterator
-from decimal import Decimal, DivisionByZero, InvalidOperation, Overflow
 from typing import Any
 
 from steps.judge.signals.passage import Finding, Passage
@@ -25,9 +23,9 @@ _IMPOSSIBLE_DATE = re.compile(
 # "000" and "0900" are pieces of a number or a time; "3 / 1/4" may divide by a fraction.
 _PADDED = re.compile(r"0\d")
 _FRACTIONS = re.compile(r"[/÷][^-+*×x]*[/÷]")
-_OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
+_OPERATORS = {"+": "+", "-": "-", "*": "*", "×": "*", "x": "*", "/": "/", "÷": "/"}
 # Chosen: prose rounds; a tenth of a per cent passes beside half a unit of the last place shown.
-_TOLERANCE = Decimal("0.001")
+_TOLERANCE = 0.001
 _MOST_EQUATIONS = 200
 
 
@@ -37,7 +35,8 @@ def accuracy(answer: Passage, prompt: Passage) -> Iterator[Finding]:
         yield "wrong_arithmetic", 1
     if (final := _FINAL.search(answer.text)) and not _mentioned(final[1], answer.text[: final.start()]):
         yield "final_answer_not_derived", 2
-    if _IMPOSSIBLE_DATE.search(answer.folded):
+    dated = "feb" in answer.folded or " 31" in answer.folded or answer.folded.count("-") >= 2
+    if dated and _IMPOSSIBLE_DATE.search(answer.folded):
         yield "impossible_date", 2
     if answer.text.lstrip()[:1] in ("{", "["):
         yield from _extraction(answer, prompt)
@@ -55,60 +54,54 @@ def equations(text: str) -> Iterator[tuple[str, str]]:
 def holds(equation: tuple[str, str]) -> bool:
     """Whether both sides agree, within the rounding that the right side shows; True when it can't be told."""
     left, right = equation
-    try:
-        value = _evaluate(left)
-        shown = _number(right)
-    except (ArithmeticError, InvalidOperation, DivisionByZero, Overflow):
-        return True
+    value = _evaluate(left)
     if value is None:
         return True
+    shown = _number(right)
     places = len(right.rstrip("%").partition(".")[2])
-    slack = max(Decimal(1).scaleb(-places), abs(value) * _TOLERANCE)
     # "20% = 0.2" and "20 / 100 = 20%" both name one number.
-    scales = (Decimal(1), Decimal(100), Decimal("0.01")) if "%" in left + right else (Decimal(1),)
-    return any(abs(value * s - shown) <= slack * max(s, Decimal(1)) for s in scales)
+    scales = (1.0, 100.0, 0.01) if "%" in left or "%" in right else (1.0,)
+    slack = max(10.0**-places, abs(value) * _TOLERANCE) * (1 + 1e-9)
+    return any(abs(value * s - shown) <= slack * max(s, 1.0) for s in scales)
 
 
-def _number(text: str) -> Decimal:
-    return Decimal(text.strip("$€£%- ").replace(",", "")) * (-1 if text.startswith("-") else 1)
+def _number(text: str) -> float:
+    value = float(text.strip("$€£%- ").replace(",", ""))
+    return -value if text.startswith("-") else value
 
 
-def _evaluate(expression: str) -> Decimal | None:
-    """Left to right, products before sums; None when numbers and operators don't alternate."""
+def _evaluate(expression: str) -> float | None:
+    """Products before sums, left to right; None when numbers and operators don't alternate, or a divisor is 0."""
     if _FRACTIONS.search(expression):
         return None
-    items = _ITEM.findall(expression)
-    total, term, pending, sign = Decimal(0), Decimal(0), "+", 1
-    for i, (number, op) in enumerate(items):
+    total, term, pending, sign = 0.0, 0.0, "+", 1
+    for i, (number, op) in enumerate(_ITEM.findall(expression)):
         if bool(number) != (i % 2 == 0) or _PADDED.match(number):
             return None
-        if number:
-            value = _number(number)
-            if number.endswith("%") and pending in ("*", "/"):
-                value /= 100
-            if pending in ("+", "-"):
-                total += sign * term
-                term, sign = value, 1 if pending == "+" else -1
-            else:
-                term = _OPERATORS[pending](term, value)
+        if not number:
+            pending = _OPERATORS[op]
+            continue
+        value = _number(number)
+        if pending in "*/" and number.endswith("%"):
+            value /= 100
+        if pending == "*":
+            term *= value
+        elif pending == "/":
+            if value == 0:
+                return None
+            term /= value
         else:
-            pending = {"×": "*", "x": "*", "÷": "/"}.get(op, op)
+            total += sign * term
+            term, sign = value, 1 if pending == "+" else -1
     return total + sign * term
 
 
 def _mentioned(number: str, text: str) -> bool:
     """Whether a number's value stands in a text, however it is written."""
-    try:
-        wanted = Decimal(number.replace(",", ""))
-    except InvalidOperation:
+    if number in text:
         return True
-    for found in _ANY_NUMBER.findall(text):
-        try:
-            if Decimal(found.replace(",", "").rstrip(".")) == abs(wanted):
-                return True
-        except InvalidOperation:
-            continue
-    return False
+    wanted = abs(_number(number.rstrip(".,")))
+    return any(_number(found.rstrip(".,")) == wanted for found in _ANY_NUMBER.findall(text))
 
 
 def _extraction(answer: Passage, prompt: Passage) -> Iterator[Finding]:

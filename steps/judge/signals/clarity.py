@@ -1,6 +1,7 @@
 """Signals that a text is hard to read."""
 
 import re
+import string
 from collections import Counter
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from steps.judge.signals.passage import Finding, Passage
 # UTF-8 read as Latin-1 or Windows-1252: "Ã©", "â€™", "Â°" (the pairs that ftfy's documentation leads with).
 _MOJIBAKE = re.compile(r"Ã[\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹Œ©ª«¬®¯°±²³´µ¶·¸¹º»¼½¾¿¡¢£¤¥¦§¨]|â€.|Â[\x80-\xbf]|ï¿½|\ufffd")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
-_STRETCH = re.compile(r"([^\W\d_])\1{4,}|([!?])\2{3,}")
+_STRETCHES = (*(5 * letter for letter in string.ascii_lowercase), "!!!!", "????")
 _TAG = re.compile(
     r"</?(?:div|span|p|br|a|td|tr|table|li|ul|script|style|font|img)\b[^>\n]{0,200}>|&(?:nbsp|amp|quot|lt|gt);", re.I
 )
@@ -44,7 +45,7 @@ def _letters(answer: Passage) -> Iterator[Finding]:
     # Acronyms and labels are shorter than 40 letters.
     if upper > 40 and upper > 0.7 * (upper + lower):
         yield "shouting", 3
-    if _STRETCH.search(head):
+    if any(stretch in answer.folded for stretch in _STRETCHES):
         yield "stretched_letters", 4
     dense = len(head) - head.count(" ") - head.count("\n")
     if dense >= 40 and not answer.is_code_or_data and sum(map(str.isalnum, head)) < 0.5 * dense:

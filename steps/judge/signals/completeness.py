@@ -27,8 +27,8 @@ _LONG_REQUEST = re.compile(
 _PAIRS = ("()", "[]", "{}")
 
 
-def completeness(answer: Passage, request: Passage) -> Iterator[Finding]:
-    """Findings on a text, given the last user turn (an empty passage for a document)."""
+def completeness(answer: Passage, prompt: Passage, request: Passage) -> Iterator[Finding]:
+    """Findings on a text, given all text before it and the last user turn (empty passages for a document)."""
     if _JSON_START.match(answer.text):
         if not _parses(answer.text):
             yield "broken_json", 1
@@ -38,7 +38,7 @@ def completeness(answer: Passage, request: Passage) -> Iterator[Finding]:
     if answer.text.count("```") % 2:
         yield "open_code_block", 1
     elif "```" not in answer.text:
-        yield from _ending(answer)
+        yield from _ending(answer, prompt)
         yield from _brackets(answer)
     if len(answer.words) < 3 and len(answer.text.strip()) < 20 and _LONG_REQUEST.search(request.folded[-600:]):
         yield "too_short_for_request", 3
@@ -52,24 +52,25 @@ def _parses(text: str) -> bool:
     return True
 
 
-def _ending(answer: Passage) -> Iterator[Finding]:
+def _ending(answer: Passage, prompt: Passage) -> Iterator[Finding]:
     tail = answer.text.rstrip()
-    if _CUT_MARK.search(tail):
+    if _CUT_MARK.search(tail[-60:]):
         yield "marked_as_cut", 1
         return
-    last = _LAST_WORD.search(tail)
+    last = _LAST_WORD.search(tail[-40:])
     word = last[1] if last else ""
     ends_open = word in _NEVER_LAST or (word in _SELDOM_LAST and len(answer.words) >= _SOME_LENGTH)
-    if len(answer.words) >= 3 and (ends_open or _OPEN_END.search(tail)):
+    if len(answer.words) >= 3 and (ends_open or _OPEN_END.search(tail[-3:])):
         yield "ends_mid_sentence", 1
-    elif _unfinished_prose(answer, tail):
+    elif _unfinished_prose(answer, tail) and answer.folded[-60:] not in prompt.folded:
+        # A quotation may stop where the quoted sentence goes on.
         yield "last_sentence_unfinished", 1
 
 
 def _unfinished_prose(answer: Passage, tail: str) -> bool:
     """Whether the last line goes on in words, unended, after finished sentences of the same line."""
     line = answer.last_line
-    if answer.is_code_or_data or not answer.english or _ENDS_WELL.search(tail):
+    if answer.is_code_or_data or not answer.english or _ENDS_WELL.search(tail[-1:]):
         return False
     ends = list(_TERMINATED.finditer(line))
     return bool(ends) and len(line[ends[-1].end() :].split()) >= 2 and len(line.split()) >= 8

@@ -48,8 +48,8 @@ class Passage:
 
     @cached_property
     def stems(self) -> frozenset[str]:
-        """First five letters of the words that carry a subject: a crude stem that joins "compute" and "computing"."""
-        return frozenset(w[:_STEM] for w in self.words if len(w) > 2 and w not in FUNCTION_WORDS)
+        """Stems of the words that carry a subject."""
+        return frozenset(stem(w) for w in self.words if carries_subject(w))
 
     @cached_property
     def english(self) -> bool:
@@ -73,6 +73,16 @@ class Passage:
         if start in ("{", "[", "<") or "```" in self.head:
             return True
         return sum(map(self.head.count, "{}[]();=<>|\\")) > 0.1 * len(self.head)
+
+
+def carries_subject(word: str) -> bool:
+    """Whether a lower-cased word says what a text is about: three letters or more, and no function word."""
+    return len(word) > 2 and word not in FUNCTION_WORDS
+
+
+def stem(word: str) -> str:
+    """The first five letters: a crude stem that joins "compute" and "computing"."""
+    return word[:_STEM]
 
 
 def worst(findings: Iterator[Finding]) -> tuple[int, list[str]]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from steps.judge.signals.passage import Finding, Passage
+from steps.judge.signals.passage import Finding, Passage, carries_subject, stem
 
 _REFUSAL = re.compile(
     r"\bas an? (?:artificial intelligence|ai|large language|language)\b(?: language)?(?: model| assistant)?"
@@ -18,6 +18,9 @@ _PLACEHOLDER = re.compile(
     r"|^\W*(?:test(?: test)*|foo(?: bar)?(?: baz)?|n/?a|null|none|undefined|nan|xxx+|blah(?: blah)*|[.?!-]+)\W*$"
     r"|\[(?:insert|your)\b[^\]\n]{0,40}\]|<(?:insert|your)[ _-][^>\n]{0,40}>"
 )
+# Plain substrings, one of which every long match holds: ten times faster to look for than the patterns.
+_REFUSAL_HINTS = ("as a", "i'm ", "i am ", "i can", "i won't")
+_PLACEHOLDER_HINTS = ("lorem", "dolor", "todo", "tbd", "fixme", "placeholder", "[", "<", "xxx", "blah", "test", "...")
 _MASH = re.compile(r"^(?:(?:asd|sdf|dfg|fgh|ghj|hjk|jkl|qwe|wer|rty|uio|zxc|xcv|cvb|vbn|bnm)[a-z]{0,3}){1,4}$")
 # Requests whose answer needn't share words with them, or is in another language.
 _OPEN = re.compile(
@@ -32,11 +35,13 @@ _LONG_PROMPT_STEMS = 40
 def relevance(answer: Passage, prompt: Passage, request: Passage, penalize_refusals: bool) -> Iterator[Finding]:
     """Findings on an answer, given all text before it and the last user turn (`request`)."""
     head = answer.folded[:2000].replace("’", "'")
-    if penalize_refusals and (found := _REFUSAL.search(head)) and (found.start() < 200 or len(head) < 400):
+    refuses = penalize_refusals and any(hint in head for hint in _REFUSAL_HINTS)
+    if refuses and (found := _REFUSAL.search(head)) and (found.start() < 200 or len(head) < 400):
         yield "refusal", 1
     if len(answer.words) >= 3 and answer.folded == request.folded:
         yield "repeats_the_request", 1
-    if (found := _PLACEHOLDER.search(head)) and not prompt.folded.count(found[0].strip()):
+    filled = len(head) > 60 and not any(hint in head for hint in _PLACEHOLDER_HINTS)
+    if not filled and (found := _PLACEHOLDER.search(head)) and not prompt.folded.count(found[0].strip()):
         yield "placeholder", 1
     if answer.words and sum(bool(_MASH.match(w)) for w in answer.words[:200]) >= 0.5 * len(answer.words[:200]):
         yield "keyboard_mash", 1
@@ -45,9 +50,11 @@ def relevance(answer: Passage, prompt: Passage, request: Passage, penalize_refus
 
 def _overlap(answer: Passage, prompt: Passage, request: Passage) -> Iterator[Finding]:
     """No subject word of a prose answer occurs before it. Only for English, and not for open requests."""
-    stems = answer.stems
+    before = prompt.folded
+    if any(stem(w) in before for w in answer.words if carries_subject(w)):
+        return
     enough = _ENOUGH_STEMS_FOR_LONG if len(prompt.stems) > _LONG_PROMPT_STEMS else _ENOUGH_STEMS
-    if len(stems) < enough or len(prompt.stems) < 2 or not stems.isdisjoint(prompt.stems):
+    if len(answer.stems) < enough or len(prompt.stems) < 2:
         return
     if answer.is_code_or_data or not (answer.english and prompt.english):
         return

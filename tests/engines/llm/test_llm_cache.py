@@ -1,0 +1,58 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from steps.contracts.errors import IntegrityError
+from steps.engines.llm.cache import ReplyCache
+from steps.engines.llm.client import Reply
+
+REPLY = Reply('{"a": "é\n"}', "stop", False, 10, None, 0.5, "text", 2)
+
+
+def test_a_reply_comes_back_as_it_was_put(tmp_path: Path) -> None:
+    with ReplyCache(tmp_path / "sub" / "c.sqlite") as cache:
+        cache.put("k", REPLY)
+        cache.put("k2", Reply("", "length", True, None, 3, 0.0, "json_schema", 1))
+    with ReplyCache(tmp_path / "sub" / "c.sqlite") as cache:
+        assert cache.get_many(["k", "absent", "k2"])["k"] == REPLY
+        assert len(cache) == 2
+
+
+def test_more_keys_than_one_query_takes(tmp_path: Path) -> None:
+    with ReplyCache(tmp_path / "c.sqlite") as cache:
+        cache.put("k1499", REPLY)
+        cache.put("k3", REPLY)
+        assert set(cache.get_many(f"k{i}" for i in range(1500))) == {"k3", "k1499"}
+
+
+def test_a_damaged_file_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "c.sqlite").write_bytes(b"not a database, but long enough to have a header" * 50)
+    with pytest.raises(IntegrityError, match="move it away"):
+        ReplyCache(tmp_path / "c.sqlite")
+
+
+def test_every_put_that_returned_survives_kill_9(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from steps.engines.llm.cache import ReplyCache\n"
+        "from steps.engines.llm.client import Reply\n"
+        "c = ReplyCache(Path(sys.argv[1]))\n"
+        "for i in range(10**6):\n"
+        "    c.put(f'k{i}', Reply('x' * 1000, 'stop', False, 1, 1, 0.1, 'text', 1)); print(i, flush=True)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "c.sqlite")], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    for line in child.stdout:
+        if int(line) >= 40:
+            break
+    os.kill(child.pid, signal.SIGKILL)
+    done = max([40, *(int(rest) for rest in child.stdout.read().split())])
+    child.wait()
+    with ReplyCache(tmp_path / "c.sqlite") as cache:
+        found = cache.get_many(f"k{i}" for i in range(done + 1))
+    assert len(found) == done + 1
