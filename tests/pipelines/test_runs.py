@@ -1,0 +1,268 @@
+"""Whole runs through ZenML: cache, failure, kill, and the same numbers on another stack."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from ops.index import find_run, load_runs
+from ops.run import KNOWN_STEPS, run
+from steps.contracts.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+COLOURS = ("red", "green", "blue", "white", "black", "yellow", "brown")
+THINGS = ("lamp", "chair", "table", "kettle", "clock", "mirror", "basket", "blanket", "candle", "drawer")
+
+
+def lines() -> list[str]:
+    rows = []
+    for i, thing in enumerate(THINGS):
+        for j, colour in enumerate(COLOURS):
+            prompt = f"Customer {i * 31 + j * 17} writes: please send {j + 2} {colour} {thing}s before week {i + j}."
+            answer = f"The order is for {j + 2} {thing}s in {colour}, wanted before week {i + j}."
+            rows.append(json.dumps({"prompt": prompt, "completion": answer}))
+    rows.append(rows[3])
+    rows.append(json.dumps({"prompt": "Where to write?", "completion": "Write to jane.doe@mail-shop.com, please do."}))
+    return rows
+
+
+def write_config(folder: Path, name: str, **more: object) -> Path:
+    config = {
+        "name": name,
+        "pipeline": "curate",
+        "ingest": {"sources": [{"name": "orders", "path": str(folder / "orders.jsonl")}]},
+        "split": {"test": 0.2},
+        "scrub": {"demo_key": True},
+        **more,
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "orders.jsonl").write_text("\n".join(lines()) + "\n")
+    return tmp_path
+
+
+def digests(record) -> dict[str, str]:
+    return {a.name: a.digest for a in record.artifacts if a.type == "dataset"}
+
+
+def test_known_steps_are_the_steps_there_are() -> None:
+    from pipelines.steps_list import ALL_STEPS
+
+    assert tuple(s.name for s in ALL_STEPS) == KNOWN_STEPS
+
+
+def test_cache_follows_content(data: Path) -> None:
+    config = write_config(data, "cache-test")
+    assert run(config, root=ROOT) == 0
+    first = find_run(ROOT, None)
+    assert len(first.executed_steps) == 7
+
+    assert run(config, root=ROOT) == 0
+    second = find_run(ROOT, None)
+    assert second.name != first.name
+    assert second.executed_steps == ()
+    assert digests(second) == digests(first)
+
+    # A line that is rejected changes the file, so ingest runs again; what it keeps is the same, so nothing else does.
+    with (data / "orders.jsonl").open("a") as f:
+        f.write("{broken\n")
+    assert run(config, root=ROOT) == 0
+    assert find_run(ROOT, None).executed_steps == ("ingest_step",)
+
+    # A row more changes everything behind it.
+    with (data / "orders.jsonl").open("a") as f:
+        f.write(
+            json.dumps({"prompt": "Is the shop open on Sunday?", "completion": "The shop is open on Sunday."}) + "\n"
+        )
+    assert run(config, root=ROOT) == 0
+    assert len(find_run(ROOT, None).executed_steps) == 7
+
+    # A setting re-runs its stage; the rows it makes are the same, so what follows stays.
+    changed = write_config(data, "cache-test", judge={"threshold": 0.79})
+    assert run(changed, root=ROOT) == 0
+    assert find_run(ROOT, None).executed_steps == ("judge_step",)
+
+
+def test_failed_step_shows_its_own_error_and_the_next_run_goes_on(data: Path) -> None:
+    source = {"name": "orders", "path": str(data / "orders.jsonl"), "columns": {"prompt": "question"}}
+    config = write_config(data, "fails", ingest={"sources": [{**source, "format": "prompt_completion"}]})
+    with pytest.raises(InputError, match="question"):
+        run(config, root=ROOT)
+    failed = find_run(ROOT, None)
+    assert failed.status == "failed"
+    assert "question" in (failed.error or "")
+    assert run(write_config(data, "fails"), root=ROOT) == 0
+    assert find_run(ROOT, None).status == "completed"
+
+
+def test_every_row_is_accounted_for(data: Path) -> None:
+    from ops.artifacts import Artifacts
+
+    run(write_config(data, "books"), root=ROOT)
+    record = find_run(ROOT, None)
+    store = Artifacts(ROOT, record)
+    reports = [store.report(a) for a in record.of_type("stage_report")]
+    assert [r.stage for r in reports] == ["ingest", "dedup", "split", "scrub", "screen", "judge", "leakcheck"]
+    assert reports[0].rows_in == len(lines())
+    for before, after in pairwise(reports):
+        assert before.balanced().kept == after.rows_in
+    final = next(a for a in record.artifacts if a.name == "curated")
+    assert store.dataset(final).rows == reports[-1].kept
+    text = json.dumps([r.model_dump(mode="json") for r in reports])
+    assert "jane.doe" not in text
+    assert "jane.doe" not in "".join(str(t) for t in store.dataset(final).tables())
+
+
+# --- kill -9 -----------------------------------------------------------------------------------------------------
+
+
+class Silent(BaseHTTPRequestHandler):
+    """A judge that takes requests and never answers."""
+
+    def do_POST(self) -> None:
+        self.server.asked.set()  # type: ignore[attr-defined]
+        time.sleep(120)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_killed_run_is_reaped_and_its_finished_steps_are_reused(data: Path) -> None:
+    from zenml.client import Client
+
+    with (data / "orders.jsonl").open("a") as f:
+        # A row that no other test has, so that nothing comes from their cache.
+        f.write(json.dumps({"prompt": "Which day is the sale?", "completion": "The sale is on Friday."}) + "\n")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    server.daemon_threads = True
+    server.asked = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = {"base_url": f"http://127.0.0.1:{server.server_port}/v1", "model": "silent"}
+    config = write_config(data, "killed", judge={"backend": "llm", "endpoint": endpoint})
+    process = subprocess.Popen([sys.executable, "-m", "ops.main", "run", str(config)], cwd=ROOT, stderr=subprocess.PIPE)
+    try:
+        assert server.asked.wait(180), "the judge was never asked"  # type: ignore[attr-defined]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        server.shutdown()
+    stale = Client().list_pipeline_runs(status="running").items
+    assert [r.name.startswith("killed-") for r in stale] == [True]
+
+    run(write_config(data, "killed"), root=ROOT)
+    assert Client().get_pipeline_run(stale[0].id).status.value == "failed"
+    assert find_run(ROOT, None).executed_steps == ("judge_step", "leakcheck_step")
+
+
+# --- another stack -------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A server on this machine that speaks S3's protocol, with one bucket."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/moto-api/", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.25)
+        bucket = urllib.request.Request(f"{address}/assay-test", method="PUT", headers={"Authorization": _anyone()})
+        urllib.request.urlopen(bucket, timeout=10).close()
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _anyone() -> str:
+    return "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+
+
+def test_same_config_gives_the_same_digests_with_artifacts_in_s3(
+    data: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(data, "two-stacks")
+    run(config, root=ROOT)
+    here = find_run(ROOT, None)
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1", "ASSAY_S3_PATH": "s3://assay-test/runs",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    run(config, infra="s3", root=ROOT)
+    there = find_run(ROOT, None)
+    assert there.artifact_store == "s3://assay-test/runs"
+    assert all(a.uri.startswith("s3://assay-test/runs") for a in there.artifacts)
+    assert len(there.executed_steps) == 7
+    assert digests(there) == digests(here)
+    assert len(digests(there)) >= 7
+    run(config, infra="s3", root=ROOT)
+    assert find_run(ROOT, None).executed_steps == ()
+
+
+# --- code ----------------------------------------------------------------------------------------------------------
+
+
+def test_editing_a_helper_reruns_its_stage_and_what_follows(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "checkout"
+    for name in ("steps", "pipelines", "materializers", "ops", "configs", ".zenml/stacks"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    config = write_config(data, "edited")
+
+    environment = {**os.environ, "ASSAY_STATE": str(tmp_path / "state"), "ASSAY_ROOT": str(copy)}
+
+    def executed() -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "ops.main", "run", str(config), "--json"],
+            cwd=copy, capture_output=True, text=True, check=True, timeout=300,
+            env={**environment, "PYTHONPATH": str(copy)},
+        )  # fmt: skip
+        return json.loads(done.stdout)["executed_steps"]
+
+    assert len(executed()) == 7
+    helper = copy / "steps" / "split" / "split.py"
+    helper.write_text(helper.read_text() + "\n# a comment\n")
+    assert executed() == []
+    # The label of a row now depends on something else: other rows are test rows, so all that follows runs.
+    (copy / "steps" / "split" / "config.py").write_text(
+        (copy / "steps" / "split" / "config.py")
+        .read_text()
+        .replace('salt: str = Field("assay"', 'salt: str = Field("x"')
+    )
+    assert executed() == [s for s in KNOWN_STEPS[:7] if s not in ("ingest_step", "dedup_step")]
+
+
+def test_runs_are_listed_newest_first() -> None:
+    started = [r.started for r in load_runs(ROOT)]
+    assert started == sorted(started, reverse=True)
