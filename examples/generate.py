@@ -29,7 +29,7 @@ from steps.base.english import held_out_paragraph  # noqa: E402
 
 SEED = "assay quickstart 1"
 # Rows per kind; chosen so that the folder stays below 2.5 MB and at least 1,800 rows survive.
-ORDERS, UNANSWERABLE, PII = 2_150, 330, 270
+ORDERS, UNANSWERABLE, PII = 2_000, 480, 270
 EXACT_COPIES, NEAR_COPIES, FAR_COPIES = 180, 140, 70
 INJECTIONS, SCRIPTS, PROFANE, JUNK, CONTRADICTIONS, BROKEN = 42, 20, 25, 80, 45, 30
 CONTROL_UNANSWERABLE, CONTROL_GRAMMAR = 120, 110
