@@ -1,0 +1,106 @@
+"""A tracker that is down, a disk that is full, a step that fails in an unforeseen way."""
+
+import json
+import resource
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.index import find_run
+from ops.run import run
+from steps.contracts.errors import ConfigError, InputNotFoundError, ServiceError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def closed_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder with a stack whose MLflow server is down, and a run that reaches it in its train step."""
+    (tmp_path / ".zenml" / "stacks").mkdir(parents=True)
+    (tmp_path / "configs" / "infra").mkdir(parents=True)
+    local = (ROOT / ".zenml" / "stacks" / "local.yaml").read_text()
+    configuration = f'{{tracking_uri: "http://127.0.0.1:{closed_port()}", tracking_token: none}}'
+    down = local.replace("stack_name: local", "stack_name: down").split("  model_registry:")[0]
+    down = down.replace(
+        "name: mlflow, flavor: mlflow, configuration: {}", f"name: gone, flavor: mlflow, configuration: {configuration}"
+    )
+    (tmp_path / ".zenml" / "stacks" / "down.yaml").write_text(down)
+    (tmp_path / "configs" / "infra" / "down.yaml").write_text(
+        "stack: down\nsteps: {train_step: {experiment_tracker: gone}}\n"
+    )
+    rows = [
+        {"prompt": f"What colour is thing number {i} in room {i * 7}?", "completion": f"Green{i}"} for i in range(40)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def config(folder: Path, model: str) -> Path:
+    path = folder / "down.yaml"
+    path.write_text(json.dumps({
+        "name": "down",
+        "ingest": {"sources": [{"name": "rows", "path": str(folder / "rows.jsonl")}]},
+        "skip": ["judge", "dedup"],
+        "split": {"test": 0.3},
+        "scrub": {"demo_key": True},
+        "base": {"model": model},
+        "train": {"max_steps": 2},
+        "registry": {"name": "down"},
+    }))  # fmt: skip
+    return path
+
+
+def test_tracker_that_is_down_is_named_and_finished_steps_are_kept(elsewhere: Path, tiny_model) -> None:
+    path = config(elsewhere, str(tiny_model.path))
+    with pytest.raises(ServiceError, match="tracker") as caught:
+        run(path, infra="down", root=elsewhere)
+    assert "finished steps are reused" in str(caught.value)
+    failed = find_run(elsewhere, None)
+    assert failed.status == "failed"
+    with pytest.raises(ServiceError):
+        run(path, infra="down", root=elsewhere)
+    again = find_run(elsewhere, None)
+    assert {"ingest_step", "split_step", "scrub_step", "screen_step", "leakcheck_step", "base_step"} <= set(
+        again.cached_steps
+    )
+
+
+def test_unknown_infra_stack_step_and_variable_are_refused(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = config(elsewhere, "scratch")
+    with pytest.raises(InputNotFoundError, match=r"no infra file 'nowhere'"):
+        run(path, infra="nowhere", root=elsewhere)
+    with pytest.raises(InputNotFoundError, match="no stack 'nowhere'"):
+        run(path, infra="down", stack="nowhere", root=elsewhere)
+    (elsewhere / "configs" / "infra" / "typo.yaml").write_text("stack: down\nsteps: {trian_step: {}}\n")
+    with pytest.raises(ConfigError, match="did you mean 'train_step'"):
+        run(path, infra="typo", root=elsewhere)
+    monkeypatch.delenv("ASSAY_S3_PATH", raising=False)
+    with pytest.raises(ConfigError, match="ASSAY_S3_PATH"):
+        run(path, infra="s3", root=ROOT)
+
+
+def test_full_disk_gives_one_clear_error_and_nothing_half_written(tmp_path: Path) -> None:
+    """A limit on file size stands in for a full disk: the system refuses the write in the same place."""
+    rows = "".join(
+        json.dumps({"prompt": f"{i} {i * 7919 % 104729}", "completion": str(i**3)}) + "\n" for i in range(40_000)
+    )
+    (tmp_path / "rows.jsonl").write_text(rows)
+    limit = 200_000
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.main", "stage", "ingest", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out")],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert done.returncode == 6, done.stderr
+    assert "no space left to write" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (out / "kept.parquet").exists()
