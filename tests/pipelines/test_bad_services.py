@@ -90,14 +90,13 @@ def test_unknown_infra_stack_step_and_variable_are_refused(elsewhere: Path, monk
 
 def test_full_disk_gives_one_clear_error_and_nothing_half_written(tmp_path: Path) -> None:
     """A limit on file size stands in for a full disk: the system refuses the write in the same place."""
-    rows = "".join(
-        json.dumps({"prompt": f"{i} {i * 7919 % 104729}", "completion": str(i**3)}) + "\n" for i in range(40_000)
-    )
-    (tmp_path / "rows.jsonl").write_text(rows)
+    rows = [{"prompt": f"{i} {i * 7919 % 104729}", "completion": str(i**3)} for i in range(40_000)]
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out"
+    source.write_text("\n".join(map(json.dumps, rows)))
     limit = 200_000
     done = subprocess.run(
-        [sys.executable, "-m", "ops.main", "stage", "ingest", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out")],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-m", "ops.main", "stage", "ingest", str(source), "--out", str(out)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
     assert done.returncode == 6, done.stderr
