@@ -47,7 +47,7 @@ def judge(dataset: Dataset, config: JudgeConfig, folder: Path, cache_folder: Pat
         _check_undecided(tally, config, dataset.rows)
         ledger = lines.close()
         report = tally.report(backend, watch)
-    quarantined = dataset.select(aside, folder / "quarantined", "judge") if config.undecided == "quarantine" else None
+    quarantined = dataset.select(aside, folder / "quarantined", "judge")
     return Outcome(dataset.select(keep, folder, "judge"), ledger, report.balanced(), quarantined)
 
 

@@ -2,17 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from steps.contracts.digests import value_digest
-from steps.contracts.errors import AssayError
+from steps.contracts.errors import AssayError, ServiceError
 from steps.contracts.reports import Table
 from steps.engines.llm.cache import ReplyCache
-from steps.engines.llm.client import ChatClient, Failure, Reply
+from steps.engines.llm.client import SERVER_FAILURES, ChatClient, Failure, Reply
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.progress.progress import Progress
 from steps.judge.case import Case, Criterion
@@ -80,6 +80,8 @@ class LlmJudge:
         first = {q.key: q for q in reversed(questions.values()) if q.key not in replies}
         self._progress.advance(len(cases) - len(first))
         self._runner.run(self._ask_all(list(reversed(first.values())), replies))
+        if not cached:
+            self._check_any_reply(replies.values())
         bought: set[str] = set()
         verdicts: list[Verdict] = []
         for i, case in enumerate(cases):
@@ -91,6 +93,15 @@ class LlmJudge:
             bought.add(question.key)
             verdicts.append(self._verdict(case, replies[question.key], known))
         return verdicts
+
+    def _check_any_reply(self, replies: Collection[Reply | Failure]) -> None:
+        """Fewer requests than give_up_after can fail without the client's giving up: then nothing was judged."""
+        reasons = Counter(r.reason for r in replies if isinstance(r, Failure) and r.reason in SERVER_FAILURES)
+        if self._client.replies == 0 and reasons.total() == len(replies) > 0:
+            raise ServiceError(
+                f"no reply to any of {len(replies)} requests ({', '.join(reasons)})", where=self.endpoint.base_url,
+                hint="start the server, or correct judge.endpoint.base_url",
+            )  # fmt: skip
 
     def _question(self, case: Case) -> _Question:
         orders, row = system_prompt(case.criteria, self.config.instructions), framed(case)

@@ -21,6 +21,8 @@ _FATAL = {
     403: "the server forbids the request",
     404: "the server knows no such address or model",
 }
+# Failures that say nothing about the row: the server is away, busy or broken.
+SERVER_FAILURES = frozenset({"timeout", "connection", "rate_limited", "server_error", "bad_response"})
 # A server that can't do a response_format says so with one of these.
 _REJECTED_FORMAT = frozenset({400, 415, 422, 501})
 _DETAIL_CHARS = 300
@@ -67,6 +69,8 @@ class ChatClient:
         self.mode: Mode = "json_schema" if endpoint.response_format == "auto" else endpoint.response_format
         # HTTP requests sent, failed attempts included.
         self.requests = 0
+        # Whole replies received.
+        self.replies = 0
         self._proven = endpoint.response_format != "auto"
         self._failed_in_a_row = 0
         local = endpoint.on_this_machine
@@ -111,6 +115,7 @@ class ChatClient:
                     continue
                 return self._failed(error, time.monotonic() - start, max(self.requests - sent, 1))
             self._failed_in_a_row = 0
+            self.replies += 1
             if not self._proven:
                 self.mode, self._proven = mode, True
             return _reply(completion, mode, time.monotonic() - start, attempts)
@@ -141,12 +146,9 @@ class ChatClient:
         if status in _FATAL or getattr(error, "code", None) == "insufficient_quota":
             raise self._fatal(status, error)
         reason = _reason(error)
-        if reason == "bad_request":
-            self._failed_in_a_row = 0
-        else:
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= self.endpoint.give_up_after:
-                raise self._gone(reason)
+        self._failed_in_a_row = self._failed_in_a_row + 1 if reason in SERVER_FAILURES else 0
+        if self._failed_in_a_row >= self.endpoint.give_up_after:
+            raise self._gone(reason)
         return Failure(reason, type(error).__name__ + (f" {status}" if status else ""), seconds, attempts)
 
     def _fatal(self, status: int | None, error: Exception) -> ServiceError:

@@ -24,7 +24,7 @@ _IMPOSSIBLE_DATE = re.compile(
 _PADDED = re.compile(r"0\d")
 _FRACTIONS = re.compile(r"[/÷][^-+*×x]*[/÷]")
 _OPERATORS = {"+": "+", "-": "-", "*": "*", "×": "*", "x": "*", "/": "/", "÷": "/"}
-# Chosen: prose rounds; a tenth of a per cent passes beside half a unit of the last place shown.
+# Chosen: prose rounds on the way; a tenth of a per cent passes beside the last place shown.
 _TOLERANCE = 0.001
 _MOST_EQUATIONS = 200
 
@@ -58,11 +58,20 @@ def holds(equation: tuple[str, str]) -> bool:
     if value is None:
         return True
     shown = _number(right)
-    places = len(right.rstrip("%").partition(".")[2])
     # "20% = 0.2" and "20 / 100 = 20%" both name one number.
     scales = (1.0, 100.0, 0.01) if "%" in left or "%" in right else (1.0,)
-    slack = max(10.0**-places, abs(value) * _TOLERANCE) * (1 + 1e-9)
+    slack = _slack(left, right, value)
     return any(abs(value * s - shown) <= slack * max(s, 1.0) for s in scales)
+
+
+def _slack(left: str, right: str, value: float) -> float:
+    """How far apart both sides may be: nothing for sums and products of whole numbers, else the rounding shown."""
+    divided = "/" in left or "÷" in left
+    if not divided and "." not in left and "%" not in left:
+        return 1e-9 * abs(value)
+    last_place = 10.0 ** -len(right.rstrip("%").partition(".")[2])
+    # A quotient may be cut off or rounded up (7 / 2 = 3, or 4 buses), other results are rounded to the nearest.
+    return float(max(last_place if divided else last_place / 2, abs(value) * _TOLERANCE)) * (1 + 1e-9)
 
 
 def _number(text: str) -> float:

@@ -5,8 +5,11 @@ from hypothesis import strategies as st
 
 from steps.engines.llm.reply_json import json_objects
 
+LETTERS = st.text(alphabet='ab{}[]"\\:,é\n', max_size=6)
 ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    st.none() | st.booleans() | st.integers() | LETTERS,
+    lambda x: st.lists(x, max_size=3) | st.dictionaries(LETTERS, x, max_size=3),
+    max_leaves=8,
 )
 
 
@@ -15,7 +18,9 @@ def everything(_: object) -> bool:
 
 
 @given(
-    st.dictionaries(st.text(), ANY), st.sampled_from(["", "Sure!\n```json\n", "Here: "]), st.sampled_from(["", "\n```"])
+    st.dictionaries(LETTERS, ANY, max_size=3),
+    st.sampled_from(["", "Sure!\n```json\n", "Here: "]),
+    st.sampled_from(["", "\n```"]),
 )
 def test_any_object_is_found_between_prose(value: dict[str, object], before: str, after: str) -> None:
     assert json_objects(before + json.dumps(value) + after, everything) == [value]
