@@ -1,6 +1,6 @@
 """A verdict on one row, and the file that keeps all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -98,32 +98,24 @@ class VerdictWriter:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(self._partial, VERDICT_SCHEMA, compression="zstd")
-        self._lines: list[dict[str, Any]] = []
+        self._lines: list[tuple[Any, ...]] = []
 
     def add(self, case: Case, verdict: Verdict, outcome: str) -> None:
         """Add one line."""
         v = verdict
+        # In the order of VERDICT_SCHEMA: columns from tuples cost half of what rows as dicts do.
         self._lines.append(
-            {
-                "record_id": case.record_id, "content_id": case.content_id, "split": case.split,
-                "backend": v.backend, "outcome": outcome, **{c: v.scores.get(c) for c in CRITERIA}, "share": v.share,
-                "reasons": canonical_json(dict(v.reasons)), "error": v.error, "error_detail": v.error_detail,
-                "model": v.model, "prompt_digest": v.prompt_digest, "raw_reply": v.raw_reply,
-                "prompt_tokens": v.prompt_tokens, "completion_tokens": v.completion_tokens, "seconds": v.seconds,
-                "cached": v.cached,
-            }
+            (case.record_id, case.content_id, case.split, v.backend, outcome, *(v.scores.get(c) for c in CRITERIA),
+             v.share, canonical_json(dict(v.reasons)), v.error, v.error_detail, v.model, v.prompt_digest, v.raw_reply,
+             v.prompt_tokens, v.completion_tokens, v.seconds, v.cached)
         )  # fmt: skip
         if len(self._lines) >= _FLUSH_ROWS:
             self._flush()
 
-    def add_all(self, cases: Sequence[Case], verdicts: Sequence[Verdict], outcomes: Sequence[str]) -> None:
-        """Add one line per row."""
-        for case, verdict, outcome in zip(cases, verdicts, outcomes, strict=True):
-            self.add(case, verdict, outcome)
-
     def _flush(self) -> None:
         if self._lines:
-            self._writer.write_table(pa.Table.from_pylist(self._lines, schema=VERDICT_SCHEMA))
+            columns = [pa.array(c, f.type) for c, f in zip(zip(*self._lines, strict=True), VERDICT_SCHEMA, strict=True)]
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=VERDICT_SCHEMA))
             self._lines = []
 
     def __enter__(self) -> Self:

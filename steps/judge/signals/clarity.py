@@ -15,7 +15,9 @@ _TAG = re.compile(
     r"</?(?:div|span|p|br|a|td|tr|table|li|ul|script|style|font|img)\b[^>\n]{0,200}>|&(?:nbsp|amp|quot|lt|gt);", re.I
 )
 _SENTENCE_END = re.compile(r"[.!?]+(?:[\s\"')\]]|$)|\n")
-_NO_VOWEL = re.compile(r"^[b-df-hj-np-tv-xz]{5,}$")
+_NO_VOWEL = re.compile(r"\b[b-df-hj-np-tv-xz]{5,}\b")
+# Chosen: four times the 20 words of an ordinary English sentence.
+_LONG_SENTENCE = 80
 
 
 def clarity(answer: Passage, prompt: Passage) -> Iterator[Finding]:
@@ -23,10 +25,11 @@ def clarity(answer: Passage, prompt: Passage) -> Iterator[Finding]:
     yield from _damage(answer, prompt)
     yield from _letters(answer)
     yield from _repetition(answer)
-    sentences = 1 + len(_SENTENCE_END.findall(answer.head.strip()[:-1]))
-    # Chosen: four times the 20 words of an ordinary English sentence.
-    if not answer.is_code_or_data and len(answer.words) > 80 * sentences:
-        yield "endless_sentences", 3
+    words = len(answer.words)
+    if words > _LONG_SENTENCE and not answer.is_code_or_data:
+        sentences = 1 + len(_SENTENCE_END.findall(answer.head.strip()[:-1]))
+        if words > _LONG_SENTENCE * sentences:
+            yield "endless_sentences", 3
 
 
 def _damage(answer: Passage, prompt: Passage) -> Iterator[Finding]:
@@ -41,17 +44,16 @@ def _damage(answer: Passage, prompt: Passage) -> Iterator[Finding]:
 def _letters(answer: Passage) -> Iterator[Finding]:
     head = answer.head
     upper = sum(map(str.isupper, head))
-    lower = sum(map(str.islower, head))
     # Acronyms and labels are shorter than 40 letters.
-    if upper > 40 and upper > 0.7 * (upper + lower):
+    if upper > 40 and upper > 0.7 * (upper + sum(map(str.islower, head))):
         yield "shouting", 3
     if any(stretch in answer.folded for stretch in _STRETCHES):
         yield "stretched_letters", 4
     dense = len(head) - head.count(" ") - head.count("\n")
-    if dense >= 40 and not answer.is_code_or_data and sum(map(str.isalnum, head)) < 0.5 * dense:
+    if dense >= 40 and not answer.is_code_or_data and sum(map(len, answer.tokens)) < 0.5 * dense:
         yield "mostly_symbols", 2
-    odd = sum(bool(_NO_VOWEL.match(w)) for w in answer.words[:500])
-    if odd >= 3 and odd > 0.3 * len(answer.words[:500]):
+    odd = len(_NO_VOWEL.findall(answer.folded))
+    if odd >= 3 and odd > 0.3 * len(answer.words):
         yield "letter_salad", 1
 
 

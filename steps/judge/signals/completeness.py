@@ -70,7 +70,7 @@ def _ending(answer: Passage, prompt: Passage) -> Iterator[Finding]:
 def _unfinished_prose(answer: Passage, tail: str) -> bool:
     """Whether the last line goes on in words, unended, after finished sentences of the same line."""
     line = answer.last_line
-    if answer.is_code_or_data or not answer.english or _ENDS_WELL.search(tail[-1:]):
+    if _ENDS_WELL.search(tail[-1:]) or answer.is_code_or_data or not answer.english:
         return False
     ends = list(_TERMINATED.finditer(line))
     return bool(ends) and len(line[ends[-1].end() :].split()) >= 2 and len(line.split()) >= 8

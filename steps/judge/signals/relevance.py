@@ -21,7 +21,8 @@ _PLACEHOLDER = re.compile(
 # Plain substrings, one of which every long match holds: ten times faster to look for than the patterns.
 _REFUSAL_HINTS = ("as a", "i'm ", "i am ", "i can", "i won't")
 _PLACEHOLDER_HINTS = ("lorem", "dolor", "todo", "tbd", "fixme", "placeholder", "[", "<", "xxx", "blah", "test", "...")
-_MASH = re.compile(r"^(?:(?:asd|sdf|dfg|fgh|ghj|hjk|jkl|qwe|wer|rty|uio|zxc|xcv|cvb|vbn|bnm)[a-z]{0,3}){1,4}$")
+_MASH_HINTS = tuple("asd sdf dfg fgh ghj hjk jkl qwe wer rty uio zxc xcv cvb vbn bnm".split())  # noqa: SIM905
+_MASH = re.compile(rf"^(?:(?:{'|'.join(_MASH_HINTS)})[a-z]{{0,3}}){{1,4}}$")
 # Requests whose answer needn't share words with them, or is in another language.
 _OPEN = re.compile(
     r"\b(?:write|compose|tell|story|poem|song|joke|essay|create|invent|imagine|brainstorm|generate|suggest|ideas?"
@@ -43,7 +44,8 @@ def relevance(answer: Passage, prompt: Passage, request: Passage, penalize_refus
     filled = len(head) > 60 and not any(hint in head for hint in _PLACEHOLDER_HINTS)
     if not filled and (found := _PLACEHOLDER.search(head)) and not prompt.folded.count(found[0].strip()):
         yield "placeholder", 1
-    if answer.words and sum(bool(_MASH.match(w)) for w in answer.words[:200]) >= 0.5 * len(answer.words[:200]):
+    mashed = any(hint in head for hint in _MASH_HINTS)
+    if mashed and sum(bool(_MASH.match(w)) for w in answer.words[:200]) >= 0.5 * len(answer.words[:200]):
         yield "keyboard_mash", 1
     yield from _overlap(answer, prompt, request)
 
