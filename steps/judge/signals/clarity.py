@@ -47,6 +47,9 @@ def _letters(answer: Passage) -> Iterator[Finding]:
     # Acronyms and labels are shorter than 40 letters.
     if upper > 40 and upper > 0.7 * (upper + sum(map(str.islower, head))):
         yield "shouting", 3
+    # "★★★★★" is a rating.
+    if len(answer.folded) >= 6 and len(set(answer.folded)) == 1:
+        yield "one_character", 1
     if any(stretch in answer.folded for stretch in _STRETCHES):
         yield "stretched_letters", 4
     dense = len(head) - head.count(" ") - head.count("\n")

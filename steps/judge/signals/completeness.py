@@ -20,7 +20,6 @@ _SOME_LENGTH = 20
 _JSON_START = re.compile(r'^\s*(?:\{\s*"|\[\s*(?:\{|"|\[))')
 _FENCED = re.compile(r"^```(?:json)?\s*\n(.*?)\n?```\s*$", re.S)
 _TERMINATED = re.compile(r"[.!?…。！？](?:[\"'”’)\]*_»]*)(?=\s|$)")
-_ENDS_WELL = re.compile(r"[.!?…:;。！？」』\"'”’)\]}>*_`|%$#~=+/\\\d-]$")
 _LONG_REQUEST = re.compile(
     r"\b(?:explain|describe|in detail|step[- ]by[- ]step|essay|paragraphs?|summari[sz]e|discuss|elaborate)\b"
 )
@@ -70,7 +69,7 @@ def _ending(answer: Passage, prompt: Passage) -> Iterator[Finding]:
 def _unfinished_prose(answer: Passage, tail: str) -> bool:
     """Whether the last line goes on in words, unended, after finished sentences of the same line."""
     line = answer.last_line
-    if _ENDS_WELL.search(tail[-1:]) or answer.is_code_or_data or not answer.english:
+    if not tail[-1:].isalpha() or answer.is_code_or_data or not answer.english:
         return False
     ends = list(_TERMINATED.finditer(line))
     return bool(ends) and len(line[ends[-1].end() :].split()) >= 2 and len(line.split()) >= 8
