@@ -119,7 +119,7 @@ def _call(name: str, dataset: Dataset, config: Any, folder: Path, find_root: Cal
         from ops.environment import state_folder
 
         # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
-        extra = {"cache_folder": state_folder(find_root()) / "cache" / "judge", "scrubbed": False}
+        extra = {"cache_folder": state_folder(find_root()) / "judge", "scrubbed": False}
     outcome: Outcome = function(dataset, config, folder, **extra)
     return outcome
 
