@@ -16,7 +16,7 @@ class ScratchConfig(Frozen):
     heads: int = Field(4, ge=1, description="attention heads; hidden_size must be a multiple")
     intermediate_size: int = Field(320, ge=32, description="inner width of the gated MLP, 2.5 x hidden_size")
     max_positions: int = Field(1024, ge=128, description="longest sequence in tokens that the model is declared for")
-    steps: int = Field(500, ge=1, description="optimizer steps; measured, see docs/stages/base.md")
+    steps: int = Field(600, ge=1, description="optimizer steps; measured, see docs/stages/base.md")
     batch_size: int = Field(24, ge=1, description="sequences per step; measured, see docs/stages/base.md")
     learning_rate: float = Field(4e-3, gt=0, description="AdamW peak, for embeddings and norms; measured")
     muon_learning_rate: float = Field(
