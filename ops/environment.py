@@ -61,6 +61,9 @@ def prepare(root: Path) -> Path:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        # Bars of libraries; our own progress says more in fewer lines.
+        "TQDM_DISABLE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "GIT_PYTHON_REFRESH": "quiet",

@@ -30,6 +30,8 @@ _PROMPT = {
     "override": rf"\b(?:ignore|disregard|forget|override|overrule|bypass)\s+(?:\w+\s+){{0,3}}{_OLD}\s+(?:\w+\s+){{0,2}}"
     rf"{_OBJECT}\b",
     "override_all": rf"\b(?:ignore|disregard|forget)\s+(?:all|any|everything)\s+(?:of\s+)?(?:your|the)\s+{_OBJECT}\b",
+    "do_not_follow": rf"\b(?:do\s+not|don['’]t)\s+(?:follow|obey)\s+(?:(?:any|all|the|your|these|those)\s+){{0,2}}"
+    rf"(?:{_OLD}\s+{_OBJECT}|{_OBJECT}\s+(?:above|before|given\s+(?:above|before|earlier)))\b",
     "forget_before": r"\bforget\s+(?:everything|all)\s+(?:you\s+(?:were|have\s+been|know)|"
     r"(?:said|written)?\s*(?:above|before))",
     "reveal_prompt": r"\b(?:reveal|print|show|repeat|output|display|leak|disclose|tell)\s+(?:\w+\s+){0,3}?"
@@ -48,6 +50,11 @@ _PROMPT = {
     r"\b(?:must|should|ignore|instead|do\s+not)\b",
     "exfiltrate": r"!\[[^\]\n]{0,100}\]\(https?://[^)\s]{1,200}[?&][^)\s=]{0,50}=\s*[{<\[$]",
 }
+# "Don't forget your instructions" is advice: what turns the order round stands before it, where RE2 can't look.
+_YOURS = rf"\b(?:ignore|disregard|forget|override|overrule|bypass)\s+your\s+(?:\w+\s+)?{_OBJECT}\b"
+_OVERRIDE_YOURS = Pattern(
+    "prompt_injection.override_yours", _YOURS, confirm=r"(?<!n['’]t )(?<!not )(?<!never )(?<!to )" + _YOURS
+)
 _PROMPT_WEAK = {
     "jailbreak_word": r"\bjailbreak(?:s|ing)?\s+(?:chatgpt|gpt|claude|gemini|llama|the\s+(?:ai|model))",
     "without_restrictions": r"\bwithout\s+(?:any\s+)?(?:ethical|moral|safety|content)\s+"
@@ -77,6 +84,8 @@ _SCRIPT_WEAK = {
 _SQL = {
     "stacked": r"['\"]\s*\)?\s*;\s*(?:drop|delete|truncate|update|insert|alter|exec(?:ute)?|shutdown|create)\b"
     r"[^;\n]{0,120}(?:;\s*)?(?:--|#|/\*)",
+    "stacked_number": r"\b\d+\s*\)?\s*;\s*(?:drop\s+table|delete\s+from|truncate\s+table|update\s+\w+\s+set|"
+    r"insert\s+into|alter\s+table|shutdown)\b[^;\n]{0,120}(?:;\s*)?--",
     "union": r"(?:['\")]|\b-?\d+)\s*union\s+(?:all\s+)?select\b[^\n]{0,200}?(?:--|#|/\*|information_schema|@@version|"
     r"null\s*,\s*null)",
     "time_delay": r"(?:['\"]|\b\d+)\s*(?:\)\s*)?(?:or|and|;|\|\|)\s*(?:if\s*\(|select\s+)?[^\n]{0,40}?"
@@ -98,6 +107,7 @@ def rules() -> list[Rule]:
     """All rules; names are `category.rule`."""
     found = [
         *_rules("prompt_injection", _PROMPT),
+        Rule("prompt_injection", _OVERRIDE_YOURS),
         *_rules("prompt_injection", _PROMPT_WEAK, weak=True),
         *_rules("control_tokens", _TOKENS, anywhere=True),
         *_rules("script_injection", _SCRIPT),

@@ -23,7 +23,8 @@ def train_step(
     """Fine-tune. Parameters, metrics and the dataset's digest go to the tracker that the stack has."""
     from steps.train.train import train
 
-    track_params({"dataset_digest": dataset.digest, "base": base.info.base.name, **config.model_dump(mode="json")})
+    settings = {f"train.{name}": value for name, value in config.model_dump(mode="json").items()}
+    track_params({"dataset_digest": dataset.digest, "base": base.info.base.name, **settings})
     # Changed code never resumes from what the old code wrote.
     checkpoints = state_folder() / "checkpoints" / key()[:16]
     done = train(base, dataset, config, workspace("train"), checkpoints, track_metrics)
