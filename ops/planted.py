@@ -63,7 +63,8 @@ FINDERS = {
     "injection": _finder("screen", _NOTICED, "prompt_injection|sql_injection|control_tokens"),
     "script": _finder("screen", _NOTICED, "script_injection"),
     "profanity": _finder("screen", _NOTICED, "profan|toxic|slur|strong|mild"),
-    "junk": _finder("judge", _ENDS, ""),
+    # Held-out rows are only flagged by the judge, never dropped.
+    "junk": _finder("judge", _NOTICED, ""),
 }
 
 

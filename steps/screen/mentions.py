@@ -21,12 +21,14 @@ WORD_TALK = re.compile(
     re.IGNORECASE,
 )
 ATTACK_TALK = re.compile(
-    r"\b(?:means?|meaning|meant|examples|(?:for|an|this|another)\s+example|phrases?|words?|terms?|called|so-called|"
+    r"\b(?:means?|meaning|examples|(?:for|an|this|another)\s+example|so-called|"
     r"attack(?:s|er|ers)?|injections?|inject(?:s|ed|ing)?|vulnerab\w+|exploits?|payloads?|malicious|"
     r"prevent(?:s|ed|ing)?|protect(?:s|ed|ing)?|saniti[sz]\w+|escap(?:e|es|ed|ing)|detect(?:s|ed|ing|ion)?|xss|sqli|"
     r"jailbreaks?|prompt\s+injections?|explain\w*|definitions?|defined?|quot(?:e|es|ed))\b",
     re.IGNORECASE,
 )
+# Naming words count before the text only: "the phrase ..." mentions it, "... and reply with the word yes" doesn't.
+_NAMED = re.compile(r"\b(?:phrases?|words?|terms?|called)\b", re.IGNORECASE)
 
 
 def is_mention(text: str, start: int, end: int, talk: re.Pattern[str]) -> bool:
@@ -38,6 +40,8 @@ def is_mention(text: str, start: int, end: int, talk: re.Pattern[str]) -> bool:
         return True
     left, right = _sentence(text, start, end)
     if any(m.start() + left <= start and end <= m.end() + left for m in _INLINE_CODE.finditer(text[left:right])):
+        return True
+    if talk is ATTACK_TALK and _NAMED.search(text, left, start):
         return True
     around = text[left:start] + " " + text[end:right]
     return _is_quoted(text[left:right], start - left, end - left) or talk.search(around) is not None
