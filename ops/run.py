@@ -19,6 +19,7 @@ from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
 from pipelines.inputs import Inputs
 from pipelines.load import load_model
+from steps.base.config import BaseConfig
 from steps.contracts.digests import file_digest, folder_digests, value_digest
 from steps.contracts.errors import AssayError, ConfigError, InputNotFoundError, ServiceError
 from steps.contracts.reports import Table
@@ -118,14 +119,23 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
         controls = _file_digests(
             root, [*files, *([config.evaluate.json_schema] if config.evaluate.json_schema else [])]
         )
-        folder = root / config.base.model
-        base = folder_digests(folder) if folder.is_dir() else {}
+        base = _base_digests(root, config.base)
     key_id = ""
     if config.curates and config.scrub is not None and "scrub" not in config.skip:
         from steps.scrub.pseudonym import key_fingerprint, read_key
 
         key_id = key_fingerprint(read_key(config.scrub))
     return Inputs(sources=sources, benchmarks=benchmarks, base=base, controls=controls, key_id=key_id)
+
+
+def _base_digests(root: Path, config: BaseConfig) -> dict[str, str]:
+    """Files of a local base by content, a hub model by the commit that its revision points to now."""
+    from steps.engines.lm.hub import resolve_revision
+
+    folder = root / config.model
+    if folder.is_dir():
+        return folder_digests(folder)
+    return {} if config.model == "scratch" else {config.model: resolve_revision(config.model, config.revision)}
 
 
 def _file_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:
