@@ -57,7 +57,8 @@ def run_stage(
     config = _config(name, config_file, overrides)
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch:
-        result = _run(name, inputs, config, scratch, find_root)
+        with _keeping_rejects(scratch, out):
+            result = _run(name, inputs, config, scratch, find_root)
         written = _write(result, out)
     _tell(result.outcome.report, written, json_output)
 
@@ -98,6 +99,15 @@ def _scratch(out: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _keeping_rejects(scratch: Path, out: Path) -> Iterator[None]:
+    """Rejected rows outlive a failed reading: they are in `out`."""
+    from steps.ingest.rejects import REJECTS, keeping_rejects
+
+    with keeping_rejects(scratch / "input", out / REJECTS), keeping_rejects(scratch / "version", out / REJECTS):
+        yield
 
 
 def _run(name: str, inputs: list[str], config: Any, scratch: Path, find_root: Callable[[], Path]) -> Result:

@@ -1,7 +1,6 @@
 """From any format that ingest reads to a JSON Lines file of chat rows."""
 
 import json
-import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -9,12 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from steps.contracts.digests import canonical_json
-from steps.contracts.errors import InputError
 from steps.contracts.records import Row
 from steps.contracts.storage import writing
 from steps.ingest.ingest import Ingested, ingest
 from steps.ingest.quick import quick_config
-from steps.ingest.rejects import Reject, RejectWriter, RowRejected
+from steps.ingest.rejects import Reject, RejectWriter, RowRejected, keeping_rejects
 from steps.ingest.render import RENDER
 
 
@@ -59,14 +57,8 @@ def convert(inputs: list[str], to: Literal["openai", "alpaca", "sharegpt"], out:
 
 
 def _read(inputs: list[str], scratch: Path, rejects: Path) -> Ingested:
-    try:
+    with keeping_rejects(scratch, rejects):
         return ingest(quick_config(inputs, max_reject_share=1.0), scratch, Path.cwd())
-    except InputError as e:
-        kept = scratch / "rejects.jsonl"
-        if not kept.is_file() or not kept.stat().st_size:
-            raise
-        shutil.copyfile(kept, rejects)
-        raise InputError(e.what, where=e.where, hint=f"see {rejects}") from e
 
 
 def _reject(row: Row, error: RowRejected) -> Reject:

@@ -16,7 +16,7 @@ from steps.ingest.formats import check_columns, detect_most
 from steps.ingest.hub import hub_rows
 from steps.ingest.intake import Intake
 from steps.ingest.readers import Item, Raw, read_file, value_item
-from steps.ingest.rejects import RejectWriter
+from steps.ingest.rejects import REJECTS, RejectWriter
 from steps.ingest.rows import RowReader
 from steps.ingest.summary import summarize
 
@@ -53,7 +53,7 @@ def ingest(config: IngestConfig, folder: Path, root: Path) -> Ingested:
     """
     watch = Stopwatch()
     notes: list[str] = []
-    path = folder / "rejects.jsonl"
+    path = folder / REJECTS
     writer = DatasetWriter(folder, "ingest")
     with RejectWriter(path) as rejects, LedgerWriter(folder / "ledger.parquet", "ingest") as ledger:
         intake = Intake(config, writer, ledger, rejects)

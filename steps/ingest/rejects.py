@@ -1,6 +1,9 @@
 """Rows that can't be read: why, and the file that keeps them."""
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -8,6 +11,7 @@ from typing import Self
 
 from steps.contracts.errors import InputError
 
+REJECTS = "rejects.jsonl"
 # Chosen: enough to recognise a row, little enough to read.
 _EXCERPT_CHARS = 500
 _FIRST = 5
@@ -34,6 +38,20 @@ class Reject:
     def __str__(self) -> str:
         line = f" line {self.line}" if self.line is not None else ""
         return f"{self.source}{line} ({self.locator}): {self.reason}: {self.hint}"
+
+
+@contextmanager
+def keeping_rejects(folder: Path, target: Path) -> Iterator[None]:
+    """When reading into `folder`, which will go away, fails: copy its reject file to `target`, and name that one."""
+    try:
+        yield
+    except InputError as e:
+        kept = folder / REJECTS
+        if not kept.is_file() or not kept.stat().st_size:
+            raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, target)
+        raise InputError(e.what, where=e.where, hint=(e.hint or "").replace(str(kept), str(target))) from e
 
 
 class RejectWriter:

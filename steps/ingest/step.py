@@ -8,7 +8,7 @@ from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.ingest.config import IngestConfig
-from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
+from steps.zenml_runtime import assay_step, cache_key, run_facts, source_root, state_folder, workspace
 
 
 def key() -> str:
@@ -27,6 +27,9 @@ def ingest_step(
 ]:
     """Read the sources. `inputs` holds their digests, so that the step runs again when a byte changes."""
     from steps.ingest.ingest import ingest
+    from steps.ingest.rejects import keeping_rejects
 
-    done = ingest(config, workspace("ingest"), source_root())
+    folder = workspace("ingest")
+    with keeping_rejects(folder, state_folder() / "rejects" / f"{run_facts()['zenml_run']}.jsonl"):
+        done = ingest(config, folder, source_root())
     return done.outcome.dataset, done.outcome.ledger, done.outcome.report, FileArtifact(done.rejects, raw=True)

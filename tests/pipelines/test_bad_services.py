@@ -11,7 +11,7 @@ import pytest
 
 from ops.index import find_run
 from ops.run import run
-from steps.contracts.errors import ConfigError, InputNotFoundError, ServiceError
+from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, ServiceError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,6 +86,18 @@ def test_unknown_infra_stack_step_and_variable_are_refused(elsewhere: Path, monk
     monkeypatch.delenv("ASSAY_S3_PATH", raising=False)
     with pytest.raises(ConfigError, match="ASSAY_S3_PATH"):
         run(path, infra="s3", root=ROOT)
+
+
+def test_rejected_rows_of_a_failed_run_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{broken\n')
+    path = tmp_path / "run.yaml"
+    source = {"name": "rows", "path": str(tmp_path / "rows.jsonl")}
+    config = {"name": "rejects", "pipeline": "curate", "scrub": {"demo_key": True}, "ingest": {"sources": [source]}}
+    path.write_text(json.dumps(config))
+    with pytest.raises(InputError, match="1 of 2 rows") as caught:
+        run(path, root=ROOT)
+    named = Path(str(caught.value).rsplit(" ", 1)[-1])
+    assert [json.loads(line)["line"] for line in named.read_text().splitlines()] == [2]
 
 
 def test_full_disk_gives_one_clear_error_and_nothing_half_written(tmp_path: Path) -> None:
