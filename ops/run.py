@@ -1,9 +1,7 @@
 """`assay run`: one config file, on one stack, to a recorded and reported result."""
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +11,7 @@ from typing import Any
 import yaml
 
 from ops.environment import find_root, prepare
-from ops.index import ArtifactRecord, ArtifactType, RunRecord, report_path, run_folder, save_planted, save_run
+from ops.index import ArtifactRecord, ArtifactType, RunRecord, run_folder, save_planted, save_run
 from ops.infra import InfraConfig, load_infra
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
@@ -358,12 +356,3 @@ def _planted(root: Path, planted: str, record: RunRecord) -> Table:
     from ops.planted import compare_planted
 
     return compare_planted(root, root / planted, record)
-
-
-def describe(record: RunRecord, root: Path) -> dict[str, Any]:
-    """The record as JSON values, with the path of its page."""
-    return {**json.loads(record.model_dump_json()), "report": str(report_path(root, record.name))}
-
-
-if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1])))

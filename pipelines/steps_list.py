@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from steps.register.step import register_step
-
 from steps.base.step import base_step
 from steps.dedup.step import dedup_step
 from steps.evaluate.step import evaluate_base_step, evaluate_tuned_step
@@ -11,6 +9,7 @@ from steps.gate.step import gate_step
 from steps.ingest.step import ingest_step
 from steps.judge.step import judge_step
 from steps.leakcheck.step import leakcheck_step
+from steps.register.step import register_step
 from steps.screen.step import screen_step
 from steps.scrub.step import scrub_step
 from steps.split.step import split_step

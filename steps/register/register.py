@@ -232,10 +232,17 @@ def _move_aliases(name: str, number: str, status: str) -> tuple[str, ...]:
 def _tracking(config: RegisterConfig) -> Iterator[tuple[str, str]]:
     """(tracking URI, run id) of the active run, or of one started here on a server that was seen to answer."""
     import mlflow
+    from mlflow.tracking import is_tracking_uri_set
 
     running = mlflow.active_run()
+    if running is None and not (config.tracking_uri or is_tracking_uri_set()):
+        raise ConfigError(
+            "no MLflow to register in: the stack has no experiment tracker and no tracking URI is set",
+            where="registry",
+            hint="set MLFLOW_TRACKING_URI or registry.tracking_uri, or bind the stack's tracker in configs/infra",
+        )
     before = mlflow.get_tracking_uri()
-    uri = before if running is not None else config.tracking_uri or before
+    uri = before if running is not None else config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or before
     try:
         mlflow.set_tracking_uri(uri)
         with _service(uri), _environment(_WORK):

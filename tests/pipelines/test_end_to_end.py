@@ -139,3 +139,21 @@ def test_finetune_takes_a_dataset_by_run_name_or_digest(finished, tmp_path: Path
 
     with pytest.raises(InputNotFoundError, match="no curated dataset"):
         run(other, overrides=["dataset=nowhere"], root=ROOT)
+
+
+def test_same_run_with_artifacts_in_s3_gives_the_same_weights_and_answers(
+    finished, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, here = finished
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert run(path, infra="s3", root=ROOT) == 0
+    there = find_run(ROOT, None)
+    assert there.cached_steps == ()
+    assert all(a.uri.startswith(s3) for a in there.artifacts)
+
+    def digests(record) -> dict[str, str]:
+        return {a.name: a.digest for a in record.artifacts if a.type in ("dataset", "model", "answers")}
+
+    assert digests(there) == digests(here)
+    assert {"curated", "tuned", "tuned_answers"} <= digests(there).keys()
+    assert there.registration.status == "champion"
