@@ -1,5 +1,6 @@
-"""A server on this machine that speaks S3's protocol."""
+"""Whole runs leave nothing behind in the test process; a server on this machine that speaks S3's protocol."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -8,6 +9,24 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def process_as_before() -> Iterator[None]:
+    """A run chooses its stack, tracker and experiment for the whole process, as a command may; here others follow."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    import mlflow
+    from fsspec import AbstractFileSystem
+
+    mlflow.set_tracking_uri(None)
+    mlflow.tracking.fluent._active_experiment_id = None
+    for kind in AbstractFileSystem.__subclasses__():
+        kind.clear_instance_cache()
+    for kind in [k for c in AbstractFileSystem.__subclasses__() for k in c.__subclasses__()]:
+        kind.clear_instance_cache()
 
 
 def free_port() -> int:
