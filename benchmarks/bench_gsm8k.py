@@ -60,6 +60,7 @@ def main() -> None:
         print(f"{name:32} base {base['value']:9.3f}  tuned {tuned['value']:9.3f}  n {base['n']}")
     fell = scores["held_out/perplexity"][1] < scores["held_out/perplexity"][0]
     figures = {"seconds": round(cost.seconds, 1), "peak_mb": round(cost.peak_mb), "base_and_tuned": scores}
+    figures["status"] = record["registration"]["status"]
     wanted = {"registered": bool(record["registration"]["version"]), "held-out perplexity fell": fell}
     finish("gsm8k", figures, wanted)
 
