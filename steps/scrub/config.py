@@ -25,6 +25,10 @@ DEFAULT_ENTITIES = (
 )
 
 
+# Countries whose numbers, identifiers and address forms are looked for; en_US and en_GB are English texts.
+Locale = Literal["en_US", "en_GB", "de", "fr", "es"]
+
+
 class NerConfig(Frozen):
     """A named-entity model for what patterns can't find: names, places, organizations."""
 
@@ -48,6 +52,10 @@ class ScrubConfig(Frozen):
     key_env: str = Field("ASSAY_PII_KEY", min_length=1, description="environment variable that holds the secret key")
     demo_key: bool = Field(False, description="use the published demo key: for public example data only")
     language: Literal["en"] = Field("en", description="language of the recognizers and of their context words")
+    # Chosen: each further locale adds patterns that can be wrong on texts of the others.
+    locales: tuple[Locale, ...] = Field(
+        ("en_US",), min_length=1, description="whose phone numbers, identifiers and addresses are looked for"
+    )
     entities: tuple[str, ...] = Field(DEFAULT_ENTITIES, description="presidio entities that are replaced")
     # Measured: .35 keeps what context words confirm and drops weak patterns (docs/stages/scrub.md).
     threshold: float = Field(0.35, ge=0, le=1, description="least presidio score")
@@ -77,6 +85,13 @@ class ScrubConfig(Frozen):
             if not 0 <= score <= 1:
                 raise ValueError(f"{entity}: a score lies between 0 and 1, not {score}")
         return thresholds
+
+    @field_validator("locales")
+    @classmethod
+    def _once(cls, locales: tuple[Locale, ...]) -> tuple[Locale, ...]:
+        if len(set(locales)) < len(locales):
+            raise ValueError("each locale counts once")
+        return locales
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
