@@ -11,7 +11,7 @@ from steps.engines.scan.visible import VisibleText
 from steps.scrub.config import ScrubConfig
 from steps.scrub.ner import NerDetector
 from steps.scrub.patterns import PatternDetector
-from steps.scrub.spans import Finding
+from steps.scrub.spans import Finding, TextDetector
 from steps.scrub.worker import find_in_worker
 
 # None: a detector failed on this text.
@@ -25,6 +25,7 @@ class Detector:
 
     def __init__(self, config: ScrubConfig) -> None:
         self._patterns = PatternDetector(config)
+        self._extra = _extra_detectors(config)
         self._ner = NerDetector(config.ner) if config.ner else None
 
     def find(self, texts: Sequence[str]) -> list[Findings]:
@@ -47,7 +48,7 @@ class Detector:
 
     def _pattern_findings(self, text: str) -> Findings:
         try:
-            return self._patterns.find(text)
+            return [*self._patterns.find(text), *(f for extra in self._extra for f in extra.find(text))]
         except Exception:  # noqa: BLE001 - whatever a recognizer trips over makes the row undecided
             return None
 
@@ -56,6 +57,12 @@ class Detector:
             return list(ner.find(texts))
         except Exception:  # noqa: BLE001 - one bad text must not decide about its neighbours
             return [None] if len(texts) == 1 else [f for text in texts for f in self._model_findings(ner, [text])]
+
+
+def _extra_detectors(config: ScrubConfig) -> tuple[TextDetector, ...]:
+    """Detectors beside presidio's patterns: a line each, made only when the config asks for it."""
+    detectors: list[TextDetector] = []
+    return tuple(detectors)
 
 
 def _placed(finding: Finding, seen: VisibleText) -> Finding:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Finding(NamedTuple):
@@ -13,6 +13,13 @@ class Finding(NamedTuple):
     entity: str
     score: float
     recognizer: str
+
+
+class TextDetector(Protocol):
+    """Finds values in one text without a model; `detect.Detector` puts several of them together."""
+
+    def find(self, text: str) -> list[Finding]:
+        """Findings in any order, overlaps allowed; an exception makes the row undecided."""
 
 
 class Replacement(NamedTuple):
