@@ -12,7 +12,8 @@ from steps.contracts.digests import value_digest
 from steps.contracts.errors import AssayError, ServiceError
 from steps.contracts.reports import Table
 from steps.engines.llm.cache import ReplyCache
-from steps.engines.llm.client import SERVER_FAILURES, ChatClient, Failure, Reply
+from steps.engines.llm.caller import SERVER_FAILURES, Failure
+from steps.engines.llm.client import ChatClient, Reply
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.progress.progress import Progress
 from steps.judge.case import Case, Criterion

@@ -16,8 +16,8 @@ MODES: tuple[Mode, ...] = ("json_schema", "json_object", "text")
 _OWN_FIELDS = frozenset({"model", "messages", "temperature", "seed", "stream", "n", "response_format"})
 
 
-class Endpoint(Frozen):
-    """An OpenAI-compatible chat endpoint (OpenAI, vLLM, Ollama, llama.cpp ...)."""
+class Connection(Frozen):
+    """An OpenAI-compatible server, and how patiently it is asked (OpenAI, vLLM, Ollama, llama.cpp ...)."""
 
     base_url: str = Field(description="up to and with the version: http://127.0.0.1:11434/v1")
     model: str = Field(min_length=1, description="the server's name of the model")
@@ -39,19 +39,6 @@ class Endpoint(Frozen):
     give_up_after: int = Field(
         default=8, ge=1, description="requests in a row that fail for want of a working server before the run stops"
     )
-    temperature: float | None = Field(default=0.0, ge=0, le=2, description="None: not sent (some models refuse it)")
-    seed: int | None = Field(default=None, description="sampling seed; None: not sent")
-    # Chosen: four scores with a sentence each take about 200 tokens.
-    max_tokens: int = Field(default=800, ge=1, description="longest reply, in tokens")
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        default="max_tokens", description="what the server calls that limit (OpenAI's reasoning models: the second)"
-    )
-    response_format: Literal["auto", "json_schema", "json_object", "text"] = Field(
-        default="auto", description="auto: the strictest of the three that the server takes"
-    )
-    extra_body: dict[str, JsonValue] = Field(
-        default_factory=dict, description="further request fields, for example vLLM's chat_template_kwargs"
-    )
 
     @field_validator("base_url")
     @classmethod
@@ -64,10 +51,7 @@ class Endpoint(Frozen):
         return value.rstrip("/")
 
     @model_validator(mode="after")
-    def _no_clash(self) -> Self:
-        clash = sorted((_OWN_FIELDS | {self.max_tokens_field}) & set(self.extra_body))
-        if clash:
-            raise ValueError(f"extra_body sets {', '.join(clash)}, which has a field of its own here")
+    def _waits(self) -> Self:
         if self.initial_backoff_seconds > self.max_backoff_seconds:
             raise ValueError("initial_backoff_seconds is above max_backoff_seconds")
         return self
@@ -82,16 +66,6 @@ class Endpoint(Frozen):
             return ipaddress.ip_address(host).is_loopback
         except ValueError:
             return False
-
-    def decoding(self) -> dict[str, JsonValue]:
-        """What shapes a reply beside the model and the messages; part of a reply's cache key."""
-        return {
-            "temperature": self.temperature,
-            "seed": self.seed,
-            "max_tokens": self.max_tokens,
-            "response_format": self.response_format,
-            "extra_body": self.extra_body,
-        }
 
     def read_key(self) -> str:
         """The API key, read now; a harmless word when the server wants none.
@@ -109,3 +83,38 @@ class Endpoint(Frozen):
                 hint=f"export {self.key_env}=..., or leave key_env out for a server that wants no key",
             )
         return key
+
+
+class Endpoint(Connection):
+    """A chat endpoint."""
+
+    temperature: float | None = Field(default=0.0, ge=0, le=2, description="None: not sent (some models refuse it)")
+    seed: int | None = Field(default=None, description="sampling seed; None: not sent")
+    # Chosen: four scores with a sentence each take about 200 tokens.
+    max_tokens: int = Field(default=800, ge=1, description="longest reply, in tokens")
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="what the server calls that limit (OpenAI's reasoning models: the second)"
+    )
+    response_format: Literal["auto", "json_schema", "json_object", "text"] = Field(
+        default="auto", description="auto: the strictest of the three that the server takes"
+    )
+    extra_body: dict[str, JsonValue] = Field(
+        default_factory=dict, description="further request fields, for example vLLM's chat_template_kwargs"
+    )
+
+    @model_validator(mode="after")
+    def _no_clash(self) -> Self:
+        clash = sorted((_OWN_FIELDS | {self.max_tokens_field}) & set(self.extra_body))
+        if clash:
+            raise ValueError(f"extra_body sets {', '.join(clash)}, which has a field of its own here")
+        return self
+
+    def decoding(self) -> dict[str, JsonValue]:
+        """What shapes a reply beside the model and the messages; part of a reply's cache key."""
+        return {
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "max_tokens": self.max_tokens,
+            "response_format": self.response_format,
+            "extra_body": self.extra_body,
+        }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import openai
 from tenacity import RetryCallState, wait_random_exponential
 
-from steps.engines.llm.endpoint import Endpoint
+from steps.engines.llm.endpoint import Connection
 
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 _NOT_IMPLEMENTED = 501
@@ -34,7 +34,7 @@ def asked_wait(error: BaseException | None) -> float | None:
     return retry_after_seconds(error.response.headers) if isinstance(error, openai.APIStatusError) else None
 
 
-def is_transient(error: BaseException, endpoint: Endpoint) -> bool:
+def is_transient(error: BaseException, endpoint: Connection) -> bool:
     """Whether the same request may succeed later: no connection, timeout, 408/409/425/429, 5xx, half a reply.
 
     Not when the server asks for a longer wait than the endpoint allows, or says that the quota is spent.
@@ -52,7 +52,7 @@ def is_transient(error: BaseException, endpoint: Endpoint) -> bool:
 class Wait:
     """Full-jitter exponential backoff, never shorter than the server's Retry-After."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Connection) -> None:
         self._jitter = wait_random_exponential(
             multiplier=endpoint.initial_backoff_seconds, max=endpoint.max_backoff_seconds
         )

@@ -7,7 +7,8 @@ import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, error, free_port, verdict
 
 from steps.contracts.errors import ConfigError, ServiceError
-from steps.engines.llm.client import ChatClient, Failure, Reply
+from steps.engines.llm.caller import Failure
+from steps.engines.llm.client import ChatClient, Reply
 from steps.engines.llm.endpoint import Endpoint
 
 SCHEMA = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"]}
