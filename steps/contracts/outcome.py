@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import IntegrityError
 from steps.contracts.ledger import Ledger
+from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
 
 
@@ -13,13 +14,14 @@ class Outcome:
     """A stage's result: the rows that go on, what happened to the others, and the counts.
 
     `quarantined` holds the rows set aside for a human (a version over the same shards); None for stages that
-    never quarantine.
+    never quarantine. `memory` is what a row-wise stage keeps for the next run; None for the other stages.
     """
 
     dataset: Dataset
     ledger: Ledger
     report: StageReport
     quarantined: Dataset | None = None
+    memory: Memory | None = None
 
     @property
     def set_aside(self) -> Dataset:
@@ -27,3 +29,10 @@ class Outcome:
         if self.quarantined is None:
             raise IntegrityError("no quarantine version was made", where=f"stage {self.report.stage}")
         return self.quarantined
+
+    @property
+    def remembered(self) -> Memory:
+        """The memory of a stage that always has one."""
+        if self.memory is None:
+            raise IntegrityError("no memory was made", where=f"stage {self.report.stage}")
+        return self.memory
