@@ -1,10 +1,11 @@
 """Settings of the scrub stage (PII)."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
+from steps.scrub.profiles import MODEL_ENTITIES, Profile, detector_of, entities_of, needing_a_model
 
 # Entities that presidio's pattern recognizers find in English text with usable precision. Left out on purpose:
 # URL and UUID (mostly code and public pages), DATE_TIME (few dates are personal), US_DRIVER_LICENSE (fires on "A4").
@@ -23,8 +24,6 @@ DEFAULT_ENTITIES = (
     "US_PASSPORT",
     "US_SSN",
 )
-
-
 # Countries whose numbers, identifiers and address forms are looked for; en_US and en_GB are English texts.
 Locale = Literal["en_US", "en_GB", "de", "fr", "es"]
 
@@ -36,7 +35,8 @@ class NerConfig(Frozen):
     model: str = Field(min_length=1, description="spaCy package or folder; transformers hub id or folder")
     entities: tuple[str, ...] = Field(("PERSON", "LOCATION"), description="what is replaced; other labels are ignored")
     labels: dict[str, str] = Field(
-        default_factory=dict, description="model label -> entity, where the model's labels aren't the usual ones"
+        default_factory=dict,
+        description="model label -> entity, where the model's labels aren't the usual ones",
     )
     # Chosen; spaCy models give no score per entity, so this concerns transformers only.
     threshold: float = Field(0.5, ge=0, le=1, description="least score of a transformers entity")
@@ -47,7 +47,8 @@ class ScrubConfig(Frozen):
     """Find personal data in every text of every row, whatever its split, and replace it."""
 
     mode: Literal["pseudonymise", "redact", "mask"] = Field(
-        "pseudonymise", description="<PERSON_K7Q2M4XA7DTR> (equal values stay equal), <PERSON>, or ****"
+        "pseudonymise",
+        description="<PERSON_K7Q2M4XA7DTR> (equal values stay equal), <PERSON>, or ****",
     )
     key_env: str = Field("ASSAY_PII_KEY", min_length=1, description="environment variable that holds the secret key")
     demo_key: bool = Field(False, description="use the published demo key: for public example data only")
@@ -56,7 +57,13 @@ class ScrubConfig(Frozen):
     locales: tuple[Locale, ...] = Field(
         ("en_US",), min_length=1, description="whose phone numbers, identifiers and addresses are looked for"
     )
-    entities: tuple[str, ...] = Field(DEFAULT_ENTITIES, description="presidio entities that are replaced")
+    profile: tuple[Profile, ...] = Field(
+        (), description="none, or of gdpr, hipaa, pci, secrets: adds their identifiers to `entities`"
+    )
+    accept_uncovered: tuple[str, ...] = Field(
+        (), description="entities of gdpr and hipaa that only a model finds and that may stay, without a model"
+    )
+    entities: tuple[str, ...] = Field(DEFAULT_ENTITIES, description="entities found by patterns that are replaced")
     # Measured: .35 keeps what context words confirm and drops weak patterns (docs/stages/scrub.md).
     threshold: float = Field(0.35, ge=0, le=1, description="least presidio score")
     thresholds: dict[str, float] = Field(default_factory=dict, description="entity -> least score, instead")
@@ -93,19 +100,58 @@ class ScrubConfig(Frozen):
             raise ValueError("each locale counts once")
         return locales
 
+    @field_validator("profile", mode="before")
+    @classmethod
+    def _profiles(cls, profile: Any) -> Any:
+        if profile in (None, "none"):
+            return ()
+        return (profile,) if isinstance(profile, str) else profile
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Entities to look for by patterns: those named and those of the profiles, sorted."""
+        return tuple(sorted({*self.entities, *entities_of(self.profile)}))
+
+    def wanted_of(self, detector: str) -> tuple[str, ...]:
+        """Those of `wanted` that this detector looks for: "presidio" or a key of profiles.BESIDE_PRESIDIO."""
+        return tuple(e for e in self.wanted if detector_of(e) == detector)
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Entities of this config's own patterns and words, sorted."""
+        return tuple(sorted({*self.patterns, *self.deny}))
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Every entity that can be found, and so replaced, under this config; sorted."""
+        return tuple(sorted({*self.wanted, *self.own, *(self.ner.entities if self.ner else ())}))
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        own = {*self.patterns, *self.deny}
-        names = [*own, *self.entities, *(self.ner.entities if self.ner else ())]
-        for name in names:
+        for name in self.replaced:
             if not all(c == "_" or "A" <= c <= "Z" for c in name) or not 2 <= len(name) <= 40 or name[0] == "_":
                 raise ValueError(f"{name!r} is no entity name: use 2 to 40 capital letters and underscores")
-        clash = sorted(set(self.patterns) & set(self.entities))
+        clash = sorted(set(self.patterns) & set(self.wanted_of("presidio")))
         if clash:
             raise ValueError(f"{clash[0]} is a presidio entity: give your own pattern another name")
-        unknown = sorted(set(self.thresholds) - set(self.entities))
+        unknown = sorted(set(self.thresholds) - {*self.wanted, *self.patterns})
         if unknown:
             raise ValueError(f"a threshold is set for {unknown[0]}, which isn't among the entities looked for")
-        if not (self.entities or own or self.ner):
-            raise ValueError("nothing to look for: entities, patterns, deny and ner are all empty")
+        if not self.replaced:
+            raise ValueError("nothing to look for: entities, profile, patterns, deny and ner are all empty")
+        return self
+
+    @model_validator(mode="after")
+    def _covers_its_profiles(self) -> Self:
+        needless = sorted(set(self.accept_uncovered) - set(MODEL_ENTITIES))
+        if needless:
+            raise ValueError(f"accept_uncovered lists {needless[0]}; it is for {', '.join(MODEL_ENTITIES)} only")
+        found = self.ner.entities if self.ner else ()
+        missing = [e for e in needing_a_model(self.profile) if e not in (*found, *self.accept_uncovered)]
+        if missing:
+            raise ValueError(
+                f"profile {' and '.join(self.profile)} asks for {', '.join(missing)}, which only a model finds: "
+                "name one (ner: {engine: spacy, model: en_core_web_lg}, after python -m spacy download "
+                f"en_core_web_lg) with these in ner.entities, or state accept_uncovered: [{', '.join(missing)}]"
+            )
         return self

@@ -70,7 +70,7 @@ class PatternDetector:
 
     def __init__(self, config: ScrubConfig) -> None:
         self.config = config
-        self._recognizers = _recognizers(config.entities)
+        self._recognizers = _recognizers(config.wanted_of("presidio"))
         self._engine = None
         if self._recognizers:
             self._engine = AnalyzerEngine(

@@ -18,11 +18,8 @@ class Settler:
     def __init__(self, config: ScrubConfig, key: bytes) -> None:
         self._config = config
         self._key = key
-        ner = config.ner.entities if config.ner else ()
-        self._own = pseudonym_pattern({*config.entities, *config.deny, *config.patterns, *ner})
-        self._allowed = {
-            e: {normalised(e, v) for v in config.allow} for e in ("", *config.entities, *config.patterns, *ner)
-        }
+        self._own = pseudonym_pattern(config.replaced)
+        self._allowed = {e: {normalised(e, v) for v in config.allow} for e in ("", *config.replaced)}
 
     def settle(self, texts: Iterable[str], detectors: Detectors) -> dict[str, list[Finding] | None]:
         """Non-overlapping findings per distinct text, in text order; None where a detector failed."""
