@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -70,6 +70,7 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, nothing else")]
+Templates = Literal["all", "even", "odd"]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a config key (dots)")]
 
 
@@ -207,6 +208,25 @@ def audit(
     from ops.commands.audit import audit_model
 
     raise typer.Exit(audit_model(_root(), model, json_output))
+
+
+@app.command("eval-pii", rich_help_panel="Look")
+def eval_pii(
+    config: Annotated[Path, typer.Argument(help="run config, or YAML with the scrub keys alone")],
+    labelled: Annotated[Path, typer.Argument(help="presidio-research JSON, or JSON Lines of text and spans")],
+    templates: Annotated[Templates, typer.Option(help="only texts whose template_id is even or odd")] = "all",
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", metavar="LABEL=ENTITY", help="compare under this name; - leaves it out")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=0, help="mistakes shown per entity and kind")] = 3,
+    show_values: Annotated[bool, typer.Option("--show-values", help="print the values of mistakes unmasked")] = False,
+    json_output: Json = False,
+) -> None:
+    """Measure what the scrub detectors of a config find and miss in labelled texts."""
+    from ops.commands.eval_pii import evaluate_pii
+
+    _quiet(json_output)
+    evaluate_pii(config, labelled, templates, mapping or [], examples, show_values, json_output)
 
 
 @app.command(rich_help_panel="Look")

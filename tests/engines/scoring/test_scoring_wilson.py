@@ -1,0 +1,24 @@
+"""The Wilson interval against the equation that defines it."""
+
+import math
+
+import pytest
+
+from steps.engines.scoring.wilson import Z95, wilson
+
+
+@pytest.mark.parametrize(("successes", "n"), [(1, 10), (9, 10), (5, 10), (30, 10_000), (1, 2)])
+def test_the_ends_solve_the_score_equation(successes: int, n: int) -> None:
+    found = wilson(successes, n)
+    assert found is not None
+    # The interval is all p whose distance to the observed share is at most Z95 standard errors under p.
+    for p in (found.low, found.high):
+        assert abs(successes / n - p) == pytest.approx(Z95 * math.sqrt(p * (1 - p) / n), rel=1e-9)
+    assert found.low < found.value < found.high
+
+
+def test_the_extremes() -> None:
+    none, every = wilson(0, 20), wilson(20, 20)
+    assert none and every and wilson(0, 0) is None
+    assert (none.low, every.high) == (0.0, 1.0)
+    assert none.high == pytest.approx(1 - every.low) == pytest.approx(Z95**2 / (20 + Z95**2))
