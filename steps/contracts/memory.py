@@ -114,6 +114,11 @@ class Recalled:
         """Numbers of the rows to compute."""
         return np.flatnonzero(~self.known).tolist()
 
+    @property
+    def open(self) -> list[int]:
+        """Numbers of the rows to look at: new ones, and those with something to say."""
+        return sorted([*self.new, *self.said])
+
 
 class Recall:
     """A stage's use of its memory during one run: looks rows up in the earlier one, gathers the next one.

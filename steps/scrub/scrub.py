@@ -1,6 +1,6 @@
 """Replace personal data in every text of every row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 from steps.contracts.dataset import Dataset, Mask
 from steps.contracts.errors import InputError
 from steps.contracts.ledger import LedgerWriter
+from steps.contracts.memory import Memory, Recall, Recalled, row_keys
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row, content_id_of
 from steps.engines.progress.progress import Progress, Stopwatch
@@ -18,6 +19,7 @@ from steps.engines.rows.segments import Segment, segments, with_segments
 from steps.scrub.books import Books, report
 from steps.scrub.config import ScrubConfig
 from steps.scrub.detect import Detectors
+from steps.scrub.kept import KEY_COLUMNS, decoded, encoded, origin
 from steps.scrub.pseudonym import read_key
 from steps.scrub.settle import Settler
 from steps.scrub.spans import Finding, replaced
@@ -36,10 +38,16 @@ class _Run:
     settler: Settler
     ledger: LedgerWriter
     books: Books
+    recall: Recall
 
 
-def scrub(dataset: Dataset, config: ScrubConfig, folder: Path) -> Outcome:
+def scrub(
+    dataset: Dataset, config: ScrubConfig, folder: Path, *, memory: Memory | None = None, code: str = ""
+) -> Outcome:
     """A version in which every detected value is replaced, in all splits.
+
+    Rows that `memory` knows are not searched again, when it was made under the same settings, key and `code` (digest
+    of code and libraries); the result is the same.
 
     Raises:
         ConfigError: no key is set, or a setting that the recognizers can't serve.
@@ -55,7 +63,7 @@ def scrub(dataset: Dataset, config: ScrubConfig, folder: Path) -> Outcome:
         LedgerWriter(folder / "ledger.parquet", "scrub") as lines,
         Progress("scrub", dataset.rows) as progress,
     ):
-        run = _Run(config, Settler(config, key), lines, Books())
+        run = _Run(config, Settler(config, key), lines, Books(), Recall(origin(config, key, code), memory))
         for chunk in dataset.chunks():
             table, stays = _scrub_table(chunk.table, run, detectors)
             keep[chunk.start : chunk.start + len(stays)] = stays
@@ -65,24 +73,53 @@ def scrub(dataset: Dataset, config: ScrubConfig, folder: Path) -> Outcome:
     after = rewriter.close()
     quarantine = ~keep if config.on_undecided == "quarantine" else np.zeros(dataset.rows, bool)
     quarantined = dataset.select(quarantine, folder / "quarantined", "scrub")
+    kept = run.recall.close(folder / "memory")
     done = report(run.books, config, key, lines, (dataset.rows, after.rows), watch)
-    return Outcome(after, ledger, done.balanced(), quarantined)
+    done = done.model_copy(update={"notes": (*done.notes, *run.recall.notes())})
+    return Outcome(after, ledger, done.balanced(), quarantined, kept)
 
 
 def _scrub_table(table: pa.Table, run: _Run, detectors: Detectors) -> tuple[pa.Table | None, Mask]:
     """The new table (None: nothing changed) and the rows that stay, shape (rows,)."""
-    rows = table.to_pylist()
+    keys = row_keys(table, KEY_COLUMNS)
+    recalled = run.recall.look_up(keys)
+    open_rows = recalled.open
+    rows = table.take(open_rows).to_pylist()
     found = [segments(row) for row in rows]
-    settled = run.settler.settle((s.text for parts in found for s in parts), detectors)
-    stays = np.ones(len(rows), bool)
-    changed = False
-    for number, (row, parts) in enumerate(zip(rows, found, strict=True)):
+    settled = _settled(open_rows, found, recalled, run, detectors)
+    stays = np.ones(len(table), bool)
+    results: dict[int, str] = {}
+    undecided: list[int] = []
+    changed: dict[int, Row] = {}
+    for number, row, parts in zip(open_rows, rows, found, strict=True):
         if any(settled[s.text] is None for s in parts):
             stays[number] = _undecided(row, parts, settled, run)
+            undecided.append(number)
         if any(settled[s.text] for s in parts):
-            rows[number] = _scrub_row(row, parts, settled, run, stays[number])
-            changed = True
-    return pa.Table.from_pylist(rows, schema=SCHEMA) if changed else None, stays
+            changed[number] = _scrub_row(row, parts, settled, run, stays[number])
+            results[number] = encoded(parts, settled)
+    run.recall.keep(keys, results, undecided)
+    return _with_rows(table, changed) if changed else None, stays
+
+
+def _settled(
+    numbers: Sequence[int], found: Sequence[Sequence[Segment]], recalled: Recalled, run: _Run, detectors: Detectors
+) -> Settled:
+    """Findings of every text of these rows: kept ones, and those of rows that are new."""
+    settled: Settled = {}
+    for number, parts in zip(numbers, found, strict=True):
+        if number in recalled.said:
+            settled |= decoded(recalled.said[number], parts)
+    new = (parts for number, parts in zip(numbers, found, strict=True) if number not in recalled.said)
+    return settled | run.settler.settle((s.text for parts in new for s in parts), detectors)
+
+
+def _with_rows(table: pa.Table, new: Mapping[int, Row]) -> pa.Table:
+    """The table with the rows of these numbers replaced; the others aren't read."""
+    order = np.arange(len(table))
+    order[list(new)] = len(table) + np.arange(len(new))
+    replaced_rows = pa.Table.from_pylist(list(new.values()), schema=SCHEMA)
+    return pa.concat_tables([table.cast(SCHEMA), replaced_rows]).take(order)
 
 
 def _scrub_row(row: Row, parts: Sequence[Segment], settled: Settled, run: _Run, stays: bool) -> Row:
