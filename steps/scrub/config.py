@@ -43,6 +43,14 @@ class NerConfig(Frozen):
     batch_size: int = Field(32, ge=1, description="texts per forward pass")
 
 
+class OwnPattern(Frozen):
+    """An own entity's form. As in presidio, a context word up to 5 words before adds 0.35, to 0.4 at least."""
+
+    regex: str = Field(min_length=1, description="RE2 pattern; a group (?P<value>...) in it is what is replaced")
+    score: float = Field(1.0, ge=0, le=1, description="score without a context word, compared with the threshold")
+    context: tuple[str, ...] = Field((), description="single words that make the value likelier")
+
+
 class ScrubConfig(Frozen):
     """Find personal data in every text of every row, whatever its split, and replace it."""
 
@@ -78,7 +86,9 @@ class ScrubConfig(Frozen):
     deny: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="entity -> words that are always replaced; the config is logged whole"
     )
-    patterns: dict[str, str] = Field(default_factory=dict, description="own entity -> RE2 pattern, such as staff ids")
+    patterns: dict[str, str | OwnPattern] = Field(
+        default_factory=dict, description="own entity -> RE2 pattern, such as staff ids, or {regex, score, context}"
+    )
     ner: NerConfig | None = Field(None, description="None: names and addresses are not looked for")
     on_undecided: Literal["quarantine", "drop", "keep", "fail"] = Field(
         "quarantine", description="what happens to a row on which a detector failed"

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import re2
 import spacy
 import tldextract
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry, RecognizerResult
@@ -66,7 +65,7 @@ class _Timeouts(logging.Handler):
 
 
 class PatternDetector:
-    """Findings of presidio's recognizers for the configured entities, and of the config's own patterns and words."""
+    """Findings of presidio's recognizers for the configured entities."""
 
     def __init__(self, config: ScrubConfig) -> None:
         self.config = config
@@ -84,7 +83,6 @@ class PatternDetector:
                 for e, r in self._recognizers.items()
             }
         )
-        self._own = _own_patterns(config)
         self._timeouts = _Timeouts()
         logging.getLogger(_LOGGER).addHandler(self._timeouts)
 
@@ -96,11 +94,11 @@ class PatternDetector:
         """
         possible = self._gate.possible(text)
         hit = [e for e in sorted(possible) if self._recognizers[e].analyze(text, [e], None)]
-        return self._analyzed(text, hit) + self._own_findings(text)
+        return self._analyzed(text, hit)
 
     def find_plainly(self, text: str) -> list[Finding]:
         """The same without the gate: every recognizer on every text. Ten times slower; the judge of `find`."""
-        return self._analyzed(text, sorted(self._recognizers)) + self._own_findings(text)
+        return self._analyzed(text, sorted(self._recognizers))
 
     def _analyzed(self, text: str, entities: list[str]) -> list[Finding]:
         if not entities or self._engine is None:
@@ -125,14 +123,6 @@ class PatternDetector:
             return _is_phone(value, in_context or not self.config.phone_needs_form)
         # "::" is an operator in more languages than it is an address.
         return not (entity == "IP_ADDRESS" and set(value) <= _NO_ADDRESS)
-
-    def _own_findings(self, text: str) -> list[Finding]:
-        return [
-            Finding(m.start(), m.end(), entity, 1.0, "config")
-            for entity, pattern in self._own
-            for m in pattern.finditer(text)
-            if m.end() > m.start()
-        ]
 
 
 def _is_phone(value: str, formless: bool) -> bool:
@@ -173,17 +163,3 @@ def _recognizers(entities: Sequence[str]) -> dict[str, Any]:
             hint=f"known: {', '.join(sorted(known))}; names and places need `ner`, your own ids `patterns`",
         )
     return {e: known[e] for e in sorted(set(entities))}
-
-
-def _own_patterns(config: ScrubConfig) -> Sequence[tuple[str, Any]]:
-    compiled: list[tuple[str, Any]] = []
-    for entity, words in sorted(config.deny.items()):
-        alternatives = "|".join(re.escape(w) for w in sorted(words, key=lambda w: (-len(w), w)) if w.strip())
-        if alternatives:
-            compiled.append((entity, re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.IGNORECASE)))
-    for entity, source in sorted(config.patterns.items()):
-        try:
-            compiled.append((entity, re2.compile(source)))
-        except re2.error as e:
-            raise ConfigError(f"{entity}: RE2 refuses the pattern: {e}", where="scrub.patterns") from e
-    return compiled

@@ -1,0 +1,98 @@
+"""Numbers and codes that count only behind their label, for the profiles: "MRN: 4471902", "CVV 123", track data.
+
+Labels are English. The forms are ours (chosen), except where a source is named.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+RECOGNIZER = "label and number"
+# Between a label and its value: "no.", "#", ":", "is", in any sensible mixture.
+_LINK = r"[\s:=#.]{0,4}(?:(?:is|was|no|nr|number|id)\b[\s:=#.]{0,4}){0,2}"
+_CODE = r"[A-Z0-9](?:[A-Z0-9-]{2,22}[A-Z0-9])"
+# ISO 3779 / 49 CFR 565.15: no I, O or Q.
+_VIN = r"[A-HJ-NPR-Z0-9]{17}"
+_VIN_VALUES = dict(
+    zip("ABCDEFGHJKLMNPRSTUVWXYZ", (1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, *range(2, 10)), strict=True)
+)
+_VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
+# CMS, "Understanding the Medicare Beneficiary Identifier format": letters without S, L, O, I, B, Z.
+_MBI_LETTER = "[AC-HJKMNP-RT-Y]"
+_MBI_EITHER = "[0-9AC-HJKMNP-RT-Y]"
+_MBI = rf"[1-9]{_MBI_LETTER}{_MBI_EITHER}[0-9]-?{_MBI_LETTER}{_MBI_EITHER}[0-9]-?{_MBI_LETTER}{{2}}[0-9]{{2}}"
+_MAX_LATITUDE = 90
+_MAX_LONGITUDE = 180
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form that values of `entity` have.
+
+    Attributes:
+        regex: RE2 pattern; what its group `value` matches (the whole match if it has none) is the value.
+        score: compared with the threshold, with a bonus when one of `context` stands up to 5 words before.
+        words: the regex is words that count between non-word characters only, in any case.
+        confirm: says of a value whether it counts.
+    """
+
+    entity: str
+    regex: str
+    score: float = 1.0
+    context: tuple[str, ...] = ()
+    words: bool = False
+    confirm: Callable[[str], bool] | None = None
+    recognizer: str = RECOGNIZER
+
+
+def presets(entities: Sequence[str]) -> list[Form]:
+    """The forms of these entities."""
+    return [form for form in _all() if form.entity in entities]
+
+
+def _all() -> list[Form]:
+    number = r"(?:number|numbers|no\b|nr\b|id\b|#)"
+    plan = r"(?:insurance|plan|member|subscriber|beneficiary|policy|medicaid|medicare|group)"
+    return [
+        _labelled("MEDICAL_RECORD_NUMBER", r"MRN|medical record|(?:patient|chart|hospital) " + number, _CODE, 4),
+        _labelled("HEALTH_PLAN_NUMBER", rf"(?:health )?{plan}(?: {plan})? ?{number}|MBI|HICN", _CODE, 4),
+        Form("HEALTH_PLAN_NUMBER", rf"\b{_MBI}\b"),
+        _labelled("ACCOUNT_NUMBER", rf"(?:account|acct|a/c|customer)\.? ?{number}", _CODE, 5),
+        _labelled("LICENSE_NUMBER", rf"(?:licen[cs]e|certificate|permit|passport|registration) ?{number}", _CODE, 4),
+        Form("VEHICLE_ID", rf"\b{_VIN}\b", confirm=_is_vin),
+        _labelled("VEHICLE_ID", r"VIN|vehicle identification", _VIN, 4),
+        _labelled("VEHICLE_ID", r"(?:licen[cs]e|number|registration) plate", r"[A-Z0-9]{1,4}[ -]?[A-Z0-9]{2,5}", 1),
+        _labelled("DEVICE_ID", rf"(?:serial|device) ?{number}|S/N|IMEI|MEID|UDID|IDFA|GAID|android id", _CODE, 4),
+        Form("CARD_TRACK", r"%?[Bb][0-9]{12,19}\^[^\^\r\n]{2,26}\^[0-9]{7,}[^?\r\n]{0,40}\??"),
+        Form("CARD_TRACK", r";?\b[0-9]{12,19}=[0-9]{7,20}\??"),
+        _labelled(
+            "CARD_VERIFICATION", r"CVV2?|CVC2?|CSC|card verification (?:code|value)|security code", "[0-9]{3,4}", 3
+        ),
+        _labelled(
+            "CARD_EXPIRY",
+            r"exp|exp(?:iry|ires|iration|\.)(?: date)?|valid (?:thru|through|until)",
+            r"(?:0[1-9]|1[0-2]) ?[/-] ?(?:20)?[0-9]{2}",
+            3,
+        ),
+        Form(
+            "COORDINATES", r"[-+]?\b[0-9]{1,2}\.[0-9]{4,}°?\s?[NS]?,\s*[-+]?[0-9]{1,3}\.[0-9]{4,}\b", confirm=_on_earth
+        ),
+    ]
+
+
+def _labelled(entity: str, labels: str, value: str, digits: int) -> Form:
+    """Behind one of the labels, a value with at least so many digits."""
+    regex = rf"(?i)\b(?:{labels}){_LINK}\b(?P<value>{value})\b"
+    return Form(entity, regex, confirm=lambda found: sum(c.isdigit() for c in found) >= digits)
+
+
+def _is_vin(value: str) -> bool:
+    """The check digit of 49 CFR 565.15 (North America) holds, and letters and digits are mixed."""
+    if value.isdigit() or value.isalpha():
+        return False
+    total = sum(w * (int(c) if c.isdigit() else _VIN_VALUES[c]) for c, w in zip(value, _VIN_WEIGHTS, strict=True))
+    return value[8] == "0123456789X"[total % 11]
+
+
+def _on_earth(value: str) -> bool:
+    latitude, longitude = (float(part.strip(" °NS")) for part in value.split(","))
+    return abs(latitude) <= _MAX_LATITUDE and abs(longitude) <= _MAX_LONGITUDE
