@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check lint types arrows tests bench clean help
+.PHONY: run test check lint types arrows tests bench peers clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -45,6 +45,13 @@ bench: $(READY)  ## all benchmarks; `make bench-NAME` runs one
 bench-%: $(READY)  ## one benchmark
 	$(BIN)/python benchmarks/bench_$*.py
 
+.venv-peers/.ready: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+peers: .venv-peers/.ready  ## the environment of the libraries that benchmarks compare with
+
 clean:  ## remove the environment, the local store and caches
-	rm -rf $(VENV) .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

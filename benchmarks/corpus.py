@@ -79,8 +79,8 @@ def new_rows_file(folder: Path, cache: Path, rows: int, new: int, seed: int = 1)
 def template_file(folder: Path, cache: Path, rows: int, seed: int = 1) -> Path:
     """Rows of one template of 60 words and 14 random words: pairs have a Jaccard similarity of 56 / 84 = 0.667.
 
-    (Word 5-grams: 56 of the template, 14 more per row; a little above where two tails begin with the same word.) The worst case of banding: every row is a candidate of every
-    other, and none is a duplicate.
+    (Word 5-grams: 56 of the template, 14 more per row; a little above where two tails begin with the same word.)
+    The worst case of banding: every row is a candidate of every other, and none is a duplicate.
     """
 
     def table() -> pa.Table:

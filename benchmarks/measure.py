@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,25 +20,42 @@ class Cost:
     stdout: str
 
 
-def assay(*arguments: str, state: Path, **environment: str) -> Cost:
-    """Run the assay command in a state folder of its own; its progress goes to standard error."""
-    command = [sys.executable, "-m", "ops.main", *arguments]
-    # Peak memory is per waited child, so each command gets a process between it and us.
+def measured(command: Sequence[str], **environment: str) -> Cost:
+    """Run a command from the repository's root; its standard error goes to ours, its standard output comes back."""
+    # A child's peak memory starts at that of the process it was split from, so a small one stands between it and us.
     watcher = (
-        "import json,resource,subprocess,sys,time\n"
-        "t=time.monotonic(); p=subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
-        "u=resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-        "print(json.dumps([p.returncode, time.monotonic()-t, u.ru_utime+u.ru_stime, u.ru_maxrss/1024, p.stdout]))"
+        "import json, os, subprocess, sys, time\n"
+        "start = time.monotonic()\n"
+        "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
+        "out = child.stdout.read()\n"
+        "_, status, used = os.wait4(child.pid, 0)\n"
+        "code = os.waitstatus_to_exitcode(status)\n"
+        "cpu = used.ru_utime + used.ru_stime\n"
+        "print(json.dumps([code, time.monotonic() - start, cpu, used.ru_maxrss / 1024, out]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", watcher, *command],
-        stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT,
-        env={**os.environ, "ASSAY_STATE": str(state), **environment},
+        stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, env={**os.environ, **environment},
     )  # fmt: skip
     code, seconds, cpu, peak, out = json.loads(done.stdout)
     if code:
         sys.exit(f"{' '.join(command)} ended with status {code}")
     return Cost(seconds, cpu, peak, out)
+
+
+def assay(*arguments: str, state: Path, **environment: str) -> Cost:
+    """Run the assay command in a state folder of its own."""
+    return measured([sys.executable, "-m", "ops.main", *arguments], ASSAY_STATE=str(state), **environment)
+
+
+def peer(name: str, mode: str, file: Path, keep: Path | None = None, words: int = 5) -> Cost:
+    """Run benchmarks/peers/by_NAME.py, which writes its mask of kept rows to `keep`, in the peers' own environment."""
+    python = ROOT / ".venv-peers" / "bin" / "python"
+    if not python.is_file():
+        sys.exit("the peers have an environment of their own: make it with `make peers`")
+    script = ROOT / "benchmarks" / "peers" / f"by_{name}.py"
+    command = [str(python), str(script), str(file), "--mode", mode, "--words", str(words)]
+    return measured([*command, "--keep", str(keep)] if keep else command)
 
 
 def finish(name: str, figures: dict[str, object], wanted: dict[str, bool]) -> None:
