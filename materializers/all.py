@@ -2,6 +2,7 @@
 
 from materializers.datasets import DatasetMaterializer
 from materializers.files import AnswersMaterializer, FileMaterializer, LedgerMaterializer
+from materializers.folders import MemoryMaterializer
 from materializers.models import ModelFolderMaterializer
 from materializers.values import StageReportMaterializer, ValueMaterializer
 
@@ -10,6 +11,7 @@ MATERIALIZERS = (
     LedgerMaterializer,
     AnswersMaterializer,
     FileMaterializer,
+    MemoryMaterializer,
     ModelFolderMaterializer,
     StageReportMaterializer,
     ValueMaterializer,

@@ -31,6 +31,7 @@ ArtifactType: TypeAlias = Literal[
     "decision",
     "registration",
     "file",
+    "memory",
 ]
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 

@@ -200,7 +200,7 @@ def _pipeline(plan: Plan, name: str) -> Any:
         "steps": plan.infra.step_configurations(plan.steps),
         "settings": plan.infra.settings,
         "tags": [f"config:{plan.config.name}"],
-        "extra": plan.lineage,
+        "extra": {**plan.lineage, **_reuse(plan.config)},
     }
     if plan.config.tunes and plan.config.registry is not None:
         options["model"] = Model(name=plan.config.registry.name, tags=[f"run:{name}"])
@@ -213,6 +213,18 @@ def _pipeline(plan: Plan, name: str) -> Any:
 
 
 def find_dataset(name: str) -> str:
+def _reuse(config: RunConfig) -> dict[str, dict[str, str]]:
+    """What the run's `extra` says about reuse; says on the terminal which run it builds on."""
+    from ops.reuse import reusable
+    from steps.zenml_runtime import REUSE, say
+
+    if config.reuse is None or not config.curates:
+        return {}
+    found = reusable(config.name, config.reuse)
+    say(f"reuse: builds on run {found.run}" if found else f"reuse: no completed run of {config.name} yet")
+    return {REUSE: found.artifacts} if found else {}
+
+
     """Id of the ZenML artifact version of a curated dataset: by run name, "latest", or a prefix of its digest.
 
     Raises:
@@ -270,6 +282,7 @@ _TYPES: dict[str, ArtifactType] = {
     "AnswersMaterializer": "answers",
     "FileMaterializer": "file",
 }
+    "MemoryMaterializer": "memory",
 _VALUE_TYPES: dict[str, ArtifactType] = {
     "EvalReport": "eval_report",
     "Comparison": "comparison",

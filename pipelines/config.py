@@ -42,6 +42,12 @@ class RunConfig(Frozen):
     )
     skip: tuple[Skippable, ...] = Field((), description="Curation stages to leave out.")
 
+    reuse: str | None = Field(
+        None,
+        description="Earlier run whose results spare work: 'latest' (the newest completed run of this name) or a run's"
+        " name; None: compute everything. Changes what a run costs, never what it finds.",
+    )
+
     ingest: IngestConfig | None = None
     dedup: DedupConfig = DedupConfig()
     split: SplitConfig = SplitConfig()

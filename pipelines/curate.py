@@ -32,7 +32,7 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
     rows, _, report = split_step(rows, config.split)
     reports.append(report)
     if "scrub" not in config.skip:
-        rows, _, _, report = scrub_step(rows, config.scrub, inputs.key_id)
+        rows, _, _, report, _ = scrub_step(rows, config.scrub, inputs.key_id)
         reports.append(report)
     if "screen" not in config.skip:
         rows, _, _, report = screen_step(rows, config.screen)

@@ -63,8 +63,10 @@ _MATERIALIZER_INTEGRATIONS = (
     "polars",
 )
 # Suffixes of source files that remote steps need; anything else (data, secrets, state) never enters the code archive.
-_CODE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".jinja", ".css", ".txt", ".json")
+_CODE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".jinja", ".css", ".txt", ".json", ".npz")
 _CODE_FOLDERS = (*FIRST_PARTY, "configs")
+# Where the launcher writes, in a run's `extra`, which artifacts of an earlier run may be reused.
+REUSE = "reuse"
 
 StepFunction = Callable[..., Any]
 
@@ -270,8 +272,18 @@ def run_facts() -> dict[str, str]:
         "zenml_run": run.name,
         "pipeline": context.pipeline.name,
         "stack": run.stack.name if run.stack else "",
-        **{name: str(value) for name, value in run.config.extra.items()},
+        **{name: str(value) for name, value in run.config.extra.items() if name != REUSE},
     }
+
+
+def earlier(name: str) -> Any:
+    """The artifact of that name from the run that this one builds on (config key `reuse`); None without one.
+
+    It is named in the run's `extra`, which is in no cache key: what is kept between runs decides what a run costs,
+    never what it finds, so that an identical run is served from the cache whatever it could have reused.
+    """
+    version = get_step_context().pipeline_run.config.extra.get(REUSE, {}).get(name)
+    return Client().get_artifact_version(version).load() if version else None
 
 
 # --- safety ----------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from typing import Annotated
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
+from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
 from steps.scrub.config import ScrubConfig
-from steps.zenml_runtime import assay_step, cache_key, workspace
+from steps.zenml_runtime import assay_step, cache_key, earlier, workspace
 
 
 def key() -> str:
@@ -23,9 +24,10 @@ def scrub_step(
     Annotated[Dataset, "scrub_quarantined"],
     Annotated[Ledger, "scrub_ledger"],
     Annotated[StageReport, "scrub_report"],
+    Annotated[Memory, "scrub_memory"],
 ]:
     """Replace personal data by pseudonyms. `key_id` names the secret key, so that another key re-runs the step."""
     from steps.scrub.scrub import scrub
 
-    outcome = scrub(dataset, config, workspace("scrub"))
-    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report
+    outcome = scrub(dataset, config, workspace("scrub"), memory=earlier("scrub_memory"), code=key())
+    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.remembered

@@ -1,0 +1,48 @@
+"""Artifacts that are a folder of files named by a manifest: what stages keep between runs."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from zenml.enums import ArtifactType
+from zenml.materializers.base_materializer import BaseMaterializer
+
+from materializers.transfer import get_file, get_text, is_local, put_file, put_text
+from steps.contracts.digests import text_digest
+from steps.contracts.memory import Memory, MemoryManifest
+from steps.contracts.storage import write_whole
+from steps.zenml_runtime import state_folder
+
+_MANIFEST = "manifest.json"
+
+
+class MemoryMaterializer(BaseMaterializer):
+    """`manifest.json` and the files that it names by SHA-256; they are checked when the memory is opened."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Memory,)
+    ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA
+
+    def save(self, data: Memory) -> None:
+        """Files first, the manifest last: an interrupted save leaves nothing that reads as a memory."""
+        for name in data.manifest.files:
+            put_file(data.folder / name, f"{self.uri}/{name}", self.artifact_store)
+        put_text((data.folder / _MANIFEST).read_text(), f"{self.uri}/{_MANIFEST}", self.artifact_store)
+
+    def load(self, data_type: type[Any]) -> Memory:
+        """Open in place when the store is local, else from a local cache."""
+        if is_local(self.uri):
+            return Memory.open(Path(self.uri))
+        text = get_text(f"{self.uri}/{_MANIFEST}", self.artifact_store)
+        folder = state_folder() / "cache" / "memories" / text_digest(text)
+        for name, sha256 in MemoryManifest.model_validate_json(text).files.items():
+            found = get_file(f"{self.uri}/{name}", self.artifact_store, sha256, "memory-files")
+            put_file(found, str(folder / name), self.artifact_store)
+        write_whole(folder / _MANIFEST, text)
+        return Memory.open(folder)
+
+    def extract_metadata(self, data: Memory) -> dict[str, Any]:
+        """Rows, and what their results depend on."""
+        return {"rows": data.manifest.rows, "digest": data.digest, **data.manifest.origin.model_dump()}
+
+    def compute_content_hash(self, data: Memory) -> str:
+        """Digest of origin and results."""
+        return data.digest

@@ -1,0 +1,107 @@
+"""Two batches through ZenML: the second run computes what is new, and finds what a run over everything finds."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ops.artifacts import Artifacts
+from ops.index import RunRecord, find_run
+from ops.run import run
+from steps.contracts.errors import InputNotFoundError
+
+ROOT = Path(__file__).resolve().parents[2]
+CITIES = ("Lund", "Turin", "Ghent", "Porto", "Graz", "Brno", "Split", "Vigo", "Riga", "Cork")
+GOODS = ("lamps", "chairs", "kettles", "clocks", "mirrors", "baskets")
+
+
+def write_batch(path: Path, first: int, cities: tuple[str, ...]) -> None:
+    rows = []
+    for i, city in enumerate(cities):
+        for j, goods in enumerate(GOODS):
+            number = first + 100 * i + 7 * j
+            prompt = (
+                f"Depot {city} asks for {number} {goods} on lorry {j}; reply to depot{number}@freight-mail.com today."
+            )
+            rows.append({"prompt": prompt, "completion": f"Sent: {number} {goods} to {city} with lorry {j}."})
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+
+def write_config(folder: Path, name: str, batches: int, **more: object) -> Path:
+    sources = [{"name": f"b{n}", "path": str(folder / f"b{n}.jsonl"), "batch": n} for n in range(batches)]
+    config = {
+        "name": name,
+        "pipeline": "curate",
+        "ingest": {"sources": sources},
+        "split": {"test": 0.2},
+        "scrub": {"demo_key": True},
+        **more,
+    }
+    path = folder / f"{name}-{batches}.yaml"
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> Path:
+    write_batch(tmp_path / "b0.jsonl", 1, CITIES[:8])
+    write_batch(tmp_path / "b1.jsonl", 5000, CITIES[8:])
+    return tmp_path
+
+
+def done(config: Path, **options: str) -> RunRecord:
+    assert run(config, root=ROOT, **options) == 0
+    return find_run(ROOT, None)
+
+
+def found(record: RunRecord) -> dict[str, object]:
+    """Everything that the run found: versions by digest, ledgers, counts."""
+    store = Artifacts(ROOT, record)
+    what: dict[str, object] = {a.name: a.digest for a in record.of_type("dataset")}
+    for a in record.of_type("ledger"):
+        what[a.name] = sorted(str(line) for line in store.ledger(a).read().to_pylist())
+    for a in record.of_type("stage_report"):
+        what[a.name] = store.report(a).model_dump(exclude={"seconds", "cpu_seconds", "notes"})
+    return what
+
+
+def reuse_notes(record: RunRecord) -> dict[str, str]:
+    store = Artifacts(ROOT, record)
+    reports = [store.report(a) for a in record.of_type("stage_report")]
+    return {r.stage: n for r in reports for n in r.notes if "earlier run" in n}
+
+
+def test_the_second_batch_costs_what_is_new(batches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = done(write_config(batches, "grows", 1, reuse="latest"))
+    assert len(first.executed_steps) == 7 and reuse_notes(first) == {}
+    second = done(write_config(batches, "grows", 2, reuse="latest"))
+    assert reuse_notes(second)["scrub"] == "48 rows taken from the earlier run, 12 computed"
+    # Without the cache, or it would be handed what the run before found.
+    monkeypatch.setattr("zenml.orchestrators.cache_utils.get_cached_step_run", lambda cache_key: None)
+    whole = done(write_config(batches, "whole", 2))
+    assert len(whole.executed_steps) == 7 and reuse_notes(whole) == {}
+    assert found(second) == found(whole)
+
+
+def test_an_identical_run_is_served_from_the_cache_whatever_it_could_reuse(batches: Path) -> None:
+    config = write_config(batches, "again", 1, reuse="latest", split={"test": 0.25})
+    first = done(config)
+    assert "scrub_step" in first.executed_steps
+    for _ in range(2):
+        assert done(config).executed_steps == ()
+    named = write_config(batches, "again", 1, reuse=first.name, split={"test": 0.25})
+    assert done(named).executed_steps == ()
+
+
+def test_other_settings_are_said(batches: Path) -> None:
+    done(write_config(batches, "settings", 1, split={"test": 0.3}))
+    changed = write_config(
+        batches, "settings", 1, split={"test": 0.3}, reuse="latest", scrub={"demo_key": True, "threshold": 0.6}
+    )
+    notes = reuse_notes(done(changed))
+    assert notes["scrub"] == "48 rows recomputed because the scrub settings changed since the earlier run"
+
+
+def test_a_run_that_is_not_there(batches: Path) -> None:
+    with pytest.raises(InputNotFoundError, match="no run 'nobody'"):
+        run(write_config(batches, "absent", 1, reuse="nobody"), root=ROOT)
