@@ -56,6 +56,8 @@ class RunRecord(Frozen):
         artifact_store: URI of the store's root; dataset shards lie in `<root>/shards/<sha256>.parquet`.
         commit: git commit of the code, None outside a checkout.
         error: what ended a failed run, None otherwise.
+        cpu_seconds: user + system, of the process that started the run and its children; None in older records.
+        peak_mb: the largest memory (resident) of that process or of one of its children; None in older records.
     """
 
     run_id: str
@@ -75,6 +77,8 @@ class RunRecord(Frozen):
     error: str | None
     registration: Registration | None
     tracking_uri: str | None
+    cpu_seconds: float | None = None
+    peak_mb: float | None = None
 
     def of_type(self, kind: ArtifactType) -> list[ArtifactRecord]:
         """The run's artifacts of one type, in the order of the pipeline."""

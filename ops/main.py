@@ -164,13 +164,17 @@ def convert(
 
 @app.command(rich_help_panel="Look")
 def runs(
+    run: Annotated[str | None, typer.Argument(help="show this one: its stages, what they took out and cost")] = None,
     limit: Annotated[int, typer.Option(min=1, help="how many, newest first")] = 20,
     json_output: Json = False,
 ) -> None:
-    """List the runs."""
-    from ops.commands.runs import list_runs
+    """List the runs, or show what the stages of one took out and cost."""
+    from ops.commands.runs import list_runs, show_run
 
-    list_runs(_root(), limit, json_output)
+    if run is None:
+        list_runs(_root(), limit, json_output)
+    else:
+        show_run(_root(), run, json_output)
 
 
 @app.command(rich_help_panel="Look")

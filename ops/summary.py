@@ -1,17 +1,21 @@
-"""What `assay run` prints: the plan before, the funnel, scores and registration after."""
+"""What `assay run` prints: the plan before; rows and costs, scores and registration after."""
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from materializers.visible import visible
 from ops.artifacts import Artifacts
+from ops.costs import StageCost, run_costs, said
 from ops.index import RunRecord, load_planted, report_path
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate
-from steps.contracts.reports import StageReport
 
 if TYPE_CHECKING:
     from ops.run import Plan
@@ -43,15 +47,13 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     """The result of a run, as a person reads it or as one JSON object."""
     page = report_path(root, record.name)
     if as_json:
-        print(json.dumps({**json.loads(record.model_dump_json()), "report": str(page)}))
+        stages = [asdict(c) for c in run_costs(root, record)]
+        print(json.dumps({**json.loads(record.model_dump_json()), "stages": stages, "report": str(page)}))
         return
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = summary_console()
     store = Artifacts(root, record)
-    reports = [store.report(a) for a in record.of_type("stage_report")]
     console.print()
-    curation = [r for r in reports if r.stage != "train"]
-    console.print(_funnel(curation))
-    _print_reasons(console, curation)
+    print_costs(console, run_costs(root, record))
     planted = load_planted(root, record.name)
     if planted is not None:
         console.print(_plain(planted.title, planted.columns, planted.rows))
@@ -62,23 +64,30 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     _print_end(console, record, page)
 
 
-def _funnel(reports: list[StageReport]) -> Table:
-    table = Table(title="rows", title_justify="left", box=None, pad_edge=False)
+def summary_console() -> Console:
+    """A console that doesn't fold tables where nobody said how wide it is."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+
+
+def print_costs(console: Console, costs: Sequence[StageCost]) -> None:
+    """What every stage took out and cost, then why rows went or were flagged."""
+    table = Table(title="rows and cost of every stage", title_justify="left", box=None, pad_edge=False)
     table.add_column("stage")
-    for name in ("in", "new", "kept", "drop", "quar.", "chg.", "flag", "s"):
+    for name in ("in", "new", "kept", "drop", "quar.", "chg.", "flag", "s", "CPU s", "rows/s"):
         table.add_column(name, justify="right", no_wrap=True)
-    for r in reports:
-        counts = (r.rows_in, r.created, r.kept, r.dropped, r.quarantined, r.changed, r.flagged)
-        table.add_row(r.stage, *(f"{c:,}" if c else "·" for c in counts), f"{r.seconds:.1f}")
-    return table
-
-
-def _print_reasons(console: Console, reports: list[StageReport]) -> None:
-    console.print("gone for")
-    for r in reports:
-        reasons = sorted({**r.dropped_by, **r.quarantined_by}.items(), key=lambda item: (-item[1], item[0]))
-        if reasons:
-            console.print(f"  {r.stage}: " + ", ".join(f"{name} {count:,}" for name, count in reasons))
+    for c in costs:
+        rows = (c.rows_in, c.created, c.rows_out, c.dropped, c.quarantined, c.changed, c.flagged)
+        speed = "·" if c.rows_per_second is None else f"{c.rows_per_second:,.0f}"
+        name = f"{c.stage} (cached)" if c.cached else c.stage
+        table.add_row(name, *(f"{n:,}" if n else "·" for n in rows), f"{c.seconds:.1f}", f"{c.cpu_seconds:.1f}", speed)
+    together = f"{sum(c.seconds for c in costs):.1f}", f"{sum(c.cpu_seconds for c in costs):.1f}"
+    table.add_row("together", *[""] * 7, *together, "")
+    console.print(table)
+    reasons = [(c.stage, said(c.reasons)) for c in costs if c.reasons]
+    if reasons:
+        console.print("why")
+    for stage, why in reasons:
+        console.print(Text(visible(f"  {stage}: {why}")))
 
 
 def _plain(title: str, columns: tuple[str, ...], rows: tuple[tuple[str | int | float | None, ...], ...]) -> Table:
@@ -121,6 +130,8 @@ def _print_decision(console: Console, decision: Decision) -> None:
 def _print_end(console: Console, record: RunRecord, page: Path) -> None:
     cached = len(record.cached_steps)
     console.print(f"steps: {len(record.executed_steps)} executed, {cached} from cache · run {record.name}")
+    if record.cpu_seconds is not None and record.peak_mb is not None:
+        console.print(f"the whole process: {record.cpu_seconds:,.1f} CPU s, peak memory {record.peak_mb:,.0f} MB")
     registration = record.registration
     if registration is not None:
         aliases = ", ".join(registration.aliases) or "none"

@@ -1,6 +1,7 @@
 """`assay runs` and `assay report`."""
 
 import webbrowser
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +18,24 @@ def list_runs(root: Path, limit: int, json_output: bool) -> None:
         say("no runs yet; start one with: assay run CONFIG")
     else:
         show_table(["run", "started", "took", "status", "steps", "model"], [_line(r) for r in found])
+
+
+def show_run(root: Path, name: str, json_output: bool) -> None:
+    """One run: how it ended, and what every stage took out and cost."""
+    from ops.costs import run_costs
+    from ops.summary import print_costs, summary_console
+
+    run = find_run(root, name)
+    costs = run_costs(root, run)
+    if json_output:
+        emit({**run.model_dump(mode="json"), "stages": [asdict(c) for c in costs]})
+        return
+    show_table(["run", "started", "took", "status", "steps", "model"], [_line(run)])
+    if run.error:
+        say(f"error: {run.error}")
+    print_costs(summary_console(), costs)
+    if run.cpu_seconds is not None and run.peak_mb is not None:
+        say(f"the whole process: {run.cpu_seconds:,.1f} CPU s, peak memory {run.peak_mb:,.0f} MB")
 
 
 def _line(run: RunRecord) -> list[str]:

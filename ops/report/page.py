@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from materializers import views
+from ops.costs import reasons_of, said
 from ops.index import RunRecord
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
@@ -122,8 +123,14 @@ def _took(record: RunRecord) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     env = views.environment(_TEMPLATES)
-    env.globals.update(stage_report=views.stage_report, fragment=views.fragment, compared=views.comparison, when=when)
+    env.globals.update(
+        stage_report=views.stage_report, fragment=views.fragment, compared=views.comparison, when=when, why=_why
+    )
     return env
+
+
+def _why(report: StageReport) -> str:
+    return said(reasons_of(report))
 
 
 def when(iso: str | None) -> str:

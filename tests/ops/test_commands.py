@@ -75,6 +75,26 @@ def test_runs_lists_what_was_registered(stored):
     assert listed[0]["registration"]["version"] == "3"
 
 
+def test_a_run_shows_what_each_stage_took_out_and_cost(stored):
+    shown = invoke("runs", stored.record.name).stdout
+    assert "dropped: near_duplicate 1" in shown and "quarantined: prompt_injection 1" in shown
+    told_run = told("runs", stored.record.name)
+    stages = {s["stage"]: s for s in told_run["stages"]}
+    assert list(stages) == ["ingest", "dedup", "scrub", "screen"]
+    assert [(s["rows_in"], s["rows_out"]) for s in stages.values()] == [(5, 5), (5, 4), (4, 4), (4, 3)]
+    assert all(s["rows_in"] + s["created"] == s["rows_out"] + s["dropped"] + s["quarantined"] for s in stages.values())
+    # Every stage of this run says that it took 0.1 s, on one core.
+    assert stages["screen"]["rows_per_second"] == pytest.approx(40) and stages["screen"]["cpu_seconds"] == 0.1
+    assert told_run["name"] == stored.record.name
+
+
+def test_an_older_record_without_costs_is_still_read(stored):
+    path = report_path(ROOT, stored.record.name).with_name("run.json")
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("cpu_seconds", "peak_mb")}
+    path.write_text(json.dumps(old))
+    assert invoke("runs", stored.record.name).exit_code == 0 and told("runs")["runs"][0]["peak_mb"] is None
+
+
 def test_no_runs(state):
     assert "no runs yet" in invoke("runs").stdout
     assert told("runs") == {"runs": []}

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -31,6 +32,15 @@ def test_every_section_is_there():
         assert f'id="{anchor}"' in html and f'href="#{anchor}"' in html
     for said in ("3,764", "champion", "0.956", "CREDIT_CARD", "loss", "greedy", "threshold: 0.8"):
         assert said in html, said
+
+
+def test_costs_say_why_and_what_came_from_the_cache():
+    page = sample_run.page()
+    record = page.record.model_copy(update={"cached_steps": ("dedup_step",), "cpu_seconds": 75.2, "peak_mb": 970.0})
+    text = _Tags(render_page(dataclasses.replace(page, record=record))).text
+    assert "dropped: exact 310, near 153" in text and "quarantined: self_harm 19; flagged: role_marker 5" in text
+    assert text.count("from cache") == 2  # the count in the head, and dedup
+    assert "1 min 15 s of CPU time, peak memory 970 MB" in text
 
 
 def test_hostile_rows_stay_text():
