@@ -10,6 +10,7 @@ from typing import Self
 from steps.engines.scan.visible import VisibleText
 from steps.scrub.config import ScrubConfig
 from steps.scrub.forms import FormDetector
+from steps.scrub.known import all_forms
 from steps.scrub.ner import NerDetector
 from steps.scrub.patterns import PatternDetector
 from steps.scrub.spans import Finding, TextDetector
@@ -63,8 +64,8 @@ class Detector:
 def _extra_detectors(config: ScrubConfig) -> tuple[TextDetector, ...]:
     """Detectors beside presidio's patterns: a line each, made only when the config asks for it."""
     detectors: list[TextDetector] = []
-    if config.deny or config.patterns or config.wanted_of("label and number"):
-        detectors.append(FormDetector(config))
+    if forms := all_forms(config):
+        detectors.append(FormDetector(forms, config))
     return tuple(detectors)
 
 

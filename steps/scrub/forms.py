@@ -1,18 +1,18 @@
-"""Values known by their form: the config's own patterns and words, and the numbers of `presets`. All RE2, so linear.
+"""Values known by their form: a config's own patterns and words, labelled numbers, secrets. All RE2, so linear.
 
 A form's score rises when one of its context words stands shortly before, by the figures of presidio's
 LemmaContextAwareEnhancer (2.2.366: +0.35, to 0.4 at least, 5 words before).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import re2
 
 from steps.engines.scan.patterns import Pattern, PatternSet
 from steps.scrub.config import OwnPattern, ScrubConfig
-from steps.scrub.presets import RECOGNIZER, Form, presets
 from steps.scrub.spans import Finding
 
 _CONTEXT_WORDS = 5
@@ -24,15 +24,34 @@ _WORD = re.compile(r"\w+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
+@dataclass(frozen=True)
+class Form:
+    """A form that values of `entity` have.
+
+    Attributes:
+        regex: RE2 pattern; what its group `value` matches (the whole match if it has none) is the value.
+        score: compared with the threshold, with a bonus when one of `context` stands up to 5 words before.
+        words: the regex is words that count between non-word characters only, in any case.
+        confirm: says of a value whether it counts.
+    """
+
+    entity: str
+    regex: str
+    score: float = 1.0
+    context: tuple[str, ...] = ()
+    words: bool = False
+    confirm: Callable[[str], bool] | None = None
+    recognizer: str = "config"
+
+
 class FormDetector:
-    """The patterns, words and labelled numbers that a config asks for; a TextDetector.
+    """Finds these forms under the config's thresholds; a TextDetector. One pass says which can stand in a text.
 
     Raises:
         ConfigError: RE2 refuses a pattern.
     """
 
-    def __init__(self, config: ScrubConfig) -> None:
-        forms = [*_words(config), *_patterns(config), *presets(config.wanted_of(RECOGNIZER))]
+    def __init__(self, forms: Sequence[Form], config: ScrubConfig) -> None:
         self._set = PatternSet(
             [Pattern(f.entity, f.regex, word=f.words, ignore_case=f.words) for f in forms], "scrub.patterns"
         )
@@ -75,14 +94,19 @@ class _Finder:
         return min(1.0, max(_CONTEXT_LEAST, self._form.score + _CONTEXT_BONUS))
 
 
+def own_forms(config: ScrubConfig) -> list[Form]:
+    """The config's own words and patterns."""
+    return [*_words(config), *_patterns(config)]
+
+
 def _words(config: ScrubConfig) -> Iterator[Form]:
     for entity, words in sorted(config.deny.items()):
         alternatives = "|".join(re.escape(w) for w in sorted(words, key=lambda w: (-len(w), w)) if w.strip())
         if alternatives:
-            yield Form(entity, alternatives, words=True, recognizer="config")
+            yield Form(entity, alternatives, words=True)
 
 
 def _patterns(config: ScrubConfig) -> Iterator[Form]:
     for entity, given in sorted(config.patterns.items()):
         own = OwnPattern(regex=given) if isinstance(given, str) else given
-        yield Form(entity, own.regex, own.score, own.context, recognizer="config")
+        yield Form(entity, own.regex, own.score, own.context)

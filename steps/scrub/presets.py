@@ -3,8 +3,9 @@
 Labels are English. The forms are ours (chosen), except where a source is named.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+
+from steps.scrub.forms import Form
 
 RECOGNIZER = "label and number"
 # Between a label and its value: "no.", "#", ":", "is", in any sensible mixture.
@@ -24,26 +25,6 @@ _MAX_LATITUDE = 90
 _MAX_LONGITUDE = 180
 
 
-@dataclass(frozen=True)
-class Form:
-    """A form that values of `entity` have.
-
-    Attributes:
-        regex: RE2 pattern; what its group `value` matches (the whole match if it has none) is the value.
-        score: compared with the threshold, with a bonus when one of `context` stands up to 5 words before.
-        words: the regex is words that count between non-word characters only, in any case.
-        confirm: says of a value whether it counts.
-    """
-
-    entity: str
-    regex: str
-    score: float = 1.0
-    context: tuple[str, ...] = ()
-    words: bool = False
-    confirm: Callable[[str], bool] | None = None
-    recognizer: str = RECOGNIZER
-
-
 def presets(entities: Sequence[str]) -> list[Form]:
     """The forms of these entities."""
     return [form for form in _all() if form.entity in entities]
@@ -55,15 +36,15 @@ def _all() -> list[Form]:
     return [
         _labelled("MEDICAL_RECORD_NUMBER", r"MRN|medical record|(?:patient|chart|hospital) " + number, _CODE, 4),
         _labelled("HEALTH_PLAN_NUMBER", rf"(?:health )?{plan}(?: {plan})? ?{number}|MBI|HICN", _CODE, 4),
-        Form("HEALTH_PLAN_NUMBER", rf"\b{_MBI}\b"),
+        Form("HEALTH_PLAN_NUMBER", rf"\b{_MBI}\b", recognizer=RECOGNIZER),
         _labelled("ACCOUNT_NUMBER", rf"(?:account|acct|a/c|customer)\.? ?{number}", _CODE, 5),
         _labelled("LICENSE_NUMBER", rf"(?:licen[cs]e|certificate|permit|passport|registration) ?{number}", _CODE, 4),
-        Form("VEHICLE_ID", rf"\b{_VIN}\b", confirm=_is_vin),
+        Form("VEHICLE_ID", rf"\b{_VIN}\b", confirm=_is_vin, recognizer=RECOGNIZER),
         _labelled("VEHICLE_ID", r"VIN|vehicle identification", _VIN, 4),
         _labelled("VEHICLE_ID", r"(?:licen[cs]e|number|registration) plate", r"[A-Z0-9]{1,4}[ -]?[A-Z0-9]{2,5}", 1),
         _labelled("DEVICE_ID", rf"(?:serial|device) ?{number}|S/N|IMEI|MEID|UDID|IDFA|GAID|android id", _CODE, 4),
-        Form("CARD_TRACK", r"%?[Bb][0-9]{12,19}\^[^\^\r\n]{2,26}\^[0-9]{7,}[^?\r\n]{0,40}\??"),
-        Form("CARD_TRACK", r";?\b[0-9]{12,19}=[0-9]{7,20}\??"),
+        Form("CARD_TRACK", r"%?[Bb][0-9]{12,19}\^[^\^\r\n]{2,26}\^[0-9]{7,}[^?\r\n]{0,40}\??", recognizer=RECOGNIZER),
+        Form("CARD_TRACK", r";?\b[0-9]{12,19}=[0-9]{7,20}\??", recognizer=RECOGNIZER),
         _labelled(
             "CARD_VERIFICATION", r"CVV2?|CVC2?|CSC|card verification (?:code|value)|security code", "[0-9]{3,4}", 3
         ),
@@ -82,7 +63,7 @@ def _all() -> list[Form]:
 def _labelled(entity: str, labels: str, value: str, digits: int) -> Form:
     """Behind one of the labels, a value with at least so many digits."""
     regex = rf"(?i)\b(?:{labels}){_LINK}\b(?P<value>{value})\b"
-    return Form(entity, regex, confirm=lambda found: sum(c.isdigit() for c in found) >= digits)
+    return Form(entity, regex, confirm=lambda found: sum(c.isdigit() for c in found) >= digits, recognizer=RECOGNIZER)
 
 
 def _is_vin(value: str) -> bool:

@@ -5,11 +5,16 @@ import pytest
 from steps.contracts.errors import ConfigError
 from steps.scrub.config import OwnPattern, ScrubConfig
 from steps.scrub.forms import FormDetector
+from steps.scrub.known import all_forms
 from steps.scrub.profiles import LABELLED_ENTITIES
 
 
+def detector(config: ScrubConfig) -> FormDetector:
+    return FormDetector(all_forms(config), config)
+
+
 def found(config: ScrubConfig, text: str) -> set[tuple[str, str]]:
-    return {(f.entity, text[f.start : f.end]) for f in FormDetector(config).find(text)}
+    return {(f.entity, text[f.start : f.end]) for f in detector(config).find(text)}
 
 
 def test_own_patterns_and_words() -> None:
@@ -18,7 +23,7 @@ def test_own_patterns_and_words() -> None:
     assert found(config, text) == {("STAFF_ID", "E-1234"), ("PERSON", "ann lee")}
     assert found(config, f"\ud800\u00e9 {text}") == {("STAFF_ID", "E-1234"), ("PERSON", "ann lee")}
     with pytest.raises(ConfigError, match="STAFF_ID"):
-        FormDetector(ScrubConfig(patterns={"STAFF_ID": "(?=x)"}))
+        detector(ScrubConfig(patterns={"STAFF_ID": "(?=x)"}))
 
 
 def test_a_weak_pattern_counts_beside_a_context_word_only() -> None:
@@ -27,7 +32,7 @@ def test_a_weak_pattern_counts_beside_a_context_word_only() -> None:
     assert found(config, "the id 1234 of something") == set()
     assert found(config, "Staff: they carry the id 1234") == {("STAFF_ID", "1234")}
     assert found(config, "a badge is what all of them wear here, id 1234") == set()
-    (finding,) = FormDetector(config).find("Staff id 1234")
+    (finding,) = detector(config).find("Staff id 1234")
     assert finding.score == pytest.approx(0.45)
     assert found(config.model_copy(update={"thresholds": {"STAFF_ID": 0.5}}), "staff id 1234") == set()
 
