@@ -1,8 +1,7 @@
 """One model's answers and losses on the held-out rows and the controls, scored; the same code for base and tuned."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from steps.contracts.records import Row
 from steps.engines.lm.generate import generate
 from steps.engines.lm.load import LoadedModel, load
 from steps.engines.lm.loss import IGNORED, token_losses
+from steps.engines.lm.threads import torch_threads
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.scoring.answers import Answered, write_answers
 from steps.engines.scoring.metrics import (
@@ -85,7 +85,7 @@ def evaluate(
     answered: list[Answered] = []
     notes = [note for task in tasks for note in task.notes]
     limits: dict[str, int] = {}
-    with _threads(config.num_threads):
+    with torch_threads(config.num_threads):
         loaded = load(base, adapter, dtype=config.dtype, device=config.device)
         for task in tasks:
             rows, version, limit, more = _run(loaded, task, config, root)
@@ -224,15 +224,3 @@ def _decoding(config: EvaluateConfig, limits: dict[str, int]) -> str:
             "device": config.device,
         }
     )
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -27,8 +27,8 @@ CREATE TABLE IF NOT EXISTS replies (
 """
 _COLUMNS = "text, finish_reason, refused, prompt_tokens, completion_tokens, seconds, mode, attempts"
 # Chosen: below SQLite's oldest limit of 999 parameters.
-_KEYS_AT_ONCE = 500
-_LOCK_SECONDS = 60.0
+KEYS_AT_ONCE = 500
+LOCK_SECONDS = 60.0
 
 
 class ReplyCache:
@@ -42,8 +42,8 @@ class ReplyCache:
         self.file = file
         with writing(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-        with _reading(file):
-            self._db = sqlite3.connect(file, timeout=_LOCK_SECONDS, isolation_level=None)
+        with reading(file):
+            self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_TABLE)
 
@@ -60,9 +60,9 @@ class ReplyCache:
         """The replies that are there, by key."""
         wanted = list(dict.fromkeys(keys))
         found: dict[str, Reply] = {}
-        with _reading(self.file):
-            for start in range(0, len(wanted), _KEYS_AT_ONCE):
-                part = wanted[start : start + _KEYS_AT_ONCE]
+        with reading(self.file):
+            for start in range(0, len(wanted), KEYS_AT_ONCE):
+                part = wanted[start : start + KEYS_AT_ONCE]
                 marks = ",".join("?" * len(part))
                 for key, *rest in self._db.execute(f"SELECT key, {_COLUMNS} FROM replies WHERE key IN ({marks})", part):
                     found[key] = _reply(rest)
@@ -73,7 +73,7 @@ class ReplyCache:
         r = reply
         values = (key, r.text, r.finish_reason, int(r.refused), r.prompt_tokens, r.completion_tokens, r.seconds, r.mode,
                   r.attempts)  # fmt: skip
-        with _reading(self.file):
+        with reading(self.file):
             self._db.execute(f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", values)
 
 
@@ -85,22 +85,23 @@ def _reply(values: list[object]) -> Reply:
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def reading(file: Path, what: str = "reply cache") -> Iterator[None]:
+    """Turn SQLite's refusal to read or write `file`, called `what`, into an IntegrityError with the way out."""
     try:
         yield
     except sqlite3.OperationalError as e:
         if "locked" in str(e):
             raise IntegrityError(
-                f"another process has held the reply cache for over {_LOCK_SECONDS:.0f} s", where=str(file),
+                f"another process has held the {what} for over {LOCK_SECONDS:.0f} s", where=str(file),
                 hint="wait for the other run to end, or give this one a cache folder of its own",
             ) from e  # fmt: skip
-        raise _unreadable(file, e) from e
+        raise _unreadable(file, what, e) from e
     except sqlite3.DatabaseError as e:
-        raise _unreadable(file, e) from e
+        raise _unreadable(file, what, e) from e
 
 
-def _unreadable(file: Path, error: sqlite3.Error) -> IntegrityError:
+def _unreadable(file: Path, what: str, error: sqlite3.Error) -> IntegrityError:
     return IntegrityError(
-        f"the reply cache can't be read or written: {error}", where=str(file),
-        hint="free disk space or mend permissions; if the file is damaged, move it away (its replies are asked anew)",
+        f"the {what} can't be read or written: {error}", where=str(file),
+        hint="free disk space or mend permissions; if the file is damaged, move it away (what it held is asked anew)",
     )  # fmt: skip

@@ -16,6 +16,17 @@ MODES: tuple[Mode, ...] = ("json_schema", "json_object", "text")
 _OWN_FIELDS = frozenset({"model", "messages", "temperature", "seed", "stream", "n", "response_format"})
 
 
+def on_this_machine(url: str) -> bool:
+    """Whether the address's host is a loopback address or a localhost name. Other names are not looked up."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Connection(Frozen):
     """An OpenAI-compatible server, and how patiently it is asked (OpenAI, vLLM, Ollama, llama.cpp ...)."""
 
@@ -59,13 +70,7 @@ class Connection(Frozen):
     @property
     def on_this_machine(self) -> bool:
         """Whether the host is a loopback address or a localhost name. Other names are not looked up."""
-        host = (urlsplit(self.base_url).hostname or "").rstrip(".")
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return on_this_machine(self.base_url)
 
     def read_key(self) -> str:
         """The API key, read now; a harmless word when the server wants none.

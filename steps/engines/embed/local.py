@@ -1,0 +1,111 @@
+"""Vectors by a sentence-transformers model on this machine."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steps.contracts.digests import value_digest
+from steps.contracts.errors import ConfigError, MissingDependencyError
+from steps.engines.embed.config import EmbedConfig
+from steps.engines.embed.models import model_digest, model_path
+from steps.engines.embed.vectors import NoVector, Vector, Vectors
+from steps.engines.lm.threads import torch_threads
+
+# Chosen: texts are padded to a multiple of this, so that few shapes occur and little is wasted.
+_LENGTH_STEP = 32
+# Chosen: what lies beyond so many characters per token that is read can't matter, and isn't tokenised.
+_CHARACTERS_PER_TOKEN = 64
+# A model that names no limit is given this one (chosen: eight times BERT's).
+_LONGEST = 4096
+
+
+class LocalModel:
+    """A loaded model. A text's vector is the same bits whatever other texts are embedded with it.
+
+    For that every forward pass has one of a few fixed shapes (batch_size x a multiple of 32 tokens, the last batch
+    filled up with copies): a matrix product's rows depend on its shape, not on its other rows. A test checks it.
+    """
+
+    def __init__(self, config: EmbedConfig, name: str, root: Path) -> None:
+        digest = model_digest(name, config.revision, root)
+        self._config = config
+        self._model = _load(config, model_path(name, digest, root), name)
+        own = self._model.max_seq_length or _LONGEST
+        if config.max_tokens is not None and config.max_tokens > own:
+            raise ConfigError(
+                f"max_tokens is {config.max_tokens}, but the model reads {own} tokens at most", where=name,
+                hint="lower max_tokens, or leave it out",
+            )  # fmt: skip
+        self._longest: int = config.max_tokens or min(own, _LONGEST)
+        shape = [config.batch_size, self._longest, _LENGTH_STEP, config.device, config.num_threads]
+        libraries = [version(p) for p in ("torch", "transformers", "tokenizers", "sentence-transformers")]
+        self.identity = value_digest([digest, config.prompt, shape, libraries])
+
+    def vectors(self, texts: Sequence[str]) -> list[Vector | NoVector]:
+        """One vector per text; texts beyond the model's reach are marked as cut."""
+        limit = self._longest * _CHARACTERS_PER_TOKEN
+        clean = [_valid(t[:limit]) for t in texts]
+        lengths = self._lengths(clean)
+        cut = [n > self._longest or len(t) > limit for n, t in zip(lengths, texts, strict=True)]
+        groups: dict[int, list[int]] = {}
+        for number, length in enumerate(lengths):
+            groups.setdefault(min(-(-length // _LENGTH_STEP) * _LENGTH_STEP, self._longest), []).append(number)
+        found: dict[int, Vectors] = {}
+        with torch_threads(self._config.num_threads):
+            for width, members in sorted(groups.items()):
+                found.update(zip(members, self._encode([clean[m] for m in members], width), strict=True))
+        return [Vector(found[i], cut[i]) for i in range(len(texts))]
+
+    def _lengths(self, texts: list[str]) -> list[int]:
+        """Tokens per text with the prompt and the model's special tokens; 1 each where the model has no tokenizer."""
+        tokenizer = self._model.tokenizer
+        if not callable(tokenizer):
+            return [1] * len(texts)
+        prompted = [self._config.prompt + t for t in texts]
+        return [len(ids) for ids in tokenizer(prompted, truncation=False, verbose=False)["input_ids"]]
+
+    def _encode(self, texts: list[str], width: int) -> Vectors:
+        """Vectors of texts of up to `width` tokens, shape (texts, d)."""
+        size = self._config.batch_size
+        full = texts + [texts[-1]] * (-len(texts) % size)
+        fixed = {"text": {"padding": "max_length", "max_length": width, "truncation": True}}
+        extra = {"processing_kwargs": fixed} if callable(self._model.tokenizer) else {}
+        raw = self._model.encode(
+            full, prompt=self._config.prompt, batch_size=size, show_progress_bar=False, convert_to_numpy=True, **extra
+        )
+        return np.asarray(raw, np.float32)[: len(texts)]
+
+    def requests(self) -> int:
+        """None are sent."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _valid(text: str) -> str:
+    """The text with lone surrogates, which tokenizers refuse, replaced by question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _load(config: EmbedConfig, folder: Path, name: str) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as e:
+        raise MissingDependencyError(
+            "the package sentence-transformers is not installed", where=name,
+            hint="pip install sentence-transformers, or use an `endpoint`",
+        ) from e  # fmt: skip
+    try:
+        return SentenceTransformer(
+            str(folder), device=config.device, local_files_only=True, trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
+        raise MissingDependencyError(
+            f"the embedding model can't be loaded ({type(e).__name__}: {str(e).splitlines()[0][:200]})", where=name,
+            hint="name a folder or hub model in sentence-transformers' format with safetensors weights",
+        ) from e  # fmt: skip

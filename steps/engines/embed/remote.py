@@ -1,0 +1,125 @@
+"""Vectors by an OpenAI-compatible `/v1/embeddings` endpoint."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openai
+
+from steps.contracts.digests import value_digest
+from steps.contracts.errors import AssayError, ServiceError
+from steps.engines.embed.config import EmbeddingEndpoint
+from steps.engines.embed.vectors import NoVector, Vector
+from steps.engines.llm.caller import SERVER_FAILURES, Caller, Failure
+
+
+class RemoteModel:
+    """Asks an endpoint for vectors, several requests at once.
+
+    The address isn't part of `identity`, so that a server may move. What a server cuts off it does not say.
+    """
+
+    def __init__(self, endpoint: EmbeddingEndpoint, prompt: str) -> None:
+        self._endpoint, self._prompt = endpoint, prompt
+        self.identity = value_digest([endpoint.model, endpoint.dimensions, endpoint.extra_body, prompt])
+        self._runner = asyncio.Runner()
+        try:
+            self._caller = Caller(endpoint)
+        except BaseException:
+            self._runner.close()
+            raise
+
+    def vectors(self, texts: Sequence[str]) -> list[Vector | NoVector]:
+        """One result per text; a failed request is a reason for each of its texts.
+
+        Raises:
+            ServiceError: the endpoint as a whole doesn't work.
+        """
+        size = self._endpoint.texts_per_request
+        parts = [list(texts[i : i + size]) for i in range(0, len(texts), size)]
+        results: list[list[Vector | NoVector]] = [[] for _ in parts]
+        self._runner.run(self._all(parts, results))
+        flat = [r for part in results for r in part]
+        if flat and self._caller.replies == 0 and all(isinstance(r, str) and r in SERVER_FAILURES for r in flat):
+            raise ServiceError(
+                f"no reply to any of {len(parts)} requests ({flat[0]})", where=self._endpoint.base_url,
+                hint="start the server, or correct endpoint.base_url",
+            )  # fmt: skip
+        return flat
+
+    async def _all(self, parts: list[list[str]], results: list[list[Vector | NoVector]]) -> None:
+        waiting = iter(range(len(parts)))
+
+        async def work() -> None:
+            for number in waiting:
+                results[number] = await self._some(parts[number])
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._endpoint.concurrency, len(parts))):
+                    group.create_task(work())
+        except BaseExceptionGroup as several:
+            known = next((e for e in several.exceptions if isinstance(e, AssayError)), None)
+            raise known or several.exceptions[0] from None
+
+    async def _some(self, texts: list[str]) -> list[Vector | NoVector]:
+        """Results of one request. One that is refused for its content is halved until the text at fault is alone."""
+        answer = await self._request(texts)
+        if isinstance(answer, Failure):
+            if answer.reason != "bad_request" or len(texts) == 1:
+                return [answer.reason] * len(texts)
+            half = len(texts) // 2
+            return [*await self._some(texts[:half]), *await self._some(texts[half:])]
+        return answer
+
+    async def _request(self, texts: list[str]) -> list[Vector | NoVector] | Failure:
+        e = self._endpoint
+        body: dict[str, Any] = {
+            "model": e.model,
+            "input": [(self._prompt + t).encode("utf-8", "replace").decode() for t in texts],
+            "encoding_format": "float",
+        }
+        if e.dimensions is not None:
+            body["dimensions"] = e.dimensions
+        if e.extra_body:
+            body["extra_body"] = dict(e.extra_body)
+        start, sent = time.monotonic(), self._caller.requests
+        try:
+            reply, _ = await self._caller.send(
+                lambda client: client.embeddings.create(**body), lambda r: _is_whole(r, len(texts))
+            )
+        except (openai.OpenAIError, TimeoutError, ValueError) as error:
+            return self._caller.failed(error, time.monotonic() - start, max(self._caller.requests - sent, 1))
+        self._caller.succeeded()
+        ordered = sorted(reply.data, key=lambda item: item.index)
+        return [_vector(item.embedding, e.dimensions) for item in ordered]
+
+    def requests(self) -> int:
+        """HTTP requests sent so far, failed attempts included."""
+        return self._caller.requests
+
+    def close(self) -> None:
+        """Close the connections."""
+        try:
+            self._runner.run(self._caller.close())
+        finally:
+            self._runner.close()
+
+
+def _is_whole(reply: Any, texts: int) -> bool:
+    """Whether the reply names each text once, and has a list for it."""
+    data = getattr(reply, "data", None)
+    if not isinstance(data, list) or sorted(getattr(d, "index", -1) for d in data) != list(range(texts)):
+        return False
+    return all(isinstance(d.embedding, list) for d in data)
+
+
+def _vector(values: list[Any], dimensions: int | None) -> Vector | NoVector:
+    if dimensions is not None and len(values) != dimensions:
+        return "dimension"
+    try:
+        return Vector(np.array(values, np.float32))
+    except (TypeError, ValueError):
+        return "bad_response"

@@ -1,0 +1,87 @@
+"""Nearest vectors by FAISS: exact, HNSW or IVF."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from steps.contracts.errors import MissingDependencyError
+from steps.engines.neighbours.config import NeighboursConfig
+from steps.engines.neighbours.index import Numbers, Vectors
+
+# FAISS's own least number of training vectors per cluster, below which it warns.
+_LEAST_PER_CLUSTER = 39
+
+
+class FaissIndex:
+    """An IndexFlatIP up to `exact_up_to` vectors, above it what the config names.
+
+    FAISS runs on one thread here: with more, the order in which an HNSW graph grows, and so what it finds, is
+    different in every run.
+    """
+
+    def __init__(self, config: NeighboursConfig, sample: Vectors, rows: int) -> None:
+        self._faiss = _faiss()
+        self.exact = rows <= config.exact_up_to
+        with self._one_thread():
+            self._index = self._flat(sample) if self.exact else self._approximate(config, sample, rows)
+
+    def _flat(self, sample: Vectors) -> Any:
+        return self._faiss.IndexFlatIP(sample.shape[1])
+
+    def _approximate(self, config: NeighboursConfig, sample: Vectors, rows: int) -> Any:
+        dimensions = sample.shape[1]
+        if config.above == "hnsw":
+            index = self._faiss.IndexHNSWFlat(dimensions, config.hnsw_links, self._faiss.METRIC_INNER_PRODUCT)
+            index.hnsw.efConstruction, index.hnsw.efSearch = config.hnsw_build, config.hnsw_search
+            return index
+        lists = config.ivf_lists or round(4 * math.sqrt(rows))
+        lists = max(1, min(lists, len(sample) // _LEAST_PER_CLUSTER))
+        # The coarse quantiser belongs to the index object; a reference keeps Python from freeing it.
+        self._coarse = self._flat(sample)
+        index = self._faiss.IndexIVFFlat(self._coarse, dimensions, lists, self._faiss.METRIC_INNER_PRODUCT)
+        index.cp.seed = config.seed
+        index.train(np.ascontiguousarray(sample))
+        index.nprobe = min(config.ivf_probes, lists)
+        return index
+
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        before = self._faiss.omp_get_max_threads()
+        self._faiss.omp_set_num_threads(1)
+        try:
+            yield
+        finally:
+            self._faiss.omp_set_num_threads(before)
+
+    def add(self, vectors: Vectors) -> None:
+        """Add unit vectors, shape (m, d)."""
+        if len(vectors):
+            with self._one_thread():
+                self._index.add(np.ascontiguousarray(vectors))
+
+    def search(self, vectors: Vectors, k: int) -> tuple[Vectors, Numbers]:
+        """Cosines and numbers of the k most similar vectors per query; both of shape (n, k)."""
+        with self._one_thread():
+            scores, numbers = self._index.search(np.ascontiguousarray(vectors), k)
+        scores[numbers < 0] = -np.inf
+        return scores, numbers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Nothing is held open."""
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as e:
+        raise MissingDependencyError(
+            "the package faiss is not installed", hint="pip install faiss-cpu, or set neighbours.backend: qdrant"
+        ) from e
+    return faiss

@@ -1,0 +1,53 @@
+"""A growing set of unit vectors that is asked for the most similar ones."""
+
+from types import TracebackType
+from typing import Protocol, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from steps.engines.neighbours.config import NeighboursConfig
+
+Vectors: TypeAlias = npt.NDArray[np.float32]
+Numbers: TypeAlias = npt.NDArray[np.int64]
+
+
+class Index(Protocol):
+    """Vectors are numbered from 0 in the order in which they are added. A context manager."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether `search` never misses a nearer vector."""
+
+    def add(self, vectors: Vectors) -> None:
+        """Add unit vectors, shape (m, d)."""
+
+    def search(self, vectors: Vectors, k: int) -> tuple[Vectors, Numbers]:
+        """Cosines, descending, and numbers of the k most similar vectors per query; both of shape (n, k).
+
+        Where there are fewer than k: number -1, cosine -inf.
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+
+def open_index(config: NeighboursConfig, sample: Vectors, rows: int) -> Index:
+    """An empty index for up to `rows` vectors. `sample`, shape (s, d): what they are like; ivf learns its clusters.
+
+    Equal vectors added in equal order, with one thread each, give equal answers in every run on one kind of processor.
+
+    Raises:
+        MissingDependencyError: the library isn't installed.
+        ServiceError: the Qdrant server doesn't answer.
+    """
+    if config.backend == "qdrant":
+        from steps.engines.neighbours.qdrant_index import QdrantIndex
+
+        return QdrantIndex(config, sample.shape[1])
+    from steps.engines.neighbours.faiss_index import FaissIndex
+
+    return FaissIndex(config, sample, rows)
