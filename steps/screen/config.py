@@ -8,6 +8,8 @@ from steps.contracts.records import Split
 from steps.contracts.reports import Frozen
 
 Action: TypeAlias = Literal["drop", "quarantine", "flag", "off"]
+Preset: TypeAlias = Literal["gopher_quality", "c4", "fineweb"]
+Severity: TypeAlias = Literal["high", "medium", "low"]
 ALL_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -36,6 +38,41 @@ class Repetition(Frozen):
     )
 
 
+class GopherQuality(Frozen):
+    """Quality rules of Rae et al. 2021 (Gopher, arXiv 2112.11446), section A1.1."""
+
+    min_words: int = Field(50, ge=0)
+    max_words: int = Field(100_000, ge=1)
+    min_word_length: float = Field(3, ge=0, description="mean, characters")
+    max_word_length: float = Field(10, ge=0, description="mean, characters")
+    symbols_per_word: float = Field(0.1, ge=0, description="hash signs, and ellipses, at most")
+    bullet_lines: float = Field(0.9, ge=0, le=1, description="share of lines that start with a bullet, at most")
+    ellipsis_lines: float = Field(0.3, ge=0, le=1, description="share of lines that end with an ellipsis, at most")
+    alphabetic_words: float = Field(0.8, ge=0, le=1, description="share of words with a letter, at least")
+    stop_words: int = Field(2, ge=0, le=8, description="different ones of the, be, to, of, and, that, have, with")
+
+
+class C4(Frozen):
+    """Page rules of Raffel et al. 2020 (JMLR 21:140), section 2.2; its first preprint had 5 sentences and 3 words."""
+
+    min_sentences: int = Field(3, ge=0, description="in the lines that C4 would keep")
+    min_line_words: int = Field(5, ge=0, description="a line with fewer words isn't kept")
+    # Not in the paper: _MAX_WORD_LENGTH in c4_utils.py of TensorFlow Datasets, the code that made C4.
+    max_word_length: int = Field(1_000, ge=1, description="characters; a line with a longer word isn't kept")
+
+
+class FineWeb(Frozen):
+    """The three filters of Penedo et al. 2024 (FineWeb, arXiv 2406.17557), section 3.6.
+
+    Its code (datatrove) has .01 for duplicated lines where the paper has .1; the paper's number stands here.
+    """
+
+    punctuated_lines: float = Field(0.12, ge=0, le=1, description="share of lines ending in punctuation; so few go")
+    duplicate_line_characters: float = Field(0.1, ge=0, le=1, description="in lines seen before; so many go")
+    short_lines: float = Field(0.67, ge=0, le=1, description="share of short lines; so many go")
+    short_line_characters: int = Field(30, ge=1, description="a line with fewer is short")
+
+
 class RulesConfig(Frozen):
     """Quality rules. They never touch splits that aren't named; rows without a split count as train."""
 
@@ -52,6 +89,11 @@ class RulesConfig(Frozen):
     forbidden: tuple[str, ...] = Field((), description="RE2 patterns, none of which may match")
     keep_keywords: tuple[str, ...] = Field((), description="words of which a row must hold at least one")
     drop_keywords: tuple[str, ...] = Field((), description="words of which a row may hold none")
+
+    presets: tuple[Preset, ...] = Field((), description="published rule sets for web pages, for documents only")
+    gopher_quality: GopherQuality = Field(default_factory=GopherQuality, description="numbers of that preset")
+    c4: C4 = Field(default_factory=C4, description="numbers of that preset")
+    fineweb: FineWeb = Field(default_factory=FineWeb, description="numbers of that preset")
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:

@@ -9,6 +9,7 @@ from steps.engines.scan.patterns import Pattern, PatternSet
 from steps.engines.text.normalise import words
 from steps.screen.config import RulesConfig
 from steps.screen.repetition import first_excess
+from steps.screen.webrules import first_preset_failure
 
 Failure = tuple[str, float | None]
 
@@ -27,7 +28,7 @@ class Rules:
     def first_failure(self, row: Row) -> Failure | None:
         """(reason, measured value) of the first rule that the row fails; None when it passes all."""
         text = text_of(row)
-        return self._length(row, text) or self._content(text) or self._repetition(row)
+        return self._length(row, text) or self._content(text) or self._repetition(row) or self._preset(row)
 
     def _length(self, row: Row, text: str) -> Failure | None:
         return self._characters(row, len(text)) or self._tokens(text)
@@ -65,6 +66,10 @@ class Rules:
         if self._keep.patterns and not self._keep.hits(text):
             return "no_keep_keyword", None
         return None
+
+    def _preset(self, row: Row) -> Failure | None:
+        """Web rules concern documents: a good answer may be one short line, or hold a curly bracket."""
+        return first_preset_failure(row["text"] or "", self.config) if row["kind"] == "document" else None
 
     def _repetition(self, row: Row) -> Failure | None:
         if self.config.repetition is None:

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from steps.contracts.errors import ConfigError
 from steps.contracts.records import Row
 from steps.engines.rows.segments import segments
-from steps.engines.scan.patterns import Hit, Pattern, PatternSet
-from steps.engines.scan.visible import VisibleText
-from steps.screen.config import Action, PoisonedConfig, ScreenConfig
+from steps.engines.scan.patterns import Hit, Mask, Pattern, PatternSet
+from steps.engines.scan.visible import DISGUISED, VisibleText
+from steps.screen.config import Action, PoisonedConfig, ScreenConfig, Severity
 from steps.screen.mentions import ATTACK_TALK, WORD_TALK, is_mention
 from steps.screen.poison import Rule, rules
 from steps.screen.terms import term_patterns
+
+_SEVERITIES: dict[str, Severity] = {"slur": "high", "strong": "medium", "mild": "low"}
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,15 @@ class Found:
     start: int
     end: int
     mention: bool
+    severity: Severity
     action: Action
     # What of the found text may be shown; never words around it.
     sample: str
+
+    @property
+    def category(self) -> str:
+        """prompt_injection, control_tokens, script_injection, sql_injection, slur or profanity."""
+        return self.rule.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class _Sort:
     """What a pattern's hits mean. `part` is "unsafe" or "poisoned"."""
 
     part: str
+    severity: Severity
     action: Action
     weak: bool = False
     anywhere: bool = False
@@ -50,9 +61,13 @@ class ContentScanner:
             if sort.action != "off":
                 patterns.append(pattern)
                 self._sorts.append(sort)
-        self._set = PatternSet(patterns, "screen")
+        self._set = PatternSet(patterns, "screen", also=[DISGUISED])
         self._allowed = {w.casefold() for w in config.unsafe.allow} if config.unsafe else set()
         self._spare_rejected = config.unsafe is None or not config.unsafe.rejected
+
+    def texts_matching(self, texts: pa.Array) -> Mask:
+        """Which of the texts (strings without nulls, shape (n,)) `find` may find something in; all that it does."""
+        return self._set.texts_matching(texts)
 
     def find(self, row: Row) -> list[Found]:
         """Hits in messages, tool calls, tools and documents (not in meta), in text order."""
@@ -78,14 +93,22 @@ class ContentScanner:
     def _hits(self, text: str) -> list[Hit]:
         """Hits that aren't allowed and don't lie within another of an earlier pattern of the same part."""
         kept: list[Hit] = []
-        seen = VisibleText(text)
-        for hit in (Hit(h.pattern, *seen.place(h.start, h.end)) for h in self._set.hits(seen.text)):
+        for hit in self._raw_hits(text):
             part = self._sorts[hit.pattern].part
             if part == "unsafe" and text[hit.start : hit.end].casefold() in self._allowed:
                 continue
             if not any(k.start <= hit.start and hit.end <= k.end and self._sorts[k.pattern].part == part for k in kept):
                 kept.append(hit)
         return sorted(kept, key=lambda h: (h.start, h.pattern))
+
+    def _raw_hits(self, text: str) -> list[Hit]:
+        """Hits in the text as it is and as it looks, with places in the text as it is."""
+        seen = VisibleText(text)
+        hits = self._set.hits(text)
+        if not seen.changed:
+            return hits
+        placed = (Hit(h.pattern, *seen.place(h.start, h.end)) for h in self._set.hits(seen.text))
+        return sorted({*hits, *placed}, key=lambda h: (h.pattern, h.start, -h.end))
 
     def _judged(self, hit: Hit, path: str, text: str) -> list[Found]:
         sort = self._sorts[hit.pattern]
@@ -99,7 +122,7 @@ class ContentScanner:
         value = " ".join(text[hit.start : hit.end].split())
         sample = value[:80] if sort.shown else f"{value[:1]}***" if sort.part == "unsafe" else ""
         rule = self._set.patterns[hit.pattern].name
-        return [Found(rule, path, hit.start, hit.end, mention, action, sample)]
+        return [Found(rule, path, hit.start, hit.end, mention, sort.severity, action, sample)]
 
 
 def _unsafe(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:
@@ -107,7 +130,7 @@ def _unsafe(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:
     if unsafe is None:
         return []
     actions: dict[str, Action] = {"slur": unsafe.slur, "strong": unsafe.strong, "mild": unsafe.mild}
-    return [(pattern, _Sort("unsafe", actions[severity])) for severity, pattern in term_patterns(unsafe)]
+    return [(pattern, _Sort("unsafe", _SEVERITIES[term], actions[term])) for term, pattern in term_patterns(unsafe)]
 
 
 def _poisoned(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:
@@ -129,7 +152,7 @@ def _sort(rule: Rule, config: PoisonedConfig) -> _Sort:
     action: Action = getattr(config, rule.category)
     # What these patterns match are their own words; others can span text of the row, which is not shown.
     shown = rule.category == "prompt_injection" and not rule.pattern.name.endswith("exfiltrate")
-    return _Sort("poisoned", action, rule.weak, rule.anywhere, shown)
+    return _Sort("poisoned", "low" if rule.weak else "high", action, rule.weak, rule.anywhere, shown)
 
 
 def worst(found: Sequence[Found]) -> Found | None:

@@ -3,25 +3,25 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
-from steps.contracts.ledger import LedgerWriter, Verdict
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.ledger import Verdict as LedgerVerdict
 from steps.contracts.outcome import Outcome
-from steps.contracts.records import Row, text_of
+from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.screen.config import Action, ScreenConfig
-from steps.screen.rules import Rules
-from steps.screen.scan import ContentScanner, Found, worst
+from steps.screen.prescan import COLUMNS, Prescan
+from steps.screen.verdict import Screener, Verdict
 
-_VERDICTS: dict[Action, Verdict] = {"drop": "dropped", "quarantine": "quarantined", "flag": "flagged"}
+_VERDICTS: dict[Action, LedgerVerdict] = {"drop": "dropped", "quarantine": "quarantined", "flag": "flagged"}
 _EXAMPLES_PER_RULE = 2
-# Chosen: a hostile row may hold thousands of hits; the ledger names the first ones and counts all.
-_HITS_IN_LEDGER = 50
 _EDGES = (0, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000)
 
 
@@ -31,26 +31,24 @@ class _Books:
 
     hits: Counter[str] = field(default_factory=Counter)
     mentions: Counter[str] = field(default_factory=Counter)
+    severities: Counter[str] = field(default_factory=Counter)
+    hit_rows: Counter[str] = field(default_factory=Counter)
     splits: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
     samples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
-    def add(self, row: Row, found: list[Found]) -> None:
-        """Count a row's hits."""
-        for f in found:
+    def add(self, row: Row, verdict: Verdict) -> None:
+        """Count what is said about a row."""
+        for f in verdict.found:
             self.hits[f.rule] += 1
             self.mentions[f.rule] += f.mention
+            self.severities[f"{f.category}, {f.severity}"] += 1
             text = f"{f.path}: {f.sample or f'{f.end - f.start} characters'}{' (mentioned)' if f.mention else ''}"
             best = {*self.samples.get(f.rule, []), (row["record_id"], text)}
             self.samples[f.rule] = sorted(best)[:_EXAMPLES_PER_RULE]
-
-
-@dataclass(frozen=True)
-class _Decision:
-    action: Action
-    reason: str
-    score: float | None
-    evidence: dict[str, Any]
+        self.hit_rows.update({f.rule for f in verdict.found})
+        if verdict.decision is not None:
+            self.splits[f"{_VERDICTS[verdict.decision.action]}: {row['split'] or '(none)'}"] += 1
 
 
 def screen(dataset: Dataset, config: ScreenConfig, folder: Path) -> Outcome:
@@ -61,8 +59,8 @@ def screen(dataset: Dataset, config: ScreenConfig, folder: Path) -> Outcome:
         MissingDependencyError: the tokenizer of the rules isn't there.
     """
     watch = Stopwatch()
-    rules = Rules(config.rules) if config.rules else None
-    scanner = ContentScanner(config)
+    screener = Screener(config)
+    prescan = Prescan(config, screener.scanner)
     books = _Books()
     keep = np.ones(dataset.rows, bool)
     aside = np.zeros(dataset.rows, bool)
@@ -70,16 +68,20 @@ def screen(dataset: Dataset, config: ScreenConfig, folder: Path) -> Outcome:
         LedgerWriter(folder / "ledger.parquet", "screen") as lines,
         Progress("screen", dataset.rows) as progress,
     ):
-        for chunk in dataset.chunks():
-            for number, row in enumerate(chunk.table.to_pylist(), chunk.start):
-                decision = _decide(row, rules, scanner, books)
-                if decision is not None:
-                    verdict = _VERDICTS[decision.action]
-                    lines.add(
-                        row["record_id"], verdict, decision.reason, score=decision.score, evidence=decision.evidence
-                    )
-                    keep[number] = verdict == "flagged"
-                    aside[number] = verdict == "quarantined"
+        for chunk in dataset.chunks(COLUMNS):
+            start = chunk.start
+            for batch in chunk.table.to_batches():
+                look = prescan.look(batch)
+                books.lengths.update(np.searchsorted(_EDGES[1:], look.lengths, side="right").tolist())
+                numbers = np.flatnonzero(look.needed)
+                for number, row in zip((start + numbers).tolist(), _rows(batch, numbers), strict=True):
+                    verdict = screener.verdict(row)
+                    books.add(row, verdict)
+                    if verdict.decision is not None:
+                        action = _told(lines, row, verdict)
+                        keep[number] = action == "flagged"
+                        aside[number] = action == "quarantined"
+                start += batch.num_rows
             progress.advance(chunk.table.num_rows)
         ledger = lines.close()
     after = dataset.select(keep, folder, "screen")
@@ -88,41 +90,18 @@ def screen(dataset: Dataset, config: ScreenConfig, folder: Path) -> Outcome:
     return Outcome(after, ledger, report.balanced(), quarantined)
 
 
-def _decide(row: Row, rules: Rules | None, scanner: ContentScanner, books: _Books) -> _Decision | None:
-    """The strongest of what the rules and the scan say; None when nothing is to be said about the row."""
-    books.lengths[_bin(len(text_of(row)))] += 1
-    found = scanner.find(row)
-    books.add(row, found)
-    by_scan = _by_scan(found)
-    by_rules = _by_rules(row, rules)
-    decisions = [d for d in (by_rules, by_scan) if d is not None]
-    if not decisions:
-        return None
-    order = list(_VERDICTS)
-    decision = min(decisions, key=lambda d: order.index(d.action))
-    books.splits[f"{_VERDICTS[decision.action]}: {row['split'] or '(none)'}"] += 1
-    return decision
+def _rows(batch: pa.RecordBatch, numbers: npt.NDArray[np.int64]) -> list[Row]:
+    """These rows as dicts. `meta` isn't screened, so it isn't read: an empty one stands for it."""
+    return [{**row, "meta": "{}"} for row in batch.take(pa.array(numbers)).to_pylist()]
 
 
-def _by_scan(found: list[Found]) -> _Decision | None:
-    first = worst(found)
-    if first is None:
-        return None
-    hits = [[f.rule, f.path, f.start, f.end, "mention" if f.mention else "use"] for f in found[:_HITS_IN_LEDGER]]
-    return _Decision(first.action, first.rule, None, {"hits": hits, "count": len(found)})
-
-
-def _by_rules(row: Row, rules: Rules | None) -> _Decision | None:
-    if rules is None or rules.config.action == "off" or (row["split"] or "train") not in rules.config.splits:
-        return None
-    failure = rules.first_failure(row)
-    if failure is None:
-        return None
-    return _Decision(rules.config.action, failure[0], failure[1], {"rule": failure[0], "value": failure[1]})
-
-
-def _bin(length: int) -> int:
-    return sum(length >= edge for edge in _EDGES[1:])
+def _told(lines: LedgerWriter, row: Row, verdict: Verdict) -> LedgerVerdict:
+    """Write the decision to the ledger; returns what happens to the row."""
+    decision = verdict.decision
+    assert decision is not None
+    said = _VERDICTS[decision.action]
+    lines.add(row["record_id"], said, decision.reason, score=decision.score, evidence=decision.evidence)
+    return said
 
 
 def _report(
@@ -141,6 +120,8 @@ def _report(
         flagged_by=dict(ledger.counts["flagged"]),
         counts={
             "hits by rule": dict(sorted(books.hits.items())),
+            "rows by rule": dict(sorted(books.hit_rows.items())),
+            "hits by category and severity": dict(sorted(books.severities.items())),
             "of these only mentioned": {rule: n for rule, n in sorted(books.mentions.items()) if n},
             "rows by verdict and split": dict(sorted(books.splits.items())),
         },

@@ -1,21 +1,40 @@
-"""Many RE2 patterns over a text at once: which of them match, then where. Linear time on any text."""
+"""Many RE2 patterns over a text at once: which of them match, then where. Linear time on any text.
+
+Two passes. `texts_matching` goes over a whole Arrow column and says which texts may hold a match: short texts are
+scanned many at a time, with a line break between them, and looked at one by one only where such a piece matches.
+`hits` then finds the places in one text.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import re2
 
 from steps.contracts.errors import ConfigError
 
+Mask = npt.NDArray[np.bool_]
+
 # Memory of the automaton; chosen: a thousand patterns fit, and RE2 falls back instead of failing beyond it.
 _MAX_BYTES = 128 << 20
+# Chosen: calling RE2 costs about as much as scanning 500 bytes, and a piece that matches is scanned twice.
+_PIECE_BYTES = 8 << 10
+# Stands between texts that are scanned together; no pattern may tell it from the end of a text.
+_BETWEEN = "\n"
+# Edges of a `word` for RE2, whose \b wants an ASCII letter on one side. Every Unicode boundary is one of these too.
+_LEFT, _RIGHT = r"(?:\A|[^0-9A-Za-z_])", r"(?:\z|[^0-9A-Za-z_])"
 
 
 @dataclass(frozen=True)
 class Pattern:
     """A named RE2 pattern.
 
+    It must match the same in a text alone and in one with other lines before and after it, so it holds no `\\A`, no
+    `\\z`, and `^` or `$` under `(?m)` only.
     `word`: a match counts only between Unicode non-word characters (RE2's own `\\b` knows ASCII only). Its places
     are found by Python's `re`, so keep it a plain word or a few alternatives.
     `confirm`: a Python regular expression that must match the found text in full, for what RE2 can't say (back
@@ -41,17 +60,19 @@ class Hit:
 class PatternSet:
     """The patterns compiled into one automaton, and each by itself for finding places.
 
+    `also` are patterns that `texts_matching` looks for, and nothing else.
+
     Raises:
         ConfigError: RE2 refuses a pattern (look-arounds and back references don't exist in it).
     """
 
-    def __init__(self, patterns: Sequence[Pattern], where: str) -> None:
+    def __init__(self, patterns: Sequence[Pattern], where: str, also: Sequence[Pattern] = ()) -> None:
         self.patterns = tuple(patterns)
         self._located = [_compiled(p, where) for p in patterns]
         self._confirm = [re.compile(p.confirm, re.IGNORECASE) if p.confirm else None for p in patterns]
         self._set = re2.Set.SearchSet(_options())
-        for pattern in patterns:
-            self._set.Add(_source(pattern))
+        for pattern in [*patterns, *also]:
+            self._set.Add(_searched(pattern))
         if patterns:
             self._set.Compile()
 
@@ -59,7 +80,28 @@ class PatternSet:
         """Numbers of the patterns that match somewhere, ascending; `word` and `confirm` are not looked at yet."""
         if not self.patterns:
             return []
-        return sorted(self._set.Match(text.encode("utf-8", "surrogatepass")) or ())
+        found = self._set.Match(text.encode("utf-8", "surrogatepass")) or ()
+        return sorted(n for n in found if n < len(self.patterns))
+
+    def texts_matching(self, texts: pa.Array) -> Mask:
+        """Which of the texts (strings without nulls, shape (n,)) may hold a match: all that do, and few others.
+
+        `word` is looked at with ASCII boundaries only, `confirm` not at all.
+        """
+        found = np.zeros(len(texts), bool)
+        if not self.patterns or not len(texts):
+            return found
+        scan = self._set.Match
+        texts = texts.cast(pa.large_string())
+        offsets, view = _buffer(texts)
+        first = _pieces(offsets)
+        joined = pc.binary_join(pa.LargeListArray.from_arrays(first, texts), pa.scalar(_BETWEEN, pa.large_string()))
+        ends, together = _buffer(joined)
+        for piece, (a, b) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
+            if scan(together[a:b]):
+                for i in range(first[piece], first[piece + 1]):
+                    found[i] = bool(scan(view[offsets[i] : offsets[i + 1]]))
+        return found
 
     def hits(self, text: str) -> list[Hit]:
         """All confirmed matches, by pattern and then by place."""
@@ -74,7 +116,25 @@ class PatternSet:
 
 
 def _source(pattern: Pattern) -> str:
-    return f"(?i:{pattern.source})" if pattern.ignore_case else pattern.source
+    return f"(?i:{pattern.source})" if pattern.ignore_case else f"(?:{pattern.source})"
+
+
+def _searched(pattern: Pattern) -> str:
+    return f"{_LEFT}{_source(pattern)}{_RIGHT}" if pattern.word else _source(pattern)
+
+
+def _buffer(texts: pa.Array) -> tuple[npt.NDArray[np.int64], memoryview]:
+    """Offsets, shape (n + 1,), and UTF-8 bytes of a large_string array."""
+    _, offsets, data = texts.buffers()
+    numbers = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return numbers, memoryview(data or b"")
+
+
+def _pieces(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Numbers of the texts with which a piece begins, and the number of texts; shape (pieces + 1,)."""
+    number = (offsets[:-1] - offsets[0]) // _PIECE_BYTES
+    begins = np.flatnonzero(np.diff(number, prepend=-1))
+    return np.append(begins, len(offsets) - 1)
 
 
 def _compiled(pattern: Pattern, where: str) -> "re.Pattern[str] | re2._Regexp":

@@ -56,8 +56,8 @@ def test_ledger_names_rule_place_and_use(tmp_path: Path) -> None:
     assert set(lines) == {r["record_id"] for r in ROWS[1:]}
     evidence = json.loads(lines[ROWS[4]["record_id"]]["evidence"])
     (hit,) = evidence["hits"]
-    assert hit == ["prompt_injection.override", "messages/1/content", 0, len(INJECTION) - 1, "use"]
-    assert json.loads(lines[ROWS[6]["record_id"]]["evidence"])["hits"][0][-1] == "mention"
+    assert hit == ["prompt_injection.override", "messages/1/content", 0, len(INJECTION) - 1, "use", "high"]
+    assert json.loads(lines[ROWS[6]["record_id"]]["evidence"])["hits"][0][4] == "mention"
     short = lines[ROWS[5]["record_id"]]
     assert (short["reason"], short["score"]) == ("short_answer", 0.0)
 

@@ -1,0 +1,183 @@
+"""Which rows of a batch need a look: decided over Arrow buffers, without making Python rows.
+
+What `Prescan` doesn't name has nothing to be found by `verdict.Screener`, and passes; a test compares the two.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from steps.screen.config import RulesConfig, ScreenConfig
+from steps.screen.repetition import may_exceed
+from steps.screen.scan import ContentScanner
+
+Mask = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
+
+# The columns that screening reads; `meta` is none of them.
+COLUMNS = ("record_id", "kind", "messages", "tools", "chosen", "rejected", "text", "split")
+_LISTS = ("messages", "chosen", "rejected")
+# What separates parts in `text_of`.
+_SEPARATOR = 2
+# ASCII codes on both sides of the visible characters, and what `str.strip` removes.
+_SPACE, _DELETE = 32, 127
+WHITE_SPACE = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Of each row of a batch, shape (rows,): does it need a verdict, and how many characters has its text."""
+
+    needed: Mask
+    lengths: Counts
+
+
+@dataclass(frozen=True)
+class _Messages:
+    """All messages of one list column of a batch: `row` and `last` (of its row's) have shape (messages,)."""
+
+    row: Counts
+    role: pa.Array
+    content: pa.Array
+    name: pa.Array
+    calls: pa.Array
+    characters: Counts
+
+
+class Prescan:
+    """The cheap first pass of a config."""
+
+    def __init__(self, config: ScreenConfig, scanner: ContentScanner) -> None:
+        self._scanner = scanner
+        self._scans = config.unsafe is not None or config.poisoned is not None
+        self._rules = config.rules if config.rules is not None and config.rules.action != "off" else None
+
+    def look(self, batch: pa.RecordBatch) -> Look:
+        """The rows that need a verdict; the columns COLUMNS must be there."""
+        lists = {name: _messages(batch[name]) for name in _LISTS}
+        document = pc.equal(batch["kind"], "document").to_numpy(zero_copy_only=False)
+        text = batch["text"].fill_null("")
+        lengths = np.where(document, _characters(text), _joined_lengths(lists, batch.num_rows))
+        needed = np.zeros(batch.num_rows, bool)
+        if self._scans:
+            needed |= self._scanner.texts_matching(text)
+            for part in lists.values():
+                _mark(needed, part.row, self._scanned(part))
+            needed |= _has_text(batch["tools"])
+        if self._rules is not None:
+            needed |= self._ruled(self._rules, lists, text, document, lengths)
+        return Look(needed, lengths)
+
+    def _scanned(self, part: _Messages) -> Mask:
+        """Messages in which something may be found. JSON is walked into, which is a matter of Python."""
+        found = self._scanner.texts_matching(part.content) | _has_text(part.calls)
+        if part.name.null_count < len(part.name):
+            found |= self._scanner.texts_matching(part.name.fill_null(""))
+        return found
+
+    def _ruled(
+        self, rules: RulesConfig, lists: dict[str, _Messages], text: pa.Array, document: Mask, lengths: Counts
+    ) -> Mask:
+        if _needs_every_row(rules):
+            return np.ones(len(lengths), bool)
+        needed = lengths < rules.min_characters
+        if rules.max_characters is not None:
+            needed |= lengths > rules.max_characters
+        if rules.min_answer_characters:
+            needed |= ~document & _short_answer(lists, len(lengths), rules.min_answer_characters)
+        if rules.presets:
+            needed |= document
+        if rules.repetition is not None:
+            for texts, rows in _measured(lists, text):
+                words = (rules.repetition.min_answer_words, rules.repetition.min_words)
+                for at in np.flatnonzero(pc.binary_length(texts).to_numpy() >= 2 * rules.repetition.loop_min_words - 1):
+                    row = rows[at]
+                    needed[row] = needed[row] or may_exceed(
+                        texts[int(at)].as_py(), rules.repetition, words[int(document[row])]
+                    )
+        return needed
+
+
+def _needs_every_row(rules: RulesConfig) -> bool:
+    """Rules about a whole row's words or patterns have no cheap form."""
+    tokens = rules.min_tokens is not None or rules.max_tokens is not None
+    return tokens or bool(rules.required or rules.forbidden or rules.keep_keywords or rules.drop_keywords)
+
+
+def _messages(column: pa.ListArray) -> _Messages:
+    flat = column.flatten()
+    role, content, name, calls, _ = flat.flatten()
+    rows = np.repeat(np.arange(len(column)), pc.list_value_length(column).to_numpy())
+    return _Messages(rows, role, content, name, calls, _characters(content))
+
+
+def _characters(texts: pa.Array) -> Counts:
+    sizes: Counts = pc.utf8_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
+    return sizes
+
+
+def _has_text(column: pa.Array) -> Mask:
+    filled: Mask = pc.fill_null(pc.greater(pc.binary_length(column), 0), False).to_numpy(zero_copy_only=False)
+    return filled
+
+
+def _mark(needed: Mask, rows: Counts, found: Mask) -> None:
+    needed[rows[found]] = True
+
+
+def _joined_lengths(lists: dict[str, _Messages], rows: int) -> Counts:
+    """Characters of `text_of` of each row that isn't a document."""
+    total = np.zeros(rows, np.int64)
+    parts = np.zeros(rows, np.int64)
+    for part in lists.values():
+        calls = _characters(part.calls.fill_null("")) if part.calls.null_count < len(part.calls) else None
+        for sizes in (part.characters, calls):
+            if sizes is not None:
+                total += np.bincount(part.row, sizes, rows).astype(np.int64)
+                parts += np.bincount(part.row[sizes > 0], minlength=rows)
+    lengths: Counts = total + _SEPARATOR * np.maximum(parts - 1, 0)
+    return lengths
+
+
+def _short_answer(lists: dict[str, _Messages], rows: int, least: int) -> Mask:
+    """Rows with an assistant turn that is too short, and those in which not every side is answered."""
+    short = np.zeros(rows, bool)
+    answered = {}
+    for name, part in lists.items():
+        said = pc.equal(part.role, "assistant").to_numpy(zero_copy_only=False)
+        answered[name] = np.zeros(rows, bool)
+        answered[name][part.row[said]] = True
+        _mark(short, part.row, said & _shorter(part.content, part.characters, least))
+    return short | ~(answered["messages"] | (answered["chosen"] & answered["rejected"]))
+
+
+def _shorter(texts: pa.Array, characters: Counts, least: int) -> Mask:
+    """Texts with fewer characters than `least`, white space at their edges not counted."""
+    short: Mask = characters < least
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    raw = np.frombuffer(data or b"\0", np.uint8)
+    filled = characters > 0
+    first, last = (raw[np.where(filled, at, 0)] for at in (ends[:-1], ends[1:] - 1))
+    plain = (first > _SPACE) & (first < _DELETE) & (last > _SPACE) & (last < _DELETE)
+    unsure = np.flatnonzero(~short & ~plain)
+    if len(unsure):
+        trimmed = pc.utf8_trim(texts.take(pa.array(unsure)), characters=WHITE_SPACE)
+        short[unsure] = _characters(trimmed) < least
+    return short
+
+
+def _measured(lists: dict[str, _Messages], text: pa.Array) -> Iterator[tuple[pa.Array, Counts]]:
+    """Texts that are measured for repetition, with their rows: documents and what the assistant says."""
+    yield text, np.arange(len(text))
+    for name in ("messages", "chosen"):
+        part = lists[name]
+        said = pc.equal(part.role, "assistant")
+        yield part.content.filter(said), part.row[said.to_numpy(zero_copy_only=False)]
