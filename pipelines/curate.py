@@ -38,7 +38,7 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
         rows, _, _, report = screen_step(rows, config.screen)
         reports.append(report)
     if "judge" not in config.skip:
-        rows, _, _, report, _ = judge_step(rows, config.judge, "scrub" not in config.skip)
+        rows, _, _, report, _, _ = judge_step(rows, config.judge, "scrub" not in config.skip)
         reports.append(report)
     if "leakcheck" not in config.skip:
         rows, _, report = leakcheck_step(rows, config.leakcheck, inputs.benchmarks)

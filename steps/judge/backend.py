@@ -13,6 +13,10 @@ from steps.judge.verdict import Verdict
 class Judge(Protocol):
     """One backend. A context manager; `verdicts` may be called many times within it."""
 
+    @property
+    def digest(self) -> str:
+        """Digest of all that decides a verdict besides the row."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -21,6 +25,9 @@ class Judge(Protocol):
 
     def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
         """One verdict per case, in order."""
+
+    def pass_over(self, rows: int) -> None:
+        """Say that so many rows needed no verdict, because it was known: for the progress shown."""
 
     def counts(self) -> dict[str, Counter[str]]:
         """What the backend counted so far, for the report."""

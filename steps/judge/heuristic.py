@@ -31,7 +31,7 @@ class HeuristicJudge:
 
     def __init__(self, config: JudgeConfig, total: int) -> None:
         self.config = config
-        self._digest = _signals_digest(config)
+        self.digest = _signals_digest(config)
         self._progress = Progress("judge (heuristic)", total)
 
     def __enter__(self) -> Self:
@@ -48,13 +48,17 @@ class HeuristicJudge:
             self._progress.advance()
         return verdicts
 
+    def pass_over(self, rows: int) -> None:
+        """Rows whose verdict is known from an earlier run."""
+        self._progress.advance(rows)
+
     def _verdict(self, case: Case) -> Verdict:
         if not case.has_answer:
-            return no_answer(case, self._digest)
+            return no_answer(case, self.digest)
         found = _document(case.text or "") if case.kind == "document" else self._conversation(case.messages)
         scores = {c: found[c][0] for c in case.criteria}
         reasons = {c: "; ".join(found[c][1]) for c in case.criteria}
-        return Verdict("heuristic", self._digest, scores, reasons)
+        return Verdict("heuristic", self.digest, scores, reasons)
 
     def _conversation(self, messages: Sequence[Row]) -> dict[Criterion, tuple[int, list[str]]]:
         weakest: dict[Criterion, tuple[int, list[str]]] = {}

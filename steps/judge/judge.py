@@ -1,32 +1,47 @@
 """The judge stage: rows below the threshold go, rows without a verdict go where the config says."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from steps.contracts.dataset import Chunk, Dataset
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.ledger import Verdict as LedgerVerdict
+from steps.contracts.memory import Memory, Recall, Recalled, row_keys
 from steps.contracts.outcome import Outcome
+from steps.contracts.records import Row
 from steps.engines.progress.progress import Stopwatch
 from steps.judge.backend import Judge
 from steps.judge.case import Case, case_of
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
+from steps.judge.kept import decoded, encoded, nothing_to_say, origin
 from steps.judge.report import Tally
 from steps.judge.verdict import Verdict, VerdictWriter
 
 _HELD_OUT = ("validation", "test")
 
 
-def judge(dataset: Dataset, config: JudgeConfig, folder: Path, cache_folder: Path, *, scrubbed: bool = True) -> Outcome:
+def judge(
+    dataset: Dataset,
+    config: JudgeConfig,
+    folder: Path,
+    cache_folder: Path,
+    *,
+    scrubbed: bool = True,
+    memory: Memory | None = None,
+    code: str = "",
+) -> Outcome:
     """Score every row, and drop train rows (and rows without a split) below the threshold.
 
     Scores of validation and test rows are recorded, and a low one is flagged; they are never dropped or set aside.
     All verdicts are kept in `folder/verdicts.parquet`, replies of a model in `cache_folder/judge_replies.sqlite`.
-    `scrubbed` says whether personal data was removed from the rows.
+    `scrubbed` says whether personal data was removed from the rows. Rows that `memory` knows are not judged again,
+    when the backend, its settings and `code` (digest of code and libraries) are the same.
 
     Raises:
         ConfigError: rows that weren't scrubbed would leave the machine.
@@ -42,13 +57,16 @@ def judge(dataset: Dataset, config: JudgeConfig, folder: Path, cache_folder: Pat
         LedgerWriter(folder / "ledger.parquet", "judge") as lines,
         VerdictWriter(folder / "verdicts.parquet") as verdicts,
     ):
+        recall = Recall(origin(backend, code), memory)
         for chunk in dataset.chunks():
-            _judge_chunk(chunk, config, backend, keep, aside, lines, verdicts, tally)
+            _judge_chunk(chunk, config, backend, recall, keep, aside, lines, verdicts, tally)
         _check_undecided(tally, config, dataset.rows)
         ledger = lines.close()
         report = tally.report(backend, watch)
+    report = report.model_copy(update={"notes": (*report.notes, *recall.notes())})
     quarantined = dataset.select(aside, folder / "quarantined", "judge")
-    return Outcome(dataset.select(keep, folder, "judge"), ledger, report.balanced(), quarantined)
+    kept = recall.close(folder / "memory")
+    return Outcome(dataset.select(keep, folder, "judge"), ledger, report.balanced(), quarantined, kept)
 
 
 def refuse_egress(config: JudgeConfig, scrubbed: bool) -> None:
@@ -79,14 +97,20 @@ def _judge_chunk(
     chunk: Chunk,
     config: JudgeConfig,
     backend: Judge,
+    recall: Recall,
     keep: np.ndarray,
     aside: np.ndarray,
     lines: LedgerWriter,
     writer: VerdictWriter,
     tally: Tally,
 ) -> None:
-    cases = [case_of(row) for row in chunk.table.to_pylist()]
-    for i, (case, verdict) in enumerate(zip(cases, backend.verdicts(cases), strict=True), start=chunk.start):
+    keys = row_keys(chunk.table)
+    recalled = recall.look_up(keys)
+    cases = _cases(chunk.table, recalled)
+    found = _verdicts(cases, recalled, backend)
+    decided = {n: encoded(v) for n, v in enumerate(found) if v.error is None}
+    recall.keep(keys, decided, [n for n in range(len(found)) if n not in decided])
+    for i, (case, verdict) in enumerate(zip(cases, found, strict=True), start=chunk.start):
         outcome, reason = decide(case, verdict, config)
         keep[i], aside[i] = outcome == "kept", outcome == "quarantined"
         writer.add(case, verdict, outcome)
@@ -97,6 +121,28 @@ def _judge_chunk(
                 f"no verdict on row {case.record_id}: {verdict.error} ({verdict.error_detail})", where="judge",
                 hint="look at verdicts.parquet, or set judge.undecided to keep, drop or quarantine",
             )  # fmt: skip
+
+
+_OF_A_KNOWN_ROW = ("record_id", "content_id", "split", "kind")
+
+
+def _cases(table: pa.Table, recalled: Recalled) -> list[Case]:
+    """Every row's case. Of rows about which nothing is to be said the texts aren't read: nobody will look at them."""
+    bare: Row = {"messages": [], "chosen": [], "tools": None, "text": None}
+    cases = [case_of({**bare, **row}) for row in table.select(_OF_A_KNOWN_ROW).to_pylist()]
+    for number, row in zip(recalled.open, table.take(recalled.open).to_pylist(), strict=True):
+        cases[number] = case_of(row)
+    return cases
+
+
+def _verdicts(cases: Sequence[Case], recalled: Recalled, backend: Judge) -> list[Verdict]:
+    """A verdict per case, in order: known ones, and the backend's on rows that are new."""
+    new = recalled.new
+    fresh = dict(zip(new, backend.verdicts([cases[n] for n in new]), strict=True)) if new else {}
+    backend.pass_over(len(cases) - len(new))
+    said = {n: decoded(result) for n, result in recalled.said.items()}
+    silent = {case.kind: nothing_to_say(case.kind, backend.digest) for case in cases}
+    return [fresh.get(n) or said.get(n) or silent[case.kind] for n, case in enumerate(cases)]
 
 
 def decide(case: Case, verdict: Verdict, config: JudgeConfig) -> tuple[str, str | None]:

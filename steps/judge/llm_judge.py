@@ -16,7 +16,7 @@ from steps.engines.llm.caller import SERVER_FAILURES, Failure
 from steps.engines.llm.client import ChatClient, Reply
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.progress.progress import Progress
-from steps.judge.case import Case, Criterion
+from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion
 from steps.judge.config import JudgeConfig
 from steps.judge.cost import Spending
 from steps.judge.parse import parse_reply
@@ -54,6 +54,16 @@ class LlmJudge:
         except BaseException:
             self._close()
             raise
+
+    @property
+    def digest(self) -> str:
+        """Digest of the prompts, the model's name and the decoding settings; longer rows than max_chars aren't kept."""
+        prompts = [self._prompt_digest(criteria) for criteria in (CRITERIA, DOCUMENT_CRITERIA)]
+        return value_digest([*prompts, self.endpoint.model, self.endpoint.decoding()])
+
+    def pass_over(self, rows: int) -> None:
+        """Rows whose verdict is known from an earlier run."""
+        self._progress.advance(rows)
 
     def __enter__(self) -> Self:
         return self

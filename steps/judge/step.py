@@ -6,9 +6,10 @@ import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
+from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
 from steps.judge.config import JudgeConfig
-from steps.zenml_runtime import assay_step, cache_key, state_folder, workspace
+from steps.zenml_runtime import assay_step, cache_key, earlier, state_folder, workspace
 
 
 def key() -> str:
@@ -25,11 +26,13 @@ def judge_step(
     Annotated[Ledger, "judge_ledger"],
     Annotated[StageReport, "judge_report"],
     Annotated[FileArtifact, "verdicts"],
+    Annotated[Memory, "judge_memory"],
 ]:
     """Score rows against the rubric and drop those below the threshold. `scrubbed`: whether personal data is gone."""
     from steps.judge.judge import judge
 
     folder = workspace("judge")
-    outcome = judge(dataset, config, folder, state_folder() / "judge", scrubbed=scrubbed)
+    known = earlier("judge_memory")
+    outcome = judge(dataset, config, folder, state_folder() / "judge", scrubbed=scrubbed, memory=known, code=key())
     verdicts = FileArtifact(folder / "verdicts.parquet")
-    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, verdicts
+    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, verdicts, outcome.remembered

@@ -1,0 +1,46 @@
+"""What the judge keeps about a row between runs: its scores with their reasons. A row without a verdict is not kept."""
+
+import json
+
+from steps.contracts.digests import canonical_json
+from steps.contracts.memory import Origin
+from steps.judge.backend import Judge
+from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA
+from steps.judge.verdict import MAX_SCORE, Verdict
+
+_HEURISTIC, _LLM = "heuristic", "llm"
+
+
+def origin(backend: Judge, code: str) -> Origin:
+    """What a verdict depends on besides the row; threshold and policies only decide what follows from it."""
+    return Origin(stage="judge", config=backend.digest, code=code)
+
+
+def encoded(verdict: Verdict) -> str:
+    """A verdict with scores, as JSON; "" when the fixed signals have nothing to say: full scores without a reason."""
+    nothing = all(s == MAX_SCORE for s in verdict.scores.values()) and not any(verdict.reasons.values())
+    if nothing and verdict.backend == _HEURISTIC:
+        return ""
+    return canonical_json(
+        [verdict.backend, verdict.prompt_digest, verdict.model, dict(verdict.scores), dict(verdict.reasons)]
+    )
+
+
+def decoded(result: str) -> Verdict:
+    """The verdict again, without what it cost. Criteria stand in the judge's order, whatever JSON sorts them to."""
+    backend, digest, model, scores, reasons = json.loads(result)
+    named = [c for c in CRITERIA if c in scores]
+    return Verdict(
+        backend,
+        digest,
+        {c: scores[c] for c in named},
+        {c: reasons[c] for c in named if c in reasons},
+        model=model,
+        cached=backend == _LLM,
+    )
+
+
+def nothing_to_say(kind: str, prompt_digest: str) -> Verdict:
+    """The verdict that is kept as ""."""
+    criteria = DOCUMENT_CRITERIA if kind == "document" else CRITERIA
+    return Verdict(_HEURISTIC, prompt_digest, dict.fromkeys(criteria, MAX_SCORE), dict.fromkeys(criteria, ""))
