@@ -37,7 +37,7 @@ class Check:
 
 def examine(root: Path, config: Path | None, json_output: bool) -> int:
     """Print all checks. Returns the exit status: 0, or that of a missing dependency."""
-    checks = [*_machine(root), *_packages(), *_stores(root), *_language_models(), *_services(config)]
+    checks = [*_machine(root), *_packages(), *_stores(root), *_language_models(config), *_services(config)]
     if json_output:
         emit({"checks": [asdict(c) for c in checks]})
     else:
@@ -136,13 +136,22 @@ def _database(path: Path) -> Check:
     return Check("ZenML store", "ok", f"{path}, {runs} runs")
 
 
-def _language_models() -> Iterator[Check]:
+def _language_models(config: Path | None) -> Iterator[Check]:
+    from steps.scrub.config import ScrubConfig
+    from steps.scrub.coverage import HOW_TO_GET_A_MODEL, found_by, uncovered
+    from steps.scrub.profiles import MODEL_ENTITIES
+
     models = sorted(e.name for e in entry_points(group="spacy_models"))
-    if models:
-        yield Check("spaCy model", "ok", ", ".join(models))
-    else:
-        yield Check("spaCy model", "optional", "none; scrub then finds patterns, but no names",
-                    "python -m spacy download en_core_web_sm, then scrub.ner in the config")  # fmt: skip
+    yield Check("spaCy model", "ok" if models else "optional", ", ".join(models) or "none installed")
+    settings = (_run_config(config).scrub if config else None) or ScrubConfig()
+    missing = uncovered(settings)
+    named = [entity for entity in MODEL_ENTITIES if entity not in missing]
+    if named:
+        yield Check(f"scrub: {', '.join(named)}", "ok", found_by(settings)[named[0]])
+    if missing:
+        yield Check(
+            f"scrub: {', '.join(missing)}", "optional", "not covered: patterns can't find them", HOW_TO_GET_A_MODEL
+        )
 
 
 def _services(config: Path | None) -> Iterator[Check]:
@@ -157,10 +166,14 @@ def _services(config: Path | None) -> Iterator[Check]:
 
 
 def _endpoint_of(config: Path) -> Any:
+    return _run_config(config).judge.endpoint
+
+
+def _run_config(config: Path) -> Any:
     from pipelines.config import RunConfig
     from pipelines.load import load_model
 
-    return load_model(RunConfig, config).judge.endpoint
+    return load_model(RunConfig, config)
 
 
 def _models_of(endpoint: Any) -> Check:

@@ -11,6 +11,7 @@ from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.scrub.config import ScrubConfig
+from steps.scrub.coverage import HOW_TO_GET_A_MODEL, table, uncovered
 from steps.scrub.pseudonym import key_fingerprint, masked_sample
 from steps.scrub.spans import Finding
 
@@ -74,6 +75,7 @@ def report(
                 columns=("entity", "findings", "rows", "distinct values"),
                 rows=tuple((e, books.findings[e], books.rows[e], len(books.values[e])) for e in entities),
             ),
+            table(config),
         ),
         examples=tuple(
             Example(record_id=record, reason=entity, text=f"{masked} -> {name}", evidence={"entity": entity})
@@ -102,9 +104,12 @@ def _notes(config: ScrubConfig, key: bytes) -> tuple[str, ...]:
     notes = [f"pseudonym key fingerprint: {key_fingerprint(key)}"]
     if config.demo_key:
         notes.append("DEMO KEY: anyone can test guesses against these pseudonyms; never use it with private data")
-    if config.ner is None:
-        notes.append("NER is off (no model named in scrub.ner): names, addresses and organizations are not looked for")
-    else:
+    if config.ner is not None:
         notes.append(f"NER: {config.ner.engine} model {config.ner.model} for {', '.join(config.ner.entities)}")
+    if missing := uncovered(config):
+        why = "NER is off (no model named in scrub.ner)" if config.ner is None else "the NER model isn't asked for them"
+        notes.append(f"not covered: {', '.join(missing)}: {why}. How to get one: {HOW_TO_GET_A_MODEL}")
+    if config.profile:
+        notes.append(f"profiles: {', '.join(config.profile)}; the coverage table says what none of them finds")
     notes.append("JSON keys, numbers in JSON, and ids of tool calls are not searched")
     return tuple(notes)

@@ -335,6 +335,22 @@ def test_doctor_names_what_it_looked_at(state):
     assert not (state / "state").exists(), "looking changes nothing"
 
 
+def test_doctor_says_which_identifiers_nothing_looks_for(state):
+    plain = {c["name"]: c for c in json.loads(invoke("doctor", "--json").stdout)["checks"]}
+    missing = plain["scrub: PERSON, LOCATION, ORGANIZATION"]
+    assert "not covered" in missing["found"]
+    assert "spacy download" in missing["fix"] and "transformers" in missing["fix"] and "GLiNER" in missing["fix"]
+    settings = yaml.safe_load((ROOT / "configs/runs/quickstart.yaml").read_text())
+    settings["scrub"]["ner"] = {"engine": "spacy", "model": "some_model"}
+    config = state / "named.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    found = checks_of(str(config))
+    assert found["scrub: PERSON, LOCATION"] == {
+        "name": "scrub: PERSON, LOCATION", "status": "ok", "found": "spacy model some_model", "fix": ""
+    }  # fmt: skip
+    assert found["scrub: ORGANIZATION"]["status"] == "optional"
+
+
 def test_doctor_sees_a_server_that_is_down(state, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     result = invoke("doctor", "--json")

@@ -1,0 +1,42 @@
+"""Which identifiers a config covers, by what, and which it leaves: a table for the report and for `assay doctor`."""
+
+from steps.contracts.reports import Table
+from steps.scrub.config import ScrubConfig
+from steps.scrub.profiles import MODEL_ENTITIES, Coverage, coverage, detector_of
+
+HOW_TO_GET_A_MODEL = (
+    "spaCy: python -m spacy download en_core_web_lg and ner: {engine: spacy, model: en_core_web_lg}; "
+    "transformers: ner: {engine: transformers, model: HUB_ID} with any token classification model; "
+    "GLiNER: pip install gliner and ner: {engine: gliner, model: HUB_ID}"
+)
+
+
+def found_by(config: ScrubConfig) -> dict[str, str]:
+    """Entity -> what looks for it."""
+    detectors = {entity: detector_of(entity) for entity in config.wanted}
+    for entity in config.own:
+        detectors[entity] = f"{detectors[entity]}, this config" if entity in detectors else "this config"
+    if config.ner is not None:
+        detectors |= dict.fromkeys(config.ner.entities, f"{config.ner.engine} model {config.ner.model}")
+    return detectors
+
+
+def lines(config: ScrubConfig) -> list[Coverage]:
+    """The coverage of the profiles, and of names, places and organizations in any case."""
+    # A word list finds only the names that are in it.
+    found = {e: d for e, d in found_by(config).items() if e not in MODEL_ENTITIES or d != "this config"}
+    return list(coverage(config.profile, found, config.accept_uncovered))
+
+
+def table(config: ScrubConfig) -> Table:
+    """`lines` as a table of a report."""
+    return Table(
+        title="Coverage",
+        columns=("profile", "identifier", "entity", "detector", "status"),
+        rows=tuple(tuple(line) for line in lines(config)),
+    )
+
+
+def uncovered(config: ScrubConfig) -> tuple[str, ...]:
+    """Model entities that nothing looks for."""
+    return tuple(line.entity for line in lines(config) if line.entity in MODEL_ENTITIES and line.status != "covered")
