@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ops.costs import own_usage
 from ops.environment import find_root, prepare
 from ops.index import ArtifactRecord, ArtifactType, RunRecord, run_folder, save_planted, save_run
 from ops.infra import InfraConfig, load_infra
@@ -87,15 +88,16 @@ def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, over
 
 
 KNOWN_STEPS = (
-    "ingest_step", "dedup_step", "split_step", "scrub_step", "screen_step", "judge_step", "leakcheck_step",
-    "base_step", "train_step", "evaluate_base_step", "evaluate_tuned_step", "gate_step", "register_step",
+    "ingest_step", "dedup_step", "split_step", "scrub_step", "screen_step", "judge_step", "review_step",
+    "leakcheck_step", "base_step", "train_step", "evaluate_base_step", "evaluate_tuned_step", "gate_step", "register_step",
 )  # fmt: skip
-_CURATION_STEPS = 7
+_CURATION_STEPS = KNOWN_STEPS.index("base_step")
 
 
 def step_names(config: RunConfig) -> tuple[str, ...]:
     """The steps of a run, in order."""
-    curation = [s for s in KNOWN_STEPS[:_CURATION_STEPS] if s.removesuffix("_step") not in config.skip]
+    skipped = {*config.skip, *(() if config.review.decisions else ("review",))}
+    curation = [s for s in KNOWN_STEPS[:_CURATION_STEPS] if s.removesuffix("_step") not in skipped]
     tuning = KNOWN_STEPS[_CURATION_STEPS:]
     return (*(curation if config.curates else ()), *(tuning if config.tunes else ()))
 
@@ -110,6 +112,7 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
 
     sources = input_digests(config.ingest, root) if config.curates and config.ingest else {}
     benchmarks = _file_digests(root, [b.path for b in config.leakcheck.benchmarks]) if config.curates else {}
+    decisions = _file_digests(root, config.review.decisions) if config.curates else {}
     controls: dict[str, str] = {}
     base: dict[str, str] = {}
     if config.tunes and config.base is not None:
@@ -123,7 +126,9 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
         from steps.scrub.pseudonym import key_fingerprint, read_key
 
         key_id = key_fingerprint(read_key(config.scrub))
-    return Inputs(sources=sources, benchmarks=benchmarks, base=base, controls=controls, key_id=key_id)
+    return Inputs(
+        sources=sources, benchmarks=benchmarks, decisions=decisions, base=base, controls=controls, key_id=key_id
+    )
 
 
 def _base_digests(root: Path, config: BaseConfig) -> dict[str, str]:
@@ -212,7 +217,6 @@ def _pipeline(plan: Plan, name: str) -> Any:
     return lambda: pipeline(**arguments)
 
 
-def find_dataset(name: str) -> str:
 def _reuse(config: RunConfig) -> dict[str, dict[str, str]]:
     """What the run's `extra` says about reuse; says on the terminal which run it builds on."""
     from ops.reuse import reusable
@@ -225,6 +229,7 @@ def _reuse(config: RunConfig) -> dict[str, dict[str, str]]:
     return {REUSE: found.artifacts} if found else {}
 
 
+def find_dataset(name: str) -> str:
     """Id of the ZenML artifact version of a curated dataset: by run name, "latest", or a prefix of its digest.
 
     Raises:
@@ -281,8 +286,8 @@ _TYPES: dict[str, ArtifactType] = {
     "ModelFolderMaterializer": "model",
     "AnswersMaterializer": "answers",
     "FileMaterializer": "file",
-}
     "MemoryMaterializer": "memory",
+}
 _VALUE_TYPES: dict[str, ArtifactType] = {
     "EvalReport": "eval_report",
     "Comparison": "comparison",
@@ -300,6 +305,7 @@ def _record(root: Path, plan: Plan, name: str, started: datetime, store: str, er
     order = {s: i for i, s in enumerate(KNOWN_STEPS)}
     ordered = sorted(steps.values(), key=lambda s: order.get(s.name, len(order)))
     cached = tuple(s.name for s in ordered if s.status.value == "cached")
+    cpu_seconds, peak_mb = own_usage()
     record = RunRecord(
         run_id=str(found[0].id) if found else "",
         name=name,
@@ -318,6 +324,8 @@ def _record(root: Path, plan: Plan, name: str, started: datetime, store: str, er
         error=str(error) if error else None,
         registration=_registration(ordered),
         tracking_uri=_tracking_uri(),
+        cpu_seconds=round(cpu_seconds, 1),
+        peak_mb=round(peak_mb),
     )
     resolved = yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     save_run(root, record, resolved)

@@ -14,6 +14,7 @@ from steps.ingest.config import IngestConfig
 from steps.judge.config import JudgeConfig
 from steps.leakcheck.config import LeakCheckConfig
 from steps.register.config import RegisterConfig
+from steps.review.config import ReviewConfig
 from steps.screen.config import ScreenConfig
 from steps.scrub.config import ScrubConfig
 from steps.split.config import SplitConfig
@@ -54,6 +55,7 @@ class RunConfig(Frozen):
     scrub: ScrubConfig | None = Field(None, description="Required unless scrub is skipped: it needs a pseudonym key.")
     screen: ScreenConfig = ScreenConfig()
     judge: JudgeConfig = JudgeConfig()
+    review: ReviewConfig = ReviewConfig()
     leakcheck: LeakCheckConfig = LeakCheckConfig()
 
     base: BaseConfig | None = None

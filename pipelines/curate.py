@@ -9,6 +9,7 @@ from steps.dedup.step import dedup_step
 from steps.ingest.step import ingest_step
 from steps.judge.step import judge_step
 from steps.leakcheck.step import leakcheck_step
+from steps.review.step import review_step
 from steps.screen.step import screen_step
 from steps.scrub.step import scrub_step
 from steps.split.step import split_step
@@ -26,19 +27,26 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
     """Chain the curation stages that the config doesn't skip."""
     rows, _, report, _ = ingest_step(config.ingest, inputs.sources)
     reports = [report]
+    aside = []
     if "dedup" not in config.skip:
         rows, _, report = dedup_step(rows, config.dedup)
         reports.append(report)
     rows, _, report = split_step(rows, config.split)
     reports.append(report)
     if "scrub" not in config.skip:
-        rows, _, _, report, _ = scrub_step(rows, config.scrub, inputs.key_id)
+        rows, quarantined, _, report, _ = scrub_step(rows, config.scrub, inputs.key_id)
         reports.append(report)
+        aside.append(quarantined)
     if "screen" not in config.skip:
-        rows, _, _, report = screen_step(rows, config.screen)
+        rows, quarantined, _, report = screen_step(rows, config.screen)
         reports.append(report)
+        aside.append(quarantined)
     if "judge" not in config.skip:
-        rows, _, _, report, _, _ = judge_step(rows, config.judge, "scrub" not in config.skip)
+        rows, quarantined, _, report, _, _ = judge_step(rows, config.judge, "scrub" not in config.skip)
+        reports.append(report)
+        aside.append(quarantined)
+    if config.review.decisions:
+        rows, _, report = review_step(rows, aside, config.review, inputs.decisions)
         reports.append(report)
     if "leakcheck" not in config.skip:
         rows, _, report = leakcheck_step(rows, config.leakcheck, inputs.benchmarks)

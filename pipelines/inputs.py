@@ -11,6 +11,7 @@ class Inputs(Frozen):
     Attributes:
         sources: files and hub datasets that ingest reads.
         benchmarks: files that the leak check compares with.
+        decisions: files of human decisions that review applies.
         base: files of a local base model.
         controls: files of the evaluation's control suite.
         key_id: one-way fingerprint of the pseudonym key; "" when nothing is scrubbed.
@@ -18,6 +19,7 @@ class Inputs(Frozen):
 
     sources: dict[str, str] = Field(default_factory=dict)
     benchmarks: dict[str, str] = Field(default_factory=dict)
+    decisions: dict[str, str] = Field(default_factory=dict)
     base: dict[str, str] = Field(default_factory=dict)
     controls: dict[str, str] = Field(default_factory=dict)
     key_id: str = ""

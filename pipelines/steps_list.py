@@ -10,6 +10,7 @@ from steps.ingest.step import ingest_step
 from steps.judge.step import judge_step
 from steps.leakcheck.step import leakcheck_step
 from steps.register.step import register_step
+from steps.review.step import review_step
 from steps.screen.step import screen_step
 from steps.scrub.step import scrub_step
 from steps.split.step import split_step
@@ -22,6 +23,7 @@ ALL_STEPS: tuple[Any, ...] = (
     scrub_step,
     screen_step,
     judge_step,
+    review_step,
     leakcheck_step,
     base_step,
     train_step,

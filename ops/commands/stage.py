@@ -22,7 +22,7 @@ from steps.contracts.records import SCHEMA, SPLITS
 from steps.contracts.reports import StageReport
 from steps.contracts.storage import write_whole
 
-STAGES = ("ingest", "dedup", "split", "scrub", "screen", "judge", "leakcheck")
+STAGES = ("ingest", "dedup", "split", "scrub", "screen", "judge", "review", "leakcheck")
 _CONFIGS = {"leakcheck": "LeakCheckConfig"}
 
 
@@ -123,7 +123,7 @@ def _run(name: str, inputs: list[str], config: Any, scratch: Path, find_root: Ca
 def _call(name: str, dataset: Dataset, config: Any, folder: Path, find_root: Callable[[], Path]) -> Outcome:
     function = getattr(import_module(f"steps.{name}.{name}"), name)
     extra: dict[str, Any] = {}
-    if name == "leakcheck":
+    if name in ("leakcheck", "review"):
         extra = {"root": find_root()}
     elif name == "judge":
         from ops.environment import state_folder

@@ -273,6 +273,14 @@ class Rewriter:
         self._tables.append(new)
         self._keep.append(np.ones(new.num_rows, bool) if keep is None else keep)
 
+    def add(self, table: pa.Table) -> None:
+        """Rows (SCHEMA, with their split labels) that the parent lacks: a shard of their own, after those put so far."""
+        self._end_shard()
+        self._shard = None
+        labels = [NO_SPLIT if s is None else SPLITS.index(s) for s in table["split"].to_pylist()]
+        entry, path = self._store.add(table)
+        self._append(entry, path, _ShardSelection(_all_of(entry.rows).rows, np.array(labels, np.int8)))
+
     def _end_shard(self) -> None:
         if self._shard is None:
             return

@@ -1,0 +1,109 @@
+"""The file of human decisions: JSON Lines, one decision a line, only ever added to.
+
+A decision is on disk when `append` returns. What a crash left of a line that was being written is not a decision: it
+is never read, and the next `append` removes it.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+from pydantic import Field, ValidationError, model_validator
+
+from steps.contracts.errors import InputNotFoundError, IntegrityError
+from steps.contracts.reports import Frozen
+from steps.contracts.storage import writing
+
+Choice: TypeAlias = Literal["accept", "edit", "drop"]
+
+
+class HumanDecision(Frozen):
+    """What a person decided about one row as they saw it.
+
+    Attributes:
+        content_before: content id of the row that was looked at; the decision holds for no other content.
+        content_after: content id after the edit; None unless the choice is edit.
+        content: the row's new content (edits.content_of); None unless the choice is edit.
+        stage, reason: who had set the row aside, and why.
+        by, when, why: the person, ISO 8601 in UTC, and the person's own words ("" for none).
+    """
+
+    record_id: str
+    content_before: str
+    choice: Choice
+    content_after: str | None = None
+    content: dict[str, Any] | None = None
+    stage: str
+    reason: str
+    by: str = Field(min_length=1)
+    when: str
+    why: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        edited = self.choice == "edit"
+        if (self.content is not None) != edited or (self.content_after is not None) != edited:
+            raise ValueError("an edit has content and content_after, another choice has neither")
+        return self
+
+
+def append(path: Path, decision: HumanDecision) -> None:
+    """Add one decision; it is on disk when this returns.
+
+    Raises:
+        StorageError: the file can't be written.
+    """
+    line = decision.model_dump_json(exclude_none=True).encode("ascii", "backslashreplace") + b"\n"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Rows may be private: the file is for its owner only.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            end = _whole_bytes(descriptor)
+            os.ftruncate(descriptor, end)
+            os.lseek(descriptor, end, os.SEEK_SET)
+            while line:
+                line = line[os.write(descriptor, line) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _whole_bytes(descriptor: int) -> int:
+    """Size of the file up to the end of its last whole line."""
+    size = os.fstat(descriptor).st_size
+    while size:
+        start = max(size - 65_536, 0)
+        at = os.pread(descriptor, size - start, start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        size = start
+    return 0
+
+
+def read(path: Path) -> list[HumanDecision]:
+    """All decisions of a file in their order; an unfinished last line is left out.
+
+    Raises:
+        InputNotFoundError: no such file. IntegrityError: a whole line isn't a decision.
+    """
+    if not path.is_file():
+        raise InputNotFoundError("no such file of decisions", where=str(path), hint="assay review writes one")
+    *lines, _unfinished = path.read_bytes().split(b"\n")
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(HumanDecision.model_validate_json(line))
+        except ValidationError as e:
+            # The message of the error may hold the row's text: only its kind is said.
+            why = f"not a decision: {e.errors()[0]['type']}"
+            raise IntegrityError(why, where=f"{path}:{number}", hint="mend or remove the line") from None
+    return found
+
+
+def latest(decisions: Iterable[HumanDecision]) -> dict[tuple[str, str], HumanDecision]:
+    """The last decision about each row as it was seen: by (record id, content id)."""
+    return {(d.record_id, d.content_before): d for d in decisions}

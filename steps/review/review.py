@@ -1,0 +1,152 @@
+"""Apply human decisions: accepted rows come back, edited rows have their new content, dropped rows go."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.digests import value_digest
+from steps.contracts.errors import IntegrityError
+from steps.contracts.ledger import LedgerWriter, Verdict
+from steps.contracts.outcome import Outcome
+from steps.contracts.records import SCHEMA, Row
+from steps.contracts.reports import StageReport, Table
+from steps.engines.progress.progress import Stopwatch
+from steps.review.config import ReviewConfig
+from steps.review.decisions import HumanDecision, latest, read
+from steps.review.edits import edited
+
+_VERDICTS: dict[str, tuple[Verdict, str]] = {
+    "accept": ("kept", "human_accepted"),
+    "edit": ("changed", "human_edited"),
+    "drop": ("dropped", "human_dropped"),
+}
+
+
+@dataclass
+class _Applied:
+    """The decisions by row, the ledger, and what was done with each decision (by its key)."""
+
+    decisions: dict[tuple[str, str], HumanDecision]
+    ledger: LedgerWriter
+    done: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def about(self, row: Row) -> HumanDecision | None:
+        """The decision about the row as it is now."""
+        return self.decisions.get((row["record_id"], row["content_id"]))
+
+    def tell(self, row: Row, decision: HumanDecision) -> Row | None:
+        """Write the decision to the ledger; the row as it goes on, None when it doesn't."""
+        new = edited(row, decision.content) if decision.choice == "edit" else row
+        if decision.choice == "edit" and new["content_id"] != decision.content_after:
+            raise IntegrityError("an edit doesn't make the content that it names", where=f"row {row['record_id']}")
+        verdict, reason = _VERDICTS[decision.choice]
+        evidence = {"by": decision.by, "when": decision.when, "why": decision.why, "set aside by": decision.stage,
+                    "before": row["content_id"], "after": new["content_id"]}  # fmt: skip
+        self.ledger.add(row["record_id"], verdict, reason, evidence=evidence)
+        self.done[row["record_id"], row["content_id"]] = reason
+        return None if decision.choice == "drop" else new
+
+
+def review(dataset: Dataset, config: ReviewConfig, folder: Path, root: Path, aside: Sequence[Dataset] = ()) -> Outcome:
+    """The version after the decisions. `aside` are the versions that earlier stages set aside.
+
+    A decision is about a row as a person saw it: where the row's content is another one now, it isn't applied. It is
+    applied to a row that goes on as well, so that a row which a changed config lets pass is still dropped or edited.
+    `rows_in` counts the rows that go on and those set aside that a decision was about.
+
+    Raises:
+        InputNotFoundError: no such file of decisions, below `root`. IntegrityError: a line of it was damaged.
+    """
+    watch = Stopwatch()
+    decisions = latest(d for name in config.decisions for d in read(root / name))
+    with LedgerWriter(folder / "ledger.parquet", "review") as ledger:
+        applied = _Applied(decisions, ledger)
+        rewriter = dataset.rewriter(folder, "review")
+        ids = pa.array(sorted({record for record, _ in decisions}), pa.string())
+        for chunk in dataset.chunks():
+            rewriter.put(chunk, *_decided(chunk.table, ids, applied))
+        taken = list(_rows_of(aside, ids, applied))
+        returned = [new for row in taken if (new := applied.tell(row, applied.decisions[_key(row)]))]
+        if returned:
+            rewriter.add(pa.Table.from_pylist(returned, schema=SCHEMA))
+        after = rewriter.close()
+        written = ledger.close()
+    report = _report(applied, config, (dataset.rows, len(taken), after.rows), watch)
+    return Outcome(after, written, report.balanced())
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row["record_id"], row["content_id"]
+
+
+def _decided(table: pa.Table, ids: pa.Array, applied: _Applied) -> tuple[pa.Table | None, np.ndarray | None]:
+    """The chunk's new content (None: as it is) and what stays of it (None: all)."""
+    known = np.flatnonzero(pc.is_in(table["record_id"], value_set=ids).to_numpy(zero_copy_only=False))
+    if not len(known):
+        return None, None
+    keep = np.ones(table.num_rows, bool)
+    changed: dict[int, Row] = {}
+    for at, row in zip(known.tolist(), table.take(pa.array(known)).to_pylist(), strict=True):
+        decision = applied.about(row)
+        if decision is None:
+            continue
+        if decision.choice == "accept":
+            applied.done[_key(row)] = "kept anyway"
+            continue
+        new = applied.tell(row, decision)
+        keep[at] = new is not None
+        if new is not None:
+            changed[at] = new
+    if not changed:
+        return None, keep
+    rows = table.to_pylist()
+    return pa.Table.from_pylist([changed.get(i, row) for i, row in enumerate(rows)], schema=table.schema), keep
+
+
+def _rows_of(aside: Sequence[Dataset], ids: pa.Array, applied: _Applied) -> Iterator[Row]:
+    """The rows set aside that a decision is about, by record id."""
+    found: dict[str, Row] = {}
+    for version in aside:
+        for table in version.tables():
+            for row in table.filter(pc.is_in(table["record_id"], value_set=ids)).to_pylist():
+                if applied.about(row) is not None:
+                    found[row["record_id"]] = row
+    yield from (found[record] for record in sorted(found))
+
+
+def _report(applied: _Applied, config: ReviewConfig, rows: tuple[int, int, int], watch: Stopwatch) -> StageReport:
+    """`rows`: going on before, taken up from those set aside, going on after."""
+    ledger = applied.ledger
+    done = Counter(applied.done.values())
+    missing = len(applied.decisions) - len(applied.done)
+    people = Counter((d.by, applied.done[k]) for k, d in applied.decisions.items() if k in applied.done)
+    note = (
+        f"{missing} decisions are about rows that aren't in this data, or have another content than the person saw;"
+        " they were not applied"
+    )
+    return StageReport(
+        stage="review",
+        rows_in=rows[0] + rows[1],
+        kept=rows[2],
+        dropped=ledger.total("dropped"),
+        dropped_by=dict(ledger.counts["dropped"]),
+        changed=ledger.total("changed"),
+        counts={"decisions": {**dict(sorted(done.items())), **({"not applied": missing} if missing else {})}},
+        tables=(
+            Table(
+                title="Who decided",
+                columns=("person", "decision", "rows"),
+                rows=tuple((by, what, rows) for (by, what), rows in sorted(people.items())),
+            ),
+        ) if people else (),
+        notes=(note,) if missing else (),
+        config_digest=value_digest(config.model_dump(mode="json")),
+        seconds=watch.seconds,
+        cpu_seconds=watch.cpu_seconds,
+    )  # fmt: skip

@@ -1,0 +1,30 @@
+"""The review step."""
+
+from typing import Annotated
+
+import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.dataset import Dataset
+from steps.contracts.ledger import Ledger
+from steps.contracts.reports import StageReport
+from steps.review.config import ReviewConfig
+from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__, [])
+
+
+@assay_step(key)
+def review_step(
+    dataset: Dataset, aside: list[Dataset], config: ReviewConfig, digests: dict[str, str]
+) -> tuple[
+    Annotated[Dataset, "reviewed"],
+    Annotated[Ledger, "review_ledger"],
+    Annotated[StageReport, "review_report"],
+]:
+    """Apply human decisions. `digests` (of their files) are in the cache key."""
+    from steps.review.review import review
+
+    outcome = review(dataset, config, workspace("review"), source_root(), aside)
+    return outcome.dataset, outcome.ledger, outcome.report
