@@ -62,7 +62,7 @@ class Prescan:
     def look(self, batch: pa.RecordBatch) -> Look:
         """The rows that need a verdict; the columns COLUMNS must be there."""
         lists = {name: _messages(batch[name]) for name in _LISTS}
-        document = pc.equal(batch["kind"], "document").to_numpy(zero_copy_only=False)
+        document, pairs = (_is(batch["kind"], kind) for kind in ("document", "preference"))
         text = batch["text"].fill_null("")
         lengths = np.where(document, _characters(text), _joined_lengths(lists, batch.num_rows))
         needed = np.zeros(batch.num_rows, bool)
@@ -72,7 +72,7 @@ class Prescan:
                 _mark(needed, part.row, self._scanned(part))
             needed |= _has_text(batch["tools"])
         if self._rules is not None:
-            needed |= self._ruled(self._rules, lists, text, document, lengths)
+            needed |= self._ruled(self._rules, lists, text, (document, pairs), lengths)
         return Look(needed, lengths)
 
     def _scanned(self, part: _Messages) -> Mask:
@@ -83,15 +83,16 @@ class Prescan:
         return found
 
     def _ruled(
-        self, rules: RulesConfig, lists: dict[str, _Messages], text: pa.Array, document: Mask, lengths: Counts
+        self, rules: RulesConfig, lists: dict[str, _Messages], text: pa.Array, kinds: tuple[Mask, Mask], lengths: Counts
     ) -> Mask:
+        document, pairs = kinds
         if _needs_every_row(rules):
             return np.ones(len(lengths), bool)
         needed = lengths < rules.min_characters
         if rules.max_characters is not None:
             needed |= lengths > rules.max_characters
         if rules.min_answer_characters:
-            needed |= ~document & _short_answer(lists, len(lengths), rules.min_answer_characters)
+            needed |= ~document & _short_answer(lists, pairs, rules.min_answer_characters)
         if rules.presets:
             needed |= document
         if rules.repetition is not None:
@@ -123,6 +124,11 @@ def _characters(texts: pa.Array) -> Counts:
     return sizes
 
 
+def _is(column: pa.Array, value: str) -> Mask:
+    same: Mask = pc.equal(column, value).to_numpy(zero_copy_only=False)
+    return same
+
+
 def _has_text(column: pa.Array) -> Mask:
     filled: Mask = pc.fill_null(pc.greater(pc.binary_length(column), 0), False).to_numpy(zero_copy_only=False)
     return filled
@@ -146,16 +152,17 @@ def _joined_lengths(lists: dict[str, _Messages], rows: int) -> Counts:
     return lengths
 
 
-def _short_answer(lists: dict[str, _Messages], rows: int, least: int) -> Mask:
-    """Rows with an assistant turn that is too short, and those in which not every side is answered."""
+def _short_answer(lists: dict[str, _Messages], pairs: Mask, least: int) -> Mask:
+    """Rows with an assistant turn that is too short, and those without an answer. `pairs`: which are preferences."""
+    rows = len(pairs)
     short = np.zeros(rows, bool)
     answered = {}
     for name, part in lists.items():
-        said = pc.equal(part.role, "assistant").to_numpy(zero_copy_only=False)
+        said = _is(part.role, "assistant")
         answered[name] = np.zeros(rows, bool)
         answered[name][part.row[said]] = True
         _mark(short, part.row, said & _shorter(part.content, part.characters, least))
-    return short | ~(answered["messages"] | (answered["chosen"] & answered["rejected"]))
+    return short | ~np.where(pairs, answered["chosen"] & answered["rejected"], answered["messages"])
 
 
 def _shorter(texts: pa.Array, characters: Counts, least: int) -> Mask:
@@ -179,5 +186,5 @@ def _measured(lists: dict[str, _Messages], text: pa.Array) -> Iterator[tuple[pa.
     yield text, np.arange(len(text))
     for name in ("messages", "chosen"):
         part = lists[name]
-        said = pc.equal(part.role, "assistant")
-        yield part.content.filter(said), part.row[said.to_numpy(zero_copy_only=False)]
+        said = _is(part.role, "assistant")
+        yield part.content.filter(pa.array(said)), part.row[said]

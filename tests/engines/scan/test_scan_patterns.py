@@ -1,5 +1,6 @@
 import re
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,3 +37,30 @@ def test_refused_patterns_are_named() -> None:
     with pytest.raises(ConfigError, match=r"screen: odd.*\(\?="):
         PatternSet([Pattern("odd", "(?=x)")], "screen")
     assert PatternSet([], "test").hits("anything") == []
+
+
+@given(st.lists(st.text("catdog0123abxyzéÉ \n\0", max_size=12), max_size=40), st.integers(0, 3))
+def test_the_first_pass_names_every_text_with_a_hit(texts: list[str], skip: int) -> None:
+    column = pa.array(texts, pa.string()).slice(min(skip, len(texts)))
+    named = SET.texts_matching(column)
+    assert named.tolist() == [bool(SET.hits(text)) for text in texts[skip:]]
+
+
+def test_neighbours_neither_lend_nor_hide_a_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = PatternSet([Pattern("cat", "cat", word=True), Pattern("dog", r"(?m)^dog$")], "test", [Pattern("x", "x")])
+    column = pa.array(["ca", "t", "a cat", "dog", "catdog", "", "dogs", "écat", "x"])
+    expected = [False, False, True, True, False, False, False, True, True]
+    for size in (1, 3, 1 << 20):
+        monkeypatch.setattr("steps.engines.scan.patterns._PIECE_BYTES", size)
+        assert words.texts_matching(column).tolist() == expected
+    assert words.hits("écat x") == []
+    assert not PatternSet([], "test").texts_matching(column).any()
+
+
+def test_a_pattern_that_python_backtracks_on_is_linear_here() -> None:
+    """`(a+)+b` takes Python's `re` 2**n steps on n letters a; RE2 has no backtracking, so a megabyte ends."""
+    evil = PatternSet([Pattern("evil", "(a+)+b"), Pattern("nested", "(?:(?:a|aa)+)+$")], "test")
+    attack = "a" * 1_000_000 + "!"
+    assert evil.texts_matching(pa.array([attack])).tolist() == [False]
+    assert evil.hits(attack) == []
+    assert [h.end for h in evil.hits("a" * 50_000 + "b")] == [50_001]
