@@ -38,7 +38,12 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
         reports.append(report)
         aside.append(quarantined)
     if "screen" not in config.skip:
-        rows, quarantined, _, report = screen_step(rows, config.screen)
+        rows, quarantined, _, report, _ = screen_step(rows, config.screen)
+        reports.append(report)
+        aside.append(quarantined)
+    if config.semantic is not None:
+        scrubbed = "scrub" not in config.skip
+        rows, quarantined, _, report = semantic_step(rows, config.semantic, scrubbed, inputs.models)
         reports.append(report)
         aside.append(quarantined)
     if "judge" not in config.skip:

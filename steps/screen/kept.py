@@ -37,7 +37,8 @@ def decoded(result: str, row: Row) -> Verdict:
 
 
 def _how_shown(sample: str) -> str:
-    return "" if not sample else "masked" if sample.endswith("***") else "shown"
+    masked = sample.endswith("***") and len(sample) <= len("x***")
+    return "masked" if masked else "shown" if sample else ""
 
 
 def _sample(found: dict[str, Any], texts: dict[str, str]) -> str:

@@ -59,12 +59,16 @@ class Prescan:
         self._scans = config.unsafe is not None or config.poisoned is not None
         self._rules = config.rules if config.rules is not None and config.rules.action != "off" else None
 
+    def lengths(self, batch: pa.RecordBatch) -> Counts:
+        """Characters of each row's text, shape (rows,)."""
+        return _lengths(batch, {name: _messages(batch[name]) for name in _LISTS})
+
     def look(self, batch: pa.RecordBatch) -> Look:
         """The rows that need a verdict; the columns COLUMNS must be there."""
         lists = {name: _messages(batch[name]) for name in _LISTS}
         document, pairs = (_is(batch["kind"], kind) for kind in ("document", "preference"))
         text = batch["text"].fill_null("")
-        lengths = np.where(document, _characters(text), _joined_lengths(lists, batch.num_rows))
+        lengths = _lengths(batch, lists)
         needed = np.zeros(batch.num_rows, bool)
         if self._scans:
             needed |= self._scanner.texts_matching(text)
@@ -136,6 +140,13 @@ def _has_text(column: pa.Array) -> Mask:
 
 def _mark(needed: Mask, rows: Counts, found: Mask) -> None:
     needed[rows[found]] = True
+
+
+def _lengths(batch: pa.RecordBatch, lists: dict[str, _Messages]) -> Counts:
+    document = pc.equal(batch["kind"], "document").to_numpy(zero_copy_only=False)
+    text = _characters(batch["text"].fill_null(""))
+    lengths: Counts = np.where(document, text, _joined_lengths(lists, batch.num_rows))
+    return lengths
 
 
 def _joined_lengths(lists: dict[str, _Messages], rows: int) -> Counts:

@@ -119,10 +119,16 @@ class ContentScanner:
             return []
         if mention and self.config.mentions == "flag":
             action = "flag"
-        value = " ".join(text[hit.start : hit.end].split())
-        sample = value[:80] if sort.shown else f"{value[:1]}***" if sort.part == "unsafe" else ""
+        shows = sort.shown or sort.part == "unsafe"
+        sample = sampled(text[hit.start : hit.end], sort.shown) if shows else ""
         rule = self._set.patterns[hit.pattern].name
         return [Found(rule, path, hit.start, hit.end, mention, sort.severity, action, sample)]
+
+
+def sampled(found: str, shown: bool) -> str:
+    """What may be shown of a found text: its beginning, or its first letter and three stars."""
+    value = " ".join(found.split())
+    return value[:80] if shown else f"{value[:1]}***"
 
 
 def _unsafe(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:

@@ -12,11 +12,13 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.ledger import Verdict as LedgerVerdict
+from steps.contracts.memory import Memory, Recall, row_keys
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.screen.config import Action, ScreenConfig
+from steps.screen.kept import KEY_COLUMNS, decoded, encoded, origin
 from steps.screen.prescan import COLUMNS, Prescan
 from steps.screen.verdict import Screener, Verdict
 
@@ -51,8 +53,13 @@ class _Books:
             self.splits[f"{_VERDICTS[verdict.decision.action]}: {row['split'] or '(none)'}"] += 1
 
 
-def screen(dataset: Dataset, config: ScreenConfig, folder: Path) -> Outcome:
+def screen(
+    dataset: Dataset, config: ScreenConfig, folder: Path, *, memory: Memory | None = None, code: str = ""
+) -> Outcome:
     """The rows that pass; rows to drop and rows to quarantine are taken out, flagged rows stay.
+
+    Rows that `memory` knows are not screened again, when settings and `code` (digest of code and libraries) are the
+    same.
 
     Raises:
         ConfigError: a pattern that RE2 refuses, or an unknown name in an allow list.
@@ -61,6 +68,7 @@ def screen(dataset: Dataset, config: ScreenConfig, folder: Path) -> Outcome:
     watch = Stopwatch()
     screener = Screener(config)
     prescan = Prescan(config, screener.scanner)
+    recall = Recall(origin(config, code), memory)
     books = _Books()
     keep = np.ones(dataset.rows, bool)
     aside = np.zeros(dataset.rows, bool)
@@ -68,26 +76,41 @@ def screen(dataset: Dataset, config: ScreenConfig, folder: Path) -> Outcome:
         LedgerWriter(folder / "ledger.parquet", "screen") as lines,
         Progress("screen", dataset.rows) as progress,
     ):
-        for chunk in dataset.chunks(COLUMNS):
+        for chunk in dataset.chunks((*COLUMNS, "content_id")):
             start = chunk.start
             for batch in chunk.table.to_batches():
-                look = prescan.look(batch)
-                books.lengths.update(np.searchsorted(_EDGES[1:], look.lengths, side="right").tolist())
-                numbers = np.flatnonzero(look.needed)
-                for number, row in zip((start + numbers).tolist(), _rows(batch, numbers), strict=True):
-                    verdict = screener.verdict(row)
+                books.lengths.update(np.searchsorted(_EDGES[1:], prescan.lengths(batch), side="right").tolist())
+                for number, row, verdict in _verdicts(batch, prescan, screener, recall):
                     books.add(row, verdict)
                     if verdict.decision is not None:
                         action = _told(lines, row, verdict)
-                        keep[number] = action == "flagged"
-                        aside[number] = action == "quarantined"
+                        keep[start + number] = action == "flagged"
+                        aside[start + number] = action == "quarantined"
                 start += batch.num_rows
             progress.advance(chunk.table.num_rows)
         ledger = lines.close()
     after = dataset.select(keep, folder, "screen")
     quarantined = dataset.select(aside, folder / "quarantined", "screen")
     report = _report(books, config, lines, (dataset.rows, after.rows), watch)
-    return Outcome(after, ledger, report.balanced(), quarantined)
+    report = report.model_copy(update={"notes": (*report.notes, *recall.notes())})
+    return Outcome(after, ledger, report.balanced(), quarantined, recall.close(folder / "memory"))
+
+
+def _verdicts(
+    batch: pa.RecordBatch, prescan: Prescan, screener: Screener, recall: Recall
+) -> list[tuple[int, Row, Verdict]]:
+    """Number in the batch, row and verdict of the rows about which something may be said; new ones are screened."""
+    keys = row_keys(pa.Table.from_batches([batch]), KEY_COLUMNS)
+    recalled = recall.look_up(keys)
+    new = np.flatnonzero(~recalled.known)
+    needed = new[prescan.look(batch.take(pa.array(new))).needed] if len(new) else new
+    numbers = np.sort(np.concatenate([needed, np.fromiter(recalled.said, np.int64)]))
+    found = []
+    for number, row in zip(numbers.tolist(), _rows(batch, numbers), strict=True):
+        said = recalled.said.get(number)
+        found.append((number, row, decoded(said, row) if said else screener.verdict(row)))
+    recall.keep(keys, {number: encoded(verdict) for number, _, verdict in found})
+    return found
 
 
 def _rows(batch: pa.RecordBatch, numbers: npt.NDArray[np.int64]) -> list[Row]:

@@ -1,68 +1,87 @@
 """MinHash signatures of shingle sets, and the bands by which similar ones meet.
 
 Broder 1997 ("On the resemblance and containment of documents"); banding: Leskovec, Rajaraman, Ullman,
-"Mining of Massive Datasets", section 3.4.
+"Mining of Massive Datasets", section 3.4. The permutations h -> a * h + b mod 2**32 are those of datasketch's
+`affine32`, so that both backends give the same signatures; datasketch is the slower one and the oracle of the tests.
 """
 
-from collections.abc import Iterable
+import functools
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from steps.engines.text.shingles import Hashes
-
-Backend: TypeAlias = Literal["datasketch"]
-Signatures = npt.NDArray[np.uint32]
-BandHashes = npt.NDArray[np.uint64]
+Backend: TypeAlias = Literal["numba", "datasketch"]
+Sets = npt.NDArray[np.uint32]
+Numbers = npt.NDArray[np.int64]
+BandHashes = npt.NDArray[np.uint32]
 
 # Chosen: 8,192 shingles x 125 permutations x 4 bytes = 4 MB at a time, whatever a row's length.
 _PIECE_SHINGLES = 8_192
-# Odd multiplier (2**64 / golden ratio) that folds the values of one band into one hash.
-_FOLD = np.uint64(0x9E3779B97F4A7C15)
+_LANES = 16
 
 
-def signatures(sets: Iterable[Hashes], permutations: int, seed: int, backend: Backend) -> Signatures:
-    """One signature per shingle set, shape (n, permutations). An empty set gives the largest value everywhere."""
-    return {"datasketch": _by_datasketch}[backend](sets, permutations, seed)
+@dataclass(frozen=True)
+class Scheme:
+    """How sets become band hashes. Equal schemes give equal hashes on every machine."""
+
+    bands: int
+    rows: int
+    seed: int
+    backend: Backend = "numba"
+
+    @property
+    def permutations(self) -> int:
+        """Values per signature."""
+        return self.bands * self.rows
 
 
-def _by_datasketch(sets: Iterable[Hashes], permutations: int, seed: int) -> Signatures:
-    """What MinHash.generator does (one shared set of permutations), with long rows taken in pieces.
+@functools.lru_cache(maxsize=8)
+def permutations(count: int, seed: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """Factors a (odd) and summands b, padded to a multiple of 16; drawn as datasketch draws them."""
+    generator = np.random.RandomState(seed)
+    padded = -(-count // _LANES) * _LANES
+    a, b = np.ones(padded, np.uint32), np.zeros(padded, np.uint32)
+    a[:count] = generator.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    b[:count] = generator.randint(0, 1 << 32, count, dtype=np.uint32)
+    return a, b
 
-    The low 32 bits of our shingle hashes are the hash values; datasketch mixes them once more (its `affine32`).
+
+def signatures(sets: Sets, offsets: Numbers, scheme: Scheme) -> npt.NDArray[np.uint32]:
+    """One signature per set sets[offsets[i]:offsets[i + 1]], shape (n, at least scheme.permutations).
+
+    An empty set gives the largest value everywhere; columns past scheme.permutations mean nothing.
     """
-    from datasketch import MinHash
+    if scheme.backend == "datasketch":
+        return _by_datasketch(sets, offsets, scheme)
+    from steps.engines.minhash import kernel
 
-    first = MinHash(num_perm=permutations, seed=seed, hashfunc=int, scheme="affine32")
-    rows = []
-    for shingle_set in sets:
-        sketch = first.copy()
-        values = shingle_set.astype(np.uint32)
-        for at in range(0, len(values), _PIECE_SHINGLES):
-            sketch.update_batch(values[at : at + _PIECE_SHINGLES].tolist())
-        rows.append(sketch.hashvalues)
-    return np.array(rows, np.uint32).reshape(len(rows), permutations)
-
-
-def band_hashes(signature: Signatures, bands: int, rows: int) -> BandHashes:
-    """One 64-bit hash per band of `rows` signature values, shape (n, bands). Equal values give equal hashes."""
-    parts = signature[:, : bands * rows].reshape(len(signature), bands, rows).astype(np.uint64)
-    out = np.broadcast_to(np.arange(1, bands + 1, dtype=np.uint64), parts.shape[:2]) * _FOLD
-    for j in range(rows):
-        out = (out ^ parts[:, :, j]) * _FOLD
-        out ^= out >> np.uint64(32)
+    a, b = permutations(scheme.permutations, scheme.seed)
+    out = np.empty((len(offsets) - 1, len(a)), np.uint32)
+    kernel.signatures(sets, offsets, a, b, out)
     return out
 
 
-def buckets(bands: BandHashes) -> npt.NDArray[np.int32]:
-    """Bucket number of each row in each band, shape (n, bands); -1 where the row is alone. Numbers are global."""
-    out = np.full(bands.shape, -1, np.int32)
-    first = 0
-    for b in range(bands.shape[1]):
-        _, inverse, counts = np.unique(bands[:, b], return_inverse=True, return_counts=True)
-        shared = counts > 1
-        number = np.where(shared, np.cumsum(shared) - 1 + first, -1)
-        out[:, b] = number[inverse]
-        first += int(shared.sum())
+def band_hashes(signature: npt.NDArray[np.uint32], scheme: Scheme) -> BandHashes:
+    """One 32-bit hash per band, shape (n, bands). Equal values give equal hashes; others meet once in 2**32."""
+    from steps.engines.minhash import kernel
+
+    out = np.empty((len(signature), scheme.bands), np.uint32)
+    kernel.band_hashes(signature, scheme.bands, scheme.rows, out)
+    return out
+
+
+def _by_datasketch(sets: Sets, offsets: Numbers, scheme: Scheme) -> npt.NDArray[np.uint32]:
+    """What MinHash.generator does (one shared set of permutations), with long rows taken in pieces."""
+    from datasketch import MinHash
+
+    first = MinHash(num_perm=scheme.permutations, seed=scheme.seed, hashfunc=int, scheme="affine32")
+    out = np.empty((len(offsets) - 1, scheme.permutations), np.uint32)
+    for i in range(len(offsets) - 1):
+        sketch = first.copy()
+        values = sets[offsets[i] : offsets[i + 1]]
+        for at in range(0, len(values), _PIECE_SHINGLES):
+            sketch.update_batch(values[at : at + _PIECE_SHINGLES].tolist())
+        out[i] = sketch.hashvalues
     return out

@@ -5,18 +5,21 @@ import unicodedata
 
 # Scripts written without spaces, one token per character: Thai, Lao, Tibetan, Myanmar, Khmer, Japanese kana,
 # Han (with extensions and compatibility forms). Hangul and Indic scripts separate words by spaces.
-_SPACELESS = re.compile(
+SPACELESS = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
 )
 # Python's \w leaves out combining marks, which would cut Arabic, Hebrew and Indic words into pieces.
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0900-\u0963\u0966-\u0dff"
+WORD_CHARACTER = re.compile(rf"[\w{_MARKS}]")
 _WORD_ASCII = re.compile(r"\w+")
 _WORD_WIDE = re.compile(rf"[\w{_MARKS}]+")
 _WORD_OR_SYMBOL_ASCII = re.compile(r"\w+|[^\w\s]")
 _WORD_OR_SYMBOL_WIDE = re.compile(rf"[\w{_MARKS}]+|[^\w\s]")
 # Soft hyphen, zero-width characters, direction marks and byte order mark: invisible, so no part of a word.
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]+")
+_INVISIBLE_RANGES = ((0xAD, 0xAD), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x2064), (0xFEFF, 0xFEFF))
+INVISIBLE_CHARACTERS = frozenset(chr(c) for first, last in _INVISIBLE_RANGES for c in range(first, last + 1))
+_INVISIBLE = re.compile("[" + "".join(sorted(INVISIBLE_CHARACTERS)) + "]+")
 
 
 def normal_form(text: str) -> str:
@@ -37,7 +40,7 @@ def words(text: str, *, symbols: bool = False) -> list[str]:
     if text.isascii():
         found = (_WORD_OR_SYMBOL_ASCII if symbols else _WORD_ASCII).findall(text)
     else:
-        spaced = _SPACELESS.sub(r" \g<0> ", text)
+        spaced = SPACELESS.sub(r" \g<0> ", text)
         found = (_WORD_OR_SYMBOL_WIDE if symbols else _WORD_WIDE).findall(spaced)
     return found or [c for c in text if not c.isspace()]
 

@@ -1,0 +1,205 @@
+"""The compiled part of near-duplicate search: shingle sets, signatures, bands, buckets, exact comparison.
+
+Self-contained, because numba's cache on disk notices changes in this file only.
+"""
+
+import numpy as np
+from numba import njit
+
+_FOLD = np.uint64(0x9E3779B97F4A7C15)
+_S32 = np.uint64(32)
+_S29 = np.uint64(29)
+_HASH = np.uint32(0x9E3779B1)
+_EMPTY = np.uint32(0xFFFFFFFF)
+# Constants of MurmurHash3's 32-bit finalizer (Appleby 2011), which datasketch applies to every hash value.
+_FMIX_1, _FMIX_2 = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
+_F16, _F13 = np.uint32(16), np.uint32(13)
+
+
+@njit(nogil=True, cache=True)
+def distinct_sets(shingles, offsets, out):  # type: ignore[no-untyped-def]
+    """Upper 32 bits of each row's shingle hashes without repeats, in order of first occurrence, into `out` (uint32).
+
+    Returns the new offsets.
+    """
+    n = offsets.shape[0] - 1
+    result = np.zeros(n + 1, np.int64)
+    largest = 1
+    for row in range(n):
+        largest = max(largest, offsets[row + 1] - offsets[row])
+    bits = 4
+    while (1 << bits) < 2 * largest:
+        bits += 1
+    table = np.zeros(1 << bits, np.uint32)
+    stamp = np.full(1 << bits, -1, np.int32)
+    m = 0
+    for row in range(n):
+        first, last = offsets[row], offsets[row + 1]
+        # A small table for a small row, so that it stays in the fastest cache.
+        small = 4
+        while (1 << small) < 2 * (last - first):
+            small += 1
+        mask, shift = (1 << small) - 1, np.uint32(32 - small)
+        for i in range(first, last):
+            value = np.uint32(shingles[i] >> _S32)
+            at = np.int64(np.uint32(value * _HASH) >> shift)
+            while stamp[at] == row and table[at] != value:
+                at = (at + 1) & mask
+            if stamp[at] != row:
+                stamp[at] = row
+                table[at] = value
+                out[m] = value
+                m += 1
+        result[row + 1] = m
+    return result
+
+
+@njit(nogil=True, cache=True)
+def signatures(sets, offsets, a, b, out):  # type: ignore[no-untyped-def]
+    """MinHash signature of each set into `out` (uint32, shape (n, len(a))): min over the set of a * h + b mod 2**32.
+
+    len(a) is a multiple of 16 (surplus columns mean nothing), so that all of it is vector code.
+    """
+    k = a.shape[0]
+    for row in range(offsets.shape[0] - 1):
+        sketch = out[row]
+        for j in range(k):
+            sketch[j] = _EMPTY
+        i, last = offsets[row], offsets[row + 1]
+        while i + 4 <= last:
+            h0, h1, h2, h3 = _fmix(sets[i]), _fmix(sets[i + 1]), _fmix(sets[i + 2]), _fmix(sets[i + 3])
+            for j in range(k):
+                x = min(np.uint32(a[j] * h0 + b[j]), np.uint32(a[j] * h1 + b[j]))
+                y = min(np.uint32(a[j] * h2 + b[j]), np.uint32(a[j] * h3 + b[j]))
+                sketch[j] = min(sketch[j], min(x, y))
+            i += 4
+        while i < last:
+            h0 = _fmix(sets[i])
+            for j in range(k):
+                sketch[j] = min(sketch[j], np.uint32(a[j] * h0 + b[j]))
+            i += 1
+
+
+@njit(inline="always")
+def _fmix(h):  # type: ignore[no-untyped-def]
+    h = np.uint32((h ^ (h >> _F16)) * _FMIX_1)
+    h = np.uint32((h ^ (h >> _F13)) * _FMIX_2)
+    return np.uint32(h ^ (h >> _F16))
+
+
+@njit(nogil=True, cache=True)
+def band_hashes(signature, bands, rows, out):  # type: ignore[no-untyped-def]
+    """One 32-bit hash per band of `rows` signature values into `out` (uint32, shape (n, bands))."""
+    for row in range(signature.shape[0]):
+        for q in range(bands):
+            h = _FOLD * np.uint64(q + 1)
+            for j in range(rows):
+                h = (h ^ np.uint64(signature[row, q * rows + j])) * _FOLD
+                h ^= h >> _S29
+            out[row, q] = np.uint32(h >> _S32)
+
+
+@njit(nogil=True, cache=True)
+def number_buckets(keys, members, out):  # type: ignore[no-untyped-def]
+    """Bucket of each member of one band; `keys` (uint32, ascending) belongs to `members`.
+
+    `out` (int32): number of the bucket, from 0, where at least two members share a key, else -1. Returns how many.
+    """
+    count = 0
+    i, n = 0, keys.shape[0]
+    while i < n:
+        j = i + 1
+        while j < n and keys[j] == keys[i]:
+            j += 1
+        number = np.int32(-1)
+        if j - i > 1:
+            number = np.int32(count)
+            count += 1
+        for t in range(i, j):
+            out[members[t]] = number
+        i = j
+    return count
+
+
+@njit(nogil=True, cache=True)
+def greedy(buckets, first_bucket, settled, sets, starts, ends, threshold, cap, witness, jaccard):  # type: ignore[no-untyped-def]
+    """Keep each of n sets, in the order given, unless one kept before it has Jaccard >= threshold.
+
+    buckets: int32, shape (bands, n), -1 for none; band q's numbers start at first_bucket[q]. The first `settled` sets
+    are kept unasked. Set i is sets[starts[i]:ends[i]], without repeats. A set meets the kept ones of its buckets, the
+    latest first, until one is near enough or `cap` of them were compared.
+
+    `witness` (int64, -1 for none) and `jaccard` (float64) get the results. Returns (comparisons, sets at the cap).
+    """
+    bands, n = buckets.shape
+    head = np.full(first_bucket[bands], -1, np.int32)
+    links = 0
+    for q in range(bands):
+        for i in range(n):
+            links += buckets[q, i] >= 0
+    after, owner = np.empty(links, np.int32), np.empty(links, np.int32)
+    met = np.full(n, -1, np.int32)
+    largest = 1
+    for i in range(n):
+        largest = max(largest, ends[i] - starts[i])
+    bits = 4
+    while (1 << bits) < 2 * largest:
+        bits += 1
+    table, stamp = np.empty(1 << bits, np.uint32), np.full(1 << bits, -1, np.int32)
+    link, compared, capped = 0, 0, 0
+    for i in range(n):
+        size = ends[i] - starts[i]
+        mine, filled, found = 0, False, False
+        mask, shift = 0, np.uint32(0)
+        for q in range(bands):
+            if buckets[q, i] < 0 or i < settled or found:
+                continue
+            x = head[first_bucket[q] + buckets[q, i]]
+            while x >= 0:
+                other = owner[x]
+                x = after[x]
+                if met[other] == i:
+                    continue
+                met[other] = i
+                other_size = ends[other] - starts[other]
+                if min(size, other_size) < threshold * max(size, other_size) - 1e-9:
+                    continue
+                if mine == cap:
+                    capped += 1
+                    mine += 1
+                    break
+                if not filled:
+                    small = 4
+                    while (1 << small) < 2 * size:
+                        small += 1
+                    mask, shift = (1 << small) - 1, np.uint32(32 - small)
+                    for t in range(starts[i], ends[i]):
+                        at = np.int64(np.uint32(sets[t] * _HASH) >> shift)
+                        while stamp[at] == i:
+                            at = (at + 1) & mask
+                        stamp[at], table[at] = i, sets[t]
+                    filled = True
+                mine += 1
+                compared += 1
+                shared = 0
+                for t in range(starts[other], ends[other]):
+                    value = sets[t]
+                    at = np.int64(np.uint32(value * _HASH) >> shift)
+                    while stamp[at] == i and table[at] != value:
+                        at = (at + 1) & mask
+                    shared += stamp[at] == i
+                union = size + other_size - shared
+                score = shared / union if union else 1.0
+                if score >= threshold - 1e-9:
+                    witness[i], jaccard[i] = other, score
+                    found = True
+                    break
+            if mine > cap:
+                break
+        if not found:
+            for q in range(bands):
+                if buckets[q, i] >= 0:
+                    bucket = first_bucket[q] + buckets[q, i]
+                    after[link], owner[link], head[bucket] = head[bucket], i, link
+                    link += 1
+    return compared, capped

@@ -1,0 +1,82 @@
+"""Which rows give way to which: equal words first, then near duplicates, every one compared exactly."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from steps.engines.minhash.signatures import Numbers, Sets
+from steps.engines.threads.threads import ordered
+
+
+@dataclass(frozen=True)
+class Near:
+    """Per set, in the order given: the kept set that it gives way to (-1: none), and their Jaccard (nan: none).
+
+    compared: exact comparisons made. capped: sets that reached the limit of comparisons.
+    """
+
+    witness: Numbers
+    jaccard: npt.NDArray[np.float64]
+    compared: int
+    capped: int
+
+
+def first_of_equals(digests: npt.NDArray[np.uint64], order: Numbers) -> Numbers:
+    """For each row of `order`, the place in `order` of the first row with the same digest (uint64, shape (n, 2))."""
+    keys = digests[order]
+    by_key = np.lexsort((keys[:, 1], keys[:, 0]))
+    ordered = keys[by_key]
+    new = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1))) if len(order) else np.empty(0, bool)
+    out = np.empty(len(order), np.int64)
+    # lexsort is stable, so the first of a run is the first in `order`.
+    out[by_key] = by_key[new][np.cumsum(new) - 1] if len(order) else by_key
+    return out
+
+
+def near_duplicates(
+    buckets: npt.NDArray[np.int32],
+    counts: Numbers,
+    sets: Sets,
+    starts: Numbers,
+    ends: Numbers,
+    *,
+    threshold: float,
+    cap: int,
+    settled: int = 0,
+) -> Near:
+    """Go through n sets in order; keep each one unless a set kept before it has Jaccard >= threshold.
+
+    buckets: shape (bands, n), see `bucket_numbers`; counts: buckets per band. Set i is sets[starts[i]:ends[i]]. The
+    first `settled` sets are known to be kept. No chaining: a dropped set never causes another drop.
+    """
+    from steps.engines.minhash.kernel import greedy
+
+    n = buckets.shape[1]
+    first = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=first[1:])
+    witness, jaccard = np.full(n, -1, np.int64), np.full(n, np.nan)
+    compared, capped = greedy(buckets, first, settled, sets, starts, ends, threshold, cap, witness, jaccard)
+    return Near(witness, jaccard, int(compared), int(capped))
+
+
+def bucket_numbers(bands: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.int32], Numbers]:
+    """Bucket of each row in each band (-1 where it is alone), shape (bands, n), and the number of buckets per band.
+
+    `bands` has the same shape and is overwritten: the result lies in its memory.
+    """
+    from steps.engines.minhash.kernel import number_buckets
+
+    numbers = bands.view(np.int32)
+    counts = np.zeros(len(bands), np.int64)
+    places = np.arange(bands.shape[1], dtype=np.uint64)
+
+    def work(q: int) -> None:
+        # Key and place in one number: sorting those is several times faster than an argsort of the keys.
+        packed = np.sort(bands[q].astype(np.uint64) << np.uint64(32) | places)
+        keys, members = (packed >> np.uint64(32)).astype(np.uint32), packed.astype(np.uint32)
+        counts[q] = number_buckets(keys, members, numbers[q])
+
+    for _ in ordered(work, range(len(bands))):
+        pass
+    return numbers, counts
