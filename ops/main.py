@@ -134,7 +134,7 @@ def schema(
 
 @app.command(rich_help_panel="Run")
 def stage(
-    name: Annotated[str, typer.Argument(help="ingest, dedup, split, scrub, screen, judge, review or leakcheck")],
+    name: Annotated[str, typer.Argument(help="ingest, dedup, split, scrub, screen, semantic, judge, review or leakcheck")],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="files or folders in any known format")],
     out: Annotated[Path, typer.Option(help="folder for kept.parquet, ledger.parquet, report.json, report.html")],
     config: Annotated[Path | None, typer.Option(help="YAML with this stage's keys")] = None,

@@ -88,15 +88,20 @@ def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, over
 
 
 KNOWN_STEPS = (
-    "ingest_step", "dedup_step", "split_step", "scrub_step", "screen_step", "judge_step", "review_step",
-    "leakcheck_step", "base_step", "train_step", "evaluate_base_step", "evaluate_tuned_step", "gate_step", "register_step",
+    "ingest_step", "dedup_step", "split_step", "scrub_step", "screen_step", "semantic_step", "judge_step",
+    "review_step", "leakcheck_step", "base_step", "train_step", "evaluate_base_step", "evaluate_tuned_step",
+    "gate_step", "register_step",
 )  # fmt: skip
 _CURATION_STEPS = KNOWN_STEPS.index("base_step")
 
 
 def step_names(config: RunConfig) -> tuple[str, ...]:
     """The steps of a run, in order."""
-    skipped = {*config.skip, *(() if config.review.decisions else ("review",))}
+    skipped = {
+        *config.skip,
+        *(() if config.review.decisions else ("review",)),
+        *(() if config.semantic is not None else ("semantic",)),
+    }
     curation = [s for s in KNOWN_STEPS[:_CURATION_STEPS] if s.removesuffix("_step") not in skipped]
     tuning = KNOWN_STEPS[_CURATION_STEPS:]
     return (*(curation if config.curates else ()), *(tuning if config.tunes else ()))
@@ -127,8 +132,17 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
 
         key_id = key_fingerprint(read_key(config.scrub))
     return Inputs(
-        sources=sources, benchmarks=benchmarks, decisions=decisions, base=base, controls=controls, key_id=key_id
-    )
+        sources=sources, benchmarks=benchmarks, decisions=decisions, models=_model_digests(root, config), base=base,
+        controls=controls, key_id=key_id,
+    )  # fmt: skip
+
+
+def _model_digests(root: Path, config: RunConfig) -> dict[str, str]:
+    """Models that curation compares or classifies rows with, by the name that the config gives them."""
+    from steps.engines.embed.models import model_digest
+
+    named = config.semantic.models() if config.curates and config.semantic is not None else ()
+    return {name: model_digest(name, revision, root) for name, revision in named}
 
 
 def _base_digests(root: Path, config: BaseConfig) -> dict[str, str]:

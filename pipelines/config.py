@@ -17,6 +17,7 @@ from steps.register.config import RegisterConfig
 from steps.review.config import ReviewConfig
 from steps.screen.config import ScreenConfig
 from steps.scrub.config import ScrubConfig
+from steps.semantic.config import SemanticConfig
 from steps.split.config import SplitConfig
 from steps.train.config import TrainConfig
 
@@ -54,6 +55,9 @@ class RunConfig(Frozen):
     split: SplitConfig = SplitConfig()
     scrub: ScrubConfig | None = Field(None, description="Required unless scrub is skipped: it needs a pseudonym key.")
     screen: ScreenConfig = ScreenConfig()
+    semantic: SemanticConfig | None = Field(
+        None, description="Drop rows that mean the same as another; None: left out, since it needs an embedding model."
+    )
     judge: JudgeConfig = JudgeConfig()
     review: ReviewConfig = ReviewConfig()
     leakcheck: LeakCheckConfig = LeakCheckConfig()

@@ -12,6 +12,7 @@ class Inputs(Frozen):
         sources: files and hub datasets that ingest reads.
         benchmarks: files that the leak check compares with.
         decisions: files of human decisions that review applies.
+        models: models that curation compares or classifies with: hub models by commit, others by their files.
         base: files of a local base model.
         controls: files of the evaluation's control suite.
         key_id: one-way fingerprint of the pseudonym key; "" when nothing is scrubbed.
@@ -20,6 +21,7 @@ class Inputs(Frozen):
     sources: dict[str, str] = Field(default_factory=dict)
     benchmarks: dict[str, str] = Field(default_factory=dict)
     decisions: dict[str, str] = Field(default_factory=dict)
+    models: dict[str, str] = Field(default_factory=dict)
     base: dict[str, str] = Field(default_factory=dict)
     controls: dict[str, str] = Field(default_factory=dict)
     key_id: str = ""

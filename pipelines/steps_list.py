@@ -13,6 +13,7 @@ from steps.register.step import register_step
 from steps.review.step import review_step
 from steps.screen.step import screen_step
 from steps.scrub.step import scrub_step
+from steps.semantic.step import semantic_step
 from steps.split.step import split_step
 from steps.train.step import train_step
 
@@ -22,6 +23,7 @@ ALL_STEPS: tuple[Any, ...] = (
     split_step,
     scrub_step,
     screen_step,
+    semantic_step,
     judge_step,
     review_step,
     leakcheck_step,

@@ -22,7 +22,7 @@ from steps.contracts.records import SCHEMA, SPLITS
 from steps.contracts.reports import StageReport
 from steps.contracts.storage import write_whole
 
-STAGES = ("ingest", "dedup", "split", "scrub", "screen", "judge", "review", "leakcheck")
+STAGES = ("ingest", "dedup", "split", "scrub", "screen", "semantic", "judge", "review", "leakcheck")
 _CONFIGS = {"leakcheck": "LeakCheckConfig"}
 
 
@@ -130,6 +130,11 @@ def _call(name: str, dataset: Dataset, config: Any, folder: Path, find_root: Cal
 
         # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
         extra = {"cache_folder": state_folder(find_root()) / "judge", "scrubbed": False}
+    elif name == "semantic":
+        from ops.environment import state_folder
+
+        root = find_root()
+        extra = {"cache_folder": state_folder(root) / "embeddings", "root": root, "scrubbed": False}
     outcome: Outcome = function(dataset, config, folder, **extra)
     return outcome
 

@@ -1,0 +1,72 @@
+"""Settings of the semantic stage."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from steps.contracts.reports import Frozen
+from steps.engines.embed.config import EmbedConfig
+from steps.engines.llm.endpoint import on_this_machine
+from steps.engines.neighbours.config import NeighboursConfig
+
+
+class CrossEncoderConfig(Frozen):
+    """A sentence-transformers CrossEncoder with one score per pair, which reads both texts together."""
+
+    model: str = Field(description="hub id, folder, or package:IMPORT_NAME/FOLDER")
+    revision: str | None = Field(None, description="hub models: commit, branch or tag; None: the default branch")
+    threshold: float = Field(
+        description="a pair counts from this score on, in both orders of the two texts; its scale is the model's"
+    )
+    device: str = Field("cpu", description="torch's name: cpu, cuda, mps")
+    num_threads: int = Field(1, ge=1, description="CPU threads; they change floating-point sums")
+    max_tokens: int | None = Field(None, ge=8, description="a pair is cut to this; None: what the model was made for")
+
+
+class SemanticConfig(Frozen):
+    """Which rows say the same in other words. Rows are compared with rows of their own kind only."""
+
+    embed: EmbedConfig = Field(description="the model that turns texts into vectors")
+    neighbours: NeighboursConfig = NeighboursConfig()
+    compare: Literal["all", "prompt", "answer"] = Field(
+        "all",
+        description="What of a row is compared: everything, the prompt, or the answers. Documents: always the text.",
+    )
+    # 0.95: chosen for precision. SemDeDup (Abbas et al. 2023, arXiv 2303.09540) drops above 1 - eps and sets eps per
+    # model and by the share to remove: the number has no meaning without the model.
+    threshold: float = Field(
+        0.95, gt=0.0, le=1.0, description="cosine from which two rows say the same; depends on the model: calibrate it"
+    )
+    max_neighbours: int = Field(
+        16, ge=1, le=1000, description="most similar kept rows that a row is compared with; matters for rerank only"
+    )
+    rerank: CrossEncoderConfig | None = Field(
+        None, description="a second model that must agree on each pair; None: the cosine alone decides"
+    )
+    cut_texts: Literal["keep", "compare"] = Field(
+        "keep", description="rows of which the model reads the beginning only: keep them, or compare what was read"
+    )
+    undecided: Literal["keep", "drop", "quarantine", "fail"] = Field(
+        "keep", description="what happens to a row whose text could not be embedded"
+    )
+    # Chosen, as for the judge: when one row in five has no vector, the model is broken rather than the rows.
+    max_undecided_share: float = Field(
+        0.2, ge=0, le=1, description="rows that could not be embedded / rows in; above it the stage fails"
+    )
+    keep_vectors: bool = Field(
+        True, description="keep vectors by text digest in the state folder, so that a later run embeds new texts only"
+    )
+    allow_raw_egress: bool = Field(
+        False, description="let rows that were not scrubbed, or their vectors, go to another machine"
+    )
+
+    def models(self) -> tuple[tuple[str, str | None], ...]:
+        """Models on this machine or on the hub: name and revision."""
+        embed = () if self.embed.model is None else ((self.embed.model, self.embed.revision),)
+        return (*embed, *(() if self.rerank is None else ((self.rerank.model, self.rerank.revision),)))
+
+    def addresses(self) -> tuple[str, ...]:
+        """Servers on other machines to which texts or vectors go."""
+        endpoint = self.embed.endpoint
+        named = (endpoint.base_url if endpoint else None, self.neighbours.qdrant_url)
+        return tuple(url for url in named if url is not None and not on_this_machine(url))

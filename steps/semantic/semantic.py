@@ -1,0 +1,115 @@
+"""The semantic stage: rows that say the same as a kept row, in whatever words, go."""
+
+from pathlib import Path
+
+import numpy as np
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.errors import ConfigError, ServiceError
+from steps.contracts.ledger import LedgerWriter, Verdict
+from steps.contracts.outcome import Outcome
+from steps.engines.embed.embedder import open_embedder
+from steps.engines.progress.progress import Stopwatch
+from steps.semantic.config import SemanticConfig
+from steps.semantic.cross import CrossEncoder
+from steps.semantic.decide import Decisions, decide
+from steps.semantic.reading import Embeddings, Mask, read_embeddings
+from steps.semantic.report import semantic_report
+from steps.semantic.spill import Texts
+
+_UNDECIDED: dict[str, Verdict] = {"drop": "dropped", "quarantine": "quarantined"}
+
+
+def semantic(
+    dataset: Dataset,
+    config: SemanticConfig,
+    folder: Path,
+    cache_folder: Path,
+    *,
+    root: Path | None = None,
+    scrubbed: bool = True,
+) -> Outcome:
+    """Drop train rows (and rows without a split) that mean the same as a row that is kept.
+
+    Validation and test rows win over all others and are never dropped; then the earliest batch wins, within a batch
+    the smallest content id. Survivors don't depend on the rows' order or sharding. Every dropped row names a kept row
+    and the cosine with it. Vectors are kept in `cache_folder/vectors.sqlite`. Relative model folders start from
+    `root` (None: the working directory). `scrubbed` says whether personal data was removed from the rows.
+
+    Raises:
+        ConfigError: rows that weren't scrubbed would leave the machine.
+        MissingDependencyError, InputNotFoundError: a model or a library isn't there.
+        ServiceError: a server doesn't work, or too many rows could not be embedded.
+    """
+    refuse_egress(config, scrubbed)
+    watch = Stopwatch()
+    place = root or Path()
+    with Texts(folder / "texts.partial") as texts:
+        with open_embedder(config.embed, place, cache_folder if config.keep_vectors else None) as embedder:
+            rows = read_embeddings(dataset, config, embedder, texts)
+            counts = {**embedder.counts, "HTTP requests": embedder.backend.requests()}
+        _check_undecided(rows, config)
+        cross = None if config.rerank is None else CrossEncoder(config.rerank, place)
+        found = decide(
+            rows, config, cross and (lambda row, others: cross.scores(texts.get(row), [texts.get(o) for o in others]))
+        )
+        with LedgerWriter(folder / "ledger.parquet", "semantic") as lines:
+            keep, aside = _enter(lines, rows, found, config)
+            ledger = lines.close()
+        report = semantic_report(rows, found, config, lines, counts, texts if scrubbed else None, watch)
+    quarantined = dataset.select(aside, folder / "quarantined", "semantic")
+    return Outcome(dataset.select(keep, folder, "semantic"), ledger, report.balanced(), quarantined)
+
+
+def refuse_egress(config: SemanticConfig, scrubbed: bool) -> None:
+    """Stop before rows that may hold personal data, or vectors made from them, leave the machine.
+
+    Raises:
+        ConfigError: the rows weren't scrubbed, a server isn't at a loopback address, and nothing allows it.
+    """
+    if scrubbed or config.allow_raw_egress or not config.addresses():
+        return
+    raise ConfigError(
+        "rows that were not scrubbed, or their vectors, would be sent to another machine",
+        where=f"semantic: {config.addresses()[0]}",
+        hint="scrub before, use a model or server on this machine, or set semantic.allow_raw_egress: true",
+    )
+
+
+def _check_undecided(rows: Embeddings, config: SemanticConfig) -> None:
+    """Stop when the config says that no row may be undecided, or too many are."""
+    share = len(rows.failed) / max(len(rows.kinds), 1)
+    if share <= config.max_undecided_share and not (rows.failed and config.undecided == "fail"):
+        return
+    reasons = ", ".join(sorted(set(rows.failed.values())))
+    first = rows.record_ids[min(rows.failed)].decode()
+    raise ServiceError(
+        f"{len(rows.failed)} of {len(rows.kinds)} rows could not be embedded ({reasons}), the first one {first};"
+        f" undecided is {config.undecided}, max_undecided_share {config.max_undecided_share:g}",
+        where="semantic",
+        hint="mend the model or server and run again: vectors so far are kept; or raise semantic.max_undecided_share",
+    )
+
+
+def _enter(lines: LedgerWriter, rows: Embeddings, found: Decisions, config: SemanticConfig) -> tuple[Mask, Mask]:
+    """Write the ledger. Returns which rows stay and which are set aside, shape (n,) both."""
+    keep, aside = ~found.dropped, np.zeros(len(rows.kinds), bool)
+    for row, reason in sorted(rows.failed.items()):
+        verdict = "undecided" if rows.held_out[row] else _UNDECIDED.get(config.undecided, "undecided")
+        keep[row], aside[row] = verdict == "undecided", verdict == "quarantined"
+        lines.add(rows.record_ids[row].decode(), verdict, f"undecided:{reason}")
+    for row in np.flatnonzero(found.dropped).tolist():
+        witness = rows.record_ids[found.witness[row]].decode()
+        evidence: dict[str, object] = {"witness": witness, "cosine": float(found.cosine[row])}
+        if not np.isnan(found.second[row]):
+            evidence["rerank"] = round(float(found.second[row]), 6)
+        if rows.cut[row] or rows.cut[found.witness[row]]:
+            evidence["cut"] = True
+        lines.add(
+            rows.record_ids[row].decode(), "dropped", "semantic_duplicate", score=float(found.cosine[row]),
+            evidence=evidence, parents=[witness],
+        )  # fmt: skip
+    if config.cut_texts == "keep":
+        for row in np.flatnonzero(rows.cut).tolist():
+            lines.add(rows.record_ids[row].decode(), "flagged", "not_compared", evidence={"cut": True})
+    return keep, aside
