@@ -2,6 +2,7 @@
 
 import functools
 import multiprocessing
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
@@ -20,6 +21,7 @@ from steps.scrub.worker import find_in_worker
 Findings = list[Finding] | None
 # Chosen: large enough that sending costs little, small enough that workers stay busy to the end.
 _BATCH_TEXTS = 256
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Detector:
@@ -33,9 +35,10 @@ class Detector:
     def find(self, texts: Sequence[str]) -> list[Findings]:
         """Findings per text; None where a detector failed (what it said is not kept: it may quote the text).
 
-        Invisible characters are left out of the search and taken into the findings.
+        Invisible characters are left out of the search and taken into the findings; a lone surrogate is searched as
+        a replacement character, since neither RE2 nor spaCy can read it.
         """
-        seen = [VisibleText(text) for text in texts]
+        seen = [VisibleText(readable(text)) for text in texts]
         found = self._find([s.text for s in seen])
         return [f if f is None else [_placed(one, s) for one in f] for f, s in zip(found, seen, strict=True)]
 
@@ -67,6 +70,11 @@ def _extra_detectors(config: ScrubConfig) -> tuple[TextDetector, ...]:
     if forms := all_forms(config):
         detectors.append(FormDetector(forms, config))
     return tuple(detectors)
+
+
+def readable(text: str) -> str:
+    """The text with replacement characters for its lone surrogates; offsets stay."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def _placed(finding: Finding, seen: VisibleText) -> Finding:

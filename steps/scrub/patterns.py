@@ -1,24 +1,18 @@
-"""presidio's English pattern recognizers behind the gate, and the policy on what counts as a finding."""
+"""presidio's pattern recognizers, and the policy on what counts as a finding."""
 
-import logging
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import spacy
-import tldextract
-from presidio_analyzer import AnalyzerEngine, RecognizerRegistry, RecognizerResult
-from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
-from presidio_analyzer.nlp_engine import NlpArtifacts, SpacyNlpEngine
-from presidio_analyzer.predefined_recognizers import EmailRecognizer
+from presidio_analyzer import RecognizerResult
 
-from steps.contracts.errors import ConfigError
+from steps.scrub.analyzer import Analyzer
 from steps.scrub.config import ScrubConfig
-from steps.scrub.gate import Gate, clauses
+from steps.scrub.gate import Clause, context_clause, phone_clause, phone_form_clause
+from steps.scrub.recognizers import recognizers
 from steps.scrub.spans import Finding
 
-_LOGGER = "presidio-analyzer"
+# Shorter numbers exist (Germany has some of four digits), and years and prices look like them. Chosen.
 _PHONE_DIGITS = 7
 # +49 ..., (212) ..., 212-555-0142, 0494 92 82 32: what arithmetic, decimals and ids don't look like.
 PHONE_FORM = re.compile(
@@ -27,88 +21,37 @@ PHONE_FORM = re.compile(
 _NO_ADDRESS = frozenset("::")
 
 
-class _Tokens(SpacyNlpEngine):
-    """Tokens only, no model. Lemmas are lower-case forms: with empty ones presidio's context words never match."""
-
-    def __init__(self) -> None:
-        super().__init__(models=[{"lang_code": "en", "model_name": "blank"}])
-        self.nlp = {"en": spacy.blank("en")}
-        self.nlp["en"].max_length = 1 << 40
-
-    def process_text(self, text: str, language: str) -> NlpArtifacts:
-        doc = self.nlp[language].make_doc(text)
-        for token in doc:
-            token.lemma_ = token.lower_
-        return self._doc_to_nlp_artifact(doc, language)
-
-
-class _OfflineEmailRecognizer(EmailRecognizer):
-    """Checks domains against the suffix list in tldextract's package; presidio's own fetches it from the network."""
-
-    def __init__(self) -> None:
-        self._suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-        super().__init__(name="EmailRecognizer")
-
-    def validate_result(self, pattern_text: str) -> bool:
-        return bool(self._suffixes(pattern_text).fqdn)
-
-
-class _Timeouts(logging.Handler):
-    """Counts the patterns that presidio gave up after a minute: it logs this and goes on as if nothing was there."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.count = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.count += "timed out" in str(record.msg)
-
-
 class PatternDetector:
     """Findings of presidio's recognizers for the configured entities."""
 
     def __init__(self, config: ScrubConfig) -> None:
         self.config = config
-        self._recognizers = _recognizers(config.wanted_of("presidio"))
-        self._engine = None
-        if self._recognizers:
-            self._engine = AnalyzerEngine(
-                registry=RecognizerRegistry(list(self._recognizers.values())),
-                nlp_engine=_Tokens(),
-                context_aware_enhancer=LemmaContextAwareEnhancer(context_matching_mode="whole_word"),
-            )
-        self._gate = Gate(
-            {
-                e: clauses(e, r.context, e in config.needs_context, config.phone_needs_form)
-                for e, r in self._recognizers.items()
-            }
-        )
-        self._timeouts = _Timeouts()
-        logging.getLogger(_LOGGER).addHandler(self._timeouts)
+        chosen = recognizers(config.wanted_of("presidio"), config.locales)
+        self._analyzer = Analyzer(chosen, {r.supported_entities[0]: self._asked(r) for r in chosen})
 
     def find(self, text: str) -> list[Finding]:
-        """Findings of all recognizers whose necessary condition holds.
+        """What counts; the text holds no lone surrogates.
 
         Raises:
             TimeoutError: a pattern took longer than presidio's limit (60 s), so the text is only half searched.
         """
-        possible = self._gate.possible(text)
-        hit = [e for e in sorted(possible) if self._recognizers[e].analyze(text, [e], None)]
-        return self._analyzed(text, hit)
+        return self._counted(text, self._analyzer.analyze(text))
 
     def find_plainly(self, text: str) -> list[Finding]:
-        """The same without the gate: every recognizer on every text. Ten times slower; the judge of `find`."""
-        return self._analyzed(text, sorted(self._recognizers))
+        """The same by presidio's own engine: every recognizer on every text, slowly; the judge of `find`."""
+        return self._counted(text, self._analyzer.plainly(text))
 
-    def _analyzed(self, text: str, entities: list[str]) -> list[Finding]:
-        if not entities or self._engine is None:
+    def _asked(self, recognizer: Any) -> Sequence[Clause]:
+        """What a text must hold for a finding of the recognizer to count, whatever its patterns say."""
+        entity = recognizer.supported_entities[0]
+        if entity in self.config.needs_context:
+            return [context_clause(recognizer.context)]
+        if entity != "PHONE_NUMBER":
             return []
-        before = self._timeouts.count
-        results = self._engine.analyze(
-            text, language="en", entities=entities, score_threshold=0, return_decision_process=True
-        )
-        if self._timeouts.count > before:
-            raise TimeoutError("a recognizer's pattern ran out of time")
+        digits = phone_clause(_PHONE_DIGITS)
+        return [digits, phone_form_clause(recognizer.context)] if self.config.phone_needs_form else [digits]
+
+    def _counted(self, text: str, results: Sequence[RecognizerResult]) -> list[Finding]:
         return [_finding(r) for r in results if self._counts(r, text)]
 
     def _counts(self, result: RecognizerResult, text: str) -> bool:
@@ -134,32 +77,3 @@ def _is_phone(value: str, formless: bool) -> bool:
 def _finding(result: RecognizerResult) -> Finding:
     name = (result.recognition_metadata or {}).get(RecognizerResult.RECOGNIZER_NAME_KEY, "")
     return Finding(result.start, result.end, result.entity_type, float(result.score), str(name))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without presidio's warning for each recognizer of another language."""
-    logger = logging.getLogger(_LOGGER)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _recognizers(entities: Sequence[str]) -> dict[str, Any]:
-    """presidio's recognizer of each entity; the one that needs a model is `ner`'s business."""
-    registry = RecognizerRegistry()
-    with _quiet():
-        registry.load_predefined_recognizers(languages=["en"])
-    known = {r.supported_entities[0]: r for r in registry.recognizers if len(r.supported_entities) == 1}
-    known["EMAIL_ADDRESS"] = _OfflineEmailRecognizer()
-    unknown = sorted(set(entities) - set(known))
-    if unknown:
-        raise ConfigError(
-            f"no pattern recognizer for {', '.join(unknown)}",
-            where="scrub.entities",
-            hint=f"known: {', '.join(sorted(known))}; names and places need `ner`, your own ids `patterns`",
-        )
-    return {e: known[e] for e in sorted(set(entities))}

@@ -1,0 +1,55 @@
+"""presidio's recognizers of an entity, in the form in which this package runs them."""
+
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import tldextract
+from presidio_analyzer import PatternRecognizer, predefined_recognizers
+from presidio_analyzer.predefined_recognizers import EmailRecognizer, PhoneRecognizer
+
+from steps.contracts.errors import ConfigError
+from steps.scrub.locales import COUNTRIES, PHONE_REGIONS
+
+_ENGLISH = ("us", "uk")
+
+
+class _OfflineEmailRecognizer(EmailRecognizer):
+    """Checks domains against the suffix list in tldextract's package; presidio's own fetches it from the network."""
+
+    def __init__(self) -> None:
+        self._suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+        super().__init__(name="EmailRecognizer")
+
+    def validate_result(self, pattern_text: str) -> bool:
+        return bool(self._suffixes(pattern_text).fqdn)
+
+
+def recognizers(entities: Sequence[str], locales: Iterable[str]) -> list[Any]:
+    """One recognizer for each entity, by name; those that need a model are `ner`'s business.
+
+    They all run in one pass as recognizers of English text; their context words are those of their own language.
+
+    Raises:
+        ConfigError: presidio has no pattern recognizer for an entity in these locales.
+    """
+    regions = [PHONE_REGIONS[locale] for locale in locales if locale in PHONE_REGIONS]
+    phone = PhoneRecognizer(supported_regions=(*PhoneRecognizer.DEFAULT_SUPPORTED_REGIONS, *regions))
+    known = {r.supported_entities[0]: r for r in (*_predefined(locales), _OfflineEmailRecognizer(), phone)}
+    unknown = sorted(set(entities) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"no pattern recognizer for {', '.join(unknown)}",
+            where="scrub.entities",
+            hint=f"known with these locales: {', '.join(sorted(known))}; names and places need `ner`, "
+            "your own ids `patterns`",
+        )
+    return [known[e] for e in sorted(set(entities))]
+
+
+def _predefined(locales: Iterable[str]) -> Iterator[Any]:
+    countries = {*_ENGLISH, *(COUNTRIES[locale] for locale in locales if locale in COUNTRIES)}
+    kinds: list[tuple[str, Any]] = inspect.getmembers(predefined_recognizers, inspect.isclass)
+    for _, kind in kinds:
+        if issubclass(kind, PatternRecognizer) and (kind.COUNTRY_CODE or "us") in countries:
+            yield kind(supported_language="en")
