@@ -274,7 +274,7 @@ class Rewriter:
         self._keep.append(np.ones(new.num_rows, bool) if keep is None else keep)
 
     def add(self, table: pa.Table) -> None:
-        """Rows (SCHEMA, with their split labels) that the parent lacks: a shard of their own, after those put so far."""
+        """Rows (SCHEMA, with their split labels) that the parent lacks, as one shard after those put so far."""
         self._end_shard()
         self._shard = None
         labels = [NO_SPLIT if s is None else SPLITS.index(s) for s in table["split"].to_pylist()]

@@ -1,6 +1,7 @@
 """A row's content as a person edits it, and the row that an edit makes."""
 
 import json
+import re
 from typing import Any
 
 from steps.contracts.errors import InputError
@@ -32,7 +33,7 @@ def edited(row: Row, content: Any) -> Row:
     if not isinstance(content, dict) or set(content) != wanted:
         raise InputError(f"not the content of a {row['kind']}", hint=f"an object with {', '.join(sorted(wanted))}")
     mistakes = [m for name in _LISTS if name in content for m in _mistakes(name, content[name])]
-    mistakes += [f"{k}: not a text" for k in ("text", "tools") if k in content and not isinstance(content[k], str)]
+    mistakes += [f"{k}: not a text" for k in ("text", "tools") if k in content and not _is_text(content[k])]
     if not mistakes and "tools" in content and not _is_json(content["tools"]):
         mistakes.append("tools: not JSON")
     if mistakes:
@@ -54,13 +55,18 @@ def _mistakes(name: str, messages: Any) -> list[str]:
 def _mistake(said: Any) -> str | None:
     if not isinstance(said, dict) or not {"role", "content"} <= set(said) <= {"role", "content", *_OPTIONAL}:
         return f"not a message with role and content (optional: {', '.join(_OPTIONAL)})"
-    if not all(isinstance(v, str) for v in said.values()):
+    if not all(map(_is_text, said.values())):
         return "a value isn't a text"
     if said["role"] not in ROLES:
         return f"role must be one of {', '.join(ROLES)}"
     if "tool_calls" in said and not _is_json(said["tool_calls"]):
         return "tool_calls isn't JSON"
     return None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it can be stored: a string without half of a surrogate pair."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 def _is_json(text: str) -> bool:
