@@ -88,6 +88,17 @@ class LedgerWriter:
         if len(self._lines) >= _FLUSH_ROWS:
             self._flush()
 
+    def add_table(self, lines: pa.Table) -> None:
+        """Add many lines at once (columns of LEDGER_SCHEMA, `stage` left out), for stages that decide in arrays."""
+        if not lines.num_rows:
+            return
+        self._flush()
+        for verdict, reason, count in _counted(lines):
+            self.counts[verdict][reason] += count
+        table = lines.append_column("stage", pa.array([self.stage] * lines.num_rows, pa.string()))
+        self._writer.write_table(table.select(LEDGER_SCHEMA.names).cast(LEDGER_SCHEMA))
+        self._rows += lines.num_rows
+
     def total(self, verdict: Verdict) -> int:
         """Lines written so far with this verdict."""
         return sum(self.counts[verdict].values())
@@ -115,3 +126,8 @@ class LedgerWriter:
         else:
             self._writer.close()
             self._partial.unlink(missing_ok=True)
+
+
+def _counted(lines: pa.Table) -> list[tuple[str, str, int]]:
+    groups = lines.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    return [(g["verdict"], g["reason"], g["count_all"]) for g in groups]

@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from steps.dedup.fingerprints import Fingerprints
+from steps.dedup.fingerprints import Fingerprints, Numbers
+from steps.engines.minhash.resolve import first_of_equals
 
 
 @dataclass(frozen=True)
@@ -17,30 +18,30 @@ class Contradictions:
     prompts: number of prompts with more than one answer.
     """
 
-    answers: npt.NDArray[np.int64]
-    first: npt.NDArray[np.int64]
+    answers: Numbers
+    first: Numbers
     dropped: npt.NDArray[np.bool_]
     prompts: int
 
 
 def find_contradictions(
-    prints: Fingerprints, order: npt.NDArray[np.int64], policy: Literal["flag", "keep_first", "drop_all"]
+    prints: Fingerprints, order: Numbers, policy: Literal["flag", "keep_first", "drop_all"]
 ) -> Contradictions:
     """`order` is the rows' canonical order; it decides which answer is the first one."""
     n = len(order)
-    if not n:
-        return Contradictions(np.ones(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool), 0)
-    _, claims = np.unique(np.char.add(prints.asked, prints.answered), return_inverse=True)
-    _, prompt = np.unique(prints.asked, return_inverse=True)
-    pairs = np.unique(np.stack([prompt, claims]), axis=1)
-    per_prompt = np.bincount(pairs[0], minlength=int(prompt.max()) + 1)
-    answers = np.where(prints.asked == b"", 1, per_prompt[prompt])
-    _, at = np.unique(prompt[order], return_index=True)
-    first = order[at][prompt]
+    answers, first = np.ones(n, np.int64), np.arange(n, dtype=np.int64)
+    rows = order[prints.claims[order]]
+    if not len(rows):
+        return Contradictions(answers, first, np.zeros(n, bool), 0)
+    asked = rows[first_of_equals(prints.asked, rows)]
+    # One number for prompt and answer together; 128 bits of each went in.
+    claim = prints.asked * np.uint64(0x9E3779B97F4A7C15) + prints.answered
+    said = rows[first_of_equals(claim, rows)]
+    different = np.bincount(asked[said == rows], minlength=n)
+    answers[rows], first[rows] = different[asked], asked
     dropped = np.zeros(n, bool)
     if policy == "drop_all":
         dropped = answers > 1
     elif policy == "keep_first":
-        dropped = (answers > 1) & (claims != claims[first])
-    prompts = len(np.unique(prompt[answers > 1]))
-    return Contradictions(answers, first, dropped, prompts)
+        dropped[rows] = (answers[rows] > 1) & (prints.answered[rows] != prints.answered[asked]).any(axis=1)
+    return Contradictions(answers, first, dropped, int((different > 1).sum()))

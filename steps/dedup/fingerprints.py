@@ -1,157 +1,177 @@
 """One pass over the rows: what is needed to compare them later, without their text."""
 
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from steps.contracts.dataset import Dataset
-from steps.contracts.digests import short_id
-from steps.contracts.records import KINDS, Kind, Row, text_of
+from steps.contracts.records import KINDS
 from steps.dedup.config import DedupConfig
-from steps.engines.minhash.sets import SpilledSets
-from steps.engines.minhash.signatures import BandHashes, band_hashes, signatures
+from steps.engines.minhash.signatures import BandHashes, Scheme
+from steps.engines.minhash.sketch import Job, SetFile, Sketch, sketch
 from steps.engines.progress.progress import Progress
-from steps.engines.text.normalise import squeezed, words
-from steps.engines.text.shingles import WordHashes, distinct, shingles_of
-from steps.engines.text.sides import answers, asked_and_answered
+from steps.engines.text.columns import TEXT_COLUMNS, Scratch, Texts, digests_of, texts_of
+from steps.engines.threads.threads import ordered
 
 Ids = npt.NDArray[np.bytes_]
 Numbers = npt.NDArray[np.int64]
+Digests = npt.NDArray[np.uint64]
 
-_COLUMNS = ["record_id", "content_id", "kind", "batch", "messages", "tools", "chosen", "rejected", "text"]
+_COLUMNS = ["record_id", "content_id", "batch", *TEXT_COLUMNS]
+_ID_BYTES = 32
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Of n rows with m distinct token streams.
+    """Of n rows. record_ids, content_ids: as bytes, shape (n,). batches: shape (n,).
 
-    record_ids, content_ids: as bytes, shape (n,). batches: shape (n,). stream: number of the row's token stream,
-    shape (n,), 0 to m - 1. bands: band hashes per token stream, shape (m, bands); (m, 0) when only exact
-    duplicates are sought. asked: digest of the prompt, b"" where the row has none; answered: digest of the answer;
-    shape (n,) both.
+    words, asked, answered: 128-bit digests, uint64, shape (n, 2): of the compared words, of the prompt and of the
+    answer; claims: rows that have both, shape (n,).
     """
 
     record_ids: Ids
     content_ids: Ids
     batches: Numbers
-    stream: Numbers
-    bands: BandHashes
-    asked: Ids
-    answered: Ids
+    words: Digests
+    asked: Digests
+    answered: Digests
+    claims: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.record_ids)
 
     def canonical_order(self) -> Numbers:
         """Row numbers, the row that wins first: by (batch, content id), then by record id."""
-        return np.lexsort((self.record_ids, self.content_ids, self.batches))
+        content, record = _big_endian(self.content_ids), _big_endian(self.record_ids)
+        order = np.lexsort((content[:, 0], self.batches))
+        # 32 bits of the content id settle nearly all; the others are sorted again by everything.
+        key, batch = content[order, 0], self.batches[order]
+        equal = (key[1:] == key[:-1]) & (batch[1:] == batch[:-1])
+        tied = np.flatnonzero(np.concatenate(([False], equal)) | np.concatenate((equal, [False])))
+        rows = order[tied]
+        keys = [record[rows, j] for j in (3, 2, 1, 0)] + [content[rows, j] for j in (3, 2, 1, 0)]
+        order[tied] = rows[np.lexsort((*keys, self.batches[rows]))]
+        return order
 
 
-def read_fingerprints(dataset: Dataset, config: DedupConfig, sets: SpilledSets) -> Fingerprints:
-    """Read the rows once; the shingle set of each distinct token stream goes to `sets`, in stream order."""
-    reader = _Reader(config, sets)
-    with Progress("dedup: reading", dataset.rows) as progress:
-        for chunk in dataset.chunks(_COLUMNS):
-            reader.take(chunk.table.to_pylist())
-            progress.advance(chunk.table.num_rows)
-    return reader.finish()
+@dataclass(frozen=True)
+class Sketches:
+    """Of n rows: band hashes, shape (bands, n), and shingle sets: row i's is `sets.values()[starts[i]:ends[i]]`."""
+
+    bands: BandHashes
+    starts: Numbers
+    ends: Numbers
+    sets: SetFile
+
+
+def scheme_of(config: DedupConfig) -> Scheme:
+    """How the configured sketches are made."""
+    return Scheme(config.bands, config.rows_per_band, config.seed, config.backend)
+
+
+def read_fingerprints(dataset: Dataset, config: DedupConfig, sets: SetFile) -> tuple[Fingerprints, Sketches]:
+    """Read the rows once, with all cores; the shingle set of each row goes to `sets`."""
+    n = dataset.rows
+    bands = np.empty((config.bands if config.near else 0, n), np.uint32)
+    sizes = np.zeros(n, np.int64)
+    prints = Fingerprints(
+        np.empty(n, f"S{_ID_BYTES}"), np.empty(n, f"S{_ID_BYTES}"), np.empty(n, np.int64),
+        np.empty((n, 2), np.uint64), np.zeros((n, 2), np.uint64), np.zeros((n, 2), np.uint64), np.zeros(n, bool),
+    )  # fmt: skip
+    at = 0
+    with Progress("dedup: reading", n) as progress:
+        for ids, contents, batches, drawn, claims in ordered(_Reader(config).read, _tables(dataset)):
+            here = slice(at, at + len(ids))
+            prints.record_ids[here], prints.content_ids[here], prints.batches[here] = ids, contents, batches
+            prints.words[here], bands[:, here], sizes[here] = drawn.digests, drawn.bands.T, drawn.sizes
+            if claims is not None:
+                prints.asked[here], prints.answered[here], prints.claims[here] = claims
+            sets.append(drawn.sets)
+            at += len(ids)
+            progress.advance(len(ids))
+    ends = np.cumsum(sizes)
+    return prints, Sketches(bands, ends - sizes, ends, sets)
+
+
+def _tables(dataset: Dataset) -> Iterator[pa.Table]:
+    for chunk in dataset.chunks(_COLUMNS):
+        yield chunk.table
+
+
+Claims = tuple[Digests, Digests, npt.NDArray[np.bool_]]
 
 
 class _Reader:
-    """Collects fingerprints; `_streams` numbers each token stream when it is first seen."""
+    """Turns tables into fingerprints; each thread has its own buffers."""
 
-    def __init__(self, config: DedupConfig, sets: SpilledSets) -> None:
-        self.config, self.sets = config, sets
-        self._word_hashes = WordHashes()
-        self._streams: dict[str, int] = {}
-        self._parts: list[tuple[Ids, Ids, Numbers, Numbers, Ids, Ids]] = []
-        self._bands: list[BandHashes] = [np.empty((0, config.bands if config.near else 0), np.uint64)]
+    def __init__(self, config: DedupConfig) -> None:
+        self._config = config
+        self._scheme = scheme_of(config) if config.near else None
+        self._local = threading.local()
 
-    def take(self, rows: list[Row]) -> None:
-        """Add consecutive rows."""
-        stream = np.empty(len(rows), np.int64)
-        for kind in KINDS:
-            some = [i for i, row in enumerate(rows) if row["kind"] == kind]
-            stream[some] = self._number([rows[i] for i in some], kind)
-        claims = [claim(row) for row in rows]
-        self._parts.append(
-            (
-                np.array([row["record_id"] for row in rows], np.bytes_),
-                np.array([row["content_id"] for row in rows], np.bytes_),
-                np.array([row["batch"] for row in rows], np.int64),
-                stream,
-                np.array([asked for asked, _ in claims], np.bytes_),
-                np.array([answered for _, answered in claims], np.bytes_),
-            )
-        )
-
-    def _number(self, rows: list[Row], kind: Kind) -> list[int]:
-        """Stream numbers of rows of one kind; new streams are sketched."""
-        numbers: list[int] = []
-        new: list[list[str]] = []
-        for row in rows:
-            tokens = row_words(row, self.config)
-            key = short_id(kind, " ".join(tokens))
-            if key not in self._streams:
-                self._streams[key] = len(self._streams)
-                new.append(tokens)
-            numbers.append(self._streams[key])
-        if new:
-            self._sketch(new, kind)
-        return numbers
-
-    def _sketch(self, texts: list[list[str]], kind: Kind) -> None:
-        config = self.config
-        if not config.near:
-            self._bands.append(np.empty((len(texts), 0), np.uint64))
-            return
-        n = config.ngram_documents if kind == "document" else config.ngram_messages
-        members = [distinct(h) for h in shingles_of(texts, self._word_hashes, n, salt=KINDS.index(kind))]
-        for m in members:
-            self.sets.append(m)
-        signature = signatures(members, config.bands * config.rows_per_band, config.seed, config.backend)
-        self._bands.append(band_hashes(signature, config.bands, config.rows_per_band))
-
-    def finish(self) -> Fingerprints:
-        """All that was read, in the dataset's order."""
-        self.sets.freeze()
-        none = np.empty(0, np.bytes_)
-        parts = self._parts or [(none, none, np.empty(0, np.int64), np.empty(0, np.int64), none, none)]
-        record_ids, content_ids, batches, stream, asked, answered = (
-            np.concatenate(column) for column in zip(*parts, strict=True)
-        )
-        return Fingerprints(record_ids, content_ids, batches, stream, np.concatenate(self._bands), asked, answered)
+    def read(self, table: pa.Table) -> tuple[Ids, Ids, Numbers, Sketch, Claims | None]:
+        """(record ids, content ids, batches, sketch, claims) of consecutive rows."""
+        if not hasattr(self._local, "scratch"):
+            self._local.scratch = Scratch()
+        kinds = kinds_of(table)
+        config = self._config
+        ngrams = np.where(kinds == KINDS.index("document"), config.ngram_documents, config.ngram_messages)
+        job = Job(texts_of(table, config.compare), ngrams.astype(np.int64), kinds)
+        drawn = sketch(job, self._scheme, symbols=config.symbols, scratch=self._local.scratch)
+        batches = np.asarray(table["batch"].to_numpy(), np.int64)
+        return ids_of(table["record_id"]), ids_of(table["content_id"]), batches, drawn, claims_of(table, kinds)
 
 
-def row_words(row: Row, config: DedupConfig) -> list[str]:
-    """The tokens by which the row is compared.
+def kinds_of(table: pa.Table) -> Numbers:
+    """Index into KINDS of each row."""
+    column = table["kind"].combine_chunks()
+    return np.asarray(pa.compute.index_in(column, pa.array(KINDS)).to_numpy(), np.int64)
 
-    Words of `chosen` and `rejected` carry a mark, so that a preference and its reverse are not the same text.
+
+def ids_of(column: pa.ChunkedArray) -> Ids:
+    """Ids of 32 characters as bytes, shape (n,)."""
+    return np.asarray(
+        column.combine_chunks().cast(pa.binary(_ID_BYTES)).to_numpy(zero_copy_only=False), f"S{_ID_BYTES}"
+    )
+
+
+def claims_of(table: pa.Table, kinds: Numbers) -> Claims | None:
+    """Digests of what is asked and of what is answered, and which rows have both; None when no row can have them.
+
+    Case, Unicode form, white space and closing punctuation of the answer make no difference. Of a preference the
+    two answers belong to what is asked, in either order, and the chosen one is the answer.
     """
-    if row["kind"] == "preference":
-        chosen, rejected = answers(row)
-        prompt = words(asked_and_answered(row)[0], symbols=config.symbols) if config.compare != "answer" else []
-        if config.compare == "prompt":
-            return prompt
-        return prompt + [
-            mark + w for mark, text in (("+", chosen), ("-", rejected)) for w in words(text, symbols=config.symbols)
-        ]
-    if config.compare == "all" or row["kind"] == "document":
-        return words(text_of(row), symbols=config.symbols)
-    return words(asked_and_answered(row)[config.compare == "answer"], symbols=config.symbols)
+    if (kinds == KINDS.index("document")).all():
+        return None
+    prompts = texts_of(table, "prompt")
+    asked, unasked = digests_of(prompts)
+    answered, unanswered = digests_of(_unmarked(texts_of(table, "answer"), marks=(0,)), strip=True)
+    claims = (kinds == KINDS.index("conversation")) & ~unasked & ~unanswered
+    pairs = kinds == KINDS.index("preference")
+    if pairs.any():
+        answers = texts_of(table, "answer")
+        chosen, _ = digests_of(_unmarked(answers, marks=(1,)))
+        rejected, _ = digests_of(_unmarked(answers, marks=(2,)))
+        swap = (chosen[:, 0] > rejected[:, 0])[:, None]
+        low, high = np.where(swap, rejected, chosen), np.where(swap, chosen, rejected)
+        both = (asked * _ODD + low) * _ODD + high
+        asked, answered = np.where(pairs[:, None], both, asked), np.where(pairs[:, None], chosen, answered)
+        claims |= pairs
+    salted = asked + kinds.astype(np.uint64)[:, None]
+    return np.where(claims[:, None], salted, 0), np.where(claims[:, None], answered, 0), claims
 
 
-def claim(row: Row) -> tuple[bytes, bytes]:
-    """Digests of what is asked and of what is answered; rows that can't contradict another one give b"" twice.
-
-    Case, Unicode form, white space and closing punctuation of the answer make no difference.
-    """
-    asked, answered = asked_and_answered(row)
-    if row["kind"] == "preference":
-        pair = [squeezed(a) for a in answers(row)]
-        return _claim("preference", squeezed(asked), *sorted(pair)), _claim(pair[0])
-    if not asked or not answered:
-        return b"", b""
-    return _claim(row["kind"], squeezed(asked)), _claim(squeezed(answered).rstrip(".!?… "))
+def _unmarked(texts: Texts, marks: tuple[int, ...]) -> Texts:
+    """The same rows with only the segments that have one of these marks; the others are empty."""
+    keep = np.isin(texts.marks, marks)
+    return Texts(texts.data, texts.starts, np.where(keep, texts.ends, texts.starts), texts.marks, texts.offsets)
 
 
-def _claim(*parts: str) -> bytes:
-    return short_id(*parts).encode()
+def _big_endian(ids: Ids) -> Digests:
+    """Bytes as four numbers that sort like them, shape (n, 4)."""
+    return np.ascontiguousarray(ids).view(">u8").reshape(len(ids), 4).astype(np.uint64)

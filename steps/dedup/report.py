@@ -39,9 +39,9 @@ def _counts(d: Decisions) -> dict[str, dict[str, int]]:
     conflicting = d.contradictions.answers > 1
     return {
         "comparison": {
-            "distinct token streams": len(d.near.witness),
-            "exact comparisons": d.near.compared,
-            "streams whose comparisons were capped": d.near.capped,
+            "distinct token streams": d.streams,
+            "exact comparisons": d.compared,
+            "streams whose comparisons were capped": d.capped,
         },
         "contradictions": {
             "prompts with different answers": d.contradictions.prompts,
@@ -52,8 +52,7 @@ def _counts(d: Decisions) -> dict[str, dict[str, int]]:
 
 
 def _jaccard_histogram(d: Decisions) -> Histogram:
-    near = d.near.witness[d.prints.stream] >= 0
-    scores = d.score[near & ~np.isnan(d.score)]
+    scores = d.score[d.near]
     edges = np.arange(_BINS + 1) / _BINS
     counts, _ = np.histogram(scores, bins=edges)
     return Histogram(
@@ -79,8 +78,7 @@ def _clusters(d: Decisions) -> Table:
 
 def _examples(d: Decisions) -> tuple[Example, ...]:
     """The first near duplicates in canonical order, by id only."""
-    near = ~np.isnan(d.score) & (d.near.witness[d.prints.stream] >= 0)
-    shown = d.order[near[d.order]][:_EXAMPLES].tolist()
+    shown = d.order[d.near[d.order]][:_EXAMPLES].tolist()
     return tuple(
         Example(
             record_id=d.prints.record_ids[row].decode(),
@@ -99,9 +97,9 @@ def _notes(d: Decisions, config: DedupConfig) -> tuple[str, ...]:
     notes = ["Examples name rows without their text: personal data is not removed yet at this stage."]
     if not config.near:
         notes.append("Near duplicates were not looked for (near: false).")
-    if d.near.capped:
+    if d.capped:
         notes.append(
-            f"{d.near.capped} rows met more than {config.max_comparisons} similar rows; some comparisons were left out,"
+            f"{d.capped} rows met more than {config.max_comparisons} similar rows; some comparisons were left out,"
             " so near duplicates among them can remain. Raise max_comparisons to compare them all."
         )
     hidden = _counts(d)["contradictions"]["dropped as duplicates"]

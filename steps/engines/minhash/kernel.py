@@ -16,6 +16,15 @@ _FMIX_1, _FMIX_2 = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
 _F16, _F13 = np.uint32(16), np.uint32(13)
 
 
+@njit(inline="always")
+def _bits(members):  # type: ignore[no-untyped-def]
+    """Size, as a power of two, of a hash table that these members fill to half at most."""
+    bits = 4
+    while (1 << bits) < 2 * members:
+        bits += 1
+    return bits
+
+
 @njit(nogil=True, cache=True)
 def distinct_sets(shingles, offsets, out):  # type: ignore[no-untyped-def]
     """Upper 32 bits of each row's shingle hashes without repeats, in order of first occurrence, into `out` (uint32).
@@ -27,19 +36,14 @@ def distinct_sets(shingles, offsets, out):  # type: ignore[no-untyped-def]
     largest = 1
     for row in range(n):
         largest = max(largest, offsets[row + 1] - offsets[row])
-    bits = 4
-    while (1 << bits) < 2 * largest:
-        bits += 1
-    table = np.zeros(1 << bits, np.uint32)
-    stamp = np.full(1 << bits, -1, np.int32)
+    table = np.zeros(1 << _bits(largest), np.uint32)
+    stamp = np.full(1 << _bits(largest), -1, np.int32)
     m = 0
     for row in range(n):
         first, last = offsets[row], offsets[row + 1]
         # A small table for a small row, so that it stays in the fastest cache.
-        small = 4
-        while (1 << small) < 2 * (last - first):
-            small += 1
-        mask, shift = (1 << small) - 1, np.uint32(32 - small)
+        bits = _bits(last - first)
+        mask, shift = (1 << bits) - 1, np.uint32(32 - bits)
         for i in range(first, last):
             value = np.uint32(shingles[i] >> _S32)
             at = np.int64(np.uint32(value * _HASH) >> shift)
@@ -71,7 +75,7 @@ def signatures(sets, offsets, a, b, out):  # type: ignore[no-untyped-def]
             for j in range(k):
                 x = min(np.uint32(a[j] * h0 + b[j]), np.uint32(a[j] * h1 + b[j]))
                 y = min(np.uint32(a[j] * h2 + b[j]), np.uint32(a[j] * h3 + b[j]))
-                sketch[j] = min(sketch[j], min(x, y))
+                sketch[j] = min(sketch[j], x, y)
             i += 4
         while i < last:
             h0 = _fmix(sets[i])
@@ -121,6 +125,31 @@ def number_buckets(keys, members, out):  # type: ignore[no-untyped-def]
     return count
 
 
+@njit(inline="always")
+def _fill(members, owner, table, stamp, bits):  # type: ignore[no-untyped-def]
+    """Put distinct members into a hash table with linear probing; slots with another stamp are empty."""
+    mask, shift = (1 << bits) - 1, np.uint32(32 - bits)
+    for t in range(members.shape[0]):
+        at = np.int64(np.uint32(members[t] * _HASH) >> shift)
+        while stamp[at] == owner:
+            at = (at + 1) & mask
+        stamp[at], table[at] = owner, members[t]
+
+
+@njit(inline="always")
+def _shared(members, owner, table, stamp, bits):  # type: ignore[no-untyped-def]
+    """How many of the members are in the table."""
+    mask, shift = (1 << bits) - 1, np.uint32(32 - bits)
+    shared = 0
+    for t in range(members.shape[0]):
+        value = members[t]
+        at = np.int64(np.uint32(value * _HASH) >> shift)
+        while stamp[at] == owner and table[at] != value:
+            at = (at + 1) & mask
+        shared += stamp[at] == owner
+    return shared
+
+
 @njit(nogil=True, cache=True)
 def greedy(buckets, first_bucket, settled, sets, starts, ends, threshold, cap, witness, jaccard):  # type: ignore[no-untyped-def]
     """Keep each of n sets, in the order given, unless one kept before it has Jaccard >= threshold.
@@ -142,15 +171,11 @@ def greedy(buckets, first_bucket, settled, sets, starts, ends, threshold, cap, w
     largest = 1
     for i in range(n):
         largest = max(largest, ends[i] - starts[i])
-    bits = 4
-    while (1 << bits) < 2 * largest:
-        bits += 1
-    table, stamp = np.empty(1 << bits, np.uint32), np.full(1 << bits, -1, np.int32)
+    table, stamp = np.empty(1 << _bits(largest), np.uint32), np.full(1 << _bits(largest), -1, np.int32)
     link, compared, capped = 0, 0, 0
     for i in range(n):
         size = ends[i] - starts[i]
-        mine, filled, found = 0, False, False
-        mask, shift = 0, np.uint32(0)
+        mine, bits, found = 0, 0, False
         for q in range(bands):
             if buckets[q, i] < 0 or i < settled or found:
                 continue
@@ -168,26 +193,12 @@ def greedy(buckets, first_bucket, settled, sets, starts, ends, threshold, cap, w
                     capped += 1
                     mine += 1
                     break
-                if not filled:
-                    small = 4
-                    while (1 << small) < 2 * size:
-                        small += 1
-                    mask, shift = (1 << small) - 1, np.uint32(32 - small)
-                    for t in range(starts[i], ends[i]):
-                        at = np.int64(np.uint32(sets[t] * _HASH) >> shift)
-                        while stamp[at] == i:
-                            at = (at + 1) & mask
-                        stamp[at], table[at] = i, sets[t]
-                    filled = True
+                if not bits:
+                    bits = _bits(size)
+                    _fill(sets[starts[i] : ends[i]], i, table, stamp, bits)
                 mine += 1
                 compared += 1
-                shared = 0
-                for t in range(starts[other], ends[other]):
-                    value = sets[t]
-                    at = np.int64(np.uint32(value * _HASH) >> shift)
-                    while stamp[at] == i and table[at] != value:
-                        at = (at + 1) & mask
-                    shared += stamp[at] == i
+                shared = _shared(sets[starts[other] : ends[other]], i, table, stamp, bits)
                 union = size + other_size - shared
                 score = shared / union if union else 1.0
                 if score >= threshold - 1e-9:

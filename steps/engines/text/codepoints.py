@@ -49,7 +49,7 @@ def normal_tables() -> Tables:
 
 
 def computed_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """Classes in normal text, classes in raw text, and distance to the lower-case form (0 where there is no single one).
+    """Classes in normal text, classes in raw text, and distance to the lower-case form (0: none of one character).
 
     From `normal_form` and the word patterns; shape (CODE_POINTS,) each.
     """
@@ -67,7 +67,7 @@ def computed_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt
     simple &= ~np.isin(np.arange(CODE_POINTS), joining) & ~np.isin(lower, joining)
     raw = np.where(simple, normal[lower], COMPLEX).astype(np.uint8)
     raw[[ord(c) for c in INVISIBLE_CHARACTERS]] = HIDDEN
-    return normal, raw, lower - np.arange(CODE_POINTS, dtype=np.int32)
+    return normal, raw, (lower - np.arange(CODE_POINTS)).astype(np.int32)
 
 
 def _joining() -> npt.NDArray[np.int64]:

@@ -266,7 +266,7 @@ def _ranges(array: pa.Array) -> tuple[Bytes, Numbers, Numbers]:
     starts, ends = ends[:-1], ends[1:]
     if array.null_count:
         ends = np.where(np.asarray(array.is_null().to_numpy(zero_copy_only=False)), starts, ends)
-    return raw, starts, ends
+    return raw, np.asarray(starts, np.int64), np.asarray(ends, np.int64)
 
 
 def _strings(array: pa.Array) -> _Field:

@@ -208,7 +208,7 @@ def text_digests(data, starts, ends, offsets, classes, lower, strip, digests, em
                 if kind == COMPLEX:
                     hard = True
                 elif kind == SPACE:
-                    space = count > 0
+                    space = bool(count > _0)
                 else:
                     p = np.uint64(lower[point] if point < CODE_POINTS else point)
                     if space:
@@ -219,9 +219,9 @@ def text_digests(data, starts, ends, offsets, classes, lower, strip, digests, em
                     high = (high + p) * _MIX_2
                     high ^= high >> _31
                     count += _ONE
-                    if not strip or (p != _DOT and p != _BANG and p != _QUESTION):
+                    if not strip or (p not in (_DOT, _BANG, _QUESTION)):
                         kept_low, kept_high, kept_count = low, high, count
-            space = count > 0
+            space = bool(count > _0)
         complexes[row] = hard
         empty[row] = size == 0
         digests[row, 0] = _mixed(kept_low ^ kept_count)

@@ -85,7 +85,10 @@ def test_every_drop_is_proven_and_nearly_no_pair_survives(truth, tmp_path):
             assert exact == 1.0
     assert len(pairs) > 1_500
     left = sum(i in kept and j in kept for i, j in pairs)
-    assert 1 - left / len(pairs) >= 0.999
+    # A pair of Jaccard s meets in none of 25 bands of 5 with probability (1 - s^5)^25.
+    missed = sum((1 - s**5) ** 25 for s in pairs.values())
+    assert left <= missed + 3 * missed**0.5
+    assert 1 - left / len(pairs) >= 0.997
 
 
 def test_survivors_are_those_of_the_plain_greedy_rule(truth, tmp_path):

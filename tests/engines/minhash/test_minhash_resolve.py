@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steps.contracts.errors import StorageError
+from steps.engines.minhash.kernel import distinct_sets
+from steps.engines.minhash.resolve import bucket_numbers, first_of_equals, near_duplicates
+from steps.engines.minhash.signatures import Scheme
+from steps.engines.minhash.sketch import Job, SetFile, sketch
+from steps.engines.text.columns import column_texts
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 9), max_size=12), max_size=6))
+def test_sets_without_repeats_in_order_of_first_occurrence(rows):
+    offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+    values = np.array([v << 32 | 7 for r in rows for v in r], np.uint64)
+    out = np.empty(len(values), np.uint32)
+    ends = distinct_sets(values, offsets, out)
+    for i, r in enumerate(rows):
+        assert out[ends[i] : ends[i + 1]].tolist() == list(dict.fromkeys(r))
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), max_size=12))
+def test_buckets_against_a_plain_dictionary(rows):
+    bands = np.array(rows, np.uint32).reshape(len(rows), 3).T.copy()
+    got, counts = bucket_numbers(bands)
+    for b in range(3):
+        keys = [r[b] for r in rows]
+        assert counts[b] == sum(keys.count(k) > 1 for k in set(keys))
+        for i, key in enumerate(keys):
+            assert (got[b, i] == -1) == (keys.count(key) == 1)
+            for j in range(i):
+                if keys.count(key) > 1:
+                    assert (got[b, i] == got[b, j]) == (key == keys[j])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=12), st.randoms())
+def test_the_first_of_equals(digests, random):
+    order = list(range(len(digests)))
+    random.shuffle(order)
+    got = first_of_equals(np.array(digests, np.uint64).reshape(-1, 2), np.array(order, np.int64))
+    assert got.tolist() == [next(k for k, o in enumerate(order) if digests[o] == digests[i]) for i in order]
+
+
+def greedy_by_hand(sets, threshold, settled):
+    kept, witness = [], []
+    for i, s in enumerate(sets):
+        near = [k for k in kept if len(s & sets[k]) >= threshold * len(s | sets[k]) - 1e-9] if i >= settled else []
+        # every set shares the one bucket, and the latest kept one is asked first
+        witness.append(max(near, default=-1))
+        if not near:
+            kept.append(i)
+    return witness
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.frozensets(st.integers(0, 8), min_size=1), min_size=2, max_size=12),
+    st.sampled_from([0.3, 0.5, 0.7, 1.0]),
+    st.integers(0, 3),
+)
+def test_the_greedy_rule_against_python_sets(sets, threshold, settled):
+    ends = np.cumsum([len(s) for s in sets])
+    starts = ends - [len(s) for s in sets]
+    values = np.array([v for s in sets for v in s], np.uint32)
+    one_bucket = np.zeros((1, len(sets)), np.int32)
+    found = near_duplicates(
+        one_bucket, np.array([1]), values, starts, ends, threshold=threshold, cap=256, settled=settled
+    )
+    assert found.witness.tolist() == greedy_by_hand(sets, threshold, settled)
+    for i, w in enumerate(found.witness.tolist()):
+        if w >= 0:
+            assert found.jaccard[i] == len(sets[i] & sets[w]) / len(sets[i] | sets[w])
+        else:
+            assert np.isnan(found.jaccard[i])
+
+
+def test_the_cap_bounds_comparisons_and_is_counted():
+    sets = [np.arange(i * 10, i * 10 + 10, dtype=np.uint32) for i in range(50)]
+    ends = np.cumsum([10] * 50)
+    found = near_duplicates(
+        np.zeros((2, 50), np.int32), np.array([1, 1]), np.concatenate(sets), ends - 10, ends, threshold=0.7, cap=5
+    )
+    assert (found.witness == -1).all()
+    assert found.compared == sum(min(i, 5) for i in range(50))
+    assert found.capped == 50 - 6
+
+
+def test_sketches_do_not_depend_on_blocks():
+    texts = [f"row number {i} of many, and {i % 7} more words in it" for i in range(3_000)] + ["", "!!!", "x"]
+    whole = column_texts(pa.array(texts))
+    n, zeros = np.full(len(texts), 3), np.zeros(len(texts), np.int64)
+    scheme = Scheme(5, 2, 1)
+    at_once = sketch(Job(whole, n, zeros), scheme)
+    parts = [sketch(Job(whole, n, zeros).rows(a, a + 700), scheme) for a in range(0, len(texts), 700)]
+    for name in ("digests", "bands", "sets", "sizes"):
+        assert np.array_equal(getattr(at_once, name), np.concatenate([getattr(p, name) for p in parts])), name
+
+
+def test_sets_come_back_as_they_were_and_the_file_goes(tmp_path):
+    path = tmp_path / "new" / "sets.partial"
+    with SetFile(path) as sets:
+        sets.append(np.array([1, 2, 3], np.uint32))
+        sets.append(np.empty(0, np.uint32))
+        sets.append(np.array([2**32 - 1], np.uint32))
+        assert sets.values().tolist() == [1, 2, 3, 2**32 - 1]
+    assert not path.exists()
+    with pytest.raises(ZeroDivisionError), SetFile(path):
+        raise ZeroDivisionError
+    assert not path.exists()
+
+
+def test_a_full_disk_is_named(tmp_path):
+    with pytest.raises(StorageError), SetFile(tmp_path / "s") as sets:
+        sets._file.close()
+        with Path("/dev/full").open("wb") as full:
+            sets._file = full
+            sets.append(np.arange(100_000, dtype=np.uint32))
+            sets.values()

@@ -1,0 +1,149 @@
+"""The compiled tokeniser against its definition in Python."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from steps.contracts.records import SCHEMA, make_row, message
+from steps.engines.text import codepoints
+from steps.engines.text.columns import CHOSEN, REJECTED, column_texts, digests_of, texts_of, words_of
+from steps.engines.text.kernel import shingle_hashes
+from steps.engines.text.normalise import squeezed, words
+from steps.engines.text.sides import answers, asked_and_answered
+
+# Letters that fold to others, to several, join with their neighbours, hide, need no spaces, or lie far out.
+TRICKY = (
+    "aZ_9 .!?\n\tßſKÅéÉ\u0301\u0307İıﬁ…™½²Ａ１\u200b\u00ad\u202e\ufeff\x00\u3000ǅ🙂\U0003ffff"
+    "שָׁלُغَةहिन्दीไทยภาษา日本語カナ한\u1112\u1161\u11ab漢\U00020000\U0002f800"
+)
+TEXT = st.text(st.one_of(st.sampled_from(TRICKY), st.characters(exclude_categories=["Cs"])), max_size=40)
+
+
+def hashes(texts, **settings):
+    found = words_of(column_texts(pa.array(texts, pa.string())), **settings)
+    return [found.values[a:b].tolist() for a, b in zip(found.offsets[:-1], found.offsets[1:], strict=True)]
+
+
+def test_the_stored_tables_are_what_the_definition_gives():
+    normal, raw, shift = codepoints.computed_tables()
+    assert np.array_equal(normal, codepoints.normal_tables().classes)
+    assert np.array_equal(raw, codepoints.raw_tables().classes)
+    assert np.array_equal(shift, codepoints.raw_tables().lower - np.arange(codepoints.CODE_POINTS))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(TEXT, min_size=1, max_size=8), st.booleans())
+@example(["K", "k", "Ａb", "ab", "e\u0301", "é", "…", "...", "", " "], False)
+@example(["a" * 8, "a" * 16, "a" * 7 + "é", "\x00", "฿", "a฿b"], True)
+def test_equal_words_have_equal_hashes_and_different_ones_differ(texts, symbols):
+    expected = [words(t, symbols=symbols) for t in texts]
+    got = hashes(texts, symbols=symbols)
+    assert [len(g) for g in got] == [len(e) for e in expected]
+    # One character by itself is hashed unlike a word of one letter in spaced text only when it stands alone; so
+    # compare rows, not words: equal token lists must have equal hashes, others must not.
+    for i in range(len(texts)):
+        for j in range(i):
+            assert (got[i] == got[j]) == (expected[i] == expected[j]), (texts[i], texts[j])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(TEXT, min_size=1, max_size=8), st.booleans())
+@example(["Yes.", "yes", "yes !?", "y es", "…", "."], True)
+def test_digests_are_those_of_the_squeezed_text(texts, strip):
+    expected = [squeezed(t).rstrip(".!?… ") if strip else squeezed(t) for t in texts]
+    got, empty = digests_of(column_texts(pa.array(texts, pa.string())), strip=strip)
+    assert empty.tolist() == [not t for t in texts]
+    for i in range(len(texts)):
+        for j in range(i):
+            assert (got[i] == got[j]).all() == (expected[i] == expected[j]), (texts[i], texts[j])
+
+
+def row(kind, *turns, tools=None, chosen=(), rejected=(), text=None):
+    said = [message(role, content, tool_calls=calls) for role, content, calls in turns]
+    return make_row(
+        kind=kind, source="s", locator="1", raw=repr((turns, chosen, rejected, text)).encode(), messages=said,
+        tools=tools, chosen=[message("assistant", c) for c in chosen],
+        rejected=[message("assistant", c) for c in rejected], text=text,
+    )  # fmt: skip
+
+
+ROWS = [
+    row("document", text="Plain text here"),
+    row("document", text=""),
+    row("conversation", ("system", "be brief", None), ("user", "hi there", None), ("assistant", "hello", None)),
+    row("conversation", ("user", "weather?", None), ("assistant", "", '[{"id":"1"}]'), tools='[{"name":"f"}]'),
+    row("conversation", ("user", "one", None), ("assistant", "two", None), ("user", "three", None)),
+    row("conversation", ("user", "no answer yet", None)),
+    row("preference", ("user", "which one", None), chosen=["this"], rejected=["that", "no"], tools='["t"]'),
+]
+
+
+def by_definition(row, part):
+    """(marked) words of the part, as the fingerprints of the dedup stage are defined."""
+    asked, answered = asked_and_answered(row)
+    if row["kind"] == "preference":
+        marked = [(m, w) for m, t in zip((CHOSEN, REJECTED), answers(row), strict=True) for w in words(t)]
+        return {"all": [(0, w) for w in words(asked)] + marked, "prompt": [(0, w) for w in words(asked)]}.get(
+            part, marked
+        )
+    if row["kind"] == "document":
+        return [(0, w) for w in words(row["text"])]
+    whole = "\n\n".join(p for m in row["messages"] for p in (m["content"], m["tool_calls"]) if p)
+    return [(0, w) for w in words({"all": whole, "prompt": asked, "answer": answered}[part])]
+
+
+@pytest.mark.parametrize("part", ["all", "prompt", "answer"])
+@pytest.mark.parametrize("cut", [slice(None), slice(1, 5), slice(3, 3)])
+def test_rows_give_the_same_words_as_their_python_texts(part, cut):
+    table = pa.Table.from_pylist(ROWS, schema=SCHEMA)[cut]
+    got = words_of(texts_of(table, part))
+    known = {}
+    for i, r in enumerate(ROWS[cut]):
+        mine = got.values[got.offsets[i] : got.offsets[i + 1]].tolist()
+        expected = by_definition(r, part)
+        assert len(mine) == len(expected), (part, r)
+        for token, value in zip(expected, mine, strict=True):
+            assert known.setdefault(token, value) == value
+    assert len(set(known.values())) == len(known)
+
+
+def test_chunked_sliced_and_large_columns_are_read_alike():
+    texts = ["a b", None, "c", "d e f"]
+    whole = hashes(texts)
+    chunked = pa.chunked_array([texts[:1], texts[1:]], pa.string())
+    large = pa.array(["x", *texts], pa.large_string())[1:]
+    for column in (chunked, large):
+        found = words_of(column_texts(column))
+        assert [found.values[a:b].tolist() for a, b in zip(found.offsets[:-1], found.offsets[1:], strict=True)] == whole
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=7), max_size=6), st.integers(1, 4))
+def test_shingles_are_equal_where_the_runs_of_words_are(rows, n):
+    texts = [" ".join(r) for r in rows]
+    found = words_of(column_texts(pa.array(texts, pa.string())))
+    out = np.empty(len(found.values), np.uint64)
+    offsets = shingle_hashes(found.values, found.offsets, np.full(len(rows), n), np.zeros(len(rows), np.int64), out)
+    known = {}
+    for i, r in enumerate(rows):
+        expected = [tuple(r[k : k + n]) for k in range(max(len(r) - n + 1, min(len(r), 1)))]
+        got = out[offsets[i] : offsets[i + 1]].tolist()
+        assert len(got) == len(expected)
+        for gram, value in zip(expected, got, strict=True):
+            assert known.setdefault(gram, value) == value
+    assert len(set(known.values())) == len(known)
+
+
+def test_a_long_row_of_symbols_and_broken_bytes_do_no_harm():
+    assert len(hashes(["!" * 100_000])[0]) == 100_000
+    broken = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"a\xe2\xf0\x9f")]
+    )
+    assert len(hashes_of_array(broken)) == 2
+
+
+def hashes_of_array(array):
+    found = words_of(column_texts(array))
+    return [found.values[a:b].tolist() for a, b in zip(found.offsets[:-1], found.offsets[1:], strict=True)]
