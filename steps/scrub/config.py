@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
+from steps.scrub.locales import identifiers_of
 from steps.scrub.profiles import MODEL_ENTITIES, SECRET_ENTITIES, Profile, detector_of, entities_of, needing_a_model
 
 # What patterns find in English text with usable precision: presidio's, and credentials (no false alarm in t0's 55,185
@@ -28,6 +29,7 @@ DEFAULT_ENTITIES = (
 )
 # Countries whose numbers, identifiers and address forms are looked for; en_US and en_GB are English texts.
 Locale = Literal["en_US", "en_GB", "de", "fr", "es"]
+Mode = Literal["pseudonymise", "surrogate", "redact", "mask"]
 
 
 class NerConfig(Frozen):
@@ -56,9 +58,9 @@ class OwnPattern(Frozen):
 class ScrubConfig(Frozen):
     """Find personal data in every text of every row, whatever its split, and replace it."""
 
-    mode: Literal["pseudonymise", "redact", "mask"] = Field(
+    mode: Mode = Field(
         "pseudonymise",
-        description="<PERSON_K7Q2M4XA7DTR> (equal values stay equal), <PERSON>, or ****",
+        description="<PERSON_K7Q2M4XA7DTR> (equal values stay equal), a made-up value of its kind, <PERSON>, or ****",
     )
     key_env: str = Field("ASSAY_PII_KEY", min_length=1, description="environment variable that holds the secret key")
     demo_key: bool = Field(False, description="use the published demo key: for public example data only")
@@ -121,8 +123,8 @@ class ScrubConfig(Frozen):
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """Entities to look for by patterns: those named and those of the profiles, sorted."""
-        return tuple(sorted({*self.entities, *entities_of(self.profile)}))
+        """Entities to look for by patterns: those named, those of the profiles and those of the locales; sorted."""
+        return tuple(sorted({*self.entities, *entities_of(self.profile), *identifiers_of(self.locales)}))
 
     def wanted_of(self, detector: str) -> tuple[str, ...]:
         """Those of `wanted` that this detector looks for: "presidio" or a key of profiles.BESIDE_PRESIDIO."""
