@@ -3,7 +3,7 @@
 What `Prescan` doesn't name has nothing to be found by `verdict.Screener`, and passes; a test compares the two.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,7 @@ class Prescan:
     def __init__(self, config: ScreenConfig, scanner: ContentScanner) -> None:
         self._scanner = scanner
         self._scans = config.unsafe is not None or config.poisoned is not None
+        self._language = config.language
         self._rules = config.rules if config.rules is not None and config.rules.action != "off" else None
 
     def lengths(self, batch: pa.RecordBatch) -> Counts:
@@ -66,7 +67,7 @@ class Prescan:
     def look(self, batch: pa.RecordBatch) -> Look:
         """The rows that need a verdict; the columns COLUMNS must be there."""
         lists = {name: _messages(batch[name]) for name in _LISTS}
-        document, pairs = (_is(batch["kind"], kind) for kind in ("document", "preference"))
+        document, pairs = (_is(batch["kind"], [kind]) for kind in ("document", "preference"))
         text = batch["text"].fill_null("")
         lengths = _lengths(batch, lists)
         needed = np.zeros(batch.num_rows, bool)
@@ -75,6 +76,8 @@ class Prescan:
             for part in lists.values():
                 _mark(needed, part.row, self._scanned(part))
             needed |= _has_text(batch["tools"])
+        if self._language is not None:
+            needed |= _is(batch["split"].fill_null("train"), self._language.splits)
         if self._rules is not None:
             needed |= self._ruled(self._rules, lists, text, (document, pairs), lengths)
         return Look(needed, lengths)
@@ -128,8 +131,8 @@ def _characters(texts: pa.Array) -> Counts:
     return sizes
 
 
-def _is(column: pa.Array, value: str) -> Mask:
-    same: Mask = pc.equal(column, value).to_numpy(zero_copy_only=False)
+def _is(column: pa.Array, values: Sequence[str]) -> Mask:
+    same: Mask = pc.is_in(column, pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
     return same
 
 
@@ -169,7 +172,7 @@ def _short_answer(lists: dict[str, _Messages], pairs: Mask, least: int) -> Mask:
     short = np.zeros(rows, bool)
     answered = {}
     for name, part in lists.items():
-        said = _is(part.role, "assistant")
+        said = _is(part.role, ["assistant"])
         answered[name] = np.zeros(rows, bool)
         answered[name][part.row[said]] = True
         _mark(short, part.row, said & _shorter(part.content, part.characters, least))
@@ -197,5 +200,5 @@ def _measured(lists: dict[str, _Messages], text: pa.Array) -> Iterator[tuple[pa.
     yield text, np.arange(len(text))
     for name in ("messages", "chosen"):
         part = lists[name]
-        said = _is(part.role, "assistant")
+        said = _is(part.role, ["assistant"])
         yield part.content.filter(pa.array(said)), part.row[said]

@@ -13,7 +13,7 @@ from steps.zenml_runtime import assay_step, cache_key, earlier, workspace
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["google-re2"])
+    return cache_key(__name__, ["google-re2", "py3langid"])
 
 
 @assay_step(key)

@@ -8,15 +8,18 @@ that need a verdict at hundreds of MB per CPU second, so that only rows that it 
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from steps.contracts.records import Row
-from steps.screen.config import Action, ScreenConfig
+from steps.screen.config import Action, LanguageConfig, ScreenConfig
+from steps.screen.language import UNDECIDED, Heard, Languages
 from steps.screen.rules import Rules
 from steps.screen.scan import ContentScanner, Found, worst
 
-# From the strongest; "off" never decides.
-STRENGTH: tuple[Action, ...] = ("drop", "quarantine", "flag")
+# What a decision does; "undecided" keeps the row, and says that nothing could be found out.
+Said: TypeAlias = Action | Literal["undecided"]
+# From the strongest.
+STRENGTH: tuple[str, ...] = ("drop", "quarantine", "flag", "undecided", "off")
 # Chosen: a hostile row may hold thousands of hits; the ledger names the first ones and counts all.
 _HITS_IN_LEDGER = 50
 
@@ -25,7 +28,7 @@ _HITS_IN_LEDGER = 50
 class Decision:
     """Action, reason code, the measured value if there is one, and the evidence for the ledger (JSON values)."""
 
-    action: Action
+    action: Said
     reason: str
     score: float | None
     evidence: dict[str, Any]
@@ -33,10 +36,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All hits in a row, and the decision that follows from hits and rules; None: nothing is to be said."""
+    """All hits in a row, the decision that follows from everything (None: nothing is to be said), and its language.
+
+    `language` is None where it isn't asked for: in another split, in a row that is taken out anyway.
+    """
 
     found: tuple[Found, ...]
     decision: Decision | None
+    language: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The verdict as JSON values."""
@@ -46,7 +53,8 @@ class Verdict:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `as_json` was made from."""
         decision = value["decision"]
-        return cls(tuple(Found(**f) for f in value["found"]), Decision(**decision) if decision else None)
+        found = tuple(Found(**f) for f in value["found"])
+        return cls(found, Decision(**decision) if decision else None, value["language"])
 
 
 PASSED = Verdict((), None)
@@ -56,19 +64,30 @@ class Screener:
     """A config's rules and patterns, compiled.
 
     Raises:
-        ConfigError: a pattern that RE2 refuses, or an unknown name in an allow list.
+        ConfigError: a pattern that RE2 refuses, an unknown name in an allow list, an unknown language.
         MissingDependencyError: the tokenizer of the rules isn't there.
     """
 
     def __init__(self, config: ScreenConfig) -> None:
         self.scanner = ContentScanner(config)
         self._rules = Rules(config.rules) if config.rules is not None and config.rules.action != "off" else None
+        self._languages = Languages(config.language) if config.language is not None else None
 
     def verdict(self, row: Row) -> Verdict:
-        """The strongest of what the rules and the scan say about the row."""
+        """The strongest of what rules, scan and language say about the row."""
         found = tuple(self.scanner.find(row))
         decisions = [d for d in (self._by_rules(row), _by_scan(found)) if d is not None]
-        return Verdict(found, min(decisions, key=lambda d: STRENGTH.index(d.action), default=None))
+        first = min(decisions, key=lambda d: STRENGTH.index(d.action), default=None)
+        if first is not None and first.action in ("drop", "quarantine"):
+            return Verdict(found, first)
+        return self._with_language(row, Verdict(found, first))
+
+    def _with_language(self, row: Row, verdict: Verdict) -> Verdict:
+        languages = self._languages
+        if languages is None or (row["split"] or "train") not in languages.config.splits:
+            return verdict
+        heard = languages.hear(row)
+        return Verdict(verdict.found, _by_language(heard, languages.config, verdict.decision), heard.language)
 
     def _by_rules(self, row: Row) -> Decision | None:
         rules = self._rules
@@ -86,6 +105,20 @@ def _by_scan(found: tuple[Found, ...]) -> Decision | None:
         return None
     hits = [_hit(f) for f in found[:_HITS_IN_LEDGER]]
     return Decision(first.action, first.rule, None, {"hits": hits, "count": len(found)})
+
+
+def _by_language(heard: Heard, config: LanguageConfig, flagged: Decision | None) -> Decision | None:
+    """What follows for a row that is kept, or kept and flagged, so far."""
+    if heard.language == UNDECIDED:
+        action: Said = "undecided" if config.undecided == "keep" else config.undecided
+    elif heard.language in config.keep or config.action == "off":
+        return flagged
+    else:
+        action = config.action
+    if flagged is not None and STRENGTH.index(flagged.action) <= STRENGTH.index(action):
+        return flagged
+    evidence = {**(flagged.evidence if flagged else {}), "language": heard.language, "probability": heard.probability}
+    return Decision(action, f"language.{heard.language}", heard.probability, evidence)
 
 
 def _hit(found: Found) -> list[str | int]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.records import SCHEMA, Row, make_row, message, text_of
-from steps.screen.config import Repetition, RulesConfig, ScreenConfig
+from steps.screen.config import LanguageConfig, Repetition, RulesConfig, ScreenConfig
 from steps.screen.prescan import COLUMNS, WHITE_SPACE, Prescan
 from steps.screen.repetition import first_excess, may_exceed
 from steps.screen.verdict import PASSED, Screener, Verdict
@@ -55,6 +55,7 @@ CONFIGS = [
     ScreenConfig(rules=None),
     ScreenConfig(rules=RulesConfig(min_answer_characters=5, min_characters=4, max_characters=60)),
     ScreenConfig(rules=RulesConfig(presets=("c4",), min_answer_characters=0, repetition=None)),
+    ScreenConfig(rules=None, poisoned=None, language=LanguageConfig(splits=("train",))),
     ScreenConfig(rules=RulesConfig(forbidden=("heron",), min_answer_characters=0)),
 ]
 JUDGES = [(screener, Prescan(c, screener.scanner)) for c in CONFIGS for screener in [Screener(c)]]

@@ -1,0 +1,87 @@
+"""Which language a row is in, by py3langid: naive Bayes over byte n-grams, 140 languages, no network, no GPU.
+
+Probabilities are those of py3langid with `norm_probs`, made comparable over lengths there. Of a language that is
+kept under several codes the probabilities add up. A text of too few letters, and one for which no language is
+likely enough, is undecided: that is an outcome, and the config says what follows from it.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from steps.contracts.errors import ConfigError
+from steps.contracts.records import Row, text_of
+from steps.screen.config import LanguageConfig
+
+UNDECIDED = "undecided"
+# One written language under two labels: written Wu is hardly told from Mandarin (all five Chinese texts that
+# py3langid got wrong in benchmarks/bench_screen.py were called Wu).
+_SAME = {"wuu": "zh"}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The likeliest language and its probability; or UNDECIDED and what wasn't enough (0.0: too few letters)."""
+
+    language: str
+    probability: float
+
+
+class Languages:
+    """The model and the config's choice.
+
+    Raises:
+        ConfigError: a code in `keep` that the model doesn't know.
+    """
+
+    def __init__(self, config: LanguageConfig) -> None:
+        self.config = config
+        self._model = _loaded()
+        unknown = sorted(set(config.keep) - set(self._model.labels))
+        if unknown:
+            raise ConfigError(
+                f"no such language: {unknown[0]!r}",
+                where="screen.language.keep",
+                hint="codes of ISO 639: " + " ".join(sorted(self._model.labels)),
+            )
+
+    def hear(self, row: Row) -> Heard:
+        """The language of the row's text; a kept language is named when those kept are likely enough together."""
+        text = _part(row, self.config.part)[: self.config.max_characters]
+        if sum(map(str.isalpha, text)) < self.config.min_letters:
+            return Heard(UNDECIDED, 0.0)
+        # The same letters must be the same bytes, styled and full-width ones too.
+        return self.judged(self.ranked(unicodedata.normalize("NFKC", text)))
+
+    def judged(self, ranked: dict[str, float]) -> Heard:
+        """What these probabilities say under the config."""
+        best, probability = next(iter(ranked.items()))
+        kept = {code: p for code, p in ranked.items() if code in self.config.keep}
+        together = sum(kept.values())
+        if together >= self.config.min_probability:
+            return Heard(next(iter(kept)), round(together, 4))
+        if best not in kept and probability >= self.config.min_probability:
+            return Heard(best, round(probability, 4))
+        return Heard(UNDECIDED, round(probability, 4))
+
+    def ranked(self, text: str) -> dict[str, float]:
+        """Probability of each language, likeliest first."""
+        merged: dict[str, float] = {}
+        for code, probability in self._model.rank(text):
+            name = _SAME.get(code, code)
+            merged[name] = merged.get(name, 0.0) + probability
+        return dict(sorted(merged.items(), key=lambda item: -item[1]))
+
+
+def _part(row: Row, part: str) -> str:
+    """The text that is looked at: all of the row, or what the assistant says last (in pairs: the chosen answer)."""
+    if part == "row" or row["kind"] == "document":
+        return text_of(row)
+    said = [m["content"] for m in [*row["messages"], *row["chosen"]] if m["role"] == "assistant"]
+    return said[-1] if said else ""
+
+
+def _loaded() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
