@@ -13,6 +13,7 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.forms import FormDetector
 from steps.scrub.known import all_forms
 from steps.scrub.ner import NerDetector
+from steps.scrub.own.detector import OWN, OwnDetector
 from steps.scrub.patterns import PatternDetector
 from steps.scrub.spans import Finding, TextDetector
 from steps.scrub.worker import find_in_worker
@@ -69,6 +70,8 @@ def _extra_detectors(config: ScrubConfig) -> tuple[TextDetector, ...]:
     detectors: list[TextDetector] = []
     if forms := all_forms(config):
         detectors.append(FormDetector(forms, config))
+    if not OWN.isdisjoint(config.wanted):
+        detectors.append(OwnDetector(config))
     return tuple(detectors)
 
 

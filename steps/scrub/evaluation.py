@@ -105,8 +105,9 @@ def score(
     units = _units(rows)
     overlap, exact = (_Books.empty(max(units, default=-1) + 1, entities) for _ in range(2))
     mistakes: list[Mistake] = []
-    for row, spans, unit in zip(rows, found, units, strict=True):
-        labelled, inner = outermost(row.spans)
+    for row, found_here, unit in zip(rows, found, units, strict=True):
+        outer, inner = outermost(row.spans)
+        labelled, spans = joined(outer, row.text), joined(found_here, row.text)
         pairs = matched(labelled, spans, lambda iou: iou >= SAME_SPAN)
         overlap.add(unit, labelled, _counted(spans, pairs, inner), pairs)
         exact_pairs = matched(labelled, spans, lambda iou: iou == 1)
@@ -142,6 +143,18 @@ def outermost(spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
         inside = any(o.start <= span.start and span.end <= o.end for o in outer)
         (inner if inside else outer).append(span)
     return sorted(outer), sorted(inner)
+
+
+def joined(spans: Sequence[Span], text: str) -> list[Span]:
+    """Spans of one entity with only white space between them as one: a value may be labelled, or found, in pieces."""
+    whole: list[Span] = []
+    for span in sorted(spans):
+        last = whole[-1] if whole else None
+        if last and last.entity == span.entity and last.end <= span.start and not text[last.end : span.start].strip():
+            whole[-1] = last._replace(end=span.end)
+        else:
+            whole.append(span)
+    return whole
 
 
 def iou(a: Span, b: Span) -> float:

@@ -1,0 +1,200 @@
+"""STREET_ADDRESS: a street with its house number, a post box or a military address, with unit, town and code behind it.
+
+An anchor (a form that is an address by itself) is found in one RE2 pass; it then takes in the unit before or behind
+it and the lines down to the postal code. Street words: USPS Publication 28, appendix C, for English; the common ones of
+German, French and Spanish, and of their neighbours, whose addresses look alike in any text. The forms are ours.
+"""
+
+import re
+from collections.abc import Iterator
+
+import re2
+
+from steps.scrub.config import ScrubConfig
+from steps.scrub.forms import Form, FormDetector
+from steps.scrub.own.name import CAPITAL, LETTER, RECOGNIZER, capitalised
+from steps.scrub.own.zip_code import CA, GB
+from steps.scrub.spans import Finding
+
+ENTITY = "STREET_ADDRESS"
+_UNIT_ANCHOR = f"{RECOGNIZER} (unit)"
+
+_CAPITAL = CAPITAL
+_SMALL = (
+    r"(?:of|the|de[il]?|degli|dell[ae]|d[aiou]|dos|das|des|l[aeo]s?|les|el|en|de[rnm]|die|van|von|zum|zur|am|an|im|auf"
+    r"|y|e|i|na|and)"
+)
+_ORDINAL = r"[0-9]{1,3}(?:st|nd|rd|th)"
+_NAME = rf"(?:(?:{_CAPITAL}|{_SMALL}|{_ORDINAL}|d['’]{_CAPITAL})[ ]){{0,4}}(?:{_CAPITAL}|{_ORDINAL})"
+_HOUSE = r"[0-9]{1,5}(?:[A-Ha-h]|[-/][0-9]{1,5})?"
+# Some blocks have a number of their own before the house's.
+_NUMBERS = rf"(?:[0-9]{{1,6}} )?{_HOUSE}"
+
+_EN_WORDS = (
+    "Street|Avenue|Road|Boulevard|Lane|Drive|Court|Place|Square|Terrace|Way|Highway|Parkway|Circle|Trail|Crescent|"
+    "Close|Grove|Gardens|Mews|Alley|Turnpike|Expressway|Crossing|Parade|Esplanade|Wharf"
+)
+_EN_SHORT = "St|Ave?|Rd|Blvd|Ln|Dr|Ct|Pl|Sq|Ter|Hwy|Pkwy|Cir|Cres|Tpke"
+_EN_NAME = rf"(?:(?:{_CAPITAL}|{_SMALL}|{_ORDINAL})[ ]){{1,4}}"
+_DIRECTION = r"(?: (?:North|South|East|West|N\.?[EW]?\.?|S\.?[EW]?\.?|E\.?|W\.?)\b)?"
+# Endings of one-word street names: German, Dutch, Scandinavian, Finnish, Icelandic.
+_ENDINGS = (
+    "straße|strasse|str\\.|gasse|weg|platz|allee|damm|ufer|steig|chaussee|promenade|straat|laan|plein|gracht|kade|dreef|"
+    "gatan|gata|gaten|vägen|veien|vegen|veg|vej|gade|stræde|stien|plassen|katu|ntie|kuja|polku|vegur|stræti|braut"
+)
+_FIRST_WORDS = (
+    "[Cc]alle|C/|[Aa]vda\\.?|[Aa]v\\.|[Aa]venida|Plaza|Pza\\.?|[Pp]aseo|Ronda|Camino|Carretera|Ctra\\.?|Travesía|"
+    "Rua|Travessa|Largo|Praça|Via|Viale|Piazza|Corso|Vicolo|[Uu]l\\.|[Oo]s\\.|Strada|Trg|Λεωφόρος|Οδός|"
+    "Am|An der|Im|In der|Auf der|Zum|Zur|Unter den"
+)
+_FR_WORDS = "[Rr]ue|[Aa]venue|[Aa]v\\.|[Bb]oulevard|[Bb]d\\.?|[Cc]hemin|[Ii]mpasse|[Aa]llée|[Qq]uai|[Ss]entier|[Vv]illa"
+_FR_WEAK = "[Pp]lace|[Rr]oute|[Cc]ours|[Ss]quare|[Pp]assage"
+_FR_OF = r"(?:de la |de l['’]|des? |du |d['’]|la |les? |l['’])"
+_HU_WORDS = "utca|u\\.|út|útja|tér|tere|körút|krt\\."
+_UNIT = (
+    r"(?i:Apt|Apartment|Suite|Ste|Unit|Flat|Appt|Appartement|Wohnung|Whg|Piso|Depto)\b\.? ?#? ?[0-9]{1,5}[A-Za-z]?\b"
+)
+_MILITARY = (
+    r"(?:(?:PSC|CMR|Unit|USS|USNS|USNV|USCGC)\b[^\r\n.?!]{1,40}?(?:, ?|\r?\n ?|[ ]))?\b[AFD]PO,? A[AEP],? [0-9]{5}\b"
+)
+_ENDED = r"(?:\s*[.,;!?)\r\n]|\s*$|\s+(?:in|for|after|before|and|on|by|street|st)\b|\s+(?i:Apt|Suite|Unit|Flat)\b)"
+# No amount of money, no decimal, no part of a longer word.
+_ALONE = r"(?:^|[^\w$€£.,-])"
+_CUES = (
+    r"(?:address(?:es)?|adresse|anschrift|dirección|domicilio)(?:\s(?:is|are|was|to|with|at|ist|lautet|est|es))?|"
+    r"(?:live|lives|lived|living|reside|resides|resided|residing|wohne|wohnt|wohnhaft|habite|vivo|vive)"
+    r"\s(?:on|at|in der|am|au|en)|(?:north|south|east|west) side of|"
+    r"(?:located|office is|restaurant is|store is|shop is|house is|home is|clinic is|me|you|us|off)\sat|"
+    r"(?:deliver|delivered|ship|shipped|send it|taxi|cab)\sto"
+)
+# Lower-case words that may stand in an address.
+_LOWER = re.compile(
+    rf"(?i){_SMALL}|d['’].*|the|corner|calle|avda|avenue|av|avenida|paseo|ul|os|rue|boulevard|bd|chemin|impasse|allée|"
+    "quai|sentier|villa|place|route|cours|square|passage|utca|u|út|útja|tér|tere|körút|krt|bis|ter|nº|no"
+)
+# Things that are numbered and no streets.
+_NO_STREET = re.compile(
+    r"(?i)\b(?:gate|room|chapter|exit|terminal|platform|level|floor|pier|building|route|interstate|highway|studio|section|"
+    r"page|table|area|district|zone|windows|version|step|question|line|figure|act|scene|part|book|volume|number|no|"
+    r"january|february|march|april|may|june|july|august|september|october|november|december) [0-9]"
+)
+_NO_COURT = re.compile(r"\b(?:Supreme|District|High|Appeals|Superior|Circuit|Crown|Federal|County|Tennis) Court$")
+_NO_ENDING = re.compile(r"(?i)(?:brigade|renegade|auntie|norweg)\b")
+_YEAR = re.compile(r"(?:1[89]|20)\d\d")
+
+_GAP = r"(?:[ ,]{1,3}|[ ,]{0,2}\r?\n[ ,]{0,3})"
+_DIGIT_CODE = r"(?:[A-Z]{1,2}-)?(?:[0-9]{5,6}(?:-[0-9]{4})?|(?:1[0-7]|2[1-9]|[03-9][0-9])[0-9]{2})"
+_TOWN = rf"(?:{_CAPITAL}|{_SMALL}|\([^()\r\n]{{1,25}}\))"
+# "Str.", "Blvd."
+_ABBREVIATED = 5
+# What belongs to an address behind its street: units, then a town with a code behind or before it.
+_TAIL = (
+    rf"(?:{_GAP}{_UNIT}){{0,2}}"
+    rf"(?:{_GAP}{_DIGIT_CODE}(?: {_CAPITAL}){{1,3}}"
+    rf"|(?:{_GAP}{_TOWN}){{0,8}}?{_GAP}(?:{_DIGIT_CODE}|{GB}|{CA})\b)?"
+)
+# Chosen: lines of addresses are short, and what is farther away belongs to something else.
+_TAIL_CHARACTERS = 120
+_LEFT_CHARACTERS = 90
+
+
+def _anchors() -> Iterator[Form]:
+    for regex, score in (
+        (rf"{_ALONE}(?P<value>{_NUMBERS} {_EN_NAME}(?:{_EN_WORDS})\b{_DIRECTION})", 0.6),
+        # Followed by a name some of these are "Saint" and "Doctor": they need an end, or a unit, behind them.
+        (rf"(?m){_ALONE}(?P<value>{_NUMBERS} {_EN_NAME}(?:{_EN_SHORT})\b\.?)"
+         r"(?:[ ]?[,;)\n]|[ ]+[a-z0-9#]|[ ]+(?:Apt|Suite|Ste|Unit|Flat)\b|[ ]*[.?!]?\s*$)", 0.6),
+        (rf"(?P<value>(?:{_NUMBERS} )?(?:{_CAPITAL} ){{0,3}}(?:{LETTER}|-){{2,}}(?:{_ENDINGS}) ?{_HOUSE})\b", 0.6),
+        (rf"(?:^|[\s(\"',;:])(?P<value>(?:{_NUMBERS} )?(?:{_FIRST_WORDS}) ?{_NAME},? (?:n[º°o]\.? ?)?{_HOUSE})\b",
+         0.55),
+        (rf"\b(?P<value>{_NUMBERS}(?: ?bis| ?ter)?,? (?:(?:{_FR_WORDS}) {_FR_OF}{{0,2}}|(?:{_FR_WEAK}) {_FR_OF})"
+         rf"{_CAPITAL}(?: (?:{_CAPITAL}|{_SMALL} {_CAPITAL})){{0,3}})", 0.6),
+        (rf"(?P<value>(?:{_NUMBERS} )?{_NAME} (?:{_HU_WORDS}) {_HOUSE})\b", 0.55),
+        (r"\b(?P<value>(?:[0-9]{1,6} )?P\.? ?O\.? ?Box [0-9]{1,6})\b", 0.6),
+        (r"\b(?P<value>Postfach [0-9]{2,6})\b", 0.6),
+        (_MILITARY, 0.9),
+        (rf"(?P<value>\b(?i:the corner of) (?:[0-9]{{1,5}} )?{_NAME}(?: [0-9]{{1,5}})? (?:and|&) "
+         rf"(?:[0-9]{{1,5}} )?{_NAME}(?: [0-9]{{1,5}}\b)?)", 0.5),
+        (rf"(?m)\b(?i:{_CUES})[\s:,]{{1,3}}(?P<value>(?:[0-9]{{1,6}} ){{0,2}}{_NAME} {_HOUSE}){_ENDED}", 0.4),
+        (rf"(?m)\b(?i:{_CUES})[\s:,]{{1,3}}(?P<value>(?:[0-9]{{1,6}} )?[0-9]{{1,5}} {_NAME}){_ENDED}", 0.4),
+    ):  # fmt: skip
+        yield Form(ENTITY, regex, score, confirm=_is_street, recognizer=RECOGNIZER)
+    yield Form(ENTITY, rf"\b{_UNIT}", 0.6, recognizer=_UNIT_ANCHOR)
+
+
+def _is_street(value: str) -> bool:
+    words = [word.strip(".,()") for word in value.split()]
+    if any(w[:1].isalpha() and not (capitalised(w) or _LOWER.fullmatch(w)) for w in words):
+        return False
+    # A sentence that ends inside: only short words are abbreviated.
+    if any(_ends_a_sentence(w) for w in value.split()[:-1]):
+        return False
+    return not _NO_STREET.search(value) and not _NO_COURT.search(value) and not _NO_ENDING.search(value)
+
+
+def _ends_a_sentence(word: str) -> bool:
+    return word[-1] == "." and len(word) > _ABBREVIATED and not word[0].isdigit() and not word.endswith("str.")
+
+
+class AddressDetector:
+    """Street addresses; a TextDetector."""
+
+    def __init__(self, config: ScrubConfig) -> None:
+        self._anchors = FormDetector(list(_anchors()), config)
+        self._tail = re2.compile(_TAIL)
+
+    def find(self, text: str) -> list[Finding]:
+        """Anchors with what belongs to them; several may overlap."""
+        extended = (self._extended(text, anchor) for anchor in self._anchors.find(text))
+        return [finding for finding in extended if finding is not None]
+
+    def _extended(self, text: str, anchor: Finding) -> Finding | None:
+        """None: a unit without a street, or a number that is likelier a year."""
+        start, end = anchor.start, anchor.end
+        if anchor.recognizer == _UNIT_ANCHOR:
+            begin = _street_before(text, start)
+            if begin is None:
+                return None
+            start = begin
+        end += self._tail_length(text, end)
+        if end == anchor.end and start == anchor.start and _is_year(text[start:end]):
+            return None
+        return anchor._replace(start=start, end=end, recognizer=RECOGNIZER)
+
+    def _tail_length(self, text: str, end: int) -> int:
+        tail = self._tail.match(text[end : end + _TAIL_CHARACTERS]).group()
+        return len(tail.removesuffix("."))
+
+
+def _is_year(value: str) -> bool:
+    """Whether the only number in it looks like a year: "the 1929 Wall Street crash", "Plaza Accord 1985"."""
+    numbers = re.findall(r"\d+", value)
+    return len(numbers) == 1 and _YEAR.fullmatch(numbers[0]) is not None
+
+
+def _street_before(text: str, unit: int) -> int | None:
+    """Where the street begins that ends right before the unit: capitals, numbers, particles; None if there is none."""
+    first = max(0, unit - _LEFT_CHARACTERS)
+    begin: int | None = None
+    words = numbers = breaks = 0
+    for token in reversed(list(re.finditer(r"\n|[^\s]+", text[first:unit]))):
+        value = token.group().strip(",")
+        if token.group() == "\n":
+            breaks += 1
+            if breaks > 1 or begin is not None:
+                break
+            continue
+        cut = first > 0 and token.start() == 0
+        if cut or not value or not _in_street(value):
+            break
+        numbers += value[0].isdigit()
+        words += value[0].isupper()
+        if not _LOWER.fullmatch(value):
+            begin = first + token.start()
+    return begin if words and numbers else None
+
+
+def _in_street(token: str) -> bool:
+    if token[-1] in ":;!?)" or _ends_a_sentence(token):
+        return False
+    return token[0].isdigit() or token[0].isupper() or _LOWER.fullmatch(token.strip(".")) is not None

@@ -1,0 +1,37 @@
+"""What this package finds, as one detector: ages, titles, codes, dates, telephone and card numbers, addresses."""
+
+from steps.scrub.config import ScrubConfig
+from steps.scrub.forms import Form, FormDetector
+from steps.scrub.own import address, age, card, dates, phone, title, zip_code
+from steps.scrub.own.address import AddressDetector
+from steps.scrub.spans import Finding
+
+# Entities that this package finds, by itself or beside presidio.
+OWN = frozenset(
+    {address.ENTITY, age.ENTITY, card.ENTITY, dates.ENTITY, phone.ENTITY, title.ENTITY, zip_code.ENTITY}
+)  # fmt: skip
+
+
+class OwnDetector:
+    """Finds what `config.wanted` asks for; a TextDetector. One RE2 pass over all forms, one more for addresses."""
+
+    def __init__(self, config: ScrubConfig) -> None:
+        self._forms = FormDetector(forms(config), config)
+        self._addresses = AddressDetector(config) if address.ENTITY in config.wanted else None
+
+    def find(self, text: str) -> list[Finding]:
+        """Findings in the order of the kinds; several may overlap."""
+        return [*self._forms.find(text), *(self._addresses.find(text) if self._addresses else ())]
+
+
+def forms(config: ScrubConfig) -> list[Form]:
+    """The forms of the entities wanted, addresses apart."""
+    kinds = {
+        age.ENTITY: age.forms(),
+        card.ENTITY: card.forms(),
+        dates.ENTITY: dates.forms(config.locales),
+        phone.ENTITY: phone.forms(),
+        title.ENTITY: title.forms(config.locales),
+        zip_code.ENTITY: zip_code.forms(config.locales),
+    }
+    return [form for entity, found in kinds.items() if entity in config.wanted for form in found]

@@ -1,0 +1,48 @@
+"""ZIP_CODE: postal codes behind their label, or of a form of their own. Inside an address they are part of it."""
+
+from collections.abc import Iterator, Sequence
+
+from steps.scrub.forms import Form
+from steps.scrub.own.name import RECOGNIZER
+
+ENTITY = "ZIP_CODE"
+# Universal Postal Union, addressing systems: 3 to 10 characters, digits among them, at most one gap.
+_ANY = r"(?:[A-Z]{1,2}-)?[A-Z0-9]{2,6}(?:[ -][A-Z0-9]{2,4})?"
+_LABELS = {
+    "en": r"zip(?:\s?-?codes?)?|post(?:al)?\s?-?codes?",
+    "de": r"PLZ|Postleitzahl(?:en)?",
+    "fr": r"code\s+postal",
+    "es": r"c[óo]digo\s+postal|C\.P\.",
+}
+_LINK = r"[^\w\r\n]{0,4}(?:(?:is|was|of|for|to|here|my|it's|ist|lautet|est|es)\b[^\w\r\n]{1,3}){0,3}[\s:#=]{0,3}"
+# Royal Mail's Postcode Address File, format of postcodes; without the letters that the second half never has.
+GB = r"(?:[A-Z]{1,2}[0-9][A-Z0-9]? ?[0-9][ABD-HJLNP-UW-Z]{2}|GIR ?0AA)"
+CA = r"[ABCEGHJ-NPRSTVXY][0-9][ABCEGHJ-NPRSTV-Z] ?[0-9][ABCEGHJ-NPRSTV-Z][0-9]"
+# USPS Publication 28, appendix B: states, territories and military "states".
+US_STATES = (
+    "A[AEKLPRSZ]|C[AOT]|D[CE]|F[LM]|G[AU]|HI|I[ADLN]|K[SY]|LA|M[ADEHINOPST]|N[CDEHJMVY]|O[HKR]|P[ARW]|RI|S[CD]|T[NX]|"
+    "UT|V[AIT]|W[AIVY]"
+)
+
+
+def forms(locales: Sequence[str]) -> Iterator[Form]:
+    """Codes behind a label of any of the locales' languages, and the national forms of the English ones."""
+    labels = "|".join(_LABELS[language] for language in sorted({locale[:2] for locale in locales}))
+    labelled = rf"(?i)\b(?:{labels})\b{_LINK}\b(?P<value>{_ANY})\b"
+    yield Form(ENTITY, labelled, 0.8, confirm=is_code, recognizer=RECOGNIZER)
+    if "en_US" in locales:
+        yield Form(ENTITY, rf"\b(?:{US_STATES}),? (?P<value>[0-9]{{5}}(?:-[0-9]{{4}})?)\b", 0.5, recognizer=RECOGNIZER)
+    if "en_GB" in locales:
+        yield Form(ENTITY, rf"\b(?P<value>{GB})\b", 0.5, confirm=_has_gap, recognizer=RECOGNIZER)
+
+
+def is_code(value: str) -> bool:
+    """Whether it has the digits of a code: three at least, or two beside letters; 3 to 10 characters."""
+    digits = sum(c.isdigit() for c in value)
+    letters = sum(c.isalpha() for c in value)
+    return 3 <= digits + letters <= 10 and (digits >= 3 or (digits >= 2 and 2 <= letters <= 4 and value.isupper()))
+
+
+def _has_gap(value: str) -> bool:
+    # Without its gap a postcode looks like any other code (part numbers, cell names).
+    return " " in value
