@@ -1,20 +1,20 @@
 """All detectors together, in this process or in several."""
 
 import functools
-import multiprocessing
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Self
 
 from steps.engines.scan.visible import VisibleText
 from steps.scrub.config import ScrubConfig
 from steps.scrub.forms import FormDetector
+from steps.scrub.imports import models_need_a_process, patterns_only
 from steps.scrub.known import all_forms
 from steps.scrub.ner import NerDetector
 from steps.scrub.own.detector import OWN, OwnDetector
-from steps.scrub.patterns import PatternDetector
+from steps.scrub.pool import Workers
 from steps.scrub.spans import Finding, TextDetector
 from steps.scrub.worker import find_in_worker
 
@@ -29,7 +29,9 @@ class Detector:
     """Pattern and model findings of texts, unresolved."""
 
     def __init__(self, config: ScrubConfig) -> None:
-        self._patterns = PatternDetector(config)
+        with nullcontext() if config.ner else patterns_only():
+            from steps.scrub.patterns import PatternDetector
+        self._patterns: TextDetector = PatternDetector(config)
         self._extra = _extra_detectors(config)
         self._ner = NerDetector(config.ner) if config.ner else None
 
@@ -89,31 +91,29 @@ class Detectors:
     """A Detector here (workers = 1) or one per worker process; a context manager. Order and result are the same."""
 
     def __init__(self, config: ScrubConfig) -> None:
-        self._config = config
-        # Made here in any case, so that a wrong setting or a missing model is told before any process starts.
-        self._here = Detector(config)
-        self._pool: ProcessPoolExecutor | None = None
+        apart = config.ner is not None and models_need_a_process()
+        # Made here if it can be, so that a wrong setting or a missing model is told before any process starts.
+        self._here = None if apart else Detector(config)
+        work = functools.partial(find_in_worker, config.model_dump_json())
+        self._workers = Workers(work, config.workers) if apart or config.workers > 1 else None
 
     def __enter__(self) -> Self:
-        if self._config.workers > 1:
-            # spawn: forking a process that runs threads (torch, Arrow) can hang.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._config.workers, mp_context=context)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        if self._workers is not None:
+            self._workers.close()
 
     def find(self, texts: Iterable[str]) -> dict[str, Findings]:
-        """Findings of each distinct text."""
+        """Findings of each distinct text.
+
+        Raises:
+            AssayError: worker processes keep dying.
+        """
         distinct = list(dict.fromkeys(texts))
-        if self._pool is None or len(distinct) <= _BATCH_TEXTS:
+        if self._here and (self._workers is None or len(distinct) <= _BATCH_TEXTS):
             return dict(zip(distinct, self._here.find(distinct), strict=True))
+        assert self._workers is not None  # where there is no detector here, there are workers
         batches = [distinct[i : i + _BATCH_TEXTS] for i in range(0, len(distinct), _BATCH_TEXTS)]
-        work = functools.partial(find_in_worker, self._config.model_dump_json())
-        return {
-            t: f
-            for b, found in zip(batches, self._pool.map(work, batches), strict=True)
-            for t, f in zip(b, found, strict=True)
-        }
+        found = self._workers.results(batches)
+        return {t: f for batch, part in zip(batches, found, strict=True) for t, f in zip(batch, part, strict=True)}
