@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import pairwise
 
 from steps.contracts.digests import value_digest
@@ -12,7 +13,7 @@ from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.scrub.config import ScrubConfig
 from steps.scrub.coverage import HOW_TO_GET_A_MODEL, table, uncovered
-from steps.scrub.pseudonym import key_fingerprint, masked_sample
+from steps.scrub.pseudonym import key_fingerprint, masked_sample, normalised
 from steps.scrub.spans import Finding
 
 _EXAMPLES_PER_ENTITY = 2
@@ -30,6 +31,7 @@ class Books:
     splits: Counter[str] = field(default_factory=Counter)
     per_row: Counter[int] = field(default_factory=Counter)
     values: dict[str, set[str]] = field(default_factory=dict)
+    made: dict[str, set[str]] = field(default_factory=dict)
     samples: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)
 
     def add(self, row: Row, spans: Sequence[tuple[str, Finding, str, str]]) -> None:
@@ -45,6 +47,11 @@ class Books:
         self.rows.update({f.entity for _, f, _, _ in spans})
         self.splits[row["split"] or "(none)"] += 1
         self.per_row[len(spans)] += 1
+
+    def add_made(self, made: Sequence[tuple[str, str]]) -> None:
+        """Count the surrogates (entity, text) of one row: two values may have met in one."""
+        for entity, text in made:
+            self.made.setdefault(entity, set()).add(normalised(entity, text))
 
 
 def report(
@@ -70,11 +77,8 @@ def report(
         },
         histograms=(_per_row(books.per_row),) if books.per_row else (),
         tables=(
-            Table(
-                title="Personal data found",
-                columns=("entity", "findings", "rows", "distinct values"),
-                rows=tuple((e, books.findings[e], books.rows[e], len(books.values[e])) for e in entities),
-            ),
+            _found(books, entities),
+            *([_met(books)] if books.made else []),
             table(config),
         ),
         examples=tuple(
@@ -86,6 +90,22 @@ def report(
         config_digest=value_digest(config.model_dump(mode="json")),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
+    )
+
+
+def _found(books: Books, entities: Sequence[str]) -> Table:
+    return Table(
+        title="Personal data found",
+        columns=("entity", "findings", "rows", "distinct values"),
+        rows=tuple((e, books.findings[e], books.rows[e], len(books.values[e])) for e in entities),
+    )
+
+
+def _met(books: Books) -> Table:
+    return Table(
+        title="Surrogates: fewer than values means that some values met in one",
+        columns=("entity", "distinct values", "distinct surrogates"),
+        rows=tuple((e, len(books.values[e]), len(made)) for e, made in sorted(books.made.items())),
     )
 
 
@@ -102,6 +122,8 @@ def _per_row(per_row: Counter[int]) -> Histogram:
 
 def _notes(config: ScrubConfig, key: bytes) -> tuple[str, ...]:
     notes = [f"pseudonym key fingerprint: {key_fingerprint(key)}"]
+    if config.mode == "surrogate":
+        notes.append(f"surrogates: words of faker {version('faker')}; scrubbing them again would replace them again")
     if config.demo_key:
         notes.append("DEMO KEY: anyone can test guesses against these pseudonyms; never use it with private data")
     if config.ner is not None:

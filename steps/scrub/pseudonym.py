@@ -5,11 +5,10 @@ import hashlib
 import hmac
 import os
 import unicodedata
-from typing import Literal
 
 from steps.contracts.errors import ConfigError
 from steps.engines.scan.visible import VisibleText
-from steps.scrub.config import ScrubConfig
+from steps.scrub.config import Mode, ScrubConfig
 
 # Published with the source: whoever has it can test guesses against pseudonyms made with it.
 DEMO_KEY = "assay published demo key: protects nothing, use it with public example data only"
@@ -61,16 +60,20 @@ def normalised(entity: str, value: str) -> str:
     return folded
 
 
-def pseudonym(key: bytes, entity: str, value: str) -> str:
-    """`<ENTITY_` and 12 base32 characters: the first 60 bits of HMAC-SHA256(key, entity, normalised value)."""
+def keyed_digest(key: bytes, entity: str, value: str) -> bytes:
+    """HMAC-SHA256(key, entity, normalised value), 32 bytes."""
     message = f"{entity}\0{normalised(entity, value)}".encode("utf-8", "surrogatepass")
-    digest = hmac.new(key, message, hashlib.sha256).digest()
-    return f"<{entity}_{base64.b32encode(digest)[:12].decode()}>"
+    return hmac.new(key, message, hashlib.sha256).digest()
 
 
-def replacement(mode: Literal["pseudonymise", "redact", "mask"], entity: str, name: str) -> str:
-    """What stands in the text instead of the value whose pseudonym is `name`."""
-    return {"pseudonymise": name, "redact": f"<{entity}>", "mask": "****"}[mode]
+def pseudonym(key: bytes, entity: str, value: str) -> str:
+    """`<ENTITY_` and 12 base32 characters: the first 60 bits of the value's keyed digest."""
+    return f"<{entity}_{base64.b32encode(keyed_digest(key, entity, value))[:12].decode()}>"
+
+
+def replacement(mode: Mode, entity: str, name: str, surrogate: str | None = None) -> str:
+    """What stands in the text instead of the value whose pseudonym is `name`; a surrogate that isn't there is it."""
+    return {"pseudonymise": name, "surrogate": surrogate or name, "redact": f"<{entity}>", "mask": "****"}[mode]
 
 
 def masked_sample(value: str) -> str:

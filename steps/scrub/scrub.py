@@ -125,16 +125,22 @@ def _with_rows(table: pa.Table, new: Mapping[int, Row]) -> pa.Table:
 def _scrub_row(row: Row, parts: Sequence[Segment], settled: Settled, run: _Run, stays: bool) -> Row:
     texts: dict[str, str] = {}
     spans: list[tuple[str, Finding, str, str]] = []
+    made: list[tuple[str, str]] = []
     for part in parts:
         findings = settled[part.text]
         if findings:
-            texts[part.path] = replaced(part.text, run.settler.replacements(part.text, findings))[0]
+            new_values = run.settler.replacements(part.text, findings)
+            texts[part.path] = replaced(part.text, new_values)[0]
+            made += [(f.entity, r.new) for f, r in zip(findings, new_values, strict=True)]
             spans += [(part.path, f, part.text[f.start : f.end], run.settler.name(part.text, f)) for f in findings]
     new = with_segments(row, texts)
     new["content_id"] = content_id_of(new)
     if stays:
         run.books.add(row, spans)
-        run.ledger.add(row["record_id"], "changed", CHANGED, evidence=_evidence(row, new, spans))
+        if run.config.mode == "surrogate":
+            run.books.add_made(made)
+        evidence = {"mode": run.config.mode, **_evidence(row, new, spans)}
+        run.ledger.add(row["record_id"], "changed", CHANGED, evidence=evidence)
     return new
 
 

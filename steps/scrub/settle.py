@@ -6,6 +6,7 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.detect import Detectors
 from steps.scrub.pseudonym import normalised, pseudonym, replacement
 from steps.scrub.spans import Finding, Interval, Replacement, mapped_back, outside, pseudonym_pattern, replaced, resolve
+from steps.scrub.surrogates import Surrogates
 
 # A replacement can move a context word into or out of reach of another value. Chosen: a text is searched again
 # at most so often; the second search nearly always finds nothing new.
@@ -18,6 +19,7 @@ class Settler:
     def __init__(self, config: ScrubConfig, key: bytes) -> None:
         self._config = config
         self._key = key
+        self._surrogates = Surrogates(key, config.locales) if config.mode == "surrogate" else None
         self._own = pseudonym_pattern(config.replaced)
         self._allowed = {e: {normalised(e, v) for v in config.allow} for e in ("", *config.replaced)}
 
@@ -33,13 +35,15 @@ class Settler:
 
     def replacements(self, text: str, findings: Sequence[Finding]) -> list[Replacement]:
         """What is put in for each finding."""
-        return [
-            Replacement(f.start, f.end, replacement(self._config.mode, f.entity, self.name(text, f))) for f in findings
-        ]
+        return [Replacement(f.start, f.end, self._new(text, f)) for f in findings]
 
     def name(self, text: str, finding: Finding) -> str:
         """The pseudonym of the value found."""
         return pseudonym(self._key, finding.entity, text[finding.start : finding.end])
+
+    def _new(self, text: str, finding: Finding) -> str:
+        made = self._surrogates and self._surrogates.of(finding.entity, text[finding.start : finding.end])
+        return replacement(self._config.mode, finding.entity, self.name(text, finding), made)
 
     def _kept(self, text: str, findings: Sequence[Finding], places: Sequence[Interval]) -> list[Finding]:
         protected = [*places, *(m.span() for m in self._own.finditer(text))]

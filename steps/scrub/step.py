@@ -13,7 +13,9 @@ from steps.zenml_runtime import assay_step, cache_key, earlier, workspace
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["presidio-analyzer", "spacy", "phonenumbers", "tldextract"])
+    # faker's word lists decide surrogates, detect-secrets' filters what is a random string.
+    patterns = ["detect-secrets", "faker", "google-re2", "phonenumbers", "presidio-analyzer", "tldextract"]
+    return cache_key(__name__, [*patterns, "gliner", "spacy", "transformers"])
 
 
 @assay_step(key)
