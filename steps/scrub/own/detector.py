@@ -2,13 +2,13 @@
 
 from steps.scrub.config import ScrubConfig
 from steps.scrub.forms import Form, FormDetector
-from steps.scrub.own import address, age, card, dates, phone, title, zip_code
+from steps.scrub.own import address, age, card, dates, iban, phone, title, zip_code
 from steps.scrub.own.address import AddressDetector
 from steps.scrub.spans import Finding
 
 # Entities that this package finds, by itself or beside presidio.
 OWN = frozenset(
-    {address.ENTITY, age.ENTITY, card.ENTITY, dates.ENTITY, phone.ENTITY, title.ENTITY, zip_code.ENTITY}
+    {address.ENTITY, age.ENTITY, card.ENTITY, dates.ENTITY, iban.ENTITY, phone.ENTITY, title.ENTITY, zip_code.ENTITY}
 )  # fmt: skip
 
 
@@ -30,6 +30,7 @@ def forms(config: ScrubConfig) -> list[Form]:
         age.ENTITY: age.forms(),
         card.ENTITY: card.forms(),
         dates.ENTITY: dates.forms(config.locales),
+        iban.ENTITY: iban.forms(),
         phone.ENTITY: phone.forms(),
         title.ENTITY: title.forms(config.locales),
         zip_code.ENTITY: zip_code.forms(config.locales),

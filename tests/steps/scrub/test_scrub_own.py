@@ -8,6 +8,7 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.detect import Detector
 from steps.scrub.own.card import is_card
 from steps.scrub.own.detector import OWN, OwnDetector
+from steps.scrub.own.iban import is_iban
 from steps.scrub.own.phone import is_number
 
 EVERYWHERE = ("en_US", "en_GB", "de", "fr", "es")
@@ -98,6 +99,12 @@ HITS = {
         ("old one: 180000000000002", "180000000000002"),
         ("my maestro card: 501800000009", "501800000009"),
     ],
+    "IBAN_CODE": [
+        ("iban de89370400440532013000", "de89370400440532013000"),
+        ("pay to GB82 WEST 1234 5698 7654 32 now", "GB82 WEST 1234 5698 7654 32"),
+        ("on NO93 8601 1117 947", "NO93 8601 1117 947"),
+        ("fr14-2004-1010-0505-0001-3M02-606", "fr14-2004-1010-0505-0001-3M02-606"),
+    ],
 }
 LOOK_ALIKES = {
     "STREET_ADDRESS": [
@@ -168,6 +175,12 @@ LOOK_ALIKES = {
         "the calls of 1999-2004",
         "phone 123-45",
     ],
+    "IBAN_CODE": [
+        "de89370400440532013001",
+        "de8937040044053201300",
+        "ab12 word here them this",
+        "commit de89370400440532013000f",
+    ],
     "CREDIT_CARD": [
         "card 4111111111111112",
         "4222222222222 of something",
@@ -218,6 +231,8 @@ def test_check_digits_are_those_of_the_standard() -> None:
         prefix, length = rng.choice([("4", 16), ("4", 13), ("34", 15), ("5018", 12), ("36", 14), ("4", 19)])
         body = prefix + "".join(rng.choices("0123456789", k=length - len(prefix) - 1))
         assert sum(is_card(body + last) for last in "0123456789") == 1
+    numbers = [f"DE{check:02}370400440532013000" for check in range(2, 99)]
+    assert [n for n in numbers if is_iban(n)] == ["DE89370400440532013000"]
     assert not is_card("9" * 16) and not is_card("41111111111111")
 
 
