@@ -166,12 +166,7 @@ class Dataset:
         if keep.shape != (self.rows,):
             raise IntegrityError(f"keep has shape {keep.shape}, the dataset {self.rows} rows", where=f"stage {stage}")
         codes = self.split_codes() if splits is None else splits.astype(np.int8)
-        chosen: list[_ShardSelection] = []
-        start = 0
-        for old in self._selection:
-            here = slice(start, start + len(old.rows))
-            chosen.append(_ShardSelection(old.rows[keep[here]], codes[here][keep[here]]))
-            start += len(old.rows)
+        chosen = self._where(keep, codes)
         live = [i for i, s in enumerate(chosen) if len(s.rows)]
         return _finish(
             folder,
@@ -181,6 +176,20 @@ class Dataset:
             [self.shard_paths[i] for i in live],
             [chosen[i] for i in live],
         )
+
+    def view(self, keep: Mask) -> "Dataset":
+        """The rows where `keep` is true (shape (rows,)), for reading only: nothing is stored, the digest is `self`'s."""
+        manifest = self.manifest.model_copy(update={"rows": int(keep.sum())})
+        return Dataset(self.folder, manifest, self.shard_paths, self._where(keep, self.split_codes()))
+
+    def _where(self, keep: Mask, codes: SplitCodes) -> list[_ShardSelection]:
+        chosen: list[_ShardSelection] = []
+        start = 0
+        for old in self._selection:
+            here = slice(start, start + len(old.rows))
+            chosen.append(_ShardSelection(old.rows[keep[here]], codes[here][keep[here]]))
+            start += len(old.rows)
+        return chosen
 
     def rewriter(self, folder: Path, stage: str) -> "Rewriter":
         """A writer of a new version in which some rows have new content and some may be gone."""
@@ -213,9 +222,37 @@ class DatasetWriter:
         self._store = _ShardStore(folder / "shards")
         self._entries: list[ShardEntry] = []
         self._paths: list[Path] = []
+        self._chosen: list[_ShardSelection] = []
+        self._written = 0
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._pending_bytes = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows added so far."""
+        return self._written + self._pending_rows
+
+    def share(self, other: Dataset, start: int, stop: int) -> None:
+        """Add the rows at positions [start, stop) of another version by naming its shards; nothing is copied."""
+        self._flush()
+        first = 0
+        for entry, path, chosen in zip(other.manifest.shards, other.shard_paths, other._selection, strict=True):
+            rows = chosen.rows[max(start - first, 0) : max(stop - first, 0)]
+            first += len(chosen.rows)
+            if not len(rows):
+                continue
+            if self._entries and self._entries[-1] == entry and self._chosen[-1].rows[-1] < rows[0]:
+                rows = np.concatenate([self._chosen.pop().rows, rows])
+                self._entries.pop()
+                self._paths.pop()
+            self._add(entry, path, _ShardSelection(rows, np.full(len(rows), NO_SPLIT, np.int8)))
+
+    def _add(self, entry: ShardEntry, path: Path, chosen: _ShardSelection) -> None:
+        self._entries.append(entry)
+        self._paths.append(path)
+        self._chosen.append(chosen)
+        self._written = sum(len(c.rows) for c in self._chosen)
 
     def write(self, table: pa.Table) -> None:
         """Add rows; a `split` column in them is ignored (labels are given by `Dataset.select`)."""
@@ -234,15 +271,13 @@ class DatasetWriter:
     def _flush(self) -> None:
         if self._pending:
             entry, path = self._store.add(pa.concat_tables(self._pending))
-            self._entries.append(entry)
-            self._paths.append(path)
+            self._add(entry, path, _all_of(entry.rows))
             self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
     def close(self) -> Dataset:
         """Finish and name the version."""
         self._flush()
-        chosen = [_all_of(e.rows) for e in self._entries]
-        return _finish(self.folder, self.stage, self.parent, self._entries, self._paths, chosen)
+        return _finish(self.folder, self.stage, self.parent, self._entries, self._paths, self._chosen)
 
 
 class Rewriter:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import IntegrityError
+from steps.contracts.index import DedupIndex
 from steps.contracts.ledger import Ledger
 from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
@@ -14,7 +15,8 @@ class Outcome:
     """A stage's result: the rows that go on, what happened to the others, and the counts.
 
     `quarantined` holds the rows set aside for a human (a version over the same shards); None for stages that
-    never quarantine. `memory` is what a row-wise stage keeps for the next run; None for the other stages.
+    never quarantine. `memory` is what a row-wise stage keeps for the next run; None for the other stages;
+    `index` what dedup keeps.
     """
 
     dataset: Dataset
@@ -22,6 +24,7 @@ class Outcome:
     report: StageReport
     quarantined: Dataset | None = None
     memory: Memory | None = None
+    index: DedupIndex | None = None
 
     @property
     def set_aside(self) -> Dataset:

@@ -1,6 +1,6 @@
 """Which rows stay, and which kept row each of the others gives way to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,12 +8,16 @@ import numpy.typing as npt
 from steps.dedup.config import DedupConfig
 from steps.dedup.contradictions import Contradictions, find_contradictions
 from steps.dedup.fingerprints import Fingerprints, Numbers, Sketches
-from steps.engines.minhash.resolve import bucket_numbers, first_of_equals, near_duplicates
+from steps.dedup.index import Part
+from steps.dedup.known import Known, Met, spread
+from steps.engines.minhash.resolve import Near, bucket_numbers, first_of_equals, near_duplicates
+from steps.engines.minhash.signatures import BandHashes
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """What becomes of each of n rows. keep: shape (n,). witness: the row that it gives way to, -1 for none.
+    """What becomes of each of n rows, those of earlier runs first. keep: shape (n,). witness: the row that it gives
+    way to, -1 for none.
 
     score: exact Jaccard with the witness, nan for none. near: rows that go because their words are nearly, not fully,
     those of the witness. order: the rows in canonical order. streams: distinct token streams. compared: exact
@@ -32,45 +36,160 @@ class Decisions:
     capped: int
 
 
-def decide(prints: Fingerprints, sketches: Sketches, config: DedupConfig) -> Decisions:
+@dataclass(frozen=True)
+class Survivors:
+    """New token streams and the kept ones among them, for the index. speakers: row of each new stream, in canonical
+    order. kept: rows. bands: band hashes of the kept rows, shape (bands, len(kept)).
+    """
+
+    speakers: Numbers
+    kept: Numbers
+    bands: BandHashes
+
+
+def decide(
+    new: Fingerprints, sketches: Sketches, config: DedupConfig, known: Known, *, keep_bands: bool = False
+) -> tuple[Decisions, Survivors]:
     """Contradictions first (as the config says), then equal token streams, then near duplicates among the rest.
 
-    The band hashes in `sketches` are used up.
+    Rows of earlier runs come first in canonical order (their batches are earlier), so nothing that is decided about
+    them changes. Band hashes in `sketches` are used up; `keep_bands` asks for those of the survivors.
     """
-    n = len(prints)
+    prints = known.with_new(new)
     order = prints.canonical_order()
     contradictions = find_contradictions(prints, order, config.contradictions)
-    alive = order[~contradictions.dropped[order]]
+    mine = np.arange(known.rows, len(prints))
+    result = Decisions(
+        prints, order, contradictions,
+        keep=known.column("keep", np.ones(len(new), bool)),
+        witness=known.column("witness", np.full(len(new), -1, np.int64)),
+        score=known.column("score", np.full(len(new), np.nan)),
+        near=known.column("near", np.zeros(len(new), bool)),
+        streams=known.streams, compared=0, capped=0,
+    )  # fmt: skip
+    fresh = order[order >= known.rows]
+    alive = fresh[~contradictions.dropped[fresh]]
     place = first_of_equals(prints.words, alive)
     leads = place == np.arange(len(alive))
     # The row that stands for each token stream, and which of them each row belongs to.
     speakers, stream = alive[leads], (np.cumsum(leads) - 1)[place]
-    near = near_duplicates(
-        *bucket_numbers(_columns(sketches.bands, speakers)),
+    standing = _standing(result, known, speakers)
+    unseen = standing.witness < 0
+    near, bands = _compared(speakers[unseen] - known.rows, sketches, config, known, keep_bands)
+    standing.fill(unseen, near)
+
+    follower = np.where(leads, -1, speakers[stream])
+    result.witness[alive] = np.where(standing.witness[stream] >= 0, standing.witness[stream], follower)
+    result.score[alive] = np.where(standing.witness[stream] >= 0, standing.score[stream], np.where(leads, np.nan, 1.0))
+    result.near[alive] = standing.near[stream]
+    result.keep[mine] = (result.witness[mine] < 0) & ~contradictions.dropped[mine]
+    gone = mine[contradictions.dropped[mine]]
+    result.witness[gone] = contradictions.first[gone]
+    kept = near.found.witness < 0
+    survivors = Survivors(speakers[unseen], speakers[unseen][kept], bands[:, kept] if keep_bands else bands)
+    counted = {
+        "streams": known.streams + int(unseen.sum()),
+        "compared": known.compared + near.found.compared,
+        "capped": known.capped + near.found.capped,
+    }
+    return replace(result, **counted), survivors
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """found: per new stream, its witness among `rows` (row numbers)."""
+
+    found: Near
+    rows: Numbers
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """Per new stream: the kept row that it gives way to (-1: none), their Jaccard, and whether that is a near one."""
+
+    witness: Numbers
+    score: npt.NDArray[np.float64]
+    near: npt.NDArray[np.bool_]
+
+    def fill(self, chosen: npt.NDArray[np.bool_], compared: _Compared) -> None:
+        """Take over what the comparison of these streams found."""
+        found = compared.found
+        beaten = found.witness >= 0
+        self.witness[chosen] = np.where(beaten, compared.rows[found.witness], -1)
+        self.score[chosen], self.near[chosen] = found.jaccard, beaten
+
+
+def _standing(result: Decisions, known: Known, speakers: Numbers) -> _Standing:
+    """What earlier runs decided on the same words: new copies share the lot of the old ones."""
+    twin = known.rows_with(result.prints.words[speakers])
+    old = twin >= 0
+    kept = result.keep[twin] & old
+    witness = np.where(kept, twin, np.where(old, result.witness[twin], -1))
+    score = np.where(kept, 1.0, np.where(old, result.score[twin], np.nan))
+    return _Standing(witness, score, old & ~kept & result.near[twin])
+
+
+def _compared(
+    chosen: Numbers, sketches: Sketches, config: DedupConfig, known: Known, keep_bands: bool
+) -> tuple[_Compared, BandHashes]:
+    """Compare new rows, named by their place among the new ones, with what they meet; and their band hashes."""
+    bands = _columns(sketches.bands, chosen)
+    met = known.meeting(bands)
+    starts, ends = sketches.starts[chosen], sketches.ends[chosen]
+    first = int(sketches.ends[-1]) if len(sketches.ends) else 0
+    sketches.sets.append(met.sets)
+    met_ends = first + np.cumsum(met.sizes)
+    kept_bands = bands.copy() if keep_bands else bands[:, :0]
+    found = near_duplicates(
+        *_buckets(bands, met),
         sketches.sets.values(),
-        sketches.starts[speakers],
-        sketches.ends[speakers],
+        np.concatenate([met_ends - met.sizes, starts]),
+        np.concatenate([met_ends, ends]),
         threshold=config.threshold,
         cap=config.max_comparisons,
+        settled=len(met.rows),
     )
-    beaten = near.witness[stream] >= 0
-    witness = np.full(n, -1, np.int64)
-    witness[alive] = np.where(beaten, speakers[near.witness[stream]], np.where(leads, -1, speakers[stream]))
-    score = np.full(n, np.nan)
-    score[alive] = np.where(beaten, near.jaccard[stream], np.where(leads, np.nan, 1.0))
-    is_near = np.zeros(n, bool)
-    is_near[alive] = beaten
-    keep = (witness < 0) & ~contradictions.dropped
-    witness[contradictions.dropped] = contradictions.first[contradictions.dropped]
-    return Decisions(
-        prints, order, contradictions, keep, witness, score, is_near, len(speakers), near.compared, near.capped
-    )
+    m = len(met.rows)
+    mine = Near(found.witness[m:], found.jaccard[m:], found.compared, found.capped)
+    return _Compared(mine, np.concatenate([met.rows, chosen + known.rows])), kept_bands
 
 
-def _columns(bands: npt.NDArray[np.uint32], chosen: Numbers) -> npt.NDArray[np.uint32]:
+def _buckets(bands: BandHashes, met: Met) -> tuple[npt.NDArray[np.int32], Numbers]:
+    """Bucket numbers of the rows met and the new ones after them, shape (bands, rows)."""
+    m = len(met.rows)
+    if not m:
+        return bucket_numbers(bands)
+    joined = np.empty((len(bands), m + bands.shape[1]), np.uint32)
+    absent = np.zeros(joined.shape, bool)
+    for q, (hashes, members) in enumerate(zip(met.hashes, met.members, strict=True)):
+        joined[q, m:] = bands[q]
+        absent[q, :m] = True
+        joined[q, members], absent[q, members] = hashes, False
+    return bucket_numbers(joined, absent)
+
+
+def _columns(bands: BandHashes, chosen: Numbers) -> BandHashes:
     """bands[:, chosen], in the memory of `bands`: band by band, each lies no later than before."""
     m = len(chosen)
     flat = bands.reshape(-1)
     for q in range(len(bands)):
         flat[q * m : (q + 1) * m] = bands[q][chosen]
     return flat[: len(bands) * m].reshape(len(bands), m)
+
+
+def part_of(d: Decisions, survivors: Survivors, sketches: Sketches, known: Known) -> Part:
+    """What the index keeps of the new rows."""
+    new = slice(known.rows, None)
+    kept = survivors.kept
+    starts, ends = sketches.starts[kept - known.rows], sketches.ends[kept - known.rows]
+    sets = np.asarray(sketches.sets.values()[spread(starts, ends - starts)])
+    by_hash = np.argsort(survivors.bands, axis=1)
+    first_half = d.prints.words[survivors.speakers, 0]
+    streams = np.argsort(first_half)
+    return Part(
+        d.prints.record_ids[new], d.prints.content_ids[new], d.prints.batches[new], d.prints.words[new],
+        d.prints.asked[new], d.prints.answered[new], d.prints.claims[new], d.keep[new], d.near[new], d.witness[new],
+        d.score[new], first_half[streams], survivors.speakers[streams], kept,
+        np.take_along_axis(survivors.bands, by_hash, axis=1), by_hash.astype(np.int32), sets,
+        np.cumsum(ends - starts),
+    )  # fmt: skip

@@ -14,8 +14,10 @@ _TOP = 10
 _EXAMPLES = 5
 
 
-def dedup_report(d: Decisions, ledger: LedgerWriter, config: DedupConfig, watch: Stopwatch) -> StageReport:
-    """Counts, Jaccard histogram, largest clusters and examples by id."""
+def dedup_report(
+    d: Decisions, ledger: LedgerWriter, config: DedupConfig, watch: Stopwatch, reused: int | None = None
+) -> StageReport:
+    """Counts, Jaccard histogram, largest clusters and examples by id. reused: rows known from a kept index."""
     return StageReport(
         stage="dedup",
         rows_in=len(d.keep),
@@ -28,7 +30,7 @@ def dedup_report(d: Decisions, ledger: LedgerWriter, config: DedupConfig, watch:
         histograms=(_jaccard_histogram(d),),
         tables=(_clusters(d),),
         examples=_examples(d),
-        notes=_notes(d, config),
+        notes=_notes(d, config, reused),
         config_digest=value_digest(config.model_dump(mode="json")),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
@@ -93,8 +95,11 @@ def _examples(d: Decisions) -> tuple[Example, ...]:
     )
 
 
-def _notes(d: Decisions, config: DedupConfig) -> tuple[str, ...]:
+def _notes(d: Decisions, config: DedupConfig, reused: int | None) -> tuple[str, ...]:
     notes = ["Examples name rows without their text: personal data is not removed yet at this stage."]
+    if reused is not None:
+        why = " (contradictions: drop_all needs all rows)" if config.contradictions == "drop_all" else ""
+        notes.append(f"{reused} rows known from the earlier run, {len(d.keep) - reused} rows read{why}.")
     if not config.near:
         notes.append("Near duplicates were not looked for (near: false).")
     if d.capped:

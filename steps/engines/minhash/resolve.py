@@ -60,10 +60,13 @@ def near_duplicates(
     return Near(witness, jaccard, int(compared), int(capped))
 
 
-def bucket_numbers(bands: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.int32], Numbers]:
-    """Bucket of each row in each band (-1 where it is alone), shape (bands, n), and the number of buckets per band.
+def bucket_numbers(
+    bands: npt.NDArray[np.uint32], absent: npt.NDArray[np.bool_] | None = None
+) -> tuple[npt.NDArray[np.int32], Numbers]:
+    """Bucket of each row in each band (-1 where it is alone), shape (bands, rows), and the number of buckets per band.
 
-    `bands` has the same shape and is overwritten: the result lies in its memory.
+    `bands` has the same shape and is overwritten: the result lies in its memory. Where `absent` is true the row has
+    no hash in that band.
     """
     from steps.engines.minhash.kernel import number_buckets
 
@@ -73,7 +76,11 @@ def bucket_numbers(bands: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.int32]
 
     def work(q: int) -> None:
         # Key and place in one number: sorting those is several times faster than an argsort of the keys.
-        packed = np.sort(bands[q].astype(np.uint64) << np.uint64(32) | places)
+        packed = bands[q].astype(np.uint64) << np.uint64(32) | places
+        if absent is not None:
+            packed = packed[~absent[q]]
+            numbers[q] = -1
+        packed.sort()
         keys, members = (packed >> np.uint64(32)).astype(np.uint32), packed.astype(np.uint32)
         counts[q] = number_buckets(keys, members, numbers[q])
 

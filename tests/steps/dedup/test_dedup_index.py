@@ -1,0 +1,145 @@
+"""A run over grown data, with the index of the run before, gives what a run over all of it gives."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.textrows import chat, dataset, document, ledger_lines, preference, record_ids
+
+from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, IntegrityError
+from steps.contracts.index import DedupIndex
+from steps.dedup.config import DedupConfig
+from steps.dedup.dedup import dedup
+
+VOCABULARY = (
+    "river bridge ferry spring winter mill stone rope boat miller road toll wood rain field night".split()  # noqa: SIM905
+)
+
+
+def text(rng):
+    return " ".join(rng.choices(VOCABULARY, k=rng.randint(1, 25)))
+
+
+def varied(source, rng):
+    words = source.split()
+    for _ in range(rng.randint(0, 3)):
+        words[rng.randrange(len(words))] = rng.choice(VOCABULARY)
+    return " ".join(words) if rng.random() < 0.7 else source.upper() + "!"
+
+
+def some_rows(rng, count, batches):
+    rows, texts = [], [text(rng) for _ in range(max(count // 3, 1))]
+    for i in range(count):
+        t = varied(rng.choice(texts), rng) if rng.random() < 0.7 else text(rng)
+        batch, kind = rng.randrange(batches), rng.random()
+        if kind < 0.5:
+            rows.append(document(t, batch, f"{i}"))
+        elif kind < 0.8:
+            rows.append(chat(rng.choice(texts), t, batch, f"{i}"))
+        else:
+            rows.append({**preference(rng.choice(texts), t, text(rng), f"{i}"), "batch": batch})
+    return rows
+
+
+def summary(outcome):
+    lines = sorted((x["record_id"], x["verdict"], x["reason"], x["evidence"]) for x in ledger_lines(outcome))
+    report = outcome.report.model_dump(exclude={"seconds", "cpu_seconds", "notes"})
+    return outcome.dataset.digest, sorted(record_ids(outcome.dataset)), lines, report
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(0, 10**6),
+    st.integers(2, 4),
+    st.sampled_from(["flag", "keep_first", "drop_all"]),
+    st.sampled_from(["all", "prompt"]),
+)
+def test_random_batchings_equal_one_whole_run(tmp_path_factory, seed, batches, contradictions, compare):
+    tmp_path = tmp_path_factory.mktemp("batchings")
+    rng = random.Random(seed)
+    rows = some_rows(rng, 120, batches)
+    config = DedupConfig(contradictions=contradictions, compare=compare, ngram_documents=2, ngram_messages=2)
+    index = None
+    for batch in range(batches):
+        arrived = [r for r in rows if r["batch"] <= batch]
+        rng.shuffle(arrived)  # the old rows need not stand where they stood
+        source = dataset(arrived, tmp_path / f"in{batch}", shard_rows=40)
+        outcome = dedup(source, config, tmp_path / f"out{batch}", index, keep_index=True)
+        index = DedupIndex.open(outcome.index.folder, by_name(outcome.index))
+    whole = dedup(dataset(rows, tmp_path / "all"), config, tmp_path / "whole")
+    assert summary(outcome) == summary(whole)
+    if contradictions != "drop_all":
+        assert 1 <= len(index.parts) <= batches
+        assert any("known from the earlier run" in n for n in outcome.report.notes)
+
+
+def by_name(index):
+    return dict(zip((p.name for p in index.manifest.parts), index.parts, strict=True)).__getitem__
+
+
+@pytest.fixture
+def made(tmp_path):
+    rows = some_rows(random.Random(1), 60, 1)
+    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), tmp_path / "out", keep_index=True)
+    return rows, outcome.index
+
+
+def grown(made, tmp_path, extra, config=None):
+    rows, index = made
+    return dedup(dataset(rows + extra, tmp_path / "in2"), config or DedupConfig(), tmp_path / "out2", index)
+
+
+def test_an_index_of_other_settings_is_refused(made, tmp_path):
+    with pytest.raises(ConfigError, match="other dedup settings"):
+        grown(made, tmp_path, [], DedupConfig(threshold=0.8))
+    # which library computed the signatures makes no difference
+    grown(made, tmp_path, [], DedupConfig(backend="datasketch"))
+
+
+def test_late_rows_of_an_old_batch_are_refused(made, tmp_path):
+    with pytest.raises(InputError, match="batch 0"):
+        grown(made, tmp_path, [document("quite new", 0, "new")])
+
+
+def test_rows_that_are_gone_are_noticed(made, tmp_path):
+    rows, index = made
+    with pytest.raises(InputError, match="1 rows of the kept index"):
+        dedup(dataset(rows[1:], tmp_path / "in2"), DedupConfig(), tmp_path / "out2", index)
+
+
+def test_damaged_and_missing_files_are_noticed(made):
+    index = made[1]
+    file = index.parts[0] / "bands.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(IntegrityError, match=r"bands\.npy"):
+        DedupIndex.open(index.folder)
+    file.unlink()
+    with pytest.raises(InputNotFoundError):
+        DedupIndex.open(index.folder)
+
+
+def test_nothing_new_costs_no_reading(made, tmp_path):
+    outcome = grown(made, tmp_path, [])
+    assert any(note.startswith("60 rows known from the earlier run, 0 rows read") for note in outcome.report.notes)
+
+
+def test_many_small_runs_leave_few_parts_and_share_the_large_ones(tmp_path):
+    rng = random.Random(5)
+    rows = some_rows(rng, 64, 1)
+    index, shared = None, 0
+    for batch in range(12):
+        rows += [document(text(rng), batch, f"n{batch}-{i}") for i in range(2 if batch else 0)]
+        outcome = dedup(
+            dataset(rows, tmp_path / f"i{batch}"), DedupConfig(), tmp_path / f"o{batch}", index, keep_index=True
+        )
+        shared += index is not None and index.parts[0] == outcome.index.parts[0]
+        index = outcome.index
+    assert len(index.parts) <= 5
+    assert shared == 11, "the first part was written again"
+    assert summary(outcome) == summary(dedup(dataset(rows, tmp_path / "a"), DedupConfig(), tmp_path / "w"))
+
+
+def test_the_index_holds_no_text(made):
+    whole = b"".join(p.read_bytes() for part in made[1].parts for p in part.iterdir())
+    assert b"river" not in whole.lower()
