@@ -58,7 +58,7 @@ class _Unreadable(Exception):
 
 
 # What the two parsers read differently: fuzzy quantifiers and POSIX classes.
-_OTHER_SYNTAX = re.compile(r"(?<!\\)\{(?!\d+(?:,\d*)?\}|,\d+\})|\[\[:|\[\^?\[")
+_OTHER_SYNTAX = re.compile(r"\{[^{}]*[A-Za-z][^{}]*\}|\[\[:|\[\^?\[")
 _KNOWN_FLAGS = re.IGNORECASE | re.MULTILINE | re.DOTALL
 
 
