@@ -8,7 +8,9 @@ from steps.contracts.errors import InputNotFoundError
 
 LATEST = "latest"
 # What steps ask for by `steps.zenml_runtime.earlier`.
-REUSABLE = ("scrub_memory", "screen_memory", "judge_memory")
+REUSABLE = (
+    "ingested", "ingest_ledger", "rejects", "ingest_sources", "scrub_memory", "screen_memory", "judge_memory",
+)  # fmt: skip
 # Chosen: a run of the same name that only fine-tuned keeps nothing; so many are passed over in search of one that does.
 _LOOKED_AT = 20
 
@@ -56,4 +58,5 @@ def _runs(config_name: str, wanted: str) -> Iterable[Any]:
 
 def _kept(run: Any) -> dict[str, str]:
     outputs = ((name, versions) for step in run.steps.values() for name, versions in step.outputs.items())
-    return {name: str(versions[0].id) for name, versions in outputs if name in REUSABLE and versions}
+    kept = {name: str(versions[0].id) for name, versions in outputs if name in REUSABLE and versions}
+    return kept if "ingest_sources" in kept else {}

@@ -26,7 +26,7 @@ class Curated:
 
 def curated(config: RunConfig, inputs: Inputs) -> Curated:
     """Chain the curation stages that the config doesn't skip."""
-    rows, _, report, _ = ingest_step(config.ingest, inputs.sources)
+    rows, _, report, _, _ = ingest_step(config.ingest, inputs.sources)
     reports = [report]
     aside = []
     if "dedup" not in config.skip:

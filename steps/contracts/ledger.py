@@ -99,6 +99,11 @@ class LedgerWriter:
         self._writer.write_table(table.select(LEDGER_SCHEMA.names).cast(LEDGER_SCHEMA))
         self._rows += lines.num_rows
 
+    @property
+    def rows(self) -> int:
+        """Lines added so far."""
+        return self._rows + len(self._lines)
+
     def total(self, verdict: Verdict) -> int:
         """Lines written so far with this verdict."""
         return sum(self.counts[verdict].values())

@@ -1,6 +1,6 @@
 """Reads every source into one dataset version; what can't be read goes to the reject file."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,18 @@ from steps.ingest.files import find_files
 from steps.ingest.formats import check_columns, detect_most
 from steps.ingest.hub import hub_rows
 from steps.ingest.intake import Intake
+from steps.ingest.kept import (
+    SOURCES,
+    Earlier,
+    SourceRecord,
+    SourceState,
+    place,
+    record,
+    states,
+    take_over,
+    why_read,
+    write_records,
+)
 from steps.ingest.readers import Item, Raw, read_file, value_item
 from steps.ingest.rejects import REJECTS, RejectWriter
 from steps.ingest.rows import RowReader
@@ -28,10 +40,11 @@ _PROGRESS_ROWS = 500
 
 @dataclass(frozen=True)
 class Ingested:
-    """An outcome, and the reject file: raw data that no one has scrubbed."""
+    """An outcome, the reject file (raw data that no one has scrubbed), and what is kept about the sources."""
 
     outcome: Outcome
     rejects: Path
+    sources: Path
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,20 @@ class _Part:
     items: Callable[[], Iterator[Item]]
 
 
-def ingest(config: IngestConfig, folder: Path, root: Path) -> Ingested:
+def ingest(
+    config: IngestConfig,
+    folder: Path,
+    root: Path,
+    *,
+    digests: Mapping[str, str] | None = None,
+    earlier: Earlier | None = None,
+    code: str = "",
+) -> Ingested:
     """Read all sources of `config` (paths relative to `root`) and write dataset, ledger and rejects.jsonl to `folder`.
+
+    A source is not read again when `earlier` holds it as it is now: under the same settings, `digests` (what
+    `input_digests` gives) and `code` (digest of code and libraries). The result is the same. Without `digests`, or
+    when rows are mixed by weight, everything is read.
 
     Raises:
         InputError: a source has no rows, no known format, or more rejects than `max_reject_share`.
@@ -55,18 +80,28 @@ def ingest(config: IngestConfig, folder: Path, root: Path) -> Ingested:
     notes: list[str] = []
     path = folder / REJECTS
     writer = DatasetWriter(folder, "ingest")
+    now = states(config, digests or {}, code) if digests is not None else {}
+    known = earlier.records() if earlier else {}
+    records: dict[str, SourceRecord] = {}
     with RejectWriter(path) as rejects, LedgerWriter(folder / "ledger.parquet", "ingest") as ledger:
         intake = Intake(config, writer, ledger, rejects)
         with Progress("ingest") as progress:
             for source in config.sources:
-                _read_source(source, intake, root, folder, notes, progress)
+                before = place(intake, writer)
+                if not _taken_over(source, now.get(source.name), known, earlier, intake, writer, notes):
+                    _read_source(source, intake, root, folder, progress)
+                _check_share(source, intake)
+                if source.name in now:
+                    after = place(intake, writer)
+                    records[source.name] = record(now[source.name], before, after, intake.books[source.name])
         intake.flush()
+        write_records(folder / SOURCES, records)
         dataset = _mixed(config, intake, writer.close(), folder, notes)
         if not dataset.rows:
             raise InputError("no row is left", where="ingest", hint=f"see {path} and the sampling settings")
         finished = ledger.close()
         report = summarize(config, intake, dataset.rows, dataset.manifest.kinds, notes, watch)
-    return Ingested(Outcome(dataset, finished, report), path)
+    return Ingested(Outcome(dataset, finished, report), path, folder / SOURCES)
 
 
 def input_digests(config: IngestConfig, root: Path) -> dict[str, str]:
@@ -80,15 +115,35 @@ def input_digests(config: IngestConfig, root: Path) -> dict[str, str]:
     return out
 
 
-def _read_source(
-    source: SourceConfig, intake: Intake, root: Path, folder: Path, notes: list[str], progress: Progress
-) -> None:
+def _taken_over(
+    source: SourceConfig,
+    now: SourceState | None,
+    known: Mapping[str, SourceRecord],
+    earlier: Earlier | None,
+    intake: Intake,
+    writer: DatasetWriter,
+    notes: list[str],
+) -> bool:
+    """Whether the source stands as an earlier run read it; then its rows are here."""
+    then = known.get(source.name)
+    if earlier is None or now is None or then is None:
+        return False
+    why = why_read(then.state, now)
+    if why is not None:
+        notes.append(f"source {source.name} read again, because {why} since the earlier run")
+        return False
+    take_over(source, then, earlier, intake, writer)
+    notes.append(f"source {source.name} not read: {then.books['rows']:,} rows taken from the earlier run")
+    return True
+
+
+def _read_source(source: SourceConfig, intake: Intake, root: Path, folder: Path, progress: Progress) -> None:
     intake.rejects.first.clear()
     books = intake.books[source.name]
     empty: list[str] = []
     reader = RowReader(source, intake, folder)
     try:
-        for part in _parts(source, root, intake.config, notes):
+        for part in _parts(source, root, intake.config, books.notes):
             before = books.rows
             books.bytes += part.bytes
             _read_part(part, source, reader, progress)
@@ -100,8 +155,7 @@ def _read_source(
     if not books.rows:
         raise InputError("no rows: the input is empty", where=", ".join(empty[:3]), hint="check `path` and the file")
     if empty:
-        notes.append(f"{len(empty)} empty file(s) in source {source.name}, such as {empty[0]}")
-    _check_share(source, intake)
+        books.notes.append(f"{len(empty)} empty file(s) in source {source.name}, such as {empty[0]}")
 
 
 def _parts(source: SourceConfig, root: Path, config: IngestConfig, notes: list[str]) -> Iterator[_Part]:

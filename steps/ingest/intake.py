@@ -20,17 +20,30 @@ _BATCH_ROWS = 4_096
 _BATCH_CHARS = 16 << 20
 # Characters per row are counted in bins 0, 1, 2-3, 4-7 ...: index = bit length.
 _BINS = 33
+# Chosen: enough to see what there is. A format is always shown, a reject reason while there are fewer examples.
+MOST_EXAMPLES = 20
+REJECTED = "rejected: "
 
 
 @dataclass
 class SourceBooks:
-    """Counts of one source. `bytes` as stored (packed); 0 for the hub."""
+    """Counts of one source, and one example per format and reject reason. `bytes` as stored (packed); 0 for the hub.
+
+    `lengths` counts kept rows by the bit length of their number of characters.
+    """
 
     rows: int = 0
+    created: int = 0
     kept: int = 0
+    changed: int = 0
     rejected: int = 0
     bytes: int = 0
     formats: Counter[str] = field(default_factory=Counter)
+    rejected_by: Counter[str] = field(default_factory=Counter)
+    cleaned: Counter[str] = field(default_factory=Counter)
+    lengths: list[int] = field(default_factory=lambda: [0] * _BINS)
+    examples: dict[str, Example] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class Intake:
@@ -41,14 +54,6 @@ class Intake:
     ) -> None:
         self.config, self.writer, self.ledger, self.rejects = config, writer, ledger, rejects
         self.books = {s.name: SourceBooks() for s in config.sources}
-        self.rows_in = 0
-        self.created = 0
-        self.kept = 0
-        self.rejected_by: Counter[str] = Counter()
-        self.cleaned: Counter[str] = Counter()
-        self.changed = 0
-        self.lengths = [0] * _BINS
-        self.examples: dict[str, Example] = {}
         self.mix = MixPlan() if config.sources[0].weight is not None else None
         self._index = {s.name: i for i, s in enumerate(config.sources)}
         self._batch: list[Row] = []
@@ -62,13 +67,15 @@ class Intake:
     def reject_known(self, source: SourceConfig, path: str, record_id: str, item: Bad) -> None:
         """The same for a row whose id was made before."""
         reason, hint = item.reason, item.hint
-        self.rejected_by[reason] += 1
-        self.books[source.name].rejected += 1
+        books = self.books[source.name]
+        books.rejected_by[reason] += 1
+        books.rejected += 1
         self.rejects.add(Reject(path, item.locator, item.line, reason, hint), item.raw)
         self.drop(record_id, reason, {"source": path, "locator": item.locator, "hint": hint})
-        if len(self.examples) < 20 and f"rejected: {reason}" not in self.examples:
+        label = f"{REJECTED}{reason}"
+        if len(books.examples) < MOST_EXAMPLES and label not in books.examples:
             text = f"{path}, {item.locator}: {hint}"[:300]
-            self.examples[f"rejected: {reason}"] = Example(record_id=record_id, reason=f"rejected: {reason}", text=text)
+            books.examples[label] = Example(record_id=record_id, reason=label, text=text)
 
     def drop(self, record_id: str, reason: str, evidence: dict[str, Any] | None = None) -> None:
         """A row that doesn't go on by itself, though it could be read."""
@@ -89,19 +96,20 @@ class Intake:
         if source.sample < 1 and not sampled(value, source.sample):
             self.drop(row["record_id"], "sampled_out")
             return
+        books = self.books[source.name]
         if cleaned:
-            self.changed += 1
-            self.cleaned.update(cleaned)
+            books.changed += 1
+            books.cleaned.update(cleaned)
             self.ledger.add(row["record_id"], "changed", "cleaned", evidence={"what": list(cleaned)})
         if self.mix:
             self.mix.add(self._index[source.name], value, row["record_id"])
-        if how not in self.examples:
-            self.examples[how] = Example(record_id=row["record_id"], reason=how, text=_shape(row))
+        if how not in books.examples:
+            books.examples[how] = Example(record_id=row["record_id"], reason=how, text=_shape(row))
         self._write(source, row)
 
     def create(self, source: SourceConfig, row: Row, reason: str, how: str) -> None:
         """Write a row made from others."""
-        self.created += 1
+        self.books[source.name].created += 1
         self.ledger.add(row["record_id"], "created", reason, parents=row["parents"])
         self.keep(source, row, how)
 
@@ -110,9 +118,9 @@ class Intake:
         for column in ("messages", "chosen", "rejected"):
             for m in row[column]:
                 chars += len(m["content"])
-        self.lengths[min(chars.bit_length(), _BINS - 1)] += 1
-        self.kept += 1
-        self.books[source.name].kept += 1
+        books = self.books[source.name]
+        books.lengths[min(chars.bit_length(), _BINS - 1)] += 1
+        books.kept += 1
         self._batch.append(row)
         self._chars += chars + len(row["meta"])
         if len(self._batch) >= _BATCH_ROWS or self._chars >= _BATCH_CHARS:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,6 +64,7 @@ class RejectWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.first: list[Reject] = []
+        self.rows = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="utf-8")
 
@@ -72,12 +74,17 @@ class RejectWriter:
             self.first.append(reject)
         excerpt = raw[: 4 * _EXCERPT_CHARS].decode("utf-8", "backslashreplace")[:_EXCERPT_CHARS]
         line = {**reject.__dict__, "raw_data": True, "raw": excerpt}
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._write(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def copy(self, other: Path) -> None:
-        """Add all lines of a finished reject file."""
+    def copy(self, other: Path, start: int = 0, stop: int | None = None) -> None:
+        """Add the lines [start, stop) of a finished reject file."""
         with other.open(encoding="utf-8") as lines:
-            self._file.writelines(lines)
+            for line in islice(lines, start, stop):
+                self._write(line)
+
+    def _write(self, line: str) -> None:
+        self._file.write(line)
+        self.rows += 1
 
     def __enter__(self) -> Self:
         return self

@@ -39,7 +39,6 @@ class RowReader:
 
     def take(self, item: Item) -> None:
         """Keep, expand or reject one row."""
-        self.intake.rows_in += 1
         self._books.rows += 1
         self._books.formats[self.format] += 1
         if isinstance(item, Bad):

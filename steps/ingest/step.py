@@ -1,6 +1,6 @@
 """The ingest step."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
@@ -8,7 +8,10 @@ from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.ingest.config import IngestConfig
-from steps.zenml_runtime import assay_step, cache_key, run_facts, source_root, state_folder, workspace
+from steps.zenml_runtime import assay_step, cache_key, earlier, run_facts, source_root, state_folder, workspace
+
+if TYPE_CHECKING:
+    from steps.ingest.kept import Earlier
 
 
 def key() -> str:
@@ -24,6 +27,7 @@ def ingest_step(
     Annotated[Ledger, "ingest_ledger"],
     Annotated[StageReport, "ingest_report"],
     Annotated[FileArtifact, "rejects"],
+    Annotated[FileArtifact, "ingest_sources"],
 ]:
     """Read the sources. `inputs` holds their digests, so that the step runs again when a byte changes."""
     from steps.ingest.ingest import ingest
@@ -31,5 +35,16 @@ def ingest_step(
 
     folder = workspace("ingest")
     with keeping_rejects(folder, state_folder() / "rejects" / f"{run_facts()['zenml_run']}.jsonl"):
-        done = ingest(config, folder, source_root())
-    return done.outcome.dataset, done.outcome.ledger, done.outcome.report, FileArtifact(done.rejects, raw=True)
+        done = ingest(config, folder, source_root(), digests=inputs, earlier=_earlier(), code=key())
+    rejects, sources = FileArtifact(done.rejects, raw=True), FileArtifact(done.sources)
+    return done.outcome.dataset, done.outcome.ledger, done.outcome.report, rejects, sources
+
+
+def _earlier() -> "Earlier | None":
+    from steps.ingest.kept import Earlier
+
+    sources = earlier("ingest_sources")
+    if sources is None:
+        return None
+    dataset, ledger, rejects = earlier("ingested"), earlier("ingest_ledger"), earlier("rejects")
+    return Earlier(dataset, ledger, rejects.path, sources.path)

@@ -130,7 +130,7 @@ def _cases(table: pa.Table, recalled: Recalled) -> list[Case]:
     """Every row's case. Of rows about which nothing is to be said the texts aren't read: nobody will look at them."""
     bare: Row = {"messages": [], "chosen": [], "tools": None, "text": None}
     cases = [case_of({**bare, **row}) for row in table.select(_OF_A_KNOWN_ROW).to_pylist()]
-    for number, row in zip(recalled.open, table.take(recalled.open).to_pylist(), strict=True):
+    for number, row in zip(recalled.open, table.take(pa.array(recalled.open, pa.int64())).to_pylist(), strict=True):
         cases[number] = case_of(row)
     return cases
 

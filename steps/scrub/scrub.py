@@ -84,7 +84,7 @@ def _scrub_table(table: pa.Table, run: _Run, detectors: Detectors) -> tuple[pa.T
     keys = row_keys(table, KEY_COLUMNS)
     recalled = run.recall.look_up(keys)
     open_rows = recalled.open
-    rows = table.take(open_rows).to_pylist()
+    rows = table.take(pa.array(open_rows, pa.int64())).to_pylist()
     found = [segments(row) for row in rows]
     settled = _settled(open_rows, found, recalled, run, detectors)
     stays = np.ones(len(table), bool)

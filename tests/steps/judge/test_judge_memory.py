@@ -127,3 +127,13 @@ def test_a_model_is_asked_about_new_and_undecided_rows_only(tmp_path: Path) -> N
     assert again.dataset.digest == whole.dataset.digest and again.report.dropped_by == whole.report.dropped_by
     scores = [(o.report.tables[0].rows, o.ledger.rows) for o in (again, whole)]
     assert scores[0] == scores[1]
+
+
+def test_rows_that_are_all_known_and_say_nothing(tmp_path: Path) -> None:
+    data = dataset(
+        [document(f"The lamp number {i} is sent on Monday to Lund.", locator=str(i)) for i in range(9)], tmp_path
+    )
+    first = run(data, tmp_path / "first")
+    again = run(data, tmp_path / "again", first.remembered)
+    same(first, again)
+    assert set(pq.read_table(again.remembered.folder / "results.parquet")["result"].to_pylist()) == {""}

@@ -138,3 +138,12 @@ def test_a_row_on_which_a_detector_failed_is_tried_again(tmp_path: Path, monkeyp
     same(again, run(data, tmp_path / "whole", on_undecided="keep"))
     assert again.report.undecided == 0
     assert again.report.model_dump(include=MEASURED)["notes"][-1] == "20 rows taken from the earlier run, 1 computed"
+
+
+def test_rows_that_are_all_known_and_clean(tmp_path: Path) -> None:
+    rows = [make_row(kind="document", source="s", locator=str(i), raw=b"r", text=f"clean {i}") for i in range(9)]
+    data = dataset(rows, tmp_path / "in")
+    first = run(data, tmp_path / "first")
+    again = run(data, tmp_path / "again", first.remembered)
+    same(first, again)
+    assert again.report.changed == 0 and again.dataset.manifest.shards == data.manifest.shards

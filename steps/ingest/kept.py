@@ -1,0 +1,145 @@
+"""What ingest keeps about its sources between runs: a source that hasn't changed isn't read again.
+
+Its rows, ledger lines and rejects stand next to each other in the earlier run's artifacts; what is kept is where.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from steps.contracts.dataset import Dataset, DatasetWriter
+from steps.contracts.digests import value_digest
+from steps.contracts.errors import IntegrityError
+from steps.contracts.ledger import Ledger
+from steps.contracts.reports import Frozen
+from steps.contracts.storage import write_whole
+from steps.ingest.config import IngestConfig, SourceConfig
+from steps.ingest.intake import Intake, SourceBooks
+
+SOURCES = "sources.json"
+# They say where a source lies and under which terms, or which share of rejects is too much; rows don't depend on them.
+_NOT_OF_A_ROW = {"path", "token_env", "licence"}
+_NOT_OF_A_SOURCE = {"sources", "max_reject_share"}
+
+# Positions [start, stop) in the rows, the ledger lines and the rejects of a run.
+Span = tuple[int, int]
+
+
+class SourceState(Frozen):
+    """What a source's rows depend on: digests of its settings, of its files' digests, and of code and libraries."""
+
+    settings: str
+    files: str
+    code: str
+
+
+class SourceRecord(Frozen):
+    """One source as it was read, where its rows, lines and rejects are, and its counts (SourceBooks as JSON)."""
+
+    state: SourceState
+    rows: Span
+    lines: Span
+    rejects: Span
+    books: dict[str, Any]
+
+
+_RECORDS = TypeAdapter(dict[str, SourceRecord])
+_BOOKS = TypeAdapter(SourceBooks)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The artifacts of an earlier ingest; `sources` is the file that `write_records` wrote."""
+
+    dataset: Dataset
+    ledger: Ledger
+    rejects: Path
+    sources: Path
+
+    def records(self) -> dict[str, SourceRecord]:
+        """The sources by name.
+
+        Raises:
+            IntegrityError: the file can't be read.
+        """
+        try:
+            return _RECORDS.validate_json(self.sources.read_bytes())
+        except ValidationError as e:
+            hint = "run once with `reuse: null`: everything is read anew"
+            raise IntegrityError(
+                f"no record of sources: {e.errors()[0]['msg']}", where=str(self.sources), hint=hint
+            ) from e
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a reading is: rows, ledger lines and rejects written so far."""
+
+    rows: int
+    lines: int
+    rejects: int
+
+
+def states(config: IngestConfig, digests: Mapping[str, str], code: str) -> dict[str, SourceState]:
+    """What each source's rows depend on; `digests` as `ingest.input_digests` gives them.
+
+    None of them when rows are mixed by weight: which rows stay then depends on the other sources.
+    """
+    if any(s.weight is not None for s in config.sources):
+        return {}
+    common = config.model_dump(mode="json", exclude=_NOT_OF_A_SOURCE)
+    return {
+        s.name: SourceState(
+            settings=value_digest([common, s.model_dump(mode="json", exclude=_NOT_OF_A_ROW)]),
+            files=value_digest({k: v for k, v in digests.items() if k.startswith(f"{s.name}/")}),
+            code=code,
+        )
+        for s in config.sources
+    }
+
+
+def why_read(then: SourceState, now: SourceState) -> str | None:
+    """Why an earlier reading can't stand for one now; None when it can."""
+    if then.files != now.files:
+        return "its files changed"
+    if then.settings != now.settings:
+        return "its settings changed"
+    return "the code of ingest or one of its libraries changed" if then.code != now.code else None
+
+
+def place(intake: Intake, writer: DatasetWriter) -> Place:
+    """How far the reading is; everything gathered is handed to the writer first."""
+    intake.flush()
+    return Place(writer.rows, intake.ledger.rows, intake.rejects.rows)
+
+
+def record(state: SourceState, before: Place, after: Place, books: SourceBooks) -> SourceRecord:
+    """A source that was read, or taken over, between two places."""
+    return SourceRecord(
+        state=state,
+        rows=(before.rows, after.rows),
+        lines=(before.lines, after.lines),
+        rejects=(before.rejects, after.rejects),
+        books=_BOOKS.dump_python(books, mode="json"),
+    )
+
+
+def take_over(
+    source: SourceConfig, known: SourceRecord, earlier: Earlier, intake: Intake, writer: DatasetWriter
+) -> None:
+    """The source's rows, lines, rejects and counts as the earlier run had them; rows by sharing their shards."""
+    writer.share(earlier.dataset, *known.rows)
+    first, end = known.lines
+    if end > first:
+        intake.ledger.add_table(earlier.ledger.read().slice(first, end - first).drop_columns(["stage"]))
+    if known.rejects[1] > known.rejects[0]:
+        intake.rejects.copy(earlier.rejects, *known.rejects)
+    intake.books[source.name] = _BOOKS.validate_python(known.books)
+
+
+def write_records(path: Path, records: Mapping[str, SourceRecord]) -> None:
+    """Keep the records for the next run."""
+    write_whole(path, _RECORDS.dump_json(dict(records), indent=1))
