@@ -79,6 +79,8 @@ _NO_STREET = re.compile(
     r"january|february|march|april|may|june|july|august|september|october|november|december) [0-9]"
 )
 _NO_COURT = re.compile(r"\b(?:Supreme|District|High|Appeals|Superior|Circuit|Crown|Federal|County|Tennis) Court$")
+# "highways 6 and 7", "the 3 of them": a number that isn't a house's.
+_NO_HOUSE = re.compile(r"[0-9]\S* (?:and|of|y|e|und|et) ")
 _NO_ENDING = re.compile(r"(?i)(?:brigade|renegade|auntie|norweg)\b")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
 
@@ -129,7 +131,12 @@ def _is_street(value: str) -> bool:
     # A sentence that ends inside: only short words are abbreviated.
     if any(_ends_a_sentence(w) for w in value.split()[:-1]):
         return False
-    return not _NO_STREET.search(value) and not _NO_COURT.search(value) and not _NO_ENDING.search(value)
+    return (
+        not _NO_STREET.search(value)
+        and not _NO_HOUSE.match(value)
+        and not _NO_COURT.search(value)
+        and not _NO_ENDING.search(value)
+    )
 
 
 def _ends_a_sentence(word: str) -> bool:
@@ -156,6 +163,8 @@ class AddressDetector:
             if begin is None:
                 return None
             start = begin
+        if _ends_a_sentence(text[start:end].rsplit(maxsplit=1)[-1]):
+            end -= 1
         end += self._tail_length(text, end)
         if end == anchor.end and start == anchor.start and _is_year(text[start:end]):
             return None

@@ -112,6 +112,7 @@ LOOK_ALIKES = {
         "9 Supreme Court justices",
         "3 District Court judges ruled",
         "It cost $10 Million Drive or not",
+        "where Highway 6 and Highway 7 meet",
         "Formula 1 and Windows 10",
         "Spring 2004, String 5, Brigade 46",
         "the Plaza Accord 1985",
