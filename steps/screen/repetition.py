@@ -16,7 +16,7 @@ def first_excess(text: str, bounds: Repetition, min_words: int) -> tuple[str, fl
     `min_words`: from so many words on the paper's bounds hold.
     """
     words = text.split()
-    if len(words) >= bounds.loop_min_words:
+    if len(words) >= bounds.loop_min_words and _may_loop(words, bounds.loop):
         loop = duplicate_ngram_fraction(words, _LOOP_NGRAM)
         if loop > bounds.loop:
             return "loop", round(loop, 4)
@@ -29,17 +29,20 @@ def first_excess(text: str, bounds: Repetition, min_words: int) -> tuple[str, fl
 
 
 def may_exceed(text: str, bounds: Repetition, min_words: int) -> bool:
-    """Whether `first_excess` could find anything, at a fraction of its cost; never False when it does.
+    """Whether `first_excess` could find anything, at a fraction of its cost; never False when it does."""
+    words = text.split()
+    if len(words) >= min_words:
+        return True
+    return len(words) >= bounds.loop_min_words and _may_loop(words, bounds.loop)
+
+
+def _may_loop(words: Sequence[str], bound: float) -> bool:
+    """Whether repeated n-grams could hold a larger fraction of the characters than `bound`.
 
     A word inside an n-gram that occurred before has occurred before itself, so the characters of the distinct words
     are outside of all repeated n-grams.
     """
-    words = text.split()
-    if len(words) < bounds.loop_min_words:
-        return False
-    if len(words) >= min_words:
-        return True
-    return sum(map(len, set(words))) < (1 - bounds.loop) * sum(map(len, words)) + 1
+    return sum(map(len, set(words))) < (1 - bound) * sum(map(len, words)) + 1
 
 
 def _measured(text: str, words: list[str], bounds: Repetition) -> Iterator[tuple[str, float, float]]:

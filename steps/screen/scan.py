@@ -65,6 +65,11 @@ class ContentScanner:
         self._allowed = {w.casefold() for w in config.unsafe.allow} if config.unsafe else set()
         self._spare_rejected = config.unsafe is None or not config.unsafe.rejected
 
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """All patterns that are on."""
+        return self._set.patterns
+
     def texts_matching(self, texts: pa.Array) -> Mask:
         """Which of the texts (strings without nulls, shape (n,)) `find` may find something in; all that it does."""
         return self._set.texts_matching(texts)

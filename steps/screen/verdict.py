@@ -7,7 +7,7 @@ that need a verdict at hundreds of MB per CPU second, so that only rows that it 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias
 
 from steps.contracts.records import Row
@@ -47,7 +47,11 @@ class Verdict:
 
     def as_json(self) -> dict[str, Any]:
         """The verdict as JSON values."""
-        return asdict(self)
+        return {
+            "found": [dict(vars(f)) for f in self.found],
+            "decision": dict(vars(self.decision)) if self.decision is not None else None,
+            "language": self.language,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
