@@ -37,16 +37,17 @@ Mode = Literal["pseudonymise", "surrogate", "redact", "mask"]
 class NerConfig(Frozen):
     """A named-entity model for what patterns can't find: names, places, organizations."""
 
-    engine: Literal["spacy", "transformers"] = Field(description="library that runs the model")
-    model: str = Field(min_length=1, description="spaCy package or folder; transformers hub id or folder")
+    engine: Literal["spacy", "transformers", "gliner"] = Field(description="library that runs the model")
+    model: str = Field(min_length=1, description="spaCy package or folder; transformers or GLiNER hub id or folder")
     entities: tuple[str, ...] = Field(("PERSON", "LOCATION"), description="what is replaced; other labels are ignored")
     labels: dict[str, str] = Field(
         default_factory=dict,
-        description="model label -> entity, where the model's labels aren't the usual ones",
+        description="model label -> entity, where the model's labels aren't the usual ones; GLiNER is asked for these",
     )
-    # Chosen; spaCy models give no score per entity, so this concerns transformers only.
-    threshold: float = Field(0.5, ge=0, le=1, description="least score of a transformers entity")
-    batch_size: int = Field(32, ge=1, description="texts per forward pass")
+    # Chosen; spaCy models give no score per entity, so this concerns the other two.
+    threshold: float = Field(0.5, ge=0, le=1, description="least score of a transformers or GLiNER entity")
+    # What shares a forward pass changes scores in their last digits: with 1 a text's entities depend on it alone.
+    batch_size: int = Field(1, ge=1, description="texts per forward pass; more is faster, above all on a GPU")
 
 
 class OwnPattern(Frozen):

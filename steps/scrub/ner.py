@@ -1,12 +1,10 @@
-"""Named entities by a model that the config names; the only module that loads one."""
+"""Named entities by a model that the config names: windows of long texts, labels, findings."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from steps.contracts.errors import MissingDependencyError
 from steps.scrub.config import NerConfig
 from steps.scrub.spans import Finding
+from steps.scrub.taggers import tagger_of
 
 # The usual label sets: OntoNotes (spaCy's English models), CoNLL-2003 and WikiNER (most transformers models).
 LABELS = {
@@ -22,89 +20,48 @@ LABELS = {
 }
 # Chosen: models read at most this many characters at once; longer texts are cut at white space.
 WINDOW_CHARACTERS = 20_000
-# Chosen: tokens that neighbouring model windows share, so that a name on a border is seen whole once.
-_STRIDE_TOKENS = 64
-
-# text -> (start, end, label, score)
-Tagger = Callable[[Sequence[str]], Iterator[list[tuple[int, int, str, float]]]]
+# Chosen: what neighbouring windows share, so that a name on a border is seen whole once, with some words around it.
+OVERLAP_CHARACTERS = 500
 
 
 class NerDetector:
-    """Runs the configured model over texts."""
+    """Runs the configured model over texts.
+
+    Raises:
+        MissingDependencyError: the package or the model isn't there.
+    """
 
     def __init__(self, config: NerConfig) -> None:
         self.config = config
         self._labels = {**LABELS, **config.labels}
-        self._tag = _spacy_tagger(config) if config.engine == "spacy" else _transformers_tagger(config)
+        self._tag = tagger_of(config)
 
     def find(self, texts: Sequence[str]) -> list[list[Finding]]:
-        """Findings per text, in the order of the texts."""
-        found: list[list[Finding]] = [[] for _ in texts]
-        windows = [(n, start, text[start:end]) for n, text in enumerate(texts) for start, end in _windows(text)]
-        tagged = self._tag([w for _, _, w in windows])
-        for (number, offset, _), entities in zip(windows, tagged, strict=True):
+        """Findings per text, in the order of the texts. What two windows see is found once."""
+        found: list[dict[Finding, None]] = [{} for _ in texts]
+        cut = [(n, start, text[start:end]) for n, text in enumerate(texts) for start, end in windows(text)]
+        name = f"{self.config.engine} model"
+        for (number, offset, _), entities in zip(cut, self._tag([w for _, _, w in cut]), strict=True):
             for start, end, label, score in entities:
                 entity = self._labels.get(label, label)
                 if entity in self.config.entities and end > start:
-                    name = f"{self.config.engine} model"
-                    found[number].append(Finding(start + offset, end + offset, entity, score, name))
-        return found
+                    found[number][Finding(start + offset, end + offset, entity, score, name)] = None
+        return [list(findings) for findings in found]
 
 
-def _windows(text: str) -> Iterator[tuple[int, int]]:
-    start = 0
-    while start < len(text):
-        end = min(len(text), start + WINDOW_CHARACTERS)
-        if end < len(text):
-            space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
-            end = space if space > start else end
+def windows(text: str) -> Iterator[tuple[int, int]]:
+    """Overlapping pieces (start, end) that cover the text, none longer than WINDOW_CHARACTERS; none of no text."""
+    start = end = 0
+    while end < len(text):
+        end = _cut(text, start + WINDOW_CHARACTERS)
         yield start, end
-        start = end
+        start = _cut(text, end - OVERLAP_CHARACTERS)
 
 
-def _spacy_tagger(config: NerConfig) -> Tagger:
-    import spacy
-
-    if not (spacy.util.is_package(config.model) or Path(config.model).exists()):
-        raise MissingDependencyError(
-            f"the spaCy model {config.model!r} is not installed",
-            where="scrub.ner",
-            hint=f"python -m spacy download {config.model}, or name a folder; without `ner` names aren't looked for",
-        )
-    nlp = spacy.load(config.model)
-
-    def tag(texts: Sequence[str]) -> Iterator[list[tuple[int, int, str, float]]]:
-        for doc in nlp.pipe(texts, batch_size=config.batch_size):
-            # spaCy gives no score per entity; .85 is what presidio assumes for it.
-            yield [(e.start_char, e.end_char, e.label_, 0.85) for e in doc.ents]
-
-    return tag
-
-
-def _transformers_tagger(config: NerConfig) -> Tagger:
-    from transformers import AutoModelForTokenClassification, AutoTokenizer, TokenClassificationPipeline
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(config.model)
-        model = AutoModelForTokenClassification.from_pretrained(config.model, use_safetensors=True)
-    except (OSError, ValueError) as e:
-        raise MissingDependencyError(
-            f"the transformers model {config.model!r} can't be loaded: {str(e).splitlines()[0]}",
-            where="scrub.ner",
-            hint="download it first (hf download <model>), or name a folder that holds it as safetensors",
-        ) from e
-    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512), 512)
-    tokenizer.model_max_length = limit
-    pipeline = TokenClassificationPipeline(
-        model=model, tokenizer=tokenizer, aggregation_strategy="first", stride=min(_STRIDE_TOKENS, limit // 4)
-    )
-
-    def tag(texts: Sequence[str]) -> Iterator[list[tuple[int, int, str, float]]]:
-        for text in texts:
-            yield [_scored(e) for e in pipeline(text) if e["score"] >= config.threshold] if text.strip() else []
-
-    return tag
-
-
-def _scored(entity: dict[str, Any]) -> tuple[int, int, str, float]:
-    return int(entity["start"]), int(entity["end"]), str(entity["entity_group"]), float(entity["score"])
+def _cut(text: str, position: int) -> int:
+    """The last white space at most OVERLAP_CHARACTERS before a position; the position where there is none."""
+    if position >= len(text):
+        return len(text)
+    least = position - OVERLAP_CHARACTERS
+    space = max(text.rfind(" ", least, position), text.rfind("\n", least, position))
+    return space if space >= least else position

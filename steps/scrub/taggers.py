@@ -1,0 +1,140 @@
+"""Named-entity models behind one call; the only module that loads one.
+
+A tagger takes texts and yields, for each, (start, end, label, score): offsets in characters, the model's own label.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steps.contracts.errors import MissingDependencyError
+from steps.scrub.config import NerConfig
+
+Tagged = list[tuple[int, int, str, float]]
+Tagger = Callable[[Sequence[str]], Iterator[Tagged]]
+
+# Chosen: tokens that neighbouring windows of a transformers model share, so that a name on a border is seen whole once.
+_STRIDE_TOKENS = 64
+# Positions of BERT and its kin, where a tokenizer or model doesn't say less.
+_MOST_TOKENS = 512
+# spaCy gives no score per entity; .85 is what presidio assumes for it (NerModelConfiguration.default_score).
+_SPACY_SCORE = 0.85
+# What GLiNER is asked for. Other entities are asked for by their name in small letters.
+_PROMPTS = {"NRP": "nationality, religious or political group"}
+# Chosen: words that neighbouring windows of a GLiNER model share, where its widest entity isn't wider.
+_SHARED_WORDS = 12
+
+
+def tagger_of(config: NerConfig) -> Tagger:
+    """The configured model, loaded.
+
+    Raises:
+        MissingDependencyError: the package or the model isn't there.
+    """
+    return {"spacy": _spacy, "transformers": _transformers, "gliner": _gliner}[config.engine](config)
+
+
+def _spacy(config: NerConfig) -> Tagger:
+    import spacy
+
+    if not (spacy.util.is_package(config.model) or Path(config.model).exists()):
+        raise MissingDependencyError(
+            f"the spaCy model {config.model!r} is not installed",
+            where="scrub.ner",
+            hint=f"python -m spacy download {config.model}, or name a folder; without `ner` names aren't looked for",
+        )
+    nlp = spacy.load(config.model)
+
+    def tag(texts: Sequence[str]) -> Iterator[Tagged]:
+        for doc in nlp.pipe(texts, batch_size=config.batch_size):
+            yield [(e.start_char, e.end_char, e.label_, _SPACY_SCORE) for e in doc.ents]
+
+    return tag
+
+
+def _transformers(config: NerConfig) -> Tagger:
+    from transformers import AutoModelForTokenClassification, AutoTokenizer, TokenClassificationPipeline
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.model)
+        model = AutoModelForTokenClassification.from_pretrained(config.model, use_safetensors=True)
+    except (OSError, ValueError) as e:
+        raise _not_loadable(config, e) from e
+    limit = min(
+        tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", _MOST_TOKENS), _MOST_TOKENS
+    )
+    tokenizer.model_max_length = limit
+    pipeline = TokenClassificationPipeline(
+        model=model, tokenizer=tokenizer, aggregation_strategy="first", stride=min(_STRIDE_TOKENS, limit // 4)
+    )
+
+    def tag(texts: Sequence[str]) -> Iterator[Tagged]:
+        said = iter(pipeline([t for t in texts if t.strip()], batch_size=config.batch_size))
+        for text in texts:
+            yield [_of_group(e) for e in next(said) if e["score"] >= config.threshold] if text.strip() else []
+
+    return tag
+
+
+def _of_group(entity: Mapping[str, Any]) -> tuple[int, int, str, float]:
+    return int(entity["start"]), int(entity["end"]), str(entity["entity_group"]), float(entity["score"])
+
+
+def _gliner(config: NerConfig) -> Tagger:
+    try:
+        from gliner import GLiNER
+    except ImportError as e:
+        raise MissingDependencyError(
+            "the package gliner is not installed",
+            where="scrub.ner",
+            hint="pip install --no-deps gliner==0.2.29 (its other needs are installed), or name another engine",
+        ) from e
+    try:
+        # Weights that aren't safetensors are read by torch.load(weights_only=True), which runs no code.
+        model = GLiNER.from_pretrained(config.model)
+    except (OSError, ValueError) as e:
+        raise _not_loadable(config, e) from e
+    prompts = prompts_of(config)
+
+    def tag(texts: Sequence[str]) -> Iterator[Tagged]:
+        windows = [
+            (n, start, text[start:end]) for n, text in enumerate(texts) for start, end in _word_windows(model, text)
+        ]
+        said = model.inference(
+            [w for _, _, w in windows], list(prompts), threshold=config.threshold, batch_size=config.batch_size
+        )
+        found: list[Tagged] = [[] for _ in texts]
+        for (number, at, _), entities in zip(windows, said, strict=True):
+            found[number] += [
+                (e["start"] + at, e["end"] + at, prompts[e["label"]], float(e["score"])) for e in entities
+            ]
+        yield from found
+
+    return tag
+
+
+def prompts_of(config: NerConfig) -> dict[str, str]:
+    """What GLiNER is asked for -> entity: the config's own labels, and plain words for entities that have none."""
+    own = {label: entity for label, entity in config.labels.items() if entity in config.entities}
+    named = set(own.values())
+    plain = {_PROMPTS.get(e, e.lower().replace("_", " ")): e for e in config.entities if e not in named}
+    return own | plain
+
+
+def _word_windows(model: Any, text: str) -> Iterator[tuple[int, int]]:
+    """Pieces that the model reads whole: it cuts what is longer than its `max_len` words without saying so."""
+    words = [(start, end) for _, start, end in model.data_processor.words_splitter(text)]
+    most = model.config.max_len
+    step = max(1, most - max(_SHARED_WORDS, getattr(model.config, "max_width", _SHARED_WORDS)))
+    starts = range(0, max(1, len(words) - most + step), step)
+    for first in starts if words else ():
+        inside = words[first : first + most]
+        yield inside[0][0], inside[-1][1]
+
+
+def _not_loadable(config: NerConfig, error: Exception) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"the {config.engine} model {config.model!r} can't be loaded: {str(error).splitlines()[0]}",
+        where="scrub.ner",
+        hint="download it first (hf download <model>), or name a folder that holds it, with weights as safetensors",
+    )
