@@ -4,7 +4,8 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.forms import Form, FormDetector
 from steps.scrub.own import address, age, card, dates, iban, phone, title, zip_code
 from steps.scrub.own.address import AddressDetector
-from steps.scrub.spans import Finding
+from steps.scrub.own.phone import PhoneDetector
+from steps.scrub.spans import Finding, TextDetector
 
 # Entities that this package finds, by itself or beside presidio.
 OWN = frozenset(
@@ -13,25 +14,28 @@ OWN = frozenset(
 
 
 class OwnDetector:
-    """Finds what `config.wanted` asks for; a TextDetector. One RE2 pass over all forms, one more for addresses."""
+    """Finds what `config.wanted` asks for; a TextDetector. RE2 passes: addresses, telephone numbers, the rest."""
 
     def __init__(self, config: ScrubConfig) -> None:
         self._forms = FormDetector(forms(config), config)
-        self._addresses = AddressDetector(config) if address.ENTITY in config.wanted else None
+        self._others: list[TextDetector] = []
+        if address.ENTITY in config.wanted:
+            self._others.append(AddressDetector(config))
+        if phone.ENTITY in config.wanted:
+            self._others.append(PhoneDetector(config))
 
     def find(self, text: str) -> list[Finding]:
         """Findings in the order of the kinds; several may overlap."""
-        return [*self._forms.find(text), *(self._addresses.find(text) if self._addresses else ())]
+        return [*self._forms.find(text), *(finding for other in self._others for finding in other.find(text))]
 
 
 def forms(config: ScrubConfig) -> list[Form]:
-    """The forms of the entities wanted, addresses apart."""
+    """The forms of the entities wanted, addresses and telephone numbers apart."""
     kinds = {
         age.ENTITY: age.forms(),
         card.ENTITY: card.forms(),
         dates.ENTITY: dates.forms(config.locales),
         iban.ENTITY: iban.forms(),
-        phone.ENTITY: phone.forms(),
         title.ENTITY: title.forms(config.locales),
         zip_code.ENTITY: zip_code.forms(config.locales),
     }

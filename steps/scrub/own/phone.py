@@ -6,20 +6,32 @@ recognizer, which knows numbering plans, finds the rest.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
-from steps.scrub.forms import Form
+from steps.scrub.config import ScrubConfig
+from steps.scrub.forms import Form, FormDetector
 from steps.scrub.own.name import RECOGNIZER
+from steps.scrub.spans import Finding
 
 ENTITY = "PHONE_NUMBER"
 # ITU-T E.164: 15 digits at most. At least: policy of this stage (patterns.py).
 _MOST_DIGITS = 15
 _LEAST_DIGITS = 7
-_CONTEXT = (
+_TELEPHONY = (
     "phone", "phones", "telephone", "tel", "mobile", "cell", "cellphone", "fax", "whatsapp", "sms", "hotline",
     "voicemail", "call", "calls", "calling", "called", "dial", "ring", "desk", "answering", "contact", "message",
     "messages", "telefon", "handy", "mobil", "mobilnummer", "rufnummer", "festnetz", "anrufen", "téléphone",
     "portable", "tél", "appelez", "appeler", "teléfono", "móvil", "llame", "llamar", "llámame",
 )  # fmt: skip
+# These announce other numbers as well, so the number must be written in groups.
+_VAGUE = ("number", "numbers", "reach", "text", "extension")
+# Numbers that go by another name, looked for in the same words before the value.
+_OTHER = re.compile(
+    r"(?i)\b(?:account|acct|bank|build|card|case|cc|claim|code|confirmation|credit|customer|debit|employee|flight|id|invoice|"
+    r"isbn|issue|licen[cs]e|member|model|order|parcel|part|passport|policy|product|reference|routing|security|serial|sku|ssn|"
+    r"tax|ticket|tracking|transaction|version|zip)\b"
+)
+_BEFORE_CHARACTERS = 40
 # +49 (0)30 901820, 71-33-52-22, (99) 645-791, 21 284 698 2548 x12
 _GROUPED = (
     r"(?:\+ ?)?(?:\([0-9]{1,5}\)|[0-9]{1,5})(?: ?\([0-9]{1,5}\))?[ .-]{0,3}[0-9]{2,8}(?:[ .-][0-9]{2,8}){0,5}"
@@ -30,8 +42,28 @@ _DATE = re.compile(r"\d{4}[-. ]\d{1,2}[-. ]\d{1,2}|\d{1,2}[-. ]\d{1,2}[-. ]\d{4}
 
 
 def forms() -> Iterator[Form]:
-    """Groups of digits after a word of telephony."""
-    yield Form(ENTITY, _WHOLE, 0.05, context=_CONTEXT, confirm=is_number, recognizer=RECOGNIZER)
+    """Digits after a word of telephony; groups of digits after a vaguer word."""
+    yield Form(ENTITY, _WHOLE, 0.05, context=_TELEPHONY, confirm=is_number, recognizer=RECOGNIZER)
+    grouped = Form(ENTITY, _WHOLE, 0.05, context=_VAGUE, recognizer=RECOGNIZER)
+    yield replace(grouped, confirm=lambda value: is_number(value) and not value.isdigit())
+
+
+class PhoneDetector:
+    """Telephone numbers after a word that announces them and none that announces another number; a TextDetector."""
+
+    def __init__(self, config: ScrubConfig) -> None:
+        self._forms = FormDetector(list(forms()), config)
+
+    def find(self, text: str) -> list[Finding]:
+        """Findings in text order."""
+        return [f for f in self._forms.find(text) if not _OTHER.search(text, *_sentence_before(text, f.start))]
+
+
+def _sentence_before(text: str, start: int) -> tuple[int, int]:
+    """(start, end) of what stands before in the same sentence or line, at most 40 characters of it."""
+    first = max(0, start - _BEFORE_CHARACTERS)
+    ends = (text.rfind(stop, first, start) for stop in ("\n", ". ", "? ", "! ", ", "))
+    return max(first, *ends), start
 
 
 def is_number(value: str) -> bool:

@@ -23,6 +23,15 @@ US_STATES = (
     "A[AEKLPRSZ]|C[AOT]|D[CE]|F[LM]|G[AU]|HI|I[ADLN]|K[SY]|LA|M[ADEHINOPST]|N[CDEHJMVY]|O[HKR]|P[ARW]|RI|S[CD]|T[NX]|"
     "UT|V[AIT]|W[AIVY]"
 )
+_STATE_NAMES = (
+    "Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia|Hawaii|Idaho|Illinois|"
+    "Indiana|Iowa|Kansas|Kentucky|Louisiana|Maine|Maryland|Massachusetts|Michigan|Minnesota|Mississippi|Missouri|Montana|"
+    "Nebraska|Nevada|New (?:Hampshire|Jersey|Mexico|York)|(?:North|South) (?:Carolina|Dakota)|Ohio|Oklahoma|Oregon|"
+    "Pennsylvania|Rhode Island|Tennessee|Texas|Utah|Vermont|(?:West )?Virginia|Washington|Wisconsin|Wyoming"
+)
+# Germany and the US, the Netherlands, Sweden and Czechia: what a code looks like when a word announces it.
+_USUAL = rf"(?:[0-9]{{5}}(?:-[0-9]{{4}})?|[0-9]{{4}} ?[A-Z]{{2}}|[0-9]{{3}} [0-9]{{2}}|[0-9]{{4}}|[0-9]{{6}}|{GB}|{CA})"
+_CONTEXT = ("zip", "zipcode", "zipcodes", "postcode", "postcodes", "postal", "plz", "postleitzahl")
 
 
 def forms(locales: Sequence[str]) -> Iterator[Form]:
@@ -30,7 +39,10 @@ def forms(locales: Sequence[str]) -> Iterator[Form]:
     labels = "|".join(_LABELS[language] for language in sorted({locale[:2] for locale in locales}))
     labelled = rf"(?i)\b(?:{labels})\b{_LINK}\b(?P<value>{_ANY})\b"
     yield Form(ENTITY, labelled, 0.8, confirm=is_code, recognizer=RECOGNIZER)
+    yield Form(ENTITY, rf"\b(?P<value>{_USUAL})\b", 0.05, context=_CONTEXT, recognizer=RECOGNIZER)
     if "en_US" in locales:
+        state = rf", (?:{_STATE_NAMES}),? (?P<value>[0-9]{{5}}(?:-[0-9]{{4}})?)\b"
+        yield Form(ENTITY, state, 0.5, recognizer=RECOGNIZER)
         yield Form(ENTITY, rf"\b(?:{US_STATES}),? (?P<value>[0-9]{{5}}(?:-[0-9]{{4}})?)\b", 0.5, recognizer=RECOGNIZER)
     if "en_GB" in locales:
         yield Form(ENTITY, rf"\b(?P<value>{GB})\b", 0.5, confirm=_has_gap, recognizer=RECOGNIZER)

@@ -49,6 +49,8 @@ HITS = {
         ("code postal : 75002", "75002"),
         ("Springfield, IL 62704", "62704"),
         ("postcode SW1A 1AA", "SW1A 1AA"),
+        ("the zip of my town is 62704, I think", "62704"),
+        ("Springfield, Illinois 62704", "62704"),
         ("somewhere near SW1A 1AA", "SW1A 1AA"),
     ],
     "AGE": [
@@ -91,6 +93,7 @@ HITS = {
         ("call me at 78 651 450", "78 651 450"),
         ("Tel. (99) 645-791", "(99) 645-791"),
         ("my mobile is 0961-7596216.", "0961-7596216"),
+        ("you can reach me under 467 3395", "467 3395"),
         ("fax 21 284 698 2548 x12", "21 284 698 2548 x12"),
     ],
     "CREDIT_CARD": [
@@ -132,6 +135,7 @@ LOOK_ALIKES = {
         "unzip 7 files",
         "zip the file archive.zip 2",
         "10000 people",
+        "In Illinois 62704 people",
         "order 62704 arrived",
         "OK 5 items",
         "SW1A1AA2 is a part",
@@ -175,6 +179,9 @@ LOOK_ALIKES = {
         "8134 567 712 apples",
         "the calls of 1999-2004",
         "phone 123-45",
+        "my account number is 1234 567 890",
+        "serial number: 123-4567-89",
+        "the number 4567890123",
     ],
     "IBAN_CODE": [
         "de89370400440532013001",
