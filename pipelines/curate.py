@@ -30,7 +30,7 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
     reports = [report]
     aside = []
     if "dedup" not in config.skip:
-        rows, _, report = dedup_step(rows, config.dedup)
+        rows, _, report, _ = dedup_step(rows, config.dedup, config.reuse is not None)
         reports.append(report)
     rows, _, report = split_step(rows, config.split)
     reports.append(report)
@@ -55,6 +55,6 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
         rows, _, report = review_step(rows, aside, config.review, inputs.decisions)
         reports.append(report)
     if "leakcheck" not in config.skip:
-        rows, _, report = leakcheck_step(rows, config.leakcheck, inputs.benchmarks)
+        rows, _, report = leakcheck_step(rows, config.leakcheck, inputs.benchmarks, "scrub" not in config.skip)
         reports.append(report)
     return Curated(rows, reports)

@@ -178,7 +178,7 @@ class Dataset:
         )
 
     def view(self, keep: Mask) -> "Dataset":
-        """The rows where `keep` is true (shape (rows,)), for reading only: nothing is stored, the digest is `self`'s."""
+        """The rows where `keep` is true (shape (rows,)), for reading only: nothing is stored, the digest stays."""
         manifest = self.manifest.model_copy(update={"rows": int(keep.sum())})
         return Dataset(self.folder, manifest, self.shard_paths, self._where(keep, self.split_codes()))
 

@@ -87,12 +87,13 @@ def decide(
     result.witness[gone] = contradictions.first[gone]
     kept = near.found.witness < 0
     survivors = Survivors(speakers[unseen], speakers[unseen][kept], bands[:, kept] if keep_bands else bands)
-    counted = {
-        "streams": known.streams + int(unseen.sum()),
-        "compared": known.compared + near.found.compared,
-        "capped": known.capped + near.found.capped,
-    }
-    return replace(result, **counted), survivors
+    counted = replace(
+        result,
+        streams=known.streams + int(unseen.sum()),
+        compared=known.compared + near.found.compared,
+        capped=known.capped + near.found.capped,
+    )
+    return counted, survivors
 
 
 @dataclass(frozen=True)

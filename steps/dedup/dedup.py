@@ -22,7 +22,13 @@ from steps.engines.progress.progress import Stopwatch
 
 
 def dedup(
-    dataset: Dataset, config: DedupConfig, folder: Path, index: DedupIndex | None = None, *, keep_index: bool = False
+    dataset: Dataset,
+    config: DedupConfig,
+    folder: Path,
+    index: DedupIndex | None = None,
+    *,
+    keep_index: bool = False,
+    code: str = "",
 ) -> Outcome:
     """Drop duplicates; survivors depend on the rows alone, not on their order, sharding or number of workers.
 
@@ -31,15 +37,16 @@ def dedup(
     `folder` of about 4 bytes per word, and memory of about 500 bytes per row.
 
     With the `index` of an earlier run over the first batches only the rows that came since are read; the result is
-    that of a run over all of them. `keep_index` makes the index that the next run needs, in `folder`/index.
+    that of a run over all of them. `keep_index` makes the index that the next run needs, in `folder`/index. `code`:
+    digest of the code and the libraries.
 
     Raises:
-        ConfigError: the index was made under other settings.
+        ConfigError: the index was made under other settings, or by other code.
         InputError: rows of the index are gone, or new rows belong to a batch that it already holds.
     """
     watch = Stopwatch()
     if index is not None:
-        check_settings(index, config)
+        check_settings(index, config, code)
     # Dropping all that contradict each other can take back what an earlier run kept: only a whole run can tell.
     followed = index if config.contradictions != "drop_all" else None
     known = Known(followed)
@@ -50,7 +57,7 @@ def dedup(
         decisions, survivors = decide(prints, sketches, config, known, keep_bands=keep_index)
         made = None
         if keep_index:
-            made = _kept_index(decisions, survivors, sketches, known, config, folder / "index", followed)
+            made = _kept_index(decisions, survivors, sketches, known, config, folder / "index", followed, code)
     with LedgerWriter(folder / "ledger.parquet", "dedup") as writer:
         writer.add_table(ledger_lines(decisions))
         ledger = writer.close()
@@ -124,6 +131,7 @@ def _kept_index(
     config: DedupConfig,
     folder: Path,
     earlier: DedupIndex | None,
+    code: str,
 ) -> DedupIndex:
     part = part_of(decisions, survivors, sketches, known)
     shared = list(zip(earlier.manifest.parts, earlier.parts, strict=True)) if earlier else []
@@ -135,6 +143,7 @@ def _kept_index(
     batches = decisions.prints.batches
     manifest = IndexManifest(
         settings=settings_digest(config),
+        code=code,
         rows=len(decisions.prints),
         last_batch=int(batches.max(initial=0)),
         compared=decisions.compared,

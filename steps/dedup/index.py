@@ -55,12 +55,18 @@ def settings_digest(config: DedupConfig) -> str:
     return value_digest(config.model_dump(mode="json", exclude=_NEUTRAL))
 
 
-def check_settings(index: DedupIndex, config: DedupConfig) -> None:
-    """Refuse an index made under other settings.
+def check_settings(index: DedupIndex, config: DedupConfig, code: str) -> None:
+    """Refuse an index made under other settings or by other code.
 
     Raises:
-        ConfigError: the settings differ, or they can't be followed row by row.
+        ConfigError: settings or code differ.
     """
+    if index.manifest.code != code:
+        raise ConfigError(
+            "the kept index was made by another version of the code or of a library",
+            where="dedup",
+            hint="run once without reuse to make a new index",
+        )
     if index.manifest.settings != settings_digest(config):
         raise ConfigError(
             "the kept index was made under other dedup settings, so that its decisions aren't those of this run",

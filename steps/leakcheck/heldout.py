@@ -2,24 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from steps.contracts.dataset import Dataset
-from steps.contracts.digests import short_id
-from steps.contracts.records import text_of
-from steps.engines.text.normalise import words
-from steps.engines.text.shingles import Hashes, WordHashes, distinct, shingles_of
+from steps.engines.text.columns import TEXT_COLUMNS, Words, column_texts, texts_of, words_of
 from steps.leakcheck.benchmarks import benchmark_texts
 from steps.leakcheck.config import LeakCheckConfig
-from steps.leakcheck.index import GramIndex
+from steps.leakcheck.index import GramIndex, Grams, grams_of
 
-# Rows are read in every column that text_of needs.
-TEXT_COLUMNS = ["record_id", "kind", "messages", "chosen", "rejected", "text", "split"]
+COLUMNS = ["record_id", "split", *TEXT_COLUMNS]
+Name = tuple[str, str]
 _BATCH_ROWS = 1_000
 
 
@@ -27,62 +26,81 @@ _BATCH_ROWS = 1_000
 class HeldOut:
     """m held-out rows. names: (where it is from, id) per row: a split and a record_id, or a benchmark and "row:7".
 
-    whole: digest of a row's tokens -> the first such row. near, inside: indexes of shingles and of overlap n-grams.
+    whole: digest of a row's words -> the first such row. near, inside: indexes of shingles and of overlap n-grams.
     sources: rows per split and benchmark. short: rows with fewer words than an overlap n-gram.
     """
 
-    names: list[tuple[str, str]]
-    whole: dict[str, int]
+    names: list[Name]
+    whole: dict[tuple[int, int], int]
     near: GramIndex
     inside: GramIndex
     sources: dict[str, int]
     short: int
 
 
-def token_digest(tokens: list[str]) -> str:
-    """Equal for equal token streams."""
-    return short_id(" ".join(tokens))
+def row_words(table: pa.Table) -> Words:
+    """Words of everything that each row says."""
+    texts = texts_of(table)
+    # What was chosen and what was rejected are the same kind of text here.
+    return words_of(replace(texts, marks=np.zeros_like(texts.marks)))
 
 
-def read_held_out(dataset: Dataset, config: LeakCheckConfig, root: Path, hashes: WordHashes) -> HeldOut:
+def read_held_out(dataset: Dataset, config: LeakCheckConfig, root: Path) -> HeldOut:
     """Collect the held-out rows, sorted by name so that their order in the dataset makes no difference."""
-    names: list[tuple[str, str]] = []
-    digests: list[str] = []
-    near: list[Hashes] = []
-    inside: list[Hashes] = []
-    short = 0
-    rows = _held_out_rows(dataset, config, root)
-    while batch := list(islice(rows, _BATCH_ROWS)):
-        texts = [tokens for _, tokens in batch]
-        names += [name for name, _ in batch]
-        digests += [token_digest(t) for t in texts]
-        near += [distinct(h) for h in shingles_of(texts, hashes, config.ngram)]
-        long = [t if len(t) >= config.overlap_ngram else [] for t in texts]
-        short += sum(not t for t in long)
-        inside += [distinct(h) for h in shingles_of(long, hashes, config.overlap_ngram)]
-    order = sorted(range(len(names)), key=names.__getitem__)
-    whole: dict[str, int] = {}
-    for place, i in enumerate(order):
-        whole.setdefault(digests[i], place)
+    names: list[Name] = []
+    parts: list[Words] = []
+    for some, words in _held_out_rows(dataset, config, root):
+        spoken = np.diff(words.offsets) > 0
+        names += [name for name, says in zip(some, spoken.tolist(), strict=True) if says]
+        parts.append(_rows(words, np.flatnonzero(spoken)))
+    words = _rows(_concatenated(parts), np.array(sorted(range(len(names)), key=names.__getitem__), np.int64))
+    names.sort()
+    whole: dict[tuple[int, int], int] = {}
+    for place, (low, high) in enumerate(words.digests.tolist()):
+        whole.setdefault((low, high), place)
+    lengths = np.diff(words.offsets)
+    long = lengths >= config.overlap_ngram
     return HeldOut(
-        names=[names[i] for i in order],
+        names=names,
         whole=whole,
-        near=GramIndex([near[i] for i in order]),
-        inside=GramIndex([inside[i] for i in order]),
+        near=GramIndex(grams_of(words, config.ngram)),
+        inside=GramIndex(_without(grams_of(words, config.overlap_ngram), long)),
         sources=dict(sorted(Counter(source for source, _ in names).items())),
-        short=short,
+        short=int((~long).sum()),
     )
 
 
-def _held_out_rows(
-    dataset: Dataset, config: LeakCheckConfig, root: Path
-) -> Iterator[tuple[tuple[str, str], list[str]]]:
-    """((source, id), tokens) of each row that has any token."""
-    for table in dataset.tables(TEXT_COLUMNS):
-        for row in table.filter(pc.is_in(table["split"], pa.array(["validation", "test"]))).to_pylist():
-            if tokens := words(text_of(row)):
-                yield (row["split"], row["record_id"]), tokens
+def _held_out_rows(dataset: Dataset, config: LeakCheckConfig, root: Path) -> Iterator[tuple[list[Name], Words]]:
+    """Names and words of the rows, some at a time."""
+    for table in dataset.tables(COLUMNS):
+        some = table.filter(pc.is_in(table["split"], pa.array(["validation", "test"])))
+        if some.num_rows:
+            ids = zip(some["split"].to_pylist(), some["record_id"].to_pylist(), strict=True)
+            yield list(ids), row_words(some)
     for benchmark in config.benchmarks:
-        for locator, text in benchmark_texts(benchmark, root):
-            if tokens := words(text):
-                yield (benchmark.name, locator), tokens
+        rows = benchmark_texts(benchmark, root)
+        while batch := list(islice(rows, _BATCH_ROWS)):
+            texts = pa.array([text.encode("utf-8", "replace").decode() for _, text in batch], pa.string())
+            yield [(benchmark.name, locator) for locator, _ in batch], words_of(column_texts(texts))
+
+
+def _rows(words: Words, chosen: npt.NDArray[np.int64]) -> Words:
+    """The chosen rows, in that order."""
+    starts, counts = words.offsets[chosen], words.offsets[chosen + 1] - words.offsets[chosen]
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    at = np.repeat(starts - offsets[:-1], counts) + np.arange(int(offsets[-1]))
+    return Words(words.values[at], offsets, words.digests[chosen])
+
+
+def _concatenated(parts: list[Words]) -> Words:
+    counts = np.concatenate([np.empty(0, np.int64), *(np.diff(p.offsets) for p in parts)])
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    values = np.concatenate([np.empty(0, np.uint64), *(p.values for p in parts)])
+    return Words(values, offsets, np.concatenate([np.empty((0, 2), np.uint64), *(p.digests for p in parts)]))
+
+
+def _without(grams: Grams, keep: npt.NDArray[np.bool_]) -> Grams:
+    """The same rows; those not to keep have no n-grams."""
+    counts = np.diff(grams.offsets)
+    values = grams.values[np.repeat(keep, counts)]
+    return Grams(values, np.concatenate(([0], np.cumsum(np.where(keep, counts, 0)))).astype(np.int64))

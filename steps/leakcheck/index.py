@@ -1,71 +1,100 @@
 """Which held-out rows hold an n-gram, and how many train rows do."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from steps.engines.text.shingles import Hashes
+from steps.engines.text.columns import Words
 
 Numbers = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Grams:
+    """n-gram hashes of some rows in reading order; row i's are values[offsets[i]:offsets[i + 1]]."""
+
+    values: Hashes
+    offsets: Numbers
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Per row: the held-out row that it overlaps most (-1: none); score, share, shared and the longest run of matched
+    n-grams (start and length, in n-grams) as `kernel.overlaps` says. Shape (rows,) each.
+    """
+
+    best: Numbers
+    score: npt.NDArray[np.float64]
+    share: npt.NDArray[np.float64]
+    shared: Numbers
+    start: Numbers
+    length: Numbers
+
+
+def grams_of(words: Words, n: int) -> Grams:
+    """Every run of n words of each row; a row of fewer words has one, of all its words."""
+    from steps.engines.text.kernel import shingle_hashes
+
+    rows = len(words.offsets) - 1
+    values = np.empty(len(words.values), np.uint64)
+    offsets = shingle_hashes(words.values, words.offsets, np.full(rows, n, np.int64), np.zeros(rows, np.int64), values)
+    return Grams(values[: offsets[-1]], offsets)
 
 
 class GramIndex:
-    """Inverted index over the distinct n-grams of held-out rows; about 40 bytes per held-out n-gram."""
+    """Inverted index over the distinct n-grams of held-out rows; about 50 bytes per held-out n-gram."""
 
-    def __init__(self, sets: Sequence[Hashes]) -> None:
-        """`sets`: sorted distinct hashes of each held-out row."""
-        self.sets = sets
-        sizes = np.array([len(s) for s in sets], np.int64)
-        values = np.concatenate(sets) if sets else np.empty(0, np.uint64)
-        order = np.argsort(values, kind="stable")
-        self.grams, first = np.unique(values[order], return_index=True)
-        self._owners = np.repeat(np.arange(len(sets), dtype=np.int32), sizes)[order]
-        self._offsets = np.append(first, len(values)).astype(np.int64)
-        self.train_rows = np.zeros(len(self.grams), np.int64)
-        self._specific = np.ones(len(self.grams), bool)
-        self._specific_size = sizes
+    def __init__(self, grams: Grams) -> None:
+        """`grams`: of each held-out row, in the order in which they are numbered."""
+        from steps.leakcheck.kernel import hash_table
 
-    def places(self, members: Hashes) -> Numbers:
-        """Places in `grams` of those members that are there."""
-        if not len(self.grams):
-            return np.empty(0, np.int64)
-        at = np.minimum(np.searchsorted(self.grams, members), len(self.grams) - 1)
-        return np.asarray(at[self.grams[at] == members], np.int64)
+        rows = len(grams.offsets) - 1
+        owners = np.repeat(np.arange(rows, dtype=np.int32), np.diff(grams.offsets))
+        order = np.lexsort((owners, grams.values))
+        values, owners = grams.values[order], owners[order]
+        new_gram = np.concatenate(([True], values[1:] != values[:-1])) if len(values) else np.empty(0, bool)
+        new = new_gram | np.concatenate(([True], owners[1:] != owners[:-1])) if len(values) else new_gram
+        values, self._owners = values[new], owners[new]
+        first = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1]))) if len(values) else np.empty(0, int)
+        self._grams = values[first]
+        self._firsts = np.append(first, len(values)).astype(np.int64)
+        self._bits = max(len(self._grams).bit_length() + 1, 4)
+        self._slots = hash_table(self._grams, self._bits)
+        self._specific = np.ones(len(self._grams), bool)
+        self._sizes = np.bincount(self._owners, minlength=rows).astype(np.int64)
+        self._own = self._sizes
+        self.train_rows = np.zeros(len(self._grams), np.int64)
 
-    def count(self, members: Hashes) -> bool:
-        """Count one train row's distinct n-grams. Returns whether any of them is held out."""
-        at = self.places(members)
-        self.train_rows[at] += 1
-        return len(at) > 0
+    def count(self, grams: Grams, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Count the wanted train rows' n-grams. Returns which of them share any with a held-out row, shape (rows,)."""
+        from steps.leakcheck.kernel import count_rows
+
+        touched = np.zeros(len(wanted), bool)
+        count_rows(grams.values, grams.offsets, self._slots, self._grams, self._bits, wanted, self.train_rows, touched)
+        return touched
 
     def ignore_boilerplate(self, train_limit: int, held_out_limit: int) -> int:
         """From now on ignore n-grams in more train rows, or in more held-out rows, than that. Returns how many."""
-        held_out_rows = np.diff(self._offsets)
+        held_out_rows = np.diff(self._firsts)
         self._specific = (self.train_rows <= train_limit) & (held_out_rows <= held_out_limit)
         owned = self._owners[np.repeat(self._specific, held_out_rows)]
-        self._specific_size = np.bincount(owned, minlength=len(self.sets)).astype(np.int64)
+        self._own = np.bincount(owned, minlength=len(self._sizes)).astype(np.int64)
         return int((~self._specific).sum())
 
-    def is_specific(self, members: Hashes) -> npt.NDArray[np.bool_]:
-        """Which members are held out and not boilerplate; same shape."""
-        out = np.zeros(len(members), bool)
-        if len(self.grams):
-            at = np.minimum(np.searchsorted(self.grams, members), len(self.grams) - 1)
-            out = (self.grams[at] == members) & self._specific[at]
-        return out
+    def overlaps(self, grams: Grams, wanted: npt.NDArray[np.bool_], least: float, *, exact: bool) -> Overlaps:
+        """What the wanted rows share with held-out rows, beyond boilerplate; see `kernel.overlaps`."""
+        from steps.leakcheck.kernel import overlaps
 
-    def overlaps(self, members: Hashes) -> tuple[Numbers, Numbers, npt.NDArray[np.float64]]:
-        """Held-out rows that share specific n-grams with `members` (sorted, distinct).
-
-        Returns:
-            their numbers, ascending; how many specific n-grams each shares; and which share of its own specific
-            n-grams that is, above 0 to 1. Shape (k,) each.
-        """
-        at = self.places(members)
-        at = at[self._specific[at]]
-        runs = [self._owners[self._offsets[i] : self._offsets[i + 1]] for i in at.tolist()]
-        if not runs:
-            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
-        rows, shared = np.unique(np.concatenate(runs), return_counts=True)
-        return rows.astype(np.int64), shared.astype(np.int64), shared / self._specific_size[rows]
+        n = len(wanted)
+        found = Overlaps(
+            np.full(n, -1, np.int64), np.zeros(n), np.zeros(n),
+            np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64),
+        )  # fmt: skip
+        overlaps(
+            grams.values, grams.offsets, self._slots, self._grams, self._bits, self._owners, self._firsts,
+            self._specific, self._own, self._sizes, wanted, least, exact,
+            found.best, found.score, found.share, found.shared, found.start, found.length,
+        )  # fmt: skip
+        return found

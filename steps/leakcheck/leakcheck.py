@@ -4,56 +4,65 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from steps.contracts.dataset import Chunk, Dataset
+from steps.contracts.dataset import Chunk, Dataset, Mask
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import text_of
 from steps.engines.progress.progress import Progress, Stopwatch
+from steps.engines.text.columns import Words
 from steps.engines.text.normalise import words
-from steps.engines.text.shingles import Hashes, WordHashes, distinct, shingles_of
+from steps.engines.threads.threads import ordered
 from steps.leakcheck.config import LeakCheckConfig
-from steps.leakcheck.heldout import TEXT_COLUMNS, HeldOut, read_held_out
-from steps.leakcheck.report import leak_report
-from steps.leakcheck.search import Findings, Leak, find_leak
+from steps.leakcheck.heldout import COLUMNS, HeldOut, read_held_out, row_words
+from steps.leakcheck.index import grams_of
+from steps.leakcheck.report import leak_report, shown
+from steps.leakcheck.search import Findings, Found, find_leaks
+
+# Chosen: what a passage shows in the report.
+_PASSAGE_CHARACTERS = 300
 
 
-def leakcheck(dataset: Dataset, config: LeakCheckConfig, folder: Path, root: Path) -> Outcome:
+def leakcheck(
+    dataset: Dataset, config: LeakCheckConfig, folder: Path, root: Path, *, show_text: bool = False
+) -> Outcome:
     """Drop contaminated train rows (rows without a split label count as train); other rows are never dropped.
 
-    `root` is the folder that benchmark paths are relative to. Reads the train rows twice: once to learn which
-    n-grams are boilerplate, once to compare. Memory: about 80 bytes per word of held-out text.
+    `root` is the folder that benchmark paths are relative to. `show_text`: matched passages stand in the report
+    (personal data was removed before). Reads the train rows twice: once to learn which n-grams are boilerplate, once
+    to compare. Memory: about 100 bytes per word of held-out text.
     """
     watch = Stopwatch()
-    hashes = WordHashes()
-    held_out = read_held_out(dataset, config, root, hashes)
+    held_out = read_held_out(dataset, config, root)
     findings = Findings()
-    touched = _learn_boilerplate(dataset, held_out, config, hashes, findings)
+    touched = _learn_boilerplate(dataset, held_out, config, findings)
     keep = np.ones(dataset.rows, bool)
     with LedgerWriter(folder / "ledger.parquet", "leakcheck") as writer:
-        for place, record_id, leak in _leaks(dataset, held_out, config, hashes, touched):
-            keep[place] = False
-            findings.leaks.append((record_id, leak))
-            _write(writer, record_id, leak, held_out)
+        for found in _leaks(dataset, held_out, config, touched):
+            keep[found.place] = False
+            findings.leaks.append(found)
+            _write(writer, found, held_out)
         ledger = writer.close()
     kept = dataset.select(keep, folder, "leakcheck")
-    report = leak_report(dataset.rows, findings, held_out, writer, config, watch)
+    passages = _passages(dataset, shown(findings)) if show_text else {}
+    report = leak_report(dataset.rows, findings, held_out, writer, config, watch, passages)
     return Outcome(kept, ledger, report.balanced())
 
 
-def _learn_boilerplate(
-    dataset: Dataset, held_out: HeldOut, config: LeakCheckConfig, hashes: WordHashes, findings: Findings
-) -> npt.NDArray[np.bool_]:
+def _learn_boilerplate(dataset: Dataset, held_out: HeldOut, config: LeakCheckConfig, findings: Findings) -> Mask:
     """Count train rows per held-out n-gram. Returns which rows share anything with the held-out ones, shape (rows,)."""
     touched = np.zeros(dataset.rows, bool)
     with Progress("leak check: counting", dataset.rows) as progress:
-        for chunk in dataset.chunks(TEXT_COLUMNS):
-            for place, _, tokens, near, inside in _train_rows(chunk, config, hashes, None):
-                findings.train_rows += 1
-                shares = held_out.near.count(distinct(near)) | held_out.inside.count(distinct(inside))
-                touched[place] = shares and bool(tokens)
-            progress.advance(chunk.table.num_rows)
+        for chunk, words in _read(dataset):
+            train = _is_train(chunk.table)
+            findings.train_rows += int(train.sum())
+            near = held_out.near.count(grams_of(words, config.ngram), train)
+            inside = held_out.inside.count(grams_of(words, config.overlap_ngram), train)
+            # A row of equal words shares its n-grams too, unless it is shorter than one.
+            touched[chunk.start : chunk.start + len(train)] = near | inside
+            progress.advance(len(train))
     limits = (_limit(findings.train_rows, config), _limit(len(held_out.names), config))
     findings.boilerplate_limits = limits
     findings.boilerplate_shingles = held_out.near.ignore_boilerplate(*limits)
@@ -66,40 +75,37 @@ def _limit(rows: int, config: LeakCheckConfig) -> int:
     return max(config.boilerplate_rows, int(config.boilerplate_share * rows))
 
 
-def _leaks(
-    dataset: Dataset,
-    held_out: HeldOut,
-    config: LeakCheckConfig,
-    hashes: WordHashes,
-    touched: npt.NDArray[np.bool_],
-) -> Iterator[tuple[int, str, Leak]]:
+def _leaks(dataset: Dataset, held_out: HeldOut, config: LeakCheckConfig, touched: Mask) -> Iterator[Found]:
     with Progress("leak check: comparing", dataset.rows) as progress:
-        for chunk in dataset.chunks(TEXT_COLUMNS):
-            for place, record_id, tokens, near, inside in _train_rows(chunk, config, hashes, touched):
-                leak = find_leak(tokens, near, inside, held_out, config)
-                if leak is not None:
-                    yield place, record_id, leak
+        for chunk, words in _read(dataset):
+            names = chunk.table["record_id"]
+            wanted = touched[chunk.start : chunk.start + chunk.table.num_rows]
+            for row, leak in find_leaks(words, wanted, held_out, config):
+                yield Found(names[row].as_py(), chunk.start + row, leak)
             progress.advance(chunk.table.num_rows)
 
 
-def _train_rows(
-    chunk: Chunk, config: LeakCheckConfig, hashes: WordHashes, wanted: npt.NDArray[np.bool_] | None
-) -> Iterator[tuple[int, str, list[str], Hashes, Hashes]]:
-    """(place in the dataset, record_id, tokens, shingles, overlap n-grams) of the chunk's (wanted) train rows."""
-    rows = [
-        (chunk.start + i, row)
-        for i, row in enumerate(chunk.table.to_pylist())
-        if row["split"] in (None, "train") and (wanted is None or wanted[chunk.start + i])
-    ]
-    texts = [words(text_of(row)) for _, row in rows]
-    near = shingles_of(texts, hashes, config.ngram)
-    inside = shingles_of(texts, hashes, config.overlap_ngram)
-    for (place, row), tokens, n, i in zip(rows, texts, near, inside, strict=True):
-        yield place, row["record_id"], tokens, n, i
+def _read(dataset: Dataset) -> Iterator[tuple[Chunk, Words]]:
+    """The rows in order with their words, read by all cores."""
+    return ordered(lambda chunk: (chunk, row_words(chunk.table)), dataset.chunks(COLUMNS))
 
 
-def _write(ledger: LedgerWriter, record_id: str, leak: Leak, held_out: HeldOut) -> None:
+def _is_train(table: pa.Table) -> Mask:
+    held_out = pc.is_in(table["split"], pa.array(["validation", "test"]))
+    return ~np.asarray(held_out.to_numpy(), bool)
+
+
+def _passages(dataset: Dataset, chosen: list[Found]) -> dict[str, str]:
+    """Record id -> the longest matched passage, in normal form, of these rows."""
+    mask = np.zeros(dataset.rows, bool)
+    mask[[f.place for f in chosen]] = True
+    texts = {row["record_id"]: words(text_of(row)) for row in dataset.view(mask).iter_rows()}
+    return {f.record_id: " ".join(texts[f.record_id][slice(*f.leak.words)])[:_PASSAGE_CHARACTERS] for f in chosen}
+
+
+def _write(ledger: LedgerWriter, found: Found, held_out: HeldOut) -> None:
+    leak = found.leak
     source, witness = held_out.names[leak.witness]
     parents = [witness] if source in ("validation", "test") else []
     evidence = {"against": source, "witness": witness, **leak.evidence}
-    ledger.add(record_id, "dropped", leak.reason, score=leak.score, evidence=evidence, parents=parents)
+    ledger.add(found.record_id, "dropped", leak.reason, score=leak.score, evidence=evidence, parents=parents)

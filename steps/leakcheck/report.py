@@ -1,4 +1,4 @@
-"""What the leak check says about itself; ids and counts only, no text."""
+"""What the leak check says about itself: ids and counts, and matched passages where text may be shown."""
 
 from collections import Counter
 
@@ -10,16 +10,23 @@ from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.leakcheck.config import LeakCheckConfig
 from steps.leakcheck.heldout import HeldOut
-from steps.leakcheck.search import Findings, Reason
+from steps.leakcheck.search import Findings, Found, Leak, Reason
 
 _BINS = 20
-_EXAMPLES = 5
+_EXAMPLES = 3
+_REASONS: tuple[Reason, ...] = ("equals_held_out", "near_held_out", "contains_held_out")
 
 
 def leak_report(
-    rows: int, found: Findings, held_out: HeldOut, ledger: LedgerWriter, config: LeakCheckConfig, watch: Stopwatch
+    rows: int,
+    found: Findings,
+    held_out: HeldOut,
+    ledger: LedgerWriter,
+    config: LeakCheckConfig,
+    watch: Stopwatch,
+    passages: dict[str, str],
 ) -> StageReport:
-    """Leaks per reason and per held-out source, score histogram, examples by id."""
+    """Leaks per reason and per held-out source, score histogram, examples by id, with the passages given."""
     dropped = ledger.total("dropped")
     return StageReport(
         stage="leakcheck",
@@ -38,7 +45,7 @@ def leak_report(
         },
         histograms=(_histogram(found),),
         tables=(_by_source(found, held_out),),
-        examples=_examples(found, held_out),
+        examples=_examples(found, held_out, passages),
         notes=_notes(held_out, config),
         config_digest=value_digest(config.model_dump(mode="json")),
         seconds=watch.seconds,
@@ -48,7 +55,7 @@ def leak_report(
 
 def _histogram(found: Findings) -> Histogram:
     edges = np.arange(_BINS + 1) / _BINS
-    counts, _ = np.histogram([leak.score for _, leak in found.leaks], bins=edges)
+    counts, _ = np.histogram([leak.score for leak in _leaks(found)], bins=edges)
     return Histogram(
         title="Dropped train rows: similarity to the held-out row",
         unit="Jaccard (equals, near) or share of the held-out row's n-grams (contains)",
@@ -58,30 +65,38 @@ def _histogram(found: Findings) -> Histogram:
 
 
 def _by_source(found: Findings, held_out: HeldOut) -> Table:
-    reasons: tuple[Reason, ...] = ("equals_held_out", "near_held_out", "contains_held_out")
-    counts = Counter((held_out.names[leak.witness][0], leak.reason) for _, leak in found.leaks)
-    repeated = Counter(held_out.names[witness][0] for witness in {leak.witness for _, leak in found.leaks})
+    counts = Counter((held_out.names[leak.witness][0], leak.reason) for leak in _leaks(found))
+    repeated = Counter(held_out.names[witness][0] for witness in {leak.witness for leak in _leaks(found)})
     return Table(
         title="Train rows dropped, by what they repeat",
-        columns=("held-out source", "rows", "rows repeated in train", *reasons),
-        rows=tuple((s, n, repeated[s], *(counts[s, r] for r in reasons)) for s, n in held_out.sources.items()),
+        columns=("held-out source", "rows", "rows repeated in train", *_REASONS),
+        rows=tuple((s, n, repeated[s], *(counts[s, r] for r in _REASONS)) for s, n in held_out.sources.items()),
     )
 
 
-def _examples(found: Findings, held_out: HeldOut) -> tuple[Example, ...]:
-    shown = sorted(found.leaks, key=lambda x: (x[1].reason, x[0]))[:_EXAMPLES]
+def shown(found: Findings) -> list[Found]:
+    """The leaks that the report shows: some of each reason, by id."""
+    by_id = sorted(found.leaks, key=lambda f: f.record_id)
+    return [f for reason in _REASONS for f in [x for x in by_id if x.leak.reason == reason][:_EXAMPLES]]
+
+
+def _leaks(found: Findings) -> list[Leak]:
+    return [f.leak for f in found.leaks]
+
+
+def _examples(found: Findings, held_out: HeldOut, passages: dict[str, str]) -> tuple[Example, ...]:
     return tuple(
         Example(
-            record_id=record_id,
-            reason=leak.reason,
-            text="",
+            record_id=f.record_id,
+            reason=f.leak.reason,
+            text=passages.get(f.record_id, ""),
             evidence={
-                "against": held_out.names[leak.witness][0],
-                "witness": held_out.names[leak.witness][1],
-                **leak.evidence,
+                "against": held_out.names[f.leak.witness][0],
+                "witness": held_out.names[f.leak.witness][1],
+                **f.leak.evidence,
             },
         )
-        for record_id, leak in shown
+        for f in shown(found)
     )
 
 

@@ -1,14 +1,16 @@
-"""Finds the held-out row that a train row repeats."""
+"""Finds the held-out rows that train rows repeat."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from steps.engines.minhash.sets import jaccard
-from steps.engines.text.shingles import Hashes, distinct
+from steps.engines.text.columns import Words
 from steps.leakcheck.config import LeakCheckConfig
-from steps.leakcheck.heldout import HeldOut, token_digest
+from steps.leakcheck.heldout import HeldOut
+from steps.leakcheck.index import grams_of
 
 Reason: TypeAlias = Literal["equals_held_out", "near_held_out", "contains_held_out"]
 
@@ -17,13 +19,24 @@ Reason: TypeAlias = Literal["equals_held_out", "near_held_out", "contains_held_o
 class Leak:
     """A train row's strongest link to a held-out row. score: Jaccard, or for contains_held_out the overlap.
 
-    witness: number of the held-out row. evidence: counts and shares only, no text.
+    witness: number of the held-out row. evidence: counts, shares and places only, no text. words: the longest matched
+    passage of the train row, from and to (exclusive), counted in words.
     """
 
     reason: Reason
     witness: int
     score: float
     evidence: dict[str, Any]
+    words: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A leaking train row; place: its position in the dataset."""
+
+    record_id: str
+    place: int
+    leak: Leak
 
 
 @dataclass
@@ -34,60 +47,58 @@ class Findings:
     boilerplate_shingles: int = 0
     boilerplate_ngrams: int = 0
     boilerplate_limits: tuple[int, int] = (0, 0)
-    leaks: list[tuple[str, Leak]] = field(default_factory=list)
+    leaks: list[Found] = field(default_factory=list)
 
 
-def find_leak(
-    tokens: list[str], shingles: Hashes, ngrams: Hashes, held_out: HeldOut, config: LeakCheckConfig
-) -> Leak | None:
-    """The leak of a train row, if it has one: equal, else nearly equal, else containing a held-out row.
+def find_leaks(
+    words: Words, wanted: npt.NDArray[np.bool_], held_out: HeldOut, config: LeakCheckConfig
+) -> Iterator[tuple[int, Leak]]:
+    """(row, leak) of the wanted rows that have one: equal, else nearly equal, else containing a held-out row.
 
-    `shingles` and `ngrams` are the row's hashes in reading order, repeats included.
+    Nearly equal: Jaccard >= threshold over all shingles, and as large a share of the held-out row's own (not
+    boilerplate) ones, which keeps two fillings of one template apart.
     """
-    same = held_out.whole.get(token_digest(tokens))
-    if same is not None:
-        return Leak("equals_held_out", same, 1.0, {"jaccard": 1.0})
-    return _near(distinct(shingles), held_out, config) or _inside(ngrams, held_out, config)
-
-
-def _near(shingles: Hashes, held_out: HeldOut, config: LeakCheckConfig) -> Leak | None:
-    """Jaccard >= threshold over all shingles, and as large a share of the held-out row's own (not boilerplate) ones.
-
-    The second condition keeps two fillings of one template apart.
-    """
-    rows, _, share = held_out.near.overlaps(shingles)
-    rows, share = rows[share >= config.threshold], share[share >= config.threshold]
-    if not len(rows):
-        return None
-    exact = jaccard(shingles, [held_out.near.sets[r] for r in rows.tolist()])
-    best = int(np.argmax(exact))
-    if exact[best] < config.threshold:
-        return None
-    score = float(exact[best])
-    return Leak(
-        "near_held_out",
-        int(rows[best]),
-        score,
-        {"jaccard": round(score, 6), "own_shingles_shared": round(float(share[best]), 6)},
-    )
-
-
-def _inside(ngrams: Hashes, held_out: HeldOut, config: LeakCheckConfig) -> Leak | None:
-    rows, shared, share = held_out.inside.overlaps(distinct(ngrams))
-    if not len(rows) or share.max() < config.overlap:
-        return None
-    best = int(np.argmax(share))
-    hit = np.isin(ngrams, held_out.inside.sets[int(rows[best])]) & held_out.inside.is_specific(ngrams)
-    evidence = {
-        "overlap": round(float(share[best]), 6),
-        "matched_ngrams": int(shared[best]),
-        "ngram": config.overlap_ngram,
-        "longest_match_words": _longest_run(hit) + config.overlap_ngram - 1,
+    lengths = np.diff(words.offsets)
+    wanted = wanted & (lengths > 0)
+    same = {
+        row: held_out.whole[key]
+        for row in np.flatnonzero(wanted).tolist()
+        if (key := (int(words.digests[row, 0]), int(words.digests[row, 1]))) in held_out.whole
     }
-    return Leak("contains_held_out", int(rows[best]), float(share[best]), evidence)
+    rest = wanted.copy()
+    rest[list(same)] = False
+    near = held_out.near.overlaps(grams_of(words, config.ngram), rest, config.threshold, exact=True)
+    inside = held_out.inside.overlaps(
+        grams_of(words, config.overlap_ngram), rest & (near.best < 0), config.overlap, exact=False
+    )
+    for row in np.flatnonzero(wanted & ((near.best >= 0) | (inside.best >= 0) | ~rest)).tolist():
+        if row in same:
+            whole = (0, int(lengths[row]))
+            yield row, Leak("equals_held_out", same[row], 1.0, {"jaccard": 1.0, "matched_words": [*whole]}, whole)
+        elif near.best[row] >= 0:
+            at = _passage(near.start[row], near.length[row], config.ngram, lengths[row])
+            found = {
+                "jaccard": round(float(near.score[row]), 6),
+                "own_shingles_shared": round(float(near.share[row]), 6),
+            }
+            yield (
+                row,
+                Leak(
+                    "near_held_out", int(near.best[row]), float(near.score[row]), {**found, "matched_words": [*at]}, at
+                ),
+            )
+        else:
+            at = _passage(inside.start[row], inside.length[row], config.overlap_ngram, lengths[row])
+            evidence = {
+                "overlap": round(float(inside.share[row]), 6),
+                "matched_ngrams": int(inside.shared[row]),
+                "ngram": config.overlap_ngram,
+                "longest_match_words": at[1] - at[0],
+                "matched_words": [*at],
+            }
+            yield row, Leak("contains_held_out", int(inside.best[row]), float(inside.share[row]), evidence, at)
 
 
-def _longest_run(hit: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:
-    """Length of the longest run of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], hit.astype(np.int8), [0]))))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+def _passage(start: int, length: int, n: int, words: int) -> tuple[int, int]:
+    """From and to, in words, of a run of n-grams; a row of fewer than n words is one n-gram."""
+    return int(start), int(min(start + length + n - 1, words)) if length else int(start)

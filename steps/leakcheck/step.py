@@ -12,19 +12,22 @@ from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["numpy", "pyarrow"])
+    return cache_key(__name__, ["numba", "numpy", "pyarrow"])
 
 
 @assay_step(key)
 def leakcheck_step(
-    dataset: Dataset, config: LeakCheckConfig, inputs: dict[str, str]
+    dataset: Dataset, config: LeakCheckConfig, inputs: dict[str, str], scrubbed: bool
 ) -> tuple[
     Annotated[Dataset, "curated"],
     Annotated[Ledger, "leakcheck_ledger"],
     Annotated[StageReport, "leakcheck_report"],
 ]:
-    """Remove train rows that a test row or benchmark repeats. `inputs` holds the digests of the benchmark files."""
+    """Remove train rows that a test row or benchmark repeats. `inputs` holds the digests of the benchmark files.
+
+    Matched passages are shown only when personal data was removed before.
+    """
     from steps.leakcheck.leakcheck import leakcheck
 
-    outcome = leakcheck(dataset, config, workspace("leakcheck"), source_root())
+    outcome = leakcheck(dataset, config, workspace("leakcheck"), source_root(), show_text=scrubbed)
     return outcome.dataset, outcome.ledger, outcome.report

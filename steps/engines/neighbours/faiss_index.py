@@ -24,9 +24,9 @@ class FaissIndex:
     """
 
     def __init__(self, config: NeighboursConfig, sample: Vectors, rows: int) -> None:
-        self._faiss = _faiss()
+        self._faiss = faiss_library()
         self.exact = rows <= config.exact_up_to
-        with self._one_thread():
+        with one_thread(self._faiss):
             self._index = self._flat(sample) if self.exact else self._approximate(config, sample, rows)
 
     def _flat(self, sample: Vectors) -> Any:
@@ -48,24 +48,15 @@ class FaissIndex:
         index.nprobe = min(config.ivf_probes, lists)
         return index
 
-    @contextmanager
-    def _one_thread(self) -> Iterator[None]:
-        before = self._faiss.omp_get_max_threads()
-        self._faiss.omp_set_num_threads(1)
-        try:
-            yield
-        finally:
-            self._faiss.omp_set_num_threads(before)
-
     def add(self, vectors: Vectors) -> None:
         """Add unit vectors, shape (m, d)."""
         if len(vectors):
-            with self._one_thread():
+            with one_thread(self._faiss):
                 self._index.add(np.ascontiguousarray(vectors))
 
     def search(self, vectors: Vectors, k: int) -> tuple[Vectors, Numbers]:
         """Cosines and numbers of the k most similar vectors per query; both of shape (n, k)."""
-        with self._one_thread():
+        with one_thread(self._faiss):
             scores, numbers = self._index.search(np.ascontiguousarray(vectors), k)
         scores[numbers < 0] = -np.inf
         return scores, numbers
@@ -77,7 +68,23 @@ class FaissIndex:
         """Nothing is held open."""
 
 
-def _faiss() -> Any:
+@contextmanager
+def one_thread(faiss: Any) -> Iterator[None]:
+    """Let FAISS use one thread, then as many as before."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def faiss_library() -> Any:
+    """The faiss module.
+
+    Raises:
+        MissingDependencyError: it isn't installed.
+    """
     try:
         import faiss
     except ImportError as e:

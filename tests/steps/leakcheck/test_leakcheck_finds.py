@@ -189,6 +189,17 @@ def test_the_report_and_ledger_show_no_text(tmp_path):
     assert secret not in outcome.report.model_dump_json() + json.dumps(list(lines.values()))
 
 
+def test_matched_passages_are_shown_where_text_may_be(tmp_path):
+    held = prose(1, 40)
+    rows = [(document(held, locator="t"), "test")]
+    rows.append((document(f"{prose(3, 50)} {held} {prose(4, 50)}", locator="long"), "train"))
+    source = with_splits(rows, tmp_path)
+    outcome = leakcheck(source, LeakCheckConfig(), tmp_path / "out", tmp_path, show_text=True)
+    (example,) = outcome.report.examples
+    assert example.text == held[:300]
+    assert example.evidence["matched_words"] == [50, 90]
+
+
 class TestBenchmarks:
     def test_a_question_inside_a_train_row_is_found_and_named(self, tmp_path):
         (tmp_path / "quiz.jsonl").write_text(
