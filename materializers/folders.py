@@ -7,7 +7,8 @@ from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers.transfer import get_file, get_text, is_local, put_file, put_text
-from steps.contracts.digests import text_digest
+from steps.contracts.digests import text_digest, value_digest
+from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.memory import Memory, MemoryManifest
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime import state_folder
@@ -46,3 +47,50 @@ class MemoryMaterializer(BaseMaterializer):
     def compute_content_hash(self, data: Memory) -> str:
         """Digest of origin and results."""
         return data.digest
+
+
+class DedupIndexMaterializer(BaseMaterializer):
+    """The manifest in the artifact's folder; parts once per store under `dedup_parts/`, since indexes share them."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (DedupIndex,)
+    ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA
+
+    def save(self, data: DedupIndex) -> None:
+        """Parts that the store doesn't have, then the manifest."""
+        for entry, folder in zip(data.manifest.parts, data.parts, strict=True):
+            for name in entry.files:
+                uri = self._uri(entry, name)
+                if not self.artifact_store.exists(uri):
+                    put_file(folder / name, uri, self.artifact_store)
+        put_text(data.manifest.model_dump_json(indent=1), f"{self.uri}/{_MANIFEST}", self.artifact_store)
+
+    def load(self, data_type: type[Any]) -> DedupIndex:
+        """Open in place when the store is local, else from a local cache; what is fetched is verified."""
+        text = get_text(f"{self.uri}/{_MANIFEST}", self.artifact_store)
+        manifest = IndexManifest.model_validate_json(text)
+        parts = {entry.name: self._part(entry) for entry in manifest.parts}
+        folder = Path(self.uri)
+        if not is_local(self.uri):
+            folder = state_folder() / "cache" / "dedup-indexes" / text_digest(text)
+            write_whole(folder / _MANIFEST, text)
+        return DedupIndex.open(folder, parts.__getitem__)
+
+    def _part(self, entry: PartEntry) -> Path:
+        if is_local(self.uri):
+            return Path(self._uri(entry, ""))
+        folder = state_folder() / "cache" / "dedup-parts" / entry.name
+        for name, (_, sha256) in entry.files.items():
+            found = get_file(self._uri(entry, name), self.artifact_store, sha256, "dedup-files")
+            put_file(found, str(folder / name), self.artifact_store)
+        return folder
+
+    def _uri(self, entry: PartEntry, name: str) -> str:
+        return f"{self.artifact_store.path.rstrip('/')}/dedup_parts/{entry.name}/{name}"
+
+    def extract_metadata(self, data: DedupIndex) -> dict[str, Any]:
+        """Rows and parts."""
+        return {"rows": data.manifest.rows, "parts": len(data.manifest.parts), "settings": data.manifest.settings}
+
+    def compute_content_hash(self, data: DedupIndex) -> str:
+        """Digest of the manifest, which names every part by its content."""
+        return value_digest(data.manifest.model_dump(mode="json"))

@@ -32,6 +32,7 @@ ArtifactType: TypeAlias = Literal[
     "registration",
     "file",
     "memory",
+    "index",
 ]
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 

@@ -9,7 +9,8 @@ from steps.contracts.errors import InputNotFoundError
 LATEST = "latest"
 # What steps ask for by `steps.zenml_runtime.earlier`.
 REUSABLE = (
-    "ingested", "ingest_ledger", "rejects", "ingest_sources", "scrub_memory", "screen_memory", "judge_memory",
+    "ingested", "ingest_ledger", "rejects", "ingest_sources", "dedup_index", "scrub_memory", "screen_memory",
+    "judge_memory",
 )  # fmt: skip
 # Chosen: a run of the same name that only fine-tuned keeps nothing; so many are passed over in search of one that does.
 _LOOKED_AT = 20

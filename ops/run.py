@@ -316,6 +316,7 @@ def _record(root: Path, plan: Plan, name: str, started: datetime, store: str, er
 
     found = Client().list_pipeline_runs(name=f"equals:{name}", size=1).items
     steps = dict(Client().get_pipeline_run(found[0].id).steps) if found else {}
+    "DedupIndexMaterializer": "index",
     order = {s: i for i, s in enumerate(KNOWN_STEPS)}
     ordered = sorted(steps.values(), key=lambda s: order.get(s.name, len(order)))
     cached = tuple(s.name for s in ordered if s.status.value == "cached")

@@ -39,12 +39,13 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
         reports.append(report)
         aside.append(quarantined)
     if "screen" not in config.skip:
-        rows, quarantined, _, report, _ = screen_step(rows, config.screen)
+        models = inputs.models.get("screen", {})
+        rows, quarantined, _, report, _ = screen_step(rows, config.screen, "scrub" not in config.skip, models)
         reports.append(report)
         aside.append(quarantined)
     if config.semantic is not None:
-        scrubbed = "scrub" not in config.skip
-        rows, quarantined, _, report = semantic_step(rows, config.semantic, scrubbed, inputs.models)
+        models = inputs.models.get("semantic", {})
+        rows, quarantined, _, report = semantic_step(rows, config.semantic, "scrub" not in config.skip, models)
         reports.append(report)
         aside.append(quarantined)
     if "judge" not in config.skip:

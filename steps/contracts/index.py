@@ -24,13 +24,15 @@ class PartEntry(Frozen):
 
 
 class IndexManifest(Frozen):
-    """What an index is. settings: digest of the settings under which it was made; last_batch: of its latest rows.
+    """What an index is. settings: digest of the settings under which it was made; code: of the code and libraries that
+    made it, "" where that isn't known; last_batch: of its latest rows.
 
     compared, capped: sums over its runs, for the reports of later ones.
     """
 
     version: int = INDEX_VERSION
     settings: str
+    code: str = ""
     rows: int
     last_batch: int
     compared: int

@@ -34,6 +34,13 @@ class Outcome:
         return self.quarantined
 
     @property
+    def indexed(self) -> DedupIndex:
+        """The index of a dedup that always has one (it may be empty)."""
+        if self.index is None:
+            raise IntegrityError("no index was made", where=f"stage {self.report.stage}")
+        return self.index
+
+    @property
     def remembered(self) -> Memory:
         """The memory of a stage that always has one."""
         if self.memory is None:

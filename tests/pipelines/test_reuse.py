@@ -1,6 +1,7 @@
 """Two batches through ZenML: the second run computes what is new, and finds what a run over everything finds."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,8 @@ def test_the_second_batch_costs_what_is_new(batches: Path, monkeypatch: pytest.M
     second = done(write_config(batches, "grows", 2, reuse="latest"))
     said = "48 rows taken from the earlier run, 12 computed"
     ingest = "source b0 not read: 48 rows taken from the earlier run"
-    assert reuse_notes(second) == {"ingest": ingest, "scrub": said, "screen": said, "judge": said}
+    dedup = "48 rows known from the earlier run, 12 rows read."
+    assert reuse_notes(second) == {"ingest": ingest, "dedup": dedup, "scrub": said, "screen": said, "judge": said}
     # Without the cache, or it would be handed what the run before found.
     monkeypatch.setattr("zenml.orchestrators.cache_utils.get_cached_step_run", lambda cache_key: None)
     whole = done(write_config(batches, "whole", 2))
@@ -103,6 +105,23 @@ def test_other_settings_are_said(batches: Path) -> None:
     changed = write_config(batches, "settings", 1, reuse="latest", scrub=scrub)
     notes = reuse_notes(done(changed))
     assert notes["scrub"] == "48 rows recomputed because the scrub settings changed since the earlier run"
+
+
+def test_what_is_kept_lies_in_any_artifact_store(batches: Path, s3: str) -> None:
+    from steps.zenml_runtime import state_folder
+
+    for part in ("b0", "b1"):
+        path = batches / f"{part}.jsonl"
+        path.write_text(path.read_text().replace("lorry", "train"))
+    first = done(write_config(batches, "remote", 1, reuse="latest"), infra="s3")
+    assert first.artifact_store == s3 and len(first.executed_steps) == 7
+    # As on another machine: nothing of the first run is here but the store.
+    shutil.rmtree(state_folder() / "cache")
+    second = done(write_config(batches, "remote", 2, reuse="latest"), infra="s3")
+    assert set(reuse_notes(second)) == {"ingest", "dedup", "scrub", "screen", "judge"}
+    assert {a.type for a in second.artifacts if a.uri.startswith(s3)} >= {"memory", "index", "dataset"}
+    here = done(write_config(batches, "here", 2))
+    assert found(second) == found(here)
 
 
 def test_a_run_that_is_not_there(batches: Path) -> None:
