@@ -18,10 +18,13 @@ _NO_MATTER = {"workers", "on_undecided", "key_env", "demo_key"}
 Settled = Mapping[str, list[Finding] | None]
 
 
-def origin(config: ScrubConfig, key: bytes, code: str) -> Origin:
-    """What a row's findings depend on besides the row. The key matters: replaced text is searched again."""
+def origin(config: ScrubConfig, key: bytes, code: str, key_id: str) -> Origin:
+    """What a row's findings depend on besides the row. The key matters: replaced text is searched again.
+
+    `key_id` also names the files that the settings point to; "" where the caller doesn't know more than the key.
+    """
     settings = value_digest(config.model_dump(mode="json", exclude=_NO_MATTER))
-    return Origin(stage="scrub", config=settings, code=code, key_id=key_fingerprint(key))
+    return Origin(stage="scrub", config=settings, code=code, key_id=key_id or key_fingerprint(key))
 
 
 def encoded(parts: Sequence[Segment], settled: Settled) -> str:

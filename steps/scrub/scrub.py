@@ -23,6 +23,7 @@ from steps.scrub.kept import KEY_COLUMNS, decoded, encoded, origin
 from steps.scrub.pseudonym import read_key
 from steps.scrub.settle import Settler
 from steps.scrub.spans import Finding, replaced
+from steps.scrub.words import with_words
 
 CHANGED = "pii"
 FAILED = "detector_failed"
@@ -42,19 +43,27 @@ class _Run:
 
 
 def scrub(
-    dataset: Dataset, config: ScrubConfig, folder: Path, *, memory: Memory | None = None, code: str = ""
+    dataset: Dataset,
+    config: ScrubConfig,
+    folder: Path,
+    *,
+    root: Path = Path(),
+    memory: Memory | None = None,
+    code: str = "",
 ) -> Outcome:
     """A version in which every detected value is replaced, in all splits.
 
     Rows that `memory` knows are not searched again, when it was made under the same settings, key and `code` (digest
-    of code and libraries); the result is the same.
+    of code and libraries); the result is the same. Word files of the config lie below `root`.
 
     Raises:
         ConfigError: no key is set, or a setting that the recognizers can't serve.
         MissingDependencyError: the NER model isn't there.
-        InputError: a detector failed on a row and `on_undecided` is "fail".
+        InputNotFoundError: a word file isn't there.
+        InputError: a word file can't be read; a detector failed on a row and `on_undecided` is "fail".
     """
     watch = Stopwatch()
+    config = with_words(config, root)
     key = read_key(config)
     keep = np.ones(dataset.rows, bool)
     rewriter = dataset.rewriter(folder, "scrub")

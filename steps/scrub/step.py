@@ -8,7 +8,7 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
 from steps.scrub.config import ScrubConfig
-from steps.zenml_runtime import assay_step, cache_key, earlier, workspace
+from steps.zenml_runtime import assay_step, cache_key, earlier, source_root, workspace
 
 
 def key() -> str:
@@ -28,8 +28,8 @@ def scrub_step(
     Annotated[StageReport, "scrub_report"],
     Annotated[Memory, "scrub_memory"],
 ]:
-    """Replace personal data by pseudonyms. `key_id` names the secret key, so that another key re-runs the step."""
+    """Replace personal data by pseudonyms. `key_id` names the key and files read, so that others re-run the step."""
     from steps.scrub.scrub import scrub
 
-    outcome = scrub(dataset, config, workspace("scrub"), memory=earlier("scrub_memory"), code=key())
+    outcome = scrub(dataset, config, workspace("scrub"), root=source_root(), memory=earlier("scrub_memory"), code=key())
     return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.remembered
