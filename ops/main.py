@@ -134,7 +134,9 @@ def schema(
 
 @app.command(rich_help_panel="Run")
 def stage(
-    name: Annotated[str, typer.Argument(help="ingest, dedup, split, scrub, screen, semantic, judge, review or leakcheck")],
+    name: Annotated[
+        str, typer.Argument(help="ingest, dedup, split, scrub, screen, semantic, judge, review or leakcheck")
+    ],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="files or folders in any known format")],
     out: Annotated[Path, typer.Option(help="folder for kept.parquet, ledger.parquet, report.json, report.html")],
     config: Annotated[Path | None, typer.Option(help="YAML with this stage's keys")] = None,
@@ -201,6 +203,22 @@ def explain(
     from ops.commands.explain import explain_row
 
     explain_row(_root(), row, run, raw, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def review(
+    run: Annotated[str | None, typer.Argument(help="name, id or a beginning of one; default: the newest")] = None,
+    stage: Annotated[str | None, typer.Option(help="only rows that this stage set aside")] = None,
+    by: Annotated[str | None, typer.Option(help="who decides; default: the login name")] = None,
+    decisions: Annotated[Path | None, typer.Option(help="file to add to; default: one in the run's folder")] = None,
+    decide: Annotated[Path | None, typer.Option(help="take decisions from this JSON Lines file; ask nothing")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="also show rows that were never scrubbed")] = False,
+    json_output: Json = False,
+) -> None:
+    """Decide about the rows that a run set aside: accept, edit or drop. With --json alone: list them."""
+    from ops.commands.review import review_rows
+
+    review_rows(_root(), run, stage, by, decisions, decide, raw, json_output)
 
 
 @app.command(rich_help_panel="Look")

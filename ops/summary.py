@@ -53,7 +53,8 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     console = summary_console()
     store = Artifacts(root, record)
     console.print()
-    print_costs(console, run_costs(root, record))
+    costs = run_costs(root, record)
+    print_costs(console, costs)
     planted = load_planted(root, record.name)
     if planted is not None:
         console.print(_plain(planted.title, planted.columns, planted.rows))
@@ -61,7 +62,7 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
         console.print(_scores(store.value(artifact, Comparison)))
     for artifact in record.of_type("decision"):
         _print_decision(console, store.value(artifact, Decision))
-    _print_end(console, record, page)
+    _print_end(console, record, costs, page)
 
 
 def summary_console() -> Console:
@@ -127,11 +128,14 @@ def _print_decision(console: Console, decision: Decision) -> None:
         console.print(f"  {mark} {reason.check}: required {reason.required}, found {reason.found}", markup=True)
 
 
-def _print_end(console: Console, record: RunRecord, page: Path) -> None:
+def _print_end(console: Console, record: RunRecord, costs: Sequence[StageCost], page: Path) -> None:
     cached = len(record.cached_steps)
     console.print(f"steps: {len(record.executed_steps)} executed, {cached} from cache · run {record.name}")
     if record.cpu_seconds is not None and record.peak_mb is not None:
         console.print(f"the whole process: {record.cpu_seconds:,.1f} CPU s, peak memory {record.peak_mb:,.0f} MB")
+    aside = sum(c.quarantined for c in costs)
+    if aside:
+        console.print(f"{aside:,} rows were set aside for a person to decide: assay review {record.name}")
     registration = record.registration
     if registration is not None:
         aliases = ", ".join(registration.aliases) or "none"

@@ -86,7 +86,8 @@ class Rows:
         unscrubbed = None if clean is not None else self._raw_row(record_id)
         shown = clean or (unscrubbed if raw else None)
         known = clean or unscrubbed or {}
-        end = next((s for s in stations if s.verdict in _ENDS), None)
+        reached = [s for s in stations if s.verdict != "not reached"]
+        end = reached[-1] if reached and reached[-1].verdict in _ENDS else None
         return Trail(
             record_id=record_id,
             source=known.get("source", ""),
@@ -111,7 +112,8 @@ class Rows:
             alive = alive or stage == born
             if not alive:
                 continue
-            if ended:
+            # A person can bring back what an earlier stage set aside: then a later stage speaks of it.
+            if ended and not here:
                 stations.append(Station(stage, "not reached", here))
                 continue
             verdicts = [line.verdict for line in here]

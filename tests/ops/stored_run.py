@@ -54,7 +54,8 @@ class StoredRun:
         folder = self.add(step, name, "dataset", dataset.digest)
         (self.store / "shards").mkdir(exist_ok=True)
         for path in dataset.shard_paths:
-            shutil.copy(path, self.store / "shards" / path.name)
+            if path.parent != self.store / "shards":
+                shutil.copy(path, self.store / "shards" / path.name)
         for file in ("manifest.json", "selection.parquet"):
             if (dataset.folder / file).is_file():
                 shutil.copy(dataset.folder / file, folder / file)

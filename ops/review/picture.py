@@ -1,0 +1,129 @@
+"""A row set aside as a person sees it on a terminal: why, and its texts with the spans that were found marked."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from materializers.visible import visible
+from ops.review.pile import Note, SetAside
+from steps.engines.rows.segments import segments
+
+# Chosen: what fits a screen. Longer texts show their beginning and what is around the first spans.
+_WHOLE, _BEGINNING, _AROUND, _SPANS = 1_500, 600, 150, 5
+_NOTES = 12
+
+
+@dataclass(frozen=True)
+class Span:
+    """Characters [start, end) of the text under `path`."""
+
+    path: str
+    start: int
+    end: int
+
+
+def picture(item: SetAside, full: bool) -> Iterator[Text]:
+    """Lines for the terminal, harmless and unwrapped. With `full` texts aren't cut."""
+    row = item.row
+    split = f", {row['split']}" if row["split"] else ""
+    yield Text(visible(f"{row['record_id']}  {row['source']} {row['locator']}  ({row['kind']}{split})"), "bold")
+    for note in item.notes:
+        score = "" if note.score is None else f", {note.score:.3g}"
+        yield Text(visible(f"{item.stage}: {note.verdict} for {note.reason}{score}"), "yellow")
+        for line in _evidence(note)[:_NOTES]:
+            yield Text(visible(f"  {line}"), "dim")
+    if not item.notes:
+        yield Text(f"{item.stage}: set aside; its ledger doesn't say why", "yellow")
+    spans = spans_of(item.notes)
+    for segment in segments({**row, "meta": "{}"}):
+        yield Text(visible(_label(item, segment.path)), "cyan")
+        here = [s for s in spans if s.path == segment.path]
+        yield marked(segment.text, here, full)
+
+
+def spans_of(notes: Sequence[Note]) -> list[Span]:
+    """The spans that the evidence names: hits as [rule, path, start, end, ...] or as objects with these keys."""
+    found = []
+    for note in notes:
+        for hit in (h for v in note.evidence.values() if isinstance(v, list) for h in v):
+            named = hit if isinstance(hit, dict) else None
+            if isinstance(hit, list) and len(hit) >= 4:
+                named = dict(zip(("rule", "path", "start", "end"), hit, strict=False))
+            if named and isinstance(named.get("path"), str):
+                start, end = named.get("start"), named.get("end")
+                if isinstance(start, int) and isinstance(end, int) and 0 <= start < end:
+                    found.append(Span(named["path"], start, end))
+    return sorted(set(found), key=lambda s: (s.path, s.start, s.end))
+
+
+def marked(text: str, spans: Sequence[Span], full: bool) -> Text:
+    """The text with its spans in ⟦brackets⟧ and reversed, a long one cut unless `full`."""
+    out = Text(overflow="fold")
+    at = 0
+    for start, end in _shown(len(text), spans, full):
+        if start > at:
+            out.append(f" [… {start - at:,} characters …] ", "dim")
+        _append(out, text, start, end, spans)
+        at = end
+    if at < len(text):
+        out.append(f" [… {len(text) - at:,} characters …]", "dim")
+    return out
+
+
+def _append(out: Text, text: str, start: int, end: int, spans: Sequence[Span]) -> None:
+    """Characters [start, end) of the text, those in spans marked. Made harmless piece by piece: offsets stay true."""
+    at = start
+    for s in spans:
+        first, last = max(s.start, at), min(s.end, end)
+        if first >= last:
+            continue
+        out.append(visible(text[at:first]))
+        out.append(f"⟦{visible(text[first:last])}⟧", "reverse")
+        at = last
+    out.append(visible(text[at:end]))
+
+
+def _shown(length: int, spans: Sequence[Span], full: bool) -> list[tuple[int, int]]:
+    """Which parts of a text of this length are shown, in order, without overlap."""
+    if full or length <= _WHOLE:
+        return [(0, length)]
+    wanted = [(0, _BEGINNING)]
+    # A span longer than a screen shows its beginning.
+    wanted += [(max(s.start - _AROUND, 0), min(s.end, s.start + _BEGINNING) + _AROUND) for s in spans[:_SPANS]]
+    parts: list[tuple[int, int]] = []
+    for start, end in sorted(wanted):
+        if parts and start <= parts[-1][1]:
+            parts[-1] = (parts[-1][0], min(max(parts[-1][1], end), length))
+        else:
+            parts.append((start, min(end, length)))
+    return parts
+
+
+def _evidence(note: Note) -> list[str]:
+    lines = []
+    for name, value in note.evidence.items():
+        if isinstance(value, list) and value and isinstance(value[0], list | dict):
+            lines += [_said(hit) for hit in value]
+        else:
+            lines.append(f"{name}: {_said(value)}")
+    return lines
+
+
+def _said(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(v, str | int | float) for v in value):
+        return ", ".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _label(item: SetAside, path: str) -> str:
+    """'messages/0 user' for the content of a message, else the path."""
+    parts = path.split("/")
+    if parts[0] in ("messages", "chosen", "rejected"):
+        role = item.row[parts[0]][int(parts[1])]["role"]
+        rest = "" if parts[2:] == ["content"] else f" {'/'.join(parts[2:])}"
+        return f"{parts[0]}/{parts[1]} {role}{rest}"
+    return path
