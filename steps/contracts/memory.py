@@ -39,7 +39,7 @@ class Origin(Frozen):
     Attributes:
         config: digest of the settings that a result depends on.
         code: digest of the code and the libraries; "" where the caller doesn't know it.
-        key_id: fingerprint of the pseudonym key, for the stage that has one.
+        key_id: fingerprint of the pseudonym key and of files that the settings name, for the stage that has them.
     """
 
     stage: str
@@ -234,7 +234,7 @@ def _difference(earlier: Origin, now: Origin) -> str | None:
     if earlier.config != now.config:
         return f"the {now.stage} settings changed"
     if earlier.key_id != now.key_id:
-        return "the pseudonym key changed"
+        return "the pseudonym key, or a file that the settings name, changed"
     if earlier.code != now.code:
         return f"the code of {now.stage} or one of its libraries changed"
     return None

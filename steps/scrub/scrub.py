@@ -50,11 +50,13 @@ def scrub(
     root: Path = Path(),
     memory: Memory | None = None,
     code: str = "",
+    key_id: str = "",
 ) -> Outcome:
     """A version in which every detected value is replaced, in all splits.
 
-    Rows that `memory` knows are not searched again, when it was made under the same settings, key and `code` (digest
-    of code and libraries); the result is the same. Word files of the config lie below `root`.
+    Rows that `memory` knows are not searched again, when it was made under the same settings, `key_id` (fingerprint of
+    the key and of the files that the settings name) and `code` (digest of code and libraries); the result is the same.
+    Word files of the config lie below `root`.
 
     Raises:
         ConfigError: no key is set, or a setting that the recognizers can't serve.
@@ -72,7 +74,7 @@ def scrub(
         LedgerWriter(folder / "ledger.parquet", "scrub") as lines,
         Progress("scrub", dataset.rows) as progress,
     ):
-        run = _Run(config, Settler(config, key), lines, Books(), Recall(origin(config, key, code), memory))
+        run = _Run(config, Settler(config, key), lines, Books(), Recall(origin(config, key, code, key_id), memory))
         for chunk in dataset.chunks():
             table, stays = _scrub_table(chunk.table, run, detectors)
             keep[chunk.start : chunk.start + len(stays)] = stays

@@ -31,5 +31,6 @@ def scrub_step(
     """Replace personal data by pseudonyms. `key_id` names the key and files read, so that others re-run the step."""
     from steps.scrub.scrub import scrub
 
-    outcome = scrub(dataset, config, workspace("scrub"), root=source_root(), memory=earlier("scrub_memory"), code=key())
+    known = earlier("scrub_memory")
+    outcome = scrub(dataset, config, workspace("scrub"), root=source_root(), memory=known, code=key(), key_id=key_id)
     return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.remembered

@@ -102,7 +102,7 @@ def test_equal_rows_are_kept_once_and_undecided_ones_never(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "why"),
-    [({"config": "other"}, "the scrub settings changed"), ({"key_id": "other"}, "the pseudonym key changed"),
+    [({"config": "other"}, "the scrub settings changed"), ({"key_id": "other"}, "the pseudonym key, or a file"),
      ({"code": "other"}, "the code of scrub")],
 )  # fmt: skip
 def test_results_of_another_origin_are_not_used_and_it_is_said(tmp_path, change, why):
