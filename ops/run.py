@@ -22,6 +22,7 @@ from steps.base.config import BaseConfig
 from steps.contracts.digests import file_digest, folder_digests, value_digest
 from steps.contracts.errors import AssayError, ConfigError, InputNotFoundError, ServiceError
 from steps.contracts.reports import Table
+from steps.scrub.config import ScrubConfig
 
 
 @dataclass(frozen=True)
@@ -128,21 +129,35 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
         base = _base_digests(root, config.base)
     key_id = ""
     if config.curates and config.scrub is not None and "scrub" not in config.skip:
-        from steps.scrub.pseudonym import key_fingerprint, read_key
-
-        key_id = key_fingerprint(read_key(config.scrub))
+        key_id = _scrub_id(root, config.scrub)
     return Inputs(
         sources=sources, benchmarks=benchmarks, decisions=decisions, models=_model_digests(root, config), base=base,
         controls=controls, key_id=key_id,
     )  # fmt: skip
 
 
-def _model_digests(root: Path, config: RunConfig) -> dict[str, str]:
-    """Models that curation compares or classifies rows with, by the name that the config gives them."""
+def _scrub_id(root: Path, config: ScrubConfig) -> str:
+    """Fingerprint of the pseudonym key, and of what else scrub reads: word files, the files of a local NER model."""
+    from steps.scrub.pseudonym import key_fingerprint, read_key
+
+    key = key_fingerprint(read_key(config))
+    outside = _file_digests(root, config.word_files)
+    if config.ner is not None and (root / config.ner.model).is_dir():
+        outside |= folder_digests(root / config.ner.model)
+    return value_digest([key, outside]) if outside else key
+
+
+def _model_digests(root: Path, config: RunConfig) -> dict[str, dict[str, str]]:
+    """Per stage of curation the models that it shows rows to, by the name that the config gives them; and files."""
     from steps.engines.embed.models import model_digest
 
-    named = config.semantic.models() if config.curates and config.semantic is not None else ()
-    return {name: model_digest(name, revision, root) for name, revision in named}
+    digests: dict[str, dict[str, str]] = {}
+    if config.curates and "screen" not in config.skip:
+        found = {name: model_digest(name, revision, root) for name, revision in config.screen.models()}
+        digests["screen"] = {**found, **_file_digests(root, config.screen.files())}
+    if config.curates and config.semantic is not None:
+        digests["semantic"] = {name: model_digest(name, revision, root) for name, revision in config.semantic.models()}
+    return digests
 
 
 def _base_digests(root: Path, config: BaseConfig) -> dict[str, str]:
@@ -301,6 +316,7 @@ _TYPES: dict[str, ArtifactType] = {
     "AnswersMaterializer": "answers",
     "FileMaterializer": "file",
     "MemoryMaterializer": "memory",
+    "DedupIndexMaterializer": "index",
 }
 _VALUE_TYPES: dict[str, ArtifactType] = {
     "EvalReport": "eval_report",
@@ -316,7 +332,6 @@ def _record(root: Path, plan: Plan, name: str, started: datetime, store: str, er
 
     found = Client().list_pipeline_runs(name=f"equals:{name}", size=1).items
     steps = dict(Client().get_pipeline_run(found[0].id).steps) if found else {}
-    "DedupIndexMaterializer": "index",
     order = {s: i for i, s in enumerate(KNOWN_STEPS)}
     ordered = sorted(steps.values(), key=lambda s: order.get(s.name, len(order)))
     cached = tuple(s.name for s in ordered if s.status.value == "cached")

@@ -12,16 +12,16 @@ class Inputs(Frozen):
         sources: files and hub datasets that ingest reads.
         benchmarks: files that the leak check compares with.
         decisions: files of human decisions that review applies.
-        models: models that curation compares or classifies with: hub models by commit, others by their files.
+        models: per stage, models that it shows rows to (hub models by commit, others by their files) and their files.
         base: files of a local base model.
         controls: files of the evaluation's control suite.
-        key_id: one-way fingerprint of the pseudonym key; "" when nothing is scrubbed.
+        key_id: one-way fingerprint of the pseudonym key and the files that scrub reads; "" when nothing is scrubbed.
     """
 
     sources: dict[str, str] = Field(default_factory=dict)
     benchmarks: dict[str, str] = Field(default_factory=dict)
     decisions: dict[str, str] = Field(default_factory=dict)
-    models: dict[str, str] = Field(default_factory=dict)
+    models: dict[str, dict[str, str]] = Field(default_factory=dict)
     base: dict[str, str] = Field(default_factory=dict)
     controls: dict[str, str] = Field(default_factory=dict)
     key_id: str = ""

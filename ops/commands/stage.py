@@ -123,7 +123,7 @@ def _run(name: str, inputs: list[str], config: Any, scratch: Path, find_root: Ca
 def _call(name: str, dataset: Dataset, config: Any, folder: Path, find_root: Callable[[], Path]) -> Outcome:
     function = getattr(import_module(f"steps.{name}.{name}"), name)
     extra: dict[str, Any] = {}
-    if name in ("leakcheck", "review"):
+    if name in ("leakcheck", "review", "scrub"):
         extra = {"root": find_root()}
     elif name == "judge":
         from ops.environment import state_folder
@@ -135,6 +135,12 @@ def _call(name: str, dataset: Dataset, config: Any, folder: Path, find_root: Cal
 
         root = find_root()
         extra = {"cache_folder": state_folder(root) / "embeddings", "root": root, "scrubbed": False}
+    elif name == "screen":
+        from ops.environment import state_folder
+        from steps.screen.models import Place
+
+        root = find_root()
+        extra = {"place": Place(root, state_folder(root) / "embeddings", scrubbed=False)}
     outcome: Outcome = function(dataset, config, folder, **extra)
     return outcome
 

@@ -6,10 +6,14 @@ from pydantic import Field, model_validator
 
 from steps.contracts.records import Split
 from steps.contracts.reports import Frozen
+from steps.engines.embed.config import EmbedConfig
+from steps.engines.text.parts import Part
 
 Action: TypeAlias = Literal["drop", "quarantine", "flag", "off"]
 Preset: TypeAlias = Literal["gopher_quality", "c4", "fineweb"]
 Severity: TypeAlias = Literal["high", "medium", "low"]
+# What a model may do with a row.
+ModelAction: TypeAlias = Literal["drop", "quarantine", "flag"]
 ALL_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -147,7 +151,92 @@ class LanguageConfig(Frozen):
     min_probability: float = Field(0.5, ge=0, le=1, description="of a language, or of the kept ones together")
     # Measured on the same sentences: under 20 letters more than half of the wrong labels, a tenth of the sentences.
     min_letters: int = Field(20, ge=0, description="texts with fewer are undecided")
-    max_characters: int = Field(2_000, ge=1, description="only the first ones are looked at; chosen")
+    # Chosen: the time grows with it, and a paragraph decides.
+    max_characters: int = Field(1_000, ge=1, description="only the first ones are looked at")
+
+
+class ClassifierConfig(Frozen):
+    """A transformers text-classification model: toxicity, prompt injection, educational quality ...
+
+    It sees the rows that rules and patterns leave, in the order of the config; a dropped row isn't shown to the next.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="its name in reasons: classifier.NAME")
+    model: str = Field(description="hub id, folder, or package:IMPORT_NAME/FOLDER; safetensors weights")
+    revision: str | None = Field(None, description="hub models: commit, branch or tag; None: the default branch")
+    label: str | None = Field(None, description="the class whose score counts; None: a regression, one number per text")
+    activation: Literal["auto", "softmax", "sigmoid", "none"] = Field(
+        "auto",
+        description="from logits to scores; auto: none for a regression, sigmoid for several labels at once or a"
+        " single one, softmax otherwise",
+    )
+    part: Part = Field("all", description="what of a row is read: everything, the prompt, or the answers")
+    when: Literal["above", "below"] = Field("above", description="which side of a threshold is the bad one")
+    thresholds: dict[ModelAction, float] = Field(
+        min_length=1, description="action and score: above: from this score on; below: under it; the strongest counts"
+    )
+    splits: tuple[Split, ...] = Field(("train",), description="splits that it sees; rows without a split are train")
+    undecided: Literal["keep", "drop", "quarantine", "fail"] = Field(
+        "keep", description="what happens to a row whose score isn't a number"
+    )
+    max_tokens: int | None = Field(
+        None, ge=8, description="longer texts are cut here, and counted; None: what the model was made for"
+    )
+    batch_size: int = Field(16, ge=1, description="texts per forward pass")
+    device: str = Field("cpu", description="torch's name: cpu, cuda, mps")
+    num_threads: int = Field(1, ge=1, description="CPU threads; they change floating-point sums")
+
+
+class TopicConfig(Frozen):
+    """A topic by examples: a row is as near to it as to its nearest example."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="its name in `keep`, `drop` and reasons")
+    examples: tuple[str, ...] = Field((), description="texts on the topic")
+    file: str | None = Field(None, description="a text file with one example per line")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.file and not any(e.strip() for e in self.examples):
+            raise ValueError(f"topic {self.name!r} has no examples: give `examples` or `file`")
+        return self
+
+
+class TopicsConfig(Frozen):
+    """Keep or drop rows by topic, by similarity of meaning."""
+
+    embed: EmbedConfig = Field(description="the model that turns texts into vectors")
+    topics: tuple[TopicConfig, ...] = Field((), description="topics by examples; with `clusters` they name clusters")
+    clusters: int | None = Field(
+        None, ge=2, description="divide the rows into so many clusters (k-means) and decide per cluster; None: per row"
+    )
+    keep: tuple[str, ...] = Field((), description="names whose rows stay; all others go")
+    drop: tuple[str, ...] = Field((), description="names whose rows go; all others stay")
+    # Chosen; it depends on the model. Short questions on one topic have about 0.4 with all-MiniLM-L6-v2.
+    threshold: float = Field(0.4, ge=-1.0, le=1.0, description="cosine from which a row (or cluster) is on a topic")
+    action: ModelAction = "drop"
+    part: Part = Field("all", description="what of a row is read: everything, the prompt, or the answers")
+    splits: tuple[Split, ...] = Field(("train",), description="splits that are looked at")
+    undecided: Literal["keep", "drop", "quarantine", "fail"] = Field(
+        "keep", description="what happens to a row that could not be embedded"
+    )
+    seed: int = Field(1, ge=0, lt=2**31, description="seed of the clusters")
+    allow_raw_egress: bool = Field(
+        False, description="let rows that were not scrubbed go to an endpoint on another machine"
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        if bool(self.keep) == bool(self.drop):
+            raise ValueError("set either `keep` or `drop`")
+        known = [t.name for t in self.topics]
+        if len(set(known)) < len(known):
+            raise ValueError("two topics have one name")
+        unknown = [n for n in (*self.keep, *self.drop) if n not in known and not n.startswith("medoid:")]
+        if unknown:
+            raise ValueError(f"no topic is called {unknown[0]!r}")
+        if self.clusters is None and any(n.startswith("medoid:") for n in (*self.keep, *self.drop)):
+            raise ValueError("medoid:... names a cluster: set `clusters`")
+        return self
 
 
 class ScreenConfig(Frozen):
@@ -162,8 +251,28 @@ class ScreenConfig(Frozen):
         description="hits in quotation marks, in code, or in a sentence about them: flag, ignore, or treat as others",
     )
 
+    classifiers: tuple[ClassifierConfig, ...] = Field((), description="models that see what the patterns leave")
+    topics: TopicsConfig | None = Field(None, description="keep or drop by topic; None: not looked at")
+
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if all(part is None for part in (self.rules, self.unsafe, self.poisoned, self.language)):
-            raise ValueError("rules, unsafe, poisoned and language are all off: leave the stage out instead")
+        parts = (self.rules, self.unsafe, self.poisoned, self.language, self.topics)
+        if all(part is None for part in parts) and not self.classifiers:
+            raise ValueError(
+                "rules, unsafe, poisoned, language, classifiers and topics are all off: leave the stage out instead"
+            )
+        names = [c.name for c in self.classifiers]
+        if len(set(names)) < len(names):
+            raise ValueError("two classifiers have one name")
         return self
+
+    def models(self) -> tuple[tuple[str, str | None], ...]:
+        """Models that rows are shown to, on this machine or on the hub: name and revision."""
+        named = [(c.model, c.revision) for c in self.classifiers]
+        if self.topics is not None and self.topics.embed.model is not None:
+            named.append((self.topics.embed.model, self.topics.embed.revision))
+        return tuple(named)
+
+    def files(self) -> tuple[str, ...]:
+        """Files that the config names."""
+        return tuple(t.file for t in self.topics.topics if t.file) if self.topics is not None else ()

@@ -17,7 +17,9 @@ KEY_COLUMNS = ("split",)
 
 def origin(config: ScreenConfig, code: str) -> Origin:
     """What a verdict depends on besides the row."""
-    return Origin(stage="screen", config=value_digest(config.model_dump(mode="json")), code=code)
+    # Models keep what they said by the digest of the text.
+    settings = config.model_dump(mode="json", exclude={"classifiers", "topics"})
+    return Origin(stage="screen", config=value_digest(settings), code=code)
 
 
 def encoded(verdict: Verdict) -> str:

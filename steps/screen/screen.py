@@ -15,30 +15,39 @@ from steps.contracts.records import Row
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.screen.config import ScreenConfig
 from steps.screen.kept import KEY_COLUMNS, decoded, encoded, origin
+from steps.screen.models import Place, SecondLook
 from steps.screen.prescan import COLUMNS, Prescan
 from steps.screen.report import VERDICTS, Books, report
 from steps.screen.verdict import Screener, Verdict
 
 
 def screen(
-    dataset: Dataset, config: ScreenConfig, folder: Path, *, memory: Memory | None = None, code: str = ""
+    dataset: Dataset,
+    config: ScreenConfig,
+    folder: Path,
+    *,
+    memory: Memory | None = None,
+    code: str = "",
+    place: Place | None = None,
 ) -> Outcome:
     """The rows that pass; rows to drop and rows to quarantine are taken out, flagged rows stay.
 
     Rows that `memory` knows are not screened again, when settings and `code` (digest of code and libraries) are the
-    same.
+    same. `place` says where models lie, and what they said in earlier runs.
 
     Raises:
         ConfigError: a pattern that RE2 refuses, or an unknown name in an allow list, an unknown language.
-        MissingDependencyError: the tokenizer of the rules isn't there.
+        MissingDependencyError: the tokenizer of the rules, or a model, isn't there.
+        ServiceError: a row is undecided and the config says fail, or an embedding server doesn't work.
     """
     watch = Stopwatch()
     screener = Screener(config)
     prescan = Prescan(config, screener.scanner)
     recall = Recall(origin(config, code), memory)
     books = Books()
+    second = SecondLook(config, place or Place())
     keep = np.ones(dataset.rows, bool)
-    aside = np.zeros(dataset.rows, bool)
+    aside, flagged = np.zeros(dataset.rows, bool), np.zeros(dataset.rows, bool)
     with (
         LedgerWriter(folder / "ledger.parquet", "screen") as lines,
         Progress("screen", dataset.rows) as progress,
@@ -53,13 +62,15 @@ def screen(
                         action = _told(lines, row, verdict)
                         keep[start + number] = action in ("flagged", "undecided")
                         aside[start + number] = action == "quarantined"
+                        flagged[start + number] = action == "flagged"
                 start += batch.num_rows
             progress.advance(chunk.table.num_rows)
+        second.run(dataset, keep, aside, flagged, lines)
         ledger = lines.close()
     after = dataset.select(keep, folder, "screen")
     quarantined = dataset.select(aside, folder / "quarantined", "screen")
     done = report(books, config, lines, (dataset.rows, after.rows), watch)
-    done = done.model_copy(update={"notes": (*done.notes, *recall.notes())})
+    done = second.in_report(done.model_copy(update={"notes": (*done.notes, *recall.notes())}))
     return Outcome(after, ledger, done.balanced(), quarantined, recall.close(folder / "memory"))
 
 

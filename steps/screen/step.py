@@ -8,17 +8,21 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
 from steps.screen.config import ScreenConfig
-from steps.zenml_runtime import assay_step, cache_key, earlier, workspace
+from steps.zenml_runtime import assay_step, cache_key, earlier, source_root, state_folder, workspace
 
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["google-re2", "py3langid"])
+    return cache_key(
+        __name__,
+        ["faiss-cpu", "google-re2", "numpy", "openai", "py3langid", "sentence-transformers", "tokenizers", "torch",
+         "transformers"],
+    )  # fmt: skip
 
 
 @assay_step(key)
 def screen_step(
-    dataset: Dataset, config: ScreenConfig
+    dataset: Dataset, config: ScreenConfig, scrubbed: bool, models: dict[str, str]
 ) -> tuple[
     Annotated[Dataset, "screened"],
     Annotated[Dataset, "screen_quarantined"],
@@ -26,8 +30,10 @@ def screen_step(
     Annotated[StageReport, "screen_report"],
     Annotated[Memory, "screen_memory"],
 ]:
-    """Apply rules and screen for unsafe and poisoned content."""
+    """Apply rules, and screen for unsafe and poisoned content. `models`: digests of the models, for the cache key."""
+    from steps.screen.models import Place
     from steps.screen.screen import screen
 
-    outcome = screen(dataset, config, workspace("screen"), memory=earlier("screen_memory"), code=key())
+    place = Place(root=source_root(), cache=state_folder() / "embeddings", scrubbed=scrubbed)
+    outcome = screen(dataset, config, workspace("screen"), memory=earlier("screen_memory"), code=key(), place=place)
     return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.remembered

@@ -137,7 +137,8 @@ class _Search:
         """Cosines in float64, rounded, shape (others,)."""
         vectors = self.rows.vectors
         one = vectors[row].astype(np.float64)
-        return np.round((vectors[others].astype(np.float64) * one).sum(axis=1), DECIMALS)
+        cosines: Scores = np.round((vectors[others].astype(np.float64) * one).sum(axis=1), DECIMALS)
+        return cosines
 
     def finish(self) -> Decisions:
         """What was decided."""

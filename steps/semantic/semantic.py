@@ -12,7 +12,7 @@ from steps.engines.embed.embedder import open_embedder
 from steps.engines.progress.progress import Stopwatch
 from steps.semantic.config import SemanticConfig
 from steps.semantic.cross import CrossEncoder
-from steps.semantic.decide import Decisions, decide
+from steps.semantic.decide import Decisions, Rerank, decide
 from steps.semantic.reading import Embeddings, Mask, read_embeddings
 from steps.semantic.report import semantic_report
 from steps.semantic.spill import Texts
@@ -49,10 +49,7 @@ def semantic(
             rows = read_embeddings(dataset, config, embedder, texts)
             counts = {**embedder.counts, "HTTP requests": embedder.backend.requests()}
         _check_undecided(rows, config)
-        cross = None if config.rerank is None else CrossEncoder(config.rerank, place)
-        found = decide(
-            rows, config, cross and (lambda row, others: cross.scores(texts.get(row), [texts.get(o) for o in others]))
-        )
+        found = decide(rows, config, _second_model(config, place, texts))
         with LedgerWriter(folder / "ledger.parquet", "semantic") as lines:
             keep, aside = _enter(lines, rows, found, config)
             ledger = lines.close()
@@ -74,6 +71,14 @@ def refuse_egress(config: SemanticConfig, scrubbed: bool) -> None:
         where=f"semantic: {config.addresses()[0]}",
         hint="scrub before, use a model or server on this machine, or set semantic.allow_raw_egress: true",
     )
+
+
+def _second_model(config: SemanticConfig, root: Path, texts: Texts) -> Rerank | None:
+    """What the cross-encoder says about rows, if one is configured."""
+    if config.rerank is None:
+        return None
+    cross = CrossEncoder(config.rerank, root)
+    return lambda row, others: cross.scores(texts.get(row), [texts.get(o) for o in others])
 
 
 def _check_undecided(rows: Embeddings, config: SemanticConfig) -> None:
