@@ -38,12 +38,22 @@ _GROUPED = (
     r"(?: ?(?:x|ext\.?) ?[0-9]{1,5})?"
 )
 _WHOLE = rf"(?m)(?:^|[^\w.+/$€£:-])(?P<value>{_GROUPED})(?:[.]?(?:[^\w./%€$-]|$))"
+# 78 651 450 is my phone; a number alone on its line
+_BEFORE_WORD = (
+    rf"(?m)(?:^|[^\w.+/$€£:-])(?P<value>{_GROUPED})[^\w\r\n.]{{1,3}}(?:[a-z']{{1,8}} ){{0,3}}"
+    r"(?i:(?:tele|mobile |cell )?phone|mobile|cell|fax|whatsapp|telefon|handy|portable|móvil)\b"
+)
+_ALONE = rf"(?m)^[ \t]*(?P<value>{_GROUPED})[ \t\r]*$"
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3})+")
+_LEAST_GROUPS = 3
 _DATE = re.compile(r"\d{4}[-. ]\d{1,2}[-. ]\d{1,2}|\d{1,2}[-. ]\d{1,2}[-. ]\d{4}|[12]\d{3}[- ][12]\d{3}")
 
 
 def forms() -> Iterator[Form]:
     """Digits after a word of telephony; groups of digits after a vaguer word."""
     yield Form(ENTITY, _WHOLE, 0.05, context=_TELEPHONY, confirm=is_number, recognizer=RECOGNIZER)
+    yield Form(ENTITY, _BEFORE_WORD, 0.4, confirm=is_number, recognizer=RECOGNIZER)
+    yield Form(ENTITY, _ALONE, 0.4, confirm=_stands_alone, recognizer=RECOGNIZER)
     grouped = Form(ENTITY, _WHOLE, 0.05, context=_VAGUE, recognizer=RECOGNIZER)
     yield replace(grouped, confirm=lambda value: is_number(value) and not value.isdigit())
 
@@ -74,3 +84,9 @@ def is_number(value: str) -> bool:
         and _DATE.fullmatch(value) is None
         and re.fullmatch(r"\d+\.\d+", value) is None
     )
+
+
+def _stands_alone(value: str) -> bool:
+    """Whether nothing else is written so: three groups or an area code, and no thousands separators."""
+    groups = len(re.findall(r"\d+", value))
+    return is_number(value) and (groups >= _LEAST_GROUPS or "(" in value) and not _THOUSANDS.fullmatch(value)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from steps.scrub.forms import Form
-from steps.scrub.own.name import RECOGNIZER
+from steps.scrub.own.name import CAPITAL, RECOGNIZER
 
 ENTITY = "ZIP_CODE"
 # Universal Postal Union, addressing systems: 3 to 10 characters, digits among them, at most one gap.
@@ -34,12 +34,27 @@ _USUAL = rf"(?:[0-9]{{5}}(?:-[0-9]{{4}})?|[0-9]{{4}} ?[A-Z]{{2}}|[0-9]{{3}} [0-9
 _CONTEXT = ("zip", "zipcode", "zipcodes", "postcode", "postcodes", "postal", "plz", "postleitzahl")
 
 
+# 62704 is my zip code
+_BEFORE_LABEL = r"\b(?:is|was|are|as)\s(?:(?:my|the|our|his|her|their|your|a|new|right|correct)\s){0,3}"
+# A town with its code, where a sentence places somebody; four digits are a year as well.
+_TOWNS = rf"{CAPITAL}(?: {CAPITAL}){{0,3}}"
+_FOUR = "(?:1[0-4]|2[1-9]|[3-9][0-9])[0-9]{2}"
+_PLACED = rf"(?:[0-9]{{5}}(?:-[0-9]{{4}})?|{_FOUR}(?: [A-Z]{{2}})?|[0-9]{{3}} [0-9]{{2}}|{CA})"
+_IN_A_TOWN = (
+    rf"(?m)\b(?:live|lives|living|lived|moved?|moving|based|located|born|from|is|am)(?: (?:in|to|near|at|here))? "
+    rf"{_TOWNS},? (?P<value>{_PLACED})(?:[.,;!?](?:\s|$)|\s*$)"
+)
+
+
 def forms(locales: Sequence[str]) -> Iterator[Form]:
     """Codes behind a label of any of the locales' languages, and the national forms of the English ones."""
     labels = "|".join(_LABELS[language] for language in sorted({locale[:2] for locale in locales}))
     labelled = rf"(?i)\b(?:{labels})\b{_LINK}\b(?P<value>{_ANY})\b"
     yield Form(ENTITY, labelled, 0.8, confirm=is_code, recognizer=RECOGNIZER)
     yield Form(ENTITY, rf"\b(?P<value>{_USUAL})\b", 0.05, context=_CONTEXT, recognizer=RECOGNIZER)
+    before = rf"(?i)\b(?P<value>{_ANY})\s{_BEFORE_LABEL}(?:{labels})\b"
+    yield Form(ENTITY, before, 0.7, confirm=is_code, recognizer=RECOGNIZER)
+    yield Form(ENTITY, _IN_A_TOWN, 0.4, recognizer=RECOGNIZER)
     if "en_US" in locales:
         state = rf", (?:{_STATE_NAMES}),? (?P<value>[0-9]{{5}}(?:-[0-9]{{4}})?)\b"
         yield Form(ENTITY, state, 0.5, recognizer=RECOGNIZER)

@@ -7,7 +7,7 @@ import pytest
 
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.scrub.config import ScrubConfig
-from steps.scrub.evaluation import ALL, LOOKED_FOR, evaluate, iou, looked_for, matched, outermost, score
+from steps.scrub.evaluation import ALL, LOOKED_FOR, evaluate, iou, joined, looked_for, matched, outermost, score
 from steps.scrub.labelled import LABEL_NAMES, Labelled, Span, of_templates, read_labelled
 
 WANTED = frozenset({"PERSON", "PHONE_NUMBER"})
@@ -68,6 +68,15 @@ def test_nested_labels_count_once() -> None:
     done = score([row(*labels)], [[Span(20, 30, "LOCATION")]], frozenset({"LOCATION", "STREET_ADDRESS"}))
     assert (done.overlap["LOCATION"].labelled, done.overlap["LOCATION"].found) == (0, 0)
     assert [(m.kind, m.entity) for m in done.mistakes] == [("missed", "STREET_ADDRESS")]
+
+
+def test_a_value_in_pieces_counts_once() -> None:
+    text = "12 Oak Street\n Apt 4, Rome and 7 Elm Road"
+    pieces = [Span(0, 13, "STREET_ADDRESS"), Span(15, 20, "STREET_ADDRESS"), Span(31, 41, "STREET_ADDRESS")]
+    assert joined(pieces, text) == [Span(0, 20, "STREET_ADDRESS"), pieces[2]]
+    assert joined([pieces[0], Span(15, 20, "UNIT")], text) == [pieces[0], Span(15, 20, "UNIT")]
+    done = score([Labelled("line 1", text, tuple(pieces))], [[Span(0, 20, "STREET_ADDRESS")]], WANTED)
+    assert (done.exact["STREET_ADDRESS"].labelled, done.exact["STREET_ADDRESS"].right) == (2, 1)
 
 
 def test_what_nobody_labelled_or_found_has_no_score() -> None:

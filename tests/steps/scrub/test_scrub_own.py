@@ -51,6 +51,8 @@ HITS = {
         ("postcode SW1A 1AA", "SW1A 1AA"),
         ("the zip of my town is 62704, I think", "62704"),
         ("Springfield, Illinois 62704", "62704"),
+        ("62704 is my new zip code", "62704"),
+        ("I live in Neustadt 12345.", "12345"),
         ("somewhere near SW1A 1AA", "SW1A 1AA"),
     ],
     "AGE": [
@@ -93,6 +95,8 @@ HITS = {
         ("call me at 78 651 450", "78 651 450"),
         ("Tel. (99) 645-791", "(99) 645-791"),
         ("my mobile is 0961-7596216.", "0961-7596216"),
+        ("78 651 450 is my phone", "78 651 450"),
+        ("Jane Roe\n78 651 45 02\nAcme", "78 651 45 02"),
         ("you can reach me under 467 3395", "467 3395"),
         ("fax 21 284 698 2548 x12", "21 284 698 2548 x12"),
     ],
@@ -136,6 +140,7 @@ LOOK_ALIKES = {
         "zip the file archive.zip 2",
         "10000 people",
         "In Illinois 62704 people",
+        "he lived in Rome 1950.",
         "order 62704 arrived",
         "OK 5 items",
         "SW1A1AA2 is a part",
@@ -182,6 +187,7 @@ LOOK_ALIKES = {
         "my account number is 1234 567 890",
         "serial number: 123-4567-89",
         "the number 4567890123",
+        "12 345 678\n1 000 000\n1999-2004",
     ],
     "IBAN_CODE": [
         "de89370400440532013001",
