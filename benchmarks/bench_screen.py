@@ -42,6 +42,9 @@ _BATCH = 5_000
 # Python's `re` is two orders slower: it reads the first texts only, and its rate is that of these.
 _PEER_TEXTS = 3_000
 _LANGUAGE_ROWS = 3_000
+_VERDICTS = ("dropped", "quarantined", "flagged")
+_ATTACKS = ("prompt_injection", "control_tokens", "script_injection", "sql_injection")
+_OTHERS = ("slur", "profanity.strong", "profanity.mild", "repetition", "short_answer")
 _TURN = re.compile(r"\n\n(Human|Assistant): ")
 
 
@@ -172,22 +175,19 @@ def said_about(name: str, outcome: Outcome) -> None:
         (verdict, reason.partition(".")[0] if not reason.startswith("profanity") else reason)
         for verdict, reason in zip(ledger["verdict"].to_pylist(), ledger["reason"].to_pylist(), strict=True)
     )
-    for verdict in ("dropped", "quarantined", "flagged"):
-        for category in CATEGORIES:
-            print_rate(verdict, category, said[verdict, category], report.rows_in)
-
-
-CATEGORIES = (
-    "prompt_injection", "control_tokens", "script_injection", "sql_injection", "slur", "profanity.strong",
-    "profanity.mild", "repetition", "short_answer",
-)  # fmt: skip
+    for category in _ATTACKS:
+        print_rate("any", category, sum(said[v, category] for v in _VERDICTS), report.rows_in)
+    for verdict in _VERDICTS:
+        for category in _OTHERS:
+            if said[verdict, category]:
+                print_rate(verdict, category, said[verdict, category], report.rows_in)
 
 
 def print_rate(verdict: str, category: str, rows: int, total: int) -> None:
     estimate = wilson(rows, total)
-    if rows and estimate is not None:
-        low, high = estimate.low * 1e4, estimate.high * 1e4
-        print(f"  {verdict:12s}{category:20s}{rows:6d}  {rows / total * 1e4:8.2f} per 10,000 ({low:.2f} to {high:.2f})")
+    assert estimate is not None
+    low, high = estimate.low * 1e4, estimate.high * 1e4
+    print(f"  {verdict:12s}{category:18s}{rows:6d}  {rows / total * 1e4:7.2f} per 10,000 ({low:.2f} to {high:.2f})")
 
 
 def languages(dataset: Dataset) -> dict[str, float]:

@@ -21,7 +21,10 @@ _SAME = {"wuu": "zh"}
 
 @dataclass(frozen=True)
 class Heard:
-    """The likeliest language and its probability; or UNDECIDED and what wasn't enough (0.0: too few letters)."""
+    """The likeliest language with its probability, of the kept ones together where none is enough alone.
+
+    Or UNDECIDED with the probability that wasn't enough, 0.0 for too few letters.
+    """
 
     language: str
     probability: float
@@ -51,7 +54,12 @@ class Languages:
         if sum(map(str.isalpha, text)) < self.config.min_letters:
             return Heard(UNDECIDED, 0.0)
         # The same letters must be the same bytes, styled and full-width ones too.
-        return self.judged(self.ranked(unicodedata.normalize("NFKC", text)))
+        text = unicodedata.normalize("NFKC", text)
+        code, probability = self._model.classify(text)
+        if probability >= max(self.config.min_probability, 1 - self.config.min_probability):
+            # No other language, and not all others together, can be likely enough.
+            return Heard(_SAME.get(code, code), round(probability, 4))
+        return self.judged(self.ranked(text))
 
     def judged(self, ranked: dict[str, float]) -> Heard:
         """What these probabilities say under the config."""
