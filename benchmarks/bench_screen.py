@@ -52,11 +52,12 @@ def main() -> None:
     folder = data_folder("screen", "t0.jsonl.gz", "gsm8k_train.jsonl", "hh_harmless_test.jsonl.gz")
     with tempfile.TemporaryDirectory() as scratch:
         sets = {name: stored(rows, Path(scratch) / name) for name, rows in sources(folder)}
-        figures = scan_speed(texts_of(sets["t0"]))
+        texts = texts_of(sets["t0"])
+        figures = scan_speed(texts)
         for name, dataset in sets.items():
             outcome = screen(dataset, ScreenConfig(), Path(scratch) / f"{name}-out")
             if name == "t0":
-                figures |= stage_cost(outcome)
+                figures |= stage_cost(outcome, sum(map(size, texts)))
             said_about(name, outcome)
         figures |= languages(sets["t0"])
     wanted = {
@@ -159,10 +160,10 @@ def size(column: pa.Array) -> float:
     return pc.sum(pc.binary_length(column)).as_py() / 1e6
 
 
-def stage_cost(outcome: Outcome) -> dict[str, float]:
+def stage_cost(outcome: Outcome, megabytes: float) -> dict[str, float]:
     report = outcome.report
     rate = report.rows_in / report.cpu_seconds
-    print(f"stage on t0           {report.cpu_seconds:.2f} CPU s, {rate:,.0f} rows per CPU second")
+    print(f"the whole stage       {megabytes / report.cpu_seconds:8.1f} MB per CPU second, {rate:,.0f} rows")
     return {"stage_cpu_s": round(report.cpu_seconds, 2)}
 
 
@@ -195,13 +196,14 @@ def languages(dataset: Dataset) -> dict[str, float]:
     from spacy import lang
 
     heard = Languages(LanguageConfig(min_letters=0))
-    right = wrong = undecided = 0
+    right = wrong = undecided = codes = 0
     for module in pkgutil.iter_modules(lang.__path__):
         try:
             sentences = importlib.import_module(f"spacy.lang.{module.name}.examples").sentences
         except ImportError:
             continue
         if module.name in heard.ranked("a"):
+            codes += 1
             for sentence in sentences:
                 ranked = heard.ranked(sentence)
                 best = next(iter(ranked))
@@ -213,7 +215,8 @@ def languages(dataset: Dataset) -> dict[str, float]:
     found = Counter(heard.hear(row).language for row in rows)
     rate = len(rows) / (own_cpu() - begin)
     total = right + wrong + undecided
-    print(f"\nlanguage: {total} sentences: {right} right, {wrong} wrong, {undecided} undecided; {rate:,.0f} rows/CPU s")
+    print(f"\nlanguage: {total} sentences in {codes} languages: {right} right, {wrong} wrong, {undecided} undecided")
+    print(f"{rate:,.0f} rows of t0 per CPU second")
     print(f"first {len(rows)} rows of t0: {found['en']} English, {found[UNDECIDED]} undecided")
     return {"language_rows_per_cpu_s": round(rate), "language_right": right, "language_wrong": wrong}
 

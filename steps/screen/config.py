@@ -146,10 +146,9 @@ class LanguageConfig(Frozen):
     )
     splits: tuple[Split, ...] = Field(("train",), description="rows without a split count as train")
     part: Literal["row", "answer"] = Field("row", description="what is looked at; documents: always the text")
-    # Measured on the example sentences of 72 languages in spaCy (make bench-screen): from .5 on, half of the wrong
-    # labels and a twentieth of the right ones become undecided.
+    # Chosen; `make bench-screen` shows what it makes of right and wrong labels.
     min_probability: float = Field(0.5, ge=0, le=1, description="of a language, or of the kept ones together")
-    # Measured on the same sentences: under 20 letters more than half of the wrong labels, a tenth of the sentences.
+    # Chosen: about four words.
     min_letters: int = Field(20, ge=0, description="texts with fewer are undecided")
     # Chosen: the time grows with it, and a paragraph decides.
     max_characters: int = Field(1_000, ge=1, description="only the first ones are looked at")
