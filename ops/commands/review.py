@@ -58,8 +58,9 @@ def _after(pile: Pile, done: dict[str, int], hidden: int) -> None:
     say(", ".join(f"{what} {count:,}" for what, count in done.items()) or "nothing was decided")
     if pile.decisions.is_file():
         path = pile.decisions.resolve()
-        named = path.relative_to(pile.root) if path.is_relative_to(pile.root) else path
-        say(f"the next run applies them with  --set 'review.decisions=[{named}]'")
+        named = str(path.relative_to(pile.root) if path.is_relative_to(pile.root) else path)
+        files = ", ".join(dict.fromkeys([*pile.applied_files(), named]))
+        say(f"the next run applies them with  --set 'review.decisions=[{files}]'")
 
 
 def _listed(item: SetAside, raw: bool) -> dict[str, Any]:

@@ -52,8 +52,8 @@ class Pile:
 
     def __post_init__(self) -> None:
         self._store = Artifacts(self.root, self.run)
-        known = [*self._applied(), *(read(self.decisions) if self.decisions.is_file() else [])]
-        self.decided: dict[tuple[str, str], HumanDecision] = latest(known)
+        files = [self.root / name for name in self.applied_files()] + [self.decisions]
+        self.decided: dict[tuple[str, str], HumanDecision] = latest(d for f in files if f.is_file() for d in read(f))
 
     def versions(self) -> list[ArtifactRecord]:
         """The run's versions of rows set aside.
@@ -112,12 +112,11 @@ class Pile:
         scrub = next((i for i, a in enumerate(versions) if stage_of(a) == "scrub"), None)
         return scrub is not None and versions.index(artifact) > scrub and stage_of(artifact) != "scrub"
 
-    def _applied(self) -> list[HumanDecision]:
-        """Decisions that the run itself applied."""
+    def applied_files(self) -> list[str]:
+        """Files of decisions that the run itself applied, as its config names them."""
         path = config_path(self.root, self.run.name)
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-        names = ((config or {}).get("review") or {}).get("decisions") or ()
-        return [d for name in names if (self.root / name).is_file() for d in read(self.root / name)]
+        return list(((config or {}).get("review") or {}).get("decisions") or ())
 
 
 def decisions_path(root: Path, run: RunRecord) -> Path:
