@@ -222,6 +222,19 @@ def review(
 
 
 @app.command(rich_help_panel="Look")
+def diff(
+    a: Annotated[str, typer.Argument(help="run, 'latest', or the beginning of a dataset digest")],
+    b: Annotated[str, typer.Argument(help="the same; default: the newest run with a dataset")] = "latest",
+    rows: Annotated[int, typer.Option("--rows", min=0, help="examples of added, removed and changed rows")] = 0,
+    json_output: Json = False,
+) -> None:
+    """Say which rows one dataset version has more, less and otherwise than another, and why."""
+    from ops.commands.diff import show_difference
+
+    show_difference(_root(), a, b, rows, json_output)
+
+
+@app.command(rich_help_panel="Look")
 def audit(
     model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="registered model")],
     json_output: Json = False,

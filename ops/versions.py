@@ -1,0 +1,222 @@
+"""Two dataset versions side by side: which rows came, went and changed, and what the ledgers say about why.
+
+A row is the same row when its record id is: it stands for source, place and raw bytes. Joins run in DuckDB.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ops.artifacts import Artifacts, is_quarantine
+from ops.commands.trail import is_id
+from ops.index import ArtifactRecord, RunRecord, find_run, load_runs
+from steps.contracts.dataset import Dataset
+from steps.contracts.errors import InputError, InputNotFoundError
+
+LATEST = "latest"
+CHANGES = ("added", "removed", "changed")
+NEW, GONE, UNKNOWN = "new in the sources", "no longer in the sources", "not in the ledgers"
+_COLUMNS = pa.schema([(name, pa.string()) for name in ("record_id", "content_id", "source", "split")])
+
+# Per row that differs: change, source, splits before and after, whether its text did, and whether the other version
+# holds the same text under another id.
+_DIFFERENT = """
+CREATE TEMP TABLE different AS
+SELECT record_id,
+       CASE WHEN a.record_id IS NULL THEN 'added' WHEN b.record_id IS NULL THEN 'removed' ELSE 'changed' END AS change,
+       split_part(coalesce(b.source, a.source), '/', 1) AS source,
+       a.split AS split_a, b.split AS split_b,
+       a.content_id IS DISTINCT FROM b.content_id AS text_differs,
+       CASE WHEN a.record_id IS NULL THEN b.content_id IN (SELECT content_id FROM a)
+            WHEN b.record_id IS NULL THEN a.content_id IN (SELECT content_id FROM b) ELSE false END AS same_text
+FROM a FULL JOIN b USING (record_id)
+WHERE a.content_id IS DISTINCT FROM b.content_id OR a.split IS DISTINCT FROM b.split
+   OR a.record_id IS NULL OR b.record_id IS NULL
+"""
+# What ended a row in a run: the last of its lines there, since a row that is gone meets no later stage.
+_ENDS = """
+SELECT record_id, arg_max(verdict || ' by ' || stage || ': ' || reason, place) AS why
+FROM {ledger} WHERE verdict IN ('dropped', 'quarantined') AND record_id IN (SELECT record_id FROM different)
+GROUP BY record_id
+"""
+# Stages that said something else about a row in one run than in the other.
+_STAGES = """
+SELECT record_id, string_agg(DISTINCT stage || ': ' || reason, ', ' ORDER BY stage || ': ' || reason) AS why
+FROM (
+  (SELECT record_id, stage, reason, verdict, evidence FROM ledger_a
+   EXCEPT SELECT record_id, stage, reason, verdict, evidence FROM ledger_b)
+  UNION
+  (SELECT record_id, stage, reason, verdict, evidence FROM ledger_b
+   EXCEPT SELECT record_id, stage, reason, verdict, evidence FROM ledger_a)
+)
+WHERE verdict IN ('changed', 'created') AND record_id IN (SELECT record_id FROM different) GROUP BY record_id
+"""
+_EXPLAINED = f"""
+CREATE TEMP TABLE explained AS
+SELECT d.*, CASE
+  WHEN change = 'removed' THEN coalesce(end_b.why, '{GONE}')
+  WHEN change = 'added' THEN coalesce('before: ' || end_a.why, '{NEW}')
+  WHEN text_differs THEN coalesce(stages.why, '{UNKNOWN}')
+  ELSE 'split: ' || coalesce(split_a, 'none') || ' to ' || coalesce(split_b, 'none') END AS why
+FROM different d
+LEFT JOIN ({_ENDS.format(ledger="ledger_a")}) end_a USING (record_id)
+LEFT JOIN ({_ENDS.format(ledger="ledger_b")}) end_b USING (record_id)
+LEFT JOIN ({_STAGES}) stages USING (record_id)
+"""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A dataset version and the run that it was found in."""
+
+    run: RunRecord
+    artifact: ArtifactRecord
+    dataset: Dataset
+    # Whether its rows went through scrub, so that their text may be shown.
+    scrubbed: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row that differs; `same_text`: the other version says the same under another id."""
+
+    change: str
+    record_id: str
+    why: str
+    same_text: bool
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changed from version a to version b.
+
+    Attributes:
+        totals: rows per change (added, removed, changed).
+        moved: added rows whose text stands in a under another id, and removed ones whose text stands in b.
+        why: (change, reason, rows), most rows first.
+        by_source, by_split: (name, rows added, removed, changed); a changed row counts under its split in b.
+        examples: of each change the rows with the smallest ids.
+    """
+
+    totals: dict[str, int]
+    moved: dict[str, int]
+    why: list[tuple[str, str, int]]
+    by_source: list[tuple[str, int, int, int]]
+    by_split: list[tuple[str, int, int, int]]
+    examples: list[Example]
+
+    @property
+    def same(self) -> bool:
+        """Whether no row differs."""
+        return not any(self.totals.values())
+
+
+def find_version(root: Path, query: str) -> Version:
+    """The last version of a run (by name, id or the beginning of one, or 'latest'), or the one with that digest.
+
+    Raises:
+        InputNotFoundError: nothing fits, or the run made no dataset. InputError: several digests begin so.
+    """
+    runs = load_runs(root, on_broken=lambda _file, _why: None)
+    if query == LATEST:
+        run = next((r for r in runs if _going_on(r)), None)
+        if run is None:
+            raise InputNotFoundError("no run has made a dataset yet", hint="assay run CONFIG")
+        return _open(root, run, _going_on(run)[-1])
+    by_digest = {a.digest: (r, a) for r in reversed(runs) for a in _datasets(r) if _begins(a.digest, query)}
+    named = [r for r in runs if query in (r.name, r.run_id) or r.name.startswith(query)]
+    if by_digest and not named:
+        if len(by_digest) > 1:
+            raise InputError(f"{query!r} is the start of {len(by_digest)} dataset digests", hint="add characters")
+        return _open(root, *next(iter(by_digest.values())))
+    run = find_run(root, query)
+    if not _going_on(run):
+        raise InputNotFoundError("this run made no dataset", where=f"run {run.name}", hint="name a run that curates")
+    return _open(root, run, _going_on(run)[-1])
+
+
+def _begins(digest: str | None, query: str) -> bool:
+    return digest is not None and is_id(query[:32]) and digest.startswith(query.lower())
+
+
+def _datasets(run: RunRecord) -> list[ArtifactRecord]:
+    return run.of_type("dataset")
+
+
+def _going_on(run: RunRecord) -> list[ArtifactRecord]:
+    return [a for a in _datasets(run) if not is_quarantine(a)]
+
+
+def _open(root: Path, run: RunRecord, artifact: ArtifactRecord) -> Version:
+    store = Artifacts(root, run)
+    versions = _datasets(run)
+    before = versions[: versions.index(artifact) + 1]
+    # Rows that scrub itself set aside still hold what it couldn't search.
+    aside = is_quarantine(artifact) and store.manifest(artifact).stage == "scrub"
+    scrubbed = not aside and any(store.manifest(a).stage == "scrub" and not is_quarantine(a) for a in before)
+    return Version(run, artifact, store.dataset(artifact), scrubbed)
+
+
+def compare(root: Path, a: Version, b: Version, examples: int) -> Difference:
+    """What changed from a to b, with at most `examples` rows per change."""
+    with duckdb.connect() as db:
+        for name, version in (("a", a), ("b", b)):
+            _load_rows(db, name, version.dataset)
+            _load_ledgers(db, f"ledger_{name}", Artifacts(root, version.run), version.run)
+        db.execute(_DIFFERENT)
+        db.execute(_EXPLAINED)
+        return Difference(
+            totals={c: _count(db, f"change = '{c}'") for c in CHANGES},
+            moved={c: _count(db, f"change = '{c}' AND same_text") for c in ("added", "removed")},
+            why=_all(db, "SELECT change, why, count(*) FROM explained GROUP BY ALL ORDER BY 3 DESC, 1, 2"),
+            by_source=_per(db, "source"),
+            by_split=_per(db, "coalesce(split_b, split_a, '(none)')"),
+            examples=[Example(*row) for c in CHANGES for row in _examples(db, c, examples)],
+        )
+
+
+def _load_rows(db: duckdb.DuckDBPyConnection, name: str, dataset: Dataset) -> None:
+    reader = pa.RecordBatchReader.from_batches(_COLUMNS, _batches(dataset))
+    db.register("reader", reader)
+    db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM reader")
+    db.unregister("reader")
+
+
+def _batches(dataset: Dataset) -> Iterator[pa.RecordBatch]:
+    for chunk in dataset.chunks(_COLUMNS.names):
+        yield from chunk.table.select(_COLUMNS.names).cast(_COLUMNS).to_batches()
+
+
+def _load_ledgers(db: duckdb.DuckDBPyConnection, name: str, store: Artifacts, run: RunRecord) -> None:
+    """All ledger lines of a run; `place` counts its stages in their order."""
+    db.execute(
+        f"CREATE TEMP TABLE {name} (record_id VARCHAR, stage VARCHAR, verdict VARCHAR, reason VARCHAR,"
+        " evidence VARCHAR, place INTEGER)"
+    )
+    for place, artifact in enumerate(run.of_type("ledger")):
+        db.execute(
+            f"INSERT INTO {name} SELECT record_id, stage, verdict, reason, evidence, $place FROM read_parquet($file)",
+            {"place": place, "file": str(store.ledger(artifact).path)},
+        )
+
+
+def _count(db: duckdb.DuckDBPyConnection, where: str) -> int:
+    return int(_all(db, f"SELECT count(*) FROM explained WHERE {where}")[0][0])
+
+
+def _per(db: duckdb.DuckDBPyConnection, column: str) -> list[tuple[str, int, int, int]]:
+    counts = ", ".join(f"count(*) FILTER (change = '{c}')" for c in CHANGES)
+    return _all(db, f"SELECT {column}, {counts} FROM explained GROUP BY 1 ORDER BY 1")
+
+
+def _examples(db: duckdb.DuckDBPyConnection, change: str, most: int) -> list[tuple[Any, ...]]:
+    query = "SELECT change, record_id, why, same_text FROM explained WHERE change = $change ORDER BY record_id LIMIT $n"
+    return db.execute(query, {"change": change, "n": most}).fetchall()
+
+
+def _all(db: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+    return db.execute(query).fetchall()
