@@ -215,8 +215,10 @@ def _per(db: duckdb.DuckDBPyConnection, column: str) -> list[tuple[str, int, int
 
 def _examples(db: duckdb.DuckDBPyConnection, change: str, most: int) -> list[tuple[Any, ...]]:
     query = "SELECT change, record_id, why, same_text FROM explained WHERE change = $change ORDER BY record_id LIMIT $n"
-    return db.execute(query, {"change": change, "n": most}).fetchall()
+    found: list[tuple[Any, ...]] = db.execute(query, {"change": change, "n": most}).fetchall()
+    return found
 
 
 def _all(db: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
-    return db.execute(query).fetchall()
+    found: list[tuple[Any, ...]] = db.execute(query).fetchall()
+    return found
