@@ -9,8 +9,8 @@ from steps.scrub.locales import identifiers_of
 from steps.scrub.profiles import MODEL_ENTITIES, SECRET_ENTITIES, Profile, detector_of, entities_of, needing_a_model
 
 # What patterns find in English text with usable precision: presidio's, addresses, and credentials (no false alarm in
-# t0's 55,185 rows and GSM8K's 7,473, measured: docs/stages/scrub.md). Left out on purpose: URL and UUID (mostly code and
-# public pages), AGE, TITLE and DATE_TIME (few identify anybody), US_DRIVER_LICENSE (fires on "A4").
+# t0's 55,185 rows and GSM8K's 7,473, measured: docs/stages/scrub.md). Left out on purpose: URL and UUID (mostly code
+# and public pages), AGE, TITLE and DATE_TIME (few identify anybody), US_DRIVER_LICENSE (fires on "A4").
 DEFAULT_ENTITIES = (
     "CREDIT_CARD",
     "CRYPTO",
@@ -93,6 +93,10 @@ class ScrubConfig(Frozen):
     deny: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="entity -> words that are always replaced; the config is logged whole"
     )
+    allow_file: str | None = Field(None, description="file with more such values, one per line")
+    deny_files: dict[str, str] = Field(
+        default_factory=dict, description="entity -> file with more such words, one per line; they are not logged"
+    )
     patterns: dict[str, str | OwnPattern] = Field(
         default_factory=dict, description="own entity -> RE2 pattern, such as staff ids, or {regex, score, context}"
     )
@@ -136,7 +140,12 @@ class ScrubConfig(Frozen):
     @property
     def own(self) -> tuple[str, ...]:
         """Entities of this config's own patterns and words, sorted."""
-        return tuple(sorted({*self.patterns, *self.deny}))
+        return tuple(sorted({*self.patterns, *self.deny, *self.deny_files}))
+
+    @property
+    def word_files(self) -> tuple[str, ...]:
+        """Files that the config names, sorted."""
+        return tuple(sorted({*self.deny_files.values(), *([self.allow_file] if self.allow_file else [])}))
 
     @property
     def replaced(self) -> tuple[str, ...]:

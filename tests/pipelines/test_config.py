@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.config import RunConfig
 from pipelines.load import load_model
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import ConfigError, InputNotFoundError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / "configs" / "runs").glob("*.yaml"))
@@ -50,6 +50,30 @@ def test_dataset_belongs_to_finetune(tmp_path: Path) -> None:
     assert "finetune needs it" in refused(tmp_path, text)
     assert "finetune" in refused(tmp_path, "name: x\npipeline: curate\nskip: [scrub]\ndataset: latest\n"
                                            "ingest: {sources: [{name: a, path: a}]}\n")  # fmt: skip
+
+
+def test_what_scrub_reads_besides_the_rows_enters_its_cache_key(tmp_path: Path) -> None:
+    from ops.run import read_inputs
+
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    sources = {"sources": [{"name": "a", "path": "a.jsonl"}]}
+
+    def key_id(**scrub: object) -> str:
+        settings = {"name": "x", "pipeline": "curate", "scrub": {"demo_key": True, **scrub}, "ingest": sources}
+        return read_inputs(tmp_path, RunConfig.model_validate(settings)).key_id
+
+    seen = [key_id()]
+    for words in ("Ann Lee\n", "Bo Li\n"):
+        (tmp_path / "staff.txt").write_text(words)
+        seen.append(key_id(deny_files={"PERSON": "staff.txt"}))
+    model = tmp_path / "model"
+    model.mkdir()
+    for weights in ("1", "2"):
+        (model / "weights").write_text(weights)
+        seen.append(key_id(ner={"engine": "spacy", "model": "model"}))
+    assert len(set(seen)) == len(seen)
+    with pytest.raises(InputNotFoundError, match="nowhere"):
+        key_id(allow_file="nowhere.txt")
 
 
 def test_config_without_a_key_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

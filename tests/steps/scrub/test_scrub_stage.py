@@ -9,7 +9,7 @@ import spacy
 
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.digests import canonical_json
-from steps.contracts.errors import ConfigError, InputError, MissingDependencyError
+from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, MissingDependencyError
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, content_id_of, make_row, message
 from steps.scrub import patterns
@@ -155,6 +155,23 @@ def test_no_key_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.M
 def test_allowed_values_stay(tmp_path: Path) -> None:
     outcome = run(tmp_path, allow=(MAIL.title(),))
     assert outcome.report.counts["findings by entity"].keys() == {"PHONE_NUMBER", "CREDIT_CARD", "US_SSN"}
+
+
+def test_words_from_files_stay_or_go_and_are_not_logged(tmp_path: Path) -> None:
+    (tmp_path / "staff.txt").write_text("\ufeffZelda Quux\n\n  Bo Li \n", encoding="utf-8")
+    (tmp_path / "public.txt").write_text(f"{MAIL}\n")
+    rows = [conversation(1, f"zelda quux met Bo Li and Ann Lee, {MAIL}", "Zelda Quuxes")]
+    config = ScrubConfig(
+        demo_key=True, deny={"PERSON": ("Ann Lee",)}, deny_files={"PERSON": "staff.txt"}, allow_file="public.txt"
+    )
+    outcome = scrub(dataset(tmp_path / "in", rows), config, tmp_path / "out", root=tmp_path)
+    asked, answered = (m["content"] for m in next(outcome.dataset.iter_rows())["messages"])
+    assert asked.count("<PERSON_") == 3 and asked.endswith(MAIL) and answered == "Zelda Quuxes"
+    assert "uux" not in everything_written(tmp_path, outcome).lower()
+    (tmp_path / "staff.txt").write_text("\n")
+    for name, error in (("nowhere.txt", InputNotFoundError), ("staff.txt", InputError)):
+        with pytest.raises(error, match=name):
+            scrub(outcome.dataset, ScrubConfig(demo_key=True, allow_file=name), tmp_path / "no", root=tmp_path)
 
 
 def test_invisible_characters_hide_nothing(tmp_path: Path) -> None:
