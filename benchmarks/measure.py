@@ -1,22 +1,39 @@
 """Running a command and saying what it cost: wall-clock seconds, CPU seconds of it and its children, peak memory."""
 
+import contextlib
 import json
 import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+# Chosen: short enough to see a stage's peak, long enough to cost nothing.
+_SAMPLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Cost:
+    """What a command cost with all its children.
+
+    Attributes:
+        peak_mb: the highest resident size of its largest process, as the kernel counted it.
+        tree_mb: the highest sum of the proportional set sizes of its processes, sampled: pages that they share count
+            once. At least `peak_mb`.
+    """
+
     seconds: float
     cpu_seconds: float
     peak_mb: float
+    tree_mb: float
     stdout: str
 
 
@@ -33,14 +50,36 @@ def measured(command: Sequence[str], **environment: str) -> Cost:
         "cpu = used.ru_utime + used.ru_stime\n"
         "print(json.dumps([code, time.monotonic() - start, cpu, used.ru_maxrss / 1024, out]))"
     )
-    done = subprocess.run(
+    watched = subprocess.Popen(
         [sys.executable, "-c", watcher, *command],
-        stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, env={**os.environ, **environment},
+        stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **environment},
     )  # fmt: skip
-    code, seconds, cpu, peak, out = json.loads(done.stdout)
+    sums: list[float] = []
+    ended = threading.Event()
+    sampler = threading.Thread(target=_sample, args=(watched.pid, ended, sums))
+    sampler.start()
+    said, _ = watched.communicate()
+    ended.set()
+    sampler.join()
+    if watched.returncode:
+        sys.exit(f"{' '.join(command)} could not be measured")
+    code, seconds, cpu, peak, out = json.loads(said)
     if code:
         sys.exit(f"{' '.join(command)} ended with status {code}")
-    return Cost(seconds, cpu, peak, out)
+    return Cost(seconds, cpu, peak, max([peak, *sums]), out)
+
+
+def _sample(watcher: int, ended: threading.Event, sums: list[float]) -> None:
+    """Add the summed proportional set sizes (MB) of the watcher's descendants until the watcher ends."""
+    while not ended.wait(_SAMPLE_SECONDS):
+        total = 0
+        try:
+            for process in psutil.Process(watcher).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_full_info().pss
+        except psutil.Error:
+            return
+        sums.append(total / 2**20)
 
 
 def assay(*arguments: str, state: Path, **environment: str) -> Cost:
