@@ -126,7 +126,8 @@ class Dataset:
         """The version's rows in its order, `split` filled in. `columns` limits what is read."""
         start = 0
         for index, (path, chosen) in enumerate(zip(self.shard_paths, self._selection, strict=True)):
-            file = pq.ParquetFile(path)
+            # pre_buffer would hold whole columns of the file; memory is to hold one row group.
+            file = pq.ParquetFile(path, pre_buffer=False)
             first = 0
             for group in range(file.num_row_groups):
                 size = file.metadata.row_group(group).num_rows

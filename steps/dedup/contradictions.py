@@ -24,13 +24,11 @@ class Contradictions:
     prompts: int
 
 
-def find_contradictions(
-    prints: Fingerprints, order: Numbers, policy: Literal["flag", "keep_first", "drop_all"]
-) -> Contradictions:
-    """`order` is the rows' canonical order; it decides which answer is the first one."""
-    n = len(order)
+def find_contradictions(prints: Fingerprints, policy: Literal["flag", "keep_first", "drop_all"]) -> Contradictions:
+    """The canonical order decides which answer is the first one."""
+    n = len(prints)
     answers, first = np.ones(n, np.int64), np.arange(n, dtype=np.int64)
-    rows = order[prints.claims[order]]
+    rows = prints.in_order(np.flatnonzero(prints.claims))
     if not len(rows):
         return Contradictions(answers, first, np.zeros(n, bool), 0)
     asked = rows[first_of_equals(prints.asked, rows)]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from steps.dedup.config import DedupConfig
 from steps.dedup.contradictions import Contradictions, find_contradictions
-from steps.dedup.fingerprints import Fingerprints, Numbers, Sketches
+from steps.dedup.fingerprints import Digests, Fingerprints, Numbers, Sketches
 from steps.dedup.index import Part
 from steps.dedup.known import Known, Met, spread
 from steps.engines.minhash.resolve import Near, bucket_numbers, first_of_equals, near_duplicates
@@ -20,12 +20,11 @@ class Decisions:
     way to, -1 for none.
 
     score: exact Jaccard with the witness, nan for none. near: rows that go because their words are nearly, not fully,
-    those of the witness. order: the rows in canonical order. streams: distinct token streams. compared: exact
+    those of the witness. streams: distinct token streams. compared: exact
     comparisons made. capped: streams that reached the limit of comparisons.
     """
 
     prints: Fingerprints
-    order: Numbers
     contradictions: Contradictions
     keep: npt.NDArray[np.bool_]
     witness: Numbers
@@ -56,24 +55,22 @@ def decide(
     them changes. Band hashes in `sketches` are used up; `keep_bands` asks for those of the survivors.
     """
     prints = known.with_new(new)
-    order = prints.canonical_order()
-    contradictions = find_contradictions(prints, order, config.contradictions)
+    contradictions = find_contradictions(prints, config.contradictions)
     mine = np.arange(known.rows, len(prints))
     result = Decisions(
-        prints, order, contradictions,
+        prints, contradictions,
         keep=known.column("keep", np.ones(len(new), bool)),
         witness=known.column("witness", np.full(len(new), -1, np.int64)),
         score=known.column("score", np.full(len(new), np.nan)),
         near=known.column("near", np.zeros(len(new), bool)),
         streams=known.streams, compared=0, capped=0,
     )  # fmt: skip
-    fresh = order[order >= known.rows]
-    alive = fresh[~contradictions.dropped[fresh]]
-    place = first_of_equals(prints.words, alive)
+    alive = prints.in_order(mine[~contradictions.dropped[mine]])
+    place = first_of_equals(sketches.words, alive - known.rows)
     leads = place == np.arange(len(alive))
     # The row that stands for each token stream, and which of them each row belongs to.
     speakers, stream = alive[leads], (np.cumsum(leads) - 1)[place]
-    standing = _standing(result, known, speakers)
+    standing = _standing(result, known, sketches.words[speakers - known.rows])
     unseen = standing.witness < 0
     near, bands = _compared(speakers[unseen] - known.rows, sketches, config, known, keep_bands)
     standing.fill(unseen, near)
@@ -120,9 +117,9 @@ class _Standing:
         self.score[chosen], self.near[chosen] = found.jaccard, beaten
 
 
-def _standing(result: Decisions, known: Known, speakers: Numbers) -> _Standing:
+def _standing(result: Decisions, known: Known, words: Digests) -> _Standing:
     """What earlier runs decided on the same words: new copies share the lot of the old ones."""
-    twin = known.rows_with(result.prints.words[speakers])
+    twin = known.rows_with(words)
     old = twin >= 0
     kept = result.keep[twin] & old
     witness = np.where(kept, twin, np.where(old, result.witness[twin], -1))
@@ -185,10 +182,10 @@ def part_of(d: Decisions, survivors: Survivors, sketches: Sketches, known: Known
     starts, ends = sketches.starts[kept - known.rows], sketches.ends[kept - known.rows]
     sets = np.asarray(sketches.sets.values()[spread(starts, ends - starts)])
     by_hash = np.argsort(survivors.bands, axis=1)
-    first_half = d.prints.words[survivors.speakers, 0]
+    first_half = sketches.words[survivors.speakers - known.rows, 0]
     streams = np.argsort(first_half)
     return Part(
-        d.prints.record_ids[new], d.prints.content_ids[new], d.prints.batches[new], d.prints.words[new],
+        d.prints.record_ids[new], d.prints.content_ids[new], d.prints.batches[new], sketches.words,
         d.prints.asked[new], d.prints.answered[new], d.prints.claims[new], d.keep[new], d.near[new], d.witness[new],
         d.score[new], first_half[streams], survivors.speakers[streams], kept,
         np.take_along_axis(survivors.bands, by_hash, axis=1), by_hash.astype(np.int32), sets,

@@ -57,7 +57,7 @@ def dedup(
         decisions, survivors = decide(prints, sketches, config, known, keep_bands=keep_index)
         made = None
         if keep_index:
-            made = _kept_index(decisions, survivors, sketches, known, config, folder / "index", followed, code)
+            made = kept_index(decisions, survivors, sketches, known, config, folder / "index", followed, code)
     with LedgerWriter(folder / "ledger.parquet", "dedup") as writer:
         writer.add_table(ledger_lines(decisions))
         ledger = writer.close()
@@ -123,7 +123,7 @@ def _mask(rows: int, chosen: Numbers) -> Mask:
     return mask
 
 
-def _kept_index(
+def kept_index(
     decisions: Decisions,
     survivors: Survivors,
     sketches: Sketches,
@@ -133,6 +133,7 @@ def _kept_index(
     earlier: DedupIndex | None,
     code: str,
 ) -> DedupIndex:
+    """Store what the next run needs in `folder`; `earlier` is the index that this run began with."""
     part = part_of(decisions, survivors, sketches, known)
     shared = list(zip(earlier.manifest.parts, earlier.parts, strict=True)) if earlier else []
     # A part that isn't twice as large as what follows it is taken in: any number of runs leaves few parts to search.

@@ -30,14 +30,13 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 class Fingerprints:
     """Of n rows. record_ids, content_ids: as bytes, shape (n,). batches: shape (n,).
 
-    words, asked, answered: 128-bit digests, uint64, shape (n, 2): of the compared words, of the prompt and of the
-    answer; claims: rows that have both, shape (n,).
+    asked, answered: 128-bit digests of the prompt and of the answer, uint64, shape (n, 2); claims: rows that have
+    both, shape (n,).
     """
 
     record_ids: Ids
     content_ids: Ids
     batches: Numbers
-    words: Digests
     asked: Digests
     answered: Digests
     claims: npt.NDArray[np.bool_]
@@ -45,24 +44,30 @@ class Fingerprints:
     def __len__(self) -> int:
         return len(self.record_ids)
 
-    def canonical_order(self) -> Numbers:
-        """Row numbers, the row that wins first: by (batch, content id), then by record id."""
-        content, record = _big_endian(self.content_ids), _big_endian(self.record_ids)
-        order = np.lexsort((content[:, 0], self.batches))
+    def in_order(self, rows: Numbers) -> Numbers:
+        """These rows in canonical order, the one that wins first: by (batch, content id), then by record id."""
+        content, batches = _big_endian(self.content_ids[rows]), self.batches[rows]
+        order = np.lexsort((content[:, 0], batches))
         # 32 bits of the content id settle nearly all; the others are sorted again by everything.
-        key, batch = content[order, 0], self.batches[order]
+        key, batch = content[order, 0], batches[order]
         equal = (key[1:] == key[:-1]) & (batch[1:] == batch[:-1])
-        tied = np.flatnonzero(np.concatenate(([False], equal)) | np.concatenate((equal, [False])))
-        rows = order[tied]
-        keys = [record[rows, j] for j in (3, 2, 1, 0)] + [content[rows, j] for j in (3, 2, 1, 0)]
-        order[tied] = rows[np.lexsort((*keys, self.batches[rows]))]
-        return order
+        tied = (
+            np.flatnonzero(np.concatenate(([False], equal)) | np.concatenate((equal, [False]))) if len(rows) else order
+        )
+        some = order[tied]
+        record = _big_endian(self.record_ids[rows[some]])
+        keys = [record[:, j] for j in (3, 2, 1, 0)] + [content[some, j] for j in (3, 2, 1, 0)]
+        order[tied] = some[np.lexsort((*keys, batches[some]))]
+        return np.asarray(rows[order])
 
 
 @dataclass(frozen=True)
 class Sketches:
-    """Of n rows: band hashes, shape (bands, n), and shingle sets: row i's is `sets.values()[starts[i]:ends[i]]`."""
+    """Of n rows: 128-bit digests of the compared words, uint64, shape (n, 2); band hashes, shape (bands, n); and
+    shingle sets: row i's is `sets.values()[starts[i]:ends[i]]`.
+    """
 
+    words: Digests
     bands: BandHashes
     starts: Numbers
     ends: Numbers
@@ -81,21 +86,22 @@ def read_fingerprints(dataset: Dataset, config: DedupConfig, sets: SetFile) -> t
     sizes = np.zeros(n, np.int64)
     prints = Fingerprints(
         np.empty(n, f"S{_ID_BYTES}"), np.empty(n, f"S{_ID_BYTES}"), np.empty(n, np.int64),
-        np.empty((n, 2), np.uint64), np.zeros((n, 2), np.uint64), np.zeros((n, 2), np.uint64), np.zeros(n, bool),
+        np.zeros((n, 2), np.uint64), np.zeros((n, 2), np.uint64), np.zeros(n, bool),
     )  # fmt: skip
+    words = np.empty((n, 2), np.uint64)
     at = 0
     with Progress("dedup: reading", n) as progress:
         for ids, contents, batches, drawn, claims in ordered(_Reader(config).read, _tables(dataset)):
             here = slice(at, at + len(ids))
             prints.record_ids[here], prints.content_ids[here], prints.batches[here] = ids, contents, batches
-            prints.words[here], bands[:, here], sizes[here] = drawn.digests, drawn.bands.T, drawn.sizes
+            words[here], bands[:, here], sizes[here] = drawn.digests, drawn.bands.T, drawn.sizes
             if claims is not None:
                 prints.asked[here], prints.answered[here], prints.claims[here] = claims
             sets.append(drawn.sets)
             at += len(ids)
             progress.advance(len(ids))
     ends = np.cumsum(sizes)
-    return prints, Sketches(bands, ends - sizes, ends, sets)
+    return prints, Sketches(words, bands, ends - sizes, ends, sets)
 
 
 def _tables(dataset: Dataset) -> Iterator[pa.Table]:

@@ -43,7 +43,14 @@ class Known:
 
     def with_new(self, new: Fingerprints) -> Fingerprints:
         """Fingerprints of all rows."""
-        return Fingerprints(*(self.column(f.name, getattr(new, f.name)) for f in fields(Fingerprints)))
+        claims = self.column("claims", new.claims)
+        names = [f.name for f in fields(Fingerprints)]
+        if claims.any():
+            return Fingerprints(**{name: self.column(name, getattr(new, name)) for name in names})
+        # Documents only: there is nothing to copy.
+        nothing = np.broadcast_to(np.uint64(0), (len(claims), 2))
+        ids = {name: self.column(name, getattr(new, name)) for name in ("record_ids", "content_ids", "batches")}
+        return Fingerprints(**ids, asked=nothing, answered=nothing, claims=claims)
 
     def rows_with(self, words: Digests) -> Numbers:
         """A row with the same words (uint64, shape (m, 2)), -1 where there is none; shape (m,)."""

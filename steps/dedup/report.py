@@ -68,9 +68,11 @@ def _jaccard_histogram(d: Decisions) -> Histogram:
 def _clusters(d: Decisions) -> Table:
     displaced = d.witness[~d.keep & ~d.contradictions.dropped]
     kept, counts = np.unique(displaced, return_counts=True)
-    rank = np.empty(len(d.order), np.int64)
-    rank[d.order] = np.arange(len(d.order))
-    top = sorted(zip(kept.tolist(), counts.tolist(), strict=True), key=lambda kc: (-kc[1], rank[kc[0]]))[:_TOP]
+    least = np.sort(counts)[-_TOP:][:1]
+    likely = kept[counts >= least] if len(kept) else kept
+    count_of = dict(zip(kept.tolist(), counts.tolist(), strict=True))
+    ranked = d.prints.in_order(likely).tolist()
+    top = sorted(((row, count_of[row]) for row in ranked), key=lambda found: -found[1])[:_TOP]
     return Table(
         title="Kept rows that displaced most rows",
         columns=("kept record_id", "rows displaced"),
@@ -80,7 +82,7 @@ def _clusters(d: Decisions) -> Table:
 
 def _examples(d: Decisions) -> tuple[Example, ...]:
     """The first near duplicates in canonical order, by id only."""
-    shown = d.order[d.near[d.order]][:_EXAMPLES].tolist()
+    shown = d.prints.in_order(np.flatnonzero(d.near))[:_EXAMPLES].tolist()
     return tuple(
         Example(
             record_id=d.prints.record_ids[row].decode(),
