@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ops.console import emit, heading, say, show_table
+from ops.environment import find_root
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.evaluation import Estimate
 
@@ -32,8 +33,9 @@ def evaluate_pii(
     """
     from steps.scrub.evaluation import evaluate
     from steps.scrub.labelled import of_templates, read_labelled
+    from steps.scrub.words import with_words
 
-    config = load_scrub(config_file)
+    config = with_words(load_scrub(config_file), find_root())
     names = label_names(mapping)
     rows = of_templates(read_labelled(labelled, names), templates, str(labelled))
     done = evaluate(rows, config, names)
@@ -162,10 +164,3 @@ def _show(done: "Evaluation", examples: list[dict[str, Any]]) -> None:
             ["entity", "mistake", "where", "value", "stands there on the other side"],
             [[e["entity"], e["kind"], e["where"], e["value"], e["other"]] for e in examples],
         )
-
-
-def as_markdown(done: "Evaluation") -> str:
-    """The table for a page of documentation."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    lines += ["| " + " | ".join(cells) + " |" for cells in table(done)]
-    return "\n".join(lines)

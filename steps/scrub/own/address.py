@@ -100,7 +100,8 @@ _TAIL_CHARACTERS = 120
 _LEFT_CHARACTERS = 90
 
 
-def _anchors() -> Iterator[Form]:
+def forms() -> Iterator[Form]:
+    """The anchors: what is an address by itself, and units, which are one with a street before them."""
     for regex, score in (
         (rf"{_ALONE}(?P<value>{_NUMBERS} {_EN_NAME}(?:{_EN_WORDS})\b{_DIRECTION})", 0.6),
         # Followed by a name some of these are "Saint" and "Doctor": they need an end, or a unit, behind them.
@@ -147,7 +148,7 @@ class AddressDetector:
     """Street addresses; a TextDetector."""
 
     def __init__(self, config: ScrubConfig) -> None:
-        self._anchors = FormDetector(list(_anchors()), config)
+        self._anchors = FormDetector(list(forms()), config)
         self._tail = re2.compile(_TAIL)
 
     def find(self, text: str) -> list[Finding]:

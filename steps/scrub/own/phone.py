@@ -46,6 +46,8 @@ _BEFORE_WORD = (
 _ALONE = rf"(?m)^[ \t]*(?P<value>{_GROUPED})[ \t\r]*$"
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3})+")
 _LEAST_GROUPS = 3
+# Holds wherever one of the forms matches a number of enough digits; most texts have none.
+CONDITION = r"[0-9](?:[ .()-]{0,5}[0-9]){6}"
 _DATE = re.compile(r"\d{4}[-. ]\d{1,2}[-. ]\d{1,2}|\d{1,2}[-. ]\d{1,2}[-. ]\d{4}|[12]\d{3}[- ][12]\d{3}")
 
 
@@ -65,7 +67,7 @@ class PhoneDetector:
         self._forms = FormDetector(list(forms()), config)
 
     def find(self, text: str) -> list[Finding]:
-        """Findings in text order."""
+        """Findings by form and place."""
         return [f for f in self._forms.find(text) if not _OTHER.search(text, *_sentence_before(text, f.start))]
 
 
@@ -78,7 +80,8 @@ def _sentence_before(text: str, start: int) -> tuple[int, int]:
 
 def is_number(value: str) -> bool:
     """Whether it has the digits of a telephone number and isn't a date, a range of years or a decimal."""
-    digits = sum(c.isdigit() for c in value)
+    # The extension doesn't count.
+    digits = sum(c.isdigit() for c in re.split("[xe]", value)[0])
     return (
         _LEAST_DIGITS <= digits <= _MOST_DIGITS
         and _DATE.fullmatch(value) is None

@@ -31,7 +31,11 @@ _STATE_NAMES = (
 )
 # Germany and the US, the Netherlands, Sweden and Czechia: what a code looks like when a word announces it.
 _USUAL = rf"(?:[0-9]{{5}}(?:-[0-9]{{4}})?|[0-9]{{4}} ?[A-Z]{{2}}|[0-9]{{3}} [0-9]{{2}}|[0-9]{{4}}|[0-9]{{6}}|{GB}|{CA})"
-_CONTEXT = ("zip", "zipcode", "zipcodes", "postcode", "postcodes", "postal", "plz", "postleitzahl")
+# The same words with others between them and the code.
+_ANNOUNCED = (
+    r"(?i)\b(?:zip(?:codes?)?|postcodes?|postal|PLZ|Postleitzahl)\b(?:[^\w\r\n]{1,3}\w+){0,4}?\W{1,4}"
+    rf"(?P<value>(?-i:{_USUAL}))\b"
+)
 
 
 # 62704 is my zip code
@@ -51,7 +55,7 @@ def forms(locales: Sequence[str]) -> Iterator[Form]:
     labels = "|".join(_LABELS[language] for language in sorted({locale[:2] for locale in locales}))
     labelled = rf"(?i)\b(?:{labels})\b{_LINK}\b(?P<value>{_ANY})\b"
     yield Form(ENTITY, labelled, 0.8, confirm=is_code, recognizer=RECOGNIZER)
-    yield Form(ENTITY, rf"\b(?P<value>{_USUAL})\b", 0.05, context=_CONTEXT, recognizer=RECOGNIZER)
+    yield Form(ENTITY, _ANNOUNCED, 0.5, recognizer=RECOGNIZER)
     before = rf"(?i)\b(?P<value>{_ANY})\s{_BEFORE_LABEL}(?:{labels})\b"
     yield Form(ENTITY, before, 0.7, confirm=is_code, recognizer=RECOGNIZER)
     yield Form(ENTITY, _IN_A_TOWN, 0.4, recognizer=RECOGNIZER)
