@@ -93,7 +93,8 @@ _ABBREVIATED = 5
 _TAIL = (
     rf"(?:{_GAP}{_UNIT}){{0,2}}"
     rf"(?:{_GAP}{_DIGIT_CODE}(?: {_CAPITAL}){{1,3}}"
-    rf"|(?:{_GAP}{_TOWN}){{0,8}}?{_GAP}(?:{_DIGIT_CODE}|{GB}|{CA})\b)?"
+    # Two or three small letters are a state as people type it.
+    rf"|(?:{_GAP}{_TOWN}){{0,8}}?(?:{_GAP}[a-z]{{2,3}})?{_GAP}(?:{_DIGIT_CODE}|{GB}|{CA})\b)?"
 )
 # Chosen: lines of addresses are short, and what is farther away belongs to something else.
 _TAIL_CHARACTERS = 120

@@ -9,7 +9,7 @@ ENTITY = "ZIP_CODE"
 # Universal Postal Union, addressing systems: 3 to 10 characters, digits among them, at most one gap.
 _ANY = r"(?:[A-Z]{1,2}-)?[A-Z0-9]{2,6}(?:[ -][A-Z0-9]{2,4})?"
 _LABELS = {
-    "en": r"zip(?:\s?-?codes?)?|post(?:al)?\s?-?codes?",
+    "en": r"zip(?:[\s_-]?codes?)?|post(?:al)?[\s_-]?codes?",
     "de": r"PLZ|Postleitzahl(?:en)?",
     "fr": r"code\s+postal",
     "es": r"c[óo]digo\s+postal|C\.P\.",
