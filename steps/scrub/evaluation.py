@@ -14,6 +14,7 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.detect import Detectors
 from steps.scrub.labelled import IGNORED, Labelled, Span
 from steps.scrub.settle import Settler
+from steps.scrub.spans import Finding
 
 # The usual bound for "the same span" in detection (PASCAL VOC, Everingham et al. 2010, section 4.2).
 SAME_SPAN = 0.5
@@ -87,27 +88,39 @@ def evaluate(rows: Sequence[Labelled], config: ScrubConfig, names: Mapping[str, 
     """Search all texts as the stage would, and compare with their labels. `names` maps entities before comparing."""
     with Detectors(config) as detectors:
         settled = Settler(config, _NO_KEY).settle((row.text for row in rows), detectors)
-    found = [settled[row.text] for row in rows]
-    spans = [_named(((f.start, f.end, f.entity) for f in findings or ()), names) for findings in found]
-    return score(rows, spans, looked_for(config, names), sum(f is None for f in found))
+        raw = detectors.find(row.text for row in rows)
+    found = [_named(settled[row.text], names) for row in rows]
+    within = [
+        [r for r in _named(raw[row.text], names) if any(f.start <= r.start and r.end <= f.end for f in spans)]
+        for row, spans in zip(rows, found, strict=True)
+    ]
+    return score(rows, found, looked_for(config, names), within, sum(settled[row.text] is None for row in rows))
 
 
-def _named(found: Iterable[tuple[int, int, str]], names: Mapping[str, str]) -> list[Span]:
-    spans = [Span(start, end, names.get(entity, entity)) for start, end, entity in found]
-    return [s for s in spans if s.entity != IGNORED]
+def _named(found: Sequence[Finding] | None, names: Mapping[str, str]) -> list[Span]:
+    spans = [Span(f.start, f.end, names.get(f.entity, f.entity)) for f in found or ()]
+    return sorted({s for s in spans if s.entity != IGNORED})
 
 
 def score(
-    rows: Sequence[Labelled], found: Sequence[Sequence[Span]], wanted: frozenset[str], undecided: int = 0
+    rows: Sequence[Labelled],
+    found: Sequence[Sequence[Span]],
+    wanted: frozenset[str],
+    within: Sequence[Sequence[Span]] = (),
+    undecided: int = 0,
 ) -> Evaluation:
-    """Compare found spans with labelled ones; both sequences are parallel, and spans found don't overlap."""
+    """Compare found spans with labelled ones; the sequences are parallel, and spans of `found` don't overlap.
+
+    `within` are findings that went into longer ones. One that is a label by itself is right; none is wrong.
+    """
     entities = sorted({s.entity for spans in (*(r.spans for r in rows), *found) for s in spans} | wanted)
     units = _units(rows)
     overlap, exact = (_Books.empty(max(units, default=-1) + 1, entities) for _ in range(2))
     mistakes: list[Mistake] = []
-    for row, found_here, unit in zip(rows, found, units, strict=True):
+    for row, found_here, inside, unit in zip(rows, found, within or [()] * len(rows), units, strict=True):
         outer, inner = outermost(row.spans)
         labelled, spans = joined(outer, row.text), joined(found_here, row.text)
+        spans += _labels_within(inside, labelled, spans)
         pairs = matched(labelled, spans, lambda iou: iou >= SAME_SPAN)
         overlap.add(unit, labelled, _counted(spans, pairs, inner), pairs)
         exact_pairs = matched(labelled, spans, lambda iou: iou == 1)
@@ -178,6 +191,12 @@ def matched(labelled: Sequence[Span], found: Sequence[Span], same: Callable[[flo
             pairs[finding] = label
             taken.add(label)
     return pairs
+
+
+def _labels_within(inside: Sequence[Span], labelled: Sequence[Span], found: Sequence[Span]) -> list[Span]:
+    """Those of `inside` that match a label which no span of `found` matches."""
+    taken = set(matched(labelled, found, lambda value: value >= SAME_SPAN).values())
+    return list(matched([x for x in labelled if x not in taken], inside, lambda value: value >= SAME_SPAN))
 
 
 def _counted(found: Sequence[Span], pairs: Mapping[Span, Span], inner: Sequence[Span]) -> list[Span]:

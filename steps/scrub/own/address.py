@@ -12,6 +12,7 @@ import re2
 
 from steps.scrub.config import ScrubConfig
 from steps.scrub.forms import Form, FormDetector
+from steps.scrub.own import zip_code
 from steps.scrub.own.name import CAPITAL, LETTER, RECOGNIZER, capitalised
 from steps.scrub.own.zip_code import CA, GB
 from steps.scrub.spans import Finding
@@ -86,15 +87,18 @@ _YEAR = re.compile(r"(?:1[89]|20)\d\d")
 
 _GAP = r"(?:[ ,]{1,3}|[ ,]{0,2}\r?\n[ ,]{0,3})"
 _DIGIT_CODE = r"(?:[A-Z]{1,2}-)?(?:[0-9]{5,6}(?:-[0-9]{4})?|(?:1[0-7]|2[1-9]|[03-9][0-9])[0-9]{2})"
-_TOWN = rf"(?:{_CAPITAL}|{_SMALL}|\([^()\r\n]{{1,25}}\))"
+# Two or three small letters behind a comma, a line's end or before the code are a state as people type it.
+_TOWN = (
+    rf"(?:{_GAP}(?:{_SMALL} ){{0,2}}(?:{_CAPITAL}|\([^()\r\n]{{1,25}}\))"
+    r"|(?:, ?|[ ,]{0,2}\r?\n[ ,]{0,3})[a-z]{2,3}\b)"
+)
 # "Str.", "Blvd."
 _ABBREVIATED = 5
 # What belongs to an address behind its street: units, then a town with a code behind or before it.
 _TAIL = (
     rf"(?:{_GAP}{_UNIT}){{0,2}}"
-    rf"(?:{_GAP}{_DIGIT_CODE}(?: {_CAPITAL}){{1,3}}"
-    # Two or three small letters are a state as people type it.
-    rf"|(?:{_GAP}{_TOWN}){{0,8}}?(?:{_GAP}[a-z]{{2,3}})?{_GAP}(?:{_DIGIT_CODE}|{GB}|{CA})\b)?"
+    rf"(?:{_GAP}(?P<first>{_DIGIT_CODE})(?: {_CAPITAL}){{1,3}}"
+    rf"|{_TOWN}{{0,8}}?(?:{_GAP}[a-z]{{2,3}})?{_GAP}(?P<last>{_DIGIT_CODE}|{GB}|{CA})\b)?"
 )
 # Chosen: lines of addresses are short, and what is farther away belongs to something else.
 _TAIL_CHARACTERS = 120
@@ -151,30 +155,33 @@ class AddressDetector:
     def __init__(self, config: ScrubConfig) -> None:
         self._anchors = FormDetector(list(forms()), config)
         self._tail = re2.compile(_TAIL)
+        groups = self._tail.groupindex
+        self._code_groups = (groups["first"], groups["last"])
+        self._wants_codes = zip_code.ENTITY in config.wanted
 
     def find(self, text: str) -> list[Finding]:
-        """Anchors with what belongs to them; several may overlap."""
-        extended = (self._extended(text, anchor) for anchor in self._anchors.find(text))
-        return [finding for finding in extended if finding is not None]
+        """Anchors with what belongs to them, and postal codes that belong to them; several may overlap."""
+        return [finding for anchor in self._anchors.find(text) for finding in self._extended(text, anchor)]
 
-    def _extended(self, text: str, anchor: Finding) -> Finding | None:
-        """None: a unit without a street, or a number that is likelier a year."""
+    def _extended(self, text: str, anchor: Finding) -> Iterator[Finding]:
+        """Nothing for a unit without a street, or a number that is likelier a year."""
         start, end = anchor.start, anchor.end
         if anchor.recognizer == _UNIT_ANCHOR:
             begin = _street_before(text, start)
             if begin is None:
-                return None
+                return
             start = begin
         if _ends_a_sentence(text[start:end].rsplit(maxsplit=1)[-1]):
             end -= 1
-        end += self._tail_length(text, end)
-        if end == anchor.end and start == anchor.start and _is_year(text[start:end]):
-            return None
-        return anchor._replace(start=start, end=end, recognizer=RECOGNIZER)
-
-    def _tail_length(self, text: str, end: int) -> int:
-        tail = self._tail.match(text[end : end + _TAIL_CHARACTERS]).group()
-        return len(tail.removesuffix("."))
+        tail = self._tail.match(text[end : end + _TAIL_CHARACTERS])
+        length = len(tail.group().removesuffix("."))
+        if not length and start == anchor.start and _is_year(text[start:end]):
+            return
+        yield anchor._replace(start=start, end=end + length, recognizer=RECOGNIZER)
+        # (-1, -1) for a code that isn't there
+        a, b = max(tail.span(number) for number in self._code_groups)
+        if a >= 0 and self._wants_codes:
+            yield Finding(end + a, end + b, zip_code.ENTITY, anchor.score, RECOGNIZER)
 
 
 def _is_year(value: str) -> bool:
