@@ -9,7 +9,7 @@ from steps.scrub.locales import identifiers_of
 from steps.scrub.profiles import MODEL_ENTITIES, SECRET_ENTITIES, Profile, detector_of, entities_of, needing_a_model
 
 # What patterns find in English text with usable precision: presidio's, addresses, and credentials (no false alarm in
-# t0's 55,185 rows and GSM8K's 7,473, measured: docs/stages/scrub.md). Left out on purpose: URL and UUID (mostly code
+# t0's 53,785 rows and GSM8K's 7,473, measured: docs/stages/scrub.md). Left out on purpose: URL and UUID (mostly code
 # and public pages), AGE, TITLE and DATE_TIME (few identify anybody), US_DRIVER_LICENSE (fires on "A4").
 DEFAULT_ENTITIES = (
     "CREDIT_CARD",

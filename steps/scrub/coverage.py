@@ -2,13 +2,15 @@
 
 from steps.contracts.reports import Table
 from steps.scrub.config import ScrubConfig
-from steps.scrub.profiles import MODEL_ENTITIES, Coverage, coverage, detector_of
+from steps.scrub.locales import identifiers_of
+from steps.scrub.profiles import MODEL_ENTITIES, Coverage, Profile, coverage, detector_of
 
 HOW_TO_GET_A_MODEL = (
-    "spaCy: python -m spacy download en_core_web_lg and ner: {engine: spacy, model: en_core_web_lg}; "
-    "transformers: ner: {engine: transformers, model: HUB_ID} with any token classification model; "
-    "GLiNER: pip install gliner and ner: {engine: gliner, model: HUB_ID}"
+    "name one in scrub.ner: engine spacy with model en_core_web_lg, after python -m spacy download en_core_web_lg; "
+    "engine transformers with a hub id; or engine gliner (GLiNER: pip install --no-deps gliner) with a hub id"
 )
+# Profiles to whose identification numbers those of the locales' countries belong.
+_NATIONAL: tuple[Profile, ...] = ("gdpr", "hipaa")
 
 
 def found_by(config: ScrubConfig) -> dict[str, str]:
@@ -25,7 +27,13 @@ def lines(config: ScrubConfig) -> list[Coverage]:
     """The coverage of the profiles, and of names, places and organizations in any case."""
     # A word list finds only the names that are in it.
     found = {e: d for e, d in found_by(config).items() if e not in MODEL_ENTITIES or d != "this config"}
-    return list(coverage(config.profile, found, config.accept_uncovered))
+    national = [
+        Coverage(profile, "identifiers of the locales' countries", entity, found[entity], "covered")
+        for profile in _NATIONAL
+        if profile in config.profile
+        for entity in identifiers_of(config.locales)
+    ]
+    return [*coverage(config.profile, found, config.accept_uncovered), *national]
 
 
 def table(config: ScrubConfig) -> Table:

@@ -1,5 +1,8 @@
 """Profiles: what they look for, what they refuse to run without, what the coverage table says."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from pipelines.load import validate
@@ -72,6 +75,20 @@ def test_the_table_says_covered_accepted_and_not_covered() -> None:
     assert said["o", "ORGANIZATION"] == ("needs an NER model (scrub.ner)", "not covered")
     assert uncovered(settings) == ("PERSON", "ORGANIZATION")
     assert len(table(settings).rows) == len(lines(settings))
+
+
+def test_identifiers_of_the_locales_belong_to_the_law_profiles() -> None:
+    settings = config(profile=["gdpr", "pci"], accept_uncovered=["PERSON", "LOCATION"], locales=["en_US", "es"])
+    said = {(line.profile, line.entity): line.detector for line in lines(settings)}
+    assert said["gdpr", "ES_NIF"] == "presidio" and ("pci", "ES_NIF") not in said and ("gdpr", "DE_TAX_ID") not in said
+
+
+def test_the_docs_show_the_safe_harbor_table_as_it_is() -> None:
+    text = (Path(__file__).parents[3] / "docs/stages/scrub.md").read_text(encoding="utf-8")
+    for identifier in PROFILES["hipaa"]:
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {identifier.name} |")]
+        assert set(re.findall(r"`([A-Z_]+)`", row)) == set(identifier.entities)
+        assert ("not covered" in row) == (not identifier.entities)
 
 
 def test_a_word_list_does_not_cover_names() -> None:
