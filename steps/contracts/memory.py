@@ -8,6 +8,7 @@ Undecided rows are not kept: the next run tries them again.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -190,11 +191,16 @@ def row_keys(table: pa.Table, columns: Sequence[str] = ()) -> Keys:
     keys = _content_keys(_plain(table["content_id"]))
     for name in columns:
         encoded = _plain(table[name]).dictionary_encode()
-        values = [None, *encoded.dictionary.to_pylist()]
-        digests = [bytes.fromhex(short_id(name, *(() if v is None else (v,)))) for v in values]
-        salts = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
+        salts = _salts(name, encoded.dictionary.cast(pa.binary()).to_pylist())
         keys = keys ^ salts[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1]
     return keys
+
+
+def _salts(column: str, values: Sequence[bytes]) -> Keys:
+    """A digest per value of a column, after that of the missing value; shape (values + 1, 2)."""
+    # No UTF-8 text is this byte.
+    digests = (blake2b(v, digest_size=16, person=column.encode()).digest() for v in (b"\xff", *values))
+    return np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:

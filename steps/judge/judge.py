@@ -108,8 +108,8 @@ def _judge_chunk(
     recalled = recall.look_up(keys)
     cases = _cases(chunk.table, recalled)
     found = _verdicts(cases, recalled, backend)
-    decided = {n: encoded(v) for n, v in enumerate(found) if v.error is None}
-    recall.keep(keys, decided, [n for n in range(len(found)) if n not in decided])
+    fresh = {n: encoded(found[n]) for n in recalled.new if found[n].error is None}
+    recall.keep(keys, {**recalled.said, **fresh}, [n for n in recalled.new if n not in fresh])
     for i, (case, verdict) in enumerate(zip(cases, found, strict=True), start=chunk.start):
         outcome, reason = decide(case, verdict, config)
         keep[i], aside[i] = outcome == "kept", outcome == "quarantined"
@@ -140,7 +140,8 @@ def _verdicts(cases: Sequence[Case], recalled: Recalled, backend: Judge) -> list
     new = recalled.new
     fresh = dict(zip(new, backend.verdicts([cases[n] for n in new]), strict=True)) if new else {}
     backend.pass_over(len(cases) - len(new))
-    said = {n: decoded(result) for n, result in recalled.said.items()}
+    once = {result: decoded(result) for result in set(recalled.said.values())}
+    said = {n: once[result] for n, result in recalled.said.items()}
     silent = {case.kind: nothing_to_say(case.kind, backend.digest) for case in cases}
     return [fresh.get(n) or said.get(n) or silent[case.kind] for n, case in enumerate(cases)]
 
