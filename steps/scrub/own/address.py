@@ -85,12 +85,14 @@ _NO_HOUSE = re.compile(r"[0-9]\S* (?:and|of|y|e|und|et) ")
 _NO_ENDING = re.compile(r"(?i)(?:brigade|renegade|auntie|norweg)\b")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
 
-_GAP = r"(?:[ ,]{1,3}|[ ,]{0,2}\r?\n[ ,]{0,3})"
+# Lines may be quoted or listed.
+_LINE = r"[ ,]{0,2}\r?\n[>|*•-]{0,3}[ ,]{0,3}"
+_GAP = rf"(?:[ ,]{{1,3}}|{_LINE})"
 _DIGIT_CODE = r"(?:[A-Z]{1,2}-)?(?:[0-9]{5,6}(?:-[0-9]{4})?|(?:1[0-7]|2[1-9]|[03-9][0-9])[0-9]{2})"
 # Two or three small letters behind a comma, a line's end or before the code are a state as people type it.
 _TOWN = (
     rf"(?:{_GAP}(?:{_SMALL} ){{0,2}}(?:{_CAPITAL}|\([^()\r\n]{{1,25}}\))"
-    r"|(?:, ?|[ ,]{0,2}\r?\n[ ,]{0,3})[a-z]{2,3}\b)"
+    rf"|(?:, ?|{_LINE})[a-z]{{2,3}}\b)"
 )
 # "Str.", "Blvd."
 _ABBREVIATED = 5
@@ -99,6 +101,12 @@ _TAIL = (
     rf"(?:{_GAP}{_UNIT}){{0,2}}"
     rf"(?:{_GAP}(?P<first>{_DIGIT_CODE})(?: {_CAPITAL}){{1,3}}"
     rf"|{_TOWN}{{0,8}}?(?:{_GAP}[a-z]{{2,3}})?{_GAP}(?P<last>{_DIGIT_CODE}|{GB}|{CA})\b)?"
+)
+_BULLET = re.compile(r"[>|*•-]{1,3}")
+# "12 oak street", "12 oldfield 7": all in small letters, right before a unit.
+_SMALL_STREET = re.compile(
+    rf"(?:^|\s)(?P<street>(?:[0-9]{{1,6}} ){{1,2}}(?:[^\W\d_]+ ){{1,4}}?"
+    rf"(?:[0-9]{{1,5}}|(?i:{_EN_WORDS}|{_EN_SHORT})\.?)),?\s{{0,3}}$"
 )
 # Chosen: lines of addresses are short, and what is farther away belongs to something else.
 _TAIL_CHARACTERS = 120
@@ -127,6 +135,15 @@ def forms() -> Iterator[Form]:
         (rf"(?m)\b(?i:{_CUES})[\s:,]{{1,3}}(?P<value>(?:[0-9]{{1,6}} )?[0-9]{{1,5}} {_NAME}){_ENDED}", 0.4),
     ):  # fmt: skip
         yield Form(ENTITY, regex, score, confirm=_is_street, recognizer=RECOGNIZER)
+    # No street word, but a town with its code on the next line or behind a comma.
+    yield Form(
+        ENTITY,
+        rf"(?P<value>\b(?:[0-9]{{1,6}} )?{_NAME} {_HOUSE})(?:, ?|{_LINE}){_CAPITAL}{_TOWN}{{0,6}}?"
+        rf"(?:{_GAP}[a-z]{{2,3}})?{_GAP}[0-9]{{5}}\b",
+        0.4,
+        confirm=_is_street,
+        recognizer=RECOGNIZER,
+    )
     yield Form(ENTITY, rf"\b{_UNIT}", 0.6, recognizer=_UNIT_ANCHOR)
 
 
@@ -193,12 +210,15 @@ def _is_year(value: str) -> bool:
 def _street_before(text: str, unit: int) -> int | None:
     """Where the street begins that ends right before the unit: capitals, numbers, particles; None if there is none."""
     first = max(0, unit - _LEFT_CHARACTERS)
+    small = _SMALL_STREET.search(text, first, unit)
+    if small is not None:
+        return small.start("street")
     begin: int | None = None
     words = numbers = breaks = 0
     for token in reversed(list(re.finditer(r"\n|[^\s]+", text[first:unit]))):
         value = token.group().strip(",")
-        if token.group() == "\n":
-            breaks += 1
+        if token.group() == "\n" or (begin is None and _BULLET.fullmatch(value)):
+            breaks += token.group() == "\n"
             if breaks > 1 or begin is not None:
                 break
             continue

@@ -40,6 +40,9 @@ HITS = {
         ("Postfach 1020", "Postfach 1020"),
         ("PSC 4711, Box 1234\nAPO AE 09498", "PSC 4711, Box 1234\nAPO AE 09498"),
         ("deliver to 55 Holm 12 Apt. 3", "55 Holm 12 Apt. 3"),
+        ("> 12 Oak Street\n> Apt. 3\n> Springfield, IL 62704", "12 Oak Street\n> Apt. 3\n> Springfield, IL 62704"),
+        ("send it to 12 oak street apt 4 ok", "12 oak street apt 4"),
+        ("Jane Roe\nNordby 12\nNeustadt 12345", "Nordby 12\nNeustadt 12345"),
         ("wait at the corner of Fifth Avenue and Main Street", "the corner of Fifth Avenue and Main Street"),
         ("our address is Nordby 12.", "Nordby 12"),
     ],
@@ -136,6 +139,8 @@ LOOK_ALIKES = {
         "1 Corinthians 13, 2 Kings 4",
         "on the corner of the table",
         "et al. Smith 2004",
+        "On May 12, Washington said that 20000 people came",
+        "I have 3 cats, apt 5 is theirs",
         "def place(x): return 12 * drive",
     ],
     "ZIP_CODE": [
