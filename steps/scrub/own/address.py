@@ -20,13 +20,12 @@ from steps.scrub.spans import Finding
 ENTITY = "STREET_ADDRESS"
 _UNIT_ANCHOR = f"{RECOGNIZER} (unit)"
 
-_CAPITAL = CAPITAL
 _SMALL = (
     r"(?:of|the|de[il]?|degli|dell[ae]|d[aiou]|dos|das|des|l[aeo]s?|les|el|en|de[rnm]|die|van|von|zum|zur|am|an|im|auf"
     r"|y|e|i|na|and)"
 )
 _ORDINAL = r"[0-9]{1,3}(?:st|nd|rd|th)"
-_NAME = rf"(?:(?:{_CAPITAL}|{_SMALL}|{_ORDINAL}|d['’]{_CAPITAL})[ ]){{0,4}}(?:{_CAPITAL}|{_ORDINAL})"
+_NAME = rf"(?:(?:{CAPITAL}|{_SMALL}|{_ORDINAL}|d['’]{CAPITAL})[ ]){{0,4}}(?:{CAPITAL}|{_ORDINAL})"
 _HOUSE = r"[0-9]{1,5}(?:[A-Ha-h]|[-/][0-9]{1,5})?"
 # Some blocks have a number of their own before the house's.
 _NUMBERS = rf"(?:[0-9]{{1,6}} )?{_HOUSE}"
@@ -36,7 +35,7 @@ _EN_WORDS = (
     "Close|Grove|Gardens|Mews|Alley|Turnpike|Expressway|Crossing|Parade|Esplanade|Wharf"
 )
 _EN_SHORT = "St|Ave?|Rd|Blvd|Ln|Dr|Ct|Pl|Sq|Ter|Hwy|Pkwy|Cir|Cres|Tpke"
-_EN_NAME = rf"(?:(?:{_CAPITAL}|{_SMALL}|{_ORDINAL})[ ]){{1,4}}"
+_EN_NAME = rf"(?:(?:{CAPITAL}|{_SMALL}|{_ORDINAL})[ ]){{1,4}}"
 _DIRECTION = r"(?: (?:North|South|East|West|N\.?[EW]?\.?|S\.?[EW]?\.?|E\.?|W\.?)\b)?"
 # Endings of one-word street names: German, Dutch, Scandinavian, Finnish, Icelandic.
 _ENDINGS = (
@@ -45,9 +44,9 @@ _ENDINGS = (
 )
 _FIRST_WORDS = (
     "[Cc]alle|C/|[Aa]vda\\.?|[Aa]v\\.|[Aa]venida|Plaza|Pza\\.?|[Pp]aseo|Ronda|Camino|Carretera|Ctra\\.?|Travesía|"
-    "Rua|Travessa|Largo|Praça|Via|Viale|Piazza|Corso|Vicolo|[Uu]l\\.|[Oo]s\\.|Strada|Trg|Λεωφόρος|Οδός|"
-    "Am|An der|Im|In der|Auf der|Zum|Zur|Unter den"
+    "Rua|Travessa|Largo|Praça|Via|Viale|Piazza|Corso|Vicolo|[Uu]l\\.|[Oo]s\\.|Strada|Trg|Λεωφόρος|Οδός"
 )
+_DE_FIRST_WORDS = "Am|An der|Im|In der|Auf der|Zum|Zur|Unter den"
 _FR_WORDS = "[Rr]ue|[Aa]venue|[Aa]v\\.|[Bb]oulevard|[Bb]d\\.?|[Cc]hemin|[Ii]mpasse|[Aa]llée|[Qq]uai|[Ss]entier|[Vv]illa"
 _FR_WEAK = "[Pp]lace|[Rr]oute|[Cc]ours|[Ss]quare|[Pp]assage"
 _FR_OF = r"(?:de la |de l['’]|des? |du |d['’]|la |les? |l['’])"
@@ -91,7 +90,7 @@ _GAP = rf"(?:[ ,]{{1,3}}|{_LINE})"
 _DIGIT_CODE = r"(?:[A-Z]{1,2}-)?(?:[0-9]{5,6}(?:-[0-9]{4})?|(?:1[0-7]|2[1-9]|[03-9][0-9])[0-9]{2})"
 # Two or three small letters behind a comma, a line's end or before the code are a state as people type it.
 _TOWN = (
-    rf"(?:{_GAP}(?:{_SMALL} ){{0,2}}(?:{_CAPITAL}|\([^()\r\n]{{1,25}}\))"
+    rf"(?:{_GAP}(?:{_SMALL} ){{0,2}}(?:{CAPITAL}|\([^()\r\n]{{1,25}}\))"
     rf"|(?:, ?|{_LINE})[a-z]{{2,3}}\b)"
 )
 # "Str.", "Blvd."
@@ -99,7 +98,7 @@ _ABBREVIATED = 5
 # What belongs to an address behind its street: units, then a town with a code behind or before it.
 _TAIL = (
     rf"(?:{_GAP}{_UNIT}){{0,2}}"
-    rf"(?:{_GAP}(?P<first>{_DIGIT_CODE})(?: {_CAPITAL}){{1,3}}"
+    rf"(?:{_GAP}(?P<first>{_DIGIT_CODE})(?: {CAPITAL}){{1,3}}"
     rf"|{_TOWN}{{0,8}}?(?:{_GAP}[a-z]{{2,3}})?{_GAP}(?P<last>{_DIGIT_CODE}|{GB}|{CA})\b)?"
 )
 _BULLET = re.compile(r"[>|*•-]{1,3}")
@@ -116,15 +115,17 @@ _LEFT_CHARACTERS = 90
 def forms() -> Iterator[Form]:
     """The anchors: what is an address by itself, and units, which are one with a street before them."""
     for regex, score in (
-        (rf"{_ALONE}(?P<value>{_NUMBERS} {_EN_NAME}(?:{_EN_WORDS})\b{_DIRECTION})", 0.6),
+        (rf"(?m){_ALONE}(?P<value>{_NUMBERS} {_EN_NAME}(?:{_EN_WORDS})\b{_DIRECTION})", 0.6),
         # Followed by a name some of these are "Saint" and "Doctor": they need an end, or a unit, behind them.
         (rf"(?m){_ALONE}(?P<value>{_NUMBERS} {_EN_NAME}(?:{_EN_SHORT})\b\.?)"
          r"(?:[ ]?[,;)\n]|[ ]+[a-z0-9#]|[ ]+(?:Apt|Suite|Ste|Unit|Flat)\b|[ ]*[.?!]?\s*$)", 0.6),
-        (rf"(?P<value>(?:{_NUMBERS} )?(?:{_CAPITAL} ){{0,3}}(?:{LETTER}|-){{2,}}(?:{_ENDINGS}) ?{_HOUSE})\b", 0.6),
-        (rf"(?:^|[\s(\"',;:])(?P<value>(?:{_NUMBERS} )?(?:{_FIRST_WORDS}) ?{_NAME},? (?:n[º°o]\.? ?)?{_HOUSE})\b",
+        (rf"(?P<value>(?:{_NUMBERS} )?(?:{CAPITAL} ){{0,3}}(?:{LETTER}|-){{2,}}(?:{_ENDINGS}) ?{_HOUSE})\b", 0.6),
+        (rf"(?m)(?:^|[\s(\"',;:])(?P<value>(?:{_NUMBERS} )?(?:{_FIRST_WORDS}) ?{_NAME},? (?:n[º°o]\.? ?)?{_HOUSE})\b",
          0.55),
+        # "I Am Legend 2" is no street.
+        (rf"(?m)(?:^|[^I\s]\s|[(\"',;:])(?P<value>(?:{_DE_FIRST_WORDS}) {_NAME} {_HOUSE})\b", 0.55),
         (rf"\b(?P<value>{_NUMBERS}(?: ?bis| ?ter)?,? (?:(?:{_FR_WORDS}) {_FR_OF}{{0,2}}|(?:{_FR_WEAK}) {_FR_OF})"
-         rf"{_CAPITAL}(?: (?:{_CAPITAL}|{_SMALL} {_CAPITAL})){{0,3}})", 0.6),
+         rf"{CAPITAL}(?: (?:{CAPITAL}|{_SMALL} {CAPITAL})){{0,3}})", 0.6),
         (rf"(?P<value>(?:{_NUMBERS} )?{_NAME} (?:{_HU_WORDS}) {_HOUSE})\b", 0.55),
         (r"\b(?P<value>(?:[0-9]{1,6} )?P\.? ?O\.? ?Box [0-9]{1,6})\b", 0.6),
         (r"\b(?P<value>Postfach [0-9]{2,6})\b", 0.6),
@@ -138,7 +139,7 @@ def forms() -> Iterator[Form]:
     # No street word, but a town with its code on the next line or behind a comma.
     yield Form(
         ENTITY,
-        rf"(?P<value>\b(?:[0-9]{{1,6}} )?{_NAME} {_HOUSE})(?:, ?|{_LINE}){_CAPITAL}{_TOWN}{{0,6}}?"
+        rf"(?P<value>\b(?:[0-9]{{1,6}} )?{_NAME} {_HOUSE})(?:, ?|{_LINE}){CAPITAL}{_TOWN}{{0,6}}?"
         rf"(?:{_GAP}[a-z]{{2,3}})?{_GAP}[0-9]{{5}}\b",
         0.4,
         confirm=_is_street,

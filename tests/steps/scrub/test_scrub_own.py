@@ -139,6 +139,7 @@ LOOK_ALIKES = {
         "1 Corinthians 13, 2 Kings 4",
         "on the corner of the table",
         "et al. Smith 2004",
+        "I Am Legend 2 was never made",
         "On May 12, Washington said that 20000 people came",
         "I have 3 cats, apt 5 is theirs",
         "def place(x): return 12 * drive",
