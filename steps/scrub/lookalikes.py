@@ -152,7 +152,7 @@ def phone(rng: Random, value: str, region: str) -> str:
     at = digits.rfind(national)
     if at < 0:
         return same_shape(rng, value)
-    made = _national(rng, number.country_code, national, phonenumbers)
+    made = _national(rng, number.country_code or 0, national, phonenumbers)
     rest = len(digits) - at - len(national)
     return _refilled(value, [*map(int, digits[:at] + made), *(rng.randrange(10) for _ in range(rest))])
 

@@ -42,7 +42,9 @@ class Settler:
         return pseudonym(self._key, finding.entity, text[finding.start : finding.end])
 
     def _new(self, text: str, finding: Finding) -> str:
-        made = self._surrogates and self._surrogates.of(finding.entity, text[finding.start : finding.end])
+        made = None
+        if self._surrogates is not None:
+            made = self._surrogates.of(finding.entity, text[finding.start : finding.end])
         return replacement(self._config.mode, finding.entity, self.name(text, finding), made)
 
     def _kept(self, text: str, findings: Sequence[Finding], places: Sequence[Interval]) -> list[Finding]:
