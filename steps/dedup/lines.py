@@ -45,7 +45,10 @@ def _joined(*parts: str | pa.Array) -> pa.Array:
 
 
 def _text(d: Decisions, rows: Numbers) -> pa.Array:
-    return pa.array(d.prints.record_ids[rows].astype("U"), pa.string())
+    """Record ids as strings, straight from their bytes."""
+    ids = np.ascontiguousarray(d.prints.record_ids[rows])
+    ends = np.arange(len(ids) + 1, dtype=np.int32) * np.int32(ids.itemsize)
+    return pa.Array.from_buffers(pa.string(), len(ids), [None, pa.py_buffer(ends), pa.py_buffer(ids.view(np.uint8))])
 
 
 def _parents(names: pa.Array, wanted: npt.NDArray[np.bool_]) -> pa.Array:

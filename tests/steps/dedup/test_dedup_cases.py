@@ -1,11 +1,14 @@
 import json
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 from support.textrows import chat, dataset, document, ledger_lines, preference, record_ids
 
-from steps.contracts.records import make_row, message
+from steps.contracts.dataset import DatasetWriter
+from steps.contracts.records import SCHEMA, make_row, message
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
 
@@ -199,3 +202,29 @@ def test_the_report_shows_no_text(tmp_path):
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         DedupConfig(**wrong)
+
+
+def test_hostile_rows_go_through(tmp_path):
+    """A row of 50 MB, rows of NULs, right-to-left and mixed scripts, and a word split by invisible characters."""
+    long = "lorem ipsum dolor " * 2_900_000
+    texts = [long, "\x00" * 50, "\x00\x01 a", "שלום עולם שלום עולם hello", "مرحبا بالعالم ab", "pass\u200bword one two"]
+    texts += [long.upper(), "password one two", "مرحبا بالعالم AB"]
+    rows = [document(t, i, str(i)) for i, t in enumerate(texts)]
+    _, kept, lines = run(rows, tmp_path)
+    assert [i for i, r in enumerate(rows) if r["record_id"] in kept] == [0, 1, 2, 3, 4, 5]
+    assert {line["reason"] for line in lines.values()} == {"exact_duplicate"}
+
+
+def test_a_million_identical_rows(tmp_path):
+    n = 1_000_000
+    row = document(LONG)
+    table = pa.Table.from_pylist([row], schema=SCHEMA)
+    many = table.take(pa.array(np.zeros(n, np.int64)))
+    ids = pa.array([f"{i:032x}" for i in range(n)], pa.string())
+    many = many.set_column(0, SCHEMA.field("record_id"), ids)
+    writer = DatasetWriter(tmp_path / "in", "ingest")
+    writer.write(many)
+    outcome = dedup(writer.close(), DedupConfig(), tmp_path / "out")
+    assert record_ids(outcome.dataset) == [f"{0:032x}"]
+    assert outcome.report.dropped_by == {"exact_duplicate": n - 1}
+    assert outcome.report.tables[0].rows == ((f"{0:032x}", n - 1),)
