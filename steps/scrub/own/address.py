@@ -87,7 +87,11 @@ _YEAR = re.compile(r"(?:1[89]|20)\d\d")
 # Lines may be quoted or listed.
 _LINE = r"[ ,]{0,2}\r?\n[>|*•-]{0,3}[ ,]{0,3}"
 _GAP = rf"(?:[ ,]{{1,3}}|{_LINE})"
-_DIGIT_CODE = r"(?:[A-Z]{1,2}-)?(?:[0-9]{5,6}(?:-[0-9]{4})?|(?:1[0-7]|2[1-9]|[03-9][0-9])[0-9]{2})"
+# Universal Postal Union, addressing systems: Poland, Portugal, Sweden and its like, the Netherlands; then digits only.
+_DIGIT_CODE = (
+    r"(?:[0-9]{2}-[0-9]{3}|[0-9]{4}-[0-9]{3}|[0-9]{3} [0-9]{2}|[0-9]{4} [A-Z]{2}|"
+    r"(?:[A-Z]{1,2}-)?(?:[0-9]{5,6}(?:-[0-9]{4})?|(?:1[0-7]|2[1-9]|[03-9][0-9])[0-9]{2}))"
+)
 # Two or three small letters behind a comma, a line's end or before the code are a state as people type it.
 _TOWN = (
     rf"(?:{_GAP}(?:{_SMALL} ){{0,2}}(?:{CAPITAL}|\([^()\r\n]{{1,25}}\))"

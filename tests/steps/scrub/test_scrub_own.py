@@ -32,6 +32,8 @@ HITS = {
         ("at 7 Mill Lane, Ambridge, BO4 6QT today", "7 Mill Lane, Ambridge, BO4 6QT"),
         ("er wohnt Lindenstraße 7b in Bern", "Lindenstraße 7b"),
         ("an: Am Markt 3, 12345 Neustadt.", "Am Markt 3, 12345 Neustadt"),
+        ("Storgatan 5, 123 45 Nystad, tack", "Storgatan 5, 123 45 Nystad"),
+        ("ul. Polna 3, 00-123 Nowe", "ul. Polna 3, 00-123 Nowe"),
         ("Goethestr. 12, 10623 Berlin", "Goethestr. 12, 10623 Berlin"),
         ("j'habite 14 bis, rue de la Paix à Lille", "14 bis, rue de la Paix"),
         ("vive en Calle de Alcalá, 42 desde mayo", "Calle de Alcalá, 42"),
