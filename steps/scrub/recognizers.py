@@ -1,7 +1,8 @@
 """presidio's recognizers of an entity, in the form in which this package runs them."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import tldextract
@@ -34,22 +35,30 @@ def recognizers(entities: Sequence[str], locales: Iterable[str]) -> list[Any]:
         ConfigError: presidio has no pattern recognizer for an entity in these locales.
     """
     regions = [PHONE_REGIONS[locale] for locale in locales if locale in PHONE_REGIONS]
-    phone = PhoneRecognizer(supported_regions=(*PhoneRecognizer.DEFAULT_SUPPORTED_REGIONS, *regions))
-    known = {r.supported_entities[0]: r for r in (*_predefined(locales), _OfflineEmailRecognizer(), phone)}
-    unknown = sorted(set(entities) - set(known))
+    makers: dict[str, Callable[[], Any]] = {
+        **_predefined(locales),
+        "EMAIL_ADDRESS": _OfflineEmailRecognizer,
+        "PHONE_NUMBER": lambda: PhoneRecognizer(
+            supported_regions=(*PhoneRecognizer.DEFAULT_SUPPORTED_REGIONS, *regions)
+        ),
+    }
+    unknown = sorted(set(entities) - set(makers))
     if unknown:
         raise ConfigError(
             f"no pattern recognizer for {', '.join(unknown)}",
             where="scrub.entities",
-            hint=f"known with these locales: {', '.join(sorted(known))}; names and places need `ner`, "
+            hint=f"known with these locales: {', '.join(sorted(makers))}; names and places need `ner`, "
             "your own ids `patterns`",
         )
-    return [known[e] for e in sorted(set(entities))]
+    return [makers[e]() for e in sorted(set(entities))]
 
 
-def _predefined(locales: Iterable[str]) -> Iterator[Any]:
+def _predefined(locales: Iterable[str]) -> Mapping[str, Callable[[], Any]]:
+    """entity -> what makes presidio's recognizer; making one compiles its patterns, so only those asked for are."""
     countries = {*_ENGLISH, *(COUNTRIES[locale] for locale in locales if locale in COUNTRIES)}
     kinds: list[tuple[str, Any]] = inspect.getmembers(predefined_recognizers, inspect.isclass)
-    for _, kind in kinds:
-        if issubclass(kind, PatternRecognizer) and (kind.COUNTRY_CODE or "us") in countries:
-            yield kind(supported_language="en")
+    return {
+        inspect.signature(kind).parameters["supported_entity"].default: partial(kind, supported_language="en")
+        for _, kind in kinds
+        if issubclass(kind, PatternRecognizer) and (kind.COUNTRY_CODE or "us") in countries
+    }
