@@ -175,8 +175,9 @@ class ScrubConfig(Frozen):
         found = self.ner.entities if self.ner else ()
         missing = [e for e in needing_a_model(self.profile) if e not in (*found, *self.accept_uncovered)]
         if missing:
+            asking = [p for p in self.profile if needing_a_model([p])]
             raise ValueError(
-                f"profile {' and '.join(self.profile)} asks for {', '.join(missing)}, which only a model finds: "
+                f"profile {' and '.join(asking)} needs {', '.join(missing)}, which only a model finds: "
                 "name one (ner: {engine: spacy, model: en_core_web_lg}, after python -m spacy download "
                 f"en_core_web_lg) with these in ner.entities, or state accept_uncovered: [{', '.join(missing)}]"
             )

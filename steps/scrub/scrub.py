@@ -142,8 +142,9 @@ def _scrub_row(row: Row, parts: Sequence[Segment], settled: Settled, run: _Run, 
         if findings:
             new_values = run.settler.replacements(part.text, findings)
             texts[part.path] = replaced(part.text, new_values)[0]
-            made += [(f.entity, r.new) for f, r in zip(findings, new_values, strict=True)]
-            spans += [(part.path, f, part.text[f.start : f.end], run.settler.name(part.text, f)) for f in findings]
+            names = [run.settler.name(part.text, f) for f in findings]
+            spans += [(part.path, f, part.text[f.start : f.end], n) for f, n in zip(findings, names, strict=True)]
+            made += [(f.entity, r.new) for f, r, n in zip(findings, new_values, names, strict=True) if r.new != n]
     new = with_segments(row, texts)
     new["content_id"] = content_id_of(new)
     if stays:

@@ -43,6 +43,7 @@ _TRIES = 20
 
 _SHAPES: Mapping[str, Callable[[Random, str], str]] = {
     "AGE": lookalikes.age,
+    "CARD_EXPIRY": lookalikes.date,
     "CREDIT_CARD": lookalikes.card,
     "DATE_TIME": lookalikes.date,
     "IBAN_CODE": lookalikes.iban,

@@ -110,6 +110,7 @@ def test_writings_of_one_value_get_one_surrogate(english: Surrogates) -> None:
         ("DATE_TIME", "May 17, 2024", r"(January|February|March|April|May|June|July|August|September|October"
          r"|November|December) (1[3-9]|2[0-8]), 2024"),
         ("DATE_TIME", "2024-05-07", r"2024-(0[1-9]|1[0-2])-(0[1-9]|1[0-2])"),
+        ("CARD_EXPIRY", "09/27", r"(0[1-9]|1[0-2])/(1[3-9]|2[0-8])"),
         ("AGE", "42 years", r"[1-8]\d years"),
         ("STAFF_ID", "E-1234", r"[A-Z]-[1-9]\d{3}"),
     ],
