@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from steps.screen.config import RulesConfig, ScreenConfig
-from steps.screen.repetition import may_exceed
+from steps.screen.repetition import texts_exceeding
 from steps.screen.scan import ContentScanner
 
 Mask = npt.NDArray[np.bool_]
@@ -33,10 +33,10 @@ WHITE_SPACE = (
 
 @dataclass(frozen=True)
 class Look:
-    """Of each row of a batch, shape (rows,): does it need a verdict, and how many characters has its text."""
+    """Which rows of a batch need a verdict, and in which of these a rule may fail; both of shape (rows,)."""
 
     needed: Mask
-    lengths: Counts
+    ruled: Mask
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ class Prescan:
         lists = {name: _messages(batch[name]) for name in _LISTS}
         document, pairs = (_is(batch["kind"], [kind]) for kind in ("document", "preference"))
         text = batch["text"].fill_null("")
-        lengths = _lengths(batch, lists)
-        needed = np.zeros(batch.num_rows, bool)
+        needed, ruled = np.zeros(batch.num_rows, bool), np.zeros(batch.num_rows, bool)
         if self._scans:
             needed |= self._scanner.texts_matching(text)
             for part in lists.values():
@@ -79,8 +78,8 @@ class Prescan:
         if self._language is not None:
             needed |= _is(batch["split"].fill_null("train"), self._language.splits)
         if self._rules is not None:
-            needed |= self._ruled(self._rules, lists, text, (document, pairs), lengths)
-        return Look(needed, lengths)
+            ruled = self._ruled(self._rules, lists, text, (document, pairs), _lengths(batch, lists))
+        return Look(needed | ruled, ruled)
 
     def _scanned(self, part: _Messages) -> Mask:
         """Messages in which something may be found. JSON is walked into, which is a matter of Python."""
@@ -104,12 +103,8 @@ class Prescan:
             needed |= document
         if rules.repetition is not None:
             for texts, rows in _measured(lists, text):
-                words = (rules.repetition.min_answer_words, rules.repetition.min_words)
-                for at in np.flatnonzero(pc.binary_length(texts).to_numpy() >= 2 * rules.repetition.loop_min_words - 1):
-                    row = rows[at]
-                    needed[row] = needed[row] or may_exceed(
-                        texts[int(at)].as_py(), rules.repetition, words[int(document[row])]
-                    )
+                least = np.where(document[rows], rules.repetition.min_words, rules.repetition.min_answer_words)
+                _mark(needed, rows, texts_exceeding(texts, least, rules.repetition))
         return needed
 
 

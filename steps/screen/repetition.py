@@ -4,9 +4,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
 from steps.screen.config import Repetition
 
 _LOOP_NGRAM = 5
+# Chosen: loading the compiled pass takes about as long as reading so many bytes without it, and longer texts are rare.
+_COMPILED_FROM_BYTES = 4 << 20
+_LONGEST_BYTES = 1 << 20
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
@@ -26,6 +33,50 @@ def first_excess(text: str, bounds: Repetition, min_words: int) -> tuple[str, fl
         if fraction > bound:
             return rule, round(fraction, 4)
     return None
+
+
+def texts_exceeding(texts: pa.Array, least: npt.NDArray[np.int64], bounds: Repetition) -> npt.NDArray[np.bool_]:
+    """For which texts `first_excess` may find something: all for which it does, and few others.
+
+    texts: strings without nulls; least: `min_words` of each. Both, and the result, have shape (texts,).
+    """
+    texts = texts.cast(pa.large_string())
+    offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    # A text of n words has n letters and n - 1 spaces at least.
+    sizes = np.diff(offsets)
+    chosen = np.flatnonzero(sizes >= 2 * np.minimum(least, bounds.loop_min_words) - 1)
+    out = np.zeros(len(texts), bool)
+    # The others are settled by `may_exceed` at once.
+    costly = sizes[chosen][sizes[chosen] >= 2 * least[chosen] - 1]
+    if costly.sum() >= _COMPILED_FROM_BYTES:
+        data = np.frombuffer(texts.buffers()[2], np.uint8)
+        out[chosen] = _compiled(data, offsets[chosen], offsets[chosen + 1], least[chosen], bounds)
+    else:
+        out[chosen] = [may_exceed(texts[int(i)].as_py(), bounds, int(least[i])) for i in chosen]
+    return out
+
+
+def _compiled(
+    data: npt.NDArray[np.uint8],
+    begins: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
+    least: npt.NDArray[np.int64],
+    bounds: Repetition,
+) -> npt.NDArray[np.bool_]:
+    from steps.screen.kernel import exceeding
+
+    b = bounds
+    parts = (b.duplicate_lines, b.duplicate_line_characters, b.duplicate_paragraphs, b.duplicate_paragraph_characters)
+    found: npt.NDArray[np.bool_] = exceeding(
+        data, begins, stops, least, b.loop_min_words, b.loop, np.array(parts),
+        _table(b.top_ngram_characters), _table(b.duplicate_ngram_characters), _LONGEST_BYTES,
+    )  # fmt: skip
+    return found
+
+
+def _table(bounds: dict[int, float]) -> npt.NDArray[np.float64]:
+    """n and bound, shape (2, k), ascending."""
+    return np.array(sorted(bounds.items()), np.float64).reshape(-1, 2).T.copy()
 
 
 def may_exceed(text: str, bounds: Repetition, min_words: int) -> bool:

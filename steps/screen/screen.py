@@ -82,12 +82,13 @@ def _verdicts(
     recalled = recall.look_up(keys)
     new = np.flatnonzero(~recalled.known)
     unknown = batch if len(new) == batch.num_rows else batch.take(pa.array(new))
-    needed = new[prescan.look(unknown).needed]
-    numbers = np.sort(np.concatenate([needed, np.fromiter(recalled.said, np.int64)]))
+    look = prescan.look(unknown)
+    ruled = set(new[look.ruled].tolist())
+    numbers = np.sort(np.concatenate([new[look.needed], np.fromiter(recalled.said, np.int64)]))
     found = []
     for number, row in zip(numbers.tolist(), _rows(batch, numbers), strict=True):
         said = recalled.said.get(number)
-        found.append((number, row, decoded(said, row) if said else screener.verdict(row)))
+        found.append((number, row, decoded(said, row) if said else screener.verdict(row, rules=number in ruled)))
     recall.keep(keys, {number: encoded(verdict) for number, _, verdict in found})
     return found
 

@@ -15,8 +15,8 @@ def key() -> str:
     """Cache key of this step."""
     return cache_key(
         __name__,
-        ["faiss-cpu", "google-re2", "numpy", "openai", "py3langid", "sentence-transformers", "tokenizers", "torch",
-         "transformers"],
+        ["faiss-cpu", "google-re2", "numba", "numpy", "openai", "py3langid", "sentence-transformers", "tokenizers",
+         "torch", "transformers"],
     )  # fmt: skip
 
 

@@ -63,7 +63,9 @@ def test_known_rows_are_not_screened_again(tmp_path: Path, monkeypatch: pytest.M
     assert first.report.dropped + first.report.quarantined + first.report.flagged > 20
     screened = []
     verdict = Screener.verdict
-    monkeypatch.setattr(Screener, "verdict", lambda self, row: screened.append(row["record_id"]) or verdict(self, row))
+    monkeypatch.setattr(
+        Screener, "verdict", lambda self, row, **how: screened.append(row["record_id"]) or verdict(self, row, **how)
+    )
     new = chat("And this?", ATTACK, locator="new")
     again = run(dataset([new, *rows[::-1]], tmp_path / "more"), tmp_path / "again", first.remembered)
     assert screened == [new["record_id"]]

@@ -67,10 +67,12 @@ JUDGES = [(screener, Prescan(c, screener.scanner)) for c in CONFIGS for screener
 def test_rows_that_are_not_named_pass(judge: tuple[Screener, Prescan], some: list[Row], skip: int) -> None:
     screener, prescan = judge
     batch = pa.RecordBatch.from_pylist(some, schema=SCHEMA).select(list(COLUMNS)).slice(min(skip, len(some) - 1))
-    look = prescan.look(batch)
-    for row, needed, length in zip(some[-len(batch) :], look.needed, look.lengths, strict=True):
-        assert needed or screener.verdict(row) == PASSED
-        assert length == len(text_of(row))
+    look, lengths = prescan.look(batch), prescan.lengths(batch)
+    for i, row in enumerate(some[-len(batch) :]):
+        verdict = screener.verdict(row)
+        assert look.needed[i] or verdict == PASSED
+        assert screener.verdict(row, rules=bool(look.ruled[i])) == verdict
+        assert lengths[i] == len(text_of(row))
 
 
 @given(rows())

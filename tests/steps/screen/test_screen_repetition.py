@@ -1,7 +1,9 @@
 from collections import Counter
 
+import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steps.screen.config import Repetition
@@ -9,6 +11,8 @@ from steps.screen.repetition import (
     duplicate_fractions,
     duplicate_ngram_fraction,
     first_excess,
+    may_exceed,
+    texts_exceeding,
     top_ngram_fraction,
 )
 
@@ -74,3 +78,43 @@ def test_ordinary_and_short_texts_pass(text: str) -> None:
 def test_the_paper_holds_from_min_words_on() -> None:
     text = PROSE + " very very" * 200
     assert first_excess(text, Repetition(loop=1.0), 2000) is None
+
+
+SPACES = st.sampled_from(
+    [" ", "  ", "\n", "\n\n", "\r\n", " \n \n", "\t", "\u00a0", "\u2028", "\x85", "\u3000", "\x1c", "\u200b"]
+)
+PARTS = st.tuples(st.sampled_from(["a", "bb", "\u00fc\u00df", "你", "ccc dd", "line of its own", "\0"]), SPACES)
+TEXTS = st.lists(PARTS, max_size=60).map(lambda parts: "".join(word + space for word, space in parts))
+BOUNDS = st.builds(
+    Repetition,
+    loop_min_words=st.integers(1, 12),
+    loop=st.floats(0.1, 0.9),
+    duplicate_lines=st.floats(0.1, 1),
+    duplicate_paragraphs=st.floats(0.1, 1),
+    duplicate_line_characters=st.floats(0.1, 1),
+    duplicate_paragraph_characters=st.floats(0.1, 1),
+    top_ngram_characters=st.dictionaries(st.integers(2, 4), st.floats(0.1, 1)),
+    duplicate_ngram_characters=st.dictionaries(st.integers(3, 8), st.floats(0.1, 1)),
+)
+
+
+@pytest.mark.parametrize("from_bytes", [0, 1 << 40])
+@given(st.lists(TEXTS, min_size=1, max_size=6), BOUNDS, st.integers(1, 20))
+@settings(deadline=None)
+def test_a_column_is_judged_as_its_texts_are(from_bytes: int, texts: list[str], bounds: Repetition, least: int) -> None:
+    """The compiled pass names what `first_excess` finds; with exact spacing it names nothing else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steps.screen.repetition._COMPILED_FROM_BYTES", from_bytes)
+        found = texts_exceeding(pa.array(["", *texts]).slice(1), np.full(len(texts), least), bounds)
+    expected = [first_excess(text, bounds, least) is not None for text in texts]
+    assert all(f or not e for f, e in zip(found, expected, strict=True))
+    if from_bytes == 0:
+        plain = [" ".join(t.split(" ")) == t and not set(t) & set("\t\x1c\u00a0\u3000\u200b") for t in texts]
+        assert all(f == e for f, e, p in zip(found, expected, plain, strict=True) if p)
+
+
+def test_long_texts_are_always_named() -> None:
+    prose = " ".join(f"w{i}" for i in range(200_000))
+    column = pa.array([prose, "a " * 600_000])
+    assert texts_exceeding(column, np.array([300, 300]), Repetition()).tolist() == [True, True]
+    assert may_exceed(prose, Repetition(), 300) and not may_exceed(prose[:900], Repetition(), 300)
