@@ -71,6 +71,7 @@ def test_the_table_says_covered_accepted_and_not_covered() -> None:
     assert said["B", "LOCATION"] == ("spacy model m", "covered")
     assert said["H", "MEDICAL_RECORD_NUMBER"] == ("label and number", "covered")
     assert said["N", "URL"] == ("presidio", "covered")
+    assert said["C", "DATE_TIME"] == ("presidio, own patterns", "covered")
     assert said["Q", ""][1] == said["P", ""][1] == said["R", ""][1] == "not covered"
     assert said["o", "ORGANIZATION"] == ("needs an NER model (scrub.ner)", "not covered")
     assert uncovered(settings) == ("PERSON", "ORGANIZATION")
