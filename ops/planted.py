@@ -160,8 +160,16 @@ def _by_threshold(planted: list[Planted], threshold: float | None) -> tuple[list
 
 
 def _tolerated(planted: list[Planted], evidence: Evidence) -> tuple[str | int | float | None, ...]:
+    """Near copies that dedup keeps. A semantic stage may find some of them, and is asked to find none."""
     finder = FINDERS["near_copy"]
     found = None
+    if "semantic" in evidence.lines:
+        by_meaning = Finder("semantic", finder.verdicts, re.compile(""), re.compile(""), pair=True)
+        hits = _hit(by_meaning, by_meaning.reason, evidence)
+        ids = [_ids_of(row, by_meaning, evidence) for row in planted]
+        found, others = sum(bool(i & hits) for i in ids), len(hits - set().union(*ids))
+        name = f"near copy below {evidence.threshold:g} (by meaning)"
+        return (name, len(planted), found, None, None, None, others)
     if finder.stage in evidence.lines:
         hits = _hit(finder, finder.reason, evidence)
         found = sum(bool(_ids_of(row, finder, evidence) & hits) for row in planted)

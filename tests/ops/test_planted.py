@@ -47,6 +47,14 @@ def test_copies_below_the_threshold_are_not_missed():
     assert [r[:6] for r in loose] == [("near copy", 2, 1, 0, 1, 0.5)]
 
 
+def test_copies_below_the_threshold_that_a_semantic_stage_found_are_counted():
+    rows = [planted("near_copy", 1, 2, jaccard=0.5), planted("near_copy", 3, 4, jaccard=0.6)]
+    semantic = [("id2", "dropped", "semantic_duplicate"), ("id9", "dropped", "semantic_duplicate"),
+                ("id4", "undecided", "no_vector")]  # fmt: skip
+    found = compare(rows, replace(evidence(dedup=[], semantic=semantic), threshold=0.7)).rows
+    assert found == (("near copy below 0.7 (by meaning)", 2, 1, None, None, None, 1),)
+
+
 def test_personal_data_is_found_when_its_value_is_gone():
     rows = [planted("pii", 7, entities=[{"type": "EMAIL_ADDRESS", "value": "a@b.example"}]),
             planted("pii", 8, entities=[{"type": "EMAIL_ADDRESS", "value": "a@b.example"}])]  # fmt: skip
