@@ -33,7 +33,7 @@ from zenml.steps import get_step_context
 from zenml.utils import code_utils, source_utils
 
 from steps.contracts.digests import canonical_json, file_digest
-from steps.contracts.errors import UnsafeSerializationError
+from steps.contracts.errors import InputNotFoundError, UnsafeSerializationError
 from steps.contracts.reports import StageReport
 
 FIRST_PARTY = ("steps", "pipelines", "materializers", "ops")
@@ -281,9 +281,22 @@ def earlier(name: str) -> Any:
 
     It is named in the run's `extra`, which is in no cache key: what is kept between runs decides what a run costs,
     never what it finds, so that an identical run is served from the cache whatever it could have reused.
+
+    Raises:
+        InputNotFoundError: its files are gone. IntegrityError: they are damaged.
     """
     version = get_step_context().pipeline_run.config.extra.get(REUSE, {}).get(name)
-    return Client().get_artifact_version(version).load() if version else None
+    if not version:
+        return None
+    artifact = Client().get_artifact_version(version)
+    try:
+        return artifact.load()
+    except FileNotFoundError as e:
+        raise InputNotFoundError(
+            f"what an earlier run kept is gone ({name})",
+            where=artifact.uri,
+            hint="run once with `--set reuse=null`: everything is computed and kept anew",
+        ) from e
 
 
 # --- safety ----------------------------------------------------------------------------------------------------

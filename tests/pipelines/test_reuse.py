@@ -127,3 +127,17 @@ def test_what_is_kept_lies_in_any_artifact_store(batches: Path, s3: str) -> None
 def test_a_run_that_is_not_there(batches: Path) -> None:
     with pytest.raises(InputNotFoundError, match="no run 'nobody'"):
         run(write_config(batches, "absent", 1, reuse="nobody"), root=ROOT)
+
+
+def test_what_was_kept_is_gone(batches: Path) -> None:
+    for part in ("b0", "b1"):
+        path = batches / f"{part}.jsonl"
+        path.write_text(path.read_text().replace("lorry", "barge"))
+    first = done(write_config(batches, "gone", 1, reuse="latest"))
+    kept = next(a for a in first.artifacts if a.name == "scrub_memory")
+    shutil.rmtree(kept.uri)
+    config = write_config(batches, "gone", 2, reuse="latest")
+    with pytest.raises(InputNotFoundError, match=r"what an earlier run kept is gone \(scrub_memory\)") as e:
+        run(config, root=ROOT)
+    assert "--set reuse=null" in (e.value.hint or "")
+    assert run(config, root=ROOT, overrides=["reuse=null"]) == 0
