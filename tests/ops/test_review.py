@@ -315,3 +315,16 @@ def test_explain_follows_a_row_that_a_person_brought_back(run, tmp_path):
     assert told[2]["fate"].startswith("quarantined by screen")
     line = told[0]["stations"][-1]["lines"][0]
     assert line["reason"] == "human_accepted" and line["evidence"]["why"] == "seen"
+
+
+def test_the_stage_runs_alone_on_a_file(run, tmp_path):
+    invoke("review", run.record.name, given="d\n\nq\n")
+    folder = Path(next(a.uri for a in run.record.artifacts if a.name == "screen_quarantined"))
+    version = Dataset.open(folder, lambda sha: run.store / "shards" / f"{sha}.parquet")
+    version.export_parquet(tmp_path / "aside.parquet")
+    path = decisions_path(ROOT, run.record)
+    done = invoke("stage", "review", str(tmp_path / "aside.parquet"), "--out", str(tmp_path / "out"),
+                  "--set", f"decisions=[{path}]", "--json")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)["report"]
+    assert (report["rows_in"], report["kept"], report["dropped_by"]) == (4, 3, {"human_dropped": 1})
