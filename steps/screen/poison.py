@@ -26,10 +26,20 @@ _OBJECT = r"(?:instructions?|prompts?|directions?|directives?|guidelines?|rules|
 _OLD = r"(?:previous|prior|above|earlier|preceding|foregoing|initial|original|system|existing|safety|hidden)"
 _JS = r"(?:alert|prompt|confirm|eval|fetch|atob|import|document\s*\.|window\s*\.|location\s*[.=]|new\s+image)"
 
+# "Don't ignore the rules above" is advice: what turns the order round stands before it, where RE2 can't look.
+_NOT_TURNED = r"(?<!n['’]t )(?<!not )(?<!never )(?<!not to )(?<!n['’]t to )(?<!never to )"
+_OVERRIDE = (
+    rf"\b(?:ignore|disregard|forget|override|overrule|bypass)\s+(?:\w+\s+){{0,3}}{_OLD}\s+(?:\w+\s+){{0,2}}{_OBJECT}\b"
+)
+_OVERRIDE_ALL = rf"\b(?:ignore|disregard|forget)\s+(?:all|any|everything)\s+(?:of\s+)?(?:your|the)\s+{_OBJECT}\b"
+_YOURS = rf"\b(?:ignore|disregard|forget|override|overrule|bypass)\s+your\s+(?:\w+\s+)?{_OBJECT}\b"
+_TURNABLE = [
+    Pattern("prompt_injection.override", _OVERRIDE, confirm=_NOT_TURNED + _OVERRIDE),
+    Pattern("prompt_injection.override_all", _OVERRIDE_ALL, confirm=_NOT_TURNED + _OVERRIDE_ALL),
+    # "It is easy to forget your instructions": with `your`, an infinitive is seldom an order.
+    Pattern("prompt_injection.override_yours", _YOURS, confirm=_NOT_TURNED + "(?<!to )" + _YOURS),
+]
 _PROMPT = {
-    "override": rf"\b(?:ignore|disregard|forget|override|overrule|bypass)\s+(?:\w+\s+){{0,3}}{_OLD}\s+(?:\w+\s+){{0,2}}"
-    rf"{_OBJECT}\b",
-    "override_all": rf"\b(?:ignore|disregard|forget)\s+(?:all|any|everything)\s+(?:of\s+)?(?:your|the)\s+{_OBJECT}\b",
     "do_not_follow": rf"\b(?:do\s+not|don['’]t)\s+(?:follow|obey)\s+(?:(?:any|all|the|your|these|those)\s+){{0,2}}"
     rf"(?:{_OLD}\s+{_OBJECT}|{_OBJECT}\s+(?:above|before|given\s+(?:above|before|earlier)))\b",
     "forget_before": r"\bforget\s+(?:everything|all)\s+(?:you\s+(?:were|have\s+been|know)|"
@@ -50,11 +60,6 @@ _PROMPT = {
     r"\b(?:must|should|ignore|instead|do\s+not)\b",
     "exfiltrate": r"!\[[^\]\n]{0,100}\]\(https?://[^)\s]{1,200}[?&][^)\s=]{0,50}=\s*[{<\[$]",
 }
-# "Don't forget your instructions" is advice: what turns the order round stands before it, where RE2 can't look.
-_YOURS = rf"\b(?:ignore|disregard|forget|override|overrule|bypass)\s+your\s+(?:\w+\s+)?{_OBJECT}\b"
-_OVERRIDE_YOURS = Pattern(
-    "prompt_injection.override_yours", _YOURS, confirm=r"(?<!n['’]t )(?<!not )(?<!never )(?<!to )" + _YOURS
-)
 _PROMPT_WEAK = {
     "jailbreak_word": r"\bjailbreak(?:s|ing)?\s+(?:chatgpt|gpt|claude|gemini|llama|the\s+(?:ai|model))",
     "without_restrictions": r"\bwithout\s+(?:any\s+)?(?:ethical|moral|safety|content)\s+"
@@ -106,8 +111,8 @@ _SQL_WEAK = {
 def rules() -> list[Rule]:
     """All rules; names are `category.rule`."""
     found = [
+        *(Rule("prompt_injection", pattern) for pattern in _TURNABLE),
         *_rules("prompt_injection", _PROMPT),
-        Rule("prompt_injection", _OVERRIDE_YOURS),
         *_rules("prompt_injection", _PROMPT_WEAK, weak=True),
         *_rules("control_tokens", _TOKENS, anywhere=True),
         *_rules("script_injection", _SCRIPT),

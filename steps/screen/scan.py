@@ -11,7 +11,7 @@ from steps.engines.rows.segments import segments
 from steps.engines.scan.patterns import Hit, Mask, Pattern, PatternSet
 from steps.engines.scan.visible import DISGUISED, VisibleText
 from steps.screen.config import Action, PoisonedConfig, ScreenConfig, Severity
-from steps.screen.mentions import ATTACK_TALK, WORD_TALK, is_mention
+from steps.screen.mentions import ATTACK_TALK, ORDER_TALK, WORD_TALK, is_mention
 from steps.screen.poison import Rule, rules
 from steps.screen.terms import term_patterns
 
@@ -118,7 +118,8 @@ class ContentScanner:
     def _judged(self, hit: Hit, path: str, text: str) -> list[Found]:
         sort = self._sorts[hit.pattern]
         action: Action = "flag" if sort.weak else sort.action
-        talk = WORD_TALK if sort.part == "unsafe" else ATTACK_TALK
+        rule = self._set.patterns[hit.pattern].name
+        talk = WORD_TALK if sort.part == "unsafe" else ORDER_TALK if _is_order(rule) else ATTACK_TALK
         mention = not sort.anywhere and is_mention(text, hit.start, hit.end, talk)
         if mention and self.config.mentions == "off":
             return []
@@ -126,7 +127,6 @@ class ContentScanner:
             action = "flag"
         shows = sort.shown or sort.part == "unsafe"
         sample = sampled(text[hit.start : hit.end], sort.shown) if shows else ""
-        rule = self._set.patterns[hit.pattern].name
         return [Found(rule, path, hit.start, hit.end, mention, sort.severity, action, sample)]
 
 
@@ -134,6 +134,10 @@ def sampled(found: str, shown: bool) -> str:
     """What may be shown of a found text: its beginning, or its first letter and three stars."""
     value = " ".join(found.split())
     return value[:80] if shown else f"{value[:1]}***"
+
+
+def _is_order(rule: str) -> bool:
+    return rule.startswith("prompt_injection.")
 
 
 def _unsafe(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:

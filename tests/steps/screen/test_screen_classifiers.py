@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from support.textrows import chat, dataset, document, ledger_lines, record_ids
 from support.tiny_classifier import trained_classifier
 
-from steps.contracts.errors import ConfigError, MissingDependencyError, ServiceError
+from steps.contracts.errors import ConfigError, InputNotFoundError, MissingDependencyError, ServiceError
 from steps.contracts.records import SPLITS
 from steps.screen.classifiers import Classifier
 from steps.screen.config import ClassifierConfig, ScreenConfig
@@ -180,3 +180,24 @@ def test_mistakes_name_the_way_out(tmp_path, toxic):
         ScreenConfig(classifiers=[classifier(toxic), classifier(toxic)])
     with pytest.raises(ValidationError, match="at least 1 item"):
         ClassifierConfig(**classifier(toxic, thresholds={}))
+
+
+def test_a_hub_model_is_fetched_at_a_commit_without_pickle_or_code(tmp_path, toxic, monkeypatch):
+    from engines.lm.test_lm_hub import COMMIT, FakeHub
+    from huggingface_hub import constants
+
+    hub = FakeHub(Path(toxic))
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    try:
+        for revision in (None, COMMIT):
+            mine = Classifier(ClassifierConfig(**classifier("owner/tiny", revision=revision)), Place())
+            assert mine.scores([BAD])[0].values[1] > 0.9
+        with pytest.raises(InputNotFoundError, match="no such model on the hub"):
+            Classifier(ClassifierConfig(**classifier("owner/other")), Place())
+    finally:
+        hub.server.shutdown()
+        hub.server.server_close()
+    assert not any(path.endswith((".bin", ".py")) for path in hub.asked)
+    assert len([path for path in hub.asked if path.endswith("model.safetensors")]) >= 1
