@@ -114,7 +114,7 @@ class _Gated:
     def find(self, text: str, tokens: Tokens) -> list[RecognizerResult]:
         """Findings with the scores that the recognizer gives."""
         if self._phones is not None:
-            return self._run(text) if self._phones.possible(text) else []
+            return self._phones.find(text)
         if not self._local:
             return _identified(self._run(text, tokens.process_text(text, "en")), self.recognizer)
         if self._regions is None or len(text) < _LONG:

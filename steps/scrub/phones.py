@@ -1,12 +1,17 @@
-"""Whether presidio's phone recognizer can find anything in a text, without running it once per region."""
+"""presidio's phone recognizer, asking libphonenumber about each number-like part of a text once for all regions.
+
+The recognizer lets libphonenumber go through the whole text once per region. What it looks at, and what it finds
+there, depends on the part itself and the few characters around it; so that is asked once and remembered.
+"""
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import phonenumbers
 from phonenumbers import PhoneMetadata, PhoneNumberMatcher, phonenumbermatcher, phonenumberutil
+from presidio_analyzer import EntityRecognizer, RecognizerResult
 
 # Chosen: beyond this the matcher's own limit of 65,535 tries could come into play, and it must decide by itself.
 _MOST_CANDIDATES = 400
@@ -17,56 +22,122 @@ _PLUS = ("+", "\uff0b")
 _LEAST_ABROAD = 5
 # A time stamp is told from a number by the three characters behind it.
 _BEHIND = 3
+_PATTERN: re.Pattern[str] = phonenumbermatcher._PATTERN
+_SECOND_NUMBER: re.Pattern[str] = phonenumberutil._SECOND_NUMBER_START_PATTERN
+
+
+class _Candidate(NamedTuple):
+    start: int
+    text: str
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+class _Match(NamedTuple):
+    """What the recognizer reads of libphonenumber's matches."""
+
+    start: int
+    end: int
 
 
 class Phones:
-    """Asks libphonenumber about each number-like part of a text once, for all regions.
-
-    All regions go through the same candidates as long as none is a number, so if no region takes any of them, the
-    recognizer finds nothing.
-    """
+    """Finds what the recognizer finds."""
 
     def __init__(self, recognizer: Any) -> None:
-        self._leniency = recognizer.leniency
-        self._least = {region: _least_digits(region) for region in recognizer.supported_regions}
+        self._recognizer = recognizer
+        self._regions: tuple[str, ...] = tuple(recognizer.supported_regions)
+        self._least = {region: _least_digits(region) for region in self._regions}
         # Fewer make a number in none of these regions, nor after another country's code.
         self.least_digits = min(*self._least.values(), _LEAST_ABROAD)
-        self._is_number = functools.lru_cache(_REMEMBERED)(self._asked)
+        self._numbers = functools.lru_cache(_REMEMBERED)(self._asked)
 
-    def possible(self, text: str) -> bool:
-        """False: the recognizer finds no number in the text."""
-        for count, (start, candidate) in enumerate(_candidates(text)):
-            if count == _MOST_CANDIDATES:
-                return True
-            end = start + len(candidate)
-            if self._is_number(text[start - 1 : start] if start else "", candidate, text[end : end + _BEHIND]):
-                return True
-        return False
+    def find(self, text: str) -> list[RecognizerResult]:
+        """The recognizer's results."""
+        candidates = []
+        for candidate in _candidates(text, 0):
+            candidates.append(candidate)
+            if len(candidates) > _MOST_CANDIDATES:
+                return self._recognizer.analyze(text, self._recognizer.supported_entities, None)  # type: ignore[no-any-return]
+        if not any(any(self._number(text, c)) for c in candidates):
+            return []
+        found = [match for n in range(len(self._regions)) for match in self._in_region(text, candidates, n)]
+        results = [
+            self._recognizer._get_recognizer_result(m, text, _region(text[m.start : m.end]), None) for m in found
+        ]
+        return EntityRecognizer.remove_duplicates(results)  # type: ignore[no-any-return]
 
-    def _asked(self, before: str, candidate: str, behind: str) -> bool:
-        digits = "".join(c for c in phonenumbers.normalize_digits_only(candidate) if c.isdigit())
+    def _in_region(self, text: str, candidates: Sequence[_Candidate], region: int) -> Iterator[_Match]:
+        """What a matcher for this region finds, from the candidates that it has as long as it finds nothing.
+
+        After a number within a candidate it goes on behind the number, with candidates of its own, until one of them
+        begins where one of the common ones does: what it looks at next is the same from there on.
+        """
+        places = {c.start: number for number, c in enumerate(candidates)}
+        number = 0
+        while number < len(candidates):
+            candidate = candidates[number]
+            number += 1
+            if match := self._match(text, candidate, region):
+                yield match
+                if match.end != candidate.end:
+                    number = yield from self._apart(text, match.end, places, region)
+
+    def _apart(self, text: str, index: int, places: Mapping[int, int], region: int) -> Generator[_Match, None, int]:
+        """What is found from an index inside a common candidate on; returns which common one is reached next."""
+        while True:
+            for candidate in _candidates(text, index):
+                if candidate.start in places:
+                    return places[candidate.start]
+                if match := self._match(text, candidate, region):
+                    yield match
+                    index = match.end
+                    break
+            else:
+                return len(places)
+
+    def _match(self, text: str, candidate: _Candidate, region: int) -> _Match | None:
+        inside = self._number(text, candidate)[region]
+        return _Match(candidate.start + inside[0], candidate.start + inside[1]) if inside else None
+
+    def _number(self, text: str, candidate: _Candidate) -> tuple[tuple[int, int] | None, ...]:
+        start, end = candidate.start, candidate.end
+        return self._numbers(text[start - 1 : start] if start else "", candidate.text, text[end : end + _BEHIND])
+
+    def _asked(self, before: str, candidate: str, behind: str) -> tuple[tuple[int, int] | None, ...]:
+        """(start, end) within the candidate of the first number in it, for each region."""
+        digits = phonenumbers.normalize_digits_only(candidate)
         # After a plus sign or an international prefix (00, 011, 0012 ...) another country's lengths count.
         international = "00" in digits or "01" in digits or any(plus in candidate for plus in _PLUS)
         window = before + candidate + behind
+        found: list[tuple[int, int] | None] = []
         for region, least in self._least.items():
+            match = None
             if international or len(digits) >= least:
-                matcher = PhoneNumberMatcher(window, region, leniency=self._leniency)
-                if matcher._extract_match(candidate, len(before)) is not None:
-                    return True
-        return False
+                matcher = PhoneNumberMatcher(window, region, leniency=self._recognizer.leniency)
+                match = matcher._extract_match(candidate, len(before))
+            found.append((match.start - len(before), match.end - len(before)) if match else None)
+        return tuple(found)
 
 
-def _candidates(text: str) -> Iterator[tuple[int, str]]:
-    """What PhoneNumberMatcher looks at while it finds nothing: (start, candidate)."""
-    pattern: re.Pattern[str] = phonenumbermatcher._PATTERN
-    second: re.Pattern[str] = phonenumberutil._SECOND_NUMBER_START_PATTERN
-    match = pattern.search(text)
+def _candidates(text: str, index: int) -> Iterator[_Candidate]:
+    """What PhoneNumberMatcher looks at from this index on while it finds nothing."""
+    match = _PATTERN.search(text, index)
     while match:
         candidate = match.group()
-        if cut := second.search(candidate):
+        if cut := _SECOND_NUMBER.search(candidate):
             candidate = candidate[: cut.start()]
-        yield match.start(), candidate
-        match = pattern.search(text, match.start() + len(candidate))
+        yield _Candidate(match.start(), candidate)
+        match = _PATTERN.search(text, match.start() + len(candidate))
+
+
+def _region(number: str) -> str | None:
+    """As the recognizer names it in its explanation; None where it would keep the region that it was looking in."""
+    try:
+        return phonenumbers.region_code_for_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return None
 
 
 @functools.lru_cache
