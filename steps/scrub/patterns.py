@@ -18,6 +18,8 @@ _PHONE_DIGITS = 7
 PHONE_FORM = re.compile(
     r"\+|\(\d{2,5}\)[-. /]*\d|\d{3}[-. ]\d{3}[-. ]\d{4}(?!\d)|^0\d{1,4}([-. ])\d{2,4}(?:\1\d{2,4}){1,3}$"
 )
+# 6.2.9200.16384: telephone numbers have no single digit between or behind dots.
+_VERSION = re.compile(r"\d+(?:\.\d+)*\.\d(?:\.\d+)*")
 _NO_ADDRESS = frozenset("::")
 
 
@@ -69,7 +71,7 @@ class PatternDetector:
 
 
 def _is_phone(value: str, formless: bool) -> bool:
-    if sum(c.isdigit() for c in value) < _PHONE_DIGITS:
+    if sum(c.isdigit() for c in value) < _PHONE_DIGITS or _VERSION.fullmatch(value):
         return False
     return formless or PHONE_FORM.search(value) is not None
 

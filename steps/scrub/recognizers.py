@@ -1,6 +1,7 @@
 """presidio's recognizers of an entity, in the form in which this package runs them."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from steps.contracts.errors import ConfigError
 from steps.scrub.locales import COUNTRIES, PHONE_REGIONS
 
 _ENGLISH = ("us", "uk")
+_FLAGS = re.IGNORECASE | re.MULTILINE | re.DOTALL
 
 
 class _OfflineEmailRecognizer(EmailRecognizer):
@@ -50,7 +52,12 @@ def recognizers(entities: Sequence[str], locales: Iterable[str]) -> list[Any]:
             hint=f"known with these locales: {', '.join(sorted(makers))}; names and places need `ner`, "
             "your own ids `patterns`",
         )
-    return [makers[e]() for e in sorted(set(entities))]
+    made = [makers[e]() for e in sorted(set(entities))]
+    for recognizer in made:
+        if isinstance(recognizer, PatternRecognizer):
+            # As presidio's registry does; by themselves some, IBANs' among them, would miss small letters.
+            recognizer.global_regex_flags = _FLAGS
+    return made
 
 
 def _predefined(locales: Iterable[str]) -> Mapping[str, Callable[[], Any]]:

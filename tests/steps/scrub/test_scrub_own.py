@@ -292,3 +292,11 @@ def test_hostile_texts_are_searched(text: str) -> None:
     (findings,) = Detector(config).find([text])
     assert findings is not None
     assert all(0 <= f.start < f.end <= len(text) for f in findings)
+
+
+def test_what_the_policy_makes_of_presidios_findings() -> None:
+    """Under the default config: a version is no telephone number, and the small letters of an IBAN don't hide it."""
+    texts = ["build number 6.2.9200.16384", "number 1.800.555.0142", "de89370400440532013000"]
+    found = Detector(ScrubConfig()).find(texts)
+    assert [sorted({f.entity for f in findings or ()}) for findings in found] == [[], ["PHONE_NUMBER"], ["IBAN_CODE"]]
+    assert {f.recognizer for f in found[2] or ()} == {"IbanRecognizer", "own patterns"}
