@@ -116,6 +116,13 @@ class Recalled:
         return np.flatnonzero(~self.known).tolist()
 
     @property
+    def silent(self) -> npt.NDArray[np.bool_]:
+        """Known rows about which there is nothing to say, shape (rows,)."""
+        mask = self.known.copy()
+        mask[list(self.said)] = False
+        return mask
+
+    @property
     def open(self) -> list[int]:
         """Numbers of the rows to look at: new ones, and those with something to say."""
         return sorted([*self.new, *self.said])

@@ -1,6 +1,6 @@
 """The judge stage: rows below the threshold go, rows without a verdict go where the config says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,12 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.ledger import Verdict as LedgerVerdict
 from steps.contracts.memory import Memory, Recall, Recalled, row_keys
 from steps.contracts.outcome import Outcome
-from steps.contracts.records import Row
 from steps.engines.progress.progress import Stopwatch
 from steps.judge.backend import Judge
 from steps.judge.case import Case, case_of
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
-from steps.judge.kept import decoded, encoded, nothing_to_say, origin
+from steps.judge.kept import decoded, encoded, origin
 from steps.judge.report import Tally
 from steps.judge.verdict import Verdict, VerdictWriter
 
@@ -106,11 +105,17 @@ def _judge_chunk(
 ) -> None:
     keys = row_keys(chunk.table)
     recalled = recall.look_up(keys)
-    cases = _cases(chunk.table, recalled)
+    numbers = recalled.open
+    rows = chunk.table.take(pa.array(numbers, pa.int64())).to_pylist()
+    cases = {n: case_of(row) for n, row in zip(numbers, rows, strict=True)}
     found = _verdicts(cases, recalled, backend)
     fresh = {n: encoded(found[n]) for n in recalled.new if found[n].error is None}
     recall.keep(keys, {**recalled.said, **fresh}, [n for n in recalled.new if n not in fresh])
-    for i, (case, verdict) in enumerate(zip(cases, found, strict=True), start=chunk.start):
+    silent = chunk.table.filter(pa.array(recalled.silent))
+    writer.add_silent(silent, backend.digest)
+    tally.add_silent(silent)
+    for n, verdict in found.items():
+        case, i = cases[n], chunk.start + n
         outcome, reason = decide(case, verdict, config)
         keep[i], aside[i] = outcome == "kept", outcome == "quarantined"
         writer.add(case, verdict, outcome)
@@ -123,27 +128,13 @@ def _judge_chunk(
             )  # fmt: skip
 
 
-_OF_A_KNOWN_ROW = ("record_id", "content_id", "split", "kind")
-
-
-def _cases(table: pa.Table, recalled: Recalled) -> list[Case]:
-    """Every row's case. Of rows about which nothing is to be said the texts aren't read: nobody will look at them."""
-    bare: Row = {"messages": [], "chosen": [], "tools": None, "text": None}
-    cases = [case_of({**bare, **row}) for row in table.select(_OF_A_KNOWN_ROW).to_pylist()]
-    for number, row in zip(recalled.open, table.take(pa.array(recalled.open, pa.int64())).to_pylist(), strict=True):
-        cases[number] = case_of(row)
-    return cases
-
-
-def _verdicts(cases: Sequence[Case], recalled: Recalled, backend: Judge) -> list[Verdict]:
-    """A verdict per case, in order: known ones, and the backend's on rows that are new."""
+def _verdicts(cases: Mapping[int, Case], recalled: Recalled, backend: Judge) -> dict[int, Verdict]:
+    """A verdict per row number, in order: known ones, and the backend's on rows that are new."""
     new = recalled.new
     fresh = dict(zip(new, backend.verdicts([cases[n] for n in new]), strict=True)) if new else {}
-    backend.pass_over(len(cases) - len(new))
+    backend.pass_over(len(recalled.known) - len(new))
     once = {result: decoded(result) for result in set(recalled.said.values())}
-    said = {n: once[result] for n, result in recalled.said.items()}
-    silent = {case.kind: nothing_to_say(case.kind, backend.digest) for case in cases}
-    return [fresh.get(n) or said.get(n) or silent[case.kind] for n, case in enumerate(cases)]
+    return {n: fresh[n] if n in fresh else once[recalled.said[n]] for n in cases}
 
 
 def decide(case: Case, verdict: Verdict, config: JudgeConfig) -> tuple[str, str | None]:

@@ -5,7 +5,7 @@ import json
 from steps.contracts.digests import canonical_json
 from steps.contracts.memory import Origin
 from steps.judge.backend import Judge
-from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA
+from steps.judge.case import CRITERIA
 from steps.judge.verdict import MAX_SCORE, Verdict
 
 _HEURISTIC, _LLM = "heuristic", "llm"
@@ -38,9 +38,3 @@ def decoded(result: str) -> Verdict:
         model=model,
         cached=backend == _LLM,
     )
-
-
-def nothing_to_say(kind: str, prompt_digest: str) -> Verdict:
-    """The verdict that is kept as ""."""
-    criteria = DOCUMENT_CRITERIA if kind == "document" else CRITERIA
-    return Verdict(_HEURISTIC, prompt_digest, dict.fromkeys(criteria, MAX_SCORE), dict.fromkeys(criteria, ""))

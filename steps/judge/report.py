@@ -2,13 +2,15 @@
 
 from collections import Counter
 
+import pyarrow as pa
+
 from steps.contracts.digests import value_digest
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.judge.backend import Judge
-from steps.judge.case import CRITERIA, Case
+from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA, Case
 from steps.judge.config import JudgeConfig
-from steps.judge.verdict import Verdict
+from steps.judge.verdict import MAX_SCORE, Verdict
 
 _BINS = 16
 _EXAMPLE_CHARS = 300
@@ -47,6 +49,20 @@ class Tally:
         elif verdict.share is not None:
             self.reasons["flagged"][reason] += 1
         self._show(case, verdict, reason)
+
+    def add_silent(self, rows: pa.Table) -> None:
+        """Count rows with full scores and no reason."""
+        kinds = Counter(rows["kind"].to_pylist())
+        self.rows += rows.num_rows
+        self.outcomes["kept"] += rows.num_rows
+        for criterion in CRITERIA:
+            judged = rows.num_rows - (kinds["document"] if criterion not in DOCUMENT_CRITERIA else 0)
+            self.scores[criterion].update({MAX_SCORE: judged} if judged else {})
+        self._bins[-1] += rows.num_rows
+        for split, count in Counter(rows["split"].to_pylist()).items():
+            total = self._splits.setdefault(split or "(none)", [0, 0.0])
+            total[0] += count
+            total[1] += count
 
     def _add_scores(self, case: Case, verdict: Verdict, share: float) -> None:
         for criterion, score in verdict.scores.items():

@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from steps.contracts.digests import canonical_json
 from steps.contracts.storage import writing
-from steps.judge.case import CRITERIA, Case, Criterion
+from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion
 
 MAX_SCORE = 5
 
@@ -111,6 +112,33 @@ class VerdictWriter:
         )  # fmt: skip
         if len(self._lines) >= _FLUSH_ROWS:
             self._flush()
+
+    def add_silent(self, rows: pa.Table, prompt_digest: str) -> None:
+        """Add a line for each row on which the fixed signals have nothing to say: full scores, no reason, kept."""
+        if not rows.num_rows:
+            return
+        self._flush()
+        document = pc.equal(rows["kind"], "document")
+        full: dict[str, Any] = {
+            c: pc.if_else(document, None if c not in DOCUMENT_CRITERIA else MAX_SCORE, MAX_SCORE) for c in CRITERIA
+        }
+        texts = [canonical_json(dict.fromkeys(names, "")) for names in (DOCUMENT_CRITERIA, CRITERIA)]
+        same: dict[str, Any] = {
+            "backend": "heuristic",
+            "outcome": "kept",
+            "share": 1.0,
+            "prompt_digest": prompt_digest,
+            "cached": False,
+        }
+        columns = {name: rows[name] for name in ("record_id", "content_id", "split")} | full
+        columns |= {"reasons": pc.if_else(document, *texts)}
+        arrays = [
+            columns[f.name].cast(f.type)
+            if f.name in columns
+            else pa.repeat(pa.scalar(same.get(f.name), f.type), len(rows))
+            for f in VERDICT_SCHEMA
+        ]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=VERDICT_SCHEMA))
 
     def _flush(self) -> None:
         if self._lines:
