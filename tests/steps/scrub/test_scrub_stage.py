@@ -119,8 +119,23 @@ def test_scrubbing_twice_changes_nothing(tmp_path: Path, mode: str) -> None:
     assert twice.dataset.digest == once.dataset.digest
     text = once.dataset.iter_rows().__next__()["messages"][0]["content"]
     assert {"redact": "Mail <EMAIL_ADDRESS> please", "mask": "Mail **** please"}.get(mode, text) == text
-    names = [s[4] for line in once.ledger.read().to_pylist() for s in json.loads(line["evidence"])["spans"]]
+    evidence = [json.loads(line["evidence"]) for line in once.ledger.read().to_pylist()]
+    assert {e["mode"] for e in evidence} == {mode}
+    names = [span[4] for e in evidence for span in e["spans"]]
     assert len(names) == 8 and all(len(n.split("_")[-1]) == 13 for n in names)
+
+
+def test_credentials_go_by_default_also_inside_tool_calls(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    token = "ghp_" + "".join(rng.choices("abcdefghijkmnpqrstuvwxyz0123456789", k=36))
+    arguments = json.dumps({"headers": {"Authorization": f"token {token}"}, "n": 1})
+    call = canonical_json([{"id": "c1", "type": "function", "function": {"name": "get", "arguments": arguments}}])
+    outcome = run(tmp_path, [conversation(1, f"push with {token}", calls=call)])
+    (row,) = outcome.dataset.iter_rows()
+    name = row["messages"][0]["content"].removeprefix("push with ")
+    assert name.startswith("<GITHUB_TOKEN_") and token not in everything_written(tmp_path, outcome) + json.dumps(row)
+    made = json.loads(json.loads(row["messages"][1]["tool_calls"])[0]["function"]["arguments"])
+    assert made == {"headers": {"Authorization": f"token {name}"}, "n": 1}
 
 
 def test_workers_and_order_make_no_difference(tmp_path: Path) -> None:
