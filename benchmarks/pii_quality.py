@@ -128,8 +128,9 @@ def wrong_flags(rows: list[list[str]], show_unknown: bool) -> tuple[list[list[st
     if show_unknown:
         for key, flag in {f.key: f for f in flags if verdict(f, judged) is None}.items():
             print(json.dumps([key, flag.entity, flag.before, flag.value]))
-    first = _wrong_rows(FIRST, flags, judged)
-    lines = [_line(n, flags, judged) for n in (min(FIRST, len(rows)), len(rows))]
+    few = min(FIRST, len(rows))
+    first = _wrong_rows(few, flags, judged)
+    lines = [_line(n, flags, judged) for n in (few, len(rows))]
     return lines, 1e4 * first.high
 
 
