@@ -1,13 +1,14 @@
 """The judge stage: rows below the threshold go, rows without a verdict go where the config says."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from steps.contracts.dataset import Chunk, Dataset
+from steps.contracts.dataset import Chunk, Dataset, Mask
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.ledger import Verdict as LedgerVerdict
@@ -57,8 +58,9 @@ def judge(
         VerdictWriter(folder / "verdicts.parquet") as verdicts,
     ):
         recall = Recall(origin(backend, code), memory)
+        run = _Run(config, backend, recall, keep, aside, lines, verdicts, tally)
         for chunk in dataset.chunks():
-            _judge_chunk(chunk, config, backend, recall, keep, aside, lines, verdicts, tally)
+            _judge_chunk(chunk, run)
         _check_undecided(tally, config, dataset.rows)
         ledger = lines.close()
         report = tally.report(backend, watch)
@@ -92,35 +94,40 @@ def _backend(config: JudgeConfig, cache_folder: Path, rows: int) -> Judge:
     return LlmJudge(config, config.endpoint, cache_folder / "judge_replies.sqlite", rows)
 
 
-def _judge_chunk(
-    chunk: Chunk,
-    config: JudgeConfig,
-    backend: Judge,
-    recall: Recall,
-    keep: np.ndarray,
-    aside: np.ndarray,
-    lines: LedgerWriter,
-    writer: VerdictWriter,
-    tally: Tally,
-) -> None:
+@dataclass(frozen=True)
+class _Run:
+    """What the functions below share. keep, aside: what becomes of each row, shape (rows,), written as rows come."""
+
+    config: JudgeConfig
+    backend: Judge
+    recall: Recall
+    keep: Mask
+    aside: Mask
+    lines: LedgerWriter
+    verdicts: VerdictWriter
+    tally: Tally
+
+
+def _judge_chunk(chunk: Chunk, run: _Run) -> None:
+    recall, config = run.recall, run.config
     keys = row_keys(chunk.table)
     recalled = recall.look_up(keys)
     numbers = recalled.open
     rows = chunk.table.take(pa.array(numbers, pa.int64())).to_pylist()
     cases = {n: case_of(row) for n, row in zip(numbers, rows, strict=True)}
-    found = _verdicts(cases, recalled, backend)
+    found = _verdicts(cases, recalled, run.backend)
     fresh = {n: encoded(found[n]) for n in recalled.new if found[n].error is None}
     recall.keep(keys, {**recalled.said, **fresh}, [n for n in recalled.new if n not in fresh])
     silent = chunk.table.filter(pa.array(recalled.silent))
-    writer.add_silent(silent, backend.digest)
-    tally.add_silent(silent)
+    run.verdicts.add_silent(silent, run.backend.digest)
+    run.tally.add_silent(silent)
     for n, verdict in found.items():
         case, i = cases[n], chunk.start + n
         outcome, reason = decide(case, verdict, config)
-        keep[i], aside[i] = outcome == "kept", outcome == "quarantined"
-        writer.add(case, verdict, outcome)
-        tally.add(case, verdict, outcome, reason)
-        _enter(lines, case, verdict, outcome, reason)
+        run.keep[i], run.aside[i] = outcome == "kept", outcome == "quarantined"
+        run.verdicts.add(case, verdict, outcome)
+        run.tally.add(case, verdict, outcome, reason)
+        _enter(run.lines, case, verdict, outcome, reason)
         if verdict.error and config.undecided == "fail" and case.split not in _HELD_OUT:
             raise ServiceError(
                 f"no verdict on row {case.record_id}: {verdict.error} ({verdict.error_detail})", where="judge",

@@ -115,30 +115,9 @@ class VerdictWriter:
 
     def add_silent(self, rows: pa.Table, prompt_digest: str) -> None:
         """Add a line for each row on which the fixed signals have nothing to say: full scores, no reason, kept."""
-        if not rows.num_rows:
-            return
-        self._flush()
-        document = pc.equal(rows["kind"], "document")
-        full: dict[str, Any] = {
-            c: pc.if_else(document, None if c not in DOCUMENT_CRITERIA else MAX_SCORE, MAX_SCORE) for c in CRITERIA
-        }
-        texts = [canonical_json(dict.fromkeys(names, "")) for names in (DOCUMENT_CRITERIA, CRITERIA)]
-        same: dict[str, Any] = {
-            "backend": "heuristic",
-            "outcome": "kept",
-            "share": 1.0,
-            "prompt_digest": prompt_digest,
-            "cached": False,
-        }
-        columns = {name: rows[name] for name in ("record_id", "content_id", "split")} | full
-        columns |= {"reasons": pc.if_else(document, *texts)}
-        arrays = [
-            columns[f.name].cast(f.type)
-            if f.name in columns
-            else pa.repeat(pa.scalar(same.get(f.name), f.type), len(rows))
-            for f in VERDICT_SCHEMA
-        ]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=VERDICT_SCHEMA))
+        if rows.num_rows:
+            self._flush()
+            self._writer.write_table(_silent_lines(rows, prompt_digest))
 
     def _flush(self) -> None:
         if self._lines:
@@ -154,3 +133,18 @@ class VerdictWriter:
             self._flush()
             self._writer.close()
             self._partial.replace(self.path)
+
+
+def _silent_lines(rows: pa.Table, prompt_digest: str) -> pa.Table:
+    document = pc.equal(rows["kind"], "document")
+    no_reasons = [canonical_json(dict.fromkeys(names, "")) for names in (DOCUMENT_CRITERIA, CRITERIA)]
+    same = {"backend": "heuristic", "outcome": "kept", "share": 1.0, "prompt_digest": prompt_digest, "cached": False}
+    own = {name: rows[name] for name in ("record_id", "content_id", "split")}
+    own["reasons"] = pc.if_else(document, *no_reasons)
+    for criterion in CRITERIA:
+        own[criterion] = pc.if_else(document, MAX_SCORE if criterion in DOCUMENT_CRITERIA else None, MAX_SCORE)
+    columns = [
+        own[f.name].cast(f.type) if f.name in own else pa.repeat(pa.scalar(same.get(f.name), f.type), rows.num_rows)
+        for f in VERDICT_SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=VERDICT_SCHEMA)
