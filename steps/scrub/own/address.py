@@ -101,7 +101,7 @@ _TOWN = (
 _ABBREVIATED = 5
 # What belongs to an address behind its street: units, then a town with a code behind or before it.
 _TAIL = (
-    rf"(?:{_GAP}{_UNIT}){{0,2}}"
+    rf"(?:{_GAP}(?:{_UNIT}|# ?[0-9]{{1,5}}[A-Za-z]?\b)){{0,2}}"
     rf"(?:{_GAP}(?P<first>{_DIGIT_CODE})(?: {CAPITAL}){{1,3}}"
     rf"|{_TOWN}{{0,8}}?(?:{_GAP}[a-z]{{2,3}})?{_GAP}(?P<last>{_DIGIT_CODE}|{GB}|{CA})\b)?"
 )

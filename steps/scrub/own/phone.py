@@ -31,10 +31,12 @@ _OTHER = re.compile(
     r"isbn|issue|licen[cs]e|member|model|order|parcel|part|passport|policy|product|reference|routing|security|serial|sku|ssn|"
     r"tax|ticket|tracking|transaction|version|zip)\b"
 )
+# 3300-1100=2200
+_ARITHMETIC = re.compile(r"\s?(?:=|<<)")
 _BEFORE_CHARACTERS = 40
 # +49 (0)30 901820, 71-33-52-22, (99) 645-791, 21 284 698 2548 x12
 _GROUPED = (
-    r"(?:\+ ?)?(?:\([0-9]{1,5}\)|[0-9]{1,5})(?: ?\([0-9]{1,5}\))?[ .-]{0,3}[0-9]{2,8}(?:[ .-][0-9]{2,8}){0,5}"
+    r"(?:\+ ?)?(?:\([0-9]{1,5}\)|[0-9]{1,5})(?: ?\([0-9]{1,5}\))?[ .-]?[0-9]{2,8}(?:[ .-][0-9]{2,8}){0,5}"
     r"(?: ?(?:x|ext\.?) ?[0-9]{1,5})?"
 )
 _WHOLE = rf"(?m)(?:^|[^\w.+/$€£:-])(?P<value>{_GROUPED})(?:[.]?(?:[^\w./%€$-]|$))"
@@ -68,7 +70,11 @@ class PhoneDetector:
 
     def find(self, text: str) -> list[Finding]:
         """Findings by form and place."""
-        return [f for f in self._forms.find(text) if not _OTHER.search(text, *_sentence_before(text, f.start))]
+        return [f for f in self._forms.find(text) if not _is_other(text, f)]
+
+
+def _is_other(text: str, finding: Finding) -> bool:
+    return bool(_ARITHMETIC.match(text, finding.end) or _OTHER.search(text, *_sentence_before(text, finding.start)))
 
 
 def _sentence_before(text: str, start: int) -> tuple[int, int]:

@@ -28,6 +28,7 @@ HITS = {
         ("she moved to 12 Oak Street last year", "12 Oak Street"),
         ("ship it to 4711 N. Elm St, please", "4711 N. Elm St"),
         ("ship it to 88 Rose Hill Ave.\nSpringfield, IL 62704\nthanks", "88 Rose Hill Ave.\nSpringfield, IL 62704"),
+        ("to 12 Oak Blvd #144 Springfield, IL 62704", "12 Oak Blvd #144 Springfield, IL 62704"),
         ("from 12 Oak Street, Springfield il 62704 on", "12 Oak Street, Springfield il 62704"),
         ("at 7 Mill Lane, Ambridge, BO4 6QT today", "7 Mill Lane, Ambridge, BO4 6QT"),
         ("er wohnt Lindenstraße 7b in Bern", "Lindenstraße 7b"),
@@ -198,6 +199,7 @@ LOOK_ALIKES = {
         "my account number is 1234 567 890",
         "serial number: 123-4567-89",
         "the number 4567890123",
+        "so the number of seats is 3300-1100=2200 and the number left 1500 - 3000",
         "12 345 678\n1 000 000\n1999-2004",
     ],
     "IBAN_CODE": [
