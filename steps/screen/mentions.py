@@ -5,6 +5,7 @@ default and not passed in silence.
 """
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 
 # Chosen: a sentence without full stop is looked at so far on each side.
@@ -53,20 +54,29 @@ ATTACK_TALK = Talk(_NAMED_OR_ATTACKS, re.compile(_ATTACKS, re.IGNORECASE))
 ORDER_TALK = Talk(_NAMED_OR_ATTACKS, _DESCRIBED)
 
 
-def is_mention(text: str, start: int, end: int, talk: Talk) -> bool:
-    """Whether text[start:end] stands in code, in quotation marks within a sentence, or in a sentence about it."""
-    if _in_fence(text, start) or _in_tag(text, start, end):
-        return True
-    left, right = _sentence(text, start, end)
-    if any(m.start() + left <= start and end <= m.end() + left for m in _INLINE_CODE.finditer(text[left:right])):
-        return True
-    if talk.before.search(text, left, start) or talk.after.search(text[end:right]):
-        return True
-    return _is_quoted(text[left:right], start - left, end - left)
+class Around:
+    """What stands around hits in one text."""
 
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._fences: list[int] | None = None
 
-def _in_fence(text: str, start: int) -> bool:
-    return sum(1 for _ in _FENCE.finditer(text, 0, start)) % 2 == 1
+    def is_mention(self, start: int, end: int, talk: Talk) -> bool:
+        """Whether text[start:end] stands in code, in quotation marks within a sentence, or in a sentence about it."""
+        text = self.text
+        if self._in_fence(start) or _in_tag(text, start, end):
+            return True
+        left, right = _sentence(text, start, end)
+        if any(m.start() + left <= start and end <= m.end() + left for m in _INLINE_CODE.finditer(text[left:right])):
+            return True
+        if talk.before.search(text, left, start) or talk.after.search(text[end:right]):
+            return True
+        return _is_quoted(text[left:right], start - left, end - left)
+
+    def _in_fence(self, start: int) -> bool:
+        if self._fences is None:
+            self._fences = [m.end() for m in _FENCE.finditer(self.text)]
+        return bisect_right(self._fences, start) % 2 == 1
 
 
 def _in_tag(text: str, start: int, end: int) -> bool:

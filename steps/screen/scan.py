@@ -1,7 +1,9 @@
 """Unsafe and poisoned content of a row: one scan per text for all patterns, then a look at the sentences found."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 
 import pyarrow as pa
 
@@ -9,9 +11,9 @@ from steps.contracts.errors import ConfigError
 from steps.contracts.records import Row
 from steps.engines.rows.segments import segments
 from steps.engines.scan.patterns import Hit, Mask, Pattern, PatternSet
-from steps.engines.scan.visible import DISGUISED, VisibleText
+from steps.engines.scan.visible import DISGUISED, hits_as_seen
 from steps.screen.config import Action, PoisonedConfig, ScreenConfig, Severity
-from steps.screen.mentions import ATTACK_TALK, ORDER_TALK, WORD_TALK, is_mention
+from steps.screen.mentions import ATTACK_TALK, ORDER_TALK, WORD_TALK, Around
 from steps.screen.poison import Rule, rules
 from steps.screen.terms import term_patterns
 
@@ -86,9 +88,10 @@ class ContentScanner:
         for segment in segments(row) if parts else ():
             if segment.path.startswith("meta"):
                 continue
+            around = Around(segment.text)
             for hit in self._hits(segment.text):
                 if self._applies(hit, segment.path, parts):
-                    found += self._judged(hit, segment.path, segment.text)
+                    found += self._judged(hit, segment.path, around)
         return found
 
     def _applies(self, hit: Hit, path: str, parts: set[str]) -> bool:
@@ -97,37 +100,41 @@ class ContentScanner:
 
     def _hits(self, text: str) -> list[Hit]:
         """Hits that aren't allowed and don't lie within another of an earlier pattern of the same part."""
-        kept: list[Hit] = []
-        for hit in self._raw_hits(text):
-            part = self._sorts[hit.pattern].part
-            if part == "unsafe" and text[hit.start : hit.end].casefold() in self._allowed:
-                continue
-            if not any(k.start <= hit.start and hit.end <= k.end and self._sorts[k.pattern].part == part for k in kept):
-                kept.append(hit)
-        return sorted(kept, key=lambda h: (h.start, h.pattern))
+        kept: dict[str, list[Hit]] = {"unsafe": [], "poisoned": []}
+        for pattern, hits in groupby(hits_as_seen(self._set, text), key=lambda h: h.pattern):
+            part = self._sorts[pattern].part
+            allowed = self._allowed if part == "unsafe" else frozenset[str]()
+            kept[part] += _outside(kept[part], (h for h in hits if text[h.start : h.end].casefold() not in allowed))
+        return sorted((h for part in kept.values() for h in part), key=lambda h: (h.start, h.pattern))
 
-    def _raw_hits(self, text: str) -> list[Hit]:
-        """Hits in the text as it is and as it looks, with places in the text as it is."""
-        seen = VisibleText(text)
-        hits = self._set.hits(text)
-        if not seen.changed:
-            return hits
-        placed = (Hit(h.pattern, *seen.place(h.start, h.end)) for h in self._set.hits(seen.text))
-        return sorted({*hits, *placed}, key=lambda h: (h.pattern, h.start, -h.end))
-
-    def _judged(self, hit: Hit, path: str, text: str) -> list[Found]:
+    def _judged(self, hit: Hit, path: str, around: Around) -> list[Found]:
         sort = self._sorts[hit.pattern]
         action: Action = "flag" if sort.weak else sort.action
         rule = self._set.patterns[hit.pattern].name
         talk = WORD_TALK if sort.part == "unsafe" else ORDER_TALK if _is_order(rule) else ATTACK_TALK
-        mention = not sort.anywhere and is_mention(text, hit.start, hit.end, talk)
+        mention = not sort.anywhere and around.is_mention(hit.start, hit.end, talk)
         if mention and self.config.mentions == "off":
             return []
         if mention and self.config.mentions == "flag":
             action = "flag"
         shows = sort.shown or sort.part == "unsafe"
-        sample = sampled(text[hit.start : hit.end], sort.shown) if shows else ""
+        sample = sampled(around.text[hit.start : hit.end], sort.shown) if shows else ""
         return [Found(rule, path, hit.start, hit.end, mention, sort.severity, action, sample)]
+
+
+def _outside(kept: Sequence[Hit], hits: Iterable[Hit]) -> list[Hit]:
+    """Hits (by start, the longer of two first) that lie within none of the kept ones, and not within one another."""
+    known = sorted((k.start, k.end) for k in kept)
+    starts = [start for start, _ in known]
+    furthest = list(accumulate((end for _, end in known), max))
+    found: list[Hit] = []
+    last = -1
+    for hit in hits:
+        before = bisect_right(starts, hit.start)
+        if hit.end > max(last, furthest[before - 1] if before else -1):
+            found.append(hit)
+            last = hit.end
+    return found
 
 
 def sampled(found: str, shown: bool) -> str:

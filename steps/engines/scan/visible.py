@@ -11,7 +11,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from steps.engines.scan.patterns import Pattern
+from steps.engines.scan.patterns import Hit, Pattern, PatternSet
 
 # Soft hyphen, grapheme joiner, Arabic letter mark, Hangul fillers, Khmer and Mongolian inherent vowels, zero-width
 # characters, direction marks, word joiner, invisible operators, byte order mark.
@@ -52,6 +52,29 @@ DISGUISED = Pattern(
     f"[{_HIDDEN}{_SPACES}{_BREAKS}{_TELLING}{''.join(_SMALL)}]|[A-Za-z][{_MARKS}{_LOOK}]|[{_LOOK}][A-Za-z]",
     ignore_case=False,
 )
+
+
+# Chosen: characters of a text that are read at once (reading one that is disguised takes about 200 bytes each), and
+# how long a match may be to be found wherever it stands.
+_WINDOW = 200_000
+_LONGEST_MATCH = 2_000
+
+
+def hits_as_seen(patterns: PatternSet, text: str) -> list[Hit]:
+    """Hits in the text as it is and in the text as it looks, with places in the text as it is.
+
+    By pattern, then by start, the longer of two first; each place once.
+    """
+    hits = set(patterns.hits(text))
+    if not text.isascii():
+        for start in range(0, len(text), _WINDOW):
+            low = max(0, start - _LONGEST_MATCH)
+            seen = VisibleText(text[low : start + _WINDOW + _LONGEST_MATCH])
+            for hit in patterns.hits(seen.text) if seen.changed else ():
+                begin, end = (low + at for at in seen.place(hit.start, hit.end))
+                if start <= begin < start + _WINDOW:
+                    hits.add(Hit(hit.pattern, begin, end))
+    return sorted(hits, key=lambda h: (h.pattern, h.start, -h.end))
 
 
 class VisibleText:

@@ -6,7 +6,8 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steps.engines.scan.visible import DISGUISED, VisibleText
+from steps.engines.scan.patterns import Pattern, PatternSet
+from steps.engines.scan.visible import DISGUISED, VisibleText, hits_as_seen
 
 # What a text may be made of: plain, hidden, spaces, styled, small capitals, marks, imitations, and honest letters.
 ALPHABET = (
@@ -77,3 +78,18 @@ def test_disguises(disguised: str, plain: str) -> None:
 )
 def test_honest_texts_are_left_alone(text: str) -> None:
     assert re.sub("\uff0c", ",", text) == VisibleText(text).text and not re2.search(DISGUISED.source, text)
+
+
+WORDS = PatternSet(
+    [Pattern("az", "a+z", word=True), Pattern("one", "1(?:a|z){1,3}"), Pattern("mark", "\u0301")], "test"
+)
+
+
+@given(st.text(ALPHABET, max_size=40), st.integers(1, 9))
+def test_windows_make_no_difference(text: str, window: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        whole = hits_as_seen(WORDS, text)
+        patch.setattr("steps.engines.scan.visible._WINDOW", window)
+        patch.setattr("steps.engines.scan.visible._LONGEST_MATCH", 60)
+        assert hits_as_seen(WORDS, text) == whole
+    assert {(h.pattern, h.start, h.end) for h in WORDS.hits(text)} <= {(h.pattern, h.start, h.end) for h in whole}

@@ -294,3 +294,10 @@ def test_rules_and_categories_can_be_off() -> None:
     assert not ContentScanner(ScreenConfig(poisoned=allowed)).find(row(text))
     with pytest.raises(ConfigError, match=r"handlr.*\n.*script_injection.handler"):
         ContentScanner(ScreenConfig(poisoned=PoisonedConfig(allow=("script_injection.handlr",))))
+
+
+def test_many_hits_are_found_once_each(scanner: ContentScanner) -> None:
+    """A hit within one of an earlier pattern is none of its own: "horse shit" is one word, "shit" in it none."""
+    hits = scanner.find(row("horseshit, shit, motherfucker, fuck. " * 300))
+    assert len(hits) == 1_200 and len({(f.start, f.end) for f in hits}) == 1_200
+    assert [f.start for f in hits] == sorted(f.start for f in hits)
