@@ -8,10 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from steps.contracts.errors import InputError, InputNotFoundError
 
-# Usual names of labels -> ours. From presidio-research's data sets and the common NER label sets.
+# Usual names of labels -> ours, from presidio-research's data sets and the common NER label sets; and entities of ours
+# that are another one's special case. Labels and findings are both renamed before they are compared.
 LABEL_NAMES: Mapping[str, str] = {
     "ADDRESS": "STREET_ADDRESS",
     "DATE": "DATE_TIME",
+    "DE_PLZ": "ZIP_CODE",
     "DOMAIN_NAME": "URL",
     "EMAIL": "EMAIL_ADDRESS",
     "GPE": "LOCATION",
@@ -24,6 +26,7 @@ LABEL_NAMES: Mapping[str, str] = {
     "PHONE": "PHONE_NUMBER",
     "POSTCODE": "ZIP_CODE",
     "SSN": "US_SSN",
+    "UK_POSTCODE": "ZIP_CODE",
     "ZIP": "ZIP_CODE",
 }
 # A label mapped to this is left out of the evaluation, on both sides.
