@@ -26,7 +26,7 @@ ALL = (*DEFAULT, "DATE_TIME", "URL", "US_DRIVER_LICENSE", "UUID")
 SETS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "default": (DEFAULT, ("en_US",)),
     "all": (ALL, ("en_US",)),
-    "en_GB": (IDENTIFIERS["en_GB"], ("en_GB",)),
+    "en_GB": (("UK_VEHICLE_REGISTRATION", *IDENTIFIERS["en_GB"]), ("en_GB",)),
     "de": (("DE_BSNR", "DE_HANDELSREGISTER", "DE_LANR", "PHONE_NUMBER", *IDENTIFIERS["de"]), ("de",)),
     "fr": (("PHONE_NUMBER", "IBAN_CODE"), ("fr",)),
     "es": (("PHONE_NUMBER", *IDENTIFIERS["es"]), ("es",)),
