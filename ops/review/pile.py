@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,22 @@ class Pile:
 
     def applied_files(self) -> list[str]:
         """Files of decisions that the run itself applied, as its config names them."""
+        return list((self._config.get("review") or {}).get("decisions") or ())
+
+    def screened_again(self, row: Row) -> str:
+        """What the run's patterns and rules would do with a row ('quarantine: slur'); "" when they'd let it pass."""
+        from steps.screen.config import ScreenConfig
+        from steps.screen.verdict import Screener
+
+        if "screen" not in self._config or "screen" in (self._config.get("skip") or ()):
+            return ""
+        decision = Screener(ScreenConfig.model_validate(self._config["screen"])).verdict(row).decision
+        return "" if decision is None or decision.action == "flag" else f"{decision.action}: {decision.reason}"
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
         path = config_path(self.root, self.run.name)
-        config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-        return list(((config or {}).get("review") or {}).get("decisions") or ())
+        return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
 
 
 def decisions_path(root: Path, run: RunRecord) -> Path:

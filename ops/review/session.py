@@ -101,10 +101,15 @@ class Session:
             if new is not None and new["content_id"] == item.row["content_id"]:
                 self._say("nothing was changed")
                 return None
-            if new is not None:
+            again = self.pile.screened_again(new) if new is not None else ""
+            if new is not None and not again:
                 return new
-            self._say(f"not usable: {wrong}")
-            if self._ask("[e]dit again, any other key: back") != "e":
+            self._say(f"screen would still {again}" if new is not None else f"not usable: {wrong}")
+            keep = "[y]es, as it is  " if new is not None else ""
+            key = self._ask(f"{keep}[e]dit again, any other key: back")
+            if key == "y" and new is not None:
+                return new
+            if key != "e":
                 return None
 
     def _show(self, item: SetAside, full: bool) -> None:
