@@ -50,6 +50,8 @@ bench-%: $(READY)  ## one benchmark
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+bench bench-dedup: .venv-peers/.ready
+
 peers: .venv-peers/.ready  ## the environment of the libraries that benchmarks compare with
 
 clean:  ## remove the environment, the local store and caches
