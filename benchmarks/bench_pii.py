@@ -74,7 +74,9 @@ def compared(path: Path, rows: int, scratch: Path) -> tuple[dict[str, Any], dict
     figures: dict[str, Any] = {}
     wanted: dict[str, bool] = {}
     whole = list(islice(t0_texts(path), rows))
-    kinds = {"instructions": list(islice(cut_texts(whole), rows)), "t0": whole}
+    pieces = list(cut_texts(whole))
+    # Evenly from all rows: the pieces of one passage stand together.
+    kinds = {"instructions": pieces[:: max(1, len(pieces) // rows)][:rows], "t0": whole}
     print("| rows | entities | findings | presidio, rows/CPU-s | assay | times | whole process | mismatches |")
     print("|---|---|---|---|---|---|---|---|")
     for kind, texts in kinds.items():
