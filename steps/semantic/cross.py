@@ -7,6 +7,7 @@ import numpy as np
 
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.engines.embed.models import model_digest, model_path
+from steps.engines.lm.device import checked_device
 from steps.engines.lm.quiet import without_bars
 from steps.engines.lm.threads import torch_threads
 from steps.semantic.config import CrossEncoderConfig
@@ -50,10 +51,11 @@ def _load(config: CrossEncoderConfig, root: Path) -> Any:
             hint="pip install sentence-transformers, or leave `rerank` out",
         ) from e  # fmt: skip
     folder = model_path(config.model, model_digest(config.model, config.revision, root), root)
+    device = checked_device(config.device, config.model)
     try:
         with without_bars():
             return Model(
-                str(folder), device=config.device, max_length=config.max_tokens, local_files_only=True,
+                str(folder), device=device, max_length=config.max_tokens, local_files_only=True,
                 trust_remote_code=False, model_kwargs={"use_safetensors": True},
             )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:

@@ -93,6 +93,25 @@ def test_a_second_run_embeds_new_texts_only(tmp_path):
         assert other.counts["texts embedded"] == 1
 
 
+def test_a_device_that_is_not_there_names_the_way_out():
+    with pytest.raises(ConfigError, match="set device: cpu"):
+        open_embedder(EmbedConfig(model=MODEL, device="nonsense"), Path(), None)
+
+
+def test_a_model_without_a_transformer(tmp_path):
+    """Word vectors looked up and averaged: there is no limit to what it reads."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from support.tiny_model import tiny_tokenizer
+
+    table = StaticEmbedding(tiny_tokenizer().backend_tokenizer, embedding_dim=16)
+    SentenceTransformer(modules=[table]).save_pretrained(str(tmp_path))
+    with open_embedder(EmbedConfig(model="."), tmp_path, None) as opened:
+        found = opened.embed([" the sky is blue", " the sky is blue" * 500, "a"])
+    assert found.ok.all() and not found.cut.any() and found.vectors.shape == (3, 16)
+    assert found.vectors[0] @ found.vectors[1] > 0.9
+
+
 def test_threads_are_put_back(embedder):
     import torch
 

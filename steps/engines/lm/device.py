@@ -1,0 +1,21 @@
+"""The device that a config names, checked before a model is loaded."""
+
+from steps.contracts.errors import ConfigError
+
+
+def checked_device(name: str, where: str) -> str:
+    """The device's name, when a tensor can be put on it.
+
+    Raises:
+        ConfigError: torch knows no such device, or this machine has none.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as e:
+        raise ConfigError(
+            f"device {name!r} can't be used here: {str(e).splitlines()[0][:120]}", where=where,
+            hint="set device: cpu, or run on a machine that has it with a torch built for it",
+        ) from e  # fmt: skip
+    return name
