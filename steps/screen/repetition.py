@@ -14,14 +14,17 @@ _LOOP_NGRAM = 5
 # Chosen: loading the compiled pass takes about as long as reading so many bytes without it, and longer texts are rare.
 _COMPILED_FROM_BYTES = 4 << 20
 _LONGEST_BYTES = 1 << 20
+# Chosen: a longer text is judged by its beginning (the paper's longest documents have 100,000 words).
+LONGEST_CHARACTERS = 1_000_000
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
 def first_excess(text: str, bounds: Repetition, min_words: int) -> tuple[str, float] | None:
     """(rule, fraction) of the first bound that the text exceeds; None when it exceeds none or is too short.
 
-    `min_words`: from so many words on the paper's bounds hold.
+    `min_words`: from so many words on the paper's bounds hold. Only the first LONGEST_CHARACTERS are looked at.
     """
+    text = text[:LONGEST_CHARACTERS]
     words = text.split()
     if len(words) >= bounds.loop_min_words and _may_loop(words, bounds.loop):
         loop = duplicate_ngram_fraction(words, _LOOP_NGRAM)
@@ -81,7 +84,7 @@ def _table(bounds: dict[int, float]) -> npt.NDArray[np.float64]:
 
 def may_exceed(text: str, bounds: Repetition, min_words: int) -> bool:
     """Whether `first_excess` could find anything, at a fraction of its cost; never False when it does."""
-    words = text.split()
+    words = text[:LONGEST_CHARACTERS].split()
     if len(words) >= min_words:
         return True
     return len(words) >= bounds.loop_min_words and _may_loop(words, bounds.loop)

@@ -118,3 +118,12 @@ def test_long_texts_are_always_named() -> None:
     column = pa.array([prose, "a " * 600_000])
     assert texts_exceeding(column, np.array([300, 300]), Repetition()).tolist() == [True, True]
     assert may_exceed(prose, Repetition(), 300) and not may_exceed(prose[:900], Repetition(), 300)
+
+
+def test_a_huge_text_is_judged_by_its_beginning() -> None:
+    """Memory and time don't grow with what follows: fifteen million characters are read no further than one."""
+    prose = " ".join(f"w{i}" for i in range(160_000))[:1_000_000]
+    assert first_excess(prose + " again and again" * 1_000_000, Repetition(), 100) is None
+    assert first_excess(" again and again" * 1_000_000, Repetition(), 100) == first_excess(
+        (" again and again" * 100_000)[:1_000_000], Repetition(), 100
+    )

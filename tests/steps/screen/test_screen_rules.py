@@ -72,6 +72,15 @@ def test_contradictory_and_impossible_settings() -> None:
         Rules(RulesConfig(forbidden=("(?<=x)y",)))
 
 
+def test_a_rule_that_would_backtrack_for_ever_ends() -> None:
+    """Python's `re` takes 2**n steps for `(a+)+b` on n letters a; a rule of one's own may say it all the same."""
+    attack = document("a" * 1_000_000)
+    assert reason(attack, forbidden=("(a+)+b",), repetition=None) is None
+    assert reason(attack, required=("(?:a|aa)+b",), repetition=None) == "required_pattern_missing"
+    with pytest.raises(ConfigError, match="RE2 refuses"):
+        Rules(RulesConfig(forbidden=(r"(a+)+\1",)))
+
+
 def test_a_missing_tokenizer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(MissingDependencyError, match="no_such"):
