@@ -27,17 +27,15 @@ def main() -> None:
         config.write_text(CONFIG.format(path=data.resolve() / "t0.jsonl.gz"))
         cost = assay("run", str(config), "--json", state=Path(folder) / "state")
     stages = json.loads(cost.stdout)["stages"]
-    print(
-        f"{'stage':12} {'in':>8} {'out':>8} {'seconds':>8} {'CPU s':>8} {'rows/s':>8} {'rows/CPU s':>10}  dropped and set aside for"
-    )
+    costs = f"{'seconds':>8} {'CPU s':>8} {'rows/s':>8} {'rows/CPU s':>10}"
+    print(f"{'stage':12} {'in':>8} {'out':>8} {costs}  dropped and set aside for")
     for s in stages:
         gone = (f"{r['reason']} {r['rows']}" for r in s["reasons"] if r["verdict"] != "flagged")
         speed = f"{s['rows_per_second']:8.0f}" if s["rows_per_second"] else f"{'-':>8}"
         per_cpu = f"{round(s['rows_in'] / s['cpu_seconds'], -2):,.0f}" if s["cpu_seconds"] else "-"
         counts = f"{s['rows_in'] + s['created']:8} {s['rows_out']:8}"
-        print(
-            f"{s['stage']:12} {counts} {s['seconds']:8.1f} {s['cpu_seconds']:8.1f} {speed} {per_cpu:>10}  {', '.join(gone)}"
-        )
+        costs = f"{s['seconds']:8.1f} {s['cpu_seconds']:8.1f} {speed} {per_cpu:>10}"
+        print(f"{s['stage']:12} {counts} {costs}  {', '.join(gone)}")
     print(f"whole run    {cost.seconds:.1f} s, {cost.cpu_seconds:.1f} CPU s, peak {cost.tree_mb:.0f} MB")
     figures = {
         "seconds": round(cost.seconds, 1),
