@@ -143,7 +143,8 @@ class _Reader:
         inside = _Reader(self._ignore_case)
         inside._groups = self._groups
         inside.sequence(items)
-        self._reaches(None if inside.vague or inside.reach is None else int(items.getwidth()[1]) + 1)
+        vague = inside.vague or inside.reach is None
+        self._reaches(None if vague else int(items.getwidth()[1]) + max(1, inside.reach or 0))
         return ""
 
     def _reaches(self, width: int | None) -> None:

@@ -118,6 +118,7 @@ def test_what_a_pattern_looks_at_is_known() -> None:
     assert known(r"\bab\b").reach == 1 and not known(r"\bab\b").looks
     assert known("ab").reach == 0
     assert known(r"(?<![\w:])ab(?!\w|\.\d)").reach == 3 and known(r"(?<!x)ab").looks
+    assert known("(?<=x(?<=yyx)a)b").reach == 2 + 4
     assert known("^ab$").reach is None
     assert known("(?<=[^a])b").reach is None
     assert unicodedata.unidata_version  # the tables that Python's own classes come from; RE2 has others
