@@ -128,6 +128,7 @@ def main() -> None:
             + ", ".join(f"{choice} {cpu:.1f} CPU s" for choice, (_, cpu) in found.items()),
             flush=True,
         )
+    figures = {k: round(v, 2) if isinstance(v, float) and v > 1 else v for k, v in figures.items()}
     for name, value in figures.items():
         print(f"{name:45} {value}")
     finish("semantic", figures, wanted)
