@@ -22,7 +22,8 @@ def test_shipped_config_is_valid_and_says_what_it_is(path: Path) -> None:
 
 
 def test_all_promised_configs_are_there() -> None:
-    assert {p.stem for p in SHIPPED} == {"quickstart", "smoke", "sft_lora_8b", "full_small", "judge_openai"}
+    promised = {"quickstart", "smoke", "sft_lora_8b", "full_small", "judge_openai", "curate_semantic"}
+    assert {p.stem for p in SHIPPED} == promised
 
 
 def test_schema_file_is_what_the_model_says() -> None:
