@@ -46,11 +46,11 @@ def told(results: Sequence[RecognizerResult]) -> list[tuple[int, int, str, float
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("default", 500), ("all", 800), ("en_GB", 1), ("de", 1), ("fr", 1), ("es", 1)]
+    ("name", "least"), [("default", 300), ("all", 400), ("en_GB", 1), ("de", 1), ("fr", 1), ("es", 1)]
 )
 def test_same_findings_as_presidio(name: str, least: int) -> None:
     found: Counter[str] = Counter()
-    for text in generated(500):
+    for text in generated(260):
         plain = told(analyzer(name).plainly(text))
         assert told(analyzer(name).analyze(text)) == plain, text
         found.update(entity for _, _, entity, _, _ in plain)
@@ -99,7 +99,7 @@ def _real(path: Path, count: int) -> Iterator[str]:
 def test_what_the_policy_skips_never_counts() -> None:
     for config in (ScrubConfig(), ScrubConfig(locales=("en_US", "en_GB", "de", "es"), threshold=0.1)):
         detector = PatternDetector(config)
-        for text in generated(300, seed=11):
+        for text in generated(200, seed=11):
             assert sorted(detector.find(text)) == sorted(detector.find_plainly(text)), text
 
 
