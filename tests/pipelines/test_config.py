@@ -22,7 +22,7 @@ def test_shipped_config_is_valid_and_says_what_it_is(path: Path) -> None:
 
 
 def test_all_promised_configs_are_there() -> None:
-    promised = {"quickstart", "smoke", "sft_lora_8b", "full_small", "judge_openai", "curate_semantic"}
+    promised = {"quickstart", "smoke", "sft_lora_8b", "full_small", "judge_openai"}
     assert {p.stem for p in SHIPPED} == promised
 
 
