@@ -96,7 +96,7 @@ def main() -> None:
         prints, sketches = read(chosen.file, config, sets, 1 if index else 0)
         made = decide(prints, sketches, config, known, keep_bands=chosen.make_index is not None)
         if chosen.make_index:
-            kept_index(*made, sketches, known, config, chosen.make_index, index, code="")
+            kept_index(made[0], prints, made[1], sketches, known, config, chosen.make_index, index, code="")
     d = made[0]
     if chosen.keep:
         np.save(chosen.keep, d.keep)

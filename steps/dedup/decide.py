@@ -175,8 +175,8 @@ def _columns(bands: BandHashes, chosen: Numbers) -> BandHashes:
     return flat[: len(bands) * m].reshape(len(bands), m)
 
 
-def part_of(d: Decisions, survivors: Survivors, sketches: Sketches, known: Known) -> Part:
-    """What the index keeps of the new rows."""
+def part_of(d: Decisions, fresh: Fingerprints, survivors: Survivors, sketches: Sketches, known: Known) -> Part:
+    """What the index keeps of the new rows, whose fingerprints are `fresh`."""
     new = slice(known.rows, None)
     kept = survivors.kept
     starts, ends = sketches.starts[kept - known.rows], sketches.ends[kept - known.rows]
@@ -185,8 +185,8 @@ def part_of(d: Decisions, survivors: Survivors, sketches: Sketches, known: Known
     first_half = sketches.words[survivors.speakers - known.rows, 0]
     streams = np.argsort(first_half)
     return Part(
-        d.prints.record_ids[new], d.prints.content_ids[new], d.prints.batches[new], sketches.words,
-        d.prints.asked[new], d.prints.answered[new], d.prints.claims[new], d.keep[new], d.near[new], d.witness[new],
+        np.asarray(fresh.record_ids), np.asarray(fresh.content_ids), np.asarray(fresh.batches), sketches.words,
+        fresh.asked, fresh.answered, fresh.claims, d.keep[new], d.near[new], d.witness[new],
         d.score[new], first_half[streams], survivors.speakers[streams], kept,
         np.take_along_axis(survivors.bands, by_hash, axis=1), by_hash.astype(np.int32), sets,
         np.cumsum(ends - starts),

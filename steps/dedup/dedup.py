@@ -12,7 +12,7 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import Decisions, Survivors, decide, part_of
-from steps.dedup.fingerprints import Numbers, Sketches, ids_of, read_fingerprints
+from steps.dedup.fingerprints import Fingerprints, Numbers, Sketches, ids_of, read_fingerprints
 from steps.dedup.index import check_settings, merged, settings_digest, write_index, write_part
 from steps.dedup.known import Known
 from steps.dedup.lines import ledger_lines
@@ -57,7 +57,7 @@ def dedup(
         decisions, survivors = decide(prints, sketches, config, known, keep_bands=keep_index)
         made = None
         if keep_index:
-            made = kept_index(decisions, survivors, sketches, known, config, folder / "index", followed, code)
+            made = kept_index(decisions, prints, survivors, sketches, known, config, folder / "index", followed, code)
     with LedgerWriter(folder / "ledger.parquet", "dedup") as writer:
         writer.add_table(ledger_lines(decisions))
         ledger = writer.close()
@@ -125,6 +125,7 @@ def _mask(rows: int, chosen: Numbers) -> Mask:
 
 def kept_index(
     decisions: Decisions,
+    fresh: Fingerprints,
     survivors: Survivors,
     sketches: Sketches,
     known: Known,
@@ -134,19 +135,19 @@ def kept_index(
     code: str,
 ) -> DedupIndex:
     """Store what the next run needs in `folder`; `earlier` is the index that this run began with."""
-    part = part_of(decisions, survivors, sketches, known)
+    part = part_of(decisions, fresh, survivors, sketches, known)
     shared = list(zip(earlier.manifest.parts, earlier.parts, strict=True)) if earlier else []
     # A part that isn't twice as large as what follows it is taken in: any number of runs leaves few parts to search.
     while shared and shared[-1][0].rows < 2 * len(part.record_ids):
         part = merged(known.parts[len(shared) - 1], part)
         shared.pop()
     entry = write_part(part, folder / "parts")
-    batches = decisions.prints.batches
+    last_batch = earlier.manifest.last_batch if earlier else 0
     manifest = IndexManifest(
         settings=settings_digest(config),
         code=code,
         rows=len(decisions.prints),
-        last_batch=int(batches.max(initial=0)),
+        last_batch=int(np.asarray(fresh.batches).max(initial=last_batch)),
         compared=decisions.compared,
         capped=decisions.capped,
         parts=(*(p for p, _ in shared), entry),

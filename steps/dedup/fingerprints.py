@@ -1,8 +1,9 @@
 """One pass over the rows: what is needed to compare them later, without their text."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,27 @@ _ID_BYTES = 32
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
+class Stacked:
+    """Several arrays read as one, without copying them: earlier runs' rows are many, and few of them are looked at."""
+
+    def __init__(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        self._parts = parts
+        self._first = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def __getitem__(self, rows: Any) -> Any:
+        """Values at one place, or at each of an array of places."""
+        places = np.atleast_1d(np.asarray(rows, np.int64))
+        part = np.searchsorted(self._first, places, "right") - 1
+        out = np.empty(len(places), self._parts[-1].dtype)
+        for number in np.unique(part).tolist():
+            mine = part == number
+            out[mine] = self._parts[number][places[mine] - self._first[number]]
+        return out if np.ndim(rows) else out[0]
+
+
 @dataclass(frozen=True)
 class Fingerprints:
     """Of n rows. record_ids, content_ids: as bytes, shape (n,). batches: shape (n,).
@@ -34,9 +56,9 @@ class Fingerprints:
     both, shape (n,).
     """
 
-    record_ids: Ids
-    content_ids: Ids
-    batches: Numbers
+    record_ids: Ids | Stacked
+    content_ids: Ids | Stacked
+    batches: Numbers | Stacked
     asked: Digests
     answered: Digests
     claims: npt.NDArray[np.bool_]
@@ -84,19 +106,19 @@ def read_fingerprints(dataset: Dataset, config: DedupConfig, sets: SetFile) -> t
     n = dataset.rows
     bands = np.empty((config.bands if config.near else 0, n), np.uint32)
     sizes = np.zeros(n, np.int64)
-    prints = Fingerprints(
-        np.empty(n, f"S{_ID_BYTES}"), np.empty(n, f"S{_ID_BYTES}"), np.empty(n, np.int64),
-        np.zeros((n, 2), np.uint64), np.zeros((n, 2), np.uint64), np.zeros(n, bool),
-    )  # fmt: skip
+    record_ids, content_ids = np.empty(n, f"S{_ID_BYTES}"), np.empty(n, f"S{_ID_BYTES}")
+    numbers = np.empty(n, np.int64)
+    asked, answered, claims = np.zeros((n, 2), np.uint64), np.zeros((n, 2), np.uint64), np.zeros(n, bool)
+    prints = Fingerprints(record_ids, content_ids, numbers, asked, answered, claims)
     words = np.empty((n, 2), np.uint64)
     at = 0
     with Progress("dedup: reading", n) as progress:
-        for ids, contents, batches, drawn, claims in ordered(_Reader(config).read, _tables(dataset)):
+        for ids, contents, batches, drawn, said in ordered(_Reader(config).read, _tables(dataset)):
             here = slice(at, at + len(ids))
-            prints.record_ids[here], prints.content_ids[here], prints.batches[here] = ids, contents, batches
+            record_ids[here], content_ids[here], numbers[here] = ids, contents, batches
             words[here], bands[:, here], sizes[here] = drawn.digests, drawn.bands.T, drawn.sizes
-            if claims is not None:
-                prints.asked[here], prints.answered[here], prints.claims[here] = claims
+            if said is not None:
+                asked[here], answered[here], claims[here] = said
             sets.append(drawn.sets)
             at += len(ids)
             progress.advance(len(ids))

@@ -1,13 +1,13 @@
 """Rows that earlier runs decided on, and how new rows find them."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from steps.contracts.index import DedupIndex
-from steps.dedup.fingerprints import Digests, Fingerprints, Numbers
+from steps.dedup.fingerprints import Digests, Fingerprints, Numbers, Stacked
 from steps.dedup.index import read_part
 from steps.engines.minhash.signatures import BandHashes, Sets
 
@@ -44,13 +44,19 @@ class Known:
     def with_new(self, new: Fingerprints) -> Fingerprints:
         """Fingerprints of all rows."""
         claims = self.column("claims", new.claims)
-        names = [f.name for f in fields(Fingerprints)]
-        if claims.any():
-            return Fingerprints(**{name: self.column(name, getattr(new, name)) for name in names})
-        # Documents only: there is nothing to copy.
-        nothing = np.broadcast_to(np.uint64(0), (len(claims), 2))
-        ids = {name: self.column(name, getattr(new, name)) for name in ("record_ids", "content_ids", "batches")}
-        return Fingerprints(**ids, asked=nothing, answered=nothing, claims=claims)
+        said = claims.any()
+        return Fingerprints(
+            record_ids=self._stacked("record_ids", new),
+            content_ids=self._stacked("content_ids", new),
+            batches=self._stacked("batches", new),
+            asked=self.column("asked", new.asked) if said else _nothing(len(claims)),
+            answered=self.column("answered", new.answered) if said else _nothing(len(claims)),
+            claims=claims,
+        )
+
+    def _stacked(self, name: str, new: Fingerprints) -> Any:
+        mine = getattr(new, name)
+        return Stacked([*(getattr(p, name) for p in self.parts), mine]) if self.parts else mine
 
     def rows_with(self, words: Digests) -> Numbers:
         """A row with the same words (uint64, shape (m, 2)), -1 where there is none; shape (m,)."""
@@ -92,6 +98,11 @@ class Known:
             sizes.append(ends[mine] - starts[mine])
             sets.append(_slices(part.sets, starts[mine], ends[mine]))
         return np.concatenate(rows), np.concatenate(sets), np.concatenate(sizes)
+
+
+def _nothing(rows: int) -> Digests:
+    """Digests of documents, which claim nothing: there is nothing to copy."""
+    return np.broadcast_to(np.uint64(0), (rows, 2))
 
 
 def _matches(ascending: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
