@@ -66,8 +66,8 @@ def _show(trail: Trail, run: RunRecord, seen: list[Seen]) -> None:
     if trail.split:
         say(f"split: {trail.split}")
     for s in seen:
-        sure = "trained on it" if s.sure else "may have been trained on it: its dataset is gone"
-        say(f"model {s.registered or s.model[:_SHORT]} of run {s.run} {'was ' if s.sure else ''}{sure}")
+        sure = "trained on it" if s.sure else "may have been trained on it: its dataset is gone or out of reach"
+        say(f"model {s.registered or s.model[:_SHORT] or '(unread)'} of run {s.run} {'was ' if s.sure else ''}{sure}")
     for child, stage in trail.children:
         say(f"{stage} made {child} from it")
     if trail.hidden:

@@ -11,7 +11,7 @@ import duckdb
 from ops.artifacts import Artifacts, is_quarantine
 from ops.index import ArtifactRecord, RunRecord, load_runs
 from steps.contracts.dataset import Dataset
-from steps.contracts.errors import InputNotFoundError
+from steps.contracts.errors import InputNotFoundError, ServiceError
 from steps.contracts.models import ModelInfo
 from steps.contracts.records import Row, text_of
 
@@ -229,7 +229,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Seen:
-    """A trained model and whether a row was in its training split; `sure` is False when its dataset is gone."""
+    """A trained model and whether a row was in its training split; `sure` is False when its dataset is gone.
+
+    model: the model's digest, "" where its run's store can't be reached.
+    """
 
     model: str
     registered: str
@@ -244,13 +247,17 @@ def models_that_saw(root: Path, record_id: str) -> list[Seen]:
     answers: dict[str, bool | None] = {}
     seen: dict[str, Seen] = {}
     for run in reversed(runs):
-        for info in _trained_models(root, run):
-            digest = info.dataset_digest or ""
-            if digest not in answers:
-                answers[digest] = _in_training(root, versions.get(digest), record_id)
-            if answers[digest] is not False and info.digest not in seen:
-                named = f"{run.registration.name}/{run.registration.version}" if run.registration else ""
-                seen[info.digest] = Seen(info.digest, named, run.name, answers[digest] is True)
+        named = f"{run.registration.name}/{run.registration.version}" if run.registration else ""
+        try:
+            for info in _trained_models(root, run):
+                digest = info.dataset_digest or ""
+                if digest not in answers:
+                    answers[digest] = _in_training(root, versions.get(digest), record_id)
+                if answers[digest] is not False and info.digest not in seen:
+                    seen[info.digest] = Seen(info.digest, named, run.name, answers[digest] is True)
+        except ServiceError:
+            # A store that can't be reached now is no answer, and no reason to withhold the others'.
+            seen[run.name] = Seen("", named, run.name, False)
     return list(seen.values())
 
 

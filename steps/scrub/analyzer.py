@@ -44,7 +44,8 @@ class Analyzer:
             needed[number] = [*r.clauses, *extra] if len(r.recognizer.supported_entities) == 1 else r.clauses
         self._gate = Gate(needed)
         self._plain: AnalyzerEngine | None = None
-        logging.getLogger(LOGGER).addHandler(self._timeouts)
+        self._logger = logging.getLogger(LOGGER)
+        self._logger.addHandler(self._timeouts)
 
     def analyze(self, text: str) -> list[RecognizerResult]:
         """Findings of all recognizers, scores raised by context words, duplicates of an entity left out.
@@ -55,7 +56,7 @@ class Analyzer:
         possible = self._gate.possible(text)
         if not possible:
             return []
-        before = self._timeouts.count
+        before = self._listening()
         found = [(r.recognizer, r.find(text, self._tokens)) for r in map(self._recognizers.__getitem__, possible)]
         self._check(before)
         if not any(results for _, results in found):
@@ -79,12 +80,19 @@ class Analyzer:
                 nlp_engine=self._tokens,
                 context_aware_enhancer=enhancer(),
             )
-        before = self._timeouts.count
+        before = self._listening()
         results: list[RecognizerResult] = self._plain.analyze(
             text, language="en", score_threshold=0, return_decision_process=True
         )
         self._check(before)
         return results
+
+    def _listening(self) -> int:
+        """Timeouts so far. Logging set-ups of other libraries (MLflow's database) switch existing loggers off."""
+        self._logger.disabled = False
+        if not self._logger.isEnabledFor(logging.WARNING):
+            self._logger.setLevel(logging.WARNING)
+        return self._timeouts.count
 
     def _check(self, before: int) -> None:
         if self._timeouts.count > before:

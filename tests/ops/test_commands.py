@@ -14,10 +14,12 @@ import stored_run
 import yaml
 from typer.testing import CliRunner
 
+from ops.artifacts import Artifacts
 from ops.commands.trail import models_that_saw
 from ops.index import report_path, save_run
 from ops.main import app
 from steps.contracts.digests import folder_digests, value_digest
+from steps.contracts.errors import ServiceError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -421,3 +423,16 @@ def test_a_closed_pipe_is_no_fault(stored):
         check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout.startswith("{") and "Traceback" not in done.stderr
+
+
+def test_a_store_out_of_reach_is_no_reason_to_say_nothing(stored, monkeypatch):
+    finetuned_alone(stored)
+    before = Artifacts.model
+
+    def model(self, artifact):
+        if self.run.name == stored.record.name:
+            raise ServiceError("can't read from the artifact store", where=artifact.uri)
+        return before(self, artifact)
+
+    monkeypatch.setattr(Artifacts, "model", model)
+    assert sorted(seen_by(stored, 0)) == [("other/1", True), ("support/3", False)]
