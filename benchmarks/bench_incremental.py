@@ -2,12 +2,14 @@
 
     ASSAY_BENCH_DATA=folder make bench-incremental
 
-CPU seconds are user + system of the whole process, medians of three runs that take turns. `empty` is the same process
-with a file of no rows: what it costs to start, to open the index and to account for the earlier rows.
+CPU seconds are user + system of the whole process, medians of three runs that take turns. Every run keeps the index
+that the next one needs, as runs with `reuse` do; `whole, no index` is a run that nothing will build on. `empty` is the same
+process with a file of no rows: what it costs to start, to open the index and to account for the earlier rows.
 """
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -37,11 +39,16 @@ def main() -> None:
         print(
             f"{options.rows:,} rows with their index: {made.cpu_seconds:.1f} CPU s, {size / options.rows:.0f} bytes/row"
         )
-        seen: dict[str, list[Cost]] = {"whole": [], "new": [], "empty": []}
-        for _ in range(options.runs):
-            seen["whole"].append(run(old))
-            seen["new"].append(run(new, "--index", str(index), "--keep", str(folder / "both.npy")))
-            seen["empty"].append(run(none, "--index", str(index)))
+        seen: dict[str, list[Cost]] = {name: [] for name in ("whole", "whole, no index", "new", "empty")}
+        for turn in range(options.runs):
+            seen["whole"].append(run(old, "--make-index", str(folder / f"whole{turn}")))
+            shutil.rmtree(folder / f"whole{turn}")
+            seen["whole, no index"].append(run(old))
+            later = ("--index", str(index), "--make-index", str(folder / f"next{turn}"))
+            seen["new"].append(run(new, *later, "--keep", str(folder / "both.npy")))
+            shutil.rmtree(folder / f"next{turn}")
+            seen["empty"].append(run(none, *later))
+            shutil.rmtree(folder / f"next{turn}")
         same = bool((np.load(folder / "both.npy")[: options.rows] == np.load(folder / "old.npy")).all())
     cpu = {name: statistics.median(c.cpu_seconds for c in costs) for name, costs in seen.items()}
     share, net = cpu["new"] / cpu["whole"], (cpu["new"] - cpu["empty"]) / cpu["whole"]
