@@ -3,8 +3,8 @@
     ASSAY_BENCH_DATA=folder make bench-incremental
 
 CPU seconds are user + system of the whole process, medians of three runs that take turns. Every run keeps the index
-that the next one needs, as runs with `reuse` do; `whole, no index` is a run that nothing will build on. `empty` is the same
-process with a file of no rows: what it costs to start, to open the index and to account for the earlier rows.
+that the next one needs, as runs with `reuse` do; `whole, no index` is a run that nothing will build on. `empty` is the
+same process with a file of no rows: what it costs to start, to open the index and to account for the earlier rows.
 """
 
 import argparse
