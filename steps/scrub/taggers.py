@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steps.contracts.errors import MissingDependencyError
+from steps.contracts.errors import MissingDependencyError, UnsafeSerializationError
 from steps.scrub.config import NerConfig
 
 Tagged = list[tuple[int, int, str, float]]
@@ -80,6 +80,26 @@ def _of_group(entity: Mapping[str, Any]) -> tuple[int, int, str, float]:
     return int(entity["start"]), int(entity["end"]), str(entity["entity_group"]), float(entity["score"])
 
 
+def _with_safetensors(model: str) -> Path:
+    """The model's folder, downloaded without pickled weights: GLiNER would fall back on them.
+
+    Raises:
+        UnsafeSerializationError: it has no model.safetensors.
+    """
+    from huggingface_hub import snapshot_download
+
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = Path(snapshot_download(model, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"]))
+    if not (folder / "model.safetensors").is_file():
+        raise UnsafeSerializationError(
+            "the model has no model.safetensors; weights in other files are not read",
+            where=f"scrub.ner.model: {model}",
+            hint="convert it (GLiNER's save_pretrained writes safetensors), or name another model",
+        )
+    return folder
+
+
 def _gliner(config: NerConfig) -> Tagger:
     try:
         from gliner import GLiNER
@@ -90,8 +110,7 @@ def _gliner(config: NerConfig) -> Tagger:
             hint="pip install --no-deps gliner==0.2.29 (its other needs are installed), or name another engine",
         ) from e
     try:
-        # Weights that aren't safetensors are read by torch.load(weights_only=True), which runs no code.
-        model = GLiNER.from_pretrained(config.model)
+        model = GLiNER.from_pretrained(str(_with_safetensors(config.model)))
     except (OSError, ValueError) as e:
         raise _not_loadable(config, e) from e
     prompts = prompts_of(config)

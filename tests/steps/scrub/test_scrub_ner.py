@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from steps.contracts.errors import MissingDependencyError
+from steps.contracts.errors import MissingDependencyError, UnsafeSerializationError
 from steps.scrub.config import NerConfig
 from steps.scrub.ner import OVERLAP_CHARACTERS, WINDOW_CHARACTERS, NerDetector, windows
 from steps.scrub.taggers import prompts_of
@@ -57,8 +57,11 @@ class FakeModel:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeModel:
     model = FakeModel()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.safetensors").touch()
     package = types.ModuleType("gliner")
     loaded: Callable[..., FakeModel] = lambda model_id, **_: model  # noqa: E731
     package.GLiNER = types.SimpleNamespace(from_pretrained=loaded)  # type: ignore[attr-defined]
@@ -85,6 +88,12 @@ def test_gliner_is_asked_for_the_configs_own_labels(fake: FakeModel) -> None:
     assert prompts_of(config) == {"home": "STREET_ADDRESS", "person": "PERSON"}
     assert prompts_of(NerConfig(engine="gliner", model="m", entities=("NRP",)))
     assert [f.entity for f in NerDetector(config).find(["Ann in Rome"])[0]] == ["PERSON"]
+
+
+def test_a_gliner_model_of_pickled_weights_is_refused(fake: FakeModel, tmp_path: Path) -> None:
+    (tmp_path / "m" / "model.safetensors").rename(tmp_path / "m" / "pytorch_model.bin")
+    with pytest.raises(UnsafeSerializationError, match=r"no model\.safetensors"):
+        NerDetector(NerConfig(engine="gliner", model="m"))
 
 
 def test_gliner_that_is_not_installed_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
