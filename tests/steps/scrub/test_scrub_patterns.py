@@ -3,56 +3,13 @@
 import random
 
 import pytest
+from support.near_pii import VALUES
 
 from steps.contracts.errors import ConfigError
 from steps.scrub.config import DEFAULT_ENTITIES, ScrubConfig
 from steps.scrub.patterns import PatternDetector
 
 EVERYTHING = (*DEFAULT_ENTITIES, "URL", "UUID", "DATE_TIME", "US_DRIVER_LICENSE")
-VALUES = [
-    "jane.doe@example.org",
-    "josé@bücher.example.com",
-    "+1 212-555-0142",
-    "(415) 555-2671",
-    "0494 92 82 32",
-    "+49 (0)30 901820",
-    "+44 20 7946 0958 ext. 12",
-    "2125550142",
-    "٠٢١٢٥٥٥٠١٤٢",
-    "4111 1111 1111 1111",
-    "378282246310005",
-    "DE89 3704 0044 0532 0130 00",
-    "de89370400440532013000",
-    "192.168.10.77",
-    "2001:db8::8a2e:370:7334",
-    "::ffff:10.0.0.1",
-    "::",
-    "00:1b:44:11:3a:b7",
-    "001b.4411.3ab7",
-    "536-90-4399",
-    "536 90 4399",
-    "536904399",
-    "912-70-1234",
-    "943 476 5919",
-    "A12345674",
-    "bb1388568",
-    "945456787",
-    "1BoatSLRHtKNngkdXEeobR76b53LETtpyT",
-    "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq",
-    "https://shop.example.com/a?b=1",
-    "docs.python.org",
-    "123e4567-e89b-12d3-a456-426614174000",
-    "2024-05-17",
-    "12/31/99",
-    "12:30:45",
-    "3.14159265",
-    "10.1000/182",
-    "1685–1753",
-    "ISBN 978-3-16-148410-0",
-    "a::b",
-    "x@y",
-    "<EMAIL_ADDRESS_K7Q2M4XA7DTR>",
-]
 WORDS = [
     "my",
     "phone",
@@ -110,7 +67,7 @@ def test_the_gate_loses_nothing(config: ScrubConfig, least: int) -> None:
     detector = PatternDetector(config)
     found = 0
     seen = set()
-    for text in generated(400):
+    for text in generated(450):
         plain = sorted(detector.find_plainly(text))
         assert sorted(detector.find(text)) == plain, text
         found += len(plain)
