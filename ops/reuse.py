@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from steps.contracts.errors import InputNotFoundError
+from pipelines.config import RunConfig
+from steps.contracts.errors import ConfigError, InputNotFoundError
 
 LATEST = "latest"
 # What steps ask for by `steps.zenml_runtime.earlier`.
@@ -24,23 +25,45 @@ class Reusable:
     artifacts: dict[str, str]
 
 
-def reusable(config_name: str, wanted: str) -> Reusable | None:
+def reusable(config: RunConfig, wanted: str) -> Reusable | None:
     """The run named `wanted`, or for "latest" the newest completed one of this config name that kept anything.
 
-    None when there is no such run yet.
+    None when there is no such run yet. A run that is named must fit; of the latest is taken what fits.
 
     Raises:
         InputNotFoundError: a run is named, and it doesn't exist or kept nothing.
+        ConfigError: a run is named, and its dedup index was made under other settings.
     """
-    found = (Reusable(run.name, kept) for run in _runs(config_name, wanted) if (kept := _kept(run)))
-    first = next(found, None)
-    if first is None and wanted != LATEST:
+    found = ((run, kept) for run in _runs(config.name, wanted) if (kept := _kept(run)))
+    run, kept = next(found, (None, {}))
+    if run is None and wanted != LATEST:
         raise InputNotFoundError(
             f"no run '{wanted}' that kept anything to reuse",
             where="reuse",
             hint="assay runs lists the runs; 'latest' is the newest completed one of this name, null reuses nothing",
         )
-    return first
+    if wanted != LATEST and "dedup" not in config.skip:
+        _check_index(run, config)
+    return Reusable(run.name, {name: str(version.id) for name, version in kept.items()}) if run else None
+
+
+def _check_index(run: Any, config: RunConfig) -> None:
+    """Refuse a named run whose dedup index can't serve, before anything is computed.
+
+    Raises:
+        ConfigError: it was made under other settings.
+    """
+    from steps.dedup.index import settings_digest
+
+    index = _kept(run).get("dedup_index")
+    made_under = index.run_metadata.get("settings") if index else None
+    if made_under and made_under != settings_digest(config.dedup):
+        raise ConfigError(
+            f"the dedup index of {run.name} was made under other dedup settings than this config's",
+            where="reuse",
+            hint="restore its dedup settings, reuse another run, or start anew: `--set reuse=null`, or"
+            " `reuse: latest`, which compares all rows again where settings changed",
+        )
 
 
 def _runs(config_name: str, wanted: str) -> Iterable[Any]:
@@ -57,7 +80,7 @@ def _runs(config_name: str, wanted: str) -> Iterable[Any]:
     return (client.get_pipeline_run(run.id) for run in listed.items)
 
 
-def _kept(run: Any) -> dict[str, str]:
+def _kept(run: Any) -> dict[str, Any]:
     outputs = ((name, versions) for step in run.steps.values() for name, versions in step.outputs.items())
-    kept = {name: str(versions[0].id) for name, versions in outputs if name in REUSABLE and versions}
+    kept = {name: versions[0] for name, versions in outputs if name in REUSABLE and versions}
     return kept if "ingest_sources" in kept else {}

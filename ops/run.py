@@ -253,7 +253,7 @@ def _reuse(config: RunConfig) -> dict[str, dict[str, str]]:
 
     if config.reuse is None or not config.curates:
         return {}
-    found = reusable(config.name, config.reuse)
+    found = reusable(config, config.reuse)
     say(f"reuse: builds on run {found.run}" if found else f"reuse: no completed run of {config.name} yet")
     return {REUSE: found.artifacts} if found else {}
 

@@ -9,7 +9,7 @@ import pytest
 from ops.artifacts import Artifacts
 from ops.index import RunRecord, find_run
 from ops.run import run
-from steps.contracts.errors import InputNotFoundError
+from steps.contracts.errors import ConfigError, InputNotFoundError
 
 ROOT = Path(__file__).resolve().parents[2]
 CITIES = ("Lund", "Turin", "Ghent", "Porto", "Graz", "Brno", "Split", "Vigo", "Riga", "Cork")
@@ -123,6 +123,17 @@ def test_what_is_kept_lies_in_any_artifact_store(batches: Path, s3: str) -> None
 def test_a_run_that_is_not_there(batches: Path) -> None:
     with pytest.raises(InputNotFoundError, match="no run 'nobody'"):
         run(write_config(batches, "absent", 1, reuse="nobody"), root=ROOT)
+
+
+def test_a_named_run_with_other_dedup_settings_is_refused_before_anything_runs(batches: Path) -> None:
+    first = done(write_config(batches, "named", 1, reuse="latest"))
+    other = write_config(batches, "named", 2, reuse=first.name, dedup={"threshold": 0.9})
+    with pytest.raises(ConfigError, match=f"the dedup index of {first.name} was made under other dedup settings") as e:
+        run(other, root=ROOT)
+    assert "--set reuse=null" in (e.value.hint or "")
+    assert find_run(ROOT, None).executed_steps == ()
+    again = done(write_config(batches, "named", 2, reuse="latest", dedup={"threshold": 0.9}))
+    assert reuse_notes(again)["dedup"].startswith("60 rows compared anew")
 
 
 def test_what_was_kept_is_gone(batches: Path) -> None:
