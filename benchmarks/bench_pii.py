@@ -2,12 +2,12 @@
 
     ASSAY_BENCH_DATA=folder python benchmarks/bench_pii.py [--rows 10000] [--speed-only]
 
-Two kinds of rows: those of t0.jsonl.gz as they are, and their texts cut at paragraph and sentence ends to the length
-of instructions (500 characters at most). Two sets of entities: what scrub replaces by default under its policy, and
+Two kinds of rows: those of t0.jsonl.gz as they are, and five times as many pieces of their texts, cut at paragraph
+and sentence ends to the length of instructions (500 characters at most). Two sets of entities: what scrub replaces by default under its policy, and
 every entity that presidio finds by patterns, whatever the score. Both sides have the same recognizers, tokenizer and
 context matching, and start without torch. Each run is a process of its own; a pair of runs takes turns, and figures
 are medians of three pairs: CPU seconds (user and system) of the analysis alone, and of the whole process, of which
-starting up and reading is the same on both sides.
+starting up and reading (1.3 s, mostly the import of presidio and spaCy) is the same on both sides.
 """
 
 import argparse
@@ -37,7 +37,9 @@ SETS = ("default", "all")
 SIDES = ("gated", "plain")
 _PAIRS = 3
 _CUT = 500
-# Plain presidio over plain rows, by set and kind of rows; chosen.
+# Rows of instruction length for one of t0, so that start-up doesn't hide the rest; chosen.
+_PIECES = 5
+# Plain presidio over ours, whole processes, by kind of rows; chosen.
 LEAST_RATIO = {"instructions": 10, "t0": 7}
 _ALL = ("DATE_TIME", "URL", "US_DRIVER_LICENSE", "UUID")
 Found = list[list[Any]]
@@ -45,7 +47,7 @@ Found = list[list[Any]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=10_000, help="rows of t0 and cut texts that are compared")
+    parser.add_argument("--rows", type=int, default=10_000, help="rows of t0; five times as many pieces")
     parser.add_argument("--speed-only", action="store_true", help="without pii_quality.py")
     parser.add_argument("--run", nargs=3, metavar=("SIDE", "SET", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--stage", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
@@ -76,7 +78,7 @@ def compared(path: Path, rows: int, scratch: Path) -> tuple[dict[str, Any], dict
     whole = list(islice(t0_texts(path), rows))
     pieces = list(cut_texts(whole))
     # Evenly from all rows: the pieces of one passage stand together.
-    kinds = {"instructions": pieces[:: max(1, len(pieces) // rows)][:rows], "t0": whole}
+    kinds = {"instructions": pieces[:: max(1, len(pieces) // (_PIECES * rows))][: _PIECES * rows], "t0": whole}
     print("| rows | entities | findings | presidio, rows/CPU-s | assay | times | whole process | mismatches |")
     print("|---|---|---|---|---|---|---|---|")
     for kind, texts in kinds.items():
@@ -85,7 +87,8 @@ def compared(path: Path, rows: int, scratch: Path) -> tuple[dict[str, Any], dict
             done = [pair(chosen, scratch) for _ in range(_PAIRS)]
             line = {name: statistics.median(p[name] for p in done) for name in done[0]}
             figures[f"{kind}, {chosen}"] = {name: round(value, 2) for name, value in line.items()} | {"n": len(texts)}
-            wanted[f"{kind}, {chosen}: times >= {LEAST_RATIO[kind]}"] = line["times"] >= LEAST_RATIO[kind]
+            least = LEAST_RATIO[kind]
+            wanted[f"{kind}, {chosen}: whole process, times >= {least}"] = line["times_whole"] >= least
             wanted[f"{kind}, {chosen}: no mismatch"] = not any(p["mismatches"] for p in done)
             print(
                 f"| {len(texts):,} of {kind} | {chosen} | {line['findings']:,.0f} | {len(texts) / line['plain']:,.0f} "
