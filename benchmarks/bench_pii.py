@@ -2,9 +2,9 @@
 
     ASSAY_BENCH_DATA=folder python benchmarks/bench_pii.py [--rows 10000] [--speed-only]
 
-Two kinds of rows: those of t0.jsonl.gz as they are, and five times as many pieces of their texts, cut at paragraph
-and sentence ends to the length of instructions (500 characters at most). Two sets of entities: what scrub replaces by default under its policy, and
-every entity that presidio finds by patterns, whatever the score. Both sides have the same recognizers, tokenizer and
+Two kinds of rows: those of t0.jsonl.gz as they are, and five times as many pieces of its texts, cut at paragraph and
+sentence ends to the length of instructions (500 characters at most), so that start-up doesn't hide the rest.
+Two sets of entities: what scrub replaces by default under its policy, and every entity that presidio finds by patterns, whatever the score. Both sides have the same recognizers, tokenizer and
 context matching, and start without torch. Each run is a process of its own; a pair of runs takes turns, and figures
 are medians of three pairs: CPU seconds (user and system) of the analysis alone, and of the whole process, of which
 starting up and reading (1.3 s, mostly the import of presidio and spaCy) is the same on both sides.
@@ -17,7 +17,7 @@ import resource
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ SETS = ("default", "all")
 SIDES = ("gated", "plain")
 _PAIRS = 3
 _CUT = 500
-# Rows of instruction length for one of t0, so that start-up doesn't hide the rest; chosen.
+# Rows of instruction length for one of t0; chosen.
 _PIECES = 5
 # Plain presidio over ours, whole processes, by kind of rows; chosen.
 LEAST_RATIO = {"instructions": 10, "t0": 7}
@@ -76,7 +76,7 @@ def compared(path: Path, rows: int, scratch: Path) -> tuple[dict[str, Any], dict
     figures: dict[str, Any] = {}
     wanted: dict[str, bool] = {}
     whole = list(islice(t0_texts(path), rows))
-    pieces = list(cut_texts(whole))
+    pieces = list(cut_texts(t0_texts(path)))
     # Evenly from all rows: the pieces of one passage stand together.
     kinds = {"instructions": pieces[:: max(1, len(pieces) // (_PIECES * rows))][: _PIECES * rows], "t0": whole}
     print("| rows | entities | findings | presidio, rows/CPU-s | assay | times | whole process | mismatches |")
@@ -192,7 +192,7 @@ def t0_texts(path: Path) -> Iterator[str]:
             yield f"{row['prompt']}\n\n{row['completion']}"
 
 
-def cut_texts(texts: list[str]) -> Iterator[str]:
+def cut_texts(texts: Iterable[str]) -> Iterator[str]:
     """Pieces of at most 500 characters that end with a paragraph, else a sentence, else anywhere."""
     for text in texts:
         rest = text.strip()
