@@ -4,10 +4,11 @@
 
 Two kinds of rows: those of t0.jsonl.gz as they are, and five times as many pieces of its texts, cut at paragraph and
 sentence ends to the length of instructions (500 characters at most), so that start-up doesn't hide the rest.
-Two sets of entities: what scrub replaces by default under its policy, and every entity that presidio finds by patterns, whatever the score. Both sides have the same recognizers, tokenizer and
-context matching, and start without torch. Each run is a process of its own; a pair of runs takes turns, and figures
-are medians of three pairs: CPU seconds (user and system) of the analysis alone, and of the whole process, of which
-starting up and reading (1.3 s, mostly the import of presidio and spaCy) is the same on both sides.
+Two sets of entities: what scrub replaces by default under its policy, and every entity that presidio finds by patterns,
+whatever the score. Both sides have the same recognizers, tokenizer and context matching, and start without torch. Each
+run is a process of its own; a pair of runs takes turns, and figures are medians of three pairs: CPU seconds (user and
+system) of the analysis alone, and of the whole process, of which starting up and reading (mostly the import of
+presidio and spaCy) is the same on both sides.
 """
 
 import argparse
