@@ -7,7 +7,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers import views
-from materializers.transfer import get_file, get_text, is_local, put_file, put_text
+from materializers.transfer import get_file, get_text, is_local, put_file, put_once, put_text
 from steps.contracts.dataset import Dataset, Manifest
 from steps.contracts.digests import text_digest
 from steps.contracts.storage import write_whole
@@ -15,7 +15,7 @@ from steps.zenml_runtime import state_folder
 
 
 class DatasetMaterializer(BaseMaterializer):
-    """Writes only shards that the store doesn't have; verifies every shard's SHA-256 on load."""
+    """Writes only shards that the store doesn't have whole; verifies every shard's SHA-256 on load."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Dataset,)
     ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA
@@ -23,9 +23,7 @@ class DatasetMaterializer(BaseMaterializer):
     def save(self, data: Dataset) -> None:
         """Shards first, the manifest last: an interrupted save leaves nothing that reads as a dataset."""
         for entry, path in zip(data.manifest.shards, data.shard_paths, strict=True):
-            uri = self._shard_uri(entry.sha256)
-            if not self.artifact_store.exists(uri):
-                put_file(path, uri, self.artifact_store)
+            put_once(path, entry.sha256, self._shard_uri(entry.sha256), self.artifact_store)
         if data.manifest.selection:
             put_file(data.folder / "selection.parquet", f"{self.uri}/selection.parquet", self.artifact_store)
         put_text(data.manifest.model_dump_json(indent=1), f"{self.uri}/manifest.json", self.artifact_store)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from materializers.transfer import get_file, get_text, is_local, put_file, put_text
+from materializers.transfer import get_file, get_text, is_local, put_file, put_once, put_text
 from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.memory import Memory, MemoryManifest
@@ -56,12 +56,10 @@ class DedupIndexMaterializer(BaseMaterializer):
     ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA
 
     def save(self, data: DedupIndex) -> None:
-        """Parts that the store doesn't have, then the manifest."""
+        """Parts that the store doesn't have whole, then the manifest."""
         for entry, folder in zip(data.manifest.parts, data.parts, strict=True):
-            for name in entry.files:
-                uri = self._uri(entry, name)
-                if not self.artifact_store.exists(uri):
-                    put_file(folder / name, uri, self.artifact_store)
+            for name, (_, sha256) in entry.files.items():
+                put_once(folder / name, sha256, self._uri(entry, name), self.artifact_store)
         put_text(data.manifest.model_dump_json(indent=1), f"{self.uri}/{_MANIFEST}", self.artifact_store)
 
     def load(self, data_type: type[Any]) -> DedupIndex:

@@ -30,6 +30,21 @@ def put_file(source: Path, uri: str, store: BaseArtifactStore) -> None:
             writer.write(piece)
 
 
+def put_once(source: Path, sha256: str, uri: str, store: BaseArtifactStore) -> None:
+    """Store a file that never changes, unless the store has it. A copy that was damaged or cut off is replaced.
+
+    On this machine the bytes that are there are compared, in a remote store their number only.
+    """
+    if not store.exists(uri) or not _is_there(source, sha256, uri, store):
+        put_file(source, uri, store)
+
+
+def _is_there(source: Path, sha256: str, uri: str, store: BaseArtifactStore) -> bool:
+    if not is_local(uri):
+        return store.size(uri) in (None, source.stat().st_size)
+    return Path(uri).samefile(source) or file_digest(Path(uri)) == sha256
+
+
 def _put_local(source: Path, target: Path) -> None:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with writing(target):
@@ -62,25 +77,25 @@ def get_text(uri: str, store: BaseArtifactStore) -> str:
     return raw.decode("utf-8")
 
 
-def get_file(uri: str, store: BaseArtifactStore, sha256: str | None, cache: str) -> Path:
+def get_file(uri: str, store: BaseArtifactStore, sha256: str, cache: str) -> Path:
     """The file on this machine: in place when the store is local, else in the cache folder `cache/<sha256>`.
 
     Raises:
         IntegrityError: its bytes don't have the recorded digest.
     """
-    name = uri.rsplit("/", 1)[-1]
-    if is_local(uri):
-        path = Path(uri)
-    else:
-        key = sha256 or f"by-uri/{uri.replace('://', '/')}"
-        path = state_folder() / "cache" / cache / key / name
-        if not (sha256 and path.is_file()):
-            _download(uri, store, path)
-    if sha256 is not None and (found := file_digest(path)) != sha256:
+    path = Path(uri)
+    if not is_local(uri):
+        path = state_folder() / "cache" / cache / sha256 / uri.rsplit("/", 1)[-1]
+        # A copy here that isn't what it was when it was fetched is fetched again.
+        if path.is_file() and file_digest(path) == sha256:
+            return path
+        _download(uri, store, path)
+    if (found := file_digest(path)) != sha256:
         raise IntegrityError(
             f"stored bytes have SHA-256 {found}, recorded was {sha256}",
             where=uri,
-            hint="the artifact was changed or damaged after it was written; run the step that made it again",
+            hint="the artifact was changed or damaged after it was written;"
+            " `assay run CONFIG --no-cache --set reuse=null` makes it anew",
         )
     return path
 

@@ -29,10 +29,14 @@ class InfraConfig(Frozen):
     settings: dict[str, Any] = Field(default_factory=dict, description="ZenML settings for the whole pipeline")
     steps: dict[str, StepInfra] = Field(default_factory=dict)
 
-    def step_configurations(self, present: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """What ZenML takes as step configurations, for the steps that the pipeline has."""
-        wanted = set(present)
-        return {n: s.model_dump(exclude_defaults=True) for n, s in self.steps.items() if n in wanted}
+    def step_configurations(self, present: Iterable[str], *, cache: bool = True) -> dict[str, dict[str, Any]]:
+        """What ZenML takes as step configurations, for the steps that the pipeline has. Without `cache` all of them
+        run again.
+        """
+        # Steps allow their cache themselves, so that only a word for each of them takes it away.
+        always = {} if cache else {"enable_cache": False}
+        bound = {n: self.steps[n].model_dump(exclude_defaults=True) if n in self.steps else {} for n in present}
+        return {n: {**settings, **always} for n, settings in bound.items() if settings or always}
 
 
 def load_infra(root: Path, name: str | None, known_steps: Iterable[str]) -> InfraConfig:

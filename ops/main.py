@@ -66,7 +66,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From raw text to a registered, audited, fine-tuned LLM.",
     epilog="Exit status: 0 done, 1 fault, 2 configuration, 3 input, 4 missing dependency, 5 service, 6 storage,"
-    " 7 integrity, 130 interrupted.",
+    " 7 integrity, 8 pickle refused, 130 interrupted.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, nothing else")]
@@ -92,6 +92,9 @@ def run(
     stack: Annotated[str | None, typer.Option(help="ZenML stack; overrides the one that --infra names")] = None,
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything and show the plan; run nothing")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="run every step, also those that are in the cache")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Run a pipeline from a config file."""
@@ -104,6 +107,7 @@ def run(
         stack=stack,
         overrides=overrides or [],
         dry_run=dry_run,
+        no_cache=no_cache,
         json_output=json_output,
         root=_root(),
     )
@@ -209,6 +213,7 @@ def explain(
 def review(
     run: Annotated[str | None, typer.Argument(help="name, id or a beginning of one; default: the newest")] = None,
     stage: Annotated[str | None, typer.Option(help="only rows that this stage set aside")] = None,
+    reason: Annotated[str, typer.Option(help="only rows with a reason that begins so, such as profanity")] = "",
     by: Annotated[str | None, typer.Option(help="who decides; default: the login name")] = None,
     decisions: Annotated[Path | None, typer.Option(help="file to add to; default: one in the run's folder")] = None,
     decide: Annotated[Path | None, typer.Option(help="take decisions from this JSON Lines file; ask nothing")] = None,
@@ -218,7 +223,7 @@ def review(
     """Decide about the rows that a run set aside: accept, edit or drop. With --json alone: list them."""
     from ops.commands.review import review_rows
 
-    review_rows(_root(), run, stage, by, decisions, decide, raw, json_output)
+    review_rows(_root(), run, stage, reason, by, decisions, decide, raw, json_output)
 
 
 @app.command(rich_help_panel="Look")

@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from steps.scrub.config import ScrubConfig
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before anything runs."""
+    """All that is known before anything runs. `cache`: whether a step may be taken from ZenML's cache."""
 
     config: RunConfig
     infra: InfraConfig
@@ -35,6 +35,7 @@ class Plan:
     inputs: Inputs
     steps: tuple[str, ...]
     commit: str | None
+    cache: bool = True
 
     @property
     def config_digest(self) -> str:
@@ -59,10 +60,13 @@ def run(
     stack: str | None = None,
     overrides: Sequence[str] = (),
     dry_run: bool = False,
+    no_cache: bool = False,
     json_output: bool = False,
     root: Path | None = None,
 ) -> int:
     """Run a pipeline. Returns the process exit status: 0 when it completed (whatever the gate decided).
+
+    `no_cache` runs every step, also those that ZenML's cache could answer for.
 
     Raises:
         AssayError: the config, an input, a service or a step failed; the run is recorded as failed.
@@ -71,7 +75,7 @@ def run(
     state = prepare(home)
     if json_output:
         os.environ["ASSAY_PROGRESS"] = "off"
-    plan = make_plan(home, config_path, infra, stack, overrides)
+    plan = replace(make_plan(home, config_path, infra, stack, overrides), cache=not no_cache)
     if dry_run:
         print_plan(plan, json_output)
         return 0
@@ -129,14 +133,14 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
         base = _base_digests(root, config.base)
     key_id = ""
     if config.curates and config.scrub is not None and "scrub" not in config.skip:
-        key_id = _scrub_id(root, config.scrub)
+        key_id = scrub_id(root, config.scrub)
     return Inputs(
         sources=sources, benchmarks=benchmarks, decisions=decisions, models=_model_digests(root, config), base=base,
         controls=controls, key_id=key_id,
     )  # fmt: skip
 
 
-def _scrub_id(root: Path, config: ScrubConfig) -> str:
+def scrub_id(root: Path, config: ScrubConfig) -> str:
     """Fingerprint of the pseudonym key, and of what else scrub reads: word files, the files of a local NER model."""
     from steps.scrub.pseudonym import key_fingerprint, read_key
 
@@ -231,7 +235,7 @@ def _pipeline(plan: Plan, name: str) -> Any:
 
     options: dict[str, Any] = {
         "run_name": name,
-        "steps": plan.infra.step_configurations(plan.steps),
+        "steps": plan.infra.step_configurations(plan.steps, cache=plan.cache),
         "settings": plan.infra.settings,
         "tags": [f"config:{plan.config.name}"],
         "extra": {**plan.lineage, **_reuse(plan.config)},

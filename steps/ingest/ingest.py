@@ -88,6 +88,7 @@ def ingest(
         with Progress("ingest") as progress:
             for source in config.sources:
                 before = place(intake, writer)
+                rejects.first.clear()
                 if not _taken_over(source, now.get(source.name), known, earlier, intake, writer, notes):
                     _read_source(source, intake, root, folder, progress)
                 _check_share(source, intake)
@@ -138,7 +139,6 @@ def _taken_over(
 
 
 def _read_source(source: SourceConfig, intake: Intake, root: Path, folder: Path, progress: Progress) -> None:
-    intake.rejects.first.clear()
     books = intake.books[source.name]
     empty: list[str] = []
     reader = RowReader(source, intake, folder)

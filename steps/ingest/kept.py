@@ -5,9 +5,11 @@ Its rows, ledger lines and rejects stand next to each other in the earlier run's
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from steps.contracts.dataset import Dataset, DatasetWriter
@@ -58,6 +60,11 @@ class Earlier:
     ledger: Ledger
     rejects: Path
     sources: Path
+
+    @cached_property
+    def lines(self) -> pa.Table:
+        """The ledger, read once for all sources."""
+        return self.ledger.read()
 
     def records(self) -> dict[str, SourceRecord]:
         """The sources by name.
@@ -134,7 +141,7 @@ def take_over(
     writer.share(earlier.dataset, *known.rows)
     first, end = known.lines
     if end > first:
-        intake.ledger.add_table(earlier.ledger.read().slice(first, end - first).drop_columns(["stage"]))
+        intake.ledger.add_table(earlier.lines.slice(first, end - first).drop_columns(["stage"]))
     if known.rejects[1] > known.rejects[0]:
         intake.rejects.copy(earlier.rejects, *known.rejects)
     intake.books[source.name] = _BOOKS.validate_python(known.books)

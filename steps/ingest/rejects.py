@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +80,8 @@ class RejectWriter:
         """Add the lines [start, stop) of a finished reject file."""
         with other.open(encoding="utf-8") as lines:
             for line in islice(lines, start, stop):
+                if len(self.first) < _FIRST:
+                    self.first.append(_said(line))
                 self._write(line)
 
     def _write(self, line: str) -> None:
@@ -91,3 +93,9 @@ class RejectWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._file.close()
+
+
+def _said(line: str) -> Reject:
+    """What a line of a reject file says, without the row's bytes."""
+    values = json.loads(line)
+    return Reject(**{f.name: values[f.name] for f in fields(Reject)})

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from steps.contracts.errors import InputError, IntegrityError
+from steps.contracts.ledger import Ledger
 from steps.ingest import ingest as module
 from steps.ingest.config import IngestConfig
 from steps.ingest.ingest import Ingested, ingest, input_digests
@@ -165,8 +166,21 @@ def test_too_many_rejects_are_still_too_many(tmp_path: Path) -> None:
     rows = [json.dumps({"prompt": "a", "completion": str(i)}) for i in range(5)]
     (tmp_path / "s0" / "x.jsonl").write_text("\n".join([*rows, "{"]) + "\n")
     first = read(config_of(tmp_path, ["s0"]), tmp_path / "first")
-    with pytest.raises(InputError, match="max_reject_share"):
+    with pytest.raises(InputError, match=r"max_reject_share .*The first:\n  s0/x.jsonl line 6 \(line:6\): broken_json"):
         read(config_of(tmp_path, ["s0"], max_reject_share=0.1), tmp_path / "second", first)
+
+
+def test_the_ledger_is_read_once_for_all_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"s{n}" for n in (0, 1, 3, 4)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jsonl").write_text('{"prompt": "a", "completion": "b\\u0000"}\n')
+    first = read(config_of(tmp_path, names), tmp_path / "first")
+    opened: list[Ledger] = []
+    real = Ledger.read
+    monkeypatch.setattr(Ledger, "read", lambda ledger: opened.append(ledger) or real(ledger))
+    assert read(config_of(tmp_path, names), tmp_path / "second", first).outcome.ledger.rows == 4
+    assert len(opened) == 1
 
 
 def test_a_damaged_record_is_an_error_with_a_way_out(tmp_path: Path) -> None:
