@@ -43,29 +43,40 @@ SELECT record_id, arg_max(verdict || ' by ' || stage || ': ' || reason, place) A
 FROM {ledger} WHERE verdict IN ('dropped', 'quarantined') AND record_id IN (SELECT record_id FROM different)
 GROUP BY record_id
 """
-# Stages that said something else about a row in one run than in the other.
+# Rows that one run made out of a row that the other run read as well, but made nothing or something else of.
+_MADE = """
+SELECT record_id, min(stage || ': ' || reason) AS why
+FROM (SELECT record_id, stage, reason, unnest(parents) AS parent FROM ledger_{own}
+      WHERE verdict = 'created' AND record_id IN (SELECT record_id FROM different))
+WHERE parent IN (SELECT record_id FROM ledger_{other} UNION ALL SELECT record_id FROM {other}) GROUP BY record_id
+"""
+# What stages said about rows in either run when they changed or made them; `runs` counts the runs that said just that.
+_SAID = """
+CREATE TEMP TABLE said AS
+SELECT record_id, stage, reason, verdict, evidence, count(DISTINCT run) AS runs
+FROM (SELECT 'a' AS run, * FROM ledger_a UNION ALL SELECT 'b' AS run, * FROM ledger_b)
+WHERE verdict IN ('changed', 'created') AND record_id IN (SELECT record_id FROM different WHERE text_differs)
+GROUP BY ALL
+"""
+# Stages that said something else about a row in one run than in the other; else those that changed it in both.
 _STAGES = """
 SELECT record_id, string_agg(DISTINCT stage || ': ' || reason, ', ' ORDER BY stage || ': ' || reason) AS why
-FROM (
-  (SELECT record_id, stage, reason, verdict, evidence FROM ledger_a
-   EXCEPT SELECT record_id, stage, reason, verdict, evidence FROM ledger_b)
-  UNION
-  (SELECT record_id, stage, reason, verdict, evidence FROM ledger_b
-   EXCEPT SELECT record_id, stage, reason, verdict, evidence FROM ledger_a)
-)
-WHERE verdict IN ('changed', 'created') AND record_id IN (SELECT record_id FROM different) GROUP BY record_id
+FROM said WHERE {which} GROUP BY record_id
 """
 _EXPLAINED = f"""
 CREATE TEMP TABLE explained AS
 SELECT d.*, CASE
-  WHEN change = 'removed' THEN coalesce(end_b.why, '{GONE}')
-  WHEN change = 'added' THEN coalesce('before: ' || end_a.why, '{NEW}')
-  WHEN text_differs THEN coalesce(stages.why, '{UNKNOWN}')
+  WHEN change = 'removed' THEN coalesce(end_b.why, 'no longer made by ' || made_a.why, '{GONE}')
+  WHEN change = 'added' THEN coalesce('before: ' || end_a.why, 'newly made by ' || made_b.why, '{NEW}')
+  WHEN text_differs THEN coalesce(otherwise.why, 'another text by ' || alike.why, '{UNKNOWN}')
   ELSE 'split: ' || coalesce(split_a, 'none') || ' to ' || coalesce(split_b, 'none') END AS why
 FROM different d
 LEFT JOIN ({_ENDS.format(ledger="ledger_a")}) end_a USING (record_id)
 LEFT JOIN ({_ENDS.format(ledger="ledger_b")}) end_b USING (record_id)
-LEFT JOIN ({_STAGES}) stages USING (record_id)
+LEFT JOIN ({_MADE.format(own="a", other="b")}) made_a USING (record_id)
+LEFT JOIN ({_MADE.format(own="b", other="a")}) made_b USING (record_id)
+LEFT JOIN ({_STAGES.format(which="runs = 1")}) otherwise USING (record_id)
+LEFT JOIN ({_STAGES.format(which="runs = 2 AND verdict = 'changed'")}) alike USING (record_id)
 """
 
 
@@ -168,6 +179,7 @@ def compare(root: Path, a: Version, b: Version, examples: int) -> Difference:
             _load_rows(db, name, version.dataset)
             _load_ledgers(db, f"ledger_{name}", Artifacts(root, version.run), version.run)
         db.execute(_DIFFERENT)
+        db.execute(_SAID)
         db.execute(_EXPLAINED)
         return Difference(
             totals={c: _count(db, f"change = '{c}'") for c in CHANGES},
@@ -195,11 +207,12 @@ def _load_ledgers(db: duckdb.DuckDBPyConnection, name: str, store: Artifacts, ru
     """All ledger lines of a run; `place` counts its stages in their order."""
     db.execute(
         f"CREATE TEMP TABLE {name} (record_id VARCHAR, stage VARCHAR, verdict VARCHAR, reason VARCHAR,"
-        " evidence VARCHAR, place INTEGER)"
+        " evidence VARCHAR, parents VARCHAR[], place INTEGER)"
     )
     for place, artifact in enumerate(run.of_type("ledger")):
         db.execute(
-            f"INSERT INTO {name} SELECT record_id, stage, verdict, reason, evidence, $place FROM read_parquet($file)",
+            f"INSERT INTO {name} SELECT record_id, stage, verdict, reason, evidence, parents, $place"
+            " FROM read_parquet($file)",
             {"place": place, "file": str(store.ledger(artifact).path)},
         )
 

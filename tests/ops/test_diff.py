@@ -39,10 +39,22 @@ def row(number: int, text: str | None = None) -> Row:
 
 
 class Fate:
-    """What a run does with a row: dropped by dedup, set aside by screen, changed by scrub to another text, kept."""
+    """What a run does with a row: dropped by dedup, set aside by screen, changed by scrub to another text, kept.
 
-    def __init__(self, dropped: set[int], aside: set[int], changed: dict[int, str], splits: dict[int, int]) -> None:
+    `made` names the row out of which ingest made another; `evidence`: scrub's lines say to which text.
+    """
+
+    def __init__(
+        self,
+        dropped: set[int],
+        aside: set[int],
+        changed: dict[int, str],
+        splits: dict[int, int],
+        made: dict[int, int] | None = None,
+        evidence: bool = True,
+    ) -> None:
         self.dropped, self.aside, self.changed, self.splits = dropped, aside, changed, splits
+        self.made, self.evidence = made or {}, evidence
 
     def rows(self, numbers: list[int]) -> dict[str, tuple[str, str]]:
         """record id -> (text, split) of the last version."""
@@ -76,13 +88,17 @@ def make_run(root: Path, work: Path, name: str, numbers: list[int], fate: Fate, 
         folder = store / name / f"{stage}_ledger"
         with LedgerWriter(folder / "ledger.parquet", stage) as writer:
             for number, verdict, reason, evidence in lines:
-                writer.add(row(number)["record_id"], verdict, reason, evidence=evidence)  # type: ignore[arg-type]
+                parents = [row(fate.made[number])["record_id"]] if verdict == "created" else []
+                record_id = row(number)["record_id"]
+                writer.add(record_id, verdict, reason, evidence=evidence, parents=parents)  # type: ignore[arg-type]
         artifacts.append(ArtifactRecord(step=f"{stage}_step", name=f"{stage}_ledger", type="ledger", uri=str(folder)))
 
     folder = work / name
     writer = DatasetWriter(folder / "in", "ingest")
     writer.write_rows([row(n) for n in numbers])
     version = writer.close()
+    created = [(n, "created", "chunk", {}) for n in fate.made]
+    ledger("ingest", created + [(n, "dropped", "made_into_chunks", {}) for n in set(fate.made.values())])
     keep("ingest_step", "ingested", version)
     codes = np.array([fate.splits.get(n, 0) for n in numbers], np.int8)
     stays = np.array([n not in fate.dropped for n in numbers])
@@ -92,7 +108,14 @@ def make_run(root: Path, work: Path, name: str, numbers: list[int], fate: Fate, 
     left = [n for n in numbers if n not in fate.dropped]
     if scrub:
         version = changed(version, folder / "scrub", fate.changed, left)
-        ledger("scrub", [(n, "changed", "pii", {"to": fate.changed[n]}) for n in left if n in fate.changed])
+        ledger(
+            "scrub",
+            [
+                (n, "changed", "pii", {"to": fate.changed[n] if fate.evidence else ""})
+                for n in left
+                if n in fate.changed
+            ],
+        )
         keep("scrub_step", "scrubbed", version)
     stays = np.array([n not in fate.aside for n in left])
     ledger("screen", [(n, "quarantined", "prompt_injection.override", {}) for n in left if n in fate.aside])
@@ -226,6 +249,25 @@ def test_a_row_that_moved_says_the_same(state: Path) -> None:
     assert found.totals == {"added": 2, "removed": 2, "changed": 0} and found.moved == {"added": 1, "removed": 1}
     assert {e.record_id for e in found.examples if e.same_text} == {row(1)["record_id"], row(4)["record_id"]}
     assert "of the added rows 1 say what a row of a says" in invoke("run-1", "run-2")
+
+
+def test_rows_that_are_made_of_others(state: Path) -> None:
+    make_run(ROOT, state / "work", "run-1", [0, 1, 2], Fate(set(), set(), {}, {}, made={1: 100, 2: 101}))
+    make_run(ROOT, state / "work", "run-2", [0, 3, 4], Fate(set(), set(), {}, {}, made={3: 100, 4: 102}))
+    found = compare(ROOT, find_version(ROOT, "run-1"), find_version(ROOT, "run-2"), 0)
+    assert sorted(found.why) == [
+        ("added", "new in the sources", 1),
+        ("added", "newly made by ingest: chunk", 1),
+        ("removed", "no longer in the sources", 1),
+        ("removed", "no longer made by ingest: chunk", 1),
+    ]
+
+
+def test_another_text_of_which_the_ledgers_say_the_same(state: Path) -> None:
+    make_run(ROOT, state / "work", "run-1", [0, 1], Fate(set(), set(), {1: "call A"}, {}, evidence=False))
+    make_run(ROOT, state / "work", "run-2", [0, 1], Fate(set(), set(), {1: "call B"}, {}, evidence=False))
+    found = compare(ROOT, find_version(ROOT, "run-1"), find_version(ROOT, "run-2"), 0)
+    assert found.why == [("changed", "another text by scrub: pii", 1)]
 
 
 def test_no_runs(state: Path) -> None:
