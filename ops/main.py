@@ -217,13 +217,14 @@ def review(
     by: Annotated[str | None, typer.Option(help="who decides; default: the login name")] = None,
     decisions: Annotated[Path | None, typer.Option(help="file to add to; default: one in the run's folder")] = None,
     decide: Annotated[Path | None, typer.Option(help="take decisions from this JSON Lines file; ask nothing")] = None,
+    again: Annotated[bool, typer.Option("--again", help="also rows that were decided about before")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="also show rows that were never scrubbed")] = False,
     json_output: Json = False,
 ) -> None:
     """Decide about the rows that a run set aside: accept, edit or drop. With --json alone: list them."""
     from ops.commands.review import review_rows
 
-    review_rows(_root(), run, stage, reason, by, decisions, decide, raw, json_output)
+    review_rows(_root(), run, stage, reason, by, decisions, decide, again, raw, json_output)
 
 
 @app.command(rich_help_panel="Look")

@@ -11,6 +11,7 @@ from steps.judge.step import judge_step
 from steps.leakcheck.step import leakcheck_step
 from steps.review.step import review_step
 from steps.screen.step import screen_step
+from steps.scrub.kept import search_digest
 from steps.scrub.step import scrub_step
 from steps.semantic.step import semantic_step
 from steps.split.step import split_step
@@ -53,7 +54,8 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
         reports.append(report)
         aside.append(quarantined)
     if config.review.decisions:
-        rows, _, report = review_step(rows, aside, config.review, inputs.decisions)
+        search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
+        rows, _, report = review_step(rows, aside, config.review, inputs.decisions, search)
         reports.append(report)
     if "leakcheck" not in config.skip:
         rows, _, report = leakcheck_step(rows, config.leakcheck, inputs.benchmarks, "scrub" not in config.skip)

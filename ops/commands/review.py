@@ -2,18 +2,21 @@
 
 import getpass
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ops.console import emit, say
 from ops.index import find_run
-from ops.review.pile import Pile, SetAside, decisions_path
+from ops.review.guard import Guard, Looked
+from ops.review.pile import Pile, SetAside, decisions_path, run_config
 from steps.contracts.errors import InputError, InputNotFoundError
-from steps.contracts.records import Row, text_of
+from steps.contracts.records import text_of
 from steps.review.decisions import Choice, HumanDecision, append
 from steps.review.edits import edited
 
 _EXCERPT = 300
+_REASONS = 12
 _CHOICES: dict[str, Choice] = {"accept": "accept", "edit": "edit", "drop": "drop"}
 
 
@@ -21,9 +24,11 @@ def review_rows(
     root: Path,
     run_name: str | None,
     stage: str | None,
+    reason: str,
     by: str | None,
     decisions: Path | None,
     decide: Path | None,
+    again: bool,
     raw: bool,
     json_output: bool,
 ) -> None:
@@ -33,25 +38,49 @@ def review_rows(
         InputNotFoundError: the run set nothing aside. InputError: a decision in the file can't be taken.
     """
     run = find_run(root, run_name)
-    pile = Pile(root, run, stage, decisions or decisions_path(root, run))
-    person = by or getpass.getuser()
-    if decide is not None:
-        taken = _from_file(pile, decide, person)
-        emit({"decisions": str(pile.decisions), "taken": taken}) if json_output else _after(pile, {"decided": taken}, 0)
-    elif json_output:
-        total, left = pile.counts()
-        rows = [_listed(item, raw) for item in pile]
-        emit({"run": run.name, "set_aside": total, "undecided": left, "decisions": str(pile.decisions), "rows": rows})
-    else:
-        from ops.review.session import Session
-
-        session = Session(pile, person, raw)
-        say(f"run {run.name}: {pile.counts()[1]:,} of {pile.counts()[0]:,} rows set aside are undecided")
-        session.run()
-        _after(pile, session.done, session.hidden)
+    with Guard(root, run_config(root, run)) as guard:
+        pile = Pile(root, run, decisions or decisions_path(root, run), guard, stage, reason, again)
+        if decide is not None:
+            _take(pile, decide, by or getpass.getuser(), json_output)
+        elif json_output:
+            _list(pile, raw)
+        else:
+            _walk(pile, by or getpass.getuser(), raw)
 
 
-def _after(pile: Pile, done: dict[str, int], hidden: int) -> None:
+def _take(pile: Pile, decide: Path, by: str, json_output: bool) -> None:
+    taken = _from_file(pile, decide, by)
+    replaced = sum((Counter(d.checked.replaced) for d in taken if d.checked is not None), Counter())
+    if json_output:
+        emit({"decisions": str(pile.decisions), "taken": len(taken), "replaced": replaced})
+        return
+    for entity, count in sorted(replaced.items()):
+        say(f"personal data was replaced, as scrub does: {entity} {count:,}")
+    _after(pile, Counter(d.choice for d in taken), 0)
+
+
+def _list(pile: Pile, raw: bool) -> None:
+    total, left = pile.counts()
+    emit({
+        "run": pile.run.name, "set_aside": total, "undecided": left.total(), "decisions": str(pile.decisions),
+        "rows": [_listed(item, raw) for item in pile],
+    })  # fmt: skip
+
+
+def _walk(pile: Pile, by: str, raw: bool) -> None:
+    from ops.review.session import Session
+
+    total, left = pile.counts()
+    say(f"run {pile.run.name}: {left.total():,} of {total:,} rows set aside are undecided")
+    # Each reason begins with its category: --reason takes either.
+    for reason, count in left.most_common(_REASONS):
+        say(f"  {count:6,}  {reason or 'no reason in the ledger'}")
+    session = Session(pile, by, raw, left.total())
+    session.run()
+    _after(pile, Counter(session.done.values()), session.hidden)
+
+
+def _after(pile: Pile, done: Counter[str], hidden: int) -> None:
     """Say what was done and how it takes effect."""
     if hidden:
         say(f"{hidden:,} rows were never scrubbed and not shown; --raw shows them")
@@ -74,13 +103,18 @@ def _listed(item: SetAside, raw: bool) -> dict[str, Any]:
     }
 
 
-def _from_file(pile: Pile, file: Path, by: str) -> int:
+def _from_file(pile: Pile, file: Path, by: str) -> list[HumanDecision]:
     """Take every decision of a JSON Lines file, or none: all mistakes are named before anything is written."""
     if not file.is_file():
         raise InputNotFoundError("no such file", where=str(file))
     wanted: dict[str, tuple[int, dict[str, Any]]] = {}
     mistakes: list[str] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        # Not splitlines: JSON text may hold other line separators as they are.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as e:
+        raise InputError("not UTF-8", where=str(file), hint="JSON Lines, one decision a line") from e
+    for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 said = _said(line)
@@ -92,12 +126,13 @@ def _from_file(pile: Pile, file: Path, by: str) -> int:
         number, said = wanted.get(item.row["record_id"], (0, {}))
         if said:
             try:
-                found[item.row["record_id"]] = _decision(item, said, by)
+                found[item.row["record_id"]] = _decision(pile, item, said, by)
             except InputError as e:
                 mistakes.append(f"line {number}: {e.what}")
-    known = {record for record, _ in pile.decided}
+    known = {record for record, _ in pile.said}
     mistakes += [
-        f"line {number}: {'already decided' if record in known else 'no row set aside has this id'}: {record[:40]}"
+        f"line {number}: {'already decided (--again)' if record in known else 'no row set aside has this id'}:"
+        f" {record[:40]}"
         for record, (number, _) in wanted.items()
         if record not in found and not any(m.startswith(f"line {number}:") for m in mistakes)
     ]
@@ -105,7 +140,7 @@ def _from_file(pile: Pile, file: Path, by: str) -> int:
         raise InputError("nothing was written: " + "; ".join(mistakes[:10]), where=str(file))
     for decision in found.values():
         append(pile.decisions, decision)
-    return len(found)
+    return list(found.values())
 
 
 def _said(line: str) -> dict[str, Any]:
@@ -113,22 +148,34 @@ def _said(line: str) -> dict[str, Any]:
         value = json.loads(line)
     except ValueError as e:
         raise InputError("not JSON") from e
-    allowed = {"record_id", "choice", "why", "by", "content"}
+    allowed = {"record_id", "choice", "why", "by", "content", "anyway"}
     if not isinstance(value, dict) or not {"record_id", "choice"} <= set(value) <= allowed:
-        raise InputError("not an object with record_id and choice (optional: why, by, content)")
+        raise InputError("not an object with record_id and choice (optional: why, by, content, anyway)")
     if value["choice"] not in _CHOICES:
         raise InputError("choice must be accept, edit or drop")
     if not all(isinstance(value.get(k, ""), str) for k in ("record_id", "why", "by")):
         raise InputError("record_id, why and by are texts")
+    if not isinstance(value.get("anyway", False), bool):
+        raise InputError("anyway is true or false")
     if (value["choice"] == "edit") != ("content" in value):
         raise InputError("an edit has content, another choice has none")
     return value
 
 
-def _decision(item: SetAside, said: dict[str, Any], by: str) -> HumanDecision:
+def _decision(pile: Pile, item: SetAside, said: dict[str, Any], by: str) -> HumanDecision:
+    """One decision of a file. `anyway` lets through what a person at a terminal would be asked about."""
     from ops.review.session import decided
 
-    new: Row | None = edited(item.row, said["content"]) if said["choice"] == "edit" else None
-    if new is not None and new["content_id"] == item.row["content_id"]:
-        raise InputError("the edit changes nothing")
-    return decided(item, _CHOICES[said["choice"]], said.get("by") or by, said.get("why", ""), new)
+    choice = _CHOICES[said["choice"]]
+    looked: Looked | None = None
+    if choice == "edit":
+        looked = pile.guard.look(edited(item.row, said["content"]), item.row if item.scrubbed else None)
+        if looked.row["content_id"] == item.row["content_id"]:
+            raise InputError("the edit changes nothing")
+        if looked.again and not said.get("anyway"):
+            raise InputError(f'screen would still {looked.checked.screen} (with "anyway": true it goes on)')
+    elif choice == "accept" and not item.scrubbed:
+        looked = pile.guard.look(item.row)
+    if looked is not None and looked.checked.unsearched and not said.get("anyway"):
+        raise InputError('a detector failed on a text of it (with "anyway": true it goes on)')
+    return decided(item, choice, said.get("by") or by, pile.guard.words(said.get("why", "")), looked)

@@ -1,17 +1,22 @@
 """A row set aside as a person sees it on a terminal: why, and its texts with the spans that were found marked."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
 from materializers.visible import visible
 from ops.review.pile import Note, SetAside
+from steps.contracts.records import Row
 from steps.engines.rows.segments import segments
 
 # Chosen: what fits a screen. Longer texts show their beginning and what is around the first spans.
 _WHOLE, _BEGINNING, _AROUND, _SPANS = 1_500, 600, 150, 5
+# Chosen: what a terminal takes in a second or so. The editor has all of it.
+_FULL = 200_000
+_BAR = "│ "
 _NOTES = 12
 
 
@@ -24,38 +29,61 @@ class Span:
     end: int
 
 
-def picture(item: SetAside, full: bool) -> Iterator[Text]:
-    """Lines for the terminal, harmless and unwrapped. With `full` texts aren't cut."""
+class Quoted:
+    """Text from outside behind a bar on every line, so that it can't be taken for what the program says."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Lines no wider than the terminal."""
+        width = max(options.max_width - len(_BAR), 1)
+        for line in self.text.wrap(console, width, overflow="fold", tab_size=4):
+            yield Text(_BAR, "dim").append_text(line)
+
+
+def picture(item: SetAside, full: bool) -> Iterator[RenderableType]:
+    """What the terminal shows of a row, made harmless. With `full` texts aren't cut before _FULL characters."""
     row = item.row
     split = f", {row['split']}" if row["split"] else ""
-    yield Text(visible(f"{row['record_id']}  {row['source']} {row['locator']}  ({row['kind']}{split})"), "bold")
+    yield _line(f"{row['record_id']}  ({row['kind']}{split})", "bold")
+    yield Quoted(_line(f"{row['source']} {row['locator']}", "dim"))
     for note in item.notes:
         score = "" if note.score is None else f", {note.score:.3g}"
-        yield Text(visible(f"{item.stage}: {note.verdict} for {note.reason}{score}"), "yellow")
+        yield _line(f"{item.stage}: {note.verdict} for {note.reason}{score}", "yellow")
         for line in _evidence(note)[:_NOTES]:
-            yield Text(visible(f"  {line}"), "dim")
+            yield Quoted(_line(line, "dim"))
     if not item.notes:
-        yield Text(f"{item.stage}: set aside; its ledger doesn't say why", "yellow")
-    spans = spans_of(item.notes)
+        yield _line(f"{item.stage}: set aside; its ledger doesn't say why", "yellow")
+    spans = set[Span]().union(*(spans_of(note.evidence) for note in item.notes))
+    yield from texts(row, spans, full)
+
+
+def texts(row: Row, spans: Iterable[Span], full: bool) -> Iterator[RenderableType]:
+    """The row's texts under their labels, with the spans marked."""
     for segment in segments({**row, "meta": "{}"}):
-        yield Text(visible(_label(item, segment.path)), "cyan")
-        here = [s for s in spans if s.path == segment.path]
-        yield marked(segment.text, here, full)
+        yield _line(_label(row, segment.path), "cyan")
+        here = sorted((s for s in spans if s.path == segment.path), key=lambda s: (s.start, s.end))
+        yield Quoted(marked(segment.text, here, full))
 
 
-def spans_of(notes: Sequence[Note]) -> list[Span]:
-    """The spans that the evidence names: hits as [rule, path, start, end, ...] or as objects with these keys."""
-    found = []
-    for note in notes:
-        for hit in (h for v in note.evidence.values() if isinstance(v, list) for h in v):
-            named = hit if isinstance(hit, dict) else None
-            if isinstance(hit, list) and len(hit) >= 4:
-                named = dict(zip(("rule", "path", "start", "end"), hit, strict=False))
-            if named and isinstance(named.get("path"), str):
-                start, end = named.get("start"), named.get("end")
-                if isinstance(start, int) and isinstance(end, int) and 0 <= start < end:
-                    found.append(Span(named["path"], start, end))
-    return sorted(set(found), key=lambda s: (s.path, s.start, s.end))
+def _line(text: str, style: str) -> Text:
+    """One line, even of a file name or a piece of evidence."""
+    return Text(visible(text).replace("\n", "�"), style)
+
+
+def spans_of(evidence: Mapping[str, object]) -> set[Span]:
+    """The spans that evidence names: hits as [rule, path, start, end, ...] or as objects with these keys."""
+    found = set()
+    for hit in (h for value in evidence.values() if isinstance(value, list | tuple) for h in value):
+        named = hit if isinstance(hit, dict) else None
+        if isinstance(hit, list | tuple) and len(hit) >= 4:
+            named = dict(zip(("rule", "path", "start", "end"), hit, strict=False))
+        if named and isinstance(named.get("path"), str):
+            start, end = named.get("start"), named.get("end")
+            if isinstance(start, int) and isinstance(end, int) and 0 <= start < end:
+                found.add(Span(named["path"], start, end))
+    return found
 
 
 def marked(text: str, spans: Sequence[Span], full: bool) -> Text:
@@ -88,7 +116,7 @@ def _append(out: Text, text: str, start: int, end: int, spans: Sequence[Span]) -
 def _shown(length: int, spans: Sequence[Span], full: bool) -> list[tuple[int, int]]:
     """Which parts of a text of this length are shown, in order, without overlap."""
     if full or length <= _WHOLE:
-        return [(0, length)]
+        return [(0, min(length, _FULL))]
     wanted = [(0, _BEGINNING)]
     # A span longer than a screen shows its beginning.
     wanted += [(max(s.start - _AROUND, 0), min(s.end, s.start + _BEGINNING) + _AROUND) for s in spans[:_SPANS]]
@@ -119,11 +147,11 @@ def _said(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _label(item: SetAside, path: str) -> str:
+def _label(row: Row, path: str) -> str:
     """'messages/0 user' for the content of a message, else the path."""
     parts = path.split("/")
     if parts[0] in ("messages", "chosen", "rejected"):
-        role = item.row[parts[0]][int(parts[1])]["role"]
+        role = row[parts[0]][int(parts[1])]["role"]
         rest = "" if parts[2:] == ["content"] else f" {'/'.join(parts[2:])}"
         return f"{parts[0]}/{parts[1]} {role}{rest}"
     return path

@@ -1,7 +1,8 @@
 """The rows of a run that were set aside and that nobody has decided about yet."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,8 @@ import yaml
 
 from ops.artifacts import Artifacts, is_quarantine, stage_of
 from ops.index import ArtifactRecord, RunRecord, config_path, run_folder
-from steps.contracts.errors import InputNotFoundError
+from ops.review.guard import Guard
+from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.records import Row
 from steps.review.decisions import HumanDecision, latest, read
 
@@ -39,22 +41,48 @@ class SetAside:
     @property
     def reason(self) -> str:
         """The first reason; "" when the ledger has none."""
-        return next((n.reason for n in self.notes if n.verdict == "quarantined"), "")
+        return _first_reason(self.notes)
+
+
+def _first_reason(notes: Iterable[Note]) -> str:
+    return next((n.reason for n in notes if n.verdict == "quarantined"), "")
 
 
 @dataclass
 class Pile:
-    """What a run set aside. `stage` limits it to one stage's rows, `decisions` is where new decisions go."""
+    """What a run set aside. `decisions` is where new decisions go.
+
+    `stage` limits it to one stage's rows, `reason` to rows whose first reason begins with it. `again`: rows that were
+    decided about count as undecided.
+    """
 
     root: Path
     run: RunRecord
-    stage: str | None
     decisions: Path
+    guard: Guard
+    stage: str | None = None
+    reason: str = ""
+    again: bool = False
 
     def __post_init__(self) -> None:
         self._store = Artifacts(self.root, self.run)
         files = [self.root / name for name in self.applied_files()] + [self.decisions]
-        self.decided: dict[tuple[str, str], HumanDecision] = latest(d for f in files if f.is_file() for d in read(f))
+        self.said: dict[tuple[str, str], HumanDecision] = latest(d for f in files if f.is_file() for d in read(f))
+
+    def is_decided(self, record_id: str, content_id: str) -> bool:
+        """Whether the next run will apply a decision about the row.
+
+        Where the run's key isn't set, whether a decision was made under it can't be known: it counts.
+        """
+        decision = self.said.get((record_id, content_id))
+        return not self.again and decision is not None and (self._search is None or decision.holds_under(self._search))
+
+    @cached_property
+    def _search(self) -> str | None:
+        try:
+            return self.guard.search
+        except ConfigError:
+            return None
 
     def versions(self) -> list[ArtifactRecord]:
         """The run's versions of rows set aside.
@@ -74,27 +102,32 @@ class Pile:
         return chosen
 
     def __iter__(self) -> Iterator[SetAside]:
-        """Undecided rows, stage by stage, in the order of the version."""
+        """Undecided rows, stage by stage, in the order of the version. Decisions made meanwhile change nothing."""
         for artifact in self.versions():
             if not self._store.manifest(artifact).rows:
                 continue
             notes = self._notes(stage_of(artifact))
             scrubbed = self._scrubbed(artifact)
             for row in self._store.dataset(artifact).iter_rows():
-                if (row["record_id"], row["content_id"]) not in self.decided:
-                    yield SetAside(row, stage_of(artifact), tuple(notes.get(row["record_id"], ())), scrubbed)
+                item = SetAside(row, stage_of(artifact), tuple(notes.get(row["record_id"], ())), scrubbed)
+                if item.reason.startswith(self.reason) and not self.is_decided(row["record_id"], row["content_id"]):
+                    yield item
 
-    def counts(self) -> tuple[int, int]:
-        """(rows set aside, of them not decided)."""
-        total = left = 0
+    def counts(self) -> tuple[int, Counter[str]]:
+        """(rows set aside, those not decided by first reason)."""
+        total = 0
+        left: Counter[str] = Counter()
         for artifact in self.versions():
             if not self._store.manifest(artifact).rows:
                 continue
+            notes = self._notes(stage_of(artifact))
             for table in self._store.dataset(artifact).tables(["record_id", "content_id"]):
-                keys = zip(table["record_id"].to_pylist(), table["content_id"].to_pylist(), strict=True)
-                total += table.num_rows
-                left += sum(key not in self.decided for key in keys)
-        return total, left
+                for key in zip(table["record_id"].to_pylist(), table["content_id"].to_pylist(), strict=True):
+                    reason = _first_reason(notes.get(key[0], ()))
+                    if reason.startswith(self.reason):
+                        total += 1
+                        left[reason] += not self.is_decided(*key)
+        return total, +left
 
     def _notes(self, stage: str) -> dict[str, list[Note]]:
         notes: dict[str, list[Note]] = {}
@@ -115,22 +148,13 @@ class Pile:
 
     def applied_files(self) -> list[str]:
         """Files of decisions that the run itself applied, as its config names them."""
-        return list((self._config.get("review") or {}).get("decisions") or ())
+        return list((run_config(self.root, self.run).get("review") or {}).get("decisions") or ())
 
-    def screened_again(self, row: Row) -> str:
-        """What the run's patterns and rules would do with a row ('quarantine: slur'); "" when they'd let it pass."""
-        from steps.screen.config import ScreenConfig
-        from steps.screen.verdict import Screener
 
-        if "screen" not in self._config or "screen" in (self._config.get("skip") or ()):
-            return ""
-        decision = Screener(ScreenConfig.model_validate(self._config["screen"])).verdict(row).decision
-        return "" if decision is None or decision.action == "flag" else f"{decision.action}: {decision.reason}"
-
-    @cached_property
-    def _config(self) -> dict[str, Any]:
-        path = config_path(self.root, self.run.name)
-        return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
+def run_config(root: Path, run: RunRecord) -> dict[str, Any]:
+    """The run's resolved config; empty when it has none."""
+    path = config_path(root, run.name)
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
 
 
 def decisions_path(root: Path, run: RunRecord) -> Path:

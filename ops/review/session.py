@@ -1,120 +1,215 @@
 """Walking through rows set aside on a terminal. Every decision is on disk before the next row is shown."""
 
-import sys
-import termios
-import tty
-from collections import Counter
-from collections.abc import Callable
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from materializers.visible import visible
 from ops.review.editing import edit
-from ops.review.picture import picture
+from ops.review.guard import Looked
+from ops.review.keys import key_pressed, line_typed
+from ops.review.picture import picture, spans_of, texts
 from ops.review.pile import Pile, SetAside
-from steps.contracts.errors import AssayError
-from steps.contracts.records import Row
+from steps.contracts.errors import AssayError, ConfigError
 from steps.review.decisions import Choice, HumanDecision, append
 from steps.review.edits import content_of
 
-_KEYS = "[a]ccept  [e]dit  [d]rop  [s]kip  [f]ull text  [q]uit"
+_KEYS = "[a]ccept  [e]dit  [d]rop  [s]kip  [b]ack  [f]ull text  [q]uit"
 _CHOICES: dict[str, Choice] = {"a": "accept", "e": "edit", "d": "drop"}
+# Chosen: the longest words that are kept.
+_WHY_CHARACTERS = 500
 
 
-def decided(item: SetAside, choice: Choice, by: str, why: str, new: Row | None = None) -> HumanDecision:
-    """The decision about a row as it was seen, made now."""
+def decided(item: SetAside, choice: Choice, by: str, why: str, looked: Looked | None = None) -> HumanDecision:
+    """The decision about a row as it was seen, made now. `looked`: what goes on, when it had to be looked at again.
+
+    A row that is accepted after something in it was replaced is an edited one.
+    """
+    new = looked.row if looked is not None and choice != "drop" else item.row
+    changed = new["content_id"] != item.row["content_id"]
     return HumanDecision(
         record_id=item.row["record_id"],
         content_before=item.row["content_id"],
-        choice=choice,
-        content_after=new["content_id"] if new else None,
-        content=content_of(new) if new else None,
+        choice="edit" if changed else choice,
+        content_after=new["content_id"] if changed else None,
+        content=content_of(new) if changed else None,
+        meta=new["meta"] if new["meta"] != item.row["meta"] else None,
         stage=item.stage,
         reason=item.reason,
         by=by,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         why=why,
+        checked=looked.checked if looked is not None else None,
     )
+
+
+def told(looked: Looked) -> list[str]:
+    """What a person should know about a row before it goes on: a line each."""
+    lines = []
+    if looked.checked.replaced:
+        values = ", ".join(f"{entity} {count}" for entity, count in looked.checked.replaced.items())
+        lines.append(f"personal data is replaced, as scrub does: {values}")
+    if looked.checked.unsearched:
+        lines.append(f"not searched for personal data, a detector failed: {', '.join(looked.checked.unsearched[:5])}")
+    if looked.again:
+        lines.append(f"screen would still {looked.checked.screen}")
+    return lines
 
 
 @dataclass
 class Session:
-    """One person at one terminal. `done` counts what they chose."""
+    """One person at one terminal.
+
+    left: rows not decided before. done: the last choice about each row, by record id. hidden: rows not shown.
+    """
 
     pile: Pile
     by: str
     raw: bool
-    done: Counter[str] = field(default_factory=Counter)
+    left: int
+    done: dict[str, str] = field(default_factory=dict)
     hidden: int = 0
 
     def __post_init__(self) -> None:
         self._console = Console(highlight=False, markup=False)
+        self._drafts: dict[str, str] = {}
+        self._searches = True
 
     def run(self) -> None:
-        """Show row after row until the person quits or none is left."""
-        _, left = self.pile.counts()
-        for number, item in enumerate(self.pile, 1):
-            if not item.scrubbed and not self.raw:
-                self.hidden += 1
-                continue
-            self._console.rule(Text(f"{number} of {left}"), align="left")
-            if not self._one(item):
-                return
+        """Show row after row until the person quits or none is left. Ctrl-C quits, too."""
+        try:
+            self._searches = self._can_search()
+            self._walk()
+        except KeyboardInterrupt:
+            self._say("\ninterrupted: what was written is kept")
 
-    def _one(self, item: SetAside) -> bool:
-        """Let the person decide about one row; False when they quit."""
-        self._show(item, full=False)
+    def _walk(self) -> None:
+        rows, seen, at = self._shown(), list[SetAside](), 0
+        while True:
+            item = seen[at] if at < len(seen) else next(rows, None)
+            if item is None:
+                if not seen or self._ask("that was the last row: [b]ack, any other key ends") != "b":
+                    return
+                at -= 1
+                continue
+            if at == len(seen):
+                seen.append(item)
+            step = self._one(item, at)
+            if not step:
+                return
+            at = max(at + step, 0)
+
+    def _shown(self) -> Iterator[SetAside]:
+        for item in self.pile:
+            if item.scrubbed or self.raw:
+                yield item
+            else:
+                self.hidden += 1
+
+    def _can_search(self) -> bool:
+        """Whether what a person writes can be searched for personal data as the run does; says so when it can't."""
+        try:
+            return self.pile.guard.search is not None
+        except ConfigError as e:
+            self._say(f"{e}\nuntil then rows are accepted and dropped without words, and can't be edited")
+            return False
+
+    def _one(self, item: SetAside, number: int) -> int:
+        """Let the person decide about one row; how far to go from it, 0 when they quit."""
+        self._console.rule(Text(f"{number + 1} of {self.left - self.hidden}"), align="left")
+        self._show(picture(item, full=False))
+        said = self.pile.said.get((item.row["record_id"], item.row["content_id"]))
+        if so_far := self.done.get(item.row["record_id"]) or (f"{said.choice}, by {said.by}" if said else ""):
+            self._say(f"so far: {so_far}")
         while True:
             key = self._ask(_KEYS)
             if key in ("q", ""):
-                return False
+                return 0
+            if key == "b":
+                return -1
             if key == "s":
-                self.done["skipped"] += 1
-                return True
+                self.done.setdefault(item.row["record_id"], "skipped")
+                return 1
             if key == "f":
-                self._show(item, full=True)
-            elif key in _CHOICES and self._decide(item, _CHOICES[key]):
-                return True
+                self._show(picture(item, full=True))
+            elif key not in _CHOICES:
+                self._say("no such key")
+            elif self._decide(item, _CHOICES[key]):
+                return 1
 
     def _decide(self, item: SetAside, choice: Choice) -> bool:
-        """Record the choice; False when an edit came to nothing."""
-        new = self._edited(item) if choice == "edit" else None
-        if choice == "edit" and new is None:
+        """Record the choice; False when it came to nothing."""
+        looked = None
+        try:
+            if choice == "edit" or (choice == "accept" and not item.scrubbed):
+                looked = self._edited(item) if choice == "edit" else self._searched(item)
+                if looked is None:
+                    return False
+            why = self._why()
+        except AssayError as e:
+            self._say(str(e))
             return False
-        why = _line("why (Enter: no words): ", self._console)
-        append(self.pile.decisions, decided(item, choice, self.by, why, new))
-        self.done[choice] += 1
-        self._say(f"{choice}: written")
+        decision = decided(item, choice, self.by, why, looked)
+        append(self.pile.decisions, decision)
+        self.done[item.row["record_id"]] = decision.choice
+        self._say(f"{decision.choice}: written")
         return True
 
-    def _edited(self, item: SetAside) -> Row | None:
-        draft: str | None = None
+    def _searched(self, item: SetAside) -> Looked | None:
+        """A row that scrub didn't search whole, as it goes on; None when the person thinks again."""
+        looked = self.pile.guard.look(item.row)
+        if not looked.checked.replaced and not looked.checked.unsearched:
+            return looked
+        self._tell(looked)
+        return looked if self._ask("[y]es, so it goes on, any other key: back") == "y" else None
+
+    def _edited(self, item: SetAside) -> Looked | None:
+        """The row after the person's edit; None when they think again."""
+        draft = self._drafts.get(item.row["record_id"]) or self._earlier(item)
         while True:
-            try:
-                draft, new, wrong = edit(item.row, draft)
-            except AssayError as e:
-                self._say(str(e))
-                return None
-            if new is not None and new["content_id"] == item.row["content_id"]:
+            draft, new, wrong = edit(item.row, draft)
+            self._drafts[item.row["record_id"]] = draft
+            looked = self.pile.guard.look(new, item.row if item.scrubbed else None) if new is not None else None
+            if looked is not None and looked.row["content_id"] == item.row["content_id"]:
                 self._say("nothing was changed")
                 return None
-            again = self.pile.screened_again(new) if new is not None else ""
-            if new is not None and not again:
-                return new
-            self._say(f"screen would still {again}" if new is not None else f"not usable: {wrong}")
-            keep = "[y]es, as it is  " if new is not None else ""
-            key = self._ask(f"{keep}[e]dit again, any other key: back")
-            if key == "y" and new is not None:
-                return new
+            if looked is not None and not told(looked):
+                return looked
+            self._tell(looked) if looked is not None else self._say(f"not usable: {wrong}")
+            yes = "[y]es, so it goes on  " if looked is not None else ""
+            key = self._ask(f"{yes}[e]dit again, any other key: back")
+            if key == "y" and looked is not None:
+                return looked
             if key != "e":
                 return None
 
-    def _show(self, item: SetAside, full: bool) -> None:
-        for text in picture(item, full):
-            self._console.print(text)
+    def _earlier(self, item: SetAside) -> str | None:
+        """The edit of a decision that isn't applied any more, to go on from."""
+        said = self.pile.said.get((item.row["record_id"], item.row["content_id"]))
+        return json.dumps(said.content, indent=1) if said is not None and said.content is not None else None
+
+    def _why(self) -> str:
+        if not self._searches:
+            return ""
+        self._console.print(Text("why (Enter: no words): "), end="")
+        typed = line_typed()[:_WHY_CHARACTERS]
+        words = self.pile.guard.words(typed)
+        if words != typed:
+            self._say(f"personal data is replaced: {words}")
+        return words
+
+    def _tell(self, looked: Looked) -> None:
+        for line in told(looked):
+            self._say(line)
+        self._show(texts(looked.row, spans_of({"hits": looked.checked.hits}), full=False))
+
+    def _show(self, lines: Iterator[RenderableType]) -> None:
+        for line in lines:
+            self._console.print(line)
 
     def _say(self, text: str) -> None:
         self._console.print(Text(visible(text)))
@@ -122,28 +217,3 @@ class Session:
     def _ask(self, keys: str) -> str:
         self._console.print(Text(keys, "bold"))
         return key_pressed()
-
-
-def key_pressed() -> str:
-    """One key in lower case: without Enter on a terminal, else the first letter of a line; "" at the end of input."""
-    if not sys.stdin.isatty():
-        line = sys.stdin.readline()
-        return line.strip()[:1].lower() if line else ""
-    return _with_cbreak(lambda: sys.stdin.read(1).lower())
-
-
-def _with_cbreak(read: Callable[[], str]) -> str:
-    terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
-    try:
-        # Not the default TCSAFLUSH, which throws away what was typed ahead.
-        tty.setcbreak(terminal, termios.TCSANOW)
-        key = read()
-        return "" if key == "\x04" else key
-    finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
-
-
-def _line(prompt: str, console: Console) -> str:
-    console.print(Text(prompt), end="")
-    return sys.stdin.readline().strip()[:500]

@@ -19,6 +19,23 @@ from steps.contracts.storage import writing
 Choice: TypeAlias = Literal["accept", "edit", "drop"]
 
 
+class Checked(Frozen):
+    """How the row that a decision lets through was looked at before the decision was written.
+
+    Attributes:
+        search: names what personal data was looked for with (scrub's settings and key); "" when the run has no scrub.
+        replaced: entity -> values that were replaced. unsearched: paths of texts on which a detector failed.
+        screen: what screen's patterns and rules would do, such as "quarantine: slur"; "" when they say nothing.
+        hits: screen's hits as in its ledger: rule, path, start, end, use or mention, severity.
+    """
+
+    search: str
+    replaced: dict[str, int] = Field(default_factory=dict)
+    unsearched: tuple[str, ...] = ()
+    screen: str = ""
+    hits: tuple[tuple[str | int, ...], ...] = ()
+
+
 class HumanDecision(Frozen):
     """What a person decided about one row as they saw it.
 
@@ -26,8 +43,10 @@ class HumanDecision(Frozen):
         content_before: content id of the row that was looked at; the decision holds for no other content.
         content_after: content id after the edit; None unless the choice is edit.
         content: the row's new content (edits.content_of); None unless the choice is edit.
+        meta: the row's new `meta`, where something in it was replaced.
         stage, reason: who had set the row aside, and why.
         by, when, why: the person, ISO 8601 in UTC, and the person's own words ("" for none).
+        checked: None where nobody looked at what the decision lets through.
     """
 
     record_id: str
@@ -35,11 +54,13 @@ class HumanDecision(Frozen):
     choice: Choice
     content_after: str | None = None
     content: dict[str, Any] | None = None
+    meta: str | None = None
     stage: str
     reason: str
     by: str = Field(min_length=1)
     when: str
     why: str = ""
+    checked: Checked | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -47,6 +68,15 @@ class HumanDecision(Frozen):
         if (self.content is not None) != edited or (self.content_after is not None) != edited:
             raise ValueError("an edit has content and content_after, another choice has neither")
         return self
+
+    def holds_under(self, search: str) -> bool:
+        """Whether what it lets through was searched for personal data as a run does whose `Checked.search` this is.
+
+        A dropped row needs no search, and an accepted one had it before, unless scrub itself had set it aside.
+        """
+        if not search or self.choice == "drop" or (self.choice == "accept" and self.stage != "scrub"):
+            return True
+        return self.checked is not None and self.checked.search == search
 
 
 def append(path: Path, decision: HumanDecision) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,35 +31,62 @@ _VERDICTS: dict[str, tuple[Verdict, str]] = {
 
 @dataclass
 class _Applied:
-    """The decisions by row, the ledger, and what was done with each decision (by its key)."""
+    """The decisions by row, the ledger, and what was done with each decision (by its key).
+
+    unsearched: decisions about rows of this data that hold under another search only.
+    """
 
     decisions: dict[tuple[str, str], HumanDecision]
+    search: str
     ledger: LedgerWriter
     done: dict[tuple[str, str], str] = field(default_factory=dict)
+    unsearched: set[tuple[str, str]] = field(default_factory=set)
 
     def about(self, row: Row) -> HumanDecision | None:
-        """The decision about the row as it is now."""
-        return self.decisions.get((row["record_id"], row["content_id"]))
+        """The decision about the row as it is now, when it can be applied."""
+        key = _key(row)
+        decision = self.decisions.get(key)
+        if decision is None or decision.holds_under(self.search):
+            return decision
+        self.unsearched.add(key)
+        return None
 
     def tell(self, row: Row, decision: HumanDecision) -> Row | None:
         """Write the decision to the ledger; the row as it goes on, None when it doesn't."""
         new = edited(row, decision.content) if decision.choice == "edit" else row
+        if decision.meta is not None:
+            new = {**new, "meta": decision.meta}
         if decision.choice == "edit" and new["content_id"] != decision.content_after:
             raise IntegrityError("an edit doesn't make the content that it names", where=f"row {row['record_id']}")
         verdict, reason = _VERDICTS[decision.choice]
-        evidence = {"by": decision.by, "when": decision.when, "why": decision.why, "set aside by": decision.stage,
-                    "before": row["content_id"], "after": new["content_id"]}  # fmt: skip
+        evidence: dict[str, Any] = {
+            "by": decision.by, "when": decision.when, "why": decision.why, "set aside by": decision.stage,
+            "before": row["content_id"], "after": new["content_id"],
+        }  # fmt: skip
+        if decision.checked is not None:
+            evidence |= decision.checked.model_dump(mode="json", exclude={"search"}, exclude_defaults=True)
         self.ledger.add(row["record_id"], verdict, reason, evidence=evidence)
         self.done[row["record_id"], row["content_id"]] = reason
         return None if decision.choice == "drop" else new
 
 
-def review(dataset: Dataset, config: ReviewConfig, folder: Path, root: Path, aside: Sequence[Dataset] = ()) -> Outcome:
+def review(
+    dataset: Dataset,
+    config: ReviewConfig,
+    folder: Path,
+    root: Path,
+    aside: Sequence[Dataset] = (),
+    *,
+    search: str = "",
+) -> Outcome:
     """The version after the decisions. `aside` are the versions that earlier stages set aside.
 
     A decision is about a row as a person saw it: where the row's content is another one now, it isn't applied. It is
     applied to a row that goes on as well, so that a row which a changed config lets pass is still dropped or edited.
     `rows_in` counts the rows that go on and those set aside that a decision was about.
+
+    `search` names what this run looks for personal data with ("" when it doesn't): new content that wasn't searched
+    so isn't applied.
 
     Raises:
         InputNotFoundError: no such file of decisions, below `root`. IntegrityError: a line of it was damaged.
@@ -66,7 +94,7 @@ def review(dataset: Dataset, config: ReviewConfig, folder: Path, root: Path, asi
     watch = Stopwatch()
     decisions = latest(d for name in config.decisions for d in read(root / name))
     with LedgerWriter(folder / "ledger.parquet", "review") as ledger:
-        applied = _Applied(decisions, ledger)
+        applied = _Applied(decisions, search, ledger)
         rewriter = dataset.rewriter(folder, "review")
         ids = pa.array(sorted({record for record, _ in decisions}), pa.string())
         for chunk in dataset.chunks():
@@ -124,12 +152,26 @@ def _report(applied: _Applied, config: ReviewConfig, rows: tuple[int, int, int],
     """`rows`: going on before, taken up from those set aside, going on after."""
     ledger = applied.ledger
     done = Counter(applied.done.values())
-    missing = len(applied.decisions) - len(applied.done)
+    unsearched = len(applied.unsearched)
+    missing = len(applied.decisions) - len(applied.done) - unsearched
     people = Counter((d.by, applied.done[k]) for k, d in applied.decisions.items() if k in applied.done)
-    note = (
-        f"{missing} decisions are about rows that aren't in this data, or have another content than the person saw;"
-        " they were not applied"
-    )
+    notes = [
+        (
+            missing,
+            " decisions are about rows that aren't in this data, or have another content than the person"
+            " saw; they were not applied",
+        ),
+        (
+            unsearched,
+            " decisions let content through that wasn't searched for personal data with this run's"
+            " settings and key; they were not applied: assay review asks about these rows again",
+        ),
+    ]
+    open_ = {"not applied": missing, "not searched": unsearched}
+    values: Counter[str] = Counter()
+    for key in applied.done:
+        if (checked := applied.decisions[key].checked) is not None:
+            values.update(checked.replaced)
     return StageReport(
         stage="review",
         rows_in=rows[0] + rows[1],
@@ -137,7 +179,10 @@ def _report(applied: _Applied, config: ReviewConfig, rows: tuple[int, int, int],
         dropped=ledger.total("dropped"),
         dropped_by=dict(ledger.counts["dropped"]),
         changed=ledger.total("changed"),
-        counts={"decisions": {**dict(sorted(done.items())), **({"not applied": missing} if missing else {})}},
+        counts={
+            "decisions": {**dict(sorted(done.items())), **{what: n for what, n in open_.items() if n}},
+            **({"personal data replaced in edits": dict(sorted(values.items()))} if values else {}),
+        },
         tables=(
             Table(
                 title="Who decided",
@@ -145,7 +190,7 @@ def _report(applied: _Applied, config: ReviewConfig, rows: tuple[int, int, int],
                 rows=tuple((by, what, rows) for (by, what), rows in sorted(people.items())),
             ),
         ) if people else (),
-        notes=(note,) if missing else (),
+        notes=tuple(f"{n}{what}" for n, what in notes if n),
         config_digest=value_digest(config.model_dump(mode="json")),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,

@@ -17,14 +17,14 @@ def key() -> str:
 
 @assay_step(key)
 def review_step(
-    dataset: Dataset, aside: list[Dataset], config: ReviewConfig, digests: dict[str, str]
+    dataset: Dataset, aside: list[Dataset], config: ReviewConfig, digests: dict[str, str], search: str
 ) -> tuple[
     Annotated[Dataset, "reviewed"],
     Annotated[Ledger, "review_ledger"],
     Annotated[StageReport, "review_report"],
 ]:
-    """Apply human decisions. `digests` (of their files) are in the cache key."""
+    """Apply human decisions. `digests` (of their files) are in the cache key; `search`: see `review`."""
     from steps.review.review import review
 
-    outcome = review(dataset, config, workspace("review"), source_root(), aside)
+    outcome = review(dataset, config, workspace("review"), source_root(), aside, search=search)
     return outcome.dataset, outcome.ledger, outcome.report

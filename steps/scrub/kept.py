@@ -27,6 +27,11 @@ def origin(config: ScrubConfig, key: bytes, code: str, key_id: str) -> Origin:
     return Origin(stage="scrub", config=settings, code=code, key_id=key_id or key_fingerprint(key))
 
 
+def search_digest(config: ScrubConfig, key_id: str) -> str:
+    """Names what is looked for and what is put in its place; `key_id` as for `origin`."""
+    return value_digest([config.model_dump(mode="json", exclude=_NO_MATTER), key_id])
+
+
 def encoded(parts: Sequence[Segment], settled: Settled) -> str:
     """The findings of one row by path, as JSON; "" when there are none."""
     found = {part.path: [_plain(f) for f in settled[part.text] or ()] for part in parts if settled[part.text]}

@@ -1,8 +1,10 @@
 import contextlib
+import dataclasses
 import io
 import json
 import os
 import pty
+import re
 import select
 import signal
 import sys
@@ -15,8 +17,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ops.main import app
+from ops.review.guard import Guard
 from ops.review.picture import Span, marked, picture
-from ops.review.pile import Pile, decisions_path
+from ops.review.pile import Pile, decisions_path, run_config
 from steps.contracts.dataset import Dataset
 from steps.review.config import ReviewConfig
 from steps.review.decisions import read
@@ -33,7 +36,14 @@ def run(tmp_path, monkeypatch):
 
 
 def pile_of(run, stage=None):
-    return Pile(ROOT, run.record, stage, decisions_path(ROOT, run.record))
+    guard = Guard(ROOT, run_config(ROOT, run.record))
+    return Pile(ROOT, run.record, decisions_path(ROOT, run.record), guard, stage)
+
+
+def waiting(run):
+    """(rows set aside, of them undecided)"""
+    total, left = pile_of(run).counts()
+    return total, left.total()
 
 
 def invoke(*arguments, given=None):
@@ -138,6 +148,8 @@ def test_a_person_accepts_edits_drops_and_skips_on_a_terminal(run, tmp_path, ter
     person.press("\n")
     person.until(KEYS)
     person.press("s")
+    person.until("last row")
+    person.press("q")
     person.until("accept 1, edit 1, drop 1, skipped 1")
     person.until("review.decisions")
     assert person.wait() == 0
@@ -160,7 +172,7 @@ def test_what_was_decided_before_a_kill_is_kept(run, terminal):
         person.until("written")
     os.kill(person.pid, signal.SIGKILL)
     assert person.wait() == -signal.SIGKILL
-    assert len(read(decisions_path(ROOT, run.record))) == 2 and pile_of(run).counts() == (4, 2)
+    assert len(read(decisions_path(ROOT, run.record))) == 2 and waiting(run) == (4, 2)
     again = terminal("review", run.record.name)
     assert "1 of 2" in again.until(KEYS)
     again.press("q")
@@ -212,6 +224,62 @@ def test_without_a_terminal_letters_come_by_line(run):
     assert invoke("review", run.record.name, given="").exit_code == 0
 
 
+def test_back_and_again_change_a_decision(run):
+    done = invoke("review", run.record.name, given="d\n\nb\na\nfine\nq\n")
+    assert "so far: drop" in done.stdout and "accept 1" in done.stdout and "drop 1" not in done.stdout
+    assert [d.choice for d in read(decisions_path(ROOT, run.record))] == ["drop", "accept"]
+    assert waiting(run) == (4, 3)
+    done = invoke("review", run.record.name, "--again", given="s\nd\n\ns\ns\nb\na\n\nx\n")
+    assert "so far: accept, by" in done.stdout and "4 of 4" in done.stdout
+    assert [d.choice for d in read(decisions_path(ROOT, run.record))] == ["drop", "accept", "drop", "accept"]
+
+
+def test_the_first_key_can_be_back(run):
+    done = invoke("review", run.record.name, given="b\nx\nq\n")
+    assert done.exit_code == 0 and done.stdout.count("1 of 4") == 2 and "no such key" in done.stdout
+
+
+def test_reasons_are_counted_and_chosen(run):
+    done = invoke("review", run.record.name, given="q\n")
+    assert "4  prompt_injection.override" in done.stdout
+    assert json.loads(invoke("review", run.record.name, "--reason", "prompt", "--json").stdout)["undecided"] == 4
+    assert json.loads(invoke("review", run.record.name, "--reason", "slur", "--json").stdout)["rows"] == []
+
+
+def test_ctrl_c_ends_with_what_was_done_and_a_terminal_as_before(run, terminal):
+    person = terminal("review", run.record.name)
+    person.until(KEYS)
+    person.press("d")
+    person.until("why")
+    person.press("\n")
+    person.until("written")
+    person.until(KEYS)
+    person.press("\x03")
+    assert "drop 1" in person.until("review.decisions")
+    assert person.wait() == 0 and len(read(decisions_path(ROOT, run.record))) == 1
+
+
+def test_no_colour_where_none_is_wanted(run, terminal):
+    person = terminal("review", run.record.name, NO_COLOR="1")
+    shown = person.until(KEYS)
+    assert "quarantined for" in shown and not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
+    coloured = terminal("review", run.record.name).until(KEYS)
+    assert re.search(r"\x1b\[[0-9;]*3[0-7]m", coloured)
+
+
+def test_a_row_can_not_pass_for_what_the_program_says(run):
+    """Each line that a row brings stands behind a bar, and a file name can't begin a line."""
+    item = next(iter(pile_of(run)))
+    fake = "accept: written\n2 of 9 ────\n[a]ccept"
+    row = {**item.row, "source": fake, "messages": [{**item.row["messages"][0], "content": fake}]}
+    console = Console(width=40, record=True, file=io.StringIO())
+    for line in picture(dataclasses.replace(item, row=row, notes=()), full=True):
+        console.print(line)
+    lines = console.export_text().splitlines()
+    assert [x for x in lines if x.startswith(("accept", "2 of", "[a]"))] == []
+    assert "│ accept: written" in lines and "│ [a]ccept" in lines
+
+
 def test_a_file_decides_all_or_nothing(run, tmp_path):
     ids = [r["record_id"] for r in run.rows]
     said = [
@@ -258,9 +326,9 @@ def test_rows_that_were_never_scrubbed_are_not_shown(tmp_path, monkeypatch):
 
 def test_decisions_of_the_applied_files_are_not_asked_again(run, tmp_path):
     invoke("review", run.record.name, "--decisions", str(tmp_path / "team.jsonl"), given="d\n\nq\n")
-    assert pile_of(run).counts() == (4, 4)
+    assert waiting(run) == (4, 4)
     reviewed_run.save(run, f"name: quickstart\nreview:\n  decisions: [{tmp_path / 'team.jsonl'}]\n")
-    assert pile_of(run).counts() == (4, 3)
+    assert waiting(run) == (4, 3)
 
 
 def test_a_remote_store_is_read_as_well(tmp_path, monkeypatch):
