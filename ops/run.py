@@ -141,13 +141,14 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
 
 
 def scrub_id(root: Path, config: ScrubConfig) -> str:
-    """Fingerprint of the pseudonym key, and of what else scrub reads: word files, the files of a local NER model."""
+    """Fingerprint of the pseudonym key, and of what else scrub reads: word files, the NER model."""
     from steps.scrub.pseudonym import key_fingerprint, read_key
+    from steps.scrub.taggers import model_digest
 
     key = key_fingerprint(read_key(config))
     outside = _file_digests(root, config.word_files)
-    if config.ner is not None and (root / config.ner.model).is_dir():
-        outside |= folder_digests(root / config.ner.model)
+    if config.ner is not None:
+        outside[config.ner.model] = model_digest(config.ner, root)
     return value_digest([key, outside]) if outside else key
 
 
@@ -320,6 +321,7 @@ _TYPES: dict[str, ArtifactType] = {
     "AnswersMaterializer": "answers",
     "FileMaterializer": "file",
     "MemoryMaterializer": "memory",
+    "VectorsMaterializer": "memory",
     "DedupIndexMaterializer": "index",
 }
 _VALUE_TYPES: dict[str, ArtifactType] = {

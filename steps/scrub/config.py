@@ -39,6 +39,7 @@ class NerConfig(Frozen):
 
     engine: Literal["spacy", "transformers", "gliner"] = Field(description="library that runs the model")
     model: str = Field(min_length=1, description="spaCy package or folder; transformers or GLiNER hub id or folder")
+    revision: str | None = Field(None, description="commit, tag or branch of a hub model; a commit never moves")
     entities: tuple[str, ...] = Field(("PERSON", "LOCATION"), description="what is replaced; other labels are ignored")
     labels: dict[str, str] = Field(
         default_factory=dict,
@@ -48,6 +49,12 @@ class NerConfig(Frozen):
     threshold: float = Field(0.5, ge=0, le=1, description="least score of a transformers or GLiNER entity")
     # What shares a forward pass changes scores in their last digits: with 1 a text's entities depend on it alone.
     batch_size: int = Field(1, ge=1, description="texts per forward pass; more is faster, above all on a GPU")
+
+    @model_validator(mode="after")
+    def _revision_of_what(self) -> Self:
+        if self.revision is not None and self.engine == "spacy":
+            raise ValueError("spaCy models have no revision: install the version that you want")
+        return self
 
 
 class OwnPattern(Frozen):

@@ -4,9 +4,11 @@ A tagger takes texts and yields, for each, (start, end, label, score): offsets i
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from steps.contracts.digests import folder_digests, value_digest
 from steps.contracts.errors import MissingDependencyError, UnsafeSerializationError
 from steps.scrub.config import NerConfig
 
@@ -19,6 +21,11 @@ _STRIDE_TOKENS = 64
 _MOST_TOKENS = 512
 # spaCy gives no score per entity; .85 is what presidio assumes for it (NerModelConfiguration.default_score).
 _SPACY_SCORE = 0.85
+# spaCy's own components, by whether `ner` may need what they say.
+_NEEDED = frozenset({"ner", "tok2vec", "transformer", "curated_transformer"})
+_NEEDLESS = frozenset(
+    {"tagger", "morphologizer", "parser", "senter", "attribute_ruler", "lemmatizer", "trainable_lemmatizer"}
+)
 # What GLiNER is asked for. Other entities are asked for by their name in small letters.
 _PROMPTS = {"NRP": "nationality, religious or political group"}
 # Chosen: words that neighbouring windows of a GLiNER model share, where its widest entity isn't wider.
@@ -34,16 +41,44 @@ def tagger_of(config: NerConfig) -> Tagger:
     return {"spacy": _spacy, "transformers": _transformers, "gliner": _gliner}[config.engine](config)
 
 
+def model_digest(config: NerConfig, root: Path) -> str:
+    """What the model is: digest over the files of a folder (relative ones below `root`) or of an installed spaCy
+    package, commit of a hub model.
+
+    Raises:
+        MissingDependencyError: the spaCy model isn't installed.
+        InputNotFoundError, ServiceError: the hub knows no such model, or can't be reached.
+    """
+    folder = root / config.model
+    if config.engine == "spacy" and not folder.is_dir():
+        folder = _package(config.model)
+    if folder.is_dir():
+        files = folder_digests(folder)
+        return value_digest({name: sha256 for name, sha256 in files.items() if not name.endswith(".pyc")})
+    from steps.engines.lm.hub import resolve_revision
+
+    return resolve_revision(config.model, config.revision)
+
+
+def _package(name: str) -> Path:
+    spec = find_spec(name) if name.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError(
+            f"the spaCy model {name!r} is not installed",
+            where="scrub.ner",
+            hint=f"python -m spacy download {name}, or name a folder; without `ner` names aren't looked for",
+        )
+    return Path(spec.origin).parent
+
+
 def _spacy(config: NerConfig) -> Tagger:
     import spacy
 
-    if not (spacy.util.is_package(config.model) or Path(config.model).exists()):
-        raise MissingDependencyError(
-            f"the spaCy model {config.model!r} is not installed",
-            where="scrub.ner",
-            hint=f"python -m spacy download {config.model}, or name a folder; without `ner` names aren't looked for",
-        )
+    if not Path(config.model).exists():
+        _package(config.model)
     nlp = spacy.load(config.model)
+    for name in _spared(nlp):
+        nlp.remove_pipe(name)
 
     def tag(texts: Sequence[str]) -> Iterator[Tagged]:
         for doc in nlp.pipe(texts, batch_size=config.batch_size):
@@ -52,12 +87,26 @@ def _spacy(config: NerConfig) -> Tagger:
     return tag
 
 
+def _spared(nlp: Any) -> list[str]:
+    """Components without which the entities are the same (2.5 times faster for en_core_web_sm, measured).
+
+    None in a pipeline with components that aren't listed here: an entity ruler, say, may ask for parts of speech.
+    """
+    factories = {name: nlp.get_pipe_meta(name).factory for name in nlp.pipe_names}
+    if not set(factories.values()) <= _NEEDED | _NEEDLESS:
+        return []
+    listened = {name for name in nlp.pipe_names if "ner" in getattr(nlp.get_pipe(name), "listener_map", {"ner": ()})}
+    return [n for n, f in factories.items() if f in _NEEDLESS or (f == "tok2vec" and n not in listened)]
+
+
 def _transformers(config: NerConfig) -> Tagger:
     from transformers import AutoModelForTokenClassification, AutoTokenizer, TokenClassificationPipeline
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.model)
-        model = AutoModelForTokenClassification.from_pretrained(config.model, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
+        model = AutoModelForTokenClassification.from_pretrained(
+            config.model, revision=config.revision, use_safetensors=True
+        )
     except (OSError, ValueError) as e:
         raise _not_loadable(config, e) from e
     limit = min(
@@ -80,7 +129,7 @@ def _of_group(entity: Mapping[str, Any]) -> tuple[int, int, str, float]:
     return int(entity["start"]), int(entity["end"]), str(entity["entity_group"]), float(entity["score"])
 
 
-def _with_safetensors(model: str) -> Path:
+def _with_safetensors(model: str, revision: str | None) -> Path:
     """The model's folder, downloaded without pickled weights: GLiNER would fall back on them.
 
     Raises:
@@ -90,7 +139,8 @@ def _with_safetensors(model: str) -> Path:
 
     folder = Path(model)
     if not folder.is_dir():
-        folder = Path(snapshot_download(model, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"]))
+        pickled = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"]
+        folder = Path(snapshot_download(model, revision=revision, ignore_patterns=pickled))
     if not (folder / "model.safetensors").is_file():
         raise UnsafeSerializationError(
             "the model has no model.safetensors; weights in other files are not read",
@@ -110,7 +160,7 @@ def _gliner(config: NerConfig) -> Tagger:
             hint="pip install --no-deps gliner==0.2.29 (its other needs are installed), or name another engine",
         ) from e
     try:
-        model = GLiNER.from_pretrained(str(_with_safetensors(config.model)))
+        model = GLiNER.from_pretrained(str(_with_safetensors(config.model, config.revision)))
     except (OSError, ValueError) as e:
         raise _not_loadable(config, e) from e
     prompts = prompts_of(config)
