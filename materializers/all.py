@@ -2,7 +2,7 @@
 
 from materializers.datasets import DatasetMaterializer
 from materializers.files import AnswersMaterializer, FileMaterializer, LedgerMaterializer
-from materializers.folders import DedupIndexMaterializer, MemoryMaterializer
+from materializers.folders import DedupIndexMaterializer, MemoryMaterializer, VectorsMaterializer
 from materializers.models import ModelFolderMaterializer
 from materializers.values import StageReportMaterializer, ValueMaterializer
 
@@ -12,6 +12,7 @@ MATERIALIZERS = (
     AnswersMaterializer,
     FileMaterializer,
     MemoryMaterializer,
+    VectorsMaterializer,
     DedupIndexMaterializer,
     ModelFolderMaterializer,
     StageReportMaterializer,

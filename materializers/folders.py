@@ -11,6 +11,7 @@ from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.memory import Memory, MemoryManifest
 from steps.contracts.storage import write_whole
+from steps.contracts.vectors import KeptVectors, VectorPart
 from steps.zenml_runtime import state_folder
 
 _MANIFEST = "manifest.json"
@@ -46,6 +47,37 @@ class MemoryMaterializer(BaseMaterializer):
 
     def compute_content_hash(self, data: Memory) -> str:
         """Digest of origin and results."""
+        return data.digest
+
+
+class VectorsMaterializer(BaseMaterializer):
+    """`manifest.json` and the files that it names; files that versions share are links where the store is local."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (KeptVectors,)
+    ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA
+
+    def save(self, data: KeptVectors) -> None:
+        """Files first, the manifest last: an interrupted save leaves nothing that reads as kept vectors."""
+        for part, file in zip(data.manifest.parts, data.files, strict=True):
+            put_file(file, f"{self.uri}/{part.name}", self.artifact_store)
+        put_text(data.manifest.model_dump_json(indent=1), f"{self.uri}/{_MANIFEST}", self.artifact_store)
+
+    def load(self, data_type: type[Any]) -> KeptVectors:
+        """Open in place when the store is local, else from a local cache."""
+        where = f"{self.uri}/{_MANIFEST}"
+        if is_local(self.uri):
+            return KeptVectors.open(Path(self.uri))
+        return KeptVectors.read(get_text(where, self.artifact_store), where, self._fetched)
+
+    def _fetched(self, part: VectorPart) -> Path:
+        return get_file(f"{self.uri}/{part.name}", self.artifact_store, part.sha256, "vector-files")
+
+    def extract_metadata(self, data: KeptVectors) -> dict[str, Any]:
+        """Vectors and files."""
+        return {"vectors": data.rows, "files": len(data.files), "digest": data.digest}
+
+    def compute_content_hash(self, data: KeptVectors) -> str:
+        """Digest of the manifest, which names every file by its content."""
         return data.digest
 
 

@@ -11,7 +11,7 @@ LATEST = "latest"
 # What steps ask for by `steps.zenml_runtime.earlier`.
 REUSABLE = (
     "ingested", "ingest_ledger", "rejects", "ingest_sources", "dedup_index", "scrub_memory", "screen_memory",
-    "judge_memory",
+    "screen_vectors", "semantic_vectors", "judge_memory",
 )  # fmt: skip
 # Chosen: a run of the same name that only fine-tuned keeps nothing; so many are passed over in search of one that does.
 _LOOKED_AT = 20

@@ -41,12 +41,18 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
         aside.append(quarantined)
     if "screen" not in config.skip:
         models = inputs.models.get("screen", {})
-        rows, quarantined, _, report, _ = screen_step(rows, config.screen, "scrub" not in config.skip, models)
+        keep = config.reuse is not None and bool(config.screen.classifiers or config.screen.topics)
+        rows, quarantined, _, report, _, _ = screen_step(
+            rows, config.screen, "scrub" not in config.skip, models, keep
+        )  # fmt: skip
         reports.append(report)
         aside.append(quarantined)
     if config.semantic is not None:
         models = inputs.models.get("semantic", {})
-        rows, quarantined, _, report = semantic_step(rows, config.semantic, "scrub" not in config.skip, models)
+        keep = config.reuse is not None
+        rows, quarantined, _, report, _ = semantic_step(
+            rows, config.semantic, "scrub" not in config.skip, models, keep
+        )  # fmt: skip
         reports.append(report)
         aside.append(quarantined)
     if "judge" not in config.skip:

@@ -4,7 +4,6 @@ Nothing here runs at import. `harden` is called by the step decorator, so that i
 load a step: the launcher, a local run, a container on a remote stack.
 """
 
-import ast
 import fcntl
 import functools
 import hashlib
@@ -14,7 +13,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,13 +31,11 @@ from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publi
 from zenml.steps import get_step_context
 from zenml.utils import code_utils, source_utils
 
-from steps.contracts.digests import canonical_json, file_digest
+from steps.contracts.code import FIRST_PARTY, code_of
+from steps.contracts.digests import canonical_json
 from steps.contracts.errors import InputNotFoundError, UnsafeSerializationError
 from steps.contracts.reports import StageReport
 
-FIRST_PARTY = ("steps", "pipelines", "materializers", "ops")
-# How an artifact is stored or shown, and this module, don't change what a step computes.
-_NOT_IN_KEY = ("materializers", "ops", "pipelines", "steps.zenml_runtime")
 # Ours, and ZenML's own that write JSON or plain bytes. Everything else (cloudpickle, numpy with pickle ...) is refused.
 _SAFE_MATERIALIZERS = (
     "materializers.",
@@ -149,10 +146,7 @@ def cache_key(module: str, libraries: Sequence[str] = (), used_by_path: Sequence
     the installed versions of `libraries` (distribution names; "-" when not installed).
     """
     h = hashlib.sha256()
-    root = _package_root()
-    parts = {k: v for name in (module, *used_by_path) for k, v in import_closure(name, root).items()}
-    parts.update(data_files(parts, root))
-    for name, digest in sorted(parts.items()):
+    for name, digest in sorted(code_of((module, *used_by_path)).items()):
         h.update(f"{name}={digest}\n".encode())
     for library in sorted(libraries):
         h.update(f"{library}=={_version(library)}\n".encode())
@@ -164,69 +158,6 @@ def _version(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return "-"
-
-
-def _package_root() -> Path:
-    return Path(__file__).resolve().parent.parent
-
-
-def import_closure(module: str, root: Path) -> dict[str, str]:
-    """First-party modules that `module` imports anywhere in its code (lazy imports too), with their tree digests."""
-    digests: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        file = _module_file(name, root)
-        if name in digests or file is None:
-            continue
-        digests[name], imports = _parsed(file.read_bytes())
-        waiting.extend(m for m in imports if _module_file(m, root) and not m.startswith(_NOT_IN_KEY))
-    return digests
-
-
-@functools.cache
-def _parsed(source: bytes) -> tuple[str, tuple[str, ...]]:
-    """Digest of a module without docstrings, and the first-party names it imports (modules, or what is in them)."""
-    tree = ast.parse(source)
-    imports = tuple(_first_party_imports(tree))
-    return _tree_digest(tree), imports
-
-
-def data_files(modules: Iterable[str], root: Path) -> dict[str, str]:
-    """SHA-256 of the files other than Python that lie beside these modules: term lists, templates."""
-    folders = {file.parent for name in modules if (file := _module_file(name, root))}
-    files = [f for folder in folders for f in folder.iterdir() if f.is_file() and f.suffix not in (".py", ".pyc")]
-    return {f.relative_to(root).as_posix(): file_digest(f) for f in files}
-
-
-def _module_file(name: str, root: Path) -> Path | None:
-    path = root.joinpath(*name.split("."))
-    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
-
-
-def _first_party_imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            # `from package import module` names a module too; `from module import name` doesn't.
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        yield from (n for n in names if n.split(".")[0] in FIRST_PARTY)
-
-
-def _tree_digest(tree: ast.Module) -> str:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
 
 
 # --- what a step sees of its run -------------------------------------------------------------------------------

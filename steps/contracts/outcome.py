@@ -1,6 +1,6 @@
 """What every curation stage returns, with or without ZenML."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import IntegrityError
@@ -8,6 +8,7 @@ from steps.contracts.index import DedupIndex
 from steps.contracts.ledger import Ledger
 from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
+from steps.contracts.vectors import KeptVectors
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Outcome:
 
     `quarantined` holds the rows set aside for a human (a version over the same shards); None for stages that
     never quarantine. `memory` is what a row-wise stage keeps for the next run; None for the other stages;
-    `index` what dedup keeps.
+    `index` what dedup keeps; `vectors` what models said about texts.
     """
 
     dataset: Dataset
@@ -25,6 +26,7 @@ class Outcome:
     quarantined: Dataset | None = None
     memory: Memory | None = None
     index: DedupIndex | None = None
+    vectors: KeptVectors = field(default_factory=KeptVectors)
 
     @property
     def set_aside(self) -> Dataset:

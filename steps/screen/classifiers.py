@@ -10,14 +10,15 @@ from typing import Any, Self
 
 import numpy as np
 
+from steps.contracts.code import code_digest
 from steps.contracts.dataset import Dataset
-from steps.contracts.digests import short_id, value_digest
+from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.contracts.reports import Histogram, Table
-from steps.engines.embed.cache import VectorCache
+from steps.engines.embed.known import Shelf
 from steps.engines.embed.models import model_digest, model_path
-from steps.engines.embed.vectors import Vector, Vectors
-from steps.engines.lm.device import checked_device
+from steps.engines.embed.vectors import Done, Vector, Vectors
+from steps.engines.lm.device import checked_device, processor
 from steps.engines.lm.quiet import without_bars
 from steps.engines.lm.shapes import LENGTH_STEP, by_width, filled_up
 from steps.engines.lm.threads import torch_threads
@@ -35,7 +36,7 @@ _CHARACTERS_PER_TOKEN = 64
 class Classifier:
     """A loaded classifier. A text's score is the same bits whatever other texts are scored with it (see `shapes`)."""
 
-    def __init__(self, config: ClassifierConfig, place: Place) -> None:
+    def __init__(self, config: ClassifierConfig, place: Place, shelf: Shelf) -> None:
         self.config = config
         self.name = f"classifier {config.name}"
         self.undecided = config.undecided
@@ -44,8 +45,9 @@ class Classifier:
         self._longest = _longest(config, self._tokenizer, self._model)
         self._column, self._activation = _column(config, self._model.config), _activation(config, self._model.config)
         shape = [config.batch_size, self._longest, LENGTH_STEP, config.device, config.num_threads, self._activation]
-        self._identity = value_digest([digest, shape, [version(p) for p in ("torch", "transformers", "tokenizers")]])
-        self._cache = None if place.cache is None else VectorCache(place.cache / "scores.sqlite")
+        libraries = [version(p) for p in ("torch", "transformers", "tokenizers")]
+        code, where = code_digest(__name__), processor(config.device)
+        self._known = shelf.open("scores.sqlite", value_digest([digest, shape, libraries, code, where]))
         self._counts: Counter[str] = Counter()
         self._scores: list[float] = []
 
@@ -53,8 +55,7 @@ class Classifier:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._cache is not None:
-            self._cache.close()
+        """Nothing is held open."""
 
     def look(self, dataset: Dataset, keep: Mask) -> Iterator[Said]:
         """Rows whose score lies on the bad side of a threshold, and rows whose score isn't a number."""
@@ -91,27 +92,17 @@ class Classifier:
 
     def scores(self, texts: Sequence[str]) -> list[Vector]:
         """Scores of every class per text, in order; equal texts are scored once, known ones not at all."""
-        keys = [short_id(self._identity, t) for t in texts]
-        known = self._cache.get_many(keys) if self._cache is not None else {}
-        new = {k: t for k, t in zip(keys, texts, strict=True) if k not in known}
-        self._counts["texts whose scores were known"] += len(known)
-        fresh = dict(zip(new, self._score(list(new.values())), strict=True))
-        if self._cache is not None:
-            # What isn't a number is tried again by the next run.
-            self._cache.put_many({k: v for k, v in fresh.items() if np.isfinite(v.values).all()})
-        return [known.get(k) or fresh[k] for k in keys]
+        return [found for found in self._known.resolve(texts, self._score) if isinstance(found, Vector)]
 
-    def _score(self, texts: list[str]) -> list[Vector]:
+    def _score(self, texts: Sequence[str], done: Done) -> None:
         limit = self._longest * _CHARACTERS_PER_TOKEN
         clean = [t[:limit].encode("utf-8", "replace").decode() for t in texts]
-        lengths = (
-            [len(ids) for ids in self._tokenizer(clean, truncation=False, verbose=False)["input_ids"]] if texts else []
-        )
-        found: dict[int, Vectors] = {}
+        lengths = [len(ids) for ids in self._tokenizer(clean, truncation=False, verbose=False)["input_ids"]]
+        cut = [n > self._longest or len(t) > limit for n, t in zip(lengths, texts, strict=True)]
         with torch_threads(self.config.num_threads):
             for width, members in by_width(lengths, self._longest).items():
-                found.update(zip(members, self._forward([clean[m] for m in members], width), strict=True))
-        return [Vector(found[i], lengths[i] > self._longest or len(texts[i]) > limit) for i in range(len(texts))]
+                found = self._forward([clean[m] for m in members], width)
+                done(members, [Vector(v, cut[m]) for m, v in zip(members, found, strict=True)])
 
     def _forward(self, texts: list[str], width: int) -> Vectors:
         """Scores of texts of up to `width` tokens, shape (texts, classes)."""

@@ -15,6 +15,8 @@ from steps.contracts.errors import ServiceError
 from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.records import SPLITS, Row, Split
 from steps.contracts.reports import Histogram, StageReport, Table
+from steps.contracts.vectors import KeptVectors
+from steps.engines.embed.known import Shelf
 from steps.engines.progress.progress import Progress
 from steps.screen.config import ModelAction, ScreenConfig
 
@@ -29,12 +31,15 @@ _VERDICTS: dict[ModelAction, Verdict] = {"drop": "dropped", "quarantine": "quara
 @dataclass(frozen=True)
 class Place:
     """Where things lie. root: what relative folders and files start from; cache: what models said about texts, kept
-    between runs (None: not kept); scrubbed: whether personal data was removed from the rows.
+    between runs (None: not kept); scrubbed: whether personal data was removed from the rows. earlier: what an earlier
+    run kept of what models said; keep: whether this run keeps it for a later one.
     """
 
     root: Path = Path()
     cache: Path | None = None
     scrubbed: bool = True
+    earlier: KeptVectors | None = None
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,10 @@ class RowModel(AbstractContextManager["RowModel"], Protocol):
 class SecondLook:
     """Runs the configured models one after the other, and keeps what the report needs."""
 
-    def __init__(self, config: ScreenConfig, place: Place) -> None:
+    def __init__(self, config: ScreenConfig, place: Place, folder: Path) -> None:
         self._config, self._place = config, place
+        self._shelf = Shelf(place.cache, place.earlier, folder if place.keep else None)
+        self.kept = KeptVectors()
         self._counts: dict[str, dict[str, int]] = {}
         self._histograms: list[Histogram] = []
         self._tables: list[Table] = []
@@ -87,30 +94,39 @@ class SecondLook:
         Raises:
             ServiceError: a row is undecided, and the config says fail; or a server doesn't work.
         """
-        for model in self._models():
-            with model:
-                for said in model.look(dataset, keep.copy()):
-                    verdict = self._verdict(said, model)
-                    lines.add(said.record_id, verdict, said.reason, score=said.score, evidence=said.evidence)
-                    keep[said.number] = verdict in ("flagged", "undecided")
-                    aside[said.number] = verdict == "quarantined"
-                    self._not_flagged_anew += bool(flagged[said.number]) and verdict != "undecided"
-                    flagged[said.number] = verdict == "flagged" or (flagged[said.number] and verdict == "undecided")
-                counts, histograms, tables, notes = model.told()
-            self._counts[model.name] = counts
-            self._histograms += histograms
-            self._tables += tables
-            self._notes += notes
+        with self._shelf:
+            for model in self._models():
+                with model:
+                    for said in model.look(dataset, keep.copy()):
+                        self._enter(said, model, keep, aside, flagged, lines)
+                    counts, histograms, tables, notes = model.told()
+                self._counts[model.name] = counts
+                self._histograms += histograms
+                self._tables += tables
+                self._notes += notes
+            self.kept = self._shelf.kept()
+        if self._counts:
+            self._notes += self._shelf.notes()
+
+    def _enter(
+        self, said: Said, model: RowModel, keep: Mask, aside: Mask, flagged: Mask, lines: LedgerWriter
+    ) -> None:  # fmt: skip
+        verdict = self._verdict(said, model)
+        lines.add(said.record_id, verdict, said.reason, score=said.score, evidence=said.evidence)
+        keep[said.number] = verdict in ("flagged", "undecided")
+        aside[said.number] = verdict == "quarantined"
+        self._not_flagged_anew += bool(flagged[said.number]) and verdict != "undecided"
+        flagged[said.number] = verdict == "flagged" or (flagged[said.number] and verdict == "undecided")
 
     def _models(self) -> Iterator[RowModel]:
         if self._config.classifiers:
             from steps.screen.classifiers import Classifier
 
-            yield from (Classifier(c, self._place) for c in self._config.classifiers)
+            yield from (Classifier(c, self._place, self._shelf) for c in self._config.classifiers)
         if self._config.topics is not None:
             from steps.screen.topics import Topics
 
-            yield Topics(self._config.topics, self._place)
+            yield Topics(self._config.topics, self._place, self._shelf)
 
     def _verdict(self, said: Said, model: RowModel) -> Verdict:
         if said.undecided is None:

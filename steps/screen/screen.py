@@ -45,7 +45,7 @@ def screen(
     prescan = Prescan(config, screener.scanner)
     recall = Recall(origin(config, code), memory)
     books = Books()
-    second = SecondLook(config, place or Place())
+    second = SecondLook(config, place or Place(), folder / "vectors")
     keep = np.ones(dataset.rows, bool)
     aside, flagged = np.zeros(dataset.rows, bool), np.zeros(dataset.rows, bool)
     with (
@@ -71,7 +71,8 @@ def screen(
     quarantined = dataset.select(aside, folder / "quarantined", "screen")
     done = report(books, config, lines, (dataset.rows, after.rows), watch)
     done = second.in_report(done.model_copy(update={"notes": (*done.notes, *recall.notes())}))
-    return Outcome(after, ledger, done.balanced(), quarantined, recall.close(folder / "memory"))
+    kept = recall.close(folder / "memory")
+    return Outcome(after, ledger, done.balanced(), quarantined, kept, vectors=second.kept)
 
 
 def _verdicts(

@@ -7,6 +7,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
+from steps.contracts.vectors import KeptVectors
 from steps.screen.config import ScreenConfig
 from steps.zenml_runtime import assay_step, cache_key, earlier, source_root, state_folder, workspace
 
@@ -22,18 +23,24 @@ def key() -> str:
 
 @assay_step(key)
 def screen_step(
-    dataset: Dataset, config: ScreenConfig, scrubbed: bool, models: dict[str, str]
+    dataset: Dataset, config: ScreenConfig, scrubbed: bool, models: dict[str, str], keep_vectors: bool
 ) -> tuple[
     Annotated[Dataset, "screened"],
     Annotated[Dataset, "screen_quarantined"],
     Annotated[Ledger, "screen_ledger"],
     Annotated[StageReport, "screen_report"],
     Annotated[Memory, "screen_memory"],
+    Annotated[KeptVectors, "screen_vectors"],
 ]:
-    """Apply rules, and screen for unsafe and poisoned content. `models`: digests of the models, for the cache key."""
+    """Apply rules, and screen for unsafe and poisoned content. `models`: digests of the models, for the cache key.
+    `keep_vectors`: keep what models said for a later run.
+    """
     from steps.screen.models import Place
     from steps.screen.screen import screen
 
-    place = Place(root=source_root(), cache=state_folder() / "embeddings", scrubbed=scrubbed)
-    outcome = screen(dataset, config, workspace("screen"), memory=earlier("screen_memory"), code=key(), place=place)
-    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.remembered
+    place = Place(
+        root=source_root(), cache=state_folder() / "embeddings", scrubbed=scrubbed, earlier=earlier("screen_vectors"),
+        keep=keep_vectors,
+    )  # fmt: skip
+    done = screen(dataset, config, workspace("screen"), memory=earlier("screen_memory"), code=key(), place=place)
+    return done.dataset, done.set_aside, done.ledger, done.report, done.remembered, done.vectors

@@ -13,6 +13,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, ServiceError
 from steps.contracts.reports import Histogram, Table
 from steps.engines.embed.embedder import Embedded, open_embedder
+from steps.engines.embed.known import Shelf
 from steps.engines.embed.vectors import NoVector, Vectors
 from steps.engines.neighbours.clusters import clusters
 from steps.engines.text.parts import part_of
@@ -37,12 +38,12 @@ class Topics:
 
     name = "topics"
 
-    def __init__(self, config: TopicsConfig, place: Place) -> None:
+    def __init__(self, config: TopicsConfig, place: Place, shelf: Shelf) -> None:
         refuse_egress(config, place.scrubbed)
         self.config = config
         self.undecided = config.undecided
         examples = [(t.name, e) for t in config.topics for e in _examples(t, place)]
-        self._embedder = open_embedder(config.embed, place.root, place.cache)
+        self._embedder = open_embedder(config.embed, place.root, shelf)
         try:
             self._seed_names = np.array([name for name, _ in examples], np.str_)
             self._seeds = _all_vectors(self._embedder.embed([e for _, e in examples]))
@@ -139,7 +140,7 @@ class Topics:
         """Counts, similarities, clusters, and what the names rest on."""
         named = sum(n for name, n in self._topics.items() if name.startswith("medoid:"))
         topics = {f"rows on {name}": n for name, n in self._topics.items() if not name.startswith("medoid:")}
-        counts = Counter({**self._counts, **self._embedder.counts, **topics, "rows in clusters without a topic": named})
+        counts = Counter({**self._counts, **topics, "rows in clusters without a topic": named})
         what = "cluster's centre" if self.config.clusters else "nearest example"
         notes = ["Topics by clusters depend on all rows: a run over more data may divide them otherwise."]
         return (

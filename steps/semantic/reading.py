@@ -88,9 +88,9 @@ class _Reader:
 
     def _embed(self, rows: Numbers, texts: list[str]) -> None:
         found = self.embedder.embed(texts)
-        if self._vectors is None and self.embedder.dimensions:
-            self._vectors = np.zeros((len(self._kinds), self.embedder.dimensions), np.float32)
-        if self._vectors is not None and found.ok.any():
+        if found.ok.any():
+            if self._vectors is None:
+                self._vectors = np.zeros((len(self._kinds), found.vectors.shape[1]), np.float32)
             self._vectors[rows[found.ok]] = found.vectors[found.ok]
         self._cut[rows] = found.cut
         self._compared[rows] = found.ok & (~found.cut if self.config.cut_texts == "keep" else True)

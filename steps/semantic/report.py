@@ -25,11 +25,13 @@ def semantic_report(
     found: Decisions,
     config: SemanticConfig,
     ledger: LedgerWriter,
-    embedding: dict[str, int],
+    embedding: tuple[str, ...],
     texts: Texts | None,
     watch: Stopwatch,
 ) -> StageReport:
-    """Counts, similarities near the threshold, pairs. `texts` None: the rows aren't scrubbed, ids only."""
+    """Counts, similarities near the threshold, pairs. `texts` None: the rows aren't scrubbed, ids only. `embedding`:
+    what was read and what was known.
+    """
     return StageReport(
         stage="semantic",
         rows_in=len(rows.kinds),
@@ -42,7 +44,6 @@ def semantic_report(
         quarantined_by=dict(sorted(ledger.counts["quarantined"].items())),
         flagged_by=dict(sorted(ledger.counts["flagged"].items())),
         counts={
-            "embedding": dict(sorted(embedding.items())),
             "rows": {
                 "compared": int(rows.compared.sum()),
                 "without a text to compare": int(rows.empty.sum()),
@@ -55,7 +56,7 @@ def semantic_report(
         histograms=(_similarities(rows, found, config.threshold),),
         tables=(_pairs(rows, found, texts),),
         examples=_examples(rows, found, texts),
-        notes=_notes(rows, found, config, texts is not None),
+        notes=(*_notes(rows, found, config, texts is not None), *embedding),
         config_digest=value_digest(config.model_dump(mode="json")),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,

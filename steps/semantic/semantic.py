@@ -8,7 +8,9 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.outcome import Outcome
+from steps.contracts.vectors import KeptVectors
 from steps.engines.embed.embedder import open_embedder
+from steps.engines.embed.known import Shelf
 from steps.engines.progress.progress import Stopwatch
 from steps.semantic.config import SemanticConfig
 from steps.semantic.cross import CrossEncoder
@@ -28,13 +30,16 @@ def semantic(
     *,
     root: Path | None = None,
     scrubbed: bool = True,
+    earlier: KeptVectors | None = None,
+    keep: bool = False,
 ) -> Outcome:
     """Drop train rows (and rows without a split) that mean the same as a row that is kept.
 
     Validation and test rows win over all others and are never dropped; then the earliest batch wins, within a batch
     the smallest content id. Survivors don't depend on the rows' order or sharding. Every dropped row names a kept row
-    and the cosine with it. Vectors are kept in `cache_folder/vectors.sqlite`. Relative model folders start from
-    `root` (None: the working directory). `scrubbed` says whether personal data was removed from the rows.
+    and the cosine with it. Vectors are kept in `cache_folder/vectors.sqlite`, and with `keep` in the outcome, for a
+    later run that gives them as `earlier`; with the config's `keep_vectors: false` in neither. Relative model folders
+    start from `root` (None: the working directory). `scrubbed` says whether personal data was removed from the rows.
 
     Raises:
         ConfigError: rows that weren't scrubbed would leave the machine.
@@ -44,18 +49,21 @@ def semantic(
     refuse_egress(config, scrubbed)
     watch = Stopwatch()
     place = root or Path()
-    with Texts(folder / "texts.partial") as texts:
-        with open_embedder(config.embed, place, cache_folder if config.keep_vectors else None) as embedder:
+    kept = config.keep_vectors
+    shelf = Shelf(cache_folder if kept else None, earlier, folder / "vectors" if keep and kept else None)
+    with shelf, Texts(folder / "texts.partial") as texts:
+        with open_embedder(config.embed, place, shelf) as embedder:
             rows = read_embeddings(dataset, config, embedder, texts)
-            counts = {**embedder.counts, "HTTP requests": embedder.backend.requests()}
         _check_undecided(rows, config)
         found = decide(rows, config, _second_model(config, place, texts))
         with LedgerWriter(folder / "ledger.parquet", "semantic") as lines:
-            keep, aside = _enter(lines, rows, found, config)
+            stay, aside = _enter(lines, rows, found, config)
             ledger = lines.close()
-        report = semantic_report(rows, found, config, lines, counts, texts if scrubbed else None, watch)
+        report = semantic_report(rows, found, config, lines, shelf.notes(), texts if scrubbed else None, watch)
+        vectors = shelf.kept()
     quarantined = dataset.select(aside, folder / "quarantined", "semantic")
-    return Outcome(dataset.select(keep, folder, "semantic"), ledger, report.balanced(), quarantined)
+    after = dataset.select(stay, folder, "semantic")
+    return Outcome(after, ledger, report.balanced(), quarantined, vectors=vectors)
 
 
 def refuse_egress(config: SemanticConfig, scrubbed: bool) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from steps import zenml_runtime
+from steps.contracts.code import data_files, import_closure
 
 STEP = "from steps.one.logic import work\n\ndef run():\n    return work()\n"
 LOGIC = '''"""Docs."""
@@ -42,7 +43,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def closure(tree: Path) -> dict[str, str]:
-    return zenml_runtime.import_closure("steps.one.step", tree)
+    return import_closure("steps.one.step", tree)
 
 
 def test_closure_holds_every_module_really_imported(tree: Path) -> None:
@@ -96,9 +97,9 @@ def test_library_version_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_data_file_beside_a_used_module_is_in_the_key(tree: Path) -> None:
-    assert zenml_runtime.data_files(closure(tree), tree) == {}
+    assert data_files(closure(tree), tree) == {}
     (tree / "steps" / "one" / "terms.txt").write_text("a")
-    before = zenml_runtime.data_files(closure(tree), tree)
+    before = data_files(closure(tree), tree)
     assert set(before) == {"steps/one/terms.txt"}
     (tree / "steps" / "one" / "terms.txt").write_text("b")
-    assert zenml_runtime.data_files(closure(tree), tree) != before
+    assert data_files(closure(tree), tree) != before

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from steps.contracts.code import code_digest
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.embed.models import model_digest, model_path
-from steps.engines.embed.vectors import NoVector, Vector, Vectors
-from steps.engines.lm.device import checked_device
+from steps.engines.embed.vectors import Done, Vectors, unit
+from steps.engines.lm.device import checked_device, processor
 from steps.engines.lm.quiet import without_bars
 from steps.engines.lm.shapes import LENGTH_STEP, by_width, filled_up
 from steps.engines.lm.threads import torch_threads
@@ -39,19 +40,19 @@ class LocalModel:
         self._longest: int = config.max_tokens or min(own, _LONGEST)
         shape = [config.batch_size, self._longest, LENGTH_STEP, config.device, config.num_threads]
         libraries = [version(p) for p in ("torch", "transformers", "tokenizers", "sentence-transformers")]
-        self.identity = value_digest([digest, config.prompt, shape, libraries])
+        code, where = code_digest(__name__), processor(config.device)
+        self.identity = value_digest([digest, config.prompt, shape, libraries, code, where])
 
-    def vectors(self, texts: Sequence[str]) -> list[Vector | NoVector]:
+    def vectors(self, texts: Sequence[str], done: Done) -> None:
         """One vector per text; texts beyond the model's reach are marked as cut."""
         limit = self._longest * _CHARACTERS_PER_TOKEN
         clean = [_valid(t[:limit]) for t in texts]
         lengths = self._lengths(clean)
         cut = [n > self._longest or len(t) > limit for n, t in zip(lengths, texts, strict=True)]
-        found: dict[int, Vectors] = {}
         with torch_threads(self._config.num_threads):
             for width, members in by_width(lengths, self._longest).items():
-                found.update(zip(members, self._encode([clean[m] for m in members], width), strict=True))
-        return [Vector(found[i], cut[i]) for i in range(len(texts))]
+                found = self._encode([clean[m] for m in members], width)
+                done(members, [unit(v, cut[m]) for m, v in zip(members, found, strict=True)])
 
     def _lengths(self, texts: list[str]) -> list[int]:
         """Tokens per text with the prompt and the model's special tokens; 1 each where the model has no tokenizer."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import openai
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import AssayError, ServiceError
 from steps.engines.embed.config import EmbeddingEndpoint
-from steps.engines.embed.vectors import NoVector, Vector
+from steps.engines.embed.vectors import Done, NoVector, Vector, unit
 from steps.engines.llm.caller import SERVER_FAILURES, Caller, Failure
 
 
@@ -31,30 +32,35 @@ class RemoteModel:
             self._runner.close()
             raise
 
-    def vectors(self, texts: Sequence[str]) -> list[Vector | NoVector]:
-        """One result per text; a failed request is a reason for each of its texts.
+    def vectors(self, texts: Sequence[str], done: Done) -> None:
+        """One result per text, told request by request; a failed request is a reason for each of its texts.
 
         Raises:
             ServiceError: the endpoint as a whole doesn't work.
         """
         size = self._endpoint.texts_per_request
-        parts = [list(texts[i : i + size]) for i in range(0, len(texts), size)]
-        results: list[list[Vector | NoVector]] = [[] for _ in parts]
-        self._runner.run(self._all(parts, results))
-        flat = [r for part in results for r in part]
-        if flat and self._caller.replies == 0 and all(isinstance(r, str) and r in SERVER_FAILURES for r in flat):
+        parts = [range(i, min(i + size, len(texts))) for i in range(0, len(texts), size)]
+        reasons: Counter[str] = Counter()
+
+        async def ask(part: range) -> None:
+            results = await self._some([texts[i] for i in part])
+            reasons.update(r for r in results if isinstance(r, str))
+            done(part, results)
+
+        self._runner.run(self._all(parts, ask))
+        failed = sum(n for reason, n in reasons.items() if reason in SERVER_FAILURES)
+        if texts and self._caller.replies == 0 and failed == len(texts):
             raise ServiceError(
-                f"no reply to any of {len(parts)} requests ({flat[0]})", where=self._endpoint.base_url,
+                f"no reply to any of {len(parts)} requests ({min(reasons)})", where=self._endpoint.base_url,
                 hint="start the server, or correct endpoint.base_url",
             )  # fmt: skip
-        return flat
 
-    async def _all(self, parts: list[list[str]], results: list[list[Vector | NoVector]]) -> None:
-        waiting = iter(range(len(parts)))
+    async def _all(self, parts: Sequence[range], ask: Callable[[range], Awaitable[None]]) -> None:
+        waiting = iter(parts)
 
         async def work() -> None:
-            for number in waiting:
-                results[number] = await self._some(parts[number])
+            for part in waiting:
+                await ask(part)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -120,6 +126,7 @@ def _vector(values: list[Any], dimensions: int | None) -> Vector | NoVector:
     if dimensions is not None and len(values) != dimensions:
         return "dimension"
     try:
-        return Vector(np.array(values, np.float32))
+        vector = np.array(values, np.float32)
     except (TypeError, ValueError):
         return "bad_response"
+    return unit(vector) if vector.ndim == 1 else "bad_response"

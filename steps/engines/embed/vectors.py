@@ -1,6 +1,6 @@
 """What an embedding backend gives back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -20,6 +20,8 @@ class Vector:
 
 # Why there is no vector: a reason code (not_finite, zero_vector, dimension, server_error ...).
 NoVector: TypeAlias = str
+# Told the positions of some texts and their results, as soon as these are there.
+Done: TypeAlias = Callable[[Sequence[int], Sequence[Vector | NoVector]], None]
 
 
 class Backend(Protocol):
@@ -29,11 +31,22 @@ class Backend(Protocol):
     def identity(self) -> str:
         """Digest of the model and of how it is run."""
 
-    def vectors(self, texts: Sequence[str]) -> list[Vector | NoVector]:
-        """One result per text, in order."""
+    def vectors(self, texts: Sequence[str], done: Done) -> None:
+        """Tell `done` a unit vector of each text, or why there is none: each text once, in any order."""
 
     def requests(self) -> int:
         """HTTP requests sent so far; 0 for a model on this machine."""
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+def unit(raw: npt.ArrayLike, cut: bool = False) -> Vector | NoVector:
+    """The vector scaled to length 1, or why it can't be."""
+    values = np.asarray(raw, np.float64)
+    length = float(np.sqrt(values @ values))
+    if not np.isfinite(length):
+        return "not_finite"
+    if length == 0.0:
+        return "zero_vector"
+    return Vector((values / length).astype(np.float32), cut)

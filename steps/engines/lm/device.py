@@ -19,3 +19,16 @@ def checked_device(name: str, where: str) -> str:
             hint="set device: cpu, or run on a machine that has it with a torch built for it",
         ) from e  # fmt: skip
     return name
+
+
+def processor(device: str) -> str:
+    """The kind of processor behind a device, as far as torch tells: another kind computes other last bits.
+
+    Measured with all-MiniLM-L6-v2: told to use AVX2 where there is AVX-512, 94 % of the numbers of unit vectors differ,
+    by at most 2e-7.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return str(torch.backends.cpu.get_cpu_capability()) if device == "cpu" else device

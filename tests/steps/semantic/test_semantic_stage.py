@@ -113,12 +113,13 @@ def test_the_result_does_not_depend_on_order_or_sharding(tmp_path):
 def test_a_second_run_embeds_only_what_is_new(tmp_path):
     rows = [document(a, 0, str(i)) for i, (a, _) in enumerate(PARAPHRASES)]
     first, _, _ = run(rows[:3], tmp_path)
-    assert first.report.counts["embedding"] == {"HTTP requests": 0, "texts embedded": 3, "vectors from the cache": 0}
+    assert first.report.notes[-1] == "3 texts read by models, 0 known on this machine"
     version = dataset(rows, tmp_path / "more")
     second = semantic(version, config(), tmp_path / "again", tmp_path / "cache")
-    assert second.report.counts["embedding"] == {"HTTP requests": 0, "texts embedded": 2, "vectors from the cache": 3}
+    assert second.report.notes[-1] == "2 texts read by models, 3 known on this machine"
     alone = semantic(version, config(keep_vectors=False), tmp_path / "alone", tmp_path / "cache")
-    assert alone.dataset.digest == second.dataset.digest and alone.report.counts["embedding"]["texts embedded"] == 5
+    assert alone.report.notes[-1] == "5 texts read by models, 0 known on this machine"
+    assert alone.dataset.digest == second.dataset.digest
 
 
 def test_rows_longer_than_the_model_reads(tmp_path):

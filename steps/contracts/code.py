@@ -1,0 +1,85 @@
+"""Digests of our own code: what decides a result besides settings and data."""
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from steps.contracts.digests import file_digest, value_digest
+
+FIRST_PARTY = ("steps", "pipelines", "materializers", "ops")
+# How an artifact is stored or shown, and how ZenML runs a step, don't change what is computed.
+_NOT_IN_KEY = ("materializers", "ops", "pipelines", "steps.zenml_runtime")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def code_of(modules: Iterable[str]) -> dict[str, str]:
+    """Digests of all that these modules use of ours, by module name or by the path of a data file."""
+    parts = {name: digest for module in modules for name, digest in import_closure(module, _ROOT).items()}
+    return {**parts, **data_files(parts, _ROOT)}
+
+
+@functools.cache
+def code_digest(module: str) -> str:
+    """One digest over all that a module uses of ours; libraries are not in it."""
+    return value_digest(code_of([module]))
+
+
+def import_closure(module: str, root: Path) -> dict[str, str]:
+    """First-party modules that `module` imports anywhere in its code (lazy imports too), with their tree digests."""
+    digests: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = _module_file(name, root)
+        if name in digests or file is None:
+            continue
+        digests[name], imports = _parsed(file.read_bytes())
+        waiting.extend(m for m in imports if _module_file(m, root) and not m.startswith(_NOT_IN_KEY))
+    return digests
+
+
+@functools.cache
+def _parsed(source: bytes) -> tuple[str, tuple[str, ...]]:
+    """Digest of a module without docstrings, and the first-party names it imports (modules, or what is in them)."""
+    tree = ast.parse(source)
+    imports = tuple(_first_party_imports(tree))
+    return _tree_digest(tree), imports
+
+
+def data_files(modules: Iterable[str], root: Path) -> dict[str, str]:
+    """SHA-256 of the files other than Python that lie beside these modules: term lists, templates."""
+    folders = {file.parent for name in modules if (file := _module_file(name, root))}
+    files = [f for folder in folders for f in folder.iterdir() if f.is_file() and f.suffix not in (".py", ".pyc")]
+    return {f.relative_to(root).as_posix(): file_digest(f) for f in files}
+
+
+def _module_file(name: str, root: Path) -> Path | None:
+    path = root.joinpath(*name.split("."))
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
+
+
+def _first_party_imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            # `from package import module` names a module too; `from module import name` doesn't.
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (n for n in names if n.split(".")[0] in FIRST_PARTY)
+
+
+def _tree_digest(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
