@@ -57,7 +57,7 @@ _UNIT = (
 _MILITARY = (
     r"(?:(?:PSC|CMR|Unit|USS|USNS|USNV|USCGC)\b[^\r\n.?!]{1,40}?(?:, ?|\r?\n ?|[ ]))?\b[AFD]PO,? A[AEP],? [0-9]{5}\b"
 )
-_ENDED = r"(?:\s*[.,;!?)\r\n]|\s*$|\s+(?:in|for|after|before|and|on|by|street|st)\b|\s+(?i:Apt|Suite|Unit|Flat)\b)"
+_ENDED = r"(?:\s*[.,;!?)\r\n]|\s*$|\s+(?:in|for|after|before|and|on|by)\b|\s+(?i:street|st|Apt|Suite|Unit|Flat)\b)"
 # No amount of money, no decimal, no part of a longer word.
 _ALONE = r"(?:^|[^\w$€£.,-])"
 _CUES = (
@@ -65,7 +65,7 @@ _CUES = (
     r"(?:live|lives|lived|living|reside|resides|resided|residing|wohne|wohnt|wohnhaft|habite|vivo|vive)"
     r"\s(?:on|at|in der|am|au|en)|(?:north|south|east|west) side of|"
     r"(?:located|office is|restaurant is|store is|shop is|house is|home is|clinic is|me|you|us|off)\sat|"
-    r"(?:deliver|delivered|ship|shipped|send it|taxi|cab)\sto"
+    r"(?:deliver|delivered|ship|shipped|send it|send them|please return|return it|taxi|cab)\sto|enter\son"
 )
 # Lower-case words that may stand in an address.
 _LOWER = re.compile(
@@ -84,8 +84,8 @@ _NO_HOUSE = re.compile(r"[0-9]\S* (?:and|of|y|e|und|et) ")
 _NO_ENDING = re.compile(r"(?i)(?:brigade|renegade|auntie|norweg)\b")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d")
 
-# Lines may be quoted or listed.
-_LINE = r"[ ,]{0,2}\r?\n[>|*•-]{0,3}[ ,]{0,3}"
+# Lines may be quoted or listed, and one may be empty.
+_LINE = r"[ ,]{0,2}\r?\n(?:[ \t]{0,3}\r?\n)?[>|*•?-]{0,3}[ ,]{0,3}"
 _GAP = rf"(?:[ ,]{{1,3}}|{_LINE})"
 # Universal Postal Union, addressing systems: Poland, Portugal, Sweden and its like, the Netherlands; then digits only.
 _DIGIT_CODE = (
@@ -105,7 +105,7 @@ _TAIL = (
     rf"(?:{_GAP}(?P<first>{_DIGIT_CODE})(?: {CAPITAL}){{1,3}}"
     rf"|{_TOWN}{{0,8}}?(?:{_GAP}[a-z]{{2,3}})?{_GAP}(?P<last>{_DIGIT_CODE}|{GB}|{CA})\b)?"
 )
-_BULLET = re.compile(r"[>|*•-]{1,3}")
+_BULLET = re.compile(r"[>|*•?-]{1,3}")
 # "12 oak street", "12 oldfield 7": all in small letters, right before a unit.
 _SMALL_STREET = re.compile(
     rf"(?:^|\s)(?P<street>(?:[0-9]{{1,6}} ){{1,2}}(?:[^\W\d_]+ ){{1,4}}?"

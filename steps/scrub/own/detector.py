@@ -3,10 +3,12 @@
 from steps.engines.scan.patterns import Pattern, PatternSet
 from steps.scrub.config import ScrubConfig
 from steps.scrub.forms import Form, FormDetector
-from steps.scrub.own import address, age, card, dates, iban, phone, title, zip_code
+from steps.scrub.own import address, age, card, dates, iban, phone, placed, title, town, zip_code
 from steps.scrub.own.address import AddressDetector
 from steps.scrub.own.name import RECOGNIZER
 from steps.scrub.own.phone import PhoneDetector
+from steps.scrub.own.placed import PlaceDetector
+from steps.scrub.own.town import TownDetector
 from steps.scrub.spans import Finding, TextDetector
 
 # Entities that this package finds, by itself or beside presidio.
@@ -28,6 +30,12 @@ class OwnDetector:
         if phone.ENTITY in config.wanted:
             self._detectors.append(PhoneDetector(config))
             conditions.append(phone.CONDITION)
+        if zip_code.ENTITY in config.wanted:
+            self._detectors.append(PlaceDetector(config))
+            conditions += [form.regex for form in placed.forms()]
+            if "en_US" in config.locales:
+                self._detectors.append(TownDetector(config))
+                conditions.append(town.CONDITION)
         self._possible = PatternSet([Pattern(RECOGNIZER, c, ignore_case=False) for c in conditions], "scrub.entities")
 
     def find(self, text: str) -> list[Finding]:
@@ -38,7 +46,7 @@ class OwnDetector:
 
 
 def forms(config: ScrubConfig) -> list[Form]:
-    """The forms of the entities wanted, addresses and telephone numbers apart."""
+    """The forms of the entities wanted, without those that have a detector of their own."""
     kinds = {
         age.ENTITY: age.forms(),
         card.ENTITY: card.forms(),
