@@ -111,15 +111,15 @@ def as_keys(keys: Sequence[str]) -> Keys:
 def write_parts(folder: Path, space: str, parts: Sequence[Part], spool: Spool) -> list[tuple[VectorPart, Path]]:
     """Files that hold the vectors of one space that this run asked for, and no others.
 
-    A part stays as it is when all of it was asked for and it isn't smaller than what is written anew: so data that
-    grows shares its files, and their number grows with the logarithm of the rows. The rest goes into one new file.
+    A part stays as it is when all of it was asked for and it has twice as many rows as what is written anew: so data
+    that grows shares its files, and their number grows with the logarithm of the rows. The rest goes into one new file.
     """
     new = spool.read()
     merged = [p for p in parts if p.used.any() and not p.used.all()]
     size = len(new[0]) + sum(int(p.used.sum()) for p in merged)
     stay = []
     for part in sorted((p for p in parts if p.used.all()), key=lambda p: (p.entry.rows, p.entry.name)):
-        if part.entry.rows < size:
+        if part.entry.rows < 2 * size:
             merged.append(part)
             size += part.entry.rows
         else:
