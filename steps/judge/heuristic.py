@@ -19,7 +19,7 @@ from steps.judge.config import JudgeConfig
 from steps.judge.signals.accuracy import accuracy
 from steps.judge.signals.clarity import clarity
 from steps.judge.signals.completeness import completeness
-from steps.judge.signals.passage import Passage, worst
+from steps.judge.signals.passage import READ_CHARS, Passage, worst
 from steps.judge.signals.relevance import relevance
 from steps.judge.verdict import Verdict, no_answer
 
@@ -62,18 +62,21 @@ class HeuristicJudge:
 
     def _conversation(self, messages: Sequence[Row]) -> dict[Criterion, tuple[int, list[str]]]:
         weakest: dict[Criterion, tuple[int, list[str]]] = {}
+        prompt, request = _NOTHING, _NOTHING
         for i, message in enumerate(messages):
-            if message["role"] != "assistant" or not message["content"].strip():
-                continue
-            for criterion, finding in self._answer(messages[:i], message["content"]).items():
-                if criterion not in weakest or finding[0] < weakest[criterion][0]:
-                    weakest[criterion] = finding
+            content = message["content"]
+            if message["role"] == "assistant" and content.strip():
+                for criterion, finding in self._answer(prompt, request, Passage(content)).items():
+                    if criterion not in weakest or finding[0] < weakest[criterion][0]:
+                        weakest[criterion] = finding
+            # Signals read no further, so that a long conversation isn't joined anew for each of its turns.
+            if len(prompt.text) < READ_CHARS:
+                prompt = Passage(f"{prompt.text}\n\n{content}" if i else content)
+            if message["role"] == "user":
+                request = Passage(content)
         return weakest or {c: (5, ["tool_calls_only"]) for c in (RELEVANCE, CLARITY, COMPLETENESS, ACCURACY)}
 
-    def _answer(self, before: Sequence[Row], content: str) -> dict[Criterion, tuple[int, list[str]]]:
-        answer = Passage(content)
-        prompt = Passage("\n\n".join(m["content"] for m in before))
-        request = Passage(next((m["content"] for m in reversed(before) if m["role"] == "user"), ""))
+    def _answer(self, prompt: Passage, request: Passage, answer: Passage) -> dict[Criterion, tuple[int, list[str]]]:
         return {
             RELEVANCE: worst(relevance(answer, prompt, request, self.config.penalize_refusals)),
             CLARITY: worst(clarity(answer, prompt)),

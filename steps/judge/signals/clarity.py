@@ -14,7 +14,7 @@ _STRETCHES = (*(5 * letter for letter in string.ascii_lowercase), "!!!!", "????"
 _TAG = re.compile(
     r"</?(?:div|span|p|br|a|td|tr|table|li|ul|script|style|font|img)\b[^>\n]{0,200}>|&(?:nbsp|amp|quot|lt|gt);", re.I
 )
-_SENTENCE_END = re.compile(r"[.!?]+(?:[\s\"')\]]|$)|\n")
+_SENTENCE_END = re.compile(r"(?<![.!?])[.!?]+(?:[\s\"')\]]|$)|\n")
 _NO_VOWEL = re.compile(r"\b[b-df-hj-np-tv-xz]{5,}\b")
 # Chosen: four times the 20 words of an ordinary English sentence.
 _LONG_SENTENCE = 80

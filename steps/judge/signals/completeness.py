@@ -18,7 +18,8 @@ _SELDOM = "to for with from by at as than that which if while when where althoug
 _NEVER_LAST, _SELDOM_LAST = frozenset(_NEVER.split()), frozenset(_SELDOM.split())
 _SOME_LENGTH = 20
 _JSON_START = re.compile(r'^\s*(?:\{\s*"|\[\s*(?:\{|"|\[))')
-_FENCED = re.compile(r"^```(?:json)?\s*\n(.*?)\n?```\s*$", re.S)
+# The first line ends at its first line break: `\s*\n` would try each of a million blank lines as its end.
+_FENCED = re.compile(r"^```(?:json)?[^\S\n]*\n(.*?)\n?```\s*$", re.S)
 _TERMINATED = re.compile(r"[.!?…。！？](?:[\"'”’)\]*_»]*)(?=\s|$)")
 _LONG_REQUEST = re.compile(
     r"\b(?:explain|describe|in detail|step[- ]by[- ]step|essay|paragraphs?|summari[sz]e|discuss|elaborate)\b"

@@ -1,5 +1,6 @@
 """Signals against junk and good rows whose quality is known because we wrote them."""
 
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.judge import decide, judge
 from steps.judge.signals.accuracy import equations, holds
+from steps.judge.signals.passage import READ_CHARS, Passage
 
 PROSE = (
     "Photosynthesis turns light into chemical energy. Plants take up water and carbon dioxide, and chlorophyll in the"
@@ -96,6 +98,12 @@ JUNK = {
     ),
     "wrong sum": ("Tom has 3 boxes of 12 eggs. How many?", "He has 3*12 = 35 eggs in the boxes.\n#### 35"),
 }
+
+
+TURNS = (
+    "", "Name a lamp.", "json of a mug, please: only valid JSON", "The lamp is red.", '{"item": "mug", "n": "two"}',
+    "I am sorry, but I can't help with the harbour.", "Once, and then the", "lamp " * (READ_CHARS // 5),
+)  # fmt: skip
 
 
 def outcome_of(prompt: str, answer: str, **settings: Any) -> tuple[str, str | None]:
@@ -205,6 +213,41 @@ def test_hostile_repetition_takes_no_quadratic_time(piece: str) -> None:
     start = time.process_time()
     judge_.verdicts([case])
     assert time.process_time() - start < 1.0
+
+
+def test_a_fence_with_a_million_blank_lines_takes_no_quadratic_time() -> None:
+    start = time.process_time()
+    verdict = HeuristicJudge(JudgeConfig(), 1).verdicts([case_of(chat("Say it.", "```" + "\n" * 1_000_000 + "x"))])[0]
+    assert verdict.reasons["completeness"] == "open_code_block"
+    assert time.process_time() - start < 5.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_answer_is_compared_with_all_that_stands_before_it(seed: int) -> None:
+    dice = random.Random(seed)
+    roles = dice.choices(["system", "user", "assistant"], k=dice.randint(0, 7))
+    messages = tuple(message(role, dice.choice(TURNS)) for role in roles)
+    judged = HeuristicJudge(JudgeConfig(), 1)
+    whole = judged._conversation(messages)
+    for criterion, (score, _) in whole.items():
+        scores = [
+            judged._answer(
+                Passage("\n\n".join(m["content"] for m in messages[:i])),
+                Passage(next((m["content"] for m in reversed(messages[:i]) if m["role"] == "user"), "")),
+                Passage(said["content"]),
+            )[criterion][0]
+            for i, said in enumerate(messages)
+            if said["role"] == "assistant" and said["content"].strip()
+        ]
+        assert score == min(scores, default=5)
+
+
+def test_a_long_conversation_takes_no_quadratic_time() -> None:
+    said = "What does this row of lamps cost, and when do they come to the harbour? " * 20
+    messages = tuple(message(("user", "assistant")[i % 2], said) for i in range(20_000))
+    start = time.process_time()
+    HeuristicJudge(JudgeConfig(), 1)._conversation(messages)
+    assert time.process_time() - start < 20.0
 
 
 def test_documents_preferences_and_the_report(tmp_path: Path) -> None:
