@@ -1,0 +1,72 @@
+"""Models in screen over growing data: equal to a run without what the earlier one kept, and nothing is read twice."""
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines.embed.embedding_server import scripted
+from engines.llm.scripted_server import ScriptedServer
+from support.growing import batchings, same
+from support.textrows import dataset, document
+from support.tiny_classifier import trained_classifier
+
+from steps.contracts.memory import Memory
+from steps.contracts.outcome import Outcome
+from steps.contracts.records import Row
+from steps.contracts.vectors import KeptVectors
+from steps.screen.config import ScreenConfig
+from steps.screen.models import Place
+from steps.screen.screen import screen
+
+WORDS = ["the", "cat", "and", "a", "dog", "sits", "on", "stupid", "mat", "today", "she", "walks", "home"]
+
+
+@pytest.fixture(scope="module")
+def toxic(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(trained_classifier(tmp_path_factory.mktemp("toxic"), ["stupid"]))
+
+
+def random_rows(seed: int, n: int) -> list[Row]:
+    dice = random.Random(seed)
+    return [document(" ".join(dice.choices(WORDS, k=dice.randint(1, 8))), 0, str(i)) for i in range(n)]
+
+
+def config(toxic: str, server: ScriptedServer, **more: Any) -> ScreenConfig:
+    embed = {"endpoint": {"base_url": server.url, "model": "m"}}
+    subjects = [{"name": name, "examples": [f"{name} {i}" for i in range(3)]} for name in ("pets", "walks")]
+    return ScreenConfig(
+        rules=None, unsafe=None, poisoned=None,
+        classifiers=[{"name": "toxic", "model": toxic, "label": "bad", "thresholds": {"drop": 0.5}}],
+        topics={"embed": embed, "topics": subjects, "drop": ["pets"], "threshold": 0.3, **more},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, toxic: str, seed: int) -> None:
+    vectors: KeptVectors | None = None
+    memory: Memory | None = None
+    asked: Counter[str] = Counter()
+    reasons: set[str] = set()
+    settings = {"clusters": 3} if seed == 3 else {}
+    for number, batch in enumerate(batchings(random_rows(seed, 80), seed)):
+        here = tmp_path / str(number)
+        data = dataset(batch, here / "in", shard_rows=random.Random(seed).randint(1, len(batch)))
+        with ScriptedServer(lambda _, body: scripted(body)) as server:
+            place = Place(cache=here / "cache", earlier=vectors, keep=True)
+            grown: Outcome = screen(data, config(toxic, server, **settings), here / "a", memory=memory, place=place)
+            asked.update(text for body in server.bodies for text in body["input"])
+            whole = screen(data, config(toxic, server, **settings), here / "b", place=Place())
+        same(grown, whole)
+        assert whole.vectors == KeptVectors()
+        vectors, memory = KeptVectors.open(here / "a" / "vectors"), grown.memory
+        reasons |= set(grown.report.dropped_by)
+    assert reasons == {"classifier.toxic", "topic.pets"} and set(asked.values()) == {1}
+    assert len({part.space for part in vectors.manifest.parts}) == 2
+
+
+def test_without_models_nothing_is_kept(tmp_path: Path) -> None:
+    data = dataset(random_rows(1, 5), tmp_path / "in")
+    outcome = screen(data, ScreenConfig(), tmp_path / "out", place=Place(keep=True))
+    assert outcome.vectors.rows == 0 and not any("models" in note for note in outcome.report.notes)
