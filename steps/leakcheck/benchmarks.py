@@ -4,7 +4,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ import pyarrow.parquet as pq
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.leakcheck.config import Benchmark
 
+# What the parsers below raise on broken bytes. ValueError: also JSON and UTF-8, and numbers of too many digits;
+# OSError: also gzip and damaged Parquet pages; RecursionError: JSON nested too deep.
+_BROKEN = (ValueError, OSError, EOFError, RecursionError, csv.Error, zlib.error, pa.ArrowException)
+# A question may be a whole book; Python's own limit is 131,072. The largest number that fits a C long everywhere.
+_FIELD_CHARACTERS = 2**31 - 1
 _KNOWN = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 
@@ -28,16 +34,22 @@ def benchmark_texts(benchmark: Benchmark, root: Path) -> Iterator[tuple[str, str
     where = f"benchmark {benchmark.name} ({benchmark.path})"
     if not path.is_file():
         raise InputNotFoundError("no such benchmark file", where=where, hint="correct leakcheck.benchmarks[].path")
-    found = 0
+    found = number = 0
     try:
         for number, row in enumerate(_rows(path, where), 1):
             text = "\n\n".join(_texts(row if benchmark.columns is None else _pick(row, benchmark.columns, where)))
             if text.strip():
                 found += 1
                 yield f"row:{number}", text
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid, gzip.BadGzipFile, EOFError) as e:
+    except InputError:
+        raise
+    except _BROKEN as e:
+        # The message of the error may quote the file: only its kind is said.
+        encoding = isinstance(e, UnicodeDecodeError)
         raise InputError(
-            f"can't be read: {type(e).__name__}", where=where, hint="is it in the format of its name?"
+            f"can't be read after row {number}: {type(e).__name__}",
+            where=where,
+            hint="save it as UTF-8" if encoding else "is it whole, and in the format of its name?",
         ) from e
     if not found:
         raise InputError("no text in any row", where=where, hint="name the right columns, or remove the benchmark")
@@ -55,7 +67,7 @@ def _rows(path: Path, where: str) -> Iterator[Any]:
     with gzip.open(path, "rb") if packed else path.open("rb") as raw:
         lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
         if suffix in (".csv", ".tsv"):
-            yield from csv.DictReader(lines, delimiter="\t" if suffix == ".tsv" else ",")
+            yield from _table_rows(lines, "\t" if suffix == ".tsv" else ",")
         elif suffix == ".json":
             value = json.load(lines)
             yield from value if isinstance(value, list) else _longest_list(value)
@@ -63,6 +75,14 @@ def _rows(path: Path, where: str) -> Iterator[Any]:
             yield from lines
         else:
             yield from (json.loads(line) for line in lines if line.strip())
+
+
+def _table_rows(lines: Iterable[str], delimiter: str) -> Iterator[dict[str | Any, str | Any]]:
+    before = csv.field_size_limit(_FIELD_CHARACTERS)
+    try:
+        yield from csv.DictReader(lines, delimiter=delimiter)
+    finally:
+        csv.field_size_limit(before)
 
 
 def _longest_list(value: Any) -> list[Any]:
@@ -85,6 +105,8 @@ def _pick(row: Any, columns: tuple[str, ...], where: str) -> list[Any]:
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
+    elif isinstance(value, bytes):  # Parquet columns whose writer didn't say that they are text
+        yield value.decode("utf-8", "replace")
     elif isinstance(value, dict):
         for v in value.values():
             yield from _texts(v)

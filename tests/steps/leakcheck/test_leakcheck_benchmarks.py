@@ -1,5 +1,8 @@
+import csv
 import gzip
+import io
 import json
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +11,25 @@ import pytest
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.leakcheck.benchmarks import benchmark_texts
 from steps.leakcheck.config import Benchmark
+
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".jsonl.gz", ".txt.gz", ".csv.gz")
+
+
+def _many():
+    rng = random.Random(5)
+    return b"".join(json.dumps({"q": rng.randbytes(40).hex()}).encode() + b"\n" for _ in range(4_000))
+
+
+def _parquet():
+    out = io.BytesIO()
+    pq.write_table(pa.table({"q": ["abc def"] * 1_000}), out)
+    return out.getvalue()
+
+
+def _bent(content):
+    """The content with 30 bytes of it overwritten, after the header."""
+    return content[:10] + b"\xff" * 30 + content[40:]
+
 
 ROWS = [{"q": "one", "a": "uno", "n": 1}, {"q": 'two, "2"\nlines', "a": "dos", "n": 2}]
 
@@ -63,6 +85,16 @@ def test_nested_texts_are_found(tmp_path):
         ("f.jsonl", b'{"q": "x"}', ("z",), "columns there: q"),
         ("f.txt", b"x", ("z",), "rows have none"),
         ("f.jsonl", b'{"q": 1}', None, "no text in any row"),
+        *((f"f{suffix}", b"", None, "no text|can't be read") for suffix in FORMATS),
+        ("f.jsonl.gz", gzip.compress(b""), None, "no text in any row"),
+        ("f.jsonl.gz", gzip.compress(b'{"q": "x"}\n' * 9_000)[:60], None, "can't be read after row"),
+        ("f.jsonl.gz", _bent(gzip.compress(_many(), 1)), None, "can't be read after row"),
+        ("f.parquet", _bent(_parquet()), None, "can't be read after row"),
+        ("f.json", b"[" * 200_000 + b"]" * 200_000, None, "can't be read after row 0: RecursionError"),
+        ("f.jsonl", b'{"q": "x"}\n{"q": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", None, "after row 1: Recursion"),
+        ("f.jsonl", b'{"q": "x", "n": ' + b"9" * 5_000 + b"}", None, "can't be read after row 0: ValueError"),
+        ("f.csv", "q\ncaf\u00e9\n".encode("latin-1"), None, "save it as UTF-8"),
+        ("f.txt", "caf\u00e9\n".encode("utf-16"), None, "save it as UTF-8"),
     ],
 )
 def test_unusable_files_are_refused_by_name(tmp_path, name, content, columns, message):
@@ -75,3 +107,27 @@ def test_unusable_files_are_refused_by_name(tmp_path, name, content, columns, me
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputNotFoundError, match="no such benchmark file"):
         read(tmp_path, "nowhere.jsonl")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt", ".parquet", ".jsonl.gz"])
+def test_a_row_of_many_megabytes_is_a_row(tmp_path, suffix):
+    text = "word " * 2_000_000
+    name = f"f{suffix}"
+    content = {
+        ".jsonl": lambda: json.dumps({"q": text}).encode(),
+        ".jsonl.gz": lambda: gzip.compress(json.dumps({"q": text}).encode(), 1),
+        ".csv": lambda: b"q\n" + text.encode(),
+        ".txt": text.encode,
+    }
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"q": [text]}), tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(content[suffix]())
+    before = csv.field_size_limit()
+    ((_, read_text),) = read(tmp_path, name)
+    assert len(read_text.split()) == 2_000_000 and csv.field_size_limit() == before
+
+
+def test_text_in_binary_columns_is_text(tmp_path):
+    pq.write_table(pa.table({"q": pa.array([b"caf\xc3\xa9", b"\xff one"], pa.binary())}), tmp_path / "f.parquet")
+    assert read(tmp_path, "f.parquet") == [("row:1", "caf\u00e9"), ("row:2", "\ufffd one")]
