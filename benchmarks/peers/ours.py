@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from steps.contracts.index import DedupIndex
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import decide
-from steps.dedup.dedup import kept_index
 from steps.dedup.fingerprints import Fingerprints, Sketches, scheme_of
+from steps.dedup.keep import kept_index
 from steps.dedup.known import Known
 from steps.engines.minhash.sketch import Job, SetFile, Sketch, sketch
 from steps.engines.text.columns import Scratch, column_texts, words_of

@@ -8,13 +8,9 @@ import numpy.typing as npt
 from steps.dedup.config import DedupConfig
 from steps.dedup.contradictions import Contradictions, find_contradictions
 from steps.dedup.fingerprints import Digests, Fingerprints, Numbers, Sketches
-from steps.dedup.index import Part
-from steps.dedup.known import Known, Met, spread
+from steps.dedup.known import Known, Met
 from steps.engines.minhash.resolve import Near, bucket_numbers, first_of_equals, near_duplicates
-from steps.engines.minhash.signatures import BandHashes, Sets
-
-# Sets that are copied into an index at once; chosen: tens of megabytes.
-_AT_ONCE = 20_000
+from steps.engines.minhash.signatures import BandHashes
 
 
 @dataclass(frozen=True)
@@ -176,35 +172,3 @@ def _columns(bands: BandHashes, chosen: Numbers) -> BandHashes:
     for q in range(len(bands)):
         flat[q * m : (q + 1) * m] = bands[q][chosen]
     return flat[: len(bands) * m].reshape(len(bands), m)
-
-
-def part_of(d: Decisions, fresh: Fingerprints, survivors: Survivors, sketches: Sketches, known: Known) -> Part:
-    """What the index keeps of the new rows, whose fingerprints are `fresh`."""
-    new = slice(known.rows, None)
-    kept = survivors.kept
-    starts, ends = sketches.starts[kept - known.rows], sketches.ends[kept - known.rows]
-    owners = np.empty(survivors.bands.shape, np.int32)
-    for q, hashes in enumerate(survivors.bands):
-        # Hash and place in one number: sorted without a second look, and equal hashes in one order everywhere.
-        both = np.sort(hashes.astype(np.uint64) << 32 | np.arange(len(hashes), dtype=np.uint64))
-        hashes[:], owners[q] = both >> 32, both & 0xFFFFFFFF
-    first_half = sketches.words[survivors.speakers - known.rows, 0]
-    streams = np.argsort(first_half)
-    return Part(
-        np.asarray(fresh.record_ids), np.asarray(fresh.content_ids), np.asarray(fresh.batches), sketches.words,
-        fresh.asked, fresh.answered, fresh.claims, d.keep[new], d.near[new], d.witness[new],
-        d.score[new], first_half[streams], survivors.speakers[streams], kept,
-        survivors.bands, owners, _sets(sketches.sets.values(), starts, ends), np.cumsum(ends - starts),
-    )  # fmt: skip
-
-
-def _sets(values: Sets, starts: Numbers, ends: Numbers) -> Sets:
-    """values[start:end] of each, one after another; a part at a time, since a place costs twice what it points at."""
-    sizes = ends - starts
-    last = np.cumsum(sizes)
-    found = np.empty(int(sizes.sum()), values.dtype)
-    for low in range(0, len(starts), _AT_ONCE):
-        here = slice(low, low + _AT_ONCE)
-        first = last[low] - sizes[low]
-        found[first : first + sizes[here].sum()] = values[spread(starts[here], sizes[here])]
-    return found

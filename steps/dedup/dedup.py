@@ -7,13 +7,14 @@ import numpy as np
 
 from steps.contracts.dataset import Dataset, Mask
 from steps.contracts.errors import InputError
-from steps.contracts.index import DedupIndex, IndexManifest
+from steps.contracts.index import DedupIndex
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.dedup.config import DedupConfig
-from steps.dedup.decide import Decisions, Survivors, decide, part_of
-from steps.dedup.fingerprints import Fingerprints, Numbers, Sketches, ids_of, read_fingerprints
-from steps.dedup.index import check_settings, merged, settings_digest, write_index, write_part
+from steps.dedup.decide import decide
+from steps.dedup.fingerprints import Numbers, ids_of, read_fingerprints
+from steps.dedup.index import check_settings
+from steps.dedup.keep import kept_index
 from steps.dedup.known import Known
 from steps.dedup.lines import ledger_lines
 from steps.dedup.report import dedup_report
@@ -121,35 +122,3 @@ def _mask(rows: int, chosen: Numbers) -> Mask:
     mask = np.zeros(rows, bool)
     mask[chosen] = True
     return mask
-
-
-def kept_index(
-    decisions: Decisions,
-    fresh: Fingerprints,
-    survivors: Survivors,
-    sketches: Sketches,
-    known: Known,
-    config: DedupConfig,
-    folder: Path,
-    earlier: DedupIndex | None,
-    code: str,
-) -> DedupIndex:
-    """Store what the next run needs in `folder`; `earlier` is the index that this run began with."""
-    part = part_of(decisions, fresh, survivors, sketches, known)
-    shared = list(zip(earlier.manifest.parts, earlier.parts, strict=True)) if earlier else []
-    # A part that isn't twice as large as what follows it is taken in: any number of runs leaves few parts to search.
-    while shared and shared[-1][0].rows < 2 * len(part.record_ids):
-        part = merged(known.parts[len(shared) - 1], part)
-        shared.pop()
-    entry = write_part(part, folder / "parts")
-    last_batch = earlier.manifest.last_batch if earlier else 0
-    manifest = IndexManifest(
-        settings=settings_digest(config),
-        code=code,
-        rows=len(decisions.prints),
-        last_batch=int(np.asarray(fresh.batches).max(initial=last_batch)),
-        compared=decisions.compared,
-        capped=decisions.capped,
-        parts=(*(p for p, _ in shared), entry),
-    )
-    return write_index(folder, manifest, {p.name: path for p, path in shared})

@@ -157,8 +157,10 @@ class _Reader:
 
 def kinds_of(table: pa.Table) -> Numbers:
     """Index into KINDS of each row."""
+    import pyarrow.compute as pc
+
     column = table["kind"].combine_chunks()
-    return np.asarray(pa.compute.index_in(column, pa.array(KINDS)).to_numpy(), np.int64)
+    return np.asarray(pc.index_in(column, pa.array(KINDS)).to_numpy(), np.int64)
 
 
 def ids_of(column: pa.ChunkedArray) -> Ids:

@@ -107,9 +107,11 @@ def _nothing(rows: int) -> Digests:
 
 def _matches(ascending: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
     """Every pair of a place in `ascending` and a place in `wanted` that hold the same value."""
-    low, high = np.searchsorted(ascending, wanted, "left"), np.searchsorted(ascending, wanted, "right")
-    hit = np.flatnonzero(high > low)
-    counts = (high - low)[hit]
+    low = np.searchsorted(ascending, wanted, "left")
+    hit = np.flatnonzero(low < len(ascending))
+    hit = hit[ascending[low[hit]] == wanted[hit]]
+    # Most values are nowhere: only those that are somewhere are looked up a second time.
+    counts = np.searchsorted(ascending, wanted[hit], "right") - low[hit]
     return spread(low[hit], counts), np.repeat(hit, counts)
 
 
