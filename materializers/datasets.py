@@ -7,7 +7,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers import views
-from materializers.transfer import get_file, get_text, is_local, put_file, put_once, put_text
+from materializers.transfer import get_file, get_text, is_local, parsed, put_file, put_once, put_text
 from steps.contracts.dataset import Dataset, Manifest
 from steps.contracts.digests import text_digest
 from steps.contracts.storage import write_whole
@@ -34,8 +34,9 @@ class DatasetMaterializer(BaseMaterializer):
         Raises:
             IntegrityError: a shard or the selection isn't what the manifest names.
         """
-        text = get_text(f"{self.uri}/manifest.json", self.artifact_store)
-        manifest = Manifest.model_validate_json(text)
+        uri = f"{self.uri}/manifest.json"
+        text = get_text(uri, self.artifact_store)
+        manifest = parsed(text, Manifest, uri)
         paths = {s.sha256: self._shard(s.sha256) for s in manifest.shards}
         return Dataset.open(self._folder(text, manifest), paths.__getitem__)
 

@@ -7,7 +7,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers import views
-from materializers.transfer import get_file, get_text, put_file, put_text
+from materializers.transfer import get_file, get_lines, get_text, put_file, put_text
 from steps.contracts.digests import file_digest
 from steps.contracts.evaluation import Answers
 from steps.contracts.files import FileArtifact
@@ -86,7 +86,7 @@ class FileMaterializer(BaseMaterializer):
 
     def load(self, data_type: type[Any]) -> FileArtifact:
         """Open the verified file."""
-        name, sha256, mark = get_text(f"{self.uri}/about.txt", self.artifact_store).split("\n")
+        name, sha256, mark = get_lines(f"{self.uri}/about.txt", self.artifact_store, 3)
         return FileArtifact(get_file(f"{self.uri}/{name}", self.artifact_store, sha256, "files"), mark == "raw")
 
     def extract_metadata(self, data: FileArtifact) -> dict[str, Any]:

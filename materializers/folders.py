@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from materializers.transfer import get_file, get_text, is_local, put_file, put_once, put_text
+from materializers.transfer import get_file, get_text, is_local, parsed, put_file, put_once, put_text
 from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.memory import Memory, MemoryManifest
@@ -33,9 +33,10 @@ class MemoryMaterializer(BaseMaterializer):
         """Open in place when the store is local, else from a local cache."""
         if is_local(self.uri):
             return Memory.open(Path(self.uri))
-        text = get_text(f"{self.uri}/{_MANIFEST}", self.artifact_store)
+        uri = f"{self.uri}/{_MANIFEST}"
+        text = get_text(uri, self.artifact_store)
         folder = state_folder() / "cache" / "memories" / text_digest(text)
-        for name, sha256 in MemoryManifest.model_validate_json(text).files.items():
+        for name, sha256 in parsed(text, MemoryManifest, uri).files.items():
             found = get_file(f"{self.uri}/{name}", self.artifact_store, sha256, "memory-files")
             put_file(found, str(folder / name), self.artifact_store)
         write_whole(folder / _MANIFEST, text)
@@ -96,8 +97,9 @@ class DedupIndexMaterializer(BaseMaterializer):
 
     def load(self, data_type: type[Any]) -> DedupIndex:
         """Open in place when the store is local, else from a local cache; what is fetched is verified."""
-        text = get_text(f"{self.uri}/{_MANIFEST}", self.artifact_store)
-        manifest = IndexManifest.model_validate_json(text)
+        uri = f"{self.uri}/{_MANIFEST}"
+        text = get_text(uri, self.artifact_store)
+        manifest = parsed(text, IndexManifest, uri)
         parts = {entry.name: self._part(entry) for entry in manifest.parts}
         folder = Path(self.uri)
         if not is_local(self.uri):

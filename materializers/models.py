@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from materializers.transfer import get_file, get_text, is_local, put_file, put_text
+from materializers.transfer import get_file, get_value, is_local, put_file, put_text
 from steps.contracts.errors import UnsafeSerializationError
 from steps.contracts.models import ModelFolder, ModelInfo
 from steps.zenml_runtime import state_folder
@@ -38,7 +38,7 @@ class ModelFolderMaterializer(BaseMaterializer):
 
     def load(self, data_type: type[Any]) -> ModelFolder:
         """Open in place when the store is local, else from a local cache; every file's digest is verified."""
-        info = ModelInfo.model_validate_json(get_text(f"{self.uri}/model.json", self.artifact_store))
+        info = get_value(f"{self.uri}/model.json", self.artifact_store, ModelInfo)
         if not info.files:
             return ModelFolder(info, None)
         folder = Path(self.uri) / "files"
@@ -46,7 +46,7 @@ class ModelFolderMaterializer(BaseMaterializer):
             folder = state_folder() / "cache" / "models" / info.digest
         for name, sha256 in info.files.items():
             source = get_file(f"{self.uri}/files/{name}", self.artifact_store, sha256, "model-files")
-            if not is_local(self.uri) and not (folder / name).is_file():
+            if not is_local(self.uri):
                 put_file(source, str(folder / name), self.artifact_store)
         return ModelFolder(info, folder)
 

@@ -4,15 +4,23 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import ValidationError
 from zenml.artifact_stores.base_artifact_store import BaseArtifactStore
 
 from steps.contracts.digests import file_digest
 from steps.contracts.errors import IntegrityError
+from steps.contracts.reports import Frozen
 from steps.contracts.storage import writing
 from steps.zenml_runtime import state_folder
 
 _PIECE_BYTES = 4 << 20
+_ANEW = (
+    "the artifact was changed or damaged after it was written;"
+    " `assay run CONFIG --no-cache --set reuse=null` makes it anew"
+)
+V = TypeVar("V", bound=Frozen)
 
 
 def is_local(uri: str) -> bool:
@@ -71,10 +79,47 @@ def put_text(text: str, uri: str, store: BaseArtifactStore) -> None:
 
 
 def get_text(uri: str, store: BaseArtifactStore) -> str:
-    """Read a small text file."""
+    """Read a small text file.
+
+    Raises:
+        IntegrityError: it isn't UTF-8.
+    """
     with store.open(uri, "rb") as f:
         raw: bytes = f.read()
-    return raw.decode("utf-8")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise IntegrityError("stored text isn't UTF-8", where=uri, hint=_ANEW) from e
+
+
+def get_lines(uri: str, store: BaseArtifactStore, count: int) -> list[str]:
+    """The lines of a small text file.
+
+    Raises:
+        IntegrityError: there are more or fewer than `count`.
+    """
+    lines = get_text(uri, store).split("\n")
+    if len(lines) != count:
+        raise IntegrityError(f"{len(lines)} lines, written were {count}", where=uri, hint=_ANEW)
+    return lines
+
+
+def parsed(text: str, kind: type[V], uri: str) -> V:
+    """What a stored JSON text says.
+
+    Raises:
+        IntegrityError: it isn't of that kind.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as e:
+        what = f"not a readable {kind.__name__}: {e.errors()[0]['msg']}"
+        raise IntegrityError(what, where=uri, hint=_ANEW) from e
+
+
+def get_value(uri: str, store: BaseArtifactStore, kind: type[V]) -> V:
+    """What a stored JSON file says; `parsed` of its text."""
+    return parsed(get_text(uri, store), kind, uri)
 
 
 def get_file(uri: str, store: BaseArtifactStore, sha256: str, cache: str) -> Path:
@@ -94,8 +139,7 @@ def get_file(uri: str, store: BaseArtifactStore, sha256: str, cache: str) -> Pat
         raise IntegrityError(
             f"stored bytes have SHA-256 {found}, recorded was {sha256}",
             where=uri,
-            hint="the artifact was changed or damaged after it was written;"
-            " `assay run CONFIG --no-cache --set reuse=null` makes it anew",
+            hint=_ANEW,
         )
     return path
 

@@ -6,7 +6,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers import views
-from materializers.transfer import get_text, put_text
+from materializers.transfer import get_value, put_text
 from steps.contracts.digests import value_digest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.reports import Frozen, StageReport
@@ -27,7 +27,7 @@ class ValueMaterializer(BaseMaterializer):
 
     def load(self, data_type: type[Any]) -> Any:
         """Read and validate the JSON."""
-        return data_type.model_validate_json(get_text(f"{self.uri}/{self.FILE}", self.artifact_store))
+        return get_value(f"{self.uri}/{self.FILE}", self.artifact_store, data_type)
 
     def compute_content_hash(self, data: Frozen) -> str:
         """Digest of the values; how long it took is left out, so that an equal re-run keeps what follows cached."""

@@ -6,9 +6,10 @@ from typing import Any
 import fsspec
 import pytest
 
-from materializers.transfer import get_file, put_file, put_once
+from materializers.transfer import get_file, get_lines, get_text, parsed, put_file, put_once
 from steps.contracts.digests import file_digest
 from steps.contracts.errors import IntegrityError
+from steps.contracts.index import IndexManifest
 
 
 class Store:
@@ -88,3 +89,14 @@ def test_damage_in_the_store_is_refused_with_a_way_out(store: Any, shard: Path) 
         out.write(b"no rows")
     with pytest.raises(IntegrityError, match="--no-cache --set reuse=null"):
         get_file(uri, store, file_digest(shard), "test-shards")
+
+
+@pytest.mark.parametrize("damage", [b"\xff{}", b'{"version": 1', b'{"version": "one"}'])
+def test_a_damaged_manifest_is_refused_with_a_way_out(store: Any, damage: bytes) -> None:
+    uri = "memory://manifest.json"
+    with store.open(uri, "wb") as out:
+        out.write(damage)
+    with pytest.raises(IntegrityError, match="--no-cache --set reuse=null"):
+        parsed(get_text(uri, store), IndexManifest, uri)
+    with pytest.raises(IntegrityError, match="--no-cache --set reuse=null"):
+        get_lines(uri, store, 3)
