@@ -10,16 +10,15 @@ import pyarrow.compute as pc
 from steps.contracts.dataset import Chunk, Dataset, Mask
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
-from steps.contracts.records import text_of
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.text.columns import Words
-from steps.engines.text.normalise import words
 from steps.engines.threads.threads import ordered
 from steps.leakcheck.config import LeakCheckConfig
 from steps.leakcheck.heldout import COLUMNS, HeldOut, read_held_out, row_words
 from steps.leakcheck.index import grams_of
 from steps.leakcheck.report import leak_report, shown
 from steps.leakcheck.search import Findings, Found, find_leaks
+from steps.leakcheck.spans import spans_of_words, texts_by_path
 
 # Chosen: what a passage shows in the report.
 _PASSAGE_CHARACTERS = 300
@@ -81,7 +80,8 @@ def _leaks(dataset: Dataset, held_out: HeldOut, config: LeakCheckConfig, touched
             names = chunk.table["record_id"]
             wanted = touched[chunk.start : chunk.start + chunk.table.num_rows]
             for row, leak in find_leaks(words, wanted, held_out, config):
-                yield Found(names[row].as_py(), chunk.start + row, leak)
+                (said,) = chunk.table.slice(row, 1).to_pylist()
+                yield Found(names[row].as_py(), chunk.start + row, leak, tuple(spans_of_words(said, *leak.words)))
             progress.advance(chunk.table.num_rows)
 
 
@@ -96,16 +96,21 @@ def _is_train(table: pa.Table) -> Mask:
 
 
 def _passages(dataset: Dataset, chosen: list[Found]) -> dict[str, str]:
-    """Record id -> the longest matched passage, in normal form, of these rows."""
+    """Record id -> the longest matched passage of these rows."""
     mask = np.zeros(dataset.rows, bool)
     mask[[f.place for f in chosen]] = True
-    texts = {row["record_id"]: words(text_of(row)) for row in dataset.view(mask).iter_rows()}
-    return {f.record_id: " ".join(texts[f.record_id][slice(*f.leak.words)])[:_PASSAGE_CHARACTERS] for f in chosen}
+    texts = {row["record_id"]: dict(texts_by_path(row)) for row in dataset.view(mask).iter_rows()}
+    return {
+        f.record_id: "\n\n".join(texts[f.record_id][path][start:end] for path, start, end in f.spans)[
+            :_PASSAGE_CHARACTERS
+        ]
+        for f in chosen
+    }
 
 
 def _write(ledger: LedgerWriter, found: Found, held_out: HeldOut) -> None:
     leak = found.leak
     source, witness = held_out.names[leak.witness]
     parents = [witness] if source in ("validation", "test") else []
-    evidence = {"against": source, "witness": witness, **leak.evidence}
+    evidence = {"against": source, "witness": witness, **found.evidence}
     ledger.add(found.record_id, "dropped", leak.reason, score=leak.score, evidence=evidence, parents=parents)

@@ -93,7 +93,7 @@ def _examples(found: Findings, held_out: HeldOut, passages: dict[str, str]) -> t
             evidence={
                 "against": held_out.names[f.leak.witness][0],
                 "witness": held_out.names[f.leak.witness][1],
-                **f.leak.evidence,
+                **f.evidence,
             },
         )
         for f in shown(found)

@@ -11,6 +11,7 @@ from steps.engines.text.columns import Words
 from steps.leakcheck.config import LeakCheckConfig
 from steps.leakcheck.heldout import HeldOut
 from steps.leakcheck.index import grams_of
+from steps.leakcheck.spans import Span
 
 Reason: TypeAlias = Literal["equals_held_out", "near_held_out", "contains_held_out"]
 
@@ -32,11 +33,17 @@ class Leak:
 
 @dataclass(frozen=True)
 class Found:
-    """A leaking train row; place: its position in the dataset."""
+    """A leaking train row; place: its position in the dataset. spans: where the passage stands in the row's texts."""
 
     record_id: str
     place: int
     leak: Leak
+    spans: tuple[Span, ...]
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """What the ledger and the report say about it."""
+        return {**self.leak.evidence, "matched": [list(span) for span in self.spans]}
 
 
 @dataclass
@@ -73,20 +80,12 @@ def find_leaks(
     )
     for row in np.flatnonzero(wanted & ((near.best >= 0) | (inside.best >= 0) | ~rest)).tolist():
         if row in same:
-            whole = (0, int(lengths[row]))
-            yield row, Leak("equals_held_out", same[row], 1.0, {"jaccard": 1.0, "matched_words": [*whole]}, whole)
+            yield row, Leak("equals_held_out", same[row], 1.0, {"jaccard": 1.0}, (0, int(lengths[row])))
         elif near.best[row] >= 0:
             at = _passage(near.start[row], near.length[row], config.ngram, lengths[row])
-            found = {
-                "jaccard": round(float(near.score[row]), 6),
-                "own_shingles_shared": round(float(near.share[row]), 6),
-            }
-            yield (
-                row,
-                Leak(
-                    "near_held_out", int(near.best[row]), float(near.score[row]), {**found, "matched_words": [*at]}, at
-                ),
-            )
+            score = float(near.score[row])
+            evidence = {"jaccard": round(score, 6), "own_shingles_shared": round(float(near.share[row]), 6)}
+            yield row, Leak("near_held_out", int(near.best[row]), score, evidence, at)
         else:
             at = _passage(inside.start[row], inside.length[row], config.overlap_ngram, lengths[row])
             evidence = {
@@ -94,7 +93,6 @@ def find_leaks(
                 "matched_ngrams": int(inside.shared[row]),
                 "ngram": config.overlap_ngram,
                 "longest_match_words": at[1] - at[0],
-                "matched_words": [*at],
             }
             yield row, Leak("contains_held_out", int(inside.best[row]), float(inside.share[row]), evidence, at)
 

@@ -197,7 +197,28 @@ def test_matched_passages_are_shown_where_text_may_be(tmp_path):
     outcome = leakcheck(source, LeakCheckConfig(), tmp_path / "out", tmp_path, show_text=True)
     (example,) = outcome.report.examples
     assert example.text == held[:300]
-    assert example.evidence["matched_words"] == [50, 90]
+    text = rows[1][0]["text"]
+    assert example.evidence["matched"] == [["text", text.index(held), text.index(held) + len(held)]]
+    (line,) = ledger_lines(outcome)
+    assert json.loads(line["evidence"])["matched"] == example.evidence["matched"]
+
+
+@pytest.mark.parametrize("kind", ["near", "contained"])
+def test_matched_spans_hold_in_the_text_as_it_is(tmp_path, kind):
+    """Zero-width characters, combining marks, right-to-left and Chinese before, inside and after the passage."""
+    held = "שלום לכולם " + prose(1, 20) + " 今天早上我在市场买了三斤苹果 cafe\u0301 " + prose(2, 10)
+    hidden = held.replace(" ", "\u200b \u2060").replace("cafe\u0301", "CAF\u00c9\u00ad")
+    extra = {
+        "near": ("é\u200b ", " ＥＮＤ"),
+        "contained": ("é\u200b今天 " + prose(3, 80) + " ", "ＥＮＤ " + prose(4, 80)),
+    }[kind]
+    row = chat(extra[0] + hidden, extra[1], locator="x")
+    _, _, lines = run([(document(held, locator="t"), "test"), (row, "train")], tmp_path)
+    evidence = json.loads(lines[row["record_id"]]["evidence"])
+    assert lines[row["record_id"]]["reason"].startswith(kind[:4])
+    ((path, start, end),) = evidence["matched"]
+    said = row["messages"][0]["content"]
+    assert path == "messages/0/content" and said[start:end] == hidden and len(hidden) > len(held)
 
 
 class TestBenchmarks:
