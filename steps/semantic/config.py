@@ -55,7 +55,11 @@ class SemanticConfig(Frozen):
         0.2, ge=0, le=1, description="rows that could not be embedded / rows in; above it the stage fails"
     )
     keep_vectors: bool = Field(
-        True, description="keep vectors by text digest in the state folder, so that a later run embeds new texts only"
+        True,
+        description=(
+            "keep vectors by text digest in the state folder, and with `reuse` as an artifact, so that a later run"
+            " embeds new texts only"
+        ),
     )
     allow_raw_egress: bool = Field(
         False, description="let rows that were not scrubbed, or their vectors, go to another machine"
