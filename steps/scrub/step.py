@@ -13,7 +13,7 @@ from steps.zenml_runtime import assay_step, cache_key, earlier, source_root, wor
 
 def key() -> str:
     """Cache key of this step."""
-    # faker's word lists decide surrogates, detect-secrets' filters what is a random string, zipcodes what a town's code.
+    # faker's lists decide surrogates, detect-secrets' filters what is a random string, zipcodes what a town's code.
     patterns = ["detect-secrets", "faker", "google-re2", "phonenumbers", "presidio-analyzer", "tldextract", "zipcodes"]
     return cache_key(__name__, [*patterns, "gliner", "spacy", "transformers"])
 

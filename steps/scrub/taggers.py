@@ -3,10 +3,11 @@
 A tagger takes texts and yields, for each, (start, end, label, score): offsets in characters, the model's own label.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from steps.contracts.digests import folder_digests, value_digest
 from steps.contracts.errors import MissingDependencyError, UnsafeSerializationError
@@ -32,7 +33,14 @@ _PROMPTS = {"NRP": "nationality, religious or political group"}
 _SHARED_WORDS = 12
 
 
-def tagger_of(config: NerConfig) -> Tagger:
+class Model(NamedTuple):
+    """A loaded model. `labels` are all that it can say; None where that can't be known."""
+
+    tag: Tagger
+    labels: frozenset[str] | None
+
+
+def model_of(config: NerConfig) -> Model:
     """The configured model, loaded.
 
     Raises:
@@ -71,7 +79,7 @@ def _package(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _spacy(config: NerConfig) -> Tagger:
+def _spacy(config: NerConfig) -> Model:
     import spacy
 
     if not Path(config.model).exists():
@@ -84,7 +92,14 @@ def _spacy(config: NerConfig) -> Tagger:
         for doc in nlp.pipe(texts, batch_size=config.batch_size):
             yield [(e.start_char, e.end_char, e.label_, _SPACY_SCORE) for e in doc.ents]
 
-    return tag
+    return Model(tag, _spacy_labels(nlp))
+
+
+def _spacy_labels(nlp: Any) -> frozenset[str] | None:
+    """Labels of the components that say they set entities; None if one of those has no list of them."""
+    setting = [name for name in nlp.pipe_names if "doc.ents" in nlp.get_pipe_meta(name).assigns]
+    labels = [frozenset(getattr(nlp.get_pipe(name), "labels", ())) for name in setting]
+    return frozenset().union(*labels) if all(labels) else None
 
 
 def _spared(nlp: Any) -> list[str]:
@@ -99,7 +114,7 @@ def _spared(nlp: Any) -> list[str]:
     return [n for n, f in factories.items() if f in _NEEDLESS or (f == "tok2vec" and n not in listened)]
 
 
-def _transformers(config: NerConfig) -> Tagger:
+def _transformers(config: NerConfig) -> Model:
     from transformers import AutoModelForTokenClassification, AutoTokenizer, TokenClassificationPipeline
 
     try:
@@ -122,7 +137,9 @@ def _transformers(config: NerConfig) -> Tagger:
         for text in texts:
             yield [_of_group(e) for e in next(said) if e["score"] >= config.threshold] if text.strip() else []
 
-    return tag
+    # As the pipeline groups them: without the position in the entity.
+    labels = (re.sub("^[BI]-", "", str(label)) for label in model.config.id2label.values())
+    return Model(tag, frozenset(labels) - {"O"})
 
 
 def _of_group(entity: Mapping[str, Any]) -> tuple[int, int, str, float]:
@@ -145,12 +162,12 @@ def _with_safetensors(model: str, revision: str | None) -> Path:
         raise UnsafeSerializationError(
             "the model has no model.safetensors; weights in other files are not read",
             where=f"scrub.ner.model: {model}",
-            hint="convert it (GLiNER's save_pretrained writes safetensors), or name another model",
+            hint="convert it (GLiNER's save_pretrained with safe_serialization=True), or name another model",
         )
     return folder
 
 
-def _gliner(config: NerConfig) -> Tagger:
+def _gliner(config: NerConfig) -> Model:
     try:
         from gliner import GLiNER
     except ImportError as e:
@@ -179,7 +196,8 @@ def _gliner(config: NerConfig) -> Tagger:
             ]
         yield from found
 
-    return tag
+    # It says whatever it is asked for.
+    return Model(tag, None)
 
 
 def prompts_of(config: NerConfig) -> dict[str, str]:

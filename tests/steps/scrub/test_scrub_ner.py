@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 
-from steps.contracts.errors import MissingDependencyError, UnsafeSerializationError
+from steps.contracts.errors import ConfigError, MissingDependencyError, UnsafeSerializationError
 from steps.scrub.config import NerConfig
 from steps.scrub.ner import OVERLAP_CHARACTERS, WINDOW_CHARACTERS, NerDetector, windows
 from steps.scrub.taggers import prompts_of
@@ -90,6 +91,40 @@ def test_gliner_is_asked_for_the_configs_own_labels(fake: FakeModel) -> None:
     assert [f.entity for f in NerDetector(config).find(["Ann in Rome"])[0]] == ["PERSON"]
 
 
+def _ruler(folder: Path, *labels: str) -> str:
+    nlp = spacy.blank("en")
+    patterns = [{"label": label, "pattern": f"Name {n}"} for n, label in enumerate(labels)]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)  # type: ignore[attr-defined]
+    nlp.to_disk(folder)
+    return str(folder)
+
+
+def test_a_models_own_labels_are_mapped_by_config_and_spelled_anyhow(tmp_path: Path) -> None:
+    model = _ruler(tmp_path / "m", "Person", "City", "Birth_Place")
+    settings = {"engine": "spacy", "model": model, "entities": ("PERSON", "LOCATION", "BIRTH_PLACE")}
+    ner = NerDetector(NerConfig.model_validate({**settings, "labels": {"City": "LOCATION"}}))
+    (found,) = ner.find(["Name 0 and Name 1 of Name 2"])
+    assert [f.entity for f in found] == ["PERSON", "LOCATION", "BIRTH_PLACE"]
+
+
+@pytest.mark.parametrize("labels", [("Person", "City"), ("PERSON",), tuple(f"Kind_{n}" for n in range(99))])
+def test_what_a_model_can_never_find_is_told_with_its_labels(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    """It would count as covered otherwise, by a profile as well."""
+    model = _ruler(tmp_path / "m", *labels)
+    with pytest.raises(ConfigError) as told:
+        NerDetector(NerConfig(engine="spacy", model=model))
+    assert "stands for LOCATION" in str(told.value) and sorted(labels)[0] in str(told.value)
+    assert len(str(told.value)) < 1200
+
+
+def test_a_pipeline_without_entities_is_told(tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    nlp.to_disk(tmp_path / "m")
+    with pytest.raises(ConfigError, match="sets no entities"):
+        NerDetector(NerConfig(engine="spacy", model=str(tmp_path / "m")))
+
+
 def test_a_gliner_model_of_pickled_weights_is_refused(fake: FakeModel, tmp_path: Path) -> None:
     (tmp_path / "m" / "model.safetensors").rename(tmp_path / "m" / "pytorch_model.bin")
     with pytest.raises(UnsafeSerializationError, match=r"no model\.safetensors"):
@@ -121,7 +156,9 @@ def test_a_real_gliner_model_reads_every_window(tmp_path: Path, monkeypatch: pyt
     BertModel(encoder).save_pretrained(base)
     settings = {"model_name": str(base), "max_len": 20, "max_width": 4, "hidden_size": 16, "dropout": 0.0,
                 "span_mode": "markerV0", "subtoken_pooling": "first", "model_type": "gliner"}  # fmt: skip
-    gliner.GLiNER.from_config(settings, backbone_from_pretrained=False).save_pretrained(tmp_path / "tagger")
+    gliner.GLiNER.from_config(settings, backbone_from_pretrained=False).save_pretrained(
+        tmp_path / "tagger", safe_serialization=True
+    )
     text = "ann lee lives in rome . " * 30
     ner = NerDetector(NerConfig(engine="gliner", model=str(tmp_path / "tagger"), threshold=0))
     (found,) = ner.find([text])

@@ -280,7 +280,8 @@ def test_named_entities_by_a_transformers_model(tmp_path: Path) -> None:
     torch.nn.init.constant_(model.classifier.bias[1:2].data, 100.0)
     model.save_pretrained(tmp_path / "tagger")
     BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=64).save_pretrained(tmp_path / "tagger")
-    ner = NerDetector(NerConfig(engine="transformers", model=str(tmp_path / "tagger"), threshold=0))
+    settings = {"engine": "transformers", "model": str(tmp_path / "tagger"), "threshold": 0, "entities": ("PERSON",)}
+    ner = NerDetector(NerConfig.model_validate(settings))
     texts = ["ann lee lives in rome . " * 40, "", "rome"]
     found = ner.find(texts)
     assert len(found) == 3 and not found[1]
@@ -288,6 +289,12 @@ def test_named_entities_by_a_transformers_model(tmp_path: Path) -> None:
         assert {f.entity for f in findings} <= {"PERSON"}
         covered = {i for f in findings for i in range(f.start, f.end)}
         assert covered >= {i for i, c in enumerate(text) if c.isalnum()}
+    with pytest.raises(ConfigError, match=r"(?s)stands for ORGANIZATION.*its labels: PER$"):
+        NerDetector(NerConfig.model_validate({**settings, "entities": ("PERSON", "ORGANIZATION")}))
+    (tmp_path / "tagger" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "tagger" / "pytorch_model.bin")
+    with pytest.raises(MissingDependencyError, match=r"can't be loaded.*safetensors"):
+        NerDetector(NerConfig.model_validate(settings))
 
 
 @pytest.mark.parametrize("engine", ["spacy", "transformers"])
