@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from steps.contracts.digests import value_digest
-from steps.contracts.errors import InputNotFoundError, MissingDependencyError
+from steps.contracts.errors import InputNotFoundError, MissingDependencyError, UnsafeSerializationError
 from steps.engines.lm.folder import model_files
 from steps.engines.lm.hub import download, resolve_revision
 
@@ -16,9 +16,26 @@ def model_digest(name: str, revision: str | None, root: Path) -> str:
 
     Raises:
         InputNotFoundError, MissingDependencyError, ServiceError: there is no such model, or it can't be looked up.
+        UnsafeSerializationError: a part of the model has pickled weights only.
     """
     folder = _folder(name, root)
-    return resolve_revision(name, revision) if folder is None else value_digest(model_files(folder))
+    if folder is None:
+        return resolve_revision(name, revision)
+    _refuse_pickles(folder, name)
+    return value_digest(model_files(folder))
+
+
+def _refuse_pickles(folder: Path, name: str) -> None:
+    """Stop at weights that sentence-transformers would unpickle: those of a module without safetensors.
+
+    (Of a hub model such files are not downloaded.)
+    """
+    for file in sorted(folder.rglob("pytorch_model*.bin")):
+        if not any(file.parent.glob("*.safetensors")):
+            raise UnsafeSerializationError(
+                f"pickled weights without safetensors: {file.relative_to(folder).as_posix()}", where=name,
+                hint="load the model where you trust it and save it with save_pretrained(..., safe_serialization=True)",
+            )  # fmt: skip
 
 
 def model_path(name: str, digest: str, root: Path) -> Path:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from steps.contracts.errors import ConfigError, InputNotFoundError, MissingDependencyError
+from steps.contracts.errors import ConfigError, InputNotFoundError, MissingDependencyError, UnsafeSerializationError
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.embed.embedder import open_embedder
 from steps.engines.embed.known import CACHED, READ, Shelf
@@ -112,6 +112,39 @@ def test_a_model_without_a_transformer(tmp_path):
         found = opened.embed([" the sky is blue", " the sky is blue" * 500, "a"])
     assert found.ok.all() and not found.cut.any() and found.vectors.shape == (3, 16)
     assert found.vectors[0] @ found.vectors[1] > 0.9
+
+
+def test_pickled_weights_are_refused_wherever_they_lie(tmp_path):
+    """A module after the transformer has weights of its own, which the library would unpickle."""
+    import torch
+    from safetensors.torch import load_file
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, StaticEmbedding
+    from support.tiny_model import tiny_tokenizer
+
+    table = StaticEmbedding(tiny_tokenizer().backend_tokenizer, embedding_dim=16)
+    SentenceTransformer(modules=[table, Dense(16, 8)]).save_pretrained(str(tmp_path))
+    with open_embedder(EmbedConfig(model="."), tmp_path, Shelf()) as opened:
+        assert opened.embed(["a text"]).vectors.shape == (1, 8)
+    weights = tmp_path / "1_Dense" / "model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    with open_embedder(EmbedConfig(model="."), tmp_path, Shelf()) as opened:
+        assert opened.embed(["a text"]).ok.all()
+    weights.unlink()
+    with pytest.raises(UnsafeSerializationError, match=r"1_Dense/pytorch_model\.bin") as caught:
+        open_embedder(EmbedConfig(model="."), tmp_path, Shelf())
+    assert "safe_serialization=True" in (caught.value.hint or "")
+
+
+def test_a_model_whose_reach_is_no_multiple_of_the_step(tmp_path):
+    """Widths end at what the model reads: the last tokens that count are the same in any company."""
+    texts = ["word " * n for n in (3, 30, 40, 47, 48, 49, 90)]
+    with open_embedder(EmbedConfig(model=MODEL, max_tokens=50), tmp_path, Shelf()) as opened:
+        whole = opened.embed(texts)
+        # 48 words and two special tokens fill the 50.
+        assert whole.cut.tolist() == [False] * 5 + [True] * 2
+        for i, text in enumerate(texts):
+            assert (opened.embed([text]).vectors[0] == whole.vectors[i]).all()
 
 
 def test_threads_are_put_back(embedder):

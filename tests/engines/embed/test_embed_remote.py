@@ -102,6 +102,35 @@ def test_dimensions_that_change_stop_the_run():
         run(lambda _, b: answer([made_up(t, 5 if t == TEXTS[7] else 8) for t in b["input"]]))
 
 
+def test_what_was_paid_for_is_kept_when_the_server_dies(tmp_path):
+    """Of ten requests the sixth and all later ones fail."""
+    texts = [f"paid {i:02d}" for i in range(40)]
+    answered = []
+
+    def dying(number, body):
+        if number >= 5:
+            return error(500)
+        answered.extend(body["input"])
+        return scripted(body)
+
+    with pytest.raises(ServiceError, match="requests in a row failed") as caught:
+        run(dying, texts, tmp_path, concurrency=1, give_up_after=2, max_attempts=1)
+    assert len(answered) == 20 and "are in the cache" in caught.value.hint
+    found, server, _ = run(lambda _, b: scripted(b), texts, tmp_path)
+    asked = [t for b in server.bodies for t in b["input"]]
+    assert sorted(asked) == texts[20:] and found.ok.all()
+
+
+def test_another_model_under_the_same_name_does_not_spoil_what_is_kept(tmp_path):
+    run(lambda _, b: scripted(b), cache=tmp_path)
+    mixed = [*TEXTS[:2], "new text"]
+    with pytest.raises(ServiceError, match="of 5 and of 8 dimensions") as caught:
+        run(lambda _, b: answer([made_up(t, 5) for t in b["input"]]), mixed, tmp_path)
+    assert "remove the cache" in caught.value.hint
+    found, server, _ = run(lambda _, b: scripted(b), mixed, tmp_path)
+    assert found.ok.all() and [b["input"] for b in server.bodies] == [["new text"]]
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -109,6 +138,7 @@ def test_dimensions_that_change_stop_the_run():
         "[]",
         '{"data": []}',
         json.dumps({"data": [{"index": 0, "embedding": [1.0]}] * 4}),
+        json.dumps({"data": [{"index": i, "embedding": [1.0]} for i in range(5)]}),
         json.dumps({"data": [{"index": i, "embedding": "AAAA" if i else None} for i in range(4)]}),
     ],
 )

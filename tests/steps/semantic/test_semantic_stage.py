@@ -158,6 +158,19 @@ def test_nothing_to_compare(tmp_path):
     assert len(kept) == 2 and one.report.counts["rows"]["without a text to compare"] == 2
 
 
+def test_rows_that_are_all_alike_leave_one(tmp_path):
+    """More than are decided on at once; the held-out ones stay, and the first of them is the witness of all."""
+    rows = [document("The same text.", 0, str(i)) for i in range(2_100)]
+    outcome, kept, lines = run(rows, tmp_path / "train")
+    assert len(kept) == 1 and {v["parents"][0] for v in lines.values()} == set(kept)
+    one, kept, _ = run(rows[:1], tmp_path / "one")
+    assert len(kept) == 1 and one.report.counts["pairs"] == {"at or above the threshold, looked at": 0}
+    splits = ["test" if i % 100 == 0 else "train" for i in range(len(rows))]
+    outcome, kept, lines = run(rows, tmp_path / "held", splits=splits)
+    assert sorted(kept) == sorted(r["record_id"] for r in rows[::100])
+    assert outcome.report.dropped == len(lines) == 2_079
+
+
 # --- servers -----------------------------------------------------------------------------------------------------
 
 
