@@ -44,7 +44,7 @@ def grams_of(words: Words, n: int) -> Grams:
 
 
 class GramIndex:
-    """Inverted index over the distinct n-grams of held-out rows; about 50 bytes per held-out n-gram."""
+    """Inverted index over the distinct n-grams of held-out rows; about 55 bytes per held-out n-gram."""
 
     def __init__(self, grams: Grams) -> None:
         """`grams`: of each held-out row, in the order in which they are numbered."""
@@ -65,6 +65,9 @@ class GramIndex:
         self._specific = np.ones(len(self._grams), bool)
         self._sizes = np.bincount(self._owners, minlength=rows).astype(np.int64)
         self._own = self._sizes
+        places = np.repeat(np.arange(len(self._grams), dtype=np.int32), np.diff(self._firsts))
+        self._held = places[np.argsort(self._owners, kind="stable")]
+        self._held_firsts = np.concatenate(([0], np.cumsum(self._sizes))).astype(np.int64)
         self.train_rows = np.zeros(len(self._grams), np.int64)
 
     def count(self, grams: Grams, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -94,7 +97,7 @@ class GramIndex:
         )  # fmt: skip
         overlaps(
             grams.values, grams.offsets, self._slots, self._grams, self._bits, self._owners, self._firsts,
-            self._specific, self._own, self._sizes, wanted, least, exact,
+            self._specific, self._own, self._held, self._held_firsts, wanted, least, exact,
             found.best, found.score, found.share, found.shared, found.start, found.length,
         )  # fmt: skip
         return found

@@ -2,7 +2,8 @@
 
 A gram index is: `slots` (int32, a power of two long, -1 empty): hash table with linear probing of places in `grams`
 (uint64, distinct); `owners[offsets[g]:offsets[g + 1]]`: the held-out rows that have gram g; `specific`: grams that
-are no boilerplate; `own`: how many specific grams each held-out row has; `sizes`: how many grams.
+are no boilerplate; `own`: how many specific grams each held-out row has; `held[held_firsts[h]:held_firsts[h + 1]]`: all
+grams of held-out row h.
 """
 
 import numpy as np
@@ -52,7 +53,7 @@ def count_rows(values, offsets, slots, grams, bits, wanted, counts, touched):  #
 
 @njit(nogil=True, cache=True)
 def overlaps(  # type: ignore[no-untyped-def]
-    values, offsets, slots, grams, bits, owners, firsts, specific, own, sizes, wanted, least, exact,
+    values, offsets, slots, grams, bits, owners, firsts, specific, own, held, held_firsts, wanted, least, exact,
     best, score, share, shared, start, length,
 ):  # fmt: skip
     """The held-out row that each wanted row overlaps most, into `best` (-1: none reaches `least`).
@@ -62,31 +63,25 @@ def overlaps(  # type: ignore[no-untyped-def]
     many of its (specific) grams; start, length: the longest run of them in the row, in grams.
     """
     shift = np.uint64(64 - bits)
-    held = own.shape[0]
+    held_out = own.shape[0]
     seen = np.full(grams.shape[0], -1, np.int32)
-    met = np.full(held, -1, np.int32)
-    common, total = np.zeros(held, np.int32), np.zeros(held, np.int32)
-    largest = 1
-    for row in range(offsets.shape[0] - 1):
-        largest = max(largest, offsets[row + 1] - offsets[row])
-    found, met_list = np.empty(largest, np.int32), np.empty(held, np.int32)
+    met = np.full(held_out, -1, np.int32)
+    common, met_list = np.zeros(held_out, np.int32), np.empty(held_out, np.int32)
     for row in range(offsets.shape[0] - 1):
         best[row] = -1
         if not wanted[row]:
             continue
-        n, m = 0, 0
+        m = 0
         for i in range(offsets[row], offsets[row + 1]):
             g = _place(values[i], slots, grams, shift)
             if g < 0 or seen[g] == row:
                 continue
             seen[g] = row
-            found[n] = g
-            n += 1
             if specific[g]:
                 for k in range(firsts[g], firsts[g + 1]):
                     h = owners[k]
                     if met[h] != row:
-                        met[h], common[h], total[h] = row, 0, 0
+                        met[h], common[h] = row, 0
                         met_list[m] = h
                         m += 1
                     common[h] += 1
@@ -96,21 +91,17 @@ def overlaps(  # type: ignore[no-untyped-def]
             if common[h] >= least * own[h] - 1e-9:
                 met_list[likely] = h
                 likely += 1
-            else:
-                met[h] = -1
         if not likely:
             continue
         distinct = np.unique(values[offsets[row] : offsets[row + 1]]).shape[0]
-        if exact:
-            for k in range(n):
-                for q in range(firsts[found[k]], firsts[found[k] + 1]):
-                    if met[owners[q]] == row:
-                        total[owners[q]] += 1
         for j in range(likely):
             h = met_list[j]
             value = common[h] / own[h]
             if exact:
-                value = total[h] / (distinct + sizes[h] - total[h])
+                total, size = 0, held_firsts[h + 1] - held_firsts[h]
+                for k in range(held_firsts[h], held_firsts[h + 1]):
+                    total += seen[held[k]] == row
+                value = total / (distinct + size - total)
                 if value < least - 1e-9:
                     continue
             if best[row] < 0 or value > score[row] or (value == score[row] and h < best[row]):
