@@ -1,9 +1,9 @@
 """Numbers and codes of the same form as a given one: same separators, same length, valid where there is a check digit.
 
 Every function takes a seeded random generator and the value, and returns another value. Ranges that nobody is given
-are used where they exist: RFC 5737 and RFC 3849 addresses, 555-0100 to 555-0199 telephone numbers, SSN area 666,
-ITIN group 66, NHS numbers with 999. Elsewhere (cards, IBANs, telephone numbers outside North America) a made-up value
-may be somebody's.
+are used where they exist: RFC 5737 and RFC 3849 addresses, telephone numbers for drama (North America, Britain,
+France, Germany), SSN area 666, ITIN group 66, NHS numbers with 999. Elsewhere (cards, IBANs, other telephone numbers)
+a made-up value may be somebody's.
 """
 
 import ipaddress
@@ -16,6 +16,16 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _HEX = "0123456789abcdef"
 # RFC 5737, section 3.
 _IPV4_NETWORKS = ("192.0.2", "198.51.100", "203.0.113")
+# country code -> national prefixes whose last three or four digits are free, of numbers that nobody is given, as far as
+# phonenumbers calls them valid: Ofcom, "Telephone numbers for use in TV and radio drama programmes"; Arcep, decision
+# 2018-0881, 2.5.12; Bundesnetzagentur, Mitteilung 148/2021.
+_FICTION = {
+    44: ("2079460", "1134960", "1144960", "1164960", "1174960", "1184960", "1214960", "1314960", "1414960",
+         "1514960", "1614960", "1914980", "8081570"),
+    33: ("19900", "26191", "35301", "46571", "53649"),
+    49: ("3023125", "6990009", "4066969", "2214710", "8999998"),
+}  # fmt: skip
+_FREE_DIGITS = (3, 4)
 _NANP = 1
 _NANP_DIGITS = 10
 # Chosen: tries for a number that phonenumbers calls valid; the last try is taken if none is.
@@ -160,11 +170,15 @@ def phone(rng: Random, value: str, region: str) -> str:
 def _national(rng: Random, country: int, national: str, phonenumbers: Any) -> str:
     nanp = country == _NANP and len(national) == _NANP_DIGITS
     home = phonenumbers.region_code_for_number(phonenumbers.PhoneNumber(country, int(national)))
+    fiction = [p for p in _FICTION.get(country, ()) if len(national) - len(p) in _FREE_DIGITS]
     made = national
     for _ in range(_TRIES):
         if nanp:
             # Of each area code, 555-0100 to 555-0199 are given to nobody (NANPA, fictitious use).
             made = f"{rng.randrange(200, 1000)}55501{rng.randrange(100):02d}"
+        elif fiction:
+            prefix = rng.choice(fiction)
+            made = prefix + "".join(str(rng.randrange(10)) for _ in national[len(prefix) :])
         else:
             made = national[0] + "".join(str(rng.randrange(10)) for _ in national[1:])
         number = phonenumbers.PhoneNumber(country, int(made))

@@ -3,6 +3,7 @@
 Labels are English. The forms are ours (chosen), except where a source is named.
 """
 
+import re
 from collections.abc import Sequence
 
 from steps.scrub.forms import Form
@@ -21,6 +22,16 @@ _VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 _MBI_LETTER = "[AC-HJKMNP-RT-Y]"
 _MBI_EITHER = "[0-9AC-HJKMNP-RT-Y]"
 _MBI = rf"[1-9]{_MBI_LETTER}{_MBI_EITHER}[0-9]-?{_MBI_LETTER}{_MBI_EITHER}[0-9]-?{_MBI_LETTER}{{2}}[0-9]{{2}}"
+_DECIMAL = r"[-+]?[0-9]{1,3}\.[0-9]{4,}(?:\s?°)?"
+_DEGREES = r"[0-9]{1,3}\s?°\s?[0-9]{1,2}\s?['’′]\s?(?:[0-9]{1,2}(?:\.[0-9]+)?\s?(?:[\"”″]|''|’’)\s?)?"
+_COORDINATES = (
+    # A pair; one of three numbers or more is part of a list.
+    rf"(?:^|[^\w.,+\s-]\s{{0,3}}|[^\d.,+\s-]\s{{1,3}})(?P<value>{_DECIMAL}(?:\s?[NS]\b)?,\s{{0,3}}{_DECIMAL}(?:\s?[EW]\b)?)"
+    r"(?:[^\w.,]|[.,](?:[^\d\s]|\s+[^\d\s.+-]|\s*$)|$)",
+    rf"(?i)\blat(?:itude)?[\s:=]{{1,3}}(?P<value>{_DECIMAL}(?:\s?[NS]\b)?[\s,;]{{1,3}}(?:and )?"
+    rf"(?:lon|lng|long|longitude)[\s:=]{{1,3}}{_DECIMAL}(?:\s?[EW]\b)?)",
+    rf"{_DEGREES}[NS][\s,;]{{0,3}}{_DEGREES}[EWO]\b",
+)
 _MAX_LATITUDE = 90
 _MAX_LONGITUDE = 180
 
@@ -41,7 +52,12 @@ def _all() -> list[Form]:
         _labelled("LICENSE_NUMBER", rf"(?:licen[cs]e|certificate|permit|passport|registration) ?{number}", _CODE, 4),
         Form("VEHICLE_ID", rf"\b{_VIN}\b", confirm=_is_vin, recognizer=RECOGNIZER),
         _labelled("VEHICLE_ID", r"VIN|vehicle identification", _VIN, 4),
-        _labelled("VEHICLE_ID", r"(?:licen[cs]e|number|registration) plate", r"[A-Z0-9]{1,4}[ -]?[A-Z0-9]{2,5}", 1),
+        _labelled(
+            "VEHICLE_ID",
+            rf"(?:licen[cs]e|number|registration) plates?|plate {number}",
+            r"[A-Z0-9]{1,4}[ -]?[A-Z0-9]{2,5}",
+            1,
+        ),
         _labelled("DEVICE_ID", rf"(?:serial|device) ?{number}|S/N|IMEI|MEID|UDID|IDFA|GAID|android id", _CODE, 4),
         Form("CARD_TRACK", r"%?[Bb][0-9]{12,19}\^[^\^\r\n]{2,26}\^[0-9]{7,}[^?\r\n]{0,40}\??", recognizer=RECOGNIZER),
         Form("CARD_TRACK", r";?\b[0-9]{12,19}=[0-9]{7,20}\??", recognizer=RECOGNIZER),
@@ -54,9 +70,7 @@ def _all() -> list[Form]:
             r"(?:0[1-9]|1[0-2]) ?[/-] ?(?:20)?[0-9]{2}",
             3,
         ),
-        Form(
-            "COORDINATES", r"[-+]?\b[0-9]{1,2}\.[0-9]{4,}°?\s?[NS]?,\s*[-+]?[0-9]{1,3}\.[0-9]{4,}\b", confirm=_on_earth
-        ),
+        *(Form("COORDINATES", regex, confirm=_on_earth, recognizer=RECOGNIZER) for regex in _COORDINATES),
     ]
 
 
@@ -75,5 +89,7 @@ def _is_vin(value: str) -> bool:
 
 
 def _on_earth(value: str) -> bool:
-    latitude, longitude = (float(part.strip(" °NS")) for part in value.split(","))
-    return abs(latitude) <= _MAX_LATITUDE and abs(longitude) <= _MAX_LONGITUDE
+    """Whether the degrees can be a place's; two numbers under 1 are shares likelier than the sea off Ghana."""
+    numbers = [abs(float(n)) for n in re.findall(r"\d+(?:\.\d+)?", value)]
+    latitude, longitude = (numbers[0], numbers[len(numbers) // 2])
+    return latitude <= _MAX_LATITUDE and longitude <= _MAX_LONGITUDE and max(latitude, longitude) >= 1

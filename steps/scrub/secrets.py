@@ -104,6 +104,12 @@ def _known_keys() -> list[Form]:
         (r"\b[MNO][a-zA-Z0-9_-]{23,25}\.[a-zA-Z0-9_-]{6}\.[a-zA-Z0-9_-]{27,}", _is_mixed),  # Discord
         (r"\b[0-9]{8,10}:[0-9A-Za-z_-]{35}\b", _is_mixed),  # Telegram
         (r"AccountKey=(?P<value>[a-zA-Z0-9+/=]{88})", None),  # Azure storage
+        (r"\bdapi[0-9a-f]{32}\b", None),  # Databricks
+        (r"\bhv[sbr]\.[A-Za-z0-9_-]{24,}", _is_mixed),  # HashiCorp Vault
+        (r"\bdo[opr]_v1_[0-9a-f]{64}\b", None),  # DigitalOcean
+        (r"\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b", None),  # Shopify
+        (r"\bgsk_[A-Za-z0-9]{48,}", _is_mixed),  # Groq
+        (r"\bglsa_[A-Za-z0-9]{32}_[0-9a-fA-F]{8}\b", None),  # Grafana
         (
             r"""(?:^|[\s=:"])(?P<value>AKC[a-zA-Z0-9]{10,}|AP[0-9A-F][a-zA-Z0-9]{8,})(?:[\s"]|$)""",
             _is_random,

@@ -190,7 +190,7 @@ class AddressDetector:
         start, end = anchor.start, anchor.end
         if anchor.recognizer == _UNIT_ANCHOR:
             begin = _street_before(text, start)
-            if begin is None:
+            if begin is None or _NO_STREET.search(text[begin:start]):
                 return
             start = begin
         if _ends_a_sentence(text[start:end].rsplit(maxsplit=1)[-1]):

@@ -1,14 +1,14 @@
 """What this package finds, as one detector: ages, titles, codes, dates, telephone and card numbers, addresses."""
 
-from steps.engines.scan.patterns import Pattern, PatternSet
 from steps.scrub.config import ScrubConfig
 from steps.scrub.forms import Form, FormDetector
+from steps.scrub.gate import Conditions
 from steps.scrub.own import address, age, card, dates, iban, phone, placed, title, town, zip_code
 from steps.scrub.own.address import AddressDetector
-from steps.scrub.own.name import RECOGNIZER
 from steps.scrub.own.phone import PhoneDetector
 from steps.scrub.own.placed import PlaceDetector
 from steps.scrub.own.town import TownDetector
+from steps.scrub.relax import weakened
 from steps.scrub.spans import Finding, TextDetector
 
 # Entities that this package finds, by itself or beside presidio.
@@ -18,7 +18,7 @@ OWN = frozenset(
 
 
 class OwnDetector:
-    """Finds what `config.wanted` asks for; a TextDetector. One RE2 pass says whether anything can stand in a text."""
+    """Finds what `config.wanted` asks for; a GatedDetector. RE2 says first whether anything can stand in a text."""
 
     def __init__(self, config: ScrubConfig) -> None:
         plain = forms(config)
@@ -36,7 +36,9 @@ class OwnDetector:
             if "en_US" in config.locales:
                 self._detectors.append(TownDetector(config))
                 conditions.append(town.CONDITION)
-        self._possible = PatternSet([Pattern(RECOGNIZER, c, ignore_case=False) for c in conditions], "scrub.entities")
+        weaker = [weakened(c) for c in conditions]
+        self.conditions = None if None in weaker else tuple(w for w in weaker if w)
+        self._possible = Conditions(self.conditions or conditions)
 
     def find(self, text: str) -> list[Finding]:
         """Findings in the order of the kinds; several may overlap."""

@@ -42,7 +42,11 @@ HITS = {
     "HEALTH_PLAN_NUMBER": [("member ID: W20014455", "W20014455"), ("Medicare 1EG4-TE5-MK73 on file", "1EG4-TE5-MK73")],
     "ACCOUNT_NUMBER": [("Account number is 0099-8812", "0099-8812"), ("acct no. 5512345", "5512345")],
     "LICENSE_NUMBER": [("driver license no: D1234567", "D1234567"), ("certificate # A-99812", "A-99812")],
-    "VEHICLE_ID": [("it has 1M8GDM9AXKP042788 inside", "1M8GDM9AXKP042788"), ("license plate 7ABC123", "7ABC123")],
+    "VEHICLE_ID": [
+        ("it has 1M8GDM9AXKP042788 inside", "1M8GDM9AXKP042788"),
+        ("license plate 7ABC123", "7ABC123"),
+        ("Plate number: 7ABC123", "7ABC123"),
+    ],
     "DEVICE_ID": [("serial number: SN-00451-K", "SN-00451-K"), ("IMEI 490154203237518", "490154203237518")],
     "CARD_TRACK": [
         ("%B4111111111111111^DOE/JANE^25121010000000000? swiped", "%B4111111111111111^DOE/JANE^25121010000000000?"),
@@ -50,7 +54,14 @@ HITS = {
     ],
     "CARD_VERIFICATION": [("CVV: 123", "123"), ("the security code is 9876", "9876")],
     "CARD_EXPIRY": [("exp. date 09/27", "09/27"), ("valid thru 12/2028", "12/2028")],
-    "COORDINATES": [("met at 52.520008, 13.404954 yesterday", "52.520008, 13.404954")],
+    "COORDINATES": [
+        ("met at 52.520008, 13.404954 yesterday", "52.520008, 13.404954"),
+        ("(-33.8568,151.2153).", "-33.8568,151.2153"),
+        ("at 40.7128° N, 74.0060° W, say", "40.7128° N, 74.0060° W"),
+        ("latitude: 40.7128, longitude: -74.0060", "40.7128, longitude: -74.0060"),
+        ("at 40°42'46\"N 74°00'21\"W", "40°42'46\"N 74°00'21\"W"),
+        ("48° 51′ N, 2° 21′ E", "48° 51′ N, 2° 21′ E"),
+    ],
 }
 BENIGN = [
     "Medical records are kept for years; patient numbers rose to 4000 in 2020.",
@@ -63,6 +74,9 @@ BENIGN = [
     "the security code changed in 1999 or so; CVs welcome",
     "expires in 12 months; valid until 2027",
     "array = [0.52, 13.4], [120.520008, 13.404954]",
+    "weights 12.3456, 65.4321, 7.1234 and [1.0001, 2.0002, 3.0003, 4.0004]",
+    "shares of 0.1234, 0.8766; rotated by 45° or 90°, 20° C",
+    "12.34567, 3 of them; 12.3456 and 65.4321",
 ]
 
 

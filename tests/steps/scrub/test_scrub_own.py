@@ -158,6 +158,8 @@ LOOK_ALIKES = {
         "100 meters from the street",
         "Suite 16 is a song, Unit 731 a book",
         "open Chapter 12, Room 5",
+        "Room 101, Suite 16, Gate 12",
+        "they return to Formula 1 next year",
         "A man lives in Room 5.",
         "BP 120, HR 80",
         "1 Corinthians 13, 2 Kings 4",

@@ -40,6 +40,12 @@ HEX = "0123456789abcdef"
 UPPER = string.ascii_uppercase + string.digits
 # (entity, text before, secret, text after)
 SECRETS = [
+    ("API_KEY", "", f"dapi{made(32, HEX)}", " x"),
+    ("API_KEY", "vault ", f"hvs.{made(28)}", ""),
+    ("API_KEY", "", f"dop_v1_{made(64, HEX)}", ""),
+    ("API_KEY", "shop ", f"shpat_{made(32, HEX)}", "."),
+    ("API_KEY", "", f"gsk_{made(52)}", ""),
+    ("API_KEY", "", f"glsa_{made(32)}_{made(8, HEX)}", ""),
     ("PRIVATE_KEY", "key:\n", pem("RSA PRIVATE KEY"), "\nend"),
     ("PRIVATE_KEY", "", pem("OPENSSH PRIVATE KEY"), ""),
     ("PRIVATE_KEY", "", pem("PRIVATE KEY"), "."),

@@ -89,6 +89,31 @@ def test_phone_numbers_keep_country_and_writing(english: Surrogates, value: str)
     assert before.country_code != 1 or re.fullmatch(r"\d{3}55501\d\d", str(after.national_number))
 
 
+@pytest.mark.parametrize(
+    ("locale", "value", "given_to_nobody"),
+    [
+        ("en_GB", "07911 123456", ("207946", "113496", "161496", "114496", "116496", "117496", "118496", "121496",
+                                   "131496", "141496", "151496", "191498", "8081570")),
+        ("fr", "06 12 34 56 78", ("19900", "26191", "35301", "46571", "53649")),
+        ("de", "030 90182033", ("3023125", "6990009", "4066969", "2214710", "8999998")),
+        ("de", "0151 23456789", ("3023125", "6990009", "4066969", "2214710", "8999998")),
+    ],
+)  # fmt: skip
+def test_a_made_up_number_of_these_countries_rings_nowhere(
+    locale: Locale, value: str, given_to_nobody: tuple[str, ...]
+) -> None:
+    from presidio_analyzer.predefined_recognizers import PhoneRecognizer
+
+    several = [Surrogates(bytes([n]) * 32, (locale,)) for n in range(20)]
+    new = {made(s, "PHONE_NUMBER", value) for s in several}
+    region = {"en_GB": "GB", "fr": "FR", "de": "DE"}[locale]
+    assert len(new) > 10
+    for one in new:
+        number = phonenumbers.parse(one, region)
+        assert shape(one) == shape(value) and str(number.national_number).startswith(given_to_nobody)
+        assert PhoneRecognizer().analyze(f"call {one} now", ["PHONE_NUMBER"])
+
+
 def test_writings_of_one_value_get_one_surrogate(english: Surrogates) -> None:
     one, other = (made(english, "PHONE_NUMBER", v) for v in ("+1 (212) 555-0142", "+1-212-555-0142"))
     assert normalised("PHONE_NUMBER", one) == normalised("PHONE_NUMBER", other) and shape(one) != shape(other)
