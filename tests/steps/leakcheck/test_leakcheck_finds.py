@@ -1,8 +1,11 @@
+import gzip
 import json
 import random
 import re
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 from support.textrows import chat, dataset, document, ledger_lines, record_ids
@@ -238,3 +241,48 @@ class TestBenchmarks:
     def test_names_must_differ(self):
         with pytest.raises(ValidationError, match="must differ"):
             LeakCheckConfig(benchmarks=(Benchmark(name="test", path="x"),))
+
+    @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt", ".parquet", ".json", ".tsv", ".jsonl.gz", ".txt.gz"])
+    def test_a_question_is_found_from_every_kind_of_file(self, tmp_path, suffix):
+        texts = [prose(10 + i, 30) for i in range(3)]
+        path = tmp_path / f"quiz{suffix}"
+        if suffix == ".parquet":
+            pq.write_table(pa.table({"q": texts, "n": [1, 2, 3]}), path)
+        else:
+            content = {
+                ".jsonl": "".join(json.dumps({"q": t}) + "\n" for t in texts),
+                ".json": json.dumps([{"q": t} for t in texts]),
+                ".csv": "n,q\n" + "".join(f'{n},"{t}"\n' for n, t in enumerate(texts)),
+                ".tsv": "n\tq\n" + "".join(f"{n}\t{t}\n" for n, t in enumerate(texts)),
+                ".txt": "".join(f"{t}\n" for t in texts),
+            }[suffix.removesuffix(".gz")].encode()
+            path.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
+        row = document(f"{prose(5, 80)} {texts[1]} {prose(6, 80)}")
+        clean = document(prose(7, 60))
+        bench = Benchmark(name="quiz", path=path.name)
+        _, kept, lines = run([(row, "train"), (clean, "train")], tmp_path, benchmarks=(bench,))
+        assert kept == {clean["record_id"]}
+        evidence = json.loads(lines[row["record_id"]]["evidence"])
+        assert evidence["witness"] == "row:2" and evidence["matched_ngrams"] >= 30 - 13
+        ((_, start, end),) = evidence["matched"]
+        assert texts[1] in row["text"][start:end]
+
+    def test_boilerplate_of_a_benchmark_is_not_contamination_and_its_content_is(self, tmp_path):
+        """Both sides at once: instructions that all questions share, and a footer that all train rows share."""
+        instructions, footer = prose(60, 40), prose(61, 40)
+        questions = [f"{instructions} {prose(70 + i, 25)}" for i in range(30)]
+        (tmp_path / "quiz.txt").write_text("".join(f"{q}\n" for q in [*questions, f"{footer} {prose(200, 25)}"]))
+        rows = [(document(f"{prose(300 + i, 60)} {footer}", locator=str(i)), "train") for i in range(30)]
+        rows += [(document(f"{instructions} {prose(400 + i, 25)}", locator=f"i{i}"), "train") for i in range(5)]
+        leaked = document(f"{instructions} {prose(75, 25)} {footer}", locator="leaked")
+        bench = Benchmark(name="quiz", path="quiz.txt")
+        _, kept, lines = run([*rows, (leaked, "train")], tmp_path, benchmarks=(bench,))
+        assert set(lines) == {leaked["record_id"]} and len(kept) == 35
+        assert json.loads(lines[leaked["record_id"]]["evidence"])["witness"] == "row:6"
+
+    def test_a_lone_half_of_a_surrogate_pair_hides_nothing(self, tmp_path):
+        (tmp_path / "quiz.jsonl").write_text('{"q": "\\ud800 ' + prose(9, 30) + '"}\n')
+        row = document(f"{prose(5, 80)} {prose(9, 30)}")
+        bench = Benchmark(name="quiz", path="quiz.jsonl")
+        _, kept, _ = run([(row, "train")], tmp_path, benchmarks=(bench,))
+        assert not kept
