@@ -96,7 +96,7 @@ class DedupIndexMaterializer(BaseMaterializer):
         put_text(data.manifest.model_dump_json(indent=1), f"{self.uri}/{_MANIFEST}", self.artifact_store)
 
     def load(self, data_type: type[Any]) -> DedupIndex:
-        """Open in place when the store is local, else from a local cache; what is fetched is verified."""
+        """Open in place when the store is local, else from a local cache; every file's digest is verified."""
         uri = f"{self.uri}/{_MANIFEST}"
         text = get_text(uri, self.artifact_store)
         manifest = parsed(text, IndexManifest, uri)
@@ -108,13 +108,12 @@ class DedupIndexMaterializer(BaseMaterializer):
         return DedupIndex.open(folder, parts.__getitem__)
 
     def _part(self, entry: PartEntry) -> Path:
-        if is_local(self.uri):
-            return Path(self._uri(entry, ""))
         folder = state_folder() / "cache" / "dedup-parts" / entry.name
         for name, (_, sha256) in entry.files.items():
             found = get_file(self._uri(entry, name), self.artifact_store, sha256, "dedup-files")
-            put_file(found, str(folder / name), self.artifact_store)
-        return folder
+            if not is_local(self.uri):
+                put_file(found, str(folder / name), self.artifact_store)
+        return Path(self._uri(entry, "")) if is_local(self.uri) else folder
 
     def _uri(self, entry: PartEntry, name: str) -> str:
         return f"{self.artifact_store.path.rstrip('/')}/dedup_parts/{entry.name}/{name}"

@@ -54,7 +54,7 @@ class DedupIndex:
 
         Raises:
             InputNotFoundError: no manifest, or a part is missing.
-            IntegrityError: a file hasn't the recorded size. (`verify` reads them whole.)
+            IntegrityError: a file hasn't the recorded size. (Bytes are compared when it comes from a store.)
         """
         file = folder / "manifest.json"
         if not file.is_file():

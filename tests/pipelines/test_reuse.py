@@ -3,13 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ops.artifacts import Artifacts
 from ops.index import RunRecord, find_run
 from ops.run import run
-from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError
 
 ROOT = Path(__file__).resolve().parents[2]
 CITIES = ("Lund", "Turin", "Ghent", "Porto", "Graz", "Brno", "Split", "Vigo", "Riga", "Cork")
@@ -50,7 +51,7 @@ def batches(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def done(config: Path, **options: str) -> RunRecord:
+def done(config: Path, **options: Any) -> RunRecord:
     assert run(config, root=ROOT, **options) == 0
     return find_run(ROOT, None)
 
@@ -72,7 +73,7 @@ def reuse_notes(record: RunRecord) -> dict[str, str]:
     return {r.stage: n for r in reports for n in r.notes if "earlier run" in n}
 
 
-def test_the_second_batch_costs_what_is_new(batches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_batch_costs_what_is_new(batches: Path) -> None:
     first = done(write_config(batches, "grows", 1, reuse="latest"))
     assert len(first.executed_steps) == 7 and reuse_notes(first) == {}
     second = done(write_config(batches, "grows", 2, reuse="latest"))
@@ -86,8 +87,7 @@ def test_the_second_batch_costs_what_is_new(batches: Path, monkeypatch: pytest.M
     again = "60 rows recomputed because the scrub settings changed since the earlier run"
     assert reuse_notes(third)["scrub"] == again
     # Without the cache, or it would be handed what the run before found.
-    monkeypatch.setattr("zenml.orchestrators.cache_utils.get_cached_step_run", lambda cache_key: None)
-    whole = done(write_config(batches, "whole", 2))
+    whole = done(write_config(batches, "whole", 2), no_cache=True)
     assert len(whole.executed_steps) == 7 and reuse_notes(whole) == {}
     assert found(second) == found(whole)
 
@@ -147,3 +147,32 @@ def test_what_was_kept_is_gone(batches: Path) -> None:
     with pytest.raises(InputNotFoundError, match=r"what an earlier run kept is gone \(scrub_memory\)") as e:
         run(config, root=ROOT)
     assert "--set reuse=null" in (e.value.hint or "")
+
+
+def damaged(path: Path) -> None:
+    """One byte in the middle is another. The file is a new one, in case it is linked."""
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 0xFF
+    path.unlink()
+    path.write_bytes(raw)
+
+
+def test_what_was_kept_is_damaged_and_can_be_made_anew(batches: Path) -> None:
+    for part in ("b0", "b1"):
+        path = batches / f"{part}.jsonl"
+        path.write_text(path.read_text().replace("lorry", "sledge"))
+    first = done(write_config(batches, "hurt", 1, reuse="latest"))
+    store = Path(first.artifact_store)
+    before = {a.name: a.digest for a in first.of_type("dataset")}
+    shards = [s.sha256 for s in Artifacts(ROOT, first).manifest(first.of_type("dataset")[0]).shards]
+    index = next(a for a in first.artifacts if a.name == "dedup_index")
+    part = json.loads((Path(index.uri) / "manifest.json").read_text())["parts"][0]["name"]
+    grown = write_config(batches, "hurt", 2, reuse="latest")
+    damaged(store / "dedup_parts" / part / "kept.npy")
+    with pytest.raises(IntegrityError, match=r"kept\.npy: stored bytes have SHA-256") as e:
+        run(grown, root=ROOT)
+    assert "--no-cache --set reuse=null" in (e.value.hint or "")
+    damaged(store / "shards" / f"{shards[0]}.parquet")
+    again = done(write_config(batches, "hurt", 1, reuse="latest"), overrides=["reuse=null"], no_cache=True)
+    assert {a.name: a.digest for a in again.of_type("dataset")} == before
+    assert {"ingest", "scrub", "screen", "judge"} <= set(reuse_notes(done(grown)))
