@@ -45,7 +45,7 @@ def leakcheck(
             _write(writer, found, held_out)
         ledger = writer.close()
     kept = dataset.select(keep, folder, "leakcheck")
-    passages = _passages(dataset, shown(findings)) if show_text else {}
+    passages = _passages(dataset, shown(findings)) if show_text else None
     report = leak_report(dataset.rows, findings, held_out, writer, config, watch, passages)
     return Outcome(kept, ledger, report.balanced())
 

@@ -24,9 +24,12 @@ def leak_report(
     ledger: LedgerWriter,
     config: LeakCheckConfig,
     watch: Stopwatch,
-    passages: dict[str, str],
+    passages: dict[str, str] | None,
 ) -> StageReport:
-    """Leaks per reason and per held-out source, score histogram, examples by id, with the passages given."""
+    """Leaks per reason and per held-out source, score histogram, examples by id, with the passages given.
+
+    passages: None where personal data wasn't removed before, so that no text may be shown.
+    """
     dropped = ledger.total("dropped")
     return StageReport(
         stage="leakcheck",
@@ -45,8 +48,8 @@ def leak_report(
         },
         histograms=(_histogram(found),),
         tables=(_by_source(found, held_out),),
-        examples=_examples(found, held_out, passages),
-        notes=_notes(held_out, config),
+        examples=_examples(found, held_out, passages or {}),
+        notes=_notes(held_out, config, passages is not None),
         config_digest=value_digest(config.model_dump(mode="json")),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
@@ -100,12 +103,17 @@ def _examples(found: Findings, held_out: HeldOut, passages: dict[str, str]) -> t
     )
 
 
-def _notes(held_out: HeldOut, config: LeakCheckConfig) -> tuple[str, ...]:
+def _notes(held_out: HeldOut, config: LeakCheckConfig, scrubbed: bool) -> tuple[str, ...]:
     notes = []
     if not held_out.names:
         notes.append("Nothing is held out: no validation or test rows and no benchmark, so nothing could leak.")
     elif not config.benchmarks:
         notes.append("No benchmark file was named: train rows were checked against validation and test rows only.")
+    elif scrubbed:
+        notes.append(
+            "Personal data was replaced in the train rows and not in the benchmark files: what holds some matches less."
+            " Name files that assay stage scrub made, under the same settings and key, to compare like with like."
+        )
     if held_out.short:
         notes.append(
             f"{held_out.short} held-out rows have fewer than {config.overlap_ngram} words: they are compared as whole"
