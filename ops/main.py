@@ -254,7 +254,7 @@ def audit(
 @app.command("eval-pii", rich_help_panel="Look")
 def eval_pii(
     config: Annotated[Path, typer.Argument(help="run config, or YAML with the scrub keys alone")],
-    labelled: Annotated[Path, typer.Argument(help="presidio-research JSON, or JSON Lines of text and spans")],
+    labelled: Annotated[Path, typer.Argument(help="JSON or JSON Lines of text and spans, or words with BIO tags")],
     templates: Annotated[Templates, typer.Option(help="only texts whose template_id is even or odd")] = "all",
     mapping: Annotated[
         list[str] | None, typer.Option("--map", metavar="LABEL=ENTITY", help="compare under this name; - leaves it out")

@@ -1,4 +1,4 @@
-"""Texts with known personal data, as people label them: presidio-research JSON, or JSON Lines with spans."""
+"""Texts with known personal data, as people label them: JSON with spans, or words with tags."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from steps.contracts.errors import InputError, InputNotFoundError
+from steps.scrub.tokens import sentences, spans_of
 
 # Usual names of labels -> ours, from presidio-research's data sets and the common NER label sets; and entities of ours
 # that are another one's special case. Labels and findings are both renamed before they are compared.
@@ -31,7 +32,14 @@ LABEL_NAMES: Mapping[str, str] = {
 }
 # A label mapped to this is left out of the evaluation, on both sides.
 IGNORED = "-"
-_FORMATS = 'presidio-research JSON (a list of {"full_text", "spans"}) or JSON Lines of {"text", "spans"}'
+_FORMATS = (
+    'presidio-research JSON (a list of {"full_text", "spans"}), JSON Lines of {"text", "spans"} or of '
+    '{"tokens", "tags"}, or lines of a word and its BIO tag'
+)
+# A span may be an object or, as doccano and spaCy write it, [start, end, label].
+_TRIPLE = ("start", "end", "label")
+# Names of the list of spans beside "spans", and of the list of tags.
+_SPANS, _TAGS = ("spans", "label", "labels", "entities", "privacy_mask"), ("tags", "ner_tags", "labels")
 
 
 class Span(NamedTuple):
@@ -61,6 +69,7 @@ class _Keys(NamedTuple):
 
 _PRESIDIO = _Keys("full_text", "start_position", "end_position", "entity_type")
 _PLAIN = _Keys("text", "start", "end", "label")
+_MASKED = _Keys("source_text", "start", "end", "label")
 
 
 def read_labelled(path: Path, names: Mapping[str, str] = LABEL_NAMES) -> list[Labelled]:
@@ -102,15 +111,23 @@ def of_templates(rows: list[Labelled], which: Literal["all", "even", "odd"], whe
 
 
 def _values(content: str, path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, JSON value) of each row; a JSON list is one document, anything else is read line by line."""
-    if content.lstrip()[:1] == "[":
+    """(place, JSON value) of each row: a JSON list is one document; objects, or words with tags, stand one a line."""
+    begins = content.lstrip()[:1]
+    if begins == "[":
         try:
             items = json.loads(content)
         except (ValueError, RecursionError) as e:
             raise InputError(f"not valid JSON: {_reason(e)}", where=str(path), hint=f"wanted: {_FORMATS}") from e
         yield from ((f"item {n}", item) for n, item in enumerate(items, 1))
         return
-    for n, line in enumerate(content.split("\n"), 1):
+    lines = content.split("\n")
+    if begins not in ("", "{"):
+        yield from (
+            (f"line {n}", {"tokens": s.words, "tags": s.tags})
+            for n, s in sentences(lines, str(path), f"wanted: {_FORMATS}")
+        )
+        return
+    for n, line in enumerate(lines, 1):
         if line.strip():
             try:
                 yield f"line {n}", json.loads(line)
@@ -126,13 +143,17 @@ def _reason(error: Exception) -> str:
 
 
 def _labelled(value: Any, place: str, names: Mapping[str, str]) -> Labelled:
-    keys = _PRESIDIO if isinstance(value, dict) and _PRESIDIO.text in value else _PLAIN
-    if not isinstance(value, dict) or not isinstance(value.get(keys.text), str):
+    if isinstance(value, dict) and "tokens" in value:
+        value = {**value, **_joined(value, place)}
+    if not isinstance(value, dict):
+        raise InputError("the row is no object and has no text", where=place, hint=f"wanted: {_FORMATS}")
+    keys = next((k for k in (_PRESIDIO, _MASKED) if k.text in value), _PLAIN)
+    text: Any = value.get(keys.text)
+    if not isinstance(text, str):
         raise InputError("the row has no text", where=place, hint=f"wanted: {_FORMATS}")
-    spans = value.get("spans")
+    spans = next((value[name] for name in _SPANS if name in value), None)
     if not isinstance(spans, list):
         raise InputError("the row has no list of spans", where=place, hint="a text without any has an empty list")
-    text: str = value[keys.text]
     read = [_span(s, keys, text, f"{place} span {n}", names) for n, s in enumerate(spans, 1)]
     template = value.get("template_id")
     if template is not None and (not isinstance(template, int) or isinstance(template, bool)):
@@ -140,9 +161,22 @@ def _labelled(value: Any, place: str, names: Mapping[str, str]) -> Labelled:
     return Labelled(place, text, tuple(sorted({s for s in read if s.entity != IGNORED})), template)
 
 
+def _joined(value: dict[str, Any], place: str) -> dict[str, Any]:
+    """Words with tags as a text, words joined by single spaces, and its spans."""
+    words, tags = value["tokens"], next((value[name] for name in _TAGS if name in value), None)
+    for name, given in (("tokens", words), ("tags", tags)):
+        if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+            raise InputError(
+                f"the row has no list of {name} as strings", where=place, hint="tags by name (B-PER), not by number"
+            )
+    return {"text": " ".join(words), "spans": [list(span) for span in spans_of(words, tags or [], place)]}
+
+
 def _span(value: Any, keys: _Keys, text: str, place: str, names: Mapping[str, str]) -> Span:
+    if isinstance(value, list) and len(value) == len(_TRIPLE):
+        value, keys = dict(zip(_TRIPLE, value, strict=True)), _PLAIN
     if not isinstance(value, dict):
-        raise InputError("the span is not an object", where=place, hint=f"wanted: {_FORMATS}")
+        raise InputError("the span is not an object or [start, end, label]", where=place, hint=f"wanted: {_FORMATS}")
     start: Any = value.get(keys.start)
     end: Any = value.get(keys.end)
     label: Any = value.get(keys.label)

@@ -6,7 +6,8 @@ The code is one by evidence and not by form: the package `zipcodes` knows which 
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from steps.scrub.config import ScrubConfig
 from steps.scrub.own import zip_code
@@ -78,11 +79,13 @@ def _names(prefix: str) -> Mapping[str, frozenset[str]]:
     """code -> names of its places, of all codes with these first three digits; at most 1000 such answers are kept."""
     import zipcodes
 
+    # Typed by its compiled part only.
+    similar_to: Callable[[str], list[dict[str, Any]]] = zipcodes.similar_to
     return {
         found["zip_code"]: frozenset(
             _plain(name)
             for name in (found["city"], *found["acceptable_cities"], *found["unacceptable_cities"])
             if len(name) >= _LEAST_LETTERS
         )
-        for found in zipcodes.similar_to(prefix)
+        for found in similar_to(prefix)
     }
