@@ -1,5 +1,6 @@
 """Unsafe and poisoned content of a row: one scan per text for all patterns, then a look at the sentences found."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pyarrow as pa
 from steps.contracts.errors import ConfigError
 from steps.contracts.records import Row
 from steps.engines.rows.segments import segments
+from steps.engines.scan.coded import CODED
 from steps.engines.scan.patterns import Hit, Mask, Pattern, PatternSet
 from steps.engines.scan.visible import DISGUISED, hits_as_seen
 from steps.screen.config import Action, PoisonedConfig, ScreenConfig, Severity
@@ -17,6 +19,8 @@ from steps.screen.mentions import ATTACK_TALK, ORDER_TALK, WORD_TALK, Around
 from steps.screen.poison import Rule, rules
 from steps.screen.terms import term_patterns
 
+# What base64 or hexadecimal says may be anybody's text.
+_RUN = re.compile("[A-Za-z0-9+/]{24}")
 _SEVERITIES: dict[str, Severity] = {"slur": "high", "strong": "medium", "mild": "low"}
 
 
@@ -63,7 +67,7 @@ class ContentScanner:
             if sort.action != "off":
                 patterns.append(pattern)
                 self._sorts.append(sort)
-        self._set = PatternSet(patterns, "screen", also=[DISGUISED])
+        self._set = PatternSet(patterns, "screen", also=[CODED, DISGUISED])
         self._allowed = {w.casefold() for w in config.unsafe.allow} if config.unsafe else set()
         self._spare_rejected = config.unsafe is None or not config.unsafe.rejected
 
@@ -138,8 +142,10 @@ def _outside(kept: Sequence[Hit], hits: Iterable[Hit]) -> list[Hit]:
 
 
 def sampled(found: str, shown: bool) -> str:
-    """What may be shown of a found text: its beginning, or its first letter and three stars."""
+    """What may be shown of a found text: its beginning, or its first letter and three stars; of coded text nothing."""
     value = " ".join(found.split())
+    if shown and _RUN.search(value):
+        return f"{len(found)} coded characters"
     return value[:80] if shown else f"{value[:1]}***"
 
 

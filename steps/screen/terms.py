@@ -18,7 +18,7 @@ def term_patterns(config: UnsafeConfig) -> list[tuple[str, Pattern]]:
         ConfigError: an allowed word is in no built-in list (a misspelling would silently allow nothing).
     """
     own = [(severity, _pattern(severity, re.escape(term))) for term, severity in sorted(config.terms.items())]
-    lines = [line.split("\t") for line in _FILE.read_text().splitlines() if line and not line.startswith("#")]
+    lines = [line.split("\t") for line in _FILE.read_text("utf-8").splitlines() if line and not line.startswith("#")]
     known = [(severity, _pattern(severity, source)) for severity, source in lines]
     for word in config.allow:
         if not any(re.fullmatch(p.source, word, re.IGNORECASE) for _, p in known):

@@ -39,6 +39,8 @@ class Pattern:
     are found by Python's `re`, so keep it a plain word or a few alternatives.
     `confirm`: a Python regular expression that must match the found text in full, for what RE2 can't say (back
     references); it runs on the found text only.
+    `needs`: a part that every match holds, which the first scan looks for instead. A pattern with a long gap in
+    its middle slows the automaton of all patterns down; its end doesn't.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Pattern:
     word: bool = False
     confirm: str | None = None
     ignore_case: bool = True
+    needs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,13 @@ class PatternSet:
         for pattern in [*patterns, *also]:
             self._set.Add(_searched(pattern))
         if patterns:
-            self._set.Compile()
+            _finished(self._set, where)
 
     def matching(self, text: str) -> list[int]:
-        """Numbers of the patterns that match somewhere, ascending; `word` and `confirm` are not looked at yet."""
+        """Numbers of the patterns that may match somewhere, ascending.
+
+        All that do. `word`, `confirm`, and what of a pattern its `needs` leaves out, are not looked at yet.
+        """
         if not self.patterns:
             return []
         found = self._set.Match(text.encode("utf-8", "surrogatepass")) or ()
@@ -86,22 +92,9 @@ class PatternSet:
     def texts_matching(self, texts: pa.Array) -> Mask:
         """Which of the texts (strings without nulls, shape (n,)) may hold a match: all that do, and few others.
 
-        `word` is looked at with ASCII boundaries only, `confirm` not at all.
+        `word` is looked at with ASCII boundaries only, `confirm` not at all, and `needs` instead of the rest.
         """
-        found = np.zeros(len(texts), bool)
-        if not self.patterns or not len(texts):
-            return found
-        scan = self._set.Match
-        texts = texts.cast(pa.large_string())
-        offsets, view = _buffer(texts)
-        first = _pieces(offsets)
-        joined = pc.binary_join(pa.LargeListArray.from_arrays(first, texts), pa.scalar(_BETWEEN, pa.large_string()))
-        ends, together = _buffer(joined)
-        for piece, (a, b) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
-            if scan(together[a:b]):
-                for i in range(first[piece], first[piece + 1]):
-                    found[i] = bool(scan(view[offsets[i] : offsets[i + 1]]))
-        return found
+        return texts_matching([self], texts)
 
     def hits(self, text: str) -> list[Hit]:
         """All confirmed matches, by pattern and then by place."""
@@ -115,12 +108,32 @@ class PatternSet:
                 yield Hit(number, start, end)
 
 
-def _source(pattern: Pattern) -> str:
-    return f"(?i:{pattern.source})" if pattern.ignore_case else f"(?:{pattern.source})"
+def texts_matching(sets: Sequence[PatternSet], texts: pa.Array) -> Mask:
+    """`PatternSet.texts_matching` for several sets at once: whether one of them may have a match."""
+    found = np.zeros(len(texts), bool)
+    scans = [s._set.Match for s in sets if s.patterns]
+    if not scans or not len(texts):
+        return found
+    texts = texts.cast(pa.large_string())
+    offsets, view = _buffer(texts)
+    first = _pieces(offsets)
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(first, texts), pa.scalar(_BETWEEN, pa.large_string()))
+    ends, together = _buffer(joined)
+    for piece, (a, b) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
+        if near := [scan for scan in scans if scan(together[a:b])]:
+            for i in range(first[piece], first[piece + 1]):
+                text = view[offsets[i] : offsets[i + 1]]
+                found[i] = any(scan(text) for scan in near)
+    return found
+
+
+def _source(source: str, pattern: Pattern) -> str:
+    return f"(?i:{source})" if pattern.ignore_case else f"(?:{source})"
 
 
 def _searched(pattern: Pattern) -> str:
-    return f"{_LEFT}{_source(pattern)}{_RIGHT}" if pattern.word else _source(pattern)
+    source = _source(pattern.needs or pattern.source, pattern)
+    return f"{_LEFT}{source}{_RIGHT}" if pattern.word else source
 
 
 def _buffer(texts: pa.Array) -> tuple[npt.NDArray[np.int64], memoryview]:
@@ -141,13 +154,22 @@ def _compiled(pattern: Pattern, where: str) -> "re.Pattern[str] | re2._Regexp":
     try:
         if pattern.word:
             return re.compile(rf"(?<!\w)(?:{pattern.source})(?!\w)", re.IGNORECASE if pattern.ignore_case else 0)
-        return re2.compile(_source(pattern), options=_options())
+        return re2.compile(_source(pattern.source, pattern), options=_options())
     except re2.error as e:
         reason = e.args[0].decode() if e.args and isinstance(e.args[0], bytes) else str(e)
         raise ConfigError(
             f"{pattern.name}: RE2 refuses the pattern: {reason}",
             where=where,
             hint="look-arounds and back references are not part of RE2: https://github.com/google/re2/wiki/Syntax",
+        ) from e
+
+
+def _finished(together: "re2.Set", where: str) -> None:
+    try:
+        together.Compile()
+    except re2.error as e:
+        raise ConfigError(
+            "the patterns are too large together", where=where, hint=r"shorten repetitions such as \pL{500}"
         ) from e
 
 

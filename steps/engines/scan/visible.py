@@ -9,8 +9,10 @@ Letters with accents of their own stay.
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 
+from steps.engines.scan.coded import CODED, decoded
 from steps.engines.scan.patterns import Hit, Pattern, PatternSet
 
 # Soft hyphen, grapheme joiner, Arabic letter mark, Hangul fillers, Khmer and Mongolian inherent vowels, zero-width
@@ -58,44 +60,74 @@ DISGUISED = Pattern(
 # how long a match may be to be found wherever it stands.
 _WINDOW = 200_000
 _LONGEST_MATCH = 2_000
+# Chosen: so many times a text is decoded that was decoded before.
+_LAYERS = 3
 
 
 def hits_as_seen(patterns: PatternSet, text: str) -> list[Hit]:
-    """Hits in the text as it is and in the text as it looks, with places in the text as it is.
+    """Hits in the text as it is, as it looks and as it is decoded, with places in the text as it is.
 
     By pattern, then by start, the longer of two first; each place once.
     """
     hits = set(patterns.hits(text))
-    if not text.isascii():
+    if not text.isascii() or _may_be_coded().matching(text):
         for start in range(0, len(text), _WINDOW):
             low = max(0, start - _LONGEST_MATCH)
-            seen = VisibleText(text[low : start + _WINDOW + _LONGEST_MATCH])
-            for hit in patterns.hits(seen.text) if seen.changed else ():
-                begin, end = (low + at for at in seen.place(hit.start, hit.end))
-                if start <= begin < start + _WINDOW:
-                    hits.add(Hit(hit.pattern, begin, end))
+            for seen, place in _views(text[low : start + _WINDOW + _LONGEST_MATCH]):
+                for hit in patterns.hits(seen):
+                    begin, end = (low + at for at in place(hit.start, hit.end))
+                    if start <= begin < start + _WINDOW:
+                        hits.add(Hit(hit.pattern, begin, end))
     return sorted(hits, key=lambda h: (h.pattern, h.start, -h.end))
 
 
-class VisibleText:
-    """`text` is what `original` looks like; `place` gives offsets in the original."""
+@cache
+def _may_be_coded() -> PatternSet:
+    return PatternSet([CODED], "coded")
 
-    def __init__(self, original: str) -> None:
+
+def _views(text: str) -> Iterator[tuple[str, Callable[[int, int], tuple[int, int]]]]:
+    """What the text is under its disguises, one after the other: each with the places of its parts in the text."""
+    layers: list[Reading] = [VisibleText(text)]
+    if layers[0].changed:
+        yield layers[0].text, layers[0].place
+    for _ in range(_LAYERS):
+        if not _may_be_coded().matching(layers[-1].text):
+            return
+        layers.append(Reading(layers[-1].text, decoded(layers[-1].text)))
+        if not layers[-1].changed:
+            return
+        yield layers[-1].text, partial(_place, tuple(reversed(layers)))
+
+
+def _place(layers: Sequence["Reading"], start: int, end: int) -> tuple[int, int]:
+    for layer in layers:
+        start, end = layer.place(start, end)
+    return start, end
+
+
+class Reading:
+    """`text` is `original` with parts replaced; `place` gives offsets in the original.
+
+    replacements: (start, end, new text) in order.
+    """
+
+    def __init__(self, original: str, replacements: Iterable[tuple[int, int, str]]) -> None:
         self.original = original
         # Where a piece (a run of plain text, or one replacement) begins: in `text`, and in the original.
         self._starts: list[int] = []
         self._pieces: list[tuple[int, int, bool]] = []
-        self.text = original if original.isascii() else self._read()
+        self.text = self._read(replacements)
 
     @property
     def changed(self) -> bool:
         """Whether the text isn't what it seems."""
         return bool(self._pieces)
 
-    def _read(self) -> str:
+    def _read(self, replacements: Iterable[tuple[int, int, str]]) -> str:
         parts: list[str] = []
         at = done = 0
-        for start, end, new in _replaced(self.original):
+        for start, end, new in replacements:
             for low, high, part in ((done, start, self.original[done:start]), (start, end, new)):
                 if part:
                     self._starts.append(at)
@@ -122,6 +154,13 @@ class VisibleText:
             return start, end
         place = start + at - self._starts[number]
         return place, place + 1
+
+
+class VisibleText(Reading):
+    """What a text looks like."""
+
+    def __init__(self, original: str) -> None:
+        super().__init__(original, () if original.isascii() else _replaced(original))
 
 
 def _replaced(text: str) -> Iterator[tuple[int, int, str]]:

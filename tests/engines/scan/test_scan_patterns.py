@@ -2,7 +2,7 @@ import re
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steps.contracts.errors import ConfigError
@@ -40,6 +40,7 @@ def test_refused_patterns_are_named() -> None:
 
 
 @given(st.lists(st.text("catdog0123abxyzéÉ \n\0", max_size=12), max_size=40), st.integers(0, 3))
+@settings(deadline=None)
 def test_the_first_pass_names_every_text_with_a_hit(texts: list[str], skip: int) -> None:
     column = pa.array(texts, pa.string()).slice(min(skip, len(texts)))
     named = SET.texts_matching(column)
@@ -64,3 +65,21 @@ def test_a_pattern_that_python_backtracks_on_is_linear_here() -> None:
     assert evil.texts_matching(pa.array([attack])).tolist() == [False]
     assert evil.hits(attack) == []
     assert [h.end for h in evil.hits("a" * 50_000 + "b")] == [50_001]
+
+
+def test_patterns_that_are_too_large_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steps.engines.scan.patterns._MAX_BYTES", 1 << 20)
+    large = [Pattern(str(n), f"x{n}" + r"[\pL\pN]{9}") for n in range(40)]
+    assert PatternSet(large[:1], "screen").hits("x0" + "a" * 9)
+    with pytest.raises(ConfigError, match="too large together"):
+        PatternSet(large, "screen")
+
+
+@given(st.lists(st.text("ab1 ", max_size=12), max_size=12))
+@settings(deadline=None)
+def test_what_a_pattern_needs_changes_no_hit(texts: list[str]) -> None:
+    plain = PatternSet([Pattern("x", "a[^b]{0,4}b1")], "test")
+    gated = PatternSet([Pattern("x", "a[^b]{0,4}b1", needs="b1")], "test")
+    assert [gated.hits(t) for t in texts] == [plain.hits(t) for t in texts]
+    named = gated.texts_matching(pa.array(texts, pa.string()))
+    assert all(n or not plain.hits(t) for n, t in zip(named, texts, strict=True))
