@@ -1,31 +1,46 @@
 """Single keys and short lines from a person at a terminal, or letters and lines from a pipe."""
 
+import os
+import select
 import sys
 import termios
 import tty
-from collections.abc import Callable
+
+# Chosen: the bytes of an arrow key come together; a person's next key takes longer.
+_TOGETHER_SECONDS = 0.03
+_END_OF_INPUT, _ESCAPE, _FIRST_WIDE = 0x04, 0x1B, 0x80
 
 
 def key_pressed() -> str:
-    """One key in lower case: without Enter on a terminal, else the first letter of a line; "" at the end of input."""
+    """One key in lower case: without Enter on a terminal, else the first letter of a line; "" at the end of input.
+
+    "?" for a key that is no ASCII character, such as an arrow, whose last byte would be another key.
+    """
     if not sys.stdin.isatty():
         line = sys.stdin.readline()
-        return line.strip()[:1].lower() if line else ""
-    return _with_cbreak(lambda: sys.stdin.read(1).lower())
-
-
-def line_typed() -> str:
-    """A line without its outer white space; "" at the end of input."""
-    return sys.stdin.readline().strip()
-
-
-def _with_cbreak(read: Callable[[], str]) -> str:
+        return (line.strip()[:1].lower() or "?") if line else ""
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     try:
         # Not the default TCSAFLUSH, which throws away what was typed ahead.
         tty.setcbreak(terminal, termios.TCSANOW)
-        key = read()
-        return "" if key == "\x04" else key
+        return _key(terminal)
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _key(terminal: int) -> str:
+    # Past Python's buffer, which would read the bytes that follow.
+    first = os.read(terminal, 1)
+    if not first or first[0] == _END_OF_INPUT:
+        return ""
+    if first[0] != _ESCAPE and first[0] < _FIRST_WIDE:
+        return first.decode().lower()
+    while select.select([terminal], [], [], _TOGETHER_SECONDS)[0] and os.read(terminal, 1):
+        pass
+    return "?"
+
+
+def line_typed() -> str:
+    """A line without what can't be seen and its outer white space; "" at the end of input."""
+    return "".join(c for c in sys.stdin.readline() if c.isprintable()).strip()

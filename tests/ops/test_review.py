@@ -259,6 +259,24 @@ def test_ctrl_c_ends_with_what_was_done_and_a_terminal_as_before(run, terminal):
     assert person.wait() == 0 and len(read(decisions_path(ROOT, run.record))) == 1
 
 
+def test_an_arrow_key_is_not_the_letter_that_it_ends_with(run, terminal):
+    person = terminal("review", run.record.name)
+    person.until(KEYS)
+    for key in ("\x1b[A", "\x1b[D", "\x1bOA", "\u00e4"):
+        person.press(key)
+        person.until("no such key")
+        person.until(KEYS)
+    person.press("d")
+    person.until("why")
+    person.press("left\x1b[D it\n")
+    person.until("written")
+    person.until(KEYS)
+    person.press("\x04")
+    assert person.wait() == 0
+    (said,) = read(decisions_path(ROOT, run.record))
+    assert said.choice == "drop" and "\x1b" not in said.why and said.why.startswith("left")
+
+
 def test_no_colour_where_none_is_wanted(run, terminal):
     person = terminal("review", run.record.name, NO_COLOR="1")
     shown = person.until(KEYS)
