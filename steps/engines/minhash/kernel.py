@@ -200,7 +200,8 @@ def greedy(buckets, first_bucket, settled, sets, starts, ends, threshold, cap, w
                 compared += 1
                 shared = _shared(sets[starts[other] : ends[other]], i, table, stamp, bits)
                 union = size + other_size - shared
-                score = shared / union if union else 1.0
+                # Two sets of nothing have nothing in common: their rows' words are equal, or their kinds differ.
+                score = shared / union if union else 0.0
                 if score >= threshold - 1e-9:
                     witness[i], jaccard[i] = other, score
                     found = True

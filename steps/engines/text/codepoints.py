@@ -14,10 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from steps.engines.text.normalise import INVISIBLE_CHARACTERS, SPACELESS, WORD_CHARACTER, normal_form
+from steps.engines.text.normalise import INVISIBLE, SPACELESS, WORD_CHARACTER, normal_form
 
-# Planes 0 and 1, and the ideographs of planes 2 and 3 as far as Unicode 15 fills them; beyond lie no letters.
+# Planes 0 and 1, and the ideographs of planes 2 and 3 as far as Unicode 15 fills them; beyond lie no letters, but
+# tags and variation selectors, all of them invisible.
 CODE_POINTS = 0x323B0
+TAGS = INVISIBLE[-1]
 SPACE, SYMBOL, WORD, ALONE, HIDDEN, COMPLEX = range(6)
 
 _FILE = Path(__file__).with_name("codepoints.npz")
@@ -66,7 +68,8 @@ def computed_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt
     joining = _joining()
     simple &= ~np.isin(np.arange(CODE_POINTS), joining) & ~np.isin(lower, joining)
     raw = np.where(simple, normal[lower], COMPLEX).astype(np.uint8)
-    raw[[ord(c) for c in INVISIBLE_CHARACTERS]] = HIDDEN
+    for first, last in INVISIBLE:
+        raw[first : last + 1] = HIDDEN
     return normal, raw, (lower - np.arange(CODE_POINTS)).astype(np.int32)
 
 

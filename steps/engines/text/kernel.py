@@ -7,7 +7,7 @@ numba's cache on disk notices changes in this file only.
 import numpy as np
 from numba import njit
 
-from steps.engines.text.codepoints import ALONE, CODE_POINTS, COMPLEX, HIDDEN, SPACE, SYMBOL, WORD
+from steps.engines.text.codepoints import ALONE, CODE_POINTS, COMPLEX, HIDDEN, SPACE, SYMBOL, TAGS, WORD
 
 # FNV-1a's prime for 64 bits; an odd multiplier (2**64 / golden ratio); the finalizer of SplitMix64 (Steele, Lea,
 # Flood 2014, "Fast splittable pseudorandom number generators", fig. 17).
@@ -45,6 +45,13 @@ def _decoded(data, i, end):  # type: ignore[no-untyped-def]
     if 0xC0 <= b < 0xE0 and i + 1 < end:
         return (b & 31) << 6 | (np.int32(data[i + 1]) & 63), i + 2
     return np.int32(0xFFFD), i + 1
+
+
+@njit(inline="always")
+def _kind(point, classes):  # type: ignore[no-untyped-def]
+    if point < CODE_POINTS:
+        return classes[point]
+    return np.uint8(HIDDEN) if TAGS[0] <= point <= TAGS[1] else np.uint8(SYMBOL)
 
 
 @njit(inline="always")
@@ -103,7 +110,7 @@ def _segment_words(data, i, end, mark, classes, lower, ascii_words, symbols, out
             i += 1
         else:
             point, i = _decoded(data, i, end)
-            kind = classes[point] if point < CODE_POINTS else SYMBOL
+            kind = _kind(point, classes)
             if kind == WORD:
                 p = np.uint64(lower[point])
                 for shift in (_16, _8, _0):
@@ -139,7 +146,8 @@ def _visible_characters(data, i, end, mark, classes, lower, out, n):  # type: ig
     """Each visible character of data[i:end] as a word of its own, to out[n:]; returns the new n."""
     while i < end:
         point, i = _decoded(data, i, end)
-        if point >= CODE_POINTS or (classes[point] != SPACE and classes[point] != HIDDEN):
+        kind = _kind(point, classes)
+        if kind not in (SPACE, HIDDEN):
             if n < out.shape[0]:
                 out[n] = _alone(lower[point] if point < CODE_POINTS else point, mark)
             n += 1
@@ -202,7 +210,7 @@ def text_digests(data, starts, ends, offsets, classes, lower, strip, digests, em
             size += end - i
             while i < end and not hard:
                 point, i = _decoded(data, i, end)
-                kind = classes[point] if point < CODE_POINTS else SYMBOL
+                kind = _kind(point, classes)
                 if kind == HIDDEN:
                     continue
                 if kind == COMPLEX:

@@ -16,10 +16,14 @@ _WORD_ASCII = re.compile(r"\w+")
 _WORD_WIDE = re.compile(rf"[\w{_MARKS}]+")
 _WORD_OR_SYMBOL_ASCII = re.compile(r"\w+|[^\w\s]")
 _WORD_OR_SYMBOL_WIDE = re.compile(rf"[\w{_MARKS}]+|[^\w\s]")
-# Soft hyphen, zero-width characters, direction marks and byte order mark: invisible, so no part of a word.
-_INVISIBLE_RANGES = ((0xAD, 0xAD), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x2064), (0xFEFF, 0xFEFF))
-INVISIBLE_CHARACTERS = frozenset(chr(c) for first, last in _INVISIBLE_RANGES for c in range(first, last + 1))
-_INVISIBLE = re.compile("[" + "".join(sorted(INVISIBLE_CHARACTERS)) + "]+")
+# What a reader doesn't see (zero-width characters, joiners, direction marks, fillers, variation selectors, tags) is no
+# part of a word: Default_Ignorable_Code_Point of Unicode 15, DerivedCoreProperties.txt; first and last of each range.
+INVISIBLE = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
+    (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+_INVISIBLE = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in INVISIBLE) + "]+")
 
 
 def normal_form(text: str) -> str:

@@ -15,6 +15,7 @@ from steps.engines.text.sides import answers, asked_and_answered
 
 # Letters that fold to others, to several, join with their neighbours, hide, need no spaces, or lie far out.
 TRICKY = (
+    "\u034f\u2067\ufe0f\u3164\u115f\U000e0041\U000e0fff\U000e1000"
     "aZ_9 .!?\n\tßſKÅéÉ\u0301\u0307İıﬁ…™½²Ａ１\u200b\u00ad\u202e\ufeff\x00\u3000ǅ🙂\U0003ffff"
     "שָׁלُغَةहिन्दीไทยภาษา日本語カナ한\u1112\u1161\u11ab漢\U00020000\U0002f800"
 )

@@ -14,6 +14,10 @@ from steps.engines.text.normalise import normal_form, squeezed, words
         ("STRASSE", "straße"),
         ("zero\u200bwidth", "zerowidth"),
         ("soft\u00adhyphen", "softhyphen"),
+        ("grapheme\u034fjoiner", "graphemejoiner"),
+        ("iso\u2066lates\u2069", "isolates"),
+        ("ta\U000e0067gs", "tags"),
+        ("\u2764\ufe0f", "\u2764"),
         ("ＦＵＬＬ　ｗｉｄｔｈ", "full width"),
     ],
 )
