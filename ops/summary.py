@@ -36,9 +36,10 @@ def print_plan(plan: "Plan", as_json: bool) -> None:
     console.print(f"config digest {plan.config_digest[:16]} · commit {(plan.commit or '-')[:16]}")
     console.print("steps: " + " → ".join(s.removesuffix("_step") for s in plan.steps))
     table = Table("reads", "digest", box=None)
-    for files in (plan.inputs.sources, plan.inputs.benchmarks, plan.inputs.base, plan.inputs.controls):
+    reads = plan.inputs
+    for files in (reads.sources, reads.benchmarks, reads.decisions, *reads.models.values(), reads.base, reads.controls):
         for name, digest in files.items():
-            table.add_row(name, digest[:16])
+            table.add_row(_text(name), _text(digest[:16]))
     console.print(table)
     console.print("nothing was run (--dry-run)")
 
@@ -79,7 +80,7 @@ def print_costs(console: Console, costs: Sequence[StageCost]) -> None:
     for c in costs:
         rows = (c.rows_in, c.created, c.rows_out, c.dropped, c.quarantined, c.changed, c.flagged)
         speed = "·" if c.rows_per_second is None else f"{c.rows_per_second:,.0f}"
-        name = f"{c.stage} (cached)" if c.cached else c.stage
+        name = _text(f"{c.stage} (cached)" if c.cached else c.stage)
         table.add_row(name, *(f"{n:,}" if n else "·" for n in rows), f"{c.seconds:.1f}", f"{c.cpu_seconds:.1f}", speed)
     together = f"{sum(c.seconds for c in costs):.1f}", f"{sum(c.cpu_seconds for c in costs):.1f}"
     table.add_row("together", *[""] * 7, *together, "")
@@ -88,7 +89,12 @@ def print_costs(console: Console, costs: Sequence[StageCost]) -> None:
     if reasons:
         console.print("why")
     for stage, why in reasons:
-        console.print(Text(visible(f"  {stage}: {why}")))
+        console.print(_text(f"  {stage}: {why}"))
+
+
+def _text(value: str) -> Text:
+    """Words from data, configs and file names: nothing in them is read as markup, or moves the cursor."""
+    return Text(visible(value))
 
 
 def _plain(title: str, columns: tuple[str, ...], rows: tuple[tuple[str | int | float | None, ...], ...]) -> Table:
@@ -96,7 +102,7 @@ def _plain(title: str, columns: tuple[str, ...], rows: tuple[tuple[str | int | f
     for i, name in enumerate(columns):
         table.add_column(name, justify="left" if i == 0 else "right")
     for row in rows:
-        table.add_row(*("·" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
+        table.add_row(*(_text("·" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v)) for v in row))
     return table
 
 
@@ -107,38 +113,42 @@ def _scores(comparison: Comparison) -> Table:
     for name in ("n", "base", "tuned", "change"):
         table.add_column(name, justify="right")
     for d in (d for d in comparison.differences if d.metric != "non_finite"):
-        table.add_row(d.task, d.metric, f"{d.change.n:,}", _interval(d.base), _interval(d.tuned), _change(d))
+        cells = (d.task, d.metric, f"{d.change.n:,}", _interval(d.base), _interval(d.tuned), _change(d))
+        table.add_row(*map(_text, cells))
     return table
 
 
 def _interval(e: Estimate) -> str:
-    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]".replace("[", "\\[")
+    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
 
 
 def _change(d: Difference) -> str:
     e = d.change
     sign = "×" if d.is_ratio else "+" if e.value >= 0 else ""
-    return f"{sign}{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]".replace("[", "\\[")
+    return f"{sign}{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
 
 
 def _print_decision(console: Console, decision: Decision) -> None:
     console.print(f"gate: {'[green]promoted[/]' if decision.promote else '[red]not promoted[/]'}")
     for reason in decision.reasons:
-        mark = "[green]✓[/]" if reason.passed else "[red]✗[/]"
-        console.print(f"  {mark} {reason.check}: required {reason.required}, found {reason.found}", markup=True)
+        mark = ("✓", "green") if reason.passed else ("✗", "red")
+        line = f" {reason.check}: required {reason.required}, found {reason.found}"
+        console.print(Text.assemble("  ", mark, visible(line)))
 
 
 def _print_end(console: Console, record: RunRecord, costs: Sequence[StageCost], page: Path) -> None:
     cached = len(record.cached_steps)
-    console.print(f"steps: {len(record.executed_steps)} executed, {cached} from cache · run {record.name}")
+    console.print(_text(f"steps: {len(record.executed_steps)} executed, {cached} from cache · run {record.name}"))
     if record.cpu_seconds is not None and record.peak_mb is not None:
-        console.print(f"the whole process: {record.cpu_seconds:,.1f} CPU s, peak memory {record.peak_mb:,.0f} MB")
+        console.print(
+            _text(f"the whole process: {record.cpu_seconds:,.1f} CPU s, peak memory {record.peak_mb:,.0f} MB")
+        )
     aside = sum(c.quarantined for c in costs)
     if aside:
-        console.print(f"{aside:,} rows were set aside for a person to decide: assay review {record.name}")
+        console.print(_text(f"{aside:,} rows were set aside for a person to decide: assay review {record.name}"))
     registration = record.registration
     if registration is not None:
         aliases = ", ".join(registration.aliases) or "none"
-        console.print(f"registered {registration.name} version {registration.version} · aliases: {aliases}")
-        console.print(f"  MLFLOW_TRACKING_URI={registration.tracking_uri}")
-    console.print(f"report {page}")
+        console.print(_text(f"registered {registration.name} version {registration.version} · aliases: {aliases}"))
+        console.print(_text(f"  MLFLOW_TRACKING_URI={registration.tracking_uri}"))
+    console.print(_text(f"report {page}"))

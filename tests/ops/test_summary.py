@@ -1,0 +1,39 @@
+"""What `assay run` prints: text from configs and file names stays text."""
+
+from pathlib import Path
+
+import pytest
+
+from ops.costs import Reason, StageCost
+from ops.infra import InfraConfig
+from ops.run import Plan
+from ops.summary import print_costs, print_plan, summary_console
+from pipelines.config import RunConfig
+from pipelines.inputs import Inputs
+from pipelines.load import load_model
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = "a[red]b[/nothing].jsonl\x1b[31m\u202e"
+
+
+def test_a_plan_names_every_file_as_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    config = load_model(RunConfig, ROOT / "configs" / "runs" / "smoke.yaml")
+    reads = Inputs(
+        sources={HOSTILE: "1" * 64},
+        decisions={"decided.jsonl": "2" * 64},
+        models={"screen": {"some/classifier": "3" * 40}},
+    )
+    print_plan(Plan(config, InfraConfig(stack="local"), "local", reads, ("ingest_step",), None), as_json=False)
+    shown = capsys.readouterr().out
+    for name, digest in (("a[red]b[/nothing].jsonl", "1"), ("decided.jsonl", "2"), ("some/classifier", "3")):
+        assert name in shown and digest * 16 in shown
+    assert "\x1b" not in shown and "\u202e" not in shown
+
+
+def test_reasons_are_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    reasons = (Reason("dropped", HOSTILE, 3),)
+    cost = StageCost(HOSTILE, 9, 0, 6, 3, 0, 0, 0, 0, reasons, 1.0, 1.0, 9.0, cached=False)
+    print_costs(summary_console(), [cost])
+    shown = capsys.readouterr().out
+    assert shown.count("a[red]b[/nothing].jsonl") == 3
+    assert "\x1b" not in shown and "\u202e" not in shown
