@@ -43,6 +43,7 @@ class Analyzer:
             extra = [c for e in r.recognizer.supported_entities for c in (further or {}).get(e, ())]
             needed[number] = [*r.clauses, *extra] if len(r.recognizer.supported_entities) == 1 else r.clauses
         self._gate = Gate(needed)
+        self.conditions = self._gate.conditions
         self._plain: AnalyzerEngine | None = None
         self._logger = logging.getLogger(LOGGER)
         self._logger.addHandler(self._timeouts)

@@ -15,7 +15,7 @@ from steps.scrub.known import all_forms
 from steps.scrub.ner import NerDetector
 from steps.scrub.own.detector import OWN, OwnDetector
 from steps.scrub.pool import Workers
-from steps.scrub.spans import Finding, TextDetector
+from steps.scrub.spans import Finding, GatedDetector
 from steps.scrub.worker import find_in_worker
 
 # None: a detector failed on this text.
@@ -31,9 +31,17 @@ class Detector:
     def __init__(self, config: ScrubConfig) -> None:
         with nullcontext() if config.ner else patterns_only():
             from steps.scrub.patterns import PatternDetector
-        self._patterns: TextDetector = PatternDetector(config)
+        self._patterns: GatedDetector = PatternDetector(config)
         self._extra = _extra_detectors(config)
         self._ner = NerDetector(config.ner) if config.ner else None
+
+    @property
+    def conditions(self) -> list[tuple[str, ...]] | None:
+        """Each pattern detector's conditions; None: something may be found in any text."""
+        if self._ner is not None:
+            return None
+        known = [c for d in (self._patterns, *self._extra) if (c := d.conditions) is not None]
+        return known if len(known) == 1 + len(self._extra) else None
 
     def find(self, texts: Sequence[str]) -> list[Findings]:
         """Findings per text; None where a detector failed (what it said is not kept: it may quote the text).
@@ -67,9 +75,9 @@ class Detector:
             return [None] if len(texts) == 1 else [f for text in texts for f in self._model_findings(ner, [text])]
 
 
-def _extra_detectors(config: ScrubConfig) -> tuple[TextDetector, ...]:
+def _extra_detectors(config: ScrubConfig) -> tuple[GatedDetector, ...]:
     """Detectors beside presidio's patterns: a line each, made only when the config asks for it."""
-    detectors: list[TextDetector] = []
+    detectors: list[GatedDetector] = []
     if forms := all_forms(config):
         detectors.append(FormDetector(forms, config))
     if not OWN.isdisjoint(config.wanted):
@@ -96,6 +104,7 @@ class Detectors:
         self._here = None if apart else Detector(config)
         work = functools.partial(find_in_worker, config.model_dump_json())
         self._workers = Workers(work, config.workers) if apart or config.workers > 1 else None
+        self.conditions = self._here.conditions if self._here else None
 
     def __enter__(self) -> Self:
         return self

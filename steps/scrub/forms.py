@@ -13,6 +13,8 @@ import re2
 
 from steps.engines.scan.patterns import Pattern, PatternSet
 from steps.scrub.config import OwnPattern, ScrubConfig
+from steps.scrub.gate import Conditions
+from steps.scrub.relax import weakened
 from steps.scrub.spans import Finding
 
 _CONTEXT_WORDS = 5
@@ -47,19 +49,24 @@ class Form:
 class FormDetector:
     """Finds these forms under the config's thresholds; a TextDetector. One pass says which can stand in a text.
 
+    `conditions`: RE2 expressions, one of which matches in every text with a finding; None: not known.
+
     Raises:
         ConfigError: RE2 refuses a pattern.
     """
 
     def __init__(self, forms: Sequence[Form], config: ScrubConfig) -> None:
-        self._set = PatternSet(
+        whole = PatternSet(
             [Pattern(f.entity, f.regex, word=f.words, ignore_case=f.words) for f in forms], "scrub.patterns"
         )
+        weaker = [weakened(f.regex, re.IGNORECASE if f.words else 0) for f in forms]
+        self.conditions = None if None in weaker else tuple(w for w in weaker if w)
+        self._possible = whole if self.conditions is None else Conditions(self.conditions)
         self._finders = [_Finder(f, config.thresholds.get(f.entity, config.threshold)) for f in forms]
 
     def find(self, text: str) -> list[Finding]:
         """Findings of every form, in the order of the forms."""
-        hits = self._set.matching(text)
+        hits = self._possible.matching(text)
         # RE2 can't read a lone surrogate; one replacement character each keeps all offsets.
         seen = text if not hits or text.isascii() else _SURROGATES.sub("\ufffd", text)
         return [finding for number in hits for finding in self._finders[number].find(seen)]

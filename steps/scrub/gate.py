@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import re2
 
+from steps.engines.scan.patterns import Pattern, PatternSet
 from steps.scrub.regions import options
 
+# Chosen: the states of many patterns multiply; those of so many are made in a moment (measured on t0).
+_TOGETHER = 12
 # RE2 alternatives, one of which stands in every text with a finding.
 Clause = tuple[str, ...]
 
@@ -20,6 +23,7 @@ _PHONE_PUNCTUATION = (
     r"()\x{FF08}\x{FF09}\x{FF3B}\x{FF3D}.\[\]/~\x{2053}\x{223C}\x{FF5E}]{0,4}"
 )
 _DIGIT = r"[0-9\p{Nd}\x{10000}-\x{10FFFF}]"
+_ANY_CASE = "(?i)"
 # What a phone number must look like to count without a context word (see patterns.PHONE_FORM).
 _PHONE_FORMS = (
     rf"\+.{{0,9}}{_DIGIT}",
@@ -37,7 +41,7 @@ def phone_clause(digits: int) -> Clause:
 def context_clause(words: Sequence[str]) -> Clause:
     """One of the words. A context word is a token; the tokenizer never cuts a run of letters."""
     alternatives = "|".join(re2.escape(word.lower()) for word in words)
-    return (rf"(?i)(?:^|\P{{L}})(?:{alternatives})(?:$|\P{{L}})",)
+    return (rf"{_ANY_CASE}(?:^|\P{{L}})(?:{alternatives})(?:$|\P{{L}})",)
 
 
 def phone_form_clause(context: Sequence[str]) -> Clause:
@@ -45,8 +49,31 @@ def phone_form_clause(context: Sequence[str]) -> Clause:
     return (*_PHONE_FORMS, *context_clause(context))
 
 
+def _rarest(clauses: Sequence[Clause]) -> str:
+    """One clause as one expression: no context words, which are common; of two alike, the one added later."""
+    written = [f"(?:{'|'.join(alternatives)})" for alternatives in reversed(clauses)]
+    return min(written, key=lambda clause: (_ANY_CASE in clause, len(clause)))
+
+
+class Conditions:
+    """Many RE2 expressions in as many `sets` as make it quick to ask whether one of them matches."""
+
+    def __init__(self, conditions: Sequence[str]) -> None:
+        starts = range(0, len(conditions), _TOGETHER)
+        groups = [[Pattern("condition", c, ignore_case=False) for c in conditions[n : n + _TOGETHER]] for n in starts]
+        self.sets = [PatternSet(group, "scrub") for group in groups]
+
+    def matching(self, text: str) -> list[int]:
+        """Numbers of the expressions that match somewhere, ascending."""
+        return [n * _TOGETHER + hit for n, group in enumerate(self.sets) for hit in group.matching(text)]
+
+
 class Gate:
-    """A compiled set of conditions: number of a detector -> clauses that must all hold (none: it always can)."""
+    """A compiled set of conditions: number of a detector -> clauses that must all hold (none: it always can).
+
+    `conditions`: an expression for each detector, one of which matches in every text in which one is possible; None: a
+    detector always is.
+    """
 
     def __init__(self, needed: Mapping[int, Sequence[Clause]]) -> None:
         self._always = [number for number, clauses in needed.items() if not clauses]
@@ -59,6 +86,7 @@ class Gate:
                 self._marks.append((number, 1 << place))
         if self._marks:
             self._set.Compile()
+        self.conditions = None if self._always else tuple(map(_rarest, needed.values()))
 
     def possible(self, text: str) -> list[int]:
         """Numbers of the detectors that may find something that counts in the text, ascending.

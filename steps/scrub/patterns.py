@@ -31,6 +31,11 @@ class PatternDetector:
         chosen = recognizers(config.wanted_of("presidio"), config.locales)
         self._analyzer = Analyzer(chosen, {r.supported_entities[0]: self._asked(r) for r in chosen})
 
+    @property
+    def conditions(self) -> tuple[str, ...] | None:
+        """As of every GatedDetector; a recognizer of which nothing is known makes it None."""
+        return self._analyzer.conditions
+
     def find(self, text: str) -> list[Finding]:
         """What counts; the text holds no lone surrogates.
 

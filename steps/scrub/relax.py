@@ -16,8 +16,10 @@ _ASCII = frozenset(range(128))
 _DIGITS = frozenset(range(48, 58))
 _LETTERS = frozenset([*range(65, 91), *range(97, 123)])
 _WORD = _DIGITS | _LETTERS | {95}
-# regex takes U+001C to U+001F for no white space, str.isspace does: the larger set is right here, the smaller in [^\s].
+# regex takes U+001C to U+001F for no white space, str.isspace does, and RE2 doesn't know U+000B either: the larger set
+# is right here, the smaller in \S and [^\s].
 _SPACE = frozenset([*range(9, 14), *range(28, 32), 32])
+_SURELY_SPACE = _SPACE - {11, *range(28, 32)}
 _REST = r"\x{80}-\x{10FFFF}"
 # Digits newer than RE2's tables lie beyond the basic plane (a test looks at every character).
 _CATEGORIES: dict[Any, tuple[frozenset[int], str]] = {
@@ -26,7 +28,7 @@ _CATEGORIES: dict[Any, tuple[frozenset[int], str]] = {
     op.CATEGORY_SPACE: (_SPACE, r"\x{85}\p{Z}"),
     op.CATEGORY_NOT_DIGIT: (_ASCII - _DIGITS, _REST),
     op.CATEGORY_NOT_WORD: (_ASCII - _WORD, _REST),
-    op.CATEGORY_NOT_SPACE: (_ASCII - (_SPACE - frozenset(range(28, 32))), _REST),
+    op.CATEGORY_NOT_SPACE: (_ASCII - _SURELY_SPACE, _REST),
 }
 # Characters beyond ASCII that equal an ASCII letter when case doesn't count.
 _CASES = {"i": r"\x{130}\x{131}", "k": r"\x{212A}", "s": r"\x{17F}"}
@@ -59,6 +61,7 @@ class _Unreadable(Exception):
 
 # What the two parsers read differently: fuzzy quantifiers and POSIX classes.
 _OTHER_SYNTAX = re.compile(r"\{[^{}]*[A-Za-z][^{}]*\}|\[\[:|\[\^?\[")
+_CODE_POINT = re.compile(r"\\(?:x\{([0-9A-Fa-f]+)\}|.)", re.DOTALL)
 _KNOWN_FLAGS = re.IGNORECASE | re.MULTILINE | re.DOTALL
 
 
@@ -76,16 +79,67 @@ def relaxed(pattern: str, flags: int) -> Relaxed | None:
     return Relaxed(condition, core, frozenset(reader.characters), reader.reach, reader.looks) if core else None
 
 
+def weakened(pattern: str, flags: int = 0) -> str | None:
+    """A short RE2 expression that matches somewhere in every text in which RE2 or `re` finds the pattern.
+
+    It has no anchors, nothing optional at its edges and no upper ends inside, which makes for few states: a hundred
+    such expressions are looked for at once. None: the pattern can't be read, or may match nothing at all.
+    """
+    try:
+        # In RE2 \x{41} is a character and {,3} three of them.
+        tree = parser.parse(_CODE_POINT.sub(_as_python, pattern), flags)
+        if _OTHER_SYNTAX.search(_CODE_POINT.sub("", pattern)) or "{," in pattern:
+            return None
+        reader = _Reader(bool(tree.state.flags & re.IGNORECASE), most_range=1)
+        return reader.sequence(_trimmed(_trimmed(tree, 0), -1)) or None
+    except (_Unreadable, parser.error, OverflowError, RecursionError):
+        return None
+
+
+def _as_python(match: re.Match[str]) -> str:
+    return f"\\U{int(match[1], 16):08x}" if match[1] else r"\Z" if match[0] == r"\z" else match[0]
+
+
+def _trimmed(items: Iterable[tuple[Any, Any]], edge: int) -> list[tuple[Any, Any]]:
+    """Without what may be missing at its beginning (edge 0) or its end (-1): each match holds one of the rest."""
+    left = list(items)
+    while left:
+        kind, value = left.pop(edge)
+        if needed := _needed(kind, value, edge):
+            return [*needed, *left] if edge == 0 else [*left, *needed]
+    return []
+
+
+def _needed(kind: Any, value: Any, edge: int) -> list[tuple[Any, Any]]:
+    """What an item at an edge needs at least; nothing, when it may match nothing."""
+    if kind in (op.AT, op.ASSERT, op.ASSERT_NOT):
+        return []
+    if kind in (op.MAX_REPEAT, op.MIN_REPEAT):
+        least, _, body = value
+        if least < 2:
+            return _trimmed(body, edge) if least else []
+        return [(kind, (least, least, body))]
+    if kind is op.SUBPATTERN:
+        number, added, removed, body = value
+        inside = _trimmed(body, edge)
+        return [(kind, (number, added, removed, inside))] if inside else []
+    if kind is op.BRANCH:
+        branches = [_trimmed(branch, edge) for branch in value[1]]
+        return [(kind, (None, branches))] if all(branches) else []
+    return [(kind, value)]
+
+
 class _Reader:
     """Writes a parsed pattern as RE2; collects characters and reach on the way."""
 
-    def __init__(self, ignore_case: bool) -> None:
+    def __init__(self, ignore_case: bool, most_range: int = _MOST_RANGE) -> None:
         self.characters: set[str] = set()
         self.reach: int | None = 0
         # Whether something matches nearly anything, so that a text's edge and a separator aren't the same to it.
         self.vague = False
         self.looks = False
         self._ignore_case = ignore_case
+        self._most_range = most_range
         self._groups: dict[int, str] = {}
         self._writers: dict[Any, Callable[[Any], str]] = {
             op.LITERAL: lambda code: self._written(self._one(code)),
@@ -127,7 +181,7 @@ class _Reader:
         if not body:
             return ""
         least = min(int(least), _MOST_COPIES)
-        if most is op.MAXREPEAT or int(most) - least > _MOST_RANGE:
+        if most is op.MAXREPEAT or int(most) - least > self._most_range:
             return f"(?:{body}){{{least},}}"
         return f"(?:{body}){{{least},{int(most)}}}"
 
@@ -167,7 +221,7 @@ class _Reader:
         """Characters of a class member; `exactly`: none that may not belong to it."""
         if kind is op.CATEGORY:
             codes, rest = _CATEGORIES[value]
-            return (codes - frozenset(range(28, 32)) if exactly and codes == _SPACE else codes), rest
+            return (_SURELY_SPACE if exactly and codes == _SPACE else codes), rest
         if kind is op.LITERAL:
             value = (value, value)
         elif kind is not op.RANGE:

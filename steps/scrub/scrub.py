@@ -20,6 +20,7 @@ from steps.scrub.books import Books, report
 from steps.scrub.config import ScrubConfig
 from steps.scrub.detect import Detectors
 from steps.scrub.kept import KEY_COLUMNS, decoded, encoded, origin
+from steps.scrub.prescan import Prescan
 from steps.scrub.pseudonym import read_key
 from steps.scrub.settle import Settler
 from steps.scrub.spans import Finding, replaced
@@ -40,6 +41,7 @@ class _Run:
     ledger: LedgerWriter
     books: Books
     recall: Recall
+    prescan: Prescan
 
 
 def scrub(
@@ -74,7 +76,8 @@ def scrub(
         LedgerWriter(folder / "ledger.parquet", "scrub") as lines,
         Progress("scrub", dataset.rows) as progress,
     ):
-        run = _Run(config, Settler(config, key), lines, Books(), Recall(origin(config, key, code, key_id), memory))
+        recall = Recall(origin(config, key, code, key_id), memory)
+        run = _Run(config, Settler(config, key), lines, Books(), recall, Prescan(detectors.conditions))
         for chunk in dataset.chunks():
             table, stays = _scrub_table(chunk.table, run, detectors)
             keep[chunk.start : chunk.start + len(stays)] = stays
@@ -94,7 +97,7 @@ def _scrub_table(table: pa.Table, run: _Run, detectors: Detectors) -> tuple[pa.T
     """The new table (None: nothing changed) and the rows that stay, shape (rows,)."""
     keys = row_keys(table, KEY_COLUMNS)
     recalled = run.recall.look_up(keys)
-    open_rows = recalled.open
+    open_rows = _open_rows(table, recalled, run.prescan)
     rows = table.take(pa.array(open_rows, pa.int64())).to_pylist()
     found = [segments(row) for row in rows]
     settled = _settled(open_rows, found, recalled, run, detectors)
@@ -111,6 +114,15 @@ def _scrub_table(table: pa.Table, run: _Run, detectors: Detectors) -> tuple[pa.T
             results[number] = encoded(parts, settled)
     run.recall.keep(keys, results, undecided)
     return _with_rows(table, changed) if changed else None, stays
+
+
+def _open_rows(table: pa.Table, recalled: Recalled, prescan: Prescan) -> list[int]:
+    """Numbers of the rows to look at: those with kept findings, and new ones in which something may be found."""
+    new = np.array(recalled.new, np.int64)
+    if len(new):
+        fresh = table if len(new) == len(table) else table.take(pa.array(new))
+        new = new[prescan.rows(fresh)]
+    return sorted([*new.tolist(), *recalled.said])
 
 
 def _settled(

@@ -22,6 +22,14 @@ class TextDetector(Protocol):
         """Findings in any order, overlaps allowed; an exception makes the row undecided."""
 
 
+class GatedDetector(TextDetector, Protocol):
+    """A TextDetector that says what a text must hold."""
+
+    @property
+    def conditions(self) -> tuple[str, ...] | None:
+        """Short RE2 expressions, one of which matches in every text with a finding; None: nothing is known."""
+
+
 class Replacement(NamedTuple):
     """Text[start:end] becomes `new`."""
 

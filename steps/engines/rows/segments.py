@@ -16,7 +16,8 @@ from typing import Any
 from steps.contracts.records import Row
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
-_MESSAGE_LISTS = ("messages", "chosen", "rejected")
+MESSAGE_LISTS = ("messages", "chosen", "rejected")
+JSON_COLUMNS = ("tools", "meta")
 # Leaves with these names hold structure, not speech: they link calls to results and name functions.
 _CALL_STRUCTURE = frozenset({"id", "type", "name"})
 _TOOL_STRUCTURE = frozenset({"type", "name", "required", "$ref"})
@@ -34,7 +35,7 @@ class Segment:
 def segments(row: Row) -> list[Segment]:
     """All non-empty human texts of the row, in a fixed order: messages, chosen, rejected, tools, text, meta."""
     found: list[Segment] = []
-    for field in _MESSAGE_LISTS:
+    for field in MESSAGE_LISTS:
         for number, m in enumerate(row[field]):
             found.extend(_message_segments(m, f"{field}/{number}"))
     found.extend(_json_segments(row["tools"], "tools", _TOOL_STRUCTURE))
@@ -44,6 +45,12 @@ def segments(row: Row) -> list[Segment]:
     return found
 
 
+def json_texts(text: str | None, path: str) -> list[str]:
+    """The texts that `segments` finds in a JSON text which stands at this path of a row."""
+    structure = _TOOL_STRUCTURE if path == "tools" else _NO_STRUCTURE if path == "meta" else _CALL_STRUCTURE
+    return [s.text for s in _json_segments(text, path, structure)]
+
+
 def with_segments(row: Row, texts: Mapping[str, str]) -> Row:
     """A copy of the row with the texts at these paths replaced; paths that the row lacks are ignored.
 
@@ -51,7 +58,7 @@ def with_segments(row: Row, texts: Mapping[str, str]) -> Row:
     call `content_id_of` on the result.
     """
     new = dict(row)
-    for field in _MESSAGE_LISTS:
+    for field in MESSAGE_LISTS:
         new[field] = [_with_message(m, f"{field}/{number}", texts) for number, m in enumerate(row[field])]
     new["tools"] = _with_json(row["tools"], "tools", _TOOL_STRUCTURE, texts)
     if row["text"]:

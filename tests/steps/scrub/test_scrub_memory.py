@@ -74,9 +74,11 @@ def test_known_rows_are_not_searched_again(tmp_path: Path, monkeypatch: pytest.M
     assert searched.texts == []
     assert again.report.changed == first.report.changed > 5
     assert again.report.notes[-1] == "40 rows taken from the earlier run, 0 computed"
-    more = make_row(kind="document", source="s", locator="new", raw=b"n", text="a new text")
-    run(dataset([*rows, more], tmp_path / "more"), tmp_path / "third", again.remembered)
-    assert searched.texts == ["a new text"]
+    # Nothing like a value: not searched at all. Seven digits: searched, nothing found.
+    new = ["a new text", "count to seven: 1 2 3 4 5 6 7"]
+    more = [make_row(kind="document", source="s", locator=t, raw=b"n", text=t) for t in new]
+    run(dataset([*rows, *more], tmp_path / "more"), tmp_path / "third", again.remembered)
+    assert searched.texts == new[1:]
 
 
 def test_the_memory_holds_no_value(tmp_path: Path) -> None:
