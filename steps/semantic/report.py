@@ -25,11 +25,11 @@ def semantic_report(
     found: Decisions,
     config: SemanticConfig,
     ledger: LedgerWriter,
-    embedding: tuple[str, ...],
+    costs: tuple[str, ...],
     texts: Texts | None,
     watch: Stopwatch,
 ) -> StageReport:
-    """Counts, similarities near the threshold, pairs. `texts` None: the rows aren't scrubbed, ids only. `embedding`:
+    """Counts, similarities near the threshold, pairs. `texts` None: the rows aren't scrubbed, ids only. `costs`:
     what was read and what was known.
     """
     return StageReport(
@@ -56,7 +56,7 @@ def semantic_report(
         histograms=(_similarities(rows, found, config.threshold),),
         tables=(_pairs(rows, found, texts),),
         examples=_examples(rows, found, texts),
-        notes=(*_notes(rows, found, config, texts is not None), *embedding),
+        notes=(*_notes(rows, found, config, texts is not None), *costs),
         config_digest=value_digest(config.model_dump(mode="json")),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,

@@ -54,12 +54,17 @@ def semantic(
     with shelf, Texts(folder / "texts.partial") as texts:
         with open_embedder(config.embed, place, shelf) as embedder:
             rows = read_embeddings(dataset, config, embedder, texts)
+            sent = embedder.backend.requests()
         _check_undecided(rows, config)
         found = decide(rows, config, _second_model(config, place, texts))
         with LedgerWriter(folder / "ledger.parquet", "semantic") as lines:
             stay, aside = _enter(lines, rows, found, config)
             ledger = lines.close()
-        report = semantic_report(rows, found, config, lines, shelf.notes(), texts if scrubbed else None, watch)
+        costs = (
+            *shelf.notes(),
+            *([f"{sent:,} requests sent to the embedding server"] if config.embed.endpoint else []),
+        )
+        report = semantic_report(rows, found, config, lines, costs, texts if scrubbed else None, watch)
         vectors = shelf.kept()
     quarantined = dataset.select(aside, folder / "quarantined", "semantic")
     after = dataset.select(stay, folder, "semantic")
