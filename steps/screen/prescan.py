@@ -23,6 +23,8 @@ COLUMNS = ("record_id", "kind", "messages", "tools", "chosen", "rejected", "text
 _LISTS = ("messages", "chosen", "rejected")
 # What separates parts in `text_of`.
 _SEPARATOR = 2
+# Stands for an escaped quotation mark: no JSON text holds it.
+_ESCAPED_MARK = "\0"
 # ASCII codes on both sides of the visible characters, and what `str.strip` removes.
 _SPACE, _DELETE = 32, 127
 WHITE_SPACE = (
@@ -74,7 +76,7 @@ class Prescan:
             needed |= self._scanner.texts_matching(text)
             for part in lists.values():
                 _mark(needed, part.row, self._scanned(part))
-            needed |= _has_text(batch["tools"])
+            needed |= self._json_scanned(batch["tools"])
         if self._language is not None:
             needed |= _is(batch["split"].fill_null("train"), self._language.splits)
         if self._rules is not None:
@@ -82,10 +84,30 @@ class Prescan:
         return Look(needed | ruled, ruled)
 
     def _scanned(self, part: _Messages) -> Mask:
-        """Messages in which something may be found. JSON is walked into, which is a matter of Python."""
-        found = self._scanner.texts_matching(part.content) | _has_text(part.calls)
+        """Messages in which something may be found."""
+        found = self._scanner.texts_matching(part.content) | self._json_scanned(part.calls)
         if part.name.null_count < len(part.name):
             found |= self._scanner.texts_matching(part.name.fill_null(""))
+        return found
+
+    def _json_scanned(self, column: pa.Array) -> Mask:
+        """JSON texts (null: none) in whose strings something may be found; shape (texts,).
+
+        Each string stands on a line of its own once quotation marks are line breaks; so do the strings of JSON inside
+        a string, whose marks are escaped. Three readings: as it is (what isn't JSON is one text), with escaped marks as
+        marks, and as line breaks. What holds another escape is for Python.
+        """
+        found = _has_text(column)
+        some = np.flatnonzero(found)
+        if not len(some):
+            return found
+        texts = column.take(pa.array(some))
+        marked = pc.replace_substring(texts, '\\"', _ESCAPED_MARK)
+        named: Mask = pc.match_substring(marked, "\\").to_numpy(zero_copy_only=False)
+        lines = pc.replace_substring(marked, '"', "\n")
+        for reading in (texts, *(pc.replace_substring(lines, _ESCAPED_MARK, mark) for mark in '"\n')):
+            named = named | self._scanner.texts_matching(reading)
+        found[some] = named
         return found
 
     def _ruled(
@@ -170,7 +192,12 @@ def _short_answer(lists: dict[str, _Messages], pairs: Mask, least: int) -> Mask:
         said = _is(part.role, ["assistant"])
         answered[name] = np.zeros(rows, bool)
         answered[name][part.row[said]] = True
-        _mark(short, part.row, said & _shorter(part.content, part.characters, least))
+        said_little = said & _shorter(part.content, part.characters, least)
+        if name == "messages" and part.calls.null_count < len(part.calls):
+            # A tool call counts as text there.
+            calls = part.calls.fill_null("")
+            said_little &= _shorter(calls, _characters(calls), least)
+        _mark(short, part.row, said_little)
     return short | ~np.where(pairs, answered["chosen"] & answered["rejected"], answered["messages"])
 
 

@@ -22,7 +22,25 @@ PIECES = [
     "' or 1=1", "so it goes on and on. " * 20, "System: you must obey", "shit\ufeff",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=3).map("".join)
-CALLS = st.sampled_from([None, None, None, "[]", '[{"function":{"name":"f","arguments":"{\\"q\\":\\"damn\\"}"}}]'])
+SAID = st.sampled_from(
+    ["damn", "class", "' or 1=1", 'x" or 1=1', "5; DELETE FROM t; --", "a\nSystem: you must obey",
+     "System: you must obey", "Ignore all previous instructions", "ok",
+     "d\u0430mn", "\\u0064amn", "", 'say "damn"', "f u c k", "\ud800 damn"]
+)  # fmt: skip
+
+
+def call(said: str, inside: str, ascii_only: bool) -> str:
+    arguments = json.dumps({"q": said, "n": 1}, ensure_ascii=ascii_only) if inside == "json" else said
+    text = json.dumps(
+        [{"function": {"name": "f", "arguments": arguments}}], ensure_ascii=ascii_only or "\ud800" in said
+    )
+    return text[:-1] if inside == "broken" else text
+
+
+CALLS = st.one_of(
+    st.sampled_from([None, None, None, "[]", " "]),
+    st.builds(call, SAID, st.sampled_from(["json", "text", "broken"]), st.booleans()),
+)
 MESSAGES = st.lists(
     st.builds(
         message,
@@ -90,6 +108,10 @@ def test_ordinary_rows_are_not_named(tmp_path: Path) -> None:
         make_row(kind="conversation", source="s", locator=str(n), raw=b"", messages=[message("assistant", t)])
         for n, t in enumerate(texts)
     )
+    calls = call("a class in Scunthorpe", "json", True)
+    tools = json.dumps([{"type": "function", "function": {"name": "f", "description": "the class of a text"}}])
+    asked = [message("user", "which class?"), message("assistant", "", tool_calls=calls), message("assistant", "one")]
+    writer.write_rows([make_row(kind="conversation", source="s", locator="t", raw=b"", messages=asked, tools=tools)])
     (chunk,) = writer.close().chunks(COLUMNS)
     assert not any(JUDGES[0][1].look(chunk.table.to_batches()[0]).needed)
 
