@@ -1,4 +1,4 @@
-"""Numbers and codes of the same form as a given one: same separators, same length, valid where there is a check digit.
+"""Numbers and codes of the same form as a given one: same separators and length, and check digits.
 
 Every function takes a seeded random generator and the value, and returns another value. Ranges that nobody is given
 are used where they exist: RFC 5737 and RFC 3849 addresses, telephone numbers for drama (North America, Britain,
@@ -11,6 +11,8 @@ import re
 import unicodedata
 from random import Random
 from typing import Any
+
+from steps.scrub.vin import VIN_CHARACTERS, VIN_CHECK, vin_check
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _HEX = "0123456789abcdef"
@@ -35,16 +37,24 @@ _LEAST_CARD_DIGITS = 8
 _MOD_97 = 97
 _IBAN = re.compile("[A-Za-z]{2}[0-9]{2}[A-Za-z0-9]+")
 _MOD_11 = 11
-_MONTHS = (
-    "january", "february", "march", "april", "may", "june",
-    "july", "august", "september", "october", "november", "december",
-)  # fmt: skip
-_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# Months, and days of the week.
+_DATE_NAMES = {language: tuple(tuple(names.split()) for names in lists) for language, lists in {
+    "en": ("january february march april may june july august september october november december",
+           "monday tuesday wednesday thursday friday saturday sunday"),
+    "de": ("januar februar märz april mai juni juli august september oktober november dezember",
+           "montag dienstag mittwoch donnerstag freitag samstag sonntag"),
+    "fr": ("janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+           "lundi mardi mercredi jeudi vendredi samedi dimanche"),
+    "es": ("enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+           "lunes martes miércoles jueves viernes sábado domingo"),
+}.items()}  # fmt: skip
 _DATE_PART = re.compile(r"\d+|[^\W\d_]+")
 _MOST_MONTHS = 12
 # So that a made-up day exists in every month.
 _MOST_DAYS = 28
 _LAST_DAY = 31
+# Degrees, but for a fraction; minutes and seconds of an arc.
+_MOST_LATITUDE, _MOST_LONGITUDE, _MOST_MINUTES = 89, 179, 59
 
 
 def same_shape(rng: Random, value: str) -> str:
@@ -124,16 +134,52 @@ def nhs(rng: Random, value: str) -> str:
 
 
 def age(rng: Random, value: str) -> str:
-    """Another age in years with as many digits; two-digit ages are adults'."""
-    return re.sub(r"\d+", lambda m: str(rng.randrange(18, 90)) if len(m[0]) == 2 else same_shape(rng, m[0]), value)
+    """Another age with as many digits; two-digit ages are adults', and nobody gets older than 119."""
+
+    def drawn(match: re.Match[str]) -> str:
+        low, high = {1: (1, 9), 2: (18, 89), 3: (100, 119)}.get(len(match[0]), (0, 0))
+        return str(rng.randint(low, high)) if high else same_shape(rng, match[0])
+
+    return re.sub(r"\d+", drawn, value)
 
 
-def date(rng: Random, value: str) -> str:
-    """Months, days and names of days become others, in the same writing; a year of four digits stays."""
-    return _DATE_PART.sub(lambda m: _date_part(rng, m[0]), value)
+def coordinates(rng: Random, value: str) -> str:
+    """Another place on earth, with as many digits: latitude, then longitude, each with its decimals or minutes."""
+    numbers = list(re.finditer(r"(?<![\d.])\d+", value))
+    degrees = {0: _MOST_LATITUDE, len(numbers) // 2: _MOST_LONGITUDE}
+    most = {m.start(): degrees.get(n, _MOST_MINUTES) for n, m in enumerate(numbers)}
+
+    def drawn(match: re.Match[str]) -> str:
+        digits = len(match[0])
+        limit = most.get(match.start())
+        if limit is None:
+            return f"{rng.randrange(10**digits):0{digits}d}"
+        least = 10 ** (digits - 1) if limit != _MOST_MINUTES and digits > 1 else 0
+        return f"{rng.randint(least, max(least, min(limit, 10**digits - 1))):0{digits}d}"
+
+    return re.sub(r"\d+", drawn, value)
 
 
-def _date_part(rng: Random, part: str) -> str:
+def vehicle(rng: Random, value: str) -> str:
+    """A VIN with the right check digit (49 CFR 565.15) in place of one; any other number keeps its form."""
+    made = same_shape(rng, value)
+    if len(value) != VIN_CHARACTERS:
+        return made
+    # The letters that a VIN hasn't.
+    plain = made.upper().translate(str.maketrans("IOQ", "JPR"))
+    plain = plain[:VIN_CHECK] + vin_check(plain) + plain[VIN_CHECK + 1 :]
+    return plain.lower() if value.islower() else plain
+
+
+def date(rng: Random, value: str, language: str = "en") -> str:
+    """Months, days and names of days become others, in the same writing; a year of four digits stays.
+
+    `language` (en, de, fr, es): whose name it is where several languages write it so ("mai").
+    """
+    return _DATE_PART.sub(lambda m: _date_part(rng, m[0], language), value)
+
+
+def _date_part(rng: Random, part: str, language: str) -> str:
     if part.isdecimal():
         if len(part) > 2:
             return part
@@ -141,8 +187,9 @@ def _date_part(rng: Random, part: str) -> str:
         low, high = (1, _MOST_MONTHS) if number <= _MOST_MONTHS else (_MOST_MONTHS + 1, _MOST_DAYS)
         return str(rng.randint(low, high) if number <= _LAST_DAY else rng.randint(_LAST_DAY + 1, 99)).zfill(len(part))
     folded = part.casefold()
-    for names in (_MONTHS, _DAYS):
-        for short in (False, True):
+    lists = [*_DATE_NAMES[language], *(names for lists in _DATE_NAMES.values() for names in lists)]
+    for short in (False, True):
+        for names in lists:
             known = [n[:3] for n in names] if short else list(names)
             if folded in known:
                 made = rng.choice(known)

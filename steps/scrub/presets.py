@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from steps.scrub.forms import Form
+from steps.scrub.vin import VIN_CHECK, vin_check
 
 RECOGNIZER = "label and number"
 # Between a label and its value: "no.", "#", ":", "is", in any sensible mixture.
@@ -14,10 +15,6 @@ _LINK = r"[\s:=#.]{0,4}(?:(?:is|was|no|nr|number|id)\b[\s:=#.]{0,4}){0,2}"
 _CODE = r"[A-Z0-9](?:[A-Z0-9-]{2,22}[A-Z0-9])"
 # ISO 3779 / 49 CFR 565.15: no I, O or Q.
 _VIN = r"[A-HJ-NPR-Z0-9]{17}"
-_VIN_VALUES = dict(
-    zip("ABCDEFGHJKLMNPRSTUVWXYZ", (1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, *range(2, 10)), strict=True)
-)
-_VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 # CMS, "Understanding the Medicare Beneficiary Identifier format": letters without S, L, O, I, B, Z.
 _MBI_LETTER = "[AC-HJKMNP-RT-Y]"
 _MBI_EITHER = "[0-9AC-HJKMNP-RT-Y]"
@@ -84,8 +81,7 @@ def _is_vin(value: str) -> bool:
     """The check digit of 49 CFR 565.15 (North America) holds, and letters and digits are mixed."""
     if value.isdigit() or value.isalpha():
         return False
-    total = sum(w * (int(c) if c.isdigit() else _VIN_VALUES[c]) for c, w in zip(value, _VIN_WEIGHTS, strict=True))
-    return value[8] == "0123456789X"[total % 11]
+    return value[VIN_CHECK] == vin_check(value)
 
 
 def _on_earth(value: str) -> bool:

@@ -44,14 +44,15 @@ _TRIES = 20
 _SHAPES: Mapping[str, Callable[[Random, str], str]] = {
     "AGE": lookalikes.age,
     "CARD_EXPIRY": lookalikes.date,
+    "COORDINATES": lookalikes.coordinates,
     "CREDIT_CARD": lookalikes.card,
-    "DATE_TIME": lookalikes.date,
     "IBAN_CODE": lookalikes.iban,
     "IP_ADDRESS": lookalikes.ip_address,
     "MAC_ADDRESS": lookalikes.mac_address,
     "UK_NHS": lookalikes.nhs,
     "US_ITIN": lookalikes.itin,
     "US_SSN": lookalikes.ssn,
+    "VEHICLE_ID": lookalikes.vehicle,
 }
 
 
@@ -67,6 +68,7 @@ class Surrogates:
         # Unweighted: common names would meet far more often than the size of the list says.
         self._faker: Any = Faker(name, use_weighting=False)
         self._words: Mapping[str, Callable[[Random, str], str]] = {
+            "DATE_TIME": lambda rng, value: lookalikes.date(rng, value, self._locale[:2]),
             "EMAIL_ADDRESS": self._mail,
             "LOCATION": lambda _rng, _value: str(self._faker.city()),
             "ORGANIZATION": lambda _rng, _value: str(self._faker.company()),

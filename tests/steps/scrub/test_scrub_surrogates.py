@@ -19,6 +19,7 @@ from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, make_row, message
 from steps.scrub import lookalikes
 from steps.scrub.config import Locale, ScrubConfig
+from steps.scrub.detect import Detector
 from steps.scrub.profiles import LABELLED_ENTITIES, SECRET_ENTITIES
 from steps.scrub.pseudonym import normalised, pseudonym
 from steps.scrub.scrub import scrub
@@ -137,11 +138,52 @@ def test_writings_of_one_value_get_one_surrogate(english: Surrogates) -> None:
         ("DATE_TIME", "2024-05-07", r"2024-(0[1-9]|1[0-2])-(0[1-9]|1[0-2])"),
         ("CARD_EXPIRY", "09/27", r"(0[1-9]|1[0-2])/(1[3-9]|2[0-8])"),
         ("AGE", "42 years", r"[1-8]\d years"),
+        ("AGE", "104", r"1[01]\d"),
         ("STAFF_ID", "E-1234", r"[A-Z]-[1-9]\d{3}"),
     ],
 )  # fmt: skip
 def test_forms(english: Surrogates, entity: str, value: str, form: str) -> None:
     assert re.fullmatch(form, made(english, entity, value))
+
+
+_GERMAN = "Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember"
+_FRENCH = "janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre|décembre"
+
+
+@pytest.mark.parametrize(
+    ("locale", "value", "form"),
+    [
+        ("de", "12. Mai 2004", rf"\d\d\. ({_GERMAN}) 2004"),
+        ("fr", "3 mai 2004", rf"\d\d? ({_FRENCH}) 2004"),
+        ("es", "lunes", "martes|miércoles|jueves|viernes|sábado|domingo"),
+        ("es", "3 März", rf"\d\d? ({_GERMAN})"),
+    ],
+)
+def test_dates_are_of_the_language_they_are_in(locale: Locale, value: str, form: str) -> None:
+    drawn = [made(Surrogates(bytes([n]) * 32, (locale,)), "DATE_TIME", value) for n in range(12)]
+    assert [new for new in drawn if not re.fullmatch(form, new)] == []
+    assert len(set(drawn)) > 3
+
+
+@pytest.mark.parametrize(
+    ("entity", "value"),
+    [
+        ("VEHICLE_ID", "1M8GDM9AXKP042788"),
+        ("COORDINATES", "40.7128° N, 74.0060° W"),
+        ("COORDINATES", "-33.8568,151.2153"),
+        ("COORDINATES", "40°42'46\"N 74°00'21\"W"),
+        ("AGE", "7"),
+        ("AGE", "104"),
+    ],
+)
+def test_a_surrogate_is_found_as_what_it_is(entity: str, value: str) -> None:
+    detector = Detector(ScrubConfig(entities=(entity,)))
+    drawn = {made(Surrogates(bytes([n]) * 32, ("en_US",)), entity, value) for n in range(30)}
+    assert len(drawn) > 5
+    for new, found in zip(
+        drawn, detector.find([f"aged {v}." if entity == "AGE" else f"at {v}." for v in drawn]), strict=True
+    ):
+        assert [f.end - f.start for f in found or ()] == [len(new)], new
 
 
 def test_nhs_numbers_are_test_numbers(english: Surrogates) -> None:
