@@ -129,6 +129,8 @@ def write_parts(folder: Path, space: str, parts: Sequence[Part], spool: Spool) -
 
 def write_manifest(folder: Path, parts: Sequence[tuple[VectorPart, Path]]) -> KeptVectors:
     """Name the files, which all lie in the folder then: from now on they count."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for part, file in parts:
         if file.parent != folder:
             _link(file, folder / part.name)
@@ -141,7 +143,7 @@ def write_manifest(folder: Path, parts: Sequence[tuple[VectorPart, Path]]) -> Ke
 def _link(file: Path, target: Path) -> None:
     """The same bytes under another name: a hard link, which is free since they never change, or else a copy."""
     with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
         try:
             os.link(file, target)
         except OSError:

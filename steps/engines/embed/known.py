@@ -31,33 +31,36 @@ class Shelf:
 
     def __init__(self, cache: Path | None = None, earlier: KeptVectors | None = None, keep: Path | None = None) -> None:
         self._cache, self._earlier, self._keep = cache, earlier, keep
-        self._opened: list[Known] = []
+        self._opened: dict[str, Known] = {}
 
     def open(self, file: str, space: str) -> "Known":
-        """What is known of one space (a digest of a model and of how it is run). `file`: its name in the cache."""
-        cache = None if self._cache is None else VectorCache(self._cache / file)
-        entries = () if self._earlier is None else zip(self._earlier.manifest.parts, self._earlier.files, strict=True)
-        parts = [Part(part, path) for part, path in entries if part.space == space]
-        spool = None if self._keep is None else Spool(self._keep / f"{len(self._opened)}.spool")
-        known = Known(space, cache, parts, spool)
-        self._opened.append(known)
-        return known
+        """What is known of one space (a digest of a model and of how it is run), the same for all who ask.
+
+        `file`: its name in the cache.
+        """
+        if space not in self._opened:
+            entries = zip(self._earlier.manifest.parts, self._earlier.files, strict=True) if self._earlier else ()
+            parts = [Part(part, path) for part, path in entries if part.space == space]
+            cache = None if self._cache is None else VectorCache(self._cache / file)
+            spool = None if self._keep is None else Spool(self._keep / f"{len(self._opened)}.spool")
+            self._opened[space] = Known(space, cache, parts, spool)
+        return self._opened[space]
 
     def kept(self) -> KeptVectors:
         """Write what this run knew and found; nothing of it when nothing is to be kept."""
         if self._keep is None:
             return KeptVectors()
-        parts = [entry for known in self._opened for entry in known.write(self._keep)]
+        parts = [entry for known in self._opened.values() for entry in known.write(self._keep)]
         return write_manifest(self._keep, parts)
 
     def notes(self) -> tuple[str, ...]:
         """A sentence for the report: what the models read, and what they didn't have to."""
-        total = sum((known.counts for known in self._opened), Counter[str]())
+        total = sum((known.counts for known in self._opened.values()), Counter[str]())
         said = f"{total[READ]:,} texts read by models, {total[CACHED]:,} known on this machine"
         if self._earlier is None:
             return (said,)
         spaces = {part.space for part in self._earlier.manifest.parts}
-        if any(known.space not in spaces for known in self._opened) and spaces:
+        if spaces and not self._opened.keys() <= spaces:
             why = "a model, how it is run, its code or the kind of processor changed since the earlier run"
             return (f"{said}, {total[REUSED]:,} known from the earlier run: {why}",)
         return (f"{said}, {total[REUSED]:,} known from the earlier run",)
@@ -66,7 +69,7 @@ class Shelf:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        for known in self._opened:
+        for known in self._opened.values():
             known.close()
 
 

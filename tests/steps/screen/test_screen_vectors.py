@@ -66,6 +66,19 @@ def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, toxic: str, s
     assert len({part.space for part in vectors.manifest.parts}) == 2
 
 
+def test_two_classifiers_by_one_model_share_what_is_kept(tmp_path: Path, toxic: str) -> None:
+    one = {"name": "one", "model": toxic, "label": "bad", "thresholds": {"drop": 0.5}}
+    other = {"name": "other", "model": toxic, "label": "fine", "thresholds": {"flag": 0.9}}
+    settings = ScreenConfig(rules=None, unsafe=None, poisoned=None, classifiers=[one, other])
+    data = dataset(random_rows(7, 30), tmp_path / "in")
+    first = screen(data, settings, tmp_path / "a", place=Place(keep=True))
+    again = screen(data, settings, tmp_path / "b", place=Place(keep=True, earlier=first.vectors))
+    same(first, again)
+    assert first.report.flagged > 0 and first.report.dropped > 0
+    assert len(first.vectors.files) == 1 and again.vectors.manifest == first.vectors.manifest
+    assert again.report.notes[-1].startswith("0 texts read by models")
+
+
 def test_without_models_nothing_is_kept(tmp_path: Path) -> None:
     data = dataset(random_rows(1, 5), tmp_path / "in")
     outcome = screen(data, ScreenConfig(), tmp_path / "out", place=Place(keep=True))
