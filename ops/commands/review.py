@@ -146,7 +146,7 @@ def _from_file(pile: Pile, file: Path, by: str) -> list[HumanDecision]:
 def _said(line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise InputError("not JSON") from e
     allowed = {"record_id", "choice", "why", "by", "content", "anyway"}
     if not isinstance(value, dict) or not {"record_id", "choice"} <= set(value) <= allowed:

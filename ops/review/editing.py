@@ -27,10 +27,12 @@ def edit(row: Row, draft: str | None = None) -> tuple[str, Row | None, str]:
     saved = _in_editor(draft or as_json(row))
     try:
         return saved, edited(row, json.loads(saved)), ""
-    except json.JSONDecodeError as e:
-        return saved, None, f"not JSON: {e.msg} at line {e.lineno}, column {e.colno}"
     except InputError as e:
         return saved, None, e.what
+    except json.JSONDecodeError as e:
+        return saved, None, f"not JSON: {e.msg} at line {e.lineno}, column {e.colno}"
+    except (ValueError, RecursionError):
+        return saved, None, "not JSON that can be read: nested too deep, or a number too long"
 
 
 def as_json(row: Row) -> str:

@@ -71,8 +71,7 @@ class Guard:
         Raises:
             ConfigError: as for `search`. MissingDependencyError: a model isn't there.
         """
-        row, replaced, unsearched = self._scrubbed(row, seen) if self.search else (row, {}, ())
-        checked = Checked(search=self.search, replaced=replaced, unsearched=unsearched)
+        row, checked = self._scrubbed(row, seen) if self.search else (row, Checked(search=""))
         decision = self._screener.verdict(row).decision if self._screener is not None else None
         if decision is None:
             return Looked(row, checked, again=False)
@@ -94,22 +93,26 @@ class Guard:
             raise InputError("the words couldn't be searched for personal data", hint="use others, or none")
         return _replaced(settler, text, found)
 
-    def _scrubbed(self, row: Row, seen: Row | None) -> tuple[Row, dict[str, int], tuple[str, ...]]:
-        """The row, entity -> values replaced, and the paths of texts on which a detector failed."""
+    def _scrubbed(self, row: Row, seen: Row | None) -> tuple[Row, Checked]:
+        """The row with what was found in it replaced."""
         settler, detectors = self._tools
         parts = segments(row)
         settled = settler.settle((p.text for p in parts), detectors)
         stays = self._made_up(seen)
         texts: dict[str, str] = {}
+        spans: list[tuple[str | int, ...]] = []
         counts: Counter[str] = Counter()
         for part in parts:
             found = [f for f in settled[part.text] or () if part.text[f.start : f.end] not in stays]
             if found:
                 texts[part.path] = _replaced(settler, part.text, found)
                 counts.update(f.entity for f in found)
+                spans += [(part.path, f.start, f.end, f.entity, settler.name(part.text, f)) for f in found]
         new = with_segments(row, texts)
         new["content_id"] = content_id_of(new)
-        return new, dict(sorted(counts.items())), tuple(p.path for p in parts if settled[p.text] is None)
+        failed = tuple(p.path for p in parts if settled[p.text] is None)
+        replaced = dict(sorted(counts.items()))
+        return new, Checked(search=self.search, replaced=replaced, spans=tuple(spans), unsearched=failed)
 
     def _made_up(self, seen: Row | None) -> set[str]:
         """Values in a row after scrub that look personal because scrub put them there."""

@@ -5,12 +5,13 @@ is never read, and the next `append` removes it.
 """
 
 import fcntl
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.reports import Frozen
@@ -24,13 +25,16 @@ class Checked(Frozen):
 
     Attributes:
         search: names what personal data was looked for with (scrub's settings and key); "" when the run has no scrub.
-        replaced: entity -> values that were replaced. unsearched: paths of texts on which a detector failed.
+        replaced: entity -> values that were replaced. spans: where they stood in what the person wrote, and by what
+            pseudonym they are known, as in scrub's ledger: path, start, end, entity, pseudonym.
+        unsearched: paths of texts on which a detector failed.
         screen: what screen's patterns and rules would do, such as "quarantine: slur"; "" when they say nothing.
         hits: screen's hits as in its ledger: rule, path, start, end, use or mention, severity.
     """
 
     search: str
     replaced: dict[str, int] = Field(default_factory=dict)
+    spans: tuple[tuple[str | int, ...], ...] = ()
     unsearched: tuple[str, ...] = ()
     screen: str = ""
     hits: tuple[tuple[str | int, ...], ...] = ()
@@ -62,6 +66,12 @@ class HumanDecision(Frozen):
     why: str = ""
     checked: Checked | None = None
 
+    @field_validator("by", "why")
+    @classmethod
+    def _storable(cls, text: str) -> str:
+        """Half of a surrogate pair, which no reader of JSON takes, becomes `?`."""
+        return text.encode("utf-8", "replace").decode()
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         edited = self.choice == "edit"
@@ -85,7 +95,8 @@ def append(path: Path, decision: HumanDecision) -> None:
     Raises:
         StorageError: the file can't be written.
     """
-    line = decision.model_dump_json(exclude_none=True).encode("ascii", "backslashreplace") + b"\n"
+    # ASCII with JSON's own escapes, so that no byte of a text is a line end to any reader.
+    line = json.dumps(decision.model_dump(mode="json", exclude_none=True), separators=(",", ":")).encode() + b"\n"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Rows may be private: the file is for its owner only.

@@ -323,6 +323,21 @@ def test_a_file_decides_all_or_nothing(run, tmp_path):
     assert "already decided" in take(said[:1]).stderr
 
 
+def test_a_file_of_another_kind_is_refused_and_any_line_separator_in_text_is_text(run, tmp_path):
+    file = tmp_path / "said.jsonl"
+
+    def take(content):
+        file.write_bytes(content)
+        return invoke("review", run.record.name, "--decide", str(file), "--by", "Ada")
+
+    assert "not UTF-8" in take(b"\xff\xfe{\x00").stderr
+    assert "line 1: not JSON" in take(b"[" * 200_000).stderr
+    said = {"record_id": run.rows[0]["record_id"], "choice": "drop", "why": "one\u2028two\u0085three"}
+    done = take(json.dumps(said, ensure_ascii=False).encode())
+    assert done.exit_code == 0 and "drop 1" in done.stdout, done.stderr
+    assert read(decisions_path(ROOT, run.record))[0].why == said["why"]
+
+
 def test_json_lists_what_waits(run):
     told = json.loads(invoke("review", run.record.name, "--json").stdout)
     assert (told["set_aside"], told["undecided"]) == (4, 4)

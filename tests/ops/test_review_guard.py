@@ -85,7 +85,12 @@ def test_personal_data_in_an_edit_is_replaced_before_it_is_written(run, tmp_path
     outcome, after = applied(run, tmp_path, search_of(SCRUB))
     assert after[said.record_id]["messages"][0]["content"] == said.content["messages"][0]["content"]
     (line,) = outcome.ledger.read().to_pylist()
-    assert line["reason"] == "human_edited" and json.loads(line["evidence"])["replaced"] == {"EMAIL_ADDRESS": 1}
+    evidence = json.loads(line["evidence"])
+    assert line["reason"] == "human_edited" and evidence["replaced"] == {"EMAIL_ADDRESS": 1}
+    start, end = 16, 16 + len(MAIL)
+    ((path, *place, entity, name),) = evidence["spans"]
+    assert (path, place, entity) == ("messages/0/content", [start, end], "EMAIL_ADDRESS")
+    assert name in said.content["messages"][0]["content"]
     assert outcome.report.counts["personal data replaced in edits"] == {"EMAIL_ADDRESS": 1}
 
 

@@ -22,7 +22,7 @@ def decision(record="a" * 32, choice="accept", **more):
 
 def test_what_is_added_is_read_in_its_order_and_the_last_word_counts(tmp_path):
     path = tmp_path / "new folder" / "decisions.jsonl"
-    said = [decision(), decision("c" * 32, "drop", why="quoted\n\u2028\x1b[31m"), decision(choice="drop")]
+    said = [decision(), decision("c" * 32, "drop", why="quoted\n\u2028\x1b[31m\x85 é שָׁ 今 😀"), decision(choice="drop")]
     for d in said:
         append(path, d)
     assert read(path) == said and path.stat().st_mode & 0o777 == 0o600
@@ -38,6 +38,11 @@ def test_a_line_that_a_crash_tore_is_neither_read_nor_in_the_way(tmp_path, torn)
     assert read(path) == [decision()]
     append(path, decision("c" * 32))
     assert read(path) == [decision(), decision("c" * 32)]
+
+
+def test_half_of_a_surrogate_pair_does_not_make_the_file_unreadable(tmp_path):
+    append(tmp_path / "d.jsonl", decision(why="a \ud800 b"))
+    assert [d.why for d in read(tmp_path / "d.jsonl")] == ["a ? b"]
 
 
 def test_a_damaged_line_in_the_middle_is_an_error_that_does_not_repeat_it(tmp_path):
@@ -105,6 +110,7 @@ def test_an_edit_keeps_the_row_and_changes_what_it_says():
         ({"messages": [{"role": "user", "content": "x", "more": "y"}], "tools": "[]"}, "not a message"),
         ({"messages": [{"role": "user", "content": "x", "tool_calls": "{"}], "tools": "[]"}, "tool_calls isn't JSON"),
         ({"messages": [{"role": "user", "content": "x"}], "tools": "{"}, "tools: not JSON"),
+        ({"messages": [{"role": "user", "content": "x"}], "tools": "[" * 100_000}, "tools: not JSON"),
         ({"messages": [{"role": "user", "content": "\ud800"}], "tools": "[]"}, "isn't a text"),
         ({"messages": [{"role": "user", "content": " "}], "tools": "[]"}, "nothing is left"),
     ],
