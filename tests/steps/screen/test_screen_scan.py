@@ -342,7 +342,7 @@ def test_control_tokens_count_even_when_quoted(scanner: ContentScanner) -> None:
         ("a chink in the armour", "flag"),
         ("you stupid fags", "drop"),
         ("you n1gger", "drop"),
-        ("k.i.k.e", "drop"),
+        ("k.i.k.e.s", "drop"),
         ("du Scheiß Kanake", "drop"),
         ("sale bougnoule", "drop"),
         ("fuuuck you", "quarantine"),
