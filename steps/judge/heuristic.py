@@ -5,15 +5,14 @@ It finds junk; it can't tell good from fair.
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from steps.contracts.digests import text_digest, value_digest
+from steps.contracts.code import code_digest
+from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
 from steps.contracts.reports import Table
 from steps.engines.progress.progress import Progress
-from steps.judge import signals
 from steps.judge.case import ACCURACY, CLARITY, COMPLETENESS, RELEVANCE, Case, Criterion
 from steps.judge.config import JudgeConfig
 from steps.judge.signals.accuracy import accuracy
@@ -110,8 +109,6 @@ def _document(text: str) -> dict[Criterion, tuple[int, list[str]]]:
 
 
 def _signals_digest(config: JudgeConfig) -> str:
-    """Digest of the signals' source and settings: what a prompt digest is to a model."""
-    folder = Path(next(iter(signals.__path__)))
-    return value_digest(
-        [config.penalize_refusals, *(text_digest(p.read_text("utf-8")) for p in sorted(folder.glob("*.py")))]
-    )
+    """Digest of the signals' code and settings: what a prompt digest is to a model. Comments don't change it."""
+    modules = sorted(signal.__module__ for signal in (relevance, clarity, completeness, accuracy))
+    return value_digest([config.penalize_refusals, *map(code_digest, modules)])
