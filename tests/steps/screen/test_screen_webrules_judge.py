@@ -8,8 +8,8 @@ from steps.screen.webrules import c4_failure, fineweb_failure, gopher_failure
 
 PIECES = st.sampled_from(
     ["the ", "of ", "heron", " ", "\n", "\n\n", ". ", ".", "...", "…", "#", "• ", "- ", "12 ", "! ", '"', "“so”",
-     "?\n", "{", "lorem ipsum ", "JavaScript ", "use cookies ", "we saw a grey heron there", "THAT ", "\u3000", "x" * 29,
-     "\r\n", "。"]
+     "?\n", "{", "lorem ipsum ", "JavaScript ", "use cookies ", "we saw a grey heron there", "THAT ", "\u3000",
+     "x" * 29, "\r\n", "。"]
 )  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
 STOP = {"the", "be", "to", "of", "and", "that", "have", "with"}
