@@ -1,6 +1,8 @@
 """`assay stage`: one curation stage alone, on files, without ZenML."""
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -93,12 +95,32 @@ def from_overrides(model: type[Any], overrides: list[str], where: str) -> Any:
 
 @contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
-    """A folder beside the results, so that finished files are moved and not copied."""
+    """A folder beside the results, so that finished files are moved and not copied; with the rows in it as they came,
+    so what a killed process left there goes.
+    """
+    for left in out.glob(".stage-*"):
+        if not _in_use(left):
+            shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=".stage-", dir=out))
+    held = os.open(folder, os.O_RDONLY)
     try:
+        # The system frees it when the process dies, however it dies.
+        fcntl.flock(held, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _in_use(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager

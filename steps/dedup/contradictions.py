@@ -27,10 +27,12 @@ class Contradictions:
 def find_contradictions(prints: Fingerprints, policy: Literal["flag", "keep_first", "drop_all"]) -> Contradictions:
     """The canonical order decides which answer is the first one."""
     n = len(prints)
-    answers, first = np.ones(n, np.int64), np.arange(n, dtype=np.int64)
+    first = np.arange(n, dtype=np.int64)
     rows = prints.in_order(np.flatnonzero(prints.claims))
     if not len(rows):
-        return Contradictions(answers, first, np.zeros(n, bool), 0)
+        # One value seen n times: documents claim nothing, and there may be millions of them.
+        return Contradictions(np.broadcast_to(np.int64(1), n), first, np.broadcast_to(np.False_, n), 0)
+    answers = np.ones(n, np.int64)
     asked = rows[first_of_equals(prints.asked, rows)]
     # One number for prompt and answer together; 128 bits of each went in.
     claim = prints.asked * np.uint64(0x9E3779B97F4A7C15) + prints.answered

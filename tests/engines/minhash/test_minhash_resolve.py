@@ -93,6 +93,58 @@ def test_the_cap_bounds_comparisons_and_is_counted():
     assert found.capped == 50 - 6
 
 
+@pytest.mark.parametrize(("others", "cap", "witness", "capped"), [(256, 257, 0, 0), (256, 256, -1, 1), (3, 256, 0, 0)])
+def test_a_copy_beyond_the_cap_stays_and_is_counted(others, cap, witness, capped):
+    """The last row is a copy of the first, and meets `others` rows before it that are none."""
+    members = range(10)
+    sets = [list(members), *([*members[:5], *range(100 * i, 100 * i + 5)] for i in range(1, others + 1)), list(members)]
+    ends = np.cumsum([10] * len(sets))
+    buckets = np.zeros((1, len(sets)), np.int32)
+    buckets[0, 1:-1] = -1
+    everybody = np.zeros((1, len(sets)), np.int32)
+    values = np.array(sets, np.uint32).reshape(-1)
+    # All but the last one are settled, so that what is counted is the last one's.
+    found = near_duplicates(
+        everybody, np.array([1]), values, ends - 10, ends, threshold=0.7, cap=cap, settled=len(sets) - 1
+    )
+    assert (found.witness[-1], found.capped) == (witness, capped)
+    assert found.compared == min(others + 1, cap)
+    alone = near_duplicates(
+        buckets, np.array([1]), values, ends - 10, ends, threshold=0.7, cap=1, settled=len(sets) - 1
+    )
+    assert (alone.witness[-1], alone.compared, alone.capped) == (0, 1, 0)
+
+
+def test_values_that_crowd_one_place_of_the_table():
+    """Multiples of the inverse of the table's factor all fall into its first place."""
+    inverse = pow(0x9E3779B1, -1, 2**32)
+    crowd = np.array([k * inverse % 2**32 for k in range(300)], np.uint32)
+    sets = [crowd[:200], crowd[40:240], crowd[100:300]]
+    ends = np.cumsum([200] * 3)
+    found = near_duplicates(
+        np.zeros((1, 3), np.int32), np.array([1]), np.concatenate(sets), ends - 200, ends, threshold=0.6, cap=9
+    )
+    assert found.witness.tolist() == [-1, 0, -1]
+    assert found.jaccard[1] == 160 / 240
+    out = np.empty(600, np.uint32)
+    twice = np.concatenate([crowd, crowd]).astype(np.uint64) << np.uint64(32)
+    assert distinct_sets(twice, np.array([0, 600]), out).tolist() == [0, 300]
+    assert out[:300].tolist() == crowd.tolist()
+
+
+def test_shingles_that_differ_below_32_bits_count_as_one():
+    out = np.empty(2, np.uint32)
+    assert distinct_sets(np.array([5 << 32 | 1, 5 << 32 | 2], np.uint64), np.array([0, 2]), out).tolist() == [0, 1]
+
+
+def test_empty_sets_have_nothing_in_common():
+    found = near_duplicates(
+        np.zeros((1, 2), np.int32), np.array([1]), np.empty(0, np.uint32), np.zeros(2, np.int64),
+        np.zeros(2, np.int64), threshold=0.01, cap=9,
+    )  # fmt: skip
+    assert found.witness.tolist() == [-1, -1]
+
+
 def test_sketches_do_not_depend_on_blocks():
     texts = [f"row number {i} of many, and {i % 7} more words in it" for i in range(3_000)] + ["", "!!!", "x"]
     whole = column_texts(pa.array(texts))

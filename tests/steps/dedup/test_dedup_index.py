@@ -1,7 +1,9 @@
 """A run over grown data, with the index of the run before, gives what a run over all of it gives."""
 
+import dataclasses
 import random
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, 
 from steps.contracts.index import DedupIndex
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
+from steps.dedup.known import Known
 
 VOCABULARY = (
     "river bridge ferry spring winter mill stone rope boat miller road toll wood rain field night".split()  # noqa: SIM905
@@ -143,3 +146,16 @@ def test_many_small_runs_leave_few_parts_and_share_the_large_ones(tmp_path):
 def test_the_index_holds_no_text(made):
     whole = b"".join(p.read_bytes() for part in made[1].parts for p in part.iterdir())
     assert b"river" not in whole.lower()
+
+
+def test_half_of_a_digest_is_not_taken_for_the_whole(made):
+    """Two streams whose digests begin alike: a row is found by all of its digest, or not at all."""
+    known = Known(made[1])
+    (part,) = known.parts
+    words = np.array(part.words)
+    a, b = part.stream_rows[:2]
+    words[[a, b], 0] = 1
+    streams = np.array([1, 1], np.uint64)
+    known.parts[0] = dataclasses.replace(part, words=words, streams=streams, stream_rows=np.array([a, b]))
+    unknown = np.array([1, 2], np.uint64)
+    assert known.rows_with(np.stack([words[b], unknown, words[a]])).tolist() == [b, -1, a]
