@@ -4,8 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -66,22 +65,21 @@ class Part:
 
 
 class Spool:
-    """Vectors of one length in the order in which they come, on disk; their keys in memory. A context manager."""
+    """Vectors of one length in the order in which they come, on disk; their keys in memory, 17 bytes per vector."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         with writing(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._out = file.open("wb")
-        self._keys: list[str] = []
-        self._cut: list[bool] = []
+        self._keys, self._cut = bytearray(), bytearray()
         self.dimensions = 0
 
     def add(self, vectors: Mapping[str, Vector]) -> None:
         """Add vectors by key (32 hex characters)."""
         for key, vector in vectors.items():
             self.dimensions = len(vector.values)
-            self._keys.append(key)
+            self._keys += bytes.fromhex(key)
             self._cut.append(vector.cut)
             with writing(self._file):
                 self._out.write(vector.values.astype("<f4").tobytes())
@@ -92,13 +90,11 @@ class Spool:
             self._out.flush()
         if not self._keys:
             return np.empty(0, "S16"), np.empty(0, bool), np.empty((0, 1), np.float32)
-        mapped: Vectors = np.memmap(self._file, "<f4", "r", shape=(len(self._keys), self.dimensions))
-        return as_keys(self._keys), np.array(self._cut), mapped
+        mapped: Vectors = np.memmap(self._file, "<f4", "r", shape=(len(self._cut), self.dimensions))
+        return np.frombuffer(bytes(self._keys), "S16"), np.frombuffer(bytes(self._cut), bool), mapped
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Remove the file."""
         self._out.close()
         self._file.unlink(missing_ok=True)
 

@@ -163,4 +163,4 @@ class Known:
         if self._cache is not None:
             self._cache.close()
         if self._spool is not None:
-            self._spool.__exit__(None, None, None)
+            self._spool.close()
