@@ -10,16 +10,14 @@ from pydantic import ValidationError
 from zenml.artifact_stores.base_artifact_store import BaseArtifactStore
 
 from steps.contracts.digests import file_digest
-from steps.contracts.errors import IntegrityError
+from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import writing
 from steps.zenml_runtime import state_folder
 
 _PIECE_BYTES = 4 << 20
-_ANEW = (
-    "the artifact was changed or damaged after it was written;"
-    " `assay run CONFIG --no-cache --set reuse=null` makes it anew"
-)
+_AGAIN = "`assay run CONFIG --no-cache --set reuse=null`"
+_ANEW = f"the artifact was changed or damaged after it was written; {_AGAIN} makes it anew"
 V = TypeVar("V", bound=Frozen)
 
 
@@ -82,10 +80,13 @@ def get_text(uri: str, store: BaseArtifactStore) -> str:
     """Read a small text file.
 
     Raises:
-        IntegrityError: it isn't UTF-8.
+        InputNotFoundError: it is gone. IntegrityError: it isn't UTF-8.
     """
-    with store.open(uri, "rb") as f:
-        raw: bytes = f.read()
+    try:
+        with store.open(uri, "rb") as f:
+            raw: bytes = f.read()
+    except FileNotFoundError as e:
+        raise _gone(uri) from e
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as e:
@@ -126,10 +127,13 @@ def get_file(uri: str, store: BaseArtifactStore, sha256: str, cache: str) -> Pat
     """The file on this machine: in place when the store is local, else in the cache folder `cache/<sha256>`.
 
     Raises:
-        IntegrityError: its bytes don't have the recorded digest.
+        InputNotFoundError: it is gone. IntegrityError: its bytes don't have the recorded digest.
     """
     path = Path(uri)
-    if not is_local(uri):
+    if is_local(uri):
+        if not path.is_file():
+            raise _gone(uri)
+    else:
         path = state_folder() / "cache" / cache / sha256 / uri.rsplit("/", 1)[-1]
         # A copy here that isn't what it was when it was fetched is fetched again.
         if path.is_file() and file_digest(path) == sha256:
@@ -142,6 +146,10 @@ def get_file(uri: str, store: BaseArtifactStore, sha256: str, cache: str) -> Pat
             hint=_ANEW,
         )
     return path
+
+
+def _gone(uri: str) -> InputNotFoundError:
+    return InputNotFoundError("a stored file is gone", where=uri, hint=f"{_AGAIN} makes it anew")
 
 
 def _download(uri: str, store: BaseArtifactStore, path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from materializers.transfer import get_file, get_lines, get_text, parsed, put_file, put_once
 from steps.contracts.digests import file_digest
-from steps.contracts.errors import IntegrityError
+from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.index import IndexManifest
 
 
@@ -100,3 +100,12 @@ def test_a_damaged_manifest_is_refused_with_a_way_out(store: Any, damage: bytes)
         parsed(get_text(uri, store), IndexManifest, uri)
     with pytest.raises(IntegrityError, match="--no-cache --set reuse=null"):
         get_lines(uri, store, 3)
+
+
+def test_a_file_that_is_gone_is_named_with_a_way_out(tmp_path: Path, store: Any) -> None:
+    with pytest.raises(
+        InputNotFoundError, match=r"gone\.parquet: a stored file is gone\n.*--no-cache --set reuse=null"
+    ):
+        get_file(str(tmp_path / "gone.parquet"), store, "0" * 64, "test-shards")
+    with pytest.raises(InputNotFoundError, match=r"gone\.json: a stored file is gone\n.*--no-cache --set reuse=null"):
+        get_text("memory://gone.json", store)
