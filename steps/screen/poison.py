@@ -47,8 +47,8 @@ _TURNABLE_SOURCES = {
     "override": rf"{_IGNORED}{_S}(?:\w+{_S}){{0,3}}{_OLD}{_S}(?:\w+{_S}){{0,2}}{_OBJECT}\b",
     "override_all": rf"{_IGNORE}\s+(?:all|any|everything)\s+(?:of\s+)?(?:your|the)\s+{_OBJECT}\b",
     "override_given": rf"{_IGNORE}\s+(?:all|any|every|the|your)\s+(?:\w+\s+){{0,2}}?{_OBJECT}\s+"
-    r"(?:(?:that\s+)?(?:you|were|was|i|we)\s+(?:\w+\s+){0,4}?)?"
-    r"(?:given|got|received|above|before|earlier|previously|so\s+far)\b",
+    r"(?:(?:that\s+)?(?:you|i|we)\s+(?:\w+\s+){0,3}?(?:given|got|received|told)|(?:(?:was|were)\s+)?"
+    r"(?:(?:given|received)\s+)?(?:above|before|earlier|previously|so\s+far))\b",
     "override_above": rf"{_IGNORE}\s+(?:the|all|everything|anything|what\s+is|what['’]s)\s+(?:of\s+the\s+)?"
     r"above\W{1,3}(?:and|but|then|instead)\s+(?:instead|say|print|write|tell|reply|respond|output|return|answer|give|just|only|"
     r"do)\b",

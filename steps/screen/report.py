@@ -117,5 +117,5 @@ def _notes(config: ScreenConfig) -> tuple[str, ...]:
     if config.rules is not None and set(config.rules.splits) != {"train", "validation", "test"}:
         notes.append(f"quality rules apply to {', '.join(config.rules.splits)} rows only")
     if config.unsafe is not None or config.poisoned is not None:
-        notes.append("patterns see English wording; paraphrased, translated and encoded attacks pass")
+        notes.append("patterns know wordings: paraphrased and misspelt attacks pass, and those in most languages")
     return tuple(notes)

@@ -143,7 +143,7 @@ def _outside(kept: Sequence[Hit], hits: Iterable[Hit]) -> list[Hit]:
 
 def sampled(found: str, shown: bool) -> str:
     """What may be shown of a found text: its beginning, or its first letter and three stars; of coded text nothing."""
-    value = " ".join(found.split())
+    value = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(found.split()))
     if shown and _RUN.search(value):
         return f"{len(found)} coded characters"
     return value[:80] if shown else f"{value[:1]}***"

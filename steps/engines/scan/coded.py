@@ -17,9 +17,10 @@ _RUN = f"[A-Za-z0-9+/]{{{_RUN_LENGTH},}}"
 # What a run holds if it may be code: capitals within it (base64), or bytes of readable ASCII (hexadecimal). A scan
 # that counts from there on is faster than one that counts every word.
 _LIKELY = "[a-z0-9][A-Z][A-Za-z0-9+/]{12}|(?:[2-7][0-9A-Fa-f]){12}"
-# Percent escapes, \u and \x escapes, and entities of printable ASCII.
+# Percent escapes, \u and \x escapes, and entities of printable ASCII; colours of a terminal and other control signs.
 _ESCAPE = (
     r"%(?P<percent>[2-7][0-9A-Fa-f])|\\(?:u00|x)(?P<slash>[2-7][0-9A-Fa-f])"
+    r"|(?P<unseen>\x1b\[[0-9;]{0,9}[A-Za-z]|[\0-\x08\x0e-\x1f\x7f])"
     r"|&#(?:[xX]0{0,4}(?P<hex>[2-7][0-9A-Fa-f])|0{0,4}(?P<number>3[2-9]|[4-9]\d|1[01]\d|12[0-6]));?"
 )
 # Four letters or more, each by itself, with the same signs between them; other signs stand between words.
@@ -45,7 +46,7 @@ _OTHERS = 0.1
 # RE2: whether a text may hold anything coded. Matches every text that `decoded` changes.
 CODED = Pattern(
     "coded",
-    rf"(?m)%[2-7][0-9A-Fa-f]|\\(?:u00|x)[2-7][0-9A-Fa-f]|&#[xX]?[0-9]|{_LIKELY}"
+    rf"(?m)[\0-\x08\x0e-\x1f\x7f]|%[2-7][0-9A-Fa-f]|\\(?:u00|x)[2-7][0-9A-Fa-f]|&#[xX]?[0-9]|{_LIKELY}"
     rf"|(?:^|[^0-9A-Za-z])[A-Za-z](?:{_BETWEEN}[A-Za-z]){{3}}(?:$|[^0-9A-Za-z])|{_SIGN_WITHIN}",
     ignore_case=False,
 )
@@ -71,6 +72,8 @@ def decoded(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _sign(found: re.Match[str]) -> str | None:
+    if found["unseen"]:
+        return ""
     if found["percent"] or found["slash"]:
         return chr(int(found["percent"] or found["slash"], 16))
     sign = chr(int(found["hex"], 16) if found["hex"] else int(found["number"]))

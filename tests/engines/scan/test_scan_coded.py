@@ -58,6 +58,7 @@ def test_base64_is_read_wherever_it_begins(said: str, ahead: int) -> None:
         ("&#105;t &#60;b&#x3E; &amp;", "it &#60;b&#x3E; &amp;"),
         ("\\u0041\\x42 \\n", "AB \\n"),
         ("s h i t", "shit"),
+        ("a\x1b[1;31mb\0\x7fc\t\n\x1b", "abc\t\n"),
         ("a b  c d  e f", "ab cd ef".replace(" ", " ")),
         ("t.h.e n.e.w", "the new"),
         ("sh1t, be5t, he11o", "shit, best, hello"),
