@@ -2,8 +2,11 @@
 
 import functools
 import inspect
+import random
 import re
 import unicodedata
+from re import _constants as op  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 import pytest
@@ -14,8 +17,12 @@ from hypothesis import strategies as st
 from presidio_analyzer import PatternRecognizer, predefined_recognizers
 from support.near_pii import near_pii
 
+from steps.scrub.config import ScrubConfig
+from steps.scrub.known import all_forms
+from steps.scrub.own import address, placed
+from steps.scrub.own.detector import forms
 from steps.scrub.regions import options
-from steps.scrub.relax import Relaxed, relaxed
+from steps.scrub.relax import Relaxed, relaxed, weakened
 
 FLAGS = int(regex.DOTALL | regex.MULTILINE | regex.IGNORECASE)
 # The two planes that have digits, cased letters, spaces and marks.
@@ -122,3 +129,92 @@ def test_what_a_pattern_looks_at_is_known() -> None:
     assert known("^ab$").reach is None
     assert known("(?<=[^a])b").reach is None
     assert unicodedata.unidata_version  # the tables that Python's own classes come from; RE2 has others
+
+
+@functools.cache
+def own_patterns() -> list[str]:
+    """Every RE2 pattern of this package."""
+    config = ScrubConfig(
+        profile=("hipaa", "pci", "secrets"),
+        entities=("AGE", "TITLE", "DATE_TIME", "CREDIT_CARD", "IBAN_CODE", "ZIP_CODE"),
+        accept_uncovered=("PERSON", "LOCATION"),
+        locales=("en_US", "en_GB", "de", "fr", "es"),
+    )
+    made = [*address.forms(), *placed.forms(), *forms(config), *all_forms(config)]
+    return list(dict.fromkeys(form.regex for form in made))
+
+
+def as_python(pattern: str) -> str:
+    return re.sub(r"\\x\{(\w+)\}", lambda m: f"\\U{int(m[1], 16):08x}", pattern).replace(r"\z", r"\Z")
+
+
+def example(items: Any, dice: random.Random) -> str:
+    """A text that a parsed pattern matches, but for what its anchors ask."""
+    return "".join(_example(kind, value, dice) for kind, value in items)
+
+
+def _example(kind: Any, value: Any, dice: random.Random) -> str:
+    if kind is op.LITERAL:
+        return chr(value)
+    if kind in (op.MAX_REPEAT, op.MIN_REPEAT):
+        times = dice.randint(value[0], min(int(value[1]), value[0] + 2))
+        return "".join(example(value[2], dice) for _ in range(times))
+    if kind is op.SUBPATTERN:
+        return example(value[3], dice)
+    if kind is op.BRANCH:
+        return example(dice.choice(value[1]), dice)
+    if kind is op.IN:
+        negated = value[0][0] is op.NEGATE
+        return dice.choice("-x é7" if negated else [_member(*m, dice) for m in value])
+    return "" if kind is op.AT else "?"
+
+
+def _member(kind: Any, value: Any, dice: random.Random) -> str:
+    if kind is op.RANGE:
+        return chr(dice.choice([value[0], value[1], dice.randint(*value)]))
+    return chr(value) if kind is op.LITERAL else {"d": "7", "w": "x", "s": " "}.get(str(value)[9:10].lower(), "-")
+
+
+def test_no_match_of_our_patterns_is_lost_when_weakened() -> None:
+    """Matches are made from the patterns themselves; they stand alone, among other text and between lines."""
+    dice = random.Random(5)
+    met = set()
+    for pattern in own_patterns():
+        exact, weaker = re2.compile(pattern), re2.compile(weakened(pattern) or "$.")
+        tree = parser.parse(as_python(pattern))
+        for near in ["", "", "x", "x\n", "9 ", "é"] * 6:
+            whole = f"{near}{example(tree, dice)}{near}".encode("utf-8", "ignore").decode()
+            if exact.search(whole):
+                met.add(pattern)
+                assert weaker.search(whole) and weaker.search(f"before\n{whole}\nbehind"), pattern
+    assert len(met) > 0.8 * len(own_patterns()), set(own_patterns()) - met
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"\A\d{3}\z", "123"),
+        (r"(?i)\bserial (?:no )?\d", "x\u017ferial 7"),
+        (r"a[^\s]b", "a\vb"),
+        (r"(?m)^x(?:y|)$", "xy"),
+        (r"\\x{3}", "\\xxx"),
+        (r"[\x{e9}-\x{ff}]+z", "\u00e9z"),
+        (r"(?s)a.{0,3}b", "a\n\nb"),
+        (r"(?:ab){2,9}c?", "abab"),
+    ],
+)
+def test_weakened_patterns_match_what_re2_matches(pattern: str, text: str) -> None:
+    assert re2.search(pattern, text)
+    weaker = weakened(pattern)
+    assert weaker is not None and re2.search(weaker, text)
+
+
+def test_what_may_be_missing_at_the_edges_is_left_out() -> None:
+    weaker = weakened(r"\b(?:no\. )?(?:[A-Z] ){0,3}ab{2,}(?:c|de)?\s*$")
+    assert weaker is not None
+    assert re2.fullmatch(weaker, "abb") and not re2.search(weaker, "ab") and not re2.search(weaker, "bb")
+
+
+@pytest.mark.parametrize("pattern", [r"\p{L}x", "x*", "(?:a|b?)", "[[:alpha:]]x", "a{,3}b", r"\Qa\E", "(?:", "a(?i)b"])
+def test_a_pattern_that_cannot_be_weakened_is_not_guessed(pattern: str) -> None:
+    assert weakened(pattern) is None
