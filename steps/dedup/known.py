@@ -75,7 +75,7 @@ class Known:
         hashes: list[npt.NDArray[np.uint32]] = []
         owners: list[Numbers] = []
         for q, new in enumerate(bands):
-            wanted = np.unique(new) if self.parts else new[:0]
+            wanted = _distinct(new) if self.parts else new[:0]
             found = [_matches(part.bands[q], wanted) for part in self.parts]
             hashes.append(np.concatenate([wanted[:0], *(wanted[of] for _, of in found)]))
             theirs = (
@@ -113,6 +113,12 @@ def _matches(ascending: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[Num
     # Most values are nowhere: only those that are somewhere are looked up a second time.
     counts = np.searchsorted(ascending, wanted[hit], "right") - low[hit]
     return spread(low[hit], counts), np.repeat(hit, counts)
+
+
+def _distinct(hashes: BandHashes) -> BandHashes:
+    """Ascending, each once. (np.unique hashes them first, which takes ten times as long.)"""
+    ascending = np.sort(hashes)
+    return ascending[np.append(True, ascending[1:] != ascending[:-1])] if len(ascending) else ascending
 
 
 def spread(starts: Numbers, counts: Numbers) -> Numbers:
