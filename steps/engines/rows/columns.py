@@ -69,7 +69,8 @@ def _json_matching(column: pa.Array, path: str, matching: Matching) -> Mask:
     if texts:
         readable = pa.array((t if t.isascii() else _SURROGATES.sub("\ufffd", t) for t in texts), pa.large_string())
         matched[np.array(owners)[matching(readable)]] = True
-    return matched[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)]
+    owner: npt.NDArray[np.int32] = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    return matched[owner]
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
