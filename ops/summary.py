@@ -80,8 +80,8 @@ def print_costs(console: Console, costs: Sequence[StageCost]) -> None:
     for c in costs:
         rows = (c.rows_in, c.created, c.rows_out, c.dropped, c.quarantined, c.changed, c.flagged)
         speed = "·" if c.rows_per_second is None else f"{c.rows_per_second:,.0f}"
-        stage = _text(f"{c.stage} (cached)" if c.cached else c.stage)
-        table.add_row(stage, *(f"{n:,}" if n else "·" for n in rows), f"{c.seconds:.1f}", f"{c.cpu_seconds:.1f}", speed)
+        label = _text(f"{c.stage} (cached)" if c.cached else c.stage)
+        table.add_row(label, *(f"{n:,}" if n else "·" for n in rows), f"{c.seconds:.1f}", f"{c.cpu_seconds:.1f}", speed)
     together = f"{sum(c.seconds for c in costs):.1f}", f"{sum(c.cpu_seconds for c in costs):.1f}"
     table.add_row("together", *[""] * 7, *together, "")
     console.print(table)
