@@ -11,10 +11,16 @@ from steps.engines.text.normalise import WORD_CHARACTER, words
 
 # Path, from and to (exclusive), in characters of that text.
 Span: TypeAlias = tuple[str, int, int]
-# No word and no composed character reaches over the place before an ASCII character that is no part of words, or
-# before an ideograph: pieces that begin there can be read one by one. 256 characters (chosen) go at about full speed.
-_BOUNDARY = r"\x00-/:-@\[-^`{-\x7f\u4e00-\u9fff"
+# No word and no composed character reaches over the place before one of these, so that pieces which begin there can be
+# read one by one: ASCII that is no part of words, ideographs, kana, and the consonants of Thai, Lao, Myanmar and Khmer.
+_BOUNDARY = (
+    r"\x00-/:-@\[-^`{-\x7f\u3400-\u4dbf\u4e00-\u9fff\u3041-\u3096\u30a1-\u30fa"
+    r"\u0e01-\u0e2e\u0e81-\u0eae\u1000-\u1021\u1780-\u17a2"
+)
+# 256 characters (chosen) are read at about full speed.
 _PIECE = re.compile(f".{{1,256}}[^{_BOUNDARY}]*", re.DOTALL)
+# Chosen: a longer piece, which no language makes, is taken whole rather than searched.
+_LONGEST_PIECE = 10_000
 _WORD_ASCII = re.compile(r"\w+")
 
 
@@ -84,9 +90,13 @@ def _tokens(piece: str) -> list[str]:
 
 def _start(piece: str, number: int) -> int:
     """Where the word of this number begins."""
+    if len(piece) > _LONGEST_PIECE:
+        return 0
     return bisect_left(range(len(piece) + 1), True, key=lambda n: len(_tokens(piece[:n])) > number) - 1
 
 
 def _end(piece: str, tokens: list[str]) -> int:
     """Where the last of these first words ends."""
+    if len(piece) > _LONGEST_PIECE:
+        return len(piece)
     return bisect_left(range(len(piece) + 1), True, key=lambda n: _tokens(piece[:n])[: len(tokens)] == tokens)

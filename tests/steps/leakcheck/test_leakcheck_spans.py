@@ -15,6 +15,7 @@ from steps.leakcheck.spans import spans_of_words, texts_by_path
 PIECES = [
     "zero\u200bwidth", "so\u00adft", "\u202eabc\u202c", "e\u0301te\u0301", "cafe\u0301", "שָׁלוֹם", "مُحَمَّد", "今天早上",
     "か\u3099き", "ｶﾞｷﾞ", "\u1112\u1161\u11ab", "o\ufb03ce", "ＡＢＣ１２", "Straße", "İzmir", "สวัสดี", "\U0001f600",
+    "\u1025\u102e\u1000\u1031", "ខ្មែរ", "ພາສາລາວ", "\u304b\uff9e\u30cf\u309a",
     "\U00020000\U00020001", "plain", "it's", "a_b", "x=\u0338y", "\u0301odd", "--", "...", "\t", "１/２", "\ufeff",
 ]  # fmt: skip
 ONE_FOR_MANY = ["½", "㎏", "ﷺ", "㍿"]
@@ -84,3 +85,17 @@ def test_paths_and_words_are_counted_as_the_compiled_reader_does():
 
 def test_a_row_without_words_is_matched_whole():
     assert spans_of_words(document("?! ..."), 0, 3) == [("text", 0, 6)]
+
+
+def test_a_piece_that_never_ends_is_taken_whole():
+    text = "begin " + "e\u0301" * 20_000 + " end"
+    ((_, start, end),) = spans_of_words(document(text), 1, 3)
+    assert (start, end) == (0, len(text))
+
+
+def test_long_texts_without_spaces_are_located_to_the_character():
+    for unit in ("今天早上我在市场买了", "สวัสดีครับ", "ひらがなカタカナ", "ខ្មែរ", "é wort "):
+        text = unit * 3_000
+        said = words(text)
+        ((_, start, end),) = spans_of_words(document(text), len(said) - 7, len(said) - 2)
+        assert words(text[start:end]) == said[-7:-2] and len(text) - start < 100
