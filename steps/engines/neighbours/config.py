@@ -14,8 +14,8 @@ class NeighboursConfig(Frozen):
     backend: Literal["faiss", "qdrant"] = Field(
         "faiss", description="faiss: in this process; qdrant: its embedded mode, or the server at qdrant_url"
     )
-    # Measured (benchmarks/bench_semantic.py) up to 200,000 vectors: there comparing all with all costs 0.6 of HNSW's CPU,
-    # 1.6 of IVF's, and a thirtieth of the embedding; its time grows faster than theirs.
+    # Measured (benchmarks/bench_semantic.py) up to 200,000 vectors: there comparing all with all costs 0.6 of HNSW's
+    # CPU, 1.6 of IVF's, and a thirtieth of the embedding; its time grows faster than theirs.
     exact_up_to: int = Field(
         200_000, ge=0, description="faiss: up to so many vectors every one is compared with every one"
     )
