@@ -160,7 +160,8 @@ def _compiled(pattern: Pattern, where: str) -> "re.Pattern[str] | re2._Regexp":
         raise ConfigError(
             f"{pattern.name}: RE2 refuses the pattern: {reason}",
             where=where,
-            hint="look-arounds and back references are not part of RE2: https://github.com/google/re2/wiki/Syntax",
+            hint="RE2 has no look-arounds and no back references, and repeats at most 1,000 times:"
+            " https://github.com/google/re2/wiki/Syntax",
         ) from e
 
 
