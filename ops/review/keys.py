@@ -4,11 +4,13 @@ import os
 import select
 import sys
 import termios
-import tty
+from typing import Any
 
 # Chosen: the bytes of an arrow key come together; a person's next key takes longer.
 _TOGETHER_SECONDS = 0.03
-_END_OF_INPUT, _ESCAPE, _FIRST_WIDE = 0x04, 0x1B, 0x80
+_INTERRUPT, _END_OF_INPUT, _ESCAPE, _FIRST_WIDE = 0x03, 0x04, 0x1B, 0x80
+# Where a terminal has it in place of a special character, that one does nothing (_POSIX_VDISABLE on Linux).
+_NO_CHARACTER = b"\0"
 
 
 def key_pressed() -> str:
@@ -23,10 +25,21 @@ def key_pressed() -> str:
     before = termios.tcgetattr(terminal)
     try:
         # Not the default TCSAFLUSH, which throws away what was typed ahead.
-        tty.setcbreak(terminal, termios.TCSANOW)
+        termios.tcsetattr(terminal, termios.TCSANOW, _one_by_one(before))
         return _key(terminal)
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _one_by_one(mode: list[Any]) -> list[Any]:
+    """The mode of a terminal that gives every key at once and unseen; Ctrl-C is a key like others.
+
+    As a signal it would be lost when it came just before the wait for a key.
+    """
+    *flags, local, speed_in, speed_out, characters = mode
+    special = list(characters)
+    special[termios.VMIN], special[termios.VTIME], special[termios.VINTR] = 1, 0, _NO_CHARACTER
+    return [*flags, local & ~(termios.ECHO | termios.ICANON), speed_in, speed_out, special]
 
 
 def _key(terminal: int) -> str:
@@ -34,6 +47,8 @@ def _key(terminal: int) -> str:
     first = os.read(terminal, 1)
     if not first or first[0] == _END_OF_INPUT:
         return ""
+    if first[0] == _INTERRUPT:
+        raise KeyboardInterrupt
     if first[0] != _ESCAPE and first[0] < _FIRST_WIDE:
         return first.decode().lower()
     while select.select([terminal], [], [], _TOGETHER_SECONDS)[0] and os.read(terminal, 1):
