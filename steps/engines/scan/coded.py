@@ -14,8 +14,8 @@ from steps.engines.scan.patterns import Pattern
 # Chosen: shorter runs can't hold a sentence; ordinary words and most paths are shorter.
 _RUN_LENGTH = 24
 _RUN = f"[A-Za-z0-9+/]{{{_RUN_LENGTH},}}"
-# What a run holds if it may be code: two capitals after other letters (base64), or bytes of readable ASCII (hexadecimal).
-# Nothing is counted between the capitals: counts that begin at each of them multiply in random letters.
+# What a run holds if it may be code: two capitals after other letters (base64), or bytes of readable ASCII
+# (hexadecimal). Nothing is counted between the capitals: counts that begin at each multiply in random letters.
 _LIKELY = "[a-z0-9][A-Z][A-Za-z0-9+/]*[a-z0-9][A-Z]|(?:[2-7][0-9A-Fa-f]){12}"
 # Percent escapes, \u and \x escapes, and entities of printable ASCII; colours of a terminal and other control signs.
 _ESCAPE = (
