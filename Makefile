@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check lint types arrows tests bench peers clean help
+.PHONY: run test check lint types arrows tests digests bench peers clean help
+DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,6 +39,9 @@ arrows: $(READY)
 
 tests: $(READY)
 	$(BIN)/python -m pytest
+
+digests: $(READY)  ## no digest has changed: smoke, or what DIGESTS names (smoke quickstart gsm8k)
+	$(BIN)/python benchmarks/digests.py $(DIGESTS)
 
 bench: $(READY)  ## all benchmarks; `make bench-NAME` runs one
 	@for b in benchmarks/bench_*.py; do $(BIN)/python $$b || exit 1; done

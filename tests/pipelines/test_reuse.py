@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.recorded import found, notes
 
 from ops.artifacts import Artifacts
 from ops.index import RunRecord, find_run
@@ -56,21 +57,8 @@ def done(config: Path, **options: Any) -> RunRecord:
     return find_run(ROOT, None)
 
 
-def found(record: RunRecord) -> dict[str, object]:
-    """Everything that the run found: versions by digest, ledgers, counts."""
-    store = Artifacts(ROOT, record)
-    what: dict[str, object] = {a.name: a.digest for a in record.of_type("dataset")}
-    for a in record.of_type("ledger"):
-        what[a.name] = sorted(str(line) for line in store.ledger(a).read().to_pylist())
-    for a in record.of_type("stage_report"):
-        what[a.name] = store.report(a).model_dump(exclude={"seconds", "cpu_seconds", "notes"})
-    return what
-
-
 def reuse_notes(record: RunRecord) -> dict[str, str]:
-    store = Artifacts(ROOT, record)
-    reports = [store.report(a) for a in record.of_type("stage_report")]
-    return {r.stage: n for r in reports for n in r.notes if "earlier run" in n}
+    return notes(record, "earlier run")
 
 
 def test_the_second_batch_costs_what_is_new(batches: Path) -> None:

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.recorded import found, notes
 
-from ops.artifacts import Artifacts
 from ops.commands.explain import explain_row
 from ops.index import RunRecord, find_run
 from ops.run import run
@@ -74,22 +74,9 @@ def test_meanings_decide_and_are_accounted_for(tmp_path: Path, capsys: pytest.Ca
     assert digests(third)["screened"] == digests(first)["screened"]
 
 
-def found(record: RunRecord) -> dict[str, object]:
-    """Everything that the run found: versions by digest, ledgers, counts."""
-    store = Artifacts(ROOT, record)
-    what: dict[str, object] = dict(digests(record))
-    for a in record.of_type("ledger"):
-        what[a.name] = sorted(str(line) for line in store.ledger(a).read().to_pylist())
-    for a in record.of_type("stage_report"):
-        what[a.name] = store.report(a).model_dump(exclude={"seconds", "cpu_seconds", "notes"})
-    return what
-
-
 def read(record: RunRecord) -> dict[str, str]:
     """What the reports say of texts that models read."""
-    store = Artifacts(ROOT, record)
-    reports = [store.report(a) for a in record.of_type("stage_report")]
-    return {r.stage: n for r in reports for n in r.notes if "read by models" in n}
+    return notes(record, "read by models")
 
 
 @pytest.mark.slow
