@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check lint types arrows tests digests bench peers clean help
+.PHONY: run test test-slow test-stacks check lint types arrows tests digests bench peers clean help
 DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)  ## the quickstart, end to end: raw rows to a registered, evaluated model
 	$(BIN)/assay run configs/runs/quickstart.yaml
 
-test: lint types arrows tests  ## everything that must pass
+test: lint types arrows tests  ## what must pass before a commit; says which tests it leaves out
 
 check: $(READY)  ## lint, types and arrows, in seconds
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy --no-error-summary && $(BIN)/lint-imports --no-logo > /dev/null
@@ -37,8 +37,17 @@ types: $(READY)
 arrows: $(READY)
 	$(BIN)/lint-imports --no-logo
 
+# One process per core; a file's tests stay together, since they share what they set up.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
 tests: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow and not stacks"
+
+test-slow: $(READY)  ## long proofs: kills, damage, sweeps, whole runs
+	$(PYTEST) -m slow
+
+test-stacks: $(READY)  ## other stacks: artifact stores and orchestrators on servers of their own
+	$(PYTEST) -m stacks
 
 digests: $(READY)  ## no digest has changed: smoke, or what DIGESTS names (smoke quickstart gsm8k)
 	$(BIN)/python benchmarks/digests.py $(DIGESTS)

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,38 @@ def pytest_configure(config):
 
     os.environ["ASSAY_STATE"] = tempfile.mkdtemp(prefix="assay-tests-")
     prepare(ROOT)
+    if config.pluginmanager.hasplugin("dsession"):
+        config.pluginmanager.register(_Processes())
 
 
 def pytest_unconfigure(config):
     shutil.rmtree(os.environ["ASSAY_STATE"], ignore_errors=True)
+
+
+# Tests that this run leaves out, by marker; with several processes every one of them counts all.
+_LEFT_OUT: Counter[str] = Counter()
+
+
+def pytest_deselected(items):
+    _LEFT_OUT.update(m for item in items for m in ("slow", "stacks") if item.get_closest_marker(m))
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(_LEFT_OUT)
+
+
+class _Processes:
+    """Hears what the processes of pytest-xdist left out."""
+
+    def pytest_testnodedown(self, node):
+        _LEFT_OUT.clear()
+        _LEFT_OUT.update(getattr(node, "workeroutput", {}).get("left_out", {}))
+
+
+def pytest_terminal_summary(terminalreporter):
+    for marker, count in sorted(_LEFT_OUT.items()):
+        terminalreporter.write_line(f"left out: {count} tests marked {marker} (make test-{marker})")
 
 
 @pytest.fixture(scope="session")
