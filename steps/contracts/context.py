@@ -1,0 +1,39 @@
+"""What a stage may use besides its rows and its settings. One type for all stages, made by whoever runs the stage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steps.contracts.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Where a stage writes, what lies where, and what earlier runs and stages left.
+
+    Attributes:
+        folder: results of this execution; nobody else writes there.
+        root: relative paths in a config start here.
+        cache: durable files on this machine (paid replies, embeddings); None: nothing outlives the run.
+        earlier: artifacts that an earlier run left, by artifact name; what isn't there is computed.
+        code: digest of the stage's code and libraries; "" where the caller doesn't know it.
+        key_id: fingerprint of the pseudonym key and of the files that scrub reads.
+        search: what this run looks for personal data with (scrub's settings and `key_id`); "" when it doesn't.
+        scrubbed: whether personal data was removed from the rows before.
+        keep: whether to leave what a later run can build on.
+        inputs: digests of the files and models that the stage reads, by the config's names; None: not known.
+        aside: the versions that earlier stages set aside for a human.
+    """
+
+    folder: Path
+    root: Path = Path()
+    cache: Path | None = None
+    earlier: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+    key_id: str = ""
+    search: str = ""
+    scrubbed: bool = False
+    keep: bool = False
+    inputs: Mapping[str, str] | None = None
+    aside: Sequence[Dataset] = ()
