@@ -9,7 +9,7 @@ from steps.contracts.reports import Series, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.train.config import TrainConfig
 from steps.train.data import Encoding
-from steps.train.memory import Estimate
+from steps.train.memory_estimate import Estimate
 from steps.train.plan import Plan
 
 

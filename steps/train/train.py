@@ -22,7 +22,7 @@ from steps.engines.template.render import training_template
 from steps.train import checkpoints as stored
 from steps.train.config import TrainConfig
 from steps.train.data import Encoding, split_name, write_tokens
-from steps.train.memory import Estimate, estimate, free_bytes, model_shape, require_fit
+from steps.train.memory_estimate import Estimate, estimate, free_bytes, model_shape, require_fit
 from steps.train.plan import Plan, make_plan
 from steps.train.report import Run, build_report
 

@@ -6,7 +6,7 @@ from support.tiny_model import tiny_llama
 
 from steps.contracts.errors import ConfigError
 from steps.train.config import LoraOptions, TrainConfig
-from steps.train.memory import Shape, estimate, model_shape, require_fit
+from steps.train.memory_estimate import Shape, estimate, model_shape, require_fit
 from steps.train.plan import Plan
 
 CPU = Plan("cpu", "float32", False, False, "plain")
