@@ -11,7 +11,7 @@ from materializers.transfer import get_file, get_text, is_local, parsed, put_fil
 from steps.contracts.dataset import Dataset, Manifest
 from steps.contracts.digests import text_digest
 from steps.contracts.storage import write_whole
-from steps.zenml_runtime import state_folder
+from steps.zenml_runtime.state import state_folder
 
 
 class DatasetMaterializer(BaseMaterializer):

@@ -12,7 +12,7 @@ from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.memory import Memory, MemoryManifest
 from steps.contracts.storage import write_whole
 from steps.contracts.vectors import KeptVectors, VectorPart
-from steps.zenml_runtime import state_folder
+from steps.zenml_runtime.state import state_folder
 
 _MANIFEST = "manifest.json"
 

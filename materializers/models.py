@@ -9,7 +9,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 from materializers.transfer import get_file, get_value, is_local, put_file, put_text
 from steps.contracts.errors import UnsafeSerializationError
 from steps.contracts.models import ModelFolder, ModelInfo
-from steps.zenml_runtime import state_folder
+from steps.zenml_runtime.state import state_folder
 
 # Formats that run code when they are read.
 _REFUSED_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")

@@ -13,7 +13,7 @@ from steps.contracts.digests import file_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import writing
-from steps.zenml_runtime import state_folder
+from steps.zenml_runtime.state import state_folder
 
 _PIECE_BYTES = 4 << 20
 _AGAIN = "`assay run CONFIG --no-cache --set reuse=null`"

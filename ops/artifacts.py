@@ -14,7 +14,6 @@ import fsspec
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from ops.environment import state_folder
 from ops.index import ArtifactRecord, RunRecord
 from steps.contracts.dataset import Dataset, Manifest
 from steps.contracts.digests import file_digest, short_id
@@ -24,6 +23,7 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelInfo
 from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.storage import writing
+from steps.zenml_runtime.state import state_folder
 
 _PIECE_BYTES = 4 << 20
 V = TypeVar("V", bound=Frozen)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from steps.contracts.errors import InputNotFoundError
+from steps.zenml_runtime.state import state_folder
 
 REPOSITORY_FOLDER = ".zenml"
 _MARKERS = ("pyproject.toml", "steps", "pipelines")
@@ -27,11 +28,6 @@ def find_root(start: Path | None = None) -> Path:
         where=str(Path.cwd()),
         hint="change into the checkout, or set ASSAY_ROOT to it",
     )
-
-
-def state_folder(root: Path) -> Path:
-    """ZenML's local store, run records, checkpoints and caches: ASSAY_STATE, else `.zenml/state` (git-ignored)."""
-    return Path(os.environ.get("ASSAY_STATE") or root / REPOSITORY_FOLDER / "state").resolve()
 
 
 def prepare(root: Path) -> Path:

@@ -14,11 +14,11 @@ from typing import Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from ops.environment import state_folder
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
 from steps.contracts.evaluation import Registration
 from steps.contracts.reports import Frozen, Table
 from steps.contracts.storage import write_whole
+from steps.zenml_runtime.state import state_folder
 
 ArtifactType: TypeAlias = Literal[
     "dataset",

@@ -8,7 +8,7 @@ from pipelines.config import RunConfig
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
 LATEST = "latest"
-# What steps ask for by `steps.zenml_runtime.earlier`.
+# What steps ask for by `steps.zenml_runtime.context.earlier`.
 REUSABLE = (
     "ingested", "ingest_ledger", "rejects", "ingest_sources", "dedup_index", "scrub_memory", "screen_memory",
     "screen_vectors", "semantic_vectors", "judge_memory",

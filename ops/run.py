@@ -203,26 +203,28 @@ def commit_of(root: Path) -> str | None:
 def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
     """Run the plan on its stack and record it, also when it fails."""
     from ops.stacks import apply, stack_file
-    from steps import zenml_runtime
+    from steps.zenml_runtime import local_store
+    from steps.zenml_runtime.state import clear_workspaces
+    from steps.zenml_runtime.step import say
 
     started = datetime.now(UTC)
     applied = apply(stack_file(root, plan.stack), dict(os.environ))
     for change in applied.changes:
-        zenml_runtime.say(f"stack: {change}")
+        say(f"stack: {change}")
     os.environ["ZENML_ACTIVE_STACK_ID"] = applied.id
-    zenml_runtime.use_wal(state / "zenml" / "local_stores" / "default_zen_store" / "zenml.db")
-    for name in zenml_runtime.reap():
-        zenml_runtime.say(f"run {name} had died; its finished steps are reused")
+    local_store.use_wal(state / "zenml" / "local_stores" / "default_zen_store" / "zenml.db")
+    for name in local_store.reap():
+        say(f"run {name} had died; its finished steps are reused")
     name = f"{plan.config.name}-{started:%Y%m%d-%H%M%S}-{os.getpid() % 10_000:04d}"
     run_folder(root, name)
-    with zenml_runtime.run_lock(name):
+    with local_store.run_lock(name):
         error: Exception | None = None
         try:
             _pipeline(plan, name)()
         except Exception as e:  # noqa: BLE001 - recorded, then raised again as it is
             error = e
         record = _record(root, plan, name, started, applied.artifact_store, error)
-    zenml_runtime.clear_workspaces()
+    clear_workspaces()
     if error is not None:
         raise _as_ours(error, record) from error
     return record
@@ -254,7 +256,8 @@ def _pipeline(plan: Plan, name: str) -> Any:
 def _reuse(config: RunConfig) -> dict[str, dict[str, str]]:
     """What the run's `extra` says about reuse; says on the terminal which run it builds on."""
     from ops.reuse import reusable
-    from steps.zenml_runtime import REUSE, say
+    from steps.zenml_runtime.context import REUSE
+    from steps.zenml_runtime.step import say
 
     if config.reuse is None or not config.curates:
         return {}

@@ -16,8 +16,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ops.console import emit, show_table
-from ops.environment import state_folder
 from steps.contracts.errors import MissingDependencyError
+from steps.zenml_runtime.state import state_folder
 
 # Chosen: a small adapter run with its caches and checkpoints fits.
 _ENOUGH_DISK_BYTES = 5 << 30

@@ -148,18 +148,18 @@ def _call(name: str, dataset: Dataset, config: Any, folder: Path, find_root: Cal
     if name in ("leakcheck", "review", "scrub"):
         extra = {"root": find_root()}
     elif name == "judge":
-        from ops.environment import state_folder
+        from steps.zenml_runtime.state import state_folder
 
         # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
         extra = {"cache_folder": state_folder(find_root()) / "judge", "scrubbed": False}
     elif name == "semantic":
-        from ops.environment import state_folder
+        from steps.zenml_runtime.state import state_folder
 
         root = find_root()
         extra = {"cache_folder": state_folder(root) / "embeddings", "root": root, "scrubbed": False}
     elif name == "screen":
-        from ops.environment import state_folder
         from steps.screen.models import Place
+        from steps.zenml_runtime.state import state_folder
 
         root = find_root()
         extra = {"place": Place(root, state_folder(root) / "embeddings", scrubbed=False)}

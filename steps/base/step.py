@@ -5,7 +5,8 @@ from typing import Annotated
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.base.config import BaseConfig
 from steps.contracts.models import ModelFolder
-from steps.zenml_runtime import assay_step, cache_key, workspace
+from steps.zenml_runtime.state import workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

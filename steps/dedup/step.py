@@ -8,7 +8,9 @@ from steps.contracts.index import DedupIndex
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.dedup.config import DedupConfig
-from steps.zenml_runtime import assay_step, cache_key, earlier, workspace
+from steps.zenml_runtime.context import earlier
+from steps.zenml_runtime.state import workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

@@ -7,7 +7,9 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.evaluation import Answers, EvalReport
 from steps.contracts.models import ModelFolder
 from steps.evaluate.config import EvaluateConfig
-from steps.zenml_runtime import assay_step, cache_key, source_root, workspace
+from steps.zenml_runtime.context import source_root
+from steps.zenml_runtime.state import workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

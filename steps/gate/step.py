@@ -5,7 +5,7 @@ from typing import Annotated
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport
 from steps.gate.config import GateConfig
-from steps.zenml_runtime import assay_step, cache_key
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

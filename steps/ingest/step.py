@@ -8,7 +8,9 @@ from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.ingest.config import IngestConfig
-from steps.zenml_runtime import assay_step, cache_key, earlier, run_facts, source_root, state_folder, workspace
+from steps.zenml_runtime.context import earlier, run_facts, source_root
+from steps.zenml_runtime.state import state_folder, workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 if TYPE_CHECKING:
     from steps.ingest.kept import Earlier

@@ -9,7 +9,9 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
 from steps.judge.config import JudgeConfig
-from steps.zenml_runtime import assay_step, cache_key, earlier, state_folder, workspace
+from steps.zenml_runtime.context import earlier
+from steps.zenml_runtime.state import state_folder, workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

@@ -10,7 +10,9 @@ from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.register.cards import Candidate, DataSource
 from steps.register.config import RegisterConfig
-from steps.zenml_runtime import assay_step, cache_key, input_uri, run_facts, workspace
+from steps.zenml_runtime.context import input_uri, run_facts
+from steps.zenml_runtime.state import workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

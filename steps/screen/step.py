@@ -9,7 +9,9 @@ from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
 from steps.contracts.vectors import KeptVectors
 from steps.screen.config import ScreenConfig
-from steps.zenml_runtime import assay_step, cache_key, earlier, source_root, state_folder, workspace
+from steps.zenml_runtime.context import earlier, source_root
+from steps.zenml_runtime.state import state_folder, workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

@@ -8,7 +8,9 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
 from steps.scrub.config import ScrubConfig
-from steps.zenml_runtime import assay_step, cache_key, earlier, source_root, workspace
+from steps.zenml_runtime.context import earlier, source_root
+from steps.zenml_runtime.state import workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

@@ -7,7 +7,8 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.split.config import SplitConfig
-from steps.zenml_runtime import assay_step, cache_key, workspace
+from steps.zenml_runtime.state import workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

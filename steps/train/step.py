@@ -8,7 +8,9 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.train.config import TrainConfig
-from steps.zenml_runtime import assay_step, cache_key, state_folder, track_metrics, track_params, workspace
+from steps.zenml_runtime.context import track_metrics, track_params
+from steps.zenml_runtime.state import state_folder, workspace
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def key() -> str:

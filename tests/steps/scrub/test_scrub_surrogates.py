@@ -293,11 +293,11 @@ def test_a_run_is_the_same_for_any_order_and_workers_and_names_every_value(tmp_p
 
 
 def test_the_version_of_faker_is_part_of_the_cache_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    from steps import zenml_runtime
     from steps.scrub.step import key
+    from steps.zenml_runtime import step as step_runtime
 
     before = key()
-    monkeypatch.setattr(zenml_runtime, "_version", lambda name: "0" if name == "Faker".lower() else "1")
+    monkeypatch.setattr(step_runtime, "_version", lambda name: "0" if name == "Faker".lower() else "1")
     other = key()
-    monkeypatch.setattr(zenml_runtime, "_version", lambda name: "1")
+    monkeypatch.setattr(step_runtime, "_version", lambda name: "1")
     assert key() != other != before

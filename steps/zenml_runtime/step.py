@@ -1,0 +1,81 @@
+"""The decorator of every step, and its cache key."""
+
+import functools
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from zenml import step as zenml_step
+from zenml.config.cache_policy import CachePolicy
+
+from steps.contracts.code import code_of
+from steps.contracts.reports import StageReport
+from steps.zenml_runtime.safety import harden
+
+StepFunction = Callable[..., Any]
+
+
+def assay_step(key: Callable[[], str]) -> Callable[[StepFunction], Any]:
+    """A ZenML step whose cache key is `key()` (made by `cache_key`), its parameters and its inputs' content hashes.
+
+    The step's own source isn't in the key as text: its syntax tree is, through `cache_key`, so that editing a
+    comment re-runs nothing.
+    """
+    harden()
+    policy = CachePolicy(include_step_code=False, cache_func=key)
+
+    def decorate(function: StepFunction) -> Any:
+        return zenml_step(cache_policy=policy, enable_cache=True)(_narrated(function))
+
+    return decorate
+
+
+def _narrated(function: StepFunction) -> StepFunction:
+    """The same function, saying on standard error when it starts, and with what it ends."""
+    name = function.__name__.removesuffix("_step")
+
+    @functools.wraps(function)
+    def narrated(*args: Any, **kwargs: Any) -> Any:
+        say(f"{name} ...")
+        started = time.monotonic()
+        result = function(*args, **kwargs)
+        outputs = result if isinstance(result, tuple) else (result,)
+        report = next((o for o in outputs if isinstance(o, StageReport)), None)
+        rows = f" · {report.rows_in:,} rows in, {report.kept:,} kept" if report else ""
+        say(f"{name} done in {time.monotonic() - started:.1f} s{rows}")
+        return result
+
+    return narrated
+
+
+def say(line: str) -> None:
+    """One line of progress on standard error; nothing when ASSAY_PROGRESS is off."""
+    if os.environ.get("ASSAY_PROGRESS") != "off":
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def cache_key(module: str, libraries: Sequence[str] = (), used_by_path: Sequence[str] = ()) -> str:
+    """Digest of what decides a step's result besides parameters and inputs.
+
+    That is the docstring-free syntax tree of every first-party module that `module` imports, directly or not (and of
+    those in `used_by_path`, which it reads as files), the bytes of the data files that lie beside these modules, and
+    the installed versions of `libraries` (distribution names; "-" when not installed).
+    """
+    h = hashlib.sha256()
+    for name, digest in sorted(code_of((module, *used_by_path)).items()):
+        h.update(f"{name}={digest}\n".encode())
+    for library in sorted(libraries):
+        h.update(f"{library}=={_version(library)}\n".encode())
+    return h.hexdigest()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "-"

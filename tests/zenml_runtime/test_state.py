@@ -1,0 +1,53 @@
+"""Where the state folder lies, and that nobody else's is taken for ours."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from steps.contracts.errors import StorageError
+from steps.zenml_runtime import state
+from steps.zenml_runtime.state import state_folder
+
+
+def test_named_by_the_environment_else_in_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "named"))
+    assert state_folder(tmp_path / "root") == tmp_path / "named"
+    monkeypatch.delenv("ASSAY_STATE")
+    assert state_folder(tmp_path / "root") == tmp_path / "root" / ".zenml" / "state"
+    assert state_folder() == Path(state.__file__).parents[2] / ".zenml" / "state"
+
+
+@pytest.fixture
+def nothing_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("ASSAY_STATE")
+    monkeypatch.setattr(state.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(state.tempfile, "gettempdir", lambda: str(tmp_path))
+    return tmp_path / f"assay-state-{os.getuid()}"
+
+
+def test_fallback_is_readable_by_its_owner_only(nothing_writable: Path) -> None:
+    assert state_folder() == state_folder() == nothing_writable
+    assert nothing_writable.stat().st_mode & 0o777 == 0o700
+
+
+def test_fallback_that_somebody_else_laid_there_is_refused(nothing_writable: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    nothing_writable.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="somebody else"):
+        state_folder()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_fallback_of_another_user_is_refused(nothing_writable: Path) -> None:
+    nothing_writable.mkdir()
+    os.chown(nothing_writable, 12345, 12345)
+    with pytest.raises(StorageError, match="somebody else"):
+        state_folder()
+
+
+def test_finding_it_imports_no_zenml() -> None:
+    code = "import sys, steps.zenml_runtime.state; assert 'zenml' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
