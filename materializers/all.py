@@ -2,7 +2,7 @@
 
 from materializers.datasets import DatasetMaterializer
 from materializers.files import AnswersMaterializer, FileMaterializer, LedgerMaterializer
-from materializers.folders import DedupIndexMaterializer, MemoryMaterializer, VectorsMaterializer
+from materializers.folders import DedupIndexMaterializer, RowCacheMaterializer, VectorsMaterializer
 from materializers.models import ModelFolderMaterializer
 from materializers.values import StageReportMaterializer, ValueMaterializer
 
@@ -11,7 +11,7 @@ MATERIALIZERS = (
     LedgerMaterializer,
     AnswersMaterializer,
     FileMaterializer,
-    MemoryMaterializer,
+    RowCacheMaterializer,
     VectorsMaterializer,
     DedupIndexMaterializer,
     ModelFolderMaterializer,

@@ -9,7 +9,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 from materializers.transfer import get_file, get_text, is_local, parsed, put_file, put_once, put_text
 from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
-from steps.contracts.memory import Memory, MemoryManifest
+from steps.contracts.row_cache import RowCache, RowCacheManifest
 from steps.contracts.storage import write_whole
 from steps.contracts.vectors import KeptVectors, VectorPart
 from steps.zenml_runtime.state import state_folder
@@ -17,36 +17,36 @@ from steps.zenml_runtime.state import state_folder
 _MANIFEST = "manifest.json"
 
 
-class MemoryMaterializer(BaseMaterializer):
-    """`manifest.json` and the files that it names by SHA-256; they are checked when the memory is opened."""
+class RowCacheMaterializer(BaseMaterializer):
+    """`manifest.json` and the files that it names by SHA-256; they are checked when the row cache is opened."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Memory,)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (RowCache,)
     ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA
 
-    def save(self, data: Memory) -> None:
-        """Files first, the manifest last: an interrupted save leaves nothing that reads as a memory."""
+    def save(self, data: RowCache) -> None:
+        """Files first, the manifest last: an interrupted save leaves nothing that reads as a row cache."""
         for name in data.manifest.files:
             put_file(data.folder / name, f"{self.uri}/{name}", self.artifact_store)
         put_text((data.folder / _MANIFEST).read_text(), f"{self.uri}/{_MANIFEST}", self.artifact_store)
 
-    def load(self, data_type: type[Any]) -> Memory:
+    def load(self, data_type: type[Any]) -> RowCache:
         """Open in place when the store is local, else from a local cache."""
         if is_local(self.uri):
-            return Memory.open(Path(self.uri))
+            return RowCache.open(Path(self.uri))
         uri = f"{self.uri}/{_MANIFEST}"
         text = get_text(uri, self.artifact_store)
-        folder = state_folder() / "cache" / "memories" / text_digest(text)
-        for name, sha256 in parsed(text, MemoryManifest, uri).files.items():
-            found = get_file(f"{self.uri}/{name}", self.artifact_store, sha256, "memory-files")
+        folder = state_folder() / "cache" / "row-caches" / text_digest(text)
+        for name, sha256 in parsed(text, RowCacheManifest, uri).files.items():
+            found = get_file(f"{self.uri}/{name}", self.artifact_store, sha256, "row-cache-files")
             put_file(found, str(folder / name), self.artifact_store)
         write_whole(folder / _MANIFEST, text)
-        return Memory.open(folder)
+        return RowCache.open(folder)
 
-    def extract_metadata(self, data: Memory) -> dict[str, Any]:
+    def extract_metadata(self, data: RowCache) -> dict[str, Any]:
         """Rows, and what their results depend on."""
         return {"rows": data.manifest.rows, "digest": data.digest, **data.manifest.origin.model_dump()}
 
-    def compute_content_hash(self, data: Memory) -> str:
+    def compute_content_hash(self, data: RowCache) -> str:
         """Digest of origin and results."""
         return data.digest
 

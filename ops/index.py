@@ -31,6 +31,8 @@ ArtifactType: TypeAlias = Literal[
     "decision",
     "registration",
     "file",
+    "row_cache",
+    # embeddings; in records of older versions also row caches
     "memory",
     "index",
 ]

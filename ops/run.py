@@ -323,7 +323,7 @@ _TYPES: dict[str, ArtifactType] = {
     "ModelFolderMaterializer": "model",
     "AnswersMaterializer": "answers",
     "FileMaterializer": "file",
-    "MemoryMaterializer": "memory",
+    "RowCacheMaterializer": "row_cache",
     "VectorsMaterializer": "memory",
     "DedupIndexMaterializer": "index",
 }

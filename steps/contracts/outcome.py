@@ -6,8 +6,8 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.errors import IntegrityError
 from steps.contracts.index import DedupIndex
 from steps.contracts.ledger import Ledger
-from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
+from steps.contracts.row_cache import RowCache
 from steps.contracts.vectors import KeptVectors
 
 
@@ -16,7 +16,7 @@ class Outcome:
     """A stage's result: the rows that go on, what happened to the others, and the counts.
 
     `quarantined` holds the rows set aside for a human (a version over the same shards); None for stages that
-    never quarantine. `memory` is what a row-wise stage keeps for the next run; None for the other stages;
+    never quarantine. `row_cache` is what a row-wise stage keeps for the next run; None for the other stages;
     `index` what dedup keeps; `vectors` what models said about texts.
     """
 
@@ -24,7 +24,7 @@ class Outcome:
     ledger: Ledger
     report: StageReport
     quarantined: Dataset | None = None
-    memory: Memory | None = None
+    row_cache: RowCache | None = None
     index: DedupIndex | None = None
     vectors: KeptVectors = field(default_factory=KeptVectors)
 
@@ -43,8 +43,8 @@ class Outcome:
         return self.index
 
     @property
-    def remembered(self) -> Memory:
-        """The memory of a stage that always has one."""
-        if self.memory is None:
-            raise IntegrityError("no memory was made", where=f"stage {self.report.stage}")
-        return self.memory
+    def finished_row_cache(self) -> RowCache:
+        """The row cache of a stage that always has one."""
+        if self.row_cache is None:
+            raise IntegrityError("no row cache was made", where=f"stage {self.report.stage}")
+        return self.row_cache

@@ -12,15 +12,15 @@ from steps.contracts.dataset import Chunk, Dataset, Mask
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.ledger import Verdict as LedgerVerdict
-from steps.contracts.memory import Memory, Recall, Recalled, row_keys
 from steps.contracts.outcome import Outcome
+from steps.contracts.row_cache import CachedRows, Lookup, RowCache, row_keys
 from steps.engines.progress.progress import Stopwatch
 from steps.judge.backend import Judge
 from steps.judge.case import Case, case_of
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
-from steps.judge.kept import decoded, encoded, origin
 from steps.judge.report import Tally
+from steps.judge.row_codec import decoded, encoded, origin
 from steps.judge.verdict import Verdict, VerdictWriter
 
 _HELD_OUT = ("validation", "test")
@@ -33,14 +33,14 @@ def judge(
     cache_folder: Path,
     *,
     scrubbed: bool = True,
-    memory: Memory | None = None,
+    row_cache: RowCache | None = None,
     code: str = "",
 ) -> Outcome:
     """Score every row, and drop train rows (and rows without a split) below the threshold.
 
     Scores of validation and test rows are recorded, and a low one is flagged; they are never dropped or set aside.
     All verdicts are kept in `folder/verdicts.parquet`, replies of a model in `cache_folder/judge_replies.sqlite`.
-    `scrubbed` says whether personal data was removed from the rows. Rows that `memory` knows are not judged again,
+    `scrubbed` says whether personal data was removed from the rows. Rows that `row_cache` knows are not judged again,
     when the backend, its settings and `code` (digest of code and libraries) are the same.
 
     Raises:
@@ -57,16 +57,16 @@ def judge(
         LedgerWriter(folder / "ledger.parquet", "judge") as lines,
         VerdictWriter(folder / "verdicts.parquet") as verdicts,
     ):
-        recall = Recall(origin(backend, code), memory)
-        run = _Run(config, backend, recall, keep, aside, lines, verdicts, tally)
+        cached = CachedRows(origin(backend, code), row_cache)
+        run = _Run(config, backend, cached, keep, aside, lines, verdicts, tally)
         for chunk in dataset.chunks():
             _judge_chunk(chunk, run)
         _check_undecided(tally, config, dataset.rows)
         ledger = lines.close()
         report = tally.report(backend, watch)
-    report = report.model_copy(update={"notes": (*report.notes, *recall.notes())})
+    report = report.model_copy(update={"notes": (*report.notes, *cached.notes())})
     quarantined = dataset.select(aside, folder / "quarantined", "judge")
-    kept = recall.close(folder / "memory")
+    kept = cached.close(folder / "row_cache")
     return Outcome(dataset.select(keep, folder, "judge"), ledger, report.balanced(), quarantined, kept)
 
 
@@ -100,7 +100,7 @@ class _Run:
 
     config: JudgeConfig
     backend: Judge
-    recall: Recall
+    cached: CachedRows
     keep: Mask
     aside: Mask
     lines: LedgerWriter
@@ -109,16 +109,16 @@ class _Run:
 
 
 def _judge_chunk(chunk: Chunk, run: _Run) -> None:
-    recall, config = run.recall, run.config
+    cached, config = run.cached, run.config
     keys = row_keys(chunk.table)
-    recalled = recall.look_up(keys)
-    numbers = recalled.open
+    lookup = cached.look_up(keys)
+    numbers = lookup.open
     rows = chunk.table.take(pa.array(numbers, pa.int64())).to_pylist()
     cases = {n: case_of(row) for n, row in zip(numbers, rows, strict=True)}
-    found = _verdicts(cases, recalled, run.backend)
-    fresh = {n: encoded(found[n]) for n in recalled.new if found[n].error is None}
-    recall.keep(keys, {**recalled.said, **fresh}, [n for n in recalled.new if n not in fresh])
-    silent = chunk.table.filter(pa.array(recalled.silent))
+    found = _verdicts(cases, lookup, run.backend)
+    fresh = {n: encoded(found[n]) for n in lookup.new if found[n].error is None}
+    cached.keep(keys, {**lookup.results, **fresh}, [n for n in lookup.new if n not in fresh])
+    silent = chunk.table.filter(pa.array(lookup.silent))
     run.verdicts.add_silent(silent, run.backend.digest)
     run.tally.add_silent(silent)
     for n, verdict in found.items():
@@ -135,13 +135,13 @@ def _judge_chunk(chunk: Chunk, run: _Run) -> None:
             )  # fmt: skip
 
 
-def _verdicts(cases: Mapping[int, Case], recalled: Recalled, backend: Judge) -> dict[int, Verdict]:
+def _verdicts(cases: Mapping[int, Case], lookup: Lookup, backend: Judge) -> dict[int, Verdict]:
     """A verdict per row number, in order: known ones, and the backend's on rows that are new."""
-    new = recalled.new
+    new = lookup.new
     fresh = dict(zip(new, backend.verdicts([cases[n] for n in new]), strict=True)) if new else {}
-    backend.pass_over(len(recalled.known) - len(new))
-    once = {result: decoded(result) for result in set(recalled.said.values())}
-    return {n: fresh[n] if n in fresh else once[recalled.said[n]] for n in cases}
+    backend.pass_over(len(lookup.known) - len(new))
+    once = {result: decoded(result) for result in set(lookup.results.values())}
+    return {n: fresh[n] if n in fresh else once[lookup.results[n]] for n in cases}
 
 
 def decide(case: Case, verdict: Verdict, config: JudgeConfig) -> tuple[str, str | None]:

@@ -6,8 +6,8 @@ import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
-from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
+from steps.contracts.row_cache import RowCache
 from steps.judge.config import JudgeConfig
 from steps.zenml_runtime.context import earlier
 from steps.zenml_runtime.state import state_folder, workspace
@@ -28,13 +28,13 @@ def judge_step(
     Annotated[Ledger, "judge_ledger"],
     Annotated[StageReport, "judge_report"],
     Annotated[FileArtifact, "verdicts"],
-    Annotated[Memory, "judge_memory"],
+    Annotated[RowCache, "judge_row_cache"],
 ]:
     """Score rows against the rubric and drop those below the threshold. `scrubbed`: whether personal data is gone."""
     from steps.judge.judge import judge
 
     folder = workspace("judge")
-    known = earlier("judge_memory")
-    outcome = judge(dataset, config, folder, state_folder() / "judge", scrubbed=scrubbed, memory=known, code=key())
+    known = earlier("judge_row_cache")
+    outcome = judge(dataset, config, folder, state_folder() / "judge", scrubbed=scrubbed, row_cache=known, code=key())
     verdicts = FileArtifact(folder / "verdicts.parquet")
-    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, verdicts, outcome.remembered
+    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, verdicts, outcome.finished_row_cache

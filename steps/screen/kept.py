@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from steps.contracts.digests import canonical_json, value_digest
-from steps.contracts.memory import Origin
 from steps.contracts.records import Row
+from steps.contracts.row_cache import Origin
 from steps.engines.rows.segments import segments
 from steps.screen.config import ScreenConfig
 from steps.screen.scan import sampled

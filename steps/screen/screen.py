@@ -9,9 +9,9 @@ import pyarrow as pa
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.ledger import Verdict as LedgerVerdict
-from steps.contracts.memory import Memory, Recall, row_keys
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
+from steps.contracts.row_cache import CachedRows, RowCache, row_keys
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.screen.config import ScreenConfig
 from steps.screen.kept import KEY_COLUMNS, decoded, encoded, origin
@@ -26,13 +26,13 @@ def screen(
     config: ScreenConfig,
     folder: Path,
     *,
-    memory: Memory | None = None,
+    row_cache: RowCache | None = None,
     code: str = "",
     place: Place | None = None,
 ) -> Outcome:
     """The rows that pass; rows to drop and rows to quarantine are taken out, flagged rows stay.
 
-    Rows that `memory` knows are not screened again, when settings and `code` (digest of code and libraries) are the
+    Rows that `row_cache` knows are not screened again, when settings and `code` (digest of code and libraries) are the
     same. `place` says where models lie, and what they said in earlier runs.
 
     Raises:
@@ -43,7 +43,7 @@ def screen(
     watch = Stopwatch()
     screener = Screener(config)
     prescan = Prescan(config, screener.scanner)
-    recall = Recall(origin(config, code), memory)
+    cached = CachedRows(origin(config, code), row_cache)
     books = Books()
     second = SecondLook(config, place or Place(), folder / "vectors")
     keep = np.ones(dataset.rows, bool)
@@ -56,7 +56,7 @@ def screen(
             start = chunk.start
             for batch in chunk.table.to_batches():
                 books.measure(prescan.lengths(batch))
-                for number, row, verdict in _verdicts(batch, prescan, screener, recall):
+                for number, row, verdict in _verdicts(batch, prescan, screener, cached):
                     books.add(row, verdict)
                     if verdict.decision is not None:
                         action = _told(lines, row, verdict)
@@ -70,27 +70,27 @@ def screen(
     after = dataset.select(keep, folder, "screen")
     quarantined = dataset.select(aside, folder / "quarantined", "screen")
     done = report(books, config, lines, (dataset.rows, after.rows), watch)
-    done = second.in_report(done.model_copy(update={"notes": (*done.notes, *recall.notes())}))
-    kept = recall.close(folder / "memory")
+    done = second.in_report(done.model_copy(update={"notes": (*done.notes, *cached.notes())}))
+    kept = cached.close(folder / "row_cache")
     return Outcome(after, ledger, done.balanced(), quarantined, kept, vectors=second.kept)
 
 
 def _verdicts(
-    batch: pa.RecordBatch, prescan: Prescan, screener: Screener, recall: Recall
+    batch: pa.RecordBatch, prescan: Prescan, screener: Screener, cached: CachedRows
 ) -> list[tuple[int, Row, Verdict]]:
     """Number in the batch, row and verdict of the rows about which something may be said; new ones are screened."""
     keys = row_keys(pa.Table.from_batches([batch]), KEY_COLUMNS)
-    recalled = recall.look_up(keys)
-    new = np.flatnonzero(~recalled.known)
+    lookup = cached.look_up(keys)
+    new = np.flatnonzero(~lookup.known)
     unknown = batch if len(new) == batch.num_rows else batch.take(pa.array(new))
     look = prescan.look(unknown)
     ruled = set(new[look.ruled].tolist())
-    numbers = np.sort(np.concatenate([new[look.needed], np.fromiter(recalled.said, np.int64)]))
+    numbers = np.sort(np.concatenate([new[look.needed], np.fromiter(lookup.results, np.int64)]))
     found = []
     for number, row in zip(numbers.tolist(), _rows(batch, numbers), strict=True):
-        said = recalled.said.get(number)
+        said = lookup.results.get(number)
         found.append((number, row, decoded(said, row) if said else screener.verdict(row, rules=number in ruled)))
-    recall.keep(keys, {number: encoded(verdict) for number, _, verdict in found})
+    cached.keep(keys, {number: encoded(verdict) for number, _, verdict in found})
     return found
 
 

@@ -5,8 +5,8 @@ from typing import Annotated
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
-from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
+from steps.contracts.row_cache import RowCache
 from steps.contracts.vectors import KeptVectors
 from steps.screen.config import ScreenConfig
 from steps.zenml_runtime.context import earlier, source_root
@@ -31,7 +31,7 @@ def screen_step(
     Annotated[Dataset, "screen_quarantined"],
     Annotated[Ledger, "screen_ledger"],
     Annotated[StageReport, "screen_report"],
-    Annotated[Memory, "screen_memory"],
+    Annotated[RowCache, "screen_row_cache"],
     Annotated[KeptVectors, "screen_vectors"],
 ]:
     """Apply rules, and screen for unsafe and poisoned content. `models`: digests of the models, for the cache key.
@@ -44,5 +44,5 @@ def screen_step(
         root=source_root(), cache=state_folder() / "embeddings", scrubbed=scrubbed, earlier=earlier("screen_vectors"),
         keep=keep_vectors,
     )  # fmt: skip
-    done = screen(dataset, config, workspace("screen"), memory=earlier("screen_memory"), code=key(), place=place)
-    return done.dataset, done.set_aside, done.ledger, done.report, done.remembered, done.vectors
+    done = screen(dataset, config, workspace("screen"), row_cache=earlier("screen_row_cache"), code=key(), place=place)
+    return done.dataset, done.set_aside, done.ledger, done.report, done.finished_row_cache, done.vectors

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from steps.contracts.digests import canonical_json, value_digest
-from steps.contracts.memory import Origin
+from steps.contracts.row_cache import Origin
 from steps.engines.rows.segments import Segment
 from steps.scrub.config import ScrubConfig
 from steps.scrub.pseudonym import key_fingerprint

@@ -11,9 +11,9 @@ import pyarrow as pa
 from steps.contracts.dataset import Dataset, Mask
 from steps.contracts.errors import InputError
 from steps.contracts.ledger import LedgerWriter
-from steps.contracts.memory import Memory, Recall, Recalled, row_keys
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row, content_id_of
+from steps.contracts.row_cache import CachedRows, Lookup, RowCache, row_keys
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.rows.segments import Segment, segments, with_segments
 from steps.scrub.books import Books, report
@@ -40,7 +40,7 @@ class _Run:
     settler: Settler
     ledger: LedgerWriter
     books: Books
-    recall: Recall
+    cached: CachedRows
     prescan: Prescan
 
 
@@ -50,15 +50,15 @@ def scrub(
     folder: Path,
     *,
     root: Path = Path(),
-    memory: Memory | None = None,
+    row_cache: RowCache | None = None,
     code: str = "",
     key_id: str = "",
 ) -> Outcome:
     """A version in which every detected value is replaced, in all splits.
 
-    Rows that `memory` knows are not searched again, when it was made under the same settings, `key_id` (fingerprint of
-    the key and of the files that the settings name) and `code` (digest of code and libraries); the result is the same.
-    Word files of the config lie below `root`.
+    Rows that `row_cache` knows are not searched again, when it was made under the same settings, `key_id` (fingerprint
+    of the key and of the files that the settings name) and `code` (digest of code and libraries); the result is the
+    same. Word files of the config lie below `root`.
 
     Raises:
         ConfigError: no key is set, or a setting that the recognizers can't serve.
@@ -76,8 +76,8 @@ def scrub(
         LedgerWriter(folder / "ledger.parquet", "scrub") as lines,
         Progress("scrub", dataset.rows) as progress,
     ):
-        recall = Recall(origin(config, key, code, key_id), memory)
-        run = _Run(config, Settler(config, key), lines, Books(), recall, Prescan(detectors.conditions))
+        cached = CachedRows(origin(config, key, code, key_id), row_cache)
+        run = _Run(config, Settler(config, key), lines, Books(), cached, Prescan(detectors.conditions))
         for chunk in dataset.chunks():
             table, stays = _scrub_table(chunk.table, run, detectors)
             keep[chunk.start : chunk.start + len(stays)] = stays
@@ -87,20 +87,20 @@ def scrub(
     after = rewriter.close()
     quarantine = ~keep if config.on_undecided == "quarantine" else np.zeros(dataset.rows, bool)
     quarantined = dataset.select(quarantine, folder / "quarantined", "scrub")
-    kept = run.recall.close(folder / "memory")
+    kept = run.cached.close(folder / "row_cache")
     done = report(run.books, config, key, lines, (dataset.rows, after.rows), watch)
-    done = done.model_copy(update={"notes": (*done.notes, *run.recall.notes())})
+    done = done.model_copy(update={"notes": (*done.notes, *run.cached.notes())})
     return Outcome(after, ledger, done.balanced(), quarantined, kept)
 
 
 def _scrub_table(table: pa.Table, run: _Run, detectors: Detectors) -> tuple[pa.Table | None, Mask]:
     """The new table (None: nothing changed) and the rows that stay, shape (rows,)."""
     keys = row_keys(table, KEY_COLUMNS)
-    recalled = run.recall.look_up(keys)
-    open_rows = _open_rows(table, recalled, run.prescan)
+    lookup = run.cached.look_up(keys)
+    open_rows = _open_rows(table, lookup, run.prescan)
     rows = table.take(pa.array(open_rows, pa.int64())).to_pylist()
     found = [segments(row) for row in rows]
-    settled = _settled(open_rows, found, recalled, run, detectors)
+    settled = _settled(open_rows, found, lookup, run, detectors)
     stays = np.ones(len(table), bool)
     results: dict[int, str] = {}
     undecided: list[int] = []
@@ -112,28 +112,28 @@ def _scrub_table(table: pa.Table, run: _Run, detectors: Detectors) -> tuple[pa.T
         if any(settled[s.text] for s in parts):
             changed[number] = _scrub_row(row, parts, settled, run, stays[number])
             results[number] = encoded(parts, settled)
-    run.recall.keep(keys, results, undecided)
+    run.cached.keep(keys, results, undecided)
     return _with_rows(table, changed) if changed else None, stays
 
 
-def _open_rows(table: pa.Table, recalled: Recalled, prescan: Prescan) -> list[int]:
+def _open_rows(table: pa.Table, lookup: Lookup, prescan: Prescan) -> list[int]:
     """Numbers of the rows to look at: those with kept findings, and new ones in which something may be found."""
-    new = np.array(recalled.new, np.int64)
+    new = np.array(lookup.new, np.int64)
     if len(new):
         fresh = table if len(new) == len(table) else table.take(pa.array(new))
         new = new[prescan.rows(fresh)]
-    return sorted([*new.tolist(), *recalled.said])
+    return sorted([*new.tolist(), *lookup.results])
 
 
 def _settled(
-    numbers: Sequence[int], found: Sequence[Sequence[Segment]], recalled: Recalled, run: _Run, detectors: Detectors
+    numbers: Sequence[int], found: Sequence[Sequence[Segment]], lookup: Lookup, run: _Run, detectors: Detectors
 ) -> Settled:
     """Findings of every text of these rows: kept ones, and those of rows that are new."""
     settled: Settled = {}
     for number, parts in zip(numbers, found, strict=True):
-        if number in recalled.said:
-            settled |= decoded(recalled.said[number], parts)
-    new = (parts for number, parts in zip(numbers, found, strict=True) if number not in recalled.said)
+        if number in lookup.results:
+            settled |= decoded(lookup.results[number], parts)
+    new = (parts for number, parts in zip(numbers, found, strict=True) if number not in lookup.results)
     return settled | run.settler.settle((s.text for parts in new for s in parts), detectors)
 
 

@@ -5,8 +5,8 @@ from typing import Annotated
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
-from steps.contracts.memory import Memory
 from steps.contracts.reports import StageReport
+from steps.contracts.row_cache import RowCache
 from steps.scrub.config import ScrubConfig
 from steps.zenml_runtime.context import earlier, source_root
 from steps.zenml_runtime.state import workspace
@@ -28,11 +28,11 @@ def scrub_step(
     Annotated[Dataset, "scrub_quarantined"],
     Annotated[Ledger, "scrub_ledger"],
     Annotated[StageReport, "scrub_report"],
-    Annotated[Memory, "scrub_memory"],
+    Annotated[RowCache, "scrub_row_cache"],
 ]:
     """Replace personal data by pseudonyms. `key_id` names the key and files read, so that others re-run the step."""
     from steps.scrub.scrub import scrub
 
-    known = earlier("scrub_memory")
-    outcome = scrub(dataset, config, workspace("scrub"), root=source_root(), memory=known, code=key(), key_id=key_id)
-    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.remembered
+    known = earlier("scrub_row_cache")
+    outcome = scrub(dataset, config, workspace("scrub"), root=source_root(), row_cache=known, code=key(), key_id=key_id)
+    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.finished_row_cache

@@ -66,12 +66,12 @@ def run(folder: Path, out: Path, batches: int, before: Done | None) -> Done:
     index = before.dedup.index if before else None
     deduped = dedup_following(read.outcome.dataset, DedupConfig(), out / "dedup", index, True, "")
     parted = split(deduped.dataset, SplitConfig(test=0.2), out / "split")
-    keep = before.scrub.memory if before else None
-    clean = scrub(parted.dataset, ScrubConfig(demo_key=True), out / "scrub", memory=keep)
-    keep = before.screen.memory if before else None
-    safe = screen(clean.dataset, ScreenConfig(), out / "screen", memory=keep)
-    keep = before.judge.memory if before else None
-    good = judge(safe.dataset, JudgeConfig(), out / "judge", out / "cache", memory=keep)
+    keep = before.scrub.row_cache if before else None
+    clean = scrub(parted.dataset, ScrubConfig(demo_key=True), out / "scrub", row_cache=keep)
+    keep = before.screen.row_cache if before else None
+    safe = screen(clean.dataset, ScreenConfig(), out / "screen", row_cache=keep)
+    keep = before.judge.row_cache if before else None
+    good = judge(safe.dataset, JudgeConfig(), out / "judge", out / "cache", row_cache=keep)
     return Done(read, deduped, parted, clean, safe, good)
 
 

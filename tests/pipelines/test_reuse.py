@@ -103,7 +103,7 @@ def test_what_is_kept_lies_in_any_artifact_store(batches: Path, s3: str) -> None
     shutil.rmtree(state_folder() / "cache")
     second = done(write_config(batches, "remote", 2, reuse="latest"), infra="s3")
     assert set(reuse_notes(second)) == {"ingest", "dedup", "scrub", "screen", "judge"}
-    assert {a.type for a in second.artifacts if a.uri.startswith(s3)} >= {"memory", "index", "dataset"}
+    assert {a.type for a in second.artifacts if a.uri.startswith(s3)} >= {"row_cache", "index", "dataset"}
     here = done(write_config(batches, "here", 2))
     assert found(second) == found(here)
 
@@ -129,10 +129,10 @@ def test_what_was_kept_is_gone(batches: Path) -> None:
         path = batches / f"{part}.jsonl"
         path.write_text(path.read_text().replace("lorry", "barge"))
     first = done(write_config(batches, "gone", 1, reuse="latest"))
-    kept = next(a for a in first.artifacts if a.name == "scrub_memory")
+    kept = next(a for a in first.artifacts if a.name == "scrub_row_cache")
     shutil.rmtree(kept.uri)
     config = write_config(batches, "gone", 2, reuse="latest")
-    with pytest.raises(InputNotFoundError, match=r"what an earlier run kept is gone \(scrub_memory\)") as e:
+    with pytest.raises(InputNotFoundError, match=r"what an earlier run kept is gone \(scrub_row_cache\)") as e:
         run(config, root=ROOT)
     assert "--set reuse=null" in (e.value.hint or "")
 

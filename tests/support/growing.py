@@ -8,12 +8,12 @@ from pathlib import Path
 from support.textrows import dataset
 
 from steps.contracts.dataset import Dataset
-from steps.contracts.memory import Memory
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
+from steps.contracts.row_cache import RowCache
 
-# (rows, folder, memory) -> outcome
-Stage = Callable[[Dataset, Path, Memory | None], Outcome]
+# (rows, folder, row_cache) -> outcome
+Stage = Callable[[Dataset, Path, RowCache | None], Outcome]
 # What two equal runs may differ in.
 MEASURED = {"seconds", "cpu_seconds", "notes"}
 
@@ -44,18 +44,18 @@ def same(one: Outcome, other: Outcome) -> None:
 
 
 def grown_equals_whole(rows: Sequence[Row], stage: Stage, folder: Path, seed: int) -> tuple[int, int]:
-    """Run over growing batches with memory, compare each with a run without. Returns rows (reused, computed)."""
-    memory: Memory | None = None
+    """Run over growing batches with row cache, compare each with a run without. Returns rows (reused, computed)."""
+    row_cache: RowCache | None = None
     seen: set[str] = set()
     reused = computed = 0
     for number, batch in enumerate(batchings(rows, seed)):
         here = folder / str(number)
         data = dataset(batch, here / "in", shard_rows=random.Random(seed).randint(1, len(batch)))
-        grown = stage(data, here / "grown", memory)
+        grown = stage(data, here / "grown", row_cache)
         same(grown, stage(data, here / "whole", None))
         contents = {r["content_id"] + r["meta"] for r in batch}
         reused += len(contents & seen)
         computed += len(contents - seen)
         seen |= contents
-        memory = Memory.open(grown.remembered.folder)
+        row_cache = RowCache.open(grown.finished_row_cache.folder)
     return reused, computed

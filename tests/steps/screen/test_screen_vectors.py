@@ -12,9 +12,9 @@ from support.growing import batchings, same
 from support.textrows import dataset, document
 from support.tiny_classifier import trained_classifier
 
-from steps.contracts.memory import Memory
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
+from steps.contracts.row_cache import RowCache
 from steps.contracts.vectors import KeptVectors
 from steps.screen.config import ScreenConfig
 from steps.screen.models import Place
@@ -46,7 +46,7 @@ def config(toxic: str, server: ScriptedServer, **more: Any) -> ScreenConfig:
 @pytest.mark.parametrize("seed", range(4))
 def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, toxic: str, seed: int) -> None:
     vectors: KeptVectors | None = None
-    memory: Memory | None = None
+    row_cache: RowCache | None = None
     asked: Counter[str] = Counter()
     reasons: set[str] = set()
     settings = {"clusters": 3} if seed == 3 else {}
@@ -55,12 +55,14 @@ def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, toxic: str, s
         data = dataset(batch, here / "in", shard_rows=random.Random(seed).randint(1, len(batch)))
         with ScriptedServer(lambda _, body: scripted(body)) as server:
             place = Place(cache=here / "cache", earlier=vectors, keep=True)
-            grown: Outcome = screen(data, config(toxic, server, **settings), here / "a", memory=memory, place=place)
+            grown: Outcome = screen(
+                data, config(toxic, server, **settings), here / "a", row_cache=row_cache, place=place
+            )
             asked.update(text for body in server.bodies for text in body["input"])
             whole = screen(data, config(toxic, server, **settings), here / "b", place=Place())
         same(grown, whole)
         assert whole.vectors == KeptVectors()
-        vectors, memory = KeptVectors.open(here / "a" / "vectors"), grown.memory
+        vectors, row_cache = KeptVectors.open(here / "a" / "vectors"), grown.row_cache
         reasons |= set(grown.report.dropped_by)
     assert reasons == {"classifier.toxic", "topic.pets"} and set(asked.values()) == {1}
     assert len({part.space for part in vectors.manifest.parts}) == 2

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from steps.contracts.errors import InputNotFoundError, IntegrityError
-from steps.contracts.memory import RESULTS, Memory, Origin, Recall, row_keys
+from steps.contracts.row_cache import RESULTS, CachedRows, Origin, RowCache, row_keys
 
 ORIGIN = Origin(stage="scrub", config="c", code="k", key_id="id")
 
@@ -27,10 +27,10 @@ def random_rows(n, seed=0):
     ]
 
 
-def remembered(folder, rows, results, columns=("meta", "split")):
-    recall = Recall(ORIGIN, None)
-    recall.keep(row_keys(table(rows), columns), results)
-    return recall.close(folder)
+def row_cache_of(folder, rows, results, columns=("meta", "split")):
+    cached = CachedRows(ORIGIN, None)
+    cached.keep(row_keys(table(rows), columns), results)
+    return cached.close(folder)
 
 
 def test_keys_tell_apart_what_differs_and_nothing_else():
@@ -59,45 +59,45 @@ def test_keys_do_not_depend_on_how_rows_are_cut():
 def test_what_is_kept_is_found_again(tmp_path):
     rows = random_rows(1000)
     results = {i: f"result {i % 7}" for i in range(0, 1000, 3)}
-    memory = Memory.open(remembered(tmp_path, rows, results).folder)
+    row_cache = RowCache.open(row_cache_of(tmp_path, rows, results).folder)
     mixed = random_rows(200, seed=1) + rows[::-1]
-    recalled = Recall(ORIGIN, memory).look_up(row_keys(table(mixed), ("meta", "split")))
-    assert recalled.new == list(range(200))
-    assert recalled.said == {200 + 999 - i: text for i, text in results.items()}
+    lookup = CachedRows(ORIGIN, row_cache).look_up(row_keys(table(mixed), ("meta", "split")))
+    assert lookup.new == list(range(200))
+    assert lookup.results == {200 + 999 - i: text for i, text in results.items()}
 
 
 def test_keys_with_one_half_in_common_are_told_apart(tmp_path):
     half = "0123456789abcdef"
     rows = [(half + f"{i:016x}", "", None) for i in range(0, 40, 2)]
-    memory = remembered(tmp_path, rows, {i: str(i) for i in range(20)}, columns=())
+    row_cache = row_cache_of(tmp_path, rows, {i: str(i) for i in range(20)}, columns=())
     asked = [(half + f"{i:016x}", "", None) for i in range(42)]
-    recalled = Recall(ORIGIN, memory).look_up(row_keys(table(asked)))
-    assert recalled.known.tolist() == [i % 2 == 0 and i < 40 for i in range(42)]
-    assert recalled.said == {2 * i: str(i) for i in range(20)}
+    lookup = CachedRows(ORIGIN, row_cache).look_up(row_keys(table(asked)))
+    assert lookup.known.tolist() == [i % 2 == 0 and i < 40 for i in range(42)]
+    assert lookup.results == {2 * i: str(i) for i in range(20)}
 
 
-def test_a_memory_does_not_depend_on_the_order_of_rows(tmp_path):
+def test_a_row_cache_does_not_depend_on_the_order_of_rows(tmp_path):
     rows = random_rows(400)
     results = {i: rows[i][0][:3] for i in range(0, 400, 2)}
-    one = remembered(tmp_path / "one", rows, results)
-    recall = Recall(ORIGIN, None)
+    one = row_cache_of(tmp_path / "one", rows, results)
+    cached = CachedRows(ORIGIN, None)
     order = random.Random(3).sample(range(400), 400)
     for at in range(0, 400, 90):
         part = order[at : at + 90]
         said = {n: results[i] for n, i in enumerate(part) if i in results}
-        recall.keep(row_keys(table([rows[i] for i in part]), ("meta", "split")), said)
-    other = recall.close(tmp_path / "other")
+        cached.keep(row_keys(table([rows[i] for i in part]), ("meta", "split")), said)
+    other = cached.close(tmp_path / "other")
     assert other.digest == one.digest and other.manifest.rows == 400
 
 
 def test_equal_rows_are_kept_once_and_undecided_ones_never(tmp_path):
     rows = random_rows(10)
-    recall = Recall(ORIGIN, None)
+    cached = CachedRows(ORIGIN, None)
     keys = row_keys(table(rows + rows))
-    recall.keep(keys, {0: "a", 10: "a"}, undecided=[3, 13])
-    memory = recall.close(tmp_path)
-    assert memory.manifest.rows == 9
-    assert Recall(ORIGIN, memory).look_up(keys).new == [3, 13]
+    cached.keep(keys, {0: "a", 10: "a"}, undecided=[3, 13])
+    row_cache = cached.close(tmp_path)
+    assert row_cache.manifest.rows == 9
+    assert CachedRows(ORIGIN, row_cache).look_up(keys).new == [3, 13]
 
 
 @pytest.mark.parametrize(
@@ -107,58 +107,58 @@ def test_equal_rows_are_kept_once_and_undecided_ones_never(tmp_path):
 )  # fmt: skip
 def test_results_of_another_origin_are_not_used_and_it_is_said(tmp_path, change, why):
     rows = random_rows(20)
-    memory = remembered(tmp_path, rows, {})
-    recall = Recall(ORIGIN.model_copy(update=change), memory)
-    assert recall.look_up(row_keys(table(rows), ("meta", "split"))).new == list(range(20))
-    (note,) = recall.notes()
+    row_cache = row_cache_of(tmp_path, rows, {})
+    cached = CachedRows(ORIGIN.model_copy(update=change), row_cache)
+    assert cached.look_up(row_keys(table(rows), ("meta", "split"))).new == list(range(20))
+    (note,) = cached.notes()
     assert note.startswith("20 rows recomputed because") and why in note
 
 
 def test_notes_count(tmp_path):
     rows = random_rows(20)
-    recall = Recall(ORIGIN, remembered(tmp_path, rows[:15], {}))
-    recall.look_up(row_keys(table(rows), ("meta", "split")))
-    assert recall.notes() == ("15 rows taken from the earlier run, 5 computed",)
-    assert Recall(ORIGIN, None).notes() == ()
+    cached = CachedRows(ORIGIN, row_cache_of(tmp_path, rows[:15], {}))
+    cached.look_up(row_keys(table(rows), ("meta", "split")))
+    assert cached.notes() == ("15 rows taken from the earlier run, 5 computed",)
+    assert CachedRows(ORIGIN, None).notes() == ()
 
 
 def test_another_stage_and_damage_are_errors_with_a_way_out(tmp_path):
-    memory = remembered(tmp_path / "m", random_rows(20), {1: "x"})
+    row_cache = row_cache_of(tmp_path / "m", random_rows(20), {1: "x"})
     with pytest.raises(IntegrityError, match="stage scrub") as e:
-        Recall(Origin(stage="screen", config="c"), memory)
+        CachedRows(Origin(stage="screen", config="c"), row_cache)
     assert "reuse: null" in (e.value.hint or "")
     manifest = tmp_path / "m" / "manifest.json"
     text = manifest.read_text()
     for broken in ("{", "{}", text.replace('"format": 1', '"format": 2')):
         manifest.write_text(broken)
         with pytest.raises(IntegrityError, match="way out"):
-            Memory.open(tmp_path / "m")
+            RowCache.open(tmp_path / "m")
     manifest.write_text(text)
     data = tmp_path / "m" / RESULTS
     whole = data.read_bytes()
     data.write_bytes(whole[:-1])
     with pytest.raises(IntegrityError, match="not the bytes"):
-        Memory.open(tmp_path / "m")
+        RowCache.open(tmp_path / "m")
     data.unlink()
     with pytest.raises(InputNotFoundError, match="missing"):
-        Memory.open(tmp_path / "m")
+        RowCache.open(tmp_path / "m")
     with pytest.raises(InputNotFoundError, match="way out"):
-        Memory.open(tmp_path)
+        RowCache.open(tmp_path)
 
 
 def test_results_that_are_not_sorted_are_refused(tmp_path):
-    memory = remembered(tmp_path, random_rows(20), {})
+    row_cache = row_cache_of(tmp_path, random_rows(20), {})
     turned = pq.read_table(tmp_path / RESULTS).take(list(range(19, -1, -1)))
     pq.write_table(turned, tmp_path / RESULTS)
     with pytest.raises(IntegrityError, match="sorted"):
-        Recall(ORIGIN, memory)
+        CachedRows(ORIGIN, row_cache)
     (tmp_path / RESULTS).write_bytes(b"no parquet")
     with pytest.raises(IntegrityError, match="not a table"):
-        Recall(ORIGIN, memory)
+        CachedRows(ORIGIN, row_cache)
 
 
-def test_an_empty_memory(tmp_path):
-    memory = Memory.open(remembered(tmp_path, [], {}).folder)
+def test_an_empty_row_cache(tmp_path):
+    row_cache = RowCache.open(row_cache_of(tmp_path, [], {}).folder)
     assert json.loads((tmp_path / "manifest.json").read_text())["rows"] == 0
-    recall = Recall(ORIGIN, memory)
-    assert recall.look_up(row_keys(table(random_rows(3)))).new == [0, 1, 2]
+    cached = CachedRows(ORIGIN, row_cache)
+    assert cached.look_up(row_keys(table(random_rows(3)))).new == [0, 1, 2]

@@ -1,6 +1,6 @@
-"""Results of a row-wise stage, kept between runs: a row that was decided once costs its key only.
+"""Results of a row-wise stage, cached between runs: a row that was decided once costs its key only.
 
-On disk a memory is a folder with `manifest.json` and `results.parquet`: `key` (16 bytes), sorted, and `result` (a
+On disk a row cache is a folder with `manifest.json` and `results.parquet`: `key` (16 bytes), sorted, and `result` (a
 string that only the stage can read; "" when there is nothing to say about the row). A key is a digest of everything
 in a row that the stage's result depends on. A result holds spans, types and scores, never text of the row.
 Undecided rows are not kept: the next run tries them again.
@@ -49,8 +49,8 @@ class Origin(Frozen):
     key_id: str = ""
 
 
-class MemoryManifest(Frozen):
-    """What a memory is. `files` maps a file's name to its SHA-256."""
+class RowCacheManifest(Frozen):
+    """What a row cache is. `files` maps a file's name to its SHA-256."""
 
     format: int = FORMAT
     origin: Origin
@@ -59,15 +59,15 @@ class MemoryManifest(Frozen):
 
 
 @dataclass(frozen=True)
-class Memory:
-    """A finished memory on this machine."""
+class RowCache:
+    """A finished row cache on this machine."""
 
     folder: Path
-    manifest: MemoryManifest
+    manifest: RowCacheManifest
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open a memory and check its bytes.
+        """Open a row cache and check its bytes.
 
         Raises:
             InputNotFoundError: a file is missing.
@@ -75,9 +75,9 @@ class Memory:
         """
         file = folder / "manifest.json"
         if not file.is_file():
-            raise InputNotFoundError("no manifest.json: not the memory of a stage", where=str(folder), hint=_WITHOUT)
+            raise InputNotFoundError("no manifest.json: not the row cache of a stage", where=str(folder), hint=_WITHOUT)
         try:
-            manifest = MemoryManifest.model_validate_json(file.read_bytes())
+            manifest = RowCacheManifest.model_validate_json(file.read_bytes())
         except ValidationError as e:
             raise IntegrityError(f"not readable: {e.errors()[0]['msg']}", where=str(file), hint=_WITHOUT) from e
         if manifest.format != FORMAT:
@@ -87,7 +87,7 @@ class Memory:
         for name, sha256 in manifest.files.items():
             path = folder / name
             if not path.is_file():
-                raise InputNotFoundError("a file of this memory is missing", where=str(path), hint=_WITHOUT)
+                raise InputNotFoundError("a file of this row cache is missing", where=str(path), hint=_WITHOUT)
             if file_digest(path) != sha256:
                 raise IntegrityError("not the bytes that the manifest names", where=str(path), hint=_WITHOUT)
         return cls(folder, manifest)
@@ -99,16 +99,16 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Recalled:
+class Lookup:
     """What is known about the rows of one chunk.
 
     Attributes:
         known: whether a row's result was kept, shape (rows,).
-        said: the result of known rows about which there is something to say, by row number in the chunk.
+        results: the result of known rows about which there is something to say, by row number in the chunk.
     """
 
     known: npt.NDArray[np.bool_]
-    said: Mapping[int, str]
+    results: Mapping[int, str]
 
     @property
     def new(self) -> list[int]:
@@ -119,44 +119,44 @@ class Recalled:
     def silent(self) -> npt.NDArray[np.bool_]:
         """Known rows about which there is nothing to say, shape (rows,)."""
         mask = self.known.copy()
-        mask[list(self.said)] = False
+        mask[list(self.results)] = False
         return mask
 
     @property
     def open(self) -> list[int]:
         """Numbers of the rows to look at: new ones, and those with something to say."""
-        return sorted([*self.new, *self.said])
+        return sorted([*self.new, *self.results])
 
 
-class Recall:
-    """A stage's use of its memory during one run: looks rows up in the earlier one, gathers the next one.
+class CachedRows:
+    """A stage's use of its row cache during one run: looks rows up in the earlier one, gathers the next one.
 
-    Holds 16 bytes per row of both in memory, and the distinct results.
+    Holds 16 bytes per row of both in RAM, and the distinct results.
     """
 
-    def __init__(self, origin: Origin, memory: Memory | None) -> None:
-        """`memory` of another stage is an error; one of other settings, code or key is left aside, and a note says so.
+    def __init__(self, origin: Origin, row_cache: RowCache | None) -> None:
+        """One of another stage is an error; one of other settings, code or key is left aside, and a note says so.
 
         Raises:
-            IntegrityError: the memory is another stage's, or damaged.
+            IntegrityError: the row cache is another stage's, or damaged.
         """
         self.origin = origin
         self.reused = 0
         self.computed = 0
-        self.refusal = _difference(memory.manifest.origin, origin) if memory else None
-        self._earlier = _Earlier(memory) if memory and self.refusal is None else None
-        self._asked = memory is not None
+        self.refusal = _difference(row_cache.manifest.origin, origin) if row_cache else None
+        self._earlier = _Earlier(row_cache) if row_cache and self.refusal is None else None
+        self._asked = row_cache is not None
         self._keys: list[Keys] = []
         self._codes: list[npt.NDArray[np.int32]] = []
         self._results: dict[str, int] = {"": 0}
 
-    def look_up(self, keys: Keys) -> Recalled:
+    def look_up(self, keys: Keys) -> Lookup:
         """What is known about these rows."""
-        recalled = self._earlier.find(keys) if self._earlier else Recalled(np.zeros(len(keys), bool), {})
-        known = int(recalled.known.sum())
+        lookup = self._earlier.find(keys) if self._earlier else Lookup(np.zeros(len(keys), bool), {})
+        known = int(lookup.known.sum())
         self.reused += known
         self.computed += len(keys) - known
-        return recalled
+        return lookup
 
     def keep(self, keys: Keys, results: Mapping[int, str], undecided: Collection[int] = ()) -> None:
         """Keep the results of one chunk's rows; rows that `results` doesn't name have nothing to say."""
@@ -171,15 +171,15 @@ class Recall:
         self._codes.append(codes)
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the report; none when there was no earlier memory."""
+        """Sentences for the report; none when there was no earlier row cache."""
         if self.refusal is not None:
             return (f"{self.computed:,} rows recomputed because {self.refusal} since the earlier run",)
         if not self._asked:
             return ()
         return (f"{self.reused:,} rows taken from the earlier run, {self.computed:,} computed",)
 
-    def close(self, folder: Path) -> Memory:
-        """Write the memory of this run to `folder`: every decided row of it, known before or not."""
+    def close(self, folder: Path) -> RowCache:
+        """Write the row cache of this run to `folder`: every decided row of it, known before or not."""
         keys = np.concatenate(self._keys) if self._keys else np.empty((0, 2), np.uint64)
         codes = np.concatenate(self._codes) if self._codes else np.empty(0, np.int32)
         order = np.lexsort((keys[:, 1], keys[:, 0]))
@@ -237,13 +237,13 @@ def _hex_values() -> npt.NDArray[np.uint8]:
 
 
 def _difference(earlier: Origin, now: Origin) -> str | None:
-    """What changed since the memory was made; None when its results hold.
+    """What changed since the row cache was made; None when its results hold.
 
     Raises:
         IntegrityError: it is another stage's.
     """
     if earlier.stage != now.stage:
-        raise IntegrityError(f"a memory of stage {earlier.stage}", where=f"stage {now.stage}", hint=_WITHOUT)
+        raise IntegrityError(f"a row cache of stage {earlier.stage}", where=f"stage {now.stage}", hint=_WITHOUT)
     if earlier.config != now.config:
         return f"the {now.stage} settings changed"
     if earlier.key_id != now.key_id:
@@ -256,8 +256,8 @@ def _difference(earlier: Origin, now: Origin) -> str | None:
 class _Earlier:
     """The results of an earlier run, found by key."""
 
-    def __init__(self, memory: Memory) -> None:
-        path = memory.folder / RESULTS
+    def __init__(self, row_cache: RowCache) -> None:
+        path = row_cache.folder / RESULTS
         try:
             table = pq.read_table(path, read_dictionary=["result"])
             raw = _plain(table["key"]).cast(_SCHEMA.field("key").type)
@@ -269,13 +269,13 @@ class _Earlier:
         buffer = np.frombuffer(raw.buffers()[1], np.uint8)[start : start + size] if size else np.empty(0, np.uint8)
         keys = np.ascontiguousarray(buffer).view(">u8").reshape(-1, 2).astype(np.uint64)
         self._high, self._low = np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1])
-        if len(keys) != memory.manifest.rows or (self._high[1:] < self._high[:-1]).any() or raw.null_count:
+        if len(keys) != row_cache.manifest.rows or (self._high[1:] < self._high[:-1]).any() or raw.null_count:
             raise IntegrityError("the results are not sorted or not complete", where=str(path), hint=_WITHOUT)
         self._texts: list[str] = results.dictionary.to_pylist()
         self._codes = results.indices.to_numpy(zero_copy_only=False)
         self._nothing = self._texts.index("") if "" in self._texts else -1
 
-    def find(self, keys: Keys) -> Recalled:
+    def find(self, keys: Keys) -> Lookup:
         """Rows with the same 128 bits."""
         high, low = keys[:, 0], keys[:, 1]
         at = np.searchsorted(self._high, high)
@@ -293,10 +293,10 @@ class _Earlier:
         codes = self._codes[at[rows]]
         saying = codes != self._nothing
         said = zip(rows[saying].tolist(), codes[saying].tolist(), strict=True)
-        return Recalled(known, {row: self._texts[code] for row, code in said})
+        return Lookup(known, {row: self._texts[code] for row, code in said})
 
 
-def _write(folder: Path, origin: Origin, keys: Keys, codes: npt.NDArray[np.int32], texts: list[str]) -> Memory:
+def _write(folder: Path, origin: Origin, keys: Keys, codes: npt.NDArray[np.int32], texts: list[str]) -> RowCache:
     raw = pa.py_buffer(np.ascontiguousarray(keys.astype(">u8")).tobytes())
     column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(keys), [None, raw])
     table = pa.table([column, pa.array(texts, pa.string()).take(pa.array(codes))], schema=_SCHEMA)
@@ -306,6 +306,6 @@ def _write(folder: Path, origin: Origin, keys: Keys, codes: npt.NDArray[np.int32
         partial = path.with_name(f"{path.name}.partial")
         pq.write_table(table, partial, compression="zstd", use_dictionary=["result"])
         partial.replace(path)
-    manifest = MemoryManifest(origin=origin, rows=len(keys), files={RESULTS: file_digest(path)})
+    manifest = RowCacheManifest(origin=origin, rows=len(keys), files={RESULTS: file_digest(path)})
     write_whole(folder / "manifest.json", manifest.model_dump_json(indent=1))
-    return Memory(folder, manifest)
+    return RowCache(folder, manifest)

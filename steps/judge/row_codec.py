@@ -3,7 +3,7 @@
 import json
 
 from steps.contracts.digests import canonical_json
-from steps.contracts.memory import Origin
+from steps.contracts.row_cache import Origin
 from steps.judge.backend import Judge
 from steps.judge.case import CRITERIA
 from steps.judge.verdict import MAX_SCORE, Verdict

@@ -1,4 +1,4 @@
-"""The judge over growing data: equal to a run without memory, and known rows are not judged again."""
+"""The judge over growing data: equal to a run without row cache, and known rows are not judged again."""
 
 import random
 from pathlib import Path
@@ -11,9 +11,9 @@ from support.growing import grown_equals_whole, same
 from support.textrows import chat, dataset, document, preference
 
 from steps.contracts.dataset import Dataset
-from steps.contracts.memory import Memory
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
+from steps.contracts.row_cache import RowCache
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.judge import judge
@@ -39,8 +39,8 @@ def random_rows(seed: int, n: int) -> list[Row]:
     return rows
 
 
-def run(data: Dataset, folder: Path, memory: Memory | None = None, code: str = "", **settings: Any) -> Outcome:
-    return judge(data, JudgeConfig(**settings), folder, folder / "cache", memory=memory, code=code)
+def run(data: Dataset, folder: Path, row_cache: RowCache | None = None, code: str = "", **settings: Any) -> Outcome:
+    return judge(data, JudgeConfig(**settings), folder, folder / "cache", row_cache=row_cache, code=code)
 
 
 def labelled(data: Dataset, folder: Path) -> Dataset:
@@ -71,8 +71,8 @@ def verdicts(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, seed: int) -> None:
-    def stage(data: Dataset, folder: Path, memory: Memory | None) -> Outcome:
-        return run(labelled(data, folder / "labels"), folder, memory, threshold=0.9, undecided="drop")
+    def stage(data: Dataset, folder: Path, row_cache: RowCache | None) -> Outcome:
+        return run(labelled(data, folder / "labels"), folder, row_cache, threshold=0.9, undecided="drop")
 
     reused, computed = grown_equals_whole(random_rows(seed, 60), stage, tmp_path, seed)
     assert reused > 0 and computed > 0
@@ -87,7 +87,7 @@ def test_known_rows_are_not_judged_again_whatever_the_threshold(
     first = run(dataset(rows, tmp_path / "in"), tmp_path / "first")
     judged = Judged(monkeypatch)
     data = dataset([*rows, chat("What is new?", "This row is.")], tmp_path / "more")
-    again = run(data, tmp_path / "again", first.remembered, threshold=1.0)
+    again = run(data, tmp_path / "again", first.finished_row_cache, threshold=1.0)
     assert judged.rows == 1
     assert again.report.notes[-1] == "50 rows taken from the earlier run, 1 computed"
     same(again, run(data, tmp_path / "whole", threshold=1.0))
@@ -97,10 +97,10 @@ def test_known_rows_are_not_judged_again_whatever_the_threshold(
 def test_other_signals_judge_everything(tmp_path: Path) -> None:
     data = dataset(random_rows(2, 30), tmp_path / "in")
     first = run(data, tmp_path / "first")
-    other = run(data, tmp_path / "other", first.remembered, penalize_refusals=False)
+    other = run(data, tmp_path / "other", first.finished_row_cache, penalize_refusals=False)
     same(other, run(data, tmp_path / "whole", penalize_refusals=False))
     assert other.report.notes[-1] == "30 rows recomputed because the judge settings changed since the earlier run"
-    code = run(data, tmp_path / "code", first.remembered, code="new")
+    code = run(data, tmp_path / "code", first.finished_row_cache, code="new")
     assert "the code of judge" in code.report.notes[-1]
 
 
@@ -120,8 +120,8 @@ def test_a_model_is_asked_about_new_and_undecided_rows_only(tmp_path: Path) -> N
         asked.clear()
         mended = True
         data = dataset([*rows[::-1], chat("How much is lamp 7?", "It is 7 euros.")], tmp_path / "more")
-        # Another machine: what was bought before isn't there, the memory is.
-        again = run(data, tmp_path / "again", first.remembered, **settings)
+        # Another machine: what was bought before isn't there, the row cache is.
+        again = run(data, tmp_path / "again", first.finished_row_cache, **settings)
         assert sorted(a[a.index("lamp") :][:6] for a in asked) == ["lamp 3", "lamp 7"]
         whole = run(data, tmp_path / "whole", **settings)
     assert again.dataset.digest == whole.dataset.digest and again.report.dropped_by == whole.report.dropped_by
@@ -134,6 +134,6 @@ def test_rows_that_are_all_known_and_say_nothing(tmp_path: Path) -> None:
         [document(f"The lamp number {i} is sent on Monday to Lund.", locator=str(i)) for i in range(9)], tmp_path
     )
     first = run(data, tmp_path / "first")
-    again = run(data, tmp_path / "again", first.remembered)
+    again = run(data, tmp_path / "again", first.finished_row_cache)
     same(first, again)
-    assert set(pq.read_table(again.remembered.folder / "results.parquet")["result"].to_pylist()) == {""}
+    assert set(pq.read_table(again.finished_row_cache.folder / "results.parquet")["result"].to_pylist()) == {""}
