@@ -18,13 +18,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from ops.artifacts import Artifacts, is_quarantine, stage_of
-from ops.index import ArtifactRecord, RunRecord, config_path
+from materializers.artifacts import Artifacts, is_quarantine, stage_of
+from ops.run_index import artifacts_of, config_path
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.ledger import Ledger
 from steps.contracts.records import text_of
 from steps.contracts.reports import Table
+from steps.contracts.runs import ArtifactRecord, RunRecord
 
 Planted = dict[str, Any]
 Place = tuple[str, str]
@@ -110,7 +111,7 @@ def compare_planted(root: Path, planted_path: Path, run: RunRecord) -> Table:
         InputNotFoundError: no such list. InputError: a line isn't a planted row.
     """
     planted = read_planted(planted_path)
-    evidence = _gather(Artifacts(root, run), run, planted)
+    evidence = _gather(artifacts_of(root, run), run, planted)
     return compare(planted, replace(evidence, threshold=_threshold(root, run)))
 
 

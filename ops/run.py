@@ -10,18 +10,19 @@ from typing import Any
 
 import yaml
 
-from ops.costs import own_usage
 from ops.environment import find_root, prepare
-from ops.index import ArtifactRecord, ArtifactType, RunRecord, run_folder, save_planted, save_run
 from ops.infra import InfraConfig, load_infra
+from ops.run_index import run_folder, save_planted, save_run, write_report
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
 from pipelines.inputs import Inputs
 from pipelines.load import load_model
+from pipelines.report.costs import own_usage
 from steps.base.config import BaseConfig
 from steps.contracts.digests import file_digest, folder_digests, value_digest
 from steps.contracts.errors import AssayError, ConfigError, InputNotFoundError, ServiceError
 from steps.contracts.reports import Table
+from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
 from steps.scrub.config import ScrubConfig
 
 
@@ -371,8 +372,6 @@ def _record(root: Path, plan: Plan, name: str, started: datetime, store: str, er
     if plan.config.planted and not error and plan.config.curates:
         save_planted(root, name, _planted(root, plan.config.planted, record))
     if not error:
-        from ops.report.collect import write_report
-
         write_report(root, record)
     return record
 

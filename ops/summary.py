@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from materializers.visible import visible
-from ops.artifacts import Artifacts
-from ops.costs import StageCost, run_costs, said
-from ops.index import RunRecord, load_planted, report_path
+from ops.run_index import artifacts_of, load_planted, report_path
+from pipelines.report.costs import StageCost, run_costs, said
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate
+from steps.contracts.runs import RunRecord
 
 if TYPE_CHECKING:
     from ops.run import Plan
@@ -47,14 +47,14 @@ def print_plan(plan: "Plan", as_json: bool) -> None:
 def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     """The result of a run, as a person reads it or as one JSON object."""
     page = report_path(root, record.name)
+    store = artifacts_of(root, record)
     if as_json:
-        stages = [asdict(c) for c in run_costs(root, record)]
+        stages = [asdict(c) for c in run_costs(store)]
         print(json.dumps({**json.loads(record.model_dump_json()), "stages": stages, "report": str(page)}))
         return
     console = summary_console()
-    store = Artifacts(root, record)
     console.print()
-    costs = run_costs(root, record)
+    costs = run_costs(store)
     print_costs(console, costs)
     planted = load_planted(root, record.name)
     if planted is not None:

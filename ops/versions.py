@@ -11,11 +11,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ops.artifacts import Artifacts, is_quarantine
+from materializers.artifacts import Artifacts, is_quarantine
 from ops.commands.trail import is_id
-from ops.index import ArtifactRecord, RunRecord, find_run, load_runs
+from ops.run_index import artifacts_of, find_run, load_runs
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError
+from steps.contracts.runs import ArtifactRecord, RunRecord
 
 LATEST = "latest"
 CHANGES = ("added", "removed", "changed")
@@ -163,7 +164,7 @@ def _going_on(run: RunRecord) -> list[ArtifactRecord]:
 
 
 def _open(root: Path, run: RunRecord, artifact: ArtifactRecord) -> Version:
-    store = Artifacts(root, run)
+    store = artifacts_of(root, run)
     versions = _datasets(run)
     before = versions[: versions.index(artifact) + 1]
     # Rows that scrub itself set aside still hold what it couldn't search.
@@ -177,7 +178,7 @@ def compare(root: Path, a: Version, b: Version, examples: int) -> Difference:
     with duckdb.connect() as db:
         for name, version in (("a", a), ("b", b)):
             _load_rows(db, name, version.dataset)
-            _load_ledgers(db, f"ledger_{name}", Artifacts(root, version.run), version.run)
+            _load_ledgers(db, f"ledger_{name}", artifacts_of(root, version.run), version.run)
         db.execute(_DIFFERENT)
         db.execute(_SAID)
         db.execute(_EXPLAINED)

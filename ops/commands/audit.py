@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.artifacts import Artifacts, FileCheck, is_quarantine, is_remote, json_value
+from materializers.artifacts import Artifacts, FileCheck, is_quarantine, is_remote, json_value
 from ops.console import emit, heading, say, show_table
-from ops.index import ArtifactRecord, RunRecord, config_path, curating_run, load_runs
+from ops.run_index import artifacts_of, config_path, curating_run, load_runs
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
 from steps.contracts.evaluation import Decision, EvalReport, Registration
 from steps.contracts.models import ModelInfo
 from steps.contracts.reports import StageReport
+from steps.contracts.runs import ArtifactRecord, RunRecord
 
 _REFERENCE = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<alias>[^@/\s]+)|/(?P<version>[^@/\s]+))?")
 
@@ -87,11 +88,11 @@ def examine(root: Path, run: RunRecord) -> Audit:
     """Read the records of a run and test them against each other and against the stored files."""
     if run.registration is None:
         raise InputNotFoundError(f"run {run.name} registered no model")
-    store = Artifacts(root, run)
+    store = artifacts_of(root, run)
     artifact, model = _tuned(store, run)
     files = store.check_model(artifact)
     data_run = curating_run(root, run, model.dataset_digest) or run
-    data = Artifacts(root, data_run)
+    data = artifacts_of(root, data_run)
     versions = [(a, data.manifest(a)) for a in data_run.of_type("dataset")]
     evals = [store.value(a, EvalReport) for a in run.of_type("eval_report")]
     decisions = run.of_type("decision")
@@ -109,7 +110,7 @@ def examine(root: Path, run: RunRecord) -> Audit:
 
 
 def _stages(root: Path, runs: Iterable[RunRecord]) -> list[StageReport]:
-    return [Artifacts(root, r).report(a) for r in runs for a in r.of_type("stage_report")]
+    return [artifacts_of(root, r).report(a) for r in runs for a in r.of_type("stage_report")]
 
 
 def _tuned(store: Artifacts, run: RunRecord) -> tuple[ArtifactRecord, ModelInfo]:
@@ -142,7 +143,7 @@ def _checks(
 
 
 def _sources(store: Artifacts, run: RunRecord) -> dict[str, int]:
-    from ops.report.collect import rows_by_source
+    from pipelines.report.collect import rows_by_source
 
     going_on = [a for a in run.of_type("dataset") if not is_quarantine(a)]
     return rows_by_source(store.dataset(going_on[-1])) if going_on else {}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ops.commands.trail import Line, Rows, Seen, Station, Trail, models_that_saw, open_rows
 from ops.console import emit, heading, say, show_table
-from ops.index import RunRecord, find_run, load_runs
+from ops.run_index import find_run, load_runs
 from steps.contracts.errors import InputNotFoundError
+from steps.contracts.runs import RunRecord
 
 _SHOWN = 20
 _SHORT = 12

@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from ops.console import complain, emit, say, show_table
-from ops.index import RunRecord, find_run, load_runs, report_path
+from ops.run_index import artifacts_of, find_run, load_runs, report_path, write_report
+from steps.contracts.runs import RunRecord
 
 
 def list_runs(root: Path, limit: int, json_output: bool) -> None:
@@ -22,11 +23,11 @@ def list_runs(root: Path, limit: int, json_output: bool) -> None:
 
 def show_run(root: Path, name: str, json_output: bool) -> None:
     """One run: how it ended, and what every stage took out and cost."""
-    from ops.costs import run_costs
     from ops.summary import print_costs, summary_console
+    from pipelines.report.costs import run_costs
 
     run = find_run(root, name)
-    costs = run_costs(root, run)
+    costs = run_costs(artifacts_of(root, run))
     if json_output:
         emit({**run.model_dump(mode="json"), "stages": [asdict(c) for c in costs]})
         return
@@ -57,8 +58,6 @@ def show_report(root: Path, name: str | None, open_it: bool, refresh: bool, json
     run = find_run(root, name)
     path = report_path(root, run.name)
     if refresh or not path.is_file():
-        from ops.report.collect import write_report
-
         path = write_report(root, run)
     if json_output:
         emit({"run": run.name, "report": str(path)})

@@ -208,7 +208,7 @@ def _as_read(dataset: Dataset, folder: Path) -> Result:
 
 def _write(result: Result, out: Path) -> list[Path]:
     """Put the results under their names; what an earlier run left under an optional name is removed."""
-    from ops.report.page import render_stage_page
+    from pipelines.report.page import render_stage_page
 
     outcome = result.outcome
     for optional in ("quarantined.parquet", "rejects.jsonl", "verdicts.parquet"):

@@ -8,12 +8,13 @@ from typing import Any
 
 import duckdb
 
-from ops.artifacts import Artifacts, is_quarantine
-from ops.index import ArtifactRecord, RunRecord, load_runs
+from materializers.artifacts import Artifacts, is_quarantine
+from ops.run_index import artifacts_of, load_runs
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError, ServiceError
 from steps.contracts.models import ModelInfo
 from steps.contracts.records import Row, text_of
+from steps.contracts.runs import ArtifactRecord, RunRecord
 
 # Chosen: enough to recognise a row.
 EXCERPT = 300
@@ -262,7 +263,7 @@ def models_that_saw(root: Path, record_id: str) -> list[Seen]:
 
 
 def _trained_models(root: Path, run: RunRecord) -> list[ModelInfo]:
-    store = Artifacts(root, run)
+    store = artifacts_of(root, run)
     found = []
     for artifact in run.of_type("model"):
         try:
@@ -279,7 +280,7 @@ def _in_training(root: Path, version: tuple[RunRecord, ArtifactRecord] | None, r
         return None
     run, artifact = version
     try:
-        row = row_of(Artifacts(root, run).dataset(artifact), record_id)
+        row = row_of(artifacts_of(root, run).dataset(artifact), record_id)
     except InputNotFoundError:
         return None
     return row is not None and row["split"] in (None, "train")
@@ -313,4 +314,4 @@ def _row_at(dataset: Dataset, position: int) -> Row:
 
 def open_rows(root: Path, run: RunRecord) -> Rows:
     """The rows of a run."""
-    return Rows(Artifacts(root, run), run)
+    return Rows(artifacts_of(root, run), run)

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from ops.artifacts import Artifacts, is_quarantine, stage_of
-from ops.index import ArtifactRecord, RunRecord, config_path, run_folder
+from materializers.artifacts import is_quarantine, stage_of
 from ops.review.guard import Guard
+from ops.run_index import artifacts_of, config_path, run_folder
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.records import Row
+from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.review.decisions import HumanDecision, latest, read
 
 
@@ -65,7 +66,7 @@ class Pile:
     again: bool = False
 
     def __post_init__(self) -> None:
-        self._store = Artifacts(self.root, self.run)
+        self._store = artifacts_of(self.root, self.run)
         files = [self.root / name for name in self.applied_files()] + [self.decisions]
         self.said: dict[tuple[str, str], HumanDecision] = latest(d for f in files if f.is_file() for d in read(f))
 

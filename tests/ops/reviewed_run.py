@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import sample_run
-from stored_run import StoredRun
+from support import sample_run
+from support.stored_run import StoredRun
 
-from ops.index import RunRecord, save_run
+from ops.run_index import save_run
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.records import Row, make_row, message
+from steps.contracts.runs import RunRecord
 from steps.screen.config import ScreenConfig
 from steps.screen.screen import screen
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import stored_run
 import yaml
+from support import stored_run
 from typer.testing import CliRunner
 
-from ops.artifacts import Artifacts
+from materializers.artifacts import Artifacts
 from ops.commands.trail import models_that_saw
-from ops.index import report_path, save_run
 from ops.main import app
+from ops.run_index import report_path, save_run
 from steps.contracts.digests import folder_digests, value_digest
 from steps.contracts.errors import ServiceError
 

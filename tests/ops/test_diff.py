@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-import sample_run
+from support import sample_run
 from typer.testing import CliRunner
 
-from ops.index import ArtifactRecord, save_run
 from ops.main import app
+from ops.run_index import save_run
 from ops.versions import compare, find_version
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import SPLITS, Row, content_id_of, make_row
+from steps.contracts.runs import ArtifactRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "\x1b[31mred\u202e[bold]gone[/bold]"

@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
-import stored_run
+from support import stored_run
 
 from ops.planted import COLUMNS, Evidence, compare, compare_planted, read_planted
 from steps.contracts.errors import InputError, InputNotFoundError

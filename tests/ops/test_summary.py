@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from ops.costs import Reason, StageCost
 from ops.infra import InfraConfig
 from ops.run import Plan
 from ops.summary import print_costs, print_plan, summary_console
 from pipelines.config import RunConfig
 from pipelines.inputs import Inputs
 from pipelines.load import load_model
+from pipelines.report.costs import Reason, StageCost
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "a[red]b[/nothing].jsonl\x1b[31m\u202e"

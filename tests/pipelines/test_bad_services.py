@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.index import find_run
 from ops.run import run
+from ops.run_index import find_run
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, ServiceError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.artifacts import Artifacts
-from ops.index import find_run, report_path
 from ops.run import run
+from ops.run_index import artifacts_of, find_run, report_path
 from steps.contracts.evaluation import Answers, Comparison
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +76,7 @@ def test_champion_is_registered_with_what_leads_back_to_its_rows(finished) -> No
 
 def test_registered_model_gives_the_evaluated_answers_in_a_fresh_process(finished) -> None:
     _, record = finished
-    store = Artifacts(ROOT, record)
+    store = artifacts_of(ROOT, record)
     named = {a.name: a for a in record.artifacts}
     dataset = store.dataset(named["curated"])
     prompts = {r["record_id"]: r["messages"][:-1] for r in dataset.iter_rows("test")}
@@ -98,7 +97,7 @@ def test_registered_model_gives_the_evaluated_answers_in_a_fresh_process(finishe
 
 def test_base_and_tuned_were_measured_on_the_same_rows(finished) -> None:
     _, record = finished
-    store = Artifacts(ROOT, record)
+    store = artifacts_of(ROOT, record)
     comparison = store.value(record.of_type("comparison")[0], Comparison)
     assert {d.task for d in comparison.differences} == {"held_out", "general"}
     assert all(d.base.n == d.tuned.n == d.change.n for d in comparison.differences)

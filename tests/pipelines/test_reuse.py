@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from support.recorded import found, notes
 
-from ops.artifacts import Artifacts
-from ops.index import RunRecord, find_run
 from ops.run import run
+from ops.run_index import artifacts_of, find_run
 from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError
+from steps.contracts.runs import RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 CITIES = ("Lund", "Turin", "Ghent", "Porto", "Graz", "Brno", "Split", "Vigo", "Riga", "Cork")
@@ -152,7 +152,7 @@ def test_what_was_kept_is_damaged_and_can_be_made_anew(batches: Path) -> None:
     first = done(write_config(batches, "hurt", 1, reuse="latest"))
     store = Path(first.artifact_store)
     before = {a.name: a.digest for a in first.of_type("dataset")}
-    shards = [s.sha256 for s in Artifacts(ROOT, first).manifest(first.of_type("dataset")[0]).shards]
+    shards = [s.sha256 for s in artifacts_of(ROOT, first).manifest(first.of_type("dataset")[0]).shards]
     index = next(a for a in first.artifacts if a.name == "dedup_index")
     part = json.loads((Path(index.uri) / "manifest.json").read_text())["parts"][0]["name"]
     grown = write_config(batches, "hurt", 2, reuse="latest")

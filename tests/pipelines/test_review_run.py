@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.artifacts import Artifacts
 from ops.commands.review import review_rows
-from ops.index import RunRecord, find_run
 from ops.review.pile import decisions_path
 from ops.run import run
+from ops.run_index import artifacts_of, find_run
 from steps.contracts.reports import StageReport
+from steps.contracts.runs import RunRecord
 from steps.review.decisions import HumanDecision, append
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,12 +41,12 @@ def write_config(folder: Path, name: str, skip: list[str], decisions: list[Path]
 
 
 def last_report(record: RunRecord) -> StageReport:
-    return Artifacts(ROOT, record).report(record.of_type("stage_report")[-1])
+    return artifacts_of(ROOT, record).report(record.of_type("stage_report")[-1])
 
 
 def rows_of(record: RunRecord) -> list[dict[str, object]]:
     going_on = [a for a in record.of_type("dataset") if "quarantin" not in a.name]
-    return list(Artifacts(ROOT, record).dataset(going_on[-1]).iter_rows())
+    return list(artifacts_of(ROOT, record).dataset(going_on[-1]).iter_rows())
 
 
 def test_what_a_person_decided_takes_effect_in_the_next_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +56,7 @@ def test_what_a_person_decided_takes_effect_in_the_next_run(tmp_path: Path, caps
     assert "review_step" not in first.executed_steps and len(rows_of(first)) == 20
     assert f"assay review {first.name}" in capsys.readouterr().out
 
-    aside = Artifacts(ROOT, first).dataset(next(a for a in first.artifacts if a.name == "screen_quarantined"))
+    aside = artifacts_of(ROOT, first).dataset(next(a for a in first.artifacts if a.name == "screen_quarantined"))
     ids = {r["messages"][1]["content"]: r["record_id"] for r in aside.iter_rows()}
     said = [
         {"record_id": ids["No."], "choice": "accept"},

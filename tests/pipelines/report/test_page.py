@@ -5,9 +5,9 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
-import sample_run
+from support import sample_run
 
-from ops.report.page import RunPage, render_page
+from pipelines.report.page import RunPage, render_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

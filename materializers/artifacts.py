@@ -1,6 +1,6 @@
 """Opening a run's artifacts from where they are stored, without ZenML: a local path, or any fsspec URL.
 
-Remote files are fetched once into `.zenml/state/cache`; credentials are those that fsspec finds in the environment.
+Remote files are fetched once into a cache folder; credentials are those that fsspec finds in the environment.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,6 @@ import fsspec
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from ops.index import ArtifactRecord, RunRecord
 from steps.contracts.dataset import Dataset, Manifest
 from steps.contracts.digests import file_digest, short_id
 from steps.contracts.errors import AssayError, InputNotFoundError, IntegrityError, ServiceError
@@ -22,8 +21,8 @@ from steps.contracts.evaluation import Answers
 from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelInfo
 from steps.contracts.reports import Frozen, StageReport
+from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.contracts.storage import writing
-from steps.zenml_runtime.state import state_folder
 
 _PIECE_BYTES = 4 << 20
 V = TypeVar("V", bound=Frozen)
@@ -46,9 +45,9 @@ class FileCheck:
 class Artifacts:
     """Reads the artifacts of one run. `cache` is where remote files go."""
 
-    def __init__(self, root: Path, run: RunRecord) -> None:
+    def __init__(self, run: RunRecord, cache: Path) -> None:
         self.run = run
-        self._cache = state_folder(root) / "cache"
+        self._cache = cache
 
     def dataset(self, artifact: ArtifactRecord) -> Dataset:
         """A dataset version; every remote shard is verified when it is fetched.

@@ -2,8 +2,7 @@
 
 import math
 
-from ops.index import RunRecord
-from ops.report.page import Model, RunPage, SideBySide, Version
+from pipelines.report.page import Model, RunPage, SideBySide, Version
 from steps.contracts.dataset import Manifest, ShardEntry
 from steps.contracts.evaluation import (
     Comparison,
@@ -18,6 +17,7 @@ from steps.contracts.evaluation import (
 )
 from steps.contracts.models import BaseRef, ModelInfo
 from steps.contracts.reports import Example, Histogram, Series, StageReport, Table
+from steps.contracts.runs import RunRecord
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)> \x1b[31m[red]\u202eevil </style>'
 DIGEST = "ab12" * 16

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import sample_run
+from support import sample_run
 
-from ops.index import ArtifactRecord, RunRecord, save_run
+from ops.run_index import save_run
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.digests import folder_digests, value_digest
 from steps.contracts.evaluation import ANSWERS_SCHEMA
@@ -18,6 +18,7 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.models import BaseRef, ModelInfo
 from steps.contracts.records import Row, content_id_of, make_row, message
 from steps.contracts.reports import StageReport
+from steps.contracts.runs import ArtifactRecord, RunRecord
 
 SECRET = "jane.roe@example.org"
 PSEUDONYM = "<EMAIL_ADDRESS_K7Q2M4XA9DTR>"

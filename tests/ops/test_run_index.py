@@ -1,7 +1,7 @@
 import pytest
-import sample_run
+from support import sample_run
 
-from ops.index import find_run, load_planted, load_runs, run_folder, save_planted, save_run
+from ops.run_index import find_run, load_planted, load_runs, run_folder, save_planted, save_run
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
 
 

@@ -1,12 +1,12 @@
 import fsspec
 import pytest
-import stored_run
+from support import stored_run
 
-from ops.artifacts import Artifacts
 from ops.commands.trail import Rows
-from ops.index import RunRecord
-from ops.report.collect import collect
+from ops.run_index import artifacts_of
+from pipelines.report.collect import collect
 from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError
+from steps.contracts.runs import RunRecord
 
 
 @pytest.fixture
@@ -31,26 +31,26 @@ def of(run, kind, number=0):
 
 
 def test_local_and_remote_stores_read_alike(stored, remote):
-    here, there = Artifacts(stored.root, stored.record), Artifacts(stored.root, remote)
+    here, there = artifacts_of(stored.root, stored.record), artifacts_of(stored.root, remote)
     for number in range(len(stored.record.of_type("dataset"))):
         ours, theirs = (a.dataset(of(r, "dataset", number)) for a, r in ((here, stored.record), (there, remote)))
         assert ours.digest == theirs.digest
         assert list(ours.iter_rows()) == list(theirs.iter_rows())
     assert here.ledger(of(stored.record, "ledger", 1)).read() == there.ledger(of(remote, "ledger", 1)).read()
-    page = collect(stored.root, remote)
-    assert page.reports == collect(stored.root, stored.record).reports
+    page = collect(artifacts_of(stored.root, remote), remote)
+    assert page.reports == collect(artifacts_of(stored.root, stored.record), stored.record).reports
     assert [c.ok for c in there.check_model(of(remote, "model"))] == [True, True]
 
 
 def test_a_remote_row_is_explained(stored, remote):
-    rows = Rows(Artifacts(stored.root, remote), remote)
+    rows = Rows(artifacts_of(stored.root, remote), remote)
     assert rows.find("where is my order?") == sorted(r["record_id"] for r in stored.rows[:2])
     trail = rows.trail(stored.rows[2]["record_id"], raw=False)
     assert trail.fate == "kept" and stored_run.PSEUDONYM in (trail.text or "")
 
 
 def test_changed_remote_weights_are_seen_though_reports_are_cached(stored, remote):
-    there = Artifacts(stored.root, remote)
+    there = artifacts_of(stored.root, remote)
     assert all(c.ok for c in there.check_model(of(remote, "model")))
     uri = of(remote, "model").uri + "/files/adapter_model.safetensors"
     with fsspec.open(uri, "wb") as f:
@@ -70,23 +70,23 @@ def test_a_damaged_remote_shard_is_refused_and_not_kept(stored, remote):
     refused = 0
     for artifact in remote.of_type("dataset"):
         try:
-            Artifacts(stored.root, remote).dataset(artifact)
+            artifacts_of(stored.root, remote).dataset(artifact)
         except IntegrityError:
             refused += 1
     assert refused
     with fsspec.open(uri, "wb") as f:
         f.write(good)
     for artifact in remote.of_type("dataset"):
-        assert Artifacts(stored.root, remote).dataset(artifact).rows
+        assert artifacts_of(stored.root, remote).dataset(artifact).rows
 
 
 def test_gone_and_unreachable_are_told_apart(stored, remote):
     fsspec.filesystem("memory").rm("/bucket", recursive=True)
     with pytest.raises(InputNotFoundError, match="gone"):
-        Artifacts(stored.root, remote).report(of(remote, "stage_report"))
+        artifacts_of(stored.root, remote).report(of(remote, "stage_report"))
     elsewhere = of(remote, "stage_report").model_copy(update={"uri": "http://127.0.0.1:9/x"})
     with pytest.raises((ServiceError, InputNotFoundError)):
-        Artifacts(stored.root, remote).report(elsewhere)
+        artifacts_of(stored.root, remote).report(elsewhere)
     (stored.store / "ingest_step/ingest_report/report.json").write_text('{"stage": 1}')
     with pytest.raises(IntegrityError, match="not a readable StageReport"):
-        Artifacts(stored.root, stored.record).report(of(stored.record, "stage_report"))
+        artifacts_of(stored.root, stored.record).report(of(stored.record, "stage_report"))

@@ -10,82 +10,17 @@ import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from pydantic import ValidationError
 
+from materializers.artifacts import Artifacts
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
-from steps.contracts.evaluation import Registration
-from steps.contracts.reports import Frozen, Table
+from steps.contracts.reports import Table
+from steps.contracts.runs import RunRecord
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import state_folder
 
-ArtifactType: TypeAlias = Literal[
-    "dataset",
-    "ledger",
-    "stage_report",
-    "model",
-    "eval_report",
-    "answers",
-    "comparison",
-    "decision",
-    "registration",
-    "file",
-    "row_cache",
-    # embeddings; in records of older versions also row caches
-    "memory",
-    "index",
-]
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-
-
-class ArtifactRecord(Frozen):
-    """One output of one step. `uri` is its folder; `digest` the content's digest, None when it has none."""
-
-    step: str
-    name: str
-    type: ArtifactType
-    uri: str
-    digest: str | None = None
-    # taken over from an earlier run
-    cached: bool = False
-
-
-class RunRecord(Frozen):
-    """One pipeline run. `run_id` is ZenML's.
-
-    Attributes:
-        started: ISO 8601 in UTC; `ended` likewise, None while it runs.
-        artifact_store: URI of the store's root; dataset shards lie in `<root>/shards/<sha256>.parquet`.
-        commit: git commit of the code, None outside a checkout.
-        error: what ended a failed run, None otherwise.
-        cpu_seconds: user + system, of the process that started the run and its children; None in older records.
-        peak_mb: the largest memory (resident) of that process or of one of its children; None in older records.
-    """
-
-    run_id: str
-    name: str
-    config_name: str
-    pipeline: str
-    status: str
-    started: str
-    ended: str | None
-    stack: str
-    artifact_store: str
-    commit: str | None
-    config_digest: str
-    artifacts: tuple[ArtifactRecord, ...]
-    cached_steps: tuple[str, ...]
-    executed_steps: tuple[str, ...]
-    error: str | None
-    registration: Registration | None
-    tracking_uri: str | None
-    cpu_seconds: float | None = None
-    peak_mb: float | None = None
-
-    def of_type(self, kind: ArtifactType) -> list[ArtifactRecord]:
-        """The run's artifacts of one type, in the order of the pipeline."""
-        return [a for a in self.artifacts if a.type == kind]
 
 
 def runs_folder(root: Path) -> Path:
@@ -188,3 +123,23 @@ def curating_run(root: Path, run: RunRecord, dataset_digest: str | None) -> RunR
     runs = load_runs(root, on_broken=lambda _file, _why: None)
     made = [r for r in runs if dataset_digest in {a.digest for a in r.of_type("dataset")}]
     return made[-1] if made else None
+
+
+def artifacts_of(root: Path, run: RunRecord) -> Artifacts:
+    """The artifacts of a run, opened without ZenML; files of a remote store are kept in the state folder's cache."""
+    return Artifacts(run, state_folder(root) / "cache")
+
+
+def write_report(root: Path, run: RunRecord) -> Path:
+    """Render a run's page from its artifacts into the run's folder; returns its path."""
+    from pipelines.report.collect import collect
+    from pipelines.report.page import render_page
+
+    store = artifacts_of(root, run)
+    config = config_path(root, run.name)
+    config_yaml = config.read_text(encoding="utf-8") if config.is_file() else ""
+    trained_on = [store.model(a).dataset_digest for a in run.of_type("model")]
+    made_by = curating_run(root, run, next((d for d in reversed(trained_on) if d), None))
+    path = report_path(root, run.name)
+    write_whole(path, render_page(collect(store, made_by, config_yaml, load_planted(root, run.name))))
+    return path

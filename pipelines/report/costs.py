@@ -3,10 +3,8 @@
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ops.artifacts import Artifacts, stage_of
-from ops.index import RunRecord
+from materializers.artifacts import Artifacts, stage_of
 from steps.contracts.reports import StageReport
 
 
@@ -46,10 +44,9 @@ class StageCost:
     cached: bool
 
 
-def run_costs(root: Path, run: RunRecord) -> list[StageCost]:
+def run_costs(store: Artifacts) -> list[StageCost]:
     """The stages of a run in its order, from its stored reports."""
-    store = Artifacts(root, run)
-    return [stage_cost(store.report(a), stage_of(a), a.cached) for a in run.of_type("stage_report")]
+    return [stage_cost(store.report(a), stage_of(a), a.cached) for a in store.run.of_type("stage_report")]
 
 
 def stage_cost(report: StageReport, name: str | None = None, cached: bool = False) -> StageCost:

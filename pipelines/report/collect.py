@@ -2,70 +2,54 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
-from ops.artifacts import Artifacts, is_quarantine, is_remote, stage_of
-from ops.index import ArtifactRecord, RunRecord, config_path, curating_run, load_planted, report_path
-from ops.report.page import Model, RunPage, SideBySide, Version, render_page
+from materializers.artifacts import Artifacts, is_quarantine, is_remote, stage_of
+from pipelines.report.page import Model, RunPage, SideBySide, Version
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
-from steps.contracts.reports import Frozen
-from steps.contracts.storage import write_whole
+from steps.contracts.reports import Frozen, Table
+from steps.contracts.runs import ArtifactRecord, RunRecord
 
 V = TypeVar("V", bound=Frozen)
 # Chosen: what a reader looks at before tiring: gains, losses, ties per task.
 _GAINED, _LOST, _SAME = 3, 3, 2
 
 
-def write_report(root: Path, run: RunRecord) -> Path:
-    """Render a run's page from its artifacts into the run's folder; returns its path."""
-    path = report_path(root, run.name)
-    write_whole(path, render_page(collect(root, run)))
-    return path
+def collect(
+    store: Artifacts, made_by: RunRecord | None, config_yaml: str = "", planted: Table | None = None
+) -> RunPage:
+    """Open everything that the page of the store's run shows. Rows are read only where the artifact store is local.
 
-
-def collect(root: Path, run: RunRecord) -> RunPage:
-    """Open everything that the page shows. Rows are read only where the artifact store is local."""
-    store = Artifacts(root, run)
+    `made_by`: the run that made the dataset (the same, or an earlier one that this one fine-tunes on); None where it
+    isn't known any more.
+    """
+    run = store.run
     evals = {a: store.value(a, EvalReport) for a in run.of_type("eval_report")}
     datasets = run.of_type("dataset")
-    models = tuple(Model(stage_of(a), store.model(a)) for a in run.of_type("model"))
-    scrubbed = _scrubbed(root, run, models)
-    config = config_path(root, run.name)
+    scrubbed = made_by is not None and any(stage_of(a) == "scrub" for a in made_by.of_type("dataset"))
     return RunPage(
         record=run,
-        config_yaml=config.read_text(encoding="utf-8") if config.is_file() else "",
+        config_yaml=config_yaml,
         reports=tuple(store.report(a) for a in run.of_type("stage_report")),
         datasets=tuple(Version(stage_of(a), a.name, store.manifest(a), a.cached) for a in datasets),
-        models=models,
+        models=tuple(Model(stage_of(a), store.model(a)) for a in run.of_type("model")),
         evals=tuple(evals.values()),
         comparison=_only(store, run.of_type("comparison"), Comparison),
         decision=_only(store, run.of_type("decision"), Decision),
         registration=_only(store, run.of_type("registration"), Registration) or run.registration,
         answers=tuple(_answers(store, run, evals)) if scrubbed else (),
         answers_withheld=not scrubbed and bool(run.of_type("answers")),
-        planted=load_planted(root, run.name),
+        planted=planted,
         sources=_sources(store, run, datasets),
     )
 
 
 def _only(store: Artifacts, found: list[ArtifactRecord], kind: type[V]) -> V | None:
     return store.value(found[-1], kind) if found else None
-
-
-def _scrubbed(root: Path, run: RunRecord, models: Sequence[Model]) -> bool:
-    """Whether the rows behind the answers went through scrub, as far as the records say."""
-    trained_on = next((m.info.dataset_digest for m in reversed(models) if m.info.dataset_digest), None)
-    made = curating_run(root, run, trained_on)
-    if made is None:
-        return False
-    store = Artifacts(root, made)
-    return any(store.manifest(a).stage == "scrub" for a in made.of_type("dataset"))
 
 
 def _sources(store: Artifacts, run: RunRecord, datasets: list[ArtifactRecord]) -> dict[str, int]:

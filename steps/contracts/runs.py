@@ -1,0 +1,72 @@
+"""What is known of a run when it has ended, or died, or still goes on: its record."""
+
+from typing import Literal, TypeAlias
+
+from steps.contracts.evaluation import Registration
+from steps.contracts.reports import Frozen
+
+ArtifactType: TypeAlias = Literal[
+    "dataset",
+    "ledger",
+    "stage_report",
+    "model",
+    "eval_report",
+    "answers",
+    "comparison",
+    "decision",
+    "registration",
+    "file",
+    "row_cache",
+    # embeddings; in records of older versions also row caches
+    "memory",
+    "index",
+]
+
+
+class ArtifactRecord(Frozen):
+    """One output of one step. `uri` is its folder; `digest` the content's digest, None when it has none."""
+
+    step: str
+    name: str
+    type: ArtifactType
+    uri: str
+    digest: str | None = None
+    # taken over from an earlier run
+    cached: bool = False
+
+
+class RunRecord(Frozen):
+    """One pipeline run. `run_id` is ZenML's.
+
+    Attributes:
+        started: ISO 8601 in UTC; `ended` likewise, None while it runs.
+        artifact_store: URI of the store's root; dataset shards lie in `<root>/shards/<sha256>.parquet`.
+        commit: git commit of the code, None outside a checkout.
+        error: what ended a failed run, None otherwise.
+        cpu_seconds: user + system, of the process that started the run and its children; None in older records.
+        peak_mb: the largest memory (resident) of that process or of one of its children; None in older records.
+    """
+
+    run_id: str
+    name: str
+    config_name: str
+    pipeline: str
+    status: str
+    started: str
+    ended: str | None
+    stack: str
+    artifact_store: str
+    commit: str | None
+    config_digest: str
+    artifacts: tuple[ArtifactRecord, ...]
+    cached_steps: tuple[str, ...]
+    executed_steps: tuple[str, ...]
+    error: str | None
+    registration: Registration | None
+    tracking_uri: str | None
+    cpu_seconds: float | None = None
+    peak_mb: float | None = None
+
+    def of_type(self, kind: ArtifactType) -> list[ArtifactRecord]:
+        """The run's artifacts of one type, in the order of the pipeline."""
+        return [a for a in self.artifacts if a.type == kind]
