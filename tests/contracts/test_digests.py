@@ -1,7 +1,17 @@
+import hashlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steps.contracts.digests import MultisetDigest, canonical_json, short_id, value_digest
+from steps.contracts.digests import (
+    MultisetDigest,
+    canonical_json,
+    file_digest,
+    folder_digests,
+    short_id,
+    text_digest,
+    value_digest,
+)
 
 
 @given(st.lists(st.text()), st.randoms(use_true_random=False))
@@ -24,3 +34,33 @@ def test_parts_of_an_id_are_kept_apart() -> None:
 def test_key_order_does_not_matter() -> None:
     assert canonical_json({"b": 1, "a": "é"}) == '{"a":"é","b":1}'
     assert value_digest({"a": 1, "b": 2}) == value_digest({"b": 2, "a": 1})
+
+
+def test_digests_are_the_standard_ones(tmp_path) -> None:
+    # FIPS 180-2, example B.1: SHA-256 of "abc".
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert text_digest("abc") == abc
+    assert value_digest("abc") == hashlib.sha256(b'"abc"').hexdigest()
+    folder = tmp_path / "folder"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "a").write_bytes(b"abc")
+    # More than one piece of a mebibyte.
+    long = b"x" * ((1 << 20) + 1)
+    (folder / "b").write_bytes(long)
+    assert folder_digests(folder) == {"b": hashlib.sha256(long).hexdigest(), "below/a": abc}
+    assert file_digest(folder / "b") == hashlib.sha256(long).hexdigest()
+
+
+def test_a_short_id_is_blake2b_of_parts_with_their_lengths() -> None:
+    parts = (2).to_bytes(8, "little") + b"ab" + (2).to_bytes(8, "little") + "é".encode()
+    assert short_id(b"ab", "é") == hashlib.blake2b(parts, digest_size=16).hexdigest()
+
+
+def test_the_digest_of_a_multiset_is_the_sum_of_its_items_digests() -> None:
+    items = ["a", "b", "b"]
+    total = sum(int.from_bytes(hashlib.sha256(i.encode()).digest(), "little") for i in items) % 2**256
+    by_hand = hashlib.sha256(total.to_bytes(32, "little") + (3).to_bytes(8, "little")).hexdigest()
+    found = MultisetDigest()
+    for item in items:
+        found.add(item)
+    assert found.hexdigest() == by_hand

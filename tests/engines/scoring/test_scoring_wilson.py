@@ -22,3 +22,15 @@ def test_the_extremes() -> None:
     assert none and every and wilson(0, 0) is None
     assert (none.low, every.high) == (0.0, 1.0)
     assert none.high == pytest.approx(1 - every.low) == pytest.approx(Z95**2 / (20 + Z95**2))
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    # Newcombe 1998 (Statistics in Medicine 17: 857-872), table I, method 3.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_published_intervals(successes: int, n: int, low: float, high: float) -> None:
+    found = wilson(successes, n)
+    assert found is not None
+    assert (found.n, found.value) == (n, successes / n)
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
