@@ -24,9 +24,9 @@ from measure import data_folder, finish
 from pii_quality import COLUMNS, LABELLED, ROWS, markdown, table
 
 from steps.scrub.config import DEFAULT_ENTITIES, NerConfig, ScrubConfig
-from steps.scrub.evaluation import ALL, Evaluation, evaluate
-from steps.scrub.labelled import LABEL_NAMES, of_templates, read_labelled
-from steps.scrub.ner import LABELS, NerDetector
+from steps.scrub.evaluation.evaluation import ALL, Evaluation, evaluate
+from steps.scrub.evaluation.labelled import LABEL_NAMES, of_templates, read_labelled
+from steps.scrub.ner.detector import LABELS, NerDetector
 
 NAMES = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")
 LOCALES = ("en_US", "en_GB", "de", "fr", "es")

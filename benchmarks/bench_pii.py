@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from measure import data_folder, finish, measured, own_cpu
 
+from steps.engines.fast_presidio.imports import patterns_only
 from steps.scrub.config import ScrubConfig
-from steps.scrub.imports import patterns_only
 
 if TYPE_CHECKING:
     from steps.contracts.dataset import Dataset
@@ -135,13 +135,13 @@ def one_run(side: str, chosen: str, folder: Path) -> None:
 def finder(side: str, chosen: str) -> Callable[[str], Found]:
     """text -> its findings, sorted."""
     with patterns_only():
-        from steps.scrub.patterns import PatternDetector
+        from steps.scrub.recognizers.presidio import PatternDetector
     if chosen == "default":
         detector = PatternDetector(ScrubConfig())
         find = detector.find if side == "gated" else detector.find_plainly
         return lambda text: sorted(map(list, find(text)))
-    from steps.scrub.analyzer import Analyzer
-    from steps.scrub.recognizers import recognizers
+    from steps.engines.fast_presidio.analyzer import Analyzer
+    from steps.scrub.recognizers.predefined import recognizers
 
     analyzer = Analyzer(recognizers((*ScrubConfig().wanted_of("presidio"), *_ALL), ("en_US",)))
     analyze = analyzer.analyze if side == "gated" else analyzer.plainly

@@ -32,12 +32,12 @@ from ops.commands.eval_pii import COLUMNS, table
 from steps.contracts.evaluation import Estimate
 from steps.engines.scoring.wilson import wilson
 from steps.scrub.config import DEFAULT_ENTITIES, ScrubConfig
-from steps.scrub.detect import Detectors
-from steps.scrub.evaluation import Evaluation, evaluate
-from steps.scrub.labelled import LABEL_NAMES, of_templates, read_labelled
-from steps.scrub.own.detector import OwnDetector
-from steps.scrub.settle import Settler
-from steps.scrub.spans import Finding
+from steps.scrub.detectors import Detectors
+from steps.scrub.evaluation.evaluation import Evaluation, evaluate
+from steps.scrub.evaluation.labelled import LABEL_NAMES, of_templates, read_labelled
+from steps.scrub.findings import Finding
+from steps.scrub.recognizers.builtin import OwnDetector
+from steps.scrub.redactor import Settler
 
 LABELLED, ROWS = "presidio_synth_v2.json", "t0.jsonl.gz"
 JUDGED = Path(__file__).with_name("pii_judged.json")

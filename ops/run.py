@@ -143,8 +143,8 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
 
 def scrub_id(root: Path, config: ScrubConfig) -> str:
     """Fingerprint of the pseudonym key, and of what else scrub reads: word files, the NER model."""
-    from steps.scrub.pseudonym import key_fingerprint, read_key
-    from steps.scrub.taggers import model_digest
+    from steps.scrub.ner.models import model_digest
+    from steps.scrub.pseudonyms.pseudonym import key_fingerprint, read_key
 
     key = key_fingerprint(read_key(config))
     outside = _file_digests(root, config.word_files)

@@ -11,7 +11,7 @@ from steps.judge.step import judge_step
 from steps.leakcheck.step import leakcheck_step
 from steps.review.step import review_step
 from steps.screen.step import screen_step
-from steps.scrub.kept import search_digest
+from steps.scrub.row_codec import search_digest
 from steps.scrub.step import scrub_step
 from steps.semantic.step import semantic_step
 from steps.split.step import split_step

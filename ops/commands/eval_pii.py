@@ -10,7 +10,7 @@ from steps.contracts.evaluation import Estimate
 
 if TYPE_CHECKING:
     from steps.scrub.config import ScrubConfig
-    from steps.scrub.evaluation import Evaluation, Mistake, Scores
+    from steps.scrub.evaluation.evaluation import Evaluation, Mistake, Scores
 
 # Shorter values are hidden whole: their two ends would give too much away.
 _MASKED_FROM = 5
@@ -31,9 +31,9 @@ def evaluate_pii(
         ConfigError: the config is wrong or has no scrub section, or a mapping isn't LABEL=ENTITY.
         InputError: the labelled file can't be read, names the row.
     """
-    from steps.scrub.evaluation import evaluate
-    from steps.scrub.labelled import of_templates, read_labelled
-    from steps.scrub.words import with_words
+    from steps.scrub.evaluation.evaluation import evaluate
+    from steps.scrub.evaluation.labelled import of_templates, read_labelled
+    from steps.scrub.word_files import with_words
 
     config = with_words(load_scrub(config_file), find_root())
     names = label_names(mapping)
@@ -65,7 +65,7 @@ def load_scrub(path: Path) -> "ScrubConfig":
 
 def label_names(mapping: list[str]) -> dict[str, str]:
     """The usual names and the user's own, which win; `LABEL=-` leaves a label out."""
-    from steps.scrub.labelled import LABEL_NAMES
+    from steps.scrub.evaluation.labelled import LABEL_NAMES
 
     names = dict(LABEL_NAMES)
     for item in mapping:
@@ -129,14 +129,14 @@ COLUMNS = ("entity", "labelled", "found", "right", "precision", "recall", "F1", 
 
 def table(done: "Evaluation") -> list[list[str]]:
     """The rows under COLUMNS: entities by name, then the sums."""
-    from steps.scrub.evaluation import SUMS
+    from steps.scrub.evaluation.evaluation import SUMS
 
     names = [*sorted(done.overlap.keys() - set(SUMS)), *SUMS]
     return [_line(name, done) for name in names if done.overlap[name].labelled or done.overlap[name].found]
 
 
 def _line(name: str, done: "Evaluation") -> list[str]:
-    from steps.scrub.evaluation import SUMS
+    from steps.scrub.evaluation.evaluation import SUMS
 
     s = done.overlap[name]
     exact = done.exact[name].f1

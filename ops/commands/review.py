@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.console import emit, say
 from ops.review.guard import Guard, Looked
-from ops.review.pile import Pile, SetAside, decisions_path, run_config
+from ops.review.queue import Pile, SetAside, decisions_path, run_config
 from ops.run_index import find_run
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.records import text_of

@@ -15,10 +15,10 @@ from steps.engines.rows.segments import segments, with_segments
 from steps.review.decisions import Checked
 
 if TYPE_CHECKING:
-    from steps.screen.verdict import Screener
-    from steps.scrub.detect import Detectors
-    from steps.scrub.settle import Settler
-    from steps.scrub.spans import Finding
+    from steps.screen.screener import Screener
+    from steps.scrub.detectors import Detectors
+    from steps.scrub.findings import Finding
+    from steps.scrub.redactor import Settler
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Guard:
             return ""
         from ops.run import scrub_id
         from steps.scrub.config import ScrubConfig
-        from steps.scrub.kept import search_digest
+        from steps.scrub.row_codec import search_digest
 
         config = ScrubConfig.model_validate(self._settings["scrub"])
         return search_digest(config, scrub_id(self._root, config))
@@ -125,10 +125,10 @@ class Guard:
     @cached_property
     def _tools(self) -> tuple["Settler", "Detectors"]:
         from steps.scrub.config import ScrubConfig
-        from steps.scrub.detect import Detectors
-        from steps.scrub.pseudonym import read_key
-        from steps.scrub.settle import Settler
-        from steps.scrub.words import with_words
+        from steps.scrub.detectors import Detectors
+        from steps.scrub.pseudonyms.pseudonym import read_key
+        from steps.scrub.redactor import Settler
+        from steps.scrub.word_files import with_words
 
         config = ScrubConfig.model_validate({**self._settings["scrub"], "workers": 1})
         config = with_words(config, self._root)
@@ -137,7 +137,7 @@ class Guard:
     @cached_property
     def _screener(self) -> "Screener | None":
         from steps.screen.config import ScreenConfig
-        from steps.screen.verdict import Screener
+        from steps.screen.screener import Screener
 
         if "screen" not in self._settings:
             return None
@@ -145,6 +145,6 @@ class Guard:
 
 
 def _replaced(settler: "Settler", text: str, found: "list[Finding]") -> str:
-    from steps.scrub.spans import replaced
+    from steps.scrub.findings import replaced
 
     return replaced(text, settler.replacements(text, found))[0]

@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
 from materializers.visible import visible
-from ops.review.pile import Note, SetAside
+from ops.review.queue import Note, SetAside
 from steps.contracts.records import Row
 from steps.engines.rows.segments import segments
 

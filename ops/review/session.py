@@ -13,7 +13,7 @@ from ops.review.editing import edit
 from ops.review.guard import Looked
 from ops.review.keys import key_pressed, line_typed
 from ops.review.picture import picture, spans_of, texts
-from ops.review.pile import Pile, SetAside
+from ops.review.queue import Pile, SetAside
 from steps.contracts.errors import AssayError, ConfigError
 from steps.review.decisions import Choice, HumanDecision, append
 from steps.review.edits import content_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from steps.engines.scan.patterns import Pattern
-from steps.screen.abroad import ORDERS, OTHERS
+from steps.screen.multilingual_injections import ORDERS, OTHERS
 
 Category = Literal["prompt_injection", "control_tokens", "script_injection", "sql_injection"]
 

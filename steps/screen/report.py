@@ -14,7 +14,7 @@ from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.screen.config import ScreenConfig
 from steps.screen.language import UNDECIDED
-from steps.screen.verdict import Verdict
+from steps.screen.screener import Verdict
 
 VERDICTS: dict[str, LedgerVerdict] = {
     "drop": "dropped",

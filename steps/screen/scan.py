@@ -15,9 +15,9 @@ from steps.engines.scan.coded import CODED
 from steps.engines.scan.patterns import Hit, Mask, Pattern, PatternSet
 from steps.engines.scan.visible import DISGUISED, hits_as_seen
 from steps.screen.config import Action, PoisonedConfig, ScreenConfig, Severity
-from steps.screen.mentions import ATTACK_TALK, ORDER_TALK, WORD_TALK, Around
 from steps.screen.poison import Rule, rules
 from steps.screen.terms import term_patterns
+from steps.screen.use_and_mention import ATTACK_TALK, ORDER_TALK, WORD_TALK, Around
 
 # What base64 or hexadecimal says may be anybody's text.
 _RUN = re.compile("[A-Za-z0-9+/]{24}")

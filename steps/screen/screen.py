@@ -14,11 +14,11 @@ from steps.contracts.records import Row
 from steps.contracts.row_cache import CachedRows, RowCache, row_keys
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.screen.config import ScreenConfig
-from steps.screen.kept import KEY_COLUMNS, decoded, encoded, origin
 from steps.screen.models import Place, SecondLook
 from steps.screen.prescan import COLUMNS, Prescan
 from steps.screen.report import VERDICTS, Books, report
-from steps.screen.verdict import Screener, Verdict
+from steps.screen.row_codec import KEY_COLUMNS, decoded, encoded, origin
+from steps.screen.screener import Screener, Verdict
 
 
 def screen(

@@ -15,7 +15,7 @@ _NATIONAL: tuple[Profile, ...] = ("gdpr", "hipaa")
 
 def found_by(config: ScrubConfig) -> dict[str, str]:
     """Entity -> what looks for it."""
-    from steps.scrub.own.detector import OWN
+    from steps.scrub.recognizers.builtin import OWN
 
     detectors = {entity: detector_of(entity) for entity in config.wanted}
     detectors |= {e: "presidio, own patterns" for e, by in detectors.items() if by == "presidio" and e in OWN}

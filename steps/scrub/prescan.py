@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from steps.engines.fast_presidio.prefilter import Conditions
 from steps.engines.rows.columns import rows_with
 from steps.engines.scan.patterns import Pattern, PatternSet, texts_matching
 from steps.engines.scan.visible import DISGUISED
-from steps.scrub.gate import Conditions
 
 # With the one before, whatever `VisibleText` reads as something else: such texts are searched as they look.
 _WIDE = Pattern("disguised", r"[\x{FF01}-\x{FF5E}]", ignore_case=False)

@@ -11,7 +11,7 @@ Status = Literal["covered", "accepted", "not covered"]
 
 # Entities that stand in no pattern: only a named-entity model finds them.
 MODEL_ENTITIES = ("PERSON", "LOCATION", "ORGANIZATION")
-# Credentials, by steps/scrub/secrets.py.
+# Credentials, by steps/scrub/recognizers/secrets.py.
 SECRET_ENTITIES = (
     "API_KEY",
     "AWS_KEY",
@@ -23,7 +23,7 @@ SECRET_ENTITIES = (
     "SLACK_TOKEN",
     "URL_CREDENTIALS",
 )
-# A number or code behind its label ("MRN: 4471902"), by steps/scrub/presets.py.
+# A number or code behind its label ("MRN: 4471902"), by steps/scrub/recognizers/labelled_numbers.py.
 LABELLED_ENTITIES = (
     "ACCOUNT_NUMBER",
     "CARD_EXPIRY",
@@ -36,7 +36,7 @@ LABELLED_ENTITIES = (
     "MEDICAL_RECORD_NUMBER",
     "VEHICLE_ID",
 )
-# What a text has without digits or marks to go by, by steps/scrub/own.
+# What a text has without digits or marks to go by, by steps/scrub/recognizers/builtin.py.
 OWN_ENTITIES = ("AGE", "STREET_ADDRESS", "TITLE", "ZIP_CODE")
 # Detectors in this package, by what they find; every other entity is one of presidio's.
 BESIDE_PRESIDIO: Mapping[str, Sequence[str]] = {

@@ -16,15 +16,15 @@ from steps.contracts.records import SCHEMA, Row, content_id_of
 from steps.contracts.row_cache import CachedRows, Lookup, RowCache, row_keys
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.rows.segments import Segment, segments, with_segments
-from steps.scrub.books import Books, report
 from steps.scrub.config import ScrubConfig
-from steps.scrub.detect import Detectors
-from steps.scrub.kept import KEY_COLUMNS, decoded, encoded, origin
+from steps.scrub.counters import Books, report
+from steps.scrub.detectors import Detectors
+from steps.scrub.findings import Finding, replaced
 from steps.scrub.prescan import Prescan
-from steps.scrub.pseudonym import read_key
-from steps.scrub.settle import Settler
-from steps.scrub.spans import Finding, replaced
-from steps.scrub.words import with_words
+from steps.scrub.pseudonyms.pseudonym import read_key
+from steps.scrub.redactor import Settler
+from steps.scrub.row_codec import KEY_COLUMNS, decoded, encoded, origin
+from steps.scrub.word_files import with_words
 
 CHANGED = "pii"
 FAILED = "detector_failed"

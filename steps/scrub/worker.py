@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from steps.scrub.config import ScrubConfig
 
 if TYPE_CHECKING:
-    from steps.scrub.detect import Detector, Findings
+    from steps.scrub.detectors import Detector, Findings
 
 
 def find_in_worker(config: str, texts: list[str]) -> "list[Findings]":
@@ -16,6 +16,6 @@ def find_in_worker(config: str, texts: list[str]) -> "list[Findings]":
 
 @functools.lru_cache(maxsize=1)
 def _detector(config: str) -> "Detector":
-    from steps.scrub.detect import Detector
+    from steps.scrub.detectors import Detector
 
     return Detector(ScrubConfig.model_validate_json(config))

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from ops.main import app
 from ops.review.guard import Guard
 from ops.review.picture import Span, marked, picture
-from ops.review.pile import Pile, decisions_path, run_config
+from ops.review.queue import Pile, decisions_path, run_config
 from steps.contracts.dataset import Dataset
 from steps.review.config import ReviewConfig
 from steps.review.decisions import read

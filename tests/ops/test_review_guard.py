@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ops.main import app
 from ops.review.guard import Guard
-from ops.review.pile import decisions_path
+from ops.review.queue import decisions_path
 from steps.contracts.dataset import Dataset
 from steps.contracts.records import make_row, message
 from steps.review.config import ReviewConfig
@@ -193,7 +193,7 @@ class TestGuard:
         assert MAIL not in looked.row["meta"] and looked.row["content_id"] == row["content_id"]
 
     def test_a_detector_that_fails_is_told_by_path(self, monkeypatch):
-        from steps.scrub.patterns import PatternDetector
+        from steps.scrub.recognizers.presidio import PatternDetector
 
         whole = PatternDetector.find
         monkeypatch.setattr(PatternDetector, "find", lambda self, text: 1 / 0 if "boom" in text else whole(self, text))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops.commands.review import review_rows
-from ops.review.pile import decisions_path
+from ops.review.queue import decisions_path
 from ops.run import run
 from ops.run_index import artifacts_of, find_run
 from steps.contracts.reports import StageReport

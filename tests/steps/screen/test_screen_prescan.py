@@ -14,7 +14,7 @@ from steps.contracts.records import SCHEMA, Row, make_row, message, text_of
 from steps.screen.config import LanguageConfig, Repetition, RulesConfig, ScreenConfig
 from steps.screen.prescan import COLUMNS, WHITE_SPACE, Prescan
 from steps.screen.repetition import first_excess, may_exceed
-from steps.screen.verdict import PASSED, Screener, Verdict
+from steps.screen.screener import PASSED, Screener, Verdict
 
 PIECES = [
     "", " ", "\u3000", "\x1f", "ok", "The heron flew.", "Grüße, 你好。", "…", "fuck", "class", "damn",

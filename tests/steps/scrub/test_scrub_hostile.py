@@ -8,8 +8,8 @@ from support.near_pii import VALUES
 
 from steps.contracts.errors import ConfigError
 from steps.scrub.config import ScrubConfig
-from steps.scrub.detect import Detector
-from steps.scrub.spans import Finding
+from steps.scrub.detectors import Detector
+from steps.scrub.findings import Finding
 
 MAIL, PHONE, SSN = "jane.doe@example.org", "+1 212-555-0142", "536-90-4399"
 

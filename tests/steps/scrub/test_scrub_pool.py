@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from steps.contracts.errors import AssayError
-from steps.scrub import detect
+from steps.scrub import detectors
 from steps.scrub.config import ScrubConfig
+from steps.scrub.findings import Finding
 from steps.scrub.pool import Workers
-from steps.scrub.spans import Finding
 from steps.scrub.worker import find_in_worker
 
 
@@ -55,10 +55,10 @@ def find_until_killed(marker: Path, config: str, texts: list[str]) -> list[list[
 
 def test_findings_are_the_same_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"row {n} of jane{n}@mail.example.com, 212-555-0142" for n in range(700)]
-    with detect.Detectors(ScrubConfig()) as one:
+    with detectors.Detectors(ScrubConfig()) as one:
         expected = one.find(texts)
     marker = tmp_path / "killed"
-    monkeypatch.setattr(detect, "find_in_worker", functools.partial(find_until_killed, marker))
-    with detect.Detectors(ScrubConfig(workers=2)) as several:
+    monkeypatch.setattr(detectors, "find_in_worker", functools.partial(find_until_killed, marker))
+    with detectors.Detectors(ScrubConfig(workers=2)) as several:
         assert several.find(texts) == expected
     assert marker.exists() and all(len(found or ()) == 2 for found in expected.values())

@@ -13,7 +13,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, make_row, message
 from steps.contracts.row_cache import RowCache
-from steps.scrub import detect
+from steps.scrub import detectors
 from steps.scrub.config import ScrubConfig
 from steps.scrub.scrub import scrub
 
@@ -47,14 +47,14 @@ class Searched:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.texts: list[str] = []
-        find = detect.Detectors.find
+        find = detectors.Detectors.find
 
-        def counting(detectors: detect.Detectors, texts: Any) -> Any:
+        def counting(found_by: detectors.Detectors, texts: Any) -> Any:
             given = list(texts)
             self.texts += given
-            return find(detectors, given)
+            return find(found_by, given)
 
-        monkeypatch.setattr(detect.Detectors, "find", counting)
+        monkeypatch.setattr(detectors.Detectors, "find", counting)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -124,16 +124,16 @@ def test_another_key_searches_everything(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_row_on_which_a_detector_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = random_rows(6, 20)
-    find = detect.Detectors.find
+    find = detectors.Detectors.find
     bad = "a bad text"
     odd = make_row(kind="document", source="s", locator="odd", raw=b"o", text=bad, meta={"who": VALUES[0]})
     data = dataset([*rows, odd], tmp_path / "odd")
 
-    def failing(detectors: detect.Detectors, texts: Any) -> Any:
-        return {t: None if t == bad else f for t, f in find(detectors, texts).items()}
+    def failing(found_by: detectors.Detectors, texts: Any) -> Any:
+        return {t: None if t == bad else f for t, f in find(found_by, texts).items()}
 
     with monkeypatch.context() as patched:
-        patched.setattr(detect.Detectors, "find", failing)
+        patched.setattr(detectors.Detectors, "find", failing)
         first = run(data, tmp_path / "first", on_undecided="keep")
     assert first.report.undecided == 1
     again = run(data, tmp_path / "again", first.finished_row_cache, on_undecided="keep")

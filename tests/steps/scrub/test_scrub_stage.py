@@ -12,12 +12,12 @@ from steps.contracts.digests import canonical_json
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, MissingDependencyError
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, content_id_of, make_row, message
-from steps.scrub import patterns
 from steps.scrub.config import NerConfig, ScrubConfig
-from steps.scrub.ner import NerDetector
-from steps.scrub.patterns import PatternDetector
+from steps.scrub.findings import Finding
+from steps.scrub.ner.detector import NerDetector
+from steps.scrub.recognizers import presidio
+from steps.scrub.recognizers.presidio import PatternDetector
 from steps.scrub.scrub import scrub
-from steps.scrub.spans import Finding
 
 MAIL, PHONE, CARD, SSN = "jane.doe@example.org", "212-555-0142", "4111 1111 1111 1111", "536-90-4399"
 SECRETS = [MAIL, PHONE, CARD, SSN]
@@ -212,7 +212,7 @@ def test_all_splits_are_scrubbed(tmp_path: Path) -> None:
 def test_a_failing_detector_makes_the_row_undecided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, kept: int
 ) -> None:
-    monkeypatch.setattr(patterns, "PatternDetector", _Failing)
+    monkeypatch.setattr(presidio, "PatternDetector", _Failing)
     outcome = run(tmp_path, on_undecided=policy)
     assert (outcome.report.undecided, outcome.dataset.rows) == (1, kept)
     assert outcome.quarantined is not None
@@ -221,7 +221,7 @@ def test_a_failing_detector_makes_the_row_undecided(
 
 
 def test_a_failing_detector_can_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patterns, "PatternDetector", _Failing)
+    monkeypatch.setattr(presidio, "PatternDetector", _Failing)
     with pytest.raises(InputError, match="line:2"):
         run(tmp_path, on_undecided="fail")
     assert not (tmp_path / "out" / "ledger.parquet").exists()

@@ -1,0 +1,86 @@
+"""presidio's pattern recognizers, and the policy on what counts as a finding."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from presidio_analyzer import RecognizerResult
+
+from steps.engines.fast_presidio.analyzer import Analyzer
+from steps.engines.fast_presidio.prefilter import Clause, context_clause, phone_clause, phone_form_clause
+from steps.scrub.config import ScrubConfig
+from steps.scrub.findings import Finding
+from steps.scrub.recognizers.predefined import recognizers
+
+# Shorter numbers exist (Germany has some of four digits), and years and prices look like them. Chosen.
+_PHONE_DIGITS = 7
+# +49 ..., (212) ..., 212-555-0142, 0494 92 82 32: what arithmetic, decimals and ids don't look like.
+PHONE_FORM = re.compile(
+    r"\+|\(\d{2,5}\)[-. /]*\d|\d{3}[-. ]\d{3}[-. ]\d{4}(?!\d)|^0\d{1,4}([-. ])\d{2,4}(?:\1\d{2,4}){1,3}$"
+)
+# 6.2.9200.16384: telephone numbers have no single digit between or behind dots.
+_VERSION = re.compile(r"\d+(?:\.\d+)*\.\d(?:\.\d+)*")
+_NO_ADDRESS = frozenset("::")
+
+
+class PatternDetector:
+    """Findings of presidio's recognizers for the configured entities."""
+
+    def __init__(self, config: ScrubConfig) -> None:
+        self.config = config
+        chosen = recognizers(config.wanted_of("presidio"), config.locales)
+        self._analyzer = Analyzer(chosen, {r.supported_entities[0]: self._asked(r) for r in chosen})
+
+    @property
+    def conditions(self) -> tuple[str, ...] | None:
+        """As of every GatedDetector; a recognizer of which nothing is known makes it None."""
+        return self._analyzer.conditions
+
+    def find(self, text: str) -> list[Finding]:
+        """What counts; the text holds no lone surrogates.
+
+        Raises:
+            TimeoutError: a pattern took longer than presidio's limit (60 s), so the text is only half searched.
+        """
+        return self._counted(text, self._analyzer.analyze(text))
+
+    def find_plainly(self, text: str) -> list[Finding]:
+        """The same by presidio's own engine: every recognizer on every text, slowly; the judge of `find`."""
+        return self._counted(text, self._analyzer.plainly(text))
+
+    def _asked(self, recognizer: Any) -> Sequence[Clause]:
+        """What a text must hold for a finding of the recognizer to count, whatever its patterns say."""
+        entity = recognizer.supported_entities[0]
+        if entity in self.config.needs_context:
+            return [context_clause(recognizer.context)]
+        if entity != "PHONE_NUMBER":
+            return []
+        digits = phone_clause(_PHONE_DIGITS)
+        return [digits, phone_form_clause(recognizer.context)] if self.config.phone_needs_form else [digits]
+
+    def _counted(self, text: str, results: Sequence[RecognizerResult]) -> list[Finding]:
+        return [_finding(r) for r in results if self._counts(r, text)]
+
+    def _counts(self, result: RecognizerResult, text: str) -> bool:
+        entity = result.entity_type
+        if result.score < self.config.thresholds.get(entity, self.config.threshold):
+            return False
+        in_context = bool(result.analysis_explanation and result.analysis_explanation.supportive_context_word)
+        if entity in self.config.needs_context and not in_context:
+            return False
+        value = text[result.start : result.end]
+        if entity == "PHONE_NUMBER":
+            return _is_phone(value, in_context or not self.config.phone_needs_form)
+        # "::" is an operator in more languages than it is an address.
+        return not (entity == "IP_ADDRESS" and set(value) <= _NO_ADDRESS)
+
+
+def _is_phone(value: str, formless: bool) -> bool:
+    if sum(c.isdigit() for c in value) < _PHONE_DIGITS or _VERSION.fullmatch(value):
+        return False
+    return formless or PHONE_FORM.search(value) is not None
+
+
+def _finding(result: RecognizerResult) -> Finding:
+    name = (result.recognition_metadata or {}).get(RecognizerResult.RECOGNIZER_NAME_KEY, "")
+    return Finding(result.start, result.end, result.entity_type, float(result.score), str(name))
