@@ -19,7 +19,7 @@ split: {{validation: 0.03, test: 0.05}}
 scrub: {{demo_key: true, workers: 2}}
 base: {{model: scratch, num_threads: 2}}
 train:
-  method: full
+  weights: {{kind: full}}
   learning_rate: 2.0e-3
   max_steps: 300
   per_device_train_batch_size: 16

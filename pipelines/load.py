@@ -104,26 +104,45 @@ def validate(model: type[M], values: dict[str, Any], lines: dict[Place, int], wh
     try:
         return model.model_validate(values)
     except ValidationError as e:
-        found = [_explain(model, error, lines) for error in e.errors(include_url=False)]
+        found = [_explain(model, error, values, lines) for error in e.errors(include_url=False)]
         count = f"{len(found)} mistake{'s' if len(found) > 1 else ''}"
         raise ConfigError(f"{count} in the configuration\n" + "\n".join(f"  {f}" for f in found), where=where) from e
 
 
-def _explain(model: type[BaseModel], error: Any, lines: dict[Place, int]) -> str:
-    place: Place = tuple(error["loc"])
+def _explain(model: type[BaseModel], error: Any, values: dict[str, Any], lines: dict[Place, int]) -> str:
+    place = _written(error["loc"], values)
     line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
     at = f"line {line}: " if line else ""
     name = ".".join(str(p) for p in place) or "configuration"
     if error["type"] == "extra_forbidden":
         return f"{at}{name}: unknown key{_nearest(model, place)}"
+    if error["type"] == "union_tag_not_found":
+        return f"{at}{name}: {error['ctx']['discriminator']} is missing; it says which of the forms this is"
     message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")
     shown = "" if error["type"] in ("missing", "value_error") or isinstance(given, dict) else f" (found {given!r})"
     return f"{at}{name}: {message}{shown}"
 
 
+def _written(loc: Place, values: dict[str, Any]) -> Place:
+    """The place of a mistake as it stands in the file: pydantic also names the member of a union that was tried."""
+    place: list[str | int] = []
+    here: Any = values
+    for part in loc[:-1]:
+        known = part in here if isinstance(here, dict) else isinstance(here, list)
+        if known:
+            here = here[part]
+            place.append(part)
+    return (*place, *loc[-1:])
+
+
 def _nearest(model: type[BaseModel], place: Place) -> str:
-    names = sorted({n for m in _models_at(model, place[:-1]) for n in m.model_fields})
+    models = _models_at(model, place[:-1])
+    moved = {old: new for m in models for old, new in getattr(m, "MOVED", {}).items()}
+    if place[-1] in moved:
+        parent = "".join(f"{p}." for p in place[:-1])
+        return f"; {parent}{place[-1]} is now {parent}{moved[place[-1]]}"
+    names = sorted({n for m in models for n in m.model_fields})
     close = difflib.get_close_matches(str(place[-1]), names, n=1)
     if close:
         return f"; did you mean '{close[0]}'?"

@@ -12,7 +12,8 @@ from typing import Any
 from steps.contracts.errors import ConfigError
 from steps.contracts.reports import Table
 from steps.train.config import TrainConfig
-from steps.train.plan import Plan
+from steps.train.settings import Plan
+from steps.train.weights.registry import weights_of
 
 # Saved bytes per token and layer: attention and norms per hidden unit, MLP per intermediate unit. Measured with
 # torch.autograd.graph.saved_tensors_hooks over Llama layers, sdpa, no checkpointing, intermediate = 2.5 hidden.
@@ -74,7 +75,7 @@ def model_shape(folder: Path, config: TrainConfig) -> Shape:
     """Count weights from config.json on the meta device; nothing is allocated.
 
     Raises:
-        ConfigError: lora.target_modules match no layer.
+        ConfigError: the weights' options don't fit the model (no layer of that name).
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -83,22 +84,9 @@ def model_shape(folder: Path, config: TrainConfig) -> Shape:
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(described)
     parameters = sum(p.numel() for p in model.parameters())
-    trainable = parameters
-    if config.method == "lora":
-        from peft import get_peft_model
-
-        from steps.train.trainer import lora_config
-
-        try:
-            with torch.device("meta"):
-                model = get_peft_model(model, lora_config(config))
-        except ValueError as e:
-            layers = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if "Linear" in type(m).__name__})
-            raise ConfigError(
-                f"lora.target_modules {config.lora_options.target_modules} names no layer of the model",
-                hint=f"use all-linear, or some of {', '.join(n for n in layers if n != 'lm_head')}",
-            ) from e
-        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    with torch.device("meta"):
+        model = weights_of(config.weights).attached(model)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     text = described.get_text_config()
     return Shape(
         parameters=parameters,
@@ -113,7 +101,7 @@ def model_shape(folder: Path, config: TrainConfig) -> Shape:
 def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | None = None) -> Estimate:
     """Bytes at the peak of a training step, at the longest rows that max_length allows."""
     width = 4 if plan.dtype == "float32" else 2
-    adapter = config.method == "lora"
+    adapter = weights_of(config.weights).stored_as == "adapter"
     adapter_bytes = 4 * shape.trainable if adapter else 0
     # Adam keeps two float32 moments per weight; Adafactor a row and a column per matrix (about a hundredth).
     moments = 0.04 if config.optim == "adafactor" else 8
@@ -134,7 +122,7 @@ def _activations(shape: Shape, config: TrainConfig, plan: Plan) -> int:
         if half
         else _ATTENTION_FP32 * shape.hidden + _MLP_FP32 * shape.intermediate
     )
-    if config.method == "lora" and config.lora_options.lora_dropout > 0:
+    if weights_of(config.weights).copies_inputs:
         per_layer += (_DROPOUT_BF16 if half else _DROPOUT_FP32) * (6 * shape.hidden + shape.intermediate)
     if plan.gradient_checkpointing:
         layers = shape.layers * (2 if half else 4) * shape.hidden + per_layer
@@ -147,7 +135,7 @@ def _loss_bytes(shape: Shape, config: TrainConfig, plan: Plan, tokens: int) -> f
     if plan.loss_kernel == "plain":
         return tokens * _LOGITS * shape.vocab
     tile = 4 * min(tokens, _TILE_POSITIONS) * min(shape.vocab, _TILE_VOCAB)
-    head = 4 * shape.vocab * shape.hidden if config.method == "full" else 0
+    head = 4 * shape.vocab * shape.hidden if weights_of(config.weights).stored_as == "full" else 0
     return tile + 4 * tokens * shape.hidden + head
 
 
@@ -205,8 +193,9 @@ def smallest_change(shape: Shape, config: TrainConfig, plan: Plan, available: in
         config = config.model_copy(update={"max_length": length})
         if fits(config, plan):
             return f"set gradient_checkpointing: true, per_device_train_batch_size: 1 and max_length: {length}"
-    if config.method == "full":
-        return "set method: lora, or take a smaller model"
+    lighter = weights_of(config.weights).lighter
+    if lighter is not None:
+        return f"set {lighter}, or take a smaller model"
     if plan.dtype == "float32":
         return "set dtype: bfloat16, or take a smaller model"
     return "take a smaller model, or a device with more memory"

@@ -1,5 +1,6 @@
 """The train stage's report."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,9 +9,11 @@ from steps.contracts.models import ModelFolder
 from steps.contracts.reports import Series, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.train.config import TrainConfig
-from steps.train.data import Encoding
+from steps.train.encoding import Encoding
 from steps.train.memory_estimate import Estimate
-from steps.train.plan import Plan
+from steps.train.objectives.objective import Curve
+from steps.train.objectives.registry import objective_of
+from steps.train.settings import Plan
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ def build_report(
         dropped_by=dict(sorted(encoding.dropped_by.items())),
         counts=_counts(encoding, validation, run, model),
         histograms=(encoding.lint.share_histogram(), encoding.length_histogram("Tokens per trained row")),
-        series=_series(run),
-        tables=(_outcome(encoding, run), _settings(plan), memory.table()),
+        series=_series(objective_of(config.objective).curves, run),
+        tables=(_outcome(encoding, run), _settings(config, plan), memory.table()),
         examples=tuple(encoding.examples),
         notes=tuple(_notes(config, encoding, validation, run, memory, model)),
         config_digest=value_digest(config.model_dump(mode="json")),
@@ -82,20 +85,19 @@ def _counts(encoding: Encoding, validation: Encoding | None, run: Run, model: Mo
     return counts
 
 
-def _series(run: Run) -> tuple[Series, ...]:
-    def line(title: str, y_label: str, key: str, first: float | None = None) -> list[Series]:
-        points = [] if first is None else [(0.0, first)]
-        points += [(float(h["step"]), float(h[key])) for h in run.history if key in h and h["step"] > 0]
-        points = list(dict(points).items())
-        x, y = tuple(p[0] for p in points), tuple(p[1] for p in points)
-        return [Series(title=title, x_label="optimizer step", y_label=y_label, x=x, y=y)] if points else []
+def _series(curves: Sequence[Curve], run: Run) -> tuple[Series, ...]:
+    return tuple(found for curve in curves if (found := _line(curve, run)) is not None)
 
-    return tuple(
-        line("Training loss", "nats per trained token", "loss")
-        + line("Validation loss", "nats per trained token", "eval_loss", run.loss_before)
-        + line("Learning rate", "learning rate", "learning_rate")
-        + line("Gradient norm", "norm before clipping", "grad_norm")
-    )
+
+def _line(curve: Curve, run: Run) -> Series | None:
+    """One curve over optimizer steps; None when the trainer logged none of it."""
+    points = {float(h["step"]): float(h[curve.key]) for h in run.history if curve.key in h and h["step"] > 0}
+    if curve.key == "eval_loss" and run.loss_before is not None:
+        points = {0.0: run.loss_before, **points}
+    if not points:
+        return None
+    x, y = tuple(points), tuple(points.values())
+    return Series(title=curve.title, x_label="optimizer step", y_label=curve.y_label, x=x, y=y)
 
 
 def _outcome(encoding: Encoding, run: Run) -> Table:
@@ -110,10 +112,16 @@ def _outcome(encoding: Encoding, run: Run) -> Table:
     return Table(title="Outcome", columns=("what", "value"), rows=tuple(rows))
 
 
-def _settings(plan: Plan) -> Table:
+def _settings(config: TrainConfig, plan: Plan) -> Table:
     import torch
 
-    rows = [*asdict(plan).items(), ("torch", torch.__version__), ("cpu", torch.backends.cpu.get_cpu_capability())]
+    kinds = [("objective", config.objective.kind), ("weights", config.weights.kind)]
+    rows = [
+        *kinds,
+        *asdict(plan).items(),
+        ("torch", torch.__version__),
+        ("cpu", torch.backends.cpu.get_cpu_capability()),
+    ]
     return Table(title="Settings in force", columns=("setting", "value"), rows=tuple((k, str(v)) for k, v in rows))
 
 

@@ -25,7 +25,7 @@ def train_step(
     """Fine-tune. Parameters, metrics and the dataset's digest go to the tracker that the stack has."""
     from steps.train.train import train
 
-    settings = {f"train.{name}": value for name, value in config.model_dump(mode="json").items()}
+    settings = {f"train.{name}": value for name, value in config.in_force().items()}
     track_params({"dataset_digest": dataset.digest, "base": base.info.base.name, **settings})
     # Changed code never resumes from what the old code wrote.
     checkpoints = state_folder() / "checkpoints" / key()[:16]

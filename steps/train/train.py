@@ -18,18 +18,19 @@ from steps.contracts.reports import StageReport
 from steps.contracts.storage import writing
 from steps.engines.lm.load import load, load_tokenizer, weights_path
 from steps.engines.progress.progress import Progress, Stopwatch
-from steps.engines.template.render import training_template
 from steps.train import checkpoints as stored
 from steps.train.config import TrainConfig
-from steps.train.data import Encoding, split_name, write_tokens
+from steps.train.encoding import split_name
 from steps.train.memory_estimate import Estimate, estimate, free_bytes, model_shape, require_fit
-from steps.train.plan import Plan, make_plan
+from steps.train.objectives.objective import Encoded
+from steps.train.objectives.registry import objective_of
+from steps.train.plan import make_plan
 from steps.train.report import Run, build_report
+from steps.train.settings import Plan
+from steps.train.weights.registry import weights_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from steps.train.trainer import AssayTrainer
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 # Libraries whose version decides over bits of the weights.
@@ -42,17 +43,6 @@ class Trained:
 
     model: ModelFolder
     report: StageReport
-    ledger: Ledger
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Tokenised rows (datasets.Dataset; None: no validation split) and what became of the others."""
-
-    train: Any
-    validation: Any
-    encoding: Encoding
-    validation_encoding: Encoding | None
     ledger: Ledger
 
 
@@ -91,16 +81,16 @@ def train(
         memory = _memory(weights_path(base), config, plan)
         home = checkpoints / run_key(base, dataset, config, plan)
         cleanup.callback(shutil.rmtree, home / "tokens", ignore_errors=True)
-        rows = _encode(dataset, tokenizer, config, home / "tokens", folder)
+        rows, ledger = _encode(dataset, tokenizer, config, home / "tokens", folder)
         loaded = load(base, dtype=plan.dtype, device=plan.device)
         trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics)
         ends = sorted(rows.encoding.lint.end_tokens)
         model = save_model(
-            trainer.model, tokenizer, base.info.base, config, dataset.digest, ends, folder / "model"
+            trainer.model, tokenizer, base.info.base, weights_of(config.weights), dataset.digest, ends, folder / "model"
         )  # fmt: skip
         stored.keep_newest(home, 1)
     report = build_report(config, plan, rows.encoding, rows.validation_encoding, run, memory, model, watch)
-    return Trained(model, report, rows.ledger)
+    return Trained(model, report, ledger)
 
 
 def run_key(base: ModelFolder, dataset: Dataset, config: TrainConfig, plan: Plan) -> str:
@@ -125,42 +115,42 @@ def _memory(weights: Path, config: TrainConfig, plan: Plan) -> Estimate:
 
 def _encode(
     dataset: Dataset, tokenizer: "PreTrainedTokenizerBase", config: TrainConfig, tokens: Path, folder: Path
-) -> _Rows:
-    split = split_name(dataset, "train")
-    template = training_template(tokenizer)
+) -> tuple[Encoded, Ledger]:
+    objective, split = objective_of(config.objective), split_name(dataset, "train")
     with LedgerWriter(folder / "ledger.parquet", "train") as writer:
-        rows, encoding = write_tokens(
-            dataset, split, tokenizer, template, config, tokens / "train.arrow", ledger=writer
-        )  # fmt: skip
+        rows, encoding = objective.encode(dataset, split, tokenizer, config, tokens / "train.arrow", ledger=writer)
         ledger = writer.close()
     validation, validation_encoding = None, None
     if dataset.manifest.splits.get("validation"):
         # A validation row that can't be used is left out of the loss and counted; it is no reason to stop.
         lenient = config.model_copy(update={"max_unusable_share": 1.0, "unusable_rows": "drop", "overlong": "drop"})
         path = tokens / "validation.arrow"
-        validation, validation_encoding = write_tokens(
-            dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows
-        )  # fmt: skip
-    return _Rows(rows, validation, encoding, validation_encoding, ledger)
+        validation, validation_encoding = objective.encode(
+            dataset, "validation", tokenizer, lenient, path, limit=config.max_eval_rows
+        )
+    return Encoded(rows, validation, encoding, validation_encoding), ledger
 
 
 def _fit(
     model: Any,
     tokenizer: "PreTrainedTokenizerBase",
-    rows: _Rows,
+    rows: Encoded,
     config: TrainConfig,
     plan: Plan,
     home: Path,
     on_metrics: OnMetrics | None,
-) -> tuple["AssayTrainer", Run]:
+) -> tuple[Any, Run]:
     """Train, from the newest whole checkpoint where there is one; the last step is always a checkpoint."""
-    from steps.train.trainer import Recorder, build_trainer, explained
+    from steps.train.trainer import Recorder, explained
 
     resume = stored.newest_whole(home)
     with Progress("train", unit="steps") as progress:
         done_before = stored.step_of(resume) if resume else 0
         recorder = Recorder(config, progress, on_metrics, done_before)
-        trainer = build_trainer(model, tokenizer, rows.train, rows.validation, config, plan, home, recorder)
+        peft_config = weights_of(config.weights).peft_config()
+        trainer = objective_of(config.objective).trainer(
+            model, tokenizer, rows, config, plan, peft_config, home, recorder
+        )  # fmt: skip
         # Before a checkpoint is loaded the model is the base: a new adapter adds nothing.
         before = trainer.evaluate().get("eval_loss")
         start = time.monotonic()

@@ -88,3 +88,20 @@ def test_config_without_a_key_is_refused_before_anything_runs(tmp_path: Path, mo
     with pytest.raises(ConfigError, match="ASSAY_PII_KEY"):
         read_inputs(tmp_path, config)
     assert "ASSAY_PII_KEY" not in os.environ
+
+
+def test_an_old_key_of_train_names_its_new_place(tmp_path: Path) -> None:
+    text = "name: x\ntrain:\n  method: full\n  lora:\n    r: 4\n  packing: bfd\n"
+    message = refused(tmp_path, text)
+    assert "line 3: train.method: unknown key; train.method is now train.weights.kind" in message
+    assert "line 4: train.lora: unknown key; train.lora is now train.weights" in message
+    assert "line 6: train.packing: unknown key; train.packing is now train.objective.packing" in message
+
+
+def test_a_mistake_inside_a_union_is_named_as_it_is_written(tmp_path: Path) -> None:
+    text = "name: x\ntrain:\n  weights:\n    kind: lora\n    lora_alfa: 4\n    r: 0\n"
+    message = refused(tmp_path, text)
+    assert "line 5: train.weights.lora_alfa: unknown key; did you mean 'lora_alpha'?" in message
+    assert "line 6: train.weights.r: " in message
+    text = "name: x\ntrain:\n  weights: {r: 4}\n"
+    assert "line 3: train.weights: 'kind' is missing" in refused(tmp_path, text)

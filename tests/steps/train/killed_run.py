@@ -10,20 +10,20 @@ from pathlib import Path
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.models import ModelFolder, ModelInfo
-from steps.train import trainer as module
 from steps.train.config import TrainConfig
+from steps.train.objectives.sft_trainer import SftTrainer
 from steps.train.train import train
 
 
 def main(base, dataset, folder, checkpoints, config, step):
-    save = module.AssayTrainer._save_optimizer_and_scheduler
+    save = SftTrainer._save_optimizer_and_scheduler
 
     def save_or_die(self, output_dir):
         if self.state.global_step == int(step):
             os.kill(os.getpid(), signal.SIGKILL)
         save(self, output_dir)
 
-    module.AssayTrainer._save_optimizer_and_scheduler = save_or_die
+    SftTrainer._save_optimizer_and_scheduler = save_or_die
     info = ModelInfo.model_validate_json(Path(base, "info.json").read_text())
     version = Dataset.open(Path(dataset, "split"), lambda sha: Path(dataset, "all", "shards", f"{sha}.parquet"))
     settings = TrainConfig.model_validate_json(config)

@@ -1,22 +1,36 @@
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 from support.tiny_model import tiny_dataset
 
 from steps.contracts.errors import ConfigError
-from steps.train.config import LoraOptions, TrainConfig
+from steps.train.config import TrainConfig
+from steps.train.objectives.registry import OBJECTIVES, ObjectiveOptions
+from steps.train.objectives.sft import SftOptions
 from steps.train.plan import make_plan
 from steps.train.train import train
+from steps.train.weights.full import FullOptions
+from steps.train.weights.lora import LoraOptions
+from steps.train.weights.registry import WEIGHTS, WeightsOptions
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "full", "lora": {}}, "lora options"),
+        ({"weights": {"kind": "full", "r": 4}}, "Extra inputs"),
+        ({"weights": {"kind": "qlora"}}, "expected tags: 'lora', 'full'"),
+        ({"objective": {"kind": "dpo"}}, "Input should be 'sft'"),
         ({"max_steps": 5, "num_train_epochs": 1}, "max_steps and num_train_epochs"),
-        ({"packing": "wrapped", "group_by_length": True}, "group_by_length"),
-        ({"packing": "bfd", "per_device_train_batch_size": 2}, "gradient_accumulation_steps"),
-        ({"method": "full", "dtype": "bfloat16"}, "loses small updates"),
-        ({"lora": {"target_modules": ["q_proj", "lm_head"]}}, "lm_head can't have an adapter"),
+        ({"objective": {"packing": "wrapped"}, "group_by_length": True}, "group_by_length"),
+        ({"objective": {"packing": "bfd"}, "per_device_train_batch_size": 2}, "gradient_accumulation_steps"),
+        ({"weights": {"kind": "full"}, "dtype": "bfloat16"}, "loses small updates"),
+        ({"weights": {"kind": "lora", "target_modules": ["q_proj", "lm_head"]}}, "lm_head can't have an adapter"),
         ({"learning_rat": 1.0}, "Extra inputs"),
         ({"max_length": 4}, "greater than or equal to 8"),
     ],
@@ -28,7 +42,9 @@ def test_contradictions_are_refused(settings, message):
 
 def test_every_setting_of_the_defaults_is_accepted_again():
     assert TrainConfig.model_validate_json(TrainConfig().model_dump_json()) == TrainConfig()
-    assert TrainConfig().lora_options == LoraOptions()
+    full = TrainConfig.model_validate({"weights": {"kind": "full"}})
+    assert TrainConfig.model_validate_json(full.model_dump_json()) == full
+    assert TrainConfig().weights == LoraOptions()
 
 
 def test_eval_steps_without_validation_rows_is_refused_before_anything_is_loaded(tmp_path):
@@ -40,7 +56,10 @@ def test_auto_on_a_cpu_is_float32_without_checkpointing_and_the_plain_loss_for_s
     plan = make_plan(TrainConfig(device="cpu"), vocab_size=2048)
     assert (plan.dtype, plan.bf16, plan.gradient_checkpointing, plan.loss_kernel) == ("float32", False, False, "plain")
     assert make_plan(TrainConfig(device="cpu"), vocab_size=151_936).loss_kernel == "fused"
-    assert make_plan(TrainConfig(device="cpu", loss_kernel="fused"), vocab_size=2048).loss_kernel == "fused"
+    assert (
+        make_plan(TrainConfig(device="cpu", objective=SftOptions(loss_kernel="fused")), vocab_size=2048).loss_kernel
+        == "fused"
+    )
 
 
 def test_cuda_without_a_gpu_is_refused():
@@ -49,3 +68,29 @@ def test_cuda_without_a_gpu_is_refused():
         pytest.skip("there is a GPU")
     with pytest.raises(ConfigError, match="no GPU"):
         make_plan(TrainConfig(device="cuda"), vocab_size=2048)
+
+
+def test_the_learning_rate_is_by_weights_unless_one_is_named():
+    rates = {kind: TrainConfig.model_validate({"weights": {"kind": kind}}).peak_learning_rate for kind in WEIGHTS}
+    assert rates == {"lora": 2e-4, "full": 2e-5}
+    named = TrainConfig(learning_rate=3e-3, weights=FullOptions())
+    assert named.peak_learning_rate == named.in_force()["learning_rate"] == 3e-3
+    assert TrainConfig().in_force()["learning_rate"] == 2e-4
+    assert make_plan(TrainConfig(device="cpu"), vocab_size=2048).learning_rate == 2e-4
+
+
+def test_every_member_of_the_unions_is_registered():
+    def kinds(union):
+        options = typing.get_args(typing.get_args(union)[0]) if typing.get_args(union) else (union,)
+        return {member.model_fields["kind"].default for member in options}
+
+    assert kinds(WeightsOptions) == set(WEIGHTS)
+    assert kinds(ObjectiveOptions) == set(OBJECTIVES)
+
+
+def test_a_config_is_read_without_torch_and_every_setting_is_described():
+    code = "import sys, steps.train.config; sys.exit(bool({'torch', 'peft', 'trl', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    schema = TrainConfig.model_json_schema()
+    for model in (schema, *schema["$defs"].values()):
+        assert [name for name, field in model["properties"].items() if not field.get("description")] == []

@@ -5,12 +5,15 @@ import torch
 from support.tiny_model import tiny_llama
 
 from steps.contracts.errors import ConfigError
-from steps.train.config import LoraOptions, TrainConfig
+from steps.train.config import TrainConfig
 from steps.train.memory_estimate import Shape, estimate, model_shape, require_fit
-from steps.train.plan import Plan
+from steps.train.settings import Plan
+from steps.train.weights.full import FullOptions
+from steps.train.weights.lora import LoraOptions
+from steps.train.weights.registry import weights_of
 
-CPU = Plan("cpu", "float32", False, False, "plain")
-GPU = Plan("cuda", "bfloat16", True, False, "fused")
+CPU = Plan("cpu", "float32", False, False, "plain", 2e-4)
+GPU = Plan("cuda", "bfloat16", True, False, "fused", 2e-4)
 # Llama 3.1 8B and its LoRA of rank 16 on all linear layers.
 EIGHT_B = Shape(8_030_261_248, 41_943_040, hidden=4096, intermediate=14336, layers=32, vocab=128_256)
 TOLERANCE = 0.25
@@ -41,40 +44,35 @@ def test_activations_are_within_a_quarter_of_what_autograd_saves(sizes, method, 
     hidden, layers, inter, vocab = sizes
     model = tiny_llama(vocab, hidden=hidden, layers=layers, heads=4, inter=inter)
     config = TrainConfig(
-        method="full" if method == "full" else "lora", per_device_train_batch_size=2, max_length=128,
-        lora=LoraOptions(lora_dropout=0.1) if method == "dropout" else None,
+        weights=FullOptions() if method == "full" else LoraOptions(lora_dropout=0.1 if method == "dropout" else 0.0),
+        per_device_train_batch_size=2, max_length=128,
     )  # fmt: skip
-    if method != "full":
-        from peft import get_peft_model
-
-        from steps.train.trainer import lora_config
-
-        model = get_peft_model(model, lora_config(config))
+    model = weights_of(config.weights).attached(model)
     model.train()
     measured = saved_bytes(model, torch.randint(0, vocab, (2, 128)), bf16)
-    plan = Plan("cpu", "float32", bf16, False, "plain")
+    plan = Plan("cpu", "float32", bf16, False, "plain", 2e-4)
     estimated = estimate(Shape(0, 0, hidden, inter, layers, vocab), config, plan).activations
     assert measured * (1 - TOLERANCE) < estimated < measured * (1 + TOLERANCE)
 
 
 def test_weights_are_counted_without_loading_them(tiny_model):
-    full = model_shape(tiny_model.path, TrainConfig(method="full"))
+    full = model_shape(tiny_model.path, TrainConfig(weights=FullOptions()))
     assert full.parameters == full.trainable == tiny_model.info.parameters
-    adapter = model_shape(tiny_model.path, TrainConfig(lora=LoraOptions(r=4)))
+    adapter = model_shape(tiny_model.path, TrainConfig(weights=LoraOptions(r=4)))
     # r * (in + out) for q, k, v, o (32, 32), gate and up (32, 80), down (80, 32), in two layers
     assert adapter.trainable == 2 * 4 * (4 * 64 + 3 * 112)
 
 
 def test_full_training_needs_sixteen_bytes_per_weight_and_activations():
     shape = Shape(1_000_000, 1_000_000, 64, 160, 2, 320)
-    parts = estimate(shape, TrainConfig(method="full"), CPU)
+    parts = estimate(shape, TrainConfig(weights=FullOptions()), CPU)
     assert (parts.weights, parts.gradients, parts.optimizer) == (4_000_000, 4_000_000, 8_000_000)
     assert parts.total > parts.weights + parts.gradients + parts.optimizer + parts.activations
 
 
 def test_an_8b_lora_fits_80_gb_and_is_refused_on_12_with_a_change_that_fits():
     config = TrainConfig(max_length=2048, per_device_train_batch_size=8)
-    checkpointed = Plan("cuda", "bfloat16", True, True, "fused")
+    checkpointed = Plan("cuda", "bfloat16", True, True, "fused", 2e-4)
     assert estimate(EIGHT_B, config, checkpointed, 80 << 30).fits
     with pytest.raises(ConfigError, match="smaller model"):
         require_fit(EIGHT_B, config, checkpointed, 12 << 30)
@@ -90,11 +88,11 @@ def test_the_named_change_fits(gib):
                    .replace(" and ", ", ").split(", "))  # fmt: skip
     assert changes.pop("gradient_checkpointing") == "true"
     changed = config.model_copy(update={k: int(v) for k, v in changes.items()})
-    assert estimate(EIGHT_B, changed, Plan("cuda", "bfloat16", True, True, "fused"), gib << 30).fits
+    assert estimate(EIGHT_B, changed, Plan("cuda", "bfloat16", True, True, "fused", 2e-4), gib << 30).fits
     doubled = {k: 2 * int(v) for k, v in changes.items() if k == list(changes)[-1]}
     if doubled:  # the change before it doesn't fit
         larger = changed.model_copy(update=doubled)
-        assert not estimate(EIGHT_B, larger, Plan("cuda", "bfloat16", True, True, "fused"), gib << 30).fits
+        assert not estimate(EIGHT_B, larger, Plan("cuda", "bfloat16", True, True, "fused", 2e-4), gib << 30).fits
 
 
 def test_without_a_known_limit_everything_fits():

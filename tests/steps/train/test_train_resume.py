@@ -10,14 +10,15 @@ from support.tiny_model import tiny_dataset
 from steps.train import checkpoints
 from steps.train.config import TrainConfig
 from steps.train.train import train
+from steps.train.weights.full import FullOptions
 
 ROOT = Path(__file__).parents[3]
 FULL = TrainConfig(
-    method="full", learning_rate=1e-3, max_steps=14, per_device_train_batch_size=4, gradient_accumulation_steps=2,
-    save_steps=4, save_total_limit=1, logging_steps=1, max_length=128,
+    weights=FullOptions(), learning_rate=1e-3, max_steps=14, per_device_train_batch_size=4,
+    gradient_accumulation_steps=2, save_steps=4, save_total_limit=1, logging_steps=1, max_length=128,
 )  # fmt: skip
 LORA = TrainConfig.model_validate(
-    FULL.model_dump() | {"method": "lora", "lora": {"lora_dropout": 0.1}, "group_by_length": True}
+    FULL.model_dump() | {"weights": {"kind": "lora", "lora_dropout": 0.1}, "group_by_length": True}
 )
 
 

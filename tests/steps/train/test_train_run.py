@@ -49,7 +49,9 @@ def series(report, title):
     return next(s for s in report.series if s.title == title)
 
 
-@pytest.mark.parametrize("settings", [{"method": "full"}, {"method": "lora", "lora": {"r": 8}}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "settings", [{"weights": {"kind": "full"}}, {"weights": {"kind": "lora", "r": 8}}], ids=["full", "lora"]
+)
 def test_training_lowers_the_loss_and_the_saved_model_has_the_reported_one(run, dataset, tiny_model, settings):
     seen = []
     result = run(dataset, lambda step, metrics: seen.append((step, metrics)), eval_steps=6, **settings)
@@ -99,24 +101,28 @@ def test_same_seed_same_weights_in_any_row_order_and_other_seed_others(run, data
     rows = [tiny_row(i) for i in range(40)]
     backwards = tiny_dataset(tmp_path / "backwards", rows[:32][::-1] + rows[32:], validation=8)
     assert backwards.digest == dataset.digest
-    settings = {"max_steps": 4, "lora": {"lora_dropout": 0.1}}
+    settings = {"max_steps": 4, "weights": {"kind": "lora", "lora_dropout": 0.1}}
     first, second = run(dataset, **settings), run(backwards, **settings)
     assert first.model.info.files == second.model.info.files
     assert run(dataset, seed=7, **settings).model.info.digest != first.model.info.digest
 
 
-@pytest.mark.parametrize("settings", [{}, {"packing": "bfd", "per_device_train_batch_size": 1}], ids=["padded", "bfd"])
+@pytest.mark.parametrize("settings", [{}, {"packing": "bfd"}], ids=["padded", "bfd"])
 def test_the_plain_loss_is_the_fused_loss(run, dataset, settings):
-    plain, fused = (run(dataset, method="full", loss_kernel=k, max_steps=6, **settings) for k in ("plain", "fused"))
+    rows = {"per_device_train_batch_size": 1} if settings else {}
+    plain, fused = (
+        run(dataset, weights={"kind": "full"}, objective={"loss_kernel": k, **settings}, max_steps=6, **rows)
+        for k in ("plain", "fused")
+    )
     for a, b in zip(plain.report.series, fused.report.series, strict=True):
         assert a.y == pytest.approx(b.y, rel=1e-4), a.title
 
 
 def test_packed_rows_do_not_see_each_other(run, dataset, tmp_path):
     """The first step's loss over packs is the loss over the same rows one by one."""
-    settings = {"method": "full", "max_steps": 1, "logging_steps": 1, "gradient_accumulation_steps": 64}
+    settings = {"weights": {"kind": "full"}, "max_steps": 1, "logging_steps": 1, "gradient_accumulation_steps": 64}
     rows = tiny_dataset(tmp_path / "all")
-    packed = run(rows, packing="bfd", per_device_train_batch_size=1, **settings)
+    packed = run(rows, objective={"packing": "bfd"}, per_device_train_batch_size=1, **settings)
     alone = run(rows, per_device_train_batch_size=1, **settings)
     assert packed.report.counts["training"]["sequences"] < alone.report.counts["training"]["sequences"] == 40
     loss = [series(r.report, "Training loss").y[0] for r in (packed, alone)]
@@ -138,10 +144,11 @@ def plain_digest(dataset, tiny_model, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"packing": "wrapped"}, {"group_by_length": True}, {"neftune_noise_alpha": 5.0}, {"bf16": True},
-     {"lora": {"use_dora": True}}, {"lora": {"use_rslora": True}}, {"optim": "adafactor"},
-     {"lora": {"target_modules": ["q_proj", "v_proj"]}}, {"lr_scheduler_type": "linear", "warmup_steps": 2}],
-    ids="-".join,
+    [{"objective": {"packing": "wrapped"}}, {"group_by_length": True}, {"neftune_noise_alpha": 5.0}, {"bf16": True},
+     *({"weights": {"kind": "lora", **o}}
+       for o in ({"use_dora": True}, {"use_rslora": True}, {"target_modules": ["q_proj", "v_proj"]})),
+     {"optim": "adafactor"}, {"lr_scheduler_type": "linear", "warmup_steps": 2}],
+    ids=str,
 )  # fmt: skip
 def test_every_option_changes_the_weights(run, dataset, plain_digest, settings):
     assert run(dataset, max_steps=2, **settings).model.info.digest != plain_digest
@@ -152,7 +159,7 @@ def test_recomputing_activations_gives_the_same_weights(run, dataset, plain_dige
 
 
 def test_length_groups_change_from_epoch_to_epoch_and_repeat_with_the_seed():
-    from steps.train.trainer import EpochLengthSampler
+    from steps.train.objectives.sft_trainer import EpochLengthSampler
 
     lengths = [i % 37 for i in range(400)]
 
@@ -168,29 +175,29 @@ def test_length_groups_change_from_epoch_to_epoch_and_repeat_with_the_seed():
 
 def test_a_loss_that_is_no_number_ends_the_run(run, dataset):
     with pytest.raises(TrainingDataError, match="lower learning_rate"):
-        run(dataset, method="full", learning_rate=1e30, max_grad_norm=0, warmup_steps=0, logging_steps=1)
+        run(dataset, weights={"kind": "full"}, learning_rate=1e30, max_grad_norm=0, warmup_steps=0, logging_steps=1)
 
 
 def test_out_of_memory_says_what_to_lower(run, dataset, monkeypatch):
-    from steps.train.trainer import AssayTrainer
+    from steps.train.objectives.sft_trainer import SftTrainer
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(AssayTrainer, "training_step", full)
+    monkeypatch.setattr(SftTrainer, "training_step", full)
     with pytest.raises(ConfigError, match="halve per_device_train_batch_size"):
         run(dataset)
 
 
 def test_unknown_target_modules_are_named_with_those_that_exist(run, dataset):
     with pytest.raises(ConfigError, match="down_proj, gate_proj, k_proj"):
-        run(dataset, lora={"target_modules": ["q_prj"]})
+        run(dataset, weights={"kind": "lora", "target_modules": ["q_prj"]})
 
 
 def test_tokens_do_not_outlive_the_run(run, dataset, tmp_path):
     run(dataset, max_steps=1)
     with pytest.raises(TrainingDataError):
-        run(dataset, method="full", learning_rate=1e30, max_grad_norm=0, warmup_steps=0, logging_steps=1)
+        run(dataset, weights={"kind": "full"}, learning_rate=1e30, max_grad_norm=0, warmup_steps=0, logging_steps=1)
     assert len(list(tmp_path.glob("*/checkpoints/*"))) == 2
     assert not list(tmp_path.rglob("*.arrow"))
 

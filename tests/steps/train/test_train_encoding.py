@@ -6,20 +6,19 @@ from support.tiny_model import tiny_dataset, tiny_row, tiny_tokenizer
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import message
-from steps.engines.template.render import encode, training_template
+from steps.engines.template.render import encode
 from steps.train.config import TrainConfig
-from steps.train.data import split_name, write_tokens
+from steps.train.encoding import split_name
+from steps.train.objectives.registry import objective_of
 
 TOKENIZER = tiny_tokenizer()
 
 
 def tokens_of(folder, rows, ledger=None, limit=None, **settings):
     dataset = tiny_dataset(folder, rows)
-    template = training_template(TOKENIZER)
-    config = TrainConfig(**settings)
-    return write_tokens(
-        dataset, "train", TOKENIZER, template, config, folder / "t.arrow", ledger=ledger, limit=limit
-    )  # fmt: skip
+    config = TrainConfig.model_validate(settings)
+    objective = objective_of(config.objective)
+    return objective.encode(dataset, "train", TOKENIZER, config, folder / "t.arrow", ledger=ledger, limit=limit)
 
 
 def preference(number):
@@ -89,7 +88,7 @@ def test_documents_and_preferences_are_left_out_and_counted(tmp_path):
 
 
 def test_chosen_answers_are_trained_when_asked(tmp_path):
-    found, encoding = tokens_of(tmp_path, [preference(1)], preference_as="chosen")
+    found, encoding = tokens_of(tmp_path, [preference(1)], objective={"preference_as": "chosen"})
     trained = [label for label in found[0]["labels"] if label >= 0]
     assert TOKENIZER.decode(trained) == "good<|im_end|>"
     assert encoding.dropped_by == {}

@@ -1,6 +1,7 @@
 """Rows of a dataset version as a memory-mapped Arrow file of token ids and labels, linted on the way."""
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,13 @@ from steps.contracts.storage import writing
 from steps.engines.progress.progress import Progress
 from steps.engines.template.lint import Lint, LintTotals
 from steps.engines.template.render import Encoded, TrainingTemplate
-from steps.train.config import TrainConfig
+from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
+Refusal = Callable[[Row], str | None]
 TOKENS_SCHEMA = pa.schema(
     [
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
@@ -85,18 +87,16 @@ def split_name(dataset: Dataset, wanted: str) -> str | None:
 class _Encoder:
     """Judges rows, writes tokens, ledger lines and counts."""
 
-    def __init__(self, lint: Lint, config: TrainConfig, ledger: LedgerWriter | None) -> None:
-        self.lint, self.config, self.ledger = lint, config, ledger
+    def __init__(self, lint: Lint, config: TrainSettings, refusal: Refusal, ledger: LedgerWriter | None) -> None:
+        self.lint, self.config, self.refusal, self.ledger = lint, config, refusal, ledger
         self.result = Encoding(lint=lint.totals)
 
     def encode(self, row: Row) -> Encoded | None:
         """The row's tokens within max_length; None when it is dropped."""
         self.result.rows_in += 1
-        if row["kind"] == "document":
-            self._drop(row, "document", {})
-            return None
-        if row["kind"] == "preference" and self.config.preference_as == "skip":
-            self._drop(row, "preference", {})
+        refused = self.refusal(row)
+        if refused is not None:
+            self._drop(row, refused, {})
             return None
         linted = self.lint.check(row)
         if linted.encoded is None:
@@ -151,8 +151,9 @@ def write_tokens(
     split: str | None,
     tokenizer: "PreTrainedTokenizerBase",
     template: TrainingTemplate,
-    config: TrainConfig,
+    config: TrainSettings,
     path: Path,
+    refusal: Refusal,
     ledger: LedgerWriter | None = None,
     limit: int | None = None,
 ) -> tuple["datasets.Dataset", Encoding]:
@@ -162,13 +163,14 @@ def write_tokens(
     sharding of the version. In memory: one row group, and 40 bytes per row for the order.
 
     Args:
+        refusal: why a row can't be used at all (a reason code); None: it is encoded.
         limit: use the rows with the smallest content ids only; None: all.
 
     Raises:
         TrainingDataError: no usable row, or more unusable rows than the config allows.
     """
     lint = Lint(tokenizer, template, check_control_tokens=not config.allow_control_tokens)
-    encoder = _Encoder(lint, config, ledger)
+    encoder = _Encoder(lint, config, refusal, ledger)
     wanted = _smallest_ids(dataset, split, limit)
     keys = bytearray()
     with writing(path):
@@ -215,7 +217,7 @@ def _record_batch(rows: list[Encoded]) -> pa.RecordBatch:
     )
 
 
-def _require_rows(encoder: _Encoder, config: TrainConfig) -> None:
+def _require_rows(encoder: _Encoder, config: TrainSettings) -> None:
     result = encoder.result
     if encoder.lint.totals.rows:
         encoder.lint.require(max_unusable_share=config.max_unusable_share)
@@ -223,7 +225,7 @@ def _require_rows(encoder: _Encoder, config: TrainConfig) -> None:
         raise TrainingDataError(
             f"no row is left to train on: {result.rows_in} read, dropped by {result.dropped_by}",
             where="train",
-            hint="raise max_length for overlong rows; set preference_as: chosen for preference rows",
+            hint="raise max_length for overlong rows; set objective.preference_as: chosen for preference rows",
         )
 
 

@@ -1,0 +1,98 @@
+"""What every objective says: which rows it takes, how they are encoded, which trainer runs, what is reported."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.records import Row
+from steps.train.settings import Plan, TrainSettings
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+    from steps.train.encoding import Encoding
+    from steps.train.trainer import Recorder
+
+LossKernel = Literal["fused", "plain"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of the report: `key` in the trainer's log, drawn over optimizer steps."""
+
+    title: str
+    y_label: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Encoded rows (datasets.Dataset; `validation` None: no such split) and what became of the others."""
+
+    train: "datasets.Dataset"
+    validation: "datasets.Dataset | None"
+    encoding: "Encoding"
+    validation_encoding: "Encoding | None"
+
+
+class Objective(ABC):
+    """An objective with its options. Nothing here imports torch before it is asked for a trainer.
+
+    Attributes:
+        curves: what the report draws; `eval_loss` is also drawn as it was before training.
+    """
+
+    curves: ClassVar[tuple[Curve, ...]]
+
+    def clashes(self, settings: TrainSettings) -> list[str]:
+        """Settings that contradict this objective, in words."""
+        return []
+
+    @abstractmethod
+    def refusal(self, row: Row) -> str | None:
+        """Why a row can't be used at all (the ledger's reason code); None: it is encoded."""
+
+    @abstractmethod
+    def encode(
+        self,
+        dataset: Dataset,
+        split: str | None,
+        tokenizer: "PreTrainedTokenizerBase",
+        settings: TrainSettings,
+        path: Path,
+        ledger: LedgerWriter | None = None,
+        limit: int | None = None,
+    ) -> tuple["datasets.Dataset", "Encoding"]:
+        """Encode one split into an Arrow file and map it; the rows are in the order of their content ids.
+
+        Args:
+            split: None: every row, of a version without split labels.
+            limit: use the rows with the smallest content ids only; None: all.
+
+        Raises:
+            TrainingDataError: no usable row, or more unusable rows than the settings allow.
+        """
+
+    def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
+        """How the loss is computed from the last hidden states; decides over the memory of logits."""
+        return "plain"
+
+    @abstractmethod
+    def trainer(
+        self,
+        model: Any,
+        tokenizer: "PreTrainedTokenizerBase",
+        rows: Encoded,
+        settings: TrainSettings,
+        plan: Plan,
+        peft_config: Any,
+        checkpoints: Path,
+        recorder: "Recorder",
+    ) -> Any:
+        """A transformers Trainer over encoded rows, whose `evaluate()` gives `eval_loss` ({} without validation rows)
+        and which counts `tokens_seen` and `trained_seen`.
+        """

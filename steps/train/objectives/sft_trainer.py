@@ -1,0 +1,144 @@
+"""TRL's SFTTrainer with an exact validation loss, an optional plain loss and token counts."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
+from trl import SFTConfig, SFTTrainer
+
+from steps.engines.lm.load import LoadedModel
+from steps.engines.lm.loss import token_losses
+from steps.train.objectives.objective import Encoded
+from steps.train.settings import Plan, TrainSettings
+from steps.train.trainer import Recorder, training_arguments
+
+# Rows of the validation split in memory at once.
+_EVAL_CHUNK = 256
+
+
+class EpochLengthSampler(LengthGroupedSampler):
+    """Length-grouped batches whose order depends on (seed, epoch) only.
+
+    transformers' own draws from the global generator, so that a resumed run sees other batches.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer before each pass over the rows."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
+
+
+class SftTrainer(SFTTrainer):
+    """SFTTrainer whose validation loss is the mean over all trained tokens, whatever the batch size.
+
+    transformers averages batch means, so that its validation loss moves with the batch size and the row order.
+    """
+
+    plan: Plan
+    control: Any
+    tokens_seen: torch.Tensor | None = None
+    trained_seen: torch.Tensor | None = None
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean loss over trained tokens, by TRL's fused head or by the model's own logits (plan.loss_kernel)."""
+        if self.plan.loss_kernel == "fused":
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        # With a cache the model would build one dense mask, and packed rows would see each other.
+        inputs["use_cache"] = False
+        return Trainer.compute_loss(
+            self, model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        # The argument is the same rows without the columns that the model doesn't take.
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return EpochLengthSampler(batch, list(self.train_dataset["length"]), self.args.seed)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """One forward and backward pass; tokens (without padding) and trained tokens are counted on the device."""
+        mask = inputs.get("attention_mask")
+        tokens = mask.sum() if mask is not None else torch.as_tensor(inputs["input_ids"].numel())
+        trained = (inputs["labels"] != -100).sum()
+        self.tokens_seen = tokens if self.tokens_seen is None else self.tokens_seen + tokens
+        self.trained_seen = trained if self.trained_seen is None else self.trained_seen + trained
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Mean negative log-likelihood (nats) per trained token of the validation rows, as `eval_loss`."""
+        if self.eval_dataset is None:
+            return {}
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            loaded = LoadedModel(self.model, self.processing_class, str(self.args.device))
+            total, count = 0.0, 0
+            for start in range(0, len(self.eval_dataset), _EVAL_CHUNK):
+                rows = self.eval_dataset[start : start + _EVAL_CHUNK]
+                examples = list(zip(rows["input_ids"], rows["labels"], strict=True))
+                with self.compute_loss_context_manager():
+                    losses = token_losses(loaded, examples, batch_size=self.args.per_device_eval_batch_size)
+                total += math.fsum(loss for loss, _ in losses)
+                count += sum(n for _, n in losses)
+        finally:
+            self.model.train(was_training)
+        metrics = {"eval_loss": total / max(count, 1)}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def build_trainer(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Encoded,
+    settings: TrainSettings,
+    packing: str,
+    plan: Plan,
+    peft_config: Any,
+    checkpoints: Path,
+    recorder: Recorder,
+) -> SftTrainer:
+    """A trainer over rows that are tokenised already (columns input_ids, labels, length)."""
+    # TRL's constructor seeds torch before it makes the adapter.
+    trainer = SftTrainer(
+        model=model,
+        args=sft_config(settings, packing, plan, checkpoints),
+        train_dataset=rows.train,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+        callbacks=[recorder],
+    )
+    trainer.plan = plan
+    trainer.eval_dataset = rows.validation
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def sft_config(settings: TrainSettings, packing: str, plan: Plan, checkpoints: Path) -> SFTConfig:
+    """TRL's arguments for settings and a plan."""
+    packs = packing != "none"
+    return SFTConfig(
+        **training_arguments(settings, plan, checkpoints),
+        packing=packs,
+        packing_strategy=packing if packs else "bfd",
+        eval_packing=False,
+        shuffle_dataset=packs,
+        # Rows are within max_length already; None keeps TRL from copying them.
+        max_length=settings.max_length if packs else None,
+    )

@@ -1,0 +1,94 @@
+"""Settings that all objectives and all kinds of weights share, named as in transformers' TrainingArguments and TRL."""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from steps.contracts.reports import Frozen
+
+
+class TrainSettings(Frozen):
+    """Optimisation, limits of rows, checkpoints, machine. No field here is about one objective or kind of weights."""
+
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Peak. None: by weights: 2e-4 for lora (QLoRA paper, table 9), a tenth of it for full. The report"
+        " and the tracker name the one in force.",
+    )
+    lr_scheduler_type: Literal["cosine", "linear", "constant_with_warmup"] = Field(
+        "cosine", description="Course of the learning rate after the warm-up: to 0 by a cosine or a line, or constant."
+    )
+    warmup_steps: float = Field(0.03, ge=0, description="Optimizer steps; below 1: share of all steps.")
+    num_train_epochs: float | None = Field(None, gt=0, description="Passes over the rows; None and no max_steps: 1.")
+    max_steps: int | None = Field(None, ge=1, description="Optimizer steps; excludes num_train_epochs.")
+    per_device_train_batch_size: int = Field(8, ge=1, description="Rows (packs, when packing) per forward pass.")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="Forward passes per optimizer step.")
+    optim: Literal["adamw_torch_fused", "adamw_torch", "adafactor"] = Field(
+        "adamw_torch_fused", description="Optimizer. adafactor keeps a hundredth of AdamW's state."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled decay per step, times the learning rate.")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: decay of the mean of gradients.")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW: decay of the mean of squared gradients.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0: never.")
+    neftune_noise_alpha: float | None = Field(
+        None, gt=0, description="Noise on embeddings (NEFTune, arXiv 2310.05914: 5 to 15); None: off."
+    )
+
+    max_length: int = Field(1024, ge=8, description="Tokens of a row, and of a pack when packing.")
+    overlong: Literal["drop", "truncate", "fail"] = Field(
+        "drop", description="Rows longer than max_length. A truncated row loses its end, with the end-of-turn token."
+    )
+    unusable_rows: Literal["drop", "fail"] = Field(
+        "drop", description="Rows that the mask lint refuses: no trained tokens, template error, control tokens ..."
+    )
+    max_unusable_share: float = Field(
+        0.05, ge=0, le=1, description="More unusable rows than this share stop the run. Chosen: one in twenty."
+    )
+    allow_control_tokens: bool = Field(
+        False, description="Train on rows whose text holds special tokens such as <|im_end|>; they become real tokens."
+    )
+    group_by_length: bool = Field(False, description="Batches of similar length: less padding.")
+
+    eval_steps: int | None = Field(
+        None, ge=1, description="Optimizer steps between validation losses; None: only before and after training."
+    )
+    per_device_eval_batch_size: int = Field(8, ge=1, description="Rows per forward pass of the validation loss.")
+    max_eval_rows: int | None = Field(
+        1000, ge=1, description="Validation rows that are used, those with the smallest content ids; None: all."
+    )
+    logging_steps: int = Field(10, ge=1, description="Optimizer steps per point of the loss curve (a mean over them).")
+    save_steps: int = Field(500, ge=1, description="Optimizer steps between checkpoints; the last step is always one.")
+    save_total_limit: int = Field(2, ge=1, description="Newest checkpoints that are kept.")
+
+    seed: int = Field(42, ge=0, description="Of new weights, of dropout and of the order of the rows.")
+    num_threads: int = Field(
+        1, ge=1, description="CPU threads of torch. Another number gives other rounding, so other weights."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one, else cpu.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Weights in memory. auto: bfloat16 for lora on a GPU (adapter in float32), else float32."
+    )
+    bf16: Literal["auto"] | bool = Field("auto", description="bfloat16 autocast. auto: on a GPU that has it.")
+    gradient_checkpointing: Literal["auto"] | bool = Field(
+        "auto", description="Recompute activations instead of keeping them. auto: on a GPU."
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.max_steps is not None and self.num_train_epochs is not None:
+            raise ValueError("max_steps and num_train_epochs clash (remove one of them)")
+        return self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings in force, none of them "auto" or by weights."""
+
+    device: Literal["cpu", "cuda"]
+    dtype: Literal["float32", "bfloat16"]
+    bf16: bool
+    gradient_checkpointing: bool
+    loss_kernel: Literal["fused", "plain"]
+    learning_rate: float

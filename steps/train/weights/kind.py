@@ -1,0 +1,56 @@
+"""What every kind of weights says: what is trained, in which precision, at which learning rate, how it is saved."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from steps.contracts.models import BaseRef
+from steps.train.settings import TrainSettings
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+class WeightsKind(ABC):
+    """A kind of weights with its options. Nothing here imports torch before it is asked for a model.
+
+    Attributes:
+        learning_rate: peak where the config names none.
+        stored_as: whether the result is an adapter over the model that it starts from, or a model of its own.
+        lighter: what to set instead where memory is short, in words; None: nothing needs less.
+    """
+
+    learning_rate: ClassVar[float]
+    stored_as: ClassVar[Literal["adapter", "full"]]
+    lighter: ClassVar[str | None] = None
+
+    def clashes(self, settings: TrainSettings) -> list[str]:
+        """Settings that contradict this kind, in words."""
+        return []
+
+    @abstractmethod
+    def dtype(self, gpu_bf16: bool) -> Dtype:
+        """Precision of the weights in memory where the config says auto. `gpu_bf16`: a GPU that has bfloat16."""
+
+    def peft_config(self) -> Any:
+        """peft's configuration, which TRL's trainers take; None: no adapter."""
+        return None
+
+    def attached(self, model: Any) -> Any:
+        """The model with what is trained, as the memory estimate counts it (on the meta device).
+
+        Raises:
+            ConfigError: the options don't fit this model.
+        """
+        return model
+
+    def core(self, model: Any) -> Any:
+        """The transformers model in a trained model."""
+        return model
+
+    def finish(self, folder: Path, start: BaseRef) -> None:  # noqa: B027 - most kinds have nothing to do
+        """Make a saved folder the same on every machine. `start`: the model that training started from."""
+
+    @property
+    def copies_inputs(self) -> bool:
+        """Whether every layer's input is saved a second time for backward (dropout before an adapter)."""
+        return False

@@ -1,0 +1,18 @@
+"""The kinds of weights there are."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field
+
+from steps.train.weights.full import Full, FullOptions
+from steps.train.weights.kind import WeightsKind
+from steps.train.weights.lora import Lora, LoraOptions
+
+WeightsOptions: TypeAlias = Annotated[LoraOptions | FullOptions, Field(discriminator="kind")]
+WEIGHTS: Mapping[str, Callable[[Any], WeightsKind]] = {"lora": Lora, "full": Full}
+
+
+def weights_of(options: WeightsOptions) -> WeightsKind:
+    """The kind that the options are of."""
+    return WEIGHTS[options.kind](options)
