@@ -15,15 +15,14 @@ from ops.infra import InfraConfig, load_infra
 from ops.run_index import run_folder, save_planted, save_run, write_report
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
-from pipelines.inputs import Inputs
+from pipelines.dataset import find_dataset
+from pipelines.inputs import Inputs, read_inputs
 from pipelines.load import load_model
 from pipelines.report.costs import own_usage
-from steps.base.config import BaseConfig
-from steps.contracts.digests import file_digest, folder_digests, value_digest
-from steps.contracts.errors import AssayError, ConfigError, InputNotFoundError, ServiceError
+from steps.contracts.digests import value_digest
+from steps.contracts.errors import AssayError, ServiceError
 from steps.contracts.reports import Table
 from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
-from steps.scrub.config import ScrubConfig
 
 
 @dataclass(frozen=True)
@@ -113,79 +112,6 @@ def step_names(config: RunConfig) -> tuple[str, ...]:
     return (*(curation if config.curates else ()), *(tuning if config.tunes else ()))
 
 
-def read_inputs(root: Path, config: RunConfig) -> Inputs:
-    """Digests of everything the run reads from outside.
-
-    Raises:
-        InputNotFoundError: a named file or folder doesn't exist.
-    """
-    from steps.ingest.ingest import input_digests
-
-    sources = input_digests(config.ingest, root) if config.curates and config.ingest else {}
-    benchmarks = _file_digests(root, [b.path for b in config.leakcheck.benchmarks]) if config.curates else {}
-    decisions = _file_digests(root, config.review.decisions) if config.curates else {}
-    controls: dict[str, str] = {}
-    base: dict[str, str] = {}
-    if config.tunes and config.base is not None:
-        files = [c.path for c in config.evaluate.controls]
-        controls = _file_digests(
-            root, [*files, *([config.evaluate.json_schema] if config.evaluate.json_schema else [])]
-        )
-        base = _base_digests(root, config.base)
-    key_id = ""
-    if config.curates and config.scrub is not None and "scrub" not in config.skip:
-        key_id = scrub_id(root, config.scrub)
-    return Inputs(
-        sources=sources, benchmarks=benchmarks, decisions=decisions, models=_model_digests(root, config), base=base,
-        controls=controls, key_id=key_id,
-    )  # fmt: skip
-
-
-def scrub_id(root: Path, config: ScrubConfig) -> str:
-    """Fingerprint of the pseudonym key, and of what else scrub reads: word files, the NER model."""
-    from steps.scrub.ner.models import model_digest
-    from steps.scrub.pseudonyms.pseudonym import key_fingerprint, read_key
-
-    key = key_fingerprint(read_key(config))
-    outside = _file_digests(root, config.word_files)
-    if config.ner is not None:
-        outside[config.ner.model] = model_digest(config.ner, root)
-    return value_digest([key, outside]) if outside else key
-
-
-def _model_digests(root: Path, config: RunConfig) -> dict[str, dict[str, str]]:
-    """Per stage of curation the models that it shows rows to, by the name that the config gives them; and files."""
-    from steps.engines.embed.models import model_digest
-
-    digests: dict[str, dict[str, str]] = {}
-    if config.curates and "screen" not in config.skip:
-        found = {name: model_digest(name, revision, root) for name, revision in config.screen.models()}
-        digests["screen"] = {**found, **_file_digests(root, config.screen.files())}
-    if config.curates and config.semantic is not None:
-        digests["semantic"] = {name: model_digest(name, revision, root) for name, revision in config.semantic.models()}
-    return digests
-
-
-def _base_digests(root: Path, config: BaseConfig) -> dict[str, str]:
-    """Files of a local base by content, a hub model by the commit that its revision points to now."""
-    from steps.engines.lm.hub import resolve_revision
-
-    folder = root / config.model
-    if folder.is_dir():
-        return folder_digests(folder)
-    return {} if config.model == "scratch" else {config.model: resolve_revision(config.model, config.revision)}
-
-
-def _file_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:
-    digests = {}
-    for name in paths:
-        file = root / name
-        if not file.is_file():
-            raise InputNotFoundError("no such file", where=name, hint=f"paths in a config start from {root}")
-        digests[name] = file_digest(file)
-    return digests
-
-
 def commit_of(root: Path) -> str | None:
     """The checkout's commit, with "+changes" when tracked files differ from it; None outside a checkout."""
     try:
@@ -256,7 +182,7 @@ def _pipeline(plan: Plan, name: str) -> Any:
 
 def _reuse(config: RunConfig) -> dict[str, dict[str, str]]:
     """What the run's `extra` says about reuse; says on the terminal which run it builds on."""
-    from ops.reuse import reusable
+    from pipelines.reuse import reusable
     from steps.zenml_runtime.context import REUSE
     from steps.zenml_runtime.step import say
 
@@ -265,38 +191,6 @@ def _reuse(config: RunConfig) -> dict[str, dict[str, str]]:
     found = reusable(config, config.reuse)
     say(f"reuse: builds on run {found.run}" if found else f"reuse: no completed run of {config.name} yet")
     return {REUSE: found.artifacts} if found else {}
-
-
-def find_dataset(name: str) -> str:
-    """Id of the ZenML artifact version of a curated dataset: by run name, "latest", or a prefix of its digest.
-
-    Raises:
-        InputNotFoundError: none matches.
-        ConfigError: a digest prefix matches several versions.
-    """
-    from zenml.client import Client
-
-    versions = Client().list_artifact_versions(artifact="curated", size=500, sort_by="desc:created", hydrate=True).items
-    if name == "latest" and versions:
-        return str(versions[0].id)
-    by_run = [v for v in versions if v.run and v.run.name == name]
-    if by_run:
-        return str(by_run[0].id)
-    by_digest = {
-        str(v.run_metadata.get("digest")): v for v in versions if str(v.run_metadata.get("digest")).startswith(name)
-    }
-    if len(by_digest) > 1:
-        raise ConfigError(
-            f"'{name}' is the start of {len(by_digest)} dataset digests", where="dataset", hint="add characters"
-        )
-    if not by_digest:
-        known = ", ".join(dict.fromkeys(v.run.name for v in versions[:5] if v.run)) or "none yet"
-        raise InputNotFoundError(
-            f"no curated dataset '{name}'",
-            where="dataset",
-            hint=f"newest runs with one: {known}; or run pipeline: curate first",
-        )
-    return str(next(iter(by_digest.values())).id)
 
 
 def _as_ours(error: Exception, record: RunRecord) -> AssayError | Exception:

@@ -58,7 +58,7 @@ class Guard:
         """
         if "scrub" not in self._settings:
             return ""
-        from ops.run import scrub_id
+        from pipelines.inputs import scrub_id
         from steps.scrub.config import ScrubConfig
         from steps.scrub.row_codec import search_digest
 
