@@ -25,12 +25,12 @@ import numpy as np
 from measure import data_folder, finish, measured, own_cpu
 
 from steps.contracts.dataset import Dataset, DatasetWriter
+from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.records import make_row, message
-from steps.contracts.vectors import KeptVectors
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
+from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import open_embedder
-from steps.engines.embed.known import Shelf
 from steps.semantic.config import SemanticConfig
 from steps.semantic.decide import DECIMALS, decide
 from steps.semantic.reading import Embeddings, read_embeddings
@@ -66,16 +66,16 @@ def read_rows(data: Path, folder: Path) -> Dataset:
     return left.select(np.arange(left.rows) < ROWS, folder / "rows", "dedup")
 
 
-def embed(dataset: Dataset, folder: Path, shelf: Shelf) -> tuple[np.ndarray, float, KeptVectors]:
+def embed(dataset: Dataset, folder: Path, cache: EmbeddingCache) -> tuple[np.ndarray, float, CachedEmbeddings]:
     """Vectors, rows per CPU second (loading the model and writing what is kept included), and what is kept."""
     start = own_cpu()
     with (
-        shelf,
+        cache,
         Texts(folder / "texts.partial") as texts,
-        open_embedder(settings().embed, Path(), shelf) as embedder,
+        open_embedder(settings().embed, Path(), cache) as embedder,
     ):
         found = read_embeddings(dataset, settings(), embedder, texts)
-        kept = shelf.kept()
+        kept = cache.write()
     return found.vectors, dataset.rows / (own_cpu() - start), kept
 
 
@@ -163,11 +163,13 @@ def embedding(dataset: Dataset, folder: Path) -> tuple[np.ndarray, dict[str, obj
     """The rows' vectors; what they cost anew, from the cache, from an earlier run; what is dropped by threshold."""
     figures: dict[str, object] = {}
     first, figures["rows per CPU s, embedding"], kept = embed(
-        dataset, folder, Shelf(folder / "cache", keep=folder / "kept")
+        dataset, folder, EmbeddingCache(folder / "cache", keep=folder / "kept")
     )
-    again, figures["rows per CPU s, known on this machine"], _ = embed(dataset, folder, Shelf(folder / "cache"))
+    again, figures["rows per CPU s, known on this machine"], _ = embed(
+        dataset, folder, EmbeddingCache(folder / "cache")
+    )
     reused, figures["rows per CPU s, known from an earlier run"], _ = embed(
-        dataset, folder, Shelf(earlier=kept, keep=folder / "next")
+        dataset, folder, EmbeddingCache(earlier=kept, keep=folder / "next")
     )
     for threshold in (0.95, 0.9, 0.85):
         usual = settings(threshold).model_copy(update={"cut_texts": "keep"})

@@ -2,7 +2,7 @@
 
 from materializers.datasets import DatasetMaterializer
 from materializers.files import AnswersMaterializer, FileMaterializer, LedgerMaterializer
-from materializers.folders import DedupIndexMaterializer, RowCacheMaterializer, VectorsMaterializer
+from materializers.folders import DedupIndexMaterializer, EmbeddingsMaterializer, RowCacheMaterializer
 from materializers.models import ModelFolderMaterializer
 from materializers.values import StageReportMaterializer, ValueMaterializer
 
@@ -12,7 +12,7 @@ MATERIALIZERS = (
     AnswersMaterializer,
     FileMaterializer,
     RowCacheMaterializer,
-    VectorsMaterializer,
+    EmbeddingsMaterializer,
     DedupIndexMaterializer,
     ModelFolderMaterializer,
     StageReportMaterializer,

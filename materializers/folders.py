@@ -8,10 +8,10 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers.transfer import get_file, get_text, is_local, parsed, put_file, put_once, put_text
 from steps.contracts.digests import text_digest, value_digest
+from steps.contracts.embeddings import CachedEmbeddings, EmbeddingsPart
 from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.row_cache import RowCache, RowCacheManifest
 from steps.contracts.storage import write_whole
-from steps.contracts.vectors import KeptVectors, VectorPart
 from steps.zenml_runtime.state import state_folder
 
 _MANIFEST = "manifest.json"
@@ -51,33 +51,33 @@ class RowCacheMaterializer(BaseMaterializer):
         return data.digest
 
 
-class VectorsMaterializer(BaseMaterializer):
+class EmbeddingsMaterializer(BaseMaterializer):
     """`manifest.json` and the files that it names; files that versions share are links where the store is local."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (KeptVectors,)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (CachedEmbeddings,)
     ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA
 
-    def save(self, data: KeptVectors) -> None:
-        """Files first, the manifest last: an interrupted save leaves nothing that reads as kept vectors."""
+    def save(self, data: CachedEmbeddings) -> None:
+        """Files first, the manifest last: an interrupted save leaves nothing that reads as cached embeddings."""
         for part, file in zip(data.manifest.parts, data.files, strict=True):
             put_file(file, f"{self.uri}/{part.name}", self.artifact_store)
         put_text(data.manifest.model_dump_json(indent=1), f"{self.uri}/{_MANIFEST}", self.artifact_store)
 
-    def load(self, data_type: type[Any]) -> KeptVectors:
+    def load(self, data_type: type[Any]) -> CachedEmbeddings:
         """Open in place when the store is local, else from a local cache."""
         where = f"{self.uri}/{_MANIFEST}"
         if is_local(self.uri):
-            return KeptVectors.open(Path(self.uri))
-        return KeptVectors.read(get_text(where, self.artifact_store), where, self._fetched)
+            return CachedEmbeddings.open(Path(self.uri))
+        return CachedEmbeddings.read(get_text(where, self.artifact_store), where, self._fetched)
 
-    def _fetched(self, part: VectorPart) -> Path:
+    def _fetched(self, part: EmbeddingsPart) -> Path:
         return get_file(f"{self.uri}/{part.name}", self.artifact_store, part.sha256, "vector-files")
 
-    def extract_metadata(self, data: KeptVectors) -> dict[str, Any]:
+    def extract_metadata(self, data: CachedEmbeddings) -> dict[str, Any]:
         """Vectors and files."""
-        return {"vectors": data.rows, "files": len(data.files), "digest": data.digest}
+        return {"embeddings": data.rows, "files": len(data.files), "digest": data.digest}
 
-    def compute_content_hash(self, data: KeptVectors) -> str:
+    def compute_content_hash(self, data: CachedEmbeddings) -> str:
         """Digest of the manifest, which names every file by its content."""
         return data.digest
 

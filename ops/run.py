@@ -219,7 +219,7 @@ _TYPES: dict[str, ArtifactType] = {
     "AnswersMaterializer": "answers",
     "FileMaterializer": "file",
     "RowCacheMaterializer": "row_cache",
-    "VectorsMaterializer": "memory",
+    "EmbeddingsMaterializer": "memory",
     "DedupIndexMaterializer": "index",
 }
 _VALUE_TYPES: dict[str, ArtifactType] = {

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.errors import IntegrityError
 from steps.contracts.index import DedupIndex
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.contracts.row_cache import RowCache
-from steps.contracts.vectors import KeptVectors
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Outcome:
 
     `quarantined` holds the rows set aside for a human (a version over the same shards); None for stages that
     never quarantine. `row_cache` is what a row-wise stage keeps for the next run; None for the other stages;
-    `index` what dedup keeps; `vectors` what models said about texts.
+    `index` what dedup keeps; `embeddings` what models said about texts.
     """
 
     dataset: Dataset
@@ -26,7 +26,7 @@ class Outcome:
     quarantined: Dataset | None = None
     row_cache: RowCache | None = None
     index: DedupIndex | None = None
-    vectors: KeptVectors = field(default_factory=KeptVectors)
+    embeddings: CachedEmbeddings = field(default_factory=CachedEmbeddings)
 
     @property
     def set_aside(self) -> Dataset:

@@ -15,7 +15,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.contracts.reports import Histogram, Table
-from steps.engines.embed.known import Shelf
+from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.models import model_digest, model_path
 from steps.engines.embed.vectors import Done, Vector, Vectors
 from steps.engines.lm.device import checked_device, processor
@@ -36,7 +36,7 @@ _CHARACTERS_PER_TOKEN = 64
 class Classifier:
     """A loaded classifier. A text's score is the same bits whatever other texts are scored with it (see `shapes`)."""
 
-    def __init__(self, config: ClassifierConfig, place: Place, shelf: Shelf) -> None:
+    def __init__(self, config: ClassifierConfig, place: Place, cache: EmbeddingCache) -> None:
         self.config = config
         self.name = f"classifier {config.name}"
         self.undecided = config.undecided
@@ -47,7 +47,7 @@ class Classifier:
         shape = [config.batch_size, self._longest, LENGTH_STEP, config.device, config.num_threads, self._activation]
         libraries = [version(p) for p in ("torch", "transformers", "tokenizers")]
         code, where = code_digest(__name__), processor(config.device)
-        self._known = shelf.open("scores.sqlite", value_digest([digest, shape, libraries, code, where]))
+        self._cached = cache.open("scores.sqlite", value_digest([digest, shape, libraries, code, where]))
         self._counts: Counter[str] = Counter()
         self._scores: list[float] = []
 
@@ -92,7 +92,7 @@ class Classifier:
 
     def scores(self, texts: Sequence[str]) -> list[Vector]:
         """Scores of every class per text, in order; equal texts are scored once, known ones not at all."""
-        return [found for found in self._known.resolve(texts, self._score) if isinstance(found, Vector)]
+        return [found for found in self._cached.resolve(texts, self._score) if isinstance(found, Vector)]
 
     def _score(self, texts: Sequence[str], done: Done) -> None:
         limit = self._longest * _CHARACTERS_PER_TOKEN

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.errors import ServiceError
 from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.records import SPLITS, Row, Split
 from steps.contracts.reports import Histogram, StageReport, Table
-from steps.contracts.vectors import KeptVectors
-from steps.engines.embed.known import Shelf
+from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.progress.progress import Progress
 from steps.screen.config import ModelAction, ScreenConfig
 
@@ -38,7 +38,7 @@ class Place:
     root: Path = Path()
     cache: Path | None = None
     scrubbed: bool = True
-    earlier: KeptVectors | None = None
+    earlier: CachedEmbeddings | None = None
     keep: bool = False
 
 
@@ -78,8 +78,8 @@ class SecondLook:
 
     def __init__(self, config: ScreenConfig, place: Place, folder: Path) -> None:
         self._config, self._place = config, place
-        self._shelf = Shelf(place.cache, place.earlier, folder if place.keep else None)
-        self.kept = KeptVectors()
+        self._cache = EmbeddingCache(place.cache, place.earlier, folder if place.keep else None)
+        self.embeddings = CachedEmbeddings()
         self._counts: dict[str, dict[str, int]] = {}
         self._histograms: list[Histogram] = []
         self._tables: list[Table] = []
@@ -94,7 +94,7 @@ class SecondLook:
         Raises:
             ServiceError: a row is undecided, and the config says fail; or a server doesn't work.
         """
-        with self._shelf:
+        with self._cache:
             for model in self._models():
                 with model:
                     for said in model.look(dataset, keep.copy()):
@@ -104,9 +104,9 @@ class SecondLook:
                 self._histograms += histograms
                 self._tables += tables
                 self._notes += notes
-            self.kept = self._shelf.kept()
+            self.embeddings = self._cache.write()
         if self._counts:
-            self._notes += self._shelf.notes()
+            self._notes += self._cache.notes()
 
     def _enter(
         self, said: Said, model: RowModel, keep: Mask, aside: Mask, flagged: Mask, lines: LedgerWriter
@@ -122,11 +122,11 @@ class SecondLook:
         if self._config.classifiers:
             from steps.screen.classifiers import Classifier
 
-            yield from (Classifier(c, self._place, self._shelf) for c in self._config.classifiers)
+            yield from (Classifier(c, self._place, self._cache) for c in self._config.classifiers)
         if self._config.topics is not None:
             from steps.screen.topics import Topics
 
-            yield Topics(self._config.topics, self._place, self._shelf)
+            yield Topics(self._config.topics, self._place, self._cache)
 
     def _verdict(self, said: Said, model: RowModel) -> Verdict:
         if said.undecided is None:

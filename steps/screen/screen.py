@@ -45,7 +45,7 @@ def screen(
     prescan = Prescan(config, screener.scanner)
     cached = CachedRows(origin(config, code), row_cache)
     books = Books()
-    second = SecondLook(config, place or Place(), folder / "vectors")
+    second = SecondLook(config, place or Place(), folder / "embeddings")
     keep = np.ones(dataset.rows, bool)
     aside, flagged = np.zeros(dataset.rows, bool), np.zeros(dataset.rows, bool)
     with (
@@ -72,7 +72,7 @@ def screen(
     done = report(books, config, lines, (dataset.rows, after.rows), watch)
     done = second.in_report(done.model_copy(update={"notes": (*done.notes, *cached.notes())}))
     kept = cached.close(folder / "row_cache")
-    return Outcome(after, ledger, done.balanced(), quarantined, kept, vectors=second.kept)
+    return Outcome(after, ledger, done.balanced(), quarantined, kept, embeddings=second.embeddings)
 
 
 def _verdicts(

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, ServiceError
 from steps.contracts.reports import Histogram, Table
+from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import Embedded, open_embedder
-from steps.engines.embed.known import Shelf
 from steps.engines.embed.vectors import NoVector, Vectors
-from steps.engines.neighbours.clusters import clusters
 from steps.engines.text.parts import part_of
+from steps.engines.vector_store.clusters import clusters
 from steps.screen.config import TopicConfig, TopicsConfig
 from steps.screen.models import Mask, Place, Said, chosen_rows, histogram, tally
 
@@ -38,12 +38,12 @@ class Topics:
 
     name = "topics"
 
-    def __init__(self, config: TopicsConfig, place: Place, shelf: Shelf) -> None:
+    def __init__(self, config: TopicsConfig, place: Place, cache: EmbeddingCache) -> None:
         refuse_egress(config, place.scrubbed)
         self.config = config
         self.undecided = config.undecided
         examples = [(t.name, e) for t in config.topics for e in _examples(t, place)]
-        self._embedder = open_embedder(config.embed, place.root, shelf)
+        self._embedder = open_embedder(config.embed, place.root, cache)
         try:
             self._seed_names = np.array([name for name, _ in examples], np.str_)
             self._seeds = _all_vectors(self._embedder.embed([e for _, e in examples]))

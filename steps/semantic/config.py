@@ -7,8 +7,8 @@ from pydantic import Field
 from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.llm.endpoint import on_this_machine
-from steps.engines.neighbours.config import NeighboursConfig
 from steps.engines.text.parts import Part
+from steps.engines.vector_store.config import VectorStoreConfig
 
 
 class CrossEncoderConfig(Frozen):
@@ -28,7 +28,7 @@ class SemanticConfig(Frozen):
     """Which rows say the same in other words. Rows are compared with rows of their own kind only."""
 
     embed: EmbedConfig = Field(description="the model that turns texts into vectors")
-    neighbours: NeighboursConfig = NeighboursConfig()
+    neighbours: VectorStoreConfig = VectorStoreConfig()
     compare: Part = Field(
         "all",
         description="What of a row is compared: everything, the prompt, or the answers. Documents: always the text.",
@@ -54,7 +54,7 @@ class SemanticConfig(Frozen):
     max_undecided_share: float = Field(
         0.2, ge=0, le=1, description="rows that could not be embedded / rows in; above it the stage fails"
     )
-    keep_vectors: bool = Field(
+    keep_embeddings: bool = Field(
         True,
         description=(
             "keep vectors by text digest in the state folder, and with `reuse` as an artifact, so that a later run"

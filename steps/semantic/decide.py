@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from steps.contracts.records import KINDS
 from steps.engines.embed.vectors import Vectors
-from steps.engines.neighbours.index import Index, open_index
 from steps.engines.progress.progress import Progress
+from steps.engines.vector_store.open import open_store
+from steps.engines.vector_store.store import VectorStore
 from steps.semantic.config import SemanticConfig
 from steps.semantic.reading import Embeddings, Mask, Numbers
 
@@ -52,7 +53,7 @@ class Decisions:
 
 
 def decide(rows: Embeddings, config: SemanticConfig, rerank: Rerank | None) -> Decisions:
-    """Each kind of row on its own. Memory: the vectors of kept rows once more, in the index.
+    """Each kind of row on its own. Memory: the vectors of kept rows once more, in the store.
 
     No chaining: a dropped row never causes another drop. Held-out rows come first and are never dropped.
     """
@@ -81,24 +82,24 @@ class _Search:
         vectors = self.rows.vectors
         sample = vectors[order[:: max(1, len(order) // _SAMPLE)]]
         kept = np.empty(0, np.int64)
-        with open_index(self.config.neighbours, sample, len(order)) as index:
-            self.exact &= index.exact
+        with open_store(self.config.neighbours, sample, len(order)) as store:
+            self.exact &= store.exact
             for start in range(0, len(order), _BLOCK):
                 block = order[start : start + _BLOCK]
-                self._block(block, index, kept)
+                self._block(block, store, kept)
                 new = block[self.witness[block] < 0]
-                index.add(vectors[new])
+                store.add(vectors[new])
                 kept = np.concatenate([kept, new])
                 progress.advance(len(block))
 
-    def _block(self, block: Numbers, index: Index, kept: Numbers) -> None:
+    def _block(self, block: Numbers, store: VectorStore, kept: Numbers) -> None:
         """Decide on one block: against the rows kept before it, then within it."""
         mine = self.rows.vectors[block]
         k = min(self.config.max_neighbours, len(kept))
         close: Vectors = np.empty((len(block), 0), np.float32)
         numbers = np.empty((len(block), 0), np.int64)
         if k:
-            close, numbers = index.search(mine, k)
+            close, numbers = store.search(mine, k)
             self.nearest[block] = close.max(axis=1)
         within = np.tril(mine @ mine.T, -1)
         low = self.config.threshold - _SLACK

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.outcome import Outcome
-from steps.contracts.vectors import KeptVectors
+from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import open_embedder
-from steps.engines.embed.known import Shelf
 from steps.engines.progress.progress import Stopwatch
 from steps.semantic.config import SemanticConfig
 from steps.semantic.cross import CrossEncoder
@@ -30,16 +30,17 @@ def semantic(
     *,
     root: Path | None = None,
     scrubbed: bool = True,
-    earlier: KeptVectors | None = None,
+    earlier: CachedEmbeddings | None = None,
     keep: bool = False,
 ) -> Outcome:
     """Drop train rows (and rows without a split) that mean the same as a row that is kept.
 
     Validation and test rows win over all others and are never dropped; then the earliest batch wins, within a batch
     the smallest content id. Survivors don't depend on the rows' order or sharding. Every dropped row names a kept row
-    and the cosine with it. Vectors are kept in `cache_folder/vectors.sqlite`, and with `keep` in the outcome, for a
-    later run that gives them as `earlier`; with the config's `keep_vectors: false` in neither. Relative model folders
-    start from `root` (None: the working directory). `scrubbed` says whether personal data was removed from the rows.
+    and the cosine with it. Embeddings are cached in `cache_folder/vectors.sqlite`, and with `keep` in the outcome, for
+    a later run that gives them as `earlier`; with the config's `keep_embeddings: false` in neither. Relative model
+    folders start from `root` (None: the working directory). `scrubbed` says whether personal data was removed from the
+    rows.
 
     Raises:
         ConfigError: rows that weren't scrubbed would leave the machine.
@@ -49,10 +50,10 @@ def semantic(
     refuse_egress(config, scrubbed)
     watch = Stopwatch()
     place = root or Path()
-    kept = config.keep_vectors
-    shelf = Shelf(cache_folder if kept else None, earlier, folder / "vectors" if keep and kept else None)
-    with shelf, Texts(folder / "texts.partial") as texts:
-        with open_embedder(config.embed, place, shelf) as embedder:
+    kept = config.keep_embeddings
+    cache = EmbeddingCache(cache_folder if kept else None, earlier, folder / "embeddings" if keep and kept else None)
+    with cache, Texts(folder / "texts.partial") as texts:
+        with open_embedder(config.embed, place, cache) as embedder:
             rows = read_embeddings(dataset, config, embedder, texts)
             sent = embedder.backend.requests()
         _check_undecided(rows, config)
@@ -61,14 +62,14 @@ def semantic(
             stay, aside = _enter(lines, rows, found, config)
             ledger = lines.close()
         costs = (
-            *shelf.notes(),
+            *cache.notes(),
             *([f"{sent:,} requests sent to the embedding server"] if config.embed.endpoint else []),
         )
         report = semantic_report(rows, found, config, lines, costs, texts if scrubbed else None, watch)
-        vectors = shelf.kept()
+        embeddings = cache.write()
     quarantined = dataset.select(aside, folder / "quarantined", "semantic")
     after = dataset.select(stay, folder, "semantic")
-    return Outcome(after, ledger, report.balanced(), quarantined, vectors=vectors)
+    return Outcome(after, ledger, report.balanced(), quarantined, embeddings=embeddings)
 
 
 def refuse_egress(config: SemanticConfig, scrubbed: bool) -> None:

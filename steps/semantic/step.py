@@ -4,9 +4,9 @@ from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
+from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
-from steps.contracts.vectors import KeptVectors
 from steps.semantic.config import SemanticConfig
 from steps.zenml_runtime.context import earlier, source_root
 from steps.zenml_runtime.state import state_folder, workspace
@@ -24,22 +24,22 @@ def key() -> str:
 
 @assay_step(key)
 def semantic_step(
-    dataset: Dataset, config: SemanticConfig, scrubbed: bool, models: dict[str, str], keep_vectors: bool
+    dataset: Dataset, config: SemanticConfig, scrubbed: bool, models: dict[str, str], keep_embeddings: bool
 ) -> tuple[
     Annotated[Dataset, "semantic"],
     Annotated[Dataset, "semantic_quarantined"],
     Annotated[Ledger, "semantic_ledger"],
     Annotated[StageReport, "semantic_report"],
-    Annotated[KeptVectors, "semantic_vectors"],
+    Annotated[CachedEmbeddings, "semantic_embeddings"],
 ]:
     """Drop rows that mean the same as a kept row. `models`: digests of the models it uses, for the cache key.
-    `keep_vectors`: keep the embeddings for a later run.
+    `keep_embeddings`: keep the embeddings for a later run.
     """
     from steps.semantic.semantic import semantic
 
     folder, cache = workspace("semantic"), state_folder() / "embeddings"
-    known = earlier("semantic_vectors")
+    known = earlier("semantic_embeddings")
     outcome = semantic(
-        dataset, config, folder, cache, root=source_root(), scrubbed=scrubbed, earlier=known, keep=keep_vectors
+        dataset, config, folder, cache, root=source_root(), scrubbed=scrubbed, earlier=known, keep=keep_embeddings
     )
-    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.vectors
+    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.embeddings

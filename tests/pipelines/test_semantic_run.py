@@ -92,7 +92,7 @@ def test_what_models_said_lies_in_the_artifact_store(tmp_path: Path, s3: str, mo
     # Without the cache, or the whole run would be handed what the run before found.
     monkeypatch.setattr("zenml.orchestrators.cache_utils.get_cached_step_run", lambda cache_key: None)
     first = done(1, "s3", name="grown", reuse="latest")
-    assert {a.name for a in first.artifacts if a.uri.startswith(s3)} >= {"screen_vectors", "semantic_vectors"}
+    assert {a.name for a in first.artifacts if a.uri.startswith(s3)} >= {"screen_embeddings", "semantic_embeddings"}
     second = done(2, "s3", name="grown", reuse="latest")
     # Screen also reads the topic's two examples.
     assert read(first)["screen"] == "5 texts read by models, 0 known on this machine"

@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from steps.engines.embed.cache import CachedSpace, EmbeddingCache
 from steps.engines.embed.config import EmbedConfig
-from steps.engines.embed.known import Known, Shelf
 from steps.engines.embed.vectors import Backend, NoVector, Vector, Vectors
 
 # Chosen: what is held beside the caller's own texts.
@@ -32,13 +32,13 @@ class Embedded:
 
 
 class Embedder:
-    """An embedding model and what is known without asking it; a context manager.
+    """An embedding model and what is cached of it; a context manager.
 
     Equal texts have equal vectors, also when they are far apart in the data.
     """
 
-    def __init__(self, backend: Backend, known: Known) -> None:
-        self.backend, self.known = backend, known
+    def __init__(self, backend: Backend, cached: CachedSpace) -> None:
+        self.backend, self.cached = backend, cached
 
     def __enter__(self) -> Self:
         return self
@@ -54,9 +54,9 @@ class Embedder:
         """
         results: list[Vector | NoVector] = []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            results += self.known.resolve(texts[start : start + _TEXTS_AT_ONCE], self.backend.vectors)
+            results += self.cached.resolve(texts[start : start + _TEXTS_AT_ONCE], self.backend.vectors)
         failed = {i: r for i, r in enumerate(results) if isinstance(r, str)}
-        vectors = np.zeros((len(texts), self.known.dimensions or 0), np.float32)
+        vectors = np.zeros((len(texts), self.cached.dimensions or 0), np.float32)
         cut = np.zeros(len(texts), bool)
         for i, r in enumerate(results):
             if isinstance(r, Vector):
@@ -66,7 +66,7 @@ class Embedder:
         return Embedded(vectors, ok, cut, failed)
 
 
-def open_embedder(config: EmbedConfig, root: Path, shelf: Shelf) -> Embedder:
+def open_embedder(config: EmbedConfig, root: Path, cache: EmbeddingCache) -> Embedder:
     """The configured model. `root`: where relative folders start.
 
     Raises:
@@ -74,11 +74,11 @@ def open_embedder(config: EmbedConfig, root: Path, shelf: Shelf) -> Embedder:
     """
     backend = _backend(config, root)
     try:
-        known = shelf.open("vectors.sqlite", backend.identity)
+        cached = cache.open("vectors.sqlite", backend.identity)
     except BaseException:
         backend.close()
         raise
-    return Embedder(backend, known)
+    return Embedder(backend, cached)
 
 
 def _backend(config: EmbedConfig, root: Path) -> Backend:

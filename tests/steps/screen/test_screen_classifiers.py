@@ -9,7 +9,7 @@ from support.tiny_classifier import trained_classifier
 
 from steps.contracts.errors import ConfigError, InputNotFoundError, MissingDependencyError, ServiceError
 from steps.contracts.records import SPLITS
-from steps.engines.embed.known import Shelf
+from steps.engines.embed.cache import EmbeddingCache
 from steps.screen.classifiers import Classifier
 from steps.screen.config import ClassifierConfig, ScreenConfig
 from steps.screen.models import Place
@@ -65,14 +65,16 @@ def test_scores_are_those_of_transformers_own_pipeline(toxic, grader):
             model=Model.from_pretrained(path), tokenizer=AutoTokenizer.from_pretrained(path), top_k=None,
             **({} if config["label"] else {"function_to_apply": "none"}),
         )  # fmt: skip
-        mine = Classifier(ClassifierConfig(name="x", model=path, thresholds={"drop": 0.5}, **config), Place(), Shelf())
+        mine = Classifier(
+            ClassifierConfig(name="x", model=path, thresholds={"drop": 0.5}, **config), Place(), EmbeddingCache()
+        )
         for text, found in zip(texts, mine.scores(texts), strict=True):
             theirs = {s["label"]: s["score"] for s in pipeline([text])[0]}
             assert found.values.tolist() == pytest.approx([theirs[name] for name in labels], abs=1e-5)
 
 
 def test_a_score_has_the_same_bits_in_any_company(toxic):
-    mine = Classifier(ClassifierConfig(**classifier(toxic, batch_size=4)), Place(), Shelf())
+    mine = Classifier(ClassifierConfig(**classifier(toxic, batch_size=4)), Place(), EmbeddingCache())
     texts = [f"{FINE} {'dog ' * (i % 50)} {INSULTS[i % 2] if i % 3 else ''}" for i in range(60)]
     whole = mine.scores(texts)
     for seed in range(3):
@@ -83,7 +85,9 @@ def test_a_score_has_the_same_bits_in_any_company(toxic):
 
 def test_the_strongest_threshold_that_is_passed_counts(tmp_path, toxic, grader):
     rows = [document(t) for t in (FINE, BAD, "the lesson on a mat today", "a theorem on the mat today")]
-    scores = Classifier(ClassifierConfig(**classifier(toxic)), Place(), Shelf()).scores([r["text"] for r in rows])
+    scores = Classifier(ClassifierConfig(**classifier(toxic)), Place(), EmbeddingCache()).scores(
+        [r["text"] for r in rows]
+    )
     bad = scores[1].values[1]
     for thresholds, verdict in (
         ({"flag": bad / 2, "quarantine": bad, "drop": 1.1}, "quarantined"),
@@ -174,9 +178,9 @@ def test_mistakes_name_the_way_out(tmp_path, toxic):
         ({"max_tokens": 128}, "reads 64 tokens at most"),
     ):
         with pytest.raises(ConfigError, match=words):
-            Classifier(ClassifierConfig(**classifier(toxic, **more)), Place(), Shelf())
+            Classifier(ClassifierConfig(**classifier(toxic, **more)), Place(), EmbeddingCache())
     with pytest.raises(MissingDependencyError, match="pip install no-such"):
-        Classifier(ClassifierConfig(**classifier("package:no_such/model")), Place(), Shelf())
+        Classifier(ClassifierConfig(**classifier("package:no_such/model")), Place(), EmbeddingCache())
     with pytest.raises(ValidationError, match="two classifiers"):
         ScreenConfig(classifiers=[classifier(toxic), classifier(toxic)])
     with pytest.raises(ValidationError, match="at least 1 item"):
@@ -193,10 +197,12 @@ def test_a_hub_model_is_fetched_at_a_commit_without_pickle_or_code(tmp_path, tox
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     try:
         for revision in (None, COMMIT):
-            mine = Classifier(ClassifierConfig(**classifier("owner/tiny", revision=revision)), Place(), Shelf())
+            mine = Classifier(
+                ClassifierConfig(**classifier("owner/tiny", revision=revision)), Place(), EmbeddingCache()
+            )
             assert mine.scores([BAD])[0].values[1] > 0.9
         with pytest.raises(InputNotFoundError, match="no such model on the hub"):
-            Classifier(ClassifierConfig(**classifier("owner/other")), Place(), Shelf())
+            Classifier(ClassifierConfig(**classifier("owner/other")), Place(), EmbeddingCache())
     finally:
         hub.server.shutdown()
         hub.server.server_close()

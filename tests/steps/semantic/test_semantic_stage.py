@@ -117,7 +117,7 @@ def test_a_second_run_embeds_only_what_is_new(tmp_path):
     version = dataset(rows, tmp_path / "more")
     second = semantic(version, config(), tmp_path / "again", tmp_path / "cache")
     assert second.report.notes[-1] == "2 texts read by models, 3 known on this machine"
-    alone = semantic(version, config(keep_vectors=False), tmp_path / "alone", tmp_path / "cache")
+    alone = semantic(version, config(keep_embeddings=False), tmp_path / "alone", tmp_path / "cache")
     assert alone.report.notes[-1] == "5 texts read by models, 0 known on this machine"
     assert alone.dataset.digest == second.dataset.digest
 

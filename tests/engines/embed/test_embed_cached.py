@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from steps.contracts.digests import file_digest
+from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError
-from steps.contracts.vectors import KeptVectors
-from steps.engines.embed.known import REUSED, Compute, Shelf
+from steps.engines.embed.cache import REUSED, Compute, EmbeddingCache
 from steps.engines.embed.vectors import Done, Vector
 
 
@@ -33,11 +33,13 @@ def model(dimensions: int, asked: list[str]) -> Compute:
     return compute
 
 
-def one_run(folder: Path, spaces: dict[str, tuple[int, list[str]]], earlier: KeptVectors | None) -> KeptVectors:
+def one_run(
+    folder: Path, spaces: dict[str, tuple[int, list[str]]], earlier: CachedEmbeddings | None
+) -> CachedEmbeddings:
     """Look up each space's texts in pieces, check every vector's bits, and that only unknown texts are computed."""
-    with Shelf(earlier=earlier, keep=folder) as shelf:
+    with EmbeddingCache(earlier=earlier, keep=folder) as cache:
         for space, (dimensions, texts) in spaces.items():
-            known, asked = shelf.open("x.sqlite", space), []
+            known, asked = cache.open("x.sqlite", space), []
             for start in range(0, len(texts), 50):
                 piece = texts[start : start + 50]
                 for text, found in zip(piece, known.resolve(piece, model(dimensions, asked)), strict=True):
@@ -45,13 +47,13 @@ def one_run(folder: Path, spaces: dict[str, tuple[int, list[str]]], earlier: Kep
                     assert isinstance(found, Vector) and found.cut == right.cut
                     assert (found.values == right.values).all()
             assert known.counts[REUSED] + len(asked) == len(texts)
-        return shelf.kept()
+        return cache.write()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_many_runs_keep_what_each_asked_for_and_nothing_else(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    earlier: KeptVectors | None = None
+    earlier: CachedEmbeddings | None = None
     texts: dict[str, list[str]] = {"one": [], "other": []}
     for run in range(8):
         for space, mine in texts.items():
@@ -64,11 +66,11 @@ def test_many_runs_keep_what_each_asked_for_and_nothing_else(tmp_path: Path, see
         rows = {s: sum(p.rows for p in earlier.manifest.parts if p.space == s) for s in spaces}
         assert rows == {s: len(mine) for s, mine in texts.items()}
         assert not list((tmp_path / str(run)).glob("*.spool")) and not list((tmp_path / str(run)).glob("*.partial"))
-        earlier = KeptVectors.open(tmp_path / str(run)) if run % 2 else earlier
+        earlier = CachedEmbeddings.open(tmp_path / str(run)) if run % 2 else earlier
 
 
 def test_files_are_few_however_many_runs_there_are(tmp_path: Path) -> None:
-    earlier: KeptVectors | None = None
+    earlier: CachedEmbeddings | None = None
     texts: list[str] = []
     for run in range(40):
         texts = [*texts, *(f"{run}.{i}" for i in range(10))]
@@ -78,15 +80,15 @@ def test_files_are_few_however_many_runs_there_are(tmp_path: Path) -> None:
 
 def test_many_vectors_in_one_file_are_found_one_by_one(tmp_path: Path) -> None:
     texts = [f"text {i}" for i in range(20_000)]
-    with Shelf(keep=tmp_path / "a") as shelf:
-        known = shelf.open("x.sqlite", "s")
+    with EmbeddingCache(keep=tmp_path / "a") as cache:
+        known = cache.open("x.sqlite", "s")
         table = np.random.default_rng(0).normal(size=(len(texts), 3)).astype(np.float32)
         known.resolve(texts, lambda new, done: done(range(len(new)), [Vector(v) for v in table]))
-        kept = shelf.kept()
+        kept = cache.write()
     assert len(kept.files) == 1 and pa.ipc.open_file(kept.files[0]).num_record_batches == 3
-    with Shelf(earlier=KeptVectors.open(tmp_path / "a")) as shelf:
+    with EmbeddingCache(earlier=CachedEmbeddings.open(tmp_path / "a")) as cache:
         order = np.random.default_rng(1).permutation(len(texts))
-        found = shelf.open("x.sqlite", "s").resolve([texts[i] for i in order], lambda *_: pytest.fail("computed"))
+        found = cache.open("x.sqlite", "s").resolve([texts[i] for i in order], lambda *_: pytest.fail("computed"))
     assert (np.stack([v.values for v in found]) == table[order]).all()
 
 
@@ -137,10 +139,10 @@ def damage(how: str, folder: Path) -> None:
 def test_what_is_damaged_ends_the_run_with_the_way_out(tmp_path: Path, how: str) -> None:
     texts = [f"text {i}" for i in range(30)]
     one_run(tmp_path / "kept", {"s": (4, texts)}, None)
-    one_run(tmp_path / "again", {"s": (4, texts)}, KeptVectors.open(tmp_path / "kept"))
+    one_run(tmp_path / "again", {"s": (4, texts)}, CachedEmbeddings.open(tmp_path / "kept"))
     damage(how, tmp_path / "kept")
     with pytest.raises((InputNotFoundError, IntegrityError)) as caught:
-        one_run(tmp_path / "third", {"s": (4, texts)}, KeptVectors.open(tmp_path / "kept"))
+        one_run(tmp_path / "third", {"s": (4, texts)}, CachedEmbeddings.open(tmp_path / "kept"))
     assert "reuse: null" in (caught.value.hint or "")
 
 
@@ -149,22 +151,22 @@ def test_a_run_that_dies_leaves_nothing_that_reads_as_kept(tmp_path: Path) -> No
         done([0], [said(texts[0], 4)])
         raise ServiceError("away")
 
-    with pytest.raises(ServiceError), Shelf(tmp_path / "cache", keep=tmp_path / "kept") as shelf:
-        shelf.open("x.sqlite", "s").resolve(["a", "b"], dies)
+    with pytest.raises(ServiceError), EmbeddingCache(tmp_path / "cache", keep=tmp_path / "kept") as cache:
+        cache.open("x.sqlite", "s").resolve(["a", "b"], dies)
     with pytest.raises(InputNotFoundError):
-        KeptVectors.open(tmp_path / "kept")
+        CachedEmbeddings.open(tmp_path / "kept")
     asked: list[str] = []
-    with Shelf(tmp_path / "cache") as shelf:
-        shelf.open("x.sqlite", "s").resolve(["a", "b"], model(4, asked))
+    with EmbeddingCache(tmp_path / "cache") as cache:
+        cache.open("x.sqlite", "s").resolve(["a", "b"], model(4, asked))
     assert asked == ["b"]
 
 
 def test_what_is_no_number_is_not_kept(tmp_path: Path) -> None:
     nan = Vector(np.full(3, np.nan, np.float32))
-    with Shelf(tmp_path / "cache", keep=tmp_path / "kept") as shelf:
-        shelf.open("x.sqlite", "s").resolve(["a", "b"], lambda _, done: done([1, 0], [nan, "server_error"]))
-        assert shelf.kept().rows == 0
+    with EmbeddingCache(tmp_path / "cache", keep=tmp_path / "kept") as cache:
+        cache.open("x.sqlite", "s").resolve(["a", "b"], lambda _, done: done([1, 0], [nan, "server_error"]))
+        assert cache.write().rows == 0
     asked: list[str] = []
-    with Shelf(tmp_path / "cache") as shelf:
-        shelf.open("x.sqlite", "s").resolve(["a", "b"], model(3, asked))
+    with EmbeddingCache(tmp_path / "cache") as cache:
+        cache.open("x.sqlite", "s").resolve(["a", "b"], model(3, asked))
     assert asked == ["a", "b"]

@@ -9,21 +9,21 @@ from typing import Any, Self
 import numpy as np
 
 from steps.contracts.errors import MissingDependencyError
-from steps.engines.neighbours.config import NeighboursConfig
-from steps.engines.neighbours.index import Numbers, Vectors
+from steps.engines.vector_store.config import VectorStoreConfig
+from steps.engines.vector_store.store import Numbers, Vectors
 
 # FAISS's own least number of training vectors per cluster, below which it warns.
 _LEAST_PER_CLUSTER = 39
 
 
-class FaissIndex:
+class FaissStore:
     """An IndexFlatIP up to `exact_up_to` vectors, above it what the config names.
 
     FAISS runs on one thread here: with more, the order in which an HNSW graph grows, and so what it finds, is
     different in every run.
     """
 
-    def __init__(self, config: NeighboursConfig, sample: Vectors, rows: int) -> None:
+    def __init__(self, config: VectorStoreConfig, sample: Vectors, rows: int) -> None:
         self._faiss = faiss_library()
         self.exact = rows <= config.exact_up_to
         with one_thread(self._faiss):
@@ -32,7 +32,7 @@ class FaissIndex:
     def _flat(self, sample: Vectors) -> Any:
         return self._faiss.IndexFlatIP(sample.shape[1])
 
-    def _approximate(self, config: NeighboursConfig, sample: Vectors, rows: int) -> Any:
+    def _approximate(self, config: VectorStoreConfig, sample: Vectors, rows: int) -> Any:
         dimensions = sample.shape[1]
         if config.above == "hnsw":
             index = self._faiss.IndexHNSWFlat(dimensions, config.hnsw_links, self._faiss.METRIC_INNER_PRODUCT)

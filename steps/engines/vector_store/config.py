@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from steps.contracts.reports import Frozen
 
 
-class NeighboursConfig(Frozen):
+class VectorStoreConfig(Frozen):
     """How the most similar of many vectors are found."""
 
     backend: Literal["faiss", "qdrant"] = Field(

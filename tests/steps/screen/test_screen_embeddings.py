@@ -12,10 +12,10 @@ from support.growing import batchings, same
 from support.textrows import dataset, document
 from support.tiny_classifier import trained_classifier
 
+from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.contracts.row_cache import RowCache
-from steps.contracts.vectors import KeptVectors
 from steps.screen.config import ScreenConfig
 from steps.screen.models import Place
 from steps.screen.screen import screen
@@ -45,7 +45,7 @@ def config(toxic: str, server: ScriptedServer, **more: Any) -> ScreenConfig:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, toxic: str, seed: int) -> None:
-    vectors: KeptVectors | None = None
+    vectors: CachedEmbeddings | None = None
     row_cache: RowCache | None = None
     asked: Counter[str] = Counter()
     reasons: set[str] = set()
@@ -61,8 +61,8 @@ def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, toxic: str, s
             asked.update(text for body in server.bodies for text in body["input"])
             whole = screen(data, config(toxic, server, **settings), here / "b", place=Place())
         same(grown, whole)
-        assert whole.vectors == KeptVectors()
-        vectors, row_cache = KeptVectors.open(here / "a" / "vectors"), grown.row_cache
+        assert whole.embeddings == CachedEmbeddings()
+        vectors, row_cache = CachedEmbeddings.open(here / "a" / "embeddings"), grown.row_cache
         reasons |= set(grown.report.dropped_by)
     assert reasons == {"classifier.toxic", "topic.pets"} and set(asked.values()) == {1}
     assert len({part.space for part in vectors.manifest.parts}) == 2
@@ -74,14 +74,14 @@ def test_two_classifiers_by_one_model_share_what_is_kept(tmp_path: Path, toxic: 
     settings = ScreenConfig(rules=None, unsafe=None, poisoned=None, classifiers=[one, other])
     data = dataset(random_rows(7, 30), tmp_path / "in")
     first = screen(data, settings, tmp_path / "a", place=Place(keep=True))
-    again = screen(data, settings, tmp_path / "b", place=Place(keep=True, earlier=first.vectors))
+    again = screen(data, settings, tmp_path / "b", place=Place(keep=True, earlier=first.embeddings))
     same(first, again)
     assert first.report.flagged > 0 and first.report.dropped > 0
-    assert len(first.vectors.files) == 1 and again.vectors.manifest == first.vectors.manifest
+    assert len(first.embeddings.files) == 1 and again.embeddings.manifest == first.embeddings.manifest
     assert again.report.notes[-1].startswith("0 texts read by models")
 
 
 def test_without_models_nothing_is_kept(tmp_path: Path) -> None:
     data = dataset(random_rows(1, 5), tmp_path / "in")
     outcome = screen(data, ScreenConfig(), tmp_path / "out", place=Place(keep=True))
-    assert outcome.vectors.rows == 0 and not any("models" in note for note in outcome.report.notes)
+    assert outcome.embeddings.rows == 0 and not any("models" in note for note in outcome.report.notes)

@@ -6,12 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from steps.contracts.errors import ConfigError, MissingDependencyError, ServiceError
-from steps.engines.neighbours.config import NeighboursConfig
-from steps.engines.neighbours.index import open_index
+from steps.engines.vector_store.config import VectorStoreConfig
+from steps.engines.vector_store.open import open_store
 
-HNSW = NeighboursConfig(exact_up_to=0)
-IVF = NeighboursConfig(exact_up_to=0, above="ivf")
-QDRANT = NeighboursConfig(backend="qdrant")
+HNSW = VectorStoreConfig(exact_up_to=0)
+IVF = VectorStoreConfig(exact_up_to=0, above="ivf")
+QDRANT = VectorStoreConfig(backend="qdrant")
 
 
 def clustered(n, d=64, seed=0):
@@ -29,13 +29,13 @@ def truth(vectors, queries, k):
 
 
 def asked(config, vectors, queries, k, step=500):
-    with open_index(config, vectors, len(vectors)) as index:
+    with open_store(config, vectors, len(vectors)) as store:
         for start in range(0, len(vectors), step):
-            index.add(vectors[start : start + step])
-        return index.search(queries, k)
+            store.add(vectors[start : start + step])
+        return store.search(queries, k)
 
 
-@pytest.mark.parametrize("config", [NeighboursConfig(), QDRANT])
+@pytest.mark.parametrize("config", [VectorStoreConfig(), QDRANT])
 def test_exact_indexes_find_what_comparing_all_with_all_finds(config):
     vectors = clustered(1_500)
     scores, numbers = asked(config, vectors, vectors[:200], 8)
@@ -56,28 +56,28 @@ def test_recall_of_approximate_indexes_against_exact(config, least):
     assert close.sum() > 300 and np.mean(found) >= least
 
 
-@pytest.mark.parametrize("config", [NeighboursConfig(), HNSW, IVF, QDRANT])
+@pytest.mark.parametrize("config", [VectorStoreConfig(), HNSW, IVF, QDRANT])
 def test_the_same_vectors_in_the_same_order_give_the_same_answers(config):
     vectors = clustered(2_000, seed=5)
     first, second = (asked(config, vectors, vectors[:300], 5) for _ in range(2))
     assert (first[0] == second[0]).all() and (first[1] == second[1]).all()
 
 
-@pytest.mark.parametrize("config", [NeighboursConfig(), HNSW, IVF, QDRANT])
+@pytest.mark.parametrize("config", [VectorStoreConfig(), HNSW, IVF, QDRANT])
 def test_fewer_vectors_than_asked_for(config):
     vectors = clustered(40)[:3]
-    with open_index(config, vectors, 3) as index:
-        index.add(vectors[:0])
-        index.add(vectors)
-        scores, numbers = index.search(vectors, 5)
+    with open_store(config, vectors, 3) as store:
+        store.add(vectors[:0])
+        store.add(vectors)
+        scores, numbers = store.search(vectors, 5)
     assert (np.sort(numbers[:, :3]) == [0, 1, 2]).all() and (numbers[:, 3:] == -1).all()
     assert np.isneginf(scores[:, 3:]).all() and (numbers[:, 0] == [0, 1, 2]).all()
 
 
 def test_the_bound_decides_between_exact_and_approximate():
     vectors = clustered(100)
-    bound = NeighboursConfig(exact_up_to=100)
-    assert open_index(bound, vectors, 100).exact and not open_index(bound, vectors, 101).exact
+    bound = VectorStoreConfig(exact_up_to=100)
+    assert open_store(bound, vectors, 100).exact and not open_store(bound, vectors, 101).exact
 
 
 def test_a_qdrant_server_that_is_away_is_a_service_error(monkeypatch):
@@ -86,10 +86,10 @@ def test_a_qdrant_server_that_is_away_is_a_service_error(monkeypatch):
         port = s.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     with pytest.raises(ServiceError, match="set backend: faiss"):
-        open_index(NeighboursConfig(backend="qdrant", qdrant_url=url), clustered(40), 40)
+        open_store(VectorStoreConfig(backend="qdrant", qdrant_url=url), clustered(40), 40)
     monkeypatch.delenv("QDRANT_KEY", raising=False)
     with pytest.raises(ConfigError, match="QDRANT_KEY is not set"):
-        open_index(NeighboursConfig(backend="qdrant", qdrant_url=url, qdrant_key_env="QDRANT_KEY"), clustered(40), 40)
+        open_store(VectorStoreConfig(backend="qdrant", qdrant_url=url, qdrant_key_env="QDRANT_KEY"), clustered(40), 40)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_a_qdrant_server_that_is_away_is_a_service_error(monkeypatch):
 )
 def test_addresses_are_checked(keys, words):
     with pytest.raises(ValidationError, match=words):
-        NeighboursConfig(**keys)
+        VectorStoreConfig(**keys)
 
 
-@pytest.mark.parametrize(("package", "config"), [("faiss", NeighboursConfig()), ("qdrant_client", QDRANT)])
+@pytest.mark.parametrize(("package", "config"), [("faiss", VectorStoreConfig()), ("qdrant_client", QDRANT)])
 def test_a_missing_library_names_the_way_out(monkeypatch, package, config):
     real = builtins.__import__
 
@@ -116,4 +116,4 @@ def test_a_missing_library_names_the_way_out(monkeypatch, package, config):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingDependencyError, match="pip install"):
-        open_index(config, clustered(40), 40)
+        open_store(config, clustered(40), 40)

@@ -10,15 +10,15 @@ from typing import Any, Self
 import numpy as np
 
 from steps.contracts.errors import ConfigError, MissingDependencyError, ServiceError
-from steps.engines.neighbours.config import NeighboursConfig
-from steps.engines.neighbours.index import Numbers, Vectors
+from steps.engines.vector_store.config import VectorStoreConfig
+from steps.engines.vector_store.store import Numbers, Vectors
 
 # Chosen: points per request; 1,024 vectors of 384 dimensions are 4 MB of JSON or less.
 _POINTS = 1024
 _TIMEOUT_SECONDS = 120
 
 
-class QdrantIndex:
+class QdrantStore:
     """A collection of its own, deleted at the end. Points carry a number and a vector, never a text.
 
     Searches ask for exact results: a server builds its HNSW graph in the background, so that approximate ones would
@@ -27,7 +27,7 @@ class QdrantIndex:
 
     exact = True
 
-    def __init__(self, config: NeighboursConfig, dimensions: int) -> None:
+    def __init__(self, config: VectorStoreConfig, dimensions: int) -> None:
         self._models, self._client = _client(config)
         self._where = config.qdrant_url or "embedded Qdrant"
         # A name of its own, so that runs that share a server don't meet.
@@ -90,7 +90,7 @@ class QdrantIndex:
             ) from e  # fmt: skip
 
 
-def _client(config: NeighboursConfig) -> tuple[Any, Any]:
+def _client(config: VectorStoreConfig) -> tuple[Any, Any]:
     try:
         from qdrant_client import QdrantClient, models
     except ImportError as e:

@@ -6,13 +6,11 @@ from typing import Protocol, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from steps.engines.neighbours.config import NeighboursConfig
-
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
 
-class Index(Protocol):
+class VectorStore(Protocol):
     """Vectors are numbered from 0 in the order in which they are added. A context manager."""
 
     @property
@@ -33,21 +31,3 @@ class Index(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None: ...
-
-
-def open_index(config: NeighboursConfig, sample: Vectors, rows: int) -> Index:
-    """An empty index for up to `rows` vectors. `sample`, shape (s, d): what they are like; ivf learns its clusters.
-
-    Equal vectors added in equal order, with one thread each, give equal answers in every run on one kind of processor.
-
-    Raises:
-        MissingDependencyError: the library isn't installed.
-        ServiceError: the Qdrant server doesn't answer.
-    """
-    if config.backend == "qdrant":
-        from steps.engines.neighbours.qdrant_index import QdrantIndex
-
-        return QdrantIndex(config, sample.shape[1])
-    from steps.engines.neighbours.faiss_index import FaissIndex
-
-    return FaissIndex(config, sample, rows)

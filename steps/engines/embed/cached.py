@@ -1,4 +1,4 @@
-"""Reading and writing of kept vectors (see `steps.contracts.vectors`): mapped into memory, never read whole."""
+"""Reading and writing of cached embeddings (see `steps.contracts.embeddings`): mapped into memory, never read whole."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from steps.contracts.digests import file_digest
+from steps.contracts.embeddings import MANIFEST, WITHOUT, CachedEmbeddings, EmbeddingsManifest, EmbeddingsPart
 from steps.contracts.errors import IntegrityError
 from steps.contracts.storage import write_whole, writing
-from steps.contracts.vectors import MANIFEST, WITHOUT, KeptVectors, VectorPart, VectorsManifest
 from steps.engines.embed.vectors import Vector, Vectors
 
 # Shape (n,): digests of 16 bytes, compared byte by byte.
@@ -28,10 +28,10 @@ _KEY_BYTES = 16
 _ROWS_AT_ONCE = 8192
 
 
-class Part:
+class CachedPart:
     """One file of an earlier run, and which of its vectors this run has asked for."""
 
-    def __init__(self, part: VectorPart, file: Path) -> None:
+    def __init__(self, part: EmbeddingsPart, file: Path) -> None:
         self.entry, self.file = part, file
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(file)))
@@ -104,7 +104,9 @@ def as_keys(keys: Sequence[str]) -> Keys:
     return np.frombuffer(bytes.fromhex("".join(keys)), "S16")
 
 
-def write_parts(folder: Path, space: str, parts: Sequence[Part], spool: Spool) -> list[tuple[VectorPart, Path]]:
+def write_parts(
+    folder: Path, space: str, parts: Sequence[CachedPart], spool: Spool
+) -> list[tuple[EmbeddingsPart, Path]]:
     """Files that hold the vectors of one space that this run asked for, and no others.
 
     A part stays as it is when all of it was asked for and it has twice as many rows as what is written anew: so data
@@ -123,7 +125,7 @@ def write_parts(folder: Path, space: str, parts: Sequence[Part], spool: Spool) -
     return [*stay, _write(folder, space, new, merged)] if size else stay
 
 
-def write_manifest(folder: Path, parts: Sequence[tuple[VectorPart, Path]]) -> KeptVectors:
+def write_manifest(folder: Path, parts: Sequence[tuple[EmbeddingsPart, Path]]) -> CachedEmbeddings:
     """Name the files, which all lie in the folder then: from now on they count."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,9 +133,9 @@ def write_manifest(folder: Path, parts: Sequence[tuple[VectorPart, Path]]) -> Ke
         if file.parent != folder:
             _link(file, folder / part.name)
     ordered = sorted((part for part, _ in parts), key=lambda p: (p.space, p.name))
-    manifest = VectorsManifest(parts=tuple(ordered))
+    manifest = EmbeddingsManifest(parts=tuple(ordered))
     write_whole(folder / MANIFEST, manifest.model_dump_json(indent=1))
-    return KeptVectors(manifest, tuple(folder / part.name for part in ordered))
+    return CachedEmbeddings(manifest, tuple(folder / part.name for part in ordered))
 
 
 def _link(file: Path, target: Path) -> None:
@@ -146,7 +148,7 @@ def _link(file: Path, target: Path) -> None:
             shutil.copyfile(file, target)
 
 
-def _write(folder: Path, space: str, new: Spooled, merged: Sequence[Part]) -> tuple[VectorPart, Path]:
+def _write(folder: Path, space: str, new: Spooled, merged: Sequence[CachedPart]) -> tuple[EmbeddingsPart, Path]:
     """One file of new vectors and of those of `merged` that were asked for, sorted by key, each key once."""
     dimensions = merged[0].entry.dimensions if merged else new[2].shape[1]
     partial = folder / "vectors.partial"
@@ -159,10 +161,10 @@ def _write(folder: Path, space: str, new: Spooled, merged: Sequence[Part]) -> tu
                 rows += len(keys)
         digest = file_digest(partial)
         file = partial.replace(folder / f"{digest[:32]}.arrow")
-    return VectorPart(name=file.name, space=space, rows=rows, dimensions=dimensions, sha256=digest), file
+    return EmbeddingsPart(name=file.name, space=space, rows=rows, dimensions=dimensions, sha256=digest), file
 
 
-def _sorted(new: Spooled, merged: Sequence[Part], dimensions: int) -> Iterator[Spooled]:
+def _sorted(new: Spooled, merged: Sequence[CachedPart], dimensions: int) -> Iterator[Spooled]:
     """Blocks of vectors by key."""
     new_keys, new_cut, new_vectors = new
     used = [np.flatnonzero(p.used) for p in merged]

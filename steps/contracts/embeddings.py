@@ -1,4 +1,4 @@
-"""What models said about texts as vectors, kept between runs: a text that a model has read once costs its look-up only.
+"""Embeddings cached between runs: a text that a model has read once costs its look-up only.
 
 On disk this is a folder with `manifest.json` and one or more Arrow IPC files, which never change: `key` (16 bytes),
 sorted; `cut` (whether the model read only the text's beginning); `vector` (float32, all of one length). A key is a
@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 WITHOUT = "run once with `reuse: null`: every text is embedded and kept anew"
 
 
-class VectorPart(Frozen):
+class EmbeddingsPart(Frozen):
     """One file of vectors of one space. `name`: of the file."""
 
     name: str = Field(pattern=r"^[0-9a-f]{32}\.arrow$")
@@ -32,22 +32,22 @@ class VectorPart(Frozen):
     sha256: str
 
 
-class VectorsManifest(Frozen):
-    """Every file of vectors that a run kept."""
+class EmbeddingsManifest(Frozen):
+    """Every file of vectors that a run cached."""
 
     format: int = FORMAT
-    parts: tuple[VectorPart, ...] = ()
+    parts: tuple[EmbeddingsPart, ...] = ()
 
 
 @dataclass(frozen=True)
-class KeptVectors:
+class CachedEmbeddings:
     """Finished files of vectors on this machine; `files` are those of the manifest's parts, in order."""
 
-    manifest: VectorsManifest = field(default_factory=VectorsManifest)
+    manifest: EmbeddingsManifest = field(default_factory=EmbeddingsManifest)
     files: tuple[Path, ...] = ()
 
     @classmethod
-    def read(cls, text: str, where: str, locate: Callable[[VectorPart], Path]) -> Self:
+    def read(cls, text: str, where: str, locate: Callable[[EmbeddingsPart], Path]) -> Self:
         """What a manifest's text names. `locate` gives a part's file; `where` is for errors.
 
         Raises:
@@ -55,7 +55,7 @@ class KeptVectors:
             IntegrityError: the manifest isn't readable or of another format, or a file hasn't the bytes that it names.
         """
         try:
-            manifest = VectorsManifest.model_validate_json(text)
+            manifest = EmbeddingsManifest.model_validate_json(text)
         except ValidationError as e:
             raise IntegrityError(f"not readable: {e.errors()[0]['msg']}", where=where, hint=WITHOUT) from e
         if manifest.format != FORMAT:
@@ -63,7 +63,7 @@ class KeptVectors:
         files = tuple(locate(part) for part in manifest.parts)
         for part, file in zip(manifest.parts, files, strict=True):
             if not file.is_file():
-                raise InputNotFoundError("a file of the kept vectors is missing", where=str(file), hint=WITHOUT)
+                raise InputNotFoundError("a file of the cached embeddings is missing", where=str(file), hint=WITHOUT)
             if file_digest(file) != part.sha256:
                 raise IntegrityError("not the bytes that the manifest names", where=str(file), hint=WITHOUT)
         return cls(manifest, files)
@@ -73,7 +73,7 @@ class KeptVectors:
         """Open a folder and check its bytes. Raises as `read`."""
         file = folder / MANIFEST
         if not file.is_file():
-            raise InputNotFoundError("no manifest.json: no kept vectors", where=str(folder), hint=WITHOUT)
+            raise InputNotFoundError("no manifest.json: no cached embeddings", where=str(folder), hint=WITHOUT)
         return cls.read(file.read_text("utf-8"), str(file), lambda part: folder / part.name)
 
     @property

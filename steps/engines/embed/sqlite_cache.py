@@ -1,0 +1,62 @@
+"""Vectors kept on disk by the digest of their text, so that a later run embeds only new texts."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from steps.contracts.storage import writing
+from steps.engines.embed.vectors import Vector
+from steps.engines.llm.cache import KEYS_AT_ONCE, LOCK_SECONDS, reading
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS vectors (
+    key TEXT PRIMARY KEY,
+    cut INTEGER NOT NULL,
+    vector BLOB NOT NULL
+) WITHOUT ROWID
+"""
+_WHAT = "embedding cache"
+
+
+class SqliteCache:
+    """A SQLite file of vectors (4 bytes per dimension) by key. Several processes may share it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        with writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with reading(file, _WHAT):
+            self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
+            self._db.execute(_TABLE)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Vector]:
+        """The vectors that are there, by key."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, Vector] = {}
+        with reading(self.file, _WHAT):
+            for start in range(0, len(wanted), KEYS_AT_ONCE):
+                part = wanted[start : start + KEYS_AT_ONCE]
+                marks = ",".join("?" * len(part))
+                for key, cut, raw in self._db.execute(
+                    f"SELECT key, cut, vector FROM vectors WHERE key IN ({marks})", part
+                ):
+                    found[key] = Vector(np.frombuffer(raw, "<f4"), bool(cut))
+        return found
+
+    def put_many(self, vectors: Mapping[str, Vector]) -> None:
+        """Keep vectors under their keys; all of them or none."""
+        lines = [(key, int(v.cut), v.values.astype("<f4").tobytes()) for key, v in vectors.items()]
+        with reading(self.file, _WHAT):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany("INSERT OR REPLACE INTO vectors (key, cut, vector) VALUES (?,?,?)", lines)
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
