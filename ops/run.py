@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from ops.environment import find_root, prepare
-from ops.infra import InfraConfig, load_infra
+from ops.infra import load_infra
+from ops.plan import Plan
 from ops.run_index import run_folder, save_planted, save_run, write_report
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
@@ -23,34 +24,6 @@ from steps.contracts.digests import value_digest
 from steps.contracts.errors import AssayError, ServiceError
 from steps.contracts.reports import Table
 from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that is known before anything runs. `cache`: whether a step may be taken from ZenML's cache."""
-
-    config: RunConfig
-    infra: InfraConfig
-    stack: str
-    inputs: Inputs
-    steps: tuple[str, ...]
-    commit: str | None
-    cache: bool = True
-
-    @property
-    def config_digest(self) -> str:
-        """Digest of the resolved config."""
-        return value_digest(self.config.model_dump(mode="json"))
-
-    @property
-    def lineage(self) -> dict[str, str]:
-        """What a registered model says about where it comes from; decides no number."""
-        return {
-            "config_name": self.config.name,
-            "config_digest": self.config_digest,
-            "sources_digest": value_digest(self.inputs.sources),
-            "commit": self.commit or "",
-        }
 
 
 def run(
@@ -219,7 +192,7 @@ _TYPES: dict[str, ArtifactType] = {
     "AnswersMaterializer": "answers",
     "FileMaterializer": "file",
     "RowCacheMaterializer": "row_cache",
-    "EmbeddingsMaterializer": "memory",
+    "EmbeddingsMaterializer": "embeddings",
     "DedupIndexMaterializer": "index",
 }
 _VALUE_TYPES: dict[str, ArtifactType] = {

@@ -5,26 +5,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from materializers.visible import visible
+from ops.plan import Plan
 from ops.run_index import artifacts_of, load_planted, report_path
 from pipelines.report.costs import StageCost, run_costs, said
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate
 from steps.contracts.runs import RunRecord
 
-if TYPE_CHECKING:
-    from ops.run import Plan
-
 # A log file has no width of its own.
 _LOG_WIDTH = 130
 
 
-def print_plan(plan: "Plan", as_json: bool) -> None:
+def print_plan(plan: Plan, as_json: bool) -> None:
     """What would run, on what, reading what."""
     if as_json:
         inputs = plan.inputs.model_dump(mode="json")

@@ -17,7 +17,8 @@ ArtifactType: TypeAlias = Literal[
     "registration",
     "file",
     "row_cache",
-    # embeddings; in records of older versions also row caches
+    "embeddings",
+    # in records of older versions: row caches and embeddings
     "memory",
     "index",
 ]

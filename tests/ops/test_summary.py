@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ops.infra import InfraConfig
-from ops.run import Plan
+from ops.plan import Plan
 from ops.summary import print_costs, print_plan, summary_console
 from pipelines.config import RunConfig
 from pipelines.inputs import Inputs
