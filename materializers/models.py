@@ -8,11 +8,8 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers.transfer import get_file, get_value, is_local, put_file, put_text
 from steps.contracts.errors import UnsafeSerializationError
-from steps.contracts.models import ModelFolder, ModelInfo
+from steps.contracts.models import PICKLE_SUFFIXES, ModelFolder, ModelInfo
 from steps.zenml_runtime.state import state_folder
-
-# Formats that run code when they are read.
-_REFUSED_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
 class ModelFolderMaterializer(BaseMaterializer):
@@ -28,7 +25,7 @@ class ModelFolderMaterializer(BaseMaterializer):
             UnsafeSerializationError: a file is in a format that can hold a pickle.
         """
         for name in data.info.files:
-            if name.endswith(_REFUSED_SUFFIXES):
+            if Path(name).suffix in PICKLE_SUFFIXES:
                 raise UnsafeSerializationError(
                     f"{name} may hold a pickle", where=str(data.path), hint="save the model as safetensors"
                 )

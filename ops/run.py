@@ -17,10 +17,9 @@ from ops.run_index import run_folder, save_planted, save_run, write_report
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
 from pipelines.dataset import find_dataset
-from pipelines.inputs import Inputs, read_inputs
+from pipelines.inputs import read_inputs
 from pipelines.load import load_model
 from pipelines.report.costs import own_usage
-from steps.contracts.digests import value_digest
 from steps.contracts.errors import AssayError, ServiceError
 from steps.contracts.reports import Table
 from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord

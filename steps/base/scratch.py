@@ -8,6 +8,7 @@ from typing import Any
 
 from steps.base.config import BaseConfig, ScratchConfig
 from steps.base.corpus import Sequence, sequences, tokenizer_texts
+from steps.engines.lm.threads import torch_threads
 from steps.engines.progress.progress import Progress
 
 # Qwen2's pre-tokenization: words take their leading space, every digit is a token of its own
@@ -44,16 +45,14 @@ def make_scratch(config: BaseConfig, folder: Path) -> int:
     """
     import torch
 
-    threads = torch.get_num_threads()
     state = torch.get_rng_state()
-    torch.set_num_threads(config.num_threads)
     try:
-        torch.manual_seed(config.seed)
-        tokenizer = make_tokenizer(config.scratch, config.seed)
-        model = make_model(config.scratch, tokenizer)
-        _train(model, tokenizer, config)
+        with torch_threads(config.num_threads):
+            torch.manual_seed(config.seed)
+            tokenizer = make_tokenizer(config.scratch, config.seed)
+            model = make_model(config.scratch, tokenizer)
+            _train(model, tokenizer, config)
     finally:
-        torch.set_num_threads(threads)
         torch.set_rng_state(state)
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)

@@ -5,6 +5,10 @@ from typing import Literal
 
 from steps.contracts.reports import Frozen
 
+# File name endings under which PyTorch, Keras, Flax and NumPy store weights (or anything else) by pickle. A file with
+# one of them is never written, stored, downloaded or read as part of a model.
+PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"})
+
 
 class BaseRef(Frozen):
     """A base model by name and pinned content, without its weights.

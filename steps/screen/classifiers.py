@@ -18,7 +18,7 @@ from steps.contracts.reports import Histogram, Table
 from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.models import model_digest, model_path
 from steps.engines.embed.vectors import Done, Vector, Vectors
-from steps.engines.lm.device import checked_device, processor
+from steps.engines.lm.device import processor, resolve_device
 from steps.engines.lm.quiet import without_bars
 from steps.engines.lm.shapes import LENGTH_STEP, by_width, filled_up
 from steps.engines.lm.threads import torch_threads
@@ -188,4 +188,4 @@ def _load(config: ClassifierConfig, folder: Path) -> tuple[Any, Any]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
         model.config.pad_token_id = tokenizer.pad_token_id
-    return tokenizer, model.to(checked_device(config.device, f"classifier {config.name}")).eval()
+    return tokenizer, model.to(resolve_device(config.device, f"classifier {config.name}")).eval()

@@ -7,7 +7,7 @@ import numpy as np
 
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.engines.embed.models import model_digest, model_path
-from steps.engines.lm.device import checked_device
+from steps.engines.lm.device import resolve_device
 from steps.engines.lm.quiet import without_bars
 from steps.engines.lm.threads import torch_threads
 from steps.semantic.config import CrossEncoderConfig
@@ -51,7 +51,7 @@ def _load(config: CrossEncoderConfig, root: Path) -> Any:
             hint="pip install sentence-transformers, or leave `rerank` out",
         ) from e  # fmt: skip
     folder = model_path(config.model, model_digest(config.model, config.revision, root), root)
-    device = checked_device(config.device, config.model)
+    device = resolve_device(config.device, config.model)
     try:
         with without_bars():
             return Model(

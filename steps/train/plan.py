@@ -3,6 +3,7 @@
 from typing import Literal
 
 from steps.contracts.errors import ConfigError
+from steps.engines.lm.device import resolve_device
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
 from steps.train.settings import Plan
@@ -36,10 +37,8 @@ def make_plan(config: TrainConfig, vocab_size: int) -> Plan:
 def _device(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     import torch
 
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    if resolve_device(wanted, "train") == "cpu":
         return "cpu"
-    if not torch.cuda.is_available():
-        raise ConfigError("device is cuda, but torch sees no GPU here", hint="use device: auto or cpu")
     if torch.cuda.device_count() > 1:
         raise ConfigError(
             f"torch sees {torch.cuda.device_count()} GPUs; this stage trains on one",

@@ -12,6 +12,7 @@ import transformers
 from transformers import TrainerCallback
 
 from steps.contracts.errors import ConfigError, TrainingDataError
+from steps.engines.lm.threads import torch_threads
 from steps.engines.progress.progress import Progress
 from steps.train.checkpoints import keep_newest, mark_complete
 from steps.train.settings import Plan, TrainSettings
@@ -115,20 +116,17 @@ def torch_settings(num_threads: int) -> Iterator[None]:
     """Set torch's threads, and silence transformers' and datasets' own bars; what was set before comes back."""
     import datasets
 
-    threads = torch.get_num_threads()
     verbosity = transformers.logging.get_verbosity()
     bars = datasets.are_progress_bars_disabled()
-    torch.set_num_threads(num_threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     try:
-        with warnings.catch_warnings():
+        with torch_threads(num_threads), warnings.catch_warnings():
             # transformers 5 warns about gradient_checkpointing, which TRL 1.16 sets itself.
             warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
             yield
     finally:
-        torch.set_num_threads(threads)
         transformers.logging.set_verbosity(verbosity)
         transformers.logging.enable_progress_bar()
         if not bars:

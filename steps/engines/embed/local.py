@@ -13,7 +13,7 @@ from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.embed.models import model_digest, model_path
 from steps.engines.embed.vectors import Done, Vectors, unit
-from steps.engines.lm.device import checked_device, processor
+from steps.engines.lm.device import processor, resolve_device
 from steps.engines.lm.quiet import without_bars
 from steps.engines.lm.shapes import LENGTH_STEP, by_width, filled_up
 from steps.engines.lm.threads import torch_threads
@@ -98,7 +98,7 @@ def _load(config: EmbedConfig, folder: Path, name: str) -> Any:
             "the package sentence-transformers is not installed", where=name,
             hint="pip install sentence-transformers, or use an `endpoint`",
         ) from e  # fmt: skip
-    device = checked_device(config.device, name)
+    device = resolve_device(config.device, name)
     try:
         with without_bars():
             return SentenceTransformer(

@@ -3,14 +3,16 @@
 from steps.contracts.errors import ConfigError
 
 
-def checked_device(name: str, where: str) -> str:
-    """The device's name, when a tensor can be put on it.
+def resolve_device(name: str, where: str) -> str:
+    """The device's name as torch knows it, when a tensor can be put on it. "auto": cuda where there is one, else cpu.
 
     Raises:
         ConfigError: torch knows no such device, or this machine has none.
     """
     import torch
 
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as e:
@@ -29,6 +31,7 @@ def processor(device: str) -> str:
     """
     import torch
 
+    device = resolve_device(device, device)
     if torch.device(device).type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return str(torch.backends.cpu.get_cpu_capability()) if device == "cpu" else device

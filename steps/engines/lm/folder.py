@@ -7,10 +7,7 @@ from typing import Literal
 
 from steps.contracts.digests import file_digest, value_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError, UnsafeSerializationError
-from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
-
-# File name endings under which PyTorch, Keras and Flax store weights (or anything else) by pickle.
-PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"})
+from steps.contracts.models import PICKLE_SUFFIXES, BaseRef, ModelFolder, ModelInfo
 
 
 def model_files(path: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError
 from steps.contracts.models import ModelFolder
+from steps.engines.lm.device import resolve_device
 from steps.engines.lm.folder import check_files
 from steps.engines.lm.hub import download
 
@@ -36,10 +37,11 @@ def load(
         base: weights on disk, or a reference to them (hub commit, local folder).
         adapter: a tuned model of kind "adapter" or "full"; None loads the base itself.
         dtype: one of DTYPES.
-        device: "auto" (cuda where there is one, else cpu) or a torch device.
+        device: see `resolve_device`.
 
     Raises:
         InputNotFoundError: files are missing, or there are only pickled weights.
+        ConfigError: no such number format, or the device can't be used here.
         IntegrityError: a local folder changed since it was recorded.
         ServiceError: the hub can't be reached.
     """
@@ -48,7 +50,7 @@ def load(
 
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}", hint=f"use one of {', '.join(DTYPES)}")
-    where = _device(device)
+    where = resolve_device(device, base.info.base.name)
     whole = adapter if adapter is not None and adapter.info.kind == "full" else base
     path = weights_path(whole)
     try:
@@ -112,16 +114,6 @@ def _with_adapter(model: Any, adapter: ModelFolder, *, merge: bool) -> Any:
 
 def _has_tokenizer(model: ModelFolder) -> bool:
     return model.path is not None and (model.path / "tokenizer_config.json").is_file()
-
-
-def _device(device: str) -> str:
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device is {device!r}, but torch sees no CUDA device here", hint="use device: auto or cpu")
-    return device
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from steps.contracts.digests import folder_digests, value_digest
 from steps.contracts.errors import MissingDependencyError, UnsafeSerializationError
+from steps.contracts.models import PICKLE_SUFFIXES
 from steps.scrub.config import NerConfig
 
 Tagged = list[tuple[int, int, str, float]]
@@ -156,7 +157,7 @@ def _with_safetensors(model: str, revision: str | None) -> Path:
 
     folder = Path(model)
     if not folder.is_dir():
-        pickled = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"]
+        pickled = [f"*{suffix}" for suffix in sorted(PICKLE_SUFFIXES)]
         folder = Path(snapshot_download(model, revision=revision, ignore_patterns=pickled))
     if not (folder / "model.safetensors").is_file():
         raise UnsafeSerializationError(

@@ -20,10 +20,10 @@ from pydantic import ValidationError
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.errors import IntegrityError, ServiceError
 from steps.contracts.evaluation import Decision, Reason
-from steps.contracts.models import BaseRef, ModelFolder
+from steps.contracts.models import PICKLE_SUFFIXES, BaseRef, ModelFolder
 from steps.contracts.records import make_row, message
 from steps.contracts.reports import StageReport
-from steps.engines.lm.folder import model_folder
+from steps.engines.lm.folder import model_files, model_folder
 from steps.engines.scoring.answers import read_answers
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.evaluate import evaluate
@@ -265,6 +265,16 @@ def test_only_the_adapter_is_stored(measured, config, tmp_path):
     assert sum(files.values()) < base_bytes
     assert not [n for n in files if n.endswith((".pkl", ".bin", ".pt"))]
     assert "served.py" in files
+
+
+def test_the_served_file_digests_a_folder_as_the_project_does(tmp_path):
+    """It repeats the list of pickle suffixes, since it runs where the project isn't installed."""
+    from steps.register.served import _digests
+
+    for suffix in (".safetensors", ".json", ".txt", *PICKLE_SUFFIXES):
+        (tmp_path / f"file{suffix}").write_text(suffix)
+    assert _digests(tmp_path) == model_files(tmp_path)
+    assert set(model_files(tmp_path)) == {"file.safetensors", "file.json", "file.txt"}
 
 
 @pytest.mark.slow

@@ -99,11 +99,11 @@ def test_equal_rows_give_equal_files_in_any_order_and_data_that_grows_shares_the
         one = run(dataset(rows[:30], tmp_path / "a"), tmp_path / "one", endpoint(server)).embeddings
         other = run(dataset(rows[29::-1], tmp_path / "b"), tmp_path / "other", endpoint(server)).embeddings
         assert one.digest == other.digest
-        grown = run(dataset(rows, tmp_path / "c"), tmp_path / "grown", endpoint(server), one).vectors
+        grown = run(dataset(rows, tmp_path / "c"), tmp_path / "grown", endpoint(server), one).embeddings
         assert [part.rows for part in grown.manifest.parts].count(30) == 1 and grown.rows == 40
         assert any(file.samefile(one.files[0]) for file in grown.files)
         # Nothing new: nothing is written.
-        again = run(dataset(rows, tmp_path / "d"), tmp_path / "again", endpoint(server), grown).vectors
+        again = run(dataset(rows, tmp_path / "d"), tmp_path / "again", endpoint(server), grown).embeddings
     assert again.manifest == grown.manifest
     assert all(a.samefile(b) for a, b in zip(again.files, grown.files, strict=True))
 
