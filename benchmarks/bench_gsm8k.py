@@ -54,7 +54,7 @@ def main() -> None:
         print(f"{r['stage']:12} in {r['rows_in']:6} kept {r['kept']:6} {r['seconds']:7.1f} s  {r['dropped_by']}")
     scores = {}
     for d in comparison["differences"]:
-        base, tuned = d["base"], d["tuned"]
+        base, tuned = d["reference"], d["candidate"]
         name = f"{d['task']}/{d['metric']}"
         scores[name] = [round(base["value"], 4), round(tuned["value"], 4)]
         print(f"{name:32} base {base['value']:9.3f}  tuned {tuned['value']:9.3f}  n {base['n']}")

@@ -75,7 +75,7 @@ def digests(artifacts: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
             found["weights"] |= {f"{artifact['name']}/{f}": sha for f, sha in weights.items()}
         elif artifact["type"] == "answers":
             rows = pq.read_table(uri / "answers.parquet").to_pylist()
-            found["answers"][artifact["name"].removesuffix("_answers")] = value_digest(rows)
+            found["answers"][artifact["name"].removeprefix("answers_")] = value_digest(rows)
     return found
 
 

@@ -79,10 +79,10 @@ def lines(series: Sequence[Series]) -> Markup:
     return _svg(parts, CHART_WIDTH, _HEIGHT, ", ".join(s.title for s in drawn))
 
 
-def intervals(base: Estimate, tuned: Estimate) -> Markup:
-    """Base (upper) and tuned (lower) as dots with their intervals, on one scale of their own."""
-    low = min(base.low, tuned.low, base.value, tuned.value)
-    high = max(base.high, tuned.high, base.value, tuned.value)
+def intervals(reference: Estimate, candidate: Estimate, names: tuple[str, str]) -> Markup:
+    """Reference (upper) and candidate (lower) as dots with their intervals, on one scale of their own."""
+    low = min(reference.low, candidate.low, reference.value, candidate.value)
+    high = max(reference.high, candidate.high, reference.value, candidate.value)
     span = (high - low) or max(abs(high), 1.0)
     lo, width = low - span * 0.04, span * 1.08
 
@@ -90,12 +90,13 @@ def intervals(base: Estimate, tuned: Estimate) -> Markup:
         return 6 + (_INTERVAL_WIDTH - 12) * (value - lo) / width
 
     parts = []
-    for name, estimate, y in (("base", base, 10), ("tuned", tuned, 24)):
+    for name, estimate, y in (("reference", reference, 10), ("candidate", candidate, 24)):
         parts.append(_line(x(estimate.low), y, x(estimate.high), y, f"span {name}"))
         for end in (estimate.low, estimate.high):
             parts.append(_line(x(end), y - 3, x(end), y + 3, f"span {name}"))
         parts.append(Markup('<circle class="dot {}" cx="{:.2f}" cy="{}" r="4.5"/>').format(name, x(estimate.value), y))
-    return _svg(parts, _INTERVAL_WIDTH, _INTERVAL_HEIGHT, f"base {estimated(base)}, tuned {estimated(tuned)}")
+    said = (f"{name} {estimated(e)}" for name, e in zip(names, (reference, candidate), strict=True))
+    return _svg(parts, _INTERVAL_WIDTH, _INTERVAL_HEIGHT, ", ".join(said))
 
 
 def estimated(e: Estimate) -> str:

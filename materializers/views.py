@@ -136,7 +136,8 @@ def stage_report(value: StageReport, *, open_examples: bool) -> Markup:
 
 
 def comparison(value: Comparison, directions: Directions) -> Markup:
-    """Base against tuned. A metric that `directions` doesn't name is judged only as a ratio (less is better)."""
+    """Each candidate against the reference. A metric that `directions` doesn't name is judged only as a ratio (less is
+    better)."""
     return _render("comparison.jinja", c=value, directions=directions)
 
 
@@ -220,7 +221,7 @@ def _grouped(series: Sequence[Series]) -> list[list[Series]]:
 def _same(difference: Difference) -> bool:
     """Whether no row changed: there is nothing to draw."""
     none = 1.0 if difference.is_ratio else 0.0
-    return difference.change.low == difference.change.high == none and difference.base == difference.tuned
+    return difference.change.low == difference.change.high == none and difference.reference == difference.candidate
 
 
 def _change(change: Estimate, is_ratio: bool) -> str:

@@ -35,8 +35,13 @@ class InfraConfig(Frozen):
         """
         # Steps allow their cache themselves, so that only a word for each of them takes it away.
         always = {} if cache else {"enable_cache": False}
-        bound = {n: self.steps[n].model_dump(exclude_defaults=True) if n in self.steps else {} for n in present}
+        bound = {n: self._of(n).model_dump(exclude_defaults=True) for n in present}
         return {n: {**settings, **always} for n, settings in bound.items() if settings or always}
+
+    def _of(self, step: str) -> StepInfra:
+        """What is bound to a step by its own name, else by its kind's: evaluate_step for evaluate_base_step."""
+        kind = f"{step.split('_', maxsplit=1)[0]}_step"
+        return self.steps.get(step) or self.steps.get(kind) or StepInfra()
 
 
 def load_infra(root: Path, name: str | None, known_steps: Iterable[str]) -> InfraConfig:

@@ -60,14 +60,13 @@ def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, over
     """Resolve config, infra and inputs; fails before anything runs when one of them is missing or wrong."""
     config = load_model(RunConfig, path, overrides)
     names = step_names(config)
-    place = load_infra(root, infra or stack, KNOWN_STEPS)
+    place = load_infra(root, infra or stack, (*KNOWN_STEPS, *names))
     return Plan(config, place, stack or place.stack, read_inputs(root, config), names, commit_of(root))
 
 
 KNOWN_STEPS = (
     "ingest_step", "dedup_step", "split_step", "scrub_step", "screen_step", "semantic_step", "judge_step",
-    "review_step", "leakcheck_step", "base_step", "train_step", "evaluate_base_step", "evaluate_tuned_step",
-    "gate_step", "register_step",
+    "review_step", "leakcheck_step", "base_step", "train_step", "evaluate_step", "gate_step", "register_step",
 )  # fmt: skip
 _CURATION_STEPS = KNOWN_STEPS.index("base_step")
 
@@ -80,7 +79,9 @@ def step_names(config: RunConfig) -> tuple[str, ...]:
         *(() if config.semantic is not None else ("semantic",)),
     }
     curation = [s for s in KNOWN_STEPS[:_CURATION_STEPS] if s.removesuffix("_step") not in skipped]
-    tuning = KNOWN_STEPS[_CURATION_STEPS:]
+    tuning: list[str] = []
+    for step in KNOWN_STEPS[_CURATION_STEPS:]:
+        tuning += [f"evaluate_{s}_step" for s in config.subjects] if step == "evaluate_step" else [step]
     return (*(curation if config.curates else ()), *(tuning if config.tunes else ()))
 
 
@@ -208,7 +209,7 @@ def _record(root: Path, plan: Plan, name: str, started: datetime, store: str, er
 
     found = Client().list_pipeline_runs(name=f"equals:{name}", size=1).items
     steps = dict(Client().get_pipeline_run(found[0].id).steps) if found else {}
-    order = {s: i for i, s in enumerate(KNOWN_STEPS)}
+    order = {s: i for i, s in enumerate(plan.steps)}
     ordered = sorted(steps.values(), key=lambda s: order.get(s.name, len(order)))
     cached = tuple(s.name for s in ordered if s.status.value == "cached")
     cpu_seconds, peak_mb = own_usage()

@@ -57,7 +57,9 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     if planted is not None:
         console.print(_plain(planted.title, planted.columns, planted.rows))
     for artifact in record.of_type("comparison"):
-        console.print(_scores(store.value(artifact, Comparison)))
+        compared = store.value(artifact, Comparison)
+        for candidate in compared.candidates:
+            console.print(_scores(compared, candidate.name))
     for artifact in record.of_type("decision"):
         _print_decision(console, store.value(artifact, Decision))
     _print_end(console, record, costs, page)
@@ -103,14 +105,16 @@ def _plain(title: str, columns: tuple[str, ...], rows: tuple[tuple[str | int | f
     return table
 
 
-def _scores(comparison: Comparison) -> Table:
-    table = Table(title="base against tuned, 95 % intervals", title_justify="left", box=None, pad_edge=False)
+def _scores(comparison: Comparison, candidate: str) -> Table:
+    reference = comparison.reference.name
+    title = _text(f"{reference} against {candidate}, 95 % intervals")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("task", "metric"):
         table.add_column(name)
-    for name in ("n", "base", "tuned", "change"):
-        table.add_column(name, justify="right")
-    for d in (d for d in comparison.differences if d.metric != "non_finite"):
-        cells = (d.task, d.metric, f"{d.change.n:,}", _interval(d.base), _interval(d.tuned), _change(d))
+    for name in ("n", reference, candidate, "change"):
+        table.add_column(_text(name), justify="right")
+    for d in (d for d in comparison.of(candidate) if d.metric != "non_finite"):
+        cells = (d.task, d.metric, f"{d.change.n:,}", _interval(d.reference), _interval(d.candidate), _change(d))
         table.add_row(*map(_text, cells))
     return table
 
@@ -126,7 +130,8 @@ def _change(d: Difference) -> str:
 
 
 def _print_decision(console: Console, decision: Decision) -> None:
-    console.print(f"gate: {'[green]promoted[/]' if decision.promote else '[red]not promoted[/]'}")
+    word = "promoted" if decision.promote else "not promoted"
+    console.print(_text(f"gate: {decision.candidate} {word}"), style="green" if decision.promote else "red")
     for reason in decision.reasons:
         mark = ("✓", "green") if reason.passed else ("✗", "red")
         line = f" {reason.check}: required {reason.required}, found {reason.found}"

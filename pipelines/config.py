@@ -23,6 +23,9 @@ from steps.train.config import TrainConfig
 
 __all__ = ["RunConfig", "load_model"]
 
+# Subjects of every fine-tuning run: the model that training starts from, and what it gives.
+BASE, TUNED = "base", "tuned"
+
 Skippable = Literal["dedup", "scrub", "screen", "judge", "leakcheck"]
 
 
@@ -77,6 +80,20 @@ class RunConfig(Frozen):
     def tunes(self) -> bool:
         """Whether the run trains a model."""
         return self.pipeline != "curate"
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What the run evaluates, by name, in order; the last one is what training ends with."""
+        return (BASE, TUNED) if self.tunes else ()
+
+    @model_validator(mode="after")
+    def _known_subjects(self) -> Self:
+        for key, name in (("reference", self.gate.reference), ("candidate", self.gate.candidate)):
+            if self.tunes and name is not None and name not in self.subjects:
+                raise ValueError(f"gate.{key}: no subject {name!r}; this run evaluates {', '.join(self.subjects)}")
+        if self.gate.reference == self.gate.candidate:
+            raise ValueError("gate.candidate is gate.reference: nothing can be better than itself")
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -2,34 +2,45 @@
 
 from typing import Any
 
-from pipelines.config import RunConfig
+from pipelines.config import BASE, TUNED, RunConfig
 from pipelines.inputs import Inputs
 from steps.base.step import base_step
-from steps.evaluate.step import evaluate_base_step, evaluate_tuned_step
+from steps.evaluate.step import evaluate_step
 from steps.gate.step import gate_step
 from steps.register.step import register_step
 from steps.train.step import train_step
 
 
 def finetuned(config: RunConfig, inputs: Inputs, dataset: Any, reports: list[Any]) -> Any:
-    """Train, evaluate base and tuned by the same function, decide, register."""
+    """Train, evaluate every subject by the same step, decide, register."""
     base = base_step(config.base, inputs.base)
     tuned, _, report = train_step(base, dataset, config.train)
-    base_evaluation, base_answers = evaluate_base_step(base, dataset, config.evaluate, inputs.controls)
-    tuned_evaluation, tuned_answers = evaluate_tuned_step(base, tuned, dataset, config.evaluate, inputs.controls)
-    comparison, decision = gate_step(base_evaluation, base_answers, tuned_evaluation, tuned_answers, config.gate)
+    models = {BASE: None, TUNED: tuned}
+    evaluations, answers = zip(
+        *(_evaluated(name, base, model, dataset, config, inputs) for name, model in models.items()), strict=True
+    )
+    comparison, decision = gate_step(list(evaluations), list(answers), config.gate)
     return register_step(
         base,
         tuned,
         dataset,
         [*reports, report],
-        [base_evaluation, tuned_evaluation],
+        list(evaluations),
         comparison,
         decision,
         config.registry,
         config.train.model_dump(mode="json"),
         _declared_sources(config),
     )
+
+
+def _evaluated(subject: str, base: Any, tuned: Any, dataset: Any, config: RunConfig, inputs: Inputs) -> tuple[Any, Any]:
+    """Report and answers of one subject, by a step and artifacts of its name."""
+    step = evaluate_step.with_options(substitutions={"subject": subject})
+    report, answers = step(
+        subject, base, tuned, dataset, config.evaluate, inputs.controls, id=f"evaluate_{subject}_step"
+    )
+    return report, answers
 
 
 def _declared_sources(config: RunConfig) -> dict[str, dict[str, str]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from steps.base.step import base_step
 from steps.dedup.step import dedup_step
-from steps.evaluate.step import evaluate_base_step, evaluate_tuned_step
+from steps.evaluate.step import evaluate_step
 from steps.gate.step import gate_step
 from steps.ingest.step import ingest_step
 from steps.judge.step import judge_step
@@ -29,8 +29,7 @@ ALL_STEPS: tuple[Any, ...] = (
     leakcheck_step,
     base_step,
     train_step,
-    evaluate_base_step,
-    evaluate_tuned_step,
+    evaluate_step,
     gate_step,
     register_step,
 )

@@ -96,21 +96,28 @@ def examine(root: Path, run: RunRecord) -> Audit:
     versions = [(a, data.manifest(a)) for a in data_run.of_type("dataset")]
     evals = [store.value(a, EvalReport) for a in run.of_type("eval_report")]
     decisions = run.of_type("decision")
+    decision = store.value(decisions[-1], Decision) if decisions else None
+    judged = decision.candidate if decision else ""
     return Audit(
         registration=run.registration,
         run=run,
         model=model,
         files=files,
-        checks=_checks(model, files, [m.digest for _, m in versions], evals, run.registration),
+        checks=_checks(model, files, [m.digest for _, m in versions], _of(judged, evals), run.registration),
         datasets=[(m.stage, m.digest, m.rows, a.name) for a, m in versions],
         stages=_stages(root, [data_run] if data_run is run else [data_run, run]),
         sources=_sources(data, data_run),
-        decision=store.value(decisions[-1], Decision) if decisions else None,
+        decision=decision,
     )
 
 
 def _stages(root: Path, runs: Iterable[RunRecord]) -> list[StageReport]:
     return [artifacts_of(root, r).report(a) for r in runs for a in r.of_type("stage_report")]
+
+
+def _of(subject: str, evals: list[EvalReport]) -> list[EvalReport]:
+    """The evaluation of the subject that the gate judged; decisions of earlier versions name none: of the last one."""
+    return [e for e in evals if e.subject == subject] or evals[-1:]
 
 
 def _tuned(store: Artifacts, run: RunRecord) -> tuple[ArtifactRecord, ModelInfo]:
@@ -133,7 +140,7 @@ def _checks(
     if datasets:
         known = model.dataset_digest in datasets
         checks.append(("it was trained on a recorded dataset version", known, model.dataset_digest or "none"))
-    for report in (e for e in evals if e.subject == "tuned"):
+    for report in evals:
         same = report.model_digest == model.digest
         checks.append(("the evaluated model is this one", same, report.model_digest))
     tagged = {k: v for k, v in registration.tags.items() if k in ("model_digest", "weights_digest", "tuned_digest")}

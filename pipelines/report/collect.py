@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
 from materializers.artifacts import Artifacts, is_quarantine, is_remote, stage_of
-from pipelines.report.page import Model, RunPage, SideBySide, Version
+from pipelines.report.page import Model, RunPage, Said, SideBySide, Version
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
@@ -31,6 +32,7 @@ def collect(
     evals = {a: store.value(a, EvalReport) for a in run.of_type("eval_report")}
     datasets = run.of_type("dataset")
     scrubbed = made_by is not None and any(stage_of(a) == "scrub" for a in made_by.of_type("dataset"))
+    compared = _only(store, run.of_type("comparison"), Comparison)
     return RunPage(
         record=run,
         config_yaml=config_yaml,
@@ -38,10 +40,10 @@ def collect(
         datasets=tuple(Version(stage_of(a), a.name, store.manifest(a), a.cached) for a in datasets),
         models=tuple(Model(stage_of(a), store.model(a)) for a in run.of_type("model")),
         evals=tuple(evals.values()),
-        comparison=_only(store, run.of_type("comparison"), Comparison),
+        comparison=compared,
         decision=_only(store, run.of_type("decision"), Decision),
         registration=_only(store, run.of_type("registration"), Registration) or run.registration,
-        answers=tuple(_answers(store, run, evals)) if scrubbed else (),
+        answers=tuple(_answers(store, run, evals, compared)) if scrubbed and compared else (),
         answers_withheld=not scrubbed and bool(run.of_type("answers")),
         planted=planted,
         sources=_sources(store, run, datasets),
@@ -71,50 +73,37 @@ def rows_by_source(dataset: Dataset) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def _answers(store: Artifacts, run: RunRecord, evals: dict[ArtifactRecord, EvalReport]) -> list[SideBySide]:
-    by_subject = {_subject(a, evals): store.answers(a) for a in run.of_type("answers")}
-    if not {"base", "tuned"} <= by_subject.keys():
-        return []
-    return side_by_side(by_subject["base"], by_subject["tuned"])
+def _answers(
+    store: Artifacts, run: RunRecord, evals: dict[ArtifactRecord, EvalReport], compared: Comparison
+) -> list[SideBySide]:
+    """Of the reference and the last candidate."""
+    subject_of = {a.step: report.subject for a, report in evals.items()}
+    found = {subject_of[a.step]: store.answers(a) for a in run.of_type("answers") if a.step in subject_of}
+    names = (compared.reference.name, compared.candidates[-1].name)
+    return side_by_side(found, *names) if found.keys() >= set(names) else []
 
 
-def _subject(answers: ArtifactRecord, evals: dict[ArtifactRecord, EvalReport]) -> str:
-    """Whose answers they are: what the report of the same step says, else what the name says."""
-    same_step = {report.subject for a, report in evals.items() if a.step == answers.step}
-    if len(same_step) == 1:
-        return same_step.pop()
-    return "base" if "base" in f"{answers.step} {answers.name}" else "tuned"
-
-
-def side_by_side(base: Answers, tuned: Answers) -> list[SideBySide]:
+def side_by_side(answers: Mapping[str, Answers], reference: str, candidate: str) -> list[SideBySide]:
     """Per task the rows whose first shared score rose most, fell most, and some that stayed."""
-    before = {(r["task"], r["row_id"]): r for r in pq.read_table(base.path).to_pylist()}
+    before = {(r["task"], r["row_id"]): r for r in pq.read_table(answers[reference].path).to_pylist()}
     pairs: dict[str, list[tuple[float, SideBySide]]] = {}
-    for row in pq.read_table(tuned.path).to_pylist():
+    for row in pq.read_table(answers[candidate].path).to_pylist():
         old = before.get((row["task"], row["row_id"]))
         # A task without answers (perplexity) has nothing to show here.
         if old is not None and row["answer"] is not None and old["answer"] is not None:
-            pair = _pair(old, row)
-            pairs.setdefault(row["task"], []).append((_gain(pair), pair))
+            said = _said(reference, old), _said(candidate, row)
+            pair = SideBySide(row["task"], row["row_id"], row["prompt"], row["reference"], said)
+            pairs.setdefault(row["task"], []).append((_gain(*said), pair))
     return [chosen for _, of_task in sorted(pairs.items()) for chosen in _telling(of_task)]
 
 
-def _pair(old: dict[str, Any], new: dict[str, Any]) -> SideBySide:
-    return SideBySide(
-        task=new["task"],
-        row_id=new["row_id"],
-        prompt=new["prompt"],
-        reference=new["reference"],
-        base=old["answer"],
-        tuned=new["answer"],
-        base_scores=json.loads(old["scores"]),
-        tuned_scores=json.loads(new["scores"]),
-    )
+def _said(subject: str, row: dict[str, Any]) -> Said:
+    return Said(subject, row["answer"], json.loads(row["scores"]))
 
 
-def _gain(pair: SideBySide) -> float:
-    for metric, value in pair.tuned_scores.items():
-        before = pair.base_scores.get(metric)
+def _gain(old: Said, new: Said) -> float:
+    for metric, value in new.scores.items():
+        before = old.scores.get(metric)
         if value is not None and before is not None:
             return value - before
     return 0.0

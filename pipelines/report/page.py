@@ -21,17 +21,23 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
+class Said:
+    """A subject's answer with its scores (metric -> value)."""
+
+    subject: str
+    answer: str | None
+    scores: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SideBySide:
-    """One test row: the prompt, what was wanted, and both models' answers with their scores (metric -> value)."""
+    """One test row: the prompt, what was wanted, and what reference and candidate said."""
 
     task: str
     row_id: str
     prompt: str
     reference: str | None
-    base: str | None
-    tuned: str | None
-    base_scores: dict[str, float | None] = field(default_factory=dict)
-    tuned_scores: dict[str, float | None] = field(default_factory=dict)
+    said: tuple[Said, Said]
 
 
 @dataclass(frozen=True)

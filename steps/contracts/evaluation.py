@@ -1,10 +1,15 @@
-"""What an evaluation says: metrics with n and interval, per task, with the task's version and data digest."""
+"""What an evaluation says: metrics with n and interval, per task, with the task's version and data digest.
+
+Whatever is evaluated is a subject, known by its name: the base model, a tuned one, anything that answers. One of them
+is the reference, the others are its candidates.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import pyarrow as pa
+from pydantic import StringConstraints, model_validator
 
 from steps.contracts.reports import Frozen
 
@@ -20,6 +25,10 @@ ANSWERS_SCHEMA = pa.schema(
         pa.field("scores", pa.string(), nullable=False),
     ]
 )
+
+
+# A subject's name stands in the names of steps and artifacts.
+SubjectName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 
 
 class Estimate(Frozen):
@@ -51,7 +60,7 @@ class TaskResult(Frozen):
 
 
 class EvalReport(Frozen):
-    """All tasks for one model. `subject` is "base" or "tuned"."""
+    """All tasks for one subject: `subject` is its name, `model_digest` the digest of what answered."""
 
     subject: str
     model_digest: str
@@ -71,24 +80,66 @@ class Answers:
     rows: int
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What one subject was measured to be, and every answer that says so."""
+
+    report: EvalReport
+    answers: Answers
+
+
+class Compared(Frozen):
+    """A subject in a comparison."""
+
+    name: str
+    digest: str
+
+
 class Difference(Frozen):
-    """Tuned minus base on the same rows: paired bootstrap 95 % interval. `ratio` for perplexity (tuned / base)."""
+    """One metric of the candidate `subject` beside the reference's, on the same rows.
+
+    `change` is candidate minus reference with its paired bootstrap 95 % interval; for perplexity the ratio candidate /
+    reference (`is_ratio`).
+    """
 
     task: str
     metric: str
-    base: Estimate
-    tuned: Estimate
+    subject: str
+    reference: Estimate
+    candidate: Estimate
     change: Estimate
     is_ratio: bool = False
 
 
 class Comparison(Frozen):
-    """Base against tuned, row by row."""
+    """Every candidate against the reference, row by row."""
 
-    base_digest: str
-    tuned_digest: str
+    reference: Compared
+    candidates: tuple[Compared, ...]
     dataset_digest: str
     differences: tuple[Difference, ...]
+
+    def of(self, candidate: str) -> tuple[Difference, ...]:
+        """The differences of one candidate."""
+        return tuple(d for d in self.differences if d.subject == candidate)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_form(cls, value: Any) -> Any:
+        """Comparisons of earlier versions knew two subjects, in fields of their own."""
+        if not isinstance(value, dict) or "base_digest" not in value:
+            return value
+        old, new = "base", "tuned"
+        return {
+            "reference": {"name": old, "digest": value[f"{old}_digest"]},
+            "candidates": [{"name": new, "digest": value[f"{new}_digest"]}],
+            "dataset_digest": value["dataset_digest"],
+            "differences": [
+                {k: v for k, v in d.items() if k not in (old, new)}
+                | {"subject": new, "reference": d[old], "candidate": d[new]}
+                for d in value["differences"]
+            ],
+        }
 
 
 class Reason(Frozen):
@@ -101,9 +152,14 @@ class Reason(Frozen):
 
 
 class Decision(Frozen):
-    """The gate's word on a candidate. `promote` is true only when every check passed."""
+    """The gate's word on a candidate beside the reference. `promote` is true only when every check passed.
+
+    The names are empty in decisions of earlier versions.
+    """
 
     promote: bool
+    reference: str = ""
+    candidate: str = ""
     reasons: tuple[Reason, ...]
     config_digest: str
 

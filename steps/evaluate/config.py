@@ -23,15 +23,18 @@ DECLINE_PATTERNS = (
 class ControlConfig(Frozen):
     """One control task, read from a file: what must not get worse while the held-out task gets better."""
 
-    # Name of the task in reports; "held_out" is taken by the test split.
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
-    # perplexity: general text, to see forgetting. unanswerable: questions that must be declined.
-    kind: Literal["perplexity", "unanswerable"]
-    # File relative to the project root. perplexity: .jsonl with "text", or .txt with blank lines between texts.
-    # unanswerable: .jsonl of {"messages": [...]} whose last turn is the assistant's decline.
-    path: str
-    # Rows at most, chosen by hash of their content; null: all.
-    max_rows: int | None = Field(default=500, ge=1)
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$",
+        description="Name of the task in reports; held_out is taken by the test split.",
+    )
+    kind: Literal["perplexity", "unanswerable"] = Field(
+        description="perplexity: general text, to see forgetting. unanswerable: questions that must be declined."
+    )
+    path: str = Field(
+        description='File relative to the project root. perplexity: .jsonl with "text", or .txt with blank lines'
+        ' between texts. unanswerable: .jsonl of {"messages": [...]} whose last turn is the assistant\'s decline.'
+    )
+    max_rows: int | None = Field(500, ge=1, description="Rows at most, chosen by hash of their content; null: all.")
 
     @field_validator("name")
     @classmethod
@@ -42,39 +45,60 @@ class ControlConfig(Frozen):
 
 
 class EvaluateConfig(Frozen):
-    """How base and tuned model are measured; both by these same settings."""
+    """How subjects are measured; all by these same settings."""
 
-    # Held-out rows at most, chosen by hash of their content; null: all of the split. Chosen: with 1,000 rows the
-    # 95 % interval of a share is at most about 6 points wide.
-    max_rows: int | None = Field(default=1_000, ge=1)
-    # "auto": json_valid, exact_match and field_accuracy when every reference is a JSON object; exact_match when all
-    # end in "#### number" or have at most three words; else rouge_l. Loss and perplexity always.
-    metrics: tuple[MetricName, ...] | Literal["auto"] = "auto"
-    # What is compared by exact_match: "none" the whole answer, "json" its value, "final_number" what follows the last
-    # "####" (GSM8K), "regex" the last match's first group; "auto" follows the references as `metrics` does.
-    extractor: Extractor | Literal["auto"] = "auto"
-    # RE2 pattern with one group; only with extractor: regex.
-    extract_pattern: str | None = None
-    # Text is compared after Unicode NFC, runs of white space as one space, ends trimmed; this folds case as well.
-    ignore_case: bool = False
-    # JSON Schema file (draft 2020-12 unless it says otherwise), relative to the project root, for json_valid; null:
-    # valid means that the answer parses as an object.
-    json_schema: str | None = None
-    controls: tuple[ControlConfig, ...] = ()
-    # An answer declines when one of these RE2 patterns is found in it (case ignored), or when it equals the reference.
-    decline_patterns: tuple[str, ...] = DECLINE_PATTERNS
-    # Tokens per answer; null: 1.25 times the task's longest reference, plus 8.
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    # Tokens per text for loss and prompt plus answer; null: the model's own context length.
-    max_length: int | None = Field(default=None, ge=8)
-    # Prompts or texts per forward pass.
-    batch_size: int = Field(default=16, ge=1)
-    # Numbers compare across machines only at equal precision; float32 is exact enough to be repeatable.
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    # "auto": cuda where there is one, else cpu.
-    device: str = "auto"
-    # torch threads: sums of floats depend on their number, so it is part of the configuration.
-    num_threads: int = Field(default=1, ge=1)
+    # Chosen: with 1,000 rows the 95 % interval of a share is at most about 6 points wide.
+    max_rows: int | None = Field(
+        1_000, ge=1, description="Held-out rows at most, chosen by hash of their content; null: all of the split."
+    )
+    metrics: tuple[MetricName, ...] | Literal["auto"] = Field(
+        "auto",
+        description="auto: json_valid, exact_match and field_accuracy when every reference is a JSON object;"
+        ' exact_match when all end in "#### number" or have at most three words; else rouge_l. Loss and perplexity'
+        " always.",
+    )
+    extractor: Extractor | Literal["auto"] = Field(
+        "auto",
+        description="What exact_match compares: none: the whole answer; json: its value; final_number: what follows"
+        ' the last "####" (GSM8K); regex: the last match\'s first group; auto follows the references as metrics does.',
+    )
+    extract_pattern: str | None = Field(None, description="RE2 pattern with one group; only with extractor: regex.")
+    ignore_case: bool = Field(
+        False,
+        description="Fold case as well; text is always compared after Unicode NFC, runs of white space as one space,"
+        " ends trimmed.",
+    )
+    json_schema: str | None = Field(
+        None,
+        description="JSON Schema file (draft 2020-12 unless it says otherwise), relative to the project root, for"
+        " json_valid; null: valid means that the answer parses as an object.",
+    )
+    controls: tuple[ControlConfig, ...] = Field((), description="Further tasks, each read from a file.")
+    decline_patterns: tuple[str, ...] = Field(
+        DECLINE_PATTERNS,
+        description="An answer declines when one of these RE2 patterns is found in it (case ignored), or when it"
+        " equals the reference.",
+    )
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="Tokens per answer; null: 1.25 times the task's longest reference, plus 8."
+    )
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        description="Tokens per text for loss and prompt plus answer; null: the model's own context length.",
+    )
+    batch_size: int = Field(16, ge=1, description="Prompts or texts per forward pass.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Numbers compare across machines only at equal precision; float32 is exact enough to be"
+        " repeatable.",
+    )
+    device: str = Field("auto", description="auto: cuda where there is one, else cpu; or a torch device.")
+    num_threads: int = Field(
+        1,
+        ge=1,
+        description="torch threads: sums of floats depend on their number, so it is part of the configuration.",
+    )
 
     @field_validator("decline_patterns", "extract_pattern")
     @classmethod

@@ -1,20 +1,12 @@
-"""One model's answers and losses on the held-out rows and the controls, scored; the same code for base and tuned."""
+"""A subject's answers and losses on the rows of a suite, scored; the same code for every subject."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from steps.contracts.dataset import Dataset
 from steps.contracts.digests import canonical_json
-from steps.contracts.evaluation import Answers, EvalReport, Metric, TaskResult
-from steps.contracts.models import ModelFolder
-from steps.contracts.records import Row
-from steps.engines.lm.generate import generate
-from steps.engines.lm.load import LoadedModel, load
-from steps.engines.lm.loss import IGNORED, token_losses
-from steps.engines.lm.threads import torch_threads
+from steps.contracts.evaluation import EvalReport, Evaluation, Metric, TaskResult
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.scoring.answers import Answered, write_answers
 from steps.engines.scoring.metrics import (
@@ -27,200 +19,135 @@ from steps.engines.scoring.metrics import (
     estimate,
     metric_names,
 )
-from steps.engines.template.render import encode_rows, prompt_and_reference
+from steps.engines.subjects.local_model import Inference
+from steps.engines.subjects.subject import Answering, Predicting, Prompt, Subject
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.scorers import Scorer, make_scorer
-from steps.evaluate.tasks import Task, control, held_out, row_id
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from steps.evaluate.tasks import Suite, Task, row_id
 
 # Raised when the way of scoring changes in this code; settings that change it enter the version by digest.
 TASK_VERSION = 1
-# Chosen: room for an answer somewhat longer than any reference (a base model rambles; a cut answer is a wrong one).
-_ROOM, _SPARE_TOKENS = 1.25, 8
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """What one model was measured to be, and every answer that says so."""
+class _Run:
+    """One task as the subject did it; `max_new_tokens` is None where nothing was asked."""
 
-    report: EvalReport
-    answers: Answers
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A row as the model gets it: prompt and reference; both None for a document (loss only)."""
-
-    prompt: str | None
-    reference: str | None
+    task: Task
+    rows: list[Answered]
+    version: str
+    max_new_tokens: int | None
+    notes: list[str]
 
 
-def evaluate(
-    base: ModelFolder,
-    adapter: ModelFolder | None,
-    dataset: Dataset,
-    config: EvaluateConfig,
-    folder: Path,
-    root: Path,
-    subject: str,
-) -> Evaluated:
-    """Measure `base`, or `adapter` (adapter or full weights) in its place, on the test split and the controls.
+def evaluate(subject: Subject, suite: Suite, config: EvaluateConfig, root: Path, folder: Path) -> Evaluation:
+    """Measure a subject on the tasks of a suite by what it can do: answers are graded, losses summed.
 
     Args:
-        dataset: a version with split labels; only its test rows are read.
-        folder: answers.parquet is written there.
         root: what the paths in `config` are relative to.
-        subject: "base" or "tuned", for the report.
+        folder: answers.parquet is written there.
 
     Raises:
-        InputError: no test rows, or a control file can't be used.
-        TrainingDataError: a test row can't be rendered by the model's template.
-        IntegrityError: the base's files are not the recorded ones.
+        InputError: a schema file can't be used.
+        TrainingDataError: a test row can't be put to the subject.
     """
     watch = Stopwatch()
-    tasks = [held_out(dataset, config.max_rows), *(control(c, root) for c in config.controls)]
-    results: list[TaskResult] = []
-    answered: list[Answered] = []
-    notes = [note for task in tasks for note in task.notes]
-    limits: dict[str, int] = {}
-    with torch_threads(config.num_threads):
-        loaded = load(base, adapter, dtype=config.dtype, device=config.device)
-        for task in tasks:
-            rows, version, limit, more = _run(loaded, task, config, root)
-            results.append(_result(task, version, rows))
-            answered += rows
-            notes += more
-            limits |= {task.name: limit} if limit else {}
+    runs = [_run(subject, task, config, root) for task in suite.tasks]
+    limits = {run.task.name: run.max_new_tokens for run in runs if run.max_new_tokens}
     report = EvalReport(
-        subject=subject,
-        model_digest=(adapter or base).info.digest,
-        dataset_digest=dataset.digest,
-        tasks=tuple(results),
-        decoding=_decoding(config, limits),
+        subject=subject.name,
+        model_digest=subject.digest,
+        dataset_digest=suite.dataset_digest,
+        tasks=tuple(_result(run) for run in runs),
+        decoding=canonical_json({**subject.decoding, "max_new_tokens": limits}),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
-        notes=tuple(notes),
+        notes=(*(n for run in runs for n in run.task.notes), *(n for run in runs for n in run.notes)),
     )
-    return Evaluated(report, write_answers(answered, folder / "answers.parquet"))
+    return Evaluation(report, write_answers([row for run in runs for row in run.rows], folder / "answers.parquet"))
 
 
-def _run(
-    loaded: LoadedModel, task: Task, config: EvaluateConfig, root: Path
-) -> tuple[list[Answered], str, int | None, list[str]]:
-    """(answered rows, task version, max_new_tokens or None when nothing was generated, notes) of one task."""
-    window = min(config.max_length or _context(loaded), _context(loaded))
-    asked = [_ask(loaded.tokenizer, row) for row in task.rows]
-    references = [a.reference for a in asked if a.reference]
+def inference(config: EvaluateConfig) -> Inference:
+    """How a model on this machine is run: alike for all that are compared."""
+    return Inference(
+        dtype=config.dtype,
+        device=config.device,
+        num_threads=config.num_threads,
+        batch_size=config.batch_size,
+        max_length=config.max_length,
+    )
+
+
+def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _Run:
+    asked = subject.prompts(task.rows) if isinstance(subject, Answering) else [None] * len(task.rows)
+    references = [p.reference for p in asked if p is not None and p.reference]
     scorer = make_scorer(config, references, root)
-    losses, notes = _losses(loaded, task, window, config.batch_size)
-    limit = None
+    losses, notes = _losses(subject, task)
     answers: list[str | None] = [None] * len(asked)
-    if references and (task.kind == "unanswerable" or scorer.generates):
-        limit = config.max_new_tokens or _answer_tokens(loaded.tokenizer, references)
-        answers, more = _answers(loaded, task.name, asked, min(limit, window - 1), window, config.batch_size)
+    limit = None
+    if isinstance(subject, Answering) and references and (task.kind == "unanswerable" or scorer.generates):
+        answers, limit, more = _answers(subject, task.name, asked, config.max_new_tokens)
         notes += more
     rows = [
         Answered(
             task=task.name,
             row_id=row_id(task, row),
-            prompt=one.prompt if one.prompt is not None else str(row["text"] or ""),
-            reference=one.reference,
+            prompt=str(row["text"] or "") if prompt is None else prompt.text,
+            reference=None if prompt is None else prompt.reference,
             answer=answer,
-            scores=loss | (_score(task, scorer, answer, one.reference) if limit else {}),
+            scores=loss | (_score(task, scorer, answer, prompt) if limit else {}),
         )
-        for row, one, answer, loss in zip(task.rows, asked, answers, losses, strict=True)
+        for row, prompt, answer, loss in zip(task.rows, asked, answers, losses, strict=True)
     ]
-    return rows, f"{task.kind}-{TASK_VERSION}+{scorer.version}", limit, notes
+    return _Run(task, rows, f"{task.kind}-{TASK_VERSION}+{scorer.version}", limit, notes)
 
 
-def _score(task: Task, scorer: Scorer, answer: str | None, reference: str | None) -> Scores:
-    if not reference:
+def _score(task: Task, scorer: Scorer, answer: str | None, prompt: Prompt | None) -> Scores:
+    if prompt is None or not prompt.reference:
         return {}
-    return (scorer.score_unanswerable if task.kind == "unanswerable" else scorer.score)(answer, reference)
+    return (scorer.score_unanswerable if task.kind == "unanswerable" else scorer.score)(answer, prompt.reference)
 
 
-def _ask(tokenizer: "PreTrainedTokenizerBase", row: Row) -> _Asked:
-    """A preference's reference is its chosen answer; a document asks nothing."""
-    if row["kind"] == "document":
-        return _Asked(None, None)
-    prompt, reference = prompt_and_reference(tokenizer, row)
-    return _Asked(prompt, reference)
-
-
-def _losses(loaded: LoadedModel, task: Task, window: int, batch_size: int) -> tuple[list[Scores], list[str]]:
-    """Per row the nats and tokens of what training would train (a document: all of it), cut to the window."""
-    if task.kind == "unanswerable":
+def _losses(subject: Subject, task: Task) -> tuple[list[Scores], list[str]]:
+    """Per row the nats and tokens that the subject's losses are made of."""
+    if task.kind == "unanswerable" or not isinstance(subject, Predicting):
         return [{} for _ in task.rows], []
-    encoded = [(e.input_ids, e.labels) for e in encode_rows(loaded.tokenizer, task.rows)]
-    cut = sum(len(ids) > window for ids, _ in encoded)
-    kept = [(ids[:window], labels[:window]) for ids, labels in encoded]
-    usable = [i for i, (ids, labels) in enumerate(kept) if any(x != IGNORED for x in labels[1:]) and len(ids) > 1]
-    found = token_losses(loaded, [kept[i] for i in usable], batch_size=batch_size)
-    scores: list[Scores] = [{NATS: None, TOKENS: None, NON_FINITE: None} for _ in task.rows]
-    for i, (nats, tokens) in zip(usable, found, strict=True):
-        finite = math.isfinite(nats) and nats / tokens <= LARGEST_LOSS
-        scores[i] = {NATS: nats if finite else None, TOKENS: tokens if finite else None, NON_FINITE: float(not finite)}
-    notes = [f"{task.name}: {cut} rows cut to {window} tokens for the loss"] if cut else []
-    notes += [f"{task.name}: {len(kept) - len(usable)} rows have no token to score"] if len(usable) < len(kept) else []
+    found = subject.losses(task.rows)
+    scores: list[Scores] = []
+    for loss in found.rows:
+        nats, tokens = loss or (0.0, 0)
+        finite = loss is not None and math.isfinite(nats) and nats / tokens <= LARGEST_LOSS
+        kept: Scores = {NATS: nats, TOKENS: tokens} if finite else {NATS: None, TOKENS: None}
+        scores.append({**kept, NON_FINITE: None if loss is None else float(not finite)})
     broken = sum(s[NON_FINITE] == 1.0 for s in scores)
-    notes += [f"{task.name}: the loss of {broken} rows is not finite, so it has no loss"] if broken else []
-    return scores, notes
+    notes = [*found.notes, *([f"the loss of {broken} rows is not finite, so it has no loss"] if broken else [])]
+    return scores, [f"{task.name}: {note}" for note in notes]
 
 
 def _answers(
-    loaded: LoadedModel, name: str, asked: Sequence[_Asked], limit: int, window: int, batch_size: int
-) -> tuple[list[str | None], list[str]]:
-    """An answer per row; None where there is nothing to ask, or where prompt and answer don't fit the context."""
-    lengths = [len(loaded.tokenizer(a.prompt or "", add_special_tokens=False)["input_ids"]) for a in asked]
-    fits = [i for i, a in enumerate(asked) if a.reference and lengths[i] + limit <= window]
-    long = sum(1 for i, a in enumerate(asked) if a.reference and lengths[i] + limit > window)
-    texts = generate(loaded, [asked[i].prompt or "" for i in fits], max_new_tokens=limit, batch_size=batch_size)
+    subject: Answering, name: str, asked: Sequence[Prompt | None], max_new_tokens: int | None
+) -> tuple[list[str | None], int, list[str]]:
+    """An answer per row, None where there is nothing to say; the room that each had; notes."""
+    due = [(i, p) for i, p in enumerate(asked) if p is not None and p.reference]
+    replies = subject.answer([p for _, p in due], max_new_tokens)
     answers: list[str | None] = [None] * len(asked)
-    for i, text in zip(fits, texts, strict=True):
+    for (i, _), text in zip(due, replies.texts, strict=True):
         answers[i] = text
-    note = f"{name}: {long} prompts leave no room for {limit} tokens within {window}: not asked, scored as wrong"
-    return answers, [note] if long else []
+    return answers, replies.max_new_tokens, [f"{name}: {note}" for note in replies.notes]
 
 
-def _answer_tokens(tokenizer: "PreTrainedTokenizerBase", references: Sequence[str]) -> int:
-    longest = max(len(tokenizer(r, add_special_tokens=False)["input_ids"]) for r in references)
-    return math.ceil(_ROOM * longest) + _SPARE_TOKENS
-
-
-def _context(loaded: LoadedModel) -> int:
-    """The model's context length in tokens; a model that names none gets its tokenizer's."""
-    own = getattr(loaded.model.config, "max_position_embeddings", None)
-    return int(own or loaded.tokenizer.model_max_length)
-
-
-def _result(task: Task, version: str, rows: Sequence[Answered]) -> TaskResult:
-    scores = [row.scores for row in sorted(rows, key=lambda r: r.row_id)]
+def _result(run: _Run) -> TaskResult:
+    scores = [row.scores for row in sorted(run.rows, key=lambda r: r.row_id)]
     metrics = [
         Metric(name=name, estimate=found, higher_is_better=name not in LOWER_IS_BETTER)
         for name in metric_names(scores)
         if (found := estimate(name, scores)) is not None
     ]
     return TaskResult(
-        task=task.name,
-        version=version,
-        kind=task.kind,
-        data_digest=task.data_digest,
-        n=len(rows),
+        task=run.task.name,
+        version=run.version,
+        kind=run.task.kind,
+        data_digest=run.task.data_digest,
+        n=len(run.rows),
         metrics=tuple(metrics),
-    )
-
-
-def _decoding(config: EvaluateConfig, limits: dict[str, int]) -> str:
-    """JSON text of everything that decides over an answer; `max_new_tokens` per task that generates."""
-    return canonical_json(
-        {
-            "do_sample": False,
-            "max_new_tokens": limits,
-            "batch_size": config.batch_size,
-            "dtype": config.dtype,
-            "num_threads": config.num_threads,
-            "device": config.device,
-        }
     )

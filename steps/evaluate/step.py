@@ -1,4 +1,4 @@
-"""The evaluation step: the same one for base and tuned."""
+"""The evaluation step: the same one for every subject."""
 
 from typing import Annotated
 
@@ -18,22 +18,20 @@ def key() -> str:
 
 
 @assay_step(key)
-def evaluate_base_step(
-    base: ModelFolder, dataset: Dataset, config: EvaluateConfig, inputs: dict[str, str]
-) -> tuple[Annotated[EvalReport, "base_evaluation"], Annotated[Answers, "base_answers"]]:
-    """Evaluate the untouched base. `inputs` holds the digests of the control files."""
-    from steps.evaluate.evaluate import evaluate
+def evaluate_step(
+    subject: str,
+    base: ModelFolder,
+    tuned: ModelFolder | None,
+    dataset: Dataset,
+    config: EvaluateConfig,
+    inputs: dict[str, str],
+) -> tuple[Annotated[EvalReport, "evaluation_{subject}"], Annotated[Answers, "answers_{subject}"]]:
+    """Evaluate `base`, or `tuned` in its place, as `subject`. `inputs` holds the digests of the control files."""
+    from steps.engines.subjects.local_model import local_model
+    from steps.evaluate.evaluate import evaluate, inference
+    from steps.evaluate.tasks import suite
 
-    done = evaluate(base, None, dataset, config, workspace("evaluate"), source_root(), "base")
-    return done.report, done.answers
-
-
-@assay_step(key)
-def evaluate_tuned_step(
-    base: ModelFolder, tuned: ModelFolder, dataset: Dataset, config: EvaluateConfig, inputs: dict[str, str]
-) -> tuple[Annotated[EvalReport, "tuned_evaluation"], Annotated[Answers, "tuned_answers"]]:
-    """Evaluate the tuned model by the same function, rows and decoding."""
-    from steps.evaluate.evaluate import evaluate
-
-    done = evaluate(base, tuned, dataset, config, workspace("evaluate"), source_root(), "tuned")
+    tasks = suite(dataset, config, source_root())
+    with local_model(subject, base, tuned, inference(config)) as model:
+        done = evaluate(model, tasks, config, source_root(), workspace("evaluate"))
     return done.report, done.answers

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from steps.contracts.dataset import Dataset
-from steps.contracts.digests import MultisetDigest, canonical_json, file_digest, short_id
+from steps.contracts.digests import MultisetDigest, canonical_json, short_id
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.records import Row, make_row, message
 from steps.engines.scoring.metrics import HELD_OUT
@@ -29,6 +29,24 @@ class Task:
     rows: tuple[Row, ...]
     data_digest: str
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All tasks that a subject is measured by; `dataset_digest` is of the version whose test split is the first."""
+
+    dataset_digest: str
+    tasks: tuple[Task, ...]
+
+
+def suite(dataset: Dataset, config: EvaluateConfig, root: Path) -> Suite:
+    """The test split of `dataset` and the control files under `root`.
+
+    Raises:
+        InputError: no test rows, or a control file can't be used.
+    """
+    controls = (control(c, root) for c in config.controls)
+    return Suite(dataset.digest, (held_out(dataset, config.max_rows), *controls))
 
 
 def row_id(task: Task, row: Row) -> str:
@@ -160,18 +178,3 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not isinstance(value, dict):
                     raise InputError("not a JSON object", where=f"{path}, line {number}")
                 yield number, value
-
-
-def input_digests(config: EvaluateConfig, root: Path) -> dict[str, str]:
-    """SHA-256 by path of every file that the settings name: controls and JSON schema. They decide about the cache.
-
-    Raises:
-        InputNotFoundError: one of them doesn't exist.
-    """
-    names = {c.path for c in config.controls} | ({config.json_schema} if config.json_schema else set())
-    for name in sorted(names):
-        if not (root / name).is_file():
-            raise InputNotFoundError(
-                "no such file", where=str(root / name), hint="evaluate's paths are relative to the project root"
-            )
-    return {name: file_digest(root / name) for name in sorted(names)}

@@ -1,17 +1,18 @@
-"""Base against tuned, row by row, and whether the difference is enough to promote."""
+"""Candidates against a reference, row by row, and whether the difference is enough to promote one."""
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from steps.contracts.digests import value_digest
-from steps.contracts.errors import IntegrityError
+from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.evaluation import (
-    Answers,
+    Compared,
     Comparison,
     Decision,
     Difference,
     Estimate,
-    EvalReport,
+    Evaluation,
     Metric,
     Reason,
     TaskResult,
@@ -29,81 +30,94 @@ from steps.engines.scoring.metrics import (
 )
 from steps.gate.config import GateConfig
 
+# What one task gave, and the answers behind that.
+_Measured: TypeAlias = tuple[TaskResult, Sequence[Answered]]
+
 # What `metric: null` takes, in this order.
 _DEFAULT_METRICS = ("field_accuracy", "exact_match", "rouge_l", "loss")
 # Relative; the same numbers summed in the same order, so only a different file exceeds it.
 _RECOMPUTED = 1e-9
 
 
-def compare(base: EvalReport, base_answers: Answers, tuned: EvalReport, tuned_answers: Answers) -> Comparison:
-    """Every metric that both models have, as tuned minus base on the same rows (perplexity: tuned / base).
+def compare(reference: Evaluation, candidates: Sequence[Evaluation]) -> Comparison:
+    """Every metric that reference and candidate have, as candidate minus reference on the same rows (perplexity:
+    candidate / reference).
 
     Raises:
-        IntegrityError: the two were not measured on the same rows by the same tasks and decoding, or an answers file
-            isn't the one that its report was made from.
+        IntegrityError: they were not measured on the same rows by the same tasks and decoding, or an answers file isn't
+            the one that its report was made from.
     """
-    _same("dataset", base.dataset_digest, tuned.dataset_digest)
-    _same("decoding", base.decoding, tuned.decoding)
-    _same("tasks", [_identity(t) for t in base.tasks], [_identity(t) for t in tuned.tasks])
-    old, new = read_answers(base_answers), read_answers(tuned_answers)
-    _same("answered tasks", sorted(old), sorted(new))
-    _same("answered tasks", sorted(old), sorted(t.task for t in base.tasks))
-    differences: list[Difference] = []
-    for one, other in zip(base.tasks, tuned.tasks, strict=True):
-        _check_rows(one, old[one.task], new[one.task])
-        differences += _differences(one, other, old[one.task], new[one.task])
     return Comparison(
-        base_digest=base.model_digest,
-        tuned_digest=tuned.model_digest,
-        dataset_digest=base.dataset_digest,
-        differences=tuple(differences),
+        reference=_compared(reference),
+        candidates=tuple(_compared(c) for c in candidates),
+        dataset_digest=reference.report.dataset_digest,
+        differences=tuple(d for c in candidates for d in _beside(reference, c)),
     )
+
+
+def _compared(evaluation: Evaluation) -> Compared:
+    return Compared(name=evaluation.report.subject, digest=evaluation.report.model_digest)
+
+
+def _beside(reference: Evaluation, candidate: Evaluation) -> Iterator[Difference]:
+    """The differences of one candidate."""
+    one, other = reference.report, candidate.report
+    _same("dataset", one.dataset_digest, other.dataset_digest)
+    _same("decoding", one.decoding, other.decoding)
+    _same("tasks", [_identity(t) for t in one.tasks], [_identity(t) for t in other.tasks])
+    old, new = read_answers(reference.answers), read_answers(candidate.answers)
+    _same("answered tasks", sorted(old), sorted(new))
+    _same("answered tasks", sorted(old), sorted(t.task for t in one.tasks))
+    for before, after in zip(one.tasks, other.tasks, strict=True):
+        _check_rows(before, old[before.task], new[before.task])
+        yield from _differences(other.subject, (before, old[before.task]), (after, new[before.task]))
 
 
 def _identity(task: TaskResult) -> tuple[str, str, str, str, int]:
     return task.task, task.kind, task.version, task.data_digest, task.n
 
 
-def _same(what: str, base: object, tuned: object) -> None:
-    if base != tuned:
+def _same(what: str, reference: object, candidate: object) -> None:
+    if reference != candidate:
         raise IntegrityError(
-            f"base and tuned were not measured alike: {what} differ: {base!s:.200} and {tuned!s:.200}",
+            f"two subjects were not measured alike: {what} differ: {reference!s:.200} and {candidate!s:.200}",
             where="gate",
-            hint="evaluate both models again with the same dataset and settings",
+            hint="evaluate both again with the same dataset and settings",
         )
 
 
-def _check_rows(task: TaskResult, base: Sequence[Answered], tuned: Sequence[Answered]) -> None:
+def _check_rows(task: TaskResult, reference: Sequence[Answered], candidate: Sequence[Answered]) -> None:
     where = f"task {task.task}:"
-    _same(f"{where} rows", [r.row_id for r in base], [r.row_id for r in tuned])
-    _same(f"{where} number of rows", len(base), task.n)
-    _same(f"{where} references", [r.reference for r in base], [r.reference for r in tuned])
-    for one, other in zip(base, tuned, strict=True):
+    _same(f"{where} rows", [r.row_id for r in reference], [r.row_id for r in candidate])
+    _same(f"{where} number of rows", len(reference), task.n)
+    _same(f"{where} references", [r.reference for r in reference], [r.reference for r in candidate])
+    for one, other in zip(reference, candidate, strict=True):
         a, b = one.scores.get(TOKENS), other.scores.get(TOKENS)
         if a is not None and b is not None and a != b:
             _same(f"{where} row {one.row_id}: tokens", a, b)
 
 
-def _differences(
-    base: TaskResult, tuned: TaskResult, old: Sequence[Answered], new: Sequence[Answered]
-) -> Iterator[Difference]:
-    theirs = {m.name: m for m in tuned.metrics}
+def _differences(subject: str, reference: _Measured, candidate: _Measured) -> Iterator[Difference]:
+    """Of one task: what it gave, and the answers behind that."""
+    (one, old), (other, new) = reference, candidate
+    theirs = {m.name: m for m in other.metrics}
     before, after = [r.scores for r in old], [r.scores for r in new]
-    for metric in base.metrics:
+    for metric in one.metrics:
         if metric.name not in theirs:
             continue
-        _check_reported(base.task, metric, estimate(metric.name, before))
-        _check_reported(base.task, theirs[metric.name], estimate(metric.name, after))
+        _check_reported(one.task, metric, estimate(metric.name, before))
+        _check_reported(one.task, theirs[metric.name], estimate(metric.name, after))
         try:
             change = difference(metric.name, before, after)
         except ValueError as e:
-            raise IntegrityError(f"{metric.name}: {e}", where=f"gate, task {base.task}") from e
+            raise IntegrityError(f"{metric.name}: {e}", where=f"gate, task {one.task}") from e
         assert change is not None
         yield Difference(
-            task=base.task,
+            task=one.task,
             metric=metric.name,
-            base=metric.estimate,
-            tuned=theirs[metric.name].estimate,
+            subject=subject,
+            reference=metric.estimate,
+            candidate=theirs[metric.name].estimate,
             change=change,
             is_ratio=metric.name == PERPLEXITY,
         )
@@ -120,20 +134,42 @@ def _check_reported(task: str, metric: Metric, found: Estimate | None) -> None:
         )
 
 
-def decide(comparison: Comparison, config: GateConfig) -> Decision:
-    """Whether to promote: every check must pass, and a check whose metric wasn't measured doesn't.
+def gate(evaluations: Sequence[Evaluation], config: GateConfig) -> tuple[Comparison, Decision]:
+    """Every other subject against the reference, and whether the candidate is promoted.
 
-    A pure function of its arguments. A better tuned model (any bound moved the good way) never loses a promotion.
+    Raises:
+        ConfigError: the config names a subject that was not evaluated, or there is nothing beside the reference.
     """
-    found = {_name(d): d for d in comparison.differences}
+    names = [e.report.subject for e in evaluations]
+    for key, name in (("reference", config.reference), ("candidate", config.candidate)):
+        if name is not None and name not in names:
+            raise ConfigError(f"no subject {name!r} was evaluated", where=f"gate.{key}", hint=f"there are {names}")
+    reference = next(e for e in evaluations if e.report.subject == config.reference)
+    candidates = [e for e in evaluations if e is not reference]
+    if not candidates or config.candidate == config.reference:
+        raise ConfigError("nothing to compare the reference with", where="gate", hint=f"the subjects are {names}")
+    comparison = compare(reference, candidates)
+    return comparison, decide(comparison, config)
+
+
+def decide(comparison: Comparison, config: GateConfig) -> Decision:
+    """Whether to promote the candidate: every check must pass, and a check whose metric wasn't measured doesn't.
+
+    A pure function of its arguments. A better candidate (any bound moved the good way) never loses a promotion.
+    """
+    candidate = config.candidate or comparison.candidates[-1].name
+    differences = comparison.of(candidate)
+    found = {_name(d): d for d in differences}
     reasons = (
-        *_gain(found, config),
-        *_limits(found, config),
-        *_controls(found, config),
-        *(_finite(d) for d in comparison.differences if d.metric == NON_FINITE),
+        *_gain(found, config, (comparison.reference.name, candidate)),
+        *_limits(found, config, candidate),
+        *_controls(found, config, f"{candidate} / {comparison.reference.name}"),
+        *(_finite(d) for d in differences if d.metric == NON_FINITE),
     )
     return Decision(
         promote=all(r.passed for r in reasons),
+        reference=comparison.reference.name,
+        candidate=candidate,
         reasons=reasons,
         config_digest=value_digest(config.model_dump(mode="json")),
     )
@@ -150,7 +186,7 @@ def _name(d: Difference) -> str:
     return d.metric if d.task == HELD_OUT else f"{d.task}/{d.metric}"
 
 
-def _gain(found: dict[str, Difference], config: GateConfig) -> Iterator[Reason]:
+def _gain(found: dict[str, Difference], config: GateConfig, names: tuple[str, str]) -> Iterator[Reason]:
     wanted = (config.metric,) if config.metric is not None else _DEFAULT_METRICS
     name = next((n for n in wanted if n in found), None)
     check = f"gain in {name or ' or '.join(wanted)}"
@@ -160,11 +196,13 @@ def _gain(found: dict[str, Difference], config: GateConfig) -> Iterator[Reason]:
         return
     d = found[name]
     bound = gain_bound(d)
+    old, new = names
+    change = f"{new} / {old}" if d.is_ratio else f"{new} - {old}"
     yield Reason(
         check=check,
         passed=bound > config.min_gain_lower_bound,
         required=required,
-        found=f"{bound:.4f} (base {_show(d.base)}, tuned {_show(d.tuned)}, {_change(d)})",
+        found=f"{bound:.4f} ({old} {_show(d.reference)}, {new} {_show(d.candidate)}, {change} {_show(d.change)})",
     )
     yield Reason(
         check=f"rows behind {name}",
@@ -174,38 +212,36 @@ def _gain(found: dict[str, Difference], config: GateConfig) -> Iterator[Reason]:
     )
 
 
-def _limits(found: dict[str, Difference], config: GateConfig) -> Iterator[Reason]:
+def _limits(found: dict[str, Difference], config: GateConfig, candidate: str) -> Iterator[Reason]:
     whole = config.bounds == "interval"
     for name, floor in sorted(config.floors.items()):
-        what = "lower bound" if whole else "value"
-        tuned = found[name].tuned if name in found else None
-        held = None if tuned is None else tuned.low if whole else tuned.value
-        required = f"{what} of tuned at least {floor:g}"
+        measured = found[name].candidate if name in found else None
+        held = None if measured is None else measured.low if whole else measured.value
         yield Reason(
             check=f"floor of {name}",
             passed=held is not None and held >= floor,
-            required=required,
-            found="not measured" if tuned is None else _show(tuned),
+            required=f"{'lower bound' if whole else 'value'} of {candidate} at least {floor:g}",
+            found="not measured" if measured is None else _show(measured),
         )
     for name, ceiling in sorted(config.ceilings.items()):
-        tuned = found[name].tuned if name in found else None
-        held = None if tuned is None else tuned.high if whole else tuned.value
+        measured = found[name].candidate if name in found else None
+        held = None if measured is None else measured.high if whole else measured.value
         yield Reason(
             check=f"ceiling of {name}",
             passed=held is not None and held <= ceiling,
-            required=f"{'upper bound' if whole else 'value'} of tuned at most {ceiling:g}",
-            found="not measured" if tuned is None else _show(tuned),
+            required=f"{'upper bound' if whole else 'value'} of {candidate} at most {ceiling:g}",
+            found="not measured" if measured is None else _show(measured),
         )
 
 
-def _controls(found: dict[str, Difference], config: GateConfig) -> Iterator[Reason]:
+def _controls(found: dict[str, Difference], config: GateConfig, ratio: str) -> Iterator[Reason]:
     controls = [d for d in found.values() if d.task != HELD_OUT]
     present = {d.task for d in controls if d.metric in (PERPLEXITY, ANSWERED_UNANSWERABLE)}
     for name in sorted(set(config.required_controls)):
         yield Reason(
             check=f"control {name}",
             passed=name in present,
-            required="evaluated on both models",
+            required="evaluated on both subjects",
             found="evaluated" if name in present else "not measured",
         )
     for d in controls:
@@ -215,8 +251,8 @@ def _controls(found: dict[str, Difference], config: GateConfig) -> Iterator[Reas
         }.get(d.metric)
         if limit is None:
             continue
-        held = d.change if d.is_ratio else d.tuned
-        what = "tuned / base perplexity" if d.is_ratio else "unanswerable questions answered"
+        held = d.change if d.is_ratio else d.candidate
+        what = f"{ratio} perplexity" if d.is_ratio else "unanswerable questions answered"
         yield Reason(
             check=f"{d.task}: {what}",
             passed=held.high <= limit,
@@ -234,15 +270,11 @@ def _controls(found: dict[str, Difference], config: GateConfig) -> Iterator[Reas
 def _finite(d: Difference) -> Reason:
     return Reason(
         check=f"{d.task}: finite losses",
-        passed=d.tuned.value <= 0,
+        passed=d.candidate.value <= 0,
         required="no row with a loss that is not finite",
-        found=f"{d.tuned.value:.1%} of {d.tuned.n} rows",
+        found=f"{d.candidate.value:.1%} of {d.candidate.n} rows",
     )
 
 
 def _show(e: Estimate) -> str:
     return f"{e.value:.4f} [{e.low:.4f}, {e.high:.4f}], n {e.n}"
-
-
-def _change(d: Difference) -> str:
-    return f"{'tuned / base' if d.is_ratio else 'tuned - base'} {_show(d.change)}"

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
-from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport
+from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Evaluation
 from steps.gate.config import GateConfig
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -15,14 +15,10 @@ def key() -> str:
 
 @assay_step(key)
 def gate_step(
-    base_report: EvalReport,
-    base_answers: Answers,
-    tuned_report: EvalReport,
-    tuned_answers: Answers,
-    config: GateConfig,
+    reports: list[EvalReport], answers: list[Answers], config: GateConfig
 ) -> tuple[Annotated[Comparison, "comparison"], Annotated[Decision, "decision"]]:
-    """Compare row by row and decide."""
-    from steps.gate.gate import compare, decide
+    """Compare row by row and decide. Reports and answers are those of the same subjects in the same order."""
+    from steps.gate.gate import gate
 
-    comparison = compare(base_report, base_answers, tuned_report, tuned_answers)
-    return comparison, decide(comparison, config)
+    comparison, decision = gate([Evaluation(r, a) for r, a in zip(reports, answers, strict=True)], config)
+    return comparison, decision

@@ -36,7 +36,7 @@ class Candidate:
 
     Attributes:
         base_location: folder or URL under which the base's files can be loaded later; for a hub model its id.
-        evaluations: of the base and of the tuned model.
+        evaluations: of every subject that was compared.
         reports: of the stages that made the data and the model, in their order.
         training: resolved training settings, flat, for the card.
         lineage: further tags: run id, commit, config digest ...
@@ -46,12 +46,16 @@ class Candidate:
     base_location: str
     tuned: ModelFolder
     comparison: Comparison
-    evaluations: tuple[EvalReport, EvalReport]
+    evaluations: tuple[EvalReport, ...]
     reports: tuple[StageReport, ...]
     dataset: Manifest
     sources: tuple[DataSource, ...]
     training: Mapping[str, Any]
     lineage: Mapping[str, str]
+
+    def evaluation(self, subject: str) -> EvalReport:
+        """What one subject was measured to be."""
+        return next(e for e in self.evaluations if e.subject == subject)
 
 
 class _Plain(str):
@@ -79,8 +83,10 @@ def escape(value: Any) -> str:
 def model_card(candidate: Candidate, decision: Decision, config: RegisterConfig) -> str:
     """The model card. It says "not promoted" as loudly as "promoted"."""
     info = candidate.tuned.info
-    compared = {(d.task, d.metric) for d in candidate.comparison.differences}
-    measured = {(t.task, m.name) for e in candidate.evaluations for t in e.tasks for m in t.metrics}
+    differences = candidate.comparison.of(decision.candidate)
+    evaluations = [candidate.evaluation(s) for s in (decision.reference, decision.candidate)]
+    measured = {(t.task, m.name) for e in evaluations for t in e.tasks for m in t.metrics}
+    unpaired = measured - {(d.task, d.metric) for d in differences}
     return _render(
         "model_card.md.jinja",
         name=config.name,
@@ -90,12 +96,14 @@ def model_card(candidate: Candidate, decision: Decision, config: RegisterConfig)
         verdict=_verdict(decision),
         what=_what(candidate),
         intended_use=config.intended_use,
-        differences=[_difference(d) for d in candidate.comparison.differences],
-        unpaired=[f"{task} {metric}" for task, metric in sorted(measured - compared)],
-        notes=[f"{e.subject}: {n}" for e in candidate.evaluations for n in e.notes],
+        reference=decision.reference,
+        candidate=decision.candidate,
+        differences=[_difference(d) for d in differences],
+        unpaired=[f"{task} {metric}" for task, metric in sorted(unpaired)],
+        notes=[f"{e.subject}: {n}" for e in evaluations for n in e.notes],
         gate=_Plain("All checks passed." if decision.promote else "At least one check failed."),
         reasons=decision.reasons,
-        facts=_facts(candidate),
+        facts=_facts(candidate, evaluations[-1].decoding),
         training=[(k, "none" if v is None else v) for k, v in sorted(candidate.training.items())],
         limits=[*config.limitations, *info.notes],
     )
@@ -150,14 +158,14 @@ def _what(candidate: Candidate) -> str:
     return f"{info.parameters:,} weights, {info.trainable:,} of them trained, starting from {base}."
 
 
-def _facts(candidate: Candidate) -> list[tuple[str, _Plain]]:
+def _facts(candidate: Candidate, decoding: str) -> list[tuple[str, _Plain]]:
     """Digests and lineage, shown as code: backquotes are taken out of them, nothing else is markup there."""
     info = candidate.tuned.info
     known = {
         "weights": info.digest,
         "base": base_text(candidate.base.info.base),
         "dataset": candidate.dataset.digest,
-        "decoding in the evaluation": candidate.evaluations[1].decoding,
+        "decoding in the evaluation": decoding,
         **candidate.lineage,
     }
     return [(k, _Plain(_CONTROL.sub(" ", str(v))[:_LONGEST].replace("`", "'"))) for k, v in known.items()]
@@ -169,8 +177,8 @@ def _difference(d: Difference) -> dict[str, Any]:
         "metric": d.metric,
         "lower": d.metric in LOWER_IS_BETTER,
         "n": d.change.n,
-        "base": _show(d.base),
-        "tuned": _show(d.tuned),
+        "reference": _show(d.reference),
+        "candidate": _show(d.candidate),
         "change": _Plain(("× " if d.is_ratio else "") + _show(d.change)),
     }
 

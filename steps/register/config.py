@@ -14,24 +14,32 @@ _REFUSED = re.compile(r"[/:%\"'\\]|^\s|\s$|[\x00-\x1f]")
 class RegisterConfig(Frozen):
     """Where a candidate is registered, and what its card says that no measurement can."""
 
-    # Name of the registered model in MLflow.
-    name: str = Field(min_length=1, max_length=200)
-    # MLflow tracking server (http://...) or database (sqlite:///...); null: the one in force (MLFLOW_TRACKING_URI, or
-    # what the stack's experiment tracker has set). Credentials belong in MLflow's own environment variables.
-    tracking_uri: str | None = None
-    # Experiment of the run that is started when none is active.
-    experiment: str = Field(default="assay", min_length=1)
-    # automatic: a candidate that passed the gate becomes champion. manual: it gets the alias candidate only, and a
-    # person moves the alias champion.
-    promotion: Literal["automatic", "manual"] = "automatic"
-    # Tokens per served answer; null: as many as the evaluation of the held-out rows allowed.
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    # Requirements beside the ones that the served model needs anyway.
-    extra_pip_requirements: tuple[str, ...] = ()
-    # For the model card.
-    intended_use: str = ""
-    limitations: tuple[str, ...] = ()
-    licence: str | None = None
+    name: str = Field(min_length=1, max_length=200, description="Name of the registered model in MLflow.")
+    tracking_uri: str | None = Field(
+        None,
+        description="MLflow tracking server (http://...) or database (sqlite:///...); null: the one in force"
+        " (MLFLOW_TRACKING_URI, or what the stack's experiment tracker has set). Credentials belong in MLflow's own"
+        " environment variables.",
+    )
+    experiment: str = Field(
+        "assay", min_length=1, description="Experiment of the run that is started when none is active."
+    )
+    promotion: Literal["automatic", "manual"] = Field(
+        "automatic",
+        description="automatic: a candidate that passed the gate becomes champion. manual: it gets the alias candidate"
+        " only, and a person moves the alias champion.",
+    )
+    max_new_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens per served answer; null: as many as the evaluation of the held-out rows allowed.",
+    )
+    extra_pip_requirements: tuple[str, ...] = Field(
+        (), description="Requirements beside the ones that the served model needs anyway."
+    )
+    intended_use: str = Field("", description="What the model is for, as the model card says it.")
+    limitations: tuple[str, ...] = Field((), description="Known limits, for the model card.")
+    licence: str | None = Field(None, description="Licence of the model, for the model card; null: unknown.")
 
     @field_validator("name")
     @classmethod

@@ -75,14 +75,16 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
 def _check(candidate: Candidate, decision: Decision) -> None:
     """The gate's word must be about these weights, and the weights on disk must be the ones that were measured."""
     info, compared = candidate.tuned.info, candidate.comparison
-    if compared.tuned_digest != info.digest:
+    judged = next((c.digest for c in compared.candidates if c.name == decision.candidate), "nothing")
+    if judged != info.digest:
         raise IntegrityError(
-            f"the gate compared the weights {compared.tuned_digest[:12]}, these are {info.digest[:12]}",
+            f"the gate compared the weights {judged[:12]}, these are {info.digest[:12]}",
             where="register",
             hint="evaluate and gate this model before registering it",
         )
-    if compared.base_digest != candidate.base.info.digest:
-        raise IntegrityError("the gate compared another base", where="register")
+    measured = {e.subject: e.model_digest for e in candidate.evaluations}
+    if any(measured.get(c.name) != c.digest for c in (compared.reference, *compared.candidates)):
+        raise IntegrityError("the gate compared other subjects than these evaluations are of", where="register")
     if decision.promote and not (decision.reasons and all(r.passed for r in decision.reasons)):
         raise IntegrityError("a promotion without all checks passed", where="register")
     if candidate.tuned.path is None:
@@ -126,26 +128,31 @@ def _log(candidate: Candidate, decision: Decision, config: RegisterConfig, cards
     mlflow.log_metrics(
         {
             f"{subject}/{d.task}/{d.metric}": e.value
-            for d in candidate.comparison.differences
-            for subject, e in (("base", d.base), ("tuned", d.tuned), ("change", d.change))
+            for d in candidate.comparison.of(decision.candidate)
+            for subject, e in (
+                (decision.reference, d.reference),
+                (decision.candidate, d.candidate),
+                ("change", d.change),
+            )
         }
     )
+    served = served_config(candidate, decision.candidate, config)
     logged = mlflow.pyfunc.log_model(
         name="model",
         python_model=str(SERVED),
         artifacts={"tuned": str(candidate.tuned.path), "cards": str(cards)},
-        model_config=served_config(candidate, config),
-        signature=signature(served_config(candidate, config)["max_new_tokens"]),
+        model_config=served,
+        signature=signature(served["max_new_tokens"]),
         pip_requirements=requirements(candidate.base_location, config),
         metadata=tags,
     )
     return str(logged.model_uri)
 
 
-def served_config(candidate: Candidate, config: RegisterConfig) -> dict[str, Any]:
-    """What served.py needs to give the answers that were evaluated."""
+def served_config(candidate: Candidate, subject: str, config: RegisterConfig) -> dict[str, Any]:
+    """What served.py needs to give the answers that were evaluated of `subject`."""
     base, info = candidate.base.info, candidate.tuned.info
-    decoding = json.loads(candidate.evaluations[1].decoding)
+    decoding = json.loads(candidate.evaluation(subject).decoding)
     return {
         "kind": info.kind,
         "tuned_files": dict(info.files),

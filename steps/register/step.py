@@ -36,14 +36,13 @@ def register_step(
     """Register the tuned model with the gate's word, its cards, and tags that lead back to its rows."""
     from steps.register.register import register
 
-    before, after = evaluations
     location = base.info.base.name if base.path is None else f"{input_uri('base')}/files"
     candidate = Candidate(
         base=base,
         base_location=location,
         tuned=tuned,
         comparison=comparison,
-        evaluations=(before, after),
+        evaluations=tuple(evaluations),
         reports=tuple(reports),
         dataset=dataset.manifest,
         sources=_sources(dataset, sources),

@@ -6,7 +6,7 @@ import pytest
 from materializers import charts, views
 from materializers.visible import visible
 from steps.contracts.dataset import Manifest
-from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, Reason, Registration
+from steps.contracts.evaluation import Compared, Comparison, Decision, Difference, Estimate, Reason, Registration
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.reports import Example, Histogram, Series, StageReport, Table
 
@@ -52,9 +52,10 @@ def hostile_values(tmp_path):
                  config_digest="c"),
         Registration(name=HOSTILE, version="1", status="rejected", aliases=(HOSTILE,), model_uri=HOSTILE,
                      tracking_uri=HOSTILE, run_id=HOSTILE, tags={HOSTILE: HOSTILE}),
-        Comparison(base_digest="a", tuned_digest="b", dataset_digest="c",
-                   differences=(Difference(task=HOSTILE, metric=HOSTILE, base=estimate, tuned=estimate,
-                                           change=estimate),)),
+        Comparison(reference=Compared(name=HOSTILE, digest="a"), candidates=(Compared(name=HOSTILE, digest="b"),),
+                   dataset_digest="c",
+                   differences=(Difference(task=HOSTILE, metric=HOSTILE, subject=HOSTILE, reference=estimate,
+                                           candidate=estimate, change=estimate),)),
         Manifest(stage=HOSTILE, parent=None, digest="d", rows=1, splits={HOSTILE: 1}, kinds={HOSTILE: 1}, shards=(),
                  selection=None),
     ]  # fmt: skip
@@ -110,16 +111,19 @@ def test_no_view_is_said():
 def test_a_change_is_judged_by_its_interval(change, ratio, up_is_good, word):
     value, low, high = change
     estimate = Estimate(value=value, low=low, high=high, n=9)
-    difference = Difference(task="t", metric="m", base=estimate, tuned=estimate, change=estimate, is_ratio=ratio)
+    difference = Difference(
+        task="t", metric="m", subject="tuned", reference=estimate, candidate=estimate, change=estimate, is_ratio=ratio
+    )
     directions = {} if up_is_good is None else {("t", "m"): up_is_good}
     assert word in views.judged(difference, directions)
 
 
 def test_metrics_that_no_row_changed_are_one_sentence():
     zero, half = Estimate(value=0.0, low=0.0, high=0.0, n=9), Estimate(value=0.5, low=0.4, high=0.6, n=9)
-    unchanged = Difference(task="t", metric="never_moved", base=half, tuned=half, change=zero)
-    moved = Difference(task="t", metric="moved", base=zero, tuned=half, change=half)
-    html = str(views.fragment(Comparison(base_digest="a", tuned_digest="b", dataset_digest="c",
+    unchanged = Difference(task="t", metric="never_moved", subject="tuned", reference=half, candidate=half, change=zero)
+    moved = Difference(task="t", metric="moved", subject="tuned", reference=zero, candidate=half, change=half)
+    both = Compared(name="base", digest="a"), Compared(name="tuned", digest="b")
+    html = str(views.fragment(Comparison(reference=both[0], candidates=both[1:], dataset_digest="c",
                                          differences=(unchanged, moved))))  # fmt: skip
     assert html.count("<svg") == 1
     assert "The same on every row: t never moved 0.5 (n = 9)." in html
@@ -139,7 +143,7 @@ def test_empty_and_flat_charts_are_drawn():
     assert charts.lines([Series(title="t", x_label="x", y_label="y", x=(), y=())]) == ""
     assert "circle" in charts.lines([Series(title="t", x_label="x", y_label="y", x=(3,), y=(0,))])
     flat = Estimate(value=0.0, low=0.0, high=0.0, n=1)
-    assert "nan" not in charts.intervals(flat, flat)
+    assert "nan" not in charts.intervals(flat, flat, ("base", "tuned"))
     assert "nan" not in charts.lines([Series(title="t", x_label="x", y_label="y", x=(1, 2), y=(5, 5))])
     assert "nan" not in charts.histogram(Histogram(title="t", unit="u", edges=(0, 1), counts=(0,)))
 

@@ -80,7 +80,7 @@ def test_registered_model_gives_the_evaluated_answers_in_a_fresh_process(finishe
     named = {a.name: a for a in record.artifacts}
     dataset = store.dataset(named["curated"])
     prompts = {r["record_id"]: r["messages"][:-1] for r in dataset.iter_rows("test")}
-    answers: Answers = store.answers(named["tuned_answers"])
+    answers: Answers = store.answers(named["answers_tuned"])
     import pyarrow.parquet as pq
 
     evaluated = {r["row_id"]: r["answer"] for r in pq.read_table(answers.path).to_pylist() if r["task"] == "held_out"}
@@ -100,7 +100,7 @@ def test_base_and_tuned_were_measured_on_the_same_rows(finished) -> None:
     store = artifacts_of(ROOT, record)
     comparison = store.value(record.of_type("comparison")[0], Comparison)
     assert {d.task for d in comparison.differences} == {"held_out", "general"}
-    assert all(d.base.n == d.tuned.n == d.change.n for d in comparison.differences)
+    assert all(d.reference.n == d.candidate.n == d.change.n for d in comparison.differences)
 
 
 def test_model_control_plane_links_the_artifacts(finished) -> None:
@@ -154,5 +154,5 @@ def test_same_run_with_artifacts_in_s3_gives_the_same_weights_and_answers(
         return {a.name: a.digest for a in record.artifacts if a.type in ("dataset", "model", "answers")}
 
     assert digests(there) == digests(here)
-    assert {"curated", "tuned", "tuned_answers"} <= digests(there).keys()
+    assert {"curated", "tuned", "answers_tuned"} <= digests(there).keys()
     assert there.registration.status == "champion"

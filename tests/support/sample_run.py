@@ -2,9 +2,10 @@
 
 import math
 
-from pipelines.report.page import Model, RunPage, SideBySide, Version
+from pipelines.report.page import Model, RunPage, Said, SideBySide, Version
 from steps.contracts.dataset import Manifest, ShardEntry
 from steps.contracts.evaluation import (
+    Compared,
     Comparison,
     Decision,
     Difference,
@@ -82,16 +83,19 @@ def estimate(value: float, spread: float, n: int = 124) -> Estimate:
 
 def comparison() -> Comparison:
     def difference(task: str, metric: str, base: float, tuned: float, spread: float) -> Difference:
-        return Difference(task=task, metric=metric, base=estimate(base, spread), tuned=estimate(tuned, spread),
+        return Difference(task=task, metric=metric, subject="tuned", reference=estimate(base, spread),
+                          candidate=estimate(tuned, spread),
                           change=estimate(tuned - base, spread))  # fmt: skip
 
     return Comparison(
-        base_digest="1" * 64, tuned_digest=DIGEST, dataset_digest="d" * 64,
+        reference=Compared(name="base", digest="1" * 64), candidates=(Compared(name="tuned", digest=DIGEST),),
+        dataset_digest="d" * 64,
         differences=(
             difference("support", "rouge_l", 0.12, 0.48, 0.04),
             difference("support", "exact_match", 0.0, 0.21, 0.06),
             difference("unanswerable", "refused", 0.62, 0.6, 0.05),
-            Difference(task="perplexity", metric="perplexity", base=estimate(2441.7, 130.2), tuned=estimate(6.31, 0.4),
+            Difference(task="perplexity", metric="perplexity", subject="tuned", reference=estimate(2441.7, 130.2),
+                       candidate=estimate(6.31, 0.4),
                        change=estimate(0.0026, 0.0002), is_ratio=True),
         ),
     )  # fmt: skip
@@ -116,15 +120,18 @@ def manifest(stage: str, rows: int) -> Manifest:
 
 def page(text: str = "Hello, where is my order?") -> RunPage:
     decision = Decision(
-        promote=True, config_digest=DIGEST,
+        promote=True, reference="base", candidate="tuned", config_digest=DIGEST,
         reasons=(
             Reason(check="rouge_l must rise", passed=True, required="lower bound > 0", found="+0.36 [0.32, 0.4]"),
             Reason(check="refusals must not fall", passed=True, required="≥ -0.05", found="-0.02"),
         ),
     )  # fmt: skip
     answer = SideBySide(
-        task="support", row_id="9" * 32, prompt=text, reference="It left our warehouse today.", base=text * 3,
-        tuned="It left our warehouse this morning.", base_scores={"rouge_l": 0.05}, tuned_scores={"rouge_l": 0.83},
+        task="support", row_id="9" * 32, prompt=text, reference="It left our warehouse today.",
+        said=(
+            Said("base", text * 3, {"rouge_l": 0.05}),
+            Said("tuned", "It left our warehouse this morning.", {"rouge_l": 0.83}),
+        ),
     )  # fmt: skip
     base = ModelInfo(kind="full", base=BaseRef(source="scratch", name="scratch"), digest="1" * 64, files={},
                      parameters=1_200_000)  # fmt: skip

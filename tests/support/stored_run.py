@@ -143,12 +143,12 @@ def _add_results(run: StoredRun, model: ModelInfo) -> None:
         step = f"evaluate_{subject}_step"
         digest = model.digest if subject == "tuned" else "1" * 64
         report = sample_run.eval_report(subject).model_copy(update={"model_digest": digest})
-        (run.add(step, f"{subject}_evaluation", "eval_report") / "value.json").write_text(report.model_dump_json())
+        (run.add(step, f"evaluation_{subject}", "eval_report") / "value.json").write_text(report.model_dump_json())
         line = {"task": "support", "row_id": run.rows[4]["record_id"], "prompt": "Do you sell lamps?",
                 "reference": "Yes.", "answer": answer, "scores": json.dumps({"rouge_l": score})}  # fmt: skip
         pq.write_table(
             pa.Table.from_pylist([line], schema=ANSWERS_SCHEMA),
-            run.add(step, f"{subject}_answers", "answers") / "answers.parquet",
+            run.add(step, f"answers_{subject}", "answers") / "answers.parquet",
         )
     (run.add("gate_step", "comparison", "comparison") / "value.json").write_text(
         sample_run.comparison().model_dump_json()

@@ -45,18 +45,18 @@ def estimate_ratio(ratio: Ratio) -> Estimate | None:
     return _estimate(top.sum() / bottom.sum(), drawn, len(top))
 
 
-def estimate_difference(base: Ratio, tuned: Ratio) -> Estimate | None:
-    """Tuned minus base of the two ratios, resampling the same rows for both; None when no row takes part.
+def estimate_difference(reference: Ratio, candidate: Ratio) -> Estimate | None:
+    """Candidate minus reference of the two ratios, resampling the same rows for both; None when no row takes part.
 
     Raises:
         ValueError: the two sides aren't defined on the same rows.
     """
-    used = base.denominator > 0
-    if not np.array_equal(used, tuned.denominator > 0):
-        raise ValueError("base and tuned are not defined on the same rows")
+    used = reference.denominator > 0
+    if not np.array_equal(used, candidate.denominator > 0):
+        raise ValueError("reference and candidate are not defined on the same rows")
     if not used.any():
         return None
-    sides = [(r.numerator[used], r.denominator[used]) for r in (tuned, base)]
+    sides = [(r.numerator[used], r.denominator[used]) for r in (candidate, reference)]
     (new_top, new_bottom), (old_top, old_bottom) = sides
     drawn = np.concatenate(
         [

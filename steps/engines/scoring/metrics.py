@@ -41,13 +41,13 @@ def estimate(metric: str, rows: Sequence[Scores]) -> Estimate | None:
     return _exp(found) if found is not None and metric == PERPLEXITY else found
 
 
-def difference(metric: str, base: Sequence[Scores], tuned: Sequence[Scores]) -> Estimate | None:
-    """Tuned minus base on the same rows in the same order; for perplexity the ratio tuned / base.
+def difference(metric: str, reference: Sequence[Scores], candidate: Sequence[Scores]) -> Estimate | None:
+    """Candidate minus reference on the same rows in the same order; for perplexity the ratio candidate / reference.
 
     Raises:
         ValueError: the metric isn't defined on the same rows of both.
     """
-    found = estimate_difference(ratio_of(metric, base), ratio_of(metric, tuned))
+    found = estimate_difference(ratio_of(metric, reference), ratio_of(metric, candidate))
     return _exp(found) if found is not None and metric == PERPLEXITY else found
 
 

@@ -13,9 +13,11 @@ from steps.contracts.models import ModelFolder
 from steps.contracts.records import SPLITS, make_row, message
 from steps.engines.lm.load import load
 from steps.engines.scoring.answers import read_answers
+from steps.engines.subjects.local_model import local_model
+from steps.engines.subjects.subject import Losses, Prompt, Replies
 from steps.evaluate.config import ControlConfig, EvaluateConfig
-from steps.evaluate.evaluate import evaluate
-from steps.evaluate.tasks import control, held_out
+from steps.evaluate.evaluate import evaluate, inference
+from steps.evaluate.tasks import control, held_out, suite
 
 COLOURS = ["red", "green", "blue", "grey"]
 
@@ -53,7 +55,9 @@ def controls(tmp_path):
 
 
 def run(model, dataset, config, tmp_path, name="out", adapter=None):
-    return evaluate(model, adapter, dataset, config, tmp_path / name, tmp_path, "tuned" if adapter else "base")
+    tasks = suite(dataset, config, tmp_path)
+    with local_model("tuned" if adapter else "base", model, adapter, inference(config)) as subject:
+        return evaluate(subject, tasks, config, tmp_path, tmp_path / name)
 
 
 def metrics(task):
@@ -150,6 +154,46 @@ def test_a_broken_model_has_no_loss(tiny_model, rows, tmp_path):
     assert set(found) == {"non_finite"}
     assert found["non_finite"].estimate.value == 1.0
     assert any("not finite" in n for n in done.report.notes)
+
+
+class Echo:
+    """Says what it was asked in capitals, and knows no probabilities: as an endpoint would."""
+
+    name, digest, decoding = "echo", "e" * 64, {"endpoint": "nowhere"}
+
+    def prompts(self, rows):
+        asked = [[m["content"] for m in row["messages"]] for row in rows]
+        return [Prompt(a[0], a[1]) if a else None for a in asked]
+
+    def answer(self, prompts, max_new_tokens):
+        return Replies([p.text.upper() for p in prompts], max_new_tokens or 9, ("spoke up",))
+
+
+class Counting:
+    """Knows only what text costs it: one nat per character."""
+
+    name, digest, decoding = "counting", "f" * 64, {}
+
+    def losses(self, rows):
+        return Losses([(float(len(r["text"] or "")), 1) if r["text"] else None for r in rows])
+
+
+def test_a_subject_is_measured_by_what_it_can_do(rows, controls, tmp_path):
+    config = EvaluateConfig(controls=controls, metrics=("exact_match",), extractor="none", ignore_case=True)
+    tasks = suite(dataset_of([chat(n, f"COLOUR of box {n}?") for n in range(5)], tmp_path), config, tmp_path)
+    done = evaluate(Echo(), tasks, config, tmp_path, tmp_path / "echo")
+    held_out_, general, unknown = done.report.tasks
+    assert (done.report.subject, done.report.model_digest) == ("echo", "e" * 64)
+    assert metrics(held_out_)["exact_match"].estimate.value == 1.0
+    assert "loss" not in metrics(held_out_) and not general.metrics
+    assert metrics(unknown)["answered_unanswerable"].estimate.value == 1.0
+    assert json.loads(done.report.decoding) == {"endpoint": "nowhere", "max_new_tokens": {"held_out": 9, "unknown": 9}}
+    assert done.report.notes[-2:] == ("held_out: spoke up", "unknown: spoke up")
+    done = evaluate(Counting(), tasks, config, tmp_path, tmp_path / "counting")
+    assert [set(metrics(t)) for t in done.report.tasks] == [set(), {"loss", "perplexity", "non_finite"}, set()]
+    texts = [r["text"] for r in tasks.tasks[1].rows]
+    assert metrics(done.report.tasks[1])["loss"].estimate.value == sum(map(len, texts)) / len(texts)
+    assert not any(a.answer for answers in read_answers(done.answers).values() for a in answers)
 
 
 def test_only_test_rows_are_read_and_the_sample_is_nested(rows, tmp_path):

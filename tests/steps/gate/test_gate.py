@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 
@@ -6,17 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steps.contracts.errors import IntegrityError
-from steps.contracts.evaluation import Comparison, Difference, Estimate, EvalReport, Metric, TaskResult
+from steps.contracts.errors import ConfigError, IntegrityError
+from steps.contracts.evaluation import (
+    Compared,
+    Comparison,
+    Difference,
+    Estimate,
+    EvalReport,
+    Evaluation,
+    Metric,
+    TaskResult,
+)
 from steps.engines.scoring.answers import Answered, write_answers
 from steps.engines.scoring.metrics import LOWER_IS_BETTER, estimate, metric_names
 from steps.gate.config import GateConfig
-from steps.gate.gate import compare, decide, gain_bound
+from steps.gate.gate import compare, decide, gain_bound, gate
 
 KINDS = {"held_out": "held_out", "general": "perplexity", "unknown": "unanswerable"}
 
 
-def evaluation(path, tasks, subject="base", **changed):
+def evaluation(path, tasks, subject="base"):
     """A report and its answers from {task: [scores per row]}, made with the evaluation's own arithmetic."""
     rows = [
         Answered(task, f"r{i:04d}", "p", f"ref {i}", "a", scores) for task, all_scores in tasks.items()
@@ -35,7 +45,13 @@ def evaluation(path, tasks, subject="base", **changed):
         subject=subject, model_digest=subject[0] * 64, dataset_digest="data", tasks=tuple(results), decoding="greedy",
         seconds=0, cpu_seconds=0,
     )  # fmt: skip
-    return report.model_copy(update=changed), write_answers(rows, path / f"{subject}.parquet")
+    return Evaluation(report, write_answers(rows, path / f"{subject}.parquet"))
+
+
+SUBJECTS = {
+    "reference": Compared(name="base", digest="b"),
+    "candidates": (Compared(name="tuned", digest="t"),),
+}  # fmt: skip
 
 
 def shares(values, name="exact_match"):
@@ -47,7 +63,7 @@ def losses(nats, tokens=10.0):
 
 
 def both(tmp_path, base, tuned):
-    return compare(*evaluation(tmp_path, base), *evaluation(tmp_path, tuned, "tuned"))
+    return compare(evaluation(tmp_path, base), [evaluation(tmp_path, tuned, "tuned")])
 
 
 def by_name(comparison):
@@ -58,7 +74,7 @@ def test_a_clear_gain_is_promoted_and_every_check_is_told(tmp_path):
     right = np.arange(200) % 10
     found = both(tmp_path, {"held_out": shares(right < 5)}, {"held_out": shares(right < 8)})
     d = by_name(found)["held_out", "exact_match"]
-    assert (d.base.value, d.tuned.value, d.change.value, d.change.n) == (0.5, 0.8, pytest.approx(0.3), 200)
+    assert (d.reference.value, d.candidate.value, d.change.value, d.change.n) == (0.5, 0.8, pytest.approx(0.3), 200)
     decision = decide(found, GateConfig())
     assert decision.promote
     assert [r.check for r in decision.reasons] == ["gain in exact_match", "rows behind exact_match"]
@@ -84,7 +100,7 @@ def test_the_interval_is_the_one_of_paired_rows(tmp_path):
     base = np.random.default_rng(1).random(150) * 0.9
     d = by_name(both(tmp_path, {"held_out": shares(base)}, {"held_out": shares(base + 0.1)}))["held_out", "exact_match"]
     assert d.change.low == pytest.approx(0.1) and d.change.high == pytest.approx(0.1)
-    assert d.base.high - d.base.low > 0.05
+    assert d.reference.high - d.reference.low > 0.05
 
 
 def test_forgetting_is_a_ratio_of_perplexities(tmp_path):
@@ -148,7 +164,7 @@ def test_a_model_whose_loss_is_not_finite_is_not_promoted(tmp_path):
 
 @pytest.mark.parametrize("metric", [None, "exact_match", "general/loss"])
 def test_nothing_measured_never_passes(metric):
-    empty = Comparison(base_digest="b", tuned_digest="t", dataset_digest="d", differences=())
+    empty = comparison_of([])
     decision = decide(empty, GateConfig(metric=metric, min_n=1, min_gain_lower_bound=-9))
     assert not decision.promote
     assert decision.reasons[0].found == "not measured"
@@ -158,12 +174,12 @@ def test_nothing_measured_never_passes(metric):
 def test_other_data_or_decoding_is_refused(tmp_path, changed):
     one = evaluation(tmp_path, {"held_out": shares([0, 1])})
     with pytest.raises(IntegrityError, match="not measured alike"):
-        report, answers = evaluation(tmp_path, {"held_out": shares([1, 1])}, "tuned")
-        compare(*one, report.model_copy(update=changed), answers)
+        other = evaluation(tmp_path, {"held_out": shares([1, 1])}, "tuned")
+        compare(one, [replace(other, report=other.report.model_copy(update=changed))])
 
 
 def test_other_rows_references_or_tokens_are_refused(tmp_path):
-    report, answers = evaluation(tmp_path, {"held_out": losses([1, 2])})
+    one = evaluation(tmp_path, {"held_out": losses([1, 2])})
     rows = [Answered("held_out", f"r{i:04d}", "p", f"ref {i}", "a", s) for i, s in enumerate(losses([1, 2]))]
     for wrong in (
         [rows[0], replace(rows[1], row_id="zz")],
@@ -173,14 +189,57 @@ def test_other_rows_references_or_tokens_are_refused(tmp_path):
         [*rows, replace(rows[0], row_id="zz")],
     ):
         with pytest.raises(IntegrityError, match="not measured alike"):
-            compare(report, answers, report, write_answers(wrong, tmp_path / "wrong.parquet"))
+            compare(one, [Evaluation(one.report, write_answers(wrong, tmp_path / "wrong.parquet"))])
 
 
 def test_answers_of_another_evaluation_are_refused(tmp_path):
-    report, answers = evaluation(tmp_path, {"held_out": shares([0, 1, 1])})
-    _, others = evaluation(tmp_path, {"held_out": shares([1, 1, 1])}, "tuned")
+    one = evaluation(tmp_path, {"held_out": shares([0, 1, 1])})
+    other = evaluation(tmp_path, {"held_out": shares([1, 1, 1])}, "tuned")
     with pytest.raises(IntegrityError, match="its answers give"):
-        compare(report, answers, report, others)
+        compare(one, [Evaluation(one.report, other.answers)])
+
+
+def test_every_candidate_is_compared_and_one_is_judged_by_its_name(tmp_path):
+    right = np.arange(200) % 10
+    tried = {
+        name: evaluation(tmp_path, {"held_out": shares(right < n)}, name)
+        for name, n in {"champion": 6, "sft": 7, "dpo": 9, "weak": 5}.items()
+    }  # fmt: skip
+    comparison, decision = gate(list(tried.values()), GateConfig(reference="champion", candidate="dpo"))
+    assert comparison.reference == Compared(name="champion", digest="c" * 64)
+    assert [c.name for c in comparison.candidates] == ["sft", "dpo", "weak"]
+    changes = {c.name: comparison.of(c.name)[0].change.value for c in comparison.candidates}
+    assert changes == {n: pytest.approx(x) for n, x in {"sft": 0.1, "dpo": 0.3, "weak": -0.1}.items()}
+    assert (decision.promote, decision.reference, decision.candidate) == (True, "champion", "dpo")
+    assert "champion 0.6000" in decision.reasons[0].found and "dpo - champion 0.3000" in decision.reasons[0].found
+    # Nobody named: the last one, here the one that is worse.
+    assert gate(list(tried.values()), GateConfig(reference="sft"))[1].candidate == "weak"
+    assert not gate(list(tried.values()), GateConfig(reference="sft"))[1].promote
+
+
+@pytest.mark.parametrize("named", [{"reference": "nobody"}, {"candidate": "nobody"}, {"candidate": "base"}])
+def test_a_subject_that_was_not_evaluated_is_a_mistake_in_the_config(tmp_path, named):
+    pair = [evaluation(tmp_path, {"held_out": shares([0, 1])}, name) for name in ("base", "tuned")]
+    with pytest.raises(ConfigError, match=r"no subject|nothing to compare"):
+        gate(pair, GateConfig(**named))
+    with pytest.raises(ConfigError, match="nothing to compare"):
+        gate(pair[:1], GateConfig())
+
+
+def test_a_comparison_of_an_earlier_version_is_read():
+    half = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    old = {
+        "base_digest": "b", "tuned_digest": "t", "dataset_digest": "d",
+        "differences": [
+            {"task": "held_out", "metric": "loss", "base": half, "tuned": half | {"value": 0.41}, "change": half,
+             "is_ratio": False}
+        ],
+    }  # fmt: skip
+    read = Comparison.model_validate_json(json.dumps(old))
+    assert {"reference": read.reference, "candidates": read.candidates} == SUBJECTS
+    (d,) = read.of("tuned")
+    assert (d.reference.value, d.candidate.value, d.change.n) == (0.5, 0.41, 9)
+    assert Comparison.model_validate_json(read.model_dump_json()) == read
 
 
 NUMBERS = st.floats(0, 2)
@@ -202,7 +261,8 @@ def differences(draw):
 
     ratio = metric == "perplexity"
     return Difference(
-        task=task, metric=metric, base=one(), tuned=one(), change=one(0 if ratio else 1), is_ratio=ratio
+        task=task, metric=metric, subject="tuned", reference=one(), candidate=one(),
+        change=one(0 if ratio else 1), is_ratio=ratio,
     )  # fmt: skip
 
 
@@ -222,7 +282,7 @@ CONFIGS = st.builds(
 
 def comparison_of(found):
     unique = {(d.task, d.metric): d for d in found}
-    return Comparison(base_digest="b", tuned_digest="t", dataset_digest="d", differences=tuple(unique.values()))
+    return Comparison(**SUBJECTS, dataset_digest="d", differences=tuple(unique.values()))
 
 
 def shifted(e, by):
@@ -231,7 +291,7 @@ def shifted(e, by):
 
 def improved(d, by):
     sign = -by if d.metric in LOWER_IS_BETTER else by
-    return d.model_copy(update={"tuned": shifted(d.tuned, sign), "change": shifted(d.change, sign)})
+    return d.model_copy(update={"candidate": shifted(d.candidate, sign), "change": shifted(d.change, sign)})
 
 
 # The gate promoted in some of the drawn cases and refused in others: see the counts below.
@@ -263,8 +323,8 @@ def test_a_nan_never_passes_the_check_that_reads_it(found, config, data):
     nan = Estimate.model_construct(value=math.nan, low=math.nan, high=math.nan, n=1_000)
     unique = list(comparison_of(found).differences)
     i = data.draw(st.integers(0, len(unique) - 1))
-    unique[i] = unique[i].model_copy(update={"tuned": nan, "change": nan})
-    comparison = Comparison.model_construct(base_digest="b", tuned_digest="t", dataset_digest="d", differences=unique)
+    unique[i] = unique[i].model_copy(update={"candidate": nan, "change": nan})
+    comparison = Comparison.model_construct(**SUBJECTS, dataset_digest="d", differences=unique)
     assert not gain_bound(unique[i]) > -math.inf
     for reason in decide(comparison, config).reasons:
         if "nan" in reason.found:

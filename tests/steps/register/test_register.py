@@ -19,14 +19,16 @@ from pydantic import ValidationError
 
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.errors import IntegrityError, ServiceError
-from steps.contracts.evaluation import Decision, Reason
+from steps.contracts.evaluation import Compared, Decision, Reason
 from steps.contracts.models import PICKLE_SUFFIXES, BaseRef, ModelFolder
 from steps.contracts.records import make_row, message
 from steps.contracts.reports import StageReport
 from steps.engines.lm.folder import model_files, model_folder
 from steps.engines.scoring.answers import read_answers
+from steps.engines.subjects.local_model import local_model
 from steps.evaluate.config import EvaluateConfig
-from steps.evaluate.evaluate import evaluate
+from steps.evaluate.evaluate import evaluate, inference
+from steps.evaluate.tasks import suite
 from steps.gate.config import GateConfig
 from steps.gate.gate import compare, decide
 from steps.register.cards import Candidate, DataSource, dataset_card, escape, model_card
@@ -81,11 +83,12 @@ def full_weights(base, adapter, folder):
 
 def candidate_of(base, tuned, dataset, folder):
     config = EvaluateConfig(batch_size=5, metrics=("loss", "exact_match"))
-    done = [
-        evaluate(base, None, dataset, config, folder / "evaluated-base", folder, "base"),
-        evaluate(base, tuned, dataset, config, folder / "evaluated-tuned", folder, "tuned"),
-    ]
-    comparison = compare(done[0].report, done[0].answers, done[1].report, done[1].answers)
+    done = []
+    for name, model in (("base", None), ("tuned", tuned)):
+        with local_model(name, base, model, inference(config)) as subject:
+            tasks = suite(dataset, config, folder)
+            done.append(evaluate(subject, tasks, config, folder, folder / f"evaluated-{name}"))
+    comparison = compare(done[0], done[1:])
     report = StageReport(
         stage="dedup", rows_in=20, kept=12, dropped=8, dropped_by={"exact": 8}, notes=(HOSTILE,), config_digest="c",
         seconds=1, cpu_seconds=1,
@@ -110,7 +113,9 @@ def measured(tiny_model, dataset, tmp_path_factory):
 
 def decision(promote):
     reasons = (Reason(check="gain in loss", passed=promote, required="above 0", found="0.1"),)
-    return Decision(promote=promote, reasons=reasons, config_digest="g")
+    return Decision(
+        promote=promote, reference="base", candidate="tuned", reasons=reasons, config_digest="g"
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -364,7 +369,7 @@ def test_a_changed_adapter_in_the_store_is_refused(measured, config, tmp_path):
 
 def test_what_was_not_gated_is_not_registered(measured, config, tmp_path):
     candidate, _ = measured
-    other = candidate.comparison.model_copy(update={"tuned_digest": "0" * 64})
+    other = candidate.comparison.model_copy(update={"candidates": (Compared(name="tuned", digest="0" * 64),)})
     with pytest.raises(IntegrityError, match="compared the weights"):
         register(replace(candidate, comparison=other), decision(True), config, tmp_path)
     with pytest.raises(IntegrityError, match="without all checks"):
@@ -423,8 +428,8 @@ def test_the_model_card_says_what_was_measured(measured, config):
     candidate, _ = measured
     loss = next(d for d in candidate.comparison.differences if d.metric == "loss")
     card = model_card(candidate, decision(True), config)
-    assert f"{loss.base.value:.4g} ({loss.base.low:.4g} to {loss.base.high:.4g})" in card
-    assert f"{loss.tuned.value:.4g} ({loss.tuned.low:.4g} to {loss.tuned.high:.4g})" in card
+    assert f"{loss.reference.value:.4g} ({loss.reference.low:.4g} to {loss.reference.high:.4g})" in card
+    assert f"{loss.candidate.value:.4g} ({loss.candidate.low:.4g} to {loss.candidate.high:.4g})" in card
     assert "| 12 |" in card and "**Passed the gate**" in card
     for text in ("abc123", "run-7", candidate.dataset.digest, candidate.tuned.info.digest, "learning\\_rate"):
         assert text in card
@@ -497,7 +502,7 @@ def test_a_hub_base_is_only_a_reference(measured, config):
     candidate = measured[0]
     ref = BaseRef(source="hub", name="org/base", revision="f" * 40)
     info = candidate.base.info.model_copy(update={"base": ref, "files": {}})
-    made = served_config(replace(candidate, base=ModelFolder(info, None), base_location="org/base"), config)
+    made = served_config(replace(candidate, base=ModelFolder(info, None), base_location="org/base"), "tuned", config)
     assert (made["base_source"], made["base_name"], made["base_revision"], made["base_files"]) == (
         "hub", "org/base", "f" * 40, {}
     )  # fmt: skip

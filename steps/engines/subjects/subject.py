@@ -1,0 +1,76 @@
+"""What can be evaluated: a name, a digest, and what it can do. Each kind of subject is one module beside this one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from steps.contracts.records import Row
+
+# Nats and counted tokens of one row; None where the row has no token to score.
+Loss: TypeAlias = tuple[float, int] | None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A row as its subject is asked it: the text that it gets, and what should be said ("" where nothing should)."""
+
+    text: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Replies:
+    """One text per prompt, None where it could not be asked; `max_new_tokens` is the room that each answer had."""
+
+    texts: list[str | None]
+    max_new_tokens: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Losses:
+    """One loss per row, in the order of the rows."""
+
+    rows: list[Loss]
+    notes: tuple[str, ...] = ()
+
+
+class Subject(Protocol):
+    """Whatever is evaluated. It is an `Answering` or a `Predicting` one as well, or both."""
+
+    @property
+    def name(self) -> str:
+        """Its name in reports, steps and artifacts."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that it is made of."""
+        ...
+
+    @property
+    def decoding(self) -> Mapping[str, Any]:
+        """JSON values of every setting of its own that decides over an answer or a loss."""
+        ...
+
+
+@runtime_checkable
+class Answering(Subject, Protocol):
+    """A subject that answers in text."""
+
+    def prompts(self, rows: Sequence[Row]) -> list[Prompt | None]:
+        """How it would be asked each row; None for a row that asks nothing (a document)."""
+        ...
+
+    def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:
+        """What it says; None leaves the room for an answer to the subject, by what the references need."""
+        ...
+
+
+@runtime_checkable
+class Predicting(Subject, Protocol):
+    """A subject that knows the probability of text."""
+
+    def losses(self, rows: Sequence[Row]) -> Losses:
+        """What each row's trained text (a document: all of it) costs it."""
+        ...
