@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from measure import data_folder, finish, measured, own_cpu
 
+from steps.contracts.context import StageContext
 from steps.engines.fast_presidio.imports import patterns_only
 from steps.scrub.config import ScrubConfig
 
@@ -156,7 +157,7 @@ def whole_stage(path: Path, folder: Path) -> None:
 
     dataset = written(path, folder / "in")
     before = own_cpu()
-    outcome = scrub(dataset, ScrubConfig(demo_key=True), folder / "out")
+    outcome = scrub(dataset, ScrubConfig(demo_key=True), StageContext(folder / "out"))
     spent = own_cpu() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     stage = {"rows": dataset.rows, "changed": outcome.report.changed, "cpu_seconds": round(spent, 1)}

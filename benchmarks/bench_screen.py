@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from measure import data_folder, finish, own_cpu
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, make_row, message
@@ -55,7 +56,7 @@ def main() -> None:
         texts = texts_of(sets["t0"])
         figures = scan_speed(texts)
         for name, dataset in sets.items():
-            outcome = screen(dataset, ScreenConfig(), Path(scratch) / f"{name}-out")
+            outcome = screen(dataset, ScreenConfig(), StageContext(Path(scratch) / f"{name}-out"))
             if name == "t0":
                 figures |= stage_cost(outcome, sum(map(size, texts)))
             said_about(name, outcome)

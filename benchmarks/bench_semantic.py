@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from measure import data_folder, finish, measured, own_cpu
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.records import make_row, message
@@ -62,7 +63,7 @@ def read_rows(data: Path, folder: Path) -> Dataset:
             writer.write_rows(
                 [make_row(kind="conversation", source="t0", locator=f"line:{number}", raw=line.encode(), messages=said)]
             )
-    left = dedup(writer.close(), DedupConfig(), folder / "dedup").dataset
+    left = dedup(writer.close(), DedupConfig(), StageContext(folder / "dedup")).rows
     return left.select(np.arange(left.rows) < ROWS, folder / "rows", "dedup")
 
 
@@ -173,7 +174,9 @@ def embedding(dataset: Dataset, folder: Path) -> tuple[np.ndarray, dict[str, obj
     )
     for threshold in (0.95, 0.9, 0.85):
         usual = settings(threshold).model_copy(update={"cut_texts": "keep"})
-        report = semantic(dataset, usual, folder / str(threshold), folder / "cache").report
+        report = semantic(
+            dataset, usual, StageContext(folder / str(threshold), cache=folder / "cache", scrubbed=True)
+        ).report
         figures["rows longer than the model reads, kept"] = report.flagged
         figures[f"dropped of {dataset.rows} at {threshold}"] = report.dropped
     same = bool((first == again).all() and (first == reused).all())

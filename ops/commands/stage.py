@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ops.console import emit, heading, say, show_table
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import NO_SPLIT, Dataset, DatasetWriter, SplitCodes
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.outcome import Outcome
@@ -26,14 +27,7 @@ from steps.contracts.storage import write_whole
 
 STAGES = ("ingest", "dedup", "split", "scrub", "screen", "semantic", "judge", "review", "leakcheck")
 _CONFIGS = {"leakcheck": "LeakCheckConfig"}
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished stage. `rejects` is the reject file of what was read, None when nothing was rejected."""
-
-    outcome: Outcome
-    rejects: Path | None = None
+_CACHES = {"screen": "embeddings", "semantic": "embeddings", "judge": "judge"}
 
 
 def run_stage(
@@ -60,9 +54,9 @@ def run_stage(
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch:
         with _keeping_rejects(scratch, out):
-            result = _run(name, inputs, config, scratch, find_root)
-        written = _write(result, out)
-    _tell(result.outcome.report, written, json_output)
+            outcome = _run(name, inputs, config, scratch, find_root)
+        written = _write(outcome, out)
+    _tell(outcome.report, written, json_output)
 
 
 def _config(name: str, file: Path | None, overrides: list[str]) -> Any:
@@ -132,49 +126,34 @@ def _keeping_rejects(scratch: Path, out: Path) -> Iterator[None]:
         yield
 
 
-def _run(name: str, inputs: list[str], config: Any, scratch: Path, find_root: Callable[[], Path]) -> Result:
-    if name == "ingest" and config is not None:
-        done = import_module("steps.ingest.ingest").ingest(config, scratch / "version", find_root())
-        return Result(done.outcome, done.rejects)
-    read = _read(inputs, scratch / "input")
+def _run(name: str, inputs: list[str], config: Any, scratch: Path, find_root: Callable[[], Path]) -> Outcome:
+    """The stage's outcome; with the rejects of the files that its rows were read from."""
     if name == "ingest":
-        return read
-    return Result(_call(name, read.outcome.dataset, config, scratch / "version", find_root), read.rejects)
+        return _read(inputs, scratch / "input") if config is None else _call(name, None, config, scratch, find_root)
+    read = _read(inputs, scratch / "input")
+    done = _call(name, read.rows, config, scratch, find_root)
+    return replace(done, artifacts={**read.artifacts, **done.artifacts})
 
 
-def _call(name: str, dataset: Dataset, config: Any, folder: Path, find_root: Callable[[], Path]) -> Outcome:
-    function = getattr(import_module(f"steps.{name}.{name}"), name)
-    extra: dict[str, Any] = {}
-    if name in ("leakcheck", "review", "scrub"):
-        extra = {"root": find_root()}
-    elif name == "judge":
-        from steps.zenml_runtime.state import state_folder
+def _call(name: str, rows: Dataset | None, config: Any, scratch: Path, find_root: Callable[[], Path]) -> Outcome:
+    from steps.zenml_runtime.state import state_folder
 
-        # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
-        extra = {"cache_folder": state_folder(find_root()) / "judge", "scrubbed": False}
-    elif name == "semantic":
-        from steps.zenml_runtime.state import state_folder
-
-        root = find_root()
-        extra = {"cache_folder": state_folder(root) / "embeddings", "root": root, "scrubbed": False}
-    elif name == "screen":
-        from steps.screen.models import Place
-        from steps.zenml_runtime.state import state_folder
-
-        root = find_root()
-        extra = {"place": Place(root, state_folder(root) / "embeddings", scrubbed=False)}
-    outcome: Outcome = function(dataset, config, folder, **extra)
+    root = find_root()
+    # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
+    cache = state_folder(root) / _CACHES[name] if name in _CACHES else None
+    ctx = StageContext(scratch / "version", root, cache, scrubbed=False)
+    outcome: Outcome = getattr(import_module(f"steps.{name}.{name}"), name)(rows, config, ctx)
     return outcome
 
 
-def _read(inputs: list[str], folder: Path) -> Result:
+def _read(inputs: list[str], folder: Path) -> Outcome:
     """A dataset version or an earlier stage's Parquet file keeps its ids and splits; the rest is ingested."""
     if len(inputs) == 1 and (Path(inputs[0]) / "manifest.json").is_file():
         return _as_read(Dataset.open(Path(inputs[0])), folder)
     if len(inputs) == 1 and _is_ours(Path(inputs[0])):
         return _as_read(_open_rows(Path(inputs[0]), folder), folder)
-    done = import_module("steps.ingest.quick").read_any(inputs, folder)
-    return Result(done.outcome, done.rejects)
+    outcome: Outcome = import_module("steps.ingest.quick").read_any(inputs, folder)
+    return outcome
 
 
 def _is_ours(path: Path) -> bool:
@@ -195,7 +174,7 @@ def _open_rows(path: Path, folder: Path) -> Dataset:
     return dataset.select(np.ones(dataset.rows, bool), folder / "labelled", "read", codes)
 
 
-def _as_read(dataset: Dataset, folder: Path) -> Result:
+def _as_read(dataset: Dataset, folder: Path) -> Outcome:
     from steps.contracts.ledger import LedgerWriter
 
     with LedgerWriter(folder / "ledger.parquet", "read") as writer:
@@ -203,17 +182,16 @@ def _as_read(dataset: Dataset, folder: Path) -> Result:
     report = StageReport(
         stage="read", rows_in=dataset.rows, kept=dataset.rows, config_digest="", seconds=0, cpu_seconds=0
     )
-    return Result(Outcome(dataset, ledger, report))
+    return Outcome(dataset, ledger, report)
 
 
-def _write(result: Result, out: Path) -> list[Path]:
+def _write(outcome: Outcome, out: Path) -> list[Path]:
     """Put the results under their names; what an earlier run left under an optional name is removed."""
     from pipelines.report.page import render_stage_page
 
-    outcome = result.outcome
     for optional in ("quarantined.parquet", "rejects.jsonl", "verdicts.parquet"):
         (out / optional).unlink(missing_ok=True)
-    outcome.dataset.export_parquet(out / "kept.parquet")
+    outcome.rows.export_parquet(out / "kept.parquet")
     shutil.copyfile(outcome.ledger.path, out / "ledger.parquet")
     write_whole(out / "report.json", outcome.report.model_dump_json(indent=1))
     write_whole(out / "report.html", render_stage_page(outcome.report))
@@ -221,13 +199,10 @@ def _write(result: Result, out: Path) -> list[Path]:
     if outcome.quarantined is not None and outcome.quarantined.rows:
         outcome.quarantined.export_parquet(out / "quarantined.parquet")
         written.append(out / "quarantined.parquet")
-    if result.rejects is not None and result.rejects.is_file() and result.rejects.stat().st_size:
-        shutil.copyfile(result.rejects, out / "rejects.jsonl")
-        written.append(out / "rejects.jsonl")
-    verdicts = outcome.ledger.path.with_name("verdicts.parquet")
-    if verdicts.is_file():
-        shutil.copyfile(verdicts, out / "verdicts.parquet")
-        written.append(out / "verdicts.parquet")
+    for name in ("rejects", "verdicts"):
+        file = outcome.artifacts.get(name)
+        if file is not None and file.path.stat().st_size:
+            written.append(Path(shutil.copyfile(file.path, out / file.path.name)))
     return written
 
 

@@ -1,19 +1,20 @@
 """Drops copies: equal token streams, and rows whose shingle sets are nearly equal to a kept row's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, Mask
-from steps.contracts.errors import InputError
-from steps.contracts.index import DedupIndex
+from steps.contracts.errors import ConfigError, InputError
+from steps.contracts.index import DedupIndex, IndexManifest
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import decide
 from steps.dedup.fingerprints import Numbers, ids_of, read_fingerprints
-from steps.dedup.index import check_settings
+from steps.dedup.index import check_settings, write_index
 from steps.dedup.keep import kept_index
 from steps.dedup.known import Known
 from steps.dedup.lines import ledger_lines
@@ -22,24 +23,30 @@ from steps.engines.minhash.sketch import SetFile
 from steps.engines.progress.progress import Stopwatch
 
 
-def dedup(
-    dataset: Dataset,
-    config: DedupConfig,
-    folder: Path,
-    index: DedupIndex | None = None,
-    *,
-    keep_index: bool = False,
-    code: str = "",
-) -> Outcome:
+def dedup(rows: Dataset, config: DedupConfig, ctx: StageContext) -> Outcome:
     """Drop duplicates; survivors depend on the rows alone, not on their order, sharding or number of workers.
 
     Of rows that are copies, the one of the earliest batch stays, within a batch the one of the smallest content id.
     Every dropped duplicate names a kept row and the exact Jaccard similarity with it. Needs temporary disk space in
-    `folder` of about 4 bytes per word, and memory of about 500 bytes per row.
+    `ctx.folder` of about 4 bytes per word, and memory of about 500 bytes per row.
 
-    With the `index` of an earlier run over the first batches only the rows that came since are read; the result is
-    that of a run over all of them. `keep_index` makes the index that the next run needs, in `folder`/index. `code`:
-    digest of the code and the libraries.
+    Rows that the earlier run's `dedup_index` holds aren't read again where the result is that of a run over all rows.
+    Where it isn't (other settings or code, rows gone or changed, new rows in an old batch), every row is compared
+    again, and a note says why. The index that this run makes is empty unless `ctx.keep`.
+    """
+    index = ctx.earlier.get("dedup_index")
+    if index is None or not index.manifest.parts:
+        return dedup_onto(None, rows, config, ctx)
+    try:
+        return dedup_onto(index, rows, config, ctx)
+    except (ConfigError, InputError) as e:
+        done = dedup_onto(None, rows, config, ctx)
+        note = f"{rows.rows:,} rows compared anew, not only what came since the earlier run: {e.what}"
+        return replace(done, report=done.report.model_copy(update={"notes": (*done.report.notes, note)}))
+
+
+def dedup_onto(index: DedupIndex | None, rows: Dataset, config: DedupConfig, ctx: StageContext) -> Outcome:
+    """Drop duplicates among the rows that came since `index` was made, and copies of rows that it holds.
 
     Raises:
         ConfigError: the index was made under other settings, or by other code.
@@ -47,25 +54,32 @@ def dedup(
     """
     watch = Stopwatch()
     if index is not None:
-        check_settings(index, config, code)
+        check_settings(index, config, ctx.code)
     # Dropping all that contradict each other can take back what an earlier run kept: only a whole run can tell.
     followed = index if config.contradictions != "drop_all" else None
     known = Known(followed)
-    places = _places(dataset, known, followed)
-    with SetFile(folder / "shingles.partial") as sets:
-        fresh = dataset if not known.rows else dataset.view(places.new)
+    places = _places(rows, known, followed)
+    with SetFile(ctx.folder / "shingles.partial") as sets:
+        fresh = rows if not known.rows else rows.view(places.new)
         prints, sketches = read_fingerprints(fresh, config, sets)
-        decisions, survivors = decide(prints, sketches, config, known, keep_bands=keep_index)
-        made = None
-        if keep_index:
-            made = kept_index(decisions, prints, survivors, sketches, known, config, folder / "index", followed, code)
-    with LedgerWriter(folder / "ledger.parquet", "dedup") as writer:
+        decisions, survivors = decide(prints, sketches, config, known, keep_bands=ctx.keep)
+        place = ctx.folder / "index"
+        made = _empty(place)
+        if ctx.keep:
+            made = kept_index(decisions, prints, survivors, sketches, known, config, place, followed, ctx.code)
+    with LedgerWriter(ctx.folder / "ledger.parquet", "dedup") as writer:
         writer.add_table(ledger_lines(decisions))
         ledger = writer.close()
-    kept = dataset.select(_mask(dataset.rows, places.order[decisions.keep]), folder, "dedup")
+    kept = rows.select(_mask(rows.rows, places.order[decisions.keep]), ctx.folder, "dedup")
     reused = known.rows if index is not None else None
     report = dedup_report(decisions, writer, config, watch, reused)
-    return Outcome(kept, ledger, report.balanced(), index=made)
+    return Outcome(kept, ledger, report.balanced(), artifacts={"dedup_index": made})
+
+
+def _empty(folder: Path) -> DedupIndex:
+    """What a run that keeps no index hands on in its place."""
+    nothing = IndexManifest(settings="", rows=0, last_batch=0, compared=0, capped=0, parts=())
+    return write_index(folder, nothing, {})
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.index import DedupIndex
 from steps.contracts.ledger import Ledger
@@ -20,15 +21,16 @@ def key() -> str:
 
 @assay_step(key)
 def dedup_step(
-    dataset: Dataset, config: DedupConfig, keep_index: bool
+    rows: Dataset, config: DedupConfig, keep: bool
 ) -> tuple[
     Annotated[Dataset, "deduped"],
     Annotated[Ledger, "dedup_ledger"],
     Annotated[StageReport, "dedup_report"],
     Annotated[DedupIndex, "dedup_index"],
 ]:
-    """Remove exact and near duplicates. `keep_index`: keep what a later run needs to look at new rows only."""
-    from steps.dedup.follow import dedup_following
+    """Remove exact and near duplicates. `keep`: keep what a later run needs to look at new rows only."""
+    from steps.dedup.dedup import dedup
 
-    outcome = dedup_following(dataset, config, workspace("dedup"), earlier("dedup_index"), keep_index, key())
-    return outcome.dataset, outcome.ledger, outcome.report, outcome.indexed
+    known = {"dedup_index": earlier("dedup_index")}
+    outcome = dedup(rows, config, StageContext(workspace("dedup"), earlier=known, code=key(), keep=keep))
+    return outcome.rows, outcome.ledger, outcome.report, outcome.artifacts["dedup_index"]

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from steps.contracts.context import StageContext
 from steps.contracts.digests import canonical_json
+from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.contracts.storage import writing
-from steps.ingest.ingest import Ingested, ingest
+from steps.ingest.ingest import ingest
 from steps.ingest.quick import quick_config
 from steps.ingest.rejects import Reject, RejectWriter, RowRejected, keeping_rejects
 from steps.ingest.render import RENDER
@@ -41,11 +43,11 @@ def convert(inputs: list[str], to: Literal["openai", "alpaca", "sharegpt"], out:
     with writing(out), tempfile.TemporaryDirectory() as scratch:
         out.parent.mkdir(parents=True, exist_ok=True)
         read = _read(inputs, Path(scratch), rejects_path)
-        reasons: Counter[str] = Counter(read.outcome.report.counts.get("rows rejected per reason", {}))
+        reasons: Counter[str] = Counter(read.report.counts.get("rows rejected per reason", {}))
         rows = 0
         with partial.open("w", encoding="utf-8") as file, RejectWriter(rejects_path) as rejects:
-            rejects.copy(read.rejects)
-            for row in read.outcome.dataset.iter_rows():
+            rejects.copy(read.artifacts["rejects"].path)
+            for row in read.rows.iter_rows():
                 try:
                     file.write(json.dumps(RENDER[to](row), ensure_ascii=False) + "\n")
                     rows += 1
@@ -53,12 +55,12 @@ def convert(inputs: list[str], to: Literal["openai", "alpaca", "sharegpt"], out:
                     reasons[e.reason] += 1
                     rejects.add(_reject(row, e), _raw(row))
         partial.replace(out)
-    return ConvertResult(out, rejects_path, read.outcome.report.rows_in, rows, dict(reasons.most_common()))
+    return ConvertResult(out, rejects_path, read.report.rows_in, rows, dict(reasons.most_common()))
 
 
-def _read(inputs: list[str], scratch: Path, rejects: Path) -> Ingested:
+def _read(inputs: list[str], scratch: Path, rejects: Path) -> Outcome:
     with keeping_rejects(scratch, rejects):
-        return ingest(quick_config(inputs, max_reject_share=1.0), scratch, Path.cwd())
+        return ingest(None, quick_config(inputs, max_reject_share=1.0), StageContext(scratch, Path.cwd()))
 
 
 def _reject(row: Row, error: RowRejected) -> Reject:

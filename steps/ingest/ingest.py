@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.errors import InputError
+from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.engines.progress.progress import Progress, Stopwatch
@@ -39,15 +41,6 @@ _PROGRESS_ROWS = 500
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """An outcome, the reject file (raw data that no one has scrubbed), and what is kept about the sources."""
-
-    outcome: Outcome
-    rejects: Path
-    sources: Path
-
-
-@dataclass(frozen=True)
 class _Part:
     """One file of a source, or a hub split: its name in `source`, its type, its size, and how to read it."""
 
@@ -57,20 +50,13 @@ class _Part:
     items: Callable[[], Iterator[Item]]
 
 
-def ingest(
-    config: IngestConfig,
-    folder: Path,
-    root: Path,
-    *,
-    digests: Mapping[str, str] | None = None,
-    earlier: Earlier | None = None,
-    code: str = "",
-) -> Ingested:
-    """Read all sources of `config` (paths relative to `root`) and write dataset, ledger and rejects.jsonl to `folder`.
+def ingest(rows: None, config: IngestConfig, ctx: StageContext) -> Outcome:
+    """Read all sources of `config` into a dataset; `rows` is None, since the sources are the input.
 
-    A source is not read again when `earlier` holds it as it is now: under the same settings, `digests` (what
-    `input_digests` gives) and `code` (digest of code and libraries). The result is the same. Without `digests`, or
-    when rows are mixed by weight, everything is read.
+    The artifact `rejects` holds what couldn't be read (raw data that no one has scrubbed), `ingest_sources` what a
+    later run needs. A source is not read again when the earlier run's artifacts hold it as it is now: under the same
+    settings, `ctx.inputs` (what `input_digests` gives) and `ctx.code`. The result is the same. Where the digests
+    aren't known, or rows are mixed by weight, everything is read.
 
     Raises:
         InputError: a source has no rows, no known format, or more rejects than `max_reject_share`.
@@ -78,31 +64,33 @@ def ingest(
     """
     watch = Stopwatch()
     notes: list[str] = []
-    path = folder / REJECTS
-    writer = DatasetWriter(folder, "ingest")
-    now = states(config, digests or {}, code) if digests is not None else {}
+    path = ctx.folder / REJECTS
+    writer = DatasetWriter(ctx.folder, "ingest")
+    now = states(config, ctx.inputs, ctx.code) if ctx.inputs is not None else {}
+    earlier = Earlier.among(ctx.earlier)
     known = earlier.records() if earlier else {}
     records: dict[str, SourceRecord] = {}
-    with RejectWriter(path) as rejects, LedgerWriter(folder / "ledger.parquet", "ingest") as ledger:
+    with RejectWriter(path) as rejects, LedgerWriter(ctx.folder / "ledger.parquet", "ingest") as ledger:
         intake = Intake(config, writer, ledger, rejects)
         with Progress("ingest") as progress:
             for source in config.sources:
                 before = place(intake, writer)
                 rejects.first.clear()
                 if not _taken_over(source, now.get(source.name), known, earlier, intake, writer, notes):
-                    _read_source(source, intake, root, folder, progress)
+                    _read_source(source, intake, ctx.root, ctx.folder, progress)
                 _check_share(source, intake)
                 if source.name in now:
                     after = place(intake, writer)
                     records[source.name] = record(now[source.name], before, after, intake.books[source.name])
         intake.flush()
-        write_records(folder / SOURCES, records)
-        dataset = _mixed(config, intake, writer.close(), folder, notes)
+        write_records(ctx.folder / SOURCES, records)
+        dataset = _mixed(config, intake, writer.close(), ctx.folder, notes)
         if not dataset.rows:
             raise InputError("no row is left", where="ingest", hint=f"see {path} and the sampling settings")
         finished = ledger.close()
         report = summarize(config, intake, dataset.rows, dataset.manifest.kinds, notes, watch)
-    return Ingested(Outcome(dataset, finished, report), path, folder / SOURCES)
+    made = {"rejects": FileArtifact(path, raw=True), "ingest_sources": FileArtifact(ctx.folder / SOURCES)}
+    return Outcome(dataset, finished, report, artifacts=made)
 
 
 def input_digests(config: IngestConfig, root: Path) -> dict[str, str]:

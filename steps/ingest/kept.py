@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
@@ -60,6 +60,14 @@ class Earlier:
     ledger: Ledger
     rejects: Path
     sources: Path
+
+    @classmethod
+    def among(cls, artifacts: Mapping[str, Any]) -> Self | None:
+        """Those of an earlier run; None when it left none."""
+        if artifacts.get("ingest_sources") is None:
+            return None
+        rejects, sources = artifacts["rejects"], artifacts["ingest_sources"]
+        return cls(artifacts["ingested"], artifacts["ingest_ledger"], rejects.path, sources.path)
 
     @cached_property
     def lines(self) -> pa.Table:

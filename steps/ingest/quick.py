@@ -4,13 +4,15 @@ import re
 from itertools import chain, count
 from pathlib import Path
 
+from steps.contracts.context import StageContext
+from steps.contracts.outcome import Outcome
 from steps.ingest.config import IngestConfig, SourceConfig
-from steps.ingest.ingest import Ingested, ingest
+from steps.ingest.ingest import ingest
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def read_any(inputs: list[str], folder: Path) -> Ingested:
+def read_any(inputs: list[str], folder: Path) -> Outcome:
     """Ingest files, folders, globs or URLs with the defaults; relative paths start at the working folder.
 
     Each input is a source named after its last path part (without suffix); a second one of that name gets "-2".
@@ -18,7 +20,7 @@ def read_any(inputs: list[str], folder: Path) -> Ingested:
     Raises:
         InputError: as `ingest`.
     """
-    return ingest(quick_config(inputs), folder, Path.cwd())
+    return ingest(None, quick_config(inputs), StageContext(folder, Path.cwd()))
 
 
 def quick_config(inputs: list[str], *, max_reject_share: float | None = None) -> IngestConfig:

@@ -1,8 +1,9 @@
 """The ingest step."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
@@ -12,8 +13,7 @@ from steps.zenml_runtime.context import earlier, run_facts, source_root
 from steps.zenml_runtime.state import state_folder, workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
-if TYPE_CHECKING:
-    from steps.ingest.kept import Earlier
+_READ = ("ingested", "ingest_ledger", "rejects", "ingest_sources")
 
 
 def key() -> str:
@@ -36,17 +36,7 @@ def ingest_step(
     from steps.ingest.rejects import keeping_rejects
 
     folder = workspace("ingest")
+    known = {name: earlier(name) for name in _READ}
     with keeping_rejects(folder, state_folder() / "rejects" / f"{run_facts()['zenml_run']}.jsonl"):
-        done = ingest(config, folder, source_root(), digests=inputs, earlier=_earlier(), code=key())
-    rejects, sources = FileArtifact(done.rejects, raw=True), FileArtifact(done.sources)
-    return done.outcome.dataset, done.outcome.ledger, done.outcome.report, rejects, sources
-
-
-def _earlier() -> "Earlier | None":
-    from steps.ingest.kept import Earlier
-
-    sources = earlier("ingest_sources")
-    if sources is None:
-        return None
-    dataset, ledger, rejects = earlier("ingested"), earlier("ingest_ledger"), earlier("rejects")
-    return Earlier(dataset, ledger, rejects.path, sources.path)
+        done = ingest(None, config, StageContext(folder, source_root(), inputs=inputs, earlier=known, code=key()))
+    return done.rows, done.ledger, done.report, done.artifacts["rejects"], done.artifacts["ingest_sources"]

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Chunk, Dataset, Mask
 from steps.contracts.errors import ConfigError, ServiceError
+from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.ledger import Verdict as LedgerVerdict
 from steps.contracts.outcome import Outcome
-from steps.contracts.row_cache import CachedRows, Lookup, RowCache, row_keys
+from steps.contracts.row_cache import CachedRows, Lookup, row_keys
 from steps.engines.progress.progress import Stopwatch
 from steps.judge.backend import Judge
 from steps.judge.case import Case, case_of
@@ -26,48 +28,40 @@ from steps.judge.verdict import Verdict, VerdictWriter
 _HELD_OUT = ("validation", "test")
 
 
-def judge(
-    dataset: Dataset,
-    config: JudgeConfig,
-    folder: Path,
-    cache_folder: Path,
-    *,
-    scrubbed: bool = True,
-    row_cache: RowCache | None = None,
-    code: str = "",
-) -> Outcome:
+def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     """Score every row, and drop train rows (and rows without a split) below the threshold.
 
     Scores of validation and test rows are recorded, and a low one is flagged; they are never dropped or set aside.
-    All verdicts are kept in `folder/verdicts.parquet`, replies of a model in `cache_folder/judge_replies.sqlite`.
-    `scrubbed` says whether personal data was removed from the rows. Rows that `row_cache` knows are not judged again,
-    when the backend, its settings and `code` (digest of code and libraries) are the same.
+    All verdicts are in the artifact `verdicts`, replies of a model in `ctx.cache/judge_replies.sqlite`. Rows that the
+    earlier run's `judge_row_cache` knows are not judged again, when the backend, its settings and `ctx.code` are those
+    of now.
 
     Raises:
         ConfigError: rows that weren't scrubbed would leave the machine.
         ServiceError: the model's server doesn't work, or too many rows got no verdict.
     """
-    refuse_egress(config, scrubbed)
+    refuse_egress(config, ctx.scrubbed)
     watch = Stopwatch()
-    keep = np.ones(dataset.rows, bool)
-    aside = np.zeros(dataset.rows, bool)
+    keep = np.ones(rows.rows, bool)
+    aside = np.zeros(rows.rows, bool)
+    path = ctx.folder / "verdicts.parquet"
     tally = Tally(config)
     with (
-        _backend(config, cache_folder, dataset.rows) as backend,
-        LedgerWriter(folder / "ledger.parquet", "judge") as lines,
-        VerdictWriter(folder / "verdicts.parquet") as verdicts,
+        _backend(config, ctx.cache or ctx.folder, rows.rows) as backend,
+        LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
+        VerdictWriter(path) as verdicts,
     ):
-        cached = CachedRows(origin(backend, code), row_cache)
+        cached = CachedRows(origin(backend, ctx.code), ctx.earlier.get("judge_row_cache"))
         run = _Run(config, backend, cached, keep, aside, lines, verdicts, tally)
-        for chunk in dataset.chunks():
+        for chunk in rows.chunks():
             _judge_chunk(chunk, run)
-        _check_undecided(tally, config, dataset.rows)
+        _check_undecided(tally, config, rows.rows)
         ledger = lines.close()
         report = tally.report(backend, watch)
     report = report.model_copy(update={"notes": (*report.notes, *cached.notes())})
-    quarantined = dataset.select(aside, folder / "quarantined", "judge")
-    kept = cached.close(folder / "row_cache")
-    return Outcome(dataset.select(keep, folder, "judge"), ledger, report.balanced(), quarantined, kept)
+    quarantined = rows.select(aside, ctx.folder / "quarantined", "judge")
+    made = {"verdicts": FileArtifact(path), "judge_row_cache": cached.close(ctx.folder / "row_cache")}
+    return Outcome(rows.select(keep, ctx.folder, "judge"), ledger, report.balanced(), quarantined, made)
 
 
 def refuse_egress(config: JudgeConfig, scrubbed: bool) -> None:

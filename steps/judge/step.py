@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
@@ -21,7 +22,7 @@ def key() -> str:
 
 @assay_step(key)
 def judge_step(
-    dataset: Dataset, config: JudgeConfig, scrubbed: bool
+    rows: Dataset, config: JudgeConfig, scrubbed: bool
 ) -> tuple[
     Annotated[Dataset, "judged"],
     Annotated[Dataset, "judge_quarantined"],
@@ -33,8 +34,9 @@ def judge_step(
     """Score rows against the rubric and drop those below the threshold. `scrubbed`: whether personal data is gone."""
     from steps.judge.judge import judge
 
-    folder = workspace("judge")
-    known = earlier("judge_row_cache")
-    outcome = judge(dataset, config, folder, state_folder() / "judge", scrubbed=scrubbed, row_cache=known, code=key())
-    verdicts = FileArtifact(folder / "verdicts.parquet")
-    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, verdicts, outcome.finished_row_cache
+    known = {"judge_row_cache": earlier("judge_row_cache")}
+    cache = state_folder() / "judge"
+    ctx = StageContext(workspace("judge"), cache=cache, earlier=known, code=key(), scrubbed=scrubbed)
+    done = judge(rows, config, ctx)
+    made = done.artifacts
+    return done.rows, done.set_aside, done.ledger, done.report, made["verdicts"], made["judge_row_cache"]

@@ -1,12 +1,12 @@
 """Removes train rows whose final text repeats a validation, test or benchmark row."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Chunk, Dataset, Mask
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
@@ -24,29 +24,26 @@ from steps.leakcheck.spans import spans_of_words, texts_by_path
 _PASSAGE_CHARACTERS = 300
 
 
-def leakcheck(
-    dataset: Dataset, config: LeakCheckConfig, folder: Path, root: Path, *, show_text: bool = False
-) -> Outcome:
+def leakcheck(rows: Dataset, config: LeakCheckConfig, ctx: StageContext) -> Outcome:
     """Drop contaminated train rows (rows without a split label count as train); other rows are never dropped.
 
-    `root` is the folder that benchmark paths are relative to. `show_text`: matched passages stand in the report
-    (personal data was removed before). Reads the train rows twice: once to learn which n-grams are boilerplate, once
-    to compare. Memory: about 100 bytes per word of held-out text.
+    Matched passages stand in the report only when personal data was removed before. Reads the train rows twice: once
+    to learn which n-grams are boilerplate, once to compare. Memory: about 100 bytes per word of held-out text.
     """
     watch = Stopwatch()
-    held_out = read_held_out(dataset, config, root)
+    held_out = read_held_out(rows, config, ctx.root)
     findings = Findings()
-    touched = _learn_boilerplate(dataset, held_out, config, findings)
-    keep = np.ones(dataset.rows, bool)
-    with LedgerWriter(folder / "ledger.parquet", "leakcheck") as writer:
-        for found in _leaks(dataset, held_out, config, touched):
+    touched = _learn_boilerplate(rows, held_out, config, findings)
+    keep = np.ones(rows.rows, bool)
+    with LedgerWriter(ctx.folder / "ledger.parquet", "leakcheck") as writer:
+        for found in _leaks(rows, held_out, config, touched):
             keep[found.place] = False
             findings.leaks.append(found)
             _write(writer, found, held_out)
         ledger = writer.close()
-    kept = dataset.select(keep, folder, "leakcheck")
-    passages = _passages(dataset, shown(findings)) if show_text else None
-    report = leak_report(dataset.rows, findings, held_out, writer, config, watch, passages)
+    kept = rows.select(keep, ctx.folder, "leakcheck")
+    passages = _passages(rows, shown(findings)) if ctx.scrubbed else None
+    report = leak_report(rows.rows, findings, held_out, writer, config, watch, passages)
     return Outcome(kept, ledger, report.balanced())
 
 

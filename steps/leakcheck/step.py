@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
@@ -19,7 +20,7 @@ def key() -> str:
 
 @assay_step(key)
 def leakcheck_step(
-    dataset: Dataset, config: LeakCheckConfig, inputs: dict[str, str], scrubbed: bool
+    rows: Dataset, config: LeakCheckConfig, inputs: dict[str, str], scrubbed: bool
 ) -> tuple[
     Annotated[Dataset, "curated"],
     Annotated[Ledger, "leakcheck_ledger"],
@@ -31,5 +32,5 @@ def leakcheck_step(
     """
     from steps.leakcheck.leakcheck import leakcheck
 
-    outcome = leakcheck(dataset, config, workspace("leakcheck"), source_root(), show_text=scrubbed)
-    return outcome.dataset, outcome.ledger, outcome.report
+    outcome = leakcheck(rows, config, StageContext(workspace("leakcheck"), source_root(), scrubbed=scrubbed))
+    return outcome.rows, outcome.ledger, outcome.report

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import IntegrityError
@@ -70,42 +70,33 @@ class _Applied:
         return None if decision.choice == "drop" else new
 
 
-def review(
-    dataset: Dataset,
-    config: ReviewConfig,
-    folder: Path,
-    root: Path,
-    aside: Sequence[Dataset] = (),
-    *,
-    search: str = "",
-) -> Outcome:
-    """The version after the decisions. `aside` are the versions that earlier stages set aside.
+def review(rows: Dataset, config: ReviewConfig, ctx: StageContext) -> Outcome:
+    """The version after the decisions, about rows that go on and those in `ctx.aside`.
 
     A decision is about a row as a person saw it: where the row's content is another one now, it isn't applied. It is
     applied to a row that goes on as well, so that a row which a changed config lets pass is still dropped or edited.
     `rows_in` counts the rows that go on and those set aside that a decision was about.
 
-    `search` names what this run looks for personal data with ("" when it doesn't): new content that wasn't searched
-    so isn't applied.
+    New content that wasn't searched for personal data as `ctx.search` says isn't applied.
 
     Raises:
-        InputNotFoundError: no such file of decisions, below `root`. IntegrityError: a line of it was damaged.
+        InputNotFoundError: no such file of decisions, below `ctx.root`. IntegrityError: a line of it was damaged.
     """
     watch = Stopwatch()
-    decisions = latest(d for name in config.decisions for d in read(root / name))
-    with LedgerWriter(folder / "ledger.parquet", "review") as ledger:
-        applied = _Applied(decisions, search, ledger)
-        rewriter = dataset.rewriter(folder, "review")
+    decisions = latest(d for name in config.decisions for d in read(ctx.root / name))
+    with LedgerWriter(ctx.folder / "ledger.parquet", "review") as ledger:
+        applied = _Applied(decisions, ctx.search, ledger)
+        rewriter = rows.rewriter(ctx.folder, "review")
         ids = pa.array(sorted({record for record, _ in decisions}), pa.string())
-        for chunk in dataset.chunks():
+        for chunk in rows.chunks():
             rewriter.put(chunk, *_decided(chunk.table, ids, applied))
-        taken = list(_rows_of(aside, ids, applied))
+        taken = list(_rows_of(ctx.aside, ids, applied))
         returned = [new for row in taken if (new := applied.tell(row, applied.decisions[_key(row)]))]
         if returned:
             rewriter.add(pa.Table.from_pylist(returned, schema=SCHEMA))
         after = rewriter.close()
         written = ledger.close()
-    report = _report(applied, config, (dataset.rows, len(taken), after.rows), watch)
+    report = _report(applied, config, (rows.rows, len(taken), after.rows), watch)
     return Outcome(after, written, report.balanced())
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
@@ -19,7 +20,7 @@ def key() -> str:
 
 @assay_step(key)
 def review_step(
-    dataset: Dataset, aside: list[Dataset], config: ReviewConfig, digests: dict[str, str], search: str
+    rows: Dataset, aside: list[Dataset], config: ReviewConfig, digests: dict[str, str], search: str
 ) -> tuple[
     Annotated[Dataset, "reviewed"],
     Annotated[Ledger, "review_ledger"],
@@ -28,5 +29,6 @@ def review_step(
     """Apply human decisions. `digests` (of their files) are in the cache key; `search`: see `review`."""
     from steps.review.review import review
 
-    outcome = review(dataset, config, workspace("review"), source_root(), aside, search=search)
-    return outcome.dataset, outcome.ledger, outcome.report
+    ctx = StageContext(workspace("review"), source_root(), search=search, aside=aside)
+    outcome = review(rows, config, ctx)
+    return outcome.rows, outcome.ledger, outcome.report

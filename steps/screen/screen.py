@@ -1,17 +1,16 @@
 """Decide about each row by quality rules, unsafe content, poisoned content and language."""
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.ledger import Verdict as LedgerVerdict
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
-from steps.contracts.row_cache import CachedRows, RowCache, row_keys
+from steps.contracts.row_cache import CachedRows, row_keys
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.screen.config import ScreenConfig
 from steps.screen.models import Place, SecondLook
@@ -21,19 +20,11 @@ from steps.screen.row_codec import KEY_COLUMNS, decoded, encoded, origin
 from steps.screen.screener import Screener, Verdict
 
 
-def screen(
-    dataset: Dataset,
-    config: ScreenConfig,
-    folder: Path,
-    *,
-    row_cache: RowCache | None = None,
-    code: str = "",
-    place: Place | None = None,
-) -> Outcome:
+def screen(rows: Dataset, config: ScreenConfig, ctx: StageContext) -> Outcome:
     """The rows that pass; rows to drop and rows to quarantine are taken out, flagged rows stay.
 
-    Rows that `row_cache` knows are not screened again, when settings and `code` (digest of code and libraries) are the
-    same. `place` says where models lie, and what they said in earlier runs.
+    Rows that the earlier run's `screen_row_cache` knows are not screened again, when settings and `ctx.code` are the
+    same; `screen_embeddings` holds what models said. Relative model folders start from `ctx.root`.
 
     Raises:
         ConfigError: a pattern that RE2 refuses, or an unknown name in an allow list, an unknown language.
@@ -43,16 +34,17 @@ def screen(
     watch = Stopwatch()
     screener = Screener(config)
     prescan = Prescan(config, screener.scanner)
-    cached = CachedRows(origin(config, code), row_cache)
+    cached = CachedRows(origin(config, ctx.code), ctx.earlier.get("screen_row_cache"))
     books = Books()
-    second = SecondLook(config, place or Place(), folder / "embeddings")
-    keep = np.ones(dataset.rows, bool)
-    aside, flagged = np.zeros(dataset.rows, bool), np.zeros(dataset.rows, bool)
+    place = Place(ctx.root, ctx.cache, ctx.scrubbed, ctx.earlier.get("screen_embeddings"), ctx.keep)
+    second = SecondLook(config, place, ctx.folder / "embeddings")
+    keep = np.ones(rows.rows, bool)
+    aside, flagged = np.zeros(rows.rows, bool), np.zeros(rows.rows, bool)
     with (
-        LedgerWriter(folder / "ledger.parquet", "screen") as lines,
-        Progress("screen", dataset.rows) as progress,
+        LedgerWriter(ctx.folder / "ledger.parquet", "screen") as lines,
+        Progress("screen", rows.rows) as progress,
     ):
-        for chunk in dataset.chunks((*COLUMNS, "content_id")):
+        for chunk in rows.chunks((*COLUMNS, "content_id")):
             start = chunk.start
             for batch in chunk.table.to_batches():
                 books.measure(prescan.lengths(batch))
@@ -65,14 +57,14 @@ def screen(
                         flagged[start + number] = action == "flagged"
                 start += batch.num_rows
             progress.advance(chunk.table.num_rows)
-        second.run(dataset, keep, aside, flagged, lines)
+        second.run(rows, keep, aside, flagged, lines)
         ledger = lines.close()
-    after = dataset.select(keep, folder, "screen")
-    quarantined = dataset.select(aside, folder / "quarantined", "screen")
-    done = report(books, config, lines, (dataset.rows, after.rows), watch)
+    after = rows.select(keep, ctx.folder, "screen")
+    quarantined = rows.select(aside, ctx.folder / "quarantined", "screen")
+    done = report(books, config, lines, (rows.rows, after.rows), watch)
     done = second.in_report(done.model_copy(update={"notes": (*done.notes, *cached.notes())}))
-    kept = cached.close(folder / "row_cache")
-    return Outcome(after, ledger, done.balanced(), quarantined, kept, embeddings=second.embeddings)
+    made = {"screen_row_cache": cached.close(ctx.folder / "row_cache"), "screen_embeddings": second.embeddings}
+    return Outcome(after, ledger, done.balanced(), quarantined, made)
 
 
 def _verdicts(

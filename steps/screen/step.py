@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.ledger import Ledger
@@ -25,7 +26,7 @@ def key() -> str:
 
 @assay_step(key)
 def screen_step(
-    dataset: Dataset, config: ScreenConfig, scrubbed: bool, models: dict[str, str], keep_embeddings: bool
+    rows: Dataset, config: ScreenConfig, scrubbed: bool, models: dict[str, str], keep: bool
 ) -> tuple[
     Annotated[Dataset, "screened"],
     Annotated[Dataset, "screen_quarantined"],
@@ -35,14 +36,14 @@ def screen_step(
     Annotated[CachedEmbeddings, "screen_embeddings"],
 ]:
     """Apply rules, and screen for unsafe and poisoned content. `models`: digests of the models, for the cache key.
-    `keep_embeddings`: keep what models said for a later run.
+    `keep`: keep what models said for a later run.
     """
-    from steps.screen.models import Place
     from steps.screen.screen import screen
 
-    place = Place(
-        root=source_root(), cache=state_folder() / "embeddings", scrubbed=scrubbed,
-        earlier=earlier("screen_embeddings"), keep=keep_embeddings,
+    ctx = StageContext(
+        workspace("screen"), source_root(), state_folder() / "embeddings", code=key(), scrubbed=scrubbed, keep=keep,
+        earlier={name: earlier(name) for name in ("screen_row_cache", "screen_embeddings")},
     )  # fmt: skip
-    done = screen(dataset, config, workspace("screen"), row_cache=earlier("screen_row_cache"), code=key(), place=place)
-    return done.dataset, done.set_aside, done.ledger, done.report, done.finished_row_cache, done.embeddings
+    done = screen(rows, config, ctx)
+    made = done.artifacts
+    return done.rows, done.set_aside, done.ledger, done.report, made["screen_row_cache"], made["screen_embeddings"]

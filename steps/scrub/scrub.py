@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, Mask
 from steps.contracts.errors import InputError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row, content_id_of
-from steps.contracts.row_cache import CachedRows, Lookup, RowCache, row_keys
+from steps.contracts.row_cache import CachedRows, Lookup, row_keys
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.rows.segments import Segment, segments, with_segments
 from steps.scrub.config import ScrubConfig
@@ -44,21 +44,11 @@ class _Run:
     prescan: Prescan
 
 
-def scrub(
-    dataset: Dataset,
-    config: ScrubConfig,
-    folder: Path,
-    *,
-    root: Path = Path(),
-    row_cache: RowCache | None = None,
-    code: str = "",
-    key_id: str = "",
-) -> Outcome:
+def scrub(rows: Dataset, config: ScrubConfig, ctx: StageContext) -> Outcome:
     """A version in which every detected value is replaced, in all splits.
 
-    Rows that `row_cache` knows are not searched again, when it was made under the same settings, `key_id` (fingerprint
-    of the key and of the files that the settings name) and `code` (digest of code and libraries); the result is the
-    same. Word files of the config lie below `root`.
+    Rows that the earlier run's `scrub_row_cache` knows are not searched again, when it was made under the same
+    settings, `ctx.key_id` and `ctx.code`; the result is the same. Word files of the config lie below `ctx.root`.
 
     Raises:
         ConfigError: no key is set, or a setting that the recognizers can't serve.
@@ -67,30 +57,30 @@ def scrub(
         InputError: a word file can't be read; a detector failed on a row and `on_undecided` is "fail".
     """
     watch = Stopwatch()
-    config = with_words(config, root)
+    config = with_words(config, ctx.root)
     key = read_key(config)
-    keep = np.ones(dataset.rows, bool)
-    rewriter = dataset.rewriter(folder, "scrub")
+    keep = np.ones(rows.rows, bool)
+    rewriter = rows.rewriter(ctx.folder, "scrub")
     with (
         Detectors(config) as detectors,
-        LedgerWriter(folder / "ledger.parquet", "scrub") as lines,
-        Progress("scrub", dataset.rows) as progress,
+        LedgerWriter(ctx.folder / "ledger.parquet", "scrub") as lines,
+        Progress("scrub", rows.rows) as progress,
     ):
-        cached = CachedRows(origin(config, key, code, key_id), row_cache)
+        cached = CachedRows(origin(config, key, ctx.code, ctx.key_id), ctx.earlier.get("scrub_row_cache"))
         run = _Run(config, Settler(config, key), lines, Books(), cached, Prescan(detectors.conditions))
-        for chunk in dataset.chunks():
+        for chunk in rows.chunks():
             table, stays = _scrub_table(chunk.table, run, detectors)
             keep[chunk.start : chunk.start + len(stays)] = stays
             rewriter.put(chunk, table, stays)
             progress.advance(len(stays))
         ledger = lines.close()
     after = rewriter.close()
-    quarantine = ~keep if config.on_undecided == "quarantine" else np.zeros(dataset.rows, bool)
-    quarantined = dataset.select(quarantine, folder / "quarantined", "scrub")
-    kept = run.cached.close(folder / "row_cache")
-    done = report(run.books, config, key, lines, (dataset.rows, after.rows), watch)
+    quarantine = ~keep if config.on_undecided == "quarantine" else np.zeros(rows.rows, bool)
+    quarantined = rows.select(quarantine, ctx.folder / "quarantined", "scrub")
+    kept = run.cached.close(ctx.folder / "row_cache")
+    done = report(run.books, config, key, lines, (rows.rows, after.rows), watch)
     done = done.model_copy(update={"notes": (*done.notes, *run.cached.notes())})
-    return Outcome(after, ledger, done.balanced(), quarantined, kept)
+    return Outcome(after, ledger, done.balanced(), quarantined, {"scrub_row_cache": kept})
 
 
 def _scrub_table(table: pa.Table, run: _Run, detectors: Detectors) -> tuple[pa.Table | None, Mask]:

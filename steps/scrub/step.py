@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
@@ -22,7 +23,7 @@ def key() -> str:
 
 @assay_step(key)
 def scrub_step(
-    dataset: Dataset, config: ScrubConfig, key_id: str
+    rows: Dataset, config: ScrubConfig, key_id: str
 ) -> tuple[
     Annotated[Dataset, "scrubbed"],
     Annotated[Dataset, "scrub_quarantined"],
@@ -33,6 +34,7 @@ def scrub_step(
     """Replace personal data by pseudonyms. `key_id` names the key and files read, so that others re-run the step."""
     from steps.scrub.scrub import scrub
 
-    known = earlier("scrub_row_cache")
-    outcome = scrub(dataset, config, workspace("scrub"), root=source_root(), row_cache=known, code=key(), key_id=key_id)
-    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.finished_row_cache
+    known = {"scrub_row_cache": earlier("scrub_row_cache")}
+    ctx = StageContext(workspace("scrub"), source_root(), earlier=known, code=key(), key_id=key_id)
+    done = scrub(rows, config, ctx)
+    return done.rows, done.set_aside, done.ledger, done.report, done.artifacts["scrub_row_cache"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
-from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.outcome import Outcome
@@ -22,54 +22,43 @@ from steps.semantic.spill import Texts
 _UNDECIDED: dict[str, Verdict] = {"drop": "dropped", "quarantine": "quarantined"}
 
 
-def semantic(
-    dataset: Dataset,
-    config: SemanticConfig,
-    folder: Path,
-    cache_folder: Path,
-    *,
-    root: Path | None = None,
-    scrubbed: bool = True,
-    earlier: CachedEmbeddings | None = None,
-    keep: bool = False,
-) -> Outcome:
+def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcome:
     """Drop train rows (and rows without a split) that mean the same as a row that is kept.
 
     Validation and test rows win over all others and are never dropped; then the earliest batch wins, within a batch
     the smallest content id. Survivors don't depend on the rows' order or sharding. Every dropped row names a kept row
-    and the cosine with it. Embeddings are cached in `cache_folder/vectors.sqlite`, and with `keep` in the outcome, for
-    a later run that gives them as `earlier`; with the config's `keep_embeddings: false` in neither. Relative model
-    folders start from `root` (None: the working directory). `scrubbed` says whether personal data was removed from the
-    rows.
+    and the cosine with it. Embeddings are cached in `ctx.cache/vectors.sqlite`, and with `ctx.keep` in the artifact
+    `semantic_embeddings`, for a later run; with the config's `keep_embeddings: false` in neither. Relative model
+    folders start from `ctx.root`.
 
     Raises:
         ConfigError: rows that weren't scrubbed would leave the machine.
         MissingDependencyError, InputNotFoundError: a model or a library isn't there.
         ServiceError: a server doesn't work, or too many rows could not be embedded.
     """
-    refuse_egress(config, scrubbed)
+    refuse_egress(config, ctx.scrubbed)
     watch = Stopwatch()
-    place = root or Path()
     kept = config.keep_embeddings
-    cache = EmbeddingCache(cache_folder if kept else None, earlier, folder / "embeddings" if keep and kept else None)
-    with cache, Texts(folder / "texts.partial") as texts:
-        with open_embedder(config.embed, place, cache) as embedder:
-            rows = read_embeddings(dataset, config, embedder, texts)
+    left = ctx.folder / "embeddings" if ctx.keep and kept else None
+    cache = EmbeddingCache(ctx.cache if kept else None, ctx.earlier.get("semantic_embeddings"), left)
+    with cache, Texts(ctx.folder / "texts.partial") as texts:
+        with open_embedder(config.embed, ctx.root, cache) as embedder:
+            embedded = read_embeddings(rows, config, embedder, texts)
             sent = embedder.backend.requests()
-        _check_undecided(rows, config)
-        found = decide(rows, config, _second_model(config, place, texts))
-        with LedgerWriter(folder / "ledger.parquet", "semantic") as lines:
-            stay, aside = _enter(lines, rows, found, config)
+        _check_undecided(embedded, config)
+        found = decide(embedded, config, _second_model(config, ctx.root, texts))
+        with LedgerWriter(ctx.folder / "ledger.parquet", "semantic") as lines:
+            stay, aside = _enter(lines, embedded, found, config)
             ledger = lines.close()
         costs = (
             *cache.notes(),
             *([f"{sent:,} requests sent to the embedding server"] if config.embed.endpoint else []),
         )
-        report = semantic_report(rows, found, config, lines, costs, texts if scrubbed else None, watch)
+        report = semantic_report(embedded, found, config, lines, costs, texts if ctx.scrubbed else None, watch)
         embeddings = cache.write()
-    quarantined = dataset.select(aside, folder / "quarantined", "semantic")
-    after = dataset.select(stay, folder, "semantic")
-    return Outcome(after, ledger, report.balanced(), quarantined, embeddings=embeddings)
+    quarantined = rows.select(aside, ctx.folder / "quarantined", "semantic")
+    after = rows.select(stay, ctx.folder, "semantic")
+    return Outcome(after, ledger, report.balanced(), quarantined, {"semantic_embeddings": embeddings})
 
 
 def refuse_egress(config: SemanticConfig, scrubbed: bool) -> None:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.ledger import Ledger
@@ -24,7 +25,7 @@ def key() -> str:
 
 @assay_step(key)
 def semantic_step(
-    dataset: Dataset, config: SemanticConfig, scrubbed: bool, models: dict[str, str], keep_embeddings: bool
+    rows: Dataset, config: SemanticConfig, scrubbed: bool, models: dict[str, str], keep: bool
 ) -> tuple[
     Annotated[Dataset, "semantic"],
     Annotated[Dataset, "semantic_quarantined"],
@@ -33,13 +34,13 @@ def semantic_step(
     Annotated[CachedEmbeddings, "semantic_embeddings"],
 ]:
     """Drop rows that mean the same as a kept row. `models`: digests of the models it uses, for the cache key.
-    `keep_embeddings`: keep the embeddings for a later run.
+    `keep`: keep the embeddings for a later run.
     """
     from steps.semantic.semantic import semantic
 
-    folder, cache = workspace("semantic"), state_folder() / "embeddings"
-    known = earlier("semantic_embeddings")
-    outcome = semantic(
-        dataset, config, folder, cache, root=source_root(), scrubbed=scrubbed, earlier=known, keep=keep_embeddings
-    )
-    return outcome.dataset, outcome.set_aside, outcome.ledger, outcome.report, outcome.embeddings
+    ctx = StageContext(
+        workspace("semantic"), source_root(), state_folder() / "embeddings", code=key(), scrubbed=scrubbed, keep=keep,
+        earlier={"semantic_embeddings": earlier("semantic_embeddings")},
+    )  # fmt: skip
+    done = semantic(rows, config, ctx)
+    return done.rows, done.set_aside, done.ledger, done.report, done.artifacts["semantic_embeddings"]

@@ -1,10 +1,10 @@
 """Labels every row train, validation or test by a hash of what the row says."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, SplitCodes
 from steps.contracts.digests import value_digest
 from steps.contracts.ledger import LedgerWriter
@@ -23,18 +23,18 @@ _OFF_POINTS = 2.0
 _COLUMNS = ["content_id", "kind", "messages", "text", "parents"]
 
 
-def split(dataset: Dataset, config: SplitConfig, folder: Path) -> Outcome:
+def split(rows: Dataset, config: SplitConfig, ctx: StageContext) -> Outcome:
     """Give every row a split label; no row is dropped.
 
     A row's label depends on the row and the config alone: adding, dropping or reordering other rows never changes
     it, and no number of test rows is guaranteed.
     """
     watch = Stopwatch()
-    positions = _positions(dataset, config)
+    positions = _positions(rows, config)
     codes = labels(positions, config)
-    with LedgerWriter(folder / "ledger.parquet", "split") as writer:
+    with LedgerWriter(ctx.folder / "ledger.parquet", "split") as writer:
         ledger = writer.close()
-    labelled = dataset.select(np.ones(dataset.rows, bool), folder, "split", codes)
+    labelled = rows.select(np.ones(rows.rows, bool), ctx.folder, "split", codes)
     return Outcome(labelled, ledger, _report(positions, codes, config, watch).balanced())
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
@@ -18,7 +19,7 @@ def key() -> str:
 
 @assay_step(key)
 def split_step(
-    dataset: Dataset, config: SplitConfig
+    rows: Dataset, config: SplitConfig
 ) -> tuple[
     Annotated[Dataset, "split"],
     Annotated[Ledger, "split_ledger"],
@@ -27,5 +28,5 @@ def split_step(
     """Label every row train, validation or test."""
     from steps.split.split import split
 
-    outcome = split(dataset, config, workspace("split"))
-    return outcome.dataset, outcome.ledger, outcome.report
+    outcome = split(rows, config, StageContext(workspace("split")))
+    return outcome.rows, outcome.ledger, outcome.report

@@ -7,6 +7,7 @@ from support import sample_run
 from support.stored_run import StoredRun
 
 from ops.run_index import save_run
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.records import Row, make_row, message
 from steps.contracts.runs import RunRecord
@@ -48,9 +49,9 @@ def build(root: Path, work: Path, scrubbed: bool = True, store: Path | None = No
             "scrub_step", "scrub_quarantined", version.select(np.zeros(len(run.rows), bool), work / "v3", "s")
         )
         run.add_stage("scrub", [], len(run.rows))
-    outcome = screen(version, ScreenConfig(), work / "screened")
+    outcome = screen(version, ScreenConfig(), StageContext(work / "screened"))
     assert outcome.report.quarantined == 4
-    run.add_dataset("screen_step", "screened", outcome.dataset)
+    run.add_dataset("screen_step", "screened", outcome.rows)
     run.add_dataset("screen_step", "screen_quarantined", outcome.set_aside)
     ledger = run.add("screen_step", "screen_ledger", "ledger") / "ledger.parquet"
     ledger.write_bytes(outcome.ledger.path.read_bytes())

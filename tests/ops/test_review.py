@@ -20,6 +20,7 @@ from ops.main import app
 from ops.review.guard import Guard
 from ops.review.picture import Span, marked, picture
 from ops.review.queue import Pile, decisions_path, run_config
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.review.config import ReviewConfig
 from steps.review.decisions import read
@@ -391,9 +392,10 @@ def test_decisions_made_here_are_what_the_stage_applies(run, tmp_path):
         return Dataset.open(Path(store[name].uri), lambda sha: run.store / "shards" / f"{sha}.parquet")
 
     path = decisions_path(ROOT, run.record)
-    outcome = review(opened("screened"), ReviewConfig(decisions=(str(path),)), tmp_path / "out", ROOT,
-                     [opened("scrub_quarantined"), opened("screen_quarantined")])  # fmt: skip
-    kept = {r["record_id"] for r in outcome.dataset.iter_rows()}
+    aside = [opened("scrub_quarantined"), opened("screen_quarantined")]
+    ctx = StageContext(tmp_path / "out", ROOT, aside=aside)
+    outcome = review(opened("screened"), ReviewConfig(decisions=(str(path),)), ctx)
+    kept = {r["record_id"] for r in outcome.rows.iter_rows()}
     ids = [r["record_id"] for r in run.rows]
     assert kept == {ids[0], ids[4], ids[5]} and outcome.report.dropped == 1
 
@@ -419,8 +421,10 @@ def test_explain_follows_a_row_that_a_person_brought_back(run, tmp_path):
     store = {a.name: a for a in run.record.artifacts}
     versions = [Dataset.open(Path(store[n].uri), lambda sha: run.store / "shards" / f"{sha}.parquet")
                 for n in ("screened", "screen_quarantined")]  # fmt: skip
-    outcome = review(versions[0], ReviewConfig(decisions=(str(path),)), tmp_path / "out", ROOT, versions[1:])
-    run.add_dataset("review_step", "reviewed", outcome.dataset)
+    outcome = review(
+        versions[0], ReviewConfig(decisions=(str(path),)), StageContext(tmp_path / "out", ROOT, aside=versions[1:])
+    )
+    run.add_dataset("review_step", "reviewed", outcome.rows)
     ledger = run.add("review_step", "review_ledger", "ledger") / "ledger.parquet"
     ledger.write_bytes(outcome.ledger.path.read_bytes())
     report = run.add("review_step", "review_report", "stage_report") / "report.json"

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from ops.main import app
 from ops.review.guard import Guard
 from ops.review.queue import decisions_path
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.records import make_row, message
 from steps.review.config import ReviewConfig
@@ -65,8 +66,8 @@ def applied(run, tmp_path, search):
         for name in ("screened", "screen_quarantined")
     )
     config = ReviewConfig(decisions=(str(decisions_path(ROOT, run.record)),))
-    outcome = review(version, config, tmp_path / f"out{search[:8]}", ROOT, [aside], search=search)
-    return outcome, {r["record_id"]: r for r in outcome.dataset.iter_rows()}
+    outcome = review(version, config, StageContext(tmp_path / f"out{search[:8]}", ROOT, aside=[aside], search=search))
+    return outcome, {r["record_id"]: r for r in outcome.rows.iter_rows()}
 
 
 def search_of(scrub):

@@ -5,16 +5,17 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.growing import same
 
+from steps.contracts.context import StageContext
 from steps.contracts.outcome import Outcome
 from steps.dedup.config import DedupConfig
-from steps.dedup.follow import dedup_following
+from steps.dedup.dedup import dedup
 from steps.ingest.config import IngestConfig
-from steps.ingest.ingest import Ingested, ingest, input_digests
-from steps.ingest.kept import Earlier
+from steps.ingest.ingest import ingest, input_digests
 from steps.judge.config import JudgeConfig
 from steps.judge.judge import judge
 from steps.screen.config import ScreenConfig
@@ -37,12 +38,20 @@ TAILS = (
 class Done:
     """The outcomes of a run, in order."""
 
-    read: Ingested
+    read: Outcome
     dedup: Outcome
     split: Outcome
     scrub: Outcome
     screen: Outcome
     judge: Outcome
+
+
+def _left(before: Done | None, stage: str) -> dict[str, Any]:
+    """The artifacts that a stage of the run before left, by name."""
+    if before is None:
+        return {}
+    done: Outcome = getattr(before, stage)
+    return {"ingested": done.rows, "ingest_ledger": done.ledger, **done.artifacts}
 
 
 def deliver(path: Path, dice: random.Random, earlier: list[str]) -> list[str]:
@@ -60,18 +69,13 @@ def run(folder: Path, out: Path, batches: int, before: Done | None) -> Done:
     sources = [{"name": f"b{n}", "path": str(folder / f"b{n}.jsonl"), "batch": n} for n in range(batches)]
     config = IngestConfig.model_validate({"sources": sources, "max_reject_share": 0.9})
     digests = input_digests(config, folder)
-    old = before.read if before else None
-    known = Earlier(old.outcome.dataset, old.outcome.ledger, old.rejects, old.sources) if old else None
-    read = ingest(config, out / "ingest", folder, digests=digests, earlier=known)
-    index = before.dedup.index if before else None
-    deduped = dedup_following(read.outcome.dataset, DedupConfig(), out / "dedup", index, True, "")
-    parted = split(deduped.dataset, SplitConfig(test=0.2), out / "split")
-    keep = before.scrub.row_cache if before else None
-    clean = scrub(parted.dataset, ScrubConfig(demo_key=True), out / "scrub", row_cache=keep)
-    keep = before.screen.row_cache if before else None
-    safe = screen(clean.dataset, ScreenConfig(), out / "screen", row_cache=keep)
-    keep = before.judge.row_cache if before else None
-    good = judge(safe.dataset, JudgeConfig(), out / "judge", out / "cache", row_cache=keep)
+    read = ingest(None, config, StageContext(out / "ingest", folder, inputs=digests, earlier=_left(before, "read")))
+    deduped = dedup(read.rows, DedupConfig(), StageContext(out / "dedup", earlier=_left(before, "dedup"), keep=True))
+    parted = split(deduped.rows, SplitConfig(test=0.2), StageContext(out / "split"))
+    private = ScrubConfig(demo_key=True)
+    clean = scrub(parted.rows, private, StageContext(out / "scrub", earlier=_left(before, "scrub")))
+    safe = screen(clean.rows, ScreenConfig(), StageContext(out / "screen", earlier=_left(before, "screen")))
+    good = judge(safe.rows, JudgeConfig(), StageContext(out / "judge", earlier=_left(before, "judge")))
     return Done(read, deduped, parted, clean, safe, good)
 
 
@@ -87,9 +91,8 @@ def test_growing_batches_give_what_whole_runs_give(tmp_path: Path, seed: int) ->
         whole = run(tmp_path, tmp_path / f"whole{batches}", batches, None)
         for stage in ("dedup", "split", "scrub", "screen", "judge"):
             same(getattr(grown, stage), getattr(whole, stage))
-        assert Counter(grown.read.rejects.read_text().splitlines()) == Counter(
-            whole.read.rejects.read_text().splitlines()
-        )
+        rejects = [done.read.artifacts["rejects"].path.read_text().splitlines() for done in (grown, whole)]
+        assert Counter(rejects[0]) == Counter(rejects[1])
         what += Counter(grown.dedup.report.dropped_by) + Counter(grown.screen.report.quarantined_by)
         what["changed"] += grown.scrub.report.changed
         before = grown

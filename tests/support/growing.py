@@ -33,7 +33,7 @@ def lines(outcome: Outcome) -> Counter[str]:
 
 def same(one: Outcome, other: Outcome) -> None:
     """Rows, set-aside rows, ledger lines and counts are equal."""
-    for a, b in ((one.dataset, other.dataset), (one.quarantined, other.quarantined)):
+    for a, b in ((one.rows, other.rows), (one.quarantined, other.quarantined)):
         assert (a is None) == (b is None)
         if a is not None and b is not None:
             assert a.digest == b.digest
@@ -57,5 +57,6 @@ def grown_equals_whole(rows: Sequence[Row], stage: Stage, folder: Path, seed: in
         reused += len(contents & seen)
         computed += len(contents - seen)
         seen |= contents
-        row_cache = RowCache.open(grown.finished_row_cache.folder)
+        (kept,) = (made for made in grown.artifacts.values() if isinstance(made, RowCache))
+        row_cache = RowCache.open(kept.folder)
     return reused, computed

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 from support.textrows import chat, dataset, document, ledger_lines, preference, record_ids
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.records import SCHEMA, make_row, message
 from steps.dedup.config import DedupConfig
@@ -16,8 +17,8 @@ LONG = "when the river rose in spring the old bridge carried nobody across for e
 
 
 def run(rows, folder, **settings):
-    outcome = dedup(dataset(rows, folder / "in"), DedupConfig(**settings), folder / "out")
-    return outcome, set(record_ids(outcome.dataset)), {line["record_id"]: line for line in ledger_lines(outcome)}
+    outcome = dedup(dataset(rows, folder / "in"), DedupConfig(**settings), StageContext(folder / "out"))
+    return outcome, set(record_ids(outcome.rows)), {line["record_id"]: line for line in ledger_lines(outcome)}
 
 
 def test_case_and_punctuation_are_exact_duplicates(tmp_path):
@@ -224,7 +225,7 @@ def test_a_million_identical_rows(tmp_path):
     many = many.set_column(0, SCHEMA.field("record_id"), ids)
     writer = DatasetWriter(tmp_path / "in", "ingest")
     writer.write(many)
-    outcome = dedup(writer.close(), DedupConfig(), tmp_path / "out")
-    assert record_ids(outcome.dataset) == [f"{0:032x}"]
+    outcome = dedup(writer.close(), DedupConfig(), StageContext(tmp_path / "out"))
+    assert record_ids(outcome.rows) == [f"{0:032x}"]
     assert outcome.report.dropped_by == {"exact_duplicate": n - 1}
     assert outcome.report.tables[0].rows == ((f"{0:032x}", n - 1),)

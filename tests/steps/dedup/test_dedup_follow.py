@@ -8,13 +8,13 @@ import pytest
 from support.growing import same
 from support.textrows import dataset, document
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError
 from steps.contracts.index import DedupIndex
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.dedup.config import DedupConfig
-from steps.dedup.dedup import dedup
-from steps.dedup.follow import dedup_following
+from steps.dedup.dedup import dedup, dedup_onto
 
 WORDS = [f"word{i}" for i in range(40)]
 
@@ -26,7 +26,11 @@ def rows_of(batch: int, seed: int) -> list[Row]:
 
 
 def run(rows: list[Row], folder: Path, index: DedupIndex | None, code: str = "c", **settings: Any) -> Outcome:
-    return dedup_following(dataset(rows, folder / "in"), DedupConfig(**settings), folder, index, True, code)
+    return dedup(
+        dataset(rows, folder / "in"),
+        DedupConfig(**settings),
+        StageContext(folder, earlier={"dedup_index": index}, keep=True, code=code),
+    )
 
 
 OLD, NEW = rows_of(0, 1), [*rows_of(1, 2), *rows_of(1, 1)]
@@ -34,7 +38,7 @@ OLD, NEW = rows_of(0, 1), [*rows_of(1, 2), *rows_of(1, 1)]
 
 @pytest.fixture
 def index(tmp_path: Path) -> DedupIndex:
-    return run(OLD, tmp_path / "old", None).indexed
+    return run(OLD, tmp_path / "old", None).artifacts["dedup_index"]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,7 @@ def test_where_it_cannot_be_followed_everything_is_compared(
     done = run(rows, tmp_path / "new", index, code, **settings)
     same(done, run(rows, tmp_path / "whole", None, code, **settings))
     assert done.report.notes[-1].startswith(f"{len(rows)} rows compared anew") and why in done.report.notes[-1]
-    assert done.indexed.manifest.rows == len(rows)
+    assert done.artifacts["dedup_index"].manifest.rows == len(rows)
 
 
 def test_where_it_can_be_followed_old_rows_are_not_read(tmp_path: Path, index: DedupIndex) -> None:
@@ -63,7 +67,7 @@ def test_where_it_can_be_followed_old_rows_are_not_read(tmp_path: Path, index: D
 
 def test_an_empty_index_is_none(tmp_path: Path) -> None:
     data = dataset(OLD, tmp_path / "in")
-    empty = dedup_following(data, DedupConfig(), tmp_path / "a", None, False, "c").indexed
+    empty = dedup(data, DedupConfig(), StageContext(tmp_path / "a", code="c")).artifacts["dedup_index"]
     assert DedupIndex.open(empty.folder).manifest.rows == 0
     done = run(OLD, tmp_path / "b", empty)
     assert not any("earlier run" in n for n in done.report.notes)
@@ -71,4 +75,4 @@ def test_an_empty_index_is_none(tmp_path: Path) -> None:
 
 def test_the_refusal_itself(tmp_path: Path, index: DedupIndex) -> None:
     with pytest.raises(ConfigError, match="way out: run once without reuse"):
-        dedup(dataset(OLD, tmp_path / "in"), DedupConfig(), tmp_path / "out", index, code="other")
+        dedup_onto(index, dataset(OLD, tmp_path / "in"), DedupConfig(), StageContext(tmp_path / "out", code="other"))

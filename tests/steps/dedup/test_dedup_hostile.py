@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.textrows import chat, dataset, document, ledger_lines, record_ids
 
+from steps.contracts.context import StageContext
 from steps.contracts.outcome import Outcome
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
@@ -26,9 +27,9 @@ def of_lines(lines: list[str], folder: Path, **settings: Any) -> tuple[Outcome, 
     folder.mkdir(exist_ok=True)
     file = folder / "rows.jsonl"
     file.write_text("\n".join(lines) + "\n")
-    source = ingest(quick_config([str(file)], max_reject_share=1.0), folder / "in", folder).outcome.dataset
-    outcome = dedup(source, DedupConfig(**settings), folder / "out")
-    return outcome, [row["text"] for row in outcome.dataset.iter_rows()]
+    source = ingest(None, quick_config([str(file)], max_reject_share=1.0), StageContext(folder / "in", folder)).rows
+    outcome = dedup(source, DedupConfig(**settings), StageContext(folder / "out"))
+    return outcome, [row["text"] for row in outcome.rows.iter_rows()]
 
 
 def of_texts(texts: list[str], folder: Path, **settings: Any) -> tuple[Outcome, list[str]]:
@@ -61,8 +62,8 @@ def test_blank_rows_do_no_harm(tmp_path: Path, blank: str) -> None:
 def test_blank_rows_of_other_kinds_are_no_copies_of_each_other(tmp_path: Path) -> None:
     """They have no words, so nothing to tell them apart by but their kind."""
     rows = [document("\u200b", 0, "1"), document("\u200b\u200b", 1, "2"), chat("\u200b", "\u200b", 2, "3")]
-    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), tmp_path / "out")
-    assert record_ids(outcome.dataset) == [rows[0]["record_id"], rows[2]["record_id"]]
+    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), StageContext(tmp_path / "out"))
+    assert record_ids(outcome.rows) == [rows[0]["record_id"], rows[2]["record_id"]]
     assert outcome.report.dropped_by == {"exact_duplicate": 1}
 
 
@@ -132,6 +133,7 @@ _ENDS = {
 _KILLED = """
 import os, pydoc, signal, sys
 from pathlib import Path
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
@@ -144,7 +146,7 @@ def ending(*given, **named):
         os.kill(os.getpid(), signal.SIGKILL)
     return before(*given, **named)
 setattr(owner, name, ending)
-dedup(Dataset.open(Path(source)), DedupConfig(), Path(folder), keep_index=True)
+dedup(Dataset.open(Path(source)), DedupConfig(), StageContext(Path(folder), keep=True))
 """
 
 
@@ -152,15 +154,15 @@ dedup(Dataset.open(Path(source)), DedupConfig(), Path(folder), keep_index=True)
 def test_a_killed_process_leaves_nothing_that_is_read(tmp_path: Path, end: str) -> None:
     texts = [f"{LONG} {i % 40} {i % 7}" for i in range(9_000)]
     source = dataset([document(t, locator=str(i)) for i, t in enumerate(texts)], tmp_path / "in")
-    whole = dedup(source, DedupConfig(), tmp_path / "whole", keep_index=True)
+    whole = dedup(source, DedupConfig(), StageContext(tmp_path / "whole", keep=True))
     folder = tmp_path / "out"
     command = [sys.executable, "-c", _KILLED, str(source.folder), str(folder), *map(str, _ENDS[end])]
     assert subprocess.run(command, check=False).returncode == -9
     assert not (folder / "manifest.json").exists()
-    again = dedup(source, DedupConfig(), folder, keep_index=True)
-    assert again.dataset.digest == whole.dataset.digest
+    again = dedup(source, DedupConfig(), StageContext(folder, keep=True))
+    assert again.rows.digest == whole.rows.digest
     assert pq.read_table(again.ledger.path).equals(pq.read_table(whole.ledger.path))
-    assert again.indexed.manifest.parts == whole.indexed.manifest.parts
+    assert again.artifacts["dedup_index"].manifest.parts == whole.artifacts["dedup_index"].manifest.parts
     left = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if "partial" in p.name)
     assert left == []
 
@@ -171,8 +173,8 @@ def test_a_long_row_beside_short_ones(tmp_path: Path) -> None:
     rows = [
         chat("read", t, i) for i, t in enumerate((long, LONG, long.replace(" 77777 ", " sevens "), LONG + " indeed"))
     ]
-    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), tmp_path / "out")
-    assert record_ids(outcome.dataset) == [rows[0]["record_id"], rows[1]["record_id"]]
+    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), StageContext(tmp_path / "out"))
+    assert record_ids(outcome.rows) == [rows[0]["record_id"], rows[1]["record_id"]]
     dropped = {line["record_id"]: line["score"] for line in ledger_lines(outcome) if line["verdict"] == "dropped"}
     # Three of 200,000 shingles go, three come (the row is "read" and 200,000 words).
     assert np.isclose(dropped[rows[2]["record_id"]], (199_999 - 3) / (199_999 + 3))

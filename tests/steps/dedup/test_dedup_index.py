@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.textrows import chat, dataset, document, ledger_lines, preference, record_ids
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, IntegrityError
 from steps.contracts.index import DedupIndex
 from steps.dedup.config import DedupConfig
-from steps.dedup.dedup import dedup
+from steps.dedup.dedup import dedup, dedup_onto
 from steps.dedup.known import Known
 
 VOCABULARY = (
@@ -48,7 +49,7 @@ def some_rows(rng, count, batches):
 def summary(outcome):
     lines = sorted((x["record_id"], x["verdict"], x["reason"], x["evidence"]) for x in ledger_lines(outcome))
     report = outcome.report.model_dump(exclude={"seconds", "cpu_seconds", "notes"})
-    return outcome.dataset.digest, sorted(record_ids(outcome.dataset)), lines, report
+    return outcome.rows.digest, sorted(record_ids(outcome.rows)), lines, report
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,9 +69,11 @@ def test_random_batchings_equal_one_whole_run(tmp_path_factory, seed, batches, c
         arrived = [r for r in rows if r["batch"] <= batch]
         rng.shuffle(arrived)  # the old rows need not stand where they stood
         source = dataset(arrived, tmp_path / f"in{batch}", shard_rows=40)
-        outcome = dedup(source, config, tmp_path / f"out{batch}", index, keep_index=True)
-        index = DedupIndex.open(outcome.index.folder, by_name(outcome.index))
-    whole = dedup(dataset(rows, tmp_path / "all"), config, tmp_path / "whole")
+        outcome = dedup(
+            source, config, StageContext(tmp_path / f"out{batch}", earlier={"dedup_index": index}, keep=True)
+        )
+        index = DedupIndex.open(outcome.artifacts["dedup_index"].folder, by_name(outcome.artifacts["dedup_index"]))
+    whole = dedup(dataset(rows, tmp_path / "all"), config, StageContext(tmp_path / "whole"))
     assert summary(outcome) == summary(whole)
     if contradictions != "drop_all":
         assert 1 <= len(index.parts) <= batches
@@ -84,13 +87,14 @@ def by_name(index):
 @pytest.fixture
 def made(tmp_path):
     rows = some_rows(random.Random(1), 60, 1)
-    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), tmp_path / "out", keep_index=True)
-    return rows, outcome.index
+    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), StageContext(tmp_path / "out", keep=True))
+    return rows, outcome.artifacts["dedup_index"]
 
 
 def grown(made, tmp_path, extra, config=None):
     rows, index = made
-    return dedup(dataset(rows + extra, tmp_path / "in2"), config or DedupConfig(), tmp_path / "out2", index)
+    data = dataset(rows + extra, tmp_path / "in2")
+    return dedup_onto(index, data, config or DedupConfig(), StageContext(tmp_path / "out2"))
 
 
 def test_an_index_of_other_settings_is_refused(made, tmp_path):
@@ -108,7 +112,7 @@ def test_late_rows_of_an_old_batch_are_refused(made, tmp_path):
 def test_rows_that_are_gone_are_noticed(made, tmp_path):
     rows, index = made
     with pytest.raises(InputError, match="1 rows of the kept index"):
-        dedup(dataset(rows[1:], tmp_path / "in2"), DedupConfig(), tmp_path / "out2", index)
+        dedup_onto(index, dataset(rows[1:], tmp_path / "in2"), DedupConfig(), StageContext(tmp_path / "out2"))
 
 
 def test_damaged_and_missing_files_are_noticed(made):
@@ -134,13 +138,17 @@ def test_many_small_runs_leave_few_parts_and_share_the_large_ones(tmp_path):
     for batch in range(12):
         rows += [document(text(rng), batch, f"n{batch}-{i}") for i in range(2 if batch else 0)]
         outcome = dedup(
-            dataset(rows, tmp_path / f"i{batch}"), DedupConfig(), tmp_path / f"o{batch}", index, keep_index=True
+            dataset(rows, tmp_path / f"i{batch}"),
+            DedupConfig(),
+            StageContext(tmp_path / f"o{batch}", earlier={"dedup_index": index}, keep=True),
         )
-        shared += index is not None and index.parts[0] == outcome.index.parts[0]
-        index = outcome.index
+        shared += index is not None and index.parts[0] == outcome.artifacts["dedup_index"].parts[0]
+        index = outcome.artifacts["dedup_index"]
     assert len(index.parts) <= 5
     assert shared == 11, "the first part was written again"
-    assert summary(outcome) == summary(dedup(dataset(rows, tmp_path / "a"), DedupConfig(), tmp_path / "w"))
+    assert summary(outcome) == summary(
+        dedup(dataset(rows, tmp_path / "a"), DedupConfig(), StageContext(tmp_path / "w"))
+    )
 
 
 def test_the_index_holds_no_text(made):

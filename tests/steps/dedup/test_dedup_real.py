@@ -11,6 +11,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from support.textrows import chat, dataset, ledger_lines, record_ids
 
+from steps.contracts.context import StageContext
 from steps.contracts.records import text_of
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
@@ -52,10 +53,10 @@ def similar_pairs(sets):
 
 @pytest.mark.slow
 def test_every_drop_is_proven_and_recall_is_what_the_bands_promise(rows, tmp_path):
-    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), tmp_path / "out")
+    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), StageContext(tmp_path / "out"))
     number = {r["record_id"]: i for i, r in enumerate(rows)}
     keep = np.zeros(len(rows), bool)
-    keep[[number[i] for i in record_ids(outcome.dataset)]] = True
+    keep[[number[i] for i in record_ids(outcome.rows)]] = True
     sets = list(shingle_sets(rows))
     dropped = [line for line in ledger_lines(outcome) if line["verdict"] == "dropped"]
     assert len(dropped) == (~keep).sum() > 5_000

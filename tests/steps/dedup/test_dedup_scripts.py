@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.textrows import chat, dataset, document, ledger_lines, record_ids
 
+from steps.contracts.context import StageContext
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, text_of
 from steps.dedup.config import DedupConfig
@@ -61,7 +62,7 @@ def naive(rows: list[Row], threshold: float) -> dict[str, tuple[str, float]]:
 
 def summary(outcome: Outcome) -> object:
     lines = sorted((x["record_id"], x["verdict"], x["reason"], x["evidence"]) for x in ledger_lines(outcome))
-    return outcome.dataset.digest, sorted(record_ids(outcome.dataset)), lines
+    return outcome.rows.digest, sorted(record_ids(outcome.rows)), lines
 
 
 # One value per band: a pair of Jaccard 0.4 is missed with probability 0.6^128 = 4e-29.
@@ -74,7 +75,7 @@ def config(threshold: float) -> DedupConfig:
 def test_against_plain_python(tmp_path_factory: pytest.TempPathFactory, seed: int, threshold: float) -> None:
     folder = tmp_path_factory.mktemp("plain")
     rows = random_rows(seed, 60, 2)
-    outcome = dedup(dataset(rows, folder / "in"), config(threshold), folder / "out")
+    outcome = dedup(dataset(rows, folder / "in"), config(threshold), StageContext(folder / "out"))
     expected = naive(rows, threshold)
     dropped = {x["record_id"]: x for x in ledger_lines(outcome) if x["verdict"] == "dropped"}
     assert set(dropped) == set(expected)
@@ -93,7 +94,7 @@ def test_order_shards_threads_and_index_make_no_difference(
     folder = tmp_path_factory.mktemp("same")
     rows = random_rows(seed, 90, 3)
     settled = config(0.6)
-    whole = summary(dedup(dataset(rows, folder / "a"), settled, folder / "b"))
+    whole = summary(dedup(dataset(rows, folder / "a"), settled, StageContext(folder / "b")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "cores", lambda: cores)
         index = None
@@ -101,9 +102,11 @@ def test_order_shards_threads_and_index_make_no_difference(
             come = [r for r in rows if r["batch"] <= batch]
             random.Random(seed + batch).shuffle(come)
             source = dataset(come, folder / f"in{batch}", shard_rows)
-            grown = dedup(source, settled, folder / f"out{batch}", index, keep_index=True)
-            index = grown.index
-            again = dedup(source, settled, folder / f"again{batch}")
+            grown = dedup(
+                source, settled, StageContext(folder / f"out{batch}", earlier={"dedup_index": index}, keep=True)
+            )
+            index = grown.artifacts["dedup_index"]
+            again = dedup(source, settled, StageContext(folder / f"again{batch}"))
             assert summary(again) == summary(grown)
     assert summary(grown) == whole
 
@@ -118,8 +121,8 @@ def test_a_jaccard_of_exactly_the_threshold_goes_one_just_below_stays(tmp_path: 
     rows = numbered([*range(shared), *range(100, 100 + (10 - shared))], list(range(shared)))
     for name, threshold, kept in (("at", shared / 10, 1), ("over", shared / 10 + 1e-6, 2)):
         settled = DedupConfig(threshold=threshold, ngram_documents=1, bands=256, rows_per_band=1)
-        outcome = dedup(dataset(rows, tmp_path / name / "in"), settled, tmp_path / name / "out")
-        assert len(record_ids(outcome.dataset)) == kept
+        outcome = dedup(dataset(rows, tmp_path / name / "in"), settled, StageContext(tmp_path / name / "out"))
+        assert len(record_ids(outcome.rows)) == kept
         assert [line["score"] for line in ledger_lines(outcome)] == [shared / 10] * (2 - kept)
 
 
@@ -127,13 +130,17 @@ def test_a_jaccard_of_exactly_the_threshold_goes_one_just_below_stays(tmp_path: 
 def test_equal_shingles_in_another_order_are_near_and_not_exact(
     tmp_path: Path, rows: tuple[list[int], list[int]], n: int
 ) -> None:
-    outcome = dedup(dataset(numbered(*rows), tmp_path / "in"), DedupConfig(ngram_documents=n), tmp_path / "out")
+    outcome = dedup(
+        dataset(numbered(*rows), tmp_path / "in"), DedupConfig(ngram_documents=n), StageContext(tmp_path / "out")
+    )
     (line,) = ledger_lines(outcome)
     assert (line["reason"], line["score"]) == ("near_duplicate", 1.0)
 
 
 def test_rows_shorter_than_a_shingle_are_whole_or_nothing(tmp_path: Path) -> None:
     rows = numbered([1, 2], [1, 2, 3], [1, 2, 3, 4], [1, 2], [1, 2, 3, 4, 5], [1, 2, 3])
-    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(ngram_documents=5, threshold=0.01), tmp_path / "out")
-    assert len(record_ids(outcome.dataset)) == 4
+    outcome = dedup(
+        dataset(rows, tmp_path / "in"), DedupConfig(ngram_documents=5, threshold=0.01), StageContext(tmp_path / "out")
+    )
+    assert len(record_ids(outcome.rows)) == 4
     assert outcome.report.dropped_by == {"exact_duplicate": 2}

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.textrows import dataset, document, ledger_lines, record_ids, reopened
 
+from steps.contracts.context import StageContext
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
 
@@ -69,8 +70,8 @@ def truth():
 
 def test_every_drop_is_proven_and_nearly_no_pair_survives(truth, tmp_path):
     rows, sets, pairs = truth
-    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), tmp_path / "out")
-    kept = set(record_ids(outcome.dataset))
+    outcome = dedup(dataset(rows, tmp_path / "in"), DedupConfig(), StageContext(tmp_path / "out"))
+    kept = set(record_ids(outcome.rows))
     order = {r["record_id"]: (r["batch"], r["content_id"]) for r in rows}
     dropped = [line for line in ledger_lines(outcome) if line["verdict"] == "dropped"]
     assert len(dropped) == 2_400 - len(kept) > 900
@@ -103,8 +104,8 @@ def test_survivors_are_those_of_the_plain_greedy_rule(truth, tmp_path):
             expected.add(row["record_id"])
     # 64 bands of 3: a pair of Jaccard 0.7 is missed with probability (1 - 0.7^3)^64 = 2e-12
     config = DedupConfig(bands=64, rows_per_band=3)
-    outcome = dedup(dataset(rows, tmp_path / "in"), config, tmp_path / "out")
-    assert set(record_ids(outcome.dataset)) == expected
+    outcome = dedup(dataset(rows, tmp_path / "in"), config, StageContext(tmp_path / "out"))
+    assert set(record_ids(outcome.rows)) == expected
 
 
 def test_row_order_sharding_and_stored_chunks_make_no_difference(truth, tmp_path):
@@ -112,32 +113,35 @@ def test_row_order_sharding_and_stored_chunks_make_no_difference(truth, tmp_path
     results = []
     for i, shard_rows in enumerate((None, 100, 333)):
         shuffled = random.Random(i).sample(rows, len(rows))
-        outcome = dedup(dataset(shuffled, tmp_path / f"in{i}", shard_rows), DedupConfig(), tmp_path / f"out{i}")
+        outcome = dedup(
+            dataset(shuffled, tmp_path / f"in{i}", shard_rows), DedupConfig(), StageContext(tmp_path / f"out{i}")
+        )
         lines = sorted((x["record_id"], x["reason"], x["evidence"]) for x in ledger_lines(outcome))
         report = outcome.report.model_dump(exclude={"seconds", "cpu_seconds"})
-        results.append((sorted(record_ids(outcome.dataset)), lines, outcome.dataset.digest, report))
+        results.append((sorted(record_ids(outcome.rows)), lines, outcome.rows.digest, report))
     assert results[0] == results[1] == results[2]
 
 
 def test_an_incremental_run_equals_a_full_run(truth, tmp_path):
     rows = [{**r, "batch": i % 3} for i, r in enumerate(truth[0][::2])]
-    full = dedup(dataset(rows, tmp_path / "all"), DedupConfig(), tmp_path / "full")
+    full = dedup(dataset(rows, tmp_path / "all"), DedupConfig(), StageContext(tmp_path / "full"))
     survivors = []
     for batch in range(3):
         arrived = [r for r in rows if r["batch"] == batch]
         source = dataset(survivors + arrived, tmp_path / f"b{batch}")
-        outcome = dedup(source, DedupConfig(), tmp_path / f"o{batch}")
-        now = list(outcome.dataset.iter_rows())
+        outcome = dedup(source, DedupConfig(), StageContext(tmp_path / f"o{batch}"))
+        now = list(outcome.rows.iter_rows())
         assert {r["record_id"] for r in survivors} <= {r["record_id"] for r in now}, "a kept row was displaced"
         survivors = now
-    assert {r["record_id"] for r in survivors} == set(record_ids(full.dataset))
+    assert {r["record_id"] for r in survivors} == set(record_ids(full.rows))
 
 
 def test_the_version_on_disk_is_the_one_returned(truth, tmp_path):
     source = dataset(truth[0][900:1_300], tmp_path / "in")
-    outcome = dedup(source, DedupConfig(), tmp_path / "out")
-    assert record_ids(reopened(outcome.dataset, source)) == record_ids(outcome.dataset)
+    outcome = dedup(source, DedupConfig(), StageContext(tmp_path / "out"))
+    assert record_ids(reopened(outcome.rows, source)) == record_ids(outcome.rows)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "index",
         "ledger.parquet",
         "manifest.json",
         "selection.parquet",
@@ -159,8 +163,8 @@ def test_small_cases_equal_brute_force(tmp_path_factory, texts, threshold, n):
             expected.append(row)
     # one value per band: a pair of Jaccard 0.3 is missed with probability 0.7^128 = 1e-20
     config = DedupConfig(threshold=threshold, ngram_documents=n, bands=128, rows_per_band=1)
-    outcome = dedup(dataset(rows, folder / "in"), config, folder / "out")
-    assert sorted(record_ids(outcome.dataset)) == sorted(r["record_id"] for r in expected)
+    outcome = dedup(dataset(rows, folder / "in"), config, StageContext(folder / "out"))
+    assert sorted(record_ids(outcome.rows)) == sorted(r["record_id"] for r in expected)
 
 
 def test_many_fillings_of_one_template_stay_linear_and_are_counted(tmp_path):
@@ -168,7 +172,7 @@ def test_many_fillings_of_one_template_stay_linear_and_are_counted(tmp_path):
     template = " ".join(rng.choices(WORDS, k=60))
     rows = [document(template + " " + " ".join(rng.choices(WORDS, k=16)), locator=str(i)) for i in range(1_500)]
     config = DedupConfig(max_comparisons=20)
-    outcome = dedup(dataset(rows, tmp_path / "in"), config, tmp_path / "out")
+    outcome = dedup(dataset(rows, tmp_path / "in"), config, StageContext(tmp_path / "out"))
     comparison = outcome.report.counts["comparison"]
     assert comparison["exact comparisons"] <= 20 * 1_500
     assert comparison["streams whose comparisons were capped"] > 1_000

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from steps.contracts.context import StageContext
+from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.ingest.config import IngestConfig
-from steps.ingest.ingest import Ingested, ingest
+from steps.ingest.ingest import ingest
 
 
 class Bench:
@@ -26,19 +28,19 @@ class Bench:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def ingest(self, path: str, *, most: float = 0.0, top: dict[str, Any] | None = None, **source: Any) -> Ingested:
+    def ingest(self, path: str, *, most: float = 0.0, top: dict[str, Any] | None = None, **source: Any) -> Outcome:
         config = IngestConfig(sources=[{"name": "s", "path": path, **source}], max_reject_share=most, **(top or {}))
-        return ingest(config, self.out, self.root)
+        return ingest(None, config, StageContext(self.out, self.root))
 
     def rows(self, content: list[Any], *, name: str = "a.jsonl", **kwargs: Any) -> list[Row]:
         self.write(name, content)
-        return list(self.ingest(name, **kwargs).outcome.dataset.iter_rows())
+        return list(self.ingest(name, **kwargs).rows.iter_rows())
 
     def rejects(self) -> list[Row]:
         return [json.loads(line) for line in (self.out / "rejects.jsonl").read_text().splitlines()]
 
-    def ledger(self, got: Ingested) -> list[Row]:
-        return list(got.outcome.ledger.read().to_pylist())
+    def ledger(self, got: Outcome) -> list[Row]:
+        return list(got.ledger.read().to_pylist())
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_read_any_names_its_sources(tmp_path, monkeypatch):
         Path(folder).mkdir()
         Path(folder, "my data (1).jsonl").write_text('{"prompt": "' + folder + '", "completion": "c"}\n')
     got = read_any(["x/my data (1).jsonl", "y/my data (1).jsonl", "x"], tmp_path / "out")
-    assert [r["source"] for r in got.outcome.dataset.iter_rows()] == [
+    assert [r["source"] for r in got.rows.iter_rows()] == [
         "my-data-1/my data (1).jsonl", "my-data-1-2/my data (1).jsonl", "x/my data (1).jsonl",
     ]  # fmt: skip
 

@@ -100,7 +100,7 @@ def test_a_long_document_is_one_row_made_into_chunks(bench, suffix):
     bench.write(f"d/a.{suffix}", "".join(mark.format(f"Head{i}", words(60, f"p{i}x")) for i in range(3)))
     bench.write(f"d/b.{suffix}", mark.format("Only", "short"))
     got = bench.ingest("d", top={"chunk": {"max_tokens": 64, "min_tokens": 8}})
-    report, rows = got.outcome.report, list(got.outcome.dataset.iter_rows())
+    report, rows = got.report, list(got.rows.iter_rows())
     assert (report.rows_in, report.created, report.kept, report.dropped_by) == (2, 3, 4, {"made_into_chunks": 1})
     assert [r["locator"] for r in rows] == ["chunk:1:0", "chunk:1:1", "chunk:1:2", "row:1"]
     assert all(len(r["parents"]) == 1 and r["kind"] == "document" for r in rows[:3]) and rows[3]["parents"] == []
@@ -119,7 +119,7 @@ def test_text_rows_are_cut_only_when_long(bench):
 
 def test_a_document_in_another_encoding(bench):
     bench.write("a.txt", "naïve café".encode("utf-16"))
-    assert [r["text"] for r in bench.ingest("a.txt").outcome.dataset.iter_rows()] == ["naïve café"]
+    assert [r["text"] for r in bench.ingest("a.txt").rows.iter_rows()] == ["naïve café"]
     bench.write("d/a.txt", b"caf\xe9")
     bench.write("d/b.html", "<script>only</script>")
     bench.write("d/c.txt", "fine")

@@ -144,9 +144,9 @@ def test_ranked_responses(bench, said, row):
     assert (said(got["chosen"]), said(got["rejected"])) == ([("assistant", "best")], [("assistant", "worst")])
     bench.write("all.jsonl", [row])
     every = bench.ingest("all.jsonl", top={"ranked_pairs": "all"})
-    pairs = [(r["chosen"][0]["content"], r["rejected"][0]["content"]) for r in every.outcome.dataset.iter_rows()]
+    pairs = [(r["chosen"][0]["content"], r["rejected"][0]["content"]) for r in every.rows.iter_rows()]
     assert sorted(pairs) == [("best", "mid"), ("best", "worst"), ("mid", "worst")]
-    report = every.outcome.report
+    report = every.report
     assert (report.rows_in, report.created, report.kept, report.dropped) == (1, 3, 3, 1)
     lines = bench.ledger(every)
     parent = next(line["record_id"] for line in lines if line["verdict"] == "dropped")
@@ -156,7 +156,7 @@ def test_ranked_responses(bench, said, row):
 def test_responses_of_equal_rank_make_no_pair(bench):
     bench.write("a.jsonl", [{"prompt": "p", "responses": ["a", "b", "c"], "ranks": [1, 1, 2]}])
     got = bench.ingest("a.jsonl", top={"ranked_pairs": "all"})
-    pairs = {(r["chosen"][0]["content"], r["rejected"][0]["content"]) for r in got.outcome.dataset.iter_rows()}
+    pairs = {(r["chosen"][0]["content"], r["rejected"][0]["content"]) for r in got.rows.iter_rows()}
     assert pairs == {("a", "c"), ("b", "c")}
     bench.rows([{"prompt": "p", "responses": ["a", "b"], "ranks": n} for n in ([1, 1], [1, 2])], most=0.5)
     assert [r["reason"] for r in bench.rejects()] == ["no_pair"]
@@ -175,12 +175,12 @@ def test_exported_records_read_back_as_they_were(bench):
     bench.write("d/a.jsonl", [{"messages": called, "tools": TOOLS, "n": 1}])
     bench.write("d/b.jsonl", [{"prompt": "p", "chosen": "good", "rejected": "bad"}])
     bench.write("d/c.md", "# Title\n\ntext")
-    first = bench.ingest("d").outcome.dataset
+    first = bench.ingest("d").rows
     rows = {r["content_id"]: r for r in first.iter_rows()}
     first.export_parquet(bench.root / "all.parquet")
-    got = bench.ingest("all.parquet").outcome
-    assert got.report.counts["rows read per format"] == {"record": 3} and got.dataset.digest == first.digest
-    for row in got.dataset.iter_rows():
+    got = bench.ingest("all.parquet")
+    assert got.report.counts["rows read per format"] == {"record": 3} and got.rows.digest == first.digest
+    for row in got.rows.iter_rows():
         old = rows[row["content_id"]]
         assert json.loads(row["meta"]) == {**json.loads(old["meta"]), "record_id": old["record_id"]}
 
@@ -197,7 +197,7 @@ def test_detect_looks_at_the_shape():
 def test_the_formats_stand_in_the_report(bench):
     bench.write("d/one.jsonl", [{"prompt": "p", "completion": "c"}])
     bench.write("d/two.csv", "instruction,output\ni,o\nj,o\n")
-    report = bench.ingest("d", licence="MIT").outcome.report
+    report = bench.ingest("d", licence="MIT").report
     assert report.counts["rows read per format"] == {"alpaca": 2, "prompt_completion": 1}
     [table] = report.tables
     assert table.columns == ("source", "format", "rows", "rejected", "licence", "bytes")

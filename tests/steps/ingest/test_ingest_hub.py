@@ -87,12 +87,13 @@ from pathlib import Path
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.hub import hub_rows
 from steps.ingest.ingest import ingest
+from steps.contracts.context import StageContext
 from steps.contracts.errors import AssayError
 for hub, revision, split in json.loads(sys.argv[1]):
     source = SourceConfig(name="h", hub=hub, revision=revision, split=split)
     try:
-        got = ingest(IngestConfig(sources=(source,)), Path(sys.argv[2]), Path("."))
-        rows = list(got.outcome.dataset.iter_rows())
+        got = ingest(None, IngestConfig(sources=(source,)), StageContext(Path(sys.argv[2])))
+        rows = list(got.rows.iter_rows())
         print(json.dumps([[r["source"], r["locator"], [m["content"] for m in r["messages"]]] for r in rows]))
     except AssayError as e:
         print(json.dumps(f"{type(e).__name__}: {e}"))

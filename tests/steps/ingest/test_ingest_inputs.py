@@ -16,6 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import InputError, InputNotFoundError, MissingDependencyError, ServiceError
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.ingest import ingest, input_digests
@@ -30,7 +31,7 @@ def jsonl(rows):
 
 
 def asked(got):
-    return [r["messages"][0]["content"] for r in got.outcome.dataset.iter_rows()]
+    return [r["messages"][0]["content"] for r in got.rows.iter_rows()]
 
 
 QUESTIONS = [r["prompt"] for r in PAIRS]
@@ -79,7 +80,7 @@ def test_every_container_gives_the_same_rows(bench, name):
     got = bench.ingest(name)
     assert asked(got) == QUESTIONS
     bench.write("plain.jsonl", PAIRS)
-    assert bench.ingest("plain.jsonl").outcome.dataset.digest == got.outcome.dataset.digest
+    assert bench.ingest("plain.jsonl").rows.digest == got.rows.digest
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16-le"])
@@ -104,7 +105,7 @@ def test_broken_json_names_its_line(bench):
     rows[4710] = rows[4710][:-1]
     bench.write("a.jsonl", "\n".join(rows))
     got = bench.ingest("a.jsonl", most=0.001)
-    assert got.outcome.report.kept == 4999 and got.outcome.report.dropped_by == {"broken_json": 1}
+    assert got.report.kept == 4999 and got.report.dropped_by == {"broken_json": 1}
     with pytest.raises(
         InputError, match=r"s/a.jsonl line 4711 \(line:4711\): broken_json: Expecting ',' delimiter"
     ) as e:
@@ -117,7 +118,7 @@ def test_an_error_and_a_report_hold_no_text_of_rows(bench):
     with pytest.raises(InputError) as e:
         bench.ingest("a.jsonl")
     got = bench.ingest("a.jsonl", most=0.5)
-    shown = str(e.value) + got.outcome.report.model_dump_json() + str(bench.ledger(got))
+    shown = str(e.value) + got.report.model_dump_json() + str(bench.ledger(got))
     assert "secret-4711" not in shown and "secret-4711" in (bench.out / "rejects.jsonl").read_text()
 
 
@@ -126,7 +127,7 @@ def test_each_source_answers_for_its_own_rejects(bench):
     bench.write("bad.jsonl", [*PAIRS[:2], {"prompt": "x", "completion": None}])
     config = IngestConfig(sources=[{"name": "good", "path": "good.jsonl"}, {"name": "bad", "path": "bad.jsonl"}])
     with pytest.raises(InputError, match="source bad: 1 of 3 rows"):
-        ingest(config, bench.out, bench.root)
+        ingest(None, config, StageContext(bench.out, bench.root))
 
 
 def test_a_line_too_long_is_rejected_and_reading_goes_on(bench):
@@ -145,7 +146,7 @@ def test_a_line_too_long_is_rejected_and_reading_goes_on(bench):
 def test_csv_trouble(bench):
     bench.write("a.csv", 'prompt,completion\nq,"a\nb"\nonly one cell\nq2,a2,a3\nq3,a3\n')
     got = bench.ingest("a.csv", most=0.5)
-    rows = list(got.outcome.dataset.iter_rows())
+    rows = list(got.rows.iter_rows())
     assert [(r["locator"], r["messages"][1]["content"]) for r in rows] == [("line:2", "a\nb"), ("line:6", "a3")]
     assert [(r["reason"], r["line"]) for r in bench.rejects()] == [("csv_columns", 4), ("csv_columns", 5)]
     bench.write("twice.csv", "prompt,prompt\n1,2\n")
@@ -169,7 +170,7 @@ def test_deep_nesting_and_huge_numbers(bench):
     bad = ['{"prompt": ' + "[" * 100_000 + "]" * 100_000 + "}", '{"prompt": ' + "9" * 5000 + "}"]
     odd = '{"prompt": "p", "completion": "c", "x": NaN, "y": 1e999}'
     bench.write("a.jsonl", "\n".join([odd, *bad]))
-    [row] = bench.ingest("a.jsonl", most=0.7).outcome.dataset.iter_rows()
+    [row] = bench.ingest("a.jsonl", most=0.7).rows.iter_rows()
     assert json.loads(row["meta"]) in ({}, {"y": None})
     assert [r["reason"] for r in bench.rejects()] == ["too_deep", "broken_json"]
 
@@ -178,11 +179,11 @@ def test_surrogates_and_nul_are_cleaned_and_booked(bench):
     lines = [r'{"prompt": "a\ud83d b", "completion": "c"}', r'{"prompt": "a\u0000b", "completion": "\ud83d\ude00"}']
     bench.write("a.jsonl", "\n".join(lines))
     got = bench.ingest("a.jsonl")
-    one, two = got.outcome.dataset.iter_rows()
+    one, two = got.rows.iter_rows()
     assert one["messages"][0]["content"] == "a\ufffd b"
     assert [m["content"] for m in two["messages"]] == ["ab", "😀"]
-    assert got.outcome.report.changed == 2
-    assert got.outcome.report.counts["text cleaned"] == {"nul_removed": 1, "surrogate_replaced": 1}
+    assert got.report.changed == 2
+    assert got.report.counts["text cleaned"] == {"nul_removed": 1, "surrogate_replaced": 1}
     assert [line["verdict"] for line in bench.ledger(got)] == ["changed", "changed"]
     bench.write("a.parquet", as_parquet([{"prompt": "a\x00b", "completion": "c"}]))
     assert asked(bench.ingest("a.parquet")) == ["ab"]
@@ -219,11 +220,11 @@ def test_folders_and_globs_are_read_in_order_of_relative_paths(bench):
     ):
         bench.write(name, "" if "z" in name else [{"prompt": name, "completion": "c"}])
     got = bench.ingest("d")
-    assert [r["source"] for r in got.outcome.dataset.iter_rows()] == ["s/a.jsonl", "s/b.jsonl", "s/deep/c.jsonl"]
-    assert any("x.pdf" in n for n in got.outcome.report.notes) and any("z.jsonl" in n for n in got.outcome.report.notes)
+    assert [r["source"] for r in got.rows.iter_rows()] == ["s/a.jsonl", "s/b.jsonl", "s/deep/c.jsonl"]
+    assert any("x.pdf" in n for n in got.report.notes) and any("z.jsonl" in n for n in got.report.notes)
     same = bench.ingest("d/**/*.jsonl")
-    assert same.outcome.dataset.digest == got.outcome.dataset.digest
-    ids = [[r["record_id"] for r in g.outcome.dataset.iter_rows()] for g in (got, same)]
+    assert same.rows.digest == got.rows.digest
+    ids = [[r["record_id"] for r in g.rows.iter_rows()] for g in (got, same)]
     assert ids[0] == ids[1]
 
 
@@ -233,14 +234,12 @@ def test_ids_are_equal_wherever_the_files_lie(bench, tmp_path):
         folder = tmp_path / place
         folder.mkdir(parents=True)
         (folder / "a.jsonl").write_text(jsonl(PAIRS))
-        got = ingest(IngestConfig(sources=[{"name": "s", "path": "a.jsonl"}]), bench.out, folder)
-        ids.append([(r["record_id"], r["content_id"]) for r in got.outcome.dataset.iter_rows()])
+        got = ingest(None, IngestConfig(sources=[{"name": "s", "path": "a.jsonl"}]), StageContext(bench.out, folder))
+        ids.append([(r["record_id"], r["content_id"]) for r in got.rows.iter_rows()])
     (tmp_path / "b.jsonl").write_text(jsonl([{"prompt": "other", "completion": "x"}]))
     sources = [{"name": "first", "path": str(tmp_path / "b.jsonl")}, {"name": "s", "path": "a.jsonl"}]
-    got = ingest(IngestConfig(sources=sources), bench.out, folder)
-    ids.append(
-        [(r["record_id"], r["content_id"]) for r in got.outcome.dataset.iter_rows() if r["source"] == "s/a.jsonl"]
-    )
+    got = ingest(None, IngestConfig(sources=sources), StageContext(bench.out, folder))
+    ids.append([(r["record_id"], r["content_id"]) for r in got.rows.iter_rows() if r["source"] == "s/a.jsonl"])
     assert ids[0] == ids[1] == ids[2] and len(set(ids[0])) == 20
 
 
@@ -249,7 +248,7 @@ def test_content_ids_don_t_depend_on_row_order(bench):
     random.Random(1).shuffle(rows)
     bench.write("a.jsonl", PAIRS)
     bench.write("b.jsonl", rows)
-    assert bench.ingest("a.jsonl").outcome.dataset.digest == bench.ingest("b.jsonl").outcome.dataset.digest
+    assert bench.ingest("a.jsonl").rows.digest == bench.ingest("b.jsonl").rows.digest
 
 
 def test_a_damaged_archive_is_named(bench):
@@ -272,7 +271,7 @@ def test_fsspec_urls(bench):
     fs.pipe("/bucket/x/p.parquet", as_parquet([{"prompt": "x/p", "completion": "c"}]))
     for url in ("memory://bucket/x", "memory://bucket/x/*"):
         got = bench.ingest(url)
-        assert [r["source"] for r in got.outcome.dataset.iter_rows()] == ["s/a.jsonl", "s/b.jsonl", "s/p.parquet"]
+        assert [r["source"] for r in got.rows.iter_rows()] == ["s/a.jsonl", "s/b.jsonl", "s/p.parquet"]
     assert asked(bench.ingest("memory://bucket/x/b.jsonl")) == ["x/b.jsonl"]
     with pytest.raises(InputNotFoundError):
         bench.ingest("memory://bucket/none.jsonl")

@@ -9,11 +9,12 @@ import pytest
 CHILD = """
 import resource, sys
 from pathlib import Path
+from steps.contracts.context import StageContext
 from steps.ingest.config import IngestConfig
 from steps.ingest.ingest import ingest
 path, out = Path(sys.argv[1]), Path(sys.argv[2])
 config = IngestConfig(sources=[{"name": "s", "path": path.name}], max_line_bytes=1 << 20)
-report = ingest(config, out, path.parent).outcome.report
+report = ingest(None, config, StageContext(out, path.parent)).report
 print(report.rows_in, report.kept, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

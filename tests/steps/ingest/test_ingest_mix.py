@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from steps.contracts.context import StageContext
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.ingest import ingest
 from steps.ingest.mix import quotas
@@ -17,12 +18,12 @@ def pairs(name, count):
 
 
 def kept(got):
-    return {r["messages"][0]["content"] for r in got.outcome.dataset.iter_rows()}
+    return {r["messages"][0]["content"] for r in got.rows.iter_rows()}
 
 
 def mix(bench, weights, **more):
     sources = [{"name": n, "path": f"{n}.jsonl", "weight": w} for n, w in weights.items()]
-    return ingest(IngestConfig(sources=sources, **more), bench.out, bench.root)
+    return ingest(None, IngestConfig(sources=sources, **more), StageContext(bench.out, bench.root))
 
 
 def test_weights_are_shares_of_the_mix(bench):
@@ -32,14 +33,14 @@ def test_weights_are_shares_of_the_mix(bench):
     got = mix(bench, {"a": 3, "b": 1})
     per_source = {n: sum(q.startswith(n) for q in kept(got)) for n in rows}
     assert per_source == {"a": 300, "b": 100}
-    report = got.outcome.report
+    report = got.report
     assert (report.rows_in, report.kept, report.dropped_by) == (1300, 400, {"mixed_out": 900})
-    assert got.outcome.ledger.rows == 900
+    assert got.ledger.rows == 900
     for name, content in rows.items():
         random.Random(5).shuffle(content)
         bench.write(f"{name}.jsonl", content)
     again = mix(bench, {"b": 1, "a": 3})
-    assert again.outcome.dataset.digest == got.outcome.dataset.digest
+    assert again.rows.digest == got.rows.digest
     assert kept(mix(bench, {"a": 3, "b": 1}, seed=1)) != kept(got)
     assert {n: sum(q.startswith(n) for q in kept(mix(bench, {"a": 1, "b": 1}))) for n in rows} == {"a": 300, "b": 300}
 
@@ -63,7 +64,7 @@ def test_sampling_follows_the_content_and_nests(bench):
     bench.write("a.jsonl", rows[:1000])
     got = bench.ingest("a.jsonl", sample=0.3)
     assert kept(got) == third & {r["prompt"] for r in rows[:1000]}
-    assert got.outcome.report.dropped_by == {"sampled_out": 1000 - len(kept(got))}
+    assert got.report.dropped_by == {"sampled_out": 1000 - len(kept(got))}
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import InputError, IntegrityError
 from steps.contracts.ledger import Ledger
+from steps.contracts.outcome import Outcome
 from steps.ingest import ingest as module
 from steps.ingest.config import IngestConfig
-from steps.ingest.ingest import Ingested, ingest, input_digests
-from steps.ingest.kept import Earlier
+from steps.ingest.ingest import ingest, input_digests
 
 WORDS = ("lamp", "chair", "Grüße", "日本", "a\u2028b", "kettle")
 
@@ -46,24 +47,23 @@ def config_of(root: Path, names: list[str], dice: random.Random | None = None, *
     return IngestConfig.model_validate({"sources": sources, "max_reject_share": 0.9, **more})
 
 
-def read(config: IngestConfig, folder: Path, earlier: Ingested | None = None, code: str = "") -> Ingested:
+def read(config: IngestConfig, folder: Path, earlier: Outcome | None = None, code: str = "") -> Outcome:
     digests = input_digests(config, Path("/"))
-    before = None
-    if earlier:
-        before = Earlier(earlier.outcome.dataset, earlier.outcome.ledger, earlier.rejects, earlier.sources)
-    return ingest(config, folder, Path("/"), digests=digests, earlier=before, code=code)
+    left = {"ingested": earlier.rows, "ingest_ledger": earlier.ledger, **earlier.artifacts} if earlier else {}
+    return ingest(None, config, StageContext(folder, Path("/"), inputs=digests, earlier=left, code=code))
 
 
-def said(done: Ingested) -> dict[str, Any]:
+def said(done: Outcome) -> dict[str, Any]:
     """Everything that a reading finds; what it took, and what was spared, left out."""
-    report = done.outcome.report.model_dump(exclude={"seconds", "cpu_seconds", "notes"})
+    report = done.report.model_dump(exclude={"seconds", "cpu_seconds", "notes"})
+    rejects, sources = (done.artifacts[n].path.read_text(encoding="utf-8") for n in ("rejects", "ingest_sources"))
     return {
-        "digest": done.outcome.dataset.digest,
-        "rows": Counter(map(str, done.outcome.dataset.iter_rows())),
-        "lines": Counter(map(str, done.outcome.ledger.read().to_pylist())),
-        "rejects": Counter(done.rejects.read_text(encoding="utf-8").split("\n")),
+        "digest": done.rows.digest,
+        "rows": Counter(map(str, done.rows.iter_rows())),
+        "lines": Counter(map(str, done.ledger.read().to_pylist())),
+        "rejects": Counter(rejects.split("\n")),
         "report": report,
-        "sources": {n: (r["state"], r["books"]) for n, r in json.loads(done.sources.read_text()).items()},
+        "sources": {n: (r["state"], r["books"]) for n, r in json.loads(sources).items()},
     }
 
 
@@ -86,7 +86,7 @@ def test_growing_sources_give_what_reading_everything_gives(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dice = random.Random(seed)
-    earlier: Ingested | None = None
+    earlier: Outcome | None = None
     names: list[str] = []
     spared = 0
     for turn in range(4):
@@ -119,11 +119,11 @@ def test_only_new_and_changed_sources_are_read(tmp_path: Path, monkeypatch: pyte
     opened = Read(monkeypatch)
     done = read(config_of(tmp_path, ["s0", "s1", "s3"]), tmp_path / "second", first)
     assert {f.split("/")[0] for f in opened.files} == {"s1", "s3"}
-    rows = first.outcome.report.counts["rows read per source"]["s0"]
-    assert f"source s0 not read: {rows} rows taken from the earlier run" in done.outcome.report.notes
-    assert "source s1 read again, because its files changed since the earlier run" in done.outcome.report.notes
-    shared = {s.sha256 for s in first.outcome.dataset.manifest.shards}
-    assert shared & {s.sha256 for s in done.outcome.dataset.manifest.shards}
+    rows = first.report.counts["rows read per source"]["s0"]
+    assert f"source s0 not read: {rows} rows taken from the earlier run" in done.report.notes
+    assert "source s1 read again, because its files changed since the earlier run" in done.report.notes
+    shared = {s.sha256 for s in first.rows.manifest.shards}
+    assert shared & {s.sha256 for s in done.rows.manifest.shards}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_other_settings_or_code_read_everything(tmp_path: Path, change: Any, cod
     config = config_of(tmp_path, ["s2"], **change)
     done = read(config, tmp_path / "second", first, code)
     assert said(done) == said(read(config, tmp_path / "whole", None, code))
-    assert any("read again" in n and why in n for n in done.outcome.report.notes)
+    assert any("read again" in n and why in n for n in done.report.notes)
 
 
 def test_a_source_may_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_a_source_may_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     first = read(config_of(tmp_path / "a", ["s0"]), tmp_path / "first")
     (tmp_path / "a").rename(tmp_path / "b")
     opened = Read(monkeypatch)
-    assert read(config_of(tmp_path / "b", ["s0"]), tmp_path / "second", first).outcome.dataset.digest
+    assert read(config_of(tmp_path / "b", ["s0"]), tmp_path / "second", first).rows.digest
     assert opened.files == []
 
 
@@ -179,13 +179,13 @@ def test_the_ledger_is_read_once_for_all_sources(tmp_path: Path, monkeypatch: py
     opened: list[Ledger] = []
     real = Ledger.read
     monkeypatch.setattr(Ledger, "read", lambda ledger: opened.append(ledger) or real(ledger))
-    assert read(config_of(tmp_path, names), tmp_path / "second", first).outcome.ledger.rows == 4
+    assert read(config_of(tmp_path, names), tmp_path / "second", first).ledger.rows == 4
     assert len(opened) == 1
 
 
 def test_a_damaged_record_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     write_source(tmp_path / "s0", random.Random(4))
     first = read(config_of(tmp_path, ["s0"]), tmp_path / "first")
-    first.sources.write_text('{"s0": 1}')
+    first.artifacts["ingest_sources"].path.write_text('{"s0": 1}')
     with pytest.raises(IntegrityError, match="way out"):
         read(config_of(tmp_path, ["s0"]), tmp_path / "second", first)

@@ -31,7 +31,7 @@ def flat(tree):
 
 
 def texts(got):
-    return sorted([m["content"] for m in row["messages"]] for row in got.outcome.dataset.iter_rows())
+    return sorted([m["content"] for m in row["messages"]] for row in got.rows.iter_rows())
 
 
 @pytest.mark.parametrize(("wanted", "truth"), [("best", BEST), ("all", ALL)])
@@ -46,11 +46,11 @@ def test_paths(bench, wanted, truth, form):
     bench.write("t.jsonl", rows)
     got = bench.ingest("t.jsonl", top={"tree_paths": wanted})
     assert texts(got) == truth
-    report = got.outcome.report
+    report = got.report
     assert (report.rows_in, report.created, report.dropped) == (len(rows), len(truth), len(rows))
     assert list(report.counts["rows read per format"]) == ["oasst" if form == "nested" else "oasst_rows"]
     by_id = {line["record_id"]: line for line in bench.ledger(got)}
-    for row in got.outcome.dataset.iter_rows():
+    for row in got.rows.iter_rows():
         assert row["locator"].startswith("tree:r") and row["parents"]
         assert by_id[row["record_id"]]["verdict"] == "created"
         assert all(by_id[p]["verdict"] == "dropped" for p in row["parents"])
@@ -63,7 +63,7 @@ def test_flat_paths_don_t_depend_on_row_order(bench):
     for seed in range(5):
         random.Random(seed).shuffle(rows)
         bench.write("t.jsonl", rows)
-        dataset = bench.ingest("t.jsonl", top={"tree_paths": "all"}).outcome.dataset
+        dataset = bench.ingest("t.jsonl", top={"tree_paths": "all"}).rows
         found.add(dataset.digest)
     assert len(found) == 1
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.textrows import chat, dataset, document, preference
 
+from steps.contracts.context import StageContext
 from steps.contracts.records import make_row, message
 from steps.judge.case import case_of
 from steps.judge.config import JudgeConfig
@@ -255,7 +256,11 @@ def test_documents_preferences_and_the_report(tmp_path: Path) -> None:
         document(PROSE), document("asd " * 50), preference("Capital of France?", "Paris", "asdf asdf"),
         preference("Capital of France?", "asdf asdf", "Paris"), chat(*GOOD["json"]),
     ]  # fmt: skip
-    outcome = judge(dataset(texts, tmp_path / "in"), JudgeConfig(), tmp_path / "out", tmp_path / "cache")
+    outcome = judge(
+        dataset(texts, tmp_path / "in"),
+        JudgeConfig(),
+        StageContext(tmp_path / "out", cache=tmp_path / "cache", scrubbed=True),
+    )
     verdicts = pq.read_table(tmp_path / "out" / "verdicts.parquet").to_pylist()
     assert [v["outcome"] for v in verdicts] == ["kept", "dropped", "kept", "dropped", "kept"]
     assert verdicts[0]["relevance"] is None and {v["backend"] for v in verdicts} == {"heuristic"}
@@ -271,11 +276,21 @@ def test_documents_preferences_and_the_report(tmp_path: Path) -> None:
 
 def test_verdicts_do_not_depend_on_order_or_sharding(tmp_path: Path) -> None:
     texts = [chat(*pair) for pair in [*GOOD.values(), *JUNK.values()]]
-    one = judge(dataset(texts, tmp_path / "a"), JudgeConfig(), tmp_path / "oa", tmp_path / "c")
-    two = judge(dataset(texts[::-1], tmp_path / "b", shard_rows=7), JudgeConfig(), tmp_path / "ob", tmp_path / "c")
-    assert one.dataset.digest == two.dataset.digest and one.dataset.rows == len(GOOD)
+    one = judge(
+        dataset(texts, tmp_path / "a"),
+        JudgeConfig(),
+        StageContext(tmp_path / "oa", cache=tmp_path / "c", scrubbed=True),
+    )
+    two = judge(
+        dataset(texts[::-1], tmp_path / "b", shard_rows=7),
+        JudgeConfig(),
+        StageContext(tmp_path / "ob", cache=tmp_path / "c", scrubbed=True),
+    )
+    assert one.rows.digest == two.rows.digest and one.rows.rows == len(GOOD)
 
 
 def test_an_empty_dataset_passes(tmp_path: Path) -> None:
-    report = judge(dataset([], tmp_path / "in"), JudgeConfig(), tmp_path / "out", tmp_path / "c").report
+    report = judge(
+        dataset([], tmp_path / "in"), JudgeConfig(), StageContext(tmp_path / "out", cache=tmp_path / "c", scrubbed=True)
+    ).report
     assert (report.rows_in, report.kept) == (0, 0)

@@ -18,6 +18,7 @@ pytest.importorskip("gguf")
 import pyarrow.parquet as pq
 from engines.llm.tiny_gguf import write_tiny_gguf
 
+from steps.contracts.context import StageContext
 from steps.engines.llm.endpoint import Endpoint
 from steps.judge.config import JudgeConfig
 from steps.judge.judge import judge
@@ -48,7 +49,7 @@ def test_schema_grammar_scores_and_cache_over_the_wire(served: tuple[str, int], 
     )
     endpoint = Endpoint(base_url=url, model="tiny", concurrency=2, timeout_seconds=60)
     config = JudgeConfig(backend="llm", endpoint=endpoint)
-    first = judge(rows, config, tmp_path / "a", tmp_path / "cache").report
+    first = judge(rows, config, StageContext(tmp_path / "a", cache=tmp_path / "cache", scrubbed=True)).report
     verdicts = pq.read_table(tmp_path / "a" / "verdicts.parquet").to_pylist()
     assert [v["error"] for v in verdicts] == [None] * 7
     assert {v[c] for v in verdicts[:6] for c in ("relevance", "clarity", "completeness", "accuracy")} == {score}
@@ -57,7 +58,7 @@ def test_schema_grammar_scores_and_cache_over_the_wire(served: tuple[str, int], 
     assert any("json_schema" in note for note in first.notes)
     assert all(v["prompt_tokens"] > 100 and v["completion_tokens"] > 20 for v in verdicts)
 
-    again = judge(rows, config, tmp_path / "b", tmp_path / "cache").report
+    again = judge(rows, config, StageContext(tmp_path / "b", cache=tmp_path / "cache", scrubbed=True)).report
     assert again.counts["requests"] == {"HTTP requests": 0, "cache hits": 7}
     assert (again.kept, again.dropped) == (first.kept, first.dropped)
 
@@ -70,5 +71,5 @@ def test_without_the_schema_the_model_babbles_and_decides_nothing(
     rows = dataset([chat("Add 1 and 1.", "2")], tmp_path / "in")
     endpoint = Endpoint(base_url=url, model="tiny", response_format=form, max_tokens=60, max_attempts=1)
     config = JudgeConfig(backend="llm", endpoint=endpoint, max_undecided_share=1.0)
-    report = judge(rows, config, tmp_path / "a", tmp_path / "cache").report
+    report = judge(rows, config, StageContext(tmp_path / "a", cache=tmp_path / "cache", scrubbed=True)).report
     assert (report.kept, report.quarantined, report.undecided) == (0, 1, 1)

@@ -16,6 +16,7 @@ import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, error, free_port, verdict
 from support.textrows import chat, dataset, document, preference
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.outcome import Outcome
@@ -46,7 +47,9 @@ def run(
     script: Callable[[int, dict[str, Any]], Act], rows: Dataset, folder: Path, **more: Any
 ) -> tuple[Outcome, list[dict[str, Any]], ScriptedServer]:
     with ScriptedServer(script) as server:
-        outcome = judge(rows, config(server.url, **more), folder / "out", folder / "cache")
+        outcome = judge(
+            rows, config(server.url, **more), StageContext(folder / "out", cache=folder / "cache", scrubbed=True)
+        )
     return outcome, pq.read_table(folder / "out" / "verdicts.parquet").to_pylist(), server
 
 
@@ -60,7 +63,7 @@ def test_each_rows_scores_decide_about_that_row(tmp_path: Path) -> None:
     assert [v["outcome"] for v in verdicts] == ["kept", "kept", "dropped", "dropped", "dropped", "kept"]
     assert [v["share"] for v in verdicts] == pytest.approx([1.0, 0.8, 0.75, 0.8, 0.2, 0.8])
     assert outcome.report.dropped_by == {"below_threshold": 1, "low_accuracy": 1, "low_relevance": 1}
-    kept = [r["messages"][0]["content"] for r in outcome.dataset.iter_rows()]
+    kept = [r["messages"][0]["content"] for r in outcome.rows.iter_rows()]
     assert kept == [f"Question number {i}?" for i in (0, 1, 5)]
     line = outcome.ledger.read().to_pylist()[0]
     assert json.loads(line["evidence"])["scores"] == {"relevance": 4, "clarity": 4, "completeness": 4, "accuracy": 3}
@@ -129,7 +132,7 @@ def test_held_out_rows_are_scored_and_never_dropped(tmp_path: Path) -> None:
     assert [v["outcome"] for v in verdicts] == ["dropped", "kept", "kept", "kept"]
     assert [v["relevance"] for v in verdicts] == [1, 1, 1, None]
     assert outcome.report.flagged_by == {"low_relevance": 2} and outcome.report.undecided == 1
-    assert outcome.dataset.manifest.splits == {"test": 2, "validation": 1}
+    assert outcome.rows.manifest.splits == {"test": 2, "validation": 1}
 
 
 def test_equal_rows_are_asked_for_once_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_equal_rows_are_asked_for_once_and_a_second_run_asks_nothing(tmp_path: P
     assert len(server.bodies) == 2 and [v["cached"] for v in verdicts] == [False, True, True, True, True, False]
     second, _, server = run(lambda n, body: GOOD, rows, tmp_path)
     assert server.bodies == [] and second.report.counts["requests"]["cache hits"] == 6
-    assert second.dataset.digest == first.dataset.digest
+    assert second.rows.digest == first.rows.digest
 
 
 def test_another_model_rubric_or_decoding_asks_again(tmp_path: Path) -> None:
@@ -172,13 +175,21 @@ def test_failed_requests_are_asked_again_by_the_next_run(tmp_path: Path) -> None
 def test_a_server_that_is_down_is_an_error_soon(tmp_path: Path) -> None:
     start, rows = time.monotonic(), rows_of(500, tmp_path / "in")
     with pytest.raises(ServiceError, match="8 requests in a row failed"):
-        judge(rows, config(f"http://127.0.0.1:{free_port()}/v1"), tmp_path / "o", tmp_path / "c")
+        judge(
+            rows,
+            config(f"http://127.0.0.1:{free_port()}/v1"),
+            StageContext(tmp_path / "o", cache=tmp_path / "c", scrubbed=True),
+        )
     assert time.monotonic() - start < 10
 
 
 def test_a_server_down_for_fewer_rows_than_the_limit_is_an_error_too(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="no reply"):
-        judge(rows_of(2, tmp_path / "in"), config(f"http://127.0.0.1:{free_port()}/v1"), tmp_path / "o", tmp_path / "c")
+        judge(
+            rows_of(2, tmp_path / "in"),
+            config(f"http://127.0.0.1:{free_port()}/v1"),
+            StageContext(tmp_path / "o", cache=tmp_path / "c", scrubbed=True),
+        )
 
 
 def test_a_server_that_dies_midway_leaves_its_verdicts_to_the_next_run(tmp_path: Path) -> None:
@@ -244,9 +255,9 @@ def test_documents_are_judged_without_relevance_and_preferences_by_the_chosen_an
 def test_rows_that_were_not_scrubbed_do_not_leave_the_machine(tmp_path: Path) -> None:
     rows, away = rows_of(1, tmp_path / "in"), "http://192.0.2.1/v1"
     with pytest.raises(ConfigError, match="not scrubbed"):
-        judge(rows, config(away), tmp_path / "o", tmp_path / "c", scrubbed=False)
+        judge(rows, config(away), StageContext(tmp_path / "o", cache=tmp_path / "c"))
     with ScriptedServer(lambda n, body: GOOD) as server:
-        judge(rows, config(server.url), tmp_path / "o", tmp_path / "c", scrubbed=False)
+        judge(rows, config(server.url), StageContext(tmp_path / "o", cache=tmp_path / "c"))
     assert len(server.bodies) == 1
     from steps.judge.judge import refuse_egress
 
@@ -258,11 +269,13 @@ def test_after_kill_9_no_finished_verdict_is_bought_again(tmp_path: Path) -> Non
     rows, concurrency = rows_of(60, tmp_path / "in"), 3
     code = (
         "import sys; from pathlib import Path\n"
-        "from steps.contracts.dataset import Dataset; from steps.engines.llm.endpoint import Endpoint\n"
+        "from steps.contracts.context import StageContext as At; from steps.contracts.dataset import Dataset\n"
+        "from steps.engines.llm.endpoint import Endpoint\n"
         "from steps.judge.config import JudgeConfig; from steps.judge.judge import judge\n"
         "url, base = sys.argv[1], Path(sys.argv[2])\n"
         f"e = Endpoint(base_url=url, model='m', concurrency={concurrency}, initial_backoff_seconds=0.01)\n"
-        "judge(Dataset.open(base / 'in'), JudgeConfig(backend='llm', endpoint=e), base / 'killed', base / 'cache')\n"
+        "c = JudgeConfig(backend='llm', endpoint=e)\n"
+        "judge(Dataset.open(base / 'in'), c, At(base / 'killed', cache=base / 'cache', scrubbed=True))\n"
     )
     with ScriptedServer(lambda n, body: Act(body=GOOD.body, delay=0.03)) as server:
         child = subprocess.Popen([sys.executable, "-c", code, server.url, str(tmp_path)])
@@ -273,7 +286,11 @@ def test_after_kill_9_no_finished_verdict_is_bought_again(tmp_path: Path) -> Non
         child.wait()
         time.sleep(0.2)
         before = len(server.bodies)
-        outcome = judge(rows, config(server.url, endpoint={"concurrency": 3}), tmp_path / "out", tmp_path / "cache")
+        outcome = judge(
+            rows,
+            config(server.url, endpoint={"concurrency": 3}),
+            StageContext(tmp_path / "out", cache=tmp_path / "cache", scrubbed=True),
+        )
         asked = [number_in(b) for b in server.bodies]
     assert not (tmp_path / "killed" / "manifest.json").exists()
     assert outcome.report.kept == 60 and set(asked) == set(range(60))

@@ -10,6 +10,7 @@ from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
 from support.growing import grown_equals_whole, same
 from support.textrows import chat, dataset, document, preference
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
@@ -39,8 +40,17 @@ def random_rows(seed: int, n: int) -> list[Row]:
     return rows
 
 
+def cache_of(outcome: Outcome) -> RowCache:
+    found: RowCache = outcome.artifacts["judge_row_cache"]
+    return found
+
+
 def run(data: Dataset, folder: Path, row_cache: RowCache | None = None, code: str = "", **settings: Any) -> Outcome:
-    return judge(data, JudgeConfig(**settings), folder, folder / "cache", row_cache=row_cache, code=code)
+    return judge(
+        data,
+        JudgeConfig(**settings),
+        StageContext(folder, cache=folder / "cache", earlier={"judge_row_cache": row_cache}, code=code, scrubbed=True),
+    )
 
 
 def labelled(data: Dataset, folder: Path) -> Dataset:
@@ -87,7 +97,7 @@ def test_known_rows_are_not_judged_again_whatever_the_threshold(
     first = run(dataset(rows, tmp_path / "in"), tmp_path / "first")
     judged = Judged(monkeypatch)
     data = dataset([*rows, chat("What is new?", "This row is.")], tmp_path / "more")
-    again = run(data, tmp_path / "again", first.finished_row_cache, threshold=1.0)
+    again = run(data, tmp_path / "again", cache_of(first), threshold=1.0)
     assert judged.rows == 1
     assert again.report.notes[-1] == "50 rows taken from the earlier run, 1 computed"
     same(again, run(data, tmp_path / "whole", threshold=1.0))
@@ -97,10 +107,10 @@ def test_known_rows_are_not_judged_again_whatever_the_threshold(
 def test_other_signals_judge_everything(tmp_path: Path) -> None:
     data = dataset(random_rows(2, 30), tmp_path / "in")
     first = run(data, tmp_path / "first")
-    other = run(data, tmp_path / "other", first.finished_row_cache, penalize_refusals=False)
+    other = run(data, tmp_path / "other", cache_of(first), penalize_refusals=False)
     same(other, run(data, tmp_path / "whole", penalize_refusals=False))
     assert other.report.notes[-1] == "30 rows recomputed because the judge settings changed since the earlier run"
-    code = run(data, tmp_path / "code", first.finished_row_cache, code="new")
+    code = run(data, tmp_path / "code", cache_of(first), code="new")
     assert "the code of judge" in code.report.notes[-1]
 
 
@@ -121,10 +131,10 @@ def test_a_model_is_asked_about_new_and_undecided_rows_only(tmp_path: Path) -> N
         mended = True
         data = dataset([*rows[::-1], chat("How much is lamp 7?", "It is 7 euros.")], tmp_path / "more")
         # Another machine: what was bought before isn't there, the row cache is.
-        again = run(data, tmp_path / "again", first.finished_row_cache, **settings)
+        again = run(data, tmp_path / "again", cache_of(first), **settings)
         assert sorted(a[a.index("lamp") :][:6] for a in asked) == ["lamp 3", "lamp 7"]
         whole = run(data, tmp_path / "whole", **settings)
-    assert again.dataset.digest == whole.dataset.digest and again.report.dropped_by == whole.report.dropped_by
+    assert again.rows.digest == whole.rows.digest and again.report.dropped_by == whole.report.dropped_by
     scores = [(o.report.tables[0].rows, o.ledger.rows) for o in (again, whole)]
     assert scores[0] == scores[1]
 
@@ -134,6 +144,6 @@ def test_rows_that_are_all_known_and_say_nothing(tmp_path: Path) -> None:
         [document(f"The lamp number {i} is sent on Monday to Lund.", locator=str(i)) for i in range(9)], tmp_path
     )
     first = run(data, tmp_path / "first")
-    again = run(data, tmp_path / "again", first.finished_row_cache)
+    again = run(data, tmp_path / "again", cache_of(first))
     same(first, again)
-    assert set(pq.read_table(again.finished_row_cache.folder / "results.parquet")["result"].to_pylist()) == {""}
+    assert set(pq.read_table(cache_of(again).folder / "results.parquet")["result"].to_pylist()) == {""}

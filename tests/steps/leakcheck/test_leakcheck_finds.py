@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 from support.textrows import chat, dataset, document, ledger_lines, record_ids
 
+from steps.contracts.context import StageContext
 from steps.contracts.records import SPLITS
 from steps.leakcheck.config import Benchmark, LeakCheckConfig
 from steps.leakcheck.leakcheck import leakcheck
@@ -29,8 +30,10 @@ def with_splits(labelled, folder, shard_rows=None):
 
 
 def run(labelled, folder, root=None, **settings):
-    outcome = leakcheck(with_splits(labelled, folder), LeakCheckConfig(**settings), folder / "out", root or folder)
-    return outcome, set(record_ids(outcome.dataset)), {line["record_id"]: line for line in ledger_lines(outcome)}
+    outcome = leakcheck(
+        with_splits(labelled, folder), LeakCheckConfig(**settings), StageContext(folder / "out", root or folder)
+    )
+    return outcome, set(record_ids(outcome.rows)), {line["record_id"]: line for line in ledger_lines(outcome)}
 
 
 def test_equal_near_and_containing_train_rows_go_and_name_the_held_out_row(tmp_path):
@@ -134,7 +137,7 @@ def test_held_out_rows_stay_whatever_they_share(tmp_path):
     rows = [(document(prose(1, 40), locator=str(i)), s) for i, s in enumerate(("test", "validation", "train", None))]
     outcome, kept, _ = run(rows, tmp_path)
     assert kept == {rows[0][0]["record_id"], rows[1][0]["record_id"]}
-    assert outcome.dataset.manifest.splits == {"test": 1, "validation": 1}
+    assert outcome.rows.manifest.splits == {"test": 1, "validation": 1}
 
 
 def test_row_order_and_sharding_make_no_difference(tmp_path):
@@ -146,10 +149,12 @@ def test_row_order_and_sharding_make_no_difference(tmp_path):
     for i, shard_rows in enumerate((None, 17)):
         rows = rng.sample(held + train, len(held + train))
         outcome = leakcheck(
-            with_splits(rows, tmp_path / str(i), shard_rows), LeakCheckConfig(), tmp_path / f"o{i}", tmp_path
+            with_splits(rows, tmp_path / str(i), shard_rows),
+            LeakCheckConfig(),
+            StageContext(tmp_path / f"o{i}", tmp_path),
         )
         lines = sorted((x["record_id"], x["reason"], x["evidence"]) for x in ledger_lines(outcome))
-        seen.append((outcome.dataset.digest, lines, outcome.report.model_dump(exclude={"seconds", "cpu_seconds"})))
+        seen.append((outcome.rows.digest, lines, outcome.report.model_dump(exclude={"seconds", "cpu_seconds"})))
     assert seen[0] == seen[1]
     assert len(seen[0][1]) == 60
 
@@ -197,7 +202,7 @@ def test_matched_passages_are_shown_where_text_may_be(tmp_path):
     rows = [(document(held, locator="t"), "test")]
     rows.append((document(f"{prose(3, 50)} {held} {prose(4, 50)}", locator="long"), "train"))
     source = with_splits(rows, tmp_path)
-    outcome = leakcheck(source, LeakCheckConfig(), tmp_path / "out", tmp_path, show_text=True)
+    outcome = leakcheck(source, LeakCheckConfig(), StageContext(tmp_path / "out", tmp_path, scrubbed=True))
     (example,) = outcome.report.examples
     assert example.text == held[:300]
     text = rows[1][0]["text"]

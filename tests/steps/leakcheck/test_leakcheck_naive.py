@@ -7,6 +7,7 @@ import pytest
 from support.textrows import chat, document, ledger_lines
 from test_leakcheck_finds import with_splits
 
+from steps.contracts.context import StageContext
 from steps.contracts.records import text_of
 from steps.engines.text.normalise import words
 from steps.leakcheck.config import Benchmark, LeakCheckConfig
@@ -110,7 +111,9 @@ def test_every_finding_is_the_naive_one(tmp_path, seed):
         held |= {("quiz", f"row:{i}"): words(q) for i, q in enumerate(quiz, 1) if q.strip()}
         train = {row["record_id"]: words(text_of(row)) for row, split in rows if split in ("train", None)}
         expected = naive(held, train, config)
-        outcome = leakcheck(with_splits(rows, tmp_path / f"v{case}", 7), config, tmp_path / f"o{case}", tmp_path)
+        outcome = leakcheck(
+            with_splits(rows, tmp_path / f"v{case}", 7), config, StageContext(tmp_path / f"o{case}", tmp_path)
+        )
         said = {row["record_id"]: row for row, _ in rows}
         found = {}
         for line in ledger_lines(outcome):

@@ -4,6 +4,7 @@ import random
 import pytest
 from support.textrows import chat, dataset, reopened
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.records import SPLITS
 from steps.review.config import ReviewConfig
@@ -56,10 +57,12 @@ def case(tmp_path):
 def test_accepted_rows_return_edited_rows_are_replaced_dropped_rows_go(tmp_path, case):
     going, aside, path = case
     kept, quarantined, labels = versions(tmp_path / "v", going, aside)
-    outcome = review(kept, ReviewConfig(decisions=(path.name,)), tmp_path / "out", tmp_path, [quarantined])
-    after = {r["record_id"]: r for r in reopened(outcome.dataset, outcome.dataset).iter_rows()}
+    outcome = review(
+        kept, ReviewConfig(decisions=(path.name,)), StageContext(tmp_path / "out", tmp_path, aside=[quarantined])
+    )
+    after = {r["record_id"]: r for r in reopened(outcome.rows, outcome.rows).iter_rows()}
     expected = {r["record_id"] for r in [*going[1:], *aside[:2]]}
-    assert set(after) == expected and len(after) == outcome.dataset.rows
+    assert set(after) == expected and len(after) == outcome.rows.rows
     said = {"a better answer": aside[1], "a corrected answer": going[1]}
     for text, row in said.items():
         assert after[row["record_id"]]["messages"][-1]["content"] == text
@@ -67,13 +70,15 @@ def test_accepted_rows_return_edited_rows_are_replaced_dropped_rows_go(tmp_path,
     untouched = [*going[2:], aside[0]]
     assert all(after[r["record_id"]] == {**r, "split": labels[r["record_id"]]} for r in untouched)
     assert all(r["split"] == labels[i] for i, r in after.items())
-    assert outcome.dataset.manifest.parent == kept.digest
+    assert outcome.rows.manifest.parent == kept.digest
 
 
 def test_the_ledger_says_who_decided_what_and_the_books_balance(tmp_path, case):
     going, aside, path = case
     kept, quarantined, _ = versions(tmp_path / "v", going, aside)
-    outcome = review(kept, ReviewConfig(decisions=(path.name,)), tmp_path / "out", tmp_path, [quarantined])
+    outcome = review(
+        kept, ReviewConfig(decisions=(path.name,)), StageContext(tmp_path / "out", tmp_path, aside=[quarantined])
+    )
     lines = {line["record_id"]: line for line in outcome.ledger.read().to_pylist()}
     told = {i: (line["verdict"], line["reason"]) for i, line in lines.items()}
     assert told == {
@@ -100,9 +105,9 @@ def test_row_order_and_shards_change_nothing(tmp_path, case):
     digests = set()
     for number, shard_rows in enumerate((None, 7, 1)):
         kept, quarantined, labels = versions(tmp_path / str(number), going, aside, shard_rows)
-        outcome = review(kept, config, tmp_path / f"out{number}", tmp_path, [quarantined])
-        assert {r["record_id"]: r["split"] for r in outcome.dataset.iter_rows()}.items() <= labels.items()
-        digests.add(outcome.dataset.digest)
+        outcome = review(kept, config, StageContext(tmp_path / f"out{number}", tmp_path, aside=[quarantined]))
+        assert {r["record_id"]: r["split"] for r in outcome.rows.iter_rows()}.items() <= labels.items()
+        digests.add(outcome.rows.digest)
     assert len(digests) == 1
 
 
@@ -111,18 +116,22 @@ def test_the_last_word_about_a_row_counts_over_files(tmp_path, case):
     decide(tmp_path / "later.jsonl", aside[0], "drop")
     kept, quarantined, _ = versions(tmp_path / "v", going, aside)
     names = (path.name, "later.jsonl")
-    outcome = review(kept, ReviewConfig(decisions=names), tmp_path / "out", tmp_path, [quarantined])
-    assert aside[0]["record_id"] not in {r["record_id"] for r in outcome.dataset.iter_rows()}
-    outcome = review(kept, ReviewConfig(decisions=names[::-1]), tmp_path / "out2", tmp_path, [quarantined])
-    assert aside[0]["record_id"] in {r["record_id"] for r in outcome.dataset.iter_rows()}
+    outcome = review(kept, ReviewConfig(decisions=names), StageContext(tmp_path / "out", tmp_path, aside=[quarantined]))
+    assert aside[0]["record_id"] not in {r["record_id"] for r in outcome.rows.iter_rows()}
+    outcome = review(
+        kept, ReviewConfig(decisions=names[::-1]), StageContext(tmp_path / "out2", tmp_path, aside=[quarantined])
+    )
+    assert aside[0]["record_id"] in {r["record_id"] for r in outcome.rows.iter_rows()}
 
 
 def test_without_decisions_that_fit_the_same_version_goes_on(tmp_path, case):
     going, aside, _ = case
     kept, quarantined, _ = versions(tmp_path / "v", going, aside)
     decide(tmp_path / "other.jsonl", chat("elsewhere", "unknown"), "drop")
-    outcome = review(kept, ReviewConfig(decisions=("other.jsonl",)), tmp_path / "out", tmp_path, [quarantined])
-    assert outcome.dataset.digest == kept.digest and outcome.dataset.manifest.shards == kept.manifest.shards
+    outcome = review(
+        kept, ReviewConfig(decisions=("other.jsonl",)), StageContext(tmp_path / "out", tmp_path, aside=[quarantined])
+    )
+    assert outcome.rows.digest == kept.digest and outcome.rows.manifest.shards == kept.manifest.shards
     assert outcome.ledger.rows == 0 and outcome.report.counts["decisions"] == {"not applied": 1}
 
 
@@ -133,10 +142,12 @@ def test_an_edit_that_was_tampered_with_is_refused(tmp_path, case):
     path.write_text(text.replace("a better answer", "another answer"))
     kept, quarantined, _ = versions(tmp_path / "v", going, aside)
     with pytest.raises(IntegrityError, match="doesn't make the content"):
-        review(kept, ReviewConfig(decisions=(path.name,)), tmp_path / "out", tmp_path, [quarantined])
+        review(
+            kept, ReviewConfig(decisions=(path.name,)), StageContext(tmp_path / "out", tmp_path, aside=[quarantined])
+        )
 
 
 def test_a_missing_file_is_named(tmp_path):
     kept = dataset([chat("q", "a")], tmp_path / "v")
     with pytest.raises(InputNotFoundError, match=r"nowhere\.jsonl"):
-        review(kept, ReviewConfig(decisions=("nowhere.jsonl",)), tmp_path / "out", tmp_path)
+        review(kept, ReviewConfig(decisions=("nowhere.jsonl",)), StageContext(tmp_path / "out", tmp_path))

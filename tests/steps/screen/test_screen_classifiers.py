@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from support.textrows import chat, dataset, document, ledger_lines, record_ids
 from support.tiny_classifier import trained_classifier
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, InputNotFoundError, MissingDependencyError, ServiceError
 from steps.contracts.records import SPLITS
 from steps.engines.embed.cache import EmbeddingCache
@@ -35,13 +36,13 @@ def classifier(model, **more):
     return {"name": "toxic", "model": model, "label": "bad", "thresholds": {"drop": 0.5}, **more}
 
 
-def run(rows, folder: Path, *classifiers, splits=None, place=None, **more):
+def run(rows, folder: Path, *classifiers, splits=None, cache=None, **more):
     version = dataset(rows, folder / "in")
     codes = np.array([SPLITS.index(s) for s in splits or ["train"] * len(rows)])
     version = version.select(np.ones(len(rows), bool), folder / "split", "split", codes)
     config = ScreenConfig(**{"rules": None, "unsafe": None, "poisoned": None, **more}, classifiers=classifiers)
-    outcome = screen(version, config, folder / "out", place=place)
-    return outcome, record_ids(outcome.dataset), {line["record_id"]: line for line in ledger_lines(outcome)}
+    outcome = screen(version, config, StageContext(folder / "out", cache=cache, scrubbed=True))
+    return outcome, record_ids(outcome.rows), {line["record_id"]: line for line in ledger_lines(outcome)}
 
 
 def test_a_bad_row_goes_and_a_look_alike_stays(tmp_path, toxic):
@@ -150,24 +151,24 @@ def test_a_score_that_is_no_number(tmp_path, toxic, policy):
     with torch.no_grad():
         model.classifier.bias.fill_(float("nan"))
     model.save_pretrained(folder)
-    rows, place = [document(FINE)], Place(cache=tmp_path / "cache")
+    rows, cache = [document(FINE)], tmp_path / "cache"
     if policy == "fail":
         with pytest.raises(ServiceError, match="not_finite"):
-            run(rows, tmp_path, classifier(str(folder), undecided=policy), place=place)
+            run(rows, tmp_path, classifier(str(folder), undecided=policy), cache=cache)
         return
-    outcome, kept, lines = run(rows, tmp_path, classifier(str(folder), undecided=policy), place=place)
+    outcome, kept, lines = run(rows, tmp_path, classifier(str(folder), undecided=policy), cache=cache)
     verdict = {"keep": "undecided", "drop": "dropped", "quarantine": "quarantined"}[policy]
     assert [line["verdict"] for line in lines.values()] == [verdict]
     assert (len(kept), outcome.report.undecided) == (policy == "keep", 1)
-    again, _, _ = run(rows, tmp_path / "again", classifier(str(folder), undecided=policy), place=place)
+    again, _, _ = run(rows, tmp_path / "again", classifier(str(folder), undecided=policy), cache=cache)
     assert again.report.notes[-1] == "1 texts read by models, 0 known on this machine"
 
 
 def test_a_second_run_scores_new_texts_only(tmp_path, toxic):
-    place = Place(cache=tmp_path / "cache")
+    cache = tmp_path / "cache"
     rows = [document(t) for t in (FINE, BAD, "a new one")]
-    run(rows[:2], tmp_path / "first", classifier(toxic), place=place)
-    outcome, kept, _ = run(rows, tmp_path / "second", classifier(toxic), place=place)
+    run(rows[:2], tmp_path / "first", classifier(toxic), cache=cache)
+    outcome, kept, _ = run(rows, tmp_path / "second", classifier(toxic), cache=cache)
     assert outcome.report.notes[-1] == "1 texts read by models, 2 known on this machine" and len(kept) == 2
 
 

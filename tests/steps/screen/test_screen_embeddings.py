@@ -12,12 +12,12 @@ from support.growing import batchings, same
 from support.textrows import dataset, document
 from support.tiny_classifier import trained_classifier
 
+from steps.contracts.context import StageContext
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.contracts.row_cache import RowCache
 from steps.screen.config import ScreenConfig
-from steps.screen.models import Place
 from steps.screen.screen import screen
 
 WORDS = ["the", "cat", "and", "a", "dog", "sits", "on", "stupid", "mat", "today", "she", "walks", "home"]
@@ -54,15 +54,17 @@ def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, toxic: str, s
         here = tmp_path / str(number)
         data = dataset(batch, here / "in", shard_rows=random.Random(seed).randint(1, len(batch)))
         with ScriptedServer(lambda _, body: scripted(body)) as server:
-            place = Place(cache=here / "cache", earlier=vectors, keep=True)
+            known = {"screen_row_cache": row_cache, "screen_embeddings": vectors}
             grown: Outcome = screen(
-                data, config(toxic, server, **settings), here / "a", row_cache=row_cache, place=place
+                data,
+                config(toxic, server, **settings),
+                StageContext(here / "a", cache=here / "cache", earlier=known, scrubbed=True, keep=True),
             )
             asked.update(text for body in server.bodies for text in body["input"])
-            whole = screen(data, config(toxic, server, **settings), here / "b", place=Place())
+            whole = screen(data, config(toxic, server, **settings), StageContext(here / "b", scrubbed=True))
         same(grown, whole)
-        assert whole.embeddings == CachedEmbeddings()
-        vectors, row_cache = CachedEmbeddings.open(here / "a" / "embeddings"), grown.row_cache
+        assert whole.artifacts["screen_embeddings"] == CachedEmbeddings()
+        vectors, row_cache = CachedEmbeddings.open(here / "a" / "embeddings"), grown.artifacts["screen_row_cache"]
         reasons |= set(grown.report.dropped_by)
     assert reasons == {"classifier.toxic", "topic.pets"} and set(asked.values()) == {1}
     assert len({part.space for part in vectors.manifest.parts}) == 2
@@ -73,15 +75,20 @@ def test_two_classifiers_by_one_model_share_what_is_kept(tmp_path: Path, toxic: 
     other = {"name": "other", "model": toxic, "label": "fine", "thresholds": {"flag": 0.9}}
     settings = ScreenConfig(rules=None, unsafe=None, poisoned=None, classifiers=[one, other])
     data = dataset(random_rows(7, 30), tmp_path / "in")
-    first = screen(data, settings, tmp_path / "a", place=Place(keep=True))
-    again = screen(data, settings, tmp_path / "b", place=Place(keep=True, earlier=first.embeddings))
+    first = screen(data, settings, StageContext(tmp_path / "a", scrubbed=True, keep=True))
+    again = screen(data, settings, StageContext(tmp_path / "b", scrubbed=True, keep=True, earlier=first.artifacts))
     same(first, again)
     assert first.report.flagged > 0 and first.report.dropped > 0
-    assert len(first.embeddings.files) == 1 and again.embeddings.manifest == first.embeddings.manifest
+    assert (
+        len(first.artifacts["screen_embeddings"].files) == 1
+        and again.artifacts["screen_embeddings"].manifest == first.artifacts["screen_embeddings"].manifest
+    )
     assert again.report.notes[-1].startswith("0 texts read by models")
 
 
 def test_without_models_nothing_is_kept(tmp_path: Path) -> None:
     data = dataset(random_rows(1, 5), tmp_path / "in")
-    outcome = screen(data, ScreenConfig(), tmp_path / "out", place=Place(keep=True))
-    assert outcome.embeddings.rows == 0 and not any("models" in note for note in outcome.report.notes)
+    outcome = screen(data, ScreenConfig(), StageContext(tmp_path / "out", scrubbed=True, keep=True))
+    assert outcome.artifacts["screen_embeddings"].rows == 0 and not any(
+        "models" in note for note in outcome.report.notes
+    )

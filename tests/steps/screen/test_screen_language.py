@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.errors import ConfigError
 from steps.contracts.outcome import Outcome
@@ -86,7 +87,7 @@ def run(folder: Path, texts: list[str], split: int | None = None, **settings: An
     if split is not None:
         everything = np.ones(len(texts), bool)
         dataset = dataset.select(everything, folder / "split", "split", np.full(len(texts), split, np.int8))
-    return screen(dataset, ScreenConfig(language=LanguageConfig(**settings)), folder / "out")
+    return screen(dataset, ScreenConfig(language=LanguageConfig(**settings)), StageContext(folder / "out"))
 
 
 def test_other_languages_go_and_undecided_rows_are_told(tmp_path: Path) -> None:
@@ -116,4 +117,4 @@ def test_language_alone_is_a_stage(tmp_path: Path) -> None:
     config = ScreenConfig(rules=None, unsafe=None, poisoned=None, language=LanguageConfig())
     writer = DatasetWriter(tmp_path / "in", "ingest")
     writer.write_rows([row(SENTENCES["de"]), row(SENTENCES["en"], number=1)])
-    assert screen(writer.close(), config, tmp_path / "out").report.dropped_by == {"language.de": 1}
+    assert screen(writer.close(), config, StageContext(tmp_path / "out")).report.dropped_by == {"language.de": 1}

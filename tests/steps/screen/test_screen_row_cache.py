@@ -10,6 +10,7 @@ import pytest
 from support.growing import grown_equals_whole, same
 from support.textrows import chat, dataset, document
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
@@ -43,8 +44,15 @@ def labelled(data: Dataset, folder: Path) -> Dataset:
     return data.select(np.ones(data.rows, bool), folder, "split", np.array(codes, np.int8))
 
 
+def cache_of(outcome: Outcome) -> RowCache:
+    found: RowCache = outcome.artifacts["screen_row_cache"]
+    return found
+
+
 def run(data: Dataset, folder: Path, row_cache: RowCache | None = None, code: str = "", **settings: Any) -> Outcome:
-    return screen(data, ScreenConfig(**settings), folder, row_cache=row_cache, code=code)
+    return screen(
+        data, ScreenConfig(**settings), StageContext(folder, earlier={"screen_row_cache": row_cache}, code=code)
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -67,7 +75,7 @@ def test_known_rows_are_not_screened_again(tmp_path: Path, monkeypatch: pytest.M
         Screener, "verdict", lambda self, row, **how: screened.append(row["record_id"]) or verdict(self, row, **how)
     )
     new = chat("And this?", ATTACK, locator="new")
-    again = run(dataset([new, *rows[::-1]], tmp_path / "more"), tmp_path / "again", first.finished_row_cache)
+    again = run(dataset([new, *rows[::-1]], tmp_path / "more"), tmp_path / "again", cache_of(first))
     assert screened == [new["record_id"]]
     assert again.report.notes[-1] == "60 rows taken from the earlier run, 1 computed"
 
@@ -75,7 +83,7 @@ def test_known_rows_are_not_screened_again(tmp_path: Path, monkeypatch: pytest.M
 def test_the_row_cache_holds_no_text(tmp_path: Path) -> None:
     done = run(dataset(random_rows(2, 80), tmp_path / "in"), tmp_path / "out")
     assert any("gnore all previous" in e.text for e in done.report.examples)
-    results = "".join(pq.read_table(done.finished_row_cache.folder / "results.parquet")["result"].to_pylist())
+    results = "".join(pq.read_table(cache_of(done).folder / "results.parquet")["result"].to_pylist())
     assert "prompt_injection" in results and '"sample":"shown"' in results and '"sample":"masked"' in results
     for text in ("gnore", "fuck", "Monday", "alert"):
         assert text not in results
@@ -88,7 +96,7 @@ def test_a_row_in_another_split_is_another_row(tmp_path: Path) -> None:
     train, test = (data.select(keep, tmp_path / str(n), "split", np.full(3, n, np.int8)) for n in (0, 2))
     first = run(train, tmp_path / "train")
     assert first.report.dropped == 3
-    moved = run(test, tmp_path / "test", first.finished_row_cache)
+    moved = run(test, tmp_path / "test", cache_of(first))
     same(moved, run(test, tmp_path / "whole"))
     assert moved.report.dropped == 0
 
@@ -96,7 +104,7 @@ def test_a_row_in_another_split_is_another_row(tmp_path: Path) -> None:
 def test_other_settings_or_code_screen_everything(tmp_path: Path) -> None:
     data = dataset(random_rows(3, 30), tmp_path / "in")
     first = run(data, tmp_path / "first")
-    other = run(data, tmp_path / "other", first.finished_row_cache, mentions="same")
+    other = run(data, tmp_path / "other", cache_of(first), mentions="same")
     same(other, run(data, tmp_path / "whole", mentions="same"))
     assert other.report.notes[-1] == "30 rows recomputed because the screen settings changed since the earlier run"
-    assert "the code of screen" in run(data, tmp_path / "code", first.finished_row_cache, code="new").report.notes[-1]
+    assert "the code of screen" in run(data, tmp_path / "code", cache_of(first), code="new").report.notes[-1]

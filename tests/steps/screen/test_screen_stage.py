@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, make_row, message
@@ -38,7 +39,7 @@ def dataset(folder: Path, rows: list[Row]) -> Dataset:
 
 
 def run(folder: Path, rows: list[Row] = ROWS, **settings: Any) -> Outcome:
-    return screen(dataset(folder / "in", rows), ScreenConfig(**settings), folder / "out")
+    return screen(dataset(folder / "in", rows), ScreenConfig(**settings), StageContext(folder / "out"))
 
 
 def test_each_row_goes_where_it_belongs(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_each_row_goes_where_it_belongs(tmp_path: Path) -> None:
     assert report.dropped_by == {"slur": 1, "short_answer": 1}
     assert report.quarantined_by == {"profanity.strong": 1, "prompt_injection.override": 1}
     assert report.flagged_by == {"profanity.mild": 1, "prompt_injection.override": 1}
-    assert [r["record_id"] for r in outcome.dataset.iter_rows()] == [ROWS[i]["record_id"] for i in (0, 3, 6)]
+    assert [r["record_id"] for r in outcome.rows.iter_rows()] == [ROWS[i]["record_id"] for i in (0, 3, 6)]
     assert [r["record_id"] for r in outcome.set_aside.iter_rows()] == [ROWS[i]["record_id"] for i in (2, 4)]
     assert not list((tmp_path / "out").glob("shards/*"))
 
@@ -68,10 +69,10 @@ def test_rules_spare_test_rows_and_screening_does_not(tmp_path: Path) -> None:
     rows = [row(n, text) for n, text in enumerate(["", "", "", "you faggots", "you faggots", "you faggots"])]
     splits = np.array([0, 1, 2, 0, 1, 2], np.int8)
     split = dataset(tmp_path / "in", rows).select(np.ones(6, bool), tmp_path / "split", "split", splits)
-    report = screen(split, ScreenConfig(), tmp_path / "out").report
+    report = screen(split, ScreenConfig(), StageContext(tmp_path / "out")).report
     assert report.dropped_by == {"short_answer": 1, "slur": 3}
     everywhere = ScreenConfig(rules=RulesConfig(splits=("train", "validation", "test")))
-    assert screen(split, everywhere, tmp_path / "all").report.dropped_by["short_answer"] == 3
+    assert screen(split, everywhere, StageContext(tmp_path / "all")).report.dropped_by["short_answer"] == 3
 
 
 def test_the_stronger_verdict_wins(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_row_order_makes_no_difference(tmp_path: Path) -> None:
     rng = random.Random(1)
     rows = [row(n, rng.choice(TEXTS)) for n in range(120)]
     one, other = run(tmp_path / "a", rows), run(tmp_path / "b", rng.sample(rows, len(rows)))
-    assert one.dataset.digest == other.dataset.digest and one.set_aside.digest == other.set_aside.digest
+    assert one.rows.digest == other.rows.digest and one.set_aside.digest == other.set_aside.digest
     volatile = {"seconds", "cpu_seconds"}
     assert one.report.model_dump(exclude=volatile) == other.report.model_dump(exclude=volatile)
 
@@ -155,7 +156,7 @@ def test_sharding_makes_no_difference(tmp_path: Path, monkeypatch: pytest.Monkey
         writer.write_rows(rows[at : at + 7])
     shards = writer.close()
     assert len(shards.shard_paths) > 9
-    parts = screen(shards, ScreenConfig(), tmp_path / "b")
-    assert parts.dataset.digest == whole.dataset.digest and parts.set_aside.digest == whole.set_aside.digest
+    parts = screen(shards, ScreenConfig(), StageContext(tmp_path / "b"))
+    assert parts.rows.digest == whole.rows.digest and parts.set_aside.digest == whole.set_aside.digest
     volatile = {"seconds", "cpu_seconds"}
     assert parts.report.model_dump(exclude=volatile) == whole.report.model_dump(exclude=volatile)

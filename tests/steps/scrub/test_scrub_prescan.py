@@ -13,6 +13,7 @@ from support.growing import same
 from support.near_pii import VALUES, generated
 from support.textrows import dataset
 
+from steps.contracts.context import StageContext
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row, make_row, message
 from steps.engines.scan.visible import VisibleText
@@ -62,7 +63,7 @@ def rows(seed: int, n: int) -> list[Row]:
 
 
 def run(data: list[Row], folder: Path, settings: dict[str, Any]) -> Outcome:
-    return scrub(dataset(data, folder / "in"), ScrubConfig(demo_key=True, **settings), folder / "out")
+    return scrub(dataset(data, folder / "in"), ScrubConfig(demo_key=True, **settings), StageContext(folder / "out"))
 
 
 @pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["default", "everything"])

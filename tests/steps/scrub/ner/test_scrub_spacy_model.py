@@ -9,6 +9,7 @@ import spacy
 from pydantic import ValidationError
 from support.textrows import chat, dataset, ledger_lines
 
+from steps.contracts.context import StageContext
 from steps.contracts.errors import MissingDependencyError
 from steps.contracts.outcome import Outcome
 from steps.scrub.config import NerConfig, ScrubConfig
@@ -66,18 +67,18 @@ def test_a_pipeline_with_other_components_runs_whole() -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_gdpr_runs_with_it_and_names_stay_one_name(tmp_path: Path, workers: int) -> None:
     done = run(tmp_path, workers, profile="gdpr")
-    texts = [m["content"] for row in done.dataset.iter_rows() for m in row["messages"]]
+    texts = [m["content"] for row in done.rows.iter_rows() for m in row["messages"]]
     assert len(texts) == 2 * len(TEXTS) and not any("Smith" in t or "Boston" in t for t in texts)
     lines = [line for line in ledger_lines(done) if "PERSON" in line["evidence"]]
     assert len(lines) == len(TEXTS)
     again = run(tmp_path / "again", 3 - workers, profile="gdpr")
-    assert again.dataset.digest == done.dataset.digest
+    assert again.rows.digest == done.rows.digest
 
 
 def run(folder: Path, workers: int, **settings: Any) -> Outcome:
     rows = [chat(f"Who is this? {text}", f"{text} That is all.", locator=str(n)) for n, text in enumerate(TEXTS)]
     config = ScrubConfig(demo_key=True, ner=NerConfig.model_validate(NER), workers=workers, **settings)
-    return scrub(dataset(rows, folder / "in"), config, folder / "out")
+    return scrub(dataset(rows, folder / "in"), config, StageContext(folder / "out"))
 
 
 def test_the_digest_names_the_model(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from presidio_analyzer.predefined_recognizers import CreditCardRecognizer, IbanRecognizer, NhsRecognizer
 
+from steps.contracts.context import StageContext
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.digests import canonical_json
 from steps.contracts.outcome import Outcome
@@ -265,16 +266,16 @@ def rows() -> list[Row]:
 def run(folder: Path, given_rows: list[Row], **more: int) -> Outcome:
     writer = DatasetWriter(folder / "in", "ingest")
     writer.write_rows(given_rows)
-    return scrub(writer.close(), ScrubConfig(demo_key=True, mode="surrogate", **more), folder / "out")
+    return scrub(writer.close(), ScrubConfig(demo_key=True, mode="surrogate", **more), StageContext(folder / "out"))
 
 
 def test_a_run_is_the_same_for_any_order_and_workers_and_names_every_value(tmp_path: Path) -> None:
     data = rows()
     one, many = run(tmp_path / "1", data), run(tmp_path / "2", random.Random(1).sample(data, len(data)), workers=2)
-    texts = {r["record_id"]: canonical_json(r["messages"]) for r in one.dataset.iter_rows()}
-    assert texts == {r["record_id"]: canonical_json(r["messages"]) for r in many.dataset.iter_rows()}
-    assert one.dataset.digest == many.dataset.digest
-    (answer,) = {r["messages"][1]["content"] for r in one.dataset.iter_rows()}
+    texts = {r["record_id"]: canonical_json(r["messages"]) for r in one.rows.iter_rows()}
+    assert texts == {r["record_id"]: canonical_json(r["messages"]) for r in many.rows.iter_rows()}
+    assert one.rows.digest == many.rows.digest
+    (answer,) = {r["messages"][1]["content"] for r in one.rows.iter_rows()}
     assert answer.removeprefix("You said ") in next(iter(texts.values())) or "@example." in answer
     everything = "".join(texts.values())
     assert not any(secret in everything for secret in (MAIL, PHONE, SSN, "@corp.io"))
