@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from materializers.artifacts import Artifacts, is_quarantine
-from ops.commands.trail import is_id
+from ops.row_history import is_id
 from ops.run_index import artifacts_of, find_run, load_runs
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError

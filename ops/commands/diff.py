@@ -4,8 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ops.commands.trail import row_of
 from ops.console import emit, heading, say, show_table
+from ops.row_history import row_of
 from ops.versions import CHANGES, Difference, Example, Version, compare, find_version
 from steps.contracts.records import text_of
 

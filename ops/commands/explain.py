@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from ops.commands.trail import Line, Rows, Seen, Station, Trail, models_that_saw, open_rows
 from ops.console import emit, heading, say, show_table
+from ops.row_history import AtStage, Line, RowHistory, Rows, Seen, models_that_saw, open_rows
 from ops.run_index import find_run, load_runs
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.runs import RunRecord
@@ -30,12 +30,12 @@ def explain_row(root: Path, query: str, run_name: str | None, raw: bool, json_ou
             hint="--run looks in another run; rejected rows are in the run's rejects.jsonl",
         )
     if json_output:
-        found = [asdict(rows.trail(i, raw)) for i in ids[:_SHOWN]]
+        found = [asdict(rows.history(i, raw)) for i in ids[:_SHOWN]]
         if len(found) == 1:
             found[0]["seen_by"] = [asdict(s) for s in models_that_saw(root, ids[0])]
         emit({"run": run.name, "matches": len(ids), "rows": found})
     elif len(ids) == 1:
-        _show(rows.trail(ids[0], raw), run, models_that_saw(root, ids[0]))
+        _show(rows.history(ids[0], raw), run, models_that_saw(root, ids[0]))
     else:
         _choose(rows, ids, raw)
 
@@ -46,41 +46,41 @@ def _newest_with_rows(root: Path) -> RunRecord:
 
 
 def _choose(rows: Rows, ids: list[str], raw: bool) -> None:
-    trails = [rows.trail(i, raw) for i in ids[:_SHOWN]]
-    show_table(["row", "fate", "text"], [[t.record_id, t.fate, _text(t, 60)] for t in trails])
+    histories = [rows.history(i, raw) for i in ids[:_SHOWN]]
+    show_table(["row", "fate", "text"], [[t.record_id, t.fate, _text(t, 60)] for t in histories])
     more = f", the first {_SHOWN} shown" if len(ids) > _SHOWN else ""
     say(f"{len(ids)} rows fit{more}; name one by its id")
 
 
-def _text(trail: Trail, length: int) -> str:
-    if trail.text is None:
-        return "(never scrubbed; --raw shows it)" if trail.hidden else ""
-    one_line = " ".join(trail.text.split())
+def _text(history: RowHistory, length: int) -> str:
+    if history.text is None:
+        return "(never scrubbed; --raw shows it)" if history.hidden else ""
+    one_line = " ".join(history.text.split())
     return one_line if len(one_line) <= length else one_line[: length - 1] + "…"
 
 
-def _show(trail: Trail, run: RunRecord, seen: list[Seen]) -> None:
-    heading(f"{trail.record_id}  {trail.fate}")
-    say(f"{trail.source} {trail.locator}".strip() + f"   run {run.name}")
-    rows = [line for station in trail.stations for line in _station(station)]
+def _show(history: RowHistory, run: RunRecord, seen: list[Seen]) -> None:
+    heading(f"{history.record_id}  {history.fate}")
+    say(f"{history.source} {history.locator}".strip() + f"   run {run.name}")
+    rows = [line for at in history.stages for line in _at_stage(at)]
     show_table(["stage", "verdict", "reason", "score", "evidence"], rows, numeric=[3])
-    if trail.split:
-        say(f"split: {trail.split}")
+    if history.split:
+        say(f"split: {history.split}")
     for s in seen:
         sure = "trained on it" if s.sure else "may have been trained on it: its dataset is gone or out of reach"
         say(f"model {s.registered or s.model[:_SHORT] or '(unread)'} of run {s.run} {'was ' if s.sure else ''}{sure}")
-    for child, stage in trail.children:
+    for child, stage in history.children:
         say(f"{stage} made {child} from it")
-    if trail.hidden:
+    if history.hidden:
         say("text: this row was never scrubbed; --raw shows an excerpt")
-    elif trail.text is not None:
-        say(f"text: {_text(trail, 300)}")
+    elif history.text is not None:
+        say(f"text: {_text(history, 300)}")
 
 
-def _station(station: Station) -> list[list[object]]:
-    if not station.lines:
-        return [[station.stage, station.verdict, "", None, ""]]
-    return [[station.stage, line.verdict, line.reason, line.score, _evidence(line)] for line in station.lines]
+def _at_stage(at: AtStage) -> list[list[object]]:
+    if not at.lines:
+        return [[at.stage, at.verdict, "", None, ""]]
+    return [[at.stage, line.verdict, line.reason, line.score, _evidence(line)] for line in at.lines]
 
 
 def _evidence(line: Line) -> str:

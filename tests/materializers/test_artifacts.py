@@ -2,7 +2,7 @@ import fsspec
 import pytest
 from support import stored_run
 
-from ops.commands.trail import Rows
+from ops.row_history import Rows
 from ops.run_index import artifacts_of
 from pipelines.report.collect import collect
 from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError
@@ -45,8 +45,8 @@ def test_local_and_remote_stores_read_alike(stored, remote):
 def test_a_remote_row_is_explained(stored, remote):
     rows = Rows(artifacts_of(stored.root, remote), remote)
     assert rows.find("where is my order?") == sorted(r["record_id"] for r in stored.rows[:2])
-    trail = rows.trail(stored.rows[2]["record_id"], raw=False)
-    assert trail.fate == "kept" and stored_run.PSEUDONYM in (trail.text or "")
+    history = rows.history(stored.rows[2]["record_id"], raw=False)
+    assert history.fate == "kept" and stored_run.PSEUDONYM in (history.text or "")
 
 
 def test_changed_remote_weights_are_seen_though_reports_are_cached(stored, remote):

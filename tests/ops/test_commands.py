@@ -15,8 +15,8 @@ from support import stored_run
 from typer.testing import CliRunner
 
 from materializers.artifacts import Artifacts
-from ops.commands.trail import models_that_saw
 from ops.main import app
+from ops.row_history import models_that_saw
 from ops.run_index import report_path, save_run
 from steps.contracts.digests import folder_digests, value_digest
 from steps.contracts.errors import ServiceError
@@ -129,10 +129,10 @@ def test_answers_about_unscrubbed_rows_are_withheld(stored):
 def test_explain_follows_a_dropped_row(stored):
     row = told("explain", stored.rows[1]["record_id"][:10])["rows"][0]
     assert row["fate"] == "dropped by dedup: near_duplicate"
-    assert [(s["stage"], s["verdict"]) for s in row["stations"]] == [
+    assert [(s["stage"], s["verdict"]) for s in row["stages"]] == [
         ("ingest", "passed"), ("dedup", "dropped"), ("scrub", "not reached"), ("screen", "not reached"),
     ]  # fmt: skip
-    assert row["stations"][1]["lines"][0]["evidence"]["witness"] == stored.rows[0]["record_id"]
+    assert row["stages"][1]["lines"][0]["evidence"]["witness"] == stored.rows[0]["record_id"]
     assert row["text"] is None and row["hidden"]
 
 

@@ -433,7 +433,7 @@ def test_explain_follows_a_row_that_a_person_brought_back(run, tmp_path):
     told = [json.loads(invoke("explain", run.rows[i]["record_id"], "--json").stdout)["rows"][0] for i in (0, 1, 3)]
     assert [t["fate"] for t in told] == ["kept", "dropped by review: human_dropped", told[2]["fate"]]
     assert told[2]["fate"].startswith("quarantined by screen")
-    line = told[0]["stations"][-1]["lines"][0]
+    line = told[0]["stages"][-1]["lines"][0]
     assert line["reason"] == "human_accepted" and line["evidence"]["why"] == "seen"
 
 

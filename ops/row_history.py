@@ -35,7 +35,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Station:
+class AtStage:
     """One stage of the way. `verdict` is "passed" where the ledger has no line, "not reached" after the end."""
 
     stage: str
@@ -44,7 +44,7 @@ class Station:
 
 
 @dataclass(frozen=True)
-class Trail:
+class RowHistory:
     """Everything known about one row.
 
     Attributes:
@@ -58,7 +58,7 @@ class Trail:
     record_id: str
     source: str
     locator: str
-    stations: tuple[Station, ...]
+    stages: tuple[AtStage, ...]
     fate: str
     split: str | None
     text: str | None
@@ -79,21 +79,21 @@ class Rows:
         by_id = self._ids(query.lower()) if is_id(query) else []
         return by_id or self._search(query)
 
-    def trail(self, record_id: str, raw: bool) -> Trail:
+    def history(self, record_id: str, raw: bool) -> RowHistory:
         """The way of one row. With `raw`, an unscrubbed excerpt is shown when there is no scrubbed one."""
         lines = self._lines(record_id)
-        stations = tuple(self._stations(lines))
+        stages = tuple(self._stages(lines))
         clean, split = self._clean_row(record_id)
         unscrubbed = None if clean is not None else self._raw_row(record_id)
         shown = clean or (unscrubbed if raw else None)
         known = clean or unscrubbed or {}
-        reached = [s for s in stations if s.verdict != "not reached"]
+        reached = [s for s in stages if s.verdict != "not reached"]
         end = reached[-1] if reached and reached[-1].verdict in _ENDS else None
-        return Trail(
+        return RowHistory(
             record_id=record_id,
             source=known.get("source", ""),
             locator=known.get("locator", ""),
-            stations=stations,
+            stages=stages,
             fate="kept" if end is None else f"{end.verdict} by {end.stage}: {end.lines[-1].reason}",
             split=split if end is None else None,
             text=None if shown is None else text_of(shown)[:EXCERPT],
@@ -101,27 +101,28 @@ class Rows:
             children=tuple(self._children(record_id)),
         )
 
-    def _stations(self, lines: Sequence[Line]) -> list[Station]:
-        stages = [self.store.report(a).stage for a in self.run.of_type("stage_report")]
-        stages += [s for s in dict.fromkeys(line.stage for line in lines) if s not in stages]
+    def _stages(self, lines: Sequence[Line]) -> list[AtStage]:
+        names = [self.store.report(a).stage for a in self.run.of_type("stage_report")]
+        names += [s for s in dict.fromkeys(line.stage for line in lines) if s not in names]
         with_ledger = {self._stage_of_ledger(a) for a in self.run.of_type("ledger")} | {line.stage for line in lines}
         born = next((line.stage for line in lines if line.verdict == "created"), None)
-        stations, alive = [], born is None
+        stages: list[AtStage] = []
+        alive = born is None
         ended = False
-        for stage in (s for s in stages if s in with_ledger):
+        for stage in (s for s in names if s in with_ledger):
             here = tuple(line for line in lines if line.stage == stage)
             alive = alive or stage == born
             if not alive:
                 continue
             # A person can bring back what an earlier stage set aside: then a later stage speaks of it.
             if ended and not here:
-                stations.append(Station(stage, "not reached", here))
+                stages.append(AtStage(stage, "not reached", here))
                 continue
             verdicts = [line.verdict for line in here]
             ended = any(v in _ENDS for v in verdicts)
             verdict = next((v for v in verdicts if v in _ENDS), verdicts[-1] if verdicts else "passed")
-            stations.append(Station(stage, verdict, here))
-        return stations
+            stages.append(AtStage(stage, verdict, here))
+        return stages
 
     def _stage_of_ledger(self, artifact: ArtifactRecord) -> str:
         return artifact.step.removesuffix("_step")
