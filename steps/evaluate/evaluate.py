@@ -81,7 +81,7 @@ def inference(config: EvaluateConfig) -> Inference:
 def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _Run:
     asked = subject.prompts(task.rows) if isinstance(subject, Answering) else [None] * len(task.rows)
     references = [p.reference for p in asked if p is not None and p.reference]
-    scorer = make_scorer(config, references, root)
+    scorer = make_scorer(config, references, root, unanswerable=task.kind == "unanswerable")
     losses, notes = _losses(subject, task)
     answers: list[str | None] = [None] * len(asked)
     limit = None
@@ -95,17 +95,17 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _R
             prompt=str(row["text"] or "") if prompt is None else prompt.text,
             reference=None if prompt is None else prompt.reference,
             answer=answer,
-            scores=loss | (_score(task, scorer, answer, prompt) if limit else {}),
+            scores=loss | (_score(scorer, answer, prompt) if limit else {}),
         )
         for row, prompt, answer, loss in zip(task.rows, asked, answers, losses, strict=True)
     ]
     return _Run(task, rows, f"{task.kind}-{TASK_VERSION}+{scorer.version}", limit, notes)
 
 
-def _score(task: Task, scorer: Scorer, answer: str | None, prompt: Prompt | None) -> Scores:
+def _score(scorer: Scorer, answer: str | None, prompt: Prompt | None) -> Scores:
     if prompt is None or not prompt.reference:
         return {}
-    return (scorer.score_unanswerable if task.kind == "unanswerable" else scorer.score)(answer, prompt.reference)
+    return scorer.score(answer, prompt.reference)
 
 
 def _losses(subject: Subject, task: Task) -> tuple[list[Scores], list[str]]:

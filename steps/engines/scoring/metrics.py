@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from steps.contracts.evaluation import Estimate
+from steps.engines.graders.graders import GRADERS
 from steps.engines.scoring.bootstrap import Floats, Ratio, estimate_difference, estimate_ratio
 
 # One row's scores: metric (or part of one) -> value; null where the metric does not apply to the row.
@@ -20,7 +21,9 @@ LOSS, PERPLEXITY = "loss", "perplexity"
 NON_FINITE = "non_finite"
 ANSWERED_UNANSWERABLE = "answered_unanswerable"
 
-LOWER_IS_BETTER = frozenset({LOSS, PERPLEXITY, NON_FINITE, ANSWERED_UNANSWERABLE, "over_declined", "unparsed"})
+LOWER_IS_BETTER = frozenset(
+    {LOSS, PERPLEXITY, NON_FINITE, *(name for name, grader in GRADERS.items() if grader.lower_is_better)}
+)
 # Above it exp() overflows a double (largest exponent 709.78); such a loss is treated as not finite.
 LARGEST_LOSS = 700.0
 

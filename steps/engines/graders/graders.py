@@ -1,0 +1,131 @@
+"""How one answer is graded against its reference, by name. Each grader is a function to a number, or to None where it
+doesn't apply to the row; a metric is the mean over the rows that it applies to.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from steps.engines.graders.extractors import Extract
+from steps.engines.graders.values import NOTHING, normalise, parse_json, same, shared_fields
+
+if TYPE_CHECKING:
+    import re2
+    from rouge_score.rouge_scorer import RougeScorer
+
+
+@dataclass(frozen=True)
+class Grading:
+    """What graders know besides answer and reference.
+
+    Attributes:
+        extract: what of a text exact_match compares.
+        valid: whether a JSON value (or NOTHING) is what was wanted.
+        declines: an answer declines where one of these is found.
+        unanswerable: every question of the task must be declined, and an answer equal to its reference declines too.
+    """
+
+    extract: Extract
+    ignore_case: bool
+    valid: Callable[[Any], bool]
+    declines: "tuple[re2._Regexp, ...]"
+    unanswerable: bool = False
+
+    def is_decline(self, text: str) -> bool:
+        """Whether a decline pattern is found in the text."""
+        return any(p.search(text) for p in self.declines)
+
+    @cached_property
+    def rouge(self) -> "RougeScorer":
+        """ROUGE-L of `rouge_score` over words of any script."""
+        from rouge_score.rouge_scorer import RougeScorer
+
+        return RougeScorer(["rougeL"], tokenizer=_Words())
+
+
+class _Words:
+    """rouge_score's own tokenization (lower case, letters and digits) for any script, not ASCII alone."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return "".join(c if c.isalnum() else " " for c in text.lower()).split()
+
+
+# (answer, reference, settings) -> score
+Grade: TypeAlias = Callable[[str, str, Grading], float | None]
+
+
+@dataclass(frozen=True)
+class Grader:
+    """A grader and which way is good."""
+
+    grade: Grade
+    lower_is_better: bool = False
+
+
+def exact_match(answer: str, reference: str, by: Grading) -> float | None:
+    """Whether the extracted answer equals the extracted reference; None where the reference has nothing to compare."""
+    wanted = by.extract(reference)
+    if wanted is NOTHING:
+        return None
+    found = by.extract(answer)
+    return float(found is not NOTHING and same(found, wanted, ignore_case=by.ignore_case))
+
+
+def unparsed(answer: str, reference: str, by: Grading) -> float | None:
+    """Whether nothing to compare was found in the answer, though the reference has it."""
+    return None if by.extract(reference) is NOTHING else float(by.extract(answer) is NOTHING)
+
+
+def json_valid(answer: str, reference: str, by: Grading) -> float | None:
+    """Whether the whole answer is JSON as it was wanted."""
+    return float(by.valid(parse_json(answer)))
+
+
+def field_accuracy(answer: str, reference: str, by: Grading) -> float | None:
+    """Share of the fields of the reference's JSON object that the answer's has with an equal value."""
+    wanted = parse_json(reference)
+    return shared_fields(parse_json(answer), wanted, ignore_case=by.ignore_case) if isinstance(wanted, dict) else None
+
+
+def rouge_l(answer: str, reference: str, by: Grading) -> float | None:
+    """F1 of the longest common subsequence of words."""
+    return float(by.rouge.score(reference, answer)["rougeL"].fmeasure)
+
+
+def declined(answer: str, reference: str, by: Grading) -> float | None:
+    """Whether a question was declined that had to be."""
+    return float(_declines(answer, reference, by)) if _due(reference, by) else None
+
+
+def over_declined(answer: str, reference: str, by: Grading) -> float | None:
+    """Whether a question was declined that has an answer."""
+    return None if _due(reference, by) else float(_declines(answer, reference, by))
+
+
+def answered_unanswerable(answer: str, reference: str, by: Grading) -> float | None:
+    """Whether a question was answered that had to be declined."""
+    return 1.0 - float(_declines(answer, reference, by)) if _due(reference, by) else None
+
+
+def _due(reference: str, by: Grading) -> bool:
+    return by.unanswerable or by.is_decline(reference)
+
+
+def _declines(answer: str, reference: str, by: Grading) -> bool:
+    if by.is_decline(answer):
+        return True
+    same_words = normalise(answer, ignore_case=True) == normalise(reference, ignore_case=True)
+    return by.unanswerable and bool(reference) and same_words
+
+
+GRADERS: Mapping[str, Grader] = {
+    "exact_match": Grader(exact_match),
+    "unparsed": Grader(unparsed, lower_is_better=True),
+    "json_valid": Grader(json_valid),
+    "field_accuracy": Grader(field_accuracy),
+    "rouge_l": Grader(rouge_l),
+    "declined": Grader(declined),
+    "over_declined": Grader(over_declined, lower_is_better=True),
+    "answered_unanswerable": Grader(answered_unanswerable, lower_is_better=True),
+}
