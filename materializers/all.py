@@ -4,7 +4,7 @@ from materializers.datasets import DatasetMaterializer
 from materializers.files import AnswersMaterializer, FileMaterializer, LedgerMaterializer
 from materializers.folders import DedupIndexMaterializer, EmbeddingsMaterializer, RowCacheMaterializer
 from materializers.models import ModelFolderMaterializer
-from materializers.values import StageReportMaterializer, ValueMaterializer
+from materializers.values import RunRecordMaterializer, StageReportMaterializer, ValueMaterializer
 
 MATERIALIZERS = (
     DatasetMaterializer,
@@ -17,4 +17,5 @@ MATERIALIZERS = (
     ModelFolderMaterializer,
     StageReportMaterializer,
     ValueMaterializer,
+    RunRecordMaterializer,
 )

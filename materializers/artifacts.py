@@ -3,12 +3,13 @@
 Remote files are fetched once into a cache folder; credentials are those that fsspec finds in the environment.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeAlias, TypeVar
 
 import fsspec
 import pyarrow.parquet as pq
@@ -25,6 +26,8 @@ from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.contracts.storage import writing
 
 _PIECE_BYTES = 4 << 20
+# From a URI to the open file.
+Opener: TypeAlias = Callable[[str], AbstractContextManager[IO[bytes]]]
 V = TypeVar("V", bound=Frozen)
 
 
@@ -43,11 +46,12 @@ class FileCheck:
 
 
 class Artifacts:
-    """Reads the artifacts of one run. `cache` is where remote files go."""
+    """Reads the artifacts of one run. Remote files are read by `opener` (default: fsspec) and go into `cache`."""
 
-    def __init__(self, run: RunRecord, cache: Path) -> None:
+    def __init__(self, run: RunRecord, cache: Path, opener: Opener | None = None) -> None:
         self.run = run
         self._cache = cache
+        self._open = opener or _by_fsspec
 
     def dataset(self, artifact: ArtifactRecord) -> Dataset:
         """A dataset version; every remote shard is verified when it is fetched.
@@ -134,7 +138,7 @@ class Artifacts:
 
     def _download(self, uri: str, path: Path) -> None:
         partial = path.with_name(f".{path.name}.partial")
-        with writing(path), _reachable(uri), fsspec.open(uri, "rb") as source:
+        with writing(path), _reachable(uri), self._open(uri) as source:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as out:
                 while piece := source.read(_PIECE_BYTES):
@@ -146,9 +150,16 @@ class Artifacts:
             # Weights are read where they are and never cached: the question is what is stored there now.
             if not is_remote(uri):
                 return file_digest(self._fetch(uri))
-            return _remote_digest(uri)
+            return self._remote_digest(uri)
         except InputNotFoundError:
             return None
+
+    def _remote_digest(self, uri: str) -> str:
+        digest = hashlib.sha256()
+        with _reachable(uri), self._open(uri) as source:
+            while piece := source.read(_PIECE_BYTES):
+                digest.update(piece)
+        return digest.hexdigest()
 
 
 def is_remote(uri: str) -> bool:
@@ -156,14 +167,10 @@ def is_remote(uri: str) -> bool:
     return "://" in uri and not uri.startswith("file://")
 
 
-def _remote_digest(uri: str) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    with _reachable(uri), fsspec.open(uri, "rb") as source:
-        while piece := source.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+def _by_fsspec(uri: str) -> AbstractContextManager[IO[bytes]]:
+    """A remote file by the credentials of the environment."""
+    opened: AbstractContextManager[IO[bytes]] = fsspec.open(uri, "rb")
+    return opened
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from materializers.transfer import get_value, put_text
 from steps.contracts.digests import value_digest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.reports import Frozen, StageReport
+from steps.contracts.runs import RunRecord
 
 _MEASURED = ("seconds", "cpu_seconds")
 
@@ -38,6 +39,16 @@ class ValueMaterializer(BaseMaterializer):
         uri = f"{self.uri}/view.html"
         put_text(views.as_html(data), uri, self.artifact_store)
         return {uri: VisualizationType.HTML}
+
+
+class RunRecordMaterializer(ValueMaterializer):
+    """`value.json`; its view is the run's page, which is an artifact of its own."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (RunRecord,)
+
+    def save_visualizations(self, data: Frozen) -> dict[str, VisualizationType]:
+        """None."""
+        return {}
 
 
 class StageReportMaterializer(ValueMaterializer):

@@ -10,12 +10,16 @@ from steps.contracts.digests import value_digest
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before anything runs. `cache`: whether a step may be taken from ZenML's cache."""
+    """All that is known before anything runs.
+
+    inputs: what the run would read now, for `--dry-run`; a run looks for itself when it starts.
+    cache: whether a step may be taken from ZenML's cache.
+    """
 
     config: RunConfig
     infra: InfraConfig
     stack: str
-    inputs: Inputs
+    inputs: Inputs | None
     steps: tuple[str, ...]
     commit: str | None
     cache: bool = True
@@ -24,13 +28,3 @@ class Plan:
     def config_digest(self) -> str:
         """Digest of the resolved config."""
         return value_digest(self.config.model_dump(mode="json"))
-
-    @property
-    def lineage(self) -> dict[str, str]:
-        """What a registered model says about where it comes from; decides no number."""
-        return {
-            "config_name": self.config.name,
-            "config_digest": self.config_digest,
-            "sources_digest": value_digest(self.inputs.sources),
-            "commit": self.commit or "",
-        }

@@ -1,28 +1,26 @@
 """`assay run`: one config file, on one stack, to a recorded and reported result."""
 
 import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import yaml
+from uuid import uuid4
 
 from ops.environment import find_root, prepare
 from ops.infra import load_infra
 from ops.plan import Plan
-from ops.run_index import run_folder, save_planted, save_run, write_report
+from ops.run_index import save_planted, write_report
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
-from pipelines.dataset import find_dataset
 from pipelines.inputs import read_inputs
 from pipelines.load import load_model
-from pipelines.report.costs import own_usage
-from steps.contracts.errors import AssayError, ServiceError
+from pipelines.step_names import KNOWN_STEPS, step_names
+from steps.contracts import errors
+from steps.contracts.errors import AssayError, ServiceError, StepFailedError
 from steps.contracts.reports import Table
-from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
+from steps.contracts.runs import RunRecord
+from steps.zenml_runtime.commit import commit_of
 
 
 def run(
@@ -49,7 +47,7 @@ def run(
         os.environ["ASSAY_PROGRESS"] = "off"
     plan = replace(make_plan(home, config_path, infra, stack, overrides), cache=not no_cache)
     if dry_run:
-        print_plan(plan, json_output)
+        print_plan(replace(plan, inputs=read_inputs(home, plan.config)), json_output)
         return 0
     record = execute(home, state, plan)
     print_summary(home, record, json_output)
@@ -57,57 +55,26 @@ def run(
 
 
 def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, overrides: Sequence[str] = ()) -> Plan:
-    """Resolve config, infra and inputs; fails before anything runs when one of them is missing or wrong."""
+    """Resolve config and infra; fails before anything runs when one of them is missing or wrong."""
     config = load_model(RunConfig, path, overrides)
     names = step_names(config)
     place = load_infra(root, infra or stack, (*KNOWN_STEPS, *names))
-    return Plan(config, place, stack or place.stack, read_inputs(root, config), names, commit_of(root))
-
-
-KNOWN_STEPS = (
-    "ingest_step", "dedup_step", "split_step", "scrub_step", "screen_step", "semantic_step", "judge_step",
-    "review_step", "leakcheck_step", "base_step", "train_step", "evaluate_step", "gate_step", "register_step",
-)  # fmt: skip
-_CURATION_STEPS = KNOWN_STEPS.index("base_step")
-
-
-def step_names(config: RunConfig) -> tuple[str, ...]:
-    """The steps of a run, in order."""
-    skipped = {
-        *config.skip,
-        *(() if config.review.decisions else ("review",)),
-        *(() if config.semantic is not None else ("semantic",)),
-    }
-    curation = [s for s in KNOWN_STEPS[:_CURATION_STEPS] if s.removesuffix("_step") not in skipped]
-    tuning: list[str] = []
-    for step in KNOWN_STEPS[_CURATION_STEPS:]:
-        tuning += [f"evaluate_{s}_step" for s in config.subjects] if step == "evaluate_step" else [step]
-    return (*(curation if config.curates else ()), *(tuning if config.tunes else ()))
-
-
-def commit_of(root: Path) -> str | None:
-    """The checkout's commit, with "+changes" when tracked files differ from it; None outside a checkout."""
-    try:
-        head = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=20
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True, text=True, check=True, timeout=20,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return f"{head}+changes" if dirty else head
+    return Plan(config, place, stack or place.stack, None, names, commit_of(root))
 
 
 def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
-    """Run the plan on its stack and record it, also when it fails."""
+    """Start the plan on its stack and record what came of it, also when it fails.
+
+    Where the stack runs asynchronously the record is of a run that goes on.
+
+    Raises:
+        AssayError: the run failed: the error of the step that did.
+    """
     from ops.stacks import apply, stack_file
     from steps.zenml_runtime import local_store
     from steps.zenml_runtime.state import clear_workspaces
     from steps.zenml_runtime.step import say
 
-    started = datetime.now(UTC)
     applied = apply(stack_file(root, plan.stack), dict(os.environ))
     for change in applied.changes:
         say(f"stack: {change}")
@@ -115,58 +82,74 @@ def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
     local_store.use_wal(state / "zenml" / "local_stores" / "default_zen_store" / "zenml.db")
     for name in local_store.reap():
         say(f"run {name} had died; its finished steps are reused")
-    name = f"{plan.config.name}-{started:%Y%m%d-%H%M%S}-{os.getpid() % 10_000:04d}"
-    run_folder(root, name)
-    with local_store.run_lock(name):
-        error: Exception | None = None
+    launch = uuid4().hex
+    error: Exception | None = None
+    with local_store.run_lock(launch):
         try:
-            _pipeline(plan, name)()
+            _pipeline(plan, launch)(config=plan.config)
         except Exception as e:  # noqa: BLE001 - recorded, then raised again as it is
             error = e
-        record = _record(root, plan, name, started, applied.artifact_store, error)
+        finally:
+            record = _recorded(root, plan, launch, error)
     clear_workspaces()
-    if error is not None:
-        raise _as_ours(error, record) from error
+    if record is None or record.status == "failed" or error is not None:
+        raise _failure(error, record)
     return record
 
 
-def _pipeline(plan: Plan, name: str) -> Any:
-    """The configured pipeline, ready to be called."""
+def _pipeline(plan: Plan, launch: str) -> Any:
+    """The configured pipeline, ready to be called. `launch` leads from this process to the run that it starts."""
     from zenml import Model
 
     from pipelines import runs
+    from steps.zenml_runtime.local_store import LAUNCH, execution_mode
 
     options: dict[str, Any] = {
-        "run_name": name,
+        # ZenML fills in when the run starts: a snapshot that is started twice gives two runs.
+        "run_name": f"{plan.config.name}-{{date}}-{{time}}",
         "steps": plan.infra.step_configurations(plan.steps, cache=plan.cache),
         "settings": plan.infra.settings,
         "tags": [f"config:{plan.config.name}"],
-        "extra": {**plan.lineage, **_reuse(plan.config)},
+        "extra": {LAUNCH: launch},
     }
     if plan.config.tunes and plan.config.registry is not None:
-        options["model"] = Model(name=plan.config.registry.name, tags=[f"run:{name}"])
+        options["model"] = Model(name=plan.config.registry.name)
     chosen = {"curate": runs.curate, "finetune": runs.finetune, "end_to_end": runs.end_to_end}[plan.config.pipeline]
-    arguments: dict[str, Any] = {"config": plan.config, "inputs": plan.inputs}
-    if plan.config.pipeline == "finetune":
-        arguments["dataset_version"] = find_dataset(plan.config.dataset or "")
-    pipeline = chosen.with_options(**options)
-    return lambda: pipeline(**arguments)
+    return chosen.with_options(**options, execution_mode=execution_mode())
 
 
-def _reuse(config: RunConfig) -> dict[str, dict[str, str]]:
-    """What the run's `extra` says about reuse; says on the terminal which run it builds on."""
-    from pipelines.reuse import reusable
-    from steps.zenml_runtime.context import REUSE
-    from steps.zenml_runtime.step import say
+def _recorded(root: Path, plan: Plan, launch: str, error: Exception | None) -> RunRecord | None:
+    """The record of the run that this process started, in the index; None when it never came to a run."""
+    from ops.sync import refresh
+    from pipelines.record import note_usage
+    from steps.zenml_runtime.local_store import end_as_failed, launched_run
 
-    if config.reuse is None or not config.curates:
-        return {}
-    found = reusable(config, config.reuse)
-    say(f"reuse: builds on run {found.run}" if found else f"reuse: no completed run of {config.name} yet")
-    return {REUSE: found.artifacts} if found else {}
+    run = launched_run(launch, plan.config.name)
+    if run is None:
+        return None
+    if error is not None and not run.status.is_finished:
+        end_as_failed(run)
+    if error is not None:
+        note_usage(run)
+    record = refresh(root, run.id)
+    if plan.config.planted and record.status == "completed" and plan.config.curates:
+        save_planted(root, record.name, _planted(root, plan.config.planted, record))
+        write_report(root, record)
+    return record
 
 
-def _as_ours(error: Exception, record: RunRecord) -> AssayError | Exception:
+def _failure(error: Exception | None, record: RunRecord | None) -> Exception:
+    """What ended a run: the step's own error where this process saw it, else what ZenML's store knows of it."""
+    if error is not None:
+        return _as_ours(error, record.name if record else "")
+    assert record is not None
+    where = f"run {record.name}" + (f", {record.failed_step}" if record.failed_step else "")
+    hint = f"its log: {record.log}" if record.log else f"assay runs {record.name} shows more"
+    kind = getattr(errors, record.error_kind or "", StepFailedError)
+    return kind(record.error or "the run failed", where=where, hint=hint)
+
+
+def _as_ours(error: Exception, run: str) -> AssayError | Exception:
     """The step's own error where it is one of ours, with its run named."""
     seen: BaseException | None = error
     while seen is not None:
@@ -175,107 +158,11 @@ def _as_ours(error: Exception, record: RunRecord) -> AssayError | Exception:
         if type(seen).__module__.startswith(("mlflow", "requests", "urllib3")):
             return ServiceError(
                 f"the experiment tracker doesn't answer: {str(seen).splitlines()[0][:300]}",
-                where=f"run {record.name}",
+                where=f"run {run}",
                 hint="start it, or name another stack; finished steps are reused",
             )
         seen = seen.__cause__ or seen.__context__
     return error
-
-
-# --- recording -------------------------------------------------------------------------------------------------
-
-_TYPES: dict[str, ArtifactType] = {
-    "DatasetMaterializer": "dataset",
-    "LedgerMaterializer": "ledger",
-    "StageReportMaterializer": "stage_report",
-    "ModelFolderMaterializer": "model",
-    "AnswersMaterializer": "answers",
-    "FileMaterializer": "file",
-    "RowCacheMaterializer": "row_cache",
-    "EmbeddingsMaterializer": "embeddings",
-    "DedupIndexMaterializer": "index",
-}
-_VALUE_TYPES: dict[str, ArtifactType] = {
-    "EvalReport": "eval_report",
-    "Comparison": "comparison",
-    "Decision": "decision",
-    "Registration": "registration",
-}
-
-
-def _record(root: Path, plan: Plan, name: str, started: datetime, store: str, error: Exception | None) -> RunRecord:
-    """Write the run's record, config, comparison with planted rows, and page."""
-    from zenml.client import Client
-
-    found = Client().list_pipeline_runs(name=f"equals:{name}", size=1).items
-    steps = dict(Client().get_pipeline_run(found[0].id).steps) if found else {}
-    order = {s: i for i, s in enumerate(plan.steps)}
-    ordered = sorted(steps.values(), key=lambda s: order.get(s.name, len(order)))
-    cached = tuple(s.name for s in ordered if s.status.value == "cached")
-    cpu_seconds, peak_mb = own_usage()
-    record = RunRecord(
-        run_id=str(found[0].id) if found else "",
-        name=name,
-        config_name=plan.config.name,
-        pipeline=plan.config.pipeline,
-        status="failed" if error else "completed",
-        started=started.isoformat(timespec="seconds"),
-        ended=datetime.now(UTC).isoformat(timespec="seconds"),
-        stack=plan.stack,
-        artifact_store=store,
-        commit=plan.commit,
-        config_digest=plan.config_digest,
-        artifacts=tuple(a for s in ordered for a in _artifacts_of(s)),
-        cached_steps=cached,
-        executed_steps=tuple(s.name for s in ordered if s.name not in cached),
-        error=str(error) if error else None,
-        registration=_registration(ordered),
-        tracking_uri=_tracking_uri(),
-        cpu_seconds=round(cpu_seconds, 1),
-        peak_mb=round(peak_mb),
-    )
-    resolved = yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    save_run(root, record, resolved)
-    if plan.config.planted and not error and plan.config.curates:
-        save_planted(root, name, _planted(root, plan.config.planted, record))
-    if not error:
-        write_report(root, record)
-    return record
-
-
-def _artifacts_of(step: Any) -> list[ArtifactRecord]:
-    records = []
-    for name, versions in step.outputs.items():
-        for version in versions:
-            materializer = version.materializer.attribute or ""
-            kind = _TYPES.get(materializer) or _VALUE_TYPES.get(version.data_type.attribute or "", "file")
-            digest = version.run_metadata.get("digest") or version.content_hash
-            records.append(
-                ArtifactRecord(
-                    step=step.name,
-                    name=name,
-                    type=kind,
-                    uri=version.uri,
-                    digest=str(digest) if digest else None,
-                    cached=step.status.value == "cached",
-                )
-            )
-    return records
-
-
-def _registration(steps: Sequence[Any]) -> Any:
-    for step in steps:
-        if step.name == "register_step" and step.outputs:
-            return next(iter(step.outputs.values()))[0].load()
-    return None
-
-
-def _tracking_uri() -> str | None:
-    from zenml.client import Client
-
-    tracker = Client().active_stack.experiment_tracker
-    found = tracker.get_tracking_uri() if tracker is not None and hasattr(tracker, "get_tracking_uri") else None
-    return str(found) if found else os.environ.get("MLFLOW_TRACKING_URI")
 
 
 def _planted(root: Path, planted: str, record: RunRecord) -> Table:

@@ -13,6 +13,7 @@ from rich.text import Text
 from materializers.visible import visible
 from ops.plan import Plan
 from ops.run_index import artifacts_of, load_planted, report_path
+from pipelines.inputs import Inputs
 from pipelines.report.costs import StageCost, run_costs, said
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate
 from steps.contracts.runs import RunRecord
@@ -24,7 +25,7 @@ _LOG_WIDTH = 130
 def print_plan(plan: Plan, as_json: bool) -> None:
     """What would run, on what, reading what."""
     if as_json:
-        inputs = plan.inputs.model_dump(mode="json")
+        inputs = (plan.inputs or Inputs()).model_dump(mode="json")
         config = plan.config.model_dump(mode="json")
         print(json.dumps({"steps": plan.steps, "stack": plan.stack, "inputs": inputs, "config": config}))
         return
@@ -33,7 +34,7 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     console.print(f"config digest {plan.config_digest[:16]} · commit {(plan.commit or '-')[:16]}")
     console.print("steps: " + " → ".join(s.removesuffix("_step") for s in plan.steps))
     table = Table("reads", "digest", box=None)
-    reads = plan.inputs
+    reads = plan.inputs or Inputs()
     for files in (reads.sources, reads.benchmarks, reads.decisions, *reads.models.values(), reads.base, reads.controls):
         for name, digest in files.items():
             table.add_row(_text(name), _text(digest[:16]))

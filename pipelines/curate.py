@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.config import RunConfig
-from pipelines.inputs import Inputs
+from pipelines.start import Started
 from steps.dedup.step import dedup_step
 from steps.ingest.step import ingest_step
 from steps.judge.step import judge_step
 from steps.leakcheck.step import leakcheck_step
 from steps.review.step import review_step
 from steps.screen.step import screen_step
-from steps.scrub.row_codec import search_digest
 from steps.scrub.step import scrub_step
 from steps.semantic.step import semantic_step
 from steps.split.step import split_step
@@ -25,7 +24,7 @@ class Curated:
     reports: list[Any]
 
 
-def curated(config: RunConfig, inputs: Inputs) -> Curated:
+def curated(config: RunConfig, inputs: Started) -> Curated:
     """Chain the curation stages that the config doesn't skip."""
     rows, _, report, _, _ = ingest_step(config.ingest, inputs.sources)
     reports = [report]
@@ -60,8 +59,7 @@ def curated(config: RunConfig, inputs: Inputs) -> Curated:
         reports.append(report)
         aside.append(quarantined)
     if config.review.decisions:
-        search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
-        rows, _, report = review_step(rows, aside, config.review, inputs.decisions, search)
+        rows, _, report = review_step(rows, aside, config.review, inputs.decisions, inputs.search)
         reports.append(report)
     if "leakcheck" not in config.skip:
         rows, _, report = leakcheck_step(rows, config.leakcheck, inputs.benchmarks, "scrub" not in config.skip)

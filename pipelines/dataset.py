@@ -1,6 +1,11 @@
-"""Which dataset version fine-tuning alone starts from."""
+"""The dataset version that fine-tuning alone starts from."""
 
+from typing import Annotated
+
+import materializers.all  # noqa: F401 - says how the outputs are stored
+from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.zenml_runtime.step import assay_step, cache_key
 
 
 def find_dataset(name: str) -> str:
@@ -33,3 +38,17 @@ def find_dataset(name: str) -> str:
             hint=f"newest runs with one: {known}; or run pipeline: curate first",
         )
     return str(next(iter(by_digest.values())).id)
+
+
+def key() -> str:
+    """Cache key of this step."""
+    return cache_key(__name__)
+
+
+@assay_step(key)
+def dataset_step(version: str) -> Annotated[Dataset, "dataset"]:
+    """Hand on a curated dataset by the id of its artifact version; its shards aren't stored again."""
+    from zenml.client import Client
+
+    dataset: Dataset = Client().get_artifact_version(version).load()
+    return dataset

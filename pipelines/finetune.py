@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipelines.config import BASE, TUNED, RunConfig
-from pipelines.inputs import Inputs
+from pipelines.start import Started
 from steps.base.step import base_step
 from steps.evaluate.step import evaluate_step
 from steps.gate.step import gate_step
@@ -11,7 +11,7 @@ from steps.register.step import register_step
 from steps.train.step import train_step
 
 
-def finetuned(config: RunConfig, inputs: Inputs, dataset: Any, reports: list[Any]) -> Any:
+def finetuned(config: RunConfig, inputs: Started, dataset: Any, reports: list[Any]) -> Any:
     """Train, evaluate every subject by the same step, decide, register."""
     base = base_step(config.base, inputs.base)
     tuned, _, report = train_step(base, dataset, config.train)
@@ -34,7 +34,9 @@ def finetuned(config: RunConfig, inputs: Inputs, dataset: Any, reports: list[Any
     )
 
 
-def _evaluated(subject: str, base: Any, tuned: Any, dataset: Any, config: RunConfig, inputs: Inputs) -> tuple[Any, Any]:
+def _evaluated(
+    subject: str, base: Any, tuned: Any, dataset: Any, config: RunConfig, inputs: Started
+) -> tuple[Any, Any]:
     """Report and answers of one subject, by a step and artifacts of its name."""
     step = evaluate_step.with_options(substitutions={"subject": subject})
     report, answers = step(

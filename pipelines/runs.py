@@ -1,32 +1,34 @@
-"""The three pipelines as ZenML knows them."""
-
-from typing import Any
+"""The three pipelines as ZenML knows them. Each begins with the step that finds out what the run reads."""
 
 from zenml import pipeline
-from zenml.client import Client
-from zenml.enums import ExecutionMode
 
 from pipelines.config import RunConfig
 from pipelines.curate import curated
+from pipelines.dataset import dataset_step
 from pipelines.finetune import finetuned
-from pipelines.inputs import Inputs
+from pipelines.finish import finish_step
+from pipelines.start import started
 
 
-@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
-def curate(config: RunConfig, inputs: Inputs) -> None:
+@pipeline
+def curate(config: RunConfig) -> None:
     """Sources to dataset version."""
-    curated(config, inputs)
+    done = curated(config, started(config))
+    finish_step(after=[done.dataset])
 
 
-@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
-def finetune(config: RunConfig, inputs: Inputs, dataset_version: str) -> None:
-    """Dataset version (id of its ZenML artifact version) to registered model."""
-    dataset: Any = Client().get_artifact_version(dataset_version)
-    finetuned(config, inputs, dataset, [])
+@pipeline
+def finetune(config: RunConfig) -> None:
+    """Dataset version to registered model."""
+    start = started(config)
+    registration = finetuned(config, start, dataset_step(start.dataset), [])
+    finish_step(after=[registration])
 
 
-@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
-def end_to_end(config: RunConfig, inputs: Inputs) -> None:
+@pipeline
+def end_to_end(config: RunConfig) -> None:
     """Sources to registered model."""
-    done = curated(config, inputs)
-    finetuned(config, inputs, done.dataset, done.reports)
+    start = started(config)
+    done = curated(config, start)
+    registration = finetuned(config, start, done.dataset, done.reports)
+    finish_step(after=[registration])

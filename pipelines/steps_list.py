@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from pipelines.dataset import dataset_step
+from pipelines.finish import finish_step
+from pipelines.start import start_step
 from steps.base.step import base_step
 from steps.dedup.step import dedup_step
 from steps.evaluate.step import evaluate_step
@@ -18,6 +21,8 @@ from steps.split.step import split_step
 from steps.train.step import train_step
 
 ALL_STEPS: tuple[Any, ...] = (
+    start_step,
+    dataset_step,
     ingest_step,
     dedup_step,
     split_step,
@@ -32,4 +37,5 @@ ALL_STEPS: tuple[Any, ...] = (
     evaluate_step,
     gate_step,
     register_step,
+    finish_step,
 )

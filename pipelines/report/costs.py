@@ -1,6 +1,5 @@
 """What each stage of a run took out and cost: one table, for the terminal, for programs and for the page."""
 
-import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,10 +84,3 @@ def said(reasons: Sequence[Reason]) -> str:
     verdicts = dict.fromkeys(r.verdict for r in reasons)
     parts = (f"{v}: " + ", ".join(f"{r.reason} {r.rows:,}" for r in reasons if r.verdict == v) for v in verdicts)
     return "; ".join(parts)
-
-
-def own_usage() -> tuple[float, float]:
-    """(CPU seconds, peak MB) of this process since it started. A finished child counts in both; a peak isn't a sum."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-    return seconds, max(own.ru_maxrss, children.ru_maxrss) / 1024

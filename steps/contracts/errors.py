@@ -62,6 +62,10 @@ class IntegrityError(AssayError, RuntimeError):
     exit_code = 7
 
 
+class StepFailedError(AssayError, RuntimeError):
+    """A step failed in another process, for a reason that isn't one of ours; its log says more."""
+
+
 class UnsafeSerializationError(AssayError, TypeError):
     """Something would be stored or read by pickle, or by a materializer that isn't on the list of safe ones."""
 

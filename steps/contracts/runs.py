@@ -43,9 +43,11 @@ class RunRecord(Frozen):
         started: ISO 8601 in UTC; `ended` likewise, None while it runs.
         artifact_store: URI of the store's root; dataset shards lie in `<root>/shards/<sha256>.parquet`.
         commit: git commit of the code, None outside a checkout.
-        error: what ended a failed run, None otherwise.
-        cpu_seconds: user + system, of the process that started the run and its children; None in older records.
-        peak_mb: the largest memory (resident) of that process or of one of its children; None in older records.
+        status: ZenML's word: completed, failed, running, initializing, stopped ...
+        error: what ended a failed run, None otherwise; error_kind: its class; failed_step: the step that it ended in.
+        log: where the failed step's output was stored, None where it went to the terminal.
+        cpu_seconds: user + system, of the process that ran all steps and its children; None where each had its own.
+        peak_mb: the largest memory (resident) of that process or of one of its children; None likewise.
     """
 
     run_id: str
@@ -67,6 +69,9 @@ class RunRecord(Frozen):
     tracking_uri: str | None
     cpu_seconds: float | None = None
     peak_mb: float | None = None
+    error_kind: str | None = None
+    failed_step: str | None = None
+    log: str | None = None
 
     def of_type(self, kind: ArtifactType) -> list[ArtifactRecord]:
         """The run's artifacts of one type, in the order of the pipeline."""

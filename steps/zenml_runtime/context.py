@@ -1,8 +1,12 @@
 """What a step sees of its run: facts, inputs, what an earlier run kept, the experiment tracker."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+from zenml import log_metadata
 from zenml.client import Client
 from zenml.steps import get_step_context
 from zenml.utils import source_utils
@@ -10,8 +14,12 @@ from zenml.utils import source_utils
 from steps.contracts.digests import canonical_json
 from steps.contracts.errors import InputNotFoundError
 
-# Where the launcher writes, in a run's `extra`, which artifacts of an earlier run may be reused.
+# A run's metadata of this name is what its first step found out, and what later steps ask for. It is in no cache key.
+NOTED = "start"
+# Its entry for the artifacts of an earlier run that may be reused: artifact version ids by artifact name.
 REUSE = "reuse"
+# Its entries that a registered model is tagged with.
+LINEAGE = ("config_name", "config_digest", "sources_digest", "commit")
 
 
 def source_root() -> Path:
@@ -48,31 +56,49 @@ def input_uri(name: str) -> str:
     return str(found[0].uri if isinstance(found, list) else found.uri)
 
 
+def note(facts: Mapping[str, Any]) -> None:
+    """Keep with the run what its first step found out."""
+    run = get_step_context().pipeline_run
+    log_metadata({NOTED: dict(facts)}, run_id_name_or_prefix=run.id)
+
+
+@lru_cache(maxsize=1)
+def _noted(run_id: UUID) -> Mapping[str, Any]:
+    """What the run's first step noted; it says so once, before any other step starts."""
+    return noted(Client().get_pipeline_run(run_id))
+
+
+def noted(run: Any) -> dict[str, Any]:
+    """What the first step of a run (ZenML's PipelineRunResponse) noted; empty when it didn't get so far."""
+    return dict(run.run_metadata.get(NOTED, {}))
+
+
 def run_facts() -> dict[str, str]:
-    """Names that lead from a registered model back to its run: ZenML run id and name, pipeline, stack, and what the
-    launcher put into the run's `extra` (commit, config digest). None of it is in a cache key.
+    """Names that lead from a registered model back to its run: ZenML run id and name, pipeline, stack, commit, digests
+    of config and sources. None of it is in a cache key.
     """
     context = get_step_context()
     run = context.pipeline_run
+    facts = _noted(run.id)
     return {
         "zenml_run_id": str(run.id),
         "zenml_run": run.name,
         "pipeline": context.pipeline.name,
         "stack": run.stack.name if run.stack else "",
-        **{name: str(value) for name, value in run.config.extra.items() if name != REUSE},
+        **{name: str(facts.get(name) or "") for name in LINEAGE},
     }
 
 
 def earlier(name: str) -> Any:
     """The artifact of that name from the run that this one builds on (config key `reuse`); None without one.
 
-    It is named in the run's `extra`, which is in no cache key: what is kept between runs decides what a run costs,
+    The run's first step noted its id, which is in no cache key: what is kept between runs decides what a run costs,
     never what it finds, so that an identical run is served from the cache whatever it could have reused.
 
     Raises:
         InputNotFoundError: its files are gone. IntegrityError: they are damaged.
     """
-    version = get_step_context().pipeline_run.config.extra.get(REUSE, {}).get(name)
+    version = _noted(get_step_context().pipeline_run.id).get(REUSE, {}).get(name)
     if not version:
         return None
     artifact = Client().get_artifact_version(version)

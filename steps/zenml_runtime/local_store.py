@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from zenml.client import Client
-from zenml.enums import ExecutionStatus
+from zenml.enums import ExecutionMode, ExecutionStatus
 from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_failed_step_run
 
 from steps.zenml_runtime.state import state_folder
+
+# In a run's `extra`: what its launcher holds a lock for while it lives. Run names aren't known before the start.
+LAUNCH = "launch"
 
 
 def use_wal(database: Path) -> None:
@@ -23,9 +26,9 @@ def use_wal(database: Path) -> None:
 
 
 @contextmanager
-def run_lock(run_name: str) -> Iterator[None]:
-    """Held while a local run lives; the system frees it when the process dies, however it dies."""
-    path = _lock_file(run_name)
+def run_lock(launch: str) -> Iterator[None]:
+    """Held while a launcher and its local run live; the system frees it when the process dies, however it dies."""
+    path = _lock_file(launch)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,12 +38,44 @@ def run_lock(run_name: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _lock_file(run_name: str) -> Path:
-    return state_folder() / "locks" / f"{hashlib.sha256(run_name.encode()).hexdigest()[:24]}.lock"
+def _lock_file(launch: str) -> Path:
+    return state_folder() / "locks" / f"{hashlib.sha256(launch.encode()).hexdigest()[:24]}.lock"
 
 
-def _is_alive(run_name: str) -> bool:
-    path = _lock_file(run_name)
+def any_launched() -> bool:
+    """Whether a launcher is at work on this machine, or died at it."""
+    return any((state_folder() / "locks").glob("*.lock"))
+
+
+def _launch_of(run: Any) -> str:
+    return str(run.config.extra.get(LAUNCH) or run.name)
+
+
+def launched_run(launch: str, config_name: str) -> Any:
+    """The newest run (PipelineRunResponse) that was started with this `launch`; None when there is none."""
+    client = Client()
+    # Others may have started runs of the same config since.
+    newest = client.list_pipeline_runs(tags=[f"config:{config_name}"], sort_by="desc:created", size=50).items
+    runs = (client.get_pipeline_run(listed.id) for listed in newest)
+    return next((run for run in runs if run.config.extra.get(LAUNCH) == launch), None)
+
+
+def end_as_failed(run: Any) -> None:
+    """Say that a run and its unfinished steps failed, where ZenML's store still calls them running."""
+    for one in run.steps.values():
+        if not one.status.is_finished:
+            publish_failed_step_run(one.id)
+    publish_failed_pipeline_run(run.id)
+
+
+def execution_mode() -> ExecutionMode:
+    """Stop at the first failure where the active stack's orchestrator can; else what every orchestrator does."""
+    supported = Client().active_stack.orchestrator.supported_execution_modes
+    return ExecutionMode.FAIL_FAST if ExecutionMode.FAIL_FAST in supported else ExecutionMode.CONTINUE_ON_FAILURE
+
+
+def _is_alive(launch: str) -> bool:
+    path = _lock_file(launch)
     if not path.is_file():
         return False
     with path.open() as f:
@@ -62,15 +97,17 @@ def reap() -> list[str]:
         for listed in client.list_pipeline_runs(status=status, size=100).items:
             run = client.get_pipeline_run(listed.id)
             local = run.stack is None or _is_local(run.stack)
-            if not local or _is_alive(run.name):
+            if not local or _is_alive(_launch_of(run)):
                 continue
-            for one in run.steps.values():
-                if not one.status.is_finished:
-                    publish_failed_step_run(one.id)
-            publish_failed_pipeline_run(run.id)
-            _lock_file(run.name).unlink(missing_ok=True)
+            end_as_failed(run)
+            _lock_file(_launch_of(run)).unlink(missing_ok=True)
             reaped.append(run.name)
     return reaped
+
+
+def runs_in_one_process(run: Any) -> bool:
+    """Whether all steps of a run are executed by the process that started it."""
+    return run.stack is not None and _is_local(run.stack)
 
 
 def _is_local(stack: Any) -> bool:

@@ -17,6 +17,7 @@ from zenml.utils import code_utils
 
 from steps.contracts.code import FIRST_PARTY
 from steps.contracts.errors import UnsafeSerializationError
+from steps.zenml_runtime.commit import COMMIT_FILE, commit_of
 
 # Ours, and ZenML's own that write JSON or plain bytes. Everything else (cloudpickle, numpy with pickle ...) is refused.
 _SAFE_MATERIALIZERS = (
@@ -126,6 +127,8 @@ def _checked_load(load: Callable[..., Any]) -> Callable[..., Any]:
 def _code_only(get_files: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
     @functools.wraps(get_files)
     def filtered(archive: Any) -> dict[str, str]:
+        # The archive has no .git: the commit travels beside the code that it is of.
+        archive.add_file(commit_of(Path(archive._root)) or "", COMMIT_FILE)
         return {name: path for name, path in get_files(archive).items() if belongs_in_code_archive(name)}
 
     return filtered

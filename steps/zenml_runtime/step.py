@@ -34,6 +34,12 @@ def assay_step(key: Callable[[], str]) -> Callable[[StepFunction], Any]:
     return decorate
 
 
+def uncached_step(function: StepFunction) -> Any:
+    """A ZenML step that runs in every run, whatever was there before."""
+    harden()
+    return zenml_step(enable_cache=False)(_narrated(function))
+
+
 def _narrated(function: StepFunction) -> StepFunction:
     """The same function, saying on standard error when it starts, and with what it ends."""
     name = function.__name__.removesuffix("_step")

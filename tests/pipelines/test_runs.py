@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.run import KNOWN_STEPS, run
+from ops.run import run
 from ops.run_index import find_run, load_runs
+from pipelines.step_names import KNOWN_STEPS
 from steps.contracts.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

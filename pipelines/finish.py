@@ -1,0 +1,22 @@
+"""The last step of every run: its record and its page, made from ZenML's store and the artifact store, kept in both."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from zenml.client import Client
+from zenml.steps import get_step_context
+from zenml.types import HTMLString
+
+import materializers.all  # noqa: F401 - says how the outputs are stored
+from pipelines.record import note_usage, page_of, record_of
+from steps.contracts.runs import RunRecord
+from steps.zenml_runtime.step import uncached_step
+
+
+@uncached_step
+def finish_step() -> tuple[Annotated[RunRecord, "run_record"], Annotated[HTMLString, "run_page"]]:
+    """Write down what the run did, when all its other steps have ended well."""
+    note_usage(get_step_context().pipeline_run)
+    run = Client().get_pipeline_run(get_step_context().pipeline_run.id)
+    record = record_of(run, ended=datetime.now(UTC))
+    return record, HTMLString(page_of(run, record))

@@ -1,0 +1,199 @@
+"""A run's record and page, from ZenML's store and the artifact store alone.
+
+Made by the run's last step; for a run that has none (it failed, was killed, still goes on) by anybody, at any time, on
+any machine that reaches the stores.
+"""
+
+import resource
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+from zenml import log_metadata
+from zenml.artifacts.utils import load_artifact_store
+from zenml.client import Client
+from zenml.enums import StackComponentType
+
+from materializers.artifacts import Artifacts
+from pipelines.config import RunConfig
+from pipelines.report.collect import collect
+from pipelines.report.page import render_page
+from pipelines.step_names import DATASET, FINISH, START, step_names
+from steps.contracts.digests import value_digest
+from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
+from steps.zenml_runtime.context import noted
+from steps.zenml_runtime.local_store import runs_in_one_process
+from steps.zenml_runtime.state import state_folder
+
+_TYPES: dict[str, ArtifactType] = {
+    "DatasetMaterializer": "dataset",
+    "LedgerMaterializer": "ledger",
+    "StageReportMaterializer": "stage_report",
+    "ModelFolderMaterializer": "model",
+    "AnswersMaterializer": "answers",
+    "FileMaterializer": "file",
+    "RowCacheMaterializer": "row_cache",
+    "EmbeddingsMaterializer": "embeddings",
+    "DedupIndexMaterializer": "index",
+}
+_VALUE_TYPES: dict[str, ArtifactType] = {
+    "EvalReport": "eval_report",
+    "Comparison": "comparison",
+    "Decision": "decision",
+    "Registration": "registration",
+}
+# Its entry in a run's metadata: CPU seconds and peak memory of the process, where all steps ran in one.
+_USAGE = "usage"
+# What the run's own steps put out; no artifact of the data.
+_OWN = (START, DATASET, FINISH)
+
+
+def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
+    """What ZenML's store knows of a run (its PipelineRunResponse).
+
+    `ended`: said by the last step, which is the only one that still runs: everything before it ended well.
+    """
+    config = config_of(run)
+    order = {name: i for i, name in enumerate(step_names(config))}
+    steps = sorted(run.steps.values(), key=lambda s: order.get(s.name, len(order)))
+    facts = noted(run)
+    failed = next((s for s in steps if s.status.value == "failed"), None)
+    info = _exception(run, failed)
+    usage = run.run_metadata.get(_USAGE, {})
+    end = ended or (_utc(run.end_time) if run.status.is_finished else None)
+    return RunRecord(
+        run_id=str(run.id),
+        name=run.name,
+        config_name=config.name,
+        pipeline=config.pipeline,
+        status="completed" if ended else run.status.value,
+        started=_iso(run.start_time or run.created),
+        ended=_iso(end) if end else None,
+        stack=run.stack.name if run.stack else "",
+        artifact_store=_store_path(run),
+        commit=facts.get("commit") or None,
+        config_digest=value_digest(config.model_dump(mode="json")),
+        artifacts=tuple(a for s in steps if s.name not in _OWN for a in _artifacts_of(s)),
+        cached_steps=tuple(s.name for s in steps if s.status.value == "cached"),
+        executed_steps=tuple(s.name for s in steps if s.status.value != "cached"),
+        error=_error(run, info),
+        error_kind=info.source.rsplit(".", 1)[-1] if info is not None and info.source else None,
+        failed_step=failed.name if failed else None,
+        log=_log(failed),
+        registration=_registration(steps),
+        tracking_uri=facts.get("tracking_uri") or None,
+        cpu_seconds=usage.get("cpu_seconds"),
+        peak_mb=usage.get("peak_mb"),
+    )
+
+
+def config_of(run: Any) -> RunConfig:
+    """The resolved config of a run, which is a parameter of its pipeline."""
+    return RunConfig.model_validate(run.config.parameters["config"])
+
+
+def config_yaml_of(run: Any) -> str:
+    """The same as YAML."""
+    return yaml.safe_dump(config_of(run).model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def page_of(run: Any, record: RunRecord) -> str:
+    """The page of a run as HTML, from what the artifact store holds."""
+    store = load_artifact_store(_component(run, StackComponentType.ARTIFACT_STORE).id)
+    artifacts = Artifacts(record, state_folder() / "cache", lambda uri: store.open(uri, "rb"))
+    return render_page(collect(artifacts, _made_by(run, record), config_yaml_of(run)))
+
+
+def _made_by(run: Any, record: RunRecord) -> RunRecord | None:
+    """The run that made the dataset: the same, or for fine-tuning alone that of the version it started from."""
+    if record.of_type("dataset"):
+        return record
+    version = noted(run).get("dataset")
+    producer = Client().get_artifact_version(version).producer_pipeline_run_id if version else None
+    return record_of(Client().get_pipeline_run(producer)) if producer else None
+
+
+def stored(run: Any) -> tuple[RunRecord, str] | None:
+    """Record and page as the run's last step kept them; None when it didn't get so far."""
+    last = run.steps.get(FINISH)
+    if last is None or last.status.value != "completed":
+        return None
+    record, page = (last.outputs[name][0].load() for name in ("run_record", "run_page"))
+    return record, str(page)
+
+
+def note_usage(run: Any) -> None:
+    """Keep with a run what this process cost so far, if all its steps run in this process."""
+    if runs_in_one_process(run):
+        cpu_seconds, peak_mb = own_usage()
+        log_metadata(
+            {_USAGE: {"cpu_seconds": round(cpu_seconds, 1), "peak_mb": round(peak_mb)}}, run_id_name_or_prefix=run.id
+        )
+
+
+def own_usage() -> tuple[float, float]:
+    """(CPU seconds, peak MB) of this process since it started. A finished child counts in both; a peak isn't a sum."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return seconds, max(own.ru_maxrss, children.ru_maxrss) / 1024
+
+
+def _artifacts_of(step: Any) -> Iterator[ArtifactRecord]:
+    for name, versions in step.outputs.items():
+        for version in versions:
+            materializer = version.materializer.attribute or ""
+            kind = _TYPES.get(materializer) or _VALUE_TYPES.get(version.data_type.attribute or "", "file")
+            digest = version.run_metadata.get("digest") or version.content_hash
+            yield ArtifactRecord(
+                step=step.name,
+                name=name,
+                type=kind,
+                uri=version.uri,
+                digest=str(digest) if digest else None,
+                cached=step.status.value == "cached",
+            )
+
+
+def _registration(steps: list[Any]) -> Any:
+    last = next((s for s in steps if s.name == "register_step" and s.outputs), None)
+    return next(iter(last.outputs.values()))[0].load() if last else None
+
+
+def _exception(run: Any, failed: Any) -> Any:
+    """What ZenML wrote down of the exception that ended a run; None when it saw none."""
+    if run.status.value != "failed":
+        return None
+    return (failed and failed.exception_info) or run.exception_info
+
+
+def _error(run: Any, info: Any) -> str | None:
+    """What ended a run that failed."""
+    if run.status.value != "failed":
+        return None
+    if info is not None:
+        return str(info.message or info.traceback.strip().splitlines()[-1])
+    return "its process ended without a word: it was killed, or its machine went down"
+
+
+def _log(failed: Any) -> str | None:
+    """Where ZenML stored what the failed step wrote, if it did."""
+    uris = [log.uri for log in (failed.log_collection or ()) if log.uri] if failed else []
+    return uris[0] if uris else None
+
+
+def _component(run: Any, kind: StackComponentType) -> Any:
+    return run.stack.components[kind][0]
+
+
+def _store_path(run: Any) -> str:
+    return str(_component(run, StackComponentType.ARTIFACT_STORE).configuration.get("path") or "") if run.stack else ""
+
+
+def _utc(time: datetime) -> datetime:
+    # ZenML's times are in UTC and don't say so.
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _iso(time: datetime) -> str:
+    return _utc(time).isoformat(timespec="seconds")
