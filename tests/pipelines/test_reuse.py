@@ -63,7 +63,7 @@ def reuse_notes(record: RunRecord) -> dict[str, str]:
 
 def test_the_second_batch_costs_what_is_new(batches: Path) -> None:
     first = done(write_config(batches, "grows", 1, reuse="latest"))
-    assert len(first.executed_steps) == 7 and reuse_notes(first) == {}
+    assert len(first.executed_steps) == 9 and reuse_notes(first) == {}
     second = done(write_config(batches, "grows", 2, reuse="latest"))
     said = "48 rows taken from the earlier run, 12 computed"
     ingest = "source b0 not read: 48 rows taken from the earlier run"
@@ -76,7 +76,7 @@ def test_the_second_batch_costs_what_is_new(batches: Path) -> None:
     assert reuse_notes(third)["scrub"] == again
     # Without the cache, or it would be handed what the run before found.
     whole = done(write_config(batches, "whole", 2), no_cache=True)
-    assert len(whole.executed_steps) == 7 and reuse_notes(whole) == {}
+    assert len(whole.executed_steps) == 9 and reuse_notes(whole) == {}
     assert found(second) == found(whole)
 
 
@@ -86,9 +86,9 @@ def test_an_identical_run_is_served_from_the_cache_whatever_it_could_reuse(batch
     config = write_config(batches, "again", 1, reuse="latest")
     first = done(config)
     assert "scrub_step" in first.executed_steps
-    assert done(config).executed_steps == ()
+    assert done(config).executed_steps == ("start_step", "finish_step")
     named = write_config(batches, "again", 1, reuse=first.name)
-    assert done(named).executed_steps == ()
+    assert done(named).executed_steps == ("start_step", "finish_step")
 
 
 def test_what_is_kept_lies_in_any_artifact_store(batches: Path, s3: str) -> None:
@@ -98,7 +98,7 @@ def test_what_is_kept_lies_in_any_artifact_store(batches: Path, s3: str) -> None
         path = batches / f"{part}.jsonl"
         path.write_text(path.read_text().replace("lorry", "train"))
     first = done(write_config(batches, "remote", 1, reuse="latest"), infra="s3")
-    assert first.artifact_store == s3 and len(first.executed_steps) == 7
+    assert first.artifact_store == s3 and len(first.executed_steps) == 9
     # As on another machine: nothing of the first run is here but the store.
     shutil.rmtree(state_folder() / "cache")
     second = done(write_config(batches, "remote", 2, reuse="latest"), infra="s3")
@@ -119,7 +119,7 @@ def test_a_named_run_with_other_dedup_settings_is_refused_before_anything_runs(b
     with pytest.raises(ConfigError, match=f"the dedup index of {first.name} was made under other dedup settings") as e:
         run(other, root=ROOT)
     assert "--set reuse=null" in (e.value.hint or "")
-    assert find_run(ROOT, None).executed_steps == ()
+    assert find_run(ROOT, None).executed_steps == ("start_step", "finish_step")
     again = done(write_config(batches, "named", 2, reuse="latest", dedup={"threshold": 0.9}))
     assert reuse_notes(again)["dedup"].startswith("60 rows compared anew")
 

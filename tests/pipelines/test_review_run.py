@@ -70,7 +70,7 @@ def test_what_a_person_decided_takes_effect_in_the_next_run(tmp_path: Path, caps
 
     assert run(write_config(tmp_path, "reviewed", skip, [path]), root=ROOT) == 0
     second = find_run(ROOT, None)
-    assert second.executed_steps == ("review_step",)
+    assert second.executed_steps == ("start_step", "review_step", "finish_step")
     after = {r["record_id"]: r for r in rows_of(second)}
     assert len(after) == 22 and after[ids["No."]]["messages"][0]["content"] == f"{ATTACK} One."
     edited = after[ids["Never."]]["messages"][0]["content"]

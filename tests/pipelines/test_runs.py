@@ -24,6 +24,15 @@ COLOURS = ("red", "green", "blue", "white", "black", "yellow", "brown")
 THINGS = ("lamp", "chair", "table", "kettle", "clock", "mirror", "basket", "blanket", "candle", "drawer")
 
 
+# What runs in every run, whatever the cache holds.
+OWN = ("start_step", "finish_step")
+
+
+def own(*steps: str) -> tuple[str, ...]:
+    """What a run executed: these steps of the data, and its own."""
+    return (OWN[0], *steps, OWN[1])
+
+
 def lines() -> list[str]:
     rows = []
     for i, thing in enumerate(THINGS):
@@ -70,19 +79,19 @@ def test_cache_follows_content(data: Path) -> None:
     config = write_config(data, "cache-test")
     assert run(config, root=ROOT) == 0
     first = find_run(ROOT, None)
-    assert len(first.executed_steps) == 7
+    assert len(first.executed_steps) == 9
 
     assert run(config, root=ROOT) == 0
     second = find_run(ROOT, None)
     assert second.name != first.name
-    assert second.executed_steps == ()
+    assert second.executed_steps == OWN
     assert digests(second) == digests(first)
 
     # A line that is rejected changes the file, so ingest runs again; what it keeps is the same, so nothing else does.
     with (data / "orders.jsonl").open("a") as f:
         f.write("{broken\n")
     assert run(config, root=ROOT) == 0
-    assert find_run(ROOT, None).executed_steps == ("ingest_step",)
+    assert find_run(ROOT, None).executed_steps == own("ingest_step")
 
     # A row more changes everything behind it.
     with (data / "orders.jsonl").open("a") as f:
@@ -90,12 +99,12 @@ def test_cache_follows_content(data: Path) -> None:
             json.dumps({"prompt": "Is the shop open on Sunday?", "completion": "The shop is open on Sunday."}) + "\n"
         )
     assert run(config, root=ROOT) == 0
-    assert len(find_run(ROOT, None).executed_steps) == 7
+    assert len(find_run(ROOT, None).executed_steps) == 9
 
     # A setting re-runs its stage; the rows it makes are the same, so what follows stays.
     changed = write_config(data, "cache-test", judge={"threshold": 0.79})
     assert run(changed, root=ROOT) == 0
-    assert find_run(ROOT, None).executed_steps == ("judge_step",)
+    assert find_run(ROOT, None).executed_steps == own("judge_step")
 
 
 def test_failed_step_shows_its_own_error_and_the_next_run_goes_on(data: Path) -> None:
@@ -166,7 +175,7 @@ def test_killed_run_is_reaped_and_its_finished_steps_are_reused(data: Path) -> N
 
     run(write_config(data, "killed"), root=ROOT)
     assert Client().get_pipeline_run(stale[0].id).status.value == "failed"
-    assert find_run(ROOT, None).executed_steps == ("judge_step", "leakcheck_step")
+    assert find_run(ROOT, None).executed_steps == own("judge_step", "leakcheck_step")
 
 
 # --- another stack -------------------------------------------------------------------------------------------------
@@ -180,11 +189,11 @@ def test_same_config_gives_the_same_digests_with_artifacts_in_s3(data: Path, s3:
     there = find_run(ROOT, None)
     assert there.artifact_store == s3
     assert all(a.uri.startswith(s3) for a in there.artifacts)
-    assert len(there.executed_steps) == 7
+    assert len(there.executed_steps) == 9
     assert digests(there) == digests(here)
     assert len(digests(there)) >= 7
     run(config, infra="s3", root=ROOT)
-    assert find_run(ROOT, None).executed_steps == ()
+    assert find_run(ROOT, None).executed_steps == OWN
 
 
 # --- code ----------------------------------------------------------------------------------------------------------
@@ -199,25 +208,25 @@ def test_editing_a_helper_reruns_its_stage_and_what_follows(data: Path, tmp_path
 
     environment = {**os.environ, "ASSAY_STATE": str(tmp_path / "state"), "ASSAY_ROOT": str(copy)}
 
-    def executed() -> list[str]:
+    def executed() -> tuple[str, ...]:
         done = subprocess.run(
             [sys.executable, "-m", "ops.main", "run", str(config), "--json"],
             cwd=copy, capture_output=True, text=True, check=True, timeout=300,
             env={**environment, "PYTHONPATH": str(copy)},
         )  # fmt: skip
-        return json.loads(done.stdout)["executed_steps"]
+        return tuple(json.loads(done.stdout)["executed_steps"])
 
-    assert len(executed()) == 7
+    assert len(executed()) == 9
     helper = copy / "steps" / "split" / "split.py"
     helper.write_text(helper.read_text() + "\n# a comment\n")
-    assert executed() == []
+    assert executed() == OWN
     # The label of a row now depends on something else: other rows are test rows, so all that follows runs.
     (copy / "steps" / "split" / "config.py").write_text(
         (copy / "steps" / "split" / "config.py")
         .read_text()
         .replace('salt: str = Field("assay"', 'salt: str = Field("x"')
     )
-    assert executed() == ["split_step", "scrub_step", "screen_step", "judge_step", "leakcheck_step"]
+    assert executed() == own("split_step", "scrub_step", "screen_step", "judge_step", "leakcheck_step")
 
 
 def test_runs_are_listed_newest_first() -> None:
