@@ -36,7 +36,7 @@ from steps.scrub.detectors import Detectors
 from steps.scrub.evaluation.evaluation import Evaluation, evaluate
 from steps.scrub.evaluation.labelled import LABEL_NAMES, of_templates, read_labelled
 from steps.scrub.findings import Finding
-from steps.scrub.recognizers.builtin import OwnDetector
+from steps.scrub.recognizers.builtin import BuiltinDetector
 from steps.scrub.redactor import Settler
 
 LABELLED, ROWS = "presidio_synth_v2.json", "t0.jsonl.gz"
@@ -102,7 +102,7 @@ def read_rows(path: Path) -> list[list[str]]:
 
 def microseconds(rows: list[list[str]]) -> float:
     """CPU time of the own patterns on pieces of 500 characters in which they find nothing, per piece; median of 5."""
-    detector = OwnDetector(ScrubConfig())
+    detector = BuiltinDetector(ScrubConfig())
     pieces = [text[:_ROW_CHARACTERS] for texts in rows[:FIRST] for text in texts if len(text) >= _ROW_CHARACTERS]
     empty = [piece for piece in pieces if not detector.find(piece)]
     spent = []

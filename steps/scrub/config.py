@@ -57,8 +57,8 @@ class NerConfig(Frozen):
         return self
 
 
-class OwnPattern(Frozen):
-    """An own entity's form. As in presidio, a context word up to 5 words before adds 0.35, to 0.4 at least."""
+class CustomPattern(Frozen):
+    """A form of values. As in presidio, a context word up to 5 words before adds 0.35, to 0.4 at least."""
 
     regex: str = Field(min_length=1, description="RE2 pattern; a group (?P<value>...) in it is what is replaced")
     score: float = Field(1.0, ge=0, le=1, description="score without a context word, compared with the threshold")
@@ -104,12 +104,17 @@ class ScrubConfig(Frozen):
     deny_files: dict[str, str] = Field(
         default_factory=dict, description="entity -> file with more such words, one per line; they are not logged"
     )
-    patterns: dict[str, str | OwnPattern] = Field(
+    patterns: dict[str, str | CustomPattern] = Field(
         default_factory=dict, description="own entity -> RE2 pattern, such as staff ids, or {regex, score, context}"
     )
     ner: NerConfig | None = Field(None, description="None: names and addresses are not looked for")
     on_undecided: Literal["quarantine", "drop", "keep", "fail"] = Field(
         "quarantine", description="what happens to a row on which a detector failed"
+    )
+    accelerate: bool = Field(
+        True,
+        description="run a recognizer only where it can match, which leans on private parts of presidio and Python;"
+        " false: every recognizer on every text, with equal findings",
     )
     workers: int = Field(1, ge=1, le=256, description="processes; the result is the same for any number")
 
@@ -145,7 +150,7 @@ class ScrubConfig(Frozen):
         return tuple(e for e in self.wanted if detector_of(e) == detector)
 
     @property
-    def own(self) -> tuple[str, ...]:
+    def custom(self) -> tuple[str, ...]:
         """Entities of this config's own patterns and words, sorted."""
         return tuple(sorted({*self.patterns, *self.deny, *self.deny_files}))
 
@@ -157,7 +162,7 @@ class ScrubConfig(Frozen):
     @property
     def replaced(self) -> tuple[str, ...]:
         """Every entity that can be found, and so replaced, under this config; sorted."""
-        return tuple(sorted({*self.wanted, *self.own, *(self.ner.entities if self.ner else ())}))
+        return tuple(sorted({*self.wanted, *self.custom, *(self.ner.entities if self.ner else ())}))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -15,11 +15,11 @@ _NATIONAL: tuple[Profile, ...] = ("gdpr", "hipaa")
 
 def found_by(config: ScrubConfig) -> dict[str, str]:
     """Entity -> what looks for it."""
-    from steps.scrub.recognizers.builtin import OWN
+    from steps.scrub.recognizers.builtin import BUILTIN
 
     detectors = {entity: detector_of(entity) for entity in config.wanted}
-    detectors |= {e: "presidio, own patterns" for e, by in detectors.items() if by == "presidio" and e in OWN}
-    for entity in config.own:
+    detectors |= {e: "presidio, own patterns" for e, by in detectors.items() if by == "presidio" and e in BUILTIN}
+    for entity in config.custom:
         detectors[entity] = f"{detectors[entity]}, this config" if entity in detectors else "this config"
     if config.ner is not None:
         detectors |= dict.fromkeys(config.ner.entities, f"{config.ner.engine} model {config.ner.model}")

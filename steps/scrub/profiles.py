@@ -37,12 +37,12 @@ LABELLED_ENTITIES = (
     "VEHICLE_ID",
 )
 # What a text has without digits or marks to go by, by steps/scrub/recognizers/builtin.py.
-OWN_ENTITIES = ("AGE", "STREET_ADDRESS", "TITLE", "ZIP_CODE")
+BUILTIN_ENTITIES = ("AGE", "STREET_ADDRESS", "TITLE", "ZIP_CODE")
 # Detectors in this package, by what they find; every other entity is one of presidio's.
 BESIDE_PRESIDIO: Mapping[str, Sequence[str]] = {
     "secrets": SECRET_ENTITIES,
     "label and number": LABELLED_ENTITIES,
-    "own patterns": OWN_ENTITIES,
+    "own patterns": BUILTIN_ENTITIES,
 }
 
 

@@ -194,10 +194,10 @@ class TestGuard:
         assert MAIL not in looked.row["meta"] and looked.row["content_id"] == row["content_id"]
 
     def test_a_detector_that_fails_is_told_by_path(self, monkeypatch):
-        from steps.scrub.recognizers.presidio import PatternDetector
+        from steps.scrub.recognizers.presidio import PresidioDetector
 
-        whole = PatternDetector.find
-        monkeypatch.setattr(PatternDetector, "find", lambda self, text: 1 / 0 if "boom" in text else whole(self, text))
+        whole = PresidioDetector.find
+        monkeypatch.setattr(PresidioDetector, "find", lambda self, text: 1 / 0 if "boom" in text else whole(self, text))
         with Guard(ROOT, {"scrub": SCRUB}) as guard:
             looked = guard.look(self.rows("boom", f"Write to {MAIL}."))
         assert looked.checked.unsearched == ("messages/0/content",)

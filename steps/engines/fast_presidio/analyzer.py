@@ -1,52 +1,53 @@
 """presidio's AnalyzerEngine made fast: the same findings, from fewer recognizers on less text.
 
-What can be skipped is known before a recognizer runs: a gate of weakened patterns says which recognizers can fire at
-all, `regions` and `phones` in which parts of the text, and `nearby` tokenizes only what context words are looked
+What can be skipped is known before a recognizer runs: a prefilter of weakened patterns says which recognizers can match
+at all, `regions` and `phones` in which parts of the text, and `context` tokenizes only what context words are looked
 for in. A recognizer of which nothing is known runs on every text, as presidio would run it.
+
+This leans on private names of presidio, phonenumbers and Python's `re`, and on how some public ones work: a test holds
+all of them against the pinned versions. `plain.PlainAnalyzer` finds the same without them.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from presidio_analyzer import AnalyzerEngine, EntityRecognizer, PatternRecognizer, RecognizerRegistry, RecognizerResult
+from presidio_analyzer import EntityRecognizer, PatternRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
 from presidio_analyzer.predefined_recognizers import IbanRecognizer, PhoneRecognizer
 
-from steps.engines.fast_presidio.context import Context, Tokens, enhancer
+from steps.engines.fast_presidio.context import Context
 from steps.engines.fast_presidio.phones import Phones
-from steps.engines.fast_presidio.prefilter import Clause, Gate, phone_clause
-from steps.engines.fast_presidio.regions import Regions, place, regions
+from steps.engines.fast_presidio.plain import PlainAnalyzer, Timeouts, Tokens
+from steps.engines.fast_presidio.prefilter import Clause, Prefilter, phone_clause
+from steps.engines.fast_presidio.regions import Regions, position, regions
 from steps.engines.fast_presidio.relax import Relaxed, relaxed
 
-LOGGER = "presidio-analyzer"
 # Chosen: shortening a text costs about what a recognizer's patterns cost on so many characters.
 _LONG = 300
 # These look at nothing but the text, match by match.
 _LOCAL = (PatternRecognizer.analyze, IbanRecognizer.analyze)
 
 
-class Analyzer:
-    """Analyses texts as `AnalyzerEngine(...).analyze(text, language, score_threshold=0)` with these recognizers does.
+class FastAnalyzer:
+    """Analyses texts as `PlainAnalyzer` with these recognizers does.
 
     `further`: recognizer's entity -> clauses that a text must hold as well for a finding of it to count. With them
     findings that don't count may be missing.
+    `conditions`: RE2 expressions, one of which matches in every text with a finding; None: not known.
     """
 
     def __init__(self, recognizers: Sequence[Any], further: Mapping[str, Sequence[Clause]] | None = None) -> None:
         self._tokens = Tokens()
         self._context = Context(self._tokens)
-        self._timeouts = _Timeouts()
-        self._recognizers = [_Gated(r) for r in recognizers]
+        self._timeouts = Timeouts()
+        self._recognizers = [_Filtered(r) for r in recognizers]
         needed = {}
         for number, r in enumerate(self._recognizers):
             extra = [c for e in r.recognizer.supported_entities for c in (further or {}).get(e, ())]
             needed[number] = [*r.clauses, *extra] if len(r.recognizer.supported_entities) == 1 else r.clauses
-        self._gate = Gate(needed)
-        self.conditions = self._gate.conditions
-        self._plain: AnalyzerEngine | None = None
-        self._logger = logging.getLogger(LOGGER)
-        self._logger.addHandler(self._timeouts)
+        self._prefilter = Prefilter(needed)
+        self.conditions = self._prefilter.conditions
+        self._plain: PlainAnalyzer | None = None
 
     def analyze(self, text: str) -> list[RecognizerResult]:
         """Findings of all recognizers, scores raised by context words, duplicates of an entity left out.
@@ -54,12 +55,11 @@ class Analyzer:
         Raises:
             TimeoutError: a pattern took longer than presidio's limit (60 s), so the text is only half searched.
         """
-        possible = self._gate.possible(text)
+        possible = self._prefilter.possible(text)
         if not possible:
             return []
-        before = self._listening()
-        found = [(r.recognizer, r.find(text, self._tokens)) for r in map(self._recognizers.__getitem__, possible)]
-        self._check(before)
+        with self._timeouts:
+            found = [(r.recognizer, r.find(text, self._tokens)) for r in map(self._recognizers.__getitem__, possible)]
         if not any(results for _, results in found):
             return []
         if any(_raises_scores(r) for r, _ in found):
@@ -68,39 +68,17 @@ class Analyzer:
         return kept
 
     def plainly(self, text: str) -> list[RecognizerResult]:
-        """By presidio's own engine with the same recognizers, tokenizer and context matching: the judge of `analyze`.
+        """The same by `PlainAnalyzer`: the judge of `analyze`.
 
         Raises:
             TimeoutError: as `analyze`.
         """
-        if not self._recognizers:
-            return []
         if self._plain is None:
-            self._plain = AnalyzerEngine(
-                registry=RecognizerRegistry([r.recognizer for r in self._recognizers]),
-                nlp_engine=self._tokens,
-                context_aware_enhancer=enhancer(),
-            )
-        before = self._listening()
-        results: list[RecognizerResult] = self._plain.analyze(
-            text, language="en", score_threshold=0, return_decision_process=True
-        )
-        self._check(before)
-        return results
-
-    def _listening(self) -> int:
-        """Timeouts so far. Logging set-ups of other libraries (MLflow's database) switch existing loggers off."""
-        self._logger.disabled = False
-        if not self._logger.isEnabledFor(logging.WARNING):
-            self._logger.setLevel(logging.WARNING)
-        return self._timeouts.count
-
-    def _check(self, before: int) -> None:
-        if self._timeouts.count > before:
-            raise TimeoutError("a recognizer's pattern ran out of time")
+            self._plain = PlainAnalyzer([r.recognizer for r in self._recognizers], self._tokens)
+        return self._plain.analyze(text)
 
 
-class _Gated:
+class _Filtered:
     """A recognizer, what a text must hold for it to find anything, and how it is run."""
 
     def __init__(self, recognizer: Any) -> None:
@@ -135,12 +113,12 @@ class _Gated:
         return found or []
 
     def _in_regions(self, regions: Regions, text: str) -> list[RecognizerResult]:
-        shortened, parts = regions.shortened(text)
-        if not parts:
+        shortened, pieces = regions.shortened(text)
+        if not pieces:
             return []
         kept = []
         for result in self._run(shortened):
-            if there := place(parts, result.start, result.end):
+            if there := position(pieces, result.start, result.end):
                 result.start, result.end = there
                 kept.append(result)
         return kept
@@ -157,14 +135,3 @@ def _identified(results: Sequence[RecognizerResult], recognizer: Any) -> list[Re
 
 def _raises_scores(recognizer: Any) -> bool:
     return type(recognizer).enhance_using_context is not EntityRecognizer.enhance_using_context
-
-
-class _Timeouts(logging.Handler):
-    """Counts the patterns that presidio gave up after a minute: it logs this and goes on as if nothing was there."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.count = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.count += "timed out" in str(record.msg)

@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import spacy
 from presidio_analyzer import RecognizerResult
 from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
-from presidio_analyzer.nlp_engine import NlpArtifacts, SpacyNlpEngine
+from presidio_analyzer.nlp_engine import NlpArtifacts
+
+from steps.engines.fast_presidio.plain import Tokens, enhancer
 
 _BEGIN = re.compile(r"(?<=\s)\S")
 _END = re.compile(r"\S(?=\s)")
@@ -22,27 +23,6 @@ _FIRST_REACH = 100
 _LAST_REACH = 10_000
 # "Question:" is cut into the word and the colon, which adds no key word.
 _PLAIN_COLON = re.compile(r"[A-Za-z]+:|:")
-
-
-class Tokens(SpacyNlpEngine):
-    """Tokens only, no model. Lemmas are lower-case forms: with empty ones presidio's context words never match."""
-
-    def __init__(self) -> None:
-        super().__init__(models=[{"lang_code": "en", "model_name": "blank"}])
-        self.nlp = {"en": spacy.blank("en")}
-        self.nlp["en"].max_length = 1 << 40
-
-    def process_text(self, text: str, language: str) -> NlpArtifacts:
-        """All tokens of the text, and which are key words."""
-        doc = self.nlp[language].make_doc(text)
-        for token in doc:
-            token.lemma_ = token.lower_
-        return self._doc_to_nlp_artifact(doc, language)
-
-
-def enhancer() -> LemmaContextAwareEnhancer:
-    """presidio's, matching whole words: parts of words ("lic" in "duplicate") are no context."""
-    return LemmaContextAwareEnhancer(context_matching_mode="whole_word")
 
 
 class Context:

@@ -1,14 +1,13 @@
-"""Which detectors can find anything in a text at all: one RE2 pass over necessary conditions.
+"""Which recognizers can find anything in a text at all: one RE2 pass over necessary conditions.
 
 The conditions of presidio's recognizers come from their own patterns (`relax`); those of its phone recognizer, and of
-what this package's policy asks of a finding, stand here.
+context words, stand here.
 """
 
 from collections.abc import Mapping, Sequence
 
 import re2
 
-from steps.engines.fast_presidio.regions import options
 from steps.engines.scan.patterns import Pattern, PatternSet
 
 # Chosen: the states of many patterns multiply; those of so many are made in a moment (measured on t0).
@@ -22,31 +21,20 @@ _PHONE_PUNCTUATION = (
     r"[-x\x{2010}-\x{2015}\x{2212}\x{30FC}\x{FF0D}-\x{FF0F} \x{00A0}\x{00AD}\x{200B}\x{2060}\x{3000}"
     r"()\x{FF08}\x{FF09}\x{FF3B}\x{FF3D}.\[\]/~\x{2053}\x{223C}\x{FF5E}]{0,4}"
 )
-_DIGIT = r"[0-9\p{Nd}\x{10000}-\x{10FFFF}]"
+# Decimal digits of all scripts.
+DIGIT = r"[0-9\p{Nd}\x{10000}-\x{10FFFF}]"
 _ANY_CASE = "(?i)"
-# What a phone number must look like to count without a context word (see patterns.PHONE_FORM).
-_PHONE_FORMS = (
-    rf"\+.{{0,9}}{_DIGIT}",
-    rf"\({_DIGIT}{{2,5}}\)",
-    rf"{_DIGIT}{{3}}[-. ]{_DIGIT}{{3}}[-. ]{_DIGIT}{{4}}",
-    rf"0{_DIGIT}{{1,4}}[-. ]{_DIGIT}{{2,4}}[-. ]{_DIGIT}{{2,4}}",
-)
 
 
 def phone_clause(digits: int) -> Clause:
     """A number of at least so many digits, as libphonenumber writes one."""
-    return (rf"{_DIGIT}(?:{_PHONE_PUNCTUATION}{_DIGIT}){{{digits - 1}}}",)
+    return (rf"{DIGIT}(?:{_PHONE_PUNCTUATION}{DIGIT}){{{digits - 1}}}",)
 
 
 def context_clause(words: Sequence[str]) -> Clause:
     """One of the words. A context word is a token; the tokenizer never cuts a run of letters."""
     alternatives = "|".join(re2.escape(word.lower()) for word in words)
     return (rf"{_ANY_CASE}(?:^|\P{{L}})(?:{alternatives})(?:$|\P{{L}})",)
-
-
-def phone_form_clause(context: Sequence[str]) -> Clause:
-    """What a phone number looks like, or one of the words."""
-    return (*_PHONE_FORMS, *context_clause(context))
 
 
 def _rarest(clauses: Sequence[Clause]) -> str:
@@ -68,11 +56,11 @@ class Conditions:
         return [n * _TOGETHER + hit for n, group in enumerate(self.sets) for hit in group.matching(text)]
 
 
-class Gate:
-    """A compiled set of conditions: number of a detector -> clauses that must all hold (none: it always can).
+class Prefilter:
+    """A compiled set of conditions: number of a recognizer -> clauses that must all hold (none: it always can).
 
-    `conditions`: an expression for each detector, one of which matches in every text in which one is possible; None: a
-    detector always is.
+    `conditions`: an expression for each recognizer, one of which matches in every text in which one is possible; None:
+    a recognizer always is.
     """
 
     def __init__(self, needed: Mapping[int, Sequence[Clause]]) -> None:
@@ -89,7 +77,7 @@ class Gate:
         self.conditions = None if self._always else tuple(map(_rarest, needed.values()))
 
     def possible(self, text: str) -> list[int]:
-        """Numbers of the detectors that may find something that counts in the text, ascending.
+        """Numbers of the recognizers that may find something that counts in the text, ascending.
 
         The text holds no lone surrogates.
         """
@@ -103,3 +91,12 @@ class Gate:
             number, mark = self._marks[hit]
             held[number] = held.get(number, 0) | mark
         return sorted([*self._always, *(n for n, marks in held.items() if marks == self._all[n])])
+
+
+def options() -> "re2.Options":
+    """RE2's options for expressions made by `relax`: quiet, and with room for large classes."""
+    chosen = re2.Options()
+    chosen.log_errors = False
+    # Chosen: the largest (1,400 top-level domains, four times) takes a tenth of it.
+    chosen.max_mem = 256 << 20
+    return chosen

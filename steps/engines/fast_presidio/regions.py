@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import re2
 
+from steps.engines.fast_presidio.prefilter import options
 from steps.engines.fast_presidio.relax import Relaxed
 
 # Chosen: a look-around that reaches further makes parts about as long as a text.
@@ -14,7 +15,7 @@ _MOST_REACH = 24
 _SEPARATORS = ("\0", " ")
 
 
-class Part(NamedTuple):
+class Piece(NamedTuple):
     """text[start:end] stands in the shortened text from `at` on."""
 
     start: int
@@ -36,28 +37,28 @@ class Regions:
         self._finder = re2.compile(f"(?:{characters})*(?:{cores})(?:{characters})*", options=options())
         self._reach = max(p.reach or 0 for p in patterns)
 
-    def shortened(self, text: str) -> tuple[str, list[Part]]:
+    def shortened(self, text: str) -> tuple[str, list[Piece]]:
         """The runs and what is near them, and where each stands; `text` has no lone surrogates."""
-        pieces: list[str] = []
-        parts: list[Part] = []
+        texts: list[str] = []
+        pieces: list[Piece] = []
         length = 0
         for match in self._finder.finditer(text):
             start, end = match.span()
-            piece = text[max(0, start - self._reach) : end + self._reach]
-            parts.append(Part(start, end, length + 1 + min(self._reach, start)))
-            pieces.append(piece)
-            length += 1 + len(piece)
-        return "".join([self._separator + p for p in pieces] + [self._separator]), parts
+            near = text[max(0, start - self._reach) : end + self._reach]
+            pieces.append(Piece(start, end, length + 1 + min(self._reach, start)))
+            texts.append(near)
+            length += 1 + len(near)
+        return "".join([self._separator + t for t in texts] + [self._separator]), pieces
 
 
-def place(parts: Sequence[Part], start: int, end: int) -> tuple[int, int] | None:
+def position(pieces: Sequence[Piece], start: int, end: int) -> tuple[int, int] | None:
     """Where shortened[start:end] stands in the text; None: not in a run, so it only seems to be a match."""
-    number = bisect_right(parts, start, key=lambda p: p.at) - 1
+    number = bisect_right(pieces, start, key=lambda p: p.at) - 1
     if number < 0:
         return None
-    part = parts[number]
-    shift = part.start - part.at
-    return (start + shift, end + shift) if end + shift <= part.end else None
+    piece = pieces[number]
+    shift = piece.start - piece.at
+    return (start + shift, end + shift) if end + shift <= piece.end else None
 
 
 def regions(patterns: Sequence[Relaxed | None]) -> Regions | None:
@@ -70,12 +71,3 @@ def regions(patterns: Sequence[Relaxed | None]) -> Regions | None:
     usable = _SEPARATORS[:1] if any(p.looks for p in known) else _SEPARATORS
     separator = next((s for s in usable if not characters.fullmatch(s)), None)
     return Regions(known, separator) if separator else None
-
-
-def options() -> "re2.Options":
-    """RE2's options for expressions made by `relax`: quiet, and with room for large classes."""
-    chosen = re2.Options()
-    chosen.log_errors = False
-    # Chosen: the largest (1,400 top-level domains, four times) takes a tenth of it.
-    chosen.max_mem = 256 << 20
-    return chosen

@@ -1,7 +1,6 @@
 """What this package finds, as one detector: ages, titles, codes, dates, telephone and card numbers, addresses."""
 
 from steps.engines.fast_presidio.prefilter import Conditions
-from steps.engines.fast_presidio.relax import weakened
 from steps.scrub.config import ScrubConfig
 from steps.scrub.findings import Finding, TextDetector
 from steps.scrub.recognizers import (
@@ -17,18 +16,18 @@ from steps.scrub.recognizers import (
     zip_code_town,
 )
 from steps.scrub.recognizers.address import AddressDetector
-from steps.scrub.recognizers.forms import Form, FormDetector
+from steps.scrub.recognizers.forms import Form, FormDetector, necessary
 from steps.scrub.recognizers.phone import PhoneDetector
 from steps.scrub.recognizers.zip_code_sentence import PlaceDetector
 from steps.scrub.recognizers.zip_code_town import TownDetector
 
 # Entities that this package finds, by itself or beside presidio.
-OWN = frozenset(
+BUILTIN = frozenset(
     {address.ENTITY, age.ENTITY, card.ENTITY, dates.ENTITY, iban.ENTITY, phone.ENTITY, title.ENTITY, zip_code.ENTITY}
 )  # fmt: skip
 
 
-class OwnDetector:
+class BuiltinDetector:
     """Finds what `config.wanted` asks for; a GatedDetector. RE2 says first whether anything can stand in a text."""
 
     def __init__(self, config: ScrubConfig) -> None:
@@ -47,8 +46,7 @@ class OwnDetector:
             if "en_US" in config.locales:
                 self._detectors.append(TownDetector(config))
                 conditions.append(zip_code_town.CONDITION)
-        weaker = [weakened(c) for c in conditions]
-        self.conditions = None if None in weaker else tuple(w for w in weaker if w)
+        self.conditions = necessary([(c, 0) for c in conditions]) if config.accelerate else None
         self._possible = Conditions(self.conditions or conditions)
 
     def find(self, text: str) -> list[Finding]:

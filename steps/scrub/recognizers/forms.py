@@ -12,9 +12,8 @@ from typing import Any
 import re2
 
 from steps.engines.fast_presidio.prefilter import Conditions
-from steps.engines.fast_presidio.relax import weakened
 from steps.engines.scan.patterns import Pattern, PatternSet
-from steps.scrub.config import OwnPattern, ScrubConfig
+from steps.scrub.config import CustomPattern, ScrubConfig
 from steps.scrub.findings import Finding
 
 _CONTEXT_WORDS = 5
@@ -59,8 +58,8 @@ class FormDetector:
         whole = PatternSet(
             [Pattern(f.entity, f.regex, word=f.words, ignore_case=f.words) for f in forms], "scrub.patterns"
         )
-        weaker = [weakened(f.regex, re.IGNORECASE if f.words else 0) for f in forms]
-        self.conditions = None if None in weaker else tuple(w for w in weaker if w)
+        regexes = [(f.regex, re.IGNORECASE if f.words else 0) for f in forms]
+        self.conditions = necessary(regexes) if config.accelerate else None
         self._possible = whole if self.conditions is None else Conditions(self.conditions)
         self._finders = [_Finder(f, config.thresholds.get(f.entity, config.threshold)) for f in forms]
 
@@ -101,7 +100,15 @@ class _Finder:
         return min(1.0, max(_CONTEXT_LEAST, self._form.score + _CONTEXT_BONUS))
 
 
-def own_forms(config: ScrubConfig) -> list[Form]:
+def necessary(regexes: Sequence[tuple[str, int]]) -> tuple[str, ...] | None:
+    """For each expression (RE2's, with flags of `re`) a shorter one that matches wherever it does; None: not known."""
+    from steps.engines.fast_presidio.relax import weakened
+
+    weaker = [weakened(regex, flags) for regex, flags in regexes]
+    return None if None in weaker else tuple(w for w in weaker if w)
+
+
+def custom_forms(config: ScrubConfig) -> list[Form]:
     """The config's own words and patterns."""
     return [*_words(config), *_patterns(config)]
 
@@ -115,5 +122,5 @@ def _words(config: ScrubConfig) -> Iterator[Form]:
 
 def _patterns(config: ScrubConfig) -> Iterator[Form]:
     for entity, given in sorted(config.patterns.items()):
-        own = OwnPattern(regex=given) if isinstance(given, str) else given
-        yield Form(entity, own.regex, own.score, own.context)
+        custom = CustomPattern(regex=given) if isinstance(given, str) else given
+        yield Form(entity, custom.regex, custom.score, custom.context)

@@ -1,13 +1,14 @@
-"""presidio's pattern recognizers, and the policy on what counts as a finding."""
+"""Findings of presidio's recognizers, and the policy on what counts as a finding."""
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from presidio_analyzer import RecognizerResult
 
-from steps.engines.fast_presidio.analyzer import Analyzer
-from steps.engines.fast_presidio.prefilter import Clause, context_clause, phone_clause, phone_form_clause
+from steps.contracts.errors import MissingDependencyError
+from steps.engines.fast_presidio.plain import PlainAnalyzer
+from steps.engines.fast_presidio.prefilter import DIGIT, Clause, context_clause, phone_clause
 from steps.scrub.config import ScrubConfig
 from steps.scrub.findings import Finding
 from steps.scrub.recognizers.predefined import recognizers
@@ -18,18 +19,37 @@ _PHONE_DIGITS = 7
 PHONE_FORM = re.compile(
     r"\+|\(\d{2,5}\)[-. /]*\d|\d{3}[-. ]\d{3}[-. ]\d{4}(?!\d)|^0\d{1,4}([-. ])\d{2,4}(?:\1\d{2,4}){1,3}$"
 )
+# The same, weakened to what RE2 can say of a text that holds such a number.
+_PHONE_FORMS = (
+    rf"\+.{{0,9}}{DIGIT}",
+    rf"\({DIGIT}{{2,5}}\)",
+    rf"{DIGIT}{{3}}[-. ]{DIGIT}{{3}}[-. ]{DIGIT}{{4}}",
+    rf"0{DIGIT}{{1,4}}[-. ]{DIGIT}{{2,4}}[-. ]{DIGIT}{{2,4}}",
+)
 # 6.2.9200.16384: telephone numbers have no single digit between or behind dots.
 _VERSION = re.compile(r"\d+(?:\.\d+)*\.\d(?:\.\d+)*")
 _NO_ADDRESS = frozenset("::")
 
 
-class PatternDetector:
-    """Findings of presidio's recognizers for the configured entities."""
+class _Analyzer(Protocol):
+    @property
+    def conditions(self) -> tuple[str, ...] | None: ...
+
+    def analyze(self, text: str) -> list[RecognizerResult]: ...
+
+
+class PresidioDetector:
+    """Findings of presidio's recognizers for the configured entities; a GatedDetector.
+
+    Raises:
+        MissingDependencyError: the config asks for acceleration, and it doesn't fit the installed versions.
+    """
 
     def __init__(self, config: ScrubConfig) -> None:
         self.config = config
         chosen = recognizers(config.wanted_of("presidio"), config.locales)
-        self._analyzer = Analyzer(chosen, {r.supported_entities[0]: self._asked(r) for r in chosen})
+        further = {r.supported_entities[0]: self._asked(r) for r in chosen}
+        self._analyzer: _Analyzer = _fast(chosen, further) if config.accelerate else PlainAnalyzer(chosen)
 
     @property
     def conditions(self) -> tuple[str, ...] | None:
@@ -42,11 +62,7 @@ class PatternDetector:
         Raises:
             TimeoutError: a pattern took longer than presidio's limit (60 s), so the text is only half searched.
         """
-        return self._counted(text, self._analyzer.analyze(text))
-
-    def find_plainly(self, text: str) -> list[Finding]:
-        """The same by presidio's own engine: every recognizer on every text, slowly; the judge of `find`."""
-        return self._counted(text, self._analyzer.plainly(text))
+        return [_finding(r) for r in self._analyzer.analyze(text) if self._counts(r, text)]
 
     def _asked(self, recognizer: Any) -> Sequence[Clause]:
         """What a text must hold for a finding of the recognizer to count, whatever its patterns say."""
@@ -56,10 +72,8 @@ class PatternDetector:
         if entity != "PHONE_NUMBER":
             return []
         digits = phone_clause(_PHONE_DIGITS)
-        return [digits, phone_form_clause(recognizer.context)] if self.config.phone_needs_form else [digits]
-
-    def _counted(self, text: str, results: Sequence[RecognizerResult]) -> list[Finding]:
-        return [_finding(r) for r in results if self._counts(r, text)]
+        form = (*_PHONE_FORMS, *context_clause(recognizer.context))
+        return [digits, form] if self.config.phone_needs_form else [digits]
 
     def _counts(self, result: RecognizerResult, text: str) -> bool:
         entity = result.entity_type
@@ -73,6 +87,19 @@ class PatternDetector:
             return _is_phone(value, in_context or not self.config.phone_needs_form)
         # "::" is an operator in more languages than it is an address.
         return not (entity == "IP_ADDRESS" and set(value) <= _NO_ADDRESS)
+
+
+def _fast(chosen: Sequence[Any], further: Mapping[str, Sequence[Clause]]) -> _Analyzer:
+    try:
+        from steps.engines.fast_presidio.analyzer import FastAnalyzer
+
+        return FastAnalyzer(chosen, further)
+    except (ImportError, AttributeError) as e:
+        raise MissingDependencyError(
+            f"presidio's acceleration doesn't fit the installed versions ({e})",
+            where="scrub.accelerate",
+            hint="install the versions of constraints.txt, or set scrub.accelerate: false (slower, equal findings)",
+        ) from e
 
 
 def _is_phone(value: str, formless: bool) -> bool:

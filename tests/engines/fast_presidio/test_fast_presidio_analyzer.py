@@ -1,4 +1,4 @@
-"""The gated analyzer against presidio's own engine: type, start, end, score and recognizer of every finding."""
+"""The fast analyzer against presidio's own engine: type, start, end, score and recognizer of every finding."""
 
 import functools
 import gzip
@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from presidio_analyzer import EntityRecognizer, LocalRecognizer, Pattern, PatternRecognizer, RecognizerResult
 from support.near_pii import generated, near_pii
 
-from steps.engines.fast_presidio.analyzer import Analyzer
+from steps.engines.fast_presidio.analyzer import FastAnalyzer
 from steps.scrub.config import ScrubConfig
 from steps.scrub.locales import IDENTIFIERS
 from steps.scrub.recognizers.predefined import recognizers
-from steps.scrub.recognizers.presidio import PatternDetector
+from steps.scrub.recognizers.presidio import PresidioDetector
 
 DEFAULT = ScrubConfig().wanted_of("presidio")
 ALL = (*DEFAULT, "DATE_TIME", "URL", "US_DRIVER_LICENSE", "UUID")
@@ -34,8 +34,8 @@ SETS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 
 
 @functools.cache
-def analyzer(name: str) -> Analyzer:
-    return Analyzer(recognizers(*SETS[name]))
+def analyzer(name: str) -> FastAnalyzer:
+    return FastAnalyzer(recognizers(*SETS[name]))
 
 
 def told(results: Sequence[RecognizerResult]) -> list[tuple[int, int, str, float, str]]:
@@ -98,16 +98,16 @@ def _real(path: Path, count: int) -> Iterator[str]:
 
 def test_what_the_policy_skips_never_counts() -> None:
     for config in (ScrubConfig(), ScrubConfig(locales=("en_US", "en_GB", "de", "es"), threshold=0.1)):
-        detector = PatternDetector(config)
+        fast, plain = (PresidioDetector(config.model_copy(update={"accelerate": a})) for a in (True, False))
         for text in generated(200, seed=11):
-            assert sorted(detector.find(text)) == sorted(detector.find_plainly(text)), text
+            assert sorted(fast.find(text)) == sorted(plain.find(text)), text
 
 
 def test_every_recognizer_of_every_locale_has_a_condition() -> None:
     entities = sorted({e for chosen, _ in SETS.values() for e in chosen})
-    whole = Analyzer(recognizers(entities, list(IDENTIFIERS)))
+    whole = FastAnalyzer(recognizers(entities, list(IDENTIFIERS)))
     assert len(entities) > 35
-    assert whole._gate.possible("Nothing here says anything about anybody.") == []
+    assert whole._prefilter.possible("Nothing here says anything about anybody.") == []
 
 
 class _Names(LocalRecognizer):
@@ -152,7 +152,7 @@ class _Raised(_Names):
     ],
 )
 def test_a_recognizer_of_ones_own_simply_runs(custom: Any) -> None:
-    both = Analyzer([custom(), *recognizers(("EMAIL_ADDRESS",), ("en_US",))])
+    both = FastAnalyzer([custom(), *recognizers(("EMAIL_ADDRESS",), ("en_US",))])
     found = 0
     for text in (
         "Mr Smith ate an apple, an aple and an éclair; mail a@example.org",
@@ -192,14 +192,14 @@ def test_a_pattern_that_runs_out_of_time_is_no_empty_answer(
     monkeypatch.setattr(pattern_recognizer, "REGEX_TIMEOUT_SECONDS", 0.01)
     slow = PatternRecognizer("SLOW", patterns=[Pattern("s", r"(?:x|xx)+z", 0.5)])
     text = "z" + "x" * 64 + "!"
-    for analyze in (Analyzer([slow]).plainly, _ungated(slow).analyze):
+    for analyze in (FastAnalyzer([slow]).plainly, _unfiltered(slow).analyze):
         with pytest.raises(TimeoutError):
             analyze(text)
 
 
-def _ungated(recognizer: Any) -> Analyzer:
-    """With the gate that this recognizer's pattern would have, the text would not be searched at all."""
-    made = Analyzer([recognizer])
+def _unfiltered(recognizer: Any) -> FastAnalyzer:
+    """With the prefilter that this recognizer's pattern would have, the text would not be searched at all."""
+    made = FastAnalyzer([recognizer])
     assert made.analyze("z" + "x" * 64 + "!") == []
-    made._gate = Analyzer([_Names()])._gate
+    made._prefilter = FastAnalyzer([_Names()])._prefilter
     return made

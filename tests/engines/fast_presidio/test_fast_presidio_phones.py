@@ -9,11 +9,11 @@ from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 from support.near_pii import near_pii
 
 from steps.engines.fast_presidio.phones import Phones
-from steps.engines.fast_presidio.prefilter import Gate, phone_clause
+from steps.engines.fast_presidio.prefilter import Prefilter, phone_clause
 
 RECOGNIZER = PhoneRecognizer(supported_regions=(*PhoneRecognizer.DEFAULT_SUPPORTED_REGIONS, "ES"))
 PHONES = Phones(RECOGNIZER)
-GATE = Gate({0: [phone_clause(PHONES.least_digits)]})
+PREFILTER = Prefilter({0: [phone_clause(PHONES.least_digits)]})
 NUMBERS = st.text(st.sampled_from(list("0011223456789") + list(" -./()+x:,%$a٣９\u2013\n")), max_size=40)
 
 
@@ -30,7 +30,7 @@ def found_by_us(text: str) -> list[tuple[int, int]]:
 def test_the_same_numbers_are_found(text: str) -> None:
     numbers = found(text)
     assert found_by_us(text) == numbers
-    assert not numbers or GATE.possible(text) == [0]
+    assert not numbers or PREFILTER.possible(text) == [0]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_short_numbers_are_found() -> None:
     """Germany has valid numbers of few digits; all of four, and some of five and six."""
     numbers = [*map(str, range(1000, 10_000)), *map(str, range(10_000, 1_000_000, 997))]
     valid = [n for n in numbers if found(n)]
-    assert valid == [n for n in numbers if found_by_us(n)] and all(GATE.possible(n) for n in valid)
+    assert valid == [n for n in numbers if found_by_us(n)] and all(PREFILTER.possible(n) for n in valid)
 
 
 def test_no_country_has_shorter_numbers() -> None:

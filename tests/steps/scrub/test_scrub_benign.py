@@ -3,7 +3,7 @@
 import pytest
 
 from steps.scrub.config import Locale, ScrubConfig
-from steps.scrub.detectors import Detector, Findings
+from steps.scrub.detector import Detector, Findings
 
 BENIGN = {
     "versions": "Python 3.11.4, numpy 2.4.6, build 22000.1335, kernel 5.15.0-91-generic, torch==2.1.0, react@18.2.0",

@@ -8,7 +8,7 @@ from support.near_pii import VALUES
 
 from steps.contracts.errors import ConfigError
 from steps.scrub.config import ScrubConfig
-from steps.scrub.detectors import Detector
+from steps.scrub.detector import Detector
 from steps.scrub.findings import Finding
 
 MAIL, PHONE, SSN = "jane.doe@example.org", "+1 212-555-0142", "536-90-4399"

@@ -10,9 +10,9 @@ import pytest
 from steps.contracts.errors import AssayError
 from steps.scrub import detectors
 from steps.scrub.config import ScrubConfig
+from steps.scrub.detector import find_in_worker
 from steps.scrub.findings import Finding
 from steps.scrub.pool import Workers
-from steps.scrub.worker import find_in_worker
 
 
 def killed_once(marker: Path, batch: list[int]) -> list[int]:

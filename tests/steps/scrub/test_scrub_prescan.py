@@ -18,7 +18,7 @@ from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row, make_row, message
 from steps.engines.scan.visible import VisibleText
 from steps.scrub.config import ScrubConfig
-from steps.scrub.detectors import Detector
+from steps.scrub.detector import Detector
 from steps.scrub.prescan import Prescan
 from steps.scrub.scrub import scrub
 

@@ -9,7 +9,7 @@ from pipelines.load import validate
 from steps.contracts.errors import ConfigError
 from steps.scrub.config import ScrubConfig
 from steps.scrub.coverage import found_by, lines, table, uncovered
-from steps.scrub.detectors import Detector
+from steps.scrub.detector import Detector
 from steps.scrub.profiles import MODEL_ENTITIES, PROFILES, detector_of, entities_of
 
 SPACY = {"engine": "spacy", "model": "m"}

@@ -17,7 +17,7 @@ from steps.scrub.config import NerConfig, ScrubConfig
 from steps.scrub.findings import Finding
 from steps.scrub.ner.detector import NerDetector
 from steps.scrub.recognizers import presidio
-from steps.scrub.recognizers.presidio import PatternDetector
+from steps.scrub.recognizers.presidio import PresidioDetector
 from steps.scrub.scrub import scrub
 
 MAIL, PHONE, CARD, SSN = "jane.doe@example.org", "212-555-0142", "4111 1111 1111 1111", "536-90-4399"
@@ -213,7 +213,7 @@ def test_all_splits_are_scrubbed(tmp_path: Path) -> None:
 def test_a_failing_detector_makes_the_row_undecided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, kept: int
 ) -> None:
-    monkeypatch.setattr(presidio, "PatternDetector", _Failing)
+    monkeypatch.setattr(presidio, "PresidioDetector", _Failing)
     outcome = run(tmp_path, on_undecided=policy)
     assert (outcome.report.undecided, outcome.rows.rows) == (1, kept)
     assert outcome.quarantined is not None
@@ -222,13 +222,13 @@ def test_a_failing_detector_makes_the_row_undecided(
 
 
 def test_a_failing_detector_can_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presidio, "PatternDetector", _Failing)
+    monkeypatch.setattr(presidio, "PresidioDetector", _Failing)
     with pytest.raises(InputError, match="line:2"):
         run(tmp_path, on_undecided="fail")
     assert not (tmp_path / "out" / "ledger.parquet").exists()
 
 
-class _Failing(PatternDetector):
+class _Failing(PresidioDetector):
     def find(self, text: str) -> list[Finding]:
         if text == "Nothing to see here":
             raise ValueError(f"boom {text}")

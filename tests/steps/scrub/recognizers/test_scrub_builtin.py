@@ -5,8 +5,8 @@ import random
 import pytest
 
 from steps.scrub.config import ScrubConfig
-from steps.scrub.detectors import Detector
-from steps.scrub.recognizers.builtin import OWN, OwnDetector
+from steps.scrub.detector import Detector
+from steps.scrub.recognizers.builtin import BUILTIN, BuiltinDetector
 from steps.scrub.recognizers.card import is_card
 from steps.scrub.recognizers.iban import is_iban
 from steps.scrub.recognizers.phone import is_number
@@ -15,11 +15,11 @@ EVERYWHERE = ("en_US", "en_GB", "de", "fr", "es")
 
 
 @pytest.fixture(scope="module")
-def own() -> dict[str, OwnDetector]:
-    return {e: OwnDetector(ScrubConfig(entities=(e,), locales=EVERYWHERE)) for e in OWN}
+def own() -> dict[str, BuiltinDetector]:
+    return {e: BuiltinDetector(ScrubConfig(entities=(e,), locales=EVERYWHERE)) for e in BUILTIN}
 
 
-def found(detector: OwnDetector, text: str) -> list[str]:
+def found(detector: BuiltinDetector, text: str) -> list[str]:
     return [text[f.start : f.end] for f in detector.find(text)]
 
 
@@ -255,22 +255,22 @@ LOOK_ALIKES = {
 
 
 @pytest.mark.parametrize(("entity", "text", "value"), [(e, t, v) for e, hits in HITS.items() for t, v in hits])
-def test_hits(own: dict[str, OwnDetector], entity: str, text: str, value: str) -> None:
+def test_hits(own: dict[str, BuiltinDetector], entity: str, text: str, value: str) -> None:
     assert value in found(own[entity], text)
 
 
 @pytest.mark.parametrize(("entity", "text"), [(e, t) for e, texts in LOOK_ALIKES.items() for t in texts])
-def test_look_alikes(own: dict[str, OwnDetector], entity: str, text: str) -> None:
+def test_look_alikes(own: dict[str, BuiltinDetector], entity: str, text: str) -> None:
     assert found(own[entity], text) == []
 
 
-def test_the_first_pass_loses_nothing(own: dict[str, OwnDetector]) -> None:
+def test_the_first_pass_loses_nothing(own: dict[str, BuiltinDetector]) -> None:
     """Against the detectors alone, on all texts above, in a row and one by one, and on random pieces of them."""
     rng = random.Random(11)
     texts = [t for hits in HITS.values() for t, _ in hits] + [t for some in LOOK_ALIKES.values() for t in some]
     whole = "\n".join(texts)
     pieces = [whole[a : a + rng.randint(1, 60)] for a in rng.choices(range(len(whole)), k=400)]
-    everything = OwnDetector(ScrubConfig(entities=tuple(sorted(OWN)), locales=EVERYWHERE))
+    everything = BuiltinDetector(ScrubConfig(entities=tuple(sorted(BUILTIN)), locales=EVERYWHERE))
     seen = 0
     for detector in (*own.values(), everything):
         for text in (*texts, *pieces):
@@ -281,7 +281,7 @@ def test_the_first_pass_loses_nothing(own: dict[str, OwnDetector]) -> None:
 
 
 def test_every_kind_has_both() -> None:
-    assert HITS.keys() == LOOK_ALIKES.keys() == OWN
+    assert HITS.keys() == LOOK_ALIKES.keys() == BUILTIN
     assert all(len(texts) >= 4 for kind in (HITS, LOOK_ALIKES) for texts in kind.values())
 
 
@@ -298,9 +298,9 @@ def test_a_whole_address_is_one_finding() -> None:
 
 def test_threshold_and_wanted_entities() -> None:
     text = "Dr. Roe, 45, of 12 Oak Street"
-    assert OwnDetector(ScrubConfig(entities=("EMAIL_ADDRESS",))).find(text) == []
+    assert BuiltinDetector(ScrubConfig(entities=("EMAIL_ADDRESS",))).find(text) == []
     ages = ScrubConfig(entities=("AGE",), thresholds={"AGE": 0.5})
-    assert OwnDetector(ages).find(text) == []
+    assert BuiltinDetector(ages).find(text) == []
 
 
 def test_check_digits_are_those_of_the_standard() -> None:
@@ -326,7 +326,7 @@ def test_a_telephone_number_is_no_date() -> None:
 )
 def test_hostile_texts_are_searched(text: str) -> None:
     """In linear time: the longest of these takes well under a second."""
-    config = ScrubConfig(entities=tuple(sorted(OWN)), locales=EVERYWHERE)
+    config = ScrubConfig(entities=tuple(sorted(BUILTIN)), locales=EVERYWHERE)
     (findings,) = Detector(config).find([text])
     assert findings is not None
     assert all(0 <= f.start < f.end <= len(text) for f in findings)

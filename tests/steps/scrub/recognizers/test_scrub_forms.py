@@ -3,7 +3,7 @@
 import pytest
 
 from steps.contracts.errors import ConfigError
-from steps.scrub.config import OwnPattern, ScrubConfig
+from steps.scrub.config import CustomPattern, ScrubConfig
 from steps.scrub.profiles import LABELLED_ENTITIES
 from steps.scrub.recognizers.all_forms import all_forms
 from steps.scrub.recognizers.forms import FormDetector
@@ -27,7 +27,7 @@ def test_own_patterns_and_words() -> None:
 
 
 def test_a_weak_pattern_counts_beside_a_context_word_only() -> None:
-    staff = OwnPattern(regex=r"\bid (?P<value>[0-9]{4})\b", score=0.1, context=("badge", "staff"))
+    staff = CustomPattern(regex=r"\bid (?P<value>[0-9]{4})\b", score=0.1, context=("badge", "staff"))
     config = ScrubConfig(entities=(), patterns={"STAFF_ID": staff})
     assert found(config, "the id 1234 of something") == set()
     assert found(config, "Staff: they carry the id 1234") == {("STAFF_ID", "1234")}

@@ -19,7 +19,7 @@ from steps.contracts.digests import canonical_json
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, make_row, message
 from steps.scrub.config import Locale, ScrubConfig
-from steps.scrub.detectors import Detector
+from steps.scrub.detector import Detector
 from steps.scrub.profiles import LABELLED_ENTITIES, SECRET_ENTITIES
 from steps.scrub.pseudonyms.pseudonym import normalised, pseudonym
 from steps.scrub.scrub import scrub

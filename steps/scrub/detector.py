@@ -1,0 +1,99 @@
+"""All detectors together: what they find in a text, unresolved."""
+
+import functools
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from steps.engines.fast_presidio.imports import patterns_only
+from steps.engines.scan.visible import VisibleText
+from steps.scrub.config import ScrubConfig
+from steps.scrub.findings import Finding, GatedDetector
+from steps.scrub.ner.detector import NerDetector
+from steps.scrub.recognizers.all_forms import all_forms
+from steps.scrub.recognizers.builtin import BUILTIN, BuiltinDetector
+from steps.scrub.recognizers.forms import FormDetector
+
+# None: a detector failed on this text.
+Findings = list[Finding] | None
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Detector:
+    """Pattern and model findings of texts, unresolved."""
+
+    def __init__(self, config: ScrubConfig) -> None:
+        with nullcontext() if config.ner else patterns_only():
+            from steps.scrub.recognizers.presidio import PresidioDetector
+        self._patterns: GatedDetector = PresidioDetector(config)
+        self._extra = _extra_detectors(config)
+        self._ner = NerDetector(config.ner) if config.ner else None
+
+    @property
+    def conditions(self) -> list[tuple[str, ...]] | None:
+        """Each pattern detector's conditions; None: something may be found in any text."""
+        if self._ner is not None:
+            return None
+        known = [c for d in (self._patterns, *self._extra) if (c := d.conditions) is not None]
+        return known if len(known) == 1 + len(self._extra) else None
+
+    def find(self, texts: Sequence[str]) -> list[Findings]:
+        """Findings per text; None where a detector failed (what it said is not kept: it may quote the text).
+
+        Invisible characters are left out of the search and taken into the findings; a lone surrogate is searched as
+        a replacement character, since neither RE2 nor spaCy can read it.
+        """
+        seen = [VisibleText(readable(text)) for text in texts]
+        found = self._find([s.text for s in seen])
+        return [f if f is None else [_placed(one, s) for one in f] for f, s in zip(found, seen, strict=True)]
+
+    def _find(self, texts: Sequence[str]) -> list[Findings]:
+        found = [self._pattern_findings(text) for text in texts]
+        if self._ner is None:
+            return found
+        return [
+            None if one is None or named is None else one + named
+            for one, named in zip(found, self._model_findings(self._ner, texts), strict=True)
+        ]
+
+    def _pattern_findings(self, text: str) -> Findings:
+        try:
+            return [*self._patterns.find(text), *(f for extra in self._extra for f in extra.find(text))]
+        except Exception:  # noqa: BLE001 - whatever a recognizer trips over makes the row undecided
+            return None
+
+    def _model_findings(self, ner: NerDetector, texts: Sequence[str]) -> list[Findings]:
+        try:
+            return list(ner.find(texts))
+        except Exception:  # noqa: BLE001 - one bad text must not decide about its neighbours
+            return [None] if len(texts) == 1 else [f for text in texts for f in self._model_findings(ner, [text])]
+
+
+def _extra_detectors(config: ScrubConfig) -> tuple[GatedDetector, ...]:
+    """Detectors beside presidio's patterns: a line each, made only when the config asks for it."""
+    detectors: list[GatedDetector] = []
+    if forms := all_forms(config):
+        detectors.append(FormDetector(forms, config))
+    if not BUILTIN.isdisjoint(config.wanted):
+        detectors.append(BuiltinDetector(config))
+    return tuple(detectors)
+
+
+def readable(text: str) -> str:
+    """The text with replacement characters for its lone surrogates; offsets stay."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def _placed(finding: Finding, seen: VisibleText) -> Finding:
+    start, end = seen.place(finding.start, finding.end)
+    return finding._replace(start=start, end=end)
+
+
+def find_in_worker(config: str, texts: list[str]) -> list[Findings]:
+    """What a worker process runs: findings per text; `config` is a ScrubConfig as JSON."""
+    return _detector(config).find(texts)
+
+
+@functools.lru_cache(maxsize=1)
+def _detector(config: str) -> Detector:
+    return Detector(ScrubConfig.model_validate_json(config))
