@@ -213,7 +213,7 @@ def languages(dataset: Dataset) -> dict[str, float]:
                 undecided += ranked[best] < heard.config.min_probability
     rows = list(islice(dataset.iter_rows(), _LANGUAGE_ROWS))
     begin = own_cpu()
-    found = Counter(heard.hear(row).language for row in rows)
+    found = Counter(heard.identify(row).language for row in rows)
     rate = len(rows) / (own_cpu() - begin)
     total = right + wrong + undecided
     print(f"\nlanguage: {total} sentences in {codes} languages: {right} right, {wrong} wrong, {undecided} undecided")

@@ -37,7 +37,7 @@ from steps.scrub.evaluation.evaluation import Evaluation, evaluate
 from steps.scrub.evaluation.labelled import LABEL_NAMES, of_templates, read_labelled
 from steps.scrub.findings import Finding
 from steps.scrub.recognizers.builtin import BuiltinDetector
-from steps.scrub.redactor import Settler
+from steps.scrub.redactor import Redactor
 
 LABELLED, ROWS = "presidio_synth_v2.json", "t0.jsonl.gz"
 JUDGED = Path(__file__).with_name("pii_judged.json")
@@ -157,13 +157,13 @@ def _line(n: int, flags: list[Flag], judged: dict[str, bool]) -> list[str]:
 
 
 def flagged(rows: list[list[str]]) -> Iterator[Flag]:
-    """Every finding of the default config, as the stage settles it."""
+    """Every finding of the default config, as the stage replaces it."""
     config = ScrubConfig()
     with Detectors(config) as detectors:
-        settled = Settler(config, b"no key is needed to count").settle(itertools.chain(*rows), detectors)
+        found = Redactor(config, b"no key is needed to count").find(itertools.chain(*rows), detectors)
     for number, texts in enumerate(rows):
         for text in texts:
-            findings: list[Finding] = settled[text] or []
+            findings: list[Finding] = found[text] or []
             for f in findings:
                 yield Flag(number, f.entity, text[f.start : f.end], text[max(0, f.start - _BEFORE) : f.start])
 

@@ -75,6 +75,13 @@ def scrub_id(root: Path, config: ScrubConfig) -> str:
     return value_digest([key, outside]) if outside else key
 
 
+def search_id(root: Path, config: ScrubConfig) -> str:
+    """What `StageContext.search` is in a run with these settings."""
+    from steps.scrub.row_codec import search_digest
+
+    return search_digest(config, scrub_id(root, config))
+
+
 def _model_digests(root: Path, config: RunConfig) -> dict[str, dict[str, str]]:
     """Per stage of curation the models that it shows rows to, by the name that the config gives them; and files."""
     from steps.engines.embed.models import model_digest

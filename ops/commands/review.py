@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.console import emit, say
 from ops.review.guard import Guard, Looked
-from ops.review.queue import Pile, SetAside, decisions_path, run_config
+from ops.review.queue import ReviewQueue, SetAside, decisions_path, run_config
 from ops.run_index import find_run
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.records import text_of
@@ -38,57 +38,57 @@ def review_rows(
         InputNotFoundError: the run set nothing aside. InputError: a decision in the file can't be taken.
     """
     run = find_run(root, run_name)
-    with Guard(root, run_config(root, run)) as guard:
-        pile = Pile(root, run, decisions or decisions_path(root, run), guard, stage, reason, again)
-        if decide is not None:
-            _take(pile, decide, by or getpass.getuser(), json_output)
-        elif json_output:
-            _list(pile, raw)
-        else:
-            _walk(pile, by or getpass.getuser(), raw)
+    guard = Guard(root, run_config(root, run))
+    queue = ReviewQueue(root, run, decisions or decisions_path(root, run), guard, stage, reason, again)
+    if decide is not None:
+        _take(queue, decide, by or getpass.getuser(), json_output)
+    elif json_output:
+        _list(queue, raw)
+    else:
+        _walk(queue, by or getpass.getuser(), raw)
 
 
-def _take(pile: Pile, decide: Path, by: str, json_output: bool) -> None:
-    taken = _from_file(pile, decide, by)
+def _take(queue: ReviewQueue, decide: Path, by: str, json_output: bool) -> None:
+    taken = _from_file(queue, decide, by)
     replaced = sum((Counter(d.checked.replaced) for d in taken if d.checked is not None), Counter())
     if json_output:
-        emit({"decisions": str(pile.decisions), "taken": len(taken), "replaced": replaced})
+        emit({"decisions": str(queue.decisions), "taken": len(taken), "replaced": replaced})
         return
     for entity, count in sorted(replaced.items()):
         say(f"personal data was replaced, as scrub does: {entity} {count:,}")
-    _after(pile, Counter(d.choice for d in taken), 0)
+    _after(queue, Counter(d.choice for d in taken), 0)
 
 
-def _list(pile: Pile, raw: bool) -> None:
-    total, left = pile.counts()
+def _list(queue: ReviewQueue, raw: bool) -> None:
+    total, left = queue.counts()
     emit({
-        "run": pile.run.name, "set_aside": total, "undecided": left.total(), "decisions": str(pile.decisions),
-        "rows": [_listed(item, raw) for item in pile],
+        "run": queue.run.name, "set_aside": total, "undecided": left.total(), "decisions": str(queue.decisions),
+        "rows": [_listed(item, raw) for item in queue],
     })  # fmt: skip
 
 
-def _walk(pile: Pile, by: str, raw: bool) -> None:
+def _walk(queue: ReviewQueue, by: str, raw: bool) -> None:
     from ops.review.session import Session
 
-    total, left = pile.counts()
-    say(f"run {pile.run.name}: {left.total():,} of {total:,} rows set aside are undecided")
+    total, left = queue.counts()
+    say(f"run {queue.run.name}: {left.total():,} of {total:,} rows set aside are undecided")
     # Each reason begins with its category: --reason takes either.
     for reason, count in left.most_common(_REASONS):
         say(f"  {count:6,}  {reason or 'no reason in the ledger'}")
-    session = Session(pile, by, raw, left.total())
+    session = Session(queue, by, raw, left.total())
     session.run()
-    _after(pile, Counter(session.done.values()), session.hidden)
+    _after(queue, Counter(session.done.values()), session.hidden)
 
 
-def _after(pile: Pile, done: Counter[str], hidden: int) -> None:
+def _after(queue: ReviewQueue, done: Counter[str], hidden: int) -> None:
     """Say what was done and how it takes effect."""
     if hidden:
         say(f"{hidden:,} rows were never scrubbed and not shown; --raw shows them")
     say(", ".join(f"{what} {count:,}" for what, count in done.items()) or "nothing was decided")
-    if pile.decisions.is_file():
-        path = pile.decisions.resolve()
-        named = str(path.relative_to(pile.root) if path.is_relative_to(pile.root) else path)
-        files = ", ".join(dict.fromkeys([*pile.applied_files(), named]))
+    if queue.decisions.is_file():
+        path = queue.decisions.resolve()
+        named = str(path.relative_to(queue.root) if path.is_relative_to(queue.root) else path)
+        files = ", ".join(dict.fromkeys([*queue.applied_files(), named]))
         say(f"the next run applies them with  --set 'review.decisions=[{files}]'")
 
 
@@ -103,7 +103,7 @@ def _listed(item: SetAside, raw: bool) -> dict[str, Any]:
     }
 
 
-def _from_file(pile: Pile, file: Path, by: str) -> list[HumanDecision]:
+def _from_file(queue: ReviewQueue, file: Path, by: str) -> list[HumanDecision]:
     """Take every decision of a JSON Lines file, or none: all mistakes are named before anything is written."""
     if not file.is_file():
         raise InputNotFoundError("no such file", where=str(file))
@@ -122,14 +122,14 @@ def _from_file(pile: Pile, file: Path, by: str) -> list[HumanDecision]:
             except InputError as e:
                 mistakes.append(f"line {number}: {e.what}")
     found: dict[str, HumanDecision] = {}
-    for item in pile:
+    for item in queue:
         number, said = wanted.get(item.row["record_id"], (0, {}))
         if said:
             try:
-                found[item.row["record_id"]] = _decision(pile, item, said, by)
+                found[item.row["record_id"]] = _decision(queue, item, said, by)
             except InputError as e:
                 mistakes.append(f"line {number}: {e.what}")
-    known = {record for record, _ in pile.said}
+    known = {record for record, _ in queue.said}
     mistakes += [
         f"line {number}: {'already decided (--again)' if record in known else 'no row set aside has this id'}:"
         f" {record[:40]}"
@@ -139,7 +139,7 @@ def _from_file(pile: Pile, file: Path, by: str) -> list[HumanDecision]:
     if mistakes:
         raise InputError("nothing was written: " + "; ".join(mistakes[:10]), where=str(file))
     for decision in found.values():
-        append(pile.decisions, decision)
+        append(queue.decisions, decision)
     return list(found.values())
 
 
@@ -162,20 +162,20 @@ def _said(line: str) -> dict[str, Any]:
     return value
 
 
-def _decision(pile: Pile, item: SetAside, said: dict[str, Any], by: str) -> HumanDecision:
+def _decision(queue: ReviewQueue, item: SetAside, said: dict[str, Any], by: str) -> HumanDecision:
     """One decision of a file. `anyway` lets through what a person at a terminal would be asked about."""
     from ops.review.session import decided
 
     choice = _CHOICES[said["choice"]]
     looked: Looked | None = None
     if choice == "edit":
-        looked = pile.guard.look(edited(item.row, said["content"]), item.row if item.scrubbed else None)
+        looked = queue.guard.look(edited(item.row, said["content"]), item.row if item.scrubbed else None)
         if looked.row["content_id"] == item.row["content_id"]:
             raise InputError("the edit changes nothing")
         if looked.again and not said.get("anyway"):
             raise InputError(f'screen would still {looked.checked.screen} (with "anyway": true it goes on)')
     elif choice == "accept" and not item.scrubbed:
-        looked = pile.guard.look(item.row)
+        looked = queue.guard.look(item.row)
     if looked is not None and looked.checked.unsearched and not said.get("anyway"):
         raise InputError('a detector failed on a text of it (with "anyway": true it goes on)')
-    return decided(item, choice, said.get("by") or by, pile.guard.words(said.get("why", "")), looked)
+    return decided(item, choice, said.get("by") or by, queue.guard.words(said.get("why", "")), looked)

@@ -50,7 +50,7 @@ def _first_reason(notes: Iterable[Note]) -> str:
 
 
 @dataclass
-class Pile:
+class ReviewQueue:
     """What a run set aside. `decisions` is where new decisions go.
 
     `stage` limits it to one stage's rows, `reason` to rows whose first reason begins with it. `again`: rows that were

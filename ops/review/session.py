@@ -13,7 +13,7 @@ from ops.review.editing import edit
 from ops.review.guard import Looked
 from ops.review.keys import key_pressed, line_typed
 from ops.review.picture import picture, spans_of, texts
-from ops.review.queue import Pile, SetAside
+from ops.review.queue import ReviewQueue, SetAside
 from steps.contracts.errors import AssayError, ConfigError
 from steps.review.decisions import Choice, HumanDecision, append
 from steps.review.edits import content_of
@@ -67,7 +67,7 @@ class Session:
     left: rows not decided before. done: the last choice about each row, by record id. hidden: rows not shown.
     """
 
-    pile: Pile
+    queue: ReviewQueue
     by: str
     raw: bool
     left: int
@@ -104,7 +104,7 @@ class Session:
             at = max(at + step, 0)
 
     def _shown(self) -> Iterator[SetAside]:
-        for item in self.pile:
+        for item in self.queue:
             if item.scrubbed or self.raw:
                 yield item
             else:
@@ -113,7 +113,7 @@ class Session:
     def _can_search(self) -> bool:
         """Whether what a person writes can be searched for personal data as the run does; says so when it can't."""
         try:
-            return self.pile.guard.search is not None
+            return self.queue.guard.search is not None
         except ConfigError as e:
             self._say(f"{e}\nuntil then rows are accepted and dropped without words, and can't be edited")
             return False
@@ -122,7 +122,7 @@ class Session:
         """Let the person decide about one row; how far to go from it, 0 when they quit."""
         self._console.rule(Text(f"{number + 1} of {self.left - self.hidden}"), align="left")
         self._show(picture(item, full=False))
-        said = self.pile.said.get((item.row["record_id"], item.row["content_id"]))
+        said = self.queue.said.get((item.row["record_id"], item.row["content_id"]))
         if so_far := self.done.get(item.row["record_id"]) or (f"{said.choice}, by {said.by}" if said else ""):
             self._say(f"so far: {so_far}")
         while True:
@@ -154,14 +154,14 @@ class Session:
             self._say(str(e))
             return False
         decision = decided(item, choice, self.by, why, looked)
-        append(self.pile.decisions, decision)
+        append(self.queue.decisions, decision)
         self.done[item.row["record_id"]] = decision.choice
         self._say(f"{decision.choice}: written")
         return True
 
     def _searched(self, item: SetAside) -> Looked | None:
         """A row that scrub didn't search whole, as it goes on; None when the person thinks again."""
-        looked = self.pile.guard.look(item.row)
+        looked = self.queue.guard.look(item.row)
         if not looked.checked.replaced and not looked.checked.unsearched:
             return looked
         self._tell(looked)
@@ -173,7 +173,7 @@ class Session:
         while True:
             draft, new, wrong = edit(item.row, draft)
             self._drafts[item.row["record_id"]] = draft
-            looked = self.pile.guard.look(new, item.row if item.scrubbed else None) if new is not None else None
+            looked = self.queue.guard.look(new, item.row if item.scrubbed else None) if new is not None else None
             if looked is not None and looked.row["content_id"] == item.row["content_id"]:
                 self._say("nothing was changed")
                 return None
@@ -189,7 +189,7 @@ class Session:
 
     def _earlier(self, item: SetAside) -> str | None:
         """The edit of a decision that isn't applied any more, to go on from."""
-        said = self.pile.said.get((item.row["record_id"], item.row["content_id"]))
+        said = self.queue.said.get((item.row["record_id"], item.row["content_id"]))
         return json.dumps(said.content, indent=1) if said is not None and said.content is not None else None
 
     def _why(self) -> str:
@@ -197,7 +197,7 @@ class Session:
             return ""
         self._console.print(Text("why (Enter: no words): "), end="")
         typed = line_typed()[:_WHY_CHARACTERS]
-        words = self.pile.guard.words(typed)
+        words = self.queue.guard.words(typed)
         if words != typed:
             self._say(f"personal data is replaced: {words}")
         return words

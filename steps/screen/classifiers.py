@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 
 from steps.contracts.code import code_digest
-from steps.contracts.dataset import Dataset
+from steps.contracts.context import StageContext
+from steps.contracts.dataset import Dataset, Mask
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, MissingDependencyError
-from steps.contracts.reports import Histogram, Table
 from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.models import model_digest, model_path
 from steps.engines.embed.vectors import Done, Vector, Vectors
@@ -24,7 +24,7 @@ from steps.engines.lm.shapes import LENGTH_STEP, by_width, filled_up
 from steps.engines.lm.threads import torch_threads
 from steps.engines.text.parts import part_of
 from steps.screen.config import ClassifierConfig, ModelAction
-from steps.screen.models import Mask, Place, Said, chosen_rows, histogram, tally
+from steps.screen.model_findings import ModelFinding, ModelReport, chosen_rows, histogram, tally
 
 # From the strongest.
 _STRENGTH: tuple[ModelAction, ...] = ("drop", "quarantine", "flag")
@@ -36,12 +36,12 @@ _CHARACTERS_PER_TOKEN = 64
 class Classifier:
     """A loaded classifier. A text's score is the same bits whatever other texts are scored with it (see `shapes`)."""
 
-    def __init__(self, config: ClassifierConfig, place: Place, cache: EmbeddingCache) -> None:
+    def __init__(self, config: ClassifierConfig, ctx: StageContext, cache: EmbeddingCache) -> None:
         self.config = config
         self.name = f"classifier {config.name}"
         self.undecided = config.undecided
-        digest = model_digest(config.model, config.revision, place.root)
-        self._tokenizer, self._model = _load(config, model_path(config.model, digest, place.root))
+        digest = model_digest(config.model, config.revision, ctx.root)
+        self._tokenizer, self._model = _load(config, model_path(config.model, digest, ctx.root))
         self._longest = _longest(config, self._tokenizer, self._model)
         self._column, self._activation = _column(config, self._model.config), _activation(config, self._model.config)
         shape = [config.batch_size, self._longest, LENGTH_STEP, config.device, config.num_threads, self._activation]
@@ -57,30 +57,30 @@ class Classifier:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """Nothing is held open."""
 
-    def look(self, dataset: Dataset, keep: Mask) -> Iterator[Said]:
+    def find(self, dataset: Dataset, keep: Mask) -> Iterator[ModelFinding]:
         """Rows whose score lies on the bad side of a threshold, and rows whose score isn't a number."""
         for numbers, rows in chosen_rows(dataset, keep, self.config.splits, self.name):
-            said = [(n, r["record_id"], part_of(r, self.config.part)) for n, r in zip(numbers, rows, strict=True)]
-            read = [(number, record_id, text) for number, record_id, text in said if text]
-            self._counts["rows without a text to read"] += len(said) - len(read)
+            texts = [(n, r["record_id"], part_of(r, self.config.part)) for n, r in zip(numbers, rows, strict=True)]
+            read = [(number, record_id, text) for number, record_id, text in texts if text]
+            self._counts["rows without a text to read"] += len(texts) - len(read)
             for (number, record_id, _), found in zip(read, self.scores([t for _, _, t in read]), strict=True):
                 answer = self._answer(number, record_id, found)
                 if answer is not None:
                     yield answer
 
-    def _answer(self, number: int, record_id: str, found: Vector) -> Said | None:
+    def _answer(self, number: int, record_id: str, found: Vector) -> ModelFinding | None:
         score = float(found.values[self._column])
         self._counts["rows scored"] += 1
         self._counts["rows cut to what the model reads"] += found.cut
         reason = f"classifier.{self.config.name}"
         if not math.isfinite(score):
-            return Said(number, record_id, None, f"undecided:{reason}", undecided="not_finite")
+            return ModelFinding(number, record_id, None, f"undecided:{reason}", undecided="not_finite")
         self._scores.append(score)
         action = self._action(score)
         if action is None:
             return None
         evidence = {"threshold": self.config.thresholds[action], "cut": found.cut}
-        return Said(number, record_id, action, reason, round(score, 6), evidence)
+        return ModelFinding(number, record_id, action, reason, round(score, 6), evidence)
 
     def _action(self, score: float) -> ModelAction | None:
         """The strongest action whose threshold the score has passed."""
@@ -118,13 +118,14 @@ class Classifier:
                 parts.append(_activated(self._model(**batch).logits.float(), self._activation).cpu().numpy())
         return np.concatenate(parts)[: len(texts)]
 
-    def told(self) -> tuple[dict[str, int], Sequence[Histogram], Sequence[Table], Sequence[str]]:
+    def report(self) -> ModelReport:
         """Counts, the distribution of scores, and what was cut."""
         shown = self.config.label or "regression"
         notes = []
         if cut := self._counts["rows cut to what the model reads"]:
             notes.append(f"{self.name} read only the first {self._longest} tokens of {cut} rows.")
-        return tally(self._counts), [histogram(f"{self.name}: {shown}", "score", self._scores)], [], notes
+        scores = histogram(f"{self.name}: {shown}", "score", self._scores)
+        return ModelReport(tally(self._counts), [scores], notes=notes)
 
 
 def _activated(logits: Any, activation: str) -> Any:

@@ -20,7 +20,7 @@ _SAME = {"wuu": "zh"}
 
 
 @dataclass(frozen=True)
-class Heard:
+class Identified:
     """The likeliest language with its probability, of the kept ones together where none is enough alone.
 
     Or UNDECIDED with the probability that wasn't enough, 0.0 for too few letters.
@@ -48,29 +48,29 @@ class Languages:
                 hint="codes of ISO 639: " + " ".join(sorted(self._model.labels)),
             )
 
-    def hear(self, row: Row) -> Heard:
+    def identify(self, row: Row) -> Identified:
         """The language of the row's text; a kept language is named when those kept are likely enough together."""
         text = _part(row, self.config.part)[: self.config.max_characters]
         if sum(map(str.isalpha, text)) < self.config.min_letters:
-            return Heard(UNDECIDED, 0.0)
+            return Identified(UNDECIDED, 0.0)
         # The same letters must be the same bytes, styled and full-width ones too.
         text = unicodedata.normalize("NFKC", text)
         code, probability = self._model.classify(text)
         if probability >= max(self.config.min_probability, 1 - self.config.min_probability):
             # No other language, and not all others together, can be likely enough.
-            return Heard(_SAME.get(code, code), round(probability, 4))
+            return Identified(_SAME.get(code, code), round(probability, 4))
         return self.judged(self.ranked(text))
 
-    def judged(self, ranked: dict[str, float]) -> Heard:
+    def judged(self, ranked: dict[str, float]) -> Identified:
         """What these probabilities say under the config."""
         best, probability = next(iter(ranked.items()))
         kept = {code: p for code, p in ranked.items() if code in self.config.keep}
         together = sum(kept.values())
         if together >= self.config.min_probability:
-            return Heard(next(iter(kept)), round(together, 4))
+            return Identified(next(iter(kept)), round(together, 4))
         if best not in kept and probability >= self.config.min_probability:
-            return Heard(best, round(probability, 4))
-        return Heard(UNDECIDED, round(probability, 4))
+            return Identified(best, round(probability, 4))
+        return Identified(UNDECIDED, round(probability, 4))
 
     def ranked(self, text: str) -> dict[str, float]:
         """Probability of each language, likeliest first."""

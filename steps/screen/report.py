@@ -1,66 +1,18 @@
-"""What screening counted, and the report of it."""
+"""The report of the stage."""
 
 from collections import Counter
-from dataclasses import dataclass, field
-
-import numpy as np
-import numpy.typing as npt
 
 from steps.contracts.digests import value_digest
 from steps.contracts.ledger import LedgerWriter
-from steps.contracts.ledger import Verdict as LedgerVerdict
-from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.screen.config import ScreenConfig
+from steps.screen.counters import LENGTH_EDGES, VERDICTS, Counters
 from steps.screen.language import UNDECIDED
-from steps.screen.screener import Verdict
-
-VERDICTS: dict[str, LedgerVerdict] = {
-    "drop": "dropped",
-    "quarantine": "quarantined",
-    "flag": "flagged",
-    "undecided": "undecided",
-}
-_EXAMPLES_PER_RULE = 2
-_EDGES = (0, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000)
-
-
-@dataclass
-class Books:
-    """Counts of one run. `samples` keeps the smallest record ids per rule: the same in any row order."""
-
-    hits: Counter[str] = field(default_factory=Counter)
-    mentions: Counter[str] = field(default_factory=Counter)
-    severities: Counter[str] = field(default_factory=Counter)
-    hit_rows: Counter[str] = field(default_factory=Counter)
-    splits: Counter[str] = field(default_factory=Counter)
-    languages: Counter[str] = field(default_factory=Counter)
-    lengths: Counter[int] = field(default_factory=Counter)
-    samples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-
-    def measure(self, lengths: npt.NDArray[np.int64]) -> None:
-        """Count rows by the length of their text in characters, shape (rows,)."""
-        self.lengths.update(np.searchsorted(_EDGES[1:], lengths, side="right").tolist())
-
-    def add(self, row: Row, verdict: Verdict) -> None:
-        """Count what is said about a row."""
-        for f in verdict.found:
-            self.hits[f.rule] += 1
-            self.mentions[f.rule] += f.mention
-            self.severities[f"{f.category}, {f.severity}"] += 1
-            text = f"{f.path}: {f.sample or f'{f.end - f.start} characters'}{' (mentioned)' if f.mention else ''}"
-            best = {*self.samples.get(f.rule, []), (row["record_id"], text)}
-            self.samples[f.rule] = sorted(best)[:_EXAMPLES_PER_RULE]
-        self.hit_rows.update({f.rule for f in verdict.found})
-        if verdict.language is not None:
-            self.languages[verdict.language] += 1
-        if verdict.decision is not None:
-            self.splits[f"{VERDICTS[verdict.decision.action]}: {row['split'] or '(none)'}"] += 1
 
 
 def report(
-    books: Books, config: ScreenConfig, ledger: LedgerWriter, rows: tuple[int, int], watch: Stopwatch
+    counters: Counters, config: ScreenConfig, ledger: LedgerWriter, rows: tuple[int, int], watch: Stopwatch
 ) -> StageReport:
     """The stage's report; `rows` in and kept."""
     reasons = sorted({r for verdict in VERDICTS.values() for r in ledger.counts[verdict]})
@@ -71,19 +23,19 @@ def report(
         dropped=ledger.total("dropped"),
         quarantined=ledger.total("quarantined"),
         flagged=ledger.total("flagged"),
-        undecided=books.languages[UNDECIDED],
+        undecided=counters.languages[UNDECIDED],
         dropped_by=dict(ledger.counts["dropped"]),
         quarantined_by=dict(ledger.counts["quarantined"]),
         flagged_by=dict(ledger.counts["flagged"]),
         counts={
-            "hits by rule": dict(sorted(books.hits.items())),
-            "rows by rule": dict(sorted(books.hit_rows.items())),
-            "hits by category and severity": dict(sorted(books.severities.items())),
-            "of these only mentioned": {rule: n for rule, n in sorted(books.mentions.items()) if n},
-            "rows by verdict and split": dict(sorted(books.splits.items())),
-            "rows by language": dict(sorted(books.languages.items())),
+            "hits by rule": dict(sorted(counters.hits.items())),
+            "rows by rule": dict(sorted(counters.hit_rows.items())),
+            "hits by category and severity": dict(sorted(counters.severities.items())),
+            "of these only mentioned": {rule: n for rule, n in sorted(counters.mentions.items()) if n},
+            "rows by verdict and split": dict(sorted(counters.splits.items())),
+            "rows by language": dict(sorted(counters.languages.items())),
         },
-        histograms=(_lengths(books.lengths),),
+        histograms=(_lengths(counters.lengths),),
         tables=(
             Table(
                 title="Rows by deciding rule",
@@ -93,7 +45,7 @@ def report(
         ),
         examples=tuple(
             Example(record_id=record, reason=rule, text=text)
-            for rule, samples in sorted(books.samples.items())
+            for rule, samples in sorted(counters.samples.items())
             for record, text in samples
         ),
         notes=_notes(config),
@@ -104,8 +56,8 @@ def report(
 
 
 def _lengths(lengths: Counter[int]) -> Histogram:
-    counts = tuple(lengths[i] for i in range(len(_EDGES)))
-    edges = (*map(float, _EDGES), 1e9)
+    counts = tuple(lengths[i] for i in range(len(LENGTH_EDGES)))
+    edges = (*map(float, LENGTH_EDGES), 1e9)
     return Histogram(title="Row length before screening", unit="characters", edges=edges, counts=counts)
 
 

@@ -1,4 +1,4 @@
-"""What screening keeps about a row between runs: hits by place and rule, and the decision; no text of the row."""
+"""What is cached about a row between runs: hits by place and rule, and the decision; no text of the row."""
 
 import json
 from typing import Any
@@ -9,33 +9,33 @@ from steps.contracts.row_cache import Origin
 from steps.engines.rows.segments import segments
 from steps.screen.config import ScreenConfig
 from steps.screen.scan import sampled
-from steps.screen.screener import PASSED, Verdict
+from steps.screen.screener import PASSED, ScreenResult
 
 # Beside what a row says: rules and patterns apply to some splits only.
 KEY_COLUMNS = ("split",)
 
 
 def origin(config: ScreenConfig, code: str) -> Origin:
-    """What a verdict depends on besides the row."""
-    # Models keep what they said by the digest of the text.
+    """What a result depends on besides the row."""
+    # What models find is cached by the digest of the text.
     settings = config.model_dump(mode="json", exclude={"classifiers", "topics"})
     return Origin(stage="screen", config=value_digest(settings), code=code)
 
 
-def encoded(verdict: Verdict) -> str:
-    """The verdict as JSON without the samples of text; "" when nothing is to be said."""
-    if verdict == PASSED:
+def encoded(result: ScreenResult) -> str:
+    """The result as JSON without the samples of text; "" when nothing was found."""
+    if result == PASSED:
         return ""
-    value = verdict.as_json()
+    value = result.as_json()
     return canonical_json({**value, "found": [{**f, "sample": _how_shown(f["sample"])} for f in value["found"]]})
 
 
-def decoded(result: str, row: Row) -> Verdict:
-    """The verdict on this row again."""
-    value = json.loads(result)
+def decoded(cached: str, row: Row) -> ScreenResult:
+    """The result of this row again."""
+    value = json.loads(cached)
     texts = {s.path: s.text for s in segments(row)}
     found = [{**f, "sample": _sample(f, texts)} for f in value["found"]]
-    return Verdict.from_json({**value, "found": found})
+    return ScreenResult.from_json({**value, "found": found})
 
 
 def _how_shown(sample: str) -> str:

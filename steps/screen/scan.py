@@ -25,7 +25,7 @@ _SEVERITIES: dict[str, Severity] = {"slur": "high", "strong": "medium", "mild": 
 
 
 @dataclass(frozen=True)
-class Found:
+class ContentHit:
     """A hit of a rule in one text of a row, and what follows from it."""
 
     rule: str
@@ -45,7 +45,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Sort:
+class _Traits:
     """What a pattern's hits mean. `part` is "unsafe" or "poisoned"."""
 
     part: str
@@ -62,11 +62,11 @@ class ContentScanner:
     def __init__(self, config: ScreenConfig) -> None:
         self.config = config
         patterns: list[Pattern] = []
-        self._sorts: list[_Sort] = []
-        for pattern, sort in [*_unsafe(config), *_poisoned(config)]:
-            if sort.action != "off":
+        self._traits: list[_Traits] = []
+        for pattern, traits in [*_unsafe(config), *_poisoned(config)]:
+            if traits.action != "off":
                 patterns.append(pattern)
-                self._sorts.append(sort)
+                self._traits.append(traits)
         self._set = PatternSet(patterns, "screen", also=[CODED, DISGUISED])
         self._allowed = {w.casefold() for w in config.unsafe.allow} if config.unsafe else set()
         self._spare_rejected = config.unsafe is None or not config.unsafe.rejected
@@ -80,7 +80,7 @@ class ContentScanner:
         """Which of the texts (strings without nulls, shape (n,)) `find` may find something in; all that it does."""
         return self._set.texts_matching(texts)
 
-    def find(self, row: Row) -> list[Found]:
+    def find(self, row: Row) -> list[ContentHit]:
         """Hits in messages, tool calls, tools and documents (not in meta), in text order."""
         split = row["split"] or "train"
         parts = {
@@ -88,7 +88,7 @@ class ContentScanner:
             for name, part in (("unsafe", self.config.unsafe), ("poisoned", self.config.poisoned))
             if part is not None and split in part.splits
         }
-        found: list[Found] = []
+        found: list[ContentHit] = []
         for segment in segments(row) if parts else ():
             if segment.path.startswith("meta"):
                 continue
@@ -99,31 +99,31 @@ class ContentScanner:
         return found
 
     def _applies(self, hit: Hit, path: str, parts: set[str]) -> bool:
-        part = self._sorts[hit.pattern].part
+        part = self._traits[hit.pattern].part
         return part in parts and not (part == "unsafe" and self._spare_rejected and path.startswith("rejected/"))
 
     def _hits(self, text: str) -> list[Hit]:
         """Hits that aren't allowed and don't lie within another of an earlier pattern of the same part."""
         kept: dict[str, list[Hit]] = {"unsafe": [], "poisoned": []}
         for pattern, hits in groupby(hits_as_seen(self._set, text), key=lambda h: h.pattern):
-            part = self._sorts[pattern].part
+            part = self._traits[pattern].part
             allowed = self._allowed if part == "unsafe" else frozenset[str]()
             kept[part] += _outside(kept[part], (h for h in hits if text[h.start : h.end].casefold() not in allowed))
         return sorted((h for part in kept.values() for h in part), key=lambda h: (h.start, h.pattern))
 
-    def _judged(self, hit: Hit, path: str, around: Around) -> list[Found]:
-        sort = self._sorts[hit.pattern]
-        action: Action = "flag" if sort.weak else sort.action
+    def _judged(self, hit: Hit, path: str, around: Around) -> list[ContentHit]:
+        traits = self._traits[hit.pattern]
+        action: Action = "flag" if traits.weak else traits.action
         rule = self._set.patterns[hit.pattern].name
-        talk = WORD_TALK if sort.part == "unsafe" else ORDER_TALK if _is_order(rule) else ATTACK_TALK
-        mention = not sort.anywhere and around.is_mention(hit.start, hit.end, talk)
+        talk = WORD_TALK if traits.part == "unsafe" else ORDER_TALK if _is_order(rule) else ATTACK_TALK
+        mention = not traits.anywhere and around.is_mention(hit.start, hit.end, talk)
         if mention and self.config.mentions == "off":
             return []
         if mention and self.config.mentions == "flag":
             action = "flag"
-        shows = sort.shown or sort.part == "unsafe"
-        sample = sampled(around.text[hit.start : hit.end], sort.shown) if shows else ""
-        return [Found(rule, path, hit.start, hit.end, mention, sort.severity, action, sample)]
+        shows = traits.shown or traits.part == "unsafe"
+        sample = sampled(around.text[hit.start : hit.end], traits.shown) if shows else ""
+        return [ContentHit(rule, path, hit.start, hit.end, mention, traits.severity, action, sample)]
 
 
 def _outside(kept: Sequence[Hit], hits: Iterable[Hit]) -> list[Hit]:
@@ -153,15 +153,15 @@ def _is_order(rule: str) -> bool:
     return rule.startswith("prompt_injection.")
 
 
-def _unsafe(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:
+def _unsafe(config: ScreenConfig) -> list[tuple[Pattern, _Traits]]:
     unsafe = config.unsafe
     if unsafe is None:
         return []
     actions: dict[str, Action] = {"slur": unsafe.slur, "strong": unsafe.strong, "mild": unsafe.mild}
-    return [(pattern, _Sort("unsafe", _SEVERITIES[term], actions[term])) for term, pattern in term_patterns(unsafe)]
+    return [(pattern, _Traits("unsafe", _SEVERITIES[term], actions[term])) for term, pattern in term_patterns(unsafe)]
 
 
-def _poisoned(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:
+def _poisoned(config: ScreenConfig) -> list[tuple[Pattern, _Traits]]:
     poisoned = config.poisoned
     if poisoned is None:
         return []
@@ -173,17 +173,17 @@ def _poisoned(config: ScreenConfig) -> list[tuple[Pattern, _Sort]]:
             where="screen.poisoned.allow",
             hint="known: " + ", ".join(sorted(r.pattern.name for r in known)),
         )
-    return [(r.pattern, _sort(r, poisoned)) for r in known if r.pattern.name not in poisoned.allow]
+    return [(r.pattern, _traits_of(r, poisoned)) for r in known if r.pattern.name not in poisoned.allow]
 
 
-def _sort(rule: Rule, config: PoisonedConfig) -> _Sort:
+def _traits_of(rule: Rule, config: PoisonedConfig) -> _Traits:
     action: Action = getattr(config, rule.category)
     # What these patterns match are their own words; others can span text of the row, which is not shown.
     shown = rule.category == "prompt_injection" and not rule.pattern.name.endswith("exfiltrate")
-    return _Sort("poisoned", "low" if rule.weak else "high", action, rule.weak, rule.anywhere, shown)
+    return _Traits("poisoned", "low" if rule.weak else "high", action, rule.weak, rule.anywhere, shown)
 
 
-def worst(found: Sequence[Found]) -> Found | None:
+def worst(found: Sequence[ContentHit]) -> ContentHit | None:
     """The hit that decides about the row: drop before quarantine before flag, then the first in the row."""
     order = {"drop": 0, "quarantine": 1, "flag": 2, "off": 3}
     return min(found, key=lambda f: order[f.action], default=None)

@@ -6,18 +6,18 @@ import pyarrow as pa
 
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
-from steps.contracts.ledger import LedgerWriter
-from steps.contracts.ledger import Verdict as LedgerVerdict
+from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.contracts.row_cache import CachedRows, row_keys
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.screen.config import ScreenConfig
-from steps.screen.models import Place, SecondLook
+from steps.screen.counters import VERDICTS, Counters
 from steps.screen.prescan import COLUMNS, Prescan
-from steps.screen.report import VERDICTS, Books, report
+from steps.screen.report import report
 from steps.screen.row_codec import KEY_COLUMNS, decoded, encoded, origin
-from steps.screen.screener import Screener, Verdict
+from steps.screen.screener import Screener, ScreenResult
+from steps.screen.second_look import SecondLook
 
 
 def screen(rows: Dataset, config: ScreenConfig, ctx: StageContext) -> Outcome:
@@ -35,9 +35,8 @@ def screen(rows: Dataset, config: ScreenConfig, ctx: StageContext) -> Outcome:
     screener = Screener(config)
     prescan = Prescan(config, screener.scanner)
     cached = CachedRows(origin(config, ctx.code), ctx.earlier.get("screen_row_cache"))
-    books = Books()
-    place = Place(ctx.root, ctx.cache, ctx.scrubbed, ctx.earlier.get("screen_embeddings"), ctx.keep)
-    second = SecondLook(config, place, ctx.folder / "embeddings")
+    counters = Counters()
+    second = SecondLook(config, ctx)
     keep = np.ones(rows.rows, bool)
     aside, flagged = np.zeros(rows.rows, bool), np.zeros(rows.rows, bool)
     with (
@@ -47,11 +46,11 @@ def screen(rows: Dataset, config: ScreenConfig, ctx: StageContext) -> Outcome:
         for chunk in rows.chunks((*COLUMNS, "content_id")):
             start = chunk.start
             for batch in chunk.table.to_batches():
-                books.measure(prescan.lengths(batch))
-                for number, row, verdict in _verdicts(batch, prescan, screener, cached):
-                    books.add(row, verdict)
-                    if verdict.decision is not None:
-                        action = _told(lines, row, verdict)
+                counters.measure(prescan.lengths(batch))
+                for number, row, result in _results(batch, prescan, screener, cached):
+                    counters.add(row, result)
+                    if result.decision is not None:
+                        action = _record(lines, row, result)
                         keep[start + number] = action in ("flagged", "undecided")
                         aside[start + number] = action == "quarantined"
                         flagged[start + number] = action == "flagged"
@@ -61,16 +60,16 @@ def screen(rows: Dataset, config: ScreenConfig, ctx: StageContext) -> Outcome:
         ledger = lines.close()
     after = rows.select(keep, ctx.folder, "screen")
     quarantined = rows.select(aside, ctx.folder / "quarantined", "screen")
-    done = report(books, config, lines, (rows.rows, after.rows), watch)
+    done = report(counters, config, lines, (rows.rows, after.rows), watch)
     done = second.in_report(done.model_copy(update={"notes": (*done.notes, *cached.notes())}))
     made = {"screen_row_cache": cached.close(ctx.folder / "row_cache"), "screen_embeddings": second.embeddings}
     return Outcome(after, ledger, done.balanced(), quarantined, made)
 
 
-def _verdicts(
+def _results(
     batch: pa.RecordBatch, prescan: Prescan, screener: Screener, cached: CachedRows
-) -> list[tuple[int, Row, Verdict]]:
-    """Number in the batch, row and verdict of the rows about which something may be said; new ones are screened."""
+) -> list[tuple[int, Row, ScreenResult]]:
+    """Number in the batch, row and result of the rows in which something may be found; new ones are screened."""
     keys = row_keys(pa.Table.from_batches([batch]), KEY_COLUMNS)
     lookup = cached.look_up(keys)
     new = np.flatnonzero(~lookup.known)
@@ -80,9 +79,9 @@ def _verdicts(
     numbers = np.sort(np.concatenate([new[look.needed], np.fromiter(lookup.results, np.int64)]))
     found = []
     for number, row in zip(numbers.tolist(), _rows(batch, numbers), strict=True):
-        said = lookup.results.get(number)
-        found.append((number, row, decoded(said, row) if said else screener.verdict(row, rules=number in ruled)))
-    cached.keep(keys, {number: encoded(verdict) for number, _, verdict in found})
+        known = lookup.results.get(number)
+        found.append((number, row, decoded(known, row) if known else screener.screen(row, rules=number in ruled)))
+    cached.keep(keys, {number: encoded(result) for number, _, result in found})
     return found
 
 
@@ -91,10 +90,10 @@ def _rows(batch: pa.RecordBatch, numbers: npt.NDArray[np.int64]) -> list[Row]:
     return [{**row, "meta": "{}"} for row in batch.take(pa.array(numbers)).to_pylist()]
 
 
-def _told(lines: LedgerWriter, row: Row, verdict: Verdict) -> LedgerVerdict:
+def _record(lines: LedgerWriter, row: Row, result: ScreenResult) -> Verdict:
     """Write the decision to the ledger; returns what happens to the row."""
-    decision = verdict.decision
+    decision = result.decision
     assert decision is not None
-    said = VERDICTS[decision.action]
-    lines.add(row["record_id"], said, decision.reason, score=decision.score, evidence=decision.evidence)
-    return said
+    verdict = VERDICTS[decision.action]
+    lines.add(row["record_id"], verdict, decision.reason, score=decision.score, evidence=decision.evidence)
+    return verdict

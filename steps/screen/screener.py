@@ -1,9 +1,9 @@
-"""What screening says about one row: a pure function of the row and the config, to keep between runs if one likes.
+"""What screening finds in one row: a pure function of the row and the config, to cache between runs if one likes.
 
-`Screener(config).verdict(row)` reads kind, messages, tools, chosen, rejected, text and split, and nothing else:
-the same for equal values of these, whatever the row's id, place, neighbours and run. `Verdict.as_json` and
-`from_json` are inverse. This is the place to put a memory of row results around; but `prescan.Prescan` finds the rows
-that need a verdict at hundreds of MB per CPU second, so that only rows that it names are worth remembering.
+`Screener(config).screen(row)` reads kind, messages, tools, chosen, rejected, text and split, and nothing else:
+the same for equal values of these, whatever the row's id, place, neighbours and run. `ScreenResult.as_json` and
+`from_json` are inverse. `prescan.Prescan` finds the rows that need it at hundreds of MB per CPU second, so that only
+rows that it names are worth caching.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from typing import Any, Literal, Self, TypeAlias
 
 from steps.contracts.records import Row
 from steps.screen.config import Action, LanguageConfig, ScreenConfig
-from steps.screen.language import UNDECIDED, Heard, Languages
+from steps.screen.language import UNDECIDED, Identified, Languages
 from steps.screen.rules import Rules
-from steps.screen.scan import ContentScanner, Found, worst
+from steps.screen.scan import ContentHit, ContentScanner, worst
 
 # What a decision does; "undecided" keeps the row, and says that nothing could be found out.
-Said: TypeAlias = Action | Literal["undecided"]
+DecidedAction: TypeAlias = Action | Literal["undecided"]
 # From the strongest.
 STRENGTH: tuple[str, ...] = ("drop", "quarantine", "flag", "undecided", "off")
 # Chosen: a hostile row may hold thousands of hits; the ledger names the first ones and counts all.
@@ -28,25 +28,25 @@ _HITS_IN_LEDGER = 50
 class Decision:
     """Action, reason code, the measured value if there is one, and the evidence for the ledger (JSON values)."""
 
-    action: Said
+    action: DecidedAction
     reason: str
     score: float | None
     evidence: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ScreenResult:
     """All hits in a row, the decision that follows from everything (None: nothing is to be said), and its language.
 
     `language` is None where it isn't asked for: in another split, in a row that is taken out anyway.
     """
 
-    found: tuple[Found, ...]
+    found: tuple[ContentHit, ...]
     decision: Decision | None
     language: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The verdict as JSON values."""
+        """The result as JSON values."""
         return {
             "found": [dict(vars(f)) for f in self.found],
             "decision": dict(vars(self.decision)) if self.decision is not None else None,
@@ -57,11 +57,11 @@ class Verdict:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `as_json` was made from."""
         decision = value["decision"]
-        found = tuple(Found(**f) for f in value["found"])
+        found = tuple(ContentHit(**f) for f in value["found"])
         return cls(found, Decision(**decision) if decision else None, value["language"])
 
 
-PASSED = Verdict((), None)
+PASSED = ScreenResult((), None)
 
 
 class Screener:
@@ -77,24 +77,26 @@ class Screener:
         self._rules = Rules(config.rules) if config.rules is not None and config.rules.action != "off" else None
         self._languages = Languages(config.language) if config.language is not None else None
 
-    def verdict(self, row: Row, *, rules: bool = True) -> Verdict:
+    def screen(self, row: Row, *, rules: bool = True) -> ScreenResult:
         """The strongest of what rules, scan and language say about the row.
 
-        `rules`: False where the first pass has shown that none fails; the verdict is the same, and cheaper.
+        `rules`: False where the first pass has shown that none fails; the result is the same, and cheaper.
         """
         found = tuple(self.scanner.find(row))
         decisions = [d for d in (self._by_rules(row) if rules else None, _by_scan(found)) if d is not None]
         first = min(decisions, key=lambda d: STRENGTH.index(d.action), default=None)
         if first is not None and first.action in ("drop", "quarantine"):
-            return Verdict(found, first)
-        return self._with_language(row, Verdict(found, first))
+            return ScreenResult(found, first)
+        return self._with_language(row, ScreenResult(found, first))
 
-    def _with_language(self, row: Row, verdict: Verdict) -> Verdict:
+    def _with_language(self, row: Row, result: ScreenResult) -> ScreenResult:
         languages = self._languages
         if languages is None or (row["split"] or "train") not in languages.config.splits:
-            return verdict
-        heard = languages.hear(row)
-        return Verdict(verdict.found, _by_language(heard, languages.config, verdict.decision), heard.language)
+            return result
+        identified = languages.identify(row)
+        return ScreenResult(
+            result.found, _by_language(identified, languages.config, result.decision), identified.language
+        )
 
     def _by_rules(self, row: Row) -> Decision | None:
         rules = self._rules
@@ -106,7 +108,7 @@ class Screener:
         return Decision(rules.config.action, failure[0], failure[1], {"rule": failure[0], "value": failure[1]})
 
 
-def _by_scan(found: tuple[Found, ...]) -> Decision | None:
+def _by_scan(found: tuple[ContentHit, ...]) -> Decision | None:
     first = worst(found)
     if first is None:
         return None
@@ -114,20 +116,24 @@ def _by_scan(found: tuple[Found, ...]) -> Decision | None:
     return Decision(first.action, first.rule, None, {"hits": hits, "count": len(found)})
 
 
-def _by_language(heard: Heard, config: LanguageConfig, flagged: Decision | None) -> Decision | None:
+def _by_language(identified: Identified, config: LanguageConfig, flagged: Decision | None) -> Decision | None:
     """What follows for a row that is kept, or kept and flagged, so far."""
-    if heard.language == UNDECIDED:
-        action: Said = "undecided" if config.undecided == "keep" else config.undecided
-    elif heard.language in config.keep or config.action == "off":
+    if identified.language == UNDECIDED:
+        action: DecidedAction = "undecided" if config.undecided == "keep" else config.undecided
+    elif identified.language in config.keep or config.action == "off":
         return flagged
     else:
         action = config.action
     if flagged is not None and STRENGTH.index(flagged.action) <= STRENGTH.index(action):
         return flagged
-    evidence = {**(flagged.evidence if flagged else {}), "language": heard.language, "probability": heard.probability}
-    return Decision(action, f"language.{heard.language}", heard.probability, evidence)
+    evidence = {
+        **(flagged.evidence if flagged else {}),
+        "language": identified.language,
+        "probability": identified.probability,
+    }
+    return Decision(action, f"language.{identified.language}", identified.probability, evidence)
 
 
-def _hit(found: Found) -> list[str | int]:
+def _hit(found: ContentHit) -> list[str | int]:
     use = "mention" if found.mention else "use"
     return [found.rule, found.path, found.start, found.end, use, found.severity]

@@ -1,7 +1,7 @@
 """Rows kept or taken out by what they are about: near to examples, or in a cluster that has a name."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -9,16 +9,17 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from steps.contracts.dataset import Dataset
+from steps.contracts.context import StageContext
+from steps.contracts.dataset import Dataset, Mask
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, ServiceError
-from steps.contracts.reports import Histogram, Table
+from steps.contracts.reports import Table
 from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import Embedded, open_embedder
 from steps.engines.embed.vectors import NoVector, Vectors
 from steps.engines.text.parts import part_of
 from steps.engines.vector_store.clusters import clusters
 from steps.screen.config import TopicConfig, TopicsConfig
-from steps.screen.models import Mask, Place, Said, chosen_rows, histogram, tally
+from steps.screen.model_findings import ModelFinding, ModelReport, chosen_rows, histogram, tally
 
 # Reason code and table entry of rows that are on no topic.
 OTHER = "other"
@@ -38,12 +39,12 @@ class Topics:
 
     name = "topics"
 
-    def __init__(self, config: TopicsConfig, place: Place, cache: EmbeddingCache) -> None:
-        refuse_egress(config, place.scrubbed)
+    def __init__(self, config: TopicsConfig, ctx: StageContext, cache: EmbeddingCache) -> None:
+        refuse_egress(config, ctx.scrubbed)
         self.config = config
         self.undecided = config.undecided
-        examples = [(t.name, e) for t in config.topics for e in _examples(t, place)]
-        self._embedder = open_embedder(config.embed, place.root, cache)
+        examples = [(t.name, e) for t in config.topics for e in _examples(t, ctx)]
+        self._embedder = open_embedder(config.embed, ctx.root, cache)
         try:
             self._seed_names = np.array([name for name, _ in examples], np.str_)
             self._seeds = _all_vectors(self._embedder.embed([e for _, e in examples]))
@@ -54,7 +55,7 @@ class Topics:
         self._topics: Counter[str] = Counter()
         self._cosines: list[float] = []
         self._tables: list[Table] = []
-        self._failed: list[Said] = []
+        self._failed: list[ModelFinding] = []
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +63,7 @@ class Topics:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._embedder.__exit__(kind, error, tb)
 
-    def look(self, dataset: Dataset, keep: Mask) -> Iterator[Said]:
+    def find(self, dataset: Dataset, keep: Mask) -> Iterator[ModelFinding]:
         """Rows on an unwanted topic, and rows that could not be embedded.
 
         By examples one chunk of rows is held at a time. By clusters the vectors of all rows are: 4 bytes per row and
@@ -70,26 +71,27 @@ class Topics:
         """
         if self.config.clusters is None:
             for numbers, ids, vectors in self._embedded(dataset, keep):
-                yield from self._said(numbers, ids, self._nearest(vectors))
+                yield from self._unwanted(numbers, ids, self._nearest(vectors))
         else:
             parts = [p for p in self._embedded(dataset, keep) if p[0]]
             numbers, ids = [n for p in parts for n in p[0]], [i for p in parts for i in p[1]]
             if numbers:
-                yield from self._said(numbers, ids, self._by_cluster(ids, np.concatenate([p[2] for p in parts])))
+                yield from self._unwanted(numbers, ids, self._by_cluster(ids, np.concatenate([p[2] for p in parts])))
         yield from self._failed
 
     def _embedded(self, dataset: Dataset, keep: Mask) -> Iterator[tuple[list[int], list[str], Vectors]]:
         """Numbers, record ids and vectors of rows with a text; rows without a vector go to `_failed`."""
         for numbers, rows in chosen_rows(dataset, keep, self.config.splits, self.name):
             texts = [part_of(r, self.config.part) for r in rows]
-            said = [i for i, t in enumerate(texts) if t]
-            self._counts["rows without a text to read"] += len(rows) - len(said)
-            found = self._embedder.embed([texts[i] for i in said])
+            filled = [i for i, t in enumerate(texts) if t]
+            self._counts["rows without a text to read"] += len(rows) - len(filled)
+            found = self._embedder.embed([texts[i] for i in filled])
             self._counts["rows cut to what the model reads"] += int(found.cut.sum())
             self._failed += [
-                _no_vector(numbers[said[i]], rows[said[i]]["record_id"], reason) for i, reason in found.failed.items()
+                _no_vector(numbers[filled[i]], rows[filled[i]]["record_id"], reason)
+                for i, reason in found.failed.items()
             ]
-            good = [i for place, i in enumerate(said) if found.ok[place]]
+            good = [i for at, i in enumerate(filled) if found.ok[at]]
             yield [numbers[i] for i in good], [rows[i]["record_id"] for i in good], found.vectors[found.ok]
 
     def _nearest(self, vectors: Vectors) -> _Assigned:
@@ -127,28 +129,26 @@ class Topics:
         )  # fmt: skip
         return _Assigned([names[c] for c in cluster.tolist()], cosines)
 
-    def _said(self, numbers: list[int], ids: list[str], assigned: _Assigned) -> Iterator[Said]:
+    def _unwanted(self, numbers: list[int], ids: list[str], assigned: _Assigned) -> Iterator[ModelFinding]:
         self._cosines += assigned.cosines.tolist()
         self._topics.update(assigned.names)
         for number, record_id, name, cosine in zip(numbers, ids, assigned.names, assigned.cosines, strict=True):
             unwanted = name in self.config.drop or (bool(self.config.keep) and name not in self.config.keep)
             if unwanted:
                 topic = name.partition(":")[0]
-                yield Said(number, record_id, self.config.action, f"topic.{topic}", float(cosine), {"topic": name})
+                yield ModelFinding(
+                    number, record_id, self.config.action, f"topic.{topic}", float(cosine), {"topic": name}
+                )
 
-    def told(self) -> tuple[dict[str, int], Sequence[Histogram], Sequence[Table], Sequence[str]]:
+    def report(self) -> ModelReport:
         """Counts, similarities, clusters, and what the names rest on."""
         named = sum(n for name, n in self._topics.items() if name.startswith("medoid:"))
         topics = {f"rows on {name}": n for name, n in self._topics.items() if not name.startswith("medoid:")}
         counts = Counter({**self._counts, **topics, "rows in clusters without a topic": named})
         what = "cluster's centre" if self.config.clusters else "nearest example"
         notes = ["Topics by clusters depend on all rows: a run over more data may divide them otherwise."]
-        return (
-            tally(counts),
-            [histogram(f"topics: cosine with the {what}", "cosine", self._cosines)],
-            self._tables,
-            notes if self.config.clusters else [],
-        )
+        cosines = histogram(f"topics: cosine with the {what}", "cosine", self._cosines)
+        return ModelReport(tally(counts), [cosines], self._tables, notes if self.config.clusters else [])
 
 
 def refuse_egress(config: TopicsConfig, scrubbed: bool) -> None:
@@ -167,8 +167,8 @@ def refuse_egress(config: TopicsConfig, scrubbed: bool) -> None:
     )
 
 
-def _no_vector(number: int, record_id: str, reason: NoVector) -> Said:
-    return Said(number, record_id, None, f"undecided:topics.{reason}", undecided=reason)
+def _no_vector(number: int, record_id: str, reason: NoVector) -> ModelFinding:
+    return ModelFinding(number, record_id, None, f"undecided:topics.{reason}", undecided=reason)
 
 
 def _all_vectors(found: Embedded) -> Vectors:
@@ -182,15 +182,13 @@ def _all_vectors(found: Embedded) -> Vectors:
     return found.vectors
 
 
-def _examples(topic: TopicConfig, place: Place) -> list[str]:
+def _examples(topic: TopicConfig, ctx: StageContext) -> list[str]:
     """A topic's examples, those of its file included; white space around them is removed."""
     lines = list(topic.examples)
     if topic.file is not None:
-        file = place.root / topic.file
+        file = ctx.root / topic.file
         if not file.is_file():
-            raise InputNotFoundError(
-                "no such file", where=topic.file, hint=f"paths in a config start from {place.root}"
-            )
+            raise InputNotFoundError("no such file", where=topic.file, hint=f"paths in a config start from {ctx.root}")
         try:
             lines += file.read_text("utf-8-sig").splitlines()
         except UnicodeDecodeError as e:

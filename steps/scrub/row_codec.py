@@ -1,4 +1,4 @@
-"""What scrub keeps about a row between runs: where the settled findings are, never what stands there."""
+"""What is cached about a row between runs: where the findings are, never what stands there."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,6 @@ KEY_COLUMNS = ("meta",)
 # They decide how, where and with which key the work is done, or what becomes of rows that are never kept.
 _NO_MATTER = {"accelerate", "workers", "on_undecided", "key_env", "demo_key"}
 
-Settled = Mapping[str, list[Finding] | None]
-
 
 def origin(config: ScrubConfig, key: bytes, code: str, key_id: str) -> Origin:
     """What a row's findings depend on besides the row. The key matters: replaced text is searched again.
@@ -32,10 +30,10 @@ def search_digest(config: ScrubConfig, key_id: str) -> str:
     return value_digest([config.model_dump(mode="json", exclude=_NO_MATTER), key_id])
 
 
-def encoded(parts: Sequence[Segment], settled: Settled) -> str:
+def encoded(texts: Sequence[Segment], found: Mapping[str, list[Finding] | None]) -> str:
     """The findings of one row by path, as JSON; "" when there are none."""
-    found = {part.path: [_plain(f) for f in settled[part.text] or ()] for part in parts if settled[part.text]}
-    return canonical_json(found) if found else ""
+    by_path = {s.path: [_plain(f) for f in findings] for s in texts if (findings := found[s.text])}
+    return canonical_json(by_path) if by_path else ""
 
 
 def _plain(f: Finding) -> list[int | float | str]:
@@ -43,7 +41,7 @@ def _plain(f: Finding) -> list[int | float | str]:
     return [f.start, f.end, f.entity, float(f.score), f.recognizer]
 
 
-def decoded(result: str, parts: Sequence[Segment]) -> dict[str, list[Finding] | None]:
+def decoded(cached: str, texts: Sequence[Segment]) -> dict[str, list[Finding] | None]:
     """The findings of each of the row's texts."""
-    found = json.loads(result)
-    return {part.text: [Finding(*f) for f in found.get(part.path, ())] for part in parts}
+    by_path = json.loads(cached)
+    return {s.text: [Finding(*f) for f in by_path.get(s.path, ())] for s in texts}

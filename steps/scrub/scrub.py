@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,24 +11,22 @@ from steps.contracts.dataset import Dataset, Mask
 from steps.contracts.errors import InputError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
-from steps.contracts.records import SCHEMA, Row, content_id_of
+from steps.contracts.records import SCHEMA, Row
 from steps.contracts.row_cache import CachedRows, Lookup, row_keys
 from steps.engines.progress.progress import Progress, Stopwatch
-from steps.engines.rows.segments import Segment, segments, with_segments
+from steps.engines.rows.segments import Segment, segments
 from steps.scrub.config import ScrubConfig
-from steps.scrub.counters import Books, report
+from steps.scrub.counters import Counters
 from steps.scrub.detectors import Detectors
-from steps.scrub.findings import Finding, replaced
 from steps.scrub.prescan import Prescan
 from steps.scrub.pseudonyms.pseudonym import read_key
-from steps.scrub.redactor import Settler
+from steps.scrub.redactor import Redacted, Redactor, TextFindings
+from steps.scrub.report import report
 from steps.scrub.row_codec import KEY_COLUMNS, decoded, encoded, origin
 from steps.scrub.word_files import with_words
 
 CHANGED = "pii"
 FAILED = "detector_failed"
-
-Settled = dict[str, list[Finding] | None]
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,9 @@ class _Run:
     """What the functions below share: the settings, and where they write."""
 
     config: ScrubConfig
-    settler: Settler
+    redactor: Redactor
     ledger: LedgerWriter
-    books: Books
+    counters: Counters
     cached: CachedRows
     prescan: Prescan
 
@@ -67,7 +64,7 @@ def scrub(rows: Dataset, config: ScrubConfig, ctx: StageContext) -> Outcome:
         Progress("scrub", rows.rows) as progress,
     ):
         cached = CachedRows(origin(config, key, ctx.code, ctx.key_id), ctx.earlier.get("scrub_row_cache"))
-        run = _Run(config, Settler(config, key), lines, Books(), cached, Prescan(detectors.conditions))
+        run = _Run(config, Redactor(config, key), lines, Counters(), cached, Prescan(detectors.conditions))
         for chunk in rows.chunks():
             table, stays = _scrub_table(chunk.table, run, detectors)
             keep[chunk.start : chunk.start + len(stays)] = stays
@@ -78,7 +75,7 @@ def scrub(rows: Dataset, config: ScrubConfig, ctx: StageContext) -> Outcome:
     quarantine = ~keep if config.on_undecided == "quarantine" else np.zeros(rows.rows, bool)
     quarantined = rows.select(quarantine, ctx.folder / "quarantined", "scrub")
     kept = run.cached.close(ctx.folder / "row_cache")
-    done = report(run.books, config, key, lines, (rows.rows, after.rows), watch)
+    done = report(run.counters, config, key, lines, (rows.rows, after.rows), watch)
     done = done.model_copy(update={"notes": (*done.notes, *run.cached.notes())})
     return Outcome(after, ledger, done.balanced(), quarantined, {"scrub_row_cache": kept})
 
@@ -89,19 +86,22 @@ def _scrub_table(table: pa.Table, run: _Run, detectors: Detectors) -> tuple[pa.T
     lookup = run.cached.look_up(keys)
     open_rows = _open_rows(table, lookup, run.prescan)
     rows = table.take(pa.array(open_rows, pa.int64())).to_pylist()
-    found = [segments(row) for row in rows]
-    settled = _settled(open_rows, found, lookup, run, detectors)
+    texts = [segments(row) for row in rows]
+    found = _findings(open_rows, texts, lookup, run, detectors)
     stays = np.ones(len(table), bool)
     results: dict[int, str] = {}
     undecided: list[int] = []
     changed: dict[int, Row] = {}
-    for number, row, parts in zip(open_rows, rows, found, strict=True):
-        if any(settled[s.text] is None for s in parts):
-            stays[number] = _undecided(row, parts, settled, run)
+    for number, row, here in zip(open_rows, rows, texts, strict=True):
+        if any(found[s.text] is None for s in here):
+            stays[number] = _undecided(row, here, found, run)
             undecided.append(number)
-        if any(settled[s.text] for s in parts):
-            changed[number] = _scrub_row(row, parts, settled, run, stays[number])
-            results[number] = encoded(parts, settled)
+        if any(found[s.text] for s in here):
+            redacted = run.redactor.redacted(row, here, found)
+            changed[number] = redacted.row
+            results[number] = encoded(here, found)
+            if stays[number]:
+                _count(row, redacted, run)
     run.cached.keep(keys, results, undecided)
     return _with_rows(table, changed) if changed else None, stays
 
@@ -115,16 +115,16 @@ def _open_rows(table: pa.Table, lookup: Lookup, prescan: Prescan) -> list[int]:
     return sorted([*new.tolist(), *lookup.results])
 
 
-def _settled(
-    numbers: Sequence[int], found: Sequence[Sequence[Segment]], lookup: Lookup, run: _Run, detectors: Detectors
-) -> Settled:
-    """Findings of every text of these rows: kept ones, and those of rows that are new."""
-    settled: Settled = {}
-    for number, parts in zip(numbers, found, strict=True):
+def _findings(
+    numbers: Sequence[int], texts: Sequence[Sequence[Segment]], lookup: Lookup, run: _Run, detectors: Detectors
+) -> TextFindings:
+    """Findings of every text of these rows: cached ones, and those of rows that are new."""
+    known: TextFindings = {}
+    for number, here in zip(numbers, texts, strict=True):
         if number in lookup.results:
-            settled |= decoded(lookup.results[number], parts)
-    new = (parts for number, parts in zip(numbers, found, strict=True) if number not in lookup.results)
-    return settled | run.settler.settle((s.text for parts in new for s in parts), detectors)
+            known |= decoded(lookup.results[number], here)
+    new = (here for number, here in zip(numbers, texts, strict=True) if number not in lookup.results)
+    return known | run.redactor.find((s.text for here in new for s in here), detectors)
 
 
 def _with_rows(table: pa.Table, new: Mapping[int, Row]) -> pa.Table:
@@ -135,43 +135,23 @@ def _with_rows(table: pa.Table, new: Mapping[int, Row]) -> pa.Table:
     return pa.concat_tables([table.cast(SCHEMA), replaced_rows]).take(order)
 
 
-def _scrub_row(row: Row, parts: Sequence[Segment], settled: Settled, run: _Run, stays: bool) -> Row:
-    texts: dict[str, str] = {}
-    spans: list[tuple[str, Finding, str, str]] = []
-    made: list[tuple[str, str]] = []
-    for part in parts:
-        findings = settled[part.text]
-        if findings:
-            new_values = run.settler.replacements(part.text, findings)
-            texts[part.path] = replaced(part.text, new_values)[0]
-            names = [run.settler.name(part.text, f) for f in findings]
-            spans += [(part.path, f, part.text[f.start : f.end], n) for f, n in zip(findings, names, strict=True)]
-            made += [(f.entity, r.new) for f, r, n in zip(findings, new_values, names, strict=True) if r.new != n]
-    new = with_segments(row, texts)
-    new["content_id"] = content_id_of(new)
-    if stays:
-        run.books.add(row, spans)
-        if run.config.mode == "surrogate":
-            run.books.add_made(made)
-        evidence = {"mode": run.config.mode, **_evidence(row, new, spans)}
-        run.ledger.add(row["record_id"], "changed", CHANGED, evidence=evidence)
-    return new
-
-
-def _evidence(row: Row, new: Row, spans: Sequence[tuple[str, Finding, str, str]]) -> dict[str, Any]:
-    entities: dict[str, int] = {}
-    for _, finding, _, _ in spans:
-        entities[finding.entity] = entities.get(finding.entity, 0) + 1
-    return {
-        "entities": entities,
-        "spans": [[path, f.start, f.end, f.entity, name] for path, f, _, name in spans],
-        "content_id": {"before": row["content_id"], "after": new["content_id"]},
+def _count(row: Row, redacted: Redacted, run: _Run) -> None:
+    """Enter a changed row that stays in the counters and in the ledger."""
+    run.counters.add(row, redacted.values)
+    if run.config.mode == "surrogate":
+        run.counters.add_surrogates(redacted.values)
+    evidence = {
+        "mode": run.config.mode,
+        "entities": redacted.entities,
+        "spans": [list(span) for span in redacted.spans],
+        "content_id": {"before": row["content_id"], "after": redacted.row["content_id"]},
     }
+    run.ledger.add(row["record_id"], "changed", CHANGED, evidence=evidence)
 
 
-def _undecided(row: Row, parts: Sequence[Segment], settled: Settled, run: _Run) -> bool:
+def _undecided(row: Row, texts: Sequence[Segment], found: TextFindings, run: _Run) -> bool:
     """Note a row that couldn't be searched whole; says whether it stays."""
-    paths = [s.path for s in parts if settled[s.text] is None]
+    paths = [s.path for s in texts if found[s.text] is None]
     policy = run.config.on_undecided
     if policy == "fail":
         raise InputError(

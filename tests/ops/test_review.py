@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from ops.main import app
 from ops.review.guard import Guard
 from ops.review.picture import Span, marked, picture
-from ops.review.queue import Pile, decisions_path, run_config
+from ops.review.queue import ReviewQueue, decisions_path, run_config
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.review.config import ReviewConfig
@@ -38,7 +38,7 @@ def run(tmp_path, monkeypatch):
 
 def pile_of(run, stage=None):
     guard = Guard(ROOT, run_config(ROOT, run.record))
-    return Pile(ROOT, run.record, decisions_path(ROOT, run.record), guard, stage)
+    return ReviewQueue(ROOT, run.record, decisions_path(ROOT, run.record), guard, stage)
 
 
 def waiting(run):

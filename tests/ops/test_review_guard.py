@@ -178,19 +178,19 @@ class TestGuard:
                         messages=[message("user", text), message("assistant", answer)])  # fmt: skip
 
     def test_what_scrub_made_up_stays_and_what_a_person_typed_goes(self):
-        with Guard(ROOT, {"scrub": {**SCRUB, "mode": "surrogate"}}) as guard:
-            seen = guard.look(self.rows(f"Write to {MAIL}.")).row
-            made_up = seen["messages"][0]["content"].removeprefix("Write to ").removesuffix(".")
-            assert "@" in made_up and made_up != MAIL
-            looked = guard.look(self.rows(f"Write to {made_up} or to olga@posteo.de."), seen)
+        guard = Guard(ROOT, {"scrub": {**SCRUB, "mode": "surrogate"}})
+        seen = guard.look(self.rows(f"Write to {MAIL}.")).row
+        made_up = seen["messages"][0]["content"].removeprefix("Write to ").removesuffix(".")
+        assert "@" in made_up and made_up != MAIL
+        looked = guard.look(self.rows(f"Write to {made_up} or to olga@posteo.de."), seen)
         assert looked.checked.replaced == {"EMAIL_ADDRESS": 1}
         assert made_up in looked.row["messages"][0]["content"]
         assert "olga@" not in looked.row["messages"][0]["content"]
 
     def test_meta_of_a_row_that_was_never_searched_is_searched_as_well(self):
         row = self.rows("Hello.") | {"meta": json.dumps({"author": MAIL})}
-        with Guard(ROOT, {"scrub": SCRUB}) as guard:
-            looked = guard.look(row)
+        guard = Guard(ROOT, {"scrub": SCRUB})
+        looked = guard.look(row)
         assert MAIL not in looked.row["meta"] and looked.row["content_id"] == row["content_id"]
 
     def test_a_detector_that_fails_is_told_by_path(self, monkeypatch):
@@ -198,14 +198,14 @@ class TestGuard:
 
         whole = PresidioDetector.find
         monkeypatch.setattr(PresidioDetector, "find", lambda self, text: 1 / 0 if "boom" in text else whole(self, text))
-        with Guard(ROOT, {"scrub": SCRUB}) as guard:
-            looked = guard.look(self.rows("boom", f"Write to {MAIL}."))
+        guard = Guard(ROOT, {"scrub": SCRUB})
+        looked = guard.look(self.rows("boom", f"Write to {MAIL}."))
         assert looked.checked.unsearched == ("messages/0/content",)
         assert MAIL not in looked.row["messages"][1]["content"]
 
     def test_a_run_without_scrub_and_screen_changes_nothing(self):
         row = self.rows(f"{reviewed_run.ATTACK} {MAIL}")
-        with Guard(ROOT, {"scrub": SCRUB, "screen": {}, "skip": ["scrub", "screen"]}) as guard:
-            looked = guard.look(row)
-            assert looked.row == row and not looked.again and looked.checked.search == guard.search == ""
-            assert guard.words(MAIL) == MAIL
+        guard = Guard(ROOT, {"scrub": SCRUB, "screen": {}, "skip": ["scrub", "screen"]})
+        looked = guard.look(row)
+        assert looked.row == row and not looked.again and looked.checked.search == guard.search == ""
+        assert guard.words(MAIL) == MAIL

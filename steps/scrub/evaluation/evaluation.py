@@ -14,7 +14,7 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.detectors import Detectors
 from steps.scrub.evaluation.labelled import IGNORED, Labelled, Span
 from steps.scrub.findings import Finding
-from steps.scrub.redactor import Settler
+from steps.scrub.redactor import Redactor
 
 # The usual bound for "the same span" in detection (PASCAL VOC, Everingham et al. 2010, section 4.2).
 SAME_SPAN = 0.5
@@ -87,14 +87,14 @@ def looked_for(config: ScrubConfig, names: Mapping[str, str]) -> frozenset[str]:
 def evaluate(rows: Sequence[Labelled], config: ScrubConfig, names: Mapping[str, str]) -> Evaluation:
     """Search all texts as the stage would, and compare with their labels. `names` maps entities before comparing."""
     with Detectors(config) as detectors:
-        settled = Settler(config, _NO_KEY).settle((row.text for row in rows), detectors)
+        found_by_text = Redactor(config, _NO_KEY).find((row.text for row in rows), detectors)
         raw = detectors.find(row.text for row in rows)
-    found = [_named(settled[row.text], names) for row in rows]
+    found = [_named(found_by_text[row.text], names) for row in rows]
     within = [
         [r for r in _named(raw[row.text], names) if any(f.start <= r.start and r.end <= f.end for f in spans)]
         for row, spans in zip(rows, found, strict=True)
     ]
-    return score(rows, found, looked_for(config, names), within, sum(settled[row.text] is None for row in rows))
+    return score(rows, found, looked_for(config, names), within, sum(found_by_text[row.text] is None for row in rows))
 
 
 def _named(found: Sequence[Finding] | None, names: Mapping[str, str]) -> list[Span]:
@@ -115,7 +115,7 @@ def score(
     """
     entities = sorted({s.entity for spans in (*(r.spans for r in rows), *found) for s in spans} | wanted)
     units = _units(rows)
-    overlap, exact = (_Books.empty(max(units, default=-1) + 1, entities) for _ in range(2))
+    overlap, exact = (_Counts.empty(max(units, default=-1) + 1, entities) for _ in range(2))
     mistakes: list[Mistake] = []
     for row, found_here, inside, unit in zip(rows, found, within or [()] * len(rows), units, strict=True):
         outer, inner = outermost(row.spans)
@@ -205,7 +205,7 @@ def _counted(found: Sequence[Span], pairs: Mapping[Span, Span], inner: Sequence[
 
 
 @dataclass(frozen=True)
-class _Books:
+class _Counts:
     """Counts of shape (units, entities) each."""
 
     entities: dict[str, int]
@@ -214,7 +214,7 @@ class _Books:
     right: Counts
 
     @classmethod
-    def empty(cls, units: int, entities: Sequence[str]) -> "_Books":
+    def empty(cls, units: int, entities: Sequence[str]) -> "_Counts":
         labelled, found, right = (np.zeros((units, len(entities)), np.int64) for _ in range(3))
         return cls({e: n for n, e in enumerate(entities)}, labelled, found, right)
 
@@ -247,7 +247,7 @@ class _Books:
 def _mistakes(
     row: Labelled, labelled: Sequence[Span], found: Sequence[Span], pairs: Mapping[Span, Span]
 ) -> list[Mistake]:
-    def told(kind: Kind, span: Span, other: Span | None) -> Mistake:
+    def mistake(kind: Kind, span: Span, other: Span | None) -> Mistake:
         return Mistake(kind, span.entity, row.place, row.text[span.start : span.end], other.entity if other else None)
 
     mistakes: list[Mistake] = []
@@ -256,13 +256,13 @@ def _mistakes(
         if label not in right:
             rival = _nearest(label, found)
             same = rival is not None and rival.entity == label.entity
-            mistakes.append(told("partial" if same else "missed", label, rival))
+            mistakes.append(mistake("partial" if same else "missed", label, rival))
     for finding in found:
         if finding not in pairs:
             rival = _nearest(finding, labelled)
-            # The labelled side of a partial match is already told.
+            # The labelled side of a partial match is one already.
             if rival is None or rival.entity != finding.entity:
-                mistakes.append(told("wrong", finding, rival))
+                mistakes.append(mistake("wrong", finding, rival))
     return mistakes
 
 

@@ -13,12 +13,13 @@ from steps.contracts.records import SPLITS
 from steps.engines.embed.cache import EmbeddingCache
 from steps.screen.classifiers import Classifier
 from steps.screen.config import ClassifierConfig, ScreenConfig
-from steps.screen.models import Place
 from steps.screen.screen import screen
 
 INSULTS = ["stupid", "awful"]
 FINE = "the cat sits on the mat today"
 BAD = "the stupid dog sits on the mat"
+
+HERE = StageContext(Path())
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_scores_are_those_of_transformers_own_pipeline(toxic, grader):
             **({} if config["label"] else {"function_to_apply": "none"}),
         )  # fmt: skip
         mine = Classifier(
-            ClassifierConfig(name="x", model=path, thresholds={"drop": 0.5}, **config), Place(), EmbeddingCache()
+            ClassifierConfig(name="x", model=path, thresholds={"drop": 0.5}, **config), HERE, EmbeddingCache()
         )
         for text, found in zip(texts, mine.scores(texts), strict=True):
             theirs = {s["label"]: s["score"] for s in pipeline([text])[0]}
@@ -75,7 +76,7 @@ def test_scores_are_those_of_transformers_own_pipeline(toxic, grader):
 
 
 def test_a_score_has_the_same_bits_in_any_company(toxic):
-    mine = Classifier(ClassifierConfig(**classifier(toxic, batch_size=4)), Place(), EmbeddingCache())
+    mine = Classifier(ClassifierConfig(**classifier(toxic, batch_size=4)), HERE, EmbeddingCache())
     texts = [f"{FINE} {'dog ' * (i % 50)} {INSULTS[i % 2] if i % 3 else ''}" for i in range(60)]
     whole = mine.scores(texts)
     for seed in range(3):
@@ -86,9 +87,7 @@ def test_a_score_has_the_same_bits_in_any_company(toxic):
 
 def test_the_strongest_threshold_that_is_passed_counts(tmp_path, toxic, grader):
     rows = [document(t) for t in (FINE, BAD, "the lesson on a mat today", "a theorem on the mat today")]
-    scores = Classifier(ClassifierConfig(**classifier(toxic)), Place(), EmbeddingCache()).scores(
-        [r["text"] for r in rows]
-    )
+    scores = Classifier(ClassifierConfig(**classifier(toxic)), HERE, EmbeddingCache()).scores([r["text"] for r in rows])
     bad = scores[1].values[1]
     for thresholds, verdict in (
         ({"flag": bad / 2, "quarantine": bad, "drop": 1.1}, "quarantined"),
@@ -179,9 +178,9 @@ def test_mistakes_name_the_way_out(tmp_path, toxic):
         ({"max_tokens": 128}, "reads 64 tokens at most"),
     ):
         with pytest.raises(ConfigError, match=words):
-            Classifier(ClassifierConfig(**classifier(toxic, **more)), Place(), EmbeddingCache())
+            Classifier(ClassifierConfig(**classifier(toxic, **more)), HERE, EmbeddingCache())
     with pytest.raises(MissingDependencyError, match="pip install no-such"):
-        Classifier(ClassifierConfig(**classifier("package:no_such/model")), Place(), EmbeddingCache())
+        Classifier(ClassifierConfig(**classifier("package:no_such/model")), HERE, EmbeddingCache())
     with pytest.raises(ValidationError, match="two classifiers"):
         ScreenConfig(classifiers=[classifier(toxic), classifier(toxic)])
     with pytest.raises(ValidationError, match="at least 1 item"):
@@ -198,12 +197,10 @@ def test_a_hub_model_is_fetched_at_a_commit_without_pickle_or_code(tmp_path, tox
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     try:
         for revision in (None, COMMIT):
-            mine = Classifier(
-                ClassifierConfig(**classifier("owner/tiny", revision=revision)), Place(), EmbeddingCache()
-            )
+            mine = Classifier(ClassifierConfig(**classifier("owner/tiny", revision=revision)), HERE, EmbeddingCache())
             assert mine.scores([BAD])[0].values[1] > 0.9
         with pytest.raises(InputNotFoundError, match="no such model on the hub"):
-            Classifier(ClassifierConfig(**classifier("owner/other")), Place(), EmbeddingCache())
+            Classifier(ClassifierConfig(**classifier("owner/other")), HERE, EmbeddingCache())
     finally:
         hub.server.shutdown()
         hub.server.server_close()

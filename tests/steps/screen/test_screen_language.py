@@ -11,7 +11,7 @@ from steps.contracts.errors import ConfigError
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, make_row, message
 from steps.screen.config import LanguageConfig, ScreenConfig
-from steps.screen.language import UNDECIDED, Heard, Languages
+from steps.screen.language import UNDECIDED, Identified, Languages
 from steps.screen.screen import screen
 
 SENTENCES = {
@@ -39,26 +39,26 @@ def languages() -> Languages:
 
 @pytest.mark.parametrize("code", sorted(SENTENCES))
 def test_sentences_are_heard(languages: Languages, code: str) -> None:
-    heard = languages.hear(row(SENTENCES[code]))
-    assert heard.language == code and heard.probability >= 0.5
+    identified = languages.identify(row(SENTENCES[code]))
+    assert identified.language == code and identified.probability >= 0.5
 
 
 @pytest.mark.parametrize("text", ["", "Hi there", "12345 67890 + 12 = 99", "\0" * 50, "👍" * 30, "\ud800 \u200f"])
 def test_too_few_letters_are_undecided(languages: Languages, text: str) -> None:
-    assert languages.hear(row(text)) == Heard(UNDECIDED, 0.0)
+    assert languages.identify(row(text)) == Identified(UNDECIDED, 0.0)
 
 
 @pytest.mark.parametrize(
     ("ranked", "expected"),
     [
-        ({"en": 0.51, "fr": 0.49}, Heard("en", 0.51)),
+        ({"en": 0.51, "fr": 0.49}, Identified("en", 0.51)),
         # The kept ones count together, the likeliest of them is named.
-        ({"fr": 0.4, "de": 0.35, "en": 0.25}, Heard("de", 0.6)),
-        ({"fr": 0.5, "de": 0.3, "en": 0.19}, Heard("fr", 0.5)),
-        ({"fr": 0.49, "de": 0.3, "en": 0.19}, Heard(UNDECIDED, 0.49)),
+        ({"fr": 0.4, "de": 0.35, "en": 0.25}, Identified("de", 0.6)),
+        ({"fr": 0.5, "de": 0.3, "en": 0.19}, Identified("fr", 0.5)),
+        ({"fr": 0.49, "de": 0.3, "en": 0.19}, Identified(UNDECIDED, 0.49)),
     ],
 )
-def test_what_probabilities_say(languages: Languages, ranked: dict[str, float], expected: Heard) -> None:
+def test_what_probabilities_say(languages: Languages, ranked: dict[str, float], expected: Identified) -> None:
     assert languages.judged(ranked) == expected
 
 
@@ -68,9 +68,9 @@ def test_written_wu_is_chinese(languages: Languages) -> None:
 
 def test_only_the_beginning_and_only_the_answer() -> None:
     mixed = row(SENTENCES["fr"], SENTENCES["en"])
-    assert Languages(LanguageConfig(part="answer")).hear(mixed).language == "en"
+    assert Languages(LanguageConfig(part="answer")).identify(mixed).language == "en"
     first = len(SENTENCES["fr"])
-    assert Languages(LanguageConfig(max_characters=first)).hear(mixed).language == "fr"
+    assert Languages(LanguageConfig(max_characters=first)).identify(mixed).language == "fr"
 
 
 def test_a_language_that_nobody_knows_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The first pass may name too many rows, never too few; a verdict of every row is the judge."""
+"""The first pass may name too many rows, never too few; a result of every row is the judge."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from steps.contracts.records import SCHEMA, Row, make_row, message, text_of
 from steps.screen.config import LanguageConfig, Repetition, RulesConfig, ScreenConfig
 from steps.screen.prescan import COLUMNS, WHITE_SPACE, Prescan
 from steps.screen.repetition import first_excess, may_exceed
-from steps.screen.screener import PASSED, Screener, Verdict
+from steps.screen.screener import PASSED, Screener, ScreenResult
 
 PIECES = [
     "", " ", "\u3000", "\x1f", "ok", "The heron flew.", "Grüße, 你好。", "…", "fuck", "class", "damn",
@@ -87,21 +87,21 @@ def test_rows_that_are_not_named_pass(judge: tuple[Screener, Prescan], some: lis
     batch = pa.RecordBatch.from_pylist(some, schema=SCHEMA).select(list(COLUMNS)).slice(min(skip, len(some) - 1))
     look, lengths = prescan.look(batch), prescan.lengths(batch)
     for i, row in enumerate(some[-len(batch) :]):
-        verdict = screener.verdict(row)
-        assert look.needed[i] or verdict == PASSED
-        assert screener.verdict(row, rules=bool(look.ruled[i])) == verdict
+        result = screener.screen(row)
+        assert look.needed[i] or result == PASSED
+        assert screener.screen(row, rules=bool(look.ruled[i])) == result
         assert lengths[i] == len(text_of(row))
 
 
 @given(rows())
 @settings(deadline=None)
 def test_a_verdict_survives_json(row: Row) -> None:
-    verdict = JUDGES[0][0].verdict(row)
-    assert Verdict.from_json(json.loads(json.dumps(verdict.as_json()))) == verdict
+    result = JUDGES[0][0].screen(row)
+    assert ScreenResult.from_json(json.loads(json.dumps(result.as_json()))) == result
 
 
 def test_ordinary_rows_are_not_named(tmp_path: Path) -> None:
-    """Classes, accents, other scripts and long prose cost no verdict."""
+    """Classes, accents, other scripts and long prose cost no result."""
     texts = ["a class about assessment", "Grüße aus Scunthorpe, 你好。", " ".join(f"word{i}" for i in range(200))]
     writer = DatasetWriter(tmp_path, "ingest")
     writer.write_rows(

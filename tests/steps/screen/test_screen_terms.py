@@ -7,7 +7,7 @@ import pytest
 
 from steps.contracts.records import make_row
 from steps.screen.config import ScreenConfig, UnsafeConfig
-from steps.screen.scan import ContentScanner, Found
+from steps.screen.scan import ContentHit, ContentScanner
 from steps.screen.terms import term_patterns
 
 # What a line must find, and words that begin like it.
@@ -58,7 +58,7 @@ def scanner() -> ContentScanner:
     return ContentScanner(ScreenConfig())
 
 
-def found(scanner: ContentScanner, text: str) -> list[Found]:
+def found(scanner: ContentScanner, text: str) -> list[ContentHit]:
     return scanner.find(make_row(kind="document", source="s", locator="l", raw=b"", text=text))
 
 
