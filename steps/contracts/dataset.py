@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from steps.contracts.arrays import Mask
 from steps.contracts.digests import MultisetDigest, file_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.records import SCHEMA, SPLITS, Row
@@ -32,7 +33,6 @@ ROW_GROUP_ROWS = 8_192
 _SELECTION = pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("split", pa.int8())])
 NO_SPLIT = -1
 
-Mask = npt.NDArray[np.bool_]
 SplitCodes = npt.NDArray[np.int8]
 
 

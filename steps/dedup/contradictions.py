@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from steps.dedup.fingerprints import Fingerprints, Numbers
+from steps.contracts.arrays import Numbers
+from steps.dedup.fingerprints import Fingerprints
 from steps.engines.minhash.resolve import first_of_equals
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Numbers
 from steps.dedup.config import DedupConfig
 from steps.dedup.contradictions import Contradictions, find_contradictions
-from steps.dedup.fingerprints import Digests, Fingerprints, Numbers, Sketches
+from steps.dedup.fingerprints import Digests, Fingerprints, Sketches
 from steps.dedup.known import Known, Met
 from steps.engines.minhash.resolve import Near, bucket_numbers, first_of_equals, near_duplicates
 from steps.engines.minhash.signatures import BandHashes

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
+from steps.contracts.arrays import Mask, Numbers
 from steps.contracts.context import StageContext
-from steps.contracts.dataset import Dataset, Mask
+from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.index import DedupIndex, IndexManifest
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import decide
-from steps.dedup.fingerprints import Numbers, ids_of, read_fingerprints
+from steps.dedup.fingerprints import ids_of, read_fingerprints
 from steps.dedup.index import check_settings, write_index
 from steps.dedup.keep import kept_index
 from steps.dedup.known import Known

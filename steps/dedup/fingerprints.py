@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from steps.contracts.arrays import Numbers
 from steps.contracts.dataset import Dataset
 from steps.contracts.records import KINDS
 from steps.dedup.config import DedupConfig
@@ -19,7 +20,6 @@ from steps.engines.text.columns import TEXT_COLUMNS, Scratch, Texts, digests_of,
 from steps.engines.threads.threads import ordered
 
 Ids = npt.NDArray[np.bytes_]
-Numbers = npt.NDArray[np.int64]
 Digests = npt.NDArray[np.uint64]
 
 _COLUMNS = ["record_id", "content_id", "batch", *TEXT_COLUMNS]

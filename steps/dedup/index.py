@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Numbers
 from steps.contracts.digests import file_digest, short_id, value_digest
 from steps.contracts.errors import ConfigError
 from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.storage import write_whole, writing
 from steps.dedup.config import DedupConfig
-from steps.dedup.fingerprints import Digests, Ids, Numbers
+from steps.dedup.fingerprints import Digests, Ids
 from steps.engines.minhash.signatures import Sets
 
 # What decides which rows look alike. The backend doesn't: all give the same signatures.

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from steps.contracts.arrays import Numbers
 from steps.contracts.index import DedupIndex, IndexManifest
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import Decisions, Survivors
-from steps.dedup.fingerprints import Fingerprints, Numbers, Sketches
+from steps.dedup.fingerprints import Fingerprints, Sketches
 from steps.dedup.index import Part, merged, settings_digest, write_index, write_part
 from steps.dedup.known import Known, spread
 from steps.engines.minhash.signatures import Sets

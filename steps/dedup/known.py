@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Numbers
 from steps.contracts.index import DedupIndex
-from steps.dedup.fingerprints import Digests, Fingerprints, Numbers, Stacked
+from steps.dedup.fingerprints import Digests, Fingerprints, Stacked
 from steps.dedup.index import read_part
 from steps.engines.minhash.signatures import BandHashes, Sets
 

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from steps.contracts.arrays import Numbers
 from steps.dedup.decide import Decisions
-from steps.dedup.fingerprints import Numbers
 
 
 def ledger_lines(d: Decisions) -> pa.Table:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
-from steps.contracts.dataset import Chunk, Dataset, Mask
+from steps.contracts.dataset import Chunk, Dataset
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import LedgerWriter

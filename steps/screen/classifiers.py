@@ -10,9 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from steps.contracts.arrays import Mask
 from steps.contracts.code import code_digest
 from steps.contracts.context import StageContext
-from steps.contracts.dataset import Dataset, Mask
+from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.engines.embed.cache import EmbeddingCache

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from steps.contracts.dataset import Dataset, Mask
+from steps.contracts.arrays import Mask
+from steps.contracts.dataset import Dataset
 from steps.contracts.records import SPLITS, Row, Split
 from steps.contracts.reports import Histogram, Table
 from steps.engines.progress.progress import Progress

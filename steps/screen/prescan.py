@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from steps.contracts.arrays import Mask
 from steps.screen.config import RulesConfig, ScreenConfig
 from steps.screen.repetition import texts_exceeding
 from steps.screen.scan import ContentScanner
 
-Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
 # The columns that screening reads; `meta` is none of them.

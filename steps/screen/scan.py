@@ -8,11 +8,12 @@ from itertools import accumulate, groupby
 
 import pyarrow as pa
 
+from steps.contracts.arrays import Mask
 from steps.contracts.errors import ConfigError
 from steps.contracts.records import Row
 from steps.engines.rows.segments import segments
 from steps.engines.scan.coded import CODED
-from steps.engines.scan.patterns import Hit, Mask, Pattern, PatternSet
+from steps.engines.scan.patterns import Hit, Pattern, PatternSet
 from steps.engines.scan.visible import DISGUISED, hits_as_seen
 from steps.screen.config import Action, PoisonedConfig, ScreenConfig, Severity
 from steps.screen.poison import Rule, rules

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
-from steps.contracts.dataset import Dataset, Mask
+from steps.contracts.dataset import Dataset
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.errors import ServiceError
 from steps.contracts.ledger import LedgerWriter, Verdict

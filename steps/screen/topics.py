@@ -9,8 +9,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
-from steps.contracts.dataset import Dataset, Mask
+from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, ServiceError
 from steps.contracts.reports import Table
 from steps.engines.embed.cache import EmbeddingCache

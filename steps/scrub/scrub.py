@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
-from steps.contracts.dataset import Dataset, Mask
+from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Mask, Numbers
 from steps.contracts.records import KINDS
 from steps.engines.embed.vectors import Vectors
 from steps.engines.progress.progress import Progress
 from steps.engines.vector_store.open import open_store
 from steps.engines.vector_store.store import VectorStore
 from steps.semantic.config import SemanticConfig
-from steps.semantic.reading import Embeddings, Mask, Numbers
+from steps.semantic.reading import Embeddings
 
 Scores = npt.NDArray[np.float64]
 

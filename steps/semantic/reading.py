@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Mask, Numbers
 from steps.contracts.dataset import Dataset, SplitCodes
 from steps.contracts.records import KINDS, SPLITS, Row
 from steps.engines.embed.embedder import Embedder
@@ -15,8 +16,6 @@ from steps.semantic.config import SemanticConfig
 from steps.semantic.spill import Texts
 
 Ids = npt.NDArray[np.bytes_]
-Numbers = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 COLUMNS = ["record_id", "content_id", "kind", "batch", "messages", "tools", "chosen", "rejected", "text"]
 _HELD_OUT = tuple(SPLITS.index(s) for s in ("validation", "test"))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, ServiceError
@@ -15,7 +16,7 @@ from steps.engines.progress.progress import Stopwatch
 from steps.semantic.config import SemanticConfig
 from steps.semantic.cross import CrossEncoder
 from steps.semantic.decide import Decisions, Rerank, decide
-from steps.semantic.reading import Embeddings, Mask, read_embeddings
+from steps.semantic.reading import Embeddings, read_embeddings
 from steps.semantic.report import semantic_report
 from steps.semantic.spill import Texts
 

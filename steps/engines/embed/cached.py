@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from steps.contracts.arrays import Numbers
 from steps.contracts.digests import file_digest
 from steps.contracts.embeddings import MANIFEST, WITHOUT, CachedEmbeddings, EmbeddingsManifest, EmbeddingsPart
 from steps.contracts.errors import IntegrityError
@@ -18,7 +19,6 @@ from steps.engines.embed.vectors import Vector, Vectors
 
 # Shape (n,): digests of 16 bytes, compared byte by byte.
 Keys: TypeAlias = npt.NDArray[np.bytes_]
-Numbers: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 # Keys, whether cut, vectors: of equal length.
 Spooled: TypeAlias = tuple[Keys, Flags, Vectors]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from steps.engines.minhash.signatures import Numbers, Sets
+from steps.contracts.arrays import Numbers
+from steps.engines.minhash.signatures import Sets
 from steps.engines.threads.threads import ordered
 
 

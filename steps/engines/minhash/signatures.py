@@ -12,9 +12,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Numbers
+
 Backend: TypeAlias = Literal["numba", "datasketch"]
 Sets = npt.NDArray[np.uint32]
-Numbers = npt.NDArray[np.int64]
 BandHashes = npt.NDArray[np.uint32]
 
 # Chosen: 8,192 shingles x 125 permutations x 4 bytes = 4 MB at a time, whatever a row's length.

@@ -8,8 +8,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Numbers
 from steps.contracts.storage import writing
-from steps.engines.minhash.signatures import BandHashes, Numbers, Scheme, Sets, band_hashes, signatures
+from steps.engines.minhash.signatures import BandHashes, Scheme, Sets, band_hashes, signatures
 from steps.engines.text.columns import Scratch, Texts, words_of
 
 # Chosen: the buffers of so many rows of instruction length (1 MB or so) stay in a core's own cache.

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from steps.contracts.arrays import Mask
 from steps.engines.rows.segments import JSON_COLUMNS, MESSAGE_LISTS, json_texts
 
-Mask = npt.NDArray[np.bool_]
 # Strings without nulls, shape (n,) -> a truth value for each.
 Matching = Callable[[pa.Array], Mask]
 

@@ -15,9 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import re2
 
+from steps.contracts.arrays import Mask
 from steps.contracts.errors import ConfigError
-
-Mask = npt.NDArray[np.bool_]
 
 # Memory of the automaton; chosen: a thousand patterns fit, and RE2 falls back instead of failing beyond it.
 _MAX_BYTES = 128 << 20

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from steps.contracts.arrays import Numbers
 from steps.engines.text.codepoints import Tables, normal_tables, raw_tables
 from steps.engines.text.normalise import normal_form
+from steps.engines.text.parts import Part
 
 Bytes = npt.NDArray[np.uint8]
-Numbers = npt.NDArray[np.int64]
-Part: TypeAlias = Literal["all", "prompt", "answer"]
 
 TEXT_COLUMNS = ("kind", "messages", "tools", "chosen", "rejected", "text")
 CHOSEN, REJECTED = 1, 2

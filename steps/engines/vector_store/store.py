@@ -6,8 +6,9 @@ from typing import Protocol, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Numbers
+
 Vectors: TypeAlias = npt.NDArray[np.float32]
-Numbers: TypeAlias = npt.NDArray[np.int64]
 
 
 class VectorStore(Protocol):
