@@ -86,7 +86,7 @@ def told(mistake: "Mistake", show_value: bool) -> dict[str, Any]:
     return {
         "entity": mistake.entity,
         "kind": mistake.kind,
-        "where": mistake.place,
+        "where": mistake.where,
         "value": mistake.value if show_value else masked(mistake.value),
         "other": mistake.other,
     }

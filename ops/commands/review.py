@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.console import emit, say
-from ops.review.guard import Guard, Looked
+from ops.review.guard import Guard, GuardedRow
 from ops.review.queue import ReviewQueue, SetAside, decisions_path, run_config
 from ops.run_index import find_run
 from steps.contracts.errors import InputError, InputNotFoundError
@@ -117,19 +117,19 @@ def _from_file(queue: ReviewQueue, file: Path, by: str) -> list[HumanDecision]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                said = _said(line)
-                wanted[said["record_id"]] = (number, said)
+                given = _read_line(line)
+                wanted[given["record_id"]] = (number, given)
             except InputError as e:
                 mistakes.append(f"line {number}: {e.what}")
     found: dict[str, HumanDecision] = {}
     for item in queue:
-        number, said = wanted.get(item.row["record_id"], (0, {}))
-        if said:
+        number, given = wanted.get(item.row["record_id"], (0, {}))
+        if given:
             try:
-                found[item.row["record_id"]] = _decision(queue, item, said, by)
+                found[item.row["record_id"]] = _decision(queue, item, given, by)
             except InputError as e:
                 mistakes.append(f"line {number}: {e.what}")
-    known = {record for record, _ in queue.said}
+    known = {record for record, _ in queue.decided}
     mistakes += [
         f"line {number}: {'already decided (--again)' if record in known else 'no row set aside has this id'}:"
         f" {record[:40]}"
@@ -143,7 +143,7 @@ def _from_file(queue: ReviewQueue, file: Path, by: str) -> list[HumanDecision]:
     return list(found.values())
 
 
-def _said(line: str) -> dict[str, Any]:
+def _read_line(line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as e:
@@ -162,20 +162,20 @@ def _said(line: str) -> dict[str, Any]:
     return value
 
 
-def _decision(queue: ReviewQueue, item: SetAside, said: dict[str, Any], by: str) -> HumanDecision:
+def _decision(queue: ReviewQueue, item: SetAside, given: dict[str, Any], by: str) -> HumanDecision:
     """One decision of a file. `anyway` lets through what a person at a terminal would be asked about."""
     from ops.review.session import decided
 
-    choice = _CHOICES[said["choice"]]
-    looked: Looked | None = None
+    choice = _CHOICES[given["choice"]]
+    looked: GuardedRow | None = None
     if choice == "edit":
-        looked = queue.guard.look(edited(item.row, said["content"]), item.row if item.scrubbed else None)
+        looked = queue.guard.look(edited(item.row, given["content"]), item.row if item.scrubbed else None)
         if looked.row["content_id"] == item.row["content_id"]:
             raise InputError("the edit changes nothing")
-        if looked.again and not said.get("anyway"):
+        if looked.taken_out and not given.get("anyway"):
             raise InputError(f'screen would still {looked.checked.screen} (with "anyway": true it goes on)')
     elif choice == "accept" and not item.scrubbed:
         looked = queue.guard.look(item.row)
-    if looked is not None and looked.checked.unsearched and not said.get("anyway"):
+    if looked is not None and looked.checked.unsearched and not given.get("anyway"):
         raise InputError('a detector failed on a text of it (with "anyway": true it goes on)')
-    return decided(item, choice, said.get("by") or by, queue.guard.words(said.get("why", "")), looked)
+    return decided(item, choice, given.get("by") or by, queue.guard.words(given.get("why", "")), looked)

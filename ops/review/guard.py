@@ -15,12 +15,13 @@ from steps.scrub.config import ScrubConfig
 
 
 @dataclass(frozen=True)
-class Looked:
-    """The row with what was found in it replaced, and what was found. `again`: screen would take the row out again."""
+class GuardedRow:
+    """The row with what was found in it replaced, and what was found. `taken_out`: screen would take the
+    row out again."""
 
     row: Row
     checked: Checked
-    again: bool
+    taken_out: bool
 
 
 class Guard:
@@ -47,7 +48,7 @@ class Guard:
 
         return search_id(self._ctx.root, self._scrub) if self._scrub is not None else ""
 
-    def look(self, row: Row, before: Row | None = None) -> Looked:
+    def look(self, row: Row, before: Row | None = None) -> GuardedRow:
         """Search the row. `before`: the row as scrub left it; None when it never saw it.
 
         Raises:
@@ -55,12 +56,12 @@ class Guard:
         """
         row, checked = self._scrubbed(row, before)
         if self._screen is None:
-            return Looked(row, checked, again=False)
+            return GuardedRow(row, checked, taken_out=False)
         from steps.screen.recheck import recheck
 
         found = recheck(row, self._screen, self._ctx)
         checked = checked.model_copy(update={"screen": found.decision, "hits": found.hits})
-        return Looked(row, checked, again=found.taken_out)
+        return GuardedRow(row, checked, taken_out=found.taken_out)
 
     def words(self, text: str) -> str:
         """A person's own words with what was found in them replaced.

@@ -68,14 +68,14 @@ class ReviewQueue:
     def __post_init__(self) -> None:
         self._store = artifacts_of(self.root, self.run)
         files = [self.root / name for name in self.applied_files()] + [self.decisions]
-        self.said: dict[tuple[str, str], HumanDecision] = latest(d for f in files if f.is_file() for d in read(f))
+        self.decided: dict[tuple[str, str], HumanDecision] = latest(d for f in files if f.is_file() for d in read(f))
 
     def is_decided(self, record_id: str, content_id: str) -> bool:
         """Whether the next run will apply a decision about the row.
 
         Where the run's key isn't set, whether a decision was made under it can't be known: it counts.
         """
-        decision = self.said.get((record_id, content_id))
+        decision = self.decided.get((record_id, content_id))
         return not self.again and decision is not None and (self._search is None or decision.holds_under(self._search))
 
     @cached_property

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from materializers.visible import visible
 from ops.review.editing import edit
-from ops.review.guard import Looked
+from ops.review.guard import GuardedRow
 from ops.review.keys import key_pressed, line_typed
-from ops.review.picture import picture, spans_of, texts
 from ops.review.queue import ReviewQueue, SetAside
+from ops.review.row_view import row_view, spans_of, texts
 from steps.contracts.errors import AssayError, ConfigError
 from steps.review.decisions import Choice, HumanDecision, append
 from steps.review.edits import content_of
@@ -24,7 +24,7 @@ _CHOICES: dict[str, Choice] = {"a": "accept", "e": "edit", "d": "drop"}
 _WHY_CHARACTERS = 500
 
 
-def decided(item: SetAside, choice: Choice, by: str, why: str, looked: Looked | None = None) -> HumanDecision:
+def decided(item: SetAside, choice: Choice, by: str, why: str, looked: GuardedRow | None = None) -> HumanDecision:
     """The decision about a row as it was seen, made now. `looked`: what goes on, when it had to be looked at again.
 
     A row that is accepted after something in it was replaced is an edited one.
@@ -47,7 +47,7 @@ def decided(item: SetAside, choice: Choice, by: str, why: str, looked: Looked | 
     )
 
 
-def told(looked: Looked) -> list[str]:
+def warnings(looked: GuardedRow) -> list[str]:
     """What a person should know about a row before it goes on: a line each."""
     lines = []
     if looked.checked.replaced:
@@ -55,7 +55,7 @@ def told(looked: Looked) -> list[str]:
         lines.append(f"personal data is replaced, as scrub does: {values}")
     if looked.checked.unsearched:
         lines.append(f"not searched for personal data, a detector failed: {', '.join(looked.checked.unsearched[:5])}")
-    if looked.again:
+    if looked.taken_out:
         lines.append(f"screen would still {looked.checked.screen}")
     return lines
 
@@ -121,9 +121,9 @@ class Session:
     def _one(self, item: SetAside, number: int) -> int:
         """Let the person decide about one row; how far to go from it, 0 when they quit."""
         self._console.rule(Text(f"{number + 1} of {self.left - self.hidden}"), align="left")
-        self._show(picture(item, full=False))
-        said = self.queue.said.get((item.row["record_id"], item.row["content_id"]))
-        if so_far := self.done.get(item.row["record_id"]) or (f"{said.choice}, by {said.by}" if said else ""):
+        self._show(row_view(item, full=False))
+        earlier = self.queue.decided.get((item.row["record_id"], item.row["content_id"]))
+        if so_far := self.done.get(item.row["record_id"]) or (f"{earlier.choice}, by {earlier.by}" if earlier else ""):
             self._say(f"so far: {so_far}")
         while True:
             key = self._ask(_KEYS)
@@ -135,7 +135,7 @@ class Session:
                 self.done.setdefault(item.row["record_id"], "skipped")
                 return 1
             if key == "f":
-                self._show(picture(item, full=True))
+                self._show(row_view(item, full=True))
             elif key not in _CHOICES:
                 self._say("no such key")
             elif self._decide(item, _CHOICES[key]):
@@ -159,15 +159,15 @@ class Session:
         self._say(f"{decision.choice}: written")
         return True
 
-    def _searched(self, item: SetAside) -> Looked | None:
+    def _searched(self, item: SetAside) -> GuardedRow | None:
         """A row that scrub didn't search whole, as it goes on; None when the person thinks again."""
         looked = self.queue.guard.look(item.row)
         if not looked.checked.replaced and not looked.checked.unsearched:
             return looked
-        self._tell(looked)
+        self._warn(looked)
         return looked if self._ask("[y]es, so it goes on, any other key: back") == "y" else None
 
-    def _edited(self, item: SetAside) -> Looked | None:
+    def _edited(self, item: SetAside) -> GuardedRow | None:
         """The row after the person's edit; None when they think again."""
         draft = self._drafts.get(item.row["record_id"]) or self._earlier(item)
         while True:
@@ -177,9 +177,9 @@ class Session:
             if looked is not None and looked.row["content_id"] == item.row["content_id"]:
                 self._say("nothing was changed")
                 return None
-            if looked is not None and not told(looked):
+            if looked is not None and not warnings(looked):
                 return looked
-            self._tell(looked) if looked is not None else self._say(f"not usable: {wrong}")
+            self._warn(looked) if looked is not None else self._say(f"not usable: {wrong}")
             yes = "[y]es, so it goes on  " if looked is not None else ""
             key = self._ask(f"{yes}[e]dit again, any other key: back")
             if key == "y" and looked is not None:
@@ -189,8 +189,8 @@ class Session:
 
     def _earlier(self, item: SetAside) -> str | None:
         """The edit of a decision that isn't applied any more, to go on from."""
-        said = self.queue.said.get((item.row["record_id"], item.row["content_id"]))
-        return json.dumps(said.content, indent=1) if said is not None and said.content is not None else None
+        earlier = self.queue.decided.get((item.row["record_id"], item.row["content_id"]))
+        return json.dumps(earlier.content, indent=1) if earlier is not None and earlier.content is not None else None
 
     def _why(self) -> str:
         if not self._searches:
@@ -202,8 +202,8 @@ class Session:
             self._say(f"personal data is replaced: {words}")
         return words
 
-    def _tell(self, looked: Looked) -> None:
-        for line in told(looked):
+    def _warn(self, looked: GuardedRow) -> None:
+        for line in warnings(looked):
             self._say(line)
         self._show(texts(looked.row, spans_of({"hits": looked.checked.hits}), full=False))
 

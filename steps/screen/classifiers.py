@@ -164,13 +164,13 @@ def _column(config: ClassifierConfig, model: Any) -> int:
 
 def _longest(config: ClassifierConfig, tokenizer: Any, model: Any) -> int:
     """Tokens that the model reads."""
-    own = min(int(tokenizer.model_max_length), int(getattr(model.config, "max_position_embeddings", _LONGEST)))
-    if config.max_tokens is not None and config.max_tokens > own:
+    limit = min(int(tokenizer.model_max_length), int(getattr(model.config, "max_position_embeddings", _LONGEST)))
+    if config.max_tokens is not None and config.max_tokens > limit:
         raise ConfigError(
-            f"max_tokens is {config.max_tokens}, but the model reads {own} tokens at most",
+            f"max_tokens is {config.max_tokens}, but the model reads {limit} tokens at most",
             where=f"classifier {config.name}", hint="lower max_tokens, or leave it out",
         )  # fmt: skip
-    return config.max_tokens or min(own, _LONGEST)
+    return config.max_tokens or min(limit, _LONGEST)
 
 
 def _load(config: ClassifierConfig, folder: Path) -> tuple[Any, Any]:

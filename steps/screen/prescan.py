@@ -189,15 +189,15 @@ def _short_answer(lists: dict[str, _Messages], pairs: Mask, least: int) -> Mask:
     short = np.zeros(rows, bool)
     answered = {}
     for name, part in lists.items():
-        said = _is(part.role, ["assistant"])
+        assistant = _is(part.role, ["assistant"])
         answered[name] = np.zeros(rows, bool)
-        answered[name][part.row[said]] = True
-        said_little = said & _shorter(part.content, part.characters, least)
+        answered[name][part.row[assistant]] = True
+        too_short = assistant & _shorter(part.content, part.characters, least)
         if name == "messages" and part.calls.null_count < len(part.calls):
             # A tool call counts as text there.
             calls = part.calls.fill_null("")
-            said_little &= _shorter(calls, _characters(calls), least)
-        _mark(short, part.row, said_little)
+            too_short &= _shorter(calls, _characters(calls), least)
+        _mark(short, part.row, too_short)
     return short | ~np.where(pairs, answered["chosen"] & answered["rejected"], answered["messages"])
 
 
@@ -222,5 +222,5 @@ def _measured(lists: dict[str, _Messages], text: pa.Array) -> Iterator[tuple[pa.
     yield text, np.arange(len(text))
     for name in ("messages", "chosen"):
         part = lists[name]
-        said = _is(part.role, ["assistant"])
-        yield part.content.filter(pa.array(said)), part.row[said]
+        assistant = _is(part.role, ["assistant"])
+        yield part.content.filter(pa.array(assistant)), part.row[assistant]

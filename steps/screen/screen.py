@@ -24,7 +24,7 @@ def screen(rows: Dataset, config: ScreenConfig, ctx: StageContext) -> Outcome:
     """The rows that pass; rows to drop and rows to quarantine are taken out, flagged rows stay.
 
     Rows that the earlier run's `screen_row_cache` knows are not screened again, when settings and `ctx.code` are the
-    same; `screen_embeddings` holds what models said. Relative model folders start from `ctx.root`.
+    same; `screen_embeddings` holds what models found. Relative model folders start from `ctx.root`.
 
     Raises:
         ConfigError: a pattern that RE2 refuses, or an unknown name in an allow list, an unknown language.

@@ -36,7 +36,7 @@ def screen_step(
     Annotated[CachedEmbeddings, "screen_embeddings"],
 ]:
     """Apply rules, and screen for unsafe and poisoned content. `models`: digests of the models, for the cache key.
-    `keep`: keep what models said for a later run.
+    `keep`: keep what models found for a later run.
     """
     from steps.screen.screen import screen
 

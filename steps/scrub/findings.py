@@ -97,15 +97,15 @@ def _trimmed(finding: Finding, start: int, end: int, text: str, whole: bool) -> 
 def replaced(text: str, replacements: Sequence[Replacement]) -> tuple[str, list[Interval]]:
     """The text with the replacements in, and where each of them stands in it. Replacements are in text order."""
     pieces: list[str] = []
-    places: list[Interval] = []
+    intervals: list[Interval] = []
     at = length = 0
     for r in replacements:
         pieces += [text[at : r.start], r.new]
         length += r.start - at
-        places.append((length, length + len(r.new)))
+        intervals.append((length, length + len(r.new)))
         length += len(r.new)
         at = r.end
-    return "".join([*pieces, text[at:]]), places
+    return "".join([*pieces, text[at:]]), intervals
 
 
 def mapped_back(findings: Sequence[Finding], replacements: Sequence[Replacement]) -> list[Finding]:

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from ops.main import app
 from ops.review.guard import Guard
-from ops.review.picture import Span, marked, picture
 from ops.review.queue import ReviewQueue, decisions_path, run_config
+from ops.review.row_view import Highlight, marked, row_view
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.review.config import ReviewConfig
@@ -292,7 +292,7 @@ def test_a_row_can_not_pass_for_what_the_program_says(run):
     fake = "accept: written\n2 of 9 ────\n[a]ccept"
     row = {**item.row, "source": fake, "messages": [{**item.row["messages"][0], "content": fake}]}
     console = Console(width=40, record=True, file=io.StringIO())
-    for line in picture(dataclasses.replace(item, row=row, notes=()), full=True):
+    for line in row_view(dataclasses.replace(item, row=row, notes=()), full=True):
         console.print(line)
     lines = console.export_text().splitlines()
     assert [x for x in lines if x.startswith(("accept", "2 of", "[a]"))] == []
@@ -403,13 +403,13 @@ def test_decisions_made_here_are_what_the_stage_applies(run, tmp_path):
 def test_spans_are_marked_at_their_offsets_in_any_text(run):
     text = "abc\x1b\u202e\r\ndef" + "x" * 3_000 + "SECOND" + "y" * 3_000
     at = text.index("SECOND")
-    spans = [Span("text", 3, 5), Span("text", at, at + 6)]
+    spans = [Highlight("text", 3, 5), Highlight("text", at, at + 6)]
     assert marked(text, spans, full=True).plain.count("⟦��⟧") == 1
     cut = marked(text, spans, full=False).plain
     assert "⟦SECOND⟧" in cut and "x⟦" in cut and len(cut) < 1_400 and cut.count("characters …") == 2
     item = next(iter(pile_of(run)))
     console = Console(width=60, record=True, file=io.StringIO())
-    for line in picture(item, full=False):
+    for line in row_view(item, full=False):
         console.print(line)
     shown = console.export_text()
     assert "⟦" in shown and max(map(len, shown.splitlines())) <= 60

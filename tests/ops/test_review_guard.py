@@ -207,5 +207,5 @@ class TestGuard:
         row = self.rows(f"{reviewed_run.ATTACK} {MAIL}")
         guard = Guard(ROOT, {"scrub": SCRUB, "screen": {}, "skip": ["scrub", "screen"]})
         looked = guard.look(row)
-        assert looked.row == row and not looked.again and looked.checked.search == guard.search == ""
+        assert looked.row == row and not looked.taken_out and looked.checked.search == guard.search == ""
         assert guard.words(MAIL) == MAIL

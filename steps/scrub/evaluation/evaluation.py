@@ -12,7 +12,7 @@ from steps.engines.scoring.bootstrap import Ratio, estimate_ratio
 from steps.engines.scoring.wilson import wilson
 from steps.scrub.config import ScrubConfig
 from steps.scrub.detectors import Detectors
-from steps.scrub.evaluation.labelled import IGNORED, Labelled, Span
+from steps.scrub.evaluation.labelled import IGNORED, EntitySpan, Labelled
 from steps.scrub.findings import Finding
 from steps.scrub.redactor import Redactor
 
@@ -26,6 +26,7 @@ _NO_KEY = b"evaluation"
 
 Kind = Literal["missed", "wrong", "partial"]
 Counts = npt.NDArray[np.int64]
+Spans = Sequence[EntitySpan]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Mistake:
 
     kind: Kind
     entity: str
-    place: str
+    where: str
     value: str
     other: str | None = None
 
@@ -97,16 +98,16 @@ def evaluate(rows: Sequence[Labelled], config: ScrubConfig, names: Mapping[str, 
     return score(rows, found, looked_for(config, names), within, sum(found_by_text[row.text] is None for row in rows))
 
 
-def _named(found: Sequence[Finding] | None, names: Mapping[str, str]) -> list[Span]:
-    spans = [Span(f.start, f.end, names.get(f.entity, f.entity)) for f in found or ()]
+def _named(found: Sequence[Finding] | None, names: Mapping[str, str]) -> list[EntitySpan]:
+    spans = [EntitySpan(f.start, f.end, names.get(f.entity, f.entity)) for f in found or ()]
     return sorted({s for s in spans if s.entity != IGNORED})
 
 
 def score(
     rows: Sequence[Labelled],
-    found: Sequence[Sequence[Span]],
+    found: Sequence[Spans],
     wanted: frozenset[str],
-    within: Sequence[Sequence[Span]] = (),
+    within: Sequence[Spans] = (),
     undecided: int = 0,
 ) -> Evaluation:
     """Compare found spans with labelled ones; the sequences are parallel, and spans of `found` don't overlap.
@@ -147,20 +148,20 @@ def _units(rows: Sequence[Labelled]) -> list[int]:
     return [numbers[row.template] for row in rows if row.template is not None]
 
 
-def outermost(spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
+def outermost(spans: Spans) -> tuple[list[EntitySpan], list[EntitySpan]]:
     """(spans that lie in no other one, the rest): a label inside another is no second value to be found."""
     ordered = sorted(spans, key=lambda s: (s.start - s.end, s.start, s.entity))
-    outer: list[Span] = []
-    inner: list[Span] = []
+    outer: list[EntitySpan] = []
+    inner: list[EntitySpan] = []
     for span in ordered:
         inside = any(o.start <= span.start and span.end <= o.end for o in outer)
         (inner if inside else outer).append(span)
     return sorted(outer), sorted(inner)
 
 
-def joined(spans: Sequence[Span], text: str) -> list[Span]:
+def joined(spans: Spans, text: str) -> list[EntitySpan]:
     """Spans of one entity with only white space between them as one: a value may be labelled, or found, in pieces."""
-    whole: list[Span] = []
+    whole: list[EntitySpan] = []
     for span in sorted(spans):
         last = whole[-1] if whole else None
         if last and last.entity == span.entity and last.end <= span.start and not text[last.end : span.start].strip():
@@ -170,13 +171,13 @@ def joined(spans: Sequence[Span], text: str) -> list[Span]:
     return whole
 
 
-def iou(a: Span, b: Span) -> float:
+def iou(a: EntitySpan, b: EntitySpan) -> float:
     """Characters in both spans / characters in either, 0 to 1."""
     both = min(a.end, b.end) - max(a.start, b.start)
     return 0.0 if both <= 0 else both / (max(a.end, b.end) - min(a.start, b.start))
 
 
-def matched(labelled: Sequence[Span], found: Sequence[Span], same: Callable[[float], bool]) -> dict[Span, Span]:
+def matched(labelled: Spans, found: Spans, same: Callable[[float], bool]) -> dict[EntitySpan, EntitySpan]:
     """found -> labelled, one to one, of equal entity; the best overlap first, then the earlier ones."""
     candidates = [
         (-iou(label, f), label, f)
@@ -184,8 +185,8 @@ def matched(labelled: Sequence[Span], found: Sequence[Span], same: Callable[[flo
         for f in found
         if label.entity == f.entity and same(iou(label, f))
     ]
-    pairs: dict[Span, Span] = {}
-    taken: set[Span] = set()
+    pairs: dict[EntitySpan, EntitySpan] = {}
+    taken: set[EntitySpan] = set()
     for _, label, finding in sorted(candidates):
         if finding not in pairs and label not in taken:
             pairs[finding] = label
@@ -193,13 +194,13 @@ def matched(labelled: Sequence[Span], found: Sequence[Span], same: Callable[[flo
     return pairs
 
 
-def _labels_within(inside: Sequence[Span], labelled: Sequence[Span], found: Sequence[Span]) -> list[Span]:
+def _labels_within(inside: Spans, labelled: Spans, found: Spans) -> list[EntitySpan]:
     """Those of `inside` that match a label which no span of `found` matches."""
     taken = set(matched(labelled, found, lambda value: value >= SAME_SPAN).values())
     return list(matched([x for x in labelled if x not in taken], inside, lambda value: value >= SAME_SPAN))
 
 
-def _counted(found: Sequence[Span], pairs: Mapping[Span, Span], inner: Sequence[Span]) -> list[Span]:
+def _counted(found: Spans, pairs: Mapping[EntitySpan, EntitySpan], inner: Spans) -> list[EntitySpan]:
     """Found spans that are right or wrong: one that is a label inside a longer label is neither."""
     return [f for f in found if f in pairs or not any(f.entity == i.entity and iou(f, i) >= SAME_SPAN for i in inner)]
 
@@ -218,7 +219,9 @@ class _Counts:
         labelled, found, right = (np.zeros((units, len(entities)), np.int64) for _ in range(3))
         return cls({e: n for n, e in enumerate(entities)}, labelled, found, right)
 
-    def add(self, unit: int, labelled: Iterable[Span], found: Iterable[Span], right: Iterable[Span]) -> None:
+    def add(
+        self, unit: int, labelled: Iterable[EntitySpan], found: Iterable[EntitySpan], right: Iterable[EntitySpan]
+    ) -> None:
         for counts, spans in ((self.labelled, labelled), (self.found, found), (self.right, right)):
             for span in spans:
                 counts[unit, self.entities[span.entity]] += 1
@@ -245,10 +248,13 @@ class _Counts:
 
 
 def _mistakes(
-    row: Labelled, labelled: Sequence[Span], found: Sequence[Span], pairs: Mapping[Span, Span]
+    row: Labelled,
+    labelled: Spans,
+    found: Spans,
+    pairs: Mapping[EntitySpan, EntitySpan],
 ) -> list[Mistake]:
-    def mistake(kind: Kind, span: Span, other: Span | None) -> Mistake:
-        return Mistake(kind, span.entity, row.place, row.text[span.start : span.end], other.entity if other else None)
+    def mistake(kind: Kind, span: EntitySpan, other: EntitySpan | None) -> Mistake:
+        return Mistake(kind, span.entity, row.where, row.text[span.start : span.end], other.entity if other else None)
 
     mistakes: list[Mistake] = []
     right = set(pairs.values())
@@ -266,13 +272,13 @@ def _mistakes(
     return mistakes
 
 
-def _nearest(span: Span, others: Sequence[Span]) -> Span | None:
+def _nearest(span: EntitySpan, others: Spans) -> EntitySpan | None:
     """The overlapping span that says most: of the same entity, then of the largest overlap."""
     overlapping = [o for o in others if iou(span, o) > 0]
     return min(overlapping, key=lambda o: (o.entity != span.entity, -iou(span, o), o), default=None)
 
 
-def _covered(rows: Sequence[Labelled], found: Sequence[Sequence[Span]], entities: Sequence[str]) -> dict[str, float]:
+def _covered(rows: Sequence[Labelled], found: Sequence[Spans], entities: Sequence[str]) -> dict[str, float]:
     total = dict.fromkeys([*entities, ALL], 0)
     seen = dict.fromkeys([*entities, ALL], 0)
     for row, spans in zip(rows, found, strict=True):

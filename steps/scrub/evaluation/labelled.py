@@ -42,7 +42,7 @@ _TRIPLE = ("start", "end", "label")
 _SPANS, _TAGS = ("spans", "label", "labels", "entities", "privacy_mask"), ("tags", "ner_tags", "labels")
 
 
-class Span(NamedTuple):
+class EntitySpan(NamedTuple):
     """text[start:end] is a value of `entity`; offsets in characters."""
 
     start: int
@@ -52,11 +52,11 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text and everything in it that counts. `place` says where it stands in its file; `template` what made it."""
+    """A text and everything in it that counts. `where`: file and row; `template` what made it."""
 
-    place: str
+    where: str
     text: str
-    spans: tuple[Span, ...]
+    spans: tuple[EntitySpan, ...]
     template: int | None = None
 
 
@@ -102,7 +102,7 @@ def of_templates(rows: list[Labelled], which: Literal["all", "even", "odd"], whe
     without = next((r for r in rows if r.template is None), None)
     if without is not None:
         raise InputError(
-            "the row has no template_id, so it belongs to neither half", where=without.place, hint="--templates all"
+            "the row has no template_id, so it belongs to neither half", where=without.where, hint="--templates all"
         )
     chosen = [r for r in rows if r.template is not None and r.template % 2 == (which == "odd")]
     if not chosen:
@@ -172,7 +172,7 @@ def _joined(value: dict[str, Any], place: str) -> dict[str, Any]:
     return {"text": " ".join(words), "spans": [list(span) for span in spans_of(words, tags or [], place)]}
 
 
-def _span(value: Any, keys: _Keys, text: str, place: str, names: Mapping[str, str]) -> Span:
+def _span(value: Any, keys: _Keys, text: str, place: str, names: Mapping[str, str]) -> EntitySpan:
     if isinstance(value, list) and len(value) == len(_TRIPLE):
         value, keys = dict(zip(_TRIPLE, value, strict=True)), _PLAIN
     if not isinstance(value, dict):
@@ -188,14 +188,14 @@ def _span(value: Any, keys: _Keys, text: str, place: str, names: Mapping[str, st
             where=place,
             hint="offsets count characters (not bytes) from 0, and the end is the first one after the span",
         )
-    said = value.get("entity_value", value.get("value"))
-    if isinstance(said, str) and said != text[start:end]:
+    named = value.get("entity_value", value.get("value"))
+    if isinstance(named, str) and named != text[start:end]:
         raise InputError(
             "the text at the span's offsets is not the value that the span names",
             where=place,
             hint="offsets count characters (not bytes, not UTF-16 units)",
         )
-    return Span(start, end, names.get(label.strip(), label.strip()))
+    return EntitySpan(start, end, names.get(label.strip(), label.strip()))
 
 
 def _is_count(value: Any) -> bool:

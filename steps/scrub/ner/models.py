@@ -134,9 +134,9 @@ def _transformers(config: NerConfig) -> Model:
     )
 
     def tag(texts: Sequence[str]) -> Iterator[Tagged]:
-        said = iter(pipeline([t for t in texts if t.strip()], batch_size=config.batch_size))
+        outputs = iter(pipeline([t for t in texts if t.strip()], batch_size=config.batch_size))
         for text in texts:
-            yield [_of_group(e) for e in next(said) if e["score"] >= config.threshold] if text.strip() else []
+            yield [_of_group(e) for e in next(outputs) if e["score"] >= config.threshold] if text.strip() else []
 
     # As the pipeline groups them: without the position in the entity.
     labels = (re.sub("^[BI]-", "", str(label)) for label in model.config.id2label.values())
@@ -187,11 +187,11 @@ def _gliner(config: NerConfig) -> Model:
         windows = [
             (n, start, text[start:end]) for n, text in enumerate(texts) for start, end in _word_windows(model, text)
         ]
-        said = model.inference(
+        outputs = model.inference(
             [w for _, _, w in windows], list(prompts), threshold=config.threshold, batch_size=config.batch_size
         )
         found: list[Tagged] = [[] for _ in texts]
-        for (number, at, _), entities in zip(windows, said, strict=True):
+        for (number, at, _), entities in zip(windows, outputs, strict=True):
             found[number] += [
                 (e["start"] + at, e["end"] + at, prompts[e["label"]], float(e["score"])) for e in entities
             ]
@@ -203,10 +203,10 @@ def _gliner(config: NerConfig) -> Model:
 
 def prompts_of(config: NerConfig) -> dict[str, str]:
     """What GLiNER is asked for -> entity: the config's own labels, and plain words for entities that have none."""
-    own = {label: entity for label, entity in config.labels.items() if entity in config.entities}
-    named = set(own.values())
+    configured = {label: entity for label, entity in config.labels.items() if entity in config.entities}
+    named = set(configured.values())
     plain = {_PROMPTS.get(e, e.lower().replace("_", " ")): e for e in config.entities if e not in named}
-    return own | plain
+    return configured | plain
 
 
 def _word_windows(model: Any, text: str) -> Iterator[tuple[int, int]]:

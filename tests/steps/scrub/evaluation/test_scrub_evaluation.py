@@ -18,25 +18,25 @@ from steps.scrub.evaluation.evaluation import (
     outermost,
     score,
 )
-from steps.scrub.evaluation.labelled import LABEL_NAMES, Labelled, Span, of_templates, read_labelled
+from steps.scrub.evaluation.labelled import LABEL_NAMES, EntitySpan, Labelled, of_templates, read_labelled
 
 WANTED = frozenset({"PERSON", "PHONE_NUMBER"})
 
 
-def row(*spans: Span, template: int | None = None, length: int = 60) -> Labelled:
+def row(*spans: EntitySpan, template: int | None = None, length: int = 60) -> Labelled:
     return Labelled("line 1", "x" * length, tuple(spans), template)
 
 
 def test_known_answers() -> None:
     rows = [
-        row(Span(0, 10, "PERSON"), Span(20, 30, "PHONE_NUMBER")),
-        row(Span(0, 10, "PERSON")),
-        row(Span(0, 10, "PERSON")),
+        row(EntitySpan(0, 10, "PERSON"), EntitySpan(20, 30, "PHONE_NUMBER")),
+        row(EntitySpan(0, 10, "PERSON")),
+        row(EntitySpan(0, 10, "PERSON")),
     ]
     found = [
-        [Span(0, 10, "PERSON"), Span(22, 30, "PHONE_NUMBER")],  # right; right by overlap only
-        [Span(0, 4, "PERSON")],  # partial: IoU .4
-        [Span(30, 35, "PERSON")],  # missed, and wrong elsewhere
+        [EntitySpan(0, 10, "PERSON"), EntitySpan(22, 30, "PHONE_NUMBER")],  # right; right by overlap only
+        [EntitySpan(0, 4, "PERSON")],  # partial: IoU .4
+        [EntitySpan(30, 35, "PERSON")],  # missed, and wrong elsewhere
     ]
     done = score(rows, found, WANTED)
     person, phone = done.overlap["PERSON"], done.overlap["PHONE_NUMBER"]
@@ -56,7 +56,7 @@ def test_known_answers() -> None:
 
 
 def test_f2_weighs_recall_more() -> None:
-    done = score([row(Span(0, 5, "PERSON"), Span(6, 10, "PERSON"))], [[Span(0, 5, "PERSON")]], WANTED)
+    done = score([row(EntitySpan(0, 5, "PERSON"), EntitySpan(6, 10, "PERSON"))], [[EntitySpan(0, 5, "PERSON")]], WANTED)
     scores = done.overlap["PERSON"]
     assert scores.f1 and scores.f2
     # P = 1, R = 1/2: F1 = 2/3, F2 = 5 P R / (4 P + R) = 5/9
@@ -64,7 +64,7 @@ def test_f2_weighs_recall_more() -> None:
 
 
 def test_another_entity_in_the_same_place_is_wrong_and_missed() -> None:
-    done = score([row(Span(0, 10, "PERSON"))], [[Span(0, 10, "PHONE_NUMBER")]], WANTED)
+    done = score([row(EntitySpan(0, 10, "PERSON"))], [[EntitySpan(0, 10, "PHONE_NUMBER")]], WANTED)
     assert [(m.kind, m.entity, m.other) for m in done.mistakes] == [
         ("missed", "PERSON", "PHONE_NUMBER"),
         ("wrong", "PHONE_NUMBER", "PERSON"),
@@ -73,19 +73,23 @@ def test_another_entity_in_the_same_place_is_wrong_and_missed() -> None:
 
 
 def test_nested_labels_count_once() -> None:
-    labels = (Span(0, 30, "STREET_ADDRESS"), Span(20, 30, "LOCATION"))
+    labels = (EntitySpan(0, 30, "STREET_ADDRESS"), EntitySpan(20, 30, "LOCATION"))
     assert outermost(labels) == ([labels[0]], [labels[1]])
-    done = score([row(*labels)], [[Span(20, 30, "LOCATION")]], frozenset({"LOCATION", "STREET_ADDRESS"}))
+    done = score([row(*labels)], [[EntitySpan(20, 30, "LOCATION")]], frozenset({"LOCATION", "STREET_ADDRESS"}))
     assert (done.overlap["LOCATION"].labelled, done.overlap["LOCATION"].found) == (0, 0)
     assert [(m.kind, m.entity) for m in done.mistakes] == [("missed", "STREET_ADDRESS")]
 
 
 def test_a_value_in_pieces_counts_once() -> None:
     text = "12 Oak Street\n Apt 4, Rome and 7 Elm Road"
-    pieces = [Span(0, 13, "STREET_ADDRESS"), Span(15, 20, "STREET_ADDRESS"), Span(31, 41, "STREET_ADDRESS")]
-    assert joined(pieces, text) == [Span(0, 20, "STREET_ADDRESS"), pieces[2]]
-    assert joined([pieces[0], Span(15, 20, "UNIT")], text) == [pieces[0], Span(15, 20, "UNIT")]
-    done = score([Labelled("line 1", text, tuple(pieces))], [[Span(0, 20, "STREET_ADDRESS")]], WANTED)
+    pieces = [
+        EntitySpan(0, 13, "STREET_ADDRESS"),
+        EntitySpan(15, 20, "STREET_ADDRESS"),
+        EntitySpan(31, 41, "STREET_ADDRESS"),
+    ]
+    assert joined(pieces, text) == [EntitySpan(0, 20, "STREET_ADDRESS"), pieces[2]]
+    assert joined([pieces[0], EntitySpan(15, 20, "UNIT")], text) == [pieces[0], EntitySpan(15, 20, "UNIT")]
+    done = score([Labelled("line 1", text, tuple(pieces))], [[EntitySpan(0, 20, "STREET_ADDRESS")]], WANTED)
     assert (done.exact["STREET_ADDRESS"].labelled, done.exact["STREET_ADDRESS"].right) == (2, 1)
 
 
@@ -102,7 +106,7 @@ def test_matching_is_one_to_one_and_no_worse_than_any_other() -> None:
     compared = 0
     for _ in range(400):
         sides = [sorted(rng.sample(range(30), 6)) for _ in range(2)]
-        labels, found = ([Span(s[i], s[i + 1], "PERSON") for i in (0, 2, 4)] for s in sides)
+        labels, found = ([EntitySpan(s[i], s[i + 1], "PERSON") for i in (0, 2, 4)] for s in sides)
         pairs = matched(labels, found, lambda value: value >= 0.5)
         assert len(set(pairs.values())) == len(pairs)
         partners = {f: [x for x in labels if iou(x, f) >= 0.5] for f in found}
@@ -119,7 +123,7 @@ def test_matching_is_one_to_one_and_no_worse_than_any_other() -> None:
 
 def test_texts_of_one_template_stand_and_fall_together() -> None:
     """Ten right and ten wrong texts: as two templates the interval is far wider than as twenty texts."""
-    label = Span(0, 10, "PERSON")
+    label = EntitySpan(0, 10, "PERSON")
     found = [[label]] * 10 + [[]] * 10
     alone = score([row(label) for _ in found], found, WANTED).overlap["PERSON"].f1
     together = score([row(label, template=n // 10) for n in range(20)], found, WANTED)
@@ -130,7 +134,11 @@ def test_texts_of_one_template_stand_and_fall_together() -> None:
 
 def test_the_detectors_of_a_config_are_run() -> None:
     config = ScrubConfig(entities=("EMAIL_ADDRESS",), patterns={"STAFF_ID": r"E-\d{4}"})
-    rows = [Labelled("line 1", "E-1234 is jane@example.org", (Span(0, 6, "STAFF"), Span(10, 26, "EMAIL_ADDRESS")))]
+    rows = [
+        Labelled(
+            "line 1", "E-1234 is jane@example.org", (EntitySpan(0, 6, "STAFF"), EntitySpan(10, 26, "EMAIL_ADDRESS"))
+        )
+    ]
     done = evaluate(rows, config, {"STAFF_ID": "STAFF"})
     assert done.looked_for == {"EMAIL_ADDRESS", "STAFF"} == looked_for(config, {"STAFF_ID": "STAFF"})
     assert done.exact[LOOKED_FOR].right == 2 and not done.mistakes
@@ -145,8 +153,8 @@ def test_both_formats(tmp_path) -> None:
     span = {"entity_type": "PER", "entity_value": "Zoë", "start_position": 0, "end_position": 3}
     research.write_text(json.dumps([{"full_text": "Zoë here", "spans": [span], "template_id": 4, "metadata": None}]))
     (one,), (other,) = read_labelled(plain), read_labelled(research)
-    assert one == Labelled("a.jsonl line 2", "Zoë here", (Span(0, 3, "PERSON"),))
-    assert other == Labelled("a.json item 1", "Zoë here", (Span(0, 3, "PERSON"),), 4)
+    assert one == Labelled("a.jsonl line 2", "Zoë here", (EntitySpan(0, 3, "PERSON"),))
+    assert other == Labelled("a.json item 1", "Zoë here", (EntitySpan(0, 3, "PERSON"),), 4)
     assert read_labelled(plain, {**LABEL_NAMES, "PER": "-"})[0].spans == ()
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from steps.contracts.errors import InputError
 from steps.scrub.evaluation.bio_tags import spans_of
-from steps.scrub.evaluation.labelled import Labelled, Span, read_labelled
+from steps.scrub.evaluation.labelled import EntitySpan, Labelled, read_labelled
 
 TEXT = "Jane Roe wrote to jane@example.org ."
-WANTED = (Span(0, 8, "PERSON"), Span(18, 34, "EMAIL_ADDRESS"))
+WANTED = (EntitySpan(0, 8, "PERSON"), EntitySpan(18, 34, "EMAIL_ADDRESS"))
 WORDS = TEXT.split()
 TAGS = ["B-PER", "I-PER", "O", "O", "B-EMAIL", "O"]
 
@@ -45,7 +45,7 @@ def test_every_form_says_the_same(tmp_path: Path, row: Any) -> None:
 
 def test_sentences_are_rows_by_the_number_of_their_first_line(tmp_path: Path) -> None:
     rows = read(tmp_path, "\nAnn B-PER\nLee B-PER\n\n\nso O\n")
-    assert [(r.place, r.text, len(r.spans)) for r in rows] == [
+    assert [(r.where, r.text, len(r.spans)) for r in rows] == [
         ("labelled line 2", "Ann Lee", 2),
         ("labelled line 6", "so", 0),
     ]

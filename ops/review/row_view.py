@@ -21,7 +21,7 @@ _NOTES = 12
 
 
 @dataclass(frozen=True)
-class Span:
+class Highlight:
     """Characters [start, end) of the text under `path`."""
 
     path: str
@@ -42,7 +42,7 @@ class Quoted:
             yield Text(_BAR, "dim").append_text(line)
 
 
-def picture(item: SetAside, full: bool) -> Iterator[RenderableType]:
+def row_view(item: SetAside, full: bool) -> Iterator[RenderableType]:
     """What the terminal shows of a row, made harmless. With `full` texts aren't cut before _FULL characters."""
     row = item.row
     split = f", {row['split']}" if row["split"] else ""
@@ -55,11 +55,11 @@ def picture(item: SetAside, full: bool) -> Iterator[RenderableType]:
             yield Quoted(_line(line, "dim"))
     if not item.notes:
         yield _line(f"{item.stage}: set aside; its ledger doesn't say why", "yellow")
-    spans = set[Span]().union(*(spans_of(note.evidence) for note in item.notes))
+    spans = set[Highlight]().union(*(spans_of(note.evidence) for note in item.notes))
     yield from texts(row, spans, full)
 
 
-def texts(row: Row, spans: Iterable[Span], full: bool) -> Iterator[RenderableType]:
+def texts(row: Row, spans: Iterable[Highlight], full: bool) -> Iterator[RenderableType]:
     """The row's texts under their labels, with the spans marked."""
     for segment in segments({**row, "meta": "{}"}):
         yield _line(_label(row, segment.path), "cyan")
@@ -72,7 +72,7 @@ def _line(text: str, style: str) -> Text:
     return Text(visible(text).replace("\n", "�"), style)
 
 
-def spans_of(evidence: Mapping[str, object]) -> set[Span]:
+def spans_of(evidence: Mapping[str, object]) -> set[Highlight]:
     """The spans that evidence names: hits as [rule, path, start, end, ...] or as objects with these keys."""
     found = set()
     for hit in (h for value in evidence.values() if isinstance(value, list | tuple) for h in value):
@@ -82,11 +82,11 @@ def spans_of(evidence: Mapping[str, object]) -> set[Span]:
         if named and isinstance(named.get("path"), str):
             start, end = named.get("start"), named.get("end")
             if isinstance(start, int) and isinstance(end, int) and 0 <= start < end:
-                found.add(Span(named["path"], start, end))
+                found.add(Highlight(named["path"], start, end))
     return found
 
 
-def marked(text: str, spans: Sequence[Span], full: bool) -> Text:
+def marked(text: str, spans: Sequence[Highlight], full: bool) -> Text:
     """The text with its spans in ⟦brackets⟧ and reversed, a long one cut unless `full`."""
     out = Text(overflow="fold")
     at = 0
@@ -100,7 +100,7 @@ def marked(text: str, spans: Sequence[Span], full: bool) -> Text:
     return out
 
 
-def _append(out: Text, text: str, start: int, end: int, spans: Sequence[Span]) -> None:
+def _append(out: Text, text: str, start: int, end: int, spans: Sequence[Highlight]) -> None:
     """Characters [start, end) of the text, those in spans marked. Made harmless piece by piece: offsets stay true."""
     at = start
     for s in spans:
@@ -113,7 +113,7 @@ def _append(out: Text, text: str, start: int, end: int, spans: Sequence[Span]) -
     out.append(visible(text[at:end]))
 
 
-def _shown(length: int, spans: Sequence[Span], full: bool) -> list[tuple[int, int]]:
+def _shown(length: int, spans: Sequence[Highlight], full: bool) -> list[tuple[int, int]]:
     """Which parts of a text of this length are shown, in order, without overlap."""
     if full or length <= _WHOLE:
         return [(0, min(length, _FULL))]
@@ -133,13 +133,13 @@ def _evidence(note: Note) -> list[str]:
     lines = []
     for name, value in note.evidence.items():
         if isinstance(value, list) and value and isinstance(value[0], list | dict):
-            lines += [_said(hit) for hit in value]
+            lines += [_shown_value(hit) for hit in value]
         else:
-            lines.append(f"{name}: {_said(value)}")
+            lines.append(f"{name}: {_shown_value(value)}")
     return lines
 
 
-def _said(value: object) -> str:
+def _shown_value(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(v, str | int | float) for v in value):
