@@ -172,11 +172,13 @@ def convert(
 def runs(
     run: Annotated[str | None, typer.Argument(help="show this one: its stages, what they took out and cost")] = None,
     limit: Annotated[int, typer.Option(min=1, help="how many, newest first")] = 20,
+    sync: Annotated[bool, typer.Option("--sync", help="first read ZenML's store for runs that are not listed")] = False,
     json_output: Json = False,
 ) -> None:
     """List the runs, or show what the stages of one took out and cost."""
-    from ops.commands.runs import list_runs, show_run
+    from ops.commands.runs import catch_up, list_runs, show_run
 
+    catch_up(_root(), sync)
     if run is None:
         list_runs(_root(), limit, json_output)
     else:

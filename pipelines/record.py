@@ -16,10 +16,9 @@ from zenml.client import Client
 from zenml.enums import StackComponentType
 
 from materializers.artifacts import Artifacts
-from pipelines.config import RunConfig
 from pipelines.report.collect import collect
 from pipelines.report.page import render_page
-from pipelines.step_names import DATASET, FINISH, START, step_names
+from pipelines.step_names import DATASET, FINISH, START, position_of
 from steps.contracts.digests import value_digest
 from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
 from steps.zenml_runtime.context import noted
@@ -55,8 +54,7 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
     `ended`: said by the last step, which is the only one that still runs: everything before it ended well.
     """
     config = config_of(run)
-    order = {name: i for i, name in enumerate(step_names(config))}
-    steps = sorted(run.steps.values(), key=lambda s: order.get(s.name, len(order)))
+    steps = sorted(run.steps.values(), key=lambda s: position_of(s.name))
     facts = noted(run)
     failed = next((s for s in steps if s.status.value == "failed"), None)
     info = _exception(run, failed)
@@ -65,15 +63,15 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
     return RunRecord(
         run_id=str(run.id),
         name=run.name,
-        config_name=config.name,
-        pipeline=config.pipeline,
+        config_name=config["name"],
+        pipeline=config["pipeline"],
         status="completed" if ended else run.status.value,
         started=_iso(run.start_time or run.created),
         ended=_iso(end) if end else None,
         stack=run.stack.name if run.stack else "",
         artifact_store=_store_path(run),
         commit=facts.get("commit") or None,
-        config_digest=value_digest(config.model_dump(mode="json")),
+        config_digest=value_digest(config),
         artifacts=tuple(a for s in steps if s.name not in _OWN for a in _artifacts_of(s)),
         cached_steps=tuple(s.name for s in steps if s.status.value == "cached"),
         executed_steps=tuple(s.name for s in steps if s.status.value != "cached"),
@@ -88,14 +86,14 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
     )
 
 
-def config_of(run: Any) -> RunConfig:
-    """The resolved config of a run, which is a parameter of its pipeline."""
-    return RunConfig.model_validate(run.config.parameters["config"])
+def config_of(run: Any) -> dict[str, Any]:
+    """The resolved config of a run, a parameter of its pipeline; it may be of another version than this code."""
+    return dict(run.config.parameters["config"])
 
 
 def config_yaml_of(run: Any) -> str:
     """The same as YAML."""
-    return yaml.safe_dump(config_of(run).model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config_of(run), sort_keys=False, allow_unicode=True)
 
 
 def page_of(run: Any, record: RunRecord) -> str:

@@ -26,3 +26,9 @@ def step_names(config: RunConfig) -> tuple[str, ...]:
     for step in TUNING_STEPS:
         tuning += [f"evaluate_{s}_step" for s in config.subjects] if step == "evaluate_step" else [step]
     return (START, *curation, *(tuning if config.tunes else ()), FINISH)
+
+
+def position_of(step: str) -> int:
+    """Where a step stands in the order of the data; `evaluate_base_step` where `evaluate_step` does."""
+    kinds = [i for i, known in enumerate(KNOWN_STEPS) if step == known or step.startswith(known.removesuffix("step"))]
+    return kinds[0] if kinds else len(KNOWN_STEPS)

@@ -10,6 +10,20 @@ from ops.run_index import artifacts_of, find_run, load_runs, report_path, write_
 from steps.contracts.runs import RunRecord
 
 
+def catch_up(root: Path, wanted: bool) -> None:
+    """Bring the index up to date when told so, and where runs are on their way or were killed."""
+    from ops.sync import is_behind, sync
+
+    if wanted:
+        for record in sync(root):
+            complain(f"{record.name}: {record.status}")
+    elif is_behind(root):
+        try:
+            sync(root)
+        except Exception as e:  # noqa: BLE001 - what is known can be shown without ZenML's store
+            complain(f"warning: ZenML's store doesn't answer, so this may be out of date: {e}")
+
+
 def list_runs(root: Path, limit: int, json_output: bool) -> None:
     """The newest runs: what, when, how it ended, what was registered."""
     found = load_runs(root, on_broken=lambda file, why: complain(f"warning: {file}: {why}"))[:limit]

@@ -10,7 +10,7 @@ from typing import Any
 
 from zenml.client import Client
 from zenml.enums import ExecutionMode, ExecutionStatus
-from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_failed_step_run
+from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_step_run_status_update
 
 from steps.zenml_runtime.state import state_folder
 
@@ -42,11 +42,6 @@ def _lock_file(launch: str) -> Path:
     return state_folder() / "locks" / f"{hashlib.sha256(launch.encode()).hexdigest()[:24]}.lock"
 
 
-def any_launched() -> bool:
-    """Whether a launcher is at work on this machine, or died at it."""
-    return any((state_folder() / "locks").glob("*.lock"))
-
-
 def _launch_of(run: Any) -> str:
     return str(run.config.extra.get(LAUNCH) or run.name)
 
@@ -64,7 +59,8 @@ def end_as_failed(run: Any) -> None:
     """Say that a run and its unfinished steps failed, where ZenML's store still calls them running."""
     for one in run.steps.values():
         if not one.status.is_finished:
-            publish_failed_step_run(one.id)
+            # Not `publish_failed_step_run`: it adds the exception of whichever step failed last in this process.
+            publish_step_run_status_update(one.id, ExecutionStatus.FAILED)
     publish_failed_pipeline_run(run.id)
 
 

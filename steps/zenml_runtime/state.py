@@ -57,3 +57,8 @@ def clear_workspaces() -> None:
     for folder in (state_folder() / "work").glob("*"):
         if folder.name == str(os.getpid()) or not Path(f"/proc/{folder.name}").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def any_launched() -> bool:
+    """Whether a run is on its way on this machine, or its process died: only a good end removes the lock's file."""
+    return any((state_folder() / "locks").glob("*.lock"))

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from ops.run import run
-from ops.run_index import find_run, load_runs
+from ops.run_index import find_run, load_runs, run_folder, runs_folder
+from ops.sync import is_behind, sync
 from pipelines.step_names import KNOWN_STEPS
 from steps.contracts.errors import InputError
 
@@ -119,6 +120,25 @@ def test_failed_step_shows_its_own_error_and_the_next_run_goes_on(data: Path) ->
     assert find_run(ROOT, None).status == "completed"
 
 
+def test_the_index_can_be_made_anew_from_the_stores(data: Path) -> None:
+    config = write_config(data, "copied")
+    run(config, root=ROOT)
+    source = {"name": "orders", "path": str(data / "gone.jsonl")}
+    with pytest.raises(InputError):
+        run(write_config(data, "copied", ingest={"sources": [source]}), root=ROOT)
+    names = [r.name for r in load_runs(ROOT) if r.config_name == "copied"]
+    before = {n: {f.name: f.read_bytes() for f in run_folder(ROOT, n).iterdir()} for n in names}
+    assert [set(before[n]) for n in names] == [{"run.json", "config.yaml"}, {"run.json", "config.yaml", "report.html"}]
+    failed = find_run(ROOT, names[0])
+    assert (failed.status, failed.failed_step, failed.error_kind) == ("failed", "start_step", "InputNotFoundError")
+    assert "gone.jsonl" in (failed.error or "")
+
+    shutil.rmtree(runs_folder(ROOT))
+    assert set(names) <= {r.name for r in sync(ROOT)}
+    assert {n: {f.name: f.read_bytes() for f in run_folder(ROOT, n).iterdir()} for n in names} == before
+    assert sync(ROOT) == []
+
+
 def test_every_row_is_accounted_for(data: Path) -> None:
     from ops.run_index import artifacts_of
 
@@ -166,11 +186,17 @@ def test_killed_run_is_reaped_and_its_finished_steps_are_reused(data: Path) -> N
     process = subprocess.Popen([sys.executable, "-m", "ops.main", "run", str(config)], cwd=ROOT, stderr=subprocess.PIPE)
     try:
         assert server.asked.wait(180), "the judge was never asked"  # type: ignore[attr-defined]
+        alive = next(r for r in sync(ROOT) if r.config_name == "killed")
+        assert alive.status == "running" and alive.ended is None and is_behind(ROOT)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         server.shutdown()
-    stale = Client().list_pipeline_runs(status="running").items
+    dead = sync(ROOT)[0]
+    assert dead.name.startswith("killed-") and dead.status == "failed" and "killed" in (dead.error or "")
+    assert dead.failed_step == "judge_step"
+    assert not is_behind(ROOT)
+    stale = [Client().get_pipeline_run(dead.run_id)]
     assert [r.name.startswith("killed-") for r in stale] == [True]
 
     run(write_config(data, "killed"), root=ROOT)
