@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
@@ -15,6 +14,7 @@ import fsspec
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from materializers import layout
 from steps.contracts.dataset import Dataset, Manifest
 from steps.contracts.digests import file_digest, short_id
 from steps.contracts.errors import AssayError, InputNotFoundError, IntegrityError, ServiceError
@@ -28,6 +28,7 @@ from steps.contracts.storage import writing
 _PIECE_BYTES = 4 << 20
 # From a URI to the open file.
 Opener: TypeAlias = Callable[[str], AbstractContextManager[IO[bytes]]]
+_ANEW = "the artifact was changed or damaged after it was written; `assay run CONFIG --no-cache` makes it anew"
 V = TypeVar("V", bound=Frozen)
 
 
@@ -46,84 +47,100 @@ class FileCheck:
 
 
 class Artifacts:
-    """Reads the artifacts of one run. Remote files are read by `opener` (default: fsspec) and go into `cache`."""
+    """Reads the artifacts of one run, and verifies what it reads.
+
+    Remote files are read by `opener` (default: fsspec) and go into `cache`.
+
+    Every method raises:
+        InputNotFoundError: a file is gone. IntegrityError: a file isn't the one that was recorded.
+        ServiceError: the store can't be reached.
+    """
 
     def __init__(self, run: RunRecord, cache: Path, opener: Opener | None = None) -> None:
         self.run = run
         self._cache = cache
         self._open = opener or _by_fsspec
+        self._verified: set[tuple[str, str]] = set()
 
     def dataset(self, artifact: ArtifactRecord) -> Dataset:
-        """A dataset version; every remote shard is verified when it is fetched.
-
-        Raises:
-            InputNotFoundError: manifest or shard is gone. IntegrityError: the selection or a shard was changed.
-        """
+        """A dataset version; every shard is verified."""
         manifest = self.manifest(artifact)
         if manifest.selection:
-            self._fetch(f"{artifact.uri}/selection.parquet")
-        folder = self._fetch(f"{artifact.uri}/manifest.json").parent
+            self._fetch(f"{artifact.uri}/{layout.SELECTION}", manifest.selection)
+        folder = self._main(artifact, layout.MANIFEST).parent
         return Dataset.open(folder, self._shard)
 
     def manifest(self, artifact: ArtifactRecord) -> Manifest:
         """What a dataset version is, without its rows."""
-        return self._value(f"{artifact.uri}/manifest.json", Manifest)
+        return self._value(artifact, layout.MANIFEST, Manifest)
 
     def ledger(self, artifact: ArtifactRecord) -> Ledger:
         """A stage's ledger."""
-        path = self._fetch(f"{artifact.uri}/ledger.parquet")
+        path = self._main(artifact, layout.LEDGER)
         return Ledger(path, pq.read_metadata(path).num_rows)
 
     def report(self, artifact: ArtifactRecord) -> StageReport:
         """A stage's report."""
-        return self._value(f"{artifact.uri}/report.json", StageReport)
+        return self._value(artifact, layout.REPORT, StageReport)
 
     def value(self, artifact: ArtifactRecord, kind: type[V]) -> V:
         """An EvalReport, Comparison, Decision or Registration."""
-        return self._value(f"{artifact.uri}/value.json", kind)
+        return self._value(artifact, layout.VALUE, kind)
 
     def answers(self, artifact: ArtifactRecord) -> Answers:
         """Prompts and answers of one evaluation."""
-        path = self._fetch(f"{artifact.uri}/answers.parquet")
+        path = self._main(artifact, layout.ANSWERS)
         return Answers(path, pq.read_metadata(path).num_rows)
 
     def model(self, artifact: ArtifactRecord) -> ModelInfo:
         """What a model folder holds, without its weights."""
-        return self._value(f"{artifact.uri}/model.json", ModelInfo)
+        return self._value(artifact, layout.MODEL, ModelInfo)
 
     def file(self, artifact: ArtifactRecord, name: str) -> Path:
         """A file artifact."""
-        return self._fetch(f"{artifact.uri}/{name}")
+        return self._main(artifact, name)
 
     def check_model(self, artifact: ArtifactRecord) -> list[FileCheck]:
         """Read every file of a model where it is stored and compare its SHA-256 with the record."""
         checks = []
         for name, recorded in self.model(artifact).files.items():
-            uri = f"{artifact.uri}/files/{name}"
-            checks.append(FileCheck(name, recorded, self._digest_of(uri)))
+            checks.append(FileCheck(name, recorded, self._digest_of(layout.model_file(artifact.uri, name))))
         return checks
 
     def _shard(self, sha256: str) -> Path:
-        path = self._fetch(f"{self.run.artifact_store.rstrip('/')}/shards/{sha256}.parquet")
-        if is_remote(self.run.artifact_store) and sha256 not in self._verified:
-            if file_digest(path) != sha256:
+        return self._fetch(layout.shard(self.run.artifact_store, sha256), sha256)
+
+    def _value(self, artifact: ArtifactRecord, name: str, kind: type[V]) -> V:
+        try:
+            return kind.model_validate_json(self._main(artifact, name).read_bytes())
+        except ValidationError as e:
+            where = f"{artifact.uri}/{name}"
+            raise IntegrityError(f"not a readable {kind.__name__}: {e.errors()[0]['msg']}", where=where) from e
+
+    def _main(self, artifact: ArtifactRecord, name: str) -> Path:
+        """The artifact's main file. Its bytes are those of the run's record, unless an older version wrote that."""
+        return self._fetch(f"{artifact.uri}/{name}", artifact.sha256)
+
+    def _fetch(self, uri: str, sha256: str | None) -> Path:
+        """The file on this machine, verified once: in place when it is local, else from the cache.
+
+        A copy in the cache that isn't what it should be is fetched again.
+        """
+        path = self._found(uri)
+        if sha256 is None or (uri, sha256) in self._verified:
+            return path
+        found = file_digest(path)
+        if found != sha256 and is_remote(uri):
+            path.unlink()
+            found = file_digest(self._found(uri))
+        if found != sha256:
+            if is_remote(uri):
                 path.unlink()
-                raise IntegrityError("a shard's bytes are not what its name says", where=self.run.artifact_store)
-            self._verified.add(sha256)
+            raise IntegrityError(f"stored bytes have SHA-256 {found}, recorded was {sha256}", where=uri, hint=_ANEW)
+        self._verified.add((uri, sha256))
         return path
 
-    @cached_property
-    def _verified(self) -> set[str]:
-        return set()
-
-    def _value(self, uri: str, kind: type[V]) -> V:
-        try:
-            return kind.model_validate_json(self._fetch(uri).read_bytes())
-        except ValidationError as e:
-            raise IntegrityError(f"not a readable {kind.__name__}: {e.errors()[0]['msg']}", where=uri) from e
-
-    def _fetch(self, uri: str) -> Path:
-        """The file on this machine: in place when it is local, else from the cache."""
+    def _found(self, uri: str) -> Path:
         if not is_remote(uri):
             path = Path(uri.removeprefix("file://"))
             if not path.is_file():
@@ -149,7 +166,7 @@ class Artifacts:
         try:
             # Weights are read where they are and never cached: the question is what is stored there now.
             if not is_remote(uri):
-                return file_digest(self._fetch(uri))
+                return file_digest(self._found(uri))
             return self._remote_digest(uri)
         except InputNotFoundError:
             return None

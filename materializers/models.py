@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from materializers.transfer import get_file, get_value, is_local, put_file, put_text
+from materializers import layout
+from materializers.transfer import as_json, get_file, get_value, is_local, put_file, put_main
+from steps.contracts.digests import text_digest
 from steps.contracts.errors import UnsafeSerializationError
 from steps.contracts.models import PICKLE_SUFFIXES, ModelFolder, ModelInfo
 from steps.zenml_runtime.state import state_folder
@@ -30,19 +32,19 @@ class ModelFolderMaterializer(BaseMaterializer):
                     f"{name} may hold a pickle", where=str(data.path), hint="save the model as safetensors"
                 )
             if data.path is not None:
-                put_file(data.path / name, f"{self.uri}/files/{name}", self.artifact_store)
-        put_text(data.info.model_dump_json(indent=1), f"{self.uri}/model.json", self.artifact_store)
+                put_file(data.path / name, layout.model_file(self.uri, name), self.artifact_store)
+        put_main(as_json(data.info), f"{self.uri}/{layout.MODEL}", self.artifact_store)
 
     def load(self, data_type: type[Any]) -> ModelFolder:
         """Open in place when the store is local, else from a local cache; every file's digest is verified."""
-        info = get_value(f"{self.uri}/model.json", self.artifact_store, ModelInfo)
+        info = get_value(f"{self.uri}/{layout.MODEL}", self.artifact_store, ModelInfo)
         if not info.files:
             return ModelFolder(info, None)
         folder = Path(self.uri) / "files"
         if not is_local(self.uri):
             folder = state_folder() / "cache" / "models" / info.digest
         for name, sha256 in info.files.items():
-            source = get_file(f"{self.uri}/files/{name}", self.artifact_store, sha256, "model-files")
+            source = get_file(layout.model_file(self.uri, name), self.artifact_store, sha256, "model-files")
             if not is_local(self.uri):
                 put_file(source, str(folder / name), self.artifact_store)
         return ModelFolder(info, folder)
@@ -57,6 +59,7 @@ class ModelFolderMaterializer(BaseMaterializer):
             "parameters": info.parameters,
             "trainable": info.trainable,
             "dataset_digest": info.dataset_digest or "",
+            layout.SHA256: text_digest(as_json(info)),
         }
 
     def compute_content_hash(self, data: ModelFolder) -> str:

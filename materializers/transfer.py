@@ -9,7 +9,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 from zenml.artifact_stores.base_artifact_store import BaseArtifactStore
 
-from steps.contracts.digests import file_digest
+from materializers.layout import CHECKSUM, beside
+from steps.contracts.digests import file_digest, text_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import writing
@@ -93,6 +94,30 @@ def get_text(uri: str, store: BaseArtifactStore) -> str:
         raise IntegrityError("stored text isn't UTF-8", where=uri, hint=_ANEW) from e
 
 
+def as_json(data: Frozen) -> str:
+    """A frozen model as it is stored."""
+    return data.model_dump_json(indent=1)
+
+
+def put_main(text: str, uri: str, store: BaseArtifactStore) -> None:
+    """Store an artifact's main file, a text, then its SHA-256 beside it."""
+    put_text(text, uri, store)
+    put_text(text_digest(text), beside(uri, CHECKSUM), store)
+
+
+def get_main(uri: str, store: BaseArtifactStore) -> str:
+    """Read an artifact's main file, a text.
+
+    Raises:
+        InputNotFoundError: it is gone. IntegrityError: it isn't what was written.
+    """
+    text = get_text(uri, store)
+    recorded = get_text(beside(uri, CHECKSUM), store)
+    if (found := text_digest(text)) != recorded:
+        raise _changed(found, recorded, uri)
+    return text
+
+
 def get_lines(uri: str, store: BaseArtifactStore, count: int) -> list[str]:
     """The lines of a small text file.
 
@@ -119,8 +144,8 @@ def parsed(text: str, kind: type[V], uri: str) -> V:
 
 
 def get_value(uri: str, store: BaseArtifactStore, kind: type[V]) -> V:
-    """What a stored JSON file says; `parsed` of its text."""
-    return parsed(get_text(uri, store), kind, uri)
+    """What an artifact's main file, a JSON text, says. Raises as `get_main` and `parsed`."""
+    return parsed(get_main(uri, store), kind, uri)
 
 
 def get_file(uri: str, store: BaseArtifactStore, sha256: str, cache: str) -> Path:
@@ -140,12 +165,12 @@ def get_file(uri: str, store: BaseArtifactStore, sha256: str, cache: str) -> Pat
             return path
         _download(uri, store, path)
     if (found := file_digest(path)) != sha256:
-        raise IntegrityError(
-            f"stored bytes have SHA-256 {found}, recorded was {sha256}",
-            where=uri,
-            hint=_ANEW,
-        )
+        raise _changed(found, sha256, uri)
     return path
+
+
+def _changed(found: str, recorded: str, uri: str) -> IntegrityError:
+    return IntegrityError(f"stored bytes have SHA-256 {found}, recorded was {recorded}", where=uri, hint=_ANEW)
 
 
 def _gone(uri: str) -> InputNotFoundError:

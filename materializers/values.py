@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from materializers import views
-from materializers.transfer import get_value, put_text
-from steps.contracts.digests import value_digest
+from materializers import layout, views
+from materializers.transfer import as_json, get_value, put_main, put_text
+from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.runs import RunRecord
@@ -20,15 +20,19 @@ class ValueMaterializer(BaseMaterializer):
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (EvalReport, Comparison, Decision, Registration)
     ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA_ANALYSIS
-    FILE: ClassVar[str] = "value.json"
+    FILE: ClassVar[str] = layout.VALUE
 
     def save(self, data: Frozen) -> None:
-        """Write the JSON."""
-        put_text(data.model_dump_json(indent=1), f"{self.uri}/{self.FILE}", self.artifact_store)
+        """Write the JSON and its digest."""
+        put_main(as_json(data), f"{self.uri}/{self.FILE}", self.artifact_store)
 
     def load(self, data_type: type[Any]) -> Any:
-        """Read and validate the JSON."""
+        """Read, verify and validate the JSON."""
         return get_value(f"{self.uri}/{self.FILE}", self.artifact_store, data_type)
+
+    def extract_metadata(self, data: Frozen) -> dict[str, Any]:
+        """The digest of what is stored."""
+        return {layout.SHA256: text_digest(as_json(data))}
 
     def compute_content_hash(self, data: Frozen) -> str:
         """Digest of the values; how long it took is left out, so that an equal re-run keeps what follows cached."""
@@ -36,7 +40,7 @@ class ValueMaterializer(BaseMaterializer):
 
     def save_visualizations(self, data: Frozen) -> dict[str, VisualizationType]:
         """The same view as in the run's page."""
-        uri = f"{self.uri}/view.html"
+        uri = f"{self.uri}/{layout.VIEW}"
         put_text(views.as_html(data), uri, self.artifact_store)
         return {uri: VisualizationType.HTML}
 
@@ -55,12 +59,14 @@ class StageReportMaterializer(ValueMaterializer):
     """`report.json`; the counts become metadata."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (StageReport,)
-    FILE: ClassVar[str] = "report.json"
+    FILE: ClassVar[str] = layout.REPORT
 
-    def extract_metadata(self, data: StageReport) -> dict[str, Any]:
+    def extract_metadata(self, data: Frozen) -> dict[str, Any]:
         """The books, the reasons and the speed."""
+        assert isinstance(data, StageReport)
         counts = data.model_dump(
             include={"rows_in", "created", "kept", "dropped", "quarantined", "changed", "flagged", "undecided"}
         )
         by = {"dropped_by": data.dropped_by, "quarantined_by": data.quarantined_by, "flagged_by": data.flagged_by}
-        return {**counts, **by, "seconds": data.seconds, "rows_per_second": data.rows_per_second}
+        speed = {"seconds": data.seconds, "rows_per_second": data.rows_per_second}
+        return {**super().extract_metadata(data), **counts, **by, **speed}

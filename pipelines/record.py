@@ -16,6 +16,7 @@ from zenml.client import Client
 from zenml.enums import StackComponentType
 
 from materializers.artifacts import Artifacts
+from materializers.layout import SHA256
 from pipelines.report.collect import collect
 from pipelines.report.page import render_page
 from pipelines.step_names import DATASET, FINISH, START, position_of
@@ -149,6 +150,7 @@ def _artifacts_of(step: Any) -> Iterator[ArtifactRecord]:
                 type=kind,
                 uri=version.uri,
                 digest=str(digest) if digest else None,
+                sha256=version.run_metadata.get(SHA256),
                 cached=step.status.value == "cached",
             )
 

@@ -25,13 +25,21 @@ ArtifactType: TypeAlias = Literal[
 
 
 class ArtifactRecord(Frozen):
-    """One output of one step. `uri` is its folder; `digest` the content's digest, None when it has none."""
+    """One output of one step.
+
+    Attributes:
+        uri: its folder.
+        digest: of the content, None when it has none.
+        sha256: of the bytes of its main file (a manifest, a report, a ledger ...), which names or holds all else; None
+            in records of older versions.
+    """
 
     step: str
     name: str
     type: ArtifactType
     uri: str
     digest: str | None = None
+    sha256: str | None = None
     # taken over from an earlier run
     cached: bool = False
 

@@ -1,11 +1,15 @@
+from itertools import count
+
 import fsspec
 import pytest
 from support import stored_run
 
+from materializers.artifacts import Artifacts
 from ops.row_history import Rows
 from ops.run_index import artifacts_of
 from pipelines.report.collect import collect
 from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError
+from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.runs import RunRecord
 
 
@@ -88,5 +92,65 @@ def test_gone_and_unreachable_are_told_apart(stored, remote):
     with pytest.raises((ServiceError, InputNotFoundError)):
         artifacts_of(stored.root, remote).report(elsewhere)
     (stored.store / "ingest_step/ingest_report/report.json").write_text('{"stage": 1}')
+    of_an_older_version = of(stored.record, "stage_report").model_copy(update={"sha256": None})
     with pytest.raises(IntegrityError, match="not a readable StageReport"):
-        artifacts_of(stored.root, stored.record).report(of(stored.record, "stage_report"))
+        artifacts_of(stored.root, stored.record).report(of_an_older_version)
+
+
+def open_artifact(store, artifact):
+    """Read the artifact as whoever shows it does."""
+    kinds = {"eval_report": EvalReport, "comparison": Comparison, "decision": Decision, "registration": Registration}
+    readers = {"dataset": store.dataset, "ledger": store.ledger, "stage_report": store.report, "model": store.model,
+               "answers": store.answers, "file": lambda a: store.file(a, "rejects.jsonl")}  # fmt: skip
+    kind = kinds.get(artifact.type)
+    return store.value(artifact, kind) if kind else readers[artifact.type](artifact)
+
+
+@pytest.mark.parametrize("where", ["local", "remote"])
+def test_a_flipped_byte_in_any_artifact_is_refused_and_named(stored, remote, where, tmp_path):
+    """Also one that leaves the file readable: a report with another count, a ledger with another reason."""
+    run = stored.record if where == "local" else remote
+    seen = set()
+    # Nothing was fetched before.
+    caches = (tmp_path / f"cache-{i}" for i in count())
+    for here, artifact in zip(stored.record.artifacts, run.artifacts, strict=True):
+        open_artifact(Artifacts(run, next(caches)), artifact)
+        file = stored_run.main_file(here)
+        whole = file.read_bytes()
+        for place in (0, len(whole) // 2, len(whole) - 1):
+            damaged = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+            write(artifact, file, damaged)
+            with pytest.raises(IntegrityError, match="SHA-256") as found:
+                open_artifact(Artifacts(run, next(caches)), artifact)
+            assert found.value.where == f"{artifact.uri}/{file.name}"
+        write(artifact, file, whole)
+        seen.add(artifact.type)
+    assert seen >= {"dataset", "ledger", "stage_report", "model", "answers", "file", "eval_report", "comparison"}
+
+
+def write(artifact, file, content):
+    """Put a file's bytes where the run has it."""
+    if "://" not in artifact.uri:
+        file.write_bytes(content)
+        return
+    with fsspec.open(f"{artifact.uri}/{file.name}", "wb") as f:
+        f.write(content)
+
+
+def test_a_damaged_copy_of_a_remote_file_is_fetched_again(stored, remote):
+    store = artifacts_of(stored.root, remote)
+    artifact = of(remote, "ledger")
+    path = store.ledger(artifact).path
+    path.write_bytes(b"damaged")
+    assert artifacts_of(stored.root, remote).ledger(artifact).rows == store.ledger(artifact).rows
+
+
+def test_a_damaged_local_shard_is_refused(stored):
+    shard = next((stored.store / "shards").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    for artifact in stored.record.of_type("dataset"):
+        if shard.stem in {s.sha256 for s in artifacts_of(stored.root, stored.record).manifest(artifact).shards}:
+            with pytest.raises(IntegrityError, match="SHA-256"):
+                artifacts_of(stored.root, stored.record).dataset(artifact)
+            return
+    raise AssertionError("no version has the shard")

@@ -18,7 +18,7 @@ from materializers.artifacts import Artifacts
 from ops.main import app
 from ops.row_history import models_that_saw
 from ops.run_index import report_path, save_run
-from steps.contracts.digests import folder_digests, value_digest
+from steps.contracts.digests import file_digest, folder_digests, value_digest
 from steps.contracts.errors import ServiceError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,9 +186,10 @@ def finetuned_alone(stored) -> None:
     info = json.loads((folder / "model.json").read_text()) | {"files": files, "digest": value_digest(files)}
     (folder / "model.json").write_text(json.dumps(info))
     registration = stored.record.registration.model_copy(update={"name": "other", "version": "1", "tags": {}})
+    model = first.model_copy(update={"uri": str(folder), "sha256": file_digest(folder / "model.json")})
     second = stored.record.model_copy(
         update={"name": "second", "run_id": "2", "started": "2026-11-22T00:00:00+00:00", "registration": registration,
-                "artifacts": (first.model_copy(update={"uri": str(folder)}),)}
+                "artifacts": (model,)}
     )  # fmt: skip
     save_run(ROOT, second, "name: second\n")
 

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from support import sample_run
 
+from materializers import layout
 from ops.run_index import save_run
 from steps.contracts.dataset import Dataset, DatasetWriter
-from steps.contracts.digests import folder_digests, value_digest
+from steps.contracts.digests import file_digest, folder_digests, value_digest
 from steps.contracts.evaluation import ANSWERS_SCHEMA
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.models import BaseRef, ModelInfo
@@ -77,6 +78,13 @@ class StoredRun:
         )
 
 
+def main_file(artifact: ArtifactRecord) -> Path:
+    """The file that names or holds all else."""
+    names = {"dataset": layout.MANIFEST, "ledger": layout.LEDGER, "stage_report": layout.REPORT,
+             "answers": layout.ANSWERS, "model": layout.MODEL, "file": "rejects.jsonl"}  # fmt: skip
+    return Path(artifact.uri) / names.get(artifact.type, layout.VALUE)
+
+
 def build(root: Path, work: Path) -> StoredRun:
     """Make the run below `work`, and its record in the state folder."""
     run = StoredRun(root, work / "store", rows())
@@ -105,8 +113,9 @@ def build(root: Path, work: Path) -> StoredRun:
     model = _add_model(run, screened.digest)
     _add_results(run, model)
     registration = sample_run.registration().model_copy(update={"tags": {"model_digest": model.digest}})
+    artifacts = tuple(a.model_copy(update={"sha256": file_digest(main_file(a))}) for a in run.artifacts)
     run.record = sample_run.record().model_copy(
-        update={"artifact_store": str(run.store), "artifacts": tuple(run.artifacts), "registration": registration}
+        update={"artifact_store": str(run.store), "artifacts": artifacts, "registration": registration}
     )
     save_run(root, run.record, "name: quickstart\n")
     return run
