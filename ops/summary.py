@@ -34,9 +34,8 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     console.print(f"config digest {plan.config_digest[:16]} · commit {(plan.commit or '-')[:16]}")
     console.print("steps: " + " → ".join(s.removesuffix("_step") for s in plan.steps))
     table = Table("reads", "digest", box=None)
-    reads = plan.inputs or Inputs()
-    for files in (reads.sources, reads.benchmarks, reads.decisions, *reads.models.values(), reads.base, reads.controls):
-        for name, digest in files.items():
+    for digests in (plan.inputs or Inputs()).digests.values():
+        for name, digest in digests.items():
             table.add_row(_text(name), _text(digest[:16]))
     console.print(table)
     console.print("nothing was run (--dry-run)")

@@ -1,36 +1,27 @@
 """The run configuration: what to do, as one frozen model composed of the stages' own."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from pipelines.load import load_model
-from steps.base.config import BaseConfig
+from pipelines.stages import SKIPPABLE, STAGES, Stage, StageSettings, stage_named
 from steps.contracts.reports import Frozen
-from steps.dedup.config import DedupConfig
-from steps.evaluate.config import EvaluateConfig
-from steps.gate.config import GateConfig
-from steps.ingest.config import IngestConfig
-from steps.judge.config import JudgeConfig
-from steps.leakcheck.config import LeakCheckConfig
-from steps.register.config import RegisterConfig
-from steps.review.config import ReviewConfig
-from steps.screen.config import ScreenConfig
-from steps.scrub.config import ScrubConfig
-from steps.semantic.config import SemanticConfig
-from steps.split.config import SplitConfig
-from steps.train.config import TrainConfig
 
 __all__ = ["RunConfig", "load_model"]
 
 # Subjects of every fine-tuning run: the model that training starts from, and what it gives.
 BASE, TUNED = "base", "tuned"
 
-Skippable = Literal["dedup", "scrub", "screen", "judge", "leakcheck"]
+# The checker of types can't see the names; pydantic and the schema can.
+if TYPE_CHECKING:
+    Skippable: TypeAlias = str
+else:
+    Skippable = Literal[SKIPPABLE]
 
 
-class RunConfig(Frozen):
-    """Everything that decides a run's numbers. Where it runs (stack, image, tracker) is in configs/infra."""
+class RunSettings(Frozen):
+    """What a run is called, what it makes, and what it leaves out or builds on."""
 
     name: str = Field(
         pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="Short name of the run: lower-case letters, digits, - and _."
@@ -53,23 +44,9 @@ class RunConfig(Frozen):
         " name; None: compute everything. Changes what a run costs, never what it finds.",
     )
 
-    ingest: IngestConfig | None = None
-    dedup: DedupConfig = DedupConfig()
-    split: SplitConfig = SplitConfig()
-    scrub: ScrubConfig | None = Field(None, description="Required unless scrub is skipped: it needs a pseudonym key.")
-    screen: ScreenConfig = ScreenConfig()
-    semantic: SemanticConfig | None = Field(
-        None, description="Drop rows that mean the same as another; None: left out, since it needs an embedding model."
-    )
-    judge: JudgeConfig = JudgeConfig()
-    review: ReviewConfig = ReviewConfig()
-    leakcheck: LeakCheckConfig = LeakCheckConfig()
 
-    base: BaseConfig | None = None
-    train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    gate: GateConfig = GateConfig()
-    registry: RegisterConfig | None = None
+class RunConfig(StageSettings, RunSettings):
+    """Everything that decides a run's numbers. Where it runs (stack, image, tracker) is in configs/infra."""
 
     @property
     def curates(self) -> bool:
@@ -80,6 +57,23 @@ class RunConfig(Frozen):
     def tunes(self) -> bool:
         """Whether the run trains a model."""
         return self.pipeline != "curate"
+
+    def runs(self, name: str) -> bool:
+        """Whether the stage of that name is part of the run."""
+        return self._runs(stage_named(name))
+
+    def _runs(self, stage: Stage) -> bool:
+        settings = getattr(self, stage.field)
+        return self._wants(stage) and settings is not None and stage.runs_when(settings)
+
+    def _wants(self, stage: Stage) -> bool:
+        return self.tunes if stage.tunes else self.curates and stage.name not in self.skip
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the steps of a run, in order."""
+        running = [s for s in STAGES if self._runs(s)]
+        return tuple(name for s in running for name in (s.steps(self) if s.steps else (f"{s.name}_step",)))
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -97,15 +91,8 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        missing = []
-        if self.curates and self.ingest is None:
-            missing.append("ingest (the sources to read)")
-        if self.curates and self.scrub is None and "scrub" not in self.skip:
-            missing.append("scrub (name its key: key_env, or put scrub under skip)")
-        if self.tunes and self.base is None:
-            missing.append("base (the model to start from)")
-        if self.tunes and self.registry is None:
-            missing.append("registry (the name to register under)")
+        needed = [s for s in STAGES if s.required and self._wants(s)]
+        missing = [f"{s.field} ({s.required})" for s in needed if getattr(self, s.field) is None]
         if missing:
             raise ValueError(f"pipeline '{self.pipeline}' needs: {'; '.join(missing)}")
         if (self.dataset is not None) != (self.pipeline == "finetune"):

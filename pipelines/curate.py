@@ -1,6 +1,6 @@
 """From sources to a dataset version in which every row is accounted for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.config import RunConfig
@@ -16,52 +16,41 @@ from steps.semantic.step import semantic_step
 from steps.split.step import split_step
 
 
-@dataclass(frozen=True)
-class Curated:
-    """Handles of a curated dataset and of the reports of the stages that made it, in order."""
+@dataclass
+class Chain:
+    """Handles of the rows as they go on, of what was set aside, and of the reports, in order."""
 
-    dataset: Any
-    reports: list[Any]
+    rows: Any = None
+    reports: list[Any] = field(default_factory=list)
+    aside: list[Any] = field(default_factory=list)
+
+    def add(self, done: Any) -> None:
+        """The outputs of the next stage."""
+        self.rows = done.rows
+        self.reports.append(done.report)
+        if hasattr(done, "quarantined"):
+            self.aside.append(done.quarantined)
 
 
-def curated(config: RunConfig, inputs: Started) -> Curated:
-    """Chain the curation stages that the config doesn't skip."""
-    rows, _, report, _, _ = ingest_step(config.ingest, inputs.sources)
-    reports = [report]
-    aside = []
-    if "dedup" not in config.skip:
-        rows, _, report, _ = dedup_step(rows, config.dedup, config.reuse is not None)
-        reports.append(report)
-    rows, _, report = split_step(rows, config.split)
-    reports.append(report)
-    if "scrub" not in config.skip:
-        rows, quarantined, _, report, _ = scrub_step(rows, config.scrub, inputs.key_id)
-        reports.append(report)
-        aside.append(quarantined)
-    if "screen" not in config.skip:
-        models = inputs.models.get("screen", {})
-        keep = config.reuse is not None and bool(config.screen.classifiers or config.screen.topics)
-        rows, quarantined, _, report, _, _ = screen_step(
-            rows, config.screen, "scrub" not in config.skip, models, keep
-        )  # fmt: skip
-        reports.append(report)
-        aside.append(quarantined)
-    if config.semantic is not None:
-        models = inputs.models.get("semantic", {})
-        keep = config.reuse is not None
-        rows, quarantined, _, report, _ = semantic_step(
-            rows, config.semantic, "scrub" not in config.skip, models, keep
-        )  # fmt: skip
-        reports.append(report)
-        aside.append(quarantined)
-    if "judge" not in config.skip:
-        rows, quarantined, _, report, _, _ = judge_step(rows, config.judge, "scrub" not in config.skip)
-        reports.append(report)
-        aside.append(quarantined)
-    if config.review.decisions:
-        rows, _, report = review_step(rows, aside, config.review, inputs.decisions, inputs.search)
-        reports.append(report)
-    if "leakcheck" not in config.skip:
-        rows, _, report = leakcheck_step(rows, config.leakcheck, inputs.benchmarks, "scrub" not in config.skip)
-        reports.append(report)
-    return Curated(rows, reports)
+def curated(config: RunConfig, start: Started) -> Chain:
+    """Chain the curation stages that the config asks for."""
+    keep, scrubbed = config.reuse is not None, config.runs("scrub")
+    chain = Chain()
+    chain.add(ingest_step(config.ingest, start.inputs("ingest")))
+    if config.runs("dedup"):
+        chain.add(dedup_step(chain.rows, config.dedup, keep))
+    chain.add(split_step(chain.rows, config.split))
+    if config.runs("scrub"):
+        chain.add(scrub_step(chain.rows, config.scrub, start.key_id))
+    if config.runs("screen"):
+        kept = keep and config.screen.asks_models
+        chain.add(screen_step(chain.rows, config.screen, scrubbed, start.inputs("screen"), kept))
+    if config.runs("semantic"):
+        chain.add(semantic_step(chain.rows, config.semantic, scrubbed, start.inputs("semantic"), keep))
+    if config.runs("judge"):
+        chain.add(judge_step(chain.rows, config.judge, scrubbed))
+    if config.runs("review"):
+        chain.add(review_step(chain.rows, chain.aside, config.review, start.inputs("review"), start.search))
+    if config.runs("leakcheck"):
+        chain.add(leakcheck_step(chain.rows, config.leakcheck, start.inputs("leakcheck"), scrubbed))
+    return chain

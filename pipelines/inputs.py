@@ -2,37 +2,33 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from pipelines.config import RunConfig
-from steps.base.config import BaseConfig
-from steps.contracts.digests import file_digest, folder_digests, value_digest
+from pipelines.stages import STAGES, Stage, imported, stage_named
+from steps.contracts.digests import file_digest, value_digest
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.reports import Frozen
 from steps.scrub.config import ScrubConfig
 
 
 class Inputs(Frozen):
-    """SHA-256 (or pinned revision) per file or folder, by the name that the config gives it.
+    """What the stages of a run read.
 
     Attributes:
-        sources: files and hub datasets that ingest reads.
-        benchmarks: files that the leak check compares with.
-        decisions: files of human decisions that review applies.
-        models: per stage, models that it shows rows to (hub models by commit, others by their files) and their files.
-        base: files of a local base model.
-        controls: files of the evaluation's control suite.
+        digests: stage -> SHA-256 (or pinned revision) per file, folder or model, by the name that the config gives it;
+            stages that read nothing are left out.
         key_id: one-way fingerprint of the pseudonym key and the files that scrub reads; "" when nothing is scrubbed.
     """
 
-    sources: dict[str, str] = Field(default_factory=dict)
-    benchmarks: dict[str, str] = Field(default_factory=dict)
-    decisions: dict[str, str] = Field(default_factory=dict)
-    models: dict[str, dict[str, str]] = Field(default_factory=dict)
-    base: dict[str, str] = Field(default_factory=dict)
-    controls: dict[str, str] = Field(default_factory=dict)
+    digests: dict[str, dict[str, str]] = Field(default_factory=dict)
     key_id: str = ""
+
+    def of(self, stage: str) -> dict[str, str]:
+        """What that stage reads."""
+        return self.digests.get(stage, {})
 
 
 def read_inputs(root: Path, config: RunConfig) -> Inputs:
@@ -41,26 +37,26 @@ def read_inputs(root: Path, config: RunConfig) -> Inputs:
     Raises:
         InputNotFoundError: a named file or folder doesn't exist.
     """
-    from steps.ingest.ingest import input_digests
+    found = {s.name: digests_of(s, getattr(config, s.field), root) for s in STAGES if config.runs(s.name)}
+    key_id = scrub_id(root, config.scrub) if config.scrub is not None and config.runs("scrub") else ""
+    return Inputs(digests={name: digests for name, digests in found.items() if digests}, key_id=key_id)
 
-    sources = input_digests(config.ingest, root) if config.curates and config.ingest else {}
-    benchmarks = _file_digests(root, [b.path for b in config.leakcheck.benchmarks]) if config.curates else {}
-    decisions = _file_digests(root, config.review.decisions) if config.curates else {}
-    controls: dict[str, str] = {}
-    base: dict[str, str] = {}
-    if config.tunes and config.base is not None:
-        files = [c.path for c in config.evaluate.controls]
-        controls = _file_digests(
-            root, [*files, *([config.evaluate.json_schema] if config.evaluate.json_schema else [])]
-        )
-        base = _base_digests(root, config.base)
-    key_id = ""
-    if config.curates and config.scrub is not None and "scrub" not in config.skip:
-        key_id = scrub_id(root, config.scrub)
-    return Inputs(
-        sources=sources, benchmarks=benchmarks, decisions=decisions, models=_model_digests(root, config), base=base,
-        controls=controls, key_id=key_id,
-    )  # fmt: skip
+
+def digests_of(stage: Stage, settings: Any, root: Path) -> dict[str, str]:
+    """Digests of the files and models that these settings of the stage name.
+
+    Raises:
+        InputNotFoundError: one of them doesn't exist.
+    """
+    if stage.digests:
+        found: dict[str, str] = imported(stage.digests)(settings, root)
+        return found
+    models = {}
+    if named := stage.models(settings):
+        from steps.engines.embed.models import model_digest
+
+        models = {name: model_digest(name, revision, root) for name, revision in named}
+    return {**models, **_file_digests(root, stage.files(settings))}
 
 
 def scrub_id(root: Path, config: ScrubConfig) -> str:
@@ -69,7 +65,7 @@ def scrub_id(root: Path, config: ScrubConfig) -> str:
     from steps.scrub.pseudonyms.pseudonym import key_fingerprint, read_key
 
     key = key_fingerprint(read_key(config))
-    outside = _file_digests(root, config.word_files)
+    outside = digests_of(stage_named("scrub"), config, root)
     if config.ner is not None:
         outside[config.ner.model] = model_digest(config.ner, root)
     return value_digest([key, outside]) if outside else key
@@ -80,29 +76,6 @@ def search_id(root: Path, config: ScrubConfig) -> str:
     from steps.scrub.row_codec import search_digest
 
     return search_digest(config, scrub_id(root, config))
-
-
-def _model_digests(root: Path, config: RunConfig) -> dict[str, dict[str, str]]:
-    """Per stage of curation the models that it shows rows to, by the name that the config gives them; and files."""
-    from steps.engines.embed.models import model_digest
-
-    digests: dict[str, dict[str, str]] = {}
-    if config.curates and "screen" not in config.skip:
-        found = {name: model_digest(name, revision, root) for name, revision in config.screen.models()}
-        digests["screen"] = {**found, **_file_digests(root, config.screen.files())}
-    if config.curates and config.semantic is not None:
-        digests["semantic"] = {name: model_digest(name, revision, root) for name, revision in config.semantic.models()}
-    return digests
-
-
-def _base_digests(root: Path, config: BaseConfig) -> dict[str, str]:
-    """Files of a local base by content, a hub model by the commit that its revision points to now."""
-    from steps.engines.lm.hub import resolve_revision
-
-    folder = root / config.model
-    if folder.is_dir():
-        return folder_digests(folder)
-    return {} if config.model == "scratch" else {config.model: resolve_revision(config.model, config.revision)}
 
 
 def _file_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:

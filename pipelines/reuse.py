@@ -5,14 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.config import RunConfig
+from pipelines.stages import REUSABLE
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
 LATEST = "latest"
-# What steps ask for by `steps.zenml_runtime.context.earlier`.
-REUSABLE = (
-    "ingested", "ingest_ledger", "rejects", "ingest_sources", "dedup_index", "scrub_row_cache", "screen_row_cache",
-    "screen_embeddings", "semantic_embeddings", "judge_row_cache",
-)  # fmt: skip
 # Chosen: a run of the same name that only fine-tuned keeps nothing; so many are passed over in search of one that does.
 _LOOKED_AT = 20
 

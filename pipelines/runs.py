@@ -14,7 +14,7 @@ from pipelines.start import started
 def curate(config: RunConfig) -> None:
     """Sources to dataset version."""
     done = curated(config, started(config))
-    finish_step(after=[done.dataset])
+    finish_step(after=[done.rows])
 
 
 @pipeline
@@ -30,5 +30,5 @@ def end_to_end(config: RunConfig) -> None:
     """Sources to registered model."""
     start = started(config)
     done = curated(config, start)
-    registration = finetuned(config, start, done.dataset, done.reports)
+    registration = finetuned(config, start, done.rows, done.reports)
     finish_step(after=[registration])

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from zenml.client import Client
 
@@ -18,71 +18,67 @@ from pipelines.config import RunConfig
 from pipelines.dataset import find_dataset
 from pipelines.inputs import Inputs, read_inputs
 from pipelines.reuse import reusable
+from pipelines.stages import READING
 from steps.contracts.digests import value_digest
 from steps.scrub.row_codec import search_digest
 from steps.zenml_runtime.commit import commit_of
 from steps.zenml_runtime.context import REUSE, note, source_root
+from steps.zenml_runtime.outputs import output_class
 from steps.zenml_runtime.step import say, uncached_step
+
+# One artifact per stage that reads something, so that a changed file re-runs its reader and no other stage.
+StartOutputs = output_class(
+    "StartOutputs",
+    {
+        **{stage.name: (dict[str, str], f"{stage.name}_inputs") for stage in READING},
+        "key_id": (str, "key_id"),
+        "search": (str, "search"),
+        "dataset": (str, "dataset_version"),
+    },
+)
 
 
 @dataclass(frozen=True)
 class Started:
-    """Handles of what the first step found; the fields of `Inputs`, and
+    """Handles of what the first step found.
 
+    key_id: fingerprint of the pseudonym key and the files that scrub reads; "" when nothing is scrubbed.
     search: what scrub and review look for personal data with; "" when nothing is scrubbed.
     dataset: id of the dataset's artifact version, for fine-tuning alone; "" otherwise.
     """
 
-    sources: Any
-    benchmarks: Any
-    decisions: Any
-    models: Mapping[str, Any]
-    base: Any
-    controls: Any
+    digests: Mapping[str, Any]
     key_id: Any
     search: Any
     dataset: Any
 
+    def inputs(self, stage: str) -> Any:
+        """Digests of what that stage reads."""
+        return self.digests[stage]
+
 
 @uncached_step
-def start_step(
-    config: RunConfig,
-) -> tuple[
-    Annotated[dict[str, str], "sources"],
-    Annotated[dict[str, str], "benchmarks"],
-    Annotated[dict[str, str], "decisions"],
-    Annotated[dict[str, str], "screen_models"],
-    Annotated[dict[str, str], "semantic_models"],
-    Annotated[dict[str, str], "base_files"],
-    Annotated[dict[str, str], "controls"],
-    Annotated[str, "key_id"],
-    Annotated[str, "search"],
-    Annotated[str, "dataset_version"],
-]:
+def start_step(config: RunConfig) -> StartOutputs:  # type: ignore[valid-type]
     """Look at everything that the run reads from outside, and note where the run comes from."""
     root = source_root()
     inputs = read_inputs(root, config)
     search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
     dataset = find_dataset(config.dataset) if config.dataset else ""
     note(_facts(root, config, inputs, dataset))
-    return (
-        inputs.sources, inputs.benchmarks, inputs.decisions, inputs.models.get("screen", {}),
-        inputs.models.get("semantic", {}), inputs.base, inputs.controls, inputs.key_id, search, dataset,
-    )  # fmt: skip
+    return StartOutputs(*(inputs.of(s.name) for s in READING), inputs.key_id, search, dataset)  # type: ignore[no-any-return]
 
 
 def started(config: RunConfig) -> Started:
     """The first step of a pipeline."""
-    sources, benchmarks, decisions, screen, semantic, base, controls, key_id, search, dataset = start_step(config)
-    models = {"screen": screen, "semantic": semantic}
-    return Started(sources, benchmarks, decisions, models, base, controls, key_id, search, dataset)
+    found: Any = start_step(config)
+    return Started({s.name: getattr(found, s.name) for s in READING}, found.key_id, found.search, found.dataset)
 
 
 def _facts(root: Path, config: RunConfig, inputs: Inputs, dataset: str) -> dict[str, Any]:
     return {
         "config_name": config.name,
         "config_digest": value_digest(config.model_dump(mode="json")),
-        "sources_digest": value_digest(inputs.sources),
+        "sources_digest": value_digest(inputs.of("ingest")),
         "commit": commit_of(root) or "",
         "tracking_uri": _tracking_uri() or "",
         "dataset": dataset,

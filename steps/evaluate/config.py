@@ -100,6 +100,10 @@ class EvaluateConfig(Frozen):
         description="torch threads: sums of floats depend on their number, so it is part of the configuration.",
     )
 
+    def files(self) -> tuple[str, ...]:
+        """Files that the config names."""
+        return (*(c.path for c in self.controls), *([self.json_schema] if self.json_schema else []))
+
     @field_validator("decline_patterns", "extract_pattern")
     @classmethod
     def _compiles(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:

@@ -1,6 +1,6 @@
 """The evaluation step: the same one for every subject."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
@@ -10,6 +10,13 @@ from steps.evaluate.config import EvaluateConfig
 from steps.zenml_runtime.context import source_root
 from steps.zenml_runtime.state import workspace
 from steps.zenml_runtime.step import assay_step, cache_key
+
+
+class EvaluateOutputs(NamedTuple):
+    """The outputs; their artifacts are named after the subject."""
+
+    report: Annotated[EvalReport, "evaluation_{subject}"]
+    answers: Annotated[Answers, "answers_{subject}"]
 
 
 def key() -> str:
@@ -25,7 +32,7 @@ def evaluate_step(
     dataset: Dataset,
     config: EvaluateConfig,
     inputs: dict[str, str],
-) -> tuple[Annotated[EvalReport, "evaluation_{subject}"], Annotated[Answers, "answers_{subject}"]]:
+) -> EvaluateOutputs:
     """Evaluate `base`, or `tuned` in its place, as `subject`. `inputs` holds the digests of the control files."""
     from steps.engines.subjects.local_model import local_model
     from steps.evaluate.evaluate import evaluate, inference
@@ -34,4 +41,4 @@ def evaluate_step(
     tasks = suite(dataset, config, source_root())
     with local_model(subject, base, tuned, inference(config)) as model:
         done = evaluate(model, tasks, config, source_root(), workspace("evaluate"))
-    return done.report, done.answers
+    return EvaluateOutputs(done.report, done.answers)

@@ -1,19 +1,27 @@
 """The ingest step."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
-from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.ingest.config import IngestConfig
-from steps.zenml_runtime.context import earlier, run_facts, source_root
-from steps.zenml_runtime.state import state_folder, workspace
+from steps.zenml_runtime.context import run_facts, stage_context
+from steps.zenml_runtime.outputs import outputs
+from steps.zenml_runtime.state import state_folder
 from steps.zenml_runtime.step import assay_step, cache_key
 
-_READ = ("ingested", "ingest_ledger", "rejects", "ingest_sources")
+
+class IngestOutputs(NamedTuple):
+    """The outputs."""
+
+    rows: Annotated[Dataset, "ingested"]
+    ledger: Annotated[Ledger, "ingest_ledger"]
+    report: Annotated[StageReport, "ingest_report"]
+    rejects: Annotated[FileArtifact, "rejects"]
+    sources: Annotated[FileArtifact, "ingest_sources"]
 
 
 def key() -> str:
@@ -22,21 +30,11 @@ def key() -> str:
 
 
 @assay_step(key)
-def ingest_step(
-    config: IngestConfig, inputs: dict[str, str]
-) -> tuple[
-    Annotated[Dataset, "ingested"],
-    Annotated[Ledger, "ingest_ledger"],
-    Annotated[StageReport, "ingest_report"],
-    Annotated[FileArtifact, "rejects"],
-    Annotated[FileArtifact, "ingest_sources"],
-]:
+def ingest_step(config: IngestConfig, inputs: dict[str, str]) -> IngestOutputs:
     """Read the sources. `inputs` holds their digests, so that the step runs again when a byte changes."""
     from steps.ingest.ingest import ingest
     from steps.ingest.rejects import keeping_rejects
 
-    folder = workspace("ingest")
-    known = {name: earlier(name) for name in _READ}
-    with keeping_rejects(folder, state_folder() / "rejects" / f"{run_facts()['zenml_run']}.jsonl"):
-        done = ingest(None, config, StageContext(folder, source_root(), inputs=inputs, earlier=known, code=key()))
-    return done.rows, done.ledger, done.report, done.artifacts["rejects"], done.artifacts["ingest_sources"]
+    ctx = stage_context("ingest", key(), inputs=inputs)
+    with keeping_rejects(ctx.folder, state_folder() / "rejects" / f"{run_facts()['zenml_run']}.jsonl"):
+        return outputs(IngestOutputs, ingest(None, config, ctx))

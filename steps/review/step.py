@@ -1,16 +1,23 @@
 """The review step."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
-from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.review.config import ReviewConfig
-from steps.zenml_runtime.context import source_root
-from steps.zenml_runtime.state import workspace
+from steps.zenml_runtime.context import stage_context
+from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.step import assay_step, cache_key
+
+
+class ReviewOutputs(NamedTuple):
+    """The outputs."""
+
+    rows: Annotated[Dataset, "reviewed"]
+    ledger: Annotated[Ledger, "review_ledger"]
+    report: Annotated[StageReport, "review_report"]
 
 
 def key() -> str:
@@ -20,15 +27,10 @@ def key() -> str:
 
 @assay_step(key)
 def review_step(
-    rows: Dataset, aside: list[Dataset], config: ReviewConfig, digests: dict[str, str], search: str
-) -> tuple[
-    Annotated[Dataset, "reviewed"],
-    Annotated[Ledger, "review_ledger"],
-    Annotated[StageReport, "review_report"],
-]:
-    """Apply human decisions. `digests` (of their files) are in the cache key; `search`: see `review`."""
+    rows: Dataset, aside: list[Dataset], config: ReviewConfig, inputs: dict[str, str], search: str
+) -> ReviewOutputs:
+    """Apply human decisions. `inputs`: digests of their files; `search`: what is looked for in this run."""
     from steps.review.review import review
 
-    ctx = StageContext(workspace("review"), source_root(), search=search, aside=aside)
-    outcome = review(rows, config, ctx)
-    return outcome.rows, outcome.ledger, outcome.report
+    ctx = stage_context("review", key(), aside=aside, inputs=inputs, search=search)
+    return outputs(ReviewOutputs, review(rows, config, ctx))

@@ -265,6 +265,11 @@ class ScreenConfig(Frozen):
             raise ValueError("two classifiers have one name")
         return self
 
+    @property
+    def asks_models(self) -> bool:
+        """Whether models look at rows, and not only rules and patterns."""
+        return bool(self.classifiers or self.topics)
+
     def models(self) -> tuple[tuple[str, str | None], ...]:
         """Models that rows are shown to, on this machine or on the hub: name and revision."""
         named = [(c.model, c.revision) for c in self.classifiers]

@@ -1,17 +1,26 @@
 """The scrub step."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
-from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.contracts.row_cache import RowCache
 from steps.scrub.config import ScrubConfig
-from steps.zenml_runtime.context import earlier, source_root
-from steps.zenml_runtime.state import workspace
+from steps.zenml_runtime.context import stage_context
+from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.step import assay_step, cache_key
+
+
+class ScrubOutputs(NamedTuple):
+    """The outputs."""
+
+    rows: Annotated[Dataset, "scrubbed"]
+    quarantined: Annotated[Dataset, "scrub_quarantined"]
+    ledger: Annotated[Ledger, "scrub_ledger"]
+    report: Annotated[StageReport, "scrub_report"]
+    row_cache: Annotated[RowCache, "scrub_row_cache"]
 
 
 def key() -> str:
@@ -22,19 +31,8 @@ def key() -> str:
 
 
 @assay_step(key)
-def scrub_step(
-    rows: Dataset, config: ScrubConfig, key_id: str
-) -> tuple[
-    Annotated[Dataset, "scrubbed"],
-    Annotated[Dataset, "scrub_quarantined"],
-    Annotated[Ledger, "scrub_ledger"],
-    Annotated[StageReport, "scrub_report"],
-    Annotated[RowCache, "scrub_row_cache"],
-]:
+def scrub_step(rows: Dataset, config: ScrubConfig, key_id: str) -> ScrubOutputs:
     """Replace personal data by pseudonyms. `key_id` names the key and files read, so that others re-run the step."""
     from steps.scrub.scrub import scrub
 
-    known = {"scrub_row_cache": earlier("scrub_row_cache")}
-    ctx = StageContext(workspace("scrub"), source_root(), earlier=known, code=key(), key_id=key_id)
-    done = scrub(rows, config, ctx)
-    return done.rows, done.set_aside, done.ledger, done.report, done.artifacts["scrub_row_cache"]
+    return outputs(ScrubOutputs, scrub(rows, config, stage_context("scrub", key(), key_id=key_id)))

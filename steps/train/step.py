@@ -1,6 +1,6 @@
 """The training step."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
@@ -13,15 +13,21 @@ from steps.zenml_runtime.state import state_folder, workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
 
+class TrainOutputs(NamedTuple):
+    """The outputs."""
+
+    model: Annotated[ModelFolder, "tuned"]
+    ledger: Annotated[Ledger, "train_ledger"]
+    report: Annotated[StageReport, "train_report"]
+
+
 def key() -> str:
     """Cache key of this step."""
     return cache_key(__name__, ["torch", "transformers", "trl", "peft", "accelerate", "datasets"])
 
 
 @assay_step(key)
-def train_step(
-    base: ModelFolder, dataset: Dataset, config: TrainConfig
-) -> tuple[Annotated[ModelFolder, "tuned"], Annotated[Ledger, "train_ledger"], Annotated[StageReport, "train_report"]]:
+def train_step(base: ModelFolder, dataset: Dataset, config: TrainConfig) -> TrainOutputs:
     """Fine-tune. Parameters, metrics and the dataset's digest go to the tracker that the stack has."""
     from steps.train.train import train
 
@@ -30,4 +36,4 @@ def train_step(
     # Changed code never resumes from what the old code wrote.
     checkpoints = state_folder() / "checkpoints" / key()[:16]
     done = train(base, dataset, config, workspace("train"), checkpoints, track_metrics)
-    return done.model, done.ledger, done.report
+    return TrainOutputs(done.model, done.ledger, done.report)

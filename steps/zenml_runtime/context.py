@@ -1,6 +1,6 @@
 """What a step sees of its run: facts, inputs, what an earlier run kept, the experiment tracker."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from zenml.client import Client
 from zenml.steps import get_step_context
 from zenml.utils import source_utils
 
+from steps.contracts.context import StageContext
 from steps.contracts.digests import canonical_json
 from steps.contracts.errors import InputNotFoundError
+from steps.zenml_runtime.state import state_folder, workspace
 
 # A run's metadata of this name is what its first step found out, and what later steps ask for. It is in no cache key.
 NOTED = "start"
@@ -25,6 +27,33 @@ LINEAGE = ("config_name", "config_digest", "sources_digest", "commit")
 def source_root() -> Path:
     """The folder that relative paths in a config start from."""
     return Path(source_utils.get_source_root())
+
+
+def stage_context(stage: str, code: str, *, cache: str = "", **given: Any) -> StageContext:
+    """What a stage that runs as a step may use. `code`: the step's cache key; `cache`: folder below the state folder
+    for its durable files; `given`: further fields of the context.
+    """
+    return StageContext(
+        workspace(stage), source_root(), state_folder() / cache if cache else None, EarlierArtifacts(), code, **given
+    )
+
+
+class EarlierArtifacts(Mapping[str, Any]):
+    """The artifacts of the run that this one builds on, each read when it is asked for."""
+
+    def __init__(self) -> None:
+        self._versions: Mapping[str, str] = _noted(get_step_context().pipeline_run.id).get(REUSE, {})
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._versions:
+            raise KeyError(name)
+        return earlier(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._versions)
+
+    def __len__(self) -> int:
+        return len(self._versions)
 
 
 def is_tracked() -> bool:

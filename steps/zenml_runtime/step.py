@@ -7,37 +7,47 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar
 
 from zenml import step as zenml_step
 from zenml.config.cache_policy import CachePolicy
 
 from steps.contracts.code import code_of
 from steps.contracts.reports import StageReport
+from steps.zenml_runtime.outputs import named_outputs, naming_handles, returning_tuple
 from steps.zenml_runtime.safety import harden
 
 StepFunction = Callable[..., Any]
+R = TypeVar("R")
 
 
-def assay_step(key: Callable[[], str]) -> Callable[[StepFunction], Any]:
+def assay_step(key: Callable[[], str]) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """A ZenML step whose cache key is `key()` (made by `cache_key`), its parameters and its inputs' content hashes.
 
     The step's own source isn't in the key as text: its syntax tree is, through `cache_key`, so that editing a
     comment re-runs nothing.
+
+    A function that returns a NamedTuple of `Annotated[type, "artifact name"]` makes a step whose call in a pipeline
+    gives that NamedTuple of handles. So the result is typed as the function's; arguments are handles or parameters.
     """
     harden()
-    policy = CachePolicy(include_step_code=False, cache_func=key)
-
-    def decorate(function: StepFunction) -> Any:
-        return zenml_step(cache_policy=policy, enable_cache=True)(_narrated(function))
-
-    return decorate
+    decorator = zenml_step(cache_policy=CachePolicy(include_step_code=False, cache_func=key), enable_cache=True)
+    return lambda function: _made(decorator, function)
 
 
-def uncached_step(function: StepFunction) -> Any:
-    """A ZenML step that runs in every run, whatever was there before."""
+def uncached_step(function: Callable[..., R]) -> Callable[..., R]:
+    """A ZenML step that runs in every run, whatever was there before; its outputs as `assay_step` says."""
     harden()
-    return zenml_step(enable_cache=False)(_narrated(function))
+    return _made(zenml_step(enable_cache=False), function)
+
+
+def _made(decorator: Callable[[StepFunction], Any], function: Callable[..., R]) -> Callable[..., R]:
+    kind = named_outputs(function)
+    narrated = _narrated(function)
+    made: Callable[..., R] = (
+        decorator(narrated) if kind is None else naming_handles(decorator(returning_tuple(narrated, kind)), kind)
+    )
+    return made
 
 
 def _narrated(function: StepFunction) -> StepFunction:

@@ -19,9 +19,11 @@ HOSTILE = "a[red]b[/nothing].jsonl\x1b[31m\u202e"
 def test_a_plan_names_every_file_as_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
     config = load_model(RunConfig, ROOT / "configs" / "runs" / "smoke.yaml")
     reads = Inputs(
-        sources={HOSTILE: "1" * 64},
-        decisions={"decided.jsonl": "2" * 64},
-        models={"screen": {"some/classifier": "3" * 40}},
+        digests={
+            "ingest": {HOSTILE: "1" * 64},
+            "review": {"decided.jsonl": "2" * 64},
+            "screen": {"some/classifier": "3" * 40},
+        }
     )
     print_plan(Plan(config, InfraConfig(stack="local"), "local", reads, ("ingest_step",), None), as_json=False)
     shown = capsys.readouterr().out

@@ -1,0 +1,201 @@
+"""Every stage there is, each declared once, in the order of the data. No zenml, no torch.
+
+A stage is a field of `StageSettings`: its name, its settings, and in the annotation a `Stage` that says the rest. The
+config, the step names, `assay stage`, what is digested before a run, and what a later run reuses are derived from it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from steps.base.config import BaseConfig
+from steps.contracts.reports import Frozen
+from steps.dedup.config import DedupConfig
+from steps.evaluate.config import EvaluateConfig
+from steps.gate.config import GateConfig
+from steps.ingest.config import IngestConfig
+from steps.judge.config import JudgeConfig
+from steps.leakcheck.config import LeakCheckConfig
+from steps.register.config import RegisterConfig
+from steps.review.config import ReviewConfig
+from steps.screen.config import ScreenConfig
+from steps.scrub.config import ScrubConfig
+from steps.semantic.config import SemanticConfig
+from steps.split.config import SplitConfig
+from steps.train.config import TrainConfig
+
+
+def _always(_: Any) -> bool:
+    return True
+
+
+def _nothing(_: Any) -> tuple[Any, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is said about a stage besides its settings.
+
+    Attributes:
+        name: folder below `steps/`; "": the field's name.
+        logic, step: import paths `module:name`; "": `steps.<name>.<name>:<name>` and `steps.<name>.step:<name>_step`.
+        tunes: whether it makes a model, and not a dataset version.
+        skippable: whether `skip` may name it.
+        required: what a config must say for it, in words; "": it has defaults, or is left out without settings.
+        runs_when: whether these settings ask for it; without settings it never runs.
+        steps: names of its steps in a run of that RunConfig, where they aren't just `<name>_step`.
+        files: paths of the files that these settings name.
+        models: names and revisions of the models that these settings name.
+        digests: import path of what gives the digests of all that it reads from (settings, root), where files and
+            models don't say it.
+        keeps: artifacts that spare a later run work.
+        cache: folder below the state folder for its durable files; "": it has none.
+        field, settings: the field that declares it and the class of its settings; filled in by `STAGES`.
+    """
+
+    name: str = ""
+    logic: str = ""
+    step: str = ""
+    tunes: bool = False
+    skippable: bool = False
+    required: str = ""
+    runs_when: Callable[[Any], bool] = _always
+    steps: Callable[[Any], Sequence[str]] | None = None
+    files: Callable[[Any], Sequence[str]] = _nothing
+    models: Callable[[Any], Sequence[tuple[str, str | None]]] = _nothing
+    digests: str = ""
+    keeps: tuple[str, ...] = ()
+    cache: str = ""
+    field: str = ""
+    settings: type[Any] = Frozen
+
+    @property
+    def reads(self) -> bool:
+        """Whether its settings can name something outside."""
+        return bool(self.digests) or self.files is not _nothing or self.models is not _nothing
+
+    def declared_by(self, field: str, annotation: Any) -> "Stage":
+        """The stage with all that its field says about it."""
+        name = self.name or field
+        members = getattr(annotation, "__args__", (annotation,))
+        return replace(
+            self,
+            name=name,
+            field=field,
+            logic=self.logic or f"steps.{name}.{name}:{name}",
+            step=self.step or f"steps.{name}.step:{name}_step",
+            settings=next(m for m in members if m is not type(None)),
+        )
+
+
+class StageSettings(Frozen):
+    """The stages and their settings, in the order of the data."""
+
+    ingest: Annotated[
+        IngestConfig | None,
+        Stage(
+            required="the sources to read",
+            digests="steps.ingest.ingest:input_digests",
+            keeps=("ingested", "ingest_ledger", "rejects", "ingest_sources"),
+        ),
+    ] = Field(None, description="Sources to read, and how rows are read from them.")
+    dedup: Annotated[DedupConfig, Stage(skippable=True, keeps=("dedup_index",))] = Field(
+        DedupConfig(), description="Removal of exact and near duplicates."
+    )
+    split: Annotated[SplitConfig, Stage()] = Field(
+        SplitConfig(), description="Shares of train, validation and test rows, by hash of the content."
+    )
+    scrub: Annotated[
+        ScrubConfig | None,
+        Stage(
+            skippable=True,
+            required="name its key: key_env, or put scrub under skip",
+            files=lambda scrub: scrub.word_files,
+            keeps=("scrub_row_cache",),
+        ),
+    ] = Field(None, description="Required unless scrub is skipped: it needs a pseudonym key.")
+    screen: Annotated[
+        ScreenConfig,
+        Stage(
+            skippable=True,
+            files=ScreenConfig.files,
+            models=ScreenConfig.models,
+            keeps=("screen_row_cache", "screen_embeddings"),
+            cache="embeddings",
+        ),
+    ] = Field(ScreenConfig(), description="Quality rules, unsafe and poisoned content, language, models.")
+    semantic: Annotated[
+        SemanticConfig | None, Stage(models=SemanticConfig.models, keeps=("semantic_embeddings",), cache="embeddings")
+    ] = Field(
+        None, description="Drop rows that mean the same as another; None: left out, since it needs an embedding model."
+    )
+    judge: Annotated[JudgeConfig, Stage(skippable=True, keeps=("judge_row_cache",), cache="judge")] = Field(
+        JudgeConfig(), description="Scores by a rubric, and the threshold below which train rows go."
+    )
+    review: Annotated[
+        ReviewConfig, Stage(runs_when=lambda review: bool(review.decisions), files=lambda review: review.decisions)
+    ] = Field(ReviewConfig(), description="Human decisions about rows that were set aside.")
+    leakcheck: Annotated[
+        LeakCheckConfig, Stage(skippable=True, files=lambda leakcheck: [b.path for b in leakcheck.benchmarks])
+    ] = Field(LeakCheckConfig(), description="Removal of train rows that repeat a held-out row or a benchmark.")
+
+    base: Annotated[
+        BaseConfig | None,
+        Stage(
+            tunes=True,
+            required="the model to start from",
+            logic="steps.base.base:resolve_base",
+            digests="steps.base.inputs:input_digests",
+        ),
+    ] = Field(None, description="The model that training starts from.")
+    train: Annotated[TrainConfig, Stage(tunes=True)] = Field(
+        TrainConfig(), description="Objective, kind of weights, and the settings of the optimizer."
+    )
+    evaluate: Annotated[
+        EvaluateConfig,
+        Stage(
+            tunes=True,
+            steps=lambda config: [f"evaluate_{subject}_step" for subject in config.subjects],
+            files=EvaluateConfig.files,
+        ),
+    ] = Field(EvaluateConfig(), description="What every subject is measured by: losses, answers, controls.")
+    gate: Annotated[GateConfig, Stage(tunes=True)] = Field(
+        GateConfig(), description="What a candidate must show against the reference to pass."
+    )
+    registry: Annotated[
+        RegisterConfig | None, Stage(name="register", tunes=True, required="the name to register under")
+    ] = Field(None, description="Name and place under which the model is registered.")
+
+
+def _stages() -> tuple[Stage, ...]:
+    declared = ((name, field) for name, field in StageSettings.model_fields.items())
+    return tuple(
+        said.declared_by(name, field.annotation) for name, field in declared for said in field.metadata
+        if isinstance(said, Stage)
+    )  # fmt: skip
+
+
+STAGES: tuple[Stage, ...] = _stages()
+CURATION: tuple[Stage, ...] = tuple(s for s in STAGES if not s.tunes)
+SKIPPABLE: tuple[str, ...] = tuple(s.name for s in STAGES if s.skippable)
+REUSABLE: tuple[str, ...] = tuple(name for s in STAGES for name in s.keeps)
+READING: tuple[Stage, ...] = tuple(s for s in STAGES if s.reads)
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of that name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return {s.name: s for s in STAGES}[name]
+
+
+def imported(path: str) -> Any:
+    """What stands at an import path `module:name`."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
