@@ -62,7 +62,7 @@ def digests_of(stage: Stage, settings: Any, root: Path) -> dict[str, str]:
 def scrub_id(root: Path, config: ScrubConfig) -> str:
     """Fingerprint of the pseudonym key, and of what else scrub reads: word files, the NER model."""
     from steps.scrub.ner.models import model_digest
-    from steps.scrub.pseudonyms.pseudonym import key_fingerprint, read_key
+    from steps.scrub.pseudonyms.key import key_fingerprint, read_key
 
     key = key_fingerprint(read_key(config))
     outside = digests_of(stage_named("scrub"), config, root)

@@ -74,7 +74,6 @@ class ScrubConfig(Frozen):
     )
     key_env: str = Field("ASSAY_PII_KEY", min_length=1, description="environment variable that holds the secret key")
     demo_key: bool = Field(False, description="use the published demo key: for public example data only")
-    language: Literal["en"] = Field("en", description="language of the recognizers and of their context words")
     # Chosen: each further locale adds patterns that can be wrong on texts of the others.
     locales: tuple[Locale, ...] = Field(
         ("en_US",), min_length=1, description="whose phone numbers, identifiers and addresses are looked for"

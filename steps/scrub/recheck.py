@@ -8,7 +8,7 @@ from steps.contracts.records import Row
 from steps.engines.rows.segments import segments
 from steps.scrub.config import ScrubConfig
 from steps.scrub.detectors import Detectors
-from steps.scrub.pseudonyms.pseudonym import read_key
+from steps.scrub.pseudonyms.key import read_key
 from steps.scrub.redactor import Redactor
 from steps.scrub.word_files import with_words
 

@@ -12,7 +12,7 @@ from steps.engines.progress.progress import Stopwatch
 from steps.scrub.config import ScrubConfig
 from steps.scrub.counters import Counters
 from steps.scrub.coverage import HOW_TO_GET_A_MODEL, table, uncovered
-from steps.scrub.pseudonyms.pseudonym import key_fingerprint
+from steps.scrub.pseudonyms.key import key_fingerprint
 
 _EDGES = (1, 2, 3, 5, 10, 20, 50)
 

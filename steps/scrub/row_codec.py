@@ -8,7 +8,7 @@ from steps.contracts.row_cache import Origin
 from steps.engines.rows.segments import Segment
 from steps.scrub.config import ScrubConfig
 from steps.scrub.findings import Finding
-from steps.scrub.pseudonyms.pseudonym import key_fingerprint
+from steps.scrub.pseudonyms.key import key_fingerprint
 
 # Beside what a row says: findings are looked for in `meta` too; the split decides nothing.
 KEY_COLUMNS = ("meta",)

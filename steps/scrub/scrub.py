@@ -20,7 +20,7 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.counters import Counters
 from steps.scrub.detectors import Detectors
 from steps.scrub.prescan import Prescan
-from steps.scrub.pseudonyms.pseudonym import read_key
+from steps.scrub.pseudonyms.key import read_key
 from steps.scrub.redactor import Redacted, Redactor, TextFindings
 from steps.scrub.report import report
 from steps.scrub.row_codec import KEY_COLUMNS, decoded, encoded, origin

@@ -6,7 +6,8 @@ import pytest
 
 from steps.contracts.errors import ConfigError
 from steps.scrub.config import ScrubConfig
-from steps.scrub.pseudonyms.pseudonym import key_fingerprint, masked_sample, pseudonym, read_key
+from steps.scrub.pseudonyms.key import key_fingerprint, read_key
+from steps.scrub.pseudonyms.pseudonym import masked_sample, pseudonym
 
 KEY = b"k" * 32
 
