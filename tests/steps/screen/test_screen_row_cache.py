@@ -70,9 +70,9 @@ def test_known_rows_are_not_screened_again(tmp_path: Path, monkeypatch: pytest.M
     first = run(dataset(rows, tmp_path / "in"), tmp_path / "first")
     assert first.report.dropped + first.report.quarantined + first.report.flagged > 20
     screened = []
-    verdict = Screener.verdict
+    screen_row = Screener.screen
     monkeypatch.setattr(
-        Screener, "verdict", lambda self, row, **how: screened.append(row["record_id"]) or verdict(self, row, **how)
+        Screener, "screen", lambda self, row, **how: screened.append(row["record_id"]) or screen_row(self, row, **how)
     )
     new = chat("And this?", ATTACK, locator="new")
     again = run(dataset([new, *rows[::-1]], tmp_path / "more"), tmp_path / "again", cache_of(first))

@@ -135,10 +135,10 @@ def test_lone_surrogates_in_tool_calls_are_scanned(tmp_path: Path) -> None:
     assert run(tmp_path, [target]).report.quarantined_by == {"sql_injection.tautology": 1}
 
 
-def test_rows_of_one_character_need_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_one_character_are_not_screened_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many tiny rows are scanned together: the calls that are made don't grow with their number."""
     looked: list[Row] = []
-    monkeypatch.setattr(Screener, "verdict", lambda self, row, rules: looked.append(row))
+    monkeypatch.setattr(Screener, "screen", lambda self, row, rules: looked.append(row))
     scans = Counter[str]()
     rows = [document(n, "xyz"[n % 3]) for n in range(5_000)]
     monkeypatch.setattr("steps.engines.scan.patterns.PatternSet.matching", lambda self, text: scans.update("m") or [])
