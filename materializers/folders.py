@@ -8,9 +8,9 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers import layout
 from materializers.transfer import as_json, get_file, get_main, is_local, parsed, put_file, put_main, put_once
+from steps.contracts.dedup_index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.embeddings import CachedEmbeddings, EmbeddingsPart
-from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.row_cache import RowCache, RowCacheManifest
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import state_folder

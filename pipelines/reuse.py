@@ -49,7 +49,7 @@ def _check_index(run: Any, config: RunConfig) -> None:
     Raises:
         ConfigError: it was made under other settings.
     """
-    from steps.dedup.index import settings_digest
+    from steps.dedup.band_index import settings_digest
 
     index = _kept(run).get("dedup_index")
     made_under = index.run_metadata.get("settings") if index else None

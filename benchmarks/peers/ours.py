@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steps.contracts.index import DedupIndex
+from steps.contracts.dedup_index import DedupIndex
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import decide
+from steps.dedup.earlier_index import Known
 from steps.dedup.fingerprints import Fingerprints, Sketches, scheme_of
-from steps.dedup.keep import kept_index
-from steps.dedup.known import Known
+from steps.dedup.next_index import next_index
 from steps.engines.minhash.sketch import Job, SetFile, Sketch, sketch
 from steps.engines.text.columns import Scratch, column_texts, words_of
 from steps.engines.text.kernel import shingle_hashes
@@ -96,7 +96,7 @@ def main() -> None:
         prints, sketches = read(chosen.file, config, sets, 1 if index else 0)
         made = decide(prints, sketches, config, known, keep_bands=chosen.make_index is not None)
         if chosen.make_index:
-            kept_index(made[0], prints, made[1], sketches, known, config, chosen.make_index, index, code="")
+            next_index(made[0], prints, made[1], sketches, known, config, chosen.make_index, index, code="")
     d = made[0]
     if chosen.keep:
         np.save(chosen.keep, d.keep)

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from steps.contracts.arrays import Numbers
 from steps.dedup.config import DedupConfig
 from steps.dedup.contradictions import Contradictions, find_contradictions
+from steps.dedup.earlier_index import EarlierCandidates, EarlierIndex
 from steps.dedup.fingerprints import Digests, Fingerprints, Sketches
-from steps.dedup.known import Known, Met
 from steps.engines.minhash.resolve import Near, bucket_numbers, first_of_equals, near_duplicates
 from steps.engines.minhash.signatures import BandHashes
 
@@ -37,45 +37,45 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Survivors:
-    """New token streams and the kept ones among them, for the index. speakers: row of each new stream, in canonical
-    order. kept: rows. bands: band hashes of the kept rows, shape (bands, len(kept)).
+    """New token streams and the kept ones among them, for the index. representatives: row of each new stream, in
+    canonical order. kept: rows. bands: band hashes of the kept rows, shape (bands, len(kept)).
     """
 
-    speakers: Numbers
+    representatives: Numbers
     kept: Numbers
     bands: BandHashes
 
 
 def decide(
-    new: Fingerprints, sketches: Sketches, config: DedupConfig, known: Known, *, keep_bands: bool = False
+    new: Fingerprints, sketches: Sketches, config: DedupConfig, earlier: EarlierIndex, *, keep_bands: bool = False
 ) -> tuple[Decisions, Survivors]:
     """Contradictions first (as the config says), then equal token streams, then near duplicates among the rest.
 
     Rows of earlier runs come first in canonical order (their batches are earlier), so nothing that is decided about
     them changes. Band hashes in `sketches` are used up; `keep_bands` asks for those of the survivors.
     """
-    prints = known.with_new(new)
+    prints = earlier.with_new(new)
     contradictions = find_contradictions(prints, config.contradictions)
-    mine = np.arange(known.rows, len(prints))
+    mine = np.arange(earlier.rows, len(prints))
     result = Decisions(
         prints, contradictions,
-        keep=known.column("keep", np.ones(len(new), bool)),
-        witness=known.column("witness", np.full(len(new), -1, np.int64)),
-        score=known.column("score", np.full(len(new), np.nan)),
-        near=known.column("near", np.zeros(len(new), bool)),
-        streams=known.streams, compared=0, capped=0,
+        keep=earlier.column("keep", np.ones(len(new), bool)),
+        witness=earlier.column("witness", np.full(len(new), -1, np.int64)),
+        score=earlier.column("score", np.full(len(new), np.nan)),
+        near=earlier.column("near", np.zeros(len(new), bool)),
+        streams=earlier.streams, compared=0, capped=0,
     )  # fmt: skip
     alive = prints.in_order(mine[~contradictions.dropped[mine]])
-    place = first_of_equals(sketches.words, alive - known.rows)
+    place = first_of_equals(sketches.words, alive - earlier.rows)
     leads = place == np.arange(len(alive))
     # The row that stands for each token stream, and which of them each row belongs to.
-    speakers, stream = alive[leads], (np.cumsum(leads) - 1)[place]
-    standing = _standing(result, known, sketches.words[speakers - known.rows])
+    representatives, stream = alive[leads], (np.cumsum(leads) - 1)[place]
+    standing = _standing(result, earlier, sketches.words[representatives - earlier.rows])
     unseen = standing.witness < 0
-    near, bands = _compared(speakers[unseen] - known.rows, sketches, config, known, keep_bands)
+    near, bands = _compared(representatives[unseen] - earlier.rows, sketches, config, earlier, keep_bands)
     standing.fill(unseen, near)
 
-    follower = np.where(leads, -1, speakers[stream])
+    follower = np.where(leads, -1, representatives[stream])
     result.witness[alive] = np.where(standing.witness[stream] >= 0, standing.witness[stream], follower)
     result.score[alive] = np.where(standing.witness[stream] >= 0, standing.score[stream], np.where(leads, np.nan, 1.0))
     result.near[alive] = standing.near[stream]
@@ -83,12 +83,14 @@ def decide(
     gone = mine[contradictions.dropped[mine]]
     result.witness[gone] = contradictions.first[gone]
     kept = near.found.witness < 0
-    survivors = Survivors(speakers[unseen], speakers[unseen][kept], bands[:, kept] if keep_bands else bands)
+    survivors = Survivors(
+        representatives[unseen], representatives[unseen][kept], bands[:, kept] if keep_bands else bands
+    )
     counted = replace(
         result,
-        streams=known.streams + int(unseen.sum()),
-        compared=known.compared + near.found.compared,
-        capped=known.capped + near.found.capped,
+        streams=earlier.streams + int(unseen.sum()),
+        compared=earlier.compared + near.found.compared,
+        capped=earlier.capped + near.found.capped,
     )
     return counted, survivors
 
@@ -117,9 +119,9 @@ class _Standing:
         self.score[chosen], self.near[chosen] = found.jaccard, beaten
 
 
-def _standing(result: Decisions, known: Known, words: Digests) -> _Standing:
+def _standing(result: Decisions, earlier: EarlierIndex, words: Digests) -> _Standing:
     """What earlier runs decided on the same words: new copies share the lot of the old ones."""
-    twin = known.rows_with(words)
+    twin = earlier.rows_with(words)
     old = twin >= 0
     kept = result.keep[twin] & old
     witness = np.where(kept, twin, np.where(old, result.witness[twin], -1))
@@ -128,11 +130,11 @@ def _standing(result: Decisions, known: Known, words: Digests) -> _Standing:
 
 
 def _compared(
-    chosen: Numbers, sketches: Sketches, config: DedupConfig, known: Known, keep_bands: bool
+    chosen: Numbers, sketches: Sketches, config: DedupConfig, earlier: EarlierIndex, keep_bands: bool
 ) -> tuple[_Compared, BandHashes]:
     """Compare new rows, named by their place among the new ones, with what they meet; and their band hashes."""
     bands = _columns(sketches.bands, chosen)
-    met = known.meeting(bands)
+    met = earlier.meeting(bands)
     starts, ends = sketches.starts[chosen], sketches.ends[chosen]
     first = int(sketches.ends[-1]) if len(sketches.ends) else 0
     sketches.sets.append(met.sets)
@@ -149,10 +151,10 @@ def _compared(
     )
     m = len(met.rows)
     mine = Near(found.witness[m:], found.jaccard[m:], found.compared, found.capped)
-    return _Compared(mine, np.concatenate([met.rows, chosen + known.rows])), kept_bands
+    return _Compared(mine, np.concatenate([met.rows, chosen + earlier.rows])), kept_bands
 
 
-def _buckets(bands: BandHashes, met: Met) -> tuple[npt.NDArray[np.int32], Numbers]:
+def _buckets(bands: BandHashes, met: EarlierCandidates) -> tuple[npt.NDArray[np.int32], Numbers]:
     """Bucket numbers of the rows met and the new ones after them, shape (bands, rows)."""
     m = len(met.rows)
     if not m:

@@ -8,17 +8,17 @@ import numpy as np
 from steps.contracts.arrays import Mask, Numbers
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
+from steps.contracts.dedup_index import DedupIndex, IndexManifest
 from steps.contracts.errors import ConfigError, InputError
-from steps.contracts.index import DedupIndex, IndexManifest
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
+from steps.dedup.band_index import check_settings, write_index
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import decide
+from steps.dedup.earlier_index import EarlierIndex
 from steps.dedup.fingerprints import ids_of, read_fingerprints
-from steps.dedup.index import check_settings, write_index
-from steps.dedup.keep import kept_index
-from steps.dedup.known import Known
 from steps.dedup.lines import ledger_lines
+from steps.dedup.next_index import next_index
 from steps.dedup.report import dedup_report
 from steps.engines.minhash.sketch import SetFile
 from steps.engines.progress.progress import Stopwatch
@@ -58,21 +58,21 @@ def dedup_onto(index: DedupIndex | None, rows: Dataset, config: DedupConfig, ctx
         check_settings(index, config, ctx.code)
     # Dropping all that contradict each other can take back what an earlier run kept: only a whole run can tell.
     followed = index if config.contradictions != "drop_all" else None
-    known = Known(followed)
-    places = _places(rows, known, followed)
+    earlier = EarlierIndex(followed)
+    places = _places(rows, earlier, followed)
     with SetFile(ctx.folder / "shingles.partial") as sets:
-        fresh = rows if not known.rows else rows.view(places.new)
+        fresh = rows if not earlier.rows else rows.view(places.new)
         prints, sketches = read_fingerprints(fresh, config, sets)
-        decisions, survivors = decide(prints, sketches, config, known, keep_bands=ctx.keep)
+        decisions, survivors = decide(prints, sketches, config, earlier, keep_bands=ctx.keep)
         place = ctx.folder / "index"
         made = _empty(place)
         if ctx.keep:
-            made = kept_index(decisions, prints, survivors, sketches, known, config, place, followed, ctx.code)
+            made = next_index(decisions, prints, survivors, sketches, earlier, config, place, followed, ctx.code)
     with LedgerWriter(ctx.folder / "ledger.parquet", "dedup") as writer:
         writer.add_table(ledger_lines(decisions))
         ledger = writer.close()
     kept = rows.select(_mask(rows.rows, places.order[decisions.keep]), ctx.folder, "dedup")
-    reused = known.rows if index is not None else None
+    reused = earlier.rows if index is not None else None
     report = dedup_report(decisions, writer, config, watch, reused)
     return Outcome(kept, ledger, report.balanced(), artifacts={"dedup_index": made})
 
@@ -93,14 +93,14 @@ class _Places:
     new: Mask
 
 
-def _places(dataset: Dataset, known: Known, index: DedupIndex | None) -> _Places:
+def _places(dataset: Dataset, earlier: EarlierIndex, index: DedupIndex | None) -> _Places:
     if index is None:
         return _Places(np.arange(dataset.rows), np.ones(dataset.rows, bool))
     chunks = [c.table for c in dataset.chunks(["record_id", "content_id", "batch"])]
     names = [
         np.concatenate([ids_of(t[c]) for t in chunks] or [np.empty(0, "S32")]) for c in ("record_id", "content_id")
     ]
-    there = [known.column(c, np.empty(0, "S32")) for c in ("record_ids", "content_ids")]
+    there = [earlier.column(c, np.empty(0, "S32")) for c in ("record_ids", "content_ids")]
     at = _found(names[0], there[0])
     if (at < 0).any() or (names[1][at] != there[1]).any():
         gone = int((at < 0).sum()) or int((names[1][at] != there[1]).sum())

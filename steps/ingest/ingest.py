@@ -16,23 +16,23 @@ from steps.ingest.config import Container, IngestConfig, SourceConfig
 from steps.ingest.files import find_files
 from steps.ingest.formats import check_columns, detect_most
 from steps.ingest.hub import hub_rows
-from steps.ingest.intake import Intake
-from steps.ingest.kept import (
+from steps.ingest.readers import Item, Raw, read_file, value_item
+from steps.ingest.record_sink import RecordSink
+from steps.ingest.rejects import REJECTS, RejectWriter
+from steps.ingest.rows import RowReader
+from steps.ingest.summary import summarize
+from steps.ingest.unchanged_sources import (
     SOURCES,
-    Earlier,
+    EarlierIngest,
     SourceRecord,
     SourceState,
-    place,
+    position,
     record,
     states,
     take_over,
     why_read,
     write_records,
 )
-from steps.ingest.readers import Item, Raw, read_file, value_item
-from steps.ingest.rejects import REJECTS, RejectWriter
-from steps.ingest.rows import RowReader
-from steps.ingest.summary import summarize
 
 # Chosen: the format of a file is judged by so many of its first readable rows, or so many bytes.
 _SAMPLE_ROWS = 100
@@ -67,28 +67,28 @@ def ingest(rows: None, config: IngestConfig, ctx: StageContext) -> Outcome:
     path = ctx.folder / REJECTS
     writer = DatasetWriter(ctx.folder, "ingest")
     now = states(config, ctx.inputs, ctx.code) if ctx.inputs is not None else {}
-    earlier = Earlier.among(ctx.earlier)
+    earlier = EarlierIngest.among(ctx.earlier)
     known = earlier.records() if earlier else {}
     records: dict[str, SourceRecord] = {}
     with RejectWriter(path) as rejects, LedgerWriter(ctx.folder / "ledger.parquet", "ingest") as ledger:
-        intake = Intake(config, writer, ledger, rejects)
+        sink = RecordSink(config, writer, ledger, rejects)
         with Progress("ingest") as progress:
             for source in config.sources:
-                before = place(intake, writer)
+                before = position(sink, writer)
                 rejects.first.clear()
-                if not _taken_over(source, now.get(source.name), known, earlier, intake, writer, notes):
-                    _read_source(source, intake, ctx.root, ctx.folder, progress)
-                _check_share(source, intake)
+                if not _taken_over(source, now.get(source.name), known, earlier, sink, writer, notes):
+                    _read_source(source, sink, ctx.root, ctx.folder, progress)
+                _check_share(source, sink)
                 if source.name in now:
-                    after = place(intake, writer)
-                    records[source.name] = record(now[source.name], before, after, intake.books[source.name])
-        intake.flush()
+                    after = position(sink, writer)
+                    records[source.name] = record(now[source.name], before, after, sink.counters[source.name])
+        sink.flush()
         write_records(ctx.folder / SOURCES, records)
-        dataset = _mixed(config, intake, writer.close(), ctx.folder, notes)
+        dataset = _mixed(config, sink, writer.close(), ctx.folder, notes)
         if not dataset.rows:
             raise InputError("no row is left", where="ingest", hint=f"see {path} and the sampling settings")
         finished = ledger.close()
-        report = summarize(config, intake, dataset.rows, dataset.manifest.kinds, notes, watch)
+        report = summarize(config, sink, dataset.rows, dataset.manifest.kinds, notes, watch)
     made = {"rejects": FileArtifact(path, raw=True), "ingest_sources": FileArtifact(ctx.folder / SOURCES)}
     return Outcome(dataset, finished, report, artifacts=made)
 
@@ -108,8 +108,8 @@ def _taken_over(
     source: SourceConfig,
     now: SourceState | None,
     known: Mapping[str, SourceRecord],
-    earlier: Earlier | None,
-    intake: Intake,
+    earlier: EarlierIngest | None,
+    sink: RecordSink,
     writer: DatasetWriter,
     notes: list[str],
 ) -> bool:
@@ -121,29 +121,29 @@ def _taken_over(
     if why is not None:
         notes.append(f"source {source.name} read again, because {why} since the earlier run")
         return False
-    take_over(source, then, earlier, intake, writer)
-    notes.append(f"source {source.name} not read: {then.books['rows']:,} rows taken from the earlier run")
+    take_over(source, then, earlier, sink, writer)
+    notes.append(f"source {source.name} not read: {then.counters['rows']:,} rows taken from the earlier run")
     return True
 
 
-def _read_source(source: SourceConfig, intake: Intake, root: Path, folder: Path, progress: Progress) -> None:
-    books = intake.books[source.name]
+def _read_source(source: SourceConfig, sink: RecordSink, root: Path, folder: Path, progress: Progress) -> None:
+    counters = sink.counters[source.name]
     empty: list[str] = []
-    reader = RowReader(source, intake, folder)
+    reader = RowReader(source, sink, folder)
     try:
-        for part in _parts(source, root, intake.config, books.notes):
-            before = books.rows
-            books.bytes += part.bytes
+        for part in _parts(source, root, sink.config, counters.notes):
+            before = counters.rows
+            counters.bytes += part.bytes
             _read_part(part, source, reader, progress)
-            if books.rows == before:
+            if counters.rows == before:
                 empty.append(part.path)
         reader.finish()
     finally:
         reader.close()
-    if not books.rows:
+    if not counters.rows:
         raise InputError("no rows: the input is empty", where=", ".join(empty[:3]), hint="check `path` and the file")
     if empty:
-        books.notes.append(f"{len(empty)} empty file(s) in source {source.name}, such as {empty[0]}")
+        counters.notes.append(f"{len(empty)} empty file(s) in source {source.name}, such as {empty[0]}")
 
 
 def _parts(source: SourceConfig, root: Path, config: IngestConfig, notes: list[str]) -> Iterator[_Part]:
@@ -196,29 +196,29 @@ def _head(items: Iterable[Item]) -> list[Item]:
     return out
 
 
-def _check_share(source: SourceConfig, intake: Intake) -> None:
-    books, most = intake.books[source.name], intake.config.max_reject_share
-    if books.rejected <= most * books.rows:
+def _check_share(source: SourceConfig, sink: RecordSink) -> None:
+    counters, most = sink.counters[source.name], sink.config.max_reject_share
+    if counters.rejected <= most * counters.rows:
         return
-    first = "".join(f"\n  {r}" for r in intake.rejects.first)
+    first = "".join(f"\n  {r}" for r in sink.rejects.first)
     raise InputError(
-        f"{books.rejected:,} of {books.rows:,} rows ({books.rejected / books.rows:.1%}) can't be read,"
+        f"{counters.rejected:,} of {counters.rows:,} rows ({counters.rejected / counters.rows:.1%}) can't be read,"
         f" more than max_reject_share ({most:.1%}). The first:{first}",
         where=f"source {source.name}",
         hint=f"mend the input, correct `format`, `columns` or `encoding`, or raise max_reject_share; all are in"
-        f" {intake.rejects.path}",
+        f" {sink.rejects.path}",
     )
 
 
-def _mixed(config: IngestConfig, intake: Intake, dataset: Dataset, folder: Path, notes: list[str]) -> Dataset:
+def _mixed(config: IngestConfig, sink: RecordSink, dataset: Dataset, folder: Path, notes: list[str]) -> Dataset:
     """The dataset itself, or the selection of it that has the wanted shares."""
-    if intake.mix is None:
+    if sink.mix is None:
         return dataset
-    keep = intake.mix.keep([s.weight or 0.0 for s in config.sources])
+    keep = sink.mix.keep([s.weight or 0.0 for s in config.sources])
     for chunk in dataset.chunks(["record_id"]):
         here = keep[chunk.start : chunk.start + chunk.table.num_rows]
         for record_id, stays in zip(chunk.table["record_id"].to_pylist(), here, strict=True):
             if not stays:
-                intake.drop(record_id, "mixed_out")
+                sink.drop(record_id, "mixed_out")
     notes.append(f"mixed by weight: {int(keep.sum()):,} of {len(keep):,} rows; the histogram counts rows before mixing")
     return dataset.select(keep, folder, "ingest")

@@ -8,8 +8,8 @@ from steps.contracts.records import Row
 from steps.ingest.config import Container, Format, SourceConfig
 from steps.ingest.documents import Block, Chunk, blocks, chunks, tokenizer
 from steps.ingest.formats import PARSERS, Draft, Parsed, detect, listed, parse_ranked, renamed
-from steps.ingest.intake import Intake
 from steps.ingest.readers import Bad, Item, Raw, plain
+from steps.ingest.record_sink import RecordSink
 from steps.ingest.rejects import RowRejected
 from steps.ingest.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
 
@@ -19,12 +19,12 @@ _ID_CHARS = 100
 class RowReader:
     """Takes the items of one source after the other. `start` names the file that the next items come from."""
 
-    def __init__(self, source: SourceConfig, intake: Intake, folder: Path) -> None:
-        self.source, self.intake, self.config = source, intake, intake.config
+    def __init__(self, source: SourceConfig, sink: RecordSink, folder: Path) -> None:
+        self.source, self.sink, self.config = source, sink, sink.config
         self.path = ""
         self.container: Container = "jsonl"
         self.format: Format = "text"
-        self._books = intake.books[source.name]
+        self._counters = sink.counters[source.name]
         self._folder = folder
         self._spool: TreeSpool | None = None
         self._tokenize = tokenizer(self.config.chunk)
@@ -39,18 +39,18 @@ class RowReader:
 
     def take(self, item: Item) -> None:
         """Keep, expand or reject one row."""
-        self._books.rows += 1
-        self._books.formats[self.format] += 1
+        self._counters.rows += 1
+        self._counters.formats[self.format] += 1
         if isinstance(item, Bad):
-            self.intake.reject(self.source, self.path, item, item.reason, item.hint)
+            self.sink.reject(self.source, self.path, item, item.reason, item.hint)
             return
         value = self.named(item.value)
         try:
             self._take(item, value)
         except RowRejected as e:
-            self.intake.reject(self.source, self.path, item, e.reason, self._hint(e, value))
+            self.sink.reject(self.source, self.path, item, e.reason, self._hint(e, value))
         except RecursionError:
-            self.intake.reject(self.source, self.path, item, "too_deep", "nested deeper than Python's limit")
+            self.sink.reject(self.source, self.path, item, "too_deep", "nested deeper than Python's limit")
 
     def _hint(self, error: RowRejected, value: Row) -> str:
         hint = error.hint or ""
@@ -85,8 +85,8 @@ class RowReader:
                 self._expand(item, parsed.drafts, "pair")
 
     def _keep(self, item: Raw, draft: Draft) -> None:
-        row = self.intake.row(self.source, self.path, item, draft)
-        self.intake.keep(self.source, row, self.format, cleaned=item.cleaned)
+        row = self.sink.row(self.source, self.path, item, draft)
+        self.sink.keep(self.source, row, self.format, cleaned=item.cleaned)
 
     def _add_meta(self, parsed: Parsed, value: Row) -> None:
         meta = self._meta(value, parsed.used)
@@ -102,11 +102,11 @@ class RowReader:
     def _expand(self, item: Raw, drafts: list[Draft], what: str) -> None:
         """The row is dropped, and `drafts` are created from it."""
         parent = short_id(self.path, item.locator, item.raw)
-        self.intake.drop(parent, f"made_into_{what}s", {"rows": len(drafts)})
+        self.sink.drop(parent, f"made_into_{what}s", {"rows": len(drafts)})
         place = item.locator.split(":", 1)[1]
         for number, draft in enumerate(drafts):
-            row = self.intake.child(self.source, self.path, f"{what}:{place}:{number}", draft, [parent])
-            self.intake.create(self.source, row, what, self.format)
+            row = self.sink.child(self.source, self.path, f"{what}:{place}:{number}", draft, [parent])
+            self.sink.create(self.source, row, what, self.format)
 
     def _take_document(self, item: Raw, draft: Draft) -> None:
         found = self._chunks(draft.text or "")
@@ -135,7 +135,7 @@ class RowReader:
         found = paths(nodes, self.config.tree_paths)
         parent = short_id(self.path, item.locator, item.raw)
         meta = plain(self._meta(value, ("prompt",)))
-        self.intake.drop(parent, "made_into_tree_paths" if found else "no_assistant_turn", {"rows": len(found)})
+        self.sink.drop(parent, "made_into_tree_paths" if found else "no_assistant_turn", {"rows": len(found)})
         for path in found:
             self._create_path(path, self.path, meta, [parent])
 
@@ -156,7 +156,7 @@ class RowReader:
             self._take_gathered(tree)
         for node, origin, reason, hint in self._spool.loose():
             lost = Bad(origin["locator"], origin["line"], b"", reason, hint)
-            self.intake.reject_known(self.source, origin["path"], node.record_id, lost)
+            self.sink.reject_known(self.source, origin["path"], node.record_id, lost)
 
     def _take_gathered(self, tree: list[tuple[Node, Row]]) -> None:
         nodes = [node for node, _ in tree]
@@ -164,7 +164,7 @@ class RowReader:
         used = {n.record_id for path in found for n in path.nodes}
         for node in nodes:
             reason = "made_into_tree_paths" if node.record_id in used else "not_on_a_tree_path"
-            self.intake.drop(node.record_id, "deleted_message" if node.deleted else reason)
+            self.sink.drop(node.record_id, "deleted_message" if node.deleted else reason)
         root = tree[0][1]
         for path in found:
             self._create_path(path, root["path"], root["meta"], [n.record_id for n in path.nodes])
@@ -175,8 +175,8 @@ class RowReader:
             locator += f":{path.leaf[:_ID_CHARS]}"
         draft = path.draft()
         draft.meta = meta
-        row = self.intake.child(self.source, source_path, locator, draft, parents)
-        self.intake.create(self.source, row, "tree_path", self.format)
+        row = self.sink.child(self.source, source_path, locator, draft, parents)
+        self.sink.create(self.source, row, "tree_path", self.format)
 
     def close(self) -> None:
         """Remove what is temporary."""

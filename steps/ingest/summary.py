@@ -6,44 +6,44 @@ from steps.contracts.digests import value_digest
 from steps.contracts.reports import Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.ingest.config import IngestConfig
-from steps.ingest.intake import MOST_EXAMPLES, REJECTED, Intake, SourceBooks
+from steps.ingest.record_sink import MOST_EXAMPLES, REJECTED, RecordSink, SourceCounters
 
 
 def summarize(
-    config: IngestConfig, intake: Intake, kept: int, kinds: dict[str, int], notes: list[str], watch: Stopwatch
+    config: IngestConfig, sink: RecordSink, kept: int, kinds: dict[str, int], notes: list[str], watch: Stopwatch
 ) -> StageReport:
     """Counts per format, source, kind and reason, the sources as a table, characters per row as a histogram."""
-    total = _total(intake.books.values())
+    total = _total(sink.counters.values())
     counts = {
         "rows read per format": dict(sorted(total.formats.items())),
-        "rows read per source": {name: b.rows for name, b in intake.books.items()},
+        "rows read per source": {name: b.rows for name, b in sink.counters.items()},
         "rows kept per kind": kinds,
         "rows rejected per reason": dict(total.rejected_by.most_common()),
         "text cleaned": dict(sorted(total.cleaned.items())),
     }
-    dropped = dict(intake.ledger.counts["dropped"].most_common())
+    dropped = dict(sink.ledger.counts["dropped"].most_common())
     return StageReport(
         stage="ingest", rows_in=total.rows, created=total.created, kept=kept, dropped=sum(dropped.values()),
         changed=total.changed, dropped_by=dropped, counts={k: v for k, v in counts.items() if v},
-        histograms=(_histogram(total.lengths),), tables=(_sources(config, intake),),
+        histograms=(_histogram(total.lengths),), tables=(_sources(config, sink),),
         examples=tuple(total.examples.values()), notes=(*total.notes, *notes),
         config_digest=value_digest(config.model_dump()), seconds=watch.seconds, cpu_seconds=watch.cpu_seconds,
     ).balanced()  # fmt: skip
 
 
-def _total(parts: Iterable[SourceBooks]) -> SourceBooks:
+def _total(parts: Iterable[SourceCounters]) -> SourceCounters:
     """All sources as one, in their order."""
-    total = SourceBooks()
-    for books in parts:
-        total.rows += books.rows
-        total.created += books.created
-        total.changed += books.changed
-        total.formats.update(books.formats)
-        total.rejected_by.update(books.rejected_by)
-        total.cleaned.update(books.cleaned)
-        total.lengths = [a + b for a, b in zip(total.lengths, books.lengths, strict=True)]
-        total.notes += books.notes
-        for label, example in books.examples.items():
+    total = SourceCounters()
+    for counters in parts:
+        total.rows += counters.rows
+        total.created += counters.created
+        total.changed += counters.changed
+        total.formats.update(counters.formats)
+        total.rejected_by.update(counters.rejected_by)
+        total.cleaned.update(counters.cleaned)
+        total.lengths = [a + b for a, b in zip(total.lengths, counters.lengths, strict=True)]
+        total.notes += counters.notes
+        for label, example in counters.examples.items():
             if not label.startswith(REJECTED) or len(total.examples) < MOST_EXAMPLES:
                 total.examples.setdefault(label, example)
     return total
@@ -58,11 +58,13 @@ def _histogram(lengths: list[int]) -> Histogram:
     )
 
 
-def _sources(config: IngestConfig, intake: Intake) -> Table:
+def _sources(config: IngestConfig, sink: RecordSink) -> Table:
     rows = []
     for source in config.sources:
-        books = intake.books[source.name]
-        formats = ", ".join(f for f, _ in books.formats.most_common())
-        rows.append((source.name, formats, books.rows, books.rejected, source.licence or "not stated", books.bytes))
+        counters = sink.counters[source.name]
+        formats = ", ".join(f for f, _ in counters.formats.most_common())
+        rows.append(
+            (source.name, formats, counters.rows, counters.rejected, source.licence or "not stated", counters.bytes)
+        )
     columns = ("source", "format", "rows", "rejected", "licence", "bytes")
     return Table(title="sources", columns=columns, rows=tuple(rows))

@@ -15,7 +15,7 @@ from steps.contracts.dataset import Dataset
 from steps.engines.text.columns import TEXT_COLUMNS, Words, column_texts, texts_of, words_of
 from steps.leakcheck.benchmarks import benchmark_texts
 from steps.leakcheck.config import LeakCheckConfig
-from steps.leakcheck.index import GramIndex, Grams, grams_of
+from steps.leakcheck.ngram_index import NgramIndex, Ngrams, ngrams_of
 
 COLUMNS = ["record_id", "split", *TEXT_COLUMNS]
 Name = tuple[str, str]
@@ -32,8 +32,8 @@ class HeldOut:
 
     names: list[Name]
     whole: dict[tuple[int, int], int]
-    near: GramIndex
-    inside: GramIndex
+    near: NgramIndex
+    inside: NgramIndex
     sources: dict[str, int]
     short: int
 
@@ -63,8 +63,8 @@ def read_held_out(dataset: Dataset, config: LeakCheckConfig, root: Path) -> Held
     return HeldOut(
         names=names,
         whole=whole,
-        near=GramIndex(grams_of(words, config.ngram)),
-        inside=GramIndex(_without(grams_of(words, config.overlap_ngram), long)),
+        near=NgramIndex(ngrams_of(words, config.ngram)),
+        inside=NgramIndex(_without(ngrams_of(words, config.overlap_ngram), long)),
         sources=dict(sorted(Counter(source for source, _ in names).items())),
         short=int((~long).sum()),
     )
@@ -99,8 +99,8 @@ def _concatenated(parts: list[Words]) -> Words:
     return Words(values, offsets, np.concatenate([np.empty((0, 2), np.uint64), *(p.digests for p in parts)]))
 
 
-def _without(grams: Grams, keep: npt.NDArray[np.bool_]) -> Grams:
+def _without(grams: Ngrams, keep: npt.NDArray[np.bool_]) -> Ngrams:
     """The same rows; those not to keep have no n-grams."""
     counts = np.diff(grams.offsets)
     values = grams.values[np.repeat(keep, counts)]
-    return Grams(values, np.concatenate(([0], np.cumsum(np.where(keep, counts, 0)))).astype(np.int64))
+    return Ngrams(values, np.concatenate(([0], np.cumsum(np.where(keep, counts, 0)))).astype(np.int64))

@@ -16,7 +16,7 @@ from steps.engines.text.columns import Words
 from steps.engines.threads.threads import ordered
 from steps.leakcheck.config import LeakCheckConfig
 from steps.leakcheck.heldout import COLUMNS, HeldOut, read_held_out, row_words
-from steps.leakcheck.index import grams_of
+from steps.leakcheck.ngram_index import ngrams_of
 from steps.leakcheck.report import leak_report, shown
 from steps.leakcheck.search import Findings, Found, find_leaks
 from steps.leakcheck.spans import spans_of_words, texts_by_path
@@ -55,8 +55,8 @@ def _learn_boilerplate(dataset: Dataset, held_out: HeldOut, config: LeakCheckCon
         for chunk, words in _read(dataset):
             train = _is_train(chunk.table)
             findings.train_rows += int(train.sum())
-            near = held_out.near.count(grams_of(words, config.ngram), train)
-            inside = held_out.inside.count(grams_of(words, config.overlap_ngram), train)
+            near = held_out.near.count(ngrams_of(words, config.ngram), train)
+            inside = held_out.inside.count(ngrams_of(words, config.overlap_ngram), train)
             # A row of equal words shares its n-grams too, unless it is shorter than one.
             touched[chunk.start : chunk.start + len(train)] = near | inside
             progress.advance(len(train))

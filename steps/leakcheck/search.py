@@ -10,7 +10,7 @@ import numpy.typing as npt
 from steps.engines.text.columns import Words
 from steps.leakcheck.config import LeakCheckConfig
 from steps.leakcheck.heldout import HeldOut
-from steps.leakcheck.index import grams_of
+from steps.leakcheck.ngram_index import ngrams_of
 from steps.leakcheck.spans import Span
 
 Reason: TypeAlias = Literal["equals_held_out", "near_held_out", "contains_held_out"]
@@ -74,9 +74,9 @@ def find_leaks(
     }
     rest = wanted.copy()
     rest[list(same)] = False
-    near = held_out.near.overlaps(grams_of(words, config.ngram), rest, config.threshold, exact=True)
+    near = held_out.near.overlaps(ngrams_of(words, config.ngram), rest, config.threshold, exact=True)
     inside = held_out.inside.overlaps(
-        grams_of(words, config.overlap_ngram), rest & (near.best < 0), config.overlap, exact=False
+        ngrams_of(words, config.overlap_ngram), rest & (near.best < 0), config.overlap, exact=False
     )
     for row in np.flatnonzero(wanted & ((near.best >= 0) | (inside.best >= 0) | ~rest)).tolist():
         if row in same:

@@ -7,9 +7,9 @@ import fsspec
 import pytest
 
 from materializers.transfer import get_file, get_lines, get_text, parsed, put_file, put_once
+from steps.contracts.dedup_index import IndexManifest
 from steps.contracts.digests import file_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
-from steps.contracts.index import IndexManifest
 
 
 class Store:

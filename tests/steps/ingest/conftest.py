@@ -13,7 +13,7 @@ from steps.ingest.ingest import ingest
 
 
 class Bench:
-    """Writes input files and ingests them; the books are balanced by `ingest` itself."""
+    """Writes input files and ingests them; the counters are balanced by `ingest` itself."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "in"

@@ -1,4 +1,4 @@
-"""Documents: blocks, chunks, and the books of cutting them up."""
+"""Documents: blocks, chunks, and the counters of cutting them up."""
 
 import json
 import re

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from steps.contracts.arrays import Numbers
+from steps.contracts.dedup_index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.digests import file_digest, short_id, value_digest
 from steps.contracts.errors import ConfigError
-from steps.contracts.index import DedupIndex, IndexManifest, PartEntry
 from steps.contracts.storage import write_whole, writing
 from steps.dedup.config import DedupConfig
 from steps.dedup.fingerprints import Digests, Ids

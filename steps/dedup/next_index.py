@@ -5,38 +5,38 @@ from pathlib import Path
 import numpy as np
 
 from steps.contracts.arrays import Numbers
-from steps.contracts.index import DedupIndex, IndexManifest
+from steps.contracts.dedup_index import DedupIndex, IndexManifest
+from steps.dedup.band_index import Part, merged, settings_digest, write_index, write_part
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import Decisions, Survivors
+from steps.dedup.earlier_index import EarlierIndex, spread
 from steps.dedup.fingerprints import Fingerprints, Sketches
-from steps.dedup.index import Part, merged, settings_digest, write_index, write_part
-from steps.dedup.known import Known, spread
 from steps.engines.minhash.signatures import Sets
 
 # Sets that are copied into an index at once; chosen: tens of megabytes.
 _AT_ONCE = 20_000
 
 
-def kept_index(
+def next_index(
     decisions: Decisions,
     fresh: Fingerprints,
     survivors: Survivors,
     sketches: Sketches,
-    known: Known,
+    earlier: EarlierIndex,
     config: DedupConfig,
     folder: Path,
-    earlier: DedupIndex | None,
+    index: DedupIndex | None,
     code: str,
 ) -> DedupIndex:
-    """Store what the next run needs in `folder`; `earlier` is the index that this run began with."""
-    part = _part_of(decisions, fresh, survivors, sketches, known)
-    shared = list(zip(earlier.manifest.parts, earlier.parts, strict=True)) if earlier else []
+    """Store what the next run needs in `folder`; `index` is the index that this run began with."""
+    part = _part_of(decisions, fresh, survivors, sketches, earlier)
+    shared = list(zip(index.manifest.parts, index.parts, strict=True)) if index else []
     # A part that isn't twice as large as what follows it is taken in: any number of runs leaves few parts to search.
     while shared and shared[-1][0].rows < 2 * len(part.record_ids):
-        part = merged(known.parts[len(shared) - 1], part)
+        part = merged(earlier.parts[len(shared) - 1], part)
         shared.pop()
     entry = write_part(part, folder / "parts")
-    last_batch = earlier.manifest.last_batch if earlier else 0
+    last_batch = index.manifest.last_batch if index else 0
     manifest = IndexManifest(
         settings=settings_digest(config),
         code=code,
@@ -49,22 +49,24 @@ def kept_index(
     return write_index(folder, manifest, {p.name: path for p, path in shared})
 
 
-def _part_of(d: Decisions, fresh: Fingerprints, survivors: Survivors, sketches: Sketches, known: Known) -> Part:
+def _part_of(
+    d: Decisions, fresh: Fingerprints, survivors: Survivors, sketches: Sketches, earlier: EarlierIndex
+) -> Part:
     """What the index keeps of the new rows, whose fingerprints are `fresh`."""
-    new = slice(known.rows, None)
+    new = slice(earlier.rows, None)
     kept = survivors.kept
-    starts, ends = sketches.starts[kept - known.rows], sketches.ends[kept - known.rows]
+    starts, ends = sketches.starts[kept - earlier.rows], sketches.ends[kept - earlier.rows]
     owners = np.empty(survivors.bands.shape, np.int32)
     for q, hashes in enumerate(survivors.bands):
         # Hash and place in one number: sorted without a second look, and equal hashes in one order everywhere.
         both = np.sort(hashes.astype(np.uint64) << 32 | np.arange(len(hashes), dtype=np.uint64))
         hashes[:], owners[q] = both >> 32, both & 0xFFFFFFFF
-    first_half = sketches.words[survivors.speakers - known.rows, 0]
+    first_half = sketches.words[survivors.representatives - earlier.rows, 0]
     streams = np.argsort(first_half)
     return Part(
         np.asarray(fresh.record_ids), np.asarray(fresh.content_ids), np.asarray(fresh.batches), sketches.words,
         fresh.asked, fresh.answered, fresh.claims, d.keep[new], d.near[new], d.witness[new],
-        d.score[new], first_half[streams], survivors.speakers[streams], kept,
+        d.score[new], first_half[streams], survivors.representatives[streams], kept,
         survivors.bands, owners, _sets(sketches.sets.values(), starts, ends), np.cumsum(ends - starts),
     )  # fmt: skip
 

@@ -9,8 +9,8 @@ from support.growing import same
 from support.textrows import dataset, document
 
 from steps.contracts.context import StageContext
+from steps.contracts.dedup_index import DedupIndex
 from steps.contracts.errors import ConfigError
-from steps.contracts.index import DedupIndex
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.dedup.config import DedupConfig

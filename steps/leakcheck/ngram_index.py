@@ -12,7 +12,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class Grams:
+class Ngrams:
     """n-gram hashes of some rows in reading order; row i's are values[offsets[i]:offsets[i + 1]]."""
 
     values: Hashes
@@ -33,20 +33,20 @@ class Overlaps:
     length: Numbers
 
 
-def grams_of(words: Words, n: int) -> Grams:
+def ngrams_of(words: Words, n: int) -> Ngrams:
     """Every run of n words of each row; a row of fewer words has one, of all its words."""
     from steps.engines.text.kernel import shingle_hashes
 
     rows = len(words.offsets) - 1
     values = np.empty(len(words.values), np.uint64)
     offsets = shingle_hashes(words.values, words.offsets, np.full(rows, n, np.int64), np.zeros(rows, np.int64), values)
-    return Grams(values[: offsets[-1]], offsets)
+    return Ngrams(values[: offsets[-1]], offsets)
 
 
-class GramIndex:
+class NgramIndex:
     """Inverted index over the distinct n-grams of held-out rows; about 55 bytes per held-out n-gram."""
 
-    def __init__(self, grams: Grams) -> None:
+    def __init__(self, grams: Ngrams) -> None:
         """`grams`: of each held-out row, in the order in which they are numbered."""
         from steps.leakcheck.kernel import hash_table
 
@@ -70,7 +70,7 @@ class GramIndex:
         self._held_firsts = np.concatenate(([0], np.cumsum(self._sizes))).astype(np.int64)
         self.train_rows = np.zeros(len(self._grams), np.int64)
 
-    def count(self, grams: Grams, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def count(self, grams: Ngrams, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Count the wanted train rows' n-grams. Returns which of them share any with a held-out row, shape (rows,)."""
         from steps.leakcheck.kernel import count_rows
 
@@ -86,7 +86,7 @@ class GramIndex:
         self._own = np.bincount(owned, minlength=len(self._sizes)).astype(np.int64)
         return int((~self._specific).sum())
 
-    def overlaps(self, grams: Grams, wanted: npt.NDArray[np.bool_], least: float, *, exact: bool) -> Overlaps:
+    def overlaps(self, grams: Ngrams, wanted: npt.NDArray[np.bool_], least: float, *, exact: bool) -> Overlaps:
         """What the wanted rows share with held-out rows, beyond boilerplate; see `kernel.overlaps`."""
         from steps.leakcheck.kernel import overlaps
 

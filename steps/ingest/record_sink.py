@@ -1,4 +1,4 @@
-"""The books of one ingest: every row that was read is kept, turned into others, or dropped with a reason."""
+"""The counters of one ingest: every row that was read is kept, turned into others, or dropped with a reason."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ REJECTED = "rejected: "
 
 
 @dataclass
-class SourceBooks:
+class SourceCounters:
     """Counts of one source, and one example per format and reject reason. `bytes` as stored (packed); 0 for the hub.
 
     `lengths` counts kept rows by the bit length of their number of characters.
@@ -46,14 +46,14 @@ class SourceBooks:
     notes: list[str] = field(default_factory=list)
 
 
-class Intake:
+class RecordSink:
     """Writes rows, ledger lines and rejects, and counts them."""
 
     def __init__(
         self, config: IngestConfig, writer: DatasetWriter, ledger: LedgerWriter, rejects: RejectWriter
     ) -> None:
         self.config, self.writer, self.ledger, self.rejects = config, writer, ledger, rejects
-        self.books = {s.name: SourceBooks() for s in config.sources}
+        self.counters = {s.name: SourceCounters() for s in config.sources}
         self.mix = MixPlan() if config.sources[0].weight is not None else None
         self._index = {s.name: i for i, s in enumerate(config.sources)}
         self._batch: list[Row] = []
@@ -67,15 +67,15 @@ class Intake:
     def reject_known(self, source: SourceConfig, path: str, record_id: str, item: Bad) -> None:
         """The same for a row whose id was made before."""
         reason, hint = item.reason, item.hint
-        books = self.books[source.name]
-        books.rejected_by[reason] += 1
-        books.rejected += 1
+        counters = self.counters[source.name]
+        counters.rejected_by[reason] += 1
+        counters.rejected += 1
         self.rejects.add(Reject(path, item.locator, item.line, reason, hint), item.raw)
         self.drop(record_id, reason, {"source": path, "locator": item.locator, "hint": hint})
         label = f"{REJECTED}{reason}"
-        if len(books.examples) < MOST_EXAMPLES and label not in books.examples:
+        if len(counters.examples) < MOST_EXAMPLES and label not in counters.examples:
             text = f"{path}, {item.locator}: {hint}"[:300]
-            books.examples[label] = Example(record_id=record_id, reason=label, text=text)
+            counters.examples[label] = Example(record_id=record_id, reason=label, text=text)
 
     def drop(self, record_id: str, reason: str, evidence: dict[str, Any] | None = None) -> None:
         """A row that doesn't go on by itself, though it could be read."""
@@ -96,20 +96,20 @@ class Intake:
         if source.sample < 1 and not sampled(value, source.sample):
             self.drop(row["record_id"], "sampled_out")
             return
-        books = self.books[source.name]
+        counters = self.counters[source.name]
         if cleaned:
-            books.changed += 1
-            books.cleaned.update(cleaned)
+            counters.changed += 1
+            counters.cleaned.update(cleaned)
             self.ledger.add(row["record_id"], "changed", "cleaned", evidence={"what": list(cleaned)})
         if self.mix:
             self.mix.add(self._index[source.name], value, row["record_id"])
-        if how not in books.examples:
-            books.examples[how] = Example(record_id=row["record_id"], reason=how, text=_shape(row))
+        if how not in counters.examples:
+            counters.examples[how] = Example(record_id=row["record_id"], reason=how, text=_shape(row))
         self._write(source, row)
 
     def create(self, source: SourceConfig, row: Row, reason: str, how: str) -> None:
         """Write a row made from others."""
-        self.books[source.name].created += 1
+        self.counters[source.name].created += 1
         self.ledger.add(row["record_id"], "created", reason, parents=row["parents"])
         self.keep(source, row, how)
 
@@ -118,9 +118,9 @@ class Intake:
         for column in ("messages", "chosen", "rejected"):
             for m in row[column]:
                 chars += len(m["content"])
-        books = self.books[source.name]
-        books.lengths[min(chars.bit_length(), _BINS - 1)] += 1
-        books.kept += 1
+        counters = self.counters[source.name]
+        counters.lengths[min(chars.bit_length(), _BINS - 1)] += 1
+        counters.kept += 1
         self._batch.append(row)
         self._chars += chars + len(row["meta"])
         if len(self._batch) >= _BATCH_ROWS or self._chars >= _BATCH_CHARS:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.digests import value_digest
@@ -19,7 +19,7 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole
 from steps.ingest.config import IngestConfig, SourceConfig
-from steps.ingest.intake import Intake, SourceBooks
+from steps.ingest.record_sink import RecordSink, SourceCounters
 
 SOURCES = "sources.json"
 # They say where a source lies and under which terms, or which share of rejects is too much; rows don't depend on them.
@@ -27,7 +27,7 @@ _NOT_OF_A_ROW = {"path", "token_env", "licence"}
 _NOT_OF_A_SOURCE = {"sources", "max_reject_share"}
 
 # Positions [start, stop) in the rows, the ledger lines and the rejects of a run.
-Span = tuple[int, int]
+Range = tuple[int, int]
 
 
 class SourceState(Frozen):
@@ -39,21 +39,22 @@ class SourceState(Frozen):
 
 
 class SourceRecord(Frozen):
-    """One source as it was read, where its rows, lines and rejects are, and its counts (SourceBooks as JSON)."""
+    """One source as it was read, where its rows, lines and rejects are, and its counts (SourceCounters as JSON)."""
 
     state: SourceState
-    rows: Span
-    lines: Span
-    rejects: Span
-    books: dict[str, Any]
+    rows: Range
+    lines: Range
+    rejects: Range
+    # Earlier versions wrote it as `books`.
+    counters: dict[str, Any] = Field(validation_alias=AliasChoices("counters", "books"))
 
 
 _RECORDS = TypeAdapter(dict[str, SourceRecord])
-_BOOKS = TypeAdapter(SourceBooks)
+_COUNTERS = TypeAdapter(SourceCounters)
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierIngest:
     """The artifacts of an earlier ingest; `sources` is the file that `write_records` wrote."""
 
     dataset: Dataset
@@ -90,7 +91,7 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """How far a reading is: rows, ledger lines and rejects written so far."""
 
     rows: int
@@ -125,34 +126,34 @@ def why_read(then: SourceState, now: SourceState) -> str | None:
     return "the code of ingest or one of its libraries changed" if then.code != now.code else None
 
 
-def place(intake: Intake, writer: DatasetWriter) -> Place:
+def position(sink: RecordSink, writer: DatasetWriter) -> Position:
     """How far the reading is; everything gathered is handed to the writer first."""
-    intake.flush()
-    return Place(writer.rows, intake.ledger.rows, intake.rejects.rows)
+    sink.flush()
+    return Position(writer.rows, sink.ledger.rows, sink.rejects.rows)
 
 
-def record(state: SourceState, before: Place, after: Place, books: SourceBooks) -> SourceRecord:
+def record(state: SourceState, before: Position, after: Position, counters: SourceCounters) -> SourceRecord:
     """A source that was read, or taken over, between two places."""
     return SourceRecord(
         state=state,
         rows=(before.rows, after.rows),
         lines=(before.lines, after.lines),
         rejects=(before.rejects, after.rejects),
-        books=_BOOKS.dump_python(books, mode="json"),
+        counters=_COUNTERS.dump_python(counters, mode="json"),
     )
 
 
 def take_over(
-    source: SourceConfig, known: SourceRecord, earlier: Earlier, intake: Intake, writer: DatasetWriter
+    source: SourceConfig, known: SourceRecord, earlier: EarlierIngest, sink: RecordSink, writer: DatasetWriter
 ) -> None:
     """The source's rows, lines, rejects and counts as the earlier run had them; rows by sharing their shards."""
     writer.share(earlier.dataset, *known.rows)
     first, end = known.lines
     if end > first:
-        intake.ledger.add_table(earlier.lines.slice(first, end - first).drop_columns(["stage"]))
+        sink.ledger.add_table(earlier.lines.slice(first, end - first).drop_columns(["stage"]))
     if known.rejects[1] > known.rejects[0]:
-        intake.rejects.copy(earlier.rejects, *known.rejects)
-    intake.books[source.name] = _BOOKS.validate_python(known.books)
+        sink.rejects.copy(earlier.rejects, *known.rejects)
+    sink.counters[source.name] = _COUNTERS.validate_python(known.counters)
 
 
 def write_records(path: Path, records: Mapping[str, SourceRecord]) -> None:

@@ -63,7 +63,7 @@ def said(done: Outcome) -> dict[str, Any]:
         "lines": Counter(map(str, done.ledger.read().to_pylist())),
         "rejects": Counter(rejects.split("\n")),
         "report": report,
-        "sources": {n: (r["state"], r["books"]) for n, r in json.loads(sources).items()},
+        "sources": {n: (r["state"], r["counters"]) for n, r in json.loads(sources).items()},
     }
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from support.textrows import chat, dataset, document, ledger_lines, preference, record_ids
 
 from steps.contracts.context import StageContext
+from steps.contracts.dedup_index import DedupIndex
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, IntegrityError
-from steps.contracts.index import DedupIndex
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup, dedup_onto
-from steps.dedup.known import Known
+from steps.dedup.earlier_index import EarlierIndex
 
 VOCABULARY = (
     "river bridge ferry spring winter mill stone rope boat miller road toll wood rain field night".split()  # noqa: SIM905
@@ -158,7 +158,7 @@ def test_the_index_holds_no_text(made):
 
 def test_half_of_a_digest_is_not_taken_for_the_whole(made):
     """Two streams whose digests begin alike: a row is found by all of its digest, or not at all."""
-    known = Known(made[1])
+    known = EarlierIndex(made[1])
     (part,) = known.parts
     words = np.array(part.words)
     a, b = part.stream_rows[:2]

@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from steps.contracts.arrays import Numbers
-from steps.contracts.index import DedupIndex
+from steps.contracts.dedup_index import DedupIndex
+from steps.dedup.band_index import read_part
 from steps.dedup.fingerprints import Digests, Fingerprints, Stacked
-from steps.dedup.index import read_part
 from steps.engines.minhash.signatures import BandHashes, Sets
 
 
 @dataclass(frozen=True)
-class Met:
+class EarlierCandidates:
     """Kept rows of earlier runs that share a band hash with a new row.
 
     rows: their row numbers in canonical order, shape (m,). hashes, members: per band, a shared hash and the place in
@@ -28,7 +28,7 @@ class Met:
     sizes: Numbers
 
 
-class Known:
+class EarlierIndex:
     """The parts of a kept index as one list of rows; no index is an empty list."""
 
     def __init__(self, index: DedupIndex | None) -> None:
@@ -71,7 +71,7 @@ class Known:
             base += len(part.record_ids)
         return found
 
-    def meeting(self, bands: BandHashes) -> Met:
+    def meeting(self, bands: BandHashes) -> EarlierCandidates:
         """Kept rows that share a hash in some band with a new row; bands: shape (bands, new rows)."""
         hashes: list[npt.NDArray[np.uint32]] = []
         owners: list[Numbers] = []
@@ -86,7 +86,7 @@ class Known:
         together = np.unique(np.concatenate(owners)) if owners else np.empty(0, np.int64)
         members = [np.searchsorted(together, o) for o in owners]
         rows, sets, sizes = self._sets(together)
-        return Met(rows, hashes, members, sets, sizes)
+        return EarlierCandidates(rows, hashes, members, sets, sizes)
 
     def _sets(self, kept: Numbers) -> tuple[Numbers, Sets, Numbers]:
         """Row numbers, sets and their sizes of kept rows, named by their places in all parts' `kept`, ascending."""
