@@ -6,18 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipelines.stages import stage_named
 from steps.contracts.context import StageContext
 from steps.contracts.errors import InputError
 from steps.contracts.records import Row, make_row
 from steps.review.decisions import Checked
-from steps.screen.config import ScreenConfig
-from steps.scrub.config import ScrubConfig
 
 
 @dataclass(frozen=True)
 class GuardedRow:
-    """The row with what was found in it replaced, and what was found. `taken_out`: screen would take the
-    row out again."""
+    """The row with what was found in it replaced, and what was found. `taken_out`: screen would take it out again."""
 
     row: Row
     checked: Checked
@@ -31,10 +29,7 @@ class Guard:
     """
 
     def __init__(self, root: Path, config: Mapping[str, Any]) -> None:
-        skipped = config.get("skip") or ()
-        scrub, screen = (config.get(name) if name not in skipped else None for name in ("scrub", "screen"))
-        self._scrub = ScrubConfig.model_validate(scrub) if scrub is not None else None
-        self._screen = ScreenConfig.model_validate(screen) if screen is not None else None
+        self._scrub, self._screen = (_settings_of(name, config) for name in ("scrub", "screen"))
         self._ctx = StageContext(folder=root, root=root)
 
     @cached_property
@@ -85,3 +80,12 @@ class Guard:
         return found.row, Checked(
             search=self.search, replaced=found.replaced, spans=found.spans, unsearched=found.unsearched
         )
+
+
+def _settings_of(name: str, config: Mapping[str, Any]) -> Any:
+    """The stage's settings; None where the run left it out."""
+    stage = stage_named(name)
+    given = config.get(stage.field)
+    return (
+        stage.settings.model_validate(given) if given is not None and name not in (config.get("skip") or ()) else None
+    )
