@@ -56,7 +56,8 @@ def read(path: Path, config: DedupConfig, sets: SetFile, batch: int) -> tuple[Fi
         ngrams, kinds = np.full(len(column), config.ngram_documents), np.zeros(len(column), np.int64)
         return sketch(Job(column_texts(column), ngrams, kinds), scheme_of(config), scratch=local.scratch)
 
-    bands, digests, sizes = np.empty((config.bands, n), np.uint32), np.empty((n, 2), np.uint64), np.empty(n, np.int64)
+    bands = np.empty((config.banding.bands, n), np.uint32)
+    digests, sizes = np.empty((n, 2), np.uint64), np.empty(n, np.int64)
     at = 0
     for done in ordered(work, columns(path)):
         here = slice(at, at + len(done.sizes))

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from steps.contracts.reports import Frozen
+from steps.engines.minhash.banding import MOST_BANDS, MOST_ROWS, Banding, banding
 from steps.engines.minhash.signatures import Backend
 
 
@@ -27,10 +28,16 @@ class DedupConfig(Frozen):
     # 5 words as in Lee et al. 2022; 3 for instruction rows, whose texts are short (chosen).
     ngram_documents: int = Field(5, ge=1, le=50, description="Words per shingle in documents.")
     ngram_messages: int = Field(3, ge=1, le=50, description="Words per shingle in conversations and preferences.")
-    # 25 x 5: a pair of Jaccard 0.7 meets in some band with probability 1 - (1 - 0.7^5)^25 = 0.990, one of 0.8 with
-    # 0.9999. What meets is compared exactly, so more bands cost time, never precision.
-    bands: int = Field(25, ge=1, le=256, description="Bands of the MinHash signature.")
-    rows_per_band: int = Field(5, ge=1, le=32, description="Signature values per band.")
+    bands: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_BANDS,
+        description="Bands of the MinHash signature; None: by the threshold, so that under 0.1 % of the pairs above it"
+        " are expected to be missed (25 at 0.7). More bands cost time, never precision.",
+    )
+    rows_per_band: int | None = Field(
+        None, ge=1, le=MOST_ROWS, description="Signature values per band; None: by the threshold (5 at 0.7)."
+    )
     # 256: chosen; without a cap, n rows of one template cost n^2 / 2 comparisons.
     max_comparisons: int = Field(
         256, ge=1, description="Exact comparisons per row at most; rows that reach it are counted in the report."
@@ -46,3 +53,8 @@ class DedupConfig(Frozen):
             "flag them, keep those that agree with the first by (batch, content id), or drop them all."
         ),
     )
+
+    @property
+    def banding(self) -> Banding:
+        """Bands and signature values per band in force."""
+        return banding(self.threshold, self.bands, self.rows_per_band)

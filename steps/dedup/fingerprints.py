@@ -98,13 +98,13 @@ class Sketches:
 
 def scheme_of(config: DedupConfig) -> Scheme:
     """How the configured sketches are made."""
-    return Scheme(config.bands, config.rows_per_band, config.seed, config.backend)
+    return Scheme(config.banding.bands, config.banding.rows, config.seed, config.backend)
 
 
 def read_fingerprints(dataset: Dataset, config: DedupConfig, sets: SetFile) -> tuple[Fingerprints, Sketches]:
     """Read the rows once, with all cores; the shingle set of each row goes to `sets`."""
     n = dataset.rows
-    bands = np.empty((config.bands if config.near else 0, n), np.uint32)
+    bands = np.empty((config.banding.bands if config.near else 0, n), np.uint32)
     sizes = np.zeros(n, np.int64)
     record_ids, content_ids = np.empty(n, f"S{_ID_BYTES}"), np.empty(n, f"S{_ID_BYTES}")
     numbers = np.empty(n, np.int64)

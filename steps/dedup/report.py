@@ -97,13 +97,21 @@ def _examples(d: Decisions) -> tuple[Example, ...]:
     )
 
 
+def _banding(config: DedupConfig) -> str:
+    used = config.banding
+    return (
+        f"{used.bands} bands of {used.rows}: {used.recall(config.threshold):.2%} of the pairs at or above"
+        f" {config.threshold:g} are expected to meet, were every similarity from there to 1 equally frequent, and"
+        f" {used.meets(config.threshold):.1%} of those right at it."
+    )
+
+
 def _notes(d: Decisions, config: DedupConfig, reused: int | None) -> tuple[str, ...]:
     notes = ["Examples name rows without their text: personal data is not removed yet at this stage."]
     if reused is not None:
         why = " (contradictions: drop_all needs all rows)" if config.contradictions == "drop_all" else ""
         notes.append(f"{reused} rows known from the earlier run, {len(d.keep) - reused} rows read{why}.")
-    if not config.near:
-        notes.append("Near duplicates were not looked for (near: false).")
+    notes.append(_banding(config) if config.near else "Near duplicates were not looked for (near: false).")
     if d.capped:
         notes.append(
             f"{d.capped} rows met more than {config.max_comparisons} similar rows; some comparisons were left out,"

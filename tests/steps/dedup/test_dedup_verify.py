@@ -177,3 +177,32 @@ def test_many_fillings_of_one_template_stay_linear_and_are_counted(tmp_path):
     assert comparison["exact comparisons"] <= 20 * 1_500
     assert comparison["streams whose comparisons were capped"] > 1_000
     assert any("max_comparisons" in note for note in outcome.report.notes)
+
+
+def halves(count):
+    """Pairs of texts with Jaccard 0.5 to 0.65 by 5 words: one keeps a run of the other's words, then goes on alone."""
+    rng = random.Random(5)
+    rows = []
+    for i in range(count):
+        # Of 64 words (60 shingles) the copy keeps 44 to 51 (40 to 47): 40 / 80 = 0.5, 47 / 73 = 0.64.
+        words = [f"w{i}x{j}" for j in range(64)]
+        kept = rng.randint(44, 51)
+        other = words[:kept] + [f"v{i}x{j}" for j in range(64 - kept)]
+        rows += [document(" ".join(words), 0, f"{i}a"), document(" ".join(other), 0, f"{i}b")]
+    return rows
+
+
+def test_pairs_at_a_low_threshold_meet(tmp_path):
+    """With 25 bands of 5, as were used whatever the threshold, only 55 % of the pairs at 0.5 met."""
+    rows = halves(600)
+    pairs = list(zip(rows[::2], rows[1::2], strict=True))
+    alike = [jaccard(shingle_set(a["text"], 5), shingle_set(b["text"], 5)) for a, b in pairs]
+    assert min(alike) == 0.5 and max(alike) < 0.65
+    data = dataset(rows, tmp_path / "in")
+    found = dedup(data, DedupConfig(threshold=0.5), StageContext(tmp_path / "out"))
+    # Expected is the sum of (1 - s^5)^125 over the pairs: about 2.
+    expected = sum((1 - s**5) ** 125 for s in alike)
+    assert 600 - found.report.dropped <= expected + 3 * expected**0.5 + 1 < 12
+    assert "125 bands of 5: 99.92% of the pairs at or above 0.5" in " ".join(found.report.notes)
+    before = dedup(data, DedupConfig(threshold=0.5, bands=25, rows_per_band=5), StageContext(tmp_path / "before"))
+    assert before.report.dropped < 480
