@@ -10,15 +10,14 @@ from uuid import uuid4
 from ops.environment import find_root, prepare
 from ops.infra import load_infra
 from ops.plan import Plan
-from ops.run_index import save_planted, write_report
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
 from pipelines.inputs import read_inputs
 from pipelines.load import load_model
+from pipelines.report.sections import load_section
 from pipelines.step_names import KNOWN_STEPS, step_names
 from steps.contracts import errors
 from steps.contracts.errors import AssayError, ServiceError, StepFailedError
-from steps.contracts.reports import Table
 from steps.contracts.runs import RunRecord
 from steps.zenml_runtime.commit import commit_of
 
@@ -58,6 +57,8 @@ def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, over
     """Resolve config and infra; fails before anything runs when one of them is missing or wrong."""
     config = load_model(RunConfig, path, overrides)
     names = step_names(config)
+    for section in config.report.sections:
+        load_section(section)
     place = load_infra(root, infra or stack, (*KNOWN_STEPS, *names))
     return Plan(config, place, stack or place.stack, None, names, commit_of(root))
 
@@ -131,11 +132,7 @@ def _recorded(root: Path, plan: Plan, launch: str, error: Exception | None) -> R
         end_as_failed(run)
     if error is not None:
         note_usage(run)
-    record = refresh(root, run.id)
-    if plan.config.planted and record.status == "completed" and plan.config.curates:
-        save_planted(root, record.name, _planted(root, plan.config.planted, record))
-        write_report(root, record)
-    return record
+    return refresh(root, run.id)
 
 
 def _failure(error: Exception | None, record: RunRecord | None) -> Exception:
@@ -163,9 +160,3 @@ def _as_ours(error: Exception, run: str) -> AssayError | Exception:
             )
         seen = seen.__cause__ or seen.__context__
     return error
-
-
-def _planted(root: Path, planted: str, record: RunRecord) -> Table:
-    from ops.planted import compare_planted
-
-    return compare_planted(root, root / planted, record)

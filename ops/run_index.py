@@ -2,7 +2,6 @@
 
 .zenml/state/runs/<name>/run.json      the RunRecord
 .zenml/state/runs/<name>/config.yaml   the resolved config
-.zenml/state/runs/<name>/planted.json  found against planted (a Table), only for data with planted faults
 .zenml/state/runs/<name>/report.html   the one-page report
 """
 
@@ -15,7 +14,6 @@ from pydantic import ValidationError
 
 from materializers.artifacts import Artifacts
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
-from steps.contracts.reports import Table
 from steps.contracts.runs import RunRecord
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import state_folder
@@ -49,28 +47,12 @@ def config_path(root: Path, name: str) -> Path:
     return run_folder(root, name) / "config.yaml"
 
 
-def planted_path(root: Path, name: str) -> Path:
-    """Where found-against-planted of a run lies, if its data has planted faults."""
-    return run_folder(root, name) / "planted.json"
-
-
 def save_run(root: Path, record: RunRecord, config_yaml: str) -> Path:
     """Write (or replace) a run's record and resolved config; returns the run's folder."""
     folder = run_folder(root, record.name)
     write_whole(folder / "config.yaml", config_yaml)
     write_whole(folder / "run.json", record.model_dump_json(indent=1))
     return folder
-
-
-def save_planted(root: Path, name: str, table: Table) -> None:
-    """Keep found-against-planted beside a run, for its report."""
-    write_whole(planted_path(root, name), table.model_dump_json(indent=1))
-
-
-def load_planted(root: Path, name: str) -> Table | None:
-    """Found-against-planted of a run; None when it has none."""
-    path = planted_path(root, name)
-    return Table.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
 def load_runs(root: Path, on_broken: Callable[[Path, str], None] | None = None) -> list[RunRecord]:
@@ -141,5 +123,5 @@ def write_report(root: Path, run: RunRecord) -> Path:
     trained_on = [store.model(a).dataset_digest for a in run.of_type("model")]
     made_by = curating_run(root, run, next((d for d in reversed(trained_on) if d), None))
     path = report_path(root, run.name)
-    write_whole(path, render_page(collect(store, made_by, config_yaml, load_planted(root, run.name))))
+    write_whole(path, render_page(collect(store, made_by, config_yaml)))
     return path

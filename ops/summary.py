@@ -12,7 +12,7 @@ from rich.text import Text
 
 from materializers.visible import visible
 from ops.plan import Plan
-from ops.run_index import artifacts_of, load_planted, report_path
+from ops.run_index import artifacts_of, report_path
 from pipelines.inputs import Inputs
 from pipelines.report.costs import StageCost, run_costs, said
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate
@@ -53,9 +53,8 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     console.print()
     costs = run_costs(store)
     print_costs(console, costs)
-    planted = load_planted(root, record.name)
-    if planted is not None:
-        console.print(_plain(planted.title, planted.columns, planted.rows))
+    for table in record.sections:
+        console.print(_plain(table.title, table.columns, table.rows))
     for artifact in record.of_type("comparison"):
         compared = store.value(artifact, Comparison)
         for candidate in compared.candidates:

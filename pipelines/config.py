@@ -20,6 +20,16 @@ else:
     Skippable = Literal[SKIPPABLE]
 
 
+class ReportConfig(Frozen):
+    """The run's page."""
+
+    sections: tuple[str, ...] = Field(
+        (),
+        description="Functions of your own, as package.module:name, that add a table to the page and to the summary:"
+        " called with the run's artifacts and its resolved config, they return a Table, or None.",
+    )
+
+
 class RunSettings(Frozen):
     """What a run is called, what it makes, and what it leaves out or builds on."""
 
@@ -33,9 +43,6 @@ class RunSettings(Frozen):
         None,
         description="finetune only: the dataset version: a run's name, 'latest', or a prefix of its digest.",
     )
-    planted: str | None = Field(
-        None, description="File that lists rows planted with known faults; the report compares what was found with it."
-    )
     skip: tuple[Skippable, ...] = Field((), description="Curation stages to leave out.")
 
     reuse: str | None = Field(
@@ -43,6 +50,7 @@ class RunSettings(Frozen):
         description="Earlier run whose results spare work: 'latest' (the newest completed run of this name) or a run's"
         " name; None: compute everything. Changes what a run costs, never what it finds.",
     )
+    report: ReportConfig = Field(ReportConfig(), description="What the run's page shows besides what every page does.")
 
 
 class RunConfig(StageSettings, RunSettings):

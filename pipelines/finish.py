@@ -8,7 +8,7 @@ from zenml.steps import get_step_context
 from zenml.types import HTMLString
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
-from pipelines.record import note_usage, page_of, record_of
+from pipelines.record import note_usage, page_of, record_of, with_sections
 from steps.contracts.runs import RunRecord
 from steps.zenml_runtime.step import uncached_step
 
@@ -18,5 +18,5 @@ def finish_step() -> tuple[Annotated[RunRecord, "run_record"], Annotated[HTMLStr
     """Write down what the run did, when all its other steps have ended well."""
     note_usage(get_step_context().pipeline_run)
     run = Client().get_pipeline_run(get_step_context().pipeline_run.id)
-    record = record_of(run, ended=datetime.now(UTC))
+    record = with_sections(run, record_of(run, ended=datetime.now(UTC)))
     return record, HTMLString(page_of(run, record))

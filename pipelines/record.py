@@ -19,6 +19,7 @@ from materializers.artifacts import Artifacts
 from materializers.layout import SHA256
 from pipelines.report.collect import collect
 from pipelines.report.page import render_page
+from pipelines.report.sections import make_sections
 from pipelines.step_names import DATASET, FINISH, START, position_of
 from steps.contracts.digests import value_digest
 from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
@@ -99,9 +100,22 @@ def config_yaml_of(run: Any) -> str:
 
 def page_of(run: Any, record: RunRecord) -> str:
     """The page of a run as HTML, from what the artifact store holds."""
+    return render_page(collect(_artifacts(run, record), _made_by(run, record), config_yaml_of(run)))
+
+
+def with_sections(run: Any, record: RunRecord) -> RunRecord:
+    """The record with the tables that the config's `report.sections` make of the run."""
+    config = config_of(run)
+    return record.model_copy(
+        update={
+            "sections": make_sections(config.get("report", {}).get("sections", ()), _artifacts(run, record), config)
+        }
+    )
+
+
+def _artifacts(run: Any, record: RunRecord) -> Artifacts:
     store = load_artifact_store(_component(run, StackComponentType.ARTIFACT_STORE).id)
-    artifacts = Artifacts(record, state_folder() / "cache", lambda uri: store.open(uri, "rb"))
-    return render_page(collect(artifacts, _made_by(run, record), config_yaml_of(run)))
+    return Artifacts(record, state_folder() / "cache", lambda uri: store.open(uri, "rb"))
 
 
 def _made_by(run: Any, record: RunRecord) -> RunRecord | None:

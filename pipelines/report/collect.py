@@ -12,7 +12,7 @@ from pipelines.report.page import Model, RunPage, Said, SideBySide, Version
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
-from steps.contracts.reports import Frozen, Table
+from steps.contracts.reports import Frozen
 from steps.contracts.runs import ArtifactRecord, RunRecord
 
 V = TypeVar("V", bound=Frozen)
@@ -20,9 +20,7 @@ V = TypeVar("V", bound=Frozen)
 _GAINED, _LOST, _SAME = 3, 3, 2
 
 
-def collect(
-    store: Artifacts, made_by: RunRecord | None, config_yaml: str = "", planted: Table | None = None
-) -> RunPage:
+def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") -> RunPage:
     """Open everything that the page of the store's run shows. Rows are read only where the artifact store is local.
 
     `made_by`: the run that made the dataset (the same, or an earlier one that this one fine-tunes on); None where it
@@ -45,7 +43,6 @@ def collect(
         registration=_only(store, run.of_type("registration"), Registration) or run.registration,
         answers=tuple(_answers(store, run, evals, compared)) if scrubbed and compared else (),
         answers_withheld=not scrubbed and bool(run.of_type("answers")),
-        planted=planted,
         sources=_sources(store, run, datasets),
     )
 

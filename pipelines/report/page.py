@@ -14,7 +14,7 @@ from pipelines.report.costs import reasons_of, said
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.models import ModelInfo
-from steps.contracts.reports import StageReport, Table
+from steps.contracts.reports import StageReport
 from steps.contracts.runs import RunRecord
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -74,7 +74,6 @@ class RunPage:
     answers: tuple[SideBySide, ...] = ()
     # There are answers, but their rows were never scrubbed, so that they don't belong on a page.
     answers_withheld: bool = False
-    planted: Table | None = None
     # source -> rows of it in the last dataset version
     sources: dict[str, int] = field(default_factory=dict)
 

@@ -3,7 +3,7 @@
 from typing import Literal, TypeAlias
 
 from steps.contracts.evaluation import Registration
-from steps.contracts.reports import Frozen
+from steps.contracts.reports import Frozen, Table
 
 ArtifactType: TypeAlias = Literal[
     "dataset",
@@ -55,6 +55,7 @@ class RunRecord(Frozen):
         error: what ended a failed run, None otherwise; error_kind: its class; failed_step: the step that it ended in.
         log: where the failed step's output was stored, None where it went to the terminal.
         cpu_seconds: user + system, of the process that ran all steps and its children; None where each had its own.
+        sections: tables that the config's own functions made of the run.
         peak_mb: the largest memory (resident) of that process or of one of its children; None likewise.
     """
 
@@ -80,6 +81,7 @@ class RunRecord(Frozen):
     error_kind: str | None = None
     failed_step: str | None = None
     log: str | None = None
+    sections: tuple[Table, ...] = ()
 
     def of_type(self, kind: ArtifactType) -> list[ArtifactRecord]:
         """The run's artifacts of one type, in the order of the pipeline."""

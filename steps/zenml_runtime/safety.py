@@ -45,6 +45,8 @@ _MATERIALIZER_INTEGRATIONS = (
 # Suffixes of source files that remote steps need; anything else (data, secrets, state) never enters the code archive.
 _CODE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".jinja", ".css", ".txt", ".json", ".npz")
 _CODE_FOLDERS = (*FIRST_PARTY, "configs")
+# Of the examples: code that a config names by import path, and the list that it reads.
+_EXAMPLES, _PLANTED = "examples", "planted.jsonl"
 
 
 class RefusePickle(BaseMaterializer):
@@ -137,6 +139,8 @@ def _code_only(get_files: Callable[..., dict[str, str]]) -> Callable[..., dict[s
 def belongs_in_code_archive(name: str) -> bool:
     """Whether a file (POSIX path relative to the source root) is code that a remote step needs."""
     parts = Path(name).parts
+    if parts[0] == _EXAMPLES:
+        return name.endswith(".py") or parts[-1] == _PLANTED
     if len(parts) == 1:
         return name == "pyproject.toml"
     return parts[0] in _CODE_FOLDERS and "__pycache__" not in parts and name.endswith(_CODE_SUFFIXES)

@@ -1,7 +1,7 @@
 import pytest
 from support import sample_run
 
-from ops.run_index import find_run, load_planted, load_runs, run_folder, save_planted, save_run
+from ops.run_index import find_run, load_runs, run_folder, save_run
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
 
 
@@ -53,10 +53,3 @@ def test_one_broken_record_hides_no_other(root):
 def test_a_name_stays_inside_the_runs_folder(root, name):
     with pytest.raises(InputError, match="not a usable run name"):
         run_folder(root, name)
-
-
-def test_planted_table_round_trip(root):
-    table = sample_run.page().planted
-    assert load_planted(root, "r") is None
-    save_planted(root, "r", table)
-    assert load_planted(root, "r") == table

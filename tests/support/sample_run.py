@@ -139,14 +139,15 @@ def page(text: str = "Hello, where is my order?") -> RunPage:
         update={"kind": "adapter", "digest": DIGEST, "trainable": 40_000, "dataset_digest": "d" * 64}
     )
     planted = Table(
-        title="", columns=("kind", "planted", "found", "missed", "recall", "other rows hit"),
+        title="planted faults", columns=("kind", "planted", "found", "missed", "recall", "other rows hit"),
         rows=(("exact duplicate", 300, 300, 0, 1.0, 10), ("near duplicate", 160, 153, 7, 0.956, 0)),
     )  # fmt: skip
     return RunPage(
-        record=record(), config_yaml=f"name: quickstart\n# {text}\ndedup:\n  threshold: 0.8\n",
+        record=record().model_copy(update={"sections": (planted,)}),
+        config_yaml=f"name: quickstart\n# {text}\ndedup:\n  threshold: 0.8\n",
         reports=stage_reports(text), datasets=(Version("ingest", "dataset", manifest("ingest", 3764)),
                                                Version("judge", "dataset", manifest("judge", 3100))),
         models=(Model("base", base), Model("train", tuned)), evals=(eval_report("base"), eval_report("tuned")),
         comparison=comparison(), decision=decision, registration=registration(), answers=(answer, answer),
-        planted=planted, sources={"chat/a.jsonl": 2600, text[:60]: 900},
+        sources={"chat/a.jsonl": 2600, text[:60]: 900},
     )  # fmt: skip

@@ -28,7 +28,7 @@ class _Tags(HTMLParser):
 
 def test_every_section_is_there():
     html = render_page(sample_run.page())
-    for anchor in ("rows", "cost", "results", "answers", "planted", "stages", "lineage", "config"):
+    for anchor in ("rows", "cost", "results", "answers", "section-1", "stages", "lineage", "config"):
         assert f'id="{anchor}"' in html and f'href="#{anchor}"' in html
     for said in ("3,764", "champion", "0.956", "CREDIT_CARD", "loss", "greedy", "threshold: 0.8"):
         assert said in html, said

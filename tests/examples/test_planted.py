@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 from support import stored_run
 
-from ops.planted import COLUMNS, Evidence, compare, compare_planted, read_planted
+from examples.planted import COLUMNS, Evidence, compare, compare_planted, read_planted
+from ops.run_index import artifacts_of
 from steps.contracts.errors import InputError, InputNotFoundError
 
 
@@ -88,7 +89,7 @@ def test_from_the_artifacts_of_a_run(tmp_path, monkeypatch):
         {"file": "mails.jsonl", "locator": "line:6", "kind": "broken_line"},
     ]  # fmt: skip
     listed.write_text("\n".join(json.dumps(line) for line in lines))
-    result = compare_planted(tmp_path, listed, run.record)
+    result = compare_planted(artifacts_of(tmp_path, run.record), listed, {})
     assert [row[0] for row in result.rows] == ["near copy", "pii", "injection", "broken line"]
     assert all(row[2] == 1 and row[4] == 0 and row[6] == 0 for row in result.rows), result.rows
     assert stored_run.SECRET not in result.model_dump_json()

@@ -1,4 +1,4 @@
-"""What the stages found, against what was planted in the data on purpose.
+"""What the stages found, against what was planted in the quickstart's data on purpose: a section of its page.
 
 A list of planted rows is JSON Lines; each line names the row by `file` and `locator` and its fault by `kind`.
 Copies and contradictions also name the row they were made from (`original_file`, `original_locator`): whichever
@@ -8,7 +8,7 @@ the planted values stands in the scrubbed row any more. No planted value enters 
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
 
 from materializers.artifacts import Artifacts, is_quarantine, stage_of
-from ops.run_index import artifacts_of, config_path
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.ledger import Ledger
@@ -30,6 +28,7 @@ from steps.contracts.runs import ArtifactRecord, RunRecord
 Planted = dict[str, Any]
 Place = tuple[str, str]
 
+QUICKSTART = Path(__file__).parent / "quickstart" / "planted.jsonl"
 COLUMNS = ("fault", "planted", "found", "gone earlier", "missed", "recall", "other rows hit")
 _ENDS = frozenset({"dropped", "quarantined"})
 _NOTICED = frozenset({"dropped", "quarantined", "flagged", "changed"})
@@ -100,8 +99,14 @@ class Evidence:
     threshold: float | None = None
 
 
-def compare_planted(root: Path, planted_path: Path, run: RunRecord) -> Table:
-    """Found against planted, per kind of fault, from a run's artifacts (COLUMNS).
+def section(artifacts: Artifacts, config: Mapping[str, Any]) -> Table | None:
+    """Found against planted in the quickstart's data; None for a run without ledgers. Raises as `compare_planted`."""
+    curates = any(artifacts.run.of_type("ledger"))
+    return compare_planted(artifacts, QUICKSTART, config) if curates else None
+
+
+def compare_planted(artifacts: Artifacts, planted_path: Path, config: Mapping[str, Any]) -> Table:
+    """Found against planted, per kind of fault, from a run's artifacts (COLUMNS). config: the run's, resolved.
 
     `recall` is found / (found + missed); rows that an earlier stage removed for another reason stand under
     "gone earlier". "other rows hit" counts rows that the same reasons hit without a planted fault for that stage:
@@ -111,16 +116,9 @@ def compare_planted(root: Path, planted_path: Path, run: RunRecord) -> Table:
         InputNotFoundError: no such list. InputError: a line isn't a planted row.
     """
     planted = read_planted(planted_path)
-    evidence = _gather(artifacts_of(root, run), run, planted)
-    return compare(planted, replace(evidence, threshold=_threshold(root, run)))
-
-
-def _threshold(root: Path, run: RunRecord) -> float | None:
-    """What the run's resolved config says."""
-    path = config_path(root, run.name)
-    config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    found = (config or {}).get("dedup") or {}
-    return float(found["threshold"]) if "threshold" in found else None
+    evidence = _gather(artifacts, artifacts.run, planted)
+    threshold = (config.get("dedup") or {}).get("threshold")
+    return compare(planted, replace(evidence, threshold=threshold))
 
 
 def read_planted(path: Path) -> list[Planted]:
