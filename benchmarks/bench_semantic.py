@@ -34,7 +34,7 @@ from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import open_embedder
 from steps.semantic.config import SemanticConfig
 from steps.semantic.decide import DECIMALS, decide
-from steps.semantic.reading import Embeddings, read_embeddings
+from steps.semantic.embeddings import Embeddings, read_embeddings
 from steps.semantic.semantic import semantic
 from steps.semantic.spill import Texts
 

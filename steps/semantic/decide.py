@@ -13,7 +13,7 @@ from steps.engines.progress.progress import Progress
 from steps.engines.vector_store.open import open_store
 from steps.engines.vector_store.store import VectorStore
 from steps.semantic.config import SemanticConfig
-from steps.semantic.reading import Embeddings
+from steps.semantic.embeddings import Embeddings
 
 Scores = npt.NDArray[np.float64]
 

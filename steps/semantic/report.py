@@ -10,7 +10,7 @@ from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.semantic.config import SemanticConfig
 from steps.semantic.decide import Decisions
-from steps.semantic.reading import Embeddings
+from steps.semantic.embeddings import Embeddings
 from steps.semantic.spill import Texts
 
 # Chosen: the histogram covers this much of cosine below the threshold, in bins of a hundredth.
@@ -89,8 +89,8 @@ def _pairs(rows: Embeddings, found: Decisions, texts: Texts | None) -> Table:
     for row in _shown(rows, found):
         other, second = int(found.witness[row]), float(found.second[row])
         ids = (rows.record_ids[row].decode(), rows.record_ids[other].decode())
-        said = () if texts is None else (_start(texts, row), _start(texts, other))
-        lines.append((round(float(found.cosine[row]), 4), None if np.isnan(second) else round(second, 4), *ids, *said))
+        shown = () if texts is None else (_start(texts, row), _start(texts, other))
+        lines.append((round(float(found.cosine[row]), 4), None if np.isnan(second) else round(second, 4), *ids, *shown))
     return Table(
         title="Pairs found, the most doubtful first",
         columns=(*columns, *(() if texts is None else ("dropped text", "kept text"))),

@@ -14,9 +14,9 @@ from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import open_embedder
 from steps.engines.progress.progress import Stopwatch
 from steps.semantic.config import SemanticConfig
-from steps.semantic.cross import CrossEncoder
+from steps.semantic.cross_encoder import CrossEncoder
 from steps.semantic.decide import Decisions, Rerank, decide
-from steps.semantic.reading import Embeddings, read_embeddings
+from steps.semantic.embeddings import Embeddings, read_embeddings
 from steps.semantic.report import semantic_report
 from steps.semantic.spill import Texts
 

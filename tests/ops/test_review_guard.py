@@ -1,5 +1,6 @@
 """What a person lets through is searched for personal data and screened, before it is written anywhere."""
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -209,3 +210,12 @@ class TestGuard:
         looked = guard.look(row)
         assert looked.row == row and not looked.taken_out and looked.checked.search == guard.search == ""
         assert guard.words(MAIL) == MAIL
+
+
+def test_the_guard_holds_no_logic_of_scrub_and_screen():
+    tree = ast.parse((ROOT / "ops/review/guard.py").read_text())
+    imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+    assert {m for m in imported if m.startswith(("steps.scrub", "steps.screen"))} == {
+        "steps.scrub.recheck",
+        "steps.screen.recheck",
+    }

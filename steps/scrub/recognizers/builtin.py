@@ -18,8 +18,8 @@ from steps.scrub.recognizers import (
 from steps.scrub.recognizers.address import AddressDetector
 from steps.scrub.recognizers.forms import Form, FormDetector, necessary
 from steps.scrub.recognizers.phone import PhoneDetector
-from steps.scrub.recognizers.zip_code_sentence import PlaceDetector
-from steps.scrub.recognizers.zip_code_town import TownDetector
+from steps.scrub.recognizers.zip_code_sentence import ZipCodeSentenceDetector
+from steps.scrub.recognizers.zip_code_town import ZipCodeTownDetector
 
 # Entities that this package finds, by itself or beside presidio.
 BUILTIN = frozenset(
@@ -41,10 +41,10 @@ class BuiltinDetector:
             self._detectors.append(PhoneDetector(config))
             conditions.append(phone.CONDITION)
         if zip_code.ENTITY in config.wanted:
-            self._detectors.append(PlaceDetector(config))
+            self._detectors.append(ZipCodeSentenceDetector(config))
             conditions += [form.regex for form in zip_code_sentence.forms()]
             if "en_US" in config.locales:
-                self._detectors.append(TownDetector(config))
+                self._detectors.append(ZipCodeTownDetector(config))
                 conditions.append(zip_code_town.CONDITION)
         self.conditions = necessary([(c, 0) for c in conditions]) if config.accelerate else None
         self._possible = Conditions(self.conditions or conditions)

@@ -64,7 +64,7 @@ def forms() -> Iterator[Form]:
         yield Form(ENTITY, regex, score, recognizer=RECOGNIZER)
 
 
-class PlaceDetector:
+class ZipCodeSentenceDetector:
     """Codes where something is placed, and nothing else is numbered; a TextDetector."""
 
     def __init__(self, config: ScrubConfig) -> None:

@@ -35,7 +35,7 @@ _LONG = {"st": "saint", "ste": "sainte", "ft": "fort", "mt": "mount", "n": "nort
          "w": "west"}  # fmt: skip
 
 
-class TownDetector:
+class ZipCodeTownDetector:
     """American codes beside their towns; a TextDetector. `least` is the score that counts."""
 
     def __init__(self, config: ScrubConfig) -> None:

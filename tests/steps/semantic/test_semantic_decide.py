@@ -6,7 +6,7 @@ import pytest
 from steps.contracts.records import KINDS
 from steps.semantic.config import SemanticConfig
 from steps.semantic.decide import decide
-from steps.semantic.reading import Embeddings
+from steps.semantic.embeddings import Embeddings
 
 THRESHOLD = 0.9
 

@@ -80,10 +80,10 @@ class _Reader:
         self._batches[here] = [r["batch"] for r in rows]
         texts = [part_of(r, self.config.compare) for r in rows]
         self.spill.append(texts)
-        said = [i for i, t in enumerate(texts) if t]
+        filled = [i for i, t in enumerate(texts) if t]
         self._empty[here] = [not t for t in texts]
-        if said:
-            self._embed(here[said], [texts[i] for i in said])
+        if filled:
+            self._embed(here[filled], [texts[i] for i in filled])
 
     def _embed(self, rows: Numbers, texts: list[str]) -> None:
         found = self.embedder.embed(texts)

@@ -7,7 +7,7 @@ from support.tiny_model import tiny_tokenizer
 from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.semantic.config import CrossEncoderConfig, SemanticConfig
-from steps.semantic.cross import CrossEncoder
+from steps.semantic.cross_encoder import CrossEncoder
 from steps.semantic.semantic import semantic
 
 
