@@ -33,16 +33,19 @@ def find_root(start: Path | None = None) -> Path:
 def prepare(root: Path) -> Path:
     """Set the environment that ZenML, MLflow and the Hub read, where the user hasn't. Returns the state folder.
 
-    The folder is readable by its owner only: ZenML's local secret store is not encrypted.
+    The folder is readable by its owner only: it holds raw rows, and ZenML's local secret store is not encrypted.
     """
     if "zenml" in sys.modules and os.environ.get("ZENML_REPOSITORY_DIRECTORY_NAME") != REPOSITORY_FOLDER:
         raise RuntimeError("zenml was imported before ops.environment.prepare(); it can't see its settings any more")
     state = state_folder(root)
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # ZenML, MLflow and the libraries of training write with the modes of the process.
+    os.umask(0o077)
     os.environ["ASSAY_STATE"] = str(state)
     settings = {
         "ZENML_REPOSITORY_DIRECTORY_NAME": REPOSITORY_FOLDER,
-        "ZENML_REPOSITORY_PATH": str(root),
+        # A folder that is no ZenML repository: the active stack then stands in the state folder alone, and runs with
+        # other state folders don't rewrite one file of the checkout under each other.
+        "ZENML_REPOSITORY_PATH": str(state),
         "ZENML_CUSTOM_SOURCE_ROOT": str(root),
         "ZENML_CONFIG_PATH": str(state / "zenml"),
         "ZENML_ANALYTICS_OPT_IN": "false",

@@ -71,21 +71,12 @@ def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
     Raises:
         AssayError: the run failed: the error of the step that did.
     """
-    from ops.stacks import apply, stack_file
-    from steps.zenml_runtime import local_store
+    from ops.live_run import live_run
     from steps.zenml_runtime.state import clear_workspaces
-    from steps.zenml_runtime.step import say
 
-    applied = apply(stack_file(root, plan.stack), dict(os.environ))
-    for change in applied.changes:
-        say(f"stack: {change}")
-    os.environ["ZENML_ACTIVE_STACK_ID"] = applied.id
-    local_store.use_wal(state / "zenml" / "local_stores" / "default_zen_store" / "zenml.db")
-    for name in local_store.reap():
-        say(f"run {name} had died; its finished steps are reused")
     launch = uuid4().hex
     error: Exception | None = None
-    with local_store.run_lock(launch):
+    with live_run(root, plan, launch):
         try:
             _pipeline(plan, launch)(config=plan.config)
         except Exception as e:  # noqa: BLE001 - recorded, then raised again as it is

@@ -70,11 +70,12 @@ def apply(path: Path, environment: dict[str, str]) -> Applied:
     Raises:
         ConfigError: a variable isn't set, or ZenML refuses a component.
     """
-    from zenml.client import Client
     from zenml.enums import StackComponentType
 
+    from steps.zenml_runtime.database import open_store
+
     declared = load_model(StackFile, path)
-    client = Client()
+    client = open_store()
     changes: list[str] = []
     ids: dict[StackComponentType, list[Any]] = {}
     for kind_name, components in declared.components.items():

@@ -1,10 +1,11 @@
-"""ZenML's store on this machine: its database, and runs whose process has died."""
+"""Runs of this machine in ZenML's store: the locks of their launchers, and those whose process has died."""
 
 import fcntl
 import hashlib
-import sqlite3
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,33 @@ from zenml.enums import ExecutionMode, ExecutionStatus
 from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_step_run_status_update
 
 from steps.zenml_runtime.state import state_folder
+from steps.zenml_runtime.tracker import end_tracked_runs
 
 # In a run's `extra`: what its launcher holds a lock for while it lives. Run names aren't known before the start.
 LAUNCH = "launch"
 
 
-def use_wal(database: Path) -> None:
-    """Put ZenML's SQLite file in write-ahead mode (it stays so): measured a third less time per step."""
-    if database.is_file():
-        with sqlite3.connect(database) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+@dataclass(frozen=True)
+class Launch:
+    """A local run as its launcher's lock file tells of it. `tracking`: the MLflow URIs that it may leave a run in."""
+
+    launch: str
+    config_name: str
+    tracking: tuple[str, ...] = ()
 
 
 @contextmanager
-def run_lock(launch: str) -> Iterator[None]:
-    """Held while a launcher and its local run live; the system frees it when the process dies, however it dies."""
+def run_lock(launch: str, config_name: str = "", tracking: Sequence[str] = ()) -> Iterator[None]:
+    """Held while a launcher and its local run live; the system frees it when the process dies, however it dies.
+
+    Taken, as dead runs are looked for, within `database.starting`.
+    """
     path = _lock_file(launch)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        json.dump(asdict(Launch(launch, config_name, tuple(tracking))), f)
+        f.flush()
         try:
             yield
         finally:
@@ -40,10 +49,6 @@ def run_lock(launch: str) -> Iterator[None]:
 
 def _lock_file(launch: str) -> Path:
     return state_folder() / "locks" / f"{hashlib.sha256(launch.encode()).hexdigest()[:24]}.lock"
-
-
-def _launch_of(run: Any) -> str:
-    return str(run.config.extra.get(LAUNCH) or run.name)
 
 
 def launched_run(launch: str, config_name: str) -> Any:
@@ -70,10 +75,26 @@ def execution_mode() -> ExecutionMode:
     return ExecutionMode.FAIL_FAST if ExecutionMode.FAIL_FAST in supported else ExecutionMode.CONTINUE_ON_FAILURE
 
 
-def _is_alive(launch: str) -> bool:
-    path = _lock_file(launch)
-    if not path.is_file():
-        return False
+def _dead() -> list[Launch]:
+    """Launches of this machine whose process is gone, and that nobody has cleared up after yet.
+
+    Their locks lie here, so that nobody takes another machine's run for dead.
+    """
+    found = (_read(path) for path in sorted((state_folder() / "locks").glob("*.lock")) if not _is_held(path))
+    return [launch for launch in found if launch is not None]
+
+
+def _read(path: Path) -> Launch | None:
+    """None for a launcher that died before it had written its file: it had started nothing yet."""
+    try:
+        said = json.loads(path.read_text())
+        return Launch(said["launch"], said["config_name"], tuple(said["tracking"]))
+    except (ValueError, KeyError):
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _is_held(path: Path) -> bool:
     with path.open() as f:
         try:
             fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -83,22 +104,22 @@ def _is_alive(launch: str) -> bool:
 
 
 def reap() -> list[str]:
-    """Mark local runs whose process has died as failed (ZenML leaves them running for ever). Returns their names.
+    """Mark local runs whose process has died as failed (ZenML and MLflow call them running for ever). Returns what
+    there is to say about them.
 
-    Their finished steps stay in the cache.
+    Their finished steps stay in the cache. What is interrupted here is done by the next one: the lock goes last.
     """
-    client = Client()
-    reaped = []
-    for status in (ExecutionStatus.RUNNING, ExecutionStatus.INITIALIZING, ExecutionStatus.PROVISIONING):
-        for listed in client.list_pipeline_runs(status=status, size=100).items:
-            run = client.get_pipeline_run(listed.id)
-            local = run.stack is None or _is_local(run.stack)
-            if not local or _is_alive(_launch_of(run)):
-                continue
-            end_as_failed(run)
-            _lock_file(_launch_of(run)).unlink(missing_ok=True)
-            reaped.append(run.name)
-    return reaped
+    said: list[str] = []
+    for dead in _dead():
+        run = launched_run(dead.launch, dead.config_name)
+        if run is not None:
+            if not run.status.is_finished:
+                end_as_failed(run)
+                said.append(f"run {run.name} had died; its finished steps are reused")
+            why = end_tracked_runs(run.name, dead.tracking) if dead.tracking else []
+            said += [f"its MLflow run may still be called running: {one}" for one in why]
+        _lock_file(dead.launch).unlink(missing_ok=True)
+    return said
 
 
 def runs_in_one_process(run: Any) -> bool:

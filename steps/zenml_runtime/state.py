@@ -4,29 +4,46 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from steps.contracts.errors import StorageError
+from steps.contracts.storage import writing
 
 # The checkout, or where a remote step unpacked the code archive.
 _HOME = Path(__file__).resolve().parents[2]
+# What group and others may do.
+_OTHERS = 0o077
 
 
 def state_folder(root: Path | None = None) -> Path:
     """Folder for what outlives a step on this machine: ZenML's store, run records, checkpoints, caches.
 
     ASSAY_STATE names it; else it is `.zenml/state` below `root` (the checkout by default), and where nothing can be
-    written there a folder of this user's own below the system's temporary one. It need not exist yet.
+    written there a folder of this user's own below the system's temporary one. It is there, and what lies in it is
+    readable by its owner only: it holds raw rows.
 
     Raises:
-        StorageError: that temporary folder belongs to somebody else.
+        StorageError: the named folder can't be written to, or the temporary one belongs to somebody else.
     """
     if named := os.environ.get("ASSAY_STATE"):
-        return Path(named).resolve()
-    home = root or _HOME
-    folder = home / ".zenml" / "state"
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    return folder.resolve() if os.access(existing, os.W_OK) else _temporary()
+        folder = Path(named)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    else:
+        folder = (root or _HOME) / ".zenml" / "state"
+        if not _is_writable(folder):
+            folder = _temporary()
+    _close(folder)
+    return folder.resolve()
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _temporary() -> Path:
@@ -43,6 +60,20 @@ def _temporary() -> Path:
                 hint="set ASSAY_STATE to a folder of your own",
             ) from None
     return folder
+
+
+def _close(folder: Path) -> None:
+    """Take others' rights away from a folder that was there before, and from what lies in it. One look at most times.
+
+    A folder that others share by design (sticky, or of another owner) is left as it is.
+    """
+    found = folder.stat()
+    if not found.st_mode & _OTHERS or found.st_mode & stat.S_ISVTX or found.st_uid != os.getuid():
+        return
+    for place in (folder, *folder.rglob("*")):
+        if not place.is_symlink():
+            with suppress(OSError):  # gone meanwhile, or somebody else's
+                place.chmod(place.stat().st_mode & ~_OTHERS)
 
 
 def workspace(step_name: str) -> Path:

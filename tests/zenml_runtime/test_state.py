@@ -17,13 +17,36 @@ def test_named_by_the_environment_else_in_the_checkout(tmp_path: Path, monkeypat
     assert state_folder(tmp_path / "root") == tmp_path / "named"
     monkeypatch.delenv("ASSAY_STATE")
     assert state_folder(tmp_path / "root") == tmp_path / "root" / ".zenml" / "state"
-    assert state_folder() == Path(state.__file__).parents[2] / ".zenml" / "state"
+    monkeypatch.setattr(state, "_HOME", tmp_path / "checkout")
+    assert state_folder() == tmp_path / "checkout" / ".zenml" / "state"
+    assert state_folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_folder_that_was_open_to_others_is_closed_with_all_that_lies_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "state" / "rejects" / "run.jsonl"
+    raw.parent.mkdir(parents=True)
+    raw.write_text("a raw row")
+    for place, mode in ((raw, 0o644), (raw.parent, 0o755), (tmp_path / "state", 0o755)):
+        place.chmod(mode)
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    state_folder()
+    modes = [p.stat().st_mode & 0o777 for p in (tmp_path / "state", raw.parent, raw)]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+def test_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "file" / "state"))
+    with pytest.raises((StorageError, NotADirectoryError)):
+        state_folder()
 
 
 @pytest.fixture
 def nothing_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("ASSAY_STATE")
-    monkeypatch.setattr(state.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(state, "_is_writable", lambda folder: False)
     monkeypatch.setattr(state.tempfile, "gettempdir", lambda: str(tmp_path))
     return tmp_path / f"assay-state-{os.getuid()}"
 

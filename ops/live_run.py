@@ -1,0 +1,45 @@
+"""A run of this machine while it lives: the store and its stack made ready, dead runs cleared up, a lock held."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ops.plan import Plan
+from ops.stacks import Applied, apply, stack_file
+
+
+@contextmanager
+def live_run(root: Path, plan: Plan, launch: str) -> Iterator[Applied]:
+    """The plan's stack, ready, and the lock of this launch. Of runs that start together one gets ready at a time.
+
+    Raises:
+        ConfigError, InputNotFoundError: the stack can't be had. IntegrityError: the store is damaged.
+    """
+    from steps.zenml_runtime.database import open_store, starting
+    from steps.zenml_runtime.local_store import reap, run_lock
+    from steps.zenml_runtime.step import say
+    from steps.zenml_runtime.tracker import prepare_tracker
+
+    with ExitStack() as held:
+        with starting():
+            open_store()
+            applied = apply(stack_file(root, plan.stack), dict(os.environ))
+            for change in applied.changes:
+                say(f"stack: {change}")
+            os.environ["ZENML_ACTIVE_STACK_ID"] = applied.id
+            prepare_tracker()
+            for line in reap():
+                say(line)
+            held.enter_context(run_lock(launch, plan.config.name, _tracked_at(plan)))
+        yield applied
+
+
+def _tracked_at(plan: Plan) -> list[str]:
+    """Where the run may leave something in an MLflow."""
+    from steps.zenml_runtime.tracker import tracking_uri, without_secret
+
+    if not plan.config.tunes:
+        return []
+    named = plan.config.registry.tracking_uri if plan.config.registry is not None else None
+    return [without_secret(uri) for uri in (tracking_uri(), named) if uri]
