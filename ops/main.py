@@ -1,8 +1,12 @@
 """The `assay` command. Each command's work lies in a module of its own that is imported when it is called."""
 
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,8 +14,10 @@ import typer
 from typer.core import TyperGroup
 
 from steps.contracts.errors import AssayError
+from steps.contracts.storage import full_disk
 
 INTERRUPTED = 130
+TERMINATED = 143
 # An error that isn't the user's to mend.
 INTERNAL = 1
 
@@ -22,20 +28,40 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
-        except AssayError as e:
-            _report(e)
-            raise typer.Exit(e.exit_code) from e
+            with _terminable():
+                return super().invoke(ctx)
         except KeyboardInterrupt as e:
             print("interrupted; finished steps are kept", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from e
+            raise typer.Exit(TERMINATED if isinstance(e, Terminated) else INTERRUPTED) from e
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as e:
             if _is_usage_error(e):
                 raise
-            _report(e)
-            raise typer.Exit(INTERNAL) from e
+            known = full_disk(e) or e
+            _report(known)
+            raise typer.Exit(known.exit_code if isinstance(known, AssayError) else INTERNAL) from e
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a scheduler or an init system sends before SIGKILL. It ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within, SIGTERM raises `Terminated`. ZenML's own handler, which a running step sets, calls this one."""
+
+    def terminate(_signal: int, _frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_usage_error(error: Exception) -> bool:
@@ -66,7 +92,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From raw text to a registered, audited, fine-tuned LLM.",
     epilog="Exit status: 0 done, 1 fault, 2 configuration, 3 input, 4 missing dependency, 5 service, 6 storage,"
-    " 7 integrity, 8 pickle refused, 130 interrupted.",
+    " 7 integrity, 8 pickle refused, 130 interrupted, 143 terminated.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, nothing else")]

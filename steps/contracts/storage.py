@@ -9,6 +9,9 @@ from pathlib import Path
 from steps.contracts.errors import StorageError
 
 _OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# The same in the words of libraries that pass on the text alone: SQLite's, and the system's.
+_SIGNS = ("database or disk is full", *(f"[Errno {n}]" for n in _OUT_OF_ROOM), "No space left on device")
+_CLIENTS = ("httpx", "openai", "requests", "urllib3")
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -20,16 +23,51 @@ def writing(path: Path) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as e:
-        number = e.errno or next((n for n in _OUT_OF_ROOM if f"[Errno {n}]" in str(e)), None)
-        if number in _OUT_OF_ROOM:
-            raise StorageError(
-                "no space left to write", where=str(path), hint="free disk space and run again: finished steps are kept"
-            ) from e
-        if number in _NOT_ALLOWED:
+        if _out_of_room(e):
+            raise _no_room(str(path)) from e
+        if e.errno in _NOT_ALLOWED:
             raise StorageError(
                 "not allowed to write here", where=str(path), hint="choose another folder, or change its permissions"
             ) from e
         raise
+
+
+def full_disk(error: BaseException) -> StorageError | None:
+    """The StorageError that an error comes down to when a disk is full, however many libraries have wrapped it: that
+    shows itself in SQLite, ZenML, MLflow and torch, each with a type of its own. None: it has another cause.
+    """
+    causes = list(_causes(error))
+    full = next((e for e in causes if _out_of_room(e)), None)
+    if full is None:
+        return None
+    named = next((e for e in causes if isinstance(e, StorageError)), None)
+    return named or _no_room(str(getattr(full, "filename", None) or "this machine"))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from, the last one first; each once."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [e for e in (one.__context__, one.__cause__) if e is not None]
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+
+
+def _out_of_room(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _OUT_OF_ROOM:
+        return True
+    # What a server says of its own disk is no fault of this one.
+    return not type(error).__module__.startswith(_CLIENTS) and any(sign in str(error) for sign in _SIGNS)
+
+
+def _no_room(where: str) -> StorageError:
+    return StorageError(
+        "no space left to write", where=where, hint="free disk space and run again: finished steps are kept"
+    )
 
 
 def write_whole(path: Path, data: bytes | str) -> None:

@@ -2,6 +2,8 @@ import json
 import os
 import resource
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -409,6 +411,28 @@ def test_hostile_rows_are_harmless_on_the_terminal(state):
 def test_interrupt_ends_with_130(state, monkeypatch):
     monkeypatch.setattr("ops.commands.runs.load_runs", lambda *_a, **_k: (_ for _ in ()).throw(KeyboardInterrupt))
     assert invoke("runs").exit_code == 130
+
+
+def test_sigterm_ends_with_143(state, monkeypatch):
+    monkeypatch.setattr("ops.commands.runs.load_runs", lambda *_a, **_k: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    result = invoke("runs")
+    assert result.exit_code == 143
+    assert "fault" not in result.output
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_full_disk_ends_with_6_also_within_a_library(state, monkeypatch):
+    def full(*_a, **_k):
+        try:
+            raise sqlite3.OperationalError("database or disk is full")
+        except sqlite3.OperationalError as e:
+            raise RuntimeError("(sqlite3.OperationalError) ...") from e
+
+    monkeypatch.setattr("ops.commands.runs.load_runs", full)
+    result = invoke("runs")
+    assert result.exit_code == 6
+    assert "no space left" in result.output
 
 
 def test_a_fault_of_ours_is_named_without_a_traceback(state, monkeypatch):

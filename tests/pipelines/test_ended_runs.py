@@ -1,0 +1,109 @@
+"""Runs that end early: by SIGTERM, by SIGKILL, by a full disk; and what the next run makes of it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from support.processes import command, ended, python
+
+pytestmark = pytest.mark.slow
+
+
+class Silent(BaseHTTPRequestHandler):
+    """A judge that takes requests and never answers."""
+
+    def do_POST(self) -> None:
+        self.server.asked.set()  # type: ignore[attr-defined]
+        time.sleep(120)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def judge() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    server.daemon_threads = True
+    server.asked = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def write_config(folder: Path, **more: object) -> str:
+    rows = [{"prompt": f"Where is order {i * 37}?", "completion": f"It left on day {i}."} for i in range(40)]
+    (folder / "orders.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    config = {
+        "name": "ended",
+        "pipeline": "curate",
+        "ingest": {"sources": [{"name": "orders", "path": str(folder / "orders.jsonl")}]},
+        "split": {"test": 0.2},
+        "scrub": {"demo_key": True},
+        **more,
+    }
+    path = folder / "ended.yaml"
+    path.write_text(json.dumps(config))
+    return str(path)
+
+
+def statuses(state: Path) -> dict[str, str]:
+    """Status of every run in ZenML's store, by name."""
+    code = """
+from ops.environment import find_root, prepare
+prepare(find_root())
+import json
+from zenml.client import Client
+print(json.dumps({r.name: r.status.value for r in Client().list_pipeline_runs().items}))
+"""
+    status, said = ended(python(code, state))
+    assert status == 0, said
+    return json.loads(said.splitlines()[0])
+
+
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_run_that_is_ended_by_a_signal(tmp_path: Path, judge: ThreadingHTTPServer, sign: int, status: int) -> None:
+    endpoint = {"base_url": f"http://127.0.0.1:{judge.server_port}/v1", "model": "silent"}
+    config, state = write_config(tmp_path, judge={"backend": "llm", "endpoint": endpoint}), tmp_path / "state"
+    process = python(command("run", config), state)
+    assert judge.asked.wait(300), "the judge was never asked"  # type: ignore[attr-defined]
+    process.send_signal(sign)
+    found, said = ended(process)
+    assert found == status, said
+    assert "fault" not in said
+    ((name, left),) = statuses(state).items()
+    assert left == ("running" if sign == signal.SIGKILL else "failed")
+
+    found, said = ended(python(command("run", write_config(tmp_path), "--json"), state))
+    assert found == 0, said
+    assert json.loads(said.splitlines()[0])["executed_steps"] == ["judge_step", "leakcheck_step"]
+    assert statuses(state)[name] == "failed"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of some megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if (
+        mount is None
+        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=False).returncode
+    ):
+        pytest.skip("nothing can be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("free", [0, 600, 1400, 2000], ids="{} KB free".format)
+def test_full_disk_ends_with_6_wherever_it_is_met(tmp_path: Path, small_disk: Path, free: int) -> None:
+    """ZenML's database alone takes a megabyte: making it, applying the stack, a step and its artifacts meet the end."""
+    (small_disk / "rest").write_bytes(bytes((8 * 1024 - free) * 1024))
+    status, said = ended(python(command("run", write_config(tmp_path)), small_disk / "state"))
+    assert (status, "no space left" in said) == (6, True), said
