@@ -9,16 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, IntegrityError, ServiceError
 from steps.contracts.evaluation import Decision, Registration
 from steps.contracts.storage import write_whole
 from steps.engines.lm.folder import check_files
 from steps.engines.scoring.metrics import HELD_OUT
+from steps.engines.tracking.database import database_file, make_database
+from steps.register import versions
 from steps.register.cards import Candidate, base_text, dataset_card, model_card
 from steps.register.config import RegisterConfig
 
 SERVED = Path(__file__).with_name("served.py")
-CANDIDATE, CHAMPION = "candidate", "champion"
 
 # What served.py imports; the versions in force are pinned.
 _REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "safetensors", "pandas", "fsspec")
@@ -29,6 +31,7 @@ _STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "
 # take longer.
 _PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 _WORK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+_PARENT = "mlflow.parentRunId"
 # Characters that MLflow's database columns hold: description and tag value of a model version.
 _DESCRIPTION, _TAG = 5_000, 5_000
 
@@ -36,7 +39,9 @@ _DESCRIPTION, _TAG = 5_000, 5_000
 def register(candidate: Candidate, decision: Decision, config: RegisterConfig, folder: Path) -> Registration:
     """Log the tuned weights (for an adapter nothing of the base) and register them as a new model version.
 
-    Into the active MLflow run when there is one, else into a run of its own. A candidate that passed the gate gets
+    Into the active MLflow run when there is one and the settings name no other place, else into a run of its own.
+    Weights that were registered with the same word and settings before keep their version, and what was interrupted
+    is completed. A candidate that passed the gate gets
     the alias `candidate`, and `champion` too unless `promotion` is manual; one that didn't is registered with the tag
     status=rejected and moves no alias.
 
@@ -55,11 +60,15 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
     }
     for name, text in cards.items():
         write_whole(folder / "cards" / name, text)
-    with _tracking(config) as (uri, run_id):
-        tags = _tags(candidate, decision, status, run_id)
-        source = _log(candidate, decision, config, folder / "cards", tags)
-        number = _new_version(config.name, source, tags, cards["model_card.md"])
-        aliases = _move_aliases(config.name, number, status)
+    key = _key(candidate, decision, config, status)
+    with _tracking(config, candidate.lineage.get("zenml_run")) as (uri, run_id), versions.one_at_a_time(uri):
+        tags = _tags(candidate, decision, status, run_id) | {versions.KEY: key}
+        found = versions.find(config.name, key)
+        if found is None:
+            source = _log(candidate, decision, config, folder / "cards", tags)
+            found = versions.create(config.name, source, tags)
+        number = str(found.version)
+        aliases = versions.complete(config.name, number, status, _cut(cards["model_card.md"]))
     return Registration(
         name=config.name,
         version=number,
@@ -67,9 +76,22 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
         aliases=aliases,
         model_uri=f"models:/{config.name}/{number}",
         tracking_uri=_without_secret(uri),
-        run_id=run_id,
-        tags=tags,
+        run_id=found.tags["mlflow_run_id"],
+        tags={name: value for name, value in found.tags.items() if name in tags},
     )
+
+
+def _key(candidate: Candidate, decision: Decision, config: RegisterConfig, status: str) -> str:
+    """Equal only where the same weights, of the same rows, get the same word, status and settings."""
+    parts = {
+        "weights": candidate.tuned.info.digest,
+        "base": candidate.base.info.digest,
+        "dataset": candidate.dataset.digest,
+        "decision": decision.model_dump(mode="json"),
+        "status": status,
+        "settings": config.model_dump(mode="json", exclude={"tracking_uri", "experiment"}),
+    }
+    return value_digest(parts)
 
 
 def _check(candidate: Candidate, decision: Decision) -> None:
@@ -95,7 +117,7 @@ def _check(candidate: Candidate, decision: Decision) -> None:
 def _status(decision: Decision, config: RegisterConfig) -> Any:
     if not decision.promote:
         return "rejected"
-    return CHAMPION if config.promotion == "automatic" else CANDIDATE
+    return versions.CHAMPION if config.promotion == "automatic" else versions.CANDIDATE
 
 
 def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) -> dict[str, str]:
@@ -203,15 +225,6 @@ def _pinned(name: str) -> str:
         return name
 
 
-def _new_version(name: str, source: str, tags: dict[str, str], card: str) -> str:
-    import mlflow
-    from mlflow import MlflowClient
-
-    found = mlflow.register_model(source, name, tags=tags)
-    MlflowClient().update_model_version(name, found.version, description=_cut(card))
-    return str(found.version)
-
-
 def _cut(card: str) -> str:
     """The card without its front matter, as far as whole lines fit into MLflow's description."""
     text = card.split("---\n", 2)[-1].lstrip()
@@ -221,47 +234,48 @@ def _cut(card: str) -> str:
     return text[: text.rfind("\n", 0, _DESCRIPTION - len(rest))] + rest
 
 
-def _move_aliases(name: str, number: str, status: str) -> tuple[str, ...]:
-    """Aliases for the new version; the version that was champion before is named in a tag."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient()
-    aliases = {"rejected": (), CANDIDATE: (CANDIDATE,), CHAMPION: (CANDIDATE, CHAMPION)}[status]
-    before = client.get_registered_model(name).aliases.get(CHAMPION)
-    if before is not None and CHAMPION in aliases:
-        client.set_model_version_tag(name, number, "previous_champion", str(before))
-    for alias in aliases:
-        client.set_registered_model_alias(name, alias, number)
-    return aliases
-
-
 @contextmanager
-def _tracking(config: RegisterConfig) -> Iterator[tuple[str, str]]:
-    """(tracking URI, run id) of the active run, or of one started here on a server that was seen to answer."""
+def _tracking(config: RegisterConfig, run_name: str | None) -> Iterator[tuple[str, str]]:
+    """(tracking URI, run id) on a server that was seen to answer: of the active run, unless the settings name another
+    place; else of a run that is started there.
+    """
     import mlflow
     from mlflow.tracking import is_tracking_uri_set
 
-    running = mlflow.active_run()
+    running, before = mlflow.active_run(), mlflow.get_tracking_uri()
     if running is None and not (config.tracking_uri or is_tracking_uri_set()):
         raise ConfigError(
             "no MLflow to register in: the stack has no experiment tracker and no tracking URI is set",
             where="registry",
             hint="set MLFLOW_TRACKING_URI or registry.tracking_uri, or bind the stack's tracker in configs/infra",
         )
-    before = mlflow.get_tracking_uri()
-    uri = before if running is not None else config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or before
+    in_force = before if running is not None else os.environ.get("MLFLOW_TRACKING_URI") or before
+    uri = config.tracking_uri or in_force
     try:
         mlflow.set_tracking_uri(uri)
         with _service(uri), _environment(_WORK):
+            make_database(uri)
             with _environment(_PROBE):
                 mlflow.MlflowClient().search_experiments(max_results=1)
-            if running is not None:
+            if running is not None and uri == before:
                 yield uri, running.info.run_id
             else:
-                with mlflow.start_run(experiment_id=_experiment(config.experiment, uri)) as run:
-                    yield uri, run.info.run_id
+                with _own_run(config, uri, run_name) as run_id:
+                    yield uri, run_id
     finally:
         mlflow.set_tracking_uri(before)
+
+
+@contextmanager
+def _own_run(config: RegisterConfig, uri: str, run_name: str | None) -> Iterator[str]:
+    """A run that is no child of the active one, which lies elsewhere."""
+    import mlflow
+
+    experiment = _experiment(config.experiment, uri)
+    with mlflow.start_run(experiment_id=experiment, run_name=run_name, nested=True) as run:
+        if mlflow.MlflowClient().get_run(run.info.run_id).data.tags.get(_PARENT):
+            mlflow.delete_tag(_PARENT)
+        yield str(run.info.run_id)
 
 
 def _experiment(name: str, uri: str) -> str:
@@ -272,12 +286,9 @@ def _experiment(name: str, uri: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    beside = Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlflow_artifacts" if _is_file(uri) else None
+    file = database_file(uri)
+    beside = file.parent / "mlflow_artifacts" if file is not None else None
     return str(client.create_experiment(name, artifact_location=beside.as_uri() if beside else None))
-
-
-def _is_file(uri: str) -> bool:
-    return uri.startswith("sqlite:///") and uri != "sqlite:///:memory:"
 
 
 @contextmanager

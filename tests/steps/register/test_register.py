@@ -31,6 +31,7 @@ from steps.evaluate.evaluate import evaluate, inference
 from steps.evaluate.tasks import suite
 from steps.gate.config import GateConfig
 from steps.gate.gate import compare, decide
+from steps.register import versions
 from steps.register.cards import Candidate, DataSource, dataset_card, escape, model_card
 from steps.register.config import RegisterConfig
 from steps.register.register import _PROBE, _cut, register, requirements
@@ -241,7 +242,7 @@ def test_tags_aliases_and_cards_tell_the_story(measured, config, tmp_path):
     first = register(candidate, decision(True), config, tmp_path)
     refused = register(candidate, decision(False), config, tmp_path)
     manual = register(candidate, decision(True), config.model_copy(update={"promotion": "manual"}), tmp_path)
-    second = register(candidate, decision(True), config, tmp_path)
+    second = register(candidate, decision(True).model_copy(update={"config_digest": "h"}), config, tmp_path)
     assert [r.status for r in (first, refused, manual, second)] == ["champion", "rejected", "candidate", "champion"]
     assert (refused.aliases, manual.aliases) == ((), ("candidate",))
     mlflow = client(config.tracking_uri)
@@ -396,6 +397,69 @@ def test_the_active_run_is_used_and_stays_active(measured, config, tmp_path):
             assert done.tracking_uri == config.tracking_uri
     finally:
         mlflow.set_tracking_uri(before)
+
+
+def test_settings_that_name_another_place_win_over_the_active_run(measured, config, tmp_path):
+    import mlflow
+
+    elsewhere = f"sqlite:///{tmp_path}/elsewhere.db"
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(elsewhere)
+    try:
+        with mlflow.start_run() as run:
+            done = register(measured[0], decision(True), config, tmp_path)
+            assert mlflow.active_run().info.run_id == run.info.run_id
+            assert mlflow.get_tracking_uri() == elsewhere
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert done.tracking_uri == config.tracking_uri
+    own = client(config.tracking_uri).get_run(done.run_id)
+    assert own.info.status == "FINISHED" and "mlflow.parentRunId" not in own.data.tags
+    assert not client(elsewhere).search_registered_models()
+
+
+class Killed(BaseException):
+    """Ends a registration where a signal would."""
+
+
+def test_interrupted_registrations_are_completed_and_leave_one_version(measured, config, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    before = register(measured[0], decision(True).model_copy(update={"config_digest": "h"}), config, tmp_path)
+    places = ("update_model_version", "set_model_version_tag", "set_registered_model_alias", "set_terminated")
+    for place in places:
+        with monkeypatch.context() as patch:
+
+            def die(*_args, **_more):
+                raise Killed
+
+            patch.setattr(MlflowClient, place, die)
+            with pytest.raises(Killed):
+                register(measured[0], decision(True), config, tmp_path)
+    done = register(measured[0], decision(True), config, tmp_path)
+    mlflow = client(config.tracking_uri)
+    assert (before.version, done.version) == ("1", "2")
+    assert len(mlflow.search_model_versions(f"name='{config.name}'")) == 2
+    version = mlflow.get_model_version(config.name, "2")
+    assert "Passed the gate" in version.description and version.tags["previous_champion"] == "1"
+    assert mlflow.get_registered_model(config.name).aliases == {"candidate": 2, "champion": 2}
+    assert done.run_id == version.tags["mlflow_run_id"]
+
+
+def test_the_younger_of_two_versions_made_in_a_race_is_removed(measured, config, tmp_path):
+    import mlflow as module
+
+    first = register(measured[0], decision(True), config, tmp_path)
+    mlflow = client(config.tracking_uri)
+    source = mlflow.get_model_version(config.name, "1").source
+    before = module.get_tracking_uri()
+    module.set_tracking_uri(config.tracking_uri)
+    try:
+        mlflow.create_model_version(config.name, source, tags=first.tags)
+        assert versions.create(config.name, source, first.tags).version == 1
+    finally:
+        module.set_tracking_uri(before)
+    assert [int(v.version) for v in mlflow.search_model_versions(f"name='{config.name}'")] == [1]
 
 
 def test_a_server_that_is_down_is_told_within_seconds(measured, config, tmp_path):
