@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from steps.contracts.errors import InputError
+from steps.engines.state_store.store import store_of
 
 REJECTS = "rejects.jsonl"
 # Chosen: enough to recognise a row, little enough to read.
@@ -52,7 +53,11 @@ def keeping_rejects(folder: Path, target: Path) -> Iterator[None]:
             raise
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept, target)
-        raise InputError(e.what, where=e.where, hint=(e.hint or "").replace(str(kept), str(target))) from e
+        store = store_of(target.parent)
+        if store is not None:
+            store.put(target.name, target)
+        lies = str(target) if store is None else f"{store.uri}/{target.name}"
+        raise InputError(e.what, where=e.where, hint=(e.hint or "").replace(str(kept), lies)) from e
 
 
 class RejectWriter:

@@ -169,7 +169,7 @@ class LlmJudge:
         finally:
             self.spending.release(reserved)
         if isinstance(reply, Reply):
-            self._cache.put(question.key, reply)
+            await self._cache.keep(question.key, reply)
             self.spending.add(reply, cached=False)
             self._counts["replies bought"] += 1
         replies[question.key] = reply

@@ -1,14 +1,10 @@
-"""Whole runs leave nothing behind in the test process; a server on this machine that speaks S3's protocol."""
+"""Whole runs leave nothing behind in the test process."""
 
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from support.object_store import forget_file_systems, s3, s3_server  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,58 +19,3 @@ def process_as_before() -> Iterator[None]:
     mlflow.set_tracking_uri(None)
     mlflow.tracking.fluent._active_experiment_id = None
     forget_file_systems()
-
-
-def forget_file_systems() -> None:
-    """fsspec keeps file systems, with the credentials that the environment had when they were made."""
-    from fsspec import AbstractFileSystem
-
-    for kind in AbstractFileSystem.__subclasses__():
-        kind.clear_instance_cache()
-    for kind in [k for c in AbstractFileSystem.__subclasses__() for k in c.__subclasses__()]:
-        kind.clear_instance_cache()
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """Its address; it holds one bucket."""
-    address = f"http://127.0.0.1:{free_port()}"
-    port = address.rsplit(":", 1)[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    signed = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}/moto-api/", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.25)
-        bucket = urllib.request.Request(f"{address}/assay-test", method="PUT", headers={"Authorization": signed})
-        urllib.request.urlopen(bucket, timeout=10).close()
-        yield address
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-@pytest.fixture
-def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The artifact store's path, with the environment set as docs/stacks.md says."""
-    # A test before may have looked for an earlier run's artifacts without credentials.
-    forget_file_systems()
-    path = "s3://assay-test/runs"
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1", "ASSAY_S3_PATH": path,
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    return path

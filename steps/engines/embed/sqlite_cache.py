@@ -1,5 +1,7 @@
 """Vectors kept on disk by the digest of their text, so that a later run embeds only new texts."""
 
+import base64
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 from steps.contracts.storage import writing
 from steps.engines.embed.vectors import Vector
 from steps.engines.llm.cache import KEYS_AT_ONCE, LOCK_SECONDS, reading
+from steps.engines.state_store.merged import open_segments
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS vectors (
@@ -21,7 +24,11 @@ _WHAT = "embedding cache"
 
 
 class SqliteCache:
-    """A SQLite file of vectors (4 bytes per dimension) by key. Several processes may share it."""
+    """A SQLite file of vectors (4 bytes per dimension) by key. Several processes may share it.
+
+    Where durable state lies elsewhere, the file is a view of it: what other machines found is read when it is opened,
+    and what is put here is there when the cache is closed, most of it sooner.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -30,6 +37,7 @@ class SqliteCache:
         with reading(file, _WHAT):
             self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
             self._db.execute(_TABLE)
+            self._segments = open_segments(file, self._db, self._merge)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Vector]:
         """The vectors that are there, by key."""
@@ -56,7 +64,18 @@ class SqliteCache:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+        if self._segments is not None:
+            for key, cut, raw in lines:
+                self._segments.add(json.dumps([key, cut, base64.b64encode(raw).decode()]).encode())
+
+    def _merge(self, lines: list[bytes]) -> None:
+        rows = [(key, cut, base64.b64decode(raw)) for key, cut, raw in map(json.loads, lines)]
+        self._db.executemany("INSERT OR IGNORE INTO vectors (key, cut, vector) VALUES (?,?,?)", rows)
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        try:
+            if self._segments is not None:
+                self._segments.close()
+        finally:
+            self._db.close()

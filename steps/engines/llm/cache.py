@@ -1,5 +1,7 @@
 """Replies that were paid for, kept on disk so that none is bought twice, also after a crash."""
 
+import asyncio
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from steps.contracts.errors import IntegrityError
 from steps.contracts.storage import writing
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Mode
+from steps.engines.state_store.merged import open_segments
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -26,6 +29,7 @@ CREATE TABLE IF NOT EXISTS replies (
 ) WITHOUT ROWID
 """
 _COLUMNS = "text, finish_reason, refused, prompt_tokens, completion_tokens, seconds, mode, attempts"
+_MARKS = "?,?,?,?,?,?,?,?,?"
 # Chosen: below SQLite's oldest limit of 999 parameters.
 KEYS_AT_ONCE = 500
 LOCK_SECONDS = 60.0
@@ -35,7 +39,9 @@ class ReplyCache:
     """A SQLite file of replies by key; a context manager. Several processes may share it.
 
     `put` returns when the reply is on disk: SQLite's rollback journal with synchronous=FULL survives kill -9
-    and power loss, and works where the write-ahead log doesn't (network drives with locks).
+    and power loss, and works where the write-ahead log doesn't (network drives with locks). Where durable state lies
+    elsewhere, the file is a view of it: what other machines bought is read when it is opened, and `keep` returns when
+    a reply is there as well.
     """
 
     def __init__(self, file: Path) -> None:
@@ -46,12 +52,17 @@ class ReplyCache:
             self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_TABLE)
+            self._segments = open_segments(file, self._db, self._merge)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._db.close()
+        try:
+            if self._segments is not None:
+                self._segments.close()
+        finally:
+            self._db.close()
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM replies").fetchone()[0])
@@ -70,11 +81,26 @@ class ReplyCache:
 
     def put(self, key: str, reply: Reply) -> None:
         """Keep a reply under its key, in place of an older one."""
-        r = reply
-        values = (key, r.text, r.finish_reason, int(r.refused), r.prompt_tokens, r.completion_tokens, r.seconds, r.mode,
-                  r.attempts)  # fmt: skip
         with reading(self.file):
-            self._db.execute(f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", values)
+            self._db.execute(f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", _row(key, reply))
+        if self._segments is not None:
+            self._segments.add(json.dumps(_row(key, reply)).encode())
+
+    async def keep(self, key: str, reply: Reply) -> None:
+        """As `put`; returns when the reply is where it outlives this machine, if there is such a place."""
+        self.put(key, reply)
+        if self._segments is not None:
+            await asyncio.to_thread(self._segments.flush)
+
+    def _merge(self, lines: list[bytes]) -> None:
+        rows = [json.loads(line) for line in lines]
+        self._db.executemany(f"INSERT OR IGNORE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", rows)
+
+
+def _row(key: str, reply: Reply) -> tuple[object, ...]:
+    r = reply
+    return (key, r.text, r.finish_reason, int(r.refused), r.prompt_tokens, r.completion_tokens, r.seconds, r.mode,
+            r.attempts)  # fmt: skip
 
 
 def _reply(values: list[object]) -> Reply:
