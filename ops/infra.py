@@ -26,6 +26,11 @@ class InfraConfig(Frozen):
     """A file in configs/infra. Unknown keys and unknown steps are refused; ZenML itself would ignore them."""
 
     stack: str
+    state: str | None = Field(
+        None,
+        description="where checkpoints, paid replies, embeddings and rejects outlive the machine: a URL, a folder of"
+        " this machine (absolute), or a folder of the stack's artifact store; null: the state folder of the machine",
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="ZenML settings for the whole pipeline")
     steps: dict[str, StepInfra] = Field(default_factory=dict)
 
@@ -37,6 +42,12 @@ class InfraConfig(Frozen):
         always = {} if cache else {"enable_cache": False}
         bound = {n: self._of(n).model_dump(exclude_defaults=True) for n in present}
         return {n: {**settings, **always} for n, settings in bound.items() if settings or always}
+
+    def state_uri(self, artifact_store: str) -> str | None:
+        """The URI of durable state on a stack whose artifact store has this root; None: the machine's state folder."""
+        if self.state is None or "://" in self.state or Path(self.state).is_absolute():
+            return self.state
+        return f"{artifact_store.rstrip('/')}/{self.state}"
 
     def _of(self, step: str) -> StepInfra:
         """What is bound to a step by its own name, else by its kind's: evaluate_step for evaluate_base_step."""

@@ -76,9 +76,9 @@ def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
 
     launch = uuid4().hex
     error: Exception | None = None
-    with live_run(root, plan, launch):
+    with live_run(root, plan, launch) as stack:
         try:
-            _pipeline(plan, launch)(config=plan.config)
+            _pipeline(plan, launch, plan.infra.state_uri(stack.artifact_store))(config=plan.config)
         except Exception as e:  # noqa: BLE001 - recorded, then raised again as it is
             error = e
         finally:
@@ -89,11 +89,12 @@ def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
     return record
 
 
-def _pipeline(plan: Plan, launch: str) -> Any:
+def _pipeline(plan: Plan, launch: str, state_uri: str | None) -> Any:
     """The configured pipeline, ready to be called. `launch` leads from this process to the run that it starts."""
     from zenml import Model
 
     from pipelines import runs
+    from steps.zenml_runtime.context import STATE
     from steps.zenml_runtime.local_store import LAUNCH, execution_mode
 
     options: dict[str, Any] = {
@@ -102,7 +103,7 @@ def _pipeline(plan: Plan, launch: str) -> Any:
         "steps": plan.infra.step_configurations(plan.steps, cache=plan.cache),
         "settings": plan.infra.settings,
         "tags": [f"config:{plan.config.name}"],
-        "extra": {LAUNCH: launch},
+        "extra": {LAUNCH: launch, STATE: state_uri or ""},
     }
     if plan.config.tunes and plan.config.registry is not None:
         options["model"] = Model(name=plan.config.registry.name)

@@ -6,13 +6,10 @@ whose content is in the reader's cache key; what decides no number (the commit, 
 run and is in no key.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from zenml.client import Client
 
 from pipelines.config import RunConfig
 from pipelines.dataset import find_dataset
@@ -25,6 +22,7 @@ from steps.zenml_runtime.commit import commit_of
 from steps.zenml_runtime.context import REUSE, note, source_root
 from steps.zenml_runtime.outputs import output_class
 from steps.zenml_runtime.step import say, uncached_step
+from steps.zenml_runtime.tracker import tracking_uri, without_secret
 
 # One artifact per stage that reads something, so that a changed file re-runs its reader and no other stage.
 StartOutputs = output_class(
@@ -80,7 +78,7 @@ def _facts(root: Path, config: RunConfig, inputs: Inputs, dataset: str) -> dict[
         "config_digest": value_digest(config.model_dump(mode="json")),
         "sources_digest": value_digest(inputs.of("ingest")),
         "commit": commit_of(root) or "",
-        "tracking_uri": _tracking_uri() or "",
+        "tracking_uri": without_secret(tracking_uri() or ""),
         "dataset": dataset,
         REUSE: _reuse(config),
     }
@@ -93,9 +91,3 @@ def _reuse(config: RunConfig) -> dict[str, str]:
     found = reusable(config, config.reuse)
     say(f"reuse: builds on run {found.run}" if found else f"reuse: no completed run of {config.name} yet")
     return found.artifacts if found else {}
-
-
-def _tracking_uri() -> str | None:
-    tracker = Client().active_stack.experiment_tracker
-    found = tracker.get_tracking_uri() if tracker is not None and hasattr(tracker, "get_tracking_uri") else None
-    return str(found) if found else os.environ.get("MLFLOW_TRACKING_URI")

@@ -22,6 +22,13 @@ NOTED = "start"
 REUSE = "reuse"
 # Its entries that a registered model is tagged with.
 LINEAGE = ("config_name", "config_digest", "sources_digest", "commit")
+# In a run's `extra`: the URI of its durable state; "" where that is the state folder of the machine.
+STATE = "state"
+
+
+def durable_state() -> str:
+    """The URI under which the run's checkpoints, paid replies and embeddings outlive this machine; "" without one."""
+    return str(get_step_context().pipeline_run.config.extra.get(STATE) or "")
 
 
 def source_root() -> Path:

@@ -177,12 +177,12 @@ def _own() -> str:
 
 @contextmanager
 def _answering(uri: str, *passed_on: type[Exception]) -> Iterator[None]:
-    """Turn what a remote store's client raises into a ServiceError that names the store, but for what is `passed_on`."""
+    """Turn what a remote store's client raises, but for what is `passed_on`, into a ServiceError that names it."""
     try:
         yield
-    except (*passed_on, StorageError):
-        raise
     except Exception as e:
+        if isinstance(e, (*passed_on, StorageError)):
+            raise
         raise ServiceError(
             f"the durable state can't be reached: {type(e).__name__}: {str(e)[:200]}",
             where=uri,
