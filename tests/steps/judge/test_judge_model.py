@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, error, free_port, verdict
+from support.object_store import s3, s3_server  # noqa: F401 - fixtures
 from support.textrows import chat, dataset, document, preference
 
 from steps.contracts.context import StageContext
@@ -265,7 +266,14 @@ def test_rows_that_were_not_scrubbed_do_not_leave_the_machine(tmp_path: Path) ->
     refuse_egress(config(away, allow_raw_egress=True), scrubbed=False)
 
 
-def test_after_kill_9_no_finished_verdict_is_bought_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resumed_on", ["one", "another"])
+def test_after_kill_9_no_finished_verdict_is_bought_again(
+    tmp_path: Path, resumed_on: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the same machine, or on another one that shares a durable state in S3."""
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "one"))
+    if resumed_on == "another":
+        monkeypatch.setenv("ASSAY_STATE_URI", f"{request.getfixturevalue('s3')}/{tmp_path.name}/state")
     rows, concurrency = rows_of(60, tmp_path / "in"), 3
     code = (
         "import sys; from pathlib import Path\n"
@@ -275,7 +283,7 @@ def test_after_kill_9_no_finished_verdict_is_bought_again(tmp_path: Path) -> Non
         "url, base = sys.argv[1], Path(sys.argv[2])\n"
         f"e = Endpoint(base_url=url, model='m', concurrency={concurrency}, initial_backoff_seconds=0.01)\n"
         "c = JudgeConfig(backend='llm', endpoint=e)\n"
-        "judge(Dataset.open(base / 'in'), c, At(base / 'killed', cache=base / 'cache', scrubbed=True))\n"
+        "judge(Dataset.open(base / 'in'), c, At(base / 'killed', cache=base / 'one' / 'judge', scrubbed=True))\n"
     )
     with ScriptedServer(lambda n, body: Act(body=GOOD.body, delay=0.03)) as server:
         child = subprocess.Popen([sys.executable, "-c", code, server.url, str(tmp_path)])
@@ -286,10 +294,11 @@ def test_after_kill_9_no_finished_verdict_is_bought_again(tmp_path: Path) -> Non
         child.wait()
         time.sleep(0.2)
         before = len(server.bodies)
+        monkeypatch.setenv("ASSAY_STATE", str(tmp_path / resumed_on))
         outcome = judge(
             rows,
             config(server.url, endpoint={"concurrency": 3}),
-            StageContext(tmp_path / "out", cache=tmp_path / "cache", scrubbed=True),
+            StageContext(tmp_path / "out", cache=tmp_path / resumed_on / "judge", scrubbed=True),
         )
         asked = [number_in(b) for b in server.bodies]
     assert not (tmp_path / "killed" / "manifest.json").exists()
