@@ -23,9 +23,12 @@ def sync(root: Path) -> list[RunRecord]:
     Runs of this machine whose process has died are marked as failed on the way.
     """
     prepare(root)
+    from steps.zenml_runtime.database import open_store, starting
     from steps.zenml_runtime.local_store import reap
 
-    reap()
+    with starting():
+        open_store()
+        reap()
     known = {r.run_id for r in load_runs(root, on_broken=lambda _file, _why: None) if r.ended is not None}
     return [refresh(root, run.id) for run in _all_runs() if str(run.id) not in known]
 
