@@ -78,7 +78,7 @@ def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
     error: Exception | None = None
     with live_run(root, plan, launch) as stack:
         try:
-            _pipeline(plan, launch, plan.infra.state_uri(stack.artifact_store))(config=plan.config)
+            _pipeline(plan, launch, plan.infra.state_uri(stack.artifact_store))(config=_with_defaults(plan.config))
         except Exception as e:  # noqa: BLE001 - recorded, then raised again as it is
             error = e
         finally:
@@ -109,6 +109,11 @@ def _pipeline(plan: Plan, launch: str, state_uri: str | None) -> Any:
         options["model"] = Model(name=plan.config.registry.name)
     chosen = {"curate": runs.curate, "finetune": runs.finetune, "end_to_end": runs.end_to_end}[plan.config.pipeline]
     return chosen.with_options(**options, execution_mode=execution_mode())
+
+
+def _with_defaults(config: RunConfig) -> RunConfig:
+    """The same, every value said: ZenML's store drops what was left to its default, and a default may change."""
+    return RunConfig.model_validate(config.model_dump())
 
 
 def _recorded(root: Path, plan: Plan, launch: str, error: Exception | None) -> RunRecord | None:
