@@ -318,7 +318,12 @@ def zenml(context: typer.Context) -> None:
     """ZenML's own command, on this project's store."""
     from ops.environment import prepare
 
-    prepare(_root())
+    state = prepare(_root())
+    if not any(state.glob("zenml/local_stores/*/zenml.db")):
+        from steps.zenml_runtime.database import open_store, starting
+
+        with starting():
+            open_store()
     os.execv(sys.executable, [sys.executable, "-c", "from zenml_cli import cli; cli()", *context.args])
 
 
