@@ -34,7 +34,7 @@ WHITE_SPACE = (
 
 
 @dataclass(frozen=True)
-class Look:
+class PrescanResult:
     """Which rows of a batch need a verdict, and in which of these a rule may fail; both of shape (rows,)."""
 
     needed: Mask
@@ -66,7 +66,7 @@ class Prescan:
         """Characters of each row's text, shape (rows,)."""
         return _lengths(batch, {name: _messages(batch[name]) for name in _LISTS})
 
-    def look(self, batch: pa.RecordBatch) -> Look:
+    def look(self, batch: pa.RecordBatch) -> PrescanResult:
         """The rows that need a verdict; the columns COLUMNS must be there."""
         lists = {name: _messages(batch[name]) for name in _LISTS}
         document, pairs = (_is(batch["kind"], [kind]) for kind in ("document", "preference"))
@@ -81,7 +81,7 @@ class Prescan:
             needed |= _is(batch["split"].fill_null("train"), self._language.splits)
         if self._rules is not None:
             ruled = self._ruled(self._rules, lists, text, (document, pairs), _lengths(batch, lists))
-        return Look(needed | ruled, ruled)
+        return PrescanResult(needed | ruled, ruled)
 
     def _scanned(self, part: _Messages) -> Mask:
         """Messages in which something may be found."""

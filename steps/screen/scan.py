@@ -18,7 +18,7 @@ from steps.engines.scan.visible import DISGUISED, hits_as_seen
 from steps.screen.config import Action, PoisonedConfig, ScreenConfig, Severity
 from steps.screen.poison import Rule, rules
 from steps.screen.terms import term_patterns
-from steps.screen.use_and_mention import ATTACK_TALK, ORDER_TALK, WORD_TALK, Around
+from steps.screen.use_and_mention import ATTACK_CUES, ORDER_CUES, WORD_CUES, HitContext
 
 # What base64 or hexadecimal says may be anybody's text.
 _RUN = re.compile("[A-Za-z0-9+/]{24}")
@@ -93,10 +93,10 @@ class ContentScanner:
         for segment in segments(row) if parts else ():
             if segment.path.startswith("meta"):
                 continue
-            around = Around(segment.text)
+            context = HitContext(segment.text)
             for hit in self._hits(segment.text):
                 if self._applies(hit, segment.path, parts):
-                    found += self._judged(hit, segment.path, around)
+                    found += self._judged(hit, segment.path, context)
         return found
 
     def _applies(self, hit: Hit, path: str, parts: set[str]) -> bool:
@@ -112,18 +112,18 @@ class ContentScanner:
             kept[part] += _outside(kept[part], (h for h in hits if text[h.start : h.end].casefold() not in allowed))
         return sorted((h for part in kept.values() for h in part), key=lambda h: (h.start, h.pattern))
 
-    def _judged(self, hit: Hit, path: str, around: Around) -> list[ContentHit]:
+    def _judged(self, hit: Hit, path: str, context: HitContext) -> list[ContentHit]:
         traits = self._traits[hit.pattern]
         action: Action = "flag" if traits.weak else traits.action
         rule = self._set.patterns[hit.pattern].name
-        talk = WORD_TALK if traits.part == "unsafe" else ORDER_TALK if _is_order(rule) else ATTACK_TALK
-        mention = not traits.anywhere and around.is_mention(hit.start, hit.end, talk)
+        cues = WORD_CUES if traits.part == "unsafe" else ORDER_CUES if _is_order(rule) else ATTACK_CUES
+        mention = not traits.anywhere and context.is_mention(hit.start, hit.end, cues)
         if mention and self.config.mentions == "off":
             return []
         if mention and self.config.mentions == "flag":
             action = "flag"
         shows = traits.shown or traits.part == "unsafe"
-        sample = sampled(around.text[hit.start : hit.end], traits.shown) if shows else ""
+        sample = sampled(context.text[hit.start : hit.end], traits.shown) if shows else ""
         return [ContentHit(rule, path, hit.start, hit.end, mention, traits.severity, action, sample)]
 
 

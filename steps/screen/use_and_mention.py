@@ -20,7 +20,7 @@ _QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|„[^“”\n]*[“”]|«[^
 
 
 @dataclass(frozen=True)
-class Talk:
+class Cues:
     """What in the same sentence, before or after a hit, tells that the sentence is about such text."""
 
     before: re.Pattern[str]
@@ -49,19 +49,19 @@ _DESCRIBED = re.compile(
 )
 _NAMED_OR_ATTACKS = re.compile(f"{_NAMED}|{_ATTACKS}", re.IGNORECASE)
 # Sentences about a word, about an attack on a browser or a database, and about an order to a model.
-WORD_TALK = Talk(_WORDS, _WORDS)
-ATTACK_TALK = Talk(_NAMED_OR_ATTACKS, re.compile(_ATTACKS, re.IGNORECASE))
-ORDER_TALK = Talk(_NAMED_OR_ATTACKS, _DESCRIBED)
+WORD_CUES = Cues(_WORDS, _WORDS)
+ATTACK_CUES = Cues(_NAMED_OR_ATTACKS, re.compile(_ATTACKS, re.IGNORECASE))
+ORDER_CUES = Cues(_NAMED_OR_ATTACKS, _DESCRIBED)
 
 
-class Around:
+class HitContext:
     """What stands around hits in one text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._fences: list[int] | None = None
 
-    def is_mention(self, start: int, end: int, talk: Talk) -> bool:
+    def is_mention(self, start: int, end: int, cues: Cues) -> bool:
         """Whether text[start:end] stands in code, in quotation marks within a sentence, or in a sentence about it."""
         text = self.text
         if self._in_fence(start) or _in_tag(text, start, end):
@@ -69,7 +69,7 @@ class Around:
         left, right = _sentence(text, start, end)
         if any(m.start() + left <= start and end <= m.end() + left for m in _INLINE_CODE.finditer(text[left:right])):
             return True
-        if talk.before.search(text, left, start) or talk.after.search(text[end:right]):
+        if cues.before.search(text, left, start) or cues.after.search(text[end:right]):
             return True
         return _is_quoted(text[left:right], start - left, end - left)
 

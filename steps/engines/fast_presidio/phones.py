@@ -19,7 +19,7 @@ _MOST_CANDIDATES = 400
 _REMEMBERED = 1 << 16
 _PLUS = ("+", "\uff0b")
 # A country code and a number; no country has valid ones of fewer digits (a test asks all of them).
-_LEAST_ABROAD = 5
+_LEAST_INTERNATIONAL = 5
 # A time stamp is told from a number by the three characters behind it.
 _BEHIND = 3
 _PATTERN: re.Pattern[str] = phonenumbermatcher._PATTERN
@@ -50,7 +50,7 @@ class Phones:
         self._regions: tuple[str, ...] = tuple(recognizer.supported_regions)
         self._least = {region: _least_digits(region) for region in self._regions}
         # Fewer make a number in none of these regions, nor after another country's code.
-        self.least_digits = min(*self._least.values(), _LEAST_ABROAD)
+        self.least_digits = min(*self._least.values(), _LEAST_INTERNATIONAL)
         self._numbers = functools.lru_cache(_REMEMBERED)(self._asked)
 
     def find(self, text: str) -> list[RecognizerResult]:
