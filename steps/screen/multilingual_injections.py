@@ -83,15 +83,19 @@ OTHERS = {
     r"(?:指令|指示|命令|提示|规则|規則|说明|說明|设定)",
     "override_ja": r"(?:これまで|以前|上記|前|今まで|過去)の"
     r"(?:すべて|全て|全部)?の?(?:指示|命令|プロンプト|ルール|指令)を(?:すべて|全て|全部)?(?:無視|忘れ)",
-    "reveal_abroad": r"\b(?:zeig(?:e|t)?|nenn(?:e|t)?|verrate?|gib|affiche[rz]?|montre[rz]?|révèle[rz]?|donne[rz]?|"
-    r"muestra(?:me)?|muéstra(?:me)?|revela|dime|imprime|mostra(?:mi)?|rivela|dimmi|mostre|revele)\s+(?:\S+\s+){0,3}?"
-    r"(?:dein(?:en?)?|ihren?|tes?|ton|tu|tus|tuo|tue|il\s+tuo|teu|seu|suas|vos|votre)\s+(?:\S+\s+){0,2}?"
-    r"(?:system-?\s?prompts?|systemanweisung(?:en)?|prompts?\s+(?:d[eu]l?\s+)?(?:système|sistema)|"
-    r"(?:instructions|instrucciones|istruzioni|instruções)\s+(?:d[eo]l?\s+|di\s+)?(?:système|sistema))",
-    "persona_abroad": r"\b(?:du\s+bist\s+(?:jetzt|nun|ab\s+jetzt)|tu\s+es\s+(?:maintenant|désormais)|vous\s+êtes\s+"
-    r"(?:maintenant|désormais)|ahora\s+eres|a\s+partir\s+de\s+ahora\s+eres|ora\s+sei|agora\s+você\s+é)\s+"
-    r"(?:(?:ein|eine|une?|una?|um|uma|ki|ia|chatbot|assistente?|assistant|asistente|modelo?|modell)\s+){0,3}"
-    r"(?:dan\b|(?:ohne\s+(?:jede\s+)?(?:regeln|einschränkungen|filter|grenzen)|sans\s+(?:aucune\s+)?(?:règles?|"
-    r"restrictions?|limites?|filtres?)|sin\s+(?:reglas|restricciones|límites|filtros?)|senza\s+(?:regole|restrizioni|"
-    r"limiti|filtri)|sem\s+(?:regras|restrições|limites|filtros)))",
+    "reveal_multilingual": (
+        r"\b(?:zeig(?:e|t)?|nenn(?:e|t)?|verrate?|gib|affiche[rz]?|montre[rz]?|révèle[rz]?|donne[rz]?|"
+        r"muestra(?:me)?|muéstra(?:me)?|revela|dime|imprime|mostra(?:mi)?|rivela|dimmi|mostre|revele)\s+(?:\S+\s+){0,3}?"
+        r"(?:dein(?:en?)?|ihren?|tes?|ton|tu|tus|tuo|tue|il\s+tuo|teu|seu|suas|vos|votre)\s+(?:\S+\s+){0,2}?"
+        r"(?:system-?\s?prompts?|systemanweisung(?:en)?|prompts?\s+(?:d[eu]l?\s+)?(?:système|sistema)|"
+        r"(?:instructions|instrucciones|istruzioni|instruções)\s+(?:d[eo]l?\s+|di\s+)?(?:système|sistema))"
+    ),
+    "persona_multilingual": (
+        r"\b(?:du\s+bist\s+(?:jetzt|nun|ab\s+jetzt)|tu\s+es\s+(?:maintenant|désormais)|vous\s+êtes\s+"
+        r"(?:maintenant|désormais)|ahora\s+eres|a\s+partir\s+de\s+ahora\s+eres|ora\s+sei|agora\s+você\s+é)\s+"
+        r"(?:(?:ein|eine|une?|una?|um|uma|ki|ia|chatbot|assistente?|assistant|asistente|modelo?|modell)\s+){0,3}"
+        r"(?:dan\b|(?:ohne\s+(?:jede\s+)?(?:regeln|einschränkungen|filter|grenzen)|sans\s+(?:aucune\s+)?(?:règles?|"
+        r"restrictions?|limites?|filtres?)|sin\s+(?:reglas|restricciones|límites|filtros?)|senza\s+(?:regole|restrizioni|"
+        r"limiti|filtri)|sem\s+(?:regras|restrições|limites|filtros)))"
+    ),
 }
