@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from steps.contracts.errors import AssayError
 from steps.contracts.storage import full_disk
@@ -62,6 +62,22 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class _StageCommand(TyperCommand):
+    """Names the stages in its help; they are imported when they are asked for."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Parameters, with the names of the stages."""
+        from pipelines.stages import CURATION
+
+        params = super().get_params(ctx)
+        *others, last = (s.name for s in CURATION)
+        param: Any
+        for param in params:
+            if param.name == "name":
+                param.help = f"{', '.join(others)} or {last}"
+        return params
 
 
 def _is_usage_error(error: Exception) -> bool:
@@ -162,11 +178,9 @@ def schema(
     export(out)
 
 
-@app.command(rich_help_panel="Run")
+@app.command(rich_help_panel="Run", cls=_StageCommand)
 def stage(
-    name: Annotated[
-        str, typer.Argument(help="ingest, dedup, split, scrub, screen, semantic, judge, review or leakcheck")
-    ],
+    name: Annotated[str, typer.Argument()],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="files or folders in any known format")],
     out: Annotated[Path, typer.Option(help="folder for kept.parquet, ledger.parquet, report.json, report.html")],
     config: Annotated[Path | None, typer.Option(help="YAML with this stage's keys")] = None,

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ops.console import emit, heading, say, show_table
+from pipelines.stages import CURATION, Stage, imported
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import NO_SPLIT, Dataset, DatasetWriter, SplitCodes
 from steps.contracts.errors import ConfigError, InputNotFoundError
@@ -24,10 +25,6 @@ from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, SPLITS
 from steps.contracts.reports import StageReport
 from steps.contracts.storage import write_whole
-
-STAGES = ("ingest", "dedup", "split", "scrub", "screen", "semantic", "judge", "review", "leakcheck")
-_CONFIGS = {"leakcheck": "LeakCheckConfig"}
-_CACHES = {"screen": "embeddings", "semantic": "embeddings", "judge": "judge"}
 
 
 def run_stage(
@@ -45,32 +42,37 @@ def run_stage(
         ConfigError: no such stage, or a setting is wrong.
         InputNotFoundError: an input doesn't exist.
     """
-    if name not in STAGES:
-        raise ConfigError(f"no stage {name!r}", hint="one of " + ", ".join(STAGES))
+    stage = _curation_stage(name)
     missing = [i for i in inputs if "://" not in i and "*" not in i and not Path(i).exists()]
     if missing:
         raise InputNotFoundError("no such file or folder", where=", ".join(missing))
-    config = _config(name, config_file, overrides)
+    config = _config(stage, config_file, overrides)
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch:
         with _keeping_rejects(scratch, out):
-            outcome = _run(name, inputs, config, scratch, find_root)
+            outcome = _run(stage, inputs, config, scratch, find_root)
         written = _write(outcome, out)
     _tell(outcome.report, written, json_output)
 
 
-def _config(name: str, file: Path | None, overrides: list[str]) -> Any:
+def _curation_stage(name: str) -> Stage:
+    found = next((s for s in CURATION if s.name == name), None)
+    if found is None:
+        raise ConfigError(f"no stage {name!r}", hint="one of " + ", ".join(s.name for s in CURATION))
+    return found
+
+
+def _config(stage: Stage, file: Path | None, overrides: list[str]) -> Any:
     """The stage's config; None for ingest without one (formats are then found out)."""
     from pipelines.load import load_model
 
-    if name == "ingest" and file is None:
+    if stage.name == "ingest" and file is None:
         if overrides:
             raise ConfigError("ingest takes --set only together with --config", where="--set")
         return None
-    model = getattr(import_module(f"steps.{name}.config"), _CONFIGS.get(name, f"{name.capitalize()}Config"))
     if file is not None:
-        return load_model(model, file, overrides)
-    return from_overrides(model, overrides, f"{name} config")
+        return load_model(stage.settings, file, overrides)
+    return from_overrides(stage.settings, overrides, f"{stage.name} config")
 
 
 def from_overrides(model: type[Any], overrides: list[str], where: str) -> Any:
@@ -126,23 +128,22 @@ def _keeping_rejects(scratch: Path, out: Path) -> Iterator[None]:
         yield
 
 
-def _run(name: str, inputs: list[str], config: Any, scratch: Path, find_root: Callable[[], Path]) -> Outcome:
+def _run(stage: Stage, inputs: list[str], config: Any, scratch: Path, find_root: Callable[[], Path]) -> Outcome:
     """The stage's outcome; with the rejects of the files that its rows were read from."""
-    if name == "ingest":
-        return _read(inputs, scratch / "input") if config is None else _call(name, None, config, scratch, find_root)
+    if stage.name == "ingest":
+        return _read(inputs, scratch / "input") if config is None else _call(stage, None, config, scratch, find_root)
     read = _read(inputs, scratch / "input")
-    done = _call(name, read.rows, config, scratch, find_root)
+    done = _call(stage, read.rows, config, scratch, find_root)
     return replace(done, artifacts={**read.artifacts, **done.artifacts})
 
 
-def _call(name: str, rows: Dataset | None, config: Any, scratch: Path, find_root: Callable[[], Path]) -> Outcome:
+def _call(stage: Stage, rows: Dataset | None, config: Any, scratch: Path, find_root: Callable[[], Path]) -> Outcome:
     from steps.zenml_runtime.state import state_folder
 
     root = find_root()
     # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
-    cache = state_folder(root) / _CACHES[name] if name in _CACHES else None
-    ctx = StageContext(scratch / "version", root, cache, scrubbed=False)
-    outcome: Outcome = getattr(import_module(f"steps.{name}.{name}"), name)(rows, config, ctx)
+    cache = state_folder(root) / stage.cache if stage.cache else None
+    outcome: Outcome = imported(stage.logic)(rows, config, StageContext(scratch / "version", root, cache))
     return outcome
 
 

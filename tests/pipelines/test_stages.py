@@ -1,0 +1,215 @@
+"""Every stage is declared once: what can be derived is, what can't is compared with the declarations here."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import RunConfig
+from pipelines.stages import CURATION, REUSABLE, SKIPPABLE, STAGES, imported, stage_named
+from pipelines.step_names import KNOWN_STEPS
+from steps.contracts.reports import Frozen
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = [s.name for s in STAGES]
+
+TOY_LOGIC = '''"""Drops short documents."""
+
+import numpy as np
+
+from steps.contracts.context import StageContext
+from steps.contracts.dataset import Dataset
+from steps.contracts.files import FileArtifact
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.outcome import Outcome
+from steps.contracts.reports import StageReport
+from steps.toy.config import ToyConfig
+
+
+def toy(rows: Dataset, config: ToyConfig, ctx: StageContext) -> Outcome:
+    with LedgerWriter(ctx.folder / "ledger.parquet", "toy") as lines:
+        keep = np.array([len(row["text"] or "") >= config.characters for row in rows.iter_rows()], bool)
+        for row, stays in zip(rows.iter_rows(), keep, strict=True):
+            if not stays:
+                lines.add(row["record_id"], "dropped", "short")
+        ledger = lines.close()
+    notes = ctx.folder / "notes.txt"
+    notes.write_text("played")
+    left = rows.select(keep, ctx.folder, "toy")
+    report = StageReport(
+        stage="toy", rows_in=rows.rows, kept=left.rows, dropped=lines.total("dropped"),
+        dropped_by=dict(lines.counts["dropped"]), config_digest="", seconds=0.0, cpu_seconds=0.0,
+    )
+    return Outcome(left, ledger, report.balanced(), artifacts={"toy_notes": FileArtifact(notes)})
+'''
+TOY_ENTRY = """
+    toy: Annotated[ToyConfig, Stage(skippable=True, files=lambda toy: toy.files, keeps=("toy_notes",))] = Field(
+        ToyConfig(), description="Removal of short documents."
+    )
+
+    base: Annotated["""
+TOY_CALL = """    if config.runs("toy"):
+        chain.add(toy_step(chain.rows, config.toy))
+    return chain
+"""
+ASKED = """
+import json
+from pipelines import curate
+from pipelines.config import RunConfig
+from pipelines.inputs import read_inputs
+from pipelines.reuse import REUSABLE
+from pipelines.step_names import KNOWN_STEPS, step_names
+from pipelines.steps_list import all_steps
+from pathlib import Path
+from pydantic import ValidationError
+
+base = {"name": "x", "pipeline": "curate", "scrub": {"demo_key": True}, "ingest": {"sources": [{"name": "a", "path": "a"}]}}
+config = RunConfig.model_validate({**base, "toy": {"characters": 9}})
+skipped = RunConfig.model_validate({**base, "skip": ["toy"]})
+try:
+    RunConfig.model_validate({**base, "toy": {"character": 9}})
+    refused = False
+except ValidationError:
+    refused = True
+print(json.dumps({
+    "steps": step_names(config), "skipped": step_names(skipped), "refused": refused, "known": KNOWN_STEPS,
+    "all": [s.name for s in all_steps()], "reusable": REUSABLE, "value": config.toy.characters,
+    "schema": sorted(RunConfig.model_json_schema()["properties"]), "root": str(Path(curate.__file__).parents[1]),
+}))
+"""
+
+
+def write_toy(root: Path) -> None:
+    """The stage's folder, its entry, and its call: what AGENTS.md says that a new stage needs."""
+    folder = root / "steps" / "toy"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "config.py").write_text(
+        "from steps.contracts.reports import Frozen\n\n\n"
+        "class ToyConfig(Frozen):\n    characters: int = 5\n    files: tuple[str, ...] = ()\n"
+    )
+    (folder / "toy.py").write_text(TOY_LOGIC)
+    step = (ROOT / "steps" / "dedup" / "step.py").read_text()
+    step = step.replace("dedup", "toy").replace("Dedup", "Toy").replace(", keep: bool", "").replace(", keep=keep", "")
+    step = step.replace(
+        "from steps.contracts.toy_index import ToyIndex", "from steps.contracts.files import FileArtifact"
+    )
+    step = step.replace('toy_index: Annotated[ToyIndex, "toy_index"]', 'notes: Annotated[FileArtifact, "toy_notes"]')
+    (folder / "step.py").write_text(step)
+    edit(root / "pipelines/stages.py", "\n    base: Annotated[", TOY_ENTRY)
+    edit(
+        root / "pipelines/stages.py",
+        "from steps.train.config",
+        "from steps.toy.config import ToyConfig\nfrom steps.train.config",
+    )
+    edit(root / "pipelines/curate.py", "    return chain\n", TOY_CALL)
+    edit(root / "pipelines/curate.py", "\n\n@dataclass", "from steps.toy.step import toy_step\n\n\n@dataclass")
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file.name}"
+    file.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the code with a toy stage in it."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    for name in ("steps", "pipelines", "materializers", "ops", "configs"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copyfile(ROOT / "pyproject.toml", root / "pyproject.toml")
+    write_toy(root)
+    return root
+
+
+def python(tree: Path, *arguments: str) -> str:
+    env = {**os.environ, "PYTHONPATH": str(tree), "ASSAY_ROOT": str(tree), "COLUMNS": "200", "TERM": "dumb"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=tree, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_new_stage_needs_a_folder_an_entry_and_a_call(tree: Path) -> None:
+    told = json.loads(python(tree, "-c", ASKED).splitlines()[-1])
+    assert told["root"] == str(tree)
+    assert "toy" in told["schema"] and told["value"] == 9 and told["refused"]
+    assert told["steps"][-2:] == ["toy_step", "finish_step"] and "toy_step" not in told["skipped"]
+    assert told["known"] == told["all"] and "toy_step" in told["known"]
+    assert "toy_notes" in told["reusable"]
+
+    assert "leakcheck or toy" in " ".join(python(tree, "-m", "ops.main", "stage", "--help").split())
+    (tree / "rows.jsonl").write_text('{"text": "a long text"}\n{"text": "abc"}\n')
+    python(tree, "-m", "ops.main", "stage", "toy", "rows.jsonl", "--out", "out", "--set", "characters=4")
+    report = json.loads((tree / "out" / "report.json").read_text())
+    assert (report["stage"], report["kept"], report["dropped_by"]) == ("toy", 1, {"short": 1})
+
+
+def test_every_declaration_leads_somewhere() -> None:
+    for stage in STAGES:
+        assert callable(imported(stage.logic)) and issubclass(stage.settings, Frozen)
+        assert imported(stage.step).name == f"{stage.name}_step"
+        assert not stage.digests or callable(imported(stage.digests))
+        assert (ROOT / "docs" / "stages" / f"{stage.name}.md").is_file()
+    assert [s.name for s in CURATION] + [s.name for s in STAGES if s.tunes] == NAMES, "tuning follows curation"
+    assert len(REUSABLE) == len(set(REUSABLE)) and set(SKIPPABLE) < set(NAMES)
+    assert KNOWN_STEPS[2:-1] == tuple(f"{name}_step" for name in NAMES)
+
+
+def test_what_a_later_run_reuses_is_an_output_of_its_stage() -> None:
+    checked = 0
+    for stage in STAGES:
+        outputs = imported(stage.step).entrypoint_definition.outputs
+        assert set(stage.keeps) <= set(outputs), stage.name
+        checked += len(stage.keeps)
+    assert checked == len(REUSABLE) > 5
+
+
+def test_an_unknown_stage_is_none() -> None:
+    with pytest.raises(KeyError):
+        stage_named("ingestion")
+
+
+def test_the_order_of_the_data_is_the_order_of_a_run() -> None:
+    config = RunConfig.model_validate({
+        "name": "x",
+        "ingest": {"sources": [{"name": "a", "path": "a"}]},
+        "scrub": {"demo_key": True},
+        "semantic": {"embed": {"model": "m"}},
+        "review": {"decisions": ["d.jsonl"]},
+        "base": {"model": "scratch"},
+        "registry": {"name": "m"},
+    })  # fmt: skip
+    kinds = [re.sub(r"^evaluate_.*", "evaluate_step", step) for step in config.steps]
+    assert list(dict.fromkeys(kinds)) == [f"{name}_step" for name in NAMES]
+    assert config.steps.count("evaluate_base_step") == config.steps.count("evaluate_tuned_step") == 1
+
+
+def test_import_contracts_name_every_stage() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = {c["name"]: c for c in settings["tool"]["importlinter"]["contracts"]}
+    modules = {f"steps.{name}" for name in NAMES}
+    assert set(contracts["a stage never imports a stage"]["modules"]) == modules
+    for name in ("engines know contracts only", "materializers know contracts and zenml only"):
+        assert modules <= set(contracts[name]["forbidden_modules"]), name
+
+
+def test_the_guide_names_every_stage() -> None:
+    tree = (ROOT / "AGENTS.md").read_text()
+    named = next(line for line in tree.splitlines() if "<stage>/" in line).split("<stage>/")[1]
+    assert named.replace("·", " ").split() == NAMES
+
+
+def test_declarations_import_neither_zenml_nor_torch() -> None:
+    asked = "import sys, pipelines.stages, pipelines.config; print([m for m in ('zenml', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
