@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 from zenml import log_metadata
 from zenml.artifacts.utils import load_artifact_store
 from zenml.client import Client
@@ -17,6 +18,7 @@ from zenml.enums import StackComponentType
 
 from materializers.artifacts import Artifacts
 from materializers.layout import SHA256
+from pipelines.config import RunConfig
 from pipelines.report.collect import collect
 from pipelines.report.page import render_page
 from pipelines.report.sections import make_sections
@@ -89,8 +91,14 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
 
 
 def config_of(run: Any) -> dict[str, Any]:
-    """The resolved config of a run, a parameter of its pipeline; it may be of another version than this code."""
-    return dict(run.config.parameters["config"])
+    """The resolved config of a run, a parameter of its pipeline. ZenML stores what was set; defaults are this code's,
+    and are left out where it doesn't know the settings (those of another version).
+    """
+    stored = dict(run.config.parameters["config"])
+    try:
+        return RunConfig.model_validate(stored).model_dump(mode="json")
+    except ValidationError:
+        return {"pipeline": "end_to_end", **stored}
 
 
 def config_yaml_of(run: Any) -> str:

@@ -69,7 +69,8 @@ from pipelines.steps_list import all_steps
 from pathlib import Path
 from pydantic import ValidationError
 
-base = {"name": "x", "pipeline": "curate", "scrub": {"demo_key": True}, "ingest": {"sources": [{"name": "a", "path": "a"}]}}
+base = {"name": "x", "pipeline": "curate", "scrub": {"demo_key": True}}
+base["ingest"] = {"sources": [{"name": "a", "path": "a"}]}
 config = RunConfig.model_validate({**base, "toy": {"characters": 9}})
 skipped = RunConfig.model_validate({**base, "skip": ["toy"]})
 try:
@@ -97,17 +98,12 @@ def write_toy(root: Path) -> None:
     (folder / "toy.py").write_text(TOY_LOGIC)
     step = (ROOT / "steps" / "dedup" / "step.py").read_text()
     step = step.replace("dedup", "toy").replace("Dedup", "Toy").replace(", keep: bool", "").replace(", keep=keep", "")
-    step = step.replace(
-        "from steps.contracts.toy_index import ToyIndex", "from steps.contracts.files import FileArtifact"
-    )
+    step = step.replace("toy_index import ToyIndex", "files import FileArtifact")
     step = step.replace('toy_index: Annotated[ToyIndex, "toy_index"]', 'notes: Annotated[FileArtifact, "toy_notes"]')
     (folder / "step.py").write_text(step)
     edit(root / "pipelines/stages.py", "\n    base: Annotated[", TOY_ENTRY)
-    edit(
-        root / "pipelines/stages.py",
-        "from steps.train.config",
-        "from steps.toy.config import ToyConfig\nfrom steps.train.config",
-    )
+    imports = "from steps.toy.config import ToyConfig\nfrom steps.train.config"
+    edit(root / "pipelines/stages.py", "from steps.train.config", imports)
     edit(root / "pipelines/curate.py", "    return chain\n", TOY_CALL)
     edit(root / "pipelines/curate.py", "\n\n@dataclass", "from steps.toy.step import toy_step\n\n\n@dataclass")
 
