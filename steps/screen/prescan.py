@@ -1,6 +1,6 @@
 """Which rows of a batch need a look: decided over Arrow buffers, without making Python rows.
 
-What `Prescan` doesn't name has nothing to be found by `verdict.Screener`, and passes; a test compares the two.
+What `Prescan` doesn't name has nothing to be found by `screener.Screener`, and passes; a test compares the two.
 """
 
 from collections.abc import Iterator, Sequence

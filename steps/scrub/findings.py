@@ -16,7 +16,7 @@ class Finding(NamedTuple):
 
 
 class TextDetector(Protocol):
-    """Finds values in one text without a model; `detect.Detector` puts several of them together."""
+    """Finds values in one text without a model; `detector.Detector` puts several of them together."""
 
     def find(self, text: str) -> list[Finding]:
         """Findings in any order, overlaps allowed; an exception makes the row undecided."""

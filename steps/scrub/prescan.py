@@ -19,7 +19,7 @@ _WIDE = Pattern("disguised", r"[\x{FF01}-\x{FF5E}]", ignore_case=False)
 
 
 class Prescan:
-    """The first look. `conditions` as of `detect.Detector`: with None every row is to be searched."""
+    """The first look. `conditions` as of `detector.Detector`: with None every row is to be searched."""
 
     def __init__(self, conditions: Sequence[Sequence[str]] | None) -> None:
         self._every = conditions is None

@@ -14,7 +14,7 @@ from steps.scrub.recognizers.forms import Form, FormDetector
 from steps.scrub.recognizers.letters import RECOGNIZER
 
 ENTITY = "PHONE_NUMBER"
-# ITU-T E.164: 15 digits at most. At least: policy of this stage (patterns.py).
+# ITU-T E.164: 15 digits at most. At least: policy of this stage (presidio.py).
 _MOST_DIGITS = 15
 _LEAST_DIGITS = 7
 _TELEPHONY = (
