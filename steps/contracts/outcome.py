@@ -23,9 +23,3 @@ class Outcome:
     report: StageReport
     quarantined: Dataset | None = None
     artifacts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def set_aside(self) -> Dataset:
-        """The quarantined rows of a stage that always has such a version (it may be empty)."""
-        assert self.quarantined is not None, f"stage {self.report.stage} made no quarantine version"
-        return self.quarantined

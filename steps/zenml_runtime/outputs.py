@@ -51,8 +51,8 @@ def returning_tuple(function: Callable[..., Any], kind: type[Any]) -> Callable[.
     return step
 
 
-def naming_handles(step: Any, kind: type[Any]) -> Any:
-    """The step, whose call in a pipeline gives the handles of its outputs by name."""
+def naming_handles(step: Any, kind: type[Any], function: Callable[..., Any]) -> Any:
+    """The step made of `function`, whose call in a pipeline gives the handles of its outputs by name."""
     call = type(step).__call__
 
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
@@ -61,6 +61,7 @@ def naming_handles(step: Any, kind: type[Any]) -> Any:
 
     # The class was made for this step alone.
     type(step).__call__ = __call__
+    type(step).source_code = property(lambda _: inspect.getsource(function))
     return step
 
 

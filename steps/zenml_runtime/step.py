@@ -47,7 +47,9 @@ def _made(decorator: Callable[[StepFunction], Any], function: Callable[..., R]) 
     kind = named_outputs(function)
     narrated = _narrated(function)
     made: Callable[..., R] = (
-        decorator(narrated) if kind is None else naming_handles(decorator(returning_tuple(narrated, kind)), kind)
+        decorator(narrated)
+        if kind is None
+        else naming_handles(decorator(returning_tuple(narrated, kind)), kind, function)
     )
     return made
 

@@ -52,7 +52,7 @@ def build(root: Path, work: Path, scrubbed: bool = True, store: Path | None = No
     outcome = screen(version, ScreenConfig(), StageContext(work / "screened"))
     assert outcome.report.quarantined == 4
     run.add_dataset("screen_step", "screened", outcome.rows)
-    run.add_dataset("screen_step", "screen_quarantined", outcome.set_aside)
+    run.add_dataset("screen_step", "screen_quarantined", outcome.quarantined)
     ledger = run.add("screen_step", "screen_ledger", "ledger") / "ledger.parquet"
     ledger.write_bytes(outcome.ledger.path.read_bytes())
     report = run.add("screen_step", "screen_report", "stage_report") / "report.json"

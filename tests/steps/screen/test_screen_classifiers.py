@@ -96,7 +96,7 @@ def test_the_strongest_threshold_that_is_passed_counts(tmp_path, toxic, grader):
     ):
         outcome, _, lines = run(rows[:2], tmp_path / verdict, classifier(toxic, thresholds=thresholds))
         assert [line["verdict"] for line in lines.values()] == [verdict]
-        assert outcome.set_aside.rows == (verdict == "quarantined")
+        assert outcome.quarantined.rows == (verdict == "quarantined")
     low = {"name": "quality", "model": grader, "thresholds": {"drop": 0.5}, "when": "below"}
     _, kept, lines = run(rows, tmp_path / "below", low)
     assert kept == [rows[2]["record_id"], rows[3]["record_id"]]

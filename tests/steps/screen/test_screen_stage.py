@@ -50,7 +50,7 @@ def test_each_row_goes_where_it_belongs(tmp_path: Path) -> None:
     assert report.quarantined_by == {"profanity.strong": 1, "prompt_injection.override": 1}
     assert report.flagged_by == {"profanity.mild": 1, "prompt_injection.override": 1}
     assert [r["record_id"] for r in outcome.rows.iter_rows()] == [ROWS[i]["record_id"] for i in (0, 3, 6)]
-    assert [r["record_id"] for r in outcome.set_aside.iter_rows()] == [ROWS[i]["record_id"] for i in (2, 4)]
+    assert [r["record_id"] for r in outcome.quarantined.iter_rows()] == [ROWS[i]["record_id"] for i in (2, 4)]
     assert not list((tmp_path / "out").glob("shards/*"))
 
 
@@ -89,7 +89,7 @@ def test_row_order_makes_no_difference(tmp_path: Path) -> None:
     rng = random.Random(1)
     rows = [row(n, rng.choice(TEXTS)) for n in range(120)]
     one, other = run(tmp_path / "a", rows), run(tmp_path / "b", rng.sample(rows, len(rows)))
-    assert one.rows.digest == other.rows.digest and one.set_aside.digest == other.set_aside.digest
+    assert one.rows.digest == other.rows.digest and one.quarantined.digest == other.quarantined.digest
     volatile = {"seconds", "cpu_seconds"}
     assert one.report.model_dump(exclude=volatile) == other.report.model_dump(exclude=volatile)
 
@@ -157,6 +157,6 @@ def test_sharding_makes_no_difference(tmp_path: Path, monkeypatch: pytest.Monkey
     shards = writer.close()
     assert len(shards.shard_paths) > 9
     parts = screen(shards, ScreenConfig(), StageContext(tmp_path / "b"))
-    assert parts.rows.digest == whole.rows.digest and parts.set_aside.digest == whole.set_aside.digest
+    assert parts.rows.digest == whole.rows.digest and parts.quarantined.digest == whole.quarantined.digest
     volatile = {"seconds", "cpu_seconds"}
     assert parts.report.model_dump(exclude=volatile) == whole.report.model_dump(exclude=volatile)

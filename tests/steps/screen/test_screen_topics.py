@@ -78,7 +78,7 @@ def test_only_rows_on_a_wanted_topic_stay(tmp_path):
     outcome, kept, lines = run(COOKING + SPACE + LAW, tmp_path, topics(keep=["space"], action="quarantine"))
     assert kept == set(SPACE)
     assert {line["reason"] for line in lines.values()} == {"topic.cooking", "topic.other"}
-    assert outcome.set_aside.rows == 8
+    assert outcome.quarantined.rows == 8
 
 
 def test_other_splits_and_rows_without_text_are_left_alone(tmp_path):

@@ -217,7 +217,7 @@ def test_a_row_without_a_vector_follows_the_policy(tmp_path, policy, split):
     line = lines[rows[5]["record_id"]]
     assert (line["verdict"], line["reason"]) == (verdict, "undecided:bad_request")
     assert (rows[5]["record_id"] in kept) == held and len(kept) == (12 if held else 11)
-    assert (rows[5]["record_id"] in record_ids(outcome.set_aside)) == (verdict == "quarantined")
+    assert (rows[5]["record_id"] in record_ids(outcome.quarantined)) == (verdict == "quarantined")
     assert outcome.report.undecided == 1
 
 
