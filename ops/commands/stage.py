@@ -22,7 +22,7 @@ from steps.contracts.context import StageContext
 from steps.contracts.dataset import NO_SPLIT, Dataset, DatasetWriter, SplitCodes
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.outcome import Outcome
-from steps.contracts.records import SCHEMA, SPLITS
+from steps.contracts.records import COMMON_COLUMNS, SPLITS, current
 from steps.contracts.reports import StageReport
 from steps.contracts.storage import write_whole
 
@@ -160,16 +160,16 @@ def _read(inputs: list[str], folder: Path) -> Outcome:
 def _is_ours(path: Path) -> bool:
     if path.suffix != ".parquet" or not path.is_file():
         return False
-    return set(SCHEMA.names) <= set(pq.read_schema(path).names)
+    return set(COMMON_COLUMNS) <= set(pq.read_schema(path).names)
 
 
 def _open_rows(path: Path, folder: Path) -> Dataset:
     writer = DatasetWriter(folder / "rows", "read")
     splits: list[SplitCodes] = []
     for batch in pq.ParquetFile(path).iter_batches():
-        table = pa.Table.from_batches([batch]).select(SCHEMA.names)
+        table = current(pa.Table.from_batches([batch]))
         splits.append(np.array([SPLITS.index(s) if s else NO_SPLIT for s in table["split"].to_pylist()], np.int8))
-        writer.write(table.cast(SCHEMA))
+        writer.write(table)
     dataset = writer.close()
     codes = np.concatenate(splits) if splits else np.empty(0, np.int8)
     return dataset.select(np.ones(dataset.rows, bool), folder / "labelled", "read", codes)

@@ -20,11 +20,10 @@ import pyarrow.parquet as pq
 from steps.contracts.arrays import Mask
 from steps.contracts.digests import MultisetDigest, file_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
-from steps.contracts.records import SCHEMA, SPLITS, Row
+from steps.contracts.records import SCHEMA, SCHEMA_VERSION, SPLITS, Row, current
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole, writing
 
-SCHEMA_VERSION = 1
 # Chosen: a shard is the unit that versions share and that is moved to a remote store, a row group what is read at once.
 SHARD_ROWS = 100_000
 SHARD_BYTES = 128 << 20
@@ -45,7 +44,10 @@ class ShardEntry(Frozen):
 
 
 class Manifest(Frozen):
-    """What a dataset version is. `digest` depends on the (content_id, split) pairs only, not on order or sharding."""
+    """What a dataset version is. `digest` depends on the (content_id, split) pairs only, not on order or sharding.
+
+    `schema_version` is the newest that its shards may have; older ones among them are read as if they were new.
+    """
 
     schema_version: int = SCHEMA_VERSION
     stage: str
@@ -109,12 +111,18 @@ class Dataset:
 
         Raises:
             InputNotFoundError: no manifest, or a shard is missing.
-            IntegrityError: the selection isn't the one that the manifest names.
+            IntegrityError: the selection isn't the one that the manifest names, or a newer assay wrote the rows.
         """
         file = folder / "manifest.json"
         if not file.is_file():
             raise InputNotFoundError("not a dataset version: no manifest.json", where=str(folder))
         manifest = Manifest.model_validate_json(file.read_bytes())
+        if manifest.schema_version > SCHEMA_VERSION:
+            raise IntegrityError(
+                f"rows of schema version {manifest.schema_version}; this assay knows {SCHEMA_VERSION}",
+                where=str(folder),
+                hint="read it with the assay that wrote it, or a newer one",
+            )
         locate = shard_path or (lambda sha: folder / "shards" / f"{sha}.parquet")
         paths = [locate(s.sha256) for s in manifest.shards]
         for path in paths:
@@ -369,8 +377,8 @@ def _all_of(rows: int) -> _ShardSelection:
 
 
 def _read_group(file: pq.ParquetFile, group: int, columns: Sequence[str] | None) -> pa.Table:
-    stored = None if columns is None else [c for c in columns if c != "split"]
-    return file.read_row_group(group, columns=stored)
+    wanted = SCHEMA.names if columns is None else [c for c in columns if c != "split"]
+    return current(file.read_row_group(group, columns=wanted), wanted)
 
 
 def _with_split(table: pa.Table, codes: SplitCodes, columns: Sequence[str] | None) -> pa.Table:

@@ -4,9 +4,13 @@ conversation  messages (roles, tool calls), optional tools
 preference    messages hold the prompt; chosen and rejected hold the two continuations
 document      text
 
+Schema version 2; rows of version 1 lack `weight`, `reasoning`, `label` and `score`, which are null when they are
+read.
+
 A row as a Python dict (what `pyarrow.Table.to_pylist` gives) is called `Row` here.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
@@ -16,6 +20,8 @@ from steps.contracts.digests import canonical_json, short_id
 Row: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["conversation", "preference", "document"]
 Split: TypeAlias = Literal["train", "validation", "test"]
+
+SCHEMA_VERSION = 2
 
 KINDS: tuple[Kind, ...] = ("conversation", "preference", "document")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -29,6 +35,10 @@ MESSAGE = pa.struct(
         # JSON text of the OpenAI list of tool calls; null when the message calls no tool.
         pa.field("tool_calls", pa.string()),
         pa.field("tool_call_id", pa.string()),
+        # Of an assistant's turn: 1 it is trained, 0 it is context only; null: the default, trained.
+        pa.field("weight", pa.int8()),
+        # What the assistant thought before it spoke; no part of the content.
+        pa.field("reasoning", pa.string()),
     ]
 )
 
@@ -52,6 +62,10 @@ SCHEMA = pa.schema(
         pa.field("rejected", pa.list_(MESSAGE), nullable=False),
         # Documents only; null for the other kinds.
         pa.field("text", pa.string()),
+        # Whether the answer is wanted (true) or not, for training on single answers that were judged; null: not judged.
+        pa.field("label", pa.bool_()),
+        # How good the answer is, on the scale of its source; more is better; null: not scored.
+        pa.field("score", pa.float64()),
         # record_ids this row was made from (chunks, tree paths); empty for a row read as it is.
         pa.field("parents", pa.list_(pa.string()), nullable=False),
         # JSON object of columns that belong to no field above.
@@ -59,8 +73,23 @@ SCHEMA = pa.schema(
         # Null until the split stage has run.
         pa.field("split", pa.string()),
     ],
-    metadata={"assay.schema_version": "1"},
+    metadata={"assay.schema_version": str(SCHEMA_VERSION)},
 )
+
+
+# Columns that rows of every schema version have.
+COMMON_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("label", "score"))
+
+
+def current(table: pa.Table, columns: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
+    """These columns of a table of rows of any version, as this version has them: what an earlier one lacks is null."""
+    found = {name: table[name] for name in columns if name in table.column_names}
+    made = []
+    for name in columns:
+        kind = SCHEMA.field(name).type
+        column = found.get(name, pa.chunked_array([pa.nulls(len(table), kind)]))
+        made.append(column if column.type.equals(kind) else column.cast(kind))
+    return pa.table(made, schema=pa.schema([SCHEMA.field(name) for name in columns], SCHEMA.metadata))
 
 
 def message(
@@ -70,26 +99,40 @@ def message(
     name: str | None = None,
     tool_calls: str | None = None,
     tool_call_id: str | None = None,
+    weight: int | None = None,
+    reasoning: str | None = None,
 ) -> Row:
     """One message dict with every field of the schema present."""
-    return {"role": role, "content": content, "name": name, "tool_calls": tool_calls, "tool_call_id": tool_call_id}
+    return {
+        "role": role, "content": content, "name": name, "tool_calls": tool_calls, "tool_call_id": tool_call_id,
+        "weight": weight, "reasoning": reasoning,
+    }  # fmt: skip
 
 
 def content_id_of(row: Row) -> str:
-    """128-bit id of what the row says: kind, messages, tools, chosen, rejected and text; 32 hex characters."""
-    content = [
+    """128-bit id of what the row says: kind, messages, tools, chosen, rejected, text, label and score; 32 hex
+    characters. What version 1 had no field for counts only where it is given, so that ids are equal in all versions.
+    """
+    content: list[Any] = [
         row["kind"],
         [_message_key(m) for m in row["messages"]],
         row["tools"],
         [_message_key(m) for m in row["chosen"]],
         [_message_key(m) for m in row["rejected"]],
         row["text"],
+        *_given(row.get("label"), row.get("score")),
     ]
     return short_id(canonical_json(content))
 
 
-def _message_key(m: Row) -> list[str | None]:
-    return [m["role"], m["content"], m.get("name"), m.get("tool_calls"), m.get("tool_call_id")]
+def _message_key(m: Row) -> list[Any]:
+    old = [m["role"], m["content"], m.get("name"), m.get("tool_calls"), m.get("tool_call_id")]
+    return [*old, *_given(m.get("weight"), m.get("reasoning"))]
+
+
+def _given(*values: Any) -> tuple[Any, ...]:
+    """All of them, or none when none is given."""
+    return values if any(v is not None for v in values) else ()
 
 
 def make_row(
@@ -103,6 +146,8 @@ def make_row(
     rejected: list[Row] | None = None,
     tools: str | None = None,
     text: str | None = None,
+    label: bool | None = None,
+    score: float | None = None,
     parents: list[str] | None = None,
     meta: Row | None = None,
     batch: int = 0,
@@ -120,6 +165,8 @@ def make_row(
         "chosen": chosen or [],
         "rejected": rejected or [],
         "text": text,
+        "label": label,
+        "score": score,
         "parents": parents or [],
         "meta": canonical_json(meta or {}),
         "split": None,
@@ -137,7 +184,7 @@ def text_of(row: Row) -> str:
     """The row as one plain text for scanning and comparing: message contents (and tool calls) or the document.
 
     Roles are left out, so that the same text under another template still compares as equal. Messages are
-    joined by a blank line.
+    joined by a blank line. Reasoning is left out: it is no part of what is said.
     """
     if row["kind"] == "document":
         return row["text"] or ""

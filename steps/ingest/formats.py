@@ -45,6 +45,8 @@ class Draft:
     rejected: list[Row] = field(default_factory=list)
     tools: str | None = None
     text: str | None = None
+    label: bool | None = None
+    score: float | None = None
     meta: Row = field(default_factory=dict)
 
 
@@ -170,13 +172,20 @@ def parse_record(row: Row) -> Parsed:
     meta = {**(meta if isinstance(meta, dict) else {}), "record_id": row.get("record_id")}
     if kind == "document":
         return Parsed([Draft("document", text=text_of_column(row, "text"), meta=meta)], used)
-    messages, chosen, rejected = (openai_messages(row.get(c) or [], c)[0] for c in ("messages", "chosen", "rejected"))
+    messages, chosen, rejected = (_record_messages(row, c) for c in ("messages", "chosen", "rejected"))
     if kind == "preference":
         draft = _preference(messages, chosen, rejected, tools_text(row))
     else:
         draft = Draft("conversation", messages=checked(messages), tools=tools_text(row))
     draft.meta = meta
+    draft.label, draft.score = row.get("label"), row.get("score")
     return Parsed([draft], used)
+
+
+def _record_messages(row: Row, column: str) -> list[Row]:
+    stored = parsed(row.get(column) or [], column)
+    messages, _ = openai_messages(stored, column)
+    return [{**m, **{k: s.get(k) for k in ("weight", "reasoning")}} for m, s in zip(messages, stored, strict=True)]
 
 
 def parse_openai(row: Row) -> Parsed:

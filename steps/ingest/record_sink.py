@@ -137,7 +137,8 @@ def _make(source: SourceConfig, path: str, locator: str, raw: bytes, draft: Draf
     def made(meta: Row) -> Row:
         return make_row(
             kind=draft.kind, source=path, locator=locator, raw=raw, messages=draft.messages, chosen=draft.chosen,
-            rejected=draft.rejected, tools=draft.tools, text=draft.text, parents=parents, meta=meta, batch=source.batch,
+            rejected=draft.rejected, tools=draft.tools, text=draft.text, label=draft.label,
+            score=draft.score, parents=parents, meta=meta, batch=source.batch,
         )  # fmt: skip
 
     try:

@@ -8,7 +8,8 @@ from steps.contracts.errors import InputError
 from steps.contracts.records import ROLES, Row, content_id_of, message, text_of
 
 _LISTS = ("messages", "chosen", "rejected")
-_OPTIONAL = ("name", "tool_calls", "tool_call_id")
+_TEXTS = ("name", "tool_calls", "tool_call_id", "reasoning")
+_OPTIONAL = (*_TEXTS, "weight")
 
 
 def content_of(row: Row) -> dict[str, Any]:
@@ -19,8 +20,9 @@ def content_of(row: Row) -> dict[str, Any]:
     return {**content, **({"tools": row["tools"]} if row["tools"] else {})}
 
 
-def _shown(m: Row) -> dict[str, str]:
-    return {"role": m["role"], "content": m["content"], **{k: m[k] for k in _OPTIONAL if m[k]}}
+def _shown(m: Row) -> dict[str, Any]:
+    weight = {} if m.get("weight") is None else {"weight": m["weight"]}
+    return {"role": m["role"], "content": m["content"], **{k: m[k] for k in _TEXTS if m.get(k)}, **weight}
 
 
 def edited(row: Row, content: Any) -> Row:
@@ -55,8 +57,10 @@ def _mistakes(name: str, messages: Any) -> list[str]:
 def _mistake(said: Any) -> str | None:
     if not isinstance(said, dict) or not {"role", "content"} <= set(said) <= {"role", "content", *_OPTIONAL}:
         return f"not a message with role and content (optional: {', '.join(_OPTIONAL)})"
-    if not all(map(_is_text, said.values())):
+    if not all(_is_text(v) for k, v in said.items() if k != "weight"):
         return "a value isn't a text"
+    if said.get("weight", 1) not in (0, 1):
+        return "weight must be 0 or 1"
     if said["role"] not in ROLES:
         return f"role must be one of {', '.join(ROLES)}"
     if "tool_calls" in said and not _is_json(said["tool_calls"]):

@@ -21,6 +21,7 @@ Counts = npt.NDArray[np.int64]
 # The columns that screening reads; `meta` is none of them.
 COLUMNS = ("record_id", "kind", "messages", "tools", "chosen", "rejected", "text", "split")
 _LISTS = ("messages", "chosen", "rejected")
+_FIELDS = ("role", "content", "name", "tool_calls", "reasoning")
 # What separates parts in `text_of`.
 _SEPARATOR = 2
 # Stands for an escaped quotation mark: no JSON text holds it.
@@ -50,6 +51,7 @@ class _Messages:
     content: pa.Array
     name: pa.Array
     calls: pa.Array
+    reasoning: pa.Array
     characters: Counts
 
 
@@ -86,8 +88,9 @@ class Prescan:
     def _scanned(self, part: _Messages) -> Mask:
         """Messages in which something may be found."""
         found = self._scanner.texts_matching(part.content) | self._json_scanned(part.calls)
-        if part.name.null_count < len(part.name):
-            found |= self._scanner.texts_matching(part.name.fill_null(""))
+        for texts in (part.name, part.reasoning):
+            if texts.null_count < len(texts):
+                found |= self._scanner.texts_matching(texts.fill_null(""))
         return found
 
     def _json_scanned(self, column: pa.Array) -> Mask:
@@ -138,9 +141,9 @@ def _needs_every_row(rules: RulesConfig) -> bool:
 
 def _messages(column: pa.ListArray) -> _Messages:
     flat = column.flatten()
-    role, content, name, calls, _ = flat.flatten()
+    role, content, name, calls, reasoning = (pc.struct_field(flat, field) for field in _FIELDS)
     rows = np.repeat(np.arange(len(column)), pc.list_value_length(column).to_numpy())
-    return _Messages(rows, role, content, name, calls, _characters(content))
+    return _Messages(rows, role, content, name, calls, reasoning, _characters(content))
 
 
 def _characters(texts: pa.Array) -> Counts:

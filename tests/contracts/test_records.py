@@ -1,99 +1,168 @@
-"""What a row's ids depend on: figures that don't come from the code under test."""
+"""Rows of schema version 2 beside those of version 1, whose rules stand here as they were, written by hand."""
 
 import hashlib
 import json
-from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from steps.contracts.records import content_id_of, make_row, message, text_of
+from steps.contracts.dataset import Dataset, DatasetWriter, Manifest, ShardEntry
+from steps.contracts.digests import MultisetDigest, file_digest
+from steps.contracts.errors import IntegrityError
+from steps.contracts.records import SCHEMA, Row, content_id_of, current, make_row, message
 
-CALL = '[{"function":{"arguments":"{}","name":"f"},"id":"c1","type":"function"}]'
-
-
-def conversation(**changes: Any) -> dict[str, Any]:
-    parts: dict[str, Any] = {
-        "kind": "conversation",
-        "source": "chat/a.jsonl",
-        "locator": "line:1",
-        "raw": b"{}",
-        "messages": [
-            message("user", "hi", name="ann"),
-            message("assistant", "", tool_calls=CALL),
-            message("tool", "42", tool_call_id="c1"),
-        ],
-        "tools": '[{"function":{"name":"f"},"type":"function"}]',
-    }
-    return make_row(**{**parts, **changes})
-
-
-def by_hand(*parts: bytes) -> str:
-    """BLAKE2b of 16 bytes over parts, each after its length in 8 bytes, least significant first."""
-    h = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        h.update(len(part).to_bytes(8, "little") + part)
-    return h.hexdigest()
-
-
-def test_a_content_id_is_the_digest_of_what_the_row_says() -> None:
-    said = [
-        "conversation",
-        [["user", "hi", "ann", None, None], ["assistant", "", None, CALL, None], ["tool", "42", None, None, "c1"]],
-        '[{"function":{"name":"f"},"type":"function"}]',
-        [],
-        [],
-        None,
-    ]
-    plain = json.dumps(said, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-    assert conversation()["content_id"] == by_hand(plain)
-
-
-def test_a_record_id_is_the_digest_of_where_it_came_from_and_its_bytes() -> None:
-    row = conversation()
-    assert row["record_id"] == by_hand(b"chat/a.jsonl", b"line:1", b"{}")
-    assert {
-        conversation(**{k: v})["record_id"] for k, v in {"source": "b", "locator": "line:2", "raw": b"[]"}.items()
-    }.isdisjoint({row["record_id"]})
-
-
-@pytest.mark.parametrize(
-    "changes",
+OLD_MESSAGE = pa.struct(
     [
-        {"kind": "preference"},
-        {"tools": None},
-        {"tools": "[]"},
-        {"text": "hi"},
-        {"chosen": [message("assistant", "yes")]},
-        {"rejected": [message("assistant", "yes")]},
-        {"messages": [message("user", "hi", name="bob"), *conversation()["messages"][1:]]},
-        {"messages": [message("system", "hi", name="ann"), *conversation()["messages"][1:]]},
-        {"messages": [message("user", "ho", name="ann"), *conversation()["messages"][1:]]},
-        {"messages": [*conversation()["messages"][:2], message("tool", "42", tool_call_id="c2")]},
-        {"messages": [conversation()["messages"][0], message("assistant", ""), conversation()["messages"][2]]},
-        {"messages": conversation()["messages"][::-1]},
-    ],
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("content", pa.string(), nullable=False),
+        pa.field("name", pa.string()),
+        pa.field("tool_calls", pa.string()),
+        pa.field("tool_call_id", pa.string()),
+    ]
 )
-def test_every_part_of_what_a_row_says_is_in_its_content_id(changes: dict[str, Any]) -> None:
-    assert conversation(**changes)["content_id"] != conversation()["content_id"]
+OLD_SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("content_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("locator", pa.string(), nullable=False),
+        pa.field("batch", pa.int32(), nullable=False),
+        pa.field("messages", pa.list_(OLD_MESSAGE), nullable=False),
+        pa.field("tools", pa.string()),
+        pa.field("chosen", pa.list_(OLD_MESSAGE), nullable=False),
+        pa.field("rejected", pa.list_(OLD_MESSAGE), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("parents", pa.list_(pa.string()), nullable=False),
+        pa.field("meta", pa.string(), nullable=False),
+        pa.field("split", pa.string()),
+    ],
+    metadata={"assay.schema_version": "1"},
+)
+
+
+def old_content_id(row: Row) -> str:
+    """Version 1's rule: BLAKE2b with 16 bytes over length (8 bytes, little-endian) and bytes of the canonical JSON."""
+
+    def key(m: Row) -> list[str | None]:
+        return [m["role"], m["content"], m["name"], m["tool_calls"], m["tool_call_id"]]
+
+    sides = [[key(m) for m in row[side]] for side in ("messages", "chosen", "rejected")]
+    content = [row["kind"], sides[0], row["tools"], sides[1], sides[2], row["text"]]
+    raw = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return hashlib.blake2b(len(raw).to_bytes(8, "little") + raw, digest_size=16).hexdigest()
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+MESSAGES = st.lists(
+    st.builds(message, st.sampled_from(["user", "assistant", "tool"]), TEXT, name=st.none() | TEXT,
+              tool_calls=st.none() | TEXT, tool_call_id=st.none() | TEXT), max_size=3,
+)  # fmt: skip
+ROWS = st.builds(
+    make_row, kind=st.sampled_from(["conversation", "preference", "document"]), source=TEXT, locator=TEXT,
+    raw=st.binary(max_size=4), messages=MESSAGES, chosen=MESSAGES, rejected=MESSAGES, tools=st.none() | TEXT,
+    text=st.none() | TEXT,
+)  # fmt: skip
+
+
+@given(ROWS)
+def test_a_row_without_the_new_fields_keeps_its_content_id(row):
+    assert row["content_id"] == content_id_of(row) == old_content_id(row)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"source": "x"}, {"locator": "x"}, {"raw": b"x"}, {"meta": {"a": 1}}, {"batch": 3}, {"parents": ["x"]}]
-)
-def test_nothing_else_is_in_its_content_id(changes: dict[str, Any]) -> None:
-    row = conversation(**changes)
-    assert row["content_id"] == conversation()["content_id"] == content_id_of({**row, "split": "test"})
+    "changed",
+    [{"label": True}, {"label": False}, {"score": 0.0}, {"score": 1.0}, {"weight": 0}, {"weight": 1},
+     {"reasoning": "two and two"}, {"reasoning": ""}],
+)  # fmt: skip
+def test_each_new_field_is_part_of_what_a_row_says(changed):
+    def row(label=None, score=None, **said):
+        turns = [message("user", "2+2?"), message("assistant", "4", **said)]
+        return make_row(
+            kind="conversation", source="s", locator="1", raw=b"", messages=turns, label=label, score=score
+        )  # fmt: skip
+
+    assert row(**changed)["content_id"] != row()["content_id"]
+    assert row(**changed)["record_id"] == row()["record_id"]
 
 
-def test_chosen_and_rejected_are_told_apart() -> None:
-    one, other = [message("assistant", "a")], [message("assistant", "b")]
-    a = conversation(kind="preference", chosen=one, rejected=other)
-    b = conversation(kind="preference", chosen=other, rejected=one)
-    assert a["content_id"] != b["content_id"]
+def old_row(n: int) -> Row:
+    turns = [message("user", f"what is {n}?"), message("assistant", str(n), name="calc" if n % 2 else None)]
+    new = make_row(kind="conversation", source="s/a", locator=f"line:{n}", raw=b"%d" % n, messages=turns)
+    row = {k: v for k, v in new.items() if k in OLD_SCHEMA.names}
+    return {**row, "messages": [{k: m[k] for k in m if k not in ("weight", "reasoning")} for m in new["messages"]]}
 
 
-def test_the_text_of_a_row_is_its_contents_and_calls_in_order() -> None:
-    row = conversation(kind="preference", chosen=[message("assistant", "good")], rejected=[message("assistant", "bad")])
-    assert text_of(row) == f"hi\n\n{CALL}\n\n42\n\ngood\n\nbad"
-    assert text_of(make_row(kind="document", source="s", locator="l", raw=b"", text="all of it")) == "all of it"
-    assert text_of(make_row(kind="document", source="s", locator="l", raw=b"")) == ""
+@pytest.fixture
+def old_version(tmp_path):
+    """A dataset version as version 1 stored it: two shards, all rows of both."""
+    entries, ids = [], []
+    for first in (0, 5):
+        rows = [old_row(n) for n in range(first, first + 5)]
+        path = tmp_path / "old" / "shards" / "x.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows, schema=OLD_SCHEMA), path)
+        sha = file_digest(path)
+        entries.append(ShardEntry(sha256=sha, rows=5, bytes=path.stat().st_size))
+        path.rename(path.with_name(f"{sha}.parquet"))
+        ids += [r["content_id"] for r in rows]
+    digest = MultisetDigest()
+    digest.update(f"{i}\t" for i in ids)
+    manifest = Manifest(
+        schema_version=1, stage="ingest", parent=None, digest=digest.hexdigest(), rows=10, splits={"": 10},
+        kinds={"conversation": 10}, shards=tuple(entries), selection=None,
+    )  # fmt: skip
+    (tmp_path / "old" / "manifest.json").write_text(manifest.model_dump_json())
+    return Dataset.open(tmp_path / "old")
+
+
+def test_a_dataset_of_version_1_is_read_with_nulls(old_version):
+    assert all(t.schema.equals(SCHEMA) for t in old_version.tables())
+    rows = list(old_version.iter_rows())
+    assert [content_id_of(r) for r in rows] == [r["content_id"] for r in rows]
+    assert {(r["label"], r["score"], m["weight"], m["reasoning"]) for r in rows for m in r["messages"]} == {
+        (None, None, None, None)
+    }
+    assert [m["name"] for r in rows for m in r["messages"]] == [None, None, None, "calc"] * 5
+    some = next(iter(old_version.tables(["messages", "label", "split"])))
+    assert some.schema.equals(pa.schema([SCHEMA.field(n) for n in ("messages", "label", "split")]))
+    assert next(iter(old_version.tables(["content_id"]))).column_names == ["content_id"]
+
+
+def test_versions_over_old_shards_keep_digests_and_take_new_rows(old_version, tmp_path):
+    assert old_version.select(np.ones(10, bool), tmp_path / "same", "split").digest == old_version.digest
+    rewriter = old_version.rewriter(tmp_path / "new", "scrub")
+    for number, chunk in enumerate(old_version.chunks()):
+        rows = chunk.table.to_pylist()
+        rows[0]["messages"][1]["weight"] = 0
+        rows[0]["content_id"] = content_id_of(rows[0])
+        rewriter.put(chunk, pa.Table.from_pylist(rows, schema=SCHEMA) if number else None)
+    new = rewriter.close()
+    assert new.manifest.shards[0] == old_version.manifest.shards[0]
+    assert new.manifest.schema_version == 2
+    assert [m["weight"] for r in new.iter_rows() for m in r["messages"]] == [None] * 11 + [0] + [None] * 8
+    assert new.export_parquet(tmp_path / "out.parquet") == 10
+    assert pq.read_schema(tmp_path / "out.parquet").equals(SCHEMA)
+
+
+def test_a_version_written_anew_has_the_digest_of_the_old_one(old_version, tmp_path):
+    writer = DatasetWriter(tmp_path / "copy", "ingest")
+    for table in old_version.tables():
+        writer.write(table)
+    assert writer.close().digest == old_version.digest
+
+
+def test_rows_of_a_newer_assay_are_refused(old_version):
+    file = old_version.folder / "manifest.json"
+    file.write_text(file.read_text().replace('"schema_version":1', '"schema_version":3'))
+    with pytest.raises(IntegrityError, match="schema version 3"):
+        Dataset.open(old_version.folder)
+
+
+def test_a_table_of_this_version_is_taken_as_it_is():
+    table = pa.Table.from_pylist([make_row(kind="document", source="s", locator="", raw=b"", text="x")], schema=SCHEMA)
+    assert current(table)["messages"].chunk(0).buffers()[1].address == table["messages"].chunk(0).buffers()[1].address

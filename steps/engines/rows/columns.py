@@ -40,6 +40,7 @@ def _plain_columns(table: pa.Table) -> Iterator[tuple[pa.Array, npt.NDArray[np.i
         said, rows = _messages(table, name)
         yield pc.struct_field(said, "content"), rows
         yield pc.struct_field(said, "name"), rows
+        yield pc.struct_field(said, "reasoning"), rows
 
 
 def _json_columns(table: pa.Table) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64], str]]:

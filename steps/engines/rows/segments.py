@@ -73,6 +73,8 @@ def _message_segments(m: Row, path: str) -> Iterator[Segment]:
     # A user's name is a human text; a tool's name is that of a function.
     if m.get("name") and m["role"] != "tool":
         yield Segment(f"{path}/name", m["name"])
+    if m.get("reasoning"):
+        yield Segment(f"{path}/reasoning", m["reasoning"])
     yield from _json_segments(m.get("tool_calls"), f"{path}/tool_calls", _CALL_STRUCTURE)
 
 
@@ -80,6 +82,8 @@ def _with_message(m: Row, path: str, texts: Mapping[str, str]) -> Row:
     new = {**m, "content": texts.get(f"{path}/content", m["content"])}
     if m.get("name") and m["role"] != "tool":
         new["name"] = texts.get(f"{path}/name", m["name"])
+    if m.get("reasoning"):
+        new["reasoning"] = texts.get(f"{path}/reasoning", m["reasoning"])
     if m.get("tool_calls"):
         new["tool_calls"] = _with_json(m["tool_calls"], f"{path}/tool_calls", _CALL_STRUCTURE, texts)
     return new

@@ -7,7 +7,6 @@ that a row smuggles in as text.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,15 @@ import numpy as np
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import Row
 from steps.contracts.reports import Histogram
-from steps.engines.template.render import Encoded, Rendered, TrainingTemplate, chat_messages, render, tokenize
+from steps.engines.template.render import (
+    Encoded,
+    Rendered,
+    TrainingTemplate,
+    chat_messages,
+    is_trained,
+    render,
+    tokenize,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -164,7 +171,7 @@ class Lint:
 
     def _judge_mask(self, row: Row, rendered: Rendered, encoded: Encoded) -> Linted:
         wanted = "".join(rendered.text[a:b] for a, b in rendered.spans)
-        if row["kind"] != "document" and not _says(rendered, chat_messages(row)):
+        if row["kind"] != "document" and not _says(rendered, row):
             return Linted(None, "assistant_text_differs")
         trained = [label for label in encoded.labels if label >= 0]
         decoded = self._decode(trained)
@@ -199,8 +206,9 @@ def _same(decoded: str, text: str) -> bool:
     )
 
 
-def _says(rendered: Rendered, messages: Iterable[dict[str, object]]) -> bool:
-    """Whether the spans hold the assistant's contents, one by one in order (templates may trim white space)."""
-    contents = [str(m["content"]).strip() for m in messages if m["role"] == "assistant"]
+def _says(rendered: Rendered, row: Row) -> bool:
+    """Whether the spans hold what the assistant says and is trained on, in order (templates may trim white space)."""
+    said = (str(m["content"]).strip() for m in chat_messages(row) if m["role"] == "assistant")
+    contents = [text for text, wanted in zip(said, is_trained(row), strict=True) if wanted]
     spans = [rendered.text[a:b] for a, b in rendered.spans]
     return len(contents) == len(spans) and all(c in s for c, s in zip(contents, spans, strict=True))

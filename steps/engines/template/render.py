@@ -79,12 +79,15 @@ def chat_messages(row: Row) -> list[dict[str, Any]]:
     """A row's messages (a preference's prompt and chosen answer) as chat templates expect them.
 
     Tool calls are parsed from JSON, and so are their arguments: most templates render arguments with `tojson`.
+    Reasoning has the name under which templates look for it.
     """
     return [_chat_message(m) for m in [*row["messages"], *row["chosen"]]]
 
 
 def _chat_message(stored: Row) -> dict[str, Any]:
-    found = {k: v for k, v in stored.items() if v is not None and k != "tool_calls"}
+    found = {k: v for k, v in stored.items() if v is not None and k not in ("tool_calls", "weight", "reasoning")}
+    if stored.get("reasoning") is not None:
+        found["reasoning_content"] = stored["reasoning"]
     if stored.get("tool_calls"):
         found["tool_calls"] = [_tool_call(call) for call in json.loads(stored["tool_calls"])]
     return found
@@ -146,7 +149,8 @@ def render(tokenizer: "PreTrainedTokenizerBase", row: Row, template: TrainingTem
     """The whole row as text with its trained spans. A document is its text and the EOS token, all of it trained.
 
     Raises:
-        TrainingDataError: no template, the template refuses the row, or (source "prefix") no prefix property.
+        TrainingDataError: no template, the template refuses the row, (source "prefix") no prefix property, or a turn
+            of weight 0 whose span can't be told.
     """
     if row["kind"] == "document":
         text = (row["text"] or "") + (tokenizer.eos_token or "")
@@ -154,9 +158,30 @@ def render(tokenizer: "PreTrainedTokenizerBase", row: Row, template: TrainingTem
     template = template or training_template(tokenizer)
     messages, tools = chat_messages(row), _tools(row)
     if template.source == "prefix":
-        return _render_by_prefix(tokenizer, messages, tools, template.text)
-    rendered = _render(tokenizer, messages, tools, template.text, spans=True)
-    return _tight(rendered, messages) if template.source == "trl" else rendered
+        rendered = _render_by_prefix(tokenizer, messages, tools, template.text)
+    else:
+        rendered = _render(tokenizer, messages, tools, template.text, spans=True)
+        rendered = _tight(rendered, messages) if template.source == "trl" else rendered
+    return _weighted(rendered, row)
+
+
+def is_trained(row: Row) -> list[bool]:
+    """Per assistant turn of the row (of a preference's prompt and chosen answer) whether it is trained."""
+    return [m.get("weight") != 0 for m in [*row["messages"], *row["chosen"]] if m["role"] == "assistant"]
+
+
+def _weighted(rendered: Rendered, row: Row) -> Rendered:
+    """Without the spans of the turns that are context only."""
+    trained = is_trained(row)
+    if all(trained):
+        return rendered
+    if len(trained) != len(rendered.spans):
+        raise TrainingDataError(
+            f"the chat template trains {len(rendered.spans)} stretches of {len(trained)} assistant turns, so that the"
+            " turns of weight 0 can't be told",
+            hint="leave the weights out, or take a template that renders every turn of the assistant",
+        )
+    return Rendered(rendered.text, tuple(s for s, wanted in zip(rendered.spans, trained, strict=True) if wanted))
 
 
 def _tight(rendered: Rendered, messages: list[dict[str, Any]]) -> Rendered:

@@ -27,10 +27,15 @@ def calls(arguments: Any) -> str:
 PLAIN = WORDS.filter(lambda w: "\ud800" not in w)
 MESSAGES = st.lists(
     st.builds(
-        lambda content, name, arguments: message(
-            "assistant", content, name=name, tool_calls=None if arguments is None else calls(arguments)
+        lambda content, name, thought, arguments: message(
+            "assistant",
+            content,
+            name=name,
+            reasoning=thought,
+            tool_calls=None if arguments is None else calls(arguments),
         ),
         PLAIN,
+        st.none() | PLAIN,
         st.none() | PLAIN,
         st.none() | JSON,
     ),

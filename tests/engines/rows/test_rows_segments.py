@@ -40,6 +40,7 @@ def test_every_text_of_a_conversation_has_a_path() -> None:
             message("user", "hello", name="Bob"),
             message("assistant", "", tool_calls=call(json.dumps({"city": "Rome", "near": ["Ostia"]}))),
             message("tool", "sunny", name="find", tool_call_id="c1"),
+            message("assistant", "Sunny.", reasoning="Eve asked", weight=0),
         ],
         meta={"author": "Eve"},
     )
@@ -49,6 +50,8 @@ def test_every_text_of_a_conversation_has_a_path() -> None:
         "messages/1/tool_calls/0/function/arguments/city": "Rome",
         "messages/1/tool_calls/0/function/arguments/near/0": "Ostia",
         "messages/2/content": "sunny",
+        "messages/3/content": "Sunny.",
+        "messages/3/reasoning": "Eve asked",
         "meta/author": "Eve",
     }
 
@@ -106,9 +109,9 @@ def test_lone_surrogates_survive_as_escapes() -> None:
 @settings(max_examples=150, deadline=None)
 @given(meta=st.dictionaries(WORDS, JSON, max_size=4), content=WORDS)
 def test_finds_every_leaf_and_rebuilds_it(meta: Row, content: str) -> None:
-    row = row_with([message("user", content)], meta=meta)
+    row = row_with([message("user", content), message("assistant", "", reasoning=content)], meta=meta)
     found = segments(row)
-    assert sorted(s.text for s in found) == sorted([content, *strings(json.loads(row["meta"]))])
+    assert sorted(s.text for s in found) == sorted([content, content, *strings(json.loads(row["meta"]))])
     assert len({s.path for s in found}) == len(found)
     assert with_segments(row, {s.path: s.text for s in found}) == row
     marked = with_segments(row, {s.path: f"<{s.text}>" for s in found})

@@ -8,6 +8,7 @@ from trl import chat_template_utils
 
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import make_row, message
+from steps.engines.template.lint import Lint
 from steps.engines.template.render import (
     IGNORED,
     TrainingTemplate,
@@ -155,3 +156,33 @@ def test_documents_are_trained_whole_and_have_no_prompt():
 def test_encode_rows_equals_encode():
     rows = [conversation([("hi", str(i))]) for i in range(5)]
     assert list(encode_rows(PLAIN, rows)) == [encode(PLAIN, r) for r in rows]
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, PLAIN])
+def test_a_turn_of_weight_0_is_context_only(tokenizer):
+    row = conversation([("hi", "one"), ("and?", "two"), ("so?", "three")])
+    row["messages"][1]["weight"], row["messages"][5]["weight"] = 0, 1
+    encoded = encode(tokenizer, row)
+    trained = [label for label in encoded.labels if label != IGNORED]
+    assert tokenizer.decode(trained) == "two<|im_end|>three<|im_end|>"
+    whole = encode(tokenizer, conversation([("hi", "one"), ("and?", "two"), ("so?", "three")]))
+    assert encoded.input_ids == whole.input_ids
+    linted = Lint(tokenizer, training_template(tokenizer)).check(row)
+    assert (linted.reason, linted.encoded) == (None, encoded)
+
+
+def test_a_row_all_of_weight_0_trains_nothing_and_a_template_that_drops_turns_is_refused():
+    row = conversation([("hi", "one"), ("and?", "two")])
+    for m in row["messages"]:
+        m["weight"] = 0
+    assert encode(TOKENIZER, row).trained == 0
+    row["messages"][3]["weight"] = None
+    last = "{%- for m in messages[-1:] %}{% generation %}{{ m['content'] }}{% endgeneration %}{%- endfor %}"
+    with pytest.raises(TrainingDataError, match="weight 0"):
+        render(TOKENIZER, row, TrainingTemplate("own", last))
+
+
+def test_reasoning_has_the_name_that_templates_look_for():
+    row = conversation([("hi", "one")])
+    row["messages"][1]["reasoning"] = "she greets"
+    assert chat_messages(row)[1] == {"role": "assistant", "content": "one", "reasoning_content": "she greets"}

@@ -48,6 +48,7 @@ MESSAGES = st.lists(
         TEXTS,
         name=st.sampled_from([None, None, "fuck"]),
         tool_calls=CALLS,
+        reasoning=st.sampled_from([None, None, None, "ok", "damn"]),
     ),
     max_size=3,
 )

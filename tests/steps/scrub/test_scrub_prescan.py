@@ -41,7 +41,7 @@ OWN_VALUES = (
 def row(number: int, dice: random.Random, texts: list[str]) -> Row:
     """Texts at random places: messages, names, arguments of calls, tools, meta, documents."""
     texts = [t.encode("utf-8", "ignore").decode() for t in texts]
-    place, raw = dice.randrange(6), b"%d" % number
+    place, raw = dice.randrange(7), b"%d" % number
     arguments = json.dumps({"to": texts, "n": 1}, ensure_ascii=dice.random() < 0.5)
     call = json.dumps([{"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}])
     if place == 0:
@@ -49,6 +49,7 @@ def row(number: int, dice: random.Random, texts: list[str]) -> Row:
     said = [message("user", "hi", name=texts[0] if place == 1 and texts else None)]
     said += [message("assistant", t) for t in texts if place == 2]
     said += [message("assistant", "", tool_calls=call)] if place == 3 else []
+    said += [message("assistant", "so", reasoning=" ".join(texts))] if place == 6 else []
     tools = json.dumps([{"type": "function", "function": {"name": "f", "description": " ".join(texts)}}])
     return make_row(
         kind="conversation", source="s", locator=str(number), raw=raw, messages=said,
