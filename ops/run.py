@@ -78,7 +78,8 @@ def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
     error: Exception | None = None
     with live_run(root, plan, launch) as stack:
         try:
-            _pipeline(plan, launch, plan.infra.state_uri(stack.artifact_store))(config=_with_defaults(plan.config))
+            pipeline = _pipeline(plan, launch, plan.infra.state_uri(stack.artifact_store))
+            pipeline(config=_with_defaults(plan.config), brought=_brought(root, plan.config))
         except Exception as e:  # noqa: BLE001 - recorded, then raised again as it is
             error = e
         finally:
@@ -114,6 +115,14 @@ def _pipeline(plan: Plan, launch: str, state_uri: str | None) -> Any:
 def _with_defaults(config: RunConfig) -> RunConfig:
     """The same, every value said: ZenML's store drops what was left to its default, and a default may change."""
     return RunConfig.model_validate(config.model_dump())
+
+
+def _brought(root: Path, config: RunConfig) -> dict[str, dict[str, str]]:
+    """What steps read from the artifact store; nothing where they run on this machine."""
+    from pipelines.start import to_bring
+    from steps.zenml_runtime.local_store import runs_here
+
+    return {} if runs_here() else to_bring(config, root)
 
 
 def _recorded(root: Path, plan: Plan, launch: str, error: Exception | None) -> RunRecord | None:

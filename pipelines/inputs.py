@@ -1,6 +1,6 @@
 """What a run reads from outside, by digest: it enters the cache keys, so that a changed byte re-runs what reads it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from steps.contracts.digests import file_digest, value_digest
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.reports import Frozen
 from steps.scrub.config import ScrubConfig
+from steps.zenml_runtime.urls import downloaded, is_url
 
 
 class Inputs(Frozen):
@@ -31,15 +32,26 @@ class Inputs(Frozen):
         return self.digests.get(stage, {})
 
 
-def read_inputs(root: Path, config: RunConfig) -> Inputs:
-    """Digests of everything the run reads from outside.
+def read_inputs(root: Path, config: RunConfig, roots: Mapping[str, Path] | None = None) -> Inputs:
+    """Digests of everything the run reads from outside. `roots`: stages whose files lie under another root.
 
     Raises:
         InputNotFoundError: a named file or folder doesn't exist.
     """
-    found = {s.name: digests_of(s, getattr(config, s.field), root) for s in STAGES if config.runs(s.name)}
-    key_id = scrub_id(root, config.scrub) if config.scrub is not None and config.runs("scrub") else ""
+    at = {s.name: (roots or {}).get(s.name, root) for s in STAGES}
+    found = {s.name: digests_of(s, getattr(config, s.field), at[s.name]) for s in STAGES if config.runs(s.name)}
+    key_id = scrub_id(at["scrub"], config.scrub) if config.scrub is not None and config.runs("scrub") else ""
     return Inputs(digests={name: digests for name, digests in found.items() if digests}, key_id=key_id)
+
+
+def named_files(config: RunConfig) -> dict[str, tuple[str, ...]]:
+    """Per stage that runs: files that its settings name, by path or URL, and folders of models.
+
+    Sources aren't among them: ingest reads those where they are, whatever their size.
+    """
+    running = [(s, getattr(config, s.field)) for s in STAGES if config.runs(s.name)]
+    named = {s.name: (*s.files(settings), *s.models_of(settings)) for s, settings in running}
+    return {stage: names for stage, names in named.items() if names}
 
 
 def digests_of(stage: Stage, settings: Any, root: Path) -> dict[str, str]:
@@ -81,7 +93,8 @@ def search_id(root: Path, config: ScrubConfig) -> str:
 def _file_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:
     digests = {}
     for name in paths:
-        file = root / name
+        # What a URL names lies under it where it was brought to this machine before.
+        file = downloaded(name) if is_url(name) and not (root / name).is_file() else root / name
         if not file.is_file():
             raise InputNotFoundError("no such file", where=name, hint=f"paths in a config start from {root}")
         digests[name] = file_digest(file)

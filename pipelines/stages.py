@@ -50,6 +50,7 @@ class Stage:
         steps: names of its steps in a run of that RunConfig, where they aren't just `<name>_step`.
         files: paths of the files that these settings name.
         models: names and revisions of the models that these settings name.
+        folder: a further model that these settings name, which may be a folder; None: there is none.
         digests: import path of what gives the digests of all that it reads from (settings, root), where files and
             models don't say it.
         keeps: artifacts that spare a later run work.
@@ -67,6 +68,7 @@ class Stage:
     steps: Callable[[Any], Sequence[str]] | None = None
     files: Callable[[Any], Sequence[str]] = _nothing
     models: Callable[[Any], Sequence[tuple[str, str | None]]] = _nothing
+    folder: Callable[[Any], str | None] | None = None
     digests: str = ""
     keeps: tuple[str, ...] = ()
     cache: str = ""
@@ -77,6 +79,11 @@ class Stage:
     def reads(self) -> bool:
         """Whether its settings can name something outside."""
         return bool(self.digests) or self.files is not _nothing or self.models is not _nothing
+
+    def models_of(self, settings: Any) -> tuple[str, ...]:
+        """Names of the models that these settings name: of the hub, of a package, or of a folder."""
+        further = self.folder(settings) if self.folder is not None else None
+        return (*(name for name, _ in self.models(settings)), *(() if further is None else (further,)))
 
     def declared_by(self, field: str, annotation: Any) -> "Stage":
         """The stage with all that its field says about it."""
@@ -115,6 +122,7 @@ class StageSettings(Frozen):
             skippable=True,
             required="name its key: key_env, or put scrub under skip",
             files=lambda scrub: scrub.word_files,
+            folder=lambda scrub: scrub.ner.model if scrub.ner else None,
             keeps=("scrub_row_cache",),
         ),
     ] = Field(None, description="Required unless scrub is skipped: it needs a pseudonym key.")
@@ -150,6 +158,7 @@ class StageSettings(Frozen):
             required="the model to start from",
             logic="steps.base.base:resolve_base",
             digests="steps.base.inputs:input_digests",
+            folder=lambda base: base.model,
         ),
     ] = Field(None, description="The model that training starts from.")
     train: Annotated[TrainConfig, Stage(tunes=True)] = Field(

@@ -13,16 +13,18 @@ from typing import Any
 
 from pipelines.config import RunConfig
 from pipelines.dataset import find_dataset
-from pipelines.inputs import Inputs, read_inputs
+from pipelines.inputs import Inputs, named_files, read_inputs
 from pipelines.reuse import reusable
-from pipelines.stages import READING
+from pipelines.stages import READING, STAGES
 from steps.contracts.digests import value_digest
 from steps.scrub.row_codec import search_digest
 from steps.zenml_runtime.commit import commit_of
 from steps.zenml_runtime.context import REUSE, note, source_root
+from steps.zenml_runtime.inputs import INPUTS, bring, laid_out
 from steps.zenml_runtime.outputs import output_class
 from steps.zenml_runtime.step import say, uncached_step
 from steps.zenml_runtime.tracker import tracking_uri, without_secret
+from steps.zenml_runtime.urls import is_url
 
 # One artifact per stage that reads something, so that a changed file re-runs its reader and no other stage.
 StartOutputs = output_class(
@@ -56,19 +58,49 @@ class Started:
 
 
 @uncached_step
-def start_step(config: RunConfig) -> StartOutputs:  # type: ignore[valid-type]
-    """Look at everything that the run reads from outside, and note where the run comes from."""
+def start_step(config: RunConfig, brought: dict[str, dict[str, str]]) -> StartOutputs:  # type: ignore[valid-type]
+    """Look at everything that the run reads from outside, and note where the run comes from.
+
+    `brought`: files that the launcher brought to the artifact store, since no step can read them where they are.
+    """
     root = source_root()
-    inputs = read_inputs(root, config)
+    inputs_of = _inputs_by_stage(config, root, brought)
+    inputs = read_inputs(root, config, {stage: laid_out(names, root) for stage, names in inputs_of.items()})
     search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
     dataset = find_dataset(config.dataset) if config.dataset else ""
-    note(_facts(root, config, inputs, dataset))
+    note({**_facts(root, config, inputs, dataset), INPUTS: inputs_of})
     return StartOutputs(*(inputs.of(s.name) for s in READING), inputs.key_id, search, dataset)  # type: ignore[no-any-return]
 
 
-def started(config: RunConfig) -> Started:
+def _inputs_by_stage(
+    config: RunConfig, root: Path, brought: Mapping[str, dict[str, str]]
+) -> dict[str, dict[str, dict[str, str]]]:
+    """What steps read from the artifact store by the config's names, URLs included; stages that do so for nothing are
+    left out.
+    """
+    by_stage = {}
+    for stage, names in named_files(config).items():
+        found = {n: brought[n] if n in brought else bring(n, root) for n in names if n in brought or is_url(n)}
+        if found:
+            by_stage[stage] = {**{n: {} for n in names if (root / n).exists()}, **found}
+    return by_stage
+
+
+def to_bring(config: RunConfig, root: Path) -> dict[str, dict[str, str]]:
+    """Bring the files and folders of this machine that the config names to the active stack's artifact store.
+
+    Raises:
+        ConfigError: a name can't be the same elsewhere. InputNotFoundError: a file doesn't exist.
+    """
+    running = [s for s in STAGES if config.runs(s.name)]
+    models = {name for s in running for name in s.models_of(getattr(config, s.field))}
+    names = {n for names in named_files(config).values() for n in names if not is_url(n)}
+    return {n: bring(n, root) for n in sorted(names) if n not in models or (root / n).is_dir()}
+
+
+def started(config: RunConfig, brought: dict[str, dict[str, str]]) -> Started:
     """The first step of a pipeline."""
-    found: Any = start_step(config)
+    found: Any = start_step(config, brought)
     return Started({s.name: getattr(found, s.name) for s in READING}, found.key_id, found.search, found.dataset)
 
 

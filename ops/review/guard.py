@@ -11,6 +11,7 @@ from steps.contracts.context import StageContext
 from steps.contracts.errors import InputError
 from steps.contracts.records import Row, make_row
 from steps.review.decisions import Checked
+from steps.zenml_runtime.urls import with_urls
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Guard:
     """
 
     def __init__(self, root: Path, config: Mapping[str, Any]) -> None:
-        self._scrub, self._screen = (_settings_of(name, config) for name in ("scrub", "screen"))
-        self._ctx = StageContext(folder=root, root=root)
+        scrub, screen = self._scrub, self._screen = [_settings_of(name, config) for name in ("scrub", "screen")]
+        files = [f for name, of in (("scrub", scrub), ("screen", screen)) if of for f in stage_named(name).files(of)]
+        self._ctx = StageContext(folder=root, root=with_urls(files, root))
 
     @cached_property
     def search(self) -> str:

@@ -18,6 +18,7 @@ from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.records import Row
 from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.review.decisions import HumanDecision, latest, read
+from steps.zenml_runtime.urls import downloaded, is_url
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ReviewQueue:
 
     def __post_init__(self) -> None:
         self._store = artifacts_of(self.root, self.run)
-        files = [self.root / name for name in self.applied_files()] + [self.decisions]
+        files = [downloaded(n) if is_url(n) else self.root / n for n in self.applied_files()] + [self.decisions]
         self.decided: dict[tuple[str, str], HumanDecision] = latest(d for f in files if f.is_file() for d in read(f))
 
     def is_decided(self, record_id: str, content_id: str) -> bool:

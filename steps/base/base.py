@@ -1,5 +1,6 @@
 """The model that a run starts from: made here, found in a local folder, or pinned on the hub."""
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
 from steps.engines.lm.folder import count_parameters, model_files, model_folder
 
 
-def resolve_base(config: BaseConfig, folder: Path) -> ModelFolder:
-    """Find or make the base model. Only a scratch model is written to `folder`; the others are references.
+def resolve_base(config: BaseConfig, folder: Path, root: Path = Path(), *, keep_files: bool = False) -> ModelFolder:
+    """Find or make the base model. A scratch model is written to `folder`, with `keep_files` the files of a local one
+    too; the others are references. Relative paths start from `root`.
 
     Raises:
         InputNotFoundError: no such folder or hub model, no safetensors in it, no tokenizer with a chat template.
@@ -19,8 +21,8 @@ def resolve_base(config: BaseConfig, folder: Path) -> ModelFolder:
     """
     if config.model == "scratch":
         return _scratch(config, folder)
-    if Path(config.model).is_dir():
-        return _local(config)
+    if (root / config.model).is_dir():
+        return _local(config, root / config.model, folder if keep_files else None)
     if _looks_like_path(config.model):
         hint = "name an existing folder, a hub id (owner/name), or scratch"
         raise InputNotFoundError("no such model folder", where=config.model, hint=hint)
@@ -36,17 +38,24 @@ def _scratch(config: BaseConfig, folder: Path) -> ModelFolder:
     return model_folder(folder, kind="full", base=ref, parameters=parameters, notes=NOTES)
 
 
-def _local(config: BaseConfig) -> ModelFolder:
-    """A reference to a local folder: its files stay where they are, their digest is recorded."""
+def _local(config: BaseConfig, path: Path, copy: Path | None) -> ModelFolder:
+    """A reference to a local folder: its files stay where they are, their digest is recorded. Or a copy of them."""
     if config.revision is not None:
         raise ConfigError(
             f"revision {config.revision!r} is set, but the model is a local folder",
             where=config.model,
             hint="drop revision; the folder's files are pinned by their digest",
         )
-    path = Path(config.model).resolve()
+    path = path.resolve()
     _check_complete(path)
-    digest = value_digest(model_files(path))
+    files = model_files(path)
+    digest = value_digest(files)
+    if copy is not None:
+        for name in files:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path / name, copy / name)
+        ref = BaseRef(source="local", name=config.model, digest=digest)
+        return model_folder(copy, kind="full", base=ref, parameters=count_parameters(copy))
     ref = BaseRef(source="local", name=str(path), digest=digest)
     info = ModelInfo(kind="full", base=ref, digest=digest, files={}, parameters=count_parameters(path))
     return ModelFolder(info, None)

@@ -5,6 +5,7 @@ from typing import Annotated
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.base.config import BaseConfig
 from steps.contracts.models import ModelFolder
+from steps.zenml_runtime.context import input_root, source_root
 from steps.zenml_runtime.state import workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -19,4 +20,6 @@ def base_step(config: BaseConfig, inputs: dict[str, str]) -> Annotated[ModelFold
     """Find or make the base model. `inputs` holds the digest of a local folder's files."""
     from steps.base.base import resolve_base
 
-    return resolve_base(config, workspace("base"))
+    root = input_root("base")
+    # A folder that was brought here is gone with this machine: its files go on in the artifact.
+    return resolve_base(config, workspace("base"), root, keep_files=root != source_root())

@@ -7,7 +7,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.evaluation import Answers, EvalReport
 from steps.contracts.models import ModelFolder
 from steps.evaluate.config import EvaluateConfig
-from steps.zenml_runtime.context import source_root
+from steps.zenml_runtime.context import input_root
 from steps.zenml_runtime.state import workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -38,7 +38,8 @@ def evaluate_step(
     from steps.evaluate.evaluate import evaluate, inference
     from steps.evaluate.tasks import suite
 
-    tasks = suite(dataset, config, source_root())
+    root = input_root("evaluate")
+    tasks = suite(dataset, config, root)
     with local_model(subject, base, tuned, inference(config)) as model:
-        done = evaluate(model, tasks, config, source_root(), workspace("evaluate"))
+        done = evaluate(model, tasks, config, root, workspace("evaluate"))
     return EvaluateOutputs(done.report, done.answers)

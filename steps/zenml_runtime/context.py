@@ -14,6 +14,7 @@ from zenml.utils import source_utils
 from steps.contracts.context import StageContext
 from steps.contracts.digests import canonical_json
 from steps.contracts.errors import InputNotFoundError
+from steps.zenml_runtime.inputs import INPUTS, laid_out
 from steps.zenml_runtime.state import state_folder, workspace
 
 # A run's metadata of this name is what its first step found out, and what later steps ask for. It is in no cache key.
@@ -36,13 +37,18 @@ def source_root() -> Path:
     return Path(source_utils.get_source_root())
 
 
+def input_root(stage: str) -> Path:
+    """The folder that relative paths in this stage's settings start from."""
+    brought = noted_of_this_run().get(INPUTS, {}).get(stage)
+    return laid_out(brought, source_root()) if brought else source_root()
+
+
 def stage_context(stage: str, code: str, *, cache: str = "", **given: Any) -> StageContext:
     """What a stage that runs as a step may use. `code`: the step's cache key; `cache`: folder below the state folder
     for its durable files; `given`: further fields of the context.
     """
-    return StageContext(
-        workspace(stage), source_root(), state_folder() / cache if cache else None, EarlierArtifacts(), code, **given
-    )
+    durable = state_folder() / cache if cache else None
+    return StageContext(workspace(stage), input_root(stage), durable, EarlierArtifacts(), code, **given)
 
 
 class EarlierArtifacts(Mapping[str, Any]):
@@ -96,6 +102,11 @@ def note(facts: Mapping[str, Any]) -> None:
     """Keep with the run what its first step found out."""
     run = get_step_context().pipeline_run
     log_metadata({NOTED: dict(facts)}, run_id_name_or_prefix=run.id)
+
+
+def noted_of_this_run() -> Mapping[str, Any]:
+    """What the first step of the running step's run noted."""
+    return _noted(get_step_context().pipeline_run.id)
 
 
 @lru_cache(maxsize=1)

@@ -122,6 +122,11 @@ def reap() -> list[str]:
     return said
 
 
+def runs_here() -> bool:
+    """Whether steps of the active stack run on this machine, in this checkout."""
+    return bool(Client().active_stack.orchestrator.flavor == "local")
+
+
 def runs_in_one_process(run: Any) -> bool:
     """Whether all steps of a run are executed by the process that started it."""
     return run.stack is not None and _is_local(run.stack)

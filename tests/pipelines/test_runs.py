@@ -120,6 +120,19 @@ def test_failed_step_shows_its_own_error_and_the_next_run_goes_on(data: Path) ->
     assert find_run(ROOT, None).status == "completed"
 
 
+def test_file_by_url_is_read_at_the_start_and_reruns_only_what_reads_it(data: Path) -> None:
+    benchmark = data / "benchmark.jsonl"
+    benchmark.write_text(json.dumps({"text": "A text that no order has, about a boat on a lake in the north."}) + "\n")
+    (data / "here.txt").write_text("Another text that no order has, about a train in the far south.\n")
+    named = [{"name": "far", "path": benchmark.as_uri()}, {"name": "near", "path": str(data / "here.txt")}]
+    config = write_config(data, "by-url", leakcheck={"benchmarks": named})
+    run(config, root=ROOT)
+    assert run(config, root=ROOT) == 0 and find_run(ROOT, None).executed_steps == OWN
+    benchmark.write_text(lines()[3] + "\n")
+    run(config, root=ROOT)
+    assert find_run(ROOT, None).executed_steps == own("leakcheck_step")
+
+
 def test_the_index_can_be_made_anew_from_the_stores(data: Path) -> None:
     config = write_config(data, "copied")
     run(config, root=ROOT)

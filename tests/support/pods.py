@@ -36,7 +36,8 @@ class PodOrchestrator(ContainerizedOrchestrator):
         return os.environ[_RUN_ID]
 
     def submit_pipeline(self, snapshot, stack, base_environment, step_environments, placeholder_run=None):
-        start(snapshot, base_environment)
+        for step, output in start(snapshot, base_environment).items():
+            print(f"pod of {step} failed:\n{output}")
 
 
 class PodFlavor(BaseOrchestratorFlavor):
@@ -83,15 +84,20 @@ def _pod(name, snapshot_id, environment) -> subprocess.CompletedProcess[str]:
         *StepEntrypointConfiguration.get_entrypoint_arguments(step_name=name, snapshot_id=snapshot_id),
     ]
     libraries = [p for p in sys.path if p.endswith("site-packages")]
-    passed = {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
+    # What an image or a secret says: credentials, and where models are registered.
+    passed = {k: v for k, v in os.environ.items() if k.startswith("AWS_") or k == "MLFLOW_TRACKING_URI"}
     shutil.rmtree(APP / "code", ignore_errors=True)
     with tempfile.TemporaryDirectory() as home:
+        # The flavour alone, as a package that an image has installed; ZenML's store names it from the checkout's top.
+        flavour = Path(home) / "installed" / "tests" / "support" / "pods.py"
+        flavour.parent.mkdir(parents=True)
+        shutil.copy(__file__, flavour)
         return subprocess.run(
             # -S: no .pth file leads to the checkout.
             [sys.executable, "-S", *command[1:]],
             env={
                 "PATH": "/usr/bin:/bin", "HOME": home, "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *libraries]),
+                "PYTHONPATH": os.pathsep.join([f"{home}/installed", *libraries]),
                 "ZENML_CONFIG_PATH": f"{home}/zenml", **environment, **passed,
             },
             cwd=home, capture_output=True, text=True, timeout=600, check=False,

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError
+from steps.zenml_runtime.inputs import bring, laid_out
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where paths in a config start; the process has a state folder of its own, as on another machine."""
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    (tmp_path / "home" / "model" / "sub").mkdir(parents=True)
+    (tmp_path / "home" / "words.txt").write_text("kettle\n")
+    (tmp_path / "home" / "model" / "config.json").write_text("{}")
+    (tmp_path / "home" / "model" / "sub" / "weights").write_bytes(b"\0\1")
+    return tmp_path / "home"
+
+
+def test_files_folders_and_urls_lie_elsewhere_under_their_names(root: Path, tmp_path: Path) -> None:
+    url = (root / "words.txt").as_uri()
+    brought = {name: bring(name, root) for name in ("words.txt", "model", url)}
+    far = laid_out(brought, tmp_path / "no-checkout")
+    assert (far / "words.txt").read_text() == (far / url).read_text() == "kettle\n"
+    assert (far / "model" / "config.json").read_text() == "{}"
+    assert (far / "model" / "sub" / "weights").read_bytes() == b"\0\1"
+    assert laid_out(brought, tmp_path / "no-checkout") == far
+
+
+def test_what_is_read_in_place_lies_beside_it(root: Path) -> None:
+    folder = laid_out({"words.txt": {}, "model": bring("model", root)}, root)
+    assert (folder / "words.txt").resolve() == (root / "words.txt").resolve()
+
+
+def test_other_bytes_under_a_digest_are_refused(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zenml.client import Client
+
+    brought = bring("words.txt", root)
+    stored = Path(Client().active_stack.artifact_store.path) / "inputs" / brought[""]
+    stored.write_text("kettles\n")
+    with pytest.raises(IntegrityError):
+        laid_out({"words.txt": brought}, root)
+    stored.unlink()
+    with pytest.raises(InputNotFoundError, match="artifact store"):
+        laid_out({"words.txt": brought}, root)
+
+
+@pytest.mark.parametrize("name", ["../words.txt", "/etc/hostname"])
+def test_name_that_can_not_be_the_same_elsewhere_is_refused(root: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="travel"):
+        bring(name, root)
+
+
+def test_missing_files_are_named(root: Path) -> None:
+    for name in ("nothing.txt", (root / "nothing.txt").as_uri()):
+        with pytest.raises(InputNotFoundError, match=r"nothing\.txt"):
+            bring(name, root)
