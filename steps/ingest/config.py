@@ -109,7 +109,7 @@ class ChunkConfig(Frozen):
 class IngestConfig(Frozen):
     """Sources and the rules for reading them."""
 
-    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    sources: tuple[SourceConfig, ...] = Field(min_length=1, description="what is read, each under a name of its own")
     seed: int = Field(0, description="seed of the hash that samples and mixes")
     # Chosen: a share above this points at a wrong format or file, not at a few bad rows. Checked per source.
     max_reject_share: float = Field(0.05, ge=0, le=1, description="share of a source's rows that may be rejected")
@@ -124,7 +124,7 @@ class IngestConfig(Frozen):
     meta_columns: tuple[str, ...] | None = Field(
         None, description="columns to keep in `meta`; None: every column that belongs to no field"
     )
-    chunk: ChunkConfig = ChunkConfig()
+    chunk: ChunkConfig = Field(ChunkConfig(), description="how long documents are cut into rows")
 
     @model_validator(mode="after")
     def _sources_agree(self) -> Self:

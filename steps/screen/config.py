@@ -32,21 +32,23 @@ class Repetition(Frozen):
     loop: float = Field(0.60, ge=0, le=1, description="characters in 5-grams of words that occurred before")
     duplicate_lines: float = Field(0.30, ge=0, le=1, description="lines seen before, of all lines")
     duplicate_paragraphs: float = Field(0.30, ge=0, le=1, description="paragraphs seen before, of all paragraphs")
-    duplicate_line_characters: float = Field(0.20, ge=0, le=1)
-    duplicate_paragraph_characters: float = Field(0.20, ge=0, le=1)
-    # Characters of all occurrences of the most frequent n-gram of words.
-    top_ngram_characters: dict[int, float] = Field(default_factory=lambda: {2: 0.20, 3: 0.18, 4: 0.16})
-    # Characters in n-grams of words that occurred before.
+    duplicate_line_characters: float = Field(0.20, ge=0, le=1, description="characters in lines seen before")
+    duplicate_paragraph_characters: float = Field(0.20, ge=0, le=1, description="characters in paragraphs seen before")
+    top_ngram_characters: dict[int, float] = Field(
+        default_factory=lambda: {2: 0.20, 3: 0.18, 4: 0.16},
+        description="by n: characters of all occurrences of the most frequent n-gram of words",
+    )
     duplicate_ngram_characters: dict[int, float] = Field(
-        default_factory=lambda: {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+        default_factory=lambda: {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10},
+        description="by n: characters in n-grams of words that occurred before",
     )
 
 
 class GopherQuality(Frozen):
     """Quality rules of Rae et al. 2021 (Gopher, arXiv 2112.11446), section A1.1."""
 
-    min_words: int = Field(50, ge=0)
-    max_words: int = Field(100_000, ge=1)
+    min_words: int = Field(50, ge=0, description="words per text, at least")
+    max_words: int = Field(100_000, ge=1, description="words per text, at most")
     min_word_length: float = Field(3, ge=0, description="mean, characters")
     max_word_length: float = Field(10, ge=0, description="mean, characters")
     symbols_per_word: float = Field(0.1, ge=0, description="hash signs, and ellipses, at most")
@@ -80,7 +82,7 @@ class FineWeb(Frozen):
 class RulesConfig(Frozen):
     """Quality rules. They never touch splits that aren't named; rows without a split count as train."""
 
-    action: Action = "drop"
+    action: Action = Field("drop", description="for rows that break a rule")
     splits: tuple[Split, ...] = Field(("train",), description="splits that the rules apply to")
     min_characters: int = Field(1, ge=0, description="of the whole row")
     max_characters: int | None = Field(None, ge=1, description="of the whole row; None: no bound")
@@ -128,10 +130,10 @@ class UnsafeConfig(Frozen):
 class PoisonedConfig(Frozen):
     """Text that attacks whoever reads it: prompts, browsers, databases."""
 
-    prompt_injection: Action = "quarantine"
+    prompt_injection: Action = Field("quarantine", description="for rows that give a model orders")
     control_tokens: Action = Field("quarantine", description="chat-template tokens and hidden characters in texts")
-    script_injection: Action = "quarantine"
-    sql_injection: Action = "quarantine"
+    script_injection: Action = Field("quarantine", description="for rows with code for a browser or shell")
+    sql_injection: Action = Field("quarantine", description="for rows with attacks on a database")
     splits: tuple[Split, ...] = Field(ALL_SPLITS, description="splits that are screened")
     allow: tuple[str, ...] = Field((), description="built-in rules that are off, by name: script_injection.data_uri")
 
@@ -212,7 +214,7 @@ class TopicsConfig(Frozen):
     drop: tuple[str, ...] = Field((), description="names whose rows go; all others stay")
     # Chosen; it depends on the model. Short questions on one topic have about 0.4 with all-MiniLM-L6-v2.
     threshold: float = Field(0.4, ge=-1.0, le=1.0, description="cosine from which a row (or cluster) is on a topic")
-    action: ModelAction = "drop"
+    action: ModelAction = Field("drop", description="for rows that `keep` or `drop` sends away")
     part: Part = Field("all", description="what of a row is read: everything, the prompt, or the answers")
     splits: tuple[Split, ...] = Field(("train",), description="splits that are looked at")
     undecided: Literal["keep", "drop", "quarantine", "fail"] = Field(
@@ -241,9 +243,13 @@ class TopicsConfig(Frozen):
 class ScreenConfig(Frozen):
     """Rules, unsafe content, poisoned content and language; None switches a part off."""
 
-    rules: RulesConfig | None = Field(default_factory=RulesConfig)
-    unsafe: UnsafeConfig | None = Field(default_factory=UnsafeConfig)
-    poisoned: PoisonedConfig | None = Field(default_factory=PoisonedConfig)
+    rules: RulesConfig | None = Field(default_factory=RulesConfig, description="quality rules; null: none")
+    unsafe: UnsafeConfig | None = Field(
+        default_factory=UnsafeConfig, description="unsafe content; null: not looked for"
+    )
+    poisoned: PoisonedConfig | None = Field(
+        default_factory=PoisonedConfig, description="poisoned content; null: not looked for"
+    )
     language: LanguageConfig | None = Field(None, description="None: rows in any language pass")
     mentions: Literal["flag", "off", "same"] = Field(
         "flag",

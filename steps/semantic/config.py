@@ -28,7 +28,7 @@ class SemanticConfig(Frozen):
     """Which rows say the same in other words. Rows are compared with rows of their own kind only."""
 
     embed: EmbedConfig = Field(description="the model that turns texts into vectors")
-    neighbours: VectorStoreConfig = VectorStoreConfig()
+    neighbours: VectorStoreConfig = Field(VectorStoreConfig(), description="where nearest embeddings are found")
     compare: Part = Field(
         "all",
         description="What of a row is compared: everything, the prompt, or the answers. Documents: always the text.",

@@ -209,3 +209,11 @@ def test_declarations_import_neither_zenml_nor_torch() -> None:
     asked = "import sys, pipelines.stages, pipelines.config; print([m for m in ('zenml', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_key_of_a_config_is_described() -> None:
+    schema = RunConfig.model_json_schema()
+    models = {"RunConfig": schema, **schema["$defs"]}
+    keys = [(name, key, said) for name, model in models.items() for key, said in model.get("properties", {}).items()]
+    assert [f"{name}.{key}" for name, key, said in keys if not said.get("description")] == []
+    assert len(keys) > 200
