@@ -138,12 +138,14 @@ def _run(stage: Stage, inputs: list[str], config: Any, scratch: Path, find_root:
 
 
 def _call(stage: Stage, rows: Dataset | None, config: Any, scratch: Path, find_root: Callable[[], Path]) -> Outcome:
-    from steps.zenml_runtime.state import state_folder
+    from steps.contracts.storage import STATE_URI
+    from steps.zenml_runtime.state import use_state
     from steps.zenml_runtime.urls import with_urls
 
     root = find_root()
+    state = use_state(os.environ.get(STATE_URI, ""), root)
     # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
-    cache = state_folder(root) / stage.cache if stage.cache else None
+    cache = state / stage.cache if stage.cache else None
     files = with_urls((*stage.files(config), *stage.models_of(config)), root)
     outcome: Outcome = imported(stage.logic)(rows, config, StageContext(scratch / "version", files, cache))
     return outcome

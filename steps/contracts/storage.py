@@ -8,6 +8,9 @@ from pathlib import Path
 
 from steps.contracts.errors import StorageError
 
+# Variables that say where state lies on this machine, and where it lasts when that is elsewhere. A step's are set by
+# what starts it.
+STATE, STATE_URI = "ASSAY_STATE", "ASSAY_STATE_URI"
 _OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The same in the words of libraries that pass on the text alone: SQLite's, and the system's.
 _SIGNS = ("database or disk is full", *(f"[Errno {n}]" for n in _OUT_OF_ROOM), "No space left on device")

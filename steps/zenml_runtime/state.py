@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from steps.contracts.errors import StorageError
-from steps.contracts.storage import writing
+from steps.contracts.storage import STATE, STATE_URI, writing
 
 # The checkout, or where a remote step unpacked the code archive.
 _HOME = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def state_folder(root: Path | None = None) -> Path:
     Raises:
         StorageError: the named folder can't be written to, or the temporary one belongs to somebody else.
     """
-    if named := os.environ.get("ASSAY_STATE"):
+    if named := os.environ.get(STATE):
         folder = Path(named)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -36,6 +36,16 @@ def state_folder(root: Path | None = None) -> Path:
             folder = _temporary()
     _close(folder)
     return folder.resolve()
+
+
+def use_state(uri: str, root: Path | None = None) -> Path:
+    """Tell all that this process reads and writes where state lies here, and where it lasts ("": here). Returns the
+    folder here.
+    """
+    folder = state_folder(root)
+    os.environ[STATE] = str(folder)
+    os.environ[STATE_URI] = uri
+    return folder
 
 
 def _is_writable(folder: Path) -> bool:

@@ -14,10 +14,10 @@ from zenml.config.cache_policy import CachePolicy
 
 from steps.contracts.code import code_of
 from steps.contracts.reports import StageReport
-from steps.engines.state_store.store import STATE_URI
 from steps.zenml_runtime.context import durable_state
 from steps.zenml_runtime.outputs import named_outputs, naming_handles, returning_tuple
 from steps.zenml_runtime.safety import harden
+from steps.zenml_runtime.state import use_state
 
 StepFunction = Callable[..., Any]
 R = TypeVar("R")
@@ -62,7 +62,7 @@ def _narrated(function: StepFunction) -> StepFunction:
     def narrated(*args: Any, **kwargs: Any) -> Any:
         say(f"{name} ...")
         started = time.monotonic()
-        os.environ[STATE_URI] = durable_state()
+        use_state(durable_state())
         result = function(*args, **kwargs)
         outputs = result if isinstance(result, tuple) else (result,)
         report = next((o for o in outputs if isinstance(o, StageReport)), None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from steps.contracts.errors import StorageError
+from steps.engines.state_store.store import store_of
 from steps.zenml_runtime import state
 from steps.zenml_runtime.state import state_folder
 
@@ -74,3 +75,15 @@ def test_fallback_of_another_user_is_refused(nothing_writable: Path) -> None:
 def test_finding_it_imports_no_zenml() -> None:
     code = "import sys, steps.zenml_runtime.state; assert 'zenml' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_process_that_was_told_nothing_finds_the_durable_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a step in a container: no variable is set, the checkout is where the code was unpacked."""
+    monkeypatch.setenv("ASSAY_STATE", "to be taken away, and put back after the test")
+    monkeypatch.setenv("ASSAY_STATE_URI", "")
+    monkeypatch.delenv("ASSAY_STATE")
+    monkeypatch.setattr(state, "_HOME", tmp_path)
+    folder = state.use_state("s3://bucket/state")
+    found = store_of(state_folder() / "judge")
+    assert folder == tmp_path / ".zenml" / "state"
+    assert found is not None and found.uri == "s3://bucket/state/judge"

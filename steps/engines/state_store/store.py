@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from steps.contracts.errors import InputNotFoundError, ServiceError, StorageError
-from steps.contracts.storage import write_whole, writing
+from steps.contracts.storage import STATE, STATE_URI, write_whole, writing
 
-# Where durable state lies when that isn't the state folder itself. Set for a step by what starts it.
-STATE_URI = "ASSAY_STATE_URI"
-_STATE = "ASSAY_STATE"
 _PIECE_BYTES = 4 << 20
 
 
 def store_of(path: Path) -> "StateStore | None":
     """The durable store behind a path of the state folder; None where that folder is itself the place that lasts."""
-    uri, state = os.environ.get(STATE_URI), os.environ.get(_STATE)
+    uri, state = os.environ.get(STATE_URI), os.environ.get(STATE)
     if not uri or not state:
         return None
     folder, root = path.resolve(), Path(state).resolve()
