@@ -2,28 +2,27 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ops.console import emit, say
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
-FORMATS = ("openai", "alpaca", "sharegpt")
 
-
-def convert_file(source: str, out: Path, to: Any, json_output: bool) -> None:
+def convert_file(source: str, out: Path, to: str, json_output: bool) -> None:
     """Convert and say how many rows were written, and why the others weren't.
 
     Raises:
         ConfigError: no such format, or the output would overwrite the input.
         InputNotFoundError: the input doesn't exist.
     """
-    if to not in FORMATS:
-        raise ConfigError(f"unknown format {to!r}", where="--to", hint="one of " + ", ".join(FORMATS))
+    from steps.engines.formats.registry import WRITTEN
+
+    if to not in WRITTEN:
+        raise ConfigError(f"unknown format {to!r}", where="--to", hint="one of " + ", ".join(WRITTEN))
     if Path(source).exists() and out.exists() and out.samefile(source):
         raise ConfigError("the output would overwrite the input", where=str(out), hint="name another file")
     if "://" not in source and "*" not in source and not Path(source).exists():
         raise InputNotFoundError("no such file or folder", where=source)
-    from steps.ingest.convert import convert
+    from ops.conversion import convert
 
     result = convert([source], to, out)
     if json_output:

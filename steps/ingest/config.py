@@ -7,8 +7,9 @@ from typing import Literal, Self, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
+from steps.engines.chunking.config import ChunkConfig
 
-Format: TypeAlias = Literal[
+FormatName: TypeAlias = Literal[
     "record", "openai", "sharegpt", "alpaca", "prompt_completion", "preference", "ranked", "oasst", "oasst_rows", "text"
 ]
 Container: TypeAlias = Literal["jsonl", "json", "csv", "parquet", "text", "markdown", "html"]
@@ -34,7 +35,7 @@ class SourceConfig(Frozen):
     subset: str | None = Field(None, description="hub configuration name; None for the only one")
     split: str = Field("train", description="hub split")
     token_env: str = Field("HF_TOKEN", description="environment variable with the hub token; may be unset")
-    format: Format | Literal["auto"] = Field("auto", description="row format; auto: by the first rows of each file")
+    format: FormatName | Literal["auto"] = Field("auto", description="row format; auto: by the first rows of each file")
     container: Container | Literal["auto"] = Field("auto", description="file type; auto goes by the file's suffix")
     columns: dict[str, str] = Field(default_factory=dict, description="standard column name -> name in the data")
     encoding: str | None = Field(None, description="text encoding; None: UTF-8, or what the byte order mark says")
@@ -82,27 +83,6 @@ class SourceConfig(Frozen):
                 f"source {self.name!r}: hub needs revision, a commit hash of 40 hex characters (a branch moves);"
                 f" it is listed under 'History' on the data set's page"
             )
-        return self
-
-
-class ChunkConfig(Frozen):
-    """How documents are cut. A chunk ends at a heading, or where the next paragraph would exceed `max_tokens`."""
-
-    # Chosen: fits four chunks into a 2,048-token sequence.
-    max_tokens: int = Field(512, ge=16, description="most tokens in a chunk")
-    # Chosen: a shorter section joins the next one, so that lone headings make no chunks.
-    min_tokens: int = Field(32, ge=0, description="a section with fewer tokens joins the next one")
-    # Chosen: training text repeats nothing.
-    overlap_tokens: int = Field(0, ge=0, description="tokens repeated where a section is cut for its length")
-    tokenizer: str | None = Field(
-        None, description="folder or hub id of a tokenizer; None: one token per word and per punctuation mark"
-    )
-    tokenizer_revision: str | None = Field(None, description="commit hash of a tokenizer from the hub")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.overlap_tokens * 2 > self.max_tokens or self.min_tokens > self.max_tokens:
-            raise ValueError("chunk: min_tokens may be at most max_tokens, and overlap_tokens at most half of it")
         return self
 
 

@@ -11,10 +11,11 @@ from steps.contracts.errors import InputError
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
+from steps.engines.formats.columns import check_columns
+from steps.engines.formats.registry import detect_most
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.ingest.config import Container, IngestConfig, SourceConfig
 from steps.ingest.files import find_files
-from steps.ingest.formats import check_columns, detect_most
 from steps.ingest.hub import hub_rows
 from steps.ingest.readers import Item, Raw, read_file, value_item
 from steps.ingest.record_sink import RecordSink

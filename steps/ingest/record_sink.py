@@ -9,8 +9,8 @@ from steps.contracts.digests import canonical_json, short_id
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row, make_row
 from steps.contracts.reports import Example
+from steps.engines.formats.format import Draft
 from steps.ingest.config import IngestConfig, SourceConfig
-from steps.ingest.formats import Draft
 from steps.ingest.mix import MixPlan, hash64, sampled
 from steps.ingest.readers import Bad, Raw, plain
 from steps.ingest.rejects import Reject, RejectWriter

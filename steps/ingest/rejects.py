@@ -19,14 +19,6 @@ _EXCERPT_CHARS = 500
 _FIRST = 5
 
 
-class RowRejected(InputError):
-    """One row can't be read; caught for each row, so it never ends a run. `reason` is the reason code."""
-
-    def __init__(self, reason: str, hint: str) -> None:
-        self.reason = reason
-        super().__init__(reason, hint=hint)
-
-
 @dataclass(frozen=True)
 class Reject:
     """Where a rejected row stood and why. `line` is 1-based; None where the file has no lines."""

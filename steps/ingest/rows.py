@@ -5,13 +5,16 @@ from pathlib import Path
 
 from steps.contracts.digests import short_id
 from steps.contracts.records import Row
-from steps.ingest.config import Container, Format, SourceConfig
-from steps.ingest.documents import Block, Chunk, blocks, chunks, tokenizer
-from steps.ingest.formats import PARSERS, Draft, Parsed, detect, listed, parse_ranked, renamed
+from steps.engines.chunking.chunking import Block, Chunk, blocks, chunks, tokenizer
+from steps.engines.formats.columns import listed, renamed
+from steps.engines.formats.format import Draft, Parsed
+from steps.engines.formats.preference import read_ranked
+from steps.engines.formats.registry import FORMATS, detect
+from steps.engines.formats.rejected import RowRejected
+from steps.engines.formats.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
+from steps.ingest.config import Container, SourceConfig
 from steps.ingest.readers import Bad, Item, Raw, plain
 from steps.ingest.record_sink import RecordSink
-from steps.ingest.rejects import RowRejected
-from steps.ingest.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
 
 _ID_CHARS = 100
 
@@ -23,13 +26,13 @@ class RowReader:
         self.source, self.sink, self.config = source, sink, sink.config
         self.path = ""
         self.container: Container = "jsonl"
-        self.format: Format = "text"
+        self.format = "text"
         self._counters = sink.counters[source.name]
         self._folder = folder
         self._spool: TreeSpool | None = None
         self._tokenize = tokenizer(self.config.chunk)
 
-    def start(self, path: str, container: Container, row_format: Format) -> None:
+    def start(self, path: str, container: Container, row_format: str) -> None:
         """The next items come from this file and have this format."""
         self.path, self.container, self.format = path, container, row_format
 
@@ -71,11 +74,7 @@ class RowReader:
         elif self.format == "oasst_rows":
             self._take_node(item, value)
         else:
-            parsed = (
-                parse_ranked(value, self.config.ranked_pairs)
-                if self.format == "ranked"
-                else PARSERS[self.format](value)
-            )
+            parsed = self._parsed(value)
             self._add_meta(parsed, value)
             if self.format == "text":
                 self._take_document(item, parsed.drafts[0])
@@ -83,6 +82,13 @@ class RowReader:
                 self._keep(item, parsed.drafts[0])
             else:
                 self._expand(item, parsed.drafts, "pair")
+
+    def _parsed(self, value: Row) -> Parsed:
+        if self.format == "ranked":
+            return read_ranked(value, self.config.ranked_pairs)
+        read = FORMATS[self.format].read
+        assert read is not None, "trees are read by their own methods"
+        return read(value)
 
     def _keep(self, item: Raw, draft: Draft) -> None:
         row = self.sink.row(self.source, self.path, item, draft)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steps.ingest.config import ChunkConfig
-from steps.ingest.documents import Block, blocks, chunks, tokenizer
+from steps.engines.chunking.chunking import Block, blocks, chunks, tokenizer
+from steps.engines.chunking.config import ChunkConfig
 
 WORDS = re.compile(r"\w+|[^\w\s]")
 

@@ -1,12 +1,14 @@
 """Each format, with the truth written down beside it."""
 
 import json
+from typing import get_args
 
 import pytest
 
 from steps.contracts.errors import InputError
-from steps.contracts.records import content_id_of
-from steps.ingest.formats import detect
+from steps.contracts.records import content_id_of, make_row, message
+from steps.engines.formats.registry import FORMATS, WRITTEN, detect
+from steps.ingest.config import FormatName
 
 CALL = {"id": "c9", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
@@ -266,3 +268,18 @@ def test_rows_that_a_preference_can_t_be_made_of(bench, reason, row):
     good = {"prompt": "p", "chosen": "a", "rejected": "b"}
     assert len(bench.rows([good, row, good], most=0.5)) == 2
     assert [r["reason"] for r in bench.rejects()] == [reason]
+
+
+def test_the_config_names_the_formats_that_there_are():
+    assert {*get_args(FormatName)} == FORMATS.keys()
+    assert WRITTEN == ("openai", "sharegpt", "alpaca")
+    assert {name for name, f in FORMATS.items() if f.read is None} == {"oasst", "oasst_rows"}
+
+
+def test_a_record_that_is_read_again_keeps_what_version_2_brought():
+    turns = [message("user", "2+2?"), message("assistant", "4", weight=0, reasoning="two and two")]
+    row = make_row(
+        kind="conversation", source="s", locator="l", raw=b"", messages=turns, label=False, score=0.5
+    )  # fmt: skip
+    [draft] = FORMATS["record"].read(row).drafts
+    assert (draft.messages, draft.label, draft.score) == (turns, False, 0.5)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from steps.ingest.trees import Node, nested_nodes, paths
+from steps.engines.formats.trees import Node, nested_nodes, paths
 
 
 def say(node_id, role, text, rank=None, replies=(), **more):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from steps.contracts.records import Row, message
-from steps.ingest.formats import Draft
-from steps.ingest.messages import role_of
-from steps.ingest.rejects import RowRejected
+from steps.engines.formats.format import Draft, Format
+from steps.engines.formats.messages import role_of
+from steps.engines.formats.rejected import RowRejected
 
 NODE_FIELDS = ("message_id", "parent_id", "text", "role", "rank", "deleted", "replies")
 
@@ -187,3 +187,7 @@ class TreeSpool:
     def close(self) -> None:
         """Remove the temporary file."""
         self._file.close()
+
+
+OASST_ROWS = Format(lambda row: "message_id" in row and "parent_id" in row and "text" in row)
+OASST = Format(lambda row: isinstance(row.get("prompt"), dict) and "replies" in row["prompt"])

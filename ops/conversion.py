@@ -5,17 +5,18 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from steps.contracts.context import StageContext
 from steps.contracts.digests import canonical_json
+from steps.contracts.errors import ConfigError
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.contracts.storage import writing
+from steps.engines.formats.registry import FORMATS
+from steps.engines.formats.rejected import RowRejected
 from steps.ingest.ingest import ingest
 from steps.ingest.quick import quick_config
-from steps.ingest.rejects import Reject, RejectWriter, RowRejected, keeping_rejects
-from steps.ingest.render import RENDER
+from steps.ingest.rejects import Reject, RejectWriter, keeping_rejects
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ConvertResult:
     rejected_by: dict[str, int]
 
 
-def convert(inputs: list[str], to: Literal["openai", "alpaca", "sharegpt"], out: Path) -> ConvertResult:
+def convert(inputs: list[str], to: str, out: Path) -> ConvertResult:
     """Write the rows of `inputs` to `out` in another format; rejects go to `<out>.rejects.jsonl` beside it.
 
     Message trees become one row for their best path. `rejected_by` counts rows that couldn't be read and records that
@@ -37,9 +38,13 @@ def convert(inputs: list[str], to: Literal["openai", "alpaca", "sharegpt"], out:
 
     Raises:
         InputError: an input is missing, empty, or of no known format.
+        ConfigError: the format is only read.
     """
     rejects_path = out.with_name(f"{out.name}.rejects.jsonl")
     partial = out.with_name(f"{out.name}.partial")
+    write = FORMATS[to].write
+    if write is None:
+        raise ConfigError(f"{to} is a format that is only read", where=str(out))
     with writing(out), tempfile.TemporaryDirectory() as scratch:
         out.parent.mkdir(parents=True, exist_ok=True)
         read = _read(inputs, Path(scratch), rejects_path)
@@ -49,7 +54,7 @@ def convert(inputs: list[str], to: Literal["openai", "alpaca", "sharegpt"], out:
             rejects.copy(read.artifacts["rejects"].path)
             for row in read.rows.iter_rows():
                 try:
-                    file.write(json.dumps(RENDER[to](row), ensure_ascii=False) + "\n")
+                    file.write(json.dumps(write(row), ensure_ascii=False) + "\n")
                     rows += 1
                 except RowRejected as e:
                     reasons[e.reason] += 1

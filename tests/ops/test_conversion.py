@@ -7,13 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from steps.contracts.errors import InputError
+from ops.conversion import convert
+from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.records import make_row, message
-from steps.ingest.convert import convert
-from steps.ingest.formats import PARSERS
+from steps.engines.formats.registry import FORMATS, WRITTEN
+from steps.engines.formats.rejected import RowRejected
 from steps.ingest.quick import quick_config, read_any
-from steps.ingest.rejects import RowRejected
-from steps.ingest.render import RENDER
 
 CALLS = json.dumps(
     [{"id": "x1", "type": "function", "function": {"name": "f", "arguments": '{"a":  1}'}}], separators=(",", ":")
@@ -44,12 +43,12 @@ def conversations(draw):
 @given(conversations(), st.sampled_from(["openai", "sharegpt", "alpaca"]))
 def test_what_is_written_reads_back_as_it_was(row, to):
     try:
-        written = json.loads(json.dumps(RENDER[to](row)))
+        written = json.loads(json.dumps(FORMATS[to].write(row)))
     except RowRejected as e:
         assert to != "openai" and e.reason.endswith(("_expressible", "with_tool_call"))
         return
     try:
-        [draft] = PARSERS[to](written).drafts
+        [draft] = FORMATS[to].read(written).drafts
     except RowRejected as e:
         assert e.reason == "empty_answer"  # such a row isn't ingested in the first place
         return
@@ -63,10 +62,10 @@ def test_sharegpt_keeps_which_call_was_answered(answered):
     messages = [message("user", "q"), message("assistant", "", tool_calls=text)]
     messages += [*(message("tool", "t", tool_call_id=i) for i in answered), message("assistant", "a")]
     row = make_row(kind="conversation", source="s", locator="l", raw=b"", messages=messages)
-    written = RENDER["sharegpt"](row)
+    written = FORMATS["sharegpt"].write(row)
     named = ["tool_call_id" in turn for turn in written["conversations"][2:5]]
     assert named == {"x": [False] * 3, "y": [True, False, False], None: [True, False, False]}[answered[0]]
-    assert PARSERS["sharegpt"](written).drafts[0].messages == messages
+    assert FORMATS["sharegpt"].read(written).drafts[0].messages == messages
 
 
 @pytest.mark.parametrize("first", ["openai", "sharegpt", "alpaca"])
@@ -136,3 +135,19 @@ def test_read_any_names_its_sources(tmp_path, monkeypatch):
 def test_any_input_gets_a_name_of_its_own(inputs):
     config = quick_config(inputs)
     assert len({s.name for s in config.sources}) == len(inputs)
+
+
+@pytest.mark.parametrize("marks", [{"weight": 0}, {"reasoning": "hm"}, {"label": True}, {"score": 0.0}])
+@pytest.mark.parametrize("to", WRITTEN)
+def test_what_no_chat_format_has_a_place_for_is_refused(to, marks):
+    said = {k: v for k, v in marks.items() if k in ("weight", "reasoning")}
+    turns = [message("user", "hi"), message("assistant", "hello", **said)]
+    judged = {k: v for k, v in marks.items() if k not in said}
+    row = make_row(kind="conversation", source="s", locator="line:1", raw=b"", messages=turns, **judged)
+    with pytest.raises(RowRejected, match="marks_not_expressible"):
+        FORMATS[to].write(row)
+
+
+def test_a_format_that_is_only_read_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="only read"):
+        convert(["x.jsonl"], "preference", tmp_path / "out.jsonl")

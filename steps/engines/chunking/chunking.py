@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from steps.contracts.errors import InputNotFoundError
-from steps.ingest.config import ChunkConfig, Container
+from steps.engines.chunking.config import ChunkConfig
 
 Spans = list[tuple[int, int]]
 Tokenize = Callable[[str], Spans]
+Markup = Literal["text", "markdown", "html"]
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _HEADING = re.compile(r"(#{1,6})[ \t]+(.*?)[ \t]*#*$")
@@ -50,11 +52,11 @@ class Chunk:
         return "\n\n".join(self.blocks)
 
 
-def blocks(text: str, container: Container) -> list[Block]:
+def blocks(text: str, markup: Markup) -> list[Block]:
     """The blocks of a document in reading order; blank ones are left out."""
-    if container == "html":
+    if markup == "html":
         return _html_blocks(text)
-    if container == "markdown":
+    if markup == "markdown":
         return _markdown_blocks(text)
     return [Block(0, p) for p in _paragraphs(text.splitlines())]
 
@@ -154,7 +156,7 @@ def tokenizer(config: ChunkConfig) -> Tokenize:
         loaded = AutoTokenizer.from_pretrained(config.tokenizer, revision=config.tokenizer_revision)
     except (OSError, ValueError) as e:
         raise InputNotFoundError(
-            f"can't load the tokenizer {config.tokenizer!r}", where="ingest.chunk.tokenizer",
+            f"can't load the tokenizer {config.tokenizer!r}", where="chunk.tokenizer",
             hint="name a folder with tokenizer.json or a hub id that is in reach, or leave it out",
         ) from e  # fmt: skip
     return lambda text: list(loaded(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from steps.contracts.digests import canonical_json
 from steps.contracts.records import ROLES, Row, message
-from steps.ingest.rejects import RowRejected
+from steps.engines.formats.rejected import RowRejected
 
 # Roles by the names that data sets use for them (OpenAI, ShareGPT, OASST, Gemini).
 ROLE_OF = {
