@@ -17,7 +17,7 @@ ingest:
   sources: [{{name: gsm8k, path: "{path}", licence: MIT}}]
 split: {{validation: 0.03, test: 0.05}}
 scrub: {{demo_key: true, workers: 2}}
-base: {{model: scratch, num_threads: 2}}
+base: {{model: "examples.toy_base.build:build", num_threads: 2}}
 train:
   weights: {{kind: full}}
   learning_rate: 2.0e-3

@@ -25,7 +25,7 @@ import planting  # noqa: E402
 from order_mails import Mail, order, reworded, unanswerable, with_sentence, wrong_answer  # noqa: E402
 from plain_english import SENTENCES  # noqa: E402
 
-from steps.base.english import held_out_paragraph  # noqa: E402
+from examples.toy_base.english import held_out_paragraph  # noqa: E402
 
 SEED = "assay quickstart 1"
 # Rows per kind; chosen so that the folder stays below 2.5 MB and at least 1,800 rows survive.

@@ -4,6 +4,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+from steps.base.builders import load_builder
 from steps.base.config import BaseConfig
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, InputNotFoundError
@@ -12,30 +13,31 @@ from steps.engines.lm.folder import count_parameters, model_files, model_folder
 
 
 def resolve_base(config: BaseConfig, folder: Path, root: Path = Path(), *, keep_files: bool = False) -> ModelFolder:
-    """Find or make the base model. A scratch model is written to `folder`, with `keep_files` the files of a local one
-    too; the others are references. Relative paths start from `root`.
+    """Find or make the base model. One that is made here is written to `folder`, with `keep_files` the files of a local
+    one too; the others are references. Relative paths start from `root`.
 
     Raises:
+        ConfigError: `model` names a function that isn't there, or `options` that it doesn't have.
         InputNotFoundError: no such folder or hub model, no safetensors in it, no tokenizer with a chat template.
         ServiceError: the hub can't be reached.
     """
-    if config.model == "scratch":
-        return _scratch(config, folder)
+    if config.is_built:
+        return _built(config, folder)
     if (root / config.model).is_dir():
         return _local(config, root / config.model, folder if keep_files else None)
     if _looks_like_path(config.model):
-        hint = "name an existing folder, a hub id (owner/name), or scratch"
+        hint = "name an existing folder, a hub id (owner/name), or a function (package.module:function)"
         raise InputNotFoundError("no such model folder", where=config.model, hint=hint)
     return _hub(config)
 
 
-def _scratch(config: BaseConfig, folder: Path) -> ModelFolder:
-    from steps.base.scratch import NOTES, make_scratch
-
-    parameters = make_scratch(config, folder)
+def _built(config: BaseConfig, folder: Path) -> ModelFolder:
+    build, options = load_builder(config)
+    notes = build(options, config.seed, config.num_threads, folder)
+    _check_complete(folder)
     digest = value_digest(model_files(folder))
     ref = BaseRef(source="scratch", name="scratch", digest=digest)
-    return model_folder(folder, kind="full", base=ref, parameters=parameters, notes=NOTES)
+    return model_folder(folder, kind="full", base=ref, parameters=count_parameters(folder), notes=notes)
 
 
 def _local(config: BaseConfig, path: Path, copy: Path | None) -> ModelFolder:

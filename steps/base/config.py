@@ -1,61 +1,44 @@
 """Which base model a run starts from."""
 
-from typing import Self
+import re
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from steps.contracts.reports import Frozen
 
-
-class ScratchConfig(Frozen):
-    """The small Llama that `model: scratch` makes and trains here, and how long it is trained."""
-
-    vocab_size: int = Field(2560, ge=512, le=32_768, description="BPE entries; chosen: 1.1 M weights in all")
-    hidden_size: int = Field(128, ge=32, description="width; chosen, see vocab_size")
-    layers: int = Field(4, ge=1, description="decoder layers; chosen, see vocab_size")
-    heads: int = Field(4, ge=1, description="attention heads; hidden_size must be a multiple")
-    intermediate_size: int = Field(320, ge=32, description="inner width of the gated MLP, 2.5 x hidden_size")
-    max_positions: int = Field(1024, ge=128, description="longest sequence in tokens that the model is declared for")
-    steps: int = Field(600, ge=1, description="optimizer steps; measured, see docs/stages/base.md")
-    batch_size: int = Field(24, ge=1, description="sequences per step; measured, see docs/stages/base.md")
-    learning_rate: float = Field(4e-3, gt=0, description="AdamW peak, for embeddings and norms; measured")
-    muon_learning_rate: float = Field(
-        0.02, gt=0, description="Muon peak, for the matrices; its paper's value, measured"
-    )
-    warmup_share: float = Field(0.05, ge=0, le=0.5, description="share of the steps with rising learning rate; chosen")
-    general_share: float = Field(0.15, ge=0, le=1, description="share of plain English sequences; chosen")
-    decline_share: float = Field(0.1, ge=0, le=1, description="share of tasks that must be declined; chosen")
-    # Copying a value is learnt first where nothing but values stands in the prompt. Without this the model was still
-    # guessing after 300 steps; with it and related embeddings (scratch.py) it had begun to look up after 125.
-    bare_until: float = Field(0.3, ge=0, le=1, description="share of the steps in which bare lists fade out; measured")
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.hidden_size % self.heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of heads {self.heads}")
-        if self.hidden_size // self.heads % 2:
-            raise ValueError(
-                f"a head has {self.hidden_size // self.heads} dimensions; rotary positions need an even one"
-            )
-        return self
+_BUILDER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class BaseConfig(Frozen):
-    """`model` is "scratch", a hub id (owner/name) or a local folder with safetensors.
+    """`model` is a hub id (owner/name), a local folder with safetensors, or a function that makes a model.
 
-    A local folder wins over a hub id of the same spelling.
+    A local folder wins over a hub id of the same spelling. A function is named as package.module:function.
     """
 
-    model: str = Field("scratch", min_length=1, description='"scratch", a hub id, or a local folder')
+    model: str = Field(
+        min_length=1,
+        description="Hub id (owner/name), local folder, or package.module:function that makes the model, as"
+        " examples.toy_base.build:build does.",
+    )
     revision: str | None = Field(None, description="hub only: commit hash; a branch or tag is resolved with a warning")
-    scratch: ScratchConfig = Field(default_factory=ScratchConfig, description="scratch only")
-    seed: int = Field(0, ge=0, description="scratch only: of the weights and the generated text")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="function only: its own settings, checked by the type of its first parameter"
+    )
+    seed: int = Field(0, ge=0, description="function only: of all that it draws")
     # Threads change the order of floating-point sums, so they are part of what makes the model (measured: 1 and 2
     # threads give other weights).
-    num_threads: int = Field(2, ge=1, description="scratch only: torch threads")
+    num_threads: int = Field(2, ge=1, description="function only: torch threads")
+
+    @property
+    def is_built(self) -> bool:
+        """Whether `model` names a function."""
+        return _BUILDER.fullmatch(self.model) is not None
 
     @model_validator(mode="after")
-    def _revision_needs_hub(self) -> Self:
-        if self.model == "scratch" and self.revision is not None:
-            raise ValueError("revision is set, but model is scratch: name a hub model, or drop revision")
+    def _each_has_its_own(self) -> Self:
+        if self.is_built and self.revision is not None:
+            raise ValueError(f"revision is set, but {self.model} makes the model: name a hub model, or drop revision")
+        if self.options and not self.is_built:
+            raise ValueError(f"options are set, but {self.model} is no package.module:function that would take them")
         return self

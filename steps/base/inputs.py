@@ -2,15 +2,23 @@
 
 from pathlib import Path
 
+from steps.base.builders import builder_digest
 from steps.base.config import BaseConfig
 from steps.contracts.digests import folder_digests
 
 
 def input_digests(config: BaseConfig, root: Path) -> dict[str, str]:
-    """Files of a local base by content, a hub model by the commit that its revision points to now."""
+    """Files of a local base by content, a hub model by the commit that its revision points to now, a function by code.
+
+    Raises:
+        ConfigError: there is no such function, or it has no such options.
+        InputNotFoundError, ServiceError: the hub has no such model, or can't be reached.
+    """
     from steps.engines.lm.hub import resolve_revision
 
+    if config.is_built:
+        return {config.model: builder_digest(config)}
     folder = root / config.model
     if folder.is_dir():
         return folder_digests(folder)
-    return {} if config.model == "scratch" else {config.model: resolve_revision(config.model, config.revision)}
+    return {config.model: resolve_revision(config.model, config.revision)}

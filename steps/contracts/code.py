@@ -69,7 +69,7 @@ def _first_party_imports(tree: ast.AST) -> Iterator[str]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
-        yield from (n for n in names if n.split(".")[0] in FIRST_PARTY)
+        yield from names
 
 
 def _tree_digest(tree: ast.Module) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from steps.base.english import is_held_out
+from examples.toy_base.english import is_held_out
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 QUICKSTART = EXAMPLES / "quickstart"

@@ -75,7 +75,7 @@ def test_tracker_that_is_down_is_named_and_finished_steps_are_kept(elsewhere: Pa
 
 
 def test_unknown_infra_stack_step_and_variable_are_refused(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = config(elsewhere, "scratch")
+    path = config(elsewhere, "examples.toy_base.build:build")
     with pytest.raises(InputNotFoundError, match=r"no infra file 'nowhere'"):
         run(path, infra="nowhere", root=elsewhere)
     with pytest.raises(InputNotFoundError, match="no stack 'nowhere'"):

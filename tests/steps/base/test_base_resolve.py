@@ -7,18 +7,24 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from examples.toy_base.options import ToyOptions
 from steps.base.base import resolve_base
-from steps.base.config import BaseConfig, ScratchConfig
+from steps.base.config import BaseConfig
 from steps.contracts.digests import folder_digests
 from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError
 from steps.contracts.models import ModelFolder
 from steps.engines.lm.load import load, load_tokenizer
 
-SMALL = ScratchConfig(vocab_size=600, hidden_size=32, layers=1, heads=2, intermediate_size=48, steps=3, batch_size=4)
+TOY = "examples.toy_base.build:build"
+SMALL = ToyOptions(vocab_size=600, hidden_size=32, layers=1, heads=2, intermediate_size=48, steps=3, batch_size=4)
 
 
 def small(**changes: object) -> BaseConfig:
-    return BaseConfig.model_validate({"scratch": SMALL.model_dump(), "num_threads": 1, **changes})
+    return BaseConfig.model_validate({"model": TOY, "options": SMALL.model_dump(), "num_threads": 1, **changes})
+
+
+def elsewhere(model: str, **changes: object) -> BaseConfig:
+    return BaseConfig.model_validate({"model": model, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     return resolve_base(small(), tmp_path_factory.mktemp("base") / "model")
 
 
-def test_scratch_model_says_what_it_is(made: ModelFolder) -> None:
+def test_a_model_that_is_made_here_says_what_it_is(made: ModelFolder) -> None:
     assert made.path is not None
     assert made.info.base.source == "scratch" and made.info.kind == "full"
     assert made.info.digest == made.info.base.digest
@@ -66,14 +72,14 @@ def test_template_marks_what_the_assistant_says(made: ModelFolder) -> None:
     prompt = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
     full = tokenizer.apply_chat_template(turns, tokenize=False)
     assert full == prompt + '{"a": 1}<|im_end|>\n'
-    # What scratch training feeds for a task is what the template renders.
+    # What training feeds for a task is what the template renders.
     assert prompt == "<|im_start|>user\nthe lamp<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_values_are_single_tokens_bare_and_after_a_space(tmp_path: Path) -> None:
-    from steps.base.scratch import make_tokenizer
+    from examples.toy_base.build import make_tokenizer
 
-    tokenizer = make_tokenizer(ScratchConfig(), 0)
+    tokenizer = make_tokenizer(ToyOptions(), 0)
     # The quickstart's values (examples/order_mails.py).
     items = ("lamp", "kettle", "backpack", "blanket", "clock", "mirror", "teapot", "chair", "vase", "rug")
     colors = ("red", "blue", "green", "black", "white", "grey", "yellow", "brown")
@@ -85,7 +91,7 @@ def test_values_are_single_tokens_bare_and_after_a_space(tmp_path: Path) -> None
 
 def test_local_folder_is_a_reference_pinned_by_its_files(made: ModelFolder, tmp_path: Path) -> None:
     assert made.path is not None
-    local = resolve_base(small(model=str(made.path)), tmp_path)
+    local = resolve_base(elsewhere(str(made.path)), tmp_path)
     assert local.path is None and local.info.base.source == "local"
     assert local.info.base.digest == made.info.digest
     assert local.info.parameters == made.info.parameters
@@ -95,24 +101,24 @@ def test_local_folder_is_a_reference_pinned_by_its_files(made: ModelFolder, tmp_
 
 def test_changed_local_folder_is_noticed(tmp_path: Path) -> None:
     resolve_base(small(), tmp_path / "m")
-    local = resolve_base(small(model=str(tmp_path / "m")), tmp_path / "unused")
+    local = resolve_base(elsewhere(str(tmp_path / "m")), tmp_path / "unused")
     (tmp_path / "m" / "config.json").write_text((tmp_path / "m" / "config.json").read_text() + " ")
     with pytest.raises(IntegrityError, match="not the ones"):
         load(local)
 
 
 def test_contradictions_and_missing_models_name_the_way_out(made: ModelFolder, tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="model is scratch"):
+    with pytest.raises(ValidationError, match="makes the model"):
         small(revision="main")
     with pytest.raises(ValidationError, match="no multiple of heads"):
-        ScratchConfig(hidden_size=100, heads=3)
+        ToyOptions(hidden_size=100, heads=3)
     with pytest.raises(ConfigError, match="local folder"):
-        resolve_base(small(model=str(made.path), revision="main"), tmp_path)
+        resolve_base(elsewhere(str(made.path), revision="main"), tmp_path)
     with pytest.raises(InputNotFoundError, match="no such model folder"):
-        resolve_base(small(model="./nowhere"), tmp_path)
+        resolve_base(elsewhere("./nowhere"), tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputNotFoundError, match="safetensors"):
-        resolve_base(small(model=str(tmp_path / "empty")), tmp_path)
+        resolve_base(elsewhere(str(tmp_path / "empty")), tmp_path)
 
 
 def test_training_lowers_the_loss_and_leaves_torch_as_it_was(tmp_path: Path) -> None:
@@ -124,8 +130,8 @@ def test_training_lowers_the_loss_and_leaves_torch_as_it_was(tmp_path: Path) -> 
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     losses = []
     for steps in (1, 60):
-        scratch = SMALL.model_copy(update={"steps": steps, "batch_size": 8})
-        model = resolve_base(small(scratch=scratch.model_dump()), tmp_path / str(steps))
+        options = SMALL.model_copy(update={"steps": steps, "batch_size": 8})
+        model = resolve_base(small(options=options.model_dump()), tmp_path / str(steps))
         ids = load_tokenizer(model)("The old baker walked to the harbor.")["input_ids"]
         (total, counted), *_ = token_losses(load(model, device="cpu"), [(ids, list(ids))], batch_size=1)
         losses.append(total / counted)

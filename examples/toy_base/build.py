@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from steps.base.config import BaseConfig, ScratchConfig
-from steps.base.corpus import Sequence, sequences, tokenizer_texts
+from examples.toy_base.corpus import Sequence, sequences, tokenizer_texts
+from examples.toy_base.options import ToyOptions
 from steps.engines.lm.threads import torch_threads
 from steps.engines.progress.progress import Progress
 
@@ -38,28 +38,28 @@ NOTES = (
 )
 
 
-def make_scratch(config: BaseConfig, folder: Path) -> int:
-    """Train the model and write it with its tokenizer to `folder`. Returns the number of weights.
+def build(options: ToyOptions, seed: int, num_threads: int, folder: Path) -> tuple[str, ...]:
+    """Train the model and write it with its tokenizer to `folder`. Returns what its card must say.
 
-    The same config (seed and num_threads in it) gives the same bytes on the same kind of processor.
+    The same arguments give the same bytes on the same kind of processor.
     """
     import torch
 
     state = torch.get_rng_state()
     try:
-        with torch_threads(config.num_threads):
-            torch.manual_seed(config.seed)
-            tokenizer = make_tokenizer(config.scratch, config.seed)
-            model = make_model(config.scratch, tokenizer)
-            _train(model, tokenizer, config)
+        with torch_threads(num_threads):
+            torch.manual_seed(seed)
+            tokenizer = make_tokenizer(options, seed)
+            model = make_model(options, tokenizer)
+            _train(model, tokenizer, options, seed)
     finally:
         torch.set_rng_state(state)
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
-    return int(sum(p.numel() for p in model.parameters()))
+    return NOTES
 
 
-def make_tokenizer(config: ScratchConfig, seed: int) -> Any:
+def make_tokenizer(config: ToyOptions, seed: int) -> Any:
     """A byte-level BPE tokenizer with ChatML's special tokens and template."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -92,7 +92,7 @@ def make_tokenizer(config: ScratchConfig, seed: int) -> Any:
     return fast
 
 
-def make_model(config: ScratchConfig, tokenizer: Any) -> Any:
+def make_model(config: ToyOptions, tokenizer: Any) -> Any:
     """An untrained Llama with tied embeddings."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -132,17 +132,16 @@ def _relate_embeddings(weights: Any, vocabulary: dict[str, int]) -> None:
                 break
 
 
-def _train(model: Any, tokenizer: Any, config: BaseConfig) -> None:
+def _train(model: Any, tokenizer: Any, options: ToyOptions, seed: int) -> None:
     import torch
 
-    scratch = config.scratch
-    optimizers = _optimizers(model, scratch)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: _rate(step, scratch)) for o in optimizers]
+    optimizers = _optimizers(model, options)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: _rate(step, options)) for o in optimizers]
     model.train()
-    with Progress("scratch model", scratch.steps, "steps") as progress:
-        text = random.Random(f"{config.seed}:text")
-        batches = _batches(tokenizer, scratch, text, lambda: _bare_share(progress.done, scratch))
-        for _ in range(scratch.steps):
+    with Progress("toy base model", options.steps, "steps") as progress:
+        text = random.Random(f"{seed}:text")
+        batches = _batches(tokenizer, options, text, lambda: _bare_share(progress.done, options))
+        for _ in range(options.steps):
             ids, weights = next(batches)
             # Padding is on the right and attention looks left only, so no mask is needed.
             logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
@@ -157,11 +156,11 @@ def _train(model: Any, tokenizer: Any, config: BaseConfig) -> None:
     model.eval()
 
 
-def _optimizers(model: Any, config: ScratchConfig) -> list[Any]:
+def _optimizers(model: Any, config: ToyOptions) -> list[Any]:
     """Muon for the matrices of the layers, AdamW for the embedding and the norms."""
     import torch
 
-    from steps.base.muon import Muon
+    from examples.toy_base.muon import Muon
 
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
@@ -172,14 +171,14 @@ def _optimizers(model: Any, config: ScratchConfig) -> list[Any]:
     ]
 
 
-def _bare_share(step: int, config: ScratchConfig) -> float:
+def _bare_share(step: int, config: ToyOptions) -> float:
     """All tasks are bare lists in the first half of `bare_until`, ever fewer in the second, none after it."""
     if not config.bare_until:
         return 0.0
     return min(1.0, max(0.0, 2 - 2 * step / (config.steps * config.bare_until)))
 
 
-def _rate(step: int, config: ScratchConfig) -> float:
+def _rate(step: int, config: ToyOptions) -> float:
     """Share of the peak learning rate: linear warm-up, then a cosine down to a twentieth."""
     warmup = max(1, round(config.warmup_share * config.steps))
     if step < warmup:
@@ -189,7 +188,7 @@ def _rate(step: int, config: ScratchConfig) -> float:
 
 
 def _batches(
-    tokenizer: Any, config: ScratchConfig, rng: random.Random, bare_share: Callable[[], float]
+    tokenizer: Any, config: ToyOptions, rng: random.Random, bare_share: Callable[[], float]
 ) -> Iterator[tuple[Any, Any]]:
     """Input ids and loss weights, each of shape (batch_size, longest), from pools sorted by length."""
     import torch

@@ -1,13 +1,13 @@
-"""What the scratch model reads: chat-formatted sibling tasks, plain English, and its tokenizer's text."""
+"""What the toy base model reads: chat-formatted sibling tasks, plain English, and its tokenizer's text."""
 
 import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from steps.base.config import ScratchConfig
-from steps.base.english import CITIES, COLORS, COMMON_WORDS, THINGS, paragraph
-from steps.base.siblings import DECLINE, Example, example
+from examples.toy_base.english import CITIES, COLORS, COMMON_WORDS, THINGS, paragraph
+from examples.toy_base.options import ToyOptions
+from examples.toy_base.siblings import DECLINE, Example, example
 
 # Words that any text of letters and orders may hold; they get entries of their own in a small vocabulary.
 # Forms that a scrubbed text holds in place of personal data.
@@ -23,7 +23,7 @@ class Sequence:
     example: Example | None
 
 
-def sequences(config: ScratchConfig, rng: random.Random, bare_share: Callable[[], float]) -> Iterator[Sequence]:
+def sequences(config: ToyOptions, rng: random.Random, bare_share: Callable[[], float]) -> Iterator[Sequence]:
     """An endless stream of training sequences. `bare_share` is asked before each task (see `siblings.example`)."""
     while True:
         if rng.random() < config.general_share:
@@ -32,7 +32,7 @@ def sequences(config: ScratchConfig, rng: random.Random, bare_share: Callable[[]
             yield Sequence("", example(rng, decline_share=config.decline_share, bare_share=bare_share()))
 
 
-def tokenizer_texts(config: ScratchConfig, rng: random.Random, count: int) -> Iterator[str]:
+def tokenizer_texts(config: ToyOptions, rng: random.Random, count: int) -> Iterator[str]:
     """Texts for the tokenizer: `count` training sequences, then single words bare, after a space and in JSON.
 
     A JSON value has no space before it and a word in a sentence has one: both forms should be single tokens.

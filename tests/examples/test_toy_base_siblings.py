@@ -6,8 +6,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steps.base.english import COMMON_WORDS, held_out_paragraph, is_held_out, paragraph
-from steps.base.siblings import DECLINE, example
+from examples.toy_base.english import COMMON_WORDS, held_out_paragraph, is_held_out, paragraph
+from examples.toy_base.siblings import DECLINE, example
 
 # The quickstart's schema (examples/order_mails.py): what a run on the scratch model is to learn.
 TARGET = {"item", "color", "quantity", "city"}

@@ -1,4 +1,4 @@
-"""Sibling extraction tasks: short messages and the JSON that they state. The scratch model learns to look things up.
+"""Sibling extraction tasks: short messages and the JSON that they state. The toy base model learns to look things up.
 
 Each task has four fields with a closed list of values; a message states them in free order among other sentences, and
 the instruction names them. When one of them isn't stated, the right answer is DECLINE. Half of the numbers are written
@@ -9,7 +9,7 @@ import json
 import random
 from dataclasses import dataclass
 
-from steps.base.english import CITIES, COLORS, NAMES, paragraph
+from examples.toy_base.english import CITIES, COLORS, NAMES, paragraph
 
 DECLINE = '{"error": "not stated"}'
 

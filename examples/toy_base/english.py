@@ -1,4 +1,4 @@
-"""Plain English sentences from a small grammar: what the scratch model learns of the language at large.
+"""Plain English sentences from a small grammar: what the toy base model learns of the language at large.
 
 A tenth of all sentences, chosen by their own hash, is held out: `paragraph` never draws one of them, and
 `held_out_paragraph` draws nothing else. So a perplexity on held-out text is measured on sentences never trained on.
