@@ -26,6 +26,19 @@ def test_all_promised_configs_are_there() -> None:
     assert {p.stem for p in SHIPPED} == promised
 
 
+def test_every_field_says_what_it_is() -> None:
+    """So that editors show it: the settings of the run, of every stage, and of all that these hold."""
+    schema = RunConfig.model_json_schema()
+    silent = [
+        f"{name}.{field}"
+        for name, model in {"RunConfig": schema, **schema["$defs"]}.items()
+        for field, said in model.get("properties", {}).items()
+        if not said.get("description") and "const" not in said
+    ]
+    assert silent == []
+    assert sum(len(model.get("properties", {})) for model in schema["$defs"].values()) > 300
+
+
 def test_schema_file_is_what_the_model_says() -> None:
     import json
 
@@ -47,7 +60,7 @@ def test_missing_parts_are_named_together(tmp_path: Path) -> None:
 
 
 def test_dataset_belongs_to_finetune(tmp_path: Path) -> None:
-    text = "name: x\npipeline: finetune\nbase: {}\nregistry: {name: m}\n"
+    text = "name: x\npipeline: finetune\nbase: {model: m}\nregistry: {name: m}\n"
     assert "finetune needs it" in refused(tmp_path, text)
     assert "finetune" in refused(tmp_path, "name: x\npipeline: curate\nskip: [scrub]\ndataset: latest\n"
                                            "ingest: {sources: [{name: a, path: a}]}\n")  # fmt: skip
