@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from steps.contracts.evaluation import Estimate
+from steps.contracts.formats import number
 from steps.contracts.reports import Histogram, Series
 
 CHART_WIDTH = 340
@@ -19,21 +20,6 @@ _TOP, _BOTTOM, _LEFT, _RIGHT = 16, 20, 2, 2
 # Chosen: more points than this can't be told apart at CHART_WIDTH.
 _MAX_POINTS = 340
 _INTERVAL_WIDTH, _INTERVAL_HEIGHT = 300, 34
-
-
-def number(value: float | None) -> str:
-    """A number for people: thousands separated, at most four significant digits, a dash for None."""
-    if value is None:
-        return "–"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    if 1e-3 <= abs(value) < 1e6:
-        digits = max(0, 3 - math.floor(math.log10(abs(value))))
-        text = f"{value:,.{digits}f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{value:.3g}"
 
 
 def histogram(h: Histogram) -> Markup:

@@ -19,6 +19,7 @@ from materializers import charts
 from materializers.visible import visible
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration
+from steps.contracts.formats import duration, number
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import Series, StageReport, Table
 
@@ -42,7 +43,7 @@ def environment(*folders: Path) -> jinja2.Environment:
     env.globals.update(histogram=charts.histogram, lines=charts.lines, intervals=charts.intervals, shares=charts.shares)
     env.filters.update(
         n=_count,
-        num=charts.number,
+        num=number,
         cell=_cell,
         brief=_brief,
         words=lambda s: s.replace("_", " "),
@@ -160,17 +161,6 @@ def judged(difference: Difference, directions: Directions) -> Markup:
     return Markup('<span class="verdict {}">{}</span>').format("good" if good else "bad", "better" if good else "worse")
 
 
-def duration(seconds: float) -> str:
-    """Seconds for people: '0.4 s', '38 s', '3 min 20 s', '2 h 5 min'."""
-    if seconds < 10:
-        return f"{seconds:.2g} s" if seconds >= 0.01 or seconds == 0 else "< 0.01 s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def finished(html: str) -> str:
     """Rendered HTML with every character that could reorder or hide text replaced, charts and attributes included."""
     return visible(html)
@@ -194,7 +184,7 @@ def _count(value: int) -> str:
 
 
 def _cell(value: str | float | None) -> str:
-    return value if isinstance(value, str) else charts.number(value)
+    return value if isinstance(value, str) else number(value)
 
 
 def _brief(value: Any) -> str:
@@ -226,9 +216,9 @@ def _same(difference: Difference) -> bool:
 
 def _change(change: Estimate, is_ratio: bool) -> str:
     if is_ratio:
-        return f"× {charts.number(change.value)}"
+        return f"× {number(change.value)}"
     sign = "+" if change.value > 0 else ""
-    return f"{sign}{charts.number(change.value)}"
+    return f"{sign}{number(change.value)}"
 
 
 def _spaced(name: str) -> str:

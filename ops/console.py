@@ -5,21 +5,27 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from materializers.visible import visible
 from steps.contracts.errors import AssayError
+from steps.contracts.formats import number
 
 # Chosen: wide enough that a table in a pipe or a log is not folded at 80 columns.
 _PIPE_WIDTH = 160
 
 
-def say(text: str = "") -> None:
+def say(line: str = "") -> None:
     """One line for people, on standard output."""
-    print(visible(text))
+    print(visible(line))
 
 
-def complain(text: str) -> None:
+def complain(line: str) -> None:
     """One line for people, on standard error."""
-    print(visible(text), file=sys.stderr)
+    print(visible(line), file=sys.stderr)
 
 
 def emit(value: Any) -> None:
@@ -29,37 +35,33 @@ def emit(value: Any) -> None:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], numeric: Sequence[int] = ()) -> None:
     """A table; `numeric` names the columns that are aligned right. Nothing in a cell is read as markup."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for i, name in enumerate(columns):
         table.add_column(name, justify="right" if i in numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(visible(_cell(cell))) for cell in row))
-    _console().print(table)
+        table.add_row(*(text(_cell(cell)) for cell in row))
+    console().print(table)
 
 
-def heading(text: str) -> None:
+def heading(line: str) -> None:
     """A bold line."""
-    from rich.text import Text
-
-    _console().print(Text(visible(text), style="bold"))
+    console().print(text(line), style="bold")
 
 
-def _console() -> Any:
-    from rich.console import Console
+def console() -> Console:
+    """Writes to standard output; folds no table where nobody said how wide it is."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
+
+def text(value: str) -> Text:
+    """Words from data, configs and file names: nothing in them is read as markup, or moves the cursor."""
+    return Text(visible(value))
 
 
 def _cell(cell: object) -> str:
     if cell is None:
         return ""
-    if isinstance(cell, float):
-        return f"{cell:,.4g}"
-    return f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell)
+    return number(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else str(cell)
 
 
 def explain_error(error: AssayError) -> str:

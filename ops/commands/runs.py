@@ -5,8 +5,9 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from ops.console import complain, emit, say, show_table
+from ops.console import complain, console, emit, say, show_table
 from ops.run_index import artifacts_of, find_run, load_runs, report_path, write_report
+from steps.contracts.formats import duration
 from steps.contracts.runs import RunRecord
 
 
@@ -37,7 +38,7 @@ def list_runs(root: Path, limit: int, json_output: bool) -> None:
 
 def show_run(root: Path, name: str, json_output: bool) -> None:
     """One run: how it ended, and what every stage took out and cost."""
-    from ops.summary import print_costs, summary_console
+    from ops.summary import print_costs
     from pipelines.report.costs import run_costs
 
     run = find_run(root, name)
@@ -48,7 +49,7 @@ def show_run(root: Path, name: str, json_output: bool) -> None:
     show_table(["run", "started", "took", "status", "steps", "model"], [_line(run)])
     if run.error:
         say(f"error: {run.error}")
-    print_costs(summary_console(), costs)
+    print_costs(console(), costs)
     if run.cpu_seconds is not None and run.peak_mb is not None:
         say(f"the whole process: {run.cpu_seconds:,.1f} CPU s, peak memory {run.peak_mb:,.0f} MB")
 
@@ -62,9 +63,7 @@ def _line(run: RunRecord) -> list[str]:
 def _took(run: RunRecord) -> str:
     if run.ended is None:
         return ""
-    seconds = (datetime.fromisoformat(run.ended) - datetime.fromisoformat(run.started)).total_seconds()
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return duration((datetime.fromisoformat(run.ended) - datetime.fromisoformat(run.started)).total_seconds())
 
 
 def show_report(root: Path, name: str | None, open_it: bool, refresh: bool, json_output: bool) -> None:

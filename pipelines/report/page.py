@@ -13,6 +13,7 @@ from materializers import views
 from pipelines.report.costs import reasons_of, said
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
+from steps.contracts.formats import duration
 from steps.contracts.models import ModelInfo
 from steps.contracts.reports import StageReport
 from steps.contracts.runs import RunRecord
@@ -122,7 +123,7 @@ def _took(record: RunRecord) -> str:
     if record.ended is None:
         return "–"
     between = datetime.fromisoformat(record.ended) - datetime.fromisoformat(record.started)
-    return views.duration(between.total_seconds())
+    return duration(between.total_seconds())
 
 
 @cache

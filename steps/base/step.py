@@ -17,7 +17,7 @@ def key() -> str:
 
 @assay_step(key)
 def base_step(config: BaseConfig, inputs: dict[str, str]) -> Annotated[ModelFolder, "base"]:
-    """Find or make the base model. `inputs` holds the digest of a local folder's files."""
+    """Find or make the base model. `inputs`: digests of a local folder's files, or of a function's code."""
     from steps.base.base import resolve_base
 
     root = input_root("base")

@@ -156,15 +156,6 @@ def test_a_long_line_ends_at_its_last_point():
     assert float(points[-1][1]) < float(points[-2][1]), "the last value is higher, so it is drawn higher up"
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.12, "0.12"), (0.0, "0"), (1234567, "1,234,567"), (2441.7, "2,442"), (0.00001234, "1.23e-05"), (None, "–"),
-     (-0.02, "-0.02"), (100.0, "100"), (1e9 + 0.5, "1e+09")],
-)  # fmt: skip
-def test_numbers_for_people(value, text):
-    assert charts.number(value) == text
-
-
 def test_a_lost_row_is_visible_in_the_funnel():
     svg = str(charts.shares([("kept", 99_999), ("dropped", 1)], 100_000))
     widths = [float(w) for w in re.findall(r'width="([\d.]+)"', svg)]

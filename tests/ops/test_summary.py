@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from ops.console import console
 from ops.infra import InfraConfig
 from ops.plan import Plan
-from ops.summary import print_costs, print_plan, summary_console
+from ops.summary import print_costs, print_plan
 from pipelines.config import RunConfig
 from pipelines.inputs import Inputs
 from pipelines.load import load_model
@@ -35,7 +36,7 @@ def test_a_plan_names_every_file_as_it_is_called(capsys: pytest.CaptureFixture[s
 def test_reasons_are_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
     reasons = (Reason("dropped", HOSTILE, 3),)
     cost = StageCost(HOSTILE, 9, 0, 6, 3, 0, 0, 0, 0, reasons, 1.0, 1.0, 9.0, cached=False)
-    print_costs(summary_console(), [cost])
+    print_costs(console(), [cost])
     shown = capsys.readouterr().out
     assert shown.count("a[red]b[/nothing].jsonl") == 3
     assert "\x1b" not in shown and "\u202e" not in shown

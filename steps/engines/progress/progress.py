@@ -1,4 +1,4 @@
-"""Progress and time of long work: a bar on a terminal, a line every few seconds elsewhere, nothing when quiet.
+"""Progress and time of long work: rich's bar on a terminal, nothing elsewhere.
 
 ASSAY_PROGRESS=off silences it (the command line sets it for --json).
 """
@@ -7,72 +7,61 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
-# Chosen: shorter work shows nothing; a log gets a line this often.
+# Chosen: shorter work shows nothing.
 _SILENT_SECONDS = 2.0
-_LINE_SECONDS = 5.0
 _BAR_SECONDS = 0.2
 
 
 class Progress:
-    """Counts units of work and says how fast and how long still. A context manager; writes to standard error."""
+    """Counts units of work and says how fast and how long still. A context manager; writes to standard error.
+
+    The bar is drawn by `advance` and by no thread of its own, so that a process may be forked at any time.
+    """
 
     def __init__(self, what: str, total: int | None = None, unit: str = "rows") -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
-        self._start = time.monotonic()
-        self._bar = sys.stderr.isatty()
-        self._every = _BAR_SECONDS if self._bar else _LINE_SECONDS
-        self._next = self._start + _SILENT_SECONDS
-        self._shown = False
-        self._off = os.environ.get("ASSAY_PROGRESS") == "off"
+        self._next = time.monotonic() + _SILENT_SECONDS
+        self._wanted = sys.stderr.isatty() and os.environ.get("ASSAY_PROGRESS") != "off"
+        self._bar: Bar | None = None
 
     def advance(self, count: int = 1) -> None:
         """Add finished units."""
         self.done += count
-        now = time.monotonic()
-        if not self._off and now >= self._next:
-            self._next = now + self._every
-            self._show(now)
+        if self._wanted and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _BAR_SECONDS
+            self._show()
 
-    def _show(self, now: float) -> None:
-        rate = self.done / max(now - self._start, 1e-9)
-        of = f"/{self.total:,}" if self.total else ""
-        left = f" · {_clock((self.total - self.done) / rate)} left" if self.total and rate > 0 else ""
-        line = f"{self.what} {self.done:,}{of} {self.unit} · {rate:,.0f} {self.unit}/s{left}"
-        if self._bar and self.total:
-            width = 24
-            full = min(width, self.done * width // self.total)
-            line = f"{'━' * full}{'╌' * (width - full)} {line}"
-        sys.stderr.write(f"\r\x1b[2K{line}" if self._bar else f"{line}\n")
-        sys.stderr.flush()
-        self._shown = True
+    def _show(self) -> None:
+        if self._bar is None:
+            self._bar = _bar(self.unit)
+            self._bar.add_task(self.what, total=self.total, completed=self.done)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=self.done, refresh=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._shown and self._bar:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+        if self._bar is not None:
+            self._bar.stop()
 
 
-def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "rows") -> Iterator[T]:
-    """The same items, counted one by one."""
-    with Progress(what, total, unit) as progress:
-        for item in items:
-            yield item
-            progress.advance()
+def _bar(unit: str) -> "Bar":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}" if minutes else f"{rest} s"
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn(),
+    )  # fmt: skip
+    return Bar(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
 
 
 class Stopwatch:
