@@ -16,7 +16,7 @@ name: bench-curate
 pipeline: curate
 skip: [judge]
 ingest: {{sources: [{{name: t0, path: "{path}"}}]}}
-scrub: {{demo_key: true, workers: 2}}
+scrub: {{demo_key: true}}
 """
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "curate.yaml"
         config.write_text(CONFIG.format(path=data.resolve() / "t0.jsonl.gz"))
-        cost = assay("run", str(config), "--json", state=Path(folder) / "state")
+        cost = assay("run", str(config), "--workers", "2", "--json", state=Path(folder) / "state")
     stages = json.loads(cost.stdout)["stages"]
     costs = f"{'seconds':>8} {'CPU s':>8} {'rows/s':>8} {'rows/CPU s':>10}"
     print(f"{'stage':12} {'in':>8} {'out':>8} {costs}  dropped and set aside for")

@@ -16,7 +16,7 @@ name: bench-gsm8k
 ingest:
   sources: [{{name: gsm8k, path: "{path}", licence: MIT}}]
 split: {{validation: 0.03, test: 0.05}}
-scrub: {{demo_key: true, workers: 2}}
+scrub: {{demo_key: true}}
 base: {{model: "examples.toy_base.build:build", num_threads: 2}}
 train:
   weights: {{kind: full}}
@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "gsm8k.yaml"
         config.write_text(CONFIG.format(path=data.resolve() / "gsm8k_train.jsonl"))
-        cost = assay("run", str(config), "--json", state=Path(folder) / "state")
+        cost = assay("run", str(config), "--workers", "2", "--json", state=Path(folder) / "state")
         record = json.loads(cost.stdout)
         uris = {a["type"]: Path(a["uri"]) for a in record["artifacts"]}
         comparison = json.loads((uris["comparison"] / "value.json").read_text())

@@ -3,13 +3,14 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
 from pipelines.load import load_model
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.reports import Frozen
+from steps.engines.execution.config import ExecutorConfig
 
 DEFAULT = "local"
 
@@ -22,6 +23,14 @@ class StepInfra(Frozen):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
+class RunInfra(Frozen):
+    """What holds for all steps of a run."""
+
+    executor: ExecutorConfig = Field(
+        default_factory=ExecutorConfig, description="where row-wise work runs; no number and no cache key depends on it"
+    )
+
+
 class InfraConfig(Frozen):
     """A file in configs/infra. Unknown keys and unknown steps are refused; ZenML itself would ignore them."""
 
@@ -31,8 +40,18 @@ class InfraConfig(Frozen):
         description="where checkpoints, paid replies, embeddings and rejects outlive the machine: a URL, a folder of"
         " this machine (absolute), or a folder of the stack's artifact store; null: the state folder of the machine",
     )
+    run: RunInfra = Field(default_factory=RunInfra)
     settings: dict[str, Any] = Field(default_factory=dict, description="ZenML settings for the whole pipeline")
     steps: dict[str, StepInfra] = Field(default_factory=dict)
+
+    def with_workers(self, workers: int | None) -> Self:
+        """The same with so many processes for row-wise work; None: as it is."""
+        if workers is None:
+            return self
+        executor = self.run.executor
+        kind = "ray" if executor.kind == "ray" else "processes" if workers > 1 else "inline"
+        named = ExecutorConfig(kind=kind, workers=workers, address=executor.address)
+        return self.model_copy(update={"run": RunInfra(executor=named)})
 
     def step_configurations(self, present: Iterable[str], *, cache: bool = True) -> dict[str, dict[str, Any]]:
         """What ZenML takes as step configurations, for the steps that the pipeline has. Without `cache` all of them

@@ -115,6 +115,10 @@ Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard 
 Templates = Literal["all", "even", "odd"]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a config key (dots)")]
 
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="processes for row-wise work, instead of run.executor of the infra file")
+]
+
 
 def _root() -> Path:
     from ops.environment import find_root
@@ -137,6 +141,7 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="run every step, also those that are in the cache")
     ] = False,
+    workers: Workers = None,
     json_output: Json = False,
 ) -> None:
     """Run a pipeline from a config file."""
@@ -150,6 +155,7 @@ def run(
         overrides=overrides or [],
         dry_run=dry_run,
         no_cache=no_cache,
+        workers=workers,
         json_output=json_output,
         root=_root(),
     )
@@ -185,13 +191,14 @@ def stage(
     out: Annotated[Path, typer.Option(help="folder for kept.parquet, ledger.parquet, report.json, report.html")],
     config: Annotated[Path | None, typer.Option(help="YAML with this stage's keys")] = None,
     overrides: Overrides = None,
+    workers: Workers = None,
     json_output: Json = False,
 ) -> None:
     """Run one curation stage alone on files, without ZenML."""
     from ops.commands.stage import run_stage
 
     _quiet(json_output)
-    run_stage(name, inputs, out, config, overrides or [], json_output, _root)
+    run_stage(name, inputs, out, config, overrides or [], json_output, _root, workers)
 
 
 @app.command(rich_help_panel="Run")

@@ -30,12 +30,14 @@ def run(
     overrides: Sequence[str] = (),
     dry_run: bool = False,
     no_cache: bool = False,
+    workers: int | None = None,
     json_output: bool = False,
     root: Path | None = None,
 ) -> int:
     """Run a pipeline. Returns the process exit status: 0 when it completed (whatever the gate decided).
 
-    `no_cache` runs every step, also those that ZenML's cache could answer for.
+    `no_cache` runs every step, also those that ZenML's cache could answer for. `workers`: processes for row-wise work,
+    instead of what the infra file says.
 
     Raises:
         AssayError: the config, an input, a service or a step failed; the run is recorded as failed.
@@ -44,7 +46,8 @@ def run(
     state = prepare(home)
     if json_output:
         os.environ["ASSAY_PROGRESS"] = "off"
-    plan = replace(make_plan(home, config_path, infra, stack, overrides), cache=not no_cache)
+    plan = make_plan(home, config_path, infra, stack, overrides)
+    plan = replace(plan, cache=not no_cache, infra=plan.infra.with_workers(workers))
     if dry_run:
         print_plan(replace(plan, inputs=read_inputs(home, plan.config)), json_output)
         return 0
@@ -95,7 +98,7 @@ def _pipeline(plan: Plan, launch: str, state_uri: str | None) -> Any:
     from zenml import Model
 
     from pipelines import runs
-    from steps.zenml_runtime.context import STATE
+    from steps.zenml_runtime.context import EXECUTOR, STATE
     from steps.zenml_runtime.local_store import LAUNCH, execution_mode
 
     options: dict[str, Any] = {
@@ -104,7 +107,11 @@ def _pipeline(plan: Plan, launch: str, state_uri: str | None) -> Any:
         "steps": plan.infra.step_configurations(plan.steps, cache=plan.cache),
         "settings": plan.infra.settings,
         "tags": [f"config:{plan.config.name}"],
-        "extra": {LAUNCH: launch, STATE: state_uri or ""},
+        "extra": {
+            LAUNCH: launch,
+            STATE: state_uri or "",
+            EXECUTOR: plan.infra.run.executor.model_dump(mode="json"),
+        },
     }
     if plan.config.tunes and plan.config.registry is not None:
         options["model"] = Model(name=plan.config.registry.name)

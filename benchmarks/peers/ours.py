@@ -22,10 +22,10 @@ from steps.dedup.decide import decide
 from steps.dedup.earlier_index import Known
 from steps.dedup.fingerprints import Fingerprints, Sketches, scheme_of
 from steps.dedup.next_index import next_index
+from steps.engines.execution.threads import ordered
 from steps.engines.minhash.sketch import Job, SetFile, Sketch, sketch
 from steps.engines.text.columns import Scratch, column_texts, words_of
 from steps.engines.text.kernel import shingle_hashes
-from steps.engines.threads.threads import ordered
 
 ROWS = 8_192
 

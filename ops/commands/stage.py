@@ -21,6 +21,7 @@ from pipelines.stages import CURATION, Stage, imported
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import NO_SPLIT, Dataset, DatasetWriter, SplitCodes
 from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.execution import Executor, Inline
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import COMMON_COLUMNS, SPLITS, current
 from steps.contracts.reports import StageReport
@@ -35,6 +36,7 @@ def run_stage(
     overrides: list[str],
     json_output: bool,
     find_root: Callable[[], Path],
+    workers: int | None = None,
 ) -> None:
     """Read the inputs, run the stage, write its results into `out` and say what happened.
 
@@ -50,7 +52,7 @@ def run_stage(
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch:
         with _keeping_rejects(scratch, out):
-            outcome = _run(stage, inputs, config, scratch, find_root)
+            outcome = _run(stage, inputs, config, scratch, find_root, _executor(workers))
         written = _write(outcome, out)
     _tell(outcome.report, written, json_output)
 
@@ -128,16 +130,34 @@ def _keeping_rejects(scratch: Path, out: Path) -> Iterator[None]:
         yield
 
 
-def _run(stage: Stage, inputs: list[str], config: Any, scratch: Path, find_root: Callable[[], Path]) -> Outcome:
+def _executor(workers: int | None) -> Executor:
+    if workers in (None, 1):
+        return Inline()
+    from steps.engines.execution.config import ExecutorConfig
+
+    return ExecutorConfig(kind="processes", workers=workers).executor()
+
+
+def _run(
+    stage: Stage, inputs: list[str], config: Any, scratch: Path, find_root: Callable[[], Path], executor: Executor
+) -> Outcome:
     """The stage's outcome; with the rejects of the files that its rows were read from."""
     if stage.name == "ingest":
-        return _read(inputs, scratch / "input") if config is None else _call(stage, None, config, scratch, find_root)
+        whole = config is None
+        return _read(inputs, scratch / "input") if whole else _call(stage, None, config, scratch, find_root, executor)
     read = _read(inputs, scratch / "input")
-    done = _call(stage, read.rows, config, scratch, find_root)
+    done = _call(stage, read.rows, config, scratch, find_root, executor)
     return replace(done, artifacts={**read.artifacts, **done.artifacts})
 
 
-def _call(stage: Stage, rows: Dataset | None, config: Any, scratch: Path, find_root: Callable[[], Path]) -> Outcome:
+def _call(
+    stage: Stage,
+    rows: Dataset | None,
+    config: Any,
+    scratch: Path,
+    find_root: Callable[[], Path],
+    executor: Executor,
+) -> Outcome:
     from steps.contracts.storage import STATE_URI
     from steps.zenml_runtime.state import use_state
     from steps.zenml_runtime.urls import with_urls
@@ -147,7 +167,8 @@ def _call(stage: Stage, rows: Dataset | None, config: Any, scratch: Path, find_r
     # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
     cache = state / stage.cache if stage.cache else None
     files = with_urls((*stage.files(config), *stage.models_of(config)), root)
-    outcome: Outcome = imported(stage.logic)(rows, config, StageContext(scratch / "version", files, cache))
+    ctx = StageContext(scratch / "version", files, cache, executor=executor)
+    outcome: Outcome = imported(stage.logic)(rows, config, ctx)
     return outcome
 
 

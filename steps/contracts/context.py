@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.execution import Executor, Inline
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class StageContext:
         keep: whether to leave what a later run can build on.
         inputs: digests of the files and models that the stage reads, by the config's names; None: not known.
         aside: the versions that earlier stages set aside for a human.
+        executor: where row-wise work runs.
     """
 
     folder: Path
@@ -37,3 +39,4 @@ class StageContext:
     keep: bool = False
     inputs: Mapping[str, str] | None = None
     aside: Sequence[Dataset] = ()
+    executor: Executor = field(default_factory=Inline)

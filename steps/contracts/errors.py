@@ -1,5 +1,7 @@
 """The one error hierarchy. Each error is also the standard-library error that a caller would expect."""
 
+from typing import Any
+
 
 class AssayError(Exception):
     """Base of every error that a user can cause and mend: what clashed, where, and the way out.
@@ -74,3 +76,15 @@ class UnsafeSerializationError(AssayError, TypeError):
 
 class TrainingDataError(InputError):
     """The rows can't be trained on as configured: no trained tokens, a broken template, too few rows."""
+
+
+class WorkerDiedError(AssayError, RuntimeError):
+    """Worker processes died again and again on one item of work.
+
+    Attributes:
+        item: the work that they died on.
+    """
+
+    def __init__(self, what: str, item: Any = None, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.item = item

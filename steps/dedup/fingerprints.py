@@ -13,11 +13,11 @@ from steps.contracts.arrays import Numbers
 from steps.contracts.dataset import Dataset
 from steps.contracts.records import KINDS
 from steps.dedup.config import DedupConfig
+from steps.engines.execution.threads import ordered
 from steps.engines.minhash.signatures import BandHashes, Scheme
 from steps.engines.minhash.sketch import Job, SetFile, Sketch, sketch
 from steps.engines.progress.progress import Progress
 from steps.engines.text.columns import TEXT_COLUMNS, Scratch, Texts, digests_of, texts_of
-from steps.engines.threads.threads import ordered
 
 Ids = npt.NDArray[np.bytes_]
 Digests = npt.NDArray[np.uint64]

@@ -11,6 +11,9 @@ CRITERIA: tuple[Criterion, ...] = (RELEVANCE, CLARITY, COMPLETENESS, ACCURACY)
 # A document answers no request, so that relevance has no meaning for it.
 DOCUMENT_CRITERIA: tuple[Criterion, ...] = (CLARITY, COMPLETENESS, ACCURACY)
 
+# Chosen: what a report shows of a row.
+_EXCERPT_CHARS = 300
+
 
 @dataclass(frozen=True)
 class Case:
@@ -52,3 +55,15 @@ def case_of(row: Row) -> Case:
         tools=row["tools"],
         text=row["text"],
     )
+
+
+def excerpt(case: Case) -> str:
+    """The end of what came before, and the beginning of what was judged; at most 300 characters."""
+    if case.text is not None:
+        return case.text[:_EXCERPT_CHARS]
+    if not case.messages:
+        return ""
+    before = case.messages[-2]["content"] if len(case.messages) > 1 else ""
+    answer = case.messages[-1]["content"]
+    room = max(_EXCERPT_CHARS - len(answer) - 3, _EXCERPT_CHARS // 2)
+    return f"{before[-room:]} → {answer}"[:_EXCERPT_CHARS]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from steps.contracts.reports import Frozen
 from steps.engines.llm.endpoint import Endpoint
+from steps.engines.rowwise.undecided import UndecidedPolicy
 
 # Chosen: about 6,000 tokens of English; bounds what one row may cost.
 _MAX_CHARS = 24_000
@@ -24,9 +25,7 @@ class JudgeConfig(Frozen):
     )
     # Chosen: one wretched criterion must not hide behind three good ones (5, 5, 5, 1 has share 0.8).
     min_criterion_score: int = Field(default=2, ge=1, le=5, description="no criterion may score lower than this")
-    undecided: Literal["keep", "drop", "quarantine", "fail"] = Field(
-        default="quarantine", description="what happens to a row without a verdict"
-    )
+    undecided: UndecidedPolicy = Field(default="quarantine", description="what happens to a row without a verdict")
     # Chosen: when one row in five has no verdict, the judge is broken rather than the rows.
     max_undecided_share: float = Field(
         default=0.2, ge=0, le=1, description="rows without a verdict / rows in; above it the stage fails"

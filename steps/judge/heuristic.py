@@ -12,7 +12,6 @@ from steps.contracts.code import code_digest
 from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
 from steps.contracts.reports import Table
-from steps.engines.progress.progress import Progress
 from steps.judge.case import ACCURACY, CLARITY, COMPLETENESS, RELEVANCE, Case, Criterion
 from steps.judge.config import JudgeConfig
 from steps.judge.signals.accuracy import accuracy
@@ -28,28 +27,22 @@ _NOTHING = Passage("")
 class HeuristicJudge:
     """Applies the signals to every row. A conversation's score is that of its weakest answer, per criterion."""
 
-    def __init__(self, config: JudgeConfig, total: int) -> None:
+    def __init__(self, config: JudgeConfig) -> None:
         self.config = config
         self.digest = _signals_digest(config)
-        self._progress = Progress("judge (heuristic)", total)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._progress.__exit__(kind, error, tb)
+        """Nothing is held."""
 
     def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
         """One verdict per case, in order; never undecided."""
-        verdicts = []
-        for case in cases:
-            verdicts.append(self._verdict(case))
-            self._progress.advance()
-        return verdicts
+        return [self._verdict(case) for case in cases]
 
     def pass_over(self, rows: int) -> None:
-        """Rows whose verdict is known from an earlier run."""
-        self._progress.advance(rows)
+        """Nothing to say: whoever asks shows how far it is."""
 
     def _verdict(self, case: Case) -> Verdict:
         if not case.has_answer:

@@ -1,25 +1,28 @@
 """The judge stage: rows below the threshold go, rows without a verdict go where the config says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
-from steps.contracts.dataset import Chunk, Dataset
+from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, ServiceError
+from steps.contracts.execution import Inline, Work
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.ledger import Verdict as LedgerVerdict
 from steps.contracts.outcome import Outcome
-from steps.contracts.row_cache import CachedRows, Lookup, row_keys
+from steps.contracts.records import Row
+from steps.contracts.row_cache import Lookup
 from steps.engines.progress.progress import Stopwatch
+from steps.engines.rowwise.driver import drive
+from steps.engines.rowwise.stage import Batch, Fate, Line, RowStage
+from steps.engines.rowwise.undecided import becomes, undecided
 from steps.judge.backend import Judge
-from steps.judge.case import Case, case_of
+from steps.judge.case import case_of, excerpt
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.report import Tally
@@ -43,8 +46,6 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     """
     refuse_egress(config, ctx.scrubbed)
     watch = Stopwatch()
-    keep = np.ones(rows.rows, bool)
-    aside = np.zeros(rows.rows, bool)
     path = ctx.folder / "verdicts.parquet"
     tally = Tally(config)
     with (
@@ -52,17 +53,12 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
         LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
         VerdictWriter(path) as verdicts,
     ):
-        cached = CachedRows(origin(backend, ctx.code), ctx.earlier.get("judge_row_cache"))
-        run = _Run(config, backend, cached, keep, aside, lines, verdicts, tally)
-        for chunk in rows.chunks():
-            _judge_chunk(chunk, run)
+        stage = _Stage(config, backend, verdicts, tally, ctx.code)
+        # A model isn't asked by many processes: requests wait, they don't compute, and one cap holds for all of them.
+        asks = config.endpoint is not None
+        done = drive(stage, rows, ctx, lines, executor=Inline() if asks else None, progress=not asks)
         _check_undecided(tally, config, rows.rows)
-        ledger = lines.close()
-        report = tally.report(backend, watch)
-    report = report.model_copy(update={"notes": (*report.notes, *cached.notes())})
-    quarantined = rows.select(aside, ctx.folder / "quarantined", "judge")
-    made = {"verdicts": FileArtifact(path), "judge_row_cache": cached.close(ctx.folder / "row_cache")}
-    return Outcome(rows.select(keep, ctx.folder, "judge"), ledger, report.balanced(), quarantined, made)
+        return done.outcome(lines, lambda _: tally.report(backend, watch), verdicts=FileArtifact(path))
 
 
 def refuse_egress(config: JudgeConfig, scrubbed: bool) -> None:
@@ -83,68 +79,84 @@ def refuse_egress(config: JudgeConfig, scrubbed: bool) -> None:
 
 def _backend(config: JudgeConfig, cache_folder: Path, rows: int) -> Judge:
     if config.endpoint is None:
-        return HeuristicJudge(config, rows)
+        return HeuristicJudge(config)
     from steps.judge.llm_judge import LlmJudge
 
     return LlmJudge(config, config.endpoint, cache_folder / "judge_replies.sqlite", rows)
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What the functions below share. keep, aside: what becomes of each row, shape (rows,), written as rows come."""
+class Judged:
+    """What is said about a row, and what a report shows of it."""
 
-    config: JudgeConfig
-    backend: Judge
-    cached: CachedRows
-    keep: Mask
-    aside: Mask
-    lines: LedgerWriter
-    verdicts: VerdictWriter
-    tally: Tally
+    verdict: Verdict
+    excerpt: str
 
 
-def _judge_chunk(chunk: Chunk, run: _Run) -> None:
-    cached, config = run.cached, run.config
-    keys = row_keys(chunk.table)
-    lookup = cached.look_up(keys)
-    numbers = lookup.open
-    rows = chunk.table.take(pa.array(numbers, pa.int64())).to_pylist()
-    cases = {n: case_of(row) for n, row in zip(numbers, rows, strict=True)}
-    found = _verdicts(cases, lookup, run.backend)
-    fresh = {n: encoded(found[n]) for n in lookup.new if found[n].error is None}
-    cached.keep(keys, {**lookup.results, **fresh}, [n for n in lookup.new if n not in fresh])
-    silent = chunk.table.filter(pa.array(lookup.silent))
-    run.verdicts.add_silent(silent, run.backend.digest)
-    run.tally.add_silent(silent)
-    for n, verdict in found.items():
-        case, i = cases[n], chunk.start + n
-        outcome, reason = decide(case, verdict, config)
-        run.keep[i], run.aside[i] = outcome == "kept", outcome == "quarantined"
-        run.verdicts.add(case, verdict, outcome)
-        run.tally.add(case, verdict, outcome, reason)
-        _enter(run.lines, case, verdict, outcome, reason)
-        if verdict.error and config.undecided == "fail" and case.split not in _HELD_OUT:
-            raise ServiceError(
-                f"no verdict on row {case.record_id}: {verdict.error} ({verdict.error_detail})", where="judge",
-                hint="look at verdicts.parquet, or set judge.undecided to keep, drop or quarantine",
-            )  # fmt: skip
+def judging(backend: Judge) -> Callable[[Batch], list[Judged]]:
+    """The work on a batch: the backend's verdicts on new rows, and those that are cached."""
+
+    def work(batch: Batch) -> list[Judged]:
+        cases = [case_of(row) for row in batch.rows.to_pylist()]
+        new = [case for case, result in zip(cases, batch.results, strict=True) if result is None]
+        fresh = iter(backend.verdicts(new) if new else ())
+        backend.pass_over(len(cases) - len(new))
+        once = {result: decoded(result) for result in set(batch.results) if result is not None}
+        verdicts = [next(fresh) if result is None else once[result] for result in batch.results]
+        return [Judged(v, "" if v.is_full else excerpt(c)) for v, c in zip(verdicts, cases, strict=True)]
+
+    return work
 
 
-def _verdicts(cases: Mapping[int, Case], lookup: Lookup, backend: Judge) -> dict[int, Verdict]:
-    """A verdict per row number, in order: known ones, and the backend's on rows that are new."""
-    new = lookup.new
-    fresh = dict(zip(new, backend.verdicts([cases[n] for n in new]), strict=True)) if new else {}
-    backend.pass_over(len(lookup.known) - len(new))
-    once = {result: decoded(result) for result in set(lookup.results.values())}
-    return {n: fresh[n] if n in fresh else once[lookup.results[n]] for n in cases}
+def heuristic_judging(config: str) -> Callable[[Batch], list[Judged]]:
+    """The same with fixed signals, which any process can do; `config` is a JudgeConfig as JSON."""
+    return judging(HeuristicJudge(JudgeConfig.model_validate_json(config)))
 
 
-def decide(case: Case, verdict: Verdict, config: JudgeConfig) -> tuple[str, str | None]:
+class _Stage(RowStage[Judged]):
+    """The judge as a stage of the driver. Every new row is looked at."""
+
+    name = "judge"
+    columns = ("record_id", "content_id", "kind", "messages", "chosen", "tools", "text", "split")
+    row_columns = ("record_id", "content_id", "split")
+
+    def __init__(self, config: JudgeConfig, backend: Judge, verdicts: VerdictWriter, tally: Tally, code: str) -> None:
+        self.origin = origin(backend, code)
+        self.work = Work(heuristic_judging, config.model_dump_json(), "judge")
+        self.here = judging(backend)
+        self._config, self._backend, self._verdicts, self._tally = config, backend, verdicts, tally
+
+    def passing(self, table: pa.Table, lookup: Lookup) -> None:
+        silent = table.filter(pa.array(lookup.silent))
+        self._verdicts.add_silent(silent, self._backend.digest)
+        self._tally.add_silent(silent)
+        self._backend.pass_over(len(silent))
+
+    def fate(self, row: Row, decision: Judged) -> Fate:
+        verdict = decision.verdict
+        outcome, reason = decide(row["split"], verdict, self._config)
+        self._verdicts.add(row, verdict, outcome)
+        self._tally.add(row, verdict, outcome, reason, decision.excerpt)
+        if verdict.error and row["split"] not in _HELD_OUT:
+            undecided(self._config.undecided, lambda: _no_verdict(row, verdict))
+        return Fate((_line(verdict, outcome, reason),) if reason is not None else ())
+
+    def encoded(self, decision: Judged) -> str | None:
+        return None if decision.verdict.error is not None else encoded(decision.verdict)
+
+
+def _no_verdict(row: Row, verdict: Verdict) -> ServiceError:
+    return ServiceError(
+        f"no verdict on row {row['record_id']}: {verdict.error} ({verdict.error_detail})", where="judge",
+        hint="look at verdicts.parquet, or set judge.undecided to keep, drop or quarantine",
+    )  # fmt: skip
+
+
+def decide(split: str | None, verdict: Verdict, config: JudgeConfig) -> tuple[str, str | None]:
     """What becomes of a row (kept, dropped, quarantined), and the reason code when there is something to say."""
     if verdict.share is None:
-        reason = f"undecided:{verdict.error}"
-        policy = {"keep": "kept", "drop": "dropped", "quarantine": "quarantined", "fail": "kept"}[config.undecided]
-        return ("kept" if case.split in _HELD_OUT else policy), reason
+        stays = split in _HELD_OUT or becomes(config.undecided) == "undecided"
+        return ("kept" if stays else becomes(config.undecided)), f"undecided:{verdict.error}"
     criterion, lowest = verdict.lowest
     if verdict.reasons.get(criterion) == "empty_answer":
         reason = "empty_answer"
@@ -155,12 +167,10 @@ def decide(case: Case, verdict: Verdict, config: JudgeConfig) -> tuple[str, str 
         reason = "below_threshold"
     else:
         return "kept", None
-    return ("kept" if case.split in _HELD_OUT else "dropped"), reason
+    return ("kept" if split in _HELD_OUT else "dropped"), reason
 
 
-def _enter(lines: LedgerWriter, case: Case, verdict: Verdict, outcome: str, reason: str | None) -> None:
-    if reason is None:
-        return
+def _line(verdict: Verdict, outcome: str, reason: str) -> Line:
     evidence: dict[str, Any] = {"backend": verdict.backend, "prompt_digest": verdict.prompt_digest}
     if verdict.share is None:
         evidence |= {"error": verdict.error, "detail": verdict.error_detail}
@@ -168,7 +178,7 @@ def _enter(lines: LedgerWriter, case: Case, verdict: Verdict, outcome: str, reas
         evidence |= {"scores": dict(verdict.scores), "reasons": dict(verdict.reasons)}
     entries: dict[str, LedgerVerdict] = {"dropped": "dropped", "quarantined": "quarantined"}
     entry = entries.get(outcome, "undecided" if verdict.share is None else "flagged")
-    lines.add(case.record_id, entry, reason, score=verdict.share, evidence=evidence)
+    return Line(entry, reason, verdict.share, evidence)
 
 
 def _check_undecided(tally: Tally, config: JudgeConfig, rows: int) -> None:

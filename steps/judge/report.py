@@ -5,15 +5,15 @@ from collections import Counter
 import pyarrow as pa
 
 from steps.contracts.digests import value_digest
+from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.judge.backend import Judge
-from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA, Case
+from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA
 from steps.judge.config import JudgeConfig
 from steps.judge.verdict import MAX_SCORE, Verdict
 
 _BINS = 16
-_EXAMPLE_CHARS = 300
 _EXAMPLES_PER_REASON = 3
 _EXAMPLE_REASONS = 12
 
@@ -34,21 +34,21 @@ class Tally:
         self._splits: dict[str, list[float]] = {}
         self._examples: dict[str, list[Example]] = {}
 
-    def add(self, case: Case, verdict: Verdict, outcome: str, reason: str | None) -> None:
-        """Count one row."""
+    def add(self, row: Row, verdict: Verdict, outcome: str, reason: str | None, excerpt: str) -> None:
+        """Count one row; of it are read record_id and split."""
         self.rows += 1
         self.outcomes[outcome] += 1
         if verdict.share is None:
             self.undecided[str(verdict.error)] += 1
         else:
-            self._add_scores(case, verdict, verdict.share)
+            self._add_scores(row, verdict, verdict.share)
         if reason is None:
             return
         if outcome in self.reasons:
             self.reasons[outcome][reason] += 1
         elif verdict.share is not None:
             self.reasons["flagged"][reason] += 1
-        self._show(case, verdict, reason)
+        self._show(row, verdict, reason, excerpt)
 
     def add_silent(self, rows: pa.Table) -> None:
         """Count rows with full scores and no reason."""
@@ -64,18 +64,18 @@ class Tally:
             total[0] += count
             total[1] += count
 
-    def _add_scores(self, case: Case, verdict: Verdict, share: float) -> None:
+    def _add_scores(self, row: Row, verdict: Verdict, share: float) -> None:
         for criterion, score in verdict.scores.items():
             self.scores[criterion][score] += 1
         # Shares run from 0.2 to 1.0 in steps of 1/20 (1/15 for documents).
         self._bins[min(int((share - 0.2) / 0.8 * _BINS + 1e-9), _BINS - 1)] += 1
-        total = self._splits.setdefault(case.split or "(none)", [0, 0.0])
+        total = self._splits.setdefault(row["split"] or "(none)", [0, 0.0])
         total[0] += 1
         total[1] += share
         if verdict.backend != "llm":
             self.signals.update(s for reason in set(verdict.reasons.values()) for s in reason.split("; ") if s)
 
-    def _show(self, case: Case, verdict: Verdict, reason: str) -> None:
+    def _show(self, row: Row, verdict: Verdict, reason: str, excerpt: str) -> None:
         if reason not in self._examples and len(self._examples) >= _EXAMPLE_REASONS:
             return
         shown = self._examples.setdefault(reason, [])
@@ -84,7 +84,7 @@ class Tally:
                 "scores": dict(verdict.scores),
                 "reasons": {c: r[:200] for c, r in verdict.reasons.items() if r},
             }
-            shown.append(Example(record_id=case.record_id, reason=reason, text=_excerpt(case), evidence=evidence))
+            shown.append(Example(record_id=row["record_id"], reason=reason, text=excerpt, evidence=evidence))
 
     def report(self, backend: Judge, watch: Stopwatch) -> StageReport:
         """The finished report."""
@@ -127,15 +127,3 @@ class Tally:
     def _by_split(self) -> Table:
         rows = tuple((split, int(n), round(total / n, 4)) for split, (n, total) in sorted(self._splits.items()))
         return Table(title="Mean share per split", columns=("split", "rows", "mean share"), rows=rows)
-
-
-def _excerpt(case: Case) -> str:
-    """The end of what came before, and the beginning of what was judged; at most 300 characters."""
-    if case.text is not None:
-        return case.text[:_EXAMPLE_CHARS]
-    if not case.messages:
-        return ""
-    before = case.messages[-2]["content"] if len(case.messages) > 1 else ""
-    answer = case.messages[-1]["content"]
-    room = max(_EXAMPLE_CHARS - len(answer) - 3, _EXAMPLE_CHARS // 2)
-    return f"{before[-room:]} → {answer}"[:_EXAMPLE_CHARS]

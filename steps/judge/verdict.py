@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from steps.contracts.digests import canonical_json
+from steps.contracts.records import Row
 from steps.contracts.storage import writing
 from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion
 
@@ -72,6 +73,11 @@ class Verdict:
         return sum(self.scores.values()) / (MAX_SCORE * len(self.scores)) if self.scores else None
 
     @property
+    def is_full(self) -> bool:
+        """Whether every criterion has the highest score."""
+        return bool(self.scores) and all(score == MAX_SCORE for score in self.scores.values())
+
+    @property
     def lowest(self) -> tuple[Criterion, int]:
         """The lowest-scored criterion (the first of equals) and its score; only for a decided verdict."""
         return min(self.scores.items(), key=lambda item: item[1])
@@ -101,12 +107,13 @@ class VerdictWriter:
             self._writer = pq.ParquetWriter(self._partial, VERDICT_SCHEMA, compression="zstd")
         self._lines: list[tuple[Any, ...]] = []
 
-    def add(self, case: Case, verdict: Verdict, outcome: str) -> None:
-        """Add one line."""
+    def add(self, row: Row, verdict: Verdict, outcome: str) -> None:
+        """Add one line; of the row are read record_id, content_id and split."""
         v = verdict
+        ids = (row["record_id"], row["content_id"], row["split"])
         # In the order of VERDICT_SCHEMA: columns from tuples cost half of what rows as dicts do.
         self._lines.append(
-            (case.record_id, case.content_id, case.split, v.backend, outcome, *(v.scores.get(c) for c in CRITERIA),
+            (*ids, v.backend, outcome, *(v.scores.get(c) for c in CRITERIA),
              v.share, canonical_json(dict(v.reasons)), v.error, v.error_detail, v.model, v.prompt_digest, v.raw_reply,
              v.prompt_tokens, v.completion_tokens, v.seconds, v.cached)
         )  # fmt: skip

@@ -11,9 +11,9 @@ from steps.contracts.context import StageContext
 from steps.contracts.dataset import Chunk, Dataset
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
+from steps.engines.execution.threads import ordered
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.text.columns import Words
-from steps.engines.threads.threads import ordered
 from steps.leakcheck.config import LeakCheckConfig
 from steps.leakcheck.heldout import COLUMNS, HeldOut, read_held_out, row_words
 from steps.leakcheck.ngram_index import ngrams_of

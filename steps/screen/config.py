@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from steps.contracts.records import Split
 from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
+from steps.engines.rowwise.undecided import UndecidedPolicy
 from steps.engines.text.parts import Part
 
 Action: TypeAlias = Literal["drop", "quarantine", "flag", "off"]
@@ -177,9 +178,7 @@ class ClassifierConfig(Frozen):
         min_length=1, description="action and score: above: from this score on; below: under it; the strongest counts"
     )
     splits: tuple[Split, ...] = Field(("train",), description="splits that it sees; rows without a split are train")
-    undecided: Literal["keep", "drop", "quarantine", "fail"] = Field(
-        "keep", description="what happens to a row whose score isn't a number"
-    )
+    undecided: UndecidedPolicy = Field("keep", description="what happens to a row whose score isn't a number")
     max_tokens: int | None = Field(
         None, ge=8, description="longer texts are cut here, and counted; None: what the model was made for"
     )
@@ -217,9 +216,7 @@ class TopicsConfig(Frozen):
     action: ModelAction = Field("drop", description="for rows that `keep` or `drop` sends away")
     part: Part = Field("all", description="what of a row is read: everything, the prompt, or the answers")
     splits: tuple[Split, ...] = Field(("train",), description="splits that are looked at")
-    undecided: Literal["keep", "drop", "quarantine", "fail"] = Field(
-        "keep", description="what happens to a row that could not be embedded"
-    )
+    undecided: UndecidedPolicy = Field("keep", description="what happens to a row that could not be embedded")
     seed: int = Field(1, ge=0, lt=2**31, description="seed of the clusters")
     allow_raw_egress: bool = Field(
         False, description="let rows that were not scrubbed go to an endpoint on another machine"

@@ -13,6 +13,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.records import SPLITS, Row, Split
 from steps.contracts.reports import Histogram, Table
 from steps.engines.progress.progress import Progress
+from steps.engines.rowwise.undecided import UndecidedPolicy
 from steps.screen.config import ModelAction
 
 _COLUMNS = ["record_id", "content_id", "kind", "messages", "tools", "chosen", "rejected", "text"]
@@ -51,8 +52,8 @@ class RowModel(AbstractContextManager["RowModel"], Protocol):
         """As it stands in the report."""
 
     @property
-    def undecided(self) -> str:
-        """The config's policy: keep, drop, quarantine or fail."""
+    def undecided(self) -> UndecidedPolicy:
+        """The config's policy."""
 
     def find(self, dataset: Dataset, keep: Mask) -> Iterator[ModelFinding]:
         """What it says about rows where `keep` is true, shape (rows,)."""

@@ -1,16 +1,20 @@
 """Decide about each row by quality rules, unsafe content, poisoned content and language."""
 
+from collections.abc import Callable
+
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
-from steps.contracts.ledger import LedgerWriter, Verdict
+from steps.contracts.execution import Work
+from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
-from steps.contracts.row_cache import CachedRows, row_keys
-from steps.engines.progress.progress import Progress, Stopwatch
+from steps.contracts.row_cache import Lookup
+from steps.engines.progress.progress import Stopwatch
+from steps.engines.rowwise.driver import drive
+from steps.engines.rowwise.stage import Batch, Fate, FirstLook, Line, RowStage
 from steps.screen.config import ScreenConfig
 from steps.screen.counters import VERDICTS, Counters
 from steps.screen.prescan import COLUMNS, Prescan
@@ -32,68 +36,61 @@ def screen(rows: Dataset, config: ScreenConfig, ctx: StageContext) -> Outcome:
         ServiceError: a row is undecided and the config says fail, or an embedding server doesn't work.
     """
     watch = Stopwatch()
-    screener = Screener(config)
-    prescan = Prescan(config, screener.scanner)
-    cached = CachedRows(origin(config, ctx.code), ctx.earlier.get("screen_row_cache"))
-    counters = Counters()
+    stage = _Stage(config, ctx.code)
     second = SecondLook(config, ctx)
-    keep = np.ones(rows.rows, bool)
-    aside, flagged = np.zeros(rows.rows, bool), np.zeros(rows.rows, bool)
-    with (
-        LedgerWriter(ctx.folder / "ledger.parquet", "screen") as lines,
-        Progress("screen", rows.rows) as progress,
-    ):
-        for chunk in rows.chunks((*COLUMNS, "content_id")):
-            start = chunk.start
-            for batch in chunk.table.to_batches():
-                counters.measure(prescan.lengths(batch))
-                for number, row, result in _results(batch, prescan, screener, cached):
-                    counters.add(row, result)
-                    if result.decision is not None:
-                        action = _record(lines, row, result)
-                        keep[start + number] = action in ("flagged", "undecided")
-                        aside[start + number] = action == "quarantined"
-                        flagged[start + number] = action == "flagged"
-                start += batch.num_rows
-            progress.advance(chunk.table.num_rows)
-        second.run(rows, keep, aside, flagged, lines)
-        ledger = lines.close()
-    after = rows.select(keep, ctx.folder, "screen")
-    quarantined = rows.select(aside, ctx.folder / "quarantined", "screen")
-    done = report(counters, config, lines, (rows.rows, after.rows), watch)
-    done = second.in_report(done.model_copy(update={"notes": (*done.notes, *cached.notes())}))
-    made = {"screen_row_cache": cached.close(ctx.folder / "row_cache"), "screen_embeddings": second.embeddings}
-    return Outcome(after, ledger, done.balanced(), quarantined, made)
+    with LedgerWriter(ctx.folder / "ledger.parquet", "screen") as lines:
+        done = drive(stage, rows, ctx, lines)
+        second.run(rows, done.keep, done.aside, done.flagged, lines)
+        return done.outcome(
+            lines,
+            lambda kept: second.in_report(report(stage.counters, config, lines, (rows.rows, kept), watch)),
+            screen_embeddings=second.embeddings,
+        )
 
 
-def _results(
-    batch: pa.RecordBatch, prescan: Prescan, screener: Screener, cached: CachedRows
-) -> list[tuple[int, Row, ScreenResult]]:
-    """Number in the batch, row and result of the rows in which something may be found; new ones are screened."""
-    keys = row_keys(pa.Table.from_batches([batch]), KEY_COLUMNS)
-    lookup = cached.look_up(keys)
-    new = np.flatnonzero(~lookup.known)
-    unknown = batch if len(new) == batch.num_rows else batch.take(pa.array(new))
-    look = prescan.look(unknown)
-    ruled = set(new[look.ruled].tolist())
-    numbers = np.sort(np.concatenate([new[look.needed], np.fromiter(lookup.results, np.int64)]))
-    found = []
-    for number, row in zip(numbers.tolist(), _rows(batch, numbers), strict=True):
-        known = lookup.results.get(number)
-        found.append((number, row, decoded(known, row) if known else screener.screen(row, rules=number in ruled)))
-    cached.keep(keys, {number: encoded(result) for number, _, result in found})
-    return found
+def screening(config: str) -> Callable[[Batch], list[ScreenResult]]:
+    """The work on a batch, for any process; `config` is a ScreenConfig as JSON."""
+    return _screening(Screener(ScreenConfig.model_validate_json(config)))
 
 
-def _rows(batch: pa.RecordBatch, numbers: npt.NDArray[np.int64]) -> list[Row]:
-    """These rows as dicts. `meta` isn't screened, so it isn't read: an empty one stands for it."""
-    return [{**row, "meta": "{}"} for row in batch.take(pa.array(numbers)).to_pylist()]
+def _screening(screener: Screener) -> Callable[[Batch], list[ScreenResult]]:
+    def work(batch: Batch) -> list[ScreenResult]:
+        # `meta` isn't screened, so it isn't read: an empty one stands for it.
+        rows = ({**row, "meta": "{}"} for row in batch.rows.to_pylist())
+        known = zip(rows, batch.results, batch.marked, strict=True)
+        return [decoded(result, row) if result else screener.screen(row, rules=ruled) for row, result, ruled in known]
+
+    return work
 
 
-def _record(lines: LedgerWriter, row: Row, result: ScreenResult) -> Verdict:
-    """Write the decision to the ledger; returns what happens to the row."""
-    decision = result.decision
-    assert decision is not None
-    verdict = VERDICTS[decision.action]
-    lines.add(row["record_id"], verdict, decision.reason, score=decision.score, evidence=decision.evidence)
-    return verdict
+class _Stage(RowStage[ScreenResult]):
+    """Screening as a stage of the driver."""
+
+    name = "screen"
+    columns = (*COLUMNS, "content_id")
+    row_columns = ("record_id", "split")
+    key_columns = KEY_COLUMNS
+
+    def __init__(self, config: ScreenConfig, code: str) -> None:
+        screener = Screener(config)
+        self.origin = origin(config, code)
+        self.work = Work(screening, config.model_dump_json(), "screen")
+        self.here = _screening(screener)
+        self.counters = Counters()
+        self._prescan = Prescan(config, screener.scanner)
+
+    def first_look(self, new: pa.Table) -> FirstLook:
+        looks = [self._prescan.look(batch) for batch in new.to_batches()]
+        return FirstLook(np.concatenate([k.needed for k in looks]), np.concatenate([k.ruled for k in looks]))
+
+    def passing(self, table: pa.Table, lookup: Lookup) -> None:
+        for batch in table.to_batches():
+            self.counters.measure(self._prescan.lengths(batch))
+
+    def fate(self, row: Row, decision: ScreenResult) -> Fate:
+        self.counters.add(row, decision)
+        made = decision.decision
+        return Fate((Line(VERDICTS[made.action], made.reason, made.score, made.evidence),) if made else ())
+
+    def encoded(self, decision: ScreenResult) -> str | None:
+        return encoded(decision)

@@ -10,6 +10,7 @@ from steps.contracts.errors import ServiceError
 from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.reports import Histogram, StageReport, Table
 from steps.engines.embed.cache import EmbeddingCache
+from steps.engines.rowwise.undecided import undecided
 from steps.screen.config import ModelAction, ScreenConfig
 from steps.screen.model_findings import ModelFinding, RowModel
 
@@ -76,14 +77,16 @@ class SecondLook:
         if finding.undecided is None:
             assert finding.action is not None
             return _VERDICTS[finding.action]
-        if model.undecided == "fail":
-            raise ServiceError(
-                f"no answer on row {finding.record_id}: {finding.undecided}", where=f"screen: {model.name}",
+        verdict = undecided(
+            model.undecided,
+            lambda: ServiceError(
+                f"no answer on row {finding.record_id}: {finding.undecided}",
+                where=f"screen: {model.name}",
                 hint="set its `undecided` to keep, drop or quarantine",
-            )  # fmt: skip
+            ),
+        )
         self._undecided += 1
-        policies: dict[str, Verdict] = {"drop": "dropped", "quarantine": "quarantined"}
-        return policies.get(model.undecided, "undecided")
+        return verdict
 
     def in_report(self, report: StageReport) -> StageReport:
         """The stage's report with what the models found."""

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
+from steps.engines.rowwise.undecided import UndecidedPolicy
 from steps.scrub.locales import identifiers_of
 from steps.scrub.profiles import MODEL_ENTITIES, SECRET_ENTITIES, Profile, detector_of, entities_of, needing_a_model
 
@@ -107,15 +108,26 @@ class ScrubConfig(Frozen):
         default_factory=dict, description="own entity -> RE2 pattern, such as staff ids, or {regex, score, context}"
     )
     ner: NerConfig | None = Field(None, description="None: names and addresses are not looked for")
-    on_undecided: Literal["quarantine", "drop", "keep", "fail"] = Field(
-        "quarantine", description="what happens to a row on which a detector failed"
-    )
+    on_undecided: UndecidedPolicy = Field("quarantine", description="what happens to a row on which a detector failed")
     accelerate: bool = Field(
         True,
         description="run a recognizer only where it can match, which leans on private parts of presidio and Python;"
         " false: every recognizer on every text, with equal findings",
     )
-    workers: int = Field(1, ge=1, le=256, description="processes; the result is the same for any number")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _workers_moved(cls, values: Any) -> Any:
+        """Where work runs left this config. One worker is what happens without a word, and stands in older records."""
+        if not isinstance(values, dict) or "workers" not in values:
+            return values
+        if (workers := values["workers"]) != 1:
+            raise ValueError(
+                "workers: moved to run.executor of the infra file, since they decide no number: remove it here, and set"
+                f" `run: {{executor: {{kind: processes, workers: {workers}}}}}` in configs/infra/NAME.yaml, or say"
+                f" --workers {workers} on the command line"
+            )
+        return {name: value for name, value in values.items() if name != "workers"}
 
     @field_validator("thresholds")
     @classmethod

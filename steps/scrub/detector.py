@@ -1,6 +1,5 @@
 """All detectors together: what they find in a text, unresolved."""
 
-import functools
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -87,13 +86,3 @@ def readable(text: str) -> str:
 def _placed(finding: Finding, seen: VisibleText) -> Finding:
     start, end = seen.place(finding.start, finding.end)
     return finding._replace(start=start, end=end)
-
-
-def find_in_worker(config: str, texts: list[str]) -> list[Findings]:
-    """What a worker process runs: findings per text; `config` is a ScrubConfig as JSON."""
-    return _detector(config).find(texts)
-
-
-@functools.lru_cache(maxsize=1)
-def _detector(config: str) -> Detector:
-    return Detector(ScrubConfig.model_validate_json(config))

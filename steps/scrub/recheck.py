@@ -39,7 +39,7 @@ def recheck(row: Row, config: ScrubConfig, ctx: StageContext, before: Row | None
         ConfigError: no key is set. InputNotFoundError: a word file isn't there.
         MissingDependencyError: the NER model isn't there.
     """
-    config = with_words(config.model_copy(update={"workers": 1}), ctx.root)
+    config = with_words(config, ctx.root)
     redactor, detectors = Redactor(config, read_key(config)), _detectors(config.model_dump_json())
     texts = segments(row)
     found = redactor.find((s.text for s in texts), detectors)

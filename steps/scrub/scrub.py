@@ -1,21 +1,25 @@
 """Replace personal data in every text of every row."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError
+from steps.contracts.execution import Inline, Work
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
-from steps.contracts.records import SCHEMA, Row
-from steps.contracts.row_cache import CachedRows, Lookup, row_keys
-from steps.engines.progress.progress import Progress, Stopwatch
+from steps.contracts.records import Row
+from steps.engines.execution.processes import Processes
+from steps.engines.fast_presidio.imports import models_need_a_process
+from steps.engines.progress.progress import Stopwatch
 from steps.engines.rows.segments import Segment, segments
+from steps.engines.rowwise.driver import drive
+from steps.engines.rowwise.stage import Batch, Fate, FirstLook, Line, RowStage
+from steps.engines.rowwise.undecided import undecided
 from steps.scrub.config import ScrubConfig
 from steps.scrub.counters import Counters
 from steps.scrub.detectors import Detectors
@@ -28,18 +32,6 @@ from steps.scrub.word_files import with_words
 
 CHANGED = "pii"
 FAILED = "detector_failed"
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What the functions below share: the settings, and where they write."""
-
-    config: ScrubConfig
-    redactor: Redactor
-    ledger: LedgerWriter
-    counters: Counters
-    cached: CachedRows
-    prescan: Prescan
 
 
 def scrub(rows: Dataset, config: ScrubConfig, ctx: StageContext) -> Outcome:
@@ -57,111 +49,131 @@ def scrub(rows: Dataset, config: ScrubConfig, ctx: StageContext) -> Outcome:
     watch = Stopwatch()
     config = with_words(config, ctx.root)
     key = read_key(config)
-    keep = np.ones(rows.rows, bool)
-    rewriter = rows.rewriter(ctx.folder, "scrub")
-    with (
-        Detectors(config) as detectors,
-        LedgerWriter(ctx.folder / "ledger.parquet", "scrub") as lines,
-        Progress("scrub", rows.rows) as progress,
-    ):
-        cached = CachedRows(origin(config, key, ctx.code, ctx.key_id), ctx.earlier.get("scrub_row_cache"))
-        run = _Run(config, Redactor(config, key), lines, Counters(), cached, Prescan(detectors.conditions))
-        for chunk in rows.chunks():
-            table, stays = _scrub_table(chunk.table, run, detectors)
-            keep[chunk.start : chunk.start + len(stays)] = stays
-            rewriter.put(chunk, table, stays)
-            progress.advance(len(stays))
-        ledger = lines.close()
-    after = rewriter.close()
-    quarantine = ~keep if config.on_undecided == "quarantine" else np.zeros(rows.rows, bool)
-    quarantined = rows.select(quarantine, ctx.folder / "quarantined", "scrub")
-    kept = run.cached.close(ctx.folder / "row_cache")
-    done = report(run.counters, config, key, lines, (rows.rows, after.rows), watch)
-    done = done.model_copy(update={"notes": (*done.notes, *run.cached.notes())})
-    return Outcome(after, ledger, done.balanced(), quarantined, {"scrub_row_cache": kept})
+    apart = config.ner is not None and models_need_a_process()
+    executor = Processes(1) if apart and isinstance(ctx.executor, Inline) else ctx.executor
+    with LedgerWriter(ctx.folder / "ledger.parquet", "scrub") as lines:
+        stage = _Stage(config, key, ctx, apart)
+        done = drive(stage, rows, ctx, lines, executor=executor)
+        return done.outcome(
+            lines, lambda kept: report(stage.counters, config, key, lines, (rows.rows, kept), watch)
+        )  # fmt: skip
 
 
-def _scrub_table(table: pa.Table, run: _Run, detectors: Detectors) -> tuple[pa.Table | None, Mask]:
-    """The new table (None: nothing changed) and the rows that stay, shape (rows,)."""
-    keys = row_keys(table, KEY_COLUMNS)
-    lookup = run.cached.look_up(keys)
-    open_rows = _open_rows(table, lookup, run.prescan)
-    rows = table.take(pa.array(open_rows, pa.int64())).to_pylist()
-    texts = [segments(row) for row in rows]
-    found = _findings(open_rows, texts, lookup, run, detectors)
-    stays = np.ones(len(table), bool)
-    results: dict[int, str] = {}
-    undecided: list[int] = []
-    changed: dict[int, Row] = {}
-    for number, row, here in zip(open_rows, rows, texts, strict=True):
-        if any(found[s.text] is None for s in here):
-            stays[number] = _undecided(row, here, found, run)
-            undecided.append(number)
-        if any(found[s.text] for s in here):
-            redacted = run.redactor.redacted(row, here, found)
-            changed[number] = redacted.row
-            results[number] = encoded(here, found)
-            if stays[number]:
-                _count(row, redacted, run)
-    run.cached.keep(keys, results, undecided)
-    return _with_rows(table, changed) if changed else None, stays
+@dataclass(frozen=True)
+class Scrubbed:
+    """What was found in a row.
+
+    Attributes:
+        redacted: the row with it replaced; None: there is nothing to replace.
+        failed: paths of the texts on which a detector failed.
+        result: what the row cache keeps.
+    """
+
+    redacted: Redacted | None
+    failed: tuple[str, ...]
+    result: str
 
 
-def _open_rows(table: pa.Table, lookup: Lookup, prescan: Prescan) -> list[int]:
-    """Numbers of the rows to look at: those with kept findings, and new ones in which something may be found."""
-    new = np.array(lookup.new, np.int64)
-    if len(new):
-        fresh = table if len(new) == len(table) else table.take(pa.array(new))
-        new = new[prescan.rows(fresh)]
-    return sorted([*new.tolist(), *lookup.results])
+@dataclass(frozen=True)
+class ScrubSettings:
+    """What another process needs: a ScrubConfig as JSON, with its words, and the pseudonym key."""
+
+    config: str
+    key: bytes = field(repr=False)
+
+
+def scrubbing(settings: ScrubSettings) -> Callable[[Batch], list[Scrubbed]]:
+    """The work on a batch, for any process."""
+    config = ScrubConfig.model_validate_json(settings.config)
+    return _scrubbing(Redactor(config, settings.key), Detectors(config))
+
+
+def _scrubbing(redactor: Redactor, detectors: Detectors) -> Callable[[Batch], list[Scrubbed]]:
+    def work(batch: Batch) -> list[Scrubbed]:
+        rows = batch.rows.to_pylist()
+        texts = [segments(row) for row in rows]
+        found = _findings(texts, batch.results, redactor, detectors)
+        return [_scrubbed(row, here, found, redactor) for row, here in zip(rows, texts, strict=True)]
+
+    return work
 
 
 def _findings(
-    numbers: Sequence[int], texts: Sequence[Sequence[Segment]], lookup: Lookup, run: _Run, detectors: Detectors
+    texts: Sequence[Sequence[Segment]], results: Sequence[str | None], redactor: Redactor, detectors: Detectors
 ) -> TextFindings:
     """Findings of every text of these rows: cached ones, and those of rows that are new."""
     known: TextFindings = {}
-    for number, here in zip(numbers, texts, strict=True):
-        if number in lookup.results:
-            known |= decoded(lookup.results[number], here)
-    new = (here for number, here in zip(numbers, texts, strict=True) if number not in lookup.results)
-    return known | run.redactor.find((s.text for here in new for s in here), detectors)
+    for here, result in zip(texts, results, strict=True):
+        if result is not None:
+            known |= decoded(result, here)
+    new = (here for here, result in zip(texts, results, strict=True) if result is None)
+    return known | redactor.find((s.text for here in new for s in here), detectors)
 
 
-def _with_rows(table: pa.Table, new: Mapping[int, Row]) -> pa.Table:
-    """The table with the rows of these numbers replaced; the others aren't read."""
-    order = np.arange(len(table))
-    order[list(new)] = len(table) + np.arange(len(new))
-    replaced_rows = pa.Table.from_pylist(list(new.values()), schema=SCHEMA)
-    return pa.concat_tables([table.cast(SCHEMA), replaced_rows]).take(order)
+def _scrubbed(row: Row, texts: Sequence[Segment], found: TextFindings, redactor: Redactor) -> Scrubbed:
+    failed = tuple(s.path for s in texts if found[s.text] is None)
+    if not any(found[s.text] for s in texts):
+        return Scrubbed(None, failed, "")
+    return Scrubbed(redactor.redacted(row, texts, found), failed, encoded(texts, found))
 
 
-def _count(row: Row, redacted: Redacted, run: _Run) -> None:
-    """Enter a changed row that stays in the counters and in the ledger."""
-    run.counters.add(row, redacted.values)
-    if run.config.mode == "surrogate":
-        run.counters.add_surrogates(redacted.values)
-    evidence = {
-        "mode": run.config.mode,
-        "entities": redacted.entities,
-        "spans": [list(span) for span in redacted.spans],
-        "content_id": {"before": row["content_id"], "after": redacted.row["content_id"]},
-    }
-    run.ledger.add(row["record_id"], "changed", CHANGED, evidence=evidence)
+class _Stage(RowStage[Scrubbed]):
+    """Scrub as a stage of the driver. `apart`: the NER model can't be loaded in this process."""
 
+    name = "scrub"
+    row_columns = ("record_id", "content_id", "source", "locator", "split")
+    key_columns = KEY_COLUMNS
+    rewrites = True
 
-def _undecided(row: Row, texts: Sequence[Segment], found: TextFindings, run: _Run) -> bool:
-    """Note a row that couldn't be searched whole; says whether it stays."""
-    paths = [s.path for s in texts if found[s.text] is None]
-    policy = run.config.on_undecided
-    if policy == "fail":
-        raise InputError(
+    def __init__(self, config: ScrubConfig, key: bytes, ctx: StageContext, apart: bool) -> None:
+        self.origin = origin(config, key, ctx.code, ctx.key_id)
+        self.work = Work(scrubbing, ScrubSettings(config.model_dump_json(), key), "scrub")
+        self.counters = Counters()
+        self._config = config
+        conditions = None
+        if not apart:
+            # Made here if it can be, so that a wrong setting or a missing model is told before any process starts.
+            detectors = Detectors(config)
+            self.here = _scrubbing(Redactor(config, key), detectors)
+            conditions = detectors.conditions
+        self._prescan = Prescan(conditions)
+
+    def first_look(self, new: pa.Table) -> FirstLook:
+        return FirstLook(self._prescan.rows(new))
+
+    def fate(self, row: Row, decision: Scrubbed) -> Fate:
+        lines = self._undecided(row, decision.failed) if decision.failed else []
+        if decision.redacted is None:
+            return Fate(lines)
+        if not any(line.verdict in ("dropped", "quarantined") for line in lines):
+            self._count(row, decision.redacted)
+            lines.append(Line("changed", CHANGED, evidence=self._evidence(row, decision.redacted)))
+        return Fate(lines, decision.redacted.row)
+
+    def encoded(self, decision: Scrubbed) -> str | None:
+        return None if decision.failed else decision.result
+
+    def _count(self, row: Row, redacted: Redacted) -> None:
+        self.counters.add(row, redacted.values)
+        if self._config.mode == "surrogate":
+            self.counters.add_surrogates(redacted.values)
+
+    def _evidence(self, row: Row, redacted: Redacted) -> dict[str, Any]:
+        return {
+            "mode": self._config.mode,
+            "entities": redacted.entities,
+            "spans": [list(span) for span in redacted.spans],
+            "content_id": {"before": row["content_id"], "after": redacted.row["content_id"]},
+        }
+
+    def _undecided(self, row: Row, paths: Sequence[str]) -> list[Line]:
+        """The lines of a row that couldn't be searched whole."""
+        policy = self._config.on_undecided
+        error = InputError(
             f"a detector failed on {row['record_id']} at {paths[0]}",
             where=f"{row['source']} {row['locator']}",
             hint="set scrub.on_undecided to quarantine, drop or keep",
         )
-    run.ledger.add(row["record_id"], "undecided", FAILED, evidence={"paths": paths, "policy": policy})
-    if policy == "keep":
-        return True
-    run.ledger.add(row["record_id"], "dropped" if policy == "drop" else "quarantined", FAILED)
-    return False
+        verdict = undecided(policy, lambda: error)
+        lines = [Line("undecided", FAILED, evidence={"paths": list(paths), "policy": policy})]
+        return lines if verdict == "undecided" else [*lines, Line(verdict, FAILED)]

@@ -7,6 +7,7 @@ from pydantic import Field
 from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.llm.endpoint import on_this_machine
+from steps.engines.rowwise.undecided import UndecidedPolicy
 from steps.engines.text.parts import Part
 from steps.engines.vector_store.config import VectorStoreConfig
 
@@ -47,9 +48,7 @@ class SemanticConfig(Frozen):
     cut_texts: Literal["keep", "compare"] = Field(
         "keep", description="rows of which the model reads the beginning only: keep them, or compare what was read"
     )
-    undecided: Literal["keep", "drop", "quarantine", "fail"] = Field(
-        "keep", description="what happens to a row whose text could not be embedded"
-    )
+    undecided: UndecidedPolicy = Field("keep", description="what happens to a row whose text could not be embedded")
     # Chosen, as for the judge: when one row in five has no vector, the model is broken rather than the rows.
     max_undecided_share: float = Field(
         0.2, ge=0, le=1, description="rows that could not be embedded / rows in; above it the stage fails"

@@ -8,19 +8,18 @@ from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, ServiceError
-from steps.contracts.ledger import LedgerWriter, Verdict
+from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import open_embedder
 from steps.engines.progress.progress import Stopwatch
+from steps.engines.rowwise.undecided import becomes
 from steps.semantic.config import SemanticConfig
 from steps.semantic.cross_encoder import CrossEncoder
 from steps.semantic.decide import Decisions, Rerank, decide
 from steps.semantic.embeddings import Embeddings, read_embeddings
 from steps.semantic.report import semantic_report
 from steps.semantic.spill import Texts
-
-_UNDECIDED: dict[str, Verdict] = {"drop": "dropped", "quarantine": "quarantined"}
 
 
 def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcome:
@@ -104,7 +103,7 @@ def _enter(lines: LedgerWriter, rows: Embeddings, found: Decisions, config: Sema
     """Write the ledger. Returns which rows stay and which are set aside, shape (n,) both."""
     keep, aside = ~found.dropped, np.zeros(len(rows.kinds), bool)
     for row, reason in sorted(rows.failed.items()):
-        verdict = "undecided" if rows.held_out[row] else _UNDECIDED.get(config.undecided, "undecided")
+        verdict = "undecided" if rows.held_out[row] else becomes(config.undecided)
         keep[row], aside[row] = verdict == "undecided", verdict == "quarantined"
         lines.add(rows.record_ids[row].decode(), verdict, f"undecided:{reason}")
     for row in np.flatnonzero(found.dropped).tolist():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from zenml.utils import source_utils
 from steps.contracts.context import StageContext
 from steps.contracts.digests import canonical_json
 from steps.contracts.errors import InputNotFoundError
+from steps.contracts.execution import Executor
 from steps.zenml_runtime.inputs import INPUTS, laid_out
 from steps.zenml_runtime.state import state_folder, workspace
 
@@ -21,6 +23,8 @@ from steps.zenml_runtime.state import state_folder, workspace
 NOTED = "start"
 # Its entry for the artifacts of an earlier run that may be reused: artifact version ids by artifact name.
 REUSE = "reuse"
+# Where the launcher writes, in a run's `extra`, where row-wise work runs.
+EXECUTOR = "executor"
 # Its entries that a registered model is tagged with.
 LINEAGE = ("config_name", "config_digest", "sources_digest", "commit")
 # In a run's `extra`: the URI of its durable state; "" where that is the state folder of the machine.
@@ -48,7 +52,16 @@ def stage_context(stage: str, code: str, *, cache: str = "", **given: Any) -> St
     for its durable files; `given`: further fields of the context.
     """
     durable = state_folder() / cache if cache else None
-    return StageContext(workspace(stage), input_root(stage), durable, EarlierArtifacts(), code, **given)
+    left = EarlierArtifacts()
+    return StageContext(workspace(stage), input_root(stage), durable, left, code, executor=_executor(), **given)
+
+
+def _executor() -> Executor:
+    """Where row-wise work runs, as the infra file says it."""
+    settings = get_step_context().pipeline_run.config.extra.get(EXECUTOR) or {}
+    # Imported by name: it decides no number, so it is in the cache key of no step that doesn't use it.
+    executor: Executor = import_module("steps.engines.execution.config").ExecutorConfig(**settings).executor()
+    return executor
 
 
 class EarlierArtifacts(Mapping[str, Any]):

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from steps.contracts.arrays import Numbers
+from steps.engines.execution.threads import ordered
 from steps.engines.minhash.signatures import Sets
-from steps.engines.threads.threads import ordered
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, text_of
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
+from steps.engines.execution import threads
 from steps.engines.text.normalise import words
-from steps.engines.threads import threads
 
 # Words of spaced scripts, runs of scripts without spaces, letters that fold to several or join with their neighbours,
 # emoji, and what nobody sees.

@@ -110,7 +110,7 @@ TURNS = (
 def outcome_of(prompt: str, answer: str, **settings: Any) -> tuple[str, str | None]:
     config = JudgeConfig(**settings)
     case = case_of(chat(prompt, answer))
-    return decide(case, HeuristicJudge(config, 1).verdicts([case])[0], config)
+    return decide(case.split, HeuristicJudge(config).verdicts([case])[0], config)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -143,14 +143,14 @@ def test_the_weakest_answer_of_a_conversation_counts() -> None:
     said = [message("user", "Capital of France?"), message("assistant", "asdf asdf"),
             message("user", "Again: capital of France?"), message("assistant", "Paris")]  # fmt: skip
     case = case_of(make_row(kind="conversation", source="s", locator="1", raw=b"", messages=said))
-    verdict = HeuristicJudge(JudgeConfig(), 1).verdicts([case])[0]
+    verdict = HeuristicJudge(JudgeConfig()).verdicts([case])[0]
     assert verdict.scores["relevance"] == 1 and "keyboard_mash" in verdict.reasons["relevance"]
 
 
 def test_a_call_of_a_tool_is_an_answer() -> None:
     said = [message("user", "Weather in Oslo?"), message("assistant", "", tool_calls='[{"type":"function"}]')]
     case = case_of(make_row(kind="conversation", source="s", locator="1", raw=b"", messages=said))
-    assert HeuristicJudge(JudgeConfig(), 1).verdicts([case])[0].share == 1.0
+    assert HeuristicJudge(JudgeConfig()).verdicts([case])[0].share == 1.0
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_arithmetic_agrees_with_python(a: int, b: int, op: str, off: int) -> Non
 
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_any_text_gets_four_scores(prompt: str, answer: str) -> None:
-    verdict = HeuristicJudge(JudgeConfig(), 1).verdicts([case_of(chat(prompt, answer))])[0]
+    verdict = HeuristicJudge(JudgeConfig()).verdicts([case_of(chat(prompt, answer))])[0]
     assert len(verdict.scores) == 4 and all(1 <= s <= 5 for s in verdict.scores.values())
 
 
@@ -209,7 +209,7 @@ PIECES = [
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_hostile_repetition_takes_no_quadratic_time(piece: str) -> None:
-    judge_ = HeuristicJudge(JudgeConfig(), 1)
+    judge_ = HeuristicJudge(JudgeConfig())
     case = case_of(chat("Why?", piece * (200_000 // len(piece))))
     start = time.process_time()
     judge_.verdicts([case])
@@ -218,7 +218,7 @@ def test_hostile_repetition_takes_no_quadratic_time(piece: str) -> None:
 
 def test_a_fence_with_a_million_blank_lines_takes_no_quadratic_time() -> None:
     start = time.process_time()
-    verdict = HeuristicJudge(JudgeConfig(), 1).verdicts([case_of(chat("Say it.", "```" + "\n" * 1_000_000 + "x"))])[0]
+    verdict = HeuristicJudge(JudgeConfig()).verdicts([case_of(chat("Say it.", "```" + "\n" * 1_000_000 + "x"))])[0]
     assert verdict.reasons["completeness"] == "open_code_block"
     assert time.process_time() - start < 5.0
 
@@ -228,7 +228,7 @@ def test_each_answer_is_compared_with_all_that_stands_before_it(seed: int) -> No
     dice = random.Random(seed)
     roles = dice.choices(["system", "user", "assistant"], k=dice.randint(0, 7))
     messages = tuple(message(role, dice.choice(TURNS)) for role in roles)
-    judged = HeuristicJudge(JudgeConfig(), 1)
+    judged = HeuristicJudge(JudgeConfig())
     whole = judged._conversation(messages)
     for criterion, (score, _) in whole.items():
         scores = [
@@ -247,7 +247,7 @@ def test_a_long_conversation_takes_no_quadratic_time() -> None:
     said = "What does this row of lamps cost, and when do they come to the harbour? " * 20
     messages = tuple(message(("user", "assistant")[i % 2], said) for i in range(20_000))
     start = time.process_time()
-    HeuristicJudge(JudgeConfig(), 1)._conversation(messages)
+    HeuristicJudge(JudgeConfig())._conversation(messages)
     assert time.process_time() - start < 20.0
 
 

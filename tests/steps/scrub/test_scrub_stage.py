@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import spacy
+from pydantic import ValidationError
 
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, DatasetWriter
@@ -13,6 +14,7 @@ from steps.contracts.digests import canonical_json
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, MissingDependencyError
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, content_id_of, make_row, message
+from steps.engines.execution.processes import Processes
 from steps.scrub.config import NerConfig, ScrubConfig
 from steps.scrub.findings import Finding
 from steps.scrub.ner.detector import NerDetector
@@ -58,7 +60,9 @@ def dataset(folder: Path, rows: list[Row] = ROWS) -> Dataset:
 
 
 def run(folder: Path, rows: list[Row] = ROWS, **settings: Any) -> Outcome:
-    return scrub(dataset(folder / "in", rows), ScrubConfig(demo_key=True, **settings), StageContext(folder / "out"))
+    where = {"executor": settings.pop("executor")} if "executor" in settings else {}
+    ctx = StageContext(folder / "out", **where)
+    return scrub(dataset(folder / "in", rows), ScrubConfig(demo_key=True, **settings), ctx)
 
 
 def by_id(outcome: Outcome) -> dict[str, Row]:
@@ -143,7 +147,7 @@ def test_workers_and_order_make_no_difference(tmp_path: Path) -> None:
     rng = random.Random(3)
     rows = [conversation(n, f"row {n}: {rng.choice(SECRETS)} and {n}@mail.example.com", "ok") for n in range(300)]
     one = run(tmp_path / "one", rows)
-    many = run(tmp_path / "many", rng.sample(rows, len(rows)), workers=2)
+    many = run(tmp_path / "many", rng.sample(rows, len(rows)), executor=Processes(2))
     assert by_id(one) == by_id(many) and one.rows.digest == many.rows.digest
     left, right = (sorted(map(canonical_json, o.ledger.read().to_pylist())) for o in (one, many))
     assert left == right
@@ -305,3 +309,10 @@ def test_a_missing_model_is_told_with_the_way_out(tmp_path: Path, engine: Any, m
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(MissingDependencyError, match="download"):
         run(tmp_path, ner=NerConfig(engine=engine, model="no_such_model"))
+
+
+def test_workers_are_refused_where_they_were_and_the_new_key_is_named() -> None:
+    with pytest.raises(ValidationError, match=r"run: \{executor: \{kind: processes, workers: 4\}\}.*--workers 4"):
+        ScrubConfig(workers=4)
+    # As older records have it: what happens without a word.
+    assert ScrubConfig.model_validate({"workers": 1}) == ScrubConfig()

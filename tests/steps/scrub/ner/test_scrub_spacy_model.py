@@ -12,6 +12,7 @@ from support.textrows import chat, dataset, ledger_lines
 from steps.contracts.context import StageContext
 from steps.contracts.errors import MissingDependencyError
 from steps.contracts.outcome import Outcome
+from steps.engines.execution.processes import Processes
 from steps.scrub.config import NerConfig, ScrubConfig
 from steps.scrub.ner.detector import NerDetector
 from steps.scrub.ner.models import _spared, model_digest
@@ -77,8 +78,8 @@ def test_gdpr_runs_with_it_and_names_stay_one_name(tmp_path: Path, workers: int)
 
 def run(folder: Path, workers: int, **settings: Any) -> Outcome:
     rows = [chat(f"Who is this? {text}", f"{text} That is all.", locator=str(n)) for n, text in enumerate(TEXTS)]
-    config = ScrubConfig(demo_key=True, ner=NerConfig.model_validate(NER), workers=workers, **settings)
-    return scrub(dataset(rows, folder / "in"), config, StageContext(folder / "out"))
+    config = ScrubConfig(demo_key=True, ner=NerConfig.model_validate(NER), **settings)
+    return scrub(dataset(rows, folder / "in"), config, StageContext(folder / "out", executor=Processes(workers)))
 
 
 def test_the_digest_names_the_model(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from presidio_analyzer.predefined_recognizers import CreditCardRecognizer, IbanR
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.digests import canonical_json
+from steps.contracts.execution import Executor
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row, make_row, message
+from steps.engines.execution.processes import Processes
 from steps.scrub.config import Locale, ScrubConfig
 from steps.scrub.detector import Detector
 from steps.scrub.profiles import LABELLED_ENTITIES, SECRET_ENTITIES
@@ -263,15 +265,16 @@ def rows() -> list[Row]:
     ]  # fmt: skip
 
 
-def run(folder: Path, given_rows: list[Row], **more: int) -> Outcome:
+def run(folder: Path, given_rows: list[Row], **where: Executor) -> Outcome:
     writer = DatasetWriter(folder / "in", "ingest")
     writer.write_rows(given_rows)
-    return scrub(writer.close(), ScrubConfig(demo_key=True, mode="surrogate", **more), StageContext(folder / "out"))
+    return scrub(writer.close(), ScrubConfig(demo_key=True, mode="surrogate"), StageContext(folder / "out", **where))
 
 
 def test_a_run_is_the_same_for_any_order_and_workers_and_names_every_value(tmp_path: Path) -> None:
     data = rows()
-    one, many = run(tmp_path / "1", data), run(tmp_path / "2", random.Random(1).sample(data, len(data)), workers=2)
+    mixed = random.Random(1).sample(data, len(data))
+    one, many = run(tmp_path / "1", data), run(tmp_path / "2", mixed, executor=Processes(2, batch_rows=7))
     texts = {r["record_id"]: canonical_json(r["messages"]) for r in one.rows.iter_rows()}
     assert texts == {r["record_id"]: canonical_json(r["messages"]) for r in many.rows.iter_rows()}
     assert one.rows.digest == many.rows.digest

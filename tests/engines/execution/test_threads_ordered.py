@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from steps.engines.threads.threads import cores, ordered
+from steps.engines.execution.threads import cores, ordered
 
 
 @pytest.mark.parametrize("threads", [None, 1, 2, 5])

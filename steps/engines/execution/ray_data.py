@@ -1,0 +1,160 @@
+"""Work on Ray: on this machine, or on a cluster that runs. The only module that imports ray."""
+
+import functools
+import logging
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from steps.contracts.errors import MissingDependencyError
+from steps.contracts.execution import Work
+from steps.engines.execution.processes import ATTEMPTS, BATCH_ROWS, worker_died
+
+# They must be set before ray is imported: it would tell its makers how it is used.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+try:
+    import ray
+    import ray.data
+except ImportError as e:
+    raise MissingDependencyError(
+        "Ray isn't installed", where="run.executor: kind ray", hint="pip install 'assay[ray]', or kind: processes"
+    ) from e
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Chosen: starting a Ray Data pipeline costs a fifth of a second (measured); memory grows with what is in hand.
+_IN_HAND = 8
+# Bytes. Chosen: a few hundred rows per item; what doesn't fit goes to a folder that is removed with Ray.
+_OBJECT_STORE = 512 << 20
+
+
+@dataclass(frozen=True)
+class RayData:
+    """So many tasks at a time; `address` of a cluster, None: Ray is started on this machine for each kind of work."""
+
+    workers: int
+    address: str | None = None
+    batch_rows: int | None = BATCH_ROWS
+
+    def open(self, work: Work[Item, Result], here: Callable[[Item], Result] | None = None) -> "_RayPool[Item, Result]":
+        """A pool for this work. A single item is done `here`: starting Ray would cost more."""
+        return _RayPool(work, self, here)
+
+
+@dataclass(frozen=True)
+class _Boxed:
+    """What Arrow is to leave alone."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An error of the work; Ray would wrap it, and log it with what it quotes."""
+
+    error: Exception
+
+
+class _RayPool(Generic[Item, Result]):
+    """Ray, started at the first use. Some items at a time are a Ray Data pipeline; its tasks find the work prepared."""
+
+    def __init__(self, work: Work[Item, Result], place: RayData, here: Callable[[Item], Result] | None) -> None:
+        self._work, self._place, self._here = work, place, here
+        self._folder: str | None = None
+        self._started = False
+
+    def results(self, items: Iterable[Item]) -> Iterator[Result]:
+        """The result of each item, in order."""
+        coming = iter(items)
+        first = list(islice(coming, 2))
+        if self._here is not None and len(first) < 2:
+            return map(self._here, first)
+        return self._worked(chain(first, coming))
+
+    def _worked(self, items: Iterator[Item]) -> Iterator[Result]:
+        self._start()
+        while window := list(islice(items, _IN_HAND * self._place.workers)):
+            try:
+                done = self._run(window)
+            except ray.exceptions.WorkerCrashedError:
+                done = [self._alone(item) for item in window]
+            for result in done:
+                if isinstance(result, _Failed):
+                    raise result.error
+                yield result
+
+    def _run(self, window: list[Item]) -> list[Any]:
+        boxed = [{"item": _Boxed(item)} for item in window]
+        rows = ray.data.from_items(boxed, override_num_blocks=len(boxed))
+        made = rows.map(_do, fn_kwargs={"work": _Boxed(self._work)}, concurrency=self._place.workers)
+        return [row["result"].value for row in made.iter_rows()]
+
+    def _alone(self, item: Item) -> Any:
+        for _ in range(ATTEMPTS):
+            try:
+                return self._run([item])[0]
+            except ray.exceptions.WorkerCrashedError:
+                continue
+        raise worker_died(self._work, item)
+
+    def _start(self) -> None:
+        if not ray.is_initialized():
+            self._started = True
+            ray.init(**(self._cluster(self._place.address) if self._place.address else self._this_machine()))
+        # Ray's own lines say nothing that a report doesn't; its errors come back as errors.
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+
+    def _cluster(self, address: str) -> dict[str, Any]:
+        return {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
+
+    def _this_machine(self) -> dict[str, Any]:
+        # Sockets have short names, and rows may be spilled here: a folder of this user's own, removed at the end.
+        self._folder = tempfile.mkdtemp(prefix="assay-ray-")
+        # Whoever lacks it can't talk to these processes; Ray itself would write one into the home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # What can be imported here can be imported there.
+        paths = os.pathsep.join(p for p in sys.path if p)
+        return {
+            "runtime_env": {"env_vars": {"PYTHONPATH": paths}},
+            "num_cpus": self._place.workers,
+            "include_dashboard": False,
+            "log_to_driver": False,
+            "logging_level": logging.CRITICAL,
+            "object_store_memory": _OBJECT_STORE,
+            "_temp_dir": self._folder,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._started:
+            ray.shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _do(row: dict[str, Any], work: _Boxed) -> dict[str, Any]:
+    try:
+        return {"result": _Boxed(_prepared(work.value)(row["item"].value))}
+    except Exception as e:  # noqa: BLE001 - raised again where the result is wanted
+        return {"result": _Boxed(_Failed(e))}
+
+
+# Each process of Ray's does the work of one pool at a time; Work is compared by what it prepares and its settings.
+@functools.lru_cache(maxsize=1)
+def _prepared(work: Work[Any, Any]) -> Callable[[Any], Any]:
+    function: Callable[[Any], Any] = work.prepare(work.settings)
+    return function
