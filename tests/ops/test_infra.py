@@ -1,4 +1,4 @@
-"""Where durable state lies, as an infra file says it."""
+"""Where durable state lies and where row-wise work runs, as an infra file says it."""
 
 from pathlib import Path
 
@@ -6,6 +6,9 @@ import pytest
 
 from ops.infra import InfraConfig, load_infra
 from pipelines.step_names import KNOWN_STEPS
+from steps.contracts.execution import Inline
+from steps.engines.execution.config import ExecutorConfig
+from steps.engines.execution.processes import Processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,3 +31,13 @@ def test_declared_stacks_say_where_state_lasts() -> None:
     here, s3 = (load_infra(ROOT, name, (*KNOWN_STEPS, "evaluate_step")) for name in ("local", "s3"))
     assert here.state_uri("/artifacts") is None
     assert s3.state_uri("s3://bucket/runs") == "s3://bucket/runs/state"
+
+
+def test_workers_of_the_command_line_go_before_those_of_the_file() -> None:
+    written = InfraConfig.model_validate({"stack": "x", "run": {"executor": {"kind": "processes", "workers": 8}}})
+    assert written.with_workers(None) == written
+    assert written.with_workers(3).run.executor.executor() == Processes(3)
+    assert written.with_workers(1).run.executor.executor() == Inline()
+    ray = InfraConfig.model_validate({"stack": "x", "run": {"executor": {"kind": "ray", "address": "auto"}}})
+    assert ray.with_workers(3).run.executor == ExecutorConfig(kind="ray", workers=3, address="auto")
+    assert InfraConfig(stack="x").run.executor.executor() == Inline()
