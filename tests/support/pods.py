@@ -3,12 +3,15 @@
 Its home is empty, its folder another, its environment bare; there is no checkout: code comes from the code archive.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from zenml.entrypoints.step_entrypoint_configuration import StepEntrypointConfiguration
@@ -78,16 +81,25 @@ def start(snapshot, environment) -> dict[str, str]:
     return failed
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One pod at a time on this machine: ZenML's entrypoint always unpacks the code into the same folder."""
+    APP.mkdir(exist_ok=True)
+    with (APP / ".lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
 def _pod(name, snapshot_id, environment) -> subprocess.CompletedProcess[str]:
     command = [
         *StepEntrypointConfiguration.get_entrypoint_command(),
         *StepEntrypointConfiguration.get_entrypoint_arguments(step_name=name, snapshot_id=snapshot_id),
     ]
     libraries = [p for p in sys.path if p.endswith("site-packages")]
-    # What an image or a secret says: credentials, and where models are registered.
-    passed = {k: v for k, v in os.environ.items() if k.startswith("AWS_") or k == "MLFLOW_TRACKING_URI"}
-    shutil.rmtree(APP / "code", ignore_errors=True)
-    with tempfile.TemporaryDirectory() as home:
+    # What an image or a secret says.
+    passed = {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
+    with _alone(), tempfile.TemporaryDirectory() as home:
+        shutil.rmtree(APP / "code", ignore_errors=True)
         # The flavour alone, as a package that an image has installed; ZenML's store names it from the checkout's top.
         flavour = Path(home) / "installed" / "tests" / "support" / "pods.py"
         flavour.parent.mkdir(parents=True)
