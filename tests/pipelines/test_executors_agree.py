@@ -61,7 +61,8 @@ def agree(stage: str, seed: int, folder: Path, executor: Executor) -> None:
     mixed = rows if stage == "judge" else random.Random(seed).sample(rows, len(rows))
     other = run(stage, mixed, folder / "other", executor, known=rows[: len(rows) // 4])
     same(one, other)
-    assert one.report.changed + one.report.dropped + one.report.flagged > 20
+    r = one.report
+    assert r.changed + r.dropped + r.quarantined + r.flagged > 20
     caches = [pq.read_table(o.artifacts[f"{stage}_row_cache"].folder / "results.parquet") for o in (one, other)]
     assert caches[0] == caches[1]
 

@@ -17,8 +17,9 @@ from steps.contracts.errors import MissingDependencyError
 from steps.contracts.execution import Work
 from steps.engines.execution.processes import ATTEMPTS, BATCH_ROWS, worker_died
 
-# They must be set before ray is imported: it would tell its makers how it is used.
+# They must be set before ray is imported: it would tell its makers how it is used, and try once more than others.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TASK_MAX_RETRIES", str(ATTEMPTS - 1))
 try:
     import ray
     import ray.data
@@ -98,12 +99,11 @@ class _RayPool(Generic[Item, Result]):
         return [row["result"].value for row in made.iter_rows()]
 
     def _alone(self, item: Item) -> Any:
-        for _ in range(ATTEMPTS):
-            try:
-                return self._run([item])[0]
-            except ray.exceptions.WorkerCrashedError:
-                continue
-        raise worker_died(self._work, item)
+        """The result of one item of those among which a process died; Ray has made all attempts itself."""
+        try:
+            return self._run([item])[0]
+        except ray.exceptions.WorkerCrashedError as e:
+            raise worker_died(self._work, item) from e
 
     def _start(self) -> None:
         if not ray.is_initialized():
