@@ -59,6 +59,8 @@ class ModelFolderMaterializer(BaseMaterializer):
             "parameters": info.parameters,
             "trainable": info.trainable,
             "dataset_digest": info.dataset_digest or "",
+            "name": info.name,
+            "started_from": info.started_from[-1].digest if info.started_from else "",
             layout.SHA256: text_digest(as_json(info)),
         }
 

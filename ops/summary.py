@@ -25,12 +25,15 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
         inputs = (plan.inputs or Inputs()).model_dump(mode="json")
         config = plan.config.model_dump(mode="json")
-        print(json.dumps({"steps": plan.steps, "stack": plan.stack, "inputs": inputs, "config": config}))
+        shown = {"steps": plan.steps, "phases": [p.said for p in plan.config.phases], "stack": plan.stack}
+        print(json.dumps({**shown, "inputs": inputs, "config": config}))
         return
     out = console()
     out.print(f"[bold]{plan.config.name}[/] · pipeline {plan.config.pipeline} · stack {plan.stack}")
     out.print(f"config digest {plan.config_digest[:16]} · commit {(plan.commit or '-')[:16]}")
     out.print("steps: " + " → ".join(s.removesuffix("_step") for s in plan.steps))
+    for phase in plan.config.phases:
+        out.print(text(f"trains {phase.said}"))
     table = Table("reads", "digest", box=None)
     for digests in (plan.inputs or Inputs()).digests.values():
         for name, digest in digests.items():

@@ -6,12 +6,11 @@ from pydantic import Field, model_validator
 
 from pipelines.load import load_model
 from pipelines.stages import SKIPPABLE, STAGES, Stage, StageSettings, stage_named
+from steps.contracts.models import BASE
 from steps.contracts.reports import Frozen
+from steps.train.config import TrainConfig, phases_of
 
 __all__ = ["RunConfig", "load_model"]
-
-# Subjects of every fine-tuning run: the model that training starts from, and what it gives.
-BASE, TUNED = "base", "tuned"
 
 # The checker of types can't see the names; pydantic and the schema can.
 if TYPE_CHECKING:
@@ -84,9 +83,19 @@ class RunConfig(StageSettings, RunSettings):
         return tuple(name for s in running for name in (s.steps(self) if s.steps else (f"{s.name}_step",)))
 
     @property
+    def phases(self) -> tuple[TrainConfig, ...]:
+        """The phases of training, in order."""
+        return phases_of(self.train) if self.tunes else ()
+
+    @property
     def subjects(self) -> tuple[str, ...]:
         """What the run evaluates, by name, in order; the last one is what training ends with."""
-        return (BASE, TUNED) if self.tunes else ()
+        return (BASE, *(p.model_name for p in self.phases)) if self.tunes else ()
+
+    @property
+    def candidate(self) -> str:
+        """The subject that is gated and registered."""
+        return self.gate.candidate or self.subjects[-1]
 
     @model_validator(mode="after")
     def _known_subjects(self) -> Self:

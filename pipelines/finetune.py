@@ -1,46 +1,94 @@
 """From a dataset version to a registered, evaluated model."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from pipelines.config import BASE, TUNED, RunConfig
+from pipelines.config import RunConfig
 from pipelines.start import Started
 from steps.base.step import base_step
+from steps.contracts.models import BASE
 from steps.evaluate.step import EvaluateOutputs, evaluate_step
 from steps.gate.step import gate_step
 from steps.register.step import register_step
-from steps.train.step import train_step
+from steps.train.config import TUNED, TrainConfig
+from steps.train.step import TrainOutputs, train_step
+from steps.train.weights.registry import weights_of
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Handles of a model: of full weights, and of what was trained from them; None: the base itself.
+
+    Attributes:
+        whole: whether `tuned` has all weights of its own; else it is an adapter over `base`.
+    """
+
+    base: Any
+    tuned: Any = None
+    whole: bool = False
 
 
 def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any]) -> Any:
-    """Train, evaluate every subject by the same step, decide, register."""
-    base = base_step(config.base, start.inputs("base"))
-    trained = train_step(base, dataset, config.train)
-    models = {BASE: None, TUNED: trained.model}
-    measured = [_evaluated(name, base, model, dataset, config, start) for name, model in models.items()]
+    """Train phase by phase, evaluate every subject by the same step, decide, register."""
+    models = {BASE: _Model(base_step(config.base, start.inputs("base")))}
+    reports = list(reports)
+    for phase in config.phases:
+        models[phase.model_name], report = _trained(phase, models[phase.starts_from or BASE], dataset)
+        reports.append(report)
+    measured = [_evaluated(name, model, dataset, config, start) for name, model in models.items()]
     evaluations = [m.report for m in measured]
     decided = gate_step(evaluations, [m.answers for m in measured], config.gate)
+    registered = models[config.candidate]
     return register_step(
-        base,
-        trained.model,
+        registered.base,
+        registered.tuned,
         dataset,
-        [*reports, trained.report],
+        reports,
         evaluations,
         decided.comparison,
         decided.decision,
         config.registry,
-        config.train.model_dump(mode="json"),
+        _training(config),
         _declared_sources(config),
     )
 
 
-def _evaluated(subject: str, base: Any, tuned: Any, dataset: Any, config: RunConfig, start: Started) -> EvaluateOutputs:
+def _trained(phase: TrainConfig, start: _Model, dataset: Any) -> tuple[_Model, Any]:
+    """The phase's model and its report, by a step and artifacts of its name."""
+    base, adapter = (start.tuned, None) if start.whole else (start.base, start.tuned)
+    step: Any = train_step
+    model = f"{TUNED}_{phase.name}" if phase.name else TUNED
+    named = step.with_options(substitutions={"model": model, "stage": phase.stage})
+    done: TrainOutputs = named(base, adapter, dataset, phase, id=f"{phase.stage}_step")
+    return _Model(base, done.model, whole=weights_of(phase.weights).stored_as == "full"), done.report
+
+
+def _evaluated(subject: str, model: _Model, dataset: Any, config: RunConfig, start: Started) -> EvaluateOutputs:
     """One subject, by a step and artifacts of its name."""
     step: Any = evaluate_step
     named = step.with_options(substitutions={"subject": subject})
     done: EvaluateOutputs = named(
-        subject, base, tuned, dataset, config.evaluate, start.inputs("evaluate"), id=f"evaluate_{subject}_step"
+        subject,
+        model.base,
+        model.tuned,
+        dataset,
+        config.evaluate,
+        start.inputs("evaluate"),
+        id=f"evaluate_{subject}_step",
     )
     return done
+
+
+def _training(config: RunConfig) -> dict[str, Any]:
+    """The settings in force of the phases that lead to the registered model, flat, for its card."""
+    phases = {p.model_name: p for p in config.phases}
+    found: dict[str, Any] = {}
+    phase = phases.get(config.candidate)
+    while phase is not None:
+        prefix = f"{phase.name}: " if phase.name else ""
+        found = {f"{prefix}{key}": value for key, value in phase.in_force().items()} | found
+        phase = phases.get(phase.starts_from or BASE)
+    return found
 
 
 def _declared_sources(config: RunConfig) -> dict[str, dict[str, str]]:

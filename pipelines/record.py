@@ -58,7 +58,7 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
     `ended`: said by the last step, which is the only one that still runs: everything before it ended well.
     """
     config = config_of(run)
-    steps = sorted(run.steps.values(), key=lambda s: position_of(s.name))
+    steps = sorted(run.steps.values(), key=lambda s: (position_of(s.name), s.created))
     facts = noted(run)
     failed = next((s for s in steps if s.status.value == "failed"), None)
     info = _exception(run, failed)

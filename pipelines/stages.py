@@ -25,7 +25,7 @@ from steps.screen.config import ScreenConfig
 from steps.scrub.config import ScrubConfig
 from steps.semantic.config import SemanticConfig
 from steps.split.config import SplitConfig
-from steps.train.config import TrainConfig
+from steps.train.config import TrainConfig, TrainPhases
 
 
 def _always(_: Any) -> bool:
@@ -95,7 +95,7 @@ class Stage:
             field=field,
             logic=self.logic or f"steps.{name}.{name}:{name}",
             step=self.step or f"steps.{name}.step:{name}_step",
-            settings=next(m for m in members if m is not type(None)),
+            settings=next(getattr(m, "__origin__", m) for m in members if m is not type(None)),
         )
 
 
@@ -161,8 +161,10 @@ class StageSettings(Frozen):
             folder=lambda base: base.model,
         ),
     ] = Field(None, description="The model that training starts from.")
-    train: Annotated[TrainConfig, Stage(tunes=True)] = Field(
-        TrainConfig(), description="Objective, kind of weights, and the settings of the optimizer."
+    train: Annotated[
+        TrainPhases, Stage(tunes=True, steps=lambda config: [f"{phase.stage}_step" for phase in config.phases])
+    ] = Field(
+        TrainConfig(), description="One phase of training, or a list of named ones, each from the model before it."
     )
     evaluate: Annotated[
         EvaluateConfig,

@@ -121,11 +121,13 @@ def _of(subject: str, evals: list[EvalReport]) -> list[EvalReport]:
 
 
 def _tuned(store: Artifacts, run: RunRecord) -> tuple[ArtifactRecord, ModelInfo]:
+    """The registered model; of a run that registered none, or none of its own, the last that was trained."""
     models = [(a, store.model(a)) for a in run.of_type("model")]
     trained = [(a, m) for a, m in models if m.dataset_digest is not None or m.trainable]
     if not trained:
         raise InputNotFoundError("the run has no trained model", where=f"run {run.name}")
-    return trained[-1]
+    digest = run.registration.tags.get("weights_digest") if run.registration else None
+    return next((found for found in trained if found[1].digest == digest), trained[-1])
 
 
 def _checks(

@@ -188,8 +188,10 @@ class Dataset:
 
     def view(self, keep: Mask) -> "Dataset":
         """The rows where `keep` is true (shape (rows,)), for reading only: nothing is stored, the digest stays."""
-        manifest = self.manifest.model_copy(update={"rows": int(keep.sum())})
-        return Dataset(self.folder, manifest, self.shard_paths, self._where(keep, self.split_codes()))
+        codes = self.split_codes()
+        labels = Counter("" if c == NO_SPLIT else SPLITS[c] for c in codes[keep].tolist())
+        manifest = self.manifest.model_copy(update={"rows": int(keep.sum()), "splits": dict(sorted(labels.items()))})
+        return Dataset(self.folder, manifest, self.shard_paths, self._where(keep, codes))
 
     def _where(self, keep: Mask, codes: SplitCodes) -> list[_ShardSelection]:
         chosen: list[_ShardSelection] = []

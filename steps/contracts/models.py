@@ -24,17 +24,45 @@ class BaseRef(Frozen):
     digest: str | None = None
 
 
+BASE = "base"
+
+
+class Ancestor(Frozen):
+    """A model on the way to another: the base, or what a phase of training made of it.
+
+    Attributes:
+        name: "base", or the phase's name.
+        digest: of its files.
+        kind: "full", or "adapter" over the nearest full ancestor before it.
+        objective: what it was trained for; None for a base.
+        weights: the kind of weights that was trained; None for a base.
+        dataset_digest: digest of the dataset version it was trained on; None for a base.
+    """
+
+    name: str
+    digest: str
+    kind: Literal["full", "adapter"]
+    objective: str | None = None
+    weights: str | None = None
+    dataset_digest: str | None = None
+
+
 class ModelInfo(Frozen):
     """What a model folder holds.
 
     Attributes:
-        kind: "full" (all weights) or "adapter" (PEFT adapter over `base`).
-        base: the model it starts from; for a full model that was trained, what it was trained from.
+        kind: "full" (all weights) or "adapter" (PEFT adapter over the last full model of `started_from`).
+        base: the base at the start of the chain; of an untrained model, itself.
         digest: value_digest of `files`.
         files: SHA-256 per file, by relative POSIX path; empty for a pure reference (weights stay where they are).
         parameters: number of weights of the whole model (base and adapter).
         trainable: number of weights that were trained; 0 for an untouched base.
         dataset_digest: digest of the dataset version it was trained on; None for a base.
+        name: "base", or the name of the phase of training that made it.
+        objective: what it was trained for; None for a base.
+        weights: the kind of weights that was trained; None for a base.
+        started_from: the chain back to the base, which is the first; the last is what training started from. Empty
+            for a base, and for models recorded before chains were.
         notes: plain sentences that a reader must know.
     """
 
@@ -45,7 +73,27 @@ class ModelInfo(Frozen):
     parameters: int
     trainable: int = 0
     dataset_digest: str | None = None
+    name: str = BASE
+    objective: str | None = None
+    weights: str | None = None
+    started_from: tuple[Ancestor, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> str | None:
+        """Digest of the full model that an adapter lies over; None: full itself, or not recorded."""
+        if self.kind == "full":
+            return None
+        return next((a.digest for a in reversed(self.started_from) if a.kind == "full"), None)
+
+    @property
+    def lineage(self) -> tuple[Ancestor, ...]:
+        """The chain from the base up to and with this model: what a model that starts from it started from."""
+        own = Ancestor(
+            name=self.name, digest=self.digest, kind=self.kind, objective=self.objective, weights=self.weights,
+            dataset_digest=self.dataset_digest,
+        )  # fmt: skip
+        return (*self.started_from, own)
 
 
 class ModelFolder:

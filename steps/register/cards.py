@@ -9,7 +9,7 @@ from typing import Any
 
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport
-from steps.contracts.models import BaseRef, ModelFolder
+from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
 from steps.contracts.reports import StageReport
 from steps.engines.scoring.metrics import LOWER_IS_BETTER
 from steps.register.config import RegisterConfig
@@ -112,7 +112,7 @@ def model_card(candidate: Candidate, decision: Decision, config: RegisterConfig)
 def dataset_card(candidate: Candidate, config: RegisterConfig) -> str:
     """The dataset card: sources with licences, rows per stage, limits."""
     manifest = candidate.dataset
-    curation = [r for r in candidate.reports if r.stage != "train"]
+    curation = [r for r in candidate.reports if r.stage != "train" and not r.stage.startswith("train_")]
     return _render(
         "dataset_card.md.jinja",
         name=config.name,
@@ -154,8 +154,23 @@ def _verdict(decision: Decision) -> _Plain:
 def _what(candidate: Candidate) -> str:
     info, base = candidate.tuned.info, base_text(candidate.base.info.base)
     if info.kind == "adapter":
-        return f"An adapter of {info.trainable:,} trained weights over {base} ({info.parameters:,} weights in all)."
+        size = f"({info.parameters:,} weights in all)"
+        return f"An adapter of {info.trainable:,} trained weights over {_below(info, base)} {size}."
     return f"{info.parameters:,} weights, {info.trainable:,} of them trained, starting from {base}."
+
+
+def _below(info: ModelInfo, base: str) -> str:
+    """What an adapter lies over: the base, or what earlier phases of training made of it."""
+    full = next((i for i, a in reversed(list(enumerate(info.started_from))) if a.kind == "full"), 0)
+    below = base if full == 0 else f"the weights that phase {info.started_from[full].name} made of {base}"
+    merged = [a.name for a in info.started_from[full + 1 :]]
+    return below + (f" with the adapters of {', '.join(merged)} merged into them" if merged else "")
+
+
+def _chain(info: ModelInfo) -> str:
+    """How the model came to be, from the base on."""
+    made = (f" ({a.objective}, {a.weights})" if a.objective else "" for a in info.lineage)
+    return " > ".join(f"{a.name} {a.digest[:12]}{how}" for a, how in zip(info.lineage, made, strict=True))
 
 
 def _facts(candidate: Candidate, decoding: str) -> list[tuple[str, _Plain]]:
@@ -164,6 +179,7 @@ def _facts(candidate: Candidate, decoding: str) -> list[tuple[str, _Plain]]:
     known = {
         "weights": info.digest,
         "base": base_text(candidate.base.info.base),
+        "training": _chain(info),
         "dataset": candidate.dataset.digest,
         "decoding in the evaluation": decoding,
         **candidate.lineage,

@@ -121,6 +121,7 @@ def _status(decision: Decision, config: RegisterConfig) -> Any:
 
 
 def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) -> dict[str, str]:
+    info = candidate.tuned.info
     tags = {
         **candidate.lineage,
         "status": status,
@@ -128,7 +129,8 @@ def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) ->
         "gate_config_digest": decision.config_digest,
         "dataset_digest": candidate.dataset.digest,
         "base": base_text(candidate.base.info.base),
-        "base_digest": candidate.base.info.digest,
+        "base_digest": (info.started_from or candidate.base.info.lineage)[0].digest,
+        "started_from": " > ".join(f"{a.name} {a.digest[:12]}" for a in info.started_from),
         "weights_digest": candidate.tuned.info.digest,
         "kind": candidate.tuned.info.kind,
         "mlflow_run_id": run_id,

@@ -106,10 +106,19 @@ def _load(tuned: Path, settings: dict[str, Any], device: str, scratch: Path) -> 
     base = _base(settings, scratch) if adapter else tuned
     dtype = getattr(torch, settings["dtype"])
     safe = {"trust_remote_code": False, "local_files_only": True}
-    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=dtype, use_safetensors=True, **safe)
+    # Adapters of earlier phases are merged first, in float32, as training saw them.
+    earlier = sorted((tuned / "earlier").glob("[0-9]*"), key=lambda p: int(p.name)) if adapter else []
+    loaded_as = torch.float32 if earlier else dtype
+    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=loaded_as, use_safetensors=True, **safe)
     if adapter:
         from peft import PeftModel
 
+        for folder in earlier:
+            model = PeftModel.from_pretrained(model, str(folder), local_files_only=True).merge_and_unload(
+                safe_merge=True
+            )
+        for weight in model.parameters():
+            weight.data = weight.data.to(dtype)
         model = PeftModel.from_pretrained(model, str(tuned), local_files_only=True)
         if dtype == torch.float32:
             model = model.merge_and_unload(safe_merge=True)
@@ -120,7 +129,8 @@ def _load(tuned: Path, settings: dict[str, Any], device: str, scratch: Path) -> 
 
 def _base(settings: dict[str, Any], scratch: Path) -> Path:
     """The folder of the base's files, verified; a hub model is downloaded at its pinned commit."""
-    if settings["base_source"] == "hub":
+    # Weights that a phase of training made lie in the artifact store, wherever the base at their start came from.
+    if settings["base_source"] == "hub" and not settings["base_files"]:
         from huggingface_hub import snapshot_download
 
         wanted = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"]

@@ -1,18 +1,24 @@
-"""Settings of the train stage: an objective, a kind of weights, and what all of them share."""
+"""Settings of the train stage: phases, each an objective, a kind of weights, and what all of them share."""
 
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from steps.contracts.models import BASE
 from steps.train.objectives.registry import ObjectiveOptions, objective_of
 from steps.train.objectives.sft import SftOptions
+from steps.train.phase_rows import PhaseRows
 from steps.train.settings import TrainSettings
 from steps.train.weights.lora import LoraOptions
 from steps.train.weights.registry import WeightsOptions, weights_of
 
+# What a run without named phases calls the model that it trains.
+TUNED = "tuned"
+
 
 class TrainConfig(TrainSettings):
-    """Training is objective x weights: what the rows teach, and which weights learn it."""
+    """One phase of training, objective x weights: what the rows teach, and which weights learn it."""
 
     # Keys that stood elsewhere before, for the error of who still writes them there.
     MOVED: ClassVar[dict[str, str]] = {
@@ -23,6 +29,16 @@ class TrainConfig(TrainSettings):
         "loss_kernel": "objective.loss_kernel",
     }
 
+    name: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9_]{0,39}$",
+        description="Name of the phase: of its step (train_NAME_step), its model and its subject in the evaluation."
+        " None: the only phase.",
+    )
+    starts_from: str | None = Field(
+        None, description='Model that training starts from: "base" or an earlier phase. None: the phase before.'
+    )
+    rows: PhaseRows = Field(default_factory=PhaseRows, description="Which rows are trained on; all train rows.")
     objective: ObjectiveOptions = Field(
         default_factory=SftOptions, description="What the rows teach: kind, and the options of that kind."
     )
@@ -31,13 +47,34 @@ class TrainConfig(TrainSettings):
     )
 
     @property
+    def model_name(self) -> str:
+        """What the phase's model is called."""
+        return self.name or TUNED
+
+    @property
+    def stage(self) -> str:
+        """What the phase is called in ledger and report."""
+        return f"train_{self.name}" if self.name else "train"
+
+    @property
     def peak_learning_rate(self) -> float:
         """The learning rate in force."""
         return self.learning_rate or weights_of(self.weights).learning_rate
 
     def in_force(self) -> dict[str, Any]:
-        """All settings as plain values, None replaced where it stands for a value by weights."""
-        return {**self.model_dump(mode="json"), "learning_rate": self.peak_learning_rate}
+        """All settings as flat, plain values (`weights.r`), None replaced where it stands for a value by weights."""
+        values = {**self.model_dump(mode="json", exclude={"name"}), "learning_rate": self.peak_learning_rate}
+        return dict(_flat("", values))
+
+    @property
+    def said(self) -> str:
+        """The phase in one line."""
+        chosen = [*self.rows.sources, *self.rows.kinds]
+        rows = f"{self.rows.split} rows" + (f" of {', '.join(chosen)}" if chosen else "")
+        return (
+            f"{self.model_name}: {self.objective.kind} of {self.weights.kind} weights from {self.starts_from or BASE},"
+            f" {rows}, learning rate {self.peak_learning_rate:g}"
+        )
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -45,3 +82,50 @@ class TrainConfig(TrainSettings):
         if found:
             raise ValueError("; ".join(found) + " (remove one of them)")
         return self
+
+
+def _chained(train: TrainConfig | tuple[TrainConfig, ...]) -> TrainConfig | tuple[TrainConfig, ...]:
+    """Refuse phases that can't be told apart, or that start from nothing."""
+    phases = train if isinstance(train, tuple) else (train,)
+    if not phases:
+        raise ValueError("a list of phases needs at least one")
+    unnamed = [str(i) for i, p in enumerate(phases) if p.name is None]
+    if unnamed and len(phases) > 1:
+        raise ValueError(f"each of several phases needs a name (phase {', '.join(unnamed)} has none)")
+    known = [BASE]
+    for phase in phases:
+        if phase.model_name in known:
+            raise ValueError(f"two models are called {phase.model_name!r}; {BASE} is the model at the start")
+        if phase.starts_from is not None and phase.starts_from not in known:
+            raise ValueError(f"{phase.model_name} starts from {phase.starts_from!r}; before it are {', '.join(known)}")
+        known.append(phase.model_name)
+    return train
+
+
+def _flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _form(value: Any) -> str:
+    return "phases" if isinstance(value, list | tuple) else "phase"
+
+
+# One phase, or a list of them.
+TrainPhases: TypeAlias = Annotated[
+    Annotated[TrainConfig, Tag("phase")] | Annotated[tuple[TrainConfig, ...], Tag("phases")],
+    Discriminator(_form),
+    AfterValidator(_chained),
+]
+
+
+def phases_of(train: TrainPhases) -> tuple[TrainConfig, ...]:
+    """The phases in their order, each with the name of the model that it starts from."""
+    found: list[TrainConfig] = []
+    for phase in train if isinstance(train, tuple) else (train,):
+        before = found[-1].model_name if found else BASE
+        found.append(phase.model_copy(update={"starts_from": phase.starts_from or before}))
+    return tuple(found)

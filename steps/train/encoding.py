@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import TrainingDataError
@@ -18,6 +19,7 @@ from steps.contracts.storage import writing
 from steps.engines.progress.progress import Progress
 from steps.engines.template.lint import Lint, LintTotals
 from steps.engines.template.render import Encoded, TrainingTemplate
+from steps.train.phase_rows import PhaseRows
 from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -82,6 +84,40 @@ def split_name(dataset: Dataset, wanted: str) -> str | None:
         where="train",
         hint="check the split stage's shares, and what the stages after it dropped",
     )
+
+
+def rows_of(dataset: Dataset, wanted: PhaseRows) -> Dataset:
+    """The rows of the sources and kinds that a phase names, of all splits; nothing is stored, the digest stays.
+
+    Raises:
+        TrainingDataError: a source has no rows.
+    """
+    if wanted.all:
+        return dataset
+    masks = [_chosen(t, wanted) for t in dataset.tables(["source", "kind"])]
+    seen = {s for t in dataset.tables(["source"]) for s in pc.unique(_source_names(t)).to_pylist()}
+    missing = sorted(set(wanted.sources) - seen)
+    if missing:
+        raise TrainingDataError(
+            f"no rows of source {', '.join(missing)}: the dataset has {', '.join(sorted(seen))}",
+            where="train.rows.sources",
+        )
+    return dataset.view(np.concatenate(masks))
+
+
+def _source_names(table: pa.Table) -> Any:
+    """A row's source without the path below it, which is the name that ingest gives it."""
+    return pc.list_element(pc.split_pattern(table["source"], "/", max_splits=1), 0)
+
+
+def _chosen(table: pa.Table, wanted: PhaseRows) -> Any:
+    """Shape (rows,)."""
+    keep = np.ones(table.num_rows, bool)
+    if wanted.sources:
+        keep &= np.asarray(pc.is_in(_source_names(table), pa.array(wanted.sources)))
+    if wanted.kinds:
+        keep &= np.asarray(pc.is_in(table["kind"], pa.array(wanted.kinds)))
+    return keep
 
 
 class _Encoder:

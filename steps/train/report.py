@@ -47,7 +47,7 @@ def build_report(
 ) -> StageReport:
     """Counts, loss curves, throughput and the settings in force."""
     return StageReport(
-        stage="train",
+        stage=config.stage,
         rows_in=encoding.rows_in,
         kept=encoding.kept,
         dropped=encoding.dropped,

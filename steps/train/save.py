@@ -1,21 +1,26 @@
 """The trained model as a folder of safetensors and JSON, the same bytes on every machine."""
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from steps.contracts.models import BaseRef, ModelFolder
+from steps.contracts.models import ModelFolder
 from steps.contracts.storage import writing
 from steps.engines.lm.folder import model_folder
-from steps.train.weights.kind import WeightsKind
+from steps.engines.lm.load import EARLIER, adapter_path, earlier_adapters
+from steps.train.config import TrainConfig
+from steps.train.start import Start
+from steps.train.weights.registry import weights_of
 
 
 def save_model(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    base: BaseRef,
-    kind: WeightsKind,
+    start: Start,
+    config: TrainConfig,
     dataset_digest: str,
     end_tokens: list[int],
     folder: Path,
@@ -23,8 +28,10 @@ def save_model(
     """Write weights, tokenizer, chat template and generation_config into `folder`, and describe it.
 
     Args:
+        start: what the model was before; an adapter takes the adapters that lie below it with it.
         end_tokens: ids that end a trained turn; generation stops at them.
     """
+    kind = weights_of(config.weights)
     core = kind.core(model)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = sum(p.numel() for p in model.parameters())
@@ -36,16 +43,30 @@ def save_model(
         tokenizer.save_pretrained(str(folder))
         # peft's model card names the base by its path on this machine.
         (folder / "README.md").unlink(missing_ok=True)
-        kind.finish(folder, base)
+        kind.finish(folder, start.base.info)
+        if kind.stored_as == "adapter" and start.adapter is not None:
+            _copy_adapters([*earlier_adapters(start.adapter), adapter_path(start.adapter)], folder / EARLIER)
     return model_folder(
         folder,
         kind=kind.stored_as,
-        base=base,
+        base=start.base.info.base,
         parameters=parameters,
         trainable=trainable,
-        dataset_digest=dataset_digest,
         notes=notes,
+        dataset_digest=dataset_digest,
+        name=config.model_name,
+        objective=config.objective.kind,
+        weights=config.weights.kind,
+        started_from=start.model.info.lineage,
     )
+
+
+def _copy_adapters(adapters: Sequence[Path], folder: Path) -> None:
+    """The adapters in their order, numbered from 1, without the tokenizers beside them."""
+    for number, adapter in enumerate(adapters, 1):
+        (folder / str(number)).mkdir(parents=True)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copyfile(adapter / name, folder / str(number) / name)
 
 
 def _stop_at(generation_config: Any, end_tokens: list[int]) -> list[str]:

@@ -1,5 +1,6 @@
 """The training step."""
 
+from contextlib import nullcontext
 from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
@@ -8,17 +9,17 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.train.config import TrainConfig
-from steps.zenml_runtime.context import track_metrics, track_params
+from steps.zenml_runtime.context import own_tracker_run, track_metrics, track_params
 from steps.zenml_runtime.state import state_folder, workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
 
 class TrainOutputs(NamedTuple):
-    """The outputs."""
+    """The outputs; their artifacts are named after the phase."""
 
-    model: Annotated[ModelFolder, "tuned"]
-    ledger: Annotated[Ledger, "train_ledger"]
-    report: Annotated[StageReport, "train_report"]
+    model: Annotated[ModelFolder, "{model}"]
+    ledger: Annotated[Ledger, "{stage}_ledger"]
+    report: Annotated[StageReport, "{stage}_report"]
 
 
 def key() -> str:
@@ -27,13 +28,19 @@ def key() -> str:
 
 
 @assay_step(key)
-def train_step(base: ModelFolder, dataset: Dataset, config: TrainConfig) -> TrainOutputs:
-    """Fine-tune. Parameters, metrics and the dataset's digest go to the tracker that the stack has."""
+def train_step(base: ModelFolder, adapter: ModelFolder | None, dataset: Dataset, config: TrainConfig) -> TrainOutputs:
+    """One phase, from `base` or from `adapter` over it. Parameters, metrics and the dataset's digest go to the tracker
+    that the stack has.
+    """
     from steps.train.train import train
 
     settings = {f"train.{name}": value for name, value in config.in_force().items()}
-    track_params({"dataset_digest": dataset.digest, "base": base.info.base.name, **settings})
+    start = (adapter or base).info
     # Changed code never resumes from what the old code wrote.
     checkpoints = state_folder() / "checkpoints" / key()[:16]
-    done = train(base, dataset, config, workspace("train"), checkpoints, track_metrics)
+    with own_tracker_run(config.stage) if config.name else nullcontext():
+        track_params(
+            {"dataset_digest": dataset.digest, "base": start.base.name, "started_from": start.digest, **settings}
+        )
+        done = train(base, dataset, config, workspace(config.stage), checkpoints, track_metrics, adapter)
     return TrainOutputs(done.model, done.ledger, done.report)

@@ -16,17 +16,18 @@ from steps.contracts.ledger import Ledger, LedgerWriter
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.contracts.storage import writing
-from steps.engines.lm.load import load, load_tokenizer, weights_path
+from steps.engines.lm.load import load_start, load_tokenizer, weights_path
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.train import checkpoints as stored
 from steps.train.config import TrainConfig
-from steps.train.encoding import split_name
+from steps.train.encoding import rows_of, split_name
 from steps.train.memory_estimate import Estimate, estimate, free_bytes, model_shape, require_fit
 from steps.train.objectives.objective import Encoded
 from steps.train.objectives.registry import objective_of
 from steps.train.plan import make_plan
 from steps.train.report import Run, build_report
 from steps.train.settings import Plan
+from steps.train.start import Start
 from steps.train.weights.registry import weights_of
 
 if TYPE_CHECKING:
@@ -53,14 +54,16 @@ def train(
     folder: Path,
     checkpoints: Path,
     on_metrics: OnMetrics | None = None,
+    adapter: ModelFolder | None = None,
 ) -> Trained:
-    """Fine-tune `base` on the train split.
+    """Run one phase: fine-tune `base`, or `adapter` over it, on the phase's rows.
 
     Args:
         folder: the model goes to `folder/model`, the ledger to `folder/ledger.parquet`.
         checkpoints: parent of the checkpoint folder. That one is named by a digest of config, dataset, base and
             library versions, so that a run resumes only from its own checkpoints.
         on_metrics: called with (optimizer step, metrics); after a resume, with the remaining steps only.
+        adapter: the model of an earlier phase where that is an adapter; training starts from the merged weights.
 
     Raises:
         TrainingDataError: the rows can't be trained on (see the mask lint), or the loss is no longer finite.
@@ -70,36 +73,39 @@ def train(
     from steps.train.trainer import torch_settings
 
     watch = Stopwatch()
-    if config.eval_steps and not dataset.manifest.splits.get("validation"):
+    chosen = rows_of(dataset, config.rows)
+    if config.eval_steps and not _validates(chosen, config):
         raise ConfigError(
-            f"eval_steps is {config.eval_steps}, but the dataset has no validation rows",
+            f"eval_steps is {config.eval_steps}, but there are no validation rows",
             hint="give the split stage a validation share, or leave eval_steps out",
         )
+    start = Start(base, adapter)
     with torch_settings(config.num_threads), ExitStack() as cleanup:
-        tokenizer = load_tokenizer(base)
+        tokenizer = load_tokenizer(start.tokenizer)
         plan = make_plan(config, len(tokenizer))
         memory = _memory(weights_path(base), config, plan)
-        home = checkpoints / run_key(base, dataset, config, plan)
+        home = checkpoints / run_key(start, dataset, config, plan)
         cleanup.callback(shutil.rmtree, home / "tokens", ignore_errors=True)
-        rows, ledger = _encode(dataset, tokenizer, config, home / "tokens", folder)
-        loaded = load(base, dtype=plan.dtype, device=plan.device)
+        rows, ledger = _encode(chosen, tokenizer, config, home / "tokens", folder)
+        loaded = load_start(base, adapter, dtype=plan.dtype, device=plan.device)
         trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics)
         ends = sorted(rows.encoding.lint.end_tokens)
         model = save_model(
-            trainer.model, tokenizer, base.info.base, weights_of(config.weights), dataset.digest, ends, folder / "model"
+            trainer.model, tokenizer, start, config, dataset.digest, ends, folder / "model"
         )  # fmt: skip
         stored.keep_newest(home, 1)
     report = build_report(config, plan, rows.encoding, rows.validation_encoding, run, memory, model, watch)
     return Trained(model, report, ledger)
 
 
-def run_key(base: ModelFolder, dataset: Dataset, config: TrainConfig, plan: Plan) -> str:
+def run_key(start: Start, dataset: Dataset, config: TrainConfig, plan: Plan) -> str:
     """Name of a run's checkpoint folder, 32 hex characters: equal only for runs that give equal weights."""
     parts = {
         "config": config.model_dump(mode="json"),
         "plan": asdict(plan),
         "dataset": dataset.digest,
-        "base": base.info.digest,
+        "base": start.base.info.digest,
+        "adapter": start.adapter.info.digest if start.adapter else None,
         "versions": {name: version(name) for name in _LIBRARIES},
     }
     return value_digest(parts)[:32]
@@ -113,15 +119,20 @@ def _memory(weights: Path, config: TrainConfig, plan: Plan) -> Estimate:
     return estimate(shape, config, plan, available)
 
 
+def _validates(dataset: Dataset, config: TrainConfig) -> bool:
+    """Whether there are validation rows that the phase doesn't train on."""
+    return config.rows.split != "validation" and bool(dataset.manifest.splits.get("validation"))
+
+
 def _encode(
     dataset: Dataset, tokenizer: "PreTrainedTokenizerBase", config: TrainConfig, tokens: Path, folder: Path
 ) -> tuple[Encoded, Ledger]:
-    objective, split = objective_of(config.objective), split_name(dataset, "train")
-    with LedgerWriter(folder / "ledger.parquet", "train") as writer:
+    objective, split = objective_of(config.objective), split_name(dataset, config.rows.split)
+    with LedgerWriter(folder / "ledger.parquet", config.stage) as writer:
         rows, encoding = objective.encode(dataset, split, tokenizer, config, tokens / "train.arrow", ledger=writer)
         ledger = writer.close()
     validation, validation_encoding = None, None
-    if dataset.manifest.splits.get("validation"):
+    if _validates(dataset, config):
         # A validation row that can't be used is left out of the loss and counted; it is no reason to stop.
         lenient = config.model_copy(update={"max_unusable_share": 1.0, "unusable_rows": "drop", "overlong": "drop"})
         path = tokens / "validation.arrow"

@@ -1,6 +1,7 @@
 """What a step sees of its run: facts, inputs, what an earlier run kept, the experiment tracker."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -85,6 +86,18 @@ class EarlierArtifacts(Mapping[str, Any]):
 def is_tracked() -> bool:
     """Whether the running step is bound to an experiment tracker (configs/infra does that, never code)."""
     return bool(get_step_context().step_run.config.experiment_tracker)
+
+
+@contextmanager
+def own_tracker_run(name: str) -> Iterator[None]:
+    """A tracker run below that of the pipeline run, where several of its steps record values of the same names."""
+    if not is_tracked():
+        yield
+        return
+    import mlflow
+
+    with mlflow.start_run(run_name=name, nested=True):
+        yield
 
 
 def track_params(params: dict[str, Any]) -> None:

@@ -55,7 +55,10 @@ def end_tracked_runs(run_name: str, uris: Sequence[str]) -> list[str]:
             experiments = [e.experiment_id for e in client.search_experiments()]
             wanted = f"attributes.run_name = '{quoted}' and attributes.status = 'RUNNING'"
             for run in client.search_runs(experiments, wanted):
-                client.set_terminated(run.info.run_id, "KILLED")
+                # Phases of training have runs of their own below it.
+                below = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
+                for one in (*client.search_runs(experiments, below), run):
+                    client.set_terminated(one.info.run_id, "KILLED")
         except MlflowException as e:
             why.append(f"{without_secret(uri)}: {without_secret(str(e)).splitlines()[0][:200]}")
     return why

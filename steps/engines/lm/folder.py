@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from steps.contracts.digests import file_digest, value_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError, UnsafeSerializationError
@@ -35,10 +35,13 @@ def model_folder(
     base: BaseRef,
     parameters: int,
     trainable: int = 0,
-    dataset_digest: str | None = None,
     notes: Sequence[str] = (),
+    **made: Any,
 ) -> ModelFolder:
     """Describe a folder that this project has just written: every file is digested.
+
+    Args:
+        made: how a trained model was made: further fields of ModelInfo.
 
     Raises:
         UnsafeSerializationError: there is a pickle file in it (`training_args.bin` of a Trainer, say).
@@ -58,8 +61,8 @@ def model_folder(
         files=files,
         parameters=parameters,
         trainable=trainable,
-        dataset_digest=dataset_digest,
         notes=tuple(notes),
+        **made,
     )
     return ModelFolder(info, path)
 

@@ -1,5 +1,6 @@
 """Load a causal language model and its tokenizer. Safetensors only, no code from the model folder, local files only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DTYPES = ("float32", "bfloat16", "float16")
+# Folder in an adapter's folder with the adapters of earlier phases, by number.
+EARLIER = "earlier"
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ def load(
     """Load the base, or what was trained from it: an adapter over `base`, or a full model in its place.
 
     A float32 adapter is merged into the weights (same function up to rounding, fewer operations per token); in
-    16 bits merging would round the update away, so there it stays beside them.
+    16 bits merging would round the update away, so there it stays beside them. Adapters of earlier phases, which lie
+    in the adapter's folder, are merged first, in float32, whatever the dtype: as training saw them (`load_start`).
 
     Args:
-        base: weights on disk, or a reference to them (hub commit, local folder).
+        base: weights on disk, or a reference to them (hub commit, local folder); for an adapter the full weights
+            that it lies over.
         adapter: a tuned model of kind "adapter" or "full"; None loads the base itself.
         dtype: one of DTYPES.
         device: see `resolve_device`.
@@ -42,19 +47,93 @@ def load(
     Raises:
         InputNotFoundError: files are missing, or there are only pickled weights.
         ConfigError: no such number format, or the device can't be used here.
-        IntegrityError: a local folder changed since it was recorded.
+        IntegrityError: a local folder changed since it was recorded, or the adapter lies over another base.
         ServiceError: the hub can't be reached.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}", hint=f"use one of {', '.join(DTYPES)}")
     where = resolve_device(device, base.info.base.name)
     whole = adapter if adapter is not None and adapter.info.kind == "full" else base
+    if adapter is None or adapter is whole:
+        model = _weights(whole, dtype)
+    else:
+        model = _with_adapter(_under(base, adapter, dtype), adapter_path(adapter), merge=dtype == "float32")
+    tokenizer = load_tokenizer(adapter if adapter is not None and has_tokenizer(adapter) else whole)
+    return LoadedModel(model.to(where).eval(), tokenizer, where)
+
+
+def load_start(base: ModelFolder, adapter: ModelFolder | None, *, dtype: str, device: str) -> LoadedModel:
+    """What training starts from: as `load`, but an adapter is merged in float32 whatever the dtype.
+
+    So a new adapter lies over plain weights, and what it started from is the model without it.
+
+    Raises: as `load`.
+    """
+    if adapter is None or adapter.info.kind == "full":
+        return load(base, adapter, dtype=dtype, device=device)
+    merged = _merged(base, adapter, [*earlier_adapters(adapter), adapter_path(adapter)])
+    tokenizer = load_tokenizer(adapter if has_tokenizer(adapter) else base)
+    where = resolve_device(device, base.info.base.name)
+    return LoadedModel(_in_dtype(merged, dtype).to(where).eval(), tokenizer, where)
+
+
+def earlier_adapters(adapter: ModelFolder) -> list[Path]:
+    """Folders of the adapters that are merged before this one, in their order."""
+    return sorted((adapter_path(adapter) / EARLIER).glob("[0-9]*"), key=lambda p: int(p.name))
+
+
+def adapter_path(adapter: ModelFolder) -> Path:
+    """The folder of an adapter's files. Raises InputNotFoundError when it is only a reference."""
+    if adapter.path is None:
+        hint = "an adapter folder needs adapter_config.json and adapter_model.safetensors"
+        raise InputNotFoundError("the adapter is only a reference", where=adapter.info.digest[:12], hint=hint)
+    return adapter.path
+
+
+def _checked(base: ModelFolder, adapter: ModelFolder) -> ModelFolder:
+    """The base, when the adapter lies over it."""
+    over = adapter.info.over
+    if over is not None and over != base.info.digest:
+        raise IntegrityError(
+            f"the adapter {adapter.info.name} lies over the weights {over[:12]}, these are {base.info.digest[:12]}",
+            where=str(adapter.path),
+            hint="load it over the full model that its started_from names last",
+        )
+    return base
+
+
+def _merged(base: ModelFolder, adapter: ModelFolder, folders: Sequence[Path]) -> Any:
+    """The base's weights in float32 with these adapters merged one after the other."""
+    model = _weights(_checked(base, adapter), "float32")
+    for folder in folders:
+        model = _with_adapter(model, folder, merge=True)
+    # peft freezes what lies under an adapter, and leaves it so.
+    return model.requires_grad_(True)
+
+
+def _under(base: ModelFolder, adapter: ModelFolder, dtype: str) -> Any:
+    """The weights that an adapter was trained over: the base, and what earlier phases made of it."""
+    earlier = earlier_adapters(adapter)
+    return _in_dtype(_merged(base, adapter, earlier), dtype) if earlier else _weights(_checked(base, adapter), dtype)
+
+
+def _in_dtype(model: Any, dtype: str) -> Any:
+    """A float32 model with its weights in `dtype`; buffers (rotary frequencies) stay exact, as when it is loaded so."""
+    import torch
+
+    for weight in model.parameters():
+        weight.data = weight.data.to(getattr(torch, dtype))
+    return model
+
+
+def _weights(whole: ModelFolder, dtype: str) -> Any:
+    """The model of a folder of full weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     path = weights_path(whole)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             str(path),
             dtype=getattr(torch, dtype),
             use_safetensors=True,
@@ -64,10 +143,6 @@ def load(
     except (OSError, ValueError) as e:
         hint = "the folder needs config.json and *.safetensors of a model that transformers knows"
         raise InputNotFoundError(f"not a loadable causal model: {_first_line(e)}", where=str(path), hint=hint) from e
-    if adapter is not None and adapter.info.kind == "adapter":
-        model = _with_adapter(model, adapter, merge=dtype == "float32")
-    tokenizer = load_tokenizer(adapter if adapter is not None and _has_tokenizer(adapter) else whole)
-    return LoadedModel(model.to(where).eval(), tokenizer, where)
 
 
 def load_tokenizer(model: ModelFolder) -> "PreTrainedTokenizerBase":
@@ -102,17 +177,18 @@ def weights_path(model: ModelFolder) -> Path:
     return path
 
 
-def _with_adapter(model: Any, adapter: ModelFolder, *, merge: bool) -> Any:
+def _with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
     from peft import PeftModel
 
-    if adapter.path is None or not (adapter.path / "adapter_model.safetensors").is_file():
+    if not (folder / "adapter_model.safetensors").is_file():
         hint = "an adapter folder needs adapter_config.json and adapter_model.safetensors"
-        raise InputNotFoundError("no safetensors adapter here", where=str(adapter.path), hint=hint)
-    tuned = PeftModel.from_pretrained(model, str(adapter.path), local_files_only=True)
+        raise InputNotFoundError("no safetensors adapter here", where=str(folder), hint=hint)
+    tuned = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     return tuned.merge_and_unload(safe_merge=True) if merge else tuned
 
 
-def _has_tokenizer(model: ModelFolder) -> bool:
+def has_tokenizer(model: ModelFolder) -> bool:
+    """Whether a tokenizer lies in the model's own folder."""
     return model.path is not None and (model.path / "tokenizer_config.json").is_file()
 
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from steps.contracts.models import BaseRef
+from steps.contracts.models import ModelInfo
 from steps.train.settings import TrainSettings
 
 Dtype = Literal["float32", "bfloat16"]
@@ -47,8 +47,8 @@ class WeightsKind(ABC):
         """The transformers model in a trained model."""
         return model
 
-    def finish(self, folder: Path, start: BaseRef) -> None:  # noqa: B027 - most kinds have nothing to do
-        """Make a saved folder the same on every machine. `start`: the model that training started from."""
+    def finish(self, folder: Path, over: ModelInfo) -> None:  # noqa: B027 - most kinds have nothing to do
+        """Make a saved folder the same on every machine. `over`: the full weights that training started from."""
 
     @property
     def copies_inputs(self) -> bool:

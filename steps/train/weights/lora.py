@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from steps.contracts.errors import ConfigError
-from steps.contracts.models import BaseRef
+from steps.contracts.models import ModelInfo
 from steps.contracts.reports import Frozen
 from steps.train.weights.kind import Dtype, WeightsKind
 
@@ -83,12 +83,12 @@ class Lora(WeightsKind):
         """The model under the adapter."""
         return model.get_base_model()
 
-    def finish(self, folder: Path, start: BaseRef) -> None:
+    def finish(self, folder: Path, over: ModelInfo) -> None:
         """Name the model below instead of its path, and sort what peft writes in the order of a set."""
         file = folder / "adapter_config.json"
         content = json.loads(file.read_text())
-        content["base_model_name_or_path"] = f"scratch:{start.digest}" if start.source == "scratch" else start.name
-        content["revision"] = start.revision
+        content["base_model_name_or_path"] = _portable_name(over)
+        content["revision"] = None if over.started_from else over.base.revision
         content = {k: sorted(v) if k == "target_modules" and isinstance(v, list) else v for k, v in content.items()}
         file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
@@ -96,3 +96,10 @@ class Lora(WeightsKind):
     def copies_inputs(self) -> bool:
         """Dropout draws a mask of its own for every layer."""
         return self.options.lora_dropout > 0
+
+
+def _portable_name(model: ModelInfo) -> str:
+    """A model without the path on this machine: the base's own name, else where its weights come from, by digest."""
+    if model.started_from:
+        return f"trained:{model.digest}"
+    return f"scratch:{model.base.digest}" if model.base.source == "scratch" else model.base.name

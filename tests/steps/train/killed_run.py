@@ -1,6 +1,6 @@
 """Train, and die by SIGKILL while a checkpoint is half written.
 
-`python killed_run.py BASE DATASET FOLDER CHECKPOINTS CONFIG_JSON STEP`
+`python killed_run.py BASE DATASET FOLDER CHECKPOINTS CONFIG_JSON STEP [ADAPTER]`
 """
 
 import os
@@ -15,7 +15,7 @@ from steps.train.objectives.sft_trainer import SftTrainer
 from steps.train.train import train
 
 
-def main(base, dataset, folder, checkpoints, config, step):
+def main(base, dataset, folder, checkpoints, config, step, adapter=None):
     save = SftTrainer._save_optimizer_and_scheduler
 
     def save_or_die(self, output_dir):
@@ -24,10 +24,14 @@ def main(base, dataset, folder, checkpoints, config, step):
         save(self, output_dir)
 
     SftTrainer._save_optimizer_and_scheduler = save_or_die
-    info = ModelInfo.model_validate_json(Path(base, "info.json").read_text())
     version = Dataset.open(Path(dataset, "split"), lambda sha: Path(dataset, "all", "shards", f"{sha}.parquet"))
     settings = TrainConfig.model_validate_json(config)
-    train(ModelFolder(info, Path(base, "model")), version, settings, Path(folder), Path(checkpoints))
+    start = model(adapter) if adapter else None
+    train(model(base), version, settings, Path(folder), Path(checkpoints), adapter=start)
+
+
+def model(folder):
+    return ModelFolder(ModelInfo.model_validate_json(Path(folder, "info.json").read_text()), Path(folder, "model"))
 
 
 if __name__ == "__main__":

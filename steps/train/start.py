@@ -1,0 +1,29 @@
+"""The model that a phase of training starts from."""
+
+from dataclasses import dataclass
+
+from steps.contracts.models import ModelFolder
+from steps.engines.lm.load import has_tokenizer
+
+
+@dataclass(frozen=True)
+class Start:
+    """Full weights (`base`: the run's base, or what a phase made of it), or an adapter over them, which is merged.
+
+    A phase never goes on with the adapter of another: its own lies over plain weights, so that the model without it
+    is what it started from, whatever the two adapters' options.
+    """
+
+    base: ModelFolder
+    adapter: ModelFolder | None = None
+
+    @property
+    def model(self) -> ModelFolder:
+        """The model itself."""
+        return self.adapter or self.base
+
+    @property
+    def tokenizer(self) -> ModelFolder:
+        """The model whose tokenizer training uses: an adapter's own where it has one, as evaluation loads it."""
+        own = self.adapter is not None and has_tokenizer(self.adapter)
+        return self.adapter if own and self.adapter is not None else self.base
