@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -32,7 +32,7 @@ def load_model(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
     return validate(model, values, lines, str(path))
 
 
-def parse_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[Place, int]]:
+def parse_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     """The mapping in a YAML text, and the 1-based line of every key and list item by its place."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
@@ -43,14 +43,14 @@ def parse_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[Place, int]]
         return {}, {}
     if not isinstance(values, dict):
         raise ConfigError("the top level must be a mapping of keys to values", where=where)
-    lines: dict[Place, int] = {}
+    lines: dict[KeyPath, int] = {}
     duplicates = list(_index_lines(node, (), lines))
     if duplicates:
         raise ConfigError("\n".join(duplicates), where=where)
     return values, lines
 
 
-def _index_lines(node: yaml.Node, place: Place, lines: dict[Place, int]) -> Iterator[str]:
+def _index_lines(node: yaml.Node, place: KeyPath, lines: dict[KeyPath, int]) -> Iterator[str]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*place, key.value)
@@ -99,7 +99,7 @@ def _list_index(target: list[Any], name: str, key: str) -> int:
     return int(name)
 
 
-def validate(model: type[M], values: dict[str, Any], lines: dict[Place, int], where: str) -> M:
+def validate(model: type[M], values: dict[str, Any], lines: dict[KeyPath, int], where: str) -> M:
     """Validate, or raise one ConfigError that lists every mistake."""
     try:
         return model.model_validate(values)
@@ -109,7 +109,7 @@ def validate(model: type[M], values: dict[str, Any], lines: dict[Place, int], wh
         raise ConfigError(f"{count} in the configuration\n" + "\n".join(f"  {f}" for f in found), where=where) from e
 
 
-def _explain(model: type[BaseModel], error: Any, values: dict[str, Any], lines: dict[Place, int]) -> str:
+def _explain(model: type[BaseModel], error: Any, values: dict[str, Any], lines: dict[KeyPath, int]) -> str:
     place = _written(error["loc"], values)
     line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
     at = f"line {line}: " if line else ""
@@ -124,7 +124,7 @@ def _explain(model: type[BaseModel], error: Any, values: dict[str, Any], lines: 
     return f"{at}{name}: {message}{shown}"
 
 
-def _written(loc: Place, values: dict[str, Any]) -> Place:
+def _written(loc: KeyPath, values: dict[str, Any]) -> KeyPath:
     """The place of a mistake as it stands in the file: pydantic also names the member of a union that was tried."""
     place: list[str | int] = []
     here: Any = values
@@ -136,7 +136,7 @@ def _written(loc: Place, values: dict[str, Any]) -> Place:
     return (*place, *loc[-1:])
 
 
-def _nearest(model: type[BaseModel], place: Place) -> str:
+def _nearest(model: type[BaseModel], place: KeyPath) -> str:
     models = _models_at(model, place[:-1])
     moved = {old: new for m in models for old, new in getattr(m, "MOVED", {}).items()}
     if place[-1] in moved:
@@ -149,7 +149,7 @@ def _nearest(model: type[BaseModel], place: Place) -> str:
     return f"; known keys are {', '.join(names)}" if names else ""
 
 
-def _models_at(model: type[BaseModel], place: Place) -> list[type[BaseModel]]:
+def _models_at(model: type[BaseModel], place: KeyPath) -> list[type[BaseModel]]:
     """The models that may stand at a place (several for a union)."""
     here: list[type[BaseModel]] = [model]
     for part in place:

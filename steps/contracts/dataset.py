@@ -173,7 +173,7 @@ class Dataset:
         `splits` gives every row (kept or not) a new split code, shape (rows,); None leaves the labels as they are.
         """
         if keep.shape != (self.rows,):
-            raise IntegrityError(f"keep has shape {keep.shape}, the dataset {self.rows} rows", where=f"stage {stage}")
+            raise ValueError(f"keep has shape {keep.shape}, the dataset {self.rows} rows")
         codes = self.split_codes() if splits is None else splits.astype(np.int8)
         chosen = self._where(keep, codes)
         live = [i for i, s in enumerate(chosen) if len(s.rows)]
@@ -315,7 +315,7 @@ class Rewriter:
         self._changed = self._changed or table is not None
         new = chunk.table if table is None else table
         if new.num_rows != chunk.table.num_rows:
-            raise IntegrityError("a rewritten chunk must keep its rows; drop them with `keep`", where=self.stage)
+            raise ValueError("a rewritten chunk must keep its rows; drop them with `keep`")
         self._tables.append(new)
         self._keep.append(np.ones(new.num_rows, bool) if keep is None else keep)
 

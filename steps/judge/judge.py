@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
-from steps.contracts.errors import ConfigError, ServiceError
+from steps.contracts.errors import ServiceError
 from steps.contracts.execution import Inline, Work
 from steps.contracts.files import FileArtifact
 from steps.contracts.ledger import LedgerWriter
@@ -17,6 +17,7 @@ from steps.contracts.ledger import Verdict as LedgerVerdict
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.contracts.row_cache import Lookup
+from steps.engines.llm.egress import refuse_egress
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rowwise.driver import drive
 from steps.engines.rowwise.stage import Batch, Fate, Line, RowStage
@@ -44,7 +45,10 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
         ConfigError: rows that weren't scrubbed would leave the machine.
         ServiceError: the model's server doesn't work, or too many rows got no verdict.
     """
-    refuse_egress(config, ctx.scrubbed)
+    refuse_egress(
+        (config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress,
+        where="judge",
+    )  # fmt: skip
     watch = Stopwatch()
     path = ctx.folder / "verdicts.parquet"
     tally = Tally(config)
@@ -59,22 +63,6 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
         done = drive(stage, rows, ctx, lines, executor=Inline() if asks else None, progress=not asks)
         _check_undecided(tally, config, rows.rows)
         return done.outcome(lines, lambda _: tally.report(backend, watch), verdicts=FileArtifact(path))
-
-
-def refuse_egress(config: JudgeConfig, scrubbed: bool) -> None:
-    """Stop before rows that may hold personal data leave the machine.
-
-    Raises:
-        ConfigError: the rows weren't scrubbed, the endpoint isn't a loopback address, and nothing allows it.
-    """
-    endpoint = config.endpoint
-    if scrubbed or endpoint is None or endpoint.on_this_machine or config.allow_raw_egress:
-        return
-    raise ConfigError(
-        "rows that were not scrubbed would be sent to another machine",
-        where=f"judge.endpoint.base_url {endpoint.base_url}",
-        hint="scrub before judging, use a server on 127.0.0.1, or set judge.allow_raw_egress: true",
-    )
 
 
 def _backend(config: JudgeConfig, cache_folder: Path, rows: int) -> Judge:

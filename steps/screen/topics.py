@@ -12,11 +12,12 @@ import numpy.typing as npt
 from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
-from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, ServiceError
+from steps.contracts.errors import InputError, InputNotFoundError, ServiceError
 from steps.contracts.reports import Table
 from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import Embedded, open_embedder
 from steps.engines.embed.vectors import NoVector, Vectors
+from steps.engines.llm.egress import refuse_egress
 from steps.engines.text.parts import part_of
 from steps.engines.vector_store.clusters import clusters
 from steps.screen.config import TopicConfig, TopicsConfig
@@ -41,7 +42,10 @@ class Topics:
     name = "topics"
 
     def __init__(self, config: TopicsConfig, ctx: StageContext, cache: EmbeddingCache) -> None:
-        refuse_egress(config, ctx.scrubbed)
+        refuse_egress(
+            (config.embed.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress,
+            where="screen.topics",
+        )  # fmt: skip
         self.config = config
         self.undecided = config.undecided
         examples = [(t.name, e) for t in config.topics for e in _examples(t, ctx)]
@@ -150,22 +154,6 @@ class Topics:
         notes = ["Topics by clusters depend on all rows: a run over more data may divide them otherwise."]
         cosines = histogram(f"topics: cosine with the {what}", "cosine", self._cosines)
         return ModelReport(tally(counts), [cosines], self._tables, notes if self.config.clusters else [])
-
-
-def refuse_egress(config: TopicsConfig, scrubbed: bool) -> None:
-    """Stop before rows that may hold personal data leave the machine.
-
-    Raises:
-        ConfigError: the rows weren't scrubbed, the endpoint isn't a loopback address, and nothing allows it.
-    """
-    endpoint = config.embed.endpoint
-    if scrubbed or endpoint is None or endpoint.on_this_machine or config.allow_raw_egress:
-        return
-    raise ConfigError(
-        "rows that were not scrubbed would be sent to another machine",
-        where=f"screen.topics.embed.endpoint.base_url {endpoint.base_url}",
-        hint="scrub before, use a server on 127.0.0.1, or set screen.topics.allow_raw_egress: true",
-    )
 
 
 def _no_vector(number: int, record_id: str, reason: NoVector) -> ModelFinding:

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
-from steps.engines.llm.endpoint import on_this_machine
 from steps.engines.rowwise.undecided import UndecidedPolicy
 from steps.engines.text.parts import Part
 from steps.engines.vector_store.config import VectorStoreConfig
@@ -68,9 +67,3 @@ class SemanticConfig(Frozen):
         """Models on this machine or on the hub: name and revision."""
         embed = () if self.embed.model is None else ((self.embed.model, self.embed.revision),)
         return (*embed, *(() if self.rerank is None else ((self.rerank.model, self.rerank.revision),)))
-
-    def addresses(self) -> tuple[str, ...]:
-        """Servers on other machines to which texts or vectors go."""
-        endpoint = self.embed.endpoint
-        named = (endpoint.base_url if endpoint else None, self.neighbours.qdrant_url)
-        return tuple(url for url in named if url is not None and not on_this_machine(url))

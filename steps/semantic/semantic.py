@@ -7,11 +7,12 @@ import numpy as np
 from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
-from steps.contracts.errors import ConfigError, ServiceError
+from steps.contracts.errors import ServiceError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import open_embedder
+from steps.engines.llm.egress import refuse_egress
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rowwise.undecided import becomes
 from steps.semantic.config import SemanticConfig
@@ -36,7 +37,10 @@ def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcom
         MissingDependencyError, InputNotFoundError: a model or a library isn't there.
         ServiceError: a server doesn't work, or too many rows could not be embedded.
     """
-    refuse_egress(config, ctx.scrubbed)
+    refuse_egress(
+        (config.embed.endpoint, config.neighbours.qdrant_url), scrubbed=ctx.scrubbed,
+        allowed=config.allow_raw_egress, where="semantic",
+    )  # fmt: skip
     watch = Stopwatch()
     kept = config.keep_embeddings
     left = ctx.folder / "embeddings" if ctx.keep and kept else None
@@ -59,21 +63,6 @@ def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcom
     quarantined = rows.select(aside, ctx.folder / "quarantined", "semantic")
     after = rows.select(stay, ctx.folder, "semantic")
     return Outcome(after, ledger, report.balanced(), quarantined, {"semantic_embeddings": embeddings})
-
-
-def refuse_egress(config: SemanticConfig, scrubbed: bool) -> None:
-    """Stop before rows that may hold personal data, or vectors made from them, leave the machine.
-
-    Raises:
-        ConfigError: the rows weren't scrubbed, a server isn't at a loopback address, and nothing allows it.
-    """
-    if scrubbed or config.allow_raw_egress or not config.addresses():
-        return
-    raise ConfigError(
-        "rows that were not scrubbed, or their vectors, would be sent to another machine",
-        where=f"semantic: {config.addresses()[0]}",
-        hint="scrub before, use a model or server on this machine, or set semantic.allow_raw_egress: true",
-    )
 
 
 def _second_model(config: SemanticConfig, root: Path, texts: Texts) -> Rerank | None:

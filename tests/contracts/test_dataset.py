@@ -149,7 +149,7 @@ def test_interrupted_writer_leaves_nothing_that_reads_as_a_version(tmp_path: Pat
 
 
 def test_wrong_mask_length_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(IntegrityError, match="shape"):
+    with pytest.raises(ValueError, match="shape"):
         write(tmp_path / "one", rows(3)).select(np.ones(4, bool), tmp_path / "two", "screen")
 
 
