@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from steps.contracts.reports import Table
-from steps.judge.case import Case
+from steps.engines.rubric.case import Case
 from steps.judge.verdict import Verdict
 
 

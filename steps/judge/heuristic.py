@@ -12,7 +12,7 @@ from steps.contracts.code import code_digest
 from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
 from steps.contracts.reports import Table
-from steps.judge.case import ACCURACY, CLARITY, COMPLETENESS, RELEVANCE, Case, Criterion
+from steps.engines.rubric.case import ACCURACY, CLARITY, COMPLETENESS, RELEVANCE, Case, Criterion
 from steps.judge.config import JudgeConfig
 from steps.judge.signals.accuracy import accuracy
 from steps.judge.signals.clarity import clarity

@@ -22,8 +22,8 @@ from steps.engines.progress.progress import Stopwatch
 from steps.engines.rowwise.driver import drive
 from steps.engines.rowwise.stage import Batch, Fate, Line, RowStage
 from steps.engines.rowwise.undecided import becomes, undecided
+from steps.engines.rubric.case import case_of, excerpt
 from steps.judge.backend import Judge
-from steps.judge.case import case_of, excerpt
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.report import Tally

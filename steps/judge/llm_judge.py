@@ -16,11 +16,11 @@ from steps.engines.llm.caller import SERVER_FAILURES, Failure
 from steps.engines.llm.client import ChatClient, Reply
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.progress.progress import Progress
-from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion
+from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion
+from steps.engines.rubric.parse import parse_reply
+from steps.engines.rubric.rubric import framed, prompt_digest, system_prompt, verdict_schema
 from steps.judge.config import JudgeConfig
 from steps.judge.cost import Spending
-from steps.judge.parse import parse_reply
-from steps.judge.rubric import framed, prompt_digest, system_prompt, verdict_schema
 from steps.judge.verdict import Verdict, no_answer
 
 

@@ -8,8 +8,8 @@ from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
+from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA
 from steps.judge.backend import Judge
-from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA
 from steps.judge.config import JudgeConfig
 from steps.judge.verdict import MAX_SCORE, Verdict
 

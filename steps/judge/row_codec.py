@@ -4,8 +4,8 @@ import json
 
 from steps.contracts.digests import canonical_json
 from steps.contracts.row_cache import Origin
+from steps.engines.rubric.case import CRITERIA
 from steps.judge.backend import Judge
-from steps.judge.case import CRITERIA
 from steps.judge.verdict import MAX_SCORE, Verdict
 
 _HEURISTIC, _LLM = "heuristic", "llm"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from steps.contracts.digests import canonical_json
 from steps.contracts.records import Row
 from steps.contracts.storage import writing
-from steps.judge.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion
+from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion
 
 MAX_SCORE = 5
 

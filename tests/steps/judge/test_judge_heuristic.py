@@ -13,7 +13,7 @@ from support.textrows import chat, dataset, document, preference
 
 from steps.contracts.context import StageContext
 from steps.contracts.records import make_row, message
-from steps.judge.case import case_of
+from steps.engines.rubric.case import case_of
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.judge import decide, judge

@@ -8,7 +8,7 @@ from typing import Any
 from steps.contracts.records import Row
 from steps.engines.llm.client import Reply
 from steps.engines.llm.reply_json import json_objects
-from steps.judge.case import Case, Criterion
+from steps.engines.rubric.case import Case, Criterion
 
 _REFUSAL = re.compile(
     r"\b(?:i|we)(?:'m| am)? (?:can(?:no|')?t|cannot|won't|will not|unable to|not able to|must decline)\b"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from steps.contracts.digests import text_digest, value_digest
-from steps.judge.case import ACCURACY, CLARITY, COMPLETENESS, RELEVANCE, Case, Criterion
+from steps.engines.rubric.case import ACCURACY, CLARITY, COMPLETENESS, RELEVANCE, Case, Criterion
 
 MEANINGS = {
     RELEVANCE: "does the answer do what was asked, and only that?",
