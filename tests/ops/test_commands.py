@@ -286,7 +286,7 @@ def test_a_stage_reads_its_config_file(state):
         (["stage", "dedup", "no-such-file", "--out", "o"], 3, "no such file"),
         (["stage", "dedup", "README", "--out", "o", "--set", "tresh=1"], 3, "no such file"),
         (["convert", "no-such-file", "out.jsonl", "--to", "openai"], 3, "no such file"),
-        (["convert", "in", "out.jsonl", "--to", "yaml"], 2, "openai, alpaca, sharegpt"),
+        (["convert", "in", "out.jsonl", "--to", "yaml"], 2, "openai, sharegpt, alpaca"),
         (["validate", "no-such.yaml"], 3, "no such configuration file"),
         (["report", "nope"], 3, "no runs yet"),
         (["audit", "a/b/c"], 3, "MODEL@alias"),

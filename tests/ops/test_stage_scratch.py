@@ -1,10 +1,14 @@
-"""The rows that `assay stage` reads lie beside its results for the time of the run, and no longer."""
+"""The rows that `assay stage` reads: of any schema version, beside its results for the time of the run, no longer."""
 
 import fcntl
 import os
 from pathlib import Path
 
-from ops.commands.stage import _scratch
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ops.commands.stage import _read, _scratch
+from steps.contracts.records import SCHEMA, make_row
 
 
 def test_what_a_killed_run_left_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
@@ -21,3 +25,13 @@ def test_what_a_killed_run_left_goes_and_that_of_a_living_one_stays(tmp_path: Pa
     assert set(tmp_path.iterdir()) == {living, results}
     with _scratch(tmp_path) as mine:
         assert set(tmp_path.iterdir()) == {mine, results}
+
+
+def test_a_file_of_an_earlier_stage_is_read_whatever_schema_version_wrote_it(tmp_path: Path) -> None:
+    row = make_row(kind="document", source="s", locator="line:1", raw=b"x", text="Wednesday.") | {"split": "test"}
+    for version in (1, 2):
+        table = pa.Table.from_pylist([row], schema=SCHEMA)
+        file = tmp_path / f"rows-{version}.parquet"
+        pq.write_table(table.drop_columns(["label", "score"]) if version == 1 else table, file)
+        read = _read([str(file)], tmp_path / f"read-{version}").rows
+        assert list(read.iter_rows()) == [row]
