@@ -22,6 +22,9 @@ def pytest_configure(config):
     from ops.environment import prepare
 
     os.environ["ASSAY_STATE"] = tempfile.mkdtemp(prefix="assay-tests-")
+    # A process of pytest-xdist inherits what the first one has set, and must not share its store.
+    for name in ("ZENML_CONFIG_PATH", "ZENML_REPOSITORY_PATH"):
+        os.environ.pop(name, None)
     prepare(ROOT)
     if config.pluginmanager.hasplugin("dsession"):
         config.pluginmanager.register(_Processes())
