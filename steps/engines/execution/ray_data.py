@@ -17,9 +17,8 @@ from steps.contracts.errors import MissingDependencyError
 from steps.contracts.execution import Work
 from steps.engines.execution.processes import ATTEMPTS, BATCH_ROWS, worker_died
 
-# They must be set before ray is imported: it would tell its makers how it is used, and try once more than others.
+# It must be set before ray is imported, which would tell its makers how it is used.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_TASK_MAX_RETRIES", str(ATTEMPTS - 1))
 try:
     import ray
     import ray.data
@@ -95,7 +94,10 @@ class _RayPool(Generic[Item, Result]):
     def _run(self, window: list[Item]) -> list[Any]:
         boxed = [{"item": _Boxed(item)} for item in window]
         rows = ray.data.from_items(boxed, override_num_blocks=len(boxed))
-        made = rows.map(_do, fn_kwargs={"work": _Boxed(self._work)}, concurrency=self._place.workers)
+        # Ray Data would try for ever.
+        made = rows.map(
+            _do, fn_kwargs={"work": _Boxed(self._work)}, concurrency=self._place.workers, max_retries=ATTEMPTS - 1
+        )
         return [row["result"].value for row in made.iter_rows()]
 
     def _alone(self, item: Item) -> Any:
