@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from steps.contracts.evaluation import Estimate
-from steps.contracts.formats import number
+from steps.contracts.humanize import number
 from steps.contracts.reports import Histogram, Series
 
 CHART_WIDTH = 340

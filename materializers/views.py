@@ -19,7 +19,7 @@ from materializers import charts
 from materializers.visible import visible
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration
-from steps.contracts.formats import duration, number
+from steps.contracts.humanize import duration, number
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import Series, StageReport, Table
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from materializers.visible import visible
 from steps.contracts.errors import AssayError
-from steps.contracts.formats import number
+from steps.contracts.humanize import number
 
 # Chosen: wide enough that a table in a pipe or a log is not folded at 80 columns.
 _PIPE_WIDTH = 160

@@ -16,7 +16,7 @@ from ops.run_index import artifacts_of, report_path
 from pipelines.inputs import Inputs
 from pipelines.report.costs import StageCost, run_costs, said
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate
-from steps.contracts.formats import number
+from steps.contracts.humanize import number
 from steps.contracts.runs import RunRecord
 
 

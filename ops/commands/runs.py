@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ops.console import complain, console, emit, say, show_table
 from ops.run_index import artifacts_of, find_run, load_runs, report_path, write_report
-from steps.contracts.formats import duration
+from steps.contracts.humanize import duration
 from steps.contracts.runs import RunRecord
 
 

@@ -13,7 +13,7 @@ from materializers import views
 from pipelines.report.costs import reasons_of, said
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
-from steps.contracts.formats import duration
+from steps.contracts.humanize import duration
 from steps.contracts.models import ModelInfo
 from steps.contracts.reports import StageReport
 from steps.contracts.runs import RunRecord

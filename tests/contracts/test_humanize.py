@@ -1,6 +1,6 @@
 import pytest
 
-from steps.contracts.formats import duration, number
+from steps.contracts.humanize import duration, number
 
 
 @pytest.mark.parametrize(
