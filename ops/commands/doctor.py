@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ops.console import emit, show_table
 from steps.contracts.errors import MissingDependencyError
-from steps.zenml_runtime.state import state_folder
+from steps.zenml_runtime.state import state_location
 
 # Chosen: a small adapter run with its caches and checkpoints fits.
 _ENOUGH_DISK_BYTES = 5 << 30
@@ -52,12 +52,12 @@ def _machine(root: Path) -> Iterator[Check]:
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Check("processor", "ok", f"{cores} cores, {platform.machine()}")
-    free = shutil.disk_usage(_existing(state_folder(root))).free
+    free = shutil.disk_usage(_existing(state_location(root))).free
     enough = free >= _ENOUGH_DISK_BYTES
     yield Check(
         "disk",
         "ok" if enough else "missing",
-        f"{free / (1 << 30):.1f} GiB free for {state_folder(root)}",
+        f"{free / (1 << 30):.1f} GiB free for {state_location(root)}",
         "" if enough else "free some, or set ASSAY_STATE to a folder on another disk",
     )
 
@@ -110,7 +110,7 @@ def _gpu() -> Check:
 
 
 def _stores(root: Path) -> Iterator[Check]:
-    database = next(iter(sorted((state_folder(root) / "zenml").glob("**/zenml.db"))), None)
+    database = next(iter(sorted((state_location(root) / "zenml").glob("**/zenml.db"))), None)
     if os.environ.get("ZENML_STORE_URL"):
         yield _server("ZenML server", os.environ["ZENML_STORE_URL"])
     elif database is None:

@@ -38,6 +38,12 @@ def state_folder(root: Path | None = None) -> Path:
     return folder.resolve()
 
 
+def state_location(root: Path | None = None) -> Path:
+    """Where the state folder is, or would be made; nothing is made, for those who only look."""
+    named = os.environ.get(STATE)
+    return (Path(named) if named else (root or _HOME) / ".zenml" / "state").resolve()
+
+
 def use_state(uri: str, root: Path | None = None) -> Path:
     """Tell all that this process reads and writes where state lies here, and where it lasts ("": here). Returns the
     folder here.

@@ -101,7 +101,7 @@ def test_local_folder_is_a_reference_pinned_by_its_files(made: ModelFolder, tmp_
 
 def test_files_of_a_local_folder_go_on_where_its_machine_is_gone(made: ModelFolder, tmp_path: Path) -> None:
     assert made.path is not None
-    kept = resolve_base(small(model=made.path.name), tmp_path / "kept", made.path.parent, keep_files=True)
+    kept = resolve_base(elsewhere(made.path.name), tmp_path / "kept", made.path.parent, keep_files=True)
     assert kept.path == tmp_path / "kept" and kept.info.base.name == made.path.name
     assert kept.info.digest == kept.info.base.digest == made.info.digest and kept.info.files == made.info.files
     assert load(kept, device="cpu").model.num_parameters() == made.info.parameters

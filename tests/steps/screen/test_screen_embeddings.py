@@ -83,7 +83,7 @@ def test_two_classifiers_by_one_model_share_what_is_kept(tmp_path: Path, toxic: 
         len(first.artifacts["screen_embeddings"].files) == 1
         and again.artifacts["screen_embeddings"].manifest == first.artifacts["screen_embeddings"].manifest
     )
-    assert again.report.notes[-1].startswith("0 texts read by models")
+    assert any(note.startswith("0 texts read by models") for note in again.report.notes)
 
 
 def test_without_models_nothing_is_kept(tmp_path: Path) -> None:
