@@ -13,6 +13,8 @@ from steps.engines.graders.values import parse_json
 from steps.engines.scoring.metrics import Scores
 from steps.evaluate.config import EvaluateConfig, Extractor, MetricName
 
+# The grader that says how often nothing was found to compare.
+UNPARSED = "unparsed"
 # Chosen: references this short are labels or values, for which overlap of words says less than equality.
 _SHORT_WORDS = 3
 
@@ -34,7 +36,11 @@ class Scorer:
 
     def score(self, answer: str | None, reference: str) -> Scores:
         """Every grader's score of an answer; None (nothing could be asked) is wrong, not left out."""
-        return {name: GRADERS[name].grade(answer or "", reference, self.grading) for name in self.graders}
+        scores = {name: GRADERS[name].grade(answer or "", reference, self.grading) for name in self.graders}
+        # Beside exact_match, and absent where that doesn't apply.
+        if scores.get(UNPARSED, 0.0) is None:
+            del scores[UNPARSED]
+        return scores
 
 
 def make_scorer(config: EvaluateConfig, references: Sequence[str], root: Path, *, unanswerable: bool = False) -> Scorer:
@@ -68,7 +74,7 @@ def make_scorer(config: EvaluateConfig, references: Sequence[str], root: Path, *
 def _graders(metrics: Sequence[MetricName], extractor: Extractor) -> tuple[str, ...]:
     """Declines are always counted, and beside exact_match how often nothing was found to compare."""
     graded = [m for m in metrics if m != "loss"]
-    parsed = ["unparsed"] if "exact_match" in metrics and extractor != "none" else []
+    parsed = [UNPARSED] if "exact_match" in metrics and extractor != "none" else []
     return ("over_declined", "declined", *graded, *parsed)
 
 

@@ -182,3 +182,9 @@ def test_contradictions_are_refused(settings, says):
 def test_a_control_name_is_safe_in_a_file_name():
     with pytest.raises(ValidationError):
         ControlConfig(name="../x", kind="perplexity", path="x")
+
+
+def test_a_reference_without_anything_to_extract_has_no_unparsed_at_all():
+    made = scorer(["yes"], extractor="json", metrics=("exact_match",))
+    assert made.score("{}", "in words") == {"over_declined": 0.0, "declined": None, "exact_match": None}
+    assert made.score("in words", "{}")["unparsed"] == 1.0
