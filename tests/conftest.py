@@ -26,8 +26,6 @@ def pytest_configure(config):
     for name in ("ZENML_CONFIG_PATH", "ZENML_REPOSITORY_PATH"):
         os.environ.pop(name, None)
     prepare(ROOT)
-    if config.pluginmanager.hasplugin("dsession"):
-        config.pluginmanager.register(_Processes())
 
 
 def pytest_unconfigure(config):
@@ -47,12 +45,11 @@ def pytest_sessionfinish(session):
         session.config.workeroutput["left_out"] = dict(_LEFT_OUT)
 
 
-class _Processes:
-    """Hears what the processes of pytest-xdist left out."""
-
-    def pytest_testnodedown(self, node):
-        _LEFT_OUT.clear()
-        _LEFT_OUT.update(getattr(node, "workeroutput", {}).get("left_out", {}))
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """A process of pytest-xdist says what it left out."""
+    _LEFT_OUT.clear()
+    _LEFT_OUT.update(getattr(node, "workeroutput", {}).get("left_out", {}))
 
 
 def pytest_terminal_summary(terminalreporter):
