@@ -4,15 +4,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from steps.contracts.reports import Frozen
 from steps.engines.llm.endpoint import Endpoint
+from steps.engines.llm.prices import Prices
 from steps.engines.rowwise.undecided import UndecidedPolicy
 
 # Chosen: about 6,000 tokens of English; bounds what one row may cost.
 _MAX_CHARS = 24_000
 
 
-class JudgeConfig(Frozen):
+class JudgeConfig(Prices):
     """Which rows are good enough to train on: four criteria from 1 to 5, and what happens to the rest."""
 
     backend: Literal["heuristic", "llm"] = Field(
@@ -39,11 +39,6 @@ class JudgeConfig(Frozen):
     retry_undecided: bool = Field(
         default=False, description="ask again for cached replies that hold no verdict (costs a request each)"
     )
-    price_per_million_input: float | None = Field(default=None, ge=0, description="price of 1e6 prompt tokens")
-    price_per_million_output: float | None = Field(default=None, ge=0, description="price of 1e6 reply tokens")
-    max_cost: float | None = Field(
-        default=None, ge=0, description="no request is sent that could lead above it; in the prices' currency"
-    )
     allow_raw_egress: bool = Field(
         default=False, description="let rows that were not scrubbed go to an endpoint on another machine"
     )
@@ -57,9 +52,4 @@ class JudgeConfig(Frozen):
             raise ValueError("backend llm needs an endpoint: set endpoint.base_url and endpoint.model")
         if self.backend == "heuristic" and self.endpoint is not None:
             raise ValueError("an endpoint is set, but backend is heuristic: set backend: llm, or remove the endpoint")
-        one_price = (self.price_per_million_input is None) != (self.price_per_million_output is None)
-        if one_price:
-            raise ValueError("set both price_per_million_input and price_per_million_output, or none")
-        if self.max_cost is not None and self.price_per_million_input is None:
-            raise ValueError("max_cost needs price_per_million_input and price_per_million_output")
         return self

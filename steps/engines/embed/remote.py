@@ -3,17 +3,18 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import openai
 
 from steps.contracts.digests import value_digest
-from steps.contracts.errors import AssayError, ServiceError
+from steps.contracts.errors import ServiceError
 from steps.engines.embed.config import EmbeddingEndpoint
 from steps.engines.embed.vectors import Done, NoVector, Vector, unit
 from steps.engines.llm.caller import SERVER_FAILURES, Caller, Failure
+from steps.engines.llm.concurrency import each
 
 
 class RemoteModel:
@@ -47,28 +48,13 @@ class RemoteModel:
             reasons.update(r for r in results if isinstance(r, str))
             done(part, results)
 
-        self._runner.run(self._all(parts, ask))
+        self._runner.run(each(parts, ask, self._endpoint.concurrency))
         failed = sum(n for reason, n in reasons.items() if reason in SERVER_FAILURES)
         if texts and self._caller.replies == 0 and failed == len(texts):
             raise ServiceError(
                 f"no reply to any of {len(parts)} requests ({min(reasons)})", where=self._endpoint.base_url,
                 hint="start the server, or correct endpoint.base_url",
             )  # fmt: skip
-
-    async def _all(self, parts: Sequence[range], ask: Callable[[range], Awaitable[None]]) -> None:
-        waiting = iter(parts)
-
-        async def work() -> None:
-            for part in waiting:
-                await ask(part)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._endpoint.concurrency, len(parts))):
-                    group.create_task(work())
-        except BaseExceptionGroup as several:
-            known = next((e for e in several.exceptions if isinstance(e, AssayError)), None)
-            raise known or several.exceptions[0] from None
 
     async def _some(self, texts: list[str]) -> list[Vector | NoVector]:
         """Results of one request. One that is refused for its content is halved until the text at fault is alone."""

@@ -1,9 +1,10 @@
-"""What the judge's requests cost, and the limit on it."""
+"""What the requests of a run cost so far."""
 
 from dataclasses import dataclass, field
 
+from steps.contracts.reports import Table
 from steps.engines.llm.client import Reply
-from steps.judge.config import JudgeConfig
+from steps.engines.llm.prices import Prices
 
 # English text has about 4 characters per token, JSON and code fewer; 2.5 keeps the estimate on the high side.
 _CHARS_PER_TOKEN = 2.5
@@ -13,7 +14,7 @@ _CHARS_PER_TOKEN = 2.5
 class Spending:
     """Tokens and money of this run's replies. Cached replies cost nothing and stand apart."""
 
-    config: JudgeConfig
+    prices: Prices
     prompt_tokens: int = 0
     completion_tokens: int = 0
     # Replies whose server counted no tokens; they cost nothing in the sums.
@@ -24,14 +25,14 @@ class Spending:
 
     @property
     def priced(self) -> bool:
-        """Whether the config names prices."""
-        return self.config.price_per_million_input is not None
+        """Whether prices are named."""
+        return self.prices.price_per_million_input is not None
 
     def price(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Cost of so many tokens; 0.0 without prices."""
-        c = self.config
+        p = self.prices
         return (
-            prompt_tokens * (c.price_per_million_input or 0.0) + completion_tokens * (c.price_per_million_output or 0.0)
+            prompt_tokens * (p.price_per_million_input or 0.0) + completion_tokens * (p.price_per_million_output or 0.0)
         ) / 1e6
 
     @property
@@ -42,7 +43,7 @@ class Spending:
     def reserve(self, chars: int, max_tokens: int) -> float | None:
         """Set aside the estimated highest cost of a request of `chars` characters; None when max_cost forbids it."""
         most = self.price(chars / _CHARS_PER_TOKEN, max_tokens)
-        limit = self.config.max_cost
+        limit = self.prices.max_cost
         if limit is not None and self.cost + self._reserved + most > limit:
             return None
         self._reserved += most
@@ -62,3 +63,23 @@ class Spending:
         self.uncounted += reply.prompt_tokens is None
         self.prompt_tokens += prompt
         self.completion_tokens += completion
+
+    def table(self) -> Table:
+        """Tokens and cost, of this run and from the cache."""
+        cached = self.price(self.cached_prompt_tokens, self.cached_completion_tokens)
+        rows: list[tuple[str | int | float | None, ...]] = [
+            ("bought in this run", self.prompt_tokens, self.completion_tokens, self.cost if self.priced else None),
+            ("from the cache", self.cached_prompt_tokens, self.cached_completion_tokens,
+             cached if self.priced else None),
+        ]  # fmt: skip
+        columns = ("", "prompt tokens", "reply tokens", "cost")
+        return Table(title="Tokens and cost", columns=columns, rows=tuple(rows))
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the table must know."""
+        notes = []
+        if self.uncounted:
+            notes.append(f"The server counted no tokens for {self.uncounted} replies: the cost is too low.")
+        if not self.priced:
+            notes.append("No prices are set, so that no cost is shown.")
+        return tuple(notes)

@@ -1,0 +1,161 @@
+"""A model asked many questions: no reply is bought twice, so many requests at once, never above the cost allowed."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from steps.contracts.errors import ServiceError
+from steps.engines.llm.cache import ReplyCache
+from steps.engines.llm.caller import SERVER_FAILURES, Failure
+from steps.engines.llm.client import ChatClient, Reply
+from steps.engines.llm.concurrency import each
+from steps.engines.llm.endpoint import Endpoint
+from steps.engines.llm.prices import Prices
+from steps.engines.llm.spending import Spending
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is sent, and the key of its reply in the cache: equal only where an equal reply would do.
+
+    schema, name: the JSON that is asked for, and what the server is told that it is called.
+    """
+
+    key: str
+    messages: Sequence[dict[str, str]]
+    schema: dict[str, Any]
+    name: str
+
+    @property
+    def chars(self) -> int:
+        """Characters of all messages."""
+        return sum(len(m["content"]) for m in self.messages)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply, or why there is none. `cached`: it was not bought for this question."""
+
+    reply: Reply | Failure
+    cached: bool
+
+
+class ChatSession:
+    """One endpoint, its cache of replies and what they cost. A context manager; `answers` may be called many times.
+
+    Failures of its own making are too_long and max_cost.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        prices: Prices,
+        cache_file: Path,
+        *,
+        where: str,
+        max_chars: int | None = None,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`where`: the config's part that names the endpoint; `max_chars`: a longer last message isn't sent;
+        `advance`: told how many questions were answered.
+        """
+        self.endpoint, self.spending = endpoint, Spending(prices)
+        self._where, self._max_chars, self._advance = where, max_chars, advance
+        self._counts: Counter[str] = Counter()
+        self._cache = ReplyCache(cache_file)
+        self._runner = asyncio.Runner()
+        try:
+            self._client = ChatClient(endpoint)
+        except BaseException:
+            self._close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self._runner.run(self._client.close())
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._runner.close()
+        self._cache.__exit__(None, None, None)
+
+    @property
+    def mode(self) -> str:
+        """How replies were held to their form."""
+        return self._client.mode
+
+    def answers(
+        self, questions: Sequence[Question], useful: Callable[[Question, Reply], bool] = lambda question, reply: True
+    ) -> list[Answer]:
+        """One answer per question, in order; replies enter the cache one by one as they come.
+
+        Of equal questions one is asked. A cached reply that isn't `useful` is asked for again.
+
+        Raises:
+            ServiceError: the endpoint as a whole doesn't work.
+        """
+        by_key = {q.key: q for q in reversed(questions)}
+        found = self._cache.get_many(q.key for q in questions)
+        replies: dict[str, Reply | Failure] = {k: r for k, r in found.items() if useful(by_key[k], r)}
+        cached = set(replies)
+        new = [q for q in reversed(by_key.values()) if q.key not in cached]
+        self._advance(len(questions) - len(new))
+        self._runner.run(self._ask_all(new, replies))
+        if not cached:
+            self._check_any_reply(replies.values())
+        answers = []
+        for question in questions:
+            answers.append(self._answer(replies[question.key], question.key in cached))
+            cached.add(question.key)
+        return answers
+
+    def _answer(self, reply: Reply | Failure, cached: bool) -> Answer:
+        if cached and isinstance(reply, Reply):
+            self._counts["cache hits"] += 1
+            self.spending.add(reply, cached=True)
+        return Answer(reply, cached)
+
+    async def _ask_all(self, questions: list[Question], replies: dict[str, Reply | Failure]) -> None:
+        # The first one goes alone: it finds out which response_format the server takes, and whether there is one.
+        for part in (questions[:1], questions[1:]):
+            await each(part, lambda question: self._ask(question, replies), self.endpoint.concurrency)
+
+    async def _ask(self, question: Question, replies: dict[str, Reply | Failure]) -> None:
+        if self._max_chars is not None and len(question.messages[-1]["content"]) > self._max_chars:
+            replies[question.key] = Failure("too_long", f"{question.chars} characters", 0.0, 0)
+            return
+        reserved = self.spending.reserve(question.chars, self.endpoint.max_tokens)
+        if reserved is None:
+            replies[question.key] = Failure("max_cost", f"{self.spending.cost:.4f} spent", 0.0, 0)
+            return
+        try:
+            reply = await self._client.ask(question.messages, question.schema, question.name)
+        finally:
+            self.spending.release(reserved)
+        if isinstance(reply, Reply):
+            await self._cache.keep(question.key, reply)
+            self.spending.add(reply, cached=False)
+            self._counts["replies bought"] += 1
+        replies[question.key] = reply
+        self._advance(1)
+
+    def _check_any_reply(self, replies: Collection[Reply | Failure]) -> None:
+        """Fewer requests than give_up_after can fail without the client's giving up: then nothing was answered."""
+        reasons = Counter(r.reason for r in replies if isinstance(r, Failure) and r.reason in SERVER_FAILURES)
+        if self._client.replies == 0 and reasons.total() == len(replies) > 0:
+            raise ServiceError(
+                f"no reply to any of {len(replies)} requests ({', '.join(reasons)})", where=self.endpoint.base_url,
+                hint=f"start the server, or correct {self._where}.base_url",
+            )  # fmt: skip
+
+    def counts(self) -> Counter[str]:
+        """Requests sent, replies bought, cache hits."""
+        return Counter({"HTTP requests": self._client.requests, **self._counts})
