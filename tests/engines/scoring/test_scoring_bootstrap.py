@@ -49,6 +49,25 @@ def test_blocks_change_nothing(monkeypatch):
     assert estimate_ratio(mean_of(values)) == whole
 
 
+def test_every_resample_is_drawn_whatever_the_block(monkeypatch):
+    # Blocks of three don't divide 2,000.
+    for draws, block in ((9, 3), (2, 1), (6_000, 2_000)):
+        monkeypatch.setattr(bootstrap, "_BLOCK_DRAWS", draws)
+        sizes = [len(drawn) for drawn in bootstrap._draws(3)]
+        assert sum(sizes) == 2_000
+        assert sizes[:-1] == [block] * (len(sizes) - 1)
+
+
+def test_the_interval_is_of_2000_resamples_from_the_2_5th_to_the_97_5th_percentile():
+    values = np.array([0.0, 1.0, 3.0, 7.0, 20.0])
+    means = sorted(values[np.random.default_rng(0).integers(5, size=(2_000, 5))].mean(1))
+    # 0.025 x 1,999 = 49.975: between the 50th and the 51st of them, and as far from the upper end.
+    low = means[49] + 0.975 * (means[50] - means[49])
+    high = means[1949] + 0.025 * (means[1950] - means[1949])
+    found = estimate_ratio(mean_of(values))
+    assert (found.value, found.low, found.high) == (6.2, pytest.approx(low), pytest.approx(high))
+
+
 def test_a_paired_difference_sees_what_two_intervals_hide():
     base = np.random.default_rng(6).normal(0, 10, 300)
     change = estimate_difference(mean_of(base), mean_of(base + 0.5))
@@ -66,6 +85,8 @@ def test_rows_without_a_denominator_take_no_part():
     assert estimate_ratio(Ratio(np.zeros(0), np.zeros(0))) is None
     with pytest.raises(ValueError, match="same rows"):
         estimate_difference(some, mean_of([1, 2, 3]))
+    with pytest.raises(ValueError, match="same rows"):
+        estimate_difference(mean_of([1, 2, 3]), some)
 
 
 @settings(deadline=None, max_examples=25)
@@ -86,6 +107,8 @@ def test_loss_is_per_token_and_perplexity_its_exponential():
     better = [{**r, "nats": r["nats"] / 2} for r in rows]
     assert difference("perplexity", rows, better).value == pytest.approx(math.exp(8 / 12 - 16 / 12))
     assert difference("loss", rows, better).value == pytest.approx(-8 / 12)
+    assert metric_names([{"nats": 1.0, "tokens": 2.0}]) == ["loss", "perplexity"]
+    assert metric_names([{"nats": 1.0, "tokens": None}]) == []
 
 
 def test_one_infinite_loss_leaves_no_loss_at_all():

@@ -34,3 +34,17 @@ def test_published_intervals(successes: int, n: int, low: float, high: float) ->
     assert found is not None
     assert (found.n, found.value) == (n, successes / n)
     assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_the_ends_are_exact_where_rounding_would_leave_a_rest() -> None:
+    none, every = wilson(0, 14), wilson(14, 14)
+    assert none and every
+    assert (none.low, every.high) == (0.0, 1.0)
+    # The formula as it stands leaves 2e-17 and 1 + 2e-16 here.
+    centre, spread = Z95**2 / 28, Z95 * math.sqrt(Z95**2 / (4 * 14**2))
+    assert centre - spread != 0.0 and (1 + centre + spread) / (1 + Z95**2 / 14) != 1.0
+
+
+def test_the_quantile_is_that_of_95_percent_on_both_sides() -> None:
+    # 0.95 of a standard normal lies within Z95 of its mean.
+    assert math.erf(Z95 / math.sqrt(2)) == pytest.approx(0.95, abs=1e-15)

@@ -76,6 +76,12 @@ def test_the_gain_must_lie_above_its_bound_not_on_it(
     assert not reason(decided(differs(name, task or "held_out", change=estimate(0, 0, 0)), metric=metric), check).passed
 
 
+def test_the_gain_in_perplexity_in_words() -> None:
+    ratio = differs("perplexity", change=estimate(0.85, 0.8, 0.9), is_ratio=True)
+    found = reason(decided(ratio, metric="perplexity"), "gain in perplexity").found
+    assert found.startswith("0.1000 (base 0.5000 ") and found.endswith("tuned / base 0.8500 [0.8000, 0.9000], n 200)")
+
+
 def test_a_tie_is_no_gain() -> None:
     assert not decided(differs("exact_match", change=estimate(0.0, 0.0, 0.0))).promote
 

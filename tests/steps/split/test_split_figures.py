@@ -8,7 +8,7 @@ from support.textrows import chat, dataset
 from steps.contracts.context import StageContext
 from steps.contracts.reports import StageReport
 from steps.split.config import SplitConfig
-from steps.split.split import group_of, labels, position, split
+from steps.split.split import _positions, group_of, labels, position, split
 
 TWO_64 = 2**64
 
@@ -39,6 +39,25 @@ def test_groups_are_named_by_what_holds_them_together() -> None:
     assert group_of({**row, "parents": ["p", "q"]}, SplitConfig(group_by="parent")) == "parent:p"
     assert group_of(row, SplitConfig(group_by="parent")) == f"content:{row['content_id']}"
     assert group_of({**row, "parents": ["p"]}, SplitConfig(group_by="content")) == f"content:{row['content_id']}"
+
+
+def test_a_document_is_its_own_group_even_where_it_has_messages() -> None:
+    row = {**chat("asked", "a"), "kind": "document"}
+    assert group_of(row, SplitConfig()) == f"content:{row['content_id']}"
+
+
+def test_positions_are_whole_numbers_of_64_bits(tmp_path) -> None:
+    rows = [chat(f"question {i}", "a", locator=str(i)) for i in range(9)]
+    # As floats they would lose their last eleven bits.
+    assert _positions(dataset(rows, tmp_path, 4), SplitConfig()).tolist() == [
+        position(f"prompt:question {i}", "assay") for i in range(9)
+    ]
+
+
+def test_the_version_and_the_ledger_lie_in_the_folder(tmp_path) -> None:
+    found = split(dataset([chat("q", "a")], tmp_path / "in"), SplitConfig(), StageContext(tmp_path / "out"))
+    assert (found.rows.folder, found.rows.manifest.stage) == (tmp_path / "out", "split")
+    assert (found.ledger.path, found.ledger.rows) == (tmp_path / "out" / "ledger.parquet", 0)
 
 
 def test_the_report_of_one_prompt_and_three_others(tmp_path) -> None:
