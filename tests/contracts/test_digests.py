@@ -1,5 +1,6 @@
 import hashlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,8 @@ def test_parts_of_an_id_are_kept_apart() -> None:
 def test_key_order_does_not_matter() -> None:
     assert canonical_json({"b": 1, "a": "é"}) == '{"a":"é","b":1}'
     assert value_digest({"a": 1, "b": 2}) == value_digest({"b": 2, "a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json(float("nan"))
 
 
 def test_digests_are_the_standard_ones(tmp_path) -> None:
@@ -44,6 +47,7 @@ def test_digests_are_the_standard_ones(tmp_path) -> None:
     folder = tmp_path / "folder"
     (folder / "below").mkdir(parents=True)
     (folder / "below" / "a").write_bytes(b"abc")
+    assert text_digest("\ud800") == hashlib.sha256(b"\xed\xa0\x80").hexdigest()
     # More than one piece of a mebibyte.
     long = b"x" * ((1 << 20) + 1)
     (folder / "b").write_bytes(long)
@@ -64,3 +68,19 @@ def test_the_digest_of_a_multiset_is_the_sum_of_its_items_digests() -> None:
     for item in items:
         found.add(item)
     assert found.hexdigest() == by_hand
+
+
+def test_a_multiset_begins_at_nothing_and_wraps_at_256_bits() -> None:
+    assert MultisetDigest().hexdigest() == hashlib.sha256(bytes(40)).hexdigest()
+    found = MultisetDigest()
+    found._sum = 2**256 - 1
+    found.update(["a"])
+    number = int.from_bytes(hashlib.sha256(b"a").digest(), "little") - 1
+    assert found.hexdigest() == hashlib.sha256(number.to_bytes(32, "little") + (1).to_bytes(8, "little")).hexdigest()
+
+
+def test_files_of_a_folder_stand_by_name(tmp_path) -> None:
+    for name in ("b", "a", "c"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "empty").mkdir()
+    assert list(folder_digests(tmp_path)) == ["a", "b", "c"]

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from steps.contracts.dataset import Dataset, DatasetWriter, Manifest, ShardEntry
 from steps.contracts.digests import MultisetDigest, file_digest
 from steps.contracts.errors import IntegrityError
-from steps.contracts.records import SCHEMA, Row, content_id_of, current, make_row, message
+from steps.contracts.records import (
+    COMMON_COLUMNS,
+    SCHEMA,
+    Row,
+    all_messages,
+    content_id_of,
+    current,
+    make_row,
+    message,
+    text_of,
+)
 
 OLD_MESSAGE = pa.struct(
     [
@@ -166,3 +176,66 @@ def test_rows_of_a_newer_assay_are_refused(old_version):
 def test_a_table_of_this_version_is_taken_as_it_is():
     table = pa.Table.from_pylist([make_row(kind="document", source="s", locator="", raw=b"", text="x")], schema=SCHEMA)
     assert current(table)["messages"].chunk(0).buffers()[1].address == table["messages"].chunk(0).buffers()[1].address
+
+
+def test_a_row_has_every_field_and_two_ids_by_hand():
+    row = make_row(kind="document", source="s/é", locator="line:1", raw=b"\xff", text="x")
+    parts = b"".join(len(p).to_bytes(8, "little") + p for p in ("s/é".encode(), b"line:1", b"\xff"))
+    assert row == {
+        "record_id": hashlib.blake2b(parts, digest_size=16).hexdigest(), "content_id": old_content_id(row),
+        "kind": "document", "source": "s/é", "locator": "line:1", "batch": 0, "messages": [], "tools": None,
+        "chosen": [], "rejected": [], "text": "x", "label": None, "score": None, "parents": [], "meta": "{}",
+        "split": None,
+    }  # fmt: skip
+    assert list(row) == SCHEMA.names
+    full = make_row(
+        kind="preference", source="s", locator="1", raw=b"", messages=[message("user", "a")],
+        chosen=[message("assistant", "b")], rejected=[message("assistant", "c")], tools="[]", label=False, score=0.5,
+        parents=["p"], meta={"b": 1, "a": "é"}, batch=3,
+    )  # fmt: skip
+    assert [full[k] for k in ("tools", "label", "score", "parents", "meta", "batch", "split")] == [
+        "[]", False, 0.5, ["p"], '{"a":"é","b":1}', 3, None
+    ]  # fmt: skip
+    assert [m["content"] for m in all_messages(full)] == ["a", "b", "c"]
+    assert set(SCHEMA.names) - set(COMMON_COLUMNS) == {"label", "score"}
+
+
+def test_a_message_has_every_field():
+    given = {"name": "n", "tool_calls": "[]", "tool_call_id": "1", "weight": 0, "reasoning": "r"}
+    assert message("tool", "x") == {"role": "tool", "content": "x", **dict.fromkeys(given)}
+    assert message("tool", "x", **given) == {"role": "tool", "content": "x", **given}
+
+
+def test_given_values_stand_after_the_old_ones_and_together():
+    def row(**said):
+        return make_row(kind="document", source="s", locator="1", raw=b"", **said)
+
+    def by_hand(content):
+        raw = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+        return hashlib.blake2b(len(raw).to_bytes(8, "little") + raw, digest_size=16).hexdigest()
+
+    said = message("assistant", "4", weight=1)
+    assert row(label=True)["content_id"] == by_hand(["document", [], None, [], [], None, True, None])
+    assert row(score=0.5, messages=[said])["content_id"] == by_hand(
+        ["document", [["assistant", "4", None, None, None, 1, None]], None, [], [], None, None, 0.5]
+    )
+
+
+def test_what_a_row_says_as_one_text():
+    called = message("assistant", "", tool_calls='[{"f": 1}]', reasoning="thought")
+    row = make_row(
+        kind="preference", source="s", locator="1", raw=b"", messages=[message("user", "a"), called],
+        chosen=[message("assistant", "b", tool_calls="[2]")], rejected=[message("assistant", "c")], tools="not said",
+    )  # fmt: skip
+    assert text_of(row) == 'a\n\n[{"f": 1}]\n\nb\n\n[2]\n\nc'
+    document = make_row(kind="document", source="s", locator="1", raw=b"", text="t", messages=[message("user", "a")])
+    assert text_of(document) == "t"
+    assert text_of({**document, "text": None}) == ""
+
+
+def test_columns_come_in_the_order_asked_for_and_with_their_types():
+    table = pa.table({"batch": pa.array([1], pa.int64()), "more": [1], "kind": ["document"]})
+    found = current(table, ["score", "kind", "batch"])
+    assert found.to_pylist() == [{"score": None, "kind": "document", "batch": 1}]
+    assert found.schema.equals(pa.schema([SCHEMA.field(n) for n in ("score", "kind", "batch")], SCHEMA.metadata), True)
+    assert SCHEMA.metadata == {b"assay.schema_version": b"2"}

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import random
 
@@ -6,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from steps.contracts.digests import file_digest, short_id, value_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.row_cache import RESULTS, CachedRows, Origin, RowCache, row_keys
 
@@ -162,3 +164,111 @@ def test_an_empty_row_cache(tmp_path):
     assert json.loads((tmp_path / "manifest.json").read_text())["rows"] == 0
     cached = CachedRows(ORIGIN, row_cache)
     assert cached.look_up(row_keys(table(random_rows(3)))).new == [0, 1, 2]
+
+
+WAY_OUT = "\n  way out: run once with `reuse: null`: every row is computed and kept anew"
+
+
+def test_what_cannot_be_used_is_named_with_a_way_out(tmp_path):
+    folder = tmp_path / "not" / "there yet"
+    row_cache = row_cache_of(folder, random_rows(20), {1: "x"})
+    manifest, data = folder / "manifest.json", folder / RESULTS
+    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", RESULTS]
+    assert row_cache.manifest.files == {RESULTS: file_digest(data)}
+    assert row_cache.digest == value_digest(row_cache.manifest.model_dump(mode="json"))
+
+    def refused(kind, use):
+        with pytest.raises(kind) as e:
+            use()
+        return str(e.value)
+
+    def opened():
+        return RowCache.open(folder)
+
+    def used():
+        return CachedRows(ORIGIN, row_cache)
+
+    stage = Origin(stage="screen", config="c")
+    assert refused(IntegrityError, lambda: CachedRows(stage, row_cache)) == (
+        f"stage screen: a row cache of stage scrub{WAY_OUT}"
+    )
+    text, whole = manifest.read_text(), data.read_bytes()
+    manifest.write_text(text.replace('"format": 1', '"format": 2'))
+    assert refused(IntegrityError, opened) == f"{manifest}: format 2, this version reads 1{WAY_OUT}"
+    manifest.write_text("{}")
+    assert refused(IntegrityError, opened) == f"{manifest}: not readable: Field required{WAY_OUT}"
+    manifest.write_text(text)
+    data.write_bytes(b"no parquet")
+    assert refused(IntegrityError, opened) == f"{data}: not the bytes that the manifest names{WAY_OUT}"
+    assert refused(IntegrityError, used) == f"{data}: not a table of results: ArrowInvalid{WAY_OUT}"
+    pq.write_table(pa.table({"key": [b"x" * 16]}), data)
+    assert refused(IntegrityError, used) == f"{data}: not a table of results: KeyError{WAY_OUT}"
+    data.write_bytes(whole)
+    short = row_cache.manifest.model_copy(update={"rows": 19})
+    assert refused(IntegrityError, lambda: CachedRows(ORIGIN, RowCache(folder, short))) == (
+        f"{data}: the results are not sorted or not complete{WAY_OUT}"
+    )
+    data.unlink()
+    assert refused(InputNotFoundError, opened) == f"{data}: a file of this row cache is missing{WAY_OUT}"
+    assert refused(InputNotFoundError, lambda: RowCache.open(tmp_path)) == (
+        f"{tmp_path}: no manifest.json: not the row cache of a stage{WAY_OUT}"
+    )
+
+
+def test_refusals_in_words(tmp_path):
+    row_cache = row_cache_of(tmp_path, random_rows(20), {})
+    for change, why in {
+        "config": "the scrub settings changed",
+        "key_id": "the pseudonym key, or a file that the settings name, changed",
+        "code": "the code of scrub or one of its libraries changed",
+    }.items():
+        cached = CachedRows(ORIGIN.model_copy(update={change: "other"}), row_cache)
+        cached.look_up(np.zeros((1_200, 2), np.uint64))
+        assert cached.notes() == (f"1,200 rows recomputed because {why} since the earlier run",)
+    both = ORIGIN.model_copy(update={"config": "other", "code": "other"})
+    assert CachedRows(both, row_cache).refusal == "the scrub settings changed"
+
+
+def test_a_key_is_the_content_id_and_a_digest_per_further_column():
+    content_id = "00112233445566778899aabbccddeeff"
+    (key,) = row_keys(table([(content_id, "{}", None)])).tolist()
+    assert key == [0x0011223344556677, 0x8899AABBCCDDEEFF]
+
+    def salt(column, value):
+        raw = hashlib.blake2b(value, digest_size=16, person=column).digest()
+        return int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")
+
+    (whole,) = row_keys(table([(content_id, "{}", None)]), ("meta", "split")).tolist()
+    # A missing value counts as the byte 255, which no text is.
+    meta, split = salt(b"meta", b"{}"), salt(b"split", b"\xff")
+    assert whole == [key[i] ^ meta[i] ^ split[i] for i in (0, 1)]
+    # An id that isn't 32 hex digits, of a foreign file, is hashed; then all that come with it are.
+    for foreign in ("x" * 32, "0" * 31, "0" * 33, "A" * 32):
+        (first, other) = row_keys(table([(content_id, "", None), (foreign, "", None)])).tolist()
+        for found, text in ((first, content_id), (other, foreign)):
+            raw = bytes.fromhex(short_id(text))
+            assert found == [int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")]
+
+
+def test_what_is_known_new_silent_and_open(tmp_path):
+    rows = random_rows(6)
+    cached = CachedRows(ORIGIN, row_cache_of(tmp_path, rows[:4], {1: "x", 2: "y"}, columns=()))
+    lookup = cached.look_up(row_keys(table([rows[5], *rows[:5]])))
+    assert lookup.known.tolist() == [False, True, True, True, True, False]
+    assert (lookup.new, lookup.results, lookup.open) == ([0, 5], {2: "x", 3: "y"}, [0, 2, 3, 5])
+    assert lookup.silent.tolist() == [False, True, False, False, True, False]
+    assert (cached.reused, cached.computed) == (4, 2)
+    cached.look_up(row_keys(table(rows[:1])))
+    assert (cached.reused, cached.computed) == (5, 2)
+
+
+def test_a_file_of_results_is_sorted_by_key_and_names_each_text_once(tmp_path):
+    rows = [(f"{n:032x}", "", None) for n in (3, 1, 2, 1)]
+    row_cache = row_cache_of(tmp_path, rows, {0: "b", 2: "b", 1: "a", 3: "late"}, columns=())
+    stored = pq.read_table(tmp_path / RESULTS)
+    assert stored.schema.equals(pa.schema([("key", pa.binary(16)), ("result", pa.string())]))
+    # Of equal rows the first is kept.
+    assert stored.to_pylist() == [
+        {"key": n.to_bytes(16, "big"), "result": text} for n, text in ((1, "a"), (2, "b"), (3, "b"))
+    ]
+    assert (row_cache.manifest.rows, row_cache.manifest.format, row_cache.manifest.origin) == (3, 1, ORIGIN)

@@ -2,13 +2,14 @@
 
 import errno
 import itertools
+import os
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from steps.contracts.errors import IntegrityError, ServiceError, StorageError
-from steps.contracts.storage import full_disk, writing
+from steps.contracts.storage import full_disk, write_whole, writing
 
 
 def raised(*layers: BaseException) -> BaseException:
@@ -78,3 +79,56 @@ def test_real_full_device_is_a_storage_error() -> None:
     ):
         f.write("x")
         f.flush()
+
+
+def test_what_a_full_disk_says() -> None:
+    way_out = "no space left to write\n  way out: free disk space and run again: finished steps are kept"
+    assert str(full_disk(FULL)) == f"/data/x: {way_out}"
+    assert str(full_disk(RuntimeError("database or disk is full"))) == f"this machine: {way_out}"
+    with pytest.raises(StorageError) as caught, writing(Path("/data/model")):
+        raise OSError(errno.EFBIG, "File too large")
+    assert str(caught.value) == f"/data/model: {way_out}"
+
+
+def test_the_last_of_several_causes_is_found_behind_one_that_was_seen() -> None:
+    # a -> (b, c), b -> c, c -> (b, full): b comes up again before the disk does.
+    a, b, c = (ValueError(x) for x in "abc")
+    a.__context__, a.__cause__ = b, c
+    b.__context__ = c
+    c.__context__, c.__cause__ = FULL, b
+    assert full_disk(a) is not None
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_refusal_names_the_place_and_two_ways_out(number: int) -> None:
+    with pytest.raises(StorageError) as caught, writing(Path("/data/model")):
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value) == (
+        "/data/model: not allowed to write here\n  way out: choose another folder, or change its permissions"
+    )
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    for error in (FileNotFoundError(errno.ENOENT, "gone"), ValueError("x")):
+        with pytest.raises(type(error)) as caught, writing(Path("/data/model")):
+            raise error
+        assert caught.value is error
+
+
+def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "not" / "there" / "x"
+    write_whole(file, "é")
+    assert file.read_bytes() == b"\xc3\xa9"
+    synced: list[bytes] = []
+    partial = file.with_name(f".x.{os.getpid()}.partial")
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(partial.read_bytes()))
+    write_whole(file, b"\x00\x01")
+    assert (file.read_bytes(), synced) == (b"\x00\x01", [b"\x00\x01"])
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=f"^{file}: no space"):
+        write_whole(file, "new")
+    assert [p.name for p in file.parent.iterdir()] == ["x"] and file.read_bytes() == b"\x00\x01"
