@@ -26,6 +26,7 @@ test: lint types arrows tests  ## what must pass before a commit; says which tes
 
 check: $(READY)  ## lint, types and arrows, in seconds
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy --no-error-summary && $(BIN)/lint-imports --no-logo > /dev/null
+	@! find tests -name 'test_*.py' | sed 's|.*/||' | sort | uniq -d | grep . || { echo "pytest wants each name of a test file once"; exit 1; }
 
 lint: $(READY)
 	$(BIN)/ruff check .
