@@ -131,3 +131,48 @@ def test_a_row_of_many_megabytes_is_a_row(tmp_path, suffix):
 def test_text_in_binary_columns_is_text(tmp_path):
     pq.write_table(pa.table({"q": pa.array([b"caf\xc3\xa9", b"\xff one"], pa.binary())}), tmp_path / "f.parquet")
     assert read(tmp_path, "f.parquet") == [("row:1", "caf\u00e9"), ("row:2", "\ufffd one")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns", "what", "hint"),
+    [
+        ("f.jsonl", b'{"b": "x", "a": "y"}', ("z", "b", "w"), "no column z, w", "columns there: a, b"),
+        ("f.txt", b"x", ("z",), "columns are named, but the rows have none", "leave out `columns`"),
+        ("f.jsonl", b'{"q": 1}\n', None, "no text in any row", "name the right columns, or remove the benchmark"),
+        ("f.xlsx", b"", None, "unknown benchmark format '.xlsx'",
+         "use one of .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .txt"),
+        ("f.x.gz", b"", None, "unknown benchmark format '.x'",
+         "use one of .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .txt"),
+        ("f.jsonl", b'{"q": "x"}\n{', None, "can't be read after row 1: JSONDecodeError",
+         "is it whole, and in the format of its name?"),
+        ("f.txt", b"x\n\xff", None, "can't be read after row 0: UnicodeDecodeError", "save it as UTF-8"),
+    ],
+)  # fmt: skip
+def test_refusals_say_what_where_and_the_way_out(tmp_path, name, content, columns, what, hint):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as e:
+        read(tmp_path, name, columns)
+    assert str(e.value) == f"benchmark b ({name}): {what}\n  way out: {hint}"
+
+
+def test_a_missing_file_says_where_it_is_named(tmp_path):
+    with pytest.raises(InputNotFoundError) as e:
+        read(tmp_path, "nowhere.jsonl")
+    assert str(e.value) == (
+        "benchmark b (nowhere.jsonl): no such benchmark file\n  way out: correct leakcheck.benchmarks[].path"
+    )
+
+
+def test_the_longest_list_of_an_object_holds_its_rows(tmp_path):
+    (tmp_path / "f.json").write_text(json.dumps({"z": ["no"], "data": ["a", "b", "c"], "more": ["n", "o"]}))
+    assert read(tmp_path, "f.json") == [("row:1", "a"), ("row:2", "b"), ("row:3", "c")]
+    for content, texts in (({"q": "one", "n": 1}, "one"), ("alone", "alone"), ({"q": ["a"], "p": "b"}, "a")):
+        (tmp_path / "f.json").write_text(json.dumps(content))
+        assert read(tmp_path, "f.json") == [("row:1", texts)]
+
+
+def test_a_byte_order_mark_is_no_text_and_lines_of_nothing_are_no_rows(tmp_path):
+    (tmp_path / "f.ndjson").write_bytes(b'\xef\xbb\xbf{"q": "x"}\n \n{"q": "y"}\n')
+    assert read(tmp_path, "f.ndjson") == [("row:1", "x"), ("row:2", "y")]
+    (tmp_path / "f.csv").write_bytes(b"\xef\xbb\xbfq\nx\n")
+    assert read(tmp_path, "f.csv", ("q",)) == [("row:1", "x")]
