@@ -59,7 +59,7 @@ def _mistake(said: Any) -> str | None:
         return f"not a message with role and content (optional: {', '.join(_OPTIONAL)})"
     if not all(_is_text(v) for k, v in said.items() if k != "weight"):
         return "a value isn't a text"
-    if said.get("weight", 1) not in (0, 1):
+    if type(said.get("weight", 1)) is not int or said.get("weight", 1) not in (0, 1):
         return "weight must be 0 or 1"
     if said["role"] not in ROLES:
         return f"role must be one of {', '.join(ROLES)}"

@@ -86,7 +86,9 @@ def test_content_goes_out_and_comes_back_the_same():
     pair = make_row(kind="preference", source="s", locator="l", raw=b"2", messages=[message("user", "Q")],
                     chosen=[message("assistant", "A")], rejected=[message("assistant", "B")])  # fmt: skip
     document = make_row(kind="document", source="s", locator="l", raw=b"3", text="all\n\u202eof it")
-    for row in (chat(), pair, document):
+    marked = make_row(kind="conversation", source="s", locator="l", raw=b"4", messages=[
+        message("assistant", "A", weight=0, reasoning="hm"), message("assistant", "B", weight=1)])  # fmt: skip
+    for row in (chat(), pair, document, marked):
         assert edited(row, json.loads(json.dumps(content_of(row)))) == row
 
 
@@ -113,6 +115,10 @@ def test_an_edit_keeps_the_row_and_changes_what_it_says():
         ({"messages": [{"role": "user", "content": "x"}], "tools": "[" * 100_000}, "tools: not JSON"),
         ({"messages": [{"role": "user", "content": "\ud800"}], "tools": "[]"}, "isn't a text"),
         ({"messages": [{"role": "user", "content": " "}], "tools": "[]"}, "nothing is left"),
+        *(
+            ({"messages": [{"role": "user", "content": "x", "weight": wrong}], "tools": "[]"}, "weight must be 0 or 1")
+            for wrong in (2, -1, 0.5, 1.0, True, None, "1")
+        ),
     ],
 )
 def test_an_edit_of_another_form_is_refused(content, said):
