@@ -117,17 +117,19 @@ class ScrubConfig(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _workers_moved(cls, values: Any) -> Any:
-        """Where work runs left this config. One worker is what happens without a word, and stands in older records."""
-        if not isinstance(values, dict) or "workers" not in values:
+    def _as_of_older_records(cls, values: Any) -> Any:
+        """Records of older runs name one worker and the language en, which is what happens without a word. Any other
+        number of workers is said elsewhere now.
+        """
+        if not isinstance(values, dict):
             return values
-        if (workers := values["workers"]) != 1:
+        if (workers := values.get("workers", 1)) != 1:
             raise ValueError(
                 "workers: moved to run.executor of the infra file, since they decide no number: remove it here, and set"
                 f" `run: {{executor: {{kind: processes, workers: {workers}}}}}` in configs/infra/NAME.yaml, or say"
                 f" --workers {workers} on the command line"
             )
-        return {name: value for name, value in values.items() if name != "workers"}
+        return {k: v for k, v in values.items() if k != "workers" and (k, v) != ("language", "en")}
 
     @field_validator("thresholds")
     @classmethod

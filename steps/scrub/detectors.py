@@ -11,13 +11,18 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.detector import Detector, Findings
 
 
+def need_a_process(config: ScrubConfig) -> bool:
+    """Whether the detectors can't be made in this process."""
+    return config.ner is not None and models_need_a_process()
+
+
 class Detectors:
     """A Detector; a context manager, since it may hold a process."""
 
     def __init__(self, config: ScrubConfig) -> None:
         self._process = None
         self.conditions = None
-        if config.ner is not None and models_need_a_process():
+        if need_a_process(config):
             self._process = Processes(1).open(Work(finding, config.model_dump_json(), "scrub"))
         else:
             self._here = Detector(config)

@@ -12,8 +12,8 @@ from steps.scrub.pseudonyms.key import key_fingerprint
 
 # Beside what a row says: findings are looked for in `meta` too; the split decides nothing.
 KEY_COLUMNS = ("meta",)
-# They decide how, where and with which key the work is done, or what becomes of rows that are never kept.
-_NO_MATTER = {"accelerate", "workers", "on_undecided", "key_env", "demo_key"}
+# They decide how and with which key the work is done, or what becomes of rows that are never kept.
+_NO_MATTER = {"accelerate", "on_undecided", "key_env", "demo_key"}
 
 
 def origin(config: ScrubConfig, key: bytes, code: str, key_id: str) -> Origin:

@@ -14,7 +14,6 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.engines.execution.processes import Processes
-from steps.engines.fast_presidio.imports import models_need_a_process
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rows.segments import Segment, segments
 from steps.engines.rowwise.driver import drive
@@ -22,7 +21,7 @@ from steps.engines.rowwise.stage import Batch, Fate, FirstLook, Line, RowStage
 from steps.engines.rowwise.undecided import undecided
 from steps.scrub.config import ScrubConfig
 from steps.scrub.counters import Counters
-from steps.scrub.detectors import Detectors
+from steps.scrub.detectors import Detectors, need_a_process
 from steps.scrub.prescan import Prescan
 from steps.scrub.pseudonyms.key import read_key
 from steps.scrub.redactor import Redacted, Redactor, TextFindings
@@ -49,14 +48,12 @@ def scrub(rows: Dataset, config: ScrubConfig, ctx: StageContext) -> Outcome:
     watch = Stopwatch()
     config = with_words(config, ctx.root)
     key = read_key(config)
-    apart = config.ner is not None and models_need_a_process()
+    apart = need_a_process(config)
     executor = Processes(1) if apart and isinstance(ctx.executor, Inline) else ctx.executor
     with LedgerWriter(ctx.folder / "ledger.parquet", "scrub") as lines:
         stage = _Stage(config, key, ctx, apart)
         done = drive(stage, rows, ctx, lines, executor=executor)
-        return done.outcome(
-            lines, lambda kept: report(stage.counters, config, key, lines, (rows.rows, kept), watch)
-        )  # fmt: skip
+        return done.outcome(lines, lambda kept: report(stage.counters, config, key, lines, (rows.rows, kept), watch))
 
 
 @dataclass(frozen=True)

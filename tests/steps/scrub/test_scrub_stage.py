@@ -315,4 +315,6 @@ def test_workers_are_refused_where_they_were_and_the_new_key_is_named() -> None:
     with pytest.raises(ValidationError, match=r"run: \{executor: \{kind: processes, workers: 4\}\}.*--workers 4"):
         ScrubConfig(workers=4)
     # As older records have it: what happens without a word.
-    assert ScrubConfig.model_validate({"workers": 1}) == ScrubConfig()
+    assert ScrubConfig.model_validate({"workers": 1, "language": "en"}) == ScrubConfig()
+    with pytest.raises(ValidationError, match="language"):
+        ScrubConfig.model_validate({"language": "de"})
