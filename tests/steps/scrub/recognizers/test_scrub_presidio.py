@@ -1,59 +1,13 @@
 """The accelerated detector against plain presidio, and the policy on what counts."""
 
-import random
-
 import pytest
-from support.near_pii import VALUES
+from support.near_pii import generated
 
 from steps.contracts.errors import ConfigError
 from steps.scrub.config import DEFAULT_ENTITIES, ScrubConfig
 from steps.scrub.recognizers.presidio import PresidioDetector
 
 EVERYTHING = (*DEFAULT_ENTITIES, "URL", "UUID", "DATE_TIME", "US_DRIVER_LICENSE")
-WORDS = [
-    "my",
-    "phone",
-    "number",
-    "is",
-    "call",
-    "me",
-    "mobile",
-    "account",
-    "bank",
-    "passport",
-    "nhs",
-    "ssn",
-    "card",
-    "visa",
-    "ip",
-    "wallet",
-    "email",
-    "the",
-    "and",
-    "was",
-    "42",
-    "medical",
-    "certificate",
-    "DEA",
-    "license",
-    "iban",
-    "tax",
-    "re:",
-    "#",
-    "Müller's\u200b",
-    "\n\n",
-]
-
-
-def generated(count: int) -> list[str]:
-    rng = random.Random(7)
-    texts = []
-    for _ in range(count):
-        parts = rng.choices(WORDS, k=rng.randint(0, 12))
-        for _ in range(rng.randint(0, 3)):
-            parts.insert(rng.randint(0, len(parts)), rng.choice(VALUES))
-        texts.append(rng.choice([" ", " ", "", ", "]).join(parts))
-    return [*VALUES, *texts, "".join(VALUES), "a" * 3000, "1" * 3000]
 
 
 @pytest.mark.parametrize(
