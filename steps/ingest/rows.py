@@ -30,7 +30,7 @@ class RowReader:
         self._counters = sink.counters[source.name]
         self._folder = folder
         self._spool: TreeSpool | None = None
-        self._tokenize = tokenizer(self.config.chunk)
+        self._tokenize = tokenizer(self.config.chunk, "ingest.chunk")
 
     def start(self, path: str, container: Container, row_format: str) -> None:
         """The next items come from this file and have this format."""

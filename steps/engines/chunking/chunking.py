@@ -142,7 +142,7 @@ def _html_blocks(text: str) -> list[Block]:
     return out
 
 
-def tokenizer(config: ChunkConfig) -> Tokenize:
+def tokenizer(config: ChunkConfig, where: str) -> Tokenize:
     """Character spans of the tokens of a text: by the named tokenizer, or words and punctuation marks.
 
     Raises:
@@ -156,7 +156,7 @@ def tokenizer(config: ChunkConfig) -> Tokenize:
         loaded = AutoTokenizer.from_pretrained(config.tokenizer, revision=config.tokenizer_revision)
     except (OSError, ValueError) as e:
         raise InputNotFoundError(
-            f"can't load the tokenizer {config.tokenizer!r}", where="chunk.tokenizer",
+            f"can't load the tokenizer {config.tokenizer!r}", where=f"{where}.tokenizer",
             hint="name a folder with tokenizer.json or a hub id that is in reach, or leave it out",
         ) from e  # fmt: skip
     return lambda text: list(loaded(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"])

@@ -49,7 +49,7 @@ def test_a_chunk_ends_at_a_heading_or_when_full():
         Block(1, "Next"), Block(0, words(5, "c")),
     ]  # fmt: skip
     config = ChunkConfig(max_tokens=50, min_tokens=10)
-    got = chunks(found, config, tokenizer(config))
+    got = chunks(found, config, tokenizer(config, "chunk"))
     assert [(c.headings, c.tokens) for c in got] == [
         (("Top",), 22), (("Top", "Inner"), 33), (("Top", "Inner"), 30), (("Next",), 7),
     ]  # fmt: skip
@@ -59,13 +59,14 @@ def test_a_chunk_ends_at_a_heading_or_when_full():
 def test_a_full_chunk_takes_not_one_token_more():
     config = ChunkConfig(max_tokens=16, min_tokens=0)
     sizes = [[8, 8], [8, 9]]
-    counted = [[c.tokens for c in chunks([Block(0, words(n)) for n in s], config, tokenizer(config))] for s in sizes]
+    tokenize = tokenizer(config, "chunk")
+    counted = [[c.tokens for c in chunks([Block(0, words(n)) for n in s], config, tokenize)] for s in sizes]
     assert counted == [[16], [8, 9]]
 
 
 def test_a_short_section_joins_the_next():
     found = [Block(1, "One"), Block(2, "Two"), Block(0, words(20))]
-    [chunk] = chunks(found, ChunkConfig(max_tokens=64, min_tokens=8), tokenizer(ChunkConfig()))
+    [chunk] = chunks(found, ChunkConfig(max_tokens=64, min_tokens=8), tokenizer(ChunkConfig(), "chunk"))
     assert chunk.headings == ("One",) and chunk.text == f"# One\n\n## Two\n\n{words(20)}"
 
 
@@ -78,7 +79,7 @@ def test_a_short_section_joins_the_next():
 def test_chunks_lose_no_word_and_keep_to_the_limit(parts, most, overlap):
     found = [Block(level, text) for level, text in parts if text.strip()]
     config = ChunkConfig(max_tokens=most, min_tokens=4, overlap_tokens=overlap)
-    got = chunks(found, config, tokenizer(config))
+    got = chunks(found, config, tokenizer(config, "chunk"))
     assert all(len(WORDS.findall(c.text)) == c.tokens <= most for c in got)
     truth = [w for b in found for w in WORDS.findall(b.shown)]
     said = [w for c in got for w in WORDS.findall(c.text)]
@@ -90,7 +91,7 @@ def test_chunks_lose_no_word_and_keep_to_the_limit(parts, most, overlap):
 
 def test_overlap_repeats_the_end_of_a_cut_block():
     config = ChunkConfig(max_tokens=20, min_tokens=0, overlap_tokens=5)
-    got = chunks([Block(0, words(50))], config, tokenizer(config))
+    got = chunks([Block(0, words(50))], config, tokenizer(config, "chunk"))
     assert [c.text.split()[0] for c in got] == ["w0", "w15", "w30"] and got[-1].text.endswith("w49")
 
 
@@ -135,5 +136,5 @@ def test_a_real_tokenizer_counts_subwords(tmp_path):
     whole.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     PreTrainedTokenizerFast(tokenizer_object=whole, unk_token="[UNK]").save_pretrained(tmp_path)
     config = ChunkConfig(max_tokens=16, min_tokens=0, tokenizer=str(tmp_path))
-    got = chunks([Block(0, "a" * 40)], config, tokenizer(config))
+    got = chunks([Block(0, "a" * 40)], config, tokenizer(config, "chunk"))
     assert [len(c.text) for c in got] == [16, 16, 8]
