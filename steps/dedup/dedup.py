@@ -65,9 +65,10 @@ def dedup_onto(index: DedupIndex | None, rows: Dataset, config: DedupConfig, ctx
         prints, sketches = read_fingerprints(fresh, config, sets)
         decisions, survivors = decide(prints, sketches, config, earlier, keep_bands=ctx.keep)
         place = ctx.folder / "index"
-        made = _empty(place)
         if ctx.keep:
             made = next_index(decisions, prints, survivors, sketches, earlier, config, place, followed, ctx.code)
+        else:
+            made = _empty(place)
     with LedgerWriter(ctx.folder / "ledger.parquet", "dedup") as writer:
         writer.add_table(ledger_lines(decisions))
         ledger = writer.close()

@@ -45,10 +45,7 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
         ConfigError: rows that weren't scrubbed would leave the machine.
         ServiceError: the model's server doesn't work, or too many rows got no verdict.
     """
-    refuse_egress(
-        (config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress,
-        where="judge",
-    )  # fmt: skip
+    refuse_egress((config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
     watch = Stopwatch()
     path = ctx.folder / "verdicts.parquet"
     tally = Tally(config)

@@ -11,10 +11,9 @@ from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.reports import Histogram, StageReport, Table
 from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.rowwise.undecided import undecided
-from steps.screen.config import ModelAction, ScreenConfig
+from steps.screen.config import ScreenConfig
+from steps.screen.counters import VERDICTS
 from steps.screen.model_findings import ModelFinding, RowModel
-
-_VERDICTS: dict[ModelAction, Verdict] = {"drop": "dropped", "quarantine": "quarantined", "flag": "flagged"}
 
 
 class SecondLook:
@@ -22,8 +21,8 @@ class SecondLook:
 
     def __init__(self, config: ScreenConfig, ctx: StageContext) -> None:
         self._config, self._ctx = config, ctx
-        left = ctx.folder / "embeddings" if ctx.keep else None
-        self._cache = EmbeddingCache(ctx.cache, ctx.earlier.get("screen_embeddings"), left)
+        keep = ctx.folder / "embeddings" if ctx.keep else None
+        self._cache = EmbeddingCache(ctx.cache, ctx.earlier.get("screen_embeddings"), keep)
         self.embeddings = CachedEmbeddings()
         self._counts: dict[str, dict[str, int]] = {}
         self._histograms: list[Histogram] = []
@@ -76,7 +75,7 @@ class SecondLook:
     def _verdict(self, finding: ModelFinding, model: RowModel) -> Verdict:
         if finding.undecided is None:
             assert finding.action is not None
-            return _VERDICTS[finding.action]
+            return VERDICTS[finding.action]
         verdict = undecided(
             model.undecided,
             lambda: ServiceError(

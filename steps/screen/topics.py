@@ -42,10 +42,8 @@ class Topics:
     name = "topics"
 
     def __init__(self, config: TopicsConfig, ctx: StageContext, cache: EmbeddingCache) -> None:
-        refuse_egress(
-            (config.embed.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress,
-            where="screen.topics",
-        )  # fmt: skip
+        servers = (config.embed.endpoint,)
+        refuse_egress(servers, scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="screen.topics")
         self.config = config
         self.undecided = config.undecided
         examples = [(t.name, e) for t in config.topics for e in _examples(t, ctx)]

@@ -37,14 +37,12 @@ def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcom
         MissingDependencyError, InputNotFoundError: a model or a library isn't there.
         ServiceError: a server doesn't work, or too many rows could not be embedded.
     """
-    refuse_egress(
-        (config.embed.endpoint, config.neighbours.qdrant_url), scrubbed=ctx.scrubbed,
-        allowed=config.allow_raw_egress, where="semantic",
-    )  # fmt: skip
+    servers = (config.embed.endpoint, config.neighbours.qdrant_url)
+    refuse_egress(servers, scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="semantic")
     watch = Stopwatch()
-    kept = config.keep_embeddings
-    left = ctx.folder / "embeddings" if ctx.keep and kept else None
-    cache = EmbeddingCache(ctx.cache if kept else None, ctx.earlier.get("semantic_embeddings"), left)
+    keep = config.keep_embeddings
+    folder = ctx.folder / "embeddings" if ctx.keep and keep else None
+    cache = EmbeddingCache(ctx.cache if keep else None, ctx.earlier.get("semantic_embeddings"), folder)
     with cache, Texts(ctx.folder / "texts.partial") as texts:
         with open_embedder(config.embed, ctx.root, cache) as embedder:
             embedded = read_embeddings(rows, config, embedder, texts)

@@ -94,8 +94,10 @@ def rows_of(dataset: Dataset, wanted: PhaseRows) -> Dataset:
     """
     if wanted.all:
         return dataset
-    masks = [_chosen(t, wanted) for t in dataset.tables(["source", "kind"])]
-    seen = {s for t in dataset.tables(["source"]) for s in pc.unique(_source_names(t)).to_pylist()}
+    masks, seen = [], set[str]()
+    for table in dataset.tables(["source", "kind"]):
+        masks.append(_chosen(table, wanted))
+        seen.update(pc.unique(_source_names(table)).to_pylist())
     missing = sorted(set(wanted.sources) - seen)
     if missing:
         raise TrainingDataError(
