@@ -42,10 +42,9 @@ def import_closure(module: str, root: Path) -> dict[str, str]:
 
 @functools.cache
 def _parsed(source: bytes) -> tuple[str, tuple[str, ...]]:
-    """Digest of a module without docstrings, and the first-party names it imports (modules, or what is in them)."""
+    """Digest of a module without docstrings, and the names that it imports: modules, or what is in them."""
     tree = ast.parse(source)
-    imports = tuple(_first_party_imports(tree))
-    return _tree_digest(tree), imports
+    return _tree_digest(tree), tuple(_imports(tree))
 
 
 def data_files(modules: Iterable[str], root: Path) -> dict[str, str]:
@@ -60,7 +59,7 @@ def _module_file(name: str, root: Path) -> Path | None:
     return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
 
 
-def _first_party_imports(tree: ast.AST) -> Iterator[str]:
+def _imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -1,11 +1,15 @@
 """Settings that all objectives and all kinds of weights share, named as in transformers' TrainingArguments and TRL."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from steps.contracts.reports import Frozen
+
+# Told an optimizer step and its metrics.
+OnMetrics: TypeAlias = Callable[[int, dict[str, float]], None]
 
 
 class TrainSettings(Frozen):

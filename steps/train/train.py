@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -26,14 +25,13 @@ from steps.train.objectives.objective import Encoded
 from steps.train.objectives.registry import objective_of
 from steps.train.plan import make_plan
 from steps.train.report import Run, build_report
-from steps.train.settings import Plan
+from steps.train.settings import OnMetrics, Plan
 from steps.train.start import Start
 from steps.train.weights.registry import weights_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-OnMetrics = Callable[[int, dict[str, float]], None]
 # Libraries whose version decides over bits of the weights.
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
 
@@ -162,7 +160,7 @@ def _fit(
         trainer = objective_of(config.objective).trainer(
             model, tokenizer, rows, config, plan, peft_config, home, recorder
         )  # fmt: skip
-        # Before a checkpoint is loaded the model is the base: a new adapter adds nothing.
+        # Before a checkpoint is loaded the model is what the phase starts from: a new adapter adds nothing.
         before = trainer.evaluate().get("eval_loss")
         start = time.monotonic()
         with explained(config, plan), writing(home):

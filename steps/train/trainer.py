@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,7 @@ from steps.contracts.errors import ConfigError, TrainingDataError
 from steps.engines.lm.threads import torch_threads
 from steps.engines.progress.progress import Progress
 from steps.train.checkpoints import keep_newest, mark_complete
-from steps.train.settings import Plan, TrainSettings
-
-OnMetrics = Callable[[int, dict[str, float]], None]
+from steps.train.settings import OnMetrics, Plan, TrainSettings
 
 
 class Recorder(TrainerCallback):

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from steps.contracts.digests import file_digest, value_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError, UnsafeSerializationError
-from steps.contracts.models import PICKLE_SUFFIXES, BaseRef, ModelFolder, ModelInfo
+from steps.contracts.models import BASE, PICKLE_SUFFIXES, Ancestor, BaseRef, ModelFolder, ModelInfo
 
 
 def model_files(path: Path) -> dict[str, str]:
@@ -36,12 +36,13 @@ def model_folder(
     parameters: int,
     trainable: int = 0,
     notes: Sequence[str] = (),
-    **made: Any,
+    dataset_digest: str | None = None,
+    name: str = BASE,
+    objective: str | None = None,
+    weights: str | None = None,
+    started_from: tuple[Ancestor, ...] = (),
 ) -> ModelFolder:
-    """Describe a folder that this project has just written: every file is digested.
-
-    Args:
-        made: how a trained model was made: further fields of ModelInfo.
+    """Describe a folder that this project has just written: every file is digested. The arguments are ModelInfo's.
 
     Raises:
         UnsafeSerializationError: there is a pickle file in it (`training_args.bin` of a Trainer, say).
@@ -61,8 +62,12 @@ def model_folder(
         files=files,
         parameters=parameters,
         trainable=trainable,
+        dataset_digest=dataset_digest,
+        name=name,
+        objective=objective,
+        weights=weights,
+        started_from=started_from,
         notes=tuple(notes),
-        **made,
     )
     return ModelFolder(info, path)
 
