@@ -25,7 +25,7 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
         inputs = (plan.inputs or Inputs()).model_dump(mode="json")
         config = plan.config.model_dump(mode="json")
-        shown = {"steps": plan.steps, "phases": [p.said for p in plan.config.phases], "stack": plan.stack}
+        shown = {"steps": plan.steps, "phases": [p.summary for p in plan.config.phases], "stack": plan.stack}
         print(json.dumps({**shown, "inputs": inputs, "config": config}))
         return
     out = console()
@@ -33,7 +33,7 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     out.print(f"config digest {plan.config_digest[:16]} · commit {(plan.commit or '-')[:16]}")
     out.print("steps: " + " → ".join(s.removesuffix("_step") for s in plan.steps))
     for phase in plan.config.phases:
-        out.print(text(f"trains {phase.said}"))
+        out.print(text(f"trains {phase.summary}"))
     table = Table("reads", "digest", box=None)
     for digests in (plan.inputs or Inputs()).digests.values():
         for name, digest in digests.items():

@@ -89,11 +89,11 @@ class ModelInfo(Frozen):
     @property
     def lineage(self) -> tuple[Ancestor, ...]:
         """The chain from the base up to and with this model: what a model that starts from it started from."""
-        own = Ancestor(
+        this = Ancestor(
             name=self.name, digest=self.digest, kind=self.kind, objective=self.objective, weights=self.weights,
             dataset_digest=self.dataset_digest,
         )  # fmt: skip
-        return (*self.started_from, own)
+        return (*self.started_from, this)
 
 
 class ModelFolder:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from steps.contracts.arrays import Mask, Numbers
 from steps.contracts.digests import file_digest, short_id, value_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.reports import Frozen
@@ -100,32 +101,27 @@ class RowCache:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What is known about the rows of one chunk.
+    """What is cached about the rows of one chunk.
 
     Attributes:
-        known: whether a row's result was kept, shape (rows,).
-        results: the result of known rows about which there is something to say, by row number in the chunk.
+        cached: whether a row's result was kept, shape (rows,).
+        results: the result of cached rows about which there is something to say, by row number in the chunk.
     """
 
-    known: npt.NDArray[np.bool_]
+    cached: Mask
     results: Mapping[int, str]
 
     @property
-    def new(self) -> list[int]:
-        """Numbers of the rows to compute."""
-        return np.flatnonzero(~self.known).tolist()
+    def new(self) -> Numbers:
+        """Numbers of the rows to compute, ascending."""
+        return np.flatnonzero(~self.cached)
 
     @property
-    def silent(self) -> npt.NDArray[np.bool_]:
-        """Known rows about which there is nothing to say, shape (rows,)."""
-        mask = self.known.copy()
+    def silent(self) -> Mask:
+        """Cached rows about which there is nothing to say, shape (rows,)."""
+        mask = self.cached.copy()
         mask[list(self.results)] = False
         return mask
-
-    @property
-    def open(self) -> list[int]:
-        """Numbers of the rows to look at: new ones, and those with something to say."""
-        return sorted([*self.new, *self.results])
 
 
 class CachedRows:
@@ -151,11 +147,11 @@ class CachedRows:
         self._results: dict[str, int] = {"": 0}
 
     def look_up(self, keys: Keys) -> Lookup:
-        """What is known about these rows."""
+        """What is cached about these rows."""
         lookup = self._earlier.find(keys) if self._earlier else Lookup(np.zeros(len(keys), bool), {})
-        known = int(lookup.known.sum())
-        self.reused += known
-        self.computed += len(keys) - known
+        reused = int(lookup.cached.sum())
+        self.reused += reused
+        self.computed += len(keys) - reused
         return lookup
 
     def keep(self, keys: Keys, results: Mapping[int, str], undecided: Collection[int] = ()) -> None:
@@ -279,21 +275,21 @@ class _Earlier:
         """Rows with the same 128 bits."""
         high, low = keys[:, 0], keys[:, 1]
         at = np.searchsorted(self._high, high)
-        known = np.zeros(len(keys), bool)
+        cached = np.zeros(len(keys), bool)
         # Keys that share their first half (never by chance) are looked through one by one.
         open_rows = np.flatnonzero(at < len(self._high))
         while len(open_rows):
             open_rows = open_rows[self._high[at[open_rows]] == high[open_rows]]
             found = self._low[at[open_rows]] == low[open_rows]
-            known[open_rows[found]] = True
+            cached[open_rows[found]] = True
             open_rows = open_rows[~found]
             at[open_rows] += 1
             open_rows = open_rows[at[open_rows] < len(self._high)]
-        rows = np.flatnonzero(known)
+        rows = np.flatnonzero(cached)
         codes = self._codes[at[rows]]
         saying = codes != self._nothing
-        said = zip(rows[saying].tolist(), codes[saying].tolist(), strict=True)
-        return Lookup(known, {row: self._texts[code] for row, code in said})
+        pairs = zip(rows[saying].tolist(), codes[saying].tolist(), strict=True)
+        return Lookup(cached, {row: self._texts[code] for row, code in pairs})
 
 
 def _write(folder: Path, origin: Origin, keys: Keys, codes: npt.NDArray[np.int32], texts: list[str]) -> RowCache:

@@ -21,7 +21,7 @@ _NEUTRAL = {"backend"}
 
 
 @dataclass(frozen=True)
-class Part:
+class IndexPart:
     """Rows of one run, n of them, k of which were kept, with s new token streams; every field is one file.
 
     Row numbers count over all parts, oldest first. record_ids, content_ids, batches, words, asked, answered, claims:
@@ -76,18 +76,18 @@ def check_settings(index: DedupIndex, config: DedupConfig, code: str) -> None:
         )
 
 
-def read_part(folder: Path) -> Part:
+def read_part(folder: Path) -> IndexPart:
     """The part's arrays, mapped from their files."""
-    return Part(*(np.load(folder / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(Part)))
+    return IndexPart(*(np.load(folder / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(IndexPart)))
 
 
-def write_part(part: Part, parts: Path) -> PartEntry:
+def write_part(part: IndexPart, parts: Path) -> PartEntry:
     """Store a part below `parts`, under a name made of its files' digests."""
     partial = parts / "part.partial"
     with writing(parts):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for f in fields(Part):
+        for f in fields(IndexPart):
             np.save(partial / f"{f.name}.npy", getattr(part, f.name), allow_pickle=False)
         files = {p.name: (p.stat().st_size, file_digest(p)) for p in sorted(partial.iterdir())}
         name = short_id(*(f"{n}:{sha}" for n, (_, sha) in files.items()))
@@ -102,19 +102,19 @@ def write_index(folder: Path, manifest: IndexManifest, older: dict[str, Path]) -
     return DedupIndex.open(folder, lambda name: older.get(name, folder / "parts" / name))
 
 
-def merged(older: Part, newer: Part) -> Part:
+def merged(older: IndexPart, newer: IndexPart) -> IndexPart:
     """Two parts that follow each other as one; row numbers stay as they are."""
     k = len(older.kept)
     joined = {
         f.name: np.concatenate([getattr(older, f.name), getattr(newer, f.name)])
-        for f in fields(Part)
+        for f in fields(IndexPart)
         if f.name not in ("bands", "owners", "set_ends")
     }
     streams = np.argsort(joined["streams"], kind="stable")
     bands = np.concatenate([older.bands, newer.bands], axis=1)
     by_hash = np.argsort(bands, axis=1, kind="stable")
     owners = np.concatenate([older.owners, newer.owners + np.int32(k)], axis=1)
-    return Part(
+    return IndexPart(
         **{**joined, "streams": joined["streams"][streams], "stream_rows": joined["stream_rows"][streams]},
         bands=np.take_along_axis(bands, by_hash, axis=1),
         owners=np.take_along_axis(owners, by_hash, axis=1),

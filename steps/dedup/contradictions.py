@@ -37,8 +37,8 @@ def find_contradictions(prints: Fingerprints, policy: Literal["flag", "keep_firs
     asked = rows[first_of_equals(prints.asked, rows)]
     # One number for prompt and answer together; 128 bits of each went in.
     claim = prints.asked * np.uint64(0x9E3779B97F4A7C15) + prints.answered
-    said = rows[first_of_equals(claim, rows)]
-    different = np.bincount(asked[said == rows], minlength=n)
+    pair = rows[first_of_equals(claim, rows)]
+    different = np.bincount(asked[pair == rows], minlength=n)
     answers[rows], first[rows] = different[asked], asked
     dropped = np.zeros(n, bool)
     if policy == "drop_all":

@@ -56,7 +56,7 @@ def decide(
     """
     prints = earlier.with_new(new)
     contradictions = find_contradictions(prints, config.contradictions)
-    mine = np.arange(earlier.rows, len(prints))
+    fresh = np.arange(earlier.rows, len(prints))
     result = Decisions(
         prints, contradictions,
         keep=earlier.column("keep", np.ones(len(new), bool)),
@@ -65,7 +65,7 @@ def decide(
         near=earlier.column("near", np.zeros(len(new), bool)),
         streams=earlier.streams, compared=0, capped=0,
     )  # fmt: skip
-    alive = prints.in_order(mine[~contradictions.dropped[mine]])
+    alive = prints.in_order(fresh[~contradictions.dropped[fresh]])
     place = first_of_equals(sketches.words, alive - earlier.rows)
     leads = place == np.arange(len(alive))
     # The row that stands for each token stream, and which of them each row belongs to.
@@ -79,8 +79,8 @@ def decide(
     result.witness[alive] = np.where(standing.witness[stream] >= 0, standing.witness[stream], follower)
     result.score[alive] = np.where(standing.witness[stream] >= 0, standing.score[stream], np.where(leads, np.nan, 1.0))
     result.near[alive] = standing.near[stream]
-    result.keep[mine] = (result.witness[mine] < 0) & ~contradictions.dropped[mine]
-    gone = mine[contradictions.dropped[mine]]
+    result.keep[fresh] = (result.witness[fresh] < 0) & ~contradictions.dropped[fresh]
+    gone = fresh[contradictions.dropped[fresh]]
     result.witness[gone] = contradictions.first[gone]
     kept = near.found.witness < 0
     survivors = Survivors(
@@ -120,48 +120,48 @@ class _Standing:
 
 
 def _standing(result: Decisions, earlier: EarlierIndex, words: Digests) -> _Standing:
-    """What earlier runs decided on the same words: new copies share the lot of the old ones."""
-    twin = earlier.rows_with(words)
-    old = twin >= 0
-    kept = result.keep[twin] & old
-    witness = np.where(kept, twin, np.where(old, result.witness[twin], -1))
-    score = np.where(kept, 1.0, np.where(old, result.score[twin], np.nan))
-    return _Standing(witness, score, old & ~kept & result.near[twin])
+    """What earlier runs decided on the same words: new copies go where the old ones went."""
+    copy = earlier.rows_with(words)
+    old = copy >= 0
+    kept = result.keep[copy] & old
+    witness = np.where(kept, copy, np.where(old, result.witness[copy], -1))
+    score = np.where(kept, 1.0, np.where(old, result.score[copy], np.nan))
+    return _Standing(witness, score, old & ~kept & result.near[copy])
 
 
 def _compared(
     chosen: Numbers, sketches: Sketches, config: DedupConfig, earlier: EarlierIndex, keep_bands: bool
 ) -> tuple[_Compared, BandHashes]:
-    """Compare new rows, named by their place among the new ones, with what they meet; and their band hashes."""
+    """Compare new rows, named by their place among the new ones, with their candidates; and their band hashes."""
     bands = _columns(sketches.bands, chosen)
-    met = earlier.meeting(bands)
+    candidates = earlier.candidates(bands)
     starts, ends = sketches.starts[chosen], sketches.ends[chosen]
     first = int(sketches.ends[-1]) if len(sketches.ends) else 0
-    sketches.sets.append(met.sets)
-    met_ends = first + np.cumsum(met.sizes)
+    sketches.sets.append(candidates.sets)
+    candidate_ends = first + np.cumsum(candidates.sizes)
     kept_bands = bands.copy() if keep_bands else bands[:, :0]
     found = near_duplicates(
-        *_buckets(bands, met),
+        *_buckets(bands, candidates),
         sketches.sets.values(),
-        np.concatenate([met_ends - met.sizes, starts]),
-        np.concatenate([met_ends, ends]),
+        np.concatenate([candidate_ends - candidates.sizes, starts]),
+        np.concatenate([candidate_ends, ends]),
         threshold=config.threshold,
         cap=config.max_comparisons,
-        settled=len(met.rows),
+        kept_before=len(candidates.rows),
     )
-    m = len(met.rows)
-    mine = Near(found.witness[m:], found.jaccard[m:], found.compared, found.capped)
-    return _Compared(mine, np.concatenate([met.rows, chosen + earlier.rows])), kept_bands
+    m = len(candidates.rows)
+    of_new = Near(found.witness[m:], found.jaccard[m:], found.compared, found.capped)
+    return _Compared(of_new, np.concatenate([candidates.rows, chosen + earlier.rows])), kept_bands
 
 
-def _buckets(bands: BandHashes, met: EarlierCandidates) -> tuple[npt.NDArray[np.int32], Numbers]:
-    """Bucket numbers of the rows met and the new ones after them, shape (bands, rows)."""
-    m = len(met.rows)
+def _buckets(bands: BandHashes, candidates: EarlierCandidates) -> tuple[npt.NDArray[np.int32], Numbers]:
+    """Bucket numbers of the candidates and the new rows after them, shape (bands, rows)."""
+    m = len(candidates.rows)
     if not m:
         return bucket_numbers(bands)
     joined = np.empty((len(bands), m + bands.shape[1]), np.uint32)
     absent = np.zeros(joined.shape, bool)
-    for q, (hashes, members) in enumerate(zip(met.hashes, met.members, strict=True)):
+    for q, (hashes, members) in enumerate(zip(candidates.hashes, candidates.members, strict=True)):
         joined[q, m:] = bands[q]
         absent[q, :m] = True
         joined[q, members], absent[q, members] = hashes, False

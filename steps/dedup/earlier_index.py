@@ -45,19 +45,19 @@ class EarlierIndex:
     def with_new(self, new: Fingerprints) -> Fingerprints:
         """Fingerprints of all rows."""
         claims = self.column("claims", new.claims)
-        said = claims.any()
+        claimed = claims.any()
         return Fingerprints(
             record_ids=self._stacked("record_ids", new),
             content_ids=self._stacked("content_ids", new),
             batches=self._stacked("batches", new),
-            asked=self.column("asked", new.asked) if said else _nothing(len(claims)),
-            answered=self.column("answered", new.answered) if said else _nothing(len(claims)),
+            asked=self.column("asked", new.asked) if claimed else _nothing(len(claims)),
+            answered=self.column("answered", new.answered) if claimed else _nothing(len(claims)),
             claims=claims,
         )
 
     def _stacked(self, name: str, new: Fingerprints) -> Any:
-        mine = getattr(new, name)
-        return Stacked([*(getattr(p, name) for p in self.parts), mine]) if self.parts else mine
+        column = getattr(new, name)
+        return Stacked([*(getattr(p, name) for p in self.parts), column]) if self.parts else column
 
     def rows_with(self, words: Digests) -> Numbers:
         """A row with the same words (uint64, shape (m, 2)), -1 where there is none; shape (m,)."""
@@ -71,7 +71,7 @@ class EarlierIndex:
             base += len(part.record_ids)
         return found
 
-    def meeting(self, bands: BandHashes) -> EarlierCandidates:
+    def candidates(self, bands: BandHashes) -> EarlierCandidates:
         """Kept rows that share a hash in some band with a new row; bands: shape (bands, new rows)."""
         hashes: list[npt.NDArray[np.uint32]] = []
         owners: list[Numbers] = []
@@ -79,10 +79,10 @@ class EarlierIndex:
             wanted = _distinct(new) if self.parts else new[:0]
             found = [_matches(part.bands[q], wanted) for part in self.parts]
             hashes.append(np.concatenate([wanted[:0], *(wanted[of] for _, of in found)]))
-            theirs = (
+            places = (
                 p.owners[q][at] + first for p, (at, _), first in zip(self.parts, found, self._first, strict=False)
             )
-            owners.append(np.concatenate([np.empty(0, np.int64), *theirs]).astype(np.int64))
+            owners.append(np.concatenate([np.empty(0, np.int64), *places]).astype(np.int64))
         together = np.unique(np.concatenate(owners)) if owners else np.empty(0, np.int64)
         members = [np.searchsorted(together, o) for o in owners]
         rows, sets, sizes = self._sets(together)
@@ -92,12 +92,12 @@ class EarlierIndex:
         """Row numbers, sets and their sizes of kept rows, named by their places in all parts' `kept`, ascending."""
         rows, sets, sizes = [np.empty(0, np.int64)], [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
         for part, low, high in zip(self.parts, self._first[:-1], self._first[1:], strict=True):
-            mine = kept[(kept >= low) & (kept < high)] - low
+            here = kept[(kept >= low) & (kept < high)] - low
             ends = np.asarray(part.set_ends)
             starts = np.concatenate(([0], ends[:-1]))
-            rows.append(part.kept[mine])
-            sizes.append(ends[mine] - starts[mine])
-            sets.append(_slices(part.sets, starts[mine], ends[mine]))
+            rows.append(part.kept[here])
+            sizes.append(ends[here] - starts[here])
+            sets.append(_slices(part.sets, starts[here], ends[here]))
         return np.concatenate(rows), np.concatenate(sets), np.concatenate(sizes)
 
 

@@ -43,8 +43,8 @@ class Stacked:
         part = np.searchsorted(self._first, places, "right") - 1
         out = np.empty(len(places), self._parts[-1].dtype)
         for number in np.unique(part).tolist():
-            mine = part == number
-            out[mine] = self._parts[number][places[mine] - self._first[number]]
+            here = part == number
+            out[here] = self._parts[number][places[here] - self._first[number]]
         return out if np.ndim(rows) else out[0]
 
 
@@ -113,12 +113,12 @@ def read_fingerprints(dataset: Dataset, config: DedupConfig, sets: SetFile) -> t
     words = np.empty((n, 2), np.uint64)
     at = 0
     with Progress("dedup: reading", n) as progress:
-        for ids, contents, batches, drawn, said in ordered(_Reader(config).read, _tables(dataset)):
+        for ids, contents, batches, drawn, claimed in ordered(_Reader(config).read, _tables(dataset)):
             here = slice(at, at + len(ids))
             record_ids[here], content_ids[here], numbers[here] = ids, contents, batches
             words[here], bands[:, here], sizes[here] = drawn.digests, drawn.bands.T, drawn.sizes
-            if said is not None:
-                asked[here], answered[here], claims[here] = said
+            if claimed is not None:
+                asked[here], answered[here], claims[here] = claimed
             sets.append(drawn.sets)
             at += len(ids)
             progress.advance(len(ids))

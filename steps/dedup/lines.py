@@ -18,7 +18,7 @@ def ledger_lines(d: Decisions) -> pa.Table:
     reason = np.where(copies, np.where(d.near[rows], "near_duplicate", "exact_duplicate"), "contradiction")
     witness = np.where(copies, d.witness[rows], d.contradictions.first[rows])
     names = _text(d, witness)
-    own = witness == rows
+    is_first = witness == rows
     return pa.table(
         {
             "record_id": _text(d, rows),
@@ -26,7 +26,7 @@ def ledger_lines(d: Decisions) -> pa.Table:
             "reason": pa.array(reason.tolist(), pa.string()),
             "score": pa.array(d.score[rows], mask=~copies),
             "evidence": _evidence(d, rows, copies, names),
-            "parents": _parents(names, ~d.keep[rows] & ~own),
+            "parents": _parents(names, ~d.keep[rows] & ~is_first),
         }
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from steps.contracts.arrays import Numbers
 from steps.contracts.dedup_index import DedupIndex, IndexManifest
-from steps.dedup.band_index import Part, merged, settings_digest, write_index, write_part
+from steps.dedup.band_index import IndexPart, merged, settings_digest, write_index, write_part
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import Decisions, Survivors
 from steps.dedup.earlier_index import EarlierIndex, spread
@@ -51,7 +51,7 @@ def next_index(
 
 def _part_of(
     d: Decisions, fresh: Fingerprints, survivors: Survivors, sketches: Sketches, earlier: EarlierIndex
-) -> Part:
+) -> IndexPart:
     """What the index keeps of the new rows, whose fingerprints are `fresh`."""
     new = slice(earlier.rows, None)
     kept = survivors.kept
@@ -63,7 +63,7 @@ def _part_of(
         hashes[:], owners[q] = both >> 32, both & 0xFFFFFFFF
     first_half = sketches.words[survivors.representatives - earlier.rows, 0]
     streams = np.argsort(first_half)
-    return Part(
+    return IndexPart(
         np.asarray(fresh.record_ids), np.asarray(fresh.content_ids), np.asarray(fresh.batches), sketches.words,
         fresh.asked, fresh.answered, fresh.claims, d.keep[new], d.near[new], d.witness[new],
         d.score[new], first_half[streams], survivors.representatives[streams], kept,

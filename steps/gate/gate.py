@@ -100,13 +100,13 @@ def _check_rows(task: TaskResult, reference: Sequence[Answered], candidate: Sequ
 def _differences(subject: str, reference: _Measured, candidate: _Measured) -> Iterator[Difference]:
     """Of one task: what it gave, and the answers behind that."""
     (one, old), (other, new) = reference, candidate
-    theirs = {m.name: m for m in other.metrics}
+    measured = {m.name: m for m in other.metrics}
     before, after = [r.scores for r in old], [r.scores for r in new]
     for metric in one.metrics:
-        if metric.name not in theirs:
+        if metric.name not in measured:
             continue
         _check_reported(one.task, metric, estimate(metric.name, before))
-        _check_reported(one.task, theirs[metric.name], estimate(metric.name, after))
+        _check_reported(one.task, measured[metric.name], estimate(metric.name, after))
         try:
             change = difference(metric.name, before, after)
         except ValueError as e:
@@ -117,17 +117,17 @@ def _differences(subject: str, reference: _Measured, candidate: _Measured) -> It
             metric=metric.name,
             subject=subject,
             reference=metric.estimate,
-            candidate=theirs[metric.name].estimate,
+            candidate=measured[metric.name].estimate,
             change=change,
             is_ratio=metric.name == PERPLEXITY,
         )
 
 
 def _check_reported(task: str, metric: Metric, found: Estimate | None) -> None:
-    said = metric.estimate
-    if found is None or found.n != said.n or not math.isclose(found.value, said.value, rel_tol=_RECOMPUTED):
+    reported = metric.estimate
+    if found is None or found.n != reported.n or not math.isclose(found.value, reported.value, rel_tol=_RECOMPUTED):
         raise IntegrityError(
-            f"the report says {metric.name} = {said.value} (n {said.n}), its answers give"
+            f"the report says {metric.name} = {reported.value} (n {reported.n}), its answers give"
             f" {None if found is None else found.value}",
             where=f"gate, task {task}",
             hint="report and answers must come from one evaluation",

@@ -101,8 +101,8 @@ def file_type(name: str, source: SourceConfig) -> tuple[Container | None, str | 
     packing = PACKED.get(path.suffix)
     if packing:
         path = path.with_suffix("")
-    known = SUFFIXES.get(path.suffix)
-    return (known if source.container == "auto" else source.container), packing
+    container = SUFFIXES.get(path.suffix)
+    return (container if source.container == "auto" else source.container), packing
 
 
 _Entry = tuple[str, str, int, Any]

@@ -69,7 +69,7 @@ def ingest(rows: None, config: IngestConfig, ctx: StageContext) -> Outcome:
     writer = DatasetWriter(ctx.folder, "ingest")
     now = states(config, ctx.inputs, ctx.code) if ctx.inputs is not None else {}
     earlier = EarlierIngest.among(ctx.earlier)
-    known = earlier.records() if earlier else {}
+    earlier_records = earlier.records() if earlier else {}
     records: dict[str, SourceRecord] = {}
     with RejectWriter(path) as rejects, LedgerWriter(ctx.folder / "ledger.parquet", "ingest") as ledger:
         sink = RecordSink(config, writer, ledger, rejects)
@@ -77,7 +77,7 @@ def ingest(rows: None, config: IngestConfig, ctx: StageContext) -> Outcome:
             for source in config.sources:
                 before = position(sink, writer)
                 rejects.first.clear()
-                if not _taken_over(source, now.get(source.name), known, earlier, sink, writer, notes):
+                if not _taken_over(source, now.get(source.name), earlier_records, earlier, sink, writer, notes):
                     _read_source(source, sink, ctx.root, ctx.folder, progress)
                 _check_share(source, sink)
                 if source.name in now:
@@ -108,14 +108,14 @@ def input_digests(config: IngestConfig, root: Path) -> dict[str, str]:
 def _taken_over(
     source: SourceConfig,
     now: SourceState | None,
-    known: Mapping[str, SourceRecord],
+    earlier_records: Mapping[str, SourceRecord],
     earlier: EarlierIngest | None,
     sink: RecordSink,
     writer: DatasetWriter,
     notes: list[str],
 ) -> bool:
     """Whether the source stands as an earlier run read it; then its rows are here."""
-    then = known.get(source.name)
+    then = earlier_records.get(source.name)
     if earlier is None or now is None or then is None:
         return False
     why = why_read(then.state, now)
@@ -176,8 +176,10 @@ def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: P
         if head:
             reader.start(part.path, part.container, "text" if source.format == "auto" else source.format)
     else:
-        known = detect_most((reader.named(v) for v in sample), part.path) if source.format == "auto" else source.format
-        reader.start(part.path, part.container, known)
+        row_format = (
+            detect_most((reader.named(v) for v in sample), part.path) if source.format == "auto" else source.format
+        )
+        reader.start(part.path, part.container, row_format)
     for number, item in enumerate(chain(head, items), 1):
         reader.take(item)
         if number % _PROGRESS_ROWS == 0:

@@ -62,9 +62,9 @@ class RecordSink:
     def reject(self, source: SourceConfig, path: str, item: Raw | Bad, reason: str, hint: str) -> None:
         """A row that can't be read: reject file and ledger."""
         bad = Bad(item.locator, item.line, item.raw, reason, hint)
-        self.reject_known(source, path, short_id(path, item.locator, item.raw), bad)
+        self.reject_record(source, path, short_id(path, item.locator, item.raw), bad)
 
-    def reject_known(self, source: SourceConfig, path: str, record_id: str, item: Bad) -> None:
+    def reject_record(self, source: SourceConfig, path: str, record_id: str, item: Bad) -> None:
         """The same for a row whose id was made before."""
         reason, hint = item.reason, item.hint
         counters = self.counters[source.name]

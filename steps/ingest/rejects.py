@@ -40,16 +40,16 @@ def keeping_rejects(folder: Path, target: Path) -> Iterator[None]:
     try:
         yield
     except InputError as e:
-        kept = folder / REJECTS
-        if not kept.is_file() or not kept.stat().st_size:
+        written = folder / REJECTS
+        if not written.is_file() or not written.stat().st_size:
             raise
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept, target)
+        shutil.copyfile(written, target)
         store = store_of(target.parent)
         if store is not None:
             store.put(target.name, target)
-        lies = str(target) if store is None else f"{store.uri}/{target.name}"
-        raise InputError(e.what, where=e.where, hint=(e.hint or "").replace(str(kept), lies)) from e
+        location = str(target) if store is None else f"{store.uri}/{target.name}"
+        raise InputError(e.what, where=e.where, hint=(e.hint or "").replace(str(written), location)) from e
 
 
 class RejectWriter:
@@ -78,7 +78,7 @@ class RejectWriter:
         with other.open(encoding="utf-8") as lines:
             for line in islice(lines, start, stop):
                 if len(self.first) < _FIRST:
-                    self.first.append(_said(line))
+                    self.first.append(_reject(line))
                 self._write(line)
 
     def _write(self, line: str) -> None:
@@ -92,7 +92,7 @@ class RejectWriter:
         self._file.close()
 
 
-def _said(line: str) -> Reject:
+def _reject(line: str) -> Reject:
     """What a line of a reject file says, without the row's bytes."""
     values = json.loads(line)
     return Reject(**{f.name: values[f.name] for f in fields(Reject)})

@@ -162,7 +162,7 @@ class RowReader:
             self._take_gathered(tree)
         for node, origin, reason, hint in self._spool.loose():
             lost = Bad(origin["locator"], origin["line"], b"", reason, hint)
-            self.sink.reject_known(self.source, origin["path"], node.record_id, lost)
+            self.sink.reject_record(self.source, origin["path"], node.record_id, lost)
 
     def _take_gathered(self, tree: list[tuple[Node, Row]]) -> None:
         nodes = [node for node, _ in tree]

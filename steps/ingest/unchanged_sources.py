@@ -144,16 +144,16 @@ def record(state: SourceState, before: Position, after: Position, counters: Sour
 
 
 def take_over(
-    source: SourceConfig, known: SourceRecord, earlier: EarlierIngest, sink: RecordSink, writer: DatasetWriter
+    source: SourceConfig, then: SourceRecord, earlier: EarlierIngest, sink: RecordSink, writer: DatasetWriter
 ) -> None:
     """The source's rows, lines, rejects and counts as the earlier run had them; rows by sharing their shards."""
-    writer.share(earlier.dataset, *known.rows)
-    first, end = known.lines
+    writer.share(earlier.dataset, *then.rows)
+    first, end = then.lines
     if end > first:
         sink.ledger.add_table(earlier.lines.slice(first, end - first).drop_columns(["stage"]))
-    if known.rejects[1] > known.rejects[0]:
-        sink.rejects.copy(earlier.rejects, *known.rejects)
-    sink.counters[source.name] = _COUNTERS.validate_python(known.counters)
+    if then.rejects[1] > then.rejects[0]:
+        sink.rejects.copy(earlier.rejects, *then.rejects)
+    sink.counters[source.name] = _COUNTERS.validate_python(then.counters)
 
 
 def write_records(path: Path, records: Mapping[str, SourceRecord]) -> None:

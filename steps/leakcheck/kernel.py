@@ -53,8 +53,8 @@ def count_rows(values, offsets, slots, grams, bits, wanted, counts, touched):  #
 
 @njit(nogil=True, cache=True)
 def overlaps(  # type: ignore[no-untyped-def]
-    values, offsets, slots, grams, bits, owners, firsts, specific, own, held, held_firsts, wanted, least, exact,
-    best, score, share, shared, start, length,
+    values, offsets, slots, grams, bits, owners, firsts, specific, specific_counts, held, held_firsts, wanted, least,
+    exact, best, score, share, shared, start, length,
 ):  # fmt: skip
     """The held-out row that each wanted row overlaps most, into `best` (-1: none reaches `least`).
 
@@ -63,10 +63,10 @@ def overlaps(  # type: ignore[no-untyped-def]
     many of its (specific) grams; start, length: the longest run of them in the row, in grams.
     """
     shift = np.uint64(64 - bits)
-    held_out = own.shape[0]
+    held_out = specific_counts.shape[0]
     seen = np.full(grams.shape[0], -1, np.int32)
-    met = np.full(held_out, -1, np.int32)
-    common, met_list = np.zeros(held_out, np.int32), np.empty(held_out, np.int32)
+    touched = np.full(held_out, -1, np.int32)
+    common, touched_list = np.zeros(held_out, np.int32), np.empty(held_out, np.int32)
     for row in range(offsets.shape[0] - 1):
         best[row] = -1
         if not wanted[row]:
@@ -80,23 +80,23 @@ def overlaps(  # type: ignore[no-untyped-def]
             if specific[g]:
                 for k in range(firsts[g], firsts[g + 1]):
                     h = owners[k]
-                    if met[h] != row:
-                        met[h], common[h] = row, 0
-                        met_list[m] = h
+                    if touched[h] != row:
+                        touched[h], common[h] = row, 0
+                        touched_list[m] = h
                         m += 1
                     common[h] += 1
         likely = 0
         for j in range(m):
-            h = met_list[j]
-            if common[h] >= least * own[h] - 1e-9:
-                met_list[likely] = h
+            h = touched_list[j]
+            if common[h] >= least * specific_counts[h] - 1e-9:
+                touched_list[likely] = h
                 likely += 1
         if not likely:
             continue
         distinct = np.unique(values[offsets[row] : offsets[row + 1]]).shape[0]
         for j in range(likely):
-            h = met_list[j]
-            value = common[h] / own[h]
+            h = touched_list[j]
+            value = common[h] / specific_counts[h]
             if exact:
                 total, size = 0, held_firsts[h + 1] - held_firsts[h]
                 for k in range(held_firsts[h], held_firsts[h + 1]):
@@ -109,9 +109,9 @@ def overlaps(  # type: ignore[no-untyped-def]
         h = best[row]
         if h < 0:
             continue
-        share[row], shared[row] = common[h] / own[h], common[h]
-        mine = values[offsets[row] : offsets[row + 1]]
-        start[row], length[row] = _longest_run(mine, h, slots, grams, shift, owners, firsts, specific)
+        share[row], shared[row] = common[h] / specific_counts[h], common[h]
+        grams_of_row = values[offsets[row] : offsets[row + 1]]
+        start[row], length[row] = _longest_run(grams_of_row, h, slots, grams, shift, owners, firsts, specific)
 
 
 @njit(nogil=True, cache=True)

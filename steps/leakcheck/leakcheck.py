@@ -78,8 +78,8 @@ def _leaks(dataset: Dataset, held_out: HeldOut, config: LeakCheckConfig, touched
             names = chunk.table["record_id"]
             wanted = touched[chunk.start : chunk.start + chunk.table.num_rows]
             for row, leak in find_leaks(words, wanted, held_out, config):
-                (said,) = chunk.table.slice(row, 1).to_pylist()
-                yield Found(names[row].as_py(), chunk.start + row, leak, tuple(spans_of_words(said, *leak.words)))
+                (content,) = chunk.table.slice(row, 1).to_pylist()
+                yield Found(names[row].as_py(), chunk.start + row, leak, tuple(spans_of_words(content, *leak.words)))
             progress.advance(chunk.table.num_rows)
 
 

@@ -64,7 +64,7 @@ class NgramIndex:
         self._slots = hash_table(self._grams, self._bits)
         self._specific = np.ones(len(self._grams), bool)
         self._sizes = np.bincount(self._owners, minlength=rows).astype(np.int64)
-        self._own = self._sizes
+        self._specific_counts = self._sizes
         places = np.repeat(np.arange(len(self._grams), dtype=np.int32), np.diff(self._firsts))
         self._held = places[np.argsort(self._owners, kind="stable")]
         self._held_firsts = np.concatenate(([0], np.cumsum(self._sizes))).astype(np.int64)
@@ -83,7 +83,7 @@ class NgramIndex:
         held_out_rows = np.diff(self._firsts)
         self._specific = (self.train_rows <= train_limit) & (held_out_rows <= held_out_limit)
         owned = self._owners[np.repeat(self._specific, held_out_rows)]
-        self._own = np.bincount(owned, minlength=len(self._sizes)).astype(np.int64)
+        self._specific_counts = np.bincount(owned, minlength=len(self._sizes)).astype(np.int64)
         return int((~self._specific).sum())
 
     def overlaps(self, grams: Ngrams, wanted: npt.NDArray[np.bool_], least: float, *, exact: bool) -> Overlaps:
@@ -97,7 +97,7 @@ class NgramIndex:
         )  # fmt: skip
         overlaps(
             grams.values, grams.offsets, self._slots, self._grams, self._bits, self._owners, self._firsts,
-            self._specific, self._own, self._held, self._held_firsts, wanted, least, exact,
+            self._specific, self._specific_counts, self._held, self._held_firsts, wanted, least, exact,
             found.best, found.score, found.share, found.shared, found.start, found.length,
         )  # fmt: skip
         return found

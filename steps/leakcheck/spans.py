@@ -26,17 +26,17 @@ _WORD_ASCII = re.compile(r"\w+")
 
 def texts_by_path(row: Row) -> Iterator[tuple[str, str]]:
     """(path, text) of what the leak check compares, in its order: as `texts_of`."""
-    yield from _said(row, "messages")
+    yield from _message_texts(row, "messages")
     if row["kind"] == "preference" and row["tools"]:
         yield "tools", row["tools"]
     if row["kind"] == "document":
         yield "text", row["text"] or ""
         return
-    yield from _said(row, "chosen")
-    yield from _said(row, "rejected")
+    yield from _message_texts(row, "chosen")
+    yield from _message_texts(row, "rejected")
 
 
-def _said(row: Row, name: str) -> Iterator[tuple[str, str]]:
+def _message_texts(row: Row, name: str) -> Iterator[tuple[str, str]]:
     for number, m in enumerate(row[name]):
         yield f"{name}/{number}/content", m["content"] or ""
         if m["tool_calls"]:

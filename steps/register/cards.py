@@ -176,7 +176,7 @@ def _chain(info: ModelInfo) -> str:
 def _facts(candidate: Candidate, decoding: str) -> list[tuple[str, _Plain]]:
     """Digests and lineage, shown as code: backquotes are taken out of them, nothing else is markup there."""
     info = candidate.tuned.info
-    known = {
+    facts = {
         "weights": info.digest,
         "base": base_text(candidate.base.info.base),
         "training": _chain(info),
@@ -184,7 +184,7 @@ def _facts(candidate: Candidate, decoding: str) -> list[tuple[str, _Plain]]:
         "decoding in the evaluation": decoding,
         **candidate.lineage,
     }
-    return [(k, _Plain(_CONTROL.sub(" ", str(v))[:_LONGEST].replace("`", "'"))) for k, v in known.items()]
+    return [(k, _Plain(_CONTROL.sub(" ", str(v))[:_LONGEST].replace("`", "'"))) for k, v in facts.items()]
 
 
 def _difference(d: Difference) -> dict[str, Any]:

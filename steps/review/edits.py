@@ -51,19 +51,19 @@ def edited(row: Row, content: Any) -> Row:
 def _mistakes(name: str, messages: Any) -> list[str]:
     if not isinstance(messages, list) or not messages:
         return [f"{name}: not a list with messages"]
-    return [f"{name}/{i}: {m}" for i, said in enumerate(messages) if (m := _mistake(said))]
+    return [f"{name}/{i}: {m}" for i, value in enumerate(messages) if (m := _mistake(value))]
 
 
-def _mistake(said: Any) -> str | None:
-    if not isinstance(said, dict) or not {"role", "content"} <= set(said) <= {"role", "content", *_OPTIONAL}:
+def _mistake(value: Any) -> str | None:
+    if not isinstance(value, dict) or not {"role", "content"} <= set(value) <= {"role", "content", *_OPTIONAL}:
         return f"not a message with role and content (optional: {', '.join(_OPTIONAL)})"
-    if not all(_is_text(v) for k, v in said.items() if k != "weight"):
+    if not all(_is_text(v) for k, v in value.items() if k != "weight"):
         return "a value isn't a text"
-    if type(said.get("weight", 1)) is not int or said.get("weight", 1) not in (0, 1):
+    if type(value.get("weight", 1)) is not int or value.get("weight", 1) not in (0, 1):
         return "weight must be 0 or 1"
-    if said["role"] not in ROLES:
+    if value["role"] not in ROLES:
         return f"role must be one of {', '.join(ROLES)}"
-    if "tool_calls" in said and not _is_json(said["tool_calls"]):
+    if "tool_calls" in value and not _is_json(value["tool_calls"]):
         return "tool_calls isn't JSON"
     return None
 

@@ -51,7 +51,7 @@ class _Applied:
         self.unsearched.add(key)
         return None
 
-    def tell(self, row: Row, decision: HumanDecision) -> Row | None:
+    def apply(self, row: Row, decision: HumanDecision) -> Row | None:
         """Write the decision to the ledger; the row as it goes on, None when it doesn't."""
         new = edited(row, decision.content) if decision.choice == "edit" else row
         if decision.meta is not None:
@@ -91,7 +91,7 @@ def review(rows: Dataset, config: ReviewConfig, ctx: StageContext) -> Outcome:
         for chunk in rows.chunks():
             rewriter.put(chunk, *_decided(chunk.table, ids, applied))
         taken = list(_rows_of(ctx.aside, ids, applied))
-        returned = [new for row in taken if (new := applied.tell(row, applied.decisions[_key(row)]))]
+        returned = [new for row in taken if (new := applied.apply(row, applied.decisions[_key(row)]))]
         if returned:
             rewriter.add(pa.Table.from_pylist(returned, schema=SCHEMA))
         after = rewriter.close()
@@ -106,19 +106,19 @@ def _key(row: Row) -> tuple[str, str]:
 
 def _decided(table: pa.Table, ids: pa.Array, applied: _Applied) -> tuple[pa.Table | None, np.ndarray | None]:
     """The chunk's new content (None: as it is) and what stays of it (None: all)."""
-    known = np.flatnonzero(pc.is_in(table["record_id"], value_set=ids).to_numpy(zero_copy_only=False))
-    if not len(known):
+    decided = np.flatnonzero(pc.is_in(table["record_id"], value_set=ids).to_numpy(zero_copy_only=False))
+    if not len(decided):
         return None, None
     keep = np.ones(table.num_rows, bool)
     changed: dict[int, Row] = {}
-    for at, row in zip(known.tolist(), table.take(pa.array(known)).to_pylist(), strict=True):
+    for at, row in zip(decided.tolist(), table.take(pa.array(decided)).to_pylist(), strict=True):
         decision = applied.about(row)
         if decision is None:
             continue
         if decision.choice == "accept":
             applied.done[_key(row)] = "kept anyway"
             continue
-        new = applied.tell(row, decision)
+        new = applied.apply(row, decision)
         keep[at] = new is not None
         if new is not None:
             changed[at] = new

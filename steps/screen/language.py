@@ -85,8 +85,8 @@ def _part(row: Row, part: str) -> str:
     """The text that is looked at: all of the row, or what the assistant says last (in pairs: the chosen answer)."""
     if part == "row" or row["kind"] == "document":
         return text_of(row)
-    said = [m["content"] for m in [*row["messages"], *row["chosen"]] if m["role"] == "assistant"]
-    return said[-1] if said else ""
+    answers = [m["content"] for m in [*row["messages"], *row["chosen"]] if m["role"] == "assistant"]
+    return answers[-1] if answers else ""
 
 
 def _loaded() -> Any:

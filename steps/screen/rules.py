@@ -88,8 +88,8 @@ def _answers(row: Row) -> list[str]:
         return []
     if row["kind"] == "preference":
         return ["".join(m["content"] for m in row[side]) for side in ("chosen", "rejected")]
-    said = [m["content"] + (m["tool_calls"] or "") for m in row["messages"] if m["role"] == "assistant"]
-    return said[-1:] or [""]
+    turns = [m["content"] + (m["tool_calls"] or "") for m in row["messages"] if m["role"] == "assistant"]
+    return turns[-1:] or [""]
 
 
 def _written(row: Row) -> list[str]:

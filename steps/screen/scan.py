@@ -129,9 +129,9 @@ class ContentScanner:
 
 def _outside(kept: Sequence[Hit], hits: Iterable[Hit]) -> list[Hit]:
     """Hits (by start, the longer of two first) that lie within none of the kept ones, and not within one another."""
-    known = sorted((k.start, k.end) for k in kept)
-    starts = [start for start, _ in known]
-    furthest = list(accumulate((end for _, end in known), max))
+    spans = sorted((k.start, k.end) for k in kept)
+    starts = [start for start, _ in spans]
+    furthest = list(accumulate((end for _, end in spans), max))
     found: list[Hit] = []
     last = -1
     for hit in hits:
@@ -166,15 +166,15 @@ def _poisoned(config: ScreenConfig) -> list[tuple[Pattern, _Traits]]:
     poisoned = config.poisoned
     if poisoned is None:
         return []
-    known = rules()
-    unknown = sorted(set(poisoned.allow) - {r.pattern.name for r in known})
+    builtin = rules()
+    unknown = sorted(set(poisoned.allow) - {r.pattern.name for r in builtin})
     if unknown:
         raise ConfigError(
             f"no such rule: {unknown[0]}",
             where="screen.poisoned.allow",
-            hint="known: " + ", ".join(sorted(r.pattern.name for r in known)),
+            hint="known: " + ", ".join(sorted(r.pattern.name for r in builtin)),
         )
-    return [(r.pattern, _traits_of(r, poisoned)) for r in known if r.pattern.name not in poisoned.allow]
+    return [(r.pattern, _traits_of(r, poisoned)) for r in builtin if r.pattern.name not in poisoned.allow]
 
 
 def _traits_of(rule: Rule, config: PoisonedConfig) -> _Traits:

@@ -57,8 +57,8 @@ def _screening(screener: Screener) -> Callable[[Batch], list[ScreenResult]]:
     def work(batch: Batch) -> list[ScreenResult]:
         # `meta` isn't screened, so it isn't read: an empty one stands for it.
         rows = ({**row, "meta": "{}"} for row in batch.rows.to_pylist())
-        known = zip(rows, batch.results, batch.marked, strict=True)
-        return [decoded(result, row) if result else screener.screen(row, rules=ruled) for row, result, ruled in known]
+        given = zip(rows, batch.results, batch.marked, strict=True)
+        return [decoded(result, row) if result else screener.screen(row, rules=ruled) for row, result, ruled in given]
 
     return work
 

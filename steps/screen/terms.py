@@ -8,7 +8,6 @@ from steps.engines.scan.patterns import Pattern
 from steps.screen.config import UnsafeConfig
 
 _FILE = Path(__file__).with_name("terms.txt")
-SEVERITIES = ("slur", "strong", "mild")
 
 
 def term_patterns(config: UnsafeConfig) -> list[tuple[str, Pattern]]:
@@ -17,13 +16,13 @@ def term_patterns(config: UnsafeConfig) -> list[tuple[str, Pattern]]:
     Raises:
         ConfigError: an allowed word is in no built-in list (a misspelling would silently allow nothing).
     """
-    own = [(severity, _pattern(severity, re.escape(term))) for term, severity in sorted(config.terms.items())]
+    custom = [(severity, _pattern(severity, re.escape(term))) for term, severity in sorted(config.terms.items())]
     lines = [line.split("\t") for line in _FILE.read_text("utf-8").splitlines() if line and not line.startswith("#")]
-    known = [(severity, _pattern(severity, source)) for severity, source in lines]
+    builtin = [(severity, _pattern(severity, source)) for severity, source in lines]
     for word in config.allow:
-        if not any(re.fullmatch(p.source, word, re.IGNORECASE) for _, p in known):
+        if not any(re.fullmatch(p.source, word, re.IGNORECASE) for _, p in builtin):
             raise ConfigError(f"{word!r} is in no built-in word list", where="screen.unsafe.allow", hint="remove it")
-    return [*own, *known]
+    return [*custom, *builtin]
 
 
 def _pattern(severity: str, source: str) -> Pattern:

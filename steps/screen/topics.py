@@ -110,9 +110,9 @@ class Topics:
     def _by_cluster(self, ids: list[str], vectors: Vectors) -> _Assigned:
         """Each row's cluster, under the name of the topic that its centre is on, or of its most central row."""
         order = np.argsort(ids)
-        centres, mine = clusters(vectors[order], self.config.clusters or 1, self.config.seed)
+        centres, assigned = clusters(vectors[order], self.config.clusters or 1, self.config.seed)
         cluster = np.empty(len(ids), np.int64)
-        cluster[order] = mine
+        cluster[order] = assigned
         cosines = np.round((vectors.astype(np.float64) * centres[cluster]).sum(axis=1), _DECIMALS)
         names: dict[int, str] = {}
         lines: list[tuple[str, str, int, float]] = []

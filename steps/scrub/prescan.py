@@ -23,8 +23,8 @@ class Prescan:
 
     def __init__(self, conditions: Sequence[Sequence[str]] | None) -> None:
         self._every = conditions is None
-        known = [made for group in conditions or () for made in Conditions(group).sets]
-        self._sets = [PatternSet([DISGUISED, _WIDE], "scrub"), *known]
+        sets = [made for group in conditions or () for made in Conditions(group).sets]
+        self._sets = [PatternSet([DISGUISED, _WIDE], "scrub"), *sets]
 
     def rows(self, table: pa.Table) -> npt.NDArray[np.bool_]:
         """Rows (SCHEMA) in which something may be found, shape (rows,)."""

@@ -41,7 +41,7 @@ def report(
         histograms=(_per_row(counters.per_row),) if counters.per_row else (),
         tables=(
             _found(counters, entities),
-            *([_met(counters)] if counters.surrogates else []),
+            *([_surrogates(counters)] if counters.surrogates else []),
             table(config),
         ),
         examples=tuple(
@@ -64,7 +64,7 @@ def _found(counters: Counters, entities: Sequence[str]) -> Table:
     )
 
 
-def _met(counters: Counters) -> Table:
+def _surrogates(counters: Counters) -> Table:
     return Table(
         title="Surrogates: fewer than values means that some values met in one",
         columns=("entity", "distinct values", "distinct surrogates"),

@@ -99,12 +99,12 @@ def _findings(
     texts: Sequence[Sequence[Segment]], results: Sequence[str | None], redactor: Redactor, detectors: Detectors
 ) -> TextFindings:
     """Findings of every text of these rows: cached ones, and those of rows that are new."""
-    known: TextFindings = {}
+    cached: TextFindings = {}
     for here, result in zip(texts, results, strict=True):
         if result is not None:
-            known |= decoded(result, here)
+            cached |= decoded(result, here)
     new = (here for here, result in zip(texts, results, strict=True) if result is None)
-    return known | redactor.find((s.text for here in new for s in here), detectors)
+    return cached | redactor.find((s.text for here in new for s in here), detectors)
 
 
 def _scrubbed(row: Row, texts: Sequence[Segment], found: TextFindings, redactor: Redactor) -> Scrubbed:

@@ -63,9 +63,9 @@ def decide(rows: Embeddings, config: SemanticConfig, rerank: Rerank | None) -> D
     search = _Search(rows, config, rerank)
     with Progress("semantic: comparing", len(order)) as progress:
         for kind in range(len(KINDS)):
-            mine = order[rows.kinds[order] == kind]
-            if len(mine):
-                search.run(mine, progress)
+            of_kind = order[rows.kinds[order] == kind]
+            if len(of_kind):
+                search.run(of_kind, progress)
     return search.finish()
 
 
@@ -95,14 +95,14 @@ class _Search:
 
     def _block(self, block: Numbers, store: VectorStore, kept: Numbers) -> None:
         """Decide on one block: against the rows kept before it, then within it."""
-        mine = self.rows.vectors[block]
+        vectors = self.rows.vectors[block]
         k = min(self.config.max_neighbours, len(kept))
         close: Vectors = np.empty((len(block), 0), np.float32)
         numbers = np.empty((len(block), 0), np.int64)
         if k:
-            close, numbers = store.search(mine, k)
+            close, numbers = store.search(vectors, k)
             self.nearest[block] = close.max(axis=1)
-        within = np.tril(mine @ mine.T, -1)
+        within = np.tril(vectors @ vectors.T, -1)
         low = self.config.threshold - _SLACK
         stays = np.zeros(len(block), bool)
         for place, row in enumerate(block.tolist()):

@@ -67,7 +67,7 @@ class TrainConfig(TrainSettings):
         return dict(_flat("", values))
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The phase in one line."""
         chosen = [*self.rows.sources, *self.rows.kinds]
         rows = f"{self.rows.split} rows" + (f" of {', '.join(chosen)}" if chosen else "")
@@ -92,13 +92,13 @@ def _chained(train: TrainConfig | tuple[TrainConfig, ...]) -> TrainConfig | tupl
     unnamed = [str(i) for i, p in enumerate(phases) if p.name is None]
     if unnamed and len(phases) > 1:
         raise ValueError(f"each of several phases needs a name (phase {', '.join(unnamed)} has none)")
-    known = [BASE]
+    names = [BASE]
     for phase in phases:
-        if phase.model_name in known:
+        if phase.model_name in names:
             raise ValueError(f"two models are called {phase.model_name!r}; {BASE} is the model at the start")
-        if phase.starts_from is not None and phase.starts_from not in known:
-            raise ValueError(f"{phase.model_name} starts from {phase.starts_from!r}; before it are {', '.join(known)}")
-        known.append(phase.model_name)
+        if phase.starts_from is not None and phase.starts_from not in names:
+            raise ValueError(f"{phase.model_name} starts from {phase.starts_from!r}; before it are {', '.join(names)}")
+        names.append(phase.model_name)
     return train
 
 

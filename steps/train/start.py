@@ -25,5 +25,6 @@ class Start:
     @property
     def tokenizer(self) -> ModelFolder:
         """The model whose tokenizer training uses: an adapter's own where it has one, as evaluation loads it."""
-        own = self.adapter is not None and has_tokenizer(self.adapter)
-        return self.adapter if own and self.adapter is not None else self.base
+        if self.adapter is not None and has_tokenizer(self.adapter):
+            return self.adapter
+        return self.base

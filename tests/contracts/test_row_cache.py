@@ -64,7 +64,7 @@ def test_what_is_kept_is_found_again(tmp_path):
     row_cache = RowCache.open(row_cache_of(tmp_path, rows, results).folder)
     mixed = random_rows(200, seed=1) + rows[::-1]
     lookup = CachedRows(ORIGIN, row_cache).look_up(row_keys(table(mixed), ("meta", "split")))
-    assert lookup.new == list(range(200))
+    assert lookup.new.tolist() == list(range(200))
     assert lookup.results == {200 + 999 - i: text for i, text in results.items()}
 
 
@@ -74,7 +74,7 @@ def test_keys_with_one_half_in_common_are_told_apart(tmp_path):
     row_cache = row_cache_of(tmp_path, rows, {i: str(i) for i in range(20)}, columns=())
     asked = [(half + f"{i:016x}", "", None) for i in range(42)]
     lookup = CachedRows(ORIGIN, row_cache).look_up(row_keys(table(asked)))
-    assert lookup.known.tolist() == [i % 2 == 0 and i < 40 for i in range(42)]
+    assert lookup.cached.tolist() == [i % 2 == 0 and i < 40 for i in range(42)]
     assert lookup.results == {2 * i: str(i) for i in range(20)}
 
 
@@ -99,7 +99,7 @@ def test_equal_rows_are_kept_once_and_undecided_ones_never(tmp_path):
     cached.keep(keys, {0: "a", 10: "a"}, undecided=[3, 13])
     row_cache = cached.close(tmp_path)
     assert row_cache.manifest.rows == 9
-    assert CachedRows(ORIGIN, row_cache).look_up(keys).new == [3, 13]
+    assert CachedRows(ORIGIN, row_cache).look_up(keys).new.tolist() == [3, 13]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_results_of_another_origin_are_not_used_and_it_is_said(tmp_path, change,
     rows = random_rows(20)
     row_cache = row_cache_of(tmp_path, rows, {})
     cached = CachedRows(ORIGIN.model_copy(update=change), row_cache)
-    assert cached.look_up(row_keys(table(rows), ("meta", "split"))).new == list(range(20))
+    assert cached.look_up(row_keys(table(rows), ("meta", "split"))).new.tolist() == list(range(20))
     (note,) = cached.notes()
     assert note.startswith("20 rows recomputed because") and why in note
 
@@ -163,7 +163,7 @@ def test_an_empty_row_cache(tmp_path):
     row_cache = RowCache.open(row_cache_of(tmp_path, [], {}).folder)
     assert json.loads((tmp_path / "manifest.json").read_text())["rows"] == 0
     cached = CachedRows(ORIGIN, row_cache)
-    assert cached.look_up(row_keys(table(random_rows(3)))).new == [0, 1, 2]
+    assert cached.look_up(row_keys(table(random_rows(3)))).new.tolist() == [0, 1, 2]
 
 
 WAY_OUT = "\n  way out: run once with `reuse: null`: every row is computed and kept anew"
@@ -250,12 +250,12 @@ def test_a_key_is_the_content_id_and_a_digest_per_further_column():
             assert found == [int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")]
 
 
-def test_what_is_known_new_silent_and_open(tmp_path):
+def test_what_is_cached_new_and_silent(tmp_path):
     rows = random_rows(6)
     cached = CachedRows(ORIGIN, row_cache_of(tmp_path, rows[:4], {1: "x", 2: "y"}, columns=()))
     lookup = cached.look_up(row_keys(table([rows[5], *rows[:5]])))
-    assert lookup.known.tolist() == [False, True, True, True, True, False]
-    assert (lookup.new, lookup.results, lookup.open) == ([0, 5], {2: "x", 3: "y"}, [0, 2, 3, 5])
+    assert lookup.cached.tolist() == [False, True, True, True, True, False]
+    assert (lookup.new.tolist(), lookup.results) == ([0, 5], {2: "x", 3: "y"})
     assert lookup.silent.tolist() == [False, True, False, False, True, False]
     assert (cached.reused, cached.computed) == (4, 2)
     cached.look_up(row_keys(table(rows[:1])))

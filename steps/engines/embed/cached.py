@@ -178,9 +178,9 @@ def _sorted(new: Spooled, merged: Sequence[CachedPart], dimensions: int) -> Iter
         here = order[start : start + _ROWS_AT_ONCE]
         block: Vectors = np.empty((len(here), dimensions), np.float32)
         for number in np.unique(source[here]).tolist():
-            mine = source[here] == number
-            rows = row[here][mine]
-            block[mine] = merged[number - 1].take(rows) if number else new_vectors[rows]
+            chosen = source[here] == number
+            rows = row[here][chosen]
+            block[chosen] = merged[number - 1].take(rows) if number else new_vectors[rows]
         yield keys[here], cut[here], block
 
 

@@ -31,13 +31,13 @@ class LocalModel:
         digest = model_digest(name, config.revision, root)
         self._config = config
         self._model = _load(config, model_path(name, digest, root), name)
-        own = self._model.max_seq_length or _LONGEST
-        if config.max_tokens is not None and config.max_tokens > own:
+        limit = self._model.max_seq_length or _LONGEST
+        if config.max_tokens is not None and config.max_tokens > limit:
             raise ConfigError(
-                f"max_tokens is {config.max_tokens}, but the model reads {own} tokens at most", where=name,
+                f"max_tokens is {config.max_tokens}, but the model reads {limit} tokens at most", where=name,
                 hint="lower max_tokens, or leave it out",
             )  # fmt: skip
-        self._longest: int = config.max_tokens or min(own, _LONGEST)
+        self._longest: int = config.max_tokens or min(limit, _LONGEST)
         shape = [config.batch_size, self._longest, LENGTH_STEP, config.device, config.num_threads]
         libraries = [version(p) for p in ("torch", "transformers", "tokenizers", "sentence-transformers")]
         code, where = code_digest(__name__), processor(config.device)

@@ -94,8 +94,8 @@ class _Filtered:
             weaker: list[Relaxed | None] = [
                 relaxed(p.regex, recognizer.global_regex_flags) for p in recognizer.patterns
             ]
-            if known := [w for w in weaker if w]:
-                self.clauses = [tuple(w.condition for w in known)] if len(known) == len(weaker) else []
+            if readable := [w for w in weaker if w]:
+                self.clauses = [tuple(w.condition for w in readable)] if len(readable) == len(weaker) else []
             self._regions = regions(weaker)
 
     def find(self, text: str, tokens: Tokens) -> list[RecognizerResult]:
@@ -127,9 +127,9 @@ class _Filtered:
 def _identified(results: Sequence[RecognizerResult], recognizer: Any) -> list[RecognizerResult]:
     """The results with the recognizer's id and name, as presidio's engine adds them."""
     for result in results:
-        known = result.recognition_metadata = result.recognition_metadata or {}
-        known.setdefault(RecognizerResult.RECOGNIZER_IDENTIFIER_KEY, recognizer.id)
-        known.setdefault(RecognizerResult.RECOGNIZER_NAME_KEY, recognizer.name)
+        metadata = result.recognition_metadata = result.recognition_metadata or {}
+        metadata.setdefault(RecognizerResult.RECOGNIZER_IDENTIFIER_KEY, recognizer.id)
+        metadata.setdefault(RecognizerResult.RECOGNIZER_NAME_KEY, recognizer.name)
     return list(results)
 
 

@@ -63,11 +63,11 @@ def position(pieces: Sequence[Piece], start: int, end: int) -> tuple[int, int] |
 
 def regions(patterns: Sequence[Relaxed | None]) -> Regions | None:
     """None: a pattern can't be read, looks too far around itself, or matches whatever could separate two parts."""
-    known = [p for p in patterns if p is not None and p.reach is not None and p.reach <= _MOST_REACH]
-    if not known or len(known) < len(patterns):
+    readable = [p for p in patterns if p is not None and p.reach is not None and p.reach <= _MOST_REACH]
+    if not readable or len(readable) < len(patterns):
         return None
-    characters = re2.compile("|".join(sorted(set[str]().union(*(p.characters for p in known)))), options=options())
+    characters = re2.compile("|".join(sorted(set[str]().union(*(p.characters for p in readable)))), options=options())
     # To a look-around, a space may be something else than a text's edge; NUL never is (`relax` sees to that).
-    usable = _SEPARATORS[:1] if any(p.looks for p in known) else _SEPARATORS
+    usable = _SEPARATORS[:1] if any(p.looks for p in readable) else _SEPARATORS
     separator = next((s for s in usable if not characters.fullmatch(s)), None)
-    return Regions(known, separator) if separator else None
+    return Regions(readable, separator) if separator else None

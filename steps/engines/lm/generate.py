@@ -55,8 +55,8 @@ def _answer(loaded: LoadedModel, batch: list[list[int]], max_new_tokens: int) ->
 
 def stop_ids(loaded: LoadedModel) -> list[int]:
     """Token ids that end an answer: the tokenizer's and the model's eos, and a chat template's end of turn."""
-    own = getattr(loaded.model.generation_config, "eos_token_id", None)
-    found = [loaded.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    of_model = getattr(loaded.model.generation_config, "eos_token_id", None)
+    found = [loaded.tokenizer.eos_token_id, *(of_model if isinstance(of_model, list) else [of_model])]
     vocabulary = loaded.tokenizer.get_vocab()
     found += [vocabulary.get(t) for t in _END_OF_TURN]
     ids = sorted({int(i) for i in found if i is not None})

@@ -151,12 +151,12 @@ def _shared(members, owner, table, stamp, bits):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def greedy(buckets, first_bucket, settled, sets, starts, ends, threshold, cap, witness, jaccard):  # type: ignore[no-untyped-def]
+def greedy(buckets, first_bucket, kept_before, sets, starts, ends, threshold, cap, witness, jaccard):  # type: ignore[no-untyped-def]
     """Keep each of n sets, in the order given, unless one kept before it has Jaccard >= threshold.
 
-    buckets: int32, shape (bands, n), -1 for none; band q's numbers start at first_bucket[q]. The first `settled` sets
-    are kept unasked. Set i is sets[starts[i]:ends[i]], without repeats. A set meets the kept ones of its buckets, the
-    latest first, until one is near enough or `cap` of them were compared.
+    buckets: int32, shape (bands, n), -1 for none; band q's numbers start at first_bucket[q]. The first
+    `kept_before` sets are kept unasked. Set i is sets[starts[i]:ends[i]], without repeats. A set meets the kept ones of
+    its buckets, the latest first, until one is near enough or `cap` of them were compared.
 
     `witness` (int64, -1 for none) and `jaccard` (float64) get the results. Returns (comparisons, sets at the cap).
     """
@@ -167,7 +167,7 @@ def greedy(buckets, first_bucket, settled, sets, starts, ends, threshold, cap, w
         for i in range(n):
             links += buckets[q, i] >= 0
     after, owner = np.empty(links, np.int32), np.empty(links, np.int32)
-    met = np.full(n, -1, np.int32)
+    compared_with = np.full(n, -1, np.int32)
     largest = 1
     for i in range(n):
         largest = max(largest, ends[i] - starts[i])
@@ -175,28 +175,28 @@ def greedy(buckets, first_bucket, settled, sets, starts, ends, threshold, cap, w
     link, compared, capped = 0, 0, 0
     for i in range(n):
         size = ends[i] - starts[i]
-        mine, bits, found = 0, 0, False
+        comparisons, bits, found = 0, 0, False
         for q in range(bands):
-            if buckets[q, i] < 0 or i < settled or found:
+            if buckets[q, i] < 0 or i < kept_before or found:
                 continue
             x = head[first_bucket[q] + buckets[q, i]]
             while x >= 0:
                 other = owner[x]
                 x = after[x]
-                if met[other] == i:
+                if compared_with[other] == i:
                     continue
-                met[other] = i
+                compared_with[other] = i
                 other_size = ends[other] - starts[other]
                 if min(size, other_size) < threshold * max(size, other_size) - 1e-9:
                     continue
-                if mine == cap:
+                if comparisons == cap:
                     capped += 1
-                    mine += 1
+                    comparisons += 1
                     break
                 if not bits:
                     bits = _bits(size)
                     _fill(sets[starts[i] : ends[i]], i, table, stamp, bits)
-                mine += 1
+                comparisons += 1
                 compared += 1
                 shared = _shared(sets[starts[other] : ends[other]], i, table, stamp, bits)
                 union = size + other_size - shared
@@ -206,7 +206,7 @@ def greedy(buckets, first_bucket, settled, sets, starts, ends, threshold, cap, w
                     witness[i], jaccard[i] = other, score
                     found = True
                     break
-            if mine > cap:
+            if comparisons > cap:
                 break
         if not found:
             for q in range(bands):

@@ -44,12 +44,12 @@ def near_duplicates(
     *,
     threshold: float,
     cap: int,
-    settled: int = 0,
+    kept_before: int = 0,
 ) -> Near:
     """Go through n sets in order; keep each one unless a set kept before it has Jaccard >= threshold.
 
     buckets: shape (bands, n), see `bucket_numbers`; counts: buckets per band. Set i is sets[starts[i]:ends[i]]. The
-    first `settled` sets are known to be kept. No chaining: a dropped set never causes another drop.
+    first `kept_before` sets are known to be kept. No chaining: a dropped set never causes another drop.
     """
     from steps.engines.minhash.kernel import greedy
 
@@ -57,7 +57,7 @@ def near_duplicates(
     first = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=first[1:])
     witness, jaccard = np.full(n, -1, np.int64), np.full(n, np.nan)
-    compared, capped = greedy(buckets, first, settled, sets, starts, ends, threshold, cap, witness, jaccard)
+    compared, capped = greedy(buckets, first, kept_before, sets, starts, ends, threshold, cap, witness, jaccard)
     return Near(witness, jaccard, int(compared), int(capped))
 
 

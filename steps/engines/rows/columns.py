@@ -37,10 +37,10 @@ def _plain_columns(table: pa.Table) -> Iterator[tuple[pa.Array, npt.NDArray[np.i
     """Columns of texts, and the row of each text."""
     yield _whole(table["text"]), np.arange(len(table))
     for name in MESSAGE_LISTS:
-        said, rows = _messages(table, name)
-        yield pc.struct_field(said, "content"), rows
-        yield pc.struct_field(said, "name"), rows
-        yield pc.struct_field(said, "reasoning"), rows
+        messages, rows = _messages(table, name)
+        yield pc.struct_field(messages, "content"), rows
+        yield pc.struct_field(messages, "name"), rows
+        yield pc.struct_field(messages, "reasoning"), rows
 
 
 def _json_columns(table: pa.Table) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64], str]]:
@@ -48,8 +48,8 @@ def _json_columns(table: pa.Table) -> Iterator[tuple[pa.Array, npt.NDArray[np.in
     for name in JSON_COLUMNS:
         yield _whole(table[name]), np.arange(len(table)), name
     for name in MESSAGE_LISTS:
-        said, rows = _messages(table, name)
-        yield pc.struct_field(said, "tool_calls"), rows, f"{name}/0/tool_calls"
+        messages, rows = _messages(table, name)
+        yield pc.struct_field(messages, "tool_calls"), rows, f"{name}/0/tool_calls"
 
 
 def _messages(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int64]]:

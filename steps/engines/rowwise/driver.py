@@ -130,7 +130,7 @@ class _Loop(Generic[Decision]):
         """Look the rows up, and at those that are new."""
         keys = row_keys(chunk.table, self._stage.key_columns)
         lookup = self._driven.cached.look_up(keys)
-        new = np.flatnonzero(~lookup.known)
+        new = lookup.new
         known = [] if self._stage.here else list(lookup.results)
         if not len(new):
             return _Opened(chunk, keys, lookup, sorted(known), frozenset())

@@ -39,7 +39,7 @@ def parse_reply(reply: Reply, case: Case) -> Scores | str:
         return _why_none(reply)
     if len(found) > 1:
         return "ambiguous_reply"
-    if any(found[0] == own for text in _texts(case) for own in json_objects(text, lambda _: True)):
+    if any(found[0] == quoted for text in _texts(case) for quoted in json_objects(text, lambda _: True)):
         return "echoed_verdict"
     return _read(found[0], case.criteria)
 

@@ -21,8 +21,8 @@ def open_segments(file: Path, db: sqlite3.Connection, merge: Callable[[list[byte
         return None
     segments = Segments(store)
     db.execute("CREATE TABLE IF NOT EXISTS segments (name TEXT PRIMARY KEY) WITHOUT ROWID")
-    known = {name for (name,) in db.execute("SELECT name FROM segments")}
-    for name, lines in segments.read(known):
+    merged = {name for (name,) in db.execute("SELECT name FROM segments")}
+    for name, lines in segments.read(merged):
         db.execute("BEGIN IMMEDIATE")
         merge(lines)
         db.execute("INSERT OR IGNORE INTO segments VALUES (?)", (name,))

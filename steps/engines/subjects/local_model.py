@@ -111,8 +111,8 @@ class LocalModel:
     @property
     def _window(self) -> int:
         """Tokens that prompt and answer may have; a model that names no context length gets its tokenizer's."""
-        own = getattr(self._loaded.model.config, "max_position_embeddings", None)
-        context = int(own or self._loaded.tokenizer.model_max_length)
+        declared = getattr(self._loaded.model.config, "max_position_embeddings", None)
+        context = int(declared or self._loaded.tokenizer.model_max_length)
         return min(self._inference.max_length or context, context)
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:

@@ -208,7 +208,7 @@ def _same(decoded: str, text: str) -> bool:
 
 def _says(rendered: Rendered, row: Row) -> bool:
     """Whether the spans hold what the assistant says and is trained on, in order (templates may trim white space)."""
-    said = (str(m["content"]).strip() for m in chat_messages(row) if m["role"] == "assistant")
-    contents = [text for text, wanted in zip(said, is_trained(row), strict=True) if wanted]
+    answers = (str(m["content"]).strip() for m in chat_messages(row) if m["role"] == "assistant")
+    contents = [text for text, wanted in zip(answers, is_trained(row), strict=True) if wanted]
     spans = [rendered.text[a:b] for a, b in rendered.spans]
     return len(contents) == len(spans) and all(c in s for c, s in zip(contents, spans, strict=True))

@@ -63,16 +63,16 @@ def training_template(tokenizer: "PreTrainedTokenizerBase") -> TrainingTemplate:
     Raises:
         TrainingDataError: the tokenizer has no chat template.
     """
-    own = _template_text(tokenizer)
-    if _MARKERS.search(own):
-        return TrainingTemplate("own", own)
+    text = _template_text(tokenizer)
+    if _MARKERS.search(text):
+        return TrainingTemplate("own", text)
     from trl.chat_template_utils import get_training_chat_template
 
     try:
         patched = get_training_chat_template(tokenizer)
     except ValueError:  # TRL doesn't know this template
         patched = None
-    return TrainingTemplate("trl", patched) if patched else TrainingTemplate("prefix", own)
+    return TrainingTemplate("trl", patched) if patched else TrainingTemplate("prefix", text)
 
 
 def chat_messages(row: Row) -> list[dict[str, Any]]:

@@ -22,13 +22,13 @@ def opening(row: Row) -> str:
 
     "" for documents and for conversations that an assistant opens.
     """
-    said: list[str] = []
+    asked: list[str] = []
     for m in row["messages"]:
         if m["role"] == "assistant":
             break
         if m["role"] == "user":
-            said.append(m["content"])
-    return "\n\n".join(said)
+            asked.append(m["content"])
+    return "\n\n".join(asked)
 
 
 def answers(row: Row) -> tuple[str, str]:

@@ -190,9 +190,9 @@ def _date_part(rng: Random, part: str, language: str) -> str:
     lists = [*_DATE_NAMES[language], *(names for lists in _DATE_NAMES.values() for names in lists)]
     for short in (False, True):
         for names in lists:
-            known = [n[:3] for n in names] if short else list(names)
-            if folded in known:
-                made = rng.choice(known)
+            forms = [n[:3] for n in names] if short else list(names)
+            if folded in forms:
+                made = rng.choice(forms)
                 return made.upper() if part.isupper() else made.capitalize() if part[0].isupper() else made
     return part
 

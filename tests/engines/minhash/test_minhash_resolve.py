@@ -49,10 +49,10 @@ def test_the_first_of_equals(digests, random):
     assert got.tolist() == [next(k for k, o in enumerate(order) if digests[o] == digests[i]) for i in order]
 
 
-def greedy_by_hand(sets, threshold, settled):
+def greedy_by_hand(sets, threshold, kept_before):
     kept, witness = [], []
     for i, s in enumerate(sets):
-        near = [k for k in kept if len(s & sets[k]) >= threshold * len(s | sets[k]) - 1e-9] if i >= settled else []
+        near = [k for k in kept if len(s & sets[k]) >= threshold * len(s | sets[k]) - 1e-9] if i >= kept_before else []
         # every set shares the one bucket, and the latest kept one is asked first
         witness.append(max(near, default=-1))
         if not near:
@@ -66,15 +66,15 @@ def greedy_by_hand(sets, threshold, settled):
     st.sampled_from([0.3, 0.5, 0.7, 1.0]),
     st.integers(0, 3),
 )
-def test_the_greedy_rule_against_python_sets(sets, threshold, settled):
+def test_the_greedy_rule_against_python_sets(sets, threshold, kept_before):
     ends = np.cumsum([len(s) for s in sets])
     starts = ends - [len(s) for s in sets]
     values = np.array([v for s in sets for v in s], np.uint32)
     one_bucket = np.zeros((1, len(sets)), np.int32)
     found = near_duplicates(
-        one_bucket, np.array([1]), values, starts, ends, threshold=threshold, cap=256, settled=settled
+        one_bucket, np.array([1]), values, starts, ends, threshold=threshold, cap=256, kept_before=kept_before
     )
-    assert found.witness.tolist() == greedy_by_hand(sets, threshold, settled)
+    assert found.witness.tolist() == greedy_by_hand(sets, threshold, kept_before)
     for i, w in enumerate(found.witness.tolist()):
         if w >= 0:
             assert found.jaccard[i] == len(sets[i] & sets[w]) / len(sets[i] | sets[w])
@@ -103,14 +103,14 @@ def test_a_copy_beyond_the_cap_stays_and_is_counted(others, cap, witness, capped
     buckets[0, 1:-1] = -1
     everybody = np.zeros((1, len(sets)), np.int32)
     values = np.array(sets, np.uint32).reshape(-1)
-    # All but the last one are settled, so that what is counted is the last one's.
+    # All but the last one are kept before, so that what is counted is the last one's.
     found = near_duplicates(
-        everybody, np.array([1]), values, ends - 10, ends, threshold=0.7, cap=cap, settled=len(sets) - 1
+        everybody, np.array([1]), values, ends - 10, ends, threshold=0.7, cap=cap, kept_before=len(sets) - 1
     )
     assert (found.witness[-1], found.capped) == (witness, capped)
     assert found.compared == min(others + 1, cap)
     alone = near_duplicates(
-        buckets, np.array([1]), values, ends - 10, ends, threshold=0.7, cap=1, settled=len(sets) - 1
+        buckets, np.array([1]), values, ends - 10, ends, threshold=0.7, cap=1, kept_before=len(sets) - 1
     )
     assert (alone.witness[-1], alone.compared, alone.capped) == (0, 1, 0)
 
