@@ -24,7 +24,7 @@ class StageContext:
         scrubbed: whether personal data was removed from the rows before.
         keep: whether to leave what a later run can build on.
         inputs: digests of the files and models that the stage reads, by the config's names; None: not known.
-        aside: the versions that earlier stages set aside for a human.
+        quarantined: the versions that earlier stages set aside for a human.
         executor: where row-wise work runs.
     """
 
@@ -38,5 +38,5 @@ class StageContext:
     scrubbed: bool = False
     keep: bool = False
     inputs: Mapping[str, str] | None = None
-    aside: Sequence[Dataset] = ()
+    quarantined: Sequence[Dataset] = ()
     executor: Executor = field(default_factory=Inline)

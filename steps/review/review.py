@@ -71,7 +71,7 @@ class _Applied:
 
 
 def review(rows: Dataset, config: ReviewConfig, ctx: StageContext) -> Outcome:
-    """The version after the decisions, about rows that go on and those in `ctx.aside`.
+    """The version after the decisions, about rows that go on and those in `ctx.quarantined`.
 
     A decision is about a row as a person saw it: where the row's content is another one now, it isn't applied. It is
     applied to a row that goes on as well, so that a row which a changed config lets pass is still dropped or edited.
@@ -90,7 +90,7 @@ def review(rows: Dataset, config: ReviewConfig, ctx: StageContext) -> Outcome:
         ids = pa.array(sorted({record for record, _ in decisions}), pa.string())
         for chunk in rows.chunks():
             rewriter.put(chunk, *_decided(chunk.table, ids, applied))
-        taken = list(_rows_of(ctx.aside, ids, applied))
+        taken = list(_rows_of(ctx.quarantined, ids, applied))
         returned = [new for row in taken if (new := applied.apply(row, applied.decisions[_key(row)]))]
         if returned:
             rewriter.add(pa.Table.from_pylist(returned, schema=SCHEMA))
@@ -128,10 +128,10 @@ def _decided(table: pa.Table, ids: pa.Array, applied: _Applied) -> tuple[pa.Tabl
     return pa.Table.from_pylist([changed.get(i, row) for i, row in enumerate(rows)], schema=table.schema), keep
 
 
-def _rows_of(aside: Sequence[Dataset], ids: pa.Array, applied: _Applied) -> Iterator[Row]:
+def _rows_of(quarantined: Sequence[Dataset], ids: pa.Array, applied: _Applied) -> Iterator[Row]:
     """The rows set aside that a decision is about, by record id."""
     found: dict[str, Row] = {}
-    for version in aside:
+    for version in quarantined:
         for table in version.tables():
             for row in table.filter(pc.is_in(table["record_id"], value_set=ids)).to_pylist():
                 if applied.about(row) is not None:

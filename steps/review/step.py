@@ -27,10 +27,10 @@ def key() -> str:
 
 @assay_step(key)
 def review_step(
-    rows: Dataset, aside: list[Dataset], config: ReviewConfig, inputs: dict[str, str], search: str
+    rows: Dataset, quarantined: list[Dataset], config: ReviewConfig, inputs: dict[str, str], search: str
 ) -> ReviewOutputs:
     """Apply human decisions. `inputs`: digests of their files; `search`: what is looked for in this run."""
     from steps.review.review import review
 
-    ctx = stage_context("review", key(), aside=aside, inputs=inputs, search=search)
+    ctx = stage_context("review", key(), quarantined=quarantined, inputs=inputs, search=search)
     return outputs(ReviewOutputs, review(rows, config, ctx))

@@ -40,7 +40,7 @@ def screen(rows: Dataset, config: ScreenConfig, ctx: StageContext) -> Outcome:
     second = SecondLook(config, ctx)
     with LedgerWriter(ctx.folder / "ledger.parquet", "screen") as lines:
         done = drive(stage, rows, ctx, lines)
-        second.run(rows, done.keep, done.aside, done.flagged, lines)
+        second.run(rows, done.keep, done.quarantined, done.flagged, lines)
         return done.outcome(
             lines,
             lambda kept: second.in_report(report(stage.counters, config, lines, (rows.rows, kept), watch)),

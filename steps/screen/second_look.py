@@ -32,7 +32,7 @@ class SecondLook:
         # Rows that have a flag already: flagged again, or taken out after all.
         self._not_flagged_anew = 0
 
-    def run(self, dataset: Dataset, keep: Mask, aside: Mask, flagged: Mask, lines: LedgerWriter) -> None:
+    def run(self, dataset: Dataset, keep: Mask, quarantined: Mask, flagged: Mask, lines: LedgerWriter) -> None:
         """Change these masks (shape (rows,)) by what each model says, and write it to the ledger.
 
         Raises:
@@ -42,7 +42,7 @@ class SecondLook:
             for model in self._models():
                 with model:
                     for finding in model.find(dataset, keep.copy()):
-                        self._enter(finding, model, keep, aside, flagged, lines)
+                        self._enter(finding, model, keep, quarantined, flagged, lines)
                     found = model.report()
                 self._counts[model.name] = found.counts
                 self._histograms += found.histograms
@@ -53,12 +53,12 @@ class SecondLook:
             self._notes += self._cache.notes()
 
     def _enter(
-        self, finding: ModelFinding, model: RowModel, keep: Mask, aside: Mask, flagged: Mask, lines: LedgerWriter
+        self, finding: ModelFinding, model: RowModel, keep: Mask, quarantined: Mask, flagged: Mask, lines: LedgerWriter
     ) -> None:  # fmt: skip
         verdict = self._verdict(finding, model)
         lines.add(finding.record_id, verdict, finding.reason, score=finding.score, evidence=finding.evidence)
         keep[finding.number] = verdict in ("flagged", "undecided")
-        aside[finding.number] = verdict == "quarantined"
+        quarantined[finding.number] = verdict == "quarantined"
         self._not_flagged_anew += bool(flagged[finding.number]) and verdict != "undecided"
         flagged[finding.number] = verdict == "flagged" or (flagged[finding.number] and verdict == "undecided")
 

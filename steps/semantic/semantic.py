@@ -50,7 +50,7 @@ def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcom
         _check_undecided(embedded, config)
         found = decide(embedded, config, _second_model(config, ctx.root, texts))
         with LedgerWriter(ctx.folder / "ledger.parquet", "semantic") as lines:
-            stay, aside = _enter(lines, embedded, found, config)
+            stay, set_aside = _enter(lines, embedded, found, config)
             ledger = lines.close()
         costs = (
             *cache.notes(),
@@ -58,7 +58,7 @@ def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcom
         )
         report = semantic_report(embedded, found, config, lines, costs, texts if ctx.scrubbed else None, watch)
         embeddings = cache.write()
-    quarantined = rows.select(aside, ctx.folder / "quarantined", "semantic")
+    quarantined = rows.select(set_aside, ctx.folder / "quarantined", "semantic")
     after = rows.select(stay, ctx.folder, "semantic")
     return Outcome(after, ledger, report.balanced(), quarantined, {"semantic_embeddings": embeddings})
 
@@ -87,11 +87,11 @@ def _check_undecided(rows: Embeddings, config: SemanticConfig) -> None:
 
 
 def _enter(lines: LedgerWriter, rows: Embeddings, found: Decisions, config: SemanticConfig) -> tuple[Mask, Mask]:
-    """Write the ledger. Returns which rows stay and which are set aside, shape (n,) both."""
-    keep, aside = ~found.dropped, np.zeros(len(rows.kinds), bool)
+    """Write the ledger. Returns which rows stay and which are quarantined, shape (n,) both."""
+    keep, quarantined = ~found.dropped, np.zeros(len(rows.kinds), bool)
     for row, reason in sorted(rows.failed.items()):
         verdict = "undecided" if rows.held_out[row] else becomes(config.undecided)
-        keep[row], aside[row] = verdict == "undecided", verdict == "quarantined"
+        keep[row], quarantined[row] = verdict == "undecided", verdict == "quarantined"
         lines.add(rows.record_ids[row].decode(), verdict, f"undecided:{reason}")
     for row in np.flatnonzero(found.dropped).tolist():
         witness = rows.record_ids[found.witness[row]].decode()
@@ -107,4 +107,4 @@ def _enter(lines: LedgerWriter, rows: Embeddings, found: Decisions, config: Sema
     if config.cut_texts == "keep":
         for row in np.flatnonzero(rows.cut).tolist():
             lines.add(rows.record_ids[row].decode(), "flagged", "not_compared", evidence={"cut": True})
-    return keep, aside
+    return keep, quarantined

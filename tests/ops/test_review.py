@@ -393,7 +393,7 @@ def test_decisions_made_here_are_what_the_stage_applies(run, tmp_path):
 
     path = decisions_path(ROOT, run.record)
     aside = [opened("scrub_quarantined"), opened("screen_quarantined")]
-    ctx = StageContext(tmp_path / "out", ROOT, aside=aside)
+    ctx = StageContext(tmp_path / "out", ROOT, quarantined=aside)
     outcome = review(opened("screened"), ReviewConfig(decisions=(str(path),)), ctx)
     kept = {r["record_id"] for r in outcome.rows.iter_rows()}
     ids = [r["record_id"] for r in run.rows]
@@ -422,7 +422,9 @@ def test_explain_follows_a_row_that_a_person_brought_back(run, tmp_path):
     versions = [Dataset.open(Path(store[n].uri), lambda sha: run.store / "shards" / f"{sha}.parquet")
                 for n in ("screened", "screen_quarantined")]  # fmt: skip
     outcome = review(
-        versions[0], ReviewConfig(decisions=(str(path),)), StageContext(tmp_path / "out", ROOT, aside=versions[1:])
+        versions[0],
+        ReviewConfig(decisions=(str(path),)),
+        StageContext(tmp_path / "out", ROOT, quarantined=versions[1:]),
     )
     run.add_dataset("review_step", "reviewed", outcome.rows)
     ledger = run.add("review_step", "review_ledger", "ledger") / "ledger.parquet"

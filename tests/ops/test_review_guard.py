@@ -67,7 +67,9 @@ def applied(run, tmp_path, search):
         for name in ("screened", "screen_quarantined")
     )
     config = ReviewConfig(decisions=(str(decisions_path(ROOT, run.record)),))
-    outcome = review(version, config, StageContext(tmp_path / f"out{search[:8]}", ROOT, aside=[aside], search=search))
+    outcome = review(
+        version, config, StageContext(tmp_path / f"out{search[:8]}", ROOT, quarantined=[aside], search=search)
+    )
     return outcome, {r["record_id"]: r for r in outcome.rows.iter_rows()}
 
 

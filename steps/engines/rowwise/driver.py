@@ -33,7 +33,7 @@ class Driven:
     name: str
     folder: Path
     keep: Mask
-    aside: Mask
+    quarantined: Mask
     flagged: Mask
     cached: CachedRows
     rewriter: Rewriter | None
@@ -42,7 +42,7 @@ class Driven:
         """Name the versions and close the row cache; `report` is given the number of rows kept."""
         ledger = lines.close()
         after = self.rewriter.close() if self.rewriter else self.rows.select(self.keep, self.folder, self.name)
-        quarantined = self.rows.select(self.aside, self.folder / "quarantined", self.name)
+        quarantined = self.rows.select(self.quarantined, self.folder / "quarantined", self.name)
         done = report(after.rows)
         done = done.model_copy(update={"notes": (*done.notes, *self.cached.notes())})
         made = {f"{self.name}_row_cache": self.cached.close(self.folder / "row_cache"), **artifacts}
@@ -181,7 +181,7 @@ class _Loop(Generic[Decision]):
         for line in fate.lines:
             self._lines.add(record_id, line.verdict, line.reason, score=line.score, evidence=line.evidence)
             self._driven.keep[place] &= line.verdict in _STAYS
-            self._driven.aside[place] |= line.verdict == "quarantined"
+            self._driven.quarantined[place] |= line.verdict == "quarantined"
             self._driven.flagged[place] |= line.verdict == "flagged"
 
 

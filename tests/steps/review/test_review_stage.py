@@ -58,7 +58,7 @@ def test_accepted_rows_return_edited_rows_are_replaced_dropped_rows_go(tmp_path,
     going, aside, path = case
     kept, quarantined, labels = versions(tmp_path / "v", going, aside)
     outcome = review(
-        kept, ReviewConfig(decisions=(path.name,)), StageContext(tmp_path / "out", tmp_path, aside=[quarantined])
+        kept, ReviewConfig(decisions=(path.name,)), StageContext(tmp_path / "out", tmp_path, quarantined=[quarantined])
     )
     after = {r["record_id"]: r for r in reopened(outcome.rows, outcome.rows).iter_rows()}
     expected = {r["record_id"] for r in [*going[1:], *aside[:2]]}
@@ -77,7 +77,7 @@ def test_the_ledger_says_who_decided_what_and_the_books_balance(tmp_path, case):
     going, aside, path = case
     kept, quarantined, _ = versions(tmp_path / "v", going, aside)
     outcome = review(
-        kept, ReviewConfig(decisions=(path.name,)), StageContext(tmp_path / "out", tmp_path, aside=[quarantined])
+        kept, ReviewConfig(decisions=(path.name,)), StageContext(tmp_path / "out", tmp_path, quarantined=[quarantined])
     )
     lines = {line["record_id"]: line for line in outcome.ledger.read().to_pylist()}
     told = {i: (line["verdict"], line["reason"]) for i, line in lines.items()}
@@ -105,7 +105,7 @@ def test_row_order_and_shards_change_nothing(tmp_path, case):
     digests = set()
     for number, shard_rows in enumerate((None, 7, 1)):
         kept, quarantined, labels = versions(tmp_path / str(number), going, aside, shard_rows)
-        outcome = review(kept, config, StageContext(tmp_path / f"out{number}", tmp_path, aside=[quarantined]))
+        outcome = review(kept, config, StageContext(tmp_path / f"out{number}", tmp_path, quarantined=[quarantined]))
         assert {r["record_id"]: r["split"] for r in outcome.rows.iter_rows()}.items() <= labels.items()
         digests.add(outcome.rows.digest)
     assert len(digests) == 1
@@ -116,10 +116,12 @@ def test_the_last_word_about_a_row_counts_over_files(tmp_path, case):
     decide(tmp_path / "later.jsonl", aside[0], "drop")
     kept, quarantined, _ = versions(tmp_path / "v", going, aside)
     names = (path.name, "later.jsonl")
-    outcome = review(kept, ReviewConfig(decisions=names), StageContext(tmp_path / "out", tmp_path, aside=[quarantined]))
+    outcome = review(
+        kept, ReviewConfig(decisions=names), StageContext(tmp_path / "out", tmp_path, quarantined=[quarantined])
+    )
     assert aside[0]["record_id"] not in {r["record_id"] for r in outcome.rows.iter_rows()}
     outcome = review(
-        kept, ReviewConfig(decisions=names[::-1]), StageContext(tmp_path / "out2", tmp_path, aside=[quarantined])
+        kept, ReviewConfig(decisions=names[::-1]), StageContext(tmp_path / "out2", tmp_path, quarantined=[quarantined])
     )
     assert aside[0]["record_id"] in {r["record_id"] for r in outcome.rows.iter_rows()}
 
@@ -129,7 +131,9 @@ def test_without_decisions_that_fit_the_same_version_goes_on(tmp_path, case):
     kept, quarantined, _ = versions(tmp_path / "v", going, aside)
     decide(tmp_path / "other.jsonl", chat("elsewhere", "unknown"), "drop")
     outcome = review(
-        kept, ReviewConfig(decisions=("other.jsonl",)), StageContext(tmp_path / "out", tmp_path, aside=[quarantined])
+        kept,
+        ReviewConfig(decisions=("other.jsonl",)),
+        StageContext(tmp_path / "out", tmp_path, quarantined=[quarantined]),
     )
     assert outcome.rows.digest == kept.digest and outcome.rows.manifest.shards == kept.manifest.shards
     assert outcome.ledger.rows == 0 and outcome.report.counts["decisions"] == {"not applied": 1}
@@ -143,7 +147,9 @@ def test_an_edit_that_was_tampered_with_is_refused(tmp_path, case):
     kept, quarantined, _ = versions(tmp_path / "v", going, aside)
     with pytest.raises(IntegrityError, match="doesn't make the content"):
         review(
-            kept, ReviewConfig(decisions=(path.name,)), StageContext(tmp_path / "out", tmp_path, aside=[quarantined])
+            kept,
+            ReviewConfig(decisions=(path.name,)),
+            StageContext(tmp_path / "out", tmp_path, quarantined=[quarantined]),
         )
 
 
