@@ -21,7 +21,7 @@ from steps.train import checkpoints as stored
 from steps.train.config import TrainConfig
 from steps.train.encoding import rows_of, split_name
 from steps.train.memory_estimate import Estimate, estimate, free_bytes, model_shape, require_fit
-from steps.train.objectives.objective import Encoded
+from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.registry import objective_of
 from steps.train.plan import make_plan
 from steps.train.report import Run, build_report
@@ -124,7 +124,7 @@ def _validates(dataset: Dataset, config: TrainConfig) -> bool:
 
 def _encode(
     dataset: Dataset, tokenizer: "PreTrainedTokenizerBase", config: TrainConfig, tokens: Path, folder: Path
-) -> tuple[Encoded, Ledger]:
+) -> tuple[EncodedRows, Ledger]:
     objective, split = objective_of(config.objective), split_name(dataset, config.rows.split)
     with LedgerWriter(folder / "ledger.parquet", config.stage) as writer:
         rows, encoding = objective.encode(dataset, split, tokenizer, config, tokens / "train.arrow", ledger=writer)
@@ -137,13 +137,13 @@ def _encode(
         validation, validation_encoding = objective.encode(
             dataset, "validation", tokenizer, lenient, path, limit=config.max_eval_rows
         )
-    return Encoded(rows, validation, encoding, validation_encoding), ledger
+    return EncodedRows(rows, validation, encoding, validation_encoding), ledger
 
 
 def _fit(
     model: Any,
     tokenizer: "PreTrainedTokenizerBase",
-    rows: Encoded,
+    rows: EncodedRows,
     config: TrainConfig,
     plan: Plan,
     home: Path,

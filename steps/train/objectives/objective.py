@@ -30,7 +30,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedRows:
     """Encoded rows (datasets.Dataset; `validation` None: no such split) and what became of the others."""
 
     train: "datasets.Dataset"
@@ -86,7 +86,7 @@ class Objective(ABC):
         self,
         model: Any,
         tokenizer: "PreTrainedTokenizerBase",
-        rows: Encoded,
+        rows: EncodedRows,
         settings: TrainSettings,
         plan: Plan,
         peft_config: Any,

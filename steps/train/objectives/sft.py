@@ -9,7 +9,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.contracts.reports import Frozen
-from steps.train.objectives.objective import Curve, Encoded, LossKernel, Objective
+from steps.train.objectives.objective import Curve, EncodedRows, LossKernel, Objective
 from steps.train.settings import Plan, TrainSettings
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Sft(Objective):
         self,
         model: Any,
         tokenizer: "PreTrainedTokenizerBase",
-        rows: Encoded,
+        rows: EncodedRows,
         settings: TrainSettings,
         plan: Plan,
         peft_config: Any,

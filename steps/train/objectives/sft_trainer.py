@@ -13,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
-from steps.train.objectives.objective import Encoded
+from steps.train.objectives.objective import EncodedRows
 from steps.train.settings import Plan, TrainSettings
 from steps.train.trainer import Recorder, training_arguments
 
@@ -106,7 +106,7 @@ class SftTrainer(SFTTrainer):
 def build_trainer(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Encoded,
+    rows: EncodedRows,
     settings: TrainSettings,
     packing: str,
     plan: Plan,
