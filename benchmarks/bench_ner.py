@@ -24,7 +24,7 @@ from measure import data_folder, finish
 from pii_quality import COLUMNS, LABELLED, ROWS, markdown, table
 
 from steps.scrub.config import DEFAULT_ENTITIES, NerConfig, ScrubConfig
-from steps.scrub.evaluation.evaluation import ALL, Evaluation, evaluate
+from steps.scrub.evaluation.evaluation import ALL, PiiEvaluation, evaluate
 from steps.scrub.evaluation.labelled import LABEL_NAMES, of_templates, read_labelled
 from steps.scrub.ner.detector import LABELS, NerDetector
 
@@ -54,7 +54,7 @@ def main() -> None:
     finish("ner", figures, wanted)
 
 
-def quality(labelled: Path, ner: NerConfig | None) -> Evaluation:
+def quality(labelled: Path, ner: NerConfig | None) -> PiiEvaluation:
     """Scores on the odd templates: all locales, every entity that scrub can find."""
     entities = (*DEFAULT_ENTITIES, "AGE", "DATE_TIME", "TITLE")
     rows = of_templates(read_labelled(labelled), "odd", str(labelled))

@@ -36,7 +36,7 @@ from steps.semantic.config import SemanticConfig
 from steps.semantic.decide import DECIMALS, decide
 from steps.semantic.embeddings import Embeddings, read_embeddings
 from steps.semantic.semantic import semantic
-from steps.semantic.spill import Texts
+from steps.semantic.spill import TextSpill
 
 ROWS = 5_000
 LEAST = {"exact": 1.0, "hnsw": 0.99, "ivf": 0.99}
@@ -72,7 +72,7 @@ def embed(dataset: Dataset, folder: Path, cache: EmbeddingCache) -> tuple[np.nda
     start = own_cpu()
     with (
         cache,
-        Texts(folder / "texts.partial") as texts,
+        TextSpill(folder / "texts.partial") as texts,
         open_embedder(settings().embed, Path(), cache) as embedder,
     ):
         found = read_embeddings(dataset, settings(), embedder, texts)

@@ -33,7 +33,7 @@ from steps.contracts.evaluation import Estimate
 from steps.engines.scoring.wilson import wilson
 from steps.scrub.config import DEFAULT_ENTITIES, ScrubConfig
 from steps.scrub.detectors import Detectors
-from steps.scrub.evaluation.evaluation import Evaluation, evaluate
+from steps.scrub.evaluation.evaluation import PiiEvaluation, evaluate
 from steps.scrub.evaluation.labelled import LABEL_NAMES, of_templates, read_labelled
 from steps.scrub.findings import Finding
 from steps.scrub.recognizers.builtin import BuiltinDetector
@@ -114,7 +114,7 @@ def microseconds(rows: list[list[str]]) -> float:
     return 1e6 * statistics.median(spent) / len(empty)
 
 
-def odd_templates(path: Path) -> Evaluation:
+def odd_templates(path: Path) -> PiiEvaluation:
     """Scores on the odd templates: all locales, every entity that patterns find."""
     entities = (*DEFAULT_ENTITIES, "AGE", "DATE_TIME", "TITLE")
     config = ScrubConfig(entities=entities, locales=("en_US", "en_GB", "de", "fr", "es"))

@@ -10,7 +10,7 @@ from steps.contracts.evaluation import Estimate
 
 if TYPE_CHECKING:
     from steps.scrub.config import ScrubConfig
-    from steps.scrub.evaluation.evaluation import Evaluation, Mistake, Scores
+    from steps.scrub.evaluation.evaluation import EntityScores, Mistake, PiiEvaluation
 
 # Shorter values are hidden whole: their two ends would give too much away.
 _MASKED_FROM = 5
@@ -104,7 +104,7 @@ def _sample(mistakes: "tuple[Mistake, ...]", most: int) -> "list[Mistake]":
     return taken
 
 
-def as_json(done: "Evaluation", examples: list[dict[str, Any]]) -> dict[str, Any]:
+def as_json(done: "PiiEvaluation", examples: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything for programs."""
     return {
         "texts": done.texts,
@@ -118,7 +118,7 @@ def as_json(done: "Evaluation", examples: list[dict[str, Any]]) -> dict[str, Any
     }
 
 
-def _score_json(scores: "Scores") -> dict[str, Any]:
+def _score_json(scores: "EntityScores") -> dict[str, Any]:
     counts = {"labelled": scores.labelled, "found": scores.found, "right": scores.right}
     estimates = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1, "f2": scores.f2}
     return counts | {k: e.model_dump() if e else None for k, e in estimates.items()}
@@ -127,7 +127,7 @@ def _score_json(scores: "Scores") -> dict[str, Any]:
 COLUMNS = ("entity", "labelled", "found", "right", "precision", "recall", "F1", "F2", "F1 exact", "covered")
 
 
-def table(done: "Evaluation") -> list[list[str]]:
+def table(done: "PiiEvaluation") -> list[list[str]]:
     """The rows under COLUMNS: entities by name, then the sums."""
     from steps.scrub.evaluation.evaluation import SUMS
 
@@ -135,7 +135,7 @@ def table(done: "Evaluation") -> list[list[str]]:
     return [_line(name, done) for name in names if done.overlap[name].labelled or done.overlap[name].found]
 
 
-def _line(name: str, done: "Evaluation") -> list[str]:
+def _line(name: str, done: "PiiEvaluation") -> list[str]:
     from steps.scrub.evaluation.evaluation import SUMS
 
     s = done.overlap[name]
@@ -152,7 +152,7 @@ def _ranged(estimate: Estimate | None) -> str:
     return f"{estimate.value:.3f} ({estimate.low:.2f}-{estimate.high:.2f})" if estimate else ""
 
 
-def _show(done: "Evaluation", examples: list[dict[str, Any]]) -> None:
+def _show(done: "PiiEvaluation", examples: list[dict[str, Any]]) -> None:
     of = f" of {done.templates:,} templates" if done.templates is not None else ""
     heading(f"{done.texts:,} texts{of}; spans match at IoU 0.5 or more; 95 % intervals")
     show_table(COLUMNS, table(done), numeric=range(1, len(COLUMNS)))

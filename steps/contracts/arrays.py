@@ -1,4 +1,6 @@
-"""Arrays that have no name of their own: a truth value or a whole number per row. Shapes stand where they are used."""
+"""Arrays that have no name of their own: a truth value, a whole number or a vector per row. Shapes stand where they
+are used.
+"""
 
 from typing import TypeAlias
 
@@ -7,3 +9,4 @@ import numpy.typing as npt
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Numbers: TypeAlias = npt.NDArray[np.int64]
+Vectors: TypeAlias = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ from steps.contracts.records import Row, make_row, message
 from steps.engines.scoring.metrics import HELD_OUT
 from steps.evaluate.config import ControlConfig, EvaluateConfig
 
-Kind: TypeAlias = Literal["held_out", "perplexity", "unanswerable"]
+TaskKind: TypeAlias = Literal["held_out", "perplexity", "unanswerable"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Task:
     """Rows sorted by row id (record_id on the test split, content_id in a control file)."""
 
     name: str
-    kind: Kind
+    kind: TaskKind
     rows: tuple[Row, ...]
     data_digest: str
     notes: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ def _sample(ids: Iterable[tuple[str, str]], size: int | None) -> list[tuple[str,
     return list(ids) if size is None else nsmallest(size, ids, key=lambda pair: (short_id("evaluate", pair[0]), pair))
 
 
-def _task(name: str, kind: Kind, rows: list[Row], notes: tuple[str, ...]) -> Task:
+def _task(name: str, kind: TaskKind, rows: list[Row], notes: tuple[str, ...]) -> Task:
     digest = MultisetDigest()
     digest.update(row["content_id"] for row in rows)
     return Task(name, kind, tuple(rows), digest.hexdigest(), notes)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from steps.contracts.arrays import Mask
+from steps.contracts.arrays import Mask, Vectors
 from steps.contracts.code import code_digest
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
@@ -18,7 +18,7 @@ from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.models import model_digest, model_path
-from steps.engines.embed.vectors import Done, Vector, Vectors
+from steps.engines.embed.vectors import Done, Vector
 from steps.engines.lm.device import processor, resolve_device
 from steps.engines.lm.quiet import without_bars
 from steps.engines.lm.shapes import LENGTH_STEP, by_width, filled_up

@@ -9,14 +9,14 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from steps.contracts.arrays import Mask
+from steps.contracts.arrays import Mask, Vectors
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError, ServiceError
 from steps.contracts.reports import Table
 from steps.engines.embed.cache import EmbeddingCache
 from steps.engines.embed.embedder import Embedded, open_embedder
-from steps.engines.embed.vectors import NoVector, Vectors
+from steps.engines.embed.vectors import NoVector
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.text.parts import part_of
 from steps.engines.vector_store.clusters import clusters

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from steps.contracts.arrays import Mask, Numbers
+from steps.contracts.arrays import Mask, Numbers, Vectors
 from steps.contracts.records import KINDS
-from steps.engines.embed.vectors import Vectors
 from steps.engines.progress.progress import Progress
 from steps.engines.vector_store.open import open_store
 from steps.engines.vector_store.store import VectorStore
 from steps.semantic.config import SemanticConfig
 from steps.semantic.embeddings import Embeddings
 
-Scores = npt.NDArray[np.float64]
+Cosines = npt.NDArray[np.float64]
 
 # Rows decided on between two additions to the index; within such a block every row is compared with every one.
 _BLOCK = 1024
@@ -40,9 +39,9 @@ class Decisions:
     """
 
     witness: Numbers
-    cosine: Scores
-    second: Scores
-    nearest: Scores
+    cosine: Cosines
+    second: Cosines
+    nearest: Cosines
     capped: Mask
     pairs: int
     exact: bool
@@ -135,11 +134,11 @@ class _Search:
         self.witness[row], self.cosine[row], self.second[row] = found[at], cosines[at], second[at]
         return True
 
-    def _cosines(self, row: int, others: Numbers) -> Scores:
+    def _cosines(self, row: int, others: Numbers) -> Cosines:
         """Cosines in float64, rounded, shape (others,)."""
         vectors = self.rows.vectors
         one = vectors[row].astype(np.float64)
-        cosines: Scores = np.round((vectors[others].astype(np.float64) * one).sum(axis=1), DECIMALS)
+        cosines: Cosines = np.round((vectors[others].astype(np.float64) * one).sum(axis=1), DECIMALS)
         return cosines
 
     def finish(self) -> Decisions:

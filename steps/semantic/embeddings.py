@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from steps.contracts.arrays import Mask, Numbers
+from steps.contracts.arrays import Mask, Numbers, Vectors
 from steps.contracts.dataset import Dataset, SplitCodes
 from steps.contracts.records import KINDS, SPLITS, Row
 from steps.engines.embed.embedder import Embedder
-from steps.engines.embed.vectors import NoVector, Vectors
+from steps.engines.embed.vectors import NoVector
 from steps.engines.progress.progress import Progress
 from steps.engines.text.parts import part_of
 from steps.semantic.config import SemanticConfig
-from steps.semantic.spill import Texts
+from steps.semantic.spill import TextSpill
 
 Ids = npt.NDArray[np.bytes_]
 
@@ -46,7 +46,7 @@ class Embeddings:
         return np.lexsort((self.record_ids, self.content_ids, self.batches, ~self.held_out))
 
 
-def read_embeddings(dataset: Dataset, config: SemanticConfig, embedder: Embedder, spill: Texts) -> Embeddings:
+def read_embeddings(dataset: Dataset, config: SemanticConfig, embedder: Embedder, spill: TextSpill) -> Embeddings:
     """Embed every row once; its text goes to `spill`, in the dataset's order.
 
     Needs 4 bytes of memory per row and dimension: 1.5 kB per row with 384 dimensions.
@@ -61,7 +61,9 @@ def read_embeddings(dataset: Dataset, config: SemanticConfig, embedder: Embedder
 
 
 class _Reader:
-    def __init__(self, rows: int, splits: SplitCodes, config: SemanticConfig, embedder: Embedder, spill: Texts) -> None:
+    def __init__(
+        self, rows: int, splits: SplitCodes, config: SemanticConfig, embedder: Embedder, spill: TextSpill
+    ) -> None:
         self.config, self.embedder, self.spill = config, embedder, spill
         self._at = 0
         self._ids: list[tuple[bytes, bytes]] = []

@@ -11,7 +11,7 @@ from steps.engines.progress.progress import Stopwatch
 from steps.semantic.config import SemanticConfig
 from steps.semantic.decide import Decisions
 from steps.semantic.embeddings import Embeddings
-from steps.semantic.spill import Texts
+from steps.semantic.spill import TextSpill
 
 # Chosen: the histogram covers this much of cosine below the threshold, in bins of a hundredth.
 _BELOW = 0.2
@@ -26,7 +26,7 @@ def semantic_report(
     config: SemanticConfig,
     ledger: LedgerWriter,
     costs: tuple[str, ...],
-    texts: Texts | None,
+    texts: TextSpill | None,
     watch: Stopwatch,
 ) -> StageReport:
     """Counts, similarities near the threshold, pairs. `texts` None: the rows aren't scrubbed, ids only. `costs`:
@@ -83,7 +83,7 @@ def _shown(rows: Embeddings, found: Decisions) -> list[int]:
     return [int(r) for r in dropped[np.lexsort((rows.record_ids[dropped], found.cosine[dropped]))][:_PAIRS]]
 
 
-def _pairs(rows: Embeddings, found: Decisions, texts: Texts | None) -> Table:
+def _pairs(rows: Embeddings, found: Decisions, texts: TextSpill | None) -> Table:
     columns = ["cosine", "rerank", "dropped record_id", "kept record_id"]
     lines: list[tuple[str | int | float | None, ...]] = []
     for row in _shown(rows, found):
@@ -98,7 +98,7 @@ def _pairs(rows: Embeddings, found: Decisions, texts: Texts | None) -> Table:
     )
 
 
-def _examples(rows: Embeddings, found: Decisions, texts: Texts | None) -> tuple[Example, ...]:
+def _examples(rows: Embeddings, found: Decisions, texts: TextSpill | None) -> tuple[Example, ...]:
     """The first of these pairs once more, by id, for the run's page."""
     return tuple(
         Example(
@@ -114,7 +114,7 @@ def _examples(rows: Embeddings, found: Decisions, texts: Texts | None) -> tuple[
     )
 
 
-def _start(texts: Texts, row: int) -> str:
+def _start(texts: TextSpill, row: int) -> str:
     return texts.get(row)[:_CHARACTERS]
 
 

@@ -20,7 +20,7 @@ from steps.semantic.cross_encoder import CrossEncoder
 from steps.semantic.decide import Decisions, Rerank, decide
 from steps.semantic.embeddings import Embeddings, read_embeddings
 from steps.semantic.report import semantic_report
-from steps.semantic.spill import Texts
+from steps.semantic.spill import TextSpill
 
 
 def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcome:
@@ -43,7 +43,7 @@ def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcom
     keep = config.keep_embeddings
     folder = ctx.folder / "embeddings" if ctx.keep and keep else None
     cache = EmbeddingCache(ctx.cache if keep else None, ctx.earlier.get("semantic_embeddings"), folder)
-    with cache, Texts(ctx.folder / "texts.partial") as texts:
+    with cache, TextSpill(ctx.folder / "texts.partial") as texts:
         with open_embedder(config.embed, ctx.root, cache) as embedder:
             embedded = read_embeddings(rows, config, embedder, texts)
             sent = embedder.backend.requests()
@@ -63,7 +63,7 @@ def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcom
     return Outcome(after, ledger, report.balanced(), quarantined, {"semantic_embeddings": embeddings})
 
 
-def _second_model(config: SemanticConfig, root: Path, texts: Texts) -> Rerank | None:
+def _second_model(config: SemanticConfig, root: Path, texts: TextSpill) -> Rerank | None:
     """What the cross-encoder says about rows, if one is configured."""
     if config.rerank is None:
         return None

@@ -13,7 +13,7 @@ from steps.contracts.storage import writing
 _SCHEMA = pa.schema([("text", pa.large_string())])
 
 
-class Texts:
+class TextSpill:
     """Texts by row number, in an Arrow file that is removed at the end. A context manager.
 
     Add them in order, call `freeze`, then get any of them.

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from steps.contracts.arrays import Numbers
+from steps.contracts.arrays import Numbers, Vectors
 from steps.contracts.digests import file_digest
 from steps.contracts.embeddings import MANIFEST, WITHOUT, CachedEmbeddings, EmbeddingsManifest, EmbeddingsPart
 from steps.contracts.errors import IntegrityError
 from steps.contracts.storage import write_whole, writing
-from steps.engines.embed.vectors import Vector, Vectors
+from steps.engines.embed.vectors import Vector
 
 # Shape (n,): digests of 16 bytes, compared byte by byte.
 Keys: TypeAlias = npt.NDArray[np.bytes_]

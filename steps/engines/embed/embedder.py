@@ -9,9 +9,10 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Vectors
 from steps.engines.embed.cache import CachedSpace, EmbeddingCache
 from steps.engines.embed.config import EmbedConfig
-from steps.engines.embed.vectors import Backend, NoVector, Vector, Vectors
+from steps.engines.embed.vectors import Backend, NoVector, Vector
 
 # Chosen: what is held beside the caller's own texts.
 _TEXTS_AT_ONCE = 1024
@@ -86,6 +87,6 @@ def _backend(config: EmbedConfig, root: Path) -> Backend:
         from steps.engines.embed.remote import RemoteModel
 
         return RemoteModel(config.endpoint, config.prompt)
-    from steps.engines.embed.local import LocalModel
+    from steps.engines.embed.local import LocalEmbedder
 
-    return LocalModel(config, config.model or "", root)
+    return LocalEmbedder(config, config.model or "", root)

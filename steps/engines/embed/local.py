@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from steps.contracts.arrays import Vectors
 from steps.contracts.code import code_digest
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.embed.models import model_digest, model_path
-from steps.engines.embed.vectors import Done, Vectors, unit
+from steps.engines.embed.vectors import Done, unit
 from steps.engines.lm.device import processor, resolve_device
 from steps.engines.lm.quiet import without_bars
 from steps.engines.lm.shapes import LENGTH_STEP, by_width, filled_up
@@ -24,7 +25,7 @@ _CHARACTERS_PER_TOKEN = 64
 _LONGEST = 4096
 
 
-class LocalModel:
+class LocalEmbedder:
     """A loaded model. A text's vector is the same bits whatever other texts are embedded with it (see `shapes`)."""
 
     def __init__(self, config: EmbedConfig, name: str, root: Path) -> None:

@@ -19,14 +19,14 @@ _REASON_CHARS = 500
 
 
 @dataclass(frozen=True)
-class Scores:
+class RubricScores:
     """A score from 1 to 5 and a reason for each criterion."""
 
     scores: dict[Criterion, int]
     reasons: dict[Criterion, str]
 
 
-def parse_reply(reply: Reply, case: Case) -> Scores | str:
+def parse_reply(reply: Reply, case: Case) -> RubricScores | str:
     """The scores in a reply, or a reason code: refusal, empty_reply, truncated, not_json, missing_score, bad_score,
     score_out_of_range, ambiguous_reply, echoed_verdict.
 
@@ -57,7 +57,7 @@ def _texts(case: Case) -> list[str]:
     return [p for p in parts if p and "{" in p]
 
 
-def _read(verdict: Row, criteria: Sequence[Criterion]) -> Scores | str:
+def _read(verdict: Row, criteria: Sequence[Criterion]) -> RubricScores | str:
     scores: dict[Criterion, int] = {}
     reasons: dict[Criterion, str] = {}
     for criterion in criteria:
@@ -72,7 +72,7 @@ def _read(verdict: Row, criteria: Sequence[Criterion]) -> Scores | str:
             return "score_out_of_range"
         scores[criterion] = score
         reasons[criterion] = str(entry.get("reason", ""))[:_REASON_CHARS] if isinstance(entry, dict) else ""
-    return Scores(scores, reasons)
+    return RubricScores(scores, reasons)
 
 
 def _whole(raw: Any) -> int | None:

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from steps.contracts.arrays import Vectors
 from steps.engines.vector_store.faiss_store import faiss_library, one_thread
-from steps.engines.vector_store.store import Vectors
 
 # Chosen: more rounds change few assignments; FAISS's own default is 25.
 _ROUNDS = 25

@@ -8,10 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from steps.contracts.arrays import Numbers
+from steps.contracts.arrays import Numbers, Vectors
 from steps.contracts.errors import MissingDependencyError
 from steps.engines.vector_store.config import VectorStoreConfig
-from steps.engines.vector_store.store import Vectors
 
 # FAISS's own least number of training vectors per cluster, below which it warns.
 _LEAST_PER_CLUSTER = 39

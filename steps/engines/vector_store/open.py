@@ -1,7 +1,8 @@
 """Opens the vector store that a config names."""
 
+from steps.contracts.arrays import Vectors
 from steps.engines.vector_store.config import VectorStoreConfig
-from steps.engines.vector_store.store import Vectors, VectorStore
+from steps.engines.vector_store.store import VectorStore
 
 
 def open_store(config: VectorStoreConfig, sample: Vectors, rows: int) -> VectorStore:

@@ -9,10 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from steps.contracts.arrays import Numbers
+from steps.contracts.arrays import Numbers, Vectors
 from steps.contracts.errors import ConfigError, MissingDependencyError, ServiceError
 from steps.engines.vector_store.config import VectorStoreConfig
-from steps.engines.vector_store.store import Vectors
 
 # Chosen: points per request; 1,024 vectors of 384 dimensions are 4 MB of JSON or less.
 _POINTS = 1024

@@ -1,14 +1,9 @@
 """A growing set of unit vectors that is asked for the most similar ones."""
 
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from typing import Protocol, Self
 
-import numpy as np
-import numpy.typing as npt
-
-from steps.contracts.arrays import Numbers
-
-Vectors: TypeAlias = npt.NDArray[np.float32]
+from steps.contracts.arrays import Numbers, Vectors
 
 
 class VectorStore(Protocol):

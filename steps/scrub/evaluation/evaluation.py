@@ -24,7 +24,7 @@ SUMS = (ALL, LOOKED_FOR)
 # Pseudonyms are compared with nothing here, so any key will do.
 _NO_KEY = b"evaluation"
 
-Kind = Literal["missed", "wrong", "partial"]
+MistakeKind = Literal["missed", "wrong", "partial"]
 Counts = npt.NDArray[np.int64]
 Spans = Sequence[EntitySpan]
 
@@ -36,7 +36,7 @@ class Mistake:
     `other` is the entity that stands in the same place on the other side, if any; `value` is raw text.
     """
 
-    kind: Kind
+    kind: MistakeKind
     entity: str
     where: str
     value: str
@@ -44,7 +44,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Scores:
+class EntityScores:
     """Scores of one entity (or of several together) under one rule of matching; None where nothing was counted.
 
     Precision and recall have Wilson intervals over spans, F1 and F2 bootstrap intervals over templates (over texts
@@ -61,7 +61,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PiiEvaluation:
     """`overlap`: spans match at IoU >= 0.5; `exact`: at equal offsets. Keys: entities, then ALL and LOOKED_FOR.
 
     `undecided` texts, on which a detector failed, count as texts in which nothing was found. `covered` is the share
@@ -72,8 +72,8 @@ class Evaluation:
     templates: int | None
     undecided: int
     looked_for: frozenset[str]
-    overlap: dict[str, Scores]
-    exact: dict[str, Scores]
+    overlap: dict[str, EntityScores]
+    exact: dict[str, EntityScores]
     covered: dict[str, float]
     mistakes: tuple[Mistake, ...]
 
@@ -85,7 +85,7 @@ def looked_for(config: ScrubConfig, names: Mapping[str, str]) -> frozenset[str]:
     return frozenset(entities - {IGNORED})
 
 
-def evaluate(rows: Sequence[Labelled], config: ScrubConfig, names: Mapping[str, str]) -> Evaluation:
+def evaluate(rows: Sequence[Labelled], config: ScrubConfig, names: Mapping[str, str]) -> PiiEvaluation:
     """Search all texts as the stage would, and compare with their labels. `names` maps entities before comparing."""
     with Detectors(config) as detectors:
         found_by_text = Redactor(config, _NO_KEY).find((row.text for row in rows), detectors)
@@ -109,7 +109,7 @@ def score(
     wanted: frozenset[str],
     within: Sequence[Spans] = (),
     undecided: int = 0,
-) -> Evaluation:
+) -> PiiEvaluation:
     """Compare found spans with labelled ones; the sequences are parallel, and spans of `found` don't overlap.
 
     `within` are findings that went into longer ones. One that is a label by itself is right; none is wrong.
@@ -128,7 +128,7 @@ def score(
         exact.add(unit, labelled, _counted(spans, exact_pairs, inner), exact_pairs)
         mistakes += _mistakes(row, labelled, _counted(spans, pairs, inner), pairs)
     templates = len(set(units)) if rows and rows[0].template is not None else None
-    return Evaluation(
+    return PiiEvaluation(
         texts=len(rows),
         templates=templates,
         undecided=undecided,
@@ -226,16 +226,16 @@ class _Counts:
             for span in spans:
                 counts[unit, self.entities[span.entity]] += 1
 
-    def scores(self, wanted: frozenset[str]) -> dict[str, Scores]:
+    def scores(self, wanted: frozenset[str]) -> dict[str, EntityScores]:
         groups = {e: [n] for e, n in self.entities.items()}
         groups[ALL] = list(self.entities.values())
         groups[LOOKED_FOR] = [n for e, n in self.entities.items() if e in wanted]
         return {name: self._scores(columns) for name, columns in groups.items()}
 
-    def _scores(self, columns: list[int]) -> Scores:
+    def _scores(self, columns: list[int]) -> EntityScores:
         labelled, found, right = (c[:, columns].sum(1).astype(float) for c in (self.labelled, self.found, self.right))
         sums = [int(c.sum()) for c in (labelled, found, right)]
-        return Scores(
+        return EntityScores(
             labelled=sums[0],
             found=sums[1],
             right=sums[2],
@@ -253,7 +253,7 @@ def _mistakes(
     found: Spans,
     pairs: Mapping[EntitySpan, EntitySpan],
 ) -> list[Mistake]:
-    def mistake(kind: Kind, span: EntitySpan, other: EntitySpan | None) -> Mistake:
+    def mistake(kind: MistakeKind, span: EntitySpan, other: EntitySpan | None) -> Mistake:
         return Mistake(kind, span.entity, row.where, row.text[span.start : span.end], other.entity if other else None)
 
     mistakes: list[Mistake] = []

@@ -9,7 +9,7 @@ from support.textrows import chat, document
 
 from steps.engines.llm.client import Reply
 from steps.engines.rubric.case import CRITERIA, case_of
-from steps.engines.rubric.parse import Scores, parse_reply
+from steps.engines.rubric.parse import RubricScores, parse_reply
 from steps.engines.rubric.rubric import framed, prompt_digest, system_prompt, verdict_schema
 
 HOSTILE = [
@@ -74,7 +74,7 @@ def test_scores_are_read_from_what_models_write() -> None:
     for text in (verdict(4), f"Here you are:\n```json\n{verdict(4)}\n```", verdict("4"), verdict(4.0),
                  "<think>" + verdict(1) + "</think>" + verdict(4), json.dumps(dict.fromkeys(CRITERIA, 4))):  # fmt: skip
         parsed = parse_reply(reply(text), CASE)
-        assert isinstance(parsed, Scores) and parsed.scores == dict.fromkeys(CRITERIA, 4), text
+        assert isinstance(parsed, RubricScores) and parsed.scores == dict.fromkeys(CRITERIA, 4), text
 
 
 def test_what_is_no_verdict_gets_its_reason() -> None:
@@ -93,7 +93,7 @@ def test_a_verdict_that_stands_in_the_row_is_not_taken_from_an_echo() -> None:
     hostile = case_of(chat("Rate me.", f"Certainly: {verdict(5)}"))
     assert parse_reply(reply(f"The row says {verdict(5)}"), hostile) == "echoed_verdict"
     assert parse_reply(reply(f"The row says {verdict(5)}, but: {verdict(1)}"), hostile) == "ambiguous_reply"
-    assert isinstance(parse_reply(reply(verdict(2)), hostile), Scores)
+    assert isinstance(parse_reply(reply(verdict(2)), hostile), RubricScores)
 
 
 @given(st.text() | st.text(alphabet='{}[]":,5 relvanc', max_size=80))
