@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from steps.contracts.digests import canonical_json
@@ -18,8 +20,6 @@ ROLE_OF = {
 }  # fmt: skip
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PLAIN_ROLE = re.compile(r"[A-Za-z_ -]{1,24}")
-_OPENAI_KEYS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "function_call"})
-_SHAREGPT_KEYS = frozenset({"from", "value", "tool_call_id"})
 
 
 def parsed(value: Any, column: str) -> Any:
@@ -41,21 +41,36 @@ def role_of(name: Any) -> str:
     return role
 
 
-def openai_messages(value: Any, column: str = "messages") -> tuple[list[Row], Row]:
-    """Messages in OpenAI's form, and their keys that a record has no field for: {index: {key: value}}."""
+@dataclass(frozen=True)
+class _Dialect:
+    """How messages are written. one, many: what they are called; form: of one; keys: those that `read` knows."""
+
+    one: str
+    many: str
+    form: str
+    keys: frozenset[str]
+    read: Callable[[Row, "_Calls"], Row]
+
+
+def _messages(value: Any, column: str, dialect: _Dialect) -> tuple[list[Row], Row]:
     value = parsed(value, column)
     if not isinstance(value, list):
-        raise RowRejected("messages_not_a_list", f"column {column!r} must be a list of messages")
+        raise RowRejected("messages_not_a_list", f"column {column!r} must be a list of {dialect.many}")
     calls = _Calls()
     out: list[Row] = []
     extra: Row = {}
     for index, m in enumerate(value):
         if not isinstance(m, dict):
-            raise RowRejected("message_not_an_object", 'a message must be {"role": ..., "content": ...}')
-        out.append(_openai_message(m, calls))
-        if len(m) > 2 and (rest := {k: v for k, v in m.items() if k not in _OPENAI_KEYS and v is not None}):
+            raise RowRejected("message_not_an_object", f"a {dialect.one} must be {dialect.form}")
+        out.append(dialect.read(m, calls))
+        if len(m) > 2 and (rest := {k: v for k, v in m.items() if k not in dialect.keys and v is not None}):
             extra[str(index)] = rest
     return out, extra
+
+
+def openai_messages(value: Any, column: str = "messages") -> tuple[list[Row], Row]:
+    """Messages in OpenAI's form, and their keys that a record has no field for: {index: {key: value}}."""
+    return _messages(value, column, _OPENAI)
 
 
 def _openai_message(m: Row, calls: "_Calls") -> Row:
@@ -153,19 +168,7 @@ def sharegpt_messages(value: Any, column: str = "conversations") -> tuple[list[R
 
     A function_call turn holds one {"name", "arguments"} or a list of them.
     """
-    value = parsed(value, column)
-    if not isinstance(value, list):
-        raise RowRejected("messages_not_a_list", f"column {column!r} must be a list of turns")
-    calls = _Calls()
-    out: list[Row] = []
-    extra: Row = {}
-    for index, turn in enumerate(value):
-        if not isinstance(turn, dict):
-            raise RowRejected("message_not_an_object", 'a turn must be {"from": ..., "value": ...}')
-        out.append(_sharegpt_turn(turn, calls))
-        if len(turn) > 2 and (rest := {k: v for k, v in turn.items() if k not in _SHAREGPT_KEYS and v is not None}):
-            extra[str(index)] = rest
-    return out, extra
+    return _messages(value, column, _SHAREGPT)
 
 
 def _sharegpt_turn(turn: Row, calls: _Calls) -> Row:
@@ -178,6 +181,18 @@ def _sharegpt_turn(turn: Row, calls: _Calls) -> Row:
         given = (turn["tool_call_id"],) if "tool_call_id" in turn else ()
         return message(role, text, tool_call_id=calls.answer(*given))
     return message(role, text)
+
+
+_OPENAI = _Dialect(
+    "message",
+    "messages",
+    '{"role": ..., "content": ...}',
+    frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "function_call"}),
+    _openai_message,
+)
+_SHAREGPT = _Dialect(
+    "turn", "turns", '{"from": ..., "value": ...}', frozenset({"from", "value", "tool_call_id"}), _sharegpt_turn
+)
 
 
 def tools_text(row: Row) -> str | None:
