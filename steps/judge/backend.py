@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 from steps.contracts.reports import Table
 from steps.engines.rubric.case import Case
-from steps.judge.verdict import Verdict
+from steps.judge.verdict import JudgeVerdict
 
 
 class Judge(Protocol):
@@ -23,7 +23,7 @@ class Judge(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None: ...
 
-    def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
+    def verdicts(self, cases: Sequence[Case]) -> list[JudgeVerdict]:
         """One verdict per case, in order."""
 
     def pass_over(self, rows: int) -> None:

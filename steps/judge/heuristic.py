@@ -19,7 +19,7 @@ from steps.judge.signals.clarity import clarity
 from steps.judge.signals.completeness import completeness
 from steps.judge.signals.passage import READ_CHARS, Passage, worst
 from steps.judge.signals.relevance import relevance
-from steps.judge.verdict import Verdict, no_answer
+from steps.judge.verdict import JudgeVerdict, no_answer
 
 _NOTHING = Passage("")
 
@@ -37,20 +37,20 @@ class HeuristicJudge:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """Nothing is held."""
 
-    def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
+    def verdicts(self, cases: Sequence[Case]) -> list[JudgeVerdict]:
         """One verdict per case, in order; never undecided."""
         return [self._verdict(case) for case in cases]
 
     def pass_over(self, rows: int) -> None:
         """Nothing to say: whoever asks shows how far it is."""
 
-    def _verdict(self, case: Case) -> Verdict:
+    def _verdict(self, case: Case) -> JudgeVerdict:
         if not case.has_answer:
             return no_answer(case, self.digest)
         found = _document(case.text or "") if case.kind == "document" else self._conversation(case.messages)
         scores = {c: found[c][0] for c in case.criteria}
         reasons = {c: "; ".join(found[c][1]) for c in case.criteria}
-        return Verdict("heuristic", self.digest, scores, reasons)
+        return JudgeVerdict("heuristic", self.digest, scores, reasons)
 
     def _conversation(self, messages: Sequence[Row]) -> dict[Criterion, tuple[int, list[str]]]:
         weakest: dict[Criterion, tuple[int, list[str]]] = {}

@@ -12,8 +12,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ServiceError
 from steps.contracts.execution import Inline, Work
 from steps.contracts.files import FileArtifact
-from steps.contracts.ledger import LedgerWriter
-from steps.contracts.ledger import Verdict as LedgerVerdict
+from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.contracts.row_cache import Lookup
@@ -28,7 +27,7 @@ from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.report import Tally
 from steps.judge.row_codec import decoded, encoded, origin
-from steps.judge.verdict import Verdict, VerdictWriter
+from steps.judge.verdict import JudgeVerdict, VerdictWriter
 
 _HELD_OUT = ("validation", "test")
 
@@ -72,9 +71,9 @@ def _backend(config: JudgeConfig, cache_folder: Path, rows: int) -> Judge:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is said about a row, and what a report shows of it."""
+    """A row's verdict, and what a report shows of the row."""
 
-    verdict: Verdict
+    verdict: JudgeVerdict
     excerpt: str
 
 
@@ -130,14 +129,14 @@ class _Stage(RowStage[Judged]):
         return None if decision.verdict.error is not None else encoded(decision.verdict)
 
 
-def _no_verdict(row: Row, verdict: Verdict) -> ServiceError:
+def _no_verdict(row: Row, verdict: JudgeVerdict) -> ServiceError:
     return ServiceError(
         f"no verdict on row {row['record_id']}: {verdict.error} ({verdict.error_detail})", where="judge",
         hint="look at verdicts.parquet, or set judge.undecided to keep, drop or quarantine",
     )  # fmt: skip
 
 
-def decide(split: str | None, verdict: Verdict, config: JudgeConfig) -> tuple[str, str | None]:
+def decide(split: str | None, verdict: JudgeVerdict, config: JudgeConfig) -> tuple[str, str | None]:
     """What becomes of a row (kept, dropped, quarantined), and the reason code when there is something to say."""
     if verdict.share is None:
         stays = split in _HELD_OUT or becomes(config.undecided) == "undecided"
@@ -155,13 +154,13 @@ def decide(split: str | None, verdict: Verdict, config: JudgeConfig) -> tuple[st
     return ("kept" if split in _HELD_OUT else "dropped"), reason
 
 
-def _line(verdict: Verdict, outcome: str, reason: str) -> Line:
+def _line(verdict: JudgeVerdict, outcome: str, reason: str) -> Line:
     evidence: dict[str, Any] = {"backend": verdict.backend, "prompt_digest": verdict.prompt_digest}
     if verdict.share is None:
         evidence |= {"error": verdict.error, "detail": verdict.error_detail}
     else:
         evidence |= {"scores": dict(verdict.scores), "reasons": dict(verdict.reasons)}
-    entries: dict[str, LedgerVerdict] = {"dropped": "dropped", "quarantined": "quarantined"}
+    entries: dict[str, Verdict] = {"dropped": "dropped", "quarantined": "quarantined"}
     entry = entries.get(outcome, "undecided" if verdict.share is None else "flagged")
     return Line(entry, reason, verdict.share, evidence)
 

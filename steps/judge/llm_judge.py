@@ -17,7 +17,7 @@ from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criteri
 from steps.engines.rubric.parse import parse_reply
 from steps.engines.rubric.rubric import framed, prompt_digest, system_prompt, verdict_schema
 from steps.judge.config import JudgeConfig
-from steps.judge.verdict import Verdict, no_answer
+from steps.judge.verdict import JudgeVerdict, no_answer
 
 
 class LlmJudge:
@@ -59,7 +59,7 @@ class LlmJudge:
         finally:
             self._progress.__exit__(None, None, None)
 
-    def verdicts(self, cases: Sequence[Case]) -> list[Verdict]:
+    def verdicts(self, cases: Sequence[Case]) -> list[JudgeVerdict]:
         """One verdict per case, in order.
 
         Raises:
@@ -94,16 +94,16 @@ class LlmJudge:
         """Whether a cached reply is taken: one without a verdict may be asked for again."""
         return not (self.config.retry_undecided and isinstance(parse_reply(reply, cases[question.key]), str))
 
-    def _verdict(self, case: Case, answer: Answer) -> Verdict:
+    def _verdict(self, case: Case, answer: Answer) -> JudgeVerdict:
         digest, reply = self._prompt_digest(case.criteria), answer.reply
         if isinstance(reply, Failure):
-            return Verdict(
+            return JudgeVerdict(
                 "llm", digest, error=reply.reason, error_detail=reply.detail, model=self.endpoint.model,
                 seconds=reply.seconds,
             )  # fmt: skip
         parsed = parse_reply(reply, case)
         decided = not isinstance(parsed, str)
-        return Verdict(
+        return JudgeVerdict(
             "llm", digest,
             scores=parsed.scores if not isinstance(parsed, str) else {},
             reasons=parsed.reasons if not isinstance(parsed, str) else {},

@@ -11,7 +11,7 @@ from steps.engines.progress.progress import Stopwatch
 from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA
 from steps.judge.backend import Judge
 from steps.judge.config import JudgeConfig
-from steps.judge.verdict import MAX_SCORE, Verdict
+from steps.judge.verdict import MAX_SCORE, JudgeVerdict
 
 _BINS = 16
 _EXAMPLES_PER_REASON = 3
@@ -34,7 +34,7 @@ class Tally:
         self._splits: dict[str, list[float]] = {}
         self._examples: dict[str, list[Example]] = {}
 
-    def add(self, row: Row, verdict: Verdict, outcome: str, reason: str | None, excerpt: str) -> None:
+    def add(self, row: Row, verdict: JudgeVerdict, outcome: str, reason: str | None, excerpt: str) -> None:
         """Count one row; of it are read record_id and split."""
         self.rows += 1
         self.outcomes[outcome] += 1
@@ -64,7 +64,7 @@ class Tally:
             total[0] += count
             total[1] += count
 
-    def _add_scores(self, row: Row, verdict: Verdict, share: float) -> None:
+    def _add_scores(self, row: Row, verdict: JudgeVerdict, share: float) -> None:
         for criterion, score in verdict.scores.items():
             self.scores[criterion][score] += 1
         # Shares run from 0.2 to 1.0 in steps of 1/20 (1/15 for documents).
@@ -75,7 +75,7 @@ class Tally:
         if verdict.backend != "llm":
             self.signals.update(s for reason in set(verdict.reasons.values()) for s in reason.split("; ") if s)
 
-    def _show(self, row: Row, verdict: Verdict, reason: str, excerpt: str) -> None:
+    def _show(self, row: Row, verdict: JudgeVerdict, reason: str, excerpt: str) -> None:
         if reason not in self._examples and len(self._examples) >= _EXAMPLE_REASONS:
             return
         shown = self._examples.setdefault(reason, [])

@@ -6,7 +6,7 @@ from steps.contracts.digests import canonical_json
 from steps.contracts.row_cache import Origin
 from steps.engines.rubric.case import CRITERIA
 from steps.judge.backend import Judge
-from steps.judge.verdict import MAX_SCORE, Verdict
+from steps.judge.verdict import MAX_SCORE, JudgeVerdict
 
 _HEURISTIC, _LLM = "heuristic", "llm"
 
@@ -16,7 +16,7 @@ def origin(backend: Judge, code: str) -> Origin:
     return Origin(stage="judge", config=backend.digest, code=code)
 
 
-def encoded(verdict: Verdict) -> str:
+def encoded(verdict: JudgeVerdict) -> str:
     """A verdict with scores, as JSON; "" when the fixed signals have nothing to say: full scores without a reason."""
     nothing = all(s == MAX_SCORE for s in verdict.scores.values()) and not any(verdict.reasons.values())
     if nothing and verdict.backend == _HEURISTIC:
@@ -26,11 +26,11 @@ def encoded(verdict: Verdict) -> str:
     )
 
 
-def decoded(result: str) -> Verdict:
+def decoded(result: str) -> JudgeVerdict:
     """The verdict again, without what it cost. Criteria stand in the judge's order, whatever JSON sorts them to."""
     backend, digest, model, scores, reasons = json.loads(result)
     named = [c for c in CRITERIA if c in scores]
-    return Verdict(
+    return JudgeVerdict(
         backend,
         digest,
         {c: scores[c] for c in named},

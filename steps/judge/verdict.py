@@ -51,7 +51,7 @@ _FLUSH_ROWS = 5_000
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JudgeVerdict:
     """Scores with reasons, or the reason code why there are none (`error`). Tokens and raw reply as in the file."""
 
     backend: str
@@ -83,9 +83,9 @@ class Verdict:
         return min(self.scores.items(), key=lambda item: item[1])
 
 
-def no_answer(case: Case, prompt_digest: str) -> Verdict:
+def no_answer(case: Case, prompt_digest: str) -> JudgeVerdict:
     """The verdict on a row with nothing to judge: 1 everywhere, without asking anyone."""
-    return Verdict(
+    return JudgeVerdict(
         backend="rule",
         prompt_digest=prompt_digest,
         scores=dict.fromkeys(case.criteria, 1),
@@ -107,7 +107,7 @@ class VerdictWriter:
             self._writer = pq.ParquetWriter(self._partial, VERDICT_SCHEMA, compression="zstd")
         self._lines: list[tuple[Any, ...]] = []
 
-    def add(self, row: Row, verdict: Verdict, outcome: str) -> None:
+    def add(self, row: Row, verdict: JudgeVerdict, outcome: str) -> None:
         """Add one line; of the row are read record_id, content_id and split."""
         v = verdict
         ids = (row["record_id"], row["content_id"], row["split"])
