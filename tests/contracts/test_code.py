@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from steps.contracts.code import _first_party_imports, _tree_digest, code_digest, code_of, data_files, import_closure
+from steps.contracts.code import _imports, _tree_digest, code_digest, code_of, data_files, import_closure
 from steps.contracts.digests import file_digest, value_digest
 
 
@@ -28,7 +28,7 @@ def test_all_else_is_code() -> None:
 
 
 def imports(source: str) -> list[str]:
-    return list(_first_party_imports(ast.parse(source)))
+    return list(_imports(ast.parse(source)))
 
 
 def test_names_that_an_import_may_mean() -> None:
