@@ -32,9 +32,10 @@ class DataSource:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tuned model with everything that its registration says about it.
+    """A model with everything that its registration says about it.
 
     Attributes:
+        model: what is registered; `base`: the full weights that it lies over, if it is an adapter.
         base_location: folder or URL under which the base's files can be loaded later; for a hub model its id.
         evaluations: of every subject that was compared.
         reports: of the stages that made the data and the model, in their order.
@@ -44,7 +45,7 @@ class Candidate:
 
     base: ModelFolder
     base_location: str
-    tuned: ModelFolder
+    model: ModelFolder
     comparison: Comparison
     evaluations: tuple[EvalReport, ...]
     reports: tuple[StageReport, ...]
@@ -82,7 +83,7 @@ def escape(value: Any) -> str:
 
 def model_card(candidate: Candidate, decision: Decision, config: RegisterConfig) -> str:
     """The model card. It says "not promoted" as loudly as "promoted"."""
-    info = candidate.tuned.info
+    info = candidate.model.info
     differences = candidate.comparison.of(decision.candidate)
     evaluations = [candidate.evaluation(s) for s in (decision.reference, decision.candidate)]
     measured = {(t.task, m.name) for e in evaluations for t in e.tasks for m in t.metrics}
@@ -152,7 +153,7 @@ def _verdict(decision: Decision) -> _Plain:
 
 
 def _what(candidate: Candidate) -> str:
-    info, base = candidate.tuned.info, base_text(candidate.base.info.base)
+    info, base = candidate.model.info, base_text(candidate.base.info.base)
     if info.kind == "adapter":
         size = f"({info.parameters:,} weights in all)"
         return f"An adapter of {info.trainable:,} trained weights over {_below(info, base)} {size}."
@@ -175,7 +176,7 @@ def _chain(info: ModelInfo) -> str:
 
 def _facts(candidate: Candidate, decoding: str) -> list[tuple[str, _Plain]]:
     """Digests and lineage, shown as code: backquotes are taken out of them, nothing else is markup there."""
-    info = candidate.tuned.info
+    info = candidate.model.info
     facts = {
         "weights": info.digest,
         "base": base_text(candidate.base.info.base),

@@ -1,11 +1,10 @@
-"""Register a tuned model in MLflow: adapter, cards, tags that lead back to its data, aliases as the gate decided."""
+"""Register a model in MLflow: adapter, cards, tags that lead back to its data, aliases as the gate decided."""
 
 import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, IntegrityError, ServiceError
 from steps.contracts.evaluation import Decision, Registration
 from steps.contracts.storage import write_whole
+from steps.engines.exports.export import Decoding, Exported
+from steps.engines.exports.registry import EXPORTS
 from steps.engines.lm.folder import check_files
 from steps.engines.scoring.metrics import HELD_OUT
 from steps.engines.tracking.database import database_file, make_database
@@ -20,12 +21,8 @@ from steps.register import versions
 from steps.register.cards import Candidate, base_text, dataset_card, model_card
 from steps.register.config import RegisterConfig
 
-SERVED = Path(__file__).with_name("served.py")
-
-# What served.py imports; the versions in force are pinned.
-_REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "safetensors", "pandas", "fsspec")
-# What fsspec needs to read a base behind such a URL.
-_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
+# The export that MLflow serves.
+_FORMAT = "pyfunc"
 # Seconds and tries. A server that is down refuses the connection and is told at once; one that accepts it and says
 # nothing gets the time that a busy one took to answer in our tests (over 5 s on two loaded cores). An upload may
 # take longer.
@@ -37,7 +34,7 @@ _DESCRIPTION, _TAG = 5_000, 5_000
 
 
 def register(candidate: Candidate, decision: Decision, config: RegisterConfig, folder: Path) -> Registration:
-    """Log the tuned weights (for an adapter nothing of the base) and register them as a new model version.
+    """Log the model's weights (for an adapter nothing of the base) and register them as a new model version.
 
     Into the active MLflow run when there is one and the settings name no other place, else into a run of its own.
     Weights that were registered with the same word and settings before keep their version, and what was interrupted
@@ -84,7 +81,7 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
 def _key(candidate: Candidate, decision: Decision, config: RegisterConfig, status: str) -> str:
     """Equal only where the same weights, of the same rows, get the same word, status and settings."""
     parts = {
-        "weights": candidate.tuned.info.digest,
+        "weights": candidate.model.info.digest,
         "base": candidate.base.info.digest,
         "dataset": candidate.dataset.digest,
         "decision": decision.model_dump(mode="json"),
@@ -96,7 +93,7 @@ def _key(candidate: Candidate, decision: Decision, config: RegisterConfig, statu
 
 def _check(candidate: Candidate, decision: Decision) -> None:
     """The gate's word must be about these weights, and the weights on disk must be the ones that were measured."""
-    info, compared = candidate.tuned.info, candidate.comparison
+    info, compared = candidate.model.info, candidate.comparison
     judged = next((c.digest for c in compared.candidates if c.name == decision.candidate), "nothing")
     if judged != info.digest:
         raise IntegrityError(
@@ -109,9 +106,9 @@ def _check(candidate: Candidate, decision: Decision) -> None:
         raise IntegrityError("the gate compared other subjects than these evaluations are of", where="register")
     if decision.promote and not (decision.reasons and all(r.passed for r in decision.reasons)):
         raise IntegrityError("a promotion without all checks passed", where="register")
-    if candidate.tuned.path is None:
-        raise ConfigError("the tuned model is only a reference: there are no weights to register", where="register")
-    check_files(candidate.tuned.path, info.files)
+    if candidate.model.path is None:
+        raise ConfigError("the model is only a reference: there are no weights to register", where="register")
+    check_files(candidate.model.path, info.files)
 
 
 def _status(decision: Decision, config: RegisterConfig) -> Any:
@@ -121,7 +118,7 @@ def _status(decision: Decision, config: RegisterConfig) -> Any:
 
 
 def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) -> dict[str, str]:
-    info = candidate.tuned.info
+    info = candidate.model.info
     tags = {
         **candidate.lineage,
         "status": status,
@@ -131,8 +128,8 @@ def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) ->
         "base": base_text(candidate.base.info.base),
         "base_digest": (info.started_from or candidate.base.info.lineage)[0].digest,
         "started_from": " > ".join(f"{a.name} {a.digest[:12]}" for a in info.started_from),
-        "weights_digest": candidate.tuned.info.digest,
-        "kind": candidate.tuned.info.kind,
+        "weights_digest": candidate.model.info.digest,
+        "kind": candidate.model.info.kind,
         "mlflow_run_id": run_id,
     }
     failed = [r.check for r in decision.reasons if not r.passed]
@@ -160,71 +157,18 @@ def _log(candidate: Candidate, decision: Decision, config: RegisterConfig, cards
             )
         }
     )
-    served = served_config(candidate, decision.candidate, config)
-    logged = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(SERVED),
-        artifacts={"tuned": str(candidate.tuned.path), "cards": str(cards)},
-        model_config=served,
-        signature=signature(served["max_new_tokens"]),
-        pip_requirements=requirements(candidate.base_location, config),
-        metadata=tags,
-    )
-    return str(logged.model_uri)
+    return EXPORTS[_FORMAT].log(exported(candidate, decision.candidate, config, cards, tags), "model")
 
 
-def served_config(candidate: Candidate, subject: str, config: RegisterConfig) -> dict[str, Any]:
-    """What served.py needs to give the answers that were evaluated of `subject`."""
-    base, info = candidate.base.info, candidate.tuned.info
+def exported(candidate: Candidate, subject: str, config: RegisterConfig, cards: Path, tags: dict[str, str]) -> Exported:
+    """The candidate's model, to be decoded as the evaluation of `subject` was."""
     decoding = json.loads(candidate.evaluation(subject).decoding)
-    return {
-        "kind": info.kind,
-        "tuned_files": dict(info.files),
-        "base_source": base.base.source,
-        "base_name": base.base.name,
-        "base_revision": base.base.revision,
-        "base_digest": base.base.digest,
-        "base_files": dict(base.files),
-        "base_location": candidate.base_location,
-        "max_new_tokens": config.max_new_tokens or decoding["max_new_tokens"].get(HELD_OUT) or 256,
-        "batch_size": decoding["batch_size"],
-        "dtype": decoding["dtype"],
-        "num_threads": decoding["num_threads"],
-        "device": "auto",
-    }
-
-
-def signature(max_new_tokens: int) -> Any:
-    """Input columns `messages`, `prompt` and `tools` (one of the first two per row), output text, one parameter."""
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import Array, ColSpec, Object, ParamSchema, ParamSpec, Property, Schema
-
-    optional = ("content", "name", "tool_calls", "tool_call_id")
-    turn = Object([Property("role", "string"), *(Property(n, "string", required=False) for n in optional)])
-    return ModelSignature(
-        inputs=Schema(
-            [
-                ColSpec(Array(turn), "messages", required=False),
-                ColSpec("string", "prompt", required=False),
-                ColSpec("string", "tools", required=False),
-            ]
-        ),
-        outputs=Schema([ColSpec("string")]),
-        params=ParamSchema([ParamSpec("max_new_tokens", "long", max_new_tokens)]),
-    )
-
-
-def requirements(base_location: str, config: RegisterConfig) -> list[str]:
-    """Pinned requirements of the served model; a local build's suffix (torch 2.13.0+cpu) is no part of a version."""
-    store = _STORES.get(base_location.partition("://")[0]) if "://" in base_location else None
-    return [_pinned(name) for name in (*_REQUIREMENTS, *([store] if store else []))] + [*config.extra_pip_requirements]
-
-
-def _pinned(name: str) -> str:
-    try:
-        return f"{name}=={version(name).split('+')[0]}"
-    except PackageNotFoundError:  # a store's client need not be installed where the model is registered
-        return name
+    tokens = config.max_new_tokens or decoding["max_new_tokens"].get(HELD_OUT) or 256
+    return Exported(
+        candidate.model, candidate.base, candidate.base_location,
+        Decoding(tokens, decoding["batch_size"], decoding["dtype"], decoding["num_threads"]),
+        beside={"cards": cards}, tags=tags, requirements=config.extra_pip_requirements,
+    )  # fmt: skip
 
 
 def _cut(card: str) -> str:

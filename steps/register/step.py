@@ -17,13 +17,15 @@ from steps.zenml_runtime.step import assay_step, cache_key
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["mlflow", "torch", "transformers", "peft"], used_by_path=["steps.register.served"])
+    return cache_key(
+        __name__, ["mlflow", "torch", "transformers", "peft"], used_by_path=["steps.engines.exports.served"]
+    )
 
 
 @assay_step(key)
 def register_step(
     base: ModelFolder,
-    tuned: ModelFolder,
+    model: ModelFolder,
     dataset: Dataset,
     reports: list[StageReport],
     evaluations: list[EvalReport],
@@ -33,14 +35,14 @@ def register_step(
     training: dict[str, Any],
     sources: dict[str, dict[str, str]],
 ) -> Annotated[Registration, "registration"]:
-    """Register the tuned model with the gate's word, its cards, and tags that lead back to its rows."""
+    """Register the model with the gate's word, its cards, and tags that lead back to its rows."""
     from steps.register.register import register
 
     location = base.info.base.name if base.path is None else f"{input_uri('base')}/files"
     candidate = Candidate(
         base=base,
         base_location=location,
-        tuned=tuned,
+        model=model,
         comparison=comparison,
         evaluations=tuple(evaluations),
         reports=tuple(reports),

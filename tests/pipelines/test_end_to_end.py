@@ -1,25 +1,18 @@
 """Sources to a registered model, on a local base small enough for a test, and back from the registry."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.tracking import tracking_at
 
 from ops.run import run
 from ops.run_index import artifacts_of, find_run, report_path
 from steps.contracts.evaluation import Answers, Comparison
+from steps.engines.exports.export import check_parity
+from steps.engines.exports.registry import EXPORTS
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVE = """
-import json, sys
-import mlflow, pandas
-model = mlflow.pyfunc.load_model(sys.argv[1])
-prompts = json.load(sys.stdin)
-print(json.dumps(model.predict(pandas.DataFrame({"messages": prompts}))))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +67,7 @@ def test_champion_is_registered_with_what_leads_back_to_its_rows(finished) -> No
         assert text in page
 
 
-def test_registered_model_gives_the_evaluated_answers_in_a_fresh_process(finished) -> None:
+def test_registered_model_gives_the_evaluated_answers_in_a_fresh_process(finished, tmp_path) -> None:
     _, record = finished
     store = artifacts_of(ROOT, record)
     named = {a.name: a for a in record.artifacts}
@@ -86,13 +79,9 @@ def test_registered_model_gives_the_evaluated_answers_in_a_fresh_process(finishe
     evaluated = {r["row_id"]: r["answer"] for r in pq.read_table(answers.path).to_pylist() if r["task"] == "held_out"}
     assert len(evaluated) >= 10
     ids = sorted(evaluated)
-    done = subprocess.run(
-        [sys.executable, "-c", SERVE, "models:/e2e-model@champion"],
-        input=json.dumps([[{k: v for k, v in m.items() if v is not None} for m in prompts[i]] for i in ids]),
-        capture_output=True, text=True, check=True, timeout=300, cwd="/",
-        env={**os.environ, "MLFLOW_TRACKING_URI": record.registration.tracking_uri},
-    )  # fmt: skip
-    assert json.loads(done.stdout.splitlines()[-1]) == [evaluated[i] for i in ids]
+    asked = [[{k: v for k, v in m.items() if v is not None} for m in prompts[i]] for i in ids]
+    with tracking_at(record.registration.tracking_uri):
+        check_parity(EXPORTS["pyfunc"], "models:/e2e-model@champion", asked, [evaluated[i] for i in ids], tmp_path)
 
 
 def test_base_and_tuned_were_measured_on_the_same_rows(finished) -> None:

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.tracking import tracking_at
+
+from steps.engines.exports.export import check_parity
+from steps.engines.exports.registry import EXPORTS
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVE = """
-import json, sys
-import mlflow, pandas
-model = mlflow.pyfunc.load_model(sys.argv[1])
-print(json.dumps(model.predict(pandas.DataFrame({"messages": json.load(sys.stdin)}))))
-"""
 COMMON = {"max_steps": 6, "save_steps": 2, "learning_rate": 0.02, "max_length": 256}
 PHASES = [
     {"name": "broad", "weights": {"kind": "full"}, **COMMON},
@@ -135,12 +133,9 @@ def test_the_registered_model_gives_the_answers_that_the_last_subject_was_measur
     evaluated = [r for r in rows if r["task"] == "held_out"]
     assert len(evaluated) >= 10
     questions = [r["prompt"].split("<|im_start|>user\n")[1].split("<|im_end|>")[0] for r in evaluated]
-    done = subprocess.run(
-        [sys.executable, "-c", SERVE, "models:/phased@champion"], cwd="/", check=True, timeout=300, text=True,
-        input=json.dumps([[{"role": "user", "content": q}] for q in questions]), capture_output=True,
-        env={**os.environ, "MLFLOW_TRACKING_URI": record["registration"]["tracking_uri"]},
-    )  # fmt: skip
-    assert json.loads(done.stdout.splitlines()[-1]) == [r["answer"] for r in evaluated]
+    asked = [[{"role": "user", "content": q}] for q in questions]
+    with tracking_at(record["registration"]["tracking_uri"]):
+        check_parity(EXPORTS["pyfunc"], "models:/phased@champion", asked, [r["answer"] for r in evaluated], tmp_path)
 
 
 @pytest.mark.slow

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
+from support.tuned_models import adapted, full_weights
 
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.errors import IntegrityError, ServiceError
 from steps.contracts.evaluation import Compared, Decision, Reason
-from steps.contracts.models import PICKLE_SUFFIXES, BaseRef, ModelFolder
+from steps.contracts.models import ModelFolder
 from steps.contracts.records import make_row, message
 from steps.contracts.reports import StageReport
-from steps.engines.lm.folder import model_files, model_folder
 from steps.engines.scoring.answers import read_answers
 from steps.engines.subjects.local_model import local_model
 from steps.evaluate.config import EvaluateConfig
@@ -34,7 +34,7 @@ from steps.gate.gate import compare, decide
 from steps.register import versions
 from steps.register.cards import Candidate, DataSource, dataset_card, escape, model_card
 from steps.register.config import RegisterConfig
-from steps.register.register import _PROBE, _cut, register, requirements
+from steps.register.register import _PROBE, _cut, register
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "<script>alert(1)</script> [click](http://x.example) | `rm` # @all\n## Forged heading"
@@ -55,33 +55,6 @@ def dataset(tmp_path_factory):
     return writer.close().select(np.ones(12, bool), folder / "v2", "split", np.full(12, 2, np.int8))
 
 
-def adapted(base, folder):
-    """An adapter with weights large enough to change every answer."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_pretrained(base.path)
-    model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
-    model.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)
-    AutoTokenizer.from_pretrained(base.path).save_pretrained(folder)
-    return model_folder(
-        folder, kind="adapter", base=base.info.base, parameters=base.info.parameters, trainable=1, dataset_digest="d"
-    )
-
-
-def full_weights(base, adapter, folder):
-    """The adapter's weights merged into the base's."""
-    from steps.engines.lm.load import load
-
-    loaded = load(base, adapter)
-    loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
-    return model_folder(folder, kind="full", base=base.info.base, parameters=base.info.parameters, trainable=1)
-
-
 def candidate_of(base, tuned, dataset, folder):
     config = EvaluateConfig(batch_size=5, metrics=("loss", "exact_match"))
     done = []
@@ -95,7 +68,7 @@ def candidate_of(base, tuned, dataset, folder):
         seconds=1, cpu_seconds=1,
     )  # fmt: skip
     found = Candidate(
-        base=base, base_location=str(base.path), tuned=tuned, comparison=comparison,
+        base=base, base_location=str(base.path), model=tuned, comparison=comparison,
         evaluations=(done[0].report, done[1].report), reports=(report,), dataset=dataset.manifest,
         sources=(DataSource("faq", HOSTILE, None, 20), DataSource("chat", "chat.jsonl", "CC-BY-4.0")),
         training={"learning_rate": 2e-4}, lineage={"run_id": "run-7", "commit": "abc123", "config_digest": "cfg"},
@@ -252,7 +225,7 @@ def test_tags_aliases_and_cards_tell_the_story(measured, config, tmp_path):
     tags = mlflow.get_model_version(config.name, "4").tags
     assert tags["previous_champion"] == "1"
     assert tags["dataset_digest"] == candidate.dataset.digest
-    assert tags["weights_digest"] == candidate.tuned.info.digest
+    assert tags["weights_digest"] == candidate.model.info.digest
     assert {"run_id", "commit", "config_digest", "base", "base_digest", "gate", "mlflow_run_id"} <= tags.keys()
     version = mlflow.get_model_version(config.name, "2")
     assert "Did not pass the gate" in version.description
@@ -273,20 +246,10 @@ def test_only_the_adapter_is_stored(measured, config, tmp_path):
     assert "served.py" in files
 
 
-def test_the_served_file_digests_a_folder_as_the_project_does(tmp_path):
-    """It repeats the list of pickle suffixes, since it runs where the project isn't installed."""
-    from steps.register.served import _digests
-
-    for suffix in (".safetensors", ".json", ".txt", *PICKLE_SUFFIXES):
-        (tmp_path / f"file{suffix}").write_text(suffix)
-    assert _digests(tmp_path) == model_files(tmp_path)
-    assert set(model_files(tmp_path)) == {"file.safetensors", "file.json", "file.txt"}
-
-
 @pytest.mark.slow
 def test_full_weights_are_registered_and_served_without_the_base(measured, dataset, config, tmp_path):
     candidate, _ = measured
-    full = full_weights(candidate.base, candidate.tuned, tmp_path / "full")
+    full = full_weights(candidate.base, candidate.model, tmp_path / "full")
     whole, answers = candidate_of(candidate.base, full, dataset, tmp_path)
     register(replace(whole, base_location="/nowhere"), decision(True), config, tmp_path)
     check_served(config.tracking_uri, config.name, answers, dataset, tmp_path)
@@ -341,17 +304,8 @@ def test_a_base_in_an_object_store_is_fetched_and_verified(measured, config, tmp
         register(moved, decision(True), config, tmp_path)
         said = load_here(config).predict(pd.DataFrame({"prompt": ["What is 1? The sky? and"]}))
         assert said[0] in {a.answer for a in read_answers(answers)["held_out"]}
-        assert any(r.startswith("s3fs==") for r in requirements(moved.base_location, config))
     finally:
         server.stop()
-
-
-def test_requirements_are_pinned_to_public_versions(config):
-    found = requirements("/folder", config.model_copy(update={"extra_pip_requirements": ("boto3",)}))
-    assert found[-1] == "boto3" and not [r for r in found if "+" in r]
-    assert all("==" in r for r in found[:-1])
-    assert {"torch", "transformers", "peft", "mlflow"} <= {r.split("==")[0] for r in found}
-    assert "gcsfs" in {r.split("==")[0] for r in requirements("gs://b/x", config)}
 
 
 def test_a_changed_adapter_in_the_store_is_refused(measured, config, tmp_path):
@@ -377,11 +331,11 @@ def test_what_was_not_gated_is_not_registered(measured, config, tmp_path):
         register(candidate, decision(True).model_copy(update={"reasons": ()}), config, tmp_path)
     with pytest.raises(IntegrityError, match="without all checks"):
         register(candidate, decision(False).model_copy(update={"promote": True}), config, tmp_path)
-    shutil.copytree(candidate.tuned.path, tmp_path / "touched")
+    shutil.copytree(candidate.model.path, tmp_path / "touched")
     (tmp_path / "touched/adapter_config.json").write_text("{}")
-    touched = ModelFolder(candidate.tuned.info, tmp_path / "touched")
+    touched = ModelFolder(candidate.model.info, tmp_path / "touched")
     with pytest.raises(IntegrityError, match="adapter_config"):
-        register(replace(candidate, tuned=touched), decision(True), config, tmp_path)
+        register(replace(candidate, model=touched), decision(True), config, tmp_path)
     assert not client(config.tracking_uri).search_registered_models(f"name = '{config.name}'")
 
 
@@ -495,7 +449,7 @@ def test_the_model_card_says_what_was_measured(measured, config):
     assert f"{loss.reference.value:.4g} ({loss.reference.low:.4g} to {loss.reference.high:.4g})" in card
     assert f"{loss.candidate.value:.4g} ({loss.candidate.low:.4g} to {loss.candidate.high:.4g})" in card
     assert "| 12 |" in card and "**Passed the gate**" in card
-    for text in ("abc123", "run-7", candidate.dataset.digest, candidate.tuned.info.digest, "learning\\_rate"):
+    for text in ("abc123", "run-7", candidate.dataset.digest, candidate.model.info.digest, "learning\\_rate"):
         assert text in card
     refused = model_card(candidate, decision(False), config)
     assert "Do not deploy" in refused and "**no**" in refused
@@ -558,15 +512,3 @@ def test_a_real_decision_is_accepted(measured, config, tmp_path):
     made = decide(measured[0].comparison, GateConfig())
     assert not made.promote  # 12 rows are too few
     assert register(measured[0], made, config, tmp_path).status == "rejected"
-
-
-def test_a_hub_base_is_only_a_reference(measured, config):
-    from steps.register.register import served_config
-
-    candidate = measured[0]
-    ref = BaseRef(source="hub", name="org/base", revision="f" * 40)
-    info = candidate.base.info.model_copy(update={"base": ref, "files": {}})
-    made = served_config(replace(candidate, base=ModelFolder(info, None), base_location="org/base"), "tuned", config)
-    assert (made["base_source"], made["base_name"], made["base_revision"], made["base_files"]) == (
-        "hub", "org/base", "f" * 40, {}
-    )  # fmt: skip

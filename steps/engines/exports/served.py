@@ -1,4 +1,4 @@
-"""The registered model as MLflow loads and serves it: this file is stored beside the adapter and needs nothing else.
+"""The exported model as MLflow loads and serves it: this file is stored beside the adapter and needs nothing else.
 
 It repeats, in few lines, what evaluation does (template, left padding, greedy decoding, end tokens, merge of a
 float32 adapter), because it must run where the project isn't installed; a test holds the two together answer by
@@ -27,19 +27,19 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Find the base, verify every file, load, attach the adapter.
 
         Raises:
-            RuntimeError: a file of the base or of the tuned model is not the recorded one.
+            RuntimeError: a file of the base or of the model is not the recorded one.
             FileNotFoundError: the base isn't where it was; pass `base_location`.
         """
         import torch
 
         self.settings = dict(context.model_config)
-        tuned = Path(context.artifacts["tuned"])
-        _verify(tuned, self.settings["tuned_files"])
+        model = Path(context.artifacts["model"])
+        _verify(model, self.settings["model_files"])
         torch.set_num_threads(int(self.settings["num_threads"]))
         self.device = _device(str(self.settings["device"]))
         # Holds the base when it comes from a URL; removed with this object, because weights may stay memory-mapped.
         self.fetched = tempfile.TemporaryDirectory(prefix="served-base-", ignore_cleanup_errors=True)
-        self.model, self.tokenizer = _load(tuned, self.settings, self.device, Path(self.fetched.name))
+        self.model, self.tokenizer = _load(model, self.settings, self.device, Path(self.fetched.name))
         self.ends = _stop_ids(self.model, self.tokenizer)
 
     def predict(self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None) -> list[str]:
@@ -97,33 +97,33 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return [t.strip() for t in self.tokenizer.batch_decode(cut, skip_special_tokens=True)]
 
 
-def _load(tuned: Path, settings: dict[str, Any], device: str, scratch: Path) -> tuple[Any, Any]:
+def _load(folder: Path, settings: dict[str, Any], device: str, scratch: Path) -> tuple[Any, Any]:
     """Model in eval mode and tokenizer, as evaluation loads them."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     adapter = settings["kind"] == "adapter"
-    base = _base(settings, scratch) if adapter else tuned
+    base = _base(settings, scratch) if adapter else folder
     dtype = getattr(torch, settings["dtype"])
     safe = {"trust_remote_code": False, "local_files_only": True}
     # Adapters of earlier phases are merged first, in float32, as training saw them.
-    earlier = sorted((tuned / "earlier").glob("[0-9]*"), key=lambda p: int(p.name)) if adapter else []
+    earlier = sorted((folder / "earlier").glob("[0-9]*"), key=lambda p: int(p.name)) if adapter else []
     loaded_as = torch.float32 if earlier else dtype
     model = AutoModelForCausalLM.from_pretrained(str(base), dtype=loaded_as, use_safetensors=True, **safe)
     if adapter:
         from peft import PeftModel
 
-        for folder in earlier:
-            model = PeftModel.from_pretrained(model, str(folder), local_files_only=True).merge_and_unload(
+        for merged in earlier:
+            model = PeftModel.from_pretrained(model, str(merged), local_files_only=True).merge_and_unload(
                 safe_merge=True
             )
         for weight in model.parameters():
             weight.data = weight.data.to(dtype)
-        model = PeftModel.from_pretrained(model, str(tuned), local_files_only=True)
+        model = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
         if dtype == torch.float32:
             model = model.merge_and_unload(safe_merge=True)
-    own = (tuned / "tokenizer_config.json").is_file()
-    tokenizer = AutoTokenizer.from_pretrained(str(tuned if own else base), **safe)
+    own = (folder / "tokenizer_config.json").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(str(folder if own else base), **safe)
     return model.to(device).eval(), tokenizer
 
 

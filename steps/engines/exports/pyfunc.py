@@ -1,0 +1,127 @@
+"""MLflow's own format: weights or adapter, and a file of code that finds the base, verifies everything and answers."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from steps.contracts.errors import IntegrityError
+from steps.engines.exports.export import Conversation, Exported
+
+SERVED = Path(__file__).with_name("served.py")
+
+# What served.py imports; the versions in force are pinned.
+_REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "safetensors", "pandas", "fsspec")
+# What fsspec needs to read a base behind such a URL.
+_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
+# Conversations on standard input, answers as the last line of standard output.
+_ASK = """
+import json, sys
+import mlflow, pandas
+model = mlflow.pyfunc.load_model(sys.argv[1])
+assert "steps" not in sys.modules, "it needs the project"
+print(json.dumps(model.predict(pandas.DataFrame({"messages": json.load(sys.stdin)}))))
+"""
+
+
+class Pyfunc:
+    """An MLflow pyfunc model from code. Nothing of an adapter's base is copied."""
+
+    def write(self, exported: Exported, folder: Path) -> Path:
+        """Write MLflow's folder: `MLmodel`, `served.py`, the weights below `artifacts/`."""
+        import mlflow
+
+        mlflow.pyfunc.save_model(str(folder), **_saved(exported))
+        return folder
+
+    def log(self, exported: Exported, name: str) -> str:
+        """The same folder as a logged model."""
+        import mlflow
+
+        return str(mlflow.pyfunc.log_model(name=name, **_saved(exported)).model_uri)
+
+    def answers(self, location: str, conversations: Sequence[Conversation], scratch: Path) -> list[str]:
+        """Loaded by MLflow alone, with the tracking URI in force."""
+        import mlflow
+
+        kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        done = subprocess.run(
+            [sys.executable, "-c", _ASK, location],
+            input=json.dumps(list(conversations)), capture_output=True, text=True, cwd=scratch, check=False,
+            env={**kept, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        )  # fmt: skip
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            raise IntegrityError(f"the export doesn't answer: {last[:300]}", where=location)
+        answers: list[str] = json.loads(done.stdout.strip().splitlines()[-1])
+        return answers
+
+
+def _saved(exported: Exported) -> dict[str, Any]:
+    artifacts = {"model": exported.model.path, **exported.beside}
+    return {
+        "python_model": str(SERVED),
+        "artifacts": {name: str(path) for name, path in artifacts.items()},
+        "model_config": served_config(exported),
+        "signature": signature(exported.decoding.max_new_tokens),
+        "pip_requirements": requirements(exported),
+        "metadata": dict(exported.tags),
+    }
+
+
+def served_config(exported: Exported) -> dict[str, Any]:
+    """What served.py needs to give the answers that were evaluated."""
+    base, info, decoding = exported.base.info, exported.model.info, exported.decoding
+    return {
+        "kind": info.kind,
+        "model_files": dict(info.files),
+        "base_source": base.base.source,
+        "base_name": base.base.name,
+        "base_revision": base.base.revision,
+        "base_digest": base.base.digest,
+        "base_files": dict(base.files),
+        "base_location": exported.base_location,
+        "max_new_tokens": decoding.max_new_tokens,
+        "batch_size": decoding.batch_size,
+        "dtype": decoding.dtype,
+        "num_threads": decoding.num_threads,
+        "device": "auto",
+    }
+
+
+def signature(max_new_tokens: int) -> Any:
+    """Input columns `messages`, `prompt` and `tools` (one of the first two per row), output text, one parameter."""
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, Object, ParamSchema, ParamSpec, Property, Schema
+
+    optional = ("content", "name", "tool_calls", "tool_call_id")
+    turn = Object([Property("role", "string"), *(Property(n, "string", required=False) for n in optional)])
+    return ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(Array(turn), "messages", required=False),
+                ColSpec("string", "prompt", required=False),
+                ColSpec("string", "tools", required=False),
+            ]
+        ),
+        outputs=Schema([ColSpec("string")]),
+        params=ParamSchema([ParamSpec("max_new_tokens", "long", max_new_tokens)]),
+    )
+
+
+def requirements(exported: Exported) -> list[str]:
+    """Pinned requirements of the served model; a local build's suffix (torch 2.13.0+cpu) is no part of a version."""
+    scheme, _, path = exported.base_location.partition("://")
+    store = _STORES.get(scheme) if path else None
+    return [_pinned(name) for name in (*_REQUIREMENTS, *([store] if store else []))] + [*exported.requirements]
+
+
+def _pinned(name: str) -> str:
+    try:
+        return f"{name}=={version(name).split('+')[0]}"
+    except PackageNotFoundError:  # a store's client need not be installed where the model is registered
+        return name
