@@ -48,9 +48,11 @@ def heading(line: str) -> None:
     console().print(text(line), style="bold")
 
 
-def console() -> Console:
-    """Writes to standard output; folds no table where nobody said how wide it is."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+def console(*, soft_wrap: bool = True) -> Console:
+    """Writes to standard output; folds no table where nobody said how wide it is. Without `soft_wrap` long lines are
+    broken between words.
+    """
+    return Console(highlight=False, soft_wrap=soft_wrap, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def text(value: str) -> Text:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
-from materializers.visible import visible
+from ops.console import console, text
 from ops.review.editing import edit
 from ops.review.guard import GuardedRow
 from ops.review.keys import key_pressed, line_typed
@@ -75,7 +75,7 @@ class Session:
     hidden: int = 0
 
     def __post_init__(self) -> None:
-        self._console = Console(highlight=False, markup=False)
+        self._console = console(soft_wrap=False)
         self._drafts: dict[str, str] = {}
         self._searches = True
 
@@ -211,8 +211,8 @@ class Session:
         for line in lines:
             self._console.print(line)
 
-    def _say(self, text: str) -> None:
-        self._console.print(Text(visible(text)))
+    def _say(self, line: str) -> None:
+        self._console.print(text(line))
 
     def _ask(self, keys: str) -> str:
         self._console.print(Text(keys, "bold"))

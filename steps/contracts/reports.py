@@ -4,8 +4,6 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from steps.contracts.errors import IntegrityError
-
 
 class Frozen(BaseModel):
     """Base of every report and config: immutable, unknown keys refused."""
@@ -88,18 +86,17 @@ class StageReport(Frozen):
         return self.rows_in / self.seconds if self.seconds > 0 else 0.0
 
     def balanced(self) -> Self:
-        """The report itself, or IntegrityError when the books don't balance."""
+        """The report itself. Raises AssertionError when its counts don't balance: the stage lost or invented a row."""
         total = self.kept + self.dropped + self.quarantined
         if self.rows_in + self.created != total:
-            raise IntegrityError(
-                f"{self.rows_in} in + {self.created} created != {self.kept} kept + {self.dropped} dropped"
-                f" + {self.quarantined} quarantined",
-                where=f"stage {self.stage}",
+            raise AssertionError(
+                f"stage {self.stage}: {self.rows_in} in + {self.created} created != {self.kept} kept"
+                f" + {self.dropped} dropped + {self.quarantined} quarantined"
             )
         for name, total, parts in (
             ("dropped", self.dropped, self.dropped_by),
             ("quarantined", self.quarantined, self.quarantined_by),
         ):
             if sum(parts.values()) != total:
-                raise IntegrityError(f"{name}: {total} rows, but {sum(parts.values())} by reason", where=self.stage)
+                raise AssertionError(f"stage {self.stage}: {name}: {total} rows, but {sum(parts.values())} by reason")
         return self

@@ -236,10 +236,10 @@ def _difference(earlier: Origin, now: Origin) -> str | None:
     """What changed since the row cache was made; None when its results hold.
 
     Raises:
-        IntegrityError: it is another stage's.
+        ValueError: it is another stage's.
     """
     if earlier.stage != now.stage:
-        raise IntegrityError(f"a row cache of stage {earlier.stage}", where=f"stage {now.stage}", hint=_WITHOUT)
+        raise ValueError(f"stage {now.stage} was given a row cache of stage {earlier.stage}")
     if earlier.config != now.config:
         return f"the {now.stage} settings changed"
     if earlier.key_id != now.key_id:

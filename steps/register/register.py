@@ -46,7 +46,8 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
         folder: the two cards are written there.
 
     Raises:
-        IntegrityError: weights, comparison and decision don't belong together, or the weights changed on disk.
+        IntegrityError: the gate compared other weights, or they changed on disk.
+        ValueError: evaluations, comparison and decision don't belong together.
         ServiceError: the MLflow server is down or refuses.
     """
     _check(candidate, decision)
@@ -103,9 +104,9 @@ def _check(candidate: Candidate, decision: Decision) -> None:
         )
     measured = {e.subject: e.model_digest for e in candidate.evaluations}
     if any(measured.get(c.name) != c.digest for c in (compared.reference, *compared.candidates)):
-        raise IntegrityError("the gate compared other subjects than these evaluations are of", where="register")
+        raise ValueError("the gate compared other subjects than these evaluations are of")
     if decision.promote and not (decision.reasons and all(r.passed for r in decision.reasons)):
-        raise IntegrityError("a promotion without all checks passed", where="register")
+        raise ValueError("a promotion without all checks passed")
     if candidate.model.path is None:
         raise ConfigError("the model is only a reference: there are no weights to register", where="register")
     check_files(candidate.model.path, info.files)

@@ -168,11 +168,11 @@ def weights_path(model: ModelFolder) -> Path:
     ref = model.info.base
     if ref.source == "hub":
         if ref.revision is None:
-            raise IntegrityError("a hub reference without a commit hash", where=ref.name)
+            raise ValueError(f"{ref.name}: a hub reference without a commit hash")
         return download(ref.name, ref.revision)
     path = Path(ref.name)
     if ref.source == "scratch" or ref.digest is None:
-        raise IntegrityError(f"a {ref.source} model without its files or their digest", where=ref.name)
+        raise ValueError(f"{ref.name}: a {ref.source} model without its files or their digest")
     check_files(path, ref.digest)
     return path
 

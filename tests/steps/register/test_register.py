@@ -327,9 +327,9 @@ def test_what_was_not_gated_is_not_registered(measured, config, tmp_path):
     other = candidate.comparison.model_copy(update={"candidates": (Compared(name="tuned", digest="0" * 64),)})
     with pytest.raises(IntegrityError, match="compared the weights"):
         register(replace(candidate, comparison=other), decision(True), config, tmp_path)
-    with pytest.raises(IntegrityError, match="without all checks"):
+    with pytest.raises(ValueError, match="without all checks"):
         register(candidate, decision(True).model_copy(update={"reasons": ()}), config, tmp_path)
-    with pytest.raises(IntegrityError, match="without all checks"):
+    with pytest.raises(ValueError, match="without all checks"):
         register(candidate, decision(False).model_copy(update={"promote": True}), config, tmp_path)
     shutil.copytree(candidate.model.path, tmp_path / "touched")
     (tmp_path / "touched/adapter_config.json").write_text("{}")
