@@ -217,6 +217,11 @@ def is_quarantine(artifact: ArtifactRecord) -> bool:
     return "quarantin" in artifact.name
 
 
+def going_on(run: RunRecord) -> list[ArtifactRecord]:
+    """The run's dataset versions in order, without those of rows set aside."""
+    return [a for a in run.of_type("dataset") if not is_quarantine(a)]
+
+
 def json_value(value: Any) -> Any:
     """A pydantic model as JSON-ready values; None stays None."""
     return None if value is None else value.model_dump(mode="json")

@@ -62,7 +62,7 @@ class StageReportMaterializer(ValueMaterializer):
     FILE: ClassVar[str] = layout.REPORT
 
     def extract_metadata(self, data: Frozen) -> dict[str, Any]:
-        """The books, the reasons and the speed."""
+        """The counters, the reasons and the speed."""
         assert isinstance(data, StageReport)
         counts = data.model_dump(
             include={"rows_in", "created", "kept", "dropped", "quarantined", "changed", "flagged", "undecided"}

@@ -147,7 +147,6 @@ def run(
     """Run a pipeline from a config file."""
     from ops.run import run as run_pipeline
 
-    _quiet(json_output)
     status = run_pipeline(
         config,
         infra=infra,

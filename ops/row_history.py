@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from materializers.artifacts import Artifacts, is_quarantine
+from materializers.artifacts import Artifacts, going_on, is_quarantine, stage_of
 from ops.run_index import artifacts_of, load_runs
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError, ServiceError
@@ -104,7 +104,7 @@ class Rows:
     def _stages(self, lines: Sequence[Line]) -> list[AtStage]:
         names = [self.store.report(a).stage for a in self.run.of_type("stage_report")]
         names += [s for s in dict.fromkeys(line.stage for line in lines) if s not in names]
-        with_ledger = {self._stage_of_ledger(a) for a in self.run.of_type("ledger")} | {line.stage for line in lines}
+        with_ledger = {stage_of(a) for a in self.run.of_type("ledger")} | {line.stage for line in lines}
         born = next((line.stage for line in lines if line.verdict == "created"), None)
         stages: list[AtStage] = []
         alive = born is None
@@ -123,9 +123,6 @@ class Rows:
             verdict = next((v for v in verdicts if v in _ENDS), verdicts[-1] if verdicts else "passed")
             stages.append(AtStage(stage, verdict, here))
         return stages
-
-    def _stage_of_ledger(self, artifact: ArtifactRecord) -> str:
-        return artifact.step.removesuffix("_step")
 
     def _ledger_files(self) -> list[str]:
         return [str(self.store.ledger(a).path) for a in self.run.of_type("ledger")]
@@ -213,8 +210,8 @@ class Rows:
     def _split_without_scrub(self, record_id: str) -> str | None:
         if self._clean_versions():
             return None
-        last = self._last()
-        row = row_of(self._open(last), record_id) if last else None
+        versions = going_on(self.run)
+        row = row_of(self._open(versions[-1]), record_id) if versions else None
         return row["split"] if row else None
 
     def _raw_row(self, record_id: str) -> Row | None:
@@ -223,10 +220,6 @@ class Rows:
             if row is not None:
                 return row
         return None
-
-    def _last(self) -> ArtifactRecord | None:
-        going_on = [a for a in self.run.of_type("dataset") if not is_quarantine(a)]
-        return going_on[-1] if going_on else None
 
 
 @dataclass(frozen=True)
@@ -245,7 +238,7 @@ class Seen:
 def models_that_saw(root: Path, record_id: str) -> list[Seen]:
     """Every model of every run that was trained on a row, oldest first; models whose dataset is gone as well."""
     runs = load_runs(root, on_broken=lambda _file, _why: None)
-    versions = {a.digest: (run, a) for run in runs for a in run.of_type("dataset") if not is_quarantine(a)}
+    versions = {a.digest: (run, a) for run in runs for a in going_on(run)}
     answers: dict[str, bool | None] = {}
     seen: dict[str, Seen] = {}
     for run in reversed(runs):

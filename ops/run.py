@@ -43,7 +43,7 @@ def run(
         AssayError: the config, an input, a service or a step failed; the run is recorded as failed.
     """
     home = root or find_root()
-    state = prepare(home)
+    prepare(home)
     if json_output:
         os.environ["ASSAY_PROGRESS"] = "off"
     plan = make_plan(home, config_path, infra, stack, overrides)
@@ -51,7 +51,7 @@ def run(
     if dry_run:
         print_plan(replace(plan, inputs=read_inputs(home, plan.config)), json_output)
         return 0
-    record = execute(home, state, plan)
+    record = execute(home, plan)
     print_summary(home, record, json_output)
     return 0
 
@@ -66,7 +66,7 @@ def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, over
     return Plan(config, place, stack or place.stack, None, names, commit_of(root))
 
 
-def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
+def execute(root: Path, plan: Plan) -> RunRecord:
     """Start the plan on its stack and record what came of it, also when it fails.
 
     Where the stack runs asynchronously the record is of a run that goes on.
@@ -78,16 +78,17 @@ def execute(root: Path, state: Path, plan: Plan) -> RunRecord:
     from steps.zenml_runtime.state import clear_workspaces
 
     launch = uuid4().hex
-    error: Exception | None = None
-    with live_run(root, plan, launch) as stack:
-        try:
-            pipeline = _pipeline(plan, launch, plan.infra.state_uri(stack.artifact_store))
-            pipeline(config=_with_defaults(plan.config), brought=_brought(root, plan.config))
-        except Exception as e:  # noqa: BLE001 - recorded, then raised again as it is
-            error = e
-        finally:
+    error: BaseException | None = None
+    try:
+        with live_run(root, plan, launch) as stack:
+            try:
+                pipeline = _pipeline(plan, launch, plan.infra.state_uri(stack.artifact_store))
+                pipeline(config=_with_defaults(plan.config), brought=_brought(root, plan.config))
+            except BaseException as e:  # noqa: BLE001 - recorded, then raised again as it is
+                error = e
             record = _recorded(root, plan, launch, error)
-    clear_workspaces()
+    finally:
+        clear_workspaces()
     if record is None or record.status == "failed" or error is not None:
         raise _failure(error, record)
     return record
@@ -132,7 +133,7 @@ def _brought(root: Path, config: RunConfig) -> dict[str, dict[str, str]]:
     return {} if runs_here() else to_bring(config, root)
 
 
-def _recorded(root: Path, plan: Plan, launch: str, error: Exception | None) -> RunRecord | None:
+def _recorded(root: Path, plan: Plan, launch: str, error: BaseException | None) -> RunRecord | None:
     """The record of the run that this process started, in the index; None when it never came to a run."""
     from ops.sync import refresh
     from pipelines.record import note_usage
@@ -141,17 +142,19 @@ def _recorded(root: Path, plan: Plan, launch: str, error: Exception | None) -> R
     run = launched_run(launch, plan.config.name)
     if run is None:
         return None
-    if error is not None and not run.status.is_finished:
-        end_as_failed(run)
     if error is not None:
+        if not run.status.is_finished:
+            end_as_failed(run)
         note_usage(run)
     return refresh(root, run.id)
 
 
-def _failure(error: Exception | None, record: RunRecord | None) -> Exception:
+def _failure(error: BaseException | None, record: RunRecord | None) -> BaseException:
     """What ended a run: the step's own error where this process saw it, else what ZenML's store knows of it."""
-    if error is not None:
+    if isinstance(error, Exception):
         return _as_ours(error, record.name if record else "")
+    if error is not None:
+        return error
     assert record is not None
     where = f"run {record.name}" + (f", {record.failed_step}" if record.failed_step else "")
     hint = f"its log: {record.log}" if record.log else f"assay runs {record.name} shows more"

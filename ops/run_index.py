@@ -18,6 +18,8 @@ from steps.contracts.runs import RunRecord
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import state_folder
 
+# The way out where the index is empty.
+NONE_YET = "start one with: assay run CONFIG; assay runs --sync looks for runs in ZenML's store"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -74,17 +76,19 @@ def load_runs(root: Path, on_broken: Callable[[Path, str], None] | None = None) 
 
 
 def find_run(root: Path, name: str | None = None) -> RunRecord:
-    """The run of that name or id, or the only one that starts with it; the newest when None.
+    """The run of that name or id, else the newest of the config of that name, else the only one that starts with it.
+
+    The newest of all when None.
 
     Raises:
         InputNotFoundError: no such run. InputError: more than one run starts with it.
     """
     runs = load_runs(root, on_broken=lambda _file, _why: None)
     if not runs:
-        raise InputNotFoundError("no runs yet", where=str(runs_folder(root)), hint="assay run CONFIG")
+        raise InputNotFoundError("no runs yet", where=str(runs_folder(root)), hint=NONE_YET)
     if name is None:
         return runs[0]
-    exact = [r for r in runs if name in (r.name, r.run_id)]
+    exact = [r for r in runs if name in (r.name, r.run_id)] or [r for r in runs if r.config_name == name][:1]
     starts = exact or [r for r in runs if r.name.startswith(name) or r.run_id.startswith(name)]
     if len(starts) == 1:
         return starts[0]

@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from materializers.charts import estimated
 from materializers.visible import visible
 from ops.console import console, text
 from ops.plan import Plan
 from ops.run_index import artifacts_of, report_path
 from pipelines.inputs import Inputs
-from pipelines.report.costs import StageCost, run_costs, said
-from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate
+from pipelines.report.costs import StageCost, in_words, run_costs
+from steps.contracts.evaluation import Comparison, Decision, Difference
 from steps.contracts.humanize import number
 from steps.contracts.runs import RunRecord
 
@@ -79,11 +80,17 @@ def print_costs(out: Console, costs: Sequence[StageCost]) -> None:
     together = f"{sum(c.seconds for c in costs):.1f}", f"{sum(c.cpu_seconds for c in costs):.1f}"
     table.add_row("together", *[""] * 7, *together, "")
     out.print(table)
-    reasons = [(c.stage, said(c.reasons)) for c in costs if c.reasons]
+    reasons = [(c.stage, in_words(c.reasons)) for c in costs if c.reasons]
     if reasons:
         out.print("why")
     for stage, why in reasons:
         out.print(text(f"  {stage}: {why}"))
+
+
+def print_usage(out: Console, record: RunRecord) -> None:
+    """What the process that ran all steps cost, start-up and storing included; nothing where each had its own."""
+    if record.cpu_seconds is not None and record.peak_mb is not None:
+        out.print(text(f"the whole process: {record.cpu_seconds:,.1f} CPU s, peak memory {record.peak_mb:,.0f} MB"))
 
 
 def _plain(title: str, columns: tuple[str, ...], rows: tuple[tuple[str | int | float | None, ...], ...]) -> Table:
@@ -104,19 +111,14 @@ def _scores(comparison: Comparison, candidate: str) -> Table:
     for name in ("n", reference, candidate, "change"):
         table.add_column(text(name), justify="right")
     for d in (d for d in comparison.of(candidate) if d.metric != "non_finite"):
-        cells = (d.task, d.metric, f"{d.change.n:,}", _interval(d.reference), _interval(d.candidate), _change(d))
+        cells = (d.task, d.metric, f"{d.change.n:,}", estimated(d.reference), estimated(d.candidate), _change(d))
         table.add_row(*map(text, cells))
     return table
 
 
-def _interval(e: Estimate) -> str:
-    return f"{number(e.value)} [{number(e.low)}, {number(e.high)}]"
-
-
 def _change(d: Difference) -> str:
-    e = d.change
-    sign = "×" if d.is_ratio else "+" if e.value >= 0 else ""
-    return f"{sign}{_interval(e)}"
+    sign = "×" if d.is_ratio else "+" if d.change.value >= 0 else ""
+    return f"{sign}{estimated(d.change)}"
 
 
 def _print_decision(out: Console, decision: Decision) -> None:
@@ -131,8 +133,7 @@ def _print_decision(out: Console, decision: Decision) -> None:
 def _print_end(out: Console, record: RunRecord, costs: Sequence[StageCost], page: Path) -> None:
     cached = len(record.cached_steps)
     out.print(text(f"steps: {len(record.executed_steps)} executed, {cached} from cache · run {record.name}"))
-    if record.cpu_seconds is not None and record.peak_mb is not None:
-        out.print(text(f"the whole process: {record.cpu_seconds:,.1f} CPU s, peak memory {record.peak_mb:,.0f} MB"))
+    print_usage(out, record)
     aside = sum(c.quarantined for c in costs)
     if aside:
         out.print(text(f"{aside:,} rows were set aside for a person to decide: assay review {record.name}"))

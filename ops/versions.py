@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from materializers.artifacts import Artifacts, is_quarantine
+from materializers.artifacts import Artifacts, going_on, is_quarantine
 from ops.row_history import is_id
 from ops.run_index import artifacts_of, find_run, load_runs
 from steps.contracts.dataset import Dataset
@@ -135,37 +135,29 @@ def find_version(root: Path, query: str) -> Version:
     """
     runs = load_runs(root, on_broken=lambda _file, _why: None)
     if query == LATEST:
-        run = next((r for r in runs if _going_on(r)), None)
+        run = next((r for r in runs if going_on(r)), None)
         if run is None:
             raise InputNotFoundError("no run has made a dataset yet", hint="assay run CONFIG")
-        return _open(root, run, _going_on(run)[-1])
-    by_digest = {a.digest: (r, a) for r in reversed(runs) for a in _datasets(r) if _begins(a.digest, query)}
+        return _open(root, run, going_on(run)[-1])
+    by_digest = {a.digest: (r, a) for r in reversed(runs) for a in r.of_type("dataset") if _begins(a.digest, query)}
     named = [r for r in runs if query in (r.name, r.run_id) or r.name.startswith(query)]
     if by_digest and not named:
         if len(by_digest) > 1:
             raise InputError(f"{query!r} is the start of {len(by_digest)} dataset digests", hint="add characters")
         return _open(root, *next(iter(by_digest.values())))
     run = find_run(root, query)
-    if not _going_on(run):
+    if not going_on(run):
         raise InputNotFoundError("this run made no dataset", where=f"run {run.name}", hint="name a run that curates")
-    return _open(root, run, _going_on(run)[-1])
+    return _open(root, run, going_on(run)[-1])
 
 
 def _begins(digest: str | None, query: str) -> bool:
     return digest is not None and is_id(query[:32]) and digest.startswith(query.lower())
 
 
-def _datasets(run: RunRecord) -> list[ArtifactRecord]:
-    return run.of_type("dataset")
-
-
-def _going_on(run: RunRecord) -> list[ArtifactRecord]:
-    return [a for a in _datasets(run) if not is_quarantine(a)]
-
-
 def _open(root: Path, run: RunRecord, artifact: ArtifactRecord) -> Version:
     store = artifacts_of(root, run)
-    versions = _datasets(run)
+    versions = run.of_type("dataset")
     before = versions[: versions.index(artifact) + 1]
     # Rows that scrub itself set aside still hold what it couldn't search.
     aside = is_quarantine(artifact) and store.manifest(artifact).stage == "scrub"

@@ -49,8 +49,7 @@ def named_files(config: RunConfig) -> dict[str, tuple[str, ...]]:
 
     Sources aren't among them: ingest reads those where they are, whatever their size.
     """
-    running = [(s, getattr(config, s.field)) for s in STAGES if config.runs(s.name)]
-    named = {s.name: (*s.files(settings), *s.models_of(settings)) for s, settings in running}
+    named = {s.name: s.named(getattr(config, s.field)) for s in STAGES if config.runs(s.name)}
     return {stage: names for stage, names in named.items() if names}
 
 

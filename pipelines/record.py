@@ -46,10 +46,12 @@ _VALUE_TYPES: dict[str, ArtifactType] = {
     "Decision": "decision",
     "Registration": "registration",
 }
+# Exceptions by which a signal ends a run, in words.
+_INTERRUPTIONS = {"KeyboardInterrupt": "it was interrupted (Ctrl-C)", "Terminated": "it was terminated (SIGTERM)"}
 # Its entry in a run's metadata: CPU seconds and peak memory of the process, where all steps ran in one.
 _USAGE = "usage"
-# What the run's own steps put out; no artifact of the data.
-_OWN = (START, DATASET, FINISH)
+# Steps whose outputs are no artifacts of the data.
+_AROUND = (START, DATASET, FINISH)
 
 
 def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
@@ -76,11 +78,11 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
         artifact_store=_store_path(run),
         commit=facts.get("commit") or None,
         config_digest=value_digest(config),
-        artifacts=tuple(a for s in steps if s.name not in _OWN for a in _artifacts_of(s)),
+        artifacts=tuple(a for s in steps if s.name not in _AROUND for a in _artifacts_of(s)),
         cached_steps=tuple(s.name for s in steps if s.status.value == "cached"),
         executed_steps=tuple(s.name for s in steps if s.status.value != "cached"),
         error=_error(run, info),
-        error_kind=info.source.rsplit(".", 1)[-1] if info is not None and info.source else None,
+        error_kind=_kind(info),
         failed_step=failed.name if failed else None,
         log=_log(failed),
         registration=_registration(steps),
@@ -114,11 +116,8 @@ def page_of(run: Any, record: RunRecord) -> str:
 def with_sections(run: Any, record: RunRecord) -> RunRecord:
     """The record with the tables that the config's `report.sections` make of the run."""
     config = config_of(run)
-    return record.model_copy(
-        update={
-            "sections": make_sections(config.get("report", {}).get("sections", ()), _artifacts(run, record), config)
-        }
-    )
+    named = config.get("report", {}).get("sections", ())
+    return record.model_copy(update={"sections": make_sections(named, _artifacts(run, record), config)})
 
 
 def _artifacts(run: Any, record: RunRecord) -> Artifacts:
@@ -147,13 +146,13 @@ def stored(run: Any) -> tuple[RunRecord, str] | None:
 def note_usage(run: Any) -> None:
     """Keep with a run what this process cost so far, if all its steps run in this process."""
     if runs_in_one_process(run):
-        cpu_seconds, peak_mb = own_usage()
+        cpu_seconds, peak_mb = process_usage()
         log_metadata(
             {_USAGE: {"cpu_seconds": round(cpu_seconds, 1), "peak_mb": round(peak_mb)}}, run_id_name_or_prefix=run.id
         )
 
 
-def own_usage() -> tuple[float, float]:
+def process_usage() -> tuple[float, float]:
     """(CPU seconds, peak MB) of this process since it started. A finished child counts in both; a peak isn't a sum."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
@@ -189,12 +188,17 @@ def _exception(run: Any, failed: Any) -> Any:
     return (failed and failed.exception_info) or run.exception_info
 
 
+def _kind(info: Any) -> str | None:
+    """Name of an exception's class."""
+    return info.source.rsplit(".", 1)[-1] if info is not None and info.source else None
+
+
 def _error(run: Any, info: Any) -> str | None:
     """What ended a run that failed."""
     if run.status.value != "failed":
         return None
     if info is not None:
-        return str(info.message or info.traceback.strip().splitlines()[-1])
+        return _INTERRUPTIONS.get(_kind(info) or "") or str(info.message or info.traceback.strip().splitlines()[-1])
     return "its process ended without a word: it was killed, or its machine went down"
 
 

@@ -80,6 +80,10 @@ class Stage:
         """Whether its settings can name something outside."""
         return bool(self.digests) or self.files is not _nothing or self.models is not _nothing
 
+    def named(self, settings: Any) -> tuple[str, ...]:
+        """All that these settings name to be read: files, by path or URL, and models."""
+        return (*self.files(settings), *self.models_of(settings))
+
     def models_of(self, settings: Any) -> tuple[str, ...]:
         """Names of the models that these settings name: of the hub, of a package, or of a folder."""
         further = self.folder(settings) if self.folder is not None else None
@@ -185,8 +189,8 @@ class StageSettings(Frozen):
 def _stages() -> tuple[Stage, ...]:
     declared = ((name, field) for name, field in StageSettings.model_fields.items())
     return tuple(
-        said.declared_by(name, field.annotation) for name, field in declared for said in field.metadata
-        if isinstance(said, Stage)
+        stage.declared_by(name, field.annotation) for name, field in declared for stage in field.metadata
+        if isinstance(stage, Stage)
     )  # fmt: skip
 
 

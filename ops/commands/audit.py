@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from materializers.artifacts import Artifacts, FileCheck, is_quarantine, is_remote, json_value
+from materializers.artifacts import Artifacts, FileCheck, is_remote, json_value
 from ops.console import emit, heading, say, show_table
 from ops.run_index import artifacts_of, config_path, curating_run, load_runs
 from steps.contracts.digests import value_digest
@@ -86,6 +86,8 @@ def find_registration(root: Path, reference: str) -> RunRecord:
 
 def examine(root: Path, run: RunRecord) -> Audit:
     """Read the records of a run and test them against each other and against the stored files."""
+    from pipelines.report.collect import rows_by_source
+
     if run.registration is None:
         raise InputNotFoundError(f"run {run.name} registered no model")
     store = artifacts_of(root, run)
@@ -106,7 +108,7 @@ def examine(root: Path, run: RunRecord) -> Audit:
         checks=_checks(model, files, [m.digest for _, m in versions], _of(judged, evals), run.registration),
         datasets=[(m.stage, m.digest, m.rows, a.name) for a, m in versions],
         stages=_stages(root, [data_run] if data_run is run else [data_run, run]),
-        sources=_sources(data, data_run),
+        sources=rows_by_source(data, data_run),
         decision=decision,
     )
 
@@ -149,13 +151,6 @@ def _checks(
     for tag, value in tagged.items():
         checks.append((f"the registry's tag {tag} is this model", value == model.digest, value))
     return checks
-
-
-def _sources(store: Artifacts, run: RunRecord) -> dict[str, int]:
-    from pipelines.report.collect import rows_by_source
-
-    going_on = [a for a in run.of_type("dataset") if not is_quarantine(a)]
-    return rows_by_source(store.dataset(going_on[-1])) if going_on else {}
 
 
 def _as_json(root: Path, a: Audit) -> dict[str, Any]:

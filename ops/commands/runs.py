@@ -2,11 +2,10 @@
 
 import webbrowser
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 from ops.console import complain, console, emit, say, show_table
-from ops.run_index import artifacts_of, find_run, load_runs, report_path, write_report
+from ops.run_index import NONE_YET, artifacts_of, find_run, load_runs, report_path, write_report
 from steps.contracts.humanize import duration
 from steps.contracts.runs import RunRecord
 
@@ -31,14 +30,14 @@ def list_runs(root: Path, limit: int, json_output: bool) -> None:
     if json_output:
         emit({"runs": [r.model_dump(mode="json", exclude={"artifacts"}) for r in found]})
     elif not found:
-        say("no runs yet; start one with: assay run CONFIG")
+        say(f"no runs yet; {NONE_YET}")
     else:
         show_table(["run", "started", "took", "status", "steps", "model"], [_line(r) for r in found])
 
 
 def show_run(root: Path, name: str, json_output: bool) -> None:
     """One run: how it ended, and what every stage took out and cost."""
-    from ops.summary import print_costs
+    from ops.summary import print_costs, print_usage
     from pipelines.report.costs import run_costs
 
     run = find_run(root, name)
@@ -50,20 +49,14 @@ def show_run(root: Path, name: str, json_output: bool) -> None:
     if run.error:
         say(f"error: {run.error}")
     print_costs(console(), costs)
-    if run.cpu_seconds is not None and run.peak_mb is not None:
-        say(f"the whole process: {run.cpu_seconds:,.1f} CPU s, peak memory {run.peak_mb:,.0f} MB")
+    print_usage(console(), run)
 
 
 def _line(run: RunRecord) -> list[str]:
     steps = f"{len(run.executed_steps)} run, {len(run.cached_steps)} cached"
     model = f"{run.registration.name}/{run.registration.version} {run.registration.status}" if run.registration else ""
-    return [run.name, run.started[:16].replace("T", " "), _took(run), run.status, steps, model]
-
-
-def _took(run: RunRecord) -> str:
-    if run.ended is None:
-        return ""
-    return duration((datetime.fromisoformat(run.ended) - datetime.fromisoformat(run.started)).total_seconds())
+    took = "" if run.seconds is None else duration(run.seconds)
+    return [run.name, run.started[:16].replace("T", " "), took, run.status, steps, model]
 
 
 def show_report(root: Path, name: str | None, open_it: bool, refresh: bool, json_output: bool) -> None:

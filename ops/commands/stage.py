@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ops.console import emit, heading, say, show_table
+from pipelines.report.costs import reasons_of
 from pipelines.stages import CURATION, Stage, imported
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import NO_SPLIT, Dataset, DatasetWriter, SplitCodes
@@ -143,8 +144,9 @@ def _run(
 ) -> Outcome:
     """The stage's outcome; with the rejects of the files that its rows were read from."""
     if stage.name == "ingest":
-        whole = config is None
-        return _read(inputs, scratch / "input") if whole else _call(stage, None, config, scratch, find_root, executor)
+        if config is None:
+            return _read(inputs, scratch / "input")
+        return _call(stage, None, config, scratch, find_root, executor)
     read = _read(inputs, scratch / "input")
     done = _call(stage, read.rows, config, scratch, find_root, executor)
     return replace(done, artifacts={**read.artifacts, **done.artifacts})
@@ -166,8 +168,7 @@ def _call(
     state = use_state(os.environ.get(STATE_URI, ""), root)
     # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
     cache = state / stage.cache if stage.cache else None
-    files = with_urls((*stage.files(config), *stage.models_of(config)), root)
-    ctx = StageContext(scratch / "version", files, cache, executor=executor)
+    ctx = StageContext(scratch / "version", with_urls(stage.named(config), root), cache, executor=executor)
     outcome: Outcome = imported(stage.logic)(rows, config, ctx)
     return outcome
 
@@ -237,15 +238,7 @@ def _tell(report: StageReport, written: list[Path], json_output: bool) -> None:
         emit({"report": json.loads(report.model_dump_json()), "files": [str(p) for p in written]})
         return
     heading(f"{report.stage}: {report.rows_in + report.created:,} rows in, {report.kept:,} kept")
-    rows = [
-        [verdict, reason, count]
-        for verdict, by in (
-            ("dropped", report.dropped_by),
-            ("quarantined", report.quarantined_by),
-            ("flagged", report.flagged_by),
-        )
-        for reason, count in sorted(by.items(), key=lambda item: -item[1])
-    ]
+    rows: list[list[object]] = [[r.verdict, r.reason, r.rows] for r in reasons_of(report)]
     if report.changed:
         rows.append(["changed", "", report.changed])
     if report.undecided:

@@ -30,9 +30,10 @@ class Guard:
     """
 
     def __init__(self, root: Path, config: Mapping[str, Any]) -> None:
-        scrub, screen = self._scrub, self._screen = [_settings_of(name, config) for name in ("scrub", "screen")]
-        files = [f for name, of in (("scrub", scrub), ("screen", screen)) if of for f in stage_named(name).files(of)]
-        self._ctx = StageContext(folder=root, root=with_urls(files, root))
+        settings = {name: _settings_of(name, config) for name in ("scrub", "screen")}
+        self._scrub, self._screen = settings["scrub"], settings["screen"]
+        named = [n for name, of in settings.items() if of is not None for n in stage_named(name).named(of)]
+        self._ctx = StageContext(folder=root, root=with_urls(named, root))
 
     @cached_property
     def search(self) -> str:
@@ -88,6 +89,6 @@ def _settings_of(name: str, config: Mapping[str, Any]) -> Any:
     """The stage's settings; None where the run left it out."""
     stage = stage_named(name)
     given = config.get(stage.field)
-    return (
-        stage.settings.model_validate(given) if given is not None and name not in (config.get("skip") or ()) else None
-    )
+    if given is None or name in (config.get("skip") or ()):
+        return None
+    return stage.settings.model_validate(given)

@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
-from materializers.artifacts import Artifacts, is_quarantine, is_remote, stage_of
-from pipelines.report.page import Model, RunPage, Said, SideBySide, Version
-from steps.contracts.dataset import Dataset
+from materializers.artifacts import Artifacts, going_on, is_remote, stage_of
+from pipelines.report.page import Model, RunPage, ScoredAnswer, SideBySide, Version
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
 from steps.contracts.reports import Frozen
@@ -43,7 +42,7 @@ def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") 
         registration=_only(store, run.of_type("registration"), Registration) or run.registration,
         answers=tuple(_answers(store, run, evals, compared)) if scrubbed and compared else (),
         answers_withheld=not scrubbed and bool(run.of_type("answers")),
-        sources=_sources(store, run, datasets),
+        sources=_sources(store, run),
     )
 
 
@@ -51,21 +50,21 @@ def _only(store: Artifacts, found: list[ArtifactRecord], kind: type[V]) -> V | N
     return store.value(found[-1], kind) if found else None
 
 
-def _sources(store: Artifacts, run: RunRecord, datasets: list[ArtifactRecord]) -> dict[str, int]:
-    going_on = [a for a in datasets if not is_quarantine(a)]
-    if not going_on or is_remote(run.artifact_store):
+def _sources(store: Artifacts, run: RunRecord) -> dict[str, int]:
+    if is_remote(run.artifact_store):
         return {}
     try:
-        return rows_by_source(store.dataset(going_on[-1]))
+        return rows_by_source(store, run)
     except InputNotFoundError:
         # The shards were removed since: the page shows what is left.
         return {}
 
 
-def rows_by_source(dataset: Dataset) -> dict[str, int]:
-    """Rows per source, most first."""
+def rows_by_source(store: Artifacts, run: RunRecord) -> dict[str, int]:
+    """Rows of the run's last dataset version per source, most first; none when it made no dataset."""
+    versions = going_on(run)
     counts: Counter[str] = Counter()
-    for chunk in dataset.chunks(["source"]):
+    for chunk in store.dataset(versions[-1]).chunks(["source"]) if versions else ():
         counts.update(chunk.table["source"].to_pylist())
     return dict(counts.most_common())
 
@@ -88,17 +87,17 @@ def side_by_side(answers: Mapping[str, Answers], reference: str, candidate: str)
         old = before.get((row["task"], row["row_id"]))
         # A task without answers (perplexity) has nothing to show here.
         if old is not None and row["answer"] is not None and old["answer"] is not None:
-            said = _said(reference, old), _said(candidate, row)
-            pair = SideBySide(row["task"], row["row_id"], row["prompt"], row["reference"], said)
-            pairs.setdefault(row["task"], []).append((_gain(*said), pair))
+            both = _scored(reference, old), _scored(candidate, row)
+            pair = SideBySide(row["task"], row["row_id"], row["prompt"], row["reference"], both)
+            pairs.setdefault(row["task"], []).append((_gain(*both), pair))
     return [chosen for _, of_task in sorted(pairs.items()) for chosen in _telling(of_task)]
 
 
-def _said(subject: str, row: dict[str, Any]) -> Said:
-    return Said(subject, row["answer"], json.loads(row["scores"]))
+def _scored(subject: str, row: dict[str, Any]) -> ScoredAnswer:
+    return ScoredAnswer(subject, row["answer"], json.loads(row["scores"]))
 
 
-def _gain(old: Said, new: Said) -> float:
+def _gain(old: ScoredAnswer, new: ScoredAnswer) -> float:
     for metric, value in new.scores.items():
         before = old.scores.get(metric)
         if value is not None and before is not None:

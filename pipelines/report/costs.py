@@ -79,7 +79,7 @@ def reasons_of(report: StageReport) -> tuple[Reason, ...]:
     )
 
 
-def said(reasons: Sequence[Reason]) -> str:
+def in_words(reasons: Sequence[Reason]) -> str:
     """'dropped: near 30,434, exact 192; quarantined: slur 1'."""
     verdicts = dict.fromkeys(r.verdict for r in reasons)
     parts = (f"{v}: " + ", ".join(f"{r.reason} {r.rows:,}" for r in reasons if r.verdict == v) for v in verdicts)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from materializers import views
-from pipelines.report.costs import reasons_of, said
+from pipelines.report.costs import in_words, reasons_of
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.humanize import duration
@@ -22,7 +21,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
-class Said:
+class ScoredAnswer:
     """A subject's answer with its scores (metric -> value)."""
 
     subject: str
@@ -32,13 +31,13 @@ class Said:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """One test row: the prompt, what was wanted, and what reference and candidate said."""
+    """One test row: the prompt, what was wanted, and the answers of reference and candidate."""
 
     task: str
     row_id: str
     prompt: str
     reference: str | None
-    said: tuple[Said, Said]
+    answers: tuple[ScoredAnswer, ScoredAnswer]
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def render_page(content: RunPage) -> str:
             directions=views.directions_of(content.evals),
             headline=_headline(content),
             last=_last(content.datasets),
-            took=_took(content.record),
+            took="–" if content.record.seconds is None else duration(content.record.seconds),
         )
     )
 
@@ -119,13 +118,6 @@ def _headline(content: RunPage) -> tuple[str, str]:
     return ("", record.status)
 
 
-def _took(record: RunRecord) -> str:
-    if record.ended is None:
-        return "–"
-    between = datetime.fromisoformat(record.ended) - datetime.fromisoformat(record.started)
-    return duration(between.total_seconds())
-
-
 @cache
 def _environment() -> jinja2.Environment:
     env = views.environment(_TEMPLATES)
@@ -136,7 +128,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _why(report: StageReport) -> str:
-    return said(reasons_of(report))
+    return in_words(reasons_of(report))
 
 
 def when(iso: str | None) -> str:

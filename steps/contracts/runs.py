@@ -1,5 +1,6 @@
 """What is known of a run when it has ended, or died, or still goes on: its record."""
 
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from steps.contracts.evaluation import Registration
@@ -82,6 +83,13 @@ class RunRecord(Frozen):
     failed_step: str | None = None
     log: str | None = None
     sections: tuple[Table, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """From start to end by the clock; None while it runs."""
+        if self.ended is None:
+            return None
+        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
     def of_type(self, kind: ArtifactType) -> list[ArtifactRecord]:
         """The run's artifacts of one type, in the order of the pipeline."""

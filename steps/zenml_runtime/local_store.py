@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zenml.client import Client
-from zenml.enums import ExecutionMode, ExecutionStatus
+from zenml.enums import ExecutionMode, ExecutionStatus, StackComponentType
 from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_step_run_status_update
 
 from steps.zenml_runtime.state import state_folder
@@ -87,8 +87,8 @@ def _dead() -> list[Launch]:
 def _read(path: Path) -> Launch | None:
     """None for a launcher that died before it had written its file: it had started nothing yet."""
     try:
-        said = json.loads(path.read_text())
-        return Launch(said["launch"], said["config_name"], tuple(said["tracking"]))
+        written = json.loads(path.read_text())
+        return Launch(written["launch"], written["config_name"], tuple(written["tracking"]))
     except (ValueError, KeyError):
         path.unlink(missing_ok=True)
         return None
@@ -109,17 +109,17 @@ def reap() -> list[str]:
 
     Their finished steps stay in the cache. What is interrupted here is done by the next one: the lock goes last.
     """
-    said: list[str] = []
+    lines: list[str] = []
     for dead in _dead():
         run = launched_run(dead.launch, dead.config_name)
         if run is not None:
             if not run.status.is_finished:
                 end_as_failed(run)
-                said.append(f"run {run.name} had died; its finished steps are reused")
+                lines.append(f"run {run.name} had died; its finished steps are reused")
             why = end_tracked_runs(run.name, dead.tracking) if dead.tracking else []
-            said += [f"its MLflow run may still be called running: {one}" for one in why]
+            lines += [f"its MLflow run may still be called running: {one}" for one in why]
         _lock_file(dead.launch).unlink(missing_ok=True)
-    return said
+    return lines
 
 
 def runs_here() -> bool:
@@ -129,13 +129,5 @@ def runs_here() -> bool:
 
 def runs_in_one_process(run: Any) -> bool:
     """Whether all steps of a run are executed by the process that started it."""
-    return run.stack is not None and _is_local(run.stack)
-
-
-def _is_local(stack: Any) -> bool:
-    return any(
-        component.flavor_name == "local"
-        for kind, components in stack.components.items()
-        if str(kind) == "orchestrator"
-        for component in components
-    )
+    orchestrators = run.stack.components[StackComponentType.ORCHESTRATOR] if run.stack else ()
+    return any(o.flavor_name == "local" for o in orchestrators)

@@ -32,6 +32,15 @@ def test_a_run_is_found_by_name_id_or_beginning(root):
         find_run(root, "bete")
 
 
+def test_the_name_of_a_config_is_its_newest_run(root):
+    for day, config in ((1, "mails"), (3, "mails"), (4, "mails-2")):
+        record = sample_run.record(f"{config}-{day}")
+        save_run(root, record.model_copy(update={"config_name": config, "started": f"2026-11-0{day}T00:00:00"}), "")
+    assert find_run(root, "mails").name == "mails-3"
+    with pytest.raises(InputError, match="fits 3 runs"):
+        find_run(root, "mail")
+
+
 def test_no_runs_says_how_to_start_one(root):
     with pytest.raises(InputNotFoundError, match="assay run"):
         find_run(root)

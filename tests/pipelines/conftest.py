@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.object_store import forget_file_systems, s3, s3_server  # noqa: F401 - fixtures
+from support.silent_judge import silent_judge  # noqa: F401 - fixture
 
 
 @pytest.fixture(scope="module", autouse=True)

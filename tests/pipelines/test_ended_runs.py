@@ -4,39 +4,16 @@ import json
 import shutil
 import signal
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from support.processes import command, ended, python
+from support.silent_judge import SilentJudge
 
 pytestmark = pytest.mark.slow
 # The first and the last step run in every run.
 STEPS = ["start_step", "judge_step", "leakcheck_step", "finish_step"]
-
-
-class Silent(BaseHTTPRequestHandler):
-    """A judge that takes requests and never answers."""
-
-    def do_POST(self) -> None:
-        self.server.asked.set()  # type: ignore[attr-defined]
-        time.sleep(120)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def judge() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
-    server.daemon_threads = True
-    server.asked = threading.Event()  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
 
 
 def write_config(folder: Path, **more: object) -> str:
@@ -69,18 +46,31 @@ print(json.dumps({r.name: r.status.value for r in Client().list_pipeline_runs().
     return json.loads(said.splitlines()[0])
 
 
-@pytest.mark.parametrize(("sign", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_run_that_is_ended_by_a_signal(tmp_path: Path, judge: ThreadingHTTPServer, sign: int, status: int) -> None:
-    endpoint = {"base_url": f"http://127.0.0.1:{judge.server_port}/v1", "model": "silent"}
-    config, state = write_config(tmp_path, judge={"backend": "llm", "endpoint": endpoint}), tmp_path / "state"
+@pytest.mark.parametrize(
+    ("sign", "status", "why"),
+    [
+        (signal.SIGTERM, 143, "it was terminated (SIGTERM)"),
+        (signal.SIGINT, 130, "it was interrupted (Ctrl-C)"),
+        (signal.SIGKILL, -9, "its process ended without a word: it was killed, or its machine went down"),
+    ],
+)
+def test_run_that_is_ended_by_a_signal(
+    tmp_path: Path, silent_judge: SilentJudge, sign: int, status: int, why: str
+) -> None:
+    config, state = write_config(tmp_path, judge=silent_judge.settings), tmp_path / "state"
     process = python(command("run", config), state)
-    assert judge.asked.wait(300), "the judge was never asked"  # type: ignore[attr-defined]
+    assert silent_judge.asked.wait(300), "the judge was never asked"
     process.send_signal(sign)
     found, said = ended(process)
     assert found == status, said
     assert "fault" not in said
     ((name, left),) = statuses(state).items()
     assert left == ("running" if sign == signal.SIGKILL else "failed")
+    # Raw rows are not left behind where the process could still remove them.
+    assert bool(list((state / "work").glob("*/*"))) == (sign == signal.SIGKILL)
+    found, said = ended(python(command("runs", "--json"), state))
+    (listed,) = json.loads(said)["runs"]
+    assert (found, listed["status"], listed["error"]) == (0, "failed", why)
 
     found, said = ended(python(command("run", write_config(tmp_path), "--json"), state))
     assert found == 0, said

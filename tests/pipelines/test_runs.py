@@ -6,13 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from support.silent_judge import SilentJudge
 
 from ops.run import run
 from ops.run_index import find_run, load_runs, run_folder, runs_folder
@@ -173,47 +171,28 @@ def test_every_row_is_accounted_for(data: Path) -> None:
 # --- kill -9 -----------------------------------------------------------------------------------------------------
 
 
-class Silent(BaseHTTPRequestHandler):
-    """A judge that takes requests and never answers."""
-
-    def do_POST(self) -> None:
-        self.server.asked.set()  # type: ignore[attr-defined]
-        time.sleep(120)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-def test_killed_run_is_reaped_and_its_finished_steps_are_reused(data: Path) -> None:
+def test_killed_run_is_reaped_and_its_finished_steps_are_reused(data: Path, silent_judge: SilentJudge) -> None:
     from zenml.client import Client
 
     with (data / "orders.jsonl").open("a") as f:
         # A row that no other test has, so that nothing comes from their cache.
         f.write(json.dumps({"prompt": "Which day is the sale?", "completion": "The sale is on Friday."}) + "\n")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
-    server.daemon_threads = True
-    server.asked = threading.Event()  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = {"base_url": f"http://127.0.0.1:{server.server_port}/v1", "model": "silent"}
-    config = write_config(data, "killed", judge={"backend": "llm", "endpoint": endpoint})
+    config = write_config(data, "killed", judge=silent_judge.settings)
     process = subprocess.Popen([sys.executable, "-m", "ops.main", "run", str(config)], cwd=ROOT, stderr=subprocess.PIPE)
     try:
-        assert server.asked.wait(180), "the judge was never asked"  # type: ignore[attr-defined]
+        assert silent_judge.asked.wait(180), "the judge was never asked"
         alive = next(r for r in sync(ROOT) if r.config_name == "killed")
         assert alive.status == "running" and alive.ended is None and is_behind(ROOT)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        server.shutdown()
     dead = sync(ROOT)[0]
     assert dead.name.startswith("killed-") and dead.status == "failed" and "killed" in (dead.error or "")
     assert dead.failed_step == "judge_step"
     assert not is_behind(ROOT)
-    stale = [Client().get_pipeline_run(dead.run_id)]
-    assert [r.name.startswith("killed-") for r in stale] == [True]
 
     run(write_config(data, "killed"), root=ROOT)
-    assert Client().get_pipeline_run(stale[0].id).status.value == "failed"
+    assert Client().get_pipeline_run(dead.run_id).status.value == "failed"
     assert find_run(ROOT, None).executed_steps == own("judge_step", "leakcheck_step")
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from pipelines.report.page import Model, RunPage, Said, SideBySide, Version
+from pipelines.report.page import Model, RunPage, ScoredAnswer, SideBySide, Version
 from steps.contracts.dataset import Manifest, ShardEntry
 from steps.contracts.evaluation import (
     Compared,
@@ -128,9 +128,9 @@ def page(text: str = "Hello, where is my order?") -> RunPage:
     )  # fmt: skip
     answer = SideBySide(
         task="support", row_id="9" * 32, prompt=text, reference="It left our warehouse today.",
-        said=(
-            Said("base", text * 3, {"rouge_l": 0.05}),
-            Said("tuned", "It left our warehouse this morning.", {"rouge_l": 0.83}),
+        answers=(
+            ScoredAnswer("base", text * 3, {"rouge_l": 0.05}),
+            ScoredAnswer("tuned", "It left our warehouse this morning.", {"rouge_l": 0.83}),
         ),
     )  # fmt: skip
     base = ModelInfo(kind="full", base=BaseRef(source="scratch", name="scratch"), digest="1" * 64, files={},
