@@ -23,7 +23,7 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelInfo
 from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.runs import ArtifactRecord, RunRecord
-from steps.contracts.storage import writing
+from steps.contracts.storage import aside
 
 _PIECE_BYTES = 4 << 20
 # From a URI to the open file.
@@ -154,13 +154,9 @@ class Artifacts:
         return path
 
     def _download(self, uri: str, path: Path) -> None:
-        partial = path.with_name(f".{path.name}.partial")
-        with writing(path), _reachable(uri), self._open(uri) as source:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as out:
-                while piece := source.read(_PIECE_BYTES):
-                    out.write(piece)
-            partial.replace(path)
+        with aside(path) as partial, _reachable(uri), self._open(uri) as source, partial.open("wb") as out:
+            while piece := source.read(_PIECE_BYTES):
+                out.write(piece)
 
     def _digest_of(self, uri: str) -> str | None:
         try:

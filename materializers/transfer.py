@@ -13,7 +13,7 @@ from materializers.layout import CHECKSUM, beside
 from steps.contracts.digests import file_digest, text_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.reports import Frozen
-from steps.contracts.storage import writing
+from steps.contracts.storage import aside
 from steps.zenml_runtime.state import state_folder
 
 _PIECE_BYTES = 4 << 20
@@ -53,18 +53,12 @@ def _is_there(source: Path, sha256: str, uri: str, store: BaseArtifactStore) -> 
 
 
 def _put_local(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with aside(target) as partial:
         try:
-            try:
-                # A hard link costs nothing; the files are immutable.
-                os.link(source, partial)
-            except OSError:
-                shutil.copyfile(source, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+            # A hard link costs nothing; the files are immutable.
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
 
 
 def put_text(text: str, uri: str, store: BaseArtifactStore) -> None:
@@ -178,9 +172,5 @@ def _gone(uri: str) -> InputNotFoundError:
 
 
 def _download(uri: str, store: BaseArtifactStore, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with store.open(uri, "rb") as reader, partial.open("wb") as writer:
-            shutil.copyfileobj(reader, writer, _PIECE_BYTES)
-        partial.replace(path)
+    with aside(path) as partial, store.open(uri, "rb") as reader, partial.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, _PIECE_BYTES)

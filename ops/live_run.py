@@ -16,11 +16,13 @@ def live_run(root: Path, plan: Plan, launch: str) -> Iterator[Applied]:
     Raises:
         ConfigError, InputNotFoundError: the stack can't be had. IntegrityError: the store is damaged.
     """
+    from steps.engines.progress.progress import say
     from steps.zenml_runtime.database import open_store, starting
     from steps.zenml_runtime.local_store import reap, run_lock
-    from steps.zenml_runtime.step import say
+    from steps.zenml_runtime.state import clear_workspaces
     from steps.zenml_runtime.tracker import prepare_tracker
 
+    clear_workspaces()
     with ExitStack() as held:
         with starting():
             open_store()

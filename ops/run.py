@@ -137,7 +137,7 @@ def _recorded(root: Path, plan: Plan, launch: str, error: BaseException | None) 
     """The record of the run that this process started, in the index; None when it never came to a run."""
     from ops.sync import refresh
     from pipelines.record import note_usage
-    from steps.zenml_runtime.local_store import end_as_failed, launched_run
+    from steps.zenml_runtime.local_store import archive_model, end_as_failed, launched_run
 
     run = launched_run(launch, plan.config.name)
     if run is None:
@@ -145,6 +145,7 @@ def _recorded(root: Path, plan: Plan, launch: str, error: BaseException | None) 
     if error is not None:
         if not run.status.is_finished:
             end_as_failed(run)
+        archive_model(run)
         note_usage(run)
     return refresh(root, run.id)
 

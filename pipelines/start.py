@@ -17,12 +17,13 @@ from pipelines.inputs import Inputs, named_files, read_inputs
 from pipelines.reuse import reusable
 from pipelines.stages import READING, STAGES
 from steps.contracts.digests import value_digest
+from steps.engines.progress.progress import say
 from steps.scrub.row_codec import search_digest
 from steps.zenml_runtime.commit import commit_of
 from steps.zenml_runtime.context import REUSE, note, source_root
 from steps.zenml_runtime.inputs import INPUTS, bring, laid_out
 from steps.zenml_runtime.outputs import output_class
-from steps.zenml_runtime.step import say, uncached_step
+from steps.zenml_runtime.step import uncached_step
 from steps.zenml_runtime.tracker import tracking_uri, without_secret
 from steps.zenml_runtime.urls import is_url
 

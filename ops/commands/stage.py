@@ -1,12 +1,11 @@
 """`assay stage`: one curation stage alone, on files, without ZenML."""
 
-import fcntl
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +22,7 @@ from steps.contracts.context import StageContext
 from steps.contracts.dataset import NO_SPLIT, Dataset, DatasetWriter, SplitCodes
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.execution import Executor, Inline
+from steps.contracts.locks import OwnFolder, remove_left
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import COMMON_COLUMNS, SPLITS, current
 from steps.contracts.reports import StageReport
@@ -97,29 +97,9 @@ def _scratch(out: Path) -> Iterator[Path]:
     """A folder beside the results, so that finished files are moved and not copied; with the rows in it as they came,
     so what a killed process left there goes.
     """
-    for left in out.glob(".stage-*"):
-        if not _in_use(left):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=".stage-", dir=out))
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        # The system frees it when the process dies, however it dies.
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(held)
-
-
-def _in_use(folder: Path) -> bool:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    remove_left(out, ".stage-")
+    with closing(OwnFolder(out, ".stage-")) as scratch:
+        yield scratch.path
 
 
 @contextmanager

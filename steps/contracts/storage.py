@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from steps.contracts.errors import StorageError
 # Variables that say where state lies on this machine, and where it lasts when that is elsewhere. A step's are set by
 # what starts it.
 STATE, STATE_URI = "ASSAY_STATE", "ASSAY_STATE_URI"
+# Below the state folder: what is worked on, in folders that each belong to one process, and are removed after it.
+WORK = "work"
 _OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The same in the words of libraries that pass on the text alone: SQLite's, and the system's.
 _SIGNS = ("database or disk is full", *(f"[Errno {n}]" for n in _OUT_OF_ROOM), "No space left on device")
@@ -76,14 +79,25 @@ def _no_room(where: str) -> StorageError:
 def write_whole(path: Path, data: bytes | str) -> None:
     """Write a small file so that a reader sees the old content or the new one, never half of it."""
     raw = data.encode() if isinstance(data, str) else data
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with aside(path) as partial, partial.open("wb") as f:
+        f.write(raw)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A name beside `path` that no other process has. The file written there becomes `path` when the block ends well.
+
+    What has `path` open, or mapped into memory, keeps the old file: one that is cut off while it is mapped ends its
+    reader (SIGBUS).
+    """
+    # A process's number isn't enough: containers that share a folder each count from 1.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with partial.open("wb") as f:
-                f.write(raw)
-                f.flush()
-                os.fsync(f.fileno())
+            yield partial
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

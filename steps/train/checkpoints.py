@@ -10,16 +10,28 @@ places.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from steps.contracts.digests import file_digest, folder_digests
 from steps.contracts.errors import InputNotFoundError
+from steps.contracts.locks import locked
 from steps.contracts.storage import write_whole, writing
+from steps.engines.progress.progress import say
 from steps.engines.state_store.store import StateStore, store_of
 
 MARKER = "complete.json"
 _PREFIX = "checkpoint-"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Held while a process of this machine reads and writes these checkpoints. Another that trains the same waits, and
+    then takes the last one: two would write over each other's files, and each remove what the other hasn't marked yet.
+    """
+    with locked(folder / ".lock", lambda: say("train waits for another run, which trains the same")):
+        yield
 
 
 def mark_complete(checkpoint: Path) -> None:

@@ -82,9 +82,12 @@ def train(
         tokenizer = load_tokenizer(start.tokenizer)
         plan = make_plan(config, len(tokenizer))
         memory = _memory(weights_path(base), config, plan)
+        # Not beside the checkpoints, which are every run's of this key: what is mapped must be nobody else's.
+        tokens = folder / "tokens"
+        cleanup.callback(shutil.rmtree, tokens, ignore_errors=True)
+        rows, ledger = _encode(chosen, tokenizer, config, tokens, folder)
         home = checkpoints / run_key(start, dataset, config, plan)
-        cleanup.callback(shutil.rmtree, home / "tokens", ignore_errors=True)
-        rows, ledger = _encode(chosen, tokenizer, config, home / "tokens", folder)
+        cleanup.enter_context(stored.alone(home))
         loaded = load_start(base, adapter, dtype=plan.dtype, device=plan.device)
         trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics)
         ends = sorted(rows.encoding.lint.end_tokens)

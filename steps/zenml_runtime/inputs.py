@@ -73,10 +73,19 @@ def _keep(path: Path) -> str:
     sha256 = file_digest(path)
     uri = _uri(sha256)
     if not store.exists(uri):
-        store.makedirs(uri.rsplit("/", 1)[0])
-        with path.open("rb") as source, store.open(uri, "wb") as target:
-            copy(source, target)
+        _put(path, uri, store)
     return sha256
+
+
+def _put(path: Path, uri: str, store: Any) -> None:
+    """Whole or not at all: of what is there nobody looks whether it was written to its end."""
+    with path.open("rb") as source:
+        if not is_url(uri):
+            write_from(source, Path(uri))
+            return
+        store.makedirs(uri.rsplit("/", 1)[0])
+        with store.open(uri, "wb") as target:
+            copy(source, target)
 
 
 def _fetch(sha256: str, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zenml.client import Client
-from zenml.enums import ExecutionMode, ExecutionStatus, StackComponentType
+from zenml.enums import ExecutionMode, ExecutionStatus, ModelStages, StackComponentType
 from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_step_run_status_update
 
 from steps.zenml_runtime.state import state_folder
@@ -69,6 +69,13 @@ def end_as_failed(run: Any) -> None:
     publish_failed_pipeline_run(run.id)
 
 
+def archive_model(run: Any) -> None:
+    """Say of the version that ZenML makes of its own model for every run, that this run's came to nothing."""
+    version = run.model_version
+    if version is not None:
+        Client().update_model_version(version.model.id, version.id, stage=ModelStages.ARCHIVED, force=True)
+
+
 def execution_mode() -> ExecutionMode:
     """Stop at the first failure where the active stack's orchestrator can; else what every orchestrator does."""
     supported = Client().active_stack.orchestrator.supported_execution_modes
@@ -116,6 +123,8 @@ def reap() -> list[str]:
             if not run.status.is_finished:
                 end_as_failed(run)
                 lines.append(f"run {run.name} had died; its finished steps are reused")
+            if run.status != ExecutionStatus.COMPLETED:
+                archive_model(run)
             why = end_tracked_runs(run.name, dead.tracking) if dead.tracking else []
             lines += [f"its MLflow run may still be called running: {one}" for one in why]
         _lock_file(dead.launch).unlink(missing_ok=True)

@@ -1,14 +1,14 @@
 """The state folder: what outlives a step on this machine. Imports no ZenML."""
 
 import os
-import shutil
 import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from steps.contracts.errors import StorageError
-from steps.contracts.storage import STATE, STATE_URI, writing
+from steps.contracts.locks import OwnFolder, remove_left
+from steps.contracts.storage import STATE, STATE_URI, WORK, writing
 
 # The checkout, or where a remote step unpacked the code archive.
 _HOME = Path(__file__).resolve().parents[2]
@@ -92,18 +92,24 @@ def _close(folder: Path) -> None:
                 place.chmod(place.stat().st_mode & ~_OTHERS)
 
 
+# Folders of this process for what its steps write, by the folder they lie in.
+_own: dict[Path, OwnFolder] = {}
+
+
 def workspace(step_name: str) -> Path:
     """A fresh folder for one execution of a step; its content is copied to the artifact store by the materializers."""
-    parent = state_folder() / "work" / str(os.getpid())
-    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Path(tempfile.mkdtemp(prefix=f"{step_name}-", dir=parent))
+    parent = state_folder() / WORK
+    if parent not in _own:
+        _own[parent] = OwnFolder(parent)
+    return Path(tempfile.mkdtemp(prefix=f"{step_name}-", dir=_own[parent].path))
 
 
 def clear_workspaces() -> None:
     """Remove what this process's steps left, and those of dead processes; the artifact store has links or copies."""
-    for folder in (state_folder() / "work").glob("*"):
-        if folder.name == str(os.getpid()) or not Path(f"/proc/{folder.name}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    parent = state_folder() / WORK
+    if parent in _own:
+        _own.pop(parent).close()
+    remove_left(parent)
 
 
 def any_launched() -> bool:

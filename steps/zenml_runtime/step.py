@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +12,7 @@ from zenml.config.cache_policy import CachePolicy
 
 from steps.contracts.code import code_of
 from steps.contracts.reports import StageReport
+from steps.engines.progress.progress import say
 from steps.zenml_runtime.context import durable_state
 from steps.zenml_runtime.outputs import named_outputs, naming_handles, returning_tuple
 from steps.zenml_runtime.safety import harden
@@ -71,13 +70,6 @@ def _narrated(function: StepFunction) -> StepFunction:
         return result
 
     return narrated
-
-
-def say(line: str) -> None:
-    """One line of progress on standard error; nothing when ASSAY_PROGRESS is off."""
-    if os.environ.get("ASSAY_PROGRESS") != "off":
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
 
 
 def cache_key(module: str, libraries: Sequence[str] = (), used_by_path: Sequence[str] = ()) -> str:

@@ -1,6 +1,5 @@
 """Files that a config names by URL. Imports no ZenML."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -9,7 +8,7 @@ import fsspec
 
 from steps.contracts.digests import short_id
 from steps.contracts.errors import ConfigError, InputNotFoundError, ServiceError
-from steps.contracts.storage import writing
+from steps.contracts.storage import aside
 from steps.zenml_runtime.state import state_folder
 
 _PIECE_BYTES = 4 << 20
@@ -74,12 +73,8 @@ def link(name: Path, target: Path) -> None:
 
 def write_from(source: IO[bytes], path: Path) -> None:
     """Write what can be read from `source`, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as target:
-            copy(source, target)
-        partial.replace(path)
+    with aside(path) as partial, partial.open("wb") as target:
+        copy(source, target)
 
 
 def copy(source: IO[bytes], target: IO[bytes]) -> None:

@@ -1,7 +1,8 @@
-"""A full disk is told by what is at the bottom of an error, whatever wraps it."""
+"""Files that are there whole or not at all; a full disk is told by what is at the bottom of an error."""
 
 import errno
 import itertools
+import mmap
 import os
 import sqlite3
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from steps.contracts.errors import IntegrityError, ServiceError, StorageError
-from steps.contracts.storage import full_disk, write_whole, writing
+from steps.contracts.storage import aside, full_disk, write_whole, writing
 
 
 def raised(*layers: BaseException) -> BaseException:
@@ -120,8 +121,7 @@ def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
     write_whole(file, "é")
     assert file.read_bytes() == b"\xc3\xa9"
     synced: list[bytes] = []
-    partial = file.with_name(f".x.{os.getpid()}.partial")
-    monkeypatch.setattr(os, "fsync", lambda _: synced.append(partial.read_bytes()))
+    monkeypatch.setattr(os, "fsync", lambda _: synced.extend(p.read_bytes() for p in file.parent.glob(".x.*.partial")))
     write_whole(file, b"\x00\x01")
     assert (file.read_bytes(), synced) == (b"\x00\x01", [b"\x00\x01"])
 
@@ -132,3 +132,29 @@ def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
     with pytest.raises(StorageError, match=f"^{file}: no space"):
         write_whole(file, "new")
     assert [p.name for p in file.parent.iterdir()] == ["x"] and file.read_bytes() == b"\x00\x01"
+
+
+def test_mapped_file_stays_whole_while_another_takes_its_name(tmp_path: Path) -> None:
+    """Cut off in place, it would end its reader by SIGBUS."""
+    file = tmp_path / "tokens"
+    write_whole(file, b"old" * 10_000)
+    with file.open("rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        write_whole(file, b"new")
+        assert mapped[:] == b"old" * 10_000
+    assert file.read_bytes() == b"new"
+
+
+def test_two_that_write_the_same_file_use_two_names(tmp_path: Path) -> None:
+    """Also two processes with one number, in two containers that share a folder."""
+    with aside(tmp_path / "a") as one, aside(tmp_path / "a") as other:
+        one.write_text("one")
+        other.write_text("other")
+        assert one != other
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "one")]
+
+
+def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="half"), aside(tmp_path / "a") as partial:
+        partial.write_text("ha")
+        raise ValueError("half")
+    assert list(tmp_path.iterdir()) == []

@@ -1,30 +1,25 @@
 """The rows that `assay stage` reads: of any schema version, beside its results for the time of the run, no longer."""
 
-import fcntl
-import os
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ops.commands.stage import _read, _scratch
+from steps.contracts.locks import OwnFolder
 from steps.contracts.records import SCHEMA, make_row
 
 
 def test_what_a_killed_run_left_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
-    dead, living, results = tmp_path / ".stage-dead", tmp_path / ".stage-living", tmp_path / "report.json"
-    for folder in (dead, living):
-        folder.mkdir()
-        (folder / "rows").write_text("raw")
+    dead, results = tmp_path / ".stage-dead", tmp_path / "report.json"
+    dead.mkdir()
+    (dead / "rows").write_text("raw")
     results.write_text("{}")
-    held = os.open(living, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    with _scratch(tmp_path) as mine, _scratch(tmp_path) as another:
-        assert set(tmp_path.iterdir()) == {living, mine, another, results}
-    os.close(held)
-    assert set(tmp_path.iterdir()) == {living, results}
-    with _scratch(tmp_path) as mine:
-        assert set(tmp_path.iterdir()) == {mine, results}
+    with closing(OwnFolder(tmp_path, ".stage-")) as living:
+        with _scratch(tmp_path) as mine, _scratch(tmp_path) as another:
+            assert set(tmp_path.iterdir()) == {living.path, mine, another, results}
+        assert set(tmp_path.iterdir()) == {living.path, results}
 
 
 def test_a_file_of_an_earlier_stage_is_read_whatever_schema_version_wrote_it(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ PLACES = (
     ("steps.register.register:_log", 1),
     ("steps.register.versions:find", 2),
     ("steps.register.versions:complete", 1),
-    ("mlflow.tracking.client:MlflowClient.set_registered_model_alias", 1),
+    ("mlflow.tracking.client:MlflowClient.update_model_version", 1),
     ("zenml.orchestrators.publish_utils:publish_successful_step_run", 3),
     ("pipelines.record:page_of", 1),
     ("ops.sync:save_run", 1),
@@ -70,6 +70,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return outcome(said)
 
 
+def check_same(said: str, undisturbed: dict[str, Any]) -> None:
+    """The same digests, and the first version; says which artifacts differ."""
+    found = outcome(said)
+    names = found["digests"].keys() | undisturbed["digests"].keys()
+    pairs = {name: [o["digests"].get(name) for o in (undisturbed, found)] for name in sorted(names)}
+    assert not {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    assert found["version"] == undisturbed["version"]
+
+
 def rows(state: Path, query: str) -> list[Any]:
     with closing(sqlite3.connect(state / "artifacts" / "mlflow.db")) as connection:
         return [row[0] for row in connection.execute(query)]
@@ -84,7 +93,12 @@ def check_left(state: Path, runs: int) -> None:
     database = state / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"
     with closing(sqlite3.connect(database)) as connection:
         statuses = [row[0] for row in connection.execute("SELECT status FROM pipeline_run")]
+        stages = connection.execute(
+            "SELECT r.status, v.stage FROM pipeline_run r JOIN model_version v ON v.id = r.model_version_id"
+        ).fetchall()
     assert set(statuses) <= {"completed", "failed"} and statuses.count("completed") >= runs, statuses
+    # ZenML's own versions, one per run.
+    assert set(stages) <= {("completed", None), ("failed", "archived")}, stages
     assert not list((state / "locks").glob("*.lock"))
 
 
@@ -92,15 +106,12 @@ def test_killed_at_one_place_after_the_other_it_ends_as_if_undisturbed(
     tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
     state = tmp_path / "state"
-    missed = []
     for place, count in PLACES:
         status, said = run(state, before=killing_at(place, count))
-        if status != -signal.SIGKILL:
-            missed.append((place, count, status, said[-1500:]))
-    assert len(PLACES) - len(missed) >= 25, missed
+        assert status == -signal.SIGKILL, f"{place}, call {count}, was not reached: {said[-1500:]}"
     status, said = run(state)
     assert status == 0, said
-    assert outcome(said) == undisturbed, missed
+    check_same(said, undisturbed)
     check_left(state, 1)
 
 
@@ -113,5 +124,5 @@ def test_eight_runs_at_once(tmp_path: Path, undisturbed: dict[str, Any], store: 
     together = [python(code, state) for _ in range(8)]
     for status, said in [ended(process, timeout=3000) for process in together]:
         assert status == 0, said
-        assert outcome(said) == undisturbed
+        check_same(said, undisturbed)
     check_left(state, 8)

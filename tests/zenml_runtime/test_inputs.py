@@ -1,8 +1,10 @@
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError
+from steps.zenml_runtime import urls
 from steps.zenml_runtime.inputs import bring, laid_out
 
 
@@ -43,6 +45,20 @@ def test_other_bytes_under_a_digest_are_refused(root: Path, tmp_path: Path, monk
     stored.unlink()
     with pytest.raises(InputNotFoundError, match="artifact store"):
         laid_out({"words.txt": brought}, root)
+
+
+def test_file_that_was_cut_off_on_its_way_is_brought_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "names.txt").write_text("Ada\n")
+
+    def cut_off(source: IO[bytes], target: IO[bytes]) -> None:
+        target.write(source.read(2))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(urls, "copy", cut_off)
+        bring("names.txt", root)
+    folder = laid_out({"names.txt": bring("names.txt", root)}, root)
+    assert (folder / "names.txt").read_text() == "Ada\n"
 
 
 @pytest.mark.parametrize("name", ["../words.txt", "/etc/hostname"])

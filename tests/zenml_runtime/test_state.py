@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from steps.contracts.errors import StorageError
+from steps.contracts.locks import OwnFolder
 from steps.engines.state_store.store import store_of
 from steps.zenml_runtime import state
 from steps.zenml_runtime.state import state_folder
@@ -70,6 +72,21 @@ def test_fallback_of_another_user_is_refused(nothing_writable: Path) -> None:
     os.chown(nothing_writable, 12345, 12345)
     with pytest.raises(StorageError, match="somebody else"):
         state_folder()
+
+
+def test_work_of_the_living_stays_and_that_of_the_dead_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their numbers are: a container sees no process of another."""
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path))
+    left = tmp_path / "work" / str(os.getpid())
+    left.mkdir(parents=True)
+    (left / "rows").write_text("raw")
+    mine = state.workspace("scrub")
+    with closing(OwnFolder(tmp_path / "work")) as living:
+        state.clear_workspaces()
+        assert list((tmp_path / "work").iterdir()) == [living.path]
+    assert not mine.exists()
+    again = state.workspace("scrub")
+    assert again.is_dir() and again.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_finding_it_imports_no_zenml() -> None:

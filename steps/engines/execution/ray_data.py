@@ -4,17 +4,19 @@ import functools
 import logging
 import os
 import secrets
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from steps.contracts.errors import MissingDependencyError
 from steps.contracts.execution import Work
+from steps.contracts.locks import OwnFolder
+from steps.contracts.storage import STATE, WORK
 from steps.engines.execution.processes import ATTEMPTS, BATCH_ROWS, worker_died
 
 # It must be set before ray is imported, which would tell its makers how it is used.
@@ -68,7 +70,8 @@ class _RayPool(Generic[Item, Result]):
 
     def __init__(self, work: Work[Item, Result], place: RayData, here: Callable[[Item], Result] | None) -> None:
         self._work, self._place, self._here = work, place, here
-        self._folder: str | None = None
+        self._folder: OwnFolder | None = None
+        self._name: Path | None = None
         self._started = False
 
     def results(self, items: Iterable[Item]) -> Iterator[Result]:
@@ -122,8 +125,13 @@ class _RayPool(Generic[Item, Result]):
         return {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
 
     def _this_machine(self) -> dict[str, Any]:
-        # Sockets have short names, and rows may be spilled here: a folder of this user's own, removed at the end.
-        self._folder = tempfile.mkdtemp(prefix="assay-ray-")
+        self._folder = _own_folder()
+        # Ray opens its own one to everybody (777): it lies in one that is closed.
+        inner = self._folder.path / "ray"
+        inner.mkdir()
+        # Sockets have short names (107 bytes), so Ray knows it by another one.
+        self._name = Path(tempfile.gettempdir()) / f"assay-ray-{secrets.token_hex(8)}"
+        self._name.symlink_to(inner)
         # Whoever lacks it can't talk to these processes; Ray itself would write one into the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # What can be imported here can be imported there.
@@ -135,7 +143,7 @@ class _RayPool(Generic[Item, Result]):
             "log_to_driver": False,
             "logging_level": logging.CRITICAL,
             "object_store_memory": _OBJECT_STORE,
-            "_temp_dir": self._folder,
+            "_temp_dir": str(self._name),
         }
 
     def __enter__(self) -> Self:
@@ -144,8 +152,18 @@ class _RayPool(Generic[Item, Result]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._started:
             ray.shutdown()
+        if self._name is not None:
+            self._name.unlink(missing_ok=True)
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.close()
+
+
+def _own_folder() -> OwnFolder:
+    """Where rows may be spilled: below the state folder, so that what a killed process leaves is removed by a later
+    run.
+    """
+    state = os.environ.get(STATE)
+    return OwnFolder(Path(state) / WORK, "ray-") if state else OwnFolder(Path(tempfile.gettempdir()), "assay-ray-")
 
 
 def _do(row: dict[str, Any], work: _Boxed) -> dict[str, Any]:

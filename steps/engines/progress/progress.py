@@ -1,4 +1,4 @@
-"""Progress and time of long work: rich's bar on a terminal, nothing elsewhere.
+"""Progress and time of long work: rich's bar on a terminal, nothing elsewhere; single lines everywhere.
 
 ASSAY_PROGRESS=off silences it (the command line sets it for --json).
 """
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 # Chosen: shorter work shows nothing.
 _SILENT_SECONDS = 2.0
 _BAR_SECONDS = 0.2
+
+
+def say(line: str) -> None:
+    """One line on standard error; nothing when ASSAY_PROGRESS is off."""
+    if os.environ.get("ASSAY_PROGRESS") != "off":
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 class Progress:

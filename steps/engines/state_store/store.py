@@ -7,15 +7,15 @@ here is rewritten: names are digests of content or written by one process, and w
 """
 
 import os
+import secrets
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from steps.contracts.errors import InputNotFoundError, ServiceError, StorageError
-from steps.contracts.storage import STATE, STATE_URI, write_whole, writing
+from steps.contracts.storage import STATE, STATE_URI, aside, write_whole, writing
 
 _PIECE_BYTES = 4 << 20
 
@@ -80,12 +80,9 @@ class StateStore:
             if self._local:
                 _copy(Path(self.uri, name), path)
                 return
-            with _answering(self.uri, FileNotFoundError), writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
+            with _answering(self.uri, FileNotFoundError), aside(path) as partial:
                 fs, root_path = self._remote()
-                partial = _partial(path)
                 fs.get_file(f"{root_path}/{name}", str(partial))
-                partial.replace(path)
         except FileNotFoundError as e:
             raise InputNotFoundError("no such file in the durable state", where=f"{self.uri}/{name}") from e
 
@@ -138,38 +135,23 @@ class StateStore:
 
 def _put_new(path: Path, data: bytes) -> bool:
     """A hard link is made or refused by the system in one go."""
-    aside = path.with_name(f".{path.name}.{_own()}.new")
-    write_whole(aside, data)
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    write_whole(new, data)
     with writing(path):
         try:
-            os.link(aside, path)
+            os.link(new, path)
         except FileExistsError:
             return False
         finally:
-            aside.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
     return True
 
 
 def _copy(source: Path, target: Path) -> None:
-    partial = _partial(target)
-    with source.open("rb") as reader, writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as writer:
-                shutil.copyfileobj(reader, writer, _PIECE_BYTES)
-                writer.flush()
-                os.fsync(writer.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{_own()}.partial")
-
-
-def _own() -> str:
-    return f"{os.getpid()}.{threading.get_ident()}"
+    with source.open("rb") as reader, aside(target) as partial, partial.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, _PIECE_BYTES)
+        writer.flush()
+        os.fsync(writer.fileno())
 
 
 @contextmanager

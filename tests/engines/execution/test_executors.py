@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -15,6 +16,8 @@ from support.labour import always_killed, dividing, doubling, killed_once, sayin
 
 from steps.contracts.errors import WorkerDiedError
 from steps.contracts.execution import Executor, Inline, Work
+from steps.contracts.locks import remove_left
+from steps.contracts.storage import STATE, WORK
 from steps.engines.execution.config import ExecutorConfig
 from steps.engines.execution.processes import Processes
 
@@ -128,6 +131,48 @@ def test_workers_end_at_once_with_what_started_them(tmp_path: Path, sign: signal
         process.kill()
     assert process.wait(10) == -sign
     _until(lambda: not any(map(_runs, workers)))
+
+
+RAY_KILLED = """
+import sys
+from support.labour import sleeping
+from steps.contracts.execution import Work
+from steps.engines.execution.config import ExecutorConfig
+
+if __name__ == "__main__":
+    with ExecutorConfig(kind="ray", workers=2).executor().open(Work(sleeping, sys.argv[1], "t")) as pool:
+        list(pool.results(range(10)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("ray"), reason="ray is an extra")
+def test_what_ray_spills_lies_below_the_state_and_goes_after_a_kill(tmp_path: Path) -> None:
+    seen, state = tmp_path / "seen", tmp_path / "state"
+    seen.mkdir()
+    script = tmp_path / "main.py"
+    script.write_text(RAY_KILLED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), STATE: str(state)}
+    process = subprocess.Popen([sys.executable, str(script), str(seen)], env=environment)
+    try:
+        _until(lambda: len(list(seen.iterdir())) == 2, 120)
+        remove_left(state / WORK)
+        (folder,) = (state / WORK).iterdir()
+        assert list(folder.glob("ray/session_*/sockets/plasma_store"))
+        assert folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        process.kill()
+    process.wait(10)
+    named = [
+        p for p in Path(tempfile.gettempdir()).glob("assay-ray-*") if p.is_symlink() and p.readlink().parent == folder
+    ]
+    _until(lambda: not any(_runs(int(p.name)) for p in seen.iterdir()))
+    remove_left(state / WORK)
+    assert not folder.exists()
+    # A name that leads nowhere is all that is left.
+    (name,) = named
+    assert not name.exists()
+    name.unlink()
 
 
 def _runs(process: int) -> bool:

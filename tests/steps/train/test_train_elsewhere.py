@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.object_store import s3, s3_server  # noqa: F401 - fixtures
 from support.tiny_model import tiny_dataset
-from test_train_resume import LORA
+from test_train_resume import LORA, lay_out
 
 from steps.train import checkpoints
 from steps.train.train import train
@@ -20,9 +20,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.slow
 def test_killed_on_one_machine_it_resumes_bit_for_bit_on_another(tmp_path, tiny_model, s3, monkeypatch):  # noqa: F811
     dataset = tiny_dataset(tmp_path / "data")
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "info.json").write_text(tiny_model.info.model_dump_json())
-    (tmp_path / "base" / "model").symlink_to(tiny_model.path)
+    lay_out(tiny_model, tmp_path / "base")
     monkeypatch.setenv("ASSAY_STATE_URI", f"{s3}/{tmp_path.name}/state")
     one, other = tmp_path / "one", tmp_path / "other"
     paths = [str(tmp_path / name) for name in ("base", "data", "killed")]

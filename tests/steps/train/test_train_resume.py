@@ -22,11 +22,16 @@ LORA = TrainConfig.model_validate(
 )
 
 
+def lay_out(base, folder):
+    """What the scripts beside this file read as BASE."""
+    folder.mkdir()
+    (folder / "info.json").write_text(base.info.model_dump_json())
+    (folder / "model").symlink_to(base.path)
+
+
 def test_a_run_killed_while_saving_resumes_to_the_weights_of_an_undisturbed_one(tmp_path, tiny_model):
     dataset = tiny_dataset(tmp_path / "data")
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "info.json").write_text(tiny_model.info.model_dump_json())
-    (tmp_path / "base" / "model").symlink_to(tiny_model.path)
+    lay_out(tiny_model, tmp_path / "base")
     paths = [str(tmp_path / name) for name in ("base", "data", "killed", "checkpoints")]
     killed = subprocess.run(
         [sys.executable, Path(__file__).with_name("killed_run.py"), *paths, LORA.model_dump_json(), "8"],
@@ -37,6 +42,31 @@ def test_a_run_killed_while_saving_resumes_to_the_weights_of_an_undisturbed_one(
     left = sorted(checkpoints.step_of(p) for p in (tmp_path / "checkpoints").glob("*/checkpoint-*"))
     assert left == [4, 8]  # 8 is half written
     check_resumed(tmp_path, tiny_model, dataset, LORA, 4)
+
+
+@pytest.mark.slow
+def test_two_that_train_the_same_at_once_take_turns(tmp_path, tiny_model):
+    """The second neither cuts off the tokens that the first has mapped (SIGBUS), nor touches its checkpoints."""
+    tiny_dataset(tmp_path / "data")
+    lay_out(tiny_model, tmp_path / "base")
+
+    def started(name, file):
+        paths = [str(tmp_path / part) for part in ("base", "data", name, "checkpoints")]
+        script = [sys.executable, Path(__file__).with_name("paused_run.py"), *paths, LORA.model_dump_json()]
+        return subprocess.Popen(
+            [*script, str(file)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ASSAY_PROGRESS": "on"},
+        )  # fmt: skip
+
+    first = started("first", tmp_path / "go")
+    assert first.stdout.readline() == "paused\n"
+    second = started("second", tmp_path)
+    assert any("waits for another run" in line for line in second.stderr)
+    (tmp_path / "go").write_text("")
+    said = [process.communicate(timeout=300)[0].split(maxsplit=1) for process in (first, second)]
+    assert first.returncode == second.returncode == 0
+    assert said[0][0] == said[1][0]
+    assert ["resumed at step 14" in notes for _, notes in said] == [False, True]
 
 
 def test_full_training_interrupted_between_checkpoints_resumes_alike(tmp_path, tiny_model):
