@@ -60,11 +60,7 @@ class _ProcessPool(Generic[Item, Result]):
 
     def results(self, items: Iterable[Item]) -> Iterator[Result]:
         """The result of each item, in order."""
-        coming = iter(items)
-        first = list(islice(coming, 2))
-        if self._here is not None and len(first) < 2:
-            return map(self._here, first)
-        return self._worked(chain(first, coming))
+        return single_here(items, self._here, self._worked)
 
     def _worked(self, items: Iterator[Item]) -> Iterator[Result]:
         in_hand: deque[_Job[Item, Result]] = deque()
@@ -160,6 +156,19 @@ class _Worker(Generic[Item, Result]):
 
 def _lost(future: Future[Any]) -> bool:
     return isinstance(future.exception(), BrokenProcessPool)
+
+
+def single_here(
+    items: Iterable[Item],
+    here: Callable[[Item], Result] | None,
+    elsewhere: Callable[[Iterator[Item]], Iterator[Result]],
+) -> Iterator[Result]:
+    """Results of `elsewhere`, in order; a single item is done `here`, where that is prepared."""
+    coming = iter(items)
+    first = list(islice(coming, 2))
+    if here is not None and len(first) < 2:
+        return map(here, first)
+    return elsewhere(chain(first, coming))
 
 
 def worker_died(work: Work[Item, Result], item: Item) -> WorkerDiedError:

@@ -6,9 +6,10 @@ import os
 import secrets
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -17,13 +18,14 @@ from steps.contracts.errors import MissingDependencyError
 from steps.contracts.execution import Work
 from steps.contracts.locks import OwnFolder
 from steps.contracts.storage import STATE, WORK
-from steps.engines.execution.processes import ATTEMPTS, BATCH_ROWS, worker_died
+from steps.engines.execution.processes import ATTEMPTS, BATCH_ROWS, single_here, worker_died
 
 # It must be set before ray is imported, which would tell its makers how it is used.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
     import ray
     import ray.data
+    from ray.util.annotations import RayDeprecationWarning
 except ImportError as e:
     raise MissingDependencyError(
         "Ray isn't installed", where="run.executor: kind ray", hint="pip install 'assay[ray]', or kind: processes"
@@ -76,11 +78,7 @@ class _RayPool(Generic[Item, Result]):
 
     def results(self, items: Iterable[Item]) -> Iterator[Result]:
         """The result of each item, in order."""
-        coming = iter(items)
-        first = list(islice(coming, 2))
-        if self._here is not None and len(first) < 2:
-            return map(self._here, first)
-        return self._worked(chain(first, coming))
+        return single_here(items, self._here, self._worked)
 
     def _worked(self, items: Iterator[Item]) -> Iterator[Result]:
         self._start()
@@ -97,10 +95,11 @@ class _RayPool(Generic[Item, Result]):
     def _run(self, window: list[Item]) -> list[Any]:
         boxed = [{"item": _Boxed(item)} for item in window]
         rows = ray.data.from_items(boxed, override_num_blocks=len(boxed))
-        # Ray Data would try for ever.
-        made = rows.map(
-            _do, fn_kwargs={"work": _Boxed(self._work)}, concurrency=self._place.workers, max_retries=ATTEMPTS - 1
-        )
+        tasks = ray.data.TaskPoolStrategy(size=self._place.workers)
+        with warnings.catch_warnings():
+            # Ray Data would try for ever, and has no parameter for that by a name of its own.
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            made = rows.map(_do, fn_kwargs={"work": _Boxed(self._work)}, compute=tasks, max_retries=ATTEMPTS - 1)
         return [row["result"].value for row in made.iter_rows()]
 
     def _alone(self, item: Item) -> Any:
