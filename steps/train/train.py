@@ -167,7 +167,8 @@ def _fit(
         before = trainer.evaluate().get("eval_loss")
         start = time.monotonic()
         with explained(config, plan), writing(home):
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            if resume is None or not _is_finished(trainer, resume):
+                trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         seconds = time.monotonic() - start
         done = [h for h in trainer.state.log_history if "eval_loss" in h and h["step"] == trainer.state.global_step]
         after = (done[-1] if done else trainer.evaluate()).get("eval_loss")
@@ -183,6 +184,21 @@ def _fit(
         sequences=len(trainer.train_dataset),
     )
     return trainer, run
+
+
+def _is_finished(trainer: Any, checkpoint: Path) -> bool:
+    """Whether a checkpoint is of the last step; then the trainer has its weights and its history.
+
+    transformers would train one step more, where the last step isn't the last one of an epoch.
+    """
+    from transformers import TrainerState
+
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    if state.global_step < state.max_steps:
+        return False
+    trainer._load_from_checkpoint(str(checkpoint))
+    trainer.state = state
+    return True
 
 
 def _count(seen: Any) -> int:
