@@ -10,7 +10,7 @@ from materializers import layout, views
 from materializers.transfer import get_file, get_lines, get_text, put_file, put_text
 from steps.contracts.digests import file_digest
 from steps.contracts.evaluation import Answers
-from steps.contracts.files import FileArtifact
+from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import Ledger
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ops.infra import InfraConfig
 from pipelines.config import RunConfig
-from pipelines.inputs import Inputs
+from pipelines.input_digests import Inputs
 from steps.contracts.digests import value_digest
 
 

@@ -12,7 +12,7 @@ from ops.infra import load_infra
 from ops.plan import Plan
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
-from pipelines.inputs import read_inputs
+from pipelines.input_digests import read_inputs
 from pipelines.load import load_model
 from pipelines.report.sections import load_section
 from pipelines.step_names import KNOWN_STEPS, step_names

@@ -14,7 +14,7 @@ from materializers.visible import visible
 from ops.console import console, text
 from ops.plan import Plan
 from ops.run_index import artifacts_of, report_path
-from pipelines.inputs import Inputs
+from pipelines.input_digests import Inputs
 from pipelines.report.costs import StageCost, in_words, run_costs
 from steps.contracts.evaluation import Comparison, Decision, Difference
 from steps.contracts.humanize import number

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.config import RunConfig
 from pipelines.dataset import find_dataset
-from pipelines.inputs import Inputs, named_files, read_inputs
+from pipelines.input_digests import Inputs, named_files, read_inputs
 from pipelines.reuse import reusable
 from pipelines.stages import READING, STAGES
 from steps.contracts.digests import value_digest

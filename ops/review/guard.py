@@ -42,7 +42,7 @@ class Guard:
         Raises:
             ConfigError: the pseudonym key isn't set here. InputNotFoundError: a word file isn't there.
         """
-        from pipelines.inputs import search_id
+        from pipelines.input_digests import search_id
 
         return search_id(self._ctx.root, self._scrub) if self._scrub is not None else ""
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from ops.console import console, text
 from ops.review.editing import edit
 from ops.review.guard import GuardedRow
-from ops.review.keys import key_pressed, line_typed
+from ops.review.keyboard import key_pressed, line_typed
 from ops.review.queue import ReviewQueue, SetAside
 from ops.review.row_view import row_view, spans_of, texts
 from steps.contracts.errors import AssayError, ConfigError

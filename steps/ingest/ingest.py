@@ -8,7 +8,7 @@ from pathlib import Path
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.errors import InputError
-from steps.contracts.files import FileArtifact
+from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.engines.formats.columns import check_columns

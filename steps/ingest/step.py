@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
-from steps.contracts.files import FileArtifact
+from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.ingest.config import IngestConfig

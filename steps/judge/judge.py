@@ -11,7 +11,7 @@ from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ServiceError
 from steps.contracts.execution import Inline, Work
-from steps.contracts.files import FileArtifact
+from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row

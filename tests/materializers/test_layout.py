@@ -19,7 +19,7 @@ from steps.contracts.digests import file_digest
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.errors import IntegrityError
 from steps.contracts.evaluation import ANSWERS_SCHEMA, Answers
-from steps.contracts.files import FileArtifact
+from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import Ledger, LedgerWriter
 from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
 from steps.contracts.reports import StageReport

@@ -9,7 +9,7 @@ from ops.infra import InfraConfig
 from ops.plan import Plan
 from ops.summary import print_costs, print_plan
 from pipelines.config import RunConfig
-from pipelines.inputs import Inputs
+from pipelines.input_digests import Inputs
 from pipelines.load import load_model
 from pipelines.report.costs import Reason, StageCost
 

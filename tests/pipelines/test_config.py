@@ -67,7 +67,7 @@ def test_dataset_belongs_to_finetune(tmp_path: Path) -> None:
 
 
 def test_what_scrub_reads_besides_the_rows_enters_its_cache_key(tmp_path: Path) -> None:
-    from pipelines.inputs import read_inputs
+    from pipelines.input_digests import read_inputs
 
     (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     sources = {"sources": [{"name": "a", "path": "a.jsonl"}]}
@@ -91,7 +91,7 @@ def test_what_scrub_reads_besides_the_rows_enters_its_cache_key(tmp_path: Path) 
 
 
 def test_config_without_a_key_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.inputs import read_inputs
+    from pipelines.input_digests import read_inputs
 
     (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     monkeypatch.delenv("ASSAY_PII_KEY", raising=False)

@@ -24,7 +24,7 @@ import numpy as np
 
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
-from steps.contracts.files import FileArtifact
+from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.reports import StageReport
@@ -61,7 +61,7 @@ ASKED = """
 import json
 from pipelines import curate
 from pipelines.config import RunConfig
-from pipelines.inputs import read_inputs
+from pipelines.input_digests import read_inputs
 from pipelines.reuse import REUSABLE
 from pipelines.step_names import KNOWN_STEPS, step_names
 from pipelines.steps_list import all_steps

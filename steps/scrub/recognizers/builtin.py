@@ -9,7 +9,7 @@ from steps.scrub.recognizers import (
     card,
     dates,
     iban,
-    phone,
+    labelled_phones,
     title,
     zip_code,
     zip_code_sentence,
@@ -17,14 +17,23 @@ from steps.scrub.recognizers import (
 )
 from steps.scrub.recognizers.address import AddressDetector
 from steps.scrub.recognizers.forms import Form, FormDetector, necessary
-from steps.scrub.recognizers.phone import PhoneDetector
+from steps.scrub.recognizers.labelled_phones import PhoneDetector
 from steps.scrub.recognizers.zip_code_sentence import ZipCodeSentenceDetector
 from steps.scrub.recognizers.zip_code_town import ZipCodeTownDetector
 
 # Entities that this package finds, by itself or beside presidio.
 BUILTIN = frozenset(
-    {address.ENTITY, age.ENTITY, card.ENTITY, dates.ENTITY, iban.ENTITY, phone.ENTITY, title.ENTITY, zip_code.ENTITY}
-)  # fmt: skip
+    {
+        address.ENTITY,
+        age.ENTITY,
+        card.ENTITY,
+        dates.ENTITY,
+        iban.ENTITY,
+        labelled_phones.ENTITY,
+        title.ENTITY,
+        zip_code.ENTITY,
+    }
+)
 
 
 class BuiltinDetector:
@@ -37,9 +46,9 @@ class BuiltinDetector:
         if address.ENTITY in config.wanted:
             self._detectors.append(AddressDetector(config))
             conditions += [form.regex for form in address.forms()]
-        if phone.ENTITY in config.wanted:
+        if labelled_phones.ENTITY in config.wanted:
             self._detectors.append(PhoneDetector(config))
-            conditions.append(phone.CONDITION)
+            conditions.append(labelled_phones.CONDITION)
         if zip_code.ENTITY in config.wanted:
             self._detectors.append(ZipCodeSentenceDetector(config))
             conditions += [form.regex for form in zip_code_sentence.forms()]

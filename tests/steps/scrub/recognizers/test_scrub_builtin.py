@@ -9,7 +9,7 @@ from steps.scrub.detector import Detector
 from steps.scrub.recognizers.builtin import BUILTIN, BuiltinDetector
 from steps.scrub.recognizers.card import is_card
 from steps.scrub.recognizers.iban import is_iban
-from steps.scrub.recognizers.phone import is_number
+from steps.scrub.recognizers.labelled_phones import is_number
 
 EVERYWHERE = ("en_US", "en_GB", "de", "fr", "es")
 
