@@ -16,6 +16,7 @@ from zenml.artifacts.utils import load_artifact_store
 from zenml.client import Client
 from zenml.enums import StackComponentType
 
+from materializers.all import ARTIFACT_TYPES
 from materializers.artifacts import Artifacts
 from materializers.layout import SHA256
 from pipelines.config import RunConfig
@@ -29,23 +30,7 @@ from steps.zenml_runtime.context import noted
 from steps.zenml_runtime.local_store import runs_in_one_process
 from steps.zenml_runtime.state import state_folder
 
-_TYPES: dict[str, ArtifactType] = {
-    "DatasetMaterializer": "dataset",
-    "LedgerMaterializer": "ledger",
-    "StageReportMaterializer": "stage_report",
-    "ModelFolderMaterializer": "model",
-    "AnswersMaterializer": "answers",
-    "FileMaterializer": "file",
-    "RowCacheMaterializer": "row_cache",
-    "EmbeddingsMaterializer": "embeddings",
-    "DedupIndexMaterializer": "index",
-}
-_VALUE_TYPES: dict[str, ArtifactType] = {
-    "EvalReport": "eval_report",
-    "Comparison": "comparison",
-    "Decision": "decision",
-    "Registration": "registration",
-}
+_TYPES: dict[str, ArtifactType] = {kind.__name__: name for kind, name in ARTIFACT_TYPES.items()}
 # Exceptions by which a signal ends a run, in words.
 _INTERRUPTIONS = {"KeyboardInterrupt": "it was interrupted (Ctrl-C)", "Terminated": "it was terminated (SIGTERM)"}
 # Its entry in a run's metadata: CPU seconds and peak memory of the process, where all steps ran in one.
@@ -162,13 +147,11 @@ def process_usage() -> tuple[float, float]:
 def _artifacts_of(step: Any) -> Iterator[ArtifactRecord]:
     for name, versions in step.outputs.items():
         for version in versions:
-            materializer = version.materializer.attribute or ""
-            kind = _TYPES.get(materializer) or _VALUE_TYPES.get(version.data_type.attribute or "", "file")
             digest = version.run_metadata.get("digest") or version.content_hash
             yield ArtifactRecord(
                 step=step.name,
                 name=name,
-                type=kind,
+                type=_TYPES.get(version.data_type.attribute or "", "file"),
                 uri=version.uri,
                 digest=str(digest) if digest else None,
                 sha256=version.run_metadata.get(SHA256),

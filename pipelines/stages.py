@@ -14,9 +14,11 @@ from pydantic import Field
 from steps.base.config import BaseConfig
 from steps.contracts.reports import Frozen
 from steps.dedup.config import DedupConfig
+from steps.engines.embed.config import CACHE as EMBEDDINGS
 from steps.evaluate.config import EvaluateConfig
 from steps.gate.config import GateConfig
 from steps.ingest.config import IngestConfig
+from steps.judge.config import CACHE as VERDICTS
 from steps.judge.config import JudgeConfig
 from steps.leakcheck.config import LeakCheckConfig
 from steps.register.config import RegisterConfig
@@ -137,15 +139,15 @@ class StageSettings(Frozen):
             files=ScreenConfig.files,
             models=ScreenConfig.models,
             keeps=("screen_row_cache", "screen_embeddings"),
-            cache="embeddings",
+            cache=EMBEDDINGS,
         ),
     ] = Field(ScreenConfig(), description="Quality rules, unsafe and poisoned content, language, models.")
     semantic: Annotated[
-        SemanticConfig | None, Stage(models=SemanticConfig.models, keeps=("semantic_embeddings",), cache="embeddings")
+        SemanticConfig | None, Stage(models=SemanticConfig.models, keeps=("semantic_embeddings",), cache=EMBEDDINGS)
     ] = Field(
         None, description="Drop rows that mean the same as another; None: left out, since it needs an embedding model."
     )
-    judge: Annotated[JudgeConfig, Stage(skippable=True, keeps=("judge_row_cache",), cache="judge")] = Field(
+    judge: Annotated[JudgeConfig, Stage(skippable=True, keeps=("judge_row_cache",), cache=VERDICTS)] = Field(
         JudgeConfig(), description="Scores by a rubric, and the threshold below which train rows go."
     )
     review: Annotated[

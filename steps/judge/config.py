@@ -8,6 +8,8 @@ from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.rowwise.undecided import UndecidedPolicy
 
+# Folder below the state folder: replies that were paid for.
+CACHE = "judge"
 # Chosen: about 6,000 tokens of English; bounds what one row may cost.
 _MAX_CHARS = 24_000
 

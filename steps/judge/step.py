@@ -8,7 +8,7 @@ from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.contracts.row_cache import RowCache
-from steps.judge.config import JudgeConfig
+from steps.judge.config import CACHE, JudgeConfig
 from steps.zenml_runtime.context import stage_context
 from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.step import assay_step, cache_key
@@ -35,5 +35,5 @@ def judge_step(rows: Dataset, config: JudgeConfig, scrubbed: bool) -> JudgeOutpu
     """Score rows against the rubric and drop those below the threshold. `scrubbed`: whether personal data is gone."""
     from steps.judge.judge import judge
 
-    ctx = stage_context("judge", key(), cache="judge", scrubbed=scrubbed)
+    ctx = stage_context("judge", key(), cache=CACHE, scrubbed=scrubbed)
     return outputs(JudgeOutputs, judge(rows, config, ctx))

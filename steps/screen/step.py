@@ -8,6 +8,7 @@ from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.contracts.row_cache import RowCache
+from steps.engines.embed.config import CACHE
 from steps.screen.config import ScreenConfig
 from steps.zenml_runtime.context import stage_context
 from steps.zenml_runtime.outputs import outputs
@@ -43,5 +44,5 @@ def screen_step(
     """
     from steps.screen.screen import screen
 
-    ctx = stage_context("screen", key(), cache="embeddings", scrubbed=scrubbed, inputs=inputs, keep=keep)
+    ctx = stage_context("screen", key(), cache=CACHE, scrubbed=scrubbed, inputs=inputs, keep=keep)
     return outputs(ScreenOutputs, screen(rows, config, ctx))

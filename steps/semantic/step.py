@@ -7,6 +7,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
+from steps.engines.embed.config import CACHE
 from steps.semantic.config import SemanticConfig
 from steps.zenml_runtime.context import stage_context
 from steps.zenml_runtime.outputs import outputs
@@ -41,5 +42,5 @@ def semantic_step(
     """
     from steps.semantic.semantic import semantic
 
-    ctx = stage_context("semantic", key(), cache="embeddings", scrubbed=scrubbed, inputs=inputs, keep=keep)
+    ctx = stage_context("semantic", key(), cache=CACHE, scrubbed=scrubbed, inputs=inputs, keep=keep)
     return outputs(SemanticOutputs, semantic(rows, config, ctx))

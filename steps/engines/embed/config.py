@@ -7,6 +7,8 @@ from pydantic import Field, JsonValue, model_validator
 from steps.contracts.reports import Frozen
 from steps.engines.llm.endpoint import Connection
 
+# Folder below the state folder: vectors and scores, for all stages and runs.
+CACHE = "embeddings"
 _OWN_FIELDS = frozenset({"model", "input", "dimensions", "encoding_format"})
 
 
