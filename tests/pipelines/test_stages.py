@@ -97,7 +97,7 @@ def write_toy(root: Path) -> None:
     (folder / "toy.py").write_text(TOY_LOGIC)
     step = (ROOT / "steps" / "dedup" / "step.py").read_text()
     step = step.replace("dedup", "toy").replace("Dedup", "Toy").replace(", keep: bool", "").replace(", keep=keep", "")
-    step = step.replace("toy_index import ToyIndex", "files import FileArtifact")
+    step = step.replace("toy_index import ToyIndex", "file_artifact import FileArtifact")
     step = step.replace('toy_index: Annotated[ToyIndex, "toy_index"]', 'notes: Annotated[FileArtifact, "toy_notes"]')
     (folder / "step.py").write_text(step)
     edit(root / "pipelines/stages.py", "\n    base: Annotated[", TOY_ENTRY)
