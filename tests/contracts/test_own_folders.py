@@ -74,6 +74,16 @@ def test_folder_of_this_process_stays_until_it_is_closed(tmp_path: Path) -> None
     assert list((tmp_path / "work").iterdir()) == []
 
 
+def test_it_is_named_after_its_prefix_in_a_parent_that_is_closed_to_others(tmp_path: Path) -> None:
+    with closing(OwnFolder(tmp_path / "not" / "there", "a-")) as own:
+        assert own.path.parent == tmp_path / "not" / "there" and own.path.name.startswith("a-")
+        assert own.path.parent.stat().st_mode & 0o777 == 0o700
+        # What is gone already is no error.
+        shutil.rmtree(own.path)
+    with closing(OwnFolder(tmp_path)) as own:
+        assert len(own.path.name) == 8
+
+
 def test_only_folders_with_the_prefix_go(tmp_path: Path) -> None:
     for name in ("a-left", "b-left"):
         (tmp_path / name).mkdir()

@@ -6,9 +6,10 @@ import numpy as np
 from support.textrows import chat, dataset
 
 from steps.contracts.context import StageContext
+from steps.contracts.digests import value_digest
 from steps.contracts.reports import StageReport
 from steps.split.config import SplitConfig
-from steps.split.split import _positions, group_of, labels, position, split
+from steps.split.split import _notes, _positions, group_of, labels, position, split
 
 TWO_64 = 2**64
 
@@ -112,3 +113,39 @@ def test_an_empty_version_has_no_note_but_the_rule(tmp_path) -> None:
     found = report_of([], tmp_path, test=0.5, validation=0.0)
     assert found.counts["largest group"] == {"rows": 0}
     assert [n.split(":")[0] for n in found.notes][1:] == ["No row fell into test"]
+
+
+def notes_of(train: int, test: int, asked: float) -> tuple[str, ...]:
+    shares = {"train": 1 - asked, "validation": 0.0, "test": asked}
+    return _notes({"train": train, "validation": 0, "test": test}, shares, 7, SplitConfig())[1:]
+
+
+def test_off_is_more_than_two_points_and_three_standard_errors() -> None:
+    # 2,500 rows: three standard errors of a half are 3 points; 1,000,000 rows: 0.15 points, so 2 points count.
+    assert notes_of(1_324, 1_176, 0.5) == ()
+    assert [n.split(" holds ")[0] for n in notes_of(1_326, 1_174, 0.5)] == ["train", "test"]
+    assert notes_of(519_999, 480_001, 0.5) == ()
+    assert notes_of(520_001, 479_999, 0.5) == tuple(
+        f"{name} holds {share} % of the rows, not 50.0 %: groups stay together, and the largest has 7 rows."
+        for name, share in (("train", "52.0"), ("test", "48.0"))
+    )
+    # Of a tenth among 900 rows three standard errors are 3 points.
+    assert notes_of(784, 116, 0.1) == ()
+    assert len(notes_of(782, 118, 0.1)) == 2
+
+
+def test_fewer_than_a_hundred_test_rows_are_few() -> None:
+    few = "Only {} test rows: a rate measured on them is uncertain by more than 10 points (95 % interval)."
+    assert notes_of(99, 99, 0.5) == (few.format(99),)
+    assert notes_of(100, 100, 0.5) == ()
+    assert notes_of(1, 1, 0.5) == (few.format(1),)
+
+
+def test_shares_are_told_in_hundredths_of_a_percent_and_the_config_by_digest(tmp_path) -> None:
+    rows = [chat(f"question {i}", "answer", locator=str(i)) for i in range(7)]
+    found = report_of(rows, tmp_path, test=0.123456, validation=0.0)
+    assert [(row[2], row[3]) for row in found.tables[0].rows] == [
+        (round(100 * found.counts["rows"][name] / 7, 2), asked)
+        for name, asked in (("train", 87.65), ("validation", 0.0), ("test", 12.35))
+    ]
+    assert found.config_digest == value_digest(SplitConfig(test=0.123456, validation=0.0).model_dump(mode="json"))
