@@ -14,6 +14,9 @@ from steps.contracts.errors import ConfigError, InputNotFoundError
 
 KeyPath = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
+# Pydantic's names of mistakes. What says that a value isn't of a form at all; and what Python calls it.
+_OTHER_FORM = ("literal_error", "too_short", "tuple_type", "model_type", "dict_type", "string_type")
+_WANTED = {"tuple_type": "a list", "list_type": "a list", "model_type": "a mapping of keys", "dict_type": "a mapping"}
 
 
 def load_model(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
@@ -104,36 +107,55 @@ def validate(model: type[M], values: dict[str, Any], lines: dict[KeyPath, int], 
     try:
         return model.model_validate(values)
     except ValidationError as e:
-        found = [_explain(model, error, values, lines) for error in e.errors(include_url=False)]
+        found = list(_explained(model, e, values, lines))
         count = f"{len(found)} mistake{'s' if len(found) > 1 else ''}"
         raise ConfigError(f"{count} in the configuration\n" + "\n".join(f"  {f}" for f in found), where=where) from e
 
 
-def _explain(model: type[BaseModel], error: Any, values: dict[str, Any], lines: dict[KeyPath, int]) -> str:
-    place = _written(error["loc"], values)
-    line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
-    at = f"line {line}: " if line else ""
-    name = ".".join(str(p) for p in place) or "configuration"
+def _explained(
+    model: type[BaseModel], found: ValidationError, values: dict[str, Any], lines: dict[KeyPath, int]
+) -> Iterator[str]:
+    """Each mistake in one line. Where a value may have several forms, pydantic says of each why it isn't that one."""
+    errors = [(_written(error, values), error) for error in found.errors(include_url=False)]
+    places = {place for place, _ in errors}
+    reasons: dict[KeyPath, list[str]] = {}
+    for place, error in errors:
+        # Of the form that was meant, what is wrong inside is said.
+        deeper = any(p[: len(place)] == place and len(p) > len(place) for p in places)
+        if not (deeper and error["type"] in _OTHER_FORM):
+            reasons.setdefault(place, []).append(_reason(model, error, place))
+    for place, whys in reasons.items():
+        line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
+        name = ".".join(str(p) for p in place) or "configuration"
+        yield f"{f'line {line}: ' if line else ''}{name}: {', or: '.join(dict.fromkeys(whys))}"
+
+
+def _reason(model: type[BaseModel], error: Any, place: KeyPath) -> str:
     if error["type"] == "extra_forbidden":
-        return f"{at}{name}: unknown key{_nearest(model, place)}"
+        return f"unknown key{_nearest(model, place)}"
     if error["type"] == "union_tag_not_found":
-        return f"{at}{name}: {error['ctx']['discriminator']} is missing; it says which of the forms this is"
-    message = error["msg"].removeprefix("Value error, ")
+        return f"{error['ctx']['discriminator']} is missing; it says which of the forms this is"
+    if error["type"] == "union_tag_invalid":
+        return f"{error['ctx']['tag']!r} is none of {error['ctx']['expected_tags']}"
+    if error["type"] in _WANTED:
+        return f"{_WANTED[error['type']]} is wanted (found {error['input']!r})"
+    message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     shown = "" if error["type"] in ("missing", "value_error") or isinstance(given, dict) else f" (found {given!r})"
-    return f"{at}{name}: {message}{shown}"
+    return f"{message}{shown}"
 
 
-def _written(loc: KeyPath, values: dict[str, Any]) -> KeyPath:
+def _written(error: Any, values: dict[str, Any]) -> KeyPath:
     """The place of a mistake as it stands in the file: pydantic also names the member of a union that was tried."""
     place: list[str | int] = []
     here: Any = values
-    for part in loc[:-1]:
-        known = part in here if isinstance(here, dict) else isinstance(here, list)
-        if known:
+    for part in error["loc"]:
+        if (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
+        ):
             here = here[part]
             place.append(part)
-    return (*place, *loc[-1:])
+    return (*place, error["loc"][-1]) if error["type"] == "missing" else tuple(place)
 
 
 def _nearest(model: type[BaseModel], place: KeyPath) -> str:
@@ -143,9 +165,13 @@ def _nearest(model: type[BaseModel], place: KeyPath) -> str:
         parent = "".join(f"{p}." for p in place[:-1])
         return f"; {parent}{place[-1]} is now {parent}{moved[place[-1]]}"
     names = sorted({n for m in models for n in m.model_fields})
-    close = difflib.get_close_matches(str(place[-1]), names, n=1)
+    written = str(place[-1])
+    if written in names:
+        return "; another kind has it"
+    close = [n for n in names if len(written) > 3 and written in n][:3]
+    close = close or difflib.get_close_matches(written, names, n=1)
     if close:
-        return f"; did you mean '{close[0]}'?"
+        return f"; did you mean {' or '.join(repr(n) for n in close)}?"
     return f"; known keys are {', '.join(names)}" if names else ""
 
 

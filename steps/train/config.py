@@ -23,7 +23,7 @@ class TrainConfig(TrainSettings):
     # Keys that stood elsewhere before, for the error of who still writes them there.
     MOVED: ClassVar[dict[str, str]] = {
         "method": "weights.kind",
-        "lora": "weights",
+        "lora": "weights (with kind: lora)",
         "preference_as": "objective.preference_as",
         "packing": "objective.packing",
         "loss_kernel": "objective.loss_kernel",

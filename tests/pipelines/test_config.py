@@ -118,3 +118,36 @@ def test_a_mistake_inside_a_union_is_named_as_it_is_written(tmp_path: Path) -> N
     assert "line 6: train.weights.r: " in message
     text = "name: x\ntrain:\n  weights: {r: 4}\n"
     assert "line 3: train.weights: 'kind' is missing" in refused(tmp_path, text)
+
+
+PHASES = "name: x\ntrain:\n  - {name: a, weights: {kind: lora}, max_steps: 4}\n  - %s\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (PHASES % "{name: b, max_step: 4}", ["line 4: train.1.max_step: unknown key; did you mean 'max_steps'?"]),
+        (PHASES % "{name: b, weights: {kind: full, r: 8}}",
+         ["line 4: train.1.weights.r: unknown key; another kind has it"]),
+        (PHASES % "{name: b, rows: {split: test}}",
+         ["line 4: train.1.rows.split: Input should be 'train' or 'validation' (found 'test')"]),
+        (PHASES % "{name: b, max_steps: 4, num_train_epochs: 1}",
+         ["line 4: train.1: max_steps and num_train_epochs clash (remove one of them)"]),
+        (PHASES % "b", ["line 4: train.1: a mapping of keys is wanted (found 'b')"]),
+        (PHASES % "{name: a}", ["line 2: train: two models are called 'a'; base is the model at the start"]),
+        ("name: x\nevaluate: {metrics: [blue]}\n",
+         ["line 2: evaluate.metrics.0: Input should be 'loss', 'exact_match', 'json_valid', 'field_accuracy' or"
+          " 'rouge_l' (found 'blue')"]),
+        ("name: x\nevaluate: {extractor: jsn}\n",
+         ["line 2: evaluate.extractor: Input should be 'none', 'json', 'final_number' or 'regex' (found 'jsn'),"
+          " or: Input should be 'auto' (found 'jsn')"]),
+        ("name: x\ntrain: {weights: {kind: qlora}, batch_size: 2}\n",
+         ["line 2: train.weights: 'qlora' is none of 'lora', 'full'",
+          "line 2: train.batch_size: unknown key; did you mean 'per_device_eval_batch_size' or"
+          " 'per_device_train_batch_size'?"]),
+        ("name: x\ningest: {sources: x}\n", ["line 2: ingest.sources: a list is wanted (found 'x')"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_once_where_it_stands_and_in_words(tmp_path: Path, text: str, lines: list[str]) -> None:
+    said = refused(tmp_path, text).split("\n")
+    assert [line.strip() for line in said if ": pipeline: " not in line][1 : len(lines) + 1] == lines
