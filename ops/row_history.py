@@ -1,20 +1,22 @@
 """One row's way through a run: what every ledger says about it, and its text from a scrubbed version only."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import yaml
 
 from materializers.artifacts import Artifacts, going_on, is_quarantine, stage_of
-from ops.run_index import artifacts_of, load_runs
+from ops.run_index import artifacts_of, config_path, load_runs
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError, ServiceError
 from steps.contracts.models import ModelInfo
 from steps.contracts.records import Row, text_of
 from steps.contracts.runs import ArtifactRecord, RunRecord
+from steps.train.phase_rows import PhaseRows
 
 # Chosen: enough to recognise a row.
 EXCERPT = 300
@@ -36,7 +38,9 @@ class Line:
 
 @dataclass(frozen=True)
 class AtStage:
-    """One stage of the way. `verdict` is "passed" where the ledger has no line, "not reached" after the end."""
+    """One stage of the way. `verdict` is "passed" where the ledger has no line, "not reached" after the end, "not read"
+    where a phase of training takes other rows.
+    """
 
     stage: str
     verdict: str
@@ -72,6 +76,7 @@ class Rows:
 
     store: Artifacts
     run: RunRecord
+    phases: Mapping[str, PhaseRows] = field(default_factory=dict)
     _opened: dict[str, Dataset] = field(default_factory=dict)
 
     def find(self, query: str) -> list[str]:
@@ -81,9 +86,10 @@ class Rows:
 
     def history(self, record_id: str, raw: bool) -> RowHistory:
         """The way of one row. With `raw`, an unscrubbed excerpt is shown when there is no scrubbed one."""
-        lines = self._lines(record_id)
-        stages = tuple(self._stages(lines))
+        lines = self.lines(record_id)
         clean, split = self._clean_row(record_id)
+        not_read = {stage for stage, rows in self.phases.items() if clean is not None and not _takes(rows, clean)}
+        stages = tuple(self._stages(lines, not_read))
         unscrubbed = None if clean is not None else self._raw_row(record_id)
         shown = clean or (unscrubbed if raw else None)
         known = clean or unscrubbed or {}
@@ -101,7 +107,7 @@ class Rows:
             children=tuple(self._children(record_id)),
         )
 
-    def _stages(self, lines: Sequence[Line]) -> list[AtStage]:
+    def _stages(self, lines: Sequence[Line], not_read: Set[str]) -> list[AtStage]:
         names = [self.store.report(a).stage for a in self.run.of_type("stage_report")]
         names += [s for s in dict.fromkeys(line.stage for line in lines) if s not in names]
         with_ledger = {stage_of(a) for a in self.run.of_type("ledger")} | {line.stage for line in lines}
@@ -118,17 +124,21 @@ class Rows:
             if ended and not here:
                 stages.append(AtStage(stage, "not reached", here))
                 continue
+            if stage in not_read and not here:
+                stages.append(AtStage(stage, "not read", here))
+                continue
             verdicts = [line.verdict for line in here]
             ended = any(v in _ENDS for v in verdicts)
             verdict = next((v for v in verdicts if v in _ENDS), verdicts[-1] if verdicts else "passed")
             stages.append(AtStage(stage, verdict, here))
         return stages
 
-    def _ledger_files(self) -> list[str]:
-        return [str(self.store.ledger(a).path) for a in self.run.of_type("ledger")]
+    def _ledger_files(self, step: str | None = None) -> list[str]:
+        return [str(self.store.ledger(a).path) for a in self.run.of_type("ledger") if step in (None, a.step)]
 
-    def _lines(self, record_id: str) -> list[Line]:
-        files = self._ledger_files()
+    def lines(self, record_id: str, step: str | None = None) -> list[Line]:
+        """What the ledgers say about a row; of one step only where that is named."""
+        files = self._ledger_files(step)
         if not files:
             return []
         found = duckdb.execute(
@@ -224,9 +234,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Seen:
-    """A trained model and whether a row was in its training split; `sure` is False when its dataset is gone.
+    """A trained model that saw a row, itself or in what its training started from; `sure` is False when its dataset is
+    gone.
 
     model: the model's digest, "" where its run's store can't be reached.
+    registered: every version that has these weights, "" where there is none.
     """
 
     model: str
@@ -239,45 +251,87 @@ def models_that_saw(root: Path, record_id: str) -> list[Seen]:
     """Every model of every run that was trained on a row, oldest first; models whose dataset is gone as well."""
     runs = load_runs(root, on_broken=lambda _file, _why: None)
     versions = {a.digest: (run, a) for run in runs for a in going_on(run)}
-    answers: dict[str, bool | None] = {}
+    names: dict[str, list[str]] = {}
+    for run in reversed(runs):
+        if (registered := run.registration) is not None:
+            names.setdefault(registered.tags.get("weights_digest", ""), []).append(
+                f"{registered.name}/{registered.version}"
+            )
+    rows: dict[str, list[Row] | None] = {}
+    # By digest of the model; None: its dataset is gone.
+    saw: dict[str, bool | None] = {}
     seen: dict[str, Seen] = {}
     for run in reversed(runs):
-        named = f"{run.registration.name}/{run.registration.version}" if run.registration else ""
         try:
-            for info in _trained_models(root, run):
+            for artifact, info in _trained_models(root, run):
+                if info.digest in saw:
+                    continue
                 digest = info.dataset_digest or ""
-                if digest not in answers:
-                    answers[digest] = _in_training(root, versions.get(digest), record_id)
-                if answers[digest] is not False and info.digest not in seen:
-                    seen[info.digest] = Seen(info.digest, named, run.name, answers[digest] is True)
+                if digest not in rows:
+                    rows[digest] = _row_in(root, versions.get(digest), record_id)
+                own = _in_training(root, run, artifact, rows[digest])
+                before = [saw[a.digest] for a in info.started_from if a.digest in saw]
+                saw[info.digest] = True if own or any(before) else None if None in (own, *before) else False
+                if saw[info.digest] is not False:
+                    known_as = ", ".join(dict.fromkeys(names.get(info.digest, ())))
+                    seen[info.digest] = Seen(info.digest, known_as, run.name, saw[info.digest] is True)
         except ServiceError:
             # A store that can't be reached now is no answer, and no reason to withhold the others'.
+            registered = run.registration
+            named = f"{registered.name}/{registered.version}" if registered else ""
             seen[run.name] = Seen("", named, run.name, False)
     return list(seen.values())
 
 
-def _trained_models(root: Path, run: RunRecord) -> list[ModelInfo]:
+def _trained_models(root: Path, run: RunRecord) -> list[tuple[ArtifactRecord, ModelInfo]]:
     store = artifacts_of(root, run)
     found = []
     for artifact in run.of_type("model"):
         try:
-            found.append(store.model(artifact))
+            found.append((artifact, store.model(artifact)))
         except InputNotFoundError:
             # Removed since: there is nothing left that could have seen a row.
             continue
-    return [m for m in found if m.dataset_digest]
+    return [(a, m) for a, m in found if m.dataset_digest]
 
 
-def _in_training(root: Path, version: tuple[RunRecord, ArtifactRecord] | None, record_id: str) -> bool | None:
-    """Whether a row is in the training split of a version; None when the version is gone."""
+def _row_in(root: Path, version: tuple[RunRecord, ArtifactRecord] | None, record_id: str) -> list[Row] | None:
+    """The row of a version with that id, if there is one; None when the version is gone."""
     if version is None:
         return None
-    run, artifact = version
     try:
-        row = row_of(artifacts_of(root, run).dataset(artifact), record_id)
+        row = row_of(artifacts_of(root, version[0]).dataset(version[1]), record_id)
     except InputNotFoundError:
         return None
-    return row is not None and row["split"] in (None, "train")
+    return [] if row is None else [row]
+
+
+def _in_training(root: Path, run: RunRecord, model: ArtifactRecord, rows: list[Row] | None) -> bool | None:
+    """Whether the phase that made a model trained on a row of its version."""
+    if rows is None:
+        return None
+    phase = _phases(root, run).get(stage_of(model), PhaseRows())
+    ledgers = Rows(artifacts_of(root, run), run)
+    return any(
+        _takes(phase, row)
+        and not any(line.verdict in _ENDS for line in ledgers.lines(row["record_id"], step=model.step))
+        for row in rows
+    )
+
+
+def _phases(root: Path, run: RunRecord) -> dict[str, PhaseRows]:
+    """The rows that each phase of a run's training takes, by stage."""
+    config = config_path(root, run.name)
+    said = (yaml.safe_load(config.read_text("utf-8")) or {}).get("train") if config.is_file() else None
+    phases = said if isinstance(said, list) else [said] if said else []
+    return {
+        f"train_{p['name']}" if p.get("name") else "train": PhaseRows.model_validate(p.get("rows") or {})
+        for p in phases
+    }  # fmt: skip
+
+
+def _takes(rows: PhaseRows, row: Row) -> bool:
+    return rows.take(row["split"], row["source"].partition("/")[0], row["kind"])
 
 
 def is_id(query: str) -> bool:
@@ -308,4 +362,4 @@ def _row_at(dataset: Dataset, position: int) -> Row:
 
 def open_rows(root: Path, run: RunRecord) -> Rows:
     """The rows of a run."""
-    return Rows(artifacts_of(root, run), run)
+    return Rows(artifacts_of(root, run), run, _phases(root, run))

@@ -14,6 +14,8 @@ from steps.contracts.errors import ConfigError, InputNotFoundError
 
 KeyPath = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
+# Chosen: far more than any configuration has; what a few lines of nested aliases stand for is more.
+_MOST_NODES = 100_000
 # Pydantic's names of mistakes. What says that a value isn't of a form at all; and what Python calls it.
 _OTHER_FORM = ("literal_error", "too_short", "tuple_type", "model_type", "dict_type", "string_type")
 _WANTED = {"tuple_type": "a list", "list_type": "a list", "model_type": "a mapping of keys", "dict_type": "a mapping"}
@@ -28,7 +30,10 @@ def load_model(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
     """
     if not path.is_file():
         raise InputNotFoundError("no such configuration file", where=str(path))
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"not UTF-8 text (byte {e.start})", where=str(path), hint="save it as UTF-8") from e
     values, lines = parse_yaml(text, str(path))
     for override in overrides:
         _apply(values, override)
@@ -39,9 +44,13 @@ def parse_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int
     """The mapping in a YAML text, and the 1-based line of every key and list item by its place."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
+        if node is not None and _size(node, {}) > _MOST_NODES:
+            raise ConfigError(f"its aliases stand for more than {_MOST_NODES:,} values", where=where)
         values = yaml.safe_load(text)
     except yaml.YAMLError as e:
         raise ConfigError(f"not valid YAML: {e}", where=where) from e
+    except RecursionError as e:
+        raise ConfigError("nested too deeply, or an alias stands for itself", where=where) from e
     if node is None:
         return {}, {}
     if not isinstance(values, dict):
@@ -51,6 +60,15 @@ def parse_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int
     if duplicates:
         raise ConfigError("\n".join(duplicates), where=where)
     return values, lines
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Nodes below and with this one, those behind aliases as often as they are named. `sizes`: by id, what is known."""
+    if id(node) not in sizes:
+        parts = [n for pair in node.value for n in pair] if isinstance(node, yaml.MappingNode) else node.value
+        below = sum(_size(n, sizes) for n in parts) if isinstance(node, yaml.CollectionNode) else 0
+        sizes[id(node)] = 1 + below
+    return sizes[id(node)]
 
 
 def _index_lines(node: yaml.Node, place: KeyPath, lines: dict[KeyPath, int]) -> Iterator[str]:

@@ -22,3 +22,8 @@ class PhaseRows(Frozen):
     def all(self) -> bool:
         """Whether no row of the split is left out."""
         return not self.sources and not self.kinds
+
+    def take(self, split: str | None, source: str, kind: str) -> bool:
+        """Whether a row of that split (None: the version has no splits), source and kind is among them."""
+        among = (not self.sources or source in self.sources) and (not self.kinds or kind in self.kinds)
+        return among and (split or "train") == self.split

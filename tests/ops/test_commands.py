@@ -178,6 +178,29 @@ def test_a_model_of_another_run_saw_the_row_as_well(stored):
     assert {s.sure for s in models_that_saw(ROOT, stored.rows[0]["record_id"])} == {False}, "unknown isn't no"
 
 
+def test_a_phase_saw_the_rows_that_it_takes_and_those_of_the_phase_it_starts_from(stored):
+    takes = {"a": {"sources": ["mails"]}, "b": {"kinds": ["document"]}, "c": {"sources": ["calls"]}}
+    artifacts = [a for a in stored.record.artifacts if a.type != "model"]
+    first = stored.record.of_type("model")[0]
+    before: list[dict[str, object]] = []
+    for name in takes:
+        folder = stored.store / "phases" / name
+        shutil.copytree(first.uri, folder)
+        info = json.loads((folder / "model.json").read_text()) | {"name": name, "digest": name * 64}
+        info["started_from"] = before if name == "b" else []
+        before = [{"name": name, "digest": name * 64, "kind": "adapter"}]
+        (folder / "model.json").write_text(json.dumps(info))
+        update = {"step": f"train_{name}_step", "uri": str(folder), "sha256": file_digest(folder / "model.json")}
+        artifacts.append(first.model_copy(update=update))
+    phases = stored.record.model_copy(update={"name": "phases", "run_id": "3", "artifacts": tuple(artifacts),
+                                              "registration": None})  # fmt: skip
+    shutil.rmtree(report_path(ROOT, stored.record.name).parent)
+    save_run(ROOT, phases, json.dumps({"train": [{"name": n, "rows": rows} for n, rows in takes.items()]}))
+    seen = models_that_saw(ROOT, stored.rows[0]["record_id"])
+    assert [(s.model[0], s.registered, s.sure) for s in seen] == [("a", "", True), ("b", "", True)]
+    assert models_that_saw(ROOT, stored.rows[4]["record_id"]) == [], "test split"
+
+
 def finetuned_alone(stored) -> None:
     """A second run that only trained, on the first run's dataset version."""
     first = stored.record.of_type("model")[0]
@@ -187,7 +210,8 @@ def finetuned_alone(stored) -> None:
     files = folder_digests(folder / "files")
     info = json.loads((folder / "model.json").read_text()) | {"files": files, "digest": value_digest(files)}
     (folder / "model.json").write_text(json.dumps(info))
-    registration = stored.record.registration.model_copy(update={"name": "other", "version": "1", "tags": {}})
+    tags = {"weights_digest": info["digest"]}
+    registration = stored.record.registration.model_copy(update={"name": "other", "version": "1", "tags": tags})
     model = first.model_copy(update={"uri": str(folder), "sha256": file_digest(folder / "model.json")})
     second = stored.record.model_copy(
         update={"name": "second", "run_id": "2", "started": "2026-11-22T00:00:00+00:00", "registration": registration,

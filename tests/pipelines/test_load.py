@@ -1,5 +1,6 @@
 """Config files: all mistakes at once, with lines, allowed values and the nearest spelling."""
 
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -82,3 +83,34 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError, match=r"nowhere\.yaml"):
         load_model(Outer, tmp_path / "nowhere.yaml")
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (BOMB, "its aliases stand for more than 100,000 values"),
+        ("x: &x [*x]", "nested too deeply, or an alias stands for itself"),
+        ("x: &x {y: *x}", "nested too deeply, or an alias stands for itself"),
+        ("[" * 100_000, "nested too deeply, or an alias stands for itself"),
+        ("x: " + "{a: " * 50_000, "nested too deeply, or an alias stands for itself"),
+    ],
+    ids=["bomb", "itself", "itself in a mapping", "lists", "mappings"],
+)
+def test_a_few_hostile_lines_cost_nothing_and_are_refused(tmp_path: Path, text: str, why: str) -> None:
+    started = time.process_time()
+    assert failure(tmp_path, text).startswith(f"{tmp_path / 'run.yaml'}: {why}")
+    assert time.process_time() - started < 20
+
+
+def test_an_alias_is_read(tmp_path: Path) -> None:
+    assert load(tmp_path, "name: x\ndedup: &d {threshold: 0.5}\nmaybe: *d\n").maybe == Inner(threshold=0.5)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_bytes("name: ä".encode("utf-16"))
+    with pytest.raises(ConfigError, match="not UTF-8 text \\(byte 0\\)"):
+        load_model(Outer, file)

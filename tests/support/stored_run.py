@@ -112,7 +112,7 @@ def build(root: Path, work: Path) -> StoredRun:
     run.add_stage("screen", [(3, "quarantined", "prompt_injection", {"pattern": "ignore-previous"})], 4)
     model = _add_model(run, screened.digest)
     _add_results(run, model)
-    registration = sample_run.registration().model_copy(update={"tags": {"model_digest": model.digest}})
+    registration = sample_run.registration().model_copy(update={"tags": {"weights_digest": model.digest}})
     artifacts = tuple(a.model_copy(update={"sha256": file_digest(main_file(a))}) for a in run.artifacts)
     run.record = sample_run.record().model_copy(
         update={"artifact_store": str(run.store), "artifacts": artifacts, "registration": registration}
