@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -166,7 +166,10 @@ def _read(inputs: list[str], folder: Path) -> Outcome:
 def _is_ours(path: Path) -> bool:
     if path.suffix != ".parquet" or not path.is_file():
         return False
-    return set(COMMON_COLUMNS) <= set(pq.read_schema(path).names)
+    # One that can't be read is ingest's to name.
+    with suppress(pa.ArrowInvalid):
+        return set(COMMON_COLUMNS) <= set(pq.read_schema(path).names)
+    return False
 
 
 def _open_rows(path: Path, folder: Path) -> Dataset:

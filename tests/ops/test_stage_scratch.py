@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from ops.commands.stage import _read, _scratch
+from steps.contracts.errors import AssayError
 from steps.contracts.locks import OwnFolder
 from steps.contracts.records import SCHEMA, make_row
 
@@ -30,3 +32,10 @@ def test_a_file_of_an_earlier_stage_is_read_whatever_schema_version_wrote_it(tmp
         pq.write_table(table.drop_columns(["label", "score"]) if version == 1 else table, file)
         read = _read([str(file)], tmp_path / f"read-{version}").rows
         assert list(read.iter_rows()) == [row]
+
+
+def test_a_damaged_parquet_is_an_error_that_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "g.parquet"
+    file.write_text("garbage")
+    with pytest.raises(AssayError, match=r"g\.parquet: not a Parquet file, or a damaged one"):
+        _read([str(file)], tmp_path / "out")
