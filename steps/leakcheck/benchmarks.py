@@ -20,6 +20,9 @@ from steps.leakcheck.config import Benchmark
 _BROKEN = (ValueError, OSError, EOFError, RecursionError, csv.Error, zlib.error, pa.ArrowException)
 # A question may be a whole book; Python's own limit is 131,072. The largest number that fits a C long everywhere.
 _FIELD_CHARACTERS = 2**31 - 1
+# A message's keys, as OpenAI and ShareGPT have them: who speaks is no text.
+_MESSAGE = (("role", "content"), ("from", "value"))
+_TEXT_COLUMNS = ("messages", "chosen", "rejected", "text")
 _KNOWN = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 
@@ -37,7 +40,8 @@ def benchmark_texts(benchmark: Benchmark, root: Path) -> Iterator[tuple[str, str
     found = number = 0
     try:
         for number, row in enumerate(_rows(path, where), 1):
-            text = "\n\n".join(_texts(row if benchmark.columns is None else _pick(row, benchmark.columns, where)))
+            said = _said(row) if benchmark.columns is None else _pick(row, benchmark.columns, where)
+            text = "\n\n".join(_texts(said))
             if text.strip():
                 found += 1
                 yield f"row:{number}", text
@@ -102,13 +106,27 @@ def _pick(row: Any, columns: tuple[str, ...], where: str) -> list[Any]:
     return [row[c] for c in columns]
 
 
+def _said(row: Any) -> Any:
+    """What of a row is text where no columns are named: its messages, the texts of a row of ours, else all of it."""
+    if not isinstance(row, dict):
+        return row
+    if row.keys() >= {"record_id", "content_id"}:
+        return [row.get(column) for column in _TEXT_COLUMNS]
+    return [v for v in row.values() if isinstance(v, list) and any(map(_is_message, v))] or row
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and any(value.keys() >= {*pair} for pair in _MESSAGE)
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, bytes):  # Parquet columns whose writer didn't say that they are text
         yield value.decode("utf-8", "replace")
     elif isinstance(value, dict):
-        for v in value.values():
+        said = next((value[content] for role, content in _MESSAGE if {role, content} <= value.keys()), None)
+        for v in value.values() if said is None else [said]:
             yield from _texts(v)
     elif isinstance(value, (list, tuple)):
         for v in value:

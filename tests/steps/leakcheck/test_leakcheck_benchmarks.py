@@ -176,3 +176,27 @@ def test_a_byte_order_mark_is_no_text_and_lines_of_nothing_are_no_rows(tmp_path)
     assert read(tmp_path, "f.ndjson") == [("row:1", "x"), ("row:2", "y")]
     (tmp_path / "f.csv").write_bytes(b"\xef\xbb\xbfq\nx\n")
     assert read(tmp_path, "f.csv", ("q",)) == [("row:1", "x")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": "a-1", "messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]},
+        {"id": "a-1", "conversations": [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "Here."}]},
+        {"record_id": "1", "content_id": "2", "source": "a/b.jsonl", "kind": "conversation", "text": None, "meta": "{}",
+         "messages": [{"role": "user", "content": "Where?", "name": None}, {"role": "assistant", "content": "Here."}],
+         "chosen": [], "rejected": []},
+    ],
+)  # fmt: skip
+def test_of_a_conversation_only_what_is_said_counts(tmp_path, row):
+    (tmp_path / "f.jsonl").write_text(json.dumps(row))
+    assert read(tmp_path, "f.jsonl") == [("row:1", "Where?\n\nHere.")]
+    column = next(c for c in ("messages", "conversations") if c in row)
+    assert read(tmp_path, "f.jsonl", (column,)) == [("row:1", "Where?\n\nHere.")]
+
+
+def test_of_a_document_of_ours_its_text_counts_and_of_other_rows_all(tmp_path):
+    (tmp_path / "f.jsonl").write_text(json.dumps({"record_id": "1", "content_id": "2", "messages": [], "text": "So."}))
+    assert read(tmp_path, "f.jsonl") == [("row:1", "So.")]
+    (tmp_path / "f.jsonl").write_text(json.dumps({"role": "cook", "says": ["so", {"value": "or"}]}))
+    assert read(tmp_path, "f.jsonl") == [("row:1", "cook\n\nso\n\nor")]
