@@ -10,7 +10,7 @@ import duckdb
 import yaml
 
 from materializers.artifacts import Artifacts, going_on, is_quarantine, stage_of
-from ops.run_index import artifacts_of, config_path, load_runs
+from ops.run_index import artifacts_of, config_path, known_runs
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError, ServiceError
 from steps.contracts.models import ModelInfo
@@ -249,7 +249,7 @@ class Seen:
 
 def models_that_saw(root: Path, record_id: str) -> list[Seen]:
     """Every model of every run that was trained on a row, oldest first; models whose dataset is gone as well."""
-    runs = load_runs(root, on_broken=lambda _file, _why: None)
+    runs = known_runs(root)
     versions = {a.digest: (run, a) for run in runs for a in going_on(run)}
     names: dict[str, list[str]] = {}
     for run in reversed(runs):

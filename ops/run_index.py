@@ -8,18 +8,22 @@
 import difflib
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from materializers.artifacts import Artifacts
-from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
+from ops.console import complain
+from steps.contracts.errors import AssayError, InputError, InputNotFoundError, IntegrityError
 from steps.contracts.runs import RunRecord
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import state_folder
 
 # The way out where the index is empty.
 NONE_YET = "start one with: assay run CONFIG; assay runs --sync looks for runs in ZenML's store"
+# The way out where a record can't be read.
+MEND = "`assay runs --sync` writes it anew from ZenML's store; remove the folder if the run isn't needed"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -58,21 +62,53 @@ def save_run(root: Path, record: RunRecord, config_yaml: str) -> Path:
 
 
 def load_runs(root: Path, on_broken: Callable[[Path, str], None] | None = None) -> list[RunRecord]:
-    """All runs, newest first. `on_broken(file, why)` is called for a record that can't be read.
+    """All runs, newest first. `on_broken(file, why)` is called for a record that is gone or can't be read.
 
     Raises:
         IntegrityError: a record can't be read and `on_broken` is None.
     """
     runs = []
-    for file in sorted(runs_folder(root).glob("*/run.json")):
+    for folder in sorted(runs_folder(root).glob("[!.]*/")):
+        file = folder / "run.json"
         try:
             runs.append(RunRecord.model_validate_json(file.read_bytes()))
-        except ValidationError as e:
-            why = f"not a run record: {e.error_count()} errors, first: {e.errors()[0]['msg']}"
+        except (ValidationError, OSError) as e:
+            why = _why_unreadable(e)
             if on_broken is None:
-                raise IntegrityError(why, where=str(file), hint="remove the folder if the run isn't needed") from e
+                raise IntegrityError(why, where=str(file), hint=MEND) from e
             on_broken(file, why)
     return sorted(runs, key=lambda r: (r.started, r.name), reverse=True)
+
+
+def _why_unreadable(error: ValidationError | OSError) -> str:
+    if isinstance(error, ValidationError):
+        return f"not a run record: {error.error_count()} errors, first: {error.errors()[0]['msg']}"
+    return "the run's record is gone" if isinstance(error, FileNotFoundError) else f"not readable: {error.strerror}"
+
+
+def known_runs(root: Path) -> list[RunRecord]:
+    """The same; a record that can't be read is named on standard error."""
+    return load_runs(root, on_broken=_warn)
+
+
+@cache
+def _warn(file: Path, why: str) -> None:
+    # Once per command, however often it looks.
+    complain(f"warning: {file}: {why}\n  way out: {MEND}")
+
+
+def not_found(root: Path, error: InputNotFoundError, name: str = "") -> AssayError:
+    """The error; where records can't be read, one that names the first: what was looked for may be in them.
+
+    `name`: of the run, when it is known, or its beginning; then records of other runs don't count.
+    """
+    broken: list[tuple[Path, str]] = []
+    load_runs(root, on_broken=lambda file, why: broken.append((file, why)))
+    likely = [b for b in broken if b[0].parent.name.startswith(name)]
+    if not likely:
+        return error
+    file, why = likely[0]
+    return IntegrityError(why, where=str(file), hint=MEND)
 
 
 def find_run(root: Path, name: str | None = None) -> RunRecord:
@@ -81,11 +117,12 @@ def find_run(root: Path, name: str | None = None) -> RunRecord:
     The newest of all when None.
 
     Raises:
-        InputNotFoundError: no such run. InputError: more than one run starts with it.
+        InputNotFoundError: no such run. InputError: more than one run starts with it. IntegrityError: its record can't
+            be read.
     """
-    runs = load_runs(root, on_broken=lambda _file, _why: None)
+    runs = known_runs(root)
     if not runs:
-        raise InputNotFoundError("no runs yet", where=str(runs_folder(root)), hint=NONE_YET)
+        raise not_found(root, InputNotFoundError("no runs yet", where=str(runs_folder(root)), hint=NONE_YET))
     if name is None:
         return runs[0]
     exact = [r for r in runs if name in (r.name, r.run_id)] or [r for r in runs if r.config_name == name][:1]
@@ -96,7 +133,7 @@ def find_run(root: Path, name: str | None = None) -> RunRecord:
         raise InputError(f"{name!r} fits {len(starts)} runs", hint="one of " + ", ".join(r.name for r in starts[:8]))
     near = difflib.get_close_matches(name, [r.name for r in runs], n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}?" if near else "assay runs lists them"
-    raise InputNotFoundError(f"no run {name!r}", where=str(runs_folder(root)), hint=hint)
+    raise not_found(root, InputNotFoundError(f"no run {name!r}", where=str(runs_folder(root)), hint=hint), name)
 
 
 def curating_run(root: Path, run: RunRecord, dataset_digest: str | None) -> RunRecord | None:
@@ -106,7 +143,7 @@ def curating_run(root: Path, run: RunRecord, dataset_digest: str | None) -> RunR
     """
     if run.of_type("dataset"):
         return run
-    runs = load_runs(root, on_broken=lambda _file, _why: None)
+    runs = known_runs(root)
     made = [r for r in runs if dataset_digest in {a.digest for a in r.of_type("dataset")}]
     return made[-1] if made else None
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from materializers.artifacts import Artifacts, going_on, is_quarantine
 from ops.row_history import is_id
-from ops.run_index import artifacts_of, find_run, load_runs
+from ops.run_index import artifacts_of, find_run, known_runs, not_found
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.runs import ArtifactRecord, RunRecord
@@ -133,11 +133,11 @@ def find_version(root: Path, query: str) -> Version:
     Raises:
         InputNotFoundError: nothing fits, or the run made no dataset. InputError: several digests begin so.
     """
-    runs = load_runs(root, on_broken=lambda _file, _why: None)
+    runs = known_runs(root)
     if query == LATEST:
         run = next((r for r in runs if going_on(r)), None)
         if run is None:
-            raise InputNotFoundError("no run has made a dataset yet", hint="assay run CONFIG")
+            raise not_found(root, InputNotFoundError("no run has made a dataset yet", hint="assay run CONFIG"))
         return _open(root, run, going_on(run)[-1])
     by_digest = {a.digest: (r, a) for r in reversed(runs) for a in r.of_type("dataset") if _begins(a.digest, query)}
     named = [r for r in runs if query in (r.name, r.run_id) or r.name.startswith(query)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from materializers.artifacts import Artifacts, FileCheck, is_remote, json_value
 from ops.console import emit, heading, say, show_table
-from ops.run_index import artifacts_of, config_path, curating_run, load_runs
+from ops.run_index import artifacts_of, config_path, curating_run, known_runs, not_found
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
 from steps.contracts.evaluation import Decision, EvalReport, Registration
@@ -61,12 +61,13 @@ def find_registration(root: Path, reference: str) -> RunRecord:
     Aliases are as the newest registration that carries them left them; one moved in MLflow by hand isn't seen.
 
     Raises:
-        InputError: not a reference. InputNotFoundError: no run registered that.
+        InputError: not a reference. InputNotFoundError: no run registered that. IntegrityError: none of those whose
+            record can be read did, and there are others.
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise InputError(f"not a model reference: {reference!r}", hint="MODEL, MODEL@alias or MODEL/version")
-    runs = [r for r in load_runs(root, on_broken=lambda _f, _w: None) if r.registration]
+    runs = [r for r in known_runs(root) if r.registration]
     named = [r for r in runs if r.registration and r.registration.name == match["name"]]
     fits = [
         r
@@ -78,7 +79,7 @@ def find_registration(root: Path, reference: str) -> RunRecord:
     if not fits:
         known = sorted({f"{r.registration.name}/{r.registration.version}" for r in (named or runs) if r.registration})
         hint = "known: " + ", ".join(known[:10]) if known else "no run has registered a model yet"
-        raise InputNotFoundError(f"no run registered {reference}", hint=hint)
+        raise not_found(root, InputNotFoundError(f"no run registered {reference}", hint=hint))
     chosen = fits[0].registration
     # A later run that took the registration from cache names the same version: the first one made it.
     return [r for r in fits if r.registration == chosen][-1]

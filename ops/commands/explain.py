@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ops.console import emit, heading, say, show_table
 from ops.row_history import AtStage, Line, RowHistory, Rows, Seen, models_that_saw, open_rows
-from ops.run_index import find_run, load_runs
+from ops.run_index import find_run, known_runs
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.runs import RunRecord
 
@@ -41,7 +41,7 @@ def explain_row(root: Path, query: str, run_name: str | None, raw: bool, json_ou
 
 
 def _newest_with_rows(root: Path) -> RunRecord:
-    runs = load_runs(root, on_broken=lambda _file, _why: None)
+    runs = known_runs(root)
     return next((r for r in runs if r.of_type("ledger")), None) or find_run(root)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops.console import complain, console, emit, say, show_table
-from ops.run_index import NONE_YET, artifacts_of, find_run, load_runs, report_path, write_report
+from ops.run_index import NONE_YET, artifacts_of, find_run, known_runs, report_path, runs_folder, write_report
 from steps.contracts.humanize import duration
 from steps.contracts.runs import RunRecord
 
@@ -26,11 +26,11 @@ def catch_up(root: Path, wanted: bool) -> None:
 
 def list_runs(root: Path, limit: int, json_output: bool) -> None:
     """The newest runs: what, when, how it ended, what was registered."""
-    found = load_runs(root, on_broken=lambda file, why: complain(f"warning: {file}: {why}"))[:limit]
+    found = known_runs(root)[:limit]
     if json_output:
         emit({"runs": [r.model_dump(mode="json", exclude={"artifacts"}) for r in found]})
     elif not found:
-        say(f"no runs yet; {NONE_YET}")
+        say(f"no runs yet; {NONE_YET}" if not any(runs_folder(root).glob("[!.]*/")) else "no run's record can be read")
     else:
         show_table(["run", "started", "took", "status", "steps", "model"], [_line(r) for r in found])
 

@@ -106,6 +106,18 @@ def test_no_runs(state):
     assert result.exit_code == 3 and "assay run CONFIG" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "command", [["audit", "support"], ["report"], ["explain", "order"], ["diff", "latest", "latest"], ["review"],
+                ["runs"]],
+)  # fmt: skip
+def test_a_broken_record_is_named_by_every_command(stored, command):
+    file = report_path(ROOT, stored.record.name).with_name("run.json")
+    file.write_text(file.read_text()[:-100])
+    result = invoke(*command)
+    assert result.exit_code == (0 if command == ["runs"] else 7)
+    assert str(file) in result.stderr and "assay runs --sync" in result.stderr and "no runs yet" not in result.output
+
+
 def test_report_is_rendered_from_the_artifacts(stored):
     path = report_path(ROOT, stored.record.name)
     assert not path.exists()
@@ -433,12 +445,12 @@ def test_hostile_rows_are_harmless_on_the_terminal(state):
 
 
 def test_interrupt_ends_with_130(state, monkeypatch):
-    monkeypatch.setattr("ops.commands.runs.load_runs", lambda *_a, **_k: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("ops.commands.runs.known_runs", lambda *_a, **_k: (_ for _ in ()).throw(KeyboardInterrupt))
     assert invoke("runs").exit_code == 130
 
 
 def test_sigterm_ends_with_143(state, monkeypatch):
-    monkeypatch.setattr("ops.commands.runs.load_runs", lambda *_a, **_k: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("ops.commands.runs.known_runs", lambda *_a, **_k: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     result = invoke("runs")
     assert result.exit_code == 143
@@ -453,14 +465,14 @@ def test_full_disk_ends_with_6_also_within_a_library(state, monkeypatch):
         except sqlite3.OperationalError as e:
             raise RuntimeError("(sqlite3.OperationalError) ...") from e
 
-    monkeypatch.setattr("ops.commands.runs.load_runs", full)
+    monkeypatch.setattr("ops.commands.runs.known_runs", full)
     result = invoke("runs")
     assert result.exit_code == 6
     assert "no space left" in result.output
 
 
 def test_a_fault_of_ours_is_named_without_a_traceback(state, monkeypatch):
-    monkeypatch.setattr("ops.commands.runs.load_runs", lambda *_a, **_k: 1 / 0)
+    monkeypatch.setattr("ops.commands.runs.known_runs", lambda *_a, **_k: 1 / 0)
     result = invoke("runs")
     assert result.exit_code == 1 and "ZeroDivisionError" in result.stderr and "Traceback" not in result.stderr
 

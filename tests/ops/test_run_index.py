@@ -58,6 +58,21 @@ def test_one_broken_record_hides_no_other(root):
         load_runs(root)
 
 
+@pytest.mark.parametrize("damage", ["{", "", '{"name": 1}', None])
+def test_a_run_whose_record_is_damaged_is_named_with_the_way_out(root, damage, capsys):
+    save_run(root, sample_run.record("mine"), "")
+    file = run_folder(root, "mine") / "run.json"
+    file.unlink() if damage is None else file.write_text(damage)
+    for name in (None, "mine", "mi"):
+        with pytest.raises(IntegrityError, match=r"run\.json.*\n.*assay runs --sync"):
+            find_run(root, name)
+    capsys.readouterr()
+    save_run(root, sample_run.record("other"), "")
+    assert find_run(root, "other").name == "other"
+    with pytest.raises(InputNotFoundError):
+        find_run(root, "third")
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a" * 201, "a\n"])
 def test_a_name_stays_inside_the_runs_folder(root, name):
     with pytest.raises(InputError, match="not a usable run name"):
