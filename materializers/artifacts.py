@@ -6,7 +6,6 @@ Remote files are fetched once into a cache folder; credentials are those that fs
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
@@ -32,20 +31,6 @@ _ANEW = "the artifact was changed or damaged after it was written; `assay run CO
 V = TypeVar("V", bound=Frozen)
 
 
-@dataclass(frozen=True)
-class FileCheck:
-    """One file of a model against its record. `found` is None when the file is gone."""
-
-    name: str
-    recorded: str
-    found: str | None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the stored bytes are the recorded ones."""
-        return self.recorded == self.found
-
-
 class Artifacts:
     """Reads the artifacts of one run, and verifies what it reads.
 
@@ -61,6 +46,7 @@ class Artifacts:
         self._cache = cache
         self._open = opener or _by_fsspec
         self._verified: set[tuple[str, str]] = set()
+        self._digests: dict[str, str] = {}
 
     def dataset(self, artifact: ArtifactRecord) -> Dataset:
         """A dataset version; every shard is verified."""
@@ -72,7 +58,7 @@ class Artifacts:
 
     def manifest(self, artifact: ArtifactRecord) -> Manifest:
         """What a dataset version is, without its rows."""
-        return self._value(artifact, layout.MANIFEST, Manifest)
+        return self.main_value(artifact, layout.MANIFEST, Manifest)
 
     def ledger(self, artifact: ArtifactRecord) -> Ledger:
         """A stage's ledger."""
@@ -81,11 +67,11 @@ class Artifacts:
 
     def report(self, artifact: ArtifactRecord) -> StageReport:
         """A stage's report."""
-        return self._value(artifact, layout.REPORT, StageReport)
+        return self.main_value(artifact, layout.REPORT, StageReport)
 
     def value(self, artifact: ArtifactRecord, kind: type[V]) -> V:
         """An EvalReport, Comparison, Decision or Registration."""
-        return self._value(artifact, layout.VALUE, kind)
+        return self.main_value(artifact, layout.VALUE, kind)
 
     def answers(self, artifact: ArtifactRecord) -> Answers:
         """Prompts and answers of one evaluation."""
@@ -94,28 +80,43 @@ class Artifacts:
 
     def model(self, artifact: ArtifactRecord) -> ModelInfo:
         """What a model folder holds, without its weights."""
-        return self._value(artifact, layout.MODEL, ModelInfo)
+        return self.main_value(artifact, layout.MODEL, ModelInfo)
 
     def file(self, artifact: ArtifactRecord, name: str) -> Path:
         """A file artifact."""
         return self._main(artifact, name)
 
-    def check_model(self, artifact: ArtifactRecord) -> list[FileCheck]:
-        """Read every file of a model where it is stored and compare its SHA-256 with the record."""
-        checks = []
-        for name, recorded in self.model(artifact).files.items():
-            checks.append(FileCheck(name, recorded, self._digest_of(layout.model_file(artifact.uri, name))))
-        return checks
+    def digest_of(self, uri: str) -> str | None:
+        """SHA-256 of a file where it is stored, read once; None when it is gone. What the cache holds is no answer.
 
-    def _shard(self, sha256: str) -> Path:
-        return self._fetch(layout.shard(self.run.artifact_store, sha256), sha256)
+        Raises:
+            ServiceError: the store can't be reached.
+        """
+        if uri not in self._digests:
+            try:
+                self._digests[uri] = self._remote_digest(uri) if is_remote(uri) else file_digest(self._found(uri))
+            except InputNotFoundError:
+                return None
+        return self._digests[uri]
 
-    def _value(self, artifact: ArtifactRecord, name: str, kind: type[V]) -> V:
+    def text(self, uri: str) -> str | None:
+        """A small text file where it is stored; None when it is gone. Bytes that are no text are replaced."""
+        try:
+            with reachable(uri), self._open(uri) as source:
+                return source.read().decode("utf-8", "replace")
+        except InputNotFoundError:
+            return None
+
+    def main_value(self, artifact: ArtifactRecord, name: str, kind: type[V]) -> V:
+        """What an artifact's main file, a JSON text of that name, says."""
         try:
             return kind.model_validate_json(self._main(artifact, name).read_bytes())
         except ValidationError as e:
             where = f"{artifact.uri}/{name}"
             raise IntegrityError(f"not a readable {kind.__name__}: {e.errors()[0]['msg']}", where=where) from e
+
+    def _shard(self, sha256: str) -> Path:
+        return self._fetch(layout.shard(self.run.artifact_store, sha256), sha256)
 
     def _main(self, artifact: ArtifactRecord, name: str) -> Path:
         """The artifact's main file. Its bytes are those of the run's record, unless an older version wrote that."""
@@ -129,7 +130,7 @@ class Artifacts:
         path = self._found(uri)
         if sha256 is None or (uri, sha256) in self._verified:
             return path
-        found = file_digest(path)
+        found = file_digest(path) if is_remote(uri) else self.digest_of(uri)
         if found != sha256 and is_remote(uri):
             path.unlink()
             found = file_digest(self._found(uri))
@@ -154,22 +155,13 @@ class Artifacts:
         return path
 
     def _download(self, uri: str, path: Path) -> None:
-        with aside(path) as partial, _reachable(uri), self._open(uri) as source, partial.open("wb") as out:
+        with aside(path) as partial, reachable(uri), self._open(uri) as source, partial.open("wb") as out:
             while piece := source.read(_PIECE_BYTES):
                 out.write(piece)
 
-    def _digest_of(self, uri: str) -> str | None:
-        try:
-            # Weights are read where they are and never cached: the question is what is stored there now.
-            if not is_remote(uri):
-                return file_digest(self._found(uri))
-            return self._remote_digest(uri)
-        except InputNotFoundError:
-            return None
-
     def _remote_digest(self, uri: str) -> str:
         digest = hashlib.sha256()
-        with _reachable(uri), self._open(uri) as source:
+        with reachable(uri), self._open(uri) as source:
             while piece := source.read(_PIECE_BYTES):
                 digest.update(piece)
         return digest.hexdigest()
@@ -187,7 +179,7 @@ def _by_fsspec(uri: str) -> AbstractContextManager[IO[bytes]]:
 
 
 @contextmanager
-def _reachable(uri: str) -> Iterator[None]:
+def reachable(uri: str) -> Iterator[None]:
     """Turn what a remote file system raises into our errors."""
     try:
         yield

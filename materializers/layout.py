@@ -12,6 +12,20 @@ ANSWERS = "answers.parquet"
 REPORT = "report.json"
 VALUE = "value.json"
 MODEL = "model.json"
+# By the type of the artifact; of the other types VALUE. A file artifact's has a name of its own.
+MAIN = {
+    "dataset": MANIFEST,
+    "row_cache": MANIFEST,
+    "embeddings": MANIFEST,
+    "index": MANIFEST,
+    "ledger": LEDGER,
+    "answers": ANSWERS,
+    "stage_report": REPORT,
+    "model": MODEL,
+}
+
+# Below the store's root, with a folder per run: the records that runs' last steps keep.
+RECORDS = "finish_step/run_record"
 
 # What lies beside them.
 SELECTION = "selection.parquet"

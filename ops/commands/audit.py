@@ -1,12 +1,14 @@
 """`assay audit`: what a registered model is made of, and whether its stored files are the recorded ones."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from materializers.artifacts import Artifacts, FileCheck, is_remote, json_value
+from materializers.artifacts import Artifacts, is_remote, json_value
+from materializers.integrity import FileCheck, check_artifact
+from ops.audit_index import Check, check_index
 from ops.console import emit, heading, say, show_table
 from ops.run_index import artifacts_of, config_path, curating_run, known_runs, not_found
 from steps.contracts.digests import value_digest
@@ -17,6 +19,9 @@ from steps.contracts.reports import StageReport
 from steps.contracts.runs import ArtifactRecord, RunRecord
 
 _REFERENCE = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<alias>[^@/\s]+)|/(?P<version>[^@/\s]+))?")
+# Chosen: as many damaged files as can be read at a glance.
+_NAMED = 20
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,18 @@ class Audit:
     """Everything the records say about one registered model, and what was checked against the stored files.
 
     Attributes:
-        checks: one line per promise that was tested: (what, holds, detail).
+        model: None where its record is damaged.
+        checks: one line per promise that was tested.
+        unchecked: what could not be tested, in words.
         datasets: (stage, digest, rows, artifact name) of every version, in the order of the pipeline.
     """
 
     registration: Registration
     run: RunRecord
-    model: ModelInfo
+    model: ModelInfo | None
     files: list[FileCheck]
-    checks: list[tuple[str, bool, str]]
+    checks: list[Check]
+    unchecked: list[str]
     datasets: list[tuple[str, str, int, str]]
     stages: list[StageReport]
     sources: dict[str, int]
@@ -86,36 +94,64 @@ def find_registration(root: Path, reference: str) -> RunRecord:
 
 
 def examine(root: Path, run: RunRecord) -> Audit:
-    """Read the records of a run and test them against each other and against the stored files."""
-    from pipelines.report.collect import rows_by_source
+    """Read everything that a run's record names, and test it against the record and against each other.
 
+    Raises:
+        ServiceError: the artifact store can't be reached.
+    """
     if run.registration is None:
         raise InputNotFoundError(f"run {run.name} registered no model")
     store = artifacts_of(root, run)
-    artifact, model = _tuned(store, run)
-    files = store.check_model(artifact)
-    data_run = curating_run(root, run, model.dataset_digest) or run
-    data = artifacts_of(root, data_run)
-    versions = [(a, data.manifest(a)) for a in data_run.of_type("dataset")]
-    evals = [store.value(a, EvalReport) for a in run.of_type("eval_report")]
-    decisions = run.of_type("decision")
-    decision = store.value(decisions[-1], Decision) if decisions else None
-    judged = decision.candidate if decision else ""
+    tuned, model = _tuned(store, run)
+    data_run = curating_run(root, run, model.dataset_digest if model else None)
+    stores = [store] if data_run in (run, None) else [artifacts_of(root, data_run), store]
+    data = stores[0]
+    files = [c for s in stores for a in s.run.artifacts for c in check_artifact(s, a)]
+    versions = _intact(data.manifest, data.run.of_type("dataset"))
+    evals = [e for _, e in _intact(lambda a: store.value(a, EvalReport), run.of_type("eval_report"))]
+    decisions = [d for _, d in _intact(lambda a: store.value(a, Decision), run.of_type("decision"))]
+    decision = decisions[-1] if decisions else None
+    judged = _of(decision.candidate if decision else "", evals)
+    checks = [_check_files(files), *(c for s in stores for c in check_index(root, s.run))]
+    if model is not None:
+        own = [c for c in files if c.artifact == tuned]
+        checks += _check_model(model, own, [m.digest for _, m in versions], judged, run.registration)
     return Audit(
         registration=run.registration,
         run=run,
         model=model,
         files=files,
-        checks=_checks(model, files, [m.digest for _, m in versions], _of(judged, evals), run.registration),
+        checks=checks,
+        unchecked=[
+            *_unchecked(stores),
+            *(["the data: the run that made it is not in the index"] if data_run is None else []),
+        ],
         datasets=[(m.stage, m.digest, m.rows, a.name) for a, m in versions],
-        stages=_stages(root, [data_run] if data_run is run else [data_run, run]),
-        sources=rows_by_source(data, data_run),
+        stages=[r for s in stores for _, r in _intact(s.report, s.run.of_type("stage_report"))],
+        sources=_sources(data),
         decision=decision,
     )
 
 
-def _stages(root: Path, runs: Iterable[RunRecord]) -> list[StageReport]:
-    return [artifacts_of(root, r).report(a) for r in runs for a in r.of_type("stage_report")]
+def _intact(read: Callable[[ArtifactRecord], V], artifacts: Iterable[ArtifactRecord]) -> list[tuple[ArtifactRecord, V]]:
+    """What artifacts hold; damaged ones are left out here and named by the check of the files."""
+    found = []
+    for artifact in artifacts:
+        try:
+            found.append((artifact, read(artifact)))
+        except (IntegrityError, InputNotFoundError):
+            continue
+    return found
+
+
+def _sources(data: Artifacts) -> dict[str, int]:
+    """Rows of the last dataset version per source; none where it is damaged."""
+    from pipelines.report.collect import rows_by_source
+
+    try:
+        return rows_by_source(data, data.run)
+    except (IntegrityError, InputNotFoundError):
+        return {}
 
 
 def _of(subject: str, evals: list[EvalReport]) -> list[EvalReport]:
@@ -123,25 +159,46 @@ def _of(subject: str, evals: list[EvalReport]) -> list[EvalReport]:
     return [e for e in evals if e.subject == subject] or evals[-1:]
 
 
-def _tuned(store: Artifacts, run: RunRecord) -> tuple[ArtifactRecord, ModelInfo]:
-    """The registered model; of a run that registered none, or none of its own, the last that was trained."""
-    models = [(a, store.model(a)) for a in run.of_type("model")]
-    trained = [(a, m) for a, m in models if m.dataset_digest is not None or m.trainable]
-    if not trained:
+def _tuned(store: Artifacts, run: RunRecord) -> tuple[str, ModelInfo | None]:
+    """The artifact's name and what it says of the registered model; of a run that registered none of its own, of the
+    last that was trained. None where it is damaged.
+    """
+    models = run.of_type("model")
+    if not models:
         raise InputNotFoundError("the run has no trained model", where=f"run {run.name}")
+    read = _intact(store.model, models)
+    trained = [(a.name, m) for a, m in read if m.dataset_digest is not None or m.trainable]
     digest = run.registration.tags.get("weights_digest") if run.registration else None
-    return next((found for found in trained if found[1].digest == digest), trained[-1])
+    return next((one for one in trained if one[1].digest == digest), trained[-1] if trained else ("", None))
 
 
-def _checks(
+def _check_files(files: list[FileCheck]) -> Check:
+    wrong = list(dict.fromkeys(str(c) for c in files if not c.ok))
+    said = ", ".join(wrong[:_NAMED]) + (f", and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else "")
+    return (
+        "stored files have the recorded SHA-256",
+        not wrong,
+        said or f"{len({(c.name, c.recorded) for c in files})} files read",
+    )
+
+
+def _unchecked(stores: Iterable[Artifacts]) -> Iterator[str]:
+    """What no check covers, in words."""
+    for store in stores:
+        older = [a.name for a in store.run.artifacts if a.sha256 is None]
+        if older:
+            yield f"{', '.join(older)}: recorded by an older version, without SHA-256"
+        for artifact, model in _intact(store.model, store.run.of_type("model")):
+            if not model.files:
+                yield f"{artifact.name}: a reference to {model.base.name}; its files are not in the run's store"
+
+
+def _check_model(
     model: ModelInfo, files: list[FileCheck], datasets: list[str], evals: list[EvalReport], registration: Registration
-) -> list[tuple[str, bool, str]]:
-    wrong = [f for f in files if not f.ok]
-    detail = ", ".join(f"{f.name} {'is gone' if f.found is None else 'was changed'}" for f in wrong[:5])
-    checks = [
-        ("stored files have the recorded SHA-256", not wrong, detail or f"{len(files)} files read"),
-        ("the model's digest is that of its files", model.digest == value_digest(model.files), model.digest),
-    ]
+) -> list[Check]:
+    """`files`: those of the model's artifact; `datasets`: digests of all versions; `evals`: of the registered model."""
+    digest = value_digest({c.name.removeprefix("files/"): c.found for c in files if c.name.startswith("files/")})
+    checks = [("the model's digest is that of its stored files", model.digest == digest, digest)]
     if datasets:
         known = model.dataset_digest in datasets
         checks.append(("it was trained on a recorded dataset version", known, model.dataset_digest or "none"))
@@ -169,6 +226,8 @@ def _as_json(root: Path, a: Audit) -> dict[str, Any]:
         },
         "model": json_value(a.model),
         "checks": [{"check": c, "holds": h, "detail": d} for c, h, d in a.checks],
+        "damaged": sorted({str(c) for c in a.files if not c.ok}),
+        "not_checked": a.unchecked,
         "datasets": [{"stage": s, "digest": d, "rows": r, "artifact": n} for s, d, r, n in a.datasets],
         "stages": [
             r.model_dump(mode="json", include={"stage", "rows_in", "created", "kept", "dropped", "quarantined"})
@@ -183,11 +242,8 @@ def _show(root: Path, a: Audit) -> None:
     r, m = a.registration, a.model
     aliases = "".join(f" @{alias}" for alias in r.aliases)
     heading(f"{r.name} version {r.version} {r.status}{aliases}")
-    base = m.base.name + (f" at {m.base.revision}" if m.base.revision else "")
     facts = [
-        ("weights", f"{m.digest} ({m.kind}, {m.parameters:,} parameters, {m.trainable:,} trained)"),
-        ("base", f"{base} {m.base.digest or ''}"),
-        ("trained on", m.dataset_digest or "not recorded"),
+        *(_model_facts(m) if m is not None else [("weights", "their record is damaged")]),
         ("run", f"{a.run.name}, {a.run.started}, stack {a.run.stack}"),
         ("commit", a.run.commit or "not a checkout"),
         ("config", f"{a.run.config_digest} ({config_path(root, a.run.name)})"),
@@ -195,6 +251,8 @@ def _show(root: Path, a: Audit) -> None:
     ]
     show_table(["", ""], [list(f) for f in facts])
     show_table(["check", "", "detail"], [[c, "holds" if h else "BROKEN", d] for c, h, d in a.checks])
+    for what in a.unchecked:
+        say(f"not checked: {what}")
     rows = [[s.stage, s.rows_in + s.created, s.kept, s.dropped, s.quarantined] for s in a.stages]
     show_table(["stage", "in", "kept", "dropped", "quarantined"], rows, numeric=[1, 2, 3, 4])
     show_table(["dataset version", "digest", "rows"], [[n, d, rows_] for _, d, rows_, n in a.datasets], numeric=[2])
@@ -203,3 +261,12 @@ def _show(root: Path, a: Audit) -> None:
     if a.decision is not None:
         failed = [x.check for x in a.decision.reasons if not x.passed]
         say("gate: promoted" if a.decision.promote else f"gate: not promoted: {', '.join(failed)}")
+
+
+def _model_facts(m: ModelInfo) -> list[tuple[str, str]]:
+    base = m.base.name + (f" at {m.base.revision}" if m.base.revision else "")
+    return [
+        ("weights", f"{m.digest} ({m.kind}, {m.parameters:,} parameters, {m.trainable:,} trained)"),
+        ("base", f"{base} {m.base.digest or ''}"),
+        ("trained on", m.dataset_digest or "not recorded"),
+    ]

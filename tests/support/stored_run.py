@@ -22,6 +22,9 @@ from steps.contracts.reports import StageReport
 from steps.contracts.runs import ArtifactRecord, RunRecord
 
 SECRET = "jane.roe@example.org"
+# Nothing listens there.
+NO_TRACKER = "http://127.0.0.1:9"
+CONFIG = "name: quickstart\n"
 PSEUDONYM = "<EMAIL_ADDRESS_K7Q2M4XA9DTR>"
 
 
@@ -80,9 +83,8 @@ class StoredRun:
 
 def main_file(artifact: ArtifactRecord) -> Path:
     """The file that names or holds all else."""
-    names = {"dataset": layout.MANIFEST, "ledger": layout.LEDGER, "stage_report": layout.REPORT,
-             "answers": layout.ANSWERS, "model": layout.MODEL, "file": "rejects.jsonl"}  # fmt: skip
-    return Path(artifact.uri) / names.get(artifact.type, layout.VALUE)
+    name = "rejects.jsonl" if artifact.type == "file" else layout.MAIN.get(artifact.type, layout.VALUE)
+    return Path(artifact.uri) / name
 
 
 def build(root: Path, work: Path) -> StoredRun:
@@ -112,13 +114,34 @@ def build(root: Path, work: Path) -> StoredRun:
     run.add_stage("screen", [(3, "quarantined", "prompt_injection", {"pattern": "ignore-previous"})], 4)
     model = _add_model(run, screened.digest)
     _add_results(run, model)
-    registration = sample_run.registration().model_copy(update={"tags": {"weights_digest": model.digest}})
-    artifacts = tuple(a.model_copy(update={"sha256": file_digest(main_file(a))}) for a in run.artifacts)
-    run.record = sample_run.record().model_copy(
-        update={"artifact_store": str(run.store), "artifacts": artifacts, "registration": registration}
+    registration = sample_run.registration().model_copy(
+        update={"tags": {"weights_digest": model.digest}, "tracking_uri": NO_TRACKER}
     )
-    save_run(root, run.record, "name: quickstart\n")
+    run.record = sample_run.record().model_copy(
+        update={"artifact_store": str(run.store), "artifacts": tuple(map(with_digest, run.artifacts)),
+                "registration": registration, "config_digest": value_digest({"name": "quickstart"})}
+    )  # fmt: skip
+    save_run(root, run.record, CONFIG)
     return run
+
+
+def with_digest(artifact: ArtifactRecord) -> ArtifactRecord:
+    """The artifact as a run's record has it, and the note of its digest beside its main file."""
+    main = main_file(artifact)
+    sha256 = file_digest(main)
+    is_file = artifact.type == "file"
+    note, text = (layout.ABOUT, f"{main.name}\n{sha256}\nraw") if is_file else (layout.CHECKSUM, sha256)
+    main.with_name(note).write_text(text)
+    return artifact.model_copy(update={"sha256": sha256})
+
+
+def keep_record(run: StoredRun) -> Path:
+    """Store the run's record as its last step does; returns its file."""
+    assert run.record is not None
+    file = run.store / layout.RECORDS / "step" / "output" / layout.VALUE
+    file.parent.mkdir(parents=True)
+    file.write_text(run.record.model_dump_json(indent=1))
+    return file
 
 
 def _scrub(dataset: Dataset, folder: Path) -> Dataset:
