@@ -71,11 +71,15 @@ def load_runs(root: Path, on_broken: Callable[[Path, str], None] | None = None) 
     for folder in sorted(runs_folder(root).glob("[!.]*/")):
         file = folder / "run.json"
         try:
-            runs.append(RunRecord.model_validate_json(file.read_bytes()))
+            record = RunRecord.model_validate_json(file.read_bytes())
+            why = "" if record.name == folder.name else f"the record of another run, {record.name}"
         except (ValidationError, OSError) as e:
             why = _why_unreadable(e)
-            if on_broken is None:
-                raise IntegrityError(why, where=str(file), hint=MEND) from e
+        if not why:
+            runs.append(record)
+        elif on_broken is None:
+            raise IntegrityError(why, where=str(file), hint=MEND)
+        else:
             on_broken(file, why)
     return sorted(runs, key=lambda r: (r.started, r.name), reverse=True)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from materializers.artifacts import Artifacts, is_remote, json_value
 from materializers.integrity import FileCheck, check_artifact
 from ops.audit_index import Check, check_index
+from ops.audit_registry import check_registry
 from ops.console import emit, heading, say, show_table
 from ops.run_index import artifacts_of, config_path, curating_run, known_runs, not_found
 from steps.contracts.digests import value_digest
@@ -116,16 +117,15 @@ def examine(root: Path, run: RunRecord) -> Audit:
     if model is not None:
         own = [c for c in files if c.artifact == tuned]
         checks += _check_model(model, own, [m.digest for _, m in versions], judged, run.registration)
+    served, unread = check_registry(run.registration, model)
+    lost = ["the data: the run that made it is not in the index"] if data_run is None else []
     return Audit(
         registration=run.registration,
         run=run,
         model=model,
         files=files,
-        checks=checks,
-        unchecked=[
-            *_unchecked(stores),
-            *(["the data: the run that made it is not in the index"] if data_run is None else []),
-        ],
+        checks=checks + served,
+        unchecked=[*_unchecked(stores), *lost, *unread],
         datasets=[(m.stage, m.digest, m.rows, a.name) for a, m in versions],
         stages=[r for s in stores for _, r in _intact(s.report, s.run.of_type("stage_report"))],
         sources=_sources(data),

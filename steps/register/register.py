@@ -2,14 +2,13 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from steps.contracts.digests import value_digest
-from steps.contracts.errors import ConfigError, IntegrityError, ServiceError
+from steps.contracts.digests import canonical_json, folder_digests, value_digest
+from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.evaluation import Decision, Registration
 from steps.contracts.storage import write_whole
 from steps.engines.exports.export import Decoding, Exported
@@ -20,14 +19,13 @@ from steps.engines.tracking.database import database_file, make_database
 from steps.register import versions
 from steps.register.cards import Candidate, base_text, dataset_card, model_card
 from steps.register.config import RegisterConfig
+from steps.register.registered import FILES, model_digests
+from steps.register.service import PROBE, WORK, environment, service, without_secret
 
 # The export that MLflow serves.
 _FORMAT = "pyfunc"
-# Seconds and tries. A server that is down refuses the connection and is told at once; one that accepts it and says
-# nothing gets the time that a busy one took to answer in our tests (over 5 s on two loaded cores). An upload may
-# take longer.
-_PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-_WORK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+# Folders of documents in the MLflow run.
+_LOGGED = ("cards", "gate")
 _PARENT = "mlflow.parentRunId"
 # Characters that MLflow's database columns hold: description and tag value of a model version.
 _DESCRIPTION, _TAG = 5_000, 5_000
@@ -63,8 +61,8 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
         tags = _tags(candidate, decision, status, run_id) | {versions.KEY: key}
         found = versions.find(config.name, key)
         if found is None:
-            source = _log(candidate, decision, config, folder / "cards", tags)
-            found = versions.create(config.name, source, tags)
+            source = _log(candidate, decision, config, folder, tags)
+            found = versions.create(config.name, source, tags | {FILES: _digests(folder, source)})
         number = str(found.version)
         aliases = versions.complete(config.name, number, status, _cut(cards["model_card.md"]))
     return Registration(
@@ -73,9 +71,9 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
         status=status,
         aliases=aliases,
         model_uri=f"models:/{config.name}/{number}",
-        tracking_uri=_without_secret(uri),
+        tracking_uri=without_secret(uri),
         run_id=found.tags["mlflow_run_id"],
-        tags={name: value for name, value in found.tags.items() if name in tags},
+        tags={name: value for name, value in found.tags.items() if name in tags or name == FILES},
     )
 
 
@@ -139,14 +137,18 @@ def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) ->
     return {k: str(v)[:_TAG] for k, v in sorted(tags.items()) if str(v)}
 
 
-def _log(candidate: Candidate, decision: Decision, config: RegisterConfig, cards: Path, tags: dict[str, str]) -> str:
-    """Log cards, decision, metrics and the model into the active run; returns the logged model's URI."""
+def _log(candidate: Candidate, decision: Decision, config: RegisterConfig, folder: Path, tags: dict[str, str]) -> str:
+    """Log cards, decision, metrics and the model into the active run; returns the logged model's URI.
+
+    `folder`: its cards are logged, the decision is written there too.
+    """
     import mlflow
 
     mlflow.set_tags(tags)
-    mlflow.log_dict(decision.model_dump(mode="json"), "gate/decision.json")
-    mlflow.log_dict(candidate.comparison.model_dump(mode="json"), "gate/comparison.json")
-    mlflow.log_artifacts(str(cards), "cards")
+    write_whole(folder / "gate" / "decision.json", decision.model_dump_json(indent=2))
+    write_whole(folder / "gate" / "comparison.json", candidate.comparison.model_dump_json(indent=2))
+    for name in _LOGGED:
+        mlflow.log_artifacts(str(folder / name), name)
     mlflow.log_metrics(
         {
             f"{subject}/{d.task}/{d.metric}": e.value
@@ -158,7 +160,14 @@ def _log(candidate: Candidate, decision: Decision, config: RegisterConfig, cards
             )
         }
     )
-    return EXPORTS[_FORMAT].log(exported(candidate, decision.candidate, config, cards, tags), "model")
+    return EXPORTS[_FORMAT].log(exported(candidate, decision.candidate, config, folder / "cards", tags), "model")
+
+
+def _digests(folder: Path, source: str) -> str:
+    """SHA-256, as JSON, of what was logged besides the weights."""
+    documents = {f"{name}/{file}": d for name in _LOGGED for file, d in folder_digests(folder / name).items()}
+    found = {f"run/{name}": d for name, d in documents.items()}
+    return canonical_json(found | {f"model/{name}": d for name, d in model_digests(source).items()})
 
 
 def exported(candidate: Candidate, subject: str, config: RegisterConfig, cards: Path, tags: dict[str, str]) -> Exported:
@@ -200,9 +209,9 @@ def _tracking(config: RegisterConfig, run_name: str | None) -> Iterator[tuple[st
     uri = config.tracking_uri or in_force
     try:
         mlflow.set_tracking_uri(uri)
-        with _service(uri), _environment(_WORK):
+        with service(uri), environment(WORK):
             make_database(uri)
-            with _environment(_PROBE):
+            with environment(PROBE):
                 mlflow.MlflowClient().search_experiments(max_results=1)
             if running is not None and uri == before:
                 yield uri, running.info.run_id
@@ -236,45 +245,3 @@ def _experiment(name: str, uri: str) -> str:
     file = database_file(uri)
     beside = file.parent / "mlflow_artifacts" if file is not None else None
     return str(client.create_experiment(name, artifact_location=beside.as_uri() if beside else None))
-
-
-@contextmanager
-def _service(uri: str) -> Iterator[None]:
-    """What MLflow and its HTTP client raise, as one error that names the server and not the password."""
-    from mlflow.exceptions import MlflowException
-    from requests.exceptions import RequestException
-
-    try:
-        yield
-    except (MlflowException, RequestException) as e:
-        reached = "can't be reached" if _unreachable(e) else "refused"
-        first = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise ServiceError(
-            f"MLflow {reached}: {_without_secret(first)[:300]}",
-            where=_without_secret(uri),
-            hint="start the server or check MLFLOW_TRACKING_URI and its credentials; the run resumes at this step",
-        ) from e
-
-
-def _unreachable(error: BaseException) -> bool:
-    text = str(error)
-    return any(s in text for s in ("Max retries", "Connection", "timed out", "Timeout"))
-
-
-def _without_secret(text: str) -> str:
-    """The text with user and password taken out of every URL in it."""
-    return re.sub(r"(://)[^/\s@]*@", r"\1", text)
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, old in before.items():
-            if old is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = old

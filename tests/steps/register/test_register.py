@@ -34,7 +34,8 @@ from steps.gate.gate import compare, decide
 from steps.register import versions
 from steps.register.cards import Candidate, DataSource, dataset_card, escape, model_card
 from steps.register.config import RegisterConfig
-from steps.register.register import _PROBE, _cut, register
+from steps.register.register import _cut, register
+from steps.register.service import PROBE
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "<script>alert(1)</script> [click](http://x.example) | `rm` # @all\n## Forged heading"
@@ -431,7 +432,7 @@ def test_a_server_that_is_down_is_told_within_seconds(measured, config, tmp_path
 
 
 def test_a_server_that_never_answers_is_given_up(measured, config, tmp_path, monkeypatch):
-    monkeypatch.setitem(_PROBE, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setitem(PROBE, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(5)

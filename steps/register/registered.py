@@ -1,0 +1,115 @@
+"""A registered version as MLflow has it now: its tags, and the bytes of what it serves."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from steps.contracts.digests import file_digest, folder_digests
+from steps.contracts.errors import IntegrityError
+from steps.contracts.evaluation import Registration
+from steps.engines.tracking.database import database_file
+from steps.register.service import PROBE, environment, service, without_secret
+
+# Tag of a version: SHA-256, as JSON, of the files of its MLflow run (run/...) and of its model (model/...) that are not
+# weights; those have theirs in ModelInfo.
+FILES = "files"
+_WEIGHTS = "artifacts/files"
+_QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+_MISSING = "RESOURCE_DOES_NOT_EXIST"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What MLflow has.
+
+    Attributes:
+        files: SHA-256 by path, as in the tag FILES, and of the weights.
+        weights: the folder among these with the files of ModelInfo.
+    """
+
+    tags: Mapping[str, str]
+    files: Mapping[str, str]
+    weights: str
+
+
+def model_digests(source: str) -> dict[str, str]:
+    """SHA-256 by path of the files of the logged model models:/ID that are no weights."""
+    from mlflow import MlflowClient
+    from mlflow.artifacts import download_artifacts, list_artifacts
+
+    location = MlflowClient().get_logged_model(source.rsplit("/", 1)[-1]).artifact_location
+    digests = {}
+    with environment(_QUIET):
+        for place in ("", "/artifacts/cards"):
+            for found in list_artifacts(location + place):
+                file = f"{place}/{PurePosixPath(found.path).name}"
+                with TemporaryDirectory() as scratch:
+                    if not found.is_dir:
+                        digests[file[1:]] = file_digest(Path(download_artifacts(location + file, dst_path=scratch)))
+    return digests
+
+
+def read_registered(registration: Registration) -> Registered | None:
+    """Read every file of the registered version where MLflow keeps it; None: the registry has no such version.
+
+    Raises:
+        ServiceError: the registry or its artifact store can't be reached. IntegrityError: its database is damaged.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    uri = _with_secret(registration.tracking_uri)
+    file = database_file(uri)
+    # MLflow would make a database where there is none.
+    if file is not None and not (file.is_file() and file.stat().st_size):
+        raise IntegrityError("the registry's database is gone", where=str(file))
+    with service(uri), environment(PROBE | _QUIET):
+        try:
+            client = MlflowClient(uri, registry_uri=uri)
+            version = client.get_model_version(registration.name, registration.version)
+            source = client.get_model_version_download_uri(registration.name, registration.version)
+            run = client.get_run(version.run_id).info.artifact_uri
+        except MlflowException as e:
+            if e.error_code == _MISSING:
+                return None
+            raise
+        except SQLAlchemyError as e:
+            raise IntegrityError(f"the registry's database is damaged: {type(e).__name__}", where=str(file)) from e
+        model, documents = _digests(uri, source, "model"), _digests(uri, run, "run")
+    return Registered(dict(version.tags), model[0] | documents[0], f"model/{model[1]}")
+
+
+def _digests(uri: str, location: str, place: str) -> tuple[dict[str, str], str]:
+    """SHA-256 by path of a folder of MLflow's, none when it is gone; and, of a model, where its weights lie."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    with TemporaryDirectory() as scratch:
+        local = location.startswith("file:") or "://" not in location
+        try:
+            found = mlflow.artifacts.download_artifacts(location, dst_path=None if local else scratch, tracking_uri=uri)
+        except (MlflowException, OSError) as e:
+            if local or getattr(e, "error_code", "") == _MISSING:
+                return {}, _WEIGHTS
+            raise
+        digests = {f"{place}/{name}": sha256 for name, sha256 in folder_digests(Path(found)).items()}
+        return digests, _weights_in(Path(found) / "MLmodel")
+
+
+def _weights_in(file: Path) -> str:
+    """Where MLmodel says that the weights lie; the usual place where it doesn't."""
+    try:
+        return str(yaml.safe_load(file.read_bytes())["flavors"]["python_function"]["artifacts"]["model"]["path"])
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError):
+        return _WEIGHTS
+
+
+def _with_secret(uri: str) -> str:
+    """The tracking URI, with user and password where MLFLOW_TRACKING_URI has them for the same place."""
+    own = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return own if without_secret(own) == uri else uri
