@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from ops.plan import Plan
 from ops.stacks import Applied, apply, stack_file
+from ops.sync import refresh
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def live_run(root: Path, plan: Plan, launch: str) -> Iterator[Applied]:
                 say(f"stack: {change}")
             os.environ["ZENML_ACTIVE_STACK_ID"] = applied.id
             prepare_tracker()
-            for line in reap():
+            for line in reap(partial(refresh, root)):
                 say(line)
             held.enter_context(run_lock(launch, plan.config.name, _tracked_at(plan)))
         yield applied

@@ -4,6 +4,7 @@ So it also gets to know runs that were started elsewhere, were killed, or went o
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,10 +27,10 @@ def sync(root: Path) -> list[RunRecord]:
     from steps.zenml_runtime.database import open_store, starting
     from steps.zenml_runtime.local_store import reap
 
+    known = {r.run_id for r in load_runs(root, on_broken=lambda _file, _why: None) if r.ended is not None}
     with starting():
         open_store()
-        reap()
-    known = {r.run_id for r in load_runs(root, on_broken=lambda _file, _why: None) if r.ended is not None}
+        reap(partial(refresh, root))
     return [refresh(root, run.id) for run in _all_runs() if str(run.id) not in known]
 
 

@@ -3,11 +3,12 @@
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from zenml.client import Client
 from zenml.enums import ExecutionMode, ExecutionStatus, ModelStages, StackComponentType
@@ -110,11 +111,12 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def reap() -> list[str]:
-    """Mark local runs whose process has died as failed (ZenML and MLflow call them running for ever). Returns what
-    there is to say about them.
+def reap(record: Callable[[UUID], object]) -> list[str]:
+    """Mark local runs whose process has died as failed (ZenML and MLflow call them running for ever), and `record`
+    them, by their id. Returns what there is to say about them.
 
-    Their finished steps stay in the cache. What is interrupted here is done by the next one: the lock goes last.
+    Their finished steps stay in the cache. What is interrupted or fails here is done by the next one: the lock goes
+    last.
     """
     lines: list[str] = []
     for dead in _dead():
@@ -127,6 +129,11 @@ def reap() -> list[str]:
                 archive_model(run)
             why = end_tracked_runs(run.name, dead.tracking) if dead.tracking else []
             lines += [f"its MLflow run may still be called running: {one}" for one in why]
+            try:
+                record(run.id)
+            except Exception as e:  # noqa: BLE001 - a store that is gone by now keeps no other run from starting
+                lines.append(f"its record can't be made yet: {type(e).__name__}: {str(e)[:200]}")
+                continue
         _lock_file(dead.launch).unlink(missing_ok=True)
     return lines
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.processes import command, ended, python
+from support.processes import command, ended, killing_at, python
 from support.silent_judge import SilentJudge
 
 pytestmark = pytest.mark.slow
@@ -76,6 +76,25 @@ def test_run_that_is_ended_by_a_signal(
     assert found == 0, said
     assert json.loads(said.splitlines()[0])["executed_steps"] == STEPS
     assert statuses(state)[name] == "failed"
+
+
+@pytest.mark.parametrize("interrupted", [False, True], ids=["reaped", "reaping was killed"])
+def test_killed_run_is_listed_once_another_has_started(
+    tmp_path: Path, silent_judge: SilentJudge, interrupted: bool
+) -> None:
+    state = tmp_path / "state"
+    process = python(command("run", write_config(tmp_path, judge=silent_judge.settings)), state)
+    assert silent_judge.asked.wait(300), "the judge was never asked"
+    process.kill()
+    ended(process)
+    if interrupted:
+        dying = killing_at("steps.zenml_runtime.local_store:archive_model")
+        assert ended(python(command("run", write_config(tmp_path), before=dying), state))[0] == -signal.SIGKILL
+    status, said = ended(python(command("run", write_config(tmp_path)), state))
+    assert status == 0, said
+    status, said = ended(python(command("runs", "--json"), state))
+    runs = [(r["status"], "killed" in (r["error"] or "")) for r in json.loads(said)["runs"]]
+    assert runs == [("completed", False), ("failed", True)]
 
 
 @pytest.fixture
