@@ -18,6 +18,10 @@ from steps.contracts.errors import InputNotFoundError, ServiceError, StorageErro
 from steps.contracts.storage import STATE, STATE_URI, aside, write_whole, writing
 
 _PIECE_BYTES = 4 << 20
+# A store that takes connections and says nothing is given up after so many seconds, at each of few attempts: S3 after
+# 4 * 15 s. s3fs' own 5 * 5 attempts take some minutes.
+_SILENT_SECONDS = 15
+_ATTEMPTS = 2
 
 
 def store_of(path: Path) -> "StateStore | None":
@@ -128,9 +132,39 @@ class StateStore:
         if self._opened is None:
             from fsspec.core import url_to_fs
 
-            fs, path = url_to_fs(self.uri)
+            protocol = self.uri.partition("://")[0]
+            fs, path = url_to_fs(self.uri, **_client_options(protocol))
+            if protocol in ("s3", "s3a"):
+                _limit_s3(fs)
             self._opened = fs, str(path).rstrip("/")
         return self._opened
+
+
+def _client_options(protocol: str) -> dict[str, Any]:
+    """What fsspec's client of a store is told about one that doesn't answer. How often GCS and Azure are asked again
+    is fixed in their clients: some minutes.
+    """
+    if protocol in ("s3", "s3a"):
+        timeouts = {"connect_timeout": _SILENT_SECONDS, "read_timeout": _SILENT_SECONDS}
+        return {"config_kwargs": {**timeouts, "retries": {"total_max_attempts": _ATTEMPTS, "mode": "standard"}}}
+    if protocol in ("gs", "gcs"):
+        from aiohttp import ClientTimeout
+
+        silent = ClientTimeout(total=None, sock_connect=_SILENT_SECONDS, sock_read=_SILENT_SECONDS)
+        return {"session_kwargs": {"timeout": silent}}
+    if protocol in ("az", "abfs", "abfss"):
+        return {"connection_timeout": _SILENT_SECONDS, "read_timeout": _SILENT_SECONDS}
+    return {}
+
+
+def _limit_s3(fs: Any) -> None:
+    """s3fs asks again what its client has asked `_ATTEMPTS` times. And no file may wait for the server's word before
+    it is sent ("Expect: 100-continue"): no timeout of the client holds for this.
+    """
+    from botocore.handlers import add_expect_header
+
+    fs.retries = _ATTEMPTS
+    fs.s3.meta.events.unregister("before-call.s3", add_expect_header)
 
 
 def _put_new(path: Path, data: bytes) -> bool:

@@ -1,7 +1,10 @@
 """Durable state: whole files under a URI, here and in S3; lines of many writers; checkpoints and paid replies."""
 
 import asyncio
+import socket
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from steps.engines.embed.sqlite_cache import SqliteCache
 from steps.engines.embed.vectors import Vector
 from steps.engines.llm.cache import ReplyCache
 from steps.engines.llm.client import Reply
+from steps.engines.state_store import store as store_module
 from steps.engines.state_store.segments import Segments
 from steps.engines.state_store.store import StateStore, store_of
 from steps.train.checkpoints import keep_newest, mark_complete, newest_whole
@@ -133,6 +137,34 @@ def test_bucket_that_is_not_there_is_told(s3: str) -> None:
     for put in (store.put, store.put_new):
         with pytest.raises(ServiceError, match="durable state"):
             put("x", b"x")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store, here: store.names(),
+        lambda store, here: store.get("x"),
+        lambda store, here: store.fetch("x", here),
+        lambda store, here: store.put("x", b"x"),
+        lambda store, here: store.put("x", Path(__file__)),
+        lambda store, here: store.put_new("x", b"x"),
+        lambda store, here: store.remove("x"),
+    ],
+    ids=["names", "get", "fetch", "put", "put a file", "put_new", "remove"],
+)
+def test_store_that_never_answers_is_given_up(
+    use: Callable[[StateStore, Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_SILENT_SECONDS", 0.2)
+    forget_file_systems()
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+        started = time.monotonic()
+        with pytest.raises(ServiceError, match="durable state"):
+            use(StateStore("s3://silent/state"), tmp_path / "x")
+    assert time.monotonic() - started < 10
 
 
 def test_store_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
