@@ -49,7 +49,9 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Within, SIGTERM raises `Terminated`. ZenML's own handler, which a running step sets, calls this one."""
+    """Within, SIGTERM raises `Terminated`, and SIGINT what Ctrl-C does also where it was to be ignored, as it is in
+    what a script leaves in the background. ZenML's own handler, which a running step sets, calls these.
+    """
 
     def terminate(_signal: int, _frame: object) -> None:
         raise Terminated
@@ -57,11 +59,15 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    handlers: dict[int, Any] = {signal.SIGTERM: terminate}
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        handlers[signal.SIGINT] = signal.default_int_handler
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _StageCommand(TyperCommand):

@@ -15,6 +15,7 @@ from ops.environment import REPOSITORY_FOLDER
 from pipelines.load import load_model
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.reports import Frozen
+from steps.contracts.storage import writing
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -68,7 +69,8 @@ def apply(path: Path, environment: dict[str, str]) -> Applied:
     """Make or update the stack and its components; does nothing when they are as declared.
 
     Raises:
-        ConfigError: a variable isn't set, or ZenML refuses a component.
+        ConfigError: a variable isn't set, or ZenML refuses a component. StorageError: a local artifact store can't be
+            made.
     """
     from zenml.enums import StackComponentType
 
@@ -82,10 +84,20 @@ def apply(path: Path, environment: dict[str, str]) -> Applied:
         kind = StackComponentType(kind_name)
         for component in components:
             values = {k: _fill(v, environment, path) for k, v in component.configuration.items()}
+            if kind == StackComponentType.ARTIFACT_STORE and component.flavor == "local":
+                values["path"] = _real_folder(values["path"])
             ids.setdefault(kind, []).append(_apply_component(client, kind, component, values, changes))
     stack_id = _apply_stack(client, declared.stack_name, ids, changes)
     store = client.get_stack(stack_id).components[StackComponentType.ARTIFACT_STORE][0]
     return Applied(str(stack_id), declared.stack_name, str(store.configuration.get("path") or ""), tuple(changes))
+
+
+def _real_folder(path: str) -> str:
+    """The folder without links, made: ZenML follows links in what it stores, and then misses it below the link."""
+    folder = Path(path)
+    with writing(folder):
+        folder.resolve().mkdir(parents=True, exist_ok=True)
+    return str(folder.resolve())
 
 
 def _fill(value: Any, environment: dict[str, str], path: Path) -> Any:

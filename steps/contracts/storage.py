@@ -19,6 +19,7 @@ _OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SIGNS = ("database or disk is full", *(f"[Errno {n}]" for n in _OUT_OF_ROOM), "No space left on device")
 _CLIENTS = ("httpx", "openai", "requests", "urllib3")
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -34,6 +35,12 @@ def writing(path: Path) -> Iterator[None]:
         if e.errno in _NOT_ALLOWED:
             raise StorageError(
                 "not allowed to write here", where=str(path), hint="choose another folder, or change its permissions"
+            ) from e
+        if e.errno in _NO_FOLDER:
+            raise StorageError(
+                f"no folder can be made here: {os.strerror(e.errno)}",
+                where=str(path),
+                hint="a part of this path is a file, or a link that leads nowhere: choose another folder, or remove it",
             ) from e
         raise
 

@@ -507,6 +507,16 @@ def test_sigterm_ends_with_143(state, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_interrupt_is_heard_where_it_was_ignored(state, monkeypatch):
+    monkeypatch.setattr("ops.commands.runs.known_runs", lambda *_a, **_k: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert invoke("runs").exit_code == 130
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_full_disk_ends_with_6_also_within_a_library(state, monkeypatch):
     def full(*_a, **_k):
         try:

@@ -14,6 +14,7 @@ from support.silent_judge import SilentJudge
 pytestmark = pytest.mark.slow
 # The first and the last step run in every run.
 STEPS = ["start_step", "judge_step", "leakcheck_step", "finish_step"]
+IGNORING = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 def write_config(folder: Path, **more: object) -> str:
@@ -47,18 +48,20 @@ print(json.dumps({r.name: r.status.value for r in Client().list_pipeline_runs().
 
 
 @pytest.mark.parametrize(
-    ("sign", "status", "why"),
+    ("sign", "status", "why", "before"),
     [
-        (signal.SIGTERM, 143, "it was terminated (SIGTERM)"),
-        (signal.SIGINT, 130, "it was interrupted (Ctrl-C)"),
-        (signal.SIGKILL, -9, "its process ended without a word: it was killed, or its machine went down"),
+        (signal.SIGTERM, 143, "it was terminated (SIGTERM)", ""),
+        (signal.SIGINT, 130, "it was interrupted (Ctrl-C)", ""),
+        # As a script starts what it leaves in the background.
+        (signal.SIGINT, 130, "it was interrupted (Ctrl-C)", IGNORING),
+        (signal.SIGKILL, -9, "its process ended without a word: it was killed, or its machine went down", ""),
     ],
 )
 def test_run_that_is_ended_by_a_signal(
-    tmp_path: Path, silent_judge: SilentJudge, sign: int, status: int, why: str
+    tmp_path: Path, silent_judge: SilentJudge, sign: int, status: int, why: str, before: str
 ) -> None:
     config, state = write_config(tmp_path, judge=silent_judge.settings), tmp_path / "state"
-    process = python(command("run", config), state)
+    process = python(command("run", config, before=before), state)
     assert silent_judge.asked.wait(300), "the judge was never asked"
     process.send_signal(sign)
     found, said = ended(process)
@@ -95,6 +98,15 @@ def test_killed_run_is_listed_once_another_has_started(
     status, said = ended(python(command("runs", "--json"), state))
     runs = [(r["status"], "killed" in (r["error"] or "")) for r in json.loads(said)["runs"]]
     assert runs == [("completed", False), ("failed", True)]
+
+
+def test_artifacts_may_lie_behind_a_link(tmp_path: Path) -> None:
+    state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    state.mkdir()
+    (state / "artifacts").symlink_to(elsewhere)
+    status, said = ended(python(command("run", write_config(tmp_path)), state))
+    assert status == 0, said
+    assert (elsewhere / "finish_step").is_dir()
 
 
 @pytest.fixture

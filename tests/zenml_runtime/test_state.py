@@ -39,10 +39,13 @@ def test_folder_that_was_open_to_others_is_closed_with_all_that_lies_in_it(
     assert modes == [0o700, 0o700, 0o600]
 
 
-def test_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("named", ["file", "file/state", "dangling", "dangling/state", "loop", "x" * 300])
+def test_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "file" / "state"))
-    with pytest.raises((StorageError, NotADirectoryError)):
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / named))
+    with pytest.raises(StorageError, match="choose another folder"):
         state_folder()
 
 
