@@ -43,7 +43,10 @@ def _tracker() -> Any:
 
 
 def end_tracked_runs(run_name: str, uris: Sequence[str]) -> list[str]:
-    """Mark MLflow's runs of that name that are called running as killed. Returns why it couldn't, where it couldn't."""
+    """Mark MLflow's runs of that name that are called running as killed, and models that they began to log as failed.
+
+    Returns why it couldn't, where it couldn't.
+    """
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -53,15 +56,26 @@ def end_tracked_runs(run_name: str, uris: Sequence[str]) -> list[str]:
         client = MlflowClient(uri)
         try:
             experiments = [e.experiment_id for e in client.search_experiments()]
-            wanted = f"attributes.run_name = '{quoted}' and attributes.status = 'RUNNING'"
-            for run in client.search_runs(experiments, wanted):
+            runs = list(client.search_runs(experiments, f"attributes.run_name = '{quoted}'"))
+            for run in tuple(runs):
                 # Phases of training have runs of their own below it.
-                below = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
-                for one in (*client.search_runs(experiments, below), run):
-                    client.set_terminated(one.info.run_id, "KILLED")
+                runs += client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+            for run in runs:
+                if run.info.status == "RUNNING":
+                    client.set_terminated(run.info.run_id, "KILLED")
+            # Also of those that an interrupted start has ended before.
+            for run in runs:
+                _fail_unfinished_models(client, run.info)
         except MlflowException as e:
             why.append(f"{without_secret(uri)}: {without_secret(str(e)).splitlines()[0][:200]}")
     return why
+
+
+def _fail_unfinished_models(client: Any, run: Any) -> None:
+    """Of the models that a run (its RunInfo) logged: MLflow would call those without an end pending for ever."""
+    for model in client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
+        if model.status == "PENDING":
+            client.finalize_logged_model(model.model_id, "FAILED")
 
 
 def without_secret(text: str) -> str:

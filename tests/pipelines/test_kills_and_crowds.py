@@ -92,6 +92,8 @@ def check_left(state: Path, runs: int) -> None:
     assert all(rows(state, "SELECT description FROM model_versions"))
     assert not rows(state, "SELECT value FROM model_version_tags WHERE key = 'previous_champion'")
     assert not rows(state, "SELECT name FROM runs WHERE status = 'RUNNING'")
+    # 1: pending, as MLflow's table has it.
+    assert not rows(state, "SELECT name FROM logged_models WHERE status = 1")
     database = state / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"
     with closing(sqlite3.connect(database)) as connection:
         statuses = [row[0] for row in connection.execute("SELECT status FROM pipeline_run")]

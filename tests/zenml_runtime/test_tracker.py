@@ -68,6 +68,23 @@ def test_runs_of_a_killed_process_are_ended_and_no_others(tmp_path: Path) -> Non
     assert [client.get_run(i).info.status for i in ids] == ["KILLED", "KILLED", "RUNNING", "FINISHED"]
 
 
+def test_models_that_a_killed_process_began_to_log_are_failed(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    make_database(uri)
+    client = MlflowClient(uri)
+    dead, alive = (client.create_run("0", run_name=name).info.run_id for name in ("dead", "alive"))
+    below = client.create_run("0", run_name="phase", tags={"mlflow.parentRunId": dead}).info.run_id
+    models = [client.create_logged_model("0", source_run_id=run).model_id for run in (dead, dead, below, alive)]
+    client.finalize_logged_model(models[1], "READY")
+    # As a start that was interrupted leaves it.
+    client.set_terminated(dead, "KILLED")
+    assert end_tracked_runs("dead", [uri]) == []
+    assert [str(client.get_logged_model(m).status) for m in models] == ["FAILED", "READY", "FAILED", "PENDING"]
+    assert [client.get_run(r).info.status for r in (dead, below, alive)] == ["KILLED", "KILLED", "RUNNING"]
+
+
 def test_server_that_is_gone_is_told_without_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     (why,) = end_tracked_runs("dead", ["http://bob:hunter2@127.0.0.1:9"])
