@@ -12,8 +12,8 @@ from steps.contracts.storage import STATE, STATE_URI, WORK, writing
 
 # The checkout, or where a remote step unpacked the code archive.
 _HOME = Path(__file__).resolve().parents[2]
-# What group and others may do.
-_OTHERS = 0o077
+# What group and others may do; what makes a file a program.
+_OTHERS, _PROGRAM = 0o077, 0o111
 
 
 def state_folder(root: Path | None = None) -> Path:
@@ -79,9 +79,10 @@ def _temporary() -> Path:
 
 
 def _close(folder: Path) -> None:
-    """Take others' rights away from a folder that was there before, and from what lies in it. One look at most times.
+    """Take others' rights away from a folder that was there before, and from what lies in it: folders 700, files 600.
 
-    A folder that others share by design (sticky, or of another owner) is left as it is.
+    One look at most times: what lies in a closed folder is out of others' reach, whatever its mode. A folder that
+    others share by design (sticky, or of another owner) is left as it is.
     """
     found = folder.stat()
     if not found.st_mode & _OTHERS or found.st_mode & stat.S_ISVTX or found.st_uid != os.getuid():
@@ -89,7 +90,7 @@ def _close(folder: Path) -> None:
     for place in (folder, *folder.rglob("*")):
         if not place.is_symlink():
             with suppress(OSError):  # gone meanwhile, or somebody else's
-                place.chmod(place.stat().st_mode & ~_OTHERS)
+                place.chmod(place.stat().st_mode & ~(_OTHERS if place.is_dir() else _OTHERS | _PROGRAM))
 
 
 # Folders of this process for what its steps write, by the folder they lie in.

@@ -31,12 +31,17 @@ def test_folder_that_was_open_to_others_is_closed_with_all_that_lies_in_it(
     raw = tmp_path / "state" / "rejects" / "run.jsonl"
     raw.parent.mkdir(parents=True)
     raw.write_text("a raw row")
-    for place, mode in ((raw, 0o644), (raw.parent, 0o755), (tmp_path / "state", 0o755)):
+    program = raw.with_name("program")
+    program.write_text("also raw")
+    for place, mode in ((raw, 0o644), (program, 0o777), (raw.parent, 0o755), (tmp_path / "state", 0o755)):
         place.chmod(mode)
     monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
     state_folder()
-    modes = [p.stat().st_mode & 0o777 for p in (tmp_path / "state", raw.parent, raw)]
-    assert modes == [0o700, 0o700, 0o600]
+    modes = [p.stat().st_mode & 0o777 for p in (tmp_path / "state", raw.parent, raw, program)]
+    assert modes == [0o700, 0o700, 0o600, 0o600]
+    raw.chmod(0o644)
+    state_folder()
+    assert raw.stat().st_mode & 0o777 == 0o644, "nothing below a closed folder is looked at"
 
 
 @pytest.mark.parametrize("named", ["file", "file/state", "dangling", "dangling/state", "loop", "x" * 300])

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from steps.contracts.errors import IntegrityError
@@ -35,14 +38,16 @@ class Pyfunc:
         """Write MLflow's folder: `MLmodel`, `served.py`, the weights below `artifacts/`."""
         import mlflow
 
-        mlflow.pyfunc.save_model(str(folder), **_saved(exported))
+        with _saved(exported) as saved:
+            mlflow.pyfunc.save_model(str(folder), **saved)
         return folder
 
     def log(self, exported: Exported, name: str) -> str:
         """The same folder as a logged model."""
         import mlflow
 
-        return str(mlflow.pyfunc.log_model(name=name, **_saved(exported)).model_uri)
+        with _saved(exported) as saved:
+            return str(mlflow.pyfunc.log_model(name=name, **saved).model_uri)
 
     def answers(self, location: str, conversations: Sequence[Conversation], scratch: Path) -> list[str]:
         """Loaded by MLflow alone, with the tracking URI in force."""
@@ -61,16 +66,19 @@ class Pyfunc:
         return answers
 
 
-def _saved(exported: Exported) -> dict[str, Any]:
+@contextmanager
+def _saved(exported: Exported) -> Iterator[dict[str, Any]]:
+    """Arguments of MLflow's functions, while it copies. It copies modes too, and the code's is the checkout's."""
     artifacts = {"model": exported.model.path, **exported.beside}
-    return {
-        "python_model": str(SERVED),
-        "artifacts": {name: str(path) for name, path in artifacts.items()},
-        "model_config": served_config(exported),
-        "signature": signature(exported.decoding.max_new_tokens),
-        "pip_requirements": requirements(exported),
-        "metadata": dict(exported.tags),
-    }
+    with TemporaryDirectory() as folder:
+        yield {
+            "python_model": shutil.copyfile(SERVED, f"{folder}/{SERVED.name}"),
+            "artifacts": {name: str(path) for name, path in artifacts.items()},
+            "model_config": served_config(exported),
+            "signature": signature(exported.decoding.max_new_tokens),
+            "pip_requirements": requirements(exported),
+            "metadata": dict(exported.tags),
+        }
 
 
 def served_config(exported: Exported) -> dict[str, Any]:

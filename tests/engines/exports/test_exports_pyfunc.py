@@ -83,6 +83,7 @@ def test_nothing_of_the_base_and_no_pickle_is_written(adapter, tmp_path) -> None
     assert [f.name for f in files if f.suffix == ".safetensors"] == ["adapter_model.safetensors"]
     assert {"served.py", "MLmodel", "requirements.txt"} <= {f.name for f in files}
     assert not [f for f in files if f.suffix in PICKLE_SUFFIXES]
+    assert not [f for f in files if f.stat().st_mode & 0o177], "closed, whatever the mode of the code in the checkout"
 
 
 def test_the_served_file_digests_a_folder_as_the_project_does(tmp_path) -> None:
