@@ -76,3 +76,22 @@ def test_an_empty_index_is_none(tmp_path: Path) -> None:
 def test_the_refusal_itself(tmp_path: Path, index: DedupIndex) -> None:
     with pytest.raises(ConfigError, match="way out: run once without reuse"):
         dedup_onto(index, dataset(OLD, tmp_path / "in"), DedupConfig(), StageContext(tmp_path / "out", code="other"))
+
+
+def test_comparisons_of_all_runs_are_counted(tmp_path: Path) -> None:
+    dice = random.Random(3)
+    texts = [" ".join(dice.choices(WORDS, k=40)) for _ in range(6)]
+    near = [[document(f"{t} {end}", batch=batch, locator=f"{batch}:{n}") for n, t in enumerate(texts)]
+            for batch, end in enumerate(["one", "two", "three"])]  # fmt: skip
+    first = run([*near[0], *near[1]], tmp_path / "first", None)
+    assert first.report.counts["comparison"] == {
+        "distinct token streams": 12, "exact comparisons": 6, "streams whose comparisons were capped": 0
+    }  # fmt: skip
+    both = run([*near[0], *near[1], *near[2]], tmp_path / "both", first.artifacts["dedup_index"])
+    # A new row that falls to the one that was kept isn't compared with the one that was dropped.
+    assert both.report.counts["comparison"] == {
+        "distinct token streams": 18, "exact comparisons": 12, "streams whose comparisons were capped": 0
+    }  # fmt: skip
+    assert (first.artifacts["dedup_index"].manifest.compared, both.report.kept) == (6, 6)
+    nothing_new = run([*near[0], *near[1]], tmp_path / "same", first.artifacts["dedup_index"])
+    assert nothing_new.report.counts["comparison"] == first.report.counts["comparison"]
