@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-slow test-stacks check lint types arrows tests digests bench peers clean help
+.PHONY: run test test-slow test-stacks mutants check lint types arrows tests digests bench peers clean help
 DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
@@ -49,6 +49,9 @@ test-slow: $(READY)  ## long proofs: kills, damage, sweeps, whole runs
 
 test-stacks: $(READY)  ## other stacks: artifact stores and orchestrators on servers of their own
 	$(PYTEST) -m stacks
+
+mutants: $(READY)  ## which changes of the code no test notices, in contracts, scoring, gate, split, leak check (hours)
+	$(BIN)/python -m mutmut run
 
 digests: $(READY)  ## no digest has changed: smoke, or what DIGESTS names (smoke quickstart gsm8k)
 	$(BIN)/python benchmarks/digests.py $(DIGESTS)
