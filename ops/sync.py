@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ops.console import complain
 from ops.environment import prepare
 from ops.run_index import load_runs, report_path, save_run
+from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.runs import RunRecord
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import any_launched
@@ -19,7 +21,8 @@ _PAGE = 100
 
 
 def sync(root: Path) -> list[RunRecord]:
-    """Bring every run of ZenML's store that the index lacks, or doesn't know the end of, into it; returns these.
+    """Bring every run of ZenML's store that the index lacks, or doesn't know the end of, into it; returns these. One
+    whose record is gone or damaged is named and left out.
 
     Runs of this machine whose process has died are marked as failed on the way.
     """
@@ -31,7 +34,15 @@ def sync(root: Path) -> list[RunRecord]:
     with starting():
         open_store()
         reap(partial(refresh, root))
-    return [refresh(root, run.id) for run in _all_runs() if str(run.id) not in known]
+    found = []
+    for run in _all_runs():
+        if str(run.id) not in known:
+            try:
+                found.append(refresh(root, run.id))
+            except (InputNotFoundError, IntegrityError) as e:
+                # One run whose files are gone keeps no other from being known.
+                complain(f"run {run.name} can't be read: {e}")
+    return found
 
 
 def is_behind(root: Path) -> bool:

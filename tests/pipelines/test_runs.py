@@ -131,7 +131,7 @@ def test_file_by_url_is_read_at_the_start_and_reruns_only_what_reads_it(data: Pa
     assert find_run(ROOT, None).executed_steps == own("leakcheck_step")
 
 
-def test_the_index_can_be_made_anew_from_the_stores(data: Path) -> None:
+def test_the_index_can_be_made_anew_from_the_stores(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(data, "copied")
     run(config, root=ROOT)
     source = {"name": "orders", "path": str(data / "gone.jsonl")}
@@ -148,6 +148,15 @@ def test_the_index_can_be_made_anew_from_the_stores(data: Path) -> None:
     assert set(names) <= {r.name for r in sync(ROOT)}
     assert {n: {f.name: f.read_bytes() for f in run_folder(ROOT, n).iterdir()} for n in names} == before
     assert sync(ROOT) == []
+
+    # A run whose stored record is gone keeps no other from being known.
+    records = Path(find_run(ROOT, names[1]).artifact_store) / "finish_step" / "run_record"
+    shutil.rmtree(runs_folder(ROOT))
+    records.rename(records.with_name("elsewhere"))
+    assert [r.status for r in sync(ROOT) if r.config_name == "copied"] == ["failed"]
+    assert f"run {names[1]} can't be read" in capsys.readouterr().err
+    records.with_name("elsewhere").rename(records)
+    assert names[1] in {r.name for r in sync(ROOT)}
 
 
 def test_every_row_is_accounted_for(data: Path) -> None:
