@@ -103,11 +103,13 @@ def test_what_always_kills_is_named_and_the_pool_goes_on(kind: str) -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from support.labour import sleeping
 from steps.contracts.execution import Work
 from steps.engines.execution.processes import Processes
 
+# What starts the tests in the background may have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if __name__ == "__main__":
     with Processes(2).open(Work(sleeping, sys.argv[1], "t")) as pool:
         list(pool.results(range(10)))
