@@ -201,11 +201,16 @@ def _head(items: Iterable[Item]) -> list[Item]:
 
 def _check_share(source: SourceConfig, sink: RecordSink) -> None:
     counters, most = sink.counters[source.name], sink.config.max_reject_share
-    if counters.rejected <= most * counters.rows:
+    lost, read = counters.rejected + counters.lost_lines, counters.rows + counters.lost_lines
+    if counters.lost_lines:
+        counters.notes.append(
+            f"source {source.name}: {counters.lost_lines + 1:,} lines are in no row, see {sink.rejects.path.name}"
+        )
+    if lost <= most * read:
         return
     first = "".join(f"\n  {r}" for r in sink.rejects.first)
     raise InputError(
-        f"{counters.rejected:,} of {counters.rows:,} rows ({counters.rejected / counters.rows:.1%}) can't be read,"
+        f"{lost:,} of {read:,} rows ({lost / read:.1%}) can't be read,"
         f" more than max_reject_share ({most:.1%}). The first:{first}",
         where=f"source {source.name}",
         hint=f"mend the input, correct `format`, `columns` or `encoding`, or raise max_reject_share; all are in"

@@ -17,12 +17,16 @@ from steps.contracts.digests import canonical_json
 from steps.contracts.errors import AssayError, InputError, ServiceError
 from steps.contracts.records import Row
 from steps.ingest.config import SourceConfig
+from steps.ingest.csv_records import Broken, Record, records
 from steps.ingest.files import InputFile
 from steps.ingest.json_values import Value, json_values
-from steps.ingest.streams import Lines, LineTooLong, unpacking
+from steps.ingest.streams import Lines, LineTooLong, ReplacedBytes, unpacking
 
 _PARQUET_ROWS = 1_000
 _SUSPECT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)|\x00")
+# "sep=;" and what Excel makes of it.
+_SEPARATOR = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
+_HEAD = 1 << 16
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -38,13 +42,14 @@ class Raw(NamedTuple):
 
 @dataclass(frozen=True)
 class Bad:
-    """A row that can't be read. `raw` is its start."""
+    """A row that can't be read, or `lines` lines in which no row can be told. `raw` is its start."""
 
     locator: str
     line: int | None
     raw: bytes
     reason: str
     hint: str
+    lines: int = 1
 
 
 Item = Raw | Bad
@@ -160,52 +165,46 @@ def _json_problem(error: Exception) -> tuple[str, str]:
 
 
 def _csv(stream: io.BufferedReader, delimiter: str | None, limit: int, where: str) -> Iterator[Item]:
-    lines = _CsvLines(stream, limit)
-    header_line = next(lines, None)
-    if header_line is None:
+    lines = Lines(_with_newlines(stream), limit)
+    first = next(lines, None)
+    named = _SEPARATOR.fullmatch(first[1]) if first is not None else None
+    if named is not None:
+        # Excel's own line, which says what separates cells.
+        delimiter, first = delimiter or named[1].decode("latin-1"), next(lines, None)
+    if first is None:
         return
-    delimiter = delimiter or max(",;\t|", key=header_line.count)
-    header = next(csv.reader([header_line], delimiter=delimiter))
-    twice = sorted({c for c in header if header.count(c) > 1})
-    if twice:
-        raise InputError(f"columns named twice: {', '.join(twice)}", where=where, hint="rename them in the header line")
-    rows = csv.reader(lines, delimiter=delimiter)
+    text = first[1].decode("utf-8", "surrogateescape")
+    delimiter = delimiter or max(",;\t|", key=text.count)
+    header = _header(next(csv.reader([text], delimiter=delimiter)), where)
     old_limit = csv.field_size_limit(limit)
     try:
-        while True:
-            line = lines.number + 1
-            try:
-                cells = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as e:
-                yield Bad(f"line:{line}", line, b"", "broken_csv", f"{e}; is a quote unclosed?")
-                continue
-            except LineTooLong as e:
-                yield Bad(f"line:{e.line}", e.line, e.head, "too_long", _too_long_hint(e.size, limit))
-                continue
-            if cells:
-                yield _csv_row(header, cells, line)
+        for found in records(lines, delimiter, len(header)):
+            if isinstance(found, Record):
+                yield _csv_row(header, found.cells, found.line)
+            elif isinstance(found, Broken):
+                head = found.text.encode("utf-8", "surrogateescape")
+                yield Bad(f"line:{found.line}", found.line, head, found.reason, found.hint, found.lines)
+            else:
+                yield Bad(f"line:{found.line}", found.line, found.head, "too_long", _too_long_hint(found.size, limit))
     finally:
         csv.field_size_limit(old_limit)
 
 
-class _CsvLines:
-    """Text lines for csv.reader, whose state survives a line that is too long."""
+def _header(cells: list[str], where: str) -> list[str]:
+    """Names of the columns without blanks around them; those without a name are called after their place."""
+    header = [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, 1)]
+    twice = sorted({c for c in header if header.count(c) > 1})
+    if twice:
+        raise InputError(f"columns named twice: {', '.join(twice)}", where=where, hint="rename them in the header line")
+    return header
 
-    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
-        self._stream = stream
-        self._lines = Lines(stream, limit)
 
-    @property
-    def number(self) -> int:
-        return self._lines.number
-
-    def __iter__(self) -> "_CsvLines":
-        return self
-
-    def __next__(self) -> str:
-        return next(self._lines)[1].decode("utf-8", "surrogateescape") + "\n"
+def _with_newlines(stream: io.BufferedReader) -> io.BufferedReader:
+    """The same lines, ended by LF where the file's first ones are ended by CR alone."""
+    head = stream.peek(_HEAD)[:_HEAD]
+    if b"\r" not in head or b"\n" in head:
+        return stream
+    return io.BufferedReader(ReplacedBytes(stream, b"\r", b"\n"))
 
 
 def _csv_row(header: list[str], cells: list[str], line: int) -> Item:

@@ -85,6 +85,23 @@ class _Transcoder(io.RawIOBase):
         return count
 
 
+class ReplacedBytes(io.RawIOBase):
+    """A stream with one byte for another."""
+
+    def __init__(self, stream: io.BufferedReader, old: bytes, new: bytes) -> None:
+        self._stream, self._old, self._new = stream, old, new
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, into: "memoryview | bytearray") -> int:  # type: ignore[override]
+        """Read as many bytes as fit."""
+        block = self._stream.read1(len(into)).replace(self._old, self._new)
+        into[: len(block)] = block
+        return len(block)
+
+
 class LineTooLong(InputError):
     """A line is longer than allowed; it was skipped, and reading goes on behind it. `head` is its start."""
 

@@ -1,0 +1,108 @@
+"""One broken place costs its own row: what stands around it is read."""
+
+import csv
+import io
+import json
+import random
+
+import pytest
+
+from steps.ingest.config import SourceConfig
+from steps.ingest.files import InputFile
+from steps.ingest.readers import Bad, Raw, read_file
+
+# Cells with commas, quotes and lines of their own.
+TEXTS = ["plain", "with, comma", 'a "word" in quotes', "two\nlines, and a comma", "", 'ends in a quote"', "é ü"]
+ROWS = [{"id": str(i), "prompt": f"q{i} {TEXTS[i % 7]}", "completion": f"a{i} {TEXTS[(i * 3) % 7]}"} for i in range(40)]
+
+
+def as_csv(rows, end="\n", delimiter=",", quoting=csv.QUOTE_MINIMAL):
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator=end, delimiter=delimiter, quoting=quoting)
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def read(folder, name, data):
+    path = folder / name
+    path.write_bytes(data)
+    container = {"csv": "csv", "json": "json", "jsonl": "jsonl"}[name.rpartition(".")[2]]
+    file = InputFile(str(path), name, container, None, len(data))
+    return list(read_file(file, SourceConfig(name="s", path=name), 1 << 20))
+
+
+def values(items):
+    return [i.value for i in items if isinstance(i, Raw)]
+
+
+def lost(items):
+    return [(i.line, i.lines, i.reason) for i in items if isinstance(i, Bad)]
+
+
+def test_a_quote_that_is_never_closed_costs_its_line(tmp_path):
+    lines = as_csv([{"a": str(i), "b": f"text {i}"} for i in range(10)]).decode().splitlines(keepends=True)
+    for broken in (['3,"text 3\n'], ['3,"text 3,more\n'], ['"3,text 3\n'], ['3,"te"xt" 3"",x"\n']):
+        items = read(tmp_path, "a.csv", "".join(lines[:4] + broken + lines[5:]).encode())
+        assert [v["a"] for v in values(items)] == ["0", "1", "2", "4", "5", "6", "7", "8", "9"]
+        assert lost(items) == [(5, 1, "broken_csv")]
+
+
+def test_a_quoted_cell_further_on_does_not_close_it(tmp_path):
+    text = 'a,b\n1,x\n2,"y\n3,z\n4,"quoted, with comma"\n5,w\n'
+    items = read(tmp_path, "a.csv", text.encode())
+    assert [v["a"] for v in values(items)] == ["1", "3", "4", "5"] and lost(items) == [(3, 1, "broken_csv")]
+
+
+def test_quotes_that_nobody_doubled_are_text(tmp_path):
+    text = 'a,b\n1,"say "hi" twice"\n2,"first "line" here"\n3,5" pipe\n'
+    items = read(tmp_path, "a.csv", text.encode())
+    assert [v["a"] for v in values(items)] == ["1", "2", "3"] and lost(items) == []
+    assert "hi" in values(items)[0]["b"] and values(items)[1]["b"].startswith("first line")
+
+
+def test_lines_in_which_no_record_can_be_told_are_counted(tmp_path):
+    text = 'a,b,c\n1,x,y\n2,"open\nno record\nnor here\n3,z,z\n'
+    items = read(tmp_path, "a.csv", text.encode())
+    assert [v["a"] for v in values(items)] == ["1", "3"] and lost(items) == [(3, 3, "broken_csv")]
+
+
+def test_a_file_of_open_quotes_ends_soon(tmp_path):
+    items = read(tmp_path, "a.csv", b"a,b\n" + b'1,"open quote and some text behind it\n' * 20_000)
+    assert values(items) == [] and sum(i.lines for i in items) == 20_000
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("start", [b"", b"sep=;", b'"sep=;"'])
+def test_line_ends_and_the_separator_that_excel_names(tmp_path, end, start):
+    items = read(
+        tmp_path, "a.csv", start + (end.encode() if start else b"") + as_csv([{"a": "1,2", "b": "3"}], end, ";")
+    )
+    assert values(items) == [{"a": "1,2", "b": "3"}]
+
+
+def test_blank_names_in_the_header(tmp_path):
+    items = read(tmp_path, "a.csv", b",prompt , completion\n0,q,a\n")
+    assert values(items) == [{"column_1": "0", "prompt": "q", "completion": "a"}]
+
+
+def damaged(data, chance):
+    """The bytes with one of them changed, removed or doubled."""
+    at = chance.randrange(len(data))
+    other = bytes([chance.choice(b'"{}[],\\:\n\r x')])
+    return chance.choice(
+        (data[:at] + other + data[at + 1 :], data[:at] + data[at + 1 :], data[:at] + other + data[at:])
+    )
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_one_broken_byte_costs_at_most_two_rows_of_a_csv_file(tmp_path, quoting):
+    chance = random.Random(4)
+    data = as_csv(ROWS, quoting=quoting)
+    header = len(data.split(b"\n", 1)[0]) + 1
+    for _ in range(600):
+        body = damaged(data[header:], chance)
+        items = read(tmp_path, "a.csv", data[:header] + body)
+        found = [json.dumps(v) for v in values(items)]
+        whole = sum(json.dumps(row) in found for row in ROWS)
+        assert whole >= len(ROWS) - 2 or sum(n for _, n, _ in lost(items)) > 1, body
