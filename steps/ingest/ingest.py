@@ -201,10 +201,11 @@ def _head(items: Iterable[Item]) -> list[Item]:
 
 def _check_share(source: SourceConfig, sink: RecordSink) -> None:
     counters, most = sink.counters[source.name], sink.config.max_reject_share
-    lost, read = counters.rejected + counters.lost_lines, counters.rows + counters.lost_lines
-    if counters.lost_lines:
+    lost, read = counters.rejected + counters.lost, counters.rows + counters.lost
+    if counters.lost:
         counters.notes.append(
-            f"source {source.name}: {counters.lost_lines + 1:,} lines are in no row, see {sink.rejects.path.name}"
+            f"source {source.name}: by their size, places that can't be read hold some {counters.lost:,} rows more than"
+            " were rejected"
         )
     if lost <= most * read:
         return

@@ -1,19 +1,29 @@
 """Top-level JSON values of a stream, cut out one by one without holding the file.
 
-Reads an array of values, or values that follow each other. A broken value is cut out like any other, by its
-quotes and brackets, so that what follows it is still read.
+Reads an array of values, or values that follow each other. A broken value is cut out like any other, by its quotes and
+brackets; where these don't fit, it takes in what follows. Whoever finds a value in it that is whole can have the
+stream read again from there.
 """
 
 import io
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from typing import Any
 
 _BLOCK = 1 << 18
 _IN_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _NESTED = re.compile(rb'["\[\]{}]')
 _TOP = re.compile(rb'["\[\]{},]')
 _BLANK = b" \t\r\n"
+# An object that may begin a row: behind a comma, a bracket, or at the start of a line.
+_OBJECT = re.compile(r"(?:[,\[\]}]\s*|\n\s*)\{")
+_BEHIND = re.compile(r"\s*(?:[,\]]|$)")
+# Chosen: far more than the objects in one row.
+_TRIED, _FIRST = 10_000, 64
+# Bytes that may be read once more per byte of the stream, and at least.
+_AGAIN, _LEAST = 4, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -21,7 +31,7 @@ class Value:
     """One value: its number from 1, the line it starts on, its bytes, and `problem` when it isn't whole.
 
     problem: "too_long" (raw is its start), "cut_off" (the stream ended inside it or its array), "after_end" (it
-    stands behind the array's end), None.
+    stands behind the array's end: no more than its start), None.
     """
 
     number: int
@@ -30,109 +40,195 @@ class Value:
     problem: str | None = None
 
 
-class _Scanner:
-    """Cuts values out of blocks of bytes. `base` is the depth that values stand at: 1 in an array, else 0."""
+class JsonValues:
+    """Values of a JSON array, or of JSON values in a row; `limit` is the longest value in bytes."""
 
-    def __init__(self, base: int, limit: int) -> None:
-        self.base, self.limit = base, limit
-        self.depth = base
-        self.in_string = False
-        self.closed = False
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.number = 0
-        self.line = 1
-        self.rest = b""
-        self._tail = b""
-        self._lines_seen = 0
+    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
+        self._stream, self._limit = stream, limit
+        self._budget = 2 * limit
+        self._line, first = 1, stream.read(1)
+        while first and first in _BLANK:
+            self._line += first == b"\n"
+            first = stream.read(1)
+        self._base = 1 if first == b"[" else 0
+        self._block = b"" if self._base else first
+        self._number = 0
+        self._ended = False
+        self._begin()
 
-    def feed(self, block: bytes) -> Iterator[Value]:
-        """Values that end in this block."""
-        block, self._tail = self._tail + block, b""
-        start = at = 0
-        while at < len(block) and not self.closed:
-            if self.in_string:
-                at = self._through_string(block, at)
+    def _begin(self) -> None:
+        """Nothing of a value has been seen."""
+        self._depth, self._in_string, self._closed, self._skipping = self._base, False, False, False
+        self._parts: list[bytes] = []
+        self._size = self._start = self._at = 0
+
+    def __iter__(self) -> "JsonValues":
+        return self
+
+    def __next__(self) -> Value:
+        while not self._ended:
+            value = self._behind_the_end() if self._closed else self._scanned()
+            if value is not None:
+                return value
+            if not self._closed and not self._more():
+                self._ended = True
+                if (value := self._last()) is not None:
+                    return value
+        raise StopIteration
+
+    def read_again(self, value: Value, start: int) -> None:
+        """Go on at this byte of the value that came last, where another one begins."""
+        again = value.raw[start:]
+        self._budget -= len(again)
+        self._line = value.line + value.raw.count(b"\n", 0, start)
+        self._block = again + self._block[self._at :]
+        self._ended = False
+        self._begin()
+
+    def _more(self) -> bool:
+        """Whether there is another block; what is known of the value is kept."""
+        block = self._stream.read(_BLOCK)
+        self._budget += _AGAIN * len(block)
+        self._keep(self._block[self._start : self._at])
+        self._block = self._block[self._at :] + block
+        self._start = self._at = 0
+        return bool(block)
+
+    def _scanned(self) -> Value | None:
+        """The next value that ends in this block, or is too long by now."""
+        block = self._block
+        while self._at < len(block) and not self._closed:
+            if self._in_string:
+                if not self._through_string():
+                    break
                 continue
-            found = (_TOP if self.depth == self.base else _NESTED).search(block, at)
+            found = (_TOP if self._depth == self._base else _NESTED).search(block, self._at)
             if found is None:
+                self._at = len(block)
                 break
-            at = found.end()
+            self._at = found.end()
             end = self._step(found.group())
             if end is not None:
-                yield from self._cut(block[start : at if end else at - 1])
-                start = at
-        if self.closed:
-            self.rest = block[at:]
-        else:
-            self._keep(block[start : len(block) - len(self._tail)])
+                value = self._cut(block[self._start : self._at if end else self._at - 1])
+                self._start = self._at
+                if value is not None:
+                    return value
+        most = max(_LEAST, min(self._limit, self._budget)) if self._budget < self._limit else self._limit
+        if not self._closed and not self._skipping and self._size + self._at - self._start > most:
+            self._keep(block[self._start : self._at])
+            self._start = self._at
+            self._skipping = True
+            self._number += 1
+            return Value(self._number, self._line, b"".join(self._parts), "too_long")
+        return None
 
-    def _through_string(self, block: bytes, at: int) -> int:
-        found = _IN_STRING.match(block, at)
-        at = found.end() if found else at
-        if at < len(block) and block[at : at + 1] == b'"':
-            self.in_string = False
-            return at + 1
-        self._tail = block[at:]  # nothing, or a backslash whose partner is in the next block
-        return len(block)
+    def _through_string(self) -> bool:
+        """Whether the string ends in this block."""
+        found = _IN_STRING.match(self._block, self._at)
+        self._at = found.end() if found else self._at
+        if self._block[self._at : self._at + 1] == b'"':
+            self._in_string = False
+            self._at += 1
+            return True
+        return False  # nothing is left, or a backslash whose partner is in the next block
 
     def _step(self, mark: bytes) -> bool | None:
         """None: the value goes on. True: it ends with this mark. False: it ended before this mark."""
         if mark == b'"':
-            self.in_string = True
+            self._in_string = True
         elif mark in b"[{":
-            self.depth += 1
+            self._depth += 1
         elif mark == b",":
             return False
         else:
-            self.depth -= 1
-            if self.depth < self.base:
-                self.depth, self.closed = self.base, self.base == 1
+            self._depth -= 1
+            if self._depth < self._base:
+                self._depth, self._closed = self._base, self._base == 1
                 return False
-            if self.depth == self.base == 0:
+            if self._depth == self._base == 0:
                 return True
         return None
 
     def _keep(self, piece: bytes) -> None:
-        self.size += len(piece)
-        if self.size <= self.limit or not self.parts:
-            self.parts.append(piece[: self.limit + 1])
-        self.parts = self.parts if self.size <= self.limit else [self.parts[0][:2000]]
-        self._lines_seen += piece.count(b"\n")
+        self._size += len(piece)
+        if not self._skipping:
+            self._parts.append(piece)
 
-    def _cut(self, piece: bytes, problem: str | None = None) -> Iterator[Value]:
+    def _cut(self, piece: bytes, problem: str | None = None) -> Value | None:
+        """The value that ends with this piece; None where there is nothing but blanks."""
+        skipped = self._skipping
+        lines = piece.count(b"\n") if skipped else 0
         self._keep(piece)
-        whole = b"".join(self.parts)
+        whole = b"".join(self._parts)
         raw = whole.strip(_BLANK)
-        lead = whole[: len(whole) - len(whole.lstrip(_BLANK))].count(b"\n")
-        line, self.line = self.line + lead, self.line + self._lines_seen
-        too_long = self.size > self.limit
-        self.parts, self.size, self._lines_seen = [], 0, 0
-        if raw or problem:
-            self.number += 1
-            yield Value(self.number, line, raw, "too_long" if too_long else problem)
+        line = self._line + whole[: len(whole) - len(whole.lstrip(_BLANK))].count(b"\n")
+        self._line += whole.count(b"\n") + lines
+        too_long = self._size > self._limit
+        self._parts, self._size, self._skipping = [], 0, False
+        if skipped or not (raw or problem):
+            return None
+        self._number += 1
+        return Value(self._number, line, raw, "too_long" if too_long else problem)
 
-    def finish(self) -> Iterator[Value]:
+    def _last(self) -> Value | None:
         """What is left when the stream ends."""
-        whole = self.base == 0 and self.depth == 0 and not self.in_string
-        yield from self._cut(self._tail, None if whole else "cut_off")
+        whole = self._base == 0 and self._depth == 0 and not self._in_string
+        return self._cut(self._block[self._start :], None if whole else "cut_off")
 
-    def after(self, rest: bytes) -> Iterator[Value]:
-        """What stands behind the end of an array: at most one value, for it can't be read."""
-        if rest := rest.strip(_BLANK):
-            yield Value(self.number + 1, self.line, rest[:2000], "after_end")
+    def _behind_the_end(self) -> Value | None:
+        """What stands behind the end of an array: one value, which can't be read."""
+        self._ended = True
+        rest = (self._block[self._at :] + self._stream.read(_BLOCK)).rstrip(_BLANK)
+        self._block = b""
+        lead = len(rest) - len(rest.lstrip(_BLANK))
+        line, rest = self._line + rest.count(b"\n", 0, lead), rest[lead:]
+        if not rest:
+            return None
+        self._number += 1
+        return Value(self._number, line, rest, "after_end")
+
+    def skip_rest(self) -> int:
+        """Give up what has not been read; its bytes."""
+        size = 0
+        while block := self._stream.read(_BLOCK):
+            size += len(block)
+        return size
 
 
-def json_values(stream: io.BufferedReader, limit: int) -> Iterator[Value]:
-    """Values of a JSON array, or of JSON values in a row; `limit` is the longest value in bytes."""
-    lines, first = 0, stream.read(1)
-    while first and first in _BLANK:
-        lines += first == b"\n"
-        first = stream.read(1)
-    scanner = _Scanner(1 if first == b"[" else 0, limit)
-    scanner.line += lines
-    if first != b"[":
-        yield from scanner.feed(first)
-    while not scanner.closed and (block := stream.read(_BLOCK)):
-        yield from scanner.feed(block)
-    yield from scanner.after(scanner.rest + stream.read(_BLOCK)) if scanner.closed else scanner.finish()
+def next_object(raw: bytes, like: frozenset[str]) -> int | None:
+    """Where in a broken value (not at its start) the next whole object begins that has about the keys `like`.
+
+    Without `like`: the first that holds objects, as rows of messages do, if one of the first does; else the first.
+    """
+    text = raw.decode("utf-8", "surrogateescape")
+    decode = json.JSONDecoder(strict=False).raw_decode
+    tried = 0
+    place: int | None = None
+    start = 0
+    while tried < _TRIED and (found := _OBJECT.search(text, start)) is not None:
+        start, tried = found.end() - 1, tried + 1
+        value, end = _decoded(decode, text, start)
+        if not (start and isinstance(value, dict) and _BEHIND.match(text, end)):
+            continue
+        if not like:
+            place = start if place is None else place
+            if tried > _FIRST:
+                break
+        if _alike(value, like):
+            place = start
+            break
+    return None if place is None else len(text[:place].encode("utf-8", "surrogateescape"))
+
+
+def _alike(value: Mapping[str, Any], like: Set[str]) -> bool:
+    if like:
+        return 2 * len(like & value.keys()) >= len(like | value.keys())
+    return any(isinstance(v, dict) or (isinstance(v, list) and v and isinstance(v[0], dict)) for v in value.values())
+
+
+def _decoded(decode: Any, text: str, start: int) -> tuple[Any, int]:
+    try:
+        value, end = decode(text, start)
+    except (ValueError, RecursionError):
+        return None, start
+    return value, end

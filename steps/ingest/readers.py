@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from steps.contracts.records import Row
 from steps.ingest.config import SourceConfig
 from steps.ingest.csv_records import Broken, Record, records
 from steps.ingest.files import InputFile
-from steps.ingest.json_values import Value, json_values
+from steps.ingest.json_values import JsonValues, Value, next_object
 from steps.ingest.streams import Lines, LineTooLong, ReplacedBytes, unpacking
 
 _PARQUET_ROWS = 1_000
@@ -42,14 +42,14 @@ class Raw(NamedTuple):
 
 @dataclass(frozen=True)
 class Bad:
-    """A row that can't be read, or `lines` lines in which no row can be told. `raw` is its start."""
+    """A row that can't be read, or something that may have been `weight` rows by its size. `raw` is its start."""
 
     locator: str
     line: int | None
     raw: bytes
     reason: str
     hint: str
-    lines: int = 1
+    weight: int = 1
 
 
 Item = Raw | Bad
@@ -111,12 +111,29 @@ def _jsonl(stream: io.BufferedReader, limit: int) -> Iterator[Item]:
 
 def _json(stream: io.BufferedReader, limit: int) -> Iterator[Item]:
     decode = json.JSONDecoder(strict=False, parse_constant=_null).decode
-    for value in json_values(stream, limit):
+    values = JsonValues(stream, limit)
+    keys: frozenset[str] = frozenset()
+    rows = size = 0
+    for value in values:
         locator = f"row:{value.number}"
         if value.problem:
-            yield Bad(locator, value.line, value.raw[:2000], *_value_problem(value, limit))
+            item: Item = Bad(locator, value.line, value.raw[:2000], *_value_problem(value, limit))
         else:
-            yield _decoded(decode, locator, value.line, value.raw)
+            item = _decoded(decode, locator, value.line, value.raw)
+        if isinstance(item, Raw):
+            keys, rows, size = frozenset(item.value), rows + 1, size + len(value.raw)
+        elif (start := next_object(value.raw, keys)) is not None:
+            values.read_again(value, start)
+            item = replace(item, weight=_rows_in(start, rows, size))
+        elif value.problem in ("cut_off", "after_end"):
+            lost = len(value.raw) + (values.skip_rest() if value.problem == "after_end" else 0)
+            item = replace(item, weight=_rows_in(lost, rows, size))
+        yield item
+
+
+def _rows_in(lost: int, rows: int, size: int) -> int:
+    """How many rows so many bytes are, by those read so far; at least one."""
+    return max(1, round(lost * rows / size)) if size else 1
 
 
 def _value_problem(value: Value, limit: int) -> tuple[str, str]:

@@ -37,8 +37,8 @@ class SourceCounters:
     kept: int = 0
     changed: int = 0
     rejected: int = 0
-    # lines in which no row could be told, beyond one for each that is rejected
-    lost_lines: int = 0
+    # rows that may be lost in places where none could be told, beyond those that are rejected
+    lost: int = 0
     bytes: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     rejected_by: Counter[str] = field(default_factory=Counter)
@@ -63,8 +63,8 @@ class RecordSink:
 
     def reject(self, source: SourceConfig, path: str, item: Raw | Bad, reason: str, hint: str) -> None:
         """A row that can't be read: reject file and ledger."""
-        lines = item.lines if isinstance(item, Bad) else 1
-        bad = Bad(item.locator, item.line, item.raw, reason, hint, lines)
+        weight = item.weight if isinstance(item, Bad) else 1
+        bad = Bad(item.locator, item.line, item.raw, reason, hint, weight)
         self.reject_record(source, path, short_id(path, item.locator, item.raw), bad)
 
     def reject_record(self, source: SourceConfig, path: str, record_id: str, item: Bad) -> None:
@@ -73,7 +73,7 @@ class RecordSink:
         counters = self.counters[source.name]
         counters.rejected_by[reason] += 1
         counters.rejected += 1
-        counters.lost_lines += item.lines - 1
+        counters.lost += item.weight - 1
         self.rejects.add(Reject(path, item.locator, item.line, reason, hint), item.raw)
         self.drop(record_id, reason, {"source": path, "locator": item.locator, "hint": hint})
         label = f"{REJECTED}{reason}"

@@ -37,7 +37,7 @@ def values(items):
 
 
 def lost(items):
-    return [(i.line, i.lines, i.reason) for i in items if isinstance(i, Bad)]
+    return [(i.line, i.weight, i.reason) for i in items if isinstance(i, Bad)]
 
 
 def test_a_quote_that_is_never_closed_costs_its_line(tmp_path):
@@ -69,7 +69,7 @@ def test_lines_in_which_no_record_can_be_told_are_counted(tmp_path):
 
 def test_a_file_of_open_quotes_ends_soon(tmp_path):
     items = read(tmp_path, "a.csv", b"a,b\n" + b'1,"open quote and some text behind it\n' * 20_000)
-    assert values(items) == [] and sum(i.lines for i in items) == 20_000
+    assert values(items) == [] and sum(i.weight for i in items) == 20_000
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -103,6 +103,58 @@ def test_one_broken_byte_costs_at_most_two_rows_of_a_csv_file(tmp_path, quoting)
     for _ in range(600):
         body = damaged(data[header:], chance)
         items = read(tmp_path, "a.csv", data[:header] + body)
+        found = [json.dumps(v) for v in values(items)]
+        whole = sum(json.dumps(row) in found for row in ROWS)
+        assert whole >= len(ROWS) - 2 or sum(n for _, n, _ in lost(items)) > 1, body
+
+
+# Of row 3.
+ANSWER = '"completion": "a3 a \\"word'
+
+
+def as_json(rows, indent=None):
+    return json.dumps(rows, indent=indent).encode()
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"q3 two', '"q3 "two'), ('"q3 two', 'q3 two'), ('"q3 two', '"q3 two\\\\" '), ('"id": "3"', '"id": "3'),
+     *((ANSWER, mark + ANSWER) for mark in ("},", "],", "[", "{", "}", "]", "}}", "]]"))],
+)  # fmt: skip
+def test_a_broken_object_in_an_array_costs_itself(tmp_path, indent, old, new):
+    text = as_json(ROWS, indent).decode()
+    assert text.count(old) == 1
+    items = read(tmp_path, "a.json", text.replace(old, new).encode())
+    found = [json.dumps(v) for v in values(items)]
+    assert [row["id"] for row in ROWS if json.dumps(row) not in found] == ["3"]
+    assert lost(items) and sum(n for _, n, _ in lost(items)) <= 3
+
+
+def test_an_object_that_is_never_closed_costs_itself(tmp_path):
+    chats = [{"id": i, "messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "a"}]}
+             for i in range(30)]  # fmt: skip
+    for broken in (0, 7, 29):
+        parts = [json.dumps(row) for row in chats]
+        parts[broken] = parts[broken].removesuffix("}")
+        for joint in (", ", ",\n"):
+            items = read(tmp_path, "a.json", f"[{joint.join(parts)}]".encode())
+            assert [v["id"] for v in values(items)] == [i for i in range(30) if i != broken]
+            assert [n for _, n, _ in lost(items)] == [1] * len(lost(items))
+
+
+def test_an_array_of_open_quotes_ends_soon(tmp_path):
+    items = read(tmp_path, "a.json", b"[" + b'{"a": "open, "b": "open},\n' * 20_000 + b"]")
+    assert values(items) == [] and len(items) >= 1
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_broken_byte_costs_at_most_two_rows_of_an_array(tmp_path, indent):
+    chance = random.Random(5)
+    data = as_json(ROWS, indent)
+    for _ in range(600):
+        body = damaged(data[1:-1], chance)
+        items = read(tmp_path, "a.json", b"[" + body + b"]")
         found = [json.dumps(v) for v in values(items)]
         whole = sum(json.dumps(row) in found for row in ROWS)
         assert whole >= len(ROWS) - 2 or sum(n for _, n, _ in lost(items)) > 1, body
