@@ -8,7 +8,6 @@ stream read again from there.
 import io
 import json
 import re
-from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +19,12 @@ _BLANK = b" \t\r\n"
 # An object that may begin a row: behind a comma, a bracket, or at the start of a line.
 _OBJECT = re.compile(r"(?:[,\[\]}]\s*|\n\s*)\{")
 _BEHIND = re.compile(r"\s*(?:[,\]]|$)")
+_NEXT = re.compile(r"\s*,\s*(?=\{)")
+# The end of a list that isn't the end of everything.
+_LISTED = re.compile(r"\s*\]\s*[,\]}]")
+_DECODE = json.JSONDecoder(strict=False).raw_decode
 # Chosen: far more than the objects in one row.
-_TRIED, _FIRST = 10_000, 64
+_TRIED = 10_000
 # Bytes that may be read once more per byte of the stream, and at least.
 _AGAIN, _LEAST = 4, 1 << 16
 
@@ -31,13 +34,14 @@ class Value:
     """One value: its number from 1, the line it starts on, its bytes, and `problem` when it isn't whole.
 
     problem: "too_long" (raw is its start), "cut_off" (the stream ended inside it or its array), "after_end" (it
-    stands behind the array's end: no more than its start), None.
+    stands behind the array's end: no more than its start), None. skipped: bytes of it that aren't in `raw`.
     """
 
     number: int
     line: int
     raw: bytes
     problem: str | None = None
+    skipped: int = 0
 
 
 class JsonValues:
@@ -113,7 +117,7 @@ class JsonValues:
                 self._start = self._at
                 if value is not None:
                     return value
-        most = max(_LEAST, min(self._limit, self._budget)) if self._budget < self._limit else self._limit
+        most = min(self._limit, max(_LEAST, self._budget))
         if not self._closed and not self._skipping and self._size + self._at - self._start > most:
             self._keep(block[self._start : self._at])
             self._start = self._at
@@ -173,6 +177,10 @@ class JsonValues:
     def _last(self) -> Value | None:
         """What is left when the stream ends."""
         whole = self._base == 0 and self._depth == 0 and not self._in_string
+        if self._skipping and not whole:
+            # More than the one that was too long is lost.
+            self._number += 1
+            return Value(self._number, self._line, b"", "cut_off", self._size + len(self._block) - self._start)
         return self._cut(self._block[self._start :], None if whole else "cut_off")
 
     def _behind_the_end(self) -> Value | None:
@@ -196,39 +204,43 @@ class JsonValues:
 
 
 def next_object(raw: bytes, like: frozenset[str]) -> int | None:
-    """Where in a broken value (not at its start) the next whole object begins that has about the keys `like`.
+    """Where in a broken value (not at its start) the next whole object begins that is no part of it.
 
-    Without `like`: the first that holds objects, as rows of messages do, if one of the first does; else the first.
+    It has about the keys `like`, unless that is empty. Objects in a list that something follows are parts of the value.
     """
     text = raw.decode("utf-8", "surrogateescape")
-    decode = json.JSONDecoder(strict=False).raw_decode
-    tried = 0
-    place: int | None = None
     start = 0
-    while tried < _TRIED and (found := _OBJECT.search(text, start)) is not None:
-        start, tried = found.end() - 1, tried + 1
-        value, end = _decoded(decode, text, start)
-        if not (start and isinstance(value, dict) and _BEHIND.match(text, end)):
+    for _ in range(_TRIED):
+        found = _OBJECT.search(text, start)
+        if found is None:
+            return None
+        start = found.end() - 1
+        value, end = _decoded(text, start)
+        if value is None or not start or not _BEHIND.match(text, end):
             continue
-        if not like:
-            place = start if place is None else place
-            if tried > _FIRST:
-                break
-        if _alike(value, like):
-            place = start
+        last = _last_of_list(text, end)
+        if _LISTED.match(text, last):
+            start = last
+        elif 2 * len(like & value.keys()) >= len(like | value.keys()) or not like:
+            return len(text[:start].encode("utf-8", "surrogateescape"))
+    return None
+
+
+def _last_of_list(text: str, end: int) -> int:
+    """Where the last of the objects ends that follow one another from the one that ends here."""
+    for _ in range(_TRIED):
+        comma = _NEXT.match(text, end)
+        value, following = _decoded(text, comma.end()) if comma else (None, end)
+        if value is None:
             break
-    return None if place is None else len(text[:place].encode("utf-8", "surrogateescape"))
+        end = following
+    return end
 
 
-def _alike(value: Mapping[str, Any], like: Set[str]) -> bool:
-    if like:
-        return 2 * len(like & value.keys()) >= len(like | value.keys())
-    return any(isinstance(v, dict) or (isinstance(v, list) and v and isinstance(v[0], dict)) for v in value.values())
-
-
-def _decoded(decode: Any, text: str, start: int) -> tuple[Any, int]:
+def _decoded(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """The object that begins here, and where it ends; None where there is no whole one."""
     try:
-        value, end = decode(text, start)
+        value, end = _DECODE(text, start)
     except (ValueError, RecursionError):
         return None, start
-    return value, end
+    return (value, end) if isinstance(value, dict) else (None, start)

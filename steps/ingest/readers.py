@@ -122,13 +122,18 @@ def _json(stream: io.BufferedReader, limit: int) -> Iterator[Item]:
             item = _decoded(decode, locator, value.line, value.raw)
         if isinstance(item, Raw):
             keys, rows, size = frozenset(item.value), rows + 1, size + len(value.raw)
-        elif (start := next_object(value.raw, keys)) is not None:
+        elif (start := _next(value, keys)) is not None:
             values.read_again(value, start)
             item = replace(item, weight=_rows_in(start, rows, size))
         elif value.problem in ("cut_off", "after_end"):
-            lost = len(value.raw) + (values.skip_rest() if value.problem == "after_end" else 0)
+            lost = len(value.raw) + value.skipped + (values.skip_rest() if value.problem == "after_end" else 0)
             item = replace(item, weight=_rows_in(lost, rows, size))
         yield item
+
+
+def _next(value: Value, keys: frozenset[str]) -> int | None:
+    """Where in a broken value another row begins. What is only too long has parts, and may be the first row."""
+    return None if value.problem == "too_long" and not keys else next_object(value.raw, keys)
 
 
 def _rows_in(lost: int, rows: int, size: int) -> int:

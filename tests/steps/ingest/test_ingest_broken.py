@@ -143,6 +143,35 @@ def test_an_object_that_is_never_closed_costs_itself(tmp_path):
             assert [n for _, n, _ in lost(items)] == [1] * len(lost(items))
 
 
+def test_parts_of_a_broken_row_are_no_rows(tmp_path):
+    def reply(name, *replies):
+        return {"id": name, "text": f"text {name}", "replies": list(replies)}
+
+    trees = [reply(f"{n}", reply(f"{n}a", reply(f"{n}aa")), reply(f"{n}b")) for n in range(6)]
+    for broken in (0, 3, 5):
+        parts = [json.dumps(tree) for tree in trees]
+        parts[broken] = parts[broken].replace(f'"text {broken}"', f'"text {broken}",,')
+        items = read(tmp_path, "a.json", f"[{', '.join(parts)}]".encode())
+        assert [v["id"] for v in values(items)] == [f"{n}" for n in range(6) if n != broken]
+        assert [n for _, n, _ in lost(items)] == [1]
+
+
+def test_parts_of_a_first_row_that_is_too_long_are_no_rows(tmp_path):
+    long = {"pages": [{"text": "x" * 1000} for _ in range(1_200)]}
+    items = read(tmp_path, "a.json", as_json([long, {"text": "short"}]))
+    assert values(items) == [{"text": "short"}] and lost(items) == [(1, 1, "too_long")]
+
+
+def test_what_is_lost_behind_a_row_that_never_ends_weighs_by_its_size(tmp_path):
+    rows = [{"text": f"{n} " + "x" * 1000} for n in range(3_000)]
+    items = read(tmp_path, "a.json", as_json(rows).replace(b'"}', b""))
+    assert values(items) == [] and {reason for _, _, reason in lost(items)} == {"too_long", "cut_off"}
+    whole = as_json(rows[:10])[:-1] + b", " + b'{"text": "' + b"y" * 3_000_000
+    items = read(tmp_path, "a.json", whole)
+    assert len(values(items)) == 10
+    assert sum(n for _, n, _ in lost(items)) == pytest.approx(3_000_000 / 1_015, rel=0.01)
+
+
 def test_an_array_of_open_quotes_ends_soon(tmp_path):
     items = read(tmp_path, "a.json", b"[" + b'{"a": "open, "b": "open},\n' * 20_000 + b"]")
     assert values(items) == [] and len(items) >= 1
