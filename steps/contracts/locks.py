@@ -33,6 +33,16 @@ def locked(file: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
         yield
 
 
+def is_held(file: Path) -> bool:
+    """Whether a process has locked this file; it isn't held from now on."""
+    with file.open() as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _is_free(handle: IO[str]) -> bool:
     """Whether nobody held the lock of this open file; then it is held from now on."""
     try:

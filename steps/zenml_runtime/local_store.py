@@ -14,6 +14,7 @@ from zenml.client import Client
 from zenml.enums import ExecutionMode, ExecutionStatus, ModelStages, StackComponentType
 from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_step_run_status_update
 
+from steps.contracts.locks import is_held
 from steps.zenml_runtime.state import state_folder
 from steps.zenml_runtime.tracker import end_tracked_runs
 
@@ -88,7 +89,7 @@ def _dead() -> list[Launch]:
 
     Their locks lie here, so that nobody takes another machine's run for dead.
     """
-    found = (_read(path) for path in sorted((state_folder() / "locks").glob("*.lock")) if not _is_held(path))
+    found = (_read(path) for path in sorted((state_folder() / "locks").glob("*.lock")) if not is_held(path))
     return [launch for launch in found if launch is not None]
 
 
@@ -100,15 +101,6 @@ def _read(path: Path) -> Launch | None:
     except (ValueError, KeyError):
         path.unlink(missing_ok=True)
         return None
-
-
-def _is_held(path: Path) -> bool:
-    with path.open() as f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def reap(record: Callable[[UUID], object]) -> list[str]:

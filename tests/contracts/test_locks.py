@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from steps.contracts.errors import StorageError
-from steps.contracts.locks import locked, make_once
+from steps.contracts.locks import is_held, locked, make_once
 
 
 def writes(text: str):
@@ -68,7 +68,9 @@ def test_one_that_another_made_while_we_waited_is_left(tmp_path: Path) -> None:
 def test_a_lock_is_held_by_one_and_freed_at_the_end(tmp_path: Path) -> None:
     file = tmp_path / "below" / "lock"
     with locked(file), file.open("a") as other, pytest.raises(BlockingIOError):
+        assert is_held(file)
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not is_held(file)
     with file.open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
