@@ -41,7 +41,8 @@ def live_run(root: Path, plan: Plan, launch: str) -> Iterator[Applied]:
 
 def _tracked_at(plan: Plan) -> list[str]:
     """Where the run may leave something in an MLflow."""
-    from steps.zenml_runtime.tracker import tracking_uri, without_secret
+    from steps.engines.tracking.secrets import without_secret
+    from steps.zenml_runtime.tracker import tracking_uri
 
     if not plan.config.tunes:
         return []

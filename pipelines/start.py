@@ -18,13 +18,14 @@ from pipelines.reuse import reusable
 from pipelines.stages import READING, STAGES
 from steps.contracts.digests import value_digest
 from steps.engines.progress.progress import say
+from steps.engines.tracking.secrets import without_secret
 from steps.scrub.row_codec import search_digest
 from steps.zenml_runtime.commit import commit_of
 from steps.zenml_runtime.context import REUSE, note, source_root
 from steps.zenml_runtime.inputs import INPUTS, bring, laid_out
 from steps.zenml_runtime.outputs import output_class
 from steps.zenml_runtime.step import uncached_step
-from steps.zenml_runtime.tracker import tracking_uri, without_secret
+from steps.zenml_runtime.tracker import tracking_uri
 from steps.zenml_runtime.urls import is_url
 
 # One artifact per stage that reads something, so that a changed file re-runs its reader and no other stage.

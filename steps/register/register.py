@@ -16,11 +16,12 @@ from steps.engines.exports.registry import EXPORTS
 from steps.engines.lm.folder import check_files
 from steps.engines.scoring.metrics import HELD_OUT
 from steps.engines.tracking.database import database_file, make_database
+from steps.engines.tracking.secrets import without_secret
 from steps.register import versions
 from steps.register.cards import Candidate, base_text, dataset_card, model_card
 from steps.register.config import RegisterConfig
 from steps.register.registered import FILES, model_digests
-from steps.register.service import PROBE, WORK, environment, service, without_secret
+from steps.register.service import PROBE, WORK, environment, service
 
 # The export that MLflow serves.
 _FORMAT = "pyfunc"

@@ -12,7 +12,8 @@ from steps.contracts.digests import file_digest, folder_digests
 from steps.contracts.errors import IntegrityError
 from steps.contracts.evaluation import Registration
 from steps.engines.tracking.database import database_file
-from steps.register.service import PROBE, environment, service, without_secret
+from steps.engines.tracking.secrets import without_secret
+from steps.register.service import PROBE, environment, service
 
 # Tag of a version: SHA-256, as JSON, of the files of its MLflow run (run/...) and of its model (model/...) that are not
 # weights; those have theirs in ModelInfo.

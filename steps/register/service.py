@@ -1,11 +1,11 @@
 """Talking to MLflow: its errors are one of ours, it is not waited for long, and no password is told."""
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from steps.contracts.errors import ServiceError
+from steps.engines.tracking.secrets import without_secret
 
 # Seconds and tries. A server that is down refuses the connection and is told at once; one that accepts it and says
 # nothing gets the time that a busy one took to answer in our tests (over 5 s on two loaded cores). An upload may
@@ -35,11 +35,6 @@ def service(uri: str) -> Iterator[None]:
 def _unreachable(error: BaseException) -> bool:
     text = str(error)
     return any(s in text for s in ("Max retries", "Connection", "timed out", "Timeout"))
-
-
-def without_secret(text: str) -> str:
-    """The text with user and password taken out of every URL in it."""
-    return re.sub(r"(://)[^/\s@]*@", r"\1", text)
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """The active stack's MLflow: where it tracks, its database file, and runs of dead processes."""
 
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from zenml.client import Client
 
 from steps.engines.tracking.database import make_database
+from steps.engines.tracking.secrets import without_secret
 
 
 def tracking_uri() -> str | None:
@@ -76,8 +76,3 @@ def _fail_unfinished_models(client: Any, run: Any) -> None:
     for model in client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
         if model.status == "PENDING":
             client.finalize_logged_model(model.model_id, "FAILED")
-
-
-def without_secret(text: str) -> str:
-    """The text with user and password taken out of every URL in it."""
-    return re.sub(r"(://)[^/\s@]*@", r"\1", text)

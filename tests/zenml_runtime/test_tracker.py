@@ -7,7 +7,8 @@ import pytest
 from support.processes import ended, python
 
 from steps.engines.tracking.database import database_file, make_database
-from steps.zenml_runtime.tracker import _with_uri, end_tracked_runs, without_secret
+from steps.engines.tracking.secrets import without_secret
+from steps.zenml_runtime.tracker import _with_uri, end_tracked_runs
 
 WHERE = """
 import os
