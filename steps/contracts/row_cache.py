@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from steps.contracts.arrays import Mask, Numbers
+from steps.contracts.arrays import Mask, Numbers, one_array
 from steps.contracts.digests import file_digest, short_id, value_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.reports import Frozen
@@ -191,9 +191,9 @@ def row_keys(table: pa.Table, columns: Sequence[str] = ()) -> Keys:
     The digests of the parts are added bit by bit (XOR): what a row says, and each further value under its column's
     name. Only distinct values are hashed, so that a column with few of them costs little.
     """
-    keys = _content_keys(_plain(table["content_id"]))
+    keys = _content_keys(one_array(table["content_id"]))
     for name in columns:
-        encoded = _plain(table[name]).dictionary_encode()
+        encoded = one_array(table[name]).dictionary_encode()
         salts = _salts(name, encoded.dictionary.cast(pa.binary()).to_pylist())
         keys = keys ^ salts[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1]
     return keys
@@ -204,11 +204,6 @@ def _salts(column: str, values: Sequence[bytes]) -> Keys:
     # No UTF-8 text is this byte.
     digests = (blake2b(v, digest_size=16, person=column.encode()).digest() for v in (b"\xff", *values))
     return np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
-
-
-def _plain(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks()
-    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
 
 
 def _content_keys(ids: pa.Array) -> Keys:
@@ -256,8 +251,8 @@ class _Earlier:
         path = row_cache.folder / RESULTS
         try:
             table = pq.read_table(path, read_dictionary=["result"])
-            raw = _plain(table["key"]).cast(_SCHEMA.field("key").type)
-            results = _plain(table["result"].unify_dictionaries())
+            raw = one_array(table["key"]).cast(_SCHEMA.field("key").type)
+            results = one_array(table["result"].unify_dictionaries())
         except (pa.ArrowException, KeyError, OSError) as e:
             raise IntegrityError(f"not a table of results: {type(e).__name__}", where=str(path), hint=_WITHOUT) from e
         size = 16 * len(raw)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from steps.contracts.arrays import Mask
+from steps.contracts.arrays import Mask, one_array
 from steps.engines.rows.segments import JSON_COLUMNS, MESSAGE_LISTS, json_texts
 
 # Strings without nulls, shape (n,) -> a truth value for each.
@@ -35,7 +35,7 @@ def rows_with(table: pa.Table, matching: Matching) -> Mask:
 
 def _plain_columns(table: pa.Table) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64]]]:
     """Columns of texts, and the row of each text."""
-    yield _whole(table["text"]), np.arange(len(table))
+    yield one_array(table["text"]), np.arange(len(table))
     for name in MESSAGE_LISTS:
         messages, rows = _messages(table, name)
         yield pc.struct_field(messages, "content"), rows
@@ -46,14 +46,14 @@ def _plain_columns(table: pa.Table) -> Iterator[tuple[pa.Array, npt.NDArray[np.i
 def _json_columns(table: pa.Table) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64], str]]:
     """Columns of JSON texts, the row of each, and the path of such a text in its row."""
     for name in JSON_COLUMNS:
-        yield _whole(table[name]), np.arange(len(table)), name
+        yield one_array(table[name]), np.arange(len(table)), name
     for name in MESSAGE_LISTS:
         messages, rows = _messages(table, name)
         yield pc.struct_field(messages, "tool_calls"), rows, f"{name}/0/tool_calls"
 
 
 def _messages(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-    lists = _whole(table[name])
+    lists = one_array(table[name])
     return lists.flatten(), np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy())
 
 
@@ -72,8 +72,3 @@ def _json_matching(column: pa.Array, path: str, matching: Matching) -> Mask:
         matched[np.array(owners)[matching(readable)]] = True
     owner: npt.NDArray[np.int32] = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
     return matched[owner]
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks()
-    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
