@@ -60,6 +60,9 @@ def test_a_closure_goes_round_a_circle_once_and_on_past_what_it_knows(tmp_path: 
     assert set(found) == {"steps.a", "steps.b", "steps.c", "steps.d"}
     assert found["steps.c"] == digest("import steps.d")
     assert import_closure("steps.nothing", tmp_path) == {}
+    # Known modules come up again with others still waiting.
+    write(tmp_path, steps__e="import steps.f, steps.g", steps__f="", steps__g="import steps.g, steps.f, steps.e")
+    assert set(import_closure("steps.e", tmp_path)) == {"steps.e", "steps.f", "steps.g"}
     # What is asked for is read, wherever it lies.
     assert set(import_closure("ops.y", tmp_path)) == {"ops.y"}
 

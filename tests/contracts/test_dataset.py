@@ -309,6 +309,14 @@ def test_rows_of_another_version_are_shared_by_naming_its_shards(tmp_path: Path,
     assert set(new.split_codes().tolist()) == {NO_SPLIT}
 
 
+def test_a_row_that_is_shared_twice_is_there_twice(tmp_path: Path, small_shards: None) -> None:
+    old = write(tmp_path / "old", rows(10))
+    writer = DatasetWriter(tmp_path / "new", "ingest")
+    for start, stop in ((4, 5), (4, 7), (6, 7)):
+        writer.share(old, start, stop)
+    assert ids(writer.close()) == [rows(10)[i]["record_id"] for i in (4, 4, 5, 6, 6)]
+
+
 def test_rows_that_a_parent_lacks_are_added_after_it_with_their_labels(tmp_path: Path, small_shards: None) -> None:
     labels = (np.arange(20) % 2).astype(np.int8)
     first = write(tmp_path / "one", rows(20)).select(np.ones(20, bool), tmp_path / "two", "split", labels)

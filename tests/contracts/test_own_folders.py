@@ -1,5 +1,6 @@
 """Locks and own folders: the living keep them, the dead don't, whoever can see whose process."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -75,7 +76,12 @@ def test_folder_of_this_process_stays_until_it_is_closed(tmp_path: Path) -> None
 
 
 def test_it_is_named_after_its_prefix_in_a_parent_that_is_closed_to_others(tmp_path: Path) -> None:
-    with closing(OwnFolder(tmp_path / "not" / "there", "a-")) as own:
+    umask = os.umask(0)  # or the mode could be the mask's work
+    try:
+        made = OwnFolder(tmp_path / "not" / "there", "a-")
+    finally:
+        os.umask(umask)
+    with closing(made) as own:
         assert own.path.parent == tmp_path / "not" / "there" and own.path.name.startswith("a-")
         assert own.path.parent.stat().st_mode & 0o777 == 0o700
         # What is gone already is no error.
