@@ -16,7 +16,8 @@ from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.execution import Executor, Inline
 from steps.engines.execution.config import ExecutorConfig
-from steps.ingest.quick import read_any
+from steps.ingest.ingest import ingest
+from steps.ingest.quick import quick_config
 from steps.scrub.config import ScrubConfig
 from steps.scrub.scrub import scrub
 
@@ -49,7 +50,8 @@ def main() -> None:
         for size in SIZES:
             first = folder / f"{size}.jsonl"
             first.write_text("\n".join(lines[:size]) + "\n")
-            rows = read_any([str(first)], folder / f"in-{size}").rows
+            here = StageContext(folder / f"in-{size}", Path.cwd())
+            rows = ingest(None, quick_config([str(first)]), here).rows
             found = {n: measured(rows, folder / f"{n}-{size}", e) for n, e in executors().items()}
             equal &= len({f[1:] for f in found.values()}) == 1
             figures[str(size)] = {n: round(f[0], 1) for n, f in found.items()}

@@ -196,6 +196,9 @@ def stage(
     out: Annotated[Path, typer.Option(help="folder for kept.parquet, ledger.parquet, report.json, report.html")],
     config: Annotated[Path | None, typer.Option(help="YAML with this stage's keys")] = None,
     overrides: Overrides = None,
+    ingest: Annotated[
+        list[str] | None, typer.Option("--ingest", metavar="KEY=VALUE", help="a key of ingest, for reading the inputs")
+    ] = None,
     workers: Workers = None,
     json_output: Json = False,
 ) -> None:
@@ -203,7 +206,7 @@ def stage(
     from ops.commands.stage import run_stage
 
     _quiet(json_output)
-    run_stage(name, inputs, out, config, overrides or [], json_output, _root, workers)
+    run_stage(name, inputs, out, config, overrides or [], json_output, _root, workers, ingest or [])
 
 
 @app.command(rich_help_panel="Run")

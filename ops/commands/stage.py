@@ -4,10 +4,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from steps.contracts.execution import Executor, Inline
 from steps.contracts.locks import OwnFolder, remove_left
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import COMMON_COLUMNS, SPLITS, current
-from steps.contracts.reports import StageReport
+from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.storage import write_whole
 
 
@@ -38,22 +38,28 @@ def run_stage(
     json_output: bool,
     find_root: Callable[[], Path],
     workers: int | None = None,
+    reading: Sequence[str] = (),
 ) -> None:
     """Read the inputs, run the stage, write its results into `out` and say what happened.
 
+    `reading`: `key=value` of ingest, for how the inputs are read.
+
     Raises:
-        ConfigError: no such stage, or a setting is wrong.
+        ConfigError: no such stage, or a setting is wrong, or `reading` reaches no file that is ingested.
         InputNotFoundError: an input doesn't exist.
     """
     stage = _curation_stage(name)
     missing = [i for i in inputs if "://" not in i and "*" not in i and not Path(i).exists()]
     if missing:
         raise InputNotFoundError("no such file or folder", where=", ".join(missing))
+    if stage.name == "ingest":
+        overrides = reading = [*overrides, *reading]
     config = _config(stage, config_file, overrides)
+    read = partial(_read, inputs, reading)
     out.mkdir(parents=True, exist_ok=True)
     with _scratch(out) as scratch:
         with _keeping_rejects(scratch, out):
-            outcome = _run(stage, inputs, config, scratch, find_root, _executor(workers))
+            outcome = _run(stage, read, config, scratch, find_root, _executor(workers))
         written = _write(outcome, out)
     _tell(outcome.report, written, json_output)
 
@@ -66,27 +72,33 @@ def _curation_stage(name: str) -> Stage:
 
 
 def _config(stage: Stage, file: Path | None, overrides: list[str]) -> Any:
-    """The stage's config; None for ingest without one (formats are then found out)."""
+    """The stage's config; None for ingest without a file (the inputs are then its sources)."""
     from pipelines.load import load_model
 
-    if stage.name == "ingest" and file is None:
-        if overrides:
-            raise ConfigError("ingest takes --set only together with --config", where="--set")
-        return None
     if file is not None:
         return load_model(stage.settings, file, overrides)
+    if stage.name == "ingest":
+        return None
     return from_overrides(stage.settings, overrides, f"{stage.name} config")
 
 
-def from_overrides(model: type[Any], overrides: list[str], where: str) -> Any:
-    """A config of defaults and `--set` values only."""
+def _reading_config(inputs: list[str], overrides: Sequence[str]) -> Any:
+    from steps.ingest.quick import quick_config
+
+    found = quick_config(inputs)
+    return from_overrides(type(found), overrides, "keys of ingest", found) if overrides else found
+
+
+def from_overrides(model: type[Any], overrides: Sequence[str], where: str, start: Frozen | None = None) -> Any:
+    """A config of `--set` values over `start`, else over the defaults."""
     from pipelines.load import load_model
 
     with tempfile.TemporaryDirectory() as folder:
-        empty = Path(folder) / "defaults.yaml"
-        empty.write_text("")
+        given = Path(folder) / "defaults.yaml"
+        # JSON is YAML.
+        given.write_text(start.model_dump_json(exclude_unset=True) if start else "")
         try:
-            return load_model(model, empty, overrides)
+            return load_model(model, given, overrides)
         except ConfigError as e:
             # Said again without the name of a file that the user never wrote.
             raise ConfigError(e.what, where=where, hint=e.hint) from e
@@ -120,14 +132,19 @@ def _executor(workers: int | None) -> Executor:
 
 
 def _run(
-    stage: Stage, inputs: list[str], config: Any, scratch: Path, find_root: Callable[[], Path], executor: Executor
+    stage: Stage,
+    read_inputs: Callable[[Path], Outcome],
+    config: Any,
+    scratch: Path,
+    find_root: Callable[[], Path],
+    executor: Executor,
 ) -> Outcome:
     """The stage's outcome; with the rejects of the files that its rows were read from."""
-    if stage.name == "ingest":
-        if config is None:
-            return _read(inputs, scratch / "input")
+    if stage.name == "ingest" and config is not None:
         return _call(stage, None, config, scratch, find_root, executor)
-    read = _read(inputs, scratch / "input")
+    read = read_inputs(scratch / "input")
+    if stage.name == "ingest":
+        return read
     done = _call(stage, read.rows, config, scratch, find_root, executor)
     return replace(done, artifacts={**read.artifacts, **done.artifacts})
 
@@ -153,14 +170,20 @@ def _call(
     return outcome
 
 
-def _read(inputs: list[str], folder: Path) -> Outcome:
-    """A dataset version or an earlier stage's Parquet file keeps its ids and splits; the rest is ingested."""
-    if len(inputs) == 1 and (Path(inputs[0]) / "manifest.json").is_file():
-        return _as_read(Dataset.open(Path(inputs[0])), folder)
-    if len(inputs) == 1 and _is_ours(Path(inputs[0])):
-        return _as_read(_open_rows(Path(inputs[0]), folder), folder)
-    outcome: Outcome = import_module("steps.ingest.quick").read_any(inputs, folder)
-    return outcome
+def _read(inputs: list[str], overrides: Sequence[str], folder: Path) -> Outcome:
+    """A dataset version or an earlier stage's Parquet file keeps its ids and splits; the rest is ingested.
+
+    Relative paths of inputs start at the working folder.
+    """
+    one = Path(inputs[0]) if len(inputs) == 1 else None
+    if one is not None and ((one / "manifest.json").is_file() or _is_ours(one)):
+        if overrides:
+            what = "rows that a stage has written are taken as they are, so that no key of ingest reaches them"
+            raise ConfigError(what, where=str(one), hint="leave --ingest out, or name the files that they came from")
+        return _as_read(Dataset.open(one) if one.is_dir() else _open_rows(one, folder), folder)
+    from steps.ingest.ingest import ingest
+
+    return ingest(None, _reading_config(inputs, overrides), StageContext(folder, Path.cwd()))
 
 
 def _is_ours(path: Path) -> bool:

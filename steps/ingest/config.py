@@ -104,7 +104,10 @@ class IngestConfig(Frozen):
     meta_columns: tuple[str, ...] | None = Field(
         None, description="columns to keep in `meta`; None: every column that belongs to no field"
     )
-    chunk: ChunkConfig = Field(ChunkConfig(), description="how long documents are cut into rows")
+    # A document is a row: who trains on documents packs them, and who wants passages says how long they are.
+    chunk: ChunkConfig | Literal["none"] = Field(
+        "none", description="how documents are cut into rows, such as {max_tokens: 512}; none: they stay whole"
+    )
 
     @model_validator(mode="after")
     def _sources_agree(self) -> Self:

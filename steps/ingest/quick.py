@@ -4,27 +4,16 @@ import re
 from itertools import chain, count
 from pathlib import Path
 
-from steps.contracts.context import StageContext
-from steps.contracts.outcome import Outcome
 from steps.ingest.config import IngestConfig, SourceConfig
-from steps.ingest.ingest import ingest
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def read_any(inputs: list[str], folder: Path) -> Outcome:
-    """Ingest files, folders, globs or URLs with the defaults; relative paths start at the working folder.
+def quick_config(inputs: list[str], *, max_reject_share: float | None = None) -> IngestConfig:
+    """The config that reads files, folders, globs or URLs; relative paths start at the root of the context.
 
     Each input is a source named after its last path part (without suffix); a second one of that name gets "-2".
-
-    Raises:
-        InputError: as `ingest`.
     """
-    return ingest(None, quick_config(inputs), StageContext(folder, Path.cwd()))
-
-
-def quick_config(inputs: list[str], *, max_reject_share: float | None = None) -> IngestConfig:
-    """The config that reads these inputs."""
     names: list[str] = []
     for given in inputs:
         stem = Path(given.rstrip("/")).name.split(".")[0]

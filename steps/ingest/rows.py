@@ -5,7 +5,7 @@ from pathlib import Path
 
 from steps.contracts.digests import short_id
 from steps.contracts.records import Row
-from steps.engines.chunking.chunking import Block, Chunk, blocks, chunks, tokenizer
+from steps.engines.chunking.chunking import Markup, cutter
 from steps.engines.formats.columns import listed, renamed
 from steps.engines.formats.format import Draft, Parsed
 from steps.engines.formats.preference import read_ranked
@@ -30,7 +30,7 @@ class RowReader:
         self._counters = sink.counters[source.name]
         self._folder = folder
         self._spool: TreeSpool | None = None
-        self._tokenize = tokenizer(self.config.chunk, "ingest.chunk")
+        self._cut = cutter(self.config.chunk, "ingest.chunk")
 
     def start(self, path: str, container: Container, row_format: str) -> None:
         """The next items come from this file and have this format."""
@@ -115,11 +115,12 @@ class RowReader:
             self.sink.create(self.source, row, what, self.format)
 
     def _take_document(self, item: Raw, draft: Draft) -> None:
-        found = self._chunks(draft.text or "")
+        markup: Markup = self.container if self.container in ("markdown", "html") else "text"
+        found = self._cut(draft.text or "", markup)
         if not found:
             raise RowRejected("empty_text", "the document has no text")
         if len(found) == 1:
-            draft.text = found[0].text if self.container == "html" else draft.text
+            draft.text = found[0].text if markup == "html" else draft.text
             self._keep(item, draft)
             return
         drafts = [
@@ -127,12 +128,6 @@ class RowReader:
             for c in found
         ]
         self._expand(item, drafts, "chunk")
-
-    def _chunks(self, text: str) -> list[Chunk]:
-        kind = self.container if self.container in ("markdown", "html") else "text"
-        if kind == "text" and len(text) <= self.config.chunk.max_tokens:
-            return chunks([Block(0, text)], self.config.chunk, lambda t: [(0, len(t))])
-        return chunks(blocks(text, kind), self.config.chunk, self._tokenize)
 
     # --- trees ---
 

@@ -352,6 +352,29 @@ def test_stages_chain_over_files_and_keep_their_ids(state):
     assert "exact_duplicate" in (state / "a/report.html").read_text()
 
 
+def test_keys_of_ingest_reach_a_stage_s_inputs(state):
+    source = state / "pages.jsonl"
+    pages = [" ".join(f"word{i}x{page}" for i in range(100)) for page in range(3)]
+    source.write_text("".join(json.dumps({"text": page, "url": "u"}) + "\n" for page in pages))
+    whole = told("stage", "dedup", str(source), "--out", str(state / "whole"))
+    assert whole["report"]["rows_in"] == 3
+    asked = ("--ingest", "chunk.max_tokens=64", "--ingest", "meta_columns=[]")
+    told("stage", "dedup", str(source), "--out", str(state / "cut"), *asked)
+    rows = pq.read_table(state / "cut/kept.parquet").to_pylist()
+    assert [r["locator"] for r in rows] == [f"chunk:{line}:{n}" for line in (1, 2, 3) for n in (0, 1)]
+    assert "url" not in rows[0]["meta"]
+    told("stage", "ingest", str(source), "--out", str(state / "read"), "--set", "chunk.max_tokens=50")
+    assert len(pq.read_table(state / "read/kept.parquet")) == 6
+    again = ("stage", "split", str(state / "cut/kept.parquet"), "--out", str(state / "o"))
+    for arguments, said in (
+        ((*again, "--ingest", "seed=1"), "taken as they are"),
+        (("stage", "dedup", str(source), "--out", str(state / "o"), "--ingest", "chnk=none"), "did you mean 'chunk'"),
+        (("stage", "dedup", str(source), "--out", str(state / "o"), "--ingest", "chunk=512"), "chunk"),
+    ):
+        result = invoke(*arguments)
+        assert result.exit_code == 2 and said in result.stderr
+
+
 def test_a_stage_reads_its_config_file(state):
     source = state / "in.jsonl"
     source.write_text(

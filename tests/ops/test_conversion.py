@@ -8,11 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.conversion import convert
+from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.records import make_row, message
 from steps.engines.formats.registry import FORMATS, WRITTEN
 from steps.engines.formats.rejected import RowRejected
-from steps.ingest.quick import quick_config, read_any
+from steps.ingest.ingest import ingest
+from steps.ingest.quick import quick_config
 
 CALLS = json.dumps(
     [{"id": "x1", "type": "function", "function": {"name": "f", "arguments": '{"a":  1}'}}], separators=(",", ":")
@@ -119,12 +121,13 @@ def test_nothing_readable_leaves_the_reasons(tmp_path, monkeypatch):
     assert len(Path("o.jsonl.rejects.jsonl").read_text().splitlines()) == 2 and not Path("o.jsonl").exists()
 
 
-def test_read_any_names_its_sources(tmp_path, monkeypatch):
+def test_inputs_name_their_sources(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("x", "y"):
         Path(folder).mkdir()
         Path(folder, "my data (1).jsonl").write_text('{"prompt": "' + folder + '", "completion": "c"}\n')
-    got = read_any(["x/my data (1).jsonl", "y/my data (1).jsonl", "x"], tmp_path / "out")
+    config = quick_config(["x/my data (1).jsonl", "y/my data (1).jsonl", "x"])
+    got = ingest(None, config, StageContext(tmp_path / "out", tmp_path))
     assert [r["source"] for r in got.rows.iter_rows()] == [
         "my-data-1/my data (1).jsonl", "my-data-1-2/my data (1).jsonl", "x/my data (1).jsonl",
     ]  # fmt: skip

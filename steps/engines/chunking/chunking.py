@@ -12,6 +12,8 @@ Spans = list[tuple[int, int]]
 Tokenize = Callable[[str], Spans]
 Markup = Literal["text", "markdown", "html"]
 
+Cut = Callable[[str, Markup], "list[Chunk]"]
+
 _WORD = re.compile(r"\w+|[^\w\s]")
 _HEADING = re.compile(r"(#{1,6})[ \t]+(.*?)[ \t]*#*$")
 _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})")
@@ -160,6 +162,30 @@ def tokenizer(config: ChunkConfig, where: str) -> Tokenize:
             hint="name a folder with tokenizer.json or a hub id that is in reach, or leave it out",
         ) from e  # fmt: skip
     return lambda text: list(loaded(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"])
+
+
+def cutter(config: ChunkConfig | Literal["none"], where: str) -> Cut:
+    """What cuts a document: into chunks, or, where it stays whole, into one. A text without words has none.
+
+    Raises:
+        InputNotFoundError: as `tokenizer`.
+    """
+    if config == "none":
+        return _whole
+    tokenize = tokenizer(config, where)
+
+    def cut(text: str, markup: Markup) -> list[Chunk]:
+        if markup == "text" and len(text) <= config.max_tokens:
+            # No text has more tokens than characters.
+            return chunks([Block(0, text)], config, lambda t: [(0, len(t))])
+        return chunks(blocks(text, markup), config, tokenize)
+
+    return cut
+
+
+def _whole(text: str, markup: Markup) -> list[Chunk]:
+    parts = [b.shown for b in blocks(text, markup)] if markup == "html" else [text] * bool(text.strip())
+    return [Chunk(parts)] if parts else []
 
 
 def chunks(found: Iterable[Block], config: ChunkConfig, tokenize: Tokenize) -> list[Chunk]:

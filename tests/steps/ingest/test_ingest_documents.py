@@ -3,6 +3,8 @@
 import json
 import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,6 +110,34 @@ def test_a_long_document_is_one_row_made_into_chunks(bench, suffix):
     if suffix != "txt":
         assert [json.loads(r["meta"])["headings"] for r in rows[:3]] == [["Head0"], ["Head1"], ["Head2"]]
     assert "p1x59" in rows[1]["text"] and "<" not in rows[3]["text"]
+
+
+PAGES = {
+    "md": ("# {}\n\n{}\n\n", lambda raw: raw),
+    "txt": ("{}\n\n{}\n\n", lambda raw: raw),
+    "html": ("<h1>{}</h1><p>{}", lambda raw: raw.replace("<h1>", "\n\n# ").replace("</h1><p>", "\n\n").strip()),
+}
+
+
+@pytest.mark.parametrize("top", [{}, {"chunk": "none"}])
+@pytest.mark.parametrize("suffix", PAGES)
+def test_a_document_stays_whole_unless_a_config_asks_for_chunks(bench, suffix, top):
+    mark, shown = PAGES[suffix]
+    raw = "".join(mark.format(f"Head{i}", words(900, f"p{i}x")) for i in range(3))
+    bench.write(f"a.{suffix}", raw)
+    got = bench.ingest(f"a.{suffix}", top=top)
+    [row] = got.rows.iter_rows()
+    assert (got.report.rows_in, got.report.created, got.report.kept) == (1, 0, 1)
+    assert (row["locator"], row["parents"], row["text"]) == ("row:1", [], shown(raw))
+
+
+def test_pages_in_parquet_and_json_lines_stay_whole(bench):
+    pages = [{"text": words(3000, "a"), "url": "u"}, {"text": words(5, "b"), "url": "v"}]
+    bench.write("d/a.jsonl", pages)
+    pq.write_table(pa.Table.from_pylist(pages), bench.root / "d/b.parquet")
+    got = bench.ingest("d")
+    assert [r["text"] for r in got.rows.iter_rows()] == [p["text"] for p in pages] * 2
+    assert got.report.created == 0 and got.report.dropped_by == {}
 
 
 def test_text_rows_are_cut_only_when_long(bench):
