@@ -121,6 +121,18 @@ Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard 
 Templates = Literal["all", "even", "odd"]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a config key (dots)")]
 
+# How the files that a command is given are read.
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--columns", metavar="NAME=COLUMN,...", help="standard name = the data's, such as prompt=question"),
+]
+RowFormat = Annotated[str | None, typer.Option("--format", help="row format, such as openai; default: found out")]
+FileType = Annotated[str | None, typer.Option("--container", help="file type, such as csv; default: found out")]
+Encoding = Annotated[str | None, typer.Option(help="text encoding, such as cp1252; default: UTF-8 or the BOM's")]
+IngestKeys = Annotated[
+    list[str] | None, typer.Option("--ingest", metavar="KEY=VALUE", help="a key of ingest, for reading the inputs")
+]
+
 Workers = Annotated[
     int | None, typer.Option(min=1, help="processes for row-wise work, instead of run.executor of the infra file")
 ]
@@ -196,17 +208,21 @@ def stage(
     out: Annotated[Path, typer.Option(help="folder for kept.parquet, ledger.parquet, report.json, report.html")],
     config: Annotated[Path | None, typer.Option(help="YAML with this stage's keys")] = None,
     overrides: Overrides = None,
-    ingest: Annotated[
-        list[str] | None, typer.Option("--ingest", metavar="KEY=VALUE", help="a key of ingest, for reading the inputs")
-    ] = None,
+    columns: Columns = None,
+    row_format: RowFormat = None,
+    container: FileType = None,
+    encoding: Encoding = None,
+    ingest: IngestKeys = None,
     workers: Workers = None,
     json_output: Json = False,
 ) -> None:
     """Run one curation stage alone on files, without ZenML."""
     from ops.commands.stage import run_stage
+    from ops.reading import reading_of
 
     _quiet(json_output)
-    run_stage(name, inputs, out, config, overrides or [], json_output, _root, workers, ingest or [])
+    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
+    run_stage(name, inputs, out, config, overrides or [], json_output, _root, workers, reading)
 
 
 @app.command(rich_help_panel="Run")

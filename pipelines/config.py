@@ -1,10 +1,12 @@
 """The run configuration: what to do, as one frozen model composed of the stages' own."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from pipelines.load import load_model
+from pipelines.mistakes import Contradiction, ContradictionsError
 from pipelines.stages import SKIPPABLE, STAGES, Stage, StageSettings, stage_named
 from steps.contracts.models import BASE
 from steps.contracts.reports import Frozen
@@ -98,20 +100,26 @@ class RunConfig(StageSettings, RunSettings):
         return self.gate.candidate or self.subjects[-1]
 
     @model_validator(mode="after")
-    def _known_subjects(self) -> Self:
-        for key, name in (("reference", self.gate.reference), ("candidate", self.gate.candidate)):
-            if self.tunes and name is not None and name not in self.subjects:
-                raise ValueError(f"gate.{key}: no subject {name!r}; this run evaluates {', '.join(self.subjects)}")
-        if self.gate.reference == self.gate.candidate:
-            raise ValueError("gate.candidate is gate.reference: nothing can be better than itself")
+    def _whole(self) -> Self:
+        if found := [*self._subjects_wanted(), *self._parts_wanted()]:
+            raise ContradictionsError(found)
         return self
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        needed = [s for s in STAGES if s.required and self._wants(s)]
-        missing = [f"{s.field} ({s.required})" for s in needed if getattr(self, s.field) is None]
-        if missing:
-            raise ValueError(f"pipeline '{self.pipeline}' needs: {'; '.join(missing)}")
+    def _subjects_wanted(self) -> Iterator[Contradiction]:
+        rests_on = ("train", "pipeline")
+        for key, name in (("reference", self.gate.reference), ("candidate", self.gate.candidate)):
+            if self.tunes and name is not None and name not in self.subjects:
+                what = f"no subject {name!r}; this run evaluates {', '.join(self.subjects)}"
+                yield Contradiction(("gate", key), what, rests_on)
+        if self.gate.reference == self.gate.candidate:
+            what = "this is gate.reference as well: nothing can be better than itself"
+            yield Contradiction(("gate", "candidate"), what)
+
+    def _parts_wanted(self) -> Iterator[Contradiction]:
+        for stage in (s for s in STAGES if s.required and self._wants(s)):
+            if getattr(self, stage.field) is None:
+                what = f"pipeline '{self.pipeline}' needs it: {stage.required}"
+                yield Contradiction((stage.field,), what, ("pipeline", "skip"))
         if (self.dataset is not None) != (self.pipeline == "finetune"):
-            raise ValueError("'dataset' is for pipeline: finetune, and finetune needs it")
-        return self
+            what = "this is for pipeline: finetune, and finetune needs it; files are read from ingest.sources"
+            yield Contradiction(("dataset",), what, ("pipeline",))

@@ -1,24 +1,19 @@
 """From a YAML file to a RunConfig: every mistake at once, each with its line and the nearest right spelling."""
 
-import difflib
-import types
-import typing
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipelines.mistakes import KeyPath, mistakes
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
-KeyPath = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 # Chosen: far more than any configuration has; what a few lines of nested aliases stand for is more.
 _MOST_NODES = 100_000
-# Pydantic's names of mistakes. What says that a value isn't of a form at all; and what Python calls it.
-_OTHER_FORM = ("literal_error", "too_short", "tuple_type", "model_type", "dict_type", "string_type")
-_WANTED = {"tuple_type": "a list", "list_type": "a list", "model_type": "a mapping of keys", "dict_type": "a mapping"}
 
 
 def load_model(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
@@ -35,9 +30,13 @@ def load_model(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
     except UnicodeDecodeError as e:
         raise ConfigError(f"not UTF-8 text (byte {e.start})", where=str(path), hint="save it as UTF-8") from e
     values, lines = parse_yaml(text, str(path))
+    options: dict[KeyPath, str] = {}
     for override in overrides:
-        _apply(values, override)
-    return validate(model, values, lines, str(path))
+        place = _apply(values, override)
+        # What the file said there, and below, is said no more.
+        lines = {p: n for p, n in lines.items() if p[: len(place)] != place}
+        options.update({place[:n]: f"--set {override}" for n in range(1, len(place) + 1) if place[:n] not in lines})
+    return validate(model, values, lines, str(path), options)
 
 
 def parse_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
@@ -86,13 +85,16 @@ def _index_lines(node: yaml.Node, place: KeyPath, lines: dict[KeyPath, int]) -> 
             yield from _index_lines(item, (*place, i), lines)
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(values: dict[str, Any], override: str) -> KeyPath:
+    """Set what an override says; returns its place."""
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise ConfigError(f"'{override}' is not of the form dotted.key=value", where="--set")
     *parents, last = key.split(".")
     target: Any = values
+    place: list[str | int] = []
     for name in parents:
+        place.append(int(name) if isinstance(target, list) else name)
         target = _descend(target, name, key)
     try:
         value = yaml.safe_load(text)
@@ -100,8 +102,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"the value of {key} is not valid YAML: {e}", where="--set") from e
     if isinstance(target, list):
         target[_list_index(target, last, key)] = value
-    else:
-        target[last] = value
+        return (*place, int(last))
+    target[last] = value
+    return (*place, last)
 
 
 def _descend(target: Any, name: str, key: str) -> Any:
@@ -120,94 +123,34 @@ def _list_index(target: list[Any], name: str, key: str) -> int:
     return int(name)
 
 
-def validate(model: type[M], values: dict[str, Any], lines: dict[KeyPath, int], where: str) -> M:
-    """Validate, or raise one ConfigError that lists every mistake."""
+def validate(
+    model: type[M],
+    values: dict[str, Any],
+    lines: dict[KeyPath, int],
+    where: str,
+    options: Mapping[KeyPath, str] | None = None,
+) -> M:
+    """Validate, or raise one ConfigError that lists every mistake: each with its line, or with the option that gave it.
+
+    `options`: by place, what gave it instead of the file, such as "--set train.seed=x".
+    """
     try:
         return model.model_validate(values)
     except ValidationError as e:
-        found = list(_explained(model, e, values, lines))
+        told = sorted(mistakes(model, values).items(), key=lambda m: _line_of(m[0], lines) or math.inf)
+        found = [_line(place, whys, lines, options or {}) for place, whys in told]
         count = f"{len(found)} mistake{'s' if len(found) > 1 else ''}"
         raise ConfigError(f"{count} in the configuration\n" + "\n".join(f"  {f}" for f in found), where=where) from e
 
 
-def _explained(
-    model: type[BaseModel], found: ValidationError, values: dict[str, Any], lines: dict[KeyPath, int]
-) -> Iterator[str]:
-    """Each mistake in one line. Where a value may have several forms, pydantic says of each why it isn't that one."""
-    errors = [(_written(error, values), error) for error in found.errors(include_url=False)]
-    places = {place for place, _ in errors}
-    reasons: dict[KeyPath, list[str]] = {}
-    for place, error in errors:
-        # Of the form that was meant, what is wrong inside is said.
-        deeper = any(p[: len(place)] == place and len(p) > len(place) for p in places)
-        if not (deeper and error["type"] in _OTHER_FORM):
-            reasons.setdefault(place, []).append(_reason(model, error, place))
-    for place, whys in reasons.items():
-        line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
-        name = ".".join(str(p) for p in place) or "configuration"
-        yield f"{f'line {line}: ' if line else ''}{name}: {', or: '.join(dict.fromkeys(whys))}"
+def _line(place: KeyPath, whys: Sequence[str], lines: dict[KeyPath, int], options: Mapping[KeyPath, str]) -> str:
+    line = _line_of(place, lines)
+    option = next((options[p] for n in range(len(place), 0, -1) if (p := place[:n]) in options), None)
+    origin = option or (f"line {line}" if line else None)
+    name = ".".join(str(p) for p in place) or "configuration"
+    return f"{f'{origin}: ' if origin else ''}{name}: {', or: '.join(dict.fromkeys(whys))}"
 
 
-def _reason(model: type[BaseModel], error: Any, place: KeyPath) -> str:
-    if error["type"] == "extra_forbidden":
-        return f"unknown key{_nearest(model, place)}"
-    if error["type"] == "union_tag_not_found":
-        return f"{error['ctx']['discriminator']} is missing; it says which of the forms this is"
-    if error["type"] == "union_tag_invalid":
-        return f"{error['ctx']['tag']!r} is none of {error['ctx']['expected_tags']}"
-    if error["type"] in _WANTED:
-        return f"{_WANTED[error['type']]} is wanted (found {error['input']!r})"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    shown = "" if error["type"] in ("missing", "value_error") or isinstance(given, dict) else f" (found {given!r})"
-    return f"{message}{shown}"
-
-
-def _written(error: Any, values: dict[str, Any]) -> KeyPath:
-    """The place of a mistake as it stands in the file: pydantic also names the member of a union that was tried."""
-    place: list[str | int] = []
-    here: Any = values
-    for part in error["loc"]:
-        if (isinstance(here, dict) and part in here) or (
-            isinstance(here, list) and isinstance(part, int) and part < len(here)
-        ):
-            here = here[part]
-            place.append(part)
-    return (*place, error["loc"][-1]) if error["type"] == "missing" else tuple(place)
-
-
-def _nearest(model: type[BaseModel], place: KeyPath) -> str:
-    models = _models_at(model, place[:-1])
-    moved = {old: new for m in models for old, new in getattr(m, "MOVED", {}).items()}
-    if place[-1] in moved:
-        parent = "".join(f"{p}." for p in place[:-1])
-        return f"; {parent}{place[-1]} is now {parent}{moved[place[-1]]}"
-    names = sorted({n for m in models for n in m.model_fields})
-    written = str(place[-1])
-    if written in names:
-        return "; another kind has it"
-    close = [n for n in names if len(written) > 3 and written in n][:3]
-    close = close or difflib.get_close_matches(written, names, n=1)
-    if close:
-        return f"; did you mean {' or '.join(repr(n) for n in close)}?"
-    return f"; known keys are {', '.join(names)}" if names else ""
-
-
-def _models_at(model: type[BaseModel], place: KeyPath) -> list[type[BaseModel]]:
-    """The models that may stand at a place (several for a union)."""
-    here: list[type[BaseModel]] = [model]
-    for part in place:
-        if isinstance(part, int):
-            continue
-        fields = [m.model_fields[part].annotation for m in here if part in m.model_fields]
-        if fields:
-            here = [found for annotation in fields for found in _models_in(annotation)]
-    return here
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) in (typing.Annotated, typing.Union, types.UnionType, tuple, list, dict):
-        return [m for a in typing.get_args(annotation) for m in _models_in(a)]
-    return []
+def _line_of(place: KeyPath, lines: dict[KeyPath, int]) -> int | None:
+    """Of the place itself, else of the nearest one above that the file has."""
+    return next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -16,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ops.console import emit, heading, say, show_table
+from ops.reading import AS_IT_IS, Reading, from_overrides
+from ops.stage_results import claim, put
 from pipelines.report.costs import reasons_of
 from pipelines.stages import CURATION, Stage, imported
 from steps.contracts.context import StageContext
@@ -25,8 +25,7 @@ from steps.contracts.execution import Executor, Inline
 from steps.contracts.locks import OwnFolder, remove_left
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import COMMON_COLUMNS, SPLITS, current
-from steps.contracts.reports import Frozen, StageReport
-from steps.contracts.storage import write_whole
+from steps.contracts.reports import StageReport
 
 
 def run_stage(
@@ -38,11 +37,9 @@ def run_stage(
     json_output: bool,
     find_root: Callable[[], Path],
     workers: int | None = None,
-    reading: Sequence[str] = (),
+    reading: Reading = AS_IT_IS,
 ) -> None:
     """Read the inputs, run the stage, write its results into `out` and say what happened.
-
-    `reading`: `key=value` of ingest, for how the inputs are read.
 
     Raises:
         ConfigError: no such stage, or a setting is wrong, or `reading` reaches no file that is ingested.
@@ -53,14 +50,17 @@ def run_stage(
     if missing:
         raise InputNotFoundError("no such file or folder", where=", ".join(missing))
     if stage.name == "ingest":
-        overrides = reading = [*overrides, *reading]
+        overrides = [*overrides, *reading.keys]
+        reading = replace(reading, keys=overrides)
     config = _config(stage, config_file, overrides)
+    if stage.name == "ingest" and config is not None and reading.source:
+        raise ConfigError("the sources of --config say themselves how they are read", where=reading.options)
     read = partial(_read, inputs, reading)
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out, stage.name, inputs)
     with _scratch(out) as scratch:
         with _keeping_rejects(scratch, out):
             outcome = _run(stage, read, config, scratch, find_root, _executor(workers))
-        written = _write(outcome, out)
+        written = put(outcome, out, scratch)
     _tell(outcome.report, written, json_output)
 
 
@@ -80,28 +80,6 @@ def _config(stage: Stage, file: Path | None, overrides: list[str]) -> Any:
     if stage.name == "ingest":
         return None
     return from_overrides(stage.settings, overrides, f"{stage.name} config")
-
-
-def _reading_config(inputs: list[str], overrides: Sequence[str]) -> Any:
-    from steps.ingest.quick import quick_config
-
-    found = quick_config(inputs)
-    return from_overrides(type(found), overrides, "keys of ingest", found) if overrides else found
-
-
-def from_overrides(model: type[Any], overrides: Sequence[str], where: str, start: Frozen | None = None) -> Any:
-    """A config of `--set` values over `start`, else over the defaults."""
-    from pipelines.load import load_model
-
-    with tempfile.TemporaryDirectory() as folder:
-        given = Path(folder) / "defaults.yaml"
-        # JSON is YAML.
-        given.write_text(start.model_dump_json(exclude_unset=True) if start else "")
-        try:
-            return load_model(model, given, overrides)
-        except ConfigError as e:
-            # Said again without the name of a file that the user never wrote.
-            raise ConfigError(e.what, where=where, hint=e.hint) from e
 
 
 @contextmanager
@@ -170,20 +148,21 @@ def _call(
     return outcome
 
 
-def _read(inputs: list[str], overrides: Sequence[str], folder: Path) -> Outcome:
+def _read(inputs: list[str], reading: Reading, folder: Path) -> Outcome:
     """A dataset version or an earlier stage's Parquet file keeps its ids and splits; the rest is ingested.
 
     Relative paths of inputs start at the working folder.
     """
     one = Path(inputs[0]) if len(inputs) == 1 else None
     if one is not None and ((one / "manifest.json").is_file() or _is_ours(one)):
-        if overrides:
+        if reading.options:
             what = "rows that a stage has written are taken as they are, so that no key of ingest reaches them"
-            raise ConfigError(what, where=str(one), hint="leave --ingest out, or name the files that they came from")
+            hint = f"leave {reading.options} out, or name the files that they came from"
+            raise ConfigError(what, where=str(one), hint=hint)
         return _as_read(Dataset.open(one) if one.is_dir() else _open_rows(one, folder), folder)
     from steps.ingest.ingest import ingest
 
-    return ingest(None, _reading_config(inputs, overrides), StageContext(folder, Path.cwd()))
+    return ingest(None, reading.config(inputs), StageContext(folder, Path.cwd()))
 
 
 def _is_ours(path: Path) -> bool:
@@ -216,27 +195,6 @@ def _as_read(dataset: Dataset, folder: Path) -> Outcome:
         stage="read", rows_in=dataset.rows, kept=dataset.rows, config_digest="", seconds=0, cpu_seconds=0
     )
     return Outcome(dataset, ledger, report)
-
-
-def _write(outcome: Outcome, out: Path) -> list[Path]:
-    """Put the results under their names; what an earlier run left under an optional name is removed."""
-    from pipelines.report.page import render_stage_page
-
-    for optional in ("quarantined.parquet", "rejects.jsonl", "verdicts.parquet"):
-        (out / optional).unlink(missing_ok=True)
-    outcome.rows.export_parquet(out / "kept.parquet")
-    shutil.copyfile(outcome.ledger.path, out / "ledger.parquet")
-    write_whole(out / "report.json", outcome.report.model_dump_json(indent=1))
-    write_whole(out / "report.html", render_stage_page(outcome.report))
-    written = [out / n for n in ("kept.parquet", "ledger.parquet", "report.json", "report.html")]
-    if outcome.quarantined is not None and outcome.quarantined.rows:
-        outcome.quarantined.export_parquet(out / "quarantined.parquet")
-        written.append(out / "quarantined.parquet")
-    for name in ("rejects", "verdicts"):
-        file = outcome.artifacts.get(name)
-        if file is not None and file.path.stat().st_size:
-            written.append(Path(shutil.copyfile(file.path, out / file.path.name)))
-    return written
 
 
 def _tell(report: StageReport, written: list[Path], json_output: bool) -> None:

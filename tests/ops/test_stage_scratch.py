@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ops.commands.stage import _read, _scratch
+from ops.reading import Reading
 from steps.contracts.errors import AssayError
 from steps.contracts.locks import OwnFolder
 from steps.contracts.records import SCHEMA, make_row
@@ -30,7 +31,7 @@ def test_a_file_of_an_earlier_stage_is_read_whatever_schema_version_wrote_it(tmp
         table = pa.Table.from_pylist([row], schema=SCHEMA)
         file = tmp_path / f"rows-{version}.parquet"
         pq.write_table(table.drop_columns(["label", "score"]) if version == 1 else table, file)
-        read = _read([str(file)], [], tmp_path / f"read-{version}").rows
+        read = _read([str(file)], Reading(), tmp_path / f"read-{version}").rows
         assert list(read.iter_rows()) == [row]
 
 
@@ -38,4 +39,4 @@ def test_a_damaged_parquet_is_an_error_that_names_it(tmp_path: Path) -> None:
     file = tmp_path / "g.parquet"
     file.write_text("garbage")
     with pytest.raises(AssayError, match=r"g\.parquet: not a Parquet file, or a damaged one"):
-        _read([str(file)], [], tmp_path / "out")
+        _read([str(file)], Reading(), tmp_path / "out")

@@ -7,6 +7,8 @@ import pytest
 
 from pipelines.config import RunConfig
 from pipelines.load import load_model
+from pipelines.mistakes import exists
+from pipelines.other_names import CALLED
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,11 +145,60 @@ PHASES = "name: x\ntrain:\n  - {name: a, weights: {kind: lora}, max_steps: 4}\n 
           " or: Input should be 'auto' (found 'jsn')"]),
         ("name: x\ntrain: {weights: {kind: qlora}, batch_size: 2}\n",
          ["line 2: train.weights: 'qlora' is none of 'lora', 'full'",
-          "line 2: train.batch_size: unknown key; did you mean 'per_device_eval_batch_size' or"
-          " 'per_device_train_batch_size'?"]),
+          "line 2: train.batch_size: unknown key; here it is called train.per_device_train_batch_size"]),
         ("name: x\ningest: {sources: x}\n", ["line 2: ingest.sources: a list is wanted (found 'x')"]),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_once_where_it_stands_and_in_words(tmp_path: Path, text: str, lines: list[str]) -> None:
     said = refused(tmp_path, text).split("\n")
     assert [line.strip() for line in said if ": pipeline: " not in line][1 : len(lines) + 1] == lines
+
+
+def test_names_of_other_tools_lead_to_ours(tmp_path: Path) -> None:
+    assert [ours for paths in CALLED.values() for ours in paths if not exists(RunConfig, ours)] == []
+    text = (
+        "name: x\nepochs: 3\nlr: 1.0e-4\ntrain: {lora_r: 4, max_seq_length: 9, output_dir: a}\n"
+        "ingest: {sources: [{name: a, path: a, type: alpaca, Data-Files: b}]}\nmax_steps: 4\n"
+    )
+    said = refused(tmp_path, text)
+    for line in (
+        "line 2: epochs: unknown key; here it is called train.num_train_epochs",
+        "line 3: lr: unknown key; here it is called train.learning_rate",
+        "line 4: train.lora_r: unknown key; here it is called train.weights.r",
+        "line 4: train.max_seq_length: unknown key; here it is called train.max_length",
+        "line 4: train.output_dir: unknown key; there is no such key: results go to the stack's artifact store",
+        "line 5: ingest.sources.0.type: unknown key; here it is called ingest.sources.format",
+        "line 5: ingest.sources.0.Data-Files: unknown key; here it is called ingest.sources",
+        "line 6: max_steps: unknown key; it belongs elsewhere: train.max_steps",
+    ):
+        assert line in said
+    assert said.count("\n  line") + said.count("\n  scrub") == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes"),
+    [
+        ("name: x\npipeline: finetune\ndataset: d\nregistry: {name: m}\ntrain: {method: full}\n",
+         ["base: pipeline 'finetune' needs it: the model to start from", "train.method: unknown key"]),
+        ("pipeline: curate\nskip: [scrub]\n", ["ingest: pipeline 'curate' needs it: the sources to read",
+                                               "name: Field required"]),
+        ("name: x\npipeline: curate\nskip: [scrub]\ningst: {sources: [{name: a, path: a}]}\n",
+         ["ingst: unknown key; did you mean 'ingest'?"]),
+        ("name: x\npipeline: curate\nskip: [scrub]\ningest: {sources: [{name: a, pth: a}]}\n",
+         ["ingest.sources.0.pth: unknown key; did you mean 'path'?"]),
+        ("name: x\npipeline: curate\nskip: [scrub]\ningest: {sources: [{nme: a, path: a}, {name: '/'}]}\n",
+         ["ingest.sources.0.nme: unknown key; did you mean 'name'?", "ingest.sources.1.name: source name '/'"]),
+        ("name: X Y\npipeline: curate\nskip: [srub]\ningest: {sources: [{name: a, path: a}]}\ngate: {min_n: a}\n",
+         ["gate.min_n: ", "name: String should match", "skip.0: Input should be"]),
+        ("name: x\npipeline: finetune\ndataset: d\nbase: {model: m}\nregistry: {name: m}\n"
+         "train: [{name: a, max_step: 1}]\ngate: {reference: c, candidate: b}\n",
+         ["gate.candidate: no subject 'b'", "gate.reference: no subject 'c'", "train.0.max_step: unknown key"]),
+        ("name: x\npipeline: finetune\ndataset: d\nbase: {model: m}\nregistry: {name: m}\n"
+         "train: [{name: a, max_steps: z}]\ngate: {candidate: b}\n", ["train.0.max_steps: "]),
+    ],
+)  # fmt: skip
+def test_every_mistake_is_told_and_no_other(tmp_path: Path, text: str, mistakes: list[str]) -> None:
+    told = sorted(line.strip().partition(": ")[2] if line.strip().startswith("line") else line.strip()
+                  for line in refused(tmp_path, text).split("\n")[1:])  # fmt: skip
+    assert len(told) == len(mistakes), told
+    assert all(line.startswith(start) for line, start in zip(told, mistakes, strict=True)), told

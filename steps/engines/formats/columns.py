@@ -13,12 +13,14 @@ from steps.engines.formats.rejected import RowRejected
 PROMPTS = ("prompt", "question", "query", "problem", "input", "source")
 COMPLETIONS = ("completion", "answer", "response", "output", "solution", "target")
 _COLUMN = re.compile(r"[^\W\d][\w .:/-]{0,39}")
+# Chosen: more than tables of people have; a file that is none may have a million.
+_MOST_COLUMNS = 300
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 
 def check_columns(rows: Iterable[Row], columns: dict[str, str], where: str) -> None:
     """Raise InputError when a mapped column is in none of the rows, with the nearest spelling."""
-    found = sorted({str(k) for row in rows for k in row})
+    found = list(dict.fromkeys(str(k) for row in rows for k in row))
     for name in columns.values():
         if name not in found:
             near = difflib.get_close_matches(name, found, n=1)
@@ -37,9 +39,11 @@ def renamed(row: Row, columns: dict[str, str]) -> Row:
 def listed(names: list[str]) -> str:
     """Column names for a message. What doesn't look like a name is hidden: in a CSV without header it is data."""
     plain = [n for n in names if _COLUMN.fullmatch(n)]
-    shown = [repr(n) for n in plain[:30]]
-    if len(shown) < len(names):
-        shown.append(f"{len(names) - len(shown)} more")
+    shown = [repr(n) for n in plain[:_MOST_COLUMNS]]
+    if len(plain) > len(shown):
+        shown.append(f"{len(plain) - len(shown)} more")
+    if len(names) > len(plain):
+        shown.append(f"{len(names) - len(plain)} that look like no name")
     return ", ".join(shown) or "none"
 
 

@@ -47,10 +47,12 @@ def detect_most(rows: Iterable[Row], where: str) -> str:
     votes = Counter(f for f in map(detect, rows) if f is not None)
     if votes:
         return max(votes, key=lambda f: (votes[f], f))
-    found = sorted({str(k) for row in rows for k in row})
+    # As the file has them.
+    found = list(dict.fromkeys(str(k) for row in rows for k in row))
     raise InputError(
         f"no known row format; the columns are {listed(found)}",
         where=where,
-        hint="set `columns`, such as {prompt: <column>, completion: <column>}, or rename the columns to one of:"
+        hint="set `columns`, such as {prompt: <column>, completion: <column>} (assay stage: --columns"
+        " prompt=<column>,completion=<column>), or rename the columns to one of:"
         " messages; conversations; instruction and output; prompt and completion; chosen and rejected; text",
     )

@@ -210,13 +210,13 @@ def test_the_formats_stand_in_the_report(bench):
 
 def test_no_known_format_names_the_columns(bench):
     bench.write("a.jsonl", [{"fruit": "apple", "colour": "red"}])
-    with pytest.raises(InputError, match=r"the columns are 'colour', 'fruit'"):
+    with pytest.raises(InputError, match=r"the columns are 'fruit', 'colour'"):
         bench.ingest("a.jsonl")
 
 
 def test_a_missing_column_names_the_nearest(bench):
     bench.write("a.jsonl", [{"question": "q", "answer": "a"}])
-    with pytest.raises(InputError, match=r"no column 'qestion'; the columns are 'answer', 'question'") as e:
+    with pytest.raises(InputError, match=r"no column 'qestion'; the columns are 'question', 'answer'") as e:
         bench.ingest("a.jsonl", columns={"prompt": "qestion", "completion": "answer"})
     assert "did you mean 'question'" in str(e.value)
     bench.write("b.jsonl", [{"prompts": "q", "completion": "a"}])
