@@ -303,7 +303,9 @@ def review(
 @app.command(rich_help_panel="Look")
 def diff(
     a: Annotated[str, typer.Argument(help="run, 'latest', or the beginning of a dataset digest")],
-    b: Annotated[str, typer.Argument(help="the same; default: the newest run with a dataset")] = "latest",
+    b: Annotated[
+        str | None, typer.Argument(help="the same; default: the newest, or the one before for 'latest'")
+    ] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help="examples of added, removed and changed rows")] = 0,
     json_output: Json = False,
 ) -> None:

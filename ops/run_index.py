@@ -24,6 +24,8 @@ from steps.zenml_runtime.state import state_folder
 NONE_YET = "start one with: assay run CONFIG; assay runs --sync looks for runs in ZenML's store"
 # The way out where a record can't be read.
 MEND = "`assay runs --sync` writes it anew from ZenML's store; remove the folder if the run isn't needed"
+# Chosen: so many of the runs that a name fits as well are named; `assay runs` lists them all.
+_OTHERS = 7
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -116,25 +118,43 @@ def not_found(root: Path, error: InputNotFoundError, name: str = "") -> AssayErr
 
 
 def find_run(root: Path, name: str | None = None) -> RunRecord:
-    """The run of that name or id, else the newest of the config of that name, else the only one that starts with it.
-
-    The newest of all when None.
+    """The run that is meant: of several that fit the newest, and where no config has that name standard error says so.
 
     Raises:
-        InputNotFoundError: no such run. InputError: more than one run starts with it. IntegrityError: its record can't
-            be read.
+        InputNotFoundError: no such run. IntegrityError: its record can't be read.
+    """
+    fits = matching_runs(root, name)
+    if name not in (None, fits[0].config_name) and len(fits) > 1:
+        _tell_choice(name, tuple(r.name for r in fits))
+    return fits[0]
+
+
+@cache
+def _tell_choice(name: str | None, fits: tuple[str, ...]) -> None:
+    # Once per command, however often it looks.
+    others = ", ".join(fits[1 : 1 + _OTHERS]) + (
+        f" and {len(fits) - 1 - _OTHERS} more" if len(fits) > 1 + _OTHERS else ""
+    )
+    complain(f"{name!r} fits {len(fits)} runs; this is the newest, {fits[0]}; the others: {others}")
+
+
+def matching_runs(root: Path, name: str | None = None) -> list[RunRecord]:
+    """The run of that name or id, else those of the config of that name, else those that start with it; newest first.
+
+    All when None.
+
+    Raises:
+        InputNotFoundError: none is there. IntegrityError: its record can't be read.
     """
     runs = known_runs(root)
     if not runs:
         raise not_found(root, InputNotFoundError("no runs yet", where=str(runs_folder(root)), hint=NONE_YET))
     if name is None:
-        return runs[0]
-    exact = [r for r in runs if name in (r.name, r.run_id)] or [r for r in runs if r.config_name == name][:1]
-    starts = exact or [r for r in runs if r.name.startswith(name) or r.run_id.startswith(name)]
-    if len(starts) == 1:
-        return starts[0]
-    if starts:
-        raise InputError(f"{name!r} fits {len(starts)} runs", hint="one of " + ", ".join(r.name for r in starts[:8]))
+        return runs
+    exact = [r for r in runs if name in (r.name, r.run_id)] or [r for r in runs if r.config_name == name]
+    fits = exact or [r for r in runs if r.name.startswith(name) or r.run_id.startswith(name)]
+    if fits:
+        return fits
     near = difflib.get_close_matches(name, [r.name for r in runs], n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}?" if near else "assay runs lists them"
     raise not_found(root, InputNotFoundError(f"no run {name!r}", where=str(runs_folder(root)), hint=hint), name)

@@ -151,6 +151,24 @@ def find_version(root: Path, query: str) -> Version:
     return _open(root, run, going_on(run)[-1])
 
 
+def version_before(root: Path, version: Version) -> Version:
+    """The last version of the newest earlier run of the same config.
+
+    Raises:
+        InputNotFoundError: there is none.
+    """
+    runs = known_runs(root)
+    earlier = runs[runs.index(version.run) + 1 :]
+    run = next((r for r in earlier if r.config_name == version.run.config_name and going_on(r)), None)
+    if run is None:
+        raise InputNotFoundError(
+            f"{version.run.name} is the first run of its config with a dataset, so there is none before it",
+            where=LATEST,
+            hint="name two runs: assay diff RUN RUN",
+        )
+    return _open(root, run, going_on(run)[-1])
+
+
 def _begins(digest: str | None, query: str) -> bool:
     return digest is not None and is_id(query[:32]) and digest.startswith(query.lower())
 

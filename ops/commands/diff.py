@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.console import emit, heading, say, show_table
 from ops.row_history import row_of
-from ops.versions import CHANGES, Difference, Example, Version, compare, find_version
+from ops.versions import CHANGES, LATEST, Difference, Example, Version, compare, find_version, version_before
 from steps.contracts.records import text_of
 
 _SHORT = 16
@@ -16,13 +16,19 @@ _EXCERPT = 120
 _LEAD = 30
 
 
-def show_difference(root: Path, a: str, b: str, rows: int, json_output: bool) -> None:
+def show_difference(root: Path, a: str, b: str | None, rows: int, json_output: bool) -> None:
     """Print what was added, removed and changed from `a` to `b`, why, and up to `rows` examples of each.
+
+    Without `b` the newest version is compared with `a`; where that is 'latest', with the one before of its config.
 
     Raises:
         InputNotFoundError, InputError: a name fits no version, or several.
     """
-    before, after = find_version(root, a), find_version(root, b)
+    if b is None and a == LATEST:
+        after = find_version(root, LATEST)
+        before = version_before(root, after)
+    else:
+        before, after = find_version(root, a), find_version(root, b or LATEST)
     found = compare(root, before, after, rows)
     shown = [{**asdict(e), "text": _texts(e, before, after)} for e in found.examples]
     if json_output:

@@ -5,9 +5,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops.console import complain, console, emit, say, show_table
-from ops.run_index import NONE_YET, artifacts_of, find_run, known_runs, report_path, runs_folder, write_report
+from ops.run_index import (
+    NONE_YET,
+    artifacts_of,
+    find_run,
+    known_runs,
+    matching_runs,
+    report_path,
+    runs_folder,
+    write_report,
+)
 from steps.contracts.humanize import duration
 from steps.contracts.runs import RunRecord
+
+_COLUMNS = ("run", "started", "took", "status", "steps", "model")
+# Chosen: of other runs that a name fits, so many are shown.
+_OTHERS = 20
 
 
 def catch_up(root: Path, wanted: bool) -> None:
@@ -32,7 +45,7 @@ def list_runs(root: Path, limit: int, json_output: bool) -> None:
     elif not found:
         say(f"no runs yet; {NONE_YET}" if not any(runs_folder(root).glob("[!.]*/")) else "no run's record can be read")
     else:
-        show_table(["run", "started", "took", "status", "steps", "model"], [_line(r) for r in found])
+        show_table(_COLUMNS, [_line(r) for r in found])
 
 
 def show_run(root: Path, name: str, json_output: bool) -> None:
@@ -40,16 +53,21 @@ def show_run(root: Path, name: str, json_output: bool) -> None:
     from ops.summary import print_costs, print_usage
     from pipelines.report.costs import run_costs
 
-    run = find_run(root, name)
+    run, *others = matching_runs(root, name)
     costs = run_costs(artifacts_of(root, run))
     if json_output:
-        emit({**run.model_dump(mode="json"), "stages": [asdict(c) for c in costs]})
+        named = {"others": [r.name for r in others]}
+        emit({**run.model_dump(mode="json"), "stages": [asdict(c) for c in costs], **named})
         return
-    show_table(["run", "started", "took", "status", "steps", "model"], [_line(run)])
+    show_table(_COLUMNS, [_line(run)])
     if run.error:
         say(f"error: {run.error}")
     print_costs(console(), costs)
     print_usage(console(), run)
+    if others:
+        show_table(_COLUMNS, [_line(r) for r in others[:_OTHERS]])
+        more = f", the newest {_OTHERS} shown" if len(others) > _OTHERS else ""
+        say(f"{name!r} fits {len(others)} earlier runs{more}; name one to see it")
 
 
 def _line(run: RunRecord) -> list[str]:

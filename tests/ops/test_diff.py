@@ -16,7 +16,7 @@ from ops.main import app
 from ops.run_index import save_run
 from ops.versions import compare, find_version
 from steps.contracts.dataset import Dataset, DatasetWriter
-from steps.contracts.errors import InputError, InputNotFoundError
+from steps.contracts.errors import InputNotFoundError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import SPLITS, Row, content_id_of, make_row
 from steps.contracts.runs import ArtifactRecord
@@ -230,8 +230,16 @@ def test_versions_are_found_by_digest_too(state: Path) -> None:
     with pytest.raises(InputNotFoundError):
         find_version(ROOT, "0123456789")
     make_run(ROOT, state / "work", "run-2", [0, 1, 2, 3], nothing())
-    with pytest.raises(InputError, match="fits 2 runs"):
-        find_version(ROOT, "run")
+    assert find_version(ROOT, "run").run.name == "run-2"
+
+
+def test_latest_alone_is_held_against_the_one_before(state: Path) -> None:
+    make_run(ROOT, state / "work", "run-1", [0, 1], nothing())
+    alone = CliRunner().invoke(app, ["diff", "latest"])
+    assert alone.exit_code == 3 and "first run of its config" in alone.output
+    make_run(ROOT, state / "work", "run-2", [0, 1, 2], nothing())
+    told = json.loads(invoke("latest", "--json"))
+    assert (told["a"]["run"], told["b"]["run"], told["totals"]["added"]) == ("run-1", "run-2", 1)
 
 
 def test_text_that_was_never_scrubbed_is_not_shown(state: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 from support import sample_run
 
-from ops.run_index import find_run, load_runs, run_folder, save_run
+from ops.run_index import find_run, load_runs, matching_runs, run_folder, save_run
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
 
 
@@ -20,25 +20,28 @@ def test_runs_come_back_newest_first(root):
     assert (run_folder(root, "r-2") / "config.yaml").read_text() == "name: x\n"
 
 
-def test_a_run_is_found_by_name_id_or_beginning(root):
+def test_a_run_is_found_by_name_id_or_beginning(root, capsys):
     for i, name in enumerate(("alpha-1", "alpha-10", "beta")):
         save_run(root, sample_run.record(name).model_copy(update={"run_id": f"{i}{i}{i}-id"}), "")
     assert find_run(root, "alpha-1").name == "alpha-1", "an exact name wins over a longer one"
     assert find_run(root, "be").name == "beta"
     assert find_run(root, "111").name == "alpha-10"
-    with pytest.raises(InputError, match="fits 2 runs"):
-        find_run(root, "alpha")
+    assert [r.name for r in matching_runs(root, "alpha")] == ["alpha-10", "alpha-1"]
+    assert find_run(root, "alpha").name == "alpha-10", "of several the newest, and the others are named"
+    said = capsys.readouterr().err
+    assert "'alpha' fits 2 runs; this is the newest, alpha-10; the others: alpha-1" in said
     with pytest.raises(InputNotFoundError, match="did you mean beta"):
         find_run(root, "bete")
 
 
-def test_the_name_of_a_config_is_its_newest_run(root):
+def test_the_name_of_a_config_is_its_newest_run(root, capsys):
     for day, config in ((1, "mails"), (3, "mails"), (4, "mails-2")):
         record = sample_run.record(f"{config}-{day}")
         save_run(root, record.model_copy(update={"config_name": config, "started": f"2026-11-0{day}T00:00:00"}), "")
     assert find_run(root, "mails").name == "mails-3"
-    with pytest.raises(InputError, match="fits 3 runs"):
-        find_run(root, "mail")
+    assert [r.name for r in matching_runs(root, "mails")] == ["mails-3", "mails-1"]
+    assert capsys.readouterr().err == ""
+    assert find_run(root, "mail").name == "mails-2-4"
 
 
 def test_no_runs_says_how_to_start_one(root):
