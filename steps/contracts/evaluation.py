@@ -32,7 +32,8 @@ SubjectName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-
 
 
 class Estimate(Frozen):
-    """A mean with its 95 % percentile bootstrap interval over rows. `n` counts the rows it is a mean of."""
+    """A mean with its 95 % interval over rows: Wilson's for a share of rows, else of the percentile bootstrap. `n`
+    counts the rows it is a mean of."""
 
     value: float
     low: float
@@ -98,8 +99,8 @@ class Compared(Frozen):
 class Difference(Frozen):
     """One metric of the candidate `subject` beside the reference's, on the same rows.
 
-    `change` is candidate minus reference with its paired bootstrap 95 % interval; for perplexity the ratio candidate /
-    reference (`is_ratio`).
+    `change` is candidate minus reference with its paired bootstrap 95 % interval, which is widened where all rows
+    change alike; for perplexity the ratio candidate / reference (`is_ratio`).
     """
 
     task: str

@@ -87,6 +87,13 @@ class EvaluateConfig(Frozen):
         ge=8,
         description="Tokens per text for loss and prompt plus answer; null: the model's own context length.",
     )
+    # Chosen: with 64 rows, none of which degenerates, the 95 % interval of the share ends below 6 %.
+    degeneration_rows: int = Field(
+        64,
+        ge=1,
+        description="Held-out rows that are answered in 64 tokens to see whether the model degenerates, where no metric"
+        " needs answers, and documents that are gone on with for the same reason; chosen by hash.",
+    )
     batch_size: int = Field(16, ge=1, description="Prompts or texts per forward pass.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",

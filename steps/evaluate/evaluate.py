@@ -22,6 +22,7 @@ from steps.engines.scoring.metrics import (
 from steps.engines.subjects.local_model import Inference
 from steps.engines.subjects.subject import Answering, Predicting, Prompt, Subject
 from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.probe import probe, with_faults
 from steps.evaluate.scorers import Scorer, make_scorer
 from steps.evaluate.tasks import Suite, Task, row_id
 
@@ -31,12 +32,14 @@ TASK_VERSION = 1
 
 @dataclass(frozen=True)
 class _Run:
-    """One task as the subject did it; `max_new_tokens` is None where nothing was asked."""
+    """One task as the subject did it; `max_new_tokens` is None where nothing was asked, `probe_tokens` where nothing
+    was asked just to see whether it degenerates."""
 
     task: Task
     rows: list[Answered]
     version: str
     max_new_tokens: int | None
+    probe_tokens: int | None
     notes: list[str]
 
 
@@ -54,12 +57,15 @@ def evaluate(subject: Subject, suite: Suite, config: EvaluateConfig, root: Path,
     watch = Stopwatch()
     runs = [_run(subject, task, config, root) for task in suite.tasks]
     limits = {run.task.name: run.max_new_tokens for run in runs if run.max_new_tokens}
+    probed = {run.task.name: run.probe_tokens for run in runs if run.probe_tokens}
     report = EvalReport(
         subject=subject.name,
         model_digest=subject.digest,
         dataset_digest=suite.dataset_digest,
         tasks=tuple(_result(run) for run in runs),
-        decoding=canonical_json({**subject.decoding, "max_new_tokens": limits}),
+        decoding=canonical_json(
+            {**subject.decoding, "max_new_tokens": limits, **({"probe_tokens": probed} if probed else {})}
+        ),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
         notes=(*(n for run in runs for n in run.task.notes), *(n for run in runs for n in run.notes)),
@@ -88,18 +94,26 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _R
     if isinstance(subject, Answering) and references and (task.kind == "unanswerable" or scorer.generates):
         answers, limit, more = _answers(subject, task.name, asked, config.max_new_tokens)
         notes += more
+    probed = probe(subject, task, [] if limit else asked, config)
+    prompts = [probed.prompts.get(i, p) for i, p in enumerate(asked)]
     rows = [
         Answered(
             task=task.name,
             row_id=row_id(task, row),
             prompt=str(row["text"] or "") if prompt is None else prompt.text,
-            reference=None if prompt is None else prompt.reference,
-            answer=answer,
-            scores=loss | (_score(scorer, answer, prompt) if limit else {}),
+            reference=None if wanted is None else wanted.reference,
+            answer=probed.answers.get(i, answer),
+            scores=loss | (_score(scorer, answer, wanted) if limit else {}),
         )
-        for row, prompt, answer, loss in zip(task.rows, asked, answers, losses, strict=True)
+        for i, (row, wanted, prompt, answer, loss) in enumerate(
+            zip(task.rows, asked, prompts, answers, losses, strict=True)
+        )
     ]
-    return _Run(task, rows, f"{task.kind}-{TASK_VERSION}+{scorer.version}", limit, notes)
+    if task.kind == "held_out":
+        judged = prompts if limit else [probed.prompts.get(i) for i in range(len(asked))]
+        rows = with_faults(rows, judged, [row["kind"] == "document" for row in task.rows])
+    version = f"{task.kind}-{TASK_VERSION}+{scorer.version}"
+    return _Run(task, rows, version, limit, probed.tokens, [*notes, *probed.notes])
 
 
 def _score(scorer: Scorer, answer: str | None, prompt: Prompt | None) -> Scores:

@@ -62,4 +62,19 @@ class GateConfig(Frozen):
         description="Greatest upper bound of the share of unanswerable questions answered, on every such control that"
         " was evaluated; null: not checked.",
     )
+    # Chosen, for all kinds of base: what the reference does is no excuse, since it may degenerate as well.
+    max_degenerate: float | None = Field(
+        0.10,
+        ge=0,
+        le=1,
+        description="Greatest upper bound of the share of held-out answers that are empty, loop, or are one and the"
+        " same for nearly all prompts (and their wanted answers aren't so); null: not checked.",
+    )
+    # Chosen: greedily decoded, small models that are fine loop in some of their continuations (Holtzman et al. 2020).
+    max_degenerate_continuations: float | None = Field(
+        0.50,
+        ge=0,
+        le=1,
+        description="The same for held-out documents that the model went on with; null: not checked.",
+    )
     required_controls: tuple[str, ...] = Field((), description="Controls that must have been evaluated, by name.")

@@ -17,9 +17,11 @@ from steps.contracts.evaluation import (
     Reason,
     TaskResult,
 )
+from steps.engines.graders.degeneration import DEGENERATE, EMPTY, LOOPING, ONE_ANSWER
 from steps.engines.scoring.answers import Answered, read_answers
 from steps.engines.scoring.metrics import (
     ANSWERED_UNANSWERABLE,
+    DEGENERATE_CONTINUATION,
     HELD_OUT,
     LOWER_IS_BETTER,
     NON_FINITE,
@@ -35,6 +37,8 @@ _Measured: TypeAlias = tuple[TaskResult, Sequence[Answered]]
 
 # What `metric: null` takes, in this order.
 _DEFAULT_METRICS = ("field_accuracy", "exact_match", "rouge_l", "loss")
+# What a degenerate answer is.
+_FAULTS = (EMPTY, LOOPING, ONE_ANSWER)
 # Relative; the same numbers summed in the same order, so only a different file exceeds it.
 _RECOMPUTED = 1e-9
 
@@ -97,16 +101,16 @@ def _check_rows(task: TaskResult, reference: Sequence[Answered], candidate: Sequ
             _same(f"{where} row {one.row_id}: tokens", a, b)
 
 
-def _differences(subject: str, reference: _Measured, candidate: _Measured) -> Iterator[Difference]:
-    """Of one task: what it gave, and the answers behind that."""
-    (one, old), (other, new) = reference, candidate
+def _differences(subject: str, *sides: _Measured) -> Iterator[Difference]:
+    """Of one task on both sides: what it gave, and the answers behind that."""
+    (one, old), (other, new) = sides
     measured = {m.name: m for m in other.metrics}
     before, after = [r.scores for r in old], [r.scores for r in new]
     for metric in one.metrics:
         if metric.name not in measured:
             continue
-        _check_reported(one.task, metric, estimate(metric.name, before))
-        _check_reported(one.task, measured[metric.name], estimate(metric.name, after))
+        both = ((metric, before), (measured[metric.name], after))
+        reference, candidate = (_check_reported(one.task, m, estimate(m.name, rows)) for m, rows in both)
         try:
             change = difference(metric.name, before, after)
         except ValueError as e:
@@ -116,14 +120,15 @@ def _differences(subject: str, reference: _Measured, candidate: _Measured) -> It
             task=one.task,
             metric=metric.name,
             subject=subject,
-            reference=metric.estimate,
-            candidate=measured[metric.name].estimate,
+            reference=reference,
+            candidate=candidate,
             change=change,
             is_ratio=metric.name == PERPLEXITY,
         )
 
 
-def _check_reported(task: str, metric: Metric, found: Estimate | None) -> None:
+def _check_reported(task: str, metric: Metric, found: Estimate | None) -> Estimate:
+    """The metric as its answers give it today, whatever interval an earlier version reported."""
     reported = metric.estimate
     if found is None or found.n != reported.n or not math.isclose(found.value, reported.value, rel_tol=_RECOMPUTED):
         raise IntegrityError(
@@ -132,6 +137,7 @@ def _check_reported(task: str, metric: Metric, found: Estimate | None) -> None:
             where=f"gate, task {task}",
             hint="report and answers must come from one evaluation",
         )
+    return found
 
 
 def gate(evaluations: Sequence[Evaluation], config: GateConfig) -> tuple[Comparison, Decision]:
@@ -163,6 +169,7 @@ def decide(comparison: Comparison, config: GateConfig) -> Decision:
     reasons = (
         *_gain(found, config, (comparison.reference.name, candidate)),
         *_limits(found, config, candidate),
+        *_degenerate(found, config, candidate),
         *_controls(found, config, f"{candidate} / {comparison.reference.name}"),
         *(_finite(d) for d in differences if d.metric == NON_FINITE),
     )
@@ -231,6 +238,26 @@ def _limits(found: dict[str, Difference], config: GateConfig, candidate: str) ->
             passed=held is not None and held <= ceiling,
             required=f"{'upper bound' if whole else 'value'} of {candidate} at most {ceiling:g}",
             found="not measured" if measured is None else _show(measured),
+        )
+
+
+def _degenerate(found: dict[str, Difference], config: GateConfig, candidate: str) -> Iterator[Reason]:
+    """What was measured of them: a subject that doesn't answer, or isn't asked, has no such figure."""
+    limits = (
+        (DEGENERATE, "degenerate answers", config.max_degenerate),
+        (DEGENERATE_CONTINUATION, "degenerate continuations of documents", config.max_degenerate_continuations),
+    )
+    for name, check, limit in limits:
+        if limit is None or name not in found:
+            continue
+        share = found[name].candidate
+        kinds = (f"{k.replace('_', ' ')} {found[k].candidate.value:.1%}" for k in _FAULTS if k in found)
+        why = f" ({', '.join(kinds)})" if name == DEGENERATE and share.value else ""
+        yield Reason(
+            check=check,
+            passed=share.high <= limit,
+            required=f"upper bound of {candidate} at most {limit:g}",
+            found=_show(share) + why,
         )
 
 

@@ -34,8 +34,8 @@ class Ratio:
 def estimate_ratio(ratio: Ratio) -> Estimate | None:
     """sum(numerator) / sum(denominator) with its 95 % interval over rows; None when no row takes part.
 
-    When all rows are equal (every answer right, say), every resample is too and the interval has width 0: that
-    says nothing about rows not seen, which is why a gate asks for a minimum n as well.
+    When all rows are equal, every resample is too and the interval has width 0, which says nothing about rows that
+    weren't seen: see `metrics.estimate`.
     """
     used = ratio.denominator > 0
     if not used.any():

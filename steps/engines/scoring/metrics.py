@@ -7,8 +7,10 @@ from typing import TypeAlias
 import numpy as np
 
 from steps.contracts.evaluation import Estimate
+from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
 from steps.engines.scoring.bootstrap import Floats, Ratio, estimate_difference, estimate_ratio
+from steps.engines.scoring.wilson import wilson
 
 # One row's scores: metric (or part of one) -> value; null where the metric does not apply to the row.
 Scores: TypeAlias = dict[str, float | None]
@@ -21,9 +23,20 @@ LOSS, PERPLEXITY = "loss", "perplexity"
 NON_FINITE = "non_finite"
 ANSWERED_UNANSWERABLE = "answered_unanswerable"
 
+# The share of documents that are gone on with in a loop or by nothing.
+DEGENERATE_CONTINUATION = "degenerate_continuation"
+
 LOWER_IS_BETTER = frozenset(
-    {LOSS, PERPLEXITY, NON_FINITE, *(name for name, grader in GRADERS.items() if grader.lower_is_better)}
+    {
+        *(LOSS, PERPLEXITY, NON_FINITE, DEGENERATE_CONTINUATION),
+        *DEGENERATION,
+        *(name for name, grader in GRADERS.items() if grader.lower_is_better),
+    }
 )
+# All others are means of values from 0 to 1.
+_UNBOUNDED = frozenset({LOSS, PERPLEXITY})
+# Resamples of equal values differ by rounding only.
+_NO_WIDTH = 1e-9
 # Above it exp() overflows a double (largest exponent 709.78); such a loss is treated as not finite.
 LARGEST_LOSS = 700.0
 
@@ -39,9 +52,17 @@ def metric_names(rows: Sequence[Scores]) -> list[str]:
 
 
 def estimate(metric: str, rows: Sequence[Scores]) -> Estimate | None:
-    """The metric over the rows with its interval; None when it applies to no row. Rows in canonical order."""
+    """The metric over the rows with its interval; None when it applies to no row. Rows in canonical order.
+
+    A share of rows (each value 0 or 1) has Wilson's interval, everything else that of the bootstrap.
+    """
+    values = [v for row in rows if (v := row.get(metric)) is not None]
+    if metric not in _UNBOUNDED and all(v in (0.0, 1.0) for v in values):
+        return wilson(round(sum(values)), len(values))
     found = estimate_ratio(ratio_of(metric, rows))
-    return _exp(found) if found is not None and metric == PERPLEXITY else found
+    if found is None or metric == LOSS:
+        return found
+    return _exp(found) if metric == PERPLEXITY else _with_unseen(found, lowest=0.0)
 
 
 def difference(metric: str, reference: Sequence[Scores], candidate: Sequence[Scores]) -> Estimate | None:
@@ -51,7 +72,9 @@ def difference(metric: str, reference: Sequence[Scores], candidate: Sequence[Sco
         ValueError: the metric isn't defined on the same rows of both.
     """
     found = estimate_difference(ratio_of(metric, reference), ratio_of(metric, candidate))
-    return _exp(found) if found is not None and metric == PERPLEXITY else found
+    if found is None or metric == LOSS:
+        return found
+    return _exp(found) if metric == PERPLEXITY else _with_unseen(found, lowest=-1.0)
 
 
 def ratio_of(metric: str, rows: Sequence[Scores]) -> Ratio:
@@ -60,6 +83,18 @@ def ratio_of(metric: str, rows: Sequence[Scores]) -> Ratio:
         return Ratio(_column(NATS, rows), _column(TOKENS, rows))
     applies = [row.get(metric) is not None for row in rows]
     return Ratio(_column(metric, rows), np.array(applies, dtype=np.float64))
+
+
+def _with_unseen(found: Estimate, lowest: float) -> Estimate:
+    """Where every row says the same, a bootstrap's interval has no width: a share of rows as Wilson's upper bound of
+    0 of n may be otherwise, the lowest value or the highest (1).
+    """
+    none = wilson(0, found.n)
+    if none is None or found.high - found.low > _NO_WIDTH:
+        return found
+    low = found.value - (found.value - lowest) * none.high
+    high = found.value + (1.0 - found.value) * none.high
+    return Estimate(value=found.value, low=low, high=high, n=found.n)
 
 
 def _column(name: str, rows: Sequence[Scores]) -> Floats:

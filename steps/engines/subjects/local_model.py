@@ -17,6 +17,8 @@ from steps.engines.template.render import encode_rows, prompt_and_reference
 
 # Chosen: room for an answer somewhat longer than any reference (a base model rambles; a cut answer is a wrong one).
 _ROOM, _SPARE_TOKENS = 1.25, 8
+# Chosen: tokens of a document before and after the cut, at least.
+_SHORTEST = 8
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,19 @@ class LocalModel:
         """
         tokenizer = self._loaded.tokenizer
         return [None if row["kind"] == "document" else Prompt(*prompt_and_reference(tokenizer, row)) for row in rows]
+
+    def beginnings(self, rows: Sequence[Row], tokens: int) -> list[Prompt | None]:
+        """Documents cut in the middle, or after `tokens` where they are longer than twice that."""
+        return [self._beginning(str(r["text"] or ""), tokens) if r["kind"] == "document" else None for r in rows]
+
+    def _beginning(self, text: str, tokens: int) -> Prompt | None:
+        ids = self._loaded.tokenizer(text, add_special_tokens=False)["input_ids"][: 2 * tokens]
+        cut = min(len(ids) // 2, tokens)
+        if cut < _SHORTEST:
+            return None
+        # A character of several tokens may be cut in two.
+        begun, rest = (str(self._loaded.tokenizer.decode(part)).strip("\ufffd") for part in (ids[:cut], ids[cut:]))
+        return Prompt(begun, rest) if begun and rest else None
 
     def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:
         """An answer per prompt; None where prompt and answer don't fit the context."""

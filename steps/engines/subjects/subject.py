@@ -36,7 +36,8 @@ class Losses:
 
 
 class Subject(Protocol):
-    """Whatever is evaluated. It is an `Answering` or a `Predicting` one as well, or both."""
+    """Whatever is evaluated. It is an `Answering` or a `Predicting` one as well, or both; a `Continuing` one
+    answers too."""
 
     @property
     def name(self) -> str:
@@ -64,6 +65,16 @@ class Answering(Subject, Protocol):
 
     def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:
         """What it says; None leaves the room for an answer to the subject, by what the references need."""
+        ...
+
+
+@runtime_checkable
+class Continuing(Answering, Protocol):
+    """A subject that goes on with a text."""
+
+    def beginnings(self, rows: Sequence[Row], tokens: int) -> list[Prompt | None]:
+        """The beginning of each document, at most so many tokens, and as many of how it goes on; None for rows of other
+        kinds and for documents too short for that."""
         ...
 
 

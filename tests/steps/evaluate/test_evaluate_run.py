@@ -19,6 +19,7 @@ from steps.evaluate.config import ControlConfig, EvaluateConfig
 from steps.evaluate.evaluate import evaluate, inference
 from steps.evaluate.tasks import control, held_out, suite
 
+FAULTS = {"empty", "looping", "one_answer", "degenerate"}
 COLOURS = ["red", "green", "blue", "grey"]
 
 
@@ -73,7 +74,8 @@ def test_every_row_is_answered_scored_and_kept(tiny_model, rows, controls, tmp_p
     tasks = {t.task: t for t in done.report.tasks}
     assert [t.kind for t in done.report.tasks] == ["held_out", "perplexity", "unanswerable"]
     assert set(metrics(tasks["held_out"])) == {
-        "loss", "perplexity", "non_finite", "exact_match", "json_valid", "field_accuracy", "unparsed", "over_declined"
+        "loss", "perplexity", "non_finite", "exact_match", "json_valid", "field_accuracy", "unparsed", "over_declined",
+        *FAULTS,
     }  # fmt: skip
     assert set(metrics(tasks["general"])) == {"loss", "perplexity", "non_finite"}
     assert set(metrics(tasks["unknown"])) == {"declined", "answered_unanswerable"}
@@ -117,9 +119,12 @@ def test_loss_is_the_models_own_on_the_assistants_tokens(tiny_model, rows, tmp_p
         tokens += len(answer)
     task = done.report.tasks[0]
     assert metrics(task)["loss"].estimate.value == pytest.approx(nats / tokens, rel=1e-4)
-    assert set(metrics(task)) == {"loss", "perplexity", "non_finite"}
+    assert set(metrics(task)) == {"loss", "perplexity", "non_finite", *FAULTS}
     assert json.loads(done.report.decoding)["max_new_tokens"] == {}
-    assert read_answers(done.answers)["held_out"][0].answer is None
+    assert json.loads(done.report.decoding)["probe_tokens"] == {"held_out": 64}
+    assert done.report.notes == (
+        "held_out: 5 rows were answered in 64 tokens at most, to see if the model degenerates",
+    )
 
 
 def test_the_same_weights_as_tuned_model_give_the_same_answers(tiny_model, rows, tmp_path):
@@ -151,7 +156,8 @@ def test_a_broken_model_has_no_loss(tiny_model, rows, tmp_path):
     broken = ModelFolder(tiny_model.info, tmp_path / "model")
     done = run(broken, dataset_of(rows[:4], tmp_path), EvaluateConfig(metrics=("loss",)), tmp_path)
     found = metrics(done.report.tasks[0])
-    assert set(found) == {"non_finite"}
+    assert set(found) == {"non_finite", *FAULTS}
+    assert found["degenerate"].estimate.value == 1.0
     assert found["non_finite"].estimate.value == 1.0
     assert any("not finite" in n for n in done.report.notes)
 
@@ -194,6 +200,49 @@ def test_a_subject_is_measured_by_what_it_can_do(rows, controls, tmp_path):
     texts = [r["text"] for r in tasks.tasks[1].rows]
     assert metrics(done.report.tasks[1])["loss"].estimate.value == sum(map(len, texts)) / len(texts)
     assert not any(a.answer for answers in read_answers(done.answers).values() for a in answers)
+
+
+class Babbler(Echo):
+    """Says one thing over and over, and goes on with texts in the same way."""
+
+    def answer(self, prompts, max_new_tokens):
+        return Replies(["the " * 8 for _ in prompts], max_new_tokens or 9, ())
+
+    def beginnings(self, rows, tokens):
+        return [Prompt(r["text"][:9], r["text"][9:]) if r["text"] else None for r in rows]
+
+
+def test_a_subject_that_babbles_is_seen_to_where_loss_is_the_only_metric(rows, tmp_path):
+    texts = [make_row(kind="document", source="d", locator=f"{n}", raw=b"%d" % n, text=f"page {n}: a quick brown fox")
+             for n in range(7)]  # fmt: skip
+    config = EvaluateConfig(metrics=("loss",), degeneration_rows=5)
+    tasks = suite(dataset_of([*rows, *texts], tmp_path), config, tmp_path)
+    done = evaluate(Babbler(), tasks, config, tmp_path, tmp_path / "babbler")
+    found = metrics(done.report.tasks[0])
+    assert {n: (m.estimate.value, m.estimate.n) for n, m in found.items()} == {
+        "empty": (0.0, 5), "looping": (1.0, 5), "one_answer": (0.0, 5), "degenerate": (1.0, 5),
+        "degenerate_continuation": (1.0, 5),
+    }  # fmt: skip
+    answered = [a for a in read_answers(done.answers)["held_out"] if a.answer is not None]
+    assert len(answered) == 10 and all(a.answer.startswith("the the") for a in answered)
+    # The same rows whatever their order, and a subject that can't go on with texts is asked the rest.
+    again = suite(dataset_of([*texts, *rows[::-1]], tmp_path / "again"), config, tmp_path)
+    other = evaluate(Babbler(), again, config, tmp_path, tmp_path / "other")
+    assert other.answers.path.read_bytes() == done.answers.path.read_bytes()
+    assert "degenerate_continuation" not in metrics(
+        evaluate(Echo(), tasks, config, tmp_path, tmp_path / "e").report.tasks[0]
+    )
+
+
+def test_a_local_model_goes_on_with_the_first_half_of_a_document(tiny_model, tmp_path):
+    text = "the quick brown fox jumps over the lazy dog " * 3
+    rows = [make_row(kind="document", source="d", locator=t, raw=t.encode(), text=t) for t in (text, "too short")]
+    with local_model("base", tiny_model, None, inference(EvaluateConfig())) as subject:
+        begun, short = subject.beginnings(rows, 64)
+    assert short is None
+    assert (begun.text + begun.reference).split() == text.split() and abs(len(begun.text) - len(begun.reference)) < 20
+    done = run(tiny_model, dataset_of(rows, tmp_path), EvaluateConfig(), tmp_path)
+    assert metrics(done.report.tasks[0])["degenerate_continuation"].estimate.n == 1
 
 
 def test_only_test_rows_are_read_and_the_sample_is_nested(rows, tmp_path):

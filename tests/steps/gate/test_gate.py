@@ -96,11 +96,60 @@ def test_too_few_rows_are_not_promoted(tmp_path):
 
 
 def test_the_interval_is_the_one_of_paired_rows(tmp_path):
-    # The pairs all gain 0.1, so the paired interval has width 0 while each side's own is wide.
-    base = np.random.default_rng(1).random(150) * 0.9
-    d = by_name(both(tmp_path, {"held_out": shares(base)}, {"held_out": shares(base + 0.1)}))["held_out", "exact_match"]
-    assert d.change.low == pytest.approx(0.1) and d.change.high == pytest.approx(0.1)
+    # The pairs gain 0.1 or 0.11, so the paired interval is narrow while each side's own is wide.
+    base = np.random.default_rng(1).random(150) * 0.8
+    gained = {"held_out": shares(base + 0.1 + 0.01 * (np.arange(150) % 2))}
+    d = by_name(both(tmp_path, {"held_out": shares(base)}, gained))["held_out", "exact_match"]
+    assert 0.1 < d.change.low < 0.105 < d.change.high < 0.11
     assert d.reference.high - d.reference.low > 0.05
+
+
+def test_rows_that_all_say_the_same_leave_room_for_those_not_seen(tmp_path):
+    # Wilson's upper bound of 0 of 16 is z^2 / (16 + z^2) = 3.8415 / 19.8415 = 0.19361.
+    refusals = {"held_out": shares([0] * 100), "unknown": shares([1] * 16, "answered_unanswerable")}
+    declines = {"held_out": shares([1] * 100), "unknown": shares([0] * 16, "answered_unanswerable")}
+    found = both(tmp_path, refusals, declines)
+    refused = decide(found, GateConfig(min_control_n=16))
+    assert [(r.check, r.found) for r in refused.reasons if not r.passed] == [
+        ("unknown: unanswerable questions answered", "0.0000 [0.0000, 0.1936], n 16")
+    ]
+    assert decide(found, GateConfig(min_control_n=16, max_answered_unanswerable=0.194)).promote
+    # 3.8415 / 103.8415 = 0.036993: all 100 rows gain 1, and that share might have lost 1.
+    gain = by_name(found)["held_out", "exact_match"].change
+    assert (gain.value, gain.high) == (1.0, 1.0) and gain.low == pytest.approx(1 - 2 * 0.036993, abs=1e-5)
+    half = {"held_out": shares([0.5] * 100)}
+    tie = by_name(both(tmp_path, half, half))["held_out", "exact_match"]
+    for e, low, high in ((tie.change, -0.036993, 0.036993), (tie.candidate, 0.481503, 0.518497)):
+        assert (e.low, e.high) == (pytest.approx(low, abs=1e-5), pytest.approx(high, abs=1e-5))
+
+
+def answers(share, shift):
+    """200 held-out rows whose loss is lower by `shift`, that share of them in loops."""
+    nats = np.random.default_rng(3).random(200) * 10 + 20 - shift
+    faults = [float(i < 200 * share) for i in range(200)]
+    rows = zip(losses(nats), faults, strict=True)
+    return {"held_out": [row | {"looping": f, "degenerate": f} for row, f in rows]}
+
+
+def test_a_model_that_degenerates_is_not_promoted_for_its_loss(tmp_path):
+    loops = both(tmp_path, answers(1.0, 0), answers(0.9, 10))
+    refused = decide(loops, GateConfig())
+    assert [r.check for r in refused.reasons if not r.passed] == ["degenerate answers"]
+    assert refused.reasons[2].found.endswith("n 200 (looping 90.0%)")
+    assert decide(loops, GateConfig(max_degenerate=None)).promote
+    # 5 of 200: Wilson's upper bound is 0.0573; 20 of 200: 0.1494.
+    assert decide(both(tmp_path, answers(0, 0), answers(0.025, 10)), GateConfig()).promote
+    assert not decide(both(tmp_path, answers(0, 0), answers(0.1, 10)), GateConfig()).promote
+
+
+def test_documents_gone_on_with_have_a_limit_of_their_own(tmp_path):
+    def texts(share, shift):
+        rows = answers(share, shift)["held_out"]
+        return {"held_out": [{"degenerate_continuation": r.pop("degenerate"), **r} for r in rows]}
+
+    assert decide(both(tmp_path, texts(0.3, 0), texts(0.3, 10)), GateConfig()).promote
+    refused = decide(both(tmp_path, texts(1, 0), texts(1, 10)), GateConfig())
+    assert [r.check for r in refused.reasons if not r.passed] == ["degenerate continuations of documents"]
 
 
 def test_forgetting_is_a_ratio_of_perplexities(tmp_path):
