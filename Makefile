@@ -68,9 +68,19 @@ bench-%: $(READY)  ## one benchmark
 	@touch $@
 
 bench bench-dedup: .venv-peers/.ready
+bench: .venv-loaders/.ready
 
 peers: .venv-peers/.ready  ## the environment of the libraries that benchmarks compare with
 
+# axolotl's and LLaMA-Factory's loaders, beside the packages that .venv has.
+.venv-loaders/.ready: benchmarks/peers/loaders.txt $(READY)
+	$(PYTHON) -m venv .venv-loaders
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > .venv-loaders/lib/python3.11/site-packages/project.pth
+	.venv-loaders/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+bench-rows: .venv-loaders/.ready
+
 clean:  ## remove the environment, the local store and caches
-	rm -rf $(VENV) .venv-peers .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-loaders .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
