@@ -239,6 +239,30 @@ def convert(
     convert_file(source, out, to, json_output)
 
 
+@app.command(rich_help_panel="Run")
+def export(
+    version: Annotated[
+        str, typer.Argument(metavar="DATASET|RUN", help="run, 'latest', or a dataset digest's beginning")
+    ],
+    to: Annotated[str, typer.Option(help="openai, sharegpt, alpaca, jsonl, parquet or hub")],
+    out: Annotated[Path | None, typer.Option(help="folder to write; an earlier export in it is replaced")] = None,
+    splits: Annotated[
+        list[str] | None, typer.Option("--split", help="only rows of this split: train, validation or test")
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="the run's version that this stage left; default: the last")] = None,
+    repo: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="data set to upload to, with --to hub")] = None,
+    public: Annotated[bool, typer.Option("--public", help="the data set on the hub may be public")] = False,
+    token_env: Annotated[str, typer.Option(help="environment variable with the hub token")] = "HF_TOKEN",
+    raw: Annotated[bool, typer.Option("--raw", help="also to the hub: rows that were never scrubbed")] = False,
+    json_output: Json = False,
+) -> None:
+    """Write a dataset version as files, or bring it to the Hugging Face hub."""
+    from ops.commands.export import export_version
+
+    _quiet(json_output)
+    export_version(_root(), version, to, out, splits or [], stage, repo, public, token_env, raw, json_output)
+
+
 @app.command(rich_help_panel="Look")
 def runs(
     run: Annotated[str | None, typer.Argument(help="show this one: its stages, what they took out and cost")] = None,

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from materializers.artifacts import Artifacts
 from ops.console import complain
+from ops.references import reference
 from steps.contracts.errors import AssayError, InputError, InputNotFoundError, IntegrityError
 from steps.contracts.runs import RunRecord
 from steps.contracts.storage import write_whole
@@ -120,9 +121,12 @@ def not_found(root: Path, error: InputNotFoundError, name: str = "") -> AssayErr
 def find_run(root: Path, name: str | None = None) -> RunRecord:
     """The run that is meant: of several that fit the newest, and where no config has that name standard error says so.
 
+    `run:NAME` is the same as NAME.
+
     Raises:
         InputNotFoundError: no such run. IntegrityError: its record can't be read.
     """
+    name = reference(name, "run").name if name else name
     fits = matching_runs(root, name)
     if name not in (None, fits[0].config_name) and len(fits) > 1:
         _tell_choice(name, tuple(r.name for r in fits))
@@ -141,7 +145,7 @@ def _tell_choice(name: str | None, fits: tuple[str, ...]) -> None:
 def matching_runs(root: Path, name: str | None = None) -> list[RunRecord]:
     """The run of that name or id, else those of the config of that name, else those that start with it; newest first.
 
-    All when None.
+    All when None. `run:NAME` is the same as NAME.
 
     Raises:
         InputNotFoundError: none is there. IntegrityError: its record can't be read.
@@ -151,6 +155,7 @@ def matching_runs(root: Path, name: str | None = None) -> list[RunRecord]:
         raise not_found(root, InputNotFoundError("no runs yet", where=str(runs_folder(root)), hint=NONE_YET))
     if name is None:
         return runs
+    name = reference(name, "run").name
     exact = [r for r in runs if name in (r.name, r.run_id)] or [r for r in runs if r.config_name == name]
     fits = exact or [r for r in runs if r.name.startswith(name) or r.run_id.startswith(name)]
     if fits:

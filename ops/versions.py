@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from materializers.artifacts import Artifacts, going_on, is_quarantine
+from materializers.artifacts import Artifacts, going_on, is_quarantine, stage_of
+from ops.references import fits_several, reference
 from ops.row_history import is_id
 from ops.run_index import artifacts_of, find_run, known_runs, not_found
 from steps.contracts.dataset import Dataset
@@ -127,28 +128,56 @@ class Difference:
         return not any(self.totals.values())
 
 
-def find_version(root: Path, query: str) -> Version:
-    """The last version of a run (by name, id or the beginning of one, or 'latest'), or the one with that digest.
+def find_version(root: Path, query: str, stage: str | None = None) -> Version:
+    """The version that a run (by name, id or the beginning of one, or 'latest') left, or the one with that digest.
+
+    `run:NAME` and `dataset:DIGEST` say which of both is meant. `stage`: of a run's versions, the one that this stage
+    left; default: the last.
 
     Raises:
-        InputNotFoundError: nothing fits, or the run made no dataset. InputError: several digests begin so.
+        InputNotFoundError: nothing fits, or the run made no such dataset.
+        InputError: several digests begin so, or a run and a digest do.
     """
+    wanted = reference(query, "run", "dataset")
     runs = known_runs(root)
-    if query == LATEST:
+    if wanted.name == LATEST and wanted.may_be("run"):
         run = next((r for r in runs if going_on(r)), None)
         if run is None:
             raise not_found(root, InputNotFoundError("no run has made a dataset yet", hint="assay run CONFIG"))
-        return _open(root, run, going_on(run)[-1])
-    by_digest = {a.digest: (r, a) for r in reversed(runs) for a in r.of_type("dataset") if _begins(a.digest, query)}
-    named = [r for r in runs if query in (r.name, r.run_id) or r.name.startswith(query)]
-    if by_digest and not named:
-        if len(by_digest) > 1:
-            raise InputError(f"{query!r} is the start of {len(by_digest)} dataset digests", hint="add characters")
-        return _open(root, *next(iter(by_digest.values())))
-    run = find_run(root, query)
-    if not going_on(run):
+        return _open(root, run, _left_by(run, stage))
+    digests = {a.digest: (r, a) for r in reversed(runs) for a in r.of_type("dataset") if _begins(a.digest, wanted.name)}
+    by_digest = digests if wanted.may_be("dataset") else {}
+    named = [
+        r for r in runs if r.run_id == wanted.name or r.name.startswith(wanted.name) or r.config_name == wanted.name
+    ]
+    if by_digest and named and wanted.kind is None:
+        raise fits_several(wanted.name, ("run", "dataset"))
+    if by_digest or wanted.kind == "dataset":
+        return _open(root, *_only(by_digest, wanted.name))
+    run = find_run(root, wanted.name)
+    return _open(root, run, _left_by(run, stage))
+
+
+def _left_by(run: RunRecord, stage: str | None) -> ArtifactRecord:
+    """The run's last version, or the one that a stage left."""
+    versions = going_on(run)
+    if not versions:
         raise InputNotFoundError("this run made no dataset", where=f"run {run.name}", hint="name a run that curates")
-    return _open(root, run, going_on(run)[-1])
+    if stage is None:
+        return versions[-1]
+    found = [a for a in versions if stage_of(a) == stage]
+    if not found:
+        hint = "one of " + ", ".join(dict.fromkeys(map(stage_of, versions)))
+        raise InputNotFoundError(f"no version of stage {stage!r}", where=f"run {run.name}", hint=hint)
+    return found[-1]
+
+
+def _only(found: dict[str | None, tuple[RunRecord, ArtifactRecord]], digest: str) -> tuple[RunRecord, ArtifactRecord]:
+    if not found:
+        raise InputNotFoundError(f"no dataset version whose digest begins with {digest!r}", hint="assay runs RUN")
+    if len(found) > 1:
+        raise InputError(f"{digest!r} is the start of {len(found)} dataset digests", hint="add characters")
+    return next(iter(found.values()))
 
 
 def version_before(root: Path, version: Version) -> Version:

@@ -11,6 +11,7 @@ from materializers.integrity import FileCheck, check_artifact
 from ops.audit_index import Check, check_index
 from ops.audit_registry import check_registry
 from ops.console import emit, heading, say, show_table
+from ops.references import reference
 from ops.run_index import artifacts_of, config_path, curating_run, known_runs, not_found
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
@@ -64,8 +65,10 @@ def audit_model(root: Path, reference: str, json_output: bool) -> int:
     return 0 if found.ok else IntegrityError.exit_code
 
 
-def find_registration(root: Path, reference: str) -> RunRecord:
+def find_registration(root: Path, model: str) -> RunRecord:
     """The run that registered MODEL, MODEL@alias or MODEL/version; without either, the newest version.
+
+    `model:MODEL` is the same as MODEL.
 
     Aliases are as the newest registration that carries them left them; one moved in MLflow by hand isn't seen.
 
@@ -73,9 +76,10 @@ def find_registration(root: Path, reference: str) -> RunRecord:
         InputError: not a reference. InputNotFoundError: no run registered that. IntegrityError: none of those whose
             record can be read did, and there are others.
     """
-    match = _REFERENCE.fullmatch(reference)
+    model = reference(model, "model").name
+    match = _REFERENCE.fullmatch(model)
     if match is None:
-        raise InputError(f"not a model reference: {reference!r}", hint="MODEL, MODEL@alias or MODEL/version")
+        raise InputError(f"not a model reference: {model!r}", hint="MODEL, MODEL@alias or MODEL/version")
     runs = [r for r in known_runs(root) if r.registration]
     named = [r for r in runs if r.registration and r.registration.name == match["name"]]
     fits = [
@@ -88,7 +92,7 @@ def find_registration(root: Path, reference: str) -> RunRecord:
     if not fits:
         known = sorted({f"{r.registration.name}/{r.registration.version}" for r in (named or runs) if r.registration})
         hint = "known: " + ", ".join(known[:10]) if known else "no run has registered a model yet"
-        raise not_found(root, InputNotFoundError(f"no run registered {reference}", hint=hint))
+        raise not_found(root, InputNotFoundError(f"no run registered {model}", hint=hint))
     chosen = fits[0].registration
     # A later run that took the registration from cache names the same version: the first one made it.
     return [r for r in fits if r.registration == chosen][-1]
