@@ -19,7 +19,9 @@ _HEIGHT = 150
 _TOP, _BOTTOM, _LEFT, _RIGHT = 16, 20, 2, 2
 # Chosen: more points than this can't be told apart at CHART_WIDTH.
 _MAX_POINTS = 340
-_INTERVAL_WIDTH, _INTERVAL_HEIGHT = 300, 34
+_FOREST_WIDTH, _FOREST_HEIGHT = 340, 22
+# Room at both ends of a forest plot for half a tick's label.
+_INSET = 14
 
 
 def histogram(h: Histogram) -> Markup:
@@ -65,24 +67,54 @@ def lines(series: Sequence[Series]) -> Markup:
     return _svg(parts, CHART_WIDTH, _HEIGHT, ", ".join(s.title for s in drawn))
 
 
-def intervals(reference: Estimate, candidate: Estimate, names: tuple[str, str]) -> Markup:
-    """Reference (upper) and candidate (lower) as dots with their intervals, on one scale of their own."""
-    low = min(reference.low, candidate.low, reference.value, candidate.value)
-    high = max(reference.high, candidate.high, reference.value, candidate.value)
-    span = (high - low) or max(abs(high), 1.0)
-    lo, width = low - span * 0.04, span * 1.08
+@dataclass(frozen=True)
+class Scale:
+    """Values from `low` to `high` on the width of a forest plot; `none` is where nothing changed."""
 
-    def x(value: float) -> float:
-        return 6 + (_INTERVAL_WIDTH - 12) * (value - lo) / width
+    low: float
+    high: float
+    none: float
 
-    parts = []
-    for name, estimate, y in (("reference", reference, 10), ("candidate", candidate, 24)):
-        parts.append(_line(x(estimate.low), y, x(estimate.high), y, f"span {name}"))
-        for end in (estimate.low, estimate.high):
-            parts.append(_line(x(end), y - 3, x(end), y + 3, f"span {name}"))
-        parts.append(Markup('<circle class="dot {}" cx="{:.2f}" cy="{}" r="4.5"/>').format(name, x(estimate.value), y))
-    said = (f"{name} {estimated(e)}" for name, e in zip(names, (reference, candidate), strict=True))
-    return _svg(parts, _INTERVAL_WIDTH, _INTERVAL_HEIGHT, ", ".join(said))
+    def x(self, value: float) -> float:
+        """Where a value lies, in units of the drawing."""
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return _INSET + (_FOREST_WIDTH - 2 * _INSET) * share
+
+
+def scale_of(changes: Sequence[Estimate], none: float) -> Scale:
+    """One scale for changes of one unit, with the point of no change on it."""
+    ends = [none, *(v for e in changes for v in (e.low, e.value, e.high) if math.isfinite(v))]
+    return Scale(*_padded(min(ends), max(ends)), none)
+
+
+def forest_row(change: Estimate, scale: Scale, kind: str) -> Markup:
+    """One line of a forest plot: the change as a dot on its interval, beside the line of no change. `kind`: its style
+    class (good, bad, unclear)."""
+    middle = _FOREST_HEIGHT / 2
+    at = scale.x(scale.none)
+    parts = [
+        _line(at, 0, at, _FOREST_HEIGHT, "none"),
+        _line(scale.x(change.low), middle, scale.x(change.high), middle, f"span {kind}"),
+        *(_line(scale.x(e), middle - 4, scale.x(e), middle + 4, f"span {kind}") for e in (change.low, change.high)),
+        Markup('<circle class="dot {}" cx="{:.2f}" cy="{}" r="4.5"/>').format(kind, scale.x(change.value), middle),
+    ]
+    return _svg(parts, _FOREST_WIDTH, _FOREST_HEIGHT, estimated(change))
+
+
+def forest_axis(scale: Scale, label: str) -> Markup:
+    """The axis below the lines of a forest plot: ticks with their values, and what is drawn."""
+    parts = [_line(_INSET, 1, _FOREST_WIDTH - _INSET, 1, "axis")]
+    near = [t for t in _ticks(scale.low, scale.high, parts=5) if abs(scale.x(t) - scale.x(scale.none)) > 2 * _INSET]
+    for tick in sorted([*near, scale.none]):
+        kind = "none" if tick == scale.none else "axis"
+        parts.append(_line(scale.x(tick), 1, scale.x(tick), 6, kind))
+        parts.append(_text(scale.x(tick), 18, _signed(tick) if scale.none == 0 else number(tick), "middle"))
+    parts.append(_text(_FOREST_WIDTH / 2, 34, label, "middle"))
+    return _svg(parts, _FOREST_WIDTH, 38, label)
+
+
+def _signed(value: float) -> str:
+    return f"+{number(value)}" if value > 0 else number(value)
 
 
 def estimated(e: Estimate) -> str:
@@ -145,11 +177,11 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     return low - span * 0.06, high + span * 0.06
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def _ticks(low: float, high: float, parts: int = 3) -> list[float]:
     """Up to five round values between low and high."""
     if high <= low:
         return [low]
-    raw = (high - low) / 3
+    raw = (high - low) / parts
     power = 10 ** math.floor(math.log10(raw))
     step = next(m for m in (1, 2, 2.5, 5, 10) if m * power >= raw) * power
     first = math.ceil(low / step)

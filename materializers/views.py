@@ -6,6 +6,7 @@ All text is escaped by jinja2's autoescape; characters that could reorder or hid
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, singledispatch
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +16,7 @@ import jinja2
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from materializers import charts
+from materializers import charts, wording
 from materializers.visible import visible
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration
@@ -28,6 +29,8 @@ Directions: TypeAlias = Mapping[tuple[str, str], bool]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _BRIEF = 80
+# Chosen: tables of more columns than this go on sideways on a phone.
+_NARROW = 3
 
 
 def environment(*folders: Path) -> jinja2.Environment:
@@ -40,18 +43,22 @@ def environment(*folders: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.globals.update(histogram=charts.histogram, lines=charts.lines, intervals=charts.intervals, shares=charts.shares)
+    env.globals.update(histogram=charts.histogram, lines=charts.lines, shares=charts.shares, turns=wording.turns)
+    env.globals.update(forest_row=charts.forest_row, forest_axis=charts.forest_axis, forests=forests)
     env.filters.update(
         n=_count,
         num=number,
         cell=_cell,
         brief=_brief,
-        words=lambda s: s.replace("_", " "),
+        words=wording.words,
+        in_words=wording.in_words,
+        is_wide=lambda t: len(t.columns) > _NARROW,
         duration=duration,
         ranked=_ranked,
         numeric=_numeric,
         grouped=_grouped,
         judged=judged,
+        judgement=judgement,
         same=_same,
         change=_change,
         splits=lambda splits: {k or "not split": v for k, v in splits.items()},
@@ -147,18 +154,58 @@ def directions_of(reports: Sequence[EvalReport]) -> dict[tuple[str, str], bool]:
     return {(t.task, m.name): m.higher_is_better for r in reports for t in r.tasks for m in t.metrics}
 
 
-def judged(difference: Difference, directions: Directions) -> Markup:
-    """'better', 'worse' or 'no clear change': clear only when the interval leaves out no change."""
-    none = 1.0 if difference.is_ratio else 0.0
+@dataclass(frozen=True)
+class Forest:
+    """Differences of one unit, drawn on one scale."""
+
+    differences: tuple[Difference, ...]
+    label: str
+    scale: charts.Scale
+
+
+def forests(differences: Sequence[Difference], names: tuple[str, str]) -> list[Forest]:
+    """Differences by their unit: shares, nats per token, ratios. What didn't change isn't drawn."""
+    reference, candidate = names
+    labels = {
+        "share": f"change from {reference} to {candidate} (1 = all rows)",
+        "loss": f"change from {reference} to {candidate}, nats per token",
+        "ratio": f"{candidate} / {reference}, 1 = no change",
+    }
+    drawn = [d for d in differences if not _same(d)]
+    found = []
+    for unit, label in labels.items():
+        of_unit = tuple(d for d in drawn if _unit(d) == unit)
+        if of_unit:
+            none = _none(of_unit[0])
+            found.append(Forest(of_unit, label, charts.scale_of([d.change for d in of_unit], none)))
+    return found
+
+
+def _unit(d: Difference) -> str:
+    return "ratio" if d.is_ratio else "loss" if d.metric == "loss" else "share"
+
+
+def _none(d: Difference) -> float:
+    """The change that is none."""
+    return 1.0 if d.is_ratio else 0.0
+
+
+def judgement(difference: Difference, directions: Directions) -> tuple[str, str]:
+    """(style class, words): better, worse or no clear change: clear only when the interval leaves out no change."""
+    none = _none(difference)
     change = difference.change
     if change.low <= none <= change.high:
-        return Markup('<span class="verdict">no clear change</span>')
+        return "unclear", "no clear change"
     up = change.low > none
     more_is_better = directions.get((difference.task, difference.metric), False if difference.is_ratio else None)
     if more_is_better is None:
-        return Markup('<span class="verdict">{}</span>').format("higher" if up else "lower")
-    good = up == more_is_better
-    return Markup('<span class="verdict {}">{}</span>').format("good" if good else "bad", "better" if good else "worse")
+        return "unclear", "higher" if up else "lower"
+    return ("good", "better") if up == more_is_better else ("bad", "worse")
+
+
+def judged(difference: Difference, directions: Directions) -> Markup:
+    """The judgement as a label."""
+    return Markup('<span class="verdict {}">{}</span>').format(*judgement(difference, directions))
 
 
 def finished(html: str) -> str:
@@ -209,9 +256,8 @@ def _grouped(series: Sequence[Series]) -> list[list[Series]]:
 
 
 def _same(difference: Difference) -> bool:
-    """Whether no row changed: there is nothing to draw."""
-    none = 1.0 if difference.is_ratio else 0.0
-    return difference.change.low == difference.change.high == none and difference.reference == difference.candidate
+    """Whether both have the very same figures: there is nothing to draw."""
+    return difference.change.value == _none(difference) and difference.reference == difference.candidate
 
 
 def _change(change: Estimate, is_ratio: bool) -> str:

@@ -4,18 +4,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from materializers.artifacts import Artifacts
 from materializers.charts import estimated
 from materializers.visible import visible
 from ops.console import console, text
 from ops.plan import Plan
 from ops.run_index import artifacts_of, report_path
 from pipelines.input_digests import Inputs
-from pipelines.report.costs import StageCost, in_words, run_costs
+from pipelines.report.costs import StageCost, evaluation_costs, in_words, run_costs, together
 from steps.contracts.evaluation import Comparison, Decision, Difference
 from steps.contracts.humanize import number
 from steps.contracts.runs import RunRecord
@@ -48,13 +50,12 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     page = report_path(root, record.name)
     store = artifacts_of(root, record)
     if as_json:
-        stages = [asdict(c) for c in run_costs(store)]
-        print(json.dumps({**json.loads(record.model_dump_json()), "stages": stages, "report": str(page)}))
+        print(json.dumps({**json.loads(record.model_dump_json()), **costs_as_json(store), "report": str(page)}))
         return
     out = console()
     out.print()
     costs = run_costs(store)
-    print_costs(out, costs)
+    print_costs(out, [*costs, *evaluation_costs(store)])
     for table in record.sections:
         out.print(_plain(table.title, table.columns, table.rows))
     for artifact in record.of_type("comparison"):
@@ -64,6 +65,12 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     for artifact in record.of_type("decision"):
         _print_decision(out, store.value(artifact, Decision))
     _print_end(out, record, costs, page)
+
+
+def costs_as_json(store: Artifacts) -> dict[str, list[dict[str, Any]]]:
+    """The lines of the table for a program: stages, and evaluations by themselves."""
+    parts = {"stages": run_costs(store), "evaluations": evaluation_costs(store)}
+    return {name: [asdict(c) for c in costs] for name, costs in parts.items()}
 
 
 def print_costs(out: Console, costs: Sequence[StageCost]) -> None:
@@ -77,14 +84,19 @@ def print_costs(out: Console, costs: Sequence[StageCost]) -> None:
         speed = "·" if c.rows_per_second is None else f"{c.rows_per_second:,.0f}"
         label = text(f"{c.stage} (cached)" if c.cached else c.stage)
         table.add_row(label, *(f"{n:,}" if n else "·" for n in rows), f"{c.seconds:.1f}", f"{c.cpu_seconds:.1f}", speed)
-    together = f"{sum(c.seconds for c in costs):.1f}", f"{sum(c.cpu_seconds for c in costs):.1f}"
-    table.add_row("together", *[""] * 7, *together, "")
+    table.add_row(_together(costs), *[""] * 7, *(f"{s:.1f}" for s in together(costs)), "")
     out.print(table)
     reasons = [(c.stage, in_words(c.reasons)) for c in costs if c.reasons]
     if reasons:
         out.print("why")
     for stage, why in reasons:
         out.print(text(f"  {stage}: {why}"))
+
+
+def _together(costs: Sequence[StageCost]) -> str:
+    """Stages from the cache cost this run nothing: they are named in their lines, and not added."""
+    cached = sum(c.cached for c in costs)
+    return f"together, without {cached} cached" if cached else "together"
 
 
 def print_usage(out: Console, record: RunRecord) -> None:

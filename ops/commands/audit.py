@@ -23,6 +23,7 @@ from steps.contracts.runs import ArtifactRecord, RunRecord
 _REFERENCE = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<alias>[^@/\s]+)|/(?P<version>[^@/\s]+))?")
 # Chosen: as many damaged files as can be read at a glance.
 _NAMED = 20
+_COUNTS = {"stage", "rows_in", "created", "kept", "dropped", "quarantined", "changed"}
 V = TypeVar("V")
 
 
@@ -233,10 +234,7 @@ def _as_json(root: Path, a: Audit) -> dict[str, Any]:
         "damaged": sorted({str(c) for c in a.files if not c.ok}),
         "not_checked": a.unchecked,
         "datasets": [{"stage": s, "digest": d, "rows": r, "artifact": n} for s, d, r, n in a.datasets],
-        "stages": [
-            r.model_dump(mode="json", include={"stage", "rows_in", "created", "kept", "dropped", "quarantined"})
-            for r in a.stages
-        ],
+        "stages": [r.model_dump(mode="json", include=_COUNTS) for r in a.stages],
         "sources": a.sources,
         "decision": json_value(a.decision),
     }
@@ -257,8 +255,9 @@ def _show(root: Path, a: Audit) -> None:
     show_table(["check", "", "detail"], [[c, "holds" if h else "BROKEN", d] for c, h, d in a.checks])
     for what in a.unchecked:
         say(f"not checked: {what}")
-    rows = [[s.stage, s.rows_in + s.created, s.kept, s.dropped, s.quarantined] for s in a.stages]
-    show_table(["stage", "in", "kept", "dropped", "quarantined"], rows, numeric=[1, 2, 3, 4])
+    rows = [list(s.model_dump(include=_COUNTS).values()) for s in a.stages]
+    columns = ["stage", "in", "created", "kept", "dropped", "quarantined", "changed"]
+    show_table(columns, rows, numeric=range(1, len(columns)))
     show_table(["dataset version", "digest", "rows"], [[n, d, rows_] for _, d, rows_, n in a.datasets], numeric=[2])
     if a.sources:
         show_table(["source", "rows in the last version"], [list(s) for s in a.sources.items()], numeric=[1])

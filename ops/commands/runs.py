@@ -1,7 +1,6 @@
 """`assay runs` and `assay report`."""
 
 import webbrowser
-from dataclasses import asdict
 from pathlib import Path
 
 from ops.console import complain, console, emit, say, show_table
@@ -50,19 +49,19 @@ def list_runs(root: Path, limit: int, json_output: bool) -> None:
 
 def show_run(root: Path, name: str, json_output: bool) -> None:
     """One run: how it ended, and what every stage took out and cost."""
-    from ops.summary import print_costs, print_usage
-    from pipelines.report.costs import run_costs
+    from ops.summary import costs_as_json, print_costs, print_usage
+    from pipelines.report.costs import evaluation_costs, run_costs
 
     run, *others = matching_runs(root, name)
-    costs = run_costs(artifacts_of(root, run))
+    store = artifacts_of(root, run)
     if json_output:
         named = {"others": [r.name for r in others]}
-        emit({**run.model_dump(mode="json"), "stages": [asdict(c) for c in costs], **named})
+        emit({**run.model_dump(mode="json"), **costs_as_json(store), **named})
         return
     show_table(_COLUMNS, [_line(run)])
     if run.error:
         say(f"error: {run.error}")
-    print_costs(console(), costs)
+    print_costs(console(), [*run_costs(store), *evaluation_costs(store)])
     print_usage(console(), run)
     if others:
         show_table(_COLUMNS, [_line(r) for r in others[:_OTHERS]])

@@ -25,7 +25,7 @@ from steps.contracts.execution import Executor, Inline
 from steps.contracts.locks import OwnFolder, remove_left
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import COMMON_COLUMNS, SPLITS, current
-from steps.contracts.reports import StageReport
+from steps.contracts.reports import StageReport, rows_of
 
 
 def run_stage(
@@ -201,7 +201,7 @@ def _tell(report: StageReport, written: list[Path], json_output: bool) -> None:
     if json_output:
         emit({"report": json.loads(report.model_dump_json()), "files": [str(p) for p in written]})
         return
-    heading(f"{report.stage}: {report.rows_in + report.created:,} rows in, {report.kept:,} kept")
+    heading(f"{report.stage}: {rows_of(report)}")
     rows: list[list[object]] = [[r.verdict, r.reason, r.rows] for r in reasons_of(report)]
     if report.changed:
         rows.append(["changed", "", report.changed])

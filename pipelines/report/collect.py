@@ -8,15 +8,20 @@ from typing import Any, TypeVar
 import pyarrow.parquet as pq
 
 from materializers.artifacts import Artifacts, going_on, is_remote, stage_of
+from pipelines.report.costs import evaluation_costs, run_costs
 from pipelines.report.page import Model, RunPage, ScoredAnswer, SideBySide, Version
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
 from steps.contracts.reports import Frozen
 from steps.contracts.runs import ArtifactRecord, RunRecord
+from steps.engines.graders.degeneration import NAMES as DEGENERATION
+from steps.engines.scoring.metrics import LOWER_IS_BETTER, NON_FINITE, PARTS
 
 V = TypeVar("V", bound=Frozen)
 # Chosen: what a reader looks at before tiring: gains, losses, ties per task.
 _GAINED, _LOST, _SAME = 3, 3, 2
+# Of one answer: sums for other figures, and what is seen by reading it.
+_NOT_SHOWN = PARTS | {NON_FINITE, *DEGENERATION}
 
 
 def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") -> RunPage:
@@ -43,6 +48,7 @@ def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") 
         answers=tuple(_answers(store, run, evals, compared)) if scrubbed and compared else (),
         answers_withheld=not scrubbed and bool(run.of_type("answers")),
         sources=_sources(store, run),
+        costs=(*run_costs(store), *evaluation_costs(store)),
     )
 
 
@@ -94,14 +100,17 @@ def side_by_side(answers: Mapping[str, Answers], reference: str, candidate: str)
 
 
 def _scored(subject: str, row: dict[str, Any]) -> ScoredAnswer:
-    return ScoredAnswer(subject, row["answer"], json.loads(row["scores"]))
+    scores = {k: v for k, v in json.loads(row["scores"]).items() if k not in _NOT_SHOWN}
+    return ScoredAnswer(subject, row["answer"], scores)
 
 
 def _gain(old: ScoredAnswer, new: ScoredAnswer) -> float:
-    for metric, value in new.scores.items():
+    """By the first score that tells them apart, the graders' before the others."""
+    ordered = sorted(new.scores.items(), key=lambda item: item[0] in LOWER_IS_BETTER)
+    for metric, value in ordered:
         before = old.scores.get(metric)
-        if value is not None and before is not None:
-            return value - before
+        if value is not None and before is not None and value != before:
+            return before - value if metric in LOWER_IS_BETTER else value - before
     return 0.0
 
 

@@ -1,10 +1,16 @@
 """What each stage of a run took out and cost: one table, for the terminal, for programs and for the page."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from materializers.artifacts import Artifacts, stage_of
+from materializers.artifacts import Artifacts, going_on, stage_of
+from steps.contracts.dataset import Manifest
+from steps.contracts.evaluation import EvalReport
 from steps.contracts.reports import StageReport
+from steps.contracts.runs import ArtifactRecord
+
+NOT_READ = "not read"
+_TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,9 @@ class StageCost:
     """One stage of a run.
 
     Attributes:
+        rows_in: rows that were read, without the ones that the stage created of them (chunks of documents).
         rows_out: rows that went on; rows_in + created = rows_out + dropped + quarantined.
+        reasons: also, of training, why rows of the version before were not read.
         seconds, cpu_seconds: wall clock, and user + system with workers, of the stage's logic.
         rows_per_second: rows read per wall-clock second; None where no rows or no time were counted.
         cached: the stage was taken over from an earlier run, and the figures are that run's.
@@ -45,7 +53,66 @@ class StageCost:
 
 def run_costs(store: Artifacts) -> list[StageCost]:
     """The stages of a run in its order, from its stored reports."""
-    return [stage_cost(store.report(a), stage_of(a), a.cached) for a in store.run.of_type("stage_report")]
+    versions = [store.manifest(a) for a in going_on(store.run)[-1:]]
+    return [_of_stage(store, a, versions) for a in store.run.of_type("stage_report")]
+
+
+def evaluation_costs(store: Artifacts) -> list[StageCost]:
+    """The evaluations of a run, one line per subject."""
+    return [evaluation_cost(store.value(a, EvalReport), a.cached) for a in store.run.of_type("eval_report")]
+
+
+def _of_stage(store: Artifacts, artifact: ArtifactRecord, versions: Sequence[Manifest]) -> StageCost:
+    report, name = store.report(artifact), stage_of(artifact)
+    cost = stage_cost(report, name, artifact.cached)
+    if not name.startswith(_TRAIN):
+        return cost
+    return replace(cost, reasons=(*not_read(report, [v.splits for v in versions]), *cost.reasons))
+
+
+def not_read(report: StageReport, splits: Sequence[Mapping[str, int]]) -> tuple[Reason, ...]:
+    """Why training read fewer rows than the last version has: those of other splits, and what its phase leaves out.
+
+    `splits`: rows per split of that version; empty where the run didn't make it.
+    """
+    if not splits or _TRAIN not in splits[0]:
+        return ()
+    found = [Reason(NOT_READ, f"{s or 'no'} split", n) for s, n in splits[0].items() if s != _TRAIN and n]
+    others = splits[0][_TRAIN] - report.rows_in
+    return (*found, *([Reason(NOT_READ, "other sources or kinds than the phase takes", others)] if others > 0 else []))
+
+
+def evaluation_cost(report: EvalReport, cached: bool = False) -> StageCost:
+    """A subject's line: rows of all tasks, controls included."""
+    rows = sum(t.n for t in report.tasks)
+    return StageCost(
+        stage=f"evaluate {report.subject}",
+        rows_in=rows,
+        created=0,
+        rows_out=rows,
+        dropped=0,
+        quarantined=0,
+        changed=0,
+        flagged=0,
+        undecided=0,
+        reasons=(),
+        seconds=report.seconds,
+        cpu_seconds=report.cpu_seconds,
+        rows_per_second=rows / report.seconds if rows and report.seconds else None,
+        cached=cached,
+    )
+
+
+def together(costs: Sequence[StageCost]) -> tuple[float, float]:
+    """Wall-clock and CPU seconds of what this run computed itself."""
+    own = [c for c in costs if not c.cached]
+    return sum(c.seconds for c in own), sum(c.cpu_seconds for c in own)
+
+
+def rows_through(costs: Sequence[StageCost]) -> tuple[int, int]:
+    """(rows read from the sources, rows created of them) of a run that begins with its sources."""
+    curation = [c for c in costs if not c.stage.startswith((_TRAIN, "evaluate "))]
+    return (curation[0].rows_in if curation else 0), sum(c.created for c in curation)
 
 
 def stage_cost(report: StageReport, name: str | None = None, cached: bool = False) -> StageCost:
@@ -80,7 +147,7 @@ def reasons_of(report: StageReport) -> tuple[Reason, ...]:
 
 
 def in_words(reasons: Sequence[Reason]) -> str:
-    """'dropped: near 30,434, exact 192; quarantined: slur 1'."""
+    """'dropped: near 30,434, exact 192; quarantined: slur 1; not read: test split 476'."""
     verdicts = dict.fromkeys(r.verdict for r in reasons)
     parts = (f"{v}: " + ", ".join(f"{r.reason} {r.rows:,}" for r in reasons if r.verdict == v) for v in verdicts)
     return "; ".join(parts)

@@ -9,7 +9,8 @@ import jinja2
 from markupsafe import Markup
 
 from materializers import views
-from pipelines.report.costs import in_words, reasons_of
+from pipelines.report.costs import StageCost, evaluation_cost, in_words, rows_through, stage_cost, together
+from pipelines.report.glance import Glance, glance
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.humanize import duration
@@ -74,6 +75,8 @@ class RunPage:
     answers: tuple[SideBySide, ...] = ()
     # There are answers, but their rows were never scrubbed, so that they don't belong on a page.
     answers_withheld: bool = False
+    # A line per stage and evaluation; empty: as the reports say, under their own names.
+    costs: tuple[StageCost, ...] = ()
     # source -> rows of it in the last dataset version
     sources: dict[str, int] = field(default_factory=dict)
 
@@ -81,6 +84,7 @@ class RunPage:
 def render_page(content: RunPage) -> str:
     """The whole HTML document of a run."""
     curation = [r for r in content.reports if r.rows_in + r.created]
+    costs = content.costs or _costs(content)
     template = _environment().get_template("page.jinja")
     return views.finished(
         template.render(
@@ -91,7 +95,10 @@ def render_page(content: RunPage) -> str:
             largest=max((r.rows_in + r.created for r in curation), default=1),
             directions=views.directions_of(content.evals),
             headline=_headline(content),
-            last=_last(content.datasets),
+            costs=costs,
+            together=together(costs),
+            through=rows_through(costs),
+            glance=_glance(content, costs),
             took="–" if content.record.seconds is None else duration(content.record.seconds),
         )
     )
@@ -100,6 +107,18 @@ def render_page(content: RunPage) -> str:
 def render_stage_page(report: StageReport) -> str:
     """The HTML document of one stage that was run alone."""
     return views.as_html(report)
+
+
+def _costs(content: RunPage) -> list[StageCost]:
+    cached = {step.removesuffix("_step") for step in content.record.cached_steps}
+    stages = [stage_cost(r, cached=r.stage in cached) for r in content.reports]
+    return [*stages, *(evaluation_cost(e, f"evaluate_{e.subject}" in cached) for e in content.evals)]
+
+
+def _glance(content: RunPage, costs: Sequence[StageCost]) -> Glance:
+    last = _last(content.datasets)
+    rows = last.manifest.rows if last else None
+    return glance(content.record, costs, content.decision, content.registration, rows, len(content.sources))
 
 
 def _last(datasets: Sequence[Version]) -> Version | None:
@@ -121,14 +140,9 @@ def _headline(content: RunPage) -> tuple[str, str]:
 @cache
 def _environment() -> jinja2.Environment:
     env = views.environment(_TEMPLATES)
-    env.globals.update(
-        stage_report=views.stage_report, fragment=views.fragment, compared=views.comparison, when=when, why=_why
-    )
+    env.globals.update(stage_report=views.stage_report, fragment=views.fragment, compared=views.comparison, when=when)
+    env.filters.update(why=in_words)
     return env
-
-
-def _why(report: StageReport) -> str:
-    return in_words(reasons_of(report))
 
 
 def when(iso: str | None) -> str:

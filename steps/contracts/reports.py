@@ -100,3 +100,9 @@ class StageReport(Frozen):
             if sum(parts.values()) != total:
                 raise AssertionError(f"stage {self.stage}: {name}: {total} rows, but {sum(parts.values())} by reason")
         return self
+
+
+def rows_of(report: StageReport) -> str:
+    """'60 rows in, 160 created, 160 kept': created rows (chunks) stand beside those read, never among them."""
+    created = f", {report.created:,} created" if report.created else ""
+    return f"{report.rows_in:,} rows in{created}, {report.kept:,} kept"

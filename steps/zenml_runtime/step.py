@@ -11,7 +11,7 @@ from zenml import step as zenml_step
 from zenml.config.cache_policy import CachePolicy
 
 from steps.contracts.code import code_of
-from steps.contracts.reports import StageReport
+from steps.contracts.reports import StageReport, rows_of
 from steps.engines.progress.progress import say
 from steps.zenml_runtime.context import durable_state
 from steps.zenml_runtime.outputs import named_outputs, naming_handles, returning_tuple
@@ -65,7 +65,7 @@ def _narrated(function: StepFunction) -> StepFunction:
         result = function(*args, **kwargs)
         outputs = result if isinstance(result, tuple) else (result,)
         report = next((o for o in outputs if isinstance(o, StageReport)), None)
-        rows = f" · {report.rows_in:,} rows in, {report.kept:,} kept" if report else ""
+        rows = f" · {rows_of(report)}" if report else ""
         say(f"{name} done in {time.monotonic() - started:.1f} s{rows}")
         return result
 

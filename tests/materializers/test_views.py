@@ -125,8 +125,40 @@ def test_metrics_that_no_row_changed_are_one_sentence():
     both = Compared(name="base", digest="a"), Compared(name="tuned", digest="b")
     html = str(views.fragment(Comparison(reference=both[0], candidates=both[1:], dataset_digest="c",
                                          differences=(unchanged, moved))))  # fmt: skip
-    assert html.count("<svg") == 1
-    assert "The same on every row: t never moved 0.5 (n = 9)." in html
+    assert html.count("<svg") == 2  # a line and its axis
+    assert "1 metrics are alike in both" in html and "never moved 0.5 (t, n = 9)." in html
+
+
+def test_a_forest_plot_has_an_axis_a_unit_and_a_line_of_no_change_for_each_unit():
+    def difference(metric, low, value, high, ratio=False):
+        change = Estimate(value=value, low=low, high=high, n=9)
+        side = Estimate(value=0.5, low=0.4, high=0.6, n=9)
+        both = {"reference": side, "candidate": side}
+        return Difference(task="held_out", metric=metric, subject="tuned", change=change, is_ratio=ratio, **both)
+
+    found = views.forests(
+        [difference("exact_match", 0.1, 0.2, 0.3), difference("json_valid", -0.1, 0.05, 0.2),
+         difference("loss", -2.5, -2.0, -1.5), difference("perplexity", 0.1, 0.15, 0.2, ratio=True)],
+        ("base", "tuned"),
+    )  # fmt: skip
+    assert [(len(f.differences), f.label) for f in found] == [
+        (2, "change from base to tuned (1 = all rows)"),
+        (1, "change from base to tuned, nats per token"),
+        (1, "tuned / base, 1 = no change"),
+    ]
+    for forest, none in zip(found, (0, 0, 1), strict=True):
+        assert forest.scale.none == none and forest.scale.low < none < forest.scale.high
+        axis = str(charts.forest_axis(forest.scale, forest.label))
+        assert forest.label in axis
+        ticks = [float(t.replace("+", "")) for t in re.findall(r">([+-]?[\d.]+)</text>", axis)]
+        assert none in ticks and ticks == sorted(ticks) and len(ticks) > 2
+        for d in forest.differences:
+            drawn = str(charts.forest_row(d.change, forest.scale, "good"))
+            places = re.search(r'class="span good" x1="([\d.]+)" y1="11.00" x2="([\d.]+)".*cx="([\d.]+)"', drawn)
+            left, right, dot = map(float, places.groups())
+            assert left < dot < right
+            line = float(re.search(r'class="none" x1="([\d.]+)"', drawn)[1])
+            assert (line < left) == (d.change.low > none) and (line > right) == (d.change.high < none)
 
 
 def test_histogram_draws_every_bin_in_proportion():
@@ -143,7 +175,8 @@ def test_empty_and_flat_charts_are_drawn():
     assert charts.lines([Series(title="t", x_label="x", y_label="y", x=(), y=())]) == ""
     assert "circle" in charts.lines([Series(title="t", x_label="x", y_label="y", x=(3,), y=(0,))])
     flat = Estimate(value=0.0, low=0.0, high=0.0, n=1)
-    assert "nan" not in charts.intervals(flat, flat, ("base", "tuned"))
+    scale = charts.scale_of([flat], 0.0)
+    assert "nan" not in charts.forest_row(flat, scale, "unclear") + charts.forest_axis(scale, "share")
     assert "nan" not in charts.lines([Series(title="t", x_label="x", y_label="y", x=(1, 2), y=(5, 5))])
     assert "nan" not in charts.histogram(Histogram(title="t", unit="u", edges=(0, 1), counts=(0,)))
 

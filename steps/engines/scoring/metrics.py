@@ -19,6 +19,7 @@ HELD_OUT = "held_out"  # the name of the task that is the dataset's test split
 
 # Parts that a row stores so that losses can be summed over tokens; they are no metrics themselves.
 NATS, TOKENS = "nats", "tokens"
+PARTS = frozenset({NATS, TOKENS})
 LOSS, PERPLEXITY = "loss", "perplexity"
 NON_FINITE = "non_finite"
 ANSWERED_UNANSWERABLE = "answered_unanswerable"
@@ -44,8 +45,8 @@ LARGEST_LOSS = 700.0
 def metric_names(rows: Sequence[Scores]) -> list[str]:
     """The metrics that the rows' scores give, sorted; loss and perplexity only when every row's loss is finite."""
     names = {name for row in rows for name, value in row.items() if value is not None}
-    parts = {NATS, TOKENS} <= names
-    names -= {NATS, TOKENS}
+    parts = names >= PARTS
+    names -= PARTS
     if parts and not any(row.get(NON_FINITE) for row in rows):
         names |= {LOSS, PERPLEXITY}
     return sorted(names)

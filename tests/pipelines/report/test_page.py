@@ -7,7 +7,9 @@ from html.parser import HTMLParser
 import pytest
 from support import sample_run
 
+from materializers.wording import turns
 from pipelines.report.page import RunPage, render_page
+from steps.contracts.evaluation import Reason
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -26,6 +28,10 @@ class _Tags(HTMLParser):
         self.text += data
 
 
+def _words(html):
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
 def test_every_section_is_there():
     html = render_page(sample_run.page())
     for anchor in ("rows", "cost", "results", "answers", "section-1", "stages", "lineage", "config"):
@@ -41,6 +47,44 @@ def test_costs_say_why_and_what_came_from_the_cache():
     assert "dropped: exact 310, near 153" in text and "quarantined: self_harm 19; flagged: role_marker 5" in text
     assert text.count("from cache") == 2  # the count in the head, and dedup
     assert "1 min 15 s of CPU time, peak memory 970 MB" in text
+
+
+def test_the_head_says_what_went_in_what_came_out_what_was_decided_and_what_is_to_do():
+    text = _words(render_page(sample_run.page()))
+    assert "What went in 3,764 rows from 2 sources" in text
+    assert "What came out 3,100 rows 645 dropped, 19 set aside, 412 changed, 5 flagged" in text
+    assert "Decision promoted: support version 3 all 2 checks passed @champion" in text
+    assert "decide on 19 rows that were set aside assay review quickstart-2026-11-21-01-17-00" in text
+    assert "look at 7 rows that nobody decided on (judge)" in text
+
+
+def test_a_refusal_is_told_by_its_checks_in_words():
+    page = sample_run.page()
+    checks = [
+        Reason(check=c, passed=False, required="r", found="f") for c in ("gain in exact_match", "a", "b", "c", "d")
+    ]
+    refused = page.decision.model_copy(update={"promote": False, "reasons": tuple(checks)})
+    text = _words(render_page(dataclasses.replace(page, decision=refused)))
+    assert "not promoted: support version 3 failed: gain in exactly right; a; b and 2 more" in text
+    assert "read the checks that failed before this model is used" in text
+
+
+def test_a_prompt_is_shown_as_turns_without_the_templates_tokens():
+    page = sample_run.page()
+    prompts = (
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant\n",
+        "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nHi there [/INST]",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi there<|eot_id|><|start_header_id|>assistant",
+        "<bos><start_of_turn>user\nHi there<end_of_turn>\n<start_of_turn>model\n",
+    )
+    for prompt in prompts:
+        shown = dataclasses.replace(page.answers[0], prompt=prompt)
+        text = _Tags(render_page(dataclasses.replace(page, answers=(shown,)))).text
+        assert "Hi there" in text
+        assert not re.search(r"im_start|INST|SYS>|_id\||_of_turn|<s>|<bos>", text), prompt
+    assert turns(prompts[0]) == [("system", "Be kind."), ("user", "Hi there")]
+    assert turns(prompts[2]) == [("user", "Hi there")]
+    assert turns("a < b and user\nno token") == [("", "a < b and user\nno token")]
 
 
 def test_hostile_rows_stay_text():
