@@ -1,8 +1,9 @@
-"""The record: one Arrow schema for the three kinds of row that assay knows.
+"""The record: one Arrow schema for the four kinds of row that assay knows.
 
-conversation  messages (roles, tool calls), optional tools
-preference    messages hold the prompt; chosen and rejected hold the two continuations
-document      text
+conversation         messages (roles, tool calls), optional tools
+preference           messages hold the prompt; chosen and rejected hold the two continuations
+document             text
+unpaired_preference  a conversation whose answer is wanted or not, as label says (KTO)
 
 Schema version 2; rows of version 1 lack `weight`, `reasoning`, `label` and `score`, which are null when they are
 read.
@@ -18,12 +19,13 @@ import pyarrow as pa
 from steps.contracts.digests import canonical_json, short_id
 
 Row: TypeAlias = dict[str, Any]
-Kind: TypeAlias = Literal["conversation", "preference", "document"]
+Kind: TypeAlias = Literal["conversation", "preference", "document", "unpaired_preference"]
 Split: TypeAlias = Literal["train", "validation", "test"]
 
 SCHEMA_VERSION = 2
 
-KINDS: tuple[Kind, ...] = ("conversation", "preference", "document")
+# A kind's place enters what dedup and semantic keep of a row: new ones go to the end.
+KINDS: tuple[Kind, ...] = ("conversation", "preference", "document", "unpaired_preference")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -62,7 +64,7 @@ SCHEMA = pa.schema(
         pa.field("rejected", pa.list_(MESSAGE), nullable=False),
         # Documents only; null for the other kinds.
         pa.field("text", pa.string()),
-        # Whether the answer is wanted (true) or not, for training on single answers that were judged; null: not judged.
+        # Whether the answer is wanted (true) or not; given for every unpaired preference, null elsewhere.
         pa.field("label", pa.bool_()),
         # How good the answer is, on the scale of its source; more is better; null: not scored.
         pa.field("score", pa.float64()),

@@ -6,6 +6,7 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from steps.contracts.records import ROLES
 from steps.contracts.reports import Frozen
 from steps.engines.chunking.config import ChunkConfig
 
@@ -20,7 +21,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Names that `columns` may map to a column of the data.
 CANONICAL_COLUMNS = (
     "messages", "conversations", "tools", "functions", "system", "instruction", "input", "output", "history",
-    "prompt", "completion", "chosen", "rejected", "responses", "ranks", "scores", "text",
+    "prompt", "completion", "context", "chosen", "rejected", "responses", "ranks", "scores", "label", "reasoning",
+    "text",
     "message_id", "parent_id", "message_tree_id", "role", "rank", "deleted",
 )  # fmt: skip
 
@@ -38,6 +40,12 @@ class SourceConfig(Frozen):
     format: FormatName | Literal["auto"] = Field("auto", description="row format; auto: by the first rows of each file")
     container: Container | Literal["auto"] = Field("auto", description="file type; auto goes by the file's suffix")
     columns: dict[str, str] = Field(default_factory=dict, description="standard column name -> name in the data")
+    roles: dict[str, str] = Field(
+        default_factory=dict, description="names of roles in the data -> system, user, assistant or tool"
+    )
+    as_meta: tuple[str, ...] = Field(
+        (), description="columns in the data that say nothing about the answer: kept in `meta`, never read"
+    )
     encoding: str | None = Field(None, description="text encoding; None: UTF-8, or what the byte order mark says")
     delimiter: str | None = Field(None, description="CSV delimiter; None: the commonest of , ; tab | in the header")
     sample: float = Field(1.0, gt=0, le=1, description="share of this source's rows to keep, chosen by content hash")
@@ -61,6 +69,14 @@ class SourceConfig(Frozen):
                 meant = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"columns: {name!r} is none of {', '.join(CANONICAL_COLUMNS)}{meant}")
         return columns
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, roles: dict[str, str]) -> dict[str, str]:
+        for role in roles.values():
+            if role not in ROLES:
+                raise ValueError(f"roles: {role!r} is none of {', '.join(ROLES)}")
+        return {name.strip().lower(): role for name, role in roles.items()}
 
     @field_validator("encoding")
     @classmethod

@@ -43,6 +43,8 @@ class SourceCounters:
     formats: Counter[str] = field(default_factory=Counter)
     rejected_by: Counter[str] = field(default_factory=Counter)
     cleaned: Counter[str] = field(default_factory=Counter)
+    # what rows have beside what is used, and how many have it
+    noted: Counter[str] = field(default_factory=Counter)
     lengths: list[int] = field(default_factory=lambda: [0] * _BINS)
     examples: dict[str, Example] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

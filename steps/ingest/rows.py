@@ -6,9 +6,10 @@ from pathlib import Path
 from steps.contracts.digests import short_id
 from steps.contracts.records import Row
 from steps.engines.chunking.chunking import Markup, cutter
-from steps.engines.formats.columns import listed, renamed
-from steps.engines.formats.format import Draft, Parsed
-from steps.engines.formats.preference import read_ranked
+from steps.engines.formats.columns import renamed
+from steps.engines.formats.dialects.described import listed
+from steps.engines.formats.format import Draft, Parsed, Reading
+from steps.engines.formats.marks import telling
 from steps.engines.formats.registry import FORMATS, detect
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
@@ -29,6 +30,8 @@ class RowReader:
         self.format = "text"
         self._counters = sink.counters[source.name]
         self._folder = folder
+        self._aside = frozenset(source.as_meta)
+        self._reading = Reading(source.roles, sink.config.ranked_pairs)
         self._spool: TreeSpool | None = None
         self._cut = cutter(self.config.chunk, "ingest.chunk")
 
@@ -37,8 +40,9 @@ class RowReader:
         self.path, self.container, self.format = path, container, row_format
 
     def named(self, value: Row) -> Row:
-        """The row under standard column names."""
-        return renamed(value, self.source.columns) if self.source.columns else value
+        """The row under standard column names, without those that are only meta."""
+        value = renamed(value, self.source.columns) if self.source.columns else value
+        return {k: v for k, v in value.items() if k not in self._aside} if self._aside else value
 
     def take(self, item: Item) -> None:
         """Keep, expand or reject one row."""
@@ -75,33 +79,37 @@ class RowReader:
             self._take_node(item, value)
         else:
             parsed = self._parsed(value)
-            self._add_meta(parsed, value)
+            self._add_meta(item, parsed, value)
             if self.format == "text":
                 self._take_document(item, parsed.drafts[0])
             elif len(parsed.drafts) == 1:
                 self._keep(item, parsed.drafts[0])
             else:
-                self._expand(item, parsed.drafts, "pair")
+                self._expand(item, parsed.drafts, parsed.made)
 
     def _parsed(self, value: Row) -> Parsed:
-        if self.format == "ranked":
-            return read_ranked(value, self.config.ranked_pairs)
         read = FORMATS[self.format].read
         assert read is not None, "trees are read by their own methods"
-        return read(value)
+        return read(value, self._reading)
 
     def _keep(self, item: Raw, draft: Draft) -> None:
         row = self.sink.row(self.source, self.path, item, draft)
         self.sink.keep(self.source, row, self.format, cleaned=item.cleaned)
 
-    def _add_meta(self, parsed: Parsed, value: Row) -> None:
-        meta = self._meta(value, parsed.used)
+    def _add_meta(self, item: Raw, parsed: Parsed, value: Row) -> None:
+        unused = self._meta(value, parsed.used)
+        self._counters.noted.update((*parsed.notes, *telling(unused)))
+        meta = {**unused, **self._set_aside(item)}
         for draft in parsed.drafts:
             draft.meta = {**meta, **draft.meta}
 
     def _meta(self, value: Row, used: tuple[str, ...]) -> Row:
         wanted = self.config.meta_columns
         return {k: v for k, v in value.items() if k not in used and v is not None and (wanted is None or k in wanted)}
+
+    def _set_aside(self, item: Raw) -> Row:
+        """The columns that are only meta, under the data's names."""
+        return {k: v for k, v in item.value.items() if k in self._aside and v is not None} if self._aside else {}
 
     # --- rows that become several ---
 
@@ -132,21 +140,21 @@ class RowReader:
     # --- trees ---
 
     def _take_tree(self, item: Raw, value: Row) -> None:
-        nodes = nested_nodes(value)
+        nodes = nested_nodes(value, self.source.roles)
         found = paths(nodes, self.config.tree_paths)
         parent = short_id(self.path, item.locator, item.raw)
-        meta = plain(self._meta(value, ("prompt",)))
+        meta = plain({**self._meta(value, ("prompt",)), **self._set_aside(item)})
         self.sink.drop(parent, "made_into_tree_paths" if found else "no_assistant_turn", {"rows": len(found)})
         for path in found:
             self._create_path(path, self.path, meta, [parent])
 
     def _take_node(self, item: Raw, value: Row) -> None:
-        node = node_of(value)
+        node = node_of(value, self.source.roles)
         node.record_id = short_id(self.path, item.locator, item.raw)
         self._spool = self._spool or TreeSpool(self._folder)
         origin = {"path": self.path, "locator": item.locator, "line": item.line}
         if node.parent is None:
-            origin["meta"] = plain(self._meta(value, NODE_FIELDS))
+            origin["meta"] = plain({**self._meta(value, NODE_FIELDS), **self._set_aside(item)})
         self._spool.add(node, origin)
 
     def finish(self) -> None:

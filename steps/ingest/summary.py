@@ -8,6 +8,9 @@ from steps.engines.progress.progress import Stopwatch
 from steps.ingest.config import IngestConfig
 from steps.ingest.record_sink import MOST_EXAMPLES, REJECTED, RecordSink, SourceCounters
 
+# Chosen: a file with hundreds of columns is described by its commonest.
+_MOST_NOTES = 20
+
 
 def summarize(
     config: IngestConfig, sink: RecordSink, kept: int, kinds: dict[str, int], notes: list[str], watch: Stopwatch
@@ -26,7 +29,7 @@ def summarize(
         stage="ingest", rows_in=total.rows, created=total.created, kept=kept, dropped=sum(dropped.values()),
         changed=total.changed, dropped_by=dropped, counts={k: v for k, v in counts.items() if v},
         histograms=(_histogram(total.lengths),), tables=(_sources(config, sink),),
-        examples=tuple(total.examples.values()), notes=(*total.notes, *notes),
+        examples=tuple(total.examples.values()), notes=(*total.notes, *_noted(total), *notes),
         config_digest=value_digest(config.model_dump()), seconds=watch.seconds, cpu_seconds=watch.cpu_seconds,
     ).balanced()  # fmt: skip
 
@@ -43,10 +46,15 @@ def _total(parts: Iterable[SourceCounters]) -> SourceCounters:
         total.cleaned.update(counters.cleaned)
         total.lengths = [a + b for a, b in zip(total.lengths, counters.lengths, strict=True)]
         total.notes += counters.notes
+        total.noted.update(counters.noted)
         for label, example in counters.examples.items():
             if not label.startswith(REJECTED) or len(total.examples) < MOST_EXAMPLES:
                 total.examples.setdefault(label, example)
     return total
+
+
+def _noted(total: SourceCounters) -> list[str]:
+    return [f"{rows:,} × {note}" for note, rows in total.noted.most_common(_MOST_NOTES)]
 
 
 def _histogram(lengths: list[int]) -> Histogram:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from steps.contracts.records import Kind
 from steps.contracts.reports import Frozen
 
 
@@ -14,9 +15,7 @@ class PhaseRows(Frozen):
         "train", description="Split. After training on validation rows there is no validation loss. Never test."
     )
     sources: tuple[str, ...] = Field((), description="Names of sources, as ingest has them; empty: all.")
-    kinds: tuple[Literal["conversation", "preference", "document"], ...] = Field(
-        (), description="Kinds of rows; empty: all that the objective takes."
-    )
+    kinds: tuple[Kind, ...] = Field((), description="Kinds of rows; empty: all that the objective takes.")
 
     @property
     def all(self) -> bool:

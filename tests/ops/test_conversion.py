@@ -11,6 +11,7 @@ from ops.conversion import convert
 from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.records import make_row, message
+from steps.engines.formats.format import AS_USUAL
 from steps.engines.formats.registry import FORMATS, WRITTEN
 from steps.engines.formats.rejected import RowRejected
 from steps.ingest.ingest import ingest
@@ -50,7 +51,7 @@ def test_what_is_written_reads_back_as_it_was(row, to):
         assert to != "openai" and e.reason.endswith(("_expressible", "with_tool_call"))
         return
     try:
-        [draft] = FORMATS[to].read(written).drafts
+        [draft] = FORMATS[to].read(written, AS_USUAL).drafts
     except RowRejected as e:
         assert e.reason == "empty_answer"  # such a row isn't ingested in the first place
         return
@@ -67,7 +68,7 @@ def test_sharegpt_keeps_which_call_was_answered(answered):
     written = FORMATS["sharegpt"].write(row)
     named = ["tool_call_id" in turn for turn in written["conversations"][2:5]]
     assert named == {"x": [False] * 3, "y": [True, False, False], None: [True, False, False]}[answered[0]]
-    assert FORMATS["sharegpt"].read(written).drafts[0].messages == messages
+    assert FORMATS["sharegpt"].read(written, AS_USUAL).drafts[0].messages == messages
 
 
 @pytest.mark.parametrize("first", ["openai", "sharegpt", "alpaca"])
@@ -104,7 +105,7 @@ def test_what_alpaca_can_t_say_is_refused_with_a_reason(tmp_path, monkeypatch):
     assert (done.rows_in, done.rows) == (7, 1)
     assert done.rejected_by == {
         "no_assistant_turn": 1, "tools_not_expressible": 1, "turns_not_expressible": 1, "name_not_expressible": 1,
-        "fields_not_expressible": 1, "column_clash": 1,
+        "marks_not_expressible": 1, "column_clash": 1,
     }  # fmt: skip
     rejects = [json.loads(line) for line in done.rejects.read_text().splitlines()]
     assert [r["line"] for r in rejects] == [7, 2, 3, 4, 5, 6] and all(r["raw_data"] for r in rejects)
@@ -140,15 +141,33 @@ def test_any_input_gets_a_name_of_its_own(inputs):
     assert len({s.name for s in config.sources}) == len(inputs)
 
 
-@pytest.mark.parametrize("marks", [{"weight": 0}, {"reasoning": "hm"}, {"label": True}, {"score": 0.0}])
 @pytest.mark.parametrize("to", WRITTEN)
-def test_what_no_chat_format_has_a_place_for_is_refused(to, marks):
-    said = {k: v for k, v in marks.items() if k in ("weight", "reasoning")}
-    turns = [message("user", "hi"), message("assistant", "hello", **said)]
-    judged = {k: v for k, v in marks.items() if k not in said}
-    row = make_row(kind="conversation", source="s", locator="line:1", raw=b"", messages=turns, **judged)
+def test_what_no_chat_format_has_a_place_for_is_refused(to):
+    turns = [message("user", "hi"), message("assistant", "hello")]
+    row = make_row(kind="conversation", source="s", locator="line:1", raw=b"", messages=turns, score=0.0)
     with pytest.raises(RowRejected, match="marks_not_expressible"):
         FORMATS[to].write(row)
+    weighted = [turns[0], {**turns[1], "weight": 0}]
+    with pytest.raises(RowRejected, match="marks_not_expressible"):
+        FORMATS["alpaca"].write({**row, "score": None, "messages": weighted})
+
+
+@pytest.mark.parametrize("to", WRITTEN)
+def test_reasoning_weights_and_labels_read_back(to):
+    weight = {} if to == "alpaca" else {"weight": 0}
+    turns = [message("user", "2+2?"), message("assistant", "4", reasoning="two and two", **weight)]
+    row = make_row(
+        kind="unpaired_preference", source="s", locator="line:1", raw=b"", messages=turns, label=False
+    )  # fmt: skip
+    written = FORMATS[to].write(row)
+    [draft] = FORMATS[to].read(written, AS_USUAL).drafts
+    assert (draft.kind, draft.messages, draft.label) == ("unpaired_preference", turns, False)
+    if to == "openai":
+        assert written["messages"][1] == {
+            "role": "assistant", "content": "4", "reasoning_content": "two and two", "weight": 0,
+        }  # fmt: skip
+    else:
+        assert "<think>\ntwo and two\n</think>\n\n4" in json.dumps(written).replace("\\n", "\n")
 
 
 def test_a_format_that_is_only_read_is_refused(tmp_path):

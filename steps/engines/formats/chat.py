@@ -1,12 +1,16 @@
-"""Lists of messages: where a row has them, and the conversation that they make."""
+"""Conversations: where a row has a list of messages, and the record that turns and the row's other columns make."""
 
 from steps.contracts.records import Row
-from steps.engines.formats.columns import system_turn
+from steps.engines.formats.columns import LISTS
+from steps.engines.formats.dialects.content import refuse_media
+from steps.engines.formats.dialects.messages import Turns, checked
+from steps.engines.formats.dialects.parsing import parsed
 from steps.engines.formats.format import Draft, Parsed
-from steps.engines.formats.messages import checked, parsed, tools_text
+from steps.engines.formats.marks import label_of, reasoning_of
+from steps.engines.formats.prompts import RowTexts
 from steps.engines.formats.rejected import RowRejected
 
-LISTS = ("messages", "conversations", "conversation")
+ALWAYS = ("tools", "functions", "system", "systemInstruction")
 
 
 def first_turn(row: Row) -> Row | None:
@@ -23,9 +27,25 @@ def first_turn(row: Row) -> Row | None:
     return None
 
 
-def conversation(row: Row, messages: list[Row], extra: Row, column: str) -> Parsed:
-    """The messages of `column` with the row's system text and tools; `extra`: what a record has no field for."""
-    draft = Draft("conversation", messages=[*system_turn(row), *checked(messages)], tools=tools_text(row))
-    if extra:
-        draft.meta["message_fields"] = extra
-    return Parsed([draft], (column, "tools", "functions", "system"))
+def conversation(texts: RowTexts, turns: Turns, used: tuple[str, ...], meta: Row | None = None) -> Parsed:
+    """The record of one conversation: an unpaired preference where the row says if its answer is wanted."""
+    refuse_media(texts.row, "the row")
+    checked(turns.messages)
+    thought, thought_in = reasoning_of(texts.row)
+    if thought is not None and not _think(turns.messages, thought):
+        thought_in = ()
+    label, label_in = label_of(texts.row)
+    draft = Draft(
+        "conversation" if label is None else "unpaired_preference",
+        messages=turns.messages, tools=texts.tools, label=label, meta={**turns.meta(), **(meta or {})},
+    )  # fmt: skip
+    return Parsed([draft], (*used, *ALWAYS, *thought_in, *label_in), tuple(turns.notes))
+
+
+def _think(messages: list[Row], thought: str) -> bool:
+    """Give the last turn of the assistant this reasoning, unless it has its own."""
+    last = next(m for m in reversed(messages) if m["role"] == "assistant")
+    if last["reasoning"] not in (None, thought):
+        return False
+    last["reasoning"] = thought
+    return True

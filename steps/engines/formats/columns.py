@@ -1,21 +1,22 @@
 """Columns of a row by the names that data sets use for them."""
 
 import difflib
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from steps.contracts.errors import InputError
-from steps.contracts.records import Row, message
-from steps.engines.formats.messages import openai_messages, text_of_column
-from steps.engines.formats.rejected import RowRejected
+from steps.contracts.records import Row
+from steps.engines.formats.dialects.described import listed
 
-PROMPTS = ("prompt", "question", "query", "problem", "input", "source")
+# `context` is a prompt where nothing else is; beside a question it stands before it.
+PROMPTS = ("prompt", "question", "query", "problem", "input", "source", "context")
 COMPLETIONS = ("completion", "answer", "response", "output", "solution", "target")
-_COLUMN = re.compile(r"[^\W\d][\w .:/-]{0,39}")
-# Chosen: more than tables of people have; a file that is none may have a million.
-_MOST_COLUMNS = 300
-_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+# The same beside an instruction.
+OUTPUTS = ("output", "response", "completion", "answer")
+# Columns with several answers.
+RESPONSES = ("responses", "completions", "answers", "outputs", "candidates", "generations", "replies")
+# Columns with a list of messages.
+LISTS = ("messages", "conversations", "conversation", "contents", "dialogue", "dialog", "chat")
 
 
 def check_columns(rows: Iterable[Row], columns: dict[str, str], where: str) -> None:
@@ -36,70 +37,17 @@ def renamed(row: Row, columns: dict[str, str]) -> Row:
     return out
 
 
-def listed(names: list[str]) -> str:
-    """Column names for a message. What doesn't look like a name is hidden: in a CSV without header it is data."""
-    plain = [n for n in names if _COLUMN.fullmatch(n)]
-    shown = [repr(n) for n in plain[:_MOST_COLUMNS]]
-    if len(plain) > len(shown):
-        shown.append(f"{len(plain) - len(shown)} more")
-    if len(names) > len(plain):
-        shown.append(f"{len(names) - len(plain)} that look like no name")
-    return ", ".join(shown) or "none"
-
-
 def first(row: Row, names: tuple[str, ...]) -> str | None:
-    """The first of the names that is a column of the row."""
-    return next((n for n in names if n in row), None)
+    """The first of the names whose column says something; where none does, the first that is a column."""
+    return given(row, names) or next((n for n in names if n in row), None)
+
+
+def given(row: Row, names: tuple[str, ...]) -> str | None:
+    """The first of the names that is a column of the row and not null there."""
+    return next((n for n in names if row.get(n) is not None), None)
 
 
 def first_value(row: Row, names: tuple[str, ...]) -> Any:
-    """What stands in that column; None without one."""
+    """What stands in the first of these columns; None without one."""
     name = first(row, names)
     return row[name] if name else None
-
-
-def system_turn(row: Row) -> list[Row]:
-    """The column `system` as a message; none where it is missing or blank."""
-    text = text_of_column(row, "system", blank=True) if "system" in row else ""
-    return [message("system", text)] if text.strip() else []
-
-
-def prompt_turns(row: Row, column: str) -> list[Row]:
-    """A prompt's messages: a list of them, a transcript that ends with `Assistant:`, or text as one user turn."""
-    if isinstance(row.get(column), list):
-        return openai_messages(row[column], column)[0]
-    text = text_of_column(row, column)
-    if is_transcript(text):
-        turns = transcript(text)
-        if turns[-1]["role"] == "assistant" and not turns[-1]["content"]:
-            return turns[:-1]
-    return [message("user", text)]
-
-
-def reply_turns(row: Row, column: str) -> list[Row]:
-    """An answer's messages: a list of them, one, or text as one assistant turn."""
-    value = row.get(column)
-    if isinstance(value, dict):
-        value = [value]
-    if isinstance(value, list):
-        return openai_messages(value, column)[0]
-    return [message("assistant", text_of_column(row, column))]
-
-
-def is_transcript(text: str) -> bool:
-    """Whether text looks like hh-rlhf's `\\n\\nHuman: ...\\n\\nAssistant: ...`."""
-    return text.lstrip().startswith("Human:")
-
-
-def transcript(text: str) -> list[Row]:
-    """Messages of hh-rlhf's transcript form; a turn's text is stripped. Only the last turn may be blank."""
-    pieces = _TURN.split(text.lstrip("\n"))
-    if pieces[0].strip():
-        raise RowRejected("bad_transcript", "a transcript must start with 'Human:'")
-    turns = [
-        message("user" if who == "Human" else "assistant", said.strip())
-        for who, said in zip(pieces[1::2], pieces[2::2], strict=True)
-    ]
-    if any(not t["content"] for t in turns[:-1]):
-        raise RowRejected("empty_text", "a turn of the transcript is blank")
-    return turns

@@ -1,71 +1,126 @@
-"""Preferences: a chosen and a rejected answer, or several answers with ranks."""
+"""Preferences: a chosen and a rejected answer to one prompt."""
 
-from itertools import combinations
+from dataclasses import replace
 from typing import Any
 
-from steps.contracts.records import Row, message
-from steps.engines.formats.columns import (
-    COMPLETIONS,
-    PROMPTS,
-    first,
-    first_value,
-    is_transcript,
-    prompt_turns,
-    reply_turns,
-    system_turn,
-    transcript,
-)
-from steps.engines.formats.format import Draft, Format, Parsed
-from steps.engines.formats.messages import checked, content_text, parsed, text_of_column, tools_text
+from steps.contracts.records import Row
+from steps.engines.formats.columns import COMPLETIONS, given
+from steps.engines.formats.dialects.content import refuse_media
+from steps.engines.formats.dialects.described import fields
+from steps.engines.formats.dialects.messages import Turns, checked
+from steps.engines.formats.format import Draft, Format, Parsed, Reading
+from steps.engines.formats.prompts import RowTexts, Side, is_transcript, listed, transcript
 from steps.engines.formats.rejected import RowRejected
 
-_RESPONSES = ("responses", "completions", "answers", "outputs")
-_RANKS = ("ranks", "rankings", "rank")
-_SCORES = ("scores", "ratings", "score")
+# TRL and LLaMA-Factory, ms-swift, OpenAI, StackExchange pairs (j is better), others.
+CHOSEN = ("chosen", "chosen_response", "chosen_messages", "preferred_output", "preferred", "accepted", "response_j")
+REJECTED = (
+    "rejected", "rejected_response", "rejected_messages", "non_preferred_output", "dispreferred", "response_k",
+)  # fmt: skip
+_ALWAYS = ("tools", "functions", "system", "systemInstruction")
 
 
-def read(row: Row) -> Parsed:
-    """chosen and rejected, with `prompt` or with the prompt as their common start.
+def _looks(row: Row) -> bool:
+    """Two answers of which one is better; the better one may be the row's answer."""
+    if given(row, REJECTED) is None:
+        return False
+    return given(row, (*CHOSEN, *COMPLETIONS)) is not None or listed(row) is not None
+
+
+def read(row: Row, how: Reading) -> Parsed:
+    """chosen and rejected, with a prompt (text, instruction or messages) or with the prompt as their common start.
 
     Each side is text, a message, a list of messages, or hh-rlhf's transcript (`\\n\\nHuman: ...\\n\\nAssistant: ...`).
+    Without `chosen` the row's own answer (a completion, or the last turn of its messages) is the better one.
     """
-    chosen, rejected = _side(row, "chosen"), _side(row, "rejected")
-    if chosen[0]["role"] != "assistant" or rejected[0]["role"] != "assistant":
-        prompt, chosen, rejected = _common_start(chosen, rejected)
-        used: tuple[str, ...] = ("chosen", "rejected", "tools", "functions", "system")
-        if isinstance(row.get("prompt"), str) and any(m["content"] == row["prompt"] for m in prompt):
-            used = (*used, "prompt")
-        prompt = [*system_turn(row), *prompt]
+    if isinstance(row.get("input"), dict) and "preferred_output" in row:  # OpenAI: {"input": {"messages": ...}}
+        row = {**{k: v for k, v in row.items() if k != "input"}, **row["input"]}
+    refuse_media(row, "the row")
+    texts = RowTexts(row, how)
+    chosen_in, rejected_in = given(row, (*CHOSEN, *COMPLETIONS)), given(row, REJECTED)
+    if rejected_in is None:
+        raise RowRejected("missing_column", f"no rejected answer: the row has {fields(row)}")
+    if chosen_in is None:
+        prompt, chosen = _last_answer(texts)
+        rejected = _side(texts, rejected_in)
     else:
-        column = first(row, PROMPTS)
-        if column is None:
-            raise RowRejected("missing_column", "a preference row needs `prompt`, or sides that start with it")
-        prompt = [*system_turn(row), *prompt_turns(row, column)]
-        used = ("chosen", "rejected", "tools", "functions", "system", column)
-    return Parsed([preference_of(prompt, chosen, rejected, tools_text(row))], used)
+        chosen, rejected = _side(texts, chosen_in), _side(texts, rejected_in)
+        prompt, chosen, rejected = _parted(texts, chosen, rejected, chosen_in)
+    used = (*prompt.used, *_ALWAYS, *((chosen_in,) if chosen_in else ()), rejected_in, "input")
+    draft = preference_of(prompt.turns.messages, chosen.messages, rejected.messages, texts.tools)
+    draft.meta = {
+        **prompt.turns.meta(), **_sides_meta(chosen, "chosen"), **_sides_meta(rejected, "rejected"), **prompt.meta
+    }  # fmt: skip
+    return Parsed([draft], used, (*prompt.turns.notes, *chosen.notes, *rejected.notes))
 
 
-def _side(row: Row, column: str) -> list[Row]:
-    value = row.get(column)
-    if isinstance(value, str) and is_transcript(value):
-        turns = transcript(text_of_column(row, column))
-    else:
-        turns = reply_turns(row, column)
-    if not turns:
+def _sides_meta(turns: Turns, side: str) -> Row:
+    return turns.meta(f"{side}_fields")
+
+
+def _parted(texts: RowTexts, chosen: Turns, rejected: Turns, column: str) -> tuple[Side, Turns, Turns]:
+    """The prompt, and the sides without it."""
+    if chosen.messages[0]["role"] != "assistant" or rejected.messages[0]["role"] != "assistant":
+        same = _common_start(chosen.messages, rejected.messages)
+        start = Turns(chosen.messages[:same], *_extra(chosen, 0, same))
+        better, worse = (Turns(t.messages[same:], *_extra(t, same, len(t.messages))) for t in (chosen, rejected))
+        return Side(texts.system() + start, _said_again(texts, start.messages, chosen.messages)), better, worse
+    prompt = texts.asked()
+    turns = prompt.turns
+    if turns.messages and turns.messages[-1]["role"] == "assistant":
+        if turns.messages[-1]["content"] != chosen.messages[-1]["content"]:
+            raise RowRejected("bad_prompt", "the prompt of a preference ends with an answer that isn't the chosen one")
+        prompt = Side(Turns(turns.messages[:-1], *_extra(turns, 0, len(turns.messages) - 1)), prompt.used, prompt.meta)
+    return prompt, chosen, rejected
+
+
+def _extra(turns: Turns, start: int, stop: int) -> tuple[Row, list[str], str | None]:
+    """What turns start to stop - 1 have beside their messages; notes belong to the first part."""
+    extra = {str(int(i) - start): f for i, f in turns.extra.items() if start <= int(i) < stop}
+    return extra, turns.notes if start == 0 else [], turns.think_tag
+
+
+def _said_again(texts: RowTexts, start: list[Row], whole: list[Row]) -> tuple[str, ...]:
+    """Columns that repeat what the sides hold: the prompt as text, or the chosen conversation as messages."""
+    used: tuple[str, ...] = ("prompt",) if _repeats(texts.row.get("prompt"), start) else ()
+    column = listed(texts.row)
+    if column is not None and texts.turns(column).messages in (start, whole):
+        used = (*used, column)
+    return used
+
+
+def _repeats(prompt: Any, start: list[Row]) -> bool:
+    return isinstance(prompt, str) and any(m["content"] == prompt for m in start)
+
+
+def _last_answer(texts: RowTexts) -> tuple[Side, Turns]:
+    """The messages before the last turn, which is the better answer."""
+    side = texts.asked()
+    turns, at = side.turns, len(side.turns.messages) - 1
+    if at < 1 or turns.messages[at]["role"] != "assistant":
+        raise RowRejected("no_pair", "a rejected answer, but no better one: neither `chosen` nor an answer at the end")
+    before = replace(turns, messages=turns.messages[:at], extra=_extra(turns, 0, at)[0])
+    return Side(before, side.used, side.meta), Turns(turns.messages[at:], *_extra(turns, at, at + 1))
+
+
+def _side(texts: RowTexts, column: str) -> Turns:
+    value = texts.row[column]
+    turns = Turns(transcript(value)) if isinstance(value, str) and is_transcript(value) else texts.answered(column)
+    if not turns.messages:
         raise RowRejected("empty_conversation", f"column {column!r} is an empty list")
     return turns
 
 
-def _common_start(chosen: list[Row], rejected: list[Row]) -> tuple[list[Row], list[Row], list[Row]]:
+def _common_start(chosen: list[Row], rejected: list[Row]) -> int:
+    """How many turns both sides begin with."""
     same = 0
     while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
         same += 1
     if same == len(chosen) == len(rejected):
         raise RowRejected("same_answers", "chosen and rejected are equal")
-    prompt, sides = chosen[:same], (chosen[same:], rejected[same:])
-    if not prompt or not all(s and s[0]["role"] == "assistant" for s in sides):
+    if not same or not all(len(s) > same and s[same]["role"] == "assistant" for s in (chosen, rejected)):
         raise RowRejected("prompts_differ", "chosen and rejected must share their start and part at an assistant turn")
-    return prompt, sides[0], sides[1]
+    return same
 
 
 def preference_of(prompt: list[Row], chosen: list[Row], rejected: list[Row], tools: str | None) -> Draft:
@@ -79,57 +134,4 @@ def preference_of(prompt: list[Row], chosen: list[Row], rejected: list[Row], too
     return Draft("preference", messages=prompt, chosen=chosen, rejected=rejected, tools=tools)
 
 
-def read_ranked(row: Row, pairs: str = "best_worst") -> Parsed:
-    """prompt and several responses with ranks (1 is best) or scores (more is better), beside or inside them."""
-    prompt, responses = first(row, PROMPTS), first(row, _RESPONSES)
-    if prompt is None or responses is None:
-        raise RowRejected("missing_column", "ranked rows need `prompt` and `responses`")
-    listed = parsed(row[responses], responses)
-    if not isinstance(listed, list) or len(listed) < 2:
-        raise RowRejected("no_pair", "a ranked row needs at least two responses")
-    values, column = _badness(row, listed)
-    start = [*system_turn(row), *prompt_turns(row, prompt)]
-    order = sorted(range(len(listed)), key=lambda i: (values[i], i))
-    picked = [(order[0], order[-1])] if pairs == "best_worst" else list(combinations(order, 2))
-    tools = tools_text(row)
-    drafts = [
-        preference_of(start, [message("assistant", _said(listed[a]))], [message("assistant", _said(listed[b]))], tools)
-        for a, b in picked
-        if values[a] < values[b]
-    ]
-    if not drafts:
-        raise RowRejected("no_pair", "all responses have the same rank")
-    return Parsed(drafts, (prompt, responses, "system", "tools", "functions", *column))
-
-
-def _badness(row: Row, listed: list[Any]) -> tuple[list[float], tuple[str, ...]]:
-    """Smaller is better, one number per response; and the columns they came from."""
-    for names, sign in ((_RANKS, 1.0), (_SCORES, -1.0)):
-        column = first(row, names)
-        values = parsed(row[column], column) if column else [_inside(r, names) for r in listed]
-        if column is None and any(v is None for v in values):
-            continue
-        good = isinstance(values, list) and len(values) == len(listed)
-        if not good or not all(isinstance(v, (int, float)) for v in values):
-            raise RowRejected("bad_ranks", "there must be one number per response")
-        return [sign * v for v in values], (column,) if column else ()
-    raise RowRejected("no_ranking", "give `ranks` (1 is best) or `scores` (more is better), one per response")
-
-
-def _inside(response: Any, names: tuple[str, ...]) -> Any:
-    return first_value(response, (*names, "rating")) if isinstance(response, dict) else None
-
-
-def _said(response: Any) -> str:
-    if isinstance(response, dict):
-        response = first_value(response, ("text", "content", *COMPLETIONS))
-    text = content_text(response)
-    if not text.strip():
-        raise RowRejected("empty_answer", "a response is blank")
-    return text
-
-
-PREFERENCE = Format(lambda row: "chosen" in row and "rejected" in row, read)
-RANKED = Format(
-    lambda row: first(row, PROMPTS) is not None and isinstance(first_value(row, _RESPONSES), list), read_ranked
-)
+PREFERENCE = Format(_looks, read)

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from steps.contracts.errors import InputError
 from steps.contracts.records import Row
 from steps.engines.formats.alpaca import ALPACA
-from steps.engines.formats.columns import listed
+from steps.engines.formats.dialects.described import listed
 from steps.engines.formats.format import Format
 from steps.engines.formats.openai import OPENAI
-from steps.engines.formats.preference import PREFERENCE, RANKED
+from steps.engines.formats.preference import PREFERENCE
 from steps.engines.formats.prompt_completion import PROMPT_COMPLETION
+from steps.engines.formats.ranked import RANKED
 from steps.engines.formats.record import RECORD
 from steps.engines.formats.sharegpt import SHAREGPT
 from steps.engines.formats.text import TEXT
@@ -18,12 +19,12 @@ from steps.engines.formats.trees import OASST, OASST_ROWS
 
 FORMATS: Mapping[str, Format] = {
     "record": RECORD,
+    "preference": PREFERENCE,
+    "ranked": RANKED,
     "openai": OPENAI,
     "sharegpt": SHAREGPT,
     "oasst_rows": OASST_ROWS,
     "oasst": OASST,
-    "preference": PREFERENCE,
-    "ranked": RANKED,
     "alpaca": ALPACA,
     "prompt_completion": PROMPT_COMPLETION,
     "text": TEXT,

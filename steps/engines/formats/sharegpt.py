@@ -3,23 +3,14 @@
 import json
 
 from steps.contracts.records import Row
-from steps.engines.formats.chat import conversation, first_turn
-from steps.engines.formats.columns import first
-from steps.engines.formats.format import Format, Parsed
-from steps.engines.formats.messages import sharegpt_messages
+from steps.engines.formats.chat import first_turn
+from steps.engines.formats.dialects.roles import ROLE_KEYS, has_role
+from steps.engines.formats.format import Format
+from steps.engines.formats.openai import read
 from steps.engines.formats.rejected import RowRejected
-from steps.engines.formats.writing import expressible_meta, turns_of, with_meta
+from steps.engines.formats.writing import expressible_meta, labelled, tagged_turns, with_meta
 
 _SPEAKER = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
-
-
-def read(row: Row) -> Parsed:
-    """conversations (from, value), system, tools."""
-    column = first(row, ("conversations", "conversation", "messages"))
-    if column is None:
-        raise RowRejected("missing_column", "column 'conversations' is missing")
-    messages, extra = sharegpt_messages(row[column], column)
-    return conversation(row, messages, extra, column)
 
 
 def write(row: Row) -> Row:
@@ -29,10 +20,10 @@ def write(row: Row) -> Row:
     """
     meta = expressible_meta(row)
     numbers = _Numbers()
-    out: Row = {"conversations": [_sharegpt(m, numbers) for m in turns_of(row)]}
+    out: Row = {"conversations": [_sharegpt(m, numbers) for m in tagged_turns(row, meta)]}
     if row["tools"]:
         out["tools"] = row["tools"]
-    return with_meta(out, meta)
+    return with_meta(labelled(out, row), meta)
 
 
 class _Numbers:
@@ -64,11 +55,15 @@ def _sharegpt(m: Row, numbers: _Numbers) -> Row:
             raise RowRejected("text_with_tool_call", "a message has text beside its tool calls")
         calls = [_sharegpt_call(c, numbers) for c in json.loads(m["tool_calls"])]
         value = calls[0] if len(calls) == 1 else calls
-        return {"from": "function_call", "value": json.dumps(value, ensure_ascii=False)}
+        return _weighted({"from": "function_call", "value": json.dumps(value, ensure_ascii=False)}, m)
     out: Row = {"from": _SPEAKER[m["role"]], "value": m["content"]}
     if m["role"] == "tool" and not numbers.next_answer(m["tool_call_id"]):
         out["tool_call_id"] = m["tool_call_id"]
-    return out
+    return _weighted(out, m)
+
+
+def _weighted(out: Row, m: Row) -> Row:
+    return out if m.get("weight") is None else {**out, "weight": m["weight"]}
 
 
 def _sharegpt_call(call: Row, numbers: _Numbers) -> Row:
@@ -81,4 +76,9 @@ def _sharegpt_call(call: Row, numbers: _Numbers) -> Row:
     return out
 
 
-SHAREGPT = Format(lambda row: "from" in (first_turn(row) or {}), read, write)
+def _looks(row: Row) -> bool:
+    first = first_turn(row) or {}
+    return any(k in first for k in ROLE_KEYS if k != "type") or has_role(first)
+
+
+SHAREGPT = Format(_looks, read, write)

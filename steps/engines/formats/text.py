@@ -2,15 +2,19 @@
 
 from steps.contracts.records import Row
 from steps.engines.formats.columns import first, first_value
-from steps.engines.formats.format import Draft, Format, Parsed
-from steps.engines.formats.messages import text_of_column
+from steps.engines.formats.dialects.described import type_of
+from steps.engines.formats.dialects.messages import text_of_column
+from steps.engines.formats.format import Draft, Format, Parsed, Reading
+from steps.engines.formats.rejected import RowRejected
 
 _TEXTS = ("text", "content")
 
 
-def read(row: Row) -> Parsed:
+def read(row: Row, how: Reading) -> Parsed:
     """text (or content) as a document."""
     column = first(row, _TEXTS) or "text"
+    if not isinstance(row.get(column) or "", str):
+        raise RowRejected("not_text", f"column {column!r} is {type_of(row[column])}, not text")
     return Parsed([Draft("document", text=text_of_column(row, column))], (column,))
 
 

@@ -21,9 +21,11 @@ FORMS: tuple[Form, ...] = ("conversations", "preferences", "judged", "documents"
 
 def form_of(row: Row) -> Form:
     """The form that a record takes."""
-    if row["kind"] == "conversation":
-        return "conversations" if row["label"] is None else "judged"
-    return "preferences" if row["kind"] == "preference" else "documents"
+    if row["kind"] == "document":
+        return "documents"
+    if row["kind"] == "preference":
+        return "preferences"
+    return "conversations" if row["label"] is None else "judged"
 
 
 def training_row(row: Row) -> Row:

@@ -6,14 +6,14 @@ Flat rows of one tree may stand anywhere in a source. Their text waits in a temp
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from steps.contracts.records import Row, message
+from steps.engines.formats.dialects.roles import CALL, role_of
 from steps.engines.formats.format import Draft, Format
-from steps.engines.formats.messages import role_of
 from steps.engines.formats.rejected import RowRejected
 
 NODE_FIELDS = ("message_id", "parent_id", "text", "role", "rank", "deleted", "replies")
@@ -45,7 +45,7 @@ class TreePath:
         return Draft("conversation", messages=[message(n.role, n.text) for n in self.nodes])
 
 
-def node_of(value: Row) -> Node:
+def node_of(value: Row, roles: Mapping[str, str] | None = None) -> Node:
     """A node from one message object or flat row."""
     node_id, parent, text = value.get("message_id"), value.get("parent_id"), value.get("text")
     if not isinstance(node_id, str) or not node_id:
@@ -55,7 +55,9 @@ def node_of(value: Row) -> Node:
         raise RowRejected("empty_text", "a tree message needs `text`")
     if not (parent is None or isinstance(parent, str)):
         raise RowRejected("bad_parent", "`parent_id` must be text or null")
-    return Node(node_id, parent or None, role_of(value.get("role")), text, _rank(value.get("rank")), deleted)
+    role = role_of(value.get("role"), roles)
+    role = "assistant" if role == CALL else role
+    return Node(node_id, parent or None, role, text, _rank(value.get("rank")), deleted)
 
 
 def _rank(value: Any) -> float:
@@ -67,7 +69,7 @@ def _rank(value: Any) -> float:
     return math.inf if math.isnan(rank) else rank  # Parquet files of OASST hold NaN where there is no rank
 
 
-def nested_nodes(row: Row) -> list[Node]:
+def nested_nodes(row: Row, roles: Mapping[str, str] | None = None) -> list[Node]:
     """All messages of a tree given as {"message_tree_id", "prompt": {..., "replies": [...]}}, parents first."""
     start = row.get("prompt")
     if not isinstance(start, dict):
@@ -78,7 +80,7 @@ def nested_nodes(row: Row) -> list[Node]:
         value, parent = todo.pop()
         if not isinstance(value, dict) or not isinstance(value.get("replies") or [], list):
             raise RowRejected("bad_tree", "`replies` must be a list of messages")
-        node = node_of({**value, "parent_id": parent})
+        node = node_of({**value, "parent_id": parent}, roles)
         out.append(node)
         todo.extend((reply, node.id) for reply in value.get("replies") or [])
     if len({n.id for n in out}) != len(out):

@@ -160,18 +160,19 @@ class Lint:
         return self._judge_mask(row, rendered, encoded)
 
     def _judge_messages(self, row: Row) -> Linted | None:
-        messages = chat_messages(row)
+        messages = chat_messages(row, self.template.text)
         if not any(m["role"] == "assistant" for m in messages):
             return Linted(None, "no_assistant_turn")
         for m in messages:
-            hit = next((c for c in self._control if c in m["content"]), None)
+            said = m["content"] + m.get("reasoning_content", "")
+            hit = next((c for c in self._control if c in said), None)
             if hit:
                 return Linted(None, "control_token_in_text", hit)
         return None
 
     def _judge_mask(self, row: Row, rendered: Rendered, encoded: Encoded) -> Linted:
         wanted = "".join(rendered.text[a:b] for a, b in rendered.spans)
-        if row["kind"] != "document" and not _says(rendered, row):
+        if row["kind"] != "document" and not _says(rendered, row, self.template.text):
             return Linted(None, "assistant_text_differs")
         trained = [label for label in encoded.labels if label >= 0]
         decoded = self._decode(trained)
@@ -206,9 +207,9 @@ def _same(decoded: str, text: str) -> bool:
     )
 
 
-def _says(rendered: Rendered, row: Row) -> bool:
+def _says(rendered: Rendered, row: Row, template: str) -> bool:
     """Whether the spans hold what the assistant says and is trained on, in order (templates may trim white space)."""
-    answers = (str(m["content"]).strip() for m in chat_messages(row) if m["role"] == "assistant")
+    answers = (str(m["content"]).strip() for m in chat_messages(row, template) if m["role"] == "assistant")
     contents = [text for text, wanted in zip(answers, is_trained(row), strict=True) if wanted]
     spans = [rendered.text[a:b] for a, b in rendered.spans]
     return len(contents) == len(spans) and all(c in s for c, s in zip(contents, spans, strict=True))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import Row
+from steps.contracts.thinking import THINK_TAG, with_tags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,13 +76,18 @@ def training_template(tokenizer: "PreTrainedTokenizerBase") -> TrainingTemplate:
     return TrainingTemplate("trl", patched) if patched else TrainingTemplate("prefix", text)
 
 
-def chat_messages(row: Row) -> list[dict[str, Any]]:
+def chat_messages(row: Row, template: str = "") -> list[dict[str, Any]]:
     """A row's messages (a preference's prompt and chosen answer) as chat templates expect them.
 
     Tool calls are parsed from JSON, and so are their arguments: most templates render arguments with `tojson`.
-    Reasoning has the name under which templates look for it.
+    Reasoning has the name under which templates look for it. Reasoning that stood in think tags goes back into them
+    where the template (its text) writes no reasoning: what was said is trained either way.
     """
-    return [_chat_message(m) for m in [*row["messages"], *row["chosen"]]]
+    messages = [*row["messages"], *row["chosen"]]
+    if any(m.get("reasoning") is not None for m in messages) and "reasoning" not in template:
+        tag = json.loads(row.get("meta") or "{}").get(THINK_TAG)
+        messages = with_tags(messages, tag) if isinstance(tag, str) else messages
+    return [_chat_message(m) for m in messages]
 
 
 def _chat_message(stored: Row) -> dict[str, Any]:
@@ -156,7 +162,7 @@ def render(tokenizer: "PreTrainedTokenizerBase", row: Row, template: TrainingTem
         text = (row["text"] or "") + (tokenizer.eos_token or "")
         return Rendered(text, ((0, len(text)),) if text else ())
     template = template or training_template(tokenizer)
-    messages, tools = chat_messages(row), _tools(row)
+    messages, tools = chat_messages(row, template.text), _tools(row)
     if template.source == "prefix":
         rendered = _render_by_prefix(tokenizer, messages, tools, template.text)
     else:
@@ -277,7 +283,9 @@ def prompt_and_reference(tokenizer: "PreTrainedTokenizerBase", row: Row) -> tupl
     Raises:
         TrainingDataError: the row is a document or has no assistant turn.
     """
-    messages = chat_messages(row)
+    tools = _tools(row)
+    template = _template_text(tokenizer, tools)
+    messages = chat_messages(row, template)
     last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=None)
     if last is None:
         raise TrainingDataError(
@@ -285,8 +293,6 @@ def prompt_and_reference(tokenizer: "PreTrainedTokenizerBase", row: Row) -> tupl
             where=f"row {row['record_id']}",
             hint="evaluate such rows by perplexity, or leave them out of the split",
         )
-    tools = _tools(row)
-    template = _template_text(tokenizer, tools)
     prompt = _render(tokenizer, messages[:last], tools, template, prompt=True).text
     reference = messages[last]["content"]
     if not reference and messages[last].get("tool_calls"):

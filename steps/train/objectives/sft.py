@@ -47,7 +47,7 @@ class SftOptions(Frozen):
 
 
 class Sft(Objective):
-    """Conversations, and preferences by their chosen answer; documents have no answer to train."""
+    """Conversations, wanted answers, and preferences by their chosen answer; documents have no answer to train."""
 
     curves = (
         Curve("Training loss", _NATS, "loss"),
@@ -70,9 +70,11 @@ class Sft(Objective):
         return found
 
     def refusal(self, row: Row) -> str | None:
-        """Documents, and preferences unless their chosen answer is trained."""
+        """Documents, unwanted answers, and preferences unless their chosen answer is trained."""
         if row["kind"] == "document":
             return "document"
+        if row.get("label") is False:
+            return "unwanted_answer"
         return "preference" if row["kind"] == "preference" and self.options.preference_as == "skip" else None
 
     def encode(

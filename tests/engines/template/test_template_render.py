@@ -186,3 +186,20 @@ def test_reasoning_has_the_name_that_templates_look_for():
     row = conversation([("hi", "one")])
     row["messages"][1]["reasoning"] = "she greets"
     assert chat_messages(row)[1] == {"role": "assistant", "content": "one", "reasoning_content": "she greets"}
+
+
+def test_reasoning_that_stood_in_tags_is_trained_in_tags_unless_the_template_writes_reasoning():
+    row = conversation([("2+2?", "4")], meta={"think_tag": "think"})
+    row["messages"][1]["reasoning"] = "two and two"
+    tagged = "<think>\ntwo and two\n</think>\n\n4<|im_end|>"
+    for tokenizer in (TOKENIZER, PLAIN):
+        encoded = encode(tokenizer, row)
+        assert tokenizer.decode([label for label in encoded.labels if label != IGNORED]) == tagged
+        assert prompt_and_reference(tokenizer, row)[1] == tagged.removesuffix("<|im_end|>")
+    writes = CHATML_PLAIN.replace("m['content']", "m.get('reasoning_content', '') + m['content']")
+    assert render(TOKENIZER, row, TrainingTemplate("prefix", writes)).text.endswith(
+        "assistant\ntwo and two4<|im_end|>\n"
+    )
+    # Reasoning that never stood in tags is left to templates that write it.
+    row["meta"] = "{}"
+    assert encode(TOKENIZER, row) == encode(TOKENIZER, conversation([("2+2?", "4")]))

@@ -7,6 +7,7 @@ import pytest
 
 from steps.contracts.errors import InputError
 from steps.contracts.records import content_id_of, make_row, message
+from steps.engines.formats.format import AS_USUAL
 from steps.engines.formats.registry import FORMATS, WRITTEN, detect
 from steps.ingest.config import FormatName
 
@@ -33,7 +34,7 @@ def test_openai_with_tools_and_calls(bench, said):
     assert got["messages"][1]["name"] == "Al" and got["messages"][3]["tool_call_id"] == "c9"
     assert json.loads(got["messages"][2]["tool_calls"]) == [CALL]
     assert json.loads(got["tools"]) == TOOLS
-    assert json.loads(got["meta"]) == {"lang": "en", "message_fields": {"4": {"weight": 1}}}
+    assert json.loads(got["meta"]) == {"lang": "en"} and got["messages"][4]["weight"] == 1
     assert got["source"] == "s/a.jsonl" and got["locator"] == "line:1" and got["content_id"] == content_id_of(got)
 
 
@@ -231,8 +232,8 @@ def test_a_missing_column_names_the_nearest(bench):
         ("empty_conversation", {"messages": []}),
         ("no_assistant_turn", {"messages": [{"role": "user", "content": "x"}]}),
         ("empty_answer", {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]}),
-        ("not_text", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "u"}]}]}),
-        ("not_text", {"messages": [{"role": "user", "content": 7}]}),
+        ("has_image", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "u"}]}]}),
+        ("not_text", {"messages": [{"role": "user", "content": [{"type": "map", "x": 1}]}]}),
         ("no_content", {"messages": [{"role": "user", "content": None}]}),
         ("message_not_an_object", {"messages": ["x"]}),
         ("messages_not_a_list", {"messages": 5}),
@@ -261,7 +262,7 @@ def test_rows_that_a_conversation_can_t_be_made_of(bench, reason, row):
         ("empty_answer", {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant:"}),
         ("prompts_differ", {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: z\n\nAssistant: c"}),
         ("missing_column", {"chosen": "a", "rejected": "b"}),
-        ("not_text", {"prompt": "p", "chosen": 1, "rejected": "b"}),
+        ("empty_text", {"prompt": "p", "chosen": "", "rejected": "b"}),
     ],
 )
 def test_rows_that_a_preference_can_t_be_made_of(bench, reason, row):
@@ -281,5 +282,5 @@ def test_a_record_that_is_read_again_keeps_what_version_2_brought():
     row = make_row(
         kind="conversation", source="s", locator="l", raw=b"", messages=turns, label=False, score=0.5
     )  # fmt: skip
-    [draft] = FORMATS["record"].read(row).drafts
+    [draft] = FORMATS["record"].read(row, AS_USUAL).drafts
     assert (draft.messages, draft.label, draft.score) == (turns, False, 0.5)

@@ -114,7 +114,7 @@ def test_broken_json_names_its_line(bench):
 
 
 def test_an_error_and_a_report_hold_no_text_of_rows(bench):
-    bench.write("a.jsonl", [{"prompt": "p", "completion": "c"}, {"prompt": "secret-4711", "completion": 7}])
+    bench.write("a.jsonl", [{"prompt": "p", "completion": "c"}, {"prompt": "secret-4711", "completion": None}])
     with pytest.raises(InputError) as e:
         bench.ingest("a.jsonl")
     got = bench.ingest("a.jsonl", most=0.5)

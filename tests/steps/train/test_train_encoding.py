@@ -87,6 +87,12 @@ def test_documents_and_preferences_are_left_out_and_counted(tmp_path):
     assert encoding.dropped_by == {"preference": 1, "document": 1}
 
 
+def test_unwanted_answers_are_left_out_and_counted(tmp_path):
+    rows = [tiny_row(i, kind="unpaired_preference", label=label) for i, label in enumerate((True, False, False))]
+    _, encoding = tokens_of(tmp_path, rows)
+    assert (encoding.kept, encoding.dropped_by) == (1, {"unwanted_answer": 2})
+
+
 def test_chosen_answers_are_trained_when_asked(tmp_path):
     found, encoding = tokens_of(tmp_path, [preference(1)], objective={"preference_as": "chosen"})
     trained = [label for label in found[0]["labels"] if label >= 0]

@@ -1,0 +1,59 @@
+"""Values of columns that may be written as text."""
+
+import ast
+import json
+import math
+from typing import Any
+
+from steps.contracts.digests import canonical_json
+from steps.engines.formats.rejected import RowRejected
+
+# Chosen: Python's parser takes a hundred times the text's size in memory.
+_LONGEST_LITERAL = 1 << 20
+
+
+def parsed(value: Any, column: str) -> Any:
+    """The value, or what its text says when it is text that starts like a list or object: JSON, or Python's literals
+    (what pandas writes into a CSV).
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value, strict=False)
+        except (ValueError, RecursionError):
+            found = literal(value)
+            if found is None:
+                raise RowRejected("broken_json", f"column {column!r} starts like JSON, but isn't") from None
+            return found
+    return value
+
+
+def literal(text: str) -> Any:
+    """What text says as Python's literals, if JSON can say the same; None for everything else."""
+    if len(text) > _LONGEST_LITERAL:
+        return None
+    try:
+        value = ast.literal_eval(text.strip())
+        json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return value
+
+
+def json_text(value: Any) -> str:
+    """Canonical JSON. What JSON can't say is null (1e999) or text (dates, bytes)."""
+    try:
+        return canonical_json(value)
+    except (ValueError, TypeError):
+        return canonical_json(_sayable(value))
+
+
+def _sayable(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _sayable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_sayable(v) for v in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value if value is None or isinstance(value, (str, int)) else str(value)

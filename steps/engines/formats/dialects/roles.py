@@ -1,0 +1,62 @@
+"""Roles by the names that data sets use for them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from steps.contracts.records import ROLES, Row
+from steps.engines.formats.rejected import RowRejected
+
+# An assistant's turn whose content is its tool calls.
+CALL = "call"
+ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "type")
+# OpenAI, Anthropic, Gemini, ShareGPT, LLaMA-Factory, ms-swift, LangChain, OASST and Llama's ipython.
+_NAMES = {
+    "system": ("system", "developer", "system_prompt", "system_message", "sys"),
+    "user": (
+        "user", "human", "prompter", "input", "user_input", "human_input", "instruction", "question", "query", "prompt",
+        "customer", "client",
+    ),
+    "assistant": (
+        "assistant", "gpt", "chatgpt", "bing", "bard", "ai", "bot", "chatbot", "claude", "gemini", "llama", "model",
+        "llm", "output", "response", "answer", "completion", "ai_assistant", "assistant_response", "agent",
+    ),
+    CALL: ("function_call", "tool_call", "tool_calls", "function_calls", "tool_use"),
+    "tool": (
+        "tool", "function", "observation", "ipython", "function_response", "function_result", "function_output",
+        "tool_response", "tool_responses", "tool_result", "tool_results", "tool_output", "function_call_output",
+        "environment",
+    ),
+}  # fmt: skip
+ROLE_OF = {name: role for role, names in _NAMES.items() for name in names}
+# gpt-4o, claude-3-opus, llama_2_chat ...
+_MODEL = re.compile(r"(?:chat)?(?:gpt|claude|gemini|llama|qwen|mistral|deepseek)[-_. ]?\d[\w.-]*", re.ASCII)
+_PLAIN_ROLE = re.compile(r"[A-Za-z_ -]{1,24}")
+
+
+def role_of(name: Any, roles: Mapping[str, str] | None = None) -> str:
+    """One of ROLES, or CALL. Case, blanks around the name and `-` for `_` make no difference; `roles` come first."""
+    if isinstance(name, Mapping):  # {"author": {"role": ...}}
+        name = name.get("role")
+    if isinstance(name, str):
+        plain = name.strip().rstrip(":").lower()
+        if roles and plain in roles:
+            return roles[plain]
+        known = ROLE_OF.get(plain) or ROLE_OF.get(re.sub(r"[\s-]+", "_", plain))
+        if known or _MODEL.fullmatch(plain):
+            return known or "assistant"
+    shown = f" {name!r}" if isinstance(name, str) and _PLAIN_ROLE.fullmatch(name) else ""
+    hint = f"role{shown} is none of {', '.join(ROLES)} or their known aliases; name it in the source's `roles`"
+    raise RowRejected("unknown_role", hint)
+
+
+def has_role(message: Row, roles: Mapping[str, str] | None = None) -> bool:
+    """Whether an object says who speaks, so that it is a message. `type` says so only beside `content`."""
+    for key in ROLE_KEYS:
+        if key in message and (key != "type" or "content" in message):
+            try:
+                role_of(message[key], roles)
+            except RowRejected:
+                continue
+            return True
+    return False
