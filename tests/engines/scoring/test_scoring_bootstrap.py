@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from steps.engines.scoring import bootstrap
 from steps.engines.scoring.bootstrap import Ratio, estimate_difference, estimate_ratio
-from steps.engines.scoring.metrics import difference, estimate, metric_names
+from steps.engines.scoring.metrics import LARGEST_LOSS, difference, estimate, metric_names
 
 
 def mean_of(values):
@@ -115,3 +115,9 @@ def test_one_infinite_loss_leaves_no_loss_at_all():
     rows = [{"nats": 10.0, "tokens": 10.0, "non_finite": 0.0}, {"nats": None, "tokens": None, "non_finite": 1.0}]
     assert metric_names(rows) == ["non_finite"]
     assert estimate("non_finite", rows).value == 0.5
+
+
+def test_the_largest_loss_has_a_perplexity_and_little_more_has_none() -> None:
+    assert math.isfinite(math.exp(LARGEST_LOSS))
+    with pytest.raises(OverflowError):
+        math.exp(LARGEST_LOSS + 10)
