@@ -28,6 +28,8 @@ class ConvertResult:
     rows_in: int
     rows: int
     rejected_by: dict[str, int]
+    # where the first of each reason stand and why, without their text
+    first: dict[str, list[str]]
 
 
 def convert(inputs: list[str], to: str, out: Path) -> ConvertResult:
@@ -60,7 +62,8 @@ def convert(inputs: list[str], to: str, out: Path) -> ConvertResult:
                     reasons[e.reason] += 1
                     rejects.add(_reject(row, e), _raw(row))
         partial.replace(out)
-    return ConvertResult(out, rejects_path, read.report.rows_in, rows, dict(reasons.most_common()))
+    first = {reason: [str(r) for r in found] for reason, found in rejects.first.items()}
+    return ConvertResult(out, rejects_path, read.report.rows_in, rows, dict(reasons.most_common()), first)
 
 
 def _read(inputs: list[str], scratch: Path, rejects: Path) -> Outcome:

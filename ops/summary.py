@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from materializers.artifacts import Artifacts
+from materializers.artifacts import Artifacts, stage_of
 from materializers.charts import estimated
 from materializers.visible import visible
 from ops.console import console, text
 from ops.plan import Plan
+from ops.rejected_rows import say_rejected
 from ops.run_index import artifacts_of, report_path
 from pipelines.input_digests import Inputs
 from pipelines.report.costs import StageCost, evaluation_costs, in_words, run_costs, together
@@ -56,6 +57,9 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     out.print()
     costs = run_costs(store)
     print_costs(out, [*costs, *evaluation_costs(store)])
+    for artifact in record.of_type("stage_report"):
+        if stage_of(artifact) == "ingest":
+            say_rejected(store.report(artifact))
     for table in record.sections:
         out.print(_plain(table.title, table.columns, table.rows))
     for artifact in record.of_type("comparison"):

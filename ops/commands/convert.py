@@ -31,5 +31,7 @@ def convert_file(source: str, out: Path, to: str, json_output: bool) -> None:
     say(f"{result.out}: {result.rows:,} of {result.rows_in:,} rows as {to}")
     for reason, count in result.rejected_by.items():
         say(f"  {count:,} rejected: {reason}")
+        for place in result.first.get(reason, ()):
+            say(f"    {place}")
     if result.rejected_by:
         say(f"  the rejected rows (raw data): {result.rejects}")

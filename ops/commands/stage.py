@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from ops.console import emit, heading, say, show_table
 from ops.reading import AS_IT_IS, Reading, from_overrides
+from ops.rejected_rows import say_rejected
 from ops.stage_results import claim, put
 from pipelines.report.costs import reasons_of
 from pipelines.stages import CURATION, Stage, imported
@@ -59,9 +60,9 @@ def run_stage(
     claim(out, stage.name, inputs)
     with _scratch(out) as scratch:
         with _keeping_rejects(scratch, out):
-            outcome = _run(stage, read, config, scratch, find_root, _executor(workers))
+            outcome, was_read = _run(stage, read, config, scratch, find_root, _executor(workers))
         written = put(outcome, out, scratch)
-    _tell(outcome.report, written, json_output)
+    _tell(outcome.report, was_read, written, json_output)
 
 
 def _curation_stage(name: str) -> Stage:
@@ -116,15 +117,16 @@ def _run(
     scratch: Path,
     find_root: Callable[[], Path],
     executor: Executor,
-) -> Outcome:
-    """The stage's outcome; with the rejects of the files that its rows were read from."""
+) -> tuple[Outcome, StageReport]:
+    """The stage's outcome, with the rejects of the files that its rows were read from; and the report of reading."""
     if stage.name == "ingest" and config is not None:
-        return _call(stage, None, config, scratch, find_root, executor)
+        done = _call(stage, None, config, scratch, find_root, executor)
+        return done, done.report
     read = read_inputs(scratch / "input")
     if stage.name == "ingest":
-        return read
+        return read, read.report
     done = _call(stage, read.rows, config, scratch, find_root, executor)
-    return replace(done, artifacts={**read.artifacts, **done.artifacts})
+    return replace(done, artifacts={**read.artifacts, **done.artifacts}), read.report
 
 
 def _call(
@@ -197,7 +199,7 @@ def _as_read(dataset: Dataset, folder: Path) -> Outcome:
     return Outcome(dataset, ledger, report)
 
 
-def _tell(report: StageReport, written: list[Path], json_output: bool) -> None:
+def _tell(report: StageReport, was_read: StageReport, written: list[Path], json_output: bool) -> None:
     if json_output:
         emit({"report": json.loads(report.model_dump_json()), "files": [str(p) for p in written]})
         return
@@ -209,7 +211,8 @@ def _tell(report: StageReport, written: list[Path], json_output: bool) -> None:
         rows.append(["undecided", "", report.undecided])
     if rows:
         show_table(["outcome", "reason", "rows"], rows, numeric=[2])
-    for note in report.notes:
+    say_rejected(was_read)
+    for note in dict.fromkeys((*was_read.notes, *report.notes)):
         say(f"note: {note}")
     speed = f", {report.rows_per_second:,.0f} rows/s" if report.rows_in else ""
     say(f"{report.seconds:.1f} s{speed}")

@@ -209,10 +209,10 @@ def _check_share(source: SourceConfig, sink: RecordSink) -> None:
         )
     if lost <= most * read:
         return
-    first = "".join(f"\n  {r}" for r in sink.rejects.first)
+    first = "".join(f"\n  {r}" for rejects in sink.rejects.first.values() for r in rejects)
     raise InputError(
         f"{lost:,} of {read:,} rows ({lost / read:.1%}) can't be read,"
-        f" more than max_reject_share ({most:.1%}). The first:{first}",
+        f" more than max_reject_share ({most:.1%}). The first of each reason:{first}",
         where=f"source {source.name}",
         hint=f"mend the input, correct `format`, `columns` or `encoding`, or raise max_reject_share; all are in"
         f" {sink.rejects.path}",

@@ -13,23 +13,24 @@ from steps.engines.formats.format import Draft
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.mix import MixPlan, hash64, sampled
 from steps.ingest.readers import Bad, Raw, plain
-from steps.ingest.rejects import Reject, RejectWriter
+from steps.ingest.rejects import FIRST, Reject, RejectWriter
 
 # Chosen: a batch is written when it has this many rows or characters.
 _BATCH_ROWS = 4_096
 _BATCH_CHARS = 16 << 20
 # Characters per row are counted in bins 0, 1, 2-3, 4-7 ...: index = bit length.
 _BINS = 33
-# Chosen: enough to see what there is. A format is always shown, a reject reason while there are fewer examples.
-MOST_EXAMPLES = 20
+# Chosen: rows that go wrong do so in few ways; of more reasons the first are shown.
+MOST_REASONS = 20
 REJECTED = "rejected: "
 
 
 @dataclass
 class SourceCounters:
-    """Counts of one source, and one example per format and reject reason. `bytes` as stored (packed); 0 for the hub.
+    """Counts of one source, one example per format, and the first rejects of each reason.
 
-    `lengths` counts kept rows by the bit length of their number of characters.
+    `bytes` as stored (packed), 0 for the hub. `lengths` counts kept rows by the bit length of their number of
+    characters.
     """
 
     rows: int = 0
@@ -47,6 +48,7 @@ class SourceCounters:
     noted: Counter[str] = field(default_factory=Counter)
     lengths: list[int] = field(default_factory=lambda: [0] * _BINS)
     examples: dict[str, Example] = field(default_factory=dict)
+    rejects: dict[str, list[Example]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -78,10 +80,10 @@ class RecordSink:
         counters.lost += item.weight - 1
         self.rejects.add(Reject(path, item.locator, item.line, reason, hint), item.raw)
         self.drop(record_id, reason, {"source": path, "locator": item.locator, "hint": hint})
-        label = f"{REJECTED}{reason}"
-        if len(counters.examples) < MOST_EXAMPLES and label not in counters.examples:
+        first = counters.rejects.setdefault(reason, [])
+        if len(first) < FIRST:
             text = f"{path}, {item.locator}: {hint}"[:300]
-            counters.examples[label] = Example(record_id=record_id, reason=label, text=text)
+            first.append(Example(record_id=record_id, reason=f"{REJECTED}{reason}", text=text))
 
     def drop(self, record_id: str, reason: str, evidence: dict[str, Any] | None = None) -> None:
         """A row that doesn't go on by itself, though it could be read."""

@@ -16,7 +16,8 @@ from steps.engines.state_store.store import store_of
 REJECTS = "rejects.jsonl"
 # Chosen: enough to recognise a row, little enough to read.
 _EXCERPT_CHARS = 500
-_FIRST = 5
+# Chosen: one may be an accident, three show what they have in common.
+FIRST = 3
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,19 @@ def keeping_rejects(folder: Path, target: Path) -> Iterator[None]:
 class RejectWriter:
     """Writes `rejects.jsonl`; a context manager. Every line says `"raw_data": true`, since it holds unscrubbed text.
 
-    `first` keeps the first few without their text, for error messages.
+    `first` keeps the first few of each reason without their text, for error messages.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.first: list[Reject] = []
+        self.first: dict[str, list[Reject]] = {}
         self.rows = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="utf-8")
 
     def add(self, reject: Reject, raw: bytes) -> None:
         """Add one row with an excerpt of its bytes; what isn't UTF-8 is shown as \\xNN."""
-        if len(self.first) < _FIRST:
-            self.first.append(reject)
+        self._keep(reject)
         excerpt = raw[: 4 * _EXCERPT_CHARS].decode("utf-8", "backslashreplace")[:_EXCERPT_CHARS]
         line = {**reject.__dict__, "raw_data": True, "raw": excerpt}
         self._write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -77,9 +77,13 @@ class RejectWriter:
         """Add the lines [start, stop) of a finished reject file."""
         with other.open(encoding="utf-8") as lines:
             for line in islice(lines, start, stop):
-                if len(self.first) < _FIRST:
-                    self.first.append(_reject(line))
+                self._keep(_reject(line))
                 self._write(line)
+
+    def _keep(self, reject: Reject) -> None:
+        first = self.first.setdefault(reject.reason, [])
+        if len(first) < FIRST:
+            first.append(reject)
 
     def _write(self, line: str) -> None:
         self._file.write(line)

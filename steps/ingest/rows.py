@@ -7,7 +7,7 @@ from steps.contracts.digests import short_id
 from steps.contracts.records import Row
 from steps.engines.chunking.chunking import Markup, cutter
 from steps.engines.formats.columns import renamed
-from steps.engines.formats.dialects.described import listed
+from steps.engines.formats.dialects.described import fields
 from steps.engines.formats.format import Draft, Parsed, Reading
 from steps.engines.formats.marks import telling
 from steps.engines.formats.registry import FORMATS, detect
@@ -65,11 +65,11 @@ class RowReader:
         if like is not None and like != self.format:
             hint += f"; the row looks like {like}, the file is read as {self.format}"
         elif error.reason == "missing_column":
-            names = sorted(str(k) for k in value)
+            names = [str(k) for k in value]
             wanted = hint.split("'")[1] if "'" in hint else ""
             near = difflib.get_close_matches(wanted, names, n=1)
             meant = f"; did you mean {near[0][:40]!r}?" if near else ""
-            hint += f"; the row has {listed(names)}{meant}"
+            hint += f"; the row has {fields(value)}{meant}"
         return hint
 
     def _take(self, item: Raw, value: Row) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 from steps.contracts.digests import value_digest
-from steps.contracts.reports import Histogram, StageReport, Table
+from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.ingest.config import IngestConfig
-from steps.ingest.record_sink import MOST_EXAMPLES, REJECTED, RecordSink, SourceCounters
+from steps.ingest.record_sink import MOST_REASONS, RecordSink, SourceCounters
+from steps.ingest.rejects import FIRST
 
 # Chosen: a file with hundreds of columns is described by its commonest.
 _MOST_NOTES = 20
@@ -29,7 +30,7 @@ def summarize(
         stage="ingest", rows_in=total.rows, created=total.created, kept=kept, dropped=sum(dropped.values()),
         changed=total.changed, dropped_by=dropped, counts={k: v for k, v in counts.items() if v},
         histograms=(_histogram(total.lengths),), tables=(_sources(config, sink),),
-        examples=tuple(total.examples.values()), notes=(*total.notes, *_noted(total), *notes),
+        examples=_examples(total), notes=(*total.notes, *_noted(total), *notes),
         config_digest=value_digest(config.model_dump()), seconds=watch.seconds, cpu_seconds=watch.cpu_seconds,
     ).balanced()  # fmt: skip
 
@@ -48,9 +49,16 @@ def _total(parts: Iterable[SourceCounters]) -> SourceCounters:
         total.notes += counters.notes
         total.noted.update(counters.noted)
         for label, example in counters.examples.items():
-            if not label.startswith(REJECTED) or len(total.examples) < MOST_EXAMPLES:
-                total.examples.setdefault(label, example)
+            total.examples.setdefault(label, example)
+        for reason, first in counters.rejects.items():
+            total.rejects[reason] = [*total.rejects.get(reason, ()), *first][:FIRST]
     return total
+
+
+def _examples(total: SourceCounters) -> tuple[Example, ...]:
+    """One row per format, and the first rejects of the commonest reasons."""
+    reasons = [reason for reason, _ in total.rejected_by.most_common(MOST_REASONS)]
+    return (*total.examples.values(), *(e for reason in reasons for e in total.rejects.get(reason, ())))
 
 
 def _noted(total: SourceCounters) -> list[str]:

@@ -96,3 +96,21 @@ def test_out_that_is_a_file_is_named(data: Path, tmp_path: Path) -> None:
     for out in (data, data / "below"):
         done = stage("ingest", tmp_path, "--out", out)
         assert done[0] in (2, 6) and "file" in done[1] and data.read_text("cp1252") == CSV
+
+
+@pytest.mark.parametrize("name", ["ingest", "dedup"])
+def test_the_first_rejected_rows_are_named_without_their_text(tmp_path: Path, name: str) -> None:
+    bad = ['{"prompt": "secret", "completion": null}\n'] * 4 + ['{"prompt": "secret", "completion"\n']
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "How?", "completion": "So."}\n' + "".join(bad))
+    status, output = stage(name, path, "--out", tmp_path / "out", "--ingest", "max_reject_share=0.9")
+    assert status == 0, output
+    empty = "column 'completion' is empty"
+    said = output[output.index("rejected: ") :].splitlines()[:6]
+    assert said == [
+        "rejected: empty_text, 4 rows, such as",
+        *(f"  rows/rows.jsonl, line:{n}: {empty}" for n in (2, 3, 4)),
+        "rejected: broken_json, 1 row",
+        "  rows/rows.jsonl, line:6: Expecting ':' delimiter at character 34 of the row",
+    ]
+    assert "secret" not in output

@@ -5,7 +5,6 @@ import json
 from steps.contracts.records import Row
 from steps.engines.formats.chat import conversation, first_turn
 from steps.engines.formats.columns import LISTS, first
-from steps.engines.formats.dialects.described import fields
 from steps.engines.formats.format import Format, Parsed, Reading
 from steps.engines.formats.preference import PREFERENCE
 from steps.engines.formats.preference import read as read_preference
@@ -21,7 +20,7 @@ def read(row: Row, how: Reading) -> Parsed:
     texts = RowTexts(row, how)
     column = listed(row) or first(row, LISTS)
     if column is None:
-        raise RowRejected("missing_column", f"column 'messages' is missing: the row has {fields(row)}")
+        raise RowRejected("missing_column", "column 'messages' is missing")
     return conversation(texts, texts.system() + texts.turns(column), (column,))
 
 

@@ -6,7 +6,6 @@ from typing import Any
 from steps.contracts.records import Row
 from steps.engines.formats.columns import COMPLETIONS, given
 from steps.engines.formats.dialects.content import refuse_media
-from steps.engines.formats.dialects.described import fields
 from steps.engines.formats.dialects.messages import Turns, checked
 from steps.engines.formats.format import Draft, Format, Parsed, Reading
 from steps.engines.formats.prompts import RowTexts, Side, is_transcript, listed, transcript
@@ -39,7 +38,7 @@ def read(row: Row, how: Reading) -> Parsed:
     texts = RowTexts(row, how)
     chosen_in, rejected_in = given(row, (*CHOSEN, *COMPLETIONS)), given(row, REJECTED)
     if rejected_in is None:
-        raise RowRejected("missing_column", f"no rejected answer: the row has {fields(row)}")
+        raise RowRejected("missing_column", "column 'rejected' is missing")
     if chosen_in is None:
         prompt, chosen = _last_answer(texts)
         rejected = _side(texts, rejected_in)

@@ -8,7 +8,6 @@ from steps.contracts.records import Row
 from steps.engines.formats.chat import ALWAYS, conversation
 from steps.engines.formats.columns import COMPLETIONS, PROMPTS, RESPONSES, first, given
 from steps.engines.formats.dialects.content import refuse_media
-from steps.engines.formats.dialects.described import fields
 from steps.engines.formats.dialects.messages import Turns, is_blank
 from steps.engines.formats.dialects.parsing import parsed
 from steps.engines.formats.format import Format, Parsed, Reading
@@ -64,7 +63,7 @@ def read(row: Row, how: Reading) -> Parsed:
     refuse_media(row, "the row")
     column = _responses(row)
     if column is None:
-        raise RowRejected("missing_column", f"ranked rows need `prompt` and `responses`: the row has {fields(row)}")
+        raise RowRejected("missing_column", "ranked rows need a prompt and 'responses'")
     answers = _listed(row[column]) or []
     texts = RowTexts(row, how)
     start = texts.asked()

@@ -122,6 +122,30 @@ def test_an_error_and_a_report_hold_no_text_of_rows(bench):
     assert "secret-4711" not in shown and "secret-4711" in (bench.out / "rejects.jsonl").read_text()
 
 
+def test_the_first_three_of_each_reason_stand_in_report_and_error(bench):
+    bad = [{"messages": [{"role": "user", "body": f"secret {n}"}]} for n in range(5)]
+    bad += [{"messages": [{"role": "nobody", "content": "secret"}]}, {"texts": "secret"}]
+    good = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    bench.write("a.jsonl", [good, *bad])
+    report = bench.ingest("a.jsonl", most=0.9).report
+    wanted = "message 1: has `body` (text), wanted `content`"
+    unknown = (
+        "message 1: role 'nobody' is none of system, user, assistant, tool or their known aliases; name it in the"
+        " source's `roles`"
+    )
+    missing = "column 'messages' is missing; the row has `texts` (text)"
+    places = [(f"line:{n}", "no_content", wanted) for n in (2, 3, 4)]
+    places += [("line:7", "unknown_role", unknown), ("line:8", "missing_column", missing)]
+    assert [(e.reason, e.text) for e in report.examples[1:]] == [
+        (f"rejected: {reason}", f"s/a.jsonl, {place}: {hint}") for place, reason, hint in places
+    ]
+    with pytest.raises(InputError) as e:
+        bench.ingest("a.jsonl")
+    assert e.value.what.splitlines()[1:] == [
+        f"  s/a.jsonl line {place[5:]} ({place}): {reason}: {hint}" for place, reason, hint in places
+    ]
+
+
 def test_each_source_answers_for_its_own_rejects(bench):
     bench.write("good.jsonl", PAIRS * 100)
     bench.write("bad.jsonl", [*PAIRS[:2], {"prompt": "x", "completion": None}])

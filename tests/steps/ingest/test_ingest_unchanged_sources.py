@@ -166,7 +166,9 @@ def test_too_many_rejects_are_still_too_many(tmp_path: Path) -> None:
     rows = [json.dumps({"prompt": "a", "completion": str(i)}) for i in range(5)]
     (tmp_path / "s0" / "x.jsonl").write_text("\n".join([*rows, "{"]) + "\n")
     first = read(config_of(tmp_path, ["s0"]), tmp_path / "first")
-    with pytest.raises(InputError, match=r"max_reject_share .*The first:\n  s0/x.jsonl line 6 \(line:6\): broken_json"):
+    with pytest.raises(
+        InputError, match=r"max_reject_share .*The first of each reason:\n  s0/x.jsonl line 6 \(line:6\): broken_json"
+    ):
         read(config_of(tmp_path, ["s0"], max_reject_share=0.1), tmp_path / "second", first)
 
 
