@@ -9,11 +9,12 @@ from pydantic import Field, field_validator, model_validator
 from steps.contracts.records import ROLES
 from steps.contracts.reports import Frozen
 from steps.engines.chunking.config import ChunkConfig
+from steps.engines.documents.config import DocumentConfig
 
 FormatName: TypeAlias = Literal[
     "record", "openai", "sharegpt", "alpaca", "prompt_completion", "preference", "ranked", "oasst", "oasst_rows", "text"
 ]
-Container: TypeAlias = Literal["jsonl", "json", "csv", "parquet", "text", "markdown", "html"]
+Container: TypeAlias = Literal["jsonl", "json", "csv", "parquet", "text", "markdown", "html", "pdf", "docx"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -124,6 +125,8 @@ class IngestConfig(Frozen):
     chunk: ChunkConfig | Literal["none"] = Field(
         "none", description="how documents are cut into rows, such as {max_tokens: 512}; none: they stay whole"
     )
+
+    documents: DocumentConfig = Field(DocumentConfig(), description="how PDF and DOCX files are read")
 
     @model_validator(mode="after")
     def _sources_agree(self) -> Self:

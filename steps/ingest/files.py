@@ -18,8 +18,9 @@ from steps.ingest.streams import PACKED, as_utf8, unpack
 SUFFIXES: dict[str, Container] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
     ".txt": "text", ".text": "text", ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html",
+    ".pdf": "pdf", ".docx": "docx",
 }  # fmt: skip
-_KNOWN = "jsonl, ndjson, json, csv, tsv, parquet, txt, md or html, each also with .gz or .zst"
+_KNOWN = "jsonl, ndjson, json, csv, tsv, parquet, txt, md, html, pdf or docx, each also with .gz or .zst"
 _MAGIC = "*?["
 
 

@@ -11,10 +11,12 @@ from steps.contracts.errors import InputError
 from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
+from steps.engines.documents.reader import DocumentReader
 from steps.engines.formats.columns import check_columns
 from steps.engines.formats.registry import detect_most
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.ingest.config import Container, IngestConfig, SourceConfig
+from steps.ingest.documents import DOCUMENTS, DocumentFiles
 from steps.ingest.files import find_files
 from steps.ingest.hub import hub_rows
 from steps.ingest.readers import Item, Raw, read_file, value_item
@@ -132,13 +134,16 @@ def _read_source(source: SourceConfig, sink: RecordSink, root: Path, folder: Pat
     empty: list[str] = []
     reader = RowReader(source, sink, folder)
     try:
-        for part in _parts(source, root, sink.config, counters.notes):
-            before = counters.rows
-            counters.bytes += part.bytes
-            _read_part(part, source, reader, progress)
-            if counters.rows == before:
-                empty.append(part.path)
+        with DocumentReader(sink.config.documents) as pages:
+            documents = DocumentFiles(sink.config, pages)
+            for part in _parts(source, root, sink.config, documents, counters.notes):
+                before = counters.rows
+                counters.bytes += part.bytes
+                _read_part(part, source, reader, progress)
+                if counters.rows == before:
+                    empty.append(part.path)
         reader.finish()
+        counters.notes += documents.notes()
     finally:
         reader.close()
     if not counters.rows:
@@ -147,7 +152,9 @@ def _read_source(source: SourceConfig, sink: RecordSink, root: Path, folder: Pat
         counters.notes.append(f"{len(empty)} empty file(s) in source {source.name}, such as {empty[0]}")
 
 
-def _parts(source: SourceConfig, root: Path, config: IngestConfig, notes: list[str]) -> Iterator[_Part]:
+def _parts(
+    source: SourceConfig, root: Path, config: IngestConfig, documents: DocumentFiles, notes: list[str]
+) -> Iterator[_Part]:
     if source.hub is not None:
         yield _Part(f"{source.name}/{source.split}", "parquet", 0, lambda: _hub_items(source))
         return
@@ -157,7 +164,11 @@ def _parts(source: SourceConfig, root: Path, config: IngestConfig, notes: list[s
             f"source {source.name}: {len(found.skipped)} file(s) of unknown type not read, such as {found.skipped[0]}"
         )
     for file in found.files:
-        items = read_file(file, source, config.max_line_bytes)
+        kind = DOCUMENTS.get(file.container)
+        if kind is not None:
+            items = documents.items(file, kind, f"{source.name}/{file.relative}")
+        else:
+            items = read_file(file, source, config.max_line_bytes)
         yield _Part(f"{source.name}/{file.relative}", file.container, file.size, lambda items=items: items)  # type: ignore[misc]
 
 

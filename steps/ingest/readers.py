@@ -62,7 +62,7 @@ def read_file(file: InputFile, source: SourceConfig, limit: int) -> Iterator[Ite
         InputError: the file as a whole can't be read (damaged archive, not Parquet, no CSV header).
     """
     where = f"{source.name}/{file.relative}"
-    with _reading(file, where), unpacking(where):
+    with reading(file, where), unpacking(where):
         if file.container == "parquet":
             yield from _parquet(file, where)
             return
@@ -78,7 +78,8 @@ def read_file(file: InputFile, source: SourceConfig, limit: int) -> Iterator[Ite
 
 
 @contextmanager
-def _reading(file: InputFile, where: str) -> Iterator[None]:
+def reading(file: InputFile, where: str) -> Iterator[None]:
+    """Turn what the system or a file store raises into an error that names the file."""
     try:
         yield
     except PermissionError as e:

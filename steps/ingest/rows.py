@@ -1,11 +1,12 @@
 """Raw rows to records: the rows of one source, whatever their format."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from steps.contracts.digests import short_id
 from steps.contracts.records import Row
-from steps.engines.chunking.chunking import Markup, cutter
+from steps.engines.chunking.chunking import Chunk, Markup, cutter
 from steps.engines.formats.columns import renamed
 from steps.engines.formats.dialects.described import fields
 from steps.engines.formats.format import Draft, Parsed, Reading
@@ -18,6 +19,10 @@ from steps.ingest.readers import Bad, Item, Raw, plain
 from steps.ingest.record_sink import RecordSink
 
 _ID_CHARS = 100
+# What a document's text is written in, by its container; plain text otherwise.
+_MARKUP: dict[Container, Markup] = {"markdown": "markdown", "html": "html", "docx": "markdown"}
+# Where the pages of a document start in its text.
+_STARTS = "page_starts"
 
 
 class RowReader:
@@ -113,29 +118,29 @@ class RowReader:
 
     # --- rows that become several ---
 
-    def _expand(self, item: Raw, drafts: list[Draft], what: str) -> None:
-        """The row is dropped, and `drafts` are created from it."""
+    def _expand(self, item: Raw, drafts: list[Draft], what: str, locators: Sequence[str | None] = ()) -> None:
+        """The row is dropped, and `drafts` are created from it. `locators`: theirs, where they aren't counted alone."""
         parent = short_id(self.path, item.locator, item.raw)
         self.sink.drop(parent, f"made_into_{what}s", {"rows": len(drafts)})
         place = item.locator.split(":", 1)[1]
         for number, draft in enumerate(drafts):
-            row = self.sink.child(self.source, self.path, f"{what}:{place}:{number}", draft, [parent])
+            locator = (locators[number] if locators else None) or f"{what}:{place}:{number}"
+            row = self.sink.child(self.source, self.path, locator, draft, [parent])
             self.sink.create(self.source, row, what, self.format)
 
     def _take_document(self, item: Raw, draft: Draft) -> None:
-        markup: Markup = self.container if self.container in ("markdown", "html") else "text"
-        found = self._cut(draft.text or "", markup)
+        starts = item.value.get(_STARTS, ()) if self.container == "pdf" else ()
+        found = self._cut(draft.text or "", _MARKUP.get(self.container, "text"), starts)
         if not found:
             raise RowRejected("empty_text", "the document has no text")
         if len(found) == 1:
-            draft.text = found[0].text if markup == "html" else draft.text
+            draft.text = found[0].text if self.container == "html" else draft.text
             self._keep(item, draft)
             return
-        drafts = [
-            Draft("document", text=c.text, meta={**draft.meta, "headings": list(c.headings), "tokens": c.tokens})
-            for c in found
-        ]
-        self._expand(item, drafts, "chunk")
+        meta = {k: v for k, v in draft.meta.items() if not starts or k != _STARTS}
+        drafts = [Draft("document", text=c.text, meta={**meta, **_chunk_meta(c)}) for c in found]
+        pages = [None if c.page is None else f"page:{c.page}:{n}" for n, c in enumerate(found)]
+        self._expand(item, drafts, "chunk", pages)
 
     # --- trees ---
 
@@ -191,3 +196,8 @@ class RowReader:
         """Remove what is temporary."""
         if self._spool is not None:
             self._spool.close()
+
+
+def _chunk_meta(chunk: Chunk) -> Row:
+    page = {} if chunk.page is None else {"page": chunk.page}
+    return {"headings": list(chunk.headings), "tokens": chunk.tokens, **page}

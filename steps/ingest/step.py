@@ -26,7 +26,7 @@ class IngestOutputs(NamedTuple):
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["pyarrow", "beautifulsoup4"])
+    return cache_key(__name__, ["pyarrow", "beautifulsoup4", "pdfminer.six", "python-docx", "lxml"])
 
 
 @assay_step(key)

@@ -1,8 +1,9 @@
 """Text documents: blocks (headings and paragraphs) out of txt, Markdown and HTML, and chunks out of blocks."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 from steps.contracts.errors import InputNotFoundError
@@ -12,7 +13,7 @@ Spans = list[tuple[int, int]]
 Tokenize = Callable[[str], Spans]
 Markup = Literal["text", "markdown", "html"]
 
-Cut = Callable[[str, Markup], "list[Chunk]"]
+Cut = Callable[[str, Markup, Sequence[int]], "list[Chunk]"]
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _HEADING = re.compile(r"(#{1,6})[ \t]+(.*?)[ \t]*#*$")
@@ -29,10 +30,11 @@ _BLOCK_TAGS = (
 
 @dataclass(frozen=True)
 class Block:
-    """A heading (`level` 1 to 6, text without its mark) or a paragraph (`level` 0)."""
+    """A heading (`level` 1 to 6, text without its mark) or a paragraph (`level` 0), and the page that it is on."""
 
     level: int
     text: str
+    page: int | None = None
 
     @property
     def shown(self) -> str:
@@ -42,11 +44,12 @@ class Block:
 
 @dataclass
 class Chunk:
-    """A piece of a document. `headings` are those it stands under, outermost first."""
+    """A piece of a document. `headings` are those it stands under, outermost first; `page`: where it starts."""
 
     blocks: list[str] = field(default_factory=list)
     tokens: int = 0
     headings: tuple[str, ...] = ()
+    page: int | None = None
 
     @property
     def text(self) -> str:
@@ -167,6 +170,8 @@ def tokenizer(config: ChunkConfig, where: str) -> Tokenize:
 def cutter(config: ChunkConfig | Literal["none"], where: str) -> Cut:
     """What cuts a document: into chunks, or, where it stays whole, into one. A text without words has none.
 
+    It takes the text, its markup, and where its pages start, in characters (none: it has no pages).
+
     Raises:
         InputNotFoundError: as `tokenizer`.
     """
@@ -174,7 +179,9 @@ def cutter(config: ChunkConfig | Literal["none"], where: str) -> Cut:
         return _whole
     tokenize = tokenizer(config, where)
 
-    def cut(text: str, markup: Markup) -> list[Chunk]:
+    def cut(text: str, markup: Markup, starts: Sequence[int]) -> list[Chunk]:
+        if starts:
+            return chunks(_paged(text, markup, starts), config, tokenize)
         if markup == "text" and len(text) <= config.max_tokens:
             # No text has more tokens than characters.
             return chunks([Block(0, text)], config, lambda t: [(0, len(t))])
@@ -183,7 +190,12 @@ def cutter(config: ChunkConfig | Literal["none"], where: str) -> Cut:
     return cut
 
 
-def _whole(text: str, markup: Markup) -> list[Chunk]:
+def _paged(text: str, markup: Markup, starts: Sequence[int]) -> Iterator[Block]:
+    for page, (start, end) in enumerate(pairwise([*starts, len(text)]), 1):
+        yield from (replace(block, page=page) for block in blocks(text[start:end], markup))
+
+
+def _whole(text: str, markup: Markup, _: Sequence[int]) -> list[Chunk]:
     parts = [b.shown for b in blocks(text, markup)] if markup == "html" else [text] * bool(text.strip())
     return [Chunk(parts)] if parts else []
 
@@ -214,6 +226,7 @@ def chunks(found: Iterable[Block], config: ChunkConfig, tokenize: Tokenize) -> l
                 close()
             elif not now.blocks:
                 now.headings = tuple(text for _, text in path)
+            now.page = now.page or block.page
             now.blocks.append(piece)
             now.tokens += count
             if again:

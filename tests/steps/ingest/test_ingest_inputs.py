@@ -226,9 +226,9 @@ def test_missing_empty_and_unknown_files(bench):
         bench.write(name, content)
         with pytest.raises(InputError, match=f"s/{name}: no rows: the input is empty"):
             bench.ingest(name)
-    bench.write("a.pdf", "%PDF")
-    with pytest.raises(InputError, match=r"no file of a known type: a.pdf.*\n.*convert to jsonl"):
-        bench.ingest("a.pdf")
+    bench.write("a.bin", "%PDF")
+    with pytest.raises(InputError, match=r"no file of a known type: a.bin.*\n.*convert to jsonl"):
+        bench.ingest("a.bin")
     assert asked(bench.ingest("train.jsonl", container="jsonl")) == QUESTIONS
 
 
@@ -239,13 +239,13 @@ def test_folders_and_globs_are_read_in_order_of_relative_paths(bench):
         "d/deep/c.jsonl",
         "d/.hidden.jsonl",
         "d/_draft.jsonl",
-        "d/x.pdf",
+        "d/x.bin",
         "d/z.jsonl",
     ):
         bench.write(name, "" if "z" in name else [{"prompt": name, "completion": "c"}])
     got = bench.ingest("d")
     assert [r["source"] for r in got.rows.iter_rows()] == ["s/a.jsonl", "s/b.jsonl", "s/deep/c.jsonl"]
-    assert any("x.pdf" in n for n in got.report.notes) and any("z.jsonl" in n for n in got.report.notes)
+    assert any("x.bin" in n for n in got.report.notes) and any("z.jsonl" in n for n in got.report.notes)
     same = bench.ingest("d/**/*.jsonl")
     assert same.rows.digest == got.rows.digest
     ids = [[r["record_id"] for r in g.rows.iter_rows()] for g in (got, same)]
