@@ -34,19 +34,22 @@ V = TypeVar("V", bound=Frozen)
 class Artifacts:
     """Reads the artifacts of one run, and verifies what it reads.
 
-    Remote files are read by `opener` (default: fsspec) and go into `cache`.
+    Remote files are read by `opener` (default: fsspec) and go into `cache`. `digests`: SHA-256 by URI of local files,
+    for readers of several runs, so that what these share is read once.
 
     Every method raises:
         InputNotFoundError: a file is gone. IntegrityError: a file isn't the one that was recorded.
         ServiceError: the store can't be reached.
     """
 
-    def __init__(self, run: RunRecord, cache: Path, opener: Opener | None = None) -> None:
+    def __init__(
+        self, run: RunRecord, cache: Path, opener: Opener | None = None, digests: dict[str, str] | None = None
+    ) -> None:
         self.run = run
         self._cache = cache
         self._open = opener or _by_fsspec
         self._verified: set[tuple[str, str]] = set()
-        self._digests: dict[str, str] = {}
+        self._digests = {} if digests is None else digests
 
     def dataset(self, artifact: ArtifactRecord) -> Dataset:
         """A dataset version; every shard is verified."""

@@ -110,12 +110,29 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From raw text to a registered, audited, fine-tuned LLM.",
     epilog="Exit status: 0 done, 1 fault, 2 configuration, 3 input, 4 missing dependency, 5 service, 6 storage,"
     " 7 integrity, 8 pickle refused, 130 interrupted, 143 terminated.",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"assay {version('assay')}")
+        raise typer.Exit
+
+
+@app.callback()
+def assay(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="the version, and nothing else")
+    ] = False,
+) -> None:
+    """From raw text to a registered, audited, fine-tuned LLM."""
+
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, nothing else")]
 Templates = Literal["all", "even", "odd"]
@@ -133,6 +150,7 @@ IngestKeys = Annotated[
     list[str] | None, typer.Option("--ingest", metavar="KEY=VALUE", help="a key of ingest, for reading the inputs")
 ]
 
+Yes = Annotated[bool, typer.Option("--yes", help="remove it; without, only what would go is shown")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="processes for row-wise work, instead of run.executor of the infra file")
 ]
@@ -265,19 +283,37 @@ def export(
 
 @app.command(rich_help_panel="Look")
 def runs(
-    run: Annotated[str | None, typer.Argument(help="show this one: its stages, what they took out and cost")] = None,
+    run: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN | rm RUN...]", help="show this one; or remove these")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="how many, newest first")] = 20,
     sync: Annotated[bool, typer.Option("--sync", help="first read ZenML's store for runs that are not listed")] = False,
+    yes: Yes = False,
     json_output: Json = False,
 ) -> None:
-    """List the runs, or show what the stages of one took out and cost."""
+    """List the runs, show what the stages of one took out and cost, or remove some (rm)."""
     from ops.commands.runs import catch_up, list_runs, show_run
 
     catch_up(_root(), sync)
-    if run is None:
-        list_runs(_root(), limit, json_output)
+    first, *more = run or [""]
+    if first == "rm" and more:
+        from ops.commands.garbage import remove_runs
+
+        remove_runs(_root(), more, yes, json_output)
+    elif more or first == "rm":
+        raise typer.BadParameter("one run is shown at a time; `assay runs rm RUN...` removes several")
+    elif first:
+        show_run(_root(), first, json_output)
     else:
-        show_run(_root(), run, json_output)
+        list_runs(_root(), limit, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def gc(yes: Yes = False, json_output: Json = False) -> None:
+    """Show what of the state folder nothing needs any more, and how much disk it takes; remove it with --yes."""
+    from ops.commands.garbage import collect_garbage
+
+    collect_garbage(_root(), yes, json_output)
 
 
 @app.command(rich_help_panel="Look")
@@ -291,6 +327,72 @@ def report(
     from ops.commands.runs import show_report
 
     show_report(_root(), run, open_it, refresh, json_output)
+
+
+Target = Annotated[str, typer.Argument(metavar="RUN|FILE", help="a run, 'latest', or a file, folder, glob or URL")]
+StageOfRun = Annotated[str | None, typer.Option("--stage", help="of a run: the version that this stage made")]
+DroppedFor = Annotated[
+    str | None, typer.Option("--dropped", metavar="REASON", help="of a run: rows taken out for a reason that begins so")
+]
+HowMany = Annotated[int, typer.Option("-n", min=1, help="rows, at most")]
+OfSplit = Annotated[
+    Literal["train", "validation", "test"] | None, typer.Option("--split", help="only train, validation or test")
+]
+RawText = Annotated[bool, typer.Option("--raw", help="of a run: also text that was never scrubbed")]
+Whole = Annotated[bool, typer.Option("--whole", help="don't cut long texts")]
+
+
+@app.command(rich_help_panel="Look")
+def head(
+    target: Target,
+    stage: StageOfRun = None,
+    dropped: DroppedFor = None,
+    rows: HowMany = 5,
+    split: OfSplit = None,
+    raw: RawText = False,
+    whole: Whole = False,
+    columns: Columns = None,
+    row_format: RowFormat = None,
+    container: FileType = None,
+    encoding: Encoding = None,
+    ingest: IngestKeys = None,
+    json_output: Json = False,
+) -> None:
+    """Show the first rows of a run or a file, as assay reads them."""
+    from ops.commands.head import show_rows
+    from ops.reading import reading_of
+    from ops.row_samples import Choice
+
+    _quiet(json_output)
+    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
+    show_rows(_root(), target, stage, dropped, reading, Choice(rows, None, split, raw), whole, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def sample(
+    target: Target,
+    stage: StageOfRun = None,
+    dropped: DroppedFor = None,
+    rows: HowMany = 5,
+    seed: Annotated[int, typer.Option(help="another seed, other rows")] = 0,
+    split: OfSplit = None,
+    raw: RawText = False,
+    whole: Whole = False,
+    columns: Columns = None,
+    row_format: RowFormat = None,
+    container: FileType = None,
+    encoding: Encoding = None,
+    ingest: IngestKeys = None,
+    json_output: Json = False,
+) -> None:
+    """Show rows drawn from all of a run or a file."""
+    from ops.commands.head import show_rows
+    from ops.reading import reading_of
+    from ops.row_samples import Choice
+
+    _quiet(json_output)
+    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
+    show_rows(_root(), target, stage, dropped, reading, Choice(rows, seed, split, raw), whole, json_output)
 
 
 @app.command(rich_help_panel="Look")

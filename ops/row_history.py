@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from materializers.artifacts import Artifacts, going_on, is_quarantine, stage_of
+from ops.rules import rule_of
 from ops.run_index import artifacts_of, config_path, known_runs
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError, ServiceError
@@ -34,6 +38,8 @@ class Line:
     score: float | None
     evidence: dict[str, Any]
     parents: tuple[str, ...]
+    # What decided, in words; "" where reason and evidence say it.
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,20 +83,40 @@ class Rows:
     store: Artifacts
     run: RunRecord
     phases: Mapping[str, PhaseRows] = field(default_factory=dict)
+    # Of every stage, as the run's resolved config has them.
+    settings: Mapping[str, Any] = field(default_factory=dict)
     _opened: dict[str, Dataset] = field(default_factory=dict)
 
-    def find(self, query: str) -> list[str]:
-        """Record ids that begin with `query` (when it looks like an id), else those of rows whose text holds it."""
-        by_id = self._ids(query.lower()) if is_id(query) else []
-        return by_id or self._search(query)
+    def find(self, query: str) -> tuple[list[str], int]:
+        """Record ids that begin with `query` (when it looks like an id), else those of rows whose text holds it.
 
-    def history(self, record_id: str, raw: bool) -> RowHistory:
-        """The way of one row. With `raw`, an unscrubbed excerpt is shown when there is no scrubbed one."""
-        lines = self.lines(record_id)
-        clean, split = self._clean_row(record_id)
+        At most so many as can be shown, and how many there are.
+        """
+        by_id = self._ids(query.lower()) if is_id(query) else []
+        return (by_id[:_MOST_HITS], len(by_id)) if by_id else self._search(query)
+
+    def histories(self, record_ids: Sequence[str], raw: bool) -> list[RowHistory]:
+        """The ways of rows. With `raw`, an unscrubbed excerpt is shown where there is no scrubbed one."""
+        lines, children = self._lines(record_ids), self._children(record_ids)
+        clean = self._clean_rows(record_ids)
+        unscrubbed = self._raw_rows([i for i in record_ids if i not in clean])
+        splits = {i: row["split"] for i, row in clean.items()} or self._splits_without_scrub(record_ids)
+        return [
+            self._history(i, lines[i], clean.get(i), unscrubbed.get(i), splits.get(i), children[i], raw)
+            for i in record_ids
+        ]
+
+    def texts(self, record_ids: Sequence[str], raw: bool) -> dict[str, Row]:
+        """The rows as they were last, as scrubbed versions have them; with `raw` as others do where none has."""
+        clean = self._clean_rows(record_ids)
+        return {**(self._raw_rows([i for i in record_ids if i not in clean]) if raw else {}), **clean}
+
+    def _history(
+        self, record_id: str, lines: Sequence[Line], clean: Row | None, unscrubbed: Row | None, split: str | None,
+        children: Sequence[tuple[str, str]], raw: bool,
+    ) -> RowHistory:  # fmt: skip
         not_read = {stage for stage, rows in self.phases.items() if clean is not None and not _takes(rows, clean)}
         stages = tuple(self._stages(lines, not_read))
-        unscrubbed = None if clean is not None else self._raw_row(record_id)
         shown = clean or (unscrubbed if raw else None)
         known = clean or unscrubbed or {}
         reached = [s for s in stages if s.verdict != "not reached"]
@@ -104,7 +130,7 @@ class Rows:
             split=split if end is None else None,
             text=None if shown is None else text_of(shown)[:EXCERPT],
             hidden=clean is None and unscrubbed is not None and not raw,
-            children=tuple(self._children(record_id)),
+            children=tuple(children),
         )
 
     def _stages(self, lines: Sequence[Line], not_read: Set[str]) -> list[AtStage]:
@@ -133,33 +159,45 @@ class Rows:
             stages.append(AtStage(stage, verdict, here))
         return stages
 
-    def _ledger_files(self, step: str | None = None) -> list[str]:
+    def ledger_files(self, step: str | None = None) -> list[str]:
+        """The ledgers of the run, or of one step."""
         return [str(self.store.ledger(a).path) for a in self.run.of_type("ledger") if step in (None, a.step)]
 
     def lines(self, record_id: str, step: str | None = None) -> list[Line]:
         """What the ledgers say about a row; of one step only where that is named."""
-        files = self._ledger_files(step)
-        if not files:
-            return []
-        found = duckdb.execute(
-            "SELECT stage, verdict, reason, score, evidence, parents FROM read_parquet($files) WHERE record_id = $id",
-            {"files": files, "id": record_id},
-        ).fetchall()
-        return [Line(s, v, r, score, json.loads(e), tuple(p)) for s, v, r, score, e, p in found]
+        return self._lines([record_id], step)[record_id]
 
-    def _children(self, record_id: str) -> list[tuple[str, str]]:
-        files = self._ledger_files()
-        if not files:
-            return []
-        found = duckdb.execute(
-            "SELECT record_id, stage FROM read_parquet($files)"
-            " WHERE verdict = 'created' AND list_contains(parents, $id) ORDER BY record_id LIMIT 50",
-            {"files": files, "id": record_id},
-        ).fetchall()
-        return [(child, stage) for child, stage in found]
+    def _lines(self, record_ids: Sequence[str], step: str | None = None) -> dict[str, list[Line]]:
+        found: dict[str, list[Line]] = {i: [] for i in record_ids}
+        if files := self.ledger_files(step):
+            rows = duckdb.execute(
+                "SELECT record_id, stage, verdict, reason, score, evidence, parents FROM read_parquet($files)"
+                " WHERE record_id IN (SELECT unnest($ids))",
+                {"files": files, "ids": list(record_ids)},
+            ).fetchall()
+            for i, stage, verdict, reason, score, evidence, parents in rows:
+                said = json.loads(evidence)
+                rule = rule_of(stage, reason, score, said, self.settings.get(stage) or {})
+                found[i].append(Line(stage, verdict, reason, score, said, tuple(parents), rule))
+        return found
+
+    def _children(self, record_ids: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+        """Of each row at most so many of those made from it as can be shown."""
+        found: dict[str, list[tuple[str, str]]] = {i: [] for i in record_ids}
+        if files := self.ledger_files():
+            rows = duckdb.execute(
+                "SELECT parent, record_id, stage FROM (SELECT record_id, stage, unnest(parents) AS parent"
+                " FROM read_parquet($files) WHERE verdict = 'created') WHERE parent IN (SELECT unnest($ids))"
+                " ORDER BY record_id",
+                {"files": files, "ids": list(record_ids)},
+            ).fetchall()
+            for parent, child, stage in rows:
+                if len(found[parent]) < _MOST_HITS:
+                    found[parent].append((child, stage))
+        return found
 
     def _ids(self, prefix: str) -> list[str]:
-        files = self._ledger_files()
+        files = self.ledger_files()
         found: set[str] = set()
         for group in (files, self._shard_files()):
             if group:
@@ -167,26 +205,26 @@ class Rows:
                     row[0]
                     for row in duckdb.execute(
                         "SELECT DISTINCT record_id FROM read_parquet($files, union_by_name = true)"
-                        f" WHERE starts_with(record_id, $prefix) LIMIT {_MOST_HITS}",
+                        " WHERE starts_with(record_id, $prefix)",
                         {"files": group, "prefix": prefix},
                     ).fetchall()
                 )
         return sorted(found)
 
-    def _search(self, text: str) -> list[str]:
+    def _search(self, text: str) -> tuple[list[str], int]:
         files = self._shard_files()
         if not files:
-            return []
+            return [], 0
         said = "concat_ws(chr(10), text, {})".format(
             ", ".join(f"array_to_string(list_transform({c}, lambda m: m.content), chr(10))" for c in
                       ("messages", "chosen", "rejected"))
         )  # fmt: skip
         found = duckdb.execute(
-            f"SELECT DISTINCT record_id FROM read_parquet($files) WHERE contains(lower({said}), lower($text))"
-            f" ORDER BY record_id LIMIT {_MOST_HITS}",
+            "SELECT record_id, count(*) OVER () FROM (SELECT DISTINCT record_id FROM read_parquet($files)"
+            f" WHERE contains(lower({said}), lower($text))) ORDER BY record_id LIMIT {_MOST_HITS}",
             {"files": files, "text": text},
         ).fetchall()
-        return [row[0] for row in found]
+        return [row[0] for row in found], found[0][1] if found else 0
 
     def _shard_files(self) -> list[str]:
         paths = {str(p) for a in self.run.of_type("dataset") for p in self._open(a).shard_paths}
@@ -210,26 +248,25 @@ class Rows:
         later = [a for i, a in enumerate(versions) if i >= scrubbed[0]]
         return [a for a in reversed(later) if not (self.store.manifest(a).stage == "scrub" and is_quarantine(a))]
 
-    def _clean_row(self, record_id: str) -> tuple[Row | None, str | None]:
-        for artifact in self._clean_versions():
-            row = row_of(self._open(artifact), record_id)
-            if row is not None:
-                return row, row["split"]
-        return None, self._split_without_scrub(record_id)
+    def _clean_rows(self, record_ids: Sequence[str]) -> dict[str, Row]:
+        return self._rows_in(self._clean_versions(), record_ids)
 
-    def _split_without_scrub(self, record_id: str) -> str | None:
+    def _splits_without_scrub(self, record_ids: Sequence[str]) -> dict[str, str | None]:
         if self._clean_versions():
-            return None
-        versions = going_on(self.run)
-        row = row_of(self._open(versions[-1]), record_id) if versions else None
-        return row["split"] if row else None
+            return {}
+        return {i: row["split"] for i, row in self._rows_in(going_on(self.run)[-1:], record_ids).items()}
 
-    def _raw_row(self, record_id: str) -> Row | None:
-        for artifact in self.run.of_type("dataset"):
-            row = row_of(self._open(artifact), record_id)
-            if row is not None:
-                return row
-        return None
+    def _raw_rows(self, record_ids: Sequence[str]) -> dict[str, Row]:
+        return self._rows_in(self.run.of_type("dataset"), record_ids)
+
+    def _rows_in(self, versions: Sequence[ArtifactRecord], record_ids: Sequence[str]) -> dict[str, Row]:
+        """By id, each row as the first of these versions that has it."""
+        found: dict[str, Row] = {}
+        for artifact in versions:
+            missing = [i for i in record_ids if i not in found]
+            if missing:
+                found |= rows_of(self._open(artifact), missing)
+        return found
 
 
 @dataclass(frozen=True)
@@ -258,17 +295,19 @@ def models_that_saw(root: Path, record_id: str) -> list[Seen]:
                 f"{registered.name}/{registered.version}"
             )
     rows: dict[str, list[Row] | None] = {}
+    # SHA-256 of files that runs share.
+    digests: dict[str, str] = {}
     # By digest of the model; None: its dataset is gone.
     saw: dict[str, bool | None] = {}
     seen: dict[str, Seen] = {}
     for run in reversed(runs):
         try:
-            for artifact, info in _trained_models(root, run):
+            for artifact, info in _trained_models(artifacts_of(root, run, digests)):
                 if info.digest in saw:
                     continue
                 digest = info.dataset_digest or ""
                 if digest not in rows:
-                    rows[digest] = _row_in(root, versions.get(digest), record_id)
+                    rows[digest] = _row_in(root, versions.get(digest), record_id, digests)
                 own = _in_training(root, run, artifact, rows[digest])
                 before = [saw[a.digest] for a in info.started_from if a.digest in saw]
                 saw[info.digest] = True if own or any(before) else None if None in (own, *before) else False
@@ -283,10 +322,9 @@ def models_that_saw(root: Path, record_id: str) -> list[Seen]:
     return list(seen.values())
 
 
-def _trained_models(root: Path, run: RunRecord) -> list[tuple[ArtifactRecord, ModelInfo]]:
-    store = artifacts_of(root, run)
+def _trained_models(store: Artifacts) -> list[tuple[ArtifactRecord, ModelInfo]]:
     found = []
-    for artifact in run.of_type("model"):
+    for artifact in store.run.of_type("model"):
         try:
             found.append((artifact, store.model(artifact)))
         except InputNotFoundError:
@@ -295,12 +333,14 @@ def _trained_models(root: Path, run: RunRecord) -> list[tuple[ArtifactRecord, Mo
     return [(a, m) for a, m in found if m.dataset_digest]
 
 
-def _row_in(root: Path, version: tuple[RunRecord, ArtifactRecord] | None, record_id: str) -> list[Row] | None:
+def _row_in(
+    root: Path, version: tuple[RunRecord, ArtifactRecord] | None, record_id: str, digests: dict[str, str]
+) -> list[Row] | None:
     """The row of a version with that id, if there is one; None when the version is gone."""
     if version is None:
         return None
     try:
-        row = row_of(artifacts_of(root, version[0]).dataset(version[1]), record_id)
+        row = row_of(artifacts_of(root, version[0], digests).dataset(version[1]), record_id)
     except InputNotFoundError:
         return None
     return [] if row is None else [row]
@@ -310,7 +350,7 @@ def _in_training(root: Path, run: RunRecord, model: ArtifactRecord, rows: list[R
     """Whether the phase that made a model trained on a row of its version."""
     if rows is None:
         return None
-    phase = _phases(root, run).get(stage_of(model), PhaseRows())
+    phase = _rows_of_phases(_phases(_config(root, run))).get(stage_of(model), PhaseRows())
     ledgers = Rows(artifacts_of(root, run), run)
     return any(
         _takes(phase, row)
@@ -319,15 +359,22 @@ def _in_training(root: Path, run: RunRecord, model: ArtifactRecord, rows: list[R
     )
 
 
-def _phases(root: Path, run: RunRecord) -> dict[str, PhaseRows]:
-    """The rows that each phase of a run's training takes, by stage."""
-    config = config_path(root, run.name)
-    said = (yaml.safe_load(config.read_text("utf-8")) or {}).get("train") if config.is_file() else None
+def _config(root: Path, run: RunRecord) -> dict[str, Any]:
+    """The run's resolved config; empty where the index has none."""
+    file = config_path(root, run.name)
+    return (yaml.safe_load(file.read_text("utf-8")) or {}) if file.is_file() else {}
+
+
+def _phases(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of each phase of training, by stage."""
+    said = config.get("train")
     phases = said if isinstance(said, list) else [said] if said else []
-    return {
-        f"train_{p['name']}" if p.get("name") else "train": PhaseRows.model_validate(p.get("rows") or {})
-        for p in phases
-    }  # fmt: skip
+    return {f"train_{p['name']}" if p.get("name") else "train": p for p in phases}
+
+
+def _rows_of_phases(phases: Mapping[str, dict[str, Any]]) -> dict[str, PhaseRows]:
+    """The rows that each phase takes, by stage."""
+    return {stage: PhaseRows.model_validate(p.get("rows") or {}) for stage, p in phases.items()}
 
 
 def _takes(rows: PhaseRows, row: Row) -> bool:
@@ -341,25 +388,21 @@ def is_id(query: str) -> bool:
 
 def row_of(dataset: Dataset, record_id: str) -> Row | None:
     """The row with that id in a version; only rows that belong to the version are seen."""
-    import pyarrow.compute as pc
+    return rows_of(dataset, [record_id]).get(record_id)
 
-    start = 0
+
+def rows_of(dataset: Dataset, record_ids: Sequence[str]) -> dict[str, Row]:
+    """The rows with these ids in a version, by id."""
+    wanted, found = pa.array(record_ids, pa.string()), []
     for chunk in dataset.chunks(["record_id"]):
-        at = pc.index(chunk.table["record_id"], record_id).as_py()
-        if at >= 0:
-            return _row_at(dataset, start + at)
-        start += chunk.table.num_rows
-    return None
-
-
-def _row_at(dataset: Dataset, position: int) -> Row:
-    for chunk in dataset.chunks():
-        if chunk.start <= position < chunk.start + chunk.table.num_rows:
-            row: Row = chunk.table.slice(position - chunk.start, 1).to_pylist()[0]
-            return row
-    raise IndexError(position)
+        here = pc.is_in(chunk.table["record_id"], value_set=wanted)
+        found.append(np.flatnonzero(here.to_numpy()) + chunk.start)
+    positions = np.concatenate(found) if found else np.empty(0, np.int64)
+    return {row["record_id"]: row for row in dataset.at(positions).to_pylist()}
 
 
 def open_rows(root: Path, run: RunRecord) -> Rows:
     """The rows of a run."""
-    return Rows(artifacts_of(root, run), run, _phases(root, run))
+    config = _config(root, run)
+    phases = _phases(config)
+    return Rows(artifacts_of(root, run), run, _rows_of_phases(phases), {**config, **phases})

@@ -177,9 +177,12 @@ def curating_run(root: Path, run: RunRecord, dataset_digest: str | None) -> RunR
     return made[-1] if made else None
 
 
-def artifacts_of(root: Path, run: RunRecord) -> Artifacts:
-    """The artifacts of a run, opened without ZenML; files of a remote store are kept in the state folder's cache."""
-    return Artifacts(run, state_folder(root) / "cache")
+def artifacts_of(root: Path, run: RunRecord, digests: dict[str, str] | None = None) -> Artifacts:
+    """The artifacts of a run, opened without ZenML; files of a remote store are kept in the state folder's cache.
+
+    `digests`: what readers of several runs share (see `Artifacts`).
+    """
+    return Artifacts(run, state_folder(root) / "cache", digests=digests)
 
 
 def write_report(root: Path, run: RunRecord) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops.console import emit, heading, say, show_table
-from ops.row_history import AtStage, Line, RowHistory, Rows, Seen, models_that_saw, open_rows
+from ops.row_history import AtStage, Line, RowHistory, Seen, models_that_saw, open_rows
 from ops.run_index import find_run, known_runs
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.runs import RunRecord
@@ -22,7 +22,7 @@ def explain_row(root: Path, query: str, run_name: str | None, raw: bool, json_ou
     """
     run = find_run(root, run_name) if run_name else _newest_with_rows(root)
     rows = open_rows(root, run)
-    ids = rows.find(query)
+    ids, fit = rows.find(query)
     if not ids:
         raise InputNotFoundError(
             "no row has that id or text",
@@ -30,14 +30,14 @@ def explain_row(root: Path, query: str, run_name: str | None, raw: bool, json_ou
             hint="--run looks in another run; rejected rows are in the run's rejects.jsonl",
         )
     if json_output:
-        found = [asdict(rows.history(i, raw)) for i in ids[:_SHOWN]]
+        found = [asdict(h) for h in rows.histories(ids[:_SHOWN], raw)]
         if len(found) == 1:
             found[0]["seen_by"] = [asdict(s) for s in models_that_saw(root, ids[0])]
-        emit({"run": run.name, "matches": len(ids), "rows": found})
+        emit({"run": run.name, "matches": fit, "rows": found})
     elif len(ids) == 1:
-        _show(rows.history(ids[0], raw), run, models_that_saw(root, ids[0]))
+        _show(rows.histories(ids, raw)[0], run, models_that_saw(root, ids[0]))
     else:
-        _choose(rows, ids, raw)
+        _choose(rows.histories(ids[:_SHOWN], raw), fit)
 
 
 def _newest_with_rows(root: Path) -> RunRecord:
@@ -45,11 +45,11 @@ def _newest_with_rows(root: Path) -> RunRecord:
     return next((r for r in runs if r.of_type("ledger")), None) or find_run(root)
 
 
-def _choose(rows: Rows, ids: list[str], raw: bool) -> None:
-    histories = [rows.history(i, raw) for i in ids[:_SHOWN]]
+def _choose(histories: list[RowHistory], fit: int) -> None:
     show_table(["row", "fate", "text"], [[t.record_id, t.fate, _text(t, 60)] for t in histories])
-    more = f", the first {_SHOWN} shown" if len(ids) > _SHOWN else ""
-    say(f"{len(ids)} rows fit{more}; name one by its id")
+    more = fit - len(histories)
+    hidden = f", {more:,} more than shown: search for more words," if more else ";"
+    say(f"{fit:,} rows fit{hidden} name one by its id")
 
 
 def _text(history: RowHistory, length: int) -> str:
@@ -64,6 +64,8 @@ def _show(history: RowHistory, run: RunRecord, seen: list[Seen]) -> None:
     say(f"{history.source} {history.locator}".strip() + f"   run {run.name}")
     rows = [line for at in history.stages for line in _at_stage(at)]
     show_table(["stage", "verdict", "reason", "score", "evidence"], rows, numeric=[3])
+    for line in (line for at in history.stages for line in at.lines if line.rule):
+        say(f"{line.stage} {line.verdict} it: {line.rule}")
     if history.split:
         say(f"split: {history.split}")
     for s in seen:

@@ -27,3 +27,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def size(count: int) -> str:
+    """Bytes for people, in powers of 1000: '312 bytes', '4.2 MB', '1.03 GB'."""
+    if count < 1000:
+        return f"{count} bytes"
+    power = min((len(str(count)) - 1) // 3, 4)
+    return f"{number(round(count / 1000**power, 3))} {('kB', 'MB', 'GB', 'TB')[power - 1]}"

@@ -242,3 +242,15 @@ def _mixed(config: IngestConfig, sink: RecordSink, dataset: Dataset, folder: Pat
                 sink.drop(record_id, "mixed_out")
     notes.append(f"mixed by weight: {int(keep.sum()):,} of {len(keep):,} rows; the histogram counts rows before mixing")
     return dataset.select(keep, folder, "ingest")
+
+
+def beginnings(
+    source: SourceConfig, config: IngestConfig, root: Path
+) -> Iterator[tuple[str, Container, int, list[Item]]]:
+    """Of every file of a source its name, type, bytes as stored, and first rows; no more is read.
+
+    Raises:
+        InputError: as `ingest`.
+    """
+    for part in _parts(source, root, config, []):
+        yield part.path, part.container, part.bytes, _head(part.items())

@@ -55,8 +55,8 @@ def test_local_and_remote_stores_read_alike(stored, remote):
 
 def test_a_remote_row_is_explained(stored, remote):
     rows = Rows(artifacts_of(stored.root, remote), remote)
-    assert rows.find("where is my order?") == sorted(r["record_id"] for r in stored.rows[:2])
-    history = rows.history(stored.rows[2]["record_id"], raw=False)
+    assert rows.find("where is my order?") == (sorted(r["record_id"] for r in stored.rows[:2]), 2)
+    history = rows.histories([stored.rows[2]["record_id"]], raw=False)[0]
     assert history.fate == "kept" and stored_run.PSEUDONYM in (history.text or "")
 
 

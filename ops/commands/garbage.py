@@ -1,0 +1,138 @@
+"""`assay gc` and `assay runs rm`: disk back from what nothing needs."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import yaml
+
+from ops.console import emit, say, show_table
+from ops.garbage import Waste, find_waste, forget, quiet, remove, size_of
+from ops.run_index import artifacts_of, known_runs, matching_runs, run_folder
+from steps.contracts.errors import AssayError, InputError, InputNotFoundError
+from steps.contracts.humanize import size
+from steps.contracts.runs import RunRecord
+
+
+def collect_garbage(root: Path, yes: bool, json_output: bool) -> None:
+    """Show what nothing needs; remove it when told so.
+
+    Raises:
+        StorageError: a run is on its way.
+    """
+    with quiet(root):
+        found = find_waste(root)
+        if yes:
+            remove(found)
+    _tell(found, yes, json_output)
+
+
+def remove_runs(root: Path, names: Sequence[str], yes: bool, json_output: bool) -> None:
+    """Show what goes with these runs; remove runs and files when told so.
+
+    Raises:
+        InputError: a name fits no run or several, or something still needs one of the runs.
+        StorageError: a run is on its way.
+    """
+    runs = [_one(root, name) for name in names]
+    reasons = [f"{run.name}: {why}" for run in runs for why in _needed_by(root, run, runs)]
+    if reasons:
+        raise InputError("these runs are needed:\n  " + "\n  ".join(reasons), where="assay runs rm")
+    with quiet(root):
+        before = {w.path for w in find_waste(root)}
+        found = [w for w in find_waste(root, runs) if w.path not in before]
+        folders = [run_folder(root, run.name) for run in runs]
+        found += [Waste("record and page of a run", f, size_of(f)) for f in folders]
+        if yes:
+            forget(root, runs)
+            remove([w for w in found if w.path not in folders])
+    _tell(found, yes, json_output)
+
+
+def _one(root: Path, name: str) -> RunRecord:
+    """The run that is meant, without a guess."""
+    fits = matching_runs(root, name)
+    if len(fits) > 1:
+        raise InputError(f"{name!r} fits {len(fits)} runs", hint="one of " + ", ".join(r.name for r in fits[:8]))
+    return fits[0]
+
+
+def _needed_by(root: Path, run: RunRecord, going: Sequence[RunRecord]) -> Iterator[str]:
+    """Why a run must stay, in words."""
+    if run.ended is None:
+        yield "it is on its way"
+    if run.registration is not None and (said := _registered(run)):
+        yield said
+    if (run_folder(root, run.name) / "decisions.jsonl").is_file():
+        yield "a person's decisions lie in its folder (decisions.jsonl): move them first"
+    for path, what in _configs_naming(root, run):
+        yield f"{path} names it under {what}"
+    others = [r for r in known_runs(root) if r.run_id not in {g.run_id for g in going}]
+    mine = {a.digest for a in run.of_type("dataset")} - {a.digest for r in others for a in r.of_type("dataset")}
+    for other in others:
+        if mine & _trained_on(root, other):
+            yield f"the model of {other.name} was trained on its rows: remove that run as well"
+
+
+def _registered(run: RunRecord) -> str:
+    from steps.register.registered import read_registered
+
+    assert run.registration is not None
+    named = f"{run.registration.name}/{run.registration.version}"
+    try:
+        if read_registered(run.registration) is None:
+            return ""
+    except AssayError as e:
+        return f"its model is registered as {named}, and the registry doesn't answer: {e.what}"
+    return f"its model is registered as {named}: delete that version in MLflow first"
+
+
+def _configs_naming(root: Path, run: RunRecord) -> Iterator[tuple[str, str]]:
+    for path in sorted((root / "configs" / "runs").glob("*.yaml")):
+        try:
+            said = yaml.safe_load(path.read_text("utf-8"))
+        except (yaml.YAMLError, OSError, ValueError, RecursionError):
+            continue
+        for key in ("reuse", "dataset"):
+            value = said.get(key) if isinstance(said, dict) else None
+            latest = value == "latest" and said.get("name") == run.config_name and _is_newest(root, run)
+            if value in (run.name, run.run_id) or latest:
+                yield str(path.relative_to(root)), f"{key}: {value}"
+
+
+def _is_newest(root: Path, run: RunRecord) -> bool:
+    same = (r for r in known_runs(root) if r.config_name == run.config_name and r.status == "completed")
+    newest = next(same, None)
+    return newest is not None and newest.run_id == run.run_id
+
+
+def _trained_on(root: Path, run: RunRecord) -> set[str | None]:
+    """Digests of the dataset versions that a run's models were trained on."""
+    store = artifacts_of(root, run)
+    found: set[str | None] = set()
+    for artifact in run.of_type("model"):
+        try:
+            found.add(store.model(artifact).dataset_digest)
+        except InputNotFoundError:
+            continue
+    return found - {None}
+
+
+def _tell(found: Sequence[Waste], removed: bool, json_output: bool) -> None:
+    total = sum(w.bytes for w in found)
+    if json_output:
+        told = [{"kind": w.kind, "path": str(w.path), "bytes": w.bytes} for w in found]
+        emit({"removed": removed, "bytes": total, "found": told})
+        return
+    kinds = [(kind, list(group)) for kind, group in groupby(sorted(found, key=lambda w: w.kind), lambda w: w.kind)]
+    if kinds:
+        lines = [[kind, len(group), size(sum(w.bytes for w in group))] for kind, group in kinds]
+        show_table(["what", "number", "size"], lines, numeric=[1, 2])
+    if removed:
+        say(f"{size(total)} freed")
+    else:
+        say(
+            f"{size(total)} would be freed; nothing was removed (--yes does it)"
+            if found
+            else "there is nothing to free"
+        )

@@ -1,0 +1,96 @@
+"""A look at the first rows of files: what they are, and what ingest would make of them."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from steps.contracts.errors import InputError
+from steps.contracts.records import Kind, Row, make_row
+from steps.engines.formats.columns import renamed
+from steps.engines.formats.format import Draft
+from steps.engines.formats.preference import read_ranked
+from steps.engines.formats.registry import FORMATS, detect_most
+from steps.engines.formats.rejected import RowRejected
+from steps.engines.formats.trees import nested_nodes, paths
+from steps.ingest.config import IngestConfig, SourceConfig
+from steps.ingest.ingest import beginnings
+from steps.ingest.readers import Bad, Item, Raw
+
+
+@dataclass(frozen=True)
+class Peek:
+    """What the beginning of one file is.
+
+    Attributes:
+        path: the source's name and the path below it. bytes: as stored.
+        format: of the rows; None: none that is known, and `why` says so.
+        columns: of the rows as the file has them, in their order.
+        read: raw rows that were looked at; rows: what they become; rejected: why others become nothing, with counts.
+    """
+
+    path: str
+    container: str
+    bytes: int
+    format: str | None
+    columns: tuple[str, ...]
+    read: int
+    rows: tuple[Row, ...]
+    rejected: Counter[str]
+    why: str = ""
+
+    @property
+    def kinds(self) -> Counter[Kind]:
+        """Rows per kind."""
+        return Counter(row["kind"] for row in self.rows)
+
+
+def peek(source: SourceConfig, config: IngestConfig, root: Path) -> Iterator[Peek]:
+    """The beginnings of a source's files.
+
+    Raises:
+        InputError: there is no file, or one can't be read at all.
+    """
+    for path, container, size, items in beginnings(source, config, root):
+        raws = [i for i in items if isinstance(i, Raw)]
+        columns = tuple(dict.fromkeys(str(k) for r in raws for k in r.value))
+        rejected = Counter(i.reason for i in items if isinstance(i, Bad))
+        try:
+            named = [renamed(r.value, source.columns) for r in raws]
+            row_format = detect_most(named, path) if source.format == "auto" and raws else source.format
+        except InputError as e:
+            yield Peek(path, container, size, None, columns, len(items), (), rejected, e.what)
+            continue
+        rows = tuple(_rows(source, path, row_format, raws, config, rejected))
+        yield Peek(path, container, size, row_format, columns, len(items), rows, rejected)
+
+
+def _rows(
+    source: SourceConfig, path: str, row_format: str, raws: Sequence[Raw], config: IngestConfig, rejected: Counter[str]
+) -> Iterator[Row]:
+    for raw in raws:
+        try:
+            drafts = _drafts(row_format, renamed(raw.value, source.columns), config)
+        except (RowRejected, RecursionError) as e:
+            rejected[e.reason if isinstance(e, RowRejected) else "too_deep"] += 1
+            continue
+        for draft in drafts:
+            yield _row(path, raw, draft)
+
+
+def _drafts(row_format: str, value: Row, config: IngestConfig) -> list[Draft]:
+    if row_format == "oasst":
+        return [path.draft() for path in paths(nested_nodes(value), config.tree_paths)]
+    if row_format == "ranked":
+        return read_ranked(value, config.ranked_pairs).drafts
+    read = FORMATS[row_format].read
+    # Rows that only make a record together aren't gathered here.
+    return read(value).drafts if read is not None else []
+
+
+def _row(path: str, item: Item, draft: Draft) -> Row:
+    return make_row(
+        kind=draft.kind, source=path, locator=item.locator, raw=item.raw, messages=draft.messages,
+        chosen=draft.chosen, rejected=draft.rejected, tools=draft.tools, text=draft.text, label=draft.label,
+        score=draft.score,
+    )  # fmt: skip

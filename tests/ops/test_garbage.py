@@ -1,0 +1,121 @@
+"""What is found to be needed by nothing, on files laid out as ZenML lays them out, and why runs must stay."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support import sample_run
+
+from ops.commands import garbage as commands
+from ops.garbage import Waste, find_waste, remove, size_of, unneeded
+from ops.run_index import run_folder, save_run
+from steps.contracts.errors import InputError
+from steps.contracts.runs import ArtifactRecord, RunRecord
+
+SHARDS = [f"{n:064x}" for n in range(1, 5)]
+
+
+def artifact(store: Path, number: int, shards: list[str] | None = None, named: str = "deduped") -> Path:
+    folder = store / "dedup_step" / named / f"0000000{number}-0000-4000-8000-000000000000" / f"aaaaaaa{number}"
+    folder.mkdir(parents=True)
+    (folder / "view.html").write_text("x" * 100)
+    if shards is not None:
+        (folder / "manifest.json").write_text(json.dumps({"shards": [{"sha256": s} for s in shards]}))
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    (tmp_path / "shards").mkdir()
+    for shard in SHARDS:
+        (tmp_path / "shards" / f"{shard}.parquet").write_text("rows")
+    (tmp_path / "shards" / ".x.parquet.0011223344556677.partial").write_text("half")
+    for part in ("0123456789abcdef", "fedcba9876543210"):
+        (tmp_path / "dedup_parts" / part).mkdir(parents=True)
+        (tmp_path / "dedup_parts" / part / "bands.npy").write_text("b" * 10)
+    return tmp_path
+
+
+def test_shards_stay_as_long_as_one_needed_dataset_names_them(store: Path) -> None:
+    needed = [artifact(store, 1, SHARDS[:2]), artifact(store, 2, [SHARDS[1], SHARDS[2]])]
+    other = artifact(store, 3, [SHARDS[2], SHARDS[3]])
+    (needed[0] / "manifest.json").write_text(json.dumps({"shards": SHARDS[:2], "parts": ["0123456789abcdef"]}))
+    elsewhere = store / "mlflow_artifacts" / "models"
+    elsewhere.mkdir(parents=True)
+    found = unneeded(store, frozenset({str(needed[0]), f"file://{needed[1]}"}))
+    assert {(w.path, w.bytes) for w in found} == {
+        (other, size_of(other)),
+        (store / "shards" / f"{SHARDS[3]}.parquet", 4),
+        (store / "shards" / ".x.parquet.0011223344556677.partial", 4),
+        (store / "dedup_parts" / "fedcba9876543210", 10),
+    }
+    everything = frozenset(str(p) for p in (*needed, other))
+    assert {w.kind for w in unneeded(store, everything)} == {
+        "shard of rows that no dataset names", "part of a dedup index that none names",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    return tmp_path
+
+
+def saved(root: Path, name: str, **values: object) -> RunRecord:
+    record = sample_run.record(name).model_copy(update={"registration": None, "run_id": f"id-{name}", **values})
+    save_run(root, record, "")
+    return record
+
+
+def test_what_runs_of_the_index_name_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where ZenML's store knows nothing of them; and removing goes on where a kill left off."""
+    store = root / "state" / "artifacts"
+    known, used, other = artifact(store, 1), artifact(store, 2), artifact(store, 3)
+    record = ArtifactRecord(step="dedup_step", name="deduped", type="dataset", uri=str(known))
+    mine = saved(root, "mine", artifacts=(record,))
+    forgotten: list[str] = []
+    fake = SimpleNamespace(
+        used_uris=lambda without: frozenset({str(used)}), forget_unused_artifacts=lambda: forgotten.append("unused")
+    )
+    monkeypatch.setitem(__import__("sys").modules, "steps.zenml_runtime.garbage", fake)
+    assert [w.path for w in find_waste(root)] == [other]
+    assert [w.path for w in find_waste(root, [mine])] == [known, other]
+    # As after a kill in the middle: one file is gone already, one path altogether.
+    (other / "view.html").unlink()
+    remove([*find_waste(root), Waste("gone", other.parent / "nothing", 0)])
+    assert forgotten == ["unused"] and known.exists() and used.exists() and not other.parent.exists()
+
+
+def test_checkpoints_go_when_their_training_has_ended(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        __import__("sys").modules, "steps.zenml_runtime.garbage", SimpleNamespace(used_uris=lambda without: frozenset())
+    )
+    for name, step, most in (("ended", 6, 6), ("cut-off", 4, 6)):
+        folder = root / "state" / "checkpoints" / "0011" / name / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": most}))
+    assert [w.path.name for w in find_waste(root)] == ["ended"]
+
+
+def test_a_run_that_something_needs_stays(root: Path) -> None:
+    (root / "configs" / "runs").mkdir(parents=True)
+    (root / "configs" / "runs" / "a.yaml").write_text("name: mails\nreuse: latest\n")
+    (root / "configs" / "runs" / "b.yaml").write_text("name: b\ndataset: old\n")
+    (root / "configs" / "runs" / "broken.yaml").write_text("name: [\n")
+    saved(root, "old", config_name="mails", started="2026-11-01T00:00:00")
+    saved(root, "new", config_name="mails", started="2026-11-02T00:00:00")
+    saved(root, "going", ended=None, status="running", config_name="other")
+    (run_folder(root, "going") / "decisions.jsonl").write_text("")
+    with pytest.raises(InputError) as caught:
+        commands.remove_runs(root, ["old", "new", "going"], yes=True, json_output=False)
+    for line in (
+        "old: configs/runs/b.yaml names it under dataset: old",
+        "new: configs/runs/a.yaml names it under reuse: latest",
+        "going: it is on its way",
+        "going: a person's decisions lie in its folder",
+    ):
+        assert line in str(caught.value)
+    with pytest.raises(InputError, match="fits 2 runs"):
+        commands.remove_runs(root, ["mails"], yes=True, json_output=False)
+    assert all(run_folder(root, name).is_dir() for name in ("old", "new", "going"))
