@@ -393,12 +393,12 @@ def row_of(dataset: Dataset, record_id: str) -> Row | None:
 
 def rows_of(dataset: Dataset, record_ids: Sequence[str]) -> dict[str, Row]:
     """The rows with these ids in a version, by id."""
-    wanted, found = pa.array(record_ids, pa.string()), []
+    wanted = pa.array(record_ids, pa.string())
+    positions: list[int] = []
     for chunk in dataset.chunks(["record_id"]):
         here = pc.is_in(chunk.table["record_id"], value_set=wanted)
-        found.append(np.flatnonzero(here.to_numpy()) + chunk.start)
-    positions = np.concatenate(found) if found else np.empty(0, np.int64)
-    return {row["record_id"]: row for row in dataset.at(positions).to_pylist()}
+        positions += [chunk.start + i for i in pc.indices_nonzero(here).to_pylist()]
+    return {row["record_id"]: row for row in dataset.at(np.array(positions, np.int64)).to_pylist()}
 
 
 def open_rows(root: Path, run: RunRecord) -> Rows:
