@@ -8,8 +8,7 @@ from pathlib import Path
 from steps.contracts.errors import InputError
 from steps.contracts.records import Kind, Row, make_row
 from steps.engines.formats.columns import renamed
-from steps.engines.formats.format import Draft
-from steps.engines.formats.preference import read_ranked
+from steps.engines.formats.format import Draft, Reading
 from steps.engines.formats.registry import FORMATS, detect_most
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import nested_nodes, paths
@@ -70,7 +69,7 @@ def _rows(
 ) -> Iterator[Row]:
     for raw in raws:
         try:
-            drafts = _drafts(row_format, renamed(raw.value, source.columns), config)
+            drafts = _drafts(row_format, renamed(raw.value, source.columns), source, config)
         except (RowRejected, RecursionError) as e:
             rejected[e.reason if isinstance(e, RowRejected) else "too_deep"] += 1
             continue
@@ -78,14 +77,12 @@ def _rows(
             yield _row(path, raw, draft)
 
 
-def _drafts(row_format: str, value: Row, config: IngestConfig) -> list[Draft]:
+def _drafts(row_format: str, value: Row, source: SourceConfig, config: IngestConfig) -> list[Draft]:
     if row_format == "oasst":
-        return [path.draft() for path in paths(nested_nodes(value), config.tree_paths)]
-    if row_format == "ranked":
-        return read_ranked(value, config.ranked_pairs).drafts
+        return [path.draft() for path in paths(nested_nodes(value, source.roles), config.tree_paths)]
     read = FORMATS[row_format].read
     # Rows that only make a record together aren't gathered here.
-    return read(value).drafts if read is not None else []
+    return read(value, Reading(source.roles, config.ranked_pairs)).drafts if read is not None else []
 
 
 def _row(path: str, item: Item, draft: Draft) -> Row:
