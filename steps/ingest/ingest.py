@@ -252,5 +252,6 @@ def beginnings(
     Raises:
         InputError: as `ingest`.
     """
-    for part in _parts(source, root, config, []):
-        yield part.path, part.container, part.bytes, _head(part.items())
+    with DocumentReader(config.documents) as pages:
+        for part in _parts(source, root, config, DocumentFiles(config, pages), []):
+            yield part.path, part.container, part.bytes, _head(part.items())
