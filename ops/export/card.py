@@ -24,7 +24,7 @@ _SIZES = (
 )  # fmt: skip
 _COLUMNS = {
     "conversations": "`messages`", "preferences": "`prompt`, `chosen`, `rejected`",
-    "judged": "`prompt`, `completion`, `label`", "documents": "`text`",
+    "unpaired": "`prompt`, `completion`, `label`", "documents": "`text`",
 }  # fmt: skip
 
 

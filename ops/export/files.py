@@ -15,6 +15,8 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.digests import canonical_json, file_digest
 from steps.contracts.records import Row, Split
 from steps.contracts.reports import Frozen
+from steps.contracts.thinking import THINK_TAG
+from steps.engines.formats.prompts import INPUT_AT
 from steps.engines.formats.registry import FORMATS
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.training_rows import Form, form_of, training_row
@@ -22,8 +24,8 @@ from steps.engines.formats.training_rows import Form, form_of, training_row
 Target: TypeAlias = Literal["openai", "sharegpt", "alpaca", "jsonl", "parquet", "hub"]
 # Rows without a label: all of them are train where no row has one.
 UNSPLIT = "unsplit"
-# What was read from Alpaca's `input` is told from its `instruction` by this.
-_STRUCTURE = ("alpaca_input_at",)
+# Of meta what says how a row is written: where Alpaca's `input` starts, and the tag that reasoning stands in.
+_STRUCTURE = (INPUT_AT, THINK_TAG)
 # Chosen: rows that are turned into columns at once, and the bytes behind which another Parquet file begins (the hub
 # recommends files below 500 MB).
 _GROUP_ROWS = 2_048
@@ -252,11 +254,13 @@ def schema_of(to: Target, form: Form, fields: Sequence[str]) -> pa.Schema:
     """Columns of a file. JSON is text in Parquet and values in JSON Lines; `datasets` reads both as values."""
     columnar = to in ("parquet", "hub")
     tools = [("tools", pa.json_() if columnar else pa.list_(pa.json_()))] if "tools" in fields else []
+    label = [("label", pa.bool_())] if form == "unpaired" else []
     if to == "alpaca":
-        return _ALPACA
+        return pa.schema([*_ALPACA, *label])
     if to == "sharegpt":
-        turns = pa.list_(pa.struct([(name, pa.string()) for name in ("from", "value", "tool_call_id")]))
-        return pa.schema([("conversations", turns), *((name, pa.string()) for name, _ in tools)])
+        text = [(name, pa.string()) for name in ("from", "value", "tool_call_id")]
+        turns = pa.list_(pa.struct([*text, ("weight", pa.int8())] if "weight" in fields else text))
+        return pa.schema([("conversations", turns), *((name, pa.string()) for name, _ in tools), *label])
     call = _call(pa.json_() if columnar else pa.string())
     kinds = {"tool_calls": pa.list_(call), "weight": pa.int8()}
     names = [(new, kinds.get(new, pa.string())) for old, new in _OPTIONAL.items() if old in fields]
@@ -264,7 +268,7 @@ def schema_of(to: Target, form: Form, fields: Sequence[str]) -> pa.Schema:
     columns: dict[Form, list[tuple[str, pa.DataType]]] = {
         "conversations": [("messages", messages)],
         "preferences": [("prompt", messages), ("chosen", messages), ("rejected", messages)],
-        "judged": [("prompt", messages), ("completion", messages), ("label", pa.bool_())],
+        "unpaired": [("prompt", messages), ("completion", messages), *label],
         "documents": [("text", pa.string())],
     }
     traced = (

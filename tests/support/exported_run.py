@@ -25,8 +25,9 @@ ARGUMENTS = '{"a":  1, "b": null}'
 
 
 def rows() -> list[Row]:
-    """Two plain conversations (one read from Alpaca's columns), one with tools, a preference, two documents, two
-    judged answers."""
+    """Two plain conversations (one of Alpaca's columns), one with tools, a preference, two documents, two answers
+    with a label, a conversation with weights and reasoning.
+    """
     calls = canonical_json([{"id": "x1", "type": "function", "function": {"name": "find", "arguments": ARGUMENTS}}])
     user = message("user", "Where is my order?\n\nNumber 7.")
     spoken = [
@@ -43,6 +44,18 @@ def rows() -> list[Row]:
         make("chats", "line:4", kind="preference", messages=[user], **pair),
         make("pages", "row:1", kind="document", text="A page.\n\nIts end."),
         make("pages", "row:2", kind="document", text="Another page."),
+        make("chats", "line:5", kind="unpaired_preference", label=True, messages=[user, message("assistant", "Yes.")]),
+        make("chats", "line:6", kind="unpaired_preference", label=False, messages=[user, message("assistant", "Hm.")]),
+        make(
+            "chats",
+            "line:7",
+            messages=[
+                user,
+                message("assistant", "Seven?", weight=0),
+                message("user", "Yes."),
+                message("assistant", "Sent.", weight=1, reasoning="It is the one of Monday."),
+            ],
+        ),
     ]
 
 

@@ -31,13 +31,14 @@ def write(row: Row) -> Row:
     meta = meta_of(row)
     extra = meta.pop("message_fields", {})
     meta.pop("think_tag", None)
-    out: Row = {"messages": [{**_openai(m), **extra.get(str(i), {})} for i, m in enumerate(turns_of(row))]}
+    out: Row = {"messages": [{**openai_message(m), **extra.get(str(i), {})} for i, m in enumerate(turns_of(row))]}
     if row["tools"]:
         out["tools"] = json.loads(row["tools"])
     return with_meta(labelled(out, row), meta)
 
 
-def _openai(m: Row) -> Row:
+def openai_message(m: Row) -> Row:
+    """A message as OpenAI has it, with `reasoning_content` and `weight` where there are any."""
     out: Row = {"role": m["role"], "content": m["content"]}
     for key, field in (("name", "name"), ("reasoning", "reasoning_content"), ("weight", "weight")):
         if m.get(key) is not None:

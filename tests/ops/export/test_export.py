@@ -20,12 +20,12 @@ from steps.ingest.ingest import ingest
 from steps.ingest.quick import quick_config
 
 ROOT = Path(__file__).resolve().parents[3]
+ALL = {"conversations": 4, "preferences": 1, "documents": 2, "unpaired": 2}
 CHAT = {
-    "openai": {"conversations": 3, "preferences": 1},
-    "sharegpt": {"conversations": 3},
-    "alpaca": {"conversations": 2},
+    "openai": {"conversations": 4, "preferences": 1, "unpaired": 2},
+    "sharegpt": {"conversations": 4, "unpaired": 2},
+    "alpaca": {"conversations": 2, "unpaired": 2},
 }
-ALL = {"conversations": 3, "preferences": 1, "documents": 2}
 
 
 def read_again(folder: Path, scratch: Path) -> Counter:
@@ -65,7 +65,7 @@ def test_what_a_format_can_t_express_is_listed_and_counted(shop, invoke):
 
 
 def test_nothing_written_is_an_error_and_leaves_nothing(state, invoke):
-    build(ROOT, state / "work", rows()[4:])
+    build(ROOT, state / "work", rows()[4:6])
     result = invoke("shop", "--to", "openai", "--out", "o")
     assert result.exit_code == 3 and "can't express any of 2 rows (document_not_expressible 2)" in result.stderr
     assert not Path("o").exists() and not list(Path().glob(".assay*"))
@@ -74,7 +74,8 @@ def test_nothing_written_is_an_error_and_leaves_nothing(state, invoke):
 def test_splits_are_files_and_can_be_chosen(shop, invoke, told):
     done = told("shop", "--to", "jsonl", "--out", "all")
     assert {(f["path"], f["rows"]) for f in done["files"]} == {
-        ("conversations/train.jsonl", 2), ("conversations/test.jsonl", 1), ("preferences/train.jsonl", 1),
+        ("conversations/train.jsonl", 2), ("conversations/test.jsonl", 2), ("unpaired/train.jsonl", 2),
+        ("preferences/train.jsonl", 1),
         ("documents/train.jsonl", 1), ("documents/test.jsonl", 1),
     }  # fmt: skip
     done = told("shop", "--to", "jsonl", "--out", "test", "--split", "test")
@@ -99,7 +100,7 @@ def test_datasets_and_trl_read_an_export(shop, to, told):
 
     told("shop", "--to", to, "--out", "d")
     loaded = load_dataset("d", "conversations")
-    assert {name: part.num_rows for name, part in loaded.items()} == {"train": 2, "test": 1}
+    assert {name: part.num_rows for name, part in loaded.items()} == {"train": 2, "test": 2}
     assert "messages" in get_dataset_column_names(loaded["train"])
     tokenizer = Template()
     first = loaded["train"][0]
@@ -107,11 +108,17 @@ def test_datasets_and_trl_read_an_export(shop, to, told):
     assert maybe_apply_chat_template({"messages": first["messages"]}, tokenizer) == {
         "text": "system:Be kind.|user:Where is my order?\n\nNumber 7.|assistant:On its way.|"
     }
-    [called] = loaded["test"]
+    called, thought = loaded["test"]
     function = called["messages"][1]["tool_calls"][0]["function"]
     columnar = to in ("parquet", "hub")
     assert function["arguments"] == (json.loads(exported_run.ARGUMENTS) if columnar else exported_run.ARGUMENTS)
     assert called["tools"] == json.loads(exported_run.TOOLS)
+    answers = [m for m in thought["messages"] if m["role"] == "assistant"]
+    assert [(m["weight"], m["reasoning_content"]) for m in answers] == [(0, None), (1, "It is the one of Monday.")]
+    unpaired = load_dataset("d", "unpaired", split="train")
+    assert unpaired["label"] == [True, False] and is_conversational(unpaired[0])
+    said = maybe_apply_chat_template({k: unpaired[0][k] for k in ("prompt", "completion", "label")}, tokenizer)
+    assert said["completion"] == "assistant:Yes.|"
     [pair] = load_dataset("d", "preferences", split="train")
     assert is_conversational(pair)
     rendered = maybe_apply_chat_template({k: pair[k] for k in ("prompt", "chosen", "rejected")}, tokenizer)
@@ -146,13 +153,13 @@ def test_the_card_says_how_it_was_made(shop, told):
     meta = yaml.safe_load(front)
     assert meta["license"] == "other" and meta["size_categories"] == ["n<1K"]
     assert [(c["config_name"], c.get("default", False)) for c in meta["configs"]] == [
-        ("conversations", True), ("documents", False), ("preferences", False),
+        ("conversations", True), ("documents", False), ("preferences", False), ("unpaired", False),
     ]  # fmt: skip
     assert meta["configs"][0]["data_files"][0] == {"split": "train", "path": ["conversations/train-00000.parquet"]}
     digest = read_record(Path("h")).dataset
     for said in (
-        f"`{shop.name}`", digest, shop.config_digest, "| scrub | 7 | 0 | 6 | 1 | 0 | 0 | dropped: broken\\_json 1 |",
-        "Scrubbed: found and replaced were EMAIL\\_ADDRESS 3", "| chats |  | Apache-2.0 | 4 |",
+        f"`{shop.name}`", digest, shop.config_digest, "| scrub | 10 | 0 | 9 | 1 | 0 | 0 | dropped: broken\\_json 1 |",
+        "Scrubbed: found and replaced were EMAIL\\_ADDRESS 3", "| chats |  | Apache-2.0 | 7 |",
         "| pages | acme/pages\\@0123456789012345678901234567890123456789 | CC-BY-4.0 | 2 |",
     ):  # fmt: skip
         assert said in body
@@ -275,4 +282,4 @@ def test_what_can_t_be_meant_is_refused(shop, arguments, said, invoke):
 def test_marks_that_training_rows_have_no_place_for_are_refused(state, told):
     turns = [message("user", "q"), message("assistant", "a")]
     build(ROOT, state / "work", [make("s", "line:1", messages=turns, score=0.5), *rows()[:1]])
-    assert told("shop", "--to", "jsonl", "--out", "o")["refused"] == {"score_not_expressible": 1}
+    assert told("shop", "--to", "jsonl", "--out", "o")["refused"] == {"marks_not_expressible": 1}

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FILES = {
     "README.md", ".assay-export.json", "conversations/train-00000.parquet", "conversations/test-00000.parquet",
     "preferences/train-00000.parquet", "documents/train-00000.parquet", "documents/test-00000.parquet",
+    "unpaired/train-00000.parquet",
 }  # fmt: skip
 
 
