@@ -10,11 +10,14 @@ from steps.contracts.records import ROLES
 from steps.contracts.reports import Frozen
 from steps.engines.chunking.config import ChunkConfig
 from steps.engines.documents.config import DocumentConfig
+from steps.ingest.streams import Bounds
 
 FormatName: TypeAlias = Literal[
     "record", "openai", "sharegpt", "alpaca", "prompt_completion", "preference", "ranked", "oasst", "oasst_rows", "text"
 ]
-Container: TypeAlias = Literal["jsonl", "json", "csv", "parquet", "text", "markdown", "html", "pdf", "docx"]
+Container: TypeAlias = Literal[
+    "jsonl", "json", "csv", "parquet", "arrow", "xlsx", "text", "markdown", "html", "pdf", "docx"
+]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -35,11 +38,15 @@ class SourceConfig(Frozen):
     path: str | None = Field(None, description="file, folder, glob or fsspec URL; relative to the run's root")
     hub: str | None = Field(None, description="hub data set id, such as HuggingFaceH4/ultrachat_200k")
     revision: str | None = Field(None, description="commit hash of the hub data set, 40 hex characters")
-    subset: str | None = Field(None, description="hub configuration name; None for the only one")
-    split: str = Field("train", description="hub split")
+    subset: str | None = Field(
+        None, description="configuration of the hub data set, or in the card of a folder; None: the default or only one"
+    )
+    split: str = Field("train", description="split of the hub data set or folder: train, test+validation, all")
     token_env: str = Field("HF_TOKEN", description="environment variable with the hub token; may be unset")
     format: FormatName | Literal["auto"] = Field("auto", description="row format; auto: by the first rows of each file")
-    container: Container | Literal["auto"] = Field("auto", description="file type; auto goes by the file's suffix")
+    include: tuple[str, ...] = Field((), description="globs on paths in a folder: no other files are read")
+    exclude: tuple[str, ...] = Field((), description="globs on paths in a folder: these files are not read")
+    container: Container | Literal["auto"] = Field("auto", description="file type; auto: by content, then by suffix")
     columns: dict[str, str] = Field(default_factory=dict, description="standard column name -> name in the data")
     roles: dict[str, str] = Field(
         default_factory=dict, description="names of roles in the data -> system, user, assistant or tool"
@@ -93,8 +100,8 @@ class SourceConfig(Frozen):
         if (self.path is None) == (self.hub is None):
             raise ValueError(f"source {self.name!r}: give either path or hub, and not both")
         if self.hub is None:
-            if self.revision or self.subset:
-                raise ValueError(f"source {self.name!r}: revision and subset belong to hub, not to path")
+            if self.revision:
+                raise ValueError(f"source {self.name!r}: revision belongs to hub, not to path")
         elif not _COMMIT.fullmatch(self.revision or ""):
             raise ValueError(
                 f"source {self.name!r}: hub needs revision, a commit hash of 40 hex characters (a branch moves);"
@@ -112,6 +119,13 @@ class IngestConfig(Frozen):
     max_reject_share: float = Field(0.05, ge=0, le=1, description="share of a source's rows that may be rejected")
     # Chosen: 32 MiB, far above a training row; memory stays below a few times this.
     max_line_bytes: int = Field(32 << 20, ge=64, description="longest line, JSON value, CSV row or document, in bytes")
+    # Chosen: text packs to a third or a twentieth, short rows behind one long system prompt to a hundredth; what is
+    # made to fill a disk packs to a thousandth and less.
+    max_unpacked_ratio: int = Field(
+        300, ge=1, description="bytes that may come out of a file per byte stored; the first 8 MiB are free"
+    )
+    # Chosen: far more than a table of rows for training has.
+    max_columns: int = Field(4096, ge=1, description="columns that a table may have")
     tree_paths: Literal["best", "all"] = Field(
         "best", description="message trees: the best-ranked path, or every path that ends in an assistant turn"
     )
@@ -127,6 +141,11 @@ class IngestConfig(Frozen):
     )
 
     documents: DocumentConfig = Field(DocumentConfig(), description="how PDF and DOCX files are read")
+
+    @property
+    def bounds(self) -> Bounds:
+        """What a file may be at most."""
+        return Bounds(self.max_line_bytes, self.max_unpacked_ratio, self.max_columns)
 
     @model_validator(mode="after")
     def _sources_agree(self) -> Self:

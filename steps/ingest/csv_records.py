@@ -6,6 +6,7 @@ being doubled is read, as long as the lines that it takes haven't a record's cel
 """
 
 import csv
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,12 +68,15 @@ class _Feed:
         return line
 
     def _read(self) -> tuple[int, str | LineTooLong]:
+        if not self.taken:
+            self._lines.skip_blank()
         try:
             number, raw = next(self._lines)
         except LineTooLong as e:
             return e.line, e
         self._budget += _AGAIN * len(raw)
-        return number, raw.decode("utf-8", "surrogateescape") + "\n"
+        # A mark stands behind the first line where files were put together.
+        return number, raw.removeprefix(BOM_UTF8).decode("utf-8", "surrogateescape") + "\n"
 
     def begin(self) -> None:
         """The next line is the first of a record."""

@@ -1,34 +1,36 @@
-"""Which files a source means: a file, a folder, a glob or an fsspec URL; and how each of them is opened."""
+"""Which files a source means: a file, a folder, a glob or an fsspec URL; what each of them is, and how it is opened."""
 
 import difflib
 import glob
 import hashlib
 import io
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from steps.contracts.digests import file_digest
-from steps.contracts.errors import InputError, InputNotFoundError, MissingDependencyError, ServiceError
+from steps.contracts.errors import AssayError, InputError, InputNotFoundError, MissingDependencyError, ServiceError
 from steps.ingest.config import Container, SourceConfig
-from steps.ingest.streams import PACKED, as_utf8, unpack
+from steps.ingest.containers import Told, by_name, tell
+from steps.ingest.folders import MOST_CARD_BYTES, Choice, Entry, choose, plain_name, walk
+from steps.ingest.streams import BOUNDS, Bounds, as_utf8, unpack
 
-SUFFIXES: dict[str, Container] = {
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
-    ".txt": "text", ".text": "text", ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html",
-    ".pdf": "pdf", ".docx": "docx",
-}  # fmt: skip
-_KNOWN = "jsonl, ndjson, json, csv, tsv, parquet, txt, md, html, pdf or docx, each also with .gz or .zst"
+_KNOWN = (
+    "jsonl, json, csv, tsv, parquet, arrow, xlsx, txt, md, html, pdf or docx, each also packed (gz, zst, bz2, xz, zip)"
+)
 _MAGIC = "*?["
+_BINARY = ("parquet", "arrow", "xlsx", "pdf", "docx")
 
 
 @dataclass(frozen=True)
 class InputFile:
     """One file. `relative` is its POSIX path below the folder or glob that named it, `size` in bytes as stored.
 
-    `fs` is None for local files.
+    `fs` is None for local files. Container and packing are what its name says, until `told`.
     """
 
     location: str
@@ -45,10 +47,22 @@ class InputFile:
         return cast("IO[bytes]", self.fs.open(self.location, "rb"))
 
     @contextmanager
-    def open_text(self, encoding: str | None) -> Iterator[io.BufferedReader]:
+    def open_text(self, encoding: str | None, bounds: Bounds = BOUNDS) -> Iterator[io.BufferedReader]:
         """The unpacked text in UTF-8 (see `as_utf8`)."""
         with self.open_raw() as raw:
-            yield as_utf8(unpack(raw, self.packing), encoding)
+            yield as_utf8(unpack(raw, self.packing, bounds.unpacked_bytes(self.size)), encoding)
+
+    @contextmanager
+    def open_seekable(self, bounds: Bounds) -> Iterator[IO[bytes]]:
+        """The unpacked bytes, for readers that jump in them; what is packed waits in a temporary file."""
+        with self.open_raw() as raw:
+            if self.packing is None:
+                yield raw
+                return
+            with tempfile.TemporaryFile() as whole:
+                shutil.copyfileobj(unpack(raw, self.packing, bounds.unpacked_bytes(self.size)), whole, 1 << 20)
+                whole.seek(0)
+                yield whole
 
     def sha256(self) -> str:
         """SHA-256 of the stored bytes."""
@@ -63,77 +77,134 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Found:
-    """Files of a source in the order of their relative paths, and what was passed over for its suffix."""
+    """Files of a source in the order of their relative paths. notes: what was passed over and assumed.
+
+    many: they were found in a folder or by a glob, and not named.
+    """
 
     files: tuple[InputFile, ...]
-    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    many: bool = False
 
 
 def find_files(source: SourceConfig, root: Path) -> Found:
-    """The files that `source.path` means. Folders are searched in depth; names that start with "." or "_" are left out.
+    """The files that `source.path` means (see `folders` for the rules in a folder).
 
     Raises:
         InputNotFoundError: nothing is there.
-        InputError: files are there, but none of a known type.
+        InputError: files are there, but none of a known type, or none of the wanted split.
         MissingDependencyError: the URL's protocol needs a package that isn't installed.
     """
     path = source.path or ""
-    entries = _remote(path) if "://" in path else _local(path, root)
-    files, skipped = [], []
-    for location, relative, size, fs in sorted(entries, key=lambda e: e[1]):
-        container, packing = file_type(relative, source)
-        if container is None:
-            skipped.append(relative)
-        else:
-            files.append(InputFile(location, relative, container, packing, size, fs))
+    entries, kind = _remote(path) if "://" in path else _local(path, root)
+    entries.sort(key=lambda e: e.relative)
+    choice = Choice(entries) if kind == "file" else choose(entries, source, _text_of, splits=kind == "folder")
+    files = [f for e in choice.entries if (f := _file(e, source, choice, kind == "file")) is not None]
     if not files:
-        names = ", ".join(skipped[:3])
-        raise InputError(
-            f"no file of a known type: {names}",
-            where=f"source {source.name}",
-            hint=f"convert to {_KNOWN}, or set `container`",
-        )
-    return Found(tuple(files), tuple(skipped))
+        raise InputError(_why_none(choice), where=f"source {source.name}", hint=f"give {_KNOWN}, or set `container`")
+    notes = [f"{_files(len(n))} not read ({why}): {_first(n)}" for why, n in choice.passed.items()]
+    return Found(tuple(files), tuple(f"source {source.name}: {n}" for n in choice.notes + notes), kind != "file")
 
 
-def file_type(name: str, source: SourceConfig) -> tuple[Container | None, str | None]:
-    """Container and packing by suffix; the source's `container` overrides the first."""
-    path = PurePosixPath(name.lower())
-    packing = PACKED.get(path.suffix)
-    if packing:
-        path = path.with_suffix("")
-    container = SUFFIXES.get(path.suffix)
-    return (container if source.container == "auto" else source.container), packing
+def _file(entry: Entry, source: SourceConfig, choice: Choice, named: bool) -> InputFile | None:
+    """The file as its name says. What the name doesn't say, its content may, in a folder where that is sure."""
+    container, packing = by_name(entry.relative)
+    if source.container != "auto":
+        container = source.container
+    elif container is None:
+        told = _told(entry, packing) if entry.fs is None or named else None
+        if told is None or not (named or told.container in _BINARY or not PurePosixPath(entry.relative).suffix):
+            choice.leave(entry.relative, "of an unknown type")
+            return None
+        container, packing = told.container, told.packing
+    return InputFile(entry.location, entry.relative, container, packing, entry.size, entry.fs)
 
 
-_Entry = tuple[str, str, int, Any]
+def _told(entry: Entry, packing: str | None) -> Told | None:
+    file = InputFile(entry.location, entry.relative, "text", packing, entry.size, entry.fs)
+    try:
+        with file.open_raw() as raw:
+            return tell(raw, None, packing, entry.relative)
+    except InputError:
+        # Its reader names it.
+        return Told("text", packing)
+    except OSError:
+        return None
 
 
-def _local(path: str, root: Path) -> list[_Entry]:
-    full = root / Path(path).expanduser()
+def told(file: InputFile, source: SourceConfig) -> tuple[InputFile, str | None]:
+    """The file as its content tells what it is, and what was assumed against its name.
+
+    Raises:
+        NoRows: it is of a kind that holds no rows.
+        InputError: it is a damaged archive.
+    """
+    where = f"{source.name}/{file.relative}"
+    named, packed = by_name(file.relative)
+    sure = source.container != "auto" or source.encoding is not None
+    try:
+        with file.open_raw() as raw:
+            found = tell(raw, named if source.container == "auto" else source.container, packed, where, sure=sure)
+    except AssayError:
+        raise
+    except Exception:  # noqa: BLE001 (reading it will say so)
+        return file, None
+    if found is None:
+        return file, None
+    return replace(file, container=found.container, packing=found.packing), found.note
+
+
+def _why_none(choice: Choice) -> str:
+    if not choice.passed:
+        return "no file there"
+    return "no file of a known type: " + "; ".join(f"{_first(n)} ({why})" for why, n in choice.passed.items())
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' if count > 1 else ''}"
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _text_of(entry: Entry) -> str:
+    """A small text file; "" where it can't be read or is too long."""
+    file = InputFile(entry.location, entry.relative, "text", None, entry.size, entry.fs)
+    try:
+        with file.open_raw() as raw:
+            return raw.read(MOST_CARD_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _local(path: str, root: Path) -> tuple[list[Entry], str]:
+    """The entries, and whether they come from a "file", a "folder" or a "glob"."""
+    given = Path(path).expanduser()
+    full = root / given
     if full.is_file():
-        return [(str(full), full.name, full.stat().st_size, None)]
+        return [Entry(str(full), plain_name(full.name), full.stat().st_size)], "file"
     if full.is_dir():
-        base, found = full, sorted(full.rglob("*"))
+        base, found, kind = full, list(walk(full)), "folder"
     elif any(c in path for c in _MAGIC):
-        base = Path(_glob_root(str(full)))
-        found = [Path(p) for p in glob.glob(str(full), recursive=True)]  # noqa: PTH207 (absolute patterns)
+        names = glob.glob(str(given), root_dir=root, recursive=True)  # noqa: PTH207 (absolute patterns)
+        base, found, kind = root / _glob_root(str(given)), [root / name for name in names], "glob"
     else:
         raise _not_found(full)
-    entries: list[_Entry] = []
+    entries = []
     for p in found:
         relative = p.relative_to(base)
-        if p.is_file() and not any(part[0] in "._" for part in relative.parts):
-            entries.append((str(p), relative.as_posix(), p.stat().st_size, None))
+        if p.is_file() and not any(part.startswith(".") for part in relative.parts):
+            entries.append(Entry(str(p), plain_name(relative.as_posix()), p.stat().st_size))
     if not entries:
         raise InputNotFoundError("no file there", where=str(full), hint="check the folder or the pattern")
-    return entries
+    return entries, kind
 
 
 def _glob_root(pattern: str) -> str:
     parts = pattern.split("/")
     plain = next(i for i, part in enumerate(parts) if any(c in part for c in _MAGIC))
-    return "/".join(parts[:plain]) or "/"
+    return "/".join(parts[:plain]) or ("/" if pattern.startswith("/") else "")
 
 
 def _not_found(full: Path) -> InputNotFoundError:
@@ -147,7 +218,7 @@ def _not_found(full: Path) -> InputNotFoundError:
     return InputNotFoundError("no such file", where=str(full), hint=hint)
 
 
-def _remote(url: str) -> list[_Entry]:
+def _remote(url: str) -> tuple[list[Entry], str]:
     import fsspec
 
     try:
@@ -169,18 +240,18 @@ def _remote(url: str) -> list[_Entry]:
         raise ServiceError(what, where=url, hint="check the connection, the credentials and the URL") from e
 
 
-def _remote_entries(fs: Any, path: str, url: str) -> list[_Entry]:
+def _remote_entries(fs: Any, path: str, url: str) -> tuple[list[Entry], str]:
     if any(c in path for c in _MAGIC):
-        base, found = _glob_root(path), fs.glob(path, detail=True)
+        base, found, kind = _glob_root(path), fs.glob(path, detail=True), "glob"
     elif fs.isfile(path):
-        return [(path, PurePosixPath(path).name, int(fs.size(path) or 0), fs)]
+        return [Entry(path, plain_name(PurePosixPath(path).name), int(fs.size(path) or 0), fs)], "file"
     else:
-        base, found = path.rstrip("/"), fs.find(path, detail=True)
-    entries: list[_Entry] = []
+        base, found, kind = path.rstrip("/"), fs.find(path, detail=True), "folder"
+    entries: list[Entry] = []
     for name, info in found.items():
         relative = PurePosixPath(name).relative_to(base).as_posix()
-        if info["type"] == "file" and not any(part[0] in "._" for part in relative.split("/")):
-            entries.append((name, relative, int(info.get("size") or 0), fs))
+        if info["type"] == "file" and not any(part.startswith(".") for part in relative.split("/")):
+            entries.append(Entry(name, plain_name(relative), int(info.get("size") or 0), fs))
     if not entries:
         raise FileNotFoundError(url)
-    return entries
+    return entries, kind

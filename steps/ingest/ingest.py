@@ -16,8 +16,9 @@ from steps.engines.formats.columns import check_columns
 from steps.engines.formats.registry import detect_most
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.ingest.config import Container, IngestConfig, SourceConfig
+from steps.ingest.containers import NoRows
 from steps.ingest.documents import DOCUMENTS, DocumentFiles
-from steps.ingest.files import find_files
+from steps.ingest.files import find_files, told
 from steps.ingest.hub import hub_rows
 from steps.ingest.readers import Item, Raw, read_file, value_item
 from steps.ingest.record_sink import RecordSink
@@ -159,17 +160,27 @@ def _parts(
         yield _Part(f"{source.name}/{source.split}", "parquet", 0, lambda: _hub_items(source))
         return
     found = find_files(source, root)
-    if found.skipped:
-        notes.append(
-            f"source {source.name}: {len(found.skipped)} file(s) of unknown type not read, such as {found.skipped[0]}"
-        )
-    for file in found.files:
+    notes += found.notes
+    refused: list[NoRows] = []
+    for named in found.files:
+        try:
+            file, note = told(named, source)
+        except NoRows as e:
+            if not found.many:
+                raise
+            refused.append(e)
+            continue
+        if note:
+            notes.append(f"{source.name}/{file.relative}: {note}")
         kind = DOCUMENTS.get(file.container)
         if kind is not None:
             items = documents.items(file, kind, f"{source.name}/{file.relative}")
         else:
-            items = read_file(file, source, config.max_line_bytes)
+            items = read_file(file, source, config.max_line_bytes, config.bounds, notes)
         yield _Part(f"{source.name}/{file.relative}", file.container, file.size, lambda items=items: items)  # type: ignore[misc]
+    if refused and len(refused) == len(found.files):
+        raise refused[0]
+    notes += [f"not read: {e.where}: {e.what}" for e in refused]
 
 
 def _hub_items(source: SourceConfig) -> Iterator[Item]:

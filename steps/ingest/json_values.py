@@ -15,13 +15,15 @@ _BLOCK = 1 << 18
 _IN_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _NESTED = re.compile(rb'["\[\]{}]')
 _TOP = re.compile(rb'["\[\]{},]')
-_BLANK = b" \t\r\n"
+# With the bytes of a mark, as files have it that were put together.
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 # An object that may begin a row: behind a comma, a bracket, or at the start of a line.
 _OBJECT = re.compile(r"(?:[,\[\]}]\s*|\n\s*)\{")
 _BEHIND = re.compile(r"\s*(?:[,\]]|$)")
 _NEXT = re.compile(r"\s*,\s*(?=\{)")
 # The end of a list that isn't the end of everything.
 _LISTED = re.compile(r"\s*\]\s*[,\]}]")
+_FIRST_KEY = re.compile(r'\{\s*"([^"\\]*)"\s*:')
 _DECODE = json.JSONDecoder(strict=False).raw_decode
 # Chosen: far more than the objects in one row.
 _TRIED = 10_000
@@ -45,12 +47,15 @@ class Value:
 
 
 class JsonValues:
-    """Values of a JSON array, or of JSON values in a row; `limit` is the longest value in bytes."""
+    """Values of a JSON array, or of JSON values in a row; `limit` is the longest value in bytes.
 
-    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
-        self._stream, self._limit = stream, limit
+    line: the stream begins in this line of its file. within: what stands behind the array's end isn't looked at.
+    """
+
+    def __init__(self, stream: io.BufferedReader, limit: int, line: int = 1, *, within: bool = False) -> None:
+        self._stream, self._limit, self._within = stream, limit, within
         self._budget = 2 * limit
-        self._line, first = 1, stream.read(1)
+        self._line, first = line, stream.read(1)
         while first and first in _BLANK:
             self._line += first == b"\n"
             first = stream.read(1)
@@ -63,6 +68,8 @@ class JsonValues:
     def _begin(self) -> None:
         """Nothing of a value has been seen."""
         self._depth, self._in_string, self._closed, self._skipping = self._base, False, False, False
+        # What ended the value that came last, without being part of it.
+        self._mark = b""
         self._parts: list[bytes] = []
         self._size = self._start = self._at = 0
 
@@ -85,7 +92,7 @@ class JsonValues:
         again = value.raw[start:]
         self._budget -= len(again)
         self._line = value.line + value.raw.count(b"\n", 0, start)
-        self._block = again + self._block[self._at :]
+        self._block = again + self._mark + self._block[self._at :]
         self._ended = False
         self._begin()
 
@@ -113,6 +120,7 @@ class JsonValues:
             self._at = found.end()
             end = self._step(found.group())
             if end is not None:
+                self._mark = b"" if end else found.group()
                 value = self._cut(block[self._start : self._at if end else self._at - 1])
                 self._start = self._at
                 if value is not None:
@@ -121,7 +129,7 @@ class JsonValues:
         if not self._closed and not self._skipping and self._size + self._at - self._start > most:
             self._keep(block[self._start : self._at])
             self._start = self._at
-            self._skipping = True
+            self._skipping, self._mark = True, b""
             self._number += 1
             return Value(self._number, self._line, b"".join(self._parts), "too_long")
         return None
@@ -176,6 +184,7 @@ class JsonValues:
 
     def _last(self) -> Value | None:
         """What is left when the stream ends."""
+        self._mark = b""
         whole = self._base == 0 and self._depth == 0 and not self._in_string
         if self._skipping and not whole:
             # More than the one that was too long is lost.
@@ -185,7 +194,9 @@ class JsonValues:
 
     def _behind_the_end(self) -> Value | None:
         """What stands behind the end of an array: one value, which can't be read."""
-        self._ended = True
+        self._ended, self._mark = True, b""
+        if self._within:
+            return None
         rest = (self._block[self._at :] + self._stream.read(_BLOCK)).rstrip(_BLANK)
         self._block = b""
         lead = len(rest) - len(rest.lstrip(_BLANK))
@@ -203,19 +214,22 @@ class JsonValues:
         return size
 
 
-def next_object(raw: bytes, like: frozenset[str]) -> int | None:
+def next_object(raw: bytes, like: frozenset[str], *, ended: bool = False) -> int | None:
     """Where in a broken value (not at its start) the next whole object begins that is no part of it.
 
     It has about the keys `like`, unless that is empty. Objects in a list that something follows are parts of the value.
+    ended: more follows the value; then an object that begins with one of the keys may go on behind it.
     """
     text = raw.decode("utf-8", "surrogateescape")
-    start = 0
+    start, goes_on = 0, None
     for _ in range(_TRIED):
         found = _OBJECT.search(text, start)
         if found is None:
-            return None
+            break
         start = found.end() - 1
         value, end = _decoded(text, start)
+        if value is None and start and goes_on is None and ended and _goes_on(text, start, like):
+            goes_on = start
         if value is None or not start or not _BEHIND.match(text, end):
             continue
         last = _last_of_list(text, end)
@@ -223,7 +237,21 @@ def next_object(raw: bytes, like: frozenset[str]) -> int | None:
             start = last
         elif 2 * len(like & value.keys()) >= len(like | value.keys()) or not like:
             return len(text[:start].encode("utf-8", "surrogateescape"))
-    return None
+    return None if goes_on is None else len(text[:goes_on].encode("utf-8", "surrogateescape"))
+
+
+def _goes_on(text: str, start: int, like: frozenset[str]) -> bool:
+    """Whether an object that begins here with one of these keys is cut off by the text's end."""
+    key = _FIRST_KEY.match(text, start)
+    if key is None or key[1] not in like:
+        return False
+    try:
+        _DECODE(text, start)
+    except json.JSONDecodeError as e:
+        return e.pos >= len(text.rstrip()) or e.msg.startswith("Unterminated")
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 def _last_of_list(text: str, end: int) -> int:

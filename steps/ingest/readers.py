@@ -6,23 +6,26 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from steps.contracts.digests import canonical_json
 from steps.contracts.errors import AssayError, InputError, ServiceError
 from steps.contracts.records import Row
-from steps.ingest.config import SourceConfig
+from steps.engines.formats.columns import renamed
+from steps.engines.formats.dialects.described import listed
+from steps.engines.formats.registry import detect
+from steps.ingest.config import CANONICAL_COLUMNS, SourceConfig
 from steps.ingest.csv_records import Broken, Record, records
 from steps.ingest.files import InputFile
+from steps.ingest.json_forms import TopLevel, form, rows_in_columns, top_level
+from steps.ingest.json_lines import objects_in, texts
 from steps.ingest.json_values import JsonValues, Value, next_object
-from steps.ingest.streams import Lines, LineTooLong, ReplacedBytes, unpacking
+from steps.ingest.streams import BOUNDS, Bounds, Lines, LineTooLong, unpacking, with_newlines
+from steps.ingest.tables import Unread, arrow_rows, excel_rows, header_of, parquet_rows
 
-_PARQUET_ROWS = 1_000
+_TABLES = {"parquet": parquet_rows, "arrow": arrow_rows, "xlsx": excel_rows}
 _SUSPECT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)|\x00")
 # "sep=;" and what Excel makes of it.
 _SEPARATOR = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
@@ -55,26 +58,27 @@ class Bad:
 Item = Raw | Bad
 
 
-def read_file(file: InputFile, source: SourceConfig, limit: int) -> Iterator[Item]:
-    """The rows of one file; `limit` is the longest row in bytes.
+def read_file(
+    file: InputFile, source: SourceConfig, limit: int, bounds: Bounds = BOUNDS, notes: list[str] | None = None
+) -> Iterator[Item]:
+    """The rows of one file; `limit` is the longest row in bytes. What is assumed about the file is added to `notes`.
 
     Raises:
         InputError: the file as a whole can't be read (damaged archive, not Parquet, no CSV header).
     """
     where = f"{source.name}/{file.relative}"
+    said = notes if notes is not None else []
     with reading(file, where), unpacking(where):
-        if file.container == "parquet":
-            yield from _parquet(file, where)
-            return
-        with file.open_text(source.encoding) as stream:
-            if file.container == "csv":
-                yield from _csv(stream, source.delimiter, limit, where)
-            elif file.container == "jsonl" or (file.container == "json" and _is_lines(stream)):
-                yield from _jsonl(stream, limit)
-            elif file.container == "json":
-                yield from _json(stream, limit)
-            else:
-                yield from _document(stream, file, limit)
+        if file.container in _TABLES:
+            yield from _table(file, limit, bounds, where)
+        elif file.container in ("jsonl", "json"):
+            yield from _json_text(_JsonFile(file, source, limit, bounds, where, said))
+        else:
+            with file.open_text(source.encoding, bounds) as stream:
+                if file.container == "csv":
+                    yield from _csv(stream, source.delimiter, limit, bounds, where)
+                else:
+                    yield from _document(stream, file, limit)
 
 
 @contextmanager
@@ -95,24 +99,150 @@ def reading(file: InputFile, where: str) -> Iterator[None]:
         raise
 
 
-def _jsonl(stream: io.BufferedReader, limit: int) -> Iterator[Item]:
-    decode = json.JSONDecoder(strict=False, parse_constant=_null).decode
-    lines = Lines(stream, limit)
-    while True:
-        try:
-            number, raw = next(lines)
-        except StopIteration:
-            return
-        except LineTooLong as e:
-            yield Bad(f"line:{e.line}", e.line, e.head, "too_long", _too_long_hint(e.size, limit))
+@dataclass(frozen=True)
+class _JsonFile:
+    """A JSON file with what its reading needs."""
+
+    file: InputFile
+    source: SourceConfig
+    limit: int
+    bounds: Bounds
+    where: str
+    notes: list[str]
+
+    def open(self) -> AbstractContextManager[io.BufferedReader]:
+        return self.file.open_text(self.source.encoding, self.bounds)
+
+    def say(self, note: str) -> None:
+        self.notes.append(f"{self.where}: {note}")
+
+
+def _json_text(of: _JsonFile) -> Iterator[Item]:
+    with of.open() as stream:
+        found = form(_peek(stream), lines_named=of.file.container == "jsonl")
+        if found == "lines":
+            yield from _lines(stream, of)
+        elif found == "array":
+            if of.file.container == "jsonl":
+                of.say("read as one JSON array")
+            yield from _values(JsonValues(stream, of.limit), of.limit)
+        else:
+            yield from _values_or_one(stream, of)
+
+
+def _peek(stream: io.BufferedReader) -> bytes:
+    """The start of a text, as far as the buffer holds it."""
+    head = stream.peek(1 << 20)
+    # What is unpacked comes in smaller pieces.
+    return head if len(head) >= _HEAD else stream.peek(1 << 20)
+
+
+def _values_or_one(stream: io.BufferedReader, of: _JsonFile) -> Iterator[Item]:
+    """Values that follow one another, or a single object: a row, or around the rows."""
+    with of.open() as again:
+        top = top_level(again)
+    if top.whole and not top.alone and not _broken_around_list(of, top):
+        of.say("objects that aren't one to a line")
+        yield from _values(JsonValues(stream, of.limit), of.limit)
+    elif (rows := _within_one(of, top)) is not None:
+        yield from rows
+    elif top.whole and b"\n" not in _peek(stream).strip():
+        yield from _lines(stream, of)
+    else:
+        yield from _values(JsonValues(stream, of.limit), of.limit)
+
+
+def _broken_around_list(of: _JsonFile, top: TopLevel) -> bool:
+    """Whether the first object is broken and holds a list of rows: then what stands behind it may be part of it."""
+    if len(top.lists) != 1 or _is_column(top):
+        return False
+    return top.size > of.limit or _one_object(of, top) is None
+
+
+def _is_column(top: TopLevel) -> bool:
+    """Whether a list of objects is a part of a row, such as its messages."""
+    return any(key in CANONICAL_COLUMNS or key == "replies" for key in top.lists)
+
+
+def _within_one(of: _JsonFile, top: TopLevel) -> Iterator[Item] | None:
+    """The rows that a single object holds; None where it is a row itself, or nothing is known of it.
+
+    Raises:
+        InputError: it holds several lists of rows.
+    """
+    value = _one_object(of, top) if top.whole and top.size <= of.limit else None
+    if value is not None:
+        named = renamed(value, of.source.columns) if of.source.columns else value
+        rows = rows_in_columns(value, sure=detect(named) is None)
+        if rows is None and detect(named) is not None:
+            return None
+        if rows is not None:
+            of.say(f"one object of columns, read as {len(rows):,} rows")
+            return (value_item(row, number) for number, row in enumerate(rows, 1))
+    if len(top.lists) > 1 and top.whole:
+        raise InputError(
+            f"several lists of objects in one: {listed(sorted(top.lists))}",
+            where=of.where,
+            hint="write the one that holds the rows into a file of its own",
+        )
+    if not top.lists or (value is None and _is_column(top)):
+        return None
+    (key, (start, line)), *_ = top.lists.items()
+    of.say(f"the rows are those of the list {listed([key])}")
+    return _listed_rows(of, start, line)
+
+
+def _one_object(of: _JsonFile, top: TopLevel) -> Row | None:
+    with of.open() as stream:
+        text = stream.read(top.size)
+    found = _decoded(_decoder(), "row:1", 1, text.lstrip(b"\xef\xbb\xbf"))
+    return found.value if isinstance(found, Raw) else None
+
+
+def _listed_rows(of: _JsonFile, start: int, line: int) -> Iterator[Item]:
+    with of.open() as stream:
+        while start:
+            start -= len(stream.read(min(start, _HEAD)))
+        yield from _values(JsonValues(stream, of.limit, line, within=True), of.limit)
+
+
+def _decoder() -> Any:
+    return json.JSONDecoder(strict=False, parse_constant=_null).decode
+
+
+def _lines(stream: io.BufferedReader, of: _JsonFile) -> Iterator[Item]:
+    """One object to a line; also several on one, one over several, and a comma behind one."""
+    decode = _decoder()
+    several = joined = commas = 0
+    for text in texts(Lines(with_newlines(stream, of.file.container), of.limit), of.limit):
+        if isinstance(text, LineTooLong):
+            yield Bad(f"line:{text.line}", text.line, text.head, "too_long", _too_long_hint(text.size, of.limit))
             continue
-        if raw and not raw.isspace():
-            yield _decoded(decode, f"line:{number}", number, raw)
+        item = _decoded(decode, f"line:{text.number}", text.number, text.raw)
+        if isinstance(item, Bad) and item.reason == "broken_json":
+            parts = objects_in(text.raw)
+            if parts:
+                several += len(parts) > 1
+                commas += len(parts) == 1
+                yield from (_decoded(decode, _place(text.number, n), text.number, part) for n, part in enumerate(parts))
+                continue
+        if text.lines > 1:
+            joined += isinstance(item, Raw)
+            if isinstance(item, Bad):
+                item = replace(item, weight=text.lines, hint=f"{item.hint}; {text.lines} lines up to the next object")
+        yield item
+    for count, what in ((several, "several objects on a line"), (joined, "an object over several lines"),
+                        (commas, "a comma behind the object")):  # fmt: skip
+        if count:
+            of.say(f"{what}, in {count:,} place{'s' if count > 1 else ''}: read all the same")
 
 
-def _json(stream: io.BufferedReader, limit: int) -> Iterator[Item]:
-    decode = json.JSONDecoder(strict=False, parse_constant=_null).decode
-    values = JsonValues(stream, limit)
+def _place(line: int, number: int) -> str:
+    return f"line:{line}" if number == 0 else f"line:{line}:{number + 1}"
+
+
+def _values(values: JsonValues, limit: int) -> Iterator[Item]:
+    decode = _decoder()
     keys: frozenset[str] = frozenset()
     rows = size = 0
     for value in values:
@@ -134,7 +264,9 @@ def _json(stream: io.BufferedReader, limit: int) -> Iterator[Item]:
 
 def _next(value: Value, keys: frozenset[str]) -> int | None:
     """Where in a broken value another row begins. What is only too long has parts, and may be the first row."""
-    return None if value.problem == "too_long" and not keys else next_object(value.raw, keys)
+    if value.problem == "too_long" and not keys:
+        return None
+    return next_object(value.raw, keys, ended=value.problem is None)
 
 
 def _rows_in(lost: int, rows: int, size: int) -> int:
@@ -151,17 +283,6 @@ def _value_problem(value: Value, limit: int) -> tuple[str, str]:
     if value.problem == "after_end":
         return "after_end", "text behind the end of the array; write one array, or one object per line (.jsonl)"
     return "cut_off", f"the file ends inside the array or the value that starts in line {value.line}"
-
-
-def _is_lines(stream: io.BufferedReader) -> bool:
-    """Whether the first line is a whole JSON object: then a .json file holds JSON Lines."""
-    first = stream.peek(1 << 20).lstrip().split(b"\n", 1)[0]
-    if not first.startswith(b"{"):
-        return False
-    try:
-        return isinstance(json.loads(first), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _decoded(decode: Any, locator: str, line: int | None, raw: bytes) -> Item:
@@ -187,9 +308,12 @@ def _json_problem(error: Exception) -> tuple[str, str]:
     return "broken_json", "a number with too many digits"
 
 
-def _csv(stream: io.BufferedReader, delimiter: str | None, limit: int, where: str) -> Iterator[Item]:
-    lines = Lines(_with_newlines(stream), limit)
-    first = next(lines, None)
+def _csv(stream: io.BufferedReader, delimiter: str | None, limit: int, bounds: Bounds, where: str) -> Iterator[Item]:
+    lines = Lines(with_newlines(stream, "csv"), limit)
+    try:
+        first = next(lines, None)
+    except LineTooLong as e:
+        raise InputError(f"the header is too long: {_too_long_hint(e.size, limit)}", where=where) from e
     named = _SEPARATOR.fullmatch(first[1]) if first is not None else None
     if named is not None:
         # Excel's own line, which says what separates cells.
@@ -198,7 +322,9 @@ def _csv(stream: io.BufferedReader, delimiter: str | None, limit: int, where: st
         return
     text = first[1].decode("utf-8", "surrogateescape")
     delimiter = delimiter or max(",;\t|", key=text.count)
-    header = _header(next(csv.reader([text], delimiter=delimiter)), where)
+    names = next(csv.reader([text], delimiter=delimiter))
+    _check_columns(len(names), bounds, where)
+    header = header_of(names, where)
     old_limit = csv.field_size_limit(limit)
     try:
         for found in records(lines, delimiter, len(header)):
@@ -213,21 +339,10 @@ def _csv(stream: io.BufferedReader, delimiter: str | None, limit: int, where: st
         csv.field_size_limit(old_limit)
 
 
-def _header(cells: list[str], where: str) -> list[str]:
-    """Names of the columns without blanks around them; those without a name are called after their place."""
-    header = [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, 1)]
-    twice = sorted({c for c in header if header.count(c) > 1})
-    if twice:
-        raise InputError(f"columns named twice: {', '.join(twice)}", where=where, hint="rename them in the header line")
-    return header
-
-
-def _with_newlines(stream: io.BufferedReader) -> io.BufferedReader:
-    """The same lines, ended by LF where the file's first ones are ended by CR alone."""
-    head = stream.peek(_HEAD)[:_HEAD]
-    if b"\r" not in head or b"\n" in head:
-        return stream
-    return io.BufferedReader(ReplacedBytes(stream, b"\r", b"\n"))
+def _check_columns(count: int, bounds: Bounds, where: str) -> None:
+    if count > bounds.columns:
+        hint = "is it the right file, or the right `delimiter`? Otherwise raise max_columns"
+        raise InputError(f"{count:,} columns, more than max_columns ({bounds.columns:,})", where=where, hint=hint)
 
 
 def _csv_row(header: list[str], cells: list[str], line: int) -> Item:
@@ -241,17 +356,18 @@ def _csv_row(header: list[str], cells: list[str], line: int) -> Item:
     return Raw(locator, line, raw, value or dict(zip(header, cells, strict=True)), what)
 
 
-def _parquet(file: InputFile, where: str) -> Iterator[Item]:
-    with file.open_raw() as raw:
-        try:
-            parquet = pq.ParquetFile(raw)
-        except (pa.ArrowInvalid, OSError) as e:
-            raise InputError("not a Parquet file, or a damaged one", where=where, hint="copy it again") from e
-        number = 0
-        for batch in parquet.iter_batches(batch_size=_PARQUET_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                yield value_item(row, number)
+def _table(file: InputFile, limit: int, bounds: Bounds, where: str) -> Iterator[Item]:
+    with file.open_seekable(bounds) as raw:
+        for found in _TABLES[file.container](raw, file.size, bounds, where):
+            if isinstance(found, Unread):
+                yield Bad(f"row:{found.number}", None, b"", found.reason, found.hint)
+                continue
+            item = value_item(found[1], found[0])
+            if len(item.raw) > limit:
+                hint = _too_long_hint(len(item.raw), limit)
+                yield Bad(item.locator, None, item.raw[:2000], "too_long", hint)
+            else:
+                yield item
 
 
 def value_item(row: Row, number: int) -> Raw:

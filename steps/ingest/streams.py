@@ -1,18 +1,24 @@
 """Bytes of one file: unpacked, in UTF-8, in lines that can't fill the memory."""
 
+import bz2
 import codecs
 import gzip
 import io
+import lzma
+import re
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import zstandard
 
-from steps.contracts.errors import InputError
+from steps.contracts.errors import AssayError, InputError
 
 _BLOCK = 1 << 20
+# Chosen: what a file of any size may unpack to. Above it the size as stored counts.
+_FREE = 8 << 20
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -21,7 +27,35 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _UTF8 = ("utf-8", "utf-8-sig", "ascii")
-PACKED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+_HEAD, _CR_HEAD = 1 << 12, 1 << 16
+PACKED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "xz", ".lzma": "xz", ".zip": "zip"}
+# ASCII in two bytes, or in four, as text in an encoding without a mark begins.
+_WIDE = (
+    (re.compile(rb"(?:[\t\n\r -~]\0\0\0){2}"), "utf-32-le"),
+    (re.compile(rb"(?:\0\0\0[\t\n\r -~]){2}"), "utf-32-be"),
+    (re.compile(rb"(?:[\t\n\r -~]\0){2}"), "utf-16-le"),
+    (re.compile(rb"(?:\0[\t\n\r -~]){2}"), "utf-16-be"),
+)
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError, lzma.LZMAError, zipfile.BadZipFile)
+
+
+class Bounds(NamedTuple):
+    """What a file may be at most.
+
+    row_bytes: bytes of a row. unpacked: bytes that come out of a file, in units of those stored; a few MiB are free.
+    columns: columns of a table.
+    """
+
+    row_bytes: int = 32 << 20
+    unpacked: int = 300
+    columns: int = 4096
+
+    def unpacked_bytes(self, stored: int) -> int:
+        """What a file of `stored` bytes may unpack to."""
+        return _FREE + self.unpacked * stored
+
+
+BOUNDS = Bounds()
 
 
 @contextmanager
@@ -29,21 +63,99 @@ def unpacking(where: str) -> Iterator[None]:
     """Turn a damaged or cut-off archive into an InputError that names it."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as e:
-        raise InputError(
-            f"the packed file is damaged or cut off ({e})", where=where, hint="copy or download it again"
-        ) from e
+    except Expanded as e:
+        raise Expanded(e.most, where) from e
+    except _DAMAGED as e:
+        raise _damaged(e, where) from e
+    except OSError as e:
+        # bz2's own have no number.
+        if e.errno is not None or isinstance(e, AssayError):
+            raise
+        raise _damaged(e, where) from e
 
 
-def unpack(raw: IO[bytes], packing: str | None) -> io.BufferedReader:
-    """The unpacked bytes of an open file; `packing` is "gzip", "zstd" or None."""
-    stream: IO[bytes] = raw
+def _damaged(error: Exception, where: str) -> InputError:
+    hint = "copy or download it again"
+    return InputError(f"the packed file is damaged or cut off ({error})", where=where, hint=hint)
+
+
+def unpack(raw: IO[bytes], packing: str | None, most: int | None = None) -> io.BufferedReader:
+    """The unpacked bytes of an open file; `packing` is a value of PACKED or None. Of a zip file, its only member's.
+
+    Reading raises Expanded behind `most` unpacked bytes.
+    """
+    if packing is None:
+        return io.BufferedReader(cast("io.RawIOBase", raw), _BLOCK)
+    stream = cast("io.RawIOBase", _unpacked(raw, packing))
+    return io.BufferedReader(stream if most is None else _Counted(io.BufferedReader(stream, _BLOCK), most), _BLOCK)
+
+
+def _unpacked(raw: IO[bytes], packing: str) -> IO[bytes]:
     if packing == "gzip":
-        stream = cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
-    elif packing == "zstd":
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        stream = cast("IO[bytes]", reader)
-    return io.BufferedReader(cast("io.RawIOBase", stream), _BLOCK)
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
+    if packing == "bz2":
+        return cast("IO[bytes]", bz2.BZ2File(raw))
+    if packing == "xz":
+        return cast("IO[bytes]", lzma.LZMAFile(raw))
+    if packing == "zip":
+        return _only_member(raw)
+    reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+    return cast("IO[bytes]", reader)
+
+
+def _only_member(raw: IO[bytes]) -> IO[bytes]:
+    archive = zipfile.ZipFile(raw)
+    try:
+        return archive.open(next(iter(members(archive))))
+    except (NotImplementedError, RuntimeError) as e:
+        # Encrypted, or packed by a method that Python lacks.
+        raise InputError(f"the archive can't be unpacked: {e}", hint="unpack it first") from e
+
+
+def members(archive: zipfile.ZipFile) -> list[str]:
+    """The files in an archive, without what macOS adds."""
+    names = [i.filename for i in archive.infolist() if not i.is_dir()]
+    return [n for n in names if not n.startswith("__MACOSX/") and not n.endswith(".DS_Store")]
+
+
+class Expanded(InputError):
+    """More comes out of a file than `max_unpacked_ratio` allows."""
+
+    def __init__(self, most: int, where: str | None = None) -> None:
+        self.most = most
+        super().__init__(
+            f"unpacks to more than {most:,} bytes, far more than a file of its size holds; nothing of it is read",
+            where=where,
+            hint="if it is meant to, raise max_unpacked_ratio, or unpack it first",
+        )
+
+
+class _Counted(io.RawIOBase):
+    """A stream that raises Expanded behind so many bytes."""
+
+    def __init__(self, stream: IO[bytes], most: int) -> None:
+        self._stream, self._most, self._left = stream, most, most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: "memoryview | bytearray") -> int:  # type: ignore[override]
+        block = self._stream.read1(len(into))  # type: ignore[attr-defined]
+        into[: len(block)] = block
+        count = len(block)
+        self._left -= count
+        if self._left < 0:
+            raise Expanded(self._most)
+        return count
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a mark, where it is sure: ASCII at the start, and no NUL character in what follows."""
+    found = next((name for pattern, name in _WIDE if pattern.match(head)), None)
+    if found is None:
+        return None
+    text = head[: len(head) // 4 * 4].decode(found, "ignore")
+    return None if "\0" in text else found
 
 
 def as_utf8(stream: io.BufferedReader, encoding: str | None) -> io.BufferedReader:
@@ -51,8 +163,10 @@ def as_utf8(stream: io.BufferedReader, encoding: str | None) -> io.BufferedReade
 
     In UTF-16 and UTF-32 an invalid unit becomes U+FFFD.
     """
-    head = stream.peek(4)[:4]
+    head = stream.peek(_HEAD)[:_HEAD]
     mark, marked = next(((m, e) for m, e in _BOMS if head.startswith(m)), (b"", None))
+    if encoding is None and not mark:
+        encoding = wide_encoding(head)
     name = codecs.lookup(encoding or marked or "utf-8").name
     if mark and (encoding is None or name.startswith(("utf-8", "utf-16", "utf-32"))):
         stream.read(len(mark))
@@ -102,6 +216,21 @@ class ReplacedBytes(io.RawIOBase):
         return len(block)
 
 
+_BLANK_LINES = re.compile(rb"(?:\r*\n)+")
+
+
+# The first bytes of a text whose lines end by CR alone: none by LF, and in JSON Lines an object behind each CR.
+_CR_ROWS = re.compile(rb"[}\],]\s*\r\s*[{\[]")
+
+
+def with_newlines(stream: io.BufferedReader, container: str) -> io.BufferedReader:
+    """The same lines, ended by LF where the first ones are ended by CR alone."""
+    head = stream.peek(_CR_HEAD)[:_CR_HEAD]
+    if b"\r" not in head or b"\n" in head or (container != "csv" and not _CR_ROWS.search(head)):
+        return stream
+    return io.BufferedReader(ReplacedBytes(stream, b"\r", b"\n"))
+
+
 class LineTooLong(InputError):
     """A line is longer than allowed; it was skipped, and reading goes on behind it. `head` is its start."""
 
@@ -133,6 +262,15 @@ class Lines:
         if len(text) > self._limit:
             self._skip(line)
         return self.number, text
+
+    def skip_blank(self) -> None:
+        """Pass over blank lines, block by block."""
+        while (block := self._stream.peek(1)) and block[:1] in b"\r\n":
+            run = _BLANK_LINES.match(block)
+            if run is None:
+                return
+            self.number += run.group().count(b"\n")
+            self._stream.read(run.end())
 
     def _skip(self, line: bytes) -> None:
         size, head = len(line), line[:2000]

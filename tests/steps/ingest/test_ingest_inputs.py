@@ -226,9 +226,9 @@ def test_missing_empty_and_unknown_files(bench):
         bench.write(name, content)
         with pytest.raises(InputError, match=f"s/{name}: no rows: the input is empty"):
             bench.ingest(name)
-    bench.write("a.bin", "%PDF")
-    with pytest.raises(InputError, match=r"no file of a known type: a.bin.*\n.*convert to jsonl"):
-        bench.ingest("a.bin")
+    bench.write("notes.xyz", "Some words")
+    with pytest.raises(InputError, match=r"no file of a known type: notes.xyz.*\n.*give jsonl"):
+        bench.ingest("notes.xyz")
     assert asked(bench.ingest("train.jsonl", container="jsonl")) == QUESTIONS
 
 

@@ -75,7 +75,7 @@ def test_sampling_follows_the_content_and_nests(bench):
         ({"name": "a", "path": "x", "hub": "o/n"}, "either path or hub"),
         ({"name": "a", "hub": "o/n"}, "commit hash of 40 hex"),
         ({"name": "a", "hub": "o/n", "revision": "main"}, "commit hash of 40 hex"),
-        ({"name": "a", "path": "x", "revision": "0" * 40}, "belong to hub"),
+        ({"name": "a", "path": "x", "revision": "0" * 40}, "belongs to hub"),
         ({"name": "a", "path": "x", "columns": {"promt": "q"}}, "did you mean 'prompt'"),
         ({"name": "a", "path": "x", "encoding": "utf-9"}, "encoding 'utf-9' is unknown"),
         ({"name": "a", "path": "x", "sample": 0}, "greater than 0"),

@@ -74,9 +74,9 @@ class Read:
         self.files: list[str] = []
         real = module.read_file
 
-        def counting(file: Any, source: Any, limit: int) -> Any:
+        def counting(file: Any, source: Any, *others: Any) -> Any:
             self.files.append(f"{source.name}/{file.relative}")
-            return real(file, source, limit)
+            return real(file, source, *others)
 
         monkeypatch.setattr(module, "read_file", counting)
 
