@@ -74,8 +74,8 @@ class InfraConfig(Frozen):
         return self.steps.get(step) or self.steps.get(kind) or StepInfra()
 
 
-def load_infra(root: Path, name: str | None, known_steps: Iterable[str]) -> InfraConfig:
-    """Read configs/infra/NAME.yaml.
+def load_infra(root: Path, name: str | None, known_steps: Iterable[str] | None = None) -> InfraConfig:
+    """Read configs/infra/NAME.yaml. Names of steps are checked where those there are are given.
 
     Raises:
         InputNotFoundError: no such file; the error lists those there are.
@@ -87,7 +87,7 @@ def load_infra(root: Path, name: str | None, known_steps: Iterable[str]) -> Infr
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise InputNotFoundError(f"no infra file '{name}'", where=str(folder), hint=f"there are: {known}")
     infra = load_model(InfraConfig, path)
-    names = sorted(known_steps)
+    names = sorted(known_steps or infra.steps)
     for step in infra.steps:
         if step not in names:
             near = difflib.get_close_matches(step, names, n=1)

@@ -200,13 +200,15 @@ def run(
 @app.command(rich_help_panel="Run")
 def validate(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="run configs to check")],
+    infra: Annotated[str | None, typer.Option(help="where they would run: a name in configs/infra/")] = None,
     overrides: Overrides = None,
     json_output: Json = False,
 ) -> None:
-    """Check run configs: every mistake at once, with its line."""
+    """Check run configs, and whether what they name is there: every mistake at once, with its line."""
     from ops.commands.config import validate as check
 
-    raise typer.Exit(check(configs, overrides or [], json_output))
+    _quiet(json_output)
+    raise typer.Exit(check(_root(), configs, infra, overrides or [], json_output))
 
 
 @app.command(rich_help_panel="Run")

@@ -14,6 +14,7 @@ class Plan:
 
     inputs: what the run would read now, for `--dry-run`; a run looks for itself when it starts.
     cache: whether a step may be taken from ZenML's cache.
+    notes: what is worth knowing before it runs.
     """
 
     config: RunConfig
@@ -23,6 +24,7 @@ class Plan:
     steps: tuple[str, ...]
     commit: str | None
     cache: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def config_digest(self) -> str:

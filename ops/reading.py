@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.load import load_model, validate
+from pipelines.load import Written, load_model, validate
 from steps.contracts.errors import ConfigError
 from steps.contracts.reports import Frozen
 from steps.ingest.config import IngestConfig, SourceConfig
@@ -55,7 +55,7 @@ def reading_of(columns: Sequence[str] = (), keys: Sequence[str] = (), **source: 
         given["columns"] = dict(_pair(part) for text in columns for part in text.split(",") if part.strip())
     # A source of its own is checked here, so that a mistake is told by the option and before any file is opened.
     values = {"name": "input", "path": "input", **given}
-    validate(SourceConfig, values, {}, "options", {(name,): f"--{name}" for name in given})
+    validate(SourceConfig, Written(values, {}, "options", {(name,): f"--{name}" for name in given}))
     return Reading(given, keys)
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ops.console import complain
 from ops.environment import find_root, prepare
 from ops.infra import load_infra
 from ops.plan import Plan
+from ops.preflight import checked
+from ops.stacks import stack_file
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
 from pipelines.input_digests import read_inputs
-from pipelines.load import load_model
-from pipelines.report.sections import load_section
 from pipelines.step_names import KNOWN_STEPS, step_names
 from steps.contracts import errors
 from steps.contracts.errors import AssayError, ServiceError, StepFailedError
@@ -47,6 +48,8 @@ def run(
     if json_output:
         os.environ["ASSAY_PROGRESS"] = "off"
     plan = make_plan(home, config_path, infra, stack, overrides)
+    for note in plan.notes:
+        complain(f"note: {note}")
     plan = replace(plan, cache=not no_cache, infra=plan.infra.with_workers(workers))
     if dry_run:
         print_plan(replace(plan, inputs=read_inputs(home, plan.config)), json_output)
@@ -57,13 +60,14 @@ def run(
 
 
 def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, overrides: Sequence[str] = ()) -> Plan:
-    """Resolve config and infra; fails before anything runs when one of them is missing or wrong."""
-    config = load_model(RunConfig, path, overrides)
-    names = step_names(config)
-    for section in config.report.sections:
-        load_section(section)
-    place = load_infra(root, infra or stack, (*KNOWN_STEPS, *names))
-    return Plan(config, place, stack or place.stack, None, names, commit_of(root))
+    """Resolve config and infra; fails before anything runs when one of them is missing or wrong, or names what isn't
+    there.
+    """
+    place = load_infra(root, infra or stack)
+    where = stack or place.stack
+    config, notes = checked(root, path, overrides, stack_file(root, where))
+    place = load_infra(root, infra or stack, (*KNOWN_STEPS, *step_names(config)))
+    return Plan(config, place, where, None, step_names(config), commit_of(root), notes=tuple(notes))
 
 
 def execute(root: Path, plan: Plan) -> RunRecord:

@@ -5,6 +5,7 @@ configuration value stands for an environment variable.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ops.environment import REPOSITORY_FOLDER
 from pipelines.load import load_model
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.reports import Frozen
-from steps.contracts.storage import writing
+from steps.contracts.storage import STATE, writing
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -90,6 +91,20 @@ def apply(path: Path, environment: dict[str, str]) -> Applied:
     stack_id = _apply_stack(client, declared.stack_name, ids, changes)
     store = client.get_stack(stack_id).components[StackComponentType.ARTIFACT_STORE][0]
     return Applied(str(stack_id), declared.stack_name, str(store.configuration.get("path") or ""), tuple(changes))
+
+
+def missing_variables(path: Path, environment: Mapping[str, str]) -> list[str]:
+    """Environment variables that a stack's file names and that aren't set."""
+    declared = load_model(StackFile, path)
+    values = [c.configuration for components in declared.components.values() for c in components]
+    # The state folder's is set by the command itself.
+    return [n for n in dict.fromkeys(_VARIABLE.findall(str(values))) if n not in environment and n != STATE]
+
+
+def runs_elsewhere(path: Path) -> bool:
+    """Whether a stack's steps run on other machines than the one that starts them."""
+    orchestrators = load_model(StackFile, path).components.get("orchestrator", ())
+    return any(component.flavor != "local" for component in orchestrators)
 
 
 def _real_folder(path: str) -> str:

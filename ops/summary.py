@@ -1,7 +1,7 @@
 """What `assay run` prints: the plan before; rows and costs, scores and registration after."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ops.rejected_rows import say_rejected
 from ops.run_index import artifacts_of, report_path
 from pipelines.input_digests import Inputs
 from pipelines.report.costs import StageCost, evaluation_costs, in_words, run_costs, together
+from steps.contracts.digests import value_digest
 from steps.contracts.evaluation import Comparison, Decision, Difference
 from steps.contracts.humanize import number
 from steps.contracts.runs import RunRecord
@@ -30,6 +31,7 @@ def print_plan(plan: Plan, as_json: bool) -> None:
         inputs = (plan.inputs or Inputs()).model_dump(mode="json")
         config = plan.config.model_dump(mode="json")
         shown = {"steps": plan.steps, "phases": [p.summary for p in plan.config.phases], "stack": plan.stack}
+        shown["notes"] = plan.notes
         print(json.dumps({**shown, "inputs": inputs, "config": config}))
         return
     out = console()
@@ -39,11 +41,22 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     for phase in plan.config.phases:
         out.print(text(f"trains {phase.summary}"))
     table = Table("reads", "digest", box=None)
-    for digests in (plan.inputs or Inputs()).digests.values():
-        for name, digest in digests.items():
+    for stage, digests in (plan.inputs or Inputs()).digests.items():
+        for name, digest in (_by_source(digests) if stage == "ingest" else digests).items():
             table.add_row(text(name), text(digest[:16]))
     out.print(table)
     out.print("nothing was run (--dry-run)")
+
+
+def _by_source(digests: Mapping[str, str]) -> dict[str, str]:
+    """Files by digest; a source of several files as one, with their number and a digest of all."""
+    sources: dict[str, dict[str, str]] = {}
+    for name, digest in digests.items():
+        sources.setdefault(name.partition("/")[0], {})[name] = digest
+    shown: dict[str, str] = {}
+    for source, files in sources.items():
+        shown |= files if len(files) == 1 else {f"{source}: {len(files):,} files": value_digest(files)}
+    return shown
 
 
 def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:

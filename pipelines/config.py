@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from pipelines.load import load_model
-from pipelines.mistakes import Contradiction, ContradictionsError
+from pipelines.mistakes import PARTS, Contradiction, ContradictionsError
 from pipelines.stages import SKIPPABLE, STAGES, Stage, StageSettings, stage_named
 from steps.contracts.models import BASE
 from steps.contracts.reports import Frozen
@@ -100,7 +100,9 @@ class RunConfig(StageSettings, RunSettings):
         return self.gate.candidate or self.subjects[-1]
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _whole(self, info: ValidationInfo) -> Self:
+        if info.context == PARTS:
+            return self
         if found := [*self._subjects_wanted(), *self._parts_wanted()]:
             raise ContradictionsError(found)
         return self

@@ -2,18 +2,53 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from pipelines.mistakes import KeyPath, mistakes
+from pipelines.mistakes import KeyPath, examine
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
 M = TypeVar("M", bound=BaseModel)
 # Chosen: far more than any configuration has; what a few lines of nested aliases stand for is more.
 _MOST_NODES = 100_000
+
+
+@dataclass(frozen=True)
+class Written:
+    """Values as they were written down.
+
+    Attributes:
+        lines: the 1-based line of every key and list item by its place.
+        where: the file, for errors.
+        options: by place, what gave a value instead of the file, such as "--set train.seed=x".
+    """
+
+    values: dict[str, Any]
+    lines: Mapping[KeyPath, int]
+    where: str
+    options: Mapping[KeyPath, str] = field(default_factory=dict)
+
+    def line(self, place: KeyPath, whys: Sequence[str]) -> str:
+        """What is to be said of a place, with its line, or the option that gave it."""
+        number = self._line_of(place)
+        option = next((self.options[p] for n in range(len(place), 0, -1) if (p := place[:n]) in self.options), None)
+        origin = option or (f"line {number}" if number else None)
+        name = ".".join(str(p) for p in place) or "configuration"
+        return f"{f'{origin}: ' if origin else ''}{name}: {', or: '.join(dict.fromkeys(whys))}"
+
+    def mistakes(self, told: Mapping[KeyPath, Sequence[str]]) -> str:
+        """What is wrong, in the order of the file."""
+        found = sorted(told.items(), key=lambda m: self._line_of(m[0]) or math.inf)
+        count = f"{len(found)} mistake{'s' if len(found) > 1 else ''}"
+        return f"{count} in the configuration\n" + "\n".join(f"  {self.line(place, whys)}" for place, whys in found)
+
+    def _line_of(self, place: KeyPath) -> int | None:
+        """Of the place itself, else of the nearest one above that the file has."""
+        return next((self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines), None)
 
 
 def load_model(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
@@ -22,6 +57,15 @@ def load_model(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
     Raises:
         InputNotFoundError: no such file.
         ConfigError: the file isn't YAML, or anything in it is unknown, contradictory or out of range.
+    """
+    return validate(model, read(path, overrides))
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Written:
+    """What a YAML file and the overrides say.
+
+    Raises:
+        InputNotFoundError: no such file. ConfigError: the file isn't YAML, or an override fits nowhere.
     """
     if not path.is_file():
         raise InputNotFoundError("no such configuration file", where=str(path))
@@ -36,7 +80,7 @@ def load_model(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
         # What the file said there, and below, is said no more.
         lines = {p: n for p, n in lines.items() if p[: len(place)] != place}
         options.update({place[:n]: f"--set {override}" for n in range(1, len(place) + 1) if place[:n] not in lines})
-    return validate(model, values, lines, str(path), options)
+    return Written(values, lines, str(path), options)
 
 
 def parse_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
@@ -123,34 +167,9 @@ def _list_index(target: list[Any], name: str, key: str) -> int:
     return int(name)
 
 
-def validate(
-    model: type[M],
-    values: dict[str, Any],
-    lines: dict[KeyPath, int],
-    where: str,
-    options: Mapping[KeyPath, str] | None = None,
-) -> M:
-    """Validate, or raise one ConfigError that lists every mistake: each with its line, or with the option that gave it.
-
-    `options`: by place, what gave it instead of the file, such as "--set train.seed=x".
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as e:
-        told = sorted(mistakes(model, values).items(), key=lambda m: _line_of(m[0], lines) or math.inf)
-        found = [_line(place, whys, lines, options or {}) for place, whys in told]
-        count = f"{len(found)} mistake{'s' if len(found) > 1 else ''}"
-        raise ConfigError(f"{count} in the configuration\n" + "\n".join(f"  {f}" for f in found), where=where) from e
-
-
-def _line(place: KeyPath, whys: Sequence[str], lines: dict[KeyPath, int], options: Mapping[KeyPath, str]) -> str:
-    line = _line_of(place, lines)
-    option = next((options[p] for n in range(len(place), 0, -1) if (p := place[:n]) in options), None)
-    origin = option or (f"line {line}" if line else None)
-    name = ".".join(str(p) for p in place) or "configuration"
-    return f"{f'{origin}: ' if origin else ''}{name}: {', or: '.join(dict.fromkeys(whys))}"
-
-
-def _line_of(place: KeyPath, lines: dict[KeyPath, int]) -> int | None:
-    """Of the place itself, else of the nearest one above that the file has."""
-    return next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
+def validate(model: type[M], written: Written) -> M:
+    """Validate, or raise one ConfigError that lists every mistake."""
+    found = examine(model, written.values)
+    if found.told or found.right is None:
+        raise ConfigError(written.mistakes(found.told), where=written.where)
+    return found.right

@@ -8,20 +8,24 @@ import difflib
 import types
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pipelines.other_names import CALLED, INSTEAD, plain
 
+M = TypeVar("M", bound=BaseModel)
 KeyPath: TypeAlias = tuple[str | int, ...]
 # Pydantic's names of mistakes. What says that a value isn't of a form at all; and what Python calls it.
 _OTHER_FORM = ("literal_error", "too_short", "tuple_type", "model_type", "dict_type", "string_type")
 _WANTED = {"tuple_type": "a list", "list_type": "a list", "model_type": "a mapping of keys", "dict_type": "a mapping"}
 # Chosen: more layers than any configuration has; every round takes something out.
 _MOST_ROUNDS = 50
+# Context of a validation of parts: a model doesn't look at whether they make a whole.
+PARTS = {"parts": True}
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,33 @@ class ContradictionsError(ValueError):
         super().__init__("; ".join(c.what for c in found))
 
 
-def mistakes(model: type[BaseModel], values: dict[str, Any]) -> dict[KeyPath, list[str]]:
-    """By place, what is wrong there; several reasons where a value may have several forms. Empty: nothing is."""
+@dataclass(frozen=True)
+class Examined(Generic[M]):
+    """What was found.
+
+    Attributes:
+        told: by place, what is wrong there; several reasons where a value may have several forms. Empty: nothing is.
+        right: the model of what is right, validated as PARTS; None where that can't stand by itself.
+    """
+
+    told: dict[KeyPath, list[str]]
+    right: M | None
+
+
+def examine(model: type[M], values: dict[str, Any]) -> Examined[M]:
+    """Look at values that should make a model, and find all that is wrong with them."""
+    with suppress(ValidationError):
+        return Examined({}, model.model_validate(values))
     search = _Search(model, deepcopy(values))
     for _ in range(_MOST_ROUNDS):
         try:
-            model.model_validate(search.left)
+            return Examined(search.told, model.model_validate(search.left))
         except ValidationError as e:
             if not search.take(e):
                 break
-        else:
-            break
-    return search.told
+    with suppress(ValidationError):
+        return Examined(search.told, model.model_validate(search.left, context=PARTS))
+    return Examined(search.told, None)
 
 
 @dataclass
@@ -112,7 +131,7 @@ class _Search:
     def _rests_on_mistakes(self, found: Contradiction) -> bool:
         if found.place and self._misspelt(found.place):
             return True
-        return any(_related(found.place, g) or g[0] in found.rests_on for g in self.gone)
+        return any(related(found.place, g) or g[0] in found.rests_on for g in self.gone)
 
     def _remove(self, place: KeyPath, kind: str) -> bool:
         """Take a value out; for a missing one the mapping that lacks it. Whether that changed anything."""
@@ -143,7 +162,8 @@ class _Search:
         return True
 
 
-def _related(a: KeyPath, b: KeyPath) -> bool:
+def related(a: KeyPath, b: KeyPath) -> bool:
+    """Whether one place is the other, or lies within it."""
     shorter = min(len(a), len(b))
     return shorter > 0 and a[:shorter] == b[:shorter]
 

@@ -8,24 +8,31 @@ from steps.contracts.errors import AssayError
 from steps.contracts.storage import write_whole
 
 
-def validate(configs: list[Path], overrides: list[str], json_output: bool) -> int:
+def validate(root: Path, configs: list[Path], infra: str | None, overrides: list[str], json_output: bool) -> int:
     """Check every file, also after one failed. Returns the exit status of the first that did."""
-    from pipelines.config import RunConfig
-    from pipelines.load import load_model
+    from ops.infra import load_infra
+    from ops.preflight import checked
+    from ops.stacks import stack_file
+    from pipelines.step_names import KNOWN_STEPS, step_names
 
+    stack = stack_file(root, load_infra(root, infra).stack)
     results, status = [], 0
     for path in configs:
+        notes: list[str] = []
         try:
-            load_model(RunConfig, path, overrides)
+            config, notes = checked(root, path, overrides, stack)
+            load_infra(root, infra, (*KNOWN_STEPS, *step_names(config)))
         except AssayError as e:
             status = status or e.exit_code
-            results.append({"config": str(path), "ok": False, "error": str(e)})
+            results.append({"config": str(path), "ok": False, "error": str(e), "notes": notes})
             if not json_output:
                 complain(explain_error(e))
-        else:
-            results.append({"config": str(path), "ok": True, "error": None})
-            if not json_output:
-                say(f"{path}: ok")
+            continue
+        results.append({"config": str(path), "ok": True, "error": None, "notes": notes})
+        if not json_output:
+            say(f"{path}: ok")
+            for note in notes:
+                say(f"  note: {note}")
     if json_output:
         emit({"configs": results})
     return status

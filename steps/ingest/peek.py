@@ -7,7 +7,7 @@ from pathlib import Path
 
 from steps.contracts.errors import InputError
 from steps.contracts.records import Kind, Row, make_row
-from steps.engines.formats.columns import renamed
+from steps.engines.formats.columns import check_columns, renamed
 from steps.engines.formats.format import Draft, Reading
 from steps.engines.formats.registry import FORMATS, detect_most
 from steps.engines.formats.rejected import RowRejected
@@ -55,10 +55,13 @@ def peek(source: SourceConfig, config: IngestConfig, root: Path) -> Iterator[Pee
         columns = tuple(dict.fromkeys(str(k) for r in raws for k in r.value))
         rejected = Counter(i.reason for i in items if isinstance(i, Bad))
         try:
-            named = [renamed(r.value, source.columns) for r in raws]
+            if raws and source.columns:
+                check_columns((r.value for r in raws), source.columns, path)
+            named = [_named(r.value, source) for r in raws]
             row_format = detect_most(named, path) if source.format == "auto" and raws else source.format
         except InputError as e:
-            yield Peek(path, container, size, None, columns, len(items), (), rejected, e.what)
+            hint = f"; {e.hint}" if e.hint and "did you mean" in e.hint else ""
+            yield Peek(path, container, size, None, columns, len(items), (), rejected, e.what + hint)
             continue
         rows = tuple(_rows(source, path, row_format, raws, config, rejected))
         yield Peek(path, container, size, row_format, columns, len(items), rows, rejected)
@@ -69,12 +72,17 @@ def _rows(
 ) -> Iterator[Row]:
     for raw in raws:
         try:
-            drafts = _drafts(row_format, renamed(raw.value, source.columns), source, config)
+            drafts = _drafts(row_format, _named(raw.value, source), source, config)
         except (RowRejected, RecursionError) as e:
             rejected[e.reason if isinstance(e, RowRejected) else "too_deep"] += 1
             continue
         for draft in drafts:
             yield _row(path, raw, draft)
+
+
+def _named(value: Row, source: SourceConfig) -> Row:
+    """The row under standard column names, without those that are only meta."""
+    return {k: v for k, v in renamed(value, source.columns).items() if k not in source.as_meta}
 
 
 def _drafts(row_format: str, value: Row, source: SourceConfig, config: IngestConfig) -> list[Draft]:

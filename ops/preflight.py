@@ -1,0 +1,293 @@
+"""What would stop a run, or make it do less than its config says, found before it starts: nothing is run or written.
+
+A config that is right by itself may name files, variables, runs or metrics that aren't there. Sources are looked at by
+their first rows; hub data sets and models, and URLs, aren't asked.
+"""
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ops.run_index import known_runs
+from ops.stacks import missing_variables, runs_elsewhere
+from ops.versions import LATEST, find_version
+from pipelines.config import RunConfig
+from pipelines.load import read
+from pipelines.mistakes import KeyPath, examine, related
+from pipelines.report.sections import load_section
+from pipelines.stages import STAGES
+from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
+from steps.engines.graders.degeneration import NAMES as DEGENERATION
+from steps.engines.graders.graders import GRADERS
+from steps.engines.scoring.metrics import ANSWERED_UNANSWERABLE, DEGENERATE_CONTINUATION, LOSS, NON_FINITE, PERPLEXITY
+from steps.ingest.config import IngestConfig, SourceConfig
+from steps.ingest.peek import Peek, peek
+from steps.scrub.config import ScrubConfig
+from steps.scrub.coverage import HOW_TO_GET_A_MODEL, uncovered
+from steps.train.config import TrainConfig
+from steps.train.objectives.registry import objective_of
+from steps.zenml_runtime.urls import is_url
+
+# Chosen: of a folder of ten thousand files, so many show what kind of rows it holds.
+_MOST_FILES = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found. `stops`: the run would end with an error; otherwise it is worth knowing.
+
+    `rests_on`: top-level keys that it was read from besides its place.
+    """
+
+    place: KeyPath
+    what: str
+    stops: bool = True
+    rests_on: tuple[str, ...] = ()
+    error: type[AssayError] = ConfigError
+
+
+def checked(
+    root: Path, path: Path, overrides: Sequence[str] = (), stack: Path | None = None
+) -> tuple[RunConfig, list[str]]:
+    """The config, and what is worth knowing before it runs.
+
+    Raises:
+        ConfigError, InputError: all that is wrong with it, and all that isn't there, in one error.
+    """
+    written = read(path, overrides)
+    examined = examine(RunConfig, written.values)
+    told = {place: list(whys) for place, whys in examined.told.items()}
+    known = findings(root, examined.right, stack) if examined.right else []
+    found = [f for f in known if not _follows(f, examined.told)]
+    for finding in (f for f in found if f.stops):
+        told.setdefault(finding.place, []).append(finding.what)
+    if told or examined.right is None:
+        kinds = {f.error for f in found if f.stops} if not examined.told else {ConfigError}
+        error = kinds.pop() if len(kinds) == 1 else ConfigError
+        raise error(written.mistakes(told), where=written.where)
+    return examined.right, [written.line(f.place, [f.what]) for f in found if not f.stops]
+
+
+def _follows(finding: Finding, told: Mapping[KeyPath, object]) -> bool:
+    return any(related(finding.place, place) or place[:1] in [(r,) for r in finding.rests_on] for place in told)
+
+
+def findings(root: Path, config: RunConfig, stack: Path | None = None) -> list[Finding]:
+    """Everything that can be known before a run. `stack`: the file that declares its stack, where that is known."""
+    here = stack is None or not runs_elsewhere(stack)
+    looked = {s.name: _looked_at(root, s, config.ingest) for s in _sources(config)} if config.ingest else {}
+    parts: list[Iterable[Finding]] = [
+        _missing_files(root, config),
+        _inputs(config, looked, here),
+        _variables(config, stack),
+        _earlier_runs(root, config),
+        _rows_of_phases(config),
+        _trained_kinds(config, looked),
+        _metrics(config),
+        _sections(config),
+        _names_of_people(config),
+    ]
+    return [finding for part in parts for finding in part]
+
+
+def _sources(config: RunConfig) -> tuple[SourceConfig, ...]:
+    return config.ingest.sources if config.ingest is not None and config.curates else ()
+
+
+def _looked_at(root: Path, source: SourceConfig, config: IngestConfig | None) -> list[Peek] | AssayError:
+    if config is None or source.hub is not None or is_url(source.path or ""):
+        return []
+    try:
+        return list(islice(peek(source, config, root), _MOST_FILES))
+    except AssayError as e:
+        return e
+
+
+def _missing_files(root: Path, config: RunConfig) -> Iterator[Finding]:
+    for stage in (s for s in STAGES if config.runs(s.name)):
+        for name in stage.files(getattr(config, stage.field)):
+            if not is_url(name) and not (root / name).is_file():
+                what = f"no such file: {name}{_near(root / name)} (paths start from {root})"
+                yield Finding((stage.field,), what, error=InputNotFoundError)
+    base = config.base.model if config.base is not None and config.tunes else ""
+    if base.startswith((".", "/", "~")) and not (root / base).is_dir():
+        what = f"no such folder: {base}{_near(root / base)} (paths start from {root})"
+        yield Finding(("base", "model"), what, error=InputNotFoundError)
+
+
+def _near(path: Path) -> str:
+    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _inputs(config: RunConfig, looked: Mapping[str, list[Peek] | AssayError], here: bool) -> Iterator[Finding]:
+    """`here`: steps run on this machine; otherwise sources may lie where only they can read them."""
+    for i, source in enumerate(_sources(config)):
+        place = ("ingest", "sources", i)
+        found = looked[source.name]
+        if isinstance(found, AssayError):
+            where = f" ({found.where})" if found.where else ""
+            what = f"{found.what}{where}{f'; {found.hint}' if found.hint else ''}"
+            yield Finding(place, what, here, error=type(found))
+            continue
+        for file in found:
+            rejected = sum(file.rejected.values())
+            if file.format is None:
+                yield Finding(place, f"{file.path}: {file.why}; see `columns` and `format`", error=InputError)
+            elif file.read and not file.rows and rejected:
+                why = ", ".join(f"{reason} {n}" for reason, n in file.rejected.most_common(3))
+                what = f"{file.path}: none of the first {file.read} rows can be read: {why}"
+                yield Finding(place, what, error=InputError)
+
+
+def _variables(config: RunConfig, stack: Path | None) -> Iterator[Finding]:
+    if config.scrub is not None and config.runs("scrub"):
+        from steps.scrub.pseudonyms.key import read_key
+
+        try:
+            read_key(config.scrub)
+        except AssayError as e:
+            yield Finding(("scrub",), f"{e.what}; {e.hint}")
+    endpoint = config.judge.endpoint if config.runs("judge") else None
+    if endpoint is not None and endpoint.key_env and not os.environ.get(endpoint.key_env):
+        what = f"the environment variable {endpoint.key_env} is not set; export {endpoint.key_env}=..."
+        yield Finding(("judge", "endpoint"), what)
+    for name in missing_variables(stack, os.environ) if stack is not None else ():
+        yield Finding((), f"the stack needs the environment variable {name} ({stack}); export {name}=...")
+
+
+def _earlier_runs(root: Path, config: RunConfig) -> Iterator[Finding]:
+    if config.reuse not in (None, LATEST) and config.curates:
+        known = [r.name for r in known_runs(root)]
+        if config.reuse not in known:
+            near = difflib.get_close_matches(config.reuse or "", known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else "; `assay runs --sync` looks for runs in ZenML's store"
+            yield Finding(("reuse",), f"no run {config.reuse!r}{meant}", error=InputNotFoundError)
+    if config.dataset is not None:
+        try:
+            find_version(root, config.dataset)
+        except AssayError as e:
+            yield Finding(("dataset",), f"{e.what}{f'; {e.hint}' if e.hint else ''}", error=type(e))
+
+
+def _rows_of_phases(config: RunConfig) -> Iterator[Finding]:
+    names = [s.name for s in _sources(config)]
+    for place, phase in _phases(config):
+        for i, name in enumerate(phase.rows.sources if names else ()):
+            if name not in names:
+                what = f"no source {name!r}; ingest has {', '.join(names)}"
+                yield Finding((*place, "rows", "sources", i), what, rests_on=("ingest",))
+
+
+def _phases(config: RunConfig) -> Iterator[tuple[KeyPath, TrainConfig]]:
+    listed = isinstance(config.train, tuple)
+    for i, phase in enumerate(config.phases):
+        yield (("train", i) if listed else ("train",)), phase
+
+
+def _trained_kinds(config: RunConfig, looked: Mapping[str, list[Peek] | AssayError]) -> Iterator[Finding]:
+    """Sources, or kinds of rows of theirs, that no phase trains on."""
+    if not config.tunes:
+        return
+    trained = False
+    idle: list[Finding] = []
+    for i, source in enumerate(_sources(config)):
+        found = looked[source.name]
+        kinds = {} if isinstance(found, AssayError) else _kinds(found)
+        whys = {kind: _refused(config, source.name, kind, found) for kind in kinds}
+        refused = {kind: why for kind, why in whys.items() if why}
+        trained = trained or not kinds or len(refused) < len(kinds)
+        for kind, why in refused.items():
+            share = "its rows are" if len(kinds) == 1 else f"{kinds[kind]} of its first {sum(kinds.values())} rows are"
+            what = f"{share} {kind}s, which no phase of training reads: {why}"
+            idle.append(Finding(("ingest", "sources", i), what, stops=False, rests_on=("train",)))
+    stops = bool(idle) and not trained
+    yield from (Finding(f.place, f.what, stops, f.rests_on) for f in idle)
+
+
+def _kinds(found: list[Peek]) -> Counter[str]:
+    return Counter(row["kind"] for file in found for row in file.rows)
+
+
+def _refused(config: RunConfig, source: str, kind: str, found: Any) -> str:
+    """Why no phase takes rows of that kind and source; "" when one does."""
+    rows = [row for file in found for row in file.rows if row["kind"] == kind]
+    whys = []
+    for _, phase in _phases(config):
+        if not phase.rows.take(phase.rows.split, source, kind):
+            whys.append(f"{phase.model_name} leaves them out (rows)")
+            continue
+        refusals = {objective_of(phase.objective).refusal(row) for row in rows}
+        if None in refusals:
+            return ""
+        whys.append(f"{phase.objective.kind} doesn't take them{_OTHERWISE.get(kind, '')}")
+    return "; ".join(dict.fromkeys(whys))
+
+
+_OTHERWISE = {
+    "preference": " (objective.preference_as: chosen trains on the chosen answer)",
+    "document": " (pipeline: curate makes a dataset without training)",
+}
+
+
+def _metrics(config: RunConfig) -> Iterator[Finding]:
+    if not config.tunes:
+        return
+    gate, controls = config.gate, {c.name: c.kind for c in config.evaluate.controls}
+    named: list[tuple[KeyPath, str]] = [(("gate", "metric"), gate.metric)] if gate.metric is not None else []
+    named += [(("gate", key, name), name) for key in ("floors", "ceilings") for name in getattr(gate, key)]
+    for place, name in named:
+        if what := _unmeasured(name, config, controls):
+            yield Finding(place, what, rests_on=("evaluate",))
+    for i, control in enumerate(gate.required_controls):
+        if control not in controls:
+            what = f"no control {control!r}; evaluate.controls has {', '.join(controls) or 'none'}"
+            yield Finding(("gate", "required_controls", i), what, rests_on=("evaluate",))
+
+
+_ALWAYS = (LOSS, PERPLEXITY, NON_FINITE, DEGENERATE_CONTINUATION, *DEGENERATION)
+
+
+def _unmeasured(name: str, config: RunConfig, controls: Mapping[str, str]) -> str:
+    task, slash, metric = name.rpartition("/")
+    if slash and task not in controls:
+        return f"no control {task!r}; evaluate.controls has {', '.join(controls) or 'none'}"
+    known = sorted({*_ALWAYS, *GRADERS, *([ANSWERED_UNANSWERABLE] if slash else [])})
+    if metric not in known:
+        near = difflib.get_close_matches(metric, known, n=1)
+        return f"no metric {metric!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}")
+    chosen = config.evaluate.metrics
+    choosable = config.evaluate.model_fields["metrics"]
+    if not slash and chosen != "auto" and f"'{metric}'" in repr(choosable.annotation) and metric not in (*chosen, LOSS):
+        return f"{metric!r} is not measured: evaluate.metrics is {', '.join(chosen)}"
+    return ""
+
+
+def _sections(config: RunConfig) -> Iterator[Finding]:
+    for i, path in enumerate(config.report.sections):
+        try:
+            load_section(path)
+        except AssayError as e:
+            yield Finding(("report", "sections", i), e.what + (f"; {e.hint}" if e.hint else ""))
+
+
+def _names_of_people(config: RunConfig) -> Iterator[Finding]:
+    if config.scrub is None or not config.runs("scrub"):
+        return
+    yield from (Finding(("scrub",), note, stops=False) for note in scrub_notes(config.scrub))
+
+
+def scrub_notes(config: ScrubConfig) -> list[str]:
+    """What everybody should know of these settings before their rows are read."""
+    notes = []
+    if config.demo_key:
+        notes.append("the published demo key is used: whoever has it can test which value a pseudonym stands for")
+    if missing := uncovered(config):
+        notes.append(f"nothing looks for {', '.join(missing)}, so that these stay in the text; {HOW_TO_GET_A_MODEL}")
+    return notes

@@ -1,0 +1,138 @@
+"""What is found before a run: each thing that would stop it, and what it would do less than the config says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support import sample_run
+from typer.testing import CliRunner
+
+from ops.main import app
+from ops.preflight import checked
+from ops.run_index import save_run
+from steps.contracts.errors import AssayError, ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("ASSAY_PII_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    (tmp_path / "chats.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 2)
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "one.txt").write_text("A page.")
+    (tmp_path / "general.jsonl").write_text('{"text": "x"}\n')
+    return tmp_path
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "mine",
+        "ingest": {"sources": [{"name": "chats", "path": "chats.jsonl"}]},
+        "scrub": {"demo_key": True},
+        "base": {"model": "owner/model"},
+        "registry": {"name": "mine"},
+        **changes,
+    }
+
+
+def check(root: Path, values: dict[str, Any], stack: Path | None = None) -> list[str]:
+    path = root / "run.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return checked(root, path, stack=stack)[1]
+
+
+def sources(*names: str) -> dict[str, Any]:
+    files = {"chats": "chats.jsonl", "pairs": "pairs.jsonl", "pages": "pages"}
+    return {"sources": [{"name": n, "path": files[n]} for n in names]}
+
+
+CONTROL = {"controls": [{"name": "general", "kind": "perplexity", "path": "general.jsonl"}]}
+
+
+def test_a_config_whose_things_are_there_passes_with_its_notes(root: Path) -> None:
+    notes = check(root, config(evaluate=CONTROL, gate={"metric": "general/loss", "required_controls": ["general"]}))
+    assert len(notes) == 2
+    assert "line 6: scrub: the published demo key is used" in notes[0]
+    assert "nothing looks for PERSON, LOCATION, ORGANIZATION" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"ingest": {"sources": [{"name": "a", "path": "chat.jsonl"}]}}, "no such file"),
+        ({"ingest": {"sources": [{"name": "a", "path": "chats.jsonl", "columns": {"prompt": "frage"}}]}},
+         "no column 'frage'"),
+        ({"scrub": {}}, "the environment variable ASSAY_PII_KEY is not set"),
+        ({"scrub": {"demo_key": True, "allow_file": "words.txt"}}, "no such file: words.txt"),
+        ({"base": {"model": "./models/x"}}, "no such folder: ./models/x"),
+        ({"judge": {"backend": "llm", "endpoint": {"base_url": "http://localhost:1", "model": "m",
+                                                    "key_env": "OPENAI_API_KEY"}}}, "OPENAI_API_KEY is not set"),
+        ({"reuse": "mine-1"}, "no run 'mine-1'; did you mean mine-10?"),
+        ({"train": {"rows": {"sources": ["chat"]}}}, "no source 'chat'; ingest has chats"),
+        ({"evaluate": {"controls": [{"name": "g", "kind": "perplexity", "path": "genera.jsonl"}]}},
+         "no such file: genera.jsonl; did you mean general.jsonl?"),
+        ({"gate": {"metric": "exact_mach"}}, "no metric 'exact_mach'; did you mean 'exact_match'?"),
+        ({"gate": {"floors": {"general/loss": 1}}}, "no control 'general'; evaluate.controls has none"),
+        ({"gate": {"required_controls": ["x"]}, "evaluate": CONTROL}, "no control 'x'; evaluate.controls has general"),
+        ({"evaluate": {"metrics": ["rouge_l"]}, "gate": {"metric": "exact_match"}},
+         "'exact_match' is not measured: evaluate.metrics is rouge_l"),
+        ({"report": {"sections": ["no.such:thing"]}}, "no such function: 'no.such:thing'"),
+        ({"ingest": sources("pairs", "pages")}, "which no phase of training reads"),
+    ],
+)  # fmt: skip
+def test_what_would_stop_the_run_is_found(root: Path, changes: dict[str, Any], line: str) -> None:
+    save_run(root, sample_run.record("mine-10"), "")
+    with pytest.raises(AssayError) as caught:
+        check(root, config(**changes))
+    assert line in str(caught.value)
+
+
+def test_all_is_told_at_once_beside_the_mistakes_of_the_config_itself(root: Path) -> None:
+    values = config(epochs=3, scrub={}, gate={"metric": "x"}, ingest={"sources": [{"name": "a", "path": "gone.jsonl"}]})
+    del values["base"]
+    with pytest.raises(ConfigError) as caught:
+        check(root, values)
+    said = str(caught.value)
+    assert "5 mistakes" in said
+    for part in ("epochs: unknown key", "scrub: no pseudonym key", "gate.metric: no metric", "base: pipeline",
+                 "ingest.sources.0: no such file"):  # fmt: skip
+        assert part in said
+
+
+def test_rows_that_nothing_trains_on_are_told_and_stop_nothing(root: Path) -> None:
+    notes = check(root, config(ingest=sources("chats", "pairs", "pages")))
+    idle = [n for n in notes if "no phase of training reads" in n]
+    assert len(idle) == 2
+    assert "its rows are preferences" in idle[0] and "objective.preference_as: chosen" in idle[0]
+    assert "its rows are documents" in idle[1]
+    chosen = config(ingest=sources("chats", "pairs"), train={"objective": {"kind": "sft", "preference_as": "chosen"}})
+    assert not [n for n in check(root, chosen) if "no phase" in n]
+    curated = {**config(ingest=sources("pairs")), "pipeline": "curate"}
+    assert not [n for n in check(root, curated) if "no phase" in n]
+
+
+def test_what_a_stack_needs_is_found_and_sources_may_lie_elsewhere(root: Path) -> None:
+    stack = root / "far.yaml"
+    orchestrator = [{"name": "k", "flavor": "kubernetes", "configuration": {"token": "${FAR_TOKEN}"}}]
+    stack.write_text(yaml.safe_dump({"stack_name": "far", "components": {"orchestrator": orchestrator}}))
+    values = config(ingest={"sources": [{"name": "a", "path": "/mnt/only-there.jsonl"}]})
+    with pytest.raises(ConfigError, match="the stack needs the environment variable FAR_TOKEN") as caught:
+        check(root, values, stack)
+    assert "only-there" not in str(caught.value)
+
+
+def test_the_command_tells_notes_and_options(root: Path) -> None:
+    path = root / "run.yaml"
+    path.write_text(yaml.safe_dump(config(ingest={"sources": [{"name": "a", "path": str(root / "chats.jsonl")}]})))
+    done = CliRunner().invoke(app, ["validate", str(path), "--json"])
+    (told,) = json.loads(done.stdout)["configs"]
+    assert done.exit_code == 0 and told["ok"] and len(told["notes"]) == 2
+    done = CliRunner().invoke(app, ["validate", str(path), "--set", "gate.metric=x"])
+    assert done.exit_code == 2 and "--set gate.metric=x: gate.metric: no metric 'x'" in done.stderr
+    assert CliRunner().invoke(app, ["validate", str(path), "--infra", "no-such"]).exit_code == 3
