@@ -44,6 +44,13 @@ class SemanticConfig(Frozen):
     rerank: CrossEncoderConfig | None = Field(
         None, description="a second model that must agree on each pair; None: the cosine alone decides"
     )
+    first_pass: Literal["bfloat16", "none"] = Field(
+        "bfloat16",
+        description=(
+            "bfloat16: read all texts in bfloat16 first, and in full those that may be near another one; on processors"
+            " that have it, from 512 rows on, by a model on this machine. none: read all texts in full"
+        ),
+    )
     cut_texts: Literal["keep", "compare"] = Field(
         "keep", description="rows of which the model reads the beginning only: keep them, or compare what was read"
     )

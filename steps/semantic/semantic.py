@@ -11,14 +11,14 @@ from steps.contracts.errors import ServiceError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.engines.embed.cache import EmbeddingCache
-from steps.engines.embed.embedder import open_embedder
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rowwise.undecided import becomes
 from steps.semantic.config import SemanticConfig
 from steps.semantic.cross_encoder import CrossEncoder
 from steps.semantic.decide import Decisions, Rerank, decide
-from steps.semantic.embeddings import Embeddings, read_embeddings
+from steps.semantic.embeddings import Embeddings
+from steps.semantic.passes import embed_rows
 from steps.semantic.report import semantic_report
 from steps.semantic.spill import TextSpill
 
@@ -44,9 +44,7 @@ def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcom
     folder = ctx.folder / "embeddings" if ctx.keep and keep else None
     cache = EmbeddingCache(ctx.cache if keep else None, ctx.earlier.get("semantic_embeddings"), folder)
     with cache, TextSpill(ctx.folder / "texts.partial") as texts:
-        with open_embedder(config.embed, ctx.root, cache) as embedder:
-            embedded = read_embeddings(rows, config, embedder, texts)
-            sent = embedder.backend.requests()
+        embedded, sent, read = embed_rows(rows, config, ctx.root, cache, texts)
         _check_undecided(embedded, config)
         found = decide(embedded, config, _second_model(config, ctx.root, texts))
         with LedgerWriter(ctx.folder / "ledger.parquet", "semantic") as lines:
@@ -54,6 +52,7 @@ def semantic(rows: Dataset, config: SemanticConfig, ctx: StageContext) -> Outcom
             ledger = lines.close()
         costs = (
             *cache.notes(),
+            *read,
             *([f"{sent:,} requests sent to the embedding server"] if config.embed.endpoint else []),
         )
         report = semantic_report(embedded, found, config, lines, costs, texts if ctx.scrubbed else None, watch)

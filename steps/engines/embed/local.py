@@ -26,12 +26,15 @@ _LONGEST = 4096
 
 
 class LocalEmbedder:
-    """A loaded model. A text's vector is the same bits whatever other texts are embedded with it (see `shapes`)."""
+    """A loaded model. A text's vector is the same bits whatever other texts are embedded with it (see `shapes`).
 
-    def __init__(self, config: EmbedConfig, name: str, root: Path) -> None:
+    `dtype`: of the weights and of what is computed; None: as the model is stored.
+    """
+
+    def __init__(self, config: EmbedConfig, name: str, root: Path, dtype: str | None = None) -> None:
         digest = model_digest(name, config.revision, root)
         self._config = config
-        self._model = _load(config, model_path(name, digest, root), name)
+        self._model = _load(config, model_path(name, digest, root), name, dtype)
         limit = self._model.max_seq_length or _LONGEST
         if config.max_tokens is not None and config.max_tokens > limit:
             raise ConfigError(
@@ -42,7 +45,7 @@ class LocalEmbedder:
         shape = [config.batch_size, self._longest, LENGTH_STEP, config.device, config.num_threads]
         libraries = [version(p) for p in ("torch", "transformers", "tokenizers", "sentence-transformers")]
         code, where = code_digest(__name__), processor(config.device)
-        self.identity = value_digest([digest, config.prompt, shape, libraries, code, where])
+        self.identity = value_digest([digest, config.prompt, shape, dtype, libraries, code, where])
 
     def vectors(self, texts: Sequence[str], done: Done) -> None:
         """One vector per text; texts beyond the model's reach are marked as cut."""
@@ -73,10 +76,12 @@ class LocalEmbedder:
             prompt=self._config.prompt,
             batch_size=size,
             show_progress_bar=False,
-            convert_to_numpy=True,
+            convert_to_numpy=False,
+            convert_to_tensor=True,
             **extra,
         )
-        return np.asarray(raw, np.float32)[: len(texts)]
+        # NumPy knows no bfloat16.
+        return np.asarray(raw.float().cpu(), np.float32)[: len(texts)]
 
     def requests(self) -> int:
         """None are sent."""
@@ -91,7 +96,7 @@ def _valid(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _load(config: EmbedConfig, folder: Path, name: str) -> Any:
+def _load(config: EmbedConfig, folder: Path, name: str, dtype: str | None) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as e:
@@ -104,7 +109,7 @@ def _load(config: EmbedConfig, folder: Path, name: str) -> Any:
         with without_bars():
             return SentenceTransformer(
                 str(folder), device=device, local_files_only=True, trust_remote_code=False,
-                model_kwargs={"use_safetensors": True},
+                model_kwargs={"use_safetensors": True, **({"dtype": dtype} if dtype else {})},
             )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
         raise MissingDependencyError(

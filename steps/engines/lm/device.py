@@ -23,6 +23,14 @@ def resolve_device(name: str, where: str) -> str:
     return name
 
 
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether the CPU has instructions for bfloat16, so that it isn't emulated; False of other devices."""
+    import torch
+
+    has = torch.cpu.get_capabilities()
+    return resolve_device(device, device) == "cpu" and any(has.get(f) for f in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def processor(device: str) -> str:
     """The kind of processor behind a device, as far as torch tells: another kind computes other last bits.
 
