@@ -17,8 +17,9 @@ from steps.engines.lm.folder import check_files
 from steps.engines.scoring.metrics import HELD_OUT
 from steps.engines.tracking.database import database_file, make_database
 from steps.engines.tracking.secrets import without_secret
+from steps.engines.tracking.training import carry_training
 from steps.register import versions
-from steps.register.cards import Candidate, base_text, dataset_card, model_card
+from steps.register.cards import Candidate, base_text, dataset_card, escape, model_card
 from steps.register.config import RegisterConfig
 from steps.register.registered import FILES, model_digests
 from steps.register.service import PROBE, WORK, environment, service
@@ -60,12 +61,14 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
     key = _key(candidate, decision, config, status)
     with _tracking(config, candidate.lineage.get("zenml_run")) as (uri, run_id), versions.one_at_a_time(uri):
         tags = _tags(candidate, decision, status, run_id) | {versions.KEY: key}
+        carry_training(candidate.model.info.digest, candidate.training, run_id)
         found = versions.find(config.name, key)
         if found is None:
             source = _log(candidate, decision, config, folder, tags)
             found = versions.create(config.name, source, tags | {FILES: _digests(folder, source)})
         number = str(found.version)
         aliases = versions.complete(config.name, number, status, _cut(cards["model_card.md"]))
+        versions.describe(config.name, _about(candidate, config))
     return Registration(
         name=config.name,
         version=number,
@@ -180,6 +183,17 @@ def exported(candidate: Candidate, subject: str, config: RegisterConfig, cards: 
         Decoding(tokens, decoding["batch_size"], decoding["dtype"], decoding["num_threads"]),
         beside={"cards": cards}, tags=tags, requirements=config.extra_pip_requirements,
     )  # fmt: skip
+
+
+def _about(candidate: Candidate, config: RegisterConfig) -> str:
+    """What all versions of the model have in common, in Markdown."""
+    use = f"{escape(config.intended_use)}\n\n" if config.intended_use else ""
+    base, sources = escape(base_text(candidate.base.info.base)), ", ".join(escape(s.name) for s in candidate.sources)
+    return (
+        f"{use}Tuned from {base} on rows of {sources or 'recorded datasets'}, registered by assay. `@champion` is the"
+        " version that passed the gate last, `@candidate` the newest that passed; a version's description is its model"
+        " card, its tags lead to rows, run and commit."
+    )[:_DESCRIPTION]
 
 
 def _cut(card: str) -> str:

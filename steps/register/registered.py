@@ -45,7 +45,7 @@ def model_digests(source: str) -> dict[str, str]:
     location = MlflowClient().get_logged_model(source.rsplit("/", 1)[-1]).artifact_location
     digests = {}
     with environment(_QUIET):
-        for place in ("", "/artifacts/cards"):
+        for place in ("", "/artifacts", "/artifacts/cards"):
             for found in list_artifacts(location + place):
                 file = f"{place}/{PurePosixPath(found.path).name}"
                 with TemporaryDirectory() as scratch:

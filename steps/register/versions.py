@@ -44,6 +44,15 @@ def create(name: str, source: str, tags: dict[str, str]) -> Any:
     return find(name, tags[KEY])
 
 
+def describe(name: str, text: str) -> None:
+    """Describe the registered model, unless it is described already: a person's words stay."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    if not client.get_registered_model(name).description:
+        client.update_registered_model(name, description=text)
+
+
 def complete(name: str, number: str, status: str, description: str) -> tuple[str, ...]:
     """Description and aliases of a version; the version that was champion before is named in a tag. The aliases move
     last, so that a version that was interrupted is never champion. Doing it again changes nothing.

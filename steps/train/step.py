@@ -8,8 +8,9 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
+from steps.engines.tracking.training import TRAINED
 from steps.train.config import TrainConfig
-from steps.zenml_runtime.context import own_tracker_run, track_metrics, track_params
+from steps.zenml_runtime.context import own_tracker_run, track_metrics, track_params, track_tags
 from steps.zenml_runtime.state import state_folder, workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -43,4 +44,5 @@ def train_step(base: ModelFolder, adapter: ModelFolder | None, dataset: Dataset,
             {"dataset_digest": dataset.digest, "base": start.base.name, "started_from": start.digest, **settings}
         )
         done = train(base, dataset, config, workspace(config.stage), checkpoints, track_metrics, adapter)
+        track_tags({TRAINED: done.model.info.digest})
     return TrainOutputs(done.model, done.ledger, done.report)

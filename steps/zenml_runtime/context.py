@@ -110,6 +110,14 @@ def track_params(params: dict[str, Any]) -> None:
         )
 
 
+def track_tags(tags: dict[str, str]) -> None:
+    """Tag the run of the step's experiment tracker, if it has one."""
+    if is_tracked():
+        import mlflow
+
+        mlflow.set_tags(tags)
+
+
 def track_metrics(step: int, metrics: dict[str, float]) -> None:
     """Record metrics at an optimizer step with the step's experiment tracker, if it has one."""
     if is_tracked():

@@ -12,10 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from steps.contracts.digests import canonical_json
 from steps.contracts.errors import IntegrityError
 from steps.engines.exports.export import Conversation, Exported
 
 SERVED = Path(__file__).with_name("served.py")
+# What it reads beside the weights.
+SETTINGS = "served.json"
+_WHEN_LOADING = ("base_location", "batch_size", "num_threads", "device")
 
 # What served.py imports; the versions in force are pinned.
 _REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "safetensors", "pandas", "fsspec")
@@ -69,12 +73,16 @@ class Pyfunc:
 @contextmanager
 def _saved(exported: Exported) -> Iterator[dict[str, Any]]:
     """Arguments of MLflow's functions, while it copies. It copies modes too, and the code's is the checkout's."""
-    artifacts = {"model": exported.model.path, **exported.beside}
+    settings = served_config(exported)
     with TemporaryDirectory() as folder:
+        # MLflow makes a parameter of each value of model_config: only those that may be given when loading are there.
+        file = Path(folder) / SETTINGS
+        file.write_text(canonical_json({k: v for k, v in settings.items() if k not in _WHEN_LOADING}))
+        artifacts = {"model": exported.model.path, "settings": file, **exported.beside}
         yield {
             "python_model": shutil.copyfile(SERVED, f"{folder}/{SERVED.name}"),
             "artifacts": {name: str(path) for name, path in artifacts.items()},
-            "model_config": served_config(exported),
+            "model_config": {name: settings[name] for name in _WHEN_LOADING},
             "signature": signature(exported.decoding.max_new_tokens),
             "pip_requirements": requirements(exported),
             "metadata": dict(exported.tags),

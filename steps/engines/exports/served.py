@@ -32,7 +32,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """
         import torch
 
-        self.settings = dict(context.model_config)
+        self.settings = {**json.loads(Path(context.artifacts["settings"]).read_text()), **context.model_config}
         model = Path(context.artifacts["model"])
         _verify(model, self.settings["model_files"])
         torch.set_num_threads(int(self.settings["num_threads"]))

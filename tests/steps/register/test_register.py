@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
+from support.tracking import tracking_at
 from support.tuned_models import adapted, full_weights
 
 from steps.contracts.dataset import DatasetWriter
@@ -232,6 +233,56 @@ def test_tags_aliases_and_cards_tell_the_story(measured, config, tmp_path):
     assert "Did not pass the gate" in version.description
     files = [f.path for f in mlflow.list_artifacts(second.run_id, "cards")]
     assert files == ["cards/dataset_card.md", "cards/model_card.md"]
+
+
+def test_the_registered_model_says_what_it_is_and_a_persons_words_stay(measured, config, tmp_path):
+    candidate, _ = measured
+    settings = config.model_copy(update={"intended_use": "Answers *mails*."})
+    register(candidate, decision(True), settings, tmp_path)
+    mlflow = client(config.tracking_uri)
+    said = mlflow.get_registered_model(config.name).description
+    assert said.startswith("Answers \\*mails\\*.\n\nTuned from ") and "`@champion`" in said
+    mlflow.update_registered_model(config.name, description="Ours.")
+    register(candidate, decision(False), settings, tmp_path)
+    assert mlflow.get_registered_model(config.name).description == "Ours."
+
+
+def test_parameters_are_settings_and_no_list_of_files(measured, config, tmp_path):
+    candidate, _ = measured
+    done = register(candidate, decision(True), config, tmp_path)
+    params = client(config.tracking_uri).get_run(done.run_id).data.params
+    served = {"base_location", "batch_size", "num_threads", "device"}
+    assert set(params) == served | {f"train.{name}" for name in candidate.training}
+    assert {"model/artifacts/served.json", "model/MLmodel"} <= json.loads(done.tags["files"]).keys()
+
+
+def test_a_run_that_took_its_weights_from_the_cache_carries_the_training(measured, config, tmp_path):
+    import mlflow
+
+    candidate, _ = measured
+    weights = candidate.model.info.digest
+    with tracking_at(config.tracking_uri):
+        place = (tmp_path / "artifacts").as_uri()
+        experiment = mlflow.create_experiment("of-the-training", artifact_location=place)
+        other = mlflow.create_experiment("of-the-registration", artifact_location=place)
+        for name, rate in (("first", 0.1), ("again", 0.2)):
+            with mlflow.start_run(experiment_id=experiment, run_name=name) as trained:
+                mlflow.log_params({"train.learning_rate": rate, "dataset_digest": "d", "base_location": "/elsewhere"})
+                for step in range(3):
+                    mlflow.log_metrics({"train_loss": 3.0 - step, "base/held_out/loss": 9.0}, step=step)
+                mlflow.set_tags({"trained_weights": weights})
+            if name == "first":
+                first = trained.info.run_id
+        with mlflow.start_run(experiment_id=other, run_name="from-cache") as later:
+            done = register(candidate, decision(True), config, tmp_path)
+        assert done.run_id == later.info.run_id
+        found = mlflow.MlflowClient().get_run(done.run_id).data
+        history = mlflow.MlflowClient().get_metric_history(done.run_id, "train_loss")
+    assert (found.tags["trained_in"], found.tags["trained_in_run"]) == (first, "first")
+    assert found.params["train.learning_rate"] == "0.1" and found.params["dataset_digest"] == "d"
+    assert found.params["base_location"] == candidate.base_location
+    assert [(m.step, m.value) for m in history] == [(0, 3.0), (1, 2.0), (2, 1.0)]
+    assert found.metrics["base/held_out/loss"] != 9.0
 
 
 def test_only_the_adapter_is_stored(measured, config, tmp_path):
