@@ -248,15 +248,23 @@ def stage(
 @app.command(rich_help_panel="Run")
 def convert(
     source: Annotated[str, typer.Argument(metavar="IN", help="file or folder in any known format")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="JSON Lines file to write")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="file to write: .jsonl, .json, .csv, .tsv or .parquet")],
     to: Annotated[str, typer.Option(help="openai, alpaca or sharegpt")],
+    columns: Columns = None,
+    row_format: RowFormat = None,
+    container: FileType = None,
+    encoding: Encoding = None,
+    ingest: IngestKeys = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace OUT where it is there already")] = False,
     json_output: Json = False,
 ) -> None:
     """Convert rows to another chat format."""
     from ops.commands.convert import convert_file
+    from ops.reading import reading_of
 
     _quiet(json_output)
-    convert_file(source, out, to, json_output)
+    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
+    convert_file(source, out, to, reading, overwrite, json_output)
 
 
 @app.command(rich_help_panel="Run")

@@ -4,15 +4,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops.console import emit, say
+from ops.reading import Reading
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
 
-def convert_file(source: str, out: Path, to: str, json_output: bool) -> None:
+def convert_file(source: str, out: Path, to: str, reading: Reading, overwrite: bool, json_output: bool) -> None:
     """Convert and say how many rows were written, and why the others weren't.
 
     Raises:
-        ConfigError: no such format, or the output would overwrite the input.
-        InputNotFoundError: the input doesn't exist.
+        ConfigError: no such format, or the output would overwrite the input or another file.
+        InputNotFoundError: the input doesn't exist. InputError: nothing can be written.
     """
     from steps.engines.formats.registry import WRITTEN
 
@@ -24,7 +25,7 @@ def convert_file(source: str, out: Path, to: str, json_output: bool) -> None:
         raise InputNotFoundError("no such file or folder", where=source)
     from ops.conversion import convert
 
-    result = convert([source], to, out)
+    result = convert([source], to, out, reading, overwrite=overwrite)
     if json_output:
         emit(asdict(result))
         return

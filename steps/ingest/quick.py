@@ -11,9 +11,7 @@ from steps.ingest.config import IngestConfig, SourceConfig
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def quick_config(
-    inputs: list[str], reading: Mapping[str, Any] | None = None, *, max_reject_share: float | None = None
-) -> IngestConfig:
+def quick_config(inputs: list[str], reading: Mapping[str, Any] | None = None) -> IngestConfig:
     """The config that reads files, folders, globs or URLs; relative paths start at the root of the context.
 
     Each input is a source named after its last path part (without suffix); a second one of that name gets "-2".
@@ -26,7 +24,4 @@ def quick_config(
         tries = chain([name], (f"{name}-{n}" for n in count(2)))
         names.append(next(t for t in tries if t not in names))
     named = zip(names, inputs, strict=True)
-    sources = tuple(SourceConfig(name=name, path=given, **(reading or {})) for name, given in named)
-    if max_reject_share is None:
-        return IngestConfig(sources=sources)
-    return IngestConfig(sources=sources, max_reject_share=max_reject_share)
+    return IngestConfig(sources=tuple(SourceConfig(name=name, path=given, **(reading or {})) for name, given in named))

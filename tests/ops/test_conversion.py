@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.conversion import convert
+from ops.reading import reading_of
+from ops.row_files import Spool, type_by_name, write_rows
 from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.records import make_row, message
@@ -111,7 +115,9 @@ def test_what_alpaca_can_t_say_is_refused_with_a_reason(tmp_path, monkeypatch):
     assert [r["line"] for r in rejects] == [7, 2, 3, 4, 5, 6] and all(r["raw_data"] for r in rejects)
     preference = [{"prompt": "p", "chosen": "a", "rejected": "b"}]
     Path("p.jsonl").write_text(json.dumps(preference[0]))
-    assert convert(["p.jsonl"], "openai", Path("p.out")).rejected_by == {"preference_not_expressible": 1}
+    with pytest.raises(InputError, match=r"none of 1 rows can be written as openai \(preference_not_expressible 1\)"):
+        convert(["p.jsonl"], "openai", Path("p.out.jsonl"))
+    assert not Path("p.out.jsonl").exists() and Path("p.out.jsonl.rejects.jsonl").exists()
 
 
 def test_nothing_readable_leaves_the_reasons(tmp_path, monkeypatch):
@@ -173,3 +179,117 @@ def test_reasoning_weights_and_labels_read_back(to):
 def test_a_format_that_is_only_read_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="only read"):
         convert(["x.jsonl"], "preference", tmp_path / "out.jsonl")
+
+
+ASKED, ANSWER = {"role": "user", "content": 'q, "x"\nand é'}, {"role": "assistant", "content": "a"}
+FUNCTION = {"name": "f", "parameters": {"properties": {"a": {"type": "number"}}}}
+ROWS = [
+    {"messages": [ASKED, ANSWER], "n": 1, "who": "A"},
+    {
+        "messages": [
+            ASKED,
+            {"role": "assistant", "content": "", "tool_calls": json.loads(CALLS)},
+            {"role": "tool", "content": "t", "tool_call_id": "x1"},
+            ANSWER,
+        ],
+        "tools": [{"type": "function", "function": FUNCTION}],
+        "n": 2.5,
+        "who": {"name": "B"},
+    },
+    {"messages": [ASKED, ANSWER], "none": None, "many": [1, "x"]},
+]
+
+
+def contents(path: str, scratch: Path) -> list[str]:
+    got = ingest(None, quick_config([path]), StageContext(scratch, Path.cwd()))
+    return [r["content_id"] for r in got.rows.iter_rows()]
+
+
+@pytest.mark.parametrize(
+    "name", ["o.jsonl", "o.ndjson.gz", "o.json", "o.json.zst", "o.csv", "o.tsv.gz", "o.parquet", "O.JSONL.ZST"]
+)
+@pytest.mark.parametrize("to", ["openai", "sharegpt"])
+def test_the_suffix_says_what_is_written(tmp_path, monkeypatch, name, to):
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").write_text("".join(json.dumps(r) + "\n" for r in ROWS))
+    done = convert(["in.jsonl"], to, Path(name))
+    assert (done.rows, done.rejected_by) == (3, {}) and not Path(f"{name}.rejects.jsonl").exists()
+    raw = Path(name).read_bytes()
+    marks = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".parquet": b"PAR1", ".json": b"["}
+    assert raw.startswith(marks.get(Path(name).suffix.lower(), b""))
+    assert contents(name, tmp_path / "one") == contents("in.jsonl", tmp_path / "two")
+    convert(["in.jsonl"], to, Path("again") / name)
+    assert Path("again", name).read_bytes() == raw
+
+
+def test_columns_of_parquet_have_the_type_that_their_values_share(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").write_text("".join(json.dumps(r) + "\n" for r in ROWS))
+    convert(["in.jsonl"], "openai", Path("o.parquet"))
+    table = pq.read_table("o.parquet")
+    assert [str(table.schema.field(n).type) for n in ("n", "who", "many", "tools")] == [
+        "double", "string", "list<element: string>", "string",
+    ]  # fmt: skip
+    assert table["n"].to_pylist() == [1.0, 2.5, None] and table["who"].to_pylist() == ["A", '{"name": "B"}', None]
+
+
+KINDS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from("xyz"), KINDS, min_size=1), min_size=1, max_size=5))
+def test_any_values_become_columns(rows):
+    with TemporaryDirectory() as folder:
+        spool = Spool(Path(folder) / "rows")
+        with spool.filling() as add:
+            for row in rows:
+                add(row)
+        for name in ("o.parquet", "o.csv", "o.json"):
+            write_rows(spool, type_by_name(Path(name)), Path(folder) / name)
+        back = pq.read_table(Path(folder) / "o.parquet").to_pylist()
+        assert len(back) == len(rows)
+        for row, read in zip(rows, back, strict=True):
+            assert all((read[k] is None) == (row.get(k) is None) for k in read)
+            assert all(row[k] == read[k] for k in row if isinstance(row[k], str))
+
+
+@pytest.mark.parametrize("name", ["o", "o.txt", "o.parquet.gz", "o.gz"])
+def test_a_name_that_says_no_type_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").write_text(json.dumps(ROWS[0]))
+    with pytest.raises(ConfigError, match=r"end it with \.jsonl"):
+        convert(["in.jsonl"], "openai", Path(name))
+    assert [p.name for p in Path().iterdir()] == ["in.jsonl"]
+
+
+def test_files_that_are_there_stay_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").write_text(json.dumps(ROWS[0]) + "\nbroken\n")
+    for name in ("o.jsonl", "p.jsonl.rejects.jsonl"):
+        Path(name).write_text("mine")
+        with pytest.raises(ConfigError, match="there already"):
+            convert(["in.jsonl"], "openai", Path(name.removesuffix(".rejects.jsonl")))
+        assert Path(name).read_text() == "mine"
+    with pytest.raises(ConfigError, match="a folder"):
+        convert(["in.jsonl"], "openai", tmp_path)
+    assert convert(["in.jsonl"], "openai", Path("o.jsonl"), overwrite=True).rows == 1
+    assert Path("o.jsonl.rejects.jsonl").exists()
+    Path("in.jsonl").write_text(json.dumps(ROWS[0]))
+    convert(["in.jsonl"], "openai", Path("o.jsonl"), overwrite=True)
+    assert not Path("o.jsonl.rejects.jsonl").exists()
+
+
+def test_reading_can_be_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_bytes("frage;antwort\nWo?;In Köln.\n".encode("cp1252"))
+    reading = reading_of(["prompt=frage,completion=antwort"], [], encoding="cp1252", format=None, container=None)
+    assert convert(["in.csv"], "openai", Path("o.jsonl"), reading).rows == 1
+    assert "In Köln." in Path("o.jsonl").read_text()
+    broken = reading_of([], ["max_reject_share=0.1"], encoding=None, format=None, container=None)
+    Path("in.jsonl").write_text(json.dumps(ROWS[0]) + "\nbroken\n")
+    with pytest.raises(InputError, match="more than max_reject_share"):
+        convert(["in.jsonl"], "openai", Path("p.jsonl"), broken)

@@ -27,7 +27,8 @@ def of_lines(lines: list[str], folder: Path, **settings: Any) -> tuple[Outcome, 
     folder.mkdir(exist_ok=True)
     file = folder / "rows.jsonl"
     file.write_text("\n".join(lines) + "\n")
-    source = ingest(None, quick_config([str(file)], max_reject_share=1.0), StageContext(folder / "in", folder)).rows
+    config = quick_config([str(file)]).model_copy(update={"max_reject_share": 1.0})
+    source = ingest(None, config, StageContext(folder / "in", folder)).rows
     outcome = dedup(source, DedupConfig(**settings), StageContext(folder / "out"))
     return outcome, [row["text"] for row in outcome.rows.iter_rows()]
 
