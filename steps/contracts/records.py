@@ -26,6 +26,8 @@ SCHEMA_VERSION = 2
 
 # A kind's place enters what dedup and semantic keep of a row: new ones go to the end.
 KINDS: tuple[Kind, ...] = ("conversation", "preference", "document", "unpaired_preference")
+# Rows are compared with rows of their kind only, and unwanted answers with unwanted ones.
+UNWANTED = len(KINDS)
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -175,6 +177,11 @@ def make_row(
     }
     row["content_id"] = content_id_of(row)
     return row
+
+
+def comparison_class(row: Row) -> int:
+    """The rows that a row may be a duplicate of: its kind's place in KINDS, UNWANTED for an unwanted answer."""
+    return UNWANTED if row.get("label") is False else KINDS.index(row["kind"])
 
 
 def all_messages(row: Row) -> list[Row]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from steps.contracts.arrays import Numbers
 from steps.contracts.dataset import Dataset
-from steps.contracts.records import KINDS
+from steps.contracts.records import KINDS, UNWANTED
 from steps.dedup.config import DedupConfig
 from steps.engines.execution.threads import ordered
 from steps.engines.minhash.signatures import BandHashes, Scheme
@@ -22,7 +22,8 @@ from steps.engines.text.columns import TEXT_COLUMNS, Scratch, Texts, digests_of,
 Ids = npt.NDArray[np.bytes_]
 Digests = npt.NDArray[np.uint64]
 
-_COLUMNS = ["record_id", "content_id", "batch", *TEXT_COLUMNS]
+_UNPAIRED = KINDS.index("unpaired_preference")
+_COLUMNS = ["record_id", "content_id", "batch", "label", *TEXT_COLUMNS]
 _ID_BYTES = 32
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
@@ -146,7 +147,7 @@ class _Reader:
         """(record ids, content ids, batches, sketch, claims) of consecutive rows."""
         if not hasattr(self._local, "scratch"):
             self._local.scratch = Scratch()
-        kinds = kinds_of(table)
+        kinds = classes_of(table)
         config = self._config
         ngrams = np.where(kinds == KINDS.index("document"), config.ngram_documents, config.ngram_messages)
         job = Job(texts_of(table, config.compare), ngrams.astype(np.int64), kinds)
@@ -155,12 +156,16 @@ class _Reader:
         return ids_of(table["record_id"]), ids_of(table["content_id"]), batches, drawn, claims_of(table, kinds)
 
 
-def kinds_of(table: pa.Table) -> Numbers:
-    """Index into KINDS of each row."""
+def classes_of(table: pa.Table) -> Numbers:
+    """What each row is compared with: `comparison_class`, shape (n,)."""
     import pyarrow.compute as pc
 
-    column = table["kind"].combine_chunks()
-    return np.asarray(pc.index_in(column, pa.array(KINDS)).to_numpy(), np.int64)
+    kinds = np.asarray(pc.index_in(table["kind"].combine_chunks(), pa.array(KINDS)).to_numpy(), np.int64)
+    labels = table["label"]
+    if labels.null_count == len(labels):
+        return kinds
+    unwanted = pc.fill_null(pc.invert(labels.combine_chunks()), False).to_numpy(zero_copy_only=False)
+    return np.where(unwanted, UNWANTED, kinds)
 
 
 def ids_of(column: pa.ChunkedArray) -> Ids:
@@ -174,7 +179,8 @@ def claims_of(table: pa.Table, kinds: Numbers) -> Claims | None:
     """Digests of what is asked and of what is answered, and which rows have both; None when no row can have them.
 
     Case, Unicode form, white space and closing punctuation of the answer make no difference. Of a preference the
-    two answers belong to what is asked, in either order, and the chosen one is the answer.
+    two answers belong to what is asked, in either order, and the chosen one is the answer. Of an unpaired preference
+    the answer belongs to what is asked, and whether it is wanted is the answer.
     """
     if (kinds == KINDS.index("document")).all():
         return None
@@ -192,6 +198,13 @@ def claims_of(table: pa.Table, kinds: Numbers) -> Claims | None:
         both = (asked * _ODD + low) * _ODD + high
         asked, answered = np.where(pairs[:, None], both, asked), np.where(pairs[:, None], chosen, answered)
         claims |= pairs
+    judged = kinds >= _UNPAIRED
+    if judged.any():
+        both = asked * _ODD + answered
+        asked, answered = np.where(judged[:, None], both, asked), np.where(judged[:, None], kinds[:, None], answered)
+        answered = answered.astype(np.uint64)
+        claims |= judged & ~unasked & ~unanswered
+        kinds = np.minimum(kinds, _UNPAIRED)
     salted = asked + kinds.astype(np.uint64)[:, None]
     return np.where(claims[:, None], salted, 0), np.where(claims[:, None], answered, 0), claims
 

@@ -57,18 +57,19 @@ def row_id(task: Task, row: Row) -> str:
 def held_out(dataset: Dataset, max_rows: int | None) -> Task:
     """The rows of the test split; `max_rows` of them at most, those with the smallest hashes.
 
-    Ids are read first and only the chosen rows after them, so memory holds two ids per row and `max_rows` rows.
+    Answers that are labelled as unwanted are left out. Ids are read first and only the chosen rows after them, so
+    memory holds two ids per row and `max_rows` rows.
 
     Raises:
         InputError: the split is empty.
     """
-    ids = (
+    ids = [
         pair
-        for table in dataset.tables(["content_id", "record_id"], split="test")
+        for table in map(_wanted, dataset.tables(["content_id", "record_id", "label"], split="test"))
         for pair in zip(table["content_id"].to_pylist(), table["record_id"].to_pylist(), strict=True)
-    )
-    found = dataset.manifest.splits.get("test", 0)
-    if not found:
+    ]
+    unwanted = dataset.manifest.splits.get("test", 0) - len(ids)
+    if not ids:
         raise InputError(
             "the dataset has no test rows to evaluate on",
             where=f"dataset {dataset.digest[:12]}, splits {dataset.manifest.splits}",
@@ -80,8 +81,15 @@ def held_out(dataset: Dataset, max_rows: int | None) -> Task:
         for table in dataset.tables(split="test")
         for row in table.filter(pa.compute.is_in(table["record_id"], value_set=chosen)).to_pylist()
     ]
-    note = (f"{HELD_OUT}: {len(rows)} of {found} test rows, chosen by hash",) if len(rows) < found else ()
-    return _task(HELD_OUT, "held_out", sorted(rows, key=lambda r: r["record_id"]), note)
+    notes = [f"{HELD_OUT}: {unwanted} test rows left out, whose answers are unwanted"] if unwanted else []
+    if len(rows) < len(ids):
+        notes.append(f"{HELD_OUT}: {len(rows)} of {len(ids)} test rows, chosen by hash")
+    return _task(HELD_OUT, "held_out", sorted(rows, key=lambda r: r["record_id"]), tuple(notes))
+
+
+def _wanted(table: pa.Table) -> pa.Table:
+    """Without answers that are labelled as unwanted: they are no references."""
+    return table.filter(pa.compute.fill_null(table["label"], True))
 
 
 def control(config: ControlConfig, root: Path) -> Task:

@@ -101,8 +101,8 @@ class _Stage(RowStage[Judged]):
     """The judge as a stage of the driver. Every new row is looked at."""
 
     name = "judge"
-    columns = ("record_id", "content_id", "kind", "messages", "chosen", "tools", "text", "split")
-    row_columns = ("record_id", "content_id", "split")
+    columns = ("record_id", "content_id", "kind", "messages", "chosen", "tools", "text", "label", "split")
+    row_columns = ("record_id", "content_id", "label", "split")
 
     def __init__(self, config: JudgeConfig, backend: Judge, verdicts: VerdictWriter, tally: Tally, code: str) -> None:
         self.origin = origin(backend, code)
@@ -118,7 +118,7 @@ class _Stage(RowStage[Judged]):
 
     def fate(self, row: Row, decision: Judged) -> Fate:
         verdict = decision.verdict
-        outcome, reason = decide(row["split"], verdict, self._config)
+        outcome, reason = decide(row["split"], verdict, self._config, row["label"])
         self._verdicts.add(row, verdict, outcome)
         self._tally.add(row, verdict, outcome, reason, decision.excerpt)
         if verdict.error and row["split"] not in _HELD_OUT:
@@ -136,11 +136,18 @@ def _no_verdict(row: Row, verdict: JudgeVerdict) -> ServiceError:
     )  # fmt: skip
 
 
-def decide(split: str | None, verdict: JudgeVerdict, config: JudgeConfig) -> tuple[str, str | None]:
-    """What becomes of a row (kept, dropped, quarantined), and the reason code when there is something to say."""
+def decide(
+    split: str | None, verdict: JudgeVerdict, config: JudgeConfig, label: bool | None = None
+) -> tuple[str, str | None]:
+    """What becomes of a row (kept, dropped, quarantined), and the reason code when there is something to say.
+
+    An answer that is labelled as unwanted is meant to be a bad one: its scores are recorded, and it stays.
+    """
     if verdict.share is None:
         stays = split in _HELD_OUT or becomes(config.undecided) == "undecided"
         return ("kept" if stays else becomes(config.undecided)), f"undecided:{verdict.error}"
+    if label is False:
+        return "kept", None
     criterion, lowest = verdict.lowest
     if verdict.reasons.get(criterion) == "empty_answer":
         reason = "empty_answer"

@@ -121,7 +121,7 @@ class UnsafeConfig(Frozen):
     strong: Action = Field("quarantine", description="strong profanity and obscenity")
     mild: Action = Field("flag", description="mild profanity, and words with harmless meanings beside a bad one")
     splits: tuple[Split, ...] = Field(ALL_SPLITS, description="splits that are screened")
-    rejected: bool = Field(False, description="screen rejected answers too: they show what a model should not say")
+    rejected: bool = Field(False, description="screen rejected and unwanted answers too: they show what not to say")
     terms: dict[str, Literal["slur", "strong", "mild"]] = Field(
         default_factory=dict, description="more words, or another severity for a known one"
     )

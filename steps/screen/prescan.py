@@ -19,7 +19,7 @@ from steps.screen.scan import ContentScanner
 Counts = npt.NDArray[np.int64]
 
 # The columns that screening reads; `meta` is none of them.
-COLUMNS = ("record_id", "kind", "messages", "tools", "chosen", "rejected", "text", "split")
+COLUMNS = ("record_id", "kind", "messages", "tools", "chosen", "rejected", "text", "label", "split")
 _LISTS = ("messages", "chosen", "rejected")
 _FIELDS = ("role", "content", "name", "tool_calls", "reasoning")
 # What separates parts in `text_of`.

@@ -90,18 +90,16 @@ class ContentScanner:
             if part is not None and split in part.splits
         }
         found: list[ContentHit] = []
+        spared = _unwanted(row) if self._spare_rejected else ()
         for segment in segments(row) if parts else ():
             if segment.path.startswith("meta"):
                 continue
             context = HitContext(segment.text)
             for hit in self._hits(segment.text):
-                if self._applies(hit, segment.path, parts):
+                part = self._traits[hit.pattern].part
+                if part in parts and not (part == "unsafe" and segment.path.startswith(spared)):
                     found += self._judged(hit, segment.path, context)
         return found
-
-    def _applies(self, hit: Hit, path: str, parts: set[str]) -> bool:
-        part = self._traits[hit.pattern].part
-        return part in parts and not (part == "unsafe" and self._spare_rejected and path.startswith("rejected/"))
 
     def _hits(self, text: str) -> list[Hit]:
         """Hits that aren't allowed and don't lie within another of an earlier pattern of the same part."""
@@ -125,6 +123,13 @@ class ContentScanner:
         shows = traits.shown or traits.part == "unsafe"
         sample = sampled(context.text[hit.start : hit.end], traits.shown) if shows else ""
         return [ContentHit(rule, path, hit.start, hit.end, mention, traits.severity, action, sample)]
+
+
+def _unwanted(row: Row) -> tuple[str, ...]:
+    """Where a row shows what not to say: the rejected answer, or the one that is labelled as unwanted."""
+    if row.get("label") is not False:
+        return ("rejected/",)
+    return tuple(f"messages/{i}/" for i, m in enumerate(row["messages"]) if m["role"] == "assistant")
 
 
 def _outside(kept: Sequence[Hit], hits: Iterable[Hit]) -> list[Hit]:

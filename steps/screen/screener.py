@@ -1,6 +1,6 @@
 """What screening finds in one row: a pure function of the row and the config, to cache between runs if one likes.
 
-`Screener(config).screen(row)` reads kind, messages, tools, chosen, rejected, text and split, and nothing else:
+`Screener(config).screen(row)` reads kind, messages, tools, chosen, rejected, text, label and split, and nothing else:
 the same for equal values of these, whatever the row's id, place, neighbours and run. `ScreenResult.as_json` and
 `from_json` are inverse. `prescan.Prescan` finds the rows that need it at hundreds of MB per CPU second, so that only
 rows that it names are worth caching.

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steps.contracts.arrays import Mask, Numbers, Vectors
-from steps.contracts.records import KINDS
+from steps.contracts.records import UNWANTED
 from steps.engines.progress.progress import Progress
 from steps.engines.vector_store.open import open_store
 from steps.engines.vector_store.store import VectorStore
@@ -61,7 +61,7 @@ def decide(rows: Embeddings, config: SemanticConfig, rerank: Rerank | None) -> D
     order = order[rows.compared[order]]
     search = _Search(rows, config, rerank)
     with Progress("semantic: comparing", len(order)) as progress:
-        for kind in range(len(KINDS)):
+        for kind in range(UNWANTED + 1):
             of_kind = order[rows.kinds[order] == kind]
             if len(of_kind):
                 search.run(of_kind, progress)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from steps.contracts.arrays import Mask, Numbers, Vectors
 from steps.contracts.dataset import Dataset, SplitCodes
-from steps.contracts.records import KINDS, SPLITS, Row
+from steps.contracts.records import SPLITS, Row, comparison_class
 from steps.engines.embed.embedder import Embedder
 from steps.engines.embed.vectors import NoVector
 from steps.engines.progress.progress import Progress
@@ -17,7 +17,7 @@ from steps.semantic.spill import TextSpill
 
 Ids = npt.NDArray[np.bytes_]
 
-COLUMNS = ["record_id", "content_id", "kind", "batch", "messages", "tools", "chosen", "rejected", "text"]
+COLUMNS = ["record_id", "content_id", "kind", "batch", "messages", "tools", "chosen", "rejected", "text", "label"]
 _HELD_OUT = tuple(SPLITS.index(s) for s in ("validation", "test"))
 # Rows whose texts are held at once.
 _ROWS_AT_ONCE = 1024
@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Of n rows: ids as bytes, kind as an index into KINDS, arrival batch, whether validation or test, unit vectors
+    """Of n rows: ids as bytes, kind as a comparison class, arrival batch, whether validation or test, unit vectors
     (n, d), whether the row is compared, whether the model read only its beginning, whether it has no text; shape (n,)
     all but the vectors. failed: why there is no vector, by row.
     """
@@ -78,7 +78,7 @@ class _Reader:
         here = np.arange(self._at, self._at + len(rows))
         self._at += len(rows)
         self._ids += [(r["record_id"].encode(), r["content_id"].encode()) for r in rows]
-        self._kinds[here] = [KINDS.index(r["kind"]) for r in rows]
+        self._kinds[here] = [comparison_class(r) for r in rows]
         self._batches[here] = [r["batch"] for r in rows]
         texts = [part_of(r, self.config.compare) for r in rows]
         self.spill.append(texts)

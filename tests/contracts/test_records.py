@@ -18,6 +18,7 @@ from steps.contracts.records import (
     SCHEMA,
     Row,
     all_messages,
+    comparison_class,
     content_id_of,
     current,
     make_row,
@@ -239,3 +240,14 @@ def test_columns_come_in_the_order_asked_for_and_with_their_types():
     assert found.to_pylist() == [{"score": None, "kind": "document", "batch": 1}]
     assert found.schema.equals(pa.schema([SCHEMA.field(n) for n in ("score", "kind", "batch")], SCHEMA.metadata), True)
     assert SCHEMA.metadata == {b"assay.schema_version": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "place"),
+    [
+        ("conversation", None, 0), ("preference", None, 1), ("document", None, 2),
+        ("unpaired_preference", True, 3), ("unpaired_preference", False, 4),
+    ],
+)  # fmt: skip
+def test_rows_are_compared_within_their_kind_and_unwanted_answers_apart(kind, label, place):
+    assert comparison_class(make_row(kind=kind, source="s", locator="1", raw=b"", label=label)) == place

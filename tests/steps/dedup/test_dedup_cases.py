@@ -97,6 +97,23 @@ def test_kinds_are_not_mixed(tmp_path):
     assert len(run(rows, tmp_path / "near", ngram_documents=3)[1]) == 2
 
 
+def judged(answer, label, number):
+    turns = [message("user", "Tell me a story"), message("assistant", answer)]
+    return make_row(
+        kind="unpaired_preference", source="s", locator=str(number), raw=b"", messages=turns, label=label, batch=number
+    )  # fmt: skip
+
+
+def test_an_answer_that_is_wanted_and_unwanted_is_a_contradiction_and_no_duplicate(tmp_path):
+    rows = [judged(LONG, True, 1), judged(LONG, False, 2), judged(f"{LONG} ", False, 3), judged(f"{LONG} So.", True, 4)]
+    outcome, kept, lines = run(rows, tmp_path)
+    first, second, copy, near = (r["record_id"] for r in rows)
+    assert kept == {first, second}
+    assert outcome.report.flagged_by == {"contradiction": 2}
+    assert (lines[copy]["reason"], lines[near]["reason"]) == ("exact_duplicate", "near_duplicate")
+    assert len(run([judged(LONG, True, 1), chat("Tell me a story", LONG)], tmp_path / "kinds")[1]) == 2
+
+
 def test_a_preference_and_its_reverse_are_a_contradiction_and_no_duplicates(tmp_path):
     good, bad = LONG, "no"
     rows = [preference("Tell me a story", good, bad), preference("Tell me a story", bad, good)]

@@ -262,6 +262,14 @@ def test_no_test_rows_is_an_error(rows, tmp_path):
         held_out(dataset_of(rows, tmp_path, ["train"] * 24), None)
 
 
+def test_an_unwanted_answer_is_no_reference(tmp_path):
+    unpaired = {"kind": "unpaired_preference", "source": "s", "raw": b"", "messages": [message("assistant", "x")]}
+    judged = [make_row(**unpaired, locator=str(n), label=bool(n)) for n in (0, 1)]
+    task = held_out(dataset_of([*judged, chat(1, "red")], tmp_path), None)
+    assert {r["label"] for r in task.rows} == {True, None} and len(task.rows) == 2
+    assert task.notes == ("held_out: 1 test rows left out, whose answers are unwanted",)
+
+
 def test_preferences_and_documents_are_measured_too(tiny_model, tmp_path):
     prompt = [message("user", "colour?")]
     rows = [

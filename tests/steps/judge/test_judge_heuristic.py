@@ -123,6 +123,12 @@ def test_junk_goes(name: str) -> None:
     assert outcome_of(*JUNK[name])[0] == "dropped"
 
 
+def test_an_answer_that_is_labelled_as_unwanted_stays() -> None:
+    case = case_of(chat(*next(iter(JUNK.values()))))
+    [verdict] = HeuristicJudge(JudgeConfig()).verdicts([case])
+    assert [decide(None, verdict, JudgeConfig(), label)[0] for label in (True, False)] == ["dropped", "kept"]
+
+
 @pytest.mark.parametrize("cut", range(70, len(PROSE) - 1, 7))
 def test_prose_cut_at_a_word_in_its_second_or_later_sentence_goes(cut: int) -> None:
     answer = PROSE[:cut].rpartition(" ")[0]

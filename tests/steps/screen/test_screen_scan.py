@@ -396,6 +396,16 @@ def test_rejected_answers_may_be_unsafe_but_not_poisoned(scanner: ContentScanner
     assert strict.find(pair("no", "fuck off"))
 
 
+def test_unwanted_answers_may_be_unsafe_and_their_questions_not(scanner: ContentScanner) -> None:
+    def judged(asked: str, answer: str, label: bool) -> Row:
+        turns = [message("user", asked), message("assistant", answer)]
+        return make_row(kind="unpaired_preference", source="s", locator="l", raw=b"", messages=turns, label=label)
+
+    assert not scanner.find(judged("q", "fuck off", False))
+    assert scanner.find(judged("q", "fuck off", True))
+    assert scanner.find(judged("fuck off", "no", False))
+
+
 def test_meta_is_not_screened_and_tool_calls_are(scanner: ContentScanner) -> None:
     call = '[{"function":{"name":"f","arguments":"{\\"q\\":\\"1\' or 1=1\\"}"}}]'
     messages = [message("user", "q"), message("assistant", "", tool_calls=call)]
