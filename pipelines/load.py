@@ -15,6 +15,22 @@ from steps.contracts.errors import ConfigError, InputNotFoundError
 M = TypeVar("M", bound=BaseModel)
 # Chosen: far more than any configuration has; what a few lines of nested aliases stand for is more.
 _MOST_NODES = 100_000
+# Chosen: likewise; the parser takes some seconds for as many.
+_MOST_BYTES = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's own types only. A date or number that there isn't is named with its line."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except (ValueError, AttributeError, OverflowError, TypeError) as e:
+            what = f"{str(node.value)[:40]!r} is no {_KINDS.get(node.tag.rpartition(':')[2], 'value')} that there is"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from e
+
+
+_KINDS = {"timestamp": "date", "int": "number", "float": "number"}
 
 
 @dataclass(frozen=True)
@@ -69,10 +85,16 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Written:
     """
     if not path.is_file():
         raise InputNotFoundError("no such configuration file", where=str(path))
+    if path.stat().st_size > _MOST_BYTES:
+        what = f"longer than {_MOST_BYTES:,} bytes, which no configuration is"
+        raise ConfigError(what, where=str(path), hint="is it the right file?")
+    data = path.read_bytes()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as e:
-        raise ConfigError(f"not UTF-8 text (byte {e.start})", where=str(path), hint="save it as UTF-8") from e
+        line = data.count(b"\n", 0, e.start) + 1
+        what = f"not UTF-8 text (byte {e.start}, line {line})"
+        raise ConfigError(what, where=str(path), hint="save it as UTF-8") from e
     values, lines = parse_yaml(text, str(path))
     options: dict[KeyPath, str] = {}
     for override in overrides:
@@ -89,7 +111,11 @@ def parse_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int
         node = yaml.compose(text, yaml.SafeLoader)
         if node is not None and _size(node, {}) > _MOST_NODES:
             raise ConfigError(f"its aliases stand for more than {_MOST_NODES:,} values", where=where)
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)
+    except yaml.reader.ReaderError as e:
+        line = text.count("\n", 0, e.position) + 1
+        what = f"not valid YAML: the character #x{ord(text[e.position]):04x} in line {line} isn't allowed"
+        raise ConfigError(what, where=where) from e
     except yaml.YAMLError as e:
         raise ConfigError(f"not valid YAML: {e}", where=where) from e
     except RecursionError as e:
@@ -141,8 +167,8 @@ def _apply(values: dict[str, Any], override: str) -> KeyPath:
         place.append(int(name) if isinstance(target, list) else name)
         target = _descend(target, name, key)
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as e:
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError) as e:
         raise ConfigError(f"the value of {key} is not valid YAML: {e}", where="--set") from e
     if isinstance(target, list):
         target[_list_index(target, last, key)] = value

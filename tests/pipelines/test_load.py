@@ -116,6 +116,28 @@ def test_a_few_hostile_lines_cost_nothing_and_are_refused(tmp_path: Path, text: 
     assert time.process_time() - started < 20
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("name: x\nmaybe: 2024-02-30\n", "'2024-02-30' is no date that there is"),
+        ("name: !!timestamp soon\n", "'soon' is no date that there is"),
+        ("name: x\nmaybe: 2001-12-14t21:59:43+99:99\n", "is no date that there is"),
+        ("name: x\nmaybe: " + "9" * 5000, "is no number that there is"),
+        ("name: !!int four", "'four' is no number that there is"),
+        ("name: x\n\x07: y", "the character #x0007 in line 2 isn't allowed"),
+    ],
+)
+def test_dates_and_numbers_that_there_are_not_are_named_with_their_line(tmp_path: Path, text: str, why: str) -> None:
+    said = failure(tmp_path, text)
+    assert why in said and f"line {1 + text.count(chr(10), 0, -1)}" in said
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load(tmp_path, "name: x\n", "maybe=2024-02-30")
+
+
+def test_a_file_that_is_far_too_long_is_not_parsed(tmp_path: Path) -> None:
+    assert "longer than 1,048,576 bytes" in failure(tmp_path, "name: x\n" + "# \n" * 400_000)
+
+
 def test_an_alias_is_read(tmp_path: Path) -> None:
     assert load(tmp_path, "name: x\ndedup: &d {threshold: 0.5}\nmaybe: *d\n").maybe == Inner(threshold=0.5)
 
@@ -123,5 +145,5 @@ def test_an_alias_is_read(tmp_path: Path) -> None:
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_bytes("name: ä".encode("utf-16"))
-    with pytest.raises(ConfigError, match="not UTF-8 text \\(byte 0\\)"):
+    with pytest.raises(ConfigError, match="not UTF-8 text \\(byte 0, line 1\\)"):
         load_model(Outer, file)
