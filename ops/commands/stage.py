@@ -171,7 +171,7 @@ def _is_ours(path: Path) -> bool:
     if path.suffix != ".parquet" or not path.is_file():
         return False
     # One that can't be read is ingest's to name.
-    with suppress(pa.ArrowInvalid):
+    with suppress(pa.ArrowException, OSError):
         return set(COMMON_COLUMNS) <= set(pq.read_schema(path).names)
     return False
 

@@ -42,7 +42,7 @@ class _Reader:
             line, self._back = self._back, None
             return line
         while True:
-            self._lines.skip_blank()
+            self._lines.skip_blank(b" \t\r\n")
             try:
                 number, raw = next(self._lines)
             except StopIteration:

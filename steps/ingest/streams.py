@@ -216,9 +216,6 @@ class ReplacedBytes(io.RawIOBase):
         return len(block)
 
 
-_BLANK_LINES = re.compile(rb"(?:\r*\n)+")
-
-
 # The first bytes of a text whose lines end by CR alone: none by LF, and in JSON Lines an object behind each CR.
 _CR_ROWS = re.compile(rb"[}\],]\s*\r\s*[{\[]")
 
@@ -263,14 +260,14 @@ class Lines:
             self._skip(line)
         return self.number, text
 
-    def skip_blank(self) -> None:
-        """Pass over blank lines, block by block."""
-        while (block := self._stream.peek(1)) and block[:1] in b"\r\n":
-            run = _BLANK_LINES.match(block)
-            if run is None:
+    def skip_blank(self, blank: bytes = b"\r\n") -> None:
+        """Pass over lines of nothing but these bytes, block by block."""
+        while (block := self._stream.peek(1)) and block[:1] in blank:
+            end = block.rfind(b"\n", 0, len(block) - len(block.lstrip(blank))) + 1
+            if not end:
                 return
-            self.number += run.group().count(b"\n")
-            self._stream.read(run.end())
+            self.number += block.count(b"\n", 0, end)
+            self._stream.read(end)
 
     def _skip(self, line: bytes) -> None:
         size, head = len(line), line[:2000]

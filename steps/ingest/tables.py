@@ -61,13 +61,13 @@ def parquet_rows(raw: IO[bytes], size: int, bounds: Bounds, where: str) -> Itera
     """
     try:
         file = pq.ParquetFile(raw)
+        probe = _probe(file, raw)
     except _ARROW as e:
         raise InputError("not a Parquet file, or a damaged one", where=where, hint="copy it again") from e
     _check_width(len(file.schema_arrow.names), bounds, where)
     budget = _Budget(size, bounds, where)
     _check_promise(file.metadata, budget)
     number = 0
-    probe = _probe(file, raw)
     for group in range(file.metadata.num_row_groups):
         for batch in _group_batches(file, group, probe, where):
             yield from _rows(batch, number, budget)
