@@ -10,7 +10,7 @@ import pyarrow as pa
 import yaml
 
 from materializers.artifacts import going_on, stage_of
-from ops.export.files import ExportedFile, schema_of
+from ops.export.files import ExportedFile, Fields, schema_of
 from ops.export.folder import ExportRecord
 from ops.run_index import artifacts_of, config_path
 from ops.versions import Version
@@ -82,15 +82,15 @@ def _declared(config: Path) -> dict[str, dict[str, Any]]:
     return {str(s.get("name")): s for s in sources if isinstance(s, dict)}
 
 
-def card(record: ExportRecord, version: Version, origin: Origin, fields: Sequence[str], title: str) -> str:
-    """README.md, with the front matter that the hub and `datasets` read. `fields`: as `schema_of` takes them."""
+def card(record: ExportRecord, version: Version, origin: Origin, fields: Fields, title: str) -> str:
+    """README.md, with the front matter that the hub and `datasets` read. `fields`: as `write_files` gives them."""
     front = _front(record, origin, fields)
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n" + "\n".join(
         [*_contents(record, title), *_making(record, version, origin), *_privacy(record, origin), *_origins(origin)]
     )
 
 
-def _front(record: ExportRecord, origin: Origin, fields: Sequence[str]) -> dict[str, Any]:
+def _front(record: ExportRecord, origin: Origin, fields: Fields) -> dict[str, Any]:
     forms = list(dict.fromkeys(f.form for f in record.files))
     largest = max(forms, key=lambda form: (sum(f.rows for f in record.files if f.form == form), form))
     configs = [
@@ -110,7 +110,7 @@ def _front(record: ExportRecord, origin: Origin, fields: Sequence[str]) -> dict[
         "configs": configs,
         # Columns of JSON Lines are found out by the first rows otherwise, and others fail.
         "dataset_info": [
-            {"config_name": form, "features": features(schema_of(record.to, form, fields))} for form in forms
+            {"config_name": form, "features": features(schema_of(record.to, form, fields[form]))} for form in forms
         ],
     }
 

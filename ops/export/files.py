@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, TypeAlias
@@ -21,6 +21,7 @@ from steps.engines.formats.registry import FORMATS
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.training_rows import Form, form_of, training_row
 
+Fields: TypeAlias = Mapping[Form, Sequence[str]]
 Target: TypeAlias = Literal["openai", "sharegpt", "alpaca", "jsonl", "parquet", "hub"]
 # Rows without a label: all of them are train where no row has one.
 UNSPLIT = "unsplit"
@@ -59,11 +60,11 @@ class Written:
     """What was written.
 
     Attributes:
-        fields: the columns that not every version needs and this one has.
+        fields: per form the columns that not every version needs and this one has.
         refused: rows that the format can't express, per reason.
     """
 
-    fields: tuple[str, ...]
+    fields: Fields
     refused: Counter[str] = field(default_factory=Counter)
 
 
@@ -162,7 +163,7 @@ class _File(Protocol):
 class _Sink:
     """Sends rows to the file of their form and split."""
 
-    def __init__(self, to: Target, folder: Path, fields: Sequence[str]) -> None:
+    def __init__(self, to: Target, folder: Path, fields: Fields) -> None:
         self._to, self._folder, self._fields = to, folder, fields
         self._open: dict[tuple[Form, str], _File] = {}
 
@@ -170,7 +171,7 @@ class _Sink:
         if (form, split) not in self._open:
             stem = self._folder / form / split
             stem.parent.mkdir(parents=True, exist_ok=True)
-            schema = schema_of(self._to, form, self._fields)
+            schema = schema_of(self._to, form, self._fields[form])
             columnar = self._to in ("parquet", "hub")
             self._open[form, split] = _ParquetFiles(stem, schema) if columnar else _JsonLines(stem)
         self._open[form, split].add(row)
@@ -232,18 +233,24 @@ def _as_text(row: Row) -> Row:
     return {**row, "tools": canonical_json(row["tools"])} if "tools" in row else row
 
 
-def _fields(dataset: Dataset) -> tuple[str, ...]:
-    """Which of the columns that not every version needs this one has: optional fields of messages, tools, meta."""
-    found: set[str] = set()
-    for table in dataset.tables(["messages", "chosen", "rejected", "tools", "meta"]):
-        for side in ("messages", "chosen", "rejected"):
-            messages = pc.list_flatten(table[side])
-            found.update(name for name in _OPTIONAL if _any(pc.struct_field(messages, name)))
-        if _any(table["tools"]):
-            found.add("tools")
-        if pc.any(pc.not_equal(table["meta"], "{}")).as_py():
-            found.add("meta")
-    return tuple(sorted(found))
+def _fields(dataset: Dataset) -> Fields:
+    """Per form which of the columns that not every version needs this one has: fields of messages, tools, meta."""
+    found: dict[Form, set[str]] = {}
+    for table in dataset.tables(["kind", "messages", "chosen", "rejected", "tools", "meta"]):
+        for kind in table["kind"].unique().to_pylist():
+            rows = table.filter(pc.equal(table["kind"], kind))
+            found.setdefault(form_of({"kind": kind}), set()).update(_fields_of(rows))
+    return {form: tuple(sorted(names)) for form, names in found.items()}
+
+
+def _fields_of(rows: pa.Table) -> Iterator[str]:
+    for side in ("messages", "chosen", "rejected"):
+        messages = pc.list_flatten(rows[side])
+        yield from (name for name in _OPTIONAL if _any(pc.struct_field(messages, name)))
+    if _any(rows["tools"]):
+        yield "tools"
+    if pc.any(pc.not_equal(rows["meta"], "{}")).as_py():
+        yield "meta"
 
 
 def _any(column: Any) -> bool:

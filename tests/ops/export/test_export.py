@@ -29,7 +29,9 @@ CHAT = {
 
 
 def read_again(folder: Path, scratch: Path) -> Counter:
-    got = ingest(None, quick_config(sorted(map(str, folder.glob("*/")))), StageContext(scratch, Path.cwd()))
+    got = ingest(
+        None, quick_config(sorted(map(str, folder.glob("*/"))), {"split": "all"}), StageContext(scratch, Path.cwd())
+    )
     assert got.report.dropped_by == {}
     return Counter(r["content_id"] for r in got.rows.iter_rows())
 
@@ -144,6 +146,11 @@ def test_columns_are_those_that_the_version_needs(state, told):
     schema = pq.read_schema("plain/conversations/train-00000.parquet")
     assert schema.names == ["messages", "record_id"]
     assert schema.field("messages").type.value_type.names == ["role", "content"]
+    build(ROOT, state / "more", rows())
+    told("shop", "--to", "parquet", "--out", "all")
+    sides = pq.read_schema("all/preferences/train-00000.parquet")
+    assert sides.names == ["prompt", "chosen", "rejected", "record_id"]
+    assert sides.field("chosen").type.value_type.names == ["role", "content"]
 
 
 def test_the_card_says_how_it_was_made(shop, told):
