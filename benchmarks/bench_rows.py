@@ -56,11 +56,16 @@ def ours(case: Case, file: Path, out: Path) -> Found:
     rejects = [json.loads(r) for r in kept_aside.read_text().splitlines()] if kept_aside.exists() else []
     if len(rejects) != case.lost:
         return Found("misread", f"{len(rejects)} rejects, not {case.lost}")
-    made = [_ours(row) for row in sorted(rows, key=lambda r: [int(n) for n in re.findall(r"\d+", r["locator"])])]
+    made = as_truth(rows)
     wrong = [n for n, (a, b) in enumerate(zip(made, case.rows, strict=False)) if a != b]
     if len(made) != len(case.rows) or wrong:
         return Found("misread", f"{len(made)} of {len(case.rows)} rows, wrong: {wrong[:3]}")
     return Found("read", "; ".join(sorted({f"1 row refused: {r['reason']}" for r in rejects})))
+
+
+def as_truth(rows: list[dict[str, Any]]) -> list[Truth]:
+    """Records of ours as what they would be trained on, in the order of the file."""
+    return [_ours(row) for row in sorted(rows, key=lambda r: [int(n) for n in re.findall(r"\d+", r["locator"])])]
 
 
 def _ours(row: dict[str, Any]) -> Truth:

@@ -227,7 +227,7 @@ CASES: tuple[Case, ...] = (
     Case("values.jsonl", "answers that are numbers or objects", "pairs",
          _lines([{"prompt": "How many platforms?", "completion": 12},
                  {"prompt": "The next train as JSON?", "completion": {"line": "S1", "at": "8:15"}}]),
-         [pair("How many platforms?", "12"), pair("The next train as JSON?", '{"at": "8:15", "line": "S1"}')]),
+         [pair("How many platforms?", "12"), pair("The next train as JSON?", '{"at":"8:15","line":"S1"}')]),
     Case("null_content.jsonl", "content null beside a call, content an object in a tool's answer", "messages",
          _lines([{"messages": [
              {"role": "user", "content": "Seat 3?"},
@@ -236,7 +236,7 @@ CASES: tuple[Case, ...] = (
              {"role": "tool", "tool_call_id": "a1", "content": {"free": True}},
              {"role": "assistant", "content": "It is free."}]}]),
          [Truth((Turn("user", "Seat 3?", False), Turn("assistant", "", True, calls=(("seat", '{"n": 3}'),)),
-                 Turn("tool", '{"free": true}', False), Turn("assistant", "It is free.", True)))]),
+                 Turn("tool", '{"free":true}', False), Turn("assistant", "It is free.", True)))]),
     Case("refusal.jsonl", "`refusal` in place of content", "messages",
          _lines([{"messages": [{"role": "user", "content": "How do I ride without a ticket?"},
                                {"role": "assistant", "content": None, "refusal": "I can't help with that."}]}]),
