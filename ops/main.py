@@ -198,6 +198,21 @@ def run(
 
 
 @app.command(rich_help_panel="Run")
+def init(
+    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="files, folders, globs or URLs, each a source")],
+    out: Annotated[Path | None, typer.Option(help="file to write; default: NAME.yaml here")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the run; default: that of the first file")] = None,
+    base: Annotated[str | None, typer.Option(help="model to train: hub id or folder; default: a toy, offline")] = None,
+    json_output: Json = False,
+) -> None:
+    """Look at files of your own and write a commented config for them."""
+    from ops.commands.init import write_config
+
+    _quiet(json_output)
+    write_config(_root(), data, out, name, base, json_output)
+
+
+@app.command(rich_help_panel="Run")
 def validate(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="run configs to check")],
     infra: Annotated[str | None, typer.Option(help="where they would run: a name in configs/infra/")] = None,

@@ -25,7 +25,7 @@ from pipelines.report.page import render_page
 from pipelines.report.sections import make_sections
 from pipelines.step_names import DATASET, FINISH, START, position_of
 from steps.contracts.digests import value_digest
-from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
+from steps.contracts.runs import DIED, ArtifactRecord, ArtifactType, RunRecord
 from steps.zenml_runtime.context import noted
 from steps.zenml_runtime.local_store import runs_in_one_process
 from steps.zenml_runtime.state import state_folder
@@ -182,7 +182,7 @@ def _error(run: Any, info: Any) -> str | None:
         return None
     if info is not None:
         return _INTERRUPTIONS.get(_kind(info) or "") or str(info.message or info.traceback.strip().splitlines()[-1])
-    return "its process ended without a word: it was killed, or its machine went down"
+    return DIED
 
 
 def _log(failed: Any) -> str | None:

@@ -15,7 +15,7 @@ from ops.run_index import (
     write_report,
 )
 from steps.contracts.humanize import duration
-from steps.contracts.runs import RunRecord
+from steps.contracts.runs import DIED, RunRecord
 
 _COLUMNS = ("run", "started", "took", "status", "steps", "model")
 # Chosen: of other runs that a name fits, so many are shown.
@@ -73,7 +73,16 @@ def _line(run: RunRecord) -> list[str]:
     steps = f"{len(run.executed_steps)} run, {len(run.cached_steps)} cached"
     model = f"{run.registration.name}/{run.registration.version} {run.registration.status}" if run.registration else ""
     took = "" if run.seconds is None else duration(run.seconds)
-    return [run.name, run.started[:16].replace("T", " "), took, run.status, steps, model]
+    return [run.name, run.started[:16].replace("T", " "), took, _status(run), steps, model]
+
+
+def _status(run: RunRecord) -> str:
+    """ZenML's word; of a run that failed because it was stopped, or whose process is gone, that."""
+    if run.status != "failed":
+        return run.status
+    if run.error_kind in ("KeyboardInterrupt", "Terminated"):
+        return "interrupted"
+    return "died" if run.error == DIED else run.status
 
 
 def show_report(root: Path, name: str | None, open_it: bool, refresh: bool, json_output: bool) -> None:

@@ -25,6 +25,10 @@ ArtifactType: TypeAlias = Literal[
 ]
 
 
+# Error of a run whose process is gone, and said nothing.
+DIED = "its process ended without a word: it was killed, or its machine went down"
+
+
 class ArtifactRecord(Frozen):
     """One output of one step.
 

@@ -1,7 +1,7 @@
 """A look at the first rows of files: what they are, and what ingest would make of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Peek:
         path: the source's name and the path below it. bytes: as stored.
         format: of the rows; None: none that is known, and `why` says so.
         columns: of the rows as the file has them, in their order.
+        text_lengths: mean characters of the columns that hold text.
         read: raw rows that were looked at; rows: what they become; rejected: why others become nothing, with counts.
     """
 
@@ -36,6 +37,7 @@ class Peek:
     read: int
     rows: tuple[Row, ...]
     rejected: Counter[str]
+    text_lengths: Mapping[str, float]
     why: str = ""
 
     @property
@@ -52,6 +54,7 @@ def peek(source: SourceConfig, config: IngestConfig, root: Path) -> Iterator[Pee
     """
     for path, container, size, items in beginnings(source, config, root):
         raws = [i for i in items if isinstance(i, Raw)]
+        lengths = _text_lengths([r.value for r in raws])
         columns = tuple(dict.fromkeys(str(k) for r in raws for k in r.value))
         rejected = Counter(i.reason for i in items if isinstance(i, Bad))
         try:
@@ -61,10 +64,10 @@ def peek(source: SourceConfig, config: IngestConfig, root: Path) -> Iterator[Pee
             row_format = detect_most(named, path) if source.format == "auto" and raws else source.format
         except InputError as e:
             hint = f"; {e.hint}" if e.hint and "did you mean" in e.hint else ""
-            yield Peek(path, container, size, None, columns, len(items), (), rejected, e.what + hint)
+            yield Peek(path, container, size, None, columns, len(items), (), rejected, lengths, e.what + hint)
             continue
         rows = tuple(_rows(source, path, row_format, raws, config, rejected))
-        yield Peek(path, container, size, row_format, columns, len(items), rows, rejected)
+        yield Peek(path, container, size, row_format, columns, len(items), rows, rejected, lengths)
 
 
 def _rows(
@@ -78,6 +81,20 @@ def _rows(
             continue
         for draft in drafts:
             yield _row(path, raw, draft)
+
+
+def _text_lengths(values: Sequence[Row]) -> dict[str, float]:
+    """Mean characters per column, of columns that hold only text, and not a number or a short code in each row."""
+    texts: dict[str, list[str]] = {}
+    for value in values:
+        for name, held in value.items():
+            texts.setdefault(str(name), []).append(held if isinstance(held, str) else "")
+    means = {name: sum(map(len, held)) / len(held) for name, held in texts.items()}
+    return {name: mean for name, mean in means.items() if mean and not all(_is_number(t) for t in texts[name])}
+
+
+def _is_number(text: str) -> bool:
+    return not text.strip() or text.strip().replace(".", "", 1).replace(",", "").lstrip("+-").isdigit()
 
 
 def _named(value: Row, source: SourceConfig) -> Row:

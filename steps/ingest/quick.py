@@ -19,9 +19,13 @@ def quick_config(inputs: list[str], reading: Mapping[str, Any] | None = None) ->
     """
     names: list[str] = []
     for given in inputs:
-        stem = Path(given.rstrip("/")).name.split(".")[0]
-        name = _NOT_PLAIN.sub("-", stem).strip("-._")[:48] or "input"
+        name = plain_name(Path(given.rstrip("/")).name.split(".")[0]) or "input"
         tries = chain([name], (f"{name}-{n}" for n in count(2)))
         names.append(next(t for t in tries if t not in names))
     named = zip(names, inputs, strict=True)
     return IngestConfig(sources=tuple(SourceConfig(name=name, path=given, **(reading or {})) for name, given in named))
+
+
+def plain_name(text: str) -> str:
+    """What of a text can be a source's name; "" for nothing."""
+    return _NOT_PLAIN.sub("-", text).strip("-._")[:48]
