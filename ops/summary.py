@@ -108,6 +108,9 @@ def print_costs(out: Console, costs: Sequence[StageCost]) -> None:
         out.print("why")
     for stage, why in reasons:
         out.print(text(f"  {stage}: {why}"))
+    for c in costs:
+        for warning in c.warnings:
+            out.print(text(f"warning: {c.stage}: {warning}"), style="yellow")
 
 
 def _together(costs: Sequence[StageCost]) -> str:

@@ -212,6 +212,8 @@ def _tell(report: StageReport, was_read: StageReport, written: list[Path], json_
     if rows:
         show_table(["outcome", "reason", "rows"], rows, numeric=[2])
     say_rejected(was_read)
+    for warning in report.warnings:
+        say(f"warning: {warning}")
     for note in dict.fromkeys((*was_read.notes, *report.notes)):
         say(f"note: {note}")
     speed = f", {report.rows_per_second:,.0f} rows/s" if report.rows_in else ""

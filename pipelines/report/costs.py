@@ -33,6 +33,7 @@ class StageCost:
         seconds, cpu_seconds: wall clock, and user + system with workers, of the stage's logic.
         rows_per_second: rows read per wall-clock second; None where no rows or no time were counted.
         cached: the stage was taken over from an earlier run, and the figures are that run's.
+        warnings: what the stage's report says that a person should look at.
     """
 
     stage: str
@@ -49,6 +50,7 @@ class StageCost:
     cpu_seconds: float
     rows_per_second: float | None
     cached: bool
+    warnings: tuple[str, ...] = ()
 
 
 def run_costs(store: Artifacts) -> list[StageCost]:
@@ -133,6 +135,7 @@ def stage_cost(report: StageReport, name: str | None = None, cached: bool = Fals
         cpu_seconds=report.cpu_seconds,
         rows_per_second=report.rows_per_second if measured else None,
         cached=cached,
+        warnings=report.warnings,
     )
 
 

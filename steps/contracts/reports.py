@@ -73,6 +73,8 @@ class StageReport(Frozen):
     series: tuple[Series, ...] = ()
     tables: tuple[Table, ...] = ()
     examples: tuple[Example, ...] = ()
+    # what a person should look at before the result is used; also printed at the end of a run
+    warnings: tuple[str, ...] = ()
     # plain sentences that a reader must know: "NER is off: no model named"
     notes: tuple[str, ...] = ()
     config_digest: str

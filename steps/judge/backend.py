@@ -37,3 +37,6 @@ class Judge(Protocol):
 
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader of the report must know."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what wasn't done as the config says."""

@@ -1,12 +1,13 @@
 """Settings of the judge stage."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.rowwise.undecided import UndecidedPolicy
+from steps.judge.signals.switches import Signals
 
 # Folder below the state folder: replies that were paid for.
 CACHE = "judge"
@@ -44,9 +45,14 @@ class JudgeConfig(Prices):
     allow_raw_egress: bool = Field(
         default=False, description="let rows that were not scrubbed go to an endpoint on another machine"
     )
-    penalize_refusals: bool = Field(
-        default=True, description="heuristic: an answer that only refuses scores 1; False for safety data"
-    )
+    signals: Signals = Field(default=Signals(), description="heuristic: what each signal does (drop, flag, off)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "penalize_refusals" in values:
+            raise ValueError("penalize_refusals is now signals.refusal: drop, flag or off")
+        return values
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -1,12 +1,12 @@
-"""The backend without a model: each criterion is 5 unless a signal lowers it.
+"""The backend without a model: each criterion is 5 unless a signal fires.
 
 It finds junk; it can't tell good from fair.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from steps.contracts.code import code_digest
 from steps.contracts.digests import value_digest
@@ -17,11 +17,21 @@ from steps.judge.config import JudgeConfig
 from steps.judge.signals.accuracy import accuracy
 from steps.judge.signals.clarity import clarity
 from steps.judge.signals.completeness import completeness
-from steps.judge.signals.passage import READ_CHARS, Passage, worst
+from steps.judge.signals.passage import READ_CHARS, Passage
 from steps.judge.signals.relevance import relevance
-from steps.judge.verdict import JudgeVerdict, no_answer
+from steps.judge.verdict import MAX_SCORE, JudgeVerdict, no_answer
 
 _NOTHING = Passage("")
+# Scores under a signal that drops and under one that flags: with 4 for every criterion a row is at the default
+# threshold, so that flags alone never drop it.
+_DROPS, _FLAGS = 1, 4
+
+
+class Finding(NamedTuple):
+    """What is left of a criterion: its score, and the signals that fired."""
+
+    score: int
+    signals: tuple[str, ...]
 
 
 class HeuristicJudge:
@@ -47,34 +57,53 @@ class HeuristicJudge:
     def _verdict(self, case: Case) -> JudgeVerdict:
         if not case.has_answer:
             return no_answer(case, self.digest)
-        found = _document(case.text or "") if case.kind == "document" else self._conversation(case.messages)
-        scores = {c: found[c][0] for c in case.criteria}
-        reasons = {c: "; ".join(found[c][1]) for c in case.criteria}
-        return JudgeVerdict("heuristic", self.digest, scores, reasons)
+        found = self._document(case.text or "") if case.kind == "document" else self._conversation(case.messages)
+        return JudgeVerdict(
+            "heuristic",
+            self.digest,
+            {c: found[c].score for c in case.criteria},
+            {c: "; ".join(found[c].signals) for c in case.criteria},
+        )
 
-    def _conversation(self, messages: Sequence[Row]) -> dict[Criterion, tuple[int, list[str]]]:
-        weakest: dict[Criterion, tuple[int, list[str]]] = {}
+    def _conversation(self, messages: Sequence[Row]) -> dict[Criterion, Finding]:
+        weakest: dict[Criterion, Finding] = {}
         prompt, request = _NOTHING, _NOTHING
         for i, message in enumerate(messages):
             content = message["content"]
             if message["role"] == "assistant" and content.strip():
                 for criterion, finding in self._answer(prompt, request, Passage(content)).items():
-                    if criterion not in weakest or finding[0] < weakest[criterion][0]:
+                    if criterion not in weakest or finding.score < weakest[criterion].score:
                         weakest[criterion] = finding
             # Signals read no further, so that a long conversation isn't joined anew for each of its turns.
             if len(prompt.text) < READ_CHARS:
                 prompt = Passage(f"{prompt.text}\n\n{content}" if i else content)
             if message["role"] == "user":
                 request = Passage(content)
-        return weakest or {c: (5, ["tool_calls_only"]) for c in (RELEVANCE, CLARITY, COMPLETENESS, ACCURACY)}
+        return weakest or dict.fromkeys((RELEVANCE, CLARITY, COMPLETENESS, ACCURACY), Finding(5, ("tool_calls_only",)))
 
-    def _answer(self, prompt: Passage, request: Passage, answer: Passage) -> dict[Criterion, tuple[int, list[str]]]:
+    def _answer(self, prompt: Passage, request: Passage, answer: Passage) -> dict[Criterion, Finding]:
         return {
-            RELEVANCE: worst(relevance(answer, prompt, request, self.config.penalize_refusals)),
-            CLARITY: worst(clarity(answer, prompt)),
-            COMPLETENESS: worst(completeness(answer, prompt, request)),
-            ACCURACY: worst(accuracy(answer, prompt)),
+            RELEVANCE: self._finding(relevance(answer, prompt, request)),
+            CLARITY: self._finding(clarity(answer, prompt)),
+            COMPLETENESS: self._finding(completeness(answer, prompt, request)),
+            ACCURACY: self._finding(accuracy(answer, prompt)),
         }
+
+    def _document(self, text: str) -> dict[Criterion, Finding]:
+        passage = Passage(text)
+        return {
+            CLARITY: self._finding(clarity(passage, _NOTHING)),
+            COMPLETENESS: self._finding(completeness(passage, _NOTHING, _NOTHING)),
+            ACCURACY: self._finding(accuracy(passage, _NOTHING)),
+        }
+
+    def _finding(self, names: Iterable[str]) -> Finding:
+        """The score that these signals leave, and their names: first those that drop."""
+        by: dict[str, list[str]] = {"drop": [], "flag": [], "off": []}
+        for name in names:
+            by[self.config.signals.action(name)].append(name)
+        score = _DROPS if by["drop"] else _FLAGS if by["flag"] else MAX_SCORE
+        return Finding(score, (*by["drop"], *by["flag"]))
 
     def counts(self) -> dict[str, Counter[str]]:
         """Nothing beside the signals, which the report counts."""
@@ -91,17 +120,12 @@ class HeuristicJudge:
             " answer is good or true.",
         )
 
-
-def _document(text: str) -> dict[Criterion, tuple[int, list[str]]]:
-    passage = Passage(text)
-    return {
-        CLARITY: worst(clarity(passage, _NOTHING)),
-        COMPLETENESS: worst(completeness(passage, _NOTHING, _NOTHING)),
-        ACCURACY: worst(accuracy(passage, _NOTHING)),
-    }
+    def warnings(self) -> tuple[str, ...]:
+        """None: nothing stands between the config and the signals."""
+        return ()
 
 
 def _signals_digest(config: JudgeConfig) -> str:
     """Digest of the signals' code and settings: what a prompt digest is to a model. Comments don't change it."""
     modules = sorted(signal.__module__ for signal in (relevance, clarity, completeness, accuracy))
-    return value_digest([config.penalize_refusals, *map(code_digest, modules)])
+    return value_digest([config.signals.model_dump(mode="json"), *map(code_digest, modules)])

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
+from steps.contracts.digests import value_digest
 from steps.contracts.errors import ServiceError
 from steps.contracts.execution import Inline, Work
 from steps.contracts.file_artifact import FileArtifact
@@ -27,8 +28,11 @@ from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.report import Tally
 from steps.judge.row_codec import decoded, encoded, origin
-from steps.judge.verdict import JudgeVerdict, VerdictWriter
+from steps.judge.undecided import UndecidedRows
+from steps.judge.verdict import MAX_SCORE, JudgeVerdict, VerdictWriter
 
+# Chosen: what stands in an error is read by a person.
+_MOST_DETAILS = 3
 _HELD_OUT = ("validation", "test")
 
 
@@ -36,7 +40,8 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     """Score every row, and drop train rows (and rows without a split) below the threshold.
 
     Scores of validation and test rows are recorded, and a low one is flagged; they are never dropped or set aside.
-    All verdicts are in the artifact `verdicts`, replies of a model in `ctx.cache/judge_replies.sqlite`. Rows that the
+    All verdicts are in the artifact `verdicts`, replies of a model in `ctx.cache/judge_replies.sqlite`, those that hold
+    no verdict in `ctx.cache/undecided-*.jsonl` as well. Rows that the
     earlier run's `judge_row_cache` knows are not judged again, when the backend, its settings and `ctx.code` are those
     of now.
 
@@ -47,18 +52,25 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     refuse_egress((config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
     watch = Stopwatch()
     path = ctx.folder / "verdicts.parquet"
-    tally = Tally(config)
+    tally = Tally(config, scrubbed=ctx.scrubbed)
     with (
         _backend(config, ctx.cache or ctx.folder, rows.rows) as backend,
         LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
         VerdictWriter(path) as verdicts,
+        UndecidedRows(_undecided_file(ctx, rows, backend)) as unjudged,
     ):
-        stage = _Stage(config, backend, verdicts, tally, ctx.code)
+        stage = _Stage(config, backend, verdicts, unjudged, tally, ctx.code)
         # A model isn't asked by many processes: requests wait, they don't compute, and one cap holds for all of them.
         asks = config.endpoint is not None
         done = drive(stage, rows, ctx, lines, executor=Inline() if asks else None, progress=not asks)
-        _check_undecided(tally, config, rows.rows)
-        return done.outcome(lines, lambda _: tally.report(backend, watch), verdicts=FileArtifact(path))
+        _check_undecided(tally, unjudged, config, rows.rows)
+        return done.outcome(lines, lambda _: tally.report(backend, unjudged, watch), verdicts=FileArtifact(path))
+
+
+def _undecided_file(ctx: StageContext, rows: Dataset, backend: Judge) -> Path:
+    """Beside the replies, one for each data set and judge."""
+    name = value_digest([rows.digest, backend.digest])[:16]
+    return (ctx.cache or ctx.folder) / f"undecided-{name}.jsonl"
 
 
 def _backend(config: JudgeConfig, cache_folder: Path, rows: int) -> Judge:
@@ -101,16 +113,28 @@ class _Stage(RowStage[Judged]):
     """The judge as a stage of the driver. Every new row is looked at."""
 
     name = "judge"
-    columns = ("record_id", "content_id", "kind", "messages", "chosen", "tools", "text", "label", "split")
-    row_columns = ("record_id", "content_id", "label", "split")
+    columns = (
+        "record_id", "content_id", "source", "locator", "kind", "messages", "chosen", "tools", "text", "label", "split",
+    )  # fmt: skip
+    row_columns = ("record_id", "content_id", "source", "locator", "label", "split")
 
-    def __init__(self, config: JudgeConfig, backend: Judge, verdicts: VerdictWriter, tally: Tally, code: str) -> None:
+    def __init__(
+        self,
+        config: JudgeConfig,
+        backend: Judge,
+        verdicts: VerdictWriter,
+        unjudged: UndecidedRows,
+        tally: Tally,
+        code: str,
+    ) -> None:
         self.origin = origin(backend, code)
         self.work = Work(heuristic_judging, config.model_dump_json(), "judge")
         self.here = judging(backend)
         self._config, self._backend, self._verdicts, self._tally = config, backend, verdicts, tally
+        self._unjudged = unjudged
 
     def passing(self, table: pa.Table, lookup: Lookup) -> None:
+        self._tally.add_sources(table["source"])
         silent = table.filter(pa.array(lookup.silent))
         self._verdicts.add_silent(silent, self._backend.digest)
         self._tally.add_silent(silent)
@@ -121,18 +145,21 @@ class _Stage(RowStage[Judged]):
         outcome, reason = decide(row["split"], verdict, self._config, row["label"])
         self._verdicts.add(row, verdict, outcome)
         self._tally.add(row, verdict, outcome, reason, decision.excerpt)
+        if verdict.error:
+            self._unjudged.add(row, verdict)
         if verdict.error and row["split"] not in _HELD_OUT:
-            undecided(self._config.undecided, lambda: _no_verdict(row, verdict))
+            undecided(self._config.undecided, lambda: _no_verdict(row, verdict, self._unjudged))
         return Fate((_line(verdict, outcome, reason),) if reason is not None else ())
 
     def encoded(self, decision: Judged) -> str | None:
         return None if decision.verdict.error is not None else encoded(decision.verdict)
 
 
-def _no_verdict(row: Row, verdict: JudgeVerdict) -> ServiceError:
+def _no_verdict(row: Row, verdict: JudgeVerdict, unjudged: UndecidedRows) -> ServiceError:
     return ServiceError(
         f"no verdict on row {row['record_id']}: {verdict.error} ({verdict.error_detail})", where="judge",
-        hint="look at verdicts.parquet, or set judge.undecided to keep, drop or quarantine",
+        hint=f"what the model said is in {unjudged.location}, by record_id; or set judge.undecided to keep, drop or"
+        " quarantine",
     )  # fmt: skip
 
 
@@ -141,6 +168,7 @@ def decide(
 ) -> tuple[str, str | None]:
     """What becomes of a row (kept, dropped, quarantined), and the reason code when there is something to say.
 
+    Where fixed signals judged, the code is the name of the signal that decided; of a row that stays, of the first one.
     An answer that is labelled as unwanted is meant to be a bad one: its scores are recorded, and it stays.
     """
     if verdict.share is None:
@@ -149,15 +177,14 @@ def decide(
     if label is False:
         return "kept", None
     criterion, lowest = verdict.lowest
-    if verdict.reasons.get(criterion) == "empty_answer":
-        reason = "empty_answer"
-    elif lowest < config.min_criterion_score:
-        reason = f"low_{criterion}"
+    signal = verdict.signals(criterion)[:1]
+    if lowest < config.min_criterion_score:
+        reason = signal[0] if signal else f"low_{criterion}"
     # The sum is compared in whole points, so that 0.8 of 20 is 16 whatever floating point says.
     elif round(verdict.share, 9) < config.threshold:
         reason = "below_threshold"
     else:
-        return "kept", None
+        return "kept", signal[0] if signal and lowest < MAX_SCORE else None
     return ("kept" if split in _HELD_OUT else "dropped"), reason
 
 
@@ -172,13 +199,14 @@ def _line(verdict: JudgeVerdict, outcome: str, reason: str) -> Line:
     return Line(entry, reason, verdict.share, evidence)
 
 
-def _check_undecided(tally: Tally, config: JudgeConfig, rows: int) -> None:
+def _check_undecided(tally: Tally, unjudged: UndecidedRows, config: JudgeConfig, rows: int) -> None:
     undecided = tally.undecided.total()
     if rows and undecided / rows > config.max_undecided_share:
         by = ", ".join(f"{n} {reason}" for reason, n in tally.undecided.most_common())
+        details = "; ".join(f"{n} {detail}" for detail, n in tally.undecided_details.most_common(_MOST_DETAILS))
         raise ServiceError(
             f"{undecided} of {rows} rows got no verdict ({by}); max_undecided_share is {config.max_undecided_share}",
             where="judge",
-            hint="read error and raw_reply in verdicts.parquet; verdicts so far are in the cache, so that a new run"
-            " asks only for what is missing",
+            hint=f"({details}) what the model said about each row is in {unjudged.location}, by record_id; verdicts so"
+            " far are in the cache, so that a new run asks only for what is missing",
         )

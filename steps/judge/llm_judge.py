@@ -126,3 +126,7 @@ class LlmJudge:
         """Which model judged, and how its replies were held to the form."""
         judged = f"Judged by {self.endpoint.model!r} with response format {self._session.mode}."
         return (judged, *self._session.spending.notes())
+
+    def warnings(self) -> tuple[str, ...]:
+        """How requests differed from the config, because the server wanted it."""
+        return self._session.adapted

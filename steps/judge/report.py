@@ -8,38 +8,47 @@ from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
-from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA
+from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Score
 from steps.judge.backend import Judge
 from steps.judge.config import JudgeConfig
+from steps.judge.sources import SourceSignals
+from steps.judge.undecided import UndecidedRows
 from steps.judge.verdict import MAX_SCORE, JudgeVerdict
 
 _BINS = 16
 _EXAMPLES_PER_REASON = 3
 _EXAMPLE_REASONS = 12
+_MOST_DETAILS = 100
 
 
 class Tally:
     """Counts of a judge run; memory is bounded whatever the number of rows."""
 
-    def __init__(self, config: JudgeConfig) -> None:
-        self.config = config
+    def __init__(self, config: JudgeConfig, scrubbed: bool) -> None:
+        """scrubbed: personal data is gone, so that examples may show text."""
+        self.config, self._scrubbed = config, scrubbed
+        self._sources = SourceSignals()
         self.rows = 0
         self.outcomes: Counter[str] = Counter()
         # reason code -> rows, for each of dropped, quarantined and flagged
         self.reasons: dict[str, Counter[str]] = {"dropped": Counter(), "quarantined": Counter(), "flagged": Counter()}
         self.undecided: Counter[str] = Counter()
-        self.scores: dict[str, Counter[int]] = {c: Counter() for c in CRITERIA}
+        self.undecided_details: Counter[str] = Counter()
+        self.scores: dict[str, Counter[Score]] = {c: Counter() for c in CRITERIA}
         self.signals: Counter[str] = Counter()
         self._bins = [0] * _BINS
         self._splits: dict[str, list[float]] = {}
         self._examples: dict[str, list[Example]] = {}
 
     def add(self, row: Row, verdict: JudgeVerdict, outcome: str, reason: str | None, excerpt: str) -> None:
-        """Count one row; of it are read record_id and split."""
+        """Count one row; of it are read record_id, source, locator, label and split."""
         self.rows += 1
         self.outcomes[outcome] += 1
         if verdict.share is None:
             self.undecided[str(verdict.error)] += 1
+            detail = f"{verdict.error}: {verdict.error_detail}"
+            if detail in self.undecided_details or len(self.undecided_details) < _MOST_DETAILS:
+                self.undecided_details[detail] += 1
         else:
             self._add_scores(row, verdict, verdict.share)
         if reason is None:
@@ -49,6 +58,10 @@ class Tally:
         elif verdict.share is not None:
             self.reasons["flagged"][reason] += 1
         self._show(row, verdict, reason, excerpt)
+
+    def add_sources(self, sources: pa.ChunkedArray) -> None:
+        """Count the rows of each source, whatever is said about them."""
+        self._sources.add_rows(sources)
 
     def add_silent(self, rows: pa.Table) -> None:
         """Count rows with full scores and no reason."""
@@ -72,8 +85,11 @@ class Tally:
         total = self._splits.setdefault(row["split"] or "(none)", [0, 0.0])
         total[0] += 1
         total[1] += share
-        if verdict.backend != "llm":
-            self.signals.update(s for reason in set(verdict.reasons.values()) for s in reason.split("; ") if s)
+        fired = {signal for criterion in verdict.scores for signal in verdict.signals(criterion)}
+        self.signals.update(fired)
+        # An answer that is labelled as unwanted stays, whatever signals say.
+        if row["label"] is not False:
+            self._sources.add(row, fired)
 
     def _show(self, row: Row, verdict: JudgeVerdict, reason: str, excerpt: str) -> None:
         if reason not in self._examples and len(self._examples) >= _EXAMPLE_REASONS:
@@ -84,10 +100,12 @@ class Tally:
                 "scores": dict(verdict.scores),
                 "reasons": {c: r[:200] for c, r in verdict.reasons.items() if r},
             }
-            shown.append(Example(record_id=row["record_id"], reason=reason, text=excerpt, evidence=evidence))
+            text = excerpt if self._scrubbed else ""
+            shown.append(Example(record_id=row["record_id"], reason=reason, text=text, evidence=evidence))
 
-    def report(self, backend: Judge, watch: Stopwatch) -> StageReport:
+    def report(self, backend: Judge, unjudged: UndecidedRows, watch: Stopwatch) -> StageReport:
         """The finished report."""
+        said = (f"What the model said about rows without a verdict is in {unjudged.location}, by record_id.",)
         counts = {"undecided by reason": dict(self.undecided), "signals": dict(self.signals.most_common())}
         counts |= {name: dict(counter) for name, counter in backend.counts().items()}
         return StageReport(
@@ -105,7 +123,8 @@ class Tally:
             histograms=(self._histogram(),),
             tables=(self._criteria(), self._by_split(), *backend.tables()),
             examples=tuple(e for some in self._examples.values() for e in some),
-            notes=backend.notes(),
+            warnings=(*backend.warnings(), *self._sources.warnings(self.config.signals)),
+            notes=(*backend.notes(), *(said if unjudged.rows else ())),
             config_digest=value_digest(self.config.model_dump(mode="json")),
             seconds=watch.seconds,
             cpu_seconds=watch.cpu_seconds,
@@ -120,7 +139,8 @@ class Tally:
         for criterion, by in self.scores.items():
             n = by.total()
             mean = round(sum(s * k for s, k in by.items()) / n, 3) if n else None
-            rows.append((criterion, n, mean, *(by[s] for s in range(1, 6))))
+            # A half stands with the whole number below it.
+            rows.append((criterion, n, mean, *(by[s] + by[s + 0.5] for s in range(1, MAX_SCORE + 1))))
         columns = ("criterion", "rows", "mean", "1", "2", "3", "4", "5")
         return Table(title="Scores per criterion", columns=columns, rows=tuple(rows))
 

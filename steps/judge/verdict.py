@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from steps.contracts.digests import canonical_json
 from steps.contracts.records import Row
 from steps.contracts.storage import writing
-from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion
+from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion, Score
 
 MAX_SCORE = 5
 
@@ -26,8 +26,8 @@ VERDICT_SCHEMA = pa.schema(
         pa.field("backend", pa.string(), nullable=False),
         # kept, dropped, quarantined: what became of the row.
         pa.field("outcome", pa.string(), nullable=False),
-        # 1 to 5; null when undecided, and for relevance of a document.
-        *(pa.field(c, pa.int8()) for c in CRITERIA),
+        # 1 to 5 in steps of a half; null when undecided, and for relevance of a document.
+        *(pa.field(c, pa.float32()) for c in CRITERIA),
         # Mean of the scores that apply / 5, so 0.2 to 1.0; null when undecided.
         pa.field("share", pa.float64()),
         # JSON object: criterion -> reason.
@@ -56,7 +56,7 @@ class JudgeVerdict:
 
     backend: str
     prompt_digest: str
-    scores: Mapping[Criterion, int] = field(default_factory=dict)
+    scores: Mapping[Criterion, Score] = field(default_factory=dict)
     reasons: Mapping[Criterion, str] = field(default_factory=dict)
     error: str | None = None
     error_detail: str | None = None
@@ -78,9 +78,14 @@ class JudgeVerdict:
         return bool(self.scores) and all(score == MAX_SCORE for score in self.scores.values())
 
     @property
-    def lowest(self) -> tuple[Criterion, int]:
+    def lowest(self) -> tuple[Criterion, Score]:
         """The lowest-scored criterion (the first of equals) and its score; only for a decided verdict."""
         return min(self.scores.items(), key=lambda item: item[1])
+
+    def signals(self, criterion: Criterion) -> list[str]:
+        """Names of the fixed signals that lowered a criterion, those that drop first; none where a model judged."""
+        reason = self.reasons.get(criterion, "")
+        return reason.split("; ") if reason and self.backend != "llm" else []
 
 
 def no_answer(case: Case, prompt_digest: str) -> JudgeVerdict:

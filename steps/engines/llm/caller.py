@@ -10,6 +10,7 @@ import openai
 from tenacity import AsyncRetrying, RetryError, retry_if_exception, stop_after_attempt
 
 from steps.contracts.errors import ServiceError
+from steps.engines.llm.adaptation import shown
 from steps.engines.llm.endpoint import Connection
 from steps.engines.llm.retry import Wait, is_transient
 
@@ -30,7 +31,8 @@ SERVER_FAILURES = frozenset({"timeout", "connection", "rate_limited", "server_er
 class Failure:
     """No reply. `reason` is one of timeout, connection, rate_limited, server_error, bad_response, bad_request.
 
-    `detail` holds the exception's class and the status code, never what the server wrote (it may repeat the row).
+    `detail` holds the exception's class, the status and the server's param and code, never its message (it may repeat
+    the row).
     """
 
     reason: str
@@ -116,12 +118,12 @@ class Caller:
         self._failed_in_a_row = self._failed_in_a_row + 1 if reason in SERVER_FAILURES else 0
         if self._failed_in_a_row >= self.connection.give_up_after:
             raise self._gone(reason)
-        return Failure(reason, type(error).__name__ + (f" {status}" if status else ""), seconds, attempts)
+        return Failure(reason, shown(error), seconds, attempts)
 
     def _fatal(self, status: int | None, error: Exception) -> ServiceError:
         what = _FATAL.get(status or 0, "the server says that the quota is spent")
         return ServiceError(
-            f"{what} ({type(error).__name__} {status}; model {self.connection.model!r})",
+            f"{what} ({shown(error)}; model {self.connection.model!r})",
             where=self.connection.base_url,
             hint="check base_url (it ends in /v1 for most servers), model and key_env",
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 
+from steps.engines.llm.adaptation import Adaptation, param_of
 from steps.engines.llm.caller import Caller, Failure
 from steps.engines.llm.endpoint import MODES, Endpoint, Mode
 
@@ -34,12 +35,14 @@ class Reply:
 class ChatClient(Caller):
     """Asks one endpoint; use it as an async context manager within one event loop.
 
-    It remembers which response_format the server takes, and stops the run when the server is gone.
+    It remembers which response_format the server takes, and which fields it doesn't (`adapted`), and stops the run when
+    the server is gone.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
         self.endpoint = endpoint
+        self.adapted = Adaptation.of(endpoint)
         self.mode: Mode = "json_schema" if endpoint.response_format == "auto" else endpoint.response_format
         self._proven = endpoint.response_format != "auto"
 
@@ -53,32 +56,47 @@ class ChatClient(Caller):
         start = time.monotonic()
         sent = self.requests
         modes = [self.mode] if self._proven else list(MODES[MODES.index(self.mode) :])
-        for mode in modes:
+        while True:
+            mode, made_with = modes[0], self.adapted.state()
             try:
                 completion, attempts = await self._send(messages, mode, schema, name)
             except (openai.OpenAIError, TimeoutError, ValueError) as error:
-                if mode != modes[-1] and getattr(error, "status_code", None) in _REJECTED_FORMAT:
+                if self.adapted.learns(error, made_with):
+                    continue
+                if len(modes) > 1 and _rejects_format(error):
+                    modes = modes[1:]
                     continue
                 return self.failed(error, time.monotonic() - start, max(self.requests - sent, 1))
             self.succeeded()
             if not self._proven:
                 self.mode, self._proven = mode, True
             return _reply(completion, mode, time.monotonic() - start, attempts)
-        raise AssertionError("the last mode returns")
 
     async def _send(
         self, messages: Sequence[Mapping[str, str]], mode: Mode, schema: Mapping[str, Any], name: str
     ) -> tuple[Any, int]:
-        body = _body(self.endpoint, messages, mode, schema, name)
+        body = _body(self.endpoint, self.adapted, messages, mode, schema, name)
         return await self.send(lambda client: client.chat.completions.create(**body), _is_whole)
 
 
+def _rejects_format(error: Exception) -> bool:
+    """Whether a server's error may be about the response_format; not when it names another field."""
+    param = param_of(error)
+    named = param is None or param.startswith(("response_format", "text"))
+    return named and getattr(error, "status_code", None) in _REJECTED_FORMAT
+
+
 def _body(
-    e: Endpoint, messages: Sequence[Mapping[str, str]], mode: Mode, schema: Mapping[str, Any], name: str
+    e: Endpoint,
+    adapted: Adaptation,
+    messages: Sequence[Mapping[str, str]],
+    mode: Mode,
+    schema: Mapping[str, Any],
+    name: str,
 ) -> dict[str, Any]:
-    body: dict[str, Any] = {"model": e.model, "messages": list(messages), e.max_tokens_field: e.max_tokens}
-    if e.temperature is not None:
-        body["temperature"] = e.temperature
+    body: dict[str, Any] = {"model": e.model, "messages": list(messages), adapted.limit_field: e.max_tokens}
+    if adapted.temperature is not None:
+        body["temperature"] = adapted.temperature
     if e.seed is not None:
         body["seed"] = e.seed
     if mode == "json_schema":

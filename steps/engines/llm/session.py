@@ -92,6 +92,11 @@ class ChatSession:
         """How replies were held to their form."""
         return self._client.mode
 
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """A sentence on each way in which requests differed from the config, because the server wanted it."""
+        return tuple(self._client.adapted.said)
+
     def answers(
         self, questions: Sequence[Question], useful: Callable[[Question, Reply], bool] = lambda question, reply: True
     ) -> list[Answer]:

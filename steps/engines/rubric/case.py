@@ -6,6 +6,8 @@ from typing import TypeAlias
 from steps.contracts.records import Row
 
 Criterion: TypeAlias = str
+# 1 to 5 in steps of a half; a whole number is an int.
+Score: TypeAlias = int | float
 RELEVANCE, CLARITY, COMPLETENESS, ACCURACY = "relevance", "clarity", "completeness", "accuracy"
 CRITERIA: tuple[Criterion, ...] = (RELEVANCE, CLARITY, COMPLETENESS, ACCURACY)
 # A document answers no request, so that relevance has no meaning for it.

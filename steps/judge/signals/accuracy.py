@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from steps.judge.signals.passage import Finding, Passage
+from steps.judge.signals.passage import Passage
 
 _NUMBER = r"[$€£]?\d{1,3}(?:,\d{3})+(?:\.\d+)?%?|[$€£]?\d*\.?\d+%?"
 _EQUATION = re.compile(
-    rf"(?<![\w.,)(^/*×÷=+%-])(?<![-+*/×÷xX^=\d] )(?<!and )((?:{_NUMBER})(?:\s*(?:[-+*/×÷]|x)\s*(?:{_NUMBER}))+)\s*=\s*"
+    rf"(?<![\w.,:)(^/*×÷=+%-])(?<![-+*/×÷xX^=\d] )(?<!and )((?:{_NUMBER})(?:\s*(?:[-+*/×÷]|x)\s*(?:{_NUMBER}))+)\s*=\s*"
     rf"(?:<<[^<>\n]*>>)?\s*(-?(?:{_NUMBER}))(?!\s*[-+*/×÷^=(x]|[\d.,]*[^\W\d]|[\d/:]|\ \d|\s*(?:cents?\b|¢))"
 )
 _ITEM = re.compile(rf"({_NUMBER})|([-+*/×÷x])")
@@ -29,15 +29,15 @@ _TOLERANCE = 0.001
 _MOST_EQUATIONS = 200
 
 
-def accuracy(answer: Passage, prompt: Passage) -> Iterator[Finding]:
-    """Findings on a text, given what stands before it (an empty passage for a document)."""
+def accuracy(answer: Passage, prompt: Passage) -> Iterator[str]:
+    """Names of signals on a text, given what stands before it (an empty passage for a document)."""
     if "=" in answer.head and any(not holds(e) for e in equations(answer.head)):
-        yield "wrong_arithmetic", 1
+        yield "wrong_arithmetic"
     if (final := _FINAL.search(answer.text)) and not _mentioned(final[1], answer.text[: final.start()]):
-        yield "final_answer_not_derived", 2
+        yield "final_answer_not_derived"
     dated = "feb" in answer.folded or " 31" in answer.folded or answer.folded.count("-") >= 2
     if dated and _IMPOSSIBLE_DATE.search(answer.folded):
-        yield "impossible_date", 2
+        yield "impossible_date"
     if answer.text.lstrip()[:1] in ("{", "["):
         yield from _extraction(answer, prompt)
 
@@ -113,7 +113,7 @@ def _mentioned(number: str, text: str) -> bool:
     return any(_number(found.rstrip(".,")) == wanted for found in _ANY_NUMBER.findall(text))
 
 
-def _extraction(answer: Passage, prompt: Passage) -> Iterator[Finding]:
+def _extraction(answer: Passage, prompt: Passage) -> Iterator[str]:
     """String values of a JSON answer that don't occur in the prompt. One may be a label; most is invention."""
     try:
         values = [v.strip().lower() for v in _strings(json.loads(answer.text)) if v.strip()]
@@ -122,10 +122,8 @@ def _extraction(answer: Passage, prompt: Passage) -> Iterator[Finding]:
     if not prompt.words or len(values) < 2:
         return
     missing = sum(v not in prompt.folded and not _stemmed_in(v, prompt) for v in values)
-    if missing == len(values):
-        yield "values_not_in_prompt", 2
-    elif missing > 0.5 * len(values):
-        yield "values_not_in_prompt", 3
+    if missing > 0.5 * len(values):
+        yield "values_not_in_prompt"
 
 
 def _stemmed_in(value: str, prompt: Passage) -> bool:

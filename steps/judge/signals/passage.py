@@ -1,13 +1,8 @@
 """A text with what several signals ask of it, computed once when first needed."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
-
-# (signal name, the highest score that its criterion can still get)
-Finding: TypeAlias = tuple[str, int]
 
 # Chosen: signals read this much of a text; what is wrong with a row shows there, and the cost per row stays bounded.
 READ_CHARS = 20_000
@@ -62,6 +57,16 @@ class Passage:
         return " ".join(self.head.lower().split())
 
     @cached_property
+    def folded_lines(self) -> str:
+        """Lower-cased head with single spaces, its lines kept."""
+        return "\n".join(" ".join(line.split()) for line in self.head.lower().splitlines())
+
+    @cached_property
+    def figures(self) -> frozenset[str]:
+        """Runs of two or more letters and digits that hold a digit."""
+        return frozenset(t for t in self.tokens if len(t) > 1 and any(map(str.isdigit, t)))
+
+    @cached_property
     def last_line(self) -> str:
         """The last line that isn't blank."""
         return self.text.rstrip().rpartition("\n")[2].strip()
@@ -83,12 +88,3 @@ def carries_subject(word: str) -> bool:
 def stem(word: str) -> str:
     """The first five letters: a crude stem that joins "compute" and "computing"."""
     return word[:_STEM]
-
-
-def worst(findings: Iterator[Finding]) -> tuple[int, list[str]]:
-    """The score that all findings leave (5 without any), and their names."""
-    score, names = 5, []
-    for name, cap in findings:
-        score = min(score, cap)
-        names.append(name)
-    return score, names

@@ -38,8 +38,31 @@ def verdict(*scores: Any, criteria: tuple[str, ...] = CRITERIA) -> str:
     return json.dumps({c: {"reason": f"because {s}", "score": s} for c, s in zip(criteria, full, strict=True)})
 
 
-def error(status: int, message: str = "no", headers: dict[str, str] | None = None, code: str | None = None) -> Act:
-    return Act(status, json.dumps({"error": {"message": message, "code": code}}), headers or {})
+def error(
+    status: int,
+    message: str = "no",
+    headers: dict[str, str] | None = None,
+    code: str | None = None,
+    param: str | None = None,
+) -> Act:
+    return Act(status, json.dumps({"error": {"message": message, "code": code, "param": param}}), headers or {})
+
+
+def reasoning_model(answer: Act) -> Callable[[int, dict[str, Any]], Act]:
+    """As OpenAI's reasoning models: no max_tokens, no temperature but their own."""
+
+    def script(n: int, body: dict[str, Any]) -> Act:
+        if "max_tokens" in body:
+            wanted = (
+                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+            )
+            return error(400, wanted, code="unsupported_parameter", param="max_tokens")
+        if body.get("temperature", 1) != 1:
+            wanted = "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) is."
+            return error(400, wanted, code="unsupported_value", param="temperature")
+        return answer
+
+    return script
 
 
 class ScriptedServer:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engines.llm.scripted_server import Act, ScriptedServer, completion, error, free_port, verdict
+from engines.llm.scripted_server import Act, ScriptedServer, completion, error, free_port, reasoning_model, verdict
 
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.engines.llm.caller import Failure
@@ -140,6 +140,59 @@ def test_one_bad_request_does_not_lower_the_format_for_the_others() -> None:
     assert isinstance(replies[0], Failure) and replies[0].reason == "bad_request"
     assert isinstance(replies[1], Reply) and replies[1].mode == "json_schema"
     assert len(server.bodies) == 4
+
+
+def test_what_a_model_refuses_is_left_out_once() -> None:
+    with ScriptedServer(reasoning_model(OK)) as server:
+        replies, client = ask(server.url, times=4)
+    assert [r.mode for r in replies if isinstance(r, Reply)] == ["json_schema"] * 4
+    fields = [sorted({"max_tokens", "max_completion_tokens", "temperature"} & set(b)) for b in server.bodies]
+    assert fields == [["max_tokens", "temperature"], ["max_completion_tokens", "temperature"],
+                      *[["max_completion_tokens"]] * 4]  # fmt: skip
+    assert server.bodies[-1]["max_completion_tokens"] == 800
+    assert client.adapted.said == [
+        "The server refuses max_tokens for this model: max_completion_tokens was sent.",
+        "The server refuses temperature 0 for this model: its own was used.",
+    ]
+
+
+def test_a_server_that_names_the_field_in_words_only_is_understood() -> None:
+    def script(n: int, body: dict[str, Any]) -> Act:
+        return error(422, "unknown field max_completion_tokens") if "max_completion_tokens" in body else OK
+
+    reply, server = play(script, max_tokens_field="max_completion_tokens")
+    assert isinstance(reply, Reply) and [("max_tokens" in b) for b in server.bodies] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [error(400, "temperature must be above 0", param="temperature"),
+     error(400, "max_tokens is too large: 800", param="max_tokens", code="invalid_value"),
+     error(400, "Unsupported parameter", param="seed", code="unsupported_parameter")],
+)  # fmt: skip
+def test_another_fault_of_a_field_changes_nothing(refusal: Act) -> None:
+    failure, server = play(lambda n, body: refusal)
+    assert isinstance(failure, Failure) and failure.reason == "bad_request"
+    assert len(server.bodies) == 1, "nor is it the response_format's"
+
+
+def test_a_server_that_takes_neither_name_is_asked_twice() -> None:
+    failure, server = play(
+        lambda n, body: error(
+            400, "no", code="unsupported_parameter",
+            param="max_tokens" if "max_tokens" in body else "max_completion_tokens",
+        )
+    )  # fmt: skip
+    assert isinstance(failure, Failure) and len(server.bodies) == 2
+
+
+def test_a_failure_names_param_and_code_and_repeats_no_text() -> None:
+    secret = "my name is Rosa"
+    failure, _ = play(lambda n, body: error(400, secret, code="context_length_exceeded", param="messages[1].content"))
+    assert isinstance(failure, Failure)
+    assert failure.detail == "BadRequestError 400, param messages[1].content, code context_length_exceeded"
+    failure, _ = play(lambda n, body: error(400, secret, code=secret, param=secret))
+    assert isinstance(failure, Failure) and failure.detail == "BadRequestError 400"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

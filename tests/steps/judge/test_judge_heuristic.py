@@ -1,6 +1,7 @@
 """Signals against junk and good rows whose quality is known because we wrote them."""
 
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from steps.engines.rubric.case import case_of
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.judge import decide, judge
+from steps.judge.signals import switches
 from steps.judge.signals.accuracy import equations, holds
 from steps.judge.signals.passage import READ_CHARS, Passage
+from steps.judge.signals.switches import Signals
 
 PROSE = (
     "Photosynthesis turns light into chemical energy. Plants take up water and carbon dioxide, and chlorophyll in the"
@@ -99,6 +102,11 @@ JUNK = {
     ),
     "wrong sum": ("Tom has 3 boxes of 12 eggs. How many?", "He has 3*12 = 35 eggs in the boxes.\n#### 35"),
 }
+# Not sure enough to drop a row on.
+FLAGGED = {
+    "refusal": "refusal", "sorry": "refusal", "curly refusal": "refusal", "short refusal": "refusal",
+    "unrelated": "no_word_of_prompt", "cut in sentence": "last_sentence_unfinished", "no json": "no_json_as_requested",
+}  # fmt: skip
 
 
 TURNS = (
@@ -119,8 +127,10 @@ def test_good_rows_stay(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", JUNK)
-def test_junk_goes(name: str) -> None:
-    assert outcome_of(*JUNK[name])[0] == "dropped"
+def test_junk_goes_or_is_flagged_by_the_name_of_a_signal(name: str) -> None:
+    outcome, reason = outcome_of(*JUNK[name])
+    assert (outcome, reason) == (("kept", FLAGGED[name]) if name in FLAGGED else ("dropped", reason))
+    assert reason in {*Signals.model_fields, "empty_answer"}
 
 
 def test_an_answer_that_is_labelled_as_unwanted_stays() -> None:
@@ -135,14 +145,39 @@ def test_prose_cut_at_a_word_in_its_second_or_later_sentence_goes(cut: int) -> N
     complete = answer.endswith(".")
     after_stop = len(answer.rpartition(". ")[2].split())
     # Less than two words after a full stop are not enough to tell ("... energy. Plants").
-    expected = "kept" if complete or after_stop < 2 else "dropped"
-    assert outcome_of("Explain photosynthesis in plants.", answer)[0] == expected
+    noticed = outcome_of("Explain photosynthesis in plants.", answer)[1]
+    assert noticed in ((None,) if complete or after_stop < 2 else ("ends_mid_sentence", "last_sentence_unfinished"))
 
 
-def test_refusals_stay_when_the_config_says_so() -> None:
+@pytest.mark.parametrize(
+    ("action", "outcome"),
+    [("drop", ("dropped", "refusal")), ("flag", ("kept", "refusal")), ("off", ("kept", None)), (False, ("kept", None))],
+)
+def test_each_signal_can_be_switched(action: Any, outcome: tuple[str, str | None]) -> None:
     refusal = ("How do I pick a lock?", "I'm sorry, but I can't help with picking a lock.")
-    assert outcome_of(*refusal)[0] == "dropped"
-    assert outcome_of(*refusal, penalize_refusals=False)[0] == "kept"
+    assert outcome_of(*refusal, signals={"refusal": action}) == outcome
+
+
+def test_the_signals_in_the_code_are_those_in_the_settings() -> None:
+    folder = Path(switches.__file__).parent
+    code = "".join(f.read_text() for f in folder.glob("*.py") if f.name != "switches.py")
+    yielded = set(re.findall(r'yield "(\w+)"|"(\w+)" if \w', code))
+    assert {name for pair in yielded for name in pair if name} | {"mojibake_trace", "repetitive"} == set(
+        Signals.model_fields
+    )
+
+
+def test_flags_never_drop_a_row_at_the_default_threshold() -> None:
+    flagged = dict.fromkeys(Signals.model_fields, "flag")
+    everything = "TODO [Your Name] &nbsp; soooooo (1 + 1 = 3) on February 31 and the"
+    outcome, reason = outcome_of("Explain storms in detail.", everything, signals=flagged)
+    assert outcome == "kept" and reason is not None
+    assert outcome_of("Explain storms in detail.", everything, signals=flagged, threshold=0.9)[0] == "dropped"
+
+
+def test_the_former_key_says_what_it_is_now() -> None:
+    with pytest.raises(ValueError, match=r"penalize_refusals is now signals.refusal"):
+        JudgeConfig.model_validate({"penalize_refusals": False})
 
 
 def test_the_weakest_answer_of_a_conversation_counts() -> None:
@@ -242,7 +277,7 @@ def test_each_answer_is_compared_with_all_that_stands_before_it(seed: int) -> No
                 Passage("\n\n".join(m["content"] for m in messages[:i])),
                 Passage(next((m["content"] for m in reversed(messages[:i]) if m["role"] == "user"), "")),
                 Passage(said["content"]),
-            )[criterion][0]
+            )[criterion].score
             for i, said in enumerate(messages)
             if said["role"] == "assistant" and said["content"].strip()
         ]
@@ -292,7 +327,8 @@ def test_verdicts_do_not_depend_on_order_or_sharding(tmp_path: Path) -> None:
         JudgeConfig(),
         StageContext(tmp_path / "ob", cache=tmp_path / "c", scrubbed=True),
     )
-    assert one.rows.digest == two.rows.digest and one.rows.rows == len(GOOD)
+    assert one.rows.digest == two.rows.digest and one.rows.rows == len(GOOD) + len(FLAGGED)
+    assert one.report.warnings == two.report.warnings != ()
 
 
 def test_an_empty_dataset_passes(tmp_path: Path) -> None:

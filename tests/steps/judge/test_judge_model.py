@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from engines.llm.scripted_server import Act, ScriptedServer, completion, error, free_port, verdict
+from engines.llm.scripted_server import Act, ScriptedServer, completion, error, free_port, reasoning_model, verdict
 from support.object_store import s3, s3_server  # noqa: F401 - fixtures
 from support.textrows import chat, dataset, document, preference
 
@@ -120,6 +120,55 @@ def test_too_many_undecided_rows_fail_and_leave_the_replies(tmp_path: Path) -> N
             rows_of(10, tmp_path / "in"), tmp_path, max_undecided_share=0.2,
         )  # fmt: skip
     assert pq.read_table(tmp_path / "out" / "verdicts.parquet")["raw_reply"].to_pylist().count("hm") == 3
+
+
+@pytest.mark.parametrize("policy", ["fail", "drop"])
+def test_every_undecided_rows_reply_is_where_the_message_says(tmp_path: Path, policy: str) -> None:
+    def answer(n: int, body: dict[str, Any]) -> Act:
+        number = number_in(body)
+        long = error(400, "too long", code="context_length_exceeded", param="messages")
+        return long if number == 1 else completion(f"hm {number}") if number < 3 else GOOD
+
+    rows = rows_of(10, tmp_path / "in")
+    with pytest.raises(ServiceError) as failed:
+        run(answer, rows, tmp_path, max_undecided_share=0.2, undecided=policy)
+    found = re.search(r"is in (\S+), by record_id", str(failed.value))
+    assert found and Path(found[1]).parent == tmp_path / "cache"
+    ids = [row["record_id"] for row in rows.iter_rows()]
+    lines = [json.loads(line) for line in Path(found[1]).read_text().splitlines()]
+    expected = [(ids[0], "not_json", "hm 0"), (ids[1], "bad_request", None), (ids[2], "not_json", "hm 2")]
+    assert [(line["record_id"], line["error"], line["reply"]) for line in lines] == expected[: len(lines)]
+    assert len(lines) == (1 if policy == "fail" else 3) and {line["source"] for line in lines} == {"s"}
+    if policy == "drop":
+        assert "1 bad_request: BadRequestError 400, param messages, code context_length_exceeded" in str(failed.value)
+    # The next run, in which all rows get a verdict, takes the file away.
+    run(lambda n, body: GOOD, rows, tmp_path, retry_undecided=True)
+    assert not list((tmp_path / "cache").glob("undecided-*"))
+
+
+def test_a_run_that_ends_well_says_where_undecided_replies_are(tmp_path: Path) -> None:
+    outcome, _, _ = run(
+        lambda n, body: completion("hm") if number_in(body) == 2 else GOOD, rows_of(4, tmp_path), tmp_path
+    )
+    (file,) = (tmp_path / "cache").glob("undecided-*.jsonl")
+    assert outcome.report.notes[-1] == f"What the model said about rows without a verdict is in {file}, by record_id."
+
+
+def test_a_reasoning_model_is_asked_as_it_wants_and_pays_once_per_row(tmp_path: Path) -> None:
+    outcome, verdicts, server = run(reasoning_model(GOOD), rows_of(5, tmp_path / "in"), tmp_path)
+    assert {v["outcome"] for v in verdicts} == {"kept"} and len(server.bodies) == 7
+    assert outcome.report.counts["requests"]["replies bought"] == 5
+    assert [w.partition(" for")[0] for w in outcome.report.warnings] == [
+        "The server refuses max_tokens", "The server refuses temperature 0",
+    ]  # fmt: skip
+
+
+def test_halves_are_kept_and_averaged(tmp_path: Path) -> None:
+    outcome, verdicts, _ = run(
+        lambda n, body: completion(verdict(4.5, "3.5/5", 4, 4)), rows_of(1, tmp_path / "in"), tmp_path
+    )
+    assert [verdicts[0][c] for c in ("relevance", "clarity", "share")] == [4.5, 3.5, 0.8]
+    assert verdicts[0]["outcome"] == "kept" and outcome.report.tables[0].rows[0] == ("relevance", 1, 4.5, 0, 0, 0, 1, 0)
 
 
 def test_held_out_rows_are_scored_and_never_dropped(tmp_path: Path) -> None:

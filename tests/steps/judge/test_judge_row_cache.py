@@ -107,8 +107,8 @@ def test_known_rows_are_not_judged_again_whatever_the_threshold(
 def test_other_signals_judge_everything(tmp_path: Path) -> None:
     data = dataset(random_rows(2, 30), tmp_path / "in")
     first = run(data, tmp_path / "first")
-    other = run(data, tmp_path / "other", cache_of(first), penalize_refusals=False)
-    same(other, run(data, tmp_path / "whole", penalize_refusals=False))
+    other = run(data, tmp_path / "other", cache_of(first), signals={"repeats_itself": "off"})
+    same(other, run(data, tmp_path / "whole", signals={"repeats_itself": "off"}))
     assert other.report.notes[-1] == "30 rows recomputed because the judge settings changed since the earlier run"
     code = run(data, tmp_path / "code", cache_of(first), code="new")
     assert "the code of judge" in code.report.notes[-1]
