@@ -22,7 +22,7 @@ from steps.ingest.files import InputFile
 from steps.ingest.json_forms import TopLevel, form, rows_in_columns, top_level
 from steps.ingest.json_lines import objects_in, texts
 from steps.ingest.json_values import JsonValues, Value, next_object
-from steps.ingest.streams import BOUNDS, Bounds, Lines, LineTooLong, unpacking, with_newlines
+from steps.ingest.streams import BOUNDS, Bounds, Expanded, Lines, LineTooLong, unpacking, with_newlines
 from steps.ingest.tables import Unread, arrow_rows, excel_rows, header_of, parquet_rows
 
 _TABLES = {"parquet": parquet_rows, "arrow": arrow_rows, "xlsx": excel_rows}
@@ -71,14 +71,25 @@ def read_file(
     with reading(file, where), unpacking(where):
         if file.container in _TABLES:
             yield from _table(file, limit, bounds, where)
-        elif file.container in ("jsonl", "json"):
-            yield from _json_text(_JsonFile(file, source, limit, bounds, where, said))
+        elif file.packing is None:
+            yield from _texts(_TextFile(file, source, limit, bounds, where, said))
         else:
-            with file.open_text(source.encoding, bounds) as stream:
-                if file.container == "csv":
-                    yield from _csv(stream, source.delimiter, limit, bounds, where)
-                else:
-                    yield from _document(stream, file, limit)
+            most = bounds.most_rows(file.size)
+            for number, item in enumerate(_texts(_TextFile(file, source, limit, bounds, where, said))):
+                if number > most:
+                    raise Expanded(bounds.unpacked_bytes(file.size), where)
+                yield item
+
+
+def _texts(of: "_TextFile") -> Iterator[Item]:
+    if of.file.container in ("jsonl", "json"):
+        yield from _json_text(of)
+        return
+    with of.open() as stream:
+        if of.file.container == "csv":
+            yield from _csv(stream, of.source.delimiter, of.limit, of.bounds, of.where)
+        else:
+            yield from _document(stream, of.file, of.limit)
 
 
 @contextmanager
@@ -100,8 +111,8 @@ def reading(file: InputFile, where: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _JsonFile:
-    """A JSON file with what its reading needs."""
+class _TextFile:
+    """A file of text with what its reading needs."""
 
     file: InputFile
     source: SourceConfig
@@ -117,7 +128,7 @@ class _JsonFile:
         self.notes.append(f"{self.where}: {note}")
 
 
-def _json_text(of: _JsonFile) -> Iterator[Item]:
+def _json_text(of: _TextFile) -> Iterator[Item]:
     with of.open() as stream:
         found = form(_peek(stream), lines_named=of.file.container == "jsonl")
         if found == "lines":
@@ -137,7 +148,7 @@ def _peek(stream: io.BufferedReader) -> bytes:
     return head if len(head) >= _HEAD else stream.peek(1 << 20)
 
 
-def _values_or_one(stream: io.BufferedReader, of: _JsonFile) -> Iterator[Item]:
+def _values_or_one(stream: io.BufferedReader, of: _TextFile) -> Iterator[Item]:
     """Values that follow one another, or a single object: a row, or around the rows."""
     with of.open() as again:
         top = top_level(again)
@@ -152,7 +163,7 @@ def _values_or_one(stream: io.BufferedReader, of: _JsonFile) -> Iterator[Item]:
         yield from _values(JsonValues(stream, of.limit), of.limit)
 
 
-def _broken_around_list(of: _JsonFile, top: TopLevel) -> bool:
+def _broken_around_list(of: _TextFile, top: TopLevel) -> bool:
     """Whether the first object is broken and holds a list of rows: then what stands behind it may be part of it."""
     if len(top.lists) != 1 or _is_column(top):
         return False
@@ -164,7 +175,7 @@ def _is_column(top: TopLevel) -> bool:
     return any(key in CANONICAL_COLUMNS or key == "replies" for key in top.lists)
 
 
-def _within_one(of: _JsonFile, top: TopLevel) -> Iterator[Item] | None:
+def _within_one(of: _TextFile, top: TopLevel) -> Iterator[Item] | None:
     """The rows that a single object holds; None where it is a row itself, or nothing is known of it.
 
     Raises:
@@ -192,14 +203,14 @@ def _within_one(of: _JsonFile, top: TopLevel) -> Iterator[Item] | None:
     return _listed_rows(of, start, line)
 
 
-def _one_object(of: _JsonFile, top: TopLevel) -> Row | None:
+def _one_object(of: _TextFile, top: TopLevel) -> Row | None:
     with of.open() as stream:
         text = stream.read(top.size)
     found = _decoded(_decoder(), "row:1", 1, text.lstrip(b"\xef\xbb\xbf"))
     return found.value if isinstance(found, Raw) else None
 
 
-def _listed_rows(of: _JsonFile, start: int, line: int) -> Iterator[Item]:
+def _listed_rows(of: _TextFile, start: int, line: int) -> Iterator[Item]:
     with of.open() as stream:
         while start:
             start -= len(stream.read(min(start, _HEAD)))
@@ -210,7 +221,7 @@ def _decoder() -> Any:
     return json.JSONDecoder(strict=False, parse_constant=_null).decode
 
 
-def _lines(stream: io.BufferedReader, of: _JsonFile) -> Iterator[Item]:
+def _lines(stream: io.BufferedReader, of: _TextFile) -> Iterator[Item]:
     """One object to a line; also several on one, one over several, and a comma behind one."""
     decode = _decoder()
     several = joined = commas = 0

@@ -19,6 +19,8 @@ from steps.contracts.errors import AssayError, InputError
 _BLOCK = 1 << 20
 # Chosen: what a file of any size may unpack to. Above it the size as stored counts.
 _FREE = 8 << 20
+# Chosen: what a row counts for at least. It takes time however short it is; packed, an honest one takes some bytes.
+ROW_BYTES = 256
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -49,6 +51,10 @@ class Bounds(NamedTuple):
     row_bytes: int = 32 << 20
     unpacked: int = 300
     columns: int = 4096
+
+    def most_rows(self, stored: int) -> int:
+        """Rows that a file of `stored` bytes may hold, if it is packed."""
+        return self.unpacked_bytes(stored) // ROW_BYTES
 
     def unpacked_bytes(self, stored: int) -> int:
         """What a file of `stored` bytes may unpack to."""

@@ -3,6 +3,7 @@
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
@@ -13,14 +14,11 @@ import pyarrow.parquet as pq
 
 from steps.contracts.errors import AssayError, InputError, MissingDependencyError
 from steps.contracts.records import Row
-from steps.ingest.streams import Bounds, Expanded
+from steps.ingest.streams import ROW_BYTES, Bounds, Expanded
 
 _BATCH_ROWS = 1_000
 # Chosen: what a batch may hold as it comes out, so that memory stays at a few times this.
 _BATCH_BYTES = 64 << 20
-# Chosen: a row costs at least as much as so many bytes of text do.
-_ROW_BYTES = 64
-_ARROW = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class _Budget:
         Raises:
             Expanded: it is too much.
         """
-        self._left -= max(size, rows * _ROW_BYTES)
+        self._left -= max(size, rows * ROW_BYTES)
         if self._left < 0:
             raise Expanded(self._most, self._where)
 
@@ -59,14 +57,12 @@ def parquet_rows(raw: IO[bytes], size: int, bounds: Bounds, where: str) -> Itera
     Raises:
         InputError: it is damaged, or holds far more than a file of its size.
     """
-    try:
-        file = pq.ParquetFile(raw)
+    with _damaged("not a Parquet file, or a damaged one", where):
+        file = pq.ParquetFile(raw, page_checksum_verification=True)
         probe = _probe(file, raw)
-    except _ARROW as e:
-        raise InputError("not a Parquet file, or a damaged one", where=where, hint="copy it again") from e
-    _check_width(len(file.schema_arrow.names), bounds, where)
+        _check_width(len(file.schema_arrow.names), bounds, where)
+        _check_promise(file.metadata, _Budget(size, bounds, where))
     budget = _Budget(size, bounds, where)
-    _check_promise(file.metadata, budget)
     number = 0
     for group in range(file.metadata.num_row_groups):
         for batch in _group_batches(file, group, probe, where):
@@ -87,11 +83,8 @@ def _check_promise(metadata: Any, budget: _Budget) -> None:
 def _group_batches(
     file: pq.ParquetFile, group: int, probe: pq.ParquetFile | None, where: str
 ) -> Iterator[pa.RecordBatch]:
-    try:
+    with _damaged(f"row group {group + 1} of {file.metadata.num_row_groups} is damaged", where):
         yield from file.iter_batches(batch_size=_rows_at_once(file, group, probe), row_groups=[group])
-    except _ARROW as e:
-        what = f"row group {group + 1} of {file.metadata.num_row_groups} is damaged"
-        raise InputError(what, where=where, hint="copy or write the file again") from e
 
 
 def _rows_at_once(file: pq.ParquetFile, group: int, probe: pq.ParquetFile | None) -> int:
@@ -153,8 +146,7 @@ def arrow_rows(raw: IO[bytes], size: int, bounds: Bounds, where: str) -> Iterato
 
 
 def _arrow_batches(raw: IO[bytes], where: str) -> Iterator[pa.RecordBatch]:
-    damaged = InputError("not an Arrow file, or a damaged one", where=where, hint="copy or write it again")
-    try:
+    with _damaged("not an Arrow file, or a damaged one", where):
         is_file = raw.read(6) == b"ARROW1"
         raw.seek(0)
         if is_file:
@@ -163,8 +155,17 @@ def _arrow_batches(raw: IO[bytes], where: str) -> Iterator[pa.RecordBatch]:
                 yield file.get_batch(index)
         else:
             yield from pa.ipc.open_stream(raw)
-    except _ARROW as e:
-        raise damaged from e
+
+
+@contextmanager
+def _damaged(what: str, where: str) -> Iterator[None]:
+    """Whatever Arrow says of broken bytes, with errors of many types, is the file's fault."""
+    try:
+        yield
+    except AssayError:
+        raise
+    except Exception as e:
+        raise InputError(what, where=where, hint="copy or write it again") from e
 
 
 def _check_width(columns: int, bounds: Bounds, where: str) -> None:
