@@ -36,12 +36,6 @@ _OPTIONAL = {
     "name": "name", "reasoning": "reasoning_content", "tool_calls": "tool_calls", "tool_call_id": "tool_call_id",
     "weight": "weight",
 }  # fmt: skip
-_ALPACA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("instruction", "input", "output", "system")),
-        ("history", pa.list_(pa.list_(pa.string()))),
-    ]
-)
 
 
 class ExportedFile(Frozen):
@@ -262,17 +256,14 @@ def schema_of(to: Target, form: Form, fields: Sequence[str]) -> pa.Schema:
     columnar = to in ("parquet", "hub")
     tools = [("tools", pa.json_() if columnar else pa.list_(pa.json_()))] if "tools" in fields else []
     label = [("label", pa.bool_())] if form == "unpaired" else []
-    if to == "alpaca":
-        return pa.schema([*_ALPACA, *label])
-    if to == "sharegpt":
-        text = [(name, pa.string()) for name in ("from", "value", "tool_call_id")]
-        turns = pa.list_(pa.struct([*text, ("weight", pa.int8())] if "weight" in fields else text))
-        return pa.schema([("conversations", turns), *((name, pa.string()) for name, _ in tools), *label])
+    if to in ("sharegpt", "alpaca"):
+        columns = _alpaca_columns(form) if to == "alpaca" else _sharegpt_columns(form, fields)
+        return pa.schema([*columns, *label])
     call = _call(pa.json_() if columnar else pa.string())
     kinds = {"tool_calls": pa.list_(call), "weight": pa.int8()}
     names = [(new, kinds.get(new, pa.string())) for old, new in _OPTIONAL.items() if old in fields]
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()), *names]))
-    columns: dict[Form, list[tuple[str, pa.DataType]]] = {
+    own: dict[Form, list[tuple[str, pa.DataType]]] = {
         "conversations": [("messages", messages)],
         "preferences": [("prompt", messages), ("chosen", messages), ("rejected", messages)],
         "unpaired": [("prompt", messages), ("completion", messages), *label],
@@ -281,7 +272,21 @@ def schema_of(to: Target, form: Form, fields: Sequence[str]) -> pa.Schema:
     traced = (
         [] if to == "openai" else [("record_id", pa.string()), *(("meta", pa.string()) for f in fields if f == "meta")]
     )
-    return pa.schema([*columns[form], *([] if form == "documents" else tools), *traced])
+    return pa.schema([*own[form], *([] if form == "documents" else tools), *traced])
+
+
+def _alpaca_columns(form: Form) -> list[tuple[str, pa.DataType]]:
+    answers = ("chosen", "rejected") if form == "preferences" else ("output",)
+    texts = [(name, pa.string()) for name in ("instruction", "input", *answers, "system")]
+    return [*texts, ("history", pa.list_(pa.list_(pa.string())))]
+
+
+def _sharegpt_columns(form: Form, fields: Sequence[str]) -> list[tuple[str, pa.DataType]]:
+    text = [(name, pa.string()) for name in ("from", "value", "tool_call_id")]
+    turn = pa.struct([*text, ("weight", pa.int8())] if "weight" in fields else text)
+    sides = [("chosen", turn), ("rejected", turn)] if form == "preferences" else []
+    tools = [("tools", pa.string())] if "tools" in fields else []
+    return [("conversations", pa.list_(turn)), *sides, *tools]
 
 
 def _call(arguments: pa.DataType) -> pa.StructType:

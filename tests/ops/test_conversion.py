@@ -16,7 +16,7 @@ from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.records import make_row, message
 from steps.engines.formats.format import AS_USUAL
-from steps.engines.formats.registry import FORMATS, WRITTEN
+from steps.engines.formats.registry import FORMATS, WRITTEN, detect
 from steps.engines.formats.rejected import RowRejected
 from steps.ingest.ingest import ingest
 from steps.ingest.quick import quick_config
@@ -60,6 +60,40 @@ def test_what_is_written_reads_back_as_it_was(row, to):
         assert e.reason == "empty_answer"  # such a row isn't ingested in the first place
         return
     assert draft.messages == row["messages"] and draft.tools == row["tools"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(conversations(), TEXT, st.sampled_from(["sharegpt", "alpaca"]))
+def test_a_preference_reads_back_as_it_was(row, other, to):
+    *prompt, chosen = row["messages"]
+    pair = {**row, "kind": "preference", "messages": prompt, "chosen": [chosen], "meta": "{}"}
+    pair["rejected"] = [message("assistant", f"{other}!")]
+    try:
+        written = json.loads(json.dumps(FORMATS[to].write(pair)))
+    except RowRejected as e:
+        assert e.reason.endswith(("_expressible", "with_tool_call"))
+        return
+    assert "output" not in written
+    try:
+        [draft] = FORMATS[detect(written)].read(written, AS_USUAL).drafts
+    except RowRejected as e:
+        assert e.reason in (
+            "empty_answer",
+            "same_answers",
+            "empty_text",
+        )  # such a row isn't ingested in the first place
+        return
+    assert draft.kind == "preference" and draft.tools == pair["tools"]
+    assert (draft.messages, draft.chosen, draft.rejected) == (prompt, [chosen], pair["rejected"])
+
+
+def test_sides_of_several_turns_are_refused():
+    turns = [message("assistant", "a"), message("user", "b"), message("assistant", "c")]
+    row = make_row(kind="preference", source="s", locator="l", raw=b"", messages=[message("user", "q")], chosen=turns,
+                   rejected=turns[:1])  # fmt: skip
+    for to in ("sharegpt", "alpaca"):
+        with pytest.raises(RowRejected, match="turns_not_expressible"):
+            FORMATS[to].write(row)
 
 
 @pytest.mark.parametrize("answered", [("x", "y", "call_3"), ("y", "x", "call_3"), (None, "x", "y")])

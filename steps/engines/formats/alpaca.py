@@ -8,11 +8,18 @@ from steps.engines.formats.format import Format
 from steps.engines.formats.prompt_completion import read
 from steps.engines.formats.prompts import INPUT_AT
 from steps.engines.formats.rejected import RowRejected
-from steps.engines.formats.writing import expressible_meta, labelled, tagged_turns, with_meta
+from steps.engines.formats.writing import expressible_meta, labelled, sides_of, tagged_turns, with_meta
 
 
 def write(row: Row) -> Row:
-    """{"instruction", "input", "output"}, with "system" and "history" where there are any, and the columns of meta."""
+    """{"instruction", "input", "output"}, with "system" and "history" where there are any, and the columns of meta.
+
+    Of a preference `chosen` and `rejected` stand in the place of `output`.
+    """
+    if row["kind"] == "preference":
+        out, other = sides_of(row, write)
+        answer = out.pop("output")
+        return {**out, "chosen": answer, "rejected": other["output"]}
     meta = expressible_meta(row)
     turns = tagged_turns(row, meta)
     if row["tools"] or any(m["tool_calls"] or m["role"] == "tool" for m in turns):
@@ -28,7 +35,7 @@ def write(row: Row) -> Row:
     _refuse_blank(turns, system)
     *history, asked, answer = (m["content"] for m in spoken)
     instruction, given = _split_input(asked, meta.pop(INPUT_AT, None))
-    out: Row = {"instruction": instruction, "input": given, "output": answer}
+    out = {"instruction": instruction, "input": given, "output": answer}
     if system:
         out["system"] = system
     if history:

@@ -8,7 +8,7 @@ from steps.engines.formats.dialects.roles import ROLE_KEYS, has_role
 from steps.engines.formats.format import Format
 from steps.engines.formats.openai import read
 from steps.engines.formats.rejected import RowRejected
-from steps.engines.formats.writing import expressible_meta, labelled, tagged_turns, with_meta
+from steps.engines.formats.writing import expressible_meta, labelled, sides_of, tagged_turns, with_meta
 
 _SPEAKER = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 
@@ -16,11 +16,17 @@ _SPEAKER = {"system": "system", "user": "human", "assistant": "gpt", "tool": "ob
 def write(row: Row) -> Row:
     """{"conversations": [{"from", "value"}], "tools": "<JSON text>"} and the columns of meta.
 
+    Of a preference the prompt, with {"from", "value"} as `chosen` and `rejected`.
+
     Ids of tool calls are written only where they aren't what reading would number them.
     """
+    if row["kind"] == "preference":
+        out, other = sides_of(row, write)
+        *prompt, chosen = out["conversations"]
+        return {**out, "conversations": prompt, "chosen": chosen, "rejected": other["conversations"][-1]}
     meta = expressible_meta(row)
     numbers = _Numbers()
-    out: Row = {"conversations": [_sharegpt(m, numbers) for m in tagged_turns(row, meta)]}
+    out = {"conversations": [_sharegpt(m, numbers) for m in tagged_turns(row, meta)]}
     if row["tools"]:
         out["tools"] = row["tools"]
     return with_meta(labelled(out, row), meta)

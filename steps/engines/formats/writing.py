@@ -1,6 +1,7 @@
 """What the writers of chat formats share. What a format can't express is refused, never dropped."""
 
 import json
+from collections.abc import Callable
 
 from steps.contracts.records import Row
 from steps.contracts.thinking import THINK_TAG, split, with_tags
@@ -18,6 +19,17 @@ def turns_of(row: Row) -> list[Row]:
     if row.get("score") is not None or (row["kind"] == "conversation" and row.get("label") is not None):
         raise RowRejected("marks_not_expressible", "the row has a score, or a label that makes no unpaired preference")
     return list(row["messages"])
+
+
+def sides_of(row: Row, write: Callable[[Row], Row]) -> tuple[Row, Row]:
+    """A preference's prompt with its chosen and with its rejected answer, each written as a conversation."""
+    if len(row["chosen"]) != 1 or len(row["rejected"]) != 1:
+        raise RowRejected("turns_not_expressible", "a side of the preference has several turns")
+    chosen, rejected = (
+        write({**row, "kind": "conversation", "messages": [*row["messages"], *row[side]], "chosen": [], "rejected": []})
+        for side in ("chosen", "rejected")
+    )
+    return chosen, rejected
 
 
 def tagged_turns(row: Row, meta: Row) -> list[Row]:

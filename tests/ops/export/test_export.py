@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[3]
 ALL = {"conversations": 4, "preferences": 1, "documents": 2, "unpaired": 2}
 CHAT = {
     "openai": {"conversations": 4, "preferences": 1, "unpaired": 2},
-    "sharegpt": {"conversations": 4, "unpaired": 2},
-    "alpaca": {"conversations": 2, "unpaired": 2},
+    "sharegpt": {"conversations": 4, "preferences": 1, "unpaired": 2},
+    "alpaca": {"conversations": 2, "preferences": 1, "unpaired": 2},
 }
 
 
@@ -61,7 +61,7 @@ def test_what_a_format_can_t_express_is_listed_and_counted(shop, invoke):
     lines = [json.loads(line) for line in (Path("a") / REFUSED).read_text().splitlines()]
     assert [(x["record_id"], x["split"], x["reason"]) for x in lines][:2] == [
         (rows()[2]["record_id"], "test", "tools_not_expressible"),
-        (rows()[3]["record_id"], "train", "preference_not_expressible"),
+        (rows()[4]["record_id"], "train", "document_not_expressible"),
     ]
     assert "order" not in (Path("a") / REFUSED).read_text()
 
@@ -128,6 +128,18 @@ def test_datasets_and_trl_read_an_export(shop, to, told):
     if to != "openai":
         assert [r["text"] for r in load_dataset("d", "documents", split="test")] == ["Another page."]
         assert first["record_id"] == rows()[0]["record_id"]
+
+
+@pytest.mark.parametrize("to", ["sharegpt", "alpaca"])
+def test_datasets_read_chat_formats(shop, told, to):
+    from datasets import load_dataset
+
+    told("shop", "--to", to, "--out", "d")
+    pair = load_dataset("d", "preferences", split="train")[0]
+    answer = {"sharegpt": {"from": "gpt", "value": "Yes: é.", "tool_call_id": None}, "alpaca": "Yes: é."}[to]
+    assert pair["chosen"] == answer
+    assert load_dataset("d", "unpaired", split="train")["label"] == [True, False]
+    assert sum(part.num_rows for part in load_dataset("d", "conversations").values()) == CHAT[to]["conversations"]
 
 
 class Template:
