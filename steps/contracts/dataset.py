@@ -7,7 +7,7 @@ share what they don't change: dropping rows writes a selection only, and rewriti
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
@@ -15,12 +15,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from steps.contracts.arrays import Mask, Numbers
 from steps.contracts.digests import MultisetDigest, file_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
-from steps.contracts.records import SCHEMA, SCHEMA_VERSION, SPLITS, Row, current
+from steps.contracts.records import MESSAGE, SCHEMA, SCHEMA_VERSION, SPLITS, Row, current
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole, writing
 
@@ -28,6 +29,13 @@ from steps.contracts.storage import write_whole, writing
 SHARD_ROWS = 100_000
 SHARD_BYTES = 128 << 20
 ROW_GROUP_ROWS = 8_192
+ROW_GROUP_BYTES = 32 << 20
+
+# Columns with few values: the others are unequal in nearly every row, so that a dictionary or bounds only cost time.
+_REPEATED = [
+    "kind", "source", "batch", "tools", "meta", "split", "parents.list.element",
+    *(f"{c}.list.element.{f}" for c in ("messages", "chosen", "rejected") for f in ("role", "name", "weight")),
+]  # fmt: skip
 
 _SELECTION = pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("split", pa.int8())])
 NO_SPLIT = -1
@@ -165,7 +173,7 @@ class Dataset:
         for chunk in self.chunks(wanted or columns):
             table = chunk.table
             if split is not None:
-                table = table.filter(pa.compute.equal(table["split"], split))
+                table = table.filter(pc.equal(table["split"], split))
             if table.num_rows:
                 yield table if wanted is None or columns is None else table.select(list(columns))
 
@@ -242,23 +250,22 @@ class DatasetWriter:
         self.folder = folder
         self.stage = stage
         self.parent = parent
-        self._store = _ShardStore(folder / "shards")
+        self._folder = folder / "shards"
         self._entries: list[ShardEntry] = []
         self._paths: list[Path] = []
         self._chosen: list[_ShardSelection] = []
         self._written = 0
-        self._pending: list[pa.Table] = []
-        self._pending_rows = 0
-        self._pending_bytes = 0
+        self._shard: _OpenShard | None = None
+        self._group = _Group()
 
     @property
     def rows(self) -> int:
         """Rows added so far."""
-        return self._written + self._pending_rows
+        return self._written + self._in_shard()[0]
 
     def share(self, other: Dataset, start: int, stop: int) -> None:
         """Add the rows at positions [start, stop) of another version by naming its shards; nothing is copied."""
-        self._flush()
+        self._end_shard()
         first = 0
         for entry, path, chosen in zip(other.manifest.shards, other.shard_paths, other._selection, strict=True):
             rows = chosen.rows[max(start - first, 0) : max(stop - first, 0)]
@@ -279,27 +286,52 @@ class DatasetWriter:
 
     def write(self, table: pa.Table) -> None:
         """Add rows; a `split` column in them is ignored (labels are given by `Dataset.select`)."""
-        if not table.num_rows:
-            return
-        self._pending.append(table)
-        self._pending_rows += table.num_rows
-        self._pending_bytes += table.nbytes
-        if self._pending_rows >= SHARD_ROWS or self._pending_bytes >= SHARD_BYTES:
-            self._flush()
+        sizes = row_bytes(table)
+        start = 0
+        while start < table.num_rows:
+            stop = start + self._room(sizes[start:])
+            self._group.add(table.slice(start, stop - start), int(sizes[start:stop].sum()))
+            start = stop
+            rows, size = self._in_shard()
+            if rows >= SHARD_ROWS or size >= SHARD_BYTES:
+                self._end_shard()
+            elif self._group.rows >= ROW_GROUP_ROWS or self._group.bytes >= ROW_GROUP_BYTES:
+                self._end_group()
+
+    def _room(self, sizes: Numbers) -> int:
+        """How many of the next rows, of these sizes, still belong to the row group: what is cut where depends on the
+        rows alone. The row that reaches a limit is the last one.
+        """
+        rows, size = self._in_shard()
+        most = min(ROW_GROUP_ROWS - self._group.rows, SHARD_ROWS - rows, len(sizes))
+        left = min(ROW_GROUP_BYTES - self._group.bytes, SHARD_BYTES - size)
+        return min(most, int(np.searchsorted(np.cumsum(sizes), left)) + 1)
+
+    def _in_shard(self) -> tuple[int, int]:
+        """Rows and bytes of the shard that is being gathered."""
+        shard = self._shard
+        return self._group.rows + (shard.rows if shard else 0), self._group.bytes + (shard.bytes if shard else 0)
 
     def write_rows(self, rows: Sequence[Row]) -> None:
         """Add rows given as dicts."""
         self.write(pa.Table.from_pylist(list(rows), schema=SCHEMA))
 
-    def _flush(self) -> None:
-        if self._pending:
-            entry, path = self._store.add(pa.concat_tables(self._pending))
+    def _end_group(self) -> None:
+        if self._group.rows:
+            self._shard = self._shard or _OpenShard(self._folder)
+            self._shard.write(pa.concat_tables(self._group.tables), self._group.bytes)
+            self._group = _Group()
+
+    def _end_shard(self) -> None:
+        self._end_group()
+        if self._shard is not None:
+            entry, path = self._shard.close()
             self._add(entry, path, _all_of(entry.rows))
-            self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+            self._shard = None
 
     def close(self) -> Dataset:
         """Finish and name the version."""
-        self._flush()
+        self._end_shard()
         return _finish(self.folder, self.stage, self.parent, self._entries, self._paths, self._chosen)
 
 
@@ -310,7 +342,6 @@ class Rewriter:
         self.parent = parent
         self.folder = folder
         self.stage = stage
-        self._store = _ShardStore(folder / "shards")
         self._entries: list[ShardEntry] = []
         self._paths: list[Path] = []
         self._chosen: list[_ShardSelection] = []
@@ -336,7 +367,7 @@ class Rewriter:
         self._end_shard()
         self._shard = None
         labels = [NO_SPLIT if s is None else SPLITS.index(s) for s in table["split"].to_pylist()]
-        entry, path = self._store.add(table)
+        entry, path = _stored(self.folder / "shards", table)
         self._append(entry, path, _ShardSelection(_all_of(entry.rows).rows, np.array(labels, np.int8)))
 
     def _end_shard(self) -> None:
@@ -347,7 +378,7 @@ class Rewriter:
         if self._changed:
             table = pa.concat_tables(self._tables).filter(pa.array(keep))
             if table.num_rows:
-                entry, path = self._store.add(table)
+                entry, path = _stored(self.folder / "shards", table)
                 self._append(entry, path, _ShardSelection(_all_of(entry.rows).rows, old.splits[keep]))
         elif keep.any():
             entry, path = self.parent.manifest.shards[self._shard], self.parent.shard_paths[self._shard]
@@ -365,25 +396,83 @@ class Rewriter:
         return _finish(self.folder, self.stage, self.parent.digest, self._entries, self._paths, self._chosen)
 
 
-class _ShardStore:
-    """A folder of Parquet files named by their SHA-256."""
+@dataclass
+class _Group:
+    """Rows that become one row group."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+
+    def add(self, table: pa.Table, size: int) -> None:
+        self.tables.append(table)
+        self.rows += table.num_rows
+        self.bytes += size
+
+
+class _OpenShard:
+    """A shard that is being written, row group by row group; `close` names it by its SHA-256."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.rows = self.bytes = 0
+        self._folder = folder
+        self._partial = folder / f"{id(self):x}.partial"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = pq.ParquetWriter(
+                self._partial, SCHEMA, compression="zstd", use_dictionary=_REPEATED, write_statistics=_REPEATED
+            )
 
-    def add(self, table: pa.Table) -> tuple[ShardEntry, Path]:
-        """Store the rows (split label removed) as one shard."""
+    def write(self, table: pa.Table, size: int = 0) -> None:
+        """Add rows (split label removed) of so many bytes as one row group."""
         bare = table.set_column(
             table.schema.get_field_index("split"), SCHEMA.field("split"), pa.nulls(len(table), pa.string())
         )
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = self.folder / f"{id(table):x}.partial"
-            pq.write_table(bare.cast(SCHEMA), partial, compression="zstd", row_group_size=ROW_GROUP_ROWS)
-            sha = file_digest(partial)
-            path = self.folder / f"{sha}.parquet"
-            partial.replace(path)
-        return ShardEntry(sha256=sha, rows=len(table), bytes=path.stat().st_size), path
+        with writing(self._folder):
+            # In one piece: how rows came together makes no difference to the file.
+            self._file.write_table(bare.cast(SCHEMA).combine_chunks(), ROW_GROUP_ROWS)
+        self.rows += len(table)
+        self.bytes += size
+
+    def close(self) -> tuple[ShardEntry, Path]:
+        with writing(self._folder):
+            self._file.close()
+            sha = file_digest(self._partial)
+            path = self._folder / f"{sha}.parquet"
+            self._partial.replace(path)
+        return ShardEntry(sha256=sha, rows=self.rows, bytes=path.stat().st_size), path
+
+
+def _stored(folder: Path, table: pa.Table) -> tuple[ShardEntry, Path]:
+    """The rows (split label removed) as one shard."""
+    shard = _OpenShard(folder)
+    shard.write(table)
+    return shard.close()
+
+
+def row_bytes(table: pa.Table) -> Numbers:
+    """Bytes of each row's texts: document, tools, meta, and what messages hold. Shape (rows,)."""
+    return np.concatenate([np.zeros(0, np.int64), *(_batch_bytes(b) for b in table.to_batches())])
+
+
+def _batch_bytes(batch: pa.RecordBatch) -> Numbers:
+    total = np.zeros(batch.num_rows, np.int64)
+    for name in ("text", "tools", "meta"):
+        total += _lengths(batch.column(name))
+    for name in ("messages", "chosen", "rejected"):
+        lists = batch.column(name)
+        parts = dict(zip([f.name for f in MESSAGE], lists.values.flatten(), strict=True))
+        sizes = sum(_lengths(parts[part]) for part in ("content", "tool_calls", "reasoning"))
+        before = np.concatenate(([0], np.cumsum(sizes)))
+        ends = np.asarray(lists.offsets)
+        total += before[ends[1:]] - before[ends[:-1]]
+    return total
+
+
+def _lengths(texts: pa.Array) -> Numbers:
+    if texts.null_count == len(texts):
+        return np.zeros(len(texts), np.int64)
+    return np.asarray(pc.fill_null(pc.binary_length(texts), 0)).astype(np.int64)
 
 
 def _all_of(rows: int) -> _ShardSelection:

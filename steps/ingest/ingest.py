@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from steps.contracts.context import StageContext
@@ -15,10 +14,11 @@ from steps.engines.documents.reader import DocumentReader
 from steps.engines.formats.columns import check_columns
 from steps.engines.formats.registry import detect_most
 from steps.engines.progress.progress import Progress, Stopwatch
+from steps.ingest.columnar.columnar import rest_by_columns
 from steps.ingest.config import Container, IngestConfig, SourceConfig
 from steps.ingest.containers import NoRows
 from steps.ingest.documents import DOCUMENTS, DocumentFiles
-from steps.ingest.files import find_files, told
+from steps.ingest.files import InputFile, find_files, told
 from steps.ingest.hub import hub_rows
 from steps.ingest.readers import Item, Raw, read_file, value_item
 from steps.ingest.record_sink import RecordSink
@@ -52,6 +52,7 @@ class _Part:
     container: Container
     bytes: int
     items: Callable[[], Iterator[Item]]
+    file: InputFile | None = None
 
 
 def ingest(rows: None, config: IngestConfig, ctx: StageContext) -> Outcome:
@@ -177,7 +178,7 @@ def _parts(
             items = documents.items(file, kind, f"{source.name}/{file.relative}")
         else:
             items = read_file(file, source, config.max_line_bytes, config.bounds, notes)
-        yield _Part(f"{source.name}/{file.relative}", file.container, file.size, lambda items=items: items)  # type: ignore[misc]
+        yield _Part(f"{source.name}/{file.relative}", file.container, file.size, lambda items=items: items, file)  # type: ignore[misc]
     if refused and len(refused) == len(found.files):
         raise refused[0]
     notes += [f"not read: {e.where}: {e.what}" for e in refused]
@@ -202,7 +203,11 @@ def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: P
             detect_most((reader.named(v) for v in sample), part.path) if source.format == "auto" else source.format
         )
         reader.start(part.path, part.container, row_format)
-    for number, item in enumerate(chain(head, items), 1):
+    for item in head:
+        reader.take(item)
+    if part.file is not None and rest_by_columns(part.file, source, reader, head, progress):
+        return
+    for number, item in enumerate(items, 1):
         reader.take(item)
         if number % _PROGRESS_ROWS == 0:
             progress.advance(_PROGRESS_ROWS)

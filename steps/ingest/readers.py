@@ -5,7 +5,8 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -23,13 +24,14 @@ from steps.ingest.json_forms import TopLevel, form, rows_in_columns, top_level
 from steps.ingest.json_lines import objects_in, texts
 from steps.ingest.json_values import JsonValues, Value, next_object
 from steps.ingest.streams import BOUNDS, Bounds, Expanded, Lines, LineTooLong, unpacking, with_newlines
-from steps.ingest.tables import Unread, arrow_rows, excel_rows, header_of, parquet_rows
+from steps.ingest.tables import Found, Unread, arrow_rows, excel_rows, header_of, parquet_rows
 
 _TABLES = {"parquet": parquet_rows, "arrow": arrow_rows, "xlsx": excel_rows}
 _SUSPECT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)|\x00")
 # "sep=;" and what Excel makes of it.
 _SEPARATOR = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
 _HEAD = 1 << 16
+_SEVERAL, _JOINED, _COMMA = "several objects on a line", "an object over several lines", "a comma behind the object"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -222,30 +224,40 @@ def _decoder() -> Any:
 
 
 def _lines(stream: io.BufferedReader, of: _TextFile) -> Iterator[Item]:
-    """One object to a line; also several on one, one over several, and a comma behind one."""
+    mended: Counter[str] = Counter()
+    yield from line_items(with_newlines(stream, of.file.container), of.limit, mended)
+    for note in mended_notes(mended):
+        of.say(note)
+
+
+def line_items(stream: io.BufferedReader, limit: int, mended: Counter[str], first: int = 1) -> Iterator[Item]:
+    """One object to a line; also several on one, one over several, and a comma behind one, which `mended` counts.
+
+    `first` is the number of the first line.
+    """
     decode = _decoder()
-    several = joined = commas = 0
-    for text in texts(Lines(with_newlines(stream, of.file.container), of.limit), of.limit):
+    for text in texts(Lines(stream, limit, first), limit):
         if isinstance(text, LineTooLong):
-            yield Bad(f"line:{text.line}", text.line, text.head, "too_long", _too_long_hint(text.size, of.limit))
+            yield Bad(f"line:{text.line}", text.line, text.head, "too_long", _too_long_hint(text.size, limit))
             continue
         item = _decoded(decode, f"line:{text.number}", text.number, text.raw)
         if isinstance(item, Bad) and item.reason == "broken_json":
             parts = objects_in(text.raw)
             if parts:
-                several += len(parts) > 1
-                commas += len(parts) == 1
+                mended[_SEVERAL if len(parts) > 1 else _COMMA] += 1
                 yield from (_decoded(decode, _place(text.number, n), text.number, part) for n, part in enumerate(parts))
                 continue
         if text.lines > 1:
-            joined += isinstance(item, Raw)
+            mended[_JOINED] += isinstance(item, Raw)
             if isinstance(item, Bad):
                 item = replace(item, weight=text.lines, hint=f"{item.hint}; {text.lines} lines up to the next object")
         yield item
-    for count, what in ((several, "several objects on a line"), (joined, "an object over several lines"),
-                        (commas, "a comma behind the object")):  # fmt: skip
-        if count:
-            of.say(f"{what}, in {count:,} place{'s' if count > 1 else ''}: read all the same")
+
+
+def mended_notes(mended: Mapping[str, int]) -> list[str]:
+    """What `line_items` counted, in words."""
+    found = [(what, mended[what]) for what in (_SEVERAL, _JOINED, _COMMA) if mended.get(what)]
+    return [f"{what}, in {count:,} place{'s' if count > 1 else ''}: read all the same" for what, count in found]
 
 
 def _place(line: int, number: int) -> str:
@@ -370,15 +382,17 @@ def _csv_row(header: list[str], cells: list[str], line: int) -> Item:
 def _table(file: InputFile, limit: int, bounds: Bounds, where: str) -> Iterator[Item]:
     with file.open_seekable(bounds) as raw:
         for found in _TABLES[file.container](raw, file.size, bounds, where):
-            if isinstance(found, Unread):
-                yield Bad(f"row:{found.number}", None, b"", found.reason, found.hint)
-                continue
-            item = value_item(found[1], found[0])
-            if len(item.raw) > limit:
-                hint = _too_long_hint(len(item.raw), limit)
-                yield Bad(item.locator, None, item.raw[:2000], "too_long", hint)
-            else:
-                yield item
+            yield table_item(found, limit)
+
+
+def table_item(found: Found, limit: int) -> Item:
+    """The item that a row of a table is."""
+    if isinstance(found, Unread):
+        return Bad(f"row:{found.number}", None, b"", found.reason, found.hint)
+    item = value_item(found[1], found[0])
+    if len(item.raw) > limit:
+        return Bad(item.locator, None, item.raw[:2000], "too_long", _too_long_hint(len(item.raw), limit))
+    return item
 
 
 def value_item(row: Row, number: int) -> Raw:

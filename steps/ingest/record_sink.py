@@ -1,13 +1,19 @@
 """The counters of one ingest: every row that was read is kept, turned into others, or dropped with a reason."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from steps.contracts.arrays import Numbers
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.digests import canonical_json, short_id
 from steps.contracts.ledger import LedgerWriter
-from steps.contracts.records import Row, make_row
+from steps.contracts.records import SCHEMA, Row, make_row
 from steps.contracts.reports import Example
 from steps.engines.formats.format import Draft
 from steps.ingest.config import IngestConfig, SourceConfig
@@ -64,6 +70,8 @@ class RecordSink:
         self._index = {s.name: i for i, s in enumerate(config.sources)}
         self._batch: list[Row] = []
         self._chars = 0
+        self._places: list[int] | None = None
+        self._place = 0
 
     def reject(self, source: SourceConfig, path: str, item: Raw | Bad, reason: str, hint: str) -> None:
         """A row that can't be read: reject file and ledger."""
@@ -130,9 +138,43 @@ class RecordSink:
         counters.lengths[min(chars.bit_length(), _BINS - 1)] += 1
         counters.kept += 1
         self._batch.append(row)
+        if self._places is not None:
+            self._places.append(self._place)
+            return
         self._chars += chars + len(row["meta"])
         if len(self._batch) >= _BATCH_ROWS or self._chars >= _BATCH_CHARS:
             self.flush()
+
+    @contextmanager
+    def block(
+        self, source: SourceConfig, table: pa.Table, places: Numbers, lengths: Numbers
+    ) -> Iterator[Callable[[int], None]]:
+        """Keep the rows of `table` (SCHEMA), of `lengths` characters, and those written meanwhile, in order of places.
+
+        What it gives is told the place of the rows that are written next.
+        """
+        self.flush()
+        counters = self.counters[source.name]
+        self._places = []
+        try:
+            yield self._places_at
+            written, others = self._batch, np.array(self._places, np.int64)
+        finally:
+            self._batch, self._chars, self._places, self._place = [], 0, None, 0
+        counters.kept += table.num_rows
+        bins = np.minimum(np.ceil(np.log2(lengths + 1)).astype(np.int64), _BINS - 1)
+        counters.lengths = [
+            a + int(b) for a, b in zip(counters.lengths, np.bincount(bins, minlength=_BINS), strict=True)
+        ]
+        if written:
+            table = pa.concat_tables([table, pa.Table.from_pylist(written, schema=SCHEMA)])
+        order = np.concatenate([places, others])
+        if (np.diff(order) < 0).any():
+            table = table.take(pa.array(np.argsort(order, kind="stable")))
+        self.writer.write(table)
+
+    def _places_at(self, place: int) -> None:
+        self._place = place
 
     def flush(self) -> None:
         """Hand the rows gathered so far to the writer."""

@@ -14,6 +14,7 @@ from steps.engines.formats.marks import telling
 from steps.engines.formats.registry import FORMATS, detect
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
+from steps.ingest.columnar.blocks import Done
 from steps.ingest.config import Container, SourceConfig
 from steps.ingest.readers import Bad, Item, Raw, plain
 from steps.ingest.record_sink import RecordSink
@@ -63,6 +64,31 @@ class RowReader:
             self.sink.reject(self.source, self.path, item, e.reason, self._hint(e, value))
         except RecursionError:
             self.sink.reject(self.source, self.path, item, "too_deep", "nested deeper than Python's limit")
+
+    def record(self, item: Item) -> Row | None:
+        """The record that `take` would keep; None where it would do anything else. Nothing is counted or written."""
+        if isinstance(item, Bad) or item.cleaned:
+            return None
+        value = self.named(item.value)
+        try:
+            parsed = self._parsed(value)
+        except (RowRejected, RecursionError):
+            return None
+        unused = self._meta(value, parsed.used)
+        if len(parsed.drafts) != 1 or parsed.notes or telling(unused):
+            return None
+        [draft] = parsed.drafts
+        draft.meta = {**unused, **self._set_aside(item), **draft.meta}
+        return self.sink.row(self.source, self.path, item, draft)
+
+    def take_block(self, block: Done) -> None:
+        """Keep the records of a block, and take its other items, all in their order."""
+        self._counters.rows += len(block.places)
+        self._counters.formats[self.format] += len(block.places)
+        with self.sink.block(self.source, block.table, block.places, block.lengths) as at:
+            for place, item in block.careful():
+                at(place)
+                self.take(item)
 
     def _hint(self, error: RowRejected, value: Row) -> str:
         hint = error.hint or ""

@@ -234,6 +234,26 @@ def with_newlines(stream: io.BufferedReader, container: str) -> io.BufferedReade
     return io.BufferedReader(ReplacedBytes(stream, b"\r", b"\n"))
 
 
+class Prefixed(io.RawIOBase):
+    """A stream behind bytes that were read from it before."""
+
+    def __init__(self, head: bytes, stream: io.BufferedReader) -> None:
+        self._head, self._stream = memoryview(head), stream
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, into: "memoryview | bytearray") -> int:  # type: ignore[override]
+        """Read as many bytes as fit."""
+        if not self._head:
+            return self._stream.readinto1(into)
+        count = min(len(into), len(self._head))
+        into[:count] = self._head[:count]
+        self._head = self._head[count:]
+        return count
+
+
 class LineTooLong(InputError):
     """A line is longer than allowed; it was skipped, and reading goes on behind it. `head` is its start."""
 
@@ -243,13 +263,13 @@ class LineTooLong(InputError):
 
 
 class Lines:
-    """Lines of a stream as (number from 1, bytes without the line end).
+    """Lines of a stream as (number, `first` of the first one, and bytes without the line end).
 
     An iterator, not a generator: after a LineTooLong the next line follows.
     """
 
-    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
-        self.number = 0
+    def __init__(self, stream: io.BufferedReader, limit: int, first: int = 1) -> None:
+        self.number = first - 1
         self._stream = stream
         self._limit = limit
 

@@ -57,17 +57,26 @@ def parquet_rows(raw: IO[bytes], size: int, bounds: Bounds, where: str) -> Itera
     Raises:
         InputError: it is damaged, or holds far more than a file of its size.
     """
+    number = 0
+    for batch in parquet_batches(raw, size, bounds, where):
+        yield from batch_rows(batch, number)
+        number += batch.num_rows
+
+
+def parquet_batches(
+    raw: IO[bytes], size: int, bounds: Bounds, where: str, most: int = _BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """The same in batches of `most` rows at most, fewer where they hold much."""
     with _damaged("not a Parquet file, or a damaged one", where):
         file = pq.ParquetFile(raw, page_checksum_verification=True)
         probe = _probe(file, raw)
         _check_width(len(file.schema_arrow.names), bounds, where)
         _check_promise(file.metadata, _Budget(size, bounds, where))
     budget = _Budget(size, bounds, where)
-    number = 0
     for group in range(file.metadata.num_row_groups):
-        for batch in _group_batches(file, group, probe, where):
-            yield from _rows(batch, number, budget)
-            number += batch.num_rows
+        for batch in _group_batches(file, group, probe, where, most):
+            budget.take(batch.num_rows, batch.nbytes)
+            yield batch
 
 
 def _check_promise(metadata: Any, budget: _Budget) -> None:
@@ -81,14 +90,16 @@ def _check_promise(metadata: Any, budget: _Budget) -> None:
 
 
 def _group_batches(
-    file: pq.ParquetFile, group: int, probe: pq.ParquetFile | None, where: str
+    file: pq.ParquetFile, group: int, probe: pq.ParquetFile | None, where: str, most: int
 ) -> Iterator[pa.RecordBatch]:
     with _damaged(f"row group {group + 1} of {file.metadata.num_row_groups} is damaged", where):
-        yield from file.iter_batches(batch_size=_rows_at_once(file, group, probe), row_groups=[group])
+        yield from file.iter_batches(batch_size=_rows_at_once(file, group, probe, most), row_groups=[group])
 
 
-def _rows_at_once(file: pq.ParquetFile, group: int, probe: pq.ParquetFile | None) -> int:
-    """Rows in a batch, fewer where a dictionary repeats long texts: these take little in the file, and much outside."""
+def _rows_at_once(file: pq.ParquetFile, group: int, probe: pq.ParquetFile | None, most: int) -> int:
+    """Rows in a batch, at most so many; fewer where a dictionary repeats long texts: these take little in the file, and
+    much outside.
+    """
     columns = file.metadata.row_group(group)
     longest = 0
     for index in range(columns.num_columns):
@@ -99,7 +110,7 @@ def _rows_at_once(file: pq.ParquetFile, group: int, probe: pq.ParquetFile | None
     if probe is not None:
         first = next(probe.iter_batches(batch_size=1, row_groups=[group]), None)
         longest += sum(_longest(array) for array in first.columns) if first is not None else 0
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // longest)) if longest else _BATCH_ROWS
+    return max(1, min(most, _BATCH_BYTES // longest)) if longest else most
 
 
 def _probe(file: pq.ParquetFile, raw: IO[bytes]) -> pq.ParquetFile | None:
@@ -141,7 +152,8 @@ def arrow_rows(raw: IO[bytes], size: int, bounds: Bounds, where: str) -> Iterato
         step = max(1, min(_BATCH_ROWS, _BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1)))
         for start in range(0, batch.num_rows, step):
             part = batch.slice(start, step)
-            yield from _rows(part, number, budget)
+            budget.take(part.num_rows, part.nbytes)
+            yield from batch_rows(part, number)
             number += part.num_rows
 
 
@@ -174,9 +186,8 @@ def _check_width(columns: int, bounds: Bounds, where: str) -> None:
         raise InputError(what, where=where, hint="is it the right file? Otherwise raise max_columns")
 
 
-def _rows(batch: pa.RecordBatch, before: int, budget: _Budget) -> Iterator[Found]:
+def batch_rows(batch: pa.RecordBatch, before: int) -> Iterator[Found]:
     """The rows of a batch; `before`: those in front of it."""
-    budget.take(batch.num_rows, batch.nbytes)
     try:
         batch.validate(full=True)
         rows = batch.to_pylist()

@@ -175,14 +175,14 @@ def test_a_manifest_by_hand(tmp_path: Path, small_shards: None) -> None:
     content = rows(25)
     content[3] = make_row(kind="document", source="s", locator="d", raw=b"", text="x")
     first = write(tmp_path / "one", content)
-    # Seven rows a time: a shard is closed as soon as it has ten or more.
-    assert [s.rows for s in first.manifest.shards] == [14, 11]
+    # However rows come: a shard is closed at ten.
+    assert [s.rows for s in first.manifest.shards] == [10, 10, 5]
     for entry, path in zip(first.manifest.shards, first.shard_paths, strict=True):
         assert path == tmp_path / "one" / "shards" / f"{file_digest(path)}.parquet"
         assert (entry.sha256, entry.bytes) == (path.stem, path.stat().st_size)
         file = pq.ParquetFile(path)
         assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == (
-            [4, 4, 4, 2] if entry.rows == 14 else [4, 4, 3]
+            [4, 4, 2] if entry.rows == 10 else [4, 1]
         )
     assert (first.manifest.stage, first.manifest.parent, first.manifest.rows) == ("ingest", None, 25)
     assert (first.manifest.splits, first.manifest.kinds) == ({"": 25}, {"conversation": 24, "document": 1})
@@ -198,7 +198,7 @@ def test_a_manifest_by_hand(tmp_path: Path, small_shards: None) -> None:
     assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["manifest.json", "selection.parquet"]
 
 
-def test_a_large_batch_closes_its_shard_by_bytes_and_rows_are_counted_before_it(
+def test_a_large_row_closes_its_shard_by_bytes_and_rows_are_counted_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset_module, "SHARD_BYTES", 1)
@@ -211,20 +211,20 @@ def test_a_large_batch_closes_its_shard_by_bytes_and_rows_are_counted_before_it(
     writer.write_rows(rows(2))
     assert writer.rows == 8
     closed = writer.close()
-    assert [s.rows for s in closed.manifest.shards] == [3, 3, 2]
+    assert [s.rows for s in closed.manifest.shards] == [1] * 6 + [2]
     assert closed.manifest.parent == "theparent"
 
 
 def test_chunks_say_where_they_start(tmp_path: Path, small_shards: None) -> None:
     first = write(tmp_path / "one", rows(25))
     keep = np.ones(25, bool)
-    keep[[0, 5, *range(14, 25)]] = False
+    keep[[0, 5, *range(10, 25)]] = False
     second = first.select(keep, tmp_path / "two", "screen")
-    # Groups of 4, 4, 4 and 2 rows; the second shard is gone.
+    # Groups of 4, 4 and 2 rows; the second shard is gone, and the third.
     found = [(c.start, c.shard, c.table.num_rows) for c in second.chunks(["record_id"])]
-    assert found == [(0, 0, 3), (3, 0, 3), (6, 0, 4), (10, 0, 2)]
+    assert found == [(0, 0, 3), (3, 0, 3), (6, 0, 2)]
     assert [(c.start, c.shard) for c in first.chunks(["kind"])] == [
-        (0, 0), (4, 0), (8, 0), (12, 0), (14, 1), (18, 1), (22, 1)
+        (0, 0), (4, 0), (8, 0), (10, 1), (14, 1), (18, 1), (20, 2), (24, 2)
     ]  # fmt: skip
     assert len(second.shard_paths) == len(second.manifest.shards) == 1
     assert ids(second) == [r["record_id"] for r, k in zip(rows(25), keep, strict=True) if k]
@@ -290,21 +290,21 @@ def test_a_disk_that_is_full_is_named_by_what_was_to_be_written(
 
 def test_rows_of_another_version_are_shared_by_naming_its_shards(tmp_path: Path, small_shards: None) -> None:
     old = write(tmp_path / "old", rows(40))
-    assert [s.rows for s in old.manifest.shards] == [14, 14, 12]
+    assert [s.rows for s in old.manifest.shards] == [10, 10, 10, 10]
     writer = DatasetWriter(tmp_path / "new", "ingest")
     writer.write_rows(rows(2))
-    writer.share(old, 3, 20)
-    assert writer.rows == 19
+    writer.share(old, 3, 15)
+    assert writer.rows == 14
     # On with the same shard: it is named once. Back to an earlier row: it is named again, in the order given.
-    writer.share(old, 20, 22)
-    writer.share(old, 16, 17)
+    writer.share(old, 15, 17)
+    writer.share(old, 12, 13)
     writer.share(old, 30, 30)
-    assert writer.rows == 22
+    assert writer.rows == 17
     new = writer.close()
     shards = old.manifest.shards
     assert list(new.manifest.shards[1:]) == [shards[0], shards[1], shards[1]]
     assert len(list((tmp_path / "new" / "shards").iterdir())) == 1
-    wanted = [r["record_id"] for r in (*rows(2), *rows(40)[3:22], rows(40)[16])]
+    wanted = [r["record_id"] for r in (*rows(2), *rows(40)[3:17], rows(40)[12])]
     assert ids(new) == wanted == ids(Dataset.open(tmp_path / "new", locator(tmp_path / "old", tmp_path / "new")))
     assert set(new.split_codes().tolist()) == {NO_SPLIT}
 
@@ -340,7 +340,7 @@ def test_a_rewriter_keeps_a_shard_some_rows_or_none(tmp_path: Path, small_shards
     rewriter = first.rewriter(tmp_path / "three", "screen")
     stays = np.ones(40, bool)
     # Of the first shard a few rows go unchanged, of the second all do, of the third all go though it was rewritten.
-    stays[[1, 2]], stays[14:] = False, False
+    stays[[1, 2]], stays[10:] = False, False
     for chunk in first.chunks():
         keep = stays[chunk.start : chunk.start + chunk.table.num_rows]
         rewriter.put(chunk, chunk.table if chunk.shard == 2 else None, keep)
