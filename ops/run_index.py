@@ -10,16 +10,19 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from materializers.artifacts import Artifacts
 from ops.console import complain
 from ops.references import reference
 from steps.contracts.errors import AssayError, InputError, InputNotFoundError, IntegrityError
 from steps.contracts.runs import RunRecord
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import state_folder
+
+if TYPE_CHECKING:
+    from materializers.artifacts import Artifacts
 
 # The way out where the index is empty.
 NONE_YET = "start one with: assay run CONFIG; assay runs --sync looks for runs in ZenML's store"
@@ -177,11 +180,14 @@ def curating_run(root: Path, run: RunRecord, dataset_digest: str | None) -> RunR
     return made[-1] if made else None
 
 
-def artifacts_of(root: Path, run: RunRecord, digests: dict[str, str] | None = None) -> Artifacts:
+def artifacts_of(root: Path, run: RunRecord, digests: dict[str, str] | None = None) -> "Artifacts":
     """The artifacts of a run, opened without ZenML; files of a remote store are kept in the state folder's cache.
 
     `digests`: what readers of several runs share (see `Artifacts`).
     """
+    # Here, since it imports pyarrow and fsspec, which a list of runs doesn't need.
+    from materializers.artifacts import Artifacts
+
     return Artifacts(run, state_folder(root) / "cache", digests=digests)
 
 

@@ -1,7 +1,10 @@
 """`assay doctor`: what this machine has, what it lacks, and how to get it. Changes nothing, asks only named servers."""
 
+import ctypes
+import importlib.util
 import os
 import platform
+import runpy
 import shutil
 import socket
 import sqlite3
@@ -97,16 +100,38 @@ def _version(package: str) -> str | None:
 
 
 def _gpu() -> Check:
-    try:
-        import torch
-    except ImportError:
+    if _version("torch") is None:
         return Check("GPU", "optional", "torch is missing, so it can't be asked")
-    if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        size = f"{free / (1 << 30):.0f} of {total / (1 << 30):.0f} GiB free"
-        return Check("GPU", "ok", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, {size}")
-    built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built for CPU only"
+    # Importing torch takes seconds; where the driver isn't there it would find nothing.
+    if _has_driver():
+        import torch
+
+        if torch.cuda.is_available():
+            free, total = torch.cuda.mem_get_info()
+            size = f"{free / (1 << 30):.0f} of {total / (1 << 30):.0f} GiB free"
+            return Check("GPU", "ok", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, {size}")
+    cuda = _built_for()
+    built = f"torch is built for CUDA {cuda}" if cuda else "torch is built for CPU only"
     return Check("GPU", "optional", f"none; {built}", "needed for models above some 100 million parameters only")
+
+
+def _has_driver() -> bool:
+    """Whether a driver of a GPU is installed: NVIDIA's, or AMD's."""
+    if Path("/dev/kfd").exists():
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1" if sys.platform != "win32" else "nvcuda.dll")
+    except OSError:
+        return False
+    return True
+
+
+def _built_for() -> str | None:
+    """The CUDA version that torch was built for, as its own file says it; None for the CPU."""
+    found = importlib.util.find_spec("torch")
+    file = Path(found.origin).with_name("version.py") if found and found.origin else None
+    said = runpy.run_path(str(file)) if file and file.is_file() else {}
+    return said.get("cuda")
 
 
 def _stores(root: Path) -> Iterator[Check]:

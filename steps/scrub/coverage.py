@@ -1,5 +1,7 @@
 """Which identifiers a config covers, by what, and which it leaves: a table for the report and for `assay doctor`."""
 
+from collections.abc import Mapping
+
 from steps.contracts.reports import Table
 from steps.scrub.config import ScrubConfig
 from steps.scrub.locales import identifiers_of
@@ -17,8 +19,13 @@ def found_by(config: ScrubConfig) -> dict[str, str]:
     """Entity -> what looks for it."""
     from steps.scrub.recognizers.builtin import BUILTIN
 
-    detectors = {entity: detector_of(entity) for entity in config.wanted}
-    detectors |= {e: "presidio, own patterns" for e, by in detectors.items() if by == "presidio" and e in BUILTIN}
+    own = {e: "presidio, own patterns" for e in config.wanted_of("presidio") if e in BUILTIN}
+    return _found_by(config, own)
+
+
+def _found_by(config: ScrubConfig, named: Mapping[str, str]) -> dict[str, str]:
+    """The same; `named`: detectors with another name than their kind's."""
+    detectors = {entity: named.get(entity) or detector_of(entity) for entity in config.wanted}
     for entity in config.custom:
         detectors[entity] = f"{detectors[entity]}, this config" if entity in detectors else "this config"
     if config.ner is not None:
@@ -28,8 +35,12 @@ def found_by(config: ScrubConfig) -> dict[str, str]:
 
 def lines(config: ScrubConfig) -> list[Coverage]:
     """The coverage of the profiles, and of names, places and organizations in any case."""
+    return _lines(config, found_by(config))
+
+
+def _lines(config: ScrubConfig, detectors: Mapping[str, str]) -> list[Coverage]:
     # A word list finds only the names that are in it.
-    found = {e: d for e, d in found_by(config).items() if e not in MODEL_ENTITIES or d != "this config"}
+    found = {e: d for e, d in detectors.items() if e not in MODEL_ENTITIES or d != "this config"}
     national = [
         Coverage(profile, "identifiers of the locales' countries", entity, found[entity], "covered")
         for profile in _NATIONAL
@@ -50,4 +61,6 @@ def table(config: ScrubConfig) -> Table:
 
 def uncovered(config: ScrubConfig) -> tuple[str, ...]:
     """Model entities that nothing looks for."""
-    return tuple(line.entity for line in lines(config) if line.entity in MODEL_ENTITIES and line.status != "covered")
+    # Without the patterns, whose libraries take a second to import: they find none of these.
+    lines = _lines(config, _found_by(config, {}))
+    return tuple(line.entity for line in lines if line.entity in MODEL_ENTITIES and line.status != "covered")

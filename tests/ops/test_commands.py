@@ -579,3 +579,26 @@ def test_a_store_out_of_reach_is_no_reason_to_say_nothing(stored, monkeypatch):
 
     monkeypatch.setattr(Artifacts, "model", model)
     assert sorted(seen_by(stored, 0)) == [("other/1", True), ("support/3", False)]
+
+
+@pytest.mark.parametrize(
+    ("command", "spared"),
+    [("doctor", ["torch", "zenml", "mlflow", "presidio_analyzer"]), ("runs", ["fsspec", "duckdb"])],
+)
+def test_what_only_looks_imports_nothing_that_takes_seconds(state, command, spared):
+    code = f"""
+import sys
+from ops.commands import doctor
+doctor._has_driver = lambda: False
+sys.argv = ["assay", {command!r}, "--json"]
+from ops.main import app
+try:
+    app()
+except SystemExit as e:
+    assert e.code in (0, 4)
+print([m for m in {spared!r} if m in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True
+    )
+    assert done.stderr.strip().splitlines()[-1] == "[]"
