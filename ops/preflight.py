@@ -26,6 +26,7 @@ from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
 from steps.engines.scoring.metrics import ANSWERED_UNANSWERABLE, DEGENERATE_CONTINUATION, LOSS, NON_FINITE, PERPLEXITY
 from steps.ingest.config import IngestConfig, SourceConfig
+from steps.ingest.documents import DOCUMENTS
 from steps.ingest.peek import Peek, peek
 from steps.scrub.config import ScrubConfig
 from steps.scrub.coverage import HOW_TO_GET_A_MODEL, uncovered
@@ -136,11 +137,13 @@ def _inputs(config: RunConfig, looked: Mapping[str, list[Peek] | AssayError], he
             what = f"{found.what}{where}{f'; {found.hint}' if found.hint else ''}"
             yield Finding(place, what, here, error=type(found))
             continue
+        # Where other files can be read, max_reject_share says what one that can't be means.
+        hopeless = not any(file.rows for file in found)
         for file in found:
             rejected = sum(file.rejected.values())
             if file.format is None:
                 yield Finding(place, f"{file.path}: {file.why}; see `columns` and `format`", error=InputError)
-            elif file.read and not file.rows and rejected:
+            elif hopeless and file.read and rejected and file.container not in DOCUMENTS:
                 why = ", ".join(f"{reason} {n}" for reason, n in file.rejected.most_common(3))
                 what = f"{file.path}: none of the first {file.read} rows can be read: {why}"
                 yield Finding(place, what, error=InputError)

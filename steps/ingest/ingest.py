@@ -38,9 +38,11 @@ from steps.ingest.unchanged_sources import (
     write_records,
 )
 
-# Chosen: the format of a file is judged by so many of its first readable rows, or so many bytes.
+# Chosen: the format of a file is judged by so many of its first readable rows, or so many bytes; of a
+# document so many pages are looked at.
 _SAMPLE_ROWS = 100
 _SAMPLE_BYTES = 8 << 20
+_SAMPLE_PAGES = 3
 _PROGRESS_ROWS = 500
 
 
@@ -268,6 +270,6 @@ def beginnings(
     Raises:
         InputError: as `ingest`.
     """
-    with DocumentReader(config.documents) as pages:
+    with DocumentReader(config.documents, _SAMPLE_PAGES) as pages:
         for part in _parts(source, root, config, DocumentFiles(config, pages), []):
             yield part.path, part.container, part.bytes, _head(part.items())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from support import sample_run
+from support.documents import SCAN, pdf
 from typer.testing import CliRunner
 
 from ops.main import app
@@ -115,6 +116,20 @@ def test_rows_that_nothing_trains_on_are_told_and_stop_nothing(root: Path) -> No
     assert not [n for n in check(root, chosen) if "no phase" in n]
     curated = {**config(ingest=sources("pairs")), "pipeline": "curate"}
     assert not [n for n in check(root, curated) if "no phase" in n]
+
+
+def test_a_file_that_can_t_be_read_stops_nothing_where_others_can(root: Path) -> None:
+    (root / "mixed").mkdir()
+    (root / "mixed" / "broken.jsonl").write_text('{"prompt": \n')
+    values = config(ingest={"sources": [{"name": "mixed", "path": "mixed"}], "max_reject_share": 0.5})
+    with pytest.raises(AssayError, match="none of the first 1 rows can be read"):
+        check(root, values)
+    (root / "mixed" / "good.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    check(root, values)
+    # Its first pages may be pictures, and its other ones not.
+    (root / "scans").mkdir()
+    (root / "scans" / "scan.pdf").write_bytes(pdf(SCAN))
+    check(root, config(ingest={"sources": [{"name": "scans", "path": "scans"}]}))
 
 
 def test_what_a_stack_needs_is_found_and_sources_may_lie_elsewhere(root: Path) -> None:

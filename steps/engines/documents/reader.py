@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -27,10 +28,13 @@ _MEND = "copy or download it again, or save it anew"
 
 
 class DocumentReader:
-    """Reads one document after the other; the process is started with the first, and anew when it had to be ended."""
+    """Reads one document after the other; the process is started with the first, and anew when it had to be ended.
 
-    def __init__(self, config: DocumentConfig) -> None:
-        self._config = config
+    `first`: no more pages of a document are read than these; None: all.
+    """
+
+    def __init__(self, config: DocumentConfig, first: int | None = None) -> None:
+        self._config, self._first = config, first
         self._process: Any = None
         self._pipe: Connection | None = None
 
@@ -46,7 +50,7 @@ class DocumentReader:
         pages: list[Page] = []
         chars = 0
         try:
-            pipe.send((data, kind, self._config.max_pages))
+            pipe.send((data, kind, self._config.max_pages, self._first))
             for page in self._answers(pipe, pages):
                 pages.append(page)
                 chars += len(page.text)
@@ -121,11 +125,11 @@ def _serve(pipe: Connection, memory_mb: int) -> None:
     _limit(memory_mb * _MB)
     while True:
         try:
-            data, kind, most = pipe.recv()
+            data, kind, most, first = pipe.recv()
         except EOFError:
             return
         try:
-            for page in read_document(data, kind, most):
+            for page in islice(read_document(data, kind, most), first):
                 pipe.send(page)
             pipe.send(None)
         except Unreadable as e:

@@ -147,6 +147,13 @@ def test_more_text_than_a_row_may_have_is_refused(reader):
     assert bounded(reader, pdf(line(72, 700, "0123456789")), most=5) == "too_long"
 
 
+def test_only_the_first_pages_can_be_asked_for():
+    with DocumentReader(DocumentConfig(), first=2) as reader:
+        for _ in range(2):
+            pages = reader.pages(pdf(*(line(72, 700, f"page {i}") for i in range(5))), "pdf", MOST)
+            assert [p.text for p in pages] == ["page 0", "page 1"]
+
+
 def test_a_process_that_dies_is_started_anew(reader):
     assert reader.pages(pdf(line(72, 700, "a")), "pdf", MOST)
     os.kill(reader._process.pid, 9)
