@@ -12,7 +12,7 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.engines.documents.reader import DocumentReader
 from steps.engines.formats.columns import check_columns
-from steps.engines.formats.registry import detect_most
+from steps.engines.formats.registry import detect, detect_most
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.ingest.columnar.columnar import rest_by_columns
 from steps.ingest.config import Container, IngestConfig, SourceConfig
@@ -44,6 +44,8 @@ _SAMPLE_ROWS = 100
 _SAMPLE_BYTES = 8 << 20
 _SAMPLE_PAGES = 3
 _PROGRESS_ROWS = 500
+# Chosen: more are read by nobody.
+_NOTES = 40
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class _Part:
     bytes: int
     items: Callable[[], Iterator[Item]]
     file: InputFile | None = None
+    # It was found in a folder, and not named.
+    found: bool = False
 
 
 def ingest(rows: None, config: IngestConfig, ctx: StageContext) -> Outcome:
@@ -136,6 +140,7 @@ def _taken_over(
 def _read_source(source: SourceConfig, sink: RecordSink, root: Path, folder: Path, progress: Progress) -> None:
     counters = sink.counters[source.name]
     empty: list[str] = []
+    without: list[str] = []
     reader = RowReader(source, sink, folder)
     try:
         with DocumentReader(sink.config.documents) as pages:
@@ -143,17 +148,25 @@ def _read_source(source: SourceConfig, sink: RecordSink, root: Path, folder: Pat
             for part in _parts(source, root, sink.config, documents, counters.notes):
                 before = counters.rows
                 counters.bytes += part.bytes
-                _read_part(part, source, reader, progress)
-                if counters.rows == before:
+                if not _read_part(part, source, reader, progress):
+                    without.append(part.path)
+                elif counters.rows == before:
                     empty.append(part.path)
         reader.finish()
         counters.notes += documents.notes()
     finally:
         reader.close()
+    if without:
+        what = f"{len(without):,} not read (one JSON object that is no row): {', '.join(without[:3])}"
+        if not counters.rows:
+            raise InputError(what, where=f"source {source.name}", hint="set `columns` if they are rows")
+        counters.notes.append(f"source {source.name}: {what}")
     if not counters.rows:
         raise InputError("no rows: the input is empty", where=", ".join(empty[:3]), hint="check `path` and the file")
     if empty:
         counters.notes.append(f"{len(empty)} empty file(s) in source {source.name}, such as {empty[0]}")
+    if len(counters.notes) > _NOTES:
+        counters.notes[_NOTES:] = [f"source {source.name}: {len(counters.notes) - _NOTES:,} more notes of files"]
 
 
 def _parts(
@@ -180,7 +193,8 @@ def _parts(
             items = documents.items(file, kind, f"{source.name}/{file.relative}")
         else:
             items = read_file(file, source, config.max_line_bytes, config.bounds, notes)
-        yield _Part(f"{source.name}/{file.relative}", file.container, file.size, lambda items=items: items, file)  # type: ignore[misc]
+        where = f"{source.name}/{file.relative}"
+        yield _Part(where, file.container, file.size, lambda items=items: items, file, found.many)  # type: ignore[misc]
     if refused and len(refused) == len(found.files):
         raise refused[0]
     notes += [f"not read: {e.where}: {e.what}" for e in refused]
@@ -191,10 +205,14 @@ def _hub_items(source: SourceConfig) -> Iterator[Item]:
         yield value_item(row, number)
 
 
-def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: Progress) -> None:
+def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: Progress) -> bool:
+    """Read the rows; False: a file in a folder that holds one JSON object which describes something else."""
     items = part.items()
     head = _head(items)
     sample = [i.value for i in head if isinstance(i, Raw)]
+    lone = part.found and part.container in ("json", "jsonl") and len(head) == len(sample) == 1
+    if lone and source.format == "auto" and not source.columns and detect(sample[0]) is None:
+        return False
     if source.columns and sample:
         check_columns(sample, source.columns, part.path)
     if not sample:
@@ -208,11 +226,12 @@ def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: P
     for item in head:
         reader.take(item)
     if part.file is not None and rest_by_columns(part.file, source, reader, head, progress):
-        return
+        return True
     for number, item in enumerate(items, 1):
         reader.take(item)
         if number % _PROGRESS_ROWS == 0:
             progress.advance(_PROGRESS_ROWS)
+    return True
 
 
 def _head(items: Iterable[Item]) -> list[Item]:

@@ -118,6 +118,18 @@ def test_what_is_passed_over_is_named(bench):
     assert all(name in said for name in [*names[:4], "dataset_info", "p.png", "pictures.jsonl: a picture (PNG)"])
 
 
+def test_an_object_that_is_no_row_is_named_and_its_neighbours_are_read(bench):
+    bench.write("d/config.json", '{"lr": 0.1}')
+    bench.write("d/a.jsonl", rows("a"))
+    got = bench.ingest("d")
+    assert asked(got) == ["a"] and any("config.json" in n and "no row" in n for n in got.report.notes)
+    bench.write("d/strange.jsonl", '{"x": 1}\n{"x": 2}\n')
+    with pytest.raises(InputError, match=r"s/strange.jsonl: no known row format"):
+        bench.ingest("d")
+    with pytest.raises(InputError, match=r"no known row format"):
+        bench.ingest("d/config.json")
+
+
 def test_include_and_exclude(bench):
     for name in ("a.jsonl", "b.jsonl", "deep/a.jsonl", "deep/er/c.jsonl", "_d.jsonl", "README.md"):
         bench.write(f"d/{name}", rows(name) if name.endswith("l") else "# Words")
