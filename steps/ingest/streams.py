@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 # Chosen: what a file of any size may unpack to. Above it the size as stored counts.
 _FREE = 8 << 20
 # Chosen: what a row counts for at least. It takes time however short it is; packed, an honest one takes some bytes.
-ROW_BYTES = 256
+ROW_BYTES = 512
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
