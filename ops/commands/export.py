@@ -10,7 +10,7 @@ from ops.export.export import Export, export
 from ops.export.files import Target
 from ops.export.hub import upload
 from ops.versions import find_version
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.records import SPLITS
 
 
@@ -30,7 +30,8 @@ def export_version(
     """Write a version into `out`, or bring it to the hub as `repo`, or both, and say what was written and what wasn't.
 
     Raises:
-        ConfigError: no such format, or nowhere to write. As `find_version`, `export` and `upload`.
+        ConfigError: no such format, or nowhere to write. InputError: a file is named.
+        As `find_version`, `export` and `upload`.
     """
     target = next((t for t in get_args(Target) if t == to), None)
     if target is None:
@@ -45,6 +46,11 @@ def export_version(
             f"unknown split {', '.join(sorted({*splits} - {*known}))}",
             where="--split",
             hint="one of " + ", ".join(SPLITS),
+        )
+    if Path(query).exists():
+        what = "this is a file or folder; export takes what a run has made"
+        raise InputError(
+            what, where=query, hint=f"name a run or a digest; assay convert {query} OUT writes other formats"
         )
     version = find_version(root, query, stage)
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,6 +1,7 @@
 """OpenAI: messages (role, content, tool_calls), tools, system."""
 
 import json
+from collections.abc import Sequence
 
 from steps.contracts.records import Row
 from steps.engines.formats.chat import conversation, first_turn
@@ -26,15 +27,31 @@ def read(row: Row, how: Reading) -> Parsed:
 
 def write(row: Row) -> Row:
     """{"messages": [...], "tools": [...]} and the columns of meta; `reasoning_content` and `weight` on a message, and
-    the row's `label`, where there are any.
+    the row's `label`, where there are any. Of a preference `prompt`, `chosen` and `rejected`, each a list of messages.
     """
     meta = meta_of(row)
-    extra = meta.pop("message_fields", {})
     meta.pop("think_tag", None)
-    out: Row = {"messages": [{**openai_message(m), **extra.get(str(i), {})} for i, m in enumerate(turns_of(row))]}
+    fields = {side: meta.pop(name, {}) for side, name in _FIELDS.items()}
+    if row["kind"] == "preference":
+        if row.get("score") is not None or row.get("label") is not None:
+            raise RowRejected(
+                "marks_not_expressible", "the row has a score, or a label that makes no unpaired preference"
+            )
+        sides = {"prompt": row["messages"], "chosen": row["chosen"], "rejected": row["rejected"]}
+    else:
+        sides = {"messages": turns_of(row)}
+    out: Row = {name: _messages(turns, fields.get(name, fields["messages"])) for name, turns in sides.items()}
     if row["tools"]:
         out["tools"] = json.loads(row["tools"])
     return with_meta(labelled(out, row), meta)
+
+
+# Where meta keeps what messages have beside a record's fields.
+_FIELDS = {"messages": "message_fields", "chosen": "chosen_fields", "rejected": "rejected_fields"}
+
+
+def _messages(turns: Sequence[Row], fields: Row) -> list[Row]:
+    return [{**openai_message(m), **fields.get(str(i), {})} for i, m in enumerate(turns)]
 
 
 def openai_message(m: Row) -> Row:

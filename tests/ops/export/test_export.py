@@ -98,12 +98,10 @@ def test_rows_that_were_never_split_are_train(state, invoke, told):
 def test_datasets_and_trl_read_an_export(shop, to, told):
     from datasets import load_dataset
     from trl.data_utils import is_conversational, maybe_apply_chat_template
-    from trl.trainer.sft_trainer import get_dataset_column_names
 
     told("shop", "--to", to, "--out", "d")
     loaded = load_dataset("d", "conversations")
     assert {name: part.num_rows for name, part in loaded.items()} == {"train": 2, "test": 2}
-    assert "messages" in get_dataset_column_names(loaded["train"])
     tokenizer = Template()
     first = loaded["train"][0]
     assert is_conversational(first)
@@ -296,6 +294,12 @@ def test_a_name_that_fits_a_run_and_a_dataset_must_say_which(state, invoke, told
 def test_what_can_t_be_meant_is_refused(shop, arguments, said, invoke):
     result = invoke("shop", *arguments)
     assert result.exit_code == 2 and said in result.stderr
+
+
+def test_a_file_is_converted_and_not_exported(shop, invoke):
+    Path("rows.jsonl").write_text("{}")
+    result = invoke("rows.jsonl", "--to", "openai", "--out", "o")
+    assert result.exit_code == 3 and "assay convert rows.jsonl OUT" in result.stderr
 
 
 def test_marks_that_training_rows_have_no_place_for_are_refused(state, told):
