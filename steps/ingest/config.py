@@ -122,7 +122,7 @@ class IngestConfig(Frozen):
     # Chosen: text packs to a third or a twentieth, short rows behind one long system prompt to a hundredth; what is
     # made to fill a disk packs to a thousandth and less.
     max_unpacked_ratio: int = Field(
-        300, ge=1, description="bytes that may come out of a file per byte stored; the first 8 MiB are free"
+        200, ge=1, description="bytes that may come out of a file per byte stored; the first 8 MiB are free"
     )
     # Chosen: far more than a table of rows for training has.
     max_columns: int = Field(4096, ge=1, description="columns that a table may have")

@@ -27,6 +27,8 @@ _FIRST_KEY = re.compile(r'\{\s*"([^"\\]*)"\s*:')
 _DECODE = json.JSONDecoder(strict=False).raw_decode
 # Chosen: far more than the objects in one row.
 _TRIED = 10_000
+# Chosen: far deeper than rows are; what is deeper is broken, and takes a step of the scanner for each of its bytes.
+_DEEPEST = 100_000
 # Bytes that may be read once more per byte of the stream, and at least.
 _AGAIN, _LEAST = 4, 1 << 16
 
@@ -36,7 +38,8 @@ class Value:
     """One value: its number from 1, the line it starts on, its bytes, and `problem` when it isn't whole.
 
     problem: "too_long" (raw is its start), "cut_off" (the stream ended inside it or its array), "after_end" (it
-    stands behind the array's end: no more than its start), None. skipped: bytes of it that aren't in `raw`.
+    stands behind the array's end: no more than its start), "too_deep" (raw is its start; nothing behind it is
+    read), None. skipped: bytes of it that aren't in `raw`.
     """
 
     number: int
@@ -119,6 +122,8 @@ class JsonValues:
                 break
             self._at = found.end()
             end = self._step(found.group())
+            if self._depth > _DEEPEST:
+                return self._too_deep()
             if end is not None:
                 self._mark = b"" if end else found.group()
                 value = self._cut(block[self._start : self._at if end else self._at - 1])
@@ -133,6 +138,12 @@ class JsonValues:
             self._number += 1
             return Value(self._number, self._line, b"".join(self._parts), "too_long")
         return None
+
+    def _too_deep(self) -> Value:
+        self._ended, self._mark = True, b""
+        raw = b"".join(self._parts)[:_LEAST] or self._block[self._start : self._at][:_LEAST]
+        self._number += 1
+        return Value(self._number, self._line, raw, "too_deep", self._size + len(self._block) - self._start)
 
     def _through_string(self) -> bool:
         """Whether the string ends in this block."""

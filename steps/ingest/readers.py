@@ -279,8 +279,8 @@ def _values(values: JsonValues, limit: int) -> Iterator[Item]:
         elif (start := _next(value, keys)) is not None:
             values.read_again(value, start)
             item = replace(item, weight=_rows_in(start, rows, size))
-        elif value.problem in ("cut_off", "after_end"):
-            lost = len(value.raw) + value.skipped + (values.skip_rest() if value.problem == "after_end" else 0)
+        elif value.problem in ("cut_off", "after_end", "too_deep"):
+            lost = len(value.raw) + value.skipped + (values.skip_rest() if value.problem != "cut_off" else 0)
             item = replace(item, weight=_rows_in(lost, rows, size))
         yield item
 
@@ -303,6 +303,8 @@ def _value_problem(value: Value, limit: int) -> tuple[str, str]:
             "too_long",
             f"longer than max_line_bytes ({limit:,}) from line {value.line} on; is a quote or bracket unclosed?",
         )
+    if value.problem == "too_deep":
+        return "too_deep", f"brackets nested deeper than rows are, from line {value.line} on; what follows is lost"
     if value.problem == "after_end":
         return "after_end", "text behind the end of the array; write one array, or one object per line (.jsonl)"
     return "cut_off", f"the file ends inside the array or the value that starts in line {value.line}"

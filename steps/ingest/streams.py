@@ -49,7 +49,7 @@ class Bounds(NamedTuple):
     """
 
     row_bytes: int = 32 << 20
-    unpacked: int = 300
+    unpacked: int = 200
     columns: int = 4096
 
     def most_rows(self, stored: int) -> int:

@@ -253,3 +253,11 @@ def test_one_broken_byte_costs_at_most_two_rows_or_is_said(tmp_path, name):
         whole_or_said["whole" if whole >= len(ROWS) - 2 else "said"] += 1
         assert whole >= len(ROWS) - 2 or whole + gone >= len(ROWS) - 2, body
     assert whole_or_said["whole"] + whole_or_said["refused"] > 60
+
+
+def test_brackets_without_end_cost_the_rest_of_the_file_and_say_so(tmp_path):
+    text = as_json(ROWS)[:-1] + b", " + b"[" * 3_000_000
+    items = read(tmp_path, "a.json", text)
+    assert len(values(items)) == len(ROWS)
+    [(_, weight, reason)] = lost(items)
+    assert reason == "too_deep" and weight == pytest.approx(3_000_000 * len(ROWS) / len(text[:-3_000_000]), rel=0.1)

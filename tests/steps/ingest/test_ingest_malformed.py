@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from tests.support.malformed import Malformed, broken, hostile
 
 # Of every hundred rows any number may be lost: that they are named is what counts.
 ARGUMENTS = ("--ingest", "max_reject_share=1")
+# Once for all forks.
+IMPORTED = ("ops.main", "ops.commands.config", "ops.commands.stage", "pipelines.config", "pipelines.report.page",
+            "steps.ingest.ingest", "steps.ingest.quick", "openpyxl")  # fmt: skip
 FINE = (0, InputError.exit_code, ConfigError.exit_code)
 
 
@@ -33,8 +37,8 @@ def tried(file: Malformed, folder: Path) -> Ended:
 
 
 def faults(files: list[Malformed], folder: Path) -> tuple[list[str], Counter[int]]:
-    import steps.ingest.quick  # noqa: F401 (imported once, for all forks)
-
+    for module in IMPORTED:
+        import_module(module)
     found: list[str] = []
     statuses: Counter[int] = Counter()
     for number, file in enumerate(files):
