@@ -13,7 +13,17 @@ from steps.engines.documents.config import DocumentConfig
 from steps.ingest.streams import Bounds
 
 FormatName: TypeAlias = Literal[
-    "record", "openai", "sharegpt", "alpaca", "prompt_completion", "preference", "ranked", "oasst", "oasst_rows", "text"
+    "record",
+    "openai",
+    "sharegpt",
+    "alpaca",
+    "prompt_completion",
+    "preference",
+    "ranked",
+    "compared",
+    "oasst",
+    "oasst_rows",
+    "text",
 ]
 Container: TypeAlias = Literal[
     "jsonl", "json", "csv", "parquet", "arrow", "xlsx", "text", "markdown", "html", "pdf", "docx"

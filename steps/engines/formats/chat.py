@@ -6,7 +6,7 @@ from steps.engines.formats.dialects.content import refuse_media
 from steps.engines.formats.dialects.messages import Turns, checked
 from steps.engines.formats.dialects.parsing import parsed
 from steps.engines.formats.format import Draft, Parsed
-from steps.engines.formats.marks import label_of, reasoning_of
+from steps.engines.formats.marks import MARKS, label_of, reasoning_of
 from steps.engines.formats.prompts import RowTexts
 from steps.engines.formats.rejected import RowRejected
 
@@ -29,17 +29,25 @@ def first_turn(row: Row) -> Row | None:
 
 def conversation(texts: RowTexts, turns: Turns, used: tuple[str, ...], meta: Row | None = None) -> Parsed:
     """The record of one conversation: an unpaired preference where the row says if its answer is wanted."""
-    refuse_media(texts.row, "the row")
     checked(turns.messages)
-    thought, thought_in = reasoning_of(texts.row)
-    if thought is not None and not _think(turns.messages, thought):
-        thought_in = ()
-    label, label_in = label_of(texts.row)
+    label, marked = _marked(texts.row, turns.messages)
     draft = Draft(
         "conversation" if label is None else "unpaired_preference",
         messages=turns.messages, tools=texts.tools, label=label, meta={**turns.meta(), **(meta or {})},
     )  # fmt: skip
-    return Parsed([draft], (*used, *ALWAYS, *thought_in, *label_in), tuple(turns.notes))
+    return Parsed([draft], (*used, *ALWAYS, *marked), tuple(turns.notes))
+
+
+def _marked(row: Row, messages: list[Row]) -> tuple[bool | None, tuple[str, ...]]:
+    """The row's label, and the columns that gave it and the last answer's reasoning."""
+    if row.keys().isdisjoint(MARKS):
+        return None, ()
+    refuse_media(row, "the row")
+    thought, thought_in = reasoning_of(row)
+    if thought is not None and not _think(messages, thought):
+        thought_in = ()
+    label, label_in = label_of(row)
+    return label, (*thought_in, *label_in)
 
 
 def _think(messages: list[Row], thought: str) -> bool:

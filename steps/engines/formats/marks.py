@@ -9,6 +9,8 @@ from steps.engines.formats.rejected import RowRejected
 
 LABELS = ("label", "kto_tag", "desirable")
 REASONING = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts", "cot", "chain_of_thought")
+# Columns beside the text of a conversation that change what is read of it; most rows have none.
+MARKS = frozenset({*LABELS, *REASONING, *MEDIA_COLUMNS})
 _WANTED = {"true", "1", "1.0", "yes", "desirable", "good", "thumbs_up"}
 _UNWANTED = {"false", "0", "0.0", "no", "undesirable", "bad", "thumbs_down"}
 # Columns that change what a row says or how much it is worth. Where no format uses one, a note says that it is in meta.
@@ -17,6 +19,8 @@ TELLING = frozenset(
         *LABELS, *REASONING, *MEDIA_COLUMNS, *(set(PROMPTS + COMPLETIONS) - {"input", "source", "target"}),
         "weight", "score", "scores", "rating", "ratings", "reward", "rank", "ranks", "ranking", "rankings", "margin",
         "chosen", "rejected", "responses", "completions", "answers", "outputs", "choices", "options", "history",
+        "labels", "helpfulness", "correctness",
+        "answer_idx", "answer_index", "answerKey", "correct_answer",
         "system", "instruction", "tools", "functions", "rationale", "explanation", "summary", "passage", "documents",
     }
 )  # fmt: skip

@@ -132,6 +132,8 @@ def listed(row: Row) -> str | None:
 
 def answer_of(text: str) -> Turns:
     """Text as one assistant turn."""
+    if text.lstrip()[:1] != "<":  # no think tags
+        return Turns([message("assistant", text)])
     return read_messages([{"role": "assistant", "content": text}])
 
 

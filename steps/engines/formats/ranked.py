@@ -11,6 +11,7 @@ from steps.engines.formats.dialects.content import refuse_media
 from steps.engines.formats.dialects.messages import Turns, is_blank
 from steps.engines.formats.dialects.parsing import parsed
 from steps.engines.formats.format import Format, Parsed, Reading
+from steps.engines.formats.marks import LABELS
 from steps.engines.formats.preference import preference_of
 from steps.engines.formats.prompts import RowTexts, Side, listed
 from steps.engines.formats.rejected import RowRejected
@@ -69,6 +70,10 @@ def read(row: Row, how: Reading) -> Parsed:
     start = texts.asked()
     if not answers:
         raise RowRejected("empty_answer", f"column {column!r} has no answer")
+    labels = [k for k in (*LABELS, "labels") if row.get(k) is not None]
+    if labels:
+        hint = f"what `{labels[0]}` says about several answers isn't known; name it in the source's `as_meta`"
+        raise RowRejected("bad_label", hint)
     badness, used = _badness(row, answers)
     given_turns = [_turns(texts, a, column) for a in answers]
     if badness is None:

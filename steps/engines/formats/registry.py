@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from steps.contracts.errors import InputError
 from steps.contracts.records import Row
 from steps.engines.formats.alpaca import ALPACA
+from steps.engines.formats.compared import COMPARED
 from steps.engines.formats.dialects.described import listed
 from steps.engines.formats.format import Format
 from steps.engines.formats.openai import OPENAI
@@ -19,6 +20,7 @@ from steps.engines.formats.trees import OASST, OASST_ROWS
 
 FORMATS: Mapping[str, Format] = {
     "record": RECORD,
+    "compared": COMPARED,
     "preference": PREFERENCE,
     "ranked": RANKED,
     "openai": OPENAI,

@@ -65,13 +65,15 @@ def test_roles_by_their_many_names(role, names):
 
 
 def test_a_role_that_nobody_knows_is_named_by_the_source(bench, said):
-    rows = [{"dialog": [{"speaker": "Frage", "text": "Wer singt?"}, {"speaker": "bot", "text": "Der Zaunkönig."}]}]
+    rows = [{"dialog": [{"from": "Frage", "text": "Wer singt?"}, {"from": "bot", "text": "Der Zaunkönig."}]}]
     [got] = bench.rows(rows, roles={"frage ": "user"})
     assert said(got["messages"]) == [("user", "Wer singt?"), ("assistant", "Der Zaunkönig.")]
     with pytest.raises(InputError, match=r"role 'Frage' is none of .* name it in the source's `roles`"):
         bench.rows(rows)
-    with pytest.raises(RowRejected, match="unknown_role"):
-        read_messages([{"role": None, "content": "x"}])
+    for nobody in ({"role": None}, {"speaker": "Erika", "role": None}, {"role": "Erika M."}):
+        with pytest.raises(RowRejected, match="unknown_role") as e:
+            read_messages([{**nobody, "content": "x"}])
+        assert "Erika" not in str(e.value)
 
 
 @pytest.mark.parametrize("who", ["role", "from", "speaker", "author", "sender"])
@@ -309,6 +311,25 @@ def test_a_pair_in_a_file_of_conversations_is_a_pair(bench):
     assert [r["kind"] for r in bench.rows(rows)] == ["conversation"] * 3 + ["preference"]
 
 
+@pytest.mark.parametrize(
+    ("row", "better"),
+    [
+        ({"prompt": "Q", "response_0": "x", "response_1": "y", "better_response_id": 1}, "y"),
+        ({"question": "Q", "response_a": "x", "response_b": "y", "winner": "model_a"}, "x"),
+        ({"question": "Q", "response_1": "x", "response_2": "y", "preference": "2"}, "y"),
+        ({"conversation_a": [USER, ANSWER], "conversation_b": [USER, {**ANSWER, "content": "y"}], "winner": "B"}, "y"),
+    ],
+)
+def test_two_answers_and_the_better_one(row, better):
+    assert detect(row) == "compared" and pair(row)[1] == better
+
+
+def test_two_answers_of_which_none_is_better_are_no_pair():
+    row = {"prompt": "Q", "response_a": "x", "response_b": "y"}
+    refused({**row, "winner": "tie (bothbad)"}, "no_pair")
+    refused({**row, "winner": 7}, "bad_ranks")
+
+
 # --- labels ---
 
 
@@ -388,6 +409,8 @@ def test_one_answer_beside_many_is_the_answer():
     assert only({"question": "Q", "answer": "A", "answers": ["B", "C"]}).messages[1]["content"] == "A"
     refused({"prompt": "Q", "responses": ["a", "b"], "scores": [1]}, "bad_ranks")
     refused({"prompt": "Q", "responses": ["a", " "]}, "empty_answer")
+    refused({"prompt": "Q", "completions": ["step 1", "step 2"], "labels": [True, False]}, "bad_label")
+    refused({"question": "Q", "answers": ["a", "b"], "label": 1}, "bad_label")
 
 
 def test_all_pairs_are_made_when_asked_for():

@@ -39,6 +39,10 @@ class Turns:
 
     def __add__(self, other: "Turns") -> "Turns":
         """These turns and the others behind them."""
+        if not other.messages:
+            return self
+        if not self.messages:
+            return other
         at = len(self.messages)
         extra = {**self.extra, **{str(int(i) + at): fields for i, fields in other.extra.items()}}
         tag = self.think_tag or other.think_tag
@@ -132,7 +136,7 @@ class _Reader:
         key = _role_key(m)
         if key is None:
             raise RowRejected("unknown_role", f"has {fields(m)}, wanted `role`")
-        return role_of(m[key], self._roles)
+        return role_of(m[key], self._roles, key)
 
     def _called(self, m: Row, value: Any) -> None:
         """A turn whose content is its calls; calls as text that names no parameters stay text."""

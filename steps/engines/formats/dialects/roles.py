@@ -31,11 +31,15 @@ _NAMES = {
 ROLE_OF = {name: role for role, names in _NAMES.items() for name in names}
 # gpt-4o, claude-3-opus, llama_2_chat ...
 _MODEL = re.compile(r"(?:chat)?(?:gpt|claude|gemini|llama|qwen|mistral|deepseek)[-_. ]?\d[\w.-]*", re.ASCII)
-_PLAIN_ROLE = re.compile(r"[A-Za-z_ -]{1,24}")
+# One word; what speakers and authors are called may be a person's name, and isn't shown at all.
+_PLAIN_ROLE = re.compile(r"[^\W\d][\w-]{0,23}")
 
 
-def role_of(name: Any, roles: Mapping[str, str] | None = None) -> str:
-    """One of ROLES, or CALL. Case, blanks around the name and `-` for `_` make no difference; `roles` come first."""
+def role_of(name: Any, roles: Mapping[str, str] | None = None, key: str = "role") -> str:
+    """One of ROLES, or CALL. Case, blanks around the name and `-` for `_` make no difference; `roles` come first.
+
+    `key` is where the name stands.
+    """
     if isinstance(name, Mapping):  # {"author": {"role": ...}}
         name = name.get("role")
     if isinstance(name, str):
@@ -45,7 +49,8 @@ def role_of(name: Any, roles: Mapping[str, str] | None = None) -> str:
         known = ROLE_OF.get(plain) or ROLE_OF.get(re.sub(r"[\s-]+", "_", plain))
         if known or _MODEL.fullmatch(plain):
             return known or "assistant"
-    shown = f" {name!r}" if isinstance(name, str) and _PLAIN_ROLE.fullmatch(name) else ""
+    says = isinstance(name, str) and key in ("role", "from") and _PLAIN_ROLE.fullmatch(name)
+    shown = f" {name!r}" if says else ""
     hint = f"role{shown} is none of {', '.join(ROLES)} or their known aliases; name it in the source's `roles`"
     raise RowRejected("unknown_role", hint)
 
