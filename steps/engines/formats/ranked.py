@@ -1,6 +1,5 @@
 """Several answers to one prompt: pairs of better and worse by ranks or scores, else one row per answer."""
 
-import math
 from itertools import combinations
 from typing import Any
 
@@ -14,12 +13,9 @@ from steps.engines.formats.format import Format, Parsed, Reading
 from steps.engines.formats.marks import LABELS
 from steps.engines.formats.preference import preference_of
 from steps.engines.formats.prompts import RowTexts, Side, listed
+from steps.engines.formats.ranking import badness_of, is_ranked
 from steps.engines.formats.rejected import RowRejected
 
-_RANKS = ("ranks", "rankings", "ranking", "rank")
-_SCORES = ("scores", "ratings", "rewards", "score", "rating", "reward")
-# Inside a response, by the data sets that have them: UltraFeedback's, StackExchange's.
-_SCORES_INSIDE = (*_SCORES, "fine-grained_score", "overall_score", "pm_score", "votes", "upvotes", "likes")
 _TEXTS = ("text", "content", *COMPLETIONS, "message", "messages")
 
 
@@ -28,7 +24,7 @@ def _looks(row: Row) -> bool:
     if column is None or (first(row, (*PROMPTS, "instruction")) is None and listed(row) is None):
         return False
     alone = given(row, COMPLETIONS) is None
-    return (alone or given(row, (*_RANKS, *_SCORES)) is not None) and not _has_answer(row)
+    return (alone or is_ranked(row)) and not _has_answer(row)
 
 
 def _responses(row: Row) -> str | None:
@@ -56,9 +52,9 @@ def _has_answer(row: Row) -> bool:
 
 
 def read(row: Row, how: Reading) -> Parsed:
-    """A prompt and several answers, with ranks (1 is best) or scores (more is better) beside or inside them.
+    """A prompt and several answers, with ranks, scores or the best one beside or inside them.
 
-    Without ranks and scores every distinct answer makes a row of its own. SQuAD's answers are spellings of one: the
+    Where nothing ranks them every distinct answer makes a row of its own. SQuAD's answers are spellings of one: the
     commonest is the answer, and the others are kept in meta.
     """
     refuse_media(row, "the row")
@@ -74,7 +70,7 @@ def read(row: Row, how: Reading) -> Parsed:
     if labels:
         hint = f"what `{labels[0]}` says about several answers isn't known; name it in the source's `as_meta`"
         raise RowRejected("bad_label", hint)
-    badness, used = _badness(row, answers)
+    badness, used = badness_of(row, answers)
     given_turns = [_turns(texts, a, column) for a in answers]
     if badness is None:
         return _several(texts, start, given_turns, column, spellings=isinstance(parsed(row[column], column), dict))
@@ -116,44 +112,6 @@ def _several(texts: RowTexts, start: Side, answers: list[Turns], column: str, *,
     made = [conversation(texts, start.turns + turns, (*start.used, column), meta) for turns in distinct.values()]
     notes = tuple(dict.fromkeys(n for p in made for n in p.notes))
     return Parsed([p.drafts[0] for p in made], made[0].used, notes, "answer")
-
-
-def _badness(row: Row, answers: list[Any]) -> tuple[list[float] | None, tuple[str, ...]]:
-    """Smaller is better, one number per response (None: nothing ranks them), and the columns they came from."""
-    for names, inside, sign in ((_RANKS, _RANKS, 1.0), (_SCORES, _SCORES_INSIDE, -1.0)):
-        column = given(row, names)
-        values = parsed(row[column], column) if column else [_inside(a, inside) for a in answers]
-        if not isinstance(values, list):
-            continue  # a score of the row, which ranks nothing
-        if column is None and all(v is None for v in values):
-            continue
-        numbers = [_number(v) for v in values]
-        if len(numbers) != len(answers) or any(n is None for n in numbers):
-            raise RowRejected("bad_ranks", "there must be one number per response")
-        return [sign * n for n in numbers if n is not None], (column,) if column else ()
-    return None, ()
-
-
-def _inside(answer: Any, names: tuple[str, ...]) -> Any:
-    """The rank or score that stands in a response; UltraFeedback's ratings by aspect give their mean."""
-    if not isinstance(answer, dict):
-        return None
-    found = given(answer, names)
-    if found is not None or "score" not in names or not isinstance(answer.get("annotations"), dict):
-        return answer[found] if found else None
-    ratings = [_number(a.get("Rating")) for a in answer["annotations"].values() if isinstance(a, dict)]
-    known = [r for r in ratings if r is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _turns(texts: RowTexts, answer: Any, column: str) -> Turns:

@@ -380,6 +380,9 @@ def test_columns_that_say_something_and_aren_t_used_are_noted(bench):
             ],
         },
         {"messages": [{"role": "user", "content": "Q"}], "candidates": ["bad", "good"], "rewards": [-1.5, 0.5]},
+        {"context": "Q", "responses": ["bad", "good"], "ranking": ["good", "bad"]},
+        {"context": "Q", "responses": ["bad", "good"], "best": 1},
+        {"context": "Q", "responses": ["bad", "good"], "winner": "good"},
     ],
 )
 def test_ranked_answers_under_other_names(row):
@@ -409,6 +412,8 @@ def test_one_answer_beside_many_is_the_answer():
     assert only({"question": "Q", "answer": "A", "answers": ["B", "C"]}).messages[1]["content"] == "A"
     refused({"prompt": "Q", "responses": ["a", "b"], "scores": [1]}, "bad_ranks")
     refused({"prompt": "Q", "responses": ["a", " "]}, "empty_answer")
+    refused({"prompt": "Q", "responses": ["a", "b"], "best": 2}, "bad_ranks")
+    assert "`quality`" in refused({"prompt": "Q", "responses": ["a", "b"], "quality": [0.5, 1]}, "no_ranking")
     refused({"prompt": "Q", "completions": ["step 1", "step 2"], "labels": [True, False]}, "bad_label")
     refused({"question": "Q", "answers": ["a", "b"], "label": 1}, "bad_label")
 
