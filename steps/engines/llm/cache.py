@@ -28,6 +28,14 @@ CREATE TABLE IF NOT EXISTS replies (
     attempts INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+# How requests to a model had to differ from its settings when its replies were bought.
+_ADAPTED = """
+CREATE TABLE IF NOT EXISTS adapted (
+    settings TEXT NOT NULL,
+    said TEXT NOT NULL,
+    PRIMARY KEY (settings, said)
+) WITHOUT ROWID
+"""
 _COLUMNS = "text, finish_reason, refused, prompt_tokens, completion_tokens, seconds, mode, attempts"
 _MARKS = "?,?,?,?,?,?,?,?,?"
 # Chosen: below SQLite's oldest limit of 999 parameters.
@@ -52,6 +60,7 @@ class ReplyCache:
             self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_TABLE)
+            self._db.execute(_ADAPTED)
             self._segments = open_segments(file, self._db, self._merge)
 
     def __enter__(self) -> Self:
@@ -85,6 +94,17 @@ class ReplyCache:
             self._db.execute(f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", _row(key, reply))
         if self._segments is not None:
             self._segments.add(json.dumps(_row(key, reply)).encode())
+
+    def adapted(self, settings: str) -> list[str]:
+        """What was said about requests with these settings, in this run or an earlier one on this machine."""
+        with reading(self.file):
+            lines = self._db.execute("SELECT said FROM adapted WHERE settings = ? ORDER BY said", [settings])
+            return [said for (said,) in lines]
+
+    def put_adapted(self, settings: str, said: str) -> None:
+        """Keep a sentence about requests with these settings."""
+        with reading(self.file):
+            self._db.execute("INSERT OR IGNORE INTO adapted (settings, said) VALUES (?, ?)", (settings, said))
 
     async def keep(self, key: str, reply: Reply) -> None:
         """As `put`; returns when the reply is where it outlives this machine, if there is such a place."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from steps.contracts.digests import value_digest
 from steps.contracts.errors import ServiceError
 from steps.engines.llm.cache import ReplyCache
 from steps.engines.llm.caller import SERVER_FAILURES, Failure
@@ -67,6 +68,7 @@ class ChatSession:
         self._where, self._max_chars, self._advance = where, max_chars, advance
         self._counts: Counter[str] = Counter()
         self._cache = ReplyCache(cache_file)
+        self._settings = value_digest([endpoint.model, endpoint.decoding()])
         self._runner = asyncio.Runner()
         try:
             self._client = ChatClient(endpoint)
@@ -94,8 +96,11 @@ class ChatSession:
 
     @property
     def adapted(self) -> tuple[str, ...]:
-        """A sentence on each way in which requests differed from the config, because the server wanted it."""
-        return tuple(self._client.adapted.said)
+        """A sentence on each way in which requests differed from the config, because the server wanted it: in this run,
+        or when the cached replies that it used were bought.
+        """
+        bought = self._cache.adapted(self._settings) if self._counts["cache hits"] else []
+        return tuple(dict.fromkeys([*self._client.adapted.said, *bought]))
 
     def answers(
         self, questions: Sequence[Question], useful: Callable[[Question, Reply], bool] = lambda question, reply: True
@@ -114,6 +119,8 @@ class ChatSession:
         new = [q for q in reversed(by_key.values()) if q.key not in cached]
         self._advance(len(questions) - len(new))
         self._runner.run(self._ask_all(new, replies))
+        for said in self._client.adapted.said:
+            self._cache.put_adapted(self._settings, said)
         if not cached:
             self._check_any_reply(replies.values())
         answers = []

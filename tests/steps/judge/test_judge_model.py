@@ -161,6 +161,9 @@ def test_a_reasoning_model_is_asked_as_it_wants_and_pays_once_per_row(tmp_path: 
     assert [w.partition(" for")[0] for w in outcome.report.warnings] == [
         "The server refuses max_tokens", "The server refuses temperature 0",
     ]  # fmt: skip
+    # Replies that were bought so say so later, too.
+    again, _, asked = run(reasoning_model(GOOD), rows_of(5, tmp_path / "again"), tmp_path)
+    assert len(asked.bodies) == 0 and again.report.warnings == outcome.report.warnings
 
 
 def test_halves_are_kept_and_averaged(tmp_path: Path) -> None:
