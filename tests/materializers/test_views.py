@@ -40,7 +40,7 @@ def hostile_values(tmp_path):
         stage=HOSTILE, rows_in=2, kept=1, dropped=1, dropped_by={HOSTILE: 1}, counts={HOSTILE: {HOSTILE: 1}},
         histograms=(Histogram(title=HOSTILE, unit=HOSTILE, edges=(0, 1, 2), counts=(1, 0)),),
         series=(Series(title=HOSTILE, x_label=HOSTILE, y_label="y", x=(1, 2), y=(1, 2)),),
-        tables=(Table(title=HOSTILE, columns=(HOSTILE,), rows=((HOSTILE,),)),), notes=(HOSTILE,),
+        tables=(Table(title=HOSTILE, columns=(HOSTILE,), rows=((HOSTILE,),)),), notes=(HOSTILE,), warnings=(HOSTILE,),
         examples=(Example(record_id=HOSTILE, reason=HOSTILE, text=HOSTILE, evidence={HOSTILE: HOSTILE}),),
         config_digest="c", seconds=1, cpu_seconds=1,
     )  # fmt: skip

@@ -40,3 +40,11 @@ def test_reasons_are_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> N
     shown = capsys.readouterr().out
     assert shown.count("a[red]b[/nothing].jsonl") == 3
     assert "\x1b" not in shown and "\u202e" not in shown
+
+
+def test_what_a_person_should_look_at_is_said_after_the_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+    cost = StageCost("judge", 9, 0, 6, 3, 0, 0, 0, 0, (), 1.0, 1.0, 9.0, cached=False, warnings=(f"of {HOSTILE}",))
+    print_costs(console(), [cost])
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1].startswith("warning: judge: of a[red]b[/nothing].jsonl")
+    assert "\x1b" not in shown and "\u202e" not in shown

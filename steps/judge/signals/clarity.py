@@ -66,23 +66,28 @@ def _letters(answer: Passage) -> Iterator[str]:
 def _repetition(answer: Passage) -> Iterator[str]:
     """Loops: few distinct words, or one line over and over (thresholds after Gopher, Rae et al. 2021, table A1)."""
     words = answer.tokens
-    spoken = not answer.is_code_or_data and sum(map(len, answer.words)) >= _SPOKEN_LETTERS * max(len(words), 1)
-    # A list of variants ("what we have found", "what we have seen") repeats words, not phrases.
-    phrases = [p for piece in _PHRASE_END.split(answer.head.lower()) if (p := piece.strip())]
-    spoken &= len(phrases) < 4 or len(set(phrases)) <= 0.5 * len(phrases)
     if len(words) >= 30 and len(set(words)) < 0.15 * min(len(words), 400):
-        yield "repeats_itself" if spoken else "repetitive"
+        yield "repeats_itself" if _loops(answer) else "repetitive"
         return
     if len(words) >= 12:
         grams = Counter(zip(words, words[1:], words[2:], strict=False))
         most = max(grams.values())
         # Gopher drops a text when its top 3-gram covers 18 % of it.
-        if most >= 4 and 3 * most > 0.5 * len(words) and spoken:
+        if most >= 4 and 3 * most > 0.5 * len(words) and _loops(answer):
             yield "repeats_itself"
         elif most >= 4 and 3 * most > 0.18 * len(words):
             yield "repetitive"
-    elif len(words) >= 4 and len(set(words)) == 1 and spoken:
+    elif len(words) >= 4 and len(set(words)) == 1 and _loops(answer):
         yield "repeats_itself"
     lines = [line for line in answer.head.splitlines() if line.strip()]
     if len(lines) >= 6 and len(set(lines)) < 0.7 * len(lines):
         yield "repeated_lines"
+
+
+def _loops(answer: Passage) -> bool:
+    """Whether a text that repeats words is one of words, and repeats whole phrases."""
+    if answer.is_code_or_data or sum(map(len, answer.words)) < _SPOKEN_LETTERS * len(answer.tokens):
+        return False
+    # A list of variants ("what we have found", "what we have seen") repeats words, not phrases.
+    phrases = [p for piece in _PHRASE_END.split(answer.head.lower()) if (p := piece.strip())]
+    return len(phrases) < 4 or len(set(phrases)) <= 0.5 * len(phrases)

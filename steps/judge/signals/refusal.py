@@ -34,6 +34,11 @@ _DECLINES = re.compile(
     r"|(?:我|我们)?(?:无法|不能|没办法)(?:为您|为你|向您|向你)?(?:提供|回答|帮助|协助|满足|完成)"
     r"|(?:お手伝い|お答え|ご提供|提供|対応|お応え)(?:は|することは|することが)?でき(?:ません|かねます)"
 )
+# Plain substrings, one of which every match holds: ten times faster to look for than the pattern.
+_HINTS = (
+    "n't ", "not ", "unable", "decline", "refuse", "nicht", "je ne ", "no p", "no me ", "não ", "non p", "non sono",
+    "无法", "不能", "没办法", "でき",
+)  # fmt: skip
 # What stands around a refusal and answers nothing: apologies, what the speaker is, offers, wishes.
 _EMPTY = re.compile(
     r"^\W*(?:(?:i(?:'m| am)|we(?:'re| are)) (?:\w+ )?(?:sorry|afraid|an? |designed|programmed|here)|sorry"
@@ -57,7 +62,7 @@ _FEW_WORDS = 8
 def refuses(answer: Passage) -> bool:
     """Whether one of the first pieces of a short answer declines, and the others hold nothing else."""
     text = answer.folded_lines.replace("’", "'")
-    if len(text) > _MOST_CHARS or not _DECLINES.search(text):
+    if len(text) > _MOST_CHARS or not any(hint in text for hint in _HINTS) or not _DECLINES.search(text):
         return False
     pieces = [piece.strip() for piece in _PIECES.split(text) if piece.strip(" ,\"'*")]
     declining = [bool(_DECLINES.search(piece)) for piece in pieces]

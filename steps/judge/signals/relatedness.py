@@ -43,6 +43,8 @@ def common_stems() -> frozenset[str]:
 
 def relatedness(answer: Passage, prompt: Passage, request: Passage) -> Iterator[str]:
     """Names of signals on an answer, given all text before it and the last user turn (`request`)."""
+    if len(answer.words) < _ENOUGH_STEMS:
+        return
     common, before = common_stems(), prompt.folded
     shared = False
     for word in answer.words:
