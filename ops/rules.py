@@ -24,17 +24,29 @@ def _judge(reason: str, score: float | None, evidence: Mapping[str, Any], settin
     if reason.startswith("undecided:"):
         return f"it has no verdict, and judge.undecided is {settings.get('undecided', 'not known')}"
     scores = evidence.get("scores") or {}
-    criterion = reason.removeprefix("low_")
+    criterion = _criterion(reason, scores, evidence.get("reasons") or {})
     share = f"the share of all points, {_value(score)}"
     threshold = settings.get("threshold")
     if reason == "below_threshold":
         return f"{share}, is below judge.threshold{_bound(threshold)}"
-    if criterion in scores:
-        least = _bound(settings.get("min_criterion_score"))
+    wanted = settings.get("min_criterion_score")
+    if criterion is not None and wanted is not None and scores[criterion] >= wanted:
+        return f"{criterion} has {scores[criterion]} of 5{_because(evidence, criterion)}: worth a flag, not below" \
+            f" judge.min_criterion_score{_bound(wanted)}"  # fmt: skip
+    if criterion is not None:
+        least = _bound(wanted)
         also = "" if threshold is None else f"; {share}, {_side(score, threshold)} judge.threshold{_bound(threshold)}"
         return f"{criterion} has {scores[criterion]} of 5{_because(evidence, criterion)}, less than" \
             f" judge.min_criterion_score{least}{also}"  # fmt: skip
     return ""
+
+
+def _criterion(reason: str, scores: Mapping[str, int], reasons: Mapping[str, str]) -> str | None:
+    """The criterion that a reason speaks of: by its name, or by the signal that lowered it."""
+    named = reason.removeprefix("low_")
+    if named in scores:
+        return named
+    return next((c for c in sorted(scores, key=lambda c: scores[c]) if reason in reasons.get(c, "")), None)
 
 
 def _because(evidence: Mapping[str, Any], criterion: str) -> str:

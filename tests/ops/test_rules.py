@@ -21,6 +21,12 @@ JUDGE = {"threshold": 0.8, "min_criterion_score": 2, "undecided": "quarantine"}
         ("judge", "low_relevance", 0.75, SAID, JUDGE,
          "relevance has 1 of 5 (placeholder), less than judge.min_criterion_score (2); the share of all points, 0.75,"
          " is below judge.threshold (0.8)"),
+        # By a signal's name; the lowest criterion that it lowered.
+        ("judge", "placeholder", 0.8, SAID, JUDGE,
+         "relevance has 1 of 5 (placeholder), less than judge.min_criterion_score (2); the share of all points, 0.8,"
+         " passes judge.threshold (0.8)"),
+        ("judge", "repeats", 0.95, {"scores": {**SCORES, "relevance": 4}, "reasons": {"relevance": "repeats"}}, JUDGE,
+         "relevance has 4 of 5 (repeats): worth a flag, not below judge.min_criterion_score (2)"),
         # What rounds to the bound is shown with the digits that decide.
         ("judge", "below_threshold", 0.79996, SAID, JUDGE,
          "the share of all points, 0.79996, is below judge.threshold (0.8)"),
