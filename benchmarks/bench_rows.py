@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from rows import CASES, Case, Truth, Turn, write_all
 
 TOOLS = ("trl", "axolotl", "llamafactory")
 _PYTHON = ROOT / ".venv-loaders" / "bin" / "python"
+# Chosen: a cell of the table that can be read.
+_WHY_CHARS = 100
 _MARKS = re.compile(r"<\|[^|>]*\|>|</?think>|</?call>|\s+")
 
 
@@ -31,7 +34,8 @@ class Found:
     why: str = ""
 
     def __str__(self) -> str:
-        return f"{self.outcome}: {self.why}" if self.why else self.outcome
+        why = textwrap.shorten(self.why, _WHY_CHARS, placeholder=" ...")
+        return f"{self.outcome}: {why}" if why else self.outcome
 
 
 def main() -> None:
@@ -106,7 +110,7 @@ def judged(case: Case, answer: dict[str, Any]) -> Found:
     if not made and answer["skipped"]:
         return Found("refused", "every row skipped, which its log says")
     if len(made) != len(case.rows):
-        extra = "; the row that can't be read is trained on" if len(made) > len(case.rows) and case.lost else ""
+        extra = "; one that must be refused is among them" if len(made) > len(case.rows) and case.lost else ""
         return Found("misread", f"{len(made)} rows, {len(case.rows)} are right{extra}")
     for row, truth in zip(made, case.rows, strict=True):
         why = _difference(row, truth)
@@ -127,11 +131,11 @@ def _difference(row: dict[str, Any], truth: Truth) -> str:
     if row.get("label") != truth.label:
         return "the label is lost"
     for turn in truth.turns:
+        if not turn.trained and _plain(turn.text) in trained:
+            return f"trained: {turn.text}"
         for text in (turn.text, turn.reasoning, *(_plain(a) for call in turn.calls for a in call)):
             if _plain(text) not in (trained if turn.trained else context):
                 return f"lost or not trained: {text}" if turn.trained else f"lost from the prompt: {text}"
-        if not turn.trained and _plain(turn.text) in trained:
-            return f"trained: {turn.text}"
     wanted = sum(len(_plain(t.text + t.reasoning)) for t in truth.turns if t.trained)
     calls = any(t.calls for t in truth.turns)
     return "" if calls or len(trained) == wanted else "more is trained than the answers"
