@@ -21,9 +21,16 @@ _ALWAYS = ("tools", "functions", "system", "systemInstruction")
 
 def _looks(row: Row) -> bool:
     """Two answers of which one is better; the better one may be the row's answer."""
-    if given(row, REJECTED) is None:
-        return False
-    return given(row, (*CHOSEN, *COMPLETIONS)) is not None or listed(row) is not None
+    rejected = _side_in(row, REJECTED)
+    if rejected is None or _side_in(row, CHOSEN) is not None:
+        return rejected is not None
+    alone = isinstance(row[rejected], (str, list, dict)) and bool(row[rejected])
+    return alone and (given(row, COMPLETIONS) is not None or listed(row) is not None)
+
+
+def _side_in(row: Row, names: tuple[str, ...]) -> str | None:
+    """The first of these columns with an answer; true or false says how the row was judged, and is none."""
+    return next((n for n in names if row.get(n) is not None and not isinstance(row[n], bool)), None)
 
 
 def read(row: Row, how: Reading) -> Parsed:
@@ -36,7 +43,7 @@ def read(row: Row, how: Reading) -> Parsed:
         row = {**{k: v for k, v in row.items() if k != "input"}, **row["input"]}
     refuse_media(row, "the row")
     texts = RowTexts(row, how)
-    chosen_in, rejected_in = given(row, (*CHOSEN, *COMPLETIONS)), given(row, REJECTED)
+    chosen_in, rejected_in = _side_in(row, CHOSEN) or given(row, COMPLETIONS), _side_in(row, REJECTED)
     if rejected_in is None:
         raise RowRejected("missing_column", "column 'rejected' is missing")
     if chosen_in is None:

@@ -197,7 +197,7 @@ def test_media_beside_the_messages_are_refused_and_empty_ones_are_not(bench):
     refused({"messages": [USER, ANSWER], "images": ["a.png"]}, "has_image")
     refused({"prompt": "What is it?", "completion": "A wren.", "audio": {"path": "a.wav"}}, "has_audio")
     refused({"messages": [{**USER, "image": "a.png"}, ANSWER]}, "has_image")
-    nothing = {"images": [], "image": None, "audio": {"path": None}, "video": ""}
+    nothing = {"images": [], "image": None, "audio": {"path": None}, "video": "", "videos": False}
     assert spoken(only({"messages": [USER, ANSWER], **nothing}).messages) == [USER, ANSWER]
     [got] = bench.rows([{"messages": [USER, ANSWER], "image": "avatar.png"}], as_meta=["image"])
     assert json.loads(got["meta"]) == {"image": "avatar.png"}
@@ -304,6 +304,12 @@ def test_ultrafeedback_s_binarized_rows_repeat_themselves(bench):
     sides = {s: [USER, {"role": "assistant", "content": s}] for s in ("chosen", "rejected")}
     [got] = bench.rows([{"prompt": USER["content"], **sides, "messages": sides["chosen"], "score_chosen": 8.0}])
     assert got["kind"] == "preference" and json.loads(got["meta"]) == {"score_chosen": 8.0}
+
+
+@pytest.mark.parametrize("more", [{"rejected": False, "accepted": True}, {"rejected": ""}, {"rejected": None}])
+def test_a_verdict_and_an_empty_side_make_no_pair(more):
+    assert detect({"messages": [USER, ANSWER], **more}) == "openai"
+    assert only({"messages": [USER, ANSWER], **more}).kind == "conversation"
 
 
 def test_a_pair_in_a_file_of_conversations_is_a_pair(bench):

@@ -108,7 +108,7 @@ def refuse_media(row: Row, what: str) -> None:
     What is said in a conversation may be about it, so that the text alone isn't what was said.
     """
     for key, value in row.items():
-        if key in MEDIA_COLUMNS and value not in (None, "", [], {}) and without_nulls(value) not in ({}, [{}], [None]):
+        if key in MEDIA_COLUMNS and value and without_nulls(value) not in ({}, [{}], [None]):
             raise _has(MEDIA_COLUMNS[key], f"{what} has `{key}` ({type_of(value)})")
 
 
