@@ -502,6 +502,12 @@ def test_nulls_that_are_said_stay():
     assert json.loads(json.loads(only(row).messages[1]["tool_calls"])[0]["function"]["arguments"]) == {"x": None}
     row = moving("move", '{"x": null}', {})
     assert json.loads(only(row).messages[1]["tool_calls"])[0]["function"]["arguments"] == '{"x": null}'
+    spoken_call = json.dumps([{"name": "move", "arguments": {"x": None}}])
+    whole = json.dumps([USER, {"role": "assistant", "tool_calls": [{"name": "move", "arguments": {"x": None}}]}])
+    turn = {"role": "assistant", "tool_calls": spoken_call}
+    for messages in ([USER, turn], [USER, {"role": "function_call", "content": "move(x=None)"}], whole):
+        [call] = json.loads(only({"messages": messages}).messages[1]["tool_calls"])
+        assert call["function"]["arguments"] == '{"x": null}'
     text = json.dumps([{"name": "move", "parameters": {"default": None}}])
     assert json.loads(only({"messages": [USER, ANSWER], "tools": text}).tools) == json.loads(text)
 

@@ -8,7 +8,7 @@ row's own tools say that the parameter is required and may be null.
 import ast
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from steps.contracts.records import Row
@@ -37,19 +37,21 @@ class Calls:
     """Ids of the tool calls of one conversation; a call without an id is named call_<n>, n from 1.
 
     `tools` is the row's list of tools as JSON text: it names the parameters of calls that are written without names.
+    `as_text`: the conversation was JSON text, so that all its nulls were said.
     """
 
-    def __init__(self, tools: str | None = None) -> None:
+    def __init__(self, tools: str | None = None, *, as_text: bool = False) -> None:
         self.count = 0
         self.open: list[str] = []
-        self._tools = tools
+        self._tools, self._as_text = tools, as_text
 
     def stored(self, calls: Any) -> str:
         """JSON text of OpenAI's list of tool calls: arguments as JSON text, ids filled in."""
+        said = _as_it_is if self._as_text or isinstance(calls, str) else self._said
         if isinstance(calls, str) and (found := self.written(calls)) is not None:
             calls = found
         calls = parsed(calls, "tool_calls")
-        return json_text([self._one(c) for c in (calls if isinstance(calls, list) else [calls])])
+        return json_text([self._one(c, said) for c in (calls if isinstance(calls, list) else [calls])])
 
     def written(self, text: str) -> list[Row] | None:
         """The calls that text such as `search(city="Paris")`, or a list of them, makes; None when it makes none.
@@ -71,7 +73,7 @@ class Calls:
             return None
         return calls
 
-    def _one(self, call: Any) -> Row:
+    def _one(self, call: Any, said: Callable[[str, Row], Row]) -> Row:
         if isinstance(call, str):
             call = (self.written(call) or [parsed(call, "tool_calls")])[0]
         inner = call.get("function") if isinstance(call, dict) else None
@@ -84,7 +86,8 @@ class Calls:
         given = (v for k in _IDS if isinstance(v := call.get(k), str))
         call_id = next(given, f"call_{self.count}")
         self.open.append(call_id)
-        arguments = self._arguments(name, next((body[k] for k in _ARGUMENTS if body.get(k) is not None), None))
+        arguments = next((body[k] for k in _ARGUMENTS if body.get(k) is not None), None)
+        arguments = self._arguments(name, said(name, arguments) if isinstance(arguments, dict) else arguments)
         return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
     def answer(self, *given: Any) -> str | None:
@@ -101,7 +104,7 @@ class Calls:
         if value is None or value == "":
             return "{}"
         if isinstance(value, dict):
-            return json.dumps(self._said(name, value), ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False)
         text, value = (value, _loaded(value)) if isinstance(value, str) else ("", value)
         if isinstance(value, dict):
             return text if _is_json(text) else json.dumps(value, ensure_ascii=False)
@@ -136,6 +139,10 @@ class Calls:
                 if isinstance(schema, dict) and isinstance(schema.get("properties") or {}, dict):
                     return schema
         return {}
+
+
+def _as_it_is(_: str, arguments: Row) -> Row:
+    return arguments
 
 
 def tools_text(row: Row) -> str | None:

@@ -61,10 +61,10 @@ def read_messages(
 
     roles: the source's own names of roles. tools: the row's tools as JSON text, for calls written as text.
     """
-    value = parsed(value, column)
+    as_text, value = isinstance(value, str), parsed(value, column)
     if not isinstance(value, list):
         raise RowRejected("messages_not_a_list", f"column {column!r} is {type_of(value)}, not a list of messages")
-    reader = _Reader(roles, Calls(tools))
+    reader = _Reader(roles, Calls(tools, as_text=as_text))
     for number, m in enumerate(value, 1):
         if not isinstance(m, dict):
             what = f'message {number} is {type_of(m)}, not an object such as {{"role": ..., "content": ...}}'
