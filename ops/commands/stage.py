@@ -54,8 +54,8 @@ def run_stage(
         overrides = [*overrides, *reading.keys]
         reading = replace(reading, keys=overrides)
     config = _config(stage, config_file, overrides)
-    if stage.name == "ingest" and config is not None and reading.source:
-        raise ConfigError("the sources of --config say themselves how they are read", where=reading.options)
+    if stage.name == "ingest" and config is not None:
+        _check_sources(config, inputs, reading)
     read = partial(_read, inputs, reading)
     claim(out, stage.name, inputs)
     with _scratch(out) as scratch:
@@ -63,6 +63,20 @@ def run_stage(
             outcome, was_read = _run(stage, read, config, scratch, find_root, _executor(workers))
         written = put(outcome, out, scratch)
     _tell(outcome.report, was_read, written, json_output)
+
+
+def _check_sources(config: Any, inputs: list[str], reading: Reading) -> None:
+    """What --config reads is what its sources say: nothing on the command line may be passed over in silence."""
+    if reading.source:
+        raise ConfigError("the sources of --config say themselves how they are read", where=reading.options)
+    named = [s.path for s in config.sources]
+    others = [i for i in inputs if i not in named]
+    if others:
+        raise ConfigError(
+            "none of the sources of --config, which alone are read", where=", ".join(others),
+            hint=f"add it to `sources`, or name those: {', '.join(str(n) for n in named[:8])}; without --config every"
+            " INPUT is a source",
+        )  # fmt: skip
 
 
 def _curation_stage(name: str) -> Stage:

@@ -602,3 +602,11 @@ print([m for m in {spared!r} if m in sys.modules], file=sys.stderr)
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True
     )
     assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+def test_version_and_completion_need_no_network_and_nothing_heavy():
+    assert child("--version").stdout.startswith("assay ")
+    script = child("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert script.returncode == 0 and "_ASSAY_COMPLETE=complete_bash" in script.stdout.replace("\n", " ")
+    asked = {"_ASSAY_COMPLETE": "complete_bash", "COMP_WORDS": "assay sa", "COMP_CWORD": "1"}
+    assert child(**asked).stdout.split() == ["sample"]

@@ -92,6 +92,13 @@ def test_a_file_of_somebody_else_stays(data: Path, tmp_path: Path, name: str) ->
     assert done[0] == 2 and name in done[1] and (out / name).read_text() == "{}"
 
 
+def test_an_input_beside_a_config_is_not_passed_over(data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("sources: [{name: rows, path: rows.jsonl}]\n")
+    done = stage("ingest", data, "--out", tmp_path / "out", "--config", config)
+    assert done[0] == 2 and "none of the sources of --config" in done[1]
+
+
 def test_out_that_is_a_file_is_named(data: Path, tmp_path: Path) -> None:
     for out in (data, data / "below"):
         done = stage("ingest", tmp_path, "--out", out)

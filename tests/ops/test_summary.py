@@ -21,7 +21,7 @@ def test_a_plan_names_every_file_as_it_is_called(capsys: pytest.CaptureFixture[s
     config = load_model(RunConfig, ROOT / "configs" / "runs" / "smoke.yaml")
     reads = Inputs(
         digests={
-            "ingest": {HOSTILE: "1" * 64},
+            "ingest": {HOSTILE: "1" * 64, **{f"pages/{n}.txt": "4" * 64 for n in range(60)}},
             "review": {"decided.jsonl": "2" * 64},
             "screen": {"some/classifier": "3" * 40},
         }
@@ -31,6 +31,8 @@ def test_a_plan_names_every_file_as_it_is_called(capsys: pytest.CaptureFixture[s
     for name, digest in (("a[red]b[/nothing].jsonl", "1"), ("decided.jsonl", "2"), ("some/classifier", "3")):
         assert name in shown and digest * 16 in shown
     assert "\x1b" not in shown and "\u202e" not in shown
+    # A folder is one line.
+    assert "pages: 60 files" in shown and "pages/1.txt" not in shown
 
 
 def test_reasons_are_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
