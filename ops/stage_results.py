@@ -33,7 +33,7 @@ def claim(out: Path, stage: str, inputs: Sequence[str]) -> None:
     inside = next((p for p in there if p.resolve() in read), None)
     if inside is not None:
         raise ConfigError("the results would overwrite an input", where=str(inside), hint="name another --out folder")
-    if there and _stage_of(out) != stage:
+    if there and _stage_of(out) != stage and not _left_by_a_failure(there):
         raise ConfigError(
             f"no results of an earlier `assay stage {stage}`, which would overwrite them: "
             + ", ".join(p.name for p in there),
@@ -42,6 +42,14 @@ def claim(out: Path, stage: str, inputs: Sequence[str]) -> None:
         )
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
+
+
+def _left_by_a_failure(there: Sequence[Path]) -> bool:
+    """Whether all there is are the rejects of a call that failed for them."""
+    if [p.name for p in there] != ["rejects.jsonl"]:
+        return False
+    with there[0].open("rb") as file:
+        return b'"raw_data": true' in file.readline(1 << 16)
 
 
 def _stage_of(out: Path) -> str | None:

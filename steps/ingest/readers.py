@@ -347,7 +347,10 @@ def _csv(stream: io.BufferedReader, delimiter: str | None, limit: int, bounds: B
         return
     text = first[1].decode("utf-8", "surrogateescape")
     delimiter = delimiter or max(",;\t|", key=text.count)
-    names = next(csv.reader([text], delimiter=delimiter))
+    try:
+        names = next(csv.reader([text], delimiter=delimiter))
+    except csv.Error as e:
+        raise InputError(f"the header can't be read: {e}", where=where, hint="is it a CSV file?") from e
     _check_columns(len(names), bounds, where)
     header = header_of(names, where)
     old_limit = csv.field_size_limit(limit)

@@ -99,6 +99,14 @@ def test_an_input_beside_a_config_is_not_passed_over(data: Path, tmp_path: Path)
     assert done[0] == 2 and "none of the sources of --config" in done[1]
 
 
+def test_a_call_that_failed_for_its_rejects_may_be_made_again(tmp_path: Path) -> None:
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n')
+    assert [stage("ingest", rows, "--out", out)[0] for _ in range(2)] == [3, 3]
+    assert [p.name for p in out.iterdir()] == ["rejects.jsonl"]
+    assert stage("ingest", rows, "--out", out, "--ingest", "max_reject_share=0.5")[0] == 0
+
+
 def test_out_that_is_a_file_is_named(data: Path, tmp_path: Path) -> None:
     for out in (data, data / "below"):
         done = stage("ingest", tmp_path, "--out", out)

@@ -1,5 +1,6 @@
 """Whatever a file holds: the command ends, says whose fault it is, and takes neither all time nor all memory."""
 
+import shutil
 import sys
 from collections import Counter
 from importlib import import_module
@@ -23,6 +24,7 @@ def tried(file: Malformed, folder: Path) -> Ended:
     """`assay stage ingest FILE`, or `assay validate FILE`, as it ended."""
     path = folder / file.name
     path.write_bytes(file.data)
+    shutil.rmtree(folder / "out", ignore_errors=True)
     arguments = ["stage", "ingest", str(path), "--out", str(folder / "out")]
     if path.suffix == ".yaml":
         arguments = ["validate", str(path)]
