@@ -1,6 +1,7 @@
 """Rows in the shapes that people have them in, each with what it says."""
 
 import json
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,6 +92,27 @@ def test_a_message_that_lacks_a_key_names_those_it_has():
         "message 2: has `who` (text), `content` (text), wanted `role`"
     )
     refused({"messages": [{"role": "user", "content": "a", "value": "b"}]}, "two_contents")
+
+
+def test_the_quick_reading_of_plain_messages_is_the_careful_one():
+    rng = random.Random(7)
+
+    def some_message():
+        m = {rng.choice(["role", "from"]): rng.choice(["user", "assistant", "tool", "function", "system", "gpt"])}
+        m[rng.choice(["content", "value", "text"])] = rng.choice(["x", "", "<think>a</think>b", None])
+        more = {"tool_calls": rng.choice([None, [{"name": "f", "id": "z"}]]), "name": None, "tool_call_id": None}
+        return {**m, **{k: v for k, v in more.items() if rng.random() < 0.3}}
+
+    def outcome(messages, roles):
+        try:
+            return read_messages(messages, roles=roles)
+        except RowRejected as e:
+            return e.reason
+
+    for _ in range(500):
+        messages = [some_message() for _ in range(rng.randint(1, 4))]
+        # A name that no message has makes every message be read with care.
+        assert outcome(messages, None) == outcome(messages, {"nobody": "user"})
 
 
 # --- content ---

@@ -82,12 +82,15 @@ class _Reader:
         self._roles, self._calls = roles, calls
 
     def add(self, m: Row) -> None:
-        """One message, most of which are a known role and text and nothing else."""
-        if len(m) == 2 and not self._roles:
-            said = m.get("content") if "role" in m else m.get("value")
-            name = m.get("role", m.get("from"))
+        """One message, most of which are a known role and text and nothing else, or nulls that Arrow added."""
+        plain = m if len(m) == 2 else {k: v for k, v in m.items() if v is not None}
+        if len(plain) == 2 and not self._roles:
+            said = plain.get("content") if "role" in plain else plain.get("value")
+            name = plain.get("role", plain.get("from"))
             role = ROLE_OF.get(name) if isinstance(name, str) else None
-            if isinstance(said, str) and role is not None and role != CALL:
+            # A tool's message may say by a null that it answers no call.
+            known = role is not None and role != CALL and (role != "tool" or plain is m)
+            if isinstance(said, str) and role is not None and known:
                 call_id = self._calls.answer() if role == "tool" else None
                 self._append(message(role, said, tool_call_id=call_id))
                 return
