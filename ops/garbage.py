@@ -25,6 +25,8 @@ from steps.zenml_runtime.state import any_launched, clear_workspaces, state_fold
 
 # An artifact's folder below the store, as ZenML names it: step, output, id of the step's run, eight characters more.
 _ARTIFACT = "*_step/*/????????-????-????-????-????????????/????????"
+# Steps around those of a run: what they leave is in no record of the index.
+_AROUND = ("start_step", "finish_step")
 _RUN_OF_STEP = re.compile(r"[0-9a-f-]{36}")
 _NAME = re.compile(rb"[0-9a-f]{16,64}")
 
@@ -66,11 +68,15 @@ def quiet(root: Path) -> Iterator[None]:
 
 def find_waste(root: Path, without: Sequence[RunRecord] = ()) -> list[Waste]:
     """All that nothing needs, as if these runs had never been. Within `quiet`."""
-    from steps.zenml_runtime.garbage import used_uris
+    from steps.zenml_runtime.garbage import run_ids, used_uris
 
     gone = frozenset(r.run_id for r in without)
-    indexed = {a.uri for r in known_runs(root) if r.run_id not in gone for a in r.artifacts}
+    staying = [r for r in known_runs(root) if r.run_id not in gone]
+    indexed = {a.uri for r in staying for a in r.artifacts}
     state = state_folder(root)
+    # A run that only the index knows doesn't say where its stored record and page lie.
+    if {r.run_id for r in staying} - run_ids():
+        indexed |= {str(p) for step in _AROUND for p in (state / "artifacts").glob(f"{step}/*/*/*")}
     return [
         *unneeded(state / "artifacts", used_uris(gone) | indexed),
         *_finished_checkpoints(state / "checkpoints"),

@@ -15,6 +15,11 @@ def used_uris(without: frozenset[str] = frozenset()) -> frozenset[str]:
     return frozenset(a.uri for run in runs for a in _pages(Client().list_artifact_versions, pipeline_run=run.id))
 
 
+def run_ids() -> frozenset[str]:
+    """Ids of all runs in the store."""
+    return frozenset(str(run.id) for run in _pages(Client().list_pipeline_runs))
+
+
 def unfinished() -> list[str]:
     """Names of the runs that ZenML calls neither ended nor failed."""
     return [run.name for run in _pages(Client().list_pipeline_runs) if not run.status.is_finished]
