@@ -30,6 +30,8 @@ _TABLES = {"parquet": parquet_rows, "arrow": arrow_rows, "xlsx": excel_rows}
 _SUSPECT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)|\x00")
 # "sep=;" and what Excel makes of it.
 _SEPARATOR = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
+# Chosen: of more keys nobody reads the names.
+_KEYS = 10
 _HEAD = 1 << 16
 _SEVERAL, _JOINED, _COMMA = "several objects on a line", "an object over several lines", "a comma behind the object"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -194,7 +196,8 @@ def _within_one(of: _TextFile, top: TopLevel) -> Iterator[Item] | None:
             return (value_item(row, number) for number, row in enumerate(rows, 1))
     if len(top.lists) > 1 and top.whole:
         raise InputError(
-            f"several lists of objects in one: {listed(sorted(top.lists))}",
+            f"several lists of objects in one: {listed(sorted(top.lists)[:_KEYS])}"
+            + (f" and {len(top.lists) - _KEYS:,} more" if len(top.lists) > _KEYS else ""),
             where=of.where,
             hint="write the one that holds the rows into a file of its own",
         )
