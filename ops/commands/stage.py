@@ -159,7 +159,9 @@ def _call(
     state = use_state(os.environ.get(STATE_URI, ""), root)
     # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
     cache = state / stage.cache if stage.cache else None
-    ctx = StageContext(scratch / "version", with_urls(stage.named(config), root), cache, executor=executor)
+    ctx = StageContext(
+        scratch / "version", with_urls(stage.named(config), root), cache, executor=executor, one_shard=True
+    )
     outcome: Outcome = imported(stage.logic)(rows, config, ctx)
     return outcome
 
@@ -178,7 +180,7 @@ def _read(inputs: list[str], reading: Reading, folder: Path) -> Outcome:
         return _as_read(Dataset.open(one) if one.is_dir() else _open_rows(one, folder), folder)
     from steps.ingest.ingest import ingest
 
-    return ingest(None, reading.config(inputs), StageContext(folder, Path.cwd()))
+    return ingest(None, reading.config(inputs), StageContext(folder, Path.cwd(), one_shard=True))
 
 
 def _is_ours(path: Path) -> bool:

@@ -26,6 +26,7 @@ class StageContext:
         inputs: digests of the files and models that the stage reads, by the config's names; None: not known.
         quarantined: the versions that earlier stages set aside for a human.
         executor: where row-wise work runs.
+        one_shard: whether rows that are read go into one file, since no later version will share parts of it.
     """
 
     folder: Path
@@ -40,3 +41,4 @@ class StageContext:
     inputs: Mapping[str, str] | None = None
     quarantined: Sequence[Dataset] = ()
     executor: Executor = field(default_factory=Inline)
+    one_shard: bool = False

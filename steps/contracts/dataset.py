@@ -5,6 +5,7 @@ stored order and without split labels, `selection.parquet`. Shards are named by 
 share what they don't change: dropping rows writes a selection only, and rewriting touches changed shards only.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -232,10 +233,15 @@ class Dataset:
         partial = path.with_name(path.name + ".partial")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as out:
-                for table in self.tables(split=split):
-                    out.write_table(table)
-                    count += table.num_rows
+            if split is None and self.manifest.selection is None and len(self.shard_paths) == 1:
+                # Not linked: whoever has the file may change it.
+                shutil.copyfile(self.shard_paths[0], partial)
+                count = self.rows
+            else:
+                with _parquet_writer(partial) as out:
+                    for table in self.tables(split=split):
+                        out.write_table(table)
+                        count += table.num_rows
             partial.replace(path)
         return count
 
@@ -243,11 +249,13 @@ class Dataset:
 class DatasetWriter:
     """Writes a first version from tables of rows (SCHEMA). Call `close()` for the Dataset.
 
-    Nothing names the version before `close()`; what an interrupted writer leaves is never read.
+    Nothing names the version before `close()`; what an interrupted writer leaves is never read. `one_shard`: however
+    many rows there are, for a version that no other will share.
     """
 
-    def __init__(self, folder: Path, stage: str, parent: str | None = None) -> None:
+    def __init__(self, folder: Path, stage: str, parent: str | None = None, *, one_shard: bool = False) -> None:
         self.folder = folder
+        self._one_shard = one_shard
         self.stage = stage
         self.parent = parent
         self._folder = folder / "shards"
@@ -293,7 +301,8 @@ class DatasetWriter:
             self._group.add(table.slice(start, stop - start), int(sizes[start:stop].sum()))
             start = stop
             rows, size = self._in_shard()
-            if rows >= SHARD_ROWS or size >= SHARD_BYTES:
+            most, limit = self._limits()
+            if rows >= most or size >= limit:
                 self._end_shard()
             elif self._group.rows >= ROW_GROUP_ROWS or self._group.bytes >= ROW_GROUP_BYTES:
                 self._end_group()
@@ -302,10 +311,14 @@ class DatasetWriter:
         """How many of the next rows, of these sizes, still belong to the row group: what is cut where depends on the
         rows alone. The row that reaches a limit is the last one.
         """
-        rows, size = self._in_shard()
-        most = min(ROW_GROUP_ROWS - self._group.rows, SHARD_ROWS - rows, len(sizes))
-        left = min(ROW_GROUP_BYTES - self._group.bytes, SHARD_BYTES - size)
+        (rows, size), (most, limit) = self._in_shard(), self._limits()
+        most = min(ROW_GROUP_ROWS - self._group.rows, most - rows, len(sizes))
+        left = min(ROW_GROUP_BYTES - self._group.bytes, limit - size)
         return min(most, int(np.searchsorted(np.cumsum(sizes), left)) + 1)
+
+    def _limits(self) -> tuple[int, int]:
+        """Rows and bytes of a shard."""
+        return (1 << 62, 1 << 62) if self._one_shard else (SHARD_ROWS, SHARD_BYTES)
 
     def _in_shard(self) -> tuple[int, int]:
         """Rows and bytes of the shard that is being gathered."""
@@ -419,9 +432,7 @@ class _OpenShard:
         self._partial = folder / f"{id(self):x}.partial"
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = pq.ParquetWriter(
-                self._partial, SCHEMA, compression="zstd", use_dictionary=_REPEATED, write_statistics=_REPEATED
-            )
+            self._file = _parquet_writer(self._partial)
 
     def write(self, table: pa.Table, size: int = 0) -> None:
         """Add rows (split label removed) of so many bytes as one row group."""
@@ -441,6 +452,10 @@ class _OpenShard:
             path = self._folder / f"{sha}.parquet"
             self._partial.replace(path)
         return ShardEntry(sha256=sha, rows=self.rows, bytes=path.stat().st_size), path
+
+
+def _parquet_writer(path: Path) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=_REPEATED, write_statistics=_REPEATED)
 
 
 def _stored(folder: Path, table: pa.Table) -> tuple[ShardEntry, Path]:

@@ -14,7 +14,7 @@ from steps.engines.documents.reader import DocumentReader
 from steps.engines.formats.columns import check_columns
 from steps.engines.formats.registry import detect, detect_most
 from steps.engines.progress.progress import Progress, Stopwatch
-from steps.ingest.columnar.columnar import rest_by_columns
+from steps.ingest.columnar.eligible import eligible
 from steps.ingest.config import Container, IngestConfig, SourceConfig
 from steps.ingest.containers import NoRows
 from steps.ingest.documents import DOCUMENTS, DocumentFiles
@@ -76,7 +76,7 @@ def ingest(rows: None, config: IngestConfig, ctx: StageContext) -> Outcome:
     watch = Stopwatch()
     notes: list[str] = []
     path = ctx.folder / REJECTS
-    writer = DatasetWriter(ctx.folder, "ingest")
+    writer = DatasetWriter(ctx.folder, "ingest", one_shard=ctx.one_shard)
     now = states(config, ctx.inputs, ctx.code) if ctx.inputs is not None else {}
     earlier = EarlierIngest.among(ctx.earlier)
     earlier_records = earlier.records() if earlier else {}
@@ -225,13 +225,24 @@ def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: P
         reader.start(part.path, part.container, row_format)
     for item in head:
         reader.take(item)
-    if part.file is not None and rest_by_columns(part.file, source, reader, head, progress):
+    if part.file is not None and _read_by_columns(part.file, source, reader, head, progress):
         return True
     for number, item in enumerate(items, 1):
         reader.take(item)
         if number % _PROGRESS_ROWS == 0:
             progress.advance(_PROGRESS_ROWS)
     return True
+
+
+def _read_by_columns(
+    file: InputFile, source: SourceConfig, reader: RowReader, head: list[Item], progress: Progress
+) -> bool:
+    """Whether all rows behind the head were read in bulk."""
+    if not eligible(file, source, reader):
+        return False
+    from steps.ingest.columnar.columnar import rest_by_columns
+
+    return rest_by_columns(file, source, reader, head, progress)
 
 
 def _head(items: Iterable[Item]) -> list[Item]:

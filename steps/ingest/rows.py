@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steps.contracts.digests import short_id
 from steps.contracts.records import Row
@@ -14,10 +15,12 @@ from steps.engines.formats.marks import telling
 from steps.engines.formats.registry import FORMATS, detect
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
-from steps.ingest.columnar.blocks import Done
 from steps.ingest.config import Container, SourceConfig
 from steps.ingest.readers import Bad, Item, Raw, plain
 from steps.ingest.record_sink import RecordSink
+
+if TYPE_CHECKING:
+    from steps.ingest.columnar.blocks import Done
 
 _ID_CHARS = 100
 # What a document's text is written in, by its container; plain text otherwise.
@@ -81,7 +84,7 @@ class RowReader:
         draft.meta = {**unused, **self._set_aside(item), **draft.meta}
         return self.sink.row(self.source, self.path, item, draft)
 
-    def take_block(self, block: Done) -> None:
+    def take_block(self, block: "Done") -> None:
         """Keep the records of a block, and take its other items, all in their order."""
         self._counters.rows += len(block.places)
         self._counters.formats[self.format] += len(block.places)

@@ -215,6 +215,16 @@ def test_a_large_row_closes_its_shard_by_bytes_and_rows_are_counted_before_it(
     assert closed.manifest.parent == "theparent"
 
 
+def test_one_shard_however_many_rows_is_exported_as_it_is(tmp_path: Path, small_shards: None) -> None:
+    writer = DatasetWriter(tmp_path / "one", "ingest", one_shard=True)
+    writer.write_rows(rows(25))
+    version = writer.close()
+    assert [s.rows for s in version.manifest.shards] == [25]
+    assert version.export_parquet(tmp_path / "out.parquet") == 25
+    assert file_digest(tmp_path / "out.parquet") == version.manifest.shards[0].sha256
+    assert version.digest == write(tmp_path / "many", rows(25)).digest
+
+
 def test_chunks_say_where_they_start(tmp_path: Path, small_shards: None) -> None:
     first = write(tmp_path / "one", rows(25))
     keep = np.ones(25, bool)
@@ -279,6 +289,7 @@ def test_a_disk_that_is_full_is_named_by_what_was_to_be_written(
 
     monkeypatch.setattr(pq, "ParquetWriter", full)
     monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr("shutil.copyfile", full)
     for place, use in {
         tmp_path / "all.parquet": lambda: version.export_parquet(tmp_path / "all.parquet"),
         tmp_path / "two" / "shards": lambda: write(tmp_path / "two", rows(3)),

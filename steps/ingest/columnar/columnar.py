@@ -23,22 +23,17 @@ from steps.ingest.rows import RowReader
 from steps.ingest.streams import Prefixed, unpacking, with_newlines
 from steps.ingest.tables import parquet_batches
 
-# Chosen: below this the careful path is done before the compiled code is loaded.
-LEAST_BYTES = 8 << 20
 _BLOCK_BYTES = 4 << 20
 _MOST_ROWS = 8_192
-_FORMATS = ("text", "prompt_completion", "alpaca", "preference", "openai", "sharegpt")
 
 
 def rest_by_columns(
     file: InputFile, source: SourceConfig, reader: RowReader, head: list[Item], progress: Progress
 ) -> bool:
-    """Read all items of a file behind its `head`, which the careful path has taken; False: nothing was read.
+    """Read all items of an eligible file behind its `head`, which the careful path has taken; False: nothing was read.
 
-    `reader` is at this file. Small files, other containers and settings that look at single rows are left alone.
+    `reader` is at this file.
     """
-    if file.size < LEAST_BYTES or not _eligible(file, source, reader):
-        return False
     counters, limit = reader.sink.counters[source.name], reader.config.max_line_bytes
     # The first row of a format is an example in the report.
     if reader.format not in counters.examples:
@@ -57,12 +52,6 @@ def rest_by_columns(
         progress.advance(done.count)
     counters.notes += [f"{reader.path}: {note}" for note in mended_notes(mended)]
     return True
-
-
-def _eligible(file: InputFile, source: SourceConfig, reader: RowReader) -> bool:
-    plain = not (source.columns or source.roles or source.as_meta) and source.sample == 1 and reader.sink.mix is None
-    whole = reader.format != "text" or reader.config.chunk == "none"
-    return plain and whole and reader.format in _FORMATS and file.container in ("jsonl", "json", "parquet")
 
 
 def _names(head: list[Item]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from steps.contracts.digests import canonical_json, short_id
 from steps.contracts.outcome import Outcome
 from steps.engines.execution import threads
 from steps.ingest import ingest as ingest_module
-from steps.ingest.columnar import blocks, columnar, kernel
+from steps.ingest.columnar import blocks, columnar, eligible, kernel
 from steps.ingest.columnar.json_text import json_of
 from steps.ingest.columnar.records import Origin, _row_ids
 from steps.ingest.columnar.strings import Strings, offsets
@@ -166,7 +166,7 @@ class Both:
         self.taken += done.table.num_rows
 
     def read(self, path: Path, least: int, cores: int, **settings: Any) -> tuple[Outcome, Path]:
-        self.monkeypatch.setattr(columnar, "LEAST_BYTES", least)
+        self.monkeypatch.setattr(eligible, "LEAST_BYTES", least)
         self.monkeypatch.setattr(threads, "cores", lambda: cores)
         out = self.folder / f"out-{path.name}-{least}-{cores}"
         config = IngestConfig(sources=[{"name": "s", "path": path.name}], max_reject_share=1, **settings)
