@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from steps.contracts.dedup_index import DedupIndex
 from steps.dedup.config import DedupConfig
 from steps.dedup.decide import decide
-from steps.dedup.earlier_index import Known
+from steps.dedup.earlier_index import EarlierIndex
 from steps.dedup.fingerprints import Fingerprints, Sketches, scheme_of
 from steps.dedup.next_index import next_index
 from steps.engines.execution.threads import ordered
 from steps.engines.minhash.sketch import Job, SetFile, Sketch, sketch
-from steps.engines.text.columns import Scratch, column_texts, words_of
+from steps.engines.text.columns import Scratch, Tokens, column_texts, words_of
 from steps.engines.text.kernel import shingle_hashes
 
 ROWS = 8_192
@@ -54,14 +54,17 @@ def read(path: Path, config: DedupConfig, sets: SetFile, batch: int) -> tuple[Fi
         if not hasattr(local, "scratch"):
             local.scratch = Scratch()
         ngrams, kinds = np.full(len(column), config.ngram_documents), np.zeros(len(column), np.int64)
-        return sketch(Job(column_texts(column), ngrams, kinds), scheme_of(config), scratch=local.scratch)
+        job = Job(column_texts(column), ngrams, kinds, np.full(len(column), Tokens.CODE, np.uint8))
+        return sketch(job, scheme_of(config), scratch=local.scratch)
 
     bands = np.empty((config.banding.bands, n), np.uint32)
-    digests, sizes = np.empty((n, 2), np.uint64), np.empty(n, np.int64)
+    digests, sizes, leads = np.empty((n, 2), np.uint64), np.empty(n, np.int64), np.zeros(n, np.int32)
+    plain, signs, symbolic = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, bool)
     at = 0
     for done in ordered(work, columns(path)):
         here = slice(at, at + len(done.sizes))
         bands[:, here], digests[here], sizes[here] = done.bands.T, done.digests, done.sizes
+        plain[here], signs[here], symbolic[here] = done.plain, done.signs, done.symbolic
         sets.append(done.sets)
         at += len(done.sizes)
     # Stands for the ids that rows have in a dataset: what the row says decides which copy stays.
@@ -69,9 +72,11 @@ def read(path: Path, config: DedupConfig, sets: SetFile, batch: int) -> tuple[Fi
     ids[:, :2] = digests
     names = ids.view("S32").reshape(n)
     nothing = np.zeros((n, 2), np.uint64)
-    prints = Fingerprints(names, names, np.full(n, batch), nothing, nothing, np.zeros(n, bool))
+    prints = Fingerprints(
+        names, names, np.full(n, batch), nothing, nothing, np.zeros(n, bool), nothing[:, 0], plain, signs, symbolic
+    )
     ends = np.cumsum(sizes)
-    return prints, Sketches(digests, bands, ends - sizes, ends, sets)
+    return prints, Sketches(digests, bands, ends - sizes, ends, leads, sets)
 
 
 def main() -> None:
@@ -89,7 +94,7 @@ def main() -> None:
         print(json.dumps({"tool": "floor", "shingles": floor(chosen.file, chosen.words)}))
         return
     index = DedupIndex.open(chosen.index) if chosen.index else None
-    known = Known(index)
+    known = EarlierIndex(index)
     if chosen.mode == "empty":
         print(json.dumps({"tool": "empty", "rows": known.rows}))
         return

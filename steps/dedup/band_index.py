@@ -24,11 +24,12 @@ _NEUTRAL = {"backend"}
 class IndexPart:
     """Rows of one run, n of them, k of which were kept, with s new token streams; every field is one file.
 
-    Row numbers count over all parts, oldest first. record_ids, content_ids, batches, words, asked, answered, claims:
-    as in Fingerprints. keep, near: shape (n,); witness: row number, -1 for none; score: nan for none.
+    Row numbers count over all parts, oldest first. words: as in Sketches; the other fields up to symbolic: as in
+    Fingerprints. keep, near: shape (n,); witness: row number, -1 for none; score: nan for none.
     streams: first half of each new stream's digest, ascending, shape (s,); stream_rows: a row of each.
     kept: row numbers of the kept rows in canonical order, shape (k,). bands: their band hashes, each band ascending,
-    shape (bands, k); owners: place in `kept` of each. sets: their shingle sets; set_ends: where each ends, shape (k,).
+    shape (bands, k); owners: place in `kept` of each. sets: their shingle sets; set_ends: where each ends, and leads,
+    as of Sketches: shape (k,).
     """
 
     record_ids: Ids
@@ -38,6 +39,10 @@ class IndexPart:
     asked: Digests
     answered: Digests
     claims: npt.NDArray[np.bool_]
+    prompt: npt.NDArray[np.uint64]
+    plain: npt.NDArray[np.uint64]
+    signs: npt.NDArray[np.uint64]
+    symbolic: npt.NDArray[np.bool_]
     keep: npt.NDArray[np.bool_]
     near: npt.NDArray[np.bool_]
     witness: Numbers
@@ -49,6 +54,7 @@ class IndexPart:
     owners: npt.NDArray[np.int32]
     sets: Sets
     set_ends: Numbers
+    leads: npt.NDArray[np.int32]
 
 
 def settings_digest(config: DedupConfig) -> str:

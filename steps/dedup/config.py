@@ -1,12 +1,14 @@
 """Settings of the dedup stage."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field
 
 from steps.contracts.reports import Frozen
 from steps.engines.minhash.banding import MOST_BANDS, MOST_ROWS, Banding, banding
 from steps.engines.minhash.signatures import Backend
+
+Symbols: TypeAlias = bool | Literal["code"]
 
 
 class DedupConfig(Frozen):
@@ -16,9 +18,12 @@ class DedupConfig(Frozen):
         "all",
         description="What of a row is compared: everything, the prompt, or the answers. Documents: always the text.",
     )
-    symbols: bool = Field(
-        False,
-        description="Count punctuation and operators as tokens too; for code and formulas, where a sign matters.",
+    symbols: Symbols = Field(
+        "code",
+        description=(
+            "Count punctuation, operators and steps of indentation as tokens too: of every row (true), of none (false),"
+            " or of code and formulas (code), which are known by ``` fences, by a language in meta, or by their signs."
+        ),
     )
     near: bool = Field(True, description="Also drop near duplicates; false: exact duplicates only.")
     # 0.7: chosen, between the 0.8 of Lee et al. 2022 (arXiv 2107.06499, edit similarity) and looser web settings.
@@ -49,7 +54,8 @@ class DedupConfig(Frozen):
     contradictions: Literal["flag", "keep_first", "drop_all"] = Field(
         "flag",
         description=(
-            "Rows with the same prompt and different answers (preferences: the same pair the other way round): "
+            "Rows with the same prompt and different answers (preferences: the same pair the other way round), none of"
+            " which is an exact duplicate of another: "
             "flag them, keep those that agree with the first by (batch, content id), or drop them all."
         ),
     )

@@ -10,7 +10,7 @@ from steps.dedup.config import DedupConfig
 from steps.dedup.contradictions import Contradictions, find_contradictions
 from steps.dedup.earlier_index import EarlierCandidates, EarlierIndex
 from steps.dedup.fingerprints import Digests, Fingerprints, Sketches
-from steps.engines.minhash.resolve import Near, bucket_numbers, first_of_equals, near_duplicates
+from steps.engines.minhash.resolve import Claims, Near, bucket_numbers, first_of_equals, near_duplicates
 from steps.engines.minhash.signatures import BandHashes
 
 
@@ -51,6 +51,8 @@ def decide(
 ) -> tuple[Decisions, Survivors]:
     """Contradictions first (as the config says), then equal token streams, then near duplicates among the rest.
 
+    Rows that contradict each other are never equal, and near duplicates only if their answers are by themselves.
+
     Rows of earlier runs come first in canonical order (their batches are earlier), so nothing that is decided about
     them changes. Band hashes in `sketches` are used up; `keep_bands` asks for those of the survivors.
     """
@@ -72,7 +74,7 @@ def decide(
     representatives, stream = alive[leads], (np.cumsum(leads) - 1)[place]
     standing = _standing(result, earlier, sketches.words[representatives - earlier.rows])
     unseen = standing.witness < 0
-    near, bands = _compared(representatives[unseen] - earlier.rows, sketches, config, earlier, keep_bands)
+    near, bands = _compared(prints, representatives[unseen] - earlier.rows, sketches, config, earlier, keep_bands)
     standing.fill(unseen, near)
 
     follower = np.where(leads, -1, representatives[stream])
@@ -130,7 +132,12 @@ def _standing(result: Decisions, earlier: EarlierIndex, words: Digests) -> _Stan
 
 
 def _compared(
-    chosen: Numbers, sketches: Sketches, config: DedupConfig, earlier: EarlierIndex, keep_bands: bool
+    prints: Fingerprints,
+    chosen: Numbers,
+    sketches: Sketches,
+    config: DedupConfig,
+    earlier: EarlierIndex,
+    keep_bands: bool,
 ) -> tuple[_Compared, BandHashes]:
     """Compare new rows, named by their place among the new ones, with their candidates; and their band hashes."""
     bands = _columns(sketches.bands, chosen)
@@ -140,6 +147,8 @@ def _compared(
     sketches.sets.append(candidates.sets)
     candidate_ends = first + np.cumsum(candidates.sizes)
     kept_bands = bands.copy() if keep_bands else bands[:, :0]
+    rows = np.concatenate([candidates.rows, chosen + earlier.rows])
+    leads = np.concatenate([candidates.leads, sketches.leads[chosen]])
     found = near_duplicates(
         *_buckets(bands, candidates),
         sketches.sets.values(),
@@ -148,10 +157,20 @@ def _compared(
         threshold=config.threshold,
         cap=config.max_comparisons,
         kept_before=len(candidates.rows),
+        # Whoever compares prompts only wants one row of each.
+        claims=_claims(prints, rows, leads) if config.compare != "prompt" else None,
     )
     m = len(candidates.rows)
     of_new = Near(found.witness[m:], found.jaccard[m:], found.compared, found.capped)
-    return _Compared(of_new, np.concatenate([candidates.rows, chosen + earlier.rows])), kept_bands
+    return _Compared(of_new, rows), kept_bands
+
+
+def _claims(prints: Fingerprints, rows: Numbers, leads: Numbers) -> Claims | None:
+    """What these rows claim; None where no row claims anything."""
+    prompt = prints.prompt[rows]
+    if not prompt.any():
+        return None
+    return Claims(prompt, prints.answered[rows, 0], prints.plain[rows], leads.astype(np.int64))
 
 
 def _buckets(bands: BandHashes, candidates: EarlierCandidates) -> tuple[npt.NDArray[np.int32], Numbers]:

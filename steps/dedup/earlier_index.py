@@ -18,7 +18,8 @@ class EarlierCandidates:
     """Kept rows of earlier runs that share a band hash with a new row.
 
     rows: their row numbers in canonical order, shape (m,). hashes, members: per band, a shared hash and the place in
-    `rows` of the row that has it. sets, sizes: their shingle sets one after another, and their sizes.
+    `rows` of the row that has it. sets, sizes: their shingle sets one after another, and their sizes; leads: as of
+    Sketches, shape (m,).
     """
 
     rows: Numbers
@@ -26,6 +27,7 @@ class EarlierCandidates:
     members: list[Numbers]
     sets: Sets
     sizes: Numbers
+    leads: Numbers
 
 
 class EarlierIndex:
@@ -53,6 +55,10 @@ class EarlierIndex:
             asked=self.column("asked", new.asked) if claimed else _nothing(len(claims)),
             answered=self.column("answered", new.answered) if claimed else _nothing(len(claims)),
             claims=claims,
+            prompt=self.column("prompt", new.prompt),
+            plain=self.column("plain", new.plain),
+            signs=self.column("signs", new.signs),
+            symbolic=self.column("symbolic", new.symbolic),
         )
 
     def _stacked(self, name: str, new: Fingerprints) -> Any:
@@ -85,12 +91,13 @@ class EarlierIndex:
             owners.append(np.concatenate([np.empty(0, np.int64), *places]).astype(np.int64))
         together = np.unique(np.concatenate(owners)) if owners else np.empty(0, np.int64)
         members = [np.searchsorted(together, o) for o in owners]
-        rows, sets, sizes = self._sets(together)
-        return EarlierCandidates(rows, hashes, members, sets, sizes)
+        rows, sets, sizes, leads = self._sets(together)
+        return EarlierCandidates(rows, hashes, members, sets, sizes, leads)
 
-    def _sets(self, kept: Numbers) -> tuple[Numbers, Sets, Numbers]:
-        """Row numbers, sets and their sizes of kept rows, named by their places in all parts' `kept`, ascending."""
+    def _sets(self, kept: Numbers) -> tuple[Numbers, Sets, Numbers, Numbers]:
+        """Row numbers, sets, sizes and leads of kept rows, named by their places in all parts' `kept`, ascending."""
         rows, sets, sizes = [np.empty(0, np.int64)], [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
+        leads = [np.empty(0, np.int64)]
         for part, low, high in zip(self.parts, self._first[:-1], self._first[1:], strict=True):
             here = kept[(kept >= low) & (kept < high)] - low
             ends = np.asarray(part.set_ends)
@@ -98,7 +105,8 @@ class EarlierIndex:
             rows.append(part.kept[here])
             sizes.append(ends[here] - starts[here])
             sets.append(_slices(part.sets, starts[here], ends[here]))
-        return np.concatenate(rows), np.concatenate(sets), np.concatenate(sizes)
+            leads.append(part.leads[here])
+        return np.concatenate(rows), np.concatenate(sets), np.concatenate(sizes), np.concatenate(leads)
 
 
 def _nothing(rows: int) -> Digests:

@@ -65,9 +65,11 @@ def _part_of(
     streams = np.argsort(first_half)
     return IndexPart(
         np.asarray(fresh.record_ids), np.asarray(fresh.content_ids), np.asarray(fresh.batches), sketches.words,
-        fresh.asked, fresh.answered, fresh.claims, d.keep[new], d.near[new], d.witness[new],
-        d.score[new], first_half[streams], survivors.representatives[streams], kept,
-        survivors.bands, owners, _sets(sketches.sets.values(), starts, ends), np.cumsum(ends - starts),
+        fresh.asked, fresh.answered, fresh.claims, fresh.prompt, fresh.plain, fresh.signs, fresh.symbolic,
+        d.keep[new], d.near[new], d.witness[new], d.score[new],
+        first_half[streams], survivors.representatives[streams], kept, survivors.bands, owners,
+        _sets(sketches.sets.values(), starts, ends), np.cumsum(ends - starts),
+        sketches.leads[kept - earlier.rows],
     )  # fmt: skip
 
 

@@ -50,6 +50,21 @@ def _counts(d: Decisions) -> dict[str, dict[str, int]]:
             "rows": int(conflicting.sum()),
             "dropped as duplicates": int((conflicting & ~d.keep & ~d.contradictions.dropped).sum()),
         },
+        "symbols": _symbols(d),
+    }
+
+
+def _symbols(d: Decisions) -> dict[str, int]:
+    exact = np.flatnonzero((d.witness >= 0) & ~d.near & ~d.contradictions.dropped)
+    words = np.sort(d.prints.plain[d.keep])
+    again = words[1:] == words[:-1]
+    alike = np.append(again, False) | np.insert(again, 0, False) if len(words) else again
+    return {
+        "rows compared with their symbols": int(d.prints.symbolic.sum()),
+        "rows dropped that differ from their kept row in symbols only": int(
+            (d.prints.signs[exact] != d.prints.signs[d.witness[exact]]).sum()
+        ),
+        "rows kept that differ from another kept row in symbols only": int(alike.sum()),
     }
 
 
@@ -118,6 +133,11 @@ def _notes(d: Decisions, config: DedupConfig, reused: int | None) -> tuple[str, 
             " so near duplicates among them can remain. Raise max_comparisons to compare them all."
         )
     hidden = _counts(d)["contradictions"]["dropped as duplicates"]
+    if unlike := _symbols(d)["rows dropped that differ from their kept row in symbols only"]:
+        notes.append(
+            f"{unlike} of the rows dropped as exact duplicates differ from the kept row in punctuation or other"
+            " symbols: where those matter, set symbols: true."
+        )
     if hidden:
         notes.append(
             f"{hidden} rows dropped as duplicates share their prompt with a row that answers differently:"

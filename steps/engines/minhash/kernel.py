@@ -26,10 +26,11 @@ def _bits(members):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def distinct_sets(shingles, offsets, out):  # type: ignore[no-untyped-def]
+def distinct_sets(shingles, offsets, leads, out):  # type: ignore[no-untyped-def]
     """Upper 32 bits of each row's shingle hashes without repeats, in order of first occurrence, into `out` (uint32).
 
-    Returns the new offsets.
+    leads[i], a number of row i's first shingles, becomes the number of different ones among them. Returns the new
+    offsets.
     """
     n = offsets.shape[0] - 1
     result = np.zeros(n + 1, np.int64)
@@ -44,7 +45,10 @@ def distinct_sets(shingles, offsets, out):  # type: ignore[no-untyped-def]
         # A small table for a small row, so that it stays in the fastest cache.
         bits = _bits(last - first)
         mask, shift = (1 << bits) - 1, np.uint32(32 - bits)
+        begin, stop = m, first + leads[row]
         for i in range(first, last):
+            if i == stop:
+                leads[row] = m - begin
             value = np.uint32(shingles[i] >> _S32)
             at = np.int64(np.uint32(value * _HASH) >> shift)
             while stamp[at] == row and table[at] != value:
@@ -54,6 +58,8 @@ def distinct_sets(shingles, offsets, out):  # type: ignore[no-untyped-def]
                 table[at] = value
                 out[m] = value
                 m += 1
+        if stop >= last:
+            leads[row] = m - begin
         result[row + 1] = m
     return result
 
@@ -150,13 +156,47 @@ def _shared(members, owner, table, stamp, bits):  # type: ignore[no-untyped-def]
     return shared
 
 
+@njit(inline="always")
+def _opposed(i, other, shared, union, threshold, prompt, answered, plain, leads):  # type: ignore[no-untyped-def]
+    """Whether two sets that look alike are of rows that say different things.
+
+    Rows of the same words whose answers differ (in their symbols), and rows that answer one prompt by sets that are no
+    near duplicates without what they share with the prompt.
+    """
+    if prompt.shape[0] == 0 or not prompt[i] or not prompt[other] or answered[i] == answered[other]:
+        return False
+    if plain[i] == plain[other]:
+        return True
+    if prompt[i] != prompt[other]:
+        return False
+    return shared - leads[i] < threshold * (union - leads[i]) - 1e-9 or union == leads[i]
+
+
 @njit(nogil=True, cache=True)
-def greedy(buckets, first_bucket, kept_before, sets, starts, ends, threshold, cap, witness, jaccard):  # type: ignore[no-untyped-def]
+def greedy(  # type: ignore[no-untyped-def]
+    buckets,
+    first_bucket,
+    kept_before,
+    sets,
+    starts,
+    ends,
+    threshold,
+    cap,
+    prompt,
+    answered,
+    plain,
+    leads,
+    witness,
+    jaccard,
+):
     """Keep each of n sets, in the order given, unless one kept before it has Jaccard >= threshold.
 
     buckets: int32, shape (bands, n), -1 for none; band q's numbers start at first_bucket[q]. The first
     `kept_before` sets are kept unasked. Set i is sets[starts[i]:ends[i]], without repeats. A set meets the kept ones of
     its buckets, the latest first, until one is near enough or `cap` of them were compared.
+
+    prompt, answered, plain: uint64, shape (n,), digests of a row's prompt (0: it has none), of its answer, and of its
+    words; leads: int64, how many of its set belong to the prompt, which come first. All of no rows: nobody asks.
 
     `witness` (int64, -1 for none) and `jaccard` (float64) get the results. Returns (comparisons, sets at the cap).
     """
@@ -202,7 +242,9 @@ def greedy(buckets, first_bucket, kept_before, sets, starts, ends, threshold, ca
                 union = size + other_size - shared
                 # Two sets of nothing have nothing in common: their rows' words are equal, or their kinds differ.
                 score = shared / union if union else 0.0
-                if score >= threshold - 1e-9:
+                if score >= threshold - 1e-9 and not _opposed(
+                    i, other, shared, union, threshold, prompt, answered, plain, leads
+                ):
                     witness[i], jaccard[i] = other, score
                     found = True
                     break

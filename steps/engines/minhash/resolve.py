@@ -23,6 +23,22 @@ class Near:
     capped: int
 
 
+@dataclass(frozen=True)
+class Claims:
+    """What n sets' rows say, by which two that look alike are told apart. prompt, answered, plain: 64 bits each over
+    the prompt (0: none), over the answer, and over the words, uint64, shape (n,). leads: members of the set that
+    belong to the prompt, shape (n,).
+    """
+
+    prompt: npt.NDArray[np.uint64]
+    answered: npt.NDArray[np.uint64]
+    plain: npt.NDArray[np.uint64]
+    leads: Numbers
+
+
+_NO_CLAIMS = Claims(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int64))
+
+
 def first_of_equals(digests: npt.NDArray[np.uint64], order: Numbers) -> Numbers:
     """For each row of `order`, the place in `order` of the first row with the same digest (uint64, shape (n, 2))."""
     keys = digests[order]
@@ -45,11 +61,13 @@ def near_duplicates(
     threshold: float,
     cap: int,
     kept_before: int = 0,
+    claims: Claims | None = None,
 ) -> Near:
     """Go through n sets in order; keep each one unless a set kept before it has Jaccard >= threshold.
 
     buckets: shape (bands, n), see `bucket_numbers`; counts: buckets per band. Set i is sets[starts[i]:ends[i]]. The
-    first `kept_before` sets are known to be kept. No chaining: a dropped set never causes another drop.
+    first `kept_before` sets are known to be kept. No chaining: a dropped set never causes another drop. Rows that make
+    different `claims` (kernel.greedy) are no duplicates of each other.
     """
     from steps.engines.minhash.kernel import greedy
 
@@ -57,7 +75,11 @@ def near_duplicates(
     first = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=first[1:])
     witness, jaccard = np.full(n, -1, np.int64), np.full(n, np.nan)
-    compared, capped = greedy(buckets, first, kept_before, sets, starts, ends, threshold, cap, witness, jaccard)
+    c = claims or _NO_CLAIMS
+    compared, capped = greedy(
+        buckets, first, kept_before, sets, starts, ends, threshold, cap, c.prompt, c.answered, c.plain, c.leads,
+        witness, jaccard,
+    )  # fmt: skip
     return Near(witness, jaccard, int(compared), int(capped))
 
 

@@ -1,7 +1,8 @@
 """Texts of many rows as byte ranges of one buffer, taken from Arrow without making Python strings."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class Texts:
     """n rows; row i is the segments offsets[i]:offsets[i + 1], segment s the bytes starts[s]:ends[s] of `data`.
 
     Segments are parted like paragraphs. marks: uint8 per segment; words of segments with different marks differ.
+    asked: number of segments before the answer, shape (n,); 0 where nothing is asked.
     """
 
     data: Bytes
@@ -31,15 +33,22 @@ class Texts:
     ends: Numbers
     marks: Bytes
     offsets: Numbers
+    asked: Numbers
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def empty(self) -> npt.NDArray[np.bool_]:
+        """Rows without any byte, shape (n,)."""
+        before = _offsets(self.ends - self.starts)
+        return np.asarray(before[self.offsets[1:]] == before[self.offsets[:-1]])
 
     def rows(self, first: int, last: int) -> "Texts":
         """Rows first to last - 1, over the same bytes."""
         a, b = int(self.offsets[first]), int(self.offsets[last])
         offsets = self.offsets[first : last + 1] - a
-        return Texts(self.data, self.starts[a:b], self.ends[a:b], self.marks[a:b], offsets)
+        return Texts(self.data, self.starts[a:b], self.ends[a:b], self.marks[a:b], offsets, self.asked[first:last])
 
     def normalised(self, rows: Sequence[int]) -> "Texts":
         """These rows with every segment in normal form."""
@@ -56,19 +65,46 @@ class Texts:
         ends = np.cumsum([len(p) for p in parts], dtype=np.int64)
         starts = np.concatenate(([0], ends[:-1])).astype(np.int64) if parts else ends
         joined = np.frombuffer(b"".join(parts) or b"\0", np.uint8)
-        return Texts(joined, starts, ends, np.concatenate(marks), _offsets(np.array(counts, np.int64)))
+        offsets = _offsets(np.array(counts, np.int64))
+        return Texts(joined, starts, ends, np.concatenate(marks), offsets, self.asked[rows])
 
 
 @dataclass(frozen=True)
 class Words:
-    """Word hashes (uint64) of n rows one after another, row i's at offsets[i]:offsets[i + 1].
+    """Token hashes (uint64) of n rows one after another, row i's at offsets[i]:offsets[i + 1].
 
-    digests: 128 bits over each row's words, uint64, shape (n, 2).
+    digests: 128 bits over each row's tokens, uint64, shape (n, 2).
     """
 
     values: npt.NDArray[np.uint64]
     offsets: Numbers
     digests: npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Tokenised(Words):
+    """The same, with what the tokeniser saw on its way.
+
+    plain: 64 bits over each row's words, and signs: over the symbols between them, shape (n,); neither means anything
+    where only telling symbols were asked for. leads: tokens before the answer, shape (n,). symbolic: rows whose symbols
+    and indentation are tokens, shape (n,).
+    """
+
+    plain: npt.NDArray[np.uint64]
+    signs: npt.NDArray[np.uint64]
+    leads: Numbers
+    symbolic: npt.NDArray[np.bool_]
+
+
+class Tokens(IntEnum):
+    """What a row is cut into. TELLING: words and the symbols that say something, as `normalise.telling_words`.
+    SYMBOLS: as `normalise.words` with symbols. CODE: SYMBOLS where the row is code or quotes some, else WORDS.
+    """
+
+    WORDS = 0
+    TELLING = 1
+    SYMBOLS = 2
+    CODE = 3
 
 
 def texts_of(table: pa.Table, part: Part = "all") -> Texts:
@@ -83,14 +119,16 @@ def texts_of(table: pa.Table, part: Part = "all") -> Texts:
     preference = _equal(kinds, "preference")
     messages, roles = _messages(_column(table, "messages"))
     low, high = messages.first, messages.last
-    if part != "all":
-        turn = _last_assistant(roles, low, high)
-        chat = ~document & ~preference
-        if part == "prompt":
-            high = np.where(chat, turn, high)
-        else:
-            low = np.where(chat, turn, high)
-            high = np.where(chat, np.minimum(turn + 1, high), high)
+    turn = _last_assistant(roles, low, high)
+    chat = ~document & ~preference
+    asked = np.zeros(len(document), np.int64)
+    if part == "all":
+        asked = (np.where(chat, turn, high) - low) * messages.per_item + preference
+    elif part == "prompt":
+        high = np.where(chat, turn, high)
+    else:
+        low = np.where(chat, turn, high)
+        high = np.where(chat, np.minimum(turn + 1, high), high)
     nobody = np.zeros(len(document), bool)
     with_tools = {"all": preference, "prompt": ~document, "answer": nobody}[part]
     fields = [
@@ -100,13 +138,13 @@ def texts_of(table: pa.Table, part: Part = "all") -> Texts:
         _messages(_column(table, "rejected"))[0].where(nobody if part == "prompt" else ~document),
         _strings(_column(table, "text")).where(document),
     ]
-    return _joined(fields, (0, 0, CHOSEN, REJECTED, 0))
+    return _joined(fields, (0, 0, CHOSEN, REJECTED, 0), asked)
 
 
 def column_texts(column: pa.ChunkedArray | pa.Array) -> Texts:
     """One text per row from a plain string column; null is empty."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return _joined([_strings(array)], (0,))
+    return _joined([_strings(array)], (0,), np.zeros(len(array), np.int64))
 
 
 class Scratch:
@@ -123,69 +161,68 @@ class Scratch:
         return found[:size]
 
 
-def words_of(texts: Texts, *, symbols: bool = False, scratch: Scratch | None = None) -> Words:
-    """Word hashes of all rows, by the compiled tokeniser; equal for equal `normalise.words`.
+def words_of(
+    texts: Texts, tokens: Tokens | npt.NDArray[np.uint8] = Tokens.WORDS, *, scratch: Scratch | None = None
+) -> Tokenised:
+    """Token hashes of all rows, by the compiled tokeniser; equal for equal tokens. `tokens`: of all rows, or of each.
 
     With `scratch` the values are valid until it is used again.
     """
     scratch = scratch or Scratch()
-    words, complexes = _tokenised(texts, raw_tables(), symbols, scratch.array)
+    modes = np.broadcast_to(np.asarray(tokens, np.uint8), len(texts))
+    words, complexes = _tokenised(texts, raw_tables(), modes, scratch.array)
     hard = np.flatnonzero(complexes)
     if not len(hard):
         return words
-    more, _ = _tokenised(texts.normalised(hard.tolist()), normal_tables(), symbols, Scratch().array)
+    more, _ = _tokenised(texts.normalised(hard.tolist()), normal_tables(), modes[hard], Scratch().array)
     return _merged(words, more, hard)
 
 
-def digests_of(texts: Texts, *, strip: bool = False) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
-    """Digest of each row's squeezed text, shape (n, 2), and which rows have no text at all, shape (n,).
-
-    strip: closing . ! ? and spaces make no difference.
-    """
-    digests, empty, complexes = _digested(texts, raw_tables(), strip)
+def digests_of(texts: Texts) -> npt.NDArray[np.uint64]:
+    """Digest of each row's squeezed text, shape (n, 2)."""
+    digests, complexes = _digested(texts, raw_tables())
     hard = np.flatnonzero(complexes)
     if len(hard):
-        digests[hard] = _digested(texts.normalised(hard.tolist()), normal_tables(), strip)[0]
-    return digests, empty
+        digests[hard] = _digested(texts.normalised(hard.tolist()), normal_tables())[0]
+    return digests
 
 
 def _tokenised(
-    texts: Texts, tables: Tables, symbols: bool, array: Callable[[str, npt.DTypeLike, int], npt.NDArray[Any]]
-) -> tuple[Words, npt.NDArray[np.bool_]]:
+    texts: Texts,
+    tables: Tables,
+    modes: npt.NDArray[np.uint8],
+    array: Callable[[str, npt.DTypeLike, int], npt.NDArray[Any]],
+) -> tuple[Tokenised, npt.NDArray[np.bool_]]:
     from steps.engines.text.kernel import word_hashes
 
     n = len(texts)
     size = int((texts.ends - texts.starts).sum())
     offsets = np.empty(n + 1, np.int64)
-    digests = np.empty((n, 2), np.uint64)
-    complexes = np.zeros(n, bool)
-    # A word takes two bytes (one and what parts it from the next) but for symbols and texts of symbols only.
-    for capacity in (size + 1,) if symbols else (size // 2 + len(texts.starts) + 1, size + 1):
+    digests, plain, signs = np.empty((n, 2), np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
+    leads, symbolic, complexes = np.empty(n, np.int64), np.zeros(n, bool), np.zeros(n, bool)
+    # A word takes two bytes (one and what parts it from the next) but for symbols and texts of symbols only; a step of
+    # indentation takes one.
+    for capacity in (size // 2 + len(texts.starts) + 1, size + len(texts.starts) + 1):
         values = array("words", np.uint64, capacity)
         count = word_hashes(
-            texts.data, texts.starts, texts.ends, texts.marks, texts.offsets, tables.classes, tables.lower, symbols,
-            values, offsets, digests, complexes,
+            texts.data, texts.starts, texts.ends, texts.marks, texts.offsets, texts.asked, modes, tables.classes,
+            tables.lower, values, offsets, digests, plain, signs, leads, symbolic, complexes,
         )  # fmt: skip
         if count <= capacity:
             break
-    return Words(values[:count], offsets, digests), complexes
+    return Tokenised(values[: offsets[-1]], offsets, digests, plain, signs, leads, symbolic), complexes
 
 
-def _digested(
-    texts: Texts, tables: Tables, strip: bool
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _digested(texts: Texts, tables: Tables) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
     from steps.engines.text.kernel import text_digests
 
     n = len(texts)
-    digests, empty, complexes = np.empty((n, 2), np.uint64), np.zeros(n, bool), np.zeros(n, bool)
-    text_digests(
-        texts.data, texts.starts, texts.ends, texts.offsets, tables.classes, tables.lower, strip, digests, empty,
-        complexes,
-    )  # fmt: skip
-    return digests, empty, complexes
+    digests, complexes = np.empty((n, 2), np.uint64), np.zeros(n, bool)
+    text_digests(texts.data, texts.starts, texts.ends, texts.offsets, tables.classes, tables.lower, digests, complexes)
+    return digests, complexes
 
 
-def _merged(words: Words, more: Words, rows: Numbers) -> Words:
+def _merged(words: Tokenised, more: Tokenised, rows: Numbers) -> Tokenised:
     """`words` with the given (so far empty) rows replaced by those of `more`."""
     counts = np.diff(words.offsets)
     counts[rows] = np.diff(more.offsets)
@@ -196,9 +233,9 @@ def _merged(words: Words, more: Words, rows: Numbers) -> Words:
     from_more = np.repeat(late, counts)
     values[from_more] = more.values
     values[~from_more] = words.values
-    digests = words.digests
-    digests[rows] = more.digests
-    return Words(values, offsets, digests)
+    for name in ("digests", "plain", "signs", "leads", "symbolic"):
+        getattr(words, name)[rows] = getattr(more, name)
+    return replace(words, values=values, offsets=offsets)
 
 
 @dataclass(frozen=True)
@@ -219,8 +256,8 @@ class _Field:
         return _Field(self.data, self.starts, self.ends, first, last, self.per_item)
 
 
-def _joined(fields: Sequence[_Field], marks: Sequence[int]) -> Texts:
-    """The fields' segments row by row."""
+def _joined(fields: Sequence[_Field], marks: Sequence[int], asked: Numbers) -> Texts:
+    """The fields' segments row by row; `asked` as of `Texts`."""
     counts = [(f.last - f.first) * f.per_item for f in fields]
     offsets = _offsets(np.sum(counts, axis=0))
     total = int(offsets[-1])
@@ -236,7 +273,7 @@ def _joined(fields: Sequence[_Field], marks: Sequence[int]) -> Texts:
         starts[to], ends[to], mark[to] = field.starts[at] + base, field.ends[at] + base, marks[i]
         place += count
         base += 0 if len(used) == 1 else len(field.data)
-    return Texts(data, starts, ends, mark, offsets)
+    return Texts(data, starts, ends, mark, offsets, asked)
 
 
 _NOTHING = np.zeros(1, np.uint8)

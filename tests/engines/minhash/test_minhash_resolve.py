@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from steps.contracts.errors import StorageError
 from steps.engines.minhash.kernel import distinct_sets
-from steps.engines.minhash.resolve import bucket_numbers, first_of_equals, near_duplicates
+from steps.engines.minhash.resolve import Claims, bucket_numbers, first_of_equals, near_duplicates
 from steps.engines.minhash.signatures import Scheme
 from steps.engines.minhash.sketch import Job, SetFile, sketch
 from steps.engines.text.columns import column_texts
@@ -20,9 +20,11 @@ def test_sets_without_repeats_in_order_of_first_occurrence(rows):
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
     values = np.array([v << 32 | 7 for r in rows for v in r], np.uint64)
     out = np.empty(len(values), np.uint32)
-    ends = distinct_sets(values, offsets, out)
+    leads = np.array([len(r) // 2 for r in rows], np.int64)
+    ends = distinct_sets(values, offsets, leads, out)
     for i, r in enumerate(rows):
         assert out[ends[i] : ends[i + 1]].tolist() == list(dict.fromkeys(r))
+        assert leads[i] == len(set(r[: len(r) // 2]))
 
 
 @settings(deadline=None)
@@ -128,13 +130,40 @@ def test_values_that_crowd_one_place_of_the_table():
     assert found.jaccard[1] == 160 / 240
     out = np.empty(600, np.uint32)
     twice = np.concatenate([crowd, crowd]).astype(np.uint64) << np.uint64(32)
-    assert distinct_sets(twice, np.array([0, 600]), out).tolist() == [0, 300]
+    assert distinct_sets(twice, np.array([0, 600]), np.zeros(1, np.int64), out).tolist() == [0, 300]
     assert out[:300].tolist() == crowd.tolist()
 
 
 def test_shingles_that_differ_below_32_bits_count_as_one():
     out = np.empty(2, np.uint32)
-    assert distinct_sets(np.array([5 << 32 | 1, 5 << 32 | 2], np.uint64), np.array([0, 2]), out).tolist() == [0, 1]
+    shingles, leads = np.array([5 << 32 | 1, 5 << 32 | 2], np.uint64), np.zeros(1, np.int64)
+    assert distinct_sets(shingles, np.array([0, 2]), leads, out).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "plain", "leads", "witness"),
+    [
+        ((7, 7), (1, 1), (5, 5), (8, 8), 0),
+        # The same words, another answer: whatever is asked.
+        ((7, 8), (1, 2), (5, 5), (0, 0), -1),
+        ((7, 0), (1, 2), (5, 5), (0, 0), 0),
+        # One prompt: what is left of the sets without it has 1 of 3, or 6 of 8, in common.
+        ((7, 7), (1, 2), (5, 6), (5, 5), -1),
+        ((7, 7), (1, 2), (5, 6), (0, 0), 0),
+        ((7, 8), (1, 2), (5, 6), (5, 5), 0),
+        # Nothing is left of both.
+        ((7, 7), (1, 2), (5, 6), (8, 8), -1),
+    ],
+)
+def test_rows_that_claim_different_things_are_no_duplicates(asked, answered, plain, leads, witness):
+    """Sets of 7 that share 6 of 8 members."""
+    sets = np.array([0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 7], np.uint32)
+    claims = Claims(*(np.array(c, np.uint64) for c in (asked, answered, plain)), np.array(leads, np.int64))
+    found = near_duplicates(
+        np.zeros((1, 2), np.int32), np.array([1]), sets, np.array([0, 7]), np.array([7, 14]), threshold=0.7, cap=9,
+        claims=claims,
+    )  # fmt: skip
+    assert found.witness[1] == witness
 
 
 def test_empty_sets_have_nothing_in_common():
@@ -148,11 +177,11 @@ def test_empty_sets_have_nothing_in_common():
 def test_sketches_do_not_depend_on_blocks():
     texts = [f"row number {i} of many, and {i % 7} more words in it" for i in range(3_000)] + ["", "!!!", "x"]
     whole = column_texts(pa.array(texts))
-    n, zeros = np.full(len(texts), 3), np.zeros(len(texts), np.int64)
+    n, zeros, tokens = np.full(len(texts), 3), np.zeros(len(texts), np.int64), np.zeros(len(texts), np.uint8)
     scheme = Scheme(5, 2, 1)
-    at_once = sketch(Job(whole, n, zeros), scheme)
-    parts = [sketch(Job(whole, n, zeros).rows(a, a + 700), scheme) for a in range(0, len(texts), 700)]
-    for name in ("digests", "bands", "sets", "sizes"):
+    at_once = sketch(Job(whole, n, zeros, tokens), scheme)
+    parts = [sketch(Job(whole, n, zeros, tokens).rows(a, a + 700), scheme) for a in range(0, len(texts), 700)]
+    for name in ("digests", "bands", "sets", "sizes", "leads", "plain", "signs", "symbolic"):
         assert np.array_equal(getattr(at_once, name), np.concatenate([getattr(p, name) for p in parts])), name
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from steps.contracts.records import SCHEMA, make_row, message
 from steps.engines.text import codepoints
-from steps.engines.text.columns import CHOSEN, REJECTED, column_texts, digests_of, texts_of, words_of
+from steps.engines.text.columns import CHOSEN, REJECTED, Tokens, column_texts, digests_of, texts_of, words_of
 from steps.engines.text.kernel import shingle_hashes
-from steps.engines.text.normalise import squeezed, words
+from steps.engines.text.normalise import squeezed, telling_words, words
 from steps.engines.text.sides import answers, asked_and_answered
 
 # Letters that fold to others, to several, join with their neighbours, hide, need no spaces, or lie far out.
@@ -22,8 +22,8 @@ TRICKY = (
 TEXT = st.text(st.one_of(st.sampled_from(TRICKY), st.characters(exclude_categories=["Cs"])), max_size=40)
 
 
-def hashes(texts, **settings):
-    found = words_of(column_texts(pa.array(texts, pa.string())), **settings)
+def hashes(texts, tokens=Tokens.WORDS):
+    found = words_of(column_texts(pa.array(texts, pa.string())), tokens)
     return [found.values[a:b].tolist() for a, b in zip(found.offsets[:-1], found.offsets[1:], strict=True)]
 
 
@@ -34,13 +34,27 @@ def test_the_stored_tables_are_what_the_definition_gives():
     assert np.array_equal(shift, codepoints.raw_tables().lower - np.arange(codepoints.CODE_POINTS))
 
 
+DEFINITION = {
+    Tokens.WORDS: words,
+    Tokens.TELLING: telling_words,
+    Tokens.SYMBOLS: lambda text: words(text, symbols=True),
+}
+# Lines, blanks and the symbols of which the place decides what they say.
+LINES = st.text(st.sampled_from("ab1 2\t\n\r-*#>.,!='\"(]_é漢\u2013\u200b\u00a0\u3000👍"), max_size=24)
+
+
 @settings(max_examples=400, deadline=None)
-@given(st.lists(TEXT, min_size=1, max_size=8), st.booleans())
-@example(["K", "k", "Ａb", "ab", "e\u0301", "é", "…", "...", "", " "], False)
-@example(["a" * 8, "a" * 16, "a" * 7 + "é", "\x00", "฿", "a฿b"], True)
-def test_equal_words_have_equal_hashes_and_different_ones_differ(texts, symbols):
-    expected = [words(t, symbols=symbols) for t in texts]
-    got = hashes(texts, symbols=symbols)
+@given(st.lists(st.one_of(TEXT, LINES), min_size=1, max_size=8), st.sampled_from(list(DEFINITION)))
+@example(["K", "k", "Ａb", "ab", "e\u0301", "é", "…", "...", "", " "], Tokens.WORDS)
+@example(["a" * 8, "a" * 16, "a" * 7 + "é", "\x00", "฿", "a฿b"], Tokens.SYMBOLS)
+@example(["a\n b\n  c\n d\ne", "a\n\tb\n\t  c\n        d\ne", "  a\n b", "a\n b\n  c\ne"], Tokens.SYMBOLS)
+@example(["**a** b", "a ** b", "a*b", "* a", "a *", "(a)*(b)", "a\u200b*\u200bb", "***"], Tokens.TELLING)
+@example(
+    ["# > a", "a # b", "3.1", "a.1", ".1", "a.", "-1", "b-1", "2-1", "\u22121", "a:=b", "!=", "!a"], Tokens.TELLING
+)
+def test_equal_tokens_have_equal_hashes_and_different_ones_differ(texts, tokens):
+    expected = [DEFINITION[tokens](t) for t in texts]
+    got = hashes(texts, tokens)
     assert [len(g) for g in got] == [len(e) for e in expected]
     # One character by itself is hashed unlike a word of one letter in spaced text only when it stands alone; so
     # compare rows, not words: equal token lists must have equal hashes, others must not.
@@ -49,13 +63,61 @@ def test_equal_words_have_equal_hashes_and_different_ones_differ(texts, symbols)
             assert (got[i] == got[j]) == (expected[i] == expected[j]), (texts[i], texts[j])
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(TEXT, LINES), min_size=1, max_size=8), st.sampled_from([Tokens.WORDS, Tokens.SYMBOLS]))
+def test_what_is_told_of_words_and_symbols_by_themselves(texts, tokens):
+    found = words_of(column_texts(pa.array(texts, pa.string())), tokens)
+    plain = [words(t) for t in texts]
+    seen = [[c for c in words(t, symbols=True) if len(c) == 1 or c.isalnum()] for t in texts]
+    for i in range(len(texts)):
+        for j in range(i):
+            assert (found.plain[i] == found.plain[j]) == (plain[i] == plain[j]), (texts[i], texts[j])
+            if plain[i] == plain[j] and any(map(str.isalnum, "".join(plain[i]))):
+                assert (found.signs[i] == found.signs[j]) == (seen[i] == seen[j]), (texts[i], texts[j])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if a:\n    b()\nc()",
+        "for i in range(n): s += x[i]",
+        "std::cout << a::b;",
+        "x^2 - 4x + 4 = 0",
+        "Write this as code:\n```\nhello\n```",
+        "def best(self):\n    # What was the best so far is returned by it, whatever it may have been.\n    return 1",
+        "SELECT a, b FROM t WHERE (a = 1) AND (b > 2);",
+        "self.items.append(value) or self.rest.pop()",
+    ],
+)
+def test_code_is_told_by_its_signs(code):
+    found = words_of(column_texts(pa.array([code, "漢字\u0301\n" + code])), Tokens.CODE)
+    assert found.symbolic.tolist() == [True, True]
+    assert found.digests[0].tolist() == words_of(column_texts(pa.array([code])), Tokens.SYMBOLS).digests[0].tolist()
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        'The (so-called) first edition (1999) cost $5; well-known readers said: "Great!" and left...',
+        "Thanks :) see https://www.example.org/some/page for **more** of it, e.g. the _first_ one.",
+        "# Heading\n\n* one\n* two\n> quoted, as it was\n\n| a | table |",
+        "They define what a definition is, and undefined things too.",
+    ],
+)
+def test_prose_is_no_code(prose):
+    found = words_of(column_texts(pa.array([prose])), Tokens.CODE)
+    assert not found.symbolic.any()
+    assert found.digests[0].tolist() == words_of(column_texts(pa.array([prose]))).digests[0].tolist()
+
+
 @settings(max_examples=300, deadline=None)
-@given(st.lists(TEXT, min_size=1, max_size=8), st.booleans())
-@example(["Yes.", "yes", "yes !?", "y es", "…", "."], True)
-def test_digests_are_those_of_the_squeezed_text(texts, strip):
-    expected = [squeezed(t).rstrip(".!?… ") if strip else squeezed(t) for t in texts]
-    got, empty = digests_of(column_texts(pa.array(texts, pa.string())), strip=strip)
-    assert empty.tolist() == [not t for t in texts]
+@given(st.lists(TEXT, min_size=1, max_size=8))
+@example(["Yes.", "yes", "yes !?", "y es", "…", "."])
+def test_digests_are_those_of_the_squeezed_text(texts):
+    expected = [squeezed(t) for t in texts]
+    column = column_texts(pa.array(texts, pa.string()))
+    got = digests_of(column)
+    assert column.empty.tolist() == [not t for t in texts]
     for i in range(len(texts)):
         for j in range(i):
             assert (got[i] == got[j]).all() == (expected[i] == expected[j]), (texts[i], texts[j])

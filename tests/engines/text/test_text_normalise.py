@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steps.engines.text.normalise import normal_form, squeezed, words
+from steps.engines.text.normalise import normal_form, squeezed, telling_words, words
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,76 @@ def test_same_words(left, right):
 def test_symbols_separate_words_and_count_only_when_asked():
     assert words("a+b == c") == ["a", "b", "c"]
     assert words("a+b == c", symbols=True) == ["a", "+", "b", "=", "=", "c"]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("if a:\n    b()\nc()", "if a:\n    b()\n    c()"),
+        ("if a:\n  if b:\n    c()\n  d()", "if a:\n  if b:\n    c()\nd()"),
+        ("a:\n  b", "a:\nb"),
+    ],
+)
+def test_indentation_is_a_symbol(left, right):
+    assert words(left) == words(right)
+    assert words(left, symbols=True) != words(right, symbols=True)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("if a:\n  b()\nc()", "if a:\n\tb()\n\n   \nc()"),
+        ("a:\n  b\n  c", "    a:\n        b\n        c"),
+    ],
+)
+def test_how_wide_a_step_of_indentation_is_says_nothing(left, right):
+    assert words(left, symbols=True) == words(right, symbols=True)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("return a > b", "return a < b"),
+        ("s += x", "s -= x"),
+        ("3 + 4", "3 - 4"),
+        ("5%", "5"),
+        ("$5", "€5"),
+        ("-5", "5"),
+        ("\u22125", "5"),
+        ("3.14", "3,14"),
+        ("2 * 3", "2 3"),
+        ("2*3", "2/3"),
+        ("a != b", "a == b"),
+        ("(a + b) * c", "a + (b * c)"),
+        ("[1]", "(1)"),
+        ("c#", "c"),
+        ("👍", "👎"),
+        ("Great 👍", "Great 👎"),
+        ("+", "-"),
+    ],
+)
+def test_symbols_that_say_something(left, right):
+    assert telling_words(left) != telling_words(right)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("Well, *yes*!", "well yes"),
+        ("**5** apples.", "5 apples"),
+        ("It is 5.", "it is 5"),
+        ("a well-known man", "a well known man"),
+        ("yes - surely", "yes — surely"),
+        ("2010-2020", "2010\u20132020"),
+        ("* one\n* two", "- one\n- two"),
+        ("# Title\n> so it is", "Title\nso it is"),
+        ('He said: "no".', "he said “no”"),
+        ("`x` is here", "x is here"),
+        ("你好，世界。", "你好 世界"),
+    ],
+)
+def test_marks_of_prose_say_nothing(left, right):
+    assert telling_words(left) == telling_words(right)
 
 
 def test_a_text_without_words_is_its_visible_characters():

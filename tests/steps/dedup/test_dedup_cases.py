@@ -167,12 +167,44 @@ class TestContradictions:
         assert outcome.report.dropped_by == {"contradiction": 3}
 
     def test_one_hidden_by_a_near_duplicate_is_told(self, tmp_path):
-        rows = [chat(LONG + " was it spring", "yes", 0), chat(LONG + " was it spring", "no", 1)]
+        rows = [chat("was it spring", LONG, 0), chat("was it spring", LONG + " indeed", 1)]
         outcome, kept, lines = run(rows, tmp_path)
         assert kept == {rows[0]["record_id"]}
         assert json.loads(lines[rows[1]["record_id"]]["evidence"])["contradicts"] is True
         assert lines[rows[0]["record_id"]]["verdict"] == "flagged"
         assert outcome.report.counts["contradictions"]["dropped as duplicates"] == 1
+
+    @pytest.mark.parametrize(
+        ("prompt", "one", "other"),
+        [
+            ("Write max", "return a if a > b else b", "return a if a < b else b"),
+            ("Sum", "for i in range(n): s += x[i]", "for i in range(n): s -= x[i]"),
+            ("How much?", "It is 5% of it", "It is 5 of it"),
+            (LONG + " how much", "5", "6"),
+            (LONG + " was it spring", "yes", "no"),
+            (LONG + " was it", f"It is {LONG}", f"It is not: {LONG} + 1"),
+            ("Indent", "if a:\n    b()\nc()", "if a:\n    b()\n    c()"),
+        ],
+    )
+    @pytest.mark.parametrize("symbols", [False, True, "code"])
+    def test_answers_that_contradict_each_other_are_no_duplicates(self, tmp_path, prompt, one, other, symbols):
+        if prompt == "Indent" and not symbols:
+            pytest.skip("indentation is looked at in code only")
+        rows = [chat(prompt, one, 0), chat(prompt, other, 1)]
+        outcome, kept, lines = run(rows, tmp_path, symbols=symbols)
+        assert kept == {r["record_id"] for r in rows}
+        assert outcome.report.flagged_by == {"contradiction": 2}
+        assert {line["reason"] for line in lines.values()} == {"contradiction"}
+
+    def test_answers_that_differ_in_marks_of_prose_do_not_contradict(self, tmp_path):
+        rows = [chat("Greet", "Hello, *world*!", 0), chat("Greet", "hello world", 1)]
+        outcome, kept, _ = run(rows, tmp_path)
+        assert kept == {rows[0]["record_id"]}
+        assert (outcome.report.flagged, outcome.report.dropped_by) == (0, {"exact_duplicate": 1})
+
+    def test_preferences_whose_rejected_answers_differ_in_a_sign_are_both_kept(self, tmp_path):
+        rows = [preference("Max", "none", "a > b"), preference("Max", "none", "a < b")]
+        assert len(run(rows, tmp_path)[1]) == 2
 
     def test_rows_without_an_answer_contradict_nothing(self, tmp_path):
         rows = [
@@ -192,9 +224,43 @@ def test_compare_prompt_and_answer(tmp_path):
 
 
 def test_symbols_count_when_asked(tmp_path):
-    rows = [document("a + b", 0, "1"), document("a - b", 1, "2")]
+    rows = [document("you and me: us", 0, "1"), document("you and me - us", 1, "2")]
     assert len(run(rows, tmp_path / "off")[1]) == 1
     assert len(run(rows, tmp_path / "on", symbols=True)[1]) == 2
+
+
+CODE = ("if a:\n    b()\nc()", "if a:\n    b()\n    c()")
+FENCED = tuple(f"So it is done:\n```\n{word}\n```" for word in ("x - y", "x , y"))
+
+
+@pytest.mark.parametrize("pair", [CODE, FENCED, ("a + b = c", "a - b = c"), ("x(1); y(2);", "x(1), y[2];")])
+def test_symbols_and_indentation_count_in_code_by_default(tmp_path, pair):
+    rows = [document(text, number, str(number)) for number, text in enumerate(pair)]
+    assert len(run(rows, tmp_path / "off", symbols=False)[1]) == 1
+    assert len(run(rows, tmp_path / "on", symbols=True, near=False)[1]) == 2
+    outcome, kept, _ = run(rows, tmp_path / "default", near=False)
+    assert len(kept) == 2
+    assert outcome.report.counts["symbols"]["rows compared with their symbols"] == 2
+    assert outcome.report.counts["symbols"]["rows kept that differ from another kept row in symbols only"] == 2
+
+
+@pytest.mark.parametrize("meta", [{"language": "Python"}, {"id": 3, "programming_language": "c++"}, {"lang": "sql"}])
+def test_a_language_in_meta_makes_a_row_code(tmp_path, meta):
+    rows = [
+        make_row(kind="document", source="s", locator=t, raw=t.encode(), text=t, meta=meta, batch=n)
+        for n, t in enumerate(("a - b", "a b"))
+    ]
+    assert len(run(rows, tmp_path)[1]) == 2
+    spoken = [{**r, "meta": json.dumps({"language": "en"})} for r in rows]
+    assert len(run(spoken, tmp_path / "spoken")[1]) == 1
+
+
+def test_rows_dropped_that_differ_in_symbols_only_are_counted(tmp_path):
+    rows = [document(LONG + mark, n, str(n)) for n, mark in enumerate(("", "", " !", "?"))]
+    outcome, _, _ = run(rows, tmp_path)
+    told = outcome.report.counts["symbols"]
+    assert told["rows dropped that differ from their kept row in symbols only"] == 2
+    assert any(note.startswith("2 of the rows dropped as exact") for note in outcome.report.notes)
 
 
 def test_near_off_leaves_near_duplicates(tmp_path):

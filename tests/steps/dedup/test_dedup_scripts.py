@@ -14,7 +14,8 @@ from steps.contracts.records import Row, text_of
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
 from steps.engines.execution import threads
-from steps.engines.text.normalise import words
+from steps.engines.text.normalise import squeezed, telling_words, words
+from steps.engines.text.sides import asked_and_answered
 
 # Words of spaced scripts, runs of scripts without spaces, letters that fold to several or join with their neighbours,
 # emoji, and what nobody sees.
@@ -40,16 +41,38 @@ def random_rows(seed: int, count: int, batches: int) -> list[Row]:
     return rows
 
 
+Grams = set[tuple[str, ...]]
+
+
+def grams_of(tokens: list[str]) -> Grams:
+    return {tuple(tokens[i : i + N]) for i in range(max(len(tokens) - N + 1, min(len(tokens), 1)))}
+
+
+def opposed(row: Row, other: Row, grams: Grams, more: Grams, threshold: float) -> bool:
+    """Whether two rows say different things: the same words with other signs, or other answers to one prompt."""
+    (asked, answered), (asked_too, answered_too) = asked_and_answered(row), asked_and_answered(other)
+    if not all((asked, answered, asked_too, answered_too)) or telling_words(answered) == telling_words(answered_too):
+        return False
+    if words(text_of(row)) == words(text_of(other)):
+        return True
+    prompt = words(asked)
+    lead = grams_of(prompt) if len(prompt) >= N else set()
+    either = len(grams | more) - len(lead)
+    return squeezed(asked) == squeezed(asked_too) and (
+        not either or len(grams & more) - len(lead) < threshold * either - 1e-9
+    )
+
+
 def naive(rows: list[Row], threshold: float) -> dict[str, tuple[str, float]]:
     """Each dropped row's witness candidates, by greedy search over all kept rows: {row: (best Jaccard, who)}."""
-    kept: list[tuple[Row, list[str], set[tuple[str, ...]]]] = []
+    kept: list[tuple[Row, list[str], Grams]] = []
     dropped = {}
     for row in sorted(rows, key=lambda r: (r["batch"], r["content_id"], r["record_id"])):
         tokens = words(text_of(row))
-        grams = {tuple(tokens[i : i + N]) for i in range(max(len(tokens) - N + 1, min(len(tokens), 1)))}
+        grams = grams_of(tokens)
         best = ("", 0.0)
         for other, theirs, more in kept:
-            if other["kind"] == row["kind"]:
+            if other["kind"] == row["kind"] and not opposed(row, other, grams, more, threshold):
                 either = len(grams | more)
                 score = 1.0 if tokens == theirs else len(grams & more) / either if either else 0.0
                 best = max(best, (other["record_id"], score), key=lambda found: found[1])
