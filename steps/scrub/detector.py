@@ -9,6 +9,7 @@ from steps.engines.scan.visible import VisibleText
 from steps.scrub.config import ScrubConfig
 from steps.scrub.findings import Finding, GatedDetector
 from steps.scrub.ner.detector import NerDetector
+from steps.scrub.readings import Unescaped, View, views
 from steps.scrub.recognizers.all_forms import all_forms
 from steps.scrub.recognizers.builtin import BUILTIN, BuiltinDetector
 from steps.scrub.recognizers.forms import FormDetector
@@ -39,21 +40,40 @@ class Detector:
     def find(self, texts: Sequence[str]) -> list[Findings]:
         """Findings per text; None where a detector failed (what it said is not kept: it may quote the text).
 
-        Invisible characters are left out of the search and taken into the findings; a lone surrogate is searched as
-        a replacement character, since neither RE2 nor spaCy can read it.
+        Invisible characters are left out of the search and taken into the findings, escapes are read as what they
+        stand for; a lone surrogate is searched as a replacement character, since neither RE2 nor spaCy can read it.
         """
-        seen = [VisibleText(readable(text)) for text in texts]
-        found = self._find([s.text for s in seen])
-        return [f if f is None else [_placed(one, s) for one in f] for f, s in zip(found, seen, strict=True)]
-
-    def _find(self, texts: Sequence[str]) -> list[Findings]:
-        found = [self._pattern_findings(text) for text in texts]
+        readables = [readable(text) for text in texts]
+        found = [self._by_patterns(text) for text in readables]
         if self._ner is None:
             return found
+        seen = [VisibleText(text) for text in readables]
         return [
-            None if one is None or named is None else one + named
-            for one, named in zip(found, self._model_findings(self._ner, texts), strict=True)
+            None if one is None or named is None else one + [_placed(f, view) for f in named]
+            for one, named, view in zip(
+                found, self._model_findings(self._ner, [s.text for s in seen]), seen, strict=True
+            )
         ]
+
+    def _by_patterns(self, text: str) -> Findings:
+        found = self._as_seen(text)
+        unescaped = Unescaped(text)
+        if found is None or not unescaped.changed:
+            return found
+        more = self._as_seen(unescaped.text)
+        if more is None:
+            return None
+        places = [(f, unescaped.place(f.start, f.end)) for f in more]
+        return found + [f._replace(start=place[0], end=place[1]) for f, place in places if place]
+
+    def _as_seen(self, text: str) -> Findings:
+        found: list[Finding] = []
+        for view in views(text):
+            here = self._pattern_findings(view.text)
+            if here is None:
+                return None
+            found += [_placed(f, view) for f in here]
+        return found
 
     def _pattern_findings(self, text: str) -> Findings:
         try:
@@ -83,6 +103,6 @@ def readable(text: str) -> str:
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
-def _placed(finding: Finding, seen: VisibleText) -> Finding:
+def _placed(finding: Finding, seen: View | VisibleText) -> Finding:
     start, end = seen.place(finding.start, finding.end)
     return finding._replace(start=start, end=end)

@@ -13,8 +13,9 @@ from steps.engines.fast_presidio.prefilter import Conditions
 from steps.engines.rows.columns import rows_with
 from steps.engines.scan.patterns import Pattern, PatternSet, texts_matching
 from steps.engines.scan.visible import DISGUISED
+from steps.scrub.readings import READ_OTHERWISE
 
-# With the one before, whatever `VisibleText` reads as something else: such texts are searched as they look.
+# With DISGUISED, whatever `VisibleText` reads as something else: such texts are searched as they look.
 _WIDE = Pattern("disguised", r"[\x{FF01}-\x{FF5E}]", ignore_case=False)
 
 
@@ -24,7 +25,7 @@ class Prescan:
     def __init__(self, conditions: Sequence[Sequence[str]] | None) -> None:
         self._every = conditions is None
         sets = [made for group in conditions or () for made in Conditions(group).sets]
-        self._sets = [PatternSet([DISGUISED, _WIDE], "scrub"), *sets]
+        self._sets = [PatternSet([DISGUISED, _WIDE, *READ_OTHERWISE], "scrub"), *sets]
 
     def rows(self, table: pa.Table) -> npt.NDArray[np.bool_]:
         """Rows (SCHEMA) in which something may be found, shape (rows,)."""

@@ -3,8 +3,8 @@
 Paths are written like JSON pointers without the leading slash: `messages/0/content`, `text`, `meta/author`,
 `messages/2/tool_calls/0/function/arguments/city` (arguments is JSON text inside JSON text: it is walked into).
 A key that isn't a plain identifier stands in the path as `#` and its position, so that a path may be
-written to a ledger without carrying dataset text. JSON keys, numbers, ids, types and function names are not
-segments. JSON that can't be parsed, nests too deep or repeats a key is one segment, whole.
+written to a ledger without carrying dataset text. JSON keys, numbers, ids, types and function names (if they have the
+form of one) are not segments. JSON that can't be parsed, nests too deep or repeats a key is one segment, whole.
 """
 
 import json
@@ -16,6 +16,8 @@ from typing import Any
 from steps.contracts.records import Row
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
+# What OpenAI's interface and its like let a function be called, with the dots, slashes and colons of others.
+_FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}")
 MESSAGE_LISTS = ("messages", "chosen", "rejected")
 JSON_COLUMNS = ("tools", "meta")
 # Leaves with these names hold structure, not speech: they link calls to results and name functions.
@@ -70,17 +72,21 @@ def with_segments(row: Row, texts: Mapping[str, str]) -> Row:
 def _message_segments(m: Row, path: str) -> Iterator[Segment]:
     if m["content"]:
         yield Segment(f"{path}/content", m["content"])
-    # A user's name is a human text; a tool's name is that of a function.
-    if m.get("name") and m["role"] != "tool":
+    if _is_human_name(m):
         yield Segment(f"{path}/name", m["name"])
     if m.get("reasoning"):
         yield Segment(f"{path}/reasoning", m["reasoning"])
     yield from _json_segments(m.get("tool_calls"), f"{path}/tool_calls", _CALL_STRUCTURE)
 
 
+def _is_human_name(m: Row) -> bool:
+    """A user's name is a human text; a tool's name is that of a function, if it can be one."""
+    return bool(m.get("name")) and (m["role"] != "tool" or not _FUNCTION_NAME.fullmatch(m["name"]))
+
+
 def _with_message(m: Row, path: str, texts: Mapping[str, str]) -> Row:
     new = {**m, "content": texts.get(f"{path}/content", m["content"])}
-    if m.get("name") and m["role"] != "tool":
+    if _is_human_name(m):
         new["name"] = texts.get(f"{path}/name", m["name"])
     if m.get("reasoning"):
         new["reasoning"] = texts.get(f"{path}/reasoning", m["reasoning"])
@@ -154,7 +160,8 @@ def _replaced(value: Any, path: str, structure: frozenset[str], texts: Mapping[s
 
 def _is_speech(key: str, child: Any, structure: frozenset[str]) -> bool:
     # A property may be called "name" or "type"; then its schema is an object.
-    return key not in structure or isinstance(child, dict)
+    odd = key == "name" and isinstance(child, str) and not _FUNCTION_NAME.fullmatch(child)
+    return key not in structure or isinstance(child, dict) or odd
 
 
 def _below(key: str, structure: frozenset[str]) -> frozenset[str]:

@@ -41,6 +41,7 @@ _IMITATIONS = {
     **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEZHIKMNOPTYX", strict=True)),
     **dict(zip("ցհոօսգ", "ghnouq", strict=True)),
 }
+IMITATED = frozenset(_IMITATIONS)
 _LOOK = "".join(_IMITATIONS)
 # One character class, for speed; then the parts of such a run.
 _RUN = re.compile(f"[{_HIDDEN}{_SPACES}{_BREAKS}{_STYLED}{''.join(_SMALL)}{_MARKS}{_LOOK}]+")

@@ -7,6 +7,7 @@ import unicodedata
 
 from steps.engines.scan.visible import VisibleText
 from steps.scrub.config import Mode
+from steps.scrub.readings import Unescaped
 
 _DIGITS_ONLY = frozenset({"PHONE_NUMBER"})
 _ALNUM_ONLY = frozenset(
@@ -15,8 +16,11 @@ _ALNUM_ONLY = frozenset(
 
 
 def normalised(entity: str, value: str) -> str:
-    """The value as it is compared: NFKC, case folded, single spaces; digits or alphanumerics only for numbers."""
-    folded = " ".join(unicodedata.normalize("NFKC", VisibleText(value).text).casefold().split())
+    """The value as it is compared: escapes written out, NFKC, case folded, single spaces; digits or alphanumerics only
+    for numbers.
+    """
+    plain = Unescaped(VisibleText(value).text).text
+    folded = " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
     if entity in _DIGITS_ONLY:
         return "".join(c for c in folded if c.isdigit()) or folded
     if entity in _ALNUM_ONLY:

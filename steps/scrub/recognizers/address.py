@@ -97,8 +97,13 @@ _TOWN = (
     rf"(?:{_GAP}(?:{_SMALL} ){{0,2}}(?:{CAPITAL}|\([^()\r\n]{{1,25}}\))"
     rf"|(?:, ?|{_LINE})[a-z]{{2,3}}\b)"
 )
-# "Str.", "Blvd."
-_ABBREVIATED = 5
+# Words of up to two letters are initials, directions and "St."; of longer ones these are abbreviated, no others
+# ("deliver to Lyon. Invoice 88").
+_INITIAL = 2
+_ABBREVIATIONS = re.compile(
+    "ave|blvd|hwy|pkwy|cir|cres|tpke|ter|apt|ste|str|bldg|rte|ctra|avda|avd|pza|pta|urb|edif|izq|dcha|chem|imp|krt|utca|"
+    "gen|col|capt|maj|sgt|prof|rev|msgr|mgr|hon|sta|sto|prov|attn|ext|unit"
+)
 # What belongs to an address behind its street: units, then a town with a code behind or before it.
 _TAIL = (
     rf"(?:{_GAP}(?:{_UNIT}|# ?[0-9]{{1,5}}[A-Za-z]?\b)){{0,2}}"
@@ -156,7 +161,7 @@ def _is_street(value: str) -> bool:
     words = [word.strip(".,()") for word in value.split()]
     if any(w[:1].isalpha() and not (capitalised(w) or _LOWER.fullmatch(w)) for w in words):
         return False
-    # A sentence that ends inside: only short words are abbreviated.
+    # A sentence that ends inside.
     if any(_ends_a_sentence(w) for w in value.split()[:-1]):
         return False
     return (
@@ -168,7 +173,10 @@ def _is_street(value: str) -> bool:
 
 
 def _ends_a_sentence(word: str) -> bool:
-    return word[-1] == "." and len(word) > _ABBREVIATED and not word[0].isdigit() and not word.endswith("str.")
+    if word[-1] != "." or word[0].isdigit() or word.endswith("str."):
+        return False
+    letters = word.strip(".,()").casefold()
+    return len(letters) > _INITIAL and "." not in letters and not _ABBREVIATIONS.fullmatch(letters)
 
 
 class AddressDetector:

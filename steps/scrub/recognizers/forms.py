@@ -15,6 +15,7 @@ from steps.engines.fast_presidio.prefilter import Conditions
 from steps.engines.scan.patterns import Pattern, PatternSet
 from steps.scrub.config import CustomPattern, ScrubConfig
 from steps.scrub.findings import Finding
+from steps.scrub.readings import UNSPACED
 
 _CONTEXT_WORDS = 5
 _CONTEXT_BONUS = 0.35
@@ -115,9 +116,12 @@ def custom_forms(config: ScrubConfig) -> list[Form]:
 
 def _words(config: ScrubConfig) -> Iterator[Form]:
     for entity, words in sorted(config.deny.items()):
-        alternatives = "|".join(re.escape(w) for w in sorted(words, key=lambda w: (-len(w), w)) if w.strip())
-        if alternatives:
-            yield Form(entity, alternatives, words=True)
+        longest_first = [w for w in sorted(words, key=lambda w: (-len(w), w)) if w.strip()]
+        for unspaced in (False, True):
+            # A name in Japanese has letters on both sides in any sentence.
+            chosen = [re.escape(w) for w in longest_first if bool(UNSPACED.search(w[0] + w[-1])) == unspaced]
+            if chosen:
+                yield Form(entity, "|".join(chosen), words=not unspaced)
 
 
 def _patterns(config: ScrubConfig) -> Iterator[Form]:

@@ -20,23 +20,35 @@ _LEAST_DIGITS = 7
 _TELEPHONY = (
     "phone", "phones", "telephone", "tel", "mobile", "cell", "cellphone", "fax", "whatsapp", "sms", "hotline",
     "voicemail", "call", "calls", "calling", "called", "dial", "ring", "desk", "answering", "contact", "message",
-    "messages", "telefon", "handy", "mobil", "mobilnummer", "rufnummer", "festnetz", "anrufen", "téléphone",
-    "portable", "tél", "appelez", "appeler", "teléfono", "móvil", "llame", "llamar", "llámame",
+    "messages", "telefon", "telefonnummer", "telefax", "fon", "handy", "mobil", "mobilnummer", "rufnummer", "durchwahl",
+    "festnetz", "anrufen", "téléphone", "portable", "tél", "appelez", "appeler", "teléfono", "móvil", "llame", "llamar",
+    "llámame", "телефон", "тел", "звоните", "τηλέφωνο", "τηλ", "טלפון", "هاتف", "فون", "फ़ोन", "फोन",
 )  # fmt: skip
 # These announce other numbers as well, so the number must be written in groups.
 _VAGUE = ("number", "numbers", "reach", "text", "extension")
+# Of those above, names in code as well.
+_NAMES = frozenset(
+    {"cell", "call", "calls", "called", "ring", "desk", "contact", "message", "messages", "mobile", *_VAGUE}
+)
+# call(5551234567), number = 5551234567, x->call 5551234567, call_id, "most recent call last": what stands around a name
+# in code.
+_CODE_BEHIND = re.compile(r"\w*\s{0,2}(?:\(|\[|[^:]?=|->|::|_|\.\w)| last\):")
+_CODE_BEFORE = re.compile(r"(?:\w_|[\w)\]]\.|->|::|\$|@|#)\Z")
 # Numbers that go by another name, looked for in the same words before the value.
 _OTHER = re.compile(
     r"(?i)\b(?:account|acct|bank|build|card|case|cc|claim|code|confirmation|credit|customer|debit|employee|flight|id|invoice|"
-    r"isbn|issue|licen[cs]e|member|model|order|parcel|part|passport|policy|product|reference|routing|security|serial|sku|ssn|"
-    r"tax|ticket|tracking|transaction|version|zip)\b"
+    r"isbn|issue|licen[cs]e|member|model|order|parcel|part|passport|pid|policy|ports?|product|reference|routing|security|"
+    r"serial|sku|ssn|tax|ticket|tracking|transaction|uid|version|zip)\b"
 )
 # 3300-1100=2200
 _ARITHMETIC = re.compile(r"\s?(?:=|<<)")
 _BEFORE_CHARACTERS = 40
-# +49 (0)30 901820, 71-33-52-22, (99) 645-791, 21 284 698 2548 x12
+# As far as a context word counts (forms.py).
+_CONTEXT_CHARACTERS = 200
+_ANNOUNCING = frozenset({*_TELEPHONY, *_VAGUE})
+# +49 (0)30 901820, 71-33-52-22, (99) 645-791, 21 284 698 2548 x12, 0664/123 45 67
 _GROUPED = (
-    r"(?:\+ ?)?(?:\([0-9]{1,5}\)|[0-9]{1,5})(?: ?\([0-9]{1,5}\))?[ .-]?[0-9]{2,8}(?:[ .-][0-9]{2,8}){0,5}"
+    r"(?:\+ ?)?(?:\([0-9]{1,5}\)|[0-9]{1,5})(?: ?\([0-9]{1,5}\))?(?:[ .-]| ?/ ?)?[0-9]{2,8}(?:[ .-][0-9]{2,8}){0,5}"
     r"(?: ?(?:x|ext\.?) ?[0-9]{1,5})?"
 )
 _WHOLE = rf"(?m)(?:^|[^\w.+/$€£:-])(?P<value>{_GROUPED})(?:[.]?(?:[^\w./%€$-]|$))"
@@ -45,11 +57,16 @@ _BEFORE_WORD = (
     rf"(?m)(?:^|[^\w.+/$€£:-])(?P<value>{_GROUPED})[^\w\r\n.]{{1,3}}(?:[a-z']{{1,8}} ){{0,3}}"
     r"(?i:(?:tele|mobile |cell )?phone|mobile|cell|fax|whatsapp|telefon|handy|portable|móvil)\b"
 )
+# Labels of scripts whose words have no spaces between them.
+_LABELS = (
+    "电话|電話|手机|手機|联系方式|传真|傳真|携帯|連絡先|ファックス|전화|연락처|휴대폰|핸드폰|팩스|โทรศัพท์|โทร|เบอร์|มือถือ"
+)
+_LABELLED = rf"(?:{_LABELS})[^0-9+(\r\n]{{0,8}}(?P<value>{_GROUPED})(?:[.]?(?:[^\w./%€$-]|$))"
 _ALONE = rf"(?m)^[ \t]*(?P<value>{_GROUPED})[ \t\r]*$"
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3})+")
 _LEAST_GROUPS = 3
 # Holds wherever one of the forms matches a number of enough digits; most texts have none.
-CONDITION = r"[0-9](?:[ .()-]{0,5}[0-9]){6}"
+CONDITION = r"[0-9](?:[ .()/-]{0,5}[0-9]){6}"
 _DATE = re.compile(r"\d{4}[-. ]\d{1,2}[-. ]\d{1,2}|\d{1,2}[-. ]\d{1,2}[-. ]\d{4}|[12]\d{3}[- ][12]\d{3}")
 
 
@@ -57,6 +74,7 @@ def forms() -> Iterator[Form]:
     """Digits after a word of telephony; groups of digits after a vaguer word."""
     yield Form(ENTITY, _WHOLE, 0.05, context=_TELEPHONY, confirm=is_number, recognizer=RECOGNIZER)
     yield Form(ENTITY, _BEFORE_WORD, 0.4, confirm=is_number, recognizer=RECOGNIZER)
+    yield Form(ENTITY, _LABELLED, 0.4, confirm=is_number, recognizer=RECOGNIZER)
     yield Form(ENTITY, _ALONE, 0.4, confirm=_stands_alone, recognizer=RECOGNIZER)
     grouped = Form(ENTITY, _WHOLE, 0.05, context=_VAGUE, recognizer=RECOGNIZER)
     yield replace(grouped, confirm=lambda value: is_number(value) and not value.isdigit())
@@ -70,11 +88,29 @@ class PhoneDetector:
 
     def find(self, text: str) -> list[Finding]:
         """Findings by form and place."""
-        return [f for f in self._forms.find(text) if not _is_other(text, f)]
+        return [f for f in self._forms.find(text) if not (is_other(text, f.start, f.end) or _named(text, f.start))]
 
 
-def _is_other(text: str, finding: Finding) -> bool:
-    return bool(_ARITHMETIC.match(text, finding.end) or _OTHER.search(text, *_sentence_before(text, finding.start)))
+def is_other(text: str, start: int, end: int) -> bool:
+    """Whether what stands around the number says that it is of another kind."""
+    return bool(_ARITHMETIC.match(text, end) or _OTHER.search(text, *_sentence_before(text, start)))
+
+
+def _named(text: str, start: int) -> bool:
+    """Whether all words before the number that announce it are names in code."""
+    before = text[max(0, start - _CONTEXT_CHARACTERS) : start]
+    words = {word.casefold() for word in re.findall(r"\w+", before)} & _ANNOUNCING
+    return bool(words) and words <= _NAMES and all(in_code(text, word, start) for word in words)
+
+
+def in_code(text: str, word: str, start: int) -> bool:
+    """Whether the last such word before this place is a name in code."""
+    first = max(0, start - _CONTEXT_CHARACTERS)
+    found = list(re.finditer(rf"(?i)(?<![^\W_]){re.escape(word)}(?![^\W_])", text[first:start]))
+    if not found:
+        return False
+    begin, end = first + found[-1].start(), first + found[-1].end()
+    return bool(_CODE_BEFORE.search(text[max(0, begin - 2) : begin]) or _CODE_BEHIND.match(text[end : start + 1]))
 
 
 def _sentence_before(text: str, start: int) -> tuple[int, int]:

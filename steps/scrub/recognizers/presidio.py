@@ -11,13 +11,16 @@ from steps.engines.fast_presidio.plain import PlainAnalyzer
 from steps.engines.fast_presidio.prefilter import DIGIT, Clause, context_clause, phone_clause
 from steps.scrub.config import ScrubConfig
 from steps.scrub.findings import Finding
+from steps.scrub.recognizers.labelled_phones import in_code, is_other
+from steps.scrub.recognizers.network import is_ip, is_mac
 from steps.scrub.recognizers.predefined import recognizers
 
 # Shorter numbers exist (Germany has some of four digits), and years and prices look like them. Chosen.
 _PHONE_DIGITS = 7
-# +49 ..., (212) ..., 212-555-0142, 0494 92 82 32: what arithmetic, decimals and ids don't look like.
+# +49 ..., (212) ..., 212-555-0142, 0494 92 82 32, 030/1234567: what arithmetic, decimals and ids don't look like.
 PHONE_FORM = re.compile(
-    r"\+|\(\d{2,5}\)[-. /]*\d|\d{3}[-. ]\d{3}[-. ]\d{4}(?!\d)|^0\d{1,4}([-. ])\d{2,4}(?:\1\d{2,4}){1,3}$"
+    r"\+|\(\d{2,5}\)[-. ]*\d|\d{3}[-. ]\d{3}[-. ]\d{4}(?!\d)|^0\d{1,4}([-. ])\d{2,4}(?:\1\d{2,4}){1,3}$"
+    r"|\(0\d{1,4}\) ?/ ?\d|^0\d{1,5} ?/ ?\d(?:[- ]?\d){4,9}$"
 )
 # The same, weakened to what RE2 can say of a text that holds such a number.
 _PHONE_FORMS = (
@@ -25,10 +28,15 @@ _PHONE_FORMS = (
     rf"\({DIGIT}{{2,5}}\)",
     rf"{DIGIT}{{3}}[-. ]{DIGIT}{{3}}[-. ]{DIGIT}{{4}}",
     rf"0{DIGIT}{{1,4}}[-. ]{DIGIT}{{2,4}}[-. ]{DIGIT}{{2,4}}",
+    rf"0{DIGIT}{{1,5}} ?/ ?{DIGIT}",
 )
-# 6.2.9200.16384: telephone numbers have no single digit between or behind dots.
-_VERSION = re.compile(r"\d+(?:\.\d+)*\.\d(?:\.\d+)*")
-_NO_ADDRESS = frozenset("::")
+# 6.2.9200.16384, +3523645.6: telephone numbers have no single digit between or behind dots. 016.016.016.016,
+# 08.11.2017.
+_NO_PHONE = re.compile(r"\+?\d+(?:\.\d+)*\.\d(?:\.\d+)*|\d{1,3}(?:\.\d{1,3}){3}|[0-3]\d\.[01]\d\.(?:19|20)\d\d")
+# f(66528)/70723
+_CALL = re.compile(r"\w\(")
+# Context words that are names in code, and announce other numbers, as well.
+_VAGUE = frozenset({"number", "call", "cell"})
 
 
 class _Analyzer(Protocol):
@@ -82,11 +90,14 @@ class PresidioDetector:
         in_context = bool(result.analysis_explanation and result.analysis_explanation.supportive_context_word)
         if entity in self.config.needs_context and not in_context:
             return False
-        value = text[result.start : result.end]
         if entity == "PHONE_NUMBER":
-            return _is_phone(value, in_context or not self.config.phone_needs_form)
-        # "::" is an operator in more languages than it is an address.
-        return not (entity == "IP_ADDRESS" and set(value) <= _NO_ADDRESS)
+            if in_context:
+                in_context = _is_announced(result, text)
+            formless = in_context or not self.config.phone_needs_form
+            return _is_phone(text, result.start, result.end, formless)
+        if entity == "IP_ADDRESS":
+            return is_ip(text, result.start, result.end, in_context)
+        return entity != "MAC_ADDRESS" or is_mac(text, result.start, result.end)
 
 
 def _fast(chosen: Sequence[Any], further: Mapping[str, Sequence[Clause]]) -> _Analyzer:
@@ -102,10 +113,17 @@ def _fast(chosen: Sequence[Any], further: Mapping[str, Sequence[Clause]]) -> _An
         ) from e
 
 
-def _is_phone(value: str, formless: bool) -> bool:
-    if sum(c.isdigit() for c in value) < _PHONE_DIGITS or _VERSION.fullmatch(value):
+def _is_phone(text: str, start: int, end: int, formless: bool) -> bool:
+    value = text[start:end]
+    if sum(c.isdigit() for c in value) < _PHONE_DIGITS or _NO_PHONE.fullmatch(value):
         return False
-    return formless or PHONE_FORM.search(value) is not None
+    return formless or (PHONE_FORM.search(value) is not None and not _CALL.match(text, max(0, start - 1)))
+
+
+def _is_announced(result: RecognizerResult, text: str) -> bool:
+    """Whether the context word says that a telephone number follows."""
+    word = result.analysis_explanation.supportive_context_word
+    return word not in _VAGUE or not (is_other(text, result.start, result.end) or in_code(text, word, result.start))
 
 
 def _finding(result: RecognizerResult) -> Finding:

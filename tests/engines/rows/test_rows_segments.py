@@ -86,6 +86,20 @@ def test_tool_schema_keeps_names_and_types() -> None:
     assert [s.text for s in segments(row)] == ["x", "does", "kind"]
 
 
+def test_what_cannot_be_the_name_of_a_function_is_a_text() -> None:
+    calls = json.dumps([{"id": "c1", "type": "function", "function": {"name": "jane@example.org", "arguments": "{}"}}])
+    said = [
+        message("assistant", "", tool_calls=calls),
+        message("tool", "", name="jane@example.org", tool_call_id="c1"),
+        message("tool", "", name="ns.find-all:v2/x", tool_call_id="c1"),
+    ]
+    row = row_with(said)
+    assert [s.path for s in segments(row)] == ["messages/0/tool_calls/0/function/name", "messages/1/name"]
+    new = with_segments(row, {s.path: "<E>" for s in segments(row)})
+    assert json.loads(new["messages"][0]["tool_calls"])[0]["function"]["name"] == "<E>"
+    assert [m["name"] for m in new["messages"]] == [None, "<E>", "ns.find-all:v2/x"]
+
+
 @pytest.mark.parametrize("broken", ['{"a": "mail@x.org"', '{"a": "mail@x.org", "a": "b"}', "[" * 100_000])
 def test_json_that_cannot_be_rebuilt_is_one_segment(broken: str) -> None:
     row = row_with([message("assistant", "", tool_calls=broken)])
