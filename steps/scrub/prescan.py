@@ -31,4 +31,4 @@ class Prescan:
         """Rows (SCHEMA) in which something may be found, shape (rows,)."""
         if self._every:
             return np.ones(len(table), bool)
-        return rows_with(table, lambda texts: texts_matching(self._sets, texts))
+        return rows_with(table, lambda texts: texts_matching(self._sets, texts), everything=True)

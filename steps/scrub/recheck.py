@@ -41,7 +41,7 @@ def recheck(row: Row, config: ScrubConfig, ctx: StageContext, before: Row | None
     """
     config = with_words(config, ctx.root)
     redactor, detectors = Redactor(config, read_key(config)), _detectors(config.model_dump_json())
-    texts = segments(row)
+    texts = segments(row, everything=True)
     found = redactor.find((s.text for s in texts), detectors)
     unsearched = tuple(s.path for s in texts if found[s.text] is None)
     if before is not None and config.mode == "surrogate":
@@ -54,7 +54,7 @@ def recheck(row: Row, config: ScrubConfig, ctx: StageContext, before: Row | None
 
 def _values(row: Row, redactor: Redactor, detectors: Detectors) -> frozenset[str]:
     """Everything in the row that looks personal."""
-    found = redactor.find((s.text for s in segments(row)), detectors)
+    found = redactor.find((s.text for s in segments(row, everything=True)), detectors)
     return frozenset(text[f.start : f.end] for text, findings in found.items() for f in findings or ())
 
 

@@ -88,7 +88,7 @@ def scrubbing(settings: ScrubSettings) -> Callable[[Batch], list[Scrubbed]]:
 def _scrubbing(redactor: Redactor, detectors: Detectors) -> Callable[[Batch], list[Scrubbed]]:
     def work(batch: Batch) -> list[Scrubbed]:
         rows = batch.rows.to_pylist()
-        texts = [segments(row) for row in rows]
+        texts = [segments(row, everything=True) for row in rows]
         found = _findings(texts, batch.results, redactor, detectors)
         return [_scrubbed(row, here, found, redactor) for row, here in zip(rows, texts, strict=True)]
 

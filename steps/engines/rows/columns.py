@@ -17,11 +17,11 @@ Matching = Callable[[pa.Array], Mask]
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-def rows_with(table: pa.Table, matching: Matching) -> Mask:
+def rows_with(table: pa.Table, matching: Matching, *, everything: bool = False) -> Mask:
     """Which rows of a table (SCHEMA) have a text that matches, shape (rows,).
 
-    Asked about are all texts that `segments` gives, lone surrogates inside JSON as replacement characters, and names
-    of tools. A JSON text that stands in several rows is read once.
+    Asked about are all texts that `segments` gives (`everything`: as there), lone surrogates inside JSON as replacement
+    characters, and names of tools. A JSON text that stands in several rows is read once.
     """
     found = np.zeros(len(table), bool)
     for column, rows in _plain_columns(table):
@@ -29,7 +29,7 @@ def rows_with(table: pa.Table, matching: Matching) -> Mask:
             found[rows[matching(column.fill_null(""))]] = True
     for column, rows, path in _json_columns(table):
         if column.null_count < len(column):
-            found[rows[_json_matching(column, path, matching)]] = True
+            found[rows[_json_matching(column, path, matching, everything)]] = True
     return found
 
 
@@ -57,12 +57,12 @@ def _messages(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int6
     return lists.flatten(), np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy())
 
 
-def _json_matching(column: pa.Array, path: str, matching: Matching) -> Mask:
+def _json_matching(column: pa.Array, path: str, matching: Matching, everything: bool) -> Mask:
     encoded = column.dictionary_encode()
     texts: list[str] = []
     owners: list[int] = []
     for number, value in enumerate(encoded.dictionary.to_pylist()):
-        found = json_texts(value, path)
+        found = json_texts(value, path, everything=everything)
         texts += found
         owners += [number] * len(found)
     # One more for the missing value.

@@ -4,12 +4,14 @@ Paths are written like JSON pointers without the leading slash: `messages/0/cont
 `messages/2/tool_calls/0/function/arguments/city` (arguments is JSON text inside JSON text: it is walked into).
 A key that isn't a plain identifier stands in the path as `#` and its position, so that a path may be
 written to a ledger without carrying dataset text. JSON keys, numbers, ids, types and function names (if they have the
-form of one) are not segments. JSON that can't be parsed, nests too deep or repeats a key is one segment, whole.
+form of one) are not segments, unless `everything` is asked for: then odd keys are too (at the path of their value with
+`~` behind it), and whole numbers of seven digits and more, written or quoted, as `key: number` where the key is a word
+that says what number it is. JSON that can't be parsed, nests too deep or repeats a key is one segment, whole.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,17 @@ _TOOL_STRUCTURE = frozenset({"type", "name", "required", "$ref"})
 _NO_STRUCTURE: frozenset[str] = frozenset()
 
 
+# Shorter numbers say nothing about anybody.
+_LONG = 10**6
+_LONG_DIGITS = re.compile(r"\d{7,}")
+# Keys that say what number follows. Chosen: words of telephony, banks and registers.
+_TELLING_KEY = re.compile(
+    r"(?i)phone|mobile|fax|\btel\b|whatsapp|msisdn|telefon|account|acct|bank|card|credit|ssn|social|passport|licen[cs]e"
+    r"|\btax|nhs|medical|patient|\bmrn\b"
+)
+_WORD_EDGE = re.compile(r"_|-|(?<=[a-z])(?=[A-Z])")
+
+
 @dataclass(frozen=True)
 class Segment:
     """One text of a row; `path` is unique in the row."""
@@ -34,23 +47,23 @@ class Segment:
     text: str
 
 
-def segments(row: Row) -> list[Segment]:
+def segments(row: Row, *, everything: bool = False) -> list[Segment]:
     """All non-empty human texts of the row, in a fixed order: messages, chosen, rejected, tools, text, meta."""
     found: list[Segment] = []
     for field in MESSAGE_LISTS:
         for number, m in enumerate(row[field]):
-            found.extend(_message_segments(m, f"{field}/{number}"))
-    found.extend(_json_segments(row["tools"], "tools", _TOOL_STRUCTURE))
+            found.extend(_message_segments(m, f"{field}/{number}", everything))
+    found.extend(_json_segments(row["tools"], "tools", _TOOL_STRUCTURE, everything))
     if row["text"]:
         found.append(Segment("text", row["text"]))
-    found.extend(_json_segments(row["meta"], "meta", _NO_STRUCTURE))
+    found.extend(_json_segments(row["meta"], "meta", _NO_STRUCTURE, everything))
     return found
 
 
-def json_texts(text: str | None, path: str) -> list[str]:
+def json_texts(text: str | None, path: str, *, everything: bool = False) -> list[str]:
     """The texts that `segments` finds in a JSON text which stands at this path of a row."""
     structure = _TOOL_STRUCTURE if path == "tools" else _NO_STRUCTURE if path == "meta" else _CALL_STRUCTURE
-    return [s.text for s in _json_segments(text, path, structure)]
+    return [s.text for s in _json_segments(text, path, structure, everything)]
 
 
 def with_segments(row: Row, texts: Mapping[str, str]) -> Row:
@@ -69,14 +82,14 @@ def with_segments(row: Row, texts: Mapping[str, str]) -> Row:
     return new
 
 
-def _message_segments(m: Row, path: str) -> Iterator[Segment]:
+def _message_segments(m: Row, path: str, everything: bool) -> Iterator[Segment]:
     if m["content"]:
         yield Segment(f"{path}/content", m["content"])
     if _is_human_name(m):
         yield Segment(f"{path}/name", m["name"])
     if m.get("reasoning"):
         yield Segment(f"{path}/reasoning", m["reasoning"])
-    yield from _json_segments(m.get("tool_calls"), f"{path}/tool_calls", _CALL_STRUCTURE)
+    yield from _json_segments(m.get("tool_calls"), f"{path}/tool_calls", _CALL_STRUCTURE, everything)
 
 
 def _is_human_name(m: Row) -> bool:
@@ -95,12 +108,12 @@ def _with_message(m: Row, path: str, texts: Mapping[str, str]) -> Row:
     return new
 
 
-def _json_segments(text: str | None, path: str, structure: frozenset[str]) -> Iterator[Segment]:
+def _json_segments(text: str | None, path: str, structure: frozenset[str], everything: bool) -> Iterator[Segment]:
     if not text or text in ("{}", "[]"):
         return
     try:
         value = _parse(text)
-        leaves = list(_leaves(value, path, structure))
+        leaves = list(_leaves(value, path, structure, everything))
     except (ValueError, RecursionError):
         yield Segment(path, text)
         return
@@ -118,44 +131,85 @@ def _with_json(text: str | None, path: str, structure: frozenset[str], texts: Ma
     return text if new is value else _dump(new)
 
 
-def _leaves(value: Any, path: str, structure: frozenset[str]) -> Iterator[Segment]:
-    """String leaves of a JSON value, in document order."""
-    if isinstance(value, str):
+def _leaves(value: Any, path: str, structure: frozenset[str], everything: bool, label: str = "") -> Iterator[Segment]:
+    """String leaves of a JSON value, in document order. `label`: the key that it, or the list around it, stands at."""
+    if everything and (number := _numbered(value, label)):
+        yield Segment(path, number)
+    elif isinstance(value, str):
         if value:
-            yield from _string_leaves(value, path)
+            yield from _string_leaves(value, path, everything)
     elif isinstance(value, (dict, list)):
         for part, key, child in _children(value, path):
+            here = label if isinstance(value, list) else key
+            if everything and here is key and _is_odd(key):
+                yield Segment(f"{part}~", key)
             if _is_speech(key, child, structure):
-                yield from _leaves(child, part, _below(key, structure))
+                yield from _leaves(child, part, _below(key, structure), everything, here)
 
 
-def _string_leaves(value: str, path: str) -> Iterator[Segment]:
+def _string_leaves(value: str, path: str, everything: bool) -> Iterator[Segment]:
     inner = _inner_json(value, path)
     if inner is None:
         yield Segment(path, value)
     else:
-        yield from _leaves(inner, path, _NO_STRUCTURE)
+        yield from _leaves(inner, path, _NO_STRUCTURE, everything)
 
 
-def _replaced(value: Any, path: str, structure: frozenset[str], texts: Mapping[str, str]) -> Any:
+def _is_odd(key: str) -> bool:
+    return bool(key) and not _PLAIN_KEY.fullmatch(key)
+
+
+def _numbered(value: Any, label: str) -> str | None:
+    """How a long whole number is searched, behind its label where that says what it is; None for everything else."""
+    written = isinstance(value, int) and abs(value) >= _LONG
+    if not (written or (isinstance(value, str) and _LONG_DIGITS.fullmatch(value))):
+        return None
+    words = _WORD_EDGE.sub(" ", label)
+    return f"{words}: {value}" if _TELLING_KEY.search(words) else str(value)
+
+
+def _renumbered(value: Any, label: str, new: str) -> Any:
+    """The number as replaced: without its label, and still a number where it wasn't."""
+    shown = _numbered(value, label)
+    if shown is None or new == shown:
+        return value if shown is not None else new
+    return new.removeprefix(f"{_WORD_EDGE.sub(' ', label)}: ")
+
+
+def _replaced(value: Any, path: str, structure: frozenset[str], texts: Mapping[str, str], label: str = "") -> Any:
     """The value itself when nothing in it changes, else a copy with the new texts."""
     if isinstance(value, str):
         inner = _inner_json(value, path)
         if inner is None:
-            new = texts.get(path, value)
+            new = _renumbered(value, label, texts.get(path, value))
             return value if new == value else new
         changed = _replaced(inner, path, _NO_STRUCTURE, texts)
         return value if changed is inner else _dump(changed)
     if not isinstance(value, (dict, list)):
-        return value
-    children = []
+        return _renumbered(value, label, texts[path]) if path in texts else value
+    children, keys = [], []
     for part, key, child in _children(value, path):
+        here = label if isinstance(value, list) else key
         speech = _is_speech(key, child, structure)
-        children.append(_replaced(child, part, _below(key, structure), texts) if speech else child)
-    old = list(value.values()) if isinstance(value, dict) else value
-    if all(a is b for a, b in zip(children, old, strict=True)):
+        children.append(_replaced(child, part, _below(key, structure), texts, here) if speech else child)
+        keys.append(texts.get(f"{part}~", key))
+    if isinstance(value, list):
+        return value if all(a is b for a, b in zip(children, value, strict=True)) else children
+    if keys == list(value) and all(a is b for a, b in zip(children, value.values(), strict=True)):
         return value
-    return dict(zip(value, children, strict=True)) if isinstance(value, dict) else children
+    return dict(zip(_distinct(keys), children, strict=True))
+
+
+def _distinct(keys: Sequence[str]) -> Iterator[str]:
+    """The keys, with a number behind those that stand there already: two keys may have got one new name."""
+    seen: set[str] = set()
+    for key in keys:
+        number, name = 1, key
+        while name in seen:
+            number += 1
+            name = f"{key} ({number})"
+        seen.add(name)
+        yield name
 
 
 def _is_speech(key: str, child: Any, structure: frozenset[str]) -> bool:

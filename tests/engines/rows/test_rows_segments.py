@@ -120,6 +120,40 @@ def test_lone_surrogates_survive_as_escapes() -> None:
     assert json.loads(json.loads(new["messages"][0]["tool_calls"])[0]["function"]["arguments"])["a"] == "\ud800"
 
 
+def test_keys_and_numbers_are_texts_where_everything_is_asked_for() -> None:
+    arguments = {"phoneNumber": 2125550142, "cards": [4111111111111111, 7], "id": "8134567712", "n": 3, "x": True}
+    meta = {"jane@example.org": 1, "Jane@example.org": {"mobile": "2125550142"}, "plain": 2.5, "7": 1700000000}
+    row = row_with([message("assistant", "", tool_calls=call(json.dumps(arguments)))], meta=meta)
+    at = "messages/0/tool_calls/0/function/arguments"
+    assert {s.path: s.text for s in segments(row, everything=True)} == {
+        f"{at}/phoneNumber": "phone Number: 2125550142",
+        f"{at}/cards/0": "cards: 4111111111111111",
+        f"{at}/id": "8134567712",
+        "meta/#0~": "7",
+        "meta/#0": "1700000000",
+        "meta/#1~": "Jane@example.org",
+        "meta/#1/mobile": "mobile: 2125550142",
+        "meta/#2~": "jane@example.org",
+    }
+    new = with_segments(
+        row,
+        {f"{at}/phoneNumber": "phone Number: <P>", f"{at}/cards/0": "cards: <C>", "meta/#1~": "<E>", "meta/#2~": "<E>",
+         "meta/#1/mobile": "mobile: <P>", "meta/#0": "1700000000"},
+    )  # fmt: skip
+    replaced = json.loads(json.loads(new["messages"][0]["tool_calls"])[0]["function"]["arguments"])
+    assert replaced == {**arguments, "phoneNumber": "<P>", "cards": ["<C>", 7]}
+    assert json.loads(new["meta"]) == {"7": 1700000000, "<E>": {"mobile": "<P>"}, "<E> (2)": 1, "plain": 2.5}
+
+
+@settings(max_examples=150, deadline=None)
+@given(meta=st.dictionaries(WORDS, JSON, max_size=4))
+def test_what_is_put_back_unchanged_changes_nothing(meta: Row) -> None:
+    row = row_with([message("user", "hi")], meta=meta)
+    found = segments(row, everything=True)
+    assert len({s.path for s in found}) == len(found)
+    assert with_segments(row, {s.path: s.text for s in found}) == row
+
+
 @settings(max_examples=150, deadline=None)
 @given(meta=st.dictionaries(WORDS, JSON, max_size=4), content=WORDS)
 def test_finds_every_leaf_and_rebuilds_it(meta: Row, content: str) -> None:
