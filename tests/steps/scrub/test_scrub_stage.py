@@ -318,3 +318,25 @@ def test_workers_are_refused_where_they_were_and_the_new_key_is_named() -> None:
     assert ScrubConfig.model_validate({"workers": 1, "language": "en"}) == ScrubConfig()
     with pytest.raises(ValidationError, match="language"):
         ScrubConfig.model_validate({"language": "de"})
+
+
+def test_keys_numbers_and_names_of_tools_are_searched(tmp_path: Path) -> None:
+    arguments = {"phone": 2125550142, "cards": [4111111111111111], MAIL: {"MAIL": "x"}, "order": 2125550142}
+    function = {"name": MAIL, "arguments": json.dumps(arguments)}
+    row = make_row(
+        kind="conversation", source="s", locator="1", raw=b"1",
+        messages=[
+            message("user", "ring"),
+            message("assistant", "", tool_calls=json.dumps([{"id": "c", "type": "function", "function": function}])),
+            message("tool", f"{MAIL.replace('@', '%40')} {MAIL.replace('@', '&#64;')}", name=MAIL, tool_call_id="c"),
+        ],
+        meta={"mobile": 2125550142, "n": 7},
+    )  # fmt: skip
+    (done,) = by_id(run(tmp_path, [row], mode="redact")).values()
+    (called,) = json.loads(done["messages"][1]["tool_calls"])
+    assert called["function"]["name"] == done["messages"][2]["name"] == "<EMAIL_ADDRESS>"
+    assert json.loads(called["function"]["arguments"]) == {
+        "phone": "<PHONE_NUMBER>", "cards": ["<CREDIT_CARD>"], "<EMAIL_ADDRESS>": {"MAIL": "x"}, "order": 2125550142
+    }  # fmt: skip
+    assert done["messages"][2]["content"] == "<EMAIL_ADDRESS> <EMAIL_ADDRESS>"
+    assert json.loads(done["meta"]) == {"mobile": "<PHONE_NUMBER>", "n": 7}
