@@ -37,7 +37,7 @@ def dataset(rows, folder: Path, shard_rows: int | None = None) -> Dataset:
     step = shard_rows or max(len(rows), 1)
     for at in range(0, len(rows), step):
         writer.write(pa.Table.from_pylist(rows[at : at + step], schema=SCHEMA))
-        writer._flush()
+        writer._end_shard()
     return writer.close()
 
 

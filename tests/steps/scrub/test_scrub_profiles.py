@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.load import validate
+from pipelines.load import Written, validate
 from steps.contracts.errors import ConfigError
 from steps.scrub.config import ScrubConfig
 from steps.scrub.coverage import found_by, lines, table, uncovered
@@ -16,7 +16,7 @@ SPACY = {"engine": "spacy", "model": "m"}
 
 
 def config(**settings: object) -> ScrubConfig:
-    return validate(ScrubConfig, settings, {}, "run.yaml")
+    return validate(ScrubConfig, Written(settings, {}, "run.yaml"))
 
 
 def test_a_profile_is_one_name_or_several() -> None:
