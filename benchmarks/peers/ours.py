@@ -54,7 +54,8 @@ def read(path: Path, config: DedupConfig, sets: SetFile, batch: int) -> tuple[Fi
         if not hasattr(local, "scratch"):
             local.scratch = Scratch()
         ngrams, kinds = np.full(len(column), config.ngram_documents), np.zeros(len(column), np.int64)
-        job = Job(column_texts(column), ngrams, kinds, np.full(len(column), Tokens.CODE, np.uint8))
+        # Words only, as the truth and the peers have it.
+        job = Job(column_texts(column), ngrams, kinds, np.full(len(column), Tokens.WORDS, np.uint8))
         return sketch(job, scheme_of(config), scratch=local.scratch)
 
     bands = np.empty((config.banding.bands, n), np.uint32)
