@@ -192,7 +192,7 @@ def verdict(flag: Flag, judged: dict[str, bool]) -> bool | None:
 
 def _is_ip(value: str) -> bool:
     try:
-        ipaddress.ip_address(value)
+        ipaddress.ip_interface(value.partition("%")[0])
     except ValueError:
         return False
     return True
