@@ -14,7 +14,7 @@ from steps.contracts.records import Row, text_of
 from steps.dedup.config import DedupConfig
 from steps.dedup.dedup import dedup
 from steps.engines.execution import threads
-from steps.engines.text.normalise import squeezed, telling_words, words
+from steps.engines.text.normalise import WORD_CHARACTER, squeezed, telling_words, words
 from steps.engines.text.sides import asked_and_answered
 
 # Words of spaced scripts, runs of scripts without spaces, letters that fold to several or join with their neighbours,
@@ -55,7 +55,7 @@ def opposed(row: Row, other: Row, grams: Grams, more: Grams, threshold: float) -
         return False
     if words(text_of(row)) == words(text_of(other)):
         return True
-    prompt = words(asked)
+    prompt = [word for word in words(asked) if WORD_CHARACTER.match(word)]
     lead = grams_of(prompt) if len(prompt) >= N else set()
     either = len(grams | more) - len(lead)
     return squeezed(asked) == squeezed(asked_too) and (
