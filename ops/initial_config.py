@@ -200,9 +200,16 @@ def _split(sources: Sequence[Source]) -> str:
 
 def _is_small(sources: Sequence[Source]) -> bool:
     """Whether there are probably less than some thousand rows, by the size of the first ones."""
-    read = sum(f.read for s in sources for f in s.files)
-    whole = all(len(s.files) < _MOST_FILES and all(f.read < _MOST_ROWS for f in s.files) for s in sources)
-    return whole and read < _FEW_ROWS
+    more_files = any(len(s.files) == _MOST_FILES for s in sources)
+    return not more_files and sum(_estimated_rows(f) for s in sources for f in s.files) < _FEW_ROWS
+
+
+def _estimated_rows(file: Peek) -> float:
+    """Rows of a file, by its size where only the first ones were read."""
+    if file.read < _MOST_ROWS or not file.rows:
+        return file.read
+    characters = sum(len(text_of(row)) for row in file.rows) / len(file.rows)
+    return file.bytes / max(characters, 1)
 
 
 def _scrub(key_is_set: bool, languages: Counter[str]) -> str:

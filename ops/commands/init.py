@@ -38,7 +38,7 @@ def write_config(
 
 def _name(given: str) -> str:
     """A run's name made of any text."""
-    name = plain_name(given).lower().replace(".", "-").strip("-_0123456789")
+    name = plain_name(given).lower().replace(".", "-").lstrip("-_0123456789")
     return name[:40] or "mine"
 
 

@@ -89,6 +89,13 @@ def test_what_was_assumed_is_said_in_the_file_and_on_the_terminal(here: Path) ->
     assert "languages: de 30" in out and "published demo key" in out and "toy model" in out
 
 
+def test_few_rows_get_larger_held_out_shares(here: Path) -> None:
+    for count, test in ((400, 0.2), (4_000, 0.05)):
+        rows = [{"prompt": f"{ENGLISH} {n}", "completion": f"{ENGLISH} {n}"} for n in range(count)]
+        assert init(write(here / f"r{count}.jsonl", rows))[0] == 0
+        assert made(f"r{count}.yaml")["split"]["test"] == test
+
+
 def test_a_base_and_a_key_are_used(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_PII_KEY", "k" * 40)
     status, _ = init(write(here / "a.jsonl", SHAPES["alpaca.json"][0]), "--base", "owner/model", "--out", "b.yaml")
