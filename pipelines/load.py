@@ -110,7 +110,7 @@ def parse_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int
     try:
         node = yaml.compose(text, yaml.SafeLoader)
         if node is not None and _size(node, {}) > _MOST_NODES:
-            raise ConfigError(f"its aliases stand for more than {_MOST_NODES:,} values", where=where)
+            raise ConfigError(f"more than {_MOST_NODES:,} values, those behind aliases counted each time", where=where)
         values = yaml.load(text, _Loader)
     except yaml.reader.ReaderError as e:
         line = text.count("\n", 0, e.position) + 1

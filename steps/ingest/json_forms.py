@@ -167,9 +167,20 @@ def rows_in_columns(value: Row, *, sure: bool = False) -> list[Row] | None:
         plain = not any(objects) or (sure and not all(objects))
         if len(lengths) == 1 and lengths != {0} and plain:
             return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
-        return None
+        return _split_frame(value)
     if all(isinstance(c, dict) and c and c.keys() == columns[0].keys() for c in columns):
         names = list(columns[0])
         if all(name.isdecimal() for name in names):
             return [{key: value[key][name] for key in value} for name in names]
-    return None
+        return columns if all(key.isdecimal() for key in value) else None
+    return _split_frame(value)
+
+
+def _split_frame(value: Row) -> list[Row] | None:
+    """The rows of what pandas writes with `orient="split"`: names of columns, and lists of cells."""
+    names, rows = value.get("columns"), value.get("data")
+    if not isinstance(names, list) or not isinstance(rows, list) or not value.keys() <= {"columns", "data", "index"}:
+        return None
+    if not all(isinstance(row, list) and len(row) == len(names) for row in rows):
+        return None
+    return [dict(zip(map(str, names), row, strict=True)) for row in rows]

@@ -76,6 +76,10 @@ READ = {
     "wrapped.json": json.dumps({"version": "1", "data": PAIRS, "about": {"rows": [1, 2]}}).encode(),
     "wrapped.jsonl": json.dumps({"version": "1", "data": PAIRS}, indent=1).encode(),
     "columns.json": json.dumps({k: [r[k] for r in PAIRS] for k in PAIRS[0]}).encode(),
+    "keyed.json": json.dumps({str(i): r for i, r in enumerate(PAIRS)}).encode(),
+    "split.json": json.dumps(
+        {"columns": list(PAIRS[0]), "index": [*range(12)], "data": [list(r.values()) for r in PAIRS]}
+    ).encode(),
     "pandas.json": json.dumps({k: {str(i): r[k] for i, r in enumerate(PAIRS)} for k in PAIRS[0]}).encode(),
 }  # fmt: skip
 
