@@ -156,6 +156,18 @@ def test_what_a_model_refuses_is_left_out_once() -> None:
     ]
 
 
+def test_requests_that_are_refused_at_the_same_time_all_find_the_way() -> None:
+    async def main(url: str) -> tuple[list[Reply | Failure], ChatClient]:
+        async with ChatClient(endpoint(url)) as client:
+            messages = [{"role": "user", "content": "hello"}]
+            return await asyncio.gather(*(client.ask(messages, SCHEMA, "verdict") for _ in range(6))), client
+
+    with ScriptedServer(reasoning_model(OK)) as server:
+        replies, client = asyncio.run(main(server.url))
+    assert [isinstance(r, Reply) for r in replies] == [True] * 6 and len(client.adapted.said) == 2
+    assert sum("temperature" not in b and "max_tokens" not in b for b in server.bodies) == 6, "one whole reply per row"
+
+
 def test_a_server_that_names_the_field_in_words_only_is_understood() -> None:
     def script(n: int, body: dict[str, Any]) -> Act:
         return error(422, "unknown field max_completion_tokens") if "max_completion_tokens" in body else OK
