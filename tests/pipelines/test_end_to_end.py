@@ -130,9 +130,9 @@ def test_finetune_takes_a_dataset_by_run_name_or_digest(finished, tmp_path: Path
     tuned = find_run(ROOT, None)
     assert set(tuned.cached_steps) >= {"base_step", "train_step", "evaluate_base_step", "evaluate_tuned_step"}
     assert run(other, overrides=[f"dataset={curated.digest[:12]}"], root=ROOT) == 0
-    from steps.contracts.errors import InputNotFoundError
+    from steps.contracts.errors import ConfigError
 
-    with pytest.raises(InputNotFoundError, match="no curated dataset"):
+    with pytest.raises(ConfigError, match="no run 'nowhere'"):
         run(other, overrides=["dataset=nowhere"], root=ROOT)
 
 
