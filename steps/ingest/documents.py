@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from steps.contracts.records import Row
 from steps.engines.documents.pages import Page, Unreadable
-from steps.engines.documents.reader import DocumentKind, DocumentReader
+from steps.engines.documents.reader import DocumentKind, DocumentReader, DocumentReaders
 from steps.ingest.config import Container, IngestConfig
 from steps.ingest.files import InputFile
 from steps.ingest.readers import Bad, Item, Raw, clean, reading
@@ -25,28 +27,38 @@ class DocumentFiles:
     """Reads the documents of a source, and counts pages that are pictures: {file: their numbers}."""
 
     config: IngestConfig
-    reader: DocumentReader
+    readers: DocumentReaders
     pictures: dict[str, list[int]] = field(default_factory=dict)
 
     def items(self, file: InputFile, kind: DocumentKind, where: str) -> Iterator[Item]:
-        """The rows of one file.
+        """The rows of one file, whose reading begins now; they are waited for when they are asked for.
 
-        Raises:
+        Raises, when they are:
             InputError, ServiceError: the file can't be read. MissingDependencyError: nor any of its kind.
         """
+        return self._items(self.readers.submit(partial(self._read, file, kind, where)), kind, where)
+
+    def _read(
+        self, file: InputFile, kind: DocumentKind, where: str, reader: DocumentReader
+    ) -> tuple[bytes, list[Page]]:
+        """The SHA-256 of a file and its pages; b"" of an empty one."""
         most = self.config.documents.max_file_mb << 20
         with reading(file, where), unpacking(where), file.open_raw() as raw:
             data = unpack(raw, file.packing).read(most + 1)
+        if len(data) > most:
+            raise Unreadable("too_large", f"more than documents.max_file_mb ({self.config.documents.max_file_mb})")
         if not data:
-            return
+            return b"", []
+        return hashlib.sha256(data).digest(), reader.pages(data, kind, self.config.max_line_bytes)
+
+    def _items(self, read: Future[tuple[bytes, list[Page]]], kind: DocumentKind, where: str) -> Iterator[Item]:
         try:
-            if len(data) > most:
-                raise Unreadable("too_large", f"more than documents.max_file_mb ({self.config.documents.max_file_mb})")
-            pages = self.reader.pages(data, kind, self.config.max_line_bytes)
+            digest, pages = read.result()
         except Unreadable as e:
             yield Bad("row:1", None, b"", e.reason, e.hint)
             return
-        yield from self._rows(pages, kind, hashlib.sha256(data).digest(), where)
+        if digest:
+            yield from self._rows(pages, kind, digest, where)
 
     def _rows(self, pages: Sequence[Page], kind: DocumentKind, digest: bytes, where: str) -> Iterator[Item]:
         pictures = [p.number for p in pages if p.picture]

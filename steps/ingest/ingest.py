@@ -1,5 +1,6 @@
 """Reads every source into one dataset version; what can't be read goes to the reject file."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from steps.contracts.errors import InputError
 from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
-from steps.engines.documents.reader import DocumentReader
+from steps.engines.documents.reader import DocumentReaders
 from steps.engines.formats.columns import check_columns
 from steps.engines.formats.registry import detect, detect_most
 from steps.engines.progress.progress import Progress, Stopwatch
@@ -43,6 +44,8 @@ from steps.ingest.unchanged_sources import (
 _SAMPLE_ROWS = 100
 _SAMPLE_BYTES = 8 << 20
 _SAMPLE_PAGES = 3
+# Chosen: so many files are looked at before they are read; more than there are cores, few enough to hold their text.
+_AHEAD = 32
 _PROGRESS_ROWS = 500
 # Chosen: more are read by nobody.
 _NOTES = 40
@@ -143,9 +146,9 @@ def _read_source(source: SourceConfig, sink: RecordSink, root: Path, folder: Pat
     without: list[str] = []
     reader = RowReader(source, sink, folder)
     try:
-        with DocumentReader(sink.config.documents) as pages:
-            documents = DocumentFiles(sink.config, pages)
-            for part in _parts(source, root, sink.config, documents, counters.notes):
+        with DocumentReaders(sink.config.documents) as readers:
+            documents = DocumentFiles(sink.config, readers)
+            for part in _ahead(_parts(source, root, sink.config, documents, counters.notes)):
                 before = counters.rows
                 counters.bytes += part.bytes
                 if not _read_part(part, source, reader, progress):
@@ -198,6 +201,16 @@ def _parts(
     if refused and len(refused) == len(found.files):
         raise refused[0]
     notes += [f"not read: {e.where}: {e.what}" for e in refused]
+
+
+def _ahead(parts: Iterable[_Part]) -> Iterator[_Part]:
+    """The parts; those of documents are being read while earlier ones are taken."""
+    waiting: deque[_Part] = deque()
+    for part in parts:
+        waiting.append(part)
+        if len(waiting) > _AHEAD:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _hub_items(source: SourceConfig) -> Iterator[Item]:
@@ -300,6 +313,6 @@ def beginnings(
     Raises:
         InputError: as `ingest`.
     """
-    with DocumentReader(config.documents, _SAMPLE_PAGES) as pages:
-        for part in _parts(source, root, config, DocumentFiles(config, pages), []):
+    with DocumentReaders(config.documents, _SAMPLE_PAGES) as readers:
+        for part in _parts(source, root, config, DocumentFiles(config, readers), []):
             yield part.path, part.container, part.bytes, _head(part.items())

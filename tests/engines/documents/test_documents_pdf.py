@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 import zlib
 
 import pytest
@@ -9,7 +10,7 @@ from support.documents import SCAN, line, paragraph, pdf, whole
 
 from steps.engines.documents.config import DocumentConfig
 from steps.engines.documents.pages import Unreadable
-from steps.engines.documents.reader import DocumentReader, read_document
+from steps.engines.documents.reader import DocumentReader, DocumentReaders, read_document
 
 MOST = 1 << 20
 
@@ -165,3 +166,19 @@ def test_a_process_that_dies_is_started_anew(reader):
 def test_what_is_wrong_with_a_document_comes_back_from_the_process(reader):
     assert bounded(reader, b"%PDF-1.4 %%EOF") == "damaged"
     assert bounded(reader, b"PK", "docx") == "damaged"
+
+
+def test_readers_work_side_by_side_and_end_what_is_left(monkeypatch):
+    monkeypatch.setattr("steps.engines.documents.reader.cores", lambda: 3)
+    with DocumentReaders(DocumentConfig()) as readers:
+        files = [pdf(line(72, 700, f"file {i}")) for i in range(7)]
+        futures = [readers.submit(lambda r, data=data: r.pages(data, "pdf", MOST)) for data in files]
+        assert [f.result()[0].text for f in futures] == [f"file {i}" for i in range(7)]
+    slow = pdf("\n".join(line(20 + i % 500, 20 + i % 700, "x", 1) for i in range(60_000)), packed=True)
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), DocumentReaders(DocumentConfig(max_seconds=300)) as readers:
+        given = [readers.submit(lambda r: r.pages(slow, "pdf", MOST)) for _ in range(9)]
+        while not any(r._pipe for r in readers._readers):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert time.monotonic() - start < 60 and all(f.cancelled() or f.exception() for f in given)
