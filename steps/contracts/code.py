@@ -3,10 +3,16 @@
 import ast
 import functools
 import hashlib
+import json
+import os
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from steps.contracts.digests import file_digest, value_digest
+from steps.contracts.errors import StorageError
+from steps.contracts.storage import STATE, aside
 
 FIRST_PARTY = ("steps", "pipelines", "materializers", "ops")
 # How an artifact is stored or shown, and how ZenML runs a step, don't change what is computed.
@@ -42,9 +48,44 @@ def import_closure(module: str, root: Path) -> dict[str, str]:
 
 @functools.cache
 def _parsed(source: bytes) -> tuple[str, tuple[str, ...]]:
-    """Digest of a module without docstrings, and the names that it imports: modules, or what is in them."""
+    """Digest of a module without docstrings, and the names that it imports: modules, or what is in them.
+
+    To parse three hundred modules takes seconds at the start of every run, so it is kept in the state folder by the
+    source's bytes, where that folder is known.
+    """
+    place = _place(source)
+    known = _known(place) if place is not None else None
+    if known is not None:
+        return known
     tree = ast.parse(source)
-    return _tree_digest(tree), tuple(_imports(tree))
+    found = _tree_digest(tree), tuple(_imports(tree))
+    if place is not None:
+        with suppress(StorageError), aside(place) as partial:
+            partial.write_text(json.dumps(found))
+    return found
+
+
+def _place(source: bytes) -> Path | None:
+    """Where what is found out about a source is kept; trees differ between Pythons, and this module says how."""
+    state = os.environ.get(STATE)
+    if not state:
+        return None
+    h = hashlib.sha256(_how().encode())
+    h.update(source)
+    return Path(state) / "code" / f"{h.hexdigest()}.json"
+
+
+@functools.cache
+def _how() -> str:
+    return f"{sys.version}\n{file_digest(Path(__file__))}\n"
+
+
+def _known(place: Path) -> tuple[str, tuple[str, ...]] | None:
+    try:
+        digest, imports = json.loads(place.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return digest, tuple(imports)
 
 
 def data_files(modules: Iterable[str], root: Path) -> dict[str, str]:

@@ -3,6 +3,9 @@
 import ast
 from pathlib import Path
 
+import pytest
+
+from steps.contracts import code
 from steps.contracts.code import _imports, _tree_digest, code_digest, code_of, data_files, import_closure
 from steps.contracts.digests import file_digest, value_digest
 
@@ -83,3 +86,21 @@ def test_the_digest_of_a_module_is_that_of_all_it_uses_and_of_the_files_beside()
     assert code_digest("steps.engines.text.normalise") == value_digest(used)
     both = code_of(["steps.engines.text.normalise", "steps.contracts.arrays"])
     assert both.items() > used.items() and "steps.contracts.arrays" in both
+
+
+def test_what_was_parsed_before_is_known_from_the_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path))
+    source = b"import json\n\n\ndef known_from_the_state_folder():\n    return 1\n"
+    first = code._parsed.__wrapped__(source)
+    [kept] = (tmp_path / "code").iterdir()
+    with monkeypatch.context() as m:
+        m.setattr(ast, "parse", None)
+        assert code._parsed.__wrapped__(source) == first
+    assert first == (digest(source.decode()), ("json",))
+    # What was cut off, or is unreadable, is found out again.
+    kept.write_text("[")
+    assert code._parsed.__wrapped__(source) == first
+    assert code._parsed.__wrapped__(source + b"x = 1\n") != first
+    assert len(list((tmp_path / "code").iterdir())) == 2
+    monkeypatch.delenv("ASSAY_STATE")
+    assert code._parsed.__wrapped__(source) == first
