@@ -157,6 +157,12 @@ def arrow_rows(raw: IO[bytes], size: int, bounds: Bounds, where: str) -> Iterato
     for batch in _arrow_batches(raw, where):
         if number == 0:
             _check_width(batch.num_columns, bounds, where)
+        if not _valid(batch):
+            # Offsets may point anywhere, and even asking for a part's size would follow them.
+            budget.take(batch.num_rows, batch.get_total_buffer_size())
+            yield from _one_by_one(batch, number)
+            number += batch.num_rows
+            continue
         # As many rows as fit, so that what Python makes of them doesn't fill the memory.
         step = max(1, min(_BATCH_ROWS, _BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1)))
         for start in range(0, batch.num_rows, step):
@@ -193,6 +199,14 @@ def _check_width(columns: int, bounds: Bounds, where: str) -> None:
     if columns > bounds.columns:
         what = f"{columns:,} columns, more than max_columns ({bounds.columns:,})"
         raise InputError(what, where=where, hint="is it the right file? Otherwise raise max_columns")
+
+
+def _valid(batch: pa.RecordBatch) -> bool:
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def batch_rows(batch: pa.RecordBatch, before: int) -> Iterator[Found]:

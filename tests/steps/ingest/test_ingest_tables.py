@@ -4,6 +4,7 @@ import datetime
 import io
 import sys
 
+import numpy as np
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +75,26 @@ def test_arrow_gives_the_rows_that_json_lines_give(bench, new):
     bench.write("a.jsonl", PAIRS)
     bench.write("a.arrow", arrow(pa.Table.from_pylist(PAIRS), new))
     assert bench.ingest("a.arrow").rows.digest == bench.ingest("a.jsonl").rows.digest
+
+
+@pytest.mark.parametrize("slot", [1, 5, 9, 10])
+@pytest.mark.parametrize("new", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_offsets_that_point_outside_cost_their_rows_or_the_file(bench, new, slot):
+    table = pa.table({"text": [f"t{i:04}" for i in range(10)], "of": [[{"a": f"b{i:04}"}] for i in range(10)]})
+    out = io.BytesIO()
+    with new(out, table.schema) as writer:
+        writer.write_table(table)
+    body = out.getvalue()
+    offsets = np.arange(0, 55, 5, dtype=np.int32).tobytes()
+    assert body.count(offsets) == 2
+    for at in (body.index(offsets), body.rindex(offsets)):
+        place = at + 4 * slot
+        bench.write("a.arrow", body[:place] + b"\x0a" * 4 + body[place + 4 :])
+        try:
+            got = bench.ingest("a.arrow", most=1.0)
+        except InputError:
+            continue
+        assert got.report.kept + got.report.dropped == 10 and got.report.dropped_by["bad_value"] >= 1
 
 
 def repeated(text, rows):
