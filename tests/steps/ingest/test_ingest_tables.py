@@ -85,11 +85,11 @@ def test_offsets_that_point_outside_cost_their_rows_or_the_file(bench, new, slot
     with new(out, table.schema) as writer:
         writer.write_table(table)
     body = out.getvalue()
-    offsets = np.arange(0, 55, 5, dtype=np.int32).tobytes()
-    assert body.count(offsets) == 2
-    for at in (body.index(offsets), body.rindex(offsets)):
+    texts, lists = (np.arange(0, 10 * n + 1, n, dtype=np.int32).tobytes() for n in (5, 1))
+    assert body.count(texts) == 2 and body.count(lists) == 1
+    for at in (body.index(texts), body.rindex(texts), body.index(lists)):
         place = at + 4 * slot
-        bench.write("a.arrow", body[:place] + b"\x0a" * 4 + body[place + 4 :])
+        bench.write("a.arrow", body[:place] + b"\x7f" * 4 + body[place + 4 :])
         try:
             got = bench.ingest("a.arrow", most=1.0)
         except InputError:
