@@ -1,9 +1,7 @@
 """Whatever a file holds: the command ends, says whose fault it is, and takes neither all time nor all memory."""
 
 import shutil
-import sys
 from collections import Counter
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,9 +12,6 @@ from tests.support.malformed import Malformed, broken, hostile
 
 # Of every hundred rows any number may be lost: that they are named is what counts.
 ARGUMENTS = ("--ingest", "max_reject_share=1")
-# Once for all forks.
-IMPORTED = ("ops.main", "ops.commands.config", "ops.commands.stage", "pipelines.config", "pipelines.report.page",
-            "steps.ingest.ingest", "steps.ingest.quick", "openpyxl")  # fmt: skip
 FINE = (0, InputError.exit_code, ConfigError.exit_code)
 
 
@@ -29,18 +24,10 @@ def tried(file: Malformed, folder: Path) -> Ended:
     if path.suffix == ".yaml":
         arguments = ["validate", str(path)]
 
-    def command() -> None:
-        from ops.main import main
-
-        sys.argv = ["assay", *arguments]
-        main()
-
-    return bounded(command, folder / "said.txt")
+    return bounded(arguments, folder)
 
 
 def faults(files: list[Malformed], folder: Path) -> tuple[list[str], Counter[int]]:
-    for module in IMPORTED:
-        import_module(module)
     found: list[str] = []
     statuses: Counter[int] = Counter()
     for number, file in enumerate(files):
