@@ -19,6 +19,8 @@ from pipelines.other_names import CALLED, INSTEAD, plain
 
 M = TypeVar("M", bound=BaseModel)
 KeyPath: TypeAlias = tuple[str | int, ...]
+# Chosen: a long path is shown whole, a file's content isn't.
+_SHOWN_CHARS = 200
 # Pydantic's names of mistakes. What says that a value isn't of a form at all; and what Python calls it.
 _OTHER_FORM = ("literal_error", "too_short", "tuple_type", "model_type", "dict_type", "string_type")
 _WANTED = {"tuple_type": "a list", "list_type": "a list", "model_type": "a mapping of keys", "dict_type": "a mapping"}
@@ -187,13 +189,19 @@ def _reason(model: type[BaseModel], error: Any, place: KeyPath) -> str:
     if error["type"] == "union_tag_not_found":
         return f"{error['ctx']['discriminator']} is missing; it says which of the forms this is"
     if error["type"] == "union_tag_invalid":
-        return f"{error['ctx']['tag']!r} is none of {error['ctx']['expected_tags']}"
+        return f"{_shown(error['ctx']['tag'])} is none of {error['ctx']['expected_tags']}"
     if error["type"] in _WANTED:
-        return f"{_WANTED[error['type']]} is wanted (found {error['input']!r})"
+        return f"{_WANTED[error['type']]} is wanted (found {_shown(error['input'])})"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    shown = "" if error["type"] in ("missing", "value_error") or isinstance(given, dict) else f" (found {given!r})"
+    shown = "" if error["type"] in ("missing", "value_error") or isinstance(given, dict) else f" (found {_shown(given)})"
     return f"{message}{shown}"
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: enough of it to be found."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
 
 
 def _way_out(model: type[BaseModel], place: KeyPath) -> str:

@@ -202,3 +202,11 @@ def test_every_mistake_is_told_and_no_other(tmp_path: Path, text: str, mistakes:
                   for line in refused(tmp_path, text).split("\n")[1:])  # fmt: skip
     assert len(told) == len(mistakes), told
     assert all(line.startswith(start) for line, start in zip(told, mistakes, strict=True)), told
+
+
+def test_a_long_value_is_cut(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"name: a\nscreen: {{judge: 1}}\nsplit: {{test: {'9' * 3000}x}}\n")
+    with pytest.raises(ConfigError) as told:
+        load_model(RunConfig, file)
+    assert "(found '999" in str(told.value) and len(str(told.value)) < 1500
