@@ -194,8 +194,8 @@ def _reason(model: type[BaseModel], error: Any, place: KeyPath) -> str:
         return f"{_WANTED[error['type']]} is wanted (found {_shown(error['input'])})"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    shown = "" if error["type"] in ("missing", "value_error") or isinstance(given, dict) else f" (found {_shown(given)})"
-    return f"{message}{shown}"
+    untold = error["type"] in ("missing", "value_error") or isinstance(given, dict)
+    return message if untold else f"{message} (found {_shown(given)})"
 
 
 def _shown(value: Any) -> str:
