@@ -8,6 +8,7 @@ from support.tracking import tracking_at
 
 from ops.run import run
 from ops.run_index import artifacts_of, find_run, report_path
+from steps.contracts.errors import InputNotFoundError
 from steps.contracts.evaluation import Answers, Comparison
 from steps.engines.exports.export import check_parity
 from steps.engines.exports.registry import EXPORTS
@@ -130,9 +131,7 @@ def test_finetune_takes_a_dataset_by_run_name_or_digest(finished, tmp_path: Path
     tuned = find_run(ROOT, None)
     assert set(tuned.cached_steps) >= {"base_step", "train_step", "evaluate_base_step", "evaluate_tuned_step"}
     assert run(other, overrides=[f"dataset={curated.digest[:12]}"], root=ROOT) == 0
-    from steps.contracts.errors import ConfigError
-
-    with pytest.raises(ConfigError, match="no run 'nowhere'"):
+    with pytest.raises(InputNotFoundError, match="no run 'nowhere'"):
         run(other, overrides=["dataset=nowhere"], root=ROOT)
 
 

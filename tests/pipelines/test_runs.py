@@ -106,14 +106,20 @@ def test_cache_follows_content(data: Path) -> None:
     assert find_run(ROOT, None).executed_steps == own("judge_step")
 
 
+def worse_and_worse(data: Path) -> dict[str, str]:
+    """A source whose first rows, which are looked at before a run starts, are good, and no others."""
+    file = data / "worse.jsonl"
+    file.write_text("".join(line + "\n" for line in lines()) + "no row\n" * 100)
+    return {"name": "worse", "path": str(file)}
+
+
 def test_failed_step_shows_its_own_error_and_the_next_run_goes_on(data: Path) -> None:
-    source = {"name": "orders", "path": str(data / "orders.jsonl"), "columns": {"prompt": "question"}}
-    config = write_config(data, "fails", ingest={"sources": [{**source, "format": "prompt_completion"}]})
-    with pytest.raises(InputError, match="question"):
+    config = write_config(data, "fails", ingest={"sources": [worse_and_worse(data)]})
+    with pytest.raises(InputError, match="max_reject_share"):
         run(config, root=ROOT)
     failed = find_run(ROOT, None)
     assert failed.status == "failed"
-    assert "question" in (failed.error or "")
+    assert "max_reject_share" in (failed.error or "")
     assert run(write_config(data, "fails"), root=ROOT) == 0
     assert find_run(ROOT, None).status == "completed"
 
@@ -134,15 +140,14 @@ def test_file_by_url_is_read_at_the_start_and_reruns_only_what_reads_it(data: Pa
 def test_the_index_can_be_made_anew_from_the_stores(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(data, "copied")
     run(config, root=ROOT)
-    source = {"name": "orders", "path": str(data / "gone.jsonl")}
     with pytest.raises(InputError):
-        run(write_config(data, "copied", ingest={"sources": [source]}), root=ROOT)
+        run(write_config(data, "copied", ingest={"sources": [worse_and_worse(data)]}), root=ROOT)
     names = [r.name for r in load_runs(ROOT) if r.config_name == "copied"]
     before = {n: {f.name: f.read_bytes() for f in run_folder(ROOT, n).iterdir()} for n in names}
     assert [set(before[n]) for n in names] == [{"run.json", "config.yaml"}, {"run.json", "config.yaml", "report.html"}]
     failed = find_run(ROOT, names[0])
-    assert (failed.status, failed.failed_step, failed.error_kind) == ("failed", "start_step", "InputNotFoundError")
-    assert "gone.jsonl" in (failed.error or "")
+    assert (failed.status, failed.failed_step, failed.error_kind) == ("failed", "ingest_step", "InputError")
+    assert "worse.jsonl" in (failed.error or "")
 
     shutil.rmtree(runs_folder(ROOT))
     assert set(names) <= {r.name for r in sync(ROOT)}
