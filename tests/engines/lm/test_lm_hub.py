@@ -141,6 +141,7 @@ def test_missing_gated_and_unknown_revision_say_so(hub: FakeHub) -> None:
         resolve_revision("not/a/hub/id", None)
 
 
+@pytest.mark.slow  # the hub's client tries again for a while
 def test_an_unreachable_hub_is_a_service_error(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ServiceError, match="reached"):
