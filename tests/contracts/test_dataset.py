@@ -395,3 +395,13 @@ def test_refusals_say_what_and_where(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError) as missing:
         Dataset.open(tmp_path / "one")
     assert str(missing.value) == f"{first.shard_paths[0]}: a shard of this dataset version is missing"
+
+
+def test_only_columns_that_are_asked_for_are_read_and_given(tmp_path: Path, small_shards: None) -> None:
+    version = write(tmp_path / "not" / "there", rows(25))
+    asked = ["record_id", "text"]
+    assert {tuple(chunk.table.column_names) for chunk in version.chunks(asked)} == {tuple(asked)}
+    assert {tuple(table.column_names) for table in version.tables(asked)} == {tuple(asked)}
+    assert {tuple(table.column_names) for table in version.tables([*asked, "split"])} == {(*asked, "split")}
+    stored = pq.ParquetFile(version.shard_paths[0]).metadata.row_group(0)
+    assert {stored.column(i).compression for i in range(stored.num_columns)} == {"ZSTD"}
