@@ -70,8 +70,11 @@ def _show(sample: Sample, whole: bool) -> None:
         say(_indented(row["text"] or "", whole))
     for side, messages in (("", row["messages"]), ("chosen ", row["chosen"]), ("rejected ", row["rejected"])):
         for m in messages:
+            untrained = ", not trained" if m.get("weight") == 0 else ""
+            thought = f"(thinks: {m['reasoning']})\n" if m.get("reasoning") else ""
             calls = f"\ncalls {m['tool_calls']}" if m.get("tool_calls") else ""
-            say(f"  {side}{m['role']}:{_indented(m['content'] + calls, whole).removeprefix(' ')}")
+            text = _indented(thought + m["content"] + calls, whole).removeprefix(" ")
+            say(f"  {side}{m['role']}{untrained}:{text}")
 
 
 def _place(row: Row | None) -> str:

@@ -55,6 +55,16 @@ def test_the_first_rows_of_a_file_are_shown_as_they_are_read(file: Path, state: 
         assert invoke("head", file, *columns, *wrong)[0] == 2
 
 
+def test_what_a_turn_thinks_and_whether_it_is_trained_is_shown(tmp_path: Path, state: Path) -> None:
+    file = tmp_path / "chat.jsonl"
+    answer = {"role": "assistant", "content": "9", "weight": 0, "reasoning_content": "Let me see."}
+    asked = {"role": "user", "content": "Which platform?"}
+    file.write_text(json.dumps({"messages": [asked, answer, asked, {"role": "assistant", "content": "4"}]}) + "\n")
+    status, out = invoke("head", file)
+    assert status == 0 and "  assistant, not trained: (thinks: Let me see.)\n    9\n" in out
+    assert "  assistant: 4\n" in out
+
+
 def test_a_sample_is_the_same_each_time_and_another_by_another_seed(file: Path, state: Path) -> None:
     columns = ("--columns", "prompt=Frage,completion=Antwort")
     draws = [
