@@ -53,7 +53,9 @@ class SourceConfig(Frozen):
     )
     split: str = Field("train", description="split of the hub data set or folder: train, test+validation, all")
     token_env: str = Field("HF_TOKEN", description="environment variable with the hub token; may be unset")
-    format: FormatName | Literal["auto"] = Field("auto", description="row format; auto: by the first rows of each file")
+    format: FormatName | Literal["auto"] = Field(
+        "auto", description="row format of every row; auto: each row by its own"
+    )
     include: tuple[str, ...] = Field((), description="globs on paths in a folder: no other files are read")
     exclude: tuple[str, ...] = Field((), description="globs on paths in a folder: these files are not read")
     container: Container | Literal["auto"] = Field("auto", description="file type; auto: by content, then by suffix")

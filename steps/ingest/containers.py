@@ -73,6 +73,8 @@ _CONTROL = bytes(b for b in range(32) if b not in b"\t\n\v\f\r\x1b\0")
 _NOT_TEXT: tuple[Container, ...] = ("parquet", "arrow", "xlsx", "pdf", "docx")
 _JSON: tuple[Container, ...] = ("jsonl", "json")
 _STARTS_ROW = re.compile(rb"(?:^|\n|\r|\xef\xbb\xbf)[ \t]*[{\[]")
+# A JSON text alone on a line.
+_TEXT_LINE = re.compile(rb'"(?:[^"\\\n]|\\.)*"[ \t]*,?[ \t\r]*(?:\n|$)')
 _STARTS_ARRAY = re.compile(rb'\[\s*\{\s*"')
 _STARTS_PRETTY = re.compile(rb'\{\s*\n\s*"')
 
@@ -200,7 +202,7 @@ def _by_content(head: bytes, named: Container | None, where: str, sure: bool) ->
 
 def _named_json(text: bytes, named: Container | None, where: str) -> Container | None:
     """What a file is that calls itself JSON. Its first line may be broken."""
-    if _STARTS_ROW.search(text):
+    if _STARTS_ROW.search(text) or _TEXT_LINE.match(text):
         return named
     if _is_table(text):
         return "csv"

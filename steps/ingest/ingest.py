@@ -223,8 +223,9 @@ def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: P
     items = part.items()
     head = _head(items)
     sample = [i.value for i in head if isinstance(i, Raw)]
+    named = [reader.named(v, strict=False) for v in sample]
     lone = part.found and part.container in ("json", "jsonl") and len(head) == len(sample) == 1
-    if lone and source.format == "auto" and not source.columns and detect(sample[0]) is None:
+    if lone and source.format == "auto" and not source.columns and detect(named[0]) is None:
         return False
     if source.columns and sample:
         check_columns(sample, source.columns, part.path)
@@ -232,18 +233,16 @@ def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: P
         if head:
             reader.start(part.path, part.container, "text" if source.format == "auto" else source.format)
     else:
-        row_format = (
-            detect_most((reader.named(v) for v in sample), part.path) if source.format == "auto" else source.format
-        )
+        row_format = detect_most(named, part.path) if source.format == "auto" else source.format
         reader.start(part.path, part.container, row_format)
     for item in head:
         reader.take(item)
-    if part.file is not None and _read_by_columns(part.file, source, reader, head, progress):
-        return True
-    for number, item in enumerate(items, 1):
-        reader.take(item)
-        if number % _PROGRESS_ROWS == 0:
-            progress.advance(_PROGRESS_ROWS)
+    if part.file is None or not _read_by_columns(part.file, source, reader, head, progress):
+        for number, item in enumerate(items, 1):
+            reader.take(item)
+            if number % _PROGRESS_ROWS == 0:
+                progress.advance(_PROGRESS_ROWS)
+    reader.finish_file()
     return True
 
 

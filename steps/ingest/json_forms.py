@@ -30,7 +30,7 @@ def form(head: bytes, *, lines_named: bool = False) -> Form:
     first = lines[0].strip(_BLANK)
     if first[:1] == b"[":
         whole = lines_named and len(lines) > 1 and _value(first) is not None
-        return "lines" if whole and lines[1].lstrip()[:1] == b"[" else "array"
+        return "lines" if whole and lines[1].lstrip()[:1] in (b"[", b"{", b'"') else "array"
     if first[:1] != b"{":
         return "lines"
     if len(lines) == 1:

@@ -9,7 +9,8 @@ from steps.contracts.errors import InputError
 from steps.contracts.records import Kind, Row, make_row
 from steps.engines.formats.columns import check_columns, renamed
 from steps.engines.formats.format import Draft, Reading
-from steps.engines.formats.registry import FORMATS, detect_most
+from steps.engines.formats.names import standard
+from steps.engines.formats.registry import detect_most, read_row
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import nested_nodes, paths
 from steps.ingest.config import IngestConfig, SourceConfig
@@ -60,7 +61,7 @@ def peek(source: SourceConfig, config: IngestConfig, root: Path) -> Iterator[Pee
         try:
             if raws and source.columns:
                 check_columns((r.value for r in raws), source.columns, path)
-            named = [_named(r.value, source) for r in raws]
+            named = [_named(r.value, source, strict=False) for r in raws]
             row_format = detect_most(named, path) if source.format == "auto" and raws else source.format
         except InputError as e:
             hint = f"; {e.hint}" if e.hint and "did you mean" in e.hint else ""
@@ -97,17 +98,20 @@ def _is_number(text: str) -> bool:
     return not text.strip() or text.strip().replace(".", "", 1).replace(",", "").lstrip("+-").isdigit()
 
 
-def _named(value: Row, source: SourceConfig) -> Row:
+def _named(value: Row, source: SourceConfig, *, strict: bool = True) -> Row:
     """The row under standard column names, without those that are only meta."""
-    return {k: v for k, v in renamed(value, source.columns).items() if k not in source.as_meta}
+    value = {k: v for k, v in renamed(value, source.columns).items() if k not in source.as_meta}
+    return standard(value, source.columns, strict=strict)
 
 
 def _drafts(row_format: str, value: Row, source: SourceConfig, config: IngestConfig) -> list[Draft]:
-    if row_format == "oasst":
-        return [path.draft() for path in paths(nested_nodes(value, source.roles), config.tree_paths)]
-    read = FORMATS[row_format].read
+    how = Reading(source.roles, config.ranked_pairs)
+    own, parsed = read_row(value, row_format, how, strict=source.format != "auto")
+    if parsed is not None:
+        return parsed.drafts
     # Rows that only make a record together aren't gathered here.
-    return read(value, Reading(source.roles, config.ranked_pairs)).drafts if read is not None else []
+    nested = own == "oasst"
+    return [path.draft() for path in paths(nested_nodes(value, source.roles), config.tree_paths)] if nested else []
 
 
 def _row(path: str, item: Item, draft: Draft) -> Row:

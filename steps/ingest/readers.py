@@ -9,14 +9,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 from steps.contracts.digests import canonical_json
 from steps.contracts.errors import AssayError, InputError, ServiceError
 from steps.contracts.records import Row
+from steps.engines.formats.bare import columns_of, is_message, is_nothing_but_message
 from steps.engines.formats.columns import renamed
 from steps.engines.formats.dialects.described import listed
+from steps.engines.formats.names import standard
 from steps.engines.formats.registry import detect
+from steps.engines.formats.rejected import RowRejected
 from steps.ingest.config import CANONICAL_COLUMNS, SourceConfig
 from steps.ingest.csv_records import Broken, Record, records
 from steps.ingest.files import InputFile
@@ -136,13 +140,81 @@ def _json_text(of: _TextFile) -> Iterator[Item]:
     with of.open() as stream:
         found = form(_peek(stream), lines_named=of.file.container == "jsonl")
         if found == "lines":
-            yield from _lines(stream, of)
+            yield from _under_names(_lines(stream, of), of)
         elif found == "array":
-            if of.file.container == "jsonl":
-                of.say("read as one JSON array")
-            yield from _values(JsonValues(stream, of.limit), of.limit)
+            yield from _array(stream, of)
         else:
             yield from _values_or_one(stream, of)
+
+
+def _array(stream: io.BufferedReader, of: _TextFile) -> Iterator[Item]:
+    items = _values(JsonValues(stream, of.limit), of.limit)
+    first = next(items, None)
+    if first is None:
+        return
+    if isinstance(first, Raw) and is_message(first.value) and (whole := _one_conversation(of)) is not None:
+        of.say("one list of messages, read as one conversation")
+        yield whole
+        return
+    if of.file.container == "jsonl":
+        of.say("read as one JSON array")
+    yield from _under_names(chain([first], items), of)
+
+
+def _one_conversation(of: _TextFile) -> Raw | None:
+    """A file that is one list of messages; None where they say more than a conversation's, or begin several."""
+    with of.open() as stream:
+        raw = stream.read(of.limit + 1).strip()
+    try:
+        found = json.loads(raw, parse_constant=_null) if len(raw) <= of.limit else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list) or not all(is_nothing_but_message(m) for m in found):
+        return None
+    systems = [n for n, m in enumerate(found) if any(str(m.get(k)).lower() == "system" for k in ("role", "from"))]
+    if systems not in ([], [0]):
+        return None
+    item = _decoded(_decoder(), "row:1", 1, raw)
+    return item if isinstance(item, Raw) else None
+
+
+def _under_names(items: Iterator[Item], of: _TextFile) -> Iterator[Item]:
+    """The items; those behind a first list of names of columns are lists of values under these names."""
+    first = next(items, None)
+    names = _names_in(first) if first is not None else None
+    if names is None:
+        yield from items if first is None else chain([first], items)
+        return
+    of.say(f"lists under the names in the first one: {listed(names)}")
+    for item in items:
+        cells = _list_in(item)
+        if cells is None:
+            yield item
+        elif len(cells) != len(names):
+            hint = f"{len(cells)} values, but the first list names {len(names)} columns"
+            yield Bad(item.locator, item.line, item.raw, "csv_columns", hint)
+        else:
+            cleaned, what = clean(dict(zip(names, cells, strict=True)))
+            yield Raw(item.locator, item.line, item.raw, cleaned, what)
+
+
+def _list_in(item: Item) -> list[Any] | None:
+    """The list that an item was; None where it was something else."""
+    if item.raw.lstrip()[:1] != b"[":
+        return None
+    try:
+        found = json.loads(item.raw, strict=False, parse_constant=_null)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
+
+
+def _names_in(item: Item) -> list[str] | None:
+    """The names of columns that a first list holds: texts that a format knows as columns of one row."""
+    names = _list_in(item)
+    if names is None or len(names) < 2 or not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
+        return None
+    return names if detect(standard(dict.fromkeys(names, "x"), strict=False)) is not None else None
 
 
 def _peek(stream: io.BufferedReader) -> bytes:
@@ -187,10 +259,13 @@ def _within_one(of: _TextFile, top: TopLevel) -> Iterator[Item] | None:
     """
     value = _one_object(of, top) if top.whole and top.size <= of.limit else None
     if value is not None:
-        named = renamed(value, of.source.columns) if of.source.columns else value
+        named = standard(renamed(value, of.source.columns), of.source.columns, strict=False)
         rows = rows_in_columns(value, sure=detect(named) is None)
         if rows is None and detect(named) is not None:
             return None
+        if rows is None and (rows := _rows_by_id(value)) is not None:
+            of.say(f"one object of {len(rows):,} rows by their ids")
+            return (value_item(row, number) for number, row in enumerate(rows, 1))
         if rows is not None:
             of.say(f"one object of columns, read as {len(rows):,} rows")
             return (value_item(row, number) for number, row in enumerate(rows, 1))
@@ -206,6 +281,20 @@ def _within_one(of: _TextFile, top: TopLevel) -> Iterator[Item] | None:
     (key, (start, line)), *_ = top.lists.items()
     of.say(f"the rows are those of the list {listed([key])}")
     return _listed_rows(of, start, line)
+
+
+def _rows_by_id(value: Row) -> list[Row] | None:
+    """The rows of an object that holds them under their ids; None if it doesn't."""
+    rows: list[Row] = []
+    for key, held in value.items():
+        try:
+            row = held if isinstance(held, dict) else columns_of(held) if isinstance(held, list) else {}
+        except RowRejected:
+            return None
+        if detect(standard(row, strict=False)) is None:
+            return None
+        rows.append(row if "id" in row else {"id": key, **row})
+    return rows or None
 
 
 def _one_object(of: _TextFile, top: TopLevel) -> Row | None:
@@ -319,7 +408,10 @@ def _decoded(decode: Any, locator: str, line: int | None, raw: bytes) -> Item:
     except (ValueError, RecursionError) as e:
         return Bad(locator, line, raw, *_json_problem(e))
     if not isinstance(value, dict):
-        return Bad(locator, line, raw, "not_an_object", 'a row must be a JSON object: {"column": value, ...}')
+        try:
+            value = columns_of(value)
+        except RowRejected as e:
+            return Bad(locator, line, raw, e.reason, e.hint or "")
     if not _suspect(raw):
         return Raw(locator, line, raw, value)
     cleaned, what = clean(value)

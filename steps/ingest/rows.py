@@ -1,6 +1,7 @@
 """Raw rows to records: the rows of one source, whatever their format."""
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,11 +9,13 @@ from typing import TYPE_CHECKING
 from steps.contracts.digests import short_id
 from steps.contracts.records import Row
 from steps.engines.chunking.chunking import Chunk, Markup, cutter
+from steps.engines.formats.bare import ALONE, BARE_TEXT
 from steps.engines.formats.columns import renamed
 from steps.engines.formats.dialects.described import fields
 from steps.engines.formats.format import Draft, Parsed, Reading
 from steps.engines.formats.marks import telling
-from steps.engines.formats.registry import FORMATS, detect
+from steps.engines.formats.names import renames, standard
+from steps.engines.formats.registry import detect, read_row
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
 from steps.ingest.config import Container, SourceConfig
@@ -37,57 +40,78 @@ class RowReader:
         self.path = ""
         self.container: Container = "jsonl"
         self.format = "text"
+        # rows of the file by format
+        self.formats: Counter[str] = Counter()
         self._counters = sink.counters[source.name]
         self._folder = folder
         self._aside = frozenset(source.as_meta)
         self._reading = Reading(source.roles, sink.config.ranked_pairs)
+        self._strict = source.format != "auto"
         self._spool: TreeSpool | None = None
         self._cut = cutter(self.config.chunk, "ingest.chunk")
 
     def start(self, path: str, container: Container, row_format: str) -> None:
-        """The next items come from this file and have this format."""
+        """The next items come from this file, and most of them have this format."""
         self.path, self.container, self.format = path, container, row_format
+        self.formats = Counter()
 
-    def named(self, value: Row) -> Row:
-        """The row under standard column names, without those that are only meta."""
+    def named(self, value: Row, *, strict: bool = True) -> Row:
+        """The row under standard column names, without those that are only meta.
+
+        Raises:
+            RowRejected: `strict`, and two columns would get one name.
+        """
         value = renamed(value, self.source.columns) if self.source.columns else value
-        return {k: v for k, v in value.items() if k not in self._aside} if self._aside else value
+        value = {k: v for k, v in value.items() if k not in self._aside} if self._aside else value
+        return standard(value, self.source.columns, strict=strict)
 
     def take(self, item: Item) -> None:
         """Keep, expand or reject one row."""
         self._counters.rows += 1
-        self._counters.formats[self.format] += 1
-        if isinstance(item, Bad):
-            self.sink.reject(self.source, self.path, item, item.reason, item.hint)
-            return
-        value = self.named(item.value)
+        row_format, value = self.format, {}
         try:
-            self._take(item, value)
+            if isinstance(item, Bad):
+                self.sink.reject(self.source, self.path, item, item.reason, item.hint)
+                return
+            value = self.named(item.value)
+            row_format, parsed = self._understood(value)
+            self._take(item, value, row_format, parsed)
         except RowRejected as e:
             self.sink.reject(self.source, self.path, item, e.reason, self._hint(e, value))
         except RecursionError:
             self.sink.reject(self.source, self.path, item, "too_deep", "nested deeper than Python's limit")
+        finally:
+            self._counters.formats[row_format] += 1
+            self.formats[row_format] += 1
+
+    def finish_file(self) -> None:
+        """All items of the file are taken."""
+        if len(self.formats) > 1:
+            found = ", ".join(f"{rows:,} {name}" for name, rows in self.formats.most_common())
+            self._counters.notes.append(f"{self.path}: rows of several formats, each read by its own: {found}")
 
     def record(self, item: Item) -> Row | None:
         """The record that `take` would keep; None where it would do anything else. Nothing is counted or written."""
         if isinstance(item, Bad) or item.cleaned:
             return None
-        value = self.named(item.value)
         try:
-            parsed = self._parsed(value)
+            value = self.named(item.value)
+            row_format, parsed = self._understood(value)
         except (RowRejected, RecursionError):
             return None
-        unused = self._meta(value, parsed.used)
-        if len(parsed.drafts) != 1 or parsed.notes or telling(unused):
+        if parsed is None or row_format != self.format or len(parsed.drafts) != 1 or parsed.notes:
+            return None
+        if telling(self._unused(value, parsed.used)):
             return None
         [draft] = parsed.drafts
-        draft.meta = {**unused, **self._set_aside(item), **draft.meta}
+        draft.meta = {**self._meta(item, value, parsed.used), **draft.meta}
         return self.sink.row(self.source, self.path, item, draft)
 
     def take_block(self, block: "Done") -> None:
         """Keep the records of a block, and take its other items, all in their order."""
         self._counters.rows += len(block.places)
         self._counters.formats[self.format] += len(block.places)
+        self.formats[self.format] += len(block.places)
         with self.sink.block(self.source, block.table, block.places, block.lengths) as at:
             for place, item in block.careful():
                 at(place)
@@ -96,7 +120,7 @@ class RowReader:
     def _hint(self, error: RowRejected, value: Row) -> str:
         hint = error.hint or ""
         like = detect(value)
-        if like is not None and like != self.format:
+        if like is not None and like != self.format and self._strict:
             hint += f"; the row looks like {like}, the file is read as {self.format}"
         elif error.reason == "missing_column":
             names = [str(k) for k in value]
@@ -106,48 +130,48 @@ class RowReader:
             hint += f"; the row has {fields(value)}{meant}"
         return hint
 
-    def _take(self, item: Raw, value: Row) -> None:
-        if self.format == "oasst":
-            self._take_tree(item, value)
-        elif self.format == "oasst_rows":
-            self._take_node(item, value)
-        else:
-            parsed = self._parsed(value)
-            self._add_meta(item, parsed, value)
-            if self.format == "text":
-                self._take_document(item, parsed.drafts[0])
-            elif len(parsed.drafts) == 1:
-                self._keep(item, parsed.drafts[0])
-            else:
-                self._expand(item, parsed.drafts, parsed.made)
+    def _understood(self, value: Row) -> tuple[str, Parsed | None]:
+        """The row's format, and what it says; None: a part of a message tree."""
+        if ALONE in value and self.format != "text":
+            raise RowRejected("not_an_object", BARE_TEXT)
+        return read_row(value, self.format, self._reading, strict=self._strict)
 
-    def _parsed(self, value: Row) -> Parsed:
-        read = FORMATS[self.format].read
-        assert read is not None, "trees are read by their own methods"
-        return read(value, self._reading)
-
-    def _keep(self, item: Raw, draft: Draft) -> None:
-        row = self.sink.row(self.source, self.path, item, draft)
-        self.sink.keep(self.source, row, self.format, cleaned=item.cleaned)
-
-    def _add_meta(self, item: Raw, parsed: Parsed, value: Row) -> None:
-        unused = self._meta(value, parsed.used)
-        self._counters.noted.update((*parsed.notes, *telling(unused)))
-        meta = {**unused, **self._set_aside(item)}
+    def _take(self, item: Raw, value: Row, row_format: str, parsed: Parsed | None) -> None:
+        if parsed is None:
+            take = self._take_tree if row_format == "oasst" else self._take_node
+            take(item, value)
+            return
+        self._counters.noted.update((*parsed.notes, *telling(self._unused(value, parsed.used))))
+        meta = self._meta(item, value, parsed.used)
         for draft in parsed.drafts:
             draft.meta = {**meta, **draft.meta}
+        if row_format == "text":
+            self._take_document(item, parsed.drafts[0])
+        elif len(parsed.drafts) == 1:
+            self._keep(item, parsed.drafts[0], row_format)
+        else:
+            self._expand(item, parsed.drafts, parsed.made, row_format)
 
-    def _meta(self, value: Row, used: tuple[str, ...]) -> Row:
-        wanted = self.config.meta_columns
-        return {k: v for k, v in value.items() if k not in used and v is not None and (wanted is None or k in wanted)}
+    def _keep(self, item: Raw, draft: Draft, row_format: str) -> None:
+        row = self.sink.row(self.source, self.path, item, draft)
+        self.sink.keep(self.source, row, row_format, cleaned=item.cleaned)
 
-    def _set_aside(self, item: Raw) -> Row:
-        """The columns that are only meta, under the data's names."""
-        return {k: v for k, v in item.value.items() if k in self._aside and v is not None} if self._aside else {}
+    def _unused(self, value: Row, used: tuple[str, ...]) -> Row:
+        return {k: v for k, v in value.items() if k not in used and v is not None}
+
+    def _meta(self, item: Raw, value: Row, used: tuple[str, ...]) -> Row:
+        """The columns that no field holds, and those that are set aside, under the data's names."""
+        unused, wanted = self._unused(value, used), self.config.meta_columns
+        named = {new: old for old, new in renames(tuple(item.value)).items() if old not in value}
+        kept = {named.get(k, k): v for k, v in unused.items()} if named else unused
+        kept = kept if wanted is None else {k: v for k, v in kept.items() if k in wanted}
+        return {**kept, **{k: v for k, v in item.value.items() if k in self._aside and v is not None}}
 
     # --- rows that become several ---
 
-    def _expand(self, item: Raw, drafts: list[Draft], what: str, locators: Sequence[str | None] = ()) -> None:
+    def _expand(
+        self, item: Raw, drafts: list[Draft], what: str, row_format: str, locators: Sequence[str | None] = ()
+    ) -> None:
         """The row is dropped, and `drafts` are created from it. `locators`: theirs, where they aren't counted alone."""
         parent = short_id(self.path, item.locator, item.raw)
         self.sink.drop(parent, f"made_into_{what}s", {"rows": len(drafts)})
@@ -155,7 +179,7 @@ class RowReader:
         for number, draft in enumerate(drafts):
             locator = (locators[number] if locators else None) or f"{what}:{place}:{number}"
             row = self.sink.child(self.source, self.path, locator, draft, [parent])
-            self.sink.create(self.source, row, what, self.format)
+            self.sink.create(self.source, row, what, row_format)
 
     def _take_document(self, item: Raw, draft: Draft) -> None:
         starts = item.value.get(_STARTS, ()) if self.container == "pdf" else ()
@@ -164,12 +188,12 @@ class RowReader:
             raise RowRejected("empty_text", "the document has no text")
         if len(found) == 1:
             draft.text = found[0].text if self.container == "html" else draft.text
-            self._keep(item, draft)
+            self._keep(item, draft, "text")
             return
         meta = {k: v for k, v in draft.meta.items() if not starts or k != _STARTS}
         drafts = [Draft("document", text=c.text, meta={**meta, **_chunk_meta(c)}) for c in found]
         pages = [None if c.page is None else f"page:{c.page}:{n}" for n, c in enumerate(found)]
-        self._expand(item, drafts, "chunk", pages)
+        self._expand(item, drafts, "chunk", "text", pages)
 
     # --- trees ---
 
@@ -177,10 +201,10 @@ class RowReader:
         nodes = nested_nodes(value, self.source.roles)
         found = paths(nodes, self.config.tree_paths)
         parent = short_id(self.path, item.locator, item.raw)
-        meta = plain({**self._meta(value, ("prompt",)), **self._set_aside(item)})
+        meta = plain(self._meta(item, value, ("prompt",)))
         self.sink.drop(parent, "made_into_tree_paths" if found else "no_assistant_turn", {"rows": len(found)})
         for path in found:
-            self._create_path(path, self.path, meta, [parent])
+            self._create_path(path, "oasst", self.path, meta, [parent])
 
     def _take_node(self, item: Raw, value: Row) -> None:
         node = node_of(value, self.source.roles)
@@ -188,7 +212,7 @@ class RowReader:
         self._spool = self._spool or TreeSpool(self._folder)
         origin = {"path": self.path, "locator": item.locator, "line": item.line}
         if node.parent is None:
-            origin["meta"] = plain({**self._meta(value, NODE_FIELDS), **self._set_aside(item)})
+            origin["meta"] = plain(self._meta(item, value, NODE_FIELDS))
         self._spool.add(node, origin)
 
     def finish(self) -> None:
@@ -210,16 +234,16 @@ class RowReader:
             self.sink.drop(node.record_id, "deleted_message" if node.deleted else reason)
         root = tree[0][1]
         for path in found:
-            self._create_path(path, root["path"], root["meta"], [n.record_id for n in path.nodes])
+            self._create_path(path, "oasst_rows", root["path"], root["meta"], [n.record_id for n in path.nodes])
 
-    def _create_path(self, path: TreePath, source_path: str, meta: Row, parents: list[str]) -> None:
+    def _create_path(self, path: TreePath, how: str, source_path: str, meta: Row, parents: list[str]) -> None:
         locator = f"tree:{path.tree[:_ID_CHARS]}"
         if self.config.tree_paths == "all":
             locator += f":{path.leaf[:_ID_CHARS]}"
         draft = path.draft()
         draft.meta = meta
         row = self.sink.child(self.source, source_path, locator, draft, parents)
-        self.sink.create(self.source, row, "tree_path", self.format)
+        self.sink.create(self.source, row, "tree_path", how)
 
     def close(self) -> None:
         """Remove what is temporary."""

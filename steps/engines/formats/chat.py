@@ -7,7 +7,7 @@ from steps.engines.formats.dialects.messages import Turns, checked
 from steps.engines.formats.dialects.parsing import parsed
 from steps.engines.formats.format import Draft, Parsed
 from steps.engines.formats.marks import MARKS, label_of, reasoning_of
-from steps.engines.formats.prompts import RowTexts
+from steps.engines.formats.prompts import RowTexts, listed_elsewhere
 from steps.engines.formats.rejected import RowRejected
 
 ALWAYS = ("tools", "functions", "system", "systemInstruction")
@@ -15,7 +15,8 @@ ALWAYS = ("tools", "functions", "system", "systemInstruction")
 
 def first_turn(row: Row) -> Row | None:
     """The first message of a row's message list; {} of an empty list's; None when there is no list."""
-    for column in LISTS:
+    elsewhere = listed_elsewhere(row)
+    for column in LISTS if elsewhere is None else (elsewhere,):
         value = row.get(column)
         if isinstance(value, str) and value.lstrip().startswith("["):
             try:

@@ -8,7 +8,7 @@ from steps.engines.formats.preference import read as read_preference
 from steps.engines.formats.rejected import RowRejected
 
 # Names of the two answers, the first and the second.
-_PAIRS = (
+PAIRS = (
     ("response_0", "response_1"), ("response_a", "response_b"), ("response_1", "response_2"), ("answer_a", "answer_b"),
     ("completion_a", "completion_b"), ("output_1", "output_2"), ("conversation_a", "conversation_b"),
 )  # fmt: skip
@@ -18,7 +18,7 @@ _SECOND = {"b", "model_b", "response_b", "answer_b", "second", "right"}
 
 
 def _pair(row: Row) -> tuple[str, str] | None:
-    return next((p for p in _PAIRS if row.get(p[0]) is not None and row.get(p[1]) is not None), None)
+    return next((p for p in PAIRS if row.get(p[0]) is not None and row.get(p[1]) is not None), None)
 
 
 def _winner(row: Row) -> str | None:

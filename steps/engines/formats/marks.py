@@ -3,7 +3,7 @@
 from typing import Any
 
 from steps.contracts.records import Row
-from steps.engines.formats.columns import COMPLETIONS, PROMPTS
+from steps.engines.formats.columns import COMPLETIONS, LISTS, PROMPTS, RESPONSES
 from steps.engines.formats.dialects.content import MEDIA_COLUMNS
 from steps.engines.formats.rejected import RowRejected
 
@@ -24,6 +24,11 @@ TELLING = frozenset(
         "system", "instruction", "tools", "functions", "rationale", "explanation", "summary", "passage", "documents",
     }
 )  # fmt: skip
+# Columns with what is said in a row: one that isn't used says that the row was meant to be read in another way.
+SPEAKING = frozenset({
+    *(set(PROMPTS + COMPLETIONS) - {"input", "context", "source", "target"}), *LISTS, *RESPONSES, "chosen", "rejected",
+    "history", "system", "instruction", "tools", "functions",
+})  # fmt: skip
 
 
 def label_of(row: Row) -> tuple[bool | None, tuple[str, ...]]:
@@ -56,8 +61,9 @@ def reasoning_of(row: Row) -> tuple[str | None, tuple[str, ...]]:
 
 def telling(meta: Row) -> list[str]:
     """A note for each column among these that changes what a row says, yet is in meta."""
-    return [f"column `{k}` isn't used: it is kept in meta" for k, v in meta.items() if k in TELLING and _says(v)]
+    return [f"column `{k}` isn't used: it is kept in meta" for k, v in meta.items() if k in TELLING and says(v)]
 
 
-def _says(value: Any) -> bool:
-    return value not in ("", [], {})
+def says(value: Any) -> bool:
+    """Whether a column holds more than nothing."""
+    return value is not None and value not in ("", [], {})

@@ -22,7 +22,7 @@ def read(row: Row, how: Reading) -> Parsed:
     column = listed(row) or first(row, LISTS)
     if column is None:
         raise RowRejected("missing_column", "column 'messages' is missing")
-    return conversation(texts, texts.system() + texts.turns(column), (column,))
+    return conversation(texts, texts.begun(texts.turns(column)), (column,))
 
 
 def write(row: Row) -> Row:

@@ -4,19 +4,21 @@ import re
 from typing import Any
 
 from steps.contracts.records import Row, message
-from steps.engines.formats.columns import LISTS, PROMPTS, first
+from steps.engines.formats.columns import COMPLETIONS, LISTS, PROMPTS, RESPONSES, first
 from steps.engines.formats.dialects.calls import tools_text
 from steps.engines.formats.dialects.content import content_of, is_part
 from steps.engines.formats.dialects.messages import Turns, is_blank, read_messages, text_of_column
 from steps.engines.formats.dialects.parsing import parsed
 from steps.engines.formats.dialects.roles import has_role
-from steps.engines.formats.format import Reading
+from steps.engines.formats.format import AS_USUAL, Reading
 from steps.engines.formats.rejected import RowRejected
 
 _INPUTS = ("input", "context")
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _LIST = re.compile(r"\s*\[\s*[{\]]")
 _LISTED = re.compile(r"""\s*\[\s*\{\s*["'](?:role|from|content|value)["']""")
+# Columns in which something is said, so that a list of messages under another name may be anything.
+_ELSEWHERE = frozenset((*LISTS, *PROMPTS, *COMPLETIONS, *RESPONSES, "instruction", "history", "chosen", "rejected"))
 # The meta of a row in which an input follows an instruction: where it starts.
 INPUT_AT = "alpaca_input_at"
 
@@ -45,6 +47,12 @@ class RowTexts:
         text = value if isinstance(value, str) else "" if value is None else content_of(value).text
         return Turns([message("system", text)] if text.strip() else [])
 
+    def begun(self, turns: Turns) -> Turns:
+        """The turns behind the row's system text, which they may begin with themselves."""
+        system = self.system()
+        again = turns.messages[:1] == system.messages
+        return turns if again else system + turns
+
     def asked(self) -> Side:
         """System text, history and prompt: a list of messages, an instruction with its input, or a prompt column.
 
@@ -53,7 +61,7 @@ class RowTexts:
         """
         column = listed(self.row)
         if column is not None:
-            return Side(self.system() + self.turns(column), (column,))
+            return Side(self.begun(self.turns(column)), (column,))
         prompt = self._instructed() if self.row.get("instruction") is not None else self._prompted()
         used = (*prompt.used, "history")
         return Side(self.system() + self._history() + prompt.turns, used, prompt.meta)
@@ -127,7 +135,15 @@ def listed(row: Row) -> str | None:
             return column
         if isinstance(value, str) and _LIST.match(value):
             return column
-    return None
+    return listed_elsewhere(row)
+
+
+def listed_elsewhere(row: Row) -> str | None:
+    """The only column with a list of messages, whatever its name, of a row in which nothing else is said."""
+    if not _ELSEWHERE.isdisjoint(row):
+        return None
+    found = [c for c, v in row.items() if isinstance(v, (list, str)) and v and _is_messages(v, AS_USUAL)]
+    return found[0] if len(found) == 1 else None
 
 
 def answer_of(text: str) -> Turns:

@@ -13,6 +13,8 @@ _RANKS = ("ranks", "rankings", "ranking", "rank")
 _SCORES = ("scores", "ratings", "rewards", "votes", "upvotes", "likes", "score", "rating", "reward")
 # Inside a response, by the data sets that have them: UltraFeedback's, StackExchange's.
 _SCORES_INSIDE = (*_SCORES, "fine-grained_score", "overall_score", "pm_score")
+# Those that say it of several answers.
+PLURAL = ("ranks", "rankings", "scores", "ratings", "rewards")
 _BEST = ("best", "best_index", "best_response", "best_answer", "preferred", "winner", "selected", "choice", "chosen")
 
 

@@ -1,6 +1,7 @@
 """Text (or content) as a document."""
 
 from steps.contracts.records import Row
+from steps.engines.formats.bare import ALONE, is_message, speaks
 from steps.engines.formats.columns import first, first_value
 from steps.engines.formats.dialects.described import type_of
 from steps.engines.formats.dialects.messages import text_of_column
@@ -12,10 +13,15 @@ _TEXTS = ("text", "content")
 
 def read(row: Row, how: Reading) -> Parsed:
     """text (or content) as a document."""
-    column = first(row, _TEXTS) or "text"
+    column = ALONE if ALONE in row else first(row, _TEXTS) or "text"
     if not isinstance(row.get(column) or "", str):
         raise RowRejected("not_text", f"column {column!r} is {type_of(row[column])}, not text")
     return Parsed([Draft("document", text=text_of_column(row, column))], (column,))
 
 
-TEXT = Format(lambda row: isinstance(first_value(row, _TEXTS), str), read)
+def _looks(row: Row) -> bool:
+    """A text that nobody says: with a role beside it, it is one message of a conversation."""
+    return isinstance(first_value(row, _TEXTS), str) and not (is_message(row) and speaks(row))
+
+
+TEXT = Format(_looks, read)

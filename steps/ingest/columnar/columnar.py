@@ -55,8 +55,13 @@ def rest_by_columns(
 
 
 def _names(head: list[Item]) -> tuple[str, ...]:
-    """Columns of the first rows as they come, but for names that JSON may write in several ways."""
-    names = dict.fromkeys(k for item in head if isinstance(item, Raw) for k in item.value)
+    """Columns of the first rows as they come, but for names that JSON may write in several ways; none of rows
+    that aren't objects.
+    """
+    rows = [item for item in head if isinstance(item, Raw)]
+    if not all(row.raw.lstrip().startswith(b"{") for row in rows):
+        return ()
+    names = dict.fromkeys(k for row in rows for k in row.value)
     return tuple(n for n in names if n.isascii() and n.isprintable() and '"' not in n and "\\" not in n)
 
 

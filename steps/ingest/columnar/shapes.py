@@ -16,6 +16,7 @@ from steps.contracts.records import Kind
 from steps.engines.formats.columns import COMPLETIONS, LISTS, OUTPUTS, PROMPTS, RESPONSES
 from steps.engines.formats.dialects.content import MEDIA
 from steps.engines.formats.marks import LABELS, REASONING, TELLING
+from steps.engines.formats.names import renames
 from steps.engines.formats.preference import CHOSEN, REJECTED
 from steps.engines.formats.prompts import INPUT_AT
 from steps.ingest.columnar import kernel
@@ -57,7 +58,8 @@ Columns = Mapping[str, Column]
 def drafts_of(row_format: str, columns: Columns, rows: int) -> Drafts | None:
     """What the rows say in this format; None where that isn't understood here."""
     read = _READERS.get(row_format)
-    made = read(columns, rows) if read else None
+    # A name that is known but for how it is written is looked at row by row.
+    made = read(columns, rows) if read and not renames(tuple(columns)) else None
     if made is None or any(c in _MEANT or isinstance(columns[c], Turns) for c in columns.keys() - made.used):
         return None
     return made

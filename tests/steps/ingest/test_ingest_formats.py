@@ -241,7 +241,6 @@ def test_a_missing_column_names_the_nearest(bench):
         ("bad_tool_call", {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"x": 1}]}]}),
         ("bad_tool_arguments", {"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": "{"}]}]}),
         ("bad_tools", {"messages": [{"role": "assistant", "content": "x"}], "tools": {"a": 1}}),
-        ("missing_column", {"instruction": "i", "output": "o"}),
     ],
 )
 def test_rows_that_a_conversation_can_t_be_made_of(bench, reason, row):

@@ -19,6 +19,7 @@ _WEIGHT_KEYS = ("weight", "train", "loss", "trainable", "label")
 _ID_KEYS = ("tool_call_id", "tool_use_id", "toolCallId", "call_id")
 _CALL_KEYS = ("tool_calls", "function_call", "toolCalls")
 _KNOWN = frozenset({*_CONTENT_KEYS, *_WEIGHT_KEYS, *_ID_KEYS, *_CALL_KEYS, "name", "refusal"})
+MESSAGE_KEYS = _KNOWN | {*ROLE_KEYS, *_REASONING_KEYS, "output", "arguments"}
 _YES, _NO = (True, 1, 1.0, "true", "1", "1.0", "yes"), (False, 0, 0.0, "false", "0", "0.0", "no")
 
 
@@ -114,6 +115,7 @@ class _Reader:
             m["reasoning"], m["content"] = reasoning, answer
 
     def _careful(self, m: Row) -> None:
+        m = m if _role_key(m) is not None else _lower(m)
         role = self._role(m)
         refuse_media(m, "it")
         value = _content(m)
@@ -184,6 +186,15 @@ class _Reader:
 
 def _role_key(m: Row) -> str | None:
     return next((k for k in ROLE_KEYS if m.get(k) is not None), None)
+
+
+def _lower(m: Row) -> Row:
+    """The message with the keys that are known but for their case (`Role`) or blanks around them."""
+    out: Row = {}
+    for key, value in m.items():
+        plain = key.strip().lower()
+        out[plain if plain in MESSAGE_KEYS and plain not in m and plain not in out else key] = value
+    return out
 
 
 def _unused(m: Row, role: str) -> Row:

@@ -57,10 +57,11 @@ def role_of(name: Any, roles: Mapping[str, str] | None = None, key: str = "role"
 
 def has_role(message: Row, roles: Mapping[str, str] | None = None) -> bool:
     """Whether an object says who speaks, so that it is a message. `type` says so only beside `content`."""
-    for key in ROLE_KEYS:
-        if key in message and (key != "type" or "content" in message):
+    for name, value in message.items():
+        key = name if name in ROLE_KEYS else name.strip().lower()
+        if key in ROLE_KEYS and (key != "type" or "content" in message):
             try:
-                role_of(message[key], roles)
+                role_of(value, roles)
             except RowRejected:
                 continue
             return True
