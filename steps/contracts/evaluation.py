@@ -60,8 +60,13 @@ class TaskResult(Frozen):
     metrics: tuple[Metric, ...]
 
 
+# What ended a model's answers, in `EvalReport.decoding`: the only part of it in which subjects may differ.
+STOP_TOKEN_IDS = "stop_token_ids"
+
+
 class EvalReport(Frozen):
-    """All tasks for one subject: `subject` is its name, `model_digest` the digest of what answered."""
+    """All tasks for one subject: `subject` is its name, `model_digest` the digest of what answered, `decoding` a JSON
+    object of every setting that decides over an answer or a loss."""
 
     subject: str
     model_digest: str

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
+from steps.engines.lm.decoding import DecodingConfig
 
 MetricName: TypeAlias = Literal["loss", "exact_match", "json_valid", "field_accuracy", "rouge_l"]
 Extractor: TypeAlias = Literal["none", "json", "final_number", "regex"]
@@ -93,6 +94,11 @@ class EvaluateConfig(Frozen):
         ge=1,
         description="Held-out rows that are answered in 64 tokens to see whether the model degenerates, where no metric"
         " needs answers, and documents that are gone on with for the same reason; chosen by hash.",
+    )
+    decoding: DecodingConfig = Field(
+        default_factory=DecodingConfig,
+        description="Answers are greedy: what is done besides. A model's own generation_config.json decides over"
+        " nothing but where answers end.",
     )
     batch_size: int = Field(16, ge=1, description="Prompts or texts per forward pass.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(

@@ -81,6 +81,7 @@ def inference(config: EvaluateConfig) -> Inference:
         num_threads=config.num_threads,
         batch_size=config.batch_size,
         max_length=config.max_length,
+        decoding=config.decoding,
     )
 
 

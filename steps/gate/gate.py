@@ -1,12 +1,14 @@
 """Candidates against a reference, row by row, and whether the difference is enough to promote one."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from steps.contracts.digests import value_digest
+from steps.contracts.digests import canonical_json, value_digest
 from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.evaluation import (
+    STOP_TOKEN_IDS,
     Compared,
     Comparison,
     Decision,
@@ -67,7 +69,7 @@ def _beside(reference: Evaluation, candidate: Evaluation) -> Iterator[Difference
     """The differences of one candidate."""
     one, other = reference.report, candidate.report
     _same("dataset", one.dataset_digest, other.dataset_digest)
-    _same("decoding", one.decoding, other.decoding)
+    _same("decoding", _settings(one.decoding), _settings(other.decoding))
     _same("tasks", [_identity(t) for t in one.tasks], [_identity(t) for t in other.tasks])
     old, new = read_answers(reference.answers), read_answers(candidate.answers)
     _same("answered tasks", sorted(old), sorted(new))
@@ -75,6 +77,11 @@ def _beside(reference: Evaluation, candidate: Evaluation) -> Iterator[Difference
     for before, after in zip(one.tasks, other.tasks, strict=True):
         _check_rows(before, old[before.task], new[before.task])
         yield from _differences(other.subject, (before, old[before.task]), (after, new[before.task]))
+
+
+def _settings(decoding: str) -> str:
+    """A report's decoding without what is the model's own."""
+    return canonical_json({k: v for k, v in json.loads(decoding).items() if k != STOP_TOKEN_IDS})
 
 
 def _identity(task: TaskResult) -> tuple[str, str, str, str, int]:

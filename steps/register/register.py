@@ -9,7 +9,7 @@ from typing import Any
 
 from steps.contracts.digests import canonical_json, folder_digests, value_digest
 from steps.contracts.errors import ConfigError, IntegrityError
-from steps.contracts.evaluation import Decision, Registration
+from steps.contracts.evaluation import STOP_TOKEN_IDS, Decision, Registration
 from steps.contracts.storage import write_whole
 from steps.engines.exports.export import Decoding, Exported
 from steps.engines.exports.registry import EXPORTS
@@ -180,7 +180,10 @@ def exported(candidate: Candidate, subject: str, config: RegisterConfig, cards: 
     tokens = config.max_new_tokens or decoding["max_new_tokens"].get(HELD_OUT) or 256
     return Exported(
         candidate.model, candidate.base, candidate.base_location,
-        Decoding(tokens, decoding["batch_size"], decoding["dtype"], decoding["num_threads"]),
+        Decoding(
+            tokens, decoding["batch_size"], decoding["dtype"], decoding["num_threads"], decoding["generation"],
+            decoding[STOP_TOKEN_IDS],
+        ),
         beside={"cards": cards}, tags=tags, requirements=config.extra_pip_requirements,
     )  # fmt: skip
 

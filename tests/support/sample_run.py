@@ -106,7 +106,7 @@ def eval_report(subject: str) -> EvalReport:
     task = TaskResult(task="support", version="1", kind="held_out", data_digest="e" * 64, n=124, metrics=(metric,))
     return EvalReport(
         subject=subject, model_digest="1" * 64 if subject == "base" else DIGEST, dataset_digest="d" * 64,
-        tasks=(task,), decoding="greedy, 64 new tokens", seconds=12.0, cpu_seconds=20.0,
+        tasks=(task,), decoding='{"max_new_tokens":{"support":64}}', seconds=12.0, cpu_seconds=20.0,
     )  # fmt: skip
 
 

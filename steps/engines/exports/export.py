@@ -21,12 +21,16 @@ class Decoding:
         batch_size: prompts that are answered together.
         dtype: torch's name of the weights' type in memory, such as float32.
         num_threads: of torch, on a CPU.
+        generation: arguments of transformers' GenerationConfig that decide over the next token.
+        stop_token_ids: what ends an answer.
     """
 
     max_new_tokens: int
     batch_size: int
     dtype: str
     num_threads: int
+    generation: Mapping[str, Any]
+    stop_token_ids: Sequence[int]
 
 
 @dataclass(frozen=True)

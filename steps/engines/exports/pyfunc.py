@@ -102,6 +102,8 @@ def served_config(exported: Exported) -> dict[str, Any]:
         "base_files": dict(base.files),
         "base_location": exported.base_location,
         "max_new_tokens": decoding.max_new_tokens,
+        "generation": dict(decoding.generation),
+        "stop_token_ids": list(decoding.stop_token_ids),
         "batch_size": decoding.batch_size,
         "dtype": decoding.dtype,
         "num_threads": decoding.num_threads,

@@ -17,8 +17,6 @@ from typing import Any
 import mlflow
 import pandas as pd
 
-_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
-
 
 class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """Chat messages (or a plain prompt, taken as one user message) in, the assistant's text out."""
@@ -31,6 +29,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             FileNotFoundError: the base isn't where it was; pass `base_location`.
         """
         import torch
+        from transformers import GenerationConfig
 
         self.settings = {**json.loads(Path(context.artifacts["settings"]).read_text()), **context.model_config}
         model = Path(context.artifacts["model"])
@@ -40,7 +39,9 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         # Holds the base when it comes from a URL; removed with this object, because weights may stay memory-mapped.
         self.fetched = tempfile.TemporaryDirectory(prefix="served-base-", ignore_cleanup_errors=True)
         self.model, self.tokenizer = _load(model, self.settings, self.device, Path(self.fetched.name))
-        self.ends = _stop_ids(self.model, self.tokenizer)
+        # Nothing of it is filled in beside what was evaluated: no penalty, no forbidden token.
+        self.model.generation_config = GenerationConfig()
+        self.ends = self.settings["stop_token_ids"]
 
     def predict(self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None) -> list[str]:
         """One greedy answer per row, in order.
@@ -85,7 +86,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         pad = self.ends[0] if pad is None else pad
         width = max(1, *(len(row) for row in batch)) if batch else 1
         config = GenerationConfig(
-            do_sample=False, num_beams=1, max_new_tokens=limit, pad_token_id=pad, eos_token_id=self.ends
+            **self.settings["generation"], max_new_tokens=limit, pad_token_id=pad, eos_token_id=self.ends
         )
         with torch.inference_mode():
             out = self.model.generate(
@@ -202,14 +203,6 @@ def _device(name: str) -> str:
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
-def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
-    own = getattr(model.generation_config, "eos_token_id", None)
-    found = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
-    vocabulary = tokenizer.get_vocab()
-    found += [vocabulary.get(t) for t in _END_OF_TURN]
-    return sorted({int(i) for i in found if i is not None})
 
 
 def _until(row: list[int], ends: list[int]) -> list[int]:

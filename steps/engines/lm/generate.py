@@ -1,16 +1,23 @@
 """Greedy answers in left-padded batches."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from steps.contracts.errors import ConfigError
+from steps.engines.lm.decoding import DecodingConfig, without_own_decoding
+from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.load import LoadedModel
 from steps.engines.progress.progress import Progress
 
-# ChatML's end of turn: models whose eos_token is another one still end their turn with it.
-_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 
-
-def generate(loaded: LoadedModel, prompts: list[str], *, max_new_tokens: int, batch_size: int) -> list[str]:
+def generate(
+    loaded: LoadedModel,
+    prompts: list[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    decoding: DecodingConfig = DecodingConfig(),  # noqa: B008 - frozen
+) -> list[str]:
     """One greedy answer per prompt, in the order of the prompts, special tokens stripped.
 
     Prompts are already rendered by the chat template, so no special token is added. Batches are formed by length
@@ -22,28 +29,27 @@ def generate(loaded: LoadedModel, prompts: list[str], *, max_new_tokens: int, ba
     ids = [loaded.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (len(ids[i]), prompts[i]))
     answers = [""] * len(prompts)
+    ends = stop_ids(loaded)
+    options = {**decoding.in_force(), "max_new_tokens": max_new_tokens}
     with Progress("answers", len(prompts), "prompts") as progress:
         for batch in _batches(order, batch_size):
-            for i, answer in zip(batch, _answer(loaded, [ids[i] for i in batch], max_new_tokens), strict=True):
+            for i, answer in zip(batch, _answer(loaded, [ids[i] for i in batch], options, ends), strict=True):
                 answers[i] = answer
             progress.advance(len(batch))
     return answers
 
 
-def _answer(loaded: LoadedModel, batch: list[list[int]], max_new_tokens: int) -> list[str]:
+def _answer(loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any], ends: list[int]) -> list[str]:
     import torch
     from transformers import GenerationConfig
 
     tokenizer = loaded.tokenizer
-    ends = stop_ids(loaded)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     width = max(1, *(len(row) for row in batch)) if batch else 1
     rows = [[pad] * (width - len(row)) + row for row in batch]
     mask = [[0] * (width - len(row)) + [1] * len(row) for row in batch]
-    config = GenerationConfig(
-        do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=ends
-    )
-    with torch.inference_mode():
+    config = GenerationConfig(**options, pad_token_id=pad, eos_token_id=ends)
+    with torch.inference_mode(), without_own_decoding(loaded.model):
         out = loaded.model.generate(
             input_ids=torch.tensor(rows, device=loaded.device),
             attention_mask=torch.tensor(mask, device=loaded.device),
@@ -51,18 +57,6 @@ def _answer(loaded: LoadedModel, batch: list[list[int]], max_new_tokens: int) ->
         )
     texts = tokenizer.batch_decode([_until_end(r, ends) for r in out[:, width:].tolist()], skip_special_tokens=True)
     return [t.strip() for t in texts]
-
-
-def stop_ids(loaded: LoadedModel) -> list[int]:
-    """Token ids that end an answer: the tokenizer's and the model's eos, and a chat template's end of turn."""
-    of_model = getattr(loaded.model.generation_config, "eos_token_id", None)
-    found = [loaded.tokenizer.eos_token_id, *(of_model if isinstance(of_model, list) else [of_model])]
-    vocabulary = loaded.tokenizer.get_vocab()
-    found += [vocabulary.get(t) for t in _END_OF_TURN]
-    ids = sorted({int(i) for i in found if i is not None})
-    if not ids:
-        raise ConfigError("the tokenizer has no eos token, so an answer has no end", hint="set eos_token in it")
-    return ids
 
 
 def _until_end(row: list[int], ends: list[int]) -> list[int]:

@@ -58,6 +58,7 @@ def load(
         model = _weights(whole, dtype)
     else:
         model = _with_adapter(_under(base, adapter, dtype), adapter_path(adapter), merge=dtype == "float32")
+        _take_generation_config(model, adapter_path(adapter))
     tokenizer = load_tokenizer(adapter if adapter is not None and has_tokenizer(adapter) else whole)
     return LoadedModel(model.to(where).eval(), tokenizer, where)
 
@@ -72,6 +73,7 @@ def load_start(base: ModelFolder, adapter: ModelFolder | None, *, dtype: str, de
     if adapter is None or adapter.info.kind == "full":
         return load(base, adapter, dtype=dtype, device=device)
     merged = _merged(base, adapter, [*earlier_adapters(adapter), adapter_path(adapter)])
+    _take_generation_config(merged, adapter_path(adapter))
     tokenizer = load_tokenizer(adapter if has_tokenizer(adapter) else base)
     where = resolve_device(device, base.info.base.name)
     return LoadedModel(_in_dtype(merged, dtype).to(where).eval(), tokenizer, where)
@@ -185,6 +187,20 @@ def _with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
         raise InputNotFoundError("no safetensors adapter here", where=str(folder), hint=hint)
     tuned = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     return tuned.merge_and_unload(safe_merge=True) if merge else tuned
+
+
+def _take_generation_config(model: Any, folder: Path) -> None:
+    """Give a model the generation_config.json that lies beside its adapter: it names what ended the trained turns."""
+    from transformers import GenerationConfig
+
+    if not (folder / "generation_config.json").is_file():
+        return
+    core = model.get_base_model() if hasattr(model, "peft_config") else model
+    try:
+        core.generation_config = GenerationConfig.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as e:
+        where = str(folder / "generation_config.json")
+        raise InputNotFoundError(f"not a loadable generation config: {_first_line(e)}", where=where) from e
 
 
 def has_tokenizer(model: ModelFolder) -> bool:

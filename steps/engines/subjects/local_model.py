@@ -3,11 +3,14 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from steps.contracts.evaluation import STOP_TOKEN_IDS
 from steps.contracts.models import ModelFolder
 from steps.contracts.records import Row
+from steps.engines.lm.decoding import DecodingConfig
+from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.generate import generate
 from steps.engines.lm.load import LoadedModel, load
 from steps.engines.lm.loss import IGNORED, token_losses
@@ -30,6 +33,7 @@ class Inference:
     num_threads: int = 1
     batch_size: int = 16
     max_length: int | None = None
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
 
 @contextmanager
@@ -60,7 +64,8 @@ class LocalModel:
         """What decides over its numbers besides its weights."""
         i = self._inference
         return {
-            "do_sample": False,
+            "generation": i.decoding.in_force(),
+            STOP_TOKEN_IDS: stop_ids(self._loaded),
             "batch_size": i.batch_size,
             "dtype": i.dtype,
             "num_threads": i.num_threads,
@@ -100,6 +105,7 @@ class LocalModel:
             [prompts[i].text for i in fits],
             max_new_tokens=limit,
             batch_size=self._inference.batch_size,
+            decoding=self._inference.decoding,
         )
         answers: list[str | None] = [None] * len(prompts)
         for i, text in zip(fits, texts, strict=True):

@@ -1,22 +1,27 @@
 """Exported folders, loaded back by MLflow alone."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.tuned_models import adapted, full_weights
+from transformers import GenerationConfig
 
 from steps.contracts.errors import IntegrityError
+from steps.contracts.evaluation import STOP_TOKEN_IDS
 from steps.contracts.models import PICKLE_SUFFIXES, BaseRef, ModelFolder
 from steps.contracts.records import make_row, message
 from steps.engines.exports.export import Decoding, Exported, check_parity
 from steps.engines.exports.pyfunc import requirements, served_config
 from steps.engines.exports.registry import EXPORTS
-from steps.engines.lm.folder import model_files
+from steps.engines.lm.decoding import DecodingConfig
+from steps.engines.lm.folder import model_files, model_folder
 from steps.engines.subjects.local_model import Inference, local_model
 
-DECODING = Decoding(max_new_tokens=12, batch_size=3, dtype="float32", num_threads=1)
+INFERENCE = Inference(batch_size=3, dtype="float32", num_threads=1, device="cpu")
+DECODING = Decoding(12, 3, "float32", 1, INFERENCE.decoding.in_force(), [2])
 QUESTIONS = [f"What is {n}? The sky?" + " and" * n for n in range(7)]
 CONVERSATIONS = [[{"role": "user", "content": q}] for q in QUESTIONS]
 
@@ -27,7 +32,7 @@ def adapter(tiny_model, tmp_path_factory) -> Exported:
     return Exported(model, tiny_model, str(tiny_model.path), DECODING, tags={"commit": "abc"}, requirements=("boto3",))
 
 
-def answers_of(exported: Exported) -> list[str]:
+def answers_of(exported: Exported, decoding: DecodingConfig = INFERENCE.decoding) -> list[str]:
     """What the model says as it is evaluated."""
     rows = [
         make_row(
@@ -36,8 +41,9 @@ def answers_of(exported: Exported) -> list[str]:
         )
         for n, question in enumerate(QUESTIONS)
     ]  # fmt: skip
-    inference = Inference(batch_size=3, dtype="float32", num_threads=1, device="cpu")
+    inference = replace(INFERENCE, decoding=decoding)
     with local_model("any", exported.base, exported.model, inference) as subject:
+        assert subject.decoding[STOP_TOKEN_IDS] == exported.decoding.stop_token_ids
         said = subject.answer([p for p in subject.prompts(rows) if p], DECODING.max_new_tokens).texts
     assert len(set(said)) > 3
     return [text or "" for text in said]
@@ -47,6 +53,25 @@ def answers_of(exported: Exported) -> list[str]:
 def test_an_exported_folder_gives_the_evaluated_answers_in_a_fresh_process(adapter, name, tmp_path) -> None:
     folder = EXPORTS[name].write(adapter, tmp_path / "export")
     check_parity(EXPORTS[name], str(folder), CONVERSATIONS, answers_of(adapter), tmp_path)
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_trained_ends_and_the_decoding_asked_for_go_along_and_nothing_else(adapter, name, tmp_path) -> None:
+    decoding = DecodingConfig(repetition_penalty=1.3)
+    folder = shutil.copytree(adapter.model.path, tmp_path / "adapter")
+    GenerationConfig(eos_token_id=[2, 90], no_repeat_ngram_size=1, suppress_tokens=list(range(40))).save_pretrained(
+        folder
+    )
+    info = adapter.model.info
+    model = model_folder(folder, kind="adapter", base=info.base, parameters=info.parameters, trainable=1)
+    exported = replace(
+        adapter, model=model, decoding=replace(DECODING, generation=decoding.in_force(), stop_token_ids=[2, 90])
+    )
+    expected = answers_of(exported, decoding)
+    assert expected != answers_of(adapter)
+    check_parity(
+        EXPORTS[name], str(EXPORTS[name].write(exported, tmp_path / "export")), CONVERSATIONS, expected, tmp_path
+    )
 
 
 @pytest.mark.slow

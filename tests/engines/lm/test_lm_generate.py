@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from steps.contracts.errors import ConfigError
-from steps.engines.lm.generate import generate, stop_ids
+from steps.engines.lm.ends import stop_ids
+from steps.engines.lm.generate import generate
 from steps.engines.lm.load import LoadedModel
 
 

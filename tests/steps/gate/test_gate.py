@@ -42,8 +42,8 @@ def evaluation(path, tasks, subject="base"):
             )
         )
     report = EvalReport(
-        subject=subject, model_digest=subject[0] * 64, dataset_digest="data", tasks=tuple(results), decoding="greedy",
-        seconds=0, cpu_seconds=0,
+        subject=subject, model_digest=subject[0] * 64, dataset_digest="data", tasks=tuple(results),
+        decoding='{"beams":1}', seconds=0, cpu_seconds=0,
     )  # fmt: skip
     return Evaluation(report, write_answers(rows, path / f"{subject}.parquet"))
 
@@ -223,7 +223,7 @@ def test_nothing_measured_never_passes(metric):
     ("changed", "says"),
     [
         ({"dataset_digest": "other"}, "dataset differ: data and other"),
-        ({"decoding": "beam"}, "decoding differ: greedy and beam"),
+        ({"decoding": '{"beams":4}'}, 'decoding differ: {"beams":1} and {"beams":4}'),
         ({"tasks": ()}, "tasks differ: [('held_out', 'held_out', '1', 'd-held_out', 2)] and []"),
     ],
 )
@@ -233,6 +233,15 @@ def test_other_data_or_decoding_is_refused(tmp_path, changed, says):
     with pytest.raises(IntegrityError) as e:
         compare(one, [replace(other, report=other.report.model_copy(update=changed))])
     assert e.value.what == f"two subjects were not measured alike: {says}"
+
+
+def test_subjects_may_end_their_answers_at_tokens_of_their_own(tmp_path):
+    one = evaluation(tmp_path, {"held_out": shares([0, 1])})
+    other = evaluation(tmp_path, {"held_out": shares([1, 1])}, "tuned")
+    ends = [e.report.model_copy(update={"decoding": d}) for e, d in
+            ((one, '{"beams":1,"stop_token_ids":[2]}'), (other, '{"stop_token_ids":[2,7],"beams":1}'))]  # fmt: skip
+    compared = compare(replace(one, report=ends[0]), [replace(other, report=ends[1])])
+    assert compared.differences
 
 
 def test_other_rows_references_or_tokens_are_refused(tmp_path):
