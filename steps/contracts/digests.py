@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 _CHUNK_BYTES = 1 << 20
+# Chosen: more than a tick of any file system's clock (FAT counts in steps of two seconds).
+_SETTLED_NS = 3_000_000_000
 # One encoder for all calls: json.dumps would make one per call.
 _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
@@ -45,10 +49,27 @@ def file_digest(path: Path) -> str:
     return h.hexdigest()
 
 
+def unchanged_file_digest(path: Path) -> str:
+    """As `file_digest`, but a file is read once per process as long as its place and all its times stay.
+
+    Whoever changes a byte changes the time of the last change of the inode (ctime), which no program can set back. A
+    file that was just written is read each time: within one tick of the clock a second change would not be seen.
+    """
+    s = path.stat()
+    if time.time_ns() - max(s.st_mtime_ns, s.st_ctime_ns) < _SETTLED_NS:
+        return file_digest(path)
+    return _digest_at(path, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _digest_at(path: Path, *_seen: int) -> str:
+    return file_digest(path)
+
+
 def folder_digests(folder: Path) -> dict[str, str]:
     """SHA-256 per file below a folder, keyed by POSIX path relative to it, sorted by name."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {p.relative_to(folder).as_posix(): file_digest(p) for p in files}
+    return {p.relative_to(folder).as_posix(): unchanged_file_digest(p) for p in files}
 
 
 class MultisetDigest:

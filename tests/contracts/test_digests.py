@@ -1,9 +1,13 @@
 import hashlib
+import os
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steps.contracts import digests
 from steps.contracts.digests import (
     MultisetDigest,
     canonical_json,
@@ -11,6 +15,7 @@ from steps.contracts.digests import (
     folder_digests,
     short_id,
     text_digest,
+    unchanged_file_digest,
     value_digest,
 )
 
@@ -84,3 +89,39 @@ def test_files_of_a_folder_stand_by_name(tmp_path) -> None:
         (tmp_path / name).write_text(name)
     (tmp_path / "empty").mkdir()
     assert list(folder_digests(tmp_path)) == ["a", "b", "c"]
+
+
+def counting(monkeypatch, settled: int) -> list[Path]:
+    """What is read from now on; a file counts as settled after so many nanoseconds."""
+    read: list[Path] = []
+    monkeypatch.setattr(digests, "file_digest", lambda path: (read.append(path), file_digest(path))[1])
+    monkeypatch.setattr(digests, "_SETTLED_NS", settled)
+    return read
+
+
+def test_a_file_is_read_once_until_a_byte_of_it_changes_whatever_its_times_pretend(tmp_path, monkeypatch) -> None:
+    read = counting(monkeypatch, settled=0)
+    file = tmp_path / "weights"
+    file.write_bytes(b"abc")
+    assert [unchanged_file_digest(file) for _ in range(4)] == [text_digest("abc")] * 4
+    assert read == [file]
+    before = file.stat()
+    time.sleep(0.05)  # longer than a tick of the file system's clock
+    with file.open("r+b") as f:
+        f.write(b"b")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert unchanged_file_digest(file) == text_digest("bbc")
+    other = tmp_path / "other"
+    other.write_bytes(b"cbc")
+    other.replace(file)
+    assert unchanged_file_digest(file) == text_digest("cbc")
+    assert len(read) == 3
+
+
+def test_a_file_that_was_just_written_is_read_each_time(tmp_path, monkeypatch) -> None:
+    read = counting(monkeypatch, settled=60 * 10**9)
+    file = tmp_path / "fresh"
+    for text in ("abc", "bbc"):
+        file.write_text(text)
+        assert unchanged_file_digest(file) == unchanged_file_digest(file) == text_digest(text)
+    assert len(read) == 4

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from steps.contracts.digests import file_digest, value_digest
+from steps.contracts.digests import unchanged_file_digest, value_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError, UnsafeSerializationError
 from steps.contracts.models import BASE, PICKLE_SUFFIXES, Ancestor, BaseRef, ModelFolder, ModelInfo
 
@@ -25,7 +25,7 @@ def model_files(path: Path) -> dict[str, str]:
             where=str(path),
             hint="save the model with save_pretrained(..., safe_serialization=True); pickled weights are never read",
         )
-    return {p.relative_to(path).as_posix(): file_digest(p) for p in found if p.suffix not in PICKLE_SUFFIXES}
+    return {p.relative_to(path).as_posix(): unchanged_file_digest(p) for p in found if p.suffix not in PICKLE_SUFFIXES}
 
 
 def model_folder(

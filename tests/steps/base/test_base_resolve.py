@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ from pydantic import ValidationError
 from examples.toy_base.options import ToyOptions
 from steps.base.base import resolve_base
 from steps.base.config import BaseConfig
+from steps.base.inputs import input_digests
+from steps.contracts import digests
+from steps.contracts.digests import file_digest as digests_of
 from steps.contracts.digests import folder_digests
 from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError
 from steps.contracts.models import ModelFolder
@@ -145,3 +149,24 @@ def test_training_lowers_the_loss_and_leaves_torch_as_it_was(tmp_path: Path) -> 
         losses.append(total / counted)
     assert losses[1] < losses[0] - 0.5
     assert torch.equal(torch.get_rng_state(), before) and torch.get_num_threads() == threads
+
+
+def test_a_local_base_is_read_once_for_its_digests_however_often_it_is_loaded(
+    made: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "_SETTLED_NS", 0)
+    read: list[str] = []
+    monkeypatch.setattr(digests, "file_digest", lambda path: (read.append(path.name), digests_of(path))[1])
+    folder = shutil.copytree(str(made.path), tmp_path / "base")
+    config = elsewhere(str(folder))
+    input_digests(config, tmp_path)
+    base = resolve_base(config, tmp_path / "unused")
+    for _ in range(3):
+        load(base, device="cpu")
+        load_tokenizer(base)
+    assert sorted(read) == sorted(p.name for p in folder.iterdir())
+    raw = bytearray((folder / "model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(raw)
+    with pytest.raises(IntegrityError, match="not the ones that were recorded"):
+        load(base, device="cpu")
