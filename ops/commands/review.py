@@ -98,6 +98,7 @@ def _listed(item: SetAside, raw: bool) -> dict[str, Any]:
         "record_id": item.row["record_id"],
         "content_id": item.row["content_id"],
         "stage": item.stage,
+        **{k: item.row[k] for k in ("kind", "label", "score") if item.row.get(k) is not None},
         "notes": [{"verdict": n.verdict, "reason": n.reason, "evidence": n.evidence} for n in item.notes],
         "text": text_of(item.row)[:_EXCERPT] if shown else None,
     }

@@ -18,6 +18,7 @@ _WHOLE, _BEGINNING, _AROUND, _SPANS = 1_500, 600, 150, 5
 _FULL = 200_000
 _BAR = "│ "
 _NOTES = 12
+_SIDES = {"chosen": "the better answer", "rejected": "the worse answer"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Quoted:
 def row_view(item: SetAside, full: bool) -> Iterator[RenderableType]:
     """What the terminal shows of a row, made harmless. With `full` texts aren't cut before _FULL characters."""
     row = item.row
-    split = f", {row['split']}" if row["split"] else ""
-    yield _line(f"{row['record_id']}  ({row['kind']}{split})", "bold")
+    what = ", ".join(p for p in (row["kind"], row["split"], judged(row)) if p)
+    yield _line(f"{row['record_id']}  ({what})", "bold")
     yield Quoted(_line(f"{row['source']} {row['locator']}", "dim"))
     for note in item.notes:
         score = "" if note.score is None else f", {note.score:.3g}"
@@ -57,6 +58,13 @@ def row_view(item: SetAside, full: bool) -> Iterator[RenderableType]:
         yield _line(f"{item.stage}: set aside; its ledger doesn't say why", "yellow")
     spans = set[Highlight]().union(*(spans_of(note.evidence) for note in item.notes))
     yield from texts(row, spans, full)
+
+
+def judged(row: Row) -> str:
+    """What the row says about its answer: whether it is wanted, and its score; "" where it says nothing."""
+    label = {None: "", True: "label true: the answer is wanted", False: "label false: the answer is not wanted"}
+    score = "" if row.get("score") is None else f"score {row['score']:.3g}"
+    return ", ".join(p for p in (label[row.get("label")], score) if p)
 
 
 def texts(row: Row, spans: Iterable[Highlight], full: bool) -> Iterator[RenderableType]:
@@ -148,10 +156,12 @@ def _shown_value(value: object) -> str:
 
 
 def _label(row: Row, path: str) -> str:
-    """'messages/0 user' for the content of a message, else the path."""
+    """'messages/0 user' for the content of a message, with what it is to training; else the path."""
     parts = path.split("/")
-    if parts[0] in ("messages", "chosen", "rejected"):
-        role = row[parts[0]][int(parts[1])]["role"]
+    if parts[0] in ("messages", *_SIDES):
+        m = row[parts[0]][int(parts[1])]
         rest = "" if parts[2:] == ["content"] else f" {'/'.join(parts[2:])}"
-        return f"{parts[0]}/{parts[1]} {role}{rest}"
+        marks = [_SIDES.get(parts[0]), "not trained" if m.get("weight") == 0 else None]
+        said = "".join(f", {mark}" for mark in marks if mark)
+        return f"{parts[0]}/{parts[1]} {m['role']}{rest}{said}"
     return path

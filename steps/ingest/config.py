@@ -68,6 +68,9 @@ class SourceConfig(Frozen):
     )
     encoding: str | None = Field(None, description="text encoding; None: UTF-8, or what the byte order mark says")
     delimiter: str | None = Field(None, description="CSV delimiter; None: the commonest of , ; tab | in the header")
+    header: tuple[str, ...] = Field(
+        (), description="names of the columns of a CSV file that has none; (): they stand in its first line"
+    )
     sample: float = Field(1.0, gt=0, le=1, description="share of this source's rows to keep, chosen by content hash")
     weight: float | None = Field(None, gt=0, description="relative share of the final mix; None: no mixing by weight")
     batch: int = Field(0, ge=0, description="arrival batch: an earlier batch wins in dedup")
@@ -97,6 +100,22 @@ class SourceConfig(Frozen):
             if role not in ROLES:
                 raise ValueError(f"roles: {role!r} is none of {', '.join(ROLES)}")
         return {name.strip().lower(): role for name, role in roles.items()}
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, delimiter: str | None) -> str | None:
+        found = {"\\t": "\t", "tab": "\t"}.get(delimiter or "", delimiter)
+        if found is not None and (len(found) != 1 or found in '"\r\n'):
+            raise ValueError(f"delimiter {delimiter!r}: one character, such as , ; | or \\t")
+        return found
+
+    @field_validator("header")
+    @classmethod
+    def _distinct_names(cls, header: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({n for n in header if header.count(n) > 1})
+        if twice:
+            raise ValueError(f"header: {', '.join(twice)} stands there twice")
+        return header
 
     @field_validator("encoding")
     @classmethod

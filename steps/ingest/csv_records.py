@@ -10,12 +10,16 @@ from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from steps.ingest.streams import Lines, LineTooLong
 
 # Chosen: longer cells of many lines are read while quotes are closed in time; a file in which they aren't is read again
 # and again from each of its lines, which this bounds: bytes that may be read once more per byte of the file.
 _AGAIN, _LEAST = 4, 1 << 16
+
+# What csv.reader is told of a file: `delimiter` at least.
+Dialect: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,10 @@ class _Feed:
         self.taken = self.taken[:first]
 
 
-def records(lines: Lines, delimiter: str, columns: int) -> Iterator[Record | Broken | LineTooLong]:
+def records(lines: Lines, dialect: Dialect, columns: int) -> Iterator[Record | Broken | LineTooLong]:
     """The records behind the header, blank lines left out; `columns`: cells that a record has."""
     feed = _Feed(lines)
-    reader = csv.reader(feed, delimiter=delimiter, strict=True)
+    reader = csv.reader(feed, strict=True, **dialect)
     while True:
         feed.begin()
         try:
@@ -103,27 +107,27 @@ def records(lines: Lines, delimiter: str, columns: int) -> Iterator[Record | Bro
         except LineTooLong as e:
             yield e
         except (csv.Error, _Open):
-            yield from _mended(feed, delimiter, columns)
+            yield from _mended(feed, dialect, columns)
         else:
             if cells:
                 yield Record(feed.taken[0][0], cells)
             continue
-        reader = csv.reader(feed, delimiter=delimiter, strict=True)
+        reader = csv.reader(feed, strict=True, **dialect)
 
 
-def _mended(feed: _Feed, delimiter: str, columns: int) -> Iterator[Record | Broken]:
+def _mended(feed: _Feed, dialect: Dialect, columns: int) -> Iterator[Record | Broken]:
     """What the lines of a record are whose quotes don't fit: a record all the same, or broken up to a sure start."""
     start = feed.taken[0][0]
     texts = [line for _, line in feed.taken]
-    alone = [_begins_record(text, delimiter, columns) for text in texts[1:]]
-    cells = _lenient(texts, delimiter)
+    alone = [_begins_record(text, dialect, columns) for text in texts[1:]]
+    cells = _lenient(texts, dialect)
     if cells is not None and len(cells) == columns and not any(alone):
         yield Record(start, cells)
         return
     sure = next((i for i, begins in enumerate(alone, 1) if begins), len(texts))
     feed.give_back(sure)
     # The first line may be a record for those who don't mind single quotes in a quoted cell.
-    cells = _lenient(texts[:1], delimiter)
+    cells = _lenient(texts[:1], dialect)
     if cells is not None and len(cells) == columns and sure == 1:
         yield Record(start, cells)
         return
@@ -131,19 +135,46 @@ def _mended(feed: _Feed, delimiter: str, columns: int) -> Iterator[Record | Brok
     yield Broken(start, sure, "".join(texts[:sure])[:2000], "broken_csv", hint)
 
 
-def _begins_record(line: str, delimiter: str, columns: int) -> bool:
+def _begins_record(line: str, dialect: Dialect, columns: int) -> bool:
     """Whether a line has the cells of a record, the last of which may go on."""
     try:
-        return len(next(csv.reader([line], delimiter=delimiter))) == columns
+        return len(next(csv.reader([line], **dialect))) == columns
     except csv.Error:
         return False
 
 
-def _lenient(lines: Sequence[str], delimiter: str) -> list[str] | None:
+def _lenient(lines: Sequence[str], dialect: Dialect) -> list[str] | None:
     """The cells of lines that are one record, whatever stands behind a closing quote; None: a quote is still open."""
     try:
         # Python tells an open quote only when it is strict; a closed one is still closed with a cell behind it.
-        found = list(csv.reader([*lines, "\n"], delimiter=delimiter))
+        found = list(csv.reader([*lines, "\n"], **dialect))
     except csv.Error:
         return None
-    return found[0] if len(found) == 2 and not found[1] else None
+    if len(found) != 2 or found[1]:
+        return None
+    said = _outer(lines, dialect["delimiter"]) if dialect.keys() == {"delimiter"} else []
+    return said if len(said) == len(found[0]) else found[0]
+
+
+def _outer(lines: Sequence[str], delimiter: str) -> list[str]:
+    """The cells where only quotes at both ends of one are quotes, and any others are text."""
+    text = "".join(lines).removesuffix("\n")
+    out: list[str] = []
+    at = 0
+    while at <= len(text):
+        stop = text.find(delimiter, at)
+        stop = len(text) if stop < 0 else stop
+        piece = text[at:stop] if text.startswith('"', at) else ""
+        end = -1
+        # Quotes that are all closed before the cell ends are part of its text.
+        if piece and (piece.endswith('"') or piece.count('"') % 2):
+            end = at
+            while (end := text.find('"', end + 1)) >= 0 and text[end + 1 : end + 2] not in ("", delimiter):
+                end += text.startswith('""', end)
+        if end > at:
+            out.append(text[at + 1 : end].replace('""', '"'))
+            at = end + 2
+        else:
+            out.append(text[at:stop])
+            at = stop + 1
+    return out

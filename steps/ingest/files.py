@@ -16,6 +16,7 @@ from steps.contracts.digests import file_digest
 from steps.contracts.errors import AssayError, InputError, InputNotFoundError, MissingDependencyError, ServiceError
 from steps.ingest.config import Container, SourceConfig
 from steps.ingest.containers import Told, by_name, tell
+from steps.ingest.dataset_info import Meaning
 from steps.ingest.folders import MOST_CARD_BYTES, Choice, Entry, choose, plain_name, walk
 from steps.ingest.streams import BOUNDS, Bounds, as_utf8, unpack
 
@@ -39,6 +40,8 @@ class InputFile:
     packing: str | None
     size: int
     fs: Any = None
+    # What a description beside it says of its rows.
+    meaning: Meaning | None = None
 
     def open_raw(self) -> IO[bytes]:
         """The file as it is stored."""
@@ -79,12 +82,13 @@ class InputFile:
 class Found:
     """Files of a source in the order of their relative paths. notes: what was passed over and assumed.
 
-    many: they were found in a folder or by a glob, and not named.
+    many: they were found in a folder or by a glob, and not named. descriptions: files that say what others mean.
     """
 
     files: tuple[InputFile, ...]
     notes: tuple[str, ...] = ()
     many: bool = False
+    descriptions: tuple[InputFile, ...] = ()
 
 
 def find_files(source: SourceConfig, root: Path) -> Found:
@@ -103,7 +107,8 @@ def find_files(source: SourceConfig, root: Path) -> Found:
     if not files:
         raise InputError(_why_none(choice), where=f"source {source.name}", hint=f"give {_KNOWN}, or set `container`")
     notes = [f"{_files(len(n))} not read ({why}): {_first(n)}" for why, n in choice.passed.items()]
-    return Found(tuple(files), tuple(f"source {source.name}: {n}" for n in choice.notes + notes), kind != "file")
+    said = tuple(InputFile(e.location, e.relative, "json", None, e.size, e.fs) for e in choice.descriptions)
+    return Found(tuple(files), tuple(f"source {source.name}: {n}" for n in choice.notes + notes), kind != "file", said)
 
 
 def _file(entry: Entry, source: SourceConfig, choice: Choice, named: bool) -> InputFile | None:
@@ -117,7 +122,8 @@ def _file(entry: Entry, source: SourceConfig, choice: Choice, named: bool) -> In
             choice.leave(entry.relative, "of an unknown type")
             return None
         container, packing = told.container, told.packing
-    return InputFile(entry.location, entry.relative, container, packing, entry.size, entry.fs)
+    meaning = choice.meanings.get(entry.relative)
+    return InputFile(entry.location, entry.relative, container, packing, entry.size, entry.fs, meaning)
 
 
 def _told(entry: Entry, packing: str | None) -> Told | None:

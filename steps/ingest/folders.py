@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +17,8 @@ import yaml
 
 from steps.contracts.errors import InputError
 from steps.ingest.config import SourceConfig
+from steps.ingest.dataset_info import NAME as DATASET_INFO
+from steps.ingest.dataset_info import Meaning, meanings
 
 # Chosen: longer texts about a data set are none that a program wrote.
 MOST_CARD_BYTES = 4 << 20
@@ -64,6 +66,9 @@ class Choice:
     entries: list[Entry] = field(default_factory=list)
     passed: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    # What is said of the rows of some, and the files that say it.
+    meanings: dict[str, Meaning] = field(default_factory=dict)
+    descriptions: list[Entry] = field(default_factory=list)
 
     def leave(self, relative: str, reason: str) -> None:
         """Pass over a file."""
@@ -110,7 +115,8 @@ def choose(entries: Sequence[Entry], source: SourceConfig, text_of: Callable[[En
         elif entry is card:
             choice.notes.append("README.md is read as a document, since all files are; `exclude` leaves it out")
     choice.entries = left
-    if splits and data:
+    described = _described(entries, source, choice, text_of) if splits else False
+    if splits and data and not (described and source.subset):
         if source.subset and not configs:
             raise InputError(
                 "the folder has no README.md whose head has `configs`",
@@ -120,6 +126,41 @@ def choose(entries: Sequence[Entry], source: SourceConfig, text_of: Callable[[En
         named = _by_card(left, configs, source, choice) if configs else []
         choice.entries = _of_split(named or _by_names(left, choice, text_of, entries), source, choice)
     return choice
+
+
+def _described(entries: Sequence[Entry], source: SourceConfig, choice: Choice, text_of: Callable[[Entry], str]) -> bool:
+    """Give the chosen entries what LLaMA-Factory's dataset_info.json says of them; whether it names the subset.
+
+    Raises:
+        InputError: it says different things of a file, or not in the form that is known.
+    """
+    said: dict[str, list[Meaning]] = {}
+    for info in entries:
+        if _name(info) == DATASET_INFO and (here := meanings(text_of(info), _folder(info), info.relative)):
+            choice.descriptions.append(info)
+            said |= here
+    names = {m.entry for listed in said.values() for m in listed}
+    for entry in list(choice.entries):
+        at = next((p for p in said if entry.relative == p or entry.relative.startswith(f"{p}/")), None)
+        found = [m for m in said.get(at or "", ()) if source.subset not in names or m.entry == source.subset]
+        if found and any(replace(m, entry="") != replace(found[0], entry="") for m in found):
+            what = f"{entry.relative} is described in several ways: {', '.join(m.entry for m in found[:5])}"
+            hint = f"set `subset: {found[0].entry}`"
+            raise InputError(what, where=choice.descriptions[0].relative, hint=hint)
+        if found:
+            choice.meanings[entry.relative] = found[0]
+            choice.notes.append(f"{entry.relative}: read as dataset_info.json says of {found[0].entry}")
+        elif source.subset in names:
+            choice.entries.remove(entry)
+            choice.leave(entry.relative, f"not {source.subset} of dataset_info.json")
+    missing = [p for p in said if not any(f"{e.relative}/".startswith(f"{p}/") for e in entries)]
+    if missing:
+        choice.notes.append(f"dataset_info.json names files that aren't there: {', '.join(missing[:3])}")
+    return source.subset in names
+
+
+def _folder(entry: Entry) -> str:
+    return entry.relative.removesuffix(_name(entry))
 
 
 def has_rows(relative: str) -> bool:

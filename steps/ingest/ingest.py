@@ -18,6 +18,7 @@ from steps.engines.progress.progress import Progress, Stopwatch
 from steps.ingest.columnar.eligible import eligible
 from steps.ingest.config import Container, IngestConfig, SourceConfig
 from steps.ingest.containers import NoRows
+from steps.ingest.dataset_info import Meaning
 from steps.ingest.documents import DOCUMENTS, DocumentFiles
 from steps.ingest.files import InputFile, find_files, told
 from steps.ingest.hub import hub_rows
@@ -114,7 +115,8 @@ def input_digests(config: IngestConfig, root: Path) -> dict[str, str]:
         if source.hub is not None:
             out[f"{source.name}/{source.split}"] = f"hub:{source.hub}@{source.revision}:{source.subset or ''}"
         else:
-            out |= {f"{source.name}/{f.relative}": f.sha256() for f in find_files(source, root).files}
+            found = find_files(source, root)
+            out |= {f"{source.name}/{f.relative}": f.sha256() for f in (*found.files, *found.descriptions)}
     return out
 
 
@@ -223,6 +225,7 @@ def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: P
     items = part.items()
     head = _head(items)
     sample = [i.value for i in head if isinstance(i, Raw)]
+    reader.meaning = part.file.meaning if part.file is not None else None
     named = [reader.named(v, strict=False) for v in sample]
     lone = part.found and part.container in ("json", "jsonl") and len(head) == len(sample) == 1
     if lone and source.format == "auto" and not source.columns and detect(named[0]) is None:
@@ -304,14 +307,24 @@ def _mixed(config: IngestConfig, sink: RecordSink, dataset: Dataset, folder: Pat
     return dataset.select(keep, folder, "ingest")
 
 
-def beginnings(
-    source: SourceConfig, config: IngestConfig, root: Path
-) -> Iterator[tuple[str, Container, int, list[Item]]]:
-    """Of every file of a source its name, type, bytes as stored, and first rows; no more is read.
+@dataclass(frozen=True)
+class Beginning:
+    """The first rows of a file: its name in `source`, its type, its bytes as stored, what is said of its rows."""
+
+    path: str
+    container: Container
+    bytes: int
+    meaning: Meaning | None
+    items: list[Item]
+
+
+def beginnings(source: SourceConfig, config: IngestConfig, root: Path) -> Iterator[Beginning]:
+    """The beginning of every file of a source; no more is read.
 
     Raises:
         InputError: as `ingest`.
     """
     with DocumentReaders(config.documents, _SAMPLE_PAGES) as readers:
         for part in _parts(source, root, config, DocumentFiles(config, readers), []):
-            yield part.path, part.container, part.bytes, _head(part.items())
+            meaning = part.file.meaning if part.file is not None else None
+            yield Beginning(part.path, part.container, part.bytes, meaning, _head(part.items()))

@@ -14,6 +14,7 @@ from steps.engines.formats.registry import detect_most, read_row
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import nested_nodes, paths
 from steps.ingest.config import IngestConfig, SourceConfig
+from steps.ingest.dataset_info import Meaning
 from steps.ingest.ingest import beginnings
 from steps.ingest.readers import Bad, Item, Raw
 
@@ -53,8 +54,9 @@ def peek(source: SourceConfig, config: IngestConfig, root: Path) -> Iterator[Pee
     Raises:
         InputError: there is no file, or one can't be read at all.
     """
-    for path, container, size, items in beginnings(source, config, root):
-        raws = [i for i in items if isinstance(i, Raw)]
+    for found in beginnings(source, config, root):
+        path, container, size, items = found.path, found.container, found.bytes, found.items
+        raws = [_meant(i, found.meaning) for i in items if isinstance(i, Raw)]
         lengths = _text_lengths([r.value for r in raws])
         columns = tuple(dict.fromkeys(str(k) for r in raws for k in r.value))
         rejected = Counter(i.reason for i in items if isinstance(i, Bad))
@@ -69,6 +71,10 @@ def peek(source: SourceConfig, config: IngestConfig, root: Path) -> Iterator[Pee
             continue
         rows = tuple(_rows(source, path, row_format, raws, config, rejected))
         yield Peek(path, container, size, row_format, columns, len(items), rows, rejected, lengths)
+
+
+def _meant(raw: Raw, meaning: Meaning | None) -> Raw:
+    return raw if meaning is None else raw._replace(value={**meaning.unread(raw.value), **meaning.row(raw.value)})
 
 
 def _rows(

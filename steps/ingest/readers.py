@@ -22,6 +22,7 @@ from steps.engines.formats.names import standard
 from steps.engines.formats.registry import detect
 from steps.engines.formats.rejected import RowRejected
 from steps.ingest.config import CANONICAL_COLUMNS, SourceConfig
+from steps.ingest.csv_layout import Layout, layout
 from steps.ingest.csv_records import Broken, Record, records
 from steps.ingest.files import InputFile
 from steps.ingest.json_forms import TopLevel, form, rows_in_columns, top_level
@@ -95,7 +96,7 @@ def _texts(of: "_TextFile") -> Iterator[Item]:
         return
     with of.open() as stream:
         if of.file.container == "csv":
-            yield from _csv(stream, of.source.delimiter, of.limit, of.bounds, of.where)
+            yield from _csv(stream, of)
         else:
             yield from _document(stream, of.file, of.limit)
 
@@ -428,38 +429,49 @@ def _json_problem(error: Exception) -> tuple[str, str]:
     return "broken_json", "a number with too many digits"
 
 
-def _csv(stream: io.BufferedReader, delimiter: str | None, limit: int, bounds: Bounds, where: str) -> Iterator[Item]:
-    lines = Lines(with_newlines(stream, "csv"), limit)
-    try:
-        first = next(lines, None)
-    except LineTooLong as e:
-        raise InputError(f"the header is too long: {_too_long_hint(e.size, limit)}", where=where) from e
-    named = _SEPARATOR.fullmatch(first[1]) if first is not None else None
+def _csv(stream: io.BufferedReader, of: _TextFile) -> Iterator[Item]:
+    text, delimiter, where = with_newlines(stream, "csv"), of.source.delimiter, of.where
+    lines = Lines(text, of.limit)
+    first = _peek(text).split(b"\n", 1)[0].rstrip(b"\r")
+    named = _SEPARATOR.fullmatch(first)
     if named is not None:
         # Excel's own line, which says what separates cells.
-        delimiter, first = delimiter or named[1].decode("latin-1"), next(lines, None)
-    if first is None:
-        return
-    text = first[1].decode("utf-8", "surrogateescape")
-    delimiter = delimiter or max(",;\t|", key=text.count)
+        delimiter = delimiter or named[1].decode("latin-1")
+        next(lines)
     try:
-        names = next(csv.reader([text], delimiter=delimiter))
+        found = layout(_peek(text).decode("utf-8", "surrogateescape"), delimiter, of.source.header, where)
+        for _ in range(found.skip):
+            next(lines, None)
     except csv.Error as e:
         raise InputError(f"the header can't be read: {e}", where=where, hint="is it a CSV file?") from e
-    _check_columns(len(names), bounds, where)
-    header = header_of(names, where)
-    old_limit = csv.field_size_limit(limit)
+    except LineTooLong as e:
+        raise InputError(f"the header is too long: {_too_long_hint(e.size, of.limit)}", where=where) from e
+    for note in found.notes:
+        of.say(note)
+    _check_columns(len(found.names), of.bounds, where)
+    if found.names:
+        yield from _csv_rows(lines, found, of)
+
+
+def _csv_rows(lines: Lines, found: Layout, of: _TextFile) -> Iterator[Item]:
+    header = header_of(found.names, of.where)
+    old_limit, again = csv.field_size_limit(of.limit), 0
     try:
-        for found in records(lines, delimiter, len(header)):
-            if isinstance(found, Record):
-                yield _csv_row(header, found.cells, found.line)
-            elif isinstance(found, Broken):
-                head = found.text.encode("utf-8", "surrogateescape")
-                yield Bad(f"line:{found.line}", found.line, head, found.reason, found.hint, found.lines)
+        for record in records(lines, found.dialect, len(header)):
+            if isinstance(record, Record) and record.cells == found.names:
+                again += 1
+            elif isinstance(record, Record):
+                yield _csv_row(header, record.cells, record.line)
+            elif isinstance(record, Broken):
+                head = record.text.encode("utf-8", "surrogateescape")
+                yield Bad(f"line:{record.line}", record.line, head, record.reason, record.hint, record.lines)
             else:
-                yield Bad(f"line:{found.line}", found.line, found.head, "too_long", _too_long_hint(found.size, limit))
+                hint = _too_long_hint(record.size, of.limit)
+                yield Bad(f"line:{record.line}", record.line, record.head, "too_long", hint)
     finally:
         csv.field_size_limit(old_limit)
+    if again:
+        of.say(f"the header line stands {again:,} times more among the rows, and is no row")
 
 
 def _check_columns(count: int, bounds: Bounds, where: str) -> None:

@@ -19,6 +19,7 @@ from steps.engines.formats.registry import detect, read_row
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
 from steps.ingest.config import Container, SourceConfig
+from steps.ingest.dataset_info import Meaning
 from steps.ingest.readers import Bad, Item, Raw, plain
 from steps.ingest.record_sink import RecordSink
 
@@ -40,6 +41,8 @@ class RowReader:
         self.path = ""
         self.container: Container = "jsonl"
         self.format = "text"
+        # what a description says of the file's rows
+        self.meaning: Meaning | None = None
         # rows of the file by format
         self.formats: Counter[str] = Counter()
         self._counters = sink.counters[source.name]
@@ -61,6 +64,7 @@ class RowReader:
         Raises:
             RowRejected: `strict`, and two columns would get one name.
         """
+        value = self.meaning.row(value) if self.meaning is not None else value
         value = renamed(value, self.source.columns) if self.source.columns else value
         value = {k: v for k, v in value.items() if k not in self._aside} if self._aside else value
         return standard(value, self.source.columns, strict=strict)
@@ -165,7 +169,9 @@ class RowReader:
         named = {new: old for old, new in renames(tuple(item.value)).items() if old not in value}
         kept = {named.get(k, k): v for k, v in unused.items()} if named else unused
         kept = kept if wanted is None else {k: v for k, v in kept.items() if k in wanted}
-        return {**kept, **{k: v for k, v in item.value.items() if k in self._aside and v is not None}}
+        aside = self.meaning.unread(item.value) if self.meaning is not None else {}
+        aside |= {k: v for k, v in item.value.items() if k in self._aside}
+        return {**kept, **{k: v for k, v in aside.items() if v is not None}}
 
     # --- rows that become several ---
 

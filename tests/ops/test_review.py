@@ -299,6 +299,22 @@ def test_a_row_can_not_pass_for_what_the_program_says(run):
     assert "│ accept: written" in lines and "│ [a]ccept" in lines
 
 
+def test_what_a_row_says_about_its_answer_is_shown(run):
+    item = next(iter(pile_of(run)))
+    [asked, *_] = item.row["messages"]
+    said = {"role": "assistant", "content": "No.", "weight": 0}
+    shown = {**item.row, "messages": [asked, said], "kind": "unpaired_preference", "label": False}
+    pair = {**item.row, "kind": "preference", "messages": [asked], "chosen": [said], "rejected": [said], "score": 0.5}
+    console = Console(width=200, record=True, file=io.StringIO())
+    for row in (shown, pair):
+        for line in row_view(dataclasses.replace(item, row=row, notes=()), full=True):
+            console.print(line)
+    text = console.export_text()
+    assert "label false: the answer is not wanted)" in text and "messages/1 assistant, not trained" in text
+    assert "chosen/0 assistant, the better answer" in text and "rejected/0 assistant, the worse answer" in text
+    assert "score 0.5)" in text
+
+
 def test_a_file_decides_all_or_nothing(run, tmp_path):
     ids = [r["record_id"] for r in run.rows]
     said = [

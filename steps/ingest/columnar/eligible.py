@@ -11,7 +11,8 @@ _FORMATS = ("text", "prompt_completion", "alpaca", "preference", "openai", "shar
 
 def eligible(file: InputFile, source: SourceConfig, reader: RowReader) -> bool:
     """Whether it is large enough, of a container and a format that are known, and no setting looks at single rows."""
-    plain = not (source.columns or source.roles or source.as_meta) and source.sample == 1 and reader.sink.mix is None
+    said = source.columns or source.roles or source.as_meta or file.meaning
+    plain = not said and source.sample == 1 and reader.sink.mix is None
     whole = reader.format != "text" or reader.config.chunk == "none"
     known = reader.format in _FORMATS and file.container in ("jsonl", "json", "parquet")
     return file.size >= LEAST_BYTES and plain and whole and known

@@ -66,7 +66,7 @@ def test_quotes_that_nobody_doubled_are_text(tmp_path):
     text = 'a,b\n1,"say "hi" twice"\n2,"first "line" here"\n3,5" pipe\n'
     items = read(tmp_path, "a.csv", text.encode())
     assert [v["a"] for v in values(items)] == ["1", "2", "3"] and lost(items) == []
-    assert "hi" in values(items)[0]["b"] and values(items)[1]["b"].startswith("first line")
+    assert [v["b"] for v in values(items)] == ['say "hi" twice', 'first "line" here', '5" pipe']
 
 
 def test_lines_in_which_no_record_can_be_told_are_counted(tmp_path):
