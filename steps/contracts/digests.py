@@ -8,6 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+
+# With the mark of its end and its length, a string of so many bytes is one block of SHA-256.
+MOST_EVEN = 55
 _CHUNK_BYTES = 1 << 20
 # Chosen: more than a tick of any file system's clock (FAT counts in steps of two seconds).
 _SETTLED_NS = 3_000_000_000
@@ -95,6 +102,19 @@ class MultisetDigest:
             total += number(sha256(item.encode()).digest(), "little")
             count += 1
         self._sum, self._count = total, count
+
+    def update_even(self, data: Bytes, width: int, end: str) -> None:
+        """Add the strings of `width` bytes each that stand one after another in `data`, each followed by `end`.
+
+        Compiled, and ten times as fast as `update`, for all together of MOST_EVEN bytes at most.
+        """
+        # Where there are few rows, nobody waits for compiled code to load.
+        from steps.contracts.sha256 import add_digests
+
+        sums = np.zeros(8, np.uint64)
+        add_digests(data, width, np.frombuffer(end.encode(), np.uint8), sums)
+        self._sum += sum(word << (32 * k) for k, word in enumerate(sums.tolist()))
+        self._count += len(data) // width
 
     def hexdigest(self) -> str:
         """64 hex characters; depends on the multiset only."""

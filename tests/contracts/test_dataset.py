@@ -84,6 +84,23 @@ def test_select_writes_no_text_and_keeps_labels(tmp_path: Path, small_shards: No
     assert sum(t.num_rows for t in again.tables(["record_id"], split="test")) == second.manifest.splits["test"]
 
 
+@pytest.mark.parametrize("even", [True, False])
+def test_many_rows_have_the_digest_that_few_have(
+    tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch, even: bool
+) -> None:
+    content = [row | {"content_id": row["content_id"] + "x" * (i % 2) * (not even)} for i, row in enumerate(rows(40))]
+    keep, labels = np.arange(40) % 3 != 0, (np.arange(40) % 4 - 1).astype(np.int8)
+
+    def labelled(name: str) -> Dataset:
+        return write(tmp_path / name, content).select(keep, tmp_path / f"{name}-labelled", "split", labels)
+
+    few = labelled("few")
+    monkeypatch.setattr(dataset_module, "_COMPILED_ROWS", 1)
+    many = labelled("many")
+    assert many.manifest == few.manifest
+    assert few.manifest.splits == {"": 6, "test": 6, "train": 7, "validation": 7}
+
+
 def test_labels_change_the_digest(tmp_path: Path) -> None:
     first = write(tmp_path / "one", rows(6))
     keep = np.ones(6, bool)

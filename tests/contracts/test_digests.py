@@ -3,6 +3,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,3 +126,15 @@ def test_a_file_that_was_just_written_is_read_each_time(tmp_path, monkeypatch) -
         file.write_text(text)
         assert unchanged_file_digest(file) == unchanged_file_digest(file) == text_digest(text)
     assert len(read) == 4
+
+
+@pytest.mark.parametrize("end", ["\t", "\ttrain", "\tvalidation", "x" * 23])
+def test_strings_of_one_width_count_as_each_by_itself(end: str) -> None:
+    ids = [short_id(str(n)) for n in range(37)]
+    one, even = MultisetDigest(), MultisetDigest()
+    one.update(f"{i}{end}" for i in ids)
+    for some in (ids[:1], ids[1:17], ids[17:]):
+        even.update_even(np.frombuffer("".join(some).encode(), np.uint8), 32, end)
+    assert one.hexdigest() == even.hexdigest()
+    even.update_even(np.zeros(0, np.uint8), 32, end)
+    assert one.hexdigest() == even.hexdigest()

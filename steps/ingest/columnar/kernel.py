@@ -1,26 +1,18 @@
-"""The compiled part of the columnar path: JSON Lines scanned, JSON text written, ids of rows.
+"""The compiled part of the columnar path: JSON Lines scanned, JSON text written, what is hashed for a row's ids.
 
-What is written here equals what `json`, `contracts.digests.canonical_json` and `contracts.digests.short_id` give; the
-tests compare with them. Self-contained, because numba's cache on disk notices changes in this file only.
+What is written here equals what `json` and `contracts.digests.canonical_json` give; the tests compare with them. Long
+runs of bytes are looked at and copied under unsigned numbers, which numba needs not check for negative ones: only then
+do they go through the processor's wide registers. Self-contained, because numba's cache on disk notices changes in this
+file only.
 """
 
 import numpy as np
 from numba import njit
 
-_BLOCK = 128
-# The initial values, the first with the parameter block: digest length 16, fanout 1, depth 1.
-_IV = np.array(
-    [
-        0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1,
-        0x510E527FADE682D1, 0x9B05688C2B3E6C1F, 0x1F83D9ABFB41BD6B, 0x5BE0CD19137E2179,
-    ],
-    np.uint64,
-)  # fmt: skip
-_FIRST = np.uint64(0x6A09E667F3BCC908 ^ 0x01010010)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_R32, _R24, _R16, _R63 = np.uint64(32), np.uint64(24), np.uint64(16), np.uint64(63)
-_L32, _L40, _L48, _L1 = np.uint64(32), np.uint64(40), np.uint64(48), np.uint64(1)
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
+# Bytes that are looked at together: as many as fill a register of AVX-512.
+_BYTES = 64
+_PIECE = np.uint64(_BYTES)
 
 _QUOTE, _BACKSLASH, _SEPARATOR, _COLON, _ZERO, _MINUS, _POINT = 0x22, 0x5C, 0x2C, 0x3A, 0x30, 0x2D, 0x2E
 _BRACKET, _END, _BRACE, _CLOSE_BRACE, _NEWLINE, _RETURN, _U, _LESS = 0x5B, 0x5D, 0x7B, 0x7D, 0x0A, 0x0D, 0x75, 0x3C
@@ -47,66 +39,10 @@ def _table(marks: dict[bytes, int]) -> np.ndarray:  # type: ignore[type-arg]
 _ESCAPES = _table({bytes(range(32)): _U, b"\b": 0x62, b"\f": 0x66, b"\n": 0x6E, b"\r": 0x72, b"\t": 0x74,
                    b'"': _QUOTE, b"\\": _BACKSLASH})  # fmt: skip
 _UNESCAPES = _table({b'"': _QUOTE, b"\\": _BACKSLASH, b"/": 0x2F, b"b": 8, b"f": 12, b"n": 10, b"r": 13, b"t": 9})
+_BACKSLASHES = _table({b"\\": 1})
 _CLOSE, _ESCAPE, _BAD, _HIGH = 1, 2, 3, 4
 # What a byte in a JSON string is; 0: text.
 _CLASSES = _table({b'"': _CLOSE, b"\\": _ESCAPE, b"\0\r": _BAD, bytes(range(128, 256)): _HIGH})
-
-
-@njit(inline="always")
-def _g(a, b, c, d, x, y):  # type: ignore[no-untyped-def]
-    a = a + b + x
-    d = d ^ a
-    d = (d >> _R32) | (d << _L32)
-    c = c + d
-    b = b ^ c
-    b = (b >> _R24) | (b << _L40)
-    a = a + b + y
-    d = d ^ a
-    d = (d >> _R16) | (d << _L48)
-    c = c + d
-    b = b ^ c
-    b = (b >> _R63) | (b << _L1)
-    return a, b, c, d
-
-
-@njit(inline="always")
-def _round(v, m, o, i0, i1, i2, i3, i4, i5, i6, i7, i8, i9, ia, ib, ic, id_, ie, if_):  # type: ignore[no-untyped-def]
-    v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf = v
-    v0, v4, v8, vc = _g(v0, v4, v8, vc, m[o + i0], m[o + i1])
-    v1, v5, v9, vd = _g(v1, v5, v9, vd, m[o + i2], m[o + i3])
-    v2, v6, va, ve = _g(v2, v6, va, ve, m[o + i4], m[o + i5])
-    v3, v7, vb, vf = _g(v3, v7, vb, vf, m[o + i6], m[o + i7])
-    v0, v5, va, vf = _g(v0, v5, va, vf, m[o + i8], m[o + i9])
-    v1, v6, vb, vc = _g(v1, v6, vb, vc, m[o + ia], m[o + ib])
-    v2, v7, v8, vd = _g(v2, v7, v8, vd, m[o + ic], m[o + id_])
-    v3, v4, v9, ve = _g(v3, v4, v9, ve, m[o + ie], m[o + if_])
-    return v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf
-
-
-@njit(inline="always")
-def _compressed(h, m, o, count, last):  # type: ignore[no-untyped-def]
-    """BLAKE2b's state after one block of 16 words m[o:o + 16] (RFC 7693); `count`: bytes so far, with it."""
-    f = _ALL if last else np.uint64(0)
-    v = (
-        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7],
-        _IV[0], _IV[1], _IV[2], _IV[3], _IV[4] ^ count, _IV[5], _IV[6] ^ f, _IV[7],
-    )  # fmt: skip
-    v = _round(v, m, o, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-    v = _round(v, m, o, 14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3)
-    v = _round(v, m, o, 11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4)
-    v = _round(v, m, o, 7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8)
-    v = _round(v, m, o, 9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13)
-    v = _round(v, m, o, 2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9)
-    v = _round(v, m, o, 12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11)
-    v = _round(v, m, o, 13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10)
-    v = _round(v, m, o, 6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5)
-    v = _round(v, m, o, 10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0)
-    v = _round(v, m, o, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-    v = _round(v, m, o, 14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3)
-    return (
-        h[0] ^ v[0] ^ v[8], h[1] ^ v[1] ^ v[9], h[2] ^ v[2] ^ v[10], h[3] ^ v[3] ^ v[11],
-        h[4] ^ v[4] ^ v[12], h[5] ^ v[5] ^ v[13], h[6] ^ v[6] ^ v[14], h[7] ^ v[7] ^ v[15],
-    )  # fmt: skip
 
 
 @njit(inline="always")
@@ -116,34 +52,65 @@ def _put_size(buffer, at, size):  # type: ignore[no-untyped-def]
     return at + 8
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _put(buffer, at, data, start, end):  # type: ignore[no-untyped-def]
-    for k in range(end - start):
-        buffer[at + k] = data[start + k]
+    to, of = np.uint64(at), np.uint64(start)
+    for k in range(np.uint64(end - start)):
+        buffer[to + k] = data[of + k]
     return at + end - start
 
 
-@njit(inline="always")
+@njit(forceinline=True)
+def _skip(data, i, end, least, one, other, most):  # type: ignore[no-untyped-def]
+    """Place behind those whole pieces from byte i on that hold no byte below `least`, above `most`, nor the two."""
+    at, last = np.uint64(i), np.uint64(end)
+    while at + _PIECE <= last:
+        found = np.uint8(0)
+        for k in range(_PIECE):
+            b = data[at + k]
+            found = np.uint8(found | np.uint8((b < least) | (b == one) | (b == other) | (b > most)))
+        if found:
+            break
+        at += _PIECE
+    return np.int64(at)
+
+
+@njit(forceinline=True)
+def _next(data, i, end, table, most):  # type: ignore[no-untyped-def]
+    """Place of the first byte from i on whose class in `table` isn't 0; `end` for none. ASCII that is no control, quote
+    or backslash has class 0, as all bytes above `most` may have another."""
+    while i < end:
+        i = _skip(data, i, end, 32, _QUOTE, _BACKSLASH, most)
+        stop = min(i + _BYTES, end)
+        while i < stop:
+            if table[data[np.uint64(i)]]:
+                return i
+            i += 1
+    return end
+
+
+@njit(forceinline=True)
 def _put_quoted(buffer, at, data, start, end):  # type: ignore[no-untyped-def]
     """Text as a JSON string, as `canonical_json` writes it; needs room for six times its bytes and two."""
     buffer[at] = _QUOTE
     at += 1
-    for i in range(start, end):
-        b = data[i]
+    while True:
+        stop = _next(data, start, end, _ESCAPES, 255)
+        at = _put(buffer, at, data, start, stop)
+        if stop == end:
+            break
+        b = data[stop]
         e = _ESCAPES[b]
-        if e == 0:
-            buffer[at] = b
-            at += 1
-        else:
-            buffer[at] = _BACKSLASH
-            buffer[at + 1] = e
-            at += 2
-            if e == _U:
-                buffer[at] = _ZERO
-                buffer[at + 1] = _ZERO
-                buffer[at + 2] = _HEX[b >> 4]
-                buffer[at + 3] = _HEX[b & 15]
-                at += 4
+        buffer[at] = _BACKSLASH
+        buffer[at + 1] = e
+        at += 2
+        if e == _U:
+            buffer[at] = _ZERO
+            buffer[at + 1] = _ZERO
+            buffer[at + 2] = _HEX[b >> 4]
+            buffer[at + 3] = _HEX[b & 15]
+            at += 4
+        start = stop + 1
     buffer[at] = _QUOTE
     return at + 1
 
@@ -175,30 +142,6 @@ def put_heads(source, prefix, numbers, sizes, out, ends, places, place_ends):  #
         at = _put(out, at, places, first, here)
         at = _put_size(out, at, sizes[i])
         ends[i + 1] = at
-
-
-@njit(nogil=True, cache=True)
-def hashes(heads, head_ends, data, starts, ends, words, ids):  # type: ignore[no-untyped-def]
-    """32 hex characters each: BLAKE2b of heads[head_ends[i]:head_ends[i + 1]] and data[starts[i]:ends[i]].
-
-    `words`: uint64 scratch for the longest of them and 128 bytes more.
-    """
-    buffer = words.view(np.uint8)
-    for i in range(starts.shape[0]):
-        size = _put(buffer, 0, heads, head_ends[i], head_ends[i + 1])
-        size = _put(buffer, size, data, starts[i], ends[i])
-        whole = max((size + _BLOCK - 1) // _BLOCK, 1) * _BLOCK
-        for k in range(size, whole):
-            buffer[k] = 0
-        h = (_FIRST, _IV[1], _IV[2], _IV[3], _IV[4], _IV[5], _IV[6], _IV[7])
-        for at in range(0, whole, _BLOCK):
-            last = at + _BLOCK == whole
-            h = _compressed(h, words, at >> 3, np.uint64(size if last else at + _BLOCK), last)
-        for k in range(16):
-            word = h[0] if k < 8 else h[1]
-            b = (word >> np.uint64(8 * (k & 7))) & np.uint64(255)
-            ids[32 * i + 2 * k] = _HEX[b >> np.uint64(4)]
-            ids[32 * i + 2 * k + 1] = _HEX[b & np.uint64(15)]
 
 
 @njit(nogil=True, cache=True)
@@ -251,12 +194,13 @@ def put_contents(kind, lists, roles, data, text_ends, role_data, role_ends, text
 def quoted_sizes(data, ends, sizes):  # type: ignore[no-untyped-def]
     """Add to sizes[i] the bytes of text data[ends[i]:ends[i + 1]] as a JSON string."""
     for i in range(sizes.shape[0]):
-        more = 2
-        for k in range(ends[i], ends[i + 1]):
-            e = _ESCAPES[data[k]]
-            if e:
-                more += 5 if e == _U else 1
-        sizes[i] += ends[i + 1] - ends[i] + more
+        k, end, more = ends[i], ends[i + 1], 2
+        while k < end:
+            k = _next(data, k, end, _ESCAPES, 255)
+            if k < end:
+                more += 5 if _ESCAPES[data[k]] == _U else 1
+                k += 1
+        sizes[i] += end - ends[i] + more
 
 
 @njit(nogil=True, cache=True)
@@ -306,9 +250,9 @@ def put_lists(lists, data, ends, out, out_ends):  # type: ignore[no-untyped-def]
 def characters(data, ends, out):  # type: ignore[no-untyped-def]
     """Code points of each text data[ends[i]:ends[i + 1]]."""
     for i in range(out.shape[0]):
-        n = 0
-        for k in range(ends[i], ends[i + 1]):
-            n += (data[k] & 0xC0) != 0x80
+        n, first = 0, np.uint64(ends[i])
+        for k in range(np.uint64(ends[i + 1] - ends[i])):
+            n += (data[first + k] & 0xC0) != 0x80
         out[i] = n
 
 
@@ -334,20 +278,16 @@ def odd_bytes(data, ends, odd):  # type: ignore[no-untyped-def]
     """Set odd[i] where text data[ends[i]:ends[i + 1]] isn't UTF-8 or holds a NUL."""
     for i in range(odd.shape[0]):
         k, end = ends[i], ends[i + 1]
-        while k < end:
-            b = data[k]
-            c = _CLASSES[b]
-            if c == _HIGH:
-                size = _utf8(data, k, end)
+        while k < end and not odd[i]:
+            k = _skip(data, k, end, 1, 0, 0, 127)
+            stop = min(k + _BYTES, end)
+            while k < stop:
+                b = data[k]
+                size = 1 if 0 < b < 128 else 0 if b == 0 else _utf8(data, k, end)
                 if size == 0:
                     odd[i] = True
                     break
                 k += size
-                continue
-            if b == 0:
-                odd[i] = True
-                break
-            k += 1
 
 
 @njit(inline="always")
@@ -402,12 +342,11 @@ def _string(data, i, end):  # type: ignore[no-untyped-def]
     Place -1: it isn't valid, or holds what the careful path looks at (NUL, lone surrogates, CR).
     """
     escaped = False
-    while i < end:
-        b = data[i]
-        c = _CLASSES[b]
-        if c == 0:
-            i += 1
-            continue
+    while True:
+        i = _next(data, i, end, _CLASSES, 127)
+        if i == end:
+            return -1, escaped
+        c = _CLASSES[data[i]]
         if c == _CLOSE:
             return i, escaped
         if c == _ESCAPE:
@@ -441,7 +380,6 @@ def _string(data, i, end):  # type: ignore[no-untyped-def]
             i += size
         else:
             return -1, escaped
-    return -1, escaped
 
 
 @njit(inline="always")
@@ -613,6 +551,19 @@ def _object(data, i, end, names, name_ends, kinds, values, turns, n):  # type: i
             return -1
 
 
+@njit(forceinline=True)
+def _line_end(data, i, end):  # type: ignore[no-untyped-def]
+    """Place of the next line end; `end` for none."""
+    while i < end:
+        i = _skip(data, i, end, 0, _NEWLINE, _NEWLINE, 255)
+        stop = min(i + _BYTES, end)
+        while i < stop:
+            if data[np.uint64(i)] == _NEWLINE:
+                return i
+            i += 1
+    return end
+
+
 @njit(nogil=True, cache=True)
 def scan_lines(data, names, name_ends, longest, starts, ends, nexts, status, kinds, values, turns):  # type: ignore[no-untyped-def]
     """The lines of a block as rows of known columns; returns the number of lines.
@@ -627,9 +578,7 @@ def scan_lines(data, names, name_ends, longest, starts, ends, nexts, status, kin
     size = data.shape[0]
     while i < size:
         start = i
-        while i < size and data[i] != _NEWLINE:
-            i += 1
-        end = i
+        end = i = _line_end(data, i, size)
         i = min(i + 1, size)
         if end > start and data[end - 1] == _RETURN:
             end -= 1
@@ -658,11 +607,10 @@ def unescaped(data, starts, ends, escaped, out, out_ends):  # type: ignore[no-un
             at = _put(out, at, data, k, end)
             k = end
         while k < end:
-            b = data[k]
-            if b != _BACKSLASH:
-                out[at] = b
-                at, k = at + 1, k + 1
-                continue
+            stop = _next(data, k, end, _BACKSLASHES, 255)
+            at, k = _put(out, at, data, k, stop), stop
+            if k == end:
+                break
             e = data[k + 1]
             if e != _U:
                 out[at] = _UNESCAPES[e]

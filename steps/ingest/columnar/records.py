@@ -10,6 +10,7 @@ from steps.contracts.arrays import Numbers
 from steps.contracts.records import MESSAGE, ROLES, SCHEMA
 from steps.ingest.columnar import kernel
 from steps.ingest.columnar.columns import Column, Text, Turns
+from steps.ingest.columnar.hashes import LANES, hashes
 from steps.ingest.columnar.json_text import Member, objects
 from steps.ingest.columnar.shapes import Drafts
 from steps.ingest.columnar.strings import Bytes, Strings, fixed
@@ -110,8 +111,8 @@ def _content_ids(drafts: Drafts, rows: int) -> pa.Array:
 
 def _ids(heads: Strings, data: Bytes, starts: Numbers, ends: Numbers) -> pa.Array:
     longest = int((heads.sizes + ends - starts).max(initial=0))
-    words, ids = np.empty(longest // 8 + 33, np.uint64), np.empty(32 * len(heads), np.uint8)
-    kernel.hashes(heads.data, heads.ends, data, starts, ends, words, ids)
+    words, ids = np.empty(LANES * (longest // 8 + 33), np.uint64), np.empty(32 * len(heads), np.uint8)
+    hashes(heads.data, heads.ends, data, starts, ends, words, ids)
     return fixed(ids, 32)
 
 

@@ -331,8 +331,45 @@ def test_ids_are_those_of_the_contract(size: int) -> None:
     assert ids.to_pylist() == [short_id("s/a.jsonl", f"line:{number}", raw) for number in numbers]
 
 
+def test_ids_of_texts_of_all_sizes_side_by_side_are_those_of_the_contract() -> None:
+    rng = random.Random(9)
+    raws = [rng.randbytes(rng.choice([0, 1, 40, 127, 128, 129, 700, 5_000])) for _ in range(200)]
+    ends = offsets(np.array([len(r) for r in raws]))
+    data = np.frombuffer(b"".join(raws) + b"\0", np.uint8)
+    for count in (1, 7, 8, 9, 200):
+        origin = Origin("s/ä.jsonl", 0, "row:", np.arange(count), data, ends[:count], ends[1 : count + 1])
+        ids = _row_ids(origin)[0].to_pylist()
+        assert ids == [short_id("s/ä.jsonl", f"row:{n}", raw) for n, raw in enumerate(raws[:count])]
+
+
+def test_long_texts_are_written_and_read_as_json_does_wherever_their_odd_characters_stand() -> None:
+    rng = random.Random(10)
+    odd = ['"', "\\", "\n", "\x1f", "\x7f", "é", "日", "😀", "\t"]
+    texts = []
+    for _ in range(400):
+        text = ["x"] * rng.choice([1, 63, 64, 65, 127, 128, 200, 500])
+        for _ in range(rng.randrange(4)):
+            text[rng.randrange(len(text))] = rng.choice(odd)
+        texts.append("".join(text))
+    made = json_of(pa.array(texts))
+    assert made is not None and made[0].arrow().to_pylist() == [canonical_json(t) for t in texts]
+    sizes = np.zeros(len(texts), np.int64)
+    strings = Strings.from_texts(texts)
+    kernel.characters(strings.data, strings.ends, sizes)
+    assert sizes.tolist() == [len(t) for t in texts]
+    lines = [json.dumps({"text": t}, ensure_ascii=rng.random() < 0.5) for t in texts]
+    data = np.frombuffer("\n".join(lines).encode(), np.uint8)
+    scan = blocks._scanned(data, len(lines), ("text",), 1 << 20)
+    assert (scan.status == kernel.CLEAN).all()
+    for kind in (kernel.PLAIN, kernel.ESCAPED):
+        rows = np.flatnonzero(scan.kinds[:, 0] == kind)
+        [column] = blocks._line_columns(data, scan, rows, ("text",)).values()
+        assert isinstance(column, blocks.Text)
+        assert column.values.arrow().to_pylist() == [texts[i] for i in rows]
+
+
 def mutated(rng: random.Random) -> bytes:
-    text = said(rng).encode()
+    text = said(rng).encode() * rng.choice([1, 1, 20])
     at = rng.randrange(len(text) + 1)
     return text[:at] + bytes(rng.randrange(256) for _ in range(rng.randrange(4))) + text[at:]
 
@@ -346,7 +383,7 @@ def test_what_is_not_utf8_is_odd() -> None:
     found = 0
     for text, strange in zip(texts, odd.tolist(), strict=True):
         try:
-            text.decode()
+            assert strange == ("\0" in text.decode())
         except UnicodeDecodeError:
             found += 1
             assert strange
