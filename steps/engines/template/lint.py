@@ -1,13 +1,14 @@
-"""The mask lint: whether a row's trained tokens are what the assistant says and its end marker, nothing else.
+"""The mask lint: whether a row's texts say what the row says, and its trained tokens are what the assistant generates.
 
 It looks at each row before training, where a broken template or mask costs seconds instead of a run: a template that
-drops messages, a mask without tokens, a turn whose end is never trained (the model would not stop), control tokens
-that a row smuggles in as text.
+drops messages, calls or tools, a prompt that inference would not give, a mask without tokens, a turn whose end is never
+trained (the model would not stop), control tokens that a row smuggles in as text.
 """
 
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +17,19 @@ from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import Row
 from steps.contracts.reports import Histogram
 from steps.engines.template.render import (
+    IGNORED,
+    ChatTemplate,
+    Conversation,
     Encoded,
+    PromptDiffersError,
     Rendered,
-    TrainingTemplate,
-    chat_messages,
+    conversation,
+    document,
     is_trained,
-    render,
+    stored_messages,
     tokenize,
 )
+from steps.engines.template.said import missing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,11 +37,23 @@ if TYPE_CHECKING:
 # reason code -> what it means and the way out
 REASONS = {
     "no_assistant_turn": "no assistant turn, so nothing to train; drop such rows, or give them an answer",
-    "no_trained_tokens": "no trained token; check the {% generation %} markers of the chat template",
-    "template_error": "the chat template refuses the row; use a template that knows its roles and tools",
+    "blank_answer": "the assistant's turns are blank, so nothing to train; drop such rows, or give them an answer",
+    "no_prompt": "the assistant opens the conversation and the template has no prompt for that; give it a user's turn",
+    "no_trained_tokens": "no trained token; all turns have weight 0, or the template's {% generation %} markers hold"
+    " nothing",
+    "template_error": "the chat template refuses the row; set template.system: merge_into_user if it forbids system"
+    " messages, or use a template that knows its roles and tools",
+    "prompt_differs": "the template's prompt for a turn isn't how the template writes it in a conversation, so training"
+    " and inference would differ; set template.thinking, or name another template as template.override",
     "control_token_in_text": "a message holds one of the tokenizer's special tokens as text; clean the source",
     "decode_differs": "decoding the tokens doesn't give the rendered text back; use the model's own tokenizer",
-    "assistant_text_differs": "the trained text isn't what the assistant says; the template drops or rewrites turns",
+    "content_missing": "the template doesn't write what a message says; name another one as template.override",
+    "system_missing": "the template doesn't write the system message; set template.system: merge_into_user, or drop",
+    "call_missing": "the template doesn't write a tool call; name one that does as template.override",
+    "tools_missing": "the template doesn't write the tools that the row offers; name one that does as"
+    " template.override",
+    "reasoning_missing": "the template doesn't write the reasoning of a trained turn; set template.thinking: on to"
+    " train it in think tags, off to leave it out",
     "mask_differs": "the trained tokens decode to something else than the trained text",
     "end_not_trained": "the end-of-turn token isn't trained, so the model would not learn to stop;"
     " put it inside {% generation %} … {% endgeneration %}",
@@ -43,17 +61,23 @@ REASONS = {
 # Chosen: a template that breaks every row is reported after this many, not after all.
 _HOPELESS_ROWS = 500
 _SHARE_BINS = 20
+# Fields of a message that a template may write.
+_SAID = ("content", "reasoning", "name", "tool_calls")
 
 
 @dataclass(frozen=True)
 class Linted:
-    """One row's result: `encoded` is None when `reason` (a key of REASONS) says that it can't be trained on."""
+    """One row's sequences; there are none when `reason` (a key of REASONS) says that it can't be trained on."""
 
-    encoded: Encoded | None
+    encoded: tuple[Encoded, ...] = ()
     reason: str | None = None
     detail: str = ""
     # The prompt's end merged with the answer's first characters: trained as one token that inference never sees.
     boundary_merged: bool = False
+    # What of the row is not trained or not written, with how often.
+    left_out: Counter[str] = field(default_factory=Counter)
+    # ids of the tokens that end its trained turns
+    ends: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -64,7 +88,10 @@ class LintTotals:
     usable: int = 0
     tokens: int = 0
     trained: int = 0
+    sequences: int = 0
     boundary_merged: int = 0
+    # rows by what of them is not trained or not written
+    left_out: Counter[str] = field(default_factory=Counter)
     unusable: Counter[str] = field(default_factory=Counter)
     first_ids: dict[str, list[str]] = field(default_factory=dict)
     share_counts: list[int] = field(default_factory=lambda: [0] * _SHARE_BINS)
@@ -92,13 +119,14 @@ class Lint:
     """
 
     def __init__(
-        self, tokenizer: "PreTrainedTokenizerBase", template: TrainingTemplate, *, check_control_tokens: bool = True
+        self, tokenizer: "PreTrainedTokenizerBase", template: ChatTemplate, *, check_control_tokens: bool = True
     ) -> None:
         self.tokenizer = tokenizer
         self.template = template
         self.totals = LintTotals()
-        self._special = frozenset(tokenizer.all_special_ids)
-        self._added = frozenset(tokenizer.added_tokens_decoder)
+        self._added = {t.content: i for i, t in tokenizer.added_tokens_decoder.items()}
+        self._ended = lru_cache(1024)(self._ended_by)
+        self._longest = max(map(len, self._added), default=0)
         specials = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
         self._control = sorted(specials) if check_control_tokens else []
 
@@ -107,29 +135,29 @@ class Lint:
         result = self._judge(row)
         t = self.totals
         t.rows += 1
-        if result.encoded is None:
+        if not result.encoded:
             reason = result.reason or ""
             t.unusable[reason] += 1
             ids = t.first_ids.setdefault(reason, [])
             if len(ids) < 5:
                 ids.append(row["record_id"])
         else:
-            self._count(result.encoded, result.boundary_merged)
+            self._count(result)
         if t.usable == 0 and t.rows >= _HOPELESS_ROWS:
             self.require(max_unusable_share=0.0)
         return result
 
-    def _count(self, encoded: Encoded, merged: bool) -> None:
+    def _count(self, result: Linted) -> None:
         t = self.totals
         t.usable += 1
-        t.boundary_merged += merged
-        t.tokens += len(encoded.input_ids)
-        t.trained += encoded.trained
-        share = encoded.trained / len(encoded.input_ids)
-        t.share_counts[min(int(share * _SHARE_BINS), _SHARE_BINS - 1)] += 1
-        end = self._end_token(encoded)
-        if end is not None:
-            t.end_tokens[end] += 1
+        t.sequences += len(result.encoded)
+        t.boundary_merged += result.boundary_merged
+        t.left_out.update(result.left_out.keys())
+        tokens, trained = sum(len(e.input_ids) for e in result.encoded), sum(e.trained for e in result.encoded)
+        t.tokens += tokens
+        t.trained += trained
+        t.share_counts[min(int(trained / tokens * _SHARE_BINS), _SHARE_BINS - 1)] += 1
+        t.end_tokens.update(result.ends)
 
     def require(self, *, max_unusable_share: float) -> None:
         """Raise TrainingDataError, with row ids and ways out, when too many rows are unusable or none is usable."""
@@ -144,60 +172,77 @@ class Lint:
         )
 
     def _judge(self, row: Row) -> Linted:
-        if row["kind"] != "document":
-            early = self._judge_messages(row)
-            if early:
-                return early
+        if row["kind"] == "document":
+            return self._judge_texts((document(self.tokenizer, row),), Linted())
+        early = self._judge_messages(row)
+        if early:
+            return early
         try:
-            rendered = render(self.tokenizer, row, self.template)
+            return self._judge_turns(row, conversation(row, self.template))
+        except PromptDiffersError as e:
+            return Linted(reason="prompt_differs", detail=e.what)
         except TrainingDataError as e:
-            return Linted(None, "template_error", e.what)
-        encoded = tokenize(self.tokenizer, rendered)
-        if not encoded.trained:
-            return Linted(None, "no_trained_tokens")
-        if not _same(self._decode(encoded.input_ids), rendered.text):
-            return Linted(None, "decode_differs")
-        return self._judge_mask(row, rendered, encoded)
+            return Linted(reason="template_error", detail=e.what)
+
+    def _judge_turns(self, row: Row, found: Conversation) -> Linted:
+        if not found.turns:
+            return Linted(reason="no_prompt" if found.left_out["opening turn"] else "no_trained_tokens")
+        gone = missing(row, found, self.template)
+        if gone is not None:
+            return Linted(reason=gone[0], detail=gone[1])
+        ends = self._ends(found)
+        if ends is None:
+            return Linted(reason="end_not_trained")
+        return self._judge_texts(found.texts, Linted(left_out=found.left_out, ends=ends))
 
     def _judge_messages(self, row: Row) -> Linted | None:
-        messages = chat_messages(row, self.template.text)
+        messages = stored_messages(row)
         if not any(m["role"] == "assistant" for m in messages):
-            return Linted(None, "no_assistant_turn")
-        for m in messages:
-            said = m["content"] + m.get("reasoning_content", "")
-            hit = next((c for c in self._control if c in said), None)
+            return Linted(reason="no_assistant_turn")
+        if not any(is_trained(m) for m in messages):
+            blank = any(m["role"] == "assistant" and m.get("weight") != 0 for m in messages)
+            return Linted(reason="blank_answer" if blank else "no_trained_tokens")
+        for said in (row["tools"], *(m.get(name) for m in messages for name in _SAID)):
+            hit = next((c for c in self._control if c in said), None) if said else None
             if hit:
-                return Linted(None, "control_token_in_text", hit)
+                return Linted(reason="control_token_in_text", detail=hit)
         return None
 
-    def _judge_mask(self, row: Row, rendered: Rendered, encoded: Encoded) -> Linted:
-        wanted = "".join(rendered.text[a:b] for a, b in rendered.spans)
-        if row["kind"] != "document" and not _says(rendered, row, self.template.text):
-            return Linted(None, "assistant_text_differs")
-        trained = [label for label in encoded.labels if label >= 0]
-        decoded = self._decode(trained)
-        if self._end_token(encoded) is None:
-            return Linted(None, "end_not_trained")
-        wanted, decoded = unicodedata.normalize("NFC", wanted), unicodedata.normalize("NFC", decoded)
-        if "".join(decoded.split()) != "".join(wanted.split()):
-            return Linted(None, "mask_differs")
-        # SentencePiece decoders lose a first space; more white space than wanted came in with a straddling token.
-        return Linted(encoded, boundary_merged=len(decoded) > len(wanted))
+    def _ends(self, found: Conversation) -> frozenset[int] | None:
+        """The special or added tokens that end the trained turns; None when plain text ends one."""
+        ends = set()
+        for turn in found.turns:
+            said = turn.completion[: turn.spans[-1][1]] if turn.spans else ""
+            last = self._ended(said[-self._longest :])
+            if last is None:
+                return None
+            ends.add(last)
+        return frozenset(ends)
+
+    def _ended_by(self, tail: str) -> int | None:
+        """The longest added token that a text ends with."""
+        return self._added.get(max((t for t in self._added if tail.endswith(t)), key=len, default=""))
+
+    def _judge_texts(self, texts: tuple[Rendered, ...], so_far: Linted) -> Linted:
+        encoded, merged = [], False
+        for rendered in texts:
+            tokens = tokenize(self.tokenizer, rendered)
+            if not tokens.trained:
+                return Linted(reason="no_trained_tokens")
+            if not _same(self._decode(tokens.input_ids), rendered.text):
+                return Linted(reason="decode_differs")
+            wanted = unicodedata.normalize("NFC", "".join(rendered.text[a:b] for a, b in rendered.spans))
+            decoded = unicodedata.normalize("NFC", self._decode([i for i in tokens.labels if i != IGNORED]))
+            if "".join(decoded.split()) != "".join(wanted.split()):
+                return Linted(reason="mask_differs")
+            # SentencePiece decoders lose a first space; more white space than wanted came in with a straddling token.
+            merged = merged or len(decoded) > len(wanted)
+            encoded.append(tokens)
+        return replace(so_far, encoded=tuple(encoded), boundary_merged=merged)
 
     def _decode(self, ids: list[int]) -> str:
         # The backend's own call: transformers' wrapper looks at every id in Python (a third of the lint's time).
         return str(self.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False))
-
-    def _end_token(self, encoded: Encoded) -> int | None:
-        """The special or added token that ends the last trained turn; None when plain text ends it."""
-        for label in reversed(encoded.labels):
-            if label < 0:
-                continue
-            if label in self._special or label in self._added:
-                return label
-            if self._decode([label]).strip():
-                return None
-        return None
 
 
 def _same(decoded: str, text: str) -> bool:
@@ -205,11 +250,3 @@ def _same(decoded: str, text: str) -> bool:
     return (
         decoded == text or unicodedata.normalize("NFC", decoded).strip() == unicodedata.normalize("NFC", text).strip()
     )
-
-
-def _says(rendered: Rendered, row: Row, template: str) -> bool:
-    """Whether the spans hold what the assistant says and is trained on, in order (templates may trim white space)."""
-    answers = (str(m["content"]).strip() for m in chat_messages(row, template) if m["role"] == "assistant")
-    contents = [text for text, wanted in zip(answers, is_trained(row), strict=True) if wanted]
-    spans = [rendered.text[a:b] for a, b in rendered.spans]
-    return len(contents) == len(spans) and all(c in s for c, s in zip(contents, spans, strict=True))

@@ -1,45 +1,43 @@
-"""Rows to text and tokens through a tokenizer's chat template, and the one place that says which tokens are trained.
+"""Rows to text and tokens through a chat template, and the one place that says which tokens are trained.
 
-A turn of the assistant is trained from its first content character to its end-of-turn token; everything else is
-context. Which characters those are comes from one of three sources, tried in this order:
-
-own     the tokenizer's template has `{% generation %}` markers
-trl     the template is one that TRL knows, and TRL's copy with markers renders the same text
-prefix  the template renders a conversation's beginning as a prefix of the whole: a turn is what it adds to the prompt
+A turn of the assistant is trained as it is generated: the text before it is the prompt that the template gives for that
+point, and what is trained is the turn as it stands when it is the last one, with its end marker. Where the turns of a
+row can't stand so in one text (templates that drop the reasoning of earlier turns, say), the row becomes several
+sequences, each of them as at inference. Markers of `{% generation %}` in a template narrow what is trained.
 """
 
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from steps.contracts.digests import short_id
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import Row
-from steps.contracts.thinking import THINK_TAG, with_tags
+from steps.contracts.thinking import THINK_TAG, joined
+from steps.engines.template.config import TemplateConfig
+from steps.engines.template.dialect import Dialect, dialect_of
+from steps.engines.template.reasoning import Markers, markers_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # torch.nn.CrossEntropyLoss's default ignore_index
 _MARKERS = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+_ID_LENGTH = 9  # what Mistral's templates ask of the ids of calls
 
 Span: TypeAlias = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class TrainingTemplate:
-    """How spans are found: `text` is the Jinja template to render with."""
-
-    source: Literal["own", "trl", "prefix"]
-    text: str
+Messages: TypeAlias = list[dict[str, Any]]
+Tools: TypeAlias = list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A row as text; `spans` are the trained [start, end) character ranges, ascending and disjoint."""
+    """A text; `spans` are the trained [start, end) character ranges, ascending and disjoint."""
 
     text: str
     spans: tuple[Span, ...]
@@ -47,7 +45,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row as tokens: `labels[i]` is `input_ids[i]` where the token is trained, else -100; both of length n."""
+    """A text as tokens: `labels[i]` is `input_ids[i]` where the token is trained, else -100; both of length n."""
 
     input_ids: list[int]
     labels: list[int]
@@ -58,91 +56,99 @@ class Encoded:
         return len(self.labels) - self.labels.count(IGNORED)
 
 
-def training_template(tokenizer: "PreTrainedTokenizerBase") -> TrainingTemplate:
-    """The template to train with; costs a few renderings when the tokenizer's own has no markers.
+@dataclass(frozen=True)
+class Turn:
+    """One turn of the assistant as it is generated: `message` is its place among the row's messages."""
+
+    message: int
+    prompt: str
+    completion: str
+    # Trained [start, end) ranges of the completion.
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A row's trained turns and the texts that they are trained in.
+
+    Attributes:
+        left_out: how many of the row's parts are not trained or not written, by what they are.
+    """
+
+    turns: tuple[Turn, ...]
+    texts: tuple[Rendered, ...]
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A tokenizer's template in force, and what is known of it.
+
+    Attributes:
+        texts: the Jinja text without and with tools.
+        special: the tokenizer's special tokens by name.
+    """
+
+    texts: tuple[str, str]
+    special: Mapping[str, Any]
+    config: TemplateConfig
+    dialect: Dialect
+    markers: Markers
+
+    def render(self, messages: Messages, tools: Tools, *, prompt: bool = False) -> str:
+        """The messages as text, with `prompt` up to where the assistant goes on."""
+        return render_text(self.texts[tools is not None], messages, tools, self.special, prompt=prompt)
+
+
+def chat_template(tokenizer: "PreTrainedTokenizerBase", config: TemplateConfig | None = None) -> ChatTemplate:
+    """The template that the tokenizer has, in which `config` was written (`effective.apply_settings`); None: no config.
 
     Raises:
         TrainingDataError: the tokenizer has no chat template.
     """
-    text = _template_text(tokenizer)
-    if _MARKERS.search(text):
-        return TrainingTemplate("own", text)
-    from trl.chat_template_utils import get_training_chat_template
-
-    try:
-        patched = get_training_chat_template(tokenizer)
-    except ValueError:  # TRL doesn't know this template
-        patched = None
-    return TrainingTemplate("trl", patched) if patched else TrainingTemplate("prefix", text)
+    config = config or TemplateConfig()
+    texts = _template_text(tokenizer, None), _template_text(tokenizer, [{}])
+    special = tokenizer.special_tokens_map
+    tokens = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
+    markers = markers_of(texts[0], [*tokens, *tokenizer.all_special_tokens], config.reasoning_markers)
+    return ChatTemplate(texts, special, config, dialect_of(texts[1], special), markers)
 
 
-def chat_messages(row: Row, template: str = "") -> list[dict[str, Any]]:
-    """A row's messages (a preference's prompt and chosen answer) as chat templates expect them.
-
-    Tool calls are parsed from JSON, and so are their arguments: most templates render arguments with `tojson`.
-    Reasoning has the name under which templates look for it. Reasoning that stood in think tags goes back into them
-    where the template (its text) writes no reasoning: what was said is trained either way.
-    """
-    messages = [*row["messages"], *row["chosen"]]
-    if any(m.get("reasoning") is not None for m in messages) and "reasoning" not in template:
-        tag = json.loads(row.get("meta") or "{}").get(THINK_TAG)
-        messages = with_tags(messages, tag) if isinstance(tag, str) else messages
-    return [_chat_message(m) for m in messages]
-
-
-def _chat_message(stored: Row) -> dict[str, Any]:
-    found = {k: v for k, v in stored.items() if v is not None and k not in ("tool_calls", "weight", "reasoning")}
-    if stored.get("reasoning") is not None:
-        found["reasoning_content"] = stored["reasoning"]
-    if stored.get("tool_calls"):
-        found["tool_calls"] = [_tool_call(call) for call in json.loads(stored["tool_calls"])]
-    return found
-
-
-def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-        return call
-    try:
-        arguments = json.loads(function["arguments"])
-    except json.JSONDecodeError:  # the model wrote broken arguments; the template gets them as they are
-        return call
-    return {**call, "function": {**function, "arguments": arguments}}
-
-
-def _tools(row: Row) -> list[dict[str, Any]] | None:
-    return json.loads(row["tools"]) if row["tools"] else None
-
-
-def _template_text(tokenizer: "PreTrainedTokenizerBase", tools: list[dict[str, Any]] | None = None) -> str:
+def _template_text(tokenizer: "PreTrainedTokenizerBase", tools: Tools) -> str:
     try:
         return str(tokenizer.get_chat_template(tools=tools))
     except ValueError as e:
         raise TrainingDataError(
             "the tokenizer has no chat template, so conversations can't be rendered",
             where=str(tokenizer.name_or_path),
-            hint="take the instruct version of the model, or put a chat_template.jinja beside its tokenizer",
+            hint="take the instruct version of the model, or name a template as template.override",
         ) from e
 
 
+def render_text(
+    template: str, messages: Messages, tools: Tools, special: Mapping[str, Any], *, prompt: bool = False
+) -> str:
+    """Messages through a Jinja template.
+
+    Raises:
+        TrainingDataError: the template refuses them.
+    """
+    return _render(template, messages, tools, special, prompt=prompt).text
+
+
 def _render(
-    tokenizer: "PreTrainedTokenizerBase",
-    messages: list[dict[str, Any]],
-    tools: list[dict[str, Any]] | None,
-    template: str,
-    *,
-    prompt: bool = False,
+    template: str, messages: Messages, tools: Tools, special: Mapping[str, Any], *, prompt: bool = False,
     spans: bool = False,
-) -> Rendered:
+) -> Rendered:  # fmt: skip
     from jinja2 import TemplateError
     from transformers.utils.chat_template_utils import render_jinja_template
 
     try:
         texts, ranges = render_jinja_template(
             conversations=[messages], tools=tools, chat_template=template, return_assistant_tokens_mask=spans,
-            add_generation_prompt=prompt, **tokenizer.special_tokens_map,
+            add_generation_prompt=prompt, **special,
         )  # fmt: skip
-    except (TemplateError, TypeError, KeyError) as e:
+    except (TemplateError, TypeError, KeyError, AttributeError) as e:
         roles = ", ".join(str(m.get("role")) for m in messages)
         raise TrainingDataError(
             f"the chat template refuses a conversation with the roles {roles}: {type(e).__name__}",
@@ -151,101 +157,253 @@ def _render(
     return Rendered(texts[0], tuple((int(a), int(b)) for a, b in ranges[0]) if spans else ())
 
 
-def render(tokenizer: "PreTrainedTokenizerBase", row: Row, template: TrainingTemplate | None = None) -> Rendered:
-    """The whole row as text with its trained spans. A document is its text and the EOS token, all of it trained.
+def stored_messages(row: Row) -> list[Row]:
+    """A row's messages: of a preference the prompt and the chosen answer."""
+    return [*row["messages"], *row["chosen"]]
+
+
+def chat_messages(row: Row, template: ChatTemplate) -> Messages:
+    """A row's messages as the template wants them.
+
+    Tool calls are parsed from JSON, and so are their arguments. Reasoning that the template doesn't write goes into
+    think tags where it stood in such or `thinking` is on; `thinking` off leaves it out.
+    """
+    tag = _tag(row, template)
+    return [_chat_message(m, template, tag) for m in stored_messages(row)]
+
+
+def _tag(row: Row, template: ChatTemplate) -> str | None:
+    """The tag that reasoning is written in, None where it has none."""
+    if template.dialect.writes_reasoning or template.config.thinking == "off":
+        return None
+    meant = json.loads(row.get("meta") or "{}").get(THINK_TAG)
+    if isinstance(meant, str):
+        return meant
+    return "think" if template.config.thinking == "on" else None
+
+
+def _chat_message(stored: Row, template: ChatTemplate, tag: str | None) -> dict[str, Any]:
+    found = {k: v for k, v in stored.items() if v is not None and k not in ("tool_calls", "weight", "reasoning")}
+    reasoning = stored.get("reasoning") if template.config.thinking != "off" else None
+    if reasoning is not None and tag is not None:
+        found["content"] = joined(tag, reasoning, found["content"])
+    elif reasoning is not None:
+        found["reasoning_content"] = reasoning
+    dialect = template.dialect
+    if dialect.short_ids and stored.get("tool_call_id"):
+        found["tool_call_id"] = _short(stored["tool_call_id"])
+    if stored.get("tool_calls"):
+        found["tool_calls"] = [_tool_call(call, dialect) for call in json.loads(stored["tool_calls"])]
+        found["content"] = "" if dialect.text_breaks_calls else found["content"]
+        if dialect.blank_is_none and not found["content"].strip():
+            found["content"] = None
+    return found
+
+
+def _tool_call(call: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    if dialect.short_ids and call.get("id"):
+        call = {**call, "id": _short(call["id"])}
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return call
+    arguments = function.get("arguments")
+    if dialect.arguments_as_text:
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        return {"type": "function", **call, "function": {**function, "arguments": text}}
+    if not isinstance(arguments, str):
+        return call
+    try:
+        parsed = json.loads(arguments)
+    except json.JSONDecodeError:  # the model wrote broken arguments; the template gets them as they are
+        return call
+    return {**call, "function": {**function, "arguments": parsed}}
+
+
+def _short(identity: str) -> str:
+    fits = len(identity) == _ID_LENGTH and identity.isascii() and identity.isalnum()
+    return identity if fits else short_id("tool_call", identity)[:_ID_LENGTH]
+
+
+def tools_of(row: Row) -> Tools:
+    """The row's tools."""
+    return json.loads(row["tools"]) if row["tools"] else None
+
+
+def is_trained(stored: Row) -> bool:
+    """Whether a message is a turn of the assistant that says something and isn't context only."""
+    return stored["role"] == "assistant" and stored.get("weight") != 0 and says_something(stored)
+
+
+def says_something(stored: Row) -> bool:
+    """Whether there is text or a call in a message."""
+    return bool(stored["content"].strip() or stored.get("tool_calls"))
+
+
+def conversation(row: Row, template: ChatTemplate) -> Conversation:
+    """The row's trained turns, and the fewest texts in which each stands as it is generated.
 
     Raises:
-        TrainingDataError: no template, the template refuses the row, (source "prefix") no prefix property, or a turn
-            of weight 0 whose span can't be told.
+        TrainingDataError: the template refuses the row, or a turn doesn't follow on its own prompt.
+    """
+    messages, tools = chat_messages(row, template), tools_of(row)
+    left_out: Counter[str] = Counter()
+    turns = []
+    for place, stored in enumerate(stored_messages(row)):
+        if is_trained(stored):
+            turn = _turn(place, stored, messages, tools, template)
+            if turn is None:
+                left_out["opening turn"] += 1
+            else:
+                turns.append(turn)
+        elif stored["role"] == "assistant" and not says_something(stored):
+            left_out["blank turn"] += 1
+    whole = template.render(messages, tools) if turns else ""
+    return Conversation(tuple(turns), _texts(turns, whole), left_out)
+
+
+def _turn(place: int, stored: Row, messages: Messages, tools: Tools, template: ChatTemplate) -> Turn | None:
+    """One turn as it is generated; None: there is no prompt for a turn that opens the conversation."""
+    try:
+        prompt = template.render(messages[:place], tools, prompt=True)
+    except TrainingDataError:
+        if place:
+            raise
+        return None
+    text = template.texts[tools is not None]
+    marked = _MARKERS.search(text) is not None
+    through = _render(text, messages[: place + 1], tools, template.special, spans=marked)
+    completion = _completion(prompt, through.text, stored, template)
+    if completion is None and place:
+        completion = _behind_header(prompt, through.text, messages[:place], tools, template)
+    if completion is None:
+        if not place:
+            return None
+        raise PromptDiffersError(place)
+    end = len(_without_tail(completion, template).rstrip())
+    if not marked or not through.text.startswith(prompt):
+        return Turn(place, prompt, completion, ((0, end),) if end else ())
+    at = len(prompt)
+    spans = ((max(a - at, 0), min(b - at, end)) for a, b in through.spans)
+    return Turn(place, prompt, completion, tuple((a, b) for a, b in spans if b > a))
+
+
+class PromptDiffersError(TrainingDataError):
+    """A turn that the template writes so that it can't follow on the prompt of its own generation."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(
+            f"message {place}: the template's prompt for it is not how the template writes it in a conversation",
+            hint="set template.thinking, or name a template as template.override whose prompts are the beginnings of"
+            " its conversations",
+        )
+
+
+def _completion(prompt: str, through: str, stored: Row, template: ChatTemplate) -> str | None:
+    """What follows on the prompt; None where the turn isn't written so that it could.
+
+    A prompt may end in a think block, opened or closed, that the template doesn't write in conversations: then the
+    turn follows on that, after its reasoning.
+    """
+    if through.startswith(prompt):
+        return through[len(prompt) :]
+    for opens, closes in template.markers.tags:
+        ends = re.search(rf"{re.escape(opens)}\s*({re.escape(closes)}\s*)?$", prompt)
+        if ends is None or not through.startswith(prompt[: ends.start()]):
+            continue
+        rest = through[ends.start() :].lstrip("\n")
+        if ends[1]:
+            return rest
+        head, closed, final = rest.partition(closes)
+        rest = final.lstrip("\n") if closed and opens in head else rest
+        reasoning = (stored.get("reasoning") or "").strip("\n")
+        return f"{reasoning}\n{closes}\n\n{rest}"
+    return None
+
+
+def _behind_header(prompt: str, through: str, before: Messages, tools: Tools, template: ChatTemplate) -> str | None:
+    """What stands behind the turn's header where the template changes earlier messages once the turn is there.
+
+    gpt-oss drops the reasoning before a call as soon as a final answer follows. The lint sees to it that the turn is
+    there whole.
+    """
+    without = template.render(before, tools)
+    header = prompt.removeprefix(without) if prompt.startswith(without) else ""
+    at = through.rfind(header) if header.strip() else -1
+    return None if at < 0 else through[at + len(header) :]
+
+
+def _without_tail(completion: str, template: ChatTemplate) -> str:
+    """Without the EOS token that some templates (Phi-3's) write at the end of every text, after the turn's own end."""
+    eos = template.special.get("eos_token")
+    shorter = completion.rstrip().removesuffix(eos) if eos else completion
+    if len(shorter) < len(completion.rstrip()) and shorter.rstrip().endswith(template.markers.special):
+        return shorter
+    return completion
+
+
+def _texts(turns: Sequence[Turn], whole: str) -> tuple[Rendered, ...]:
+    """The fewest texts that hold every turn behind its own prompt, in the order of the turns that end them."""
+    texts: list[Rendered] = []
+    left = list(turns)
+    while left:
+        last = left[-1]
+        text = last.prompt + last.completion
+        text = whole if not texts and whole.startswith(last.prompt + last.completion[: _end(last)]) else text
+        held = [t for t in left if text.startswith(t.prompt + t.completion[: _end(t)])]
+        spans = tuple((len(t.prompt) + a, len(t.prompt) + b) for t in held for a, b in t.spans)
+        texts.append(Rendered(text, spans))
+        left = [t for t in left if t not in held]
+    return tuple(reversed(texts))
+
+
+def _end(turn: Turn) -> int:
+    return turn.spans[-1][1] if turn.spans else len(turn.completion)
+
+
+def document(tokenizer: "PreTrainedTokenizerBase", row: Row, *, ends: bool = True) -> Rendered:
+    """A document's text, trained, behind the BOS token where the tokenizer writes one; with `ends` and EOS."""
+    begin = bos_text(tokenizer)
+    text = (row["text"] or "") + ((tokenizer.eos_token or "") if ends else "")
+    return Rendered(begin + text, ((len(begin), len(begin) + len(text)),) if text else ())
+
+
+def bos_text(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The BOS token where the tokenizer puts one before a text, else ""."""
+    bos = tokenizer.bos_token_id
+    return str(tokenizer.bos_token) if bos is not None and tokenizer("x")["input_ids"][:1] == [bos] else ""
+
+
+def render(
+    tokenizer: "PreTrainedTokenizerBase", row: Row, template: ChatTemplate | None = None
+) -> tuple[Rendered, ...]:
+    """The texts that a row is trained in: mostly one. A document is its text and the EOS token, all of it trained.
+
+    Raises:
+        TrainingDataError: no template, or the template refuses the row.
     """
     if row["kind"] == "document":
-        text = (row["text"] or "") + (tokenizer.eos_token or "")
-        return Rendered(text, ((0, len(text)),) if text else ())
-    template = template or training_template(tokenizer)
-    messages, tools = chat_messages(row, template.text), _tools(row)
-    if template.source == "prefix":
-        rendered = _render_by_prefix(tokenizer, messages, tools, template.text)
-    else:
-        rendered = _render(tokenizer, messages, tools, template.text, spans=True)
-        rendered = _tight(rendered, messages) if template.source == "trl" else rendered
-    return _weighted(rendered, row)
+        return (document(tokenizer, row),)
+    return conversation(row, template or chat_template(tokenizer)).texts
 
 
-def is_trained(row: Row) -> list[bool]:
-    """Per assistant turn of the row (of a preference's prompt and chosen answer) whether it is trained."""
-    return [m.get("weight") != 0 for m in [*row["messages"], *row["chosen"]] if m["role"] == "assistant"]
-
-
-def _weighted(rendered: Rendered, row: Row) -> Rendered:
-    """Without the spans of the turns that are context only."""
-    trained = is_trained(row)
-    if all(trained):
-        return rendered
-    if len(trained) != len(rendered.spans):
-        raise TrainingDataError(
-            f"the chat template trains {len(rendered.spans)} stretches of {len(trained)} assistant turns, so that the"
-            " turns of weight 0 can't be told",
-            hint="leave the weights out, or take a template that renders every turn of the assistant",
-        )
-    return Rendered(rendered.text, tuple(s for s, wanted in zip(rendered.spans, trained, strict=True) if wanted))
-
-
-def _tight(rendered: Rendered, messages: list[dict[str, Any]]) -> Rendered:
-    """The spans without the white space that TRL's markers enclose: the prompt's end, and what follows the end marker.
-
-    A span that can't be matched to its turn stays as it is; the mask lint judges it.
-    """
-    contents = [str(m["content"]) for m in messages if m["role"] == "assistant"]
-    if len(contents) != len(rendered.spans):
-        return rendered
-    spans: list[Span] = []
-    for (start, end), content in zip(rendered.spans, contents, strict=True):
-        turn = rendered.text[start:end]
-        blank = len(turn) - len(turn.lstrip())
-        at = turn.find(content) if content else blank
-        lead = at if 0 < at <= blank else (0 if at == 0 else blank)
-        spans.append((start + lead, start + len(turn.rstrip())))
-    return Rendered(rendered.text, tuple((a, b) for a, b in spans if b > a))
-
-
-def _render_by_prefix(
-    tokenizer: "PreTrainedTokenizerBase",
-    messages: list[dict[str, Any]],
-    tools: list[dict[str, Any]] | None,
-    template: str,
-) -> Rendered:
-    """Spans without markers: what each assistant turn adds to the prompt before it, trailing white space left out."""
-    whole = _render(tokenizer, messages, tools, template).text
-    spans: list[Span] = []
-    for i, m in enumerate(messages):
-        if m["role"] != "assistant":
-            continue
-        before = _render(tokenizer, messages[:i], tools, template, prompt=True).text if i else ""
-        through = _render(tokenizer, messages[: i + 1], tools, template).text
-        if not (through.startswith(before) and whole.startswith(through)):
-            raise TrainingDataError(
-                f"the chat template has no {{% generation %}} markers, and message {i} renders differently alone than"
-                " in the whole conversation, so the trained tokens can't be told",
-                hint="put {% generation %} … {% endgeneration %} around the assistant's content in the chat template",
-            )
-        spans.append((len(before), len(through.rstrip())))
-    return Rendered(whole, tuple((a, b) for a, b in spans if b > a))
-
-
-def encode(tokenizer: "PreTrainedTokenizerBase", row: Row, template: TrainingTemplate | None = None) -> Encoded:
-    """A row as token ids and labels, not cut to any length. Pass `template` when encoding many rows.
+def encode(tokenizer: "PreTrainedTokenizerBase", row: Row, template: ChatTemplate | None = None) -> tuple[Encoded, ...]:
+    """The sequences of a row as token ids and labels, not cut to any length. Pass `template` for many rows.
 
     A token that straddles the start of a turn (the prompt's end merged with the first content characters) is
     trained, as in transformers' own assistant mask.
     """
-    return tokenize(tokenizer, render(tokenizer, row, template))
+    return tuple(tokenize(tokenizer, r) for r in render(tokenizer, row, template))
 
 
-def encode_rows(tokenizer: "PreTrainedTokenizerBase", rows: Iterable[Row]) -> Iterator[Encoded]:
-    """`encode` for many rows, the template looked up once."""
-    template = training_template(tokenizer) if tokenizer.chat_template else None
+def encode_for_loss(
+    tokenizer: "PreTrainedTokenizerBase", rows: Iterable[Row], template: ChatTemplate | None
+) -> Iterator[tuple[Encoded, ...]]:
+    """The sequences whose trained tokens are scored. Of a document the text alone: how it ends says nothing of it."""
     for row in rows:
-        yield encode(tokenizer, row, template)
+        if row["kind"] == "document":
+            yield (tokenize(tokenizer, document(tokenizer, row, ends=False)),)
+        else:
+            yield encode(tokenizer, row, template)
 
 
 def tokenize(tokenizer: "PreTrainedTokenizerBase", rendered: Rendered) -> Encoded:
@@ -274,30 +432,27 @@ def _labels(ids: list[int], offsets: list[Span], spans: tuple[Span, ...]) -> lis
     return labels
 
 
-def prompt_and_reference(tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[str, str]:
-    """The prompt up to the last assistant turn, rendered for generation, and what that turn says.
+def prompt_and_reference(row: Row, template: ChatTemplate) -> tuple[str, str]:
+    """The prompt up to the last trained turn of the assistant, and the final text of that turn.
 
-    A turn that only calls tools has no content; its reference is then the turn as the template renders it, without
-    special tokens. A document has no prompt.
+    Reasoning is no part of it. A turn that calls tools is as the template renders it, without special tokens.
 
     Raises:
-        TrainingDataError: the row is a document or has no assistant turn.
+        TrainingDataError: the row is a document or has no assistant turn, or the template refuses it.
     """
-    tools = _tools(row)
-    template = _template_text(tokenizer, tools)
-    messages = chat_messages(row, template)
-    last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=None)
+    stored = stored_messages(row)
+    turns = [i for i, m in enumerate(stored) if m["role"] == "assistant"]
+    last = next((i for i in reversed(turns) if is_trained(stored[i])), turns[-1] if turns else None)
     if last is None:
         raise TrainingDataError(
             f"a {row['kind']} without an assistant turn has no prompt and reference",
             where=f"row {row['record_id']}",
             hint="evaluate such rows by perplexity, or leave them out of the split",
         )
-    prompt = _render(tokenizer, messages[:last], tools, template, prompt=True).text
-    reference = messages[last]["content"]
-    if not reference and messages[last].get("tool_calls"):
-        whole = _render(tokenizer, messages[: last + 1], tools, template).text
-        turn = whole[len(prompt) :] if whole.startswith(prompt) else whole
-        ids = tokenizer(turn, add_special_tokens=False)["input_ids"]
-        reference = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
-    return prompt, reference
+    messages, tools = chat_messages(row, template), tools_of(row)
+    if not stored[last].get("tool_calls"):
+        return template.render(messages[:last], tools, prompt=True), str(stored[last]["content"])
+    turn = _turn(last, stored[last], messages, tools, template)
+    if turn is None:
+        raise PromptDiffersError(last)
+    return turn.prompt, template.markers.split(turn.prompt, turn.completion[: _end(turn)]).text
