@@ -10,6 +10,7 @@ from pipelines.mistakes import PARTS, Contradiction, ContradictionsError
 from pipelines.stages import SKIPPABLE, STAGES, Stage, StageSettings, stage_named
 from steps.contracts.models import BASE
 from steps.contracts.reports import Frozen
+from steps.engines.template.config import TemplateConfig
 from steps.train.config import TrainConfig, phases_of
 
 __all__ = ["RunConfig", "load_model"]
@@ -50,6 +51,11 @@ class RunSettings(Frozen):
         None,
         description="Earlier run whose results spare work: 'latest' (the newest completed run of this name) or a run's"
         " name; None: compute everything. Changes what a run costs, never what it finds.",
+    )
+    template: TemplateConfig = Field(
+        TemplateConfig(),
+        description="How rows become text by the model's chat template: in training, in every generation and in what is"
+        " exported.",
     )
     report: ReportConfig = Field(ReportConfig(), description="What the run's page shows besides what every page does.")
 

@@ -39,7 +39,14 @@ def read_inputs(root: Path, config: RunConfig, roots: Mapping[str, Path] | None 
         InputNotFoundError: a named file or folder doesn't exist.
     """
     at = {s.name: (roots or {}).get(s.name, root) for s in STAGES}
-    found = {s.name: digests_of(s, getattr(config, s.field), at[s.name]) for s in STAGES if config.runs(s.name)}
+    found = {
+        s.name: {
+            **digests_of(s, getattr(config, s.field), at[s.name]),
+            **_file_digests(at[s.name], s.files_of_run(config)),
+        }
+        for s in STAGES
+        if config.runs(s.name)
+    }
     key_id = scrub_id(at["scrub"], config.scrub) if config.scrub is not None and config.runs("scrub") else ""
     return Inputs(digests={name: digests for name, digests in found.items() if digests}, key_id=key_id)
 
@@ -49,7 +56,9 @@ def named_files(config: RunConfig) -> dict[str, tuple[str, ...]]:
 
     Sources aren't among them: ingest reads those where they are, whatever their size.
     """
-    named = {s.name: s.named(getattr(config, s.field)) for s in STAGES if config.runs(s.name)}
+    named = {
+        s.name: (*s.named(getattr(config, s.field)), *s.files_of_run(config)) for s in STAGES if config.runs(s.name)
+    }
     return {stage: names for stage, names in named.items() if names}
 
 

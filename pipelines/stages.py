@@ -51,6 +51,7 @@ class Stage:
         runs_when: whether these settings ask for it; without settings it never runs.
         steps: names of its steps in a run of that RunConfig, where they aren't just `<name>_step`.
         files: paths of the files that these settings name.
+        files_of_run: paths of further files that it reads, which the RunConfig names elsewhere.
         models: names and revisions of the models that these settings name.
         folder: a further model that these settings name, which may be a folder; None: there is none.
         digests: import path of what gives the digests of all that it reads from (settings, root), where files and
@@ -70,6 +71,7 @@ class Stage:
     steps: Callable[[Any], Sequence[str]] | None = None
     files: Callable[[Any], Sequence[str]] = _nothing
     models: Callable[[Any], Sequence[tuple[str, str | None]]] = _nothing
+    files_of_run: Callable[[Any], Sequence[str]] = _nothing
     folder: Callable[[Any], str | None] | None = None
     digests: str = ""
     keeps: tuple[str, ...] = ()
@@ -165,6 +167,7 @@ class StageSettings(Frozen):
             logic="steps.base.base:resolve_base",
             digests="steps.base.inputs:input_digests",
             folder=lambda base: base.model,
+            files_of_run=lambda config: config.template.files(),
         ),
     ] = Field(None, description="The model that training starts from.")
     train: Annotated[

@@ -10,17 +10,32 @@ from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
 from steps.engines.lm.folder import count_parameters, model_files, model_folder
+from steps.engines.template.config import TemplateConfig
+from steps.engines.template.effective import settings_of
 
 
-def resolve_base(config: BaseConfig, folder: Path, root: Path = Path(), *, keep_files: bool = False) -> ModelFolder:
+def resolve_base(
+    config: BaseConfig,
+    folder: Path,
+    root: Path = Path(),
+    *,
+    keep_files: bool = False,
+    template: TemplateConfig | None = None,
+) -> ModelFolder:
     """Find or make the base model. One that is made here is written to `folder`, with `keep_files` the files of a local
-    one too; the others are references. Relative paths start from `root`.
+    one too; the others are references. Relative paths start from `root`. `template`: how its rows become text.
 
     Raises:
         ConfigError: `model` names a function that isn't there, or `options` that it doesn't have.
         InputNotFoundError: no such folder or hub model, no safetensors in it, no tokenizer with a chat template.
         ServiceError: the hub can't be reached.
     """
+    found = _found(config, folder, root, keep_files=keep_files)
+    settings = settings_of(template, root) if template else None
+    return ModelFolder(found.info.model_copy(update={"template": settings}), found.path)
+
+
+def _found(config: BaseConfig, folder: Path, root: Path, *, keep_files: bool) -> ModelFolder:
     if config.is_built:
         return _built(config, folder)
     if (root / config.model).is_dir():

@@ -5,6 +5,7 @@ from typing import Annotated
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.base.config import BaseConfig
 from steps.contracts.models import ModelFolder
+from steps.engines.template.config import TemplateConfig
 from steps.zenml_runtime.context import input_root, source_root
 from steps.zenml_runtime.state import workspace
 from steps.zenml_runtime.step import assay_step, cache_key
@@ -16,10 +17,13 @@ def key() -> str:
 
 
 @assay_step(key)
-def base_step(config: BaseConfig, inputs: dict[str, str]) -> Annotated[ModelFolder, "base"]:
-    """Find or make the base model. `inputs`: digests of a local folder's files, or of a function's code."""
+def base_step(config: BaseConfig, inputs: dict[str, str], template: TemplateConfig) -> Annotated[ModelFolder, "base"]:
+    """Find or make the base model, with the settings of its chat template.
+
+    `inputs`: digests of a local folder's files or of a function's code, and of the template's file.
+    """
     from steps.base.base import resolve_base
 
     root = input_root("base")
     # A folder that was brought here is gone with this machine: its files go on in the artifact.
-    return resolve_base(config, workspace("base"), root, keep_files=root != source_root())
+    return resolve_base(config, workspace("base"), root, keep_files=root != source_root(), template=template)

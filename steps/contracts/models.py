@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from pydantic import JsonValue
+
 from steps.contracts.reports import Frozen
 
 # File name endings under which PyTorch, Keras, Flax and NumPy store weights (or anything else) by pickle. A file with
@@ -47,6 +49,18 @@ class Ancestor(Frozen):
     dataset_digest: str | None = None
 
 
+class TemplateSettings(Frozen):
+    """How a model's rows become text, where that isn't its own template as it is.
+
+    Attributes:
+        config: the settings, as `engines.template.config.TemplateConfig` has them.
+        override: the text of the template that is used instead of the model's own; None: there is none.
+    """
+
+    config: dict[str, JsonValue]
+    override: str | None = None
+
+
 class ModelInfo(Frozen):
     """What a model folder holds.
 
@@ -63,6 +77,7 @@ class ModelInfo(Frozen):
         weights: the kind of weights that was trained; None for a base.
         started_from: the chain back to the base, which is the first; the last is what training started from. Empty
             for a base, and for models recorded before chains were.
+        template: the settings of its chat template; None: its own as it is.
         notes: plain sentences that a reader must know.
     """
 
@@ -77,6 +92,7 @@ class ModelInfo(Frozen):
     objective: str | None = None
     weights: str | None = None
     started_from: tuple[Ancestor, ...] = ()
+    template: TemplateSettings | None = None
     notes: tuple[str, ...] = ()
 
     @property

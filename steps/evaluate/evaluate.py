@@ -20,7 +20,7 @@ from steps.engines.scoring.metrics import (
     metric_names,
 )
 from steps.engines.subjects.local_model import Inference
-from steps.engines.subjects.subject import Answering, Predicting, Prompt, Subject
+from steps.engines.subjects.subject import Answering, Asked, Predicting, Prompt, Subject
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.probe import probe, with_faults
 from steps.evaluate.scorers import Scorer, make_scorer
@@ -86,14 +86,17 @@ def inference(config: EvaluateConfig) -> Inference:
 
 
 def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _Run:
-    asked = subject.prompts(task.rows) if isinstance(subject, Answering) else [None] * len(task.rows)
+    put = subject.prompts(task.rows) if isinstance(subject, Answering) else Asked([None] * len(task.rows))
+    asked = put.prompts
     references = [p.reference for p in asked if p is not None and p.reference]
     scorer = make_scorer(config, references, root, unanswerable=task.kind == "unanswerable")
     losses, notes = _losses(subject, task)
+    notes += [f"{task.name}: {note}" for note in put.notes]
     answers: list[str | None] = [None] * len(asked)
+    reasoning: dict[int, str | None] = {}
     limit = None
     if isinstance(subject, Answering) and references and (task.kind == "unanswerable" or scorer.generates):
-        answers, limit, more = _answers(subject, task.name, asked, config.max_new_tokens)
+        answers, limit, more, reasoning = _answers(subject, task.name, asked, config.max_new_tokens)
         notes += more
     probed = probe(subject, task, [] if limit else asked, config)
     prompts = [probed.prompts.get(i, p) for i, p in enumerate(asked)]
@@ -104,6 +107,7 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _R
             prompt=str(row["text"] or "") if prompt is None else prompt.text,
             reference=None if wanted is None else wanted.reference,
             answer=probed.answers.get(i, answer),
+            reasoning=probed.reasoning.get(i, reasoning.get(i)),
             scores=loss | (_score(scorer, answer, wanted) if limit else {}),
         )
         for i, (row, wanted, prompt, answer, loss) in enumerate(
@@ -141,14 +145,15 @@ def _losses(subject: Subject, task: Task) -> tuple[list[Scores], list[str]]:
 
 def _answers(
     subject: Answering, name: str, asked: Sequence[Prompt | None], max_new_tokens: int | None
-) -> tuple[list[str | None], int, list[str]]:
-    """An answer per row, None where there is nothing to say; the room that each had; notes."""
+) -> tuple[list[str | None], int, list[str], dict[int, str | None]]:
+    """An answer per row, None where there is nothing to say; the room that each had; notes; reasoning by row."""
     due = [(i, p) for i, p in enumerate(asked) if p is not None and p.reference]
     replies = subject.answer([p for _, p in due], max_new_tokens)
     answers: list[str | None] = [None] * len(asked)
     for (i, _), text in zip(due, replies.texts, strict=True):
         answers[i] = text
-    return answers, replies.max_new_tokens, [f"{name}: {note}" for note in replies.notes]
+    reasoning = dict(zip((i for i, _ in due), replies.reasoning, strict=False))
+    return answers, replies.max_new_tokens, [f"{name}: {note}" for note in replies.notes], reasoning
 
 
 def _result(run: _Run) -> TaskResult:

@@ -22,6 +22,7 @@ class Probed:
 
     prompts: dict[int, Prompt] = field(default_factory=dict)
     answers: dict[int, str | None] = field(default_factory=dict)
+    reasoning: dict[int, str | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     tokens: int | None = None
 
@@ -37,7 +38,9 @@ def probe(subject: Subject, task: Task, asked: Sequence[Prompt | None], config: 
     replies = subject.answer(list(prompts.values()), config.max_new_tokens or _TOKENS)
     tokens = replies.max_new_tokens
     note = f"{task.name}: {len(prompts)} rows were answered in {tokens} tokens at most, to see if the model degenerates"
-    return Probed(prompts, dict(zip(prompts, replies.texts, strict=True)), (note, *replies.notes), tokens)
+    answers = dict(zip(prompts, replies.texts, strict=True))
+    reasoning = dict(zip(prompts, replies.reasoning, strict=False))
+    return Probed(prompts, answers, reasoning, (note, *replies.notes), tokens)
 
 
 def with_faults(rows: Sequence[Answered], wanted: Sequence[Prompt | None], documents: Sequence[bool]) -> list[Answered]:

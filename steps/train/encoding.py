@@ -1,7 +1,7 @@
 """Rows of a dataset version as a memory-mapped Arrow file of token ids and labels, linted on the way."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from steps.contracts.reports import Example, Histogram
 from steps.contracts.storage import writing
 from steps.engines.progress.progress import Progress
 from steps.engines.template.lint import Lint, LintTotals
-from steps.engines.template.render import Encoded, TrainingTemplate
+from steps.engines.template.render import ChatTemplate, Encoded
 from steps.train.phase_rows import PhaseRows
 from steps.train.settings import TrainSettings
 
@@ -47,6 +47,7 @@ class Encoding:
 
     rows_in: int = 0
     kept: int = 0
+    sequences: int = 0
     truncated: int = 0
     tokens: int = 0
     trained: int = 0
@@ -129,51 +130,62 @@ class _Encoder:
         self.lint, self.config, self.refusal, self.ledger = lint, config, refusal, ledger
         self.result = Encoding(lint=lint.totals)
 
-    def encode(self, row: Row) -> Encoded | None:
-        """The row's tokens within max_length; None when it is dropped."""
+    def encode(self, row: Row) -> list[Encoded]:
+        """The row's sequences within max_length; none when it is dropped."""
         self.result.rows_in += 1
         refused = self.refusal(row)
         if refused is not None:
             self._drop(row, refused, {})
-            return None
+            return []
         linted = self.lint.check(row)
-        if linted.encoded is None:
+        if not linted.encoded:
             if self.config.unusable_rows == "fail":
                 self.lint.require(max_unusable_share=0.0)
             self._drop(row, linted.reason or "", {"detail": linted.detail} if linted.detail else {})
-            return None
+            return []
         encoded = self._fit(row, linted.encoded)
-        if encoded is not None:
+        if encoded:
             self._count(encoded)
         return encoded
 
-    def _fit(self, row: Row, encoded: Encoded) -> Encoded | None:
-        length, limit = len(encoded.input_ids), self.config.max_length
-        if length <= limit:
-            return encoded
-        evidence = {"tokens": length, "max_length": limit}
+    def _fit(self, row: Row, sequences: Sequence[Encoded]) -> list[Encoded]:
+        """The sequences that fit, cut where that is wanted; a row whose sequences are all too long is dropped."""
+        limit = self.config.max_length
+        longest = max(len(e.input_ids) for e in sequences)
+        if longest <= limit:
+            return list(sequences)
+        evidence = {"tokens": longest, "max_length": limit}
         if self.config.overlong == "fail":
             raise TrainingDataError(
-                f"a row has {length} tokens, max_length is {limit}",
+                f"a row has {longest} tokens, max_length is {limit}",
                 where=f"row {row['record_id']}",
                 hint="raise max_length, or set overlong to drop or truncate",
             )
-        cut = Encoded(encoded.input_ids[:limit], encoded.labels[:limit])
-        if self.config.overlong == "drop" or not cut.trained:
-            self._drop(row, "overlong" if self.config.overlong == "drop" else "overlong_prompt", evidence)
-            return None
+        if self.config.overlong == "drop":
+            kept, reason, lost = [e for e in sequences if len(e.input_ids) <= limit], "overlong", "overlong_turns"
+        else:
+            cut = (Encoded(e.input_ids[:limit], e.labels[:limit]) for e in sequences)
+            kept, reason, lost = [e for e in cut if e.trained], "overlong_prompt", "truncated"
+        if not kept:
+            self._drop(row, reason, evidence)
+            return []
         self.result.truncated += 1
+        if len(sequences) > 1:
+            evidence |= {"sequences": len(sequences), "kept": len(kept)}
         if self.ledger:
-            self.ledger.add(row["record_id"], "changed", "truncated", evidence=evidence)
-        return cut
+            self.ledger.add(row["record_id"], "changed", lost, evidence=evidence)
+        return kept
 
-    def _count(self, encoded: Encoded) -> None:
-        r, n = self.result, len(encoded.input_ids)
+    def _count(self, encoded: list[Encoded]) -> None:
+        r = self.result
         r.kept += 1
-        r.tokens += n
-        r.trained += encoded.trained
-        r.longest = max(r.longest, n)
-        r.lengths[min(n.bit_length() - 1, len(r.lengths) - 1)] += 1
+        r.sequences += len(encoded)
+        for e in encoded:
+            n = len(e.input_ids)
+            r.tokens += n
+            r.trained += e.trained
+            r.longest = max(r.longest, n)
+            r.lengths[min(n.bit_length() - 1, len(r.lengths) - 1)] += 1
 
     def _drop(self, row: Row, reason: str, evidence: dict[str, Any]) -> None:
         r = self.result
@@ -188,7 +200,7 @@ def write_tokens(
     dataset: Dataset,
     split: str | None,
     tokenizer: "PreTrainedTokenizerBase",
-    template: TrainingTemplate,
+    template: ChatTemplate,
     config: TrainSettings,
     path: Path,
     refusal: Refusal,
@@ -197,7 +209,7 @@ def write_tokens(
 ) -> tuple["datasets.Dataset", Encoding]:
     """Encode one split into an Arrow file and map it.
 
-    The returned rows are in the order of their content ids, so that training doesn't depend on the order or
+    The returned sequences are in the order of their rows' content ids, so that training doesn't depend on the order or
     sharding of the version. In memory: one row group, and 40 bytes per row for the order.
 
     Args:
@@ -221,9 +233,8 @@ def write_tokens(
                     if wanted is not None and row["content_id"] not in wanted:
                         continue
                     encoded = encoder.encode(row)
-                    if encoded is not None:
-                        batch.append(encoded)
-                        keys += _order_key(row)
+                    batch += encoded
+                    keys += _order_key(row) * len(encoded)
                     if len(batch) >= _BATCH_ROWS:
                         out.write_batch(_record_batch(batch))
                         batch = []

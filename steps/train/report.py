@@ -15,6 +15,13 @@ from steps.train.objectives.objective import Curve
 from steps.train.objectives.registry import objective_of
 from steps.train.settings import Plan
 
+_LEFT_OUT = {
+    "blank turn": "an assistant's turn that says nothing is context only",
+    "opening turn": "the template has no prompt for a turn that opens the conversation, so it is context only",
+    "reasoning": "template.thinking is off",
+    "text beside a call": "the template writes the call without it",
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -75,10 +82,13 @@ def _counts(encoding: Encoding, validation: Encoding | None, run: Run, model: Mo
         "weights": {"all": model.info.parameters, "trained": model.info.trainable},
         "training": {"optimizer steps": run.steps, "sequences": run.sequences, "tokens processed": run.tokens},
     }
-    if encoding.lint.boundary_merged or encoding.truncated:
+    if encoding.sequences > encoding.kept:
+        counts["tokens"]["sequences"] = encoding.sequences
+    if encoding.lint.boundary_merged or encoding.truncated or encoding.lint.left_out:
         counts["flags"] = {
             "prompt and answer merged in one token": encoding.lint.boundary_merged,
             "truncated": encoding.truncated,
+            **{f"rows with a {what} left out": n for what, n in sorted(encoding.lint.left_out.items())},
         }
     if validation is not None:
         counts["validation rows"] = {"used": validation.kept, **dict(sorted(validation.dropped_by.items()))}
@@ -138,6 +148,14 @@ def _notes(
             f"in {encoding.lint.boundary_merged} rows the prompt's end and the answer's start are one token, which"
             " generation never sees; answers that start with white space cause it"
         )
+    if encoding.sequences > encoding.kept:
+        notes.append(
+            f"{encoding.kept} rows became {encoding.sequences} sequences: their turns can't stand in one text as they"
+            " are generated (the template leaves the reasoning of earlier turns out, or the like)"
+        )
+    notes += [
+        f"in {n} rows a {what} is left out: {_LEFT_OUT[what]}" for what, n in sorted(encoding.lint.left_out.items())
+    ]
     if encoding.truncated:
         notes.append(f"{encoding.truncated} rows were cut to {config.max_length} tokens and don't teach to stop")
     if not memory.fits:

@@ -58,6 +58,7 @@ def save_model(
         objective=config.objective.kind,
         weights=config.weights.kind,
         started_from=start.model.info.lineage,
+        template=start.model.info.template,
     )
 
 

@@ -17,6 +17,8 @@ from steps.contracts.reports import StageReport
 from steps.contracts.storage import writing
 from steps.engines.lm.load import load_start, load_tokenizer, weights_path
 from steps.engines.progress.progress import Progress, Stopwatch
+from steps.engines.template.config import TemplateConfig
+from steps.engines.template.effective import config_of
 from steps.train import checkpoints as stored
 from steps.train.config import TrainConfig
 from steps.train.encoding import rows_of, split_name
@@ -85,7 +87,8 @@ def train(
         # Not beside the checkpoints, which are every run's of this key: what is mapped must be nobody else's.
         tokens = folder / "tokens"
         cleanup.callback(shutil.rmtree, tokens, ignore_errors=True)
-        rows, ledger = _encode(chosen, tokenizer, config, tokens, folder)
+        template = config_of(start.model.info.template)
+        rows, ledger = _encode(chosen, tokenizer, template, config, tokens, folder)
         home = checkpoints / run_key(start, dataset, config, plan)
         cleanup.enter_context(stored.alone(home))
         loaded = load_start(base, adapter, dtype=plan.dtype, device=plan.device)
@@ -106,6 +109,7 @@ def run_key(start: Start, dataset: Dataset, config: TrainConfig, plan: Plan) -> 
         "plan": asdict(plan),
         "dataset": dataset.digest,
         "base": start.base.info.digest,
+        "template": start.model.info.template.model_dump(mode="json") if start.model.info.template else None,
         "adapter": start.adapter.info.digest if start.adapter else None,
         "versions": {name: version(name) for name in _LIBRARIES},
     }
@@ -126,11 +130,18 @@ def _validates(dataset: Dataset, config: TrainConfig) -> bool:
 
 
 def _encode(
-    dataset: Dataset, tokenizer: "PreTrainedTokenizerBase", config: TrainConfig, tokens: Path, folder: Path
+    dataset: Dataset,
+    tokenizer: "PreTrainedTokenizerBase",
+    template: TemplateConfig,
+    config: TrainConfig,
+    tokens: Path,
+    folder: Path,
 ) -> tuple[EncodedRows, Ledger]:
     objective, split = objective_of(config.objective), split_name(dataset, config.rows.split)
     with LedgerWriter(folder / "ledger.parquet", config.stage) as writer:
-        rows, encoding = objective.encode(dataset, split, tokenizer, config, tokens / "train.arrow", ledger=writer)
+        rows, encoding = objective.encode(
+            dataset, split, tokenizer, template, config, tokens / "train.arrow", ledger=writer
+        )
         ledger = writer.close()
     validation, validation_encoding = None, None
     if _validates(dataset, config):
@@ -138,7 +149,7 @@ def _encode(
         lenient = config.model_copy(update={"max_unusable_share": 1.0, "unusable_rows": "drop", "overlong": "drop"})
         path = tokens / "validation.arrow"
         validation, validation_encoding = objective.encode(
-            dataset, "validation", tokenizer, lenient, path, limit=config.max_eval_rows
+            dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows
         )
     return EncodedRows(rows, validation, encoding, validation_encoding), ledger
 

@@ -7,7 +7,15 @@ from typing import Literal
 
 from steps.contracts.digests import unchanged_file_digest, value_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError, UnsafeSerializationError
-from steps.contracts.models import BASE, PICKLE_SUFFIXES, Ancestor, BaseRef, ModelFolder, ModelInfo
+from steps.contracts.models import (
+    BASE,
+    PICKLE_SUFFIXES,
+    Ancestor,
+    BaseRef,
+    ModelFolder,
+    ModelInfo,
+    TemplateSettings,
+)
 
 
 def model_files(path: Path) -> dict[str, str]:
@@ -41,6 +49,7 @@ def model_folder(
     objective: str | None = None,
     weights: str | None = None,
     started_from: tuple[Ancestor, ...] = (),
+    template: TemplateSettings | None = None,
 ) -> ModelFolder:
     """Describe a folder that this project has just written: every file is digested. The arguments are ModelInfo's.
 
@@ -67,6 +76,7 @@ def model_folder(
         objective=objective,
         weights=weights,
         started_from=started_from,
+        template=template,
         notes=tuple(notes),
     )
     return ModelFolder(info, path)

@@ -17,12 +17,15 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
     decoding: DecodingConfig = DecodingConfig(),  # noqa: B008 - frozen
+    special: bool = False,
 ) -> list[str]:
     """One greedy answer per prompt, in the order of the prompts, special tokens stripped.
 
     Prompts are already rendered by the chat template, so no special token is added. Batches are formed by length
     (ties by text), so that the answers don't depend on the order of the prompts. Padding is on the left: with
     padding on the right a decoder answers after the padding, silently wrong.
+
+    `special`: leave special tokens before the end in the text.
     """
     if max_new_tokens < 1 or batch_size < 1:
         raise ConfigError(f"max_new_tokens={max_new_tokens} and batch_size={batch_size} must both be at least 1")
@@ -33,13 +36,17 @@ def generate(
     options = {**decoding.in_force(), "max_new_tokens": max_new_tokens}
     with Progress("answers", len(prompts), "prompts") as progress:
         for batch in _batches(order, batch_size):
-            for i, answer in zip(batch, _answer(loaded, [ids[i] for i in batch], options, ends), strict=True):
+            for i, answer in zip(
+                batch, _answer(loaded, [ids[i] for i in batch], options, ends, special=special), strict=True
+            ):
                 answers[i] = answer
             progress.advance(len(batch))
     return answers
 
 
-def _answer(loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any], ends: list[int]) -> list[str]:
+def _answer(
+    loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any], ends: list[int], *, special: bool
+) -> list[str]:
     import torch
     from transformers import GenerationConfig
 
@@ -55,7 +62,9 @@ def _answer(loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any]
             attention_mask=torch.tensor(mask, device=loaded.device),
             generation_config=config,
         )
-    texts = tokenizer.batch_decode([_until_end(r, ends) for r in out[:, width:].tolist()], skip_special_tokens=True)
+    texts = tokenizer.batch_decode(
+        [_until_end(r, ends) for r in out[:, width:].tolist()], skip_special_tokens=not special
+    )
     return [t.strip() for t in texts]
 
 

@@ -10,6 +10,7 @@ from steps.contracts.models import ModelFolder
 from steps.engines.lm.device import resolve_device
 from steps.engines.lm.folder import check_files
 from steps.engines.lm.hub import download
+from steps.engines.template.effective import apply_settings, config_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -148,19 +149,22 @@ def _weights(whole: ModelFolder, dtype: str) -> Any:
 
 
 def load_tokenizer(model: ModelFolder) -> "PreTrainedTokenizerBase":
-    """The tokenizer (with its chat template) of a model folder or reference.
+    """The tokenizer of a model folder or reference, with its chat template as the model's settings want it.
 
     Raises:
-        InputNotFoundError: there is none.
+        InputNotFoundError: there is none. ConfigError: a setting that the template has no place for.
     """
     from transformers import AutoTokenizer
 
     path = weights_path(model)
     try:
-        return AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as e:
         hint = "the folder needs tokenizer.json and tokenizer_config.json"
         raise InputNotFoundError(f"no loadable tokenizer: {_first_line(e)}", where=str(path), hint=hint) from e
+    settings = model.info.template
+    apply_settings(tokenizer, config_of(settings), settings.override if settings else None)
+    return tokenizer
 
 
 def weights_path(model: ModelFolder) -> Path:

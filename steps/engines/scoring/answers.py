@@ -17,7 +17,7 @@ from steps.engines.scoring.metrics import Scores
 
 @dataclass(frozen=True)
 class Answered:
-    """One task's row: what was asked, what should have been said, what was said, and its scores."""
+    """One task's row: what was asked, what should have been said, what was said, its scores, and what was thought."""
 
     task: str
     row_id: str
@@ -25,6 +25,7 @@ class Answered:
     reference: str | None
     answer: str | None
     scores: Scores
+    reasoning: str | None = None
 
 
 def write_answers(rows: Iterable[Answered], path: Path) -> Answers:

@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from steps.contracts.errors import TrainingDataError
 from steps.contracts.evaluation import STOP_TOKEN_IDS
 from steps.contracts.models import ModelFolder
 from steps.contracts.records import Row
@@ -15,8 +17,17 @@ from steps.engines.lm.generate import generate
 from steps.engines.lm.load import LoadedModel, load
 from steps.engines.lm.loss import IGNORED, token_losses
 from steps.engines.lm.threads import torch_threads
-from steps.engines.subjects.subject import Loss, Losses, Prompt, Replies
-from steps.engines.template.render import encode_rows, prompt_and_reference
+from steps.engines.subjects.subject import Asked, Loss, Losses, Prompt, Replies
+from steps.engines.template.config import TemplateConfig
+from steps.engines.template.effective import config_of
+from steps.engines.template.reasoning import Markers
+from steps.engines.template.render import (
+    ChatTemplate,
+    Encoded,
+    chat_template,
+    encode_for_loss,
+    prompt_and_reference,
+)
 
 # Chosen: room for an answer somewhat longer than any reference (a base model rambles; a cut answer is a wrong one).
 _ROOM, _SPARE_TOKENS = 1.25, 8
@@ -47,14 +58,23 @@ def local_model(
     """
     with torch_threads(inference.num_threads):
         loaded = load(base, tuned, dtype=inference.dtype, device=inference.device)
-        yield LocalModel(name, (tuned or base).info.digest, loaded, inference)
+        info = (tuned or base).info
+        yield LocalModel(name, info.digest, loaded, inference, config_of(info.template))
 
 
 class LocalModel:
     """A loaded model. It answers greedily in its own chat template, and predicts what training would train."""
 
-    def __init__(self, name: str, digest: str, loaded: LoadedModel, inference: Inference) -> None:
+    def __init__(
+        self,
+        name: str,
+        digest: str,
+        loaded: LoadedModel,
+        inference: Inference,
+        template: TemplateConfig | None = None,
+    ) -> None:
         self.name = name
+        self._config = template or TemplateConfig()
         self.digest = digest
         self._loaded = loaded
         self._inference = inference
@@ -72,14 +92,34 @@ class LocalModel:
             "device": i.device,
         }
 
-    def prompts(self, rows: Sequence[Row]) -> list[Prompt | None]:
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        return chat_template(self._loaded.tokenizer, self._config)
+
+    def prompts(self, rows: Sequence[Row]) -> Asked:
         """Each row up to its last assistant turn, rendered; a preference's reference is its chosen answer.
 
+        Rows that the template refuses can't be asked; a note counts them.
+
         Raises:
-            TrainingDataError: a row can't be rendered by the model's template.
+            TrainingDataError: it refuses all of them.
         """
-        tokenizer = self._loaded.tokenizer
-        return [None if row["kind"] == "document" else Prompt(*prompt_and_reference(tokenizer, row)) for row in rows]
+        prompts: list[Prompt | None] = [None] * len(rows)
+        refused: list[TrainingDataError] = []
+        due = [(i, row) for i, row in enumerate(rows) if row["kind"] != "document"]
+        for i, row in due:
+            try:
+                prompts[i] = Prompt(*prompt_and_reference(row, self._template))
+            except TrainingDataError as e:
+                refused.append(e)
+        if refused and len(refused) == len(due):
+            raise refused[0]
+        note = (
+            f"{len(refused)} of {len(due)} rows can't be asked, so they are left out: {refused[0].what}"
+            if refused
+            else ""
+        )
+        return Asked(prompts, (note,) if note else ())
 
     def beginnings(self, rows: Sequence[Row], tokens: int) -> list[Prompt | None]:
         """Documents cut in the middle, or after `tokens` where they are longer than twice that."""
@@ -100,34 +140,54 @@ class LocalModel:
         limit = min(room, self._window - 1)
         lengths = self._lengths([p.text for p in prompts])
         fits = [i for i, length in enumerate(lengths) if length + limit <= self._window]
-        texts = generate(
+        raw = generate(
             self._loaded,
             [prompts[i].text for i in fits],
             max_new_tokens=limit,
             batch_size=self._inference.batch_size,
             decoding=self._inference.decoding,
+            special=True,
         )
         answers: list[str | None] = [None] * len(prompts)
-        for i, text in zip(fits, texts, strict=True):
-            answers[i] = text
+        reasoning: list[str | None] = [None] * len(prompts)
+        for i, text in zip(fits, raw, strict=True):
+            reply = self._markers.split(prompts[i].text, text)
+            answers[i], reasoning[i] = reply.text, reply.reasoning
         long = len(prompts) - len(fits)
         note = f"{long} prompts leave no room for {limit} tokens within {self._window}: not asked, scored as wrong"
-        return Replies(answers, room, (note,) if long else ())
+        return Replies(answers, room, (note,) if long else (), reasoning)
+
+    @cached_property
+    def _markers(self) -> Markers:
+        """A model without a chat template answers no conversation, but goes on with documents."""
+        return self._template.markers if self._loaded.tokenizer.chat_template else Markers()
 
     def losses(self, rows: Sequence[Row]) -> Losses:
         """Per row the nats and tokens of what training would train (a document: all of it), cut to the context."""
         window = self._window
-        encoded = [(e.input_ids, e.labels) for e in encode_rows(self._loaded.tokenizer, rows)]
-        cut = sum(len(ids) > window for ids, _ in encoded)
-        kept = [(ids[:window], labels[:window]) for ids, labels in encoded]
-        usable = [i for i, (ids, labels) in enumerate(kept) if any(x != IGNORED for x in labels[1:]) and len(ids) > 1]
-        found = token_losses(self._loaded, [kept[i] for i in usable], batch_size=self._inference.batch_size)
+        encoded = [(i, e) for i, row in enumerate(rows) for e in self._encoded(row)]
+        cut = len({i for i, e in encoded if len(e.input_ids) > window})
+        kept = [(i, e.input_ids[:window], e.labels[:window]) for i, e in encoded]
+        usable = [(i, ids, labels) for i, ids, labels in kept if any(x != IGNORED for x in labels[1:])]
+        found = token_losses(
+            self._loaded, [(ids, labels) for _, ids, labels in usable], batch_size=self._inference.batch_size
+        )
+        parts: dict[int, list[tuple[float, int]]] = {}
+        for (i, _, _), part in zip(usable, found, strict=True):
+            parts.setdefault(i, []).append(part)
         losses: list[Loss] = [None] * len(rows)
-        for i, loss in zip(usable, found, strict=True):
-            losses[i] = loss
+        for i, of_row in parts.items():
+            losses[i] = (math.fsum(nats for nats, _ in of_row), sum(n for _, n in of_row))
         notes = [f"{cut} rows cut to {window} tokens for the loss"] if cut else []
-        notes += [f"{len(kept) - len(usable)} rows have no token to score"] if len(usable) < len(kept) else []
+        notes += [f"{len(rows) - len(parts)} rows have no token to score"] if len(parts) < len(rows) else []
         return Losses(losses, tuple(notes))
+
+    def _encoded(self, row: Row) -> tuple[Encoded, ...]:
+        """The sequences of a row; none where the template refuses it."""
+        try:
+            return encode_for_loss(self._loaded.tokenizer, row, None if row["kind"] == "document" else self._template)
+        except TrainingDataError:
+            return ()
 
     @property
     def _window(self) -> int:

@@ -20,10 +20,22 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Replies:
-    """One text per prompt, None where it could not be asked; `max_new_tokens` is the room that each answer had."""
+    """One final text per prompt, None where it could not be asked; `max_new_tokens` is the room that each answer had.
+
+    `reasoning`: what was thought before it, None where nothing was; (): the subject tells none.
+    """
 
     texts: list[str | None]
     max_new_tokens: int
+    notes: tuple[str, ...] = ()
+    reasoning: Sequence[str | None] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt per row, None where it asks nothing or can't be put to the subject, which a note counts."""
+
+    prompts: list[Prompt | None]
     notes: tuple[str, ...] = ()
 
 
@@ -59,8 +71,8 @@ class Subject(Protocol):
 class Answering(Subject, Protocol):
     """A subject that answers in text."""
 
-    def prompts(self, rows: Sequence[Row]) -> list[Prompt | None]:
-        """How it would be asked each row; None for a row that asks nothing (a document)."""
+    def prompts(self, rows: Sequence[Row]) -> Asked:
+        """How it would be asked each row; a document asks nothing."""
         ...
 
     def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steps.contracts.errors import ConfigError, InputNotFoundError, TrainingDataError
+from steps.contracts.models import TemplateSettings
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.reasoning import TAGS
 
@@ -38,22 +39,39 @@ _MERGE = """\
 _DROP = "{%- set messages = messages | rejectattr('role', 'equalto', 'system') | list -%}\n"
 
 
-def apply_settings(tokenizer: "PreTrainedTokenizerBase", config: TemplateConfig, root: Path) -> None:
+def apply_settings(tokenizer: "PreTrainedTokenizerBase", config: TemplateConfig, override: str | None = None) -> None:
     """Give the tokenizer the template in force. What earlier settings wrote into it goes.
 
+    `override`: the text of the file that the config names.
+
     Raises:
-        InputNotFoundError: no such override file. ConfigError: a setting that the template has no place for.
+        ConfigError: a setting that the template has no place for.
         TrainingDataError: the template isn't one.
     """
-    own: Any = tokenizer.chat_template
-    if config.override:
-        own = _read(root / config.override)
+    own: Any = tokenizer.chat_template if override is None else override
     if own is None:  # whoever renders says that there is none
         return
     if isinstance(own, dict):
         tokenizer.chat_template = {name: in_force(text, config) for name, text in own.items()}
     else:
         tokenizer.chat_template = in_force(str(own), config)
+
+
+def config_of(settings: TemplateSettings | None) -> TemplateConfig:
+    """The config that a model was recorded with."""
+    return TemplateConfig() if settings is None else TemplateConfig.model_validate(settings.config)
+
+
+def settings_of(config: TemplateConfig, root: Path) -> TemplateSettings | None:
+    """What is recorded with a model of these settings; None where they ask for nothing.
+
+    Raises:
+        InputNotFoundError: no such override file.
+    """
+    if config == TemplateConfig():
+        return None
+    override = _read(root / config.override) if config.override else None
+    return TemplateSettings(config=config.model_dump(mode="json"), override=override)
 
 
 def in_force(template: str, config: TemplateConfig) -> str:

@@ -10,7 +10,7 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -396,14 +396,12 @@ def encode(tokenizer: "PreTrainedTokenizerBase", row: Row, template: ChatTemplat
 
 
 def encode_for_loss(
-    tokenizer: "PreTrainedTokenizerBase", rows: Iterable[Row], template: ChatTemplate | None
-) -> Iterator[tuple[Encoded, ...]]:
+    tokenizer: "PreTrainedTokenizerBase", row: Row, template: ChatTemplate | None
+) -> tuple[Encoded, ...]:
     """The sequences whose trained tokens are scored. Of a document the text alone: how it ends says nothing of it."""
-    for row in rows:
-        if row["kind"] == "document":
-            yield (tokenize(tokenizer, document(tokenizer, row, ends=False)),)
-        else:
-            yield encode(tokenizer, row, template)
+    if row["kind"] == "document":
+        return (tokenize(tokenizer, document(tokenizer, row, ends=False)),)
+    return encode(tokenizer, row, template)
 
 
 def tokenize(tokenizer: "PreTrainedTokenizerBase", rendered: Rendered) -> Encoded:

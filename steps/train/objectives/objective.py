@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
+from steps.engines.template.config import TemplateConfig
 from steps.train.settings import Plan, TrainSettings
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Objective(ABC):
         dataset: Dataset,
         split: str | None,
         tokenizer: "PreTrainedTokenizerBase",
+        template: TemplateConfig,
         settings: TrainSettings,
         path: Path,
         ledger: LedgerWriter | None = None,

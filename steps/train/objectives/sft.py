@@ -9,6 +9,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.contracts.reports import Frozen
+from steps.engines.template.config import TemplateConfig
 from steps.train.objectives.objective import Curve, EncodedRows, LossKernel, Objective
 from steps.train.settings import Plan, TrainSettings
 
@@ -82,18 +83,19 @@ class Sft(Objective):
         dataset: Dataset,
         split: str | None,
         tokenizer: "PreTrainedTokenizerBase",
+        template: TemplateConfig,
         settings: TrainSettings,
         path: Path,
         ledger: LedgerWriter | None = None,
         limit: int | None = None,
     ) -> tuple["datasets.Dataset", "Encoding"]:
         """Token ids and labels by the chat template, every row checked by the mask lint."""
-        from steps.engines.template.render import training_template
+        from steps.engines.template.render import chat_template
         from steps.train.encoding import write_tokens
 
-        template = training_template(tokenizer)
+        chat = chat_template(tokenizer, template)
         return write_tokens(
-            dataset, split, tokenizer, template, settings, path, refusal=self.refusal, ledger=ledger, limit=limit
+            dataset, split, tokenizer, chat, settings, path, refusal=self.refusal, ledger=ledger, limit=limit
         )  # fmt: skip
 
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
