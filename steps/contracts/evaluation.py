@@ -23,6 +23,8 @@ ANSWERS_SCHEMA = pa.schema(
         pa.field("reference", pa.string()),
         pa.field("answer", pa.string()),
         pa.field("scores", pa.string(), nullable=False),
+        # What was thought before the answer; null: nothing, or the subject doesn't tell.
+        pa.field("reasoning", pa.string()),
     ]
 )
 

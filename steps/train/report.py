@@ -157,7 +157,10 @@ def _notes(
         f"in {n} rows a {what} is left out: {_LEFT_OUT[what]}" for what, n in sorted(encoding.lint.left_out.items())
     ]
     if encoding.truncated:
-        notes.append(f"{encoding.truncated} rows were cut to {config.max_length} tokens and don't teach to stop")
+        lost = (
+            "lost turns that are longer than" if config.overlong == "drop" else "were cut, and don't teach to stop, at"
+        )
+        notes.append(f"{encoding.truncated} rows {lost} {config.max_length} tokens")
     if not memory.fits:
         notes.append("the memory estimate is above what is available: the run may be killed or swap")
     return notes

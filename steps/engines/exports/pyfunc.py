@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,11 @@ from typing import Any
 from steps.contracts.digests import canonical_json
 from steps.contracts.errors import IntegrityError
 from steps.engines.exports.export import Conversation, Exported
+from steps.engines.lm.load import has_tokenizer, load_tokenizer
+from steps.engines.template.dialect import Dialect
+from steps.engines.template.effective import config_of
+from steps.engines.template.reasoning import Markers
+from steps.engines.template.render import chat_template
 
 SERVED = Path(__file__).with_name("served.py")
 # What it reads beside the weights.
@@ -92,6 +98,9 @@ def _saved(exported: Exported) -> Iterator[dict[str, Any]]:
 def served_config(exported: Exported) -> dict[str, Any]:
     """What served.py needs to give the answers that were evaluated."""
     base, info, decoding = exported.base.info, exported.model.info, exported.decoding
+    whole = exported.model if has_tokenizer(exported.model) else exported.base
+    tokenizer = load_tokenizer(whole)
+    template = chat_template(tokenizer, config_of(info.template)) if tokenizer.chat_template else None
     return {
         "kind": info.kind,
         "model_files": dict(info.files),
@@ -108,6 +117,8 @@ def served_config(exported: Exported) -> dict[str, Any]:
         "dtype": decoding.dtype,
         "num_threads": decoding.num_threads,
         "device": "auto",
+        "dialect": asdict(template.dialect if template else Dialect()),
+        "markers": asdict(template.markers if template else Markers()),
     }
 
 

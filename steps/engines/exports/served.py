@@ -10,6 +10,7 @@ the base's files have moved; `device`; `batch_size`; `num_threads`.
 
 import hashlib
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,8 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         size = int(self.settings["batch_size"])
         for start in range(0, len(order), size):
             batch = order[start : start + size]
-            for i, text in zip(batch, self._answer([ids[i] for i in batch], limit), strict=True):
-                answers[i] = text
+            for i, raw in zip(batch, self._answer([ids[i] for i in batch], limit), strict=True):
+                answers[i] = _final(prompts[i], raw, self.settings["markers"])
         return answers
 
     def _render(self, row: Any) -> str:
@@ -71,7 +72,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             messages = [{"role": "user", "content": prompt}]
         return str(
             self.tokenizer.apply_chat_template(
-                [_message(m) for m in messages],
+                [_message(m, self.settings["dialect"]) for m in messages],
                 tools=json.loads(tools) if isinstance(tools, str) else None,
                 tokenize=False,
                 add_generation_prompt=True,
@@ -94,8 +95,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
                 attention_mask=torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in batch], device=self.device),
                 generation_config=config,
             )
-        cut = [_until(row, self.ends) for row in out[:, width:].tolist()]
-        return [t.strip() for t in self.tokenizer.batch_decode(cut, skip_special_tokens=True)]
+        return self.tokenizer.batch_decode([_until(row, self.ends) for row in out[:, width:].tolist()])  # type: ignore[no-any-return]
 
 
 def _load(folder: Path, settings: dict[str, Any], device: str, scratch: Path) -> tuple[Any, Any]:
@@ -209,19 +209,65 @@ def _until(row: list[int], ends: list[int]) -> list[int]:
     return row[: next((i for i, token in enumerate(row) if token in ends), len(row))]
 
 
-def _message(given: Any) -> dict[str, Any]:
-    """A message as chat templates expect it: no empty fields, tool calls and their arguments parsed."""
+def _message(given: Any, dialect: dict[str, bool]) -> dict[str, Any]:
+    """A message as the chat template wants it: no empty fields, tool calls as objects or text."""
     found = {k: v for k, v in dict(given).items() if v is not None}
     if isinstance(found.get("tool_calls"), str):
         found["tool_calls"] = json.loads(found["tool_calls"])
-    for call in found.get("tool_calls", ()):
-        function = call.get("function")
-        if isinstance(function, dict) and isinstance(function.get("arguments"), str):
-            try:
-                function["arguments"] = json.loads(function["arguments"])
-            except ValueError:  # broken arguments reach the template as they are
-                continue
+    if dialect["short_ids"] and found.get("tool_call_id"):
+        found["tool_call_id"] = _short(found["tool_call_id"])
+    if not found.get("tool_calls"):
+        found.pop("tool_calls", None)
+        return {"content": "", **found}
+    found["tool_calls"] = [_call(call, dialect) for call in found["tool_calls"]]
+    content = "" if dialect["text_breaks_calls"] else str(found.get("content") or "")
+    found["content"] = None if dialect["blank_is_none"] and not content.strip() else content
     return found
+
+
+def _call(call: dict[str, Any], dialect: dict[str, bool]) -> dict[str, Any]:
+    if dialect["short_ids"] and call.get("id"):
+        call = {**call, "id": _short(call["id"])}
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return call
+    arguments = function.get("arguments")
+    if dialect["arguments_as_text"]:
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        return {"type": "function", **call, "function": {**function, "arguments": text}}
+    try:
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:  # broken arguments reach the template as they are
+        return call
+    return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _short(identity: str) -> str:
+    """An id of nine letters and digits, as some templates want them."""
+    fits = len(identity) == 9 and identity.isascii() and identity.isalnum()
+    return identity if fits else hashlib.sha256(identity.encode()).hexdigest()[:9]
+
+
+def _final(prompt: str, raw: str, markers: dict[str, Any]) -> str:
+    """The final text of an answer, without its reasoning and special tokens; "" where the reasoning never ended."""
+
+    def plain(text: str) -> str:
+        for token in markers["special"]:
+            text = text.replace(token, "")
+        return text.strip()
+
+    if markers["channels"] and "<|channel|>" in raw:
+        final = "<|channel|>final<|message|>"
+        call = re.search(r"to=\S+?<\|channel\|>|<\|channel\|>commentary", raw)
+        if final in raw:
+            return plain(raw.rpartition(final)[2])
+        return plain(raw[call.start() :]) if call else ""
+    for opens, closes in markers["tags"]:
+        begun = prompt.rstrip().endswith(opens)
+        head, found, rest = raw.partition(opens)
+        if begun or (found and not plain(head)):
+            return plain((raw if begun else rest).partition(closes)[2])
+    return plain(raw)
 
 
 mlflow.models.set_model(ServedModel())

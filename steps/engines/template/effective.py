@@ -87,7 +87,9 @@ def in_force(template: str, config: TemplateConfig) -> str:
     if not closing:
         return text
     text = text if head else f"{_BEGIN}{_END}{{{{- '' }}}}{own}"
-    after = f"{{%- if add_generation_prompt %}}{{{{ {json.dumps(closing)} }}}}{{%- endif %}}"
+    # Prompts after a tool's result open none in the templates that open one by themselves.
+    asked = "add_generation_prompt and messages[-1].role != 'tool'"
+    after = f"{{%- if {asked} %}}{{{{ {json.dumps(closing)} }}}}{{%- endif %}}"
     return f"{text.removesuffix(chr(10))}{_AFTER}{after}"
 
 

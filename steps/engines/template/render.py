@@ -6,6 +6,7 @@ row can't stand so in one text (templates that drop the reasoning of earlier tur
 sequences, each of them as at inference. Markers of `{% generation %}` in a template narrow what is trained.
 """
 
+import hashlib
 import json
 import re
 from bisect import bisect_left, bisect_right
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from steps.contracts.digests import short_id
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import Row
 from steps.contracts.thinking import THINK_TAG, joined
@@ -221,7 +221,7 @@ def _tool_call(call: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
 
 def _short(identity: str) -> str:
     fits = len(identity) == _ID_LENGTH and identity.isascii() and identity.isalnum()
-    return identity if fits else short_id("tool_call", identity)[:_ID_LENGTH]
+    return identity if fits else hashlib.sha256(identity.encode()).hexdigest()[:_ID_LENGTH]
 
 
 def tools_of(row: Row) -> Tools:
@@ -323,12 +323,14 @@ def _completion(prompt: str, through: str, stored: Row, template: ChatTemplate) 
 def _behind_header(prompt: str, through: str, before: Messages, tools: Tools, template: ChatTemplate) -> str | None:
     """What stands behind the turn's header where the template changes earlier messages once the turn is there.
 
-    gpt-oss drops the reasoning before a call as soon as a final answer follows. The lint sees to it that the turn is
-    there whole.
+    gpt-oss drops the reasoning before a call as soon as a final answer follows, Mistral's templates move the system
+    message. The lint sees to it that the turn is there whole.
     """
     without = template.render(before, tools)
     header = prompt.removeprefix(without) if prompt.startswith(without) else ""
-    at = through.rfind(header) if header.strip() else -1
+    if not header.strip():  # no text of its own begins a turn: it follows on the token that ends the prompt
+        header = next((t for t in template.markers.special if prompt.endswith(t)), "")
+    at = through.rfind(header) if header else -1
     return None if at < 0 else through[at + len(header) :]
 
 

@@ -44,7 +44,7 @@ def answers_of(exported: Exported, decoding: DecodingConfig = INFERENCE.decoding
     inference = replace(INFERENCE, decoding=decoding)
     with local_model("any", exported.base, exported.model, inference) as subject:
         assert subject.decoding[STOP_TOKEN_IDS] == exported.decoding.stop_token_ids
-        said = subject.answer([p for p in subject.prompts(rows) if p], DECODING.max_new_tokens).texts
+        said = subject.answer([p for p in subject.prompts(rows).prompts if p], DECODING.max_new_tokens).texts
     assert len(set(said)) > 3
     return [text or "" for text in said]
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from support.tiny_model import CHATML, tiny_tokenizer
 from tokenizers import normalizers
@@ -5,7 +7,7 @@ from tokenizers import normalizers
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import make_row, message
 from steps.engines.template.lint import REASONS, Lint
-from steps.engines.template.render import encode, training_template
+from steps.engines.template.render import chat_template, encode
 
 
 def row(user="hi", assistant="one two", locator="1", **fields):
@@ -13,9 +15,21 @@ def row(user="hi", assistant="one two", locator="1", **fields):
     return make_row(kind="conversation", source="s", locator=locator, raw=b"x", messages=messages, **fields)
 
 
-def lint_with(template=CHATML, tokenizer=None, **options):
+def lint_with(template=CHATML, tokenizer=None, config=None, **options):
     tokenizer = tokenizer or tiny_tokenizer(template=template)
-    return Lint(tokenizer, training_template(tokenizer), **options)
+    return Lint(tokenizer, chat_template(tokenizer, config), **options)
+
+
+def said(*messages, **fields):
+    return make_row(kind="conversation", source="s", locator="1", raw=b"x", messages=list(messages), **fields)
+
+
+def thought(text, reasoning):
+    return {**message("assistant", text), "reasoning": reasoning}
+
+
+CALL = json.dumps([{"type": "function", "function": {"name": "add", "arguments": '{"a": "two"}'}}])
+TOOLS = json.dumps([{"type": "function", "function": {"name": "add"}}])
 
 
 def lower_case_tokenizer():
@@ -26,14 +40,29 @@ def lower_case_tokenizer():
 
 # The prompt ends in "qu", and "quick" is one token.
 GLUED = CHATML.replace("{%- generation %}", "{{- 'qu' }}{%- generation %}")
+# The prompt opens a turn otherwise than the conversation does.
+OTHER_PROMPT = CHATML.replace(
+    "add_generation_prompt %}{{- '<|im_start|>assistant", "add_generation_prompt %}{{- '<|im_start|>bot"
+)
+NO_SYSTEM = "{%- set messages = messages | rejectattr('role', 'equalto', 'system') | list %}" + CHATML
+UPPER = CHATML.replace("m['content'] + '<|im_end|>' }}{%- endg", "m['content'] | upper + '<|im_end|>' }}{%- endg")
+# The assistant can't open a conversation.
+NO_OPENING = "{%- if not messages %}{{ raise_exception('empty') }}{%- endif %}" + CHATML
 BROKEN = {
     "no_assistant_turn": (lint_with(), row(assistant=None)),
-    "no_trained_tokens": (lint_with("{% generation %}{% endgeneration %}" + "{{ messages }}"), row()),
+    "blank_answer": (lint_with(), row(assistant=" \n")),
+    "no_prompt": (lint_with(NO_OPENING), said(message("assistant", "hello"))),
+    "no_trained_tokens": (lint_with(), said(message("user", "hi"), {**message("assistant", "one"), "weight": 0})),
     "template_error": (lint_with("{{ raise_exception('no') }}" + CHATML), row()),
+    "prompt_differs": (lint_with(OTHER_PROMPT), row()),
     "control_token_in_text": (lint_with(), row(user="ignore this<|im_end|>")),
     "decode_differs": (lint_with(tokenizer=lower_case_tokenizer()), row(user="HI")),
-    "assistant_text_differs": (lint_with(CHATML.replace("m['content'] + '<|im_end|>' }}{%- endg",
-                                                        "m['content'] | upper + '<|im_end|>' }}{%- endg")), row()),
+    "content_missing": (lint_with(UPPER), row()),
+    "system_missing": (lint_with(NO_SYSTEM), said(message("system", "be brief"), message("user", "hi"),
+                                                  message("assistant", "one"))),
+    "call_missing": (lint_with(), said(message("user", "hi"), message("assistant", "", tool_calls=CALL))),
+    "tools_missing": (lint_with(), row(tools=TOOLS)),
+    "reasoning_missing": (lint_with(), said(message("user", "hi"), thought("one", "he greets"))),
     "mask_differs": (lint_with(tokenizer=tiny_tokenizer(template=GLUED, corpus=["quick"] * 9)), row(assistant="ick")),
     "end_not_trained": (lint_with(CHATML.replace("+ '<|im_end|>' }}{%- endgeneration %}{{- '\n' }}",
                                                  "}}{%- endgeneration %}{{- '<|im_end|>\n' }}")), row()),
@@ -48,7 +77,7 @@ def test_every_reason_has_a_case():
 def test_a_broken_row_is_refused_with_its_reason_and_the_way_out(reason):
     lint, broken = BROKEN[reason]
     linted = lint.check(broken)
-    assert (linted.encoded, linted.reason) == (None, reason)
+    assert (linted.encoded, linted.reason) == ((), reason)
     assert lint.totals.unusable == {reason: 1}
     with pytest.raises(TrainingDataError) as error:
         lint.require(max_unusable_share=0.0)
@@ -62,7 +91,8 @@ def test_a_good_row_passes_and_is_counted():
     linted = lint.check(good)
     assert linted.encoded == encode(lint.tokenizer, good)
     t = lint.totals
-    assert (t.rows, t.usable, t.tokens, t.trained) == (1, 1, len(linted.encoded.input_ids), linted.encoded.trained)
+    assert (t.rows, t.usable, t.sequences) == (1, 1, 1)
+    assert (t.tokens, t.trained) == (len(linted.encoded[0].input_ids), linted.encoded[0].trained)
     assert sum(t.share_histogram().counts) == 1
     assert dict(t.end_tokens) == {lint.tokenizer.convert_tokens_to_ids("<|im_end|>"): 1}
     lint.require(max_unusable_share=0.0)

@@ -14,7 +14,7 @@ from steps.contracts.records import SPLITS, make_row, message
 from steps.engines.lm.load import load
 from steps.engines.scoring.answers import read_answers
 from steps.engines.subjects.local_model import local_model
-from steps.engines.subjects.subject import Losses, Prompt, Replies
+from steps.engines.subjects.subject import Asked, Losses, Prompt, Replies
 from steps.evaluate.config import ControlConfig, EvaluateConfig
 from steps.evaluate.evaluate import evaluate, inference
 from steps.evaluate.tasks import control, held_out, suite
@@ -169,7 +169,7 @@ class Echo:
 
     def prompts(self, rows):
         asked = [[m["content"] for m in row["messages"]] for row in rows]
-        return [Prompt(a[0], a[1]) if a else None for a in asked]
+        return Asked([Prompt(a[0], a[1]) if a else None for a in asked])
 
     def answer(self, prompts, max_new_tokens):
         return Replies([p.text.upper() for p in prompts], max_new_tokens or 9, ("spoke up",))

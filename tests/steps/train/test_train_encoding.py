@@ -6,6 +6,7 @@ from support.tiny_model import tiny_dataset, tiny_row, tiny_tokenizer
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import message
+from steps.engines.template.config import TemplateConfig
 from steps.engines.template.render import encode
 from steps.train.config import TrainConfig
 from steps.train.encoding import split_name
@@ -18,7 +19,9 @@ def tokens_of(folder, rows, ledger=None, limit=None, **settings):
     dataset = tiny_dataset(folder, rows)
     config = TrainConfig.model_validate(settings)
     objective = objective_of(config.objective)
-    return objective.encode(dataset, "train", TOKENIZER, config, folder / "t.arrow", ledger=ledger, limit=limit)
+    return objective.encode(
+        dataset, "train", TOKENIZER, TemplateConfig(), config, folder / "t.arrow", ledger=ledger, limit=limit
+    )
 
 
 def preference(number):
@@ -32,7 +35,7 @@ def document(number):
 
 def test_rows_are_encoded_once_each_in_the_order_of_their_content_ids(tmp_path):
     rows = [tiny_row(i) for i in range(30)]
-    expected = [encode(TOKENIZER, r) for r in sorted(rows, key=lambda r: r["content_id"])]
+    expected = [encode(TOKENIZER, r)[0] for r in sorted(rows, key=lambda r: r["content_id"])]
     for attempt in range(3):
         random.Random(attempt).shuffle(rows)
         found, encoding = tokens_of(tmp_path / str(attempt), rows)
@@ -53,7 +56,7 @@ def test_overlong_rows_are_dropped_and_written_to_the_ledger(tmp_path):
     with LedgerWriter(tmp_path / "ledger.parquet", "train") as writer:
         found, encoding = tokens_of(tmp_path / "d", rows, writer, max_length=64)
         ledger = writer.close()
-    length = len(encode(TOKENIZER, rows[1]).input_ids)
+    length = len(encode(TOKENIZER, rows[1])[0].input_ids)
     assert (encoding.kept, encoding.dropped_by, len(found)) == (2, {"overlong": 1}, 2)
     line = ledger.read().to_pylist()[0]
     assert (line["record_id"], line["verdict"], line["reason"]) == (rows[1]["record_id"], "dropped", "overlong")
@@ -69,7 +72,7 @@ def test_overlong_rows_are_cut_and_those_whose_prompt_fills_all_are_dropped(tmp_
         ledger = writer.close()
     assert (encoding.kept, encoding.truncated, encoding.dropped_by) == (2, 1, {"overlong_prompt": 1})
     assert max(found["length"]) == 64
-    cut = encode(TOKENIZER, rows[1])
+    cut = encode(TOKENIZER, rows[1])[0]
     assert [cut.input_ids[:64], cut.labels[:64]] in [[r["input_ids"], r["labels"]] for r in found]
     assert sorted(ledger.read()["reason"].to_pylist()) == ["overlong_prompt", "truncated"]
 
@@ -118,7 +121,7 @@ def test_the_limit_takes_the_smallest_content_ids(tmp_path):
     rows = [tiny_row(i) for i in range(30)]
     found, encoding = tokens_of(tmp_path, rows, limit=5)
     smallest = sorted(rows, key=lambda r: r["content_id"])[:5]
-    assert found["input_ids"][:] == [encode(TOKENIZER, r).input_ids for r in smallest]
+    assert found["input_ids"][:] == [encode(TOKENIZER, r)[0].input_ids for r in smallest]
     assert encoding.kept == 5
 
 

@@ -51,7 +51,7 @@ def chain(dataset, tiny_model, tmp_path_factory):
 
 def loss(dataset, loaded: LoadedModel) -> float:
     """The judge: mean over trained tokens of the validation rows."""
-    encoded = [encode(loaded.tokenizer, r) for r in dataset.iter_rows("validation")]
+    encoded = [encode(loaded.tokenizer, r)[0] for r in dataset.iter_rows("validation")]
     losses = token_losses(loaded, [(e.input_ids, e.labels) for e in encoded], batch_size=3)
     return math.fsum(x for x, _ in losses) / sum(n for _, n in losses)
 

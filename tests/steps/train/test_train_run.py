@@ -40,7 +40,7 @@ def run(tmp_path, tiny_model):
 def validation_loss(dataset, base, adapter):
     """The judge: mean over trained tokens of the validation rows, from the saved files."""
     loaded = load(base, adapter)
-    encoded = [encode(loaded.tokenizer, r) for r in dataset.iter_rows("validation")]
+    encoded = [encode(loaded.tokenizer, r)[0] for r in dataset.iter_rows("validation")]
     losses = token_losses(loaded, [(e.input_ids, e.labels) for e in encoded], batch_size=3)
     return math.fsum(loss for loss, _ in losses) / sum(n for _, n in losses)
 
@@ -86,7 +86,7 @@ def test_the_report_counts_what_was_trained(run, tmp_path, tiny_model):
     rows = [tiny_row(i) for i in range(20)] + [tiny_row(99, "blue " * 200)]
     result = run(tiny_dataset(tmp_path / "d", rows), max_steps=None, num_train_epochs=2)
     report = result.report
-    encoded = [encode(tiny_tokenizer(), r) for r in rows[:20]]
+    encoded = [encode(tiny_tokenizer(), r)[0] for r in rows[:20]]
     tokens, trained = sum(len(e.input_ids) for e in encoded), sum(e.trained for e in encoded)
     assert (report.rows_in, report.kept, report.dropped_by) == (21, 20, {"overlong": 1})
     assert report.counts["tokens"]["train rows"] == tokens
