@@ -18,6 +18,7 @@ from steps.contracts.records import Row
 from steps.engines.formats.bare import columns_of, is_message, is_nothing_but_message
 from steps.engines.formats.columns import renamed
 from steps.engines.formats.dialects.described import listed
+from steps.engines.formats.dialects.parsing import DECODER
 from steps.engines.formats.names import standard
 from steps.engines.formats.registry import detect
 from steps.engines.formats.rejected import RowRejected
@@ -167,7 +168,7 @@ def _one_conversation(of: _TextFile) -> Raw | None:
     with of.open() as stream:
         raw = stream.read(of.limit + 1).strip()
     try:
-        found = json.loads(raw, parse_constant=_null) if len(raw) <= of.limit else None
+        found = DECODER.decode(raw.decode("utf-8-sig")) if len(raw) <= of.limit else None
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, list) or not all(is_nothing_but_message(m) for m in found):
@@ -175,7 +176,7 @@ def _one_conversation(of: _TextFile) -> Raw | None:
     systems = [n for n, m in enumerate(found) if any(str(m.get(k)).lower() == "system" for k in ("role", "from"))]
     if systems not in ([], [0]):
         return None
-    item = _decoded(_decoder(), "row:1", 1, raw)
+    item = _decoded("row:1", 1, raw)
     return item if isinstance(item, Raw) else None
 
 
@@ -204,7 +205,7 @@ def _list_in(item: Item) -> list[Any] | None:
     if item.raw.lstrip()[:1] != b"[":
         return None
     try:
-        found = json.loads(item.raw, strict=False, parse_constant=_null)
+        found = DECODER.decode(item.raw.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, list) else None
@@ -301,7 +302,7 @@ def _rows_by_id(value: Row) -> list[Row] | None:
 def _one_object(of: _TextFile, top: TopLevel) -> Row | None:
     with of.open() as stream:
         text = stream.read(top.size)
-    found = _decoded(_decoder(), "row:1", 1, text.lstrip(b"\xef\xbb\xbf"))
+    found = _decoded("row:1", 1, text.lstrip(b"\xef\xbb\xbf"))
     return found.value if isinstance(found, Raw) else None
 
 
@@ -310,10 +311,6 @@ def _listed_rows(of: _TextFile, start: int, line: int) -> Iterator[Item]:
         while start:
             start -= len(stream.read(min(start, _HEAD)))
         yield from _values(JsonValues(stream, of.limit, line, within=True), of.limit)
-
-
-def _decoder() -> Any:
-    return json.JSONDecoder(strict=False, parse_constant=_null).decode
 
 
 def _lines(stream: io.BufferedReader, of: _TextFile) -> Iterator[Item]:
@@ -328,17 +325,16 @@ def line_items(stream: io.BufferedReader, limit: int, mended: Counter[str], firs
 
     `first` is the number of the first line.
     """
-    decode = _decoder()
     for text in texts(Lines(stream, limit, first), limit):
         if isinstance(text, LineTooLong):
             yield Bad(f"line:{text.line}", text.line, text.head, "too_long", _too_long_hint(text.size, limit))
             continue
-        item = _decoded(decode, f"line:{text.number}", text.number, text.raw)
+        item = _decoded(f"line:{text.number}", text.number, text.raw)
         if isinstance(item, Bad) and item.reason == "broken_json":
             parts = objects_in(text.raw)
             if parts:
                 mended[_SEVERAL if len(parts) > 1 else _COMMA] += 1
-                yield from (_decoded(decode, _place(text.number, n), text.number, part) for n, part in enumerate(parts))
+                yield from (_decoded(_place(text.number, n), text.number, part) for n, part in enumerate(parts))
                 continue
         if text.lines > 1:
             mended[_JOINED] += isinstance(item, Raw)
@@ -358,7 +354,6 @@ def _place(line: int, number: int) -> str:
 
 
 def _values(values: JsonValues, limit: int) -> Iterator[Item]:
-    decode = _decoder()
     keys: frozenset[str] = frozenset()
     rows = size = 0
     for value in values:
@@ -366,7 +361,7 @@ def _values(values: JsonValues, limit: int) -> Iterator[Item]:
         if value.problem:
             item: Item = Bad(locator, value.line, value.raw[:2000], *_value_problem(value, limit))
         else:
-            item = _decoded(decode, locator, value.line, value.raw)
+            item = _decoded(locator, value.line, value.raw)
         if isinstance(item, Raw):
             keys, rows, size = frozenset(item.value), rows + 1, size + len(value.raw)
         elif (start := _next(value, keys)) is not None:
@@ -403,9 +398,9 @@ def _value_problem(value: Value, limit: int) -> tuple[str, str]:
     return "cut_off", f"the file ends inside the array or the value that starts in line {value.line}"
 
 
-def _decoded(decode: Any, locator: str, line: int | None, raw: bytes) -> Item:
+def _decoded(locator: str, line: int | None, raw: bytes) -> Item:
     try:
-        value = decode(raw.decode("utf-8"))
+        value = DECODER.decode(raw.decode("utf-8"))
     except (ValueError, RecursionError) as e:
         return Bad(locator, line, raw, *_json_problem(e))
     if not isinstance(value, dict):
@@ -575,10 +570,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
-
-
-def _null(_: str) -> None:
-    return None
 
 
 def _too_long_hint(size: int, limit: int) -> str:

@@ -283,3 +283,28 @@ def test_a_record_that_is_read_again_keeps_what_version_2_brought():
     )  # fmt: skip
     [draft] = FORMATS["record"].read(row, AS_USUAL).drafts
     assert (draft.messages, draft.label, draft.score) == (turns, False, 0.5)
+
+
+def test_numbers_that_json_lacks_are_missing_values_and_never_said(bench, said):
+    # Python reads NaN, Infinity and 1e999; nobody said "null" or "Infinity", and no other program reads such arguments.
+    turn = '{"messages":[{"role":"user","content":"How far?"},{"role":"assistant","content":null,"tool_calls":[%s]}]}'
+    call = '{"id":"a","type":"function","function":{"name":"f","arguments":%s}}'
+    lines = [
+        turn % (call % '{"far":1e999,"near":2}'),
+        turn % (call % json.dumps('{"far":-1e999,"near":2}')),
+        turn % (call % json.dumps('{"far":NaN,"near":2}')),
+        '{"messages":[{"role":"user","content":"How far?"},{"role":"assistant","content":1e999}]}',
+    ]
+    bench.write("a.jsonl", "\n".join(lines))
+    rows = list(bench.ingest("a.jsonl", most=1.0).rows.iter_rows())
+    arguments = [json.loads(r["messages"][1]["tool_calls"])[0]["function"]["arguments"] for r in rows]
+    assert arguments == ['{"near": 2}', '{"far":-1e999,"near":2}', '{"far": null, "near": 2}']
+    assert [r["reason"] for r in bench.rejects()] == ["no_content"]
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "Infinity", "NaN"])
+def test_an_answer_that_is_no_number_is_empty(bench, value):
+    bench.write("a.jsonl", f'{{"prompt":"p","completion":{value}}}\n{{"prompt":"p","completion":7e300}}')
+    (row,) = bench.ingest("a.jsonl", most=1.0).rows.iter_rows()
+    assert row["messages"][1]["content"] == "7e+300"
+    assert [r["reason"] for r in bench.rejects()] == ["empty_text"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from steps.contracts.records import Row
 from steps.engines.formats.dialects.described import fields, type_of
-from steps.engines.formats.dialects.parsing import json_text, literal, parsed
+from steps.engines.formats.dialects.parsing import json_text, loaded, parsed
 from steps.engines.formats.rejected import RowRejected
 
 _NAMES = ("name", "tool_name", "toolName", "function_name", "function")
@@ -105,7 +105,7 @@ class Calls:
             return "{}"
         if isinstance(value, dict):
             return json.dumps(value, ensure_ascii=False)
-        text, value = (value, _loaded(value)) if isinstance(value, str) else ("", value)
+        text, value = (value, loaded(value)) if isinstance(value, str) else ("", value)
         if isinstance(value, dict):
             return text if _is_json(text) else json.dumps(value, ensure_ascii=False)
         if isinstance(value, list):
@@ -180,20 +180,16 @@ def _may_be_null(schema: Any) -> bool:
     return says or None in (schema.get("enum") or ()) or any(_may_be_null(s) for s in either)
 
 
-def _loaded(text: str) -> Any:
-    """What text says as JSON, as JSON inside JSON, or as Python's literals; None when it says nothing so."""
-    try:
-        value = json.loads(text)
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        return literal(text)
-
-
 def _is_json(text: str) -> bool:
+    """Whether it is a JSON object to other programs too: without NaN and Infinity, which only Python reads."""
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(json.loads(text, parse_constant=_no_json), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _no_json(word: str) -> None:
+    raise ValueError(word)
 
 
 def _called(text: str) -> list[tuple[str, list[Any], Row]] | None:

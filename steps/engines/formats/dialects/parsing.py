@@ -12,19 +12,43 @@ from steps.engines.formats.rejected import RowRejected
 _LONGEST_LITERAL = 1 << 20
 
 
+def _none(_: str) -> None:
+    return None
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+# JSON in which control characters may stand in strings; numbers that JSON lacks (NaN, Infinity) or that no float can
+# hold (1e999) are null.
+DECODER = json.JSONDecoder(strict=False, parse_constant=_none, parse_float=_finite)
+_STRICT = json.JSONDecoder(parse_constant=_none, parse_float=_finite)
+
+
 def parsed(value: Any, column: str) -> Any:
     """The value, or what its text says when it is text that starts like a list or object: JSON, or Python's literals
     (what pandas writes into a CSV).
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
-            return json.loads(value, strict=False)
+            return DECODER.decode(value)
         except (ValueError, RecursionError):
             found = literal(value)
             if found is None:
                 raise RowRejected("broken_json", f"column {column!r} starts like JSON, but isn't") from None
             return found
     return value
+
+
+def loaded(text: str) -> Any:
+    """What text says as JSON, as JSON inside JSON, or as Python's literals; None when it says nothing so."""
+    try:
+        value = _STRICT.decode(text)
+        return _STRICT.decode(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return literal(text)
 
 
 def literal(text: str) -> Any:
