@@ -1,8 +1,9 @@
 """Rows of a file, of a dataset version, or of those that a stage took out, to look at."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """What was found: `of` so many rows that were meant, in `where`."""
+    """What was found: `of` so many rows that were meant, in `where`. rejected: rows on the way to these that can't be
+    read, by reason.
+    """
 
     where: str
     of: int
     samples: tuple[Sample, ...]
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
 
 def version_samples(version: Version, choice: Choice) -> Samples:
@@ -120,17 +124,32 @@ def _first(inputs: list[str], config: IngestConfig, choice: Choice) -> Samples:
     """The first rows of the first file that has any.
 
     Raises:
-        InputError: a file is of no known format.
+        InputError: a file is of no known format, or no row can be read.
     """
     rows: list[Row] = []
+    rejected: Counter[str] = Counter()
     for file in (f for source in config.sources for f in peek(source, config, Path.cwd())):
         if file.format is None:
             raise InputError(file.why, where=file.path, hint="assay head --columns prompt=<column>,completion=<column>")
         rows += file.rows
+        rejected += file.rejected
         if len(rows) >= choice.rows:
             break
+    where = ", ".join(inputs)
+    if not rows:
+        raise _nothing(where, rejected)
     shown = tuple(Sample(r["record_id"], r) for r in rows[: choice.rows])
-    return Samples(", ".join(inputs), len(shown), shown)
+    return Samples(where, len(shown), shown, rejected)
+
+
+def _nothing(where: str, rejected: Counter[str]) -> InputError:
+    if not rejected:
+        return InputError("no rows: it is empty", where=where)
+    why = ", ".join(f"{reason} {n}" for reason, n in rejected.most_common())
+    hint = "`assay stage ingest FILE --out FOLDER` says of each row why"
+    if rejected.most_common(1)[0][0] == "encoding":
+        hint = "its text isn't UTF-8: `--encoding cp1252` reads what Windows writes in Western Europe"
+    return InputError(f"none of the first {rejected.total()} rows can be read: {why}", where=where, hint=hint)
 
 
 def _columns(path: Path) -> set[str]:

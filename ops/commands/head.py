@@ -41,7 +41,7 @@ def show_rows(
         found = _of_run(root, target, stage, dropped, choice)
     if json_output:
         rows = [{"record_id": s.record_id, "why": s.why, "row": s.row} for s in found.samples]
-        emit({"from": found.where, "of": found.of, "rows": rows})
+        emit({"from": found.where, "of": found.of, "rows": rows, "rejected": found.rejected})
         return
     for sample in found.samples:
         _show(sample, whole)
@@ -94,4 +94,7 @@ def _indented(text: str, whole: bool) -> str:
 def _tell_end(found: Samples) -> None:
     shown = len(found.samples)
     more = f" of {found.of:,}" if found.of > shown else ""
-    say(f"{shown} row{'' if shown == 1 else 's'}{more}: {found.where}")
+    say(f"{shown} row{'' if shown == 1 else 's'}{more}: {' '.join(found.where.split())}")
+    if found.rejected:
+        why = ", ".join(f"{reason} {n}" for reason, n in sorted(found.rejected.items()))
+        say(f"not shown, since they can't be read: {why} (`assay stage ingest` says of each row why)")

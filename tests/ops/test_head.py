@@ -108,3 +108,21 @@ def test_rows_that_were_taken_out(stored: stored_run.StoredRun) -> None:
     assert status == 3 and "reasons there are: near_duplicate, prompt_injection" in out
     assert "no run 'no-such-run'" in invoke("head", "no-such-run")[1]
     assert "no such file" in invoke("head", "no-such.csv")[1]
+
+
+def test_rows_that_cannot_be_read_are_counted_and_where_none_can_it_says_why(tmp_path: Path, state: Path) -> None:
+    fine, bad = json.dumps({"prompt": "p", "completion": "c"}), json.dumps({"prompt": "", "completion": "c"})
+    some = tmp_path / "some\nrows.jsonl"
+    some.write_text(f"{bad}\n{fine}\nno json\n")
+    status, out = invoke("head", some)
+    assert status == 0 and told("head", some)["rejected"] == {"broken_json": 1, "empty_text": 1}
+    assert f"\n1 row: {tmp_path}/some rows.jsonl\nnot shown, since they can't be read: broken_json 1, empty" in out
+
+    german = tmp_path / "german.csv"
+    german.write_bytes("prompt,completion\nGröße?,groß\nHöhe?,hoch\n".encode("cp1252"))
+    status, out = invoke("head", german)
+    assert status == 3 and f"{german}: none of the first 2 rows can be read: encoding 2\n" in out
+    assert "--encoding cp1252" in out and "user: Größe?" in invoke("head", german, "--encoding", "cp1252")[1]
+
+    (empty := tmp_path / "empty.jsonl").touch()
+    assert invoke("head", empty) == (3, f"error: {empty}: no rows: it is empty\n")
