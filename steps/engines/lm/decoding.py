@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from steps.contracts.reports import Frozen
+from steps.engines.lm.load import core_of
 
 
 class DecodingConfig(Frozen):
@@ -39,7 +40,7 @@ def without_own_decoding(model: Any) -> Iterator[None]:
     """
     from transformers import GenerationConfig
 
-    core = model.get_base_model() if hasattr(model, "peft_config") else model
+    core = core_of(model)
     own = core.generation_config
     core.generation_config = GenerationConfig()
     try:

@@ -193,15 +193,19 @@ def _with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
     return tuned.merge_and_unload(safe_merge=True) if merge else tuned
 
 
+def core_of(model: Any) -> Any:
+    """The transformers model itself, where an adapter lies over it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def _take_generation_config(model: Any, folder: Path) -> None:
     """Give a model the generation_config.json that lies beside its adapter: it names what ended the trained turns."""
     from transformers import GenerationConfig
 
     if not (folder / "generation_config.json").is_file():
         return
-    core = model.get_base_model() if hasattr(model, "peft_config") else model
     try:
-        core.generation_config = GenerationConfig.from_pretrained(str(folder), local_files_only=True)
+        core_of(model).generation_config = GenerationConfig.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError) as e:
         where = str(folder / "generation_config.json")
         raise InputNotFoundError(f"not a loadable generation config: {_first_line(e)}", where=where) from e

@@ -4,13 +4,15 @@ A row of a matrix product has the same bits whatever the other rows hold, as lon
 masked to exact zeros. With padding to the longest text of a batch the last bits change with the company.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
 # Chosen: texts are padded to a multiple of so many tokens: few shapes, and at most 31 tokens wasted.
 LENGTH_STEP = 32
+# Chosen: tokens of a forward pass of a causal model, with padding: 16 rows of 1,024, or 2 of 8,192.
+BATCH_TOKENS = 16_384
 
 
 def by_width(lengths: Sequence[int], longest: int) -> dict[int, list[int]]:
@@ -24,3 +26,19 @@ def by_width(lengths: Sequence[int], longest: int) -> dict[int, list[int]]:
 def filled_up(items: Sequence[T], size: int) -> list[T]:
     """The items and copies of the last one, so that their number is a multiple of `size`."""
     return [*items, *[items[-1]] * (-len(items) % size)]
+
+
+def by_budget(order: Sequence[int], lengths: Sequence[int], *, rows: int, tokens: int) -> Iterator[list[int]]:
+    """Positions in batches, in the order given (by length): at most `rows`, and at most `tokens` with the padding to
+    the longest; what is longer is alone.
+    """
+    batch: list[int] = []
+    longest = 0
+    for position in order:
+        longest = max(longest, lengths[position])
+        if batch and (len(batch) == rows or (len(batch) + 1) * longest > tokens):
+            yield batch
+            batch, longest = [], lengths[position]
+        batch.append(position)
+    if batch:
+        yield batch
