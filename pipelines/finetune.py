@@ -7,6 +7,7 @@ from pipelines.config import RunConfig
 from pipelines.start import Started
 from steps.base.step import base_step
 from steps.contracts.models import BASE
+from steps.engines.template.effective import changed
 from steps.evaluate.step import EvaluateOutputs, evaluate_step
 from steps.gate.step import gate_step
 from steps.register.step import register_step
@@ -88,7 +89,7 @@ def _training(config: RunConfig) -> dict[str, Any]:
         prefix = f"{phase.name}: " if phase.name else ""
         found = {f"{prefix}{key}": value for key, value in phase.in_force().items()} | found
         phase = phases.get(phase.starts_from or BASE)
-    return found
+    return found | {f"template.{key}": value for key, value in changed(config.template).items()}
 
 
 def _declared_sources(config: RunConfig) -> dict[str, dict[str, str]]:

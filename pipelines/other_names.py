@@ -52,6 +52,12 @@ CALLED: Mapping[str, tuple[str, ...]] = {
     "validation_split": ("split.validation",),
     "test_size": ("split.test",),
     "test_split": ("split.test",),
+    # the chat template
+    "chat_template": ("template.override",),
+    "chat_template_path": ("template.override",),
+    "chat_template_kwargs": ("template.kwargs",),
+    "enable_thinking": ("template.thinking",),
+    "reasoning_effort": ("template.kwargs",),
     # training
     "training": ("train",),
     "trainer": ("train",),
@@ -145,8 +151,6 @@ INSTEAD: Mapping[str, str] = {
     "overwrite_output_dir": "`assay run CONFIG --no-cache` runs every step again",
     "load_in_4bit": "weights are held in 16 or 32 bits: train.dtype",
     "load_in_8bit": "weights are held in 16 or 32 bits: train.dtype",
-    "chat_template": "the base model's own chat template is used",
-    "template": "the base model's own chat template is used",
     "num_workers": "`assay run --workers N`, or run.executor of a file in configs/infra/",
     "num_proc": "`assay run --workers N`, or run.executor of a file in configs/infra/",
     "dataset_prepared_path": "steps are kept in the cache by themselves",

@@ -101,7 +101,7 @@ def side_by_side(answers: Mapping[str, Answers], reference: str, candidate: str)
 
 def _scored(subject: str, row: dict[str, Any]) -> ScoredAnswer:
     scores = {k: v for k, v in json.loads(row["scores"]).items() if k not in _NOT_SHOWN}
-    return ScoredAnswer(subject, row["answer"], scores)
+    return ScoredAnswer(subject, row["answer"], scores, row.get("reasoning"))
 
 
 def _gain(old: ScoredAnswer, new: ScoredAnswer) -> float:

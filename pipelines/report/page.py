@@ -23,11 +23,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class ScoredAnswer:
-    """A subject's answer with its scores (metric -> value)."""
+    """A subject's answer with its scores (metric -> value), and what was thought before it."""
 
     subject: str
     answer: str | None
     scores: dict[str, float | None] = field(default_factory=dict)
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from steps.engines.lm.loss import IGNORED, token_losses
 from steps.engines.lm.threads import torch_threads
 from steps.engines.subjects.subject import Asked, Loss, Losses, Prompt, Replies
 from steps.engines.template.config import TemplateConfig
-from steps.engines.template.effective import config_of
+from steps.engines.template.effective import changed, config_of
 from steps.engines.template.reasoning import Markers
 from steps.engines.template.render import (
     ChatTemplate,
     Encoded,
+    bos_text,
     chat_template,
     encode_for_loss,
     prompt_and_reference,
@@ -90,6 +91,7 @@ class LocalModel:
             "dtype": i.dtype,
             "num_threads": i.num_threads,
             "device": i.device,
+            **({"template": template} if (template := changed(self._config)) else {}),
         }
 
     @cached_property
@@ -132,7 +134,7 @@ class LocalModel:
             return None
         # A character of several tokens may be cut in two.
         begun, rest = (str(self._loaded.tokenizer.decode(part)).strip("\ufffd") for part in (ids[:cut], ids[cut:]))
-        return Prompt(begun, rest) if begun and rest else None
+        return Prompt(bos_text(self._loaded.tokenizer) + begun, rest) if begun and rest else None
 
     def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:
         """An answer per prompt; None where prompt and answer don't fit the context."""

@@ -62,6 +62,11 @@ def config_of(settings: TemplateSettings | None) -> TemplateConfig:
     return TemplateConfig() if settings is None else TemplateConfig.model_validate(settings.config)
 
 
+def changed(config: TemplateConfig) -> dict[str, Any]:
+    """The settings that aren't at their defaults, as JSON values."""
+    return config.model_dump(mode="json", exclude_defaults=True)
+
+
 def settings_of(config: TemplateConfig, root: Path) -> TemplateSettings | None:
     """What is recorded with a model of these settings; None where they ask for nothing.
 

@@ -36,7 +36,7 @@ def test_every_section_is_there():
     html = render_page(sample_run.page())
     for anchor in ("rows", "cost", "results", "answers", "section-1", "stages", "lineage", "config"):
         assert f'id="{anchor}"' in html and f'href="#{anchor}"' in html
-    for said in ("3,764", "champion", "0.956", "CREDIT_CARD", "loss", "greedy", "threshold: 0.8"):
+    for said in ("3,764", "champion", "0.956", "CREDIT_CARD", "loss", "max_new_tokens", "threshold: 0.8"):
         assert said in html, said
 
 
