@@ -138,7 +138,10 @@ class LocalModel:
 
     def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:
         """An answer per prompt; None where prompt and answer don't fit the context."""
-        room = max_new_tokens or math.ceil(_ROOM * max(self._lengths([p.reference for p in prompts]))) + _SPARE_TOKENS
+        room = (
+            max_new_tokens
+            or math.ceil(_ROOM * max(self._lengths([p.turn or p.reference for p in prompts]))) + _SPARE_TOKENS
+        )
         limit = min(room, self._window - 1)
         lengths = self._lengths([p.text for p in prompts])
         fits = [i for i, length in enumerate(lengths) if length + limit <= self._window]

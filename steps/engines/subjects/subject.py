@@ -12,10 +12,14 @@ Loss: TypeAlias = tuple[float, int] | None
 
 @dataclass(frozen=True)
 class Prompt:
-    """A row as its subject is asked it: the text that it gets, and what should be said ("" where nothing should)."""
+    """A row as its subject is asked it: the text that it gets, and what should be said ("" where nothing should).
+
+    `turn`: all that the subject would write for it, with its reasoning; "": the reference.
+    """
 
     text: str
     reference: str
+    turn: str = ""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,12 @@ class TemplateConfig(Frozen):
         """Files that the config names."""
         return (self.override,) if self.override else ()
 
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _as_yaml_reads_it(cls, value: Any) -> Any:
+        """YAML 1.1 reads a bare `on` or `off` as a boolean."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
     @field_validator("kwargs")
     @classmethod
     def _free(cls, value: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ TAGS = (
     ("<seed:think>", "</seed:think>"),
     ("<|channel>thought", "<channel|>"),
 )
+_USUAL = 2
 CHANNELS = "<|channel|>"
 _FINAL = "<|channel|>final<|message|>"
 _ANALYSIS = re.compile(r"<\|channel\|>analysis<\|message\|>(.*?)(?:<\|end\|>|<\|return\|>|<\|call\|>|$)", re.DOTALL)
@@ -76,8 +77,11 @@ class Markers:
 
 
 def markers_of(template: str, special: Sequence[str], asked: Sequence[tuple[str, str]] = ()) -> Markers:
-    """The markers that are asked for, else the usual ones that the template's text holds."""
-    tags = tuple(asked) or tuple(pair for pair in TAGS if pair[0] in template or pair[1] in template)
+    """The markers that are asked for, else think tags, which rows have under any template, and the others that the
+    template's text holds.
+    """
+    in_text = (pair for pair in TAGS[_USUAL:] if pair[0] in template or pair[1] in template)
+    tags = tuple(asked) or (*TAGS[:_USUAL], *in_text)
     plain = tuple(sorted({*special} - {m for pair in tags for m in pair}, key=lambda t: (-len(t), t)))
     return Markers(tags, not asked and _harmony(template), plain)
 

@@ -432,10 +432,12 @@ def _labels(ids: list[int], offsets: list[Span], spans: tuple[Span, ...]) -> lis
     return labels
 
 
-def prompt_and_reference(row: Row, template: ChatTemplate) -> tuple[str, str]:
-    """The prompt up to the last trained turn of the assistant, and the final text of that turn.
+def prompt_and_reference(row: Row, template: ChatTemplate) -> tuple[str, str, str]:
+    """The prompt up to the last trained turn of the assistant, the final text of that turn, and all that is written
+    for it ("" where that is the final text).
 
-    Reasoning is no part of it. A turn that calls tools is as the template renders it, without special tokens.
+    Reasoning is no part of the final text. A turn that calls tools is as the template renders it, without special
+    tokens.
 
     Raises:
         TrainingDataError: the row is a document or has no assistant turn, or the template refuses it.
@@ -450,9 +452,13 @@ def prompt_and_reference(row: Row, template: ChatTemplate) -> tuple[str, str]:
             hint="evaluate such rows by perplexity, or leave them out of the split",
         )
     messages, tools = chat_messages(row, template), tools_of(row)
-    if not stored[last].get("tool_calls"):
-        return template.render(messages[:last], tools, prompt=True), str(stored[last]["content"])
+    calls, markers = stored[last].get("tool_calls"), template.markers
+    thinks = template.dialect.writes_reasoning or markers.channels or stored[last].get("reasoning")
+    if not (calls or thinks):
+        return template.render(messages[:last], tools, prompt=True), str(stored[last]["content"]), ""
     turn = _turn(last, stored[last], messages, tools, template)
     if turn is None:
         raise PromptDiffersError(last)
-    return turn.prompt, template.markers.split(turn.prompt, turn.completion[: _end(turn)]).text
+    written = turn.completion[: _end(turn)]
+    final = markers.split(turn.prompt, written).text if calls else str(stored[last]["content"])
+    return turn.prompt, final, written

@@ -119,3 +119,8 @@ def test_settings_that_contradict_each_other_are_refused():
         TemplateConfig(kwargs={"messages": []})
     with pytest.raises(ValidationError, match="pair of texts"):
         TemplateConfig(reasoning_markers=[("<a>", "")])
+
+
+@pytest.mark.parametrize(("read", "meant"), [(True, "on"), (False, "off"), ("as_is", "as_is")])
+def test_a_bare_on_or_off_of_yaml_is_understood(read, meant):
+    assert TemplateConfig(thinking=read).thinking == meant

@@ -49,7 +49,8 @@ def test_channels(raw, reply):
 
 
 def test_which_markers_a_template_has():
-    assert TAGS.tags == (("<think>", "</think>"),)
+    assert TAGS.tags == markers_of("plain", ()).tags == (("<think>", "</think>"), ("<thinking>", "</thinking>"))
+    assert ("[THINK]", "[/THINK]") in markers_of("[THINK]", ()).tags
     assert not TAGS.channels
     assert HARMONY.channels
     assert markers_of("<think> [THINK]", (), asked=(("<a>", "</a>"),)) == Markers(tags=(("<a>", "</a>"),))

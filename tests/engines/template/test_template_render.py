@@ -167,7 +167,8 @@ def test_tool_calls_and_their_arguments_reach_the_template_as_objects():
 
 def test_prompt_and_reference_join_to_the_whole_conversation():
     row = conversation([("hi", "one"), ("and?", "two")], system="s")
-    prompt, reference = prompt_and_reference(row, CHAT)
+    prompt, reference, written = prompt_and_reference(row, CHAT)
+    assert not written
     assert reference == "two"
     assert prompt + reference + "<|im_end|>\n" == TOKENIZER.apply_chat_template(
         chat_messages(row, CHAT), tokenize=False
@@ -186,7 +187,7 @@ def test_reference_of_a_turn_that_only_calls_tools_is_the_rendered_call():
         kind="conversation", source="s", locator="l", raw=b"x",
         messages=[message("user", "2+0?"), message("assistant", "", tool_calls=calls)],
     )  # fmt: skip
-    _, reference = prompt_and_reference(row, chat_template(published("qwen2_5")))
+    _, reference, _ = prompt_and_reference(row, chat_template(published("qwen2_5")))
     assert reference == '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'
 
 
@@ -248,7 +249,8 @@ def test_reasoning_that_stood_in_tags_is_trained_in_tags_unless_the_template_wri
     for tokenizer in (TOKENIZER, PLAIN):
         encoded = only(encode(tokenizer, row))
         assert trained_text(tokenizer, encoded) == "<think>\ntwo and two\n</think>\n\n4<|im_end|>"
-        assert prompt_and_reference(row, chat_template(tokenizer))[1] == "4"
+        _, reference, written = prompt_and_reference(row, chat_template(tokenizer))
+        assert (reference, written) == ("4", "<think>\ntwo and two\n</think>\n\n4<|im_end|>")
     writes = CHATML_PLAIN.replace("m['content']", "m.get('reasoning_content', '') + m['content']")
     assert only(render(tiny_tokenizer(template=writes), row)).text.endswith("assistant\ntwo and two4<|im_end|>\n")
 
