@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ops.run_index import known_runs
+from ops.run_index import LATEST, known_runs
 from ops.stacks import missing_variables, runs_elsewhere
-from ops.versions import LATEST, find_version
+from ops.versions import find_version
 from pipelines.config import RunConfig
 from pipelines.load import read
 from pipelines.mistakes import KeyPath, examine, related

@@ -10,11 +10,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from materializers.artifacts import Artifacts, going_on, is_quarantine, stage_of
 from ops.rules import rule_of
-from ops.run_index import artifacts_of, config_path, known_runs
+from ops.run_index import artifacts_of, known_runs, run_config
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputNotFoundError, ServiceError
 from steps.contracts.models import ModelInfo
@@ -350,19 +349,13 @@ def _in_training(root: Path, run: RunRecord, model: ArtifactRecord, rows: list[R
     """Whether the phase that made a model trained on a row of its version."""
     if rows is None:
         return None
-    phase = _rows_of_phases(_phases(_config(root, run))).get(stage_of(model), PhaseRows())
+    phase = _rows_of_phases(_phases(run_config(root, run))).get(stage_of(model), PhaseRows())
     ledgers = Rows(artifacts_of(root, run), run)
     return any(
         _takes(phase, row)
         and not any(line.verdict in _ENDS for line in ledgers.lines(row["record_id"], step=model.step))
         for row in rows
     )
-
-
-def _config(root: Path, run: RunRecord) -> dict[str, Any]:
-    """The run's resolved config; empty where the index has none."""
-    file = config_path(root, run.name)
-    return (yaml.safe_load(file.read_text("utf-8")) or {}) if file.is_file() else {}
 
 
 def _phases(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -403,6 +396,6 @@ def rows_of(dataset: Dataset, record_ids: Sequence[str]) -> dict[str, Row]:
 
 def open_rows(root: Path, run: RunRecord) -> Rows:
     """The rows of a run."""
-    config = _config(root, run)
+    config = run_config(root, run)
     phases = _phases(config)
     return Rows(artifacts_of(root, run), run, _rows_of_phases(phases), {**config, **phases})

@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from pydantic import ValidationError
 
 from ops.console import complain
 from ops.references import reference
+from steps.contracts.digests import value_digest
 from steps.contracts.errors import AssayError, InputError, InputNotFoundError, IntegrityError
 from steps.contracts.runs import RunRecord
 from steps.contracts.storage import write_whole
@@ -24,6 +26,8 @@ from steps.zenml_runtime.state import state_folder
 if TYPE_CHECKING:
     from materializers.artifacts import Artifacts
 
+# The newest run of all, wherever a run is named.
+LATEST = "latest"
 # The way out where the index is empty.
 NONE_YET = "start one with: assay run CONFIG; assay runs --sync looks for runs in ZenML's store"
 # The way out where a record can't be read.
@@ -65,6 +69,31 @@ def save_run(root: Path, record: RunRecord, config_yaml: str) -> Path:
     write_whole(folder / "config.yaml", config_yaml)
     write_whole(folder / "run.json", record.model_dump_json(indent=1))
     return folder
+
+
+def config_text(root: Path, run: RunRecord) -> str:
+    """The resolved config of a run, as it was written; "" where the index has none.
+
+    Raises:
+        IntegrityError: it isn't the one that the run's record names.
+    """
+    file = config_path(root, run.name)
+    if not file.is_file():
+        return ""
+    try:
+        text = file.read_text(encoding="utf-8")
+        same = value_digest(yaml.safe_load(text)) == run.config_digest
+    except (yaml.YAMLError, ValueError, TypeError):
+        same = False
+    if not same:
+        hint = "remove run.json beside it, then `assay runs --sync` writes both anew"
+        raise IntegrityError("not the config that the run had: it was changed or damaged", where=str(file), hint=hint)
+    return text
+
+
+def run_config(root: Path, run: RunRecord) -> dict[str, Any]:
+    """The same as values; empty where the index has none."""
+    return yaml.safe_load(config_text(root, run)) or {}
 
 
 def load_runs(root: Path, on_broken: Callable[[Path, str], None] | None = None) -> list[RunRecord]:
@@ -148,7 +177,7 @@ def _tell_choice(name: str | None, fits: tuple[str, ...]) -> None:
 def matching_runs(root: Path, name: str | None = None) -> list[RunRecord]:
     """The run of that name or id, else those of the config of that name, else those that start with it; newest first.
 
-    All when None. `run:NAME` is the same as NAME.
+    All when None, the newest for `latest`. `run:NAME` is the same as NAME.
 
     Raises:
         InputNotFoundError: none is there. IntegrityError: its record can't be read.
@@ -160,7 +189,8 @@ def matching_runs(root: Path, name: str | None = None) -> list[RunRecord]:
         return runs
     name = reference(name, "run").name
     exact = [r for r in runs if name in (r.name, r.run_id)] or [r for r in runs if r.config_name == name]
-    fits = exact or [r for r in runs if r.name.startswith(name) or r.run_id.startswith(name)]
+    begin = [r for r in runs if r.name.startswith(name) or r.run_id.startswith(name)]
+    fits = runs[:1] if name == LATEST else exact or begin
     if fits:
         return fits
     near = difflib.get_close_matches(name, [r.name for r in runs], n=3, cutoff=0.4)
@@ -197,8 +227,7 @@ def write_report(root: Path, run: RunRecord) -> Path:
     from pipelines.report.page import render_page
 
     store = artifacts_of(root, run)
-    config = config_path(root, run.name)
-    config_yaml = config.read_text(encoding="utf-8") if config.is_file() else ""
+    config_yaml = config_text(root, run)
     trained_on = [store.model(a).dataset_digest for a in run.of_type("model")]
     made_by = curating_run(root, run, next((d for d in reversed(trained_on) if d), None))
     path = report_path(root, run.name)

@@ -14,12 +14,11 @@ import pyarrow as pa
 from materializers.artifacts import Artifacts, going_on, is_quarantine, stage_of
 from ops.references import fits_several, reference
 from ops.row_history import is_id
-from ops.run_index import artifacts_of, find_run, known_runs, not_found
+from ops.run_index import LATEST, artifacts_of, find_run, known_runs, not_found
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.runs import ArtifactRecord, RunRecord
 
-LATEST = "latest"
 CHANGES = ("added", "removed", "changed")
 NEW, GONE, UNKNOWN = "new in the sources", "no longer in the sources", "not in the ledgers"
 _COLUMNS = pa.schema([(name, pa.string()) for name in ("record_id", "content_id", "source", "split")])

@@ -6,7 +6,8 @@ from typing import Any
 
 from ops.console import emit, heading, say, show_table
 from ops.row_history import row_of
-from ops.versions import CHANGES, LATEST, Difference, Example, Version, compare, find_version, version_before
+from ops.run_index import LATEST
+from ops.versions import CHANGES, Difference, Example, Version, compare, find_version, version_before
 from steps.contracts.records import text_of
 
 _SHORT = 16

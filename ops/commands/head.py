@@ -4,10 +4,9 @@ from pathlib import Path
 
 from ops.console import emit, heading, say
 from ops.reading import Reading
-from ops.references import reference
 from ops.row_samples import Choice, Sample, Samples, dropped_samples, samples_of_files, version_samples
 from ops.run_index import find_run
-from ops.versions import LATEST, find_version
+from ops.versions import find_version
 from steps.contracts.errors import ConfigError
 from steps.contracts.records import Row
 
@@ -56,7 +55,7 @@ def _is_file(target: str) -> bool:
 def _of_run(root: Path, target: str, stage: str | None, dropped: str | None, choice: Choice) -> Samples:
     if dropped is None:
         return version_samples(find_version(root, target, stage), choice)
-    run = find_run(root, None if target == LATEST else reference(target, "run").name)
+    run = find_run(root, target)
     return dropped_samples(root, run, stage, dropped, choice)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ops.console import emit, say
 from ops.review.guard import Guard, GuardedRow
-from ops.review.queue import ReviewQueue, SetAside, decisions_path, run_config
-from ops.run_index import find_run
+from ops.review.queue import ReviewQueue, SetAside, decisions_path
+from ops.run_index import find_run, run_config
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.records import text_of
 from steps.review.decisions import Choice, HumanDecision, append

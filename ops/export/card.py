@@ -12,7 +12,7 @@ import yaml
 from materializers.artifacts import going_on, stage_of
 from ops.export.files import ExportedFile, Fields, schema_of
 from ops.export.folder import ExportRecord
-from ops.run_index import artifacts_of, config_path
+from ops.run_index import artifacts_of, run_config
 from ops.versions import Version
 from pipelines.report.costs import StageCost, stage_cost
 from steps.register.cards import escape
@@ -66,7 +66,7 @@ def _sources(root: Path, version: Version) -> list[SourceLine]:
     rows: Counter[str] = Counter()
     for table in version.dataset.tables(["source"]):
         rows.update(source.split("/", 1)[0] for source in table["source"].to_pylist())
-    declared = _declared(config_path(root, version.run.name))
+    declared = _declared(run_config(root, version.run))
     return [_source(name, n, declared.get(name, {})) for name, n in sorted(rows.items())]
 
 
@@ -75,10 +75,9 @@ def _source(name: str, rows: int, declared: Mapping[str, Any]) -> SourceLine:
     return SourceLine(name, hub, declared.get("licence"), rows)
 
 
-def _declared(config: Path) -> dict[str, dict[str, Any]]:
+def _declared(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The sources of a run's config, which an older assay may have written."""
-    values = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    sources = ((values or {}).get("ingest") or {}).get("sources") or []
+    sources = (config.get("ingest") or {}).get("sources") or []
     return {str(s.get("name")): s for s in sources if isinstance(s, dict)}
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import yaml
 
 from materializers.artifacts import is_quarantine, stage_of
 from ops.review.guard import Guard
-from ops.run_index import artifacts_of, config_path, run_folder
+from ops.run_index import artifacts_of, run_config, run_folder
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.records import Row
 from steps.contracts.runs import ArtifactRecord, RunRecord
@@ -151,12 +150,6 @@ class ReviewQueue:
     def applied_files(self) -> list[str]:
         """Files of decisions that the run itself applied, as its config names them."""
         return list((run_config(self.root, self.run).get("review") or {}).get("decisions") or ())
-
-
-def run_config(root: Path, run: RunRecord) -> dict[str, Any]:
-    """The run's resolved config; empty when it has none."""
-    path = config_path(root, run.name)
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
 
 
 def decisions_path(root: Path, run: RunRecord) -> Path:

@@ -66,5 +66,6 @@ def save(run: StoredRun, config: str = "name: quickstart\n") -> RunRecord:
     record = sample_run.record().model_copy(
         update={"artifact_store": str(run.store), "artifacts": tuple(run.artifacts), "registration": None}
     )
+    record = sample_run.of_config(record, config)
     save_run(run.root, record, config)
     return record

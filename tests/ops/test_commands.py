@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from support import stored_run
+from support import sample_run, stored_run
 from typer.testing import CliRunner
 
 from materializers.artifacts import Artifacts
@@ -134,7 +134,7 @@ def test_report_is_rendered_from_the_artifacts(stored):
 
 def test_answers_about_unscrubbed_rows_are_withheld(stored):
     kept = tuple(a for a in stored.record.artifacts if a.step not in ("scrub_step", "screen_step"))
-    save_run(ROOT, stored.record.model_copy(update={"name": "unscrubbed", "artifacts": kept}), "")
+    save_run(ROOT, stored.record.model_copy(update={"name": "unscrubbed", "artifacts": kept}), stored_run.CONFIG)
     invoke("report", "unscrubbed")
     html = report_path(ROOT, "unscrubbed").read_text()
     assert "Yes, lamps too." not in html and "were not scrubbed" in html
@@ -207,7 +207,8 @@ def test_a_phase_saw_the_rows_that_it_takes_and_those_of_the_phase_it_starts_fro
     phases = stored.record.model_copy(update={"name": "phases", "run_id": "3", "artifacts": tuple(artifacts),
                                               "registration": None})  # fmt: skip
     shutil.rmtree(report_path(ROOT, stored.record.name).parent)
-    save_run(ROOT, phases, json.dumps({"train": [{"name": n, "rows": rows} for n, rows in takes.items()]}))
+    config = json.dumps({"train": [{"name": n, "rows": rows} for n, rows in takes.items()]})
+    save_run(ROOT, sample_run.of_config(phases, config), config)
     seen = models_that_saw(ROOT, stored.rows[0]["record_id"])
     assert [(s.model[0], s.registered, s.sure) for s in seen] == [("a", "", True), ("b", "", True)]
     assert models_that_saw(ROOT, stored.rows[4]["record_id"]) == [], "test split"
@@ -242,7 +243,7 @@ def test_audit_finds_the_dataset_in_the_run_that_made_it(stored):
 
 def test_without_scrub_no_text_is_shown(stored):
     kept = tuple(a for a in stored.record.artifacts if a.step in ("ingest_step", "dedup_step"))
-    save_run(ROOT, stored.record.model_copy(update={"name": "unscrubbed", "artifacts": kept}), "")
+    save_run(ROOT, stored.record.model_copy(update={"name": "unscrubbed", "artifacts": kept}), stored_run.CONFIG)
     for query in (stored.rows[2]["record_id"], "Write to"):
         shown = told("explain", query, "--run", "unscrubbed")["rows"][0]
         assert shown["text"] is None and shown["hidden"] and shown["split"] == "train"
@@ -317,6 +318,19 @@ def test_audit_sees_a_changed_config(stored, config):
     file.unlink() if config is None else file.write_text(config)
     result = invoke("audit", "support")
     assert result.exit_code == 7 and str(file) in result.stdout
+
+
+@pytest.mark.parametrize("config", ["name: other\n", "", "{", "name: [a: b: c\n"])
+def test_nothing_is_told_from_a_changed_config(stored, config):
+    file = report_path(ROOT, stored.record.name).with_name("config.yaml")
+    file.write_text(config)
+    row = stored.rows[0]["record_id"]
+    for arguments in (
+        ("explain", row), ("sample", "latest", "--dropped", ""), ("report", "latest", "--refresh"),
+        ("review", "latest", "--json"),
+    ):  # fmt: skip
+        result = invoke(*arguments)
+        assert result.exit_code == 7 and result.stderr.startswith(f"error: {file}: not the config that"), arguments
 
 
 def test_audit_misses_the_record_that_the_last_step_stored(stored):

@@ -377,7 +377,7 @@ def test_rows_that_were_never_scrubbed_are_not_shown(tmp_path, monkeypatch):
 def test_decisions_of_the_applied_files_are_not_asked_again(run, tmp_path):
     invoke("review", run.record.name, "--decisions", str(tmp_path / "team.jsonl"), given="d\n\nq\n")
     assert waiting(run) == (4, 4)
-    reviewed_run.save(run, f"name: quickstart\nreview:\n  decisions: [{tmp_path / 'team.jsonl'}]\n")
+    run.record = reviewed_run.save(run, f"name: quickstart\nreview:\n  decisions: [{tmp_path / 'team.jsonl'}]\n")
     assert waiting(run) == (4, 3)
 
 

@@ -80,3 +80,10 @@ def test_a_run_whose_record_is_damaged_is_named_with_the_way_out(root, damage, c
 def test_a_name_stays_inside_the_runs_folder(root, name):
     with pytest.raises(InputError, match="not a usable run name"):
         run_folder(root, name)
+
+
+def test_latest_is_the_newest_run_of_all(root):
+    for day, name in enumerate(("latest-try", "mine-1"), start=1):
+        save_run(root, sample_run.record(name).model_copy(update={"started": f"2026-11-0{day}T00:00:00"}), "")
+    assert find_run(root, "latest").name == find_run(root, "run:latest").name == "mine-1"
+    assert [r.name for r in matching_runs(root, "latest")] == ["mine-1"]

@@ -89,5 +89,6 @@ def build(root: Path, work: Path, given: list[Row], scrubbed: bool = True, split
         update={"config_name": "shop", "artifact_store": str(run.store), "registration": None,
                 "artifacts": tuple(map(with_digest, run.artifacts))}
     )  # fmt: skip
+    record = sample_run.of_config(record, CONFIG)
     save_run(root, record, CONFIG)
     return record

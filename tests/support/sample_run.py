@@ -2,8 +2,11 @@
 
 import math
 
+import yaml
+
 from pipelines.report.page import Model, RunPage, ScoredAnswer, SideBySide, Version
 from steps.contracts.dataset import Manifest, ShardEntry
+from steps.contracts.digests import value_digest
 from steps.contracts.evaluation import (
     Compared,
     Comparison,
@@ -29,6 +32,11 @@ def registration() -> Registration:
         name="support", version="3", status="champion", aliases=("champion",), model_uri="models:/support/3",
         tracking_uri="sqlite:///mlflow.db", run_id="f00d" * 8, tags={"model_digest": DIGEST, "gate": "promoted"},
     )  # fmt: skip
+
+
+def of_config(record: RunRecord, config: str) -> RunRecord:
+    """The record as a run of this config (YAML) leaves it."""
+    return record.model_copy(update={"config_digest": value_digest(yaml.safe_load(config))})
 
 
 def record(name: str = "quickstart-2026-11-21-01-17-00") -> RunRecord:

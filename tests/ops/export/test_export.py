@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from support import exported_run
+from support import exported_run, sample_run
 from support.exported_run import build, make, rows
 
 from ops.export.files import write_files
@@ -264,13 +264,20 @@ def test_large_splits_are_several_files(tmp_path, monkeypatch):
     assert texts == [f"page {i}" for i in range(5)]
 
 
+def test_no_card_is_made_from_a_changed_config(state, invoke, shop):
+    file = state / "state" / "runs" / shop.name / "config.yaml"
+    file.write_text(file.read_text().replace("name: shop", "name: other"))
+    result = invoke("latest", "--to", "jsonl", "--out", "o")
+    assert result.exit_code == 7 and result.stderr.startswith(f"error: {file}: not the config that the run had")
+
+
 def test_a_name_that_fits_a_run_and_a_dataset_must_say_which(state, invoke, told):
     record = build(ROOT, state / "work", rows())
     digest = record.of_type("dataset")[-1].digest
     twin = record.model_copy(update={"name": digest[:9], "run_id": "2" * 36, "config_name": "other"})
     from ops.run_index import save_run
 
-    save_run(ROOT, twin, "name: other\n")
+    save_run(ROOT, sample_run.of_config(twin, "name: other\n"), "name: other\n")
     result = invoke(digest[:6], "--to", "jsonl", "--out", "o")
     assert result.exit_code == 3 and f"say which: run:{digest[:6]} or dataset:{digest[:6]}" in result.stderr
     assert told(f"run:{digest[:6]}", "--to", "jsonl", "--out", "o")["run"] == twin.name
