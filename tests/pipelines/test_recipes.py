@@ -16,7 +16,7 @@ from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.evaluation import Decision
 from steps.contracts.records import Row, make_row, message
 from steps.dedup.dedup import dedup
-from steps.engines.subjects.subject import Losses, Prompt, Replies
+from steps.engines.subjects.subject import Asked, Losses, Prompt, Replies
 from steps.evaluate.evaluate import evaluate
 from steps.evaluate.tasks import suite
 from steps.gate.gate import gate
@@ -45,11 +45,10 @@ class Scripted:
         self._nats = nats
         self._answer = answer
 
-    def prompts(self, rows: Sequence[Row]) -> list[Prompt | None]:
+    def prompts(self, rows: Sequence[Row]) -> Asked:
         """What the user says, and the last answer."""
-        return [
-            Prompt(r["messages"][0]["content"], r["messages"][-1]["content"]) if r["messages"] else None for r in rows
-        ]
+        said = [r["messages"] for r in rows]
+        return Asked([Prompt(m[0]["content"], m[-1]["content"]) if m else None for m in said])
 
     def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:
         """As told."""
