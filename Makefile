@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-slow test-stacks mutants check lint types arrows tests digests bench peers clean help
+.PHONY: run test test-slow test-stacks mutants check lint types arrows tests digests families bench peers clean help
 DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
@@ -55,6 +55,9 @@ mutants: $(READY)  ## which changes of the code no test notices, in contracts, s
 
 digests: $(READY)  ## no digest has changed: smoke, or what DIGESTS names (smoke quickstart gsm8k)
 	$(BIN)/python benchmarks/digests.py $(DIGESTS)
+
+families: $(READY)  ## docs/families.md anew: what becomes of every kind of row under the templates of 16 model families
+	PYTHONPATH=tests $(BIN)/python -m support.families.table > docs/families.md.new && mv docs/families.md.new docs/families.md
 
 bench: $(READY)  ## all benchmarks; `make bench-NAME` runs one
 	@for b in benchmarks/bench_*.py; do $(BIN)/python $$b || exit 1; done

@@ -220,8 +220,7 @@ def _message(given: Any, dialect: dict[str, bool]) -> dict[str, Any]:
         found.pop("tool_calls", None)
         return {"content": "", **found}
     found["tool_calls"] = [_call(call, dialect) for call in found["tool_calls"]]
-    content = "" if dialect["text_breaks_calls"] else str(found.get("content") or "")
-    found["content"] = None if dialect["blank_is_none"] and not content.strip() else content
+    found["content"] = "" if dialect["text_breaks_calls"] else str(found.get("content") or "")
     return found
 
 

@@ -22,7 +22,6 @@ class Dialect:
 
     Attributes:
         writes_reasoning: whether it writes a message's reasoning_content at all.
-        blank_is_none: a message that only calls tools has the content None, not "".
         arguments_as_text: a call's arguments are JSON text, not an object.
         short_ids: ids of calls must be nine letters and digits.
         text_breaks_calls: a message with text and calls is refused, or its calls aren't written.
@@ -30,7 +29,6 @@ class Dialect:
     """
 
     writes_reasoning: bool = False
-    blank_is_none: bool = False
     arguments_as_text: bool = False
     short_ids: bool = False
     text_breaks_calls: bool = False
@@ -61,14 +59,15 @@ def _probed(template: str, special: tuple[tuple[str, str], ...]) -> Dialect:
         writes_reasoning=_REASON in rendered({"content": "a", "reasoning_content": _REASON}),
         writes_tools=rendered(None, [_TOOL]) != rendered(None),
     )
-    for none, text, short in product((False, True), repeat=3):
-        found = replace(found, blank_is_none=none, arguments_as_text=text, short_ids=short)
-        if writes(_calling(found, None if none else "")):
+    # Contents of None are not tried: transformers leaves such keys out, so no template sees them at inference.
+    for text, short in product((False, True), repeat=2):
+        found = replace(found, arguments_as_text=text, short_ids=short)
+        if writes(_calling(found, "")):
             return replace(found, text_breaks_calls=not writes(_calling(found, _TEXT)))
-    return replace(found, blank_is_none=False, arguments_as_text=False, short_ids=False)
+    return replace(found, arguments_as_text=False, short_ids=False)
 
 
-def _calling(dialect: Dialect, content: str | None) -> dict[str, Any]:
+def _calling(dialect: Dialect, content: str) -> dict[str, Any]:
     arguments: Any = {"probe_key": _VALUE}
     arguments = json.dumps(arguments) if dialect.arguments_as_text else arguments
     call = {"type": "function", "function": {"name": _NAME, "arguments": arguments}}

@@ -232,7 +232,7 @@ class Lint:
             tokens = tokenize(self.tokenizer, rendered)
             if not tokens.trained:
                 return Linted(reason="no_trained_tokens")
-            if not self._same(self._decode(tokens.input_ids), rendered.text):
+            if not self._same(self._decode(tokens.input_ids), rendered.bos + rendered.text):
                 return Linted(reason="decode_differs")
             wanted = unicodedata.normalize("NFC", "".join(rendered.text[a:b] for a, b in rendered.spans))
             decoded = unicodedata.normalize("NFC", self._decode([i for i in tokens.labels if i != IGNORED]))

@@ -37,10 +37,14 @@ Tools: TypeAlias = list[dict[str, Any]] | None
 
 @dataclass(frozen=True)
 class Rendered:
-    """A text; `spans` are the trained [start, end) character ranges, ascending and disjoint."""
+    """A text; `spans` are the trained [start, end) character ranges, ascending and disjoint.
+
+    `bos`: the BOS token that the tokenizer, and no template, puts before `text`.
+    """
 
     text: str
     spans: tuple[Span, ...]
+    bos: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,8 +199,6 @@ def _chat_message(stored: Row, template: ChatTemplate, tag: str | None) -> dict[
     if stored.get("tool_calls"):
         found["tool_calls"] = [_tool_call(call, dialect) for call in json.loads(stored["tool_calls"])]
         found["content"] = "" if dialect.text_breaks_calls else found["content"]
-        if dialect.blank_is_none and not found["content"].strip():
-            found["content"] = None
     return found
 
 
@@ -263,20 +265,24 @@ def conversation(row: Row, template: ChatTemplate) -> Conversation:
 
 def _turn(place: int, stored: Row, messages: Messages, tools: Tools, template: ChatTemplate) -> Turn | None:
     """One turn as it is generated; None: there is no prompt for a turn that opens the conversation."""
+    opens = all(m["role"] == "system" for m in messages[:place])
     try:
         prompt = template.render(messages[:place], tools, prompt=True)
     except TrainingDataError:
-        if place:
+        if not opens:
             raise
+        return None
+    # Before a system message's place behind it, the turn has nothing to go by.
+    if opens and (not prompt or (place and template.config.system == "merge_into_user")):
         return None
     text = template.texts[tools is not None]
     marked = _MARKERS.search(text) is not None
     through = _render(text, messages[: place + 1], tools, template.special, spans=marked)
     completion = _completion(prompt, through.text, stored, template)
-    if completion is None and place:
+    if completion is None and not opens:
         completion = _behind_header(prompt, through.text, messages[:place], tools, template)
     if completion is None:
-        if not place:
+        if opens:
             return None
         raise PromptDiffersError(place)
     end = len(_without_tail(completion, template).rstrip())
@@ -364,9 +370,8 @@ def _end(turn: Turn) -> int:
 
 def document(tokenizer: "PreTrainedTokenizerBase", row: Row, *, ends: bool = True) -> Rendered:
     """A document's text, trained, behind the BOS token where the tokenizer writes one; with `ends` and EOS."""
-    begin = bos_text(tokenizer)
     text = (row["text"] or "") + ((tokenizer.eos_token or "") if ends else "")
-    return Rendered(begin + text, ((len(begin), len(begin) + len(text)),) if text else ())
+    return Rendered(text, ((0, len(text)),) if text else (), bos_text(tokenizer))
 
 
 def bos_text(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -407,7 +412,11 @@ def encode_for_loss(
 
 
 def tokenize(tokenizer: "PreTrainedTokenizerBase", rendered: Rendered) -> Encoded:
-    """Token ids and labels of rendered text; no special token is added (templates write their own)."""
+    """Token ids and labels of rendered text; no special token is added but its BOS (templates write their own).
+
+    BOS stands before the tokens of the text alone, as the tokenizer itself puts it there: behind a BOS in the text,
+    SentencePiece's tokenizers would leave out the space that begins a text.
+    """
     if not tokenizer.is_fast:
         raise TrainingDataError(
             "the tokenizer gives no character offsets, so trained tokens can't be told",
@@ -417,17 +426,26 @@ def tokenize(tokenizer: "PreTrainedTokenizerBase", rendered: Rendered) -> Encode
     # verbose=False: transformers would warn about rows longer than the model's context; the caller decides on those.
     out = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids: list[int] = out["input_ids"]
-    return Encoded(ids, _labels(ids, out["offset_mapping"], rendered.spans))
+    labels = _labels(tokenizer, ids, out["offset_mapping"], rendered.spans)
+    begin = [int(tokenizer.convert_tokens_to_ids(rendered.bos))] if rendered.bos else []
+    return Encoded([*begin, *ids], [*(IGNORED for _ in begin), *labels])
 
 
-def _labels(ids: list[int], offsets: list[Span], spans: tuple[Span, ...]) -> list[int]:
-    """Labels of the tokens that overlap a span; offsets ascend, so both ends are found by bisection."""
+def _labels(
+    tokenizer: "PreTrainedTokenizerBase", ids: list[int], offsets: list[Span], spans: tuple[Span, ...]
+) -> list[int]:
+    """Labels of the tokens that overlap a span; offsets ascend, so both ends are found by bisection.
+
+    A special token that swallows the blanks with which a span begins (Phi-3's do) belongs to the prompt all the same.
+    """
     if any(b[0] < a[1] for a, b in pairwise(spans)):
         raise TrainingDataError("the chat template's {% generation %} blocks overlap", hint="nest no such blocks")
     labels = [IGNORED] * len(ids)
     for start, end in spans:
         first = bisect_right(offsets, start, key=lambda o: o[1])
         stop = bisect_left(offsets, end, key=lambda o: o[0])
+        if first < stop and offsets[first][0] < start and ids[first] in tokenizer.added_tokens_decoder:
+            first += 1
         labels[first:stop] = ids[first:stop]
     return labels
 

@@ -44,12 +44,21 @@ def _missing_in_turn(m: Row, turn: Turn, left_out: Counter[str], template: ChatT
 def _missing_in_context(
     row: Row, stored: list[Row], last: int, found: Conversation, template: ChatTemplate
 ) -> tuple[str, str] | None:
-    """What stands before the last trained turn must be in the text of that turn, as often as it is said."""
+    """What stands before a trained turn must be in the text of that turn, as often as it is said."""
     if not found.texts:
         return None
-    text = found.texts[-1].text
     if row["tools"] and not template.dialect.writes_tools:
         return "tools_missing", ""
+    if len(found.texts) == 1:
+        return _missing_before(last, found.texts[0].text, stored, found, template)
+    texts = ((turn.message, turn.prompt + turn.completion) for turn in found.turns)
+    return next(filter(None, (_missing_before(place, text, stored, found, template) for place, text in texts)), None)
+
+
+def _missing_before(
+    last: int, text: str, stored: list[Row], found: Conversation, template: ChatTemplate
+) -> tuple[str, str] | None:
+    """What the messages before the turn at `last` say, and its text doesn't."""
     for content, (n, place) in _context(stored[:last], template).items():
         if text.count(content) < n and text.count(_as_json(content)) < n:
             return ("system_missing" if stored[place]["role"] == "system" else "content_missing"), f"message {place}"

@@ -112,6 +112,10 @@ def test_an_override_is_recorded_by_its_text(tmp_path):
         settings_of(TemplateConfig(override="gone.jinja"), tmp_path)
 
 
+def test_on_and_off_may_be_yamls_true_and_false():
+    assert [TemplateConfig(thinking=t).thinking for t in (True, False)] == ["on", "off"]
+
+
 def test_settings_that_contradict_each_other_are_refused():
     with pytest.raises(ValidationError, match="say the same thing"):
         TemplateConfig(thinking="off", kwargs={"enable_thinking": True})
