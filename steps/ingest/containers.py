@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from steps.contracts.errors import InputError
+from steps.engines.formats.names import is_known
 from steps.ingest.config import Container
 from steps.ingest.streams import PACKED, as_utf8, members, unpack
 
@@ -197,7 +198,8 @@ def _by_content(head: bytes, named: Container | None, where: str, sure: bool) ->
         return _named_json(text, named, where)
     if text is not None and named not in ("markdown", "html") and _is_json(text):
         return "json" if text[:1] == b"[" else "jsonl"
-    return "csv" if text and named in (None, *_NOT_TEXT) and _is_table(text) else named
+    table = text and (named in (None, *_NOT_TEXT) or (named == "text" and _has_names(text))) and _is_table(text)
+    return "csv" if table else named
 
 
 def _named_json(text: bytes, named: Container | None, where: str) -> Container | None:
@@ -254,6 +256,13 @@ def _is_json(text: bytes) -> bool:
         return all(isinstance(json.loads(line.strip().rstrip(b",")), dict) for line in lines)
     except (ValueError, RecursionError):
         return False
+
+
+def _has_names(text: bytes) -> bool:
+    """Whether the first line holds names of columns that make a row, and nothing else."""
+    first = text.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    cells = [re.split(mark, first) for mark in ("\t", ",", ";", r"\|")]
+    return any(len(c) > 1 and all(is_known(n) for n in c) for c in cells)
 
 
 def _is_table(text: bytes) -> bool:

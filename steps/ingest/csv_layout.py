@@ -13,7 +13,7 @@ from typing import Any
 from steps.contracts.errors import InputError
 from steps.contracts.records import Row
 from steps.engines.formats.dialects.described import listed
-from steps.engines.formats.names import KNOWN, standard, standard_name
+from steps.engines.formats.names import is_known, standard
 from steps.engines.formats.registry import detect
 
 _USUAL = ",;\t|"
@@ -74,10 +74,6 @@ def layout(head: str, delimiter: str | None, given: Sequence[str], where: str) -
     return _checked(front + count, names, dialect, lines, notes, where)
 
 
-def _known(name: str) -> bool:
-    return name.strip() in KNOWN or standard_name(name) is not None
-
-
 def _is_row(names: Sequence[str]) -> bool:
     """Whether a format is known that has these columns."""
     row: Row = {name.strip(): "x" for name in names}
@@ -130,7 +126,7 @@ def _escapes(lines: Sequence[str], dialect: dict[str, Any]) -> bool:
 def _fit(names: list[str], columns: int | None) -> tuple[int, int]:
     if columns is not None:
         return (len(names) == columns, len(names))
-    return (sum(map(_known, names)), len(names))
+    return (sum(map(is_known, names)), len(names))
 
 
 def _notes_in_front(lines: Sequence[str], delimiter: str | None, notes: list[str]) -> int:

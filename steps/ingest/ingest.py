@@ -14,6 +14,7 @@ from steps.contracts.outcome import Outcome
 from steps.engines.documents.reader import DocumentReaders
 from steps.engines.formats.columns import check_columns
 from steps.engines.formats.registry import detect, detect_most
+from steps.engines.formats.text import is_rendered_chat
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.ingest.columnar.eligible import eligible
 from steps.ingest.config import Container, IngestConfig, SourceConfig
@@ -238,6 +239,9 @@ def _read_part(part: _Part, source: SourceConfig, reader: RowReader, progress: P
     else:
         row_format = detect_most(named, part.path) if source.format == "auto" else source.format
         reader.start(part.path, part.container, row_format)
+        if row_format == "text" and 2 * sum(map(is_rendered_chat, named)) > len(named):
+            what = "its texts look like rendered chats; they are read as documents, on which SFT doesn't train"
+            reader.sink.counters[source.name].notes.append(f"{part.path}: {what}")
     for item in head:
         reader.take(item)
     if part.file is None or not _read_by_columns(part.file, source, reader, head, progress):

@@ -10,7 +10,7 @@ from steps.contracts.records import Kind, Row, make_row
 from steps.engines.formats.columns import check_columns, renamed
 from steps.engines.formats.format import Draft, Reading
 from steps.engines.formats.names import standard
-from steps.engines.formats.registry import detect_most, read_row
+from steps.engines.formats.registry import detect_most, read_row, unwrapped
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import nested_nodes, paths
 from steps.ingest.config import IngestConfig, SourceConfig
@@ -107,7 +107,7 @@ def _is_number(text: str) -> bool:
 def _named(value: Row, source: SourceConfig, *, strict: bool = True) -> Row:
     """The row under standard column names, without those that are only meta."""
     value = {k: v for k, v in renamed(value, source.columns).items() if k not in source.as_meta}
-    return standard(value, source.columns, strict=strict)
+    return unwrapped(standard(value, source.columns, strict=strict))
 
 
 def _drafts(row_format: str, value: Row, source: SourceConfig, config: IngestConfig) -> list[Draft]:

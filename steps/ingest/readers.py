@@ -16,11 +16,12 @@ from steps.contracts.digests import canonical_json
 from steps.contracts.errors import AssayError, InputError, ServiceError
 from steps.contracts.records import Row
 from steps.engines.formats.bare import columns_of, is_message, is_nothing_but_message
+from steps.engines.formats.chat import first_turn
 from steps.engines.formats.columns import renamed
 from steps.engines.formats.dialects.described import listed
 from steps.engines.formats.dialects.parsing import DECODER
 from steps.engines.formats.names import standard
-from steps.engines.formats.registry import detect
+from steps.engines.formats.registry import detect, unwrapped
 from steps.engines.formats.rejected import RowRejected
 from steps.ingest.config import CANONICAL_COLUMNS, SourceConfig
 from steps.ingest.csv_layout import Layout, layout
@@ -262,12 +263,14 @@ def _within_one(of: _TextFile, top: TopLevel) -> Iterator[Item] | None:
     value = _one_object(of, top) if top.whole and top.size <= of.limit else None
     if value is not None:
         named = standard(renamed(value, of.source.columns), of.source.columns, strict=False)
-        rows = rows_in_columns(value, sure=detect(named) is None)
+        rows = rows_in_columns(value, sure=detect(named) is None) if first_turn(named) is None else None
         if rows is None and detect(named) is not None:
             return None
         if rows is None and (rows := _rows_by_id(value)) is not None:
             of.say(f"one object of {len(rows):,} rows by their ids")
             return (value_item(row, number) for number, row in enumerate(rows, 1))
+        if rows is None and len(top.lists) > 1:
+            top.lists = _of_rows(top.lists, value)
         if rows is not None:
             of.say(f"one object of columns, read as {len(rows):,} rows")
             return (value_item(row, number) for number, row in enumerate(rows, 1))
@@ -285,6 +288,16 @@ def _within_one(of: _TextFile, top: TopLevel) -> Iterator[Item] | None:
     return _listed_rows(of, start, line)
 
 
+def _of_rows(lists: dict[str, tuple[int, int]], value: Row) -> dict[str, tuple[int, int]]:
+    """Those of several lists whose first object is a row; all where none is."""
+    found = {key: at for key, at in lists.items() if _is_row(value[key][0])}
+    return found or lists
+
+
+def _is_row(value: Any) -> bool:
+    return detect(unwrapped(standard(value, strict=False))) is not None
+
+
 def _rows_by_id(value: Row) -> list[Row] | None:
     """The rows of an object that holds them under their ids; None if it doesn't."""
     rows: list[Row] = []
@@ -293,7 +306,7 @@ def _rows_by_id(value: Row) -> list[Row] | None:
             row = held if isinstance(held, dict) else columns_of(held) if isinstance(held, list) else {}
         except RowRejected:
             return None
-        if detect(standard(row, strict=False)) is None:
+        if not _is_row(row):
             return None
         rows.append(row if "id" in row else {"id": key, **row})
     return rows or None
@@ -417,6 +430,8 @@ def _decoded(locator: str, line: int | None, raw: bytes) -> Item:
 def _json_problem(error: Exception) -> tuple[str, str]:
     if isinstance(error, UnicodeDecodeError):
         return "encoding", f"byte {error.start + 1} of the row isn't UTF-8; set `encoding` (cp1252?)"
+    if isinstance(error, json.JSONDecodeError) and error.doc.lstrip()[:2] == "{'":
+        return "broken_json", "quotes are Python's, not JSON's: write rows with json.dumps"
     if isinstance(error, json.JSONDecodeError):
         return "broken_json", f"{error.msg} at character {error.pos + 1} of the row"
     if isinstance(error, RecursionError):

@@ -15,7 +15,7 @@ from steps.engines.formats.dialects.described import fields
 from steps.engines.formats.format import Draft, Parsed, Reading
 from steps.engines.formats.marks import telling
 from steps.engines.formats.names import renames, standard
-from steps.engines.formats.registry import detect, read_row
+from steps.engines.formats.registry import detect, read_row, unwrapped
 from steps.engines.formats.rejected import RowRejected
 from steps.engines.formats.trees import NODE_FIELDS, Node, TreePath, TreeSpool, nested_nodes, node_of, paths
 from steps.ingest.config import Container, SourceConfig
@@ -67,7 +67,7 @@ class RowReader:
         value = self.meaning.row(value) if self.meaning is not None else value
         value = renamed(value, self.source.columns) if self.source.columns else value
         value = {k: v for k, v in value.items() if k not in self._aside} if self._aside else value
-        return standard(value, self.source.columns, strict=strict)
+        return unwrapped(standard(value, self.source.columns, strict=strict))
 
     def take(self, item: Item) -> None:
         """Keep, expand or reject one row."""

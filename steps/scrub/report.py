@@ -96,5 +96,5 @@ def _notes(config: ScrubConfig, key: bytes) -> tuple[str, ...]:
         notes.append(f"not covered: {', '.join(missing)}: {why}. How to get one: {HOW_TO_GET_A_MODEL}")
     if config.profile:
         notes.append(f"profiles: {', '.join(config.profile)}; the coverage table says what none of them finds")
-    notes.append("ids of tool calls, and numbers with a decimal point in JSON, are not searched")
+    notes.append("plain ids of tool calls, base64, and numbers with a decimal point in JSON are not searched")
     return tuple(notes)

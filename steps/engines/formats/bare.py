@@ -1,5 +1,6 @@
 """Rows without names of columns: a list of messages, of pairs or of two texts, a text alone."""
 
+import json
 from typing import Any
 
 from steps.contracts.records import Row
@@ -29,7 +30,7 @@ def columns_of(value: Any) -> Row:
         RowRejected: not_an_object: it is something else.
     """
     if isinstance(value, str):
-        return {ALONE: value}
+        return _within(value) or {ALONE: value}
     if not isinstance(value, list) or not value:
         raise RowRejected("not_an_object", f"{_WANTED}; it is {type_of(value)}{'' if value else ' with nothing in it'}")
     if all(is_message(v) for v in value):
@@ -41,6 +42,17 @@ def columns_of(value: Any) -> Row:
     if len(value) == 2 and _is_list_of_messages(value[0]) and (isinstance(value[1], str) or is_message(value[1])):
         return {"prompt": value[0], "completion": value[1]}
     raise RowRejected("not_an_object", f"{_WANTED}; it is a list of {len(value):,}: {_first_of(value)}")
+
+
+def _within(text: str) -> Row | None:
+    """The object that a text holds as JSON; None for any other text."""
+    if text.lstrip()[:1] != "{":
+        return None
+    try:
+        value = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def is_message(value: Any) -> bool:

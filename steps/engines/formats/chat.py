@@ -5,6 +5,7 @@ from steps.engines.formats.columns import LISTS
 from steps.engines.formats.dialects.content import refuse_media
 from steps.engines.formats.dialects.messages import Turns, checked
 from steps.engines.formats.dialects.parsing import parsed
+from steps.engines.formats.dialects.roles import by_speakers
 from steps.engines.formats.format import Draft, Parsed
 from steps.engines.formats.marks import MARKS, label_of, reasoning_of
 from steps.engines.formats.prompts import RowTexts, listed_elsewhere
@@ -23,8 +24,10 @@ def first_turn(row: Row) -> Row | None:
                 value = parsed(value, column)
             except RowRejected:
                 continue
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            return value[0]
+        if isinstance(value, list) and value:
+            spoken = by_speakers(value[0])
+            if spoken or isinstance(value[0], dict):
+                return spoken[0] if spoken else dict(value[0])
     return None
 
 

@@ -19,7 +19,8 @@ TELLING = frozenset(
         *LABELS, *REASONING, *MEDIA_COLUMNS, *(set(PROMPTS + COMPLETIONS) - {"input", "source", "target"}),
         "weight", "score", "scores", "rating", "ratings", "reward", "rank", "ranks", "ranking", "rankings", "margin",
         "chosen", "rejected", "responses", "completions", "answers", "outputs", "choices", "options", "history",
-        "labels", "helpfulness", "correctness",
+        "labels", "helpfulness", "thumbs_up", "thumbs_down", "feedback", "liked", "is_correct", "is_good",
+        "correctness",
         "answer_idx", "answer_index", "answerKey", "correct_answer",
         "system", "instruction", "tools", "functions", "rationale", "explanation", "summary", "passage", "documents",
     }

@@ -25,6 +25,9 @@ _NAMES = (
 KNOWN = frozenset(_NAMES)
 # OpenOrca and others.
 _ALSO = {"system_prompt": "system", "system_message": "system", "sys_prompt": "system"}
+_SPEAKERS = (
+    ({"human", "user"}, {"assistant", "ai", "bot", "gpt", "chatgpt", "chatbot"}), ({"q"}, {"a"}),
+)  # fmt: skip
 _NOT_SAID = re.compile(r"[\W_]+")
 
 
@@ -41,10 +44,25 @@ def standard_name(name: str) -> str | None:
     return None if name in KNOWN else _STANDARD.get(fold(name))
 
 
+def is_known(name: str) -> bool:
+    """Whether a format has a column of this name, however it is written."""
+    return name.strip() in KNOWN or standard_name(name) is not None
+
+
 @lru_cache(maxsize=1024)
 def renames(names: tuple[str, ...]) -> dict[str, str]:
-    """The columns that get another name, and which."""
-    return {name: standard for name in names if (standard := standard_name(str(name))) is not None}
+    """The columns that get another name, and which: also the two that are called after who speaks."""
+    found = {name: standard for name in names if (standard := standard_name(str(name))) is not None}
+    return found if found or not KNOWN.isdisjoint(names) else _speakers(names)
+
+
+def _speakers(names: tuple[str, ...]) -> dict[str, str]:
+    """A column of what the user says and one of the answer, where there is one of each."""
+    for asks, answers in _SPEAKERS:
+        pair = [[n for n in names if fold(str(n)) in wanted] for wanted in (asks, answers)]
+        if [len(p) for p in pair] == [1, 1]:
+            return {pair[0][0]: "prompt", pair[1][0]: "completion"}
+    return {}
 
 
 def standard(row: Row, fixed: Iterable[str] = (), *, strict: bool = True) -> Row:

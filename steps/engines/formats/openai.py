@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from steps.contracts.records import Row
 from steps.engines.formats.chat import conversation, first_turn
-from steps.engines.formats.columns import LISTS, first
+from steps.engines.formats.columns import COMPLETIONS, LISTS, first, given
 from steps.engines.formats.format import Format, Parsed, Reading
 from steps.engines.formats.preference import PREFERENCE
 from steps.engines.formats.preference import read as read_preference
@@ -15,14 +15,19 @@ from steps.engines.formats.writing import labelled, meta_of, turns_of, with_meta
 
 
 def read(row: Row, how: Reading) -> Parsed:
-    """A list of messages in any dialect, tools, system; with a rejected answer beside it a preference."""
+    """A list of messages in any dialect, with the answer to it where that stands beside it, tools, system; with a
+    rejected answer a preference.
+    """
     if PREFERENCE.looks(row):
         return read_preference(row, how)
     texts = RowTexts(row, how)
     column = listed(row) or first(row, LISTS)
     if column is None:
         raise RowRejected("missing_column", "column 'messages' is missing")
-    return conversation(texts, texts.begun(texts.turns(column)), (column,))
+    turns, answer = texts.begun(texts.turns(column)), given(row, COMPLETIONS)
+    if answer is not None and turns.messages and turns.messages[-1]["role"] in ("user", "tool"):
+        return conversation(texts, turns + texts.answered(answer), (column, answer))
+    return conversation(texts, turns, (column,))
 
 
 def write(row: Row) -> Row:

@@ -9,7 +9,7 @@ from steps.engines.formats.dialects.calls import tools_text
 from steps.engines.formats.dialects.content import content_of, is_part
 from steps.engines.formats.dialects.messages import Turns, is_blank, read_messages, text_of_column
 from steps.engines.formats.dialects.parsing import parsed
-from steps.engines.formats.dialects.roles import has_role
+from steps.engines.formats.dialects.roles import by_speakers, has_role
 from steps.engines.formats.format import AS_USUAL, Reading
 from steps.engines.formats.rejected import RowRejected
 
@@ -83,6 +83,8 @@ class RowTexts:
             raise RowRejected("missing_column", "column 'prompt' is missing")
         if _is_messages(self.row[column], self.how):
             return Side(self.turns(column), (column,))
+        if isinstance(self.row[column], dict) and has_role(self.row[column], self.how.roles):
+            return Side(read_messages([self.row[column]], column, self.how.roles, self.tools), (column,))
         text = text_of_column(self.row, column)
         if is_transcript(text) and (turns := transcript(text))[-1]["role"] == "assistant" and not turns[-1]["content"]:
             return Side(Turns(turns[:-1]), (column,))
@@ -102,7 +104,7 @@ class RowTexts:
         """The column `history`: [[user text, assistant text], ...], or a list of messages."""
         turns = Turns()
         pairs = parsed(self.row.get("history"), "history") or []
-        if isinstance(pairs, list) and _is_messages(pairs, self.how):
+        if isinstance(pairs, list) and _is_spoken_or_messages(pairs, self.how):
             return read_messages(pairs, "history", self.how.roles, self.tools)
         for pair in pairs:
             if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)):
@@ -131,11 +133,20 @@ def listed(row: Row) -> str | None:
     """The column with a list of messages, or its text; None without one."""
     for column in LISTS:
         value = row.get(column)
-        if isinstance(value, list) and (not value or isinstance(value[0], dict) or column == "messages"):
+        if isinstance(value, list) and (_is_spoken(value) or (column == "messages" and first(row, PROMPTS) is None)):
             return column
         if isinstance(value, str) and _LIST.match(value):
             return column
     return listed_elsewhere(row)
+
+
+def _is_spoken(value: list[Any]) -> bool:
+    return bool(value) and (isinstance(value[0], dict) or by_speakers(value[0]) is not None)
+
+
+def _is_spoken_or_messages(value: Any, how: Reading) -> bool:
+    whole = isinstance(value, list) and bool(value) and all(by_speakers(v) for v in value)
+    return whole or _is_messages(value, how)
 
 
 def listed_elsewhere(row: Row) -> str | None:

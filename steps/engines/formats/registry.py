@@ -11,6 +11,7 @@ from steps.engines.formats.compared import COMPARED
 from steps.engines.formats.dialects.described import listed
 from steps.engines.formats.format import Format, Parsed, Reading
 from steps.engines.formats.marks import SPEAKING, says
+from steps.engines.formats.names import standard
 from steps.engines.formats.openai import OPENAI
 from steps.engines.formats.preference import PREFERENCE
 from steps.engines.formats.prompt_completion import PROMPT_COMPLETION
@@ -41,6 +42,18 @@ WRITTEN = tuple(name for name, row_format in FORMATS.items() if row_format.write
 def detect(row: Row) -> str | None:
     """The format that a row looks like; None for none."""
     return next((name for name, row_format in FORMATS.items() if row_format.looks(row)), None)
+
+
+def unwrapped(row: Row) -> Row:
+    """The row that stands in a column of a row which is none itself, such as {"id": 1, "data": {"prompt": ...}}, beside
+    its other columns; the row as it is where that isn't sure.
+    """
+    inner = [k for k, v in row.items() if isinstance(v, dict) and v]
+    if len(inner) != 1 or detect(row) is not None:
+        return row
+    found = standard(row[inner[0]], strict=False)
+    rest = {k: v for k, v in row.items() if k != inner[0]}
+    return {**rest, **found} if detect(found) is not None and found.keys().isdisjoint(rest) else row
 
 
 def read_row(row: Row, usual: str, how: Reading, *, strict: bool = False) -> tuple[str, Parsed | None]:

@@ -1,5 +1,7 @@
 """Text (or content) as a document."""
 
+import re
+
 from steps.contracts.records import Row
 from steps.engines.formats.bare import ALONE, is_message, speaks
 from steps.engines.formats.columns import first, first_value
@@ -9,6 +11,12 @@ from steps.engines.formats.format import Draft, Format, Parsed, Reading
 from steps.engines.formats.rejected import RowRejected
 
 _TEXTS = ("text", "content")
+# Marks of ChatML, Llama 2 and 3, Gemma, Zephyr, Alpaca's template, Guanaco.
+_RENDERED = re.compile(
+    r"<\|im_start\|>|\[INST\]|<\|start_header_id\|>|<start_of_turn>|<\|(?:user|assistant|system)\|>"
+    r"|^### ?(?:Instruction|Response|Human|Assistant|User)\b:?",
+    re.MULTILINE,
+)
 
 
 def read(row: Row, how: Reading) -> Parsed:
@@ -17,6 +25,12 @@ def read(row: Row, how: Reading) -> Parsed:
     if not isinstance(row.get(column) or "", str):
         raise RowRejected("not_text", f"column {column!r} is {type_of(row[column])}, not text")
     return Parsed([Draft("document", text=text_of_column(row, column))], (column,))
+
+
+def is_rendered_chat(row: Row) -> bool:
+    """Whether the row's text looks like a conversation that a chat template has rendered."""
+    text = first_value(row, _TEXTS)
+    return isinstance(text, str) and _RENDERED.search(text) is not None
 
 
 def _looks(row: Row) -> bool:

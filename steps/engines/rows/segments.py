@@ -3,10 +3,10 @@
 Paths are written like JSON pointers without the leading slash: `messages/0/content`, `text`, `meta/author`,
 `messages/2/tool_calls/0/function/arguments/city` (arguments is JSON text inside JSON text: it is walked into).
 A key that isn't a plain identifier stands in the path as `#` and its position, so that a path may be
-written to a ledger without carrying dataset text. JSON keys, numbers, ids, types and function names (if they have the
-form of one) are not segments, unless `everything` is asked for: then odd keys are too (at the path of their value with
-`~` behind it), and whole numbers of seven digits and more, written or quoted, as `key: number` where the key is a word
-that says what number it is. JSON that can't be parsed, nests too deep or repeats a key is one segment, whole.
+written to a ledger without carrying dataset text. JSON keys, numbers, types, and ids of calls and function names that
+have the form of one are not segments, unless `everything` is asked for: then odd keys are too (at the path of their
+value with `~` behind it), and whole numbers of seven digits and more, written or quoted, as `key: number` where the key
+is a word that says what number it is. JSON that can't be parsed, nests too deep or repeats a key is one segment, whole.
 """
 
 import json
@@ -20,6 +20,8 @@ from steps.contracts.records import Row
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 # What OpenAI's interface and its like let a function be called, with the dots, slashes and colons of others.
 _FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}")
+# What links a call to its result: letters and digits, some of them letters.
+_CALL_ID = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_.:/|=-]{1,128}")
 MESSAGE_LISTS = ("messages", "chosen", "rejected")
 JSON_COLUMNS = ("tools", "meta")
 # Leaves with these names hold structure, not speech: they link calls to results and name functions.
@@ -87,6 +89,8 @@ def _message_segments(m: Row, path: str, everything: bool) -> Iterator[Segment]:
         yield Segment(f"{path}/content", m["content"])
     if _is_human_name(m):
         yield Segment(f"{path}/name", m["name"])
+    if _is_odd_id(m.get("tool_call_id")):
+        yield Segment(f"{path}/tool_call_id", m["tool_call_id"])
     if m.get("reasoning"):
         yield Segment(f"{path}/reasoning", m["reasoning"])
     yield from _json_segments(m.get("tool_calls"), f"{path}/tool_calls", _CALL_STRUCTURE, everything)
@@ -97,10 +101,17 @@ def _is_human_name(m: Row) -> bool:
     return bool(m.get("name")) and (m["role"] != "tool" or not _FUNCTION_NAME.fullmatch(m["name"]))
 
 
+def _is_odd_id(call_id: str | None) -> bool:
+    """Whether the id of a call may say something: an address, a number."""
+    return bool(call_id) and not _CALL_ID.fullmatch(str(call_id))
+
+
 def _with_message(m: Row, path: str, texts: Mapping[str, str]) -> Row:
     new = {**m, "content": texts.get(f"{path}/content", m["content"])}
     if _is_human_name(m):
         new["name"] = texts.get(f"{path}/name", m["name"])
+    if _is_odd_id(m.get("tool_call_id")):
+        new["tool_call_id"] = texts.get(f"{path}/tool_call_id", m["tool_call_id"])
     if m.get("reasoning"):
         new["reasoning"] = texts.get(f"{path}/reasoning", m["reasoning"])
     if m.get("tool_calls"):
@@ -214,8 +225,9 @@ def _distinct(keys: Sequence[str]) -> Iterator[str]:
 
 def _is_speech(key: str, child: Any, structure: frozenset[str]) -> bool:
     # A property may be called "name" or "type"; then its schema is an object.
-    odd = key == "name" and isinstance(child, str) and not _FUNCTION_NAME.fullmatch(child)
-    return key not in structure or isinstance(child, dict) or odd
+    named = key == "name" and isinstance(child, str) and not _FUNCTION_NAME.fullmatch(child)
+    called = key == "id" and isinstance(child, str) and _is_odd_id(child)
+    return key not in structure or isinstance(child, dict) or named or called
 
 
 def _below(key: str, structure: frozenset[str]) -> frozenset[str]:

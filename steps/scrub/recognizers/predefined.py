@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import tldextract
-from presidio_analyzer import PatternRecognizer, predefined_recognizers
+from presidio_analyzer import Pattern, PatternRecognizer, predefined_recognizers
 from presidio_analyzer.predefined_recognizers import EmailRecognizer, PhoneRecognizer
 
 from steps.contracts.errors import ConfigError
@@ -17,15 +17,22 @@ _ENGLISH = ("us", "uk")
 _FLAGS = re.IGNORECASE | re.MULTILINE | re.DOTALL
 
 
+# presidio's, with a local part that ends at the signs of URLs and settings: of `https://a.com/?to=jane@b.com` it finds
+# all behind the slashes, and looks whether a.com is a domain. An equals sign is part of an address in a bounce
+# (`news+jane=b.com@a.com`), a number sign in the name of a guest (`jane_b.com#EXT#@a.com`).
+_LOCAL = r"(?:[\w.-]+\+[\w.+-]+=[\w.-]+|[\w.-]+#EXT#|[\w.!$%'*+^`~-]+)"
+_EMAIL = Pattern("Email", rf"\b{_LOCAL}@\w+(?:-+\w+)*(?:\.\w+(?:-+\w+)*)+\b", 0.5)
+
+
 class _OfflineEmailRecognizer(EmailRecognizer):
     """Checks domains against the suffix list in tldextract's package; presidio's own fetches it from the network."""
 
     def __init__(self) -> None:
         self._suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-        super().__init__(name="EmailRecognizer")
+        super().__init__(name="EmailRecognizer", patterns=[_EMAIL])
 
     def validate_result(self, pattern_text: str) -> bool:
-        return bool(self._suffixes(pattern_text).fqdn)
+        return bool(self._suffixes(pattern_text.rpartition("@")[2]).fqdn)
 
 
 def recognizers(entities: Sequence[str], locales: Iterable[str]) -> list[Any]:

@@ -164,3 +164,20 @@ def test_finds_every_leaf_and_rebuilds_it(meta: Row, content: str) -> None:
     assert with_segments(row, {s.path: s.text for s in found}) == row
     marked = with_segments(row, {s.path: f"<{s.text}>" for s in found})
     assert [s.text for s in segments(marked)] == [f"<{s.text}>" for s in found]
+
+
+@pytest.mark.parametrize("call_id", ["jane@example.org", "+12125550142", "2125550142", "call of Jane"])
+def test_ids_of_calls_that_can_be_none_are_texts_at_both_ends(call_id: str) -> None:
+    calls = json.dumps([{"id": call_id, "type": "function", "function": {"name": "find", "arguments": "{}"}}])
+    row = row_with([message("assistant", "", tool_calls=calls), message("tool", "ok", tool_call_id=call_id)])
+    paths = ["messages/0/tool_calls/0/id", "messages/1/tool_call_id"]
+    assert [s.path for s in segments(row) if s.text == call_id] == paths
+    new = with_segments(row, dict.fromkeys(paths, "<ID>"))
+    assert json.loads(new["messages"][0]["tool_calls"])[0]["id"] == new["messages"][1]["tool_call_id"] == "<ID>"
+
+
+@pytest.mark.parametrize("call_id", ["call_1", "toolu_01A", "9f0e-4a", "a1b2c3d4e", "functions.find:0"])
+def test_plain_ids_of_calls_are_no_texts(call_id: str) -> None:
+    calls = json.dumps([{"id": call_id, "type": "function", "function": {"name": "find", "arguments": "{}"}}])
+    row = row_with([message("assistant", "", tool_calls=calls), message("tool", "ok", tool_call_id=call_id)])
+    assert [s.text for s in segments(row)] == ["ok"]

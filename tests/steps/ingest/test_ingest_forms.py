@@ -106,6 +106,63 @@ def test_a_parquet_of_one_list_column(bench, said):
     assert [said(r["messages"]) for r in got] == [SAID, SAID] and json.loads(got[1]["meta"]) == {"day": 2}
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"human": SAID[0][1], "assistant": SAID[1][1]},
+        {"Q": SAID[0][1], "A": SAID[1][1]},
+        {"conversation": [{"human": SAID[0][1], "assistant": SAID[1][1]}]},
+        {"messages": [["user", SAID[0][1]], ["assistant", SAID[1][1]]]},
+        {"messages": [{"type": t, "data": {"content": SAID[i][1]}} for i, t in enumerate(["human", "ai"])]},
+        {"messages": TURNS[:1], "response": SAID[1][1]},
+        {"messages": [], "prompt": SAID[0][1], "completion": SAID[1][1]},
+        {"prompt": TURNS[0], "completion": TURNS[1]},
+        {"data": {"Question": SAID[0][1], "Answer": SAID[1][1]}},
+        json.dumps({"messages": TURNS}),
+    ],
+)  # fmt: skip
+def test_other_ways_to_say_who_speaks(bench, said, row):
+    [got] = bench.rows([row])
+    assert said(got["messages"]) == SAID
+
+
+def test_an_answer_that_is_a_list_of_questions_is_an_answer(bench, said):
+    made = [{"question": "Why?", "answer": "So."}]
+    [got] = bench.rows([{"instruction": "Make one.", "output": made}])
+    assert said(got["messages"]) == [("user", "Make one."), ("assistant", json.dumps(made[:1], separators=(",", ":"),
+                                                                                 sort_keys=True))]  # fmt: skip
+
+
+def test_the_list_that_holds_rows_is_read(bench, said):
+    page = {
+        "features": [{"name": "q"}],
+        "rows": [{"row_idx": 0, "row": {"prompt": "Q", "completion": "A"}}],
+        "total": 1,
+    }
+    bench.write("a.json", json.dumps(page))
+    got = bench.ingest("a.json")
+    [row] = got.rows.iter_rows()
+    assert said(row["messages"]) == [("user", "Q"), ("assistant", "A")]
+    assert "s/a.json: the rows are those of the list 'rows'" in got.report.notes
+
+
+def test_a_table_that_is_called_text(bench, said):
+    bench.write("a.txt", "Question\tAnswer\nQ, q\tA\nQ2\tA2\n")
+    first, _ = bench.ingest("a.txt").rows.iter_rows()
+    assert said(first["messages"]) == [("user", "Q, q"), ("assistant", "A")]
+    bench.write("b.txt", "Apples, pears\nNuts, more\nOne, two\n")
+    assert [r["kind"] for r in bench.ingest("b.txt").rows.iter_rows()] == ["document"]
+
+
+@pytest.mark.parametrize(
+    "text", ["<|im_start|>user\nHi<|im_end|>", "<s>[INST] Hi [/INST]", "### Human: Hi### Assistant: a"]
+)
+def test_rendered_chats_are_documents_and_said(bench, text):
+    bench.write("a.jsonl", [{"text": text}])
+    got = bench.ingest("a.jsonl")
+    assert any("look like rendered chats" in n for n in got.report.notes)
+
+
 # --- several formats in one file ---
 
 PAIR = {"prompt": "Which?", "chosen": "This.", "rejected": "That."}

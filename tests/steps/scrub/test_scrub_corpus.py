@@ -35,6 +35,14 @@ WARN pool-1-thread-3 took 2125550142 ns; id: 2125550142; order number 2125550142
 ERROR mail to «jane.roe@example.org» bounced: 550 5.1.1 «10.1.2.3» said no
 at java.base/java.lang.Thread.run(Thread.java:1583) ~[?:?] {hash=9e107d9d372bb6826bd81d3542a419d6}
 """.splitlines()
+URLS = """\
+see https://shop.example/o?email=«jane%40example.org»&tel=«%2B12125550142» and https://shop.com/?to=«jane@example.org»#x
+https://a.example/users/«jane.roe@example.org»/edit?ip=«203.0.113.77»&next=%2Fu%3Fm%3D«jane%2540example.org»
+mailto:«jane@example.org»?cc=«bob@example.org»&subject=hi or tel:«+12125550142»;x=1
+from=«news+jane=example.org@lists.org», guest «jane_example.org#EXT#@tenant.org», q=«jane.roe+promo@example.org»
+<img src="data:image/svg+xml;utf8,<svg><text>«jane@example.org»</text></svg>"> data:text/plain,«jane%40example.org»
+data:image/png;base64,RCCCPP3m8cJrMPkOx90B5Ih1NKIPCw0Ew27YDnHg/XewdnDrlAvVM1+XParYYZuR/8kR9XzO1Fi7vyzgN1PJ
+""".splitlines()
 SCRIPTS = {
     "Japanese": "第3章の1234567件、メールは«taro@example.jp»まで。電話番号は«03-1234-5678»です。«192.168.1.10»で",
     "Chinese": "共1234567人，请联系«zhang.wei@example.cn»谢谢，电话是«13812345678»，卡«4111111111111111»在«10.1.2.3»吗",
@@ -52,7 +60,7 @@ SCRIPTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("marked", [*CODE, *LOGS, *SCRIPTS.values()])
+@pytest.mark.parametrize("marked", [*CODE, *LOGS, *URLS, *SCRIPTS.values()])
 def test_what_was_planted_is_found_and_nothing_else(detectors: Detectors, marked: str) -> None:
     text = re.sub("[«»]", "", marked)
     found = Redactor(ScrubConfig(), b"k" * 32).find([text], detectors)[text]

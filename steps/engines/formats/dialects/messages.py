@@ -10,7 +10,7 @@ from steps.engines.formats.dialects.calls import Calls
 from steps.engines.formats.dialects.content import Content, content_of, refuse_media, value_text
 from steps.engines.formats.dialects.described import fields, type_of
 from steps.engines.formats.dialects.parsing import parsed
-from steps.engines.formats.dialects.roles import CALL, ROLE_KEYS, ROLE_OF, role_of
+from steps.engines.formats.dialects.roles import CALL, ROLE_KEYS, ROLE_OF, by_speakers, role_of
 from steps.engines.formats.rejected import RowRejected
 
 _CONTENT_KEYS = ("content", "value", "text", "parts")
@@ -66,7 +66,7 @@ def read_messages(
     if not isinstance(value, list):
         raise RowRejected("messages_not_a_list", f"column {column!r} is {type_of(value)}, not a list of messages")
     reader = _Reader(roles, Calls(tools, as_text=as_text))
-    for number, m in enumerate(value, 1):
+    for number, m in enumerate(_turned(value), 1):
         if not isinstance(m, dict):
             what = f'message {number} is {type_of(m)}, not an object such as {{"role": ..., "content": ...}}'
             raise RowRejected("message_not_an_object", what)
@@ -116,6 +116,8 @@ class _Reader:
 
     def _careful(self, m: Row) -> None:
         m = m if _role_key(m) is not None else _lower(m)
+        if isinstance(m.get("data"), dict) and "content" not in m:  # LangChain
+            m = {"role": m.get("type"), **{k: v for k, v in m["data"].items() if k in MESSAGE_KEYS - {*ROLE_KEYS}}}
         role = self._role(m)
         refuse_media(m, "it")
         value = _content(m)
@@ -186,6 +188,12 @@ class _Reader:
 
 def _role_key(m: Row) -> str | None:
     return next((k for k in ROLE_KEYS if m.get(k) is not None), None)
+
+
+def _turned(value: list[Any]) -> list[Any]:
+    """The list with what stands under its speakers as messages; itself where any of it is a message already."""
+    found = [by_speakers(turn) for turn in value]
+    return [m for turns in found for m in turns or ()] if found and all(found) else value
 
 
 def _lower(m: Row) -> Row:

@@ -55,11 +55,27 @@ def role_of(name: Any, roles: Mapping[str, str] | None = None, key: str = "role"
     raise RowRejected("unknown_role", hint)
 
 
+def by_speakers(turn: Any) -> list[Row] | None:
+    """The messages of an object that holds each text under who says it, such as {"human": ..., "assistant": ...}, or of
+    a pair of role and text; None for anything else.
+    """
+    if isinstance(turn, dict):
+        said = [(ROLE_OF.get(k.strip().lower()), v) for k, v in turn.items() if v is not None and v != ""]
+    elif isinstance(turn, list) and len(turn) == 2 and isinstance(turn[0], str):
+        said = [(ROLE_OF.get(turn[0].strip().lower()), turn[1])]
+    else:
+        return None
+    roles = [role for role, _ in said]
+    known = all(role in ROLES and isinstance(text, str) for role, text in said)
+    whole = isinstance(turn, list) or {"user", "assistant"} <= set(roles) or roles == ["system"]
+    return [{"role": r, "content": t} for r, t in said] if known and whole and len(set(roles)) == len(roles) else None
+
+
 def has_role(message: Row, roles: Mapping[str, str] | None = None) -> bool:
     """Whether an object says who speaks, so that it is a message. `type` says so only beside `content`."""
     for name, value in message.items():
         key = name if name in ROLE_KEYS else name.strip().lower()
-        if key in ROLE_KEYS and (key != "type" or "content" in message):
+        if key in ROLE_KEYS and (key != "type" or "content" in message or isinstance(message.get("data"), dict)):
             try:
                 role_of(value, roles)
             except RowRejected:
