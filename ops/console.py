@@ -7,6 +7,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,8 @@ from steps.contracts.humanize import number
 
 # Chosen: wide enough that a table in a pipe or a log is not folded at 80 columns.
 _PIPE_WIDTH = 160
+# Far wider than any table.
+_WIDEST = 10_000
 
 
 def say(line: str = "") -> None:
@@ -41,6 +44,14 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], numeric
     for row in rows:
         table.add_row(*(text(_cell(cell)) for cell in row))
     console().print(table)
+
+
+def print_whole(out: Console, table: Table) -> None:
+    """A table of numbers: where the terminal is narrower than they are its lines wrap, and none is cut."""
+    width = out.width
+    out.width = max(width, Measurement.get(out, out.options.update(width=_WIDEST), table).minimum)
+    out.print(table)
+    out.width = width
 
 
 def heading(line: str) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from materializers.artifacts import Artifacts, stage_of
 from materializers.charts import estimated
 from materializers.visible import visible
-from ops.console import console, text
+from ops.console import console, print_whole, text
 from ops.plan import Plan
 from ops.rejected_rows import say_rejected
 from ops.run_index import artifacts_of, report_path
@@ -74,11 +74,11 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
         if stage_of(artifact) == "ingest":
             say_rejected(store.report(artifact))
     for table in record.sections:
-        out.print(_plain(table.title, table.columns, table.rows))
+        print_whole(out, _plain(table.title, table.columns, table.rows))
     for artifact in record.of_type("comparison"):
         compared = store.value(artifact, Comparison)
         for candidate in compared.candidates:
-            out.print(_scores(compared, candidate.name))
+            print_whole(out, _scores(compared, candidate.name))
     for artifact in record.of_type("decision"):
         _print_decision(out, store.value(artifact, Decision))
     _print_end(out, record, costs, page)
@@ -95,14 +95,14 @@ def print_costs(out: Console, costs: Sequence[StageCost]) -> None:
     table = Table(title="rows and cost of every stage", title_justify="left", box=None, pad_edge=False)
     table.add_column("stage")
     for name in ("in", "new", "kept", "drop", "quar.", "chg.", "flag", "s", "CPU s", "rows/s"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for c in costs:
         rows = (c.rows_in, c.created, c.rows_out, c.dropped, c.quarantined, c.changed, c.flagged)
         speed = "·" if c.rows_per_second is None else f"{c.rows_per_second:,.0f}"
         label = text(f"{c.stage} (cached)" if c.cached else c.stage)
         table.add_row(label, *(f"{n:,}" if n else "·" for n in rows), f"{c.seconds:.1f}", f"{c.cpu_seconds:.1f}", speed)
     table.add_row(_together(costs), *[""] * 7, *(f"{s:.1f}" for s in together(costs)), "")
-    out.print(table)
+    print_whole(out, table)
     reasons = [(c.stage, in_words(c.reasons)) for c in costs if c.reasons]
     if reasons:
         out.print("why")

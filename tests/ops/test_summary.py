@@ -44,6 +44,20 @@ def test_reasons_are_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> N
     assert "\x1b" not in shown and "\u202e" not in shown
 
 
+@pytest.mark.parametrize("width", [30, 60, 80])
+def test_no_number_and_no_stage_is_cut_in_a_narrow_terminal(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    cost = StageCost(
+        "leakcheck", 123_456_789, 0, 112_345_678, 11_111_111, 0, 0, 0, 0, (), 1.0, 1.0, 9_876.0, cached=True
+    )
+    out = console()
+    out.width = width
+    print_costs(out, [cost])
+    out.print("x" * 200)
+    shown = capsys.readouterr().out
+    assert "…" not in shown and all(n in shown for n in ("leakcheck", "123,456,789", "112,345,678", "9,876"))
+    assert out.width == width
+
+
 def test_what_a_person_should_look_at_is_said_after_the_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     cost = StageCost("judge", 9, 0, 6, 3, 0, 0, 0, 0, (), 1.0, 1.0, 9.0, cached=False, warnings=(f"of {HOSTILE}",))
     print_costs(console(), [cost])
