@@ -1,5 +1,6 @@
 """The `assay` command. Each command's work lies in a module of its own that is imported when it is called."""
 
+import io
 import os
 import signal
 import sys
@@ -88,6 +89,18 @@ class _StageCommand(TyperCommand):
             if param.name == "name":
                 param.help = f"{', '.join(others)} or {last}"
         return params
+
+
+def _open_outputs() -> None:
+    """Output that was closed (`>&-`) goes nowhere, before a file of ours takes its number; what a terminal's encoding
+    can't say is a question mark.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (open until the end)
+        elif isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(errors="replace")
 
 
 def _is_usage_error(error: Exception) -> bool:
@@ -531,6 +544,7 @@ def zenml(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point of the `assay` program."""
+    _open_outputs()
     set_threshold(*_COLLECTED)
     app(prog_name="assay")
 

@@ -43,7 +43,7 @@ def glance(
     rows: int | None,
     sources: int,
 ) -> Glance:
-    """`rows`: of the last dataset version, `sources`: of which it has rows; None and 0 where there is none."""
+    """`rows`: of the last dataset version, `sources`: that rows came from; None and 0 where there is none."""
     read, created = rows_through(costs)
     came_from = f" from {sources:,} source{'s' if sources > 1 else ''}" if sources else ""
     made = f", of which {created:,} were created" if created else ""

@@ -119,7 +119,13 @@ def _costs(content: RunPage) -> list[StageCost]:
 def _glance(content: RunPage, costs: Sequence[StageCost]) -> Glance:
     last = _last(content.datasets)
     rows = last.manifest.rows if last else None
-    return glance(content.record, costs, content.decision, content.registration, rows, len(content.sources))
+    return glance(content.record, costs, content.decision, content.registration, rows, _sources_read(content))
+
+
+def _sources_read(content: RunPage) -> int:
+    """Sources that rows came from; without a report of ingest those of which the last version has rows."""
+    read = next((r.counts.get("rows read per source") for r in content.reports if r.stage == "ingest"), None)
+    return len(read or {source.split("/", 1)[0] for source in content.sources})
 
 
 def _last(datasets: Sequence[Version]) -> Version | None:

@@ -215,6 +215,11 @@ def _glob_root(pattern: str) -> str:
 
 def _not_found(full: Path) -> InputNotFoundError:
     folder = full.parent
+    if full.exists():
+        hint = "write what comes out of it to a file first, such as `cat PIPE > rows.jsonl`"
+        return InputNotFoundError(
+            "neither a file nor a folder, but a pipe, a socket or a device", where=str(full), hint=hint
+        )
     if not folder.is_dir():
         return InputNotFoundError(
             "no such file, nor its folder", where=str(full), hint="check `path` and the root folder"

@@ -127,8 +127,10 @@ class RowReader:
         if like is not None and like != self.format and self._strict:
             hint += f"; the row looks like {like}, the file is read as {self.format}"
         elif error.reason == "missing_column":
-            names = [str(k) for k in value]
             wanted = hint.split("'")[1] if "'" in hint else ""
+            if wanted in value:
+                return f"{hint.replace('is missing', 'is empty')}; the row has {fields(value)}"
+            names = [str(k) for k in value]
             near = difflib.get_close_matches(wanted, names, n=1)
             meant = f"; did you mean {near[0][:40]!r}?" if near else ""
             hint += f"; the row has {fields(value)}{meant}"

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import resource
@@ -17,7 +18,7 @@ from support import sample_run, stored_run
 from typer.testing import CliRunner
 
 from materializers.artifacts import Artifacts
-from ops.main import app
+from ops.main import app, main
 from ops.row_history import models_that_saw
 from ops.run_index import report_path, save_run
 from steps.contracts.digests import file_digest, folder_digests, value_digest
@@ -605,7 +606,7 @@ import sys
 from ops.commands import doctor
 doctor._has_driver = lambda: False
 sys.argv = ["assay", {command!r}, "--json"]
-from ops.main import app
+from ops.main import app, main
 try:
     app()
 except SystemExit as e:
@@ -624,3 +625,26 @@ def test_version_and_completion_need_no_network_and_nothing_heavy():
     assert script.returncode == 0 and "_ASSAY_COMPLETE=complete_bash" in script.stdout.replace("\n", " ")
     asked = {"_ASSAY_COMPLETE": "complete_bash", "COMP_WORDS": "assay sa", "COMP_CWORD": "1"}
     assert child(**asked).stdout.split() == ["sample"]
+
+
+def _main(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["assay", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code
+
+
+def test_output_that_is_closed_goes_nowhere(stored, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert _main(monkeypatch, "runs") == 0
+    assert _main(monkeypatch, "head", "nothing") == 3
+
+
+def test_a_terminal_that_lacks_a_character_shows_a_question_mark(stored, monkeypatch, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "東京?", "completion": "Größe"}))
+    out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert _main(monkeypatch, "head", str(tmp_path / "rows.jsonl")) == 0
+    shown = out.buffer.getvalue().decode("latin-1")
+    assert "user: ???" in shown and "assistant: Größe" in shown

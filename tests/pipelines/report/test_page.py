@@ -49,6 +49,16 @@ def test_costs_say_why_and_what_came_from_the_cache():
     assert "1 min 15 s of CPU time, peak memory 970 MB" in text
 
 
+def test_files_of_one_source_are_one_source_in_the_head():
+    page = sample_run.page()
+    files = dataclasses.replace(page, sources={"docs/a.md": 1, "docs/b.md": 1, "chats/c.jsonl": 9})
+    assert "3,764 rows from 2 sources" in _words(render_page(files))
+    ingest = page.reports[0].model_copy(update={"counts": {"rows read per source": dict.fromkeys("abc", 1)}})
+    assert ingest.stage == "ingest"
+    read = dataclasses.replace(files, reports=[ingest, *page.reports[1:]])
+    assert "3,764 rows from 3 sources" in _words(render_page(read))
+
+
 def test_the_head_says_what_went_in_what_came_out_what_was_decided_and_what_is_to_do():
     text = _words(render_page(sample_run.page()))
     assert "What went in 3,764 rows from 2 sources" in text

@@ -308,3 +308,12 @@ def test_an_answer_that_is_no_number_is_empty(bench, value):
     (row,) = bench.ingest("a.jsonl", most=1.0).rows.iter_rows()
     assert row["messages"][1]["content"] == "7e+300"
     assert [r["reason"] for r in bench.rejects()] == ["empty_text"]
+
+
+def test_a_column_that_holds_nothing_is_empty_and_not_missing(bench):
+    fine = {"prompt": "q", "chosen": "yes", "rejected": "no"}
+    bench.rows([fine, fine | {"rejected": None}], most=1.0)
+    (reject,) = bench.rejects()
+    assert (
+        reject["hint"].startswith("column 'rejected' is empty; the row has ") and "did you mean" not in reject["hint"]
+    )

@@ -404,3 +404,11 @@ def test_lines_never_lose_their_place(parts):
     if truth and truth[-1][1] == b"":
         truth.pop()
     assert seen == truth
+
+
+def test_a_pipe_is_named_and_never_waited_for(bench):
+    os.mkfifo(bench.root / "rows.jsonl")
+    for path in ("rows.jsonl", "/dev/null"):
+        with pytest.raises(InputNotFoundError, match="but a pipe, a socket or a device") as e:
+            bench.ingest(path)
+        assert "did you mean" not in str(e.value.hint)
