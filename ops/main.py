@@ -198,6 +198,9 @@ def run(
     json_output: Json = False,
 ) -> None:
     """Run a pipeline from a config file."""
+    from steps.engines.imports.arrow import leave_pandas
+
+    leave_pandas()
     from ops.run import run as run_pipeline
 
     status = run_pipeline(
@@ -269,6 +272,9 @@ def stage(
     json_output: Json = False,
 ) -> None:
     """Run one curation stage alone on files, without ZenML."""
+    from steps.engines.imports.arrow import leave_pandas
+
+    leave_pandas()
     from ops.commands.stage import run_stage
     from ops.reading import reading_of
 

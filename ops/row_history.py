@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -169,11 +168,11 @@ class Rows:
     def _lines(self, record_ids: Sequence[str], step: str | None = None) -> dict[str, list[Line]]:
         found: dict[str, list[Line]] = {i: [] for i in record_ids}
         if files := self.ledger_files(step):
-            rows = duckdb.execute(
+            rows = _asked(
                 "SELECT record_id, stage, verdict, reason, score, evidence, parents FROM read_parquet($files)"
                 " WHERE record_id IN (SELECT unnest($ids))",
                 {"files": files, "ids": list(record_ids)},
-            ).fetchall()
+            )
             for i, stage, verdict, reason, score, evidence, parents in rows:
                 said = json.loads(evidence)
                 rule = rule_of(stage, reason, score, said, self.settings.get(stage) or {})
@@ -184,12 +183,12 @@ class Rows:
         """Of each row at most so many of those made from it as can be shown."""
         found: dict[str, list[tuple[str, str]]] = {i: [] for i in record_ids}
         if files := self.ledger_files():
-            rows = duckdb.execute(
+            rows = _asked(
                 "SELECT parent, record_id, stage FROM (SELECT record_id, stage, unnest(parents) AS parent"
                 " FROM read_parquet($files) WHERE verdict = 'created') WHERE parent IN (SELECT unnest($ids))"
                 " ORDER BY record_id",
                 {"files": files, "ids": list(record_ids)},
-            ).fetchall()
+            )
             for parent, child, stage in rows:
                 if len(found[parent]) < _MOST_HITS:
                     found[parent].append((child, stage))
@@ -202,11 +201,11 @@ class Rows:
             if group:
                 found.update(
                     row[0]
-                    for row in duckdb.execute(
+                    for row in _asked(
                         "SELECT DISTINCT record_id FROM read_parquet($files, union_by_name = true)"
                         " WHERE starts_with(record_id, $prefix)",
                         {"files": group, "prefix": prefix},
-                    ).fetchall()
+                    )
                 )
         return sorted(found)
 
@@ -218,11 +217,11 @@ class Rows:
             ", ".join(f"array_to_string(list_transform({c}, lambda m: m.content), chr(10))" for c in
                       ("messages", "chosen", "rejected"))
         )  # fmt: skip
-        found = duckdb.execute(
+        found = _asked(
             "SELECT record_id, count(*) OVER () FROM (SELECT DISTINCT record_id FROM read_parquet($files)"
             f" WHERE contains(lower({said}), lower($text))) ORDER BY record_id LIMIT {_MOST_HITS}",
             {"files": files, "text": text},
-        ).fetchall()
+        )
         return [row[0] for row in found], found[0][1] if found else 0
 
     def _shard_files(self) -> list[str]:
@@ -368,6 +367,14 @@ def _phases(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _rows_of_phases(phases: Mapping[str, dict[str, Any]]) -> dict[str, PhaseRows]:
     """The rows that each phase takes, by stage."""
     return {stage: PhaseRows.model_validate(p.get("rows") or {}) for stage, p in phases.items()}
+
+
+def _asked(query: str, given: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    """All rows of an answer; DuckDB is imported when something is asked."""
+    import duckdb
+
+    found: list[tuple[Any, ...]] = duckdb.execute(query, given).fetchall()
+    return found
 
 
 def _takes(rows: PhaseRows, row: Row) -> bool:

@@ -6,9 +6,8 @@ A row is the same row when its record id is: it stands for source, place and raw
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 
 from materializers.artifacts import Artifacts, going_on, is_quarantine, stage_of
@@ -18,6 +17,9 @@ from ops.run_index import LATEST, artifacts_of, find_run, known_runs, not_found
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.runs import ArtifactRecord, RunRecord
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 CHANGES = ("added", "removed", "changed")
 NEW, GONE, UNKNOWN = "new in the sources", "no longer in the sources", "not in the ledgers"
@@ -213,6 +215,8 @@ def _open(root: Path, run: RunRecord, artifact: ArtifactRecord) -> Version:
 
 def compare(root: Path, a: Version, b: Version, examples: int) -> Difference:
     """What changed from a to b, with at most `examples` rows per change."""
+    import duckdb
+
     with duckdb.connect() as db:
         for name, version in (("a", a), ("b", b)):
             _load_rows(db, name, version.dataset)
@@ -230,7 +234,7 @@ def compare(root: Path, a: Version, b: Version, examples: int) -> Difference:
         )
 
 
-def _load_rows(db: duckdb.DuckDBPyConnection, name: str, dataset: Dataset) -> None:
+def _load_rows(db: "DuckDBPyConnection", name: str, dataset: Dataset) -> None:
     reader = pa.RecordBatchReader.from_batches(_COLUMNS, _batches(dataset))
     db.register("reader", reader)
     db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM reader")
@@ -242,7 +246,7 @@ def _batches(dataset: Dataset) -> Iterator[pa.RecordBatch]:
         yield from chunk.table.select(_COLUMNS.names).cast(_COLUMNS).to_batches()
 
 
-def _load_ledgers(db: duckdb.DuckDBPyConnection, name: str, store: Artifacts, run: RunRecord) -> None:
+def _load_ledgers(db: "DuckDBPyConnection", name: str, store: Artifacts, run: RunRecord) -> None:
     """All ledger lines of a run; `place` counts its stages in their order."""
     db.execute(
         f"CREATE TEMP TABLE {name} (record_id VARCHAR, stage VARCHAR, verdict VARCHAR, reason VARCHAR,"
@@ -256,21 +260,21 @@ def _load_ledgers(db: duckdb.DuckDBPyConnection, name: str, store: Artifacts, ru
         )
 
 
-def _count(db: duckdb.DuckDBPyConnection, where: str) -> int:
+def _count(db: "DuckDBPyConnection", where: str) -> int:
     return int(_all(db, f"SELECT count(*) FROM explained WHERE {where}")[0][0])
 
 
-def _per(db: duckdb.DuckDBPyConnection, column: str) -> list[tuple[str, int, int, int]]:
+def _per(db: "DuckDBPyConnection", column: str) -> list[tuple[str, int, int, int]]:
     counts = ", ".join(f"count(*) FILTER (change = '{c}')" for c in CHANGES)
     return _all(db, f"SELECT {column}, {counts} FROM explained GROUP BY 1 ORDER BY 1")
 
 
-def _examples(db: duckdb.DuckDBPyConnection, change: str, most: int) -> list[tuple[Any, ...]]:
+def _examples(db: "DuckDBPyConnection", change: str, most: int) -> list[tuple[Any, ...]]:
     query = "SELECT change, record_id, why, same_text FROM explained WHERE change = $change ORDER BY record_id LIMIT $n"
     found: list[tuple[Any, ...]] = db.execute(query, {"change": change, "n": most}).fetchall()
     return found
 
 
-def _all(db: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+def _all(db: "DuckDBPyConnection", query: str) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = db.execute(query).fetchall()
     return found

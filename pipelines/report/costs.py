@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from materializers.artifacts import Artifacts, going_on, stage_of
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import EvalReport
+from steps.contracts.models import BASE, ModelInfo
 from steps.contracts.reports import StageReport
 from steps.contracts.runs import ArtifactRecord
 
@@ -54,9 +55,13 @@ class StageCost:
 
 
 def run_costs(store: Artifacts) -> list[StageCost]:
-    """The stages of a run in its order, from its stored reports."""
+    """The stages of a run in its order, from its stored reports; a base that was made here comes before training."""
     versions = [store.manifest(a) for a in going_on(store.run)[-1:]]
-    return [_of_stage(store, a, versions) for a in store.run.of_type("stage_report")]
+    costs = [_of_stage(store, a, versions) for a in store.run.of_type("stage_report")]
+    bases = [a for a in store.run.of_type("model") if stage_of(a) == BASE]
+    made = [model_cost(store.model(a), a.cached) for a in bases]
+    trained = [c for c in costs if c.stage.startswith(_TRAIN)]
+    return [*costs[: len(costs) - len(trained)], *(c for c in made if c.seconds), *trained]
 
 
 def evaluation_costs(store: Artifacts) -> list[StageCost]:
@@ -87,8 +92,18 @@ def not_read(report: StageReport, splits: Sequence[Mapping[str, int]]) -> tuple[
 def evaluation_cost(report: EvalReport, cached: bool = False) -> StageCost:
     """A subject's line: rows of all tasks, controls included."""
     rows = sum(t.n for t in report.tasks)
+    return _reading(f"evaluate {report.subject}", rows, report.seconds, report.cpu_seconds, cached)
+
+
+def model_cost(base: ModelInfo, cached: bool = False) -> StageCost:
+    """The line of a base model that was made here: it reads no rows of the run."""
+    return _reading(BASE, 0, base.seconds, base.cpu_seconds, cached)
+
+
+def _reading(stage: str, rows: int, seconds: float, cpu_seconds: float, cached: bool) -> StageCost:
+    """The line of what reads rows and takes none out."""
     return StageCost(
-        stage=f"evaluate {report.subject}",
+        stage=stage,
         rows_in=rows,
         created=0,
         rows_out=rows,
@@ -98,9 +113,9 @@ def evaluation_cost(report: EvalReport, cached: bool = False) -> StageCost:
         flagged=0,
         undecided=0,
         reasons=(),
-        seconds=report.seconds,
-        cpu_seconds=report.cpu_seconds,
-        rows_per_second=rows / report.seconds if rows and report.seconds else None,
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+        rows_per_second=rows / seconds if rows and seconds else None,
         cached=cached,
     )
 

@@ -10,6 +10,7 @@ from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
 from steps.engines.lm.folder import count_parameters, model_files, model_folder
+from steps.engines.progress.progress import Stopwatch
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import settings_of
 
@@ -47,12 +48,15 @@ def _found(config: BaseConfig, folder: Path, root: Path, *, keep_files: bool) ->
 
 
 def _built(config: BaseConfig, folder: Path) -> ModelFolder:
+    watch = Stopwatch()
     build, options = load_builder(config)
     notes = build(options, config.seed, config.num_threads, folder)
     _check_complete(folder)
     digest = value_digest(model_files(folder))
     ref = BaseRef(source="scratch", name="scratch", digest=digest)
-    return model_folder(folder, kind="full", base=ref, parameters=count_parameters(folder), notes=notes)
+    made = model_folder(folder, kind="full", base=ref, parameters=count_parameters(folder), notes=notes)
+    cost = {"seconds": watch.seconds, "cpu_seconds": watch.cpu_seconds}
+    return ModelFolder(made.info.model_copy(update=cost), made.path)
 
 
 def _local(config: BaseConfig, path: Path, copy: Path | None) -> ModelFolder:

@@ -95,6 +95,7 @@ def data_files(modules: Iterable[str], root: Path) -> dict[str, str]:
     return {f.relative_to(root).as_posix(): file_digest(f) for f in files}
 
 
+@functools.cache
 def _module_file(name: str, root: Path) -> Path | None:
     path = root.joinpath(*name.split("."))
     return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)

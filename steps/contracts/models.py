@@ -79,6 +79,8 @@ class ModelInfo(Frozen):
             for a base, and for models recorded before chains were.
         template: the settings of its chat template; None: its own as it is.
         notes: plain sentences that a reader must know.
+        seconds, cpu_seconds: wall clock, and user + system, of making a base here; 0 where it was found. What training
+            costs stands in its report.
     """
 
     kind: Literal["full", "adapter"]
@@ -94,6 +96,8 @@ class ModelInfo(Frozen):
     started_from: tuple[Ancestor, ...] = ()
     template: TemplateSettings | None = None
     notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     @property
     def over(self) -> str | None:

@@ -7,7 +7,8 @@ grams of held-out row h.
 """
 
 import numpy as np
-from numba import njit
+
+from steps.engines.imports.compiler import njit
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 

@@ -6,7 +6,8 @@ Self-contained, because numba's cache on disk notices changes in this file only.
 """
 
 import numpy as np
-from numba import njit
+
+from steps.engines.imports.compiler import njit
 
 # FNV-1a's offset and prime for 64 bits; an odd multiplier (2**64 / golden ratio).
 _SEED, _FNV = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)

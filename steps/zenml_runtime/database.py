@@ -14,6 +14,7 @@ from zenml.zen_stores.sql_zen_store import SqlZenStore, SqlZenStoreConfiguration
 from steps.contracts.errors import IntegrityError
 from steps.contracts.locks import locked, make_once
 from steps.contracts.storage import write_whole
+from steps.zenml_runtime.deferred_mlflow import defer_mlflow
 from steps.zenml_runtime.state import state_folder
 
 
@@ -34,6 +35,7 @@ def open_store() -> Client:
         IntegrityError: the database was cut off while it was made, and holds runs all the same.
     """
     _write_configurations_whole()
+    defer_mlflow()
     config = GlobalConfiguration().store_configuration
     if isinstance(config, SqlZenStoreConfiguration) and config.database and config.url.startswith("sqlite"):
         file = Path(config.database)

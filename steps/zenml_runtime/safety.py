@@ -17,6 +17,7 @@ from zenml.utils import code_utils
 
 from steps.contracts.code import FIRST_PARTY
 from steps.contracts.errors import UnsafeSerializationError
+from steps.engines.imports.absent import absent
 from steps.zenml_runtime.commit import COMMIT_FILE, commit_of
 
 # Ours, and ZenML's own that write JSON or plain bytes. Everything else (cloudpickle, numpy with pickle ...) is refused.
@@ -91,8 +92,11 @@ def harden() -> None:
     BaseMaterializer.__init__ = _checked_init(BaseMaterializer.__init__)
     artifact_utils._load_artifact_from_uri = _checked_load(artifact_utils._load_artifact_from_uri)
     code_utils.CodeArchive.get_files = _code_only(code_utils.CodeArchive.get_files)
+    # One integration imports numba to silence it, and sends its compiled kernels to /tmp, where every user may write.
+    with absent("numba"):
+        integrations = integration_registry.integrations
     for name in _MATERIALIZER_INTEGRATIONS:
-        integration_registry.integrations[name].activate = classmethod(lambda cls: None)
+        integrations[name].activate = classmethod(lambda cls: None)
 
 
 def is_safe_materializer(import_path: str) -> bool:

@@ -1,6 +1,7 @@
 """The decorator of every step, and its cache key."""
 
 import functools
+import gc
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -15,11 +16,14 @@ from steps.contracts.reports import StageReport, rows_of
 from steps.engines.progress.progress import say
 from steps.zenml_runtime.context import durable_state
 from steps.zenml_runtime.outputs import named_outputs, naming_handles, returning_tuple
+from steps.zenml_runtime.packages import list_packages_here
 from steps.zenml_runtime.safety import harden
 from steps.zenml_runtime.state import use_state
 
 StepFunction = Callable[..., Any]
 R = TypeVar("R")
+# Python's own.
+_COLLECTED_AFTER = (700, 10, 10)
 
 
 def assay_step(key: Callable[[], str]) -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -43,6 +47,7 @@ def uncached_step(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def _made(decorator: Callable[[StepFunction], Any], function: Callable[..., R]) -> Callable[..., R]:
+    list_packages_here()
     kind = named_outputs(function)
     narrated = _narrated(function)
     made: Callable[..., R] = (
@@ -61,6 +66,7 @@ def _narrated(function: StepFunction) -> StepFunction:
     def narrated(*args: Any, **kwargs: Any) -> Any:
         say(f"{name} ...")
         started = time.monotonic()
+        _collect_garbage_as_usual()
         use_state(durable_state())
         result = function(*args, **kwargs)
         outputs = result if isinstance(result, tuple) else (result,)
@@ -70,6 +76,11 @@ def _narrated(function: StepFunction) -> StepFunction:
         return result
 
     return narrated
+
+
+def _collect_garbage_as_usual() -> None:
+    """A command starts with fewer looks for garbage (ops/main.py); cycles of a step may hold tensors."""
+    gc.set_threshold(*_COLLECTED_AFTER)
 
 
 def cache_key(module: str, libraries: Sequence[str] = (), used_by_path: Sequence[str] = ()) -> str:

@@ -28,7 +28,8 @@ def prepare_tracker() -> None:
     if tracker is None:
         return
     named = os.environ.get("MLFLOW_TRACKING_URI")
-    type(tracker).config = property(lambda self: _with_uri(self._config, named))
+    if named:
+        type(tracker).config = property(lambda self: _with_uri(self._config, named))
     make_database(tracker.get_tracking_uri())
 
 

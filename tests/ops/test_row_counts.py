@@ -10,8 +10,10 @@ from support import stored_run
 from typer.testing import CliRunner
 
 from ops.main import app
-from ops.run_index import report_path, save_run
+from ops.run_index import artifacts_of, report_path, save_run
+from pipelines.report.costs import run_costs
 from steps.contracts.context import StageContext
+from steps.contracts.models import ModelInfo
 from steps.contracts.reports import StageReport
 from steps.engines.chunking.config import ChunkConfig
 from steps.ingest.config import IngestConfig, SourceConfig
@@ -146,3 +148,17 @@ def test_rows_that_training_did_not_read_are_explained(run):
     why = "not read: test split 1, other sources or kinds than the phase takes 1"
     assert f"train: {why}" in asked("runs", name)
     assert why in page_of(name).text
+
+
+def test_a_base_that_was_made_here_has_a_line_before_training(tmp_path):
+    stored = stored_run.build(ROOT, tmp_path)
+    trained = StageReport(stage="train", rows_in=1, kept=1, config_digest="c", seconds=2.0, cpu_seconds=3.0)
+    (stored.add("train_step", "train_report", "stage_report") / "report.json").write_text(trained.model_dump_json())
+    tuned = next(a for a in stored.artifacts if a.type == "model")
+    info = ModelInfo.model_validate_json(stored_run.main_file(tuned).read_text())
+    made = info.model_copy(update={"seconds": 7.0, "cpu_seconds": 9.0})
+    (stored.add("base_step", "base", "model") / "model.json").write_text(made.model_dump_json())
+    artifacts = tuple(map(stored_run.with_digest, stored.artifacts))
+    costs = run_costs(artifacts_of(ROOT, stored.record.model_copy(update={"artifacts": artifacts})))
+    assert [c.stage for c in costs] == ["ingest", "dedup", "scrub", "screen", "base", "train"]
+    assert (costs[4].rows_in, costs[4].seconds, costs[4].cpu_seconds) == (0, 7.0, 9.0)

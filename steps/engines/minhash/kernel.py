@@ -4,7 +4,8 @@ Self-contained, because numba's cache on disk notices changes in this file only.
 """
 
 import numpy as np
-from numba import njit
+
+from steps.engines.imports.compiler import njit
 
 _FOLD = np.uint64(0x9E3779B97F4A7C15)
 _S32 = np.uint64(32)

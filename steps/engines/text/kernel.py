@@ -5,8 +5,8 @@ Self-contained, because numba's cache on disk notices changes in this file only.
 """
 
 import numpy as np
-from numba import njit
 
+from steps.engines.imports.compiler import njit
 from steps.engines.text.codepoints import ALONE, CODE_POINTS, COMPLEX, HIDDEN, SPACE, SYMBOL, TAGS, WORD
 from steps.engines.text.normalise import DASHES, MOST_LEVELS, QUOTES, STOPS, TAB
 

@@ -36,13 +36,14 @@ def _make(file: Path) -> None:
 
 
 def _is_whole(file: Path) -> bool:
-    from mlflow.store.db.utils import _get_latest_schema_revision
-
     with closing(sqlite3.connect(file, timeout=60)) as connection:
+        if any(_rows(connection, table, "1") for table in _CONTENT):
+            return True
+        # Only where nothing was tracked yet: importing MLflow costs seconds.
+        from mlflow.store.db.utils import _get_latest_schema_revision
+
         stamped = _rows(connection, "alembic_version", "version_num") == [_get_latest_schema_revision()]
-        return (stamped and bool(_rows(connection, "experiments", "1"))) or any(
-            _rows(connection, table, "1") for table in _CONTENT
-        )
+        return stamped and bool(_rows(connection, "experiments", "1"))
 
 
 def _rows(connection: sqlite3.Connection, table: str, column: str) -> list[object]:

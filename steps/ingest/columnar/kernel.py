@@ -7,7 +7,8 @@ file only.
 """
 
 import numpy as np
-from numba import njit
+
+from steps.engines.imports.compiler import njit
 
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 # Bytes that are looked at together: as many as fill a register of AVX-512.

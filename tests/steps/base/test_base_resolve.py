@@ -43,6 +43,7 @@ def test_a_model_that_is_made_here_says_what_it_is(made: ModelFolder) -> None:
     assert made.info.files == folder_digests(made.path)
     assert made.info.trainable == 0 and made.info.parameters > 10_000
     assert any("toy" in n for n in made.info.notes)
+    assert made.info.seconds > 0 and made.info.cpu_seconds > 0
     assert {p.suffix for p in made.path.iterdir()} <= {".safetensors", ".json", ".jinja"}
 
 
