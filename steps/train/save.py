@@ -35,7 +35,7 @@ def save_model(
     core = kind.core(model)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = sum(p.numel() for p in model.parameters())
-    notes = _stop_at(core.generation_config, end_tokens)
+    notes = [*_stop_at(core.generation_config, end_tokens), *kind.left_out(model)]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(str(folder))

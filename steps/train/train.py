@@ -164,13 +164,13 @@ def _fit(
     on_metrics: OnMetrics | None,
 ) -> tuple[Any, Run]:
     """Train, from the newest whole checkpoint where there is one; the last step is always a checkpoint."""
-    from steps.train.trainer import Recorder, explained
+    from steps.train.trainer import Recorder, explained, own_config
 
     resume = stored.newest_whole(home)
-    with Progress("train", unit="steps") as progress:
+    with Progress("train", unit="steps") as progress, own_config(model):
         done_before = stored.step_of(resume) if resume else 0
         recorder = Recorder(config, progress, on_metrics, done_before)
-        peft_config = weights_of(config.weights).peft_config()
+        peft_config = weights_of(config.weights).peft_config(model)
         trainer = objective_of(config.objective).trainer(
             model, tokenizer, rows, config, plan, peft_config, home, recorder
         )  # fmt: skip

@@ -95,6 +95,23 @@ def training_arguments(settings: TrainSettings, plan: Plan, checkpoints: Path) -
 
 
 @contextmanager
+def own_config(model: Any) -> Iterator[None]:
+    """What trainers change of a model's configuration for training alone is undone: it would be saved with the model.
+
+    No answer would use a cache, and a mixture of experts would sum up the loss that balances them, over which
+    transformers fails where there is a cache.
+    """
+    configs = [model.config, model.config.get_text_config()]
+    names = ("use_cache", "output_router_logits", "router_aux_loss_coef")
+    before = [(c, n, getattr(c, n)) for c in configs for n in names if hasattr(c, n)]
+    try:
+        yield
+    finally:
+        for config, name, value in before:
+            setattr(config, name, value)
+
+
+@contextmanager
 def explained(config: TrainSettings, plan: Plan) -> Iterator[None]:
     """Turn torch's out-of-memory error into a ConfigError that says what to lower."""
     try:

@@ -31,8 +31,12 @@ class WeightsKind(ABC):
     def dtype(self, gpu_bf16: bool) -> Dtype:
         """Precision of the weights in memory where the config says auto. `gpu_bf16`: a GPU that has bfloat16."""
 
-    def peft_config(self) -> Any:
-        """peft's configuration, which TRL's trainers take; None: no adapter."""
+    def peft_config(self, model: Any) -> Any:
+        """peft's configuration for a model, which TRL's trainers take; None: no adapter.
+
+        Raises:
+            ConfigError: the options don't fit this model.
+        """
         return None
 
     def attached(self, model: Any) -> Any:
@@ -42,6 +46,10 @@ class WeightsKind(ABC):
             ConfigError: the options don't fit this model.
         """
         return model
+
+    def left_out(self, model: Any) -> list[str]:
+        """What of a trained model isn't trained although the options sound like it, in words."""
+        return []
 
     def core(self, model: Any) -> Any:
         """The transformers model in a trained model."""
