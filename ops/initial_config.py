@@ -134,7 +134,7 @@ def draft(name: str, sources: Sequence[Source], base: str | None, key_is_set: bo
     """The config of a run over these sources."""
     rows = [row for source in sources for row in source.rows]
     kinds = Counter(row["kind"] for row in rows)
-    languages = _languages(rows)
+    languages = _languages(sources)
     trains = any(kind != "document" for kind in kinds)
     parts = [
         _header(name, sources, trains),
@@ -157,9 +157,10 @@ def draft(name: str, sources: Sequence[Source], base: str | None, key_is_set: bo
     return Draft("\n".join(part for part in parts if part) + "\n", tuple(sources), tuple(assumed))
 
 
-def _languages(rows: Sequence[Row]) -> Counter[str]:
-    languages = Languages(LanguageConfig())
-    found = Counter(languages.identify(row).language for row in rows[: 3 * _MOST_ROWS])
+def _languages(sources: Sequence[Source]) -> Counter[str]:
+    """Languages of as many rows of each source, since one source often is of one language."""
+    languages, each = Languages(LanguageConfig()), max(1, 3 * _MOST_ROWS // len(sources))
+    found = Counter(languages.identify(row).language for source in sources for row in source.rows[:each])
     return Counter({code: n for code, n in found.items() if code != UNDECIDED})
 
 

@@ -125,3 +125,13 @@ def test_what_is_there_stays_and_what_cannot_be_read_is_named(here: Path) -> Non
     for arguments, said in ((["numbers.csv"], "no row of it can be read"), (["gone.jsonl"], "no such file")):
         status, out = init(*arguments, "--out", "n.yaml")
         assert status == 3 and said in out and not (here / "n.yaml").exists()
+
+
+def test_the_last_of_many_files_is_asked_for_its_language_too(here: Path) -> None:
+    texts = [ENGLISH] * 4 + [GERMAN]
+    files = [
+        write(here / f"{i}.jsonl", [{"prompt": f"{text} {n}?", "completion": f"{text} {n}."} for n in range(150)])
+        for i, text in enumerate(texts)
+    ]
+    assert init(*files, "--name", "mine")[0] == 0
+    assert made("mine.yaml")["scrub"]["locales"] == ["en_US", "de"]
