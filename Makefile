@@ -70,7 +70,7 @@ bench-%: $(READY)  ## one benchmark
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-bench bench-dedup: .venv-peers/.ready
+bench bench-dedup bench-minhash: .venv-peers/.ready
 bench: .venv-loaders/.ready
 
 peers: .venv-peers/.ready  ## the environment of the libraries that benchmarks compare with

@@ -87,14 +87,13 @@ def assay(*arguments: str, state: Path, **environment: str) -> Cost:
     return measured([sys.executable, "-m", "ops.main", *arguments], ASSAY_STATE=str(state), **environment)
 
 
-def peer(name: str, mode: str, file: Path, keep: Path | None = None, words: int = 5) -> Cost:
-    """Run benchmarks/peers/by_NAME.py, which writes its mask of kept rows to `keep`, in the peers' own environment."""
+def peer(name: str, mode: str, file: Path, *more: str, words: int = 5) -> Cost:
+    """Run benchmarks/peers/by_NAME.py in the peers' own environment; `more` says where its results go."""
     python = ROOT / ".venv-peers" / "bin" / "python"
     if not python.is_file():
         sys.exit("the peers have an environment of their own: make it with `make peers`")
     script = ROOT / "benchmarks" / "peers" / f"by_{name}.py"
-    command = [str(python), str(script), str(file), "--mode", mode, "--words", str(words)]
-    return measured([*command, "--keep", str(keep)] if keep else command)
+    return measured([str(python), str(script), str(file), "--mode", mode, "--words", str(words), *more])
 
 
 def finish(name: str, figures: dict[str, object], wanted: dict[str, bool]) -> None:

@@ -1,7 +1,8 @@
 """Near-duplicate removal with daft: minhash, bands exploded, grouped and joined; connected rows become one.
 
 Mode `normalize` cleans text daft's own way, the cheaper one; `words` cuts words like the other peers. 14 bands of 9
-(what datasketch picks for 126 permutations at 0.7); no pair is verified, as in daft's own examples.
+(what datasketch picks for 126 permutations at 0.7); no pair is verified, as in daft's own examples. With --out the kept
+rows are written as Parquet, all their columns.
 """
 
 import daft
@@ -33,6 +34,9 @@ def main() -> None:
     _, labels = connected_components(coo_matrix((np.ones(len(a), bool), (a, b)), shape=(rows, rows)), directed=False)
     keep = np.zeros(rows, bool)
     keep[np.unique(labels, return_index=True)[1]] = True
+    if chosen.out:
+        gone = daft.from_pydict({"id": np.flatnonzero(~keep)})
+        daft.read_parquet(str(chosen.file)).join(gone, on="id", how="anti").write_parquet(str(chosen.out))
     finish("daft", chosen, keep)
 
 

@@ -19,7 +19,15 @@ def options(description: str, modes: list[str]) -> argparse.Namespace:
     parser.add_argument("--mode", choices=modes, default=modes[0])
     parser.add_argument("--words", type=int, default=5, help="words in a shingle")
     parser.add_argument("--keep", type=Path, help="where the mask of kept rows goes (.npy)")
+    parser.add_argument("--out", type=Path, help="folder for the rows that are kept")
     return parser.parse_args()
+
+
+def out_of(chosen: argparse.Namespace) -> Path:
+    """The folder for the kept rows, of a mode that writes them."""
+    if chosen.out is None:
+        raise SystemExit(f"--mode {chosen.mode} writes the kept rows: give --out FOLDER")
+    return Path(chosen.out)
 
 
 def texts(path: Path) -> list[str]:
