@@ -129,7 +129,7 @@ def _parquet(spool: Spool, path: Path, _: str) -> None:
     """Columns of one type are of that type; others, and tools, are JSON text."""
     kinds = {name: "json" if name in _AS_JSON else kind for name, kind in spool.columns.items()}
     schema = pa.schema([(name, _arrow(kind)) for name, kind in kinds.items()])
-    with pq.ParquetWriter(path, schema, compression="zstd") as out:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as out:
         coming = spool.read()
         while group := list(islice(coming, _GROUP_ROWS)):
             rows = [{name: _stored(row.get(name), kind) for name, kind in kinds.items()} for row in group]

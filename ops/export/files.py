@@ -206,7 +206,7 @@ class _ParquetFiles:
             return
         if self._writer is None:
             self._path = self._stem.with_name(f"{self._stem.name}-{self._number:05}.parquet")
-            self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd")
+            self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd", write_page_checksum=True)
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._stored).cast(self._schema))
         self._rows = []
         if self._path.stat().st_size > _FILE_BYTES:

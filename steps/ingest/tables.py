@@ -16,6 +16,7 @@ from steps.contracts.errors import AssayError, InputError, MissingDependencyErro
 from steps.contracts.records import Row
 from steps.ingest.streams import ROW_BYTES, Bounds, Expanded
 
+_AGAIN = "copy or write it again"
 _BATCH_ROWS = 1_000
 # Chosen: what a batch may hold as it comes out, so that memory stays at a few times this.
 _BATCH_BYTES = 64 << 20
@@ -75,9 +76,14 @@ def parquet_batches(
         _check_promise(file.metadata, _Budget(size, bounds, where))
     budget = _Budget(size, bounds, where)
     for group in range(file.metadata.num_row_groups):
+        missing = file.metadata.row_group(group).num_rows
         for batch in _group_batches(file, group, probe, where, most):
             budget.take(batch.num_rows, batch.nbytes)
+            missing -= batch.num_rows
             yield batch
+        if missing:
+            # The head of a page, which no checksum covers, ends it too early.
+            raise InputError(f"a damaged Parquet file: {missing:,} rows of it are gone", where=where, hint=_AGAIN)
 
 
 def _check_columns_of_groups(file: pq.ParquetFile) -> None:
@@ -131,7 +137,7 @@ def _probe(file: pq.ParquetFile, raw: IO[bytes]) -> pq.ParquetFile | None:
         for c in (group.column(i) for i in range(group.num_columns))
         if c.physical_type == "BYTE_ARRAY" and c.has_dictionary_page
     }
-    return pq.ParquetFile(raw, read_dictionary=sorted(paths)) if paths else None
+    return pq.ParquetFile(raw, read_dictionary=sorted(paths), page_checksum_verification=True) if paths else None
 
 
 def _longest(array: Any) -> int:
@@ -192,7 +198,7 @@ def _damaged(what: str, where: str) -> Iterator[None]:
     except AssayError:
         raise
     except Exception as e:
-        raise InputError(what, where=where, hint="copy or write it again") from e
+        raise InputError(what, where=where, hint=_AGAIN) from e
 
 
 def _check_width(columns: int, bounds: Bounds, where: str) -> None:

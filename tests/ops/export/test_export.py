@@ -14,7 +14,7 @@ from support.exported_run import build, make, rows
 from ops.export.files import write_files
 from ops.export.folder import RECORD, REFUSED, read_record, whole_folder
 from steps.contracts.context import StageContext
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.records import message
 from steps.ingest.ingest import ingest
 from steps.ingest.quick import quick_config
@@ -46,6 +46,21 @@ def test_what_is_exported_reads_back_as_the_same_content(shop, to, told):
     assert found == wanted and sum(done["refused"].values()) == len(rows()) - sum(wanted.values())
     kept = {r["content_id"] for r in rows() if r["record_id"] not in refused(Path(f"out-{to}"))}
     assert read_again(Path(f"out-{to}"), Path("again")) == Counter(kept)
+
+
+def test_no_damaged_export_is_read_as_if_it_were_whole(shop, told):
+    told("latest", "--to", "parquet", "--out", "o")
+    (file,) = Path("o/documents").glob("train*.parquet")
+    whole, texts = file.read_bytes(), pq.read_table(file)["text"].to_pylist()
+    # Everything before the footer, in steps that meet every kind of byte.
+    for at in range(4, len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), 17):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            got = ingest(None, quick_config([str(file)], {}), StageContext(Path("again"), Path.cwd()))
+        except InputError as e:
+            assert "damaged" in e.what, e.what
+        else:
+            assert [r["text"] for r in got.rows.iter_rows()] == texts, at
 
 
 def refused(folder: Path) -> set[str]:
