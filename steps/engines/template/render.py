@@ -259,8 +259,17 @@ def conversation(row: Row, template: ChatTemplate) -> Conversation:
                 turns.append(turn)
         elif stored["role"] == "assistant" and not says_something(stored):
             left_out["blank turn"] += 1
-    whole = template.render(messages, tools) if turns else ""
-    return Conversation(tuple(turns), _texts(turns, whole), left_out)
+    return Conversation(tuple(turns), _texts(turns, _whole(turns, messages, tools, template)), left_out)
+
+
+def _whole(turns: Sequence[Turn], messages: Messages, tools: Tools, template: ChatTemplate) -> str:
+    """The conversation as one text; "" where there is nothing to train, or what stands behind that is refused."""
+    if not turns:
+        return ""
+    try:
+        return template.render(messages, tools)
+    except TrainingDataError:
+        return ""
 
 
 def _turn(place: int, stored: Row, messages: Messages, tools: Tools, template: ChatTemplate) -> Turn | None:

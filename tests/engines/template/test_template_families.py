@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.families import rows, table
-from support.families.cells import Cell, cells
+from support.families.cells import SETTINGS, Cell, cells
 from support.families.families import FAMILIES, Family, template, tokenizer
 from support.families.oracle import Oracle, Tokens
 from support.families.rows import ROWS
@@ -33,6 +33,8 @@ def test_a_conversation_of_each_family_is_trained(family):
     (Cell("R1 distill", "call without definitions"), "refused: call_missing"),
     # SentencePiece's space stands before a document's first character, not before BOS.
     (Cell("Mistral v0.3", "document"), "trained"),
+    # Two calls in a turn, which the template refuses, but behind all that is trained.
+    (Cell("Llama 3.1", 155, "off"), "trained, without reasoning"),
     # Special tokens that swallow the blanks beside them are the prompt's.
     (Cell("Phi-3", "blanks around"), "trained"),
     (Cell("Phi-4", "blanks around"), "trained"),
@@ -54,6 +56,13 @@ def test_every_cell_is_right_or_refused(family):
 @pytest.mark.slow
 def test_the_page_is_what_the_command_prints():
     assert (ROOT / "docs" / "families.md").read_text("utf-8") == table.page()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_conversations_by_chance_are_right_or_refused(family):
+    tried = [Cell(family, number, *SETTINGS[number % len(SETTINGS)]) for number in range(160)]
+    assert {c: v for c in tried if (v := c.verdict()).startswith("WRONG")} == {}
 
 
 def test_a_template_that_is_not_the_published_one_is_noticed():

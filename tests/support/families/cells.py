@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from support.families.chance import conversation
 from support.families.families import FAMILIES, Family, tokenizer
 from support.families.oracle import Oracle, System, Thinking, Tokens
 from support.families.rows import ROWS
 
+from steps.contracts.records import Row
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import apply_settings
 from steps.engines.template.lint import Lint
@@ -32,22 +34,27 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; `row` is a name of ROWS."""
+    """One cell; `row` is a name of ROWS, or the number of a conversation by chance."""
 
     family: str
-    row: str
+    row: str | int
     thinking: Thinking = "as_is"
     system: System = "keep"
 
     @property
+    def said(self) -> Row:
+        """The row itself."""
+        return conversation(self.row) if isinstance(self.row, int) else ROWS[self.row]
+
+    @property
     def oracle(self) -> Oracle:
         """Its judge."""
-        return Oracle(FAMILIES[self.family], ROWS[self.row], self.thinking, self.system)
+        return Oracle(FAMILIES[self.family], self.said, self.thinking, self.system)
 
     def outcome(self) -> Outcome:
         """What the code makes of it."""
         tokens, template = in_force(FAMILIES[self.family], self.thinking, self.system)
-        found = Lint(tokens, template).check(ROWS[self.row])
+        found = Lint(tokens, template).check(self.said)
         sequences = tuple(Tokens(e.input_ids, e.labels) for e in found.encoded)
         return Outcome(found.reason, sequences, tuple(sorted(found.left_out)))
 

@@ -6,10 +6,8 @@ from typing import Any
 
 from support.families.cells import Cell, in_force
 from support.families.families import FAMILIES
-from support.families.rows import ROWS
 
 from steps.contracts.evaluation import Evaluation
-from steps.contracts.records import Row
 from steps.engines.lm.load import LoadedModel
 from steps.engines.subjects.local_model import Inference, LocalModel
 from steps.evaluate.config import EvaluateConfig
@@ -61,6 +59,18 @@ class Answers:
         self.answer = local.answer
 
 
+def script_of(cell: Cell, instead: str | None = None) -> tuple[ScriptedModel, list[int]]:
+    """A model that says, to each prompt of the cell's trained turns, what was trained (or `instead`); and its ends."""
+    sequences = cell.outcome().sequences
+    script = {tuple(s.ids[:a]): list(s.ids[a:b]) for s in sequences for a, b in s.runs}
+    ends = sorted({answer[-1] for answer in script.values()})
+    if instead is not None:
+        tokens, _ = in_force(FAMILIES[cell.family], cell.thinking, cell.system)
+        other = tokens(instead, add_special_tokens=False)["input_ids"]
+        script = {prompt: [*other, answer[-1]] for prompt, answer in script.items()}
+    return ScriptedModel(script, ends), ends
+
+
 def said_back(cell: Cell, folder: Any, *, instead: str | None = None) -> Evaluation:
     """The evaluation, on the cell's row, of a model that says what was trained; `instead`: it says this.
 
@@ -68,15 +78,8 @@ def said_back(cell: Cell, folder: Any, *, instead: str | None = None) -> Evaluat
         KeyError: the prompt that evaluation asks is none that was trained.
     """
     tokens, template = in_force(FAMILIES[cell.family], cell.thinking, cell.system)
-    sequences = cell.outcome().sequences
-    script = {tuple(s.ids[:a]): list(s.ids[a:b]) for s in sequences for a, b in s.runs}
-    ends = sorted({answer[-1] for answer in script.values()})
-    if instead is not None:
-        other = tokens(instead, add_special_tokens=False)["input_ids"]
-        script = {prompt: [*other, answer[-1]] for prompt, answer in script.items()}
-    model = LoadedModel(ScriptedModel(script, ends), tokens, "cpu")
+    model = LoadedModel(script_of(cell, instead)[0], tokens, "cpu")
     local = LocalModel("tuned", cell.family, model, Inference(), template.config)
-    row: Row = ROWS[cell.row]
-    asked = Suite("rows", (Task("held_out", "held_out", (row,), cell.row),))
+    asked = Suite("rows", (Task("held_out", "held_out", (cell.said,), str(cell.row)),))
     config = EvaluateConfig(metrics=("exact_match",), extractor="none", max_new_tokens=400)
     return evaluate(Answers("tuned", local), asked, config, folder, folder)

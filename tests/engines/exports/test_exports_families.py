@@ -1,0 +1,58 @@
+"""What is served, on the templates of 16 model families: evaluation's final texts, from the same prompts."""
+
+from dataclasses import asdict
+
+import pandas as pd
+import pytest
+from support.families.cells import Cell, cells, in_force
+from support.families.families import FAMILIES
+from support.families.rows import ROWS, said
+from support.families.speaking import said_back, script_of
+
+from steps.engines.exports.served import ServedModel
+from steps.engines.scoring.answers import read_answers
+
+FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
+
+
+def served(cell: Cell) -> str:
+    """What the exported model answers the row's last turn with, asked as one asks it: without what was thought."""
+    tokenizer, template = in_force(FAMILIES[cell.family], cell.thinking, cell.system)
+    one = ServedModel()
+    one.tokenizer, one.device = tokenizer, "cpu"
+    one.model, one.ends = script_of(cell)
+    one.settings = {
+        "max_new_tokens": 400, "batch_size": 1, "generation": {"do_sample": False}, "dialect": asdict(template.dialect),
+        "markers": asdict(template.markers),
+    }  # fmt: skip
+    row = ROWS[cell.row]
+    messages = [{k: m[k] for k in FIELDS if m[k] is not None} for m in said(row)]
+    last = max(i for i, m in enumerate(messages) if m["role"] == "assistant")
+    asked = pd.DataFrame([{"messages": messages[:last], "tools": row["tools"]}])
+    return one.predict(None, asked)[0]
+
+
+def asked_alike(cell: Cell) -> bool:
+    """Whether evaluation's prompt says nothing that can't be said in a request: what earlier turns thought."""
+    row = ROWS[cell.row]
+    thought = [m for m in said(row)[:-1] if m["reasoning"]] if cell.thinking != "off" else []
+    return row["kind"] != "document" and not thought and bool(cell.outcome().sequences)
+
+
+def evaluated(cell: Cell, folder) -> str:
+    (answer,) = read_answers(said_back(cell, folder).answers)["held_out"]
+    return answer.answer
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_conversation_of_each_family_is_served_as_it_was_evaluated(family, tmp_path):
+    cell = Cell(family, "multi-turn")
+    assert served(cell) == evaluated(cell, tmp_path) == said(ROWS[cell.row])[-1]["content"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_cell_is_served_as_it_was_evaluated(family, tmp_path):
+    found = [c for c in cells() if c.family == family and asked_alike(c)]
+    assert len(found) > 40
+    assert [c for c in found if served(c) != evaluated(c, tmp_path)] == []
