@@ -22,6 +22,8 @@ from steps.evaluate.tasks import suite
 from steps.gate.gate import gate
 from steps.ingest.ingest import ingest
 from steps.split.split import split
+from steps.train.memory_estimate import estimate, model_shape
+from steps.train.plan import make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {path.stem: path for path in sorted((ROOT / "configs" / "runs").glob("*.yaml"))}
@@ -129,3 +131,32 @@ def test_a_recipe_with_rows_of_its_own_has_as_many_test_rows_as_its_gate_wants(n
     found = split(rows, config.split, StageContext(tmp_path / "split")).rows.manifest.splits["test"]
     # The stages after them leave two thirds of these rows, or more.
     assert min(found * 2 // 3, config.evaluate.max_rows or found) >= config.gate.min_n
+
+
+# config.json of the models that the recipes name, as published: what decides over memory.
+SHAPES = {
+    "sft_lora_8b": ("llama", {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+                              "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}),
+    "sft_lora_qwen3": ("qwen3", {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
+                                 "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+                                 "vocab_size": 151936, "tie_word_embeddings": False}),
+    "sft_lora_gemma": ("gemma2", {"hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42,
+                                  "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256,
+                                  "vocab_size": 256000}),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_recipe_fits_the_gpu_that_it_asks_for(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from transformers import AutoConfig
+
+    kind, shape = SHAPES[name]
+    AutoConfig.for_model(kind, **shape).save_pretrained(tmp_path)
+    for asked, answer in (("is_available", True), ("is_bf16_supported", True), ("device_count", 1)):
+        monkeypatch.setattr(torch.cuda, asked, lambda *_, answer=answer: answer)
+    config = CONFIGS[name].train
+    needed = estimate(model_shape(tmp_path, config), config, make_plan(config, shape["vocab_size"])).total
+    (asked_for,) = re.findall(r"one GPU with (\d+) GB", RECIPES[name].read_text())
+    assert needed < int(asked_for) * 10**9 < 2 * needed
