@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from gc import set_threshold
+from gc import freeze, set_threshold
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -548,11 +548,23 @@ def zenml(context: typer.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-c", "from zenml_cli import cli; cli()", *context.args])
 
 
+def _spare_the_last_look() -> None:
+    """Python looks for garbage once more when it ends: measured, 0.4 CPU seconds of an `assay stage` of 1.5.
+
+    Not where databases are open that this look closes, or DuckDB's binding would complain of it.
+    """
+    if not {"duckdb", "zenml"} & sys.modules.keys():
+        freeze()
+
+
 def main() -> None:
     """Entry point of the `assay` program."""
     _open_outputs()
     set_threshold(*_COLLECTED)
-    app(prog_name="assay")
+    try:
+        app(prog_name="assay")
+    finally:
+        _spare_the_last_look()
 
 
 if __name__ == "__main__":
