@@ -35,6 +35,8 @@ class ConvertResult:
     rejected_by: dict[str, int]
     # where the first of each reason stand and why, without their text
     first: dict[str, list[str]]
+    # what was assumed of the inputs
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -70,7 +72,9 @@ def convert(
                     rejects.add(_reject(row, e), _raw(row))
         _put_rejects(scratch / REJECTS, rejects_path)
         first = {reason: [str(r) for r in found] for reason, found in rejects.first.items()}
-        result = ConvertResult(out, rejects_path, read.report.rows_in, spool.rows, dict(reasons.most_common()), first)
+        result = ConvertResult(
+            out, rejects_path, read.report.rows_in, spool.rows, dict(reasons.most_common()), first, read.report.notes
+        )
         if not spool.rows:
             raise _nothing(result, to)
         with aside(out) as partial:

@@ -10,6 +10,7 @@ from materializers.visible import visible
 from steps.contracts.errors import AssayError, InputError
 from steps.contracts.humanize import size
 from steps.contracts.records import Row, all_messages, text_of
+from steps.gate.config import GateConfig
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.peek import Peek, peek
 from steps.ingest.quick import quick_config
@@ -23,6 +24,11 @@ _TOY_STEPS, _TOY_LENGTH = 60, 1024
 _MOST_FILES, _MOST_ROWS = 20, 100
 # Chosen: with fewer rows a twentieth of them measures nothing.
 _FEW_ROWS = 2_000
+_GATE_ROWS = GateConfig().min_n
+_ANSWERED = {
+    "preference": "of preferences the chosen answers are trained",
+    "unpaired_preference": "of labelled answers the wanted ones are trained, and the others left out",
+}
 # Characters per token of English text in usual vocabularies are about four; other scripts need more tokens.
 _CHARACTERS_PER_TOKEN = 3
 # What people call a question and an answer, where the format's own names aren't used.
@@ -143,11 +149,17 @@ def draft(name: str, sources: Sequence[Source], base: str | None, key_is_set: bo
         _scrub(key_is_set, languages),
         _language(languages),
         *(_training(name, kinds, rows, base) if trains else ()),
+        _gate(sources) if trains else "",
     ]
     assumed = [f"{s.config.name}: {a}" for s in sources for a in s.assumed]
     if languages:
         found = ", ".join(f"{code} {n}" for code, n in languages.most_common(4))
         assumed.append(f"languages: {found} of the first rows")
+    assumed += [_ANSWERED[kind] for kind in _ANSWERED if kinds[kind]]
+    if trains and (tested := _tested(sources)) is not None:
+        assumed.append(
+            f"about {tested} rows are held out: less than gate.min_n ({_GATE_ROWS}), so probably no model is promoted"
+        )
     if not trains:
         assumed.append("only documents, which no objective trains on: the run curates and trains nothing")
     elif base is None:
@@ -199,6 +211,24 @@ def _split(sources: Sequence[Source]) -> str:
     return f"split: {share}    # {why}\n"
 
 
+def _gate(sources: Sequence[Source]) -> str:
+    """What few rows mean for the gate."""
+    tested = _tested(sources)
+    if tested is None:
+        return ""
+    return (
+        f"# gate: {{min_n: {max(tested // 2, 1)}}}    # about {tested} rows are held out; the gate wants {_GATE_ROWS}\n"
+    )
+
+
+def _tested(sources: Sequence[Source]) -> int | None:
+    """How many rows are probably held out, where that is less than the gate wants."""
+    if any(len(s.files) == _MOST_FILES for s in sources):
+        return None
+    tested = round(sum(_estimated_rows(f) for s in sources for f in s.files) * (0.2 if _is_small(sources) else 0.05))
+    return tested if tested < _GATE_ROWS else None
+
+
 def _is_small(sources: Sequence[Source]) -> bool:
     """Whether there are probably less than some thousand rows, by the size of the first ones."""
     more_files = any(len(s.files) == _MOST_FILES for s in sources)
@@ -246,8 +276,9 @@ def _training(name: str, kinds: Counter[str], rows: Sequence[Row], base: str | N
     else:
         yield f"base:\n  model: {json.dumps(base)}\n"
     length = _max_length(rows, base)
-    chosen = "{kind: sft, preference_as: chosen}    # the chosen answers of preferences are trained"
-    objective = chosen if kinds["preference"] else "{kind: sft}"
+    objective = "{kind: sft, preference_as: chosen}" if kinds["preference"] else "{kind: sft}"
+    said = "; ".join(text for kind, text in _ANSWERED.items() if kinds[kind])
+    objective += f"    # {said}" if said else ""
     few = "  max_steps: 20         # a first try; without it: one pass over the rows\n" if base is None else ""
     yield f"""train:
   objective: {objective}

@@ -30,6 +30,8 @@ def convert_file(source: str, out: Path, to: str, reading: Reading, overwrite: b
         emit(asdict(result))
         return
     say(f"{result.out}: {result.rows:,} of {result.rows_in:,} rows as {to}")
+    for note in result.notes:
+        say(f"  note: {note}")
     for reason, count in result.rejected_by.items():
         say(f"  {count:,} rejected: {reason}")
         for place in result.first.get(reason, ()):

@@ -13,7 +13,7 @@ from typing import Any
 from steps.contracts.errors import InputError
 from steps.contracts.records import Row
 from steps.engines.formats.dialects.described import listed
-from steps.engines.formats.names import is_known, standard
+from steps.engines.formats.names import fold, is_known, standard
 from steps.engines.formats.registry import detect
 
 _USUAL = ",;\t|"
@@ -25,6 +25,7 @@ _RECORDS, _FEWEST, _FRONT = 50, 3, 10
 # Chosen: names of columns are words, not sentences.
 _LONGEST_NAME, _MOST_WORDS = 60, 6
 _SAID = re.compile(r"[.!?\u3002\uff1f\uff01]['\"]?\s*$|^\s*-?\d+(?:[.,]\d+)?\s*$|@|https?://")
+_NUMBERS = {"id", "index", "idx", "no", "nr", "number", "row", "rowid", "key"}
 _DOUBLED = re.compile(r'\w""|""\w')
 _HEADER = "give the names of all columns by `header` (--ingest 'sources.0.header=[prompt, completion]')"
 
@@ -184,7 +185,7 @@ def _checked(
     if cells == len(names) - 1 and not names[-1].strip():
         notes.append("the header line ends with a delimiter that the rows haven't")
         return Layout(skip, names[:-1], dialect, notes)
-    if cells == len(names) + 1 and _are_numbers([r[0] for r in records]):
+    if cells == len(names) + 1 and fold(names[0]) not in _NUMBERS and _are_numbers([r[0] for r in records]):
         notes.append("the rows are numbered in a first column without a name")
         return Layout(skip, ["", *names], dialect, notes)
     called = _CALLED.get(dialect["delimiter"], dialect["delimiter"])

@@ -377,7 +377,7 @@ def _values(values: JsonValues, limit: int) -> Iterator[Item]:
             item = _decoded(locator, value.line, value.raw)
         if isinstance(item, Raw):
             keys, rows, size = frozenset(item.value), rows + 1, size + len(value.raw)
-        elif (start := _next(value, keys)) is not None:
+        elif item.reason != "not_an_object" and (start := _next(value, keys)) is not None:
             values.read_again(value, start)
             item = replace(item, weight=_rows_in(start, rows, size))
         elif value.problem in ("cut_off", "after_end", "too_deep"):

@@ -132,7 +132,7 @@ class RowReader:
                 return f"{hint.replace('is missing', 'is empty')}; the row has {fields(value)}"
             names = [str(k) for k in value]
             near = difflib.get_close_matches(wanted, names, n=1)
-            meant = f"; did you mean {near[0][:40]!r}?" if near else ""
+            meant = f"; did you mean {near[0][:40]!r}?" if near and near[0] != wanted else ""
             hint += f"; the row has {fields(value)}{meant}"
         return hint
 
@@ -168,12 +168,15 @@ class RowReader:
     def _meta(self, item: Raw, value: Row, used: tuple[str, ...]) -> Row:
         """The columns that no field holds, and those that are set aside, under the data's names."""
         unused, wanted = self._unused(value, used), self.config.meta_columns
-        named = {new: old for old, new in renames(tuple(item.value)).items() if old not in value}
-        kept = {named.get(k, k): v for k, v in unused.items()} if named else unused
+        kept = unused
+        if value is not item.value:
+            named = {new: old for old, new in renames(tuple(item.value)).items() if old not in value}
+            kept = {named.get(k, k): v for k, v in unused.items()}
         kept = kept if wanted is None else {k: v for k, v in kept.items() if k in wanted}
         aside = self.meaning.unread(item.value) if self.meaning is not None else {}
-        aside |= {k: v for k, v in item.value.items() if k in self._aside}
-        return {**kept, **{k: v for k, v in aside.items() if v is not None}}
+        if self._aside:
+            aside |= {k: v for k, v in item.value.items() if k in self._aside}
+        return {**kept, **{k: v for k, v in aside.items() if v is not None}} if aside else kept
 
     # --- rows that become several ---
 

@@ -326,3 +326,15 @@ def test_reading_can_be_said(tmp_path, monkeypatch):
     Path("in.jsonl").write_text(json.dumps(ROWS[0]) + "\nbroken\n")
     with pytest.raises(InputError, match="more than max_reject_share"):
         convert(["in.jsonl"], "openai", Path("p.jsonl"), broken)
+
+
+def test_rows_of_several_formats_are_converted_and_counted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [["One?", "A"], {"instruction": "One?", "output": "A"}, {"Question": "One?", "Answer": "A"}]
+    Path("mixed.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    result = convert(["mixed.jsonl"], "alpaca", tmp_path / "out.jsonl")
+    wanted = "mixed/mixed.jsonl: rows of several formats, each read by its own: 2 prompt_completion, 1 alpaca"
+    assert wanted in result.notes
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [
+        {"instruction": "One?", "input": "", "output": "A"}
+    ] * 3

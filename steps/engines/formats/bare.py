@@ -33,6 +33,8 @@ def columns_of(value: Any) -> Row:
         return _within(value) or {ALONE: value}
     if not isinstance(value, list) or not value:
         raise RowRejected("not_an_object", f"{_WANTED}; it is {type_of(value)}{'' if value else ' with nothing in it'}")
+    if len(value) == 1 and isinstance(value[0], list) and not _is_pair(value[0]):
+        return columns_of(value[0])
     if all(is_message(v) for v in value):
         return {"messages": value}
     if all(_is_pair(v) for v in value) and (turns := _of_pairs(value)):

@@ -3,7 +3,7 @@
 from steps.contracts.records import Row
 from steps.engines.formats.columns import LISTS
 from steps.engines.formats.dialects.content import refuse_media
-from steps.engines.formats.dialects.messages import Turns, checked
+from steps.engines.formats.dialects.messages import Turns, as_turns, checked
 from steps.engines.formats.dialects.parsing import parsed
 from steps.engines.formats.dialects.roles import by_speakers
 from steps.engines.formats.format import Draft, Parsed
@@ -16,19 +16,25 @@ ALWAYS = ("tools", "functions", "system", "systemInstruction")
 
 def first_turn(row: Row) -> Row | None:
     """The first message of a row's message list; {} of an empty list's; None when there is no list."""
-    elsewhere = listed_elsewhere(row)
-    for column in LISTS if elsewhere is None else (elsewhere,):
-        value = row.get(column)
+    for column in _lists(row):
+        value = as_turns(row[column])
         if isinstance(value, str) and value.lstrip().startswith("["):
             try:
                 value = parsed(value, column)
             except RowRejected:
                 continue
         if isinstance(value, list) and value:
-            spoken = by_speakers(value[0])
-            if spoken or isinstance(value[0], dict):
-                return spoken[0] if spoken else dict(value[0])
+            spoken = by_speakers(value[0]) or value
+            if isinstance(spoken[0], dict):
+                return spoken[0]
     return None
+
+
+def _lists(row: Row) -> list[str]:
+    """Columns that may hold the row's messages."""
+    found = [c for c in LISTS if c in row]
+    elsewhere = listed_elsewhere(row) if not found else None
+    return found if elsewhere is None else [elsewhere]
 
 
 def conversation(texts: RowTexts, turns: Turns, used: tuple[str, ...], meta: Row | None = None) -> Parsed:

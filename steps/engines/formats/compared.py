@@ -12,6 +12,7 @@ PAIRS = (
     ("response_0", "response_1"), ("response_a", "response_b"), ("response_1", "response_2"), ("answer_a", "answer_b"),
     ("completion_a", "completion_b"), ("output_1", "output_2"), ("conversation_a", "conversation_b"),
 )  # fmt: skip
+_COLUMNS = frozenset(name for pair in PAIRS for name in pair)
 _WINNERS = ("better_response_id", "winner", "preference", "preferred", "better", "chosen", "label")
 _FIRST = {"a", "model_a", "response_a", "answer_a", "first", "left"}
 _SECOND = {"b", "model_b", "response_b", "answer_b", "second", "right"}
@@ -57,4 +58,8 @@ def _place(value: Any, pair: tuple[str, str]) -> int | None:
     return None
 
 
-COMPARED = Format(lambda row: _pair(row) is not None and _winner(row) is not None, read)
+def _looks(row: Row) -> bool:
+    return not _COLUMNS.isdisjoint(row) and _pair(row) is not None and _winner(row) is not None
+
+
+COMPARED = Format(_looks, read)

@@ -8,7 +8,16 @@ from steps.engines.formats.dialects.content import MEDIA_COLUMNS
 from steps.engines.formats.rejected import RowRejected
 
 LABELS = ("label", "kto_tag", "desirable")
-REASONING = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts", "cot", "chain_of_thought")
+REASONING = (
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "thought",
+    "thoughts",
+    "cot",
+    "chain_of_thought",
+    "complex_cot",
+)
 # Columns beside the text of a conversation that change what is read of it; most rows have none.
 MARKS = frozenset({*LABELS, *REASONING, *MEDIA_COLUMNS})
 _WANTED = {"true", "1", "1.0", "yes", "desirable", "good", "thumbs_up"}

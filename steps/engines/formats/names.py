@@ -26,8 +26,15 @@ KNOWN = frozenset(_NAMES)
 # OpenOrca and others.
 _ALSO = {"system_prompt": "system", "system_message": "system", "sys_prompt": "system"}
 _SPEAKERS = (
-    ({"human", "user"}, {"assistant", "ai", "bot", "gpt", "chatgpt", "chatbot"}), ({"q"}, {"a"}),
+    (
+        {"human", "user", "userprompt", "usermessage", "userinput", "userquery", "inputtext"},
+        {"assistant", "ai", "bot", "gpt", "chatgpt", "chatbot", "assistantresponse", "assistantmessage", "botmessage",
+         "botresponse", "modelresponse", "modeloutput", "airesponse", "aimessage", "expectedoutput", "outputtext"},
+    ),
+    ({"q"}, {"a"}),
 )  # fmt: skip
+# Columns in which something is asked or answered, so that none called after a speaker is.
+_SAID = frozenset((*PROMPTS, *COMPLETIONS, *OUTPUTS, *RESPONSES, *LISTS, "instruction", "text", "chosen", "rejected"))
 _NOT_SAID = re.compile(r"[\W_]+")
 
 
@@ -53,7 +60,7 @@ def is_known(name: str) -> bool:
 def renames(names: tuple[str, ...]) -> dict[str, str]:
     """The columns that get another name, and which: also the two that are called after who speaks."""
     found = {name: standard for name in names if (standard := standard_name(str(name))) is not None}
-    return found if found or not KNOWN.isdisjoint(names) else _speakers(names)
+    return found if not _SAID.isdisjoint((*names, *found.values())) else {**found, **_speakers(names)}
 
 
 def _speakers(names: tuple[str, ...]) -> dict[str, str]:

@@ -16,12 +16,13 @@ CHOSEN = ("chosen", "chosen_response", "chosen_messages", "preferred_output", "p
 REJECTED = (
     "rejected", "rejected_response", "rejected_messages", "non_preferred_output", "dispreferred", "response_k",
 )  # fmt: skip
+_COLUMNS = frozenset(REJECTED)
 _ALWAYS = ("tools", "functions", "system", "systemInstruction")
 
 
 def _looks(row: Row) -> bool:
     """Two answers of which one is better; the better one may be the row's answer."""
-    rejected = _side_in(row, REJECTED)
+    rejected = None if _COLUMNS.isdisjoint(row) else _side_in(row, REJECTED)
     if rejected is None or _side_in(row, CHOSEN) is not None:
         return rejected is not None
     alone = isinstance(row[rejected], (str, list, dict)) and bool(row[rejected])
@@ -45,7 +46,8 @@ def read(row: Row, how: Reading) -> Parsed:
     texts = RowTexts(row, how)
     chosen_in, rejected_in = _side_in(row, CHOSEN) or given(row, COMPLETIONS), _side_in(row, REJECTED)
     if rejected_in is None:
-        raise RowRejected("missing_column", "column 'rejected' is missing")
+        there = any(name in row for name in REJECTED)
+        raise RowRejected("missing_column", f"column 'rejected' is {'null' if there else 'missing'}")
     if chosen_in is None:
         prompt, chosen = _last_answer(texts)
         rejected = _side(texts, rejected_in)

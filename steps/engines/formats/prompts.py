@@ -7,7 +7,7 @@ from steps.contracts.records import Row, message
 from steps.engines.formats.columns import COMPLETIONS, LISTS, PROMPTS, RESPONSES, first
 from steps.engines.formats.dialects.calls import tools_text
 from steps.engines.formats.dialects.content import content_of, is_part
-from steps.engines.formats.dialects.messages import Turns, is_blank, read_messages, text_of_column
+from steps.engines.formats.dialects.messages import Turns, as_turns, is_blank, read_messages, text_of_column
 from steps.engines.formats.dialects.parsing import parsed
 from steps.engines.formats.dialects.roles import by_speakers, has_role
 from steps.engines.formats.format import AS_USUAL, Reading
@@ -132,7 +132,7 @@ class RowTexts:
 def listed(row: Row) -> str | None:
     """The column with a list of messages, or its text; None without one."""
     for column in LISTS:
-        value = row.get(column)
+        value = as_turns(row.get(column))
         if isinstance(value, list) and (_is_spoken(value) or (column == "messages" and first(row, PROMPTS) is None)):
             return column
         if isinstance(value, str) and _LIST.match(value):

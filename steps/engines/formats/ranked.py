@@ -16,11 +16,12 @@ from steps.engines.formats.prompts import RowTexts, Side, listed
 from steps.engines.formats.ranking import badness_of, is_ranked
 from steps.engines.formats.rejected import RowRejected
 
+_COLUMNS = frozenset(RESPONSES)
 _TEXTS = ("text", "content", *COMPLETIONS, "message", "messages")
 
 
 def _looks(row: Row) -> bool:
-    column = _responses(row)
+    column = None if _COLUMNS.isdisjoint(row) else _responses(row)
     if column is None or (first(row, (*PROMPTS, "instruction")) is None and listed(row) is None):
         return False
     alone = given(row, COMPLETIONS) is None

@@ -82,6 +82,8 @@ def test_names_and_cells_that_differ_in_number(bench):
     assert said.what == "1 name in the header, but 2 cells in every row (separated by ,)"
     said = refused(bench, "id,prompt,completion\n" + BODY)
     assert said.what == "3 names in the header, but 2 cells in every row (separated by ,)"
+    numbered = "".join(f"{i},{line}\n" for i, line in enumerate(BODY.splitlines(), 1))
+    assert refused(bench, "id,prompt\n" + numbered).what.startswith("2 names in the header, but 3 cells")
     assert refused(bench, BODY, header=["a", "b", "c"]).what.startswith("3 names")
 
 

@@ -10,7 +10,7 @@ from steps.engines.formats.dialects.calls import Calls
 from steps.engines.formats.dialects.content import Content, content_of, refuse_media, value_text
 from steps.engines.formats.dialects.described import fields, type_of
 from steps.engines.formats.dialects.parsing import parsed
-from steps.engines.formats.dialects.roles import CALL, ROLE_KEYS, ROLE_OF, by_speakers, role_of
+from steps.engines.formats.dialects.roles import CALL, ROLE_KEYS, ROLE_OF, ROLES_OF_MANY, by_speakers, role_of
 from steps.engines.formats.rejected import RowRejected
 
 _CONTENT_KEYS = ("content", "value", "text", "parts")
@@ -63,6 +63,7 @@ def read_messages(
     roles: the source's own names of roles. tools: the row's tools as JSON text, for calls written as text.
     """
     as_text, value = isinstance(value, str), parsed(value, column)
+    value = as_turns(value)
     if not isinstance(value, list):
         raise RowRejected("messages_not_a_list", f"column {column!r} is {type_of(value)}, not a list of messages")
     reader = _Reader(roles, Calls(tools, as_text=as_text))
@@ -190,10 +191,22 @@ def _role_key(m: Row) -> str | None:
     return next((k for k in ROLE_KEYS if m.get(k) is not None), None)
 
 
+def as_turns(value: Any) -> Any:
+    """Messages that are stored by columns (`{"role": [...], "content": [...]}`) as a list; all else as it is."""
+    if not isinstance(value, dict) or not value or ROLES_OF_MANY.isdisjoint(value):
+        return value
+    lengths = {len(v) if isinstance(v, list) else -1 for v in value.values()}
+    if len(lengths) > 1 or -1 in lengths:
+        return value
+    return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
+
+
 def _turned(value: list[Any]) -> list[Any]:
     """The list with what stands under its speakers as messages; itself where any of it is a message already."""
+    if not value or by_speakers(value[0]) is None:
+        return value
     found = [by_speakers(turn) for turn in value]
-    return [m for turns in found for m in turns or ()] if found and all(found) else value
+    return [m for turns in found for m in turns or ()] if all(found) else value
 
 
 def _lower(m: Row) -> Row:

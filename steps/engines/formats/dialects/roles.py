@@ -10,6 +10,8 @@ from steps.engines.formats.rejected import RowRejected
 # An assistant's turn whose content is its tool calls.
 CALL = "call"
 ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "type")
+_NAMED = frozenset(ROLE_KEYS)
+ROLES_OF_MANY = _NAMED - {"type", "author"}
 # OpenAI, Anthropic, Gemini, ShareGPT, LLaMA-Factory, ms-swift, LangChain, OASST and Llama's ipython.
 _NAMES = {
     "system": ("system", "developer", "system_prompt", "system_message", "sys"),
@@ -60,6 +62,8 @@ def by_speakers(turn: Any) -> list[Row] | None:
     a pair of role and text; None for anything else.
     """
     if isinstance(turn, dict):
+        if not _NAMED.isdisjoint(turn):
+            return None
         said = [(ROLE_OF.get(k.strip().lower()), v) for k, v in turn.items() if v is not None and v != ""]
     elif isinstance(turn, list) and len(turn) == 2 and isinstance(turn[0], str):
         said = [(ROLE_OF.get(turn[0].strip().lower()), turn[1])]
