@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from steps.contracts.digests import short_id
 from steps.contracts.records import Row
 from steps.engines.chunking.chunking import Chunk, Markup, cutter
-from steps.engines.formats.bare import ALONE, BARE_TEXT
+from steps.engines.formats.bare import ALONE, BARE_TEXT, is_bare_pair
 from steps.engines.formats.columns import renamed
 from steps.engines.formats.dialects.described import fields
 from steps.engines.formats.format import Draft, Parsed, Reading
@@ -78,7 +78,7 @@ class RowReader:
                 self.sink.reject(self.source, self.path, item, item.reason, item.hint)
                 return
             value = self.named(item.value)
-            row_format, parsed = self._understood(value)
+            row_format, parsed = self._understood(item, value)
             self._take(item, value, row_format, parsed)
         except RowRejected as e:
             self.sink.reject(self.source, self.path, item, e.reason, self._hint(e, value))
@@ -100,7 +100,7 @@ class RowReader:
             return None
         try:
             value = self.named(item.value)
-            row_format, parsed = self._understood(value)
+            row_format, parsed = self._understood(item, value)
         except (RowRejected, RecursionError):
             return None
         if parsed is None or row_format != self.format or len(parsed.drafts) != 1 or parsed.notes:
@@ -136,10 +136,14 @@ class RowReader:
             hint += f"; the row has {fields(value)}{meant}"
         return hint
 
-    def _understood(self, value: Row) -> tuple[str, Parsed | None]:
+    def _understood(self, item: Raw, value: Row) -> tuple[str, Parsed | None]:
         """The row's format, and what it says; None: a part of a message tree."""
         if ALONE in value and self.format != "text":
             raise RowRejected("not_an_object", BARE_TEXT)
+        if self.format != "prompt_completion" and is_bare_pair(value) and item.raw.lstrip()[:1] == b"[":
+            raise RowRejected(
+                "not_an_object", "two texts among rows of another kind: are they a prompt and its answer?"
+            )
         return read_row(value, self.format, self._reading, strict=self._strict)
 
     def _take(self, item: Raw, value: Row, row_format: str, parsed: Parsed | None) -> None:

@@ -57,6 +57,11 @@ def _within(text: str) -> Row | None:
     return value if isinstance(value, dict) else None
 
 
+def is_bare_pair(row: Row) -> bool:
+    """Whether a row is what a list of two texts is read as."""
+    return row.keys() == {"prompt", "completion"} and all(isinstance(v, str) for v in row.values())
+
+
 def is_message(value: Any) -> bool:
     """Whether an object is a message: who speaks, and what is said."""
     if not isinstance(value, dict):

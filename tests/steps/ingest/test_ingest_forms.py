@@ -55,6 +55,12 @@ def test_a_list_that_may_mean_anything_is_refused(bench, line):
     assert reject["reason"] == "not_an_object" and "list of messages" in reject["hint"]
 
 
+def test_two_texts_among_conversations_are_no_row_for_sure(bench):
+    assert len(bench.rows([{"messages": TURNS}, ["a", "b"], {"messages": TURNS}], most=0.5)) == 2
+    assert bench.rejects()[0]["reason"] == "not_an_object"
+    assert len(bench.rows([{"prompt": "a", "completion": "b"}, ["a", "b"]])) == 2
+
+
 def test_texts_alone_are_documents_where_that_is_said(bench):
     lines = ["The first page.", "The second one."]
     assert [r["text"] for r in bench.rows(lines, format="text")] == lines
