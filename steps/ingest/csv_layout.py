@@ -24,7 +24,10 @@ _CALLED = {"\t": "tab", "\x1f": "\\x1f", "\x01": "\\x01", "\x1e": "\\x1e"}
 _RECORDS, _FEWEST, _FRONT = 50, 3, 10
 # Chosen: names of columns are words, not sentences.
 _LONGEST_NAME, _MOST_WORDS = 60, 6
-_SAID = re.compile(r"[.!?\u3002\uff1f\uff01]['\"]?\s*$|^\s*-?\d+(?:[.,]\d+)?\s*$|@|https?://")
+# A short name may end so ("Nr.", "Solved?"), a sentence has some words before.
+_SAID = re.compile(
+    r"\w\W+\w+\W+\w.*[.!?]['\"]?\s*$|[\u3002\uff1f\uff01]['\"]?\s*$|^\s*-?\d+(?:[.,]\d+)?\s*$|@|https?://"
+)
 _NUMBERS = {"id", "index", "idx", "no", "nr", "number", "row", "rowid", "key"}
 _DOUBLED = re.compile(r'\w""|""\w')
 _HEADER = "give the names of all columns by `header` (--ingest 'sources.0.header=[prompt, completion]')"

@@ -109,3 +109,10 @@ def test_unused_cells_without_a_name(bench):
     bench.write("a.csv", ",prompt,completion\n7,a,b\n")
     [row] = bench.ingest("a.csv").rows.iter_rows()
     assert json.loads(row["meta"]) == {"column_1": "7"}
+
+
+def test_a_short_name_may_end_like_a_sentence(bench):
+    bench.write("a.csv", "Nr.,Solved?,Ref. no.,Frage,Antwort\n1,yes,7,Wann?,Um drei.\n")
+    [row] = bench.ingest("a.csv", columns={"prompt": "Frage", "completion": "Antwort"}).rows.iter_rows()
+    assert json.loads(row["meta"]) == {"Nr.": "1", "Solved?": "yes", "Ref. no.": "7"}
+    assert "looks like a row" in refused(bench, "Where is it?,There.\nWhen is it?,At three.\n").what
