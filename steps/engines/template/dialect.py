@@ -1,11 +1,11 @@
 """What a chat template wants of messages, found out by rendering small conversations with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, TypeAlias
 
 from steps.contracts.errors import TrainingDataError
 
@@ -35,16 +35,18 @@ class Dialect:
     writes_tools: bool = False
 
 
-def dialect_of(template: str, special: Mapping[str, Any]) -> Dialect:
+# (template, messages, tools, special tokens by name) -> text; raises TrainingDataError where the template refuses.
+RenderText: TypeAlias = Callable[[str, list[dict[str, Any]], list[dict[str, Any]] | None, Mapping[str, Any]], str]
+
+
+def dialect_of(template: str, special: Mapping[str, Any], render_text: RenderText) -> Dialect:
     """The dialect of a template; `special`: the tokenizer's special tokens by name, which templates may write."""
-    return _probed(template, tuple(sorted((k, v) for k, v in special.items() if isinstance(v, str))))
+    return _probed(template, tuple(sorted((k, v) for k, v in special.items() if isinstance(v, str))), render_text)
 
 
 @lru_cache(maxsize=64)
-def _probed(template: str, special: tuple[tuple[str, str], ...]) -> Dialect:
+def _probed(template: str, special: tuple[tuple[str, str], ...], render_text: RenderText) -> Dialect:
     def rendered(message: dict[str, Any] | None, tools: list[dict[str, Any]] | None = None) -> str:
-        from steps.engines.template.render import render_text
-
         said = [] if message is None else [{"role": "assistant", **message}]
         try:
             return render_text(template, [_USER, *said], tools, dict(special))

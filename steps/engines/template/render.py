@@ -115,7 +115,7 @@ def chat_template(tokenizer: "PreTrainedTokenizerBase", config: TemplateConfig |
     special = tokenizer.special_tokens_map
     tokens = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
     markers = markers_of(texts[0], [*tokens, *tokenizer.all_special_tokens], config.reasoning_markers)
-    return ChatTemplate(texts, special, config, dialect_of(texts[1], special), markers)
+    return ChatTemplate(texts, special, config, dialect_of(texts[1], special, render_text), markers)
 
 
 def _template_text(tokenizer: "PreTrainedTokenizerBase", tools: Tools) -> str:
