@@ -5,6 +5,7 @@ their first rows; hub data sets and models, and URLs, aren't asked.
 """
 
 import difflib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from pipelines.stages import STAGES
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
+from steps.engines.lm.context import context_length
 from steps.engines.scoring.metrics import ANSWERED_UNANSWERABLE, DEGENERATE_CONTINUATION, LOSS, NON_FINITE, PERPLEXITY
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.documents import DOCUMENTS
@@ -88,6 +90,7 @@ def findings(root: Path, config: RunConfig, stack: Path | None = None) -> list[F
         _variables(config, stack),
         _earlier_runs(root, config),
         _rows_of_phases(config),
+        _lengths_of_phases(root, config),
         _trained_kinds(config, looked),
         _metrics(config),
         _sections(config),
@@ -186,6 +189,21 @@ def _rows_of_phases(config: RunConfig) -> Iterator[Finding]:
             if name not in names:
                 what = f"no source {name!r}; ingest has {', '.join(names)}"
                 yield Finding((*place, "rows", "sources", i), what, rests_on=("ingest",))
+
+
+def _lengths_of_phases(root: Path, config: RunConfig) -> Iterator[Finding]:
+    """Phases whose rows may be longer than a local base can look at."""
+    described = root / config.base.model / "config.json" if config.base is not None and config.tunes else root
+    if not described.is_file():
+        return
+    try:
+        context = context_length(json.loads(described.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError):  # what it is then is said when it is loaded
+        return
+    for place, phase in _phases(config):
+        if context is not None and phase.max_length > context:
+            what = f"max_length is {phase.max_length} tokens, the model's context is {context}"
+            yield Finding((*place, "max_length"), what, rests_on=("base",))
 
 
 def _phases(config: RunConfig) -> Iterator[tuple[KeyPath, TrainConfig]]:

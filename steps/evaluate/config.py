@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
 from steps.engines.lm.decoding import DecodingConfig
+from steps.engines.lm.shapes import BATCH_TOKENS
 
 MetricName: TypeAlias = Literal["loss", "exact_match", "json_valid", "field_accuracy", "rouge_l"]
 Extractor: TypeAlias = Literal["none", "json", "final_number", "regex"]
@@ -81,7 +82,10 @@ class EvaluateConfig(Frozen):
         " equals the reference.",
     )
     max_new_tokens: int | None = Field(
-        None, ge=1, description="Tokens per answer; null: 1.25 times the task's longest reference, plus 8."
+        None,
+        ge=1,
+        description="Tokens per answer; null: four times its own reference, plus 64, rounded up to a power of two, but"
+        " at most 1.25 times the task's longest reference, plus 8.",
     )
     max_length: int | None = Field(
         None,
@@ -100,7 +104,12 @@ class EvaluateConfig(Frozen):
         description="Answers are greedy: what is done besides. A model's own generation_config.json decides over"
         " nothing but where answers end.",
     )
-    batch_size: int = Field(16, ge=1, description="Prompts or texts per forward pass.")
+    batch_size: int = Field(16, ge=1, description="Prompts or texts per forward pass at most.")
+    batch_tokens: int = Field(
+        BATCH_TOKENS,
+        ge=1,
+        description="Tokens per forward pass at most, with padding and room for the answers; what is longer is alone.",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
         description="Numbers compare across machines only at equal precision; float32 is exact enough to be"

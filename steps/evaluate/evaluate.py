@@ -80,6 +80,7 @@ def inference(config: EvaluateConfig) -> Inference:
         device=config.device,
         num_threads=config.num_threads,
         batch_size=config.batch_size,
+        batch_tokens=config.batch_tokens,
         max_length=config.max_length,
         decoding=config.decoding,
     )
@@ -153,7 +154,12 @@ def _answers(
     for (i, _), text in zip(due, replies.texts, strict=True):
         answers[i] = text
     reasoning = dict(zip((i for i, _ in due), replies.reasoning, strict=False))
-    return answers, replies.max_new_tokens, [f"{name}: {note}" for note in replies.notes], reasoning
+    notes = [*replies.notes, *([_cut(replies.cut, len(due))] if replies.cut else [])]
+    return answers, replies.max_new_tokens, [f"{name}: {note}" for note in notes], reasoning
+
+
+def _cut(cut: int, asked: int) -> str:
+    return f"{cut} of {asked} answers ({cut / asked:.1%}) were cut: they had not ended when their room was full"
 
 
 def _result(run: _Run) -> TaskResult:

@@ -182,7 +182,7 @@ def exported(candidate: Candidate, subject: str, config: RegisterConfig, cards: 
         candidate.model, candidate.base, candidate.base_location,
         Decoding(
             tokens, decoding["batch_size"], decoding["dtype"], decoding["num_threads"], decoding["generation"],
-            decoding[STOP_TOKEN_IDS],
+            decoding[STOP_TOKEN_IDS], decoding["batch_tokens"],
         ),
         beside={"cards": cards}, tags=tags, requirements=config.extra_pip_requirements,
     )  # fmt: skip

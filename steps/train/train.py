@@ -15,7 +15,9 @@ from steps.contracts.ledger import Ledger, LedgerWriter
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.contracts.storage import writing
+from steps.engines.lm.context import context_length
 from steps.engines.lm.load import load_start, load_tokenizer, weights_path
+from steps.engines.lm.memory import release
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import config_of
@@ -67,9 +69,8 @@ def train(
 
     Raises:
         TrainingDataError: the rows can't be trained on (see the mask lint), or the loss is no longer finite.
-        ConfigError: settings contradict each other, the data or the machine.
+        ConfigError: settings contradict each other, the data, the model or the machine.
     """
-    from steps.train.save import save_model
     from steps.train.trainer import torch_settings
 
     watch = Stopwatch()
@@ -83,6 +84,7 @@ def train(
     with torch_settings(config.num_threads), ExitStack() as cleanup:
         tokenizer = load_tokenizer(start.tokenizer)
         plan = make_plan(config, len(tokenizer))
+        _require_context(weights_path(base), config)
         memory = _memory(weights_path(base), config, plan)
         # Not beside the checkpoints, which are every run's of this key: what is mapped must be nobody else's.
         tokens = folder / "tokens"
@@ -91,12 +93,8 @@ def train(
         rows, ledger = _encode(chosen, tokenizer, template, config, tokens, folder)
         home = checkpoints / run_key(start, dataset, config, plan)
         cleanup.enter_context(stored.alone(home))
-        loaded = load_start(base, adapter, dtype=plan.dtype, device=plan.device)
-        trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics)
-        ends = sorted(rows.encoding.lint.end_tokens)
-        model = save_model(
-            trainer.model, tokenizer, start, config, dataset.digest, ends, folder / "model"
-        )  # fmt: skip
+        model, run = _tuned(start, tokenizer, rows, config, plan, dataset.digest, folder / "model", home, on_metrics)
+        release()
         stored.keep_newest(home, 1)
     report = build_report(config, plan, rows.encoding, rows.validation_encoding, run, memory, model, watch)
     return Trained(model, report, ledger)
@@ -114,6 +112,40 @@ def run_key(start: Start, dataset: Dataset, config: TrainConfig, plan: Plan) -> 
         "versions": {name: version(name) for name in _LIBRARIES},
     }
     return value_digest(parts)[:32]
+
+
+def _require_context(weights: Path, config: TrainConfig) -> None:
+    """Refuse rows that are longer than the model can look at: beyond its positions it predicts nonsense."""
+    from transformers import AutoConfig
+
+    described = AutoConfig.from_pretrained(str(weights), trust_remote_code=False, local_files_only=True)
+    context = context_length(described.to_dict())
+    if context is not None and config.max_length > context:
+        raise ConfigError(
+            f"max_length is {config.max_length} tokens, the model's context is {context}",
+            where="train.max_length",
+            hint=f"set it to at most {context}, or take a model whose config.json names a longer context",
+        )
+
+
+def _tuned(
+    start: Start,
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: EncodedRows,
+    config: TrainConfig,
+    plan: Plan,
+    dataset_digest: str,
+    folder: Path,
+    home: Path,
+    on_metrics: OnMetrics | None,
+) -> tuple[ModelFolder, Run]:
+    """The model loaded, trained and saved; nothing but cycles holds its weights afterwards."""
+    from steps.train.save import save_model
+
+    loaded = load_start(start.base, start.adapter, dtype=plan.dtype, device=plan.device)
+    trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics)
+    ends = sorted(rows.encoding.lint.end_tokens)
+    return save_model(trainer.model, tokenizer, start, config, dataset_digest, ends, folder), run
 
 
 def _memory(weights: Path, config: TrainConfig, plan: Plan) -> Estimate:

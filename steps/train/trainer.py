@@ -3,15 +3,15 @@
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from transformers import TrainerCallback
 
-from steps.contracts.errors import ConfigError, TrainingDataError
+from steps.contracts.errors import TrainingDataError
+from steps.engines.lm.memory import memory_explained
 from steps.engines.lm.threads import torch_threads
 from steps.engines.progress.progress import Progress
 from steps.train.checkpoints import keep_newest, mark_complete
@@ -111,19 +111,15 @@ def own_config(model: Any) -> Iterator[None]:
             setattr(config, name, value)
 
 
-@contextmanager
-def explained(config: TrainSettings, plan: Plan) -> Iterator[None]:
-    """Turn torch's out-of-memory error into a ConfigError that says what to lower."""
-    try:
-        yield
-    except torch.OutOfMemoryError as e:
-        raise ConfigError(
-            f"out of memory on {plan.device} at per_device_train_batch_size {config.per_device_train_batch_size},"
-            f" max_length {config.max_length}",
-            where="train",
-            hint="halve per_device_train_batch_size and double gradient_accumulation_steps"
-            + ("" if plan.gradient_checkpointing else ", or set gradient_checkpointing: true"),
-        ) from e
+def explained(config: TrainSettings, plan: Plan) -> AbstractContextManager[None]:
+    """Turn torch's out-of-memory errors into a ConfigError that says what to lower."""
+    return memory_explained(
+        f"on {plan.device} at per_device_train_batch_size {config.per_device_train_batch_size},"
+        f" max_length {config.max_length}",
+        where="train",
+        hint="halve per_device_train_batch_size and double gradient_accumulation_steps"
+        + ("" if plan.gradient_checkpointing else ", or set gradient_checkpointing: true"),
+    )
 
 
 @contextmanager

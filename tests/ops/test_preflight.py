@@ -27,6 +27,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 2)
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "one.txt").write_text("A page.")
+    (tmp_path / "short").mkdir()
+    (tmp_path / "short" / "config.json").write_text('{"max_position_embeddings": 512}')
     (tmp_path / "general.jsonl").write_text('{"text": "x"}\n')
     return tmp_path
 
@@ -72,6 +74,7 @@ def test_a_config_whose_things_are_there_passes_with_its_notes(root: Path) -> No
         ({"scrub": {}}, "the environment variable ASSAY_PII_KEY is not set"),
         ({"scrub": {"demo_key": True, "allow_file": "words.txt"}}, "no such file: words.txt"),
         ({"base": {"model": "./models/x"}}, "no such folder: ./models/x"),
+        ({"base": {"model": "./short"}}, "train.max_length: max_length is 1024 tokens, the model's context is 512"),
         ({"judge": {"backend": "llm", "endpoint": {"base_url": "http://localhost:1", "model": "m",
                                                     "key_env": "OPENAI_API_KEY"}}}, "OPENAI_API_KEY is not set"),
         ({"reuse": "mine-1"}, "no run 'mine-1'; did you mean mine-10?"),

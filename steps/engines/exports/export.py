@@ -18,11 +18,12 @@ class Decoding:
 
     Attributes:
         max_new_tokens: of one answer.
-        batch_size: prompts that are answered together.
+        batch_size: prompts that are answered together at most.
         dtype: torch's name of the weights' type in memory, such as float32.
         num_threads: of torch, on a CPU.
         generation: arguments of transformers' GenerationConfig that decide over the next token.
         stop_token_ids: what ends an answer.
+        batch_tokens: tokens of the prompts that are answered together, with padding and room for their answers.
     """
 
     max_new_tokens: int
@@ -31,6 +32,7 @@ class Decoding:
     num_threads: int
     generation: Mapping[str, Any]
     stop_token_ids: Sequence[int]
+    batch_tokens: int
 
 
 @dataclass(frozen=True)

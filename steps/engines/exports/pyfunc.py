@@ -25,7 +25,7 @@ from steps.engines.template.render import chat_template
 SERVED = Path(__file__).with_name("served.py")
 # What it reads beside the weights.
 SETTINGS = "served.json"
-_WHEN_LOADING = ("base_location", "batch_size", "num_threads", "device")
+_WHEN_LOADING = ("base_location", "batch_size", "batch_tokens", "num_threads", "device")
 
 # What served.py imports; the versions in force are pinned.
 _REQUIREMENTS = ("mlflow", "torch", "transformers", "peft", "safetensors", "pandas", "fsspec")
@@ -114,6 +114,7 @@ def served_config(exported: Exported) -> dict[str, Any]:
         "generation": dict(decoding.generation),
         "stop_token_ids": list(decoding.stop_token_ids),
         "batch_size": decoding.batch_size,
+        "batch_tokens": decoding.batch_tokens,
         "dtype": decoding.dtype,
         "num_threads": decoding.num_threads,
         "device": "auto",

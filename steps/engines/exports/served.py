@@ -5,13 +5,14 @@ float32 adapter), because it must run where the project isn't installed; a test 
 answer. Every file is checked against its recorded SHA-256 before it is read. No pickle, no code from a model folder.
 
 Settings that may be given when loading (`mlflow.pyfunc.load_model(uri, model_config={...})`): `base_location`, when
-the base's files have moved; `device`; `batch_size`; `num_threads`.
+the base's files have moved; `device`; `batch_size`; `batch_tokens`; `num_threads`.
 """
 
 import hashlib
 import json
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,22 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         ids = [self.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
         order = sorted(range(len(prompts)), key=lambda i: (len(ids[i]), prompts[i]))
         answers = [""] * len(prompts)
-        size = int(self.settings["batch_size"])
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
+        for batch in self._batches(order, [len(one) + limit for one in ids]):
             for i, raw in zip(batch, self._answer([ids[i] for i in batch], limit), strict=True):
                 answers[i] = _final(prompts[i], raw, self.settings["markers"])
         return answers
+
+    def _batches(self, order: list[int], lengths: list[int]) -> Iterator[list[int]]:
+        """Prompts by length, as many as are answered together."""
+        rows, tokens = int(self.settings["batch_size"]), int(self.settings["batch_tokens"])
+        batch: list[int] = []
+        for i in order:
+            if batch and (len(batch) == rows or (len(batch) + 1) * lengths[i] > tokens):
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
 
     def _render(self, row: Any) -> str:
         messages, prompt, tools = row.get("messages"), row.get("prompt"), row.get("tools")

@@ -1,52 +1,70 @@
 """Greedy answers in left-padded batches."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from steps.contracts.errors import ConfigError
 from steps.engines.lm.decoding import DecodingConfig, without_own_decoding
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.load import LoadedModel
+from steps.engines.lm.shapes import BATCH_TOKENS, by_budget
 from steps.engines.progress.progress import Progress
+
+
+@dataclass(frozen=True)
+class Generated:
+    """An answer; `cut`: it was still going on when its room was full."""
+
+    text: str
+    cut: bool
 
 
 def generate(
     loaded: LoadedModel,
     prompts: list[str],
     *,
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     batch_size: int,
+    batch_tokens: int = BATCH_TOKENS,
     decoding: DecodingConfig = DecodingConfig(),  # noqa: B008 - frozen
     special: bool = False,
-) -> list[str]:
-    """One greedy answer per prompt, in the order of the prompts, special tokens stripped.
+) -> list[Generated]:
+    """One greedy answer per prompt, in the order of the prompts.
 
-    Prompts are already rendered by the chat template, so no special token is added. Batches are formed by length
-    (ties by text), so that the answers don't depend on the order of the prompts. Padding is on the left: with
-    padding on the right a decoder answers after the padding, silently wrong.
+    Prompts are already rendered by the chat template, so no special token is added. Batches are formed by the room for
+    the answer, then by length (ties by text), so that the answers don't depend on the order of the prompts. Padding is
+    on the left: with padding on the right a decoder answers after the padding, silently wrong.
 
-    `special`: leave special tokens before the end in the text.
+    Args:
+        max_new_tokens: room for an answer: of all, or of each.
+        batch_size: prompts that are answered together at most.
+        batch_tokens: tokens of them, with padding and room for the answers; a longer prompt is alone.
+        special: leave special tokens before the end in the text.
     """
-    if max_new_tokens < 1 or batch_size < 1:
+    rooms = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    if min(rooms, default=1) < 1 or batch_size < 1:
         raise ConfigError(f"max_new_tokens={max_new_tokens} and batch_size={batch_size} must both be at least 1")
     ids = [loaded.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
-    order = sorted(range(len(prompts)), key=lambda i: (len(ids[i]), prompts[i]))
-    answers = [""] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: (rooms[i], len(ids[i]), prompts[i]))
+    answers = [Generated("", False)] * len(prompts)
     ends = stop_ids(loaded)
-    options = {**decoding.in_force(), "max_new_tokens": max_new_tokens}
     with Progress("answers", len(prompts), "prompts") as progress:
-        for batch in _batches(order, batch_size):
-            for i, answer in zip(
-                batch, _answer(loaded, [ids[i] for i in batch], options, ends, special=special), strict=True
-            ):
-                answers[i] = answer
-            progress.advance(len(batch))
+        for room, alike in groupby(order, key=rooms.__getitem__):
+            options = {**decoding.in_force(), "max_new_tokens": room}
+            lengths = [len(one) + room for one in ids]
+            for batch in by_budget(list(alike), lengths, rows=batch_size, tokens=batch_tokens):
+                said = _answer(loaded, [ids[i] for i in batch], options, ends)
+                texts = loaded.tokenizer.batch_decode(said, skip_special_tokens=not special)
+                for i, text, one in zip(batch, texts, said, strict=True):
+                    answers[i] = Generated(text.strip(), cut=len(one) == room)
+                progress.advance(len(batch))
     return answers
 
 
-def _answer(
-    loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any], ends: list[int], *, special: bool
-) -> list[str]:
+def _answer(loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any], ends: list[int]) -> list[list[int]]:
+    """The token ids of each answer, without what ended it."""
     import torch
     from transformers import GenerationConfig
 
@@ -62,17 +80,9 @@ def _answer(
             attention_mask=torch.tensor(mask, device=loaded.device),
             generation_config=config,
         )
-    texts = tokenizer.batch_decode(
-        [_until_end(r, ends) for r in out[:, width:].tolist()], skip_special_tokens=not special
-    )
-    return [t.strip() for t in texts]
+    return [_until_end(row, ends) for row in out[:, width:].tolist()]
 
 
 def _until_end(row: list[int], ends: list[int]) -> list[int]:
     at = next((i for i, token in enumerate(row) if token in ends), len(row))
     return row[:at]
-
-
-def _batches(order: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,11 +11,14 @@ from steps.contracts.errors import TrainingDataError
 from steps.contracts.evaluation import STOP_TOKEN_IDS
 from steps.contracts.models import ModelFolder
 from steps.contracts.records import Row
+from steps.engines.lm.context import context_length
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.generate import generate
 from steps.engines.lm.load import LoadedModel, load
 from steps.engines.lm.loss import IGNORED, token_losses
+from steps.engines.lm.memory import memory_explained, release
+from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.lm.threads import torch_threads
 from steps.engines.subjects.subject import Asked, Loss, Losses, Prompt, Replies
 from steps.engines.template.config import TemplateConfig
@@ -32,20 +35,30 @@ from steps.engines.template.render import (
 
 # Chosen: room for an answer somewhat longer than any reference (a base model rambles; a cut answer is a wrong one).
 _ROOM, _SPARE_TOKENS = 1.25, 8
+# Chosen: room by an answer's own reference; other ways to say it are seldom four times as long. Rounded up to a power
+# of two, so that there are few rooms and full batches.
+_OWN_ROOM, _OWN_SPARE = 4, 64
 # Chosen: tokens of a document before and after the cut, at least.
 _SHORTEST = 8
 
 
 @dataclass(frozen=True)
 class Inference:
-    """How a local model is run. `max_length` in tokens, None: the model's own context; `batch_size` in rows."""
+    """How a local model is run. `max_length` in tokens, None: the model's own context; `batch_size` in rows,
+    `batch_tokens` with padding and the room for answers."""
 
     dtype: str = "float32"
     device: str = "auto"
     num_threads: int = 1
     batch_size: int = 16
+    batch_tokens: int = BATCH_TOKENS
     max_length: int | None = None
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+
+def _needed(reference: int) -> int:
+    """Tokens that an answer needs at least to say what its reference says."""
+    return math.ceil(_ROOM * reference) + _SPARE_TOKENS
 
 
 @contextmanager
@@ -60,7 +73,12 @@ def local_model(
     with torch_threads(inference.num_threads):
         loaded = load(base, tuned, dtype=inference.dtype, device=inference.device)
         info = (tuned or base).info
-        yield LocalModel(name, info.digest, loaded, inference, config_of(info.template))
+        model = LocalModel(name, info.digest, loaded, inference, config_of(info.template))
+        del loaded
+        try:
+            yield model
+        finally:
+            model.close()
 
 
 class LocalModel:
@@ -80,6 +98,11 @@ class LocalModel:
         self._loaded = loaded
         self._inference = inference
 
+    def close(self) -> None:
+        """Let go of the weights; it answers no more."""
+        del self._loaded
+        release()
+
     @property
     def decoding(self) -> dict[str, Any]:
         """What decides over its numbers besides its weights."""
@@ -87,7 +110,9 @@ class LocalModel:
         return {
             "generation": i.decoding.in_force(),
             STOP_TOKEN_IDS: stop_ids(self._loaded),
+            "own_room": [_OWN_ROOM, _OWN_SPARE],
             "batch_size": i.batch_size,
+            "batch_tokens": i.batch_tokens,
             "dtype": i.dtype,
             "num_threads": i.num_threads,
             "device": i.device,
@@ -137,30 +162,52 @@ class LocalModel:
         return Prompt(bos_text(self._loaded.tokenizer) + begun, rest) if begun and rest else None
 
     def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:
-        """An answer per prompt; None where prompt and answer don't fit the context."""
-        room = (
-            max_new_tokens
-            or math.ceil(_ROOM * max(self._lengths([p.turn or p.reference for p in prompts]))) + _SPARE_TOKENS
-        )
-        limit = min(room, self._window - 1)
+        """An answer per prompt; None where prompt and answer don't fit the context.
+
+        Where the room isn't given, an answer gets one by its own reference, so that one long reference doesn't let all
+        others run on; the longest reference's is the most.
+        """
         lengths = self._lengths([p.text for p in prompts])
-        fits = [i for i, length in enumerate(lengths) if length + limit <= self._window]
-        raw = generate(
-            self._loaded,
-            [prompts[i].text for i in fits],
-            max_new_tokens=limit,
-            batch_size=self._inference.batch_size,
-            decoding=self._inference.decoding,
-            special=True,
-        )
+        references = self._lengths([p.turn or p.reference for p in prompts])
+        room = max_new_tokens or _needed(max(references))
+        rooms = [
+            self._room(n, reference, max_new_tokens, room) for n, reference in zip(lengths, references, strict=True)
+        ]
+        fits = [i for i, own in enumerate(rooms) if own]
+        with self._memory():
+            said = generate(
+                self._loaded,
+                [prompts[i].text for i in fits],
+                max_new_tokens=[rooms[i] for i in fits],
+                batch_size=self._inference.batch_size,
+                batch_tokens=self._inference.batch_tokens,
+                decoding=self._inference.decoding,
+                special=True,
+            )
         answers: list[str | None] = [None] * len(prompts)
         reasoning: list[str | None] = [None] * len(prompts)
-        for i, text in zip(fits, raw, strict=True):
-            reply = self._markers.split(prompts[i].text, text)
+        for i, one in zip(fits, said, strict=True):
+            reply = self._markers.split(prompts[i].text, one.text)
             answers[i], reasoning[i] = reply.text, reply.reasoning
         long = len(prompts) - len(fits)
-        note = f"{long} prompts leave no room for {limit} tokens within {self._window}: not asked, scored as wrong"
-        return Replies(answers, room, (note,) if long else (), reasoning)
+        note = f"{long} prompts leave no room for an answer within {self._window} tokens: not asked, scored as wrong"
+        return Replies(answers, room, (note,) if long else (), reasoning, cut=sum(one.cut for one in said))
+
+    def _room(self, prompt: int, reference: int, given: int | None, most: int) -> int:
+        """Tokens that an answer may have; 0: too few are left of the context. `prompt`, `reference`: in tokens."""
+        left = self._window - prompt
+        if given:
+            given = min(given, self._window - 1)
+            return given if left >= given else 0
+        own = min(most, 1 << (_OWN_ROOM * reference + _OWN_SPARE - 1).bit_length(), left)
+        return own if own >= min(most, _needed(reference)) else 0
+
+    def _memory(self) -> AbstractContextManager[None]:
+        i = self._inference
+        return memory_explained(
+            f"on {self._loaded.device} at batch_size {i.batch_size}, batch_tokens {i.batch_tokens}", "evaluate",
+            "lower batch_tokens, or set max_length or dtype: bfloat16",
+        )  # fmt: skip
 
     @cached_property
     def _markers(self) -> Markers:
@@ -174,9 +221,13 @@ class LocalModel:
         cut = len({i for i, e in encoded if len(e.input_ids) > window})
         kept = [(i, e.input_ids[:window], e.labels[:window]) for i, e in encoded]
         usable = [(i, ids, labels) for i, ids, labels in kept if any(x != IGNORED for x in labels[1:])]
-        found = token_losses(
-            self._loaded, [(ids, labels) for _, ids, labels in usable], batch_size=self._inference.batch_size
-        )
+        with self._memory():
+            found = token_losses(
+                self._loaded,
+                [(ids, labels) for _, ids, labels in usable],
+                batch_size=self._inference.batch_size,
+                batch_tokens=self._inference.batch_tokens,
+            )
         parts: dict[int, list[tuple[float, int]]] = {}
         for (i, _, _), part in zip(usable, found, strict=True):
             parts.setdefault(i, []).append(part)
@@ -197,8 +248,8 @@ class LocalModel:
     @property
     def _window(self) -> int:
         """Tokens that prompt and answer may have; a model that names no context length gets its tokenizer's."""
-        declared = getattr(self._loaded.model.config, "max_position_embeddings", None)
-        context = int(declared or self._loaded.tokenizer.model_max_length)
+        declared = context_length(self._loaded.model.config.to_dict())
+        context = declared or int(self._loaded.tokenizer.model_max_length)
         return min(self._inference.max_length or context, context)
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:

@@ -26,13 +26,15 @@ class Prompt:
 class Replies:
     """One final text per prompt, None where it could not be asked; `max_new_tokens` is the room that each answer had.
 
-    `reasoning`: what was thought before it, None where nothing was; (): the subject tells none.
+    `reasoning`: what was thought before it, None where nothing was; (): the subject tells none. `cut`: how many were
+    still going on when their room was full.
     """
 
     texts: list[str | None]
     max_new_tokens: int
     notes: tuple[str, ...] = ()
     reasoning: Sequence[str | None] = ()
+    cut: int = 0
 
 
 @dataclass(frozen=True)

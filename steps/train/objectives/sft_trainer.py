@@ -13,6 +13,7 @@ from trl import SFTConfig, SFTTrainer
 
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
+from steps.engines.lm.memory import memory_explained
 from steps.train.objectives.objective import EncodedRows
 from steps.train.settings import Plan, TrainSettings
 from steps.train.trainer import Recorder, training_arguments
@@ -83,24 +84,31 @@ class SftTrainer(SFTTrainer):
         """Mean negative log-likelihood (nats) per trained token of the validation rows, as `eval_loss`."""
         if self.eval_dataset is None:
             return {}
-        was_training = self.model.training
+        was_training, rows = self.model.training, self.args.per_device_eval_batch_size
         self.model.eval()
         try:
-            loaded = LoadedModel(self.model, self.processing_class, str(self.args.device))
-            total, count = 0.0, 0
-            for start in range(0, len(self.eval_dataset), _EVAL_CHUNK):
-                rows = self.eval_dataset[start : start + _EVAL_CHUNK]
-                examples = list(zip(rows["input_ids"], rows["labels"], strict=True))
-                with self.compute_loss_context_manager():
-                    losses = token_losses(loaded, examples, batch_size=self.args.per_device_eval_batch_size)
-                total += math.fsum(loss for loss, _ in losses)
-                count += sum(n for _, n in losses)
+            with memory_explained(
+                f"on {self.args.device} in the validation loss, at per_device_eval_batch_size {rows}",
+                where="train", hint="halve per_device_eval_batch_size, or lower max_length",
+            ):  # fmt: skip
+                metrics = {"eval_loss": self._validation_loss()}
         finally:
             self.model.train(was_training)
-        metrics = {"eval_loss": total / max(count, 1)}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _validation_loss(self) -> float:
+        loaded = LoadedModel(self.model, self.processing_class, str(self.args.device))
+        total, count = 0.0, 0
+        for start in range(0, len(self.eval_dataset), _EVAL_CHUNK):
+            rows = self.eval_dataset[start : start + _EVAL_CHUNK]
+            examples = list(zip(rows["input_ids"], rows["labels"], strict=True))
+            with self.compute_loss_context_manager():
+                losses = token_losses(loaded, examples, batch_size=self.args.per_device_eval_batch_size)
+            total += math.fsum(loss for loss, _ in losses)
+            count += sum(n for _, n in losses)
+        return total / max(count, 1)
 
 
 def build_trainer(

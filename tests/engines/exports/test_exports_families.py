@@ -22,8 +22,8 @@ def served(cell: Cell) -> str:
     one.tokenizer, one.device = tokenizer, "cpu"
     one.model, one.ends = script_of(cell)
     one.settings = {
-        "max_new_tokens": 400, "batch_size": 1, "generation": {"do_sample": False}, "dialect": asdict(template.dialect),
-        "markers": asdict(template.markers),
+        "max_new_tokens": 400, "batch_size": 1, "batch_tokens": 4_096, "generation": {"do_sample": False},
+        "dialect": asdict(template.dialect), "markers": asdict(template.markers),
     }  # fmt: skip
     row = ROWS[cell.row]
     messages = [{k: m[k] for k in FIELDS if m[k] is not None} for m in said(row)]

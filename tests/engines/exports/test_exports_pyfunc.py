@@ -21,7 +21,7 @@ from steps.engines.lm.folder import model_files, model_folder
 from steps.engines.subjects.local_model import Inference, local_model
 
 INFERENCE = Inference(batch_size=3, dtype="float32", num_threads=1, device="cpu")
-DECODING = Decoding(12, 3, "float32", 1, INFERENCE.decoding.in_force(), [2])
+DECODING = Decoding(12, 3, "float32", 1, INFERENCE.decoding.in_force(), [2], 16_384)
 QUESTIONS = [f"What is {n}? The sky?" + " and" * n for n in range(7)]
 CONVERSATIONS = [[{"role": "user", "content": q}] for q in QUESTIONS]
 

@@ -1,6 +1,7 @@
 """What ends an answer, by the templates as they are published (in TRL's package)."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trl
@@ -11,10 +12,10 @@ from transformers import GenerationConfig
 
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.models import ModelFolder
+from steps.engines.lm import generate as engine
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.ends import end_markers, stop_ids
 from steps.engines.lm.folder import model_folder
-from steps.engines.lm.generate import generate
 from steps.engines.lm.load import LoadedModel, load, load_start
 
 PUBLISHED = Path(trl.__file__).parent / "chat_templates"
@@ -84,6 +85,10 @@ def test_no_template_no_markers_and_nothing_at_all_is_refused(loaded: LoadedMode
         stop_ids(loaded)
 
 
+def said(loaded: LoadedModel, asked: list[str], **how: Any) -> list[str]:
+    return [one.text for one in engine.generate(loaded, asked, **how)]
+
+
 def with_ends(adapter: ModelFolder, ends: list[int]) -> ModelFolder:
     """The adapter as training saves it: what ended the trained turns is in its generation_config."""
     assert adapter.path is not None
@@ -99,11 +104,11 @@ def test_an_adapters_trained_ends_stop_its_answers_and_those_of_what_goes_on_fro
     assert stop_ids(load(base, adapter, dtype=dtype, device="cpu")) == [1, 17, 23]
     assert stop_ids(load_start(base, adapter, dtype=dtype, device="cpu")) == [1, 17, 23]
     free = load(base, adapted(base, tmp_path / "same"), dtype=dtype, device="cpu")
-    (said,) = generate(free, ["w3 w4"], max_new_tokens=6, batch_size=1)
-    first, second = (free.tokenizer.convert_tokens_to_ids(w) for w in said.split()[:2])
+    (text,) = said(free, ["w3 w4"], max_new_tokens=6, batch_size=1)
+    first, second = (free.tokenizer.convert_tokens_to_ids(w) for w in text.split()[:2])
     assert first != second
     stopped = load(base, with_ends(adapter, [second]), dtype=dtype, device="cpu")
-    assert generate(stopped, ["w3 w4"], max_new_tokens=6, batch_size=1) == said.split()[:1]
+    assert said(stopped, ["w3 w4"], max_new_tokens=6, batch_size=1) == text.split()[:1]
 
 
 def test_a_broken_generation_config_is_named(tmp_path) -> None:
@@ -134,14 +139,14 @@ def test_what_the_model_asks_for_is_not_done_unless_the_config_asks(loaded: Load
     asked = ["w3 w4", "w50 w9 w9", "w8", "w21 w2 w40 w11"]
     ends = {"eos_token_id": [1, loaded.tokenizer.convert_tokens_to_ids("w17")]}
     monkeypatch.setattr(loaded.model, "generation_config", GenerationConfig(**ends))
-    greedy = generate(loaded, asked, max_new_tokens=8, batch_size=2)
+    greedy = said(loaded, asked, max_new_tokens=8, batch_size=2)
     own = GenerationConfig(**ends, **{name: LEAKS[name]}, do_sample=True, temperature=9.0, top_p=0.5, num_beams=2)
     monkeypatch.setattr(loaded.model, "generation_config", own)
-    assert generate(loaded, asked, max_new_tokens=8, batch_size=2) == greedy
+    assert said(loaded, asked, max_new_tokens=8, batch_size=2) == greedy
     assert loaded.model.generation_config is own
     if name in DecodingConfig.model_fields:
         wanted = DecodingConfig.model_validate({name: LEAKS[name]})
-        assert generate(loaded, asked, max_new_tokens=8, batch_size=2, decoding=wanted) != greedy
+        assert said(loaded, asked, max_new_tokens=8, batch_size=2, decoding=wanted) != greedy
 
 
 def test_the_decoding_in_force_says_all_that_decides_over_a_token() -> None:

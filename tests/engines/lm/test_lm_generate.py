@@ -1,12 +1,17 @@
 import random
+from typing import Any
 
 import pytest
 import torch
 
 from steps.contracts.errors import ConfigError
+from steps.engines.lm import generate as engine
 from steps.engines.lm.ends import stop_ids
-from steps.engines.lm.generate import generate
 from steps.engines.lm.load import LoadedModel
+
+
+def said(loaded: LoadedModel, asked: list[str], **how: Any) -> list[str]:
+    return [one.text for one in engine.generate(loaded, asked, **how)]
 
 
 def prompts(count: int) -> list[str]:
@@ -32,13 +37,13 @@ def test_batches_answer_as_one_by_one(loaded: LoadedModel) -> None:
     expected = [by_hand(loaded, p, 9) for p in asked]
     assert len(set(expected)) > 15, "the answers must differ for this test to say anything"
     for batch_size in (1, 4, 23):
-        assert generate(loaded, asked, max_new_tokens=9, batch_size=batch_size) == expected
+        assert said(loaded, asked, max_new_tokens=9, batch_size=batch_size) == expected
 
 
 def test_answers_follow_the_prompts_in_any_order(loaded: LoadedModel) -> None:
     asked = prompts(11)
-    forward = generate(loaded, asked, max_new_tokens=5, batch_size=4)
-    backward = generate(loaded, asked[::-1], max_new_tokens=5, batch_size=4)
+    forward = said(loaded, asked, max_new_tokens=5, batch_size=4)
+    backward = said(loaded, asked[::-1], max_new_tokens=5, batch_size=4)
     assert forward == backward[::-1]
 
 
@@ -46,13 +51,44 @@ def test_answer_ends_at_end_of_sequence(loaded: LoadedModel, monkeypatch: pytest
     first = loaded.tokenizer(by_hand(loaded, "w3 w4", 1), add_special_tokens=False)["input_ids"][0]
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", [1, first])
     assert first in stop_ids(loaded)
-    assert generate(loaded, ["w3 w4"], max_new_tokens=6, batch_size=1) == [""]
+    assert said(loaded, ["w3 w4"], max_new_tokens=6, batch_size=1) == [""]
 
 
 def test_no_prompts_no_answers(loaded: LoadedModel) -> None:
-    assert generate(loaded, [], max_new_tokens=3, batch_size=2) == []
+    assert said(loaded, [], max_new_tokens=3, batch_size=2) == []
 
 
 def test_refuses_settings_that_answer_nothing(loaded: LoadedModel) -> None:
     with pytest.raises(ConfigError, match="max_new_tokens"):
-        generate(loaded, ["w1"], max_new_tokens=0, batch_size=2)
+        said(loaded, ["w1"], max_new_tokens=0, batch_size=2)
+
+
+def test_each_answer_has_its_own_room_and_says_when_it_was_full(loaded: LoadedModel, monkeypatch) -> None:
+    asked = prompts(7)
+    whole = [one.split() for one in said(loaded, asked, max_new_tokens=9, batch_size=3)]
+    rooms = [1, 5, 2, 9, 5, 2, 3]
+    found = engine.generate(loaded, asked, max_new_tokens=rooms, batch_size=3)
+    assert [one.text.split() for one in found] == [words[:room] for words, room in zip(whole, rooms, strict=True)]
+    assert [one.cut for one in found] == [len(words) >= room for words, room in zip(whole, rooms, strict=True)]
+    end = loaded.tokenizer.convert_tokens_to_ids(whole[3][4])
+    before = whole[3][: whole[3].index(whole[3][4])]
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", [1, end])
+    (stopped,) = engine.generate(loaded, asked[3:4], max_new_tokens=5, batch_size=1)
+    assert stopped == engine.Generated(" ".join(before), cut=False)
+
+
+def test_batches_are_bounded_by_tokens_and_one_long_prompt_is_alone(loaded: LoadedModel, monkeypatch) -> None:
+    shapes: list[tuple[int, int]] = []
+    own = loaded.model.generate
+
+    def spied(**given: Any) -> torch.Tensor:
+        shapes.append(tuple(given["input_ids"].shape))
+        return own(**given)
+
+    monkeypatch.setattr(loaded.model, "generate", spied)
+    asked = [*(f"w{n} w3" for n in range(6)), " ".join(["w5"] * 60)]
+    bounded = said(loaded, asked, max_new_tokens=8, batch_size=16, batch_tokens=40)
+    assert shapes == [(4, 2), (2, 2), (1, 60)]
+    shapes.clear()
+    assert said(loaded, asked, max_new_tokens=8, batch_size=16) == bounded
+    assert shapes == [(7, 60)]

@@ -251,7 +251,7 @@ def test_parameters_are_settings_and_no_list_of_files(measured, config, tmp_path
     candidate, _ = measured
     done = register(candidate, decision(True), config, tmp_path)
     params = client(config.tracking_uri).get_run(done.run_id).data.params
-    served = {"base_location", "batch_size", "num_threads", "device"}
+    served = {"base_location", "batch_size", "batch_tokens", "num_threads", "device"}
     assert set(params) == served | {f"train.{name}" for name in candidate.training}
     assert {"model/artifacts/served.json", "model/MLmodel"} <= json.loads(done.tags["files"]).keys()
 

@@ -1,7 +1,6 @@
 """A model that says, to every prompt that rows were trained with, exactly what was trained, or something else."""
 
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from support.families.cells import Cell, in_force
@@ -24,10 +23,10 @@ class ScriptedModel:
     """
 
     def __init__(self, script: Mapping[tuple[int, ...], Sequence[int]], ends: Sequence[int]) -> None:
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, PretrainedConfig
 
         self._script = script
-        self.config = SimpleNamespace(max_position_embeddings=4096, eos_token_id=None)
+        self.config = PretrainedConfig(max_position_embeddings=4096, eos_token_id=None)
         self.generation_config = GenerationConfig(eos_token_id=list(ends))
 
     def generate(self, input_ids: Any, attention_mask: Any, generation_config: Any) -> Any:
