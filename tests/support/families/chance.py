@@ -23,6 +23,8 @@ def conversation(number: int) -> Row:
         messages.append(message("assistant", _text(chance)))
     for _ in range(chance.randrange(1, 4)):
         messages += [message("user", _text(chance)), *_answered(chance)]
+        if chance.random() < 0.05:
+            messages.append(message("system", _text(chance)))
     called = any(m["tool_calls"] for m in messages)
     tools = json.dumps([TOOL]) if called and chance.random() < 0.8 else None
     meta = {THINK_TAG: "think"} if chance.random() < 0.3 else {}

@@ -69,16 +69,28 @@ class Oracle:
     @cached_property
     def messages(self) -> list[dict[str, Any]]:
         """The row's messages as transformers documents them for chat templates."""
-        made = [self._message(m) for m in said(self.row)]
-        return made if self._merged is None else _merged(made, self._merged)
+        stored = said(self.row)
+        merged = []
+        for places in self._places:
+            message = self._message(stored[places[-1]])
+            before = "".join(stored[i]["content"] + "\n\n" for i in places[:-1])
+            merged.append({**message, "content": before + message["content"]} if before else message)
+        return merged
 
     @cached_property
-    def _merged(self) -> int | None:
-        """The user's message that takes the system message at the row's head; None where that stays."""
-        stored = said(self.row)
-        if self.system == "keep" or not stored or stored[0]["role"] != "system":
-            return None
-        return next(i for i, m in enumerate(stored) if m["role"] == "user")
+    def _places(self) -> list[list[int]]:
+        """Per message, the stored ones that it is made of: its own, behind system messages that are merged into it."""
+        made: list[list[int]] = []
+        held: list[int] = []
+        for i, m in enumerate(said(self.row)):
+            if self.system == "merge_into_user" and m["role"] == "system":
+                held.append(i)
+            elif m["role"] == "user":
+                made.append([*held, i])
+                held = []
+            else:
+                made.append([i])
+        return made
 
     def _message(self, m: Row) -> dict[str, Any]:
         made = {"role": m["role"], "content": m["content"]}
@@ -115,26 +127,20 @@ class Oracle:
 
     @cached_property
     def _saying(self) -> list[int]:
-        stored = said(self.row)[self._gone :]
+        stored = [said(self.row)[places[-1]] for places in self._places]
         turns = [i for i, m in enumerate(stored) if m["role"] == "assistant" and m["weight"] != 0]
         return [i for i in turns if stored[i]["content"].strip() or stored[i]["tool_calls"]]
 
     @cached_property
     def facts(self) -> list[Fact]:
-        """What the row says; no reasoning where that is switched off. Places are those among `messages`."""
+        """What the row says; no reasoning where that is switched off. Places are those among `messages`, or between two
+        of them: that of a system message that no user's follows.
+        """
+        place: dict[float, float] = {i: n for n, places in enumerate(self._places) for i in places} | {-1: -1}
+        for i in range(len(said(self.row))):
+            place.setdefault(i, max((n for j, n in place.items() if j < i), default=-1) + 0.5)
         found = [f for f in facts(self.row) if f.what != "reasoning" or self.thinking != "off"]
-        return [replace(f, at=self._place(f.at)) for f in found]
-
-    @property
-    def _gone(self) -> int:
-        """How many messages the system setting takes from the front."""
-        return int(self._merged is not None)
-
-    def _place(self, at: int) -> int:
-        """Where a message of the row is among `messages`."""
-        if self._merged is not None and at == 0:
-            at = self._merged
-        return at if at < 0 else at - self._gone
+        return [replace(f, at=place[f.at]) for f in found]
 
     def _render(self, messages: list[dict[str, Any]], *, prompt: bool) -> str:
         from transformers.utils import chat_template_utils
@@ -290,13 +296,6 @@ def _ends(ids: Sequence[int], oracle: Oracle) -> str:
 
 def _without_text_beside_calls(row: Row) -> Row:
     return {**row, "messages": [{**m, "content": ""} if m["tool_calls"] else m for m in row["messages"]]}
-
-
-def _merged(messages: list[dict[str, Any]], user: int) -> list[dict[str, Any]]:
-    """Without the first message, whose content stands before that of the user's message."""
-    system, *rest = messages
-    merged = {**messages[user], "content": system["content"] + "\n\n" + messages[user]["content"]}
-    return [*rest[: user - 1], merged, *rest[user:]]
 
 
 def _squashed(text: str) -> str:

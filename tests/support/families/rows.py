@@ -39,7 +39,7 @@ class Fact:
 
     what: str
     text: str
-    at: int
+    at: float
 
 
 def call(city: str = "Bergen", id: str = CALL_ID) -> dict[str, Any]:
@@ -78,6 +78,7 @@ ROWS: Mapping[str, Row] = {
         _row("multi-turn", *_FIRST, *_SECOND),
         _row("system", message("system", SYSTEM), *_FIRST),
         _row("system, multi-turn", message("system", SYSTEM), *_FIRST, *_SECOND),
+        _row("system in the middle", *_FIRST, message("system", SYSTEM), *_SECOND),
         _row("tools", *_exchange(call()), tools=True),
         _row("tools, system", message("system", SYSTEM), *_exchange(call()), tools=True),
         _row("tools, system, multi-turn", message("system", SYSTEM), *_exchange(call()), *_SECOND, tools=True),
