@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from support.families import rows, table
-from support.families.cells import SETTINGS, Cell, cells
+from support.families.cells import SETTINGS, Cell, cells, in_force
 from support.families.families import FAMILIES, Family, template, tokenizer
 from support.families.oracle import Oracle, Tokens
 from support.families.rows import ROWS
 from support.families.speaking import said_back
 
 from steps.engines.scoring.answers import read_answers
+from steps.engines.template.lint import Lint
 
 ROOT = Path(__file__).resolve().parents[3]
 IGNORED = -100
@@ -44,6 +45,16 @@ def test_a_conversation_of_each_family_is_trained(family):
 ], ids=str)  # fmt: skip
 def test_what_a_tokenizer_or_template_does_oddly(cell, verdict):
     assert cell.verdict() == verdict
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize("name", ["system, multi-turn", "system in the middle", "tools, system"])
+def test_dropped_system_messages_are_as_if_they_were_none(family, name):
+    row = ROWS[name]
+    without = {**row, "messages": [m for m in row["messages"] if m["role"] != "system"]}
+    dropped = Lint(*in_force(family, "as_is", "drop")).check(row)
+    never = Lint(*in_force(family, "as_is", "keep")).check(without)
+    assert (dropped.encoded, dropped.reason) == (never.encoded, never.reason)
 
 
 @pytest.mark.slow
