@@ -36,6 +36,7 @@ class Family:
         writes_bos: whether plain text gets a BOS.
         thinking_kwarg: the template's switch for thinking.
         reasoning_key: the template's name for a message's reasoning, if it writes any.
+        words: how a byte-level tokenizer splits text into words.
         composes: whether the tokenizer writes Unicode's composed form (NFC).
         short_ids: whether the template takes ids of calls of nine characters only.
     """
@@ -60,6 +61,7 @@ class Family:
     reasoning_key: str = "reasoning_content"
     short_ids: bool = False
     composes: bool = False
+    words: Literal["llama", "qwen", "o200k"] | None = None
 
 
 def _read() -> dict[str, Family]:
@@ -69,6 +71,20 @@ def _read() -> dict[str, Family]:
 
 
 FAMILIES: Mapping[str, Family] = _read()
+
+# How the published tokenizers split text; Llama's and Qwen's differ in numbers, of three digits and of one.
+_SHARED = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|NUMBERS"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_SHORT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_WORDS = {
+    "llama": _SHARED.replace("NUMBERS", r"\p{N}{1,3}"),
+    "qwen": _SHARED.replace("NUMBERS", r"\p{N}"),
+    "o200k": rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_SHORT}|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_SHORT}"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
 
 # What the tokenizers are trained on: enough for words of one token beside bytes.
 _SENTENCES = [
@@ -111,12 +127,15 @@ def tokenizer(family: Family) -> Any:
 
 
 def _byte_level(family: Family) -> Any:
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     made = Tokenizer(models.BPE())
     if family.composes:
         made.normalizer = normalizers.NFC()
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.Split(Regex(_WORDS[family.words or "llama"]), "isolated")
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=_SIZE, initial_alphabet=alphabet, show_progress=False)
