@@ -97,17 +97,22 @@ class Lora(WeightsKind):
             ) from e
 
     def _layers(self, model: Any) -> str | list[str]:
-        """What peft is told as target_modules. Of a mixture of experts the names that all-linear stands for: told
-        all-linear, peft adds experts and routers of some architectures by itself, and none of others.
+        """What peft is told as target_modules. All-linear is spelled out for mixtures of experts (peft adds experts and
+        routers of some architectures by itself, and none of others), and for models that see (of which the text is
+        trained alone).
         """
         import torch
 
         targets = self.options.target_modules
-        if targets != "all-linear" or not expert_weights(model):
-            return targets if isinstance(targets, str) else list(targets)
-        head = model.get_output_embeddings()
-        return sorted({n.rpartition(".")[2] for n, m in model.named_modules()
-                       if isinstance(m, torch.nn.Linear) and m is not head})  # fmt: skip
+        if targets != "all-linear":
+            return list(targets)
+        config = model.config
+        if config.get_text_config() is config and not expert_weights(model):
+            return targets
+        decoder, head = model.get_decoder(), model.get_output_embeddings()
+        at = next(f"{n}." if n else "" for n, m in model.named_modules() if m is decoder)
+        linear = [n for n, m in decoder.named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
+        return sorted(at + n for n in linear)
 
     def _experts(self, model: Any) -> list[str]:
         """Names of the weights of experts that are trained."""
@@ -165,21 +170,23 @@ def expert_weights(model: Any) -> list[str]:
 
 
 def _without_adapter(core: Any) -> tuple[dict[str, int], int]:
-    """Matrices of the model's layers beside which no adapter lies, by name with their sizes; and all weights' number.
+    """Matrices of the text model's layers beside which no adapter lies, by name with their sizes; and all its weights'
+    number.
 
     Embeddings, the head and tables as small as a bias for each expert are none of them.
     """
     import torch
 
     ends = {id(m.weight) for m in (core.get_input_embeddings(), core.get_output_embeddings()) if m is not None}
-    touched = {id(p) for m in core.modules() if hasattr(m, "lora_A") for p in m.get_base_layer().parameters(False)}
+    text = core.get_decoder()
+    touched = {id(p) for m in text.modules() if hasattr(m, "lora_A") for p in m.get_base_layer().parameters(False)}
     found: dict[str, int] = {}
     whole = 0
-    for name, weight in core.named_parameters():
+    for name, weight in text.named_parameters():
         if ".lora_" in name:
             continue
         whole += weight.numel()
-        owner = core.get_submodule(name.rpartition(".")[0])
+        owner = text.get_submodule(name.rpartition(".")[0])
         matrix = (isinstance(owner, torch.nn.Linear) and weight.ndim == 2) or weight.ndim == _EXPERT_AXES
         if matrix and id(weight) not in ends | touched:
             short = ".".join(name.split(".")[-3:]).removesuffix(".weight")

@@ -60,6 +60,19 @@ def test_dense_layers_that_peft_takes_for_experts_are_told():
     assert "mlp.down_proj" in note and "shared_experts.gate_proj" in note
 
 
+def test_of_a_model_that_sees_the_text_is_trained():
+    config = transformers.Gemma3Config(
+        text_config=tiny_config("Gemma 3").to_dict(),
+        vision_config={"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
+    )
+    kind = Lora(LoraOptions())
+    model = kind.attached(model_of(config))
+    layers = {n for n, m in kind.core(model).named_modules() if hasattr(m, "lora_A")}
+    assert {n.split(".")[-1] for n in layers} == {*ARCHITECTURES["Gemma 3"].linear}
+    assert {n.split(".layers.")[0] for n in layers} == {"model.language_model"}
+    assert kind.left_out(model) == []
+
+
 def test_named_layers_are_what_was_asked_for():
     kind, model = attached("gpt-oss", target_modules=("q_proj",), target_parameters=("experts.down_proj",))
     assert {n.split(".lora_")[0].split(".")[-1] for n, _ in model.named_parameters() if "lora_" in n} == {
