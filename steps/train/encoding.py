@@ -1,7 +1,8 @@
 """Rows of a dataset version as a memory-mapped Arrow file of token ids and labels, linted on the way."""
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,15 @@ import pyarrow.compute as pc
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import TrainingDataError
+from steps.contracts.execution import Executor, Inline, Work
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram
 from steps.contracts.storage import writing
 from steps.engines.progress.progress import Progress
-from steps.engines.template.lint import Lint, LintTotals
-from steps.engines.template.render import ChatTemplate, Encoded
+from steps.engines.template.labelled import Labelled
+from steps.engines.template.lint import Judge, Linted, LintTotals
+from steps.engines.template.render import ChatTemplate
 from steps.train.phase_rows import PhaseRows
 from steps.train.settings import TrainSettings
 
@@ -35,7 +38,11 @@ TOKENS_SCHEMA = pa.schema(
         pa.field("length", pa.int32(), nullable=False),
     ]
 )
-_BATCH_ROWS = 1_000
+# Chosen: what is done for a batch as a whole costs little per row, and its tokens are some megabytes.
+_BATCH_ROWS = 256
+# What is read of a row, and what a refusal and the ledger are given.
+_COLUMNS = ("record_id", "content_id", "kind", "messages", "tools", "chosen", "text", "label", "meta")
+_OF_ROW = ("record_id", "content_id", "kind", "label")
 # content_id and record_id are 16 bytes each.
 _KEY_BYTES = 32
 _EXAMPLES = 5
@@ -123,35 +130,36 @@ def _chosen(table: pa.Table, wanted: PhaseRows) -> Any:
     return keep
 
 
-class _Encoder:
-    """Judges rows, writes tokens, ledger lines and counts."""
+class _Counter:
+    """Counts judged rows, cuts or drops what is too long, writes ledger lines."""
 
-    def __init__(self, lint: Lint, config: TrainSettings, refusal: Refusal, ledger: LedgerWriter | None) -> None:
-        self.lint, self.config, self.refusal, self.ledger = lint, config, refusal, ledger
-        self.result = Encoding(lint=lint.totals)
+    def __init__(self, config: TrainSettings, ledger: LedgerWriter | None) -> None:
+        self.config, self.ledger = config, ledger
+        self.result = Encoding()
 
-    def encode(self, row: Row) -> list[Encoded]:
-        """The row's sequences within max_length; none when it is dropped."""
+    def refused(self, row: Row, reason: str) -> None:
+        """Count a row that can't be used at all."""
         self.result.rows_in += 1
-        refused = self.refusal(row)
-        if refused is not None:
-            self._drop(row, refused, {})
-            return []
-        linted = self.lint.check(row)
-        if not linted.encoded:
+        self._drop(row, reason, {})
+
+    def kept(self, row: Row, linted: Linted) -> list[Labelled]:
+        """Count a row; returns its sequences within max_length, none when it is dropped."""
+        self.result.rows_in += 1
+        self.result.lint.count(linted, row["record_id"])
+        if not linted.sequences:
             if self.config.unusable_rows == "fail":
-                self.lint.require(max_unusable_share=0.0)
+                self.result.lint.require(max_unusable_share=0.0)
             self._drop(row, linted.reason or "", {"detail": linted.detail} if linted.detail else {})
             return []
-        encoded = self._fit(row, linted.encoded)
-        if encoded:
-            self._count(encoded)
-        return encoded
+        fitting = self._fit(row, linted.sequences)
+        if fitting:
+            self._count(fitting)
+        return fitting
 
-    def _fit(self, row: Row, sequences: Sequence[Encoded]) -> list[Encoded]:
+    def _fit(self, row: Row, sequences: Sequence[Labelled]) -> list[Labelled]:
         """The sequences that fit, cut where that is wanted; a row whose sequences are all too long is dropped."""
         limit = self.config.max_length
-        longest = max(len(e.input_ids) for e in sequences)
+        longest = max(len(s.input_ids) for s in sequences)
         if longest <= limit:
             return list(sequences)
         evidence = {"tokens": longest, "max_length": limit}
@@ -162,10 +170,10 @@ class _Encoder:
                 hint="raise max_length, or set overlong to drop or truncate",
             )
         if self.config.overlong == "drop":
-            kept, reason, lost = [e for e in sequences if len(e.input_ids) <= limit], "overlong", "overlong_turns"
+            kept, reason, lost = [s for s in sequences if len(s.input_ids) <= limit], "overlong", "overlong_turns"
         else:
-            cut = (Encoded(e.input_ids[:limit], e.labels[:limit]) for e in sequences)
-            kept, reason, lost = [e for e in cut if e.trained], "overlong_prompt", "truncated"
+            kept = [s for s in (s.cut(limit) for s in sequences) if s.trained]
+            reason, lost = "overlong_prompt", "truncated"
         if not kept:
             self._drop(row, reason, evidence)
             return []
@@ -176,14 +184,14 @@ class _Encoder:
             self.ledger.add(row["record_id"], "changed", lost, evidence=evidence)
         return kept
 
-    def _count(self, encoded: list[Encoded]) -> None:
+    def _count(self, sequences: list[Labelled]) -> None:
         r = self.result
         r.kept += 1
-        r.sequences += len(encoded)
-        for e in encoded:
-            n = len(e.input_ids)
+        r.sequences += len(sequences)
+        for s in sequences:
+            n = len(s.input_ids)
             r.tokens += n
-            r.trained += e.trained
+            r.trained += s.trained
             r.longest = max(r.longest, n)
             r.lengths[min(n.bit_length() - 1, len(r.lengths) - 1)] += 1
 
@@ -206,6 +214,7 @@ def write_tokens(
     refusal: Refusal,
     ledger: LedgerWriter | None = None,
     limit: int | None = None,
+    executor: Executor | None = None,
 ) -> tuple["datasets.Dataset", Encoding]:
     """Encode one split into an Arrow file and map it.
 
@@ -213,63 +222,120 @@ def write_tokens(
     sharding of the version. In memory: one row group, and 40 bytes per row for the order.
 
     Args:
-        refusal: why a row can't be used at all (a reason code); None: it is encoded.
+        refusal: why a row can't be used at all (a reason code); None: it is encoded. It is given the kind and the
+            label of a row.
         limit: use the rows with the smallest content ids only; None: all.
+        executor: where rows are encoded; None: in this process.
 
     Raises:
         TrainingDataError: no usable row, or more unusable rows than the config allows.
     """
-    lint = Lint(tokenizer, template, check_control_tokens=not config.allow_control_tokens)
-    encoder = _Encoder(lint, config, refusal, ledger)
-    wanted = _smallest_ids(dataset, split, limit)
-    keys = bytearray()
+    settings = _JudgeSettings(tokenizer, template, not config.allow_control_tokens)
+    work = Work(_judging, settings, "tokens")
+    counter, keys = _Counter(config, ledger), bytearray()
+    where = executor or Inline()
+    tables = _wanted_tables(dataset, split, limit)
+    batches = _batches(tables, refusal, where.batch_rows or _BATCH_ROWS)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, TOKENS_SCHEMA) as out:
-            batch: list[Encoded] = []
-            with Progress(f"tokens ({split or 'all rows'})", dataset.manifest.splits.get(split or "")) as progress:
-                for row in dataset.iter_rows(split):
-                    progress.advance()
-                    if wanted is not None and row["content_id"] not in wanted:
-                        continue
-                    encoded = encoder.encode(row)
-                    batch += encoded
-                    keys += _order_key(row) * len(encoded)
-                    if len(batch) >= _BATCH_ROWS:
-                        out.write_batch(_record_batch(batch))
-                        batch = []
-            if batch:
-                out.write_batch(_record_batch(batch))
-    _require_rows(encoder, config)
-    return _map(path, keys), encoder.result
+        with (
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_stream(sink, TOKENS_SCHEMA) as out,
+            where.open(work, work.prepare(settings)) as pool,
+            Progress(f"tokens ({split or 'all rows'})", dataset.manifest.splits.get(split or "")) as progress,
+        ):
+            in_hand = deque[_Batch]()
+            for linted in pool.results(_handed_out(batches, in_hand)):
+                batch = in_hand.popleft()
+                sequences = _counted(batch, linted, counter, keys)
+                progress.advance(len(batch.rows))
+                if sequences:
+                    out.write_batch(_record_batch(sequences))
+    _require_rows(counter.result, config)
+    return _map(path, keys), counter.result
+
+
+@dataclass(frozen=True, eq=False)
+class _JudgeSettings:
+    """What decides over a row's tokens besides the row."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    template: ChatTemplate
+    check_control_tokens: bool
+
+
+def _judging(settings: _JudgeSettings) -> Callable[[pa.Table], list[Linted]]:
+    judge = Judge(settings.tokenizer, settings.template, check_control_tokens=settings.check_control_tokens)
+    return lambda table: judge(table.to_pylist())
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows, and why each can't be used (None: it is encoded); `encoded` are the whole rows of these."""
+
+    rows: list[Row]
+    refusals: list[str | None]
+    encoded: pa.Table
+
+
+def _wanted_tables(dataset: Dataset, split: str | None, limit: int | None) -> Iterator[pa.Table]:
+    wanted = _smallest_ids(dataset, split, limit)
+    for table in dataset.tables(_COLUMNS, split):
+        yield table if wanted is None else table.filter(pc.is_in(table["content_id"], wanted))
+
+
+def _batches(tables: Iterator[pa.Table], refusal: Refusal, size: int) -> Iterator[_Batch]:
+    for table in tables:
+        for start in range(0, len(table), size):
+            part = table.slice(start, size)
+            rows = part.select(_OF_ROW).to_pylist()
+            refusals = [refusal(row) for row in rows]
+            due = [number for number, reason in enumerate(refusals) if reason is None]
+            yield _Batch(rows, refusals, part.take(pa.array(due, pa.int64())))
+
+
+def _handed_out(batches: Iterator[_Batch], in_hand: deque[_Batch]) -> Iterator[pa.Table]:
+    for batch in batches:
+        in_hand.append(batch)
+        yield batch.encoded
+
+
+def _counted(batch: _Batch, linted: list[Linted], counter: _Counter, keys: bytearray) -> list[Labelled]:
+    """The batch's sequences; their rows' keys go to `keys`."""
+    judged, found = iter(linted), list[Labelled]()
+    for row, reason in zip(batch.rows, batch.refusals, strict=True):
+        if reason is not None:
+            counter.refused(row, reason)
+            continue
+        kept = counter.kept(row, next(judged))
+        found += kept
+        keys += _order_key(row) * len(kept)
+    return found
 
 
 def _order_key(row: Row) -> bytes:
     return bytes.fromhex(row["content_id"] + row["record_id"])
 
 
-def _smallest_ids(dataset: Dataset, split: str | None, limit: int | None) -> frozenset[str] | None:
+def _smallest_ids(dataset: Dataset, split: str | None, limit: int | None) -> pa.Array | None:
     if limit is None:
         return None
     tables = dataset.tables(["content_id"], split=split)
-    return frozenset(heapq.nsmallest(limit, (c for t in tables for c in t["content_id"].to_pylist())))
+    smallest = heapq.nsmallest(limit, (c for t in tables for c in t["content_id"].to_pylist()))
+    return pa.array(smallest, pa.string())
 
 
-def _record_batch(rows: list[Encoded]) -> pa.RecordBatch:
-    return pa.record_batch(
-        [
-            pa.array([r.input_ids for r in rows], pa.list_(pa.int32())),
-            pa.array([r.labels for r in rows], pa.list_(pa.int32())),
-            pa.array([len(r.input_ids) for r in rows], pa.int32()),
-        ],
-        schema=TOKENS_SCHEMA,
-    )
+def _record_batch(sequences: list[Labelled]) -> pa.RecordBatch:
+    lengths = np.array([len(s.input_ids) for s in sequences], np.int32)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    columns = [np.concatenate([s.input_ids for s in sequences]), np.concatenate([s.labels for s in sequences])]
+    lists = [pa.ListArray.from_arrays(offsets, pa.array(values, pa.int32())) for values in columns]
+    return pa.record_batch([*lists, pa.array(lengths)], schema=TOKENS_SCHEMA)
 
 
-def _require_rows(encoder: _Encoder, config: TrainSettings) -> None:
-    result = encoder.result
-    if encoder.lint.totals.rows:
-        encoder.lint.require(max_unusable_share=config.max_unusable_share)
+def _require_rows(result: Encoding, config: TrainSettings) -> None:
+    if result.lint.rows:
+        result.lint.require(max_unusable_share=config.max_unusable_share)
     if not result.kept:
         raise TrainingDataError(
             f"no row is left to train on: {result.rows_in} read, dropped by {result.dropped_by}",

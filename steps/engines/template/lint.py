@@ -8,6 +8,7 @@ trained (the model would not stop), control tokens that a row smuggles in as tex
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import numpy as np
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import Row
 from steps.contracts.reports import Histogram
+from steps.engines.template.labelled import Labelled, label
 from steps.engines.template.render import (
     IGNORED,
     ChatTemplate,
@@ -28,9 +30,9 @@ from steps.engines.template.render import (
     document,
     is_trained,
     stored_messages,
-    tokenize,
 )
 from steps.engines.template.said import missing
+from steps.engines.tokens.encode import Encoder, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,6 +64,8 @@ REASONS = {
 # Chosen: a template that breaks every row is reported after this many, not after all.
 _HOPELESS_ROWS = 500
 _SHARE_BINS = 20
+# Letters of a control token by which texts without one are told; most begin alike (<|).
+_BEGINS = 2
 # Fields of a message that a template may write.
 _SAID = ("content", "reasoning", "name", "tool_calls")
 
@@ -70,7 +74,7 @@ _SAID = ("content", "reasoning", "name", "tool_calls")
 class Linted:
     """One row's sequences; there are none when `reason` (a key of REASONS) says that it can't be trained on."""
 
-    encoded: tuple[Encoded, ...] = ()
+    sequences: tuple[Labelled, ...] = ()
     reason: str | None = None
     detail: str = ""
     # The prompt's end merged with the answer's first characters: trained as one token that inference never sees.
@@ -79,6 +83,19 @@ class Linted:
     left_out: Counter[str] = field(default_factory=Counter)
     # ids of the tokens that end its trained turns
     ends: frozenset[int] = frozenset()
+
+    @property
+    def encoded(self) -> tuple[Encoded, ...]:
+        """The sequences in lists."""
+        return tuple(s.listed() for s in self.sequences)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A row as texts, which are still to be tokenised; or none, and why."""
+
+    linted: Linted
+    texts: tuple[Rendered, ...] = ()
 
 
 @dataclass
@@ -104,6 +121,47 @@ class LintTotals:
         """Rows that can't be trained on."""
         return sum(self.unusable.values())
 
+    def count(self, linted: Linted, record_id: str) -> None:
+        """Count a row.
+
+        Raises:
+            TrainingDataError: not one of the first rows can be used.
+        """
+        self.rows += 1
+        if linted.sequences:
+            self._count(linted)
+        else:
+            reason = linted.reason or ""
+            self.unusable[reason] += 1
+            ids = self.first_ids.setdefault(reason, [])
+            if len(ids) < 5:
+                ids.append(record_id)
+        if self.usable == 0 and self.rows >= _HOPELESS_ROWS:
+            self.require(max_unusable_share=0.0)
+
+    def _count(self, linted: Linted) -> None:
+        self.usable += 1
+        self.sequences += len(linted.sequences)
+        self.boundary_merged += linted.boundary_merged
+        self.left_out.update(linted.left_out.keys())
+        tokens, trained = sum(len(s.input_ids) for s in linted.sequences), sum(s.trained for s in linted.sequences)
+        self.tokens += tokens
+        self.trained += trained
+        self.share_counts[min(int(trained / tokens * _SHARE_BINS), _SHARE_BINS - 1)] += 1
+        self.end_tokens.update(linted.ends)
+
+    def require(self, *, max_unusable_share: float) -> None:
+        """Raise TrainingDataError, with row ids and ways out, when too many rows are unusable or none is usable."""
+        if self.usable and self.unusable_rows <= max_unusable_share * self.rows:
+            return
+        found = "; ".join(f"{n} × {r} (rows {', '.join(self.first_ids[r])})" for r, n in self.unusable.most_common())
+        raise TrainingDataError(
+            f"{self.unusable_rows} of {self.rows} rows can't be trained on: {found or 'there are no rows'}",
+            where="mask lint",
+            hint=" | ".join(f"{r}: {REASONS[r]}" for r, _ in self.unusable.most_common())
+            or "check the split and kinds",
+        )
+
     def share_histogram(self) -> Histogram:
         """Distribution of the share of trained tokens per usable row."""
         edges = tuple(float(e) for e in np.linspace(0, 1, _SHARE_BINS + 1))
@@ -123,80 +181,67 @@ class Lint:
         self, tokenizer: "PreTrainedTokenizerBase", template: ChatTemplate, *, check_control_tokens: bool = True
     ) -> None:
         self.tokenizer = tokenizer
-        self.template = template
         self.totals = LintTotals()
-        self._added = {t.content: i for i, t in tokenizer.added_tokens_decoder.items()}
-        self._ended = lru_cache(1024)(self._ended_by)
-        self._longest = max(map(len, self._added), default=0)
-        specials = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-        names = "|".join(re.escape(t) for t in sorted(self._added, key=len, reverse=True))
-        self._beside = re.compile(rf"\s*({names})\s*") if names else None
-        self._control = sorted(specials) if check_control_tokens else []
+        self._judge = Judge(tokenizer, template, check_control_tokens=check_control_tokens)
 
     def check(self, row: Row) -> Linted:
-        """Encode one row and judge it."""
-        result = self._judge(row)
-        t = self.totals
-        t.rows += 1
-        if not result.encoded:
-            reason = result.reason or ""
-            t.unusable[reason] += 1
-            ids = t.first_ids.setdefault(reason, [])
-            if len(ids) < 5:
-                ids.append(row["record_id"])
-        else:
-            self._count(result)
-        if t.usable == 0 and t.rows >= _HOPELESS_ROWS:
-            self.require(max_unusable_share=0.0)
-        return result
-
-    def _count(self, result: Linted) -> None:
-        t = self.totals
-        t.usable += 1
-        t.sequences += len(result.encoded)
-        t.boundary_merged += result.boundary_merged
-        t.left_out.update(result.left_out.keys())
-        tokens, trained = sum(len(e.input_ids) for e in result.encoded), sum(e.trained for e in result.encoded)
-        t.tokens += tokens
-        t.trained += trained
-        t.share_counts[min(int(trained / tokens * _SHARE_BINS), _SHARE_BINS - 1)] += 1
-        t.end_tokens.update(result.ends)
+        """Encode one row, judge it and count it."""
+        (linted,) = self._judge([row])
+        self.totals.count(linted, row["record_id"])
+        return linted
 
     def require(self, *, max_unusable_share: float) -> None:
-        """Raise TrainingDataError, with row ids and ways out, when too many rows are unusable or none is usable."""
-        t = self.totals
-        if t.usable and t.unusable_rows <= max_unusable_share * t.rows:
-            return
-        found = "; ".join(f"{n} × {r} (rows {', '.join(t.first_ids[r])})" for r, n in t.unusable.most_common())
-        raise TrainingDataError(
-            f"{t.unusable_rows} of {t.rows} rows can't be trained on: {found or 'there are no rows'}",
-            where="mask lint",
-            hint=" | ".join(f"{r}: {REASONS[r]}" for r, _ in t.unusable.most_common()) or "check the split and kinds",
-        )
+        """Raise TrainingDataError when too many rows are unusable or none is usable."""
+        self.totals.require(max_unusable_share=max_unusable_share)
 
-    def _judge(self, row: Row) -> Linted:
+
+class Judge:
+    """Encodes rows and judges them, each by itself."""
+
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", template: ChatTemplate, *, check_control_tokens: bool = True
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.template = template
+        self._encoder = Encoder(tokenizer)
+        added = tokenizer.added_tokens_decoder
+        self._added = {t.content: i for i, t in added.items()}
+        self._ended = lru_cache(1024)(self._ended_by)
+        self._longest = max(map(len, self._added), default=0)
+        names = "|".join(re.escape(t) for t in sorted(self._added, key=len, reverse=True))
+        self._beside = re.compile(rf"\s*({names})\s*") if names else None
+        self._control = sorted({t.content for t in added.values() if t.special}) if check_control_tokens else []
+        self._control_begins = sorted({c[:_BEGINS] for c in self._control})
+
+    def __call__(self, rows: Sequence[Row]) -> list[Linted]:
+        """What is to be said of each row."""
+        written = [self._write(row) for row in rows]
+        tokens = iter(self._encoder.encode([r.text for w in written for r in w.texts]))
+        return [self._judge_texts(w, [next(tokens) for _ in w.texts]) if w.texts else w.linted for w in written]
+
+    def _write(self, row: Row) -> _Written:
         if row["kind"] == "document":
-            return self._judge_texts((document(self.tokenizer, row),), Linted())
+            return _Written(Linted(), (document(self.tokenizer, row),))
         early = self._judge_messages(row)
         if early:
-            return early
+            return _Written(early)
         try:
             return self._judge_turns(row, conversation(row, self.template))
         except PromptDiffersError as e:
-            return Linted(reason="prompt_differs", detail=e.what)
+            return _Written(Linted(reason="prompt_differs", detail=e.what))
         except TrainingDataError as e:
-            return Linted(reason="template_error", detail=e.what)
+            return _Written(Linted(reason="template_error", detail=e.what))
 
-    def _judge_turns(self, row: Row, found: Conversation) -> Linted:
+    def _judge_turns(self, row: Row, found: Conversation) -> _Written:
         if not found.turns:
-            return Linted(reason="no_prompt" if found.left_out["opening turn"] else "no_trained_tokens")
+            return _Written(Linted(reason="no_prompt" if found.left_out["opening turn"] else "no_trained_tokens"))
         gone = missing(row, found, self.template)
         if gone is not None:
-            return Linted(reason=gone[0], detail=gone[1])
+            return _Written(Linted(reason=gone[0], detail=gone[1]))
         ends = self._ends(found)
         if ends is None:
-            return Linted(reason="end_not_trained")
-        return self._judge_texts(found.texts, Linted(left_out=found.left_out, ends=ends))
+            return _Written(Linted(reason="end_not_trained"))
+        return _Written(Linted(left_out=found.left_out, ends=ends), found.texts)
 
     def _judge_messages(self, row: Row) -> Linted | None:
         messages = stored_messages(row)
@@ -206,10 +251,16 @@ class Lint:
             blank = any(m["role"] == "assistant" and m.get("weight") != 0 for m in messages)
             return Linted(reason="blank_answer" if blank else "no_trained_tokens")
         for said in (row["tools"], *(m.get(name) for m in messages for name in _SAID)):
-            hit = next((c for c in self._control if c in said), None) if said else None
+            hit = self._control_in(said) if said else None
             if hit:
                 return Linted(reason="control_token_in_text", detail=hit)
         return None
+
+    def _control_in(self, said: str) -> str | None:
+        """The first control token in a text."""
+        if not any(begin in said for begin in self._control_begins):
+            return None
+        return next((c for c in self._control if c in said), None)
 
     def _ends(self, found: Conversation) -> frozenset[int] | None:
         """The special or added tokens that end the trained turns; None when plain text ends one."""
@@ -226,22 +277,33 @@ class Lint:
         """The longest added token that a text ends with."""
         return self._added.get(max((t for t in self._added if tail.endswith(t)), key=len, default=""))
 
-    def _judge_texts(self, texts: tuple[Rendered, ...], so_far: Linted) -> Linted:
-        encoded, merged = [], False
-        for rendered in texts:
-            tokens = tokenize(self.tokenizer, rendered)
-            if not tokens.trained:
+    def _judge_texts(self, written: _Written, tokens: Sequence[Tokens]) -> Linted:
+        sequences, merged = [], False
+        for rendered, of_text in zip(written.texts, tokens, strict=True):
+            try:
+                found = label(of_text, rendered, self._added)
+            except TrainingDataError as e:
+                return Linted(reason="template_error", detail=e.what)
+            if not found.trained:
                 return Linted(reason="no_trained_tokens")
-            if not self._same(self._decode(tokens.input_ids), rendered.bos + rendered.text):
-                return Linted(reason="decode_differs")
-            wanted = unicodedata.normalize("NFC", "".join(rendered.text[a:b] for a, b in rendered.spans))
-            decoded = unicodedata.normalize("NFC", self._decode([i for i in tokens.labels if i != IGNORED]))
-            if "".join(decoded.split()) != "".join(wanted.split()):
-                return Linted(reason="mask_differs")
-            # SentencePiece decoders lose a first space; more white space than wanted came in with a straddling token.
-            merged = merged or len(decoded) > len(wanted)
-            encoded.append(tokens)
-        return replace(so_far, encoded=tuple(encoded), boundary_merged=merged)
+            if not found.exact:
+                reason, longer = self._judge_decoded(found, rendered, of_text.spell)
+                if reason:
+                    return Linted(reason=reason)
+                merged = merged or longer
+            sequences.append(found)
+        return replace(written.linted, sequences=tuple(sequences), boundary_merged=merged)
+
+    def _judge_decoded(self, found: Labelled, rendered: Rendered, spelt: bool) -> tuple[str | None, bool]:
+        """Why the decoded tokens aren't the text, and whether more is trained than wanted."""
+        if not spelt and not self._same(self._decode(found.input_ids.tolist()), rendered.bos + rendered.text):
+            return "decode_differs", False
+        wanted = unicodedata.normalize("NFC", "".join(rendered.text[a:b] for a, b in rendered.spans))
+        decoded = unicodedata.normalize("NFC", self._decode([i for i in found.labels.tolist() if i != IGNORED]))
+        if "".join(decoded.split()) != "".join(wanted.split()):
+            return "mask_differs", False
+        # SentencePiece decoders lose a first space; more white space than wanted came in with a straddling token.
+        return None, len(decoded) > len(wanted)
 
     def _same(self, decoded: str, text: str) -> bool:
         """Whether a text comes back, up to Unicode's normal form (Qwen's tokenizer writes NFC) and white space beside

@@ -13,15 +13,18 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import Row
 from steps.contracts.thinking import THINK_TAG, joined
+from steps.engines.template import compiled
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.dialect import Dialect, dialect_of
 from steps.engines.template.reasoning import Markers, markers_of
+from steps.engines.tokens.encode import require_places
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,7 +140,12 @@ def render_text(
     Raises:
         TrainingDataError: the template refuses them.
     """
-    return _render(template, messages, tools, special, prompt=prompt).text
+    return _render(template, with_aliases(messages), tools, special, prompt=prompt).text
+
+
+def with_aliases(messages: Messages) -> Messages:
+    """The messages with their reasoning under both names that templates read it by (gpt-oss's: thinking)."""
+    return [{"thinking": m["reasoning_content"], **m} if "reasoning_content" in m else m for m in messages]
 
 
 def _render(
@@ -145,20 +153,47 @@ def _render(
     spans: bool = False,
 ) -> Rendered:  # fmt: skip
     from jinja2 import TemplateError
-    from transformers.utils.chat_template_utils import render_jinja_template
 
+    if any(not isinstance(tool, dict) for tool in tools or ()):
+        raise TrainingDataError("the row's tools are no list of objects")
+    given = {**special, "documents": None, "add_generation_prompt": prompt}
     try:
-        texts, ranges = render_jinja_template(
-            conversations=[messages], tools=tools, chat_template=template, return_assistant_tokens_mask=spans,
-            add_generation_prompt=prompt, **special,
-        )  # fmt: skip
+        if spans:
+            text, ranges = compiled.render_marked(template, messages, tools, given)
+        else:
+            text, ranges = compiled.render(template, {**given, "messages": messages, "tools": tools}), []
     except (TemplateError, TypeError, KeyError, AttributeError) as e:
         roles = ", ".join(str(m.get("role")) for m in messages)
         raise TrainingDataError(
             f"the chat template refuses a conversation with the roles {roles}: {type(e).__name__}",
             hint="the model's template may forbid system or tool messages, or turns that don't alternate",
         ) from e
-    return Rendered(texts[0], tuple((int(a), int(b)) for a, b in ranges[0]) if spans else ())
+    return Rendered(text, tuple(ranges))
+
+
+@lru_cache(maxsize=64)
+def _is_marked(template: str) -> bool:
+    """Whether a template marks with `{% generation %}` what is trained."""
+    return _MARKERS.search(template) is not None
+
+
+class _Drawn:
+    """One row's messages through the template, each text once."""
+
+    def __init__(self, row: Row, template: ChatTemplate) -> None:
+        self.messages, self.tools = with_aliases(chat_messages(row, template)), tools_of(row)
+        self.template = template
+        self.text = template.texts[self.tools is not None]
+        self.marked = _is_marked(self.text)
+        self.through = cache(self._through)
+
+    def prompt(self, place: int) -> str:
+        """What is rendered before message `place` where the assistant goes on."""
+        return _render(self.text, self.messages[:place], self.tools, self.template.special, prompt=True).text
+
+    def _through(self, place: int) -> Rendered:
+        """Messages up to `place`, that one with them; with the ranges that the template marks."""
+        return _render(self.text, self.messages[: place + 1], self.tools, self.template.special, spans=self.marked)
 
 
 def stored_messages(row: Row) -> list[Row]:
@@ -247,36 +282,35 @@ def conversation(row: Row, template: ChatTemplate) -> Conversation:
     Raises:
         TrainingDataError: the template refuses the row, or a turn doesn't follow on its own prompt.
     """
-    messages, tools = chat_messages(row, template), tools_of(row)
+    drawn = _Drawn(row, template)
     left_out: Counter[str] = Counter()
     turns = []
     for place, stored in enumerate(stored_messages(row)):
         if is_trained(stored):
-            turn = _turn(place, stored, messages, tools, template)
+            turn = _turn(place, stored, drawn)
             if turn is None:
                 left_out["opening turn"] += 1
             else:
                 turns.append(turn)
         elif stored["role"] == "assistant" and not says_something(stored):
             left_out["blank turn"] += 1
-    return Conversation(tuple(turns), _texts(turns, _whole(turns, messages, tools, template)), left_out)
+    return Conversation(tuple(turns), _texts(turns, _whole(drawn)) if turns else (), left_out)
 
 
-def _whole(turns: Sequence[Turn], messages: Messages, tools: Tools, template: ChatTemplate) -> str:
-    """The conversation as one text; "" where there is nothing to train, or what stands behind that is refused."""
-    if not turns:
-        return ""
+def _whole(drawn: _Drawn) -> str:
+    """The conversation as one text; "" where what stands behind the turns is refused."""
     try:
-        return template.render(messages, tools)
+        return drawn.through(len(drawn.messages) - 1).text
     except TrainingDataError:
         return ""
 
 
-def _turn(place: int, stored: Row, messages: Messages, tools: Tools, template: ChatTemplate) -> Turn | None:
+def _turn(place: int, stored: Row, drawn: _Drawn) -> Turn | None:
     """One turn as it is generated; None: there is no prompt for a turn that opens the conversation."""
-    opens = all(m["role"] == "system" for m in messages[:place])
+    template = drawn.template
+    opens = all(m["role"] == "system" for m in drawn.messages[:place])
     try:
-        prompt = template.render(messages[:place], tools, prompt=True)
+        prompt = drawn.prompt(place)
     except TrainingDataError:
         if not opens:
             raise
@@ -284,18 +318,16 @@ def _turn(place: int, stored: Row, messages: Messages, tools: Tools, template: C
     # Before a system message's place behind it, the turn has nothing to go by.
     if opens and (not prompt or (place and template.config.system == "merge_into_user")):
         return None
-    text = template.texts[tools is not None]
-    marked = _MARKERS.search(text) is not None
-    through = _render(text, messages[: place + 1], tools, template.special, spans=marked)
+    through = drawn.through(place)
     completion = _completion(prompt, through.text, stored, template)
     if completion is None and not opens:
-        completion = _behind_header(prompt, through.text, messages[:place], tools, template)
+        completion = _behind_header(prompt, through.text, place, drawn)
     if completion is None:
         if opens:
             return None
         raise PromptDiffersError(place)
     end = len(_without_tail(completion, template).rstrip())
-    if not marked or not through.text.startswith(prompt):
+    if not drawn.marked or not through.text.startswith(prompt):
         return Turn(place, prompt, completion, ((0, end),) if end else ())
     at = len(prompt)
     spans = ((max(a - at, 0), min(b - at, end)) for a, b in through.spans)
@@ -335,16 +367,16 @@ def _completion(prompt: str, through: str, stored: Row, template: ChatTemplate) 
     return None
 
 
-def _behind_header(prompt: str, through: str, before: Messages, tools: Tools, template: ChatTemplate) -> str | None:
+def _behind_header(prompt: str, through: str, place: int, drawn: _Drawn) -> str | None:
     """What stands behind the turn's header where the template changes earlier messages once the turn is there.
 
     gpt-oss drops the reasoning before a call as soon as a final answer follows, Mistral's templates move the system
     message. The lint sees to it that the turn is there whole.
     """
-    without = template.render(before, tools)
+    without = drawn.through(place - 1).text
     header = prompt.removeprefix(without) if prompt.startswith(without) else ""
     if not header.strip():  # no text of its own begins a turn: it follows on the token that ends the prompt
-        header = next((t for t in template.markers.special if prompt.endswith(t)), "")
+        header = next((t for t in drawn.template.markers.special if prompt.endswith(t)), "")
     at = through.rfind(header) if header else -1
     return None if at < 0 else through[at + len(header) :]
 
@@ -426,12 +458,7 @@ def tokenize(tokenizer: "PreTrainedTokenizerBase", rendered: Rendered) -> Encode
     BOS stands before the tokens of the text alone, as the tokenizer itself puts it there: behind a BOS in the text,
     SentencePiece's tokenizers would leave out the space that begins a text.
     """
-    if not tokenizer.is_fast:
-        raise TrainingDataError(
-            "the tokenizer gives no character offsets, so trained tokens can't be told",
-            where=str(tokenizer.name_or_path),
-            hint="use a model with a fast tokenizer (tokenizer.json)",
-        )
+    require_places(tokenizer)
     # verbose=False: transformers would warn about rows longer than the model's context; the caller decides on those.
     out = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids: list[int] = out["input_ids"]
@@ -478,12 +505,12 @@ def prompt_and_reference(row: Row, template: ChatTemplate) -> tuple[str, str, st
             where=f"row {row['record_id']}",
             hint="evaluate such rows by perplexity, or leave them out of the split",
         )
-    messages, tools = chat_messages(row, template), tools_of(row)
+    drawn = _Drawn(row, template)
     calls, markers = stored[last].get("tool_calls"), template.markers
     thinks = template.dialect.writes_reasoning or markers.channels or stored[last].get("reasoning")
     if not (calls or thinks):
-        return template.render(messages[:last], tools, prompt=True), str(stored[last]["content"]), ""
-    turn = _turn(last, stored[last], messages, tools, template)
+        return drawn.prompt(last), str(stored[last]["content"]), ""
+    turn = _turn(last, stored[last], drawn)
     if turn is None:
         raise PromptDiffersError(last)
     written = turn.completion[: _end(turn)]

@@ -1,0 +1,69 @@
+"""Chat templates as transformers compiles them, without what it does anew at every rendering.
+
+All that leans on private names of transformers is here. Its own entrance copies messages to plain data, which ours are,
+at every call; its sandbox finds out anew, at every access, that a string's method is no danger.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
+
+_OF_DICTS = frozenset(dir(dict))
+
+
+def render(template: str, given: Mapping[str, Any]) -> str:
+    """The template with these variables, which are plain data of JSON's types.
+
+    Raises:
+        jinja2.TemplateError: it isn't Jinja, or refuses them; TypeError, KeyError, AttributeError: it fails on them.
+    """
+    return _compiled(template).render(**given)
+
+
+def render_marked(
+    template: str, messages: Sequence[Mapping[str, Any]], tools: Any, given: Mapping[str, Any]
+) -> tuple[str, list[tuple[int, int]]]:
+    """The same with the [start, end) ranges that the template marks with `{% generation %}`."""
+    from transformers.utils.chat_template_utils import _render_with_assistant_indices
+
+    text, ranges = _render_with_assistant_indices(_compiled(template), messages, tools, **given)
+    return str(text), ranges
+
+
+@lru_cache(maxsize=64)
+def _compiled(template: str) -> "Template":
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    compiled: Template = _compile_jinja_template(template)
+    _quicken(compiled.environment)
+    return compiled
+
+
+def _quicken(environment: "Environment") -> None:
+    """Let the sandbox decide once per type and name; what it decides stays the same."""
+    from jinja2.runtime import LoopContext
+
+    own: Any = environment
+    getattr_, is_safe = own.getattr, own.is_safe_attribute
+    # Of these the sandbox looks at type and name only.
+    known_types = (str, list, dict, LoopContext)
+    decided: dict[tuple[type, str], bool] = {}
+
+    def quick_getattr(obj: Any, attribute: str) -> Any:
+        if type(obj) is dict and attribute not in _OF_DICTS:
+            return obj[attribute] if attribute in obj else environment.undefined(obj=obj, name=attribute)
+        return getattr_(obj, attribute)
+
+    def quick_is_safe(obj: Any, attribute: str, value: Any) -> bool:
+        kind = type(obj)
+        if kind not in known_types:
+            return bool(is_safe(obj, attribute, value))
+        found = decided.get((kind, attribute))
+        if found is None:
+            found = decided[kind, attribute] = bool(is_safe(obj, attribute, value))
+        return found
+
+    own.getattr, own.is_safe_attribute = quick_getattr, quick_is_safe
