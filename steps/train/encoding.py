@@ -1,6 +1,7 @@
 """Rows of a dataset version as a memory-mapped Arrow file of token ids and labels, linted on the way."""
 
 import heapq
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -231,7 +232,7 @@ def write_tokens(
         TrainingDataError: no usable row, or more unusable rows than the config allows.
     """
     settings = _JudgeSettings(tokenizer, template, not config.allow_control_tokens)
-    work = Work(_judging, settings, "tokens")
+    work = Work(_judging_elsewhere, settings, "tokens")
     counter, keys = _Counter(config, ledger), bytearray()
     where = executor or Inline()
     tables = _wanted_tables(dataset, split, limit)
@@ -241,7 +242,7 @@ def write_tokens(
         with (
             pa.OSFile(str(path), "wb") as sink,
             pa.ipc.new_stream(sink, TOKENS_SCHEMA) as out,
-            where.open(work, work.prepare(settings)) as pool,
+            where.open(work, _judging(settings)) as pool,
             Progress(f"tokens ({split or 'all rows'})", dataset.manifest.splits.get(split or "")) as progress,
         ):
             in_hand = deque[_Batch]()
@@ -262,6 +263,12 @@ class _JudgeSettings:
     tokenizer: "PreTrainedTokenizerBase"
     template: ChatTemplate
     check_control_tokens: bool
+
+
+def _judging_elsewhere(settings: _JudgeSettings) -> Callable[[pa.Table], list[Linted]]:
+    """In a process of its own, which is one of as many as there are cores."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    return _judging(settings)
 
 
 def _judging(settings: _JudgeSettings) -> Callable[[pa.Table], list[Linted]]:

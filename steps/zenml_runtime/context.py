@@ -54,15 +54,15 @@ def stage_context(stage: str, code: str, *, cache: str = "", **given: Any) -> St
     """
     durable = state_folder() / cache if cache else None
     left = EarlierArtifacts()
-    return StageContext(workspace(stage), input_root(stage), durable, left, code, executor=_executor(), **given)
+    return StageContext(workspace(stage), input_root(stage), durable, left, code, executor=executor(), **given)
 
 
-def _executor() -> Executor:
+def executor() -> Executor:
     """Where row-wise work runs, as the infra file says it."""
     settings = get_step_context().pipeline_run.config.extra.get(EXECUTOR) or {}
     # Imported by name: it decides no number, so it is in the cache key of no step that doesn't use it.
-    executor: Executor = import_module("steps.engines.execution.config").ExecutorConfig(**settings).executor()
-    return executor
+    chosen: Executor = import_module("steps.engines.execution.config").ExecutorConfig(**settings).executor()
+    return chosen
 
 
 class EarlierArtifacts(Mapping[str, Any]):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.execution import Executor
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.engines.template.config import TemplateConfig
@@ -68,12 +69,14 @@ class Objective(ABC):
         path: Path,
         ledger: LedgerWriter | None = None,
         limit: int | None = None,
+        executor: Executor | None = None,
     ) -> tuple["datasets.Dataset", "Encoding"]:
         """Encode one split into an Arrow file and map it; the rows are in the order of their content ids.
 
         Args:
             split: None: every row, of a version without split labels.
             limit: use the rows with the smallest content ids only; None: all.
+            executor: where rows are encoded; None: in this process.
 
         Raises:
             TrainingDataError: no usable row, or more unusable rows than the settings allow.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.execution import Executor
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.contracts.reports import Frozen
@@ -88,6 +89,7 @@ class Sft(Objective):
         path: Path,
         ledger: LedgerWriter | None = None,
         limit: int | None = None,
+        executor: Executor | None = None,
     ) -> tuple["datasets.Dataset", "Encoding"]:
         """Token ids and labels by the chat template, every row checked by the mask lint."""
         from steps.engines.template.render import chat_template
@@ -95,7 +97,7 @@ class Sft(Objective):
 
         chat = chat_template(tokenizer, template)
         return write_tokens(
-            dataset, split, tokenizer, chat, settings, path, refusal=self.refusal, ledger=ledger, limit=limit
+            dataset, split, tokenizer, chat, settings, path, self.refusal, ledger, limit, executor
         )  # fmt: skip
 
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
