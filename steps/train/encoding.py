@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.digests import text_digest
 from steps.contracts.errors import TrainingDataError
-from steps.contracts.execution import Executor, Inline, Work
+from steps.contracts.execution import Work
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram
@@ -25,6 +26,7 @@ from steps.engines.template.lint import Judge, Linted, LintTotals
 from steps.engines.template.render import ChatTemplate
 from steps.train.phase_rows import PhaseRows
 from steps.train.settings import TrainSettings
+from steps.train.token_cache import CachedTokens, Keys, Means, cached_tokens, keys_of
 
 if TYPE_CHECKING:
     import datasets
@@ -215,7 +217,7 @@ def write_tokens(
     refusal: Refusal,
     ledger: LedgerWriter | None = None,
     limit: int | None = None,
-    executor: Executor | None = None,
+    means: Means | None = None,
 ) -> tuple["datasets.Dataset", Encoding]:
     """Encode one split into an Arrow file and map it.
 
@@ -226,7 +228,7 @@ def write_tokens(
         refusal: why a row can't be used at all (a reason code); None: it is encoded. It is given the kind and the
             label of a row.
         limit: use the rows with the smallest content ids only; None: all.
-        executor: where rows are encoded; None: in this process.
+        means: where rows are encoded and kept; None: in this process, for this run.
 
     Raises:
         TrainingDataError: no usable row, or more unusable rows than the config allows.
@@ -234,21 +236,25 @@ def write_tokens(
     settings = _JudgeSettings(tokenizer, template, not config.allow_control_tokens)
     work = Work(_judging_elsewhere, settings, "tokens")
     counter, keys = _Counter(config, ledger), bytearray()
-    where = executor or Inline()
+    means = means or Means()
+    where = means.executor
     tables = _wanted_tables(dataset, split, limit)
-    batches = _batches(tables, refusal, where.batch_rows or _BATCH_ROWS)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             pa.OSFile(str(path), "wb") as sink,
             pa.ipc.new_stream(sink, TOKENS_SCHEMA) as out,
             where.open(work, _judging(settings)) as pool,
+            cached_tokens(means, path.stem, settings.origin) as cached,
             Progress(f"tokens ({split or 'all rows'})", dataset.manifest.splits.get(split or "")) as progress,
         ):
             in_hand = deque[_Batch]()
+            batches = _batches(tables, refusal, cached, where.batch_rows or _BATCH_ROWS)
             for linted in pool.results(_handed_out(batches, in_hand)):
                 batch = in_hand.popleft()
-                sequences = _counted(batch, linted, counter, keys)
+                found = batch.filled(linted)
+                cached.keep(batch.keys, found)
+                sequences = _counted(batch, found, counter, keys)
                 progress.advance(len(batch.rows))
                 if sequences:
                     out.write_batch(_record_batch(sequences))
@@ -264,6 +270,20 @@ class _JudgeSettings:
     template: ChatTemplate
     check_control_tokens: bool
 
+    @property
+    def origin(self) -> list[Any]:
+        """The same as JSON values."""
+        tokenizer, template = self.tokenizer, self.template
+        whole = text_digest(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else ""
+        special = {name: str(token) for name, token in template.special.items()}
+        return [
+            whole,
+            special,
+            list(template.texts),
+            template.config.model_dump(mode="json"),
+            self.check_control_tokens,
+        ]
+
 
 def _judging_elsewhere(settings: _JudgeSettings) -> Callable[[pa.Table], list[Linted]]:
     """In a process of its own, which is one of as many as there are cores."""
@@ -278,11 +298,23 @@ def _judging(settings: _JudgeSettings) -> Callable[[pa.Table], list[Linted]]:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows, and why each can't be used (None: it is encoded); `encoded` are the whole rows of these."""
+    """Rows, and why each can't be used (None: it can).
+
+    Attributes:
+        keys, known: of the rows that can be used: the cache's keys, and what is known.
+        new: the whole rows of which nothing is.
+    """
 
     rows: list[Row]
     refusals: list[str | None]
-    encoded: pa.Table
+    keys: Keys
+    known: list[Linted | None]
+    new: pa.Table
+
+    def filled(self, linted: Sequence[Linted]) -> list[Linted]:
+        """What is known, with what was found of the new rows."""
+        found = iter(linted)
+        return [next(found) if known is None else known for known in self.known]
 
 
 def _wanted_tables(dataset: Dataset, split: str | None, limit: int | None) -> Iterator[pa.Table]:
@@ -291,23 +323,25 @@ def _wanted_tables(dataset: Dataset, split: str | None, limit: int | None) -> It
         yield table if wanted is None else table.filter(pc.is_in(table["content_id"], wanted))
 
 
-def _batches(tables: Iterator[pa.Table], refusal: Refusal, size: int) -> Iterator[_Batch]:
+def _batches(tables: Iterator[pa.Table], refusal: Refusal, cached: CachedTokens, size: int) -> Iterator[_Batch]:
     for table in tables:
         for start in range(0, len(table), size):
             part = table.slice(start, size)
             rows = part.select(_OF_ROW).to_pylist()
             refusals = [refusal(row) for row in rows]
-            due = [number for number, reason in enumerate(refusals) if reason is None]
-            yield _Batch(rows, refusals, part.take(pa.array(due, pa.int64())))
+            due = part.filter(pa.array([reason is None for reason in refusals], pa.bool_()))
+            keys = keys_of(due)
+            known = cached.find(keys)
+            yield _Batch(rows, refusals, keys, known, due.filter(pa.array([k is None for k in known], pa.bool_())))
 
 
 def _handed_out(batches: Iterator[_Batch], in_hand: deque[_Batch]) -> Iterator[pa.Table]:
     for batch in batches:
         in_hand.append(batch)
-        yield batch.encoded
+        yield batch.new
 
 
-def _counted(batch: _Batch, linted: list[Linted], counter: _Counter, keys: bytearray) -> list[Labelled]:
+def _counted(batch: _Batch, linted: Sequence[Linted], counter: _Counter, keys: bytearray) -> list[Labelled]:
     """The batch's sequences; their rows' keys go to `keys`."""
     judged, found = iter(linted), list[Labelled]()
     for row, reason in zip(batch.rows, batch.refusals, strict=True):

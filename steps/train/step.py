@@ -33,16 +33,18 @@ def train_step(base: ModelFolder, adapter: ModelFolder | None, dataset: Dataset,
     """One phase, from `base` or from `adapter` over it. Parameters, metrics and the dataset's digest go to the tracker
     that the stack has.
     """
+    from steps.train.token_cache import Means
     from steps.train.train import train
 
     settings = {f"train.{name}": value for name, value in config.in_force().items()}
     start = (adapter or base).info
     # Changed code never resumes from what the old code wrote.
     checkpoints = state_folder() / "checkpoints" / key()[:16]
+    means = Means(executor(), state_folder() / "tokens" / config.stage, key())
     with own_tracker_run(config.stage) if config.name else nullcontext():
         track_params(
             {"dataset_digest": dataset.digest, "base": start.base.name, "started_from": start.digest, **settings}
         )
-        done = train(base, dataset, config, workspace(config.stage), checkpoints, track_metrics, adapter, executor())
+        done = train(base, dataset, config, workspace(config.stage), checkpoints, track_metrics, adapter, means)
         track_tags({TRAINED: done.model.info.digest})
     return TrainOutputs(done.model, done.ledger, done.report)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError
-from steps.contracts.execution import Executor
 from steps.contracts.ledger import Ledger, LedgerWriter
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
@@ -32,6 +31,7 @@ from steps.train.plan import make_plan
 from steps.train.report import Run, build_report
 from steps.train.settings import OnMetrics, Plan
 from steps.train.start import Start
+from steps.train.token_cache import Means
 from steps.train.weights.registry import weights_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def train(
     checkpoints: Path,
     on_metrics: OnMetrics | None = None,
     adapter: ModelFolder | None = None,
-    executor: Executor | None = None,
+    means: Means | None = None,
 ) -> Trained:
     """Run one phase: fine-tune `base`, or `adapter` over it, on the phase's rows.
 
@@ -68,7 +68,7 @@ def train(
             library versions, so that a run resumes only from its own checkpoints.
         on_metrics: called with (optimizer step, metrics); after a resume, with the remaining steps only.
         adapter: the model of an earlier phase where that is an adapter; training starts from the merged weights.
-        executor: where rows become tokens; None: in this process.
+        means: where rows become tokens, and are kept; None: in this process, for this run.
 
     Raises:
         TrainingDataError: the rows can't be trained on (see the mask lint), or the loss is no longer finite.
@@ -93,7 +93,7 @@ def train(
         tokens = folder / "tokens"
         cleanup.callback(shutil.rmtree, tokens, ignore_errors=True)
         template = config_of(start.model.info.template)
-        rows, ledger = _encode(chosen, tokenizer, template, config, tokens, folder, executor)
+        rows, ledger = _encode(chosen, tokenizer, template, config, tokens, folder, means)
         home = checkpoints / run_key(start, dataset, config, plan)
         cleanup.enter_context(stored.alone(home))
         model, run = _tuned(start, tokenizer, rows, config, plan, dataset.digest, folder / "model", home, on_metrics)
@@ -171,12 +171,12 @@ def _encode(
     config: TrainConfig,
     tokens: Path,
     folder: Path,
-    executor: Executor | None,
+    means: Means | None,
 ) -> tuple[EncodedRows, Ledger]:
     objective, split = objective_of(config.objective), split_name(dataset, config.rows.split)
     with LedgerWriter(folder / "ledger.parquet", config.stage) as writer:
         rows, encoding = objective.encode(
-            dataset, split, tokenizer, template, config, tokens / "train.arrow", writer, executor=executor
+            dataset, split, tokenizer, template, config, tokens / "train.arrow", writer, means=means
         )
         ledger = writer.close()
     validation, validation_encoding = None, None
@@ -185,7 +185,7 @@ def _encode(
         lenient = config.model_copy(update={"max_unusable_share": 1.0, "unusable_rows": "drop", "overlong": "drop"})
         path = tokens / "validation.arrow"
         validation, validation_encoding = objective.encode(
-            dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows, executor=executor
+            dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows, means=means
         )
     return EncodedRows(rows, validation, encoding, validation_encoding), ledger
 

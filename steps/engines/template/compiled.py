@@ -38,6 +38,8 @@ def _compiled(template: str) -> "Template":
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     compiled: Template = _compile_jinja_template(template)
+    # Jinja's own is a chain of dicts, which is walked at every rendering.
+    compiled.globals = dict(compiled.globals)
     _quicken(compiled.environment)
     return compiled
 

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -292,7 +292,7 @@ class Judge:
                     return Linted(reason=reason)
                 merged = merged or longer
             sequences.append(found)
-        return replace(written.linted, sequences=tuple(sequences), boundary_merged=merged)
+        return Linted(tuple(sequences), None, "", merged, written.linted.left_out, written.linted.ends)
 
     def _judge_decoded(self, found: Labelled, rendered: Rendered, spelt: bool) -> tuple[str | None, bool]:
         """Why the decoded tokens aren't the text, and whether more is trained than wanted."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from steps.contracts.dataset import Dataset
-from steps.contracts.execution import Executor
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.engines.template.config import TemplateConfig
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from steps.train.encoding import Encoding
+    from steps.train.token_cache import Means
     from steps.train.trainer import Recorder
 
 LossKernel = Literal["fused", "plain"]
@@ -69,14 +69,14 @@ class Objective(ABC):
         path: Path,
         ledger: LedgerWriter | None = None,
         limit: int | None = None,
-        executor: Executor | None = None,
+        means: "Means | None" = None,
     ) -> tuple["datasets.Dataset", "Encoding"]:
         """Encode one split into an Arrow file and map it; the rows are in the order of their content ids.
 
         Args:
             split: None: every row, of a version without split labels.
             limit: use the rows with the smallest content ids only; None: all.
-            executor: where rows are encoded; None: in this process.
+            means: where rows are encoded and kept; None: in this process, for this run.
 
         Raises:
             TrainingDataError: no usable row, or more unusable rows than the settings allow.

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from steps.contracts.dataset import Dataset
-from steps.contracts.execution import Executor
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.contracts.reports import Frozen
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from steps.train.encoding import Encoding
     from steps.train.objectives.sft_trainer import SftTrainer
+    from steps.train.token_cache import Means
     from steps.train.trainer import Recorder
 
 _NATS = "nats per trained token"
@@ -89,7 +89,7 @@ class Sft(Objective):
         path: Path,
         ledger: LedgerWriter | None = None,
         limit: int | None = None,
-        executor: Executor | None = None,
+        means: "Means | None" = None,
     ) -> tuple["datasets.Dataset", "Encoding"]:
         """Token ids and labels by the chat template, every row checked by the mask lint."""
         from steps.engines.template.render import chat_template
@@ -97,7 +97,7 @@ class Sft(Objective):
 
         chat = chat_template(tokenizer, template)
         return write_tokens(
-            dataset, split, tokenizer, chat, settings, path, self.refusal, ledger, limit, executor
+            dataset, split, tokenizer, chat, settings, path, self.refusal, ledger, limit, means
         )  # fmt: skip
 
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:

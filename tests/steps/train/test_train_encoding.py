@@ -15,16 +15,17 @@ from steps.train import encoding
 from steps.train.config import TrainConfig
 from steps.train.encoding import split_name
 from steps.train.objectives.registry import objective_of
+from steps.train.token_cache import Means
 
 TOKENIZER = tiny_tokenizer()
 
 
-def tokens_of(folder, rows, ledger=None, limit=None, executor=None, **settings):
+def tokens_of(folder, rows, ledger=None, limit=None, means=None, **settings):
     dataset = tiny_dataset(folder, rows)
     config = TrainConfig.model_validate(settings)
     objective = objective_of(config.objective)
     return objective.encode(
-        dataset, "train", TOKENIZER, TemplateConfig(), config, folder / "t.arrow", ledger, limit, executor
+        dataset, "train", TOKENIZER, TemplateConfig(), config, folder / "t.arrow", ledger, limit, means
     )
 
 
@@ -62,11 +63,9 @@ def test_rows_are_the_same_in_any_number_of_processes(tmp_path, workers):
     rows[5] = tiny_row(5, messages=[message("user", "hi")])
     rows[11] = document(11)
     found = []
-    for name, executor in (("here", None), ("processes", Processes(workers, batch_rows=5))):
+    for name, means in (("here", None), ("processes", Means(Processes(workers, batch_rows=5)))):
         with LedgerWriter(tmp_path / f"{name}.parquet", "train") as writer:
-            tokens, made = tokens_of(
-                tmp_path / name, rows, writer, executor=executor, max_length=64, max_unusable_share=1
-            )
+            tokens, made = tokens_of(tmp_path / name, rows, writer, means=means, max_length=64, max_unusable_share=1)
             found.append((tokens[:], made, writer.close().read().to_pylist()))
     assert found[0] == found[1]
     assert found[0][1].dropped_by == {"overlong": 4, "no_assistant_turn": 1, "document": 1}
