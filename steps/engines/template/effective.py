@@ -31,7 +31,8 @@ _MERGE = """\
 {%- for m in messages -%}
   {%- if m.role == 'system' -%}{%- set merging.held = merging.held + m.content + '\\n\\n' -%}
   {%- elif m.role == 'user' and merging.held -%}
-    {%- set merging.kept = merging.kept + [dict(m, content=merging.held + m.content)] -%}{%- set merging.held = '' -%}
+    {%- set merging.kept = merging.kept + [{'role': 'user', 'content': merging.held + m.content}] -%}
+    {%- set merging.held = '' -%}
   {%- else -%}{%- set merging.kept = merging.kept + [m] -%}{%- endif -%}
 {%- endfor -%}
 {%- set messages = merging.kept -%}
