@@ -24,7 +24,7 @@ from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
 from steps.train.token_cache import Means
 
-ROWS, PEER_ROWS, LETTERS, TURNS, WANTED = 8_000, 500, 600, 4, 5_000
+ROWS, PEER_ROWS, LETTERS, TURNS, WANTED, RUNS = 8_000, 500, 600, 4, 5_000, 3
 CONFIG = TrainConfig.model_validate({"max_length": 4_096})
 LLAMA = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -124,9 +124,13 @@ def of_trl(tokenizer: Any, rows: list[Row], folder: Path) -> None:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
+    """The least of RUNS runs: other work on the machine makes each dearer, never cheaper."""
+    taken = []
+    for _ in range(RUNS):
+        started = time.process_time()
+        work()
+        taken.append(time.process_time() - started)
+    return min(taken)
 
 
 def measured(family: str, rows: list[Row], folder: Path) -> dict[str, int | None]:
@@ -153,7 +157,7 @@ def trl_speed(tokenizer: Any, rows: list[Row], folder: Path) -> int | None:
     """Rows per CPU second; None: TRL knows no marked version of the template."""
     try:
         # What the trainer costs besides its rows is taken off.
-        empty = min(cpu_seconds(lambda: of_trl(tokenizer, rows[:1], folder)) for _ in range(2))
+        empty = cpu_seconds(lambda: of_trl(tokenizer, rows[:1], folder))
         return round(PEER_ROWS / (cpu_seconds(lambda: of_trl(tokenizer, rows[:PEER_ROWS], folder)) - empty))
     except ValueError as e:
         print(f"TRL: {str(e)[:120]}")

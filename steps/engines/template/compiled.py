@@ -6,12 +6,14 @@ at every call; its sandbox finds out anew, at every access, that a string's meth
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
 _OF_DICTS = frozenset(dir(dict))
+_FORMATTING = ("format", "format_map")
 
 
 def render(template: str, given: Mapping[str, Any]) -> str:
@@ -47,25 +49,38 @@ def _compiled(template: str) -> "Template":
 def _quicken(environment: "Environment") -> None:
     """Let the sandbox decide once per type and name; what it decides stays the same."""
     from jinja2.runtime import LoopContext
+    from jinja2.utils import Namespace
 
     own: Any = environment
-    getattr_, is_safe = own.getattr, own.is_safe_attribute
+    getattr_, is_safe, call = own.getattr, own.is_safe_attribute, own.call
     # Of these the sandbox looks at type and name only.
     known_types = (str, list, dict, LoopContext)
     decided: dict[tuple[type, str], bool] = {}
 
     def quick_getattr(obj: Any, attribute: str) -> Any:
-        if type(obj) is dict and attribute not in _OF_DICTS:
+        kind = type(obj)
+        if kind is dict and attribute not in _OF_DICTS:
             return obj[attribute] if attribute in obj else environment.undefined(obj=obj, name=attribute)
+        # Methods that format are wrapped by the sandbox.
+        if kind is str and attribute not in _FORMATTING and decided.get((str, attribute)):
+            return getattr(obj, attribute)
         return getattr_(obj, attribute)
 
     def quick_is_safe(obj: Any, attribute: str, value: Any) -> bool:
         kind = type(obj)
-        if kind not in known_types:
+        if kind not in known_types and not issubclass(kind, Namespace):
             return bool(is_safe(obj, attribute, value))
         found = decided.get((kind, attribute))
         if found is None:
             found = decided[kind, attribute] = bool(is_safe(obj, attribute, value))
         return found
 
-    own.getattr, own.is_safe_attribute = quick_getattr, quick_is_safe
+    def quick_call(context: Any, obj: Any, /, *args: Any, **named: Any) -> Any:
+        # No method of a string is unsafe to call, or asks for the context.
+        if type(obj) is BuiltinMethodType and type(obj.__self__) is str:
+            named.pop("_loop_vars", None)
+            named.pop("_block_vars", None)
+            return obj(*args, **named)
+        return call(context, obj, *args, **named)
+
+    own.getattr, own.is_safe_attribute, own.call = quick_getattr, quick_is_safe, quick_call

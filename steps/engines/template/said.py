@@ -60,7 +60,7 @@ def _missing_before(
 ) -> tuple[str, str] | None:
     """What the messages before the turn at `last` say, and its text doesn't."""
     for content, (n, place) in _context(stored[:last], template).items():
-        if text.count(content) < n and text.count(_as_json(content)) < n:
+        if not _is_in(text, content, n) and not _is_in(text, _as_json(content), n):
             return ("system_missing" if stored[place]["role"] == "system" else "content_missing"), f"message {place}"
     trained = {turn.message for turn in found.turns}
     for place, m in enumerate(stored[:last]):
@@ -113,6 +113,10 @@ def _leaves(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, int) and not isinstance(value, bool):
         yield str(value)
+
+
+def _is_in(text: str, part: str, times: int) -> bool:
+    return part in text if times == 1 else text.count(part) >= times
 
 
 def _holds(text: str, part: str) -> bool:

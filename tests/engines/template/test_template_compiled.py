@@ -93,9 +93,16 @@ def test_marked_ranges_are_those_of_transformers():
         "{{ '{0[0].role}'.format(messages) }}",
         "{% for m in messages %}{{ loop.__init__ }}{{ loop.first }}{{ loop.previtem }}{% endfor %}",
         "{{ raise_exception.__globals__ }}",
+        "{% set ns = namespace(x=1) %}{% set ns._y = 2 %}",
+        "{% set ns = namespace(x=1, f=''.format) %}{{ ns.x }}{{ ns.missing }}{{ ns.f('a') }}{{ ns.__class__ }}",
+        "{% set ns = namespace(x=1) %}{{ ns._Namespace__attrs }}{{ ns.__init__.__globals__ }}",
         "{{ (messages | first).pop('role') }}",
         "{{ messages[0].content.upper() }}{{ messages[0].items() | length }}{{ messages[0].missing }}",
         "{{ messages[0].missing.deeper }}",
+        "{% for m in messages %}{{ m.content.split('h', maxsplit=1) }}{{ m.content.startswith(1) }}{% endfor %}",
+        "{% for m in messages %}{{ m.content.format(1) }}{{ m.content.format_map({}) }}{% endfor %}",
+        "{{ messages[0].content.encode().decode() }}{{ ''.join(['a', messages[0].role]) }}",
+        "{{ messages[0].content.upper().__class__ }}{{ messages[0].content['upper']() }}",
     ],
 )
 def test_the_sandbox_decides_as_transformers_does(attempt):
