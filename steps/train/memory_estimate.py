@@ -1,29 +1,25 @@
 """How much memory a training run needs, told before any weight is read.
 
-bytes = weights + gradients + Adam's two float32 moments + activations. Weights and trainable weights are counted on
-torch's meta device; activations follow what autograd saves in a Llama-like decoder (checked against a count of the
-saved tensors in the tests).
+bytes = weights + Adam's two float32 moments + the most of: activations at the end of the forward pass; all gradients,
+with what the last layer still keeps; the validation pass. Weights and trainable weights are counted on torch's meta
+device; what passes keep is counted on a small model of the same architecture (`memory_probe`).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steps.contracts.errors import ConfigError
 from steps.contracts.reports import Table
+from steps.engines.lm.loss import LOGITS_BYTES
+from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.train.config import TrainConfig
 from steps.train.settings import Plan
 from steps.train.weights.registry import weights_of
 
-# Saved bytes per token and layer: attention and norms per hidden unit, MLP per intermediate unit. Measured with
-# torch.autograd.graph.saved_tensors_hooks over Llama layers, sdpa, no checkpointing, intermediate = 2.5 hidden.
-_ATTENTION_FP32, _MLP_FP32 = 41, 16
-_ATTENTION_BF16, _MLP_BF16 = 43, 8
-# With dropout an adapter saves its own copy and mask of every layer's input (q, k, v, o, gate, up: hidden; down:
-# intermediate); measured likewise.
-_DROPOUT_FP32, _DROPOUT_BF16 = 5.5, 3.8
-# Saved bytes per token and vocabulary entry for full logits and their loss.
-_LOGITS = 5.5
+if TYPE_CHECKING:
+    from steps.train.memory_probe import Growth
+
 # TRL 1.16's fused head works on tiles of logits (trl.kernels.chunked_logprob, trl.trainer.utils), and adds up the
 # gradients of the hidden states, and of the head where that is trained, in float32.
 _TILE_POSITIONS, _TILE_VOCAB = 4_096, 32_768
@@ -33,30 +29,43 @@ _OVERHEAD_SHARE = 0.10
 
 @dataclass(frozen=True)
 class Shape:
-    """What the estimate needs to know of a model."""
+    """What the estimate needs to know of a model. `described`: its transformers configuration."""
 
     parameters: int
     trainable: int
-    hidden: int
-    intermediate: int
-    layers: int
-    vocab: int
+    described: Any
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes per part; `available` is what the device has free (None: not known)."""
+    """Bytes per part; `available` is what the device has free (None: not known).
+
+    Attributes:
+        activations: at the peak of a step, when no gradient of a weight is there yet.
+        remaining: activations that are left when nearly all gradients are there.
+        validation: the validation pass.
+        accumulates: gradients of the passes before are there in each forward pass.
+    """
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
+    remaining: int
+    validation: int
+    accumulates: bool
     available: int | None = None
 
     @property
+    def counted(self) -> int:
+        """Bytes at the peak. Gradients come as activations go, so that these two are seldom there together."""
+        early = self.activations + (self.gradients if self.accumulates else 0)
+        return self.weights + self.optimizer + max(early, self.gradients + self.remaining, self.validation)
+
+    @property
     def total(self) -> int:
-        """Sum of the parts, with a tenth for fragmentation."""
-        return int((self.weights + self.gradients + self.optimizer + self.activations) * (1 + _OVERHEAD_SHARE))
+        """Bytes at the peak, with a tenth for fragmentation."""
+        return int(self.counted * (1 + _OVERHEAD_SHARE))
 
     @property
     def fits(self) -> bool:
@@ -64,8 +73,8 @@ class Estimate:
         return self.available is None or self.total <= self.available
 
     def table(self) -> Table:
-        """The parts in MiB."""
-        parts = ("weights", "gradients", "optimizer", "activations", "total", "available")
+        """The parts in MiB. They aren't all there at once: the total is of the peak."""
+        parts = ("weights", "gradients", "optimizer", "activations", "validation", "total", "available")
         values = [(p, getattr(self, p)) for p in parts]
         rows = tuple((p, None if v is None else round(v / 2**20, 1)) for p, v in values)
         return Table(title="Memory estimate", columns=("part", "MiB"), rows=rows)
@@ -87,56 +96,54 @@ def model_shape(folder: Path, config: TrainConfig) -> Shape:
     with torch.device("meta"):
         model = weights_of(config.weights).attached(model)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    text = described.get_text_config()
-    return Shape(
-        parameters=parameters,
-        trainable=trainable,
-        hidden=text.hidden_size,
-        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
-        layers=text.num_hidden_layers,
-        vocab=text.vocab_size,
-    )
+    return Shape(parameters, trainable, described)
 
 
 def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | None = None) -> Estimate:
-    """Bytes at the peak of a training step, at the longest rows that max_length allows."""
+    """Bytes at the peak of training, at the longest rows that max_length allows."""
+    from steps.train.memory_probe import How, passes
+
     width = 4 if plan.dtype == "float32" else 2
     adapter = weights_of(config.weights).stored_as == "adapter"
-    adapter_bytes = 4 * shape.trainable if adapter else 0
     # Adam keeps two float32 moments per weight; Adafactor a row and a column per matrix (about a hundredth).
     moments = 0.04 if config.optim == "adafactor" else 8
+    plain = plan.loss_kernel == "plain"
+    found = passes(shape.described, config.weights, How(plan.dtype, plan.bf16, plan.gradient_checkpointing, plain))
+    rows, length = config.per_device_train_batch_size, config.max_length
     return Estimate(
-        weights=width * shape.parameters + adapter_bytes,
+        weights=width * shape.parameters + (4 * shape.trainable if adapter else 0),
         gradients=(4 if adapter else width) * shape.trainable,
         optimizer=int(moments * shape.trainable),
-        activations=_activations(shape, config, plan),
+        activations=found.step(rows, length) + (0 if plain else _fused_loss(shape, config)),
+        remaining=int(found.end.peak(rows, length)),
+        validation=_validation(shape, config, plan, found.forward),
+        accumulates=config.gradient_accumulation_steps > 1,
         available=available,
     )
 
 
-def _activations(shape: Shape, config: TrainConfig, plan: Plan) -> int:
+def _fused_loss(shape: Shape, config: TrainConfig) -> int:
+    """A tile of logits and the gradients that are added up, in bytes."""
+    text = shape.described.get_text_config()
     tokens = config.per_device_train_batch_size * config.max_length
-    half = plan.bf16 or plan.dtype == "bfloat16"
-    per_layer: float = (
-        _ATTENTION_BF16 * shape.hidden + _MLP_BF16 * shape.intermediate
-        if half
-        else _ATTENTION_FP32 * shape.hidden + _MLP_FP32 * shape.intermediate
-    )
-    if weights_of(config.weights).copies_inputs:
-        per_layer += (_DROPOUT_BF16 if half else _DROPOUT_FP32) * (6 * shape.hidden + shape.intermediate)
-    if plan.gradient_checkpointing:
-        layers = shape.layers * (2 if half else 4) * shape.hidden + per_layer
-    else:
-        layers = shape.layers * per_layer
-    return int(tokens * layers + _loss_bytes(shape, config, plan, tokens))
+    tile = 4 * min(tokens, _TILE_POSITIONS) * min(text.vocab_size, _TILE_VOCAB)
+    head = 4 * text.vocab_size * text.hidden_size if weights_of(config.weights).stored_as == "full" else 0
+    return int(tile + 4 * tokens * text.hidden_size + head)
 
 
-def _loss_bytes(shape: Shape, config: TrainConfig, plan: Plan, tokens: int) -> float:
-    if plan.loss_kernel == "plain":
-        return tokens * _LOGITS * shape.vocab
-    tile = 4 * min(tokens, _TILE_POSITIONS) * min(shape.vocab, _TILE_VOCAB)
-    head = 4 * shape.vocab * shape.hidden if weights_of(config.weights).stored_as == "full" else 0
-    return tile + 4 * tokens * shape.hidden + head
+def _validation(shape: Shape, config: TrainConfig, plan: Plan, forward: "Growth") -> int:
+    """Bytes of the largest batch of `token_losses`: the decoder's layers, then logits with their cross entropy, all of
+    them, or in pieces beside the hidden states.
+    """
+    text, length = shape.described.get_text_config(), config.max_length
+    rows = min(config.per_device_eval_batch_size, max(1, BATCH_TOKENS // length))
+    logits = int(4 * rows * length * text.vocab_size)
+    if logits <= LOGITS_BYTES:
+        return max(int(forward.peak(rows, length)), 3 * logits)
+    copies = 2.5 if plan.bf16 or plan.dtype == "bfloat16" else 2
+    if getattr(text, "final_logit_softcapping", None):
+        copies += 1
+    return max(int(forward.peak(rows, length)), int(8 * rows * length * text.hidden_size + copies * LOGITS_BYTES))
 
 
 def free_bytes(device: str) -> int | None:

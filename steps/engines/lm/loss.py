@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 IGNORED = -100  # label of a token that is not counted (the convention of torch's cross entropy)
 # Chosen: float32 logits of at most so many bytes exist at once (of 523 positions at Llama 3's vocabulary), and twice as
 # much for their cross entropy.
-_LOGITS_BYTES = 2**28
+LOGITS_BYTES = 2**28
 
 
 def token_losses(
@@ -68,7 +68,7 @@ def _batch_losses(loaded: LoadedModel, batch: list[tuple[list[int], list[int]]])
 def _logits(
     model: Any, ids: "torch.Tensor", mask: "torch.Tensor", counted: "torch.Tensor", labels: "torch.Tensor"
 ) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
-    """Logits (n, vocabulary) and labels (n,) of the counted positions, at most _LOGITS_BYTES of them at once.
+    """Logits (n, vocabulary) and labels (n,) of the counted positions, at most LOGITS_BYTES of them at once.
 
     Args:
         ids, mask: (rows, width). counted: (rows, width - 1), by the token that is predicted. labels: those counted.
@@ -76,12 +76,12 @@ def _logits(
     core = core_of(model)
     body = core.base_model
     position_bytes = 4 * core.config.get_text_config().vocab_size
-    if body is core or ids.numel() * position_bytes <= _LOGITS_BYTES:
+    if body is core or ids.numel() * position_bytes <= LOGITS_BYTES:
         yield model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1][counted], labels
         return
     out = body(input_ids=ids, attention_mask=mask, use_cache=False)
     hidden = out.last_hidden_state[:, :-1][counted]
-    size = max(1, _LOGITS_BYTES // position_bytes)
+    size = max(1, LOGITS_BYTES // position_bytes)
     for start in range(0, len(hidden), size):
         with _standing_in(body, out, hidden[start : start + size]):
             # The model's own forward goes on from there: families scale and cap their logits each in their way.

@@ -57,8 +57,3 @@ class WeightsKind(ABC):
 
     def finish(self, folder: Path, over: ModelInfo) -> None:  # noqa: B027 - most kinds have nothing to do
         """Make a saved folder the same on every machine. `over`: the full weights that training started from."""
-
-    @property
-    def copies_inputs(self) -> bool:
-        """Whether every layer's input is saved a second time for backward (dropout before an adapter)."""
-        return False

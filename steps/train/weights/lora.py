@@ -157,11 +157,6 @@ class Lora(WeightsKind):
         content = {k: sorted(v) if k in sets and isinstance(v, list) else v for k, v in content.items()}
         file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
-    @property
-    def copies_inputs(self) -> bool:
-        """Dropout draws a mask of its own for every layer."""
-        return self.options.lora_dropout > 0
-
 
 def expert_weights(model: Any) -> list[str]:
     """Names of the tensors, each with the weights of all experts of a layer, ascending: shape (experts, ., .)."""

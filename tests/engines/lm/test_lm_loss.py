@@ -101,7 +101,7 @@ def test_logits_in_pieces_are_those_of_the_models_own_forward(loaded: LoadedMode
     given = examples(17)
     with Widest() as whole:
         expected = token_losses(one, given, batch_size=5)
-    monkeypatch.setattr(loss, "_LOGITS_BYTES", 4 * VOCABULARY * 7)
+    monkeypatch.setattr(loss, "LOGITS_BYTES", 4 * VOCABULARY * 7)
     with Widest() as pieces:
         found = token_losses(one, given, batch_size=5)
     assert [n for _, n in found] == [n for _, n in expected]
@@ -117,7 +117,7 @@ def test_an_adapter_beside_the_weights_predicts_in_pieces_too(loaded: LoadedMode
     plain = LoadedModel(tiny_of("llama"), loaded.tokenizer, "cpu")
     expected = token_losses(one, examples(9), batch_size=4)
     assert expected != token_losses(plain, examples(9), batch_size=4)
-    monkeypatch.setattr(loss, "_LOGITS_BYTES", 4 * VOCABULARY * 7)
+    monkeypatch.setattr(loss, "LOGITS_BYTES", 4 * VOCABULARY * 7)
     found = token_losses(one, examples(9), batch_size=4)
     assert [x for x, _ in found] == pytest.approx([x for x, _ in expected], rel=1e-4)
 
