@@ -5,6 +5,7 @@ NFC already), and added tokens that are found as plain text. Everything else is 
 """
 
 import json
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ class ByteLevel:
 
 def recognised(tokenizer: "PreTrainedTokenizerBase") -> ByteLevel | None:
     """What kind of byte-level BPE the tokenizer is; None: none that is known."""
+    if getattr(tokenizer, "split_special_tokens", False):  # it sets its backend so at every call
+        return None
     backend = tokenizer.backend_tokenizer
     form, normalizer, last = _form(_state(backend.pre_tokenizer)), _kind(backend.normalizer), _trims(backend)
     if form is None or normalizer not in (None, "NFC") or last is None:
@@ -112,6 +115,7 @@ def _plain_added(backend: "Tokenizer") -> bool:
         not (t.lstrip or t.rstrip or t.single_word)
         and t.content.strip() == t.content != ""
         and _SPACE not in t.content
+        and unicodedata.is_normalized("NFC", t.content)
         and backend.decode([i], skip_special_tokens=False) == t.content
         for i, t in added.items()
     )

@@ -125,14 +125,24 @@ def test_edges_are_where_tokens_end_with_the_spaces_that_their_places_leave_out(
         tokenizer_of(added=[AddedToken("word", normalized=False, single_word=True)]),
         tokenizer_of(added=[AddedToken("mixed", normalized=True)]),
         tokenizer_of(added=[AddedToken("é", normalized=False)]),
+        tokenizer_of(normalizer=normalizers.NFC(), added=[AddedToken("<e\u0301>", normalized=False)]),
     ],
-    ids=["normalizer", "pattern", "lstrip", "single word", "two passes", "decoded otherwise"],
+    ids=["normalizer", "pattern", "lstrip", "single word", "two passes", "decoded otherwise", "not in NFC"],
 )
 def test_other_tokenizers_are_asked_themselves(tokenizer):
     texts = ["The quick <pad> brown  fox", "words and word", "", "café mixed"]
     found = Encoder(tokenizer).encode(texts)
     assert_same(tokenizer, texts, found)
     assert not any(t.spell for t in found)
+
+
+def test_a_tokenizer_that_splits_its_special_tokens_is_asked_itself():
+    tokenizer = tokenizer_of()
+    tokenizer.split_special_tokens = True
+    texts = ["a<|im_end|>b"]
+    found = Encoder(tokenizer).encode(texts)
+    assert_same(tokenizer, texts, found)
+    assert len(found[0].ids) > 3
 
 
 def test_texts_that_nfc_would_change_are_left_to_the_tokenizer():
