@@ -9,7 +9,7 @@ from steps.base.config import BaseConfig
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
-from steps.engines.lm.folder import count_parameters, model_files, model_folder
+from steps.engines.lm.folder import count_parameters, model_files, model_folder, quantization_of
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import settings_of
@@ -27,7 +27,8 @@ def resolve_base(
     one too; the others are references. Relative paths start from `root`. `template`: how its rows become text.
 
     Raises:
-        ConfigError: `model` names a function that isn't there, or `options` that it doesn't have.
+        ConfigError: `model` names a function that isn't there, or `options` that it doesn't have; its weights are
+            quantized.
         InputNotFoundError: no such folder or hub model, no safetensors in it, no tokenizer with a chat template.
         ServiceError: the hub can't be reached.
     """
@@ -113,6 +114,7 @@ def _check_complete(path: Path) -> None:
     if missing:
         hint = "save model and tokenizer into one folder with save_pretrained"
         raise InputNotFoundError(f"not a complete model: {' and '.join(missing)} missing", where=str(path), hint=hint)
+    quantization_of(path)  # raises when its weights can't be trained
 
 
 def _looks_like_path(name: str) -> bool:

@@ -121,7 +121,9 @@ def _load(folder: Path, settings: dict[str, Any], device: str, scratch: Path) ->
     # Adapters of earlier phases are merged first, in float32, as training saw them.
     earlier = sorted((folder / "earlier").glob("[0-9]*"), key=lambda p: int(p.name)) if adapter else []
     loaded_as = torch.float32 if earlier else dtype
-    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=loaded_as, use_safetensors=True, **safe)
+    model = AutoModelForCausalLM.from_pretrained(
+        str(base), dtype=loaded_as, use_safetensors=True, **safe, **_unpacking(base)
+    )
     if adapter:
         from peft import PeftModel
 
@@ -137,6 +139,14 @@ def _load(folder: Path, settings: dict[str, Any], device: str, scratch: Path) ->
     own = (folder / "tokenizer_config.json").is_file()
     tokenizer = AutoTokenizer.from_pretrained(str(folder if own else base), **safe)
     return model.to(device).eval(), tokenizer
+
+
+def _unpacking(base: Path) -> dict[str, Any]:
+    """Arguments with which packed weights (gpt-oss) are loaded as numbers of their own, whatever kernels there are."""
+    from transformers import Mxfp4Config
+
+    packed = json.loads((base / "config.json").read_text("utf-8")).get("quantization_config")
+    return {"quantization_config": Mxfp4Config(dequantize=True)} if packed else {}
 
 
 def _base(settings: dict[str, Any], scratch: Path) -> Path:

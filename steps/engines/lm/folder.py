@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from steps.contracts.digests import unchanged_file_digest, value_digest
-from steps.contracts.errors import InputNotFoundError, IntegrityError, UnsafeSerializationError
+from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError, UnsafeSerializationError
 from steps.contracts.models import (
     BASE,
     PICKLE_SUFFIXES,
@@ -16,6 +16,9 @@ from steps.contracts.models import (
     ModelInfo,
     TemplateSettings,
 )
+
+# transformers turns it into plain weights where it is told to.
+_UNPACKED = "mxfp4"
 
 
 def model_files(path: Path) -> dict[str, str]:
@@ -103,6 +106,28 @@ def check_files(path: Path, expected: Mapping[str, str] | str) -> None:
         raise IntegrityError(f"changed, missing or new model files: {', '.join(changed)}", where=str(path))
 
 
+def quantization_of(path: Path) -> str | None:
+    """How the weights of a folder are quantized, by its config.json: mxfp4 (gpt-oss), which can be unpacked, or None.
+
+    Raises:
+        ConfigError: in any other way.
+    """
+    try:
+        described = json.loads((path / "config.json").read_text("utf-8"))
+        found = described.get("quantization_config")
+    except (OSError, ValueError, AttributeError):  # whoever loads it says what is wrong
+        return None
+    if not found:
+        return None
+    method = str(found.get("quant_method"))
+    if method != _UNPACKED:
+        raise ConfigError(
+            f"the model's weights are quantized ({method}); they can be neither trained nor compared here",
+            where=str(path), hint="name the model that was quantized",
+        )  # fmt: skip
+    return method
+
+
 def count_parameters(path: Path) -> int:
     """Number of weights stored in a folder's safetensors files, read from their headers only.
 
@@ -129,8 +154,15 @@ def _header_weights(file: Path) -> int:
             count = 1
             for side in tensor["shape"]:
                 count *= side
-            total += count
+            total += count * _packed(name, tensor["dtype"])
     return total
+
+
+def _packed(name: str, dtype: str) -> int:
+    """Weights in one number of a tensor: mxfp4 has two in a byte, and scales beside them."""
+    if dtype != "U8":
+        return 1
+    return 0 if name.endswith("_scales") else 2
 
 
 def _hidden(relative: Path) -> bool:

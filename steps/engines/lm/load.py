@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError
 from steps.contracts.models import ModelFolder
 from steps.engines.lm.device import resolve_device
-from steps.engines.lm.folder import check_files
+from steps.engines.lm.folder import check_files, quantization_of
 from steps.engines.lm.hub import download
 from steps.engines.template.effective import apply_settings, config_of
 
@@ -130,22 +130,45 @@ def _in_dtype(model: Any, dtype: str) -> Any:
 
 
 def _weights(whole: ModelFolder, dtype: str) -> Any:
-    """The model of a folder of full weights."""
+    """The model of a folder of full weights, every one of which must be there.
+
+    Raises:
+        InputNotFoundError: no model that transformers can load. IntegrityError: weights are missing.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     path = weights_path(whole)
+    quantized = quantization_of(path)
+    hint = "the folder needs config.json and *.safetensors of a model that transformers knows"
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model, found = AutoModelForCausalLM.from_pretrained(
             str(path),
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **(_unpacking() if quantized else {}),
         )
     except (OSError, ValueError) as e:
-        hint = "the folder needs config.json and *.safetensors of a model that transformers knows"
         raise InputNotFoundError(f"not a loadable causal model: {_first_line(e)}", where=str(path), hint=hint) from e
+    # transformers puts random ones in their place.
+    if lost := sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}):
+        what = f"{len(lost)} weights of the model are in no file or have another shape there, the first is {lost[0]}"
+        raise IntegrityError(what, where=str(path), hint="save config.json and weights of one and the same model")
+    if quantized:
+        # Saved by the way back, unpacked weights would be called packed ones, and be found missing.
+        model._weight_conversions = None
+    return model
+
+
+def _unpacking() -> dict[str, Any]:
+    """Arguments with which packed weights are loaded as numbers of their own, whatever kernels there are."""
+    from transformers import Mxfp4Config
+
+    return {"quantization_config": Mxfp4Config(dequantize=True)}
 
 
 def load_tokenizer(model: ModelFolder) -> "PreTrainedTokenizerBase":

@@ -2,6 +2,7 @@
 embeddings, looks through a sliding window, caps its scores or has experts does so here, with the family's tokenizer.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,30 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     ),
 }
 
+# What the published models' generation_config.json says, ends by the tokens' names: none of it may decide over answers
+# that are compared, but for the ends.
+_GENERATION: Mapping[str, Mapping[str, Any]] = {
+    "Llama": {
+        "do_sample": True, "temperature": 0.6, "top_p": 0.9,
+        "eos_token_id": ["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"],
+    },
+    "Qwen3": {
+        "do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95,
+        "eos_token_id": ["<|im_end|>", "<|endoftext|>"],
+    },
+    "Gemma 2": {"cache_implementation": "hybrid", "eos_token_id": ["<eos>"]},
+    "Gemma 3": {
+        "cache_implementation": "hybrid", "do_sample": True, "top_k": 64, "top_p": 0.95,
+        "eos_token_id": ["<eos>", "<end_of_turn>"],
+    },
+    "Phi-3": {"eos_token_id": ["<|endoftext|>", "<|assistant|>", "<|end|>"]},
+    "Qwen3-MoE": {
+        "do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.8,
+        "eos_token_id": ["<|im_end|>", "<|endoftext|>"],
+    },
+    "gpt-oss": {"do_sample": True, "eos_token_id": ["<|return|>", "<|endoftext|>", "<|call|>"]},
+}  # fmt: skip
+
 
 def tiny_config(name: str, **shape: Any) -> Any:
     """The configuration of a tiny model; `shape`: what of it is otherwise."""
@@ -133,7 +158,9 @@ def tiny_config(name: str, **shape: Any) -> Any:
     words = tokenizer(FAMILIES[kind.family])
     ids = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
     make: Callable[..., Any] = getattr(transformers, kind.config)
-    return make(**{**_COMMON, **ids, "vocab_size": len(words), **kind.shape, **shape})
+    # Published models have more rows than their tokenizers have tokens.
+    padded = -(-(len(words) + 1) // 64) * 64
+    return make(**{**_COMMON, **ids, "vocab_size": padded, **kind.shape, **shape})
 
 
 def tiny_model(name: str, folder: Path, *, seed: int = 0, dtype: str = "float32", **shape: Any) -> ModelFolder:
@@ -144,6 +171,12 @@ def tiny_model(name: str, folder: Path, *, seed: int = 0, dtype: str = "float32"
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(tiny_config(name, **shape), dtype=getattr(torch, dtype))
     model.save_pretrained(str(folder))
-    tokenizer(FAMILIES[ARCHITECTURES[name].family]).save_pretrained(str(folder))
+    words = tokenizer(FAMILIES[ARCHITECTURES[name].family])
+    words.save_pretrained(str(folder))
+    if name in _GENERATION:
+        published = dict(_GENERATION[name])
+        published["eos_token_id"] = words.convert_tokens_to_ids(published["eos_token_id"])
+        published |= {"bos_token_id": words.bos_token_id, "pad_token_id": words.pad_token_id}
+        (folder / "generation_config.json").write_text(json.dumps(published))
     base = BaseRef(source="scratch", name="scratch", digest=value_digest(model_files(folder)))
     return model_folder(folder, kind="full", base=base, parameters=count_parameters(folder))
