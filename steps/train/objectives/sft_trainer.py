@@ -11,6 +11,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
+from steps.contracts.errors import ConfigError
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
 from steps.engines.lm.memory import memory_explained
@@ -20,6 +21,9 @@ from steps.train.trainer import Recorder, training_arguments
 
 # Rows of the validation split in memory at once.
 _EVAL_CHUNK = 256
+# Tokens of each of two rows that are packed to see whether the second changes with the first, and by which share of
+# the largest logit (chosen: rounding in 16 bits is below it).
+_PROBED, _SEEN = 8, 0.02
 
 
 class EpochLengthSampler(LengthGroupedSampler):
@@ -111,6 +115,32 @@ class SftTrainer(SFTTrainer):
         return total / max(count, 1)
 
 
+def require_blind_packs(model: Any) -> None:
+    """Refuse to pack whole rows for a model in which the rows of a pack see each other.
+
+    It tells them apart by their positions, where its code in transformers asks for them (that of gpt-oss doesn't).
+
+    Raises:
+        ConfigError: the second row changes with the first.
+    """
+    positions = torch.arange(_PROBED, device=model.device).repeat(2)[None]
+    ids = positions.remainder(model.config.get_text_config().vocab_size - 1) + 1
+    other = torch.where(torch.arange(2 * _PROBED, device=model.device) < _PROBED, ids.flip(1), ids)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            found = [model(input_ids=i, position_ids=positions, use_cache=False).logits for i in (ids, other)]
+    finally:
+        model.train(was_training)
+    one, two = (f[:, _PROBED:].float() for f in found)
+    if float((one - two).abs().max()) > _SEEN * float(one.abs().max()):
+        raise ConfigError(
+            f"packing bfd: the rows of a pack would see each other in {type(model).__name__}", where="train.objective",
+            hint="set packing: none and group_by_length: true",
+        )  # fmt: skip
+
+
 def build_trainer(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -123,6 +153,8 @@ def build_trainer(
     recorder: Recorder,
 ) -> SftTrainer:
     """A trainer over rows that are tokenised already (columns input_ids, labels, length)."""
+    if packing == "bfd":
+        require_blind_packs(model)
     # TRL's constructor seeds torch before it makes the adapter.
     trainer = SftTrainer(
         model=model,
