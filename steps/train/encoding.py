@@ -24,6 +24,7 @@ from steps.engines.progress.progress import Progress
 from steps.engines.template.labelled import Labelled
 from steps.engines.template.lint import Judge, Linted, LintTotals
 from steps.engines.template.render import ChatTemplate
+from steps.engines.tokens.encode import MANY
 from steps.train.phase_rows import PhaseRows
 from steps.train.settings import TrainSettings
 from steps.train.token_cache import CachedTokens, Keys, Means, cached_tokens, keys_of
@@ -233,7 +234,9 @@ def write_tokens(
     Raises:
         TrainingDataError: no usable row, or more unusable rows than the config allows.
     """
-    settings = _JudgeSettings(tokenizer, template, not config.allow_control_tokens)
+    rows = dataset.rows if split is None else dataset.manifest.splits.get(split, 0)
+    many = min(rows, rows if limit is None else limit) >= MANY
+    settings = _JudgeSettings(tokenizer, template, not config.allow_control_tokens, many)
     work = Work(_judging_elsewhere, settings, "tokens")
     counter, keys = _Counter(config, ledger), bytearray()
     means = means or Means()
@@ -269,6 +272,7 @@ class _JudgeSettings:
     tokenizer: "PreTrainedTokenizerBase"
     template: ChatTemplate
     check_control_tokens: bool
+    many: bool
 
     @property
     def origin(self) -> list[Any]:
@@ -292,7 +296,12 @@ def _judging_elsewhere(settings: _JudgeSettings) -> Callable[[pa.Table], list[Li
 
 
 def _judging(settings: _JudgeSettings) -> Callable[[pa.Table], list[Linted]]:
-    judge = Judge(settings.tokenizer, settings.template, check_control_tokens=settings.check_control_tokens)
+    judge = Judge(
+        settings.tokenizer,
+        settings.template,
+        check_control_tokens=settings.check_control_tokens,
+        many=settings.many,
+    )
     return lambda table: judge(table.to_pylist())
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from steps.contracts.errors import TrainingDataError
 from steps.engines.template.render import IGNORED, Encoded, Rendered, Span
-from steps.engines.tokens.encode import Tokens
+from steps.engines.tokens.tokens import Tokens
 
 Int32s = npt.NDArray[np.int32]
 

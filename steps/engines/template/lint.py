@@ -32,7 +32,8 @@ from steps.engines.template.render import (
     stored_messages,
 )
 from steps.engines.template.said import missing
-from steps.engines.tokens.encode import Encoder, Tokens
+from steps.engines.tokens.encode import Encoder
+from steps.engines.tokens.tokens import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -199,11 +200,17 @@ class Judge:
     """Encodes rows and judges them, each by itself."""
 
     def __init__(
-        self, tokenizer: "PreTrainedTokenizerBase", template: ChatTemplate, *, check_control_tokens: bool = True
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        template: ChatTemplate,
+        *,
+        check_control_tokens: bool = True,
+        many: bool = False,
     ) -> None:
+        """`many`: so many rows are to come (`tokens.encode.MANY`) that compiling is worth its time."""
         self.tokenizer = tokenizer
         self.template = template
-        self._encoder = Encoder(tokenizer)
+        self._encoder = Encoder(tokenizer, many=many)
         added = tokenizer.added_tokens_decoder
         self._added = {t.content: i for i, t in added.items()}
         self._ended = lru_cache(1024)(self._ended_by)

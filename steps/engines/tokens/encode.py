@@ -4,45 +4,22 @@ The tokenizer is slow on text that it has seen before (2.5 to 3.5 MB of text per
 word (pre-token) once; texts are split to words, and words looked up, by compiled code.
 """
 
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from steps.contracts.errors import TrainingDataError
-from steps.engines.tokens import kernel
-from steps.engines.tokens.recognise import ByteLevel, classes, classify, recognised
-from steps.engines.tokens.words import MisspeltError, WordTable
+from steps.engines.tokens.tokens import MisspeltError, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Bytes = npt.NDArray[np.uint8]
-Int32s = npt.NDArray[np.int32]
-Int64s = npt.NDArray[np.int64]
+    from steps.engines.tokens.compiled import Compiled
 
-
-@dataclass(frozen=True)
-class Tokens:
-    """The tokens of one text.
-
-    Attributes:
-        ids, starts, ends: shape (tokens,); tokens stand at [start, end) of the text, `starts` and `ends` ascend.
-        edges: as `ends`, where a tokenizer leaves spaces out of its tokens' places with those spaces.
-        in_bytes: places count bytes of UTF-8; else characters.
-        spell: each token is known to be decoded to the text from the edge before it to its own.
-    """
-
-    ids: Int32s
-    starts: Int32s
-    ends: Int32s
-    edges: Int32s
-    in_bytes: bool = False
-    spell: bool = False
+# Texts from which the compiled way is taken. Measured: it takes some 7 CPU seconds to compile, once per machine, and
+# spares about 0.8 ms a text of 2,400 characters.
+MANY = 5_000
 
 
 def require_places(tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -59,19 +36,25 @@ def require_places(tokenizer: "PreTrainedTokenizerBase") -> None:
         )
 
 
+def _compiled(tokenizer: "PreTrainedTokenizerBase") -> "Compiled | None":
+    # Imported when it is needed: numba takes half a second.
+    from steps.engines.tokens.compiled import compiled
+
+    return compiled(tokenizer)
+
+
 class Encoder:
     """A tokenizer for many texts; special tokens are found in them, none are added."""
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Recognise it.
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, many: bool = True) -> None:
+        """Recognise it. `many`: so many texts are to come (MANY) that compiling is worth its time.
 
         Raises:
             TrainingDataError: it doesn't say where its tokens stand.
         """
         require_places(tokenizer)
         self.tokenizer = tokenizer
-        known = recognised(tokenizer)
-        self._compiled = _Compiled(tokenizer, known) if known else None
+        self._compiled = _compiled(tokenizer) if many else None
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens of each text."""
@@ -96,89 +79,3 @@ class Encoder:
             at = np.array(offsets, np.int32).reshape(-1, 2)
             found.append(Tokens(np.array(ids, np.int32), at[:, 0], at[:, 1], at[:, 1]))
         return found
-
-
-class _Compiled:
-    """The compiled way."""
-
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", known: ByteLevel) -> None:
-        backend = tokenizer.backend_tokenizer
-        self._known = known
-        self._words = WordTable(backend, trims=known.trims)
-        self._trie = _trie({t.content.encode(): i for i, t in backend.get_added_tokens_decoder().items()})
-        self._classes = classes()
-
-    def fits(self, text: str) -> bool:
-        """Whether the tokenizer would leave the text as it is before it splits it."""
-        return text.isascii() or not self._known.nfc or unicodedata.is_normalized("NFC", text)
-
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        raw = [t.encode() for t in texts]
-        joined = b"".join(raw)
-        data = np.frombuffer(joined, np.uint8)
-        bounds = np.zeros(len(raw) + 1, np.int64)
-        np.cumsum([len(t) for t in raw], out=bounds[1:])
-        while (page := kernel.unknown_page(data, self._classes)) >= 0:
-            classify(self._classes, page)
-        self._words.make_room()
-        ends, numbers, counts = self._split(data, bounds)
-        self._learn(joined, ends, numbers)
-        return self._emit(bounds, counts, ends, numbers)
-
-    def _split(self, data: Bytes, bounds: Int64s) -> tuple[Int64s, Int32s, Int64s]:
-        ends, numbers = np.empty(len(data), np.int64), np.empty(len(data), np.int32)
-        counts, w = np.empty(len(bounds), np.int64), self._words
-        n = kernel.split(
-            data, bounds, self._known.form, self._known.digits, self._classes, self._trie, w.table, w.hashes, w.offsets,
-            w.pool, ends, numbers, counts,
-        )  # fmt: skip
-        return ends[:n], numbers[:n], counts
-
-    def _learn(self, joined: bytes, ends: Int64s, numbers: Int32s) -> None:
-        """Ask the tokenizer about the words that are new."""
-        new = np.flatnonzero(numbers == kernel.MISSING)
-        if not len(new):
-            return
-        begins = np.where(new > 0, ends[new - 1], 0)
-        words = [joined[a:b] for a, b in zip(begins.tolist(), ends[new].tolist(), strict=True)]
-        places = {w: n for n, w in enumerate(dict.fromkeys(words))}
-        given = self._words.add(list(places))
-        numbers[new] = given[[places[w] for w in words]]
-
-    def _emit(self, bounds: Int64s, counts: Int64s, ends: Int64s, numbers: Int32s) -> list[Tokens]:
-        w = self._words
-        of_words = w.token_offsets[numbers + 1] - w.token_offsets[numbers]
-        size = int(np.where(numbers <= kernel.ADDED, 1, of_words).sum())
-        ids, starts, stops, edges = (np.empty(size, np.int32) for _ in range(4))
-        totals = np.empty(len(bounds), np.int64)
-        kernel.emit(
-            bounds, counts, ends, numbers, (w.token_offsets, w.ids, w.starts, w.ends, w.edges),
-            (ids, starts, stops, edges, totals),
-        )  # fmt: skip
-        at = totals.tolist()
-        parts = (slice(a, b) for a, b in pairwise(at))
-        return [Tokens(ids[p], starts[p], stops[p], edges[p], in_bytes=True, spell=True) for p in parts]
-
-
-def _trie(tokens: dict[bytes, int]) -> tuple[npt.NDArray[np.bool_], Bytes, Int32s, Int32s, Int32s]:
-    """The added tokens as `kernel.split` takes them."""
-    firsts = np.zeros(256, bool)
-    bytes_, children, siblings, ids = [0], [-1], [-1], [-1]
-    for token, number in tokens.items():
-        firsts[token[0]] = True
-        node = 0
-        for byte in token:
-            child = children[node]
-            while child >= 0 and bytes_[child] != byte:
-                child = siblings[child]
-            if child < 0:
-                child = len(bytes_)
-                bytes_.append(byte)
-                children.append(-1)
-                siblings.append(children[node])
-                ids.append(-1)
-                children[node] = child
-            node = child
-        ids[node] = number
-    return (firsts, np.array(bytes_, np.uint8), np.array(children, np.int32), np.array(siblings, np.int32),
-            np.array(ids, np.int32))  # fmt: skip

@@ -5,7 +5,8 @@ changes in this file only.
 """
 
 import numpy as np
-from numba import njit
+
+from steps.engines.imports.compiler import njit
 
 # Classes of characters. UNKNOWN: nobody has asked the regular expression engine about them yet.
 LETTER, DIGIT, SPACE, NEWLINE, OTHER, LONG_S = range(6)

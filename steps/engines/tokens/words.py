@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steps.engines.tokens import kernel
+from steps.engines.tokens.tokens import MisspeltError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -19,10 +20,6 @@ Number = TypeVar("Number", bound=np.generic)
 # Chosen: some 100 MB; what is met after that starts a new table.
 _MOST_WORDS, _MOST_BYTES = 1 << 20, 1 << 26
 _FIRST_SLOTS = 1 << 15
-
-
-class MisspeltError(Exception):
-    """A word's tokens don't spell it."""
 
 
 class WordTable:

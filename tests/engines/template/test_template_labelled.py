@@ -26,7 +26,7 @@ def tokenizer_of(template, *, trims):
 
 TOKENIZERS = [tokenizer_of(t, trims=trims) for t in TEMPLATES for trims in (False, True)]
 ADDED = TOKENIZERS[0].get_added_vocab()
-JUDGES = [Judge(t, chat_template(t), check_control_tokens=False) for t in TOKENIZERS]
+JUDGES = [Judge(t, chat_template(t), check_control_tokens=False, many=True) for t in TOKENIZERS]
 TEXT = st.lists(
     st.one_of(st.sampled_from([" ", "\n", "  ", "é", "e\u0301", "quick", "don't", "<|im_end|>", "中", "1234"]),
               st.text(st.characters(exclude_categories=["Cs"]), max_size=8)),

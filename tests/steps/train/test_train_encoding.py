@@ -159,7 +159,7 @@ def test_unlabelled_versions_train_on_every_row_others_need_the_split(tmp_path):
 
 def test_what_other_processes_are_given_can_be_sent_to_them():
     template = chat_template(TOKENIZER, TemplateConfig())
-    settings = encoding._JudgeSettings(TOKENIZER, template, True)
+    settings = encoding._JudgeSettings(TOKENIZER, template, True, False)
     table = pa.Table.from_pylist([tiny_row(i) for i in range(3)], schema=SCHEMA)
     there = encoding._judging(pickle.loads(pickle.dumps(settings)))
     found = pickle.loads(pickle.dumps(there(table)))
