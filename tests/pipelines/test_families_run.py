@@ -21,17 +21,21 @@ from support.families.runs import (
     FamilyRun,
     constant_dataset,
     constant_rows,
+    measured_both,
     question,
     run_family,
     train_config,
 )
 from support.tracking import tracking_at
 
+from steps.base.base import resolve_base
+from steps.base.config import BaseConfig
 from steps.engines.exports.export import check_parity
 from steps.engines.exports.registry import EXPORTS
 from steps.engines.lm.ends import end_markers
 from steps.engines.lm.load import load
 from steps.engines.template.config import TemplateConfig
+from steps.train.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = [(name, weights) for name in ARCHITECTURES for weights in WEIGHTS]
@@ -70,6 +74,14 @@ def ask_elsewhere(run: FamilyRun, dtype: str = "float32") -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def test_one_family_learns_a_constant_answer(dataset, tmp_path) -> None:
+    """Qwen3, whose answers begin with a think block."""
+    base = resolve_base(BaseConfig(model=str(tiny_model("Qwen3", tmp_path / "base").path)), tmp_path / "unused")
+    tuned = train(base, dataset, train_config("full"), tmp_path / "train", tmp_path / "checkpoints").model
+    for expected, found in zip((0.0, 1.0), measured_both(base, tuned, dataset, EVALUATE, tmp_path), strict=True):
+        assert {m.name: m.estimate.value for m in found.report.tasks[0].metrics}["exact_match"] == expected
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ def trained(name: str, weights: str, tmp_path, **settings) -> tuple[ModelFolder,
     return base, train(base, dataset, config, tmp_path / "train", tmp_path / "checkpoints")
 
 
-@pytest.mark.parametrize("checkpointed", [False, True], ids=["", "checkpointed"])
-@pytest.mark.parametrize("name", ["Gemma 3", "Mixtral"])
+@pytest.mark.parametrize("checkpointed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "checkpointed"])
+@pytest.mark.parametrize("name", [pytest.param("Gemma 3", marks=pytest.mark.slow), "Mixtral"])
 def test_the_configuration_stays_that_of_the_base(name, checkpointed, tmp_path):
     """TRL makes a mixture of experts give its routers' logits, and would have it do so for ever: with a cache
     transformers fails over them.
@@ -36,7 +36,7 @@ def test_the_configuration_stays_that_of_the_base(name, checkpointed, tmp_path):
     assert len(generate(load(base, result.model), ["Where does"], max_new_tokens=3, batch_size=1)) == 1
 
 
-@pytest.mark.parametrize("name", ["Llama", "Mistral"])
+@pytest.mark.parametrize("name", ["Llama", pytest.param("Mistral", marks=pytest.mark.slow)])
 def test_tied_embeddings_are_stored_once(name, tmp_path):
     base, result = trained(name, "full", tmp_path)
     with safe_open(result.model.path / "model.safetensors", "pt") as weights:
