@@ -53,7 +53,7 @@ def config(folder: Path, model: str) -> Path:
         "split": {"test": 0.3},
         "scrub": {"demo_key": True},
         "base": {"model": model},
-        "train": {"max_steps": 2},
+        "train": {"max_steps": 2, "max_length": 256},
         "registry": {"name": "down"},
     }))  # fmt: skip
     return path

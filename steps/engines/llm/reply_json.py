@@ -85,6 +85,9 @@ def _object(text: str, at: int) -> tuple[dict[str, Any] | None, int]:
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         return (value, end) if isinstance(value, dict) else (None, at + 1)
+    # As it is written it never ends: what the other way of writing takes for its end is a bracket in a string.
+    if {'"': ends[0], "'": ends[1]}.get(text[at + 1 :].lstrip()[:1], at) is None:
+        raise _UnfinishedError
     return None, at + 1
 
 

@@ -177,3 +177,9 @@ def test_a_damaged_verdict_gives_its_scores_or_none(
 @given(st.text() | st.text(alphabet="{}[]\":,5 relvanc'\\\n/", max_size=80))
 def test_no_text_breaks_the_reader_or_passes_by_accident(text: str) -> None:
     assert isinstance(read(text), str)
+
+
+def test_a_cut_verdict_in_single_quotes_with_a_brace_in_a_reason_is_none():
+    whole = written(dict.fromkeys(CRITERIA, 1), 14, "44444}")
+    assert not isinstance(read(whole), str)
+    assert isinstance(read(whole[:-1]), str)

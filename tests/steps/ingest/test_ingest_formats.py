@@ -314,6 +314,5 @@ def test_a_column_that_holds_nothing_is_empty_and_not_missing(bench):
     fine = {"prompt": "q", "chosen": "yes", "rejected": "no"}
     bench.rows([fine, fine | {"rejected": None}], most=1.0)
     (reject,) = bench.rejects()
-    assert (
-        reject["hint"].startswith("column 'rejected' is empty; the row has ") and "did you mean" not in reject["hint"]
-    )
+    assert reject["hint"].startswith("column 'rejected' is null; the row has ")
+    assert "did you mean" not in reject["hint"]
