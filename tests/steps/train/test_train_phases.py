@@ -122,6 +122,7 @@ def test_an_adapter_is_refused_over_other_weights_than_it_was_trained_over(chain
         load_start(tiny_model, made[2][2], dtype="float32", device="cpu")
 
 
+@pytest.mark.slow
 def test_a_second_phase_killed_while_saving_resumes_to_the_weights_of_an_undisturbed_one(chain, dataset, tmp_path):
     _, base, first = chain(LORA)[1]
     config = TrainConfig.model_validate({**COMMON, "name": "second", "weights": {**LORA, "lora_dropout": 0.1}})

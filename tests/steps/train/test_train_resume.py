@@ -29,6 +29,7 @@ def lay_out(base, folder):
     (folder / "model").symlink_to(base.path)
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_saving_resumes_to_the_weights_of_an_undisturbed_one(tmp_path, tiny_model):
     dataset = tiny_dataset(tmp_path / "data")
     lay_out(tiny_model, tmp_path / "base")
