@@ -1,4 +1,4 @@
-import pickle
+import multiprocessing
 import random
 
 import pyarrow as pa
@@ -157,10 +157,17 @@ def test_unlabelled_versions_train_on_every_row_others_need_the_split(tmp_path):
         split_name(labelled, "train")
 
 
+def sent(given):
+    """As another process gets it."""
+    queue = multiprocessing.Queue()
+    queue.put(given)
+    return queue.get(timeout=60)
+
+
 def test_what_other_processes_are_given_can_be_sent_to_them():
     template = chat_template(TOKENIZER, TemplateConfig())
     settings = encoding._JudgeSettings(TOKENIZER, template, True, False)
     table = pa.Table.from_pylist([tiny_row(i) for i in range(3)], schema=SCHEMA)
-    there = encoding._judging(pickle.loads(pickle.dumps(settings)))
-    found = pickle.loads(pickle.dumps(there(table)))
+    there = encoding._judging(sent(settings))
+    found = sent(there(table))
     assert [f.encoded for f in found] == [encode(TOKENIZER, r, template) for r in table.to_pylist()]
