@@ -5,7 +5,8 @@ notices changes in this file only.
 """
 
 import numpy as np
-from numba import njit
+
+from steps.engines.imports.compiler import njit
 
 # Eight 64-bit words fill a register of AVX-512, two of AVX2, four of NEON.
 LANES = 8
