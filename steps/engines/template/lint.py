@@ -57,7 +57,7 @@ REASONS = {
     "tools_missing": "the template doesn't write the tools that the row offers; name one that does as"
     " template.override",
     "reasoning_missing": "the template doesn't write the reasoning of a trained turn; set template.thinking: on to"
-    " train it in think tags, off to leave it out",
+    " train it in think tags (not beside a call whose text the template leaves out), off to leave it out",
     "mask_differs": "the trained tokens decode to something else than the trained text",
     "end_not_trained": "the end-of-turn token isn't trained, so the model would not learn to stop;"
     " put it inside {% generation %} … {% endgeneration %}",
