@@ -13,9 +13,9 @@ from support.families.families import FAMILIES, Family, template, tokenizer
 from support.families.oracle import Oracle, Tokens
 from support.families.rows import ROWS
 from support.families.speaking import said_back
+from support.linting import Lint
 
 from steps.engines.scoring.answers import read_answers
-from steps.engines.template.lint import Lint
 
 ROOT = Path(__file__).resolve().parents[3]
 IGNORED = -100

@@ -1,12 +1,13 @@
 import json
 
 import pytest
+from support.linting import Lint
 from support.tiny_model import CHATML, tiny_tokenizer
 from tokenizers import normalizers
 
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import make_row, message
-from steps.engines.template.lint import REASONS, Lint
+from steps.engines.template.lint import REASONS
 from steps.engines.template.render import chat_template, encode
 
 

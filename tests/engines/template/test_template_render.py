@@ -3,13 +3,13 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.linting import Lint
 from support.tiny_model import CHATML, CHATML_PLAIN, tiny_tokenizer
 from tokenizers import processors
 from trl import chat_template_utils
 
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import make_row, message
-from steps.engines.template.lint import Lint
 from steps.engines.template.render import (
     IGNORED,
     chat_messages,

@@ -10,11 +10,11 @@ from support.families.chance import conversation
 from support.families.families import FAMILIES, Family, tokenizer
 from support.families.oracle import Oracle, System, Thinking, Tokens
 from support.families.rows import ROWS
+from support.linting import Lint
 
 from steps.contracts.records import Row
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import apply_settings
-from steps.engines.template.lint import Lint
 from steps.engines.template.render import ChatTemplate, chat_template
 from steps.engines.template.said import TEXT_BESIDE_CALL
 
