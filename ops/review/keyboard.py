@@ -4,21 +4,26 @@ import os
 import select
 import sys
 import termios
+from collections.abc import Callable
 from typing import Any
 
 # Chosen: the bytes of an arrow key come together; a person's next key takes longer.
 _TOGETHER_SECONDS = 0.03
 _INTERRUPT, _END_OF_INPUT, _ESCAPE, _FIRST_WIDE = 0x03, 0x04, 0x1B, 0x80
+# What Ctrl-D becomes when it came while the terminal still gathered lines (n_tty of Linux).
+_END_OF_LINES = 0x00
 # Where a terminal has it in place of a special character, that one does nothing (_POSIX_VDISABLE on Linux).
 _NO_CHARACTER = b"\0"
 
 
-def key_pressed() -> str:
+def key_pressed(ask: Callable[[], None]) -> str:
     """One key in lower case: without Enter on a terminal, else the first letter of a line; "" at the end of input.
 
-    "?" for a key that is no ASCII character, such as an arrow, whose last byte would be another key.
+    `ask` shows which keys there are, once the terminal waits for one. "?" for a key that is no ASCII character, such as
+    an arrow, whose last byte would be another key.
     """
     if not sys.stdin.isatty():
+        ask()
         line = sys.stdin.readline()
         return (line.strip()[:1].lower() or "?") if line else ""
     terminal = sys.stdin.fileno()
@@ -26,6 +31,7 @@ def key_pressed() -> str:
     try:
         # Not the default TCSAFLUSH, which throws away what was typed ahead.
         termios.tcsetattr(terminal, termios.TCSANOW, _one_by_one(before))
+        ask()
         return _key(terminal)
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
@@ -45,7 +51,7 @@ def _one_by_one(mode: list[Any]) -> list[Any]:
 def _key(terminal: int) -> str:
     # Past Python's buffer, which would read the bytes that follow.
     first = os.read(terminal, 1)
-    if not first or first[0] == _END_OF_INPUT:
+    if not first or first[0] in (_END_OF_INPUT, _END_OF_LINES):
         return ""
     if first[0] == _INTERRUPT:
         raise KeyboardInterrupt

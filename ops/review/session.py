@@ -215,5 +215,4 @@ class Session:
         self._console.print(text(line))
 
     def _ask(self, keys: str) -> str:
-        self._console.print(Text(keys, "bold"))
-        return key_pressed()
+        return key_pressed(lambda: self._console.print(Text(keys, "bold")))

@@ -278,6 +278,14 @@ def test_an_arrow_key_is_not_the_letter_that_it_ends_with(run, terminal):
     assert said.choice == "drop" and "\x1b" not in said.why and said.why.startswith("left")
 
 
+def test_ctrl_d_typed_ahead_ends_it(run, terminal):
+    """While lines are gathered the terminal keeps it as a zero byte."""
+    person = terminal("review", run.record.name)
+    person.press("\x04")
+    person.until("nothing was decided")
+    assert person.wait() == 0
+
+
 def test_no_colour_where_none_is_wanted(run, terminal):
     person = terminal("review", run.record.name, NO_COLOR="1")
     shown = person.until(KEYS)
