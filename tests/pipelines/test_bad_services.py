@@ -59,6 +59,7 @@ def config(folder: Path, model: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_tracker_that_is_down_is_named_and_finished_steps_are_kept(elsewhere: Path, tiny_model) -> None:
     path = config(elsewhere, str(tiny_model.path))
     with pytest.raises(ServiceError, match="tracker") as caught:

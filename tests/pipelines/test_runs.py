@@ -231,6 +231,7 @@ def test_same_config_gives_the_same_digests_with_artifacts_in_s3(data: Path, s3:
 # --- code ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_editing_a_helper_reruns_its_stage_and_what_follows(data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "checkout"
     # Compiled kernels come along: their sources are as old here as there.

@@ -299,6 +299,7 @@ def test_hostile_rows_go_through(tmp_path):
     assert {line["reason"] for line in lines.values()} == {"exact_duplicate"}
 
 
+@pytest.mark.slow
 def test_a_million_identical_rows(tmp_path):
     n = 1_000_000
     row = document(LONG)

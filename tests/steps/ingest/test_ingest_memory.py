@@ -51,6 +51,7 @@ def test_a_line_of_200_megabytes(tmp_path, name):
     assert peak - base < 40, f"{peak} MiB against {base} MiB"
 
 
+@pytest.mark.slow
 def test_ten_times_the_rows_need_no_more_memory(tmp_path):
     peaks = []
     for count in (200, 3000):

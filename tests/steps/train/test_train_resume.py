@@ -70,6 +70,7 @@ def test_two_that_train_the_same_at_once_take_turns(tmp_path, tiny_model):
     assert ["resumed at step 14" in notes for _, notes in said] == [False, True]
 
 
+@pytest.mark.slow
 def test_full_training_interrupted_between_checkpoints_resumes_alike(tmp_path, tiny_model):
     dataset = tiny_dataset(tmp_path / "data")
 
