@@ -1,9 +1,9 @@
 """Where a run happens: configs/infra/NAME.yaml binds steps to trackers, operators and settings of a stack."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from pydantic import Field
 
@@ -13,6 +13,9 @@ from steps.contracts.reports import Frozen
 from steps.engines.execution.config import ExecutorConfig
 
 DEFAULT = "local"
+# Types of components that a step names.
+BOUND = ("experiment_tracker", "step_operator")
+Names: TypeAlias = Mapping[str, Mapping[str, str]]
 
 
 class StepInfra(Frozen):
@@ -21,6 +24,11 @@ class StepInfra(Frozen):
     experiment_tracker: str | None = None
     step_operator: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    def configuration(self, names: Names) -> dict[str, Any]:
+        """What ZenML takes for a step."""
+        said = self.model_dump(exclude_defaults=True)
+        return said | {kind: names.get(kind, {}).get(said[kind], said[kind]) for kind in BOUND if kind in said}
 
 
 class RunInfra(Frozen):
@@ -53,13 +61,15 @@ class InfraConfig(Frozen):
         named = ExecutorConfig(kind=kind, workers=workers, address=executor.address)
         return self.model_copy(update={"run": RunInfra(executor=named)})
 
-    def step_configurations(self, present: Iterable[str], *, cache: bool = True) -> dict[str, dict[str, Any]]:
-        """What ZenML takes as step configurations, for the steps that the pipeline has. Without `cache` all of them
-        run again.
+    def step_configurations(
+        self, present: Iterable[str], names: Names | None = None, *, cache: bool = True
+    ) -> dict[str, dict[str, Any]]:
+        """What ZenML takes as step configurations, for the steps that the pipeline has. `names`: by component type,
+        what each component of the stack's file is called in ZenML's store. Without `cache` all of them run again.
         """
         # Steps allow their cache themselves, so that only a word for each of them takes it away.
         always = {} if cache else {"enable_cache": False}
-        bound = {n: self._of(n).model_dump(exclude_defaults=True) for n in present}
+        bound = {n: self._of(n).configuration(names or {}) for n in present}
         return {n: {**settings, **always} for n, settings in bound.items() if settings or always}
 
     def state_uri(self, artifact_store: str) -> str | None:

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from ops.plan import Plan
-from ops.stacks import Applied, apply, stack_file
+from ops.stacks.apply import Applied, apply
+from ops.stacks.files import stack_file
 from ops.sync import refresh
 
 

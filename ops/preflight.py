@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.run_index import LATEST, known_runs
-from ops.stacks import missing_variables, runs_elsewhere
+from ops.stacks.files import missing_variables, runs_elsewhere
 from ops.versions import find_version
 from pipelines.config import RunConfig
 from pipelines.load import read

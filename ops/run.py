@@ -12,7 +12,8 @@ from ops.environment import find_root, prepare
 from ops.infra import load_infra
 from ops.plan import Plan
 from ops.preflight import checked
-from ops.stacks import stack_file
+from ops.stacks.apply import Applied
+from ops.stacks.files import stack_file
 from ops.summary import print_plan, print_summary
 from pipelines.config import RunConfig
 from pipelines.input_digests import read_inputs
@@ -86,7 +87,7 @@ def execute(root: Path, plan: Plan) -> RunRecord:
     try:
         with live_run(root, plan, launch) as stack:
             try:
-                pipeline = _pipeline(plan, launch, plan.infra.state_uri(stack.artifact_store))
+                pipeline = _pipeline(plan, launch, stack)
                 pipeline(config=_with_defaults(plan.config), brought=_brought(root, plan.config))
             except BaseException as e:  # noqa: BLE001 - recorded, then raised again as it is
                 error = e
@@ -98,7 +99,7 @@ def execute(root: Path, plan: Plan) -> RunRecord:
     return record
 
 
-def _pipeline(plan: Plan, launch: str, state_uri: str | None) -> Any:
+def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
     """The configured pipeline, ready to be called. `launch` leads from this process to the run that it starts."""
     from zenml import Model
 
@@ -109,12 +110,12 @@ def _pipeline(plan: Plan, launch: str, state_uri: str | None) -> Any:
     options: dict[str, Any] = {
         # ZenML fills in when the run starts: a snapshot that is started twice gives two runs.
         "run_name": f"{plan.config.name}-{{date}}-{{time}}",
-        "steps": plan.infra.step_configurations(plan.steps, cache=plan.cache),
+        "steps": plan.infra.step_configurations(plan.steps, stack.names, cache=plan.cache),
         "settings": plan.infra.settings,
         "tags": [f"config:{plan.config.name}"],
         "extra": {
             LAUNCH: launch,
-            STATE: state_uri or "",
+            STATE: plan.infra.state_uri(stack.artifact_store) or "",
             EXECUTOR: plan.infra.run.executor.model_dump(mode="json"),
         },
     }

@@ -12,7 +12,7 @@ def validate(root: Path, configs: list[Path], infra: str | None, overrides: list
     """Check every file, also after one failed. Returns the exit status of the first that did."""
     from ops.infra import load_infra
     from ops.preflight import checked
-    from ops.stacks import stack_file
+    from ops.stacks.files import stack_file
     from pipelines.step_names import KNOWN_STEPS, step_names
 
     stack = stack_file(root, load_infra(root, infra).stack)

@@ -41,3 +41,13 @@ def test_workers_of_the_command_line_go_before_those_of_the_file() -> None:
     ray = InfraConfig.model_validate({"stack": "x", "run": {"executor": {"kind": "ray", "address": "auto"}}})
     assert ray.with_workers(3).run.executor == ExecutorConfig(kind="ray", workers=3, address="auto")
     assert InfraConfig(stack="x").run.executor.executor() == Inline()
+
+
+def test_components_go_by_their_names_in_the_store() -> None:
+    infra = InfraConfig.model_validate(
+        {"stack": "x", "steps": {"train_step": {"experiment_tracker": "mlflow", "step_operator": "gpus"}}}
+    )
+    names = {"experiment_tracker": {"mlflow": "mlflow-5f0c"}, "step_operator": {"other": "other-1"}}
+    assert infra.step_configurations(["train_step", "gate_step"], names) == {
+        "train_step": {"experiment_tracker": "mlflow-5f0c", "step_operator": "gpus"}
+    }

@@ -10,7 +10,8 @@ READY = """
 import os, sys
 from ops.environment import find_root, prepare
 prepare(find_root())
-from ops.stacks import apply, stack_file
+from ops.stacks.apply import apply
+from ops.stacks.files import stack_file
 from steps.zenml_runtime.database import open_store
 client = open_store()
 os.environ["ZENML_ACTIVE_STACK_ID"] = apply(stack_file(find_root(), "local"), dict(os.environ)).id

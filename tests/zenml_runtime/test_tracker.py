@@ -14,7 +14,8 @@ WHERE = """
 import os
 from ops.environment import find_root, prepare
 prepare(find_root())
-from ops.stacks import apply, stack_file
+from ops.stacks.apply import apply
+from ops.stacks.files import stack_file
 from steps.zenml_runtime.database import open_store
 from steps.zenml_runtime.tracker import prepare_tracker, tracking_uri
 open_store()

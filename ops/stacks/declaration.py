@@ -1,0 +1,242 @@
+"""A stack's file held against ZenML's flavours: every mistake with its line, before anything is written."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ops.stacks.files import VARIABLE, Component, StackFile
+from pipelines.load import Written, read, validate
+from pipelines.mistakes import KeyPath
+from steps.contracts.errors import ConfigError
+
+# Extras of pyproject.toml by the integration of ZenML whose libraries they bring.
+_EXTRAS = {"s3": "s3", "aws": "aws", "gcp": "gcp", "azure": "azure", "kubernetes": "kubernetes"}
+# A name of ZenML's is unique on its server; where several people declare stacks on one, a name ends with so many digits
+# of what is declared. Chosen: of a million components two are equal once in 280 million millions.
+_DIGITS = 12
+# Type and flavour of an artifact store that is a folder.
+LOCAL_STORE = ("artifact_store", "local")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One component as it should stand in ZenML's store.
+
+    Attributes:
+        kind: ZenML's component type. name: that of the file. stored: that in ZenML's store.
+        configuration: as ZenML stores it; secrets are references.
+        secrets: values by key, of the ZenML secret `secret`.
+        remote: whether it needs a ZenML server that other machines reach.
+    """
+
+    kind: str
+    name: str
+    stored: str
+    flavor: str
+    configuration: Mapping[str, Any]
+    secret: str
+    secrets: Mapping[str, str] = field(repr=False)
+    remote: bool
+    place: KeyPath
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A stack as it should stand in ZenML's store. `stored`: its name there."""
+
+    name: str
+    stored: str
+    components: tuple[Declared, ...]
+    written: Written
+
+    def of(self, kind: str) -> list[Declared]:
+        """Components of a type, in the order of the file."""
+        return [c for c in self.components if c.kind == kind]
+
+    def mistake(self, told: Mapping[KeyPath, list[str]]) -> ConfigError:
+        """The error that names places of the file."""
+        return ConfigError(self.written.mistakes(told), where=self.written.where)
+
+
+def declaration(path: Path, environment: Mapping[str, str], *, shared: bool, libraries: bool = True) -> Declaration:
+    """What a file declares, with variables filled in and held against ZenML's flavours. ZenML's store must be open.
+
+    `shared`: others may declare stacks in the same store: names then tell by whose values they are made. `libraries`:
+    a flavour whose library isn't installed is a mistake.
+
+    Raises:
+        ConfigError: all that is wrong with it, each with its line.
+    """
+    written = read(path)
+    file = validate(StackFile, written)
+    told: dict[KeyPath, list[str]] = {}
+    if file.stack_name != path.stem:
+        told[("stack_name",)] = [f"the file is {path.name}, so that the stack is called {path.stem!r}"]
+    reader = _Reader(file.stack_name, environment, shared, libraries, told)
+    components = tuple(reader.components(file))
+    for kind in ("orchestrator", "artifact_store"):
+        if not file.components.get(kind):
+            told.setdefault(("components",), []).append(f"a stack needs an {kind}")
+    if told:
+        raise ConfigError(written.mistakes(told), where=written.where)
+    stored = file.stack_name
+    if shared:
+        stored = f"{stored}-{_digest([(c.kind, c.stored) for c in components])}"
+    return Declaration(file.stack_name, stored, components, written)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
+
+
+@dataclass
+class _Reader:
+    """Reads components and notes what is wrong, by place."""
+
+    stack: str
+    environment: Mapping[str, str]
+    shared: bool
+    libraries: bool
+    told: dict[KeyPath, list[str]]
+
+    def components(self, file: StackFile) -> Iterator[Declared]:
+        """Those without mistakes."""
+        from zenml.enums import StackComponentType
+
+        kinds = [t.value for t in StackComponentType]
+        for kind, components in file.components.items():
+            if kind not in kinds:
+                self._tell(("components", kind), f"no such type of component{_meant(kind, kinds)}")
+                continue
+            for i, component in enumerate(components):
+                found = self._component(kind, component, ("components", kind, i))
+                if found is not None:
+                    yield found
+
+    def _tell(self, place: KeyPath, what: str) -> None:
+        self.told.setdefault(place, []).append(what)
+
+    def _component(self, kind: str, component: Component, place: KeyPath) -> Declared | None:
+        flavor = self._flavor(kind, component.flavor, (*place, "flavor"))
+        if flavor is None:
+            return None
+        values, secrets = self._values(flavor.config_class, component, (*place, "configuration"))
+        if (kind, component.flavor) == LOCAL_STORE and isinstance(values.get("path"), str):
+            # ZenML follows links in what it stores, and then misses it below the link.
+            values["path"] = str(Path(values["path"]).resolve())
+        stored = component.name
+        if self.shared:
+            stored = f"{stored}-{_digest([component.flavor, values, sorted(secrets)])}"
+        secret = f"assay-{kind}-{stored}"
+        values |= {key: f"{{{{{secret}.{key}}}}}" for key in secrets}
+        before = sum(map(len, self.told.values()))
+        config = self._checked(flavor.config_class, values, (*place, "configuration"))
+        if config is None or sum(map(len, self.told.values())) > before:
+            return None
+        dumped = config.model_dump(mode="json", exclude_unset=True)
+        return Declared(
+            kind, component.name, stored, component.flavor, dumped, secret, secrets, config.is_remote, place
+        )
+
+    def _flavor(self, kind: str, name: str, place: KeyPath) -> Any:
+        """ZenML's flavour, importable; None when it was told what is wrong with it."""
+        from zenml.client import Client
+        from zenml.enums import StackComponentType
+        from zenml.stack.flavor import Flavor
+
+        known = Client().list_flavors(type=StackComponentType(kind), name=f"equals:{name}").items
+        if not known:
+            names = [f.name for f in Client().list_flavors(type=StackComponentType(kind), size=200).items]
+            self._tell(place, f"no flavour {name!r} of {kind}{_meant(name, names)}")
+            return None
+        try:
+            flavor: Any = Flavor.from_model(known[0])
+            if self.libraries:
+                _ = flavor.implementation_class
+        except ImportError as e:
+            self._tell(
+                place, f"the library of flavour {name!r} isn't installed ({e}); {_install(known[0].integration)}"
+            )
+            return None
+        return flavor
+
+    def _values(self, config: Any, component: Component, place: KeyPath) -> tuple[dict[str, Any], dict[str, str]]:
+        """Values and, apart from them, those that are secrets, by key."""
+        from zenml.utils.secret_utils import is_secret_field, is_secret_reference
+
+        values, secrets = {}, {}
+        for key, value in component.configuration.items():
+            here = (*place, key)
+            known = config.model_fields.get(key)
+            if known is None:
+                self._tell(here, f"unknown key of flavour {component.flavor!r}{_meant(key, list(config.model_fields))}")
+                continue
+            named = list(VARIABLE.finditer(value)) if isinstance(value, str) else []
+            hidden = is_secret_field(known) or any(m.group(1) for m in named)
+            filled = self._filled(value, here, top=hidden)
+            if filled is None or filled == "":
+                continue
+            if not hidden or is_secret_reference(filled):
+                values[key] = filled
+            elif len(named) == 1 and named[0].group(0) == value:
+                secrets[key] = str(filled)
+            else:
+                self._tell(
+                    here, "a secret stands in clear text; write ${secret:NAME} alone, or {{secret.key}} of ZenML"
+                )
+        return values, secrets
+
+    def _filled(self, value: Any, place: KeyPath, top: bool = False) -> Any:
+        """With variables filled in; `top`: it may be a secret, which ZenML resolves in whole values alone."""
+        if isinstance(value, dict):
+            return {k: self._filled(v, (*place, k)) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._filled(v, (*place, i)) for i, v in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if not top and any(m.group(1) for m in VARIABLE.finditer(value)):
+            self._tell(place, "ZenML has secrets in values of their own only, not within lists and mappings")
+            return value
+        return VARIABLE.sub(lambda m: self._variable(m.group(2), m.group(3), place), value)
+
+    def _variable(self, name: str, default: str | None, place: KeyPath) -> str:
+        if name not in self.environment and default is None:
+            self._tell(place, f"the environment variable {name} is not set; export {name}=...")
+        return self.environment.get(name) or default or ""
+
+    def _checked(self, config: Any, values: dict[str, Any], place: KeyPath) -> Any:
+        """ZenML's configuration of these values; None when it doesn't take them."""
+        from zenml.exceptions import ZenMLBaseException
+
+        try:
+            checked = config(**values)
+            if checked.is_valid:
+                return checked
+            self._tell(place, "ZenML takes this configuration for invalid")
+        except ValidationError as e:
+            for error in e.errors(include_url=False, include_context=False):
+                shown = "" if error["type"] == "missing" else f" (found {str(error['input'])[:80]!r})"
+                self._tell((*place, *error["loc"]), f"{error['msg'].removeprefix('Value error, ')}{shown}")
+        except (ValueError, TypeError, ZenMLBaseException) as e:
+            self._tell(place, str(e))
+        return None
+
+
+def _meant(written: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(written, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(names))}"
+
+
+def _install(integration: str | None) -> str:
+    extra = _EXTRAS.get(integration or "")
+    if extra is None:
+        return f"`assay zenml integration requirements {integration}` lists what it needs"
+    return (
+        f"pip install -c constraints.txt '.[{extra}]' (docs/stacks.md says which ones need an environment of their own)"
+    )
