@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ops.commands.options import Json, Overrides, root_folder
+from ops.commands.schedule import schedule as schedule_commands
 from steps.contracts.errors import AssayError
 from steps.contracts.storage import full_disk
 
@@ -151,9 +153,7 @@ def assay(
     """From raw text to a registered, audited, fine-tuned LLM."""
 
 
-Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, nothing else")]
 Templates = Literal["all", "even", "odd"]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a config key (dots)")]
 
 # How the files that a command is given are read.
 Columns = Annotated[
@@ -172,11 +172,12 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="processes for row-wise work, instead of run.executor of the infra file")
 ]
 
-
-def _root() -> Path:
-    from ops.environment import find_root
-
-    return find_root()
+Slot = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME|now", help="moment that the run stands for, with its offset; sources' paths may hold it"
+    ),
+]
 
 
 def _quiet(json_output: bool) -> None:
@@ -195,6 +196,11 @@ def run(
         bool, typer.Option("--no-cache", help="run every step, also those that are in the cache")
     ] = False,
     workers: Workers = None,
+    slot: Slot = None,
+    schedule: Annotated[str | None, typer.Option(help="name of what wanted that slot, for the run's record")] = None,
+    if_changed: Annotated[
+        bool, typer.Option("--if-changed", help="do nothing when the newest completed run read just the same")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Run a pipeline from a config file."""
@@ -212,9 +218,28 @@ def run(
         no_cache=no_cache,
         workers=workers,
         json_output=json_output,
-        root=_root(),
+        root=root_folder(),
+        slot=slot,
+        schedule=schedule,
+        if_changed=if_changed,
     )
     raise typer.Exit(status)
+
+
+app.add_typer(schedule_commands, rich_help_panel="Run")
+
+
+@app.command(rich_help_panel="Run")
+def scheduler(
+    at_once: Annotated[int, typer.Option(min=1, help="so many runs at the same time, of all schedules")] = 4,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="end when nothing is due or runs: for a line of a crontab")
+    ] = False,
+) -> None:
+    """Serve the schedules of this state folder until told to end (SIGTERM, Ctrl-C)."""
+    from ops.schedule.scheduler import run_scheduler
+
+    raise typer.Exit(run_scheduler(root_folder(), at_once=at_once, until_idle=until_idle))
 
 
 @app.command(rich_help_panel="Run")
@@ -229,7 +254,7 @@ def init(
     from ops.commands.init import write_config
 
     _quiet(json_output)
-    write_config(_root(), data, out, name, base, json_output)
+    write_config(root_folder(), data, out, name, base, json_output)
 
 
 @app.command(rich_help_panel="Run")
@@ -237,13 +262,14 @@ def validate(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="run configs to check")],
     infra: Annotated[str | None, typer.Option(help="where they would run: a name in configs/infra/")] = None,
     overrides: Overrides = None,
+    slot: Slot = None,
     json_output: Json = False,
 ) -> None:
     """Check run configs, and whether what they name is there: every mistake at once, with its line."""
     from ops.commands.config import validate as check
 
     _quiet(json_output)
-    raise typer.Exit(check(_root(), configs, infra, overrides or [], json_output))
+    raise typer.Exit(check(root_folder(), configs, infra, overrides or [], slot, json_output))
 
 
 @app.command(rich_help_panel="Run")
@@ -280,7 +306,7 @@ def stage(
 
     _quiet(json_output)
     reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
-    run_stage(name, inputs, out, config, overrides or [], json_output, _root, workers, reading)
+    run_stage(name, inputs, out, config, overrides or [], json_output, root_folder, workers, reading)
 
 
 @app.command(rich_help_panel="Run")
@@ -326,7 +352,7 @@ def export(
     from ops.commands.export import export_version
 
     _quiet(json_output)
-    export_version(_root(), version, to, out, splits or [], stage, repo, public, token_env, raw, json_output)
+    export_version(root_folder(), version, to, out, splits or [], stage, repo, public, token_env, raw, json_output)
 
 
 @app.command(rich_help_panel="Look")
@@ -342,18 +368,18 @@ def runs(
     """List the runs, show what the stages of one took out and cost, or remove some (rm)."""
     from ops.commands.runs import catch_up, list_runs, show_run
 
-    catch_up(_root(), sync)
+    catch_up(root_folder(), sync)
     first, *more = run or [""]
     if first == "rm" and more:
         from ops.commands.garbage import remove_runs
 
-        remove_runs(_root(), more, yes, json_output)
+        remove_runs(root_folder(), more, yes, json_output)
     elif more or first == "rm":
         raise typer.BadParameter("one run is shown at a time; `assay runs rm RUN...` removes several")
     elif first:
-        show_run(_root(), first, json_output)
+        show_run(root_folder(), first, json_output)
     else:
-        list_runs(_root(), limit, json_output)
+        list_runs(root_folder(), limit, json_output)
 
 
 @app.command(rich_help_panel="Look")
@@ -361,7 +387,7 @@ def gc(yes: Yes = False, json_output: Json = False) -> None:
     """Show what of the state folder nothing needs any more, and how much disk it takes; remove it with --yes."""
     from ops.commands.garbage import collect_garbage
 
-    collect_garbage(_root(), yes, json_output)
+    collect_garbage(root_folder(), yes, json_output)
 
 
 @app.command(rich_help_panel="Look")
@@ -374,7 +400,7 @@ def report(
     """Print the path of a run's one-page report."""
     from ops.commands.runs import show_report
 
-    show_report(_root(), run, open_it, refresh, json_output)
+    show_report(root_folder(), run, open_it, refresh, json_output)
 
 
 Target = Annotated[str, typer.Argument(metavar="RUN|FILE", help="a run, 'latest', or a file, folder, glob or URL")]
@@ -413,7 +439,7 @@ def head(
 
     _quiet(json_output)
     reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
-    show_rows(_root(), target, stage, dropped, reading, Choice(rows, None, split, raw), whole, json_output)
+    show_rows(root_folder(), target, stage, dropped, reading, Choice(rows, None, split, raw), whole, json_output)
 
 
 @app.command(rich_help_panel="Look")
@@ -440,7 +466,7 @@ def sample(
 
     _quiet(json_output)
     reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
-    show_rows(_root(), target, stage, dropped, reading, Choice(rows, seed, split, raw), whole, json_output)
+    show_rows(root_folder(), target, stage, dropped, reading, Choice(rows, seed, split, raw), whole, json_output)
 
 
 @app.command(rich_help_panel="Look")
@@ -453,7 +479,7 @@ def explain(
     """Follow one row through every stage, with the evidence."""
     from ops.commands.explain import explain_row
 
-    explain_row(_root(), row, run, raw, json_output)
+    explain_row(root_folder(), row, run, raw, json_output)
 
 
 @app.command(rich_help_panel="Look")
@@ -471,7 +497,7 @@ def review(
     """Decide about the rows that a run set aside: accept, edit or drop. With --json alone: list them."""
     from ops.commands.review import review_rows
 
-    review_rows(_root(), run, stage, reason, by, decisions, decide, again, raw, json_output)
+    review_rows(root_folder(), run, stage, reason, by, decisions, decide, again, raw, json_output)
 
 
 @app.command(rich_help_panel="Look")
@@ -486,7 +512,7 @@ def diff(
     """Say which rows one dataset version has more, less and otherwise than another, and why."""
     from ops.commands.diff import show_difference
 
-    show_difference(_root(), a, b, rows, json_output)
+    show_difference(root_folder(), a, b, rows, json_output)
 
 
 @app.command(rich_help_panel="Look")
@@ -497,7 +523,7 @@ def audit(
     """Say what a registered model is made of, and whether its files are the recorded ones."""
     from ops.commands.audit import audit_model
 
-    raise typer.Exit(audit_model(_root(), model, json_output))
+    raise typer.Exit(audit_model(root_folder(), model, json_output))
 
 
 @app.command("eval-pii", rich_help_panel="Look")
@@ -527,7 +553,7 @@ def doctor(
     """Check this machine: what is there, what is missing, how to get it."""
     from ops.commands.doctor import examine
 
-    raise typer.Exit(examine(_root(), config, json_output))
+    raise typer.Exit(examine(root_folder(), config, json_output))
 
 
 @app.command(
@@ -539,7 +565,7 @@ def zenml(context: typer.Context) -> None:
     """ZenML's own command, on this project's store."""
     from ops.environment import prepare
 
-    state = prepare(_root())
+    state = prepare(root_folder())
     if not any(state.glob("zenml/local_stores/*/zenml.db")):
         from steps.zenml_runtime.database import open_store, starting
 

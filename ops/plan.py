@@ -15,6 +15,7 @@ class Plan:
     inputs: what the run would read now, for `--dry-run`; a run looks for itself when it starts.
     cache: whether a step may be taken from ZenML's cache.
     notes: what is worth knowing before it runs.
+    slot: the moment that the run stands for, ISO 8601 with its offset; schedule: what wanted it. "" without one.
     """
 
     config: RunConfig
@@ -25,6 +26,8 @@ class Plan:
     commit: str | None
     cache: bool = True
     notes: tuple[str, ...] = ()
+    slot: str = ""
+    schedule: str = ""
 
     @property
     def config_digest(self) -> str:

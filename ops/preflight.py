@@ -8,19 +8,21 @@ import difflib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ops.run_index import LATEST, known_runs
 from ops.stacks.files import missing_variables, runs_elsewhere
-from ops.versions import find_version
+from ops.versions import Version, find_version, newest_completed
 from pipelines.config import RunConfig
 from pipelines.load import read
 from pipelines.mistakes import KeyPath, examine, related
 from pipelines.report.sections import load_section
+from pipelines.slots import with_slot
 from pipelines.stages import STAGES
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
@@ -55,28 +57,33 @@ class Finding:
 
 
 def checked(
-    root: Path, path: Path, overrides: Sequence[str] = (), stack: Path | None = None
+    root: Path,
+    path: Path,
+    overrides: Sequence[str] = (),
+    stack: Path | None = None,
+    slot: datetime | None = None,
 ) -> tuple[RunConfig, list[str]]:
-    """The config, and what is worth knowing before it runs.
+    """The config, and what is worth knowing before it runs. `slot`: what paths of sources may hold.
 
     Raises:
         ConfigError, InputError: all that is wrong with it, and all that isn't there, in one error.
     """
-    written = read(path, overrides)
+    written, unfilled = with_slot(read(path, overrides), slot)
     examined = examine(RunConfig, written.values)
-    told = {place: list(whys) for place, whys in examined.told.items()}
+    told = {**{place: list(whys) for place, whys in examined.told.items()}, **unfilled}
+    wrong = frozenset(told)
     known = findings(root, examined.right, stack) if examined.right else []
-    found = [f for f in known if not _follows(f, examined.told)]
+    found = [f for f in known if not _follows(f, wrong)]
     for finding in (f for f in found if f.stops):
         told.setdefault(finding.place, []).append(finding.what)
     if told or examined.right is None:
-        kinds = {f.error for f in found if f.stops} if not examined.told else {ConfigError}
+        kinds = {f.error for f in found if f.stops} if not wrong else {ConfigError}
         error = kinds.pop() if len(kinds) == 1 else ConfigError
         raise error(written.mistakes(told), where=written.where)
     return examined.right, [written.line(f.place, [f.what]) for f in found if not f.stops]
 
 
-def _follows(finding: Finding, told: Mapping[KeyPath, object]) -> bool:
+def _follows(finding: Finding, told: Collection[KeyPath]) -> bool:
     return any(related(finding.place, place) or place[:1] in [(r,) for r in finding.rests_on] for place in told)
 
 
@@ -177,9 +184,24 @@ def _earlier_runs(root: Path, config: RunConfig) -> Iterator[Finding]:
             yield Finding(("reuse",), f"no run {config.reuse!r}{meant}", error=InputNotFoundError)
     if config.dataset is not None:
         try:
-            find_version(root, config.dataset)
+            trained_on(root, config.dataset, config.name)
         except AssayError as e:
             yield Finding(("dataset",), f"{e.what}{f'; {e.hint}' if e.hint else ''}", error=type(e))
+
+
+def trained_on(root: Path, wanted: str, config_name: str) -> Version:
+    """The dataset version that the config's `dataset` means, as the index of runs knows it.
+
+    Raises:
+        InputNotFoundError: there is none.
+    """
+    found = newest_completed(root, config_name if wanted == LATEST else wanted)
+    if found is None and wanted == LATEST:
+        raise InputNotFoundError(
+            f"no completed run of {config_name} has made a dataset yet",
+            hint="name the config that makes it, such as dataset: support; `assay runs --sync` looks in ZenML's store",
+        )
+    return found or find_version(root, wanted)
 
 
 def _rows_of_phases(config: RunConfig) -> Iterator[Finding]:

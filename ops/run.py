@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,12 +12,13 @@ from ops.console import complain
 from ops.environment import find_root, prepare
 from ops.infra import load_infra
 from ops.plan import Plan
-from ops.preflight import checked
+from ops.preflight import checked, trained_on
 from ops.stacks.apply import Applied
 from ops.stacks.files import stack_file
-from ops.summary import print_plan, print_summary
+from ops.summary import print_plan, print_summary, say_unchanged
 from pipelines.config import RunConfig
-from pipelines.input_digests import read_inputs
+from pipelines.input_digests import read_digest, read_inputs
+from pipelines.slots import slot_of
 from pipelines.step_names import KNOWN_STEPS, step_names
 from steps.contracts import errors
 from steps.contracts.errors import AssayError, ServiceError, StepFailedError
@@ -35,11 +37,15 @@ def run(
     workers: int | None = None,
     json_output: bool = False,
     root: Path | None = None,
+    slot: str | None = None,
+    schedule: str | None = None,
+    if_changed: bool = False,
 ) -> int:
     """Run a pipeline. Returns the process exit status: 0 when it completed (whatever the gate decided).
 
     `no_cache` runs every step, also those that ZenML's cache could answer for. `workers`: processes for row-wise work,
-    instead of what the infra file says.
+    instead of what the infra file says. `slot`: the moment that the run stands for, and `schedule` what wanted it.
+    `if_changed`: run nothing when config and inputs are those of the newest completed run of this config.
 
     Raises:
         AssayError: the config, an input, a service or a step failed; the run is recorded as failed.
@@ -48,10 +54,14 @@ def run(
     prepare(home)
     if json_output:
         os.environ["ASSAY_PROGRESS"] = "off"
-    plan = make_plan(home, config_path, infra, stack, overrides)
+    at = slot_of(slot) if slot else None
+    plan = make_plan(home, config_path, infra, stack, overrides, at)
     for note in plan.notes:
         complain(f"note: {note}")
-    plan = replace(plan, cache=not no_cache, infra=plan.infra.with_workers(workers))
+    plan = replace(plan, cache=not no_cache, infra=plan.infra.with_workers(workers), schedule=schedule or "")
+    if if_changed and (same := unchanged_since(home, plan.config)):
+        say_unchanged(same, json_output)
+        return 0
     if dry_run:
         print_plan(replace(plan, inputs=read_inputs(home, plan.config)), json_output)
         return 0
@@ -60,15 +70,34 @@ def run(
     return 0
 
 
-def make_plan(root: Path, path: Path, infra: str | None, stack: str | None, overrides: Sequence[str] = ()) -> Plan:
+def make_plan(
+    root: Path,
+    path: Path,
+    infra: str | None,
+    stack: str | None,
+    overrides: Sequence[str] = (),
+    slot: datetime | None = None,
+) -> Plan:
     """Resolve config and infra; fails before anything runs when one of them is missing or wrong, or names what isn't
     there.
     """
     place = load_infra(root, infra or stack)
     where = stack or place.stack
-    config, notes = checked(root, path, overrides, stack_file(root, where))
+    config, notes = checked(root, path, overrides, stack_file(root, where), slot)
     place = load_infra(root, infra or stack, (*KNOWN_STEPS, *step_names(config)))
-    return Plan(config, place, where, None, step_names(config), commit_of(root), notes=tuple(notes))
+    said = slot.isoformat(timespec="minutes" if slot.second == 0 else "seconds") if slot else ""
+    return Plan(config, place, where, None, step_names(config), commit_of(root), notes=tuple(notes), slot=said)
+
+
+def unchanged_since(root: Path, config: RunConfig) -> str:
+    """Name of the newest completed run of this config, if a run would read just what that one did; else ""."""
+    from ops.run_index import known_runs
+
+    newest = next((r for r in known_runs(root) if r.config_name == config.name and r.status == "completed"), None)
+    if newest is None or newest.read_digest is None:
+        return ""
+    dataset = trained_on(root, config.dataset, config.name).dataset.digest if config.dataset else ""
+    return newest.name if newest.read_digest == read_digest(config, read_inputs(root, config), dataset) else ""
 
 
 def execute(root: Path, plan: Plan) -> RunRecord:
@@ -104,7 +133,7 @@ def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
     from zenml import Model
 
     from pipelines import runs
-    from steps.zenml_runtime.context import EXECUTOR, STATE
+    from steps.zenml_runtime.context import EXECUTOR, SCHEDULE, SLOT, STATE
     from steps.zenml_runtime.local_store import LAUNCH, execution_mode
 
     options: dict[str, Any] = {
@@ -117,6 +146,7 @@ def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
             LAUNCH: launch,
             STATE: plan.infra.state_uri(stack.artifact_store) or "",
             EXECUTOR: plan.infra.run.executor.model_dump(mode="json"),
+            **{name: said for name, said in ((SLOT, plan.slot), (SCHEDULE, plan.schedule)) if said},
         },
     }
     if plan.config.tunes and plan.config.registry is not None:

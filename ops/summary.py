@@ -37,6 +37,8 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     out = console()
     out.print(f"[bold]{plan.config.name}[/] · pipeline {plan.config.pipeline} · stack {plan.stack}")
     out.print(f"config digest {plan.config_digest[:16]} · commit {(plan.commit or '-')[:16]}")
+    if plan.slot:
+        out.print(text(f"slot {plan.slot}"))
     out.print("steps: " + " → ".join(s.removesuffix("_step") for s in plan.steps))
     for phase in plan.config.phases:
         out.print(text(f"trains {phase.summary}"))
@@ -57,6 +59,12 @@ def _by_source(digests: Mapping[str, str]) -> dict[str, str]:
     for source, files in sources.items():
         shown |= files if len(files) == 1 else {f"{source}: {len(files):,} files": value_digest(files)}
     return shown
+
+
+def say_unchanged(run: str, as_json: bool) -> None:
+    """That nothing was run, since nothing has changed since that run."""
+    why = f"nothing has changed since {run}: the same config, and the same bytes to read"
+    print(json.dumps({"status": "skipped", "reason": why, "since": run}) if as_json else f"skipped: {why}")
 
 
 def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:

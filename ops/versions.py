@@ -159,6 +159,13 @@ def find_version(root: Path, query: str, stage: str | None = None) -> Version:
     return _open(root, run, _left_by(run, stage))
 
 
+def newest_completed(root: Path, config_name: str) -> Version | None:
+    """What the newest completed run of a config ended with: what `dataset: latest` means; None without one."""
+    made = (r for r in known_runs(root) if r.config_name == config_name and r.status == "completed" and going_on(r))
+    run = next(made, None)
+    return None if run is None else _open(root, run, going_on(run)[-1])
+
+
 def _left_by(run: RunRecord, stage: str | None) -> ArtifactRecord:
     """The run's last version, or the one that a stage left."""
     versions = going_on(run)

@@ -43,7 +43,8 @@ class RunSettings(Frozen):
     )
     dataset: str | None = Field(
         None,
-        description="finetune only: the dataset version: a run's name, 'latest', or a prefix of its digest.",
+        description="finetune only: the dataset version: a run's name, a config's name (the newest completed run's),"
+        " 'latest' (the same for this config's own name), or a prefix of its digest.",
     )
     skip: tuple[Skippable, ...] = Field((), description="Curation stages to leave out.")
 

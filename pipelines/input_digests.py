@@ -51,6 +51,13 @@ def read_inputs(root: Path, config: RunConfig, roots: Mapping[str, Path] | None 
     return Inputs(digests={name: digests for name, digests in found.items() if digests}, key_id=key_id)
 
 
+def read_digest(config: RunConfig, inputs: Inputs, dataset: str) -> str:
+    """One digest of a config and all that a run of it reads. `dataset`: digest of the version that fine-tuning alone
+    starts from; "" otherwise.
+    """
+    return value_digest([config.model_dump(mode="json"), inputs.model_dump(mode="json"), dataset])
+
+
 def named_files(config: RunConfig) -> dict[str, tuple[str, ...]]:
     """Per stage that runs: files that its settings name, by path or URL, and folders of models.
 

@@ -26,7 +26,7 @@ from pipelines.report.sections import make_sections
 from pipelines.step_names import DATASET, FINISH, START, position_of
 from steps.contracts.digests import value_digest
 from steps.contracts.runs import DIED, ArtifactRecord, ArtifactType, RunRecord
-from steps.zenml_runtime.context import noted
+from steps.zenml_runtime.context import SCHEDULE, SLOT, noted
 from steps.zenml_runtime.local_store import runs_in_one_process
 from steps.zenml_runtime.state import state_folder
 
@@ -74,6 +74,9 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
         tracking_uri=facts.get("tracking_uri") or None,
         cpu_seconds=usage.get("cpu_seconds"),
         peak_mb=usage.get("peak_mb"),
+        schedule=run.config.extra.get(SCHEDULE),
+        slot=run.config.extra.get(SLOT),
+        read_digest=facts.get("read_digest"),
     )
 
 

@@ -1,6 +1,6 @@
 """Which earlier run a run builds on, and which of its artifacts spare work."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,15 +64,22 @@ def _check_index(run: Any, config: RunConfig) -> None:
 
 def _runs(config_name: str, wanted: str) -> Iterable[Any]:
     from zenml.client import Client
+
+    if wanted == LATEST:
+        return completed_runs(config_name)
+    client = Client()
+    return (client.get_pipeline_run(run.id) for run in client.list_pipeline_runs(name=f"equals:{wanted}", size=1).items)
+
+
+def completed_runs(config_name: str) -> Iterator[Any]:
+    """The newest completed runs (PipelineRunResponse) of a config, newest first."""
+    from zenml.client import Client
     from zenml.enums import ExecutionStatus
 
     client = Client()
-    if wanted == LATEST:
-        listed = client.list_pipeline_runs(
-            tags=[f"config:{config_name}"], status=ExecutionStatus.COMPLETED, sort_by="desc:created", size=_LOOKED_AT
-        )
-    else:
-        listed = client.list_pipeline_runs(name=f"equals:{wanted}", size=1)
+    listed = client.list_pipeline_runs(
+        tags=[f"config:{config_name}"], status=ExecutionStatus.COMPLETED, sort_by="desc:created", size=_LOOKED_AT
+    )
     return (client.get_pipeline_run(run.id) for run in listed.items)
 
 

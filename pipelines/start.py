@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import RunConfig
-from pipelines.dataset import find_dataset
-from pipelines.input_digests import Inputs, named_files, read_inputs
+from pipelines.dataset import digest_of, find_dataset
+from pipelines.input_digests import Inputs, named_files, read_digest, read_inputs
 from pipelines.reuse import reusable
 from pipelines.stages import READING, STAGES
 from steps.contracts.digests import value_digest
@@ -69,7 +69,7 @@ def start_step(config: RunConfig, brought: dict[str, dict[str, str]]) -> StartOu
     inputs_of = _inputs_by_stage(config, root, brought)
     inputs = read_inputs(root, config, {stage: laid_out(names, root) for stage, names in inputs_of.items()})
     search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
-    dataset = find_dataset(config.dataset) if config.dataset else ""
+    dataset = find_dataset(config.dataset, config.name) if config.dataset else ""
     note({**_facts(root, config, inputs, dataset), INPUTS: inputs_of})
     return StartOutputs(*(inputs.of(s.name) for s in READING), inputs.key_id, search, dataset)  # type: ignore[no-any-return]
 
@@ -111,6 +111,7 @@ def _facts(root: Path, config: RunConfig, inputs: Inputs, dataset: str) -> dict[
         "config_name": config.name,
         "config_digest": value_digest(config.model_dump(mode="json")),
         "sources_digest": value_digest(inputs.of("ingest")),
+        "read_digest": read_digest(config, inputs, digest_of(dataset) if dataset else ""),
         "commit": commit_of(root) or "",
         "tracking_uri": without_secret(tracking_uri() or ""),
         "dataset": dataset,

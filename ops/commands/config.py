@@ -8,19 +8,23 @@ from steps.contracts.errors import AssayError
 from steps.contracts.storage import write_whole
 
 
-def validate(root: Path, configs: list[Path], infra: str | None, overrides: list[str], json_output: bool) -> int:
+def validate(
+    root: Path, configs: list[Path], infra: str | None, overrides: list[str], slot: str | None, json_output: bool
+) -> int:
     """Check every file, also after one failed. Returns the exit status of the first that did."""
     from ops.infra import load_infra
     from ops.preflight import checked
     from ops.stacks.files import stack_file
+    from pipelines.slots import slot_of
     from pipelines.step_names import KNOWN_STEPS, step_names
 
     stack = stack_file(root, load_infra(root, infra).stack)
+    at = slot_of(slot) if slot else None
     results, status = [], 0
     for path in configs:
         notes: list[str] = []
         try:
-            config, notes = checked(root, path, overrides, stack)
+            config, notes = checked(root, path, overrides, stack, at)
             load_infra(root, infra, (*KNOWN_STEPS, *step_names(config)))
         except AssayError as e:
             status = status or e.exit_code

@@ -95,8 +95,8 @@ def _configs_naming(root: Path, run: RunRecord) -> Iterator[tuple[str, str]]:
             continue
         for key in ("reuse", "dataset"):
             value = said.get(key) if isinstance(said, dict) else None
-            latest = value == "latest" and said.get("name") == run.config_name and _is_newest(root, run)
-            if value in (run.name, run.run_id) or latest:
+            config = said.get("name") if value == "latest" else value if key == "dataset" else None
+            if value in (run.name, run.run_id) or (config == run.config_name and _is_newest(root, run)):
                 yield str(path.relative_to(root)), f"{key}: {value}"
 
 

@@ -1,6 +1,7 @@
 """`assay runs` and `assay report`."""
 
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 from ops.console import complain, console, emit, say, show_table
@@ -44,7 +45,7 @@ def list_runs(root: Path, limit: int, json_output: bool) -> None:
     elif not found:
         say(f"no runs yet; {NONE_YET}" if not any(runs_folder(root).glob("[!.]*/")) else "no run's record can be read")
     else:
-        show_table(_COLUMNS, [_line(r) for r in found])
+        _show(found)
 
 
 def show_run(root: Path, name: str, json_output: bool) -> None:
@@ -58,15 +59,26 @@ def show_run(root: Path, name: str, json_output: bool) -> None:
         named = {"others": [r.name for r in others]}
         emit({**run.model_dump(mode="json"), **costs_as_json(store), **named})
         return
-    show_table(_COLUMNS, [_line(run)])
+    _show([run])
     if run.error:
         say(f"error: {run.error}")
     print_costs(console(), [*run_costs(store), *evaluation_costs(store)])
     print_usage(console(), run)
     if others:
-        show_table(_COLUMNS, [_line(r) for r in others[:_OTHERS]])
+        _show(others[:_OTHERS])
         more = f", the newest {_OTHERS} shown" if len(others) > _OTHERS else ""
         say(f"{name!r} fits {len(others)} earlier runs{more}; name one to see it")
+
+
+def _show(runs: Sequence[RunRecord]) -> None:
+    """A line per run; with the slots that they stand for where one does."""
+    slots = [_slot(r) for r in runs]
+    columns = (*_COLUMNS, "slot") if any(slots) else _COLUMNS
+    show_table(columns, [[*_line(r), slot][: len(columns)] for r, slot in zip(runs, slots, strict=True)])
+
+
+def _slot(run: RunRecord) -> str:
+    return f"{run.slot}{f' of {run.schedule}' if run.schedule else ''}" if run.slot else ""
 
 
 def _line(run: RunRecord) -> list[str]:

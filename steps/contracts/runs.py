@@ -61,6 +61,9 @@ class RunRecord(Frozen):
         log: where the failed step's output was stored, None where it went to the terminal.
         cpu_seconds: user + system, of the process that ran all steps and its children; None where each had its own.
         sections: tables that the config's own functions made of the run.
+        schedule: that started it, if one did.
+        slot: the moment that it stands for, ISO 8601 with its offset, whenever it really started; None without one.
+        read_digest: of the config and all that it read; None where it didn't get so far, and in older records.
         peak_mb: the largest memory (resident) of that process or of one of its children; None likewise.
     """
 
@@ -87,6 +90,9 @@ class RunRecord(Frozen):
     failed_step: str | None = None
     log: str | None = None
     sections: tuple[Table, ...] = ()
+    schedule: str | None = None
+    slot: str | None = None
+    read_digest: str | None = None
 
     @property
     def seconds(self) -> float | None:

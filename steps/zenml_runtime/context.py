@@ -30,6 +30,8 @@ EXECUTOR = "executor"
 LINEAGE = ("config_name", "config_digest", "sources_digest", "commit")
 # In a run's `extra`: the URI of its durable state; "" where that is the state folder of the machine.
 STATE = "state"
+# In a run's `extra`: the slot that it stands for, and the schedule that wanted it; absent where there is none.
+SLOT, SCHEDULE = "slot", "schedule"
 
 
 def durable_state() -> str:
