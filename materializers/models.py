@@ -8,7 +8,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers import layout
 from materializers.transfer import as_json, get_file, get_value, is_local, put_file, put_main
-from steps.contracts.digests import text_digest
+from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.errors import UnsafeSerializationError
 from steps.contracts.models import PICKLE_SUFFIXES, ModelFolder, ModelInfo
 from steps.zenml_runtime.state import state_folder
@@ -65,5 +65,6 @@ class ModelFolderMaterializer(BaseMaterializer):
         }
 
     def compute_content_hash(self, data: ModelFolder) -> str:
-        """The digest over all files."""
-        return data.info.digest
+        """The digest over all files, and the template's settings: they decide what is trained and asked."""
+        info = data.info
+        return value_digest([info.digest, info.template.model_dump(mode="json")]) if info.template else info.digest
