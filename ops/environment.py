@@ -8,6 +8,30 @@ from steps.contracts.errors import InputNotFoundError
 from steps.zenml_runtime.state import state_folder
 
 REPOSITORY_FOLDER = ".zenml"
+# What libraries that print, count and phone home are told, here and in every step's process elsewhere.
+SWITCHES = {
+    "ZENML_ANALYTICS_OPT_IN": "false",
+    "ZENML_LOGGING_VERBOSITY": "CRITICAL",
+    "ZENML_ENABLE_RICH_TRACEBACK": "false",
+    # Measured: 18 commits per step; storing each step's log costs a third of a trivial step.
+    "ZENML_DISABLE_STEP_LOGS_STORAGE": "true",
+    "ZENML_DISABLE_PIPELINE_LOGS_STORAGE": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    # A tracker that is down must say so in seconds, not after MLflow's default of seven doubling waits.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # Bars of libraries; our own progress says more in fewer lines.
+    "TQDM_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Threads of torch that wait for each other sleep: by default they spin, which beside other work tripled the
+    # CPU seconds of training and took longer, for the same bits. Read when torch is loaded.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
 _MARKERS = ("pyproject.toml", "steps", "pipelines")
 
 
@@ -33,7 +57,7 @@ def find_root(start: Path | None = None) -> Path:
 def prepare(root: Path) -> Path:
     """Set the environment that ZenML, MLflow and the Hub read, where the user hasn't. Returns the state folder.
 
-    The folder is readable by its owner only: it holds raw rows, and ZenML's local secret store is not encrypted.
+    The folder is readable by its owner only: it holds raw rows, and the key that ZenML's secrets are encrypted with.
     """
     if "zenml" in sys.modules and os.environ.get("ZENML_REPOSITORY_DIRECTORY_NAME") != REPOSITORY_FOLDER:
         raise RuntimeError("zenml was imported before ops.environment.prepare(); it can't see its settings any more")
@@ -48,27 +72,7 @@ def prepare(root: Path) -> Path:
         "ZENML_REPOSITORY_PATH": str(state),
         "ZENML_CUSTOM_SOURCE_ROOT": str(root),
         "ZENML_CONFIG_PATH": str(state / "zenml"),
-        "ZENML_ANALYTICS_OPT_IN": "false",
-        "ZENML_LOGGING_VERBOSITY": "CRITICAL",
-        "ZENML_ENABLE_RICH_TRACEBACK": "false",
-        # Measured: 18 commits per step; storing each step's log costs a third of a trivial step.
-        "ZENML_DISABLE_STEP_LOGS_STORAGE": "true",
-        "ZENML_DISABLE_PIPELINE_LOGS_STORAGE": "true",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "1",
-        # A tracker that is down must say so in seconds, not after MLflow's default of seven doubling waits.
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_LOGGING_LEVEL": "ERROR",
-        # Bars of libraries; our own progress says more in fewer lines.
-        "TQDM_DISABLE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        # Threads of torch that wait for each other sleep: by default they spin, which beside other work tripled the
-        # CPU seconds of training and took longer, for the same bits. Read when torch is loaded.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "GIT_PYTHON_REFRESH": "quiet",
+        **SWITCHES,
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)

@@ -132,7 +132,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From raw text to a registered, audited, fine-tuned LLM.",
     epilog="Exit status: 0 done, 1 fault, 2 configuration, 3 input, 4 missing dependency, 5 service, 6 storage,"
-    " 7 integrity, 8 pickle refused, 130 interrupted, 143 terminated.",
+    " 7 integrity, 8 pickle refused, 9 a step's time limit, 130 interrupted, 143 terminated.",
 )
 
 

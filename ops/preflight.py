@@ -15,15 +15,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ops.infra import InfraConfig
 from ops.run_index import LATEST, known_runs
-from ops.stacks.files import missing_variables, runs_elsewhere
+from ops.stacks.checks import misfits
+from ops.stacks.files import StackFile, missing_variables, runs_elsewhere
 from ops.versions import Version, find_version, newest_completed
 from pipelines.config import RunConfig
-from pipelines.load import read
+from pipelines.load import load_model, read
 from pipelines.mistakes import KeyPath, examine, related
 from pipelines.report.sections import load_section
 from pipelines.slots import with_slot
 from pipelines.stages import STAGES
+from pipelines.step_names import step_names
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
@@ -62,8 +65,10 @@ def checked(
     overrides: Sequence[str] = (),
     stack: Path | None = None,
     slot: datetime | None = None,
+    infra: InfraConfig | None = None,
 ) -> tuple[RunConfig, list[str]]:
-    """The config, and what is worth knowing before it runs. `slot`: what paths of sources may hold.
+    """The config, and what is worth knowing before it runs. `slot`: what paths of sources may hold. `stack`, `infra`:
+    where it would run, as far as known.
 
     Raises:
         ConfigError, InputError: all that is wrong with it, and all that isn't there, in one error.
@@ -72,7 +77,7 @@ def checked(
     examined = examine(RunConfig, written.values)
     told = {**{place: list(whys) for place, whys in examined.told.items()}, **unfilled}
     wrong = frozenset(told)
-    known = findings(root, examined.right, stack) if examined.right else []
+    known = findings(root, examined.right, stack, infra) if examined.right else []
     found = [f for f in known if not _follows(f, wrong)]
     for finding in (f for f in found if f.stops):
         told.setdefault(finding.place, []).append(finding.what)
@@ -87,14 +92,17 @@ def _follows(finding: Finding, told: Collection[KeyPath]) -> bool:
     return any(related(finding.place, place) or place[:1] in [(r,) for r in finding.rests_on] for place in told)
 
 
-def findings(root: Path, config: RunConfig, stack: Path | None = None) -> list[Finding]:
+def findings(
+    root: Path, config: RunConfig, stack: Path | None = None, infra: InfraConfig | None = None
+) -> list[Finding]:
     """Everything that can be known before a run. `stack`: the file that declares its stack, where that is known."""
     here = stack is None or not runs_elsewhere(stack)
     looked = {s.name: _looked_at(root, s, config.ingest) for s in _sources(config)} if config.ingest else {}
     parts: list[Iterable[Finding]] = [
         _missing_files(root, config),
         _inputs(config, looked, here),
-        _variables(config, stack),
+        _variables(config, stack, infra),
+        _place(config, stack, infra),
         _earlier_runs(root, config),
         _rows_of_phases(config),
         _lengths_of_phases(root, config),
@@ -159,20 +167,32 @@ def _inputs(config: RunConfig, looked: Mapping[str, list[Peek] | AssayError], he
                 yield Finding(place, what, error=InputError)
 
 
-def _variables(config: RunConfig, stack: Path | None) -> Iterator[Finding]:
-    if config.scrub is not None and config.runs("scrub"):
+def _variables(config: RunConfig, stack: Path | None, infra: InfraConfig | None) -> Iterator[Finding]:
+    given = infra.variables() if infra is not None else frozenset()
+    # What ZenML's secrets hold is known to the steps that get them.
+    stops = infra is None or not infra.has_secrets()
+    if config.scrub is not None and config.runs("scrub") and config.scrub.key_env not in given:
         from steps.scrub.pseudonyms.key import read_key
 
         try:
             read_key(config.scrub)
         except AssayError as e:
-            yield Finding(("scrub",), f"{e.what}; {e.hint}")
+            yield Finding(("scrub",), f"{e.what}; {e.hint}", stops)
     endpoint = config.judge.endpoint if config.runs("judge") else None
-    if endpoint is not None and endpoint.key_env and not os.environ.get(endpoint.key_env):
-        what = f"the environment variable {endpoint.key_env} is not set; export {endpoint.key_env}=..."
-        yield Finding(("judge", "endpoint"), what)
+    key = endpoint.key_env if endpoint is not None else None
+    if key and key not in given and not os.environ.get(key):
+        what = f"the environment variable {key} is not set; export {key}=..."
+        yield Finding(("judge", "endpoint"), what, stops)
     for name in missing_variables(stack, os.environ) if stack is not None else ():
         yield Finding((), f"the stack needs the environment variable {name} ({stack}); export {name}=...")
+
+
+def _place(config: RunConfig, stack: Path | None, infra: InfraConfig | None) -> Iterator[Finding]:
+    """What the infra file asks for and the stack doesn't have."""
+    if stack is None or infra is None:
+        return
+    for misfit in misfits(infra, load_model(StackFile, stack), step_names(config), os.environ):
+        yield Finding((), f"infra file: {misfit.what}", misfit.stops)
 
 
 def _earlier_runs(root: Path, config: RunConfig) -> Iterator[Finding]:

@@ -10,11 +10,12 @@ from uuid import uuid4
 
 from ops.console import complain
 from ops.environment import find_root, prepare
-from ops.infra import load_infra
+from ops.infra import load_infra, merged
 from ops.plan import Plan
 from ops.preflight import checked, trained_on
 from ops.stacks.apply import Applied
 from ops.stacks.files import stack_file
+from ops.step_environment import log_switches, pipeline_options, step_options
 from ops.summary import print_plan, print_summary, say_unchanged
 from pipelines.config import RunConfig
 from pipelines.input_digests import read_digest, read_inputs
@@ -83,7 +84,7 @@ def make_plan(
     """
     place = load_infra(root, infra or stack)
     where = stack or place.stack
-    config, notes = checked(root, path, overrides, stack_file(root, where), slot)
+    config, notes = checked(root, path, overrides, stack_file(root, where), slot, place)
     place = load_infra(root, infra or stack, (*KNOWN_STEPS, *step_names(config)))
     said = slot.isoformat(timespec="minutes" if slot.second == 0 else "seconds") if slot else ""
     return Plan(config, place, where, None, step_names(config), commit_of(root), notes=tuple(notes), slot=said)
@@ -116,7 +117,7 @@ def execute(root: Path, plan: Plan) -> RunRecord:
     try:
         with live_run(root, plan, launch) as stack:
             try:
-                pipeline = _pipeline(plan, launch, stack)
+                pipeline = _pipeline(replace(plan, infra=plan.infra.filled(os.environ)), launch, stack)
                 pipeline(config=_with_defaults(plan.config), brought=_brought(root, plan.config))
             except BaseException as e:  # noqa: BLE001 - recorded, then raised again as it is
                 error = e
@@ -134,12 +135,12 @@ def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
 
     from pipelines import runs
     from steps.zenml_runtime.context import EXECUTOR, SCHEDULE, SLOT, STATE
-    from steps.zenml_runtime.local_store import LAUNCH, execution_mode
+    from steps.zenml_runtime.local_store import LAUNCH, execution_mode, runs_here
 
     options: dict[str, Any] = {
         # ZenML fills in when the run starts: a snapshot that is started twice gives two runs.
         "run_name": f"{plan.config.name}-{{date}}-{{time}}",
-        "steps": plan.infra.step_configurations(plan.steps, stack.names, cache=plan.cache),
+        "steps": _steps(plan, stack),
         "settings": plan.infra.settings,
         "tags": [f"config:{plan.config.name}"],
         "extra": {
@@ -151,8 +152,18 @@ def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
     }
     if plan.config.tunes and plan.config.registry is not None:
         options["model"] = Model(name=plan.config.registry.name)
+    if plan.infra.run.enable_step_logs:
+        os.environ.update(log_switches(True))
+    options |= pipeline_options(plan.infra, os.environ, elsewhere=not runs_here())
     chosen = {"curate": runs.curate, "finetune": runs.finetune, "end_to_end": runs.end_to_end}[plan.config.pipeline]
     return chosen.with_options(**options, execution_mode=execution_mode())
+
+
+def _steps(plan: Plan, stack: Applied) -> dict[str, dict[str, Any]]:
+    """What the infra file says of each step, as ZenML takes it."""
+    said = plan.infra.step_configurations(plan.steps, stack.flavors, stack.names, cache=plan.cache)
+    reaching = {step: step_options(plan.infra, step, os.environ) for step in plan.steps}
+    return {step: merged(said.get(step, {}), reaching[step]) for step in plan.steps if said.get(step) or reaching[step]}
 
 
 def _with_defaults(config: RunConfig) -> RunConfig:

@@ -18,13 +18,14 @@ def validate(
     from pipelines.slots import slot_of
     from pipelines.step_names import KNOWN_STEPS, step_names
 
-    stack = stack_file(root, load_infra(root, infra).stack)
+    place = load_infra(root, infra)
+    stack = stack_file(root, place.stack)
     at = slot_of(slot) if slot else None
     results, status = [], 0
     for path in configs:
         notes: list[str] = []
         try:
-            config, notes = checked(root, path, overrides, stack, at)
+            config, notes = checked(root, path, overrides, stack, at, place)
             load_infra(root, infra, (*KNOWN_STEPS, *step_names(config)))
         except AssayError as e:
             status = status or e.exit_code

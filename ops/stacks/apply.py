@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.stacks.declaration import LOCAL_STORE, Declaration, Declared, declaration
+from ops.stacks.secrets import remove_secret, stale_keys, write_secret
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.storage import writing
 
@@ -17,7 +18,7 @@ class Applied:
     Attributes:
         name: that of the file.
         changes: what had to be made or changed; empty when nothing.
-        names: by component type, what each component of the file is called in ZenML's store.
+        names, flavors: by component type, what each component of the file is called in ZenML's store, and its flavour.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Applied:
     artifact_store: str
     changes: tuple[str, ...]
     names: Mapping[str, Mapping[str, str]]
+    flavors: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,9 @@ def apply(path: Path, environment: Mapping[str, str]) -> Applied:
         ids.setdefault(found.declared.kind, []).append(_write_component(found))
     stack = _write_stack(difference, ids)
     _remove_unused(difference.dropped)
-    return Applied(
-        str(stack.id), difference.declared.name, _path_of(difference.declared), difference.changes(), _names(difference)
-    )
+    declared = difference.declared
+    names, flavors = (_by_name(declared, what) for what in ("stored", "flavor"))
+    return Applied(str(stack.id), declared.name, _path_of(declared), difference.changes(), names, flavors)
 
 
 def differences(path: Path, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -187,26 +189,8 @@ def _found(declared: Declared) -> _Found:
     if current is not None and current.flavor_name == declared.flavor:
         has, wants = dict(current.configuration), declared.configuration
         stale = {k: wants.get(k) for k in has.keys() | wants.keys() if has.get(k) != wants.get(k)}
-    return _Found(declared, current, stale, _stale_secrets(declared))
-
-
-def _stale_secrets(declared: Declared) -> dict[str, str | None]:
-    """Only this user's secret is looked at; without permission to read values all are written again."""
-    if not declared.secrets:
-        return {}
-    stored = _secret(declared.secret)
-    has = stored.secret_values if stored is not None else {}
-    wants = declared.secrets
-    return {k: wants.get(k) for k in has.keys() | wants.keys() if has.get(k) != wants.get(k)}
-
-
-def _secret(name: str) -> Any:
-    from zenml.client import Client
-
-    try:
-        return Client().get_secret_by_name_and_private_status(name, private=True)
-    except KeyError:
-        return None
+    secrets = stale_keys(declared.secret, declared.secrets) if declared.secrets or current is not None else {}
+    return _Found(declared, current, stale, secrets)
 
 
 def _refusal(found: _Found) -> str:
@@ -247,7 +231,7 @@ def _write_component(found: _Found) -> Any:
 
     declared, kind = found.declared, StackComponentType(found.declared.kind)
     if found.secrets:
-        _write_secret(declared.secret, found.secrets)
+        write_secret(declared.secret, found.secrets)
     if found.current is None:
         return _made(
             lambda: Client().create_stack_component(
@@ -274,18 +258,6 @@ def _made(make: Callable[[], Any], look: Callable[[], Any]) -> Any:
         if not listed:
             raise
         return listed[0]
-
-
-def _write_secret(name: str, values: Mapping[str, str | None]) -> None:
-    """Private to this user, so that nobody else's credentials take its place."""
-    from zenml.client import Client
-
-    new = {k: v for k, v in values.items() if v is not None}
-    if _secret(name) is None:
-        Client().create_secret(name, new, private=True)
-        return
-    gone = [k for k, v in values.items() if v is None]
-    Client().update_secret(name, private=True, add_or_update_values=new, remove_values=gone)
 
 
 def _write_stack(difference: _Difference, ids: Mapping[str, list[Any]]) -> Any:
@@ -318,17 +290,16 @@ def _remove_unused(components: Sequence[Any]) -> list[str]:
             lines.append(f"kept {label}: it holds artifacts")
             continue
         client.zen_store.delete_stack_component(component.id)
-        if secret := _secret(f"assay-{component.type.value}-{component.name}"):
-            client.zen_store.delete_secret(secret.id)
+        remove_secret(f"assay-{component.type.value}-{component.name}")
         lines.append(f"removed {label}")
     return lines
 
 
-def _names(difference: _Difference) -> dict[str, dict[str, str]]:
-    names: dict[str, dict[str, str]] = {}
-    for component in difference.declared.components:
-        names.setdefault(component.kind, {})[component.name] = component.stored
-    return names
+def _by_name(declared: Declaration, what: str) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for component in declared.components:
+        found.setdefault(component.kind, {})[component.name] = getattr(component, what)
+    return found
 
 
 def _path_of(declared: Declaration) -> str:

@@ -20,6 +20,8 @@ _EXTRAS = {"s3": "s3", "aws": "aws", "gcp": "gcp", "azure": "azure", "kubernetes
 # A name of ZenML's is unique on its server; where several people declare stacks on one, a name ends with so many digits
 # of what is declared. Chosen: of a million components two are equal once in 280 million millions.
 _DIGITS = 12
+# The key under which components of ZenML name a secret whose keys they go by; here the keys themselves may stand there.
+_NAMES_SECRET = "authentication_secret"
 # Type and flavour of an artifact store that is a folder.
 LOCAL_STORE = ("artifact_store", "local")
 
@@ -126,22 +128,22 @@ class _Reader:
         flavor = self._flavor(kind, component.flavor, (*place, "flavor"))
         if flavor is None:
             return None
-        values, secrets = self._values(flavor.config_class, component, (*place, "configuration"))
+        values, secrets, keys = self._values(flavor.config_class, component, (*place, "configuration"))
         if (kind, component.flavor) == LOCAL_STORE and isinstance(values.get("path"), str):
             # ZenML follows links in what it stores, and then misses it below the link.
             values["path"] = str(Path(values["path"]).resolve())
         stored = component.name
         if self.shared:
-            stored = f"{stored}-{_digest([component.flavor, values, sorted(secrets)])}"
+            stored = f"{stored}-{_digest([component.flavor, values, sorted(secrets), sorted(keys)])}"
         secret = f"assay-{kind}-{stored}"
-        values |= {key: f"{{{{{secret}.{key}}}}}" for key in secrets}
-        before = sum(map(len, self.told.values()))
-        config = self._checked(flavor.config_class, values, (*place, "configuration"))
-        if config is None or sum(map(len, self.told.values())) > before:
+        values |= {_NAMES_SECRET: secret} if keys else {}
+        config = self._checked(flavor.config_class, values, secrets, (*place, "configuration"))
+        if config is None:
             return None
         dumped = config.model_dump(mode="json", exclude_unset=True)
+        dumped |= {key: f"{{{{{secret}.{key}}}}}" for key in secrets}
         return Declared(
-            kind, component.name, stored, component.flavor, dumped, secret, secrets, config.is_remote, place
+            kind, component.name, stored, component.flavor, dumped, secret, secrets | keys, config.is_remote, place
         )
 
     def _flavor(self, kind: str, name: str, place: KeyPath) -> Any:
@@ -166,16 +168,23 @@ class _Reader:
             return None
         return flavor
 
-    def _values(self, config: Any, component: Component, place: KeyPath) -> tuple[dict[str, Any], dict[str, str]]:
-        """Values and, apart from them, those that are secrets, by key."""
+    def _values(
+        self, config: Any, component: Component, place: KeyPath
+    ) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+        """Values; those that are secrets, by key; and the keys of a ZenML secret that the component goes by."""
         from zenml.utils.secret_utils import is_secret_field, is_secret_reference
 
-        values, secrets = {}, {}
+        values: dict[str, Any] = {}
+        secrets: dict[str, str] = {}
+        keys: dict[str, str] = {}
         for key, value in component.configuration.items():
             here = (*place, key)
             known = config.model_fields.get(key)
             if known is None:
                 self._tell(here, f"unknown key of flavour {component.flavor!r}{_meant(key, list(config.model_fields))}")
+                continue
+            if key == _NAMES_SECRET and isinstance(value, dict):
+                keys = {k: str(found) for k, v in value.items() if (found := self._filled(v, (*here, k), top=True))}
                 continue
             named = list(VARIABLE.finditer(value)) if isinstance(value, str) else []
             hidden = is_secret_field(known) or any(m.group(1) for m in named)
@@ -190,7 +199,7 @@ class _Reader:
                 self._tell(
                     here, "a secret stands in clear text; write ${secret:NAME} alone, or {{secret.key}} of ZenML"
                 )
-        return values, secrets
+        return values, secrets, keys
 
     def _filled(self, value: Any, place: KeyPath, top: bool = False) -> Any:
         """With variables filled in; `top`: it may be a secret, which ZenML resolves in whole values alone."""
@@ -210,22 +219,33 @@ class _Reader:
             self._tell(place, f"the environment variable {name} is not set; export {name}=...")
         return self.environment.get(name) or default or ""
 
-    def _checked(self, config: Any, values: dict[str, Any], place: KeyPath) -> Any:
-        """ZenML's configuration of these values; None when it doesn't take them."""
+    def _checked(self, config: Any, values: dict[str, Any], secrets: Mapping[str, str], place: KeyPath) -> Any:
+        """ZenML's configuration of these values; None when it doesn't take them. No secret is in what is told."""
         from zenml.exceptions import ZenMLBaseException
+        from zenml.utils.pydantic_utils import has_validators
 
+        for key in (k for k in secrets if has_validators(config, k)):
+            self._tell((*place, key), "ZenML takes no secret here, since it looks at the value")
         try:
-            checked = config(**values)
+            checked = config(**values, **secrets)
             if checked.is_valid:
                 return checked
             self._tell(place, "ZenML takes this configuration for invalid")
         except ValidationError as e:
             for error in e.errors(include_url=False, include_context=False):
-                shown = "" if error["type"] == "missing" else f" (found {str(error['input'])[:80]!r})"
-                self._tell((*place, *error["loc"]), f"{error['msg'].removeprefix('Value error, ')}{shown}")
-        except (ValueError, TypeError, ZenMLBaseException) as e:
-            self._tell(place, str(e))
+                plain = error["loc"] and error["loc"][0] in values and error["type"] != "missing"
+                shown = f" (found {str(error['input'])[:80]!r})" if plain else ""
+                message = f"{error['msg'].removeprefix('Value error, ')}{shown}"
+                self._tell((*place, *error["loc"]), _without(message, secrets))
+        except (ValueError, TypeError, KeyError, ZenMLBaseException) as e:
+            self._tell(place, _without(str(e), secrets))
         return None
+
+
+def _without(text: str, secrets: Mapping[str, str]) -> str:
+    for value in secrets.values():
+        text = text.replace(value, "***")
+    return text
 
 
 def _meant(written: str, names: list[str]) -> str:

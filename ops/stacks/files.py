@@ -6,7 +6,8 @@ The format is that of `zenml stack export`, with liberties: `zenml_version` may 
 - `${NAME}` stands for an environment variable, `${NAME:-default}` for one that may be missing; a key whose value is
   empty then is left out;
 - `${secret:NAME}` stands for one whose value is a secret: it goes into ZenML's secret store, and the component refers
-  to it. In a field that the flavour itself marks as a secret, `${NAME}` means the same.
+  to it. In a field that the flavour itself marks as a secret, `${NAME}` means the same; under `authentication_secret`,
+  which names a ZenML secret, the keys of one may stand instead.
 """
 
 import re
@@ -90,6 +91,17 @@ def variables(value: Any) -> Iterator[tuple[str, bool]]:
             yield from variables(inner)
     elif isinstance(value, str):
         yield from ((m.group(2), m.group(3) is None) for m in VARIABLE.finditer(value))
+
+
+def filled(value: Any, environment: Mapping[str, str]) -> Any:
+    """A value with variables filled in, also in lists and mappings; what isn't set and has no default is left out."""
+    if isinstance(value, dict):
+        return {k: filled(v, environment) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [filled(v, environment) for v in value]
+    if not isinstance(value, str):
+        return value
+    return VARIABLE.sub(lambda m: environment.get(m.group(2)) or m.group(3) or "", value)
 
 
 def missing_variables(path: Path, environment: Mapping[str, str]) -> list[str]:

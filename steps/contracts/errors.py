@@ -68,6 +68,12 @@ class StepFailedError(AssayError, RuntimeError):
     """A step failed in another process, for a reason that isn't one of ours; its log says more."""
 
 
+class StepTimeoutError(AssayError, TimeoutError):
+    """A step took longer than the infra file allows."""
+
+    exit_code = 9
+
+
 class UnsafeSerializationError(AssayError, TypeError):
     """Something would be stored or read by pickle, or by a materializer that isn't on the list of safe ones."""
 

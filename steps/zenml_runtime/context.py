@@ -33,6 +33,15 @@ STATE = "state"
 # In a run's `extra`: the slot that it stands for, and the schedule that wanted it; absent where there is none.
 SLOT, SCHEDULE = "slot", "schedule"
 
+# In a step's `extra`: its time limit, in seconds.
+TIMEOUT = "timeout"
+
+
+def time_limit() -> float | None:
+    """Seconds that the running step may take; None: as many as it wants."""
+    limit = get_step_context().step_run.config.extra.get(TIMEOUT)
+    return float(limit) if limit else None
+
 
 def durable_state() -> str:
     """The URI under which the run's checkpoints, paid replies and embeddings outlive this machine; "" without one."""

@@ -1,14 +1,17 @@
 """ZenML's store on this machine: made whole by one process, opened by one process at a time."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from zenml.client import Client
 from zenml.config.global_config import GlobalConfiguration
 from zenml.utils import io_utils
+from zenml.zen_stores.secrets_stores.sql_secrets_store import SqlSecretsStoreConfiguration
 from zenml.zen_stores.sql_zen_store import SqlZenStore, SqlZenStoreConfiguration
 
 from steps.contracts.errors import IntegrityError
@@ -16,6 +19,9 @@ from steps.contracts.locks import locked, make_once
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.deferred_mlflow import defer_mlflow
 from steps.zenml_runtime.state import state_folder
+
+# In the state folder: what ZenML's secrets are encrypted with.
+_KEY_FILE = "secrets.key"
 
 
 @contextmanager
@@ -41,6 +47,7 @@ def open_store() -> Client:
         file = Path(config.database)
         file.parent.mkdir(parents=True, exist_ok=True)
         make_once(file, _make_database, _is_whole)
+        _encrypt_secrets(config)
     return Client()
 
 
@@ -50,6 +57,26 @@ def _make_database(file: Path) -> None:
     store.engine.dispose()
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _encrypt_secrets(config: SqlZenStoreConfiguration) -> None:
+    """Let ZenML encrypt secrets in its local store, where it would only encode them, with a key of this state folder.
+
+    Whoever reads the folder reads the key (ZenML keeps it in its configuration); a copy of the database alone tells
+    nothing. A store that the environment names, or that holds secrets from before, is left as it is.
+    """
+    said = any(name.startswith(("ZENML_STORE_", "ZENML_SECRETS_STORE_")) for name in os.environ)
+    if said or getattr(config.secrets_store, "encryption_key", None) or _holds_secrets(config):
+        return
+    file = state_folder() / _KEY_FILE
+    make_once(file, lambda aside: write_whole(aside, token_hex(32)))
+    config.secrets_store = SqlSecretsStoreConfiguration(encryption_key=file.read_text(encoding="utf-8"))
+    GlobalConfiguration().set_store(config)
+
+
+def _holds_secrets(config: SqlZenStoreConfiguration) -> bool:
+    with closing(sqlite3.connect(str(config.database), timeout=60)) as connection:
+        return bool(_count(connection, "secret"))
 
 
 def _is_whole(file: Path) -> bool:

@@ -14,7 +14,8 @@ from zenml.config.cache_policy import CachePolicy
 from steps.contracts.code import code_of
 from steps.contracts.reports import StageReport, rows_of
 from steps.engines.progress.progress import say
-from steps.zenml_runtime.context import durable_state
+from steps.zenml_runtime.context import durable_state, time_limit
+from steps.zenml_runtime.deadline import deadline
 from steps.zenml_runtime.outputs import named_outputs, naming_handles, returning_tuple
 from steps.zenml_runtime.packages import list_packages_here
 from steps.zenml_runtime.safety import harden
@@ -68,7 +69,8 @@ def _narrated(function: StepFunction) -> StepFunction:
         started = time.monotonic()
         _collect_garbage_as_usual()
         use_state(durable_state())
-        result = function(*args, **kwargs)
+        with deadline(time_limit(), name):
+            result = function(*args, **kwargs)
         outputs = result if isinstance(result, tuple) else (result,)
         report = next((o for o in outputs if isinstance(o, StageReport)), None)
         rows = f" · {rows_of(report)}" if report else ""

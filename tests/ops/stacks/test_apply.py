@@ -82,6 +82,12 @@ def test_secrets_are_references_and_in_the_store_nowhere_else(declare) -> None:
             "select configuration from stack_component where name = ?", (found.name,)
         ).fetchone()
     assert b"assay-artifact_store" in base64.b64decode(kept) and b"correct-horse" not in base64.b64decode(kept)
+    with sqlite3.connect(database()) as connection:
+        values = [row[0] for row in connection.execute('select "values" from secret').fetchall()]
+    assert values
+    for value in values:
+        with suppress(ValueError):
+            assert b"correct-horse" not in base64.b64decode(value)
 
     changed = apply(path, {**ENVIRONMENT, "PASSWORD": "battery-staple"}).changes
     assert changed == (f"artifact_store '{path.stem}-files': secret secret stored",)

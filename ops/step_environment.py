@@ -1,0 +1,104 @@
+"""What reaches the processes of steps: variables, secrets by reference, and the switches that the launcher has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ops.environment import SWITCHES
+from ops.infra import InfraConfig
+from ops.stacks.files import VARIABLE, filled, variables
+from ops.stacks.secrets import stale_keys, write_secret
+from steps.contracts.errors import ConfigError
+
+_LOGS = ("ZENML_DISABLE_STEP_LOGS_STORAGE", "ZENML_DISABLE_PIPELINE_LOGS_STORAGE")
+
+
+@dataclass(frozen=True)
+class _Reaching:
+    """Variables in clear, and ZenML secrets by name."""
+
+    environment: Mapping[str, str]
+    secrets: tuple[str, ...]
+
+    def options(self) -> dict[str, Any]:
+        """As ZenML takes them, for a pipeline or a step."""
+        return {
+            **({"environment": dict(self.environment)} if self.environment else {}),
+            **({"secrets": list(self.secrets)} if self.secrets else {}),
+        }
+
+
+def pipeline_options(infra: InfraConfig, environment: Mapping[str, str], *, elsewhere: bool) -> dict[str, Any]:
+    """What all steps get, as ZenML takes it for a pipeline. Secrets are stored. `elsewhere`: steps don't inherit the
+    launcher's own variables.
+
+    Raises:
+        ConfigError: a variable isn't set, or ZenML has no such secret.
+    """
+    switches = _switches(infra) if elsewhere else {}
+    reaching = _reaching("all", infra.stack, infra.environment, infra.secrets, environment)
+    logs = infra.run.enable_step_logs
+    return {
+        **_Reaching({**switches, **reaching.environment}, reaching.secrets).options(),
+        "enable_step_logs": logs,
+        "enable_pipeline_logs": logs,
+    }
+
+
+def step_options(infra: InfraConfig, step: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What one step gets besides, as ZenML takes it for a step. Secrets are stored.
+
+    Raises:
+        ConfigError: as `pipeline_options`.
+    """
+    own = infra.of(step)
+    return _reaching(step, infra.stack, own.environment, own.secrets, environment).options()
+
+
+def unset(infra: InfraConfig, environment: Mapping[str, str]) -> list[str]:
+    """Variables of the launcher that the file needs and that aren't set."""
+    values = [infra.environment, infra.settings, *((s.environment, s.settings) for s in infra.steps.values())]
+    needed = (name for name, must in variables(values) if must)
+    return [name for name in dict.fromkeys(needed) if name not in environment]
+
+
+def log_switches(enabled: bool) -> dict[str, str]:
+    """Whether ZenML stores what steps print. It asks these before anything else."""
+    return dict.fromkeys(_LOGS, "false" if enabled else "true")
+
+
+def _switches(infra: InfraConfig) -> dict[str, str]:
+    """The same for every run of a file, since ZenML has them in its cache keys."""
+    quiet = {} if infra.run.progress else {"ASSAY_PROGRESS": "off"}
+    return {**SWITCHES, **log_switches(infra.run.enable_step_logs), **quiet}
+
+
+def _reaching(
+    who: str, stack: str, said: Mapping[str, str], secrets: tuple[str, ...], environment: Mapping[str, str]
+) -> _Reaching:
+    given = {name: value for name, text in said.items() if (value := _filled(name, text, environment))}
+    hidden = {n: v for n, v in given.items() if any(m.group(1) for m in VARIABLE.finditer(said[n]))}
+    for secret in secrets:
+        _check_there(secret)
+    own = f"assay-step-{stack}-{who}"
+    if hidden and (stale := stale_keys(own, hidden)):
+        write_secret(own, stale)
+    return _Reaching({n: v for n, v in given.items() if n not in hidden}, (*secrets, *([own] if hidden else ())))
+
+
+def _filled(name: str, value: str, environment: Mapping[str, str]) -> str:
+    missing = [m.group(2) for m in VARIABLE.finditer(value) if m.group(3) is None and m.group(2) not in environment]
+    if missing:
+        what = f"steps are to have {name}, for which the environment variable {missing[0]} is needed"
+        raise ConfigError(what, where="infra file", hint=f"export {missing[0]}=...")
+    return str(filled(value, environment))
+
+
+def _check_there(secret: str) -> None:
+    from zenml.client import Client
+
+    try:
+        Client().get_secret(secret, allow_partial_name_match=False, allow_partial_id_match=False, hydrate=False)
+    except KeyError as e:
+        hint = f"assay zenml secret create {secret} --NAME=VALUE, or write ${{secret:NAME}} under environment"
+        raise ConfigError(f"ZenML has no secret {secret!r} that you may read", where="infra file", hint=hint) from e

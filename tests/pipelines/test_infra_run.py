@@ -1,0 +1,74 @@
+"""What an infra file says reaches the steps of a run: secrets by reference, variables, tries, limits."""
+
+import base64
+import json
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from zenml.client import Client
+
+from ops.run import run
+from ops.run_index import find_run
+from steps.contracts.errors import StepTimeoutError
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "correct-horse-battery-staple-0123456789"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / ".zenml").mkdir()
+    shutil.copytree(ROOT / ".zenml" / "stacks", tmp_path / ".zenml" / "stacks")
+    (tmp_path / "configs" / "infra").mkdir(parents=True)
+    return tmp_path
+
+
+def config(home: Path, name: str, **said: object) -> Path:
+    rows = [{"prompt": f"Where is box {i}?", "completion": f"Mail box{i}@example.com for it."} for i in range(20)]
+    (home / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path = home / f"{name}.yaml"
+    path.write_text(json.dumps({
+        "name": name, "pipeline": "curate", "skip": ["dedup", "screen", "judge"],
+        "ingest": {"sources": [{"name": "rows", "path": str(home / "rows.jsonl")}]}, **said,
+    }))  # fmt: skip
+    return path
+
+
+@pytest.mark.slow
+def test_a_key_reaches_scrub_as_a_secret_and_is_nowhere_in_the_store(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", KEY)
+    monkeypatch.delenv("ASSAY_PII_KEY", raising=False)
+    (home / "configs" / "infra" / "keyed.yaml").write_text(
+        "stack: local\nenvironment: {ASSAY_PII_KEY: '${secret:MINE}', PLAIN: '${ALSO:-x}'}\nretry: {max_retries: 1}\n"
+        "steps: {scrub_step: {environment: {OWN: 'yes'}, timeout: 600}}\n"
+    )
+    run(config(home, "keyed", scrub={"key_env": "ASSAY_PII_KEY"}), infra="keyed", root=home)
+    record = find_run(home)
+    assert record.status == "completed"
+    steps = Client().get_pipeline_run(record.run_id).steps
+    secret = Client().get_secret("assay-step-local-all")
+    assert secret.secret_values == {"ASSAY_PII_KEY": KEY}
+    assert steps["scrub_step"].config.environment == {"PLAIN": "x", "OWN": "yes"}
+    assert [str(s) for s in steps["ingest_step"].config.secrets] == [str(secret.id)]
+    assert steps["ingest_step"].config.retry.max_retries == 1
+    assert steps["scrub_step"].config.extra["timeout"] == 600
+    assert "ASSAY_PII_KEY" not in os.environ
+    from zenml.config.global_config import GlobalConfiguration
+
+    with sqlite3.connect(GlobalConfiguration().store_configuration.database) as connection:
+        stored = "\n".join(connection.iterdump())
+    assert KEY not in stored and base64.b64encode(json.dumps({"ASSAY_PII_KEY": KEY}).encode()).decode() not in stored
+    assert KEY.encode().hex() not in stored.lower()
+
+
+def test_a_step_that_takes_too_long_fails_as_what_it_is(home: Path) -> None:
+    (home / "configs" / "infra" / "hasty.yaml").write_text("stack: local\nsteps: {ingest_step: {timeout: 0.001}}\n")
+    with pytest.raises(StepTimeoutError, match="ingest: not done after"):
+        run(config(home, "hasty", scrub={"demo_key": True}), infra="hasty", root=home)
+    record = find_run(home)
+    assert (record.status, record.failed_step) == ("failed", "ingest_step")
