@@ -94,6 +94,7 @@ class ChatTemplate:
     Attributes:
         texts: the Jinja text without and with tools.
         special: the tokenizer's special tokens by name.
+        ends_twice: it writes EOS at the end of every text, behind the last turn's own end (Phi-3's).
     """
 
     texts: tuple[str, str]
@@ -101,6 +102,7 @@ class ChatTemplate:
     config: TemplateConfig
     dialect: Dialect
     markers: Markers
+    ends_twice: bool
 
     def render(self, messages: Messages, tools: Tools, *, prompt: bool = False) -> str:
         """The messages as text, with `prompt` up to where the assistant goes on."""
@@ -118,7 +120,17 @@ def chat_template(tokenizer: "PreTrainedTokenizerBase", config: TemplateConfig |
     special = tokenizer.special_tokens_map
     tokens = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
     markers = markers_of(texts[0], [*tokens, *tokenizer.all_special_tokens], config.reasoning_markers)
-    return ChatTemplate(texts, special, config, dialect_of(texts[1], special, render_text), markers)
+    twice = _ends_twice(texts[0], special, markers)
+    return ChatTemplate(texts, special, config, dialect_of(texts[1], special, render_text), markers, twice)
+
+
+def _ends_twice(template: str, special: Mapping[str, Any], markers: Markers) -> bool:
+    try:
+        said = [{"role": "user", "content": "probe"}, {"role": "assistant", "content": "probe"}]
+        text = render_text(template, said, None, special)
+    except TrainingDataError:
+        return False
+    return _without_eos(text, special.get("eos_token")).endswith(markers.special)
 
 
 def _template_text(tokenizer: "PreTrainedTokenizerBase", tools: Tools) -> str:
@@ -382,12 +394,14 @@ def _behind_header(prompt: str, through: str, place: int, drawn: _Drawn) -> str 
 
 
 def _without_tail(completion: str, template: ChatTemplate) -> str:
-    """Without the EOS token that some templates (Phi-3's) write at the end of every text, after the turn's own end."""
-    eos = template.special.get("eos_token")
-    shorter = completion.rstrip().removesuffix(eos) if eos else completion
-    if len(shorter) < len(completion.rstrip()) and shorter.rstrip().endswith(template.markers.special):
-        return shorter
-    return completion
+    """Without the EOS token that a template writes behind the turn's own end. A call's own end is none of a turn."""
+    shorter = _without_eos(completion, template.special.get("eos_token")) if template.ends_twice else ""
+    return shorter if shorter.endswith(template.markers.special) else completion
+
+
+def _without_eos(text: str, eos: str | None) -> str:
+    """A text without the EOS token at its end; "" where there is none."""
+    return text.rstrip().removesuffix(eos).rstrip() if eos and text.rstrip().endswith(eos) else ""
 
 
 def _texts(turns: Sequence[Turn], whole: str) -> tuple[Rendered, ...]:

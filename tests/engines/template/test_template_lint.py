@@ -128,3 +128,17 @@ def test_a_template_that_breaks_every_row_stops_early():
         for i in range(10_000):
             lint.check(row(locator=str(i)))
     assert lint.totals.rows == 500
+
+
+def test_a_call_that_ends_in_a_special_token_is_trained_up_to_the_end_of_its_turn():
+    template = CHATML.replace(
+        "{{- m['content'] + '<|im_end|>' }}{%- endg",
+        "{{- m['content'] }}{%- for c in m.tool_calls or [] %}{{- '<call>' }}{{- c.function | tojson }}"
+        "{{- '</call>' }}{%- endfor %}{{- '<|im_end|>' }}{%- endg",
+    )
+    tokenizer = tiny_tokenizer(template=template)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<call>", "</call>"]})
+    lint = lint_with(template, tokenizer)
+    linted = lint.check(said(message("user", "hi"), message("assistant", "", tool_calls=CALL)))
+    assert linted.encoded[0].labels[-2] == tokenizer.eos_token_id  # before the line's end
+    assert set(lint.totals.end_tokens) == {tokenizer.eos_token_id}
