@@ -1,9 +1,11 @@
 """Rows of a dataset version as a memory-mapped Arrow file of token ids and labels, linted on the way."""
 
+import gc
 import heapq
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,7 +244,7 @@ def write_tokens(
     means = means or Means()
     where = means.executor
     tables = _wanted_tables(dataset, split, limit)
-    with writing(path):
+    with writing(path), _old_objects_left_alone():
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             pa.OSFile(str(path), "wb") as sink,
@@ -263,6 +265,18 @@ def write_tokens(
                     out.write_batch(_record_batch(sequences))
     _require_rows(counter.result, config)
     return _map(path, keys), counter.result
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """What is there already isn't looked through for garbage: libraries hold half a million objects, and Python would
+    look at each again every 10,000 to 20,000 rows (measured: up to a tenth of the time).
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True, eq=False)

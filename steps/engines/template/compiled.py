@@ -14,15 +14,26 @@ if TYPE_CHECKING:
 
 _OF_DICTS = frozenset(dir(dict))
 _FORMATTING = ("format", "format_map")
+# What loops and namespaces mostly hold, and what is no method.
+_VALUES = frozenset((bool, int, str, list, dict))
 
 
-def render(template: str, given: Mapping[str, Any]) -> str:
+def refusals() -> tuple[type[Exception], ...]:
+    """What rendering raises where a template isn't Jinja, refuses what it is given, or fails on it."""
+    from jinja2 import TemplateError
+
+    return (TemplateError, TypeError, KeyError, AttributeError)
+
+
+def render(template: str, given: dict[str, Any]) -> str:
     """The template with these variables, which are plain data of JSON's types.
 
     Raises:
-        jinja2.TemplateError: it isn't Jinja, or refuses them; TypeError, KeyError, AttributeError: it fails on them.
+        Exception: one of `refusals`.
     """
-    return _compiled(template).render(**given)
+    found = _compiled(template)
+    # Jinja's own entrance does this with three copies of what is given.
+    return "".join(found.root_render_func(found.new_context(given)))
 
 
 def render_marked(
@@ -53,6 +64,7 @@ def _quicken(environment: "Environment") -> None:
 
     own: Any = environment
     getattr_, is_safe, call = own.getattr, own.is_safe_attribute, own.call
+    namespace = own.globals["namespace"]
     # Of these the sandbox looks at type and name only.
     known_types = (str, list, dict, LoopContext)
     decided: dict[tuple[type, str], bool] = {}
@@ -64,6 +76,10 @@ def _quicken(environment: "Environment") -> None:
         # Methods that format are wrapped by the sandbox.
         if kind is str and attribute not in _FORMATTING and decided.get((str, attribute)):
             return getattr(obj, attribute)
+        if kind is LoopContext or kind is namespace:
+            value = getattr(obj, attribute, None) if decided.get((kind, attribute)) else None
+            if type(value) in _VALUES:
+                return value
         return getattr_(obj, attribute)
 
     def quick_is_safe(obj: Any, attribute: str, value: Any) -> bool:
@@ -76,8 +92,8 @@ def _quicken(environment: "Environment") -> None:
         return found
 
     def quick_call(context: Any, obj: Any, /, *args: Any, **named: Any) -> Any:
-        # No method of a string is unsafe to call, or asks for the context.
-        if type(obj) is BuiltinMethodType and type(obj.__self__) is str:
+        # No method of a string is unsafe to call, or asks for the context; nor does a namespace when it is made.
+        if (type(obj) is BuiltinMethodType and type(obj.__self__) is str) or obj is namespace:
             named.pop("_loop_vars", None)
             named.pop("_block_vars", None)
             return obj(*args, **named)

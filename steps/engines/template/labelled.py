@@ -1,5 +1,6 @@
 """Labels for the tokens of many texts, as arrays; `render.tokenize` does it to one text, by the tokenizer alone."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -49,12 +50,12 @@ def label(tokens: Tokens, rendered: Rendered, added: Mapping[str, int]) -> Label
     Raises:
         TrainingDataError: spans overlap.
     """
-    if any(b[0] < a[1] for a, b in pairwise(rendered.spans)):
+    if len(rendered.spans) > 1 and any(b[0] < a[1] for a, b in pairwise(rendered.spans)):
         raise TrainingDataError("the chat template's {% generation %} blocks overlap", hint="nest no such blocks")
-    ids, labels, trained, exact = tokens.ids, np.full(len(tokens.ids), IGNORED, np.int32), 0, tokens.spell
+    ids, labels, trained, exact = tokens.ids, np.empty(len(tokens.ids), np.int32), 0, tokens.spell
+    labels.fill(IGNORED)
     for start, end in _in_unit(tokens, rendered):
-        first = int(tokens.ends.searchsorted(start, "right"))
-        stop = int(tokens.starts.searchsorted(end, "left"))
+        first, stop = bisect_right(tokens.ends, start), bisect_left(tokens.starts, end)
         if first < stop and tokens.starts[first] < start and ids[first] in added.values():
             first += 1
         if stop <= first:

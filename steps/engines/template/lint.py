@@ -144,7 +144,8 @@ class LintTotals:
         self.usable += 1
         self.sequences += len(linted.sequences)
         self.boundary_merged += linted.boundary_merged
-        self.left_out.update(linted.left_out.keys())
+        if linted.left_out:
+            self.left_out.update(linted.left_out.keys())
         tokens, trained = sum(len(s.input_ids) for s in linted.sequences), sum(s.trained for s in linted.sequences)
         self.tokens += tokens
         self.trained += trained
@@ -232,24 +233,27 @@ class Judge:
         if not any(is_trained(m) for m in messages):
             blank = any(m["role"] == "assistant" and m.get("weight") != 0 for m in messages)
             return Linted(reason="blank_answer" if blank else "no_trained_tokens")
-        for said in (row["tools"], *(m.get(name) for m in messages for name in _SAID)):
-            hit = self._control_in(said) if said else None
-            if hit:
-                return Linted(reason="control_token_in_text", detail=hit)
-        return None
+        hit = self._control_in(row["tools"]) if row["tools"] else None
+        for m in messages:
+            for name in _SAID:
+                said = m.get(name)
+                if said and not hit:
+                    hit = self._control_in(said)
+        return Linted(reason="control_token_in_text", detail=hit) if hit else None
 
     def _control_in(self, said: str) -> str | None:
         """The first control token in a text."""
-        if not any(begin in said for begin in self._control_begins):
-            return None
-        return next((c for c in self._control if c in said), None)
+        for begin in self._control_begins:
+            if begin in said:
+                return next((c for c in self._control if c in said), None)
+        return None
 
     def _ends(self, found: Conversation) -> frozenset[int] | None:
         """The special or added tokens that end the trained turns; None when plain text ends one."""
         ends = set()
         for turn in found.turns:
-            said = turn.completion[: turn.spans[-1][1]] if turn.spans else ""
-            last = self._ended(said[-self._longest :])
+            end = turn.spans[-1][1] if turn.spans else 0
+            last = self._ended(turn.completion[max(end - self._longest, 0) : end])
             if last is None:
                 return None
             ends.add(last)

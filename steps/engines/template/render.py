@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -164,23 +164,21 @@ def _render(
     template: str, messages: Messages, tools: Tools, special: Mapping[str, Any], *, prompt: bool = False,
     spans: bool = False,
 ) -> Rendered:  # fmt: skip
-    from jinja2 import TemplateError
-
-    if any(not isinstance(tool, dict) for tool in tools or ()):
+    if tools and any(not isinstance(tool, dict) for tool in tools):
         raise TrainingDataError("the row's tools are no list of objects")
     given = {**special, "documents": None, "add_generation_prompt": prompt}
     try:
         if spans:
             text, ranges = compiled.render_marked(template, messages, tools, given)
-        else:
-            text, ranges = compiled.render(template, {**given, "messages": messages, "tools": tools}), []
-    except (TemplateError, TypeError, KeyError, AttributeError) as e:
+            return Rendered(text, tuple(ranges))
+        given["messages"], given["tools"] = messages, tools
+        return Rendered(compiled.render(template, given), ())
+    except compiled.refusals() as e:
         roles = ", ".join(str(m.get("role")) for m in messages)
         raise TrainingDataError(
             f"the chat template refuses a conversation with the roles {roles}: {type(e).__name__}",
             hint="the model's template may forbid system or tool messages, or turns that don't alternate",
         ) from e
-    return Rendered(text, tuple(ranges))
 
 
 @lru_cache(maxsize=64)
@@ -197,15 +195,20 @@ class _Drawn:
         self.template = template
         self.text = template.texts[self.tools is not None]
         self.marked = _is_marked(self.text)
-        self.through = cache(self._through)
+        self._through: dict[int, Rendered] = {}
 
     def prompt(self, place: int) -> str:
         """What is rendered before message `place` where the assistant goes on."""
         return _render(self.text, self.messages[:place], self.tools, self.template.special, prompt=True).text
 
-    def _through(self, place: int) -> Rendered:
+    def through(self, place: int) -> Rendered:
         """Messages up to `place`, that one with them; with the ranges that the template marks."""
-        return _render(self.text, self.messages[: place + 1], self.tools, self.template.special, spans=self.marked)
+        found = self._through.get(place)
+        if found is None:
+            messages = self.messages[: place + 1]
+            found = _render(self.text, messages, self.tools, self.template.special, spans=self.marked)
+            self._through[place] = found
+        return found
 
 
 def stored_messages(row: Row) -> list[Row]:

@@ -31,12 +31,12 @@ def _missing_in_turn(m: Row, turn: Turn, left_out: Counter[str], template: ChatT
         if not calls:
             return "content_missing"
         left_out[TEXT_BESIDE_CALL] += 1
-    if not all(_holds(said, part) for call in calls for part in _call_parts(call)):
+    if not _holds_calls(said, calls):
         return "call_missing"
     reasoning = (m.get("reasoning") or "").strip()
     if reasoning and template.config.thinking == "off":
         left_out["reasoning"] += 1
-    elif not _holds(said, reasoning):
+    elif reasoning and not _holds(said, reasoning):
         return "reasoning_missing"
     return None
 
@@ -59,13 +59,17 @@ def _missing_before(
     last: int, text: str, stored: list[Row], found: Conversation, template: ChatTemplate
 ) -> tuple[str, str] | None:
     """What the messages before the turn at `last` say, and its text doesn't."""
+    behind = 0
     for content, (n, place) in _context(stored[:last], template).items():
-        if not _is_in(text, content, n) and not _is_in(text, _as_json(content), n):
+        # Mostly contents stand in their order.
+        at = text.find(content, behind) if n == 1 else -1
+        if at >= 0:
+            behind = at + len(content)
+        elif not _is_in(text, content, n) and not _is_in(text, _as_json(content), n):
             return ("system_missing" if stored[place]["role"] == "system" else "content_missing"), f"message {place}"
     trained = {turn.message for turn in found.turns}
     for place, m in enumerate(stored[:last]):
-        parts = (p for call in _calls(m) for p in _call_parts(call)) if place not in trained else ()
-        if not all(_holds(text, part) for part in parts):
+        if place not in trained and not _holds_calls(text, _calls(m)):
             return "call_missing", f"message {place}"
     return None
 
@@ -87,6 +91,10 @@ def _context(stored: list[Row], template: ChatTemplate) -> dict[str, tuple[int, 
 
 def _calls(m: Row) -> list[dict[str, Any]]:
     return json.loads(m["tool_calls"]) if m.get("tool_calls") else []
+
+
+def _holds_calls(text: str, calls: list[dict[str, Any]]) -> bool:
+    return not calls or all(_holds(text, part) for call in calls for part in _call_parts(call))
 
 
 def _call_parts(call: dict[str, Any]) -> Iterator[str]:

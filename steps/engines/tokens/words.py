@@ -34,7 +34,7 @@ class WordTable:
         # The same model on words as they are: without special tokens, normalizer and regular expression.
         self._model = Tokenizer(backend.model)
         self._model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        self._bytes = _token_bytes(self._model)
+        self._bytes = _TokenBytes(self._model)
         self._trims = trims
         self._clear()
 
@@ -115,19 +115,25 @@ class _Found:
         return self.ids, self.starts, self.ends, self.edges
 
 
-def _token_bytes(model: "Tokenizer") -> dict[int, bytes]:
-    """What each token of a byte-level vocabulary spells; tokens of other letters spell nothing."""
-    from tokenizers.pre_tokenizers import ByteLevel
+class _TokenBytes(dict[int, bytes]):
+    """What each token of a byte-level vocabulary spells, of those that were asked for; tokens of other letters spell
+    nothing.
+    """
 
-    letters = _letters()
-    assert set(letters) == set(ByteLevel.alphabet())
-    found = {}
-    for token, number in model.get_vocab(with_added_tokens=False).items():
+    def __init__(self, model: "Tokenizer") -> None:
+        from tokenizers.pre_tokenizers import ByteLevel
+
+        super().__init__()
+        self._token, self._letters = model.id_to_token, _letters()
+        assert set(self._letters) == set(ByteLevel.alphabet())
+
+    def __missing__(self, number: int) -> bytes:
         try:
-            found[number] = bytes(letters[c] for c in token)
+            spelt = bytes(self._letters[c] for c in self._token(number) or "")
         except KeyError:
-            found[number] = b""
-    return found
+            spelt = b""
+        self[number] = spelt
+        return spelt
 
 
 def _letters() -> dict[str, int]:

@@ -96,6 +96,12 @@ def test_marked_ranges_are_those_of_transformers():
         "{% set ns = namespace(x=1) %}{% set ns._y = 2 %}",
         "{% set ns = namespace(x=1, f=''.format) %}{{ ns.x }}{{ ns.missing }}{{ ns.f('a') }}{{ ns.__class__ }}",
         "{% set ns = namespace(x=1) %}{{ ns._Namespace__attrs }}{{ ns.__init__.__globals__ }}",
+        "{% set ns = namespace(a=1) %}{% set ns.a = [ns.a] %}{{ ns.a }}{% set ns.a = none %}{{ ns.a }}{{ ns.b }}",
+        "{% set ns = namespace({'up': messages[0].content.upper}, n=none) %}{{ ns.up() }}{{ ns.n }}{{ ns.up.a }}",
+        "{{ namespace(_a=1) }}",
+        "{{ namespace(1) }}",
+        "{% for m in [messages, 1, ''.format] %}{{ loop.nextitem is defined }}{{ loop.previtem }}{{ loop.last }}"
+        "{{ loop.nextitem('a') if loop.index0 == 1 }}{{ loop.index0 }}{{ loop.cycle(1) }}{{ loop._after }}{% endfor %}",
         "{{ (messages | first).pop('role') }}",
         "{{ messages[0].content.upper() }}{{ messages[0].items() | length }}{{ messages[0].missing }}",
         "{{ messages[0].missing.deeper }}",
