@@ -383,6 +383,16 @@ def runs(
 
 
 @app.command(rich_help_panel="Look")
+def status(json_output: Json = False) -> None:
+    """Schedules, what is running, how fresh datasets and models are, and what needs a person."""
+    from ops.commands.runs import catch_up
+    from ops.commands.status import show_status
+
+    catch_up(root_folder(), False)
+    show_status(root_folder(), json_output)
+
+
+@app.command(rich_help_panel="Look")
 def gc(yes: Yes = False, json_output: Json = False) -> None:
     """Show what of the state folder nothing needs any more, and how much disk it takes; remove it with --yes."""
     from ops.commands.garbage import collect_garbage

@@ -51,7 +51,10 @@ Alerts = Annotated[
         help="command:PROGRAM, webhook:VARIABLE, slack:VARIABLE or email:MAILBOX[:VARIABLE]; variables hold the URL",
     ),
 ]
-Moment = Annotated[str, typer.Option(metavar="TIME", help="such as 2026-03-01, or 2026-03-01T02:30+01:00")]
+AlertOn = Annotated[
+    list[str] | None,
+    typer.Option("--alert-on", metavar="KIND", help="tell only of failure, gate, missed or stale; default: all"),
+]
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -78,6 +81,7 @@ def add(
     retries: Retries = None,
     backoff: Backoff = None,
     alert: Alerts = None,
+    alert_on: AlertOn = None,
     json_output: Json = False,
 ) -> None:
     """Keep a schedule; `assay scheduler` serves it."""
@@ -86,7 +90,7 @@ def add(
     given = _given(
         cron=cron, tz=tz, stack=stack, infra=infra, overrides=overrides, catchup=catchup, overlap=overlap,
         max_lateness=max_lateness, if_changed=if_changed, on_change=on_change, fresh_within=fresh_within,
-        timeout=timeout, retries=retries, backoff=backoff, alerts=alert,
+        timeout=timeout, retries=retries, backoff=backoff, alerts=alert, alert_on=alert_on,
     )  # fmt: skip
     add_schedule(root_folder(), name, config, given, json_output)
 
@@ -110,6 +114,7 @@ def edit(
     retries: Retries = None,
     backoff: Backoff = None,
     alert: Alerts = None,
+    alert_on: AlertOn = None,
     unset: Annotated[
         list[str] | None, typer.Option("--unset", metavar="OPTION", help="back to its default, such as timeout")
     ] = None,
@@ -122,6 +127,7 @@ def edit(
         config=config, cron=cron, tz=tz, stack=stack, infra=infra, overrides=overrides, catchup=catchup,
         overlap=overlap, max_lateness=max_lateness, if_changed=if_changed, on_change=on_change,
         fresh_within=fresh_within, timeout=timeout, retries=retries, backoff=backoff, alerts=alert,
+        alert_on=alert_on,
     )  # fmt: skip
     edit_schedule(root_folder(), name, given, unset or [], json_output)
 
@@ -200,6 +206,24 @@ def backfill(
     from ops.schedule.desk import backfill_schedule
 
     backfill_schedule(root_folder(), name, first, last, reprocess, dry_run, json_output)
+
+
+@schedule.command()
+def check(json_output: Json = False) -> None:
+    """Look from outside whether all is well, and send the alerts that are due: for a crontab line, or a timer."""
+    from ops.schedule.desk import check_from_outside
+
+    check_from_outside(root_folder(), json_output)
+
+
+@schedule.command()
+def export(
+    form: Annotated[Literal["systemd", "cron"], typer.Option("--as", help="units of systemd, or lines of a crontab")],
+) -> None:
+    """Print what keeps a scheduler, and the look from outside, running on this machine."""
+    from ops.schedule.units import print_units
+
+    print_units(root_folder(), form)
 
 
 @schedule.command()

@@ -1,5 +1,6 @@
 """What the commands of `assay schedule` do and say."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from ops.console import complain, emit, say, show_table
 from ops.infra import load_infra
 from ops.schedule import moves
+from ops.schedule.alerts import deliver, keep_due
 from ops.schedule.bell import ring
 from ops.schedule.cron import cron_of, in_zone, zone_of
 from ops.schedule.schedule import Schedule, channel_of, span_of
@@ -214,6 +216,29 @@ def show_versions(root: Path, name: str, json_output: bool) -> None:
         )
     else:
         show_table(("version", "since", "change"), [_version_line(v) for v in versions])
+
+
+def check_from_outside(root: Path, json_output: bool) -> None:
+    """Keep and send the alerts that are due, whether a scheduler lives or not; say what is due."""
+    table = open_table(root)
+    if not table.exists:
+        say("no schedules yet")
+        return
+    found = keep_due(table, _now())
+    failed = deliver(table, root, dict(os.environ), _now)
+    with table.look() as t:
+        served = is_served(t, _now())
+    if json_output:
+        alerts = [{"schedule": a.schedule, "kind": a.kind, "text": a.text, "run": a.run} for a in found]
+        emit({"served": served, "alerts": alerts, "undelivered": failed})
+        return
+    for alert in found:
+        say(f"{alert.schedule}: {alert.text}")
+    for line in failed:
+        complain(line)
+    if not found:
+        say("nothing new to tell")
+    _warn_alone(root)
 
 
 def _version_line(version: Version) -> tuple[object, ...]:

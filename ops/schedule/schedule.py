@@ -43,11 +43,22 @@ def span_text(span: timedelta) -> str:
 Span: TypeAlias = Annotated[timedelta, BeforeValidator(span_of), PlainSerializer(span_text)]
 
 
+# What may go wrong with a slot: its last attempt failed, its model was rejected, nothing was started in time; or with a
+# schedule: its newest result is too old.
+AlertKind: TypeAlias = Literal["failure", "gate", "missed", "stale"]
+ALERT_KINDS: tuple[AlertKind, ...] = ("failure", "gate", "missed", "stale")
+
+
 class ByCommand(Frozen):
     """A program that is told of an alert: its JSON on standard input, its parts as ASSAY_ALERT_... variables."""
 
     kind: Literal["command"] = "command"
     command: str = Field(min_length=1, description="program and arguments, split as a shell would; no shell runs them")
+
+    @property
+    def label(self) -> str:
+        """The channel in one line, as the command line has it."""
+        return f"{self.kind}:{self.command}"
 
 
 class ByWebhook(Frozen):
@@ -55,6 +66,11 @@ class ByWebhook(Frozen):
 
     kind: Literal["webhook", "slack"]
     url_env: str = Field(pattern=_VARIABLE, description="environment variable of the scheduler that holds the URL")
+
+    @property
+    def label(self) -> str:
+        """The channel in one line, as the command line has it."""
+        return f"{self.kind}:{self.url_env}"
 
 
 class ByMail(Frozen):
@@ -68,6 +84,11 @@ class ByMail(Frozen):
         description="environment variable with the server: smtp+starttls://user:password@host:587, smtps://..., or"
         " smtp://host:25 without encryption",
     )
+
+    @property
+    def label(self) -> str:
+        """The channel in one line, as the command line has it."""
+        return f"{self.kind}:{self.to}"
 
 
 Channel: TypeAlias = Annotated[ByCommand | ByWebhook | ByMail, Field(discriminator="kind")]
@@ -136,6 +157,7 @@ class Schedule(Frozen):
         description="wait before the first of them, then twice as long each",
     )
     alerts: tuple[Channel, ...] = Field((), description="who is told when a slot goes wrong")
+    alert_on: tuple[AlertKind, ...] = Field(ALERT_KINDS, description="what they are told of")
 
     @model_validator(mode="after")
     def _comes(self) -> Self:

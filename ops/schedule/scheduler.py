@@ -22,6 +22,7 @@ from typing import IO
 
 from ops.console import complain
 from ops.schedule import attempts
+from ops.schedule.alerts import deliver, keep_due
 from ops.schedule.bell import Bell
 from ops.schedule.moves import account, claim, conclude, describe
 from ops.schedule.policy import next_look
@@ -89,6 +90,7 @@ class Scheduler:
         self._bell = Bell(schedules_folder(root))
         self._ending = False
         self._since = now()
+        self._teller: threading.Thread | None = None
 
     def end(self) -> None:
         """Start nothing more, and end; called by a signal's handler."""
@@ -105,6 +107,7 @@ class Scheduler:
                     break
                 self._bell.wait(self._until_next().total_seconds())
             self._end_all()
+            self._tell(wait=True)
             self._beat(stopped=True)
             return 0
         finally:
@@ -142,6 +145,7 @@ class Scheduler:
         while (claimed := claim(self._table, self._now(), self._at_once)) is not None:
             self._start(*claimed)
         self._beat()
+        self._tell()
 
     def _start(self, schedule: Schedule, slot: Slot) -> None:
         folder = attempts.folder_of(self._root, slot)
@@ -201,6 +205,19 @@ class Scheduler:
             self._end_overdue()
             if self._running:
                 self._bell.wait(1.0)
+
+    def _tell(self, *, wait: bool = False) -> None:
+        """Send alerts that are due, beside the loop: a server that doesn't answer keeps no slot from its time."""
+        keep_due(self._table, self._now())
+        if self._teller is None or not self._teller.is_alive():
+            self._teller = threading.Thread(target=self._send, daemon=True)
+            self._teller.start()
+        if wait:
+            self._teller.join(_GRACE.total_seconds())
+
+    def _send(self) -> None:
+        for line in deliver(self._table, self._root, dict(os.environ), self._now):
+            _say(line)
 
     def _is_idle(self) -> bool:
         with self._table.look() as t:

@@ -35,14 +35,14 @@ CREATE TABLE slots (
   reason TEXT NOT NULL, attempts INTEGER NOT NULL, failures INTEGER NOT NULL, not_before TEXT, run TEXT, gate TEXT,
   started TEXT, ended TEXT, UNIQUE (schedule, at)
 );
-CREATE INDEX slots_open ON slots (state);
+CREATE INDEX slots_by_state ON slots (state, schedule, ended);
 CREATE TABLE attempts (
   schedule TEXT NOT NULL, at TEXT NOT NULL, attempt INTEGER NOT NULL, started TEXT NOT NULL, ended TEXT, outcome TEXT,
   reason TEXT, run TEXT, UNIQUE (schedule, at, attempt)
 );
 CREATE TABLE alerts (
   schedule TEXT NOT NULL, at TEXT NOT NULL, kind TEXT NOT NULL, channel TEXT NOT NULL, text TEXT NOT NULL,
-  made TEXT NOT NULL, sent TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try TEXT, error TEXT,
+  made TEXT NOT NULL, run TEXT, sent TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try TEXT, error TEXT,
   UNIQUE (schedule, at, kind, channel)
 );
 CREATE TABLE watched (schedule TEXT NOT NULL, name TEXT NOT NULL, mark TEXT NOT NULL, PRIMARY KEY (schedule, name));
@@ -241,6 +241,24 @@ class Looking:
             Attempt(r["attempt"], time_of(r["started"]), _maybe(r["ended"]), r["outcome"], r["reason"], r["run"])
             for r in rows
         ]
+
+    def untold(self, name: str, which: str, kind: str, since: datetime) -> list[Slot]:
+        """Slots of a kind (SQL) that ended since a moment, and that no alert of that kind was kept for."""
+        query = (
+            f"SELECT {_SLOT} FROM slots s WHERE schedule = ? AND {which} AND ended >= ? AND NOT EXISTS"
+            " (SELECT 1 FROM alerts a WHERE a.schedule = s.schedule AND a.at = s.at AND a.kind = ?) ORDER BY at"
+        )
+        return [_slot(row) for row in self._db.execute(query, (name, text_of(since), kind))]
+
+    def last_told(self, name: str, kind: str) -> datetime | None:
+        """The newest slot that an alert of that kind was kept for."""
+        row = self._db.execute("SELECT max(at) FROM alerts WHERE schedule = ? AND kind = ?", (name, kind)).fetchone()
+        return _maybe(row[0])
+
+    def was_told(self, name: str, at: datetime, kind: str) -> bool:
+        """Whether an alert of that kind was kept for a slot."""
+        query = "SELECT 1 FROM alerts WHERE schedule = ? AND at = ? AND kind = ?"
+        return self._db.execute(query, (name, text_of(at), kind)).fetchone() is not None
 
     def beat(self) -> Beat | None:
         """The newest scheduler; None: there was none yet."""
