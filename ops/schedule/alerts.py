@@ -201,6 +201,12 @@ def _take(table: Table, now: datetime) -> tuple[ByCommand | ByMail | ByWebhook, 
         return None
 
 
+def any_waits(t: Looking, now: datetime) -> bool:
+    """Whether an alert is to be sent now."""
+    query = "SELECT 1 FROM alerts WHERE sent IS NULL AND tries < ? AND (next_try IS NULL OR next_try <= ?) LIMIT 1"
+    return bool(t.rows(query, (MOST_TRIES, text_of(now))))
+
+
 def undelivered(t: Looking) -> list[tuple[str, str, str]]:
     """Alerts that nobody has got yet: schedule, channel, and why."""
     rows = t.rows("SELECT schedule, channel, error FROM alerts WHERE sent IS NULL AND error IS NOT NULL ORDER BY made")

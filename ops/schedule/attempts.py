@@ -100,6 +100,12 @@ def tell(folder: Path, number: signal.Signals) -> None:
             os.killpg(group, number)
 
 
+def reap(root: Path) -> None:
+    """Let the index of runs know what became of runs whose processes died."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run([*ASSAY, "runs", "--limit", "1"], cwd=root, capture_output=True, timeout=300, check=False)
+
+
 def result_of(root: Path, schedule: Schedule, slot: Slot) -> Result:
     """What came of an attempt that has ended, by its folder and the run index."""
     folder = folder_of(root, slot)
@@ -118,8 +124,7 @@ def result_of(root: Path, schedule: Schedule, slot: Slot) -> Result:
     if not status.isdigit():
         return Result("failed", "its processes ended without a word: killed, or the machine went down", name)
     code = int(status)
-    why = _message(folder) or (f"ended by signal {code - 128}" if code > 128 else f"ended with status {code}")
-    return Result("failed", why, name, may_pass=code not in _STAYS)
+    return Result("failed", _message(folder, code), name, may_pass=code not in _STAYS)
 
 
 def _completed(said: dict[str, object], run: RunRecord | None) -> Result:
@@ -156,12 +161,15 @@ def _said(folder: Path) -> dict[str, object]:
     return {}
 
 
-def _message(folder: Path) -> str:
-    """The command's own error, in one line."""
+def _message(folder: Path, code: int) -> str:
+    """The command's own error, in one line; without one how it ended."""
     lines = _read(folder / "log").splitlines()
     first = next((i for i in range(len(lines) - 1, -1, -1) if lines[i].startswith("error: ")), None)
-    told = lines[first:] if first is not None else lines[-1:]
-    return " ".join(line.strip() for line in told).removeprefix("error: ")[:_SAID_CHARS]
+    if first is not None:
+        return " ".join(line.strip() for line in lines[first:]).removeprefix("error: ")[:_SAID_CHARS]
+    if code == 128 + signal.SIGKILL:
+        return "it was killed (signal 9), as the system does where memory runs out"
+    return f"it was ended by signal {code - 128}" if code > 128 else f"it ended with status {code}"
 
 
 def _read(file: Path) -> str:

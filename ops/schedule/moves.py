@@ -50,6 +50,7 @@ def edit(table: Table, name: str, changes: dict[str, Any], now: datetime) -> Sch
         schedule = Schedule.model_validate({**entry.schedule.model_dump(), **changes})
         said = ", ".join(f"{key}: {value}" for key, value in schedule.model_dump(mode="json").items() if key in changes)
         t.put_schedule(replace(entry, schedule=schedule, version=entry.version + 1), f"edited {said}", now)
+        t.keep_marks(name, schedule.on_change)
         return schedule
 
 
@@ -138,18 +139,18 @@ def backfill(
 
 
 def changed(table: Table, name: str, marks: dict[str, str], now: datetime) -> Slot | None:
-    """A slot of this moment, since what the schedule watches has changed; None while another one is open, which may
-    have seen the change or not: it is looked at again then.
+    """A slot of this moment, since what the schedule watches has changed. None where it hasn't, or in a pause; and
+    while another slot is open, which may have seen the change or not: then it is looked at again.
     """
     with table.change() as t:
         entry = _settled(t, t.entry(name), now)
         before = t.marks(name)
         new = [watched for watched, mark in marks.items() if before.get(watched) not in (None, mark)]
-        if new and (entry.paused is not None or any(s.in_line for s in t.opened(name))):
+        if new and any(s.in_line for s in t.opened(name)):
             return None
         for watched, mark in marks.items():
             t.put_mark(name, watched, mark)
-        if not new:
+        if not new or entry.paused is not None:
             return None
         at = now.replace(microsecond=0)
         while t.slot(name, at) is not None:

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,14 +22,15 @@ from typing import IO
 
 from ops.console import complain
 from ops.schedule import attempts
-from ops.schedule.alerts import deliver, keep_due
+from ops.schedule.alerts import any_waits, deliver, keep_due
 from ops.schedule.bell import Bell
-from ops.schedule.moves import account, claim, conclude, describe
+from ops.schedule.moves import account, changed, claim, conclude, describe
 from ops.schedule.policy import next_look
 from ops.schedule.schedule import Schedule, span_text
 from ops.schedule.slots import Result, Slot
 from ops.schedule.table import Beat, Table, open_table, schedules_folder
-from steps.contracts.errors import ConfigError
+from ops.schedule.watch import mark_of
+from steps.contracts.errors import AssayError, ConfigError
 
 # Chosen: what the clock doesn't tell (files that change, a clock that was set) is looked at so often.
 _HEARTBEAT = timedelta(seconds=60)
@@ -91,6 +92,10 @@ class Scheduler:
         self._ending = False
         self._since = now()
         self._teller: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
+        self._watched = self._since - _HEARTBEAT
+        # How it looked a minute ago: what each schedule watches.
+        self._marks: dict[str, dict[str, str]] = {}
 
     def end(self) -> None:
         """Start nothing more, and end; called by a signal's handler."""
@@ -125,14 +130,7 @@ class Scheduler:
                 _say(f"found {describe(slot, one.schedule.tz)}")
                 self._ring_at_end(partial(attempts.wait, one.folder))
         if any(not attempts.lives(one.folder) for one in self._running.values()):
-            self._catch_up_with_runs()
-
-    def _catch_up_with_runs(self) -> None:
-        """Let the index of runs know what became of runs whose process died."""
-        with suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                [*attempts.ASSAY, "runs", "--limit", "1"], cwd=self._root, capture_output=True, timeout=300, check=False
-            )
+            attempts.reap(self._root)
 
     def _look(self) -> None:
         self._conclude_ended()
@@ -146,6 +144,7 @@ class Scheduler:
             self._start(*claimed)
         self._beat()
         self._tell()
+        self._watch()
 
     def _start(self, schedule: Schedule, slot: Slot) -> None:
         folder = attempts.folder_of(self._root, slot)
@@ -209,15 +208,44 @@ class Scheduler:
     def _tell(self, *, wait: bool = False) -> None:
         """Send alerts that are due, beside the loop: a server that doesn't answer keeps no slot from its time."""
         keep_due(self._table, self._now())
-        if self._teller is None or not self._teller.is_alive():
+        with self._table.look() as t:
+            waits = any_waits(t, self._now())
+        if waits and (self._teller is None or not self._teller.is_alive()):
             self._teller = threading.Thread(target=self._send, daemon=True)
             self._teller.start()
-        if wait:
+        if wait and self._teller is not None:
             self._teller.join(_GRACE.total_seconds())
 
     def _send(self) -> None:
         for line in deliver(self._table, self._root, dict(os.environ), self._now):
             _say(line)
+
+    def _watch(self) -> None:
+        """Look for changes of what schedules watch, beside the loop and no oftener than once a minute."""
+        if self._now() < self._watched + _HEARTBEAT or (self._watcher is not None and self._watcher.is_alive()):
+            return
+        with self._table.look() as t:
+            watching = {e.schedule.name: e.schedule.on_change for e in t.entries() if e.schedule.on_change}
+        self._watched = self._now()
+        if watching:
+            self._watcher = threading.Thread(target=self._compare, args=(watching,), daemon=True)
+            self._watcher.start()
+
+    def _compare(self, watching: Mapping[str, Sequence[str]]) -> None:
+        for name, watched in watching.items():
+            marks = {w: mark for w in watched if (mark := mark_of(self._root, w)) is not None}
+            before = self._marks.get(name, {})
+            # What looks as it did a minute ago is written to its end.
+            still = {w: mark for w, mark in marks.items() if before.get(w) == mark}
+            self._marks[name] = marks
+            try:
+                slot = changed(self._table, name, still, self._now())
+            except AssayError as e:  # removed meanwhile
+                _say(e.what)
+                continue
+            if slot is not None:
+                _say(describe(slot, "UTC"))
+                self._bell.ring()
 
     def _is_idle(self) -> bool:
         with self._table.look() as t:

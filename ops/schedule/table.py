@@ -349,6 +349,11 @@ class Changing(Looking):
         """Note how something that a schedule watches looks."""
         self._db.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (name, watched, mark))
 
+    def keep_marks(self, name: str, watched: Sequence[str]) -> None:
+        """Forget how else looked that the schedule watches no more."""
+        unknown = f"name NOT IN ({', '.join('?' * len(watched))})" if watched else "1"
+        self._db.execute(f"DELETE FROM watched WHERE schedule = ? AND {unknown}", (name, *watched))
+
     def do(self, statement: str, given: Sequence[Any] = ()) -> int:
         """Another change; returns how many lines it changed."""
         return self._db.execute(statement, given).rowcount
@@ -361,7 +366,7 @@ def text_of(moment: datetime) -> str:
 
 def time_of(text: str) -> datetime:
     """The same as a moment."""
-    return datetime.strptime(text, _FORM).replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 def _maybe(text: str | None) -> datetime | None:
