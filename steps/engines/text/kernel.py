@@ -59,14 +59,14 @@ _DEFINITION = np.array([ord(c) for c in "def "], np.uint8)
 _SIGNS, _OPERATORS, _VISIBLE, _CODED = range(4)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _mixed(x):  # type: ignore[no-untyped-def]
     x = (x ^ (x >> _30)) * _MIX_1
     x = (x ^ (x >> _27)) * _MIX_2
     return x ^ (x >> _31)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _decoded(data, i, end):  # type: ignore[no-untyped-def]
     """Code point at byte i, and the byte after it; a broken sequence gives U+FFFD."""
     b = np.int32(data[i])
@@ -82,26 +82,26 @@ def _decoded(data, i, end):  # type: ignore[no-untyped-def]
     return np.int32(0xFFFD), i + 1
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _kind(point, classes):  # type: ignore[no-untyped-def]
     if point < CODE_POINTS:
         return classes[point]
     return np.uint8(HIDDEN) if TAGS[0] <= point <= TAGS[1] else np.uint8(SYMBOL)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _folded(h, packed):  # type: ignore[no-untyped-def]
     h = (h ^ packed) * _BASE
     return h ^ (h >> _U32)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _finished(h, packed, size, mark):  # type: ignore[no-untyped-def]
     """Hash of a word whose last `size % 8` bytes are in `packed`; the mark tells segments apart."""
     return _mixed(_folded(h, packed) + np.uint64(size) * _FNV + mark)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _alone(point, mark):  # type: ignore[no-untyped-def]
     """Hash of a word of one code point that is no part of a longer one; never equal to that of a longer word."""
     return _mixed(((_SEED ^ np.uint64(point)) * _FNV) + mark)
@@ -198,7 +198,7 @@ def _segment_words(data, i, end, mark, classes, lower, ascii_words, out, n, firs
     return n
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _defines(data, i, end):  # type: ignore[no-untyped-def]
     """Whether a line that begins at byte i begins with a Python function."""
     while i < end and (data[i] == _BLANK or data[i] == _TAB):
@@ -209,7 +209,7 @@ def _defines(data, i, end):  # type: ignore[no-untyped-def]
     return k == len(_DEFINITION)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _is_code(seen):  # type: ignore[no-untyped-def]
     """Whether the segment is code or a formula, or quotes code."""
     share = np.float64(seen[_OPERATORS]) / max(np.float64(seen[_VISIBLE]), 1.0)
@@ -228,12 +228,12 @@ def _next_visible(data, i, end, classes, lower, over_stars):  # type: ignore[no-
     return _BLANK, np.uint8(SPACE)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _is_digit(p):  # type: ignore[no-untyped-def]
     return 0x30 <= p <= 0x39
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _multiplies(left, left_kind, right, right_kind, visible):  # type: ignore[no-untyped-def]
     """Whether asterisks between these two stand between two values; `visible`: the line doesn't begin with them."""
     if SPACE in (left_kind, right_kind):
@@ -242,7 +242,7 @@ def _multiplies(left, left_kind, right, right_kind, visible):  # type: ignore[no
     return bool(after_value and (right_kind in (WORD, ALONE) or right in _OPENING))
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _stepped(levels, depth, width, mark, out, n):  # type: ignore[no-untyped-def]
     """The steps to a line of this width from the one before, whose blocks begin at levels[:depth], to out[n:].
 
@@ -383,7 +383,7 @@ def _row_tokens(data, starts, ends, marks, a, cut, b, classes, lower, ascii_word
     return n, (n - first if cut >= b else lead), code
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _digest(out, first, n):  # type: ignore[no-untyped-def]
     """128 bits over out[first:n]."""
     low, high = _SEED, _BASE
