@@ -84,7 +84,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return str(
             self.tokenizer.apply_chat_template(
                 [_message(m, self.settings["dialect"]) for m in messages],
-                tools=json.loads(tools) if isinstance(tools, str) else None,
+                tools=_tools(tools) if isinstance(tools, str) else None,
                 tokenize=False,
                 add_generation_prompt=True,
             )
@@ -228,6 +228,11 @@ def _device(name: str) -> str:
 
 def _until(row: list[int], ends: list[int]) -> list[int]:
     return row[: next((i for i, token in enumerate(row) if token in ends), len(row))]
+
+
+def _tools(text: str) -> Any:
+    """Tools with the keys of every object in the order that rows of a dataset have them: alphabetical."""
+    return json.loads(json.dumps(json.loads(text), sort_keys=True))
 
 
 def _message(given: Any, dialect: dict[str, bool]) -> dict[str, Any]:

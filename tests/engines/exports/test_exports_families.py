@@ -1,5 +1,6 @@
 """What is served, on the templates of 16 model families: evaluation's final texts, from the same prompts."""
 
+import json
 from dataclasses import asdict
 
 import pandas as pd
@@ -28,7 +29,9 @@ def served(cell: Cell) -> str:
     row = ROWS[cell.row]
     messages = [{k: m[k] for k in FIELDS if m[k] is not None} for m in said(row)]
     last = max(i for i, m in enumerate(messages) if m["role"] == "assistant")
-    asked = pd.DataFrame([{"messages": messages[:last], "tools": row["tools"]}])
+    # Tools as callers write them: nothing says in which order.
+    tools = row["tools"] and json.dumps([dict(reversed(tool.items())) for tool in json.loads(row["tools"])])
+    asked = pd.DataFrame([{"messages": messages[:last], "tools": tools}])
     return one.predict(None, asked)[0]
 
 
@@ -47,6 +50,11 @@ def evaluated(cell: Cell, folder) -> str:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_conversation_of_each_family_is_served_as_it_was_evaluated(family, tmp_path):
     cell = Cell(family, "multi-turn")
+    assert served(cell) == evaluated(cell, tmp_path) == said(ROWS[cell.row])[-1]["content"]
+
+
+def test_tools_are_served_in_the_order_of_keys_that_they_were_trained_in(tmp_path):
+    cell = Cell("Qwen 2.5", "tools")
     assert served(cell) == evaluated(cell, tmp_path) == said(ROWS[cell.row])[-1]["content"]
 
 

@@ -55,7 +55,7 @@ def _calls(*calls: dict[str, Any], content: str = "", **fields: Any) -> Row:
 def _row(name: str, *messages: Row, tools: bool = False, **fields: Any) -> Row:
     kind = {"kind": "conversation", "messages": list(messages)}
     if tools:
-        kind["tools"] = json.dumps([TOOL])
+        kind["tools"] = json.dumps([TOOL], sort_keys=True)  # as ingest writes them
     return make_row(source="families", locator=name, raw=name.encode(), **{**kind, **fields})
 
 
