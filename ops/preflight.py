@@ -32,6 +32,7 @@ from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
 from steps.engines.lm.context import context_length
 from steps.engines.scoring.metrics import ANSWERED_UNANSWERABLE, DEGENERATE_CONTINUATION, LOSS, NON_FINITE, PERPLEXITY
+from steps.engines.template.effective import settings_of
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.documents import DOCUMENTS
 from steps.ingest.peek import Peek, peek
@@ -100,6 +101,7 @@ def findings(
     looked = {s.name: _looked_at(root, s, config.ingest) for s in _sources(config)} if config.ingest else {}
     parts: list[Iterable[Finding]] = [
         _missing_files(root, config),
+        _template(root, config),
         _inputs(config, looked, here),
         _variables(config, stack, infra),
         _place(config, stack, infra),
@@ -137,6 +139,22 @@ def _missing_files(root: Path, config: RunConfig) -> Iterator[Finding]:
     if base.startswith((".", "/", "~")) and not (root / base).is_dir():
         what = f"no such folder: {base}{_near(root / base)} (paths start from {root})"
         yield Finding(("base", "model"), what, error=InputNotFoundError)
+
+
+def _template(root: Path, config: RunConfig) -> Iterator[Finding]:
+    """Whether the file that is named as template is there, and one."""
+    name = config.template.override
+    if name is None or not config.tunes or is_url(name):
+        return
+    place = ("template", "override")
+    if not (root / name).is_file():
+        what = f"no such file: {name}{_near(root / name)} (paths start from {root})"
+        yield Finding(place, what, error=InputNotFoundError)
+        return
+    try:
+        settings_of(config.template, root)
+    except AssayError as e:
+        yield Finding(place, f"{name}: {e.what}; {e.hint}", error=type(e))
 
 
 def _near(path: Path) -> str:

@@ -29,6 +29,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pages" / "one.txt").write_text("A page.")
     (tmp_path / "short").mkdir()
     (tmp_path / "short" / "config.json").write_text('{"max_position_embeddings": 512}')
+    (tmp_path / "broken.jinja").write_text("{% for m in messages %}")
+    (tmp_path / "picture.jinja").write_bytes(b"\x89PNG\xff")
     (tmp_path / "general.jsonl").write_text('{"text": "x"}\n')
     return tmp_path
 
@@ -75,6 +77,10 @@ def test_a_config_whose_things_are_there_passes_with_its_notes(root: Path) -> No
         ({"scrub": {"demo_key": True, "allow_file": "words.txt"}}, "no such file: words.txt"),
         ({"base": {"model": "./models/x"}}, "no such folder: ./models/x"),
         ({"base": {"model": "./short"}}, "train.max_length: max_length is 1024 tokens, the model's context is 512"),
+        ({"template": {"override": "broke.jinja"}}, "no such file: broke.jinja; did you mean broken.jinja?"),
+        ({"template": {"override": "broken.jinja"}}, "line 13: template.override: broken.jinja: the chat template is no"
+         " Jinja template"),
+        ({"template": {"override": "picture.jinja"}}, "picture.jinja: the template file is no UTF-8 text"),
         ({"judge": {"backend": "llm", "endpoint": {"base_url": "http://localhost:1", "model": "m",
                                                     "key_env": "OPENAI_API_KEY"}}}, "OPENAI_API_KEY is not set"),
         ({"reuse": "mine-1"}, "no run 'mine-1'; did you mean mine-10?"),

@@ -73,10 +73,14 @@ def settings_of(config: TemplateConfig, root: Path) -> TemplateSettings | None:
 
     Raises:
         InputNotFoundError: no such override file.
+        ConfigError: it is no text, or has no place for a setting.
+        TrainingDataError: it is no template.
     """
     if config == TemplateConfig():
         return None
     override = _read(root / config.override) if config.override else None
+    if override is not None:
+        in_force(override, config)
     return TemplateSettings(config=config.model_dump(mode="json"), override=override)
 
 
@@ -188,4 +192,7 @@ def _closing(template: str) -> str:
 def _read(path: Path) -> str:
     if not path.is_file():
         raise InputNotFoundError("no such template file", where=str(path), hint="override is relative to the root")
-    return path.read_text("utf-8")
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as e:
+        raise ConfigError("the template file is no UTF-8 text", where=str(path), hint="name a Jinja template") from e

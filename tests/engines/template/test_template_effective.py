@@ -112,6 +112,19 @@ def test_an_override_is_recorded_by_its_text(tmp_path):
         settings_of(TemplateConfig(override="gone.jinja"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("written", "error", "told"),
+    [
+        (b"\x89PNG\xff", ConfigError, "the template file is no UTF-8 text"),
+        (b"{% for m in messages %}", TrainingDataError, "the chat template is no Jinja template"),
+    ],
+)
+def test_an_override_that_is_no_template_is_refused_when_it_is_read(tmp_path, written, error, told):
+    (tmp_path / "mine.jinja").write_bytes(written)
+    with pytest.raises(error, match=told):
+        settings_of(TemplateConfig(override="mine.jinja"), tmp_path)
+
+
 def test_on_and_off_may_be_yamls_true_and_false():
     assert [TemplateConfig(thinking=t).thinking for t in (True, False)] == ["on", "off"]
 
