@@ -231,7 +231,9 @@ app.add_typer(schedule_commands, rich_help_panel="Run")
 
 @app.command(rich_help_panel="Run")
 def scheduler(
-    at_once: Annotated[int, typer.Option(min=1, help="so many runs at the same time, of all schedules")] = 4,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="so many runs at the same time, of all schedules; default: 4")
+    ] = None,
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="end when nothing is due or runs: for a line of a crontab")
     ] = False,

@@ -163,8 +163,6 @@ def given_up(slot: Slot, over: Over) -> Slot:
 def next_look(schedule: Schedule, accounted: datetime, opened: Iterable[Slot], now: datetime) -> datetime | None:
     """When something is next to be done for a schedule by the clock, if nothing else happens; None: nothing is."""
     moments = [s.not_before for s in opened if s.state == "queued" and s.not_before is not None and s.not_before > now]
-    if schedule.timeout is not None:
-        moments += [s.started + schedule.timeout for s in opened if s.state == "running" and s.started is not None]
     moments += [deadline(schedule, s.at) for s in opened if s.waits_unstarted and s.origin == "cron"]
     if schedule.times is not None:
         moments.append(schedule.times.next(max(accounted, now)))

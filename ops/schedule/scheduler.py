@@ -61,7 +61,7 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def run_scheduler(root: Path, *, at_once: int = AT_ONCE, until_idle: bool = False) -> int:
+def run_scheduler(root: Path, *, at_once: int | None = None, until_idle: bool = False) -> int:
     """Serve the schedules of this state folder until told to end; `until_idle`: until nothing is due or runs.
 
     Returns the exit status.
@@ -77,7 +77,7 @@ def run_scheduler(root: Path, *, at_once: int = AT_ONCE, until_idle: bool = Fals
                 return 0
             what = "another scheduler serves this state folder"
             raise ConfigError(what, where=str(folder), hint="assay status says which; one is enough for all schedules")
-        scheduler = Scheduler(root, open_table(root), at_once)
+        scheduler = Scheduler(root, open_table(root), at_once or AT_ONCE)
         with _signals(scheduler.end):
             return scheduler.serve(until_idle)
 
@@ -107,10 +107,10 @@ class Scheduler:
         try:
             self._find_running()
             while not self._ending:
-                self._look()
+                looked = self._look()
                 if until_idle and self._is_idle():
                     break
-                self._bell.wait(self._until_next().total_seconds())
+                self._bell.wait((self._next_look(looked) - self._now()).total_seconds())
             self._end_all()
             self._tell(wait=True)
             self._beat(stopped=True)
@@ -132,19 +132,22 @@ class Scheduler:
         if any(not attempts.lives(one.folder) for one in self._running.values()):
             attempts.reap(self._root)
 
-    def _look(self) -> None:
+    def _look(self) -> datetime:
+        """Do all that is due; returns the moment up to which that is."""
+        now = self._now()
         self._conclude_ended()
         self._end_overdue()
         with self._table.look() as t:
             zones = {e.schedule.name: e.schedule.tz for e in t.entries()}
-        for slot in account(self._table, self._now()):
+        for slot in account(self._table, now):
             if not slot.is_open:
                 _say(describe(slot, zones.get(slot.schedule, "UTC")))
-        while (claimed := claim(self._table, self._now(), self._at_once)) is not None:
+        while (claimed := claim(self._table, now, self._at_once)) is not None:
             self._start(*claimed)
         self._beat()
         self._tell()
         self._watch()
+        return now
 
     def _start(self, schedule: Schedule, slot: Slot) -> None:
         folder = attempts.folder_of(self._root, slot)
@@ -251,18 +254,24 @@ class Scheduler:
         with self._table.look() as t:
             return not t.opened()
 
-    def _until_next(self) -> timedelta:
-        now = self._now()
+    def _next_look(self, looked: datetime) -> datetime:
+        """When something is next to be done, after the moment up to which all is done."""
         with self._table.look() as t:
             opened = t.opened()
             moments = [
-                next_look(e.schedule, e.accounted, [s for s in opened if s.schedule == e.schedule.name], now)
+                next_look(e.schedule, e.accounted, [s for s in opened if s.schedule == e.schedule.name], looked)
                 for e in t.entries()
                 if e.paused is None or any(s.schedule == e.schedule.name for s in opened)
             ]
-        moments += [one.told[0] + _GRACE for one in self._running.values() if one.told is not None]
-        soonest = min((m for m in moments if m is not None), default=now + _HEARTBEAT)
-        return max(min(soonest - now, _HEARTBEAT), timedelta())
+        moments += [self._next_word(one) for one in self._running.values()]
+        return min([looked + _HEARTBEAT, *(m for m in moments if m is not None)])
+
+    def _next_word(self, one: Running) -> datetime | None:
+        """When an attempt is to be told to end, or to be killed; what was killed is looked at again soon."""
+        limit, since = one.schedule.timeout, one.slot.started
+        if one.told is not None:
+            return max(one.told[0] + _GRACE, self._now() + timedelta(seconds=1))
+        return since + limit if limit is not None and since is not None else None
 
     def _beat(self, *, stopped: bool = False) -> None:
         now = self._now()

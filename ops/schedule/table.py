@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ops.schedule.schedule import Schedule
 from ops.schedule.slots import OPEN, Slot
 from steps.contracts.errors import InputNotFoundError, IntegrityError
@@ -374,7 +376,12 @@ def _maybe(text: str | None) -> datetime | None:
 
 
 def _entry(row: sqlite3.Row) -> Entry:
-    schedule = Schedule.model_validate_json(row["spec"])
+    try:
+        schedule = Schedule.model_validate_json(row["spec"])
+    except ValidationError as e:
+        what = f"schedule {row['name']}, as it is stored, can't be understood here: {e.errors()[0]['msg']}"
+        hint = "another version of assay, or other time zone data, wrote it: use that one, or update"
+        raise IntegrityError(what, hint=hint) from e
     return Entry(schedule, row["version"], time_of(row["accounted"]), _maybe(row["paused"]), _maybe(row["removed"]))
 
 

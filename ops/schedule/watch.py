@@ -40,8 +40,10 @@ def _of_url(url: str) -> str | None:
         if info.get("type") == "directory":
             return value_digest(sorted([p, _telling(i)] for p, i in store.find(path, detail=True).items()))
         return value_digest(_telling(info))
-    except FileNotFoundError:
-        return ABSENT
+    except FileNotFoundError as e:
+        # The library says so of a server that doesn't answer, too.
+        down = isinstance(e.__cause__, OSError) and not isinstance(e.__cause__, FileNotFoundError)
+        return None if down else ABSENT
     except Exception:  # noqa: BLE001 - a store that is down has changed nothing; each library has errors of its own
         return None
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def test_every_command_of_the_walk_through_does_what_it_says(tmp_path):
     text = (ROOT / "docs" / "schedules.md").read_text()
     commands = re.findall(r"^    (assay .+)$", text, flags=re.M)
-    assert len(commands) == 19
+    assert len(commands) == 20
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ZENML_", "MLFLOW_"))}
     environment = {**kept, "ASSAY_STATE": str(tmp_path / "state"), "ASSAY_ROOT": str(ROOT), "PYTHONPATH": str(ROOT)}

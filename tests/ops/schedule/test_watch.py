@@ -1,0 +1,100 @@
+"""Slots that come when something changes."""
+
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+import pytest
+from support.clockwork import Desk, at
+
+from ops.schedule import moves, scheduler
+from ops.schedule.scheduler import Scheduler
+from ops.schedule.watch import ABSENT, mark_of
+
+
+def test_marks_of_files_and_folders(tmp_path):
+    assert mark_of(tmp_path, "a") == ABSENT
+    (tmp_path / "a").write_text("1")
+    first = mark_of(tmp_path, "a")
+    assert first == mark_of(tmp_path, "a") != ABSENT
+    (tmp_path / "a").write_text("22")
+    assert mark_of(tmp_path, "a") != first
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    empty = mark_of(tmp_path, "folder")
+    (tmp_path / "folder" / "deep" / "x").write_text("1")
+    assert mark_of(tmp_path, "folder") != empty
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def served(folder):
+    server = HTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_marks_of_urls(tmp_path):
+    (tmp_path / "a.jsonl").write_text("1")
+    with served(tmp_path) as url:
+        first = mark_of(tmp_path, f"{url}/a.jsonl")
+        assert first is not None and first == mark_of(tmp_path, f"{url}/a.jsonl")
+        (tmp_path / "a.jsonl").write_text("22")
+        assert mark_of(tmp_path, f"{url}/a.jsonl") not in (None, first)
+        assert mark_of(tmp_path, f"{url}/b.jsonl") == ABSENT
+    assert mark_of(tmp_path, f"{url}/a.jsonl") is None, "a server that is down has changed nothing"
+
+
+def test_the_first_look_fires_nothing_and_a_change_once(tmp_path):
+    desk = Desk(tmp_path, cron=None, on_change=("a",))
+    assert moves.changed(desk.table, "s", {"a": "1"}, at("00:01")) is None
+    assert moves.changed(desk.table, "s", {"a": "1"}, at("00:02")) is None
+    slot = moves.changed(desk.table, "s", {"a": "2"}, at("00:03"))
+    assert (slot.at, slot.origin, slot.reason) == (at("00:03"), "change", "changed: a")
+    # While it is open another change waits, and isn't lost.
+    assert moves.changed(desk.table, "s", {"a": "3"}, at("00:04")) is None
+    desk.end(desk.start("00:04"), "00:05")
+    assert moves.changed(desk.table, "s", {"a": "3"}, at("00:06")).at == at("00:06")
+
+
+def test_a_change_in_a_pause_is_not_made_up_for(tmp_path):
+    desk = Desk(tmp_path, on_change=("a",))
+    moves.changed(desk.table, "s", {"a": "1"}, at("00:01"))
+    moves.pause(desk.table, "s", at("00:02"))
+    assert moves.changed(desk.table, "s", {"a": "2"}, at("00:03")) is None
+    moves.resume(desk.table, "s", at("00:04"))
+    assert moves.changed(desk.table, "s", {"a": "2"}, at("00:05")) is None
+
+
+def test_what_is_watched_anew_is_looked_at_for_the_first_time(tmp_path):
+    desk = Desk(tmp_path, on_change=("a",))
+    moves.changed(desk.table, "s", {"a": "1"}, at("00:01"))
+    moves.edit(desk.table, "s", {"on_change": ()}, at("00:02"))
+    moves.edit(desk.table, "s", {"on_change": ("a",)}, at("00:03"))
+    assert moves.changed(desk.table, "s", {"a": "2"}, at("00:04")) is None
+
+
+def test_the_scheduler_waits_until_a_file_is_written_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(scheduler, "_say", lambda _: None)
+    (tmp_path / "state" / "schedules").mkdir(parents=True)
+    desk = Desk(tmp_path, cron=None, on_change=("a",))
+    one = Scheduler(tmp_path, desk.table, 4, lambda: at("00:10"))
+    seen = []
+    for content in ("1", "1", "12", "123", "123", "123"):
+        (tmp_path / "a").write_text(content) if content not in seen else None
+        seen.append(content)
+        one._compare({"s": ("a",)})
+    assert [origin for _, origin in desk.slots().values()] == ["change"]
+    one._compare({"gone": ("a",)})
+
+
+def test_a_schedule_needs_a_time_or_something_to_watch(tmp_path):
+    with pytest.raises(ValueError, match="needs `cron`, or `on_change`"):
+        Desk(tmp_path, cron=None)
