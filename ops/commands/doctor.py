@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,7 @@ class Check:
 def examine(root: Path, config: Path | None, json_output: bool) -> int:
     """Print all checks. Returns the exit status: 0, or that of a missing dependency."""
     checks = [*_machine(root), *_packages(), *_stores(root), *_language_models(config), *_services(config)]
+    checks += _schedules(root)
     if json_output:
         emit({"checks": [asdict(c) for c in checks]})
     else:
@@ -147,6 +149,17 @@ def _stores(root: Path) -> Iterator[Check]:
         yield _server("MLflow server", tracking)
     else:
         yield Check("MLflow tracking", "ok", tracking or "in the stack's own local store")
+
+
+def _schedules(root: Path) -> Iterator[Check]:
+    from ops.schedule.health import troubles
+    from ops.schedule.table import Table
+
+    table = Table(state_location(root) / "schedules" / "table.db")
+    count, found = troubles(root, table, os.environ, datetime.now(UTC))
+    yield Check("schedules", "ok", f"{count}" if count else "none")
+    for trouble in found:
+        yield Check("schedules", "optional", trouble.what, trouble.way_out)
 
 
 def _database(path: Path) -> Check:

@@ -9,7 +9,7 @@ from ops.console import emit, heading, say, show_table
 from ops.run_index import known_runs
 from ops.schedule.alerts import freshness, undelivered
 from ops.schedule.cron import in_zone
-from ops.schedule.desk import entry_as_json, is_served
+from ops.schedule.desk import entry_as_json
 from ops.schedule.schedule import span_text
 from ops.schedule.slots import Slot
 from ops.schedule.table import Beat, Entry, Looking, open_table
@@ -63,7 +63,7 @@ def show_status(root: Path, json_output: bool) -> None:
     with open_table(root).look() as t:
         states = [_state(t, entry) for entry in t.entries()]
         running = t.slots(states=("running",))
-        beat, served = t.beat(), is_served(t, now)
+        beat, served = t.beat(), t.is_served(now)
         todo = [*_of_schedules(states, served, now), *_of_alerts(t)]
     on_their_way = [r for r in runs if r.ended is None]
     fresh = list(_fresh(runs, now))

@@ -18,7 +18,7 @@ from ops.schedule.bell import ring
 from ops.schedule.cron import cron_of, in_zone, zone_of
 from ops.schedule.schedule import Schedule, channel_of, span_of
 from ops.schedule.slots import Slot
-from ops.schedule.table import Entry, Looking, Version, open_table, schedules_folder
+from ops.schedule.table import Entry, Version, open_table, schedules_folder
 from ops.stacks.files import stack_file
 from pipelines.config import RunConfig
 from pipelines.load import read, validate
@@ -28,8 +28,6 @@ from steps.contracts.humanize import duration
 
 # Chosen: so many slots to come are shown, and so many of the past.
 _NEXT, _LAST = 5, 10
-# A scheduler looks once a minute; after so long without a look there is none.
-ABSENT = timedelta(minutes=3)
 _SPANS = ("max_lateness", "fresh_within", "timeout", "backoff")
 _COLUMNS = ("slot", "outcome", "why", "tries", "started", "took", "run")
 
@@ -227,7 +225,7 @@ def check_from_outside(root: Path, json_output: bool) -> None:
     found = keep_due(table, _now())
     failed = deliver(table, root, dict(os.environ), _now)
     with table.look() as t:
-        served = is_served(t, _now())
+        served = t.is_served(_now())
     if json_output:
         alerts = [{"schedule": a.schedule, "kind": a.kind, "text": a.text, "run": a.run} for a in found]
         emit({"served": served, "alerts": alerts, "undelivered": failed})
@@ -322,14 +320,8 @@ def _say_next(schedule: Schedule, entry: Entry | None = None) -> None:
 def _warn_alone(root: Path) -> None:
     """Say so where nobody serves the schedules."""
     with open_table(root).look() as t:
-        if not is_served(t, _now()):
+        if not t.is_served(_now()):
             complain("note: no scheduler serves this state folder; start one with: assay scheduler")
-
-
-def is_served(looking: Looking, now: datetime) -> bool:
-    """Whether a scheduler has looked at the table lately."""
-    beat = looking.beat()
-    return beat is not None and beat.stopped is None and now - beat.seen < ABSENT
 
 
 def _values(root: Path, given: dict[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,11 @@ class ByCommand(Frozen):
         """The channel in one line, as the command line has it."""
         return f"{self.kind}:{self.command}"
 
+    @property
+    def variable(self) -> str:
+        """The environment variable that it needs; ""."""
+        return ""
+
 
 class ByWebhook(Frozen):
     """A URL that an alert is posted to. It may hold a secret, so that only the variable that holds it is known here."""
@@ -71,6 +76,11 @@ class ByWebhook(Frozen):
     def label(self) -> str:
         """The channel in one line, as the command line has it."""
         return f"{self.kind}:{self.url_env}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that it needs."""
+        return self.url_env
 
 
 class ByMail(Frozen):
@@ -89,6 +99,11 @@ class ByMail(Frozen):
     def label(self) -> str:
         """The channel in one line, as the command line has it."""
         return f"{self.kind}:{self.to}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that it needs."""
+        return self.server_env
 
 
 Channel: TypeAlias = Annotated[ByCommand | ByWebhook | ByMail, Field(discriminator="kind")]

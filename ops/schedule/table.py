@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from steps.zenml_runtime.state import state_folder
 _VERSION = 1
 # Seconds that a command waits for another one's transaction; each takes milliseconds.
 _PATIENCE = 30.0
+# A scheduler looks once a minute; after so long without a look there is none.
+_ABSENT = timedelta(minutes=3)
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
 _TABLES = """
 CREATE TABLE schedules (
@@ -268,6 +270,11 @@ class Looking:
         if row is None:
             return None
         return Beat(row["pid"], row["host"], time_of(row["started"]), time_of(row["seen"]), _maybe(row["stopped"]))
+
+    def is_served(self, now: datetime) -> bool:
+        """Whether a scheduler has looked at the table lately."""
+        beat = self.beat()
+        return beat is not None and beat.stopped is None and now - beat.seen < _ABSENT
 
     def marks(self, name: str) -> dict[str, str]:
         """What a schedule watches, and how it looked when a slot last came of it."""
