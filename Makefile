@@ -19,6 +19,17 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# An environment for a cloud whose libraries want other versions than ours: constraints.txt, but for what
+# constraints-CLOUD.txt says.
+.venv-%/constraints.txt: constraints.txt constraints-%.txt
+	@mkdir -p $(@D)
+	awk -F== '{n=tolower($$1); gsub(/[_.]/, "-", n)} NR==FNR{seen[n]; print; next} !(n in seen)' constraints-$*.txt constraints.txt > $@
+
+env-%: .venv-%/constraints.txt  ## an environment of its own, .venv-aws or .venv-gcp, to launch runs on that cloud from
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint $< torch==2.13.0
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint $< --editable '.[$*]'
+
 run: $(READY)  ## the quickstart, end to end: raw rows to a registered, evaluated model
 	$(BIN)/assay run configs/runs/quickstart.yaml
 
@@ -85,5 +96,5 @@ peers: .venv-peers/.ready  ## the environment of the libraries that benchmarks c
 bench-rows: .venv-loaders/.ready
 
 clean:  ## remove the environment, the local store and caches
-	rm -rf $(VENV) .venv-peers .venv-loaders .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-loaders .venv-aws .venv-gcp .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

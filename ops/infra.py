@@ -13,7 +13,9 @@ from pipelines.load import Written, read, validate
 from pipelines.mistakes import KeyPath
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.reports import Frozen
+from steps.contracts.storage import write_whole
 from steps.engines.execution.config import ExecutorConfig
+from steps.zenml_runtime.state import state_location
 
 DEFAULT = "local"
 # Types of components that a step names.
@@ -209,14 +211,29 @@ def _over(written: Written, base: Written) -> Written:
     return Written(values, lines, written.where, {**inherited, **base.options, **written.options})
 
 
+def remember(root: Path, name: str) -> None:
+    """Let runs that name no infra file take this one."""
+    write_whole(_remembered(root), f"{name}\n")
+
+
+def _remembered(root: Path) -> Path:
+    return state_location(root) / "infra"
+
+
+def _default(root: Path) -> str:
+    file = _remembered(root)
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else DEFAULT
+
+
 def load_infra(root: Path, name: str | None, known_steps: Iterable[str] | None = None) -> InfraConfig:
-    """Read configs/infra/NAME.yaml. Names of steps are checked where those there are are given.
+    """Read configs/infra/NAME.yaml; None: the one that `assay stack use` named, else `local`. Names of steps are
+    checked where those there are are given.
 
     Raises:
         InputNotFoundError: no such file; the error lists those there are.
         ConfigError: an unknown key or step.
     """
-    written = read_infra(root, name or DEFAULT)
+    written = read_infra(root, name or _default(root))
     infra = validate(InfraConfig, written)
     names = sorted(known_steps or infra.steps)
     unknown: dict[KeyPath, list[str]] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from ops.plan import Plan
 from ops.stacks.apply import Applied, apply
 from ops.stacks.files import stack_file
+from ops.stacks.usable import check_usable
 from ops.sync import refresh
 
 
@@ -17,8 +18,11 @@ def live_run(root: Path, plan: Plan, launch: str) -> Iterator[Applied]:
     """The plan's stack, ready, and the lock of this launch. Of runs that start together one gets ready at a time.
 
     Raises:
-        ConfigError, InputNotFoundError: the stack can't be had. IntegrityError: the store is damaged.
+        ConfigError, InputNotFoundError: the stack can't be had. ServiceError: its artifact store can't be used.
+        IntegrityError: ZenML's store is damaged.
     """
+    from zenml.client import Client
+
     from steps.engines.progress.progress import say
     from steps.zenml_runtime.database import open_store, starting
     from steps.zenml_runtime.local_store import reap, run_lock
@@ -37,6 +41,7 @@ def live_run(root: Path, plan: Plan, launch: str) -> Iterator[Applied]:
             for line in reap(partial(refresh, root)):
                 say(line)
             held.enter_context(run_lock(launch, plan.config.name, _tracked_at(plan)))
+        check_usable(Client().active_stack)
         yield applied
 
 

@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ops.commands.options import Json, Overrides, root_folder
 from ops.commands.schedule import schedule as schedule_commands
+from ops.commands.stack import stack as stack_commands
 from steps.contracts.errors import AssayError
 from steps.contracts.storage import full_disk
 
@@ -227,6 +228,7 @@ def run(
 
 
 app.add_typer(schedule_commands, rich_help_panel="Run")
+app.add_typer(stack_commands, rich_help_panel="Run")
 
 
 @app.command(rich_help_panel="Run")

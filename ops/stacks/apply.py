@@ -139,6 +139,8 @@ def remove(name: str, path: Path | None, environment: Mapping[str, str]) -> tupl
             f"ZenML's store has no stack '{stored}'", where=name, hint="there is nothing to remove"
         )
     components = [c for components in found[0].components.values() for c in components]
+    if Client().active_stack_model.id == found[0].id:
+        Client().activate_stack("default")
     Client().zen_store.delete_stack(found[0].id)
     return (f"removed stack '{stored}'", *_remove_unused(components))
 

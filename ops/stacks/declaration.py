@@ -159,13 +159,16 @@ class _Reader:
             return None
         try:
             flavor: Any = Flavor.from_model(known[0])
+        except ImportError as e:
+            self._tell(place, f"flavour {name!r} can't be imported ({e})")
+            return None
+        try:
             if self.libraries:
                 _ = flavor.implementation_class
         except ImportError as e:
             self._tell(
                 place, f"the library of flavour {name!r} isn't installed ({e}); {_install(known[0].integration)}"
             )
-            return None
         return flavor
 
     def _values(
@@ -236,7 +239,10 @@ class _Reader:
                 plain = error["loc"] and error["loc"][0] in values and error["type"] != "missing"
                 shown = f" (found {str(error['input'])[:80]!r})" if plain else ""
                 message = f"{error['msg'].removeprefix('Value error, ')}{shown}"
-                self._tell((*place, *error["loc"]), _without(message, secrets))
+                here = (*place, *error["loc"])
+                # A key is missing, too, when the variable that stands there is.
+                if not any(known[: len(here)] == here for known in self.told):
+                    self._tell(here, _without(message, secrets))
         except (ValueError, TypeError, KeyError, ZenMLBaseException) as e:
             self._tell(place, _without(str(e), secrets))
         return None
@@ -257,6 +263,4 @@ def _install(integration: str | None) -> str:
     extra = _EXTRAS.get(integration or "")
     if extra is None:
         return f"`assay zenml integration requirements {integration}` lists what it needs"
-    return (
-        f"pip install -c constraints.txt '.[{extra}]' (docs/stacks.md says which ones need an environment of their own)"
-    )
+    return f"pip install -c constraints.txt '.[{extra}]' (see docs/stacks.md: some need an environment of their own)"
