@@ -23,15 +23,19 @@ from steps.engines.lm.threads import torch_threads
 from steps.engines.subjects.subject import Asked, Loss, Losses, Prompt, Replies
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import changed, config_of
+from steps.engines.template.lint import REASONS
 from steps.engines.template.reasoning import Markers
 from steps.engines.template.render import (
     ChatTemplate,
     Encoded,
     bos_text,
     chat_template,
+    conversation,
     encode_for_loss,
     prompt_and_reference,
+    tokenize,
 )
+from steps.engines.template.said import missing
 
 # Chosen: room for an answer somewhat longer than any reference (a base model rambles; a cut answer is a wrong one).
 _ROOM, _SPARE_TOKENS = 1.25, 8
@@ -126,7 +130,8 @@ class LocalModel:
     def prompts(self, rows: Sequence[Row]) -> Asked:
         """Each row up to its last assistant turn, rendered; a preference's reference is its chosen answer.
 
-        Rows that the template refuses can't be asked; a note counts them.
+        Rows that the template refuses can't be asked, nor those of which it leaves out what they say (reasoning
+        aside, which no prompt needs): answers to half a question say nothing. A note counts them.
 
         Raises:
             TrainingDataError: it refuses all of them.
@@ -136,7 +141,9 @@ class LocalModel:
         due = [(i, row) for i, row in enumerate(rows) if row["kind"] != "document"]
         for i, row in due:
             try:
-                prompts[i] = Prompt(*prompt_and_reference(row, self._template))
+                asked = Prompt(*prompt_and_reference(row, self._template))
+                self._require_said(row)
+                prompts[i] = asked
             except TrainingDataError as e:
                 refused.append(e)
         if refused and len(refused) == len(due):
@@ -147,6 +154,15 @@ class LocalModel:
             else ""
         )
         return Asked(prompts, (note,) if note else ())
+
+    def _require_said(self, row: Row) -> None:
+        """Raise TrainingDataError where the template doesn't write all that a row says to a turn, or in it."""
+        try:
+            gone = missing(row, conversation(row, self._template), self._template)
+        except TrainingDataError:  # not to be trained, and to be asked all the same: an earlier turn is refused
+            return
+        if gone is not None and gone[0] != "reasoning_missing":
+            raise TrainingDataError(REASONS[gone[0]].partition(";")[0])
 
     def beginnings(self, rows: Sequence[Row], tokens: int) -> list[Prompt | None]:
         """Documents cut in the middle, or after `tokens` where they are longer than twice that."""
@@ -235,15 +251,21 @@ class LocalModel:
         for i, of_row in parts.items():
             losses[i] = (math.fsum(nats for nats, _ in of_row), sum(n for _, n in of_row))
         notes = [f"{cut} rows cut to {window} tokens for the loss"] if cut else []
-        notes += [f"{len(rows) - len(parts)} rows have no token to score"] if len(parts) < len(rows) else []
+        unscored = len(rows) - len(parts)
+        why = "no token is trained, or the template refuses them or doesn't write all that they say"
+        notes += [f"{unscored} rows have no token to score: {why}"] if unscored else []
         return Losses(losses, tuple(notes))
 
     def _encoded(self, row: Row) -> tuple[Encoded, ...]:
-        """The sequences of a row; none where the template refuses it."""
+        """The sequences of a row; none where training would refuse it for what the template does with it."""
+        tokenizer = self._loaded.tokenizer
+        if row["kind"] == "document":
+            return encode_for_loss(tokenizer, row, None)
         try:
-            return encode_for_loss(self._loaded.tokenizer, row, None if row["kind"] == "document" else self._template)
+            found = conversation(row, self._template)
         except TrainingDataError:
             return ()
+        return () if missing(row, found, self._template) else tuple(tokenize(tokenizer, r) for r in found.texts)
 
     @property
     def _window(self) -> int:

@@ -1,12 +1,14 @@
 """A local model as a subject: the room of its answers, its context, its memory."""
 
 import gc
+import json
 
 import pytest
 import torch
 from support.live_tensors import live_bytes
 
 from steps.contracts.errors import ConfigError
+from steps.contracts.records import make_row, message
 from steps.engines.subjects import local_model as subjects
 from steps.engines.subjects.local_model import Inference, local_model
 from steps.engines.subjects.subject import Prompt
@@ -88,3 +90,33 @@ def test_a_closed_model_holds_nothing(tiny_model) -> None:
         assert live_bytes() <= before
     finally:
         gc.enable()
+
+
+def said(*messages, **fields):
+    row = [message(role, text, **more) for role, text, more in messages]
+    return make_row(kind="conversation", source="s", locator="1", raw=b"x", messages=row, **fields)
+
+
+CALL = json.dumps([{"type": "function", "function": {"name": "add", "arguments": '{"a": "two"}'}}])
+TOOLS = json.dumps([{"type": "function", "function": {"name": "add"}}])
+
+
+def test_rows_of_which_the_template_leaves_something_out_are_neither_scored_nor_asked(tiny_model) -> None:
+    """The tiny model's template writes no calls, tools or reasoning."""
+    hi, bye = ("user", "hi", {}), ("assistant", "one two", {})
+    rows = [
+        said(hi, bye),
+        said(hi, ("assistant", "", {"tool_calls": CALL})),
+        said(hi, ("assistant", "", {"tool_calls": CALL, "weight": 0}), ("user", "and", {}), bye),
+        said(hi, bye, tools=TOOLS),
+        said(hi, ("assistant", "one two", {"reasoning": "I count"})),
+    ]
+    with local_model("any", tiny_model, None, CPU) as subject:
+        losses, asked = subject.losses(rows), subject.prompts(rows)
+    assert [loss is not None for loss in losses.rows] == [True, False, False, False, False]
+    assert losses.notes == (
+        "4 rows have no token to score: no token is trained, or the template refuses them or doesn't write all that"
+        " they say",
+    )
+    assert [prompt is not None for prompt in asked.prompts] == [True, False, False, False, True]
+    assert asked.notes == ("3 of 5 rows can't be asked, so they are left out: the template doesn't write a tool call",)
