@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from steps.contracts.digests import canonical_json, value_digest
 from steps.contracts.errors import ConfigError, IntegrityError
@@ -69,7 +69,7 @@ def _beside(reference: Evaluation, candidate: Evaluation) -> Iterator[Difference
     """The differences of one candidate."""
     one, other = reference.report, candidate.report
     _same("dataset", one.dataset_digest, other.dataset_digest)
-    _same("decoding", _settings(one.decoding), _settings(other.decoding))
+    _same("decoding", *_unlike(_settings(one.decoding), _settings(other.decoding)))
     _same("tasks", [_identity(t) for t in one.tasks], [_identity(t) for t in other.tasks])
     old, new = read_answers(reference.answers), read_answers(candidate.answers)
     _same("answered tasks", sorted(old), sorted(new))
@@ -79,9 +79,15 @@ def _beside(reference: Evaluation, candidate: Evaluation) -> Iterator[Difference
         yield from _differences(other.subject, (before, old[before.task]), (after, new[before.task]))
 
 
-def _settings(decoding: str) -> str:
+def _settings(decoding: str) -> dict[str, Any]:
     """A report's decoding without what is the model's own."""
-    return canonical_json({k: v for k, v in json.loads(decoding).items() if k != STOP_TOKEN_IDS})
+    return {k: v for k, v in json.loads(decoding).items() if k != STOP_TOKEN_IDS}
+
+
+def _unlike(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, str]:
+    """The settings that differ, of each."""
+    keys = [k for k in sorted(one.keys() | other.keys()) if one.get(k) != other.get(k)]
+    return canonical_json({k: one.get(k) for k in keys}), canonical_json({k: other.get(k) for k in keys})
 
 
 def _identity(task: TaskResult) -> tuple[str, str, str, str, int]:

@@ -224,6 +224,10 @@ def test_nothing_measured_never_passes(metric):
     [
         ({"dataset_digest": "other"}, "dataset differ: data and other"),
         ({"decoding": '{"beams":4}'}, 'decoding differ: {"beams":1} and {"beams":4}'),
+        (
+            {"decoding": '{"beams":1,"template":{"thinking":"on"}}'},
+            'decoding differ: {"template":null} and {"template":{"thinking":"on"}}',
+        ),
         ({"tasks": ()}, "tasks differ: [('held_out', 'held_out', '1', 'd-held_out', 2)] and []"),
     ],
 )
