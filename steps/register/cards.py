@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steps.contracts.dataset import Manifest
+from steps.contracts.digests import text_digest
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport
 from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
 from steps.contracts.reports import StageReport
@@ -18,6 +19,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|~$<>&@])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 # Chosen: longer inserted texts are cut; a card holds names, numbers and notes.
 _LONGEST = 300
+_LONGEST_FACT = 2000  # the decoding is JSON, which says nothing when it is cut
 
 
 @dataclass(frozen=True)
@@ -177,15 +179,17 @@ def _chain(info: ModelInfo) -> str:
 def _facts(candidate: Candidate, decoding: str) -> list[tuple[str, _Plain]]:
     """Digests and lineage, shown as code: backquotes are taken out of them, nothing else is markup there."""
     info = candidate.model.info
+    override = info.template.override if info.template else None
     facts = {
         "weights": info.digest,
         "base": base_text(candidate.base.info.base),
         "training": _chain(info),
         "dataset": candidate.dataset.digest,
         "decoding in the evaluation": decoding,
+        **({"template.override": f"SHA-256 {text_digest(override)}"} if override is not None else {}),
         **candidate.lineage,
     }
-    return [(k, _Plain(_CONTROL.sub(" ", str(v))[:_LONGEST].replace("`", "'"))) for k, v in facts.items()]
+    return [(k, _Plain(_CONTROL.sub(" ", str(v))[:_LONGEST_FACT].replace("`", "'"))) for k, v in facts.items()]
 
 
 def _difference(d: Difference) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from support.tuned_models import adapted, full_weights
 from steps.contracts.dataset import DatasetWriter
 from steps.contracts.errors import IntegrityError, ServiceError
 from steps.contracts.evaluation import Compared, Decision, Reason
-from steps.contracts.models import ModelFolder
+from steps.contracts.models import ModelFolder, TemplateSettings
 from steps.contracts.records import make_row, message
 from steps.contracts.reports import StageReport
 from steps.engines.scoring.answers import read_answers
@@ -503,6 +503,12 @@ def test_the_model_card_says_what_was_measured(measured, config):
     assert "| 12 |" in card and "**Passed the gate**" in card
     for text in ("abc123", "run-7", candidate.dataset.digest, candidate.model.info.digest, "learning\\_rate"):
         assert text in card
+    (decoding,) = {e.decoding for e in candidate.evaluations if e.subject == "tuned"}
+    assert decoding in card  # JSON of more than 300 characters, whole
+    settings = TemplateSettings(config={"override": "mine.jinja"}, override="{{ 1 }}")
+    other = ModelFolder(candidate.model.info.model_copy(update={"template": settings}), candidate.model.path)
+    named = model_card(replace(candidate, model=other), decision(True), config)
+    assert f"- template.override: `SHA-256 {hashlib.sha256(b'{{ 1 }}').hexdigest()}`" in named
     refused = model_card(candidate, decision(False), config)
     assert "Do not deploy" in refused and "**no**" in refused
 
