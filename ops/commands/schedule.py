@@ -48,7 +48,7 @@ Alerts = Annotated[
     typer.Option(
         "--alert",
         metavar="CHANNEL",
-        help="command:PROGRAM, webhook:VARIABLE, slack:VARIABLE or email:MAILBOX[:VARIABLE]; variables hold the URL",
+        help="command:PROGRAM, webhook:VARIABLE, slack:VARIABLE, email:MAILBOX[:VARIABLE] or stack",
     ),
 ]
 AlertOn = Annotated[
@@ -135,7 +135,7 @@ def edit(
 @schedule.command("list")
 def list_all(json_output: Json = False) -> None:
     """The schedules: when each is next due, and what became of its last slot."""
-    from ops.schedule.desk import list_schedules
+    from ops.schedule.views import list_schedules
 
     list_schedules(root_folder(), json_output)
 
@@ -143,7 +143,7 @@ def list_all(json_output: Json = False) -> None:
 @schedule.command()
 def show(name: Name, json_output: Json = False) -> None:
     """One schedule: its policy, its next five slots, its last ones and how late they started."""
-    from ops.schedule.desk import show_schedule
+    from ops.schedule.views import show_schedule
 
     show_schedule(root_folder(), name, json_output)
 
@@ -156,7 +156,7 @@ def history(
     json_output: Json = False,
 ) -> None:
     """One line per slot: ran, failed, skipped, missed or paused, why, and its run; also of removed schedules."""
-    from ops.schedule.desk import show_history, show_versions
+    from ops.schedule.views import show_history, show_versions
 
     if versions and name is not None:
         show_versions(root_folder(), name, json_output)

@@ -9,10 +9,10 @@ from ops.console import emit, heading, say, show_table
 from ops.run_index import known_runs
 from ops.schedule.alerts import freshness, undelivered
 from ops.schedule.cron import in_zone
-from ops.schedule.desk import entry_as_json
 from ops.schedule.schedule import span_text
 from ops.schedule.slots import Slot
 from ops.schedule.table import Beat, Entry, Looking, open_table
+from ops.schedule.views import entry_as_json
 from steps.contracts.humanize import duration
 from steps.contracts.runs import RunRecord
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from ops.schedule.channels import Message, send
 from ops.schedule.cron import in_zone
 from ops.schedule.policy import deadline
-from ops.schedule.schedule import AlertKind, ByCommand, ByMail, ByWebhook, Schedule, span_text
+from ops.schedule.schedule import AlertKind, AnyChannel, Schedule, span_text
 from ops.schedule.slots import Slot
 from ops.schedule.table import Changing, Entry, Looking, Table, text_of, time_of
 from steps.contracts.digests import short_id
@@ -144,7 +144,7 @@ def keep_due(table: Table, now: datetime) -> list[Alert]:
         return found
 
 
-def _keep(t: Changing, alert: Alert, channel: ByCommand | ByMail | ByWebhook, now: datetime) -> None:
+def _keep(t: Changing, alert: Alert, channel: AnyChannel, now: datetime) -> None:
     statement = (
         "INSERT OR IGNORE INTO alerts (schedule, at, kind, channel, text, made, run) VALUES (?, ?, ?, ?, ?, ?, ?)"
     )
@@ -152,29 +152,38 @@ def _keep(t: Changing, alert: Alert, channel: ByCommand | ByMail | ByWebhook, no
     t.do(statement, given)
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """An alert that this process sends now; `tries`: how often it was tried, this time included."""
+
+    schedule: Schedule
+    channel: AnyChannel
+    message: Message
+    tries: int
+
+
 def deliver(table: Table, root: Path, environment: Mapping[str, str], now: Callable[[], datetime]) -> list[str]:
     """Send what is kept and not sent; returns a line about each that couldn't be."""
     failed = []
     while (taken := _take(table, now())) is not None:
-        channel, message, tries = taken
-        error = send(channel, message, root, environment)
-        wait = _FIRST_WAIT * 2 ** (tries - 1)
+        error = send(taken.channel, taken.schedule, taken.message, root, environment)
+        wait = _FIRST_WAIT * 2 ** (taken.tries - 1)
         with table.change() as t:
             t.do(
                 "UPDATE alerts SET sent = ?, next_try = ?, error = ?"
                 " WHERE schedule = ? AND at = ? AND kind = ? AND channel = ?",
                 (
-                    None if error else text_of(now()), text_of(now() + wait), error, message.schedule,
-                    text_of(message.at), message.kind, channel.label,
+                    None if error else text_of(now()), text_of(now() + wait), error, taken.message.schedule,
+                    text_of(taken.message.at), taken.message.kind, taken.channel.label,
                 ),
             )  # fmt: skip
         if error:
-            failed.append(f"alert to {channel.label}: {error}")
+            failed.append(f"alert to {taken.channel.label}: {error}")
     return failed
 
 
-def _take(table: Table, now: datetime) -> tuple[ByCommand | ByMail | ByWebhook, Message, int] | None:
-    """The next alert to send, and its how-many-eth try; no other process takes it for some minutes."""
+def _take(table: Table, now: datetime) -> _Taken | None:
+    """The next alert to send; no other process takes it for some minutes."""
     with table.change() as t:
         known = {e.schedule.name: e.schedule for e in t.entries(removed=True)}
         waiting = t.rows(
@@ -185,19 +194,14 @@ def _take(table: Table, now: datetime) -> tuple[ByCommand | ByMail | ByWebhook, 
         for row in waiting:
             schedule = known[row["schedule"]]
             channel = next((c for c in schedule.alerts if c.label == row["channel"]), None)
-            if channel is None:
+            if channel is None:  # taken away since
                 continue
-            t.do(
-                "UPDATE alerts SET tries = tries + 1, next_try = ? WHERE rowid = ?",
-                (text_of(now + _LEASE), row["rowid"]),
-            )
+            given = (text_of(now + _LEASE), row["rowid"])
+            t.do("UPDATE alerts SET tries = tries + 1, next_try = ? WHERE rowid = ?", given)
             alert = Alert(row["schedule"], time_of(row["at"]), row["kind"], row["text"], row["run"])
             slot = in_zone(alert.at, schedule.tz)
-            return (
-                channel,
-                Message(alert.id, alert.schedule, alert.at, slot, alert.kind, alert.text, alert.run),
-                row["tries"] + 1,
-            )
+            message = Message(alert.id, alert.schedule, alert.at, slot, alert.kind, alert.text, alert.run)
+            return _Taken(schedule, channel, message, row["tries"] + 1)
         return None
 
 

@@ -6,6 +6,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,11 +16,12 @@ from urllib.error import HTTPError
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from ops.schedule.schedule import AlertKind, ByCommand, ByMail, ByWebhook
-from steps.contracts.errors import ServiceError
+from ops.infra import load_infra
+from ops.schedule.schedule import AlertKind, AnyChannel, ByCommand, ByMail, ByWebhook, Schedule
+from steps.contracts.errors import AssayError, ServiceError
 
 # Seconds; chosen.
-_SERVER_TIMEOUT, _PROGRAM_TIMEOUT = 20, 60
+_SERVER_TIMEOUT, _PROGRAM_TIMEOUT, _STACK_TIMEOUT = 20, 60, 180
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -54,7 +56,7 @@ class Message:
 
 
 def send(
-    channel: ByCommand | ByMail | ByWebhook, message: Message, root: Path, environment: Mapping[str, str]
+    channel: AnyChannel, schedule: Schedule, message: Message, root: Path, environment: Mapping[str, str]
 ) -> str | None:
     """Send it; returns why it couldn't be sent, in words that hold no secret."""
     try:
@@ -62,9 +64,11 @@ def send(
             _run(channel, message, root, environment)
         elif isinstance(channel, ByWebhook):
             _post(channel, message, environment)
-        else:
+        elif isinstance(channel, ByMail):
             _mail(channel, message, environment)
-    except ServiceError as e:
+        else:
+            _by_stack(schedule, message, root, environment)
+    except AssayError as e:
         return e.what
     except HTTPError as e:
         return f"it answers with status {e.code}"
@@ -91,6 +95,24 @@ def _run(channel: ByCommand, message: Message, root: Path, environment: Mapping[
     )
     if done.returncode:
         raise ServiceError(f"the program ended with status {done.returncode}")
+
+
+def _by_stack(schedule: Schedule, message: Message, root: Path, environment: Mapping[str, str]) -> None:
+    stack = schedule.stack or load_infra(root, schedule.infra).stack
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.schedule.stack_alerter"],
+        input=json.dumps({"stack": stack, "text": message.line}),
+        text=True,
+        cwd=root,
+        env=dict(environment),
+        capture_output=True,
+        timeout=_STACK_TIMEOUT,
+        check=False,
+    )
+    if done.returncode:
+        # Errors of ours hold no secret; what a library says may.
+        ours = done.returncode > 1 and done.stderr.strip()
+        raise ServiceError(done.stderr.splitlines()[-1] if ours else f"the alerter of the stack {stack} failed")
 
 
 def _post(channel: ByWebhook, message: Message, environment: Mapping[str, str]) -> None:

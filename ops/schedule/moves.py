@@ -6,7 +6,7 @@ removal never reaches back.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 from ops.schedule.cron import in_zone
@@ -248,6 +248,11 @@ def conclude(table: Table, slot: Slot, result: Result, now: datetime) -> Slot | 
         else:
             t.end_attempt(known, result.kind, result.reason, result.run, now)
         return done
+
+
+def clock() -> datetime:
+    """This moment."""
+    return datetime.now(UTC)
 
 
 def describe(slot: Slot, zone: str) -> str:

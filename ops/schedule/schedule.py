@@ -106,11 +106,29 @@ class ByMail(Frozen):
         return self.server_env
 
 
-Channel: TypeAlias = Annotated[ByCommand | ByWebhook | ByMail, Field(discriminator="kind")]
+class ByStack(Frozen):
+    """The alerter of the schedule's stack."""
+
+    kind: Literal["stack"] = "stack"
+
+    @property
+    def label(self) -> str:
+        """The channel in one line, as the command line has it."""
+        return self.kind
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that it needs; ""."""
+        return ""
 
 
-def channel_of(text: str) -> ByCommand | ByWebhook | ByMail:
-    """A channel as the command line says it: command:PROGRAM, webhook:VARIABLE, slack:VARIABLE, email:MAILBOX[:VAR].
+AnyChannel: TypeAlias = ByCommand | ByWebhook | ByMail | ByStack
+Channel: TypeAlias = Annotated[AnyChannel, Field(discriminator="kind")]
+
+
+def channel_of(text: str) -> AnyChannel:
+    """A channel as the command line says it: command:PROGRAM, webhook:VARIABLE, slack:VARIABLE, email:MAILBOX[:VAR],
+    stack.
 
     Raises:
         ConfigError: it is none of these.
@@ -121,6 +139,8 @@ def channel_of(text: str) -> ByCommand | ByWebhook | ByMail:
             return ByCommand(command=value)
         if kind in ("webhook", "slack"):
             return ByWebhook.model_validate({"kind": kind, "url_env": value})
+        if text == "stack":
+            return ByStack()
         if kind == "email":
             to, _, server = value.partition(":")
             return ByMail(to=to, **({"server_env": server} if server else {}))
@@ -129,7 +149,7 @@ def channel_of(text: str) -> ByCommand | ByWebhook | ByMail:
         raise ConfigError(
             f"{kind}:... names no {'mailbox' if kind == 'email' else 'variable'}", where="--alert", hint=hint
         ) from e
-    hint = "command:PROGRAM, webhook:VARIABLE, slack:VARIABLE or email:MAILBOX[:VARIABLE]"
+    hint = "command:PROGRAM, webhook:VARIABLE, slack:VARIABLE, email:MAILBOX[:VARIABLE] or stack"
     raise ConfigError(f"no channel {kind[:20]!r}", where="--alert", hint=hint)
 
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -24,7 +24,7 @@ from ops.console import complain
 from ops.schedule import attempts
 from ops.schedule.alerts import any_waits, deliver, keep_due
 from ops.schedule.bell import Bell
-from ops.schedule.moves import account, changed, claim, conclude, describe
+from ops.schedule.moves import account, changed, claim, clock, conclude, describe
 from ops.schedule.policy import next_look
 from ops.schedule.schedule import Schedule, span_text
 from ops.schedule.slots import Result, Slot
@@ -54,11 +54,6 @@ class Running:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     told: tuple[datetime, str] | None = None
-
-
-def clock() -> datetime:
-    """This moment."""
-    return datetime.now(UTC)
 
 
 def run_scheduler(root: Path, *, at_once: int | None = None, until_idle: bool = False) -> int:

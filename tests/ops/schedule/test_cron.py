@@ -151,16 +151,12 @@ def by_the_minute(cron: Cron, first: datetime, last: datetime) -> set[datetime]:
             found.add(moment)
         wall = moment.replace(tzinfo=None)
         if hour is not None and fits(wall):
-            there = wall.replace(tzinfo=zone, fold=0)
-            if there.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != wall:
-                # Not there: the first moment after the gap. fold=1 reads it by the offset after the gap.
-                there = wall.replace(tzinfo=zone, fold=1)
-                while there.astimezone(UTC).astimezone(zone).utcoffset() != wall.replace(tzinfo=zone).utcoffset():
-                    wall -= timedelta(minutes=1)
-                    there = wall.replace(tzinfo=zone)
-                wall += timedelta(minutes=1)
-                there = wall.replace(tzinfo=zone, fold=0)
-            found.add(there.astimezone(UTC))
+            there = wall.replace(tzinfo=zone).astimezone(UTC)
+            if there.astimezone(zone).replace(tzinfo=None) != wall:
+                # Not there: the first minute at which the clock has passed it.
+                while (there - timedelta(minutes=1)).astimezone(zone).replace(tzinfo=None) > wall:
+                    there -= timedelta(minutes=1)
+            found.add(there)
         moment += timedelta(minutes=1)
     return {m for m in found if first < m <= last}
 

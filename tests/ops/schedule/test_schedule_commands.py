@@ -106,6 +106,17 @@ def test_names_and_configs_that_wont_do(config):
     assert "no schedule 'other'" in invoke("schedule", "history", "other", status=3).stderr
 
 
+def test_paths_are_named_from_any_folder(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    invoke("schedule", "add", "nightly", "tiny.yaml", "--on-change", "orders.jsonl", "--on-change", "s3://b/in/")
+    (one,) = told("schedule", "list")["schedules"]
+    assert (one["config"], one["on_change"]) == (config, [f"{tmp_path}/orders.jsonl", "s3://b/in/"])
+    monkeypatch.chdir(ROOT)
+    invoke("schedule", "edit", "nightly", "--config", "configs/runs/smoke.yaml", "--on-change", "examples")
+    (one,) = told("schedule", "list")["schedules"]
+    assert (one["config"], one["on_change"], one["next"]) == ("configs/runs/smoke.yaml", ["examples"], None)
+
+
 def test_edit_pause_resume_and_remove_are_versions(config):
     add(config, "--timeout", "2h")
     invoke("schedule", "edit", "nightly", "--cron", "@hourly", "--unset", "timeout")
