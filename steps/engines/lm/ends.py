@@ -27,11 +27,17 @@ def stop_ids(loaded: LoadedModel) -> list[int]:
     trained turns), and what the chat template ends the assistant's turns with.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or the model names something else than ids.
     """
     model = loaded.model
     own = [getattr(model.generation_config, "eos_token_id", None), getattr(model.config, "eos_token_id", None)]
     listed = [i for one in own for i in (one if isinstance(one, list | tuple) else [one])]
+    wrong = next((i for i in listed if i is not None and not isinstance(i, int)), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"the model's eos_token_id is {wrong!r}, which is no token id",
+            hint="write the token's number into its generation_config.json or config.json",
+        )
     found = [loaded.tokenizer.eos_token_id, *listed, *end_markers(loaded.tokenizer)]
     ids = sorted({int(i) for i in found if i is not None})
     if not ids:

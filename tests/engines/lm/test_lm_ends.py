@@ -96,6 +96,12 @@ def with_ends(adapter: ModelFolder, ends: list[int]) -> ModelFolder:
     return model_folder(adapter.path, kind="adapter", base=adapter.info.base, parameters=1, trainable=1)
 
 
+def test_an_end_that_is_no_token_id_is_refused(loaded: LoadedModel, monkeypatch) -> None:
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", [2, "<|im_end|>"])
+    with pytest.raises(ConfigError, match=r"eos_token_id is '<\|im_end\|>', which is no token id"):
+        stop_ids(loaded)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_adapters_trained_ends_stop_its_answers_and_those_of_what_goes_on_from_it(tmp_path, dtype) -> None:
     base = described(tmp_path / "base", save_tiny(tmp_path / "base", seed=7))
