@@ -214,7 +214,12 @@ def test_doctor_names_what_is_wrong(config, monkeypatch):
 
     assert lines() == [("none", "")]
     add(config, "--alert", "email:ops@example.org")
-    monkeypatch.delenv("ASSAY_SMTP", raising=False)
+    monkeypatch.setenv("ASSAY_SMTP", "smtp://127.0.0.1")
+    assert [what for what, _ in lines()] == ["1", "no scheduler serves them"]
+    orders = Path(config).with_name("orders.jsonl")
+    orders.rename(orders.with_suffix(".away"))
+    assert "nightly: a slot would fail now: 1 mistake" in lines()[1][0] and "orders.jsonl" in lines()[1][0]
+    monkeypatch.delenv("ASSAY_SMTP")
     Path(config).unlink()
     found = lines()
     assert found[0] == ("1", "") and len(found) == 4
