@@ -117,12 +117,12 @@ def diff(name: Name, json_output: Json = False) -> None:
 @stack.command()
 def apply(names: Annotated[list[str], typer.Argument(metavar="NAME...")], json_output: Json = False) -> None:
     """Make ZenML's store say what the stacks' files say. `assay run` does it before each run."""
+    root = _prepared()
     from ops.console import emit
     from ops.stacks.apply import apply as apply_stack
     from ops.stacks.files import stack_file
     from steps.zenml_runtime.database import starting
 
-    root = _prepared()
     changes: dict[str, tuple[str, ...]] = {}
     for name in names:
         with starting():
@@ -139,6 +139,7 @@ def use(
     json_output: Json = False,
 ) -> None:
     """Let `assay run` without --infra and --stack take this infra file, and ZenML's own command its stack."""
+    root = _prepared()
     from zenml.client import Client
 
     from ops.console import emit, say
@@ -147,7 +148,6 @@ def use(
     from ops.stacks.files import stack_file
     from steps.zenml_runtime.database import starting
 
-    root = _prepared()
     infra = load_infra(root, name)
     with starting():
         applied = apply_stack(stack_file(root, infra.stack), dict(os.environ))
@@ -179,11 +179,11 @@ def doctor(name: Name, infra: Infra = None, json_output: Json = False) -> None:
 @stack.command()
 def remove(name: Name, yes: Yes = False, json_output: Json = False) -> None:
     """Take a stack and what only it has out of ZenML's store. Its file, artifacts and their store stay."""
+    root = _prepared()
     from ops.stacks.apply import remove as remove_stack
     from ops.stacks.files import stacks_folder
     from steps.zenml_runtime.database import starting
 
-    root = _prepared()
     path = stacks_folder(root) / f"{name}.yaml"
     if not yes:
         _tell(name, (), f"'{name}' would be removed from ZenML's store; do it with --yes", json_output)
@@ -194,7 +194,7 @@ def remove(name: Name, yes: Yes = False, json_output: Json = False) -> None:
 
 
 def _prepared() -> Path:
-    """The checkout, with the environment that ZenML reads set."""
+    """The checkout, with the environment that ZenML reads when it is imported, which must come after this."""
     from ops.environment import prepare
 
     root = root_folder()

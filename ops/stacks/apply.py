@@ -146,12 +146,10 @@ def remove(name: str, path: Path | None, environment: Mapping[str, str]) -> tupl
 
 
 def is_shared() -> bool:
-    """Whether others may declare stacks in the same store of ZenML: not in a file of this state folder's own."""
-    from zenml.config.global_config import GlobalConfiguration
-    from zenml.zen_stores.sql_zen_store import SqlZenStoreConfiguration
+    """Whether others may declare stacks in the same store of ZenML: it isn't a file of this state folder's own."""
+    from steps.zenml_runtime.database import local_database
 
-    config = GlobalConfiguration().store_configuration
-    return not (isinstance(config, SqlZenStoreConfiguration) and config.url.startswith("sqlite"))
+    return local_database() is None
 
 
 def _declared(path: Path, environment: Mapping[str, str], *, libraries: bool = True) -> Declaration:

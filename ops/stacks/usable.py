@@ -78,7 +78,7 @@ def misfit(stack: Any) -> str:
 
     try:
         stack.validate()
-    except (StackValidationError, ValueError) as e:
+    except (StackValidationError, ValueError, RuntimeError) as e:
         return str(e)
     return ""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from zenml.client import Client
 from zenml.config.global_config import GlobalConfiguration
+from zenml.enums import StoreType
 from zenml.utils import io_utils
 from zenml.zen_stores.secrets_stores.sql_secrets_store import SqlSecretsStoreConfiguration
 from zenml.zen_stores.sql_zen_store import SqlZenStore, SqlZenStoreConfiguration
@@ -22,6 +23,7 @@ from steps.zenml_runtime.state import state_folder
 
 # In the state folder: what ZenML's secrets are encrypted with.
 _KEY_FILE = "secrets.key"
+_SQLITE = "sqlite:///"
 
 
 @contextmanager
@@ -42,13 +44,20 @@ def open_store() -> Client:
     """
     _write_configurations_whole()
     defer_mlflow()
-    config = GlobalConfiguration().store_configuration
-    if isinstance(config, SqlZenStoreConfiguration) and config.database and config.url.startswith("sqlite"):
-        file = Path(config.database)
+    if (file := local_database()) is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         make_once(file, _make_database, _is_whole)
-        _encrypt_secrets(config)
+        _encrypt_secrets(file)
     return Client()
+
+
+def local_database() -> Path | None:
+    """The file that ZenML's store is; None where it is a server's, which others may use as well."""
+    config = GlobalConfiguration().store_configuration
+    # What was read from a file or the environment is of no class of its own: its type and URL are all that tells.
+    if config.type != StoreType.SQL or not config.url.startswith(_SQLITE):
+        return None
+    return Path(config.url.removeprefix(_SQLITE))
 
 
 def _make_database(file: Path) -> None:
@@ -59,14 +68,15 @@ def _make_database(file: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
-def _encrypt_secrets(config: SqlZenStoreConfiguration) -> None:
+def _encrypt_secrets(database: Path) -> None:
     """Let ZenML encrypt secrets in its local store, where it would only encode them, with a key of this state folder.
 
     Whoever reads the folder reads the key (ZenML keeps it in its configuration); a copy of the database alone tells
     nothing. A store that the environment names, or that holds secrets from before, is left as it is.
     """
+    config = GlobalConfiguration().store_configuration
     said = any(name.startswith(("ZENML_STORE_", "ZENML_SECRETS_STORE_")) for name in os.environ)
-    if said or getattr(config.secrets_store, "encryption_key", None) or _holds_secrets(config):
+    if said or getattr(config.secrets_store, "encryption_key", None) or _holds_secrets(database):
         return
     file = state_folder() / _KEY_FILE
     make_once(file, lambda aside: write_whole(aside, token_hex(32)))
@@ -74,8 +84,8 @@ def _encrypt_secrets(config: SqlZenStoreConfiguration) -> None:
     GlobalConfiguration().set_store(config)
 
 
-def _holds_secrets(config: SqlZenStoreConfiguration) -> bool:
-    with closing(sqlite3.connect(str(config.database), timeout=60)) as connection:
+def _holds_secrets(database: Path) -> bool:
+    with closing(sqlite3.connect(database, timeout=60)) as connection:
         return bool(_count(connection, "secret"))
 
 

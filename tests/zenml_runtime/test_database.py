@@ -109,3 +109,25 @@ def test_configuration_files_are_never_seen_half_written(tmp_path: Path) -> None
         assert before.read() == "a: 1\n"
     assert file.read_text() == "a: 2\n"
     assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "file"),
+    [
+        ("sqlite:////state/zenml.db", "sql", Path("/state/zenml.db")),
+        ("mysql://user:word@127.0.0.1:3306/zenml", "sql", None),
+        ("https://zenml.example", "rest", None),
+    ],
+)
+def test_a_store_is_ours_alone_when_it_is_a_file(
+    monkeypatch: pytest.MonkeyPatch, url: str, kind: str, file: Path | None
+) -> None:
+    from zenml.config.global_config import GlobalConfiguration
+    from zenml.config.store_config import StoreConfiguration
+
+    from steps.zenml_runtime.database import local_database
+
+    # As ZenML reads it from its file, in every process but the first.
+    read = StoreConfiguration(type=kind, url=url)
+    monkeypatch.setattr(GlobalConfiguration, "store_configuration", property(lambda _: read))
+    assert local_database() == file

@@ -5,10 +5,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from zenml.config.base_settings import BaseSettings
+from support.stack_values import environment, settings_of, steps_of
 from zenml.config.resource_settings import ResourceSettings
-from zenml.stack.flavor import Flavor
-from zenml.stack.stack_component import StackComponentConfig
 
 from ops.infra import InfraConfig, load_infra, merged
 from ops.stacks.checks import flavors_of, misfits
@@ -21,25 +19,11 @@ from steps.zenml_runtime.database import open_store
 ROOT = Path(__file__).resolve().parents[3]
 STACKS = declared_stacks(ROOT)
 INFRA = sorted(p.stem for p in (ROOT / "configs" / "infra").glob("*.yaml") if not p.stem.startswith("_"))
-STEPS = (*(s for s in KNOWN_STEPS if s != "evaluate_step"), "evaluate_base_step", "evaluate_tuned_step")
-# Values that a flavour looks at; any word does for the others.
-VALUES = {
-    "ASSAY_S3_PATH": "s3://bucket/runs", "ASSAY_ARTIFACTS": "s3://bucket/runs", "ASSAY_GCS_PATH": "gs://bucket/runs",
-    "ASSAY_BLOB_PATH": "az://container/runs", "ASSAY_SAGEMAKER_ROLE": "arn:aws:iam::123456789012:role/jobs",
-    "ASSAY_ECR": "123456789012.dkr.ecr.eu-central-1.amazonaws.com", "MLFLOW_TRACKING_URI": "https://tracker.example",
-    "ASSAY_ARTIFACT_REGISTRY": "europe-west4-docker.pkg.dev/project/images", "ASSAY_ACR": "images.azurecr.io",
-    "ASSAY_DATABRICKS_HOST": "https://dbc.example", "ASSAY_STATE": "/nowhere/state",
-}  # fmt: skip
+STEPS = steps_of()
 
 
 def read(name: str) -> StackFile:
     return load_model(StackFile, stack_file(ROOT, name))
-
-
-def environment(name: str) -> dict[str, str]:
-    """All that a stack's file names, set."""
-    values = [c.configuration for components in read(name).components.values() for c in components]
-    return {variable: VALUES.get(variable, "word") for variable, _ in variables(values)}
 
 
 def test_every_kind_of_stack_is_there() -> None:
@@ -52,7 +36,7 @@ def test_every_kind_of_stack_is_there() -> None:
 @pytest.mark.parametrize("name", STACKS)
 def test_zenml_accepts_its_configuration_and_no_secret_is_in_it(name: str) -> None:
     open_store()
-    said = declaration(stack_file(ROOT, name), environment(name), shared=True, libraries=False)
+    said = declaration(stack_file(ROOT, name), environment(read(name)), shared=True, libraries=False)
     assert len(said.components) == sum(len(components) for components in read(name).components.values())
     for component in said.components:
         for key in component.secrets:
@@ -83,7 +67,7 @@ def test_it_states_its_evidence_and_what_shows_it(name: str) -> None:
 def test_infra_fits_its_stack_and_only_training_and_evaluation_hold_a_gpu(name: str) -> None:
     infra = load_infra(ROOT, name, (*KNOWN_STEPS, "evaluate_step"))
     stack = read(infra.stack)
-    set_ = {**environment(infra.stack), "ASSAY_IMAGE": "registry/assay:1"}
+    set_ = {**environment(stack), "ASSAY_IMAGE": "registry/assay:1"}
     assert [m.what for m in misfits(infra, stack, STEPS, set_) if m.stops] == []
     flavors = flavors_of(stack)
     holding = {step for step, said in infra.step_configurations(STEPS, flavors).items() if holds_gpu(infra, step, said)}
@@ -126,8 +110,3 @@ def test_settings_are_those_that_the_flavour_has(name: str) -> None:
                 assert kind == "docker"
             looked += 1
     assert looked > 0 or name in ("local", "s3", "server")
-
-
-def settings_of(flavor) -> type[BaseSettings]:
-    config = Flavor.from_model(flavor).config_class
-    return next(c for c in config.__mro__ if issubclass(c, BaseSettings) and not issubclass(c, StackComponentConfig))
