@@ -44,7 +44,8 @@ def test_components_are_made_and_fit_together(stack: str, tmp_path: Path) -> Non
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("ZENML", "ASSAY", "MLFLOW"))},
-        "ASSAY_STATE": str(tmp_path / "state"), "KUBECONFIG": str(tmp_path / "kubeconfig"), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "ASSAY_STATE": str(tmp_path / "state"), "KUBECONFIG": str(tmp_path / "kubeconfig"),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
     }  # fmt: skip
     done = subprocess.run(
         [interpreter(stack), "-m", "support.stack_sdks", stack],
