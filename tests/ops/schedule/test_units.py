@@ -1,9 +1,13 @@
 """Units as text: that they hold what they must, and that paths with odd characters stay whole."""
 
 import configparser
+import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from ops.schedule.units import crontab, systemd
 
@@ -31,6 +35,26 @@ def test_units_of_systemd(tmp_path, monkeypatch):
     assert f'"ASSAY_STATE={tmp_path}/50%% of $$state"' in service["Environment"]
     assert found["assay-check.service"]["Service"]["ExecStart"].endswith("schedule check")
     assert found["assay-check.timer"]["Timer"]["OnCalendar"] == "*:0/15"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+def test_systemd_itself_finds_nothing_wrong_with_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "50% of $state"))
+    for part in systemd(tmp_path).split("# ~/.config/systemd/user/")[1:]:
+        name, _, body = part.partition("\n")
+        (tmp_path / name).write_text(body)
+
+    def verified(*names: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["systemd-analyze", "--user", "--man=no", "verify", *(f"./{name}" for name in names)], cwd=tmp_path,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    assert verified("assay-scheduler.service", "assay-check.service", "assay-check.timer") == (0, "")
+    (tmp_path / "bad.service").write_text("[Service]\nExecStart=/nosuch\nRestartt=always\n")
+    status, said = verified("bad.service")
+    assert status and "Restartt" in said, "it would have said so"
 
 
 def test_lines_of_a_crontab_do_what_they_say(tmp_path, monkeypatch):
