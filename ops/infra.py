@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from ops.stacks.files import filled
 from ops.stacks.placement import Needs, Resources, Retry, place
@@ -71,6 +71,13 @@ class InfraConfig(Frozen):
     timeout: float | None = Field(None, gt=0, description="as of a step, for all that say nothing")
     resources: Resources = Field(default_factory=Resources, description="as of a step, for what a step leaves out")
     steps: dict[str, StepInfra] = Field(default_factory=dict)
+    _written: Written | None = PrivateAttr(None)
+
+    def said_of(self, place: KeyPath, what: str) -> str:
+        """What is to be said of a place of the file, with file and line."""
+        if self._written is None:
+            return what
+        return f"{self._written.where}: {self._written.line(place, [what]) if place else what}"
 
     def with_workers(self, workers: int | None) -> Self:
         """The same with so many processes for row-wise work; None: as it is."""
@@ -96,8 +103,7 @@ class InfraConfig(Frozen):
 
     def of(self, step: str) -> StepInfra:
         """What is said of a step by its own name, else by its kind's: evaluate_step for evaluate_base_step."""
-        kind = f"{step.split('_', maxsplit=1)[0]}_step"
-        return self.steps.get(step) or self.steps.get(kind) or StepInfra()
+        return self.steps.get(step) or self.steps.get(kind_of(step)) or StepInfra()
 
     def needs(self, step: str) -> Needs:
         """What a step asks for; what it leaves out holds for all."""
@@ -160,6 +166,11 @@ class InfraConfig(Frozen):
         key = keys[1] if keys[1] in {*self.settings, *own.settings} else kind
         settings = {(key if k == kind else k): v for k, v in placed.settings.items()}
         return merged(settings, own.settings), placed.ignored
+
+
+def kind_of(step: str) -> str:
+    """Under what name all steps of a stage may stand in an infra file."""
+    return f"{step.split('_', maxsplit=1)[0]}_step"
 
 
 def merged(base: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,6 +246,7 @@ def load_infra(root: Path, name: str | None, known_steps: Iterable[str] | None =
     """
     written = read_infra(root, name or _default(root))
     infra = validate(InfraConfig, written)
+    infra._written = written
     names = sorted(known_steps or infra.steps)
     unknown: dict[KeyPath, list[str]] = {}
     for step in infra.steps:

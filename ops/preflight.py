@@ -210,7 +210,7 @@ def _place(config: RunConfig, stack: Path | None, infra: InfraConfig | None) -> 
     if stack is None or infra is None:
         return
     for misfit in misfits(infra, load_model(StackFile, stack), step_names(config), os.environ):
-        yield Finding((), f"infra file: {misfit.what}", misfit.stops)
+        yield Finding((), infra.said_of(misfit.place, misfit.what), misfit.stops)
 
 
 def _earlier_runs(root: Path, config: RunConfig) -> Iterator[Finding]:

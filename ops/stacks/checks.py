@@ -4,9 +4,10 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ops.infra import BOUND, InfraConfig
+from ops.infra import BOUND, InfraConfig, kind_of
 from ops.stacks.files import StackFile
 from ops.step_environment import unset
+from pipelines.mistakes import KeyPath
 
 # Orchestrators of ZenML 0.98 that start runs by a clock of their own. `assay scheduler` does it for the others.
 SCHEDULING = ("airflow", "azureml", "databricks", "hyperai", "kubeflow", "kubernetes", "sagemaker", "vertex")
@@ -14,10 +15,11 @@ SCHEDULING = ("airflow", "azureml", "databricks", "hyperai", "kubeflow", "kubern
 
 @dataclass(frozen=True)
 class Misfit:
-    """`stops`: a run would end with an error; otherwise it gets less than the file asks for."""
+    """`stops`: a run would end with an error; otherwise it gets less than the file asks for. `place`: in the file."""
 
     what: str
     stops: bool = True
+    place: KeyPath = ()
 
 
 def flavors_of(stack: StackFile) -> dict[str, dict[str, str]]:
@@ -32,14 +34,12 @@ def misfits(
     flavors, present = flavors_of(stack), list(steps)
     for name in unset(infra, environment):
         yield Misfit(f"steps need the environment variable {name}; export {name}=...")
-    told: dict[str, list[str]] = {}
     for step in present:
         for kind in BOUND:
             name = getattr(infra.of(step), kind)
             if name and name not in flavors.get(kind, {}):
-                told.setdefault(_absent(kind, name, stack, flavors), []).append(step)
-    for what, bound in told.items():
-        yield Misfit(f"{', '.join(bound)}: {what}")
+                told = f"{step}: {_absent(kind, name, stack, flavors)}"
+                yield Misfit(told, place=("steps", step if step in infra.steps else kind_of(step), kind))
     for what in infra.ignored(present, flavors):
         yield Misfit(what, stops=False)
 

@@ -38,8 +38,9 @@ def examine(path: Path, infra: InfraConfig | None, environment: Mapping[str, str
         return [*checks, *(Check("file", "missing", line.strip(), str(path)) for line in lines)]
     except (OSError, RuntimeError) as e:
         return [*checks, Check("ZenML store", "missing", told(e), "start it, or correct ZENML_STORE_URL")]
+    image = _image_of(infra, environment)
     return [*checks, Check("file", "ok", f"{len(declared.components)} components are as ZenML takes them"),
-            *_living(declared), _scheduling(file)]  # fmt: skip
+            *_living(declared), *([_image(declared, image)] if image else ()), _scheduling(file)]  # fmt: skip
 
 
 def _opened(path: Path, environment: Mapping[str, str]) -> Declaration:
@@ -73,7 +74,7 @@ def _infra(infra: InfraConfig, file: StackFile, environment: Mapping[str, str]) 
     steps = [s for s in KNOWN_STEPS if s not in ("train_step", "evaluate_step")]
     found = list(misfits(infra, file, [*steps, "train_step", "evaluate_step"], environment))
     for one in found:
-        yield Check("infra file", "missing" if one.stops else "optional", one.what)
+        yield Check("infra file", "missing" if one.stops else "optional", infra.said_of(one.place, one.what))
     if not found:
         yield Check("infra file", "ok", "everything that it asks for is heeded")
 
@@ -113,21 +114,25 @@ def _credentials(declared: Declaration) -> Iterator[Check]:
     """Who the cloud takes us for, by its own library."""
     flavors = {c.flavor for c in declared.components}
     if "sagemaker" in flavors:
-        yield _asked("AWS", _aws, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; log in anew")
+        yield _asked(
+            "AWS account", _aws, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; log in anew"
+        )
     if "vertex" in flavors:
-        yield _asked("Google", _google, "gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS")
+        yield _asked(
+            "Google account", _google, "gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS"
+        )
     if "azureml" in flavors:
-        yield _asked("Azure", _azure, "az login, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID")
+        yield _asked("Azure account", _azure, "az login, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID")
     if "kubernetes" in flavors:
         contexts = [c.configuration.get("kubernetes_context") for c in declared.components if c.flavor == "kubernetes"]
-        yield _asked("Kubernetes", lambda: _kubernetes(contexts), "correct KUBECONFIG or the context's name")
+        yield _asked("Kubernetes account", lambda: _kubernetes(contexts), "correct KUBECONFIG or the context's name")
 
 
 def _asked(name: str, ask: Any, fix: str) -> Check:
     try:
-        return Check(f"{name} account", "ok", str(within(PATIENCE, ask)))
+        return Check(name, "ok", str(within(PATIENCE, ask)))
     except Exception as e:  # noqa: BLE001 - whatever the cloud's library raises is what is to be told
-        return Check(f"{name} account", "missing", told(e), fix)
+        return Check(name, "missing", told(e), fix)
 
 
 def _aws() -> str:
@@ -193,6 +198,36 @@ def _docker() -> Check:
         return Check("Docker", "ok", f"version {client.version()['Version']}")
     except Exception as e:  # noqa: BLE001 - whatever Docker's library raises is what is to be told
         return Check("Docker", "missing", told(e), "start it, or name it by DOCKER_HOST")
+
+
+def _image_of(infra: InfraConfig | None, environment: Mapping[str, str]) -> str:
+    """The image that steps run in; "" where there is none, or its variable isn't set."""
+    docker = infra.filled(environment).settings.get("docker", {}) if infra is not None else {}
+    return str(docker.get("parent_image") or "")
+
+
+def _image(declared: Declaration, image: str) -> Check:
+    """Whether the image is there: on this machine where its Docker runs the steps, else in its registry."""
+    if any(c.flavor == "local_docker" for c in declared.of("orchestrator")):
+        return _asked("image", lambda: _image_here(image), f"build or pull it: docker pull {image}")
+    host, _, name = image.partition("/")
+    name, _, tag = name.partition(":")
+    place = f"https://{host}/v2/{name}/manifests/{tag or 'latest'}"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(place, method="HEAD"), timeout=_SECONDS):
+            return Check("image", "ok", f"{image} is there")
+    except urllib.error.HTTPError as e:
+        if e.code in (401, 403):
+            return Check("image", "ok", f"{image}: its registry answers, and tells only those who log in")
+        return Check("image", "missing", f"{image}: its registry says {e.code}", "build it and push it")
+    except (OSError, ValueError) as e:
+        return Check("image", "missing", f"{image}: {told(e)}", "correct ASSAY_IMAGE, or open the way to its registry")
+
+
+def _image_here(image: str) -> str:
+    import docker
+
+    return f"{image}: {docker.from_env(timeout=int(_SECONDS)).images.get(image).short_id}"
 
 
 def _scheduling(file: StackFile) -> Check:

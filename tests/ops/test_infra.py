@@ -192,6 +192,24 @@ def test_mistakes_lead_to_the_file_that_makes_them(tmp_path: Path) -> None:
         load_infra(tmp_path, "lost")
 
 
+def test_what_a_stack_lacks_is_told_with_the_file_and_line_that_ask_for_it(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        base="stack: b\nsteps:\n  evaluate_step:\n    experiment_tracker: mlflow\n",
+        top="extends: base\nsteps:\n  train_step: {step_operator: gpus}\n",
+    )
+    infra = load_infra(tmp_path, "top")
+    stack = StackFile.model_validate({"stack_name": "b", "components": {}})
+    told = [infra.said_of(m.place, m.what) for m in misfits(infra, stack, ["train_step", "evaluate_base_step"], {})]
+    file = tmp_path / "configs" / "infra" / "top.yaml"
+    assert told == [
+        f"{file}: line 3: steps.train_step.step_operator: train_step:"
+        " stack 'b' has no step_operator 'gpus'; it has none",
+        f"{file}: base.yaml line 4: steps.evaluate_step.experiment_tracker: evaluate_base_step:"
+        " stack 'b' has no experiment_tracker 'mlflow'; it has none",
+    ]
+
+
 def test_what_a_stack_lacks_is_told_before_anything_runs() -> None:
     infra = InfraConfig.model_validate({
         "stack": "x", "environment": {"A": "${UNSET}", "B": "${secret:ALSO_UNSET}", "C": "${SET}", "D": "${NO:-x}"},

@@ -67,7 +67,9 @@ def test_a_key_reaches_scrub_as_a_secret_and_is_nowhere_in_the_store(
 
 
 def test_a_step_that_takes_too_long_fails_as_what_it_is(home: Path) -> None:
-    (home / "configs" / "infra" / "hasty.yaml").write_text("stack: local\nsteps: {ingest_step: {timeout: 0.001}}\n")
+    (home / "configs" / "infra" / "hasty.yaml").write_text(
+        "stack: local\nretry: {}\nsteps: {ingest_step: {timeout: 0.001}}\n"
+    )
     with pytest.raises(StepTimeoutError, match="ingest: not done after"):
         run(config(home, "hasty", scrub={"demo_key": True}), infra="hasty", root=home)
     record = find_run(home)
