@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from ops.run_index import known_runs
@@ -92,10 +93,10 @@ def wait(folder: Path) -> None:
         pass
 
 
-def tell(folder: Path, number: signal.Signals) -> None:
-    """Send a signal to all processes of an attempt, if it lives."""
+def tell(folder: Path, number: signal.Signals, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Send a signal to all processes of an attempt, if it lives. `process`: where this one started it."""
     with suppress(OSError, ValueError):
-        group = int((folder / "started").read_text())
+        group = process.pid if process is not None else int((folder / "started").read_text())
         if lives(folder):
             os.killpg(group, number)
 
@@ -145,10 +146,10 @@ def _gate(record: dict[str, object]) -> str | None:
 
 def _run_of(root: Path, schedule: Schedule, slot: Slot) -> RunRecord | None:
     """The newest run of a slot since its attempt began, as the run index knows it."""
-    at = in_zone(slot.at, schedule.tz)
     since = slot.started.isoformat() if slot.started is not None else ""
-    mine = (r for r in known_runs(root) if r.schedule == schedule.name and r.slot == at and r.started >= since)
-    return next(mine, None)
+    mine = (r for r in known_runs(root) if r.schedule == schedule.name and r.slot and r.started >= since)
+    # The zone that it was written in may be another one by now.
+    return next((r for r in mine if datetime.fromisoformat(r.slot or "") == slot.at), None)
 
 
 def _said(folder: Path) -> dict[str, object]:

@@ -187,16 +187,16 @@ class Scheduler:
                 and now >= one.slot.started + limit
             ):
                 one.told = now, f"it took longer than {span_text(limit)}"
-                attempts.tell(one.folder, signal.SIGTERM)
+                attempts.tell(one.folder, signal.SIGTERM, one.process)
             elif one.told is not None and now >= one.told[0] + _GRACE:
-                attempts.tell(one.folder, signal.SIGKILL)
+                attempts.tell(one.folder, signal.SIGKILL, one.process)
 
     def _end_all(self) -> None:
         """End all runs as Ctrl-C does, and put their slots back."""
         now = self._now()
         for one in self._running.values():
             one.told = one.told or (now, "")
-            attempts.tell(one.folder, signal.SIGTERM)
+            attempts.tell(one.folder, signal.SIGTERM, one.process)
         while self._running:
             self._conclude_ended()
             self._end_overdue()

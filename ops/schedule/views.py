@@ -72,7 +72,7 @@ def show_history(root: Path, name: str | None, limit: int, json_output: bool) ->
         attempts = {(s.schedule, s.at): t.attempts(s.schedule, s.at) for s in slots} if json_output else {}
     if json_output:
         shown = [
-            {**slot_as_json(s, zones[s.schedule]), "tries": [asdict(a) for a in attempts[s.schedule, s.at]]}
+            {**slot_as_json(s, zones[s.schedule]), "tries": [_iso(asdict(a)) for a in attempts[s.schedule, s.at]]}
             for s in slots
         ]
         emit({"slots": shown})
@@ -92,7 +92,7 @@ def show_versions(root: Path, name: str, json_output: bool) -> None:
         emit(
             {
                 "versions": [
-                    {**asdict(v), "spec": Schedule.model_validate_json(v.spec).model_dump(mode="json")}
+                    {**_iso(asdict(v)), "spec": Schedule.model_validate_json(v.spec).model_dump(mode="json")}
                     for v in versions
                 ]
             }
@@ -135,6 +135,11 @@ def slot_as_json(slot: Slot, zone: str) -> dict[str, Any]:
         "at": in_zone(slot.at, zone),
         **{name: value.isoformat() if value else None for name, value in times.items()},
     }
+
+
+def _iso(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with its moments as ISO 8601 has them."""
+    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in values.items()}
 
 
 def entry_as_json(entry: Entry, last: Slot | None) -> dict[str, Any]:

@@ -45,7 +45,11 @@ class SourceConfig(Frozen):
     """One named source: files (`path`) or a data set on the Hugging Face hub (`hub` with `revision`)."""
 
     name: str = Field(description="logical name; the first part of every row's `source`, equal on every machine")
-    path: str | None = Field(None, description="file, folder, glob or fsspec URL; relative to the run's root")
+    path: str | None = Field(
+        None,
+        description="file, folder, glob or fsspec URL; relative to the run's root; may hold the run's slot, such as"
+        " {slot:%Y-%m-%d}",
+    )
     hub: str | None = Field(None, description="hub data set id, such as HuggingFaceH4/ultrachat_200k")
     revision: str | None = Field(None, description="commit hash of the hub data set, 40 hex characters")
     subset: str | None = Field(
