@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from ops.stacks.declaration import LOCAL_STORE, Declaration, Declared, declarati
 from ops.stacks.secrets import remove_secret, stale_keys, write_secret
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.storage import writing
+
+# Chosen: between applying a stack and the first sign of a run on it lie seconds.
+_LATELY = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ def apply(path: Path, environment: Mapping[str, str]) -> Applied:
         ids.setdefault(found.declared.kind, []).append(_write_component(found))
     stack = _write_stack(difference, ids)
     _remove_unused(difference.dropped)
+    if difference.stack is None and is_shared():
+        _remove_outdated(difference.declared, stack.id)
     declared = difference.declared
     names, flavors = (_by_name(declared, what) for what in ("stored", "flavor"))
     return Applied(str(stack.id), declared.name, _path_of(declared), difference.changes(), names, flavors)
@@ -268,13 +274,41 @@ def _write_stack(difference: _Difference, ids: Mapping[str, list[Any]]) -> Any:
     components = {StackComponentType(kind): found for kind, found in ids.items()}
     if difference.stack is None:
         return _made(
-            lambda: client.create_stack(name=stored, components=components),
+            lambda: client.create_stack(name=stored, components=components, labels=_made_by(difference.declared)),
             lambda: client.list_stacks(name=f"equals:{stored}").items,
         )
     if not difference.recomposed:
         return difference.stack
     gone: dict[Any, list[Any]] = {kind: [] for kind in difference.stack.components if kind not in components}
     return client.update_stack(difference.stack.id, component_updates={**components, **gone})
+
+
+def _made_by(declared: Declaration) -> dict[str, str]:
+    """What a stack is labelled with: the name of its file, and the state folder that it was applied from."""
+    from zenml.config.global_config import GlobalConfiguration
+
+    return {"assay_stack": declared.name, "assay_state": str(GlobalConfiguration().user_id)}
+
+
+def _remove_outdated(declared: Declaration, current: Any) -> None:
+    """Where a stack's name tells what it is made of, an edited file makes another one: remove those that this state
+    folder made of it before and that no run was on. One that had runs stays as what these ran on.
+
+    Somebody else's run may be on its way on a stack of the same declaration: none is removed that was made lately.
+    """
+    from zenml.client import Client
+    from zenml.utils.time_utils import utc_now
+
+    client, mine = Client(), _made_by(declared)
+    for listed in client.list_stacks(name=f"startswith:{declared.name}-", size=200).items:
+        stack = client.get_stack(listed.id)
+        is_mine = {k: (stack.labels or {}).get(k) for k in mine} == mine
+        if stack.id == current or not is_mine or utc_now() - stack.created.replace(tzinfo=None) < _LATELY:
+            continue
+        if not client.list_pipeline_runs(stack_id=stack.id, size=1).total:
+            components = [c for found in stack.components.values() for c in found]
+            client.zen_store.delete_stack(stack.id)
+            _remove_unused(components)
 
 
 def _remove_unused(components: Sequence[Any]) -> list[str]:

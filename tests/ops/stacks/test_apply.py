@@ -4,6 +4,7 @@ import base64
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -48,6 +49,10 @@ def declare(tmp_path: Path) -> Iterator:
 def component(path: Path, kind: str, name: str = "files"):
     listed = Client().list_stack_components(type=kind, name=f"equals:{path.stem}-{name}").items
     return listed[0] if listed else None
+
+
+def stacks_of(path: Path) -> set[str]:
+    return {str(s.id) for s in Client().list_stacks(name=f"startswith:{path.stem}-").items}
 
 
 def database() -> Path:
@@ -209,6 +214,14 @@ def test_two_users_of_one_server_never_change_each_others_components(declare, mo
     # The same declaration is the same stack, whoever applies it: caches are shared.
     assert apply(path, ENVIRONMENT).id == mine.id
     assert mine.names["orchestrator"] == theirs.names["orchestrator"]
-    for environment in (ENVIRONMENT, {**ENVIRONMENT, "PLACE": "b"}):
+    assert stacks_of(path) == {mine.id, theirs.id}
+    # What this state folder made of the file before and nobody ran on goes, once nobody can be about to.
+    monkeypatch.setattr(applying, "_LATELY", timedelta(0))
+    newer = apply(path, {**ENVIRONMENT, "PLACE": "c"})
+    assert stacks_of(path) == {newer.id}
+    monkeypatch.setattr(applying, "_made_by", lambda declared: {"assay_state": "another"})
+    theirs = apply(path, {**ENVIRONMENT, "PLACE": "b"})
+    assert stacks_of(path) == {newer.id, theirs.id}
+    for environment in ({**ENVIRONMENT, "PLACE": "c"}, {**ENVIRONMENT, "PLACE": "b"}):
         remove(path.stem, path, environment)
     assert not Client().list_stacks(name=f"startswith:{path.stem}").items

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.object_store import forget_file_systems, s3, s3_server  # noqa: F401 - fixtures
 from zenml.client import Client
 
 from ops.commands.doctor import Check
@@ -160,3 +161,17 @@ def test_a_service_that_says_nothing_is_not_waited_for() -> None:
     with pytest.raises(TimeoutError, match=r"no answer within 0\.02 s"):
         within(0.02, threading.Event().wait)
     assert within(1, lambda: 7) == 7
+
+
+@pytest.mark.slow
+def test_buckets_that_are_not_there_or_do_not_answer(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    text = LOCAL.replace("flavor: local, configuration", "flavor: s3, configuration")
+    path = declare(tmp_path, "bucket", text)
+    assert found(examine(path, None, {"HERE": s3}), "missing") == {}
+    (why,) = found(examine(path, None, {"HERE": "s3://no-such-bucket/runs"}), "missing")["artifact store"]
+    assert why.startswith("nothing can be written: ") and "bucket" in why.lower()
+    forget_file_systems()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    (why,) = found(examine(path, None, {"HERE": s3}), "missing")["artifact store"]
+    assert why.startswith("nothing can be written: ") and "127.0.0.1:9" in why
+    forget_file_systems()
