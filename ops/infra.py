@@ -193,7 +193,7 @@ def infra_file(root: Path, name: str) -> Path:
     folder = root / "configs" / "infra"
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml") if p.stem[0] != "_"))
         raise InputNotFoundError(f"no infra file '{name}'", where=str(folder), hint=f"there are: {known}")
     return path
 

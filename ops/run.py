@@ -14,7 +14,8 @@ from ops.infra import load_infra, merged
 from ops.plan import Plan
 from ops.preflight import checked, trained_on
 from ops.stacks.apply import Applied
-from ops.stacks.files import stack_file
+from ops.stacks.files import runs_elsewhere, stack_file
+from ops.stacks.usable import told
 from ops.step_environment import log_switches, pipeline_options, step_options
 from ops.summary import print_plan, print_summary, say_unchanged
 from pipelines.config import RunConfig
@@ -125,7 +126,7 @@ def execute(root: Path, plan: Plan) -> RunRecord:
     finally:
         clear_workspaces()
     if record is None or record.status == "failed" or error is not None:
-        raise _failure(error, record)
+        raise _failure(error, record, plan.stack if runs_elsewhere(stack_file(root, plan.stack)) else "")
     return record
 
 
@@ -196,11 +197,19 @@ def _recorded(root: Path, plan: Plan, launch: str, error: BaseException | None) 
     return refresh(root, run.id)
 
 
-def _failure(error: BaseException | None, record: RunRecord | None) -> BaseException:
-    """What ended a run: the step's own error where this process saw it, else what ZenML's store knows of it."""
+def _failure(error: BaseException | None, record: RunRecord | None, elsewhere: str = "") -> BaseException:
+    """What ended a run: the step's own error where this process saw it, else what ZenML's store knows of it.
+
+    `elsewhere`: the stack, where steps run in other processes; what is raised here then comes from submitting them.
+    """
     if isinstance(error, Exception):
-        return _as_ours(error, record.name if record else "")
-    if error is not None:
+        seen = _as_ours(error, record.name if record else "")
+        if not elsewhere or isinstance(seen, AssayError):
+            return seen
+        if record is None or not record.failed_step:
+            hint = f"`assay stack doctor {elsewhere}` looks for what is missing; ASSAY_TRACEBACK=1 shows more"
+            return ServiceError(f"stack '{elsewhere}' didn't take the run: {told(error)}", hint=hint)
+    elif error is not None:
         return error
     assert record is not None
     where = f"run {record.name}" + (f", {record.failed_step}" if record.failed_step else "")

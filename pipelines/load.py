@@ -58,7 +58,9 @@ class Written:
 
     def mistakes(self, told: Mapping[KeyPath, Sequence[str]]) -> str:
         """What is wrong, in the order of the file."""
-        found = sorted(told.items(), key=lambda m: self._line_of(m[0]) or math.inf)
+        whole = [((), [why]) for why in dict.fromkeys(told.get((), ()))]
+        found = whole + [(place, whys) for place, whys in told.items() if place]
+        found.sort(key=lambda m: self._line_of(m[0]) or math.inf)
         count = f"{len(found)} mistake{'s' if len(found) > 1 else ''}"
         return f"{count} in the configuration\n" + "\n".join(f"  {self.line(place, whys)}" for place, whys in found)
 

@@ -175,3 +175,16 @@ def test_buckets_that_are_not_there_or_do_not_answer(s3: str, tmp_path: Path, mo
     (why,) = found(examine(path, None, {"HERE": s3}), "missing")["artifact store"]
     assert why.startswith("nothing can be written: ") and "127.0.0.1:9" in why
     forget_file_systems()
+
+
+def test_a_stack_that_refuses_a_run_is_no_fault_of_assay() -> None:
+    from ops.run import _failure
+
+    refused = RuntimeError("Docker isn't there\nand more")
+    told = _failure(refused, None, "far")
+    assert isinstance(told, ServiceError)
+    assert str(told).startswith(
+        "stack 'far' didn't take the run: RuntimeError: Docker isn't there\n  way out: `assay st"
+    )
+    assert _failure(refused, None) is refused
+    assert _failure(ConfigError("ours"), None, "far").exit_code == 2
