@@ -1,18 +1,21 @@
 """`assay status`: what there is to know at a glance, of schedules and of all runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ops.console import emit, heading, say, show_table
-from ops.run_index import known_runs
-from ops.schedule.alerts import freshness, undelivered
+from ops.run_index import known_runs, run_config
+from ops.schedule.alerts import freshness
 from ops.schedule.cron import in_zone
+from ops.schedule.outbox import undelivered
 from ops.schedule.schedule import span_text
 from ops.schedule.slots import Slot
 from ops.schedule.table import Beat, Entry, Looking, open_table
 from ops.schedule.views import entry_as_json
+from steps.contracts.errors import AssayError
 from steps.contracts.humanize import duration
 from steps.contracts.runs import RunRecord
 
@@ -67,7 +70,7 @@ def show_status(root: Path, json_output: bool) -> None:
         todo = [*_of_schedules(states, served, now), *_of_alerts(t)]
     on_their_way = [r for r in runs if r.ended is None]
     fresh = list(_fresh(runs, now))
-    todo += _of_runs(runs)
+    todo += [*_of_runs(runs), *_set_aside(root, runs)]
     if json_output:
         emit({
             "scheduler": {"serves": served, "seen": beat.seen.isoformat() if beat else None},
@@ -179,12 +182,33 @@ def _of_alerts(t: Looking) -> Iterator[Todo]:
         yield Todo(f"an alert of {schedule} doesn't get to {channel}, {error}", f"assay schedule show {schedule}")
 
 
-def _of_runs(runs: Sequence[RunRecord]) -> Iterator[Todo]:
-    """The newest run of each config, where it failed without a schedule, or its model was rejected."""
+def _newest(runs: Iterable[RunRecord]) -> list[RunRecord]:
+    """The first run of each config."""
     newest: dict[str, RunRecord] = {}
     for run in runs:
         newest.setdefault(run.config_name, run)
-    for run in newest.values():
+    return list(newest.values())
+
+
+def _set_aside(root: Path, runs: Sequence[RunRecord]) -> Iterator[Todo]:
+    """Rows that the newest completed run of each config set aside, and that nobody has decided about."""
+    for run in _newest(r for r in runs if r.status == "completed"):
+        if not any("quarantin" in a.name for a in run.of_type("dataset")):
+            continue
+        from ops.review.guard import Guard
+        from ops.review.queue import ReviewQueue, decisions_path
+
+        with suppress(AssayError):  # its files are gone, or out of reach: nothing can be decided there
+            _, left = ReviewQueue(root, run, decisions_path(root, run), Guard(root, run_config(root, run))).counts()
+            if left:
+                count = left.total()
+                what = f"{run.config_name} set {count:,} row{'s' if count > 1 else ''} aside"
+                yield Todo(what, f"assay review {run.name}")
+
+
+def _of_runs(runs: Sequence[RunRecord]) -> Iterator[Todo]:
+    """The newest run of each config, where it failed without a schedule, or its model was rejected."""
+    for run in _newest(runs):
         if run.status == "failed" and run.schedule is None:
             yield Todo(f"the last run of {run.config_name} failed", f"assay runs {run.name}")
         elif run.registration is not None and run.registration.status == "rejected":

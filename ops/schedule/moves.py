@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 from ops.schedule.cron import in_zone
+from ops.schedule.outbox import drop_unsent
 from ops.schedule.policy import Over, after, came, given_up, in_pause, startable
 from ops.schedule.schedule import Schedule
 from ops.schedule.slots import Result, Slot
@@ -51,6 +52,7 @@ def edit(table: Table, name: str, changes: dict[str, Any], now: datetime) -> Sch
         said = ", ".join(f"{key}: {value}" for key, value in schedule.model_dump(mode="json").items() if key in changes)
         t.put_schedule(replace(entry, schedule=schedule, version=entry.version + 1), f"edited {said}", now)
         t.keep_marks(name, schedule.on_change)
+        drop_unsent(t, name, schedule.alerts)
         return schedule
 
 

@@ -22,9 +22,10 @@ from typing import IO
 
 from ops.console import complain
 from ops.schedule import attempts
-from ops.schedule.alerts import any_waits, deliver, keep_due
+from ops.schedule.alerts import deliver, keep_due
 from ops.schedule.bell import Bell
 from ops.schedule.moves import account, changed, claim, clock, conclude, describe
+from ops.schedule.outbox import any_waits
 from ops.schedule.policy import next_look
 from ops.schedule.schedule import Schedule, span_text
 from ops.schedule.slots import Result, Slot

@@ -246,23 +246,12 @@ class Looking:
             for r in rows
         ]
 
-    def untold(self, name: str, which: str, kind: str, since: datetime) -> list[Slot]:
-        """Slots of a kind (SQL) that ended since a moment, and that no alert of that kind was kept for."""
-        query = (
-            f"SELECT {_SLOT} FROM slots s WHERE schedule = ? AND {which} AND ended >= ? AND NOT EXISTS"
-            " (SELECT 1 FROM alerts a WHERE a.schedule = s.schedule AND a.at = s.at AND a.kind = ?) ORDER BY at"
-        )
-        return [_slot(row) for row in self._db.execute(query, (name, text_of(since), kind))]
-
-    def last_told(self, name: str, kind: str) -> datetime | None:
-        """The newest slot that an alert of that kind was kept for."""
-        row = self._db.execute("SELECT max(at) FROM alerts WHERE schedule = ? AND kind = ?", (name, kind)).fetchone()
-        return _maybe(row[0])
-
-    def was_told(self, name: str, at: datetime, kind: str) -> bool:
-        """Whether an alert of that kind was kept for a slot."""
-        query = "SELECT 1 FROM alerts WHERE schedule = ? AND at = ? AND kind = ?"
-        return self._db.execute(query, (name, text_of(at), kind)).fetchone() is not None
+    def newest_result(self, name: str) -> Slot | None:
+        """The slot that ended well last: it ran, or found nothing new."""
+        well = "(state = 'ran' OR (state = 'skipped' AND attempts > 0))"
+        query = f"SELECT {_SLOT} FROM slots WHERE schedule = ? AND {well} ORDER BY ended DESC LIMIT 1"
+        row = self._db.execute(query, (name,)).fetchone()
+        return _slot(row) if row else None
 
     def beat(self) -> Beat | None:
         """The newest scheduler; None: there was none yet."""

@@ -14,7 +14,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from support.clockwork import BROKEN, Desk, at
 
-from ops.schedule import alerts, moves
+from ops.schedule import alerts, moves, outbox
 from ops.schedule.schedule import ByMail, ByWebhook, channel_of
 from ops.schedule.slots import Result
 from steps.contracts.errors import ConfigError
@@ -114,16 +114,19 @@ def test_a_receiver_that_fails_is_asked_again_and_a_kill_loses_nothing(tmp_path)
     assert deliver(desk, tmp_path, "01:01") == [], "not before a minute has passed"
     assert len(deliver(desk, tmp_path, "01:03")) == 1
     with desk.table.look() as t:
-        assert alerts.undelivered(t) == [("s", "command:/bin/false", "the program ended with status 1")]
-    # Taken, then killed: after the lease it is sent.
+        assert outbox.undelivered(t) == [("s", "command:/bin/false", "the program ended with status 1")]
+    # What nobody got goes by the new channel.
     moves.edit(desk.table, "s", {"alerts": [channel_of(SINK)]}, at("01:10"))
+    deliver(desk, tmp_path, "01:10")
+    assert [t["slot"][11:16] for t in told(tmp_path)] == ["01:00"]
+    # Taken, then killed: after the lease it is sent.
     desk.end(desk.look("02:00"), "02:01", BROKEN)
     alerts.keep_due(desk.table, at("02:01"))
     assert alerts._take(desk.table, at("02:01")) is not None
     deliver(desk, tmp_path, "02:02")
-    assert told(tmp_path) == []
-    deliver(desk, tmp_path, "02:07")
     assert len(told(tmp_path)) == 1
+    deliver(desk, tmp_path, "02:07")
+    assert [t["slot"][11:16] for t in told(tmp_path)] == ["01:00", "02:00"]
 
 
 class _Receiver(BaseHTTPRequestHandler):
@@ -225,7 +228,7 @@ def test_mail(tmp_path):
     assert "the slot of 2026-03-01T01:00+00:00 failed: the server doesn't answer" in text.get_content()
     with desk.table.look() as t:
         made = t.rows("SELECT * FROM alerts")[0]
-    assert text["Message-ID"] == f"<{alerts.Alert('s', at('01:00'), 'failure', '').id}@assay>" and made["sent"]
+    assert text["Message-ID"] == f"<{outbox.Alert('s', at('01:00'), 'failure', '').id}@assay>" and made["sent"]
 
 
 def test_mail_with_a_password(tmp_path):
