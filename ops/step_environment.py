@@ -7,7 +7,7 @@ from typing import Any
 from ops.environment import SWITCHES
 from ops.infra import InfraConfig
 from ops.stacks.files import VARIABLE, filled, variables
-from ops.stacks.secrets import stale_keys, write_secret
+from ops.stacks.secrets import stale_keys, stored_secret, write_secret
 from steps.contracts.errors import ConfigError
 
 _LOGS = ("ZENML_DISABLE_STEP_LOGS_STORAGE", "ZENML_DISABLE_PIPELINE_LOGS_STORAGE")
@@ -76,14 +76,29 @@ def _switches(infra: InfraConfig) -> dict[str, str]:
 def _reaching(
     who: str, stack: str, said: Mapping[str, str], secrets: tuple[str, ...], environment: Mapping[str, str]
 ) -> _Reaching:
-    given = {name: value for name, text in said.items() if (value := _filled(name, text, environment))}
-    hidden = {n: v for n, v in given.items() if any(m.group(1) for m in VARIABLE.finditer(said[n]))}
+    plain = {n: text for n, text in said.items() if not _is_secret(text)}
+    own = f"assay-step-{stack}-{who}"
+    hidden = _hidden({n: text for n, text in said.items() if n not in plain}, own, environment)
     for secret in secrets:
         _check_there(secret)
-    own = f"assay-step-{stack}-{who}"
     if hidden and (stale := stale_keys(own, hidden)):
         write_secret(own, stale)
-    return _Reaching({n: v for n, v in given.items() if n not in hidden}, (*secrets, *([own] if hidden else ())))
+    given = {name: value for name, text in plain.items() if (value := _filled(name, text, environment))}
+    return _Reaching(given, (*secrets, *([own] if hidden else ())))
+
+
+def _is_secret(text: str) -> bool:
+    return any(m.group(1) for m in VARIABLE.finditer(text))
+
+
+def _hidden(said: Mapping[str, str], own: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Secrets by the name of the step's variable. What isn't set here keeps the value that is stored, as for a launcher
+    that a clock starts somewhere.
+    """
+    set_ = {n: all(m.group(2) in environment for m in VARIABLE.finditer(text)) for n, text in said.items()}
+    stored = stored_secret(own) if not all(set_.values()) else {}
+    found = {n: stored[n] if not set_[n] and n in stored else _filled(n, text, environment) for n, text in said.items()}
+    return {n: value for n, value in found.items() if value}
 
 
 def _filled(name: str, value: str, environment: Mapping[str, str]) -> str:

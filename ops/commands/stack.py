@@ -80,7 +80,7 @@ def show(name: Name, json_output: Json = False) -> None:
             values = ", ".join(f"{k}: {v}" for k, v in component.configuration.items())
             say(f"  {kind}: {component.name} ({component.flavor}){f' {values}' if values else ''}")
     for variable, known in needs.items():
-        state = "set" if known["set"] else "not set" if known["needed"] else "not set, may be missing"
+        state = "set" if known["set"] else "not set" if known["needed"] else "not set, and may be"
         say(f"  {variable}: {state}")
     for line in ignored:
         say(f"  not heeded: {line}")

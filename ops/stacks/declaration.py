@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ops.stacks.files import VARIABLE, Component, StackFile
+from ops.stacks.secrets import stored_secret
 from pipelines.load import Written, read, validate
 from pipelines.mistakes import KeyPath
 from steps.contracts.errors import ConfigError
@@ -97,6 +98,26 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
 
 
+@dataclass(frozen=True)
+class _Unset:
+    """A secret whose variable isn't set. `is_key`: it is a key of a ZenML secret, no field of the flavour."""
+
+    variable: str
+    place: KeyPath
+    needed: bool
+    is_key: bool
+
+
+@dataclass
+class _Said:
+    """A component's configuration: values; secrets by field; keys of a ZenML secret that it names; secrets not set."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    unset: dict[str, _Unset] = field(default_factory=dict)
+
+
 @dataclass
 class _Reader:
     """Reads components and notes what is wrong, by place."""
@@ -128,23 +149,40 @@ class _Reader:
         flavor = self._flavor(kind, component.flavor, (*place, "flavor"))
         if flavor is None:
             return None
-        values, secrets, keys = self._values(flavor.config_class, component, (*place, "configuration"))
+        said = self._said(flavor.config_class, component, (*place, "configuration"))
+        values = said.values
         if (kind, component.flavor) == LOCAL_STORE and isinstance(values.get("path"), str):
             # ZenML follows links in what it stores, and then misses it below the link.
             values["path"] = str(Path(values["path"]).resolve())
-        stored = component.name
-        if self.shared:
-            stored = f"{stored}-{_digest([component.flavor, values, sorted(secrets), sorted(keys)])}"
-        secret = f"assay-{kind}-{stored}"
-        values |= {_NAMES_SECRET: secret} if keys else {}
-        config = self._checked(flavor.config_class, values, secrets, (*place, "configuration"))
+        stored = self._stored(kind, component, said)
+        secret = _secret(kind, stored)
+        values |= {_NAMES_SECRET: secret} if said.keys else {}
+        config = self._checked(flavor.config_class, values, said.secrets, (*place, "configuration"))
         if config is None:
             return None
         dumped = config.model_dump(mode="json", exclude_unset=True)
-        dumped |= {key: f"{{{{{secret}.{key}}}}}" for key in secrets}
-        return Declared(
-            kind, component.name, stored, component.flavor, dumped, secret, secrets | keys, config.is_remote, place
-        )
+        dumped |= {key: f"{{{{{secret}.{key}}}}}" for key in said.secrets}
+        hidden = said.secrets | said.keys
+        return Declared(kind, component.name, stored, component.flavor, dumped, secret, hidden, config.is_remote, place)
+
+    def _stored(self, kind: str, component: Component, said: "_Said") -> str:
+        """The component's name in ZenML's store. What isn't set of its secrets keeps the value that is stored there, as
+        for a launcher that a clock starts somewhere; it is told where there is none.
+        """
+        stored = self._name(component, said, [*said.secrets, *said.keys, *said.unset])
+        has = stored_secret(_secret(kind, stored)) if said.unset else {}
+        if said.unset.keys() <= has.keys():
+            for key, unset in said.unset.items():
+                (said.keys if unset.is_key else said.secrets)[key] = has[key]
+            return stored
+        for unset in said.unset.values():
+            if unset.needed:
+                self._tell(unset.place, f"the environment variable {unset.variable} is not set; export it")
+        return self._name(component, said, [*said.secrets, *said.keys])
+
+    def _name(self, component: Component, said: "_Said", keys: list[str]) -> str:
+        digest = _digest([component.flavor, said.values, sorted(keys)])
+        return f"{component.name}-{digest}" if self.shared else component.name
 
     def _flavor(self, kind: str, name: str, place: KeyPath) -> Any:
         """ZenML's flavour, importable; None when it was told what is wrong with it."""
@@ -171,48 +209,49 @@ class _Reader:
             )
         return flavor
 
-    def _values(
-        self, config: Any, component: Component, place: KeyPath
-    ) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-        """Values; those that are secrets, by key; and the keys of a ZenML secret that the component goes by."""
-        from zenml.utils.secret_utils import is_secret_field, is_secret_reference
-
-        values: dict[str, Any] = {}
-        secrets: dict[str, str] = {}
-        keys: dict[str, str] = {}
+    def _said(self, config: Any, component: Component, place: KeyPath) -> "_Said":
+        """What the file says of a component; unknown keys and secrets in clear text are told."""
+        said = _Said()
         for key, value in component.configuration.items():
             here = (*place, key)
             known = config.model_fields.get(key)
             if known is None:
                 self._tell(here, f"unknown key of flavour {component.flavor!r}{_meant(key, list(config.model_fields))}")
-                continue
-            if key == _NAMES_SECRET and isinstance(value, dict):
-                keys = {k: str(found) for k, v in value.items() if (found := self._filled(v, (*here, k), top=True))}
-                continue
-            named = list(VARIABLE.finditer(value)) if isinstance(value, str) else []
-            hidden = is_secret_field(known) or any(m.group(1) for m in named)
-            filled = self._filled(value, here, top=hidden)
-            if filled is None or filled == "":
-                continue
-            if not hidden or is_secret_reference(filled):
-                values[key] = filled
-            elif len(named) == 1 and named[0].group(0) == value:
-                secrets[key] = str(filled)
-            else:
-                self._tell(
-                    here, "a secret stands in clear text; write ${secret:NAME} alone, or {{secret.key}} of ZenML"
-                )
-        return values, secrets, keys
+            elif key == _NAMES_SECRET and isinstance(value, dict):
+                for name, inner in value.items():
+                    self._secret(said, name, inner, (*here, name), is_key=True)
+            elif self._hides(known, value):
+                self._secret(said, key, value, here)
+            elif (filled := self._filled(value, here)) not in (None, ""):
+                said.values[key] = filled
+        return said
 
-    def _filled(self, value: Any, place: KeyPath, top: bool = False) -> Any:
-        """With variables filled in; `top`: it may be a secret, which ZenML resolves in whole values alone."""
+    def _hides(self, field: Any, value: Any) -> bool:
+        """Whether a value is a secret that isn't a reference to ZenML's already."""
+        from zenml.utils.secret_utils import is_secret_field, is_secret_reference
+
+        named = VARIABLE.finditer(value) if isinstance(value, str) else ()
+        return (is_secret_field(field) or any(m.group(1) for m in named)) and not is_secret_reference(value)
+
+    def _secret(self, said: "_Said", key: str, value: Any, place: KeyPath, *, is_key: bool = False) -> None:
+        whole = VARIABLE.fullmatch(value) if isinstance(value, str) else None
+        if whole is None:
+            what = "a secret stands in clear text; write ${secret:NAME} alone, or {{secret.key}} of ZenML"
+            self._tell(place, what)
+        elif found := self.environment.get(whole.group(2)) or whole.group(3):
+            (said.keys if is_key else said.secrets)[key] = found
+        else:
+            said.unset[key] = _Unset(whole.group(2), place, whole.group(3) is None, is_key)
+
+    def _filled(self, value: Any, place: KeyPath) -> Any:
+        """With variables filled in; none of them is a secret."""
         if isinstance(value, dict):
             return {k: self._filled(v, (*place, k)) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [self._filled(v, (*place, i)) for i, v in enumerate(value)]
         if not isinstance(value, str):
             return value
-        if not top and any(m.group(1) for m in VARIABLE.finditer(value)):
+        if any(m.group(1) for m in VARIABLE.finditer(value)):
             self._tell(place, "ZenML has secrets in values of their own only, not within lists and mappings")
             return value
         return VARIABLE.sub(lambda m: self._variable(m.group(2), m.group(3), place), value)
@@ -252,6 +291,11 @@ def _without(text: str, secrets: Mapping[str, str]) -> str:
     for value in secrets.values():
         text = text.replace(value, "***")
     return text
+
+
+def _secret(kind: str, stored: str) -> str:
+    """Name of the ZenML secret of a component."""
+    return f"assay-{kind}-{stored}"
 
 
 def _meant(written: str, names: list[str]) -> str:

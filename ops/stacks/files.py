@@ -6,8 +6,9 @@ The format is that of `zenml stack export`, with liberties: `zenml_version` may 
 - `${NAME}` stands for an environment variable, `${NAME:-default}` for one that may be missing; a key whose value is
   empty then is left out;
 - `${secret:NAME}` stands for one whose value is a secret: it goes into ZenML's secret store, and the component refers
-  to it. In a field that the flavour itself marks as a secret, `${NAME}` means the same; under `authentication_secret`,
-  which names a ZenML secret, the keys of one may stand instead.
+  to it; where the variable isn't set what is stored is kept. In a field that the flavour itself marks as a secret,
+  `${NAME}` means the same; under `authentication_secret`, which names a ZenML secret, the keys of one may stand
+  instead.
 """
 
 import re
@@ -82,7 +83,9 @@ def stack_file(root: Path, name: str) -> Path:
 
 
 def variables(value: Any) -> Iterator[tuple[str, bool]]:
-    """Environment variables that a value names, also in lists and mappings, and whether each must be set."""
+    """Environment variables that a value names, also in lists and mappings, and whether each must be set: a secret need
+    not, since its value may be stored.
+    """
     if isinstance(value, dict):
         for inner in value.values():
             yield from variables(inner)
@@ -90,7 +93,7 @@ def variables(value: Any) -> Iterator[tuple[str, bool]]:
         for inner in value:
             yield from variables(inner)
     elif isinstance(value, str):
-        yield from ((m.group(2), m.group(3) is None) for m in VARIABLE.finditer(value))
+        yield from ((m.group(2), m.group(3) is None and not m.group(1)) for m in VARIABLE.finditer(value))
 
 
 def filled(value: Any, environment: Mapping[str, str]) -> Any:

@@ -225,7 +225,6 @@ def test_what_a_stack_lacks_is_told_before_anything_runs() -> None:
     })  # fmt: skip
     assert [(m.what, m.stops) for m in misfits(infra, stack, ["train_step", "gate_step"], {"SET": "1"})] == [
         ("steps need the environment variable UNSET; export UNSET=...", True),
-        ("steps need the environment variable ALSO_UNSET; export ALSO_UNSET=...", True),
         ("train_step: stack 'x' has no experiment_tracker 'mlflw'; did you mean 'mlflow'?", True),
         ("train_step: stack 'x' has no step_operator 'gpus'; it has none", True),
         ("train_step, gate_step: resources.gpu: steps have what this machine has", False),

@@ -47,6 +47,9 @@ def test_secrets_are_passed_by_name_and_their_values_are_renewed(secret: str) ->
         told = step_options(infra, "judge_step", {"MINE": value})
         assert told == {"secrets": ["assay-step-renew-judge_step"]}
         assert Client().get_secret("assay-step-renew-judge_step").secret_values == {"KEY": value}
+    # A launcher that a clock starts has no such variable: what is stored is kept.
+    assert step_options(infra, "judge_step", {}) == {"secrets": ["assay-step-renew-judge_step"]}
+    assert Client().get_secret("assay-step-renew-judge_step").secret_values == {"KEY": "new"}
     assert step_options(infra, "gate_step", {}) == {}
     Client().delete_secret("assay-step-renew-judge_step")
 
@@ -56,3 +59,5 @@ def test_what_is_missing_is_told_before_a_run() -> None:
         pipeline_options(InfraConfig(stack="x", secrets=("nobody",)), {}, elsewhere=False)
     with pytest.raises(ConfigError, match="steps are to have A, for which the environment variable UNSET"):
         pipeline_options(InfraConfig(stack="x", environment={"A": "${UNSET}"}), {}, elsewhere=False)
+    with pytest.raises(ConfigError, match="steps are to have A, for which the environment variable UNSET"):
+        pipeline_options(InfraConfig(stack="x", environment={"A": "${secret:UNSET}"}), {}, elsewhere=False)

@@ -97,7 +97,12 @@ def test_secrets_are_references_and_in_the_store_nowhere_else(declare) -> None:
     changed = apply(path, {**ENVIRONMENT, "PASSWORD": "battery-staple"}).changes
     assert changed == (f"artifact_store '{path.stem}-files': secret secret stored",)
     assert Client().get_secret(secret).secret_values["secret"] == "battery-staple"
+    # A launcher that a clock starts somewhere has no secrets in its environment: what is stored is kept.
+    assert apply(path, {"PLACE": "a", "HOST": "127.0.0.1"}).changes == ()
+    assert Client().get_secret(secret).secret_values == {"key": "ident-ity", "secret": "battery-staple"}
     remove(path.stem, path, ENVIRONMENT)
+    with pytest.raises(ConfigError, match="PASSWORD is not set"):
+        apply(path, {"PLACE": "a", "HOST": "127.0.0.1"})
     with pytest.raises(KeyError):
         Client().get_secret(secret)
 
@@ -184,7 +189,7 @@ components:
         tracking_uri: https://tracker.example
         tracking_password: in clear
   step_operator:
-    - {name: NAME-k8s, flavor: kubernetes, configuration: {kubernetes_namespace: [1]}}
+    - {name: NAME-far, flavor: sagemaker, configuration: {bucket: [1]}}
 """)
     with pytest.raises(ConfigError) as caught:
         apply(path, ENVIRONMENT)
@@ -196,8 +201,10 @@ components:
         "line 14: components.artifact_store.0.configuration.client_kwargs.endpoint_url.1: the environment variable NOW",
         "line 15: components.artifact_store.0.configuration.client_kwargs.key: ZenML has secrets in values of their",
         "line 21: components.experiment_tracker.0.configuration.tracking_password: a secret stands in clear text",
-        "line 23: components.step_operator.0.flavor: the library of flavour 'kubernetes' isn't installed",
-        "pip install -c constraints.txt '.[kubernetes]'",
+        "line 23: components.step_operator.0.flavor: the library of flavour 'sagemaker' isn't installed",
+        "pip install -c constraints.txt '.[aws]'",
+        "line 23: components.step_operator.0.configuration.bucket: Input should be a valid string (found '[1]')",
+        "components.step_operator.0.configuration.role: Field required",
     ):  # fmt: skip
         assert part in said, part
     assert "gs://bucket" in said and "in clear'" not in said
@@ -211,6 +218,7 @@ def test_two_users_of_one_server_never_change_each_others_components(declare, mo
     theirs = apply(path, {**ENVIRONMENT, "PLACE": "b"})
     assert mine.id != theirs.id and mine.names != theirs.names
     assert apply(path, ENVIRONMENT).changes == () == apply(path, {**ENVIRONMENT, "PLACE": "b"}).changes
+    assert apply(path, {"PLACE": "b", "HOST": "127.0.0.1"}).id == theirs.id
     # The same declaration is the same stack, whoever applies it: caches are shared.
     assert apply(path, ENVIRONMENT).id == mine.id
     assert mine.names["orchestrator"] == theirs.names["orchestrator"]

@@ -47,21 +47,21 @@ def test_a_stack_that_is_whole_has_nothing_missing_and_nothing_is_left_behind(tm
 
 
 def test_everything_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
-    path = declare(tmp_path, "poor", LOCAL.replace("flavor: local}]\n  artifact", "flavor: kubernetes}]\n  artifact"))
-    path.write_text(path.read_text() + "extras: [kubernetes]\n")
+    path = declare(tmp_path, "poor", LOCAL.replace("flavor: local}]\n  artifact", "flavor: sagemaker}]\n  artifact"))
+    path.write_text(path.read_text() + "extras: [aws]\n")
     infra = InfraConfig.model_validate({
         "stack": "poor", "environment": {"A": "${UNSET}"}, "resources": {"shared_memory": "1GiB"},
         "steps": {"train_step": {"step_operator": "gpus"}},
     })  # fmt: skip
     told = found(examine(path, infra, {}), "missing")
-    assert told["extra kubernetes"] == ["not installed"]
+    assert told["extra aws"] == ["not installed"]
     assert told["infra file"] == [
         "steps need the environment variable UNSET; export UNSET=...",
         "train_step: stack 'poor' has no step_operator 'gpus'; it has none",
     ]
-    assert len(told["file"]) == 2
-    assert "the library of flavour 'kubernetes' isn't installed" in told["file"][0]
-    assert "line 5: components.artifact_store.0.configuration.path: the environment variable HERE" in told["file"][1]
+    assert len(told["file"]) == 3 and "execution_role: Field required" in told["file"][1]
+    assert "the library of flavour 'sagemaker' isn't installed" in told["file"][0]
+    assert "line 5: components.artifact_store.0.configuration.path: the environment variable HERE" in told["file"][2]
 
 
 def test_servers_that_do_not_answer_and_stores_that_steps_cannot_reach(tmp_path: Path) -> None:
