@@ -16,7 +16,7 @@ from ops.preflight import checked, trained_on
 from ops.stacks.apply import Applied
 from ops.stacks.files import runs_elsewhere, stack_file
 from ops.stacks.usable import told
-from ops.step_environment import log_switches, pipeline_options, step_options
+from ops.step_environment import pipeline_options, step_options, store_logs
 from ops.summary import print_plan, print_summary, say_unchanged
 from pipelines.config import RunConfig
 from pipelines.input_digests import read_digest, read_inputs
@@ -154,7 +154,7 @@ def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
     if plan.config.tunes and plan.config.registry is not None:
         options["model"] = Model(name=plan.config.registry.name)
     if plan.infra.run.enable_step_logs:
-        os.environ.update(log_switches(True))
+        store_logs()
     options |= pipeline_options(plan.infra, os.environ, elsewhere=not runs_here())
     chosen = {"curate": runs.curate, "finetune": runs.finetune, "end_to_end": runs.end_to_end}[plan.config.pipeline]
     return chosen.with_options(**options, execution_mode=execution_mode())

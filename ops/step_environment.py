@@ -1,5 +1,7 @@
 """What reaches the processes of steps: variables, secrets by reference, and the switches that the launcher has."""
 
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,8 +65,18 @@ def unset(infra: InfraConfig, environment: Mapping[str, str]) -> list[str]:
 
 
 def log_switches(enabled: bool) -> dict[str, str]:
-    """Whether ZenML stores what steps print. It asks these before anything else."""
-    return dict.fromkeys(_LOGS, "false" if enabled else "true")
+    """Whether ZenML stores what steps print. It asks these before anything else, and stores what is as grave as its own
+    verbosity asks for: what goes to standard error counts as an error.
+    """
+    said = dict.fromkeys(_LOGS, "false" if enabled else "true")
+    return {**said, "ZENML_LOGGING_VERBOSITY": "ERROR"} if enabled else said
+
+
+def store_logs() -> None:
+    """Let ZenML store what steps of this process print."""
+    os.environ.update(log_switches(True))
+    # ZenML has read its verbosity by now.
+    logging.root.setLevel(logging.ERROR)
 
 
 def _switches(infra: InfraConfig) -> dict[str, str]:

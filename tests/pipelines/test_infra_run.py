@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -64,6 +65,30 @@ def test_a_key_reaches_scrub_as_a_secret_and_is_nowhere_in_the_store(
         stored = "\n".join(connection.iterdump())
     assert KEY not in stored and base64.b64encode(json.dumps({"ASSAY_PII_KEY": KEY}).encode()).decode() not in stored
     assert KEY.encode().hex() not in stored.lower()
+
+
+@pytest.mark.slow
+def test_what_steps_print_is_stored_when_asked_for_and_holds_no_row(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = logging.root.level
+    # The tests' own are silent.
+    monkeypatch.setenv("ASSAY_PROGRESS", "lines")
+    for name in ("ZENML_DISABLE_STEP_LOGS_STORAGE", "ZENML_DISABLE_PIPELINE_LOGS_STORAGE", "ZENML_LOGGING_VERBOSITY"):
+        monkeypatch.setenv(name, os.environ[name])
+    (home / "configs" / "infra" / "quiet.yaml").write_text("stack: local\n")
+    (home / "configs" / "infra" / "logged.yaml").write_text("stack: local\nrun: {enable_step_logs: true}\n")
+    file = config(home, "logged", skip=["dedup", "scrub", "screen", "judge", "leakcheck"])
+    logs = Path(os.environ["ASSAY_STATE"]) / "artifacts" / "logs"
+    run(file, infra="quiet", root=home, no_cache=True)
+    assert not list(logs.glob("**/*.log"))
+    try:
+        run(file, infra="logged", root=home, no_cache=True)
+    finally:
+        logging.root.setLevel(before)
+    said = "".join(path.read_text() for path in logs.glob("**/*.log"))
+    assert "split done in" in said
+    assert "Mail box" not in said and "Where is box" not in said
 
 
 def test_a_step_that_takes_too_long_fails_as_what_it_is(home: Path) -> None:

@@ -39,7 +39,7 @@ class PodOrchestrator(ContainerizedOrchestrator):
         return os.environ[_RUN_ID]
 
     def submit_pipeline(self, snapshot, stack, base_environment, step_environments, placeholder_run=None):
-        for step, output in start(snapshot, base_environment).items():
+        for step, output in start(snapshot, base_environment, step_environments).items():
             print(f"pod of {step} failed:\n{output}")
 
 
@@ -67,15 +67,18 @@ def register() -> None:
         Client().create_flavor("support.pods.PodFlavor", StackComponentType.ORCHESTRATOR)
 
 
-def start(snapshot, environment) -> dict[str, str]:
-    """Start a snapshot: step after step; what depends on a failed one is left out. Returns output of failed steps."""
+def start(snapshot, environment, of_steps=None) -> dict[str, str]:
+    """Start a snapshot: step after step; what depends on a failed one is left out. Returns output of failed steps.
+
+    `of_steps`: what ZenML has each step's process get besides, by step.
+    """
     run_id = str(uuid.uuid4())
     failed: dict[str, str] = {}
     for name, step in snapshot.step_configurations.items():
         if failed.keys() & set(step.spec.upstream_steps):
             failed[name] = "left out"
             continue
-        done = _pod(name, snapshot.id, {**environment, _RUN_ID: run_id})
+        done = _pod(name, snapshot.id, {**environment, **(of_steps or {}).get(name, {}), _RUN_ID: run_id})
         if done.returncode:
             failed[name] = done.stdout + done.stderr
     return failed
