@@ -110,3 +110,10 @@ def test_settings_are_those_that_the_flavour_has(name: str) -> None:
                 assert kind == "docker"
             looked += 1
     assert looked > 0 or name in ("local", "s3", "server")
+
+
+def test_docs_state_the_same_evidence() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)` \|.*\| (run|submitted|validated) \|$", (ROOT / "docs" / "stacks.md").read_text(), re.M
+    )
+    assert dict(rows) == {name: read(name).evidence for name in STACKS}
