@@ -169,15 +169,19 @@ class _Reader:
         """The component's name in ZenML's store. What isn't set of its secrets keeps the value that is stored there, as
         for a launcher that a clock starts somewhere; it is told where there is none.
         """
-        stored = self._name(component, said, [*said.secrets, *said.keys, *said.unset])
-        has = stored_secret(_secret(kind, stored)) if said.unset else {}
-        if said.unset.keys() <= has.keys():
-            for key, unset in said.unset.items():
-                (said.keys if unset.is_key else said.secrets)[key] = has[key]
-            return stored
-        for unset in said.unset.values():
-            if unset.needed:
-                self._tell(unset.place, f"the environment variable {unset.variable} is not set; export it")
+        needed = {key: unset for key, unset in said.unset.items() if unset.needed}
+        kept: dict[str, str] = {}
+        # Where names tell what is declared, those that need not be set make another one.
+        for wanted in (said.unset, needed):
+            stored = self._name(component, said, [*said.secrets, *said.keys, *wanted])
+            has = stored_secret(_secret(kind, stored)) if wanted else {}
+            kept = {key: has[key] for key in wanted if key in has}
+            if kept.keys() == wanted.keys() or not self.shared:
+                break
+        for key, value in kept.items():
+            (said.keys if said.unset[key].is_key else said.secrets)[key] = value
+        for unset in (unset for key, unset in needed.items() if key not in kept):
+            self._tell(unset.place, f"the environment variable {unset.variable} is not set; export it")
         return self._name(component, said, [*said.secrets, *said.keys])
 
     def _name(self, component: Component, said: "_Said", keys: list[str]) -> str:

@@ -107,6 +107,19 @@ def test_secrets_are_references_and_in_the_store_nowhere_else(declare) -> None:
         Client().get_secret(secret)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_secret_that_was_never_set_takes_no_other_away(
+    declare, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    monkeypatch.setattr(applying, "is_shared", lambda: shared)
+    path = declare()
+    without = {k: v for k, v in ENVIRONMENT.items() if k != "KEY"}
+    made = apply(path, without)
+    later = apply(path, {"PLACE": "a", "HOST": "127.0.0.1"})
+    assert (later.id, later.changes) == (made.id, ())
+    remove(path.stem, path, without)
+
+
 def test_what_the_file_drops_goes(declare) -> None:
     apply(
         declare(
