@@ -14,12 +14,15 @@ from ops.schedule.outbox import drop_unsent
 from ops.schedule.policy import Over, after, came, given_up, in_pause, startable
 from ops.schedule.schedule import Schedule
 from ops.schedule.slots import Result, Slot
-from ops.schedule.table import Changing, Entry, Looking, Table
+from ops.schedule.table import Changing, Entry, Looking, Table, Watched
 from steps.contracts.errors import ConfigError, InputError
 
 Reprocess: TypeAlias = Literal["none", "failed", "completed"]
 # How slots end that never had a run.
 _NEVER_RAN = ("missed", "skipped", "paused")
+# Chosen: what is written for longer than that without another look is written to its end. A little less than a minute,
+# since looks are a minute apart.
+_STILL = timedelta(seconds=50)
 # Chosen: more is a mistake in the dates.
 _MOST_BACKFILLED = 10_000
 
@@ -51,7 +54,7 @@ def edit(table: Table, name: str, changes: dict[str, Any], now: datetime) -> Sch
         schedule = Schedule.model_validate({**entry.schedule.model_dump(), **changes})
         said = ", ".join(f"{key}: {value}" for key, value in schedule.model_dump(mode="json").items() if key in changes)
         t.put_schedule(replace(entry, schedule=schedule, version=entry.version + 1), f"edited {said}", now)
-        t.keep_marks(name, schedule.on_change)
+        t.keep_watched(name, schedule.on_change)
         drop_unsent(t, name, schedule.alerts)
         return schedule
 
@@ -89,10 +92,7 @@ def run_now(table: Table, name: str, now: datetime) -> Slot:
     """A slot of this moment, that starts as soon as no other of its schedule runs; also while it is paused."""
     with table.change() as t:
         entry = _settled(t, t.entry(name), now)
-        at = now.replace(microsecond=0)
-        while t.slot(name, at) is not None:
-            at += timedelta(seconds=1)
-        slot = Slot(name, at, "queued", "manual", entry.version, "asked for by run-now")
+        slot = Slot(name, _free(t, name, now), "queued", "manual", entry.version, "asked for by run-now")
         t.put_slots([slot])
         return slot
 
@@ -141,25 +141,35 @@ def backfill(
 
 
 def changed(table: Table, name: str, marks: dict[str, str], now: datetime) -> Slot | None:
-    """A slot of this moment, since what the schedule watches has changed. None where it hasn't, or in a pause; and
-    while another slot is open, which may have seen the change or not: then it is looked at again.
+    """A slot of this moment, since what the schedule watches has changed and looked the same for a minute. None where
+    it hasn't, or in a pause; and while another slot is open, which may have seen the change or not: then it is looked
+    at again.
     """
     with table.change() as t:
         entry = _settled(t, t.entry(name), now)
-        before = t.marks(name)
-        new = [watched for watched, mark in marks.items() if before.get(watched) not in (None, mark)]
-        if new and any(s.in_line for s in t.opened(name)):
-            return None
+        known = t.watched(name)
         for watched, mark in marks.items():
-            t.put_mark(name, watched, mark)
+            last = known.get(watched, Watched(mark, mark, now))
+            known[watched] = last if last.seen == mark else replace(last, seen=mark, since=now)
+        new = [w for w in marks if known[w].mark != known[w].seen and now >= known[w].since + _STILL]
+        if any(s.in_line for s in t.opened(name)):
+            new = []
+        for watched in marks:
+            state = known[watched]
+            t.put_watched(name, watched, replace(state, mark=state.seen) if watched in new else state)
         if not new or entry.paused is not None:
             return None
-        at = now.replace(microsecond=0)
-        while t.slot(name, at) is not None:
-            at += timedelta(seconds=1)
-        slot = Slot(name, at, "queued", "change", entry.version, f"changed: {', '.join(new)[:300]}")
+        slot = Slot(name, _free(t, name, now), "queued", "change", entry.version, f"changed: {', '.join(new)[:300]}")
         t.put_slots([slot])
         return slot
+
+
+def _free(t: Looking, name: str, now: datetime) -> datetime:
+    """This moment, or the first second after it that has no slot yet."""
+    at = now.replace(microsecond=0)
+    while t.slot(name, at) is not None:
+        at += timedelta(seconds=1)
+    return at
 
 
 def account(table: Table, now: datetime) -> list[Slot]:

@@ -90,8 +90,6 @@ class Scheduler:
         self._teller: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
         self._watched = self._since - _HEARTBEAT
-        # How it looked a minute ago: what each schedule watches.
-        self._marks: dict[str, dict[str, str]] = {}
 
     def end(self) -> None:
         """Start nothing more, and end; called by a signal's handler."""
@@ -109,6 +107,8 @@ class Scheduler:
                 self._bell.wait((self._next_look(looked) - self._now()).total_seconds())
             self._end_all()
             self._tell(wait=True)
+            if self._watcher is not None:
+                self._watcher.join(_GRACE.total_seconds())
             self._beat(stopped=True)
             return 0
         finally:
@@ -233,12 +233,8 @@ class Scheduler:
     def _compare(self, watching: Mapping[str, Sequence[str]]) -> None:
         for name, watched in watching.items():
             marks = {w: mark for w in watched if (mark := mark_of(self._root, w)) is not None}
-            before = self._marks.get(name, {})
-            # What looks as it did a minute ago is written to its end.
-            still = {w: mark for w, mark in marks.items() if before.get(w) == mark}
-            self._marks[name] = marks
             try:
-                slot = changed(self._table, name, still, self._now())
+                slot = changed(self._table, name, marks, self._now())
             except AssayError as e:  # removed meanwhile
                 _say(e.what)
                 continue

@@ -49,7 +49,10 @@ CREATE TABLE alerts (
   made TEXT NOT NULL, run TEXT, sent TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try TEXT, error TEXT,
   UNIQUE (schedule, at, kind, channel)
 );
-CREATE TABLE watched (schedule TEXT NOT NULL, name TEXT NOT NULL, mark TEXT NOT NULL, PRIMARY KEY (schedule, name));
+CREATE TABLE watched (
+  schedule TEXT NOT NULL, name TEXT NOT NULL, mark TEXT NOT NULL, seen TEXT NOT NULL, since TEXT NOT NULL,
+  PRIMARY KEY (schedule, name)
+);
 CREATE TABLE scheduler (
   one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL, host TEXT NOT NULL, started TEXT NOT NULL,
   seen TEXT NOT NULL, stopped TEXT
@@ -94,6 +97,15 @@ class Attempt:
     outcome: str | None
     reason: str | None
     run: str | None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How something that a schedule watches looked when a slot last came of it, and how it looked last, since when."""
+
+    mark: str
+    seen: str
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -265,9 +277,10 @@ class Looking:
         beat = self.beat()
         return beat is not None and beat.stopped is None and now - beat.seen < _ABSENT
 
-    def marks(self, name: str) -> dict[str, str]:
-        """What a schedule watches, and how it looked when a slot last came of it."""
-        return dict(self._db.execute("SELECT name, mark FROM watched WHERE schedule = ?", (name,)).fetchall())
+    def watched(self, name: str) -> dict[str, Watched]:
+        """What a schedule watches, by its name."""
+        rows = self._db.execute("SELECT * FROM watched WHERE schedule = ?", (name,))
+        return {r["name"]: Watched(r["mark"], r["seen"], time_of(r["since"])) for r in rows}
 
     def rows(self, query: str, given: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """What another query gives."""
@@ -343,11 +356,12 @@ class Changing(Looking):
         times = [text_of(t) if t else None for t in (beat.started, beat.seen, beat.stopped)]
         self._db.execute("INSERT OR REPLACE INTO scheduler VALUES (1, ?, ?, ?, ?, ?)", (beat.pid, beat.host, *times))
 
-    def put_mark(self, name: str, watched: str, mark: str) -> None:
+    def put_watched(self, name: str, watched: str, state: Watched) -> None:
         """Note how something that a schedule watches looks."""
-        self._db.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (name, watched, mark))
+        given = (name, watched, state.mark, state.seen, text_of(state.since))
+        self._db.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?, ?, ?)", given)
 
-    def keep_marks(self, name: str, watched: Sequence[str]) -> None:
+    def keep_watched(self, name: str, watched: Sequence[str]) -> None:
         """Forget how else looked that the schedule watches no more."""
         unknown = f"name NOT IN ({', '.join('?' * len(watched))})" if watched else "1"
         self._db.execute(f"DELETE FROM watched WHERE schedule = ? AND {unknown}", (name, *watched))

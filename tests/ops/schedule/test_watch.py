@@ -8,7 +8,7 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 import pytest
 from support.clockwork import Desk, at
 
-from ops.schedule import moves, scheduler
+from ops.schedule import attempts, moves, scheduler
 from ops.schedule.scheduler import Scheduler
 from ops.schedule.watch import ABSENT, mark_of
 
@@ -53,23 +53,39 @@ def test_marks_of_urls(tmp_path):
 
 def test_the_first_look_fires_nothing_and_a_change_once(tmp_path):
     desk = Desk(tmp_path, cron=None, on_change=("a",))
-    assert moves.changed(desk.table, "s", {"a": "1"}, at("00:01")) is None
-    assert moves.changed(desk.table, "s", {"a": "1"}, at("00:02")) is None
-    slot = moves.changed(desk.table, "s", {"a": "2"}, at("00:03"))
-    assert (slot.at, slot.origin, slot.reason) == (at("00:03"), "change", "changed: a")
+    looks = [("00:01", "1"), ("00:02", "1"), ("00:03", "2")]
+    assert [moves.changed(desk.table, "s", {"a": mark}, at(now)) for now, mark in looks] == [None] * 3
+    slot = moves.changed(desk.table, "s", {"a": "2"}, at("00:04"))
+    assert (slot.at, slot.origin, slot.reason) == (at("00:04"), "change", "changed: a")
     # While it is open another change waits, and isn't lost.
-    assert moves.changed(desk.table, "s", {"a": "3"}, at("00:04")) is None
-    desk.end(desk.start("00:04"), "00:05")
-    assert moves.changed(desk.table, "s", {"a": "3"}, at("00:06")).at == at("00:06")
+    for now in ("00:05", "00:06", "00:07"):
+        assert moves.changed(desk.table, "s", {"a": "3"}, at(now)) is None
+    desk.end(desk.start("00:07"), "00:08")
+    assert moves.changed(desk.table, "s", {"a": "3"}, at("00:09")).at == at("00:09")
+    assert moves.changed(desk.table, "s", {"a": "3"}, at("00:20")) is None
+
+
+def test_what_is_being_written_is_waited_for(tmp_path):
+    desk = Desk(tmp_path, cron=None, on_change=("a",))
+    looks = [("00:01", "1"), ("00:02", "12"), ("00:03", "123"), ("00:03:10", "123"), ("00:04", "123")]
+    found = [moves.changed(desk.table, "s", {"a": mark}, at(now)) for now, mark in looks]
+    assert found[:4] == [None] * 4 and found[4].at == at("00:04")
+
+
+def test_what_changes_back_meanwhile_has_not_changed(tmp_path):
+    desk = Desk(tmp_path, cron=None, on_change=("a",))
+    looks = [("00:01", "1"), ("00:02", "gone"), ("00:03", "1"), ("00:04", "1"), ("00:09", "1")]
+    assert [moves.changed(desk.table, "s", {"a": mark}, at(now)) for now, mark in looks] == [None] * 5
 
 
 def test_a_change_in_a_pause_is_not_made_up_for(tmp_path):
     desk = Desk(tmp_path, on_change=("a",))
     moves.changed(desk.table, "s", {"a": "1"}, at("00:01"))
     moves.pause(desk.table, "s", at("00:02"))
-    assert moves.changed(desk.table, "s", {"a": "2"}, at("00:03")) is None
-    moves.resume(desk.table, "s", at("00:04"))
-    assert moves.changed(desk.table, "s", {"a": "2"}, at("00:05")) is None
+    for now in ("00:03", "00:04"):
+        assert moves.changed(desk.table, "s", {"a": "2"}, at(now)) is None
+    moves.resume(desk.table, "s", at("00:05"))
+    assert moves.changed(desk.table, "s", {"a": "2"}, at("00:06")) is None
 
 
 def test_what_is_watched_anew_is_looked_at_for_the_first_time(tmp_path):
@@ -77,22 +93,23 @@ def test_what_is_watched_anew_is_looked_at_for_the_first_time(tmp_path):
     moves.changed(desk.table, "s", {"a": "1"}, at("00:01"))
     moves.edit(desk.table, "s", {"on_change": ()}, at("00:02"))
     moves.edit(desk.table, "s", {"on_change": ("a",)}, at("00:03"))
-    assert moves.changed(desk.table, "s", {"a": "2"}, at("00:04")) is None
+    for now in ("00:04", "00:05"):
+        assert moves.changed(desk.table, "s", {"a": "2"}, at(now)) is None
 
 
-def test_the_scheduler_waits_until_a_file_is_written_to_its_end(tmp_path, monkeypatch):
+def test_schedulers_that_end_at_once_see_a_change_as_well(tmp_path, monkeypatch):
     monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(scheduler, "_say", lambda _: None)
     (tmp_path / "state" / "schedules").mkdir(parents=True)
+    monkeypatch.setattr(attempts, "ASSAY", ("/bin/true",))
     desk = Desk(tmp_path, cron=None, on_change=("a",))
-    one = Scheduler(tmp_path, desk.table, 4, lambda: at("00:10"))
-    seen = []
-    for content in ("1", "1", "12", "123", "123", "123"):
-        (tmp_path / "a").write_text(content) if content not in seen else None
-        seen.append(content)
-        one._compare({"s": ("a",)})
+    for minute, content in (("00:01", "1"), ("00:02", "22"), ("00:03", "22")):
+        if not (tmp_path / "a").is_file() or (tmp_path / "a").read_text() != content:
+            (tmp_path / "a").write_text(content)
+        # As lines of a crontab, each a process of its own.
+        one = Scheduler(tmp_path, desk.table, 4, partial(at, minute))
+        assert one.serve(until_idle=True) == 0
     assert [origin for _, origin in desk.slots().values()] == ["change"]
-    one._compare({"gone": ("a",)})
 
 
 def test_a_schedule_needs_a_time_or_something_to_watch(tmp_path):
