@@ -183,8 +183,8 @@ def _brought(root: Path, config: RunConfig) -> dict[str, dict[str, str]]:
 def _recorded(root: Path, plan: Plan, launch: str, error: BaseException | None) -> RunRecord | None:
     """The record of the run that this process started, in the index; None when it never came to a run."""
     from ops.sync import refresh
-    from pipelines.record import note_usage
-    from steps.zenml_runtime.local_store import archive_model, end_as_failed, launched_run
+    from steps.zenml_runtime.local_store import archive_model, end_as_failed, launched_run, runs_here
+    from steps.zenml_runtime.usage import note_usage
 
     run = launched_run(launch, plan.config.name)
     if run is None:
@@ -193,7 +193,8 @@ def _recorded(root: Path, plan: Plan, launch: str, error: BaseException | None) 
         if not run.status.is_finished:
             end_as_failed(run)
         archive_model(run)
-        note_usage(run)
+        if runs_here():
+            note_usage(run.id)
     return refresh(root, run.id)
 
 

@@ -8,15 +8,19 @@ from zenml.steps import get_step_context
 from zenml.types import HTMLString
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
-from pipelines.record import note_usage, page_of, record_of, with_sections
+from pipelines.record import page_of, record_of, with_sections
 from steps.contracts.runs import RunRecord
+from steps.zenml_runtime.local_store import runs_in_one_process
 from steps.zenml_runtime.step import uncached_step
+from steps.zenml_runtime.usage import note_usage
 
 
 @uncached_step
 def finish_step() -> tuple[Annotated[RunRecord, "run_record"], Annotated[HTMLString, "run_page"]]:
     """Write down what the run did, when all its other steps have ended well."""
-    note_usage(get_step_context().pipeline_run)
-    run = Client().get_pipeline_run(get_step_context().pipeline_run.id)
+    started = get_step_context().pipeline_run
+    if runs_in_one_process(started):
+        note_usage(started.id)
+    run = Client().get_pipeline_run(started.id)
     record = with_sections(run, record_of(run, ended=datetime.now(UTC)))
     return record, HTMLString(page_of(run, record))

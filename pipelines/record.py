@@ -4,14 +4,12 @@ Made by the run's last step; for a run that has none (it failed, was killed, sti
 any machine that reaches the stores.
 """
 
-import resource
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from zenml import log_metadata
 from zenml.artifacts.utils import load_artifact_store
 from zenml.client import Client
 from zenml.enums import StackComponentType
@@ -27,14 +25,12 @@ from pipelines.step_names import DATASET, FINISH, START, position_of
 from steps.contracts.digests import value_digest
 from steps.contracts.runs import DIED, ArtifactRecord, ArtifactType, RunRecord
 from steps.zenml_runtime.context import SCHEDULE, SLOT, noted
-from steps.zenml_runtime.local_store import runs_in_one_process
 from steps.zenml_runtime.state import state_folder
+from steps.zenml_runtime.usage import USAGE
 
 _TYPES: dict[str, ArtifactType] = {kind.__name__: name for kind, name in ARTIFACT_TYPES.items()}
 # Exceptions by which a signal ends a run, in words.
 _INTERRUPTIONS = {"KeyboardInterrupt": "it was interrupted (Ctrl-C)", "Terminated": "it was terminated (SIGTERM)"}
-# Its entry in a run's metadata: CPU seconds and peak memory of the process, where all steps ran in one.
-_USAGE = "usage"
 # Steps whose outputs are no artifacts of the data.
 _AROUND = (START, DATASET, FINISH)
 
@@ -49,7 +45,7 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
     facts = noted(run)
     failed = next((s for s in steps if s.status.value == "failed"), None)
     info = _exception(run, failed)
-    usage = run.run_metadata.get(_USAGE, {})
+    usage = run.run_metadata.get(USAGE, {})
     end = ended or (_utc(run.end_time) if run.status.is_finished else None)
     return RunRecord(
         run_id=str(run.id),
@@ -129,22 +125,6 @@ def stored(run: Any) -> tuple[RunRecord, str] | None:
         return None
     record, page = (last.outputs[name][0].load() for name in ("run_record", "run_page"))
     return record, str(page)
-
-
-def note_usage(run: Any) -> None:
-    """Keep with a run what this process cost so far, if all its steps run in this process."""
-    if runs_in_one_process(run):
-        cpu_seconds, peak_mb = process_usage()
-        log_metadata(
-            {_USAGE: {"cpu_seconds": round(cpu_seconds, 1), "peak_mb": round(peak_mb)}}, run_id_name_or_prefix=run.id
-        )
-
-
-def process_usage() -> tuple[float, float]:
-    """(CPU seconds, peak MB) of this process since it started. A finished child counts in both; a peak isn't a sum."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-    return seconds, max(own.ru_maxrss, children.ru_maxrss) / 1024
 
 
 def _artifacts_of(step: Any) -> Iterator[ArtifactRecord]:

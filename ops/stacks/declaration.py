@@ -15,6 +15,7 @@ from ops.stacks.secrets import stored_secret
 from pipelines.load import Written, read, validate
 from pipelines.mistakes import KeyPath
 from steps.contracts.errors import ConfigError
+from steps.zenml_runtime.state import PROCESSES
 
 # Extras of pyproject.toml by the integration of ZenML whose libraries they bring.
 _EXTRAS = {"s3": "s3", "aws": "aws", "gcp": "gcp", "azure": "azure", "kubernetes": "kubernetes"}
@@ -194,6 +195,10 @@ class _Reader:
         from zenml.enums import StackComponentType
         from zenml.stack.flavor import Flavor
 
+        from steps.zenml_runtime.step_processes import know_processes
+
+        if (kind, name) == ("orchestrator", PROCESSES):
+            know_processes()
         known = Client().list_flavors(type=StackComponentType(kind), name=f"equals:{name}").items
         if not known:
             names = [f.name for f in Client().list_flavors(type=StackComponentType(kind), size=200).items]

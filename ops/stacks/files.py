@@ -23,6 +23,7 @@ from pipelines.load import load_model
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import STATE
+from steps.zenml_runtime.state import ON_THIS_MACHINE
 
 # What stands for an environment variable: whether it is a secret, its name, what it is where it isn't set.
 VARIABLE = re.compile(r"\$\{(secret:)?(\w+)(?::-([^}]*))?\}")
@@ -119,4 +120,4 @@ def missing_variables(path: Path, environment: Mapping[str, str]) -> list[str]:
 def runs_elsewhere(path: Path) -> bool:
     """Whether a stack's steps run on other machines than the one that starts them."""
     orchestrators = load_model(StackFile, path).components.get("orchestrator", ())
-    return any(component.flavor != "local" for component in orchestrators)
+    return any(component.flavor not in ON_THIS_MACHINE for component in orchestrators)

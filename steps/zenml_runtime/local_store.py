@@ -15,7 +15,7 @@ from zenml.enums import ExecutionMode, ExecutionStatus, ModelStages, StackCompon
 from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_step_run_status_update
 
 from steps.contracts.locks import is_held
-from steps.zenml_runtime.state import state_folder
+from steps.zenml_runtime.state import ON_THIS_MACHINE, state_folder
 from steps.zenml_runtime.tracker import end_tracked_runs
 
 # In a run's `extra`: what its launcher holds a lock for while it lives. Run names aren't known before the start.
@@ -132,7 +132,7 @@ def reap(record: Callable[[UUID], object]) -> list[str]:
 
 def runs_here() -> bool:
     """Whether steps of the active stack run on this machine, in this checkout."""
-    return bool(Client().active_stack.orchestrator.flavor == "local")
+    return bool(Client().active_stack.orchestrator.flavor in ON_THIS_MACHINE)
 
 
 def runs_in_one_process(run: Any) -> bool:

@@ -12,6 +12,9 @@ from steps.contracts.storage import STATE, STATE_URI, WORK, writing
 
 # The checkout, or where a remote step unpacked the code archive.
 _HOME = Path(__file__).resolve().parents[2]
+# Orchestrators whose steps run on the machine of their launcher, in its checkout: in its process, or in their own.
+PROCESSES = "processes"
+ON_THIS_MACHINE = ("local", PROCESSES)
 # What group and others may do; what makes a file a program.
 _OTHERS, _PROGRAM = 0o077, 0o111
 
