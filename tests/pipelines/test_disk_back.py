@@ -45,7 +45,9 @@ class Assay:
         self.state = folder / "state"
 
     def start(self, *code: str) -> "subprocess.Popen[str]":
-        environment = {**os.environ, "ASSAY_STATE": str(self.state), "ASSAY_PROGRESS": "off"}
+        # Other tests of this process have a store of their own.
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("ZENML_", "MLFLOW_"))}
+        environment = {**kept, "ASSAY_STATE": str(self.state), "ASSAY_PROGRESS": "off"}
         return subprocess.Popen(
             [sys.executable, *code], cwd=ROOT, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,14 +81,18 @@ class ChatSession:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            self._runner.run(self._client.close())
-        finally:
-            self._close()
+        # What was interrupted may leave a loop that stops at once; told is what ended the questions, and not that.
+        with suppress(RuntimeError) if error is not None else nullcontext():
+            try:
+                self._runner.run(self._client.close())
+            finally:
+                self._close()
 
     def _close(self) -> None:
-        self._runner.close()
-        self._cache.__exit__(None, None, None)
+        try:
+            self._runner.close()
+        finally:
+            self._cache.__exit__(None, None, None)
 
     @property
     def mode(self) -> str:

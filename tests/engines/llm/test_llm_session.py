@@ -59,6 +59,19 @@ def test_answers_stand_in_the_order_of_the_questions_whenever_they_come(tmp_path
     assert sorted(asked(server)) == [q.key for q in questions]
 
 
+def test_an_interruption_is_told_whatever_it_leaves_of_the_loop(tmp_path: Path) -> None:
+    with ScriptedServer(echo()) as server:
+        with pytest.raises(KeyboardInterrupt), session(server.url, tmp_path) as asks:
+            asks.answers(numbered(2))
+            loop = asks._runner.get_loop()
+            for _ in range(2):
+                loop.call_soon(loop.stop)
+            raise KeyboardInterrupt
+        with session(server.url, tmp_path) as asks:
+            assert texts(asks.answers(numbered(2))) == ["answer to question 0", "answer to question 1"]
+    assert len(server.bodies) == 2, "what was bought is kept"
+
+
 @pytest.mark.parametrize("concurrency", [1, 6])
 def test_concurrency_is_reached_and_never_exceeded(tmp_path: Path, concurrency: int) -> None:
     with (
