@@ -74,7 +74,9 @@ def test_processes_give_the_run_of_one_process(config: Path, tmp_path: Path) -> 
 
 
 def test_an_error_of_a_step_is_the_error_of_the_command(config: Path, tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text("no json\n" * 50)
+    # Behind the rows that are looked at before a run.
+    with (tmp_path / "rows.jsonl").open("a") as rows:
+        rows.write("\n" + "no json\n" * 50)
     status, said = run(config, tmp_path / "state")
     (record,) = records(tmp_path / "state")
     assert status == 3 and "max_reject_share" in said
