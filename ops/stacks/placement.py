@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from steps.contracts.reports import Frozen
+from steps.zenml_runtime.state import ON_THIS_MACHINE
 
 _MEMORY = r"^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB|TB|TiB|PB|PiB)$"
 _UNITS: dict[str, int] = {unit: 1000**i for i, unit in enumerate(("B", "KB", "MB", "GB", "TB", "PB"))} | {
@@ -77,7 +78,7 @@ def _of_retry(flavor: str, needs: Needs) -> tuple[str, ...]:
     if flavor == "kubernetes":
         waits = needs.retry.delay or needs.retry.backoff > 1
         return ("retry.delay, retry.backoff: Kubernetes waits by its own rule",) if waits else ()
-    if flavor in ("local", "local_docker"):
+    if flavor in (*ON_THIS_MACHINE, "local_docker"):
         return ()
     return ("retry after a lost machine: tries are made within the job that failed",)
 

@@ -28,7 +28,8 @@ def read(name: str) -> StackFile:
 
 def test_every_kind_of_stack_is_there() -> None:
     assert set(STACKS) >= {
-        "local", "local-docker", "s3", "server", "airflow", "kubernetes", "aws", "gcp", "azure", "databricks"
+        "local", "local-parallel", "local-docker", "s3", "server", "airflow", "kubernetes",
+        "aws", "gcp", "azure", "databricks",
     }  # fmt: skip
     assert {load_infra(ROOT, name).stack for name in INFRA} == set(STACKS)
 
@@ -71,7 +72,7 @@ def test_infra_fits_its_stack_and_only_training_and_evaluation_hold_a_gpu(name: 
     assert [m.what for m in misfits(infra, stack, STEPS, set_) if m.stops] == []
     flavors = flavors_of(stack)
     holding = {step for step, said in infra.step_configurations(STEPS, flavors).items() if holds_gpu(infra, step, said)}
-    elsewhere = next(iter(flavors["orchestrator"].values())) not in ("local", "local_docker")
+    elsewhere = next(iter(flavors["orchestrator"].values())) not in ("local", "processes", "local_docker")
     # Airflow's DockerOperator can't be told of one.
     wanted = {"train_step", "evaluate_base_step", "evaluate_tuned_step"} if elsewhere and name != "airflow" else set()
     assert holding == wanted
@@ -109,7 +110,7 @@ def test_settings_are_those_that_the_flavour_has(name: str) -> None:
             else:
                 assert kind == "docker"
             looked += 1
-    assert looked > 0 or name in ("local", "s3", "server")
+    assert looked > 0 or name in ("local", "local-parallel", "s3", "server")
 
 
 def test_docs_state_the_same_evidence() -> None:
