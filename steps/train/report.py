@@ -88,7 +88,7 @@ def _counts(encoding: Encoding, validation: Encoding | None, run: Run, model: Mo
         counts["flags"] = {
             "prompt and answer merged in one token": encoding.lint.boundary_merged,
             "truncated": encoding.truncated,
-            **{f"rows with a {what} left out": n for what, n in sorted(encoding.lint.left_out.items())},
+            **{f"rows without their {what}": n for what, n in sorted(encoding.lint.left_out.items())},
         }
     if validation is not None:
         counts["validation rows"] = {"used": validation.kept, **dict(sorted(validation.dropped_by.items()))}
@@ -154,7 +154,7 @@ def _notes(
             " are generated (the template leaves the reasoning of earlier turns out, or the like)"
         )
     notes += [
-        f"in {n} rows a {what} is left out: {_LEFT_OUT[what]}" for what, n in sorted(encoding.lint.left_out.items())
+        f"in {n} rows the {what} is left out: {_LEFT_OUT[what]}" for what, n in sorted(encoding.lint.left_out.items())
     ]
     if encoding.truncated:
         lost = (
