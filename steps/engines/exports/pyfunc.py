@@ -118,6 +118,7 @@ def served_config(exported: Exported) -> dict[str, Any]:
         "dtype": decoding.dtype,
         "num_threads": decoding.num_threads,
         "device": "auto",
+        "thinking": config_of(info.template).thinking,
         "dialect": asdict(template.dialect if template else Dialect()),
         "markers": asdict(template.markers if template else Markers()),
     }
@@ -128,7 +129,7 @@ def signature(max_new_tokens: int) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, Object, ParamSchema, ParamSpec, Property, Schema
 
-    optional = ("content", "name", "tool_calls", "tool_call_id")
+    optional = ("content", "name", "tool_calls", "tool_call_id", "reasoning_content")
     turn = Object([Property("role", "string"), *(Property(n, "string", required=False) for n in optional)])
     return ModelSignature(
         inputs=Schema(

@@ -83,7 +83,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             messages = [{"role": "user", "content": prompt}]
         return str(
             self.tokenizer.apply_chat_template(
-                [_message(m, self.settings["dialect"]) for m in messages],
+                [_message(m, self.settings["dialect"], self.settings["thinking"]) for m in messages],
                 tools=_tools(tools) if isinstance(tools, str) else None,
                 tokenize=False,
                 add_generation_prompt=True,
@@ -235,9 +235,16 @@ def _tools(text: str) -> Any:
     return json.loads(json.dumps(json.loads(text), sort_keys=True))
 
 
-def _message(given: Any, dialect: dict[str, bool]) -> dict[str, Any]:
-    """A message as the chat template wants it: no empty fields, tool calls as objects or text."""
+def _message(given: Any, dialect: dict[str, bool], thinking: str) -> dict[str, Any]:
+    """A message as the chat template wants it: no empty fields, tool calls as objects or text, reasoning in the field
+    or the tags that it was trained in.
+    """
     found = {k: v for k, v in dict(given).items() if v is not None}
+    reasoning = found.pop("reasoning_content", None)
+    if reasoning and thinking == "on" and not dialect["writes_reasoning"]:
+        found["content"] = f"<think>\n{reasoning}\n</think>\n\n{found.get('content') or ''}"
+    elif reasoning and thinking != "off":
+        found |= {"reasoning_content": reasoning, "thinking": reasoning}
     if isinstance(found.get("tool_calls"), str):
         found["tool_calls"] = json.loads(found["tool_calls"])
     if dialect["short_ids"] and found.get("tool_call_id"):

@@ -10,24 +10,29 @@ from support.families.families import FAMILIES
 from support.families.rows import ROWS, said
 from support.families.speaking import said_back, script_of
 
+from steps.contracts.thinking import THINK_TAG
 from steps.engines.exports.served import ServedModel
 from steps.engines.scoring.answers import read_answers
 
-FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
+# Of a row, as a request has them.
+FIELDS = {
+    **{k: k for k in ("role", "content", "name", "tool_calls", "tool_call_id")},
+    "reasoning": "reasoning_content",
+}
 
 
 def served(cell: Cell) -> str:
-    """What the exported model answers the row's last turn with, asked as one asks it: without what was thought."""
+    """What the exported model answers the row's last turn with, asked as one asks it."""
     tokenizer, template = in_force(FAMILIES[cell.family], cell.thinking, cell.system)
     one = ServedModel()
     one.tokenizer, one.device = tokenizer, "cpu"
     one.model, one.ends = script_of(cell)
     one.settings = {
         "max_new_tokens": 400, "batch_size": 1, "batch_tokens": 4_096, "generation": {"do_sample": False},
-        "dialect": asdict(template.dialect), "markers": asdict(template.markers),
+        "thinking": cell.thinking, "dialect": asdict(template.dialect), "markers": asdict(template.markers),
     }  # fmt: skip
     row = ROWS[cell.row]
-    messages = [{k: m[k] for k in FIELDS if m[k] is not None} for m in said(row)]
+    messages = [{FIELDS[k]: v for k, v in m.items() if k in FIELDS and v is not None} for m in said(row)]
     last = max(i for i, m in enumerate(messages) if m["role"] == "assistant")
     # Tools as callers write them: nothing says in which order.
     tools = row["tools"] and json.dumps([dict(reversed(tool.items())) for tool in json.loads(row["tools"])])
@@ -36,10 +41,10 @@ def served(cell: Cell) -> str:
 
 
 def asked_alike(cell: Cell) -> bool:
-    """Whether evaluation's prompt says nothing that can't be said in a request: what earlier turns thought."""
+    """Whether evaluation's prompt says nothing that a request can't: which tags a row's reasoning stood in."""
     row = ROWS[cell.row]
-    thought = [m for m in said(row)[:-1] if m["reasoning"]] if cell.thinking != "off" else []
-    return row["kind"] != "document" and not thought and bool(cell.outcome().sequences)
+    tagged = THINK_TAG in json.loads(row["meta"] or "{}")
+    return row["kind"] != "document" and not tagged and bool(cell.outcome().sequences)
 
 
 def evaluated(cell: Cell, folder) -> str:

@@ -3,12 +3,13 @@
 import base64
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from support.processes import ended, python
 from zenml.client import Client
 
 from ops.stacks import apply as applying
@@ -87,13 +88,6 @@ def test_secrets_are_references_and_in_the_store_nowhere_else(declare) -> None:
             "select configuration from stack_component where name = ?", (found.name,)
         ).fetchone()
     assert b"assay-artifact_store" in base64.b64decode(kept) and b"correct-horse" not in base64.b64decode(kept)
-    with sqlite3.connect(database()) as connection:
-        values = [row[0] for row in connection.execute('select "values" from secret').fetchall()]
-    assert values
-    for value in values:
-        with suppress(ValueError):
-            assert b"correct-horse" not in base64.b64decode(value)
-
     changed = apply(path, {**ENVIRONMENT, "PASSWORD": "battery-staple"}).changes
     assert changed == (f"artifact_store '{path.stem}-files': secret secret stored",)
     assert Client().get_secret(secret).secret_values["secret"] == "battery-staple"
@@ -105,6 +99,26 @@ def test_secrets_are_references_and_in_the_store_nowhere_else(declare) -> None:
         apply(path, {"PLACE": "a", "HOST": "127.0.0.1"})
     with pytest.raises(KeyError):
         Client().get_secret(secret)
+
+
+def test_a_store_of_ones_own_encrypts_secrets(declare, tmp_path: Path) -> None:
+    """In a process of its own: what other tests stored in theirs stays as it was."""
+    code = f"""
+from pathlib import Path
+from ops.environment import find_root, prepare
+prepare(find_root())
+from ops.stacks.apply import apply
+apply(Path({str(declare())!r}), {ENVIRONMENT!r})
+"""
+    status, said = ended(python(code, tmp_path / "state"))
+    assert status == 0, said
+    (store,) = (tmp_path / "state").rglob("zenml.db")
+    with closing(sqlite3.connect(store)) as connection:
+        values = [row[0] for row in connection.execute('select "values" from secret').fetchall()]
+    assert values
+    for value in values:
+        with suppress(ValueError):
+            assert b"correct-horse" not in base64.b64decode(value)
 
 
 @pytest.mark.parametrize("shared", [False, True])
