@@ -145,6 +145,7 @@ def damaged(path: Path) -> None:
     path.write_bytes(raw)
 
 
+@pytest.mark.slow
 def test_what_was_kept_is_damaged_and_can_be_made_anew(batches: Path) -> None:
     for part in ("b0", "b1"):
         path = batches / f"{part}.jsonl"

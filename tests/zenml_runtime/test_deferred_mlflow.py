@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from support.processes import ended, python
 
 from steps.zenml_runtime.deferred_mlflow import _BY_MLFLOW, DeferredRegistry, DeferredTracker
@@ -48,6 +49,7 @@ def test_the_registry_finds_a_real_tracker(tmp_path: Path) -> None:
     assert said.splitlines()[:2] == [STANDS_IN, "[] MLFlowExperimentTracker MLFlowModelRegistry"]
 
 
+@pytest.mark.slow
 def test_a_tracker_that_is_told_where_to_track_is_the_real_one_at_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/elsewhere.db"
     status, said = ended(python(READY, tmp_path / "state", MLFLOW_TRACKING_URI=uri))

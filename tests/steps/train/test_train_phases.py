@@ -67,7 +67,11 @@ def over(below, model) -> str | None:
 
 
 @pytest.mark.parametrize(
-    "kinds", [(FULL, LORA), (LORA, OTHER_LORA), (LORA, LORA, LORA), (LORA, FULL), (LORA, FULL, LORA)],
+    "kinds",
+    [
+        (FULL, LORA), (LORA, OTHER_LORA), (LORA, FULL),
+        *(pytest.param(kinds, marks=pytest.mark.slow) for kinds in [(LORA, LORA, LORA), (LORA, FULL, LORA)]),
+    ],
     ids=lambda ks: "-".join(k["kind"] for k in ks),
 )  # fmt: skip
 def test_every_phase_starts_from_the_model_before_and_is_loaded_as_it_was_trained(chain, dataset, kinds):
