@@ -51,6 +51,13 @@ def open_store() -> Client:
     return Client()
 
 
+def close_store() -> None:
+    """Close the database of ZenML's store, where this process has opened one; it opens again when it is asked."""
+    store = GlobalConfiguration()._zen_store
+    if isinstance(store, SqlZenStore):
+        store.engine.dispose()
+
+
 def local_database() -> Path | None:
     """The file that ZenML's store is; None where it is a server's, which others may use as well."""
     config = GlobalConfiguration().store_configuration

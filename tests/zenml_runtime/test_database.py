@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.processes import ended, killing_at, python
+from support.processes import command, ended, killing_at, python
 
 from steps.contracts.errors import IntegrityError
 from steps.zenml_runtime import database
@@ -95,6 +95,14 @@ def test_starts_at_once(tmp_path: Path, before: str, starts: int) -> None:
         started(tmp_path)
     for status, said in [ended(p) for p in [python(START, tmp_path) for _ in range(starts)]]:
         assert status == 0, said
+
+
+def test_a_command_ends_with_its_store_closed_and_without_a_last_look_for_garbage(tmp_path: Path) -> None:
+    """A database that the system closes leaves its log beside it, and the next command reads both."""
+    frozen = "import atexit, gc\natexit.register(lambda: print('frozen', gc.get_freeze_count() > 1_000))"
+    status, said = ended(python(command("runs", "--sync", before=frozen), tmp_path))
+    assert status == 0 and "frozen True" in said, said
+    assert zenml_file(tmp_path).is_file() and not zenml_file(tmp_path).with_name("zenml.db-wal").exists()
 
 
 def test_configuration_files_are_never_seen_half_written(tmp_path: Path) -> None:
