@@ -178,33 +178,34 @@ class _Run:
         if status == 0:
             done.add(name)
             return
-        if not failed:
-            # Before others are told to end: what they say then isn't what ended the run.
-            self._explain(name, status)
+        told = bool(failed) and self._mode == ExecutionMode.FAIL_FAST
         failed.add(name)
+        # Before others are told to end: what they say then isn't what ended the run.
+        self._explain(name, status, told)
         if self._mode == ExecutionMode.FAIL_FAST:
             self._end_all()
 
-    def _explain(self, name: str, status: int) -> None:
-        """Say of a step whose process died that it failed, and why; one that raised has said so itself.
+    def _explain(self, name: str, status: int, told: bool) -> None:
+        """Say of a step whose process ended without a word what became of it. `told`: it was told to end.
 
         Raises:
             WorkerDiedError: ZenML knows no such step yet.
         """
+        step = Client().get_pipeline_run(self._run).steps.get(name)
         why = _why(status)
-        steps = Client().get_pipeline_run(self._run).steps
-        if name not in steps:
+        if step is None and not told:
             raise WorkerDiedError(
                 f"the process of {name} {why} before its step began", where="this machine", hint=_HINT
             )
-        if not steps[name].status.is_finished:
-            kind = f"{WorkerDiedError.__module__}.{WorkerDiedError.__qualname__}"
-            said = f"its process {why}"
-            publish_step_run_status_update(
-                steps[name].id,
-                ExecutionStatus.FAILED,
-                exception_info=ExceptionInfo(traceback=said, source=kind, message=f"{said}; {_HINT}"),
-            )
+        if step is None or step.status.is_finished:
+            return
+        if told:
+            publish_step_run_status_update(step.id, ExecutionStatus.STOPPED)
+            return
+        kind = f"{WorkerDiedError.__module__}.{WorkerDiedError.__qualname__}"
+        said = f"its process {why}"
+        info = ExceptionInfo(traceback=said, source=kind, message=f"{said}; {_HINT}")
+        publish_step_run_status_update(step.id, ExecutionStatus.FAILED, exception_info=info)
 
     def _end_all(self) -> None:
         """Ask processes that live to end, then kill what is left of them, their children included."""

@@ -46,7 +46,9 @@ def store(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(
         step_processes,
         "publish_step_run_status_update",
-        lambda one, status, exception_info: known.said.append((one, status, exception_info.message)),
+        lambda one, status, exception_info=None: known.said.append(
+            (one, status, exception_info.message if exception_info else "")
+        ),
     )
     return known
 
@@ -89,6 +91,24 @@ def test_a_killed_step_is_said_to_be_killed(store: SimpleNamespace) -> None:
     assert (step, status) == (store.steps["start"].id, ExecutionStatus.FAILED)
     assert why.startswith("its process was killed by signal 9 (SIGKILL); the system kills what takes too much memory")
     assert run.started == ["start"]
+
+
+KILLED = "import os; os.kill(os.getpid(), 9)"
+
+
+def test_every_step_that_is_killed_is_said_to_be(store: SimpleNamespace) -> None:
+    store.steps |= {n: known_step(ExecutionStatus.RUNNING) for n in ("left", "right")}
+    Steps({"left": KILLED, "right": KILLED}, GOING_ON, 2).execute(DIAMOND)
+    said = {(one, status) for one, status, _ in (s for s in store.said if s != "usage")}
+    assert said == {(store.steps[n].id, ExecutionStatus.FAILED) for n in ("left", "right")}
+
+
+def test_a_step_that_does_not_end_when_told_is_stopped(store: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_processes, "_GRACE_SECONDS", 0.1)
+    store.steps |= {"left": known_step(ExecutionStatus.FAILED), "right": known_step(ExecutionStatus.RUNNING)}
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    Steps({"left": "import time; time.sleep(1); raise SystemExit(3)", "right": deaf}, FAIL_FAST, 2).execute(DIAMOND)
+    assert [s for s in store.said if s != "usage"] == [(store.steps["right"].id, ExecutionStatus.STOPPED, "")]
 
 
 def test_a_process_that_never_came_to_its_step_is_an_error() -> None:
