@@ -53,7 +53,9 @@ def open_store() -> Client:
 
 def close_store() -> None:
     """Close the database of ZenML's store, where this process has opened one; it opens again when it is asked."""
-    store = GlobalConfiguration()._zen_store
+    # Not `GlobalConfiguration()`, which makes one where it failed before, and writes.
+    configuration = GlobalConfiguration.get_instance()
+    store = configuration._zen_store if configuration is not None else None
     if isinstance(store, SqlZenStore):
         store.engine.dispose()
 
