@@ -19,7 +19,7 @@ from steps.engines.formats.bare import columns_of, is_message, is_nothing_but_me
 from steps.engines.formats.chat import first_turn
 from steps.engines.formats.columns import renamed
 from steps.engines.formats.dialects.described import listed
-from steps.engines.formats.dialects.parsing import DECODER
+from steps.engines.formats.dialects.parsing import DECODER, DuplicateKey
 from steps.engines.formats.names import standard
 from steps.engines.formats.registry import detect, unwrapped
 from steps.engines.formats.rejected import RowRejected
@@ -430,6 +430,8 @@ def _decoded(locator: str, line: int | None, raw: bytes) -> Item:
 def _json_problem(error: Exception) -> tuple[str, str]:
     if isinstance(error, UnicodeDecodeError):
         return "encoding", f"byte {error.start + 1} of the row isn't UTF-8; set `encoding` (cp1252?)"
+    if isinstance(error, DuplicateKey):
+        return "duplicate_key", f"{error}: keep one of them"
     if isinstance(error, json.JSONDecodeError) and error.doc.lstrip()[:2] == "{'":
         return "broken_json", "quotes are Python's, not JSON's: write rows with json.dumps"
     if isinstance(error, json.JSONDecodeError):

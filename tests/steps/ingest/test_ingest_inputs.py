@@ -113,6 +113,20 @@ def test_broken_json_names_its_line(bench):
     assert "1 of 5,000 rows" in str(e.value) and "rejects.jsonl" in str(e.value)
 
 
+@pytest.mark.parametrize("good", [3, 5000], ids=["few", "read in bulk"])
+def test_two_values_under_one_key_are_no_row(bench, good):
+    rows = [json.dumps({"prompt": f"q{i}", "completion": "a"}) for i in range(good)]
+    rows.insert(1, '{"prompt": "q", "completion": "a", "completion": "b"}')
+    rows.insert(2, '{"messages": [{"role": "user", "content": "q", "content": "r"}]}')
+    rows.insert(3, '{"prompt": "same", "prompt": "same", "completion": "a"}')
+    bench.write("a.jsonl", "\n".join(rows))
+    got = bench.ingest("a.jsonl", most=0.5)
+    assert got.report.kept == good + 1 and got.report.dropped_by == {"duplicate_key": 2}
+    assert [r["hint"].split(":")[0] for r in bench.rejects()] == [
+        f"key '{key}' stands twice, with different values" for key in ("completion", "content")
+    ]
+
+
 def test_an_error_and_a_report_hold_no_text_of_rows(bench):
     bench.write("a.jsonl", [{"prompt": "p", "completion": "c"}, {"prompt": "secret-4711", "completion": None}])
     with pytest.raises(InputError) as e:

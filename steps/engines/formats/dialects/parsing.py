@@ -21,9 +21,26 @@ def _finite(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+class DuplicateKey(ValueError):
+    """An object says two things under one key: JSON lets a parser choose either."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"key {key[:60]!r} stands twice, with different values")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        for key, value in pairs:
+            if found[key] != value:
+                raise DuplicateKey(key)
+    return found
+
+
 # JSON in which control characters may stand in strings; numbers that JSON lacks (NaN, Infinity) or that no float can
 # hold (1e999) are null.
-DECODER = json.JSONDecoder(strict=False, parse_constant=_none, parse_float=_finite)
+DECODER = json.JSONDecoder(strict=False, parse_constant=_none, parse_float=_finite, object_pairs_hook=_once)
 _STRICT = json.JSONDecoder(parse_constant=_none, parse_float=_finite)
 
 
@@ -34,6 +51,8 @@ def parsed(value: Any, column: str) -> Any:
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return DECODER.decode(value)
+        except DuplicateKey as e:
+            raise RowRejected("duplicate_key", f"column {column!r}: {e}") from None
         except (ValueError, RecursionError):
             found = literal(value)
             if found is None:
