@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-slow test-stacks mutants check lint types arrows tests digests families bench peers clean help
+.PHONY: run test test-slow test-stacks server-env mutants check lint types arrows tests digests families bench peers clean help
 DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
@@ -29,6 +29,14 @@ env-%: .venv-%/constraints.txt  ## an environment of its own, .venv-aws or .venv
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint $< torch==2.13.0
 	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint $< --editable '.[$*]'
+
+# ZenML's server wants another fastapi and tldextract than ours: what it needs is pinned whole, on its own.
+.venv-server/.ready: constraints-server.txt
+	$(PYTHON) -m venv .venv-server
+	.venv-server/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+server-env: .venv-server/.ready  ## the environment of a ZenML server, .venv-server: for make test-stacks and bench-server
 
 run: $(READY)  ## the quickstart, end to end: raw rows to a registered, evaluated model
 	$(BIN)/assay run configs/runs/quickstart.yaml
@@ -96,5 +104,5 @@ peers: .venv-peers/.ready  ## the environment of the libraries that benchmarks c
 bench-rows: .venv-loaders/.ready
 
 clean:  ## remove the environment, the local store and caches
-	rm -rf $(VENV) .venv-peers .venv-loaders .venv-aws .venv-gcp .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-loaders .venv-aws .venv-gcp .venv-server .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
