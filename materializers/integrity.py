@@ -52,14 +52,18 @@ def check_artifact(store: Artifacts, artifact: ArtifactRecord) -> list[FileCheck
     """
     if artifact.sha256 is None:
         return []
-    note, main = _note(store, artifact), layout.MAIN.get(artifact.type, layout.VALUE)
-    if artifact.type == "file":
-        if not note.ok:
-            return [note]
-        main = _lines(store, artifact)[0]
+    note = _note(store, artifact)
+    if artifact.type == "file" and not note.ok:
+        return [note]
+    main = main_file(store, artifact)
     first = _check(store, artifact, main, f"{artifact.uri}/{main}", artifact.sha256)
-    named = _named(store, artifact) if first.ok else ()
+    named = named_files(store, artifact) if first.ok else ()
     return [note, first, *(_check(store, artifact, *one) for one in named)]
+
+
+def main_file(store: Artifacts, artifact: ArtifactRecord) -> str:
+    """Name of the artifact's main file; of a file artifact what its description says, "" where that is gone."""
+    return _lines(store, artifact)[0] if artifact.type == "file" else layout.MAIN.get(artifact.type, layout.VALUE)
 
 
 def _check(store: Artifacts, artifact: ArtifactRecord, name: str, uri: str, sha256: str) -> FileCheck:
@@ -81,8 +85,12 @@ def _lines(store: Artifacts, artifact: ArtifactRecord) -> list[str]:
     return (store.text(f"{artifact.uri}/{layout.ABOUT}") or "\n\n").split("\n")
 
 
-def _named(store: Artifacts, artifact: ArtifactRecord) -> Iterator[tuple[str, str, str]]:
-    """(name, URI, SHA-256) of the files that an artifact's main file names."""
+def named_files(store: Artifacts, artifact: ArtifactRecord) -> Iterator[tuple[str, str, str]]:
+    """(name, URI, SHA-256) of the files that an artifact's main file names.
+
+    Raises:
+        InputNotFoundError, IntegrityError: the main file is gone or damaged. ServiceError: the store can't be reached.
+    """
     root, uri = store.run.artifact_store, artifact.uri
     match artifact.type:
         case "dataset":

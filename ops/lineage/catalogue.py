@@ -1,0 +1,166 @@
+"""All runs that can be known here, with their artifacts and files: from the run index, and from the artifact stores.
+
+The index is a copy for speed, and of this machine; the record that a run's last step keeps in the store is what it is a
+copy of. Whatever asks where rows came from or went reads runs here, and names what it couldn't read.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import fsspec
+from pydantic import ValidationError
+
+from materializers import layout
+from materializers.artifacts import Artifacts, going_on, is_remote, reachable
+from materializers.integrity import main_file, named_files
+from ops.run_index import MEND, artifacts_of, load_runs
+from steps.contracts.digests import short_id
+from steps.contracts.errors import AssayError, ServiceError
+from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
+from steps.contracts.storage import write_whole
+from steps.zenml_runtime.state import state_folder
+
+# Where a record says whose it is, whatever stands before.
+_RUN_ID = re.compile(rb'"run_id":\s*"([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that an answer lacks: where it should be, why it can't be read, and what helps ("": nothing)."""
+
+    where: str
+    why: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Held:
+    """An artifact, and the runs that have it, the oldest first: later ones took it from the cache."""
+
+    artifact: ArtifactRecord
+    runs: tuple[RunRecord, ...]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of an artifact. `name`: within the artifact, of a shared one below the store's root.
+
+    `sha256`: as recorded; None in records of older versions.
+    """
+
+    name: str
+    uri: str
+    sha256: str | None
+
+
+@dataclass
+class Catalogue:
+    """Runs, newest first. `gaps` grows as more is found that can't be read; each is there once."""
+
+    root: Path
+    runs: tuple[RunRecord, ...]
+    gaps: list[Gap] = field(default_factory=list)
+    # SHA-256 by URI, of files that runs share; and what is open, by run.
+    _digests: dict[str, str] = field(default_factory=dict)
+    _stores: dict[str, Artifacts] = field(default_factory=dict)
+
+    def miss(self, error: AssayError, where: str = "") -> None:
+        """Note what an error says can't be read."""
+        gap = Gap(error.where or where, error.what, error.hint or "")
+        if gap not in self.gaps:
+            self.gaps.append(gap)
+
+    def store(self, run: RunRecord) -> Artifacts:
+        """The artifacts of a run, opened without ZenML."""
+        if run.run_id not in self._stores:
+            self._stores[run.run_id] = artifacts_of(self.root, run, self._digests)
+        return self._stores[run.run_id]
+
+    def held(self, *kinds: ArtifactType) -> list[Held]:
+        """Each artifact of these types (all without any) once, those of the oldest run first."""
+        found: dict[str, tuple[ArtifactRecord, list[RunRecord]]] = {}
+        for run in reversed(self.runs):
+            for artifact in run.artifacts:
+                if not kinds or artifact.type in kinds:
+                    found.setdefault(artifact.uri, (artifact, []))[1].append(run)
+        return [Held(artifact, tuple(runs)) for artifact, runs in found.values()]
+
+    @cached_property
+    def versions(self) -> dict[str, tuple[RunRecord, ArtifactRecord]]:
+        """Dataset versions that rows go on in, by digest, with the oldest run that made them."""
+        found: dict[str, tuple[RunRecord, ArtifactRecord]] = {}
+        for run in reversed(self.runs):
+            for artifact in going_on(run):
+                if artifact.digest:
+                    found.setdefault(artifact.digest, (run, artifact))
+        return found
+
+    def files(self, run: RunRecord, artifact: ArtifactRecord) -> Iterator[StoredFile]:
+        """The artifact's main file, and all that it names.
+
+        Raises:
+            InputNotFoundError, IntegrityError: the main file is gone or damaged, after it was given itself.
+            ServiceError: the store can't be reached.
+        """
+        store = self.store(run)
+        main = main_file(store, artifact)
+        yield StoredFile(main, f"{artifact.uri}/{main}", artifact.sha256)
+        for name, uri, sha256 in named_files(store, artifact):
+            yield StoredFile(name, uri, sha256)
+
+
+def load_catalogue(root: Path, stores: Sequence[str] = ()) -> Catalogue:
+    """Everything that the index knows, and the stores that its runs name, this machine's own one and `stores`.
+
+    A record that can't be read, and a store that can't be reached, is a gap of the catalogue.
+    """
+    broken: list[tuple[Path, str]] = []
+    runs = {r.run_id: r for r in load_runs(root, on_broken=lambda file, why: broken.append((file, why)))}
+    found = Catalogue(root, ())
+    own = str(state_folder(root) / "artifacts")
+    for uri in dict.fromkeys([*(r.artifact_store for r in runs.values()), own, *stores]):
+        try:
+            runs |= {r.run_id: r for r in _stored_records(root, uri, frozenset(runs), found)}
+        except ServiceError as e:
+            found.miss(e, uri)
+    names = {r.name for r in runs.values()}
+    # What the store still has is known all the same.
+    found.gaps += [Gap(str(file), why, MEND) for file, why in broken if file.parent.name not in names]
+    found.runs = tuple(sorted(runs.values(), key=lambda r: (r.started, r.name), reverse=True))
+    return found
+
+
+def _stored_records(root: Path, uri: str, known: frozenset[str], catalogue: Catalogue) -> Iterator[RunRecord]:
+    """The records that runs' last steps kept in a store, of those that aren't known."""
+    if not uri or not (is_remote(uri) or Path(uri.removeprefix("file://")).is_dir()):
+        return
+    with reachable(uri):
+        fs, path = fsspec.url_to_fs(uri)
+        files = sorted(fs.glob(f"{path}/{layout.RECORDS}/*/*/{layout.VALUE}"))
+    for file in files:
+        text = _record_text(root, fs, file, kept=is_remote(uri))
+        named = _RUN_ID.search(text)
+        if named is not None and named[1].decode() in known:
+            continue
+        try:
+            yield RunRecord.model_validate_json(text)
+        except ValidationError as e:
+            catalogue.gaps.append(Gap(fs.unstrip_protocol(file), f"not a run record: {e.errors()[0]['msg']}"))
+
+
+def _record_text(root: Path, fs: fsspec.AbstractFileSystem, file: str, *, kept: bool) -> bytes:
+    """A stored record; those of a remote store, which never change, are fetched once."""
+    copy = state_folder(root) / "cache" / "records" / f"{short_id(fs.unstrip_protocol(file))}.json"
+    if kept and copy.is_file():
+        return copy.read_bytes()
+    with reachable(file):
+        text: bytes = fs.cat_file(file)
+    if kept:
+        write_whole(copy, text)
+    return text
