@@ -540,6 +540,49 @@ def audit(
     raise typer.Exit(audit_model(root_folder(), model, json_output))
 
 
+Model = Annotated[str, typer.Argument(metavar="[URI#]MODEL[@ALIAS|/VERSION]", help="registered model")]
+Why = Annotated[str, typer.Option(help="the reason, kept with the version")]
+By = Annotated[str | None, typer.Option(help="who decides; default: the login name")]
+
+
+@app.command(rich_help_panel="Decide")
+def approve(model: Model, why: Why, by: By = None, json_output: Json = False) -> None:
+    """Say that a registered version is approved; default: the one with the alias candidate."""
+    from ops.commands.promote import decide_about
+
+    decide_about(root_folder(), "approve", model, by, why, json_output)
+
+
+@app.command(rich_help_panel="Decide")
+def promote(
+    model: Model,
+    why: Why,
+    by: By = None,
+    despite_gate: Annotated[
+        bool, typer.Option("--despite-gate", help="also a version that the gate refused, or didn't judge")
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """Make a registered version champion; default: the one with the alias candidate."""
+    from ops.commands.promote import decide_about
+
+    decide_about(root_folder(), "promote", model, by, why, json_output, despite_gate=despite_gate)
+
+
+@app.command(rich_help_panel="Decide")
+def rollback(
+    model: Annotated[str, typer.Argument(metavar="[URI#]MODEL", help="registered model")],
+    why: Why,
+    to: Annotated[str | None, typer.Option(metavar="VERSION", help="default: the champion before this one")] = None,
+    by: By = None,
+    json_output: Json = False,
+) -> None:
+    """Make a version champion again that was it before."""
+    from ops.commands.promote import decide_about
+
+    decide_about(root_folder(), "rollback", model, by, why, json_output, to=to)
+
+
 @app.command("eval-pii", rich_help_panel="Look")
 def eval_pii(
     config: Annotated[Path, typer.Argument(help="run config, or YAML with the scrub keys alone")],

@@ -1,9 +1,9 @@
 """Settings of the register stage."""
 
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
 
@@ -29,6 +29,12 @@ class RegisterConfig(Frozen):
         description="automatic: a candidate that passed the gate becomes champion. manual: it gets the alias candidate"
         " only, and a person moves the alias champion.",
     )
+    approvals: int = Field(
+        0,
+        ge=0,
+        description="With promotion manual: so many people must have approved a version (`assay approve`) before"
+        " `assay promote` makes it champion.",
+    )
     max_new_tokens: int | None = Field(
         None,
         ge=1,
@@ -40,6 +46,12 @@ class RegisterConfig(Frozen):
     intended_use: str = Field("", description="What the model is for, as the model card says it.")
     limitations: tuple[str, ...] = Field((), description="Known limits, for the model card.")
     licence: str | None = Field(None, description="Licence of the model, for the model card; null: unknown.")
+
+    @model_validator(mode="after")
+    def _approved_by_whom(self) -> Self:
+        if self.approvals and self.promotion == "automatic":
+            raise ValueError("approvals: nobody is asked where promotion is automatic; set promotion: manual")
+        return self
 
     @field_validator("name")
     @classmethod

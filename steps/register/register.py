@@ -67,7 +67,7 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
             source = _log(candidate, decision, config, folder, tags)
             found = versions.create(config.name, source, tags | {FILES: _digests(folder, source)})
         number = str(found.version)
-        aliases = versions.complete(config.name, number, status, _cut(cards["model_card.md"]))
+        aliases = versions.complete(config.name, number, status, _cut(cards["model_card.md"]), config.approvals)
         versions.describe(config.name, _about(candidate, config))
     return Registration(
         name=config.name,
@@ -89,7 +89,7 @@ def _key(candidate: Candidate, decision: Decision, config: RegisterConfig, statu
         "dataset": candidate.dataset.digest,
         "decision": decision.model_dump(mode="json"),
         "status": status,
-        "settings": config.model_dump(mode="json", exclude={"tracking_uri", "experiment"}),
+        "settings": config.model_dump(mode="json", exclude={"tracking_uri", "experiment", "approvals"}),
     }
     return value_digest(parts)
 

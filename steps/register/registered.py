@@ -64,7 +64,7 @@ def read_registered(registration: Registration) -> Registered | None:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    uri = _with_secret(registration.tracking_uri)
+    uri = with_secret(registration.tracking_uri)
     file = database_file(uri)
     # MLflow would make a database where there is none.
     if file is not None and not (file.is_file() and file.stat().st_size):
@@ -110,7 +110,7 @@ def _weights_in(file: Path) -> str:
         return _WEIGHTS
 
 
-def _with_secret(uri: str) -> str:
+def with_secret(uri: str) -> str:
     """The tracking URI, with user and password where MLFLOW_TRACKING_URI has them for the same place."""
     own = os.environ.get("MLFLOW_TRACKING_URI", "")
     return own if without_secret(own) == uri else uri

@@ -9,6 +9,8 @@ from steps.engines.tracking.database import database_file
 
 # Tag of a version: digest of what was registered, of the gate's word and of the settings.
 KEY = "registration"
+# The version that was champion before, and how many people must approve before one is made champion by hand.
+BEFORE, APPROVALS = "previous_champion", "approvals_required"
 CANDIDATE, CHAMPION = "candidate", "champion"
 _ALIASES: dict[str, tuple[str, ...]] = {"rejected": (), CANDIDATE: (CANDIDATE,), CHAMPION: (CANDIDATE, CHAMPION)}
 
@@ -53,7 +55,7 @@ def describe(name: str, text: str) -> None:
         client.update_registered_model(name, description=text)
 
 
-def complete(name: str, number: str, status: str, description: str) -> tuple[str, ...]:
+def complete(name: str, number: str, status: str, description: str, approvals: int = 0) -> tuple[str, ...]:
     """Description and aliases of a version; the version that was champion before is named in a tag. The aliases move
     last, so that a version that was interrupted is never champion. Doing it again changes nothing.
     """
@@ -61,10 +63,12 @@ def complete(name: str, number: str, status: str, description: str) -> tuple[str
 
     client = MlflowClient()
     client.update_model_version(name, number, description=description)
+    if approvals:
+        client.set_model_version_tag(name, number, APPROVALS, str(approvals))
     aliases = _ALIASES[status]
     before = client.get_registered_model(name).aliases.get(CHAMPION)
     if before is not None and str(before) != number and CHAMPION in aliases:
-        client.set_model_version_tag(name, number, "previous_champion", str(before))
+        client.set_model_version_tag(name, number, BEFORE, str(before))
     for alias in aliases:
         client.set_registered_model_alias(name, alias, number)
     return aliases
