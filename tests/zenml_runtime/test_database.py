@@ -28,6 +28,8 @@ mlflow.set_tracking_uri(tracking_uri())
 assert [e.name for e in mlflow.search_experiments()] == ["Default"]
 from zenml.client import Client
 assert Client().active_stack.name == "local"
+# Compiled kernels stay where nobody else may write.
+assert "NUMBA_CACHE_DIR" not in os.environ
 """
 
 
