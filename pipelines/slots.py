@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pipelines.load import Written
 from pipelines.mistakes import KeyPath
@@ -24,6 +25,8 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 # Numbers alone: names of months and days would depend on the machine's language.
 _FORMS = frozenset("YmdHMSjVGyu%")
 _HINT = "a time with its offset, such as 2026-03-29T02:30+01:00 or 2026-03-29T01:30Z, or now"
+# The name of a Job that a CronJob of Kubernetes made, which ends with the minutes from 1970 to its time; and a zone.
+_JOB = re.compile(r"job:.*-(\d{7,10})@(.+)")
 
 
 def slot_of(text: str) -> datetime:
@@ -34,6 +37,8 @@ def slot_of(text: str) -> datetime:
     """
     if text == NOW:
         return datetime.now().astimezone().replace(microsecond=0)
+    if text.startswith("job:"):
+        return _of_job(text)
     try:
         slot = datetime.fromisoformat(text)
     except ValueError as e:
@@ -41,6 +46,18 @@ def slot_of(text: str) -> datetime:
     if slot.tzinfo is None:
         raise ConfigError(f"{text!r} doesn't say its offset from UTC", where="--slot", hint=_HINT)
     return slot
+
+
+def _of_job(text: str) -> datetime:
+    """The slot of a Job of Kubernetes: job:NAME@ZONE."""
+    found = _JOB.fullmatch(text)
+    try:
+        if found is not None:
+            return datetime.fromtimestamp(int(found[1]) * 60, ZoneInfo(found[2]))
+    except (ZoneInfoNotFoundError, ValueError, OSError, OverflowError) as e:
+        raise ConfigError(f"{text[:80]!r} names no time zone", where="--slot", hint="job:NAME@Europe/Berlin") from e
+    what = f"{text[:80]!r} isn't of a Job that a CronJob made: those end with the minute of their slot"
+    raise ConfigError(what, where="--slot", hint="assay schedule run-now NAME starts one; or --slot with a time")
 
 
 def with_slot(written: Written, slot: datetime | None) -> tuple[Written, dict[KeyPath, list[str]]]:

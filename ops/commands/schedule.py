@@ -18,12 +18,21 @@ Zone = Annotated[
 ]
 Stack = Annotated[str | None, typer.Option(help="as --stack of assay run")]
 Infra = Annotated[str | None, typer.Option(help="as --infra of assay run")]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="scheduler|service|STACK",
+        help="what fires it: assay's scheduler (default), or the clock of a stack's orchestrator: of the runs' own"
+        " (service), or of another by its name",
+    ),
+]
 CatchUp = Annotated[
     Literal["none", "latest", "all"] | None,
     typer.Option(help="slots that nobody could start in time: none run, the newest does, or all do; default: latest"),
 ]
 Overlap = Annotated[
-    Literal["skip", "queue"] | None,
+    Literal["skip", "queue", "allow"] | None,
     typer.Option(help="a slot that is due while another one runs: skipped, or one waits; default: skip"),
 ]
 Lateness = Annotated[
@@ -71,6 +80,7 @@ def add(
     stack: Stack = None,
     infra: Infra = None,
     overrides: Overrides = None,
+    on: On = None,
     catchup: CatchUp = None,
     overlap: Overlap = None,
     max_lateness: Lateness = None,
@@ -84,11 +94,11 @@ def add(
     alert_on: AlertOn = None,
     json_output: Json = False,
 ) -> None:
-    """Keep a schedule; `assay scheduler` serves it."""
+    """Keep a schedule; `assay scheduler` serves it, or the service that --on names."""
     from ops.schedule.desk import add_schedule
 
     given = _given(
-        cron=cron, tz=tz, stack=stack, infra=infra, overrides=overrides, catchup=catchup, overlap=overlap,
+        cron=cron, tz=tz, stack=stack, infra=infra, overrides=overrides, on=on, catchup=catchup, overlap=overlap,
         max_lateness=max_lateness, if_changed=if_changed, on_change=on_change, fresh_within=fresh_within,
         timeout=timeout, retries=retries, backoff=backoff, alerts=alert, alert_on=alert_on,
     )  # fmt: skip

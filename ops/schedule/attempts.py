@@ -37,7 +37,7 @@ _SHELL = (
     ' echo $s >"$0/status.new" && mv "$0/status.new" "$0/status"'
 )
 # Another attempt can't mend a wrong config, a missing package or damaged bytes.
-_STAYS = {e.exit_code for e in (ConfigError, MissingDependencyError, IntegrityError, UnsafeSerializationError)}
+STAYS = {e.exit_code for e in (ConfigError, MissingDependencyError, IntegrityError, UnsafeSerializationError)}
 # Chosen: so much of a message is kept in the table.
 _SAID_CHARS = 500
 # Chosen: of each schedule so many attempts keep their output.
@@ -125,7 +125,7 @@ def result_of(root: Path, schedule: Schedule, slot: Slot) -> Result:
     if not status.isdigit():
         return Result("failed", "its processes ended without a word: killed, or the machine went down", name)
     code = int(status)
-    return Result("failed", _message(folder, code), name, may_pass=code not in _STAYS)
+    return Result("failed", _message(folder, code), name, may_pass=code not in STAYS)
 
 
 def _completed(said: dict[str, object], run: RunRecord | None) -> Result:

@@ -14,6 +14,15 @@ from ops.schedule.alerts import deliver, keep_due
 from ops.schedule.bell import ring
 from ops.schedule.cron import cron_of, in_zone, zone_of
 from ops.schedule.moves import clock
+from ops.schedule.native.desk import (
+    check_same_place,
+    fire_native,
+    native_values,
+    observe_native,
+    pause_native,
+    put_native,
+    remove_native,
+)
 from ops.schedule.schedule import Schedule, channel_of, span_of
 from ops.schedule.table import open_table, schedules_folder
 from ops.schedule.views import as_json, say_next, slot_as_json, warn_alone, when
@@ -33,9 +42,14 @@ def add_schedule(root: Path, name: str, config: Path, given: dict[str, Any], jso
     Raises:
         ConfigError: the cron, the zone, the config, or any option isn't right, or the name is taken.
     """
-    schedule = _schedule({**_values(root, given), "name": name, "config": _kept_path(root, config)})
+    values = native_values(root, {**_values(root, given), "name": name, "config": _kept_path(root, config)})
+    schedule = _schedule(values)
     _check_runs(root, schedule)
-    moves.add(open_table(root), schedule, clock())
+    table = open_table(root)
+    moves.check_new(table, name)
+    if schedule.is_native:
+        put_native(root, schedule, paused=False)
+    moves.add(table, schedule, clock())
     _changed(root)
     if json_output:
         emit(as_json(schedule))
@@ -57,10 +71,16 @@ def edit_schedule(root: Path, name: str, given: dict[str, Any], unset: list[str]
     changes = {**_defaults(unset), **_values(root, given)}
     if "config" in given:
         changes["config"] = _kept_path(root, given["config"])
-    if not changes:
+    if not changes and not old.is_native:
         raise ConfigError("nothing to change", where=f"schedule {name}", hint="give an option, or --unset OPTION")
     schedule = _schedule({**old.model_dump(), **changes})
+    check_same_place(old, schedule)
     _check_runs(root, schedule)
+    observe_native(root, table)
+    if schedule.is_native:
+        with table.look() as t:
+            paused = t.entry(name).paused is not None
+        put_native(root, schedule, paused=paused)
     moves.edit(table, name, changes, clock())
     _changed(root)
     if json_output:
@@ -72,6 +92,7 @@ def edit_schedule(root: Path, name: str, given: dict[str, Any], unset: list[str]
 
 def pause_schedule(root: Path, name: str) -> None:
     """Pause a schedule."""
+    pause_native(root, name, paused=True)
     news = moves.pause(open_table(root), name, clock())
     _changed(root)
     say(f"paused {name}: what runs goes on, nothing else starts" if news else f"{name} was paused already")
@@ -79,6 +100,7 @@ def pause_schedule(root: Path, name: str) -> None:
 
 def resume_schedule(root: Path, name: str) -> None:
     """End its pause."""
+    pause_native(root, name, paused=False)
     news = moves.resume(open_table(root), name, clock())
     _changed(root)
     say(f"resumed {name}" if news else f"{name} wasn't paused")
@@ -88,13 +110,19 @@ def resume_schedule(root: Path, name: str) -> None:
 
 def remove_schedule(root: Path, name: str) -> None:
     """Remove a schedule, but not its history."""
+    gone = remove_native(root, name)
     moves.remove(open_table(root), name, clock())
     _changed(root)
+    if gone:
+        say(gone)
     say(f"removed {name}; its history stays: assay schedule history {name}")
 
 
 def ask_now(root: Path, name: str, json_output: bool) -> None:
     """Ask for a slot of this moment."""
+    if fired := fire_native(root, name):
+        emit({"schedule": name, "started": fired}) if json_output else say(f"started {fired}")
+        return
     slot = moves.run_now(open_table(root), name, clock())
     _changed(root)
     with open_table(root).look() as t:
@@ -136,6 +164,7 @@ def check_from_outside(root: Path, json_output: bool) -> None:
     if not table.exists:
         say("no schedules yet")
         return
+    observe_native(root, table)
     found = keep_due(table, clock())
     failed = deliver(table, root, dict(os.environ), clock)
     with table.look() as t:

@@ -33,7 +33,7 @@ def troubles(root: Path, table: Table, environment: Mapping[str, str], now: date
     except AssayError as e:
         return 0, [Trouble(f"{e.where or ''}: {e.what}", e.hint or "")]
     found = [one for schedule in schedules for one in _of(root, schedule, environment, now)]
-    if schedules and not served:
+    if any(not s.is_native for s in schedules) and not served:
         found.append(Trouble("no scheduler serves them", "assay scheduler; assay schedule export keeps one running"))
     return len(schedules), found
 

@@ -34,13 +34,28 @@ def add(table: Table, schedule: Schedule, now: datetime) -> None:
         ConfigError: there is one of that name.
     """
     with table.change() as t:
-        known = {e.schedule.name: e for e in t.entries(removed=True)}
-        old = known.get(schedule.name)
-        if old is not None and old.removed is None:
-            hint = f"assay schedule edit {schedule.name} changes it, remove ends it"
-            raise ConfigError(f"there is a schedule {schedule.name} already", where="schedule", hint=hint)
+        old = _free_name(t, schedule.name)
         version, since = (old.version + 1, max(now, old.accounted)) if old is not None else (1, now)
         t.put_schedule(Entry(schedule, version, since, None, None), "added", now)
+
+
+def check_new(table: Table, name: str) -> None:
+    """Refuse a name that is taken, before anything is made elsewhere.
+
+    Raises:
+        ConfigError: there is one of that name.
+    """
+    with table.look() as t:
+        _free_name(t, name)
+
+
+def _free_name(t: Looking, name: str) -> Entry | None:
+    """The schedule of that name that was removed; None: there never was one."""
+    old = {e.schedule.name: e for e in t.entries(removed=True)}.get(name)
+    if old is not None and old.removed is None:
+        hint = f"assay schedule edit {name} changes it, remove ends it"
+        raise ConfigError(f"there is a schedule {name} already", where="schedule", hint=hint)
+    return old
 
 
 def edit(table: Table, name: str, changes: dict[str, Any], now: datetime) -> Schedule:
@@ -192,6 +207,9 @@ def _settled(t: Changing, entry: Entry, now: datetime) -> Entry:
 
 def _settled_with(t: Changing, entry: Entry, now: datetime) -> tuple[Entry, list[Slot]]:
     name = entry.schedule.name
+    if entry.schedule.is_native:
+        # A service's clock brings its slots; native/observed.py gives them their lines.
+        return entry, []
     if now < entry.accounted:
         # The clock was set back: what was only decided is decided again in its time, what was started stays.
         first = t.withdraw(name, now)
@@ -225,7 +243,7 @@ def claim(table: Table, now: datetime, at_once: int) -> tuple[Schedule, Slot] | 
         if sum(s.state == "running" for s in opened) >= at_once:
             return None
         for entry in sorted(t.entries(), key=lambda e: _oldest(opened, e.schedule.name)):
-            mine = [s for s in opened if s.schedule == entry.schedule.name]
+            mine = [s for s in opened if s.schedule == entry.schedule.name and _is_ours(entry, s)]
             slot = startable(mine, now, entry.paused is not None)
             if slot is not None:
                 taken = replace(
@@ -235,6 +253,11 @@ def claim(table: Table, now: datetime, at_once: int) -> tuple[Schedule, Slot] | 
                 t.begin_attempt(taken, now)
                 return entry.schedule, taken
         return None
+
+
+def _is_ours(entry: Entry, slot: Slot) -> bool:
+    """Whether assay's scheduler is to run it: of schedules that a service fires, backfills only."""
+    return not entry.schedule.is_native or slot.origin == "backfill"
 
 
 def _oldest(opened: Sequence[Slot], name: str) -> str:

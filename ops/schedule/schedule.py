@@ -15,6 +15,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 # A slot may start so late where its schedule says nothing, and the next one is further away: chosen.
 LATE = timedelta(hours=1)
+# What fires a schedule where nothing else is named.
+SCHEDULER = "scheduler"
 
 
 def span_of(text: Any) -> Any:
@@ -163,13 +165,19 @@ class Schedule(Frozen):
     infra: str | None = Field(None, description="as --infra of `assay run`")
     stack: str | None = Field(None, description="as --stack of `assay run`")
     overrides: tuple[str, ...] = Field((), description="as --set of `assay run`")
+    on: str = Field(
+        SCHEDULER,
+        description="what fires it: assay's own scheduler, or by its name a stack whose orchestrator has a clock",
+    )
     catchup: Literal["none", "latest", "all"] = Field(
         "latest",
         description="what becomes of slots that nobody could start in time: none of them run, the newest, or all, one"
         " after the other; default chosen: data that grows wants one run, which sees all of it",
     )
-    overlap: Literal["skip", "queue"] = Field(
-        "skip", description="what becomes of a slot that is due while another one runs; one waits at most"
+    overlap: Literal["skip", "queue", "allow"] = Field(
+        "skip",
+        description="what becomes of a slot that is due while another one runs; one waits at most; allow: it runs"
+        " beside it, on services that can't do otherwise",
     )
     max_lateness: Span | None = Field(
         None,
@@ -200,7 +208,14 @@ class Schedule(Frozen):
             raise ValueError("a schedule needs `cron`, or `on_change`")
         if self.cron is not None:
             cron_of(self.cron, self.tz)
+        if self.overlap == "allow" and not self.is_native:
+            raise ValueError("assay's scheduler runs one slot of a schedule at a time: overlap is skip or queue")
         return self
+
+    @property
+    def is_native(self) -> bool:
+        """Whether a service's clock fires it."""
+        return self.on != SCHEDULER
 
     @property
     def times(self) -> Cron | None:

@@ -10,6 +10,7 @@ from typing import Any
 from ops.console import complain, emit, say, show_table
 from ops.schedule.cron import in_zone
 from ops.schedule.moves import clock
+from ops.schedule.native.desk import observe_native, state_of
 from ops.schedule.schedule import Schedule
 from ops.schedule.slots import Slot
 from ops.schedule.table import Entry, Version, open_table
@@ -21,12 +22,16 @@ _COLUMNS = ("slot", "outcome", "why", "tries", "started", "took", "run")
 
 
 def list_schedules(root: Path, json_output: bool) -> None:
-    """All schedules, a line each."""
+    """All schedules, a line each; of those that services fire also whether they are there as they were made."""
+    observe_native(root, open_table(root))
     with open_table(root).look() as t:
         entries = t.entries()
         last = {e.schedule.name: next((s for s in t.slots(e.schedule.name, limit=1)), None) for e in entries}
+    native = {e.schedule.name: state_of(root, e.schedule) for e in entries if e.schedule.is_native}
     if json_output:
-        emit({"schedules": [entry_as_json(e, last[e.schedule.name]) for e in entries]})
+        known = {name: {"service": lines} for name, lines in native.items()}
+        found = [{**entry_as_json(e, last[e.schedule.name]), **known.get(e.schedule.name, {})} for e in entries]
+        emit({"schedules": found})
     elif not entries:
         say("no schedules yet; add one with: assay schedule add NAME CONFIG --cron '30 2 * * *'")
     else:
@@ -34,23 +39,29 @@ def list_schedules(root: Path, json_output: bool) -> None:
             ("schedule", "config", "when", "next", "last slot", "outcome"),
             [_entry_line(e, last[e.schedule.name]) for e in entries],
         )
+        for name, lines in native.items():
+            say(f"{name}: {'; '.join(lines)}")
         warn_alone(root)
 
 
 def show_schedule(root: Path, name: str, json_output: bool) -> None:
     """One schedule, whole."""
+    observe_native(root, open_table(root))
     with open_table(root).look() as t:
         entry = t.entry(name)
         slots = t.slots(name, limit=_LAST)
     if json_output:
         coming = [in_zone(at, entry.schedule.tz) for at in _coming(entry)]
         last = [slot_as_json(s, entry.schedule.tz) for s in slots]
-        emit({**entry_as_json(entry, slots[0] if slots else None), "next": coming, "slots": last})
+        service = {"service": state_of(root, entry.schedule)} if entry.schedule.is_native else {}
+        emit({**entry_as_json(entry, slots[0] if slots else None), "next": coming, "slots": last, **service})
         return
     for key, value in entry.schedule.model_dump(mode="json", exclude_defaults=True).items():
         say(f"{key}: {value if isinstance(value, str) else _plain(value)}")
     said = f"paused since {in_zone(entry.paused, entry.schedule.tz)}" if entry.paused else when(entry.schedule)
     say(f"version {entry.version}; {said}")
+    for line in state_of(root, entry.schedule) if entry.schedule.is_native else ():
+        say(line)
     say_next(entry.schedule, entry)
     late = [s.started - s.at for s in slots if s.started is not None and s.origin == "cron" and s.attempts == 1]
     if late:
@@ -64,6 +75,7 @@ def show_history(root: Path, name: str | None, limit: int, json_output: bool) ->
     Raises:
         InputNotFoundError: there never was such a schedule.
     """
+    observe_native(root, open_table(root))
     with open_table(root).look() as t:
         zones = {e.schedule.name: e.schedule.tz for e in t.entries(removed=True)}
         if name is not None and name not in zones:
@@ -190,7 +202,8 @@ def say_next(schedule: Schedule, entry: Entry | None = None) -> None:
 def warn_alone(root: Path) -> None:
     """Say so where nobody serves the schedules."""
     with open_table(root).look() as t:
-        if not t.is_served(clock()):
+        ours = [e for e in t.entries() if not e.schedule.is_native]
+        if ours and not t.is_served(clock()):
             complain("note: no scheduler serves this state folder; start one with: assay scheduler")
 
 

@@ -15,7 +15,7 @@ VALUES = {
     "ASSAY_BLOB_PATH": "az://container/runs", "ASSAY_SAGEMAKER_ROLE": "arn:aws:iam::123456789012:role/jobs",
     "ASSAY_ECR": "123456789012.dkr.ecr.eu-central-1.amazonaws.com", "MLFLOW_TRACKING_URI": "https://tracker.example",
     "ASSAY_ARTIFACT_REGISTRY": "europe-west4-docker.pkg.dev/project/images", "ASSAY_ACR": "images.azurecr.io",
-    "ASSAY_DATABRICKS_HOST": "https://dbc.example", "ASSAY_STATE": "/nowhere/state",
+    "ASSAY_KUBERNETES_INCLUSTER": "", "ASSAY_DATABRICKS_HOST": "https://dbc.example", "ASSAY_STATE": "/nowhere/state",
 }  # fmt: skip
 
 

@@ -15,6 +15,9 @@ pytestmark = pytest.mark.slow
 
 def test_every_command_of_the_walk_through_does_what_it_says(tmp_path):
     text = (ROOT / "docs" / "schedules.md").read_text()
+    # Those of services' clocks are executed beside their emulators, in tests/stacks.
+    before, apart, after = text.partition("## On a service's own clock")
+    text = before + after.partition("\n## ")[2] if apart else text
     commands = re.findall(r"^    (assay .+)$", text, flags=re.M)
     assert len(commands) == 20
     (tmp_path / "examples").symlink_to(ROOT / "examples")
