@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from pipelines.load import load_model
 from pipelines.mistakes import PARTS, Contradiction, ContradictionsError
 from pipelines.stages import SKIPPABLE, STAGES, Stage, StageSettings, stage_named
-from steps.contracts.models import BASE
+from steps.contracts.models import BASE, CHAMPION
 from steps.contracts.reports import Frozen
 from steps.engines.template.config import TemplateConfig
 from steps.train.config import TrainConfig, phases_of
@@ -99,7 +99,13 @@ class RunConfig(StageSettings, RunSettings):
     @property
     def subjects(self) -> tuple[str, ...]:
         """What the run evaluates, by name, in order; the last one is what training ends with."""
-        return (BASE, *(p.model_name for p in self.phases)) if self.tunes else ()
+        champion = (CHAMPION,) if self.compares_with_champion else ()
+        return (BASE, *champion, *(p.model_name for p in self.phases)) if self.tunes else ()
+
+    @property
+    def compares_with_champion(self) -> bool:
+        """Whether the present champion is evaluated, and the candidate held against it."""
+        return self.tunes and self.gate.min_gain_over_champion is not None
 
     @property
     def candidate(self) -> str:
@@ -120,6 +126,8 @@ class RunConfig(StageSettings, RunSettings):
             if self.tunes and name is not None and name not in self.subjects:
                 what = f"no subject {name!r}; this run evaluates {', '.join(self.subjects)}"
                 yield Contradiction(("gate", key), what, rests_on)
+        if self.gate.candidate == CHAMPION:
+            yield Contradiction(("gate", "candidate"), "the champion is what candidates are compared with")
         if self.gate.reference == self.gate.candidate:
             what = "this is gate.reference as well: nothing can be better than itself"
             yield Contradiction(("gate", "candidate"), what)

@@ -6,9 +6,9 @@ from typing import Any
 from pipelines.config import RunConfig
 from pipelines.start import Started
 from steps.base.step import base_step
-from steps.contracts.models import BASE
+from steps.contracts.models import BASE, CHAMPION
 from steps.engines.template.effective import changed
-from steps.evaluate.step import EvaluateOutputs, evaluate_step
+from steps.evaluate.step import EvaluateOutputs, evaluate_champion_step, evaluate_step
 from steps.gate.step import gate_step
 from steps.register.step import register_step
 from steps.train.config import TUNED, TrainConfig
@@ -36,7 +36,12 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
     for phase in config.phases:
         models[phase.model_name], report = _trained(phase, models[phase.starts_from or BASE], dataset)
         reports.append(report)
-    measured = [_evaluated(name, model, dataset, config, start) for name, model in models.items()]
+    measured = [
+        _champion(models[BASE].base, dataset, config, start)
+        if name == CHAMPION
+        else _evaluated(name, models[name], dataset, config, start)
+        for name in config.subjects
+    ]
     evaluations = [m.report for m in measured]
     decided = gate_step(evaluations, [m.answers for m in measured], config.gate)
     registered = models[config.candidate]
@@ -76,6 +81,22 @@ def _evaluated(subject: str, model: _Model, dataset: Any, config: RunConfig, sta
         config.evaluate,
         start.inputs("evaluate"),
         id=f"evaluate_{subject}_step",
+    )
+    return done
+
+
+def _champion(base: Any, dataset: Any, config: RunConfig, start: Started) -> EvaluateOutputs:
+    """The registered champion, as it was when the run began."""
+    step: Any = evaluate_champion_step
+    named = step.with_options(substitutions={"subject": CHAMPION})
+    done: EvaluateOutputs = named(
+        CHAMPION,
+        base,
+        start.champion,
+        dataset,
+        config.evaluate,
+        start.inputs("evaluate"),
+        id=f"evaluate_{CHAMPION}_step",
     )
     return done
 

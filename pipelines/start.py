@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.champion import find_champion
 from pipelines.config import RunConfig
 from pipelines.dataset import digest_of, find_dataset
 from pipelines.input_digests import Inputs, named_files, read_digest, read_inputs
@@ -36,6 +37,7 @@ StartOutputs = output_class(
         "key_id": (str, "key_id"),
         "search": (str, "search"),
         "dataset": (str, "dataset_version"),
+        "champion": (dict[str, str], "champion"),
     },
 )
 
@@ -47,12 +49,14 @@ class Started:
     key_id: fingerprint of the pseudonym key and the files that scrub reads; "" when nothing is scrubbed.
     search: what scrub and review look for personal data with; "" when nothing is scrubbed.
     dataset: id of the dataset's artifact version, for fine-tuning alone; "" otherwise.
+    champion: the registered version that the candidate is compared with; empty where it isn't, or there is none yet.
     """
 
     digests: Mapping[str, Any]
     key_id: Any
     search: Any
     dataset: Any
+    champion: Any
 
     def inputs(self, stage: str) -> Any:
         """Digests of what that stage reads."""
@@ -70,8 +74,9 @@ def start_step(config: RunConfig, brought: dict[str, dict[str, str]]) -> StartOu
     inputs = read_inputs(root, config, {stage: laid_out(names, root) for stage, names in inputs_of.items()})
     search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
     dataset = find_dataset(config.dataset, config.name) if config.dataset else ""
+    champion = find_champion(config)
     note({**_facts(root, config, inputs, dataset), INPUTS: inputs_of})
-    return StartOutputs(*(inputs.of(s.name) for s in READING), inputs.key_id, search, dataset)  # type: ignore[no-any-return]
+    return StartOutputs(*(inputs.of(s.name) for s in READING), inputs.key_id, search, dataset, champion)  # type: ignore[no-any-return]
 
 
 def _inputs_by_stage(
@@ -103,7 +108,8 @@ def to_bring(config: RunConfig, root: Path) -> dict[str, dict[str, str]]:
 def started(config: RunConfig, brought: dict[str, dict[str, str]]) -> Started:
     """The first step of a pipeline."""
     found: Any = start_step(config, brought)
-    return Started({s.name: getattr(found, s.name) for s in READING}, found.key_id, found.search, found.dataset)
+    digests = {s.name: getattr(found, s.name) for s in READING}
+    return Started(digests, found.key_id, found.search, found.dataset, found.champion)
 
 
 def _facts(root: Path, config: RunConfig, inputs: Inputs, dataset: str) -> dict[str, Any]:

@@ -126,6 +126,8 @@ class Comparison(Frozen):
     candidates: tuple[Compared, ...]
     dataset_digest: str
     differences: tuple[Difference, ...]
+    # The judged candidate's, with the champion as reference; empty where they weren't compared.
+    over_champion: tuple[Difference, ...] = ()
 
     def of(self, candidate: str) -> tuple[Difference, ...]:
         """The differences of one candidate."""

@@ -27,6 +27,8 @@ class BaseRef(Frozen):
 
 
 BASE = "base"
+# The subject that the registered champion is evaluated as.
+CHAMPION = "champion"
 
 
 class Ancestor(Frozen):

@@ -8,6 +8,7 @@ from steps.contracts.evaluation import Answers, EvalReport
 from steps.contracts.models import ModelFolder
 from steps.evaluate.config import EvaluateConfig
 from steps.zenml_runtime.context import input_root
+from steps.zenml_runtime.models import load_models
 from steps.zenml_runtime.state import workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -34,6 +35,29 @@ def evaluate_step(
     inputs: dict[str, str],
 ) -> EvaluateOutputs:
     """Evaluate `base`, or `tuned` in its place, as `subject`. `inputs` holds the digests of the control files."""
+    return _evaluated(subject, base, tuned, dataset, config)
+
+
+@assay_step(key)
+def evaluate_champion_step(
+    subject: str,
+    base: ModelFolder,
+    champion: dict[str, str],
+    dataset: Dataset,
+    config: EvaluateConfig,
+    inputs: dict[str, str],
+) -> EvaluateOutputs:
+    """Evaluate the champion that the run's first step found as `subject`; where there is none yet, `base`."""
+    if champion:
+        return _evaluated(subject, *load_models(champion["run"], champion["weights"]), dataset, config)
+    done = _evaluated(subject, base, None, dataset, config)
+    notes = (*done.report.notes, "there was no champion yet: this is the base")
+    return EvaluateOutputs(done.report.model_copy(update={"notes": notes}), done.answers)
+
+
+def _evaluated(
+    subject: str, base: ModelFolder, tuned: ModelFolder | None, dataset: Dataset, config: EvaluateConfig
+) -> EvaluateOutputs:
     from steps.engines.subjects.local_model import local_model
     from steps.evaluate.evaluate import evaluate, inference
     from steps.evaluate.tasks import suite

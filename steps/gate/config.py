@@ -32,6 +32,12 @@ class GateConfig(Frozen):
         description="The gain must lie strictly above this, so that a tie doesn't pass. In the metric's own unit"
         " (share, or nats per token for loss; lower loss counts as gain); for perplexity the share by which it fell.",
     )
+    min_gain_over_champion: float | None = Field(
+        None,
+        description="The same gain over the registered model's present champion, which is then evaluated on the same"
+        " rows, must lie above this: 0 asks for a better one, -0.01 lets one be worse by so much. null: the champion"
+        " isn't looked at. Where there is none yet, or it is this very model, nothing is asked.",
+    )
     # Chosen: with 100 rows the 95 % interval of a share is up to 20 points wide.
     min_n: int = Field(100, ge=1, description="Held-out rows with that metric, at least.")
     # Chosen.

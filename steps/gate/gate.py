@@ -19,6 +19,7 @@ from steps.contracts.evaluation import (
     Reason,
     TaskResult,
 )
+from steps.contracts.models import BASE, CHAMPION
 from steps.engines.graders.degeneration import DEGENERATE, EMPTY, LOOPING, ONE_ANSWER
 from steps.engines.scoring.answers import Answered, read_answers
 from steps.engines.scoring.metrics import (
@@ -168,7 +169,19 @@ def gate(evaluations: Sequence[Evaluation], config: GateConfig) -> tuple[Compari
     if not candidates or config.candidate == config.reference:
         raise ConfigError("nothing to compare the reference with", where="gate", hint=f"the subjects are {names}")
     comparison = compare(reference, candidates)
+    if config.min_gain_over_champion is not None:
+        judged = next(e for e in evaluations if e.report.subject == (config.candidate or names[-1]))
+        comparison = comparison.model_copy(update={"over_champion": _over_champion(reference, judged, evaluations)})
     return comparison, decide(comparison, config)
+
+
+def _over_champion(
+    reference: Evaluation, judged: Evaluation, evaluations: Sequence[Evaluation]
+) -> tuple[Difference, ...]:
+    """Nothing where the champion is the very same model, or there is none yet, so that the base was measured."""
+    champion = next(e for e in evaluations if e.report.subject == CHAMPION)
+    same = {judged.report.model_digest, *(e.report.model_digest for e in evaluations if e.report.subject == BASE)}
+    return () if champion.report.model_digest in same else tuple(_beside(champion, judged))
 
 
 def decide(comparison: Comparison, config: GateConfig) -> Decision:
@@ -181,6 +194,7 @@ def decide(comparison: Comparison, config: GateConfig) -> Decision:
     found = {_name(d): d for d in differences}
     reasons = (
         *_gain(found, config, (comparison.reference.name, candidate)),
+        *_gain_over_champion({_name(d): d for d in comparison.over_champion}, config, candidate),
         *_limits(found, config, candidate),
         *_degenerate(found, config, candidate),
         *_controls(found, config, f"{candidate} / {comparison.reference.name}"),
@@ -230,6 +244,15 @@ def _gain(found: dict[str, Difference], config: GateConfig, names: tuple[str, st
         required=f"at least {config.min_n}",
         found=str(d.change.n),
     )
+
+
+def _gain_over_champion(found: dict[str, Difference], config: GateConfig, candidate: str) -> Iterator[Reason]:
+    if config.min_gain_over_champion is None or not found:
+        return
+    least = config.min_gain_over_champion
+    asked = config.model_copy(update={"min_gain_lower_bound": least})
+    for reason in _gain(found, asked, (CHAMPION, candidate)):
+        yield reason.model_copy(update={"check": f"over the champion: {reason.check}"})
 
 
 def _limits(found: dict[str, Difference], config: GateConfig, candidate: str) -> Iterator[Reason]:

@@ -10,6 +10,7 @@ from typing import Any
 from steps.contracts.digests import canonical_json, folder_digests, value_digest
 from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.evaluation import STOP_TOKEN_IDS, Decision, Registration
+from steps.contracts.models import CHAMPION
 from steps.contracts.storage import write_whole
 from steps.engines.exports.export import Decoding, Exported
 from steps.engines.exports.registry import EXPORTS
@@ -20,6 +21,7 @@ from steps.engines.tracking.secrets import without_secret
 from steps.engines.tracking.training import carry_training
 from steps.register import versions
 from steps.register.cards import Candidate, base_text, dataset_card, escape, model_card
+from steps.register.champion import present_champion
 from steps.register.config import RegisterConfig
 from steps.register.registered import FILES, model_digests
 from steps.register.service import PROBE, WORK, environment, service
@@ -51,15 +53,15 @@ def register(candidate: Candidate, decision: Decision, config: RegisterConfig, f
         ServiceError: the MLflow server is down or refuses.
     """
     _check(candidate, decision)
-    status = _status(decision, config)
     cards = {
         "model_card.md": model_card(candidate, decision, config),
         "dataset_card.md": dataset_card(candidate, config),
     }
     for name, text in cards.items():
         write_whole(folder / "cards" / name, text)
-    key = _key(candidate, decision, config, status)
     with _tracking(config, candidate.lineage.get("zenml_run")) as (uri, run_id), versions.one_at_a_time(uri):
+        status = _status(candidate, decision, config, uri)
+        key = _key(candidate, decision, config, status)
         tags = _tags(candidate, decision, status, run_id) | {versions.KEY: key}
         carry_training(candidate.model.info.digest, candidate.training, run_id)
         found = versions.find(config.name, key)
@@ -114,10 +116,22 @@ def _check(candidate: Candidate, decision: Decision) -> None:
     check_files(candidate.model.path, info.files)
 
 
-def _status(decision: Decision, config: RegisterConfig) -> Any:
+def _status(candidate: Candidate, decision: Decision, config: RegisterConfig, uri: str) -> Any:
     if not decision.promote:
         return "rejected"
-    return versions.CHAMPION if config.promotion == "automatic" else versions.CANDIDATE
+    if config.promotion == "manual" or _another_champion(candidate, config, uri):
+        return versions.CANDIDATE
+    return versions.CHAMPION
+
+
+def _another_champion(candidate: Candidate, config: RegisterConfig, uri: str) -> bool:
+    """Whether another version became champion since the gate compared: nobody knows that the candidate is better."""
+    compared = next((c.digest for c in candidate.comparison.candidates if c.name == CHAMPION), None)
+    if compared is None:
+        return False
+    present = present_champion(uri, config.name)
+    unchanged = (compared, candidate.model.info.digest)
+    return present is not None and present.weights not in unchanged
 
 
 def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) -> dict[str, str]:

@@ -442,3 +442,35 @@ def test_a_nan_never_passes_the_check_that_reads_it(found, config, data):
     for reason in decide(comparison, config).reasons:
         if "nan" in reason.found:
             assert not reason.passed
+
+
+def over_champion(path, base, champion, tuned, **settings):
+    subjects = (evaluation(path, base), evaluation(path, champion, "champion"), evaluation(path, tuned, "tuned"))
+    return gate(subjects, GateConfig(**settings))
+
+
+def test_a_candidate_must_beat_the_champion_too_where_that_is_asked(tmp_path):
+    right = np.arange(200) % 10
+    base, champion, tuned = ({"held_out": shares(right < n)} for n in (3, 7, 5))
+    assert over_champion(tmp_path, base, champion, tuned)[1].promote
+    comparison, decision = over_champion(tmp_path, base, champion, tuned, min_gain_over_champion=0)
+    reasons = {r.check: r for r in decision.reasons}
+    assert not decision.promote and reasons["gain in exact_match"].passed
+    refused = reasons["over the champion: gain in exact_match"]
+    assert not refused.passed and "champion 0.7000" in refused.found and "tuned 0.5000" in refused.found
+    (d,) = comparison.over_champion
+    assert (d.reference.value, d.candidate.value, d.change.value) == (0.7, 0.5, pytest.approx(-0.2))
+    assert over_champion(tmp_path, base, tuned, champion, min_gain_over_champion=0)[1].promote
+    assert over_champion(tmp_path, base, champion, tuned, min_gain_over_champion=-0.3)[1].promote
+
+
+@pytest.mark.parametrize("champion", ["base", "tuned"])
+def test_a_base_in_its_place_and_the_champion_itself_ask_nothing(tmp_path, champion):
+    rows = {"held_out": shares(np.arange(200) % 2)}
+    base, tuned = evaluation(tmp_path, rows), evaluation(tmp_path, {"held_out": shares(np.ones(200))}, "tuned")
+    same = evaluation(tmp_path, {"held_out": shares(np.ones(200))} if champion == "tuned" else rows, "champion")
+    digest = (tuned if champion == "tuned" else base).report.model_digest
+    same = replace(same, report=same.report.model_copy(update={"model_digest": digest}))
+    comparison, decision = gate((base, same, tuned), GateConfig(min_gain_over_champion=0))
+    assert decision.promote and comparison.over_champion == ()
+    assert [r.check for r in decision.reasons] == ["gain in exact_match", "rows behind exact_match"]

@@ -1,0 +1,53 @@
+"""The version that is champion now, as the registry has it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from steps.contracts.errors import IntegrityError
+from steps.engines.tracking.database import database_file
+from steps.engines.tracking.secrets import without_secret
+from steps.register import versions
+from steps.register.service import PROBE, environment, service
+
+
+@dataclass(frozen=True)
+class Champion:
+    """`tags`: of its version."""
+
+    version: str
+    tags: Mapping[str, str]
+
+    @property
+    def weights(self) -> str:
+        """Digest of its weights.
+
+        Raises:
+            IntegrityError: it was registered by something else, or the tag was removed.
+        """
+        if found := self.tags.get("weights_digest"):
+            return found
+        raise IntegrityError(f"champion version {self.version} has no tag weights_digest", where="registry")
+
+
+def present_champion(uri: str, model: str) -> Champion | None:
+    """None where there is no champion yet, no such model, or no registry.
+
+    Raises:
+        ServiceError: the registry can't be reached.
+    """
+    file = database_file(uri)
+    # MLflow would make a database where there is none.
+    if file is not None and not file.is_file():
+        return None
+    with service(without_secret(uri)), environment(PROBE):
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = MlflowClient(uri, registry_uri=uri).get_model_version_by_alias(model, versions.CHAMPION)
+        except MlflowException as e:
+            # A server says the one of an alias that isn't there, and the other of a model.
+            if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+    return Champion(str(found.version), dict(found.tags))

@@ -1,0 +1,90 @@
+"""A candidate is held against the registered champion on the same rows before it takes its place."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ops.run import run
+from ops.run_index import artifacts_of, find_run
+from steps.contracts.errors import InputNotFoundError
+from steps.contracts.evaluation import Decision, EvalReport
+from steps.contracts.runs import RunRecord
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, tiny_model) -> Path:
+    folder = tmp_path_factory.mktemp("champion")
+    rows = [
+        {"prompt": f"Where does the {thing} of customer {i * j + 7} in {place} go?", "completion": place}
+        for i, thing in enumerate(("lamp", "chair", "table", "clock", "mirror", "basket", "candle", "drawer"))
+        for j, place in enumerate(("Oslo", "Porto", "Leeds", "Graz", "Turin", "Lyon", "Gdansk", "Malmo"))
+    ]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path = folder / "config.yaml"
+    path.write_text(json.dumps({
+        "name": "beaten",
+        "ingest": {"sources": [{"name": "rows", "path": str(folder / "rows.jsonl")}]},
+        "dedup": {"near": False},
+        "split": {"test": 0.3, "validation": 0.1},
+        "skip": ["judge", "screen", "leakcheck"],
+        "scrub": {"demo_key": True},
+        "base": {"model": str(tiny_model.path)},
+        "train": {"max_steps": 4, "learning_rate": 0.02, "max_length": 256},
+        "gate": {"metric": "loss", "min_n": 5, "max_degenerate": None, "min_gain_over_champion": 0},
+        "registry": {"name": "beaten-model"},
+    }))  # fmt: skip
+    return path
+
+
+def after(config: Path, *overrides: str) -> tuple[RunRecord, Decision, EvalReport]:
+    assert run(config, overrides=overrides, root=ROOT) == 0
+    record = find_run(ROOT, None)
+    store = artifacts_of(ROOT, record)
+    (decision,) = (store.value(a, Decision) for a in record.of_type("decision"))
+    reports = {a.name: a for a in record.of_type("eval_report")}
+    return record, decision, store.value(reports["evaluation_champion"], EvalReport)
+
+
+def test_the_champion_is_the_one_to_beat(config: Path) -> None:
+    first, decision, measured = after(config)
+    assert first.registration is not None and first.registration.status == "champion"
+    assert any("there was no champion yet" in n for n in measured.notes)
+    assert not [r for r in decision.reasons if "champion" in r.check]
+
+    worse, decision, measured = after(config, "train.max_steps=1")
+    assert measured.model_digest == first.registration.tags["weights_digest"]
+    assert not any("no champion yet" in n for n in measured.notes)
+    (reason,) = (r for r in decision.reasons if r.check == "over the champion: gain in loss")
+    assert not reason.passed and not decision.promote
+    assert worse.registration is not None and worse.registration.status == "rejected"
+
+    # The champion's own weights again: nothing to beat, and no second version of them.
+    again, decision, _ = after(config)
+    assert again.registration == first.registration and decision.promote
+    assert "train_step" in again.cached_steps
+
+    better, decision, measured = after(config, "train.max_steps=12")
+    assert measured.model_digest == first.registration.tags["weights_digest"]
+    assert decision.promote, decision.reasons
+    assert better.registration is not None and better.registration.status == "champion"
+    assert better.registration.version == "3"
+
+
+def test_a_champion_of_another_store_is_told_before_anything_is_trained(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/ml.db"
+    client = MlflowClient(uri, registry_uri=uri)
+    client.create_registered_model("beaten-model")
+    tags = {"weights_digest": "ab" * 32, "zenml_run_id": "11111111-2222-3333-4444-555555555555"}
+    client.create_model_version("beaten-model", "/nowhere", tags=tags)
+    client.set_registered_model_alias("beaten-model", "champion", "1")
+    with pytest.raises(InputNotFoundError, match="version 1, was made by a run that isn't in this ZenML store"):
+        run(config, overrides=(f"registry.tracking_uri={uri}",), root=ROOT)
+    assert find_run(ROOT, None).failed_step == "start_step"
