@@ -11,7 +11,9 @@ from pipelines.stages import STAGES, Stage, imported, stage_named
 from steps.contracts.digests import file_digest, value_digest
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.reports import Frozen
+from steps.contracts.tombstones import INPUT, Tombstones
 from steps.scrub.config import ScrubConfig
+from steps.zenml_runtime.tombstones import own_tombstones
 from steps.zenml_runtime.urls import downloaded, is_url
 
 
@@ -32,8 +34,11 @@ class Inputs(Frozen):
         return self.digests.get(stage, {})
 
 
-def read_inputs(root: Path, config: RunConfig, roots: Mapping[str, Path] | None = None) -> Inputs:
-    """Digests of everything the run reads from outside. `roots`: stages whose files lie under another root.
+def read_inputs(
+    root: Path, config: RunConfig, roots: Mapping[str, Path] | None = None, tombstones: Tombstones | None = None
+) -> Inputs:
+    """Digests of everything the run reads from outside. `roots`: stages whose files lie under another root;
+    `tombstones`: rows that were erased, by default those that the state folder knows.
 
     Raises:
         InputNotFoundError: a named file or folder doesn't exist.
@@ -47,6 +52,9 @@ def read_inputs(root: Path, config: RunConfig, roots: Mapping[str, Path] | None 
         for s in STAGES
         if config.runs(s.name)
     }
+    erased = own_tombstones() if tombstones is None else tombstones
+    if erased and "ingest" in found:
+        found["ingest"][INPUT] = erased.digest
     key_id = scrub_id(at["scrub"], config.scrub) if config.scrub is not None and config.runs("scrub") else ""
     return Inputs(digests={name: digests for name, digests in found.items() if digests}, key_id=key_id)
 

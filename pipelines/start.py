@@ -26,6 +26,7 @@ from steps.zenml_runtime.context import REUSE, note, source_root
 from steps.zenml_runtime.inputs import INPUTS, bring, laid_out
 from steps.zenml_runtime.outputs import output_class
 from steps.zenml_runtime.step import uncached_step
+from steps.zenml_runtime.tombstones import known_tombstones
 from steps.zenml_runtime.tracker import tracking_uri
 from steps.zenml_runtime.urls import is_url
 
@@ -71,7 +72,8 @@ def start_step(config: RunConfig, brought: dict[str, dict[str, str]]) -> StartOu
     """
     root = source_root()
     inputs_of = _inputs_by_stage(config, root, brought)
-    inputs = read_inputs(root, config, {stage: laid_out(names, root) for stage, names in inputs_of.items()})
+    roots = {stage: laid_out(names, root) for stage, names in inputs_of.items()}
+    inputs = read_inputs(root, config, roots, known_tombstones())
     search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
     dataset = find_dataset(config.dataset, config.name) if config.dataset else ""
     champion = find_champion(config)

@@ -153,6 +153,7 @@ def _call(
 ) -> Outcome:
     from steps.contracts.storage import STATE_URI
     from steps.zenml_runtime.state import use_state
+    from steps.zenml_runtime.tombstones import own_tombstones
     from steps.zenml_runtime.urls import with_urls
 
     root = find_root()
@@ -160,8 +161,9 @@ def _call(
     # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
     cache = state / stage.cache if stage.cache else None
     ctx = StageContext(
-        scratch / "version", with_urls(stage.named(config), root), cache, executor=executor, one_shard=True
-    )
+        scratch / "version", with_urls(stage.named(config), root), cache, executor=executor, one_shard=True,
+        tombstones=own_tombstones(),
+    )  # fmt: skip
     outcome: Outcome = imported(stage.logic)(rows, config, ctx)
     return outcome
 
@@ -179,8 +181,10 @@ def _read(inputs: list[str], reading: Reading, folder: Path) -> Outcome:
             raise ConfigError(what, where=str(one), hint=hint)
         return _as_read(Dataset.open(one) if one.is_dir() else _open_rows(one, folder), folder)
     from steps.ingest.ingest import ingest
+    from steps.zenml_runtime.tombstones import own_tombstones
 
-    return ingest(None, reading.config(inputs), StageContext(folder, Path.cwd(), one_shard=True))
+    ctx = StageContext(folder, Path.cwd(), one_shard=True, tombstones=own_tombstones())
+    return ingest(None, reading.config(inputs), ctx)
 
 
 def _is_ours(path: Path) -> bool:

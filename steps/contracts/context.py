@@ -7,6 +7,7 @@ from typing import Any
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.execution import Executor, Inline
+from steps.contracts.tombstones import Tombstones
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class StageContext:
         keep: whether to leave what a later run can build on.
         inputs: digests of the files and models that the stage reads, by the config's names; None: not known.
         quarantined: the versions that earlier stages set aside for a human.
+        tombstones: rows that were erased, which whoever reads sources refuses.
         executor: where row-wise work runs.
         one_shard: whether rows that are read go into one file, since no later version will share parts of it.
     """
@@ -40,5 +42,6 @@ class StageContext:
     keep: bool = False
     inputs: Mapping[str, str] | None = None
     quarantined: Sequence[Dataset] = ()
+    tombstones: Tombstones = field(default_factory=Tombstones)
     executor: Executor = field(default_factory=Inline)
     one_shard: bool = False

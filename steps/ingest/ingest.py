@@ -87,7 +87,7 @@ def ingest(rows: None, config: IngestConfig, ctx: StageContext) -> Outcome:
     earlier_records = earlier.records() if earlier else {}
     records: dict[str, SourceRecord] = {}
     with RejectWriter(path) as rejects, LedgerWriter(ctx.folder / "ledger.parquet", "ingest") as ledger:
-        sink = RecordSink(config, writer, ledger, rejects)
+        sink = RecordSink(config, writer, ledger, rejects, ctx.tombstones)
         with Progress("ingest") as progress:
             for source in config.sources:
                 before = position(sink, writer)

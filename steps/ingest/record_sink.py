@@ -15,6 +15,7 @@ from steps.contracts.digests import canonical_json, short_id
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import SCHEMA, Row, make_row
 from steps.contracts.reports import Example
+from steps.contracts.tombstones import ERASED, Tombstones
 from steps.engines.formats.format import Draft
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.mix import MixPlan, hash64, sampled
@@ -62,9 +63,12 @@ class RecordSink:
     """Writes rows, ledger lines and rejects, and counts them."""
 
     def __init__(
-        self, config: IngestConfig, writer: DatasetWriter, ledger: LedgerWriter, rejects: RejectWriter
-    ) -> None:
+        self, config: IngestConfig, writer: DatasetWriter, ledger: LedgerWriter, rejects: RejectWriter,
+        tombstones: Tombstones | None = None,
+    ) -> None:  # fmt: skip
+        """`tombstones`: rows that are refused, and leave nothing but a line that names the erasure."""
         self.config, self.writer, self.ledger, self.rejects = config, writer, ledger, rejects
+        self.tombstones = tombstones or Tombstones()
         self.counters = {s.name: SourceCounters() for s in config.sources}
         self.mix = MixPlan() if config.sources[0].weight is not None else None
         self._index = {s.name: i for i, s in enumerate(config.sources)}
@@ -81,6 +85,9 @@ class RecordSink:
 
     def reject_record(self, source: SourceConfig, path: str, record_id: str, item: Bad) -> None:
         """The same for a row whose id was made before."""
+        if self.tombstones and (erasure := self.tombstones.refusing_raw(path, record_id, item.raw)):
+            self._erased(erasure)
+            return
         reason, hint = item.reason, item.hint
         counters = self.counters[source.name]
         counters.rejected_by[reason] += 1
@@ -95,7 +102,11 @@ class RecordSink:
 
     def drop(self, record_id: str, reason: str, evidence: dict[str, Any] | None = None) -> None:
         """A row that doesn't go on by itself, though it could be read."""
-        self.ledger.add(record_id, "dropped", reason, evidence=evidence)
+        self.ledger.add(self.tombstones.named(record_id), "dropped", reason, evidence=evidence)
+
+    def _erased(self, erasure: str) -> None:
+        """A row that a person had erased: not even its id is kept."""
+        self.ledger.add(erasure, "dropped", ERASED)
 
     def row(self, source: SourceConfig, path: str, item: Raw, draft: Draft) -> Row:
         """The record of a row that is kept as it was read."""
@@ -108,6 +119,9 @@ class RecordSink:
 
     def keep(self, source: SourceConfig, row: Row, how: str, *, cleaned: tuple[str, ...] = ()) -> None:
         """Write a row unless sampling leaves it out. `how` names the format, for the example in the report."""
+        if self.tombstones and (erasure := self.tombstones.refusing(row)):
+            self._erased(erasure)
+            return
         value = hash64(self.config.seed, row["content_id"]) if source.sample < 1 or self.mix else 0
         if source.sample < 1 and not sampled(value, source.sample):
             self.drop(row["record_id"], "sampled_out")
@@ -125,6 +139,8 @@ class RecordSink:
 
     def create(self, source: SourceConfig, row: Row, reason: str, how: str) -> None:
         """Write a row made from others."""
+        if self.tombstones and self.tombstones.refusing(row):
+            return
         self.counters[source.name].created += 1
         self.ledger.add(row["record_id"], "created", reason, parents=row["parents"])
         self.keep(source, row, how)
@@ -161,6 +177,11 @@ class RecordSink:
             written, others = self._batch, np.array(self._places, np.int64)
         finally:
             self._batch, self._chars, self._places, self._place = [], 0, None, 0
+        if self.tombstones:
+            stays, erasures = self.tombstones.refused(table)
+            table, places, lengths = table.filter(pa.array(stays)), places[stays], lengths[stays]
+            for erasure in erasures:
+                self._erased(erasure)
         counters.kept += table.num_rows
         bins = np.minimum(np.ceil(np.log2(lengths + 1)).astype(np.int64), _BINS - 1)
         counters.lengths = [

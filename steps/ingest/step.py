@@ -31,10 +31,13 @@ def key() -> str:
 
 @assay_step(key)
 def ingest_step(config: IngestConfig, inputs: dict[str, str]) -> IngestOutputs:
-    """Read the sources. `inputs` holds their digests, so that the step runs again when a byte changes."""
+    """Read the sources. `inputs` holds their digests, and that of the list of erased rows, so that the step runs again
+    when a byte of them changes.
+    """
     from steps.ingest.ingest import ingest
     from steps.ingest.rejects import keeping_rejects
+    from steps.zenml_runtime.tombstones import known_tombstones
 
-    ctx = stage_context("ingest", key(), inputs=inputs)
+    ctx = stage_context("ingest", key(), inputs=inputs, tombstones=known_tombstones())
     with keeping_rejects(ctx.folder, state_folder() / "rejects" / f"{run_facts()['zenml_run']}.jsonl"):
         return outputs(IngestOutputs, ingest(None, config, ctx))

@@ -18,6 +18,7 @@ from steps.contracts.errors import IntegrityError
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole
+from steps.contracts.tombstones import INPUT
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.record_sink import RecordSink, SourceCounters
 
@@ -31,11 +32,14 @@ Range = tuple[int, int]
 
 
 class SourceState(Frozen):
-    """What a source's rows depend on: digests of its settings, of its files' digests, and of code and libraries."""
+    """What a source's rows depend on: digests of its settings, of its files' digests, and of code and libraries;
+    `erased`: of the list of erased rows, "" while nothing was erased.
+    """
 
     settings: str
     files: str
     code: str
+    erased: str = ""
 
 
 class SourceRecord(Frozen):
@@ -112,6 +116,7 @@ def states(config: IngestConfig, digests: Mapping[str, str], code: str) -> dict[
             settings=value_digest([common, s.model_dump(mode="json", exclude=_NOT_OF_A_ROW)]),
             files=value_digest({k: v for k, v in digests.items() if k.startswith(f"{s.name}/")}),
             code=code,
+            erased=digests.get(INPUT, ""),
         )
         for s in config.sources
     }
@@ -123,6 +128,8 @@ def why_read(then: SourceState, now: SourceState) -> str | None:
         return "its files changed"
     if then.settings != now.settings:
         return "its settings changed"
+    if then.erased != now.erased:
+        return "rows were erased"
     return "the code of ingest or one of its libraries changed" if then.code != now.code else None
 
 
