@@ -35,7 +35,7 @@ class Artifacts:
     """Reads the artifacts of one run, and verifies what it reads.
 
     Remote files are read by `opener` (default: fsspec) and go into `cache`. `digests`: SHA-256 by URI of local files,
-    for readers of several runs, so that what these share is read once.
+    for readers of several runs, so that what these share is read once. `digest`: SHA-256 of a file on this machine.
 
     Every method raises:
         InputNotFoundError: a file is gone. IntegrityError: a file isn't the one that was recorded.
@@ -43,21 +43,34 @@ class Artifacts:
     """
 
     def __init__(
-        self, run: RunRecord, cache: Path, opener: Opener | None = None, digests: dict[str, str] | None = None
+        self,
+        run: RunRecord,
+        cache: Path,
+        opener: Opener | None = None,
+        digests: dict[str, str] | None = None,
+        digest: Callable[[Path], str] = file_digest,
     ) -> None:
         self.run = run
         self._cache = cache
         self._open = opener or _by_fsspec
         self._verified: set[tuple[str, str]] = set()
         self._digests = {} if digests is None else digests
+        self._digest = digest
 
     def dataset(self, artifact: ArtifactRecord) -> Dataset:
         """A dataset version; every shard is verified."""
-        manifest = self.manifest(artifact)
-        if manifest.selection:
-            self._fetch(f"{artifact.uri}/{layout.SELECTION}", manifest.selection)
+        self.selection(artifact)
         folder = self._main(artifact, layout.MANIFEST).parent
-        return Dataset.open(folder, self._shard)
+        return Dataset.open(folder, self.shard)
+
+    def selection(self, artifact: ArtifactRecord) -> Path | None:
+        """Which rows of its shards a dataset version has, and their splits; None: all, and none has a split."""
+        sha256 = self.manifest(artifact).selection
+        return self._fetch(f"{artifact.uri}/{layout.SELECTION}", sha256) if sha256 else None
+
+    def shard(self, sha256: str) -> Path:
+        """A shard that manifests of the store name."""
+        return self._fetch(layout.shard(self.run.artifact_store, sha256), sha256)
 
     def manifest(self, artifact: ArtifactRecord) -> Manifest:
         """What a dataset version is, without its rows."""
@@ -97,7 +110,7 @@ class Artifacts:
         """
         if uri not in self._digests:
             try:
-                self._digests[uri] = self._remote_digest(uri) if is_remote(uri) else file_digest(self._found(uri))
+                self._digests[uri] = self._remote_digest(uri) if is_remote(uri) else self._digest(self._found(uri))
             except InputNotFoundError:
                 return None
         return self._digests[uri]
@@ -118,9 +131,6 @@ class Artifacts:
             where = f"{artifact.uri}/{name}"
             raise IntegrityError(f"not a readable {kind.__name__}: {e.errors()[0]['msg']}", where=where) from e
 
-    def _shard(self, sha256: str) -> Path:
-        return self._fetch(layout.shard(self.run.artifact_store, sha256), sha256)
-
     def _main(self, artifact: ArtifactRecord, name: str) -> Path:
         """The artifact's main file. Its bytes are those of the run's record, unless an older version wrote that."""
         return self._fetch(f"{artifact.uri}/{name}", artifact.sha256)
@@ -133,10 +143,10 @@ class Artifacts:
         path = self._found(uri)
         if sha256 is None or (uri, sha256) in self._verified:
             return path
-        found = file_digest(path) if is_remote(uri) else self.digest_of(uri)
+        found = self._digest(path) if is_remote(uri) else self.digest_of(uri)
         if found != sha256 and is_remote(uri):
             path.unlink()
-            found = file_digest(self._found(uri))
+            found = self._digest(self._found(uri))
         if found != sha256:
             if is_remote(uri):
                 path.unlink()

@@ -486,14 +486,15 @@ def sample(
 @app.command(rich_help_panel="Look")
 def explain(
     row: Annotated[str, typer.Argument(help="record id, a beginning of one, or text to search for")],
-    run: Annotated[str | None, typer.Option(help="run to look in; default: the newest")] = None,
+    run: Annotated[str | None, typer.Option(help="look in this run alone; default: in all")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="show an excerpt of rows that were never scrubbed")] = False,
+    most: Annotated[int, typer.Option("-n", min=1, help="of several rows that fit, list so many")] = 20,
     json_output: Json = False,
 ) -> None:
-    """Follow one row through every stage, with the evidence."""
+    """Follow one row through every stage of all runs, with the evidence."""
     from ops.commands.explain import explain_row
 
-    explain_row(root_folder(), row, run, raw, json_output)
+    raise typer.Exit(explain_row(root_folder(), row, run, raw, most, json_output))
 
 
 @app.command(rich_help_panel="Look")

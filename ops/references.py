@@ -37,6 +37,11 @@ def reference(text: str, *kinds: ReferenceKind) -> Reference:
     return Reference(kind, name)
 
 
+def is_id(query: str) -> bool:
+    """Whether a query can be a record id or the beginning of one."""
+    return 4 <= len(query) <= 32 and all(c in "0123456789abcdef" for c in query.lower())
+
+
 def fits_several(name: str, kinds: tuple[ReferenceKind, ...]) -> InputError:
     """The error of a bare name that fits several kinds."""
     hint = "say which: " + " or ".join(f"{kind}:{name}" for kind in kinds)

@@ -210,15 +210,15 @@ def curating_run(root: Path, run: RunRecord, dataset_digest: str | None) -> RunR
     return made[-1] if made else None
 
 
-def artifacts_of(root: Path, run: RunRecord, digests: dict[str, str] | None = None) -> "Artifacts":
+def artifacts_of(root: Path, run: RunRecord, **shared: Any) -> "Artifacts":
     """The artifacts of a run, opened without ZenML; files of a remote store are kept in the state folder's cache.
 
-    `digests`: what readers of several runs share (see `Artifacts`).
+    `shared`: what readers of several runs share (see `Artifacts`).
     """
     # Here, since it imports pyarrow and fsspec, which a list of runs doesn't need.
     from materializers.artifacts import Artifacts
 
-    return Artifacts(run, state_folder(root) / "cache", digests=digests)
+    return Artifacts(run, state_folder(root) / "cache", **shared)
 
 
 def write_report(root: Path, run: RunRecord) -> Path:

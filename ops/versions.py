@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from materializers.artifacts import Artifacts, going_on, is_quarantine, stage_of
-from ops.references import fits_several, reference
-from ops.row_history import is_id
+from ops.references import fits_several, is_id, reference
 from ops.run_index import LATEST, artifacts_of, find_run, known_runs, not_found
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError, InputNotFoundError

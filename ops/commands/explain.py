@@ -1,55 +1,112 @@
-"""`assay explain`: one row's way through a run."""
+"""`assay explain`: one row's way through all runs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from ops.console import emit, heading, say, show_table
-from ops.row_history import AtStage, Line, RowHistory, Seen, models_that_saw, open_rows
-from ops.run_index import find_run, known_runs
-from steps.contracts.errors import InputNotFoundError
-from steps.contracts.runs import RunRecord
+from ops.console import complain, emit, heading, say, show_table
+from ops.lineage.catalogue import Catalogue, Gap, load_catalogue
+from ops.lineage.ledgers import Line
+from ops.lineage.shards import row_set
+from ops.lineage.trained import Seen, models_that_saw
+from ops.lineage.ways import AtStage, Lineage, RowHistory, Way, find_rows, histories
+from ops.run_index import NONE_YET, matching_runs, runs_folder
+from steps.contracts.errors import InputNotFoundError, IntegrityError
 
-_SHOWN = 20
 _SHORT = 12
+# Chosen: so many runs are named where a row went the same way in more.
+_RUNS = 3
 
 
-def explain_row(root: Path, query: str, run_name: str | None, raw: bool, json_output: bool) -> None:
-    """Print the way of the one row that `query` means, or the rows to choose from.
+def explain_row(root: Path, query: str, run_name: str | None, raw: bool, most: int, json_output: bool) -> int:
+    """Print the way of the one row that `query` means, or up to `most` rows to choose from. Returns the exit status: 0,
+    or that of an integrity error when something that the answer may lack can't be read.
 
     Raises:
-        InputNotFoundError: no row fits.
+        InputNotFoundError: no row fits. IntegrityError: none does in what can be read, and there is more.
     """
-    run = find_run(root, run_name) if run_name else _newest_with_rows(root)
-    rows = open_rows(root, run)
-    ids, fit = rows.find(query)
-    if not ids:
-        raise InputNotFoundError(
-            "no row has that id or text",
-            where=f"run {run.name}",
-            hint="--run looks in another run; rejected rows are in the run's rejects.jsonl",
-        )
+    lineage = Lineage(_catalogue(root, run_name))
+    found = find_rows(lineage, query)
+    if not found:
+        raise nothing(lineage.catalogue, "no row has that id or text")
+    told = histories(lineage, dict(islice(found.items(), most)), raw)
+    # Models of all runs, whichever is looked at.
+    everywhere = lineage if run_name is None else Lineage(load_catalogue(root))
+    seen = []
+    if len(found) == 1:
+        places = found if run_name is None else everywhere.shards.with_ids(found.keys())
+        seen = models_that_saw(everywhere, row_set([p for of in places.values() for p in of]))
+    lineage.catalogue.known.save()
+    gaps = list(dict.fromkeys([*lineage.catalogue.gaps, *everywhere.catalogue.gaps]))
     if json_output:
-        found = [asdict(h) for h in rows.histories(ids[:_SHOWN], raw)]
-        if len(found) == 1:
-            found[0]["seen_by"] = [asdict(s) for s in models_that_saw(root, ids[0])]
-        emit({"run": run.name, "matches": fit, "rows": found})
-    elif len(ids) == 1:
-        _show(rows.histories(ids, raw)[0], run, models_that_saw(root, ids[0]))
+        rows = [_as_json(h, seen if len(found) == 1 else None) for h in told]
+        looked = {"runs": len(lineage.catalogue.runs), "matches": len(found), "rows": rows}
+        emit({**looked, "not_read": [asdict(g) for g in gaps]})
+    elif len(found) == 1:
+        _show(told[0], seen)
     else:
-        _choose(rows.histories(ids[:_SHOWN], raw), fit)
+        _choose(told, len(found))
+    return tell_gaps(gaps)
 
 
-def _newest_with_rows(root: Path) -> RunRecord:
-    runs = known_runs(root)
-    return next((r for r in runs if r.of_type("ledger")), None) or find_run(root)
+def _catalogue(root: Path, run_name: str | None) -> Catalogue:
+    """All runs, or the one that is named.
+
+    Raises:
+        InputNotFoundError: there is none.
+    """
+    catalogue = load_catalogue(root)
+    if run_name is not None:
+        catalogue.runs = tuple(matching_runs(root, run_name)[:1])
+    elif not catalogue.runs:
+        what = "no run can be read" if catalogue.gaps else "no runs yet"
+        raise nothing(catalogue, what, NONE_YET, str(runs_folder(root)))
+    return catalogue
 
 
-def _choose(histories: list[RowHistory], fit: int) -> None:
-    show_table(["row", "fate", "text"], [[t.record_id, t.fate, _text(t, 60)] for t in histories])
-    more = fit - len(histories)
-    hidden = f", {more:,} more than shown: search for more words," if more else ";"
+def nothing(catalogue: Catalogue, what: str, hint: str = "", where: str = "") -> InputNotFoundError | IntegrityError:
+    """The error of a question without an answer; where something can't be read, one that names that: what was looked
+    for may be there.
+    """
+    if catalogue.gaps:
+        first, *others = catalogue.gaps
+        more = f", and {len(others)} more (--json lists what isn't read where there is an answer)" if others else ""
+        said = f"{what}; but this can't be read: {first.why}{more}"
+        return IntegrityError(said, where=first.where, hint=first.hint or "what was looked for may be there")
+    looked = where or f"{len(catalogue.runs)} run{'s' * (len(catalogue.runs) != 1)}"
+    hint = hint or "rows that couldn't be read are in the runs' rejects.jsonl; assay runs --sync looks for more runs"
+    return InputNotFoundError(what, where=looked, hint=hint)
+
+
+def tell_gaps(gaps: Sequence[Gap]) -> int:
+    """Say on standard error what an answer lacks; returns the exit status."""
+    for gap in gaps:
+        complain(f"not read: {gap}" + (f"\n  way out: {gap.hint}" if gap.hint else ""))
+    return IntegrityError.exit_code if gaps else 0
+
+
+def _as_json(history: RowHistory, seen: list[Seen] | None) -> dict[str, Any]:
+    """The row with the way of the newest run, then the others."""
+    row = asdict(history)
+    ways = row.pop("ways")
+    newest = ways[0] if ways else {"runs": (), "stages": (), "fate": "in no version", "split": None, "children": ()}
+    models = {} if seen is None else {"seen_by": [asdict(s) for s in seen]}
+    return {**row, **newest, "other_ways": ways[1:], **models}
+
+
+def _choose(told: list[RowHistory], fit: int) -> None:
+    show_table(["row", "fate", "text"], [[t.record_id, _fate(t), _text(t, 60)] for t in told])
+    hidden = f", {fit - len(told):,} more than shown (-n shows more):" if fit > len(told) else ";"
     say(f"{fit:,} rows fit{hidden} name one by its id")
+
+
+def _fate(history: RowHistory) -> str:
+    """How it ended in the newest run, and whether it ended otherwise in others."""
+    fates = list(dict.fromkeys(w.fate for w in history.ways)) or ["in no version"]
+    return fates[0] + (f" (earlier: {', '.join(fates[1:])})" if fates[1:] else "")
 
 
 def _text(history: RowHistory, length: int) -> str:
@@ -59,24 +116,39 @@ def _text(history: RowHistory, length: int) -> str:
     return one_line if len(one_line) <= length else one_line[: length - 1] + "…"
 
 
-def _show(history: RowHistory, run: RunRecord, seen: list[Seen]) -> None:
-    heading(f"{history.record_id}  {history.fate}")
-    say(f"{history.source} {history.locator}".strip() + f"   run {run.name}")
-    rows = [line for at in history.stages for line in _at_stage(at)]
-    show_table(["stage", "verdict", "reason", "score", "evidence"], rows, numeric=[3])
-    for line in (line for at in history.stages for line in at.lines if line.rule):
-        say(f"{line.stage} {line.verdict} it: {line.rule}")
-    if history.split:
-        say(f"split: {history.split}")
+def _show(history: RowHistory, seen: list[Seen]) -> None:
+    heading(f"{history.record_id}  {_fate(history)}")
+    if history.source:
+        say(f"{history.source} {history.locator}")
+    for way in history.ways:
+        _show_way(way)
     for s in seen:
-        sure = "trained on it" if s.sure else "may have been trained on it: its dataset is gone or out of reach"
-        say(f"model {s.registered or s.model[:_SHORT] or '(unread)'} of run {s.run} {'was ' if s.sure else ''}{sure}")
-    for child, stage in history.children:
-        say(f"{stage} made {child} from it")
+        say(_seen(s))
     if history.hidden:
         say("text: this row was never scrubbed; --raw shows an excerpt")
     elif history.text is not None:
         say(f"text: {_text(history, 300)}")
+
+
+def _show_way(way: Way) -> None:
+    more = f" and {len(way.runs) - _RUNS} more" if len(way.runs) > _RUNS else ""
+    say(f"run{'s' * (len(way.runs) > 1)} {', '.join(way.runs[:_RUNS])}{more}: {way.fate}")
+    rows = [line for at in way.stages for line in _at_stage(at)]
+    show_table(["stage", "verdict", "reason", "score", "evidence"], rows, numeric=[3])
+    for line in (line for at in way.stages for line in at.lines if line.rule):
+        say(f"{line.stage} {line.verdict} it: {line.rule}")
+    if way.split:
+        say(f"split: {way.split}")
+    for child in way.children:
+        say(f"{child.stage} made {child.record_id} from it")
+
+
+def _seen(s: Seen) -> str:
+    named = s.registered or s.model[:_SHORT] or "(unread)"
+    if not s.sure:
+        return f"model {named} of run {s.run} may have been trained on it: its dataset is gone or out of reach"
+    through = "" if s.rows else ", in what its training started from"
+    return f"model {named} of run {s.run} was trained on it{through}"
 
 
 def _at_stage(at: AtStage) -> list[list[object]]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from materializers import layout
 from materializers.artifacts import Artifacts, going_on, is_remote, reachable
 from materializers.integrity import main_file, named_files
+from ops.lineage.known_digests import KnownDigests
 from ops.run_index import MEND, artifacts_of, load_runs
 from steps.contracts.digests import short_id
 from steps.contracts.errors import AssayError, ServiceError
@@ -68,7 +69,12 @@ class Catalogue:
     gaps: list[Gap] = field(default_factory=list)
     # SHA-256 by URI, of files that runs share; and what is open, by run.
     _digests: dict[str, str] = field(default_factory=dict)
-    _stores: dict[str, Artifacts] = field(default_factory=dict)
+    _stores: dict[tuple[str, str], Artifacts] = field(default_factory=dict)
+
+    @cached_property
+    def known(self) -> KnownDigests:
+        """Digests of files that were read before."""
+        return KnownDigests(state_folder(self.root) / "cache" / "digests.json")
 
     def miss(self, error: AssayError, where: str = "") -> None:
         """Note what an error says can't be read."""
@@ -78,9 +84,10 @@ class Catalogue:
 
     def store(self, run: RunRecord) -> Artifacts:
         """The artifacts of a run, opened without ZenML."""
-        if run.run_id not in self._stores:
-            self._stores[run.run_id] = artifacts_of(self.root, run, self._digests)
-        return self._stores[run.run_id]
+        key = (run.run_id, run.name)
+        if key not in self._stores:
+            self._stores[key] = artifacts_of(self.root, run, digests=self._digests, digest=self.known.of)
+        return self._stores[key]
 
     def held(self, *kinds: ArtifactType) -> list[Held]:
         """Each artifact of these types (all without any) once, those of the oldest run first."""
@@ -121,18 +128,18 @@ def load_catalogue(root: Path, stores: Sequence[str] = ()) -> Catalogue:
     A record that can't be read, and a store that can't be reached, is a gap of the catalogue.
     """
     broken: list[tuple[Path, str]] = []
-    runs = {r.run_id: r for r in load_runs(root, on_broken=lambda file, why: broken.append((file, why)))}
+    runs = load_runs(root, on_broken=lambda file, why: broken.append((file, why)))
     found = Catalogue(root, ())
     own = str(state_folder(root) / "artifacts")
-    for uri in dict.fromkeys([*(r.artifact_store for r in runs.values()), own, *stores]):
+    for uri in dict.fromkeys([*(r.artifact_store for r in runs), own, *stores]):
         try:
-            runs |= {r.run_id: r for r in _stored_records(root, uri, frozenset(runs), found)}
+            runs += _stored_records(root, uri, frozenset(r.run_id for r in runs), found)
         except ServiceError as e:
             found.miss(e, uri)
-    names = {r.name for r in runs.values()}
+    names = {r.name for r in runs}
     # What the store still has is known all the same.
     found.gaps += [Gap(str(file), why, MEND) for file, why in broken if file.parent.name not in names]
-    found.runs = tuple(sorted(runs.values(), key=lambda r: (r.started, r.name), reverse=True))
+    found.runs = tuple(sorted(runs, key=lambda r: (r.started, r.name), reverse=True))
     return found
 
 

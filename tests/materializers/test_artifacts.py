@@ -7,7 +7,8 @@ from support import stored_run
 
 from materializers.artifacts import Artifacts
 from materializers.integrity import check_artifact
-from ops.row_history import Rows
+from ops.lineage.catalogue import Catalogue
+from ops.lineage.ways import Lineage, find_rows, histories
 from ops.run_index import artifacts_of
 from pipelines.report.collect import collect
 from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError
@@ -54,10 +55,10 @@ def test_local_and_remote_stores_read_alike(stored, remote):
 
 
 def test_a_remote_row_is_explained(stored, remote):
-    rows = Rows(artifacts_of(stored.root, remote), remote)
-    assert rows.find("where is my order?") == (sorted(r["record_id"] for r in stored.rows[:2]), 2)
-    history = rows.histories([stored.rows[2]["record_id"]], raw=False)[0]
-    assert history.fate == "kept" and stored_run.PSEUDONYM in (history.text or "")
+    lineage = Lineage(Catalogue(stored.root, (remote,)))
+    assert list(find_rows(lineage, "where is my order?")) == sorted(r["record_id"] for r in stored.rows[:2])
+    (history,) = histories(lineage, find_rows(lineage, stored.rows[2]["record_id"]), raw=False)
+    assert history.ways[0].fate == "kept" and stored_run.PSEUDONYM in (history.text or "")
 
 
 def test_changed_remote_weights_are_seen_though_reports_are_cached(stored, remote):

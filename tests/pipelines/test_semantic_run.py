@@ -58,11 +58,11 @@ def test_meanings_decide_and_are_accounted_for(tmp_path: Path, capsys: pytest.Ca
     first = find_run(ROOT, None)
     assert "semantic_step" in first.executed_steps
     capsys.readouterr()
-    explain_row(ROOT, "What is a fast way to lose weight?", first.name, False, True)
-    explain_row(ROOT, "How can I lose weight quickly?", first.name, False, True)
+    explain_row(ROOT, "What is a fast way to lose weight?", first.name, False, 20, True)
+    explain_row(ROOT, "How can I lose weight quickly?", first.name, False, 20, True)
     trails = capsys.readouterr().out
     assert trails.count('"semantic_duplicate"') == 1 and '"cosine"' in trails
-    explain_row(ROOT, "How is tomato sauce made?", first.name, False, True)
+    explain_row(ROOT, "How is tomato sauce made?", first.name, False, 20, True)
     assert "topic.cooking" in capsys.readouterr().out
 
     assert run(config_file(tmp_path, 0.75), root=ROOT) == 0
