@@ -11,6 +11,7 @@ from ops.stacks.files import filled
 from ops.stacks.placement import Needs, Resources, Retry, place
 from pipelines.load import Written, read, validate
 from pipelines.mistakes import KeyPath
+from pipelines.openlineage.config import OpenLineageConfig
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole
@@ -49,6 +50,9 @@ class RunInfra(Frozen):
     )
     enable_step_logs: bool = Field(
         False, description="store what steps print in the artifact store, for ZenML's dashboard; pods' own logs stay"
+    )
+    openlineage: OpenLineageConfig = Field(
+        default_factory=OpenLineageConfig, description="where events about the run go; no number depends on it"
     )
     progress: bool = Field(True, description="steps elsewhere print a line when they begin and end")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ops.infra import InfraConfig
 from pipelines.config import RunConfig
 from pipelines.input_digests import Inputs
+from pipelines.openlineage.config import Endpoint
 from steps.contracts.digests import value_digest
 
 
@@ -16,6 +17,7 @@ class Plan:
     cache: whether a step may be taken from ZenML's cache.
     notes: what is worth knowing before it runs.
     slot: the moment that the run stands for, ISO 8601 with its offset; schedule: what wanted it. "" without one.
+    events: where the run's OpenLineage events go; None: nowhere.
     """
 
     config: RunConfig
@@ -28,6 +30,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     slot: str = ""
     schedule: str = ""
+    events: Endpoint | None = None
 
     @property
     def config_digest(self) -> str:

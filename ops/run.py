@@ -20,6 +20,7 @@ from ops.step_environment import pipeline_options, step_options, store_logs
 from ops.summary import print_plan, print_summary, say_unchanged
 from pipelines.config import RunConfig
 from pipelines.input_digests import read_digest, read_inputs
+from pipelines.openlineage.config import endpoint
 from pipelines.slots import slot_of
 from pipelines.step_names import KNOWN_STEPS, step_names
 from steps.contracts import errors
@@ -87,8 +88,10 @@ def make_plan(
     where = stack or place.stack
     config, notes = checked(root, path, overrides, stack_file(root, where), slot, place)
     place = load_infra(root, infra or stack, (*KNOWN_STEPS, *step_names(config)))
+    events = endpoint(place.run.openlineage, os.environ)
     said = slot.isoformat(timespec="minutes" if slot.second == 0 else "seconds") if slot else ""
-    return Plan(config, place, where, None, step_names(config), commit_of(root), notes=tuple(notes), slot=said)
+    steps, commit = step_names(config), commit_of(root)
+    return Plan(config, place, where, None, steps, commit, notes=tuple(notes), slot=said, events=events)
 
 
 def unchanged_since(root: Path, config: RunConfig) -> str:
@@ -135,6 +138,7 @@ def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
     from zenml import Model
 
     from pipelines import runs
+    from pipelines.openlineage.tell import OPENLINEAGE
     from steps.zenml_runtime.context import EXECUTOR, SCHEDULE, SLOT, STATE
     from steps.zenml_runtime.local_store import LAUNCH, execution_mode, runs_here
 
@@ -148,6 +152,7 @@ def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
             LAUNCH: launch,
             STATE: plan.infra.state_uri(stack.artifact_store) or "",
             EXECUTOR: plan.infra.run.executor.model_dump(mode="json"),
+            **({OPENLINEAGE: plan.events.model_dump(mode="json")} if plan.events else {}),
             **{name: said for name, said in ((SLOT, plan.slot), (SCHEDULE, plan.schedule)) if said},
         },
     }

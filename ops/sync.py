@@ -56,7 +56,8 @@ def refresh(root: Path, run_id: UUID) -> RunRecord:
     """Bring one run into the index: as its last step wrote it down, else as far as ZenML's store knows it."""
     from zenml.client import Client
 
-    from pipelines.record import config_yaml_of, record_of, stored
+    from pipelines.openlineage.tell import tell_failed
+    from pipelines.record import artifacts_in, config_yaml_of, record_of, stored
 
     run = Client().get_pipeline_run(run_id)
     kept = stored(run)
@@ -64,6 +65,7 @@ def refresh(root: Path, run_id: UUID) -> RunRecord:
     save_run(root, record, config_yaml_of(run))
     if kept:
         write_whole(report_path(root, record.name), kept[1])
+    tell_failed(run, record, lambda: artifacts_in(run, record))
     return record
 
 

@@ -8,7 +8,8 @@ from zenml.steps import get_step_context
 from zenml.types import HTMLString
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
-from pipelines.record import page_of, record_of, with_sections
+from pipelines.openlineage.tell import tell_completed
+from pipelines.record import artifacts_in, page_of, record_of, with_sections
 from steps.contracts.runs import RunRecord
 from steps.zenml_runtime.local_store import runs_in_one_process
 from steps.zenml_runtime.step import uncached_step
@@ -23,4 +24,6 @@ def finish_step() -> tuple[Annotated[RunRecord, "run_record"], Annotated[HTMLStr
         note_usage(started.id)
     run = Client().get_pipeline_run(started.id)
     record = with_sections(run, record_of(run, ended=datetime.now(UTC)))
-    return record, HTMLString(page_of(run, record))
+    page = HTMLString(page_of(run, record))
+    tell_completed(run, record, artifacts_in(run, record))
+    return record, page

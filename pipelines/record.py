@@ -94,17 +94,18 @@ def config_yaml_of(run: Any) -> str:
 
 def page_of(run: Any, record: RunRecord) -> str:
     """The page of a run as HTML, from what the artifact store holds."""
-    return render_page(collect(_artifacts(run, record), _made_by(run, record), config_yaml_of(run)))
+    return render_page(collect(artifacts_in(run, record), _made_by(run, record), config_yaml_of(run)))
 
 
 def with_sections(run: Any, record: RunRecord) -> RunRecord:
     """The record with the tables that the config's `report.sections` make of the run."""
     config = config_of(run)
     named = config.get("report", {}).get("sections", ())
-    return record.model_copy(update={"sections": make_sections(named, _artifacts(run, record), config)})
+    return record.model_copy(update={"sections": make_sections(named, artifacts_in(run, record), config)})
 
 
-def _artifacts(run: Any, record: RunRecord) -> Artifacts:
+def artifacts_in(run: Any, record: RunRecord) -> Artifacts:
+    """A run's artifacts, read by the credentials of its stack."""
     store = load_artifact_store(_component(run, StackComponentType.ARTIFACT_STORE).id)
     return Artifacts(record, state_folder() / "cache", lambda uri: store.open(uri, "rb"))
 

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zenml.steps import get_step_context
+
 from pipelines.champion import find_champion
 from pipelines.config import RunConfig
 from pipelines.dataset import digest_of, find_dataset
 from pipelines.input_digests import Inputs, named_files, read_digest, read_inputs
+from pipelines.openlineage.tell import tell_start
 from pipelines.reuse import reusable
 from pipelines.stages import READING, STAGES
+from pipelines.step_names import START
 from steps.contracts.digests import value_digest
 from steps.engines.progress.progress import say
 from steps.engines.tracking.secrets import without_secret
@@ -78,6 +82,7 @@ def start_step(config: RunConfig, brought: dict[str, dict[str, str]]) -> StartOu
     dataset = find_dataset(config.dataset, config.name) if config.dataset else ""
     champion = find_champion(config)
     note({**_facts(root, config, inputs, dataset), INPUTS: inputs_of})
+    tell_start(get_step_context().pipeline_run, config, inputs.digests, dataset)
     return StartOutputs(*(inputs.of(s.name) for s in READING), inputs.key_id, search, dataset, champion)  # type: ignore[no-any-return]
 
 
@@ -93,6 +98,16 @@ def _inputs_by_stage(
         if found:
             by_stage[stage] = {**{n: {} for n in names if (root / n).exists()}, **found}
     return by_stage
+
+
+def digests_of_run(run: Any) -> dict[str, dict[str, str]]:
+    """What the first step of a run (ZenML's PipelineRunResponse) found its stages to read, by stage, as
+    `Inputs.digests`; empty when it didn't get so far. It is as long as there are files, so that no note holds it.
+    """
+    first = run.steps.get(START)
+    outputs = first.outputs if first is not None and first.status.value == "completed" else {}
+    found = {s.name: outputs[f"{s.name}_inputs"][0].load() for s in READING if f"{s.name}_inputs" in outputs}
+    return {name: digests for name, digests in found.items() if digests}
 
 
 def to_bring(config: RunConfig, root: Path) -> dict[str, dict[str, str]]:
