@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-slow test-stacks server-env mutants check lint types arrows tests digests families bench peers clean help
+.PHONY: run test test-slow test-stacks server-env emulators mutants check lint types arrows tests digests families bench peers clean help
 DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
@@ -37,6 +37,13 @@ env-%: .venv-%/constraints.txt  ## an environment of its own, .venv-aws or .venv
 	@touch $@
 
 server-env: .venv-server/.ready  ## the environment of a ZenML server, .venv-server: for make test-stacks and bench-server
+
+# Azurite is Microsoft's emulator of Blob Storage, in JavaScript.
+.venv-emulators/.ready: Makefile
+	npm install --no-fund --no-audit --silent --prefix .venv-emulators azurite@3.35.0
+	@touch $@
+
+emulators: .venv-emulators/.ready  ## emulators that aren't Python packages, by npm: for make test-stacks
 
 run: $(READY)  ## the quickstart, end to end: raw rows to a registered, evaluated model
 	$(BIN)/assay run configs/runs/quickstart.yaml
@@ -104,5 +111,5 @@ peers: .venv-peers/.ready  ## the environment of the libraries that benchmarks c
 bench-rows: .venv-loaders/.ready
 
 clean:  ## remove the environment, the local store and caches
-	rm -rf $(VENV) .venv-peers .venv-loaders .venv-aws .venv-gcp .venv-server .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-loaders .venv-aws .venv-gcp .venv-server .venv-emulators .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

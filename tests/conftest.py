@@ -53,6 +53,9 @@ def pytest_testnodedown(node):
 
 
 def pytest_terminal_summary(terminalreporter):
+    for report in terminalreporter.stats.get("passed", []):
+        for what in (str(value) for name, value in report.user_properties if name == "left out"):
+            terminalreporter.write_line(f"left out: {what} ({report.nodeid})")
     for marker, count in sorted(_LEFT_OUT.items()):
         terminalreporter.write_line(f"left out: {count} tests marked {marker} (make test-{marker})")
 

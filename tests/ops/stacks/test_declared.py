@@ -28,7 +28,7 @@ def read(name: str) -> StackFile:
 
 def test_every_kind_of_stack_is_there() -> None:
     assert set(STACKS) >= {
-        "local", "local-parallel", "local-docker", "s3", "server", "airflow", "kubernetes",
+        "local", "local-parallel", "local-docker", "s3", "blob", "gcs", "server", "airflow", "kubernetes",
         "aws", "gcp", "azure", "databricks",
     }  # fmt: skip
     assert {load_infra(ROOT, name).stack for name in INFRA} == set(STACKS)
@@ -110,7 +110,7 @@ def test_settings_are_those_that_the_flavour_has(name: str) -> None:
             else:
                 assert kind == "docker"
             looked += 1
-    assert looked > 0 or name in ("local", "local-parallel", "s3", "server")
+    assert looked > 0 or name in ("local", "local-parallel", "s3", "blob", "gcs", "server")
 
 
 def test_docs_state_the_same_evidence() -> None:

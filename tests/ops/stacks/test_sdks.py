@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 NEEDS = {
     "kubernetes": "kubernetes", "azure": "azure.ai.ml", "aws": "sagemaker", "gcp": "kfp", "airflow": "s3fs",
     "databricks": "databricks.sdk", "local-docker": "docker", "server": "s3fs", "s3": "s3fs",
+    "blob": "adlfs", "gcs": "gcsfs",
 }  # fmt: skip
 
 
