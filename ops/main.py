@@ -497,6 +497,21 @@ def explain(
     raise typer.Exit(explain_row(root_folder(), row, run, raw, most, json_output))
 
 
+@app.command("where-used", rich_help_panel="Look")
+def where_used(
+    what: Annotated[str | None, typer.Argument(help="record id or a beginning of one, or a source by its name")] = None,
+    subject: Annotated[
+        list[str] | None, typer.Option(metavar="VALUE", help="a person's value; - reads values from standard input")
+    ] = None,
+    in_text: Annotated[bool, typer.Option("--in-text", help="also rows whose text holds a value of --subject")] = False,
+    json_output: Json = False,
+) -> None:
+    """Name every dataset version, run, model and export that contains a row, a source or a person."""
+    from ops.commands.where_used import show_uses
+
+    raise typer.Exit(show_uses(root_folder(), what, subject or [], in_text, json_output))
+
+
 @app.command(rich_help_panel="Look")
 def review(
     run: Annotated[str | None, typer.Argument(help="name, id or a beginning of one; default: the newest")] = None,

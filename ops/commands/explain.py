@@ -123,7 +123,7 @@ def _show(history: RowHistory, seen: list[Seen]) -> None:
     for way in history.ways:
         _show_way(way)
     for s in seen:
-        say(_seen(s))
+        say(tell_seen(s))
     if history.hidden:
         say("text: this row was never scrubbed; --raw shows an excerpt")
     elif history.text is not None:
@@ -143,12 +143,14 @@ def _show_way(way: Way) -> None:
         say(f"{child.stage} made {child.record_id} from it")
 
 
-def _seen(s: Seen) -> str:
+def tell_seen(s: Seen) -> str:
+    """What a model has to do with rows, in words."""
     named = s.registered or s.model[:_SHORT] or "(unread)"
     if not s.sure:
         return f"model {named} of run {s.run} may have been trained on it: its dataset is gone or out of reach"
     through = "" if s.rows else ", in what its training started from"
-    return f"model {named} of run {s.run} was trained on it{through}"
+    some = f" ({s.rows:,} rows)" if s.rows > 1 else ""
+    return f"model {named} of run {s.run} was trained on it{some}{through}"
 
 
 def _at_stage(at: AtStage) -> list[list[object]]:

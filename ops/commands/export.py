@@ -9,6 +9,7 @@ from ops.console import emit, heading, say, show_table
 from ops.export.export import Export, export
 from ops.export.files import Target
 from ops.export.hub import upload
+from ops.export.made import note_export
 from ops.versions import find_version
 from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.records import SPLITS
@@ -58,6 +59,8 @@ def export_version(
         done = export(root, version, target, place, known, raw, repo or "")
         run = version.run.name
         url = upload(place, repo, token_env, public, f"assay run {run}") if repo else None
+        for went in filter(None, (str(done.out.expanduser().absolute()) if out else None, url)):
+            note_export(root, went, done.record, known)
         _tell(done, out, url, json_output)
 
 

@@ -142,20 +142,38 @@ class Shards:
 
     def of_source(self, source: str) -> RowSet:
         """The rows of a source, by its name in the config, or that and the path below it."""
-        found = self._asked("source = $wanted OR starts_with(source, $wanted || '/')", source)
-        return {
-            shard: np.sort(np.array([n for _, at, n in found if at == shard], np.int64))
-            for shard in {at for _, at, _ in found}
-        }
+        found = {}
+        for sha, path in self.files.items():
+            # As a dictionary: each of the few names is compared once.
+            names = pq.ParquetFile(path, read_dictionary=["source"], pre_buffer=False).read(["source"])["source"]
+            here = [_of_source(chunk.dictionary, source).take(chunk.indices) for chunk in names.chunks]
+            rows = (
+                np.flatnonzero(np.concatenate([np.asarray(part) for part in here])) if here else np.zeros(0, np.int64)
+            )
+            if len(rows):
+                found[sha] = rows.astype(np.int64)
+        return found
+
+    def records_of_source(self, source: str) -> int:
+        """How many rows the source has, whatever the number of their copies."""
+        query = (
+            "SELECT count(DISTINCT record_id) FROM read_parquet($files, union_by_name = true)"
+            " WHERE source = $source OR starts_with(source, $source || '/')"
+        )
+        return int(self._answer(query, source=source)[0][0])
 
     def sources(self) -> list[str]:
         """The names of all sources."""
-        if not self.files:
-            return []
+        query = "SELECT DISTINCT split_part(source, '/', 1) FROM read_parquet($files, union_by_name = true) ORDER BY 1"
+        return [row[0] for row in self._answer(query)] if self.files else []
+
+    def _answer(self, query: str, **given: object) -> list[tuple[Any, ...]]:
+        """All rows of an answer from `$files`. DuckDB is imported when something is asked."""
         import duckdb
 
-        query = "SELECT DISTINCT split_part(source, '/', 1) FROM read_parquet($files, union_by_name = true) ORDER BY 1"
-        return [row[0] for row in duckdb.execute(query, {"files": list(map(str, self.files.values()))}).fetchall()]
+        files = {"files": list(map(str, self.files.values()))}
+        found: list[tuple[Any, ...]] = duckdb.execute(query, {**files, **given}).fetchall()
+        return found
 
     def _found(self, where: str, wanted: object) -> dict[str, list[Place]]:
         found: dict[str, list[Place]] = defaultdict(list)
@@ -167,16 +185,13 @@ class Shards:
         """Record id, shard and row number of the rows that a condition holds for."""
         if not self.files:
             return []
-        import duckdb
-
         shards = {str(path): sha for sha, path in self.files.items()}
         query = (
             "SELECT record_id, filename, file_row_number"
             " FROM read_parquet($files, filename = true, file_row_number = true, union_by_name = true)"
             f" WHERE {where}"
         )
-        rows = duckdb.execute(query, {"files": list(shards), "wanted": wanted}).fetchall()
-        return [(record_id, shards[file], row) for record_id, file, row in rows]
+        return [(record_id, shards[file], row) for record_id, file, row in self._answer(query, wanted=wanted)]
 
     def with_text(self, text: str) -> dict[str, list[Place]]:
         """Rows of which a text holds these words, case ignored, each with all its places."""
@@ -222,6 +237,10 @@ def joined(*sets: RowSet) -> RowSet:
     """The rows of all sets."""
     shards = {shard for s in sets for shard in s}
     return {sha: np.unique(np.concatenate([s[sha] for s in sets if sha in s])) for sha in shards}
+
+
+def _of_source(names: pa.StringArray, source: str) -> pa.BooleanArray:
+    return pc.or_(pc.equal(names, source), pc.starts_with(names, f"{source}/"))
 
 
 def _first_rows(path: Path) -> list[int]:

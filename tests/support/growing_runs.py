@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from support import sample_run
 
 from materializers import layout
@@ -28,7 +30,7 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.models import BaseRef, ModelInfo
 from steps.contracts.records import Row, content_id_of, make_row, message
 from steps.contracts.runs import ArtifactRecord, RunRecord
-from steps.scrub.pseudonyms.key import DEMO_KEY
+from steps.scrub.pseudonyms.key import DEMO_KEY, key_fingerprint
 from steps.scrub.pseudonyms.pseudonym import pseudonym
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,9 +219,13 @@ def _ledgers(run: _Run, ids: list[str], folder: Path) -> None:
 
 
 def _report(stage: str, rows: int) -> str:
-    return sample_run.stage_reports()[0].model_copy(
-        update={"stage": stage, "rows_in": rows, "kept": rows, "dropped": 0, "dropped_by": {}}
-    ).model_dump_json()  # fmt: skip
+    """What `where-used` reads of one: which kinds of personal data were found, and with which key."""
+    found: dict[str, Any] = {"counts": {}, "notes": ()}
+    if stage == "scrub":
+        key = f"pseudonym key fingerprint: {key_fingerprint(DEMO_KEY.encode())}"
+        found = {"counts": {"findings by entity": {"EMAIL_ADDRESS": rows}}, "notes": (key,)}
+    whole = {"stage": stage, "rows_in": rows, "kept": rows, "dropped": 0, "dropped_by": {}, **found}
+    return sample_run.stage_reports()[0].model_copy(update=whole).model_dump_json()
 
 
 def _model(run: _Run, scratch: Path) -> None:
@@ -290,3 +296,15 @@ class Growing:
         files = self.store.glob(f"*/{name}/{run}/*/*")
         (found,) = [f for f in files if f.suffix in (".json", ".parquet") and f.name != layout.SELECTION]
         return found
+
+    def say(self, stage: str, row: str, verdict: str, run: str = "run01", parents: tuple[str, ...] = ()) -> None:
+        """Have one more line in a run's ledger, of reason `by_hand`, and the run's record know of it."""
+        file = self.artifact(f"{stage}_ledger", run)
+        before = pq.read_table(file)
+        line = {"record_id": row, "stage": stage, "verdict": verdict, "reason": "by_hand", "score": None,
+                "evidence": "{}", "parents": list(parents)}  # fmt: skip
+        pq.write_table(pa.concat_tables([before, pa.Table.from_pylist([line], schema=before.schema)]), file)
+        sha256 = file_digest(file)
+        record = next(r for r in self.catalogue.runs if r.name == run)
+        there = [a.model_copy(update={"sha256": sha256}) if Path(a.uri) == file.parent else a for a in record.artifacts]
+        save_run(ROOT, record.model_copy(update={"artifacts": tuple(there)}), canonical_json(CONFIG))

@@ -4,7 +4,6 @@ import json
 import shutil
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from support.growing_runs import CONFIG, ROOT, Growing
 from typer.testing import CliRunner
@@ -12,7 +11,7 @@ from typer.testing import CliRunner
 from ops.lineage.ways import find_rows, histories
 from ops.main import app
 from ops.run_index import save_run
-from steps.contracts.digests import canonical_json, file_digest, value_digest
+from steps.contracts.digests import canonical_json, value_digest
 
 
 def explain(*arguments: str, status: int = 0) -> Any:
@@ -48,7 +47,7 @@ def test_a_row_that_went_the_same_way_in_all_runs_is_told_once(
 
 def test_another_way_in_an_earlier_run_is_told_apart(own: Growing) -> None:
     record_id = own.record_id(31)
-    _say(own, "screen_ledger", record_id, "quarantined", run="run00")
+    own.say("screen", record_id, "quarantined", run="run00")
     (row,) = explain(record_id)["rows"]
     assert (row["runs"], row["fate"], row["split"]) == (["run01"], "kept", "train")
     (other,) = row["other_ways"]
@@ -56,19 +55,6 @@ def test_another_way_in_an_earlier_run_is_told_apart(own: Growing) -> None:
     said = CliRunner().invoke(app, ["explain", record_id]).stdout
     assert "kept (earlier: quarantined by screen: by_hand)" in said
     assert "run run01: kept" in said and "run run00: quarantined by screen: by_hand" in said
-
-
-def _say(growing: Growing, ledger: str, record_id: str, verdict: str, run: str) -> None:
-    """Have one more line in a ledger, and the run's record know of it."""
-    file = growing.artifact(ledger, run)
-    table = pq.read_table(file)
-    line = {"record_id": record_id, "stage": "screen", "verdict": verdict, "reason": "by_hand", "score": None,
-            "evidence": "{}", "parents": []}  # fmt: skip
-    pq.write_table(table.from_pylist([*table.to_pylist(), line], schema=table.schema), file)
-    record = next(r for r in growing.catalogue.runs if r.name == run)
-    sha256 = file_digest(file)
-    artifacts = [a.model_copy(update={"sha256": sha256}) if a.name == ledger else a for a in record.artifacts]
-    save_run(ROOT, record.model_copy(update={"artifacts": tuple(artifacts)}), canonical_json(CONFIG))
 
 
 def test_the_rule_is_that_of_each_way(own: Growing) -> None:
