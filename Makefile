@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-slow test-stacks server-env emulators mutants check lint types arrows tests digests families bench peers clean help
+.PHONY: run test test-slow test-stacks server-env airflow-env emulators mutants check lint types arrows tests digests families bench peers clean help
 DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
@@ -44,6 +44,14 @@ server-env: .venv-server/.ready  ## the environment of a ZenML server, .venv-ser
 	@touch $@
 
 emulators: .venv-emulators/.ready  ## emulators that aren't Python packages, by npm: for make test-stacks
+
+# Airflow's pins fit nothing here; its workers start our processes.
+.venv-airflow/.ready: constraints-airflow.txt
+	$(PYTHON) -m venv .venv-airflow
+	.venv-airflow/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+airflow-env: .venv-airflow/.ready  ## an Airflow of its own, .venv-airflow: for make test-stacks
 
 run: $(READY)  ## the quickstart, end to end: raw rows to a registered, evaluated model
 	$(BIN)/assay run configs/runs/quickstart.yaml
@@ -111,5 +119,5 @@ peers: .venv-peers/.ready  ## the environment of the libraries that benchmarks c
 bench-rows: .venv-loaders/.ready
 
 clean:  ## remove the environment, the local store and caches
-	rm -rf $(VENV) .venv-peers .venv-loaders .venv-aws .venv-gcp .venv-server .venv-emulators .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-loaders .venv-aws .venv-gcp .venv-server .venv-airflow .venv-emulators .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """`assay run`: one config file, on one stack, to a recorded and reported result."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,15 +13,18 @@ from ops.environment import find_root, prepare
 from ops.infra import load_infra, merged
 from ops.plan import Plan
 from ops.preflight import checked, trained_on
+from ops.schedule.schedule import Schedule
 from ops.stacks.apply import Applied
 from ops.stacks.files import runs_elsewhere, stack_file
 from ops.stacks.usable import told
 from ops.step_environment import pipeline_options, step_options, store_logs
 from ops.summary import print_plan, print_summary, say_unchanged
 from pipelines.config import RunConfig
+from pipelines.cron import zone_of
 from pipelines.input_digests import read_digest, read_inputs
+from pipelines.load import read, validate
 from pipelines.openlineage.config import endpoint
-from pipelines.slots import slot_of
+from pipelines.slots import slot_of, slot_text
 from pipelines.step_names import KNOWN_STEPS, step_names
 from steps.contracts import errors
 from steps.contracts.errors import AssayError, ServiceError, StepFailedError
@@ -89,9 +92,54 @@ def make_plan(
     config, notes = checked(root, path, overrides, stack_file(root, where), slot, place)
     place = load_infra(root, infra or stack, (*KNOWN_STEPS, *step_names(config)))
     events = endpoint(place.run.openlineage, os.environ)
-    said = slot.isoformat(timespec="minutes" if slot.second == 0 else "seconds") if slot else ""
+    said = slot_text(slot) if slot else ""
     steps, commit = step_names(config), commit_of(root)
     return Plan(config, place, where, None, steps, commit, notes=tuple(notes), slot=said, events=events)
+
+
+def record(root: Path, schedule: Schedule, native_cron: str, name: str) -> str:
+    """Have a stack's service keep a schedule's pipeline, and start it by its own clock: nothing runs now. The first
+    step of each run finds out which slot it stands for, and what there is to read. Returns the id of ZenML's schedule.
+
+    `native_cron`: in the service's words; `name`: of ZenML's schedule, which there is one of at most.
+
+    Raises:
+        AssayError: what would stop a run of this moment, or what the service says.
+    """
+    from zenml.client import Client
+
+    from ops.live_run import live_run
+
+    prepare(root)
+    assert schedule.times is not None
+    now = datetime.now(zone_of(schedule.tz)).replace(microsecond=0)
+    plan = make_plan(root, root / schedule.config, schedule.infra, schedule.stack, schedule.overrides, now)
+    unfilled = validate(RunConfig, read(root / schedule.config, schedule.overrides))
+    plan = replace(plan, config=unfilled, schedule=schedule.name, slot="")
+    times = {"cron": schedule.times.numbers, "tz": schedule.tz}
+    with live_run(root, plan, uuid4().hex) as stack:
+        forget_recorded(name)
+        pipeline = _pipeline(replace(plan, infra=plan.infra.filled(os.environ)), "", stack, times)
+        clock = _zenml_schedule(name, native_cron)
+        try:
+            pipeline.with_options(schedule=clock)(config=_with_defaults(unfilled), brought=_brought(root, unfilled))
+        except Exception as e:
+            raise _failure(e, None, plan.stack) from e
+        return str(Client().get_schedule(name, allow_name_prefix_match=False).id)
+
+
+def forget_recorded(name: str) -> None:
+    """Take ZenML's schedule of that name away, if there is one; what the service has of it is another matter."""
+    from zenml.client import Client
+
+    for found in Client().list_schedules(name=f"equals:{name}").items:
+        Client().zen_store.delete_schedule(found.id)
+
+
+def _zenml_schedule(name: str, native_cron: str) -> Any:
+    from zenml.config.schedule import Schedule as ZenMLSchedule
+
+    return ZenMLSchedule(name=name, cron_expression=native_cron)
 
 
 def unchanged_since(root: Path, config: RunConfig) -> str:
@@ -133,13 +181,15 @@ def execute(root: Path, plan: Plan) -> RunRecord:
     return record
 
 
-def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
-    """The configured pipeline, ready to be called. `launch` leads from this process to the run that it starts."""
+def _pipeline(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str] | None = None) -> Any:
+    """The configured pipeline, ready to be called. `launch` leads from this process to the run that it starts; "" where
+    a service's clock will, by its `times`.
+    """
     from zenml import Model
 
     from pipelines import runs
     from pipelines.openlineage.tell import OPENLINEAGE
-    from steps.zenml_runtime.context import EXECUTOR, SCHEDULE, SLOT, STATE
+    from steps.zenml_runtime.context import EXECUTOR, SCHEDULE, SLOT, STATE, TIMES
     from steps.zenml_runtime.local_store import LAUNCH, execution_mode, runs_here
 
     options: dict[str, Any] = {
@@ -149,7 +199,8 @@ def _pipeline(plan: Plan, launch: str, stack: Applied) -> Any:
         "settings": plan.infra.settings,
         "tags": [f"config:{plan.config.name}"],
         "extra": {
-            LAUNCH: launch,
+            **({LAUNCH: launch} if launch else {}),
+            **({TIMES: dict(times)} if times else {}),
             STATE: plan.infra.state_uri(stack.artifact_store) or "",
             EXECUTOR: plan.infra.run.executor.model_dump(mode="json"),
             **({OPENLINEAGE: plan.events.model_dump(mode="json")} if plan.events else {}),

@@ -71,7 +71,7 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
         cpu_seconds=usage.get("cpu_seconds"),
         peak_mb=usage.get("peak_mb"),
         schedule=run.config.extra.get(SCHEDULE),
-        slot=run.config.extra.get(SLOT),
+        slot=facts.get(SLOT) or run.config.extra.get(SLOT),
         read_digest=facts.get("read_digest"),
     )
 

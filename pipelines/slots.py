@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pipelines.config import RunConfig
+from pipelines.cron import cron_of, zone_of
 from pipelines.load import Written
 from pipelines.mistakes import KeyPath
 from steps.contracts.errors import ConfigError
@@ -46,6 +48,43 @@ def slot_of(text: str) -> datetime:
     if slot.tzinfo is None:
         raise ConfigError(f"{text!r} doesn't say its offset from UTC", where="--slot", hint=_HINT)
     return slot
+
+
+def slot_by_clock(cron: str, zone: str, started: datetime) -> datetime:
+    """The slot of a run that a service's clock started, which tells nothing of it: the newest one before.
+
+    Raises:
+        ConfigError: there was none.
+    """
+    found = cron_of(cron, zone).newest(started)
+    if found is None:
+        raise ConfigError(f"{cron!r} had no slot in years", where="slot")
+    return found.astimezone(zone_of(zone))
+
+
+def slot_text(slot: datetime) -> str:
+    """A slot as records and commands have it."""
+    return slot.isoformat(timespec="minutes" if slot.second == 0 else "seconds")
+
+
+def slotted(config: RunConfig, slot: datetime | None) -> RunConfig:
+    """The config with the slot filled in where paths of its sources hold it.
+
+    Raises:
+        ConfigError: a path holds one in another form, or there is none.
+    """
+    values = config.model_dump()
+    try:
+        for _, source in _sources(values):
+            source["path"] = filled(source["path"], slot)
+    except ValueError as e:
+        raise ConfigError(str(e), where="ingest.sources") from e
+    return RunConfig.model_validate(values)
+
+
+def paths_of(config: RunConfig) -> dict[str, str]:
+    """Paths of sources by the sources' names."""
+    return {s.name: s.path for s in config.ingest.sources if s.path} if config.ingest is not None else {}
 
 
 def _of_job(text: str) -> datetime:
@@ -100,6 +139,6 @@ def _sources(values: Mapping[str, Any]) -> list[tuple[KeyPath, dict[str, Any]]]:
     sources = ingest.get("sources") if isinstance(ingest, dict) else None
     return [
         (("ingest", "sources", i, "path"), source)
-        for i, source in enumerate(sources if isinstance(sources, list) else ())
+        for i, source in enumerate(sources if isinstance(sources, list | tuple) else ())
         if isinstance(source, dict) and isinstance(source.get("path"), str)
     ]

@@ -8,6 +8,7 @@ run and is in no key.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipelines.dataset import digest_of, find_dataset
 from pipelines.input_digests import Inputs, named_files, read_digest, read_inputs
 from pipelines.openlineage.tell import tell_start
 from pipelines.reuse import reusable
+from pipelines.slots import paths_of, slot_by_clock, slot_of, slot_text, slotted
 from pipelines.stages import READING, STAGES
 from pipelines.step_names import START
 from steps.contracts.digests import value_digest
@@ -26,7 +28,7 @@ from steps.engines.progress.progress import say
 from steps.engines.tracking.secrets import without_secret
 from steps.scrub.row_codec import search_digest
 from steps.zenml_runtime.commit import commit_of
-from steps.zenml_runtime.context import REUSE, note, source_root
+from steps.zenml_runtime.context import PATHS, REUSE, SLOT, note, source_root, told_of_slot
 from steps.zenml_runtime.inputs import INPUTS, bring, laid_out
 from steps.zenml_runtime.outputs import output_class
 from steps.zenml_runtime.step import uncached_step
@@ -74,16 +76,36 @@ def start_step(config: RunConfig, brought: dict[str, dict[str, str]]) -> StartOu
 
     `brought`: files that the launcher brought to the artifact store, since no step can read them where they are.
     """
-    root = source_root()
+    root, given = source_root(), config
+    slot = _slot()
+    config = slotted(given, slot)
     inputs_of = _inputs_by_stage(config, root, brought)
     roots = {stage: laid_out(names, root) for stage, names in inputs_of.items()}
     inputs = read_inputs(root, config, roots, known_tombstones())
     search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
     dataset = find_dataset(config.dataset, config.name) if config.dataset else ""
     champion = find_champion(config)
-    note({**_facts(root, config, inputs, dataset), INPUTS: inputs_of})
+    note({**_facts(root, given, config, inputs, dataset), INPUTS: inputs_of, **_of_slot(given, config, slot)})
     tell_start(get_step_context().pipeline_run, config, inputs.digests, dataset)
     return StartOutputs(*(inputs.of(s.name) for s in READING), inputs.key_id, search, dataset, champion)  # type: ignore[no-any-return]
+
+
+def _slot() -> datetime | None:
+    """The slot that the run stands for. One that a service started from what it recorded finds out by itself."""
+    told = told_of_slot()
+    if told["slot"]:
+        return slot_of(told["slot"])
+    times = told["times"]
+    return slot_by_clock(times["cron"], times["tz"], told["started"]) if times else None
+
+
+def _of_slot(given: RunConfig, config: RunConfig, slot: datetime | None) -> dict[str, Any]:
+    """What others need to know of it: its time, and the paths in which it was filled in."""
+    if slot is None:
+        return {}
+    before = paths_of(given)
+    paths = {name: path for name, path in paths_of(config).items() if path != before[name]}
+    return {SLOT: slot_text(slot), **({PATHS: paths} if paths else {})}
 
 
 def _inputs_by_stage(
@@ -129,10 +151,10 @@ def started(config: RunConfig, brought: dict[str, dict[str, str]]) -> Started:
     return Started(digests, found.key_id, found.search, found.dataset, found.champion)
 
 
-def _facts(root: Path, config: RunConfig, inputs: Inputs, dataset: str) -> dict[str, Any]:
+def _facts(root: Path, given: RunConfig, config: RunConfig, inputs: Inputs, dataset: str) -> dict[str, Any]:
     return {
         "config_name": config.name,
-        "config_digest": value_digest(config.model_dump(mode="json")),
+        "config_digest": value_digest(given.model_dump(mode="json")),
         "sources_digest": value_digest(inputs.of("ingest")),
         "read_digest": read_digest(config, inputs, digest_of(dataset) if dataset else ""),
         "commit": commit_of(root) or "",

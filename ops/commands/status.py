@@ -9,12 +9,12 @@ from pathlib import Path
 from ops.console import emit, heading, say, show_table
 from ops.run_index import known_runs, run_config
 from ops.schedule.alerts import freshness
-from ops.schedule.cron import in_zone
 from ops.schedule.outbox import undelivered
 from ops.schedule.schedule import span_text
 from ops.schedule.slots import Slot
 from ops.schedule.table import Beat, Entry, Looking, open_table
 from ops.schedule.views import entry_as_json
+from pipelines.cron import in_zone
 from steps.contracts.errors import AssayError
 from steps.contracts.humanize import duration
 from steps.contracts.runs import RunRecord

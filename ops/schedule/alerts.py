@@ -13,12 +13,12 @@ from pathlib import Path
 
 from ops.schedule import outbox
 from ops.schedule.channels import send
-from ops.schedule.cron import in_zone
 from ops.schedule.outbox import Alert
 from ops.schedule.policy import deadline
 from ops.schedule.schedule import Schedule, span_text
 from ops.schedule.slots import Slot
 from ops.schedule.table import Entry, Looking, Table
+from pipelines.cron import in_zone
 
 # Chosen: slots of a stretch without a scheduler that are counted one by one.
 _MOST_COUNTED = 1000

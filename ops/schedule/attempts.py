@@ -20,10 +20,10 @@ from datetime import datetime
 from pathlib import Path
 
 from ops.run_index import known_runs
-from ops.schedule.cron import in_zone
 from ops.schedule.schedule import Schedule
 from ops.schedule.slots import Result, Slot
 from ops.schedule.table import schedules_folder
+from pipelines.cron import in_zone
 from steps.contracts.errors import ConfigError, IntegrityError, MissingDependencyError, UnsafeSerializationError
 from steps.contracts.locks import is_held, locked
 from steps.contracts.runs import RunRecord

@@ -12,7 +12,6 @@ from ops.infra import load_infra
 from ops.schedule import moves
 from ops.schedule.alerts import deliver, keep_due
 from ops.schedule.bell import ring
-from ops.schedule.cron import cron_of, in_zone, zone_of
 from ops.schedule.moves import clock
 from ops.schedule.native.desk import (
     check_same_place,
@@ -28,6 +27,7 @@ from ops.schedule.table import open_table, schedules_folder
 from ops.schedule.views import as_json, say_next, slot_as_json, warn_alone, when
 from ops.stacks.files import stack_file
 from pipelines.config import RunConfig
+from pipelines.cron import cron_of, in_zone, zone_of
 from pipelines.load import read, validate
 from pipelines.slots import with_slot
 from steps.contracts.errors import ConfigError, InputNotFoundError

@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import Path
 
 from ops.infra import load_infra
-from ops.schedule.cron import zone_of
 from ops.schedule.schedule import Schedule
 from ops.schedule.table import Table
 from ops.stacks.files import stack_file
+from pipelines.cron import zone_of
 from steps.contracts.errors import AssayError
 
 # Chosen: so much of a message fits into a line of doctor's.

@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-from ops.schedule.cron import in_zone
 from ops.schedule.outbox import drop_unsent
 from ops.schedule.policy import Over, after, came, given_up, in_pause, startable
 from ops.schedule.schedule import Schedule
 from ops.schedule.slots import Result, Slot
 from ops.schedule.table import Changing, Entry, Looking, Table, Watched
+from pipelines.cron import in_zone
 from steps.contracts.errors import ConfigError, InputError
 
 Reprocess: TypeAlias = Literal["none", "failed", "completed"]

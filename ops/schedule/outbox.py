@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ops.schedule.channels import Message
-from ops.schedule.cron import in_zone
 from ops.schedule.schedule import AlertKind, AnyChannel, Schedule
 from ops.schedule.slots import Slot
 from ops.schedule.table import Changing, Looking, text_of, time_of
+from pipelines.cron import in_zone
 from steps.contracts.digests import short_id
 
 # Chosen: a receiver that doesn't answer is asked so often, after a minute, two, four ...; some nine hours in all.

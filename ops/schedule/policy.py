@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from ops.schedule.cron import in_zone
 from ops.schedule.schedule import LATE, Schedule, span_text
 from ops.schedule.slots import Decided, Result, Slot, State
+from pipelines.cron import in_zone
 
 # What ends what waits.
 Over: TypeAlias = Literal["paused", "removed"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from ops.schedule.cron import Cron, cron_of
+from pipelines.cron import Cron, cron_of
 from steps.contracts.errors import ConfigError
 from steps.contracts.reports import Frozen
 
@@ -160,7 +160,7 @@ class Schedule(Frozen):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="lower-case letters, digits, - and _")
     config: str = Field(min_length=1, description="run config; relative to the checkout, or absolute")
-    cron: str | None = Field(None, description="when, as ops/schedule/cron.py states it; None: by on_change alone")
+    cron: str | None = Field(None, description="when, as pipelines/cron.py states it; None: by on_change alone")
     tz: str = Field("UTC", description="time zone that cron is meant in, by its IANA name")
     infra: str | None = Field(None, description="as --infra of `assay run`")
     stack: str | None = Field(None, description="as --stack of `assay run`")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ops.console import complain, emit, say, show_table
-from ops.schedule.cron import in_zone
 from ops.schedule.moves import clock
 from ops.schedule.native.desk import observe_native, state_of
 from ops.schedule.schedule import Schedule
 from ops.schedule.slots import Slot
 from ops.schedule.table import Entry, Version, open_table
+from pipelines.cron import in_zone
 from steps.contracts.humanize import duration
 
 # Chosen: so many slots to come are shown, and so many of the past.

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
@@ -181,6 +182,13 @@ class IngestConfig(Frozen):
     def bounds(self) -> Bounds:
         """What a file may be at most."""
         return Bounds(self.max_line_bytes, self.max_unpacked_ratio, self.max_columns)
+
+    def with_paths(self, paths: Mapping[str, str]) -> Self:
+        """The same with other paths for sources of these names."""
+        if not paths:
+            return self
+        moved = (s.model_copy(update={"path": paths[s.name]}) if s.name in paths else s for s in self.sources)
+        return self.model_copy(update={"sources": tuple(moved)})
 
     @model_validator(mode="after")
     def _sources_agree(self) -> Self:

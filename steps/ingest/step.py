@@ -8,7 +8,7 @@ from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.ingest.config import IngestConfig
-from steps.zenml_runtime.context import run_facts, stage_context
+from steps.zenml_runtime.context import filled_paths, run_facts, stage_context
 from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.state import state_folder
 from steps.zenml_runtime.step import assay_step, cache_key
@@ -38,6 +38,7 @@ def ingest_step(config: IngestConfig, inputs: dict[str, str]) -> IngestOutputs:
     from steps.ingest.rejects import keeping_rejects
     from steps.zenml_runtime.tombstones import known_tombstones
 
+    config = config.with_paths(filled_paths())
     ctx = stage_context("ingest", key(), inputs=inputs, tombstones=known_tombstones())
     with keeping_rejects(ctx.folder, state_folder() / "rejects" / f"{run_facts()['zenml_run']}.jsonl"):
         return outputs(IngestOutputs, ingest(None, config, ctx))

@@ -1,7 +1,9 @@
 """What a step sees of its run: facts, inputs, what an earlier run kept, the experiment tracker."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +34,12 @@ LINEAGE = ("config_name", "config_digest", "sources_digest", "commit")
 STATE = "state"
 # In a run's `extra`: the slot that it stands for, and the schedule that wanted it; absent where there is none.
 SLOT, SCHEDULE = "slot", "schedule"
+# In the `extra` of a run that a service's clock starts from what it recorded: cron and zone, which tell its slot.
+TIMES = "times"
+# Then this variable of the first step's process says another slot.
+SLOT_VARIABLE = "ASSAY_SLOT"
+# The first step's entry for the paths of sources in which it filled the slot in.
+PATHS = "paths"
 
 # In a step's `extra`: its time limit, in seconds.
 TIMEOUT = "timeout"
@@ -163,6 +171,26 @@ def _noted(run_id: UUID) -> Mapping[str, Any]:
 def noted(run: Any) -> dict[str, Any]:
     """What the first step of a run (ZenML's PipelineRunResponse) noted; empty when it didn't get so far."""
     return dict(run.run_metadata.get(NOTED, {}))
+
+
+def told_of_slot() -> dict[str, Any]:
+    """What the run of the running step was told of its slot: its time, or by which clock it is started, and when that
+    was (UTC).
+    """
+    run = get_step_context().pipeline_run
+    extra = run.config.extra
+    started = run.start_time or run.created
+    return {
+        "slot": os.environ.get(SLOT_VARIABLE) if TIMES in extra else extra.get(SLOT),
+        "times": extra.get(TIMES),
+        "started": started.replace(tzinfo=UTC) if started.tzinfo is None else started,
+    }
+
+
+def filled_paths() -> Mapping[str, str]:
+    """Paths of sources, by the sources' names, in which the first step filled the slot in."""
+    found: Mapping[str, str] = noted_of_this_run().get(PATHS, {})
+    return found
 
 
 def run_facts() -> dict[str, str]:

@@ -3,14 +3,17 @@
 import json
 import os
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import fsspec
 import pytest
 from support import pods
 
-from ops.run import run
+from ops.run import forget_recorded, record, run
 from ops.run_index import artifacts_of, find_run, load_runs, report_path
+from ops.schedule.schedule import Schedule
 from ops.sync import sync
 from steps.contracts.errors import InputNotFoundError
 from steps.zenml_runtime.commit import commit_of
@@ -122,3 +125,50 @@ def test_failure_elsewhere_is_the_failure_of_the_command(elsewhere: Path, s3: st
     assert "nothing.jsonl" in str(caught.value)
     record = find_run(elsewhere)
     assert (record.status, record.failed_step) == ("failed", "start_step")
+
+
+def test_what_a_service_recorded_reads_the_day_of_each_slot(elsewhere: Path, s3: str) -> None:
+    """A service that can only start a recorded pipeline again: no launcher fills the slot in, or finds the latest."""
+    from zenml.client import Client
+
+    pods.register()
+    for day, count in (("2026-03-28", 30), ("2026-03-29", 35)):
+        put(f"{s3}/in/orders-{day}.jsonl", rows(count))
+    config = elsewhere / "days.yaml"
+    config.write_text(json.dumps({
+        "name": "days", "pipeline": "curate", "skip": ["dedup", "scrub", "screen", "judge"], "reuse": "latest",
+        "ingest": {"sources": [{"name": "orders", "path": s3 + "/in/orders-{slot-1d:%Y-%m-%d}.jsonl"}]},
+    }))  # fmt: skip
+    schedule = Schedule(name="daily", config=str(config), cron="0 6 * * *", tz="Europe/Berlin", infra="pods", on="pods")
+    # Looked at as for a run of this moment, whose file isn't there: URLs are asked by the steps alone.
+    known = record(elsewhere, schedule, "0 6 * * *", "assay-daily-test")
+    assert not [r for r in load_runs(elsewhere) if r.config_name == "days"], "nothing ran yet"
+    (snapshot,) = Client().list_snapshots(schedule_id=known, named_only=False).items
+    for slot in ("2026-03-29T06:00+02:00", "2026-03-30T06:00+02:00"):
+        assert pods.start(Client().get_snapshot(snapshot.id), {**environment(), "ASSAY_SLOT": slot}) == {}
+    sync(elsewhere)
+    runs = sorted((r for r in load_runs(elsewhere) if r.config_name == "days"), key=lambda r: r.started)
+    assert [(r.status, r.schedule, r.slot) for r in runs] == [
+        ("completed", "daily", "2026-03-29T06:00+02:00"), ("completed", "daily", "2026-03-30T06:00+02:00")
+    ]  # fmt: skip
+    first, second = runs
+    assert first.name != second.name and first.commit == second.commit == commit_of(ROOT)
+    assert "ingest_step" in second.executed_steps, "nothing stale from the cache"
+    counts = [
+        artifacts_of(elsewhere, r).report(next(a for a in r.of_type("stage_report") if a.step == "ingest_step")).rows_in
+        for r in runs
+    ]
+    assert counts == [30, 35]
+    # Told nothing, a run stands for the newest slot before its start.
+    put(
+        f"{s3}/in/orders-{datetime.now(ZoneInfo('Europe/Berlin')) - timedelta(days=1, hours=6):%Y-%m-%d}.jsonl", rows(7)
+    )
+    assert pods.start(Client().get_snapshot(snapshot.id), environment()) == {}
+    (third,) = (r for r in sync(elsewhere) if r.config_name == "days")
+    slot = datetime.fromisoformat(third.slot or "")
+    assert timedelta() <= datetime.fromisoformat(third.started) - slot < timedelta(days=1)
+    assert (slot.hour, slot.minute) == (6, 0)
+    # The launcher's run of the same slot gives the same rows.
+    run(config, infra="s3", root=elsewhere, slot="2026-03-30T06:00+02:00")
+    assert {a.digest for a in find_run(elsewhere).of_type("dataset")} == {a.digest for a in second.of_type("dataset")}
+    forget_recorded("assay-daily-test")

@@ -39,6 +39,8 @@ class PodOrchestrator(ContainerizedOrchestrator):
         return os.environ[_RUN_ID]
 
     def submit_pipeline(self, snapshot, stack, base_environment, step_environments, placeholder_run=None):
+        if snapshot.schedule is not None:
+            return  # a clock starts it, as tests do
         for step, output in start(snapshot, base_environment, step_environments).items():
             print(f"pod of {step} failed:\n{output}")
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from cronsim import CronSim
 
-from ops.schedule.cron import Cron, in_zone, zone_of
+from pipelines.cron import Cron, in_zone, zone_of
 from steps.contracts.errors import ConfigError
 
 # Chosen: so far ahead are changes of clocks looked at; zone data know no more of the future than today's rule.

@@ -45,12 +45,13 @@ class Kubernetes:
 
     Attributes:
         owner: whose schedules these are: another one's of the same name is never touched.
-        configuration: of the stack's orchestrator.
+        configuration: of the orchestrator of that stack.
     """
 
     root: Path
     owner: str
     configuration: Mapping[str, Any]
+    stack: str
 
     @property
     def label(self) -> str:

@@ -22,6 +22,8 @@ from steps.contracts.storage import write_whole
 OWN_STACK = "service"
 # By flavour of the orchestrator: the class of its clock.
 _CLOCKS = {
+    "airflow": "ops.schedule.native.airflow.Airflow",
+    "sagemaker": "ops.schedule.native.eventbridge.EventBridge",
     "kubernetes": "ops.schedule.native.kubernetes.Kubernetes",
 }
 
@@ -46,7 +48,7 @@ def service_of(root: Path, stack: str, environment: Mapping[str, str] = os.envir
         raise ConfigError(what, where="--on", hint=f"--on {SCHEDULER}: assay's own fires runs on every stack")
     module, _, name = _CLOCKS[flavor].rpartition(".")
     configuration = {k: v for k, v in filled(orchestrator.configuration, environment).items() if v != ""}
-    made: Service = getattr(import_module(module), name)(root, owner_of(root), configuration)
+    made: Service = getattr(import_module(module), name)(root, owner_of(root), configuration, stack)
     return made
 
 

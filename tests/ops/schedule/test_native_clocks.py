@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ops.schedule.cron import cron_of
 from ops.schedule.native.clocks import Clock, check_clock, with_question_mark
+from pipelines.cron import cron_of
 from steps.contracts.errors import ConfigError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -43,6 +43,8 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("weekday", 0, 7, _DAYS),
 )
 _PART = re.compile(r"(?P<all>\*)(?:/(?P<each>\d+))?|(?P<first>\w+)(?:-(?P<last>\w+)(?:/(?P<step>\d+))?)?", re.ASCII)
+# The last slot is looked for in a stretch of the past, and then in a longer one.
+_SPANS = (timedelta(hours=1), timedelta(days=1), timedelta(days=31), timedelta(days=366 * 6))
 _HINT = "five fields: minute hour day month weekday, such as '30 2 * * *' or '0 9 * * MON-FRI', or @daily"
 
 
@@ -73,6 +75,16 @@ class Cron:
     def next(self, moment: datetime) -> datetime:
         """The first slot later than a moment."""
         return next(self.after(moment))
+
+    def newest(self, moment: datetime) -> datetime | None:
+        """The last slot no later than a moment; None: there was none in six years."""
+        for span in _SPANS:
+            found = None
+            for found in self.between(moment - span, moment):  # noqa: B007 - the last one is wanted
+                pass
+            if found is not None:
+                return found
+        return None
 
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """The slots later than one moment and no later than another."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.schedule.cron import Cron, cron_of, in_zone
+from pipelines.cron import Cron, cron_of, in_zone
 from steps.contracts.errors import ConfigError
 
 BERLIN = "Europe/Berlin"
