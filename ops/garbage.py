@@ -55,7 +55,7 @@ def quiet(root: Path) -> Iterator[None]:
     with starting():
         open_store()
         reap(partial(refresh, root))
-        going = unfinished()
+        going = unfinished(state_folder(root))
         if going or any_launched():
             raise StorageError(
                 "a run is on its way, and what it will use can't be known: "

@@ -202,6 +202,9 @@ def run(
     if_changed: Annotated[
         bool, typer.Option("--if-changed", help="do nothing when the newest completed run read just the same")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="submit the run and don't wait for its end; where steps run elsewhere")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Run a pipeline from a config file."""
@@ -223,6 +226,7 @@ def run(
         slot=slot,
         schedule=schedule,
         if_changed=if_changed,
+        detach=detach,
     )
     raise typer.Exit(status)
 
@@ -640,10 +644,12 @@ def zenml(context: typer.Context) -> None:
 
     state = prepare(root_folder())
     if not any(state.glob("zenml/local_stores/*/zenml.db")):
-        from steps.zenml_runtime.database import open_store, starting
+        from steps.zenml_runtime.database import local_database, open_store, starting
 
-        with starting():
-            open_store()
+        # A server is left to ZenML's command, which may be there to log in.
+        if local_database() is not None:
+            with starting():
+                open_store()
     os.execv(sys.executable, [sys.executable, "-c", "from zenml_cli import cli; cli()", *context.args])
 
 

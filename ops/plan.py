@@ -18,6 +18,7 @@ class Plan:
     notes: what is worth knowing before it runs.
     slot: the moment that the run stands for, ISO 8601 with its offset; schedule: what wanted it. "" without one.
     events: where the run's OpenLineage events go; None: nowhere.
+    detach: whether the run's end isn't waited for, where it goes on elsewhere.
     """
 
     config: RunConfig
@@ -31,6 +32,7 @@ class Plan:
     slot: str = ""
     schedule: str = ""
     events: Endpoint | None = None
+    detach: bool = False
 
     @property
     def config_digest(self) -> str:

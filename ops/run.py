@@ -15,10 +15,10 @@ from ops.plan import Plan
 from ops.preflight import checked, trained_on
 from ops.schedule.schedule import Schedule
 from ops.stacks.apply import Applied
-from ops.stacks.files import runs_elsewhere, stack_file
+from ops.stacks.files import goes_on_alone, runs_elsewhere, stack_file
 from ops.stacks.usable import told
 from ops.step_environment import pipeline_options, step_options, store_logs
-from ops.summary import print_plan, print_summary, say_unchanged
+from ops.summary import print_plan, print_submitted, print_summary, say_unchanged
 from pipelines.config import RunConfig
 from pipelines.cron import zone_of
 from pipelines.input_digests import read_digest, read_inputs
@@ -27,9 +27,12 @@ from pipelines.openlineage.config import endpoint
 from pipelines.slots import slot_of, slot_text
 from pipelines.step_names import KNOWN_STEPS, step_names
 from steps.contracts import errors
-from steps.contracts.errors import AssayError, ServiceError, StepFailedError
+from steps.contracts.errors import AssayError, ConfigError, ServiceError, StepFailedError
 from steps.contracts.runs import RunRecord
 from steps.zenml_runtime.commit import commit_of
+
+# ZenML's words for runs that ended and didn't complete.
+_BADLY = ("failed", "stopped", "cancelled")
 
 
 def run(
@@ -46,8 +49,10 @@ def run(
     slot: str | None = None,
     schedule: str | None = None,
     if_changed: bool = False,
+    detach: bool = False,
 ) -> int:
-    """Run a pipeline. Returns the process exit status: 0 when it completed (whatever the gate decided).
+    """Run a pipeline. Returns the process exit status: 0 when it completed (whatever the gate decided), or when it was
+    submitted and `detach` says not to wait for its end.
 
     `no_cache` runs every step, also those that ZenML's cache could answer for. `workers`: processes for row-wise work,
     instead of what the infra file says. `slot`: the moment that the run stands for, and `schedule` what wanted it.
@@ -64,6 +69,8 @@ def run(
     plan = make_plan(home, config_path, infra, stack, overrides, at)
     for note in plan.notes:
         complain(f"note: {note}")
+    if detach:
+        check_detachable(home, plan.stack)
     plan = replace(plan, cache=not no_cache, infra=plan.infra.with_workers(workers), schedule=schedule or "")
     if if_changed and (same := unchanged_since(home, plan.config)):
         say_unchanged(same, json_output)
@@ -71,9 +78,27 @@ def run(
     if dry_run:
         print_plan(replace(plan, inputs=read_inputs(home, plan.config)), json_output)
         return 0
-    record = execute(home, plan)
-    print_summary(home, record, json_output)
+    record = execute(home, replace(plan, detach=detach))
+    if record.ended is None:
+        print_submitted(record, json_output)
+    else:
+        print_summary(home, record, json_output)
     return 0
+
+
+def check_detachable(root: Path, stack: str) -> None:
+    """Whether a run of this stack goes on without its launcher.
+
+    Raises:
+        ConfigError: it doesn't.
+    """
+    if goes_on_alone(stack_file(root, stack)):
+        return
+    raise ConfigError(
+        f"stack '{stack}' runs its steps in this process, or in what this process starts: they can't go on without it",
+        where="--detach",
+        hint="leave it out, name a stack whose steps run elsewhere, or let `assay schedule add` start the run",
+    )
 
 
 def make_plan(
@@ -154,9 +179,8 @@ def unchanged_since(root: Path, config: RunConfig) -> str:
 
 
 def execute(root: Path, plan: Plan) -> RunRecord:
-    """Start the plan on its stack and record what came of it, also when it fails.
-
-    Where the stack runs asynchronously the record is of a run that goes on.
+    """Start the plan on its stack and record what came of it, also when it fails. Where its steps run elsewhere the end
+    is waited for, unless the plan says to detach: then the record is of a run that goes on.
 
     Raises:
         AssayError: the run failed: the error of the step that did.
@@ -173,10 +197,10 @@ def execute(root: Path, plan: Plan) -> RunRecord:
                 pipeline(config=_with_defaults(plan.config), brought=_brought(root, plan.config))
             except BaseException as e:  # noqa: BLE001 - recorded, then raised again as it is
                 error = e
-            record = _recorded(root, plan, launch, error)
+            record, error = _recorded(root, plan, launch, error)
     finally:
         clear_workspaces()
-    if record is None or record.status == "failed" or error is not None:
+    if record is None or error is not None or record.status in _BADLY:
         raise _failure(error, record, plan.stack if runs_elsewhere(stack_file(root, plan.stack)) else "")
     return record
 
@@ -190,16 +214,18 @@ def _pipeline(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str] 
     from pipelines import runs
     from pipelines.openlineage.tell import OPENLINEAGE
     from steps.zenml_runtime.context import EXECUTOR, SCHEDULE, SLOT, STATE, TIMES
+    from steps.zenml_runtime.following import returning_early
     from steps.zenml_runtime.local_store import LAUNCH, execution_mode, runs_here
+    from steps.zenml_runtime.owner import OWNER, this_process
 
     options: dict[str, Any] = {
         # ZenML fills in when the run starts: a snapshot that is started twice gives two runs.
         "run_name": f"{plan.config.name}-{{date}}-{{time}}",
         "steps": _steps(plan, stack),
-        "settings": plan.infra.settings,
+        "settings": returning_early(plan.infra.settings),
         "tags": [f"config:{plan.config.name}"],
         "extra": {
-            **({LAUNCH: launch} if launch else {}),
+            **({LAUNCH: launch, OWNER: this_process().said()} if launch else {}),
             **({TIMES: dict(times)} if times else {}),
             STATE: plan.infra.state_uri(stack.artifact_store) or "",
             EXECUTOR: plan.infra.run.executor.model_dump(mode="json"),
@@ -236,22 +262,48 @@ def _brought(root: Path, config: RunConfig) -> dict[str, dict[str, str]]:
     return {} if runs_here() else to_bring(config, root)
 
 
-def _recorded(root: Path, plan: Plan, launch: str, error: BaseException | None) -> RunRecord | None:
-    """The record of the run that this process started, in the index; None when it never came to a run."""
+def _recorded(
+    root: Path, plan: Plan, launch: str, error: BaseException | None
+) -> tuple[RunRecord | None, BaseException | None]:
+    """The record of the run that this process started, in the index, and what ended it here; None when it never came
+    to a run.
+    """
     from ops.sync import refresh
-    from steps.zenml_runtime.local_store import archive_model, end_as_failed, launched_run, runs_here
+    from steps.zenml_runtime.local_store import launched_run, runs_here
+    from steps.zenml_runtime.settling import archive_model, end_as_failed, is_driven
     from steps.zenml_runtime.usage import note_usage
 
     run = launched_run(launch, plan.config.name)
     if run is None:
-        return None
-    if error is not None:
-        if not run.status.is_finished:
-            end_as_failed(run)
+        return None, error
+    goes_on = False
+    if not is_driven(run) and not run.status.is_finished:
+        run, error = _waited_for(run, plan, error)
+        goes_on = not run.status.is_finished
+    elif error is not None and not run.status.is_finished:
+        end_as_failed(run)
+    if not goes_on and (error is not None or run.status.value in _BADLY):
         archive_model(run)
-        if runs_here():
-            note_usage(run.id)
-    return refresh(root, run.id)
+    if error is not None and runs_here():
+        note_usage(run.id)
+    return refresh(root, run.id), error
+
+
+def _waited_for(run: Any, plan: Plan, error: BaseException | None) -> tuple[Any, BaseException | None]:
+    """The run as it is when this process is done with it. It was submitted, so that nothing that goes wrong here ends
+    it: a watch that was cut off is no error, but whoever wants this command to end gets that.
+    """
+    from steps.zenml_runtime.following import followed, how_to_follow
+
+    if plan.detach:
+        return run, None
+    if error is not None and not isinstance(error, Exception):
+        complain(how_to_follow(run.name))
+        return run, error
+    try:
+        return followed(run.id), None
+    except BaseException as e:  # noqa: BLE001 - recorded, then raised again as it is
+        return run, e
 
 
 def _failure(error: BaseException | None, record: RunRecord | None, elsewhere: str = "") -> BaseException:
@@ -277,10 +329,14 @@ def _failure(error: BaseException | None, record: RunRecord | None, elsewhere: s
 
 def _as_ours(error: Exception, run: str) -> AssayError | Exception:
     """The step's own error where it is one of ours, with its run named."""
+    from steps.zenml_runtime.remote_store import store_error
+
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, AssayError):
             return seen
+        if (of_store := store_error(seen)) is not None:
+            return of_store
         if type(seen).__module__.startswith(("mlflow", "requests", "urllib3")):
             return ServiceError(
                 f"the experiment tracker doesn't answer: {str(seen).splitlines()[0][:300]}",

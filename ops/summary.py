@@ -13,7 +13,7 @@ from rich.text import Text
 from materializers.artifacts import Artifacts, stage_of
 from materializers.charts import estimated
 from materializers.visible import visible
-from ops.console import console, print_whole, text
+from ops.console import complain, console, print_whole, text
 from ops.plan import Plan
 from ops.rejected_rows import say_rejected
 from ops.run_index import artifacts_of, report_path
@@ -90,6 +90,17 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     for artifact in record.of_type("decision"):
         _print_decision(out, store.value(artifact, Decision))
     _print_end(out, record, costs, page)
+
+
+def print_submitted(record: RunRecord, as_json: bool) -> None:
+    """A run that goes on without this command: its name, and how to hear of it."""
+    from steps.zenml_runtime.following import how_to_follow
+
+    if as_json:
+        print(record.model_dump_json())
+    else:
+        print(record.name)
+        complain(how_to_follow(record.name))
 
 
 def costs_as_json(store: Artifacts) -> dict[str, list[dict[str, Any]]]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 from zenml.artifacts.utils import load_artifact_store
 from zenml.client import Client
+from zenml.constants import METADATA_ORCHESTRATOR_LOGS_URL, METADATA_ORCHESTRATOR_URL
 from zenml.enums import StackComponentType
 
 from materializers.all import ARTIFACT_TYPES
@@ -65,7 +66,7 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
         error=_error(run, info),
         error_kind=_kind(info),
         failed_step=failed.name if failed else None,
-        log=_log(failed),
+        log=_log(run, failed),
         registration=_registration(steps),
         tracking_uri=facts.get("tracking_uri") or None,
         cpu_seconds=usage.get("cpu_seconds"),
@@ -169,10 +170,22 @@ def _error(run: Any, info: Any) -> str | None:
     return DIED
 
 
-def _log(failed: Any) -> str | None:
-    """Where ZenML stored what the failed step wrote, if it did."""
+def _log(run: Any, failed: Any) -> str | None:
+    """Where what the failed step wrote stands: where ZenML stored it, else what the orchestrator has of it."""
     uris = [log.uri for log in (failed.log_collection or ()) if log.uri] if failed else []
-    return uris[0] if uris else None
+    if uris or run.status.value != "failed":
+        return uris[0] if uris else None
+    known = (run.run_metadata.get(name) for name in (METADATA_ORCHESTRATOR_LOGS_URL, METADATA_ORCHESTRATOR_URL))
+    return next((str(url) for url in known if url), None) or _pods_log(run, failed)
+
+
+def _pods_log(run: Any, failed: Any) -> str | None:
+    """The command that shows a pod's log, as long as the cluster keeps it; by the labels that ZenML gives its jobs."""
+    found = run.stack.components.get(StackComponentType.ORCHESTRATOR, []) if run.stack else []
+    if failed is None or not found or found[0].flavor_name != "kubernetes":
+        return None
+    namespace = found[0].configuration.get("kubernetes_namespace") or "zenml"
+    return f"kubectl --namespace {namespace} logs --selector run_id={run.id},step_name={failed.name}"
 
 
 def _component(run: Any, kind: StackComponentType) -> Any:

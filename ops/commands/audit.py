@@ -1,5 +1,6 @@
 """`assay audit`: what a registered model is made of, and whether its stored files are the recorded ones."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from materializers.artifacts import Artifacts, is_remote, json_value
 from materializers.integrity import FileCheck, check_artifact
 from ops.audit_index import Check, check_index
 from ops.audit_registry import check_registry
-from ops.console import emit, heading, say, show_table
+from ops.console import complain, emit, heading, say, show_table
 from ops.references import reference
+from ops.registered_names import registries
 from ops.run_index import artifacts_of, config_path, curating_run, known_runs, not_found
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
@@ -19,6 +21,7 @@ from steps.contracts.evaluation import Decision, EvalReport, Registration
 from steps.contracts.models import ModelInfo
 from steps.contracts.reports import StageReport
 from steps.contracts.runs import ArtifactRecord, RunRecord
+from steps.engines.tracking.secrets import without_secret
 
 _REFERENCE = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<alias>[^@/\s]+)|/(?P<version>[^@/\s]+))?")
 # Chosen: as many damaged files as can be read at a glance.
@@ -94,9 +97,26 @@ def find_registration(root: Path, model: str) -> RunRecord:
         known = sorted({f"{r.registration.name}/{r.registration.version}" for r in (named or runs) if r.registration})
         hint = "known: " + ", ".join(known[:10]) if known else "no run has registered a model yet"
         raise not_found(root, InputNotFoundError(f"no run registered {model}", hint=hint))
+    fits = _in_one_registry(model, fits)
     chosen = fits[0].registration
     # A later run that took the registration from cache names the same version: the first one made it.
     return [r for r in fits if r.registration == chosen][-1]
+
+
+def _in_one_registry(model: str, fits: list[RunRecord]) -> list[RunRecord]:
+    """Those of the registry that MLFLOW_TRACKING_URI names, where several have such a version; else of the newest."""
+    known = registries(fits)
+    if len(known) == 1:
+        return fits
+    named = without_secret(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    newest = fits[0].registration
+    assert newest is not None
+    chosen = named if named in known else newest.tracking_uri
+    others = ", ".join(sorted(known - {chosen}))
+    complain(
+        f"{model} is in {len(known)} registries; this is that of {chosen}; MLFLOW_TRACKING_URI says which: {others}"
+    )
+    return [r for r in fits if r.registration is not None and r.registration.tracking_uri == chosen]
 
 
 def examine(root: Path, run: RunRecord) -> Audit:

@@ -39,6 +39,7 @@ def remove_runs(root: Path, names: Sequence[str], yes: bool, json_output: bool) 
     if reasons:
         raise InputError("these runs are needed:\n  " + "\n  ".join(reasons), where="assay runs rm")
     with quiet(root):
+        _check_own(runs)
         before = {w.path for w in find_waste(root)}
         found = [w for w in find_waste(root, runs) if w.path not in before]
         folders = [run_folder(root, run.name) for run in runs]
@@ -47,6 +48,14 @@ def remove_runs(root: Path, names: Sequence[str], yes: bool, json_output: bool) 
             forget(root, runs)
             remove([w for w in found if w.path not in folders])
     _tell(found, yes, json_output)
+
+
+def _check_own(runs: Sequence[RunRecord]) -> None:
+    from steps.zenml_runtime.garbage import others_runs
+
+    if others := others_runs([run.run_id for run in runs]):
+        hint = "who started them can remove them"
+        raise InputError(f"of another user of this ZenML server: {', '.join(others)}", where="assay runs rm", hint=hint)
 
 
 def _one(root: Path, name: str) -> RunRecord:

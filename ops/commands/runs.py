@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ops.console import complain, console, emit, say, show_table
+from ops.registered_names import registries, version_name
 from ops.run_index import (
     NONE_YET,
     artifacts_of,
@@ -15,6 +16,7 @@ from ops.run_index import (
     runs_folder,
     write_report,
 )
+from steps.contracts.errors import WorkerDiedError
 from steps.contracts.humanize import duration
 from steps.contracts.runs import DIED, RunRecord
 
@@ -61,7 +63,9 @@ def show_run(root: Path, name: str, json_output: bool) -> None:
         return
     _show([run])
     if run.error:
-        say(f"error: {run.error}")
+        say(f"error: {f'{run.failed_step}: ' if run.failed_step else ''}{run.error}")
+        if run.log:
+            say(f"  log: {run.log}")
     print_costs(console(), [*run_costs(store), *evaluation_costs(store)])
     print_usage(console(), run)
     if others:
@@ -74,16 +78,17 @@ def _show(runs: Sequence[RunRecord]) -> None:
     """A line per run; with the slots that they stand for where one does."""
     slots = [_slot(r) for r in runs]
     columns = (*_COLUMNS, "slot") if any(slots) else _COLUMNS
-    show_table(columns, [[*_line(r), slot][: len(columns)] for r, slot in zip(runs, slots, strict=True)])
+    known = registries(runs)
+    show_table(columns, [[*_line(r, known), slot][: len(columns)] for r, slot in zip(runs, slots, strict=True)])
 
 
 def _slot(run: RunRecord) -> str:
     return f"{run.slot}{f' of {run.schedule}' if run.schedule else ''}" if run.slot else ""
 
 
-def _line(run: RunRecord) -> list[str]:
+def _line(run: RunRecord, known: frozenset[str]) -> list[str]:
     steps = f"{len(run.executed_steps)} run, {len(run.cached_steps)} cached"
-    model = f"{run.registration.name}/{run.registration.version} {run.registration.status}" if run.registration else ""
+    model = f"{version_name(run.registration, known)} {run.registration.status}" if run.registration else ""
     took = "" if run.seconds is None else duration(run.seconds)
     return [run.name, run.started[:16].replace("T", " "), took, _status(run), steps, model]
 
@@ -94,7 +99,7 @@ def _status(run: RunRecord) -> str:
         return run.status
     if run.error_kind in ("KeyboardInterrupt", "Terminated"):
         return "interrupted"
-    return "died" if run.error == DIED else run.status
+    return "died" if run.error == DIED or run.error_kind == WorkerDiedError.__name__ else run.status
 
 
 def show_report(root: Path, name: str | None, open_it: bool, refresh: bool, json_output: bool) -> None:

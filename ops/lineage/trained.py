@@ -8,6 +8,7 @@ import numpy as np
 from materializers.artifacts import stage_of
 from ops.lineage.shards import Place, RowSet, VersionRows, joined, row_set
 from ops.lineage.ways import Lineage, takes
+from ops.registered_names import registries, version_name
 from steps.contracts.dataset import NO_SPLIT
 from steps.contracts.errors import AssayError, InputNotFoundError
 from steps.contracts.models import ModelInfo
@@ -38,7 +39,7 @@ def models_that_saw(lineage: Lineage, rows: RowSet) -> list[Seen]:
     """Every model of every run that was trained on any of these rows, oldest first; models of which that can't be known
     as well.
     """
-    names = _names(lineage)
+    names, known = _names(lineage), registries(lineage.catalogue.runs)
     # By digest of the model, how many of the rows it saw with what it started from; None: not known.
     saw: dict[str, int | None] = {}
     found: dict[str, Seen] = {}
@@ -47,7 +48,7 @@ def models_that_saw(lineage: Lineage, rows: RowSet) -> list[Seen]:
             if info is None:
                 # What can't be read now is no answer, and no reason to withhold the others'.
                 registered = run.registration
-                known_as = f"{registered.name}/{registered.version}" if registered else ""
+                known_as = version_name(registered, known) if registered else ""
                 found.setdefault(artifact.uri, Seen("", known_as, run.name, False))
             elif info.digest not in saw:
                 own = _trained_on(lineage, run, artifact, info, rows)
@@ -63,10 +64,11 @@ def models_that_saw(lineage: Lineage, rows: RowSet) -> list[Seen]:
 def _names(lineage: Lineage) -> dict[str, list[str]]:
     """The registered versions, by the digest of their weights."""
     names: dict[str, list[str]] = {}
+    known = registries(lineage.catalogue.runs)
     for run in reversed(lineage.catalogue.runs):
         if (registered := run.registration) is not None:
             weights = registered.tags.get("weights_digest", "")
-            names.setdefault(weights, []).append(f"{registered.name}/{registered.version}")
+            names.setdefault(weights, []).append(version_name(registered, known))
     return names
 
 

@@ -18,7 +18,7 @@ from ops.stacks.files import StackFile
 from ops.stacks.usable import PATIENCE, REMOTE_FIX, in_memory, misfit, server_trouble, store_trouble, told, within
 from pipelines.load import load_model
 from pipelines.step_names import KNOWN_STEPS
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import AssayError, ConfigError
 
 _SECONDS = 3.0
 # The module that shows that the libraries of an extra are there.
@@ -31,23 +31,33 @@ def examine(path: Path, infra: InfraConfig | None, environment: Mapping[str, str
     """Everything that is to be said of a stack, and of the infra file that names it."""
     file = load_model(StackFile, path)
     checks = [*_libraries(file), *(_infra(infra, file, environment) if infra is not None else ())]
+    checks.append(_opened())
+    if checks[-1].status == "missing":
+        return checks
     try:
-        declared = _opened(path, environment)
+        declared = declaration(path, environment, shared=is_shared())
     except ConfigError as e:
         lines = e.what.splitlines()[1:] or [e.what]
         return [*checks, *(Check("file", "missing", line.strip(), str(path)) for line in lines)]
-    except (OSError, RuntimeError) as e:
-        return [*checks, Check("ZenML store", "missing", told(e), "start it, or correct ZENML_STORE_URL")]
     image = _image_of(infra, environment)
     return [*checks, Check("file", "ok", f"{len(declared.components)} components are as ZenML takes them"),
             *_living(declared), *([_image(declared, image)] if image else ()), _scheduling(file)]  # fmt: skip
 
 
-def _opened(path: Path, environment: Mapping[str, str]) -> Declaration:
-    from steps.zenml_runtime.database import open_store
+def _opened() -> Check:
+    """Whether ZenML's store can be used; a local one is made."""
+    from steps.engines.tracking.secrets import without_secret
+    from steps.zenml_runtime.database import local_database, open_store
 
-    open_store()
-    return declaration(path, environment, shared=is_shared())
+    try:
+        client = open_store()
+        url = without_secret(str(client.zen_store.url))
+        who = "" if local_database() is not None else f", as {client.active_user.name}"
+        return Check("ZenML store", "ok", f"{url} answers{who}")
+    except AssayError as e:
+        return Check("ZenML store", "missing", f"{e.where}: {e.what}" if e.where else e.what, e.hint or "")
+    except (OSError, RuntimeError) as e:
+        return Check("ZenML store", "missing", told(e), "start it, or correct ZENML_STORE_URL")
 
 
 def missing_extras(file: StackFile) -> list[str]:

@@ -23,7 +23,7 @@ from pipelines.load import load_model
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import STATE
-from steps.zenml_runtime.state import ON_THIS_MACHINE
+from steps.zenml_runtime.state import DRIVEN, ON_THIS_MACHINE
 
 # What stands for an environment variable: whether it is a secret, its name, what it is where it isn't set.
 VARIABLE = re.compile(r"\$\{(secret:)?(\w+)(?::-([^}]*))?\}")
@@ -115,6 +115,12 @@ def missing_variables(path: Path, environment: Mapping[str, str]) -> list[str]:
     needed = dict.fromkeys(name for name, must in variables(values) if must)
     # The state folder's is set by the command itself.
     return [n for n in needed if n not in environment and n != STATE]
+
+
+def goes_on_alone(path: Path) -> bool:
+    """Whether a run of this stack goes on when the process that launched it ends."""
+    orchestrators = load_model(StackFile, path).components.get("orchestrator", ())
+    return any(component.flavor not in DRIVEN for component in orchestrators)
 
 
 def runs_elsewhere(path: Path) -> bool:

@@ -29,12 +29,18 @@ def one_at_a_time(uri: str) -> Iterator[None]:
 def find(name: str, key: str) -> Any:
     """The oldest version with this key; None when there is none. Younger ones, left by a race, are removed."""
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     client = MlflowClient()
     same = [v for v in client.search_model_versions(f"name='{name}'") if v.tags.get(KEY) == key]
     same.sort(key=lambda v: int(v.version))
     for younger in same[1:]:
-        client.delete_model_version(name, younger.version)
+        try:
+            client.delete_model_version(name, younger.version)
+        except MlflowException as e:
+            # By the other process of the race, which sees the same.
+            if e.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
     return same[0] if same else None
 
 

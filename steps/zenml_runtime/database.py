@@ -8,6 +8,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+import zenml
 from zenml.client import Client
 from zenml.config.global_config import GlobalConfiguration
 from zenml.enums import StoreType
@@ -15,11 +16,13 @@ from zenml.utils import io_utils
 from zenml.zen_stores.secrets_stores.sql_secrets_store import SqlSecretsStoreConfiguration
 from zenml.zen_stores.sql_zen_store import SqlZenStore, SqlZenStoreConfiguration
 
-from steps.contracts.errors import IntegrityError
+from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.locks import locked, make_once
 from steps.contracts.storage import write_whole
 from steps.engines.imports.absent import absent
+from steps.engines.progress.progress import say
 from steps.zenml_runtime.deferred_mlflow import defer_mlflow
+from steps.zenml_runtime.remote_store import check_store
 from steps.zenml_runtime.state import state_folder
 
 # In the state folder: what ZenML's secrets are encrypted with.
@@ -33,8 +36,12 @@ def starting() -> Iterator[None]:
 
     Migrations, ZenML's own registrations and ours look first and write then, so that two at once clash.
     """
-    with locked(state_folder() / "locks" / "start"):
+    with locked(state_folder() / "locks" / "start", on_wait=_say_waiting):
         yield
+
+
+def _say_waiting() -> None:
+    say("another command of this state folder is getting ready; this one waits for it")
 
 
 def open_store() -> Client:
@@ -42,13 +49,17 @@ def open_store() -> Client:
 
     Raises:
         IntegrityError: the database was cut off while it was made, and holds runs all the same.
+        ConfigError: it is of another version of ZenML. ServiceError: a server doesn't answer, or refuses.
     """
     _write_configurations_whole()
     defer_mlflow()
     if (file := local_database()) is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         make_once(file, _make_database, _is_whole)
+        _check_version(file)
         _encrypt_secrets(file)
+    else:
+        check_store()
     return Client()
 
 
@@ -119,6 +130,37 @@ def _is_whole(file: Path) -> bool:
             hint="restore it, or move it away: the records in `runs/` stay readable, steps run again",
         )
     return False
+
+
+def _check_version(file: Path) -> None:
+    """A database of an older ZenML is copied before that brings it up to date.
+
+    Raises:
+        ConfigError: it is of a ZenML that this one doesn't know.
+    """
+    with closing(sqlite3.connect(file, timeout=60)) as connection:
+        found = [str(row[0]) for row in connection.execute("SELECT version_num FROM alembic_version")]
+        if found == [zenml.__version__]:
+            return
+        version = ", ".join(found)
+        if not set(found) <= _known_revisions():
+            raise ConfigError(
+                f"this database is of ZenML {version}, which {zenml.__version__} doesn't know",
+                where=str(file),
+                hint="use the checkout that wrote it, or another state folder (ASSAY_STATE); nothing was changed",
+            )
+        copy = file.with_name(f"{file.stem}-of-{version}.db")
+        with closing(sqlite3.connect(copy)) as kept:
+            connection.backup(kept)
+    say(f"ZenML's database is of version {version}: it is brought to {zenml.__version__}, and kept as {copy}")
+
+
+def _known_revisions() -> set[str]:
+    """Versions of its database that the installed ZenML can start from."""
+    from alembic.script import ScriptDirectory
+
+    folder = Path(zenml.__file__).parent / "zen_stores" / "migrations"
+    return {script.revision for script in ScriptDirectory(str(folder)).walk_revisions()}
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:

@@ -1,10 +1,17 @@
 """What ZenML's store knows of stored artifacts, and forgetting runs and artifacts, for whoever wants disk back."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from zenml.client import Client
+from zenml.enums import StackComponentType
+
+from steps.zenml_runtime.database import local_database
+from steps.zenml_runtime.owner import is_mine
+from steps.zenml_runtime.settling import UNFINISHED
 
 _PAGE = 500
 
@@ -20,9 +27,27 @@ def run_ids() -> frozenset[str]:
     return frozenset(str(run.id) for run in _pages(Client().list_pipeline_runs))
 
 
-def unfinished() -> list[str]:
-    """Names of the runs that ZenML calls neither ended nor failed."""
-    return [run.name for run in _pages(Client().list_pipeline_runs) if not run.status.is_finished]
+def unfinished(store: Path) -> list[str]:
+    """Names of the runs that ZenML calls neither ended nor failed; on a server that others use as well, of those whose
+    artifacts lie in this folder.
+    """
+    status = f"oneof:{json.dumps(UNFINISHED)}"
+    going = list(_pages(Client().list_pipeline_runs, status=status))
+    if local_database() is not None:
+        return [run.name for run in going]
+    return [run.name for run in going if _stores_in(Client().get_pipeline_run(run.id), store)]
+
+
+def _stores_in(run: Any, folder: Path) -> bool:
+    found = run.stack.components[StackComponentType.ARTIFACT_STORE] if run.stack else ()
+    paths = [str(store.configuration.get("path") or "") for store in found]
+    return any("://" not in path and Path(path).resolve().is_relative_to(folder) for path in paths)
+
+
+def others_runs(run_ids: Collection[str]) -> list[str]:
+    """Names of those of the runs that belong to another user of ZenML's server."""
+    found = [run for i in run_ids for run in Client().list_pipeline_runs(id=UUID(i)).items]
+    return [run.name for run in found if not is_mine(Client().get_pipeline_run(run.id))]
 
 
 def forget_run(run_id: str) -> None:
@@ -32,8 +57,14 @@ def forget_run(run_id: str) -> None:
 
 
 def forget_unused_artifacts() -> None:
-    """Delete the artifacts that no run wrote or read from the store; their files stay."""
+    """Delete the artifacts that no run wrote or read from the store; their files stay.
+
+    Not from a server that others use as well: what another user's step has just stored is named by its run a moment
+    later.
+    """
     client = Client()
+    if local_database() is None:
+        return
     for version in list(_pages(client.list_artifact_versions, only_unused=True)):
         client.delete_artifact_version(version.id)
 

@@ -1,8 +1,9 @@
-"""Runs of this machine in ZenML's store: the locks of their launchers, and those whose process has died."""
+"""Runs of this state folder in ZenML's store: the locks of their launchers, and those whose process has died."""
 
 import fcntl
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,10 +12,10 @@ from typing import Any
 from uuid import UUID
 
 from zenml.client import Client
-from zenml.enums import ExecutionMode, ExecutionStatus, ModelStages, StackComponentType
-from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_step_run_status_update
+from zenml.enums import ExecutionMode, ExecutionStatus, StackComponentType
 
 from steps.contracts.locks import is_held
+from steps.zenml_runtime.settling import archive_model, end_as_failed, is_driven, settle, unfinished_runs
 from steps.zenml_runtime.state import ON_THIS_MACHINE, state_folder
 from steps.zenml_runtime.tracker import end_tracked_runs
 
@@ -24,16 +25,22 @@ LAUNCH = "launch"
 
 @dataclass(frozen=True)
 class Launch:
-    """A local run as its launcher's lock file tells of it. `tracking`: the MLflow URIs that it may leave a run in."""
+    """A run as its launcher's lock file tells of it.
+
+    Attributes:
+        tracking: the MLflow URIs that it may leave a run in.
+        host: whose locks the file is under; "" in files of older versions.
+    """
 
     launch: str
     config_name: str
     tracking: tuple[str, ...] = ()
+    host: str = ""
 
 
 @contextmanager
 def run_lock(launch: str, config_name: str = "", tracking: Sequence[str] = ()) -> Iterator[None]:
-    """Held while a launcher and its local run live; the system frees it when the process dies, however it dies.
+    """Held while a launcher lives; the system frees it when the process dies, however it dies.
 
     Taken, as dead runs are looked for, within `database.starting`.
     """
@@ -41,7 +48,7 @@ def run_lock(launch: str, config_name: str = "", tracking: Sequence[str] = ()) -
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        json.dump(asdict(Launch(launch, config_name, tuple(tracking))), f)
+        json.dump(asdict(Launch(launch, config_name, tuple(tracking), platform.node())), f)
         f.flush()
         try:
             yield
@@ -57,25 +64,11 @@ def launched_run(launch: str, config_name: str) -> Any:
     """The newest run (PipelineRunResponse) that was started with this `launch`; None when there is none."""
     client = Client()
     # Others may have started runs of the same config since.
-    newest = client.list_pipeline_runs(tags=[f"config:{config_name}"], sort_by="desc:created", size=50).items
+    newest = client.list_pipeline_runs(
+        tags=[f"config:{config_name}"], user=client.active_user.id, sort_by="desc:created", size=50
+    ).items
     runs = (client.get_pipeline_run(listed.id) for listed in newest)
     return next((run for run in runs if run.config.extra.get(LAUNCH) == launch), None)
-
-
-def end_as_failed(run: Any) -> None:
-    """Say that a run and its unfinished steps failed, where ZenML's store still calls them running."""
-    for one in run.steps.values():
-        if not one.status.is_finished:
-            # Not `publish_failed_step_run`: it adds the exception of whichever step failed last in this process.
-            publish_step_run_status_update(one.id, ExecutionStatus.FAILED)
-    publish_failed_pipeline_run(run.id)
-
-
-def archive_model(run: Any) -> None:
-    """Say of the version that ZenML makes of its own model for every run, that this run's came to nothing."""
-    version = run.model_version
-    if version is not None:
-        Client().update_model_version(version.model.id, version.id, stage=ModelStages.ARCHIVED, force=True)
 
 
 def execution_mode() -> ExecutionMode:
@@ -85,27 +78,29 @@ def execution_mode() -> ExecutionMode:
 
 
 def _dead() -> list[Launch]:
-    """Launches of this machine whose process is gone, and that nobody has cleared up after yet.
+    """Launches of this state folder and machine whose process is gone, and that nobody has cleared up after yet.
 
-    Their locks lie here, so that nobody takes another machine's run for dead.
+    Nobody takes another machine's run for dead, also where the state folder is shared: whether its lock is held can't
+    be trusted there.
     """
     found = (_read(path) for path in sorted((state_folder() / "locks").glob("*.lock")) if not is_held(path))
-    return [launch for launch in found if launch is not None]
+    return [launch for launch in found if launch is not None and launch.host in ("", platform.node())]
 
 
 def _read(path: Path) -> Launch | None:
     """None for a launcher that died before it had written its file: it had started nothing yet."""
     try:
         written = json.loads(path.read_text())
-        return Launch(written["launch"], written["config_name"], tuple(written["tracking"]))
+        tracking = tuple(written["tracking"])
+        return Launch(written["launch"], written["config_name"], tracking, written.get("host", ""))
     except (ValueError, KeyError):
         path.unlink(missing_ok=True)
         return None
 
 
 def reap(record: Callable[[UUID], object]) -> list[str]:
-    """Mark local runs whose process has died as failed (ZenML and MLflow call them running for ever), and `record`
-    them, by their id. Returns what there is to say about them.
+    """Mark this user's runs that have died as failed (ZenML and MLflow call them running for ever), and `record` them,
+    by their id. Returns what there is to say about them.
 
     Their finished steps stay in the cache. What is interrupted or fails here is done by the next one: the lock goes
     last.
@@ -114,20 +109,40 @@ def reap(record: Callable[[UUID], object]) -> list[str]:
     for dead in _dead():
         run = launched_run(dead.launch, dead.config_name)
         if run is not None:
-            if not run.status.is_finished:
-                end_as_failed(run)
-                lines.append(f"run {run.name} had died; its finished steps are reused")
-            if run.status != ExecutionStatus.COMPLETED:
-                archive_model(run)
-            why = end_tracked_runs(run.name, dead.tracking) if dead.tracking else []
-            lines += [f"its MLflow run may still be called running: {one}" for one in why]
-            try:
-                record(run.id)
-            except Exception as e:  # noqa: BLE001 - a store that is gone by now keeps no other run from starting
-                lines.append(f"its record can't be made yet: {type(e).__name__}: {str(e)[:200]}")
+            lines += _end_launched(run, dead)
+            if why := _recorded(run, record):
+                lines.append(why)
                 continue
         _lock_file(dead.launch).unlink(missing_ok=True)
+    for run in unfinished_runs():
+        if why := settle(run):
+            archive_model(run)
+            lines.append(f"run {run.name} had died: {why}; its finished steps are reused")
+            lines += filter(None, [_recorded(run, record)])
     return lines
+
+
+def _end_launched(run: Any, dead: Launch) -> list[str]:
+    """End what a dead launcher leaves. A run that goes on without it is left alone."""
+    if not is_driven(run):
+        return []
+    lines = []
+    if not run.status.is_finished:
+        end_as_failed(run)
+        lines.append(f"run {run.name} had died; its finished steps are reused")
+    if run.status != ExecutionStatus.COMPLETED:
+        archive_model(run)
+    why = end_tracked_runs(run.name, dead.tracking) if dead.tracking else []
+    return lines + [f"its MLflow run may still be called running: {one}" for one in why]
+
+
+def _recorded(run: Any, record: Callable[[UUID], object]) -> str:
+    """Why a run couldn't be recorded; "" when it was."""
+    try:
+        record(run.id)
+    except Exception as e:  # noqa: BLE001 - a store that is gone by now keeps no other run from starting
+        return f"its record can't be made yet: {type(e).__name__}: {str(e)[:200]}"
+    return ""
 
 
 def runs_here() -> bool:

@@ -15,6 +15,8 @@ _HOME = Path(__file__).resolve().parents[2]
 # Orchestrators whose steps run on the machine of their launcher, in its checkout: in its process, or in their own.
 PROCESSES = "processes"
 ON_THIS_MACHINE = ("local", PROCESSES)
+# Orchestrators of which nothing goes on when the launcher has died: it starts the steps, or their containers, itself.
+DRIVEN = (*ON_THIS_MACHINE, "local_docker")
 # What group and others may do; what makes a file a program.
 _OTHERS, _PROGRAM = 0o077, 0o111
 

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 from zenml import step as zenml_step
 from zenml.config.cache_policy import CachePolicy
+from zenml.steps import get_step_context
 
 from steps.contracts.code import code_of
 from steps.contracts.reports import StageReport, rows_of
 from steps.engines.progress.progress import say
 from steps.zenml_runtime.context import durable_state, time_limit
 from steps.zenml_runtime.deadline import deadline
+from steps.zenml_runtime.heartbeat import sign_of_life
 from steps.zenml_runtime.outputs import named_outputs, naming_handles, returning_tuple
 from steps.zenml_runtime.packages import list_packages_here
 from steps.zenml_runtime.safety import harden
@@ -69,7 +71,7 @@ def _narrated(function: StepFunction) -> StepFunction:
         started = time.monotonic()
         _collect_garbage_as_usual()
         use_state(durable_state())
-        with deadline(time_limit(), name):
+        with sign_of_life(get_step_context().step_run), deadline(time_limit(), name):
             result = function(*args, **kwargs)
         outputs = result if isinstance(result, tuple) else (result,)
         report = next((o for o in outputs if isinstance(o, StageReport)), None)
