@@ -390,6 +390,24 @@ def runs(
         list_runs(root_folder(), limit, json_output)
 
 
+@app.command(rich_help_panel="Run")
+def repro(
+    run: Annotated[str, typer.Argument(help="name, id or a beginning of one; latest: the newest")],
+    keep: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="keep its state folder here; else nothing is left of it")
+    ] = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="the code of this checkout, instead of the recorded commit")
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """Run a run again, from its commit, config and inputs, and say what is equal bit by bit, what isn't, and why."""
+    from ops.commands.repro import reproduce
+
+    _quiet(json_output)
+    raise typer.Exit(reproduce(root_folder(), run, keep, here, json_output))
+
+
 @app.command(rich_help_panel="Look")
 def status(json_output: Json = False) -> None:
     """Schedules, what is running, how fresh datasets and models are, and what needs a person."""

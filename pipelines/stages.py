@@ -38,6 +38,14 @@ def _nothing(_: Any) -> tuple[Any, ...]:
     return ()
 
 
+def _never(_: Any) -> str:
+    return ""
+
+
+def _by_server(embed: Any) -> str:
+    return "vectors come from a server, whose model may answer otherwise" if embed.endpoint is not None else ""
+
+
 @dataclass(frozen=True)
 class Stage:
     """What is said about a stage besides its settings.
@@ -56,6 +64,7 @@ class Stage:
         folder: a further model that these settings name, which may be a folder; None: there is none.
         digests: import path of what gives the digests of all that it reads from (settings, root), where files and
             models don't say it.
+        varies: why the same inputs may give these settings another result; "" where they can't.
         keeps: artifacts that spare a later run work.
         cache: folder below the state folder for its durable files; "": it has none.
         field, settings: the field that declares it and the class of its settings; filled in by `STAGES`.
@@ -74,6 +83,7 @@ class Stage:
     files_of_run: Callable[[Any], Sequence[str]] = _nothing
     folder: Callable[[Any], str | None] | None = None
     digests: str = ""
+    varies: Callable[[Any], str] = _never
     keeps: tuple[str, ...] = ()
     cache: str = ""
     field: str = ""
@@ -140,18 +150,31 @@ class StageSettings(Frozen):
             skippable=True,
             files=ScreenConfig.files,
             models=ScreenConfig.models,
+            varies=lambda screen: _by_server(screen.topics.embed) if screen.topics is not None else "",
             keeps=("screen_row_cache", "screen_embeddings"),
             cache=EMBEDDINGS,
         ),
     ] = Field(ScreenConfig(), description="Quality rules, unsafe and poisoned content, language, models.")
     semantic: Annotated[
-        SemanticConfig | None, Stage(models=SemanticConfig.models, keeps=("semantic_embeddings",), cache=EMBEDDINGS)
+        SemanticConfig | None,
+        Stage(
+            models=SemanticConfig.models,
+            varies=lambda semantic: _by_server(semantic.embed),
+            keeps=("semantic_embeddings",),
+            cache=EMBEDDINGS,
+        ),
     ] = Field(
         None, description="Drop rows that mean the same as another; None: left out, since it needs an embedding model."
     )
-    judge: Annotated[JudgeConfig, Stage(skippable=True, keeps=("judge_row_cache",), cache=VERDICTS)] = Field(
-        JudgeConfig(), description="Scores by a rubric, and the threshold below which train rows go."
-    )
+    judge: Annotated[
+        JudgeConfig,
+        Stage(
+            skippable=True,
+            varies=lambda judge: "the model behind its endpoint may judge otherwise" if judge.backend == "llm" else "",
+            keeps=("judge_row_cache",),
+            cache=VERDICTS,
+        ),
+    ] = Field(JudgeConfig(), description="Scores by a rubric, and the threshold below which train rows go.")
     review: Annotated[
         ReviewConfig, Stage(runs_when=lambda review: bool(review.decisions), files=lambda review: review.decisions)
     ] = Field(ReviewConfig(), description="Human decisions about rows that were set aside.")
