@@ -27,6 +27,8 @@ from steps.contracts.storage import aside
 _PIECE_BYTES = 4 << 20
 # From a URI to the open file.
 Opener: TypeAlias = Callable[[str], AbstractContextManager[IO[bytes]]]
+# From a folder's URI to the names of all files below it; none where there is no such folder.
+Lister: TypeAlias = Callable[[str], list[str]]
 _ANEW = "the artifact was changed or damaged after it was written; `assay run CONFIG --no-cache` makes it anew"
 V = TypeVar("V", bound=Frozen)
 
@@ -34,8 +36,9 @@ V = TypeVar("V", bound=Frozen)
 class Artifacts:
     """Reads the artifacts of one run, and verifies what it reads.
 
-    Remote files are read by `opener` (default: fsspec) and go into `cache`. `digests`: SHA-256 by URI of local files,
-    for readers of several runs, so that what these share is read once. `digest`: SHA-256 of a file on this machine.
+    Remote files are read by `opener` and listed by `lister` (default: fsspec), and go into `cache`. `digests`: SHA-256
+    by URI of stored files, for readers of several runs, so that what these share is read once. `digest`: SHA-256 of a
+    file on this machine.
 
     Every method raises:
         InputNotFoundError: a file is gone. IntegrityError: a file isn't the one that was recorded.
@@ -49,19 +52,21 @@ class Artifacts:
         opener: Opener | None = None,
         digests: dict[str, str] | None = None,
         digest: Callable[[Path], str] = file_digest,
+        lister: Lister | None = None,
     ) -> None:
         self.run = run
         self._cache = cache
         self._open = opener or _by_fsspec
+        self._list = lister or listed
         self._verified: set[tuple[str, str]] = set()
         self._digests = {} if digests is None else digests
         self._digest = digest
 
-    def dataset(self, artifact: ArtifactRecord) -> Dataset:
-        """A dataset version; every shard is verified."""
+    def dataset(self, artifact: ArtifactRecord, *, verified: bool = True) -> Dataset:
+        """A dataset version; every shard is verified, unless somebody says that another look does that."""
         self.selection(artifact)
         folder = self._main(artifact, layout.MANIFEST).parent
-        return Dataset.open(folder, self.shard)
+        return Dataset.open(folder, self.shard if verified else self._shard_as_it_is)
 
     def selection(self, artifact: ArtifactRecord) -> Path | None:
         """Which rows of its shards a dataset version has, and their splits; None: all, and none has a split."""
@@ -115,6 +120,15 @@ class Artifacts:
                 return None
         return self._digests[uri]
 
+    def names_in(self, uri: str) -> list[str]:
+        """Names of all files below a folder of the store, as paths relative to it, sorted.
+
+        Raises:
+            ServiceError: the store can't be reached.
+        """
+        with reachable(uri):
+            return sorted(self._list(uri))
+
     def text(self, uri: str) -> str | None:
         """A small text file where it is stored; None when it is gone. Bytes that are no text are replaced."""
         try:
@@ -130,6 +144,9 @@ class Artifacts:
         except ValidationError as e:
             where = f"{artifact.uri}/{name}"
             raise IntegrityError(f"not a readable {kind.__name__}: {e.errors()[0]['msg']}", where=where) from e
+
+    def _shard_as_it_is(self, sha256: str) -> Path:
+        return self._fetch(layout.shard(self.run.artifact_store, sha256), None)
 
     def _main(self, artifact: ArtifactRecord, name: str) -> Path:
         """The artifact's main file. Its bytes are those of the run's record, unless an older version wrote that."""
@@ -180,9 +197,33 @@ class Artifacts:
         return digest.hexdigest()
 
 
+def read_bytes(uri: str) -> bytes | None:
+    """A small file of a store, by the credentials of the environment; None when it is gone.
+
+    Raises:
+        ServiceError: the store can't be reached.
+    """
+    try:
+        with reachable(uri), _by_fsspec(uri) as source:
+            return source.read()
+    except InputNotFoundError:
+        return None
+
+
 def is_remote(uri: str) -> bool:
     """Whether a URI is anything but a path on this machine."""
     return "://" in uri and not uri.startswith("file://")
+
+
+def listed(uri: str) -> list[str]:
+    """Names of all files below a folder, by the credentials of the environment; none where there is no such folder."""
+    if not is_remote(uri):
+        folder = Path(uri.removeprefix("file://"))
+        return [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    fs, path = fsspec.url_to_fs(uri)
+    # What others have written meanwhile must be seen.
+    fs.invalidate_cache()
+    return [name.removeprefix(path.rstrip("/") + "/") for name in fs.find(path)]
 
 
 def _by_fsspec(uri: str) -> AbstractContextManager[IO[bytes]]:

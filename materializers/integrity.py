@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import fsspec
 from pydantic import ValidationError
 
 from materializers import layout
-from materializers.artifacts import Artifacts, reachable
+from materializers.artifacts import Artifacts, is_remote, reachable, read_bytes
 from steps.contracts.dataset import Manifest
 from steps.contracts.dedup_index import IndexManifest
-from steps.contracts.digests import text_digest
+from steps.contracts.digests import bytes_digest, text_digest
 from steps.contracts.embeddings import EmbeddingsManifest
+from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.models import ModelInfo
 from steps.contracts.row_cache import RowCacheManifest
 from steps.contracts.runs import ArtifactRecord, RunRecord
@@ -24,6 +26,7 @@ class FileCheck:
     Attributes:
         artifact: its name.
         name: of the file within the artifact; of a shared one, below the store's root.
+        recorded: SHA-256, "" for a file that no record names.
         found: SHA-256 of the bytes that are stored now, None when the file is gone.
     """
 
@@ -38,27 +41,79 @@ class FileCheck:
         return self.recorded == self.found
 
     def __str__(self) -> str:
-        said = "holds" if self.ok else "is gone" if self.found is None else "was changed"
-        return f"{self.artifact}/{self.name} {said}"
+        return f"{self.artifact}/{self.name} {self.said}"
+
+    @property
+    def said(self) -> str:
+        """What became of it, in words."""
+        if self.ok:
+            return "holds"
+        if self.found is None:
+            return "is gone"
+        return "was changed" if self.recorded else "was put there later"
+
+
+def beside(store: Artifacts, artifact: ArtifactRecord) -> dict[str, str]:
+    """SHA-256 by name of all files in the artifact's folder that its main file doesn't name: what the record keeps.
+
+    Raises:
+        ServiceError: the store can't be reached. IntegrityError, InputNotFoundError: the main file is damaged or gone.
+    """
+    main = {f"{artifact.uri}/{main_file(store, artifact)}"} if artifact.sha256 is not None else set()
+    named = {uri for _, uri, _ in named_files(store, artifact)} | main
+    uris = {name: f"{artifact.uri}/{name}" for name in store.names_in(artifact.uri)}
+    found = {name: store.digest_of(uri) for name, uri in uris.items() if uri not in named}
+    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
+
+
+def stored_uris(store: Artifacts, artifact: ArtifactRecord) -> list[str]:
+    """URIs of all files that an artifact is made of, as far as they can be known where its main file is damaged.
+
+    Raises:
+        ServiceError: the store can't be reached.
+    """
+    own = [f"{artifact.uri}/{name}" for name in store.names_in(artifact.uri)]
+    try:
+        return [*own, *(uri for _, uri, _ in named_files(store, artifact))]
+    except (IntegrityError, InputNotFoundError):
+        return own
 
 
 def check_artifact(store: Artifacts, artifact: ArtifactRecord) -> list[FileCheck]:
-    """The main file, the note of its digest, and all that it names, unless it was changed itself.
+    """The main file, the note of its digest, and all that it names, unless it was changed itself; where the record
+    names what lies beside it, that too, and files that no record names.
 
     Nothing for an artifact in the record of an older version, which has no SHA-256.
 
     Raises:
         ServiceError: the store can't be reached.
     """
+    others = _beside(store, artifact)
     if artifact.sha256 is None:
-        return []
-    note = _note(store, artifact)
-    if artifact.type == "file" and not note.ok:
-        return [note]
+        return others
+    if not others:
+        others = [_note(store, artifact)]
+    about = next((c for c in others if c.name == layout.ABOUT), None)
+    if artifact.type == "file" and about is not None and not about.ok:
+        return others
     main = main_file(store, artifact)
     first = _check(store, artifact, main, f"{artifact.uri}/{main}", artifact.sha256)
     named = named_files(store, artifact) if first.ok else ()
-    return [note, first, *(_check(store, artifact, *one) for one in named)]
+    return [*others, first, *(_check(store, artifact, *one) for one in named)]
+
+
+def _beside(store: Artifacts, artifact: ArtifactRecord) -> list[FileCheck]:
+    """The files that the record keeps of the artifact's folder, and those that neither it nor the main file names."""
+    if not artifact.beside:
+        return []
+    uris = {name: f"{artifact.uri}/{name}" for name in artifact.beside}
+    kept = [_check(store, artifact, name, uri, artifact.beside[name]) for name, uri in uris.items()]
+    try:
+        there = beside(store, artifact)
+    except (IntegrityError, InputNotFoundError):
+        # Its main file is damaged, which is said of that one.
+        return kept
+    return [*kept, *(FileCheck(artifact.name, n, "", there[n]) for n in there if n not in artifact.beside)]
 
 
 def main_file(store: Artifacts, artifact: ArtifactRecord) -> str:
@@ -120,8 +175,33 @@ def _below(root: str, uri: str) -> str:
     return uri.removeprefix(root.rstrip("/") + "/")
 
 
-def stored_record(run: RunRecord) -> RunRecord | None:
-    """The record that the run's last step kept in the artifact store; None when there is none that can be read.
+class StoredRecord(NamedTuple):
+    """A run's record as its last step stored it: where, the SHA-256 of its bytes, and what they say; None where it is
+    gone, or says nothing that can be read.
+    """
+
+    uri: str
+    sha256: str | None
+    record: RunRecord | None
+
+
+def read_stored(uri: str) -> StoredRecord:
+    """The stored record at a URI.
+
+    Raises:
+        ServiceError: the store can't be reached.
+    """
+    data = read_bytes(uri)
+    if data is None:
+        return StoredRecord(uri, None, None)
+    try:
+        return StoredRecord(uri, bytes_digest(data), RunRecord.model_validate_json(data))
+    except ValidationError:
+        return StoredRecord(uri, bytes_digest(data), None)
+
+
+def find_stored(run: RunRecord) -> StoredRecord | None:
+    """The record that a run's last step stored, looked for in its artifact store; None when none can be read.
 
     Raises:
         ServiceError: the store can't be reached.
@@ -129,13 +209,8 @@ def stored_record(run: RunRecord) -> RunRecord | None:
     with reachable(run.artifact_store):
         fs, root = fsspec.url_to_fs(run.artifact_store)
         for path in fs.glob(f"{root}/{layout.RECORDS}/*/*/{layout.VALUE}"):
-            text = fs.cat_file(path)
-            if run.run_id.encode() not in text:
-                continue
-            try:
-                found = RunRecord.model_validate_json(text)
-            except ValidationError:
-                continue
-            if found.run_id == run.run_id:
-                return found
+            if run.run_id.encode() in fs.cat_file(path):
+                found = read_stored(fs.unstrip_protocol(path) if is_remote(run.artifact_store) else path)
+                if found.record is not None and found.record.run_id == run.run_id:
+                    return found
     return None

@@ -569,13 +569,20 @@ def diff(
 
 @app.command(rich_help_panel="Look")
 def audit(
-    model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="registered model")],
+    model: Annotated[str, typer.Argument(metavar="[REGISTRY#]MODEL[@ALIAS|/VERSION]", help="registered model")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read everything again, and hold it against the records and the registry")
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="PUBLIC", help="verify, and that this key signed: itself, or its file"),
+    ] = None,
     json_output: Json = False,
 ) -> None:
-    """Say what a registered model is made of, and whether its files are the recorded ones."""
+    """Say everything behind a registered model, and whether it is still what was recorded."""
     from ops.commands.audit import audit_model
 
-    raise typer.Exit(audit_model(root_folder(), model, json_output))
+    raise typer.Exit(audit_model(root_folder(), model, verify, key, json_output))
 
 
 Model = Annotated[str, typer.Argument(metavar="[URI#]MODEL[@ALIAS|/VERSION]", help="registered model")]

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops.references import reference
@@ -22,6 +22,23 @@ class ModelReference:
     version: str | None = None
     alias: str | None = None
 
+    def __str__(self) -> str:
+        end = f"@{self.alias}" if self.alias else f"/{self.version}" if self.version else ""
+        return f"{self.uri}#{self.name}{end}" if self.uri else f"{self.name}{end}"
+
+
+def parsed(text: str) -> ModelReference:
+    """What `text` says; `uri` is "" where it names no registry.
+
+    Raises:
+        InputError: no reference.
+    """
+    uri, _, rest = reference(text, "model").name.rpartition("#")
+    match = _MODEL.fullmatch(rest)
+    if match is None:
+        raise InputError(f"not a model reference: {text!r}", hint="[URI#]MODEL, MODEL@alias or MODEL/version")
+    return ModelReference(uri, match["name"], match["version"], match["alias"])
+
 
 def model_reference(root: Path, text: str) -> ModelReference:
     """What `text` means. Without URI#: the one registry that runs of the index registered this model in, else what
@@ -30,11 +47,8 @@ def model_reference(root: Path, text: str) -> ModelReference:
     Raises:
         InputError: no reference, or several registries have a model of that name. InputNotFoundError: none is known.
     """
-    uri, _, rest = reference(text, "model").name.rpartition("#")
-    match = _MODEL.fullmatch(rest)
-    if match is None:
-        raise InputError(f"not a model reference: {text!r}", hint="[URI#]MODEL, MODEL@alias or MODEL/version")
-    return ModelReference(uri or _registry(root, match["name"]), match["name"], match["version"], match["alias"])
+    said = parsed(text)
+    return said if said.uri else replace(said, uri=_registry(root, said.name))
 
 
 def _registry(root: Path, name: str) -> str:

@@ -1,20 +1,40 @@
 """The dataset version that fine-tuning alone starts from."""
 
-from typing import Annotated, NoReturn
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn
+from uuid import UUID
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
+from pipelines.config import RunConfig
 from pipelines.reuse import LATEST, completed_runs
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.provenance import DeclaredSource
+from steps.engines.tracking.secrets import without_secret
+from steps.ingest.config import SourceConfig
+from steps.zenml_runtime.context import SOURCES, noted
 from steps.zenml_runtime.step import assay_step, cache_key
 
 # Name of the artifact that curation ends with.
 CURATED = "curated"
 
 
-def find_dataset(name: str, config_name: str) -> str:
-    """Id of the ZenML artifact version of a curated dataset: by the name of its run or of its config, "latest", or a
-    prefix of its digest. Of a config it is what its newest completed run made; "latest" is that of `config_name`.
+@dataclass(frozen=True)
+class FoundDataset:
+    """A curated dataset.
+
+    Attributes:
+        version: id of ZenML's artifact version.
+        run: id of the run that is meant, which may have taken it from the cache; by digest, of the one that made it.
+    """
+
+    version: str
+    run: str
+
+
+def find_dataset(name: str, config_name: str) -> FoundDataset:
+    """A curated dataset by the name of its run or of its config, "latest", or a prefix of its digest. Of a config it is
+    what its newest completed run made; "latest" is that of `config_name`.
 
     Raises:
         InputNotFoundError: none matches.
@@ -28,7 +48,7 @@ def find_dataset(name: str, config_name: str) -> str:
     versions = Client().list_artifact_versions(artifact=CURATED, size=500, sort_by="desc:created", hydrate=True).items
     by_run = [v for v in versions if v.run and v.run.name == name]
     if by_run:
-        return str(by_run[0].id)
+        return _made(by_run[0])
     by_digest = {
         str(v.run_metadata.get("digest")): v for v in versions if str(v.run_metadata.get("digest")).startswith(name)
     }
@@ -43,7 +63,29 @@ def find_dataset(name: str, config_name: str) -> str:
             where="dataset",
             hint=f"newest runs with one: {known}; or run pipeline: curate first",
         )
-    return str(next(iter(by_digest.values())).id)
+    return _made(next(iter(by_digest.values())))
+
+
+def _made(version: Any) -> FoundDataset:
+    return FoundDataset(str(version.id), str(version.producer_pipeline_run_id or ""))
+
+
+def declared_sources(config: RunConfig, dataset_run: str) -> tuple[DeclaredSource, ...]:
+    """What is declared of the sources that a run's rows come from: by its config, or for fine-tuning alone by that of
+    the run with this id; () where that is gone.
+    """
+    if config.ingest is not None and config.curates:
+        return tuple(_declared(s) for s in config.ingest.sources)
+    from zenml.client import Client
+
+    runs = Client().list_pipeline_runs(id=UUID(dataset_run), hydrate=True).items if dataset_run else ()
+    return tuple(DeclaredSource.model_validate(s) for run in runs for s in noted(run).get(SOURCES, ()))
+
+
+def _declared(source: SourceConfig) -> DeclaredSource:
+    location = source.path or f"{source.hub}@{source.revision}"
+    said = source.model_dump(include={"name", "licence", "access", "consent"})
+    return DeclaredSource(location=without_secret(location), **said)
 
 
 def digest_of(version: str) -> str:
@@ -53,12 +95,12 @@ def digest_of(version: str) -> str:
     return str(Client().get_artifact_version(version).run_metadata.get("digest") or version)
 
 
-def _newest_of(config_name: str) -> str | None:
+def _newest_of(config_name: str) -> FoundDataset | None:
     """The dataset that the newest completed run of a config ended with, be it from the cache; None without one."""
     for run in completed_runs(config_name):
         made = (versions for step in run.steps.values() for name, versions in step.outputs.items() if name == CURATED)
         for versions in made:
-            return str(versions[0].id)
+            return FoundDataset(str(versions[0].id), str(run.id))
     return None
 
 

@@ -43,7 +43,7 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
         for name in config.subjects
     ]
     evaluations = [m.report for m in measured]
-    decided = gate_step(evaluations, [m.answers for m in measured], config.gate)
+    decided = gate_step(evaluations, [m.answers for m in measured], config.gate, start.sources)
     registered = models[config.candidate]
     return register_step(
         registered.base,
@@ -55,7 +55,7 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
         decided.decision,
         config.registry,
         _training(config),
-        _declared_sources(config),
+        start.sources,
     )
 
 
@@ -111,12 +111,3 @@ def _training(config: RunConfig) -> dict[str, Any]:
         found = {f"{prefix}{key}": value for key, value in phase.in_force().items()} | found
         phase = phases.get(phase.starts_from or BASE)
     return found | {f"template.{key}": value for key, value in changed(config.template).items()}
-
-
-def _declared_sources(config: RunConfig) -> dict[str, dict[str, str]]:
-    """Where each source is and under which licence, for the dataset card."""
-    declared = {}
-    for source in config.ingest.sources if config.ingest else ():
-        location = {"location": source.path or f"{source.hub}@{source.revision}"}
-        declared[source.name] = {**location, **({"licence": source.licence} if source.licence else {})}
-    return declared

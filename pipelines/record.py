@@ -6,6 +6,7 @@ any machine that reaches the stores.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import yaml
@@ -24,8 +25,10 @@ from pipelines.report.page import render_page
 from pipelines.report.sections import make_sections
 from pipelines.step_names import DATASET, FINISH, START, position_of
 from steps.contracts.digests import value_digest
+from steps.contracts.provenance import DeclaredSource
 from steps.contracts.runs import DIED, ArtifactRecord, ArtifactType, RunRecord
-from steps.zenml_runtime.context import SCHEDULE, SLOT, noted
+from steps.zenml_runtime.context import DATASET_RUN, SCHEDULE, SLOT, SOURCES, noted
+from steps.zenml_runtime.machine import machines_of
 from steps.zenml_runtime.state import state_folder
 from steps.zenml_runtime.usage import USAGE
 
@@ -74,6 +77,9 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
         schedule=run.config.extra.get(SCHEDULE),
         slot=facts.get(SLOT) or run.config.extra.get(SLOT),
         read_digest=facts.get("read_digest"),
+        config=config,
+        sources=tuple(DeclaredSource.model_validate(s) for s in facts.get(SOURCES, ())),
+        machines=machines_of(run.steps),
     )
 
 
@@ -108,16 +114,34 @@ def with_sections(run: Any, record: RunRecord) -> RunRecord:
 def artifacts_in(run: Any, record: RunRecord) -> Artifacts:
     """A run's artifacts, read by the credentials of its stack."""
     store = load_artifact_store(_component(run, StackComponentType.ARTIFACT_STORE).id)
-    return Artifacts(record, state_folder() / "cache", lambda uri: store.open(uri, "rb"))
+    return Artifacts(
+        record, state_folder() / "cache", lambda uri: store.open(uri, "rb"), lister=partial(_listed, store)
+    )
+
+
+def _listed(store: Any, uri: str) -> list[str]:
+    """Names of all files below a folder of ZenML's artifact store."""
+    top = uri.rstrip("/")
+    folders = ((str(folder).rstrip("/"), files) for folder, _, files in store.walk(top))
+    return [f"{folder}/{name}".removeprefix(f"{top}/") for folder, files in folders for name in files]
+
+
+def outputs_of(step: Any) -> Iterator[ArtifactRecord]:
+    """What a step of the run left, as the record has it."""
+    return _artifacts_of(step)
 
 
 def _made_by(run: Any, record: RunRecord) -> RunRecord | None:
     """The run that made the dataset: the same, or for fine-tuning alone that of the version it started from."""
     if record.of_type("dataset"):
         return record
-    version = noted(run).get("dataset")
-    producer = Client().get_artifact_version(version).producer_pipeline_run_id if version else None
+    producer = dataset_maker(run)
     return record_of(Client().get_pipeline_run(producer)) if producer else None
+
+
+def dataset_maker(run: Any) -> Any:
+    """Id of the run that made the dataset version which fine-tuning alone starts from; None for other runs."""
+    return noted(run).get(DATASET_RUN) or None
 
 
 def stored(run: Any) -> tuple[RunRecord, str] | None:
@@ -133,6 +157,7 @@ def _artifacts_of(step: Any) -> Iterator[ArtifactRecord]:
     for name, versions in step.outputs.items():
         for version in versions:
             digest = version.run_metadata.get("digest") or version.content_hash
+            maker = version.producer_pipeline_run_id
             yield ArtifactRecord(
                 step=step.name,
                 name=name,
@@ -141,6 +166,8 @@ def _artifacts_of(step: Any) -> Iterator[ArtifactRecord]:
                 digest=str(digest) if digest else None,
                 sha256=version.run_metadata.get(SHA256),
                 cached=step.status.value == "cached",
+                version=str(version.id),
+                made_by=str(maker) if maker and maker != step.pipeline_run_id else None,
             )
 
 

@@ -6,7 +6,7 @@ whose content is in the reader's cache key; what decides no number (the commit, 
 run and is in no key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from zenml.steps import get_step_context
 
 from pipelines.champion import find_champion
 from pipelines.config import RunConfig
-from pipelines.dataset import digest_of, find_dataset
+from pipelines.dataset import FoundDataset, declared_sources, digest_of, find_dataset
 from pipelines.input_digests import Inputs, named_files, read_digest, read_inputs
 from pipelines.openlineage.tell import tell_start
 from pipelines.reuse import reusable
@@ -24,11 +24,21 @@ from pipelines.slots import paths_of, slot_by_clock, slot_of, slot_text, slotted
 from pipelines.stages import READING, STAGES
 from pipelines.step_names import START
 from steps.contracts.digests import value_digest
+from steps.contracts.provenance import DeclaredSource
 from steps.engines.progress.progress import say
 from steps.engines.tracking.secrets import without_secret
 from steps.scrub.row_codec import search_digest
 from steps.zenml_runtime.commit import commit_of
-from steps.zenml_runtime.context import PATHS, REUSE, SLOT, note, source_root, told_of_slot
+from steps.zenml_runtime.context import (
+    DATASET_RUN,
+    PATHS,
+    REUSE,
+    SLOT,
+    SOURCES,
+    note,
+    source_root,
+    told_of_slot,
+)
 from steps.zenml_runtime.inputs import INPUTS, bring, laid_out
 from steps.zenml_runtime.outputs import output_class
 from steps.zenml_runtime.step import uncached_step
@@ -45,6 +55,7 @@ StartOutputs = output_class(
         "search": (str, "search"),
         "dataset": (str, "dataset_version"),
         "champion": (dict[str, str], "champion"),
+        "sources": (list[dict[str, Any]], "declared_sources"),
     },
 )
 
@@ -57,6 +68,7 @@ class Started:
     search: what scrub and review look for personal data with; "" when nothing is scrubbed.
     dataset: id of the dataset's artifact version, for fine-tuning alone; "" otherwise.
     champion: the registered version that the candidate is compared with; empty where it isn't, or there is none yet.
+    sources: what is declared of the sources that the rows came from.
     """
 
     digests: Mapping[str, Any]
@@ -64,6 +76,7 @@ class Started:
     search: Any
     dataset: Any
     champion: Any
+    sources: Any
 
     def inputs(self, stage: str) -> Any:
         """Digests of what that stage reads."""
@@ -83,11 +96,15 @@ def start_step(config: RunConfig, brought: dict[str, dict[str, str]]) -> StartOu
     roots = {stage: laid_out(names, root) for stage, names in inputs_of.items()}
     inputs = read_inputs(root, config, roots, known_tombstones())
     search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
-    dataset = find_dataset(config.dataset, config.name) if config.dataset else ""
+    dataset = find_dataset(config.dataset, config.name) if config.dataset else None
+    version = dataset.version if dataset else ""
     champion = find_champion(config)
-    note({**_facts(root, given, config, inputs, dataset), INPUTS: inputs_of, **_of_slot(given, config, slot)})
-    tell_start(get_step_context().pipeline_run, config, inputs.digests, dataset)
-    return StartOutputs(*(inputs.of(s.name) for s in READING), inputs.key_id, search, dataset, champion)  # type: ignore[no-any-return]
+    sources = declared_sources(config, dataset.run if dataset else "")
+    facts = _facts(root, given, config, inputs, dataset, sources)
+    note({**facts, INPUTS: inputs_of, **_of_slot(given, config, slot)})
+    tell_start(get_step_context().pipeline_run, config, inputs.digests, version)
+    digests, said = (inputs.of(s.name) for s in READING), [s.model_dump() for s in sources]
+    return StartOutputs(*digests, inputs.key_id, search, version, champion, said)  # type: ignore[no-any-return]
 
 
 def _slot() -> datetime | None:
@@ -148,18 +165,27 @@ def started(config: RunConfig, brought: dict[str, dict[str, str]]) -> Started:
     """The first step of a pipeline."""
     found: Any = start_step(config, brought)
     digests = {s.name: getattr(found, s.name) for s in READING}
-    return Started(digests, found.key_id, found.search, found.dataset, found.champion)
+    return Started(digests, found.key_id, found.search, found.dataset, found.champion, found.sources)
 
 
-def _facts(root: Path, given: RunConfig, config: RunConfig, inputs: Inputs, dataset: str) -> dict[str, Any]:
+def _facts(
+    root: Path,
+    given: RunConfig,
+    config: RunConfig,
+    inputs: Inputs,
+    dataset: FoundDataset | None,
+    sources: Sequence[DeclaredSource],
+) -> dict[str, Any]:
     return {
         "config_name": config.name,
         "config_digest": value_digest(given.model_dump(mode="json")),
         "sources_digest": value_digest(inputs.of("ingest")),
-        "read_digest": read_digest(config, inputs, digest_of(dataset) if dataset else ""),
+        "read_digest": read_digest(config, inputs, digest_of(dataset.version) if dataset else ""),
         "commit": commit_of(root) or "",
         "tracking_uri": without_secret(tracking_uri() or ""),
-        "dataset": dataset,
+        "dataset": dataset.version if dataset else "",
+        DATASET_RUN: dataset.run if dataset else "",
+        SOURCES: [s.model_dump() for s in sources],
         REUSE: _reuse(config),
     }
 

@@ -1,295 +1,144 @@
-"""`assay audit`: what a registered model is made of, and whether its stored files are the recorded ones."""
+"""`assay audit`: everything behind a registered model, and whether it is still what was recorded."""
 
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from materializers.artifacts import Artifacts, is_remote, json_value
-from materializers.integrity import FileCheck, check_artifact
-from ops.audit_index import Check, check_index
-from ops.audit_registry import check_registry
-from ops.console import complain, emit, heading, say, show_table
-from ops.references import reference
-from ops.registered_names import registries
-from ops.run_index import artifacts_of, config_path, curating_run, known_runs, not_found
-from steps.contracts.digests import value_digest
-from steps.contracts.errors import InputError, InputNotFoundError, IntegrityError
-from steps.contracts.evaluation import Decision, EvalReport, Registration
-from steps.contracts.models import ModelInfo
-from steps.contracts.reports import StageReport
-from steps.contracts.runs import ArtifactRecord, RunRecord
-from steps.engines.tracking.secrets import without_secret
+from ops.audit.account import account
+from ops.audit.findings import Finding, exit_status
+from ops.audit.target import find
+from ops.audit.trail import Trail, follow
+from ops.audit.verify import Verification, verify
+from ops.console import emit, heading, say, show_table
+from steps.engines.signing.keys import read_public_key
 
-_REFERENCE = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<alias>[^@/\s]+)|/(?P<version>[^@/\s]+))?")
 # Chosen: as many damaged files as can be read at a glance.
 _NAMED = 20
-_COUNTS = {"stage", "rows_in", "created", "kept", "dropped", "quarantined", "changed"}
-V = TypeVar("V")
+_STAGE = ("stage", "rows_in", "created", "kept", "dropped", "quarantined", "changed", "flagged")
 
 
-@dataclass(frozen=True)
-class Audit:
-    """Everything the records say about one registered model, and what was checked against the stored files.
+def audit_model(root: Path, reference: str, checked: bool, key: str | None, json_output: bool) -> int:
+    """Print the audit. Returns the exit status: 0, or that of what `--verify` found.
 
-    Attributes:
-        model: None where its record is damaged.
-        checks: one line per promise that was tested.
-        unchecked: what could not be tested, in words.
-        datasets: (stage, digest, rows, artifact name) of every version, in the order of the pipeline.
+    `checked`: read everything again and hold it against the records; `key`: the public key that must have signed.
     """
-
-    registration: Registration
-    run: RunRecord
-    model: ModelInfo | None
-    files: list[FileCheck]
-    checks: list[Check]
-    unchecked: list[str]
-    datasets: list[tuple[str, str, int, str]]
-    stages: list[StageReport]
-    sources: dict[str, int]
-    decision: Decision | None
-
-    @property
-    def ok(self) -> bool:
-        """Whether every promise holds."""
-        return all(holds for _, holds, _ in self.checks)
-
-
-def audit_model(root: Path, reference: str, json_output: bool) -> int:
-    """Print the audit. Returns the exit status: 0, or that of an integrity error when a promise is broken."""
-    run = find_registration(root, reference)
-    found = examine(root, run)
+    public = read_public_key(key) if key is not None else None
+    trail = follow(root, find(root, reference, ask=checked or public is not None))
+    verified = verify(root, trail, public) if checked or public is not None else None
+    said = account(root, trail, verified)
     if json_output:
-        emit(_as_json(root, found))
+        emit(said)
     else:
-        _show(root, found)
-    return 0 if found.ok else IntegrityError.exit_code
+        _show(trail, said)
+        if verified is not None:
+            _show_findings(verified)
+        else:
+            say("recorded, not verified: --verify reads everything again and holds it against the records")
+    return exit_status(verified.findings) if verified is not None else 0
 
 
-def find_registration(root: Path, model: str) -> RunRecord:
-    """The run that registered MODEL, MODEL@alias or MODEL/version; without either, the newest version.
+def _show(trail: Trail, a: dict[str, Any]) -> None:
+    registration = trail.target.registration
+    aliases = "".join(f" @{alias}" for alias in registration.aliases)
+    heading(f"{registration.name} version {registration.version} {registration.status}{aliases}")
+    show_table(["", ""], [[name, value] for name, value in _facts(a) if value])
+    show_table(_STAGE, [[s[c] for c in _STAGE] for s in a["stages"]], numeric=range(1, len(_STAGE)))
+    for stage in a["stages"]:
+        for reason in _reasons(stage):
+            say(reason)
+    versions = [[v["artifact"], v["digest"], v["rows"]] for v in a["dataset"]["versions"]]
+    show_table(["dataset version", "digest", "rows"], versions, numeric=[2])
+    _show_sources(a)
+    rows = [
+        [e["subject"], t["task"], name, m["n"], f"{m['value']:.4g} [{m['low']:.4g}, {m['high']:.4g}]"]
+        for e in a["evaluations"] for t in e["tasks"] for name, m in t["metrics"].items()
+    ]  # fmt: skip
+    show_table(["subject", "task", "metric", "n", "value, 95 % interval"], rows, numeric=[3])
+    if a["decision"] is not None:
+        failed = [x["check"] for x in a["decision"]["reasons"] if not x["passed"]]
+        say("gate: promoted" if a["decision"]["promote"] else f"gate: not promoted: {', '.join(failed)}")
 
-    `model:MODEL` is the same as MODEL.
 
-    Aliases are as the newest registration that carries them left them; one moved in MLflow by hand isn't seen.
+def _facts(a: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is one line each, in the order of the way back."""
+    model, run, training, base = a["model"], a["run"], a["training"], a["base"]
+    if model is None:
+        yield "weights", "their record is damaged"
+    else:
+        yield "weights", f"{model['digest']} ({model['kind']}, {model['parameters']:,}, {model['trainable']:,} trained)"
+        for place in a["weights"]:
+            yield f"  in the {place['place']}", f"{place['uri']}, {len(place['files'])} files"
+    pin = base.get("revision") or base.get("digest") or ""
+    yield "base", f"{base.get('name')} {pin}, licence {base['licence'] or 'not stated'}"
+    cached = " (taken from the cache)" if training["from_cache"] else ""
+    yield "trained by", f"{training['run'] or training['run_id']}, {training['step']}{cached}"
+    yield "trained on", a["dataset"]["trained_on"] or "not recorded"
+    yield "rows made by", a["dataset"]["run"] or "a run that no record is left of"
+    yield "run", f"{run['name']} ({run['run_id']}), {run['started']}, stack {run['stack']}"
+    yield "MLflow", f"{a['registration']['tracking_uri']}, run {training['mlflow_run_id']}"
+    changed = ", and files that differed from it" if a["code"]["changed_files"] else ""
+    yield "commit", f"{a['code']['commit'] or 'not a checkout'}{changed}"
+    yield "config", f"{run['config_digest']} ({run['config']})"
+    yield "seeds", ", ".join(f"{k} {v}" for k, v in a["seeds"].items())
+    yield "threads", ", ".join(f"{k} {v}" for k, v in a["threads"].items())
+    yield from _machines(a["environment"])
+    if a["judge"] is not None:
+        judge = a["judge"]
+        by = f"{judge['model']} at {judge['base_url']}" if judge["model"] else judge["backend"]
+        yield "judge", f"{by}, prompts {', '.join(d[:16] for d in judge['prompt_digests']) or 'not recorded'}"
+    if a["reviews"] is not None:
+        yield "people decided", ", ".join(f"{n} {s}" for n, s in a["reviews"]["files"].items()) or "nothing"
+    yield "store", run["artifact_store"]
+    yield "chain", a["chain"]["head"] or ""
+    yield "signed by", a["chain"]["key"] or ""
 
-    Raises:
-        InputError: not a reference. InputNotFoundError: no run registered that. IntegrityError: none of those whose
-            record can be read did, and there are others.
-    """
-    model = reference(model, "model").name
-    match = _REFERENCE.fullmatch(model)
-    if match is None:
-        raise InputError(f"not a model reference: {model!r}", hint="MODEL, MODEL@alias or MODEL/version")
-    runs = [r for r in known_runs(root) if r.registration]
-    named = [r for r in runs if r.registration and r.registration.name == match["name"]]
-    fits = [
-        r
-        for r in named
-        if r.registration
-        and match["alias"] in (None, *r.registration.aliases)
-        and match["version"] in (None, r.registration.version)
+
+def _machines(environment: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for step, m in environment["machines"].items():
+        gpus = ", ".join(m["accelerators"]) or "no GPU"
+        yield step, f"{m['processor']}, {m['cores']} cores, {m['memory_mb']:,} MB, {gpus}; {m['system']}; {m['python']}"
+    if environment["packages"]:
+        yield "packages", f"{len(environment['packages'])}, digest {environment['packages_digest']} (--json lists them)"
+
+
+def _reasons(stage: dict[str, Any]) -> Iterator[str]:
+    for verdict, reasons in (stage["reasons"] or {}).items():
+        counts = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items(), key=lambda r: (-r[1], r[0])))
+        yield f"  {stage['stage']} {verdict}: {counts}"
+    if stage["reported_otherwise"]:
+        yield f"  {stage['stage']}: its report says otherwise: {'; '.join(stage['reported_otherwise'])}"
+
+
+def _show_sources(a: dict[str, Any]) -> None:
+    said = [
+        [s["name"], s["location"], *(s[label] or "not stated" for label in ("licence", "access", "consent"))]
+        for s in a["sources"]
     ]
-    if not fits:
-        known = sorted({f"{r.registration.name}/{r.registration.version}" for r in (named or runs) if r.registration})
-        hint = "known: " + ", ".join(known[:10]) if known else "no run has registered a model yet"
-        raise not_found(root, InputNotFoundError(f"no run registered {model}", hint=hint))
-    fits = _in_one_registry(model, fits)
-    chosen = fits[0].registration
-    # A later run that took the registration from cache names the same version: the first one made it.
-    return [r for r in fits if r.registration == chosen][-1]
+    show_table(["source", "location", "licence", "access", "consent"], said)
+    files = [[name, sha256] for s in a["sources"] for name, sha256 in s["files"].items()]
+    show_table(["read", "SHA-256"], files[:_NAMED])
+    if len(files) > _NAMED:
+        say(f"and {len(files) - _NAMED:,} more (--json)")
+    rows = list((a["dataset"].get("rows_by_source") or {}).items())
+    if rows:
+        show_table(["source", "rows in the last version"], rows[:_NAMED], numeric=[1])
 
 
-def _in_one_registry(model: str, fits: list[RunRecord]) -> list[RunRecord]:
-    """Those of the registry that MLFLOW_TRACKING_URI names, where several have such a version; else of the newest."""
-    known = registries(fits)
-    if len(known) == 1:
-        return fits
-    named = without_secret(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    newest = fits[0].registration
-    assert newest is not None
-    chosen = named if named in known else newest.tracking_uri
-    others = ", ".join(sorted(known - {chosen}))
-    complain(
-        f"{model} is in {len(known)} registries; this is that of {chosen}; MLFLOW_TRACKING_URI says which: {others}"
-    )
-    return [r for r in fits if r.registration is not None and r.registration.tracking_uri == chosen]
+def _show_findings(found: Verification) -> None:
+    broken = [f for f in found.findings if f.broken]
+    others = [f for f in found.findings if not f.broken]
+    told = [*others, *broken[:_NAMED]]
+    show_table(["verified", "", "detail"], [[f.what, _word(f), f.detail] for f in told])
+    if len(broken) > _NAMED:
+        say(f"and {len(broken) - _NAMED:,} more that don't hold (--json)")
+    missing = [f for f in found.findings if f.state == "not reached"]
+    if broken:
+        say(f"NOT VERIFIED: {len(broken)} of {len(found.findings)} don't hold")
+    elif missing:
+        say(f"NOT VERIFIED: {', '.join(dict.fromkeys(f.detail for f in missing))}")
+    else:
+        say(f"verified: {found.files:,} files")
 
 
-def examine(root: Path, run: RunRecord) -> Audit:
-    """Read everything that a run's record names, and test it against the record and against each other.
-
-    Raises:
-        ServiceError: the artifact store can't be reached.
-    """
-    if run.registration is None:
-        raise InputNotFoundError(f"run {run.name} registered no model")
-    store = artifacts_of(root, run)
-    tuned, model = _tuned(store, run)
-    data_run = curating_run(root, run, model.dataset_digest if model else None)
-    stores = [store] if data_run in (run, None) else [artifacts_of(root, data_run), store]
-    data = stores[0]
-    files = [c for s in stores for a in s.run.artifacts for c in check_artifact(s, a)]
-    versions = _intact(data.manifest, data.run.of_type("dataset"))
-    evals = [e for _, e in _intact(lambda a: store.value(a, EvalReport), run.of_type("eval_report"))]
-    decisions = [d for _, d in _intact(lambda a: store.value(a, Decision), run.of_type("decision"))]
-    decision = decisions[-1] if decisions else None
-    judged = _of(decision.candidate if decision else "", evals)
-    checks = [_check_files(files), *(c for s in stores for c in check_index(root, s.run))]
-    if model is not None:
-        own = [c for c in files if c.artifact == tuned]
-        checks += _check_model(model, own, [m.digest for _, m in versions], judged, run.registration)
-    served, unread = check_registry(run.registration, model)
-    lost = ["the data: the run that made it is not in the index"] if data_run is None else []
-    return Audit(
-        registration=run.registration,
-        run=run,
-        model=model,
-        files=files,
-        checks=checks + served,
-        unchecked=[*_unchecked(stores), *lost, *unread],
-        datasets=[(m.stage, m.digest, m.rows, a.name) for a, m in versions],
-        stages=[r for s in stores for _, r in _intact(s.report, s.run.of_type("stage_report"))],
-        sources=_sources(data),
-        decision=decision,
-    )
-
-
-def _intact(read: Callable[[ArtifactRecord], V], artifacts: Iterable[ArtifactRecord]) -> list[tuple[ArtifactRecord, V]]:
-    """What artifacts hold; damaged ones are left out here and named by the check of the files."""
-    found = []
-    for artifact in artifacts:
-        try:
-            found.append((artifact, read(artifact)))
-        except (IntegrityError, InputNotFoundError):
-            continue
-    return found
-
-
-def _sources(data: Artifacts) -> dict[str, int]:
-    """Rows of the last dataset version per source; none where it is damaged."""
-    from pipelines.report.collect import rows_by_source
-
-    try:
-        return rows_by_source(data, data.run)
-    except (IntegrityError, InputNotFoundError):
-        return {}
-
-
-def _of(subject: str, evals: list[EvalReport]) -> list[EvalReport]:
-    """The evaluation of the subject that the gate judged; decisions of earlier versions name none: of the last one."""
-    return [e for e in evals if e.subject == subject] or evals[-1:]
-
-
-def _tuned(store: Artifacts, run: RunRecord) -> tuple[str, ModelInfo | None]:
-    """The artifact's name and what it says of the registered model; of a run that registered none of its own, of the
-    last that was trained. None where it is damaged.
-    """
-    models = run.of_type("model")
-    if not models:
-        raise InputNotFoundError("the run has no trained model", where=f"run {run.name}")
-    read = _intact(store.model, models)
-    trained = [(a.name, m) for a, m in read if m.dataset_digest is not None or m.trainable]
-    digest = run.registration.tags.get("weights_digest") if run.registration else None
-    return next((one for one in trained if one[1].digest == digest), trained[-1] if trained else ("", None))
-
-
-def _check_files(files: list[FileCheck]) -> Check:
-    wrong = list(dict.fromkeys(str(c) for c in files if not c.ok))
-    said = ", ".join(wrong[:_NAMED]) + (f", and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else "")
-    return (
-        "stored files have the recorded SHA-256",
-        not wrong,
-        said or f"{len({(c.name, c.recorded) for c in files})} files read",
-    )
-
-
-def _unchecked(stores: Iterable[Artifacts]) -> Iterator[str]:
-    """What no check covers, in words."""
-    for store in stores:
-        older = [a.name for a in store.run.artifacts if a.sha256 is None]
-        if older:
-            yield f"{', '.join(older)}: recorded by an older version, without SHA-256"
-        for artifact, model in _intact(store.model, store.run.of_type("model")):
-            if not model.files:
-                yield f"{artifact.name}: a reference to {model.base.name}; its files are not in the run's store"
-
-
-def _check_model(
-    model: ModelInfo, files: list[FileCheck], datasets: list[str], evals: list[EvalReport], registration: Registration
-) -> list[Check]:
-    """`files`: those of the model's artifact; `datasets`: digests of all versions; `evals`: of the registered model."""
-    digest = value_digest({c.name.removeprefix("files/"): c.found for c in files if c.name.startswith("files/")})
-    checks = [("the model's digest is that of its stored files", model.digest == digest, digest)]
-    if datasets:
-        known = model.dataset_digest in datasets
-        checks.append(("it was trained on a recorded dataset version", known, model.dataset_digest or "none"))
-    for report in evals:
-        same = report.model_digest == model.digest
-        checks.append(("the evaluated model is this one", same, report.model_digest))
-    tagged = {k: v for k, v in registration.tags.items() if k in ("model_digest", "weights_digest", "tuned_digest")}
-    for tag, value in tagged.items():
-        checks.append((f"the registry's tag {tag} is this model", value == model.digest, value))
-    return checks
-
-
-def _as_json(root: Path, a: Audit) -> dict[str, Any]:
-    return {
-        "ok": a.ok,
-        "registration": json_value(a.registration),
-        "run": {
-            "name": a.run.name,
-            "run_id": a.run.run_id,
-            "started": a.run.started,
-            "commit": a.run.commit,
-            "config_digest": a.run.config_digest,
-            "config": str(config_path(root, a.run.name)),
-            "stack": a.run.stack,
-        },
-        "model": json_value(a.model),
-        "checks": [{"check": c, "holds": h, "detail": d} for c, h, d in a.checks],
-        "damaged": sorted({str(c) for c in a.files if not c.ok}),
-        "not_checked": a.unchecked,
-        "datasets": [{"stage": s, "digest": d, "rows": r, "artifact": n} for s, d, r, n in a.datasets],
-        "stages": [r.model_dump(mode="json", include=_COUNTS) for r in a.stages],
-        "sources": a.sources,
-        "decision": json_value(a.decision),
-    }
-
-
-def _show(root: Path, a: Audit) -> None:
-    r, m = a.registration, a.model
-    aliases = "".join(f" @{alias}" for alias in r.aliases)
-    heading(f"{r.name} version {r.version} {r.status}{aliases}")
-    facts = [
-        *(_model_facts(m) if m is not None else [("weights", "their record is damaged")]),
-        ("run", f"{a.run.name}, {a.run.started}, stack {a.run.stack}"),
-        ("commit", a.run.commit or "not a checkout"),
-        ("config", f"{a.run.config_digest} ({config_path(root, a.run.name)})"),
-        ("store", a.run.artifact_store + (" (remote)" if is_remote(a.run.artifact_store) else "")),
-    ]
-    show_table(["", ""], [list(f) for f in facts])
-    show_table(["check", "", "detail"], [[c, "holds" if h else "BROKEN", d] for c, h, d in a.checks])
-    for what in a.unchecked:
-        say(f"not checked: {what}")
-    rows = [list(s.model_dump(include=_COUNTS).values()) for s in a.stages]
-    columns = ["stage", "in", "created", "kept", "dropped", "quarantined", "changed"]
-    show_table(columns, rows, numeric=range(1, len(columns)))
-    show_table(["dataset version", "digest", "rows"], [[n, d, rows_] for _, d, rows_, n in a.datasets], numeric=[2])
-    if a.sources:
-        show_table(["source", "rows in the last version"], [list(s) for s in a.sources.items()], numeric=[1])
-    if a.decision is not None:
-        failed = [x.check for x in a.decision.reasons if not x.passed]
-        say("gate: promoted" if a.decision.promote else f"gate: not promoted: {', '.join(failed)}")
-
-
-def _model_facts(m: ModelInfo) -> list[tuple[str, str]]:
-    base = m.base.name + (f" at {m.base.revision}" if m.base.revision else "")
-    return [
-        ("weights", f"{m.digest} ({m.kind}, {m.parameters:,} parameters, {m.trainable:,} trained)"),
-        ("base", f"{base} {m.base.digest or ''}"),
-        ("trained on", m.dataset_digest or "not recorded"),
-    ]
+def _word(finding: Finding) -> str:
+    return finding.state.upper() if finding.broken else finding.state

@@ -22,6 +22,7 @@ class BaseConfig(Frozen):
         " examples.toy_base.build:build does.",
     )
     revision: str | None = Field(None, description="hub only: commit hash; a branch or tag is resolved with a warning")
+    licence: str | None = Field(None, description="licence of the base, as an audit shows it; null: not stated")
     options: dict[str, Any] = Field(
         default_factory=dict, description="function only: its own settings, checked by the type of its first parameter"
     )

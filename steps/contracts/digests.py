@@ -27,6 +27,11 @@ def canonical_json(value: Any) -> str:
     return _ENCODER.encode(value)
 
 
+def bytes_digest(data: bytes) -> str:
+    """SHA-256 of bytes, 64 hex characters."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def text_digest(text: str) -> str:
     """SHA-256 of UTF-8 text, 64 hex characters. Lone surrogates are kept distinct (surrogatepass)."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

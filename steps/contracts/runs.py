@@ -3,7 +3,10 @@
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from pydantic import Field, JsonValue
+
 from steps.contracts.evaluation import Registration
+from steps.contracts.provenance import DeclaredSource, EarlierRun, Machine
 from steps.contracts.reports import Frozen, Table
 
 ArtifactType: TypeAlias = Literal[
@@ -37,6 +40,9 @@ class ArtifactRecord(Frozen):
         digest: of the content, None when it has none.
         sha256: of the bytes of its main file (a manifest, a report, a ledger ...), which names or holds all else; None
             in records of older versions.
+        version: id of ZenML's artifact version; None in records of older versions.
+        made_by: id of the run that made it, where that is an earlier one.
+        beside: SHA-256 by name of all other files in its folder that the main file doesn't name.
     """
 
     step: str
@@ -47,6 +53,12 @@ class ArtifactRecord(Frozen):
     sha256: str | None = None
     # taken over from an earlier run
     cached: bool = False
+    version: str | None = None
+    made_by: str | None = None
+    beside: dict[str, str] = Field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.uri, self.name, self.sha256))
 
 
 class RunRecord(Frozen):
@@ -65,6 +77,12 @@ class RunRecord(Frozen):
         slot: the moment that it stands for, ISO 8601 with its offset, whenever it really started; None without one.
         read_digest: of the config and all that it read; None where it didn't get so far, and in older records.
         peak_mb: the largest memory (resident) of that process or of one of its children; None likewise.
+        config: the resolved config; empty in older records, and so are all that follow.
+        sources: that the rows came from; of fine-tuning alone those of the run that made the dataset.
+        machines: where steps ran, by step; with all steps in one process that of the last one stands for all.
+        packages: installed distributions and their versions, where the last step ran.
+        earlier: runs whose results this one took over, and the one that made its dataset.
+        around: what the first step found (digests of all that the run read) and the page: no artifacts of the data.
     """
 
     run_id: str
@@ -93,6 +111,12 @@ class RunRecord(Frozen):
     schedule: str | None = None
     slot: str | None = None
     read_digest: str | None = None
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+    sources: tuple[DeclaredSource, ...] = ()
+    machines: dict[str, Machine] = Field(default_factory=dict)
+    packages: dict[str, str] = Field(default_factory=dict)
+    earlier: tuple[EarlierRun, ...] = ()
+    around: tuple[ArtifactRecord, ...] = ()
 
     @property
     def seconds(self) -> float | None:

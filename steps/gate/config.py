@@ -8,6 +8,17 @@ from steps.contracts.evaluation import SubjectName
 from steps.contracts.reports import Frozen
 
 
+class SourceRules(Frozen):
+    """What must be declared of every source of the rows, whatever became of its rows; null: anything or nothing.
+
+    A source of which nothing is declared passes no rule.
+    """
+
+    licence: tuple[str, ...] | None = Field(None, description="Licences that sources may have.")
+    access: tuple[str, ...] | None = Field(None, description="Labels `access` that sources may have.")
+    consent: tuple[str, ...] | None = Field(None, description="Labels `consent` that sources may have.")
+
+
 class GateConfig(Frozen):
     """What a candidate must show, beside the reference on the same rows, before it is promoted.
 
@@ -84,3 +95,7 @@ class GateConfig(Frozen):
         description="The same for held-out documents that the model went on with; null: not checked.",
     )
     required_controls: tuple[str, ...] = Field((), description="Controls that must have been evaluated, by name.")
+    sources: SourceRules = Field(
+        SourceRules(),
+        description="What must be declared of the sources, as {access: [public, internal], consent: [given]}.",
+    )

@@ -20,6 +20,7 @@ from steps.contracts.evaluation import (
     TaskResult,
 )
 from steps.contracts.models import BASE, CHAMPION
+from steps.contracts.provenance import DeclaredSource
 from steps.engines.graders.degeneration import DEGENERATE, EMPTY, LOOPING, ONE_ANSWER
 from steps.engines.scoring.answers import Answered, read_answers
 from steps.engines.scoring.metrics import (
@@ -33,7 +34,7 @@ from steps.engines.scoring.metrics import (
     difference,
     estimate,
 )
-from steps.gate.config import GateConfig
+from steps.gate.config import GateConfig, SourceRules
 
 # What one task gave, and the answers behind that.
 _Measured: TypeAlias = tuple[TaskResult, Sequence[Answered]]
@@ -154,8 +155,10 @@ def _check_reported(task: str, metric: Metric, found: Estimate | None) -> Estima
     return found
 
 
-def gate(evaluations: Sequence[Evaluation], config: GateConfig) -> tuple[Comparison, Decision]:
-    """Every other subject against the reference, and whether the candidate is promoted.
+def gate(
+    evaluations: Sequence[Evaluation], config: GateConfig, sources: Sequence[DeclaredSource] = ()
+) -> tuple[Comparison, Decision]:
+    """Every other subject against the reference, and whether the candidate is promoted. `sources`: of its rows.
 
     Raises:
         ConfigError: the config names a subject that was not evaluated, or there is nothing beside the reference.
@@ -172,7 +175,7 @@ def gate(evaluations: Sequence[Evaluation], config: GateConfig) -> tuple[Compari
     if config.min_gain_over_champion is not None:
         judged = next(e for e in evaluations if e.report.subject == (config.candidate or names[-1]))
         comparison = comparison.model_copy(update={"over_champion": _over_champion(reference, judged, evaluations)})
-    return comparison, decide(comparison, config)
+    return comparison, decide(comparison, config, sources)
 
 
 def _over_champion(
@@ -184,7 +187,7 @@ def _over_champion(
     return () if champion.report.model_digest in same else tuple(_beside(champion, judged))
 
 
-def decide(comparison: Comparison, config: GateConfig) -> Decision:
+def decide(comparison: Comparison, config: GateConfig, sources: Sequence[DeclaredSource] = ()) -> Decision:
     """Whether to promote the candidate: every check must pass, and a check whose metric wasn't measured doesn't.
 
     A pure function of its arguments. A better candidate (any bound moved the good way) never loses a promotion.
@@ -199,6 +202,7 @@ def decide(comparison: Comparison, config: GateConfig) -> Decision:
         *_degenerate(found, config, candidate),
         *_controls(found, config, f"{candidate} / {comparison.reference.name}"),
         *(_finite(d) for d in differences if d.metric == NON_FINITE),
+        *_declared(sources, config.sources),
     )
     return Decision(
         promote=all(r.passed for r in reasons),
@@ -337,6 +341,20 @@ def _finite(d: Difference) -> Reason:
         required="no row with a loss that is not finite",
         found=f"{d.candidate.value:.1%} of {d.candidate.n} rows",
     )
+
+
+def _declared(sources: Sequence[DeclaredSource], rules: SourceRules) -> Iterator[Reason]:
+    for label, allowed in rules:
+        if allowed is None:
+            continue
+        said = {s.name: getattr(s, label) for s in sources}
+        wrong = [f"{name}: {word or 'not declared'}" for name, word in said.items() if word not in allowed]
+        yield Reason(
+            check=f"{label} of the sources",
+            passed=bool(said) and not wrong,
+            required=f"of each one of: {', '.join(allowed) or 'none'}",
+            found=", ".join(wrong) or (", ".join(sorted(set(said.values()))) if said else "no source is recorded"),
+        )
 
 
 def _show(e: Estimate) -> str:

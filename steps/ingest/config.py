@@ -3,9 +3,9 @@
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from steps.contracts.records import ROLES
 from steps.contracts.reports import Frozen
@@ -26,6 +26,7 @@ FormatName: TypeAlias = Literal[
     "oasst_rows",
     "text",
 ]
+Label: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Container: TypeAlias = Literal[
     "jsonl", "json", "csv", "parquet", "arrow", "xlsx", "text", "markdown", "html", "pdf", "docx"
 ]
@@ -79,7 +80,19 @@ class SourceConfig(Frozen):
     sample: float = Field(1.0, gt=0, le=1, description="share of this source's rows to keep, chosen by content hash")
     weight: float | None = Field(None, gt=0, description="relative share of the final mix; None: no mixing by weight")
     batch: int = Field(0, ge=0, description="arrival batch: an earlier batch wins in dedup")
-    licence: str | None = Field(None, description="licence of the source, shown in reports")
+    licence: str | None = Field(
+        None, description="licence of the source, shown in reports and cards, and what gate.sources may ask for"
+    )
+    access: Label | None = Field(
+        None,
+        description="who may see the source, in a word of yours, such as public, internal or restricted; carried by the"
+        " run's record and the models made of it, and what gate.sources may ask for",
+    )
+    consent: Label | None = Field(
+        None,
+        description="on what ground its rows may be used, in a word of yours, such as given, contract or not_personal;"
+        " carried likewise",
+    )
 
     @field_validator("name")
     @classmethod

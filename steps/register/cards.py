@@ -24,12 +24,16 @@ _LONGEST_FACT = 2000  # the decoding is JSON, which says nothing when it is cut
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where rows came from. `licence` None: not stated; `rows` of the dataset version, None: not counted."""
+    """Where rows came from, and what was declared of it; None: nothing. `rows` of the dataset version, None: not
+    counted.
+    """
 
     name: str
     location: str
     licence: str | None = None
     rows: int | None = None
+    access: str | None = None
+    consent: str | None = None
 
 
 @dataclass(frozen=True)

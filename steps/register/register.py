@@ -148,11 +148,22 @@ def _tags(candidate: Candidate, decision: Decision, status: str, run_id: str) ->
         "weights_digest": candidate.model.info.digest,
         "kind": candidate.model.info.kind,
         "mlflow_run_id": run_id,
+        **_labels(candidate),
     }
     failed = [r.check for r in decision.reasons if not r.passed]
     if failed:
         tags["gate_failed"] = "; ".join(failed)
     return {k: str(v)[:_TAG] for k, v in sorted(tags.items()) if str(v)}
+
+
+def _labels(candidate: Candidate) -> dict[str, str]:
+    """What is declared of the sources, each word once; "none" among them: of a source nothing was declared."""
+    said = {
+        "source_licences": [s.licence for s in candidate.sources],
+        "source_access": [s.access for s in candidate.sources],
+        "source_consent": [s.consent for s in candidate.sources],
+    }
+    return {tag: "; ".join(sorted({w or "none" for w in words})) for tag, words in said.items() if any(words)}
 
 
 def _log(candidate: Candidate, decision: Decision, config: RegisterConfig, folder: Path, tags: dict[str, str]) -> str:

@@ -1,7 +1,8 @@
 """A registered version as MLflow has it now: its tags, and the bytes of what it serves."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -9,7 +10,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from steps.contracts.digests import file_digest, folder_digests
-from steps.contracts.errors import IntegrityError
+from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.evaluation import Registration
 from steps.engines.tracking.database import database_file
 from steps.engines.tracking.secrets import without_secret
@@ -20,7 +21,7 @@ from steps.register.service import PROBE, environment, service
 FILES = "files"
 _WEIGHTS = "artifacts/files"
 _QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-_MISSING = "RESOURCE_DOES_NOT_EXIST"
+_MISSING, _INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,66 @@ def model_digests(source: str) -> dict[str, str]:
     return digests
 
 
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model, and its tags."""
+
+    version: str
+    tags: Mapping[str, str]
+
+
+def find_version(registry: str, name: str, version: str | None, alias: str | None) -> Version:
+    """The version of that number or alias; without either the newest.
+
+    Raises:
+        InputNotFoundError: the registry has none. ServiceError: it can't be reached. IntegrityError: its database is
+            damaged.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    uri = with_secret(registry)
+    with _registry(uri):
+        client = MlflowClient(uri, registry_uri=uri)
+        try:
+            if alias is not None:
+                found = client.get_model_version_by_alias(name, alias)
+            elif version is not None:
+                found = client.get_model_version(name, version)
+            else:
+                quoted = name.replace("'", "")
+                found = max(
+                    client.search_model_versions(f"name='{quoted}'"), key=lambda v: int(v.version), default=None
+                )
+        except MlflowException as e:
+            if e.error_code not in (_MISSING, _INVALID):
+                raise
+            found = None
+    if found is None:
+        wanted = f"{name}@{alias}" if alias else f"{name}/{version}" if version else name
+        raise InputNotFoundError(f"the registry has no {wanted}", where=without_secret(registry))
+    return Version(str(found.version), dict(found.tags))
+
+
+@contextmanager
+def _registry(uri: str) -> Iterator[None]:
+    """Its errors as ours; MLflow would make a database where there is none.
+
+    Raises:
+        ServiceError, IntegrityError.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    file = database_file(uri)
+    if file is not None and not (file.is_file() and file.stat().st_size):
+        raise IntegrityError("the registry's database is gone", where=str(file))
+    with service(uri), environment(PROBE | _QUIET):
+        try:
+            yield
+        except SQLAlchemyError as e:
+            raise IntegrityError(f"the registry's database is damaged: {type(e).__name__}", where=str(file)) from e
+
+
 def read_registered(registration: Registration) -> Registered | None:
     """Read every file of the registered version where MLflow keeps it; None: the registry has no such version.
 
@@ -62,14 +123,9 @@ def read_registered(registration: Registration) -> Registered | None:
     """
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     uri = with_secret(registration.tracking_uri)
-    file = database_file(uri)
-    # MLflow would make a database where there is none.
-    if file is not None and not (file.is_file() and file.stat().st_size):
-        raise IntegrityError("the registry's database is gone", where=str(file))
-    with service(uri), environment(PROBE | _QUIET):
+    with _registry(uri):
         try:
             client = MlflowClient(uri, registry_uri=uri)
             version = client.get_model_version(registration.name, registration.version)
@@ -79,8 +135,6 @@ def read_registered(registration: Registration) -> Registered | None:
             if e.error_code == _MISSING:
                 return None
             raise
-        except SQLAlchemyError as e:
-            raise IntegrityError(f"the registry's database is damaged: {type(e).__name__}", where=str(file)) from e
         model, documents = _digests(uri, source, "model"), _digests(uri, run, "run")
     return Registered(dict(version.tags), model[0] | documents[0], f"model/{model[1]}")
 

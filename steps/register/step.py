@@ -7,6 +7,7 @@ import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.models import ModelFolder
+from steps.contracts.provenance import DeclaredSource
 from steps.contracts.reports import StageReport
 from steps.register.cards import Candidate, DataSource
 from steps.register.config import RegisterConfig
@@ -33,7 +34,7 @@ def register_step(
     decision: Decision,
     config: RegisterConfig,
     training: dict[str, Any],
-    sources: dict[str, dict[str, str]],
+    sources: list[dict[str, Any]],
 ) -> Annotated[Registration, "registration"]:
     """Register the model with the gate's word, its cards, and tags that lead back to its rows."""
     from steps.register.register import register
@@ -54,12 +55,10 @@ def register_step(
     return register(candidate, decision, config, workspace("register"))
 
 
-def _sources(dataset: Dataset, declared: dict[str, dict[str, str]]) -> tuple[DataSource, ...]:
+def _sources(dataset: Dataset, declared: list[dict[str, Any]]) -> tuple[DataSource, ...]:
     counts: Counter[str] = Counter()
     for chunk in dataset.chunks(["source"]):
         counts.update(name.split("/")[0] for name in chunk.table["source"].to_pylist())
-    return tuple(_source(name, rows, declared.get(name, {})) for name, rows in counts.most_common())
-
-
-def _source(name: str, rows: int, declared: dict[str, str]) -> DataSource:
-    return DataSource(name, declared.get("location", ""), declared.get("licence"), rows)
+    known = {s["name"]: DeclaredSource.model_validate(s) for s in declared}
+    found = ((known.get(name) or DeclaredSource(name=name, location=""), rows) for name, rows in counts.most_common())
+    return tuple(DataSource(s.name, s.location, s.licence, rows, s.access, s.consent) for s, rows in found)

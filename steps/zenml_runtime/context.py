@@ -26,6 +26,9 @@ from steps.zenml_runtime.state import state_folder, workspace
 NOTED = "start"
 # Its entry for the artifacts of an earlier run that may be reused: artifact version ids by artifact name.
 REUSE = "reuse"
+# Its entries for the sources that the rows came from, as declared, and for the run that made the dataset which
+# fine-tuning alone starts from.
+SOURCES, DATASET_RUN = "sources", "dataset_run"
 # Where the launcher writes, in a run's `extra`, where row-wise work runs.
 EXECUTOR = "executor"
 # Its entries that a registered model is tagged with.

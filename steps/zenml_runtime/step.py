@@ -18,6 +18,7 @@ from steps.engines.progress.progress import say
 from steps.zenml_runtime.context import durable_state, time_limit
 from steps.zenml_runtime.deadline import deadline
 from steps.zenml_runtime.heartbeat import sign_of_life
+from steps.zenml_runtime.machine import note_machine
 from steps.zenml_runtime.outputs import named_outputs, naming_handles, returning_tuple
 from steps.zenml_runtime.packages import list_packages_here
 from steps.zenml_runtime.safety import harden
@@ -71,6 +72,7 @@ def _narrated(function: StepFunction) -> StepFunction:
         started = time.monotonic()
         _collect_garbage_as_usual()
         use_state(durable_state())
+        note_machine()
         with sign_of_life(get_step_context().step_run), deadline(time_limit(), name):
             result = function(*args, **kwargs)
         outputs = result if isinstance(result, tuple) else (result,)

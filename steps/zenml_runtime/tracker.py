@@ -33,6 +33,13 @@ def prepare_tracker() -> None:
     make_database(tracker.get_tracking_uri())
 
 
+def use_tracker() -> None:
+    """Let MLflow's client have the tracker's credentials, in a step that isn't bound to it."""
+    tracker = _tracker()
+    if tracker is not None:
+        tracker.configure_mlflow()
+
+
 def _with_uri(config: Any, named: str | None) -> Any:
     return config if config.tracking_uri or not named else config.model_copy(update={"tracking_uri": named})
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ops.run_index import artifacts_of, report_path, save_run
 from pipelines.report.costs import run_costs
 from steps.contracts.context import StageContext
 from steps.contracts.models import ModelInfo
+from steps.contracts.outcome import Outcome
 from steps.contracts.reports import StageReport
 from steps.engines.chunking.config import ChunkConfig
 from steps.ingest.config import IngestConfig, SourceConfig
@@ -48,7 +50,7 @@ class _Words(HTMLParser):
         return " ".join(" ".join(self.said).split())
 
 
-def chunked(folder: Path) -> StageReport:
+def chunked(folder: Path) -> Outcome:
     """60 documents of 2 or 4 paragraphs of 16 words, cut into 160 chunks."""
     (folder / "documents").mkdir(parents=True)
     for n in range(DOCUMENTS):
@@ -58,7 +60,7 @@ def chunked(folder: Path) -> StageReport:
         sources=(SourceConfig(name="documents", path=str(folder / "documents")),),
         chunk=ChunkConfig(max_tokens=16, min_tokens=0),
     )
-    return ingest(None, config, StageContext(folder / "out", folder)).report
+    return ingest(None, config, StageContext(folder / "out", folder))
 
 
 @pytest.fixture
@@ -72,7 +74,9 @@ def run(tmp_path, monkeypatch):
     (stored.add("train_step", "train_report", "stage_report") / "report.json").write_text(trained.model_dump_json())
     report = next(a for a in stored.artifacts if a.name == "ingest_report")
     file = Path(report.uri) / "report.json"
-    file.write_text(chunked(tmp_path).model_dump_json())
+    done = chunked(tmp_path)
+    file.write_text(done.report.model_dump_json())
+    shutil.copy(done.ledger.path, next(Path(a.uri) for a in stored.artifacts if a.name == "ingest_ledger"))
     artifacts = [a.model_copy(update={"cached": a.step == "scrub_step"}) for a in stored.artifacts]
     stored.record = stored.record.model_copy(update={"artifacts": tuple(map(stored_run.with_digest, artifacts))})
     save_run(ROOT, stored.record, stored_run.CONFIG)

@@ -67,12 +67,12 @@ def test_a_run_for_a_slot_and_the_newest_completed_dataset(tmp_path, capsys):
     assert run(other, slot="2026-03-01T02:30+01:00", json_output=True, root=ROOT) == 0
     made = {r.name: [a for a in r.of_type("dataset") if a.name == "curated"][-1].digest for r in known_runs(ROOT)}
     for meant, config_name in (("latest", "slotted"), ("slotted", "anything")):
-        assert digest_of(find_dataset(meant, config_name)) == made[second.name]
+        assert digest_of(find_dataset(meant, config_name).version) == made[second.name]
         assert trained_on(ROOT, meant, config_name).dataset.digest == made[second.name]
     call_failed(second)
-    assert digest_of(find_dataset("latest", "slotted")) == made[again.name] == made[first.name]
+    assert digest_of(find_dataset("latest", "slotted").version) == made[again.name] == made[first.name]
     assert trained_on(ROOT, "latest", "slotted").dataset.digest == made[first.name]
-    assert digest_of(find_dataset(second.name, "slotted")) == made[second.name], "by its name it is still there"
+    assert digest_of(find_dataset(second.name, "slotted").version) == made[second.name], "by its name it is still there"
     for find in (find_dataset, lambda *wanted: trained_on(ROOT, *wanted)):
         with pytest.raises(InputNotFoundError, match="no completed run of nobodys has made a dataset yet"):
             find("latest", "nobodys")

@@ -14,7 +14,7 @@ from materializers import layout
 from ops.run_index import save_run
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.digests import file_digest, folder_digests, value_digest
-from steps.contracts.evaluation import ANSWERS_SCHEMA
+from steps.contracts.evaluation import ANSWERS_SCHEMA, EvalReport
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.models import BaseRef, ModelInfo
 from steps.contracts.records import Row, content_id_of, make_row, message
@@ -174,7 +174,7 @@ def _add_results(run: StoredRun, model: ModelInfo) -> None:
     for subject, answer, score in (("base", "no", 0.0), ("tuned", "Yes, lamps too.", 1.0)):
         step = f"evaluate_{subject}_step"
         digest = model.digest if subject == "tuned" else "1" * 64
-        report = sample_run.eval_report(subject).model_copy(update={"model_digest": digest})
+        report = _of_one_answer(sample_run.eval_report(subject), score).model_copy(update={"model_digest": digest})
         (run.add(step, f"evaluation_{subject}", "eval_report") / "value.json").write_text(report.model_dump_json())
         line = {"task": "support", "row_id": run.rows[4]["record_id"], "prompt": "Do you sell lamps?",
                 "reference": "Yes.", "answer": answer, "scores": json.dumps({"rouge_l": score})}  # fmt: skip
@@ -188,3 +188,10 @@ def _add_results(run: StoredRun, model: ModelInfo) -> None:
     decision = sample_run.page().decision
     assert decision is not None
     (run.add("gate_step", "decision", "decision") / "value.json").write_text(decision.model_dump_json())
+
+
+def _of_one_answer(report: EvalReport, score: float) -> EvalReport:
+    """The report with the figures that one answer gives."""
+    metric = report.tasks[0].metrics[0]
+    measured = metric.model_copy(update={"estimate": sample_run.estimate(score, 0.0, n=1)})
+    return report.model_copy(update={"tasks": (report.tasks[0].model_copy(update={"n": 1, "metrics": (measured,)}),)})

@@ -18,6 +18,7 @@ from steps.contracts.evaluation import (
     Metric,
     TaskResult,
 )
+from steps.contracts.provenance import DeclaredSource
 from steps.engines.scoring.answers import Answered, write_answers
 from steps.engines.scoring.metrics import LOWER_IS_BETTER, estimate, metric_names
 from steps.gate.config import GateConfig
@@ -474,3 +475,29 @@ def test_a_base_in_its_place_and_the_champion_itself_ask_nothing(tmp_path, champ
     comparison, decision = gate((base, same, tuned), GateConfig(min_gain_over_champion=0))
     assert decision.promote and comparison.over_champion == ()
     assert [r.check for r in decision.reasons] == ["gain in exact_match", "rows behind exact_match"]
+
+
+SOURCES = (
+    DeclaredSource(name="chat", location="chat.jsonl", licence="CC-BY-4.0", access="public", consent="given"),
+    DeclaredSource(name="mails", location="mails/", access="restricted"),
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "sources", "found"),
+    [
+        ({}, SOURCES, {}),
+        ({"access": ("public", "restricted")}, SOURCES, {"access": (True, "public, restricted")}),
+        ({"access": ("public",)}, SOURCES, {"access": (False, "mails: restricted")}),
+        ({"consent": ("given",)}, SOURCES, {"consent": (False, "mails: not declared")}),
+        ({"licence": ("CC-BY-4.0",), "consent": ("given",)}, SOURCES[:1],
+         {"licence": (True, "CC-BY-4.0"), "consent": (True, "given")}),
+        ({"access": ()}, SOURCES[:1], {"access": (False, "chat: public")}),
+        ({"access": ("public",)}, (), {"access": (False, "no source is recorded")}),
+    ],
+)  # fmt: skip
+def test_what_sources_declare_can_refuse_a_model(tmp_path, rules, sources, found):
+    better = both(tmp_path, {"held_out": shares([0] * 100)}, {"held_out": shares([1] * 100)})
+    decision = decide(better, GateConfig(sources=rules), sources)
+    told = {r.check.split()[0]: (r.passed, r.found) for r in decision.reasons if r.check.endswith("of the sources")}
+    assert told == found and decision.promote == all(passed for passed, _ in found.values())

@@ -72,7 +72,8 @@ def candidate_of(base, tuned, dataset, folder):
     found = Candidate(
         base=base, base_location=str(base.path), model=tuned, comparison=comparison,
         evaluations=(done[0].report, done[1].report), reports=(report,), dataset=dataset.manifest,
-        sources=(DataSource("faq", HOSTILE, None, 20), DataSource("chat", "chat.jsonl", "CC-BY-4.0")),
+        sources=(DataSource("faq", HOSTILE, None, 20),
+                 DataSource("chat", "chat.jsonl", "CC-BY-4.0", access="public", consent="given")),
         training={"learning_rate": 2e-4}, lineage={"run_id": "run-7", "commit": "abc123", "config_digest": "cfg"},
     )  # fmt: skip
     return found, done[1].answers
@@ -515,7 +516,7 @@ def test_the_model_card_says_what_was_measured(measured, config):
 
 def test_the_dataset_card_names_sources_licences_and_losses(measured, config):
     card = dataset_card(measured[0], config)
-    assert "| chat | chat.jsonl | CC-BY-4.0 | not counted |" in card
+    assert "| chat | chat.jsonl | CC-BY-4.0 | public | given | not counted |" in card
     assert "| not stated | 20 |" in card and "No licence is stated for: faq" in card
     assert "| dedup | 20 | 0 | 12 | 8 | 0 | 0 | 0 | 0 |" in card
     assert "exact 8" in card

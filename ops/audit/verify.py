@@ -1,0 +1,125 @@
+"""`assay audit --verify`: everything behind a model read again from where it is stored, and held against its record."""
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from materializers.artifacts import Artifacts
+from materializers.integrity import FileCheck, check_artifact, find_stored, stored_uris
+from ops.audit import recount
+from ops.audit.chain import check_chain
+from ops.audit.findings import Finding, exit_status, held
+from ops.audit.index import check_index
+from ops.audit.registry import check_registry
+from ops.audit.trail import Trail, intact
+from ops.run_index import known_runs
+from steps.contracts.digests import value_digest
+from steps.contracts.runs import ArtifactRecord, RunRecord
+
+# Chosen: reading waits for disks and servers more than for processors.
+_READERS = 4 + (os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        files: every file that was read and held against a record; each counts once.
+    """
+
+    findings: tuple[Finding, ...]
+    files: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether every promise was tested and holds, as far as there is one."""
+        return exit_status(self.findings) == 0
+
+
+def verify(root: Path, trail: Trail, key: str | None) -> Verification:
+    """Read, hash and compute anew everything behind a version. `key`: the public key that must have signed it.
+
+    Raises:
+        ServiceError: an artifact store can't be reached.
+    """
+    with ThreadPoolExecutor(_READERS) as readers:
+        # MLflow takes seconds to load, and its server's answers are waited for.
+        registry = readers.submit(lambda: list(check_registry(trail.target.registration, trail.model)))
+        uris = sorted({uri for store in trail.stores for a in _all(store) for uri in stored_uris(store, a)})
+        list(readers.map(trail.store.digest_of, uris))
+        files = {store: [c for a in _all(store) for c in check_artifact(store, a)] for store in trail.stores}
+        served = registry.result()
+    findings = [
+        *served,
+        *check_chain(trail, key),
+        *(f for store in trail.stores for f in _check_files(store, files[store])),
+        *(f for store in trail.stores for f in _check_index(root, trail, store.run)),
+        *(recount.config_holds(store.run) for store in trail.stores),
+        *_check_model(trail, files[trail.store]),
+        *(f for store in trail.stores for f in recount.check_counts(store)),
+        *recount.check_scores(trail),
+        *recount.check_gate(trail),
+        *_unread(trail),
+    ]
+    return Verification(tuple(findings), len(uris))
+
+
+def _all(store: Artifacts) -> tuple[ArtifactRecord, ...]:
+    return (*store.run.artifacts, *store.run.around)
+
+
+def _check_files(store: Artifacts, files: list[FileCheck]) -> Iterator[Finding]:
+    """One finding for all that hold, and one for each that doesn't."""
+    what = f"stored files of {store.run.name} have the recorded SHA-256"
+    wrong = list(dict.fromkeys(c for c in files if not c.ok))
+    read = len({(c.artifact, c.name) for c in files})
+    yield held(what, not wrong, f"{read} files read" if not wrong else f"{len(wrong)} of {read} don't")
+    for check in wrong:
+        yield Finding(f"{check.artifact}/{check.name}", "gone" if check.found is None else "differs", check.said)
+
+
+def _check_index(root: Path, trail: Trail, run: RunRecord) -> Iterator[Finding]:
+    """Of a run that the index of this machine knows."""
+    indexed = next((r for r in known_runs(root) if r.run_id == run.run_id), None)
+    if indexed is not None:
+        yield from check_index(root, indexed, trail.stored_record(run) or find_stored(run))
+
+
+def _check_model(trail: Trail, files: list[FileCheck]) -> Iterator[Finding]:
+    """`files`: all of the run's."""
+    model, tags = trail.model, trail.target.registration.tags
+    if model is None:
+        return
+    own = {c.name.removeprefix("files/"): c.found for c in files if _is_weight(c, trail.tuned.name)}
+    digest = value_digest(own)
+    yield held("the model's digest is that of its stored files", model.digest == digest, digest)
+    if trail.data is not None:
+        versions = [m.digest for _, m in intact(trail.data.manifest, trail.data.run.of_type("dataset"))]
+        said = model.dataset_digest or "none"
+        yield held("it was trained on a recorded dataset version", model.dataset_digest in versions, said)
+    for report in recount.evaluated_model(trail):
+        yield held("the evaluated model is this one", report.model_digest == model.digest, report.model_digest)
+    for tag in ("model_digest", "weights_digest", "tuned_digest"):
+        if tag in tags:
+            yield held(f"the registry's tag {tag} is this model", tags[tag] == model.digest, tags[tag])
+
+
+def _is_weight(check: FileCheck, artifact: str) -> bool:
+    return check.artifact == artifact and check.name.startswith("files/")
+
+
+def _unread(trail: Trail) -> Iterable[Finding]:
+    """What no check covers, in words."""
+    if trail.data is None:
+        yield Finding("the run that made the dataset", "gone", "no record of it is left")
+    for store in trail.stores:
+        older = [a.name for a in store.run.artifacts if a.sha256 is None]
+        if older:
+            yield Finding(", ".join(older), "unrecorded", "recorded by an older version, without SHA-256")
+        for artifact, model in intact(store.model, store.run.of_type("model")):
+            if not model.files:
+                said = f"a reference to {model.base.name}; its files are not in the run's store"
+                yield Finding(artifact.name, "not checked", said)

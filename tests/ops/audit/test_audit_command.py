@@ -1,0 +1,169 @@
+"""`assay audit`: what it says of a small stored run, and what its verification finds."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support import stored_run
+from typer.testing import CliRunner
+
+from ops.main import app
+from ops.run_index import report_path, save_run
+from steps.contracts.evaluation import ANSWERS_SCHEMA
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("ASSAY_ROOT", str(ROOT))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return stored_run.build(ROOT, tmp_path / "work")
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def told(*arguments: str):
+    return json.loads(invoke(*arguments, "--json").stdout)
+
+
+def verified(*options: str):
+    """Exit status, and what doesn't hold, of a verification of the stored run; its registry is down."""
+    result = invoke("audit", "support", "--verify", "--json", *options)
+    found = json.loads(result.stdout)["verification"]["findings"]
+    bad = {f["what"]: f for f in found if f["state"] in ("differs", "gone")}
+    return result.exit_code, bad
+
+
+REGISTRIES = [f"{stored_run.NO_TRACKER}#support", f"{stored_run.NO_TRACKER}#support/3"]
+
+
+@pytest.mark.parametrize("reference", ["support", "support@champion", "support/3", "model:support", *REGISTRIES])
+def test_audit_says_everything_behind_a_model(stored, reference):
+    audit = told("audit", reference)
+    assert audit["verification"] is None, "nothing is said to hold that wasn't looked at"
+    assert audit["dataset"]["rows_by_source"] == {"mails/mails.jsonl": 3}
+    assert audit["model"]["dataset_digest"] in {d["digest"] for d in audit["dataset"]["versions"]}
+    assert [(s["stage"], s["dropped"], s["quarantined"]) for s in audit["stages"]] == [
+        ("ingest", 0, 0), ("dedup", 1, 0), ("scrub", 0, 0), ("screen", 0, 1),
+    ]  # fmt: skip
+    assert audit["stages"][3]["reasons"] == {"quarantined": {"prompt_injection": 1}}
+    assert audit["run"]["commit"] == stored.record.commit and audit["code"]["changed_files"] is False
+    weights = {p["place"]: p["files"]["adapter_model.safetensors"] for p in audit["weights"]}
+    assert set(weights) == {"artifact store", "registry"} and len(set(weights.values())) == 1
+
+
+def test_counts_are_those_of_the_ledger_and_not_of_the_report(stored):
+    report = stored.store / "dedup_step/dedup_report/report.json"
+    edited = json.loads(report.read_text()) | {"dropped": 999, "kept": 5 - 999, "dropped_by": {"near_duplicate": 999}}
+    report.write_text(json.dumps(edited))
+    # Whoever edits the report mends its digests as well.
+    artifacts = [stored_run.with_digest(a) if a.name == "dedup_report" else a for a in stored.record.artifacts]
+    save_run(ROOT, stored.record.model_copy(update={"artifacts": tuple(artifacts)}), stored_run.CONFIG)
+    dedup = told("audit", "support")["stages"][1]
+    assert dedup["dropped"] == 1 and "reported 999, the ledger has 1" in dedup["reported_otherwise"][0]
+    shown = invoke("audit", "support").stdout
+    assert "dedup: its report says otherwise: dropped: reported 999" in shown
+    assert verified()[0] == 7
+
+
+@pytest.mark.parametrize("reference", ["support", "support@champion", "support/3"])
+def test_versions_of_several_registries_are_never_guessed(stored, reference):
+    other = stored.record.registration.model_copy(update={"tracking_uri": "http://127.0.0.1:8"})
+    record = stored.record.model_copy(update={"name": "later", "run_id": "2", "registration": other})
+    save_run(ROOT, record, stored_run.CONFIG)
+    result = invoke("audit", reference)
+    assert result.exit_code == 3 and "2 registries" in result.stderr
+    assert all(f"{uri}#{reference}" in result.stderr for uri in (stored_run.NO_TRACKER, "http://127.0.0.1:8"))
+    assert told("audit", f"http://127.0.0.1:8#{reference}")["run"]["name"] == "later"
+
+
+def test_a_registry_that_is_down_is_not_verified(stored):
+    result = invoke("audit", "support", "--verify")
+    # The record is of an older version too: that weighs more.
+    assert result.exit_code == 7 and "can't be reached" in result.stdout and "NOT VERIFIED" in result.stdout
+    unknown = invoke("audit", f"{stored_run.NO_TRACKER}#nothing", "--json")
+    assert unknown.exit_code == 5 and "can't be reached" in unknown.stderr
+
+
+def files_of(stored) -> list[Path]:
+    """Every file that the record of the run names."""
+    return sorted(p for p in stored.store.rglob("*") if p.is_file())
+
+
+def test_verification_names_every_damaged_file(stored):
+    files = files_of(stored)
+    assert {f.name for f in files} >= {"rejects.jsonl", "about.txt", "sha256", "selection.parquet", "answers.parquet"}
+    for i, file in enumerate(files):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + b"~" if i % 3 else b"")
+        if i % 3 == 1:
+            file.unlink()
+        status, bad = verified()
+        file.write_bytes(whole)
+        assert status == 7, file
+        assert any(what.endswith(file.name) and f["state"] == ("gone" if i % 3 == 1 else "differs")
+                   for what, f in bad.items()), (file, bad)  # fmt: skip
+    assert not verified()[1]
+
+
+def test_verification_shows_what_damaged_weights_break(stored):
+    weights = stored.store / "train_step/tuned/files/adapter_model.safetensors"
+    weights.write_bytes(b"weightz")
+    status, bad = verified()
+    assert status == 7 and list(bad) == [
+        "stored files of quickstart-2026-11-21-01-17-00 have the recorded SHA-256",
+        "tuned/files/adapter_model.safetensors", "the model's digest is that of its stored files",
+    ]  # fmt: skip
+    weights.unlink()
+    result = invoke("audit", "support", "--verify")
+    assert result.exit_code == 7 and "GONE" in result.stdout and "NOT VERIFIED: " in result.stdout
+
+
+def test_scores_are_computed_from_the_answers(stored):
+    file = stored.store / "evaluate_tuned_step/answers_tuned/answers.parquet"
+    rows = pq.read_table(file).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**rows[0], "scores": '{"rouge_l":0.5}'}], schema=ANSWERS_SCHEMA), file)
+    artifacts = [stored_run.with_digest(a) if a.name == "answers_tuned" else a for a in stored.record.artifacts]
+    save_run(ROOT, stored.record.model_copy(update={"artifacts": tuple(artifacts)}), stored_run.CONFIG)
+    _, bad = verified()
+    assert "rouge_l: reported 1, computed 0.5" in bad["scores of tuned are those of its answers"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("commit", "0" * 40), ("config_digest", "0" * 64), ("stack", "other"), ("error", "none")]
+)
+def test_verification_sees_a_changed_field_of_the_record(stored, field, value):
+    stored_run.keep_record(stored)
+    assert not verified()[1]
+    save_run(ROOT, stored.record.model_copy(update={field: value}), stored_run.CONFIG)
+    status, bad = verified()
+    found = bad[f"run.json of {stored.record.name} is the stored record"]
+    assert status == 7 and f"{field} differ" in found["detail"] and "runs --sync" in found["detail"]
+
+
+@pytest.mark.parametrize("config", ["name: other\n", "", "{", None])
+def test_verification_sees_a_changed_config(stored, config):
+    file = report_path(ROOT, stored.record.name).with_name("config.yaml")
+    file.unlink() if config is None else file.write_text(config)
+    status, bad = verified()
+    assert status == 7 and str(file) in bad[f"config.yaml of {stored.record.name} has the recorded digest"]["detail"]
+
+
+def test_verification_misses_the_record_that_the_last_step_stored(stored):
+    ended = stored.record.model_copy(update={"executed_steps": ("train_step", "finish_step")})
+    save_run(ROOT, ended, stored_run.CONFIG)
+    status, bad = verified()
+    found = bad[f"run.json of {stored.record.name} is the stored record"]
+    assert status == 7 and found["state"] == "gone" and "no record of run" in found["detail"]
+
+
+@pytest.mark.parametrize("reference", ["support@loser", "support/9", "nothing"])
+def test_audit_of_an_unknown_model_names_the_known(stored, reference):
+    result = invoke("audit", reference)
+    assert result.exit_code == 3 and "support/3" in result.stderr
