@@ -28,12 +28,14 @@ class FileCheck:
         name: of the file within the artifact; of a shared one, below the store's root.
         recorded: SHA-256, "" for a file that no record names.
         found: SHA-256 of the bytes that are stored now, None when the file is gone.
+        uri: where it is stored.
     """
 
     artifact: str
     name: str
     recorded: str
     found: str | None
+    uri: str = ""
 
     @property
     def ok(self) -> bool:
@@ -122,7 +124,7 @@ def main_file(store: Artifacts, artifact: ArtifactRecord) -> str:
 
 
 def _check(store: Artifacts, artifact: ArtifactRecord, name: str, uri: str, sha256: str) -> FileCheck:
-    return FileCheck(artifact.name, name, sha256, store.digest_of(uri))
+    return FileCheck(artifact.name, name, sha256, store.digest_of(uri), uri)
 
 
 def _note(store: Artifacts, artifact: ArtifactRecord) -> FileCheck:

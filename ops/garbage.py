@@ -16,6 +16,7 @@ from pathlib import Path
 
 from materializers import layout
 from ops.environment import prepare
+from ops.removals import collected, keep_removal
 from ops.run_index import known_runs, run_folder
 from ops.sync import refresh
 from steps.contracts.errors import StorageError
@@ -129,10 +130,17 @@ def size_of(path: Path) -> int:
     return sum(p.stat().st_size for p in files if p.exists())
 
 
-def remove(found: Sequence[Waste]) -> None:
-    """Remove it, and what ZenML's store says of artifacts that no run names. Within `quiet`."""
+def remove(root: Path, found: Sequence[Waste]) -> None:
+    """Remove it, and what ZenML's store says of artifacts that no run names. Within `quiet`.
+
+    What goes from the artifact store is written down there first, and signed: an audit tells it from what is gone.
+    """
     from steps.zenml_runtime.garbage import forget_unused_artifacts
 
+    store = state_folder(root) / "artifacts"
+    evidence = [w for w in found if w.path.is_relative_to(store)]
+    if evidence:
+        keep_removal(root, collected((w.path, w.kind) for w in evidence), store)
     # First the words, then the files: what is named must be whole.
     forget_unused_artifacts()
     for waste in found:

@@ -14,6 +14,7 @@ from ops.audit.findings import Finding, exit_status, held
 from ops.audit.index import check_index
 from ops.audit.registry import check_registry
 from ops.audit.trail import Trail, intact
+from ops.removals import SignedRemoval, read_removals
 from ops.run_index import known_runs
 from steps.contracts.digests import value_digest
 from steps.contracts.runs import ArtifactRecord, RunRecord
@@ -55,7 +56,7 @@ def verify(root: Path, trail: Trail, key: str | None) -> Verification:
     findings = [
         *served,
         *check_chain(trail, key),
-        *(f for store in trail.stores for f in _check_files(store, files[store])),
+        *(f for store in trail.stores for f in _check_files(store, files[store], key)),
         *(f for store in trail.stores for f in _check_index(root, trail, store.run)),
         *(recount.config_holds(store.run) for store in trail.stores),
         *_check_model(trail, files[trail.store]),
@@ -71,14 +72,30 @@ def _all(store: Artifacts) -> tuple[ArtifactRecord, ...]:
     return (*store.run.artifacts, *store.run.around)
 
 
-def _check_files(store: Artifacts, files: list[FileCheck]) -> Iterator[Finding]:
+def _check_files(store: Artifacts, files: list[FileCheck], key: str | None) -> Iterator[Finding]:
     """One finding for all that hold, and one for each that doesn't."""
     what = f"stored files of {store.run.name} have the recorded SHA-256"
     wrong = list(dict.fromkeys(c for c in files if not c.ok))
-    read = len({(c.artifact, c.name) for c in files})
-    yield held(what, not wrong, f"{read} files read" if not wrong else f"{len(wrong)} of {read} don't")
-    for check in wrong:
-        yield Finding(f"{check.artifact}/{check.name}", "gone" if check.found is None else "differs", check.said)
+    removals = read_removals(store.run.artifact_store) if any(c.found is None for c in wrong) else []
+    found = [_of_file(c, removals, key) for c in wrong]
+    read, bad = len({(c.artifact, c.name) for c in files}), sum(f.broken for f in found)
+    removed = f", {len(found) - bad} were removed" if len(found) > bad else ""
+    yield held(what, not bad, (f"{bad} of {read} don't" if bad else f"{read - len(found)} files read") + removed)
+    yield from found
+
+
+def _of_file(check: FileCheck, removals: list[SignedRemoval], key: str | None) -> Finding:
+    """A file that isn't what it was; one that is gone was removed if a signed removal says so, by the key that is asked
+    for if one is.
+    """
+    name = f"{check.artifact}/{check.name}"
+    if check.found is not None:
+        return Finding(name, "differs", check.said)
+    by = [r for r in removals if r.removal.covers(check.uri)]
+    signed = next((r for r in by if r.key is not None and key in (None, r.key)), None)
+    if signed is not None:
+        return Finding(name, "removed", f"{signed}, signed by {signed.key}")
+    return Finding(name, "gone", f"{by[0]}, which isn't signed as it must be" if by else check.said)
 
 
 def _check_index(root: Path, trail: Trail, run: RunRecord) -> Iterator[Finding]:

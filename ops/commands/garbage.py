@@ -23,7 +23,7 @@ def collect_garbage(root: Path, yes: bool, json_output: bool) -> None:
     with quiet(root):
         found = find_waste(root)
         if yes:
-            remove(found)
+            remove(root, found)
     _tell(found, yes, json_output)
 
 
@@ -46,7 +46,7 @@ def remove_runs(root: Path, names: Sequence[str], yes: bool, json_output: bool) 
         found += [Waste("record and page of a run", f, size_of(f)) for f in folders]
         if yes:
             forget(root, runs)
-            remove([w for w in found if w.path not in folders])
+            remove(root, [w for w in found if w.path not in folders])
     _tell(found, yes, json_output)
 
 

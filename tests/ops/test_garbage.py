@@ -9,6 +9,7 @@ from support import sample_run
 
 from ops.commands import garbage as commands
 from ops.garbage import Waste, find_waste, remove, size_of, unneeded
+from ops.removals import read_removals
 from ops.run_index import run_folder, save_run
 from steps.contracts.errors import InputError
 from steps.contracts.runs import ArtifactRecord, RunRecord
@@ -91,7 +92,9 @@ def test_what_runs_of_the_index_name_stays(root: Path, monkeypatch: pytest.Monke
     assert [w.path for w in find_waste(root, [mine])] == [known, other, written]
     # As after a kill in the middle: one file is gone already, one path altogether.
     (other / "view.html").unlink()
-    remove([*find_waste(root), Waste("gone", other.parent / "nothing", 0)])
+    remove(root, [*find_waste(root), Waste("gone", other.parent / "nothing", 0)])
+    (told,) = read_removals(str(store))
+    assert told.removal.covers(f"file://{other}/manifest.json") and not told.removal.covers(str(used)) and told.key
     assert forgotten == ["unused"] and known.exists() and used.exists() and not other.parent.exists()
 
 

@@ -10,8 +10,10 @@ from support import stored_run
 from typer.testing import CliRunner
 
 from ops.main import app
+from ops.removals import collected, keep_removal
 from ops.run_index import report_path, save_run
 from steps.contracts.evaluation import ANSWERS_SCHEMA
+from steps.engines.signing.keys import public_key, signing_key
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -167,3 +169,37 @@ def test_verification_misses_the_record_that_the_last_step_stored(stored):
 def test_audit_of_an_unknown_model_names_the_known(stored, reference):
     result = invoke("audit", reference)
     assert result.exit_code == 3 and "support/3" in result.stderr
+
+
+def removed_shard(stored):
+    """A shard that gc removed, with its record; returns that one's file."""
+    shard = next((stored.store / "shards").glob("*.parquet"))
+    done = collected([(shard, "shard of rows that no dataset names")])
+    assert done.files[0].sha256 == shard.stem
+    shard.unlink()
+    return keep_removal(ROOT, done, stored.store)
+
+
+def shard_of(bad: dict[str, dict[str, str]]) -> list[str]:
+    return [f["detail"] for what, f in bad.items() if "shards/" in what]
+
+
+def test_what_gc_removed_is_told_apart_from_what_is_gone(stored):
+    file = removed_shard(stored)
+    result = json.loads(invoke("audit", "support", "--verify", "--json").stdout)
+    (found, *_) = [f for f in result["verification"]["findings"] if "shards/" in f["what"]]
+    assert found["state"] == "removed" and found["detail"].startswith("removed by gc gc-")
+    assert not verified()[1], "what was removed on purpose breaks no promise"
+    # Another key than the one that is asked for vouches for nothing.
+    other = public_key(signing_key(stored.store / "other"))
+    assert "isn't signed as it must be" in shard_of(verified("--key", other)[1])[0]
+    file.with_name(file.name + ".sig").unlink()
+    assert "isn't signed as it must be" in shard_of(verified()[1])[0]
+
+
+@pytest.mark.parametrize("edit", [('"by": "gc"', '"by": "erase"'), ("shards/", "shards/x"), ("{", "")])
+def test_a_removal_that_was_edited_vouches_for_nothing(stored, edit):
+    file = removed_shard(stored)
+    file.write_text(file.read_text().replace(*edit, 1))
+    status, bad = verified()
+    assert status == 7 and shard_of(bad)
