@@ -18,6 +18,7 @@ from pipelines.champion import find_champion
 from pipelines.config import RunConfig
 from pipelines.dataset import FoundDataset, declared_sources, digest_of, find_dataset
 from pipelines.input_digests import Inputs, named_files, read_digest, read_inputs
+from pipelines.local_sources import bring_sources, places
 from pipelines.openlineage.tell import tell_start
 from pipelines.reuse import reusable
 from pipelines.slots import paths_of, slot_by_clock, slot_of, slot_text, slotted
@@ -132,7 +133,8 @@ def _inputs_by_stage(
     left out.
     """
     by_stage = {}
-    for stage, names in named_files(config).items():
+    named = {"ingest": places(config), **named_files(config)}
+    for stage, names in named.items():
         found = {n: brought[n] if n in brought else bring(n, root) for n in names if n in brought or is_url(n)}
         if found:
             by_stage[stage] = {**{n: {} for n in names if (root / n).exists()}, **found}
@@ -150,15 +152,18 @@ def digests_of_run(run: Any) -> dict[str, dict[str, str]]:
 
 
 def to_bring(config: RunConfig, root: Path) -> dict[str, dict[str, str]]:
-    """Bring the files and folders of this machine that the config names to the active stack's artifact store.
+    """Bring the files and folders of this machine that the config names to the active stack's artifact store, small
+    sources among them.
 
     Raises:
-        ConfigError: a name can't be the same elsewhere. InputNotFoundError: a file doesn't exist.
+        ConfigError: a name can't be the same elsewhere, or a source is too large. InputNotFoundError: a file doesn't
+            exist.
     """
     running = [s for s in STAGES if config.runs(s.name)]
     models = {name for s in running for name in s.models_of(getattr(config, s.field))}
     names = {n for names in named_files(config).values() for n in names if not is_url(n)}
-    return {n: bring(n, root) for n in sorted(names) if n not in models or (root / n).is_dir()}
+    files = {n: bring(n, root) for n in sorted(names) if n not in models or (root / n).is_dir()}
+    return {**files, **bring_sources(config, root)}
 
 
 def started(config: RunConfig, brought: dict[str, dict[str, str]]) -> Started:

@@ -6,7 +6,7 @@ In a folder made for one stage they lie under the config's own names, so that no
 `folder / "s3://bucket/words.txt"` is a path as any other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,11 +56,15 @@ def bring(name: str, root: Path) -> dict[str, str]:
         return {"": _keep(downloaded(name))}
     path = root / name
     if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.is_file())
-        return {f.relative_to(path).as_posix(): _keep(f) for f in files}
+        return bring_files(sorted(f for f in path.rglob("*") if f.is_file()), path)
     if not path.is_file():
         raise InputNotFoundError("no such file", where=name, hint=f"paths in a config start from {root}")
     return {"": _keep(path)}
+
+
+def bring_files(files: Iterable[Path], folder: Path) -> dict[str, str]:
+    """Put files that lie below a folder into the artifact store by content."""
+    return {f.relative_to(folder).as_posix(): _keep(f) for f in files}
 
 
 def _uri(sha256: str) -> str:

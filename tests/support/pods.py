@@ -102,7 +102,7 @@ def _pod(name, snapshot_id, environment) -> subprocess.CompletedProcess[str]:
     ]
     libraries = [p for p in sys.path if p.endswith("site-packages")]
     # What an image or a secret says.
-    passed = {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
+    passed = {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "NUMBA_CACHE_DIR"))}
     with _alone(), tempfile.TemporaryDirectory() as home:
         shutil.rmtree(APP / "code", ignore_errors=True)
         # The flavour alone, as a package that an image has installed; ZenML's store names it from the checkout's top.
