@@ -567,6 +567,35 @@ def diff(
     show_difference(root_folder(), a, b, rows, json_output)
 
 
+@app.command("why-rerun", rich_help_panel="Look")
+def why_rerun(
+    run: Annotated[str, typer.Argument(help="run, by name, id or a beginning of one, or 'latest'")],
+    step: Annotated[str, typer.Argument(help="step, such as dedup")],
+    json_output: Json = False,
+) -> None:
+    """Say why a step of a run ran and wasn't taken from the cache: which part of its key had changed."""
+    from ops.commands.reruns import show_why
+
+    _quiet(json_output)
+    show_why(root_folder(), run, step, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def stale(
+    config: Annotated[Path, typer.Argument(help="run config")],
+    infra: Annotated[str | None, typer.Option(help="where: a name in configs/infra/")] = None,
+    stack: Annotated[str | None, typer.Option(help="ZenML stack; overrides the one that --infra names")] = None,
+    overrides: Overrides = None,
+    slot: Slot = None,
+    json_output: Json = False,
+) -> None:
+    """Say which steps a run of a config would run, and which part of each key has changed. Nothing is run."""
+    from ops.commands.reruns import show_stale
+
+    _quiet(json_output)
+    show_stale(root_folder(), config, infra, stack, overrides or (), slot, json_output)
+
+
 @app.command(rich_help_panel="Look")
 def audit(
     model: Annotated[str, typer.Argument(metavar="[REGISTRY#]MODEL[@ALIAS|/VERSION]", help="registered model")],

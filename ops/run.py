@@ -144,10 +144,10 @@ def record(root: Path, schedule: Schedule, native_cron: str, name: str) -> str:
     times = {"cron": schedule.times.numbers, "tz": schedule.tz}
     with live_run(root, plan, uuid4().hex) as stack:
         forget_recorded(name)
-        pipeline = _pipeline(replace(plan, infra=plan.infra.filled(os.environ)), "", stack, times)
+        pipeline = pipeline_of(replace(plan, infra=plan.infra.filled(os.environ)), "", stack, times)
         clock = _zenml_schedule(name, native_cron)
         try:
-            pipeline.with_options(schedule=clock)(config=_with_defaults(unfilled), brought=_brought(root, unfilled))
+            pipeline.with_options(schedule=clock)(config=with_defaults(unfilled), brought=_brought(root, unfilled))
         except Exception as e:
             raise _failure(e, None, plan.stack) from e
         return str(Client().get_schedule(name, allow_name_prefix_match=False).id)
@@ -193,8 +193,8 @@ def execute(root: Path, plan: Plan) -> RunRecord:
     try:
         with live_run(root, plan, launch) as stack:
             try:
-                pipeline = _pipeline(replace(plan, infra=plan.infra.filled(os.environ)), launch, stack)
-                pipeline(config=_with_defaults(plan.config), brought=_brought(root, plan.config))
+                pipeline = pipeline_of(replace(plan, infra=plan.infra.filled(os.environ)), launch, stack)
+                pipeline(config=with_defaults(plan.config), brought=_brought(root, plan.config))
             except BaseException as e:  # noqa: BLE001 - recorded, then raised again as it is
                 error = e
             record, error = _recorded(root, plan, launch, error)
@@ -205,7 +205,7 @@ def execute(root: Path, plan: Plan) -> RunRecord:
     return record
 
 
-def _pipeline(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str] | None = None) -> Any:
+def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str] | None = None) -> Any:
     """The configured pipeline, ready to be called. `launch` leads from this process to the run that it starts; "" where
     a service's clock will, by its `times`.
     """
@@ -249,7 +249,7 @@ def _steps(plan: Plan, stack: Applied) -> dict[str, dict[str, Any]]:
     return {step: merged(said.get(step, {}), reaching[step]) for step in plan.steps if said.get(step) or reaching[step]}
 
 
-def _with_defaults(config: RunConfig) -> RunConfig:
+def with_defaults(config: RunConfig) -> RunConfig:
     """The same, every value said: ZenML's store drops what was left to its default, and a default may change."""
     return RunConfig.model_validate(config.model_dump())
 

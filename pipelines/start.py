@@ -96,16 +96,29 @@ def start_step(config: RunConfig, brought: dict[str, dict[str, str]]) -> StartOu
     inputs_of = _inputs_by_stage(config, root, brought)
     roots = {stage: laid_out(names, root) for stage, names in inputs_of.items()}
     inputs = read_inputs(root, config, roots, known_tombstones())
-    search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
-    dataset = find_dataset(config.dataset, config.name) if config.dataset else None
-    version = dataset.version if dataset else ""
-    champion = find_champion(config)
-    sources = declared_sources(config, dataset.run if dataset else "")
+    dataset, sources = _origin(config)
     facts = _facts(root, given, config, inputs, dataset, sources)
     note({**facts, INPUTS: inputs_of, **_of_slot(given, config, slot)})
-    tell_start(get_step_context().pipeline_run, config, inputs.digests, version)
+    tell_start(get_step_context().pipeline_run, config, inputs.digests, dataset.version if dataset else "")
+    return _outputs(config, inputs, dataset, sources)  # type: ignore[no-any-return]
+
+
+def found_out(config: RunConfig, inputs: Inputs) -> Any:
+    """What the first step (`StartOutputs`) of a run that reads these inputs would find. ZenML's store must be open."""
+    return _outputs(config, inputs, *_origin(config))
+
+
+def _origin(config: RunConfig) -> tuple[FoundDataset | None, tuple[DeclaredSource, ...]]:
+    """The dataset that fine-tuning alone starts from, and what is declared of the sources."""
+    dataset = find_dataset(config.dataset, config.name) if config.dataset else None
+    return dataset, declared_sources(config, dataset.run if dataset else "")
+
+
+def _outputs(config: RunConfig, inputs: Inputs, dataset: FoundDataset | None, sources: Sequence[DeclaredSource]) -> Any:
+    search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
     digests, said = (inputs.of(s.name) for s in READING), [s.model_dump() for s in sources]
-    return StartOutputs(*digests, inputs.key_id, search, version, champion, said)  # type: ignore[no-any-return]
+    version = dataset.version if dataset else ""
+    return StartOutputs(*digests, inputs.key_id, search, version, find_champion(config), said)
 
 
 def _slot() -> datetime | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
+from zenml import log_metadata
 from zenml import step as zenml_step
 from zenml.config.cache_policy import CachePolicy
 from zenml.steps import get_step_context
@@ -26,6 +27,10 @@ from steps.zenml_runtime.state import use_state
 
 StepFunction = Callable[..., Any]
 R = TypeVar("R")
+# Under this name a step's run has what its cache key is made of.
+KEY_PARTS = "cache_key"
+# Characters that tell two digests of one module apart.
+_SHORT = 12
 # Python's own.
 _COLLECTED_AFTER = (700, 10, 10)
 
@@ -41,7 +46,7 @@ def assay_step(key: Callable[[], str]) -> Callable[[Callable[..., R]], Callable[
     """
     harden()
     decorator = zenml_step(cache_policy=CachePolicy(include_step_code=False, cache_func=key), enable_cache=True)
-    return lambda function: _made(decorator, function)
+    return lambda function: _made(decorator, function, key)
 
 
 def uncached_step(function: Callable[..., R]) -> Callable[..., R]:
@@ -50,10 +55,12 @@ def uncached_step(function: Callable[..., R]) -> Callable[..., R]:
     return _made(zenml_step(enable_cache=False), function)
 
 
-def _made(decorator: Callable[[StepFunction], Any], function: Callable[..., R]) -> Callable[..., R]:
+def _made(
+    decorator: Callable[[StepFunction], Any], function: Callable[..., R], key: Callable[[], str] | None = None
+) -> Callable[..., R]:
     list_packages_here()
     kind = named_outputs(function)
-    narrated = _narrated(function)
+    narrated = _narrated(function, key)
     made: Callable[..., R] = (
         decorator(narrated)
         if kind is None
@@ -62,8 +69,10 @@ def _made(decorator: Callable[[StepFunction], Any], function: Callable[..., R]) 
     return made
 
 
-def _narrated(function: StepFunction) -> StepFunction:
-    """The same function, saying on standard error when it starts, and with what it ends."""
+def _narrated(function: StepFunction, key: Callable[[], str] | None) -> StepFunction:
+    """The same function, saying on standard error when it starts, and with what it ends. What its cache key is made of
+    is noted with the run of the step.
+    """
     name = function.__name__.removesuffix("_step")
 
     @functools.wraps(function)
@@ -73,6 +82,8 @@ def _narrated(function: StepFunction) -> StepFunction:
         _collect_garbage_as_usual()
         use_state(durable_state())
         note_machine()
+        if key is not None and isinstance(made := key(), CacheKey):
+            log_metadata({KEY_PARTS: made.parts})
         with sign_of_life(get_step_context().step_run), deadline(time_limit(), name):
             result = function(*args, **kwargs)
         outputs = result if isinstance(result, tuple) else (result,)
@@ -89,6 +100,16 @@ def _collect_garbage_as_usual() -> None:
     gc.set_threshold(*_COLLECTED_AFTER)
 
 
+class CacheKey(str):
+    """A digest, with what it was made of.
+
+    Attributes:
+        parts: under "code" the beginning of each digest by module or data file, under "libraries" versions.
+    """
+
+    parts: dict[str, dict[str, str]]
+
+
 def cache_key(module: str, libraries: Sequence[str] = (), used_by_path: Sequence[str] = ()) -> str:
     """Digest of what decides a step's result besides parameters and inputs.
 
@@ -97,11 +118,15 @@ def cache_key(module: str, libraries: Sequence[str] = (), used_by_path: Sequence
     the installed versions of `libraries` (distribution names; "-" when not installed).
     """
     h = hashlib.sha256()
-    for name, digest in sorted(code_of((module, *used_by_path)).items()):
+    code = dict(sorted(code_of((module, *used_by_path)).items()))
+    for name, digest in code.items():
         h.update(f"{name}={digest}\n".encode())
-    for library in sorted(libraries):
-        h.update(f"{library}=={_version(library)}\n".encode())
-    return h.hexdigest()
+    versions = {library: _version(library) for library in sorted(libraries)}
+    for library, version_ in versions.items():
+        h.update(f"{library}=={version_}\n".encode())
+    key = CacheKey(h.hexdigest())
+    key.parts = {"code": {name: digest[:_SHORT] for name, digest in code.items()}, "libraries": versions}
+    return key
 
 
 def _version(distribution: str) -> str:
