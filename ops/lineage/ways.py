@@ -87,7 +87,8 @@ class Lineage:
         """The resolved config of a run; None where it isn't known. Runs of one config share it."""
         if self._configs.get(run.config_digest) is None:
             try:
-                self._configs[run.config_digest] = run_config(self.catalogue.root, run) or None
+                # Records of older versions don't hold it; then the index may.
+                self._configs[run.config_digest] = run.config or run_config(self.catalogue.root, run) or None
             except AssayError as e:
                 self.catalogue.miss(e)
         return self._configs.get(run.config_digest)
