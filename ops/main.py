@@ -657,6 +657,20 @@ def rollback(
     decide_about(root_folder(), "rollback", model, by, why, json_output, to=to)
 
 
+@app.command(rich_help_panel="Look")
+def lineage(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[[URI#]MODEL[@ALIAS|/VERSION]]", help="only this one; default: all runs")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="write it as a page to click through")] = None,
+    json_output: Json = False,
+) -> None:
+    """What was made of what: sources, dataset versions, models, registered versions, exports."""
+    from ops.commands.lineage import show_lineage
+
+    raise typer.Exit(show_lineage(root_folder(), model, html, json_output))
+
+
 @app.command("eval-pii", rich_help_panel="Look")
 def eval_pii(
     config: Annotated[Path, typer.Argument(help="run config, or YAML with the scrub keys alone")],

@@ -43,7 +43,7 @@ def surroundings(then: RunRecord, now: RunRecord, lock: Path, *, here: bool, era
     """What differs between a run and its repetition. `lock`: of the commit; `here`: run with this checkout's code;
     `erased`: rows were erased since, which don't come back.
     """
-    recorded: Mapping[str, str] = getattr(then, "packages", {})
+    recorded: Mapping[str, str] = then.packages
     known_by = "as the run recorded" if recorded else f"as {LOCK} of the commit says"
     # What the lock names for other stacks wasn't there then either.
     before = recorded or {n: v for n, v in _pins(lock).items() if _installed(n) is not None}
@@ -85,9 +85,8 @@ def _other(then: RunRecord, now: RunRecord, *, here: bool) -> Iterator[str]:
 
 def _other_machine(then: RunRecord, now: RunRecord) -> Iterator[str]:
     """What of the hardware differs; of runs whose steps had machines of their own, that of each step."""
-    before, after = getattr(then, "machines", {}), getattr(now, "machines", {})
-    for step, machine in before.items():
-        other = after.get(step) or next(iter(reversed(after.values())), None)
+    for step, machine in then.machines.items():
+        other = now.machines.get(step) or next(iter(now.machines.values()), None)
         for what in ("processor", "accelerators", "cores", "system", "python"):
             a, b = getattr(machine, what), getattr(other, what, None)
             if other is not None and a != b:

@@ -23,6 +23,7 @@ from ops.repro.reasons import LOCK, Surroundings, explained, surroundings
 from ops.run_index import artifacts_of, config_text, find_run
 from pipelines.config import RunConfig
 from pipelines.input_digests import Inputs
+from pipelines.slots import slot_of, slotted
 from steps.contracts import errors
 from steps.contracts.errors import AssayError, ConfigError, InputNotFoundError, StepFailedError
 from steps.contracts.runs import RunRecord
@@ -30,6 +31,7 @@ from steps.contracts.storage import STATE, STATE_URI
 from steps.contracts.tombstones import FOLDER
 from steps.engines.progress.progress import say
 from steps.engines.state_store.store import StateStore
+from steps.ingest.config import SourceConfig
 from steps.zenml_runtime.state import clear_workspaces, state_folder, workspace
 
 # What a repetition must not see of this process: where things go that it would leave there.
@@ -160,18 +162,24 @@ def _recorded(root: Path, run: RunRecord) -> _Recorded:
         raise InputNotFoundError("the run's config isn't in the index", where=run.name, hint=hint)
     values = yaml.safe_load(text)
     try:
-        config = RunConfig.model_validate(values)
+        config = slotted(RunConfig.model_validate(values), slot_of(run.slot) if run.slot else None)
     except ValueError as e:
         hint = "check its commit out and use the assay that is there"
         raise ConfigError("its config is one of another version of assay", where=run.name, hint=hint) from e
+    for said, source in zip((values.get("ingest") or {}).get("sources", ()), _sources(config), strict=True):
+        said["path"] = source.path
     return _Recorded(run, config, values, recorded_inputs(_of_zenml(run)))
+
+
+def _sources(config: RunConfig) -> tuple[SourceConfig, ...]:
+    return config.ingest.sources if config.ingest else ()
 
 
 def _names(one: _Recorded) -> Iterator[str]:
     """What the config names by path."""
     from pipelines.input_digests import named_files
 
-    for source in one.config.ingest.sources if one.config.ingest else ():
+    for source in _sources(one.config):
         if source.path is not None:
             yield source.path
     for names in named_files(one.config).values():
@@ -219,7 +227,8 @@ def _run(code: Path, state: Path, config: Path, run: RunRecord) -> None:
     """Raises the error class by which the repetition ended."""
     environment = {k: v for k, v in os.environ.items() if k not in _LEFT_OUT and not k.startswith("ZENML_")}
     environment |= {STATE: str(state), "ASSAY_ROOT": str(code), _PYTHON: str(code)}
-    words = [sys.executable, "-m", "ops.main", "run", str(config), "--infra", "local", "--json"]
+    slot = ("--slot", run.slot) if run.slot else ()
+    words = [sys.executable, "-m", "ops.main", "run", str(config), "--infra", "local", "--json", *slot]
     done = subprocess.run(words, cwd=code, env=environment, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         kinds = {k.exit_code: k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, AssayError)}
