@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ops.lineage.run_differences import flat
 from ops.plan import Plan
 from ops.run_index import find_run, known_runs
 from steps.contracts.errors import InputNotFoundError
@@ -169,12 +170,4 @@ def _differing(part: Part, before: Mapping[str, Any], after: Mapping[str, Any]) 
 
 def _settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """By dotted path, those of the stage without the name of the parameter that they are."""
-    return {name.removeprefix("config."): value for name, value in _flat(parameters).items()}
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted path; empty groups as they are."""
-    if not isinstance(value, Mapping | list | tuple) or not value:
-        return {prefix: value} if prefix else {}
-    items = value.items() if isinstance(value, Mapping) else enumerate(value)
-    return {k: v for name, one in items for k, v in _flat(one, f"{prefix}.{name}" if prefix else str(name)).items()}
+    return {name.removeprefix("config."): value for name, value in flat(parameters).items()}

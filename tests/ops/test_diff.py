@@ -124,7 +124,7 @@ def make_run(root: Path, work: Path, name: str, numbers: list[int], fate: Fate, 
     keep("screen_step", "screened", version.select(stays, folder / "screen", "screen"))
     update = {"name": name, "run_id": f"id-{name}", "artifact_store": str(store), "artifacts": tuple(artifacts),
               "started": f"2026-01-0{name[-1]}T00:00:00+00:00", "registration": None}  # fmt: skip
-    save_run(root, sample_run.record().model_copy(update=update), "name: x\n")
+    save_run(root, sample_run.of_config(sample_run.record().model_copy(update=update), "name: x\n"), "name: x\n")
 
 
 def changed(version: Dataset, folder: Path, texts: dict[int, str], numbers: list[int]) -> Dataset:
