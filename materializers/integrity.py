@@ -179,12 +179,13 @@ def _below(root: str, uri: str) -> str:
 
 class StoredRecord(NamedTuple):
     """A run's record as its last step stored it: where, the SHA-256 of its bytes, and what they say; None where it is
-    gone, or says nothing that can be read.
+    gone, or says nothing that can be read. `noted`: the SHA-256 that the note beside it says.
     """
 
     uri: str
     sha256: str | None
     record: RunRecord | None
+    noted: str | None = None
 
 
 def read_stored(uri: str) -> StoredRecord:
@@ -196,10 +197,12 @@ def read_stored(uri: str) -> StoredRecord:
     data = read_bytes(uri)
     if data is None:
         return StoredRecord(uri, None, None)
+    note = read_bytes(layout.beside(uri, layout.CHECKSUM))
+    noted = note.decode("utf-8", "replace") if note is not None else None
     try:
-        return StoredRecord(uri, bytes_digest(data), RunRecord.model_validate_json(data))
+        return StoredRecord(uri, bytes_digest(data), RunRecord.model_validate_json(data), noted)
     except ValidationError:
-        return StoredRecord(uri, bytes_digest(data), None)
+        return StoredRecord(uri, bytes_digest(data), None, noted)
 
 
 def find_stored(run: RunRecord) -> StoredRecord | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from materializers.layout import CHECKSUM, beside
 from ops.audit.findings import Finding, held
 from ops.audit.trail import Link, Trail
 from steps.engines.signing.keys import holds
@@ -30,6 +31,8 @@ def _check_head(trail: Trail) -> Iterator[Finding]:
     else:
         same = stored.sha256 == tags[HEAD]
         yield held(_HEAD, same, tags[HEAD] if same else f"{stored.uri} has {stored.sha256}, the registry {tags[HEAD]}")
+        note = beside(stored.uri, CHECKSUM)
+        yield held("the note beside the record says its digest", stored.noted == stored.sha256, note)
 
 
 def _check_signature(trail: Trail, key: str | None) -> Iterator[Finding]:
@@ -53,4 +56,6 @@ def _check_link(link: Link) -> Finding:
         return Finding(what, "not checked", "it stored none: it ended before, or is of an older version")
     if link.stored.sha256 is None:
         return Finding(what, "gone", link.stored.uri)
+    if link.whole and link.stored.noted != link.stored.sha256:
+        return held(what, False, f"{beside(link.stored.uri, CHECKSUM)} was changed")
     return held(what, link.whole, link.to.sha256 or "" if link.whole else f"{link.stored.uri} was changed")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow.parquet as pq
@@ -128,6 +129,30 @@ def check_scores(trail: Trail) -> Iterator[Finding]:
         yield held(what, not wrong, "; ".join(wrong) or f"{figures} figures, {evaluation.answers.rows:,} answers")
 
 
+def check_grades(trail: Trail, root: Path) -> Iterator[Finding]:
+    """The stored answers graded anew, by the recorded settings."""
+    from steps.engines.scoring.answers import read_answers
+    from steps.evaluate.config import EvaluateConfig
+    from steps.evaluate.regrade import regraded
+
+    if "evaluate" not in trail.run.config:
+        return
+    for evaluation in evaluations_of(trail):
+        what = f"answers of {evaluation.report.subject} have the scores that their graders give"
+        rows = read_answers(evaluation.answers)
+        try:
+            config = EvaluateConfig.model_validate(trail.run.config["evaluate"])
+            found = [regraded(t, rows.get(t.task, []), config, root) for t in evaluation.report.tasks]
+        except (AssayError, ValidationError) as e:
+            yield Finding(what, "not checked", str(e).splitlines()[0])
+            continue
+        wrong = [w for one in found for w in one or ()]
+        if not wrong and None in found:
+            yield Finding(what, "not checked", "graded by another version of the graders")
+        else:
+            yield held(what, not wrong, "; ".join(wrong[:5]) or f"{evaluation.answers.rows:,} answers")
+
+
 def _task_differences(task: TaskResult, rows: "Sequence[Answered]") -> Iterator[str]:
     from steps.engines.scoring.metrics import estimate
 
@@ -164,6 +189,8 @@ def check_gate(trail: Trail) -> Iterator[Finding]:
     wrong = [
         *(["the comparison"] if recorded and recorded[-1] != comparison else []),
         *_decision_differences(decision, again),
+        # Of the recorded settings as they are: a later version knows more of them.
+        *(["its settings"] if value_digest(trail.run.config["gate"]) != decision.config_digest else []),
     ]
     yield held(what, not wrong, ", ".join(wrong) or f"{len(again.reasons)} checks")
 
@@ -174,8 +201,6 @@ def _decision_differences(recorded: Decision, again: Decision) -> Iterator[str]:
     now = {r.check: r for r in again.reasons}
     yield from (r.check for r in recorded.reasons if now.get(r.check) != r)
     yield from (f"{check} isn't among its reasons" for check in now.keys() - {r.check for r in recorded.reasons})
-    if recorded.config_digest != again.config_digest:
-        yield "its settings"
 
 
 def config_holds(run: RunRecord) -> Finding:

@@ -62,6 +62,7 @@ def verify(root: Path, trail: Trail, key: str | None) -> Verification:
         *_check_model(trail, files[trail.store]),
         *(f for store in trail.stores for f in recount.check_counts(store)),
         *recount.check_scores(trail),
+        *recount.check_grades(trail, root),
         *recount.check_gate(trail),
         *_unread(trail),
     ]
@@ -100,7 +101,7 @@ def _of_file(check: FileCheck, removals: list[SignedRemoval], key: str | None) -
 
 def _check_index(root: Path, trail: Trail, run: RunRecord) -> Iterator[Finding]:
     """Of a run that the index of this machine knows."""
-    indexed = next((r for r in known_runs(root) if r.run_id == run.run_id), None)
+    indexed = next((r for r in known_runs(root) if run.run_id == r.run_id or run.name == r.name), None)
     if indexed is not None:
         yield from check_index(root, indexed, trail.stored_record(run) or find_stored(run))
 

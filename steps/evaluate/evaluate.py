@@ -118,8 +118,12 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _R
     if task.kind == "held_out":
         judged = prompts if limit else [probed.prompts.get(i) for i in range(len(asked))]
         rows = with_faults(rows, judged, [row["kind"] == "document" for row in task.rows])
-    version = f"{task.kind}-{TASK_VERSION}+{scorer.version}"
-    return _Run(task, rows, version, limit, probed.tokens, [*notes, *probed.notes])
+    return _Run(task, rows, version_of(task.kind, scorer), limit, probed.tokens, [*notes, *probed.notes])
+
+
+def version_of(kind: str, scorer: Scorer) -> str:
+    """What a task's scores depend on: its kind, this code, and the settings of its graders."""
+    return f"{kind}-{TASK_VERSION}+{scorer.version}"
 
 
 def _score(scorer: Scorer, answer: str | None, prompt: Prompt | None) -> Scores:

@@ -118,7 +118,9 @@ def damaged(file: Path, how: str, other: bytes) -> Iterator[None]:
 def named(file: Path, found: list[dict[str, str]]) -> bool:
     """Whether what was found says which file: by its name, or of the stored record by what it is the record of."""
     said = json.dumps(found)
-    return file.name in said or ("run_record" in file.parts and ("head of the chain" in said or "run.json" in said))
+    return f"/{file.name}" in said or (
+        "run_record" in file.parts and ("head of the chain" in said or "run.json" in said)
+    )
 
 
 def test_a_whole_run_holds(verify) -> None:
@@ -168,19 +170,21 @@ def test_every_changed_field_of_the_record_is_seen(state, verify, field) -> None
     (file,) = state.glob("runs/*/run.json")
     whole = file.read_text()
     record = json.loads(whole)
-    record[field] = other_value(record[field])
+    record[field] = other_value(field, record[field])
     file.write_text(json.dumps(record))
     status, bad, said = verify()
     file.write_text(whole)
     if field == "name":
         assert "the record of another run" in said, said
     else:
-        assert status == 7 and (field in ("run_id", "status") or any(field in f["detail"] for f in bad)), said
+        assert status == 7 and any(field in f["detail"] for f in bad), said
 
 
-def other_value(value):
+def other_value(field: str, value):
+    if field in ("earlier", "sections") and not value:
+        return [{"run_id": "7", "name": "x"} if field == "earlier" else {"title": "t", "columns": [], "rows": []}]
     if isinstance(value, list):
-        return value[1:] if value else value
+        return value[1:] if value else ["x"]
     if isinstance(value, dict):
         return dict(list(value.items())[1:])
     return 7.0 if isinstance(value, float) else "2026-01-01T00:00:00+00:00"
