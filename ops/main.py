@@ -409,6 +409,17 @@ def repro(
 
 
 @app.command(rich_help_panel="Look")
+def dashboard(
+    zenml_port: Annotated[int | None, typer.Option(help="of ZenML's dashboard; default: 8237")] = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="of MLflow's UI; default: 8238")] = None,
+) -> None:
+    """ZenML's dashboard and MLflow's UI over the local stores, on this machine alone, until Ctrl-C."""
+    from ops.dashboards import serve
+
+    serve(root_folder(), zenml_port, mlflow_port)
+
+
+@app.command(rich_help_panel="Look")
 def status(json_output: Json = False) -> None:
     """Schedules, what is running, how fresh datasets and models are, and what needs a person."""
     from ops.commands.runs import catch_up

@@ -58,7 +58,7 @@ def show_run(root: Path, name: str, json_output: bool) -> None:
     run, *others = matching_runs(root, name)
     store = artifacts_of(root, run)
     if json_output:
-        named = {"others": [r.name for r in others]}
+        named = {"others": [r.name for r in others], "links": _links(root, run)}
         emit({**run.model_dump(mode="json"), **costs_as_json(store), **named})
         return
     _show([run])
@@ -68,10 +68,20 @@ def show_run(root: Path, name: str, json_output: bool) -> None:
             say(f"  log: {run.log}")
     print_costs(console(), [*run_costs(store), *evaluation_costs(store)])
     print_usage(console(), run)
+    for where, link in _links(root, run).items():
+        say(f"{where}  {link}")
     if others:
         _show(others[:_OTHERS])
         more = f", the newest {_OTHERS} shown" if len(others) > _OTHERS else ""
         say(f"{name!r} fits {len(others)} earlier runs{more}; name one to see it")
+
+
+def _links(root: Path, run: RunRecord) -> dict[str, str]:
+    """Where the run is seen in a browser, while `assay dashboard` runs."""
+    from ops.dashboards import running
+
+    found = running(root)
+    return found.of(run) if found is not None else {}
 
 
 def _show(runs: Sequence[RunRecord]) -> None:

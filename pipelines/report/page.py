@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from materializers import views
 from pipelines.report.costs import StageCost, evaluation_cost, in_words, rows_through, stage_cost, together
+from pipelines.report.dashboards import Dashboards
 from pipelines.report.glance import Glance, glance
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
@@ -96,6 +97,7 @@ def render_page(content: RunPage) -> str:
             largest=max((r.rows_in + r.created for r in curation), default=1),
             directions=views.directions_of(content.evals),
             headline=_headline(content),
+            links=Dashboards().of(content.record),
             costs=costs,
             together=together(costs),
             through=rows_through(costs),
