@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-slow test-stacks server-env airflow-env emulators mutants check lint types arrows tests digests families bench peers clean help
+.PHONY: run test test-slow test-stacks server-env airflow-env emulators image dashboard mutants check lint types arrows tests digests families bench peers clean help
 DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
@@ -53,6 +53,9 @@ emulators: .venv-emulators/.ready  ## emulators that aren't Python packages, by 
 
 airflow-env: .venv-airflow/.ready  ## an Airflow of its own, .venv-airflow: for make test-stacks
 
+dashboard: $(READY) .venv-server/.ready  ## ZenML's dashboard and MLflow's UI over the local stores, until Ctrl-C
+	$(BIN)/assay dashboard
+
 run: $(READY)  ## the quickstart, end to end: raw rows to a registered, evaluated model
 	$(BIN)/assay run configs/runs/quickstart.yaml
 
@@ -62,9 +65,23 @@ check: $(READY)  ## lint, types and arrows, in seconds
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy --no-error-summary && $(BIN)/lint-imports --no-logo > /dev/null
 	@! find tests -name 'test_*.py' | sed 's|.*/||' | sort | uniq -d | grep . || { echo "pytest wants each name of a test file once"; exit 1; }
 
+# The image that steps of other stacks run in: docs/image.md. Which packages are taken is pip's own configuration.
+BUILDER ?= $(shell docker info > /dev/null 2>&1 && echo docker || command -v podman || echo docker)
+TARGET ?= cpu
+IMAGE ?= assay:$(TARGET)$(CLOUD:%=-%)
+CONSTRAINTS := $(if $(CLOUD),.venv-$(CLOUD)/constraints.txt,constraints.txt)
+
+image: $(CONSTRAINTS)  ## the image of containerised stacks: TARGET=cpu or cuda, CLOUD=aws or gcp, IMAGE=name, PIP_CONF=file
+	$(BUILDER) build --target $(TARGET) --tag $(IMAGE) \
+	  --build-arg COMMIT="$$(git rev-parse HEAD)$$(git status --porcelain --untracked-files=no | grep -q . && echo +changes)" \
+	  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+	  --build-arg CONSTRAINTS=$(CONSTRAINTS) $(CLOUD:%=--build-arg EXTRAS=documents,%) \
+	  $(PIP_CONF:%=--secret id=pip.conf,src=%) $(IMAGE_ARGS) .
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 
 types: $(READY)
 	$(BIN)/mypy

@@ -269,6 +269,7 @@ def _recorded(
     to a run.
     """
     from ops.sync import refresh
+    from steps.zenml_runtime.containers import explain
     from steps.zenml_runtime.local_store import launched_run, runs_here
     from steps.zenml_runtime.settling import archive_model, end_as_failed, is_driven
     from steps.zenml_runtime.usage import note_usage
@@ -277,6 +278,8 @@ def _recorded(
     if run is None:
         return None, error
     goes_on = False
+    if error is not None:
+        explain(error, run)
     if not is_driven(run) and not run.status.is_finished:
         run, error = _waited_for(run, plan, error)
         goes_on = not run.status.is_finished
@@ -321,20 +324,26 @@ def _failure(error: BaseException | None, record: RunRecord | None, elsewhere: s
     elif error is not None:
         return error
     assert record is not None
+    from steps.zenml_runtime.containers import log_command
+
     where = f"run {record.name}" + (f", {record.failed_step}" if record.failed_step else "")
-    hint = f"its log: {record.log}" if record.log else f"assay runs {record.name} shows more"
+    log = record.log or log_command(error)
+    hint = f"its log: {log}" if log else f"assay runs {record.name} shows more"
     kind = getattr(errors, record.error_kind or "", StepFailedError)
     return kind(record.error or "the run failed", where=where, hint=hint)
 
 
 def _as_ours(error: Exception, run: str) -> AssayError | Exception:
     """The step's own error where it is one of ours, with its run named."""
+    from steps.zenml_runtime.containers import killed
     from steps.zenml_runtime.remote_store import store_error
 
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, AssayError):
             return seen
+        if (lost := killed(seen, run)) is not None:
+            return lost
         if (of_store := store_error(seen)) is not None:
             return of_store
         if type(seen).__module__.startswith(("mlflow", "requests", "urllib3")):

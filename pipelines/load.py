@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from pipelines.mistakes import KeyPath, examine
-from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.errors import ConfigError, InputNotFoundError, StorageError
 
 M = TypeVar("M", bound=BaseModel)
 # Chosen: far more than any configuration has; what a few lines of nested aliases stand for is more.
@@ -79,18 +79,28 @@ def load_model(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
     return validate(model, read(path, overrides))
 
 
+def _bytes_of(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise InputNotFoundError("no such configuration file", where=str(path))
+        if path.stat().st_size > _MOST_BYTES:
+            what = f"longer than {_MOST_BYTES:,} bytes, which no configuration is"
+            raise ConfigError(what, where=str(path), hint="is it the right file?")
+        return path.read_bytes()
+    except PermissionError as e:
+        raise StorageError(
+            "this user may not read it", where=str(path), hint="change the rights of it and of its folders"
+        ) from e
+
+
 def read(path: Path, overrides: Sequence[str] = ()) -> Written:
     """What a YAML file and the overrides say.
 
     Raises:
         InputNotFoundError: no such file. ConfigError: the file isn't YAML, or an override fits nowhere.
+        StorageError: this user may not read it.
     """
-    if not path.is_file():
-        raise InputNotFoundError("no such configuration file", where=str(path))
-    if path.stat().st_size > _MOST_BYTES:
-        what = f"longer than {_MOST_BYTES:,} bytes, which no configuration is"
-        raise ConfigError(what, where=str(path), hint="is it the right file?")
-    data = path.read_bytes()
+    data = _bytes_of(path)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as e:

@@ -192,7 +192,7 @@ class _Run:
             WorkerDiedError: ZenML knows no such step yet.
         """
         step = Client().get_pipeline_run(self._run).steps.get(name)
-        why = _why(status)
+        why = ended_by(status)
         if step is None and not told:
             raise WorkerDiedError(
                 f"the process of {name} {why} before its step began", where="this machine", hint=_HINT
@@ -221,7 +221,8 @@ class _Run:
 _HINT = "the system kills what takes too much memory (dmesg says so): fewer parallel_steps, smaller batches"
 
 
-def _why(status: int) -> str:
+def ended_by(status: int) -> str:
+    """How a process ended. `status`: as Python has it, negative for a signal."""
     if status >= 0:
         return f"ended with status {status}"
     return f"was killed by signal {-status} ({signal.Signals(-status).name})"

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from pipelines.load import load_model
-from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.errors import ConfigError, InputNotFoundError, StorageError
 from steps.contracts.reports import Frozen
 
 
@@ -146,4 +146,16 @@ def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_bytes("name: ä".encode("utf-16"))
     with pytest.raises(ConfigError, match="not UTF-8 text \\(byte 0, line 1\\)"):
+        load_model(Outer, file)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("name: x\n")
+
+    def refused(_path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(StorageError, match=r"run\.yaml: this user may not read it"):
         load_model(Outer, file)

@@ -1,0 +1,60 @@
+"""What became of a step's container on this machine (orchestrator `local_docker`)."""
+
+from typing import Any
+
+from zenml.enums import ExecutionStatus
+from zenml.models import ExceptionInfo
+from zenml.orchestrators.publish_utils import publish_step_run_status_update
+
+from steps.contracts.errors import WorkerDiedError
+from steps.contracts.humanize import size
+from steps.zenml_runtime.step_processes import ended_by
+
+# A container that a signal ended has this and the signal's number for its exit status.
+_SIGNALS = 128
+
+
+def killed(error: BaseException, run: str = "") -> WorkerDiedError | None:
+    """What is to be said of a container that a signal ended; None where none did, or it ended by itself. `error`: what
+    came of waiting for it; `run`: name of the run.
+    """
+    container = _container(error)
+    status = getattr(error, "exit_status", 0)
+    if container is None or status <= _SIGNALS:
+        return None
+    limit = container.attrs.get("HostConfig", {}).get("Memory") or 0
+    bounded = f"its memory was limited to {size(limit)} (`resources` of the infra file): allow it more, or less work"
+    free = "the system kills what takes too much memory (dmesg says so)"
+    hint = f"{bounded if limit else free}; its log: {log_command(error)}"
+    return WorkerDiedError(
+        f"its container {ended_by(_SIGNALS - status)}", where=f"run {run}, {_step(error)}" if run else None, hint=hint
+    )
+
+
+def explain(error: BaseException, run: Any) -> None:
+    """Say in ZenML's store of a step whose container was killed what became of it. `run`: ZenML's, whose step it is."""
+    why = killed(error)
+    step = run.steps.get(_step(error)) if why is not None else None
+    if why is None or step is None or step.status.is_finished:
+        return
+    kind = f"{WorkerDiedError.__module__}.{WorkerDiedError.__qualname__}"
+    info = ExceptionInfo(traceback=why.what, source=kind, message=f"{why.what}; {why.hint}")
+    publish_step_run_status_update(step.id, ExecutionStatus.FAILED, exception_info=info)
+
+
+def log_command(error: BaseException | None) -> str:
+    """What shows the log of the container that failed; "" where none did."""
+    container = _container(error)
+    return f"docker logs {container.short_id}" if container is not None else ""
+
+
+def _container(error: BaseException | None) -> Any:
+    """Docker's object; its error has it, and can be told without importing Docker's library."""
+    kind = type(error)
+    is_it = kind.__name__ == "ContainerError" and kind.__module__.startswith("docker.")
+    return getattr(error, "container", None) if is_it else None
+
+
+def _step(error: Any) -> str:
+    words = list(error.command or ())
+    return str(words[words.index("--step_name") + 1]) if "--step_name" in words else ""

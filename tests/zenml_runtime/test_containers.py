@@ -1,0 +1,31 @@
+"""What is said of a step's container that ended."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from steps.zenml_runtime.containers import killed, log_command
+
+docker = pytest.importorskip("docker.errors")
+
+
+def error(status: int, memory: int = 0) -> Any:
+    container = SimpleNamespace(short_id="19fb9a059f28", attrs={"HostConfig": {"Memory": memory}})
+    command = ["--snapshot_id", "x", "--step_name", "dedup_step"]
+    return docker.ContainerError(container, status, command, "assay:cpu", b"")
+
+
+def test_one_that_was_killed_is_told_with_its_limit_and_its_log() -> None:
+    found = killed(error(137, 150 << 20), "mails-1")
+    assert str(found) == (
+        "run mails-1, dedup_step: its container was killed by signal 9 (SIGKILL)\n"
+        "  way out: its memory was limited to 157.3 MB (`resources` of the infra file): allow it more, or less work;"
+        " its log: docker logs 19fb9a059f28"
+    )
+    assert "dmesg says so" in str(killed(error(137)))
+
+
+def test_one_that_ended_by_itself_says_why_itself() -> None:
+    assert killed(error(1)) is None and log_command(error(1)) == "docker logs 19fb9a059f28"
+    assert killed(RuntimeError("else")) is None and log_command(None) == ""
