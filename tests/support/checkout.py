@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def checkout(folder: Path) -> Path:
-    """`folder`, made."""
+def checkout(folder: Path, *, travels: bool = False) -> Path:
+    """`folder`, made. `travels`: its code goes to other machines, where links lead nowhere."""
     (folder / "configs" / "runs").mkdir(parents=True)
     (folder / "configs" / "infra").mkdir()
     (folder / ".zenml" / "stacks").mkdir(parents=True)
@@ -19,7 +20,10 @@ def checkout(folder: Path) -> Path:
         for file in (ROOT / kind).glob("*.yaml"):
             (folder / kind / file.name).symlink_to(file)
     for name in ("pipelines", "steps", "materializers", "ops", "examples", "pyproject.toml"):
-        (folder / name).symlink_to(ROOT / name)
+        if travels and (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (folder / name).symlink_to(ROOT / name)
     return folder
 
 

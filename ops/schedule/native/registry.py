@@ -24,6 +24,7 @@ OWN_STACK = "service"
 _CLOCKS = {
     "airflow": "ops.schedule.native.airflow.Airflow",
     "sagemaker": "ops.schedule.native.eventbridge.EventBridge",
+    "databricks": "ops.schedule.native.databricks.Databricks",
     "kubernetes": "ops.schedule.native.kubernetes.Kubernetes",
 }
 

@@ -10,28 +10,33 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from support.pods import APP
 from support.servers.process import ROOT, answers, free_port, needs, serving
 
 # No Docker here: what the operator would start in a container is a process, with the image's environment as far as
 # the operator says it. It is a DockerOperator, so that Airflow checks arguments and renders templates as of one.
 _OPERATOR = """
-import os, subprocess, sys
+import fcntl, json, os, shutil, subprocess
 from airflow.providers.docker.operators.docker import DockerOperator
 
 class ProcessOperator(DockerOperator):
     def execute(self, context):
         command = self.command if isinstance(self.command, list) else self.command.split()
-        start = json_of("COMMANDS").get(command[0], [command[0]])
-        done = subprocess.run(
-            [*start, *command[1:]], cwd=os.environ["PROCESS_FOLDER"],
-            env={**json_of("ENVIRONMENT"), **{k: str(v) for k, v in self.environment.items()}},
-        )
+        start = json.loads(os.environ["PROCESS_COMMANDS"])[command[0]]
+        given = json.loads(os.environ["PROCESS_ENVIRONMENT"])
+        # A step unpacks its code into one folder of the machine, which a container has for itself.
+        app = os.environ["PROCESS_APP"]
+        os.makedirs(app, exist_ok=True)
+        with open(f"{app}/.lock", "w") as lock:
+            if command[0] == "python":
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                shutil.rmtree(f"{app}/code", ignore_errors=True)
+            done = subprocess.run(
+                [*start, *command[1:]], cwd=os.environ["PROCESS_FOLDER"],
+                env={**given, **{k: str(v) for k, v in self.environment.items()}},
+            )
         if done.returncode:
             raise RuntimeError(f"{command[:3]} ended with {done.returncode}")
-
-def json_of(name):
-    import json
-    return json.loads(os.environ["PROCESS_" + name])
 """
 
 
@@ -69,7 +74,8 @@ def airflow(folder: Path, work: Path, environment: Mapping[str, str]) -> Iterato
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5", "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False", "SCARF_NO_ANALYTICS": "true",
         "PROCESS_FOLDER": str(work), "PROCESS_ENVIRONMENT": json.dumps(dict(environment)),
-        "PROCESS_COMMANDS": json.dumps({"assay": [*python, "-m", "ops.main"], "python": python}),
+        "PROCESS_COMMANDS": json.dumps({"assay": [*python, "-m", "ops.main"], "python": [*python, "-S"]}),
+        "PROCESS_APP": str(APP),
     }  # fmt: skip
     for name in [n for n in os.environ if n.startswith(("ZENML_", "MLFLOW_"))]:
         settings.setdefault(name, "")

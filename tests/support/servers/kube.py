@@ -9,8 +9,11 @@ import importlib.util
 import json
 import re
 import threading
+import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +39,8 @@ class Cluster:
         context: of the kubeconfig.
     """
 
-    def __init__(self, emulator: Any, url: str, kubeconfig: Path) -> None:
-        self._emulator, self.url, self.context = emulator, url, "test"
+    def __init__(self, url: str, kubeconfig: Path) -> None:
+        self.url, self.context = url, "test"
         self.environment = {"KUBECONFIG": str(kubeconfig)}
         kubeconfig.write_text(yaml.safe_dump({
             "apiVersion": "v1", "kind": "Config", "current-context": self.context,
@@ -45,10 +48,31 @@ class Cluster:
             "contexts": [{"name": self.context, "context": {"cluster": "c", "user": "u"}}],
         }))  # fmt: skip
 
+    def patch_job(self, thing: dict[str, Any], **parts: Any) -> None:
+        """Change a part of a Job, as controllers do."""
+        place = f"apis/batch/v1/namespaces/{thing['metadata']['namespace']}/jobs/{thing['metadata']['name']}"
+        data, url = json.dumps(parts).encode(), f"{self.url}/{place}"
+        headers = {"Content-Type": "application/merge-patch+json"}
+        urllib.request.urlopen(urllib.request.Request(url, data, headers, method="PATCH"), timeout=30).close()
+
+    def add_pod(self, job: dict[str, Any], name: str) -> str:
+        """A pod of a Job, as its controller makes one; returns its name."""
+        template, namespace = job["spec"]["template"], job["metadata"]["namespace"]
+        labels = {**template.get("metadata", {}).get("labels", {}), "job-name": job["metadata"]["name"]}
+        metadata = {"name": name, "namespace": namespace, "labels": labels}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        url, headers = f"{self.url}/api/v1/namespaces/{namespace}/pods", {"Content-Type": "application/json"}
+        made = urllib.request.Request(url, json.dumps(pod).encode(), headers, method="POST")
+        urllib.request.urlopen(made, timeout=30).close()
+        return name
+
     def objects(self, kind: str) -> list[dict[str, Any]]:
         """Those that are there, oldest first."""
-        found = [o for o in self._emulator._objects.values() if not o.deleted]
-        return [json.loads(json.dumps(o.raw)) for o in found if o.raw.get("kind") == kind]
+        path = next(path for path, known in _KINDS.items() if known == kind)
+        prefix = "apis" if path.count("/") == 2 else "api"
+        with urllib.request.urlopen(f"{self.url}/{prefix}/{path}", timeout=30) as answer:
+            found: list[dict[str, Any]] = json.loads(answer.read())["items"]
+        return found
 
 
 @contextmanager
@@ -58,14 +82,14 @@ def kubernetes_api(folder: Path) -> Iterator[Cluster]:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"NOT TESTED: {module} isn't here; pip install -c constraints.txt '.[stack-tests]'")
     loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-    found: list[Any] = []
+    found: list[str] = []
 
     async def serve() -> None:
         import kmock
 
         emulator = _emulator()
         async with kmock.Server(emulator) as server:
-            found.extend([emulator, str(server.url).rstrip("/")])
+            found.append(str(server.url).rstrip("/"))
             ready.set()
             await stop.wait()
 
@@ -73,7 +97,7 @@ def kubernetes_api(folder: Path) -> Iterator[Cluster]:
     thread.start()
     assert ready.wait(30), "the emulator didn't start"
     try:
-        yield Cluster(found[0], found[1], folder / "kubeconfig")
+        yield Cluster(found[0], folder / "kubeconfig")
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
@@ -87,11 +111,20 @@ def _emulator() -> Any:
         async def _handle(self, request: Any) -> Any:
             if request.url.path == "/version":
                 return aiohttp.web.json_response({"major": "1", "minor": "34", "gitVersion": "v1.34.0"})
+            if request.resource is not None and isinstance(request.data, dict):
+                place = f"{request.resource.group}/" * bool(request.resource.group) + str(request.resource.version)
+                kind = _KINDS.get(f"{place}/{request.resource.plural}")
+                request.data.update({} if kind is None else {"kind": kind, "apiVersion": place})
             written = str(request.method).rpartition(".")[-1].upper() in ("POST", "PUT")
             if written and (why := invalid(request.data)):
                 return _status(422, "Invalid", why)
+            if written and isinstance(request.data, dict):
+                metadata = request.data.setdefault("metadata", {})
+                metadata.setdefault("uid", str(uuid.uuid4()))
+                metadata.update({"namespace": request.namespace} if request.namespace else {})
+                metadata.setdefault("creationTimestamp", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+                request.data.setdefault("status", {})
             if written and "generateName" in request.data.get("metadata", {}):
-                metadata = request.data["metadata"]
                 metadata.setdefault("name", f"{metadata['generateName']}{len(self._objects):05x}")
             try:
                 if written and request.resource is not None and request.name is not None:
@@ -101,6 +134,11 @@ def _emulator() -> Any:
                 if isinstance(e.args, tuple) and len(e.args) == 4:  # kmock's own errors: status, reason, text
                     return _status(e.args[1], str(e.args[2]).replace(" ", ""), e.args[3])
                 raise
+
+        async def _serve_list(self, request: Any) -> Any:
+            found = await super()._serve_list(request)
+            wanted = request.url.query.get("labelSelector", "")
+            return {**found, "items": [i for i in found["items"] if _selected(i, wanted)]}
 
         async def _replaced(self, request: Any) -> Any:
             key = (request.resource, request.namespace, request.name)
@@ -131,6 +169,13 @@ def invalid(thing: Any) -> str:
     if thing["kind"] == "CronJob":
         return _wrong_cron(thing["spec"]["schedule"])
     return ""
+
+
+def _selected(thing: dict[str, Any], selector: str) -> bool:
+    """Whether its labels are those of an equality selector; kmock gives all."""
+    labels = thing.get("metadata", {}).get("labels") or {}
+    pairs = (part.replace("==", "=").split("=") for part in selector.split(",") if "=" in part)
+    return all(labels.get(name.strip()) == value.strip() for name, value in pairs)
 
 
 def _without_nulls(value: Any) -> Any:
