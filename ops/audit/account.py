@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from materializers.artifacts import Artifacts, going_on, is_remote, json_value
 from materializers.layout import model_file
 from ops.audit.recount import COUNTED, StageCount, stage_counts
-from ops.audit.trail import Trail, intact
+from ops.audit.trail import Trail, inputs_of, intact
 from ops.audit.verify import Verification
 from ops.run_index import config_path, run_config
 from steps.contracts.digests import text_digest, value_digest
@@ -214,18 +214,6 @@ def _sources(trail: Trail) -> Iterator[dict[str, Any]]:
     for source in declared:
         files = {name: sha256 for name, sha256 in read.items() if name.split("/")[0] == source.name}
         yield {**source.model_dump(), "files": files}
-
-
-def inputs_of(store: Artifacts) -> dict[str, dict[str, str]]:
-    """By stage what the run read from outside: SHA-256 by file, folder or model, as its first step found it."""
-    found = {}
-    for artifact in store.run.around:
-        stage, is_inputs, _ = artifact.name.rpartition("_inputs")
-        for name, sha256 in artifact.beside.items() if is_inputs else ():
-            text = store.text(f"{artifact.uri}/{name}") or ""
-            if text_digest(text) == sha256 and isinstance(said := json.loads(text), dict):
-                found[stage] = {str(k): str(v) for k, v in said.items()}
-    return found
 
 
 def _judge(trail: Trail, config: dict[str, Any]) -> dict[str, Any] | None:

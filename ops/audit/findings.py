@@ -7,8 +7,11 @@ from typing import Literal, TypeAlias
 from steps.contracts.errors import IntegrityError, ServiceError
 
 # holds; differs from what was recorded; gone without a word; never recorded; removed by `erase` or `gc`, which signed
-# for it; not reached: a service is down; not checked: nothing here could, for the reason that is told.
-State: TypeAlias = Literal["holds", "differs", "gone", "unrecorded", "removed", "not reached", "not checked"]
+# for it; changed since: a source is another one than when it was read; not reached: a service is down; not checked:
+# nothing here could, for the reason that is told.
+State: TypeAlias = Literal[
+    "holds", "differs", "gone", "unrecorded", "removed", "changed since", "not reached", "not checked"
+]
 _BROKEN: frozenset[State] = frozenset({"differs", "gone", "unrecorded"})
 
 

@@ -1,5 +1,6 @@
 """From a registered version back to the sources: the runs behind it, and what their artifacts say."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from materializers.artifacts import Artifacts
 from materializers.integrity import StoredRecord, read_stored
 from ops.audit.target import Target
 from ops.run_index import artifacts_of, curating_run, known_runs
+from steps.contracts.digests import text_digest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.evaluation import Decision, EvalReport
 from steps.contracts.models import ModelInfo
@@ -102,6 +104,18 @@ def intact(read: Callable[[ArtifactRecord], V], artifacts: Iterable[ArtifactReco
             found.append((artifact, read(artifact)))
         except (IntegrityError, InputNotFoundError):
             continue
+    return found
+
+
+def inputs_of(store: Artifacts) -> dict[str, dict[str, str]]:
+    """By stage what the run read from outside: SHA-256 by file, folder or model, as its first step found it."""
+    found = {}
+    for artifact in store.run.around:
+        stage, is_inputs, _ = artifact.name.rpartition("_inputs")
+        for name, sha256 in artifact.beside.items() if is_inputs else ():
+            text = store.text(f"{artifact.uri}/{name}") or ""
+            if text_digest(text) == sha256 and isinstance(said := json.loads(text), dict):
+                found[stage] = {str(k): str(v) for k, v in said.items()}
     return found
 
 

@@ -13,6 +13,7 @@ from ops.audit.chain import check_chain
 from ops.audit.findings import Finding, exit_status, held
 from ops.audit.index import check_index
 from ops.audit.registry import check_registry
+from ops.audit.sources import check_sources
 from ops.audit.trail import Trail, intact
 from ops.removals import SignedRemoval, read_removals
 from ops.run_index import known_runs
@@ -64,6 +65,7 @@ def verify(root: Path, trail: Trail, key: str | None) -> Verification:
         *recount.check_scores(trail),
         *recount.check_grades(trail, root),
         *recount.check_gate(trail),
+        *(check_sources(root, trail.data) if trail.data is not None else ()),
         *_unread(trail),
     ]
     return Verification(tuple(findings), len(uris))

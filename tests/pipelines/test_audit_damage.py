@@ -32,7 +32,7 @@ def assay(state: Path, *arguments: str):
     """The command in a process of its own: MLflow keeps files open. Its store isn't that of other tests."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ZENML_", "MLFLOW_"))}
     return subprocess.run(
-        [sys.executable, "-m", "ops.main", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-m", "ops.main", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=1500,
         env={**kept, "ASSAY_STATE": str(state), "ASSAY_ROOT": str(ROOT)}, check=False,
     )  # fmt: skip
 
