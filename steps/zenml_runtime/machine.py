@@ -4,7 +4,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from zenml.steps import get_step_context
 
 from steps.contracts.provenance import Machine
 from steps.zenml_runtime.local_store import runs_in_one_process
+from steps.zenml_runtime.packages import installed
 
 # Its entry in a step's metadata, where each step has a machine of its own.
 MACHINE = "machine"
@@ -45,9 +45,8 @@ def machines_of(steps: Mapping[str, Any]) -> dict[str, Machine]:
 
 
 def installed_packages() -> dict[str, str]:
-    """Version by name of every distribution that can be imported here, sorted: what a lock file of it would say."""
-    found = {d.metadata["Name"]: d.version for d in reversed(list(distributions()))}
-    return {name: found[name] for name in sorted(found, key=str) if name}
+    """Version by name of every distribution that can be imported here: what a lock file of it would say."""
+    return dict(line.split("==", 1) for line in installed())
 
 
 def _processor() -> str:
