@@ -335,14 +335,14 @@ def _failure(error: BaseException | None, record: RunRecord | None, elsewhere: s
 
 def _as_ours(error: Exception, run: str) -> AssayError | Exception:
     """The step's own error where it is one of ours, with its run named."""
-    from steps.zenml_runtime.containers import killed
+    from steps.zenml_runtime.containers import daemon_error, killed
     from steps.zenml_runtime.remote_store import store_error
 
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, AssayError):
             return seen
-        if (lost := killed(seen, run)) is not None:
+        if (lost := killed(seen, run) or daemon_error(seen)) is not None:
             return lost
         if (of_store := store_error(seen)) is not None:
             return of_store

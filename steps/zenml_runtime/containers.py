@@ -6,7 +6,7 @@ from zenml.enums import ExecutionStatus
 from zenml.models import ExceptionInfo
 from zenml.orchestrators.publish_utils import publish_step_run_status_update
 
-from steps.contracts.errors import WorkerDiedError
+from steps.contracts.errors import ServiceError, WorkerDiedError
 from steps.contracts.humanize import size
 from steps.zenml_runtime.step_processes import ended_by
 
@@ -29,6 +29,15 @@ def killed(error: BaseException, run: str = "") -> WorkerDiedError | None:
     return WorkerDiedError(
         f"its container {ended_by(_SIGNALS - status)}", where=f"run {run}, {_step(error)}" if run else None, hint=hint
     )
+
+
+def daemon_error(error: BaseException) -> ServiceError | None:
+    """What is to be said where Docker itself didn't answer; None where it isn't Docker that was asked."""
+    asked = str(getattr(getattr(error, "request", None), "url", None) or "")
+    if not asked.startswith("http+docker://"):
+        return None
+    hint = "look at it (`docker ps`), or name it by DOCKER_HOST; finished steps are reused"
+    return ServiceError(f"Docker doesn't answer: {str(error).splitlines()[0][:300]}", where="this machine", hint=hint)
 
 
 def explain(error: BaseException, run: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from steps.zenml_runtime.containers import killed, log_command
+from steps.zenml_runtime.containers import daemon_error, killed, log_command
 
 docker = pytest.importorskip("docker.errors")
 
@@ -24,6 +24,15 @@ def test_one_that_was_killed_is_told_with_its_limit_and_its_log() -> None:
         " its log: docker logs 19fb9a059f28"
     )
     assert "dmesg says so" in str(killed(error(137)))
+
+
+def test_docker_that_does_not_answer_is_not_taken_for_the_tracker() -> None:
+    requests = pytest.importorskip("requests")
+    late = requests.exceptions.ReadTimeout("Read timed out. (read timeout=60)")
+    late.request = requests.Request("POST", "http+docker://localhost/v1.41/containers/create").prepare()
+    assert str(daemon_error(late)).startswith("this machine: Docker doesn't answer: Read timed out.")
+    late.request = requests.Request("POST", "https://mlflow.example/api").prepare()
+    assert daemon_error(late) is None and daemon_error(ValueError("else")) is None
 
 
 def test_one_that_ended_by_itself_says_why_itself() -> None:
