@@ -103,7 +103,9 @@ def _say_schedules(states: Sequence[ScheduleState], beat: Beat | None, served: b
         say("  none")
         return
     seen = f"{duration((now - beat.seen).total_seconds())} ago" if beat else ""
-    if served and beat:
+    if all(s.entry.schedule.is_native for s in states):
+        say("  fired by their services; assay schedule list looks what these say")
+    elif served and beat:
         say(f"  served by process {beat.pid} on {beat.host}, which last looked {seen}")
     else:
         say(f"  no scheduler serves them{f', the last one looked {seen}' if seen else ''}")
@@ -165,7 +167,8 @@ def _fresh(runs: Sequence[RunRecord], now: datetime) -> Iterator[Fresh]:
 
 
 def _of_schedules(states: Sequence[ScheduleState], served: bool, now: datetime) -> Iterator[Todo]:
-    if states and not served and any(s.entry.paused is None for s in states):
+    ours = [s for s in states if not s.entry.schedule.is_native]
+    if not served and any(s.entry.paused is None for s in ours):
         yield Todo("no scheduler serves the schedules", "assay scheduler")
     for state in states:
         name, last = state.entry.schedule.name, state.wanted

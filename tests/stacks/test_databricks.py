@@ -22,6 +22,7 @@ from ops.schedule.native.service import check_kept, differences
 from ops.schedule.schedule import Schedule
 from steps.contracts.errors import ConfigError
 
+pytestmark = pytest.mark.stacks
 NIGHTLY = Schedule(
     name="nightly", config="c.yaml", cron="30 6 * * MON-FRI", tz="Europe/Berlin", stack="databricks", on="databricks",
     catchup="none",

@@ -19,6 +19,7 @@ from ops.schedule.schedule import Schedule
 from pipelines.cron import cron_of
 from steps.contracts.errors import ConfigError
 
+pytestmark = pytest.mark.stacks
 ROLE = "arn:aws:iam::123456789012:role/scheduler"
 NIGHTLY = Schedule(
     name="nightly", config="c.yaml", cron="30 6 * * MON-FRI", tz="Europe/Berlin", stack="aws", on="aws",
