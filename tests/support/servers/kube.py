@@ -115,6 +115,7 @@ def _emulator() -> Any:
                 place = f"{request.resource.group}/" * bool(request.resource.group) + str(request.resource.version)
                 kind = _KINDS.get(f"{place}/{request.resource.plural}")
                 request.data.update({} if kind is None else {"kind": kind, "apiVersion": place})
+                _with_defaults(request.data)
             written = str(request.method).rpartition(".")[-1].upper() in ("POST", "PUT")
             if written and (why := invalid(request.data)):
                 return _status(422, "Invalid", why)
@@ -153,6 +154,14 @@ def _emulator() -> Any:
         verbs = ["get", "list", "watch", "create", "update", "patch", "delete"]
         emulator.resources[path] = {"namespaced": path not in _CLUSTER, "kind": kind, "verbs": verbs}
     return emulator
+
+
+def _with_defaults(thing: dict[str, Any]) -> None:
+    """What the API fills in before it looks, and the schema calls required."""
+    policy = thing.get("spec", {}).get("podFailurePolicy", {}) if thing.get("kind") == "Job" else {}
+    for rule in policy.get("rules", ()):
+        for condition in rule.get("onPodConditions") or ():
+            condition.setdefault("status", "True")
 
 
 def invalid(thing: Any) -> str:
