@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ops.lineage.catalogue import Catalogue, Held
+from ops.lineage.labels import ABSENT, Labels
 from ops.lineage.ledgers import among
-from steps.contracts.dataset import NO_SPLIT, Manifest
+from steps.contracts.dataset import NO_SPLIT, Manifest, SplitCodes
 from steps.contracts.errors import AssayError
 from steps.contracts.records import SPLITS, Row, current
+from steps.zenml_runtime.state import state_folder
 
 # Leaves of the row's schema that hold what it says, by column.
 _TEXTS = {"text": "text", **{c: f"{c}.list.element.content" for c in ("messages", "chosen", "rejected")}}
@@ -42,29 +44,25 @@ class VersionRows:
     """A dataset version: which rows of which shards it has, and their split labels.
 
     Attributes:
-        selected: shard number, row number and split code of each row, in this order; None: all, without labels.
+        codes: of every row of its shards, one after the other: its split's code, or ABSENT; None: it has all of them,
+            without labels.
     """
 
     held: Held
     manifest: Manifest
-    selected: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int8]] | None
+    codes: SplitCodes | None
 
-    def among(self, rows: RowSet) -> Iterator[tuple[str, Rows, npt.NDArray[np.int8]]]:
+    def among(self, rows: RowSet) -> Iterator[tuple[str, Rows, SplitCodes]]:
         """Those of these rows that the version has: shard, row numbers and split codes."""
-        for number, entry in enumerate(self.manifest.shards):
+        start = 0
+        for entry in self.manifest.shards:
             wanted = rows.get(entry.sha256)
-            if wanted is None or not len(wanted):
-                continue
-            if self.selected is None:
-                yield entry.sha256, wanted, np.full(len(wanted), NO_SPLIT, np.int8)
-                continue
-            shard, row, split = self.selected
-            lo, hi = np.searchsorted(shard, [number, number + 1])
-            at = np.searchsorted(row[lo:hi], wanted)
-            there = at < hi - lo
-            there[there] = row[lo:hi][at[there]] == wanted[there]
-            if there.any():
-                yield entry.sha256, wanted[there], split[lo:hi][at[there]]
+            if wanted is not None and len(wanted):
+                codes = np.full(len(wanted), NO_SPLIT, np.int8) if self.codes is None else self.codes[start + wanted]
+                there = codes != ABSENT
+                if there.any():
+                    yield entry.sha256, wanted[there], codes[there]
+            start += entry.rows
 
     def count(self, rows: RowSet) -> int:
         """How many of these rows the version has."""
@@ -125,12 +123,14 @@ class Shards:
         except AssayError as e:
             self._catalogue.miss(e, uri)
             return None
-        if path is None:
-            return VersionRows(held, manifest, None)
-        # Not `read_table`, which takes seven times as long.
-        table = pq.ParquetFile(path).read(use_threads=False)
-        shard, row, split = (table[c].to_numpy() for c in ("shard", "row", "split"))
-        return VersionRows(held, manifest, (shard, row, split))
+        codes = None
+        if path is not None:
+            codes = self._labels.of(manifest.selection or "", path, manifest.shards)
+        return VersionRows(held, manifest, codes)
+
+    @cached_property
+    def _labels(self) -> Labels:
+        return Labels(state_folder(self._catalogue.root) / "cache" / "labels", self._catalogue.known)
 
     def with_prefix(self, prefix: str) -> dict[str, list[Place]]:
         """Rows whose record id begins so, each with all its places."""
@@ -193,11 +193,15 @@ class Shards:
         )
         return [(record_id, shards[file], row) for record_id, file, row in self._answer(query, wanted=wanted)]
 
-    def with_text(self, text: str) -> dict[str, list[Place]]:
-        """Rows of which a text holds these words, case ignored, each with all its places."""
+    def with_text(self, text: str, without: Collection[str] = ()) -> dict[str, list[Place]]:
+        """Rows of which a text holds these words, case ignored, each with its places.
+
+        `without`: shards whose rows stand in others as well, and hold the words there.
+        """
         groups = [
             (sha, path, g, first)
             for sha, path in self.files.items()
+            if sha not in without
             for g, first in enumerate(_first_rows(path))
         ]  # fmt: skip
         found: dict[str, list[Place]] = defaultdict(list)
@@ -207,6 +211,8 @@ class Shards:
             ):
                 for row, record_id in hits:
                     found[record_id].append(Place(sha, first + row))
+        if without:
+            return self.with_ids(found.keys())
         return {record_id: sorted(places) for record_id, places in sorted(found.items())}
 
     def rows(self, places: Sequence[Place]) -> dict[Place, Row]:

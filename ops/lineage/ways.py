@@ -2,17 +2,19 @@
 it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from materializers.artifacts import going_on, is_quarantine, stage_of
-from ops.lineage.catalogue import Catalogue
+from ops.lineage.catalogue import Catalogue, Held
 from ops.lineage.ledgers import ENDS, Child, Ledgers, Line
 from ops.lineage.shards import Place, RowSet, Shards, VersionRows, row_set
 from ops.references import is_id
 from ops.run_index import run_config
+from steps.contracts.dataset import Manifest
 from steps.contracts.errors import AssayError
 from steps.contracts.records import Row, text_of
 from steps.contracts.runs import ArtifactRecord, RunRecord
@@ -126,7 +128,34 @@ def find_rows(lineage: Lineage, query: str) -> dict[str, list[Place]]:
         found = {i: stored.get(i, []) for i in sorted({*stored, *lineage.ledgers.with_prefix(query.lower())})}
         if found:
             return found
-    return lineage.shards.with_text(query)
+    return lineage.shards.with_text(query, written_by_scrub(lineage, query))
+
+
+def written_by_scrub(lineage: Lineage, text: str) -> frozenset[str]:
+    """Shards that needn't be looked through for a text, since scrub wrote them: it puts `<ENTITY_...>` in the place of
+    values and leaves the rest, so that a text that can't touch one stands in what scrub read as well.
+
+    Not where scrub replaces values otherwise, or what it read can't be.
+    """
+    if any(c in "<>" for c in text) or re.fullmatch(r"\w*", text):
+        return frozenset()
+    manifests = lineage.shards.manifests.values()
+    by_digest = {manifest.digest: manifest for _, manifest in manifests}
+    first: dict[str, tuple[Held, Manifest]] = {}
+    for held, manifest in manifests:
+        for entry in manifest.shards:
+            first.setdefault(entry.sha256, (held, manifest))
+    return frozenset(sha for sha, made in first.items() if _only_scrubbed(lineage, *made, by_digest))
+
+
+def _only_scrubbed(lineage: Lineage, held: Held, manifest: Manifest, by_digest: Mapping[str, Manifest]) -> bool:
+    """Whether a version differs from what scrub read by pseudonyms alone, and that can be read."""
+    if manifest.stage != "scrub":
+        return False
+    mode = (lineage.settings(held.runs[0]).get("scrub") or {}).get("mode")
+    before = by_digest.get(manifest.parent or "")
+    readable = before is not None and all(entry.sha256 in lineage.shards.files for entry in before.shards)
+    return readable and mode in ("pseudonymise", "redact")
 
 
 def histories(lineage: Lineage, rows: Mapping[str, Sequence[Place]], raw: bool) -> list[RowHistory]:

@@ -8,7 +8,7 @@ import pytest
 from support.growing_runs import CONFIG, ROOT, Growing
 from typer.testing import CliRunner
 
-from ops.lineage.ways import find_rows, histories
+from ops.lineage.ways import find_rows, histories, written_by_scrub
 from ops.main import app
 from ops.run_index import save_run
 from steps.contracts.digests import canonical_json, value_digest
@@ -138,3 +138,63 @@ def test_a_run_that_only_the_store_knows_is_looked_through(own: Growing) -> None
     found = explain(own.record_id(500))
     assert found["runs"] == 2 and found["rows"][0]["runs"] == ["run01", "run00"]
     assert [s["sure"] for s in found["rows"][0]["seen_by"]] == [False, False], "their configs aren't known here"
+
+
+@pytest.mark.parametrize(
+    ("text", "needless"),
+    [
+        ("Ticket 31 of", True),
+        ("reach <EMAIL", False),
+        ("EMAIL_ADDRESS_", False),
+        ("person31", False),
+    ],
+)
+def test_what_scrub_wrote_is_looked_through_where_a_text_may_touch_a_pseudonym(
+    growing: Growing, text: str, needless: bool
+) -> None:
+    lineage = growing.lineage
+    shards = {sha for sha, (_, m) in _written(growing).items() if m == "scrub"}
+    assert shards
+    assert written_by_scrub(lineage, text) == (shards if needless else frozenset())
+
+
+def _written(growing: Growing) -> dict[str, tuple[str, str]]:
+    """By shard, the first version that has it."""
+    first: dict[str, tuple[str, str]] = {}
+    for uri, (_, manifest) in growing.lineage.shards.manifests.items():
+        for entry in manifest.shards:
+            first.setdefault(entry.sha256, (uri, manifest.stage))
+    return first
+
+
+def test_pseudonyms_are_found_as_text_too(growing: Growing) -> None:
+    (row,) = explain("write to <EMAIL_ADDRESS_", "-n", "2000", "--run", "run00")["rows"][:1]
+    assert "Write to <EMAIL_ADDRESS_" in growing_text(growing, row["record_id"])
+    assert explain("<EMAIL_ADDRESS_")["matches"] == 240
+
+
+def growing_text(growing: Growing, record_id: str) -> str:
+    lineage = growing.lineage
+    places = lineage.shards.with_ids([record_id])[record_id]
+    return " ".join(m["content"] for row in lineage.shards.rows(places).values() for m in row["messages"])
+
+
+def test_what_was_read_by_scrub_and_is_gone_is_looked_for_in_what_it_wrote(growing: Growing) -> None:
+    (raw,) = [sha for sha, (uri, stage) in _written(growing).items() if stage == "ingest" and "run00" in uri]
+    file = growing.store / "shards" / f"{raw}.parquet"
+    file.rename(file.with_suffix(".away"))
+    found = explain("Ticket 31 of", status=7)
+    file.with_suffix(".away").rename(file)
+    assert [r["record_id"] for r in found["rows"]] == [growing.record_id(31)]
+
+
+def test_labels_that_were_damaged_are_made_anew(growing: Growing) -> None:
+    before = explain(growing.record_id(501))
+    folder = growing.state / "cache" / "labels"
+    assert list(folder.glob("*.npy"))
+    for file in folder.glob("*.npy"):
+        file.write_bytes(file.read_bytes()[:-900] + bytes(900))
+    assert explain(growing.record_id(501)) == before
+    for file in folder.glob("*.npy"):
+        file.write_bytes(b"")
+    assert explain(growing.record_id(501)) == before
