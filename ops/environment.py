@@ -23,6 +23,8 @@ SWITCHES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # On standard output, where --json says all there is.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # Bars of libraries; our own progress says more in fewer lines.
     "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",

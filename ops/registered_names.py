@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from steps.contracts.evaluation import Registration
 from steps.contracts.runs import RunRecord
+from steps.engines.tracking.database import database_file
 
 
 def registries(runs: Iterable[RunRecord]) -> frozenset[str]:
@@ -20,5 +21,5 @@ def version_name(registration: Registration, known: frozenset[str] = frozenset()
 
 def _place(uri: str) -> str:
     """A server's host and port, a database's file."""
-    parts = urlsplit(uri)
-    return parts.netloc or parts.path or uri
+    file = database_file(uri)
+    return str(file) if file is not None else urlsplit(uri).netloc or uri

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from support.servers.process import answers, free_port, serving
 
+# No jobs of its own: each worker of theirs is another process.
+_SWITCHES = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
@@ -18,5 +21,5 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         "--artifacts-destination", folder / "artifacts", "--serve-artifacts", "--host", "127.0.0.1",
         "--port", url.rsplit(":", 1)[1], "--workers", "1",
     ]  # fmt: skip
-    with serving(command, folder, lambda: answers(f"{url}/health"), {"MLFLOW_DISABLE_TELEMETRY": "true"}):
+    with serving(command, folder, lambda: answers(f"{url}/health"), _SWITCHES):
         yield url
