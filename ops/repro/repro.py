@@ -92,38 +92,27 @@ def _repeat(root: Path, last: RunRecord, keep: Path | None, *, here: bool) -> Re
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise ConfigError("this folder isn't empty", where=str(keep), hint="--keep wants a new one")
     folder = workspace("repro")
-    code = root if here else folder / "code"
-    if not here:
-        check_out(root, last, code)
-        _know_erasures(root, last, code)
-        for one in chain:
-            lay_beside(_names(one), root, code)
-    erased = [check_inputs(one.run.name, one.inputs, code, one.config) for one in chain]
+    codes = [root if here else _code(root, one, folder / f"code{n}") for n, one in enumerate(chain)]
+    erased = [check_inputs(one.run.name, one.inputs, code, one.config) for one, code in zip(chain, codes, strict=True)]
     state = (keep or folder / "state").resolve()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     _bring_erasures([str(state_folder(root) / FOLDER), f"{last.artifact_store}/{FOLDER}"], state)
-    for position, one in enumerate(chain):
-        say(f"repro: {one.run.name} once more, {one.run.config_name} at {one.run.commit if not here else 'this code'}")
+    for position, (one, code) in enumerate(zip(chain, codes, strict=True)):
+        say(f"repro: {one.run.name} once more, with the code of {'this checkout' if here else one.run.commit}")
         _run(code, state, _written(one, chain[:position], one is not chain[-1], folder), one.run)
     now = _newest(state, last.config_name)
-    return _compared(root, last, now, chain[-1].config, state, code / LOCK, keep, here=here, erased=any(erased))
+    around = surroundings(last, now, codes[-1] / LOCK, here=here, erased=any(erased))
+    pairs = compare(artifacts_of(root, last), Artifacts(now, state / "cache"))
+    why = explained(pairs, chain[-1].config, around)
+    return Repetition(last, now, pairs, around, why, state if keep else None)
 
 
-def _compared(
-    root: Path,
-    then: RunRecord,
-    now: RunRecord,
-    config: RunConfig,
-    state: Path,
-    lock: Path,
-    keep: Path | None,
-    *,
-    here: bool,
-    erased: bool,
-) -> Repetition:
-    around = surroundings(then, now, lock, here=here, erased=erased)
-    pairs = compare(artifacts_of(root, then), Artifacts(now, state / "cache"))
-    return Repetition(then, now, pairs, around, explained(pairs, config, around), state if keep else None)
+def _code(root: Path, one: _Recorded, folder: Path) -> Path:
+    """The code of a run's commit, with what its config reads beside it."""
+    check_out(root, one.run, folder)
+    _know_erasures(root, one.run, folder)
+    lay_beside(_names(one), root, folder)
+    return folder
 
 
 def _chain(root: Path, run: RunRecord) -> list[RunRecord]:

@@ -72,3 +72,26 @@ def test_a_run_is_had_again_from_its_commit(tmp_path):
     data.unlink()
     done = assay(home, "repro", "latest")
     assert done.returncode == 3 and "what it read isn't there any more" in done.stderr
+
+
+def test_fine_tuning_alone_is_had_again_with_the_dataset_that_it_began_with(tmp_path):
+    home = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "--shared", str(ROOT), str(home)], check=True)
+    rows = [{"prompt": f"Where is order {i}?", "completion": f"It left on day {i}."} for i in range(60)]
+    (tmp_path / "orders.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"name": "orders", "path": str(tmp_path / "orders.jsonl")}
+    data = {"name": "data", "pipeline": "curate", "ingest": {"sources": [source]}, "split": {"test": 0.3}}
+    curate, tune = tmp_path / "data.yaml", tmp_path / "tune.yaml"
+    curate.write_text(json.dumps({**data, "skip": ["dedup", "scrub", "screen", "judge"]}))
+    model = {"base": {"model": "examples.toy_base.build:build", "options": {"steps": 1, "batch_size": 2}},
+             "train": {"weights": {"kind": "lora"}, "max_steps": 1, "max_length": 64},
+             "evaluate": {"max_rows": 4}, "registry": {"name": "tuned"}}  # fmt: skip
+    tune.write_text(json.dumps({"name": "tune", "pipeline": "finetune", "dataset": "data", **model}))
+    for config in (curate, tune):
+        done = assay(home, "run", str(config), "--json")
+        assert done.returncode == 0, done.stderr
+    done = assay(home, "repro", "tune", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    same = {a["name"]: a["same"] for a in json.loads(done.stdout)["artifacts"]}
+    assert same["tuned"] == "bits" and same["answers_tuned"] == "bits" and same["registration"] == "place"
+    assert set(same.values()) <= {"bits", "content", "place", "spare"}

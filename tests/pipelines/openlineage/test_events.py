@@ -5,6 +5,7 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 from openlineage.client.serde import Serde
@@ -17,6 +18,7 @@ from pipelines.openlineage.config import Endpoint, OpenLineageConfig, endpoint
 from pipelines.openlineage.datasets import located
 from pipelines.openlineage.events import Events
 from pipelines.openlineage.send import send
+from pipelines.openlineage.tell import tell_failed, tell_start
 from pipelines.openlineage.work import StepWork, Work
 from steps.contracts.errors import ConfigError
 from steps.contracts.runs import RunRecord
@@ -180,3 +182,13 @@ def test_where_events_go():
         with pytest.raises(ConfigError, match=why) as raised:
             endpoint(OpenLineageConfig(), {"OPENLINEAGE_URL": url})
         assert "secret" not in str(raised.value)
+
+
+def test_whatever_goes_wrong_in_telling_the_run_goes_on(capsys):
+    run = SimpleNamespace(config=SimpleNamespace(extra={"openlineage": {"url": "http://127.0.0.1:9"}}))
+    tell_start(run, config(), {}, "")
+    assert capsys.readouterr().err.startswith("OpenLineage: no events of this run: AttributeError: ")
+    untold = SimpleNamespace(config=SimpleNamespace(extra={}))
+    tell_start(untold, config(), {}, "")
+    tell_failed(untold, sample_run.record(), lambda: 1 / 0)
+    assert capsys.readouterr().err == ""
