@@ -172,14 +172,20 @@
     if (there) { there.focus({ preventScroll: !keep }); if (window.innerWidth <= 900) detail.scrollIntoView({ block: "nearest" }); }
   }
 
+  // Where a line leads, into another column if one does.
+  function across(id, ends) {
+    const other = ends.find((end) => nodes.get(end).kind !== nodes.get(id).kind);
+    return placed.get(other || ends[0]);
+  }
+
   function walk(event, from) {
     const column = from.closest(".column"), own = [...column.querySelectorAll(".node")], at = own.indexOf(from);
     const id = from.dataset.id;
     let to = null;
     if (event.key === "ArrowDown") to = own[at + 1];
     else if (event.key === "ArrowUp") to = own[at - 1];
-    else if (id && event.key === "ArrowRight") to = placed.get((drawn.find(([a]) => a === id) || [])[1]);
-    else if (id && event.key === "ArrowLeft") to = placed.get((drawn.find(([, b]) => b === id) || [])[0]);
+    else if (id && event.key === "ArrowRight") to = across(id, drawn.filter(([a]) => a === id).map(([, b]) => b));
+    else if (id && event.key === "ArrowLeft") to = across(id, drawn.filter(([, b]) => b === id).map(([a]) => a));
     else return;
     event.preventDefault();
     if (to) to.focus();
@@ -202,7 +208,7 @@
     else if (event.target.classList && event.target.classList.contains("node")) walk(event, event.target);
   });
   function all() {
-    const last = chosen;
+    const last = chosen || (document.activeElement.dataset || {}).id;
     byId("find").value = ""; byId("group").value = ""; byId("ended").checked = false;
     choose(null);
     if (last && placed.get(last)) placed.get(last).focus();
