@@ -22,17 +22,20 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "root"
 
 
-def built(root: Path, runs: int = RUNS) -> Graph:
-    many_runs.build(root, root / "store", runs)
-    return graph_of(load_catalogue(root))
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    folder = tmp_path_factory.mktemp("many")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_STATE", str(folder / "state"))
+        many_runs.build(folder, folder / "store", RUNS)
+        return graph_of(load_catalogue(folder))
 
 
 def before(graph: Graph, node: str) -> list[str]:
     return sorted(graph.nodes[a].name for a, b in graph.edges if b == node)
 
 
-def test_everything_is_there_once(root):
-    graph = built(root)
+def test_everything_is_there_once(graph):
     assert graph.gaps == []
     kinds = Counter(n.kind for n in graph.nodes.values())
     # Ten runs of seven configs; the tenth reads what the ninth did, every ninth of all fails, smoke trains nothing.
@@ -46,8 +49,7 @@ def test_everything_is_there_once(root):
     assert len(shown) == len(done) and {n.name for n in shown} == {"curated"}
 
 
-def test_from_sources_to_an_export(root):
-    graph = built(root)
+def test_from_sources_to_an_export(graph):
     export = f"e:https://hub.internal/datasets/{many_runs.CONFIGS[0]}/0"
     (version,) = [a for a, b in graph.edges if b == export]
     node = graph.nodes[version]
@@ -66,14 +68,12 @@ def test_from_sources_to_an_export(root):
     assert registered.name == "support-model/1" and registered.badge == "champion"
 
 
-def test_runs_from_the_cache_share_what_they_have(root):
-    graph = built(root)
+def test_runs_from_the_cache_share_what_they_have(graph):
     shared = [n for n in graph.nodes.values() if n.kind == "registered" and len(n.runs) > 1]
     assert shared and all(n.facts[-1] == ("in runs", ", ".join(reversed(n.runs))) for n in shared)
 
 
-def test_versions_that_a_reference_means(root):
-    graph = built(root)
+def test_versions_that_a_reference_means(graph):
     uri = many_runs.TRACKER
     assert [*versions_of(graph, uri, "support-model", "1", None)] == [f"r:{uri}#support-model/1"]
     assert len([*versions_of(graph, uri, "support-model", None, None)]) > 5

@@ -18,11 +18,13 @@ from ops.lineage.graph import Graph, graph_of
 from ops.lineage.page import render_lineage
 
 
-@pytest.fixture
-def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Graph:
-    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
-    many_runs.build(tmp_path / "root", tmp_path / "store", 60)
-    return graph_of(load_catalogue(tmp_path / "root"))
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    folder = tmp_path_factory.mktemp("many")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_STATE", str(folder / "state"))
+        many_runs.build(folder, folder / "store", 60)
+        return graph_of(load_catalogue(folder))
 
 
 def page(graph: Graph, *, whole: bool = True) -> str:
