@@ -1,6 +1,7 @@
 """Artifacts of two runs of the same thing, side by side: what is equal bit by bit, what isn't."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,7 @@ Sameness = Literal["bits", "content", "place", "spare", "differs", "gone", "new"
 FINE = ("bits", "content", "place", "spare")
 # Digests that are those of all bytes that count: files of weights, rows of a ledger, answers.
 _DIGEST_IS_BITS = ("model", "ledger", "answers", "file")
+_MEASURED = re.compile(r"\bseconds\b|per second|^available$")
 _BUT_FOR_TIMES = "but for the times that it took"
 _SPARE = ("row_cache", "embeddings", "index", "memory")
 # What the state of source files is, with their times.
@@ -101,10 +103,16 @@ def _but_for_times(a: ArtifactRecord, b: ArtifactRecord, then: Artifacts, now: A
 
 
 def timeless(value: Any) -> Any:
-    """A JSON value without what was measured by a clock."""
+    """A JSON value without what was measured of the machine: times, speeds, free memory."""
     if isinstance(value, dict):
         return {k: timeless(v) for k, v in value.items() if not _is_time(k)}
-    return [timeless(v) for v in value] if isinstance(value, list) else value
+    return [timeless(v) for v in value if not _is_measured(v)] if isinstance(value, list) else value
+
+
+def _is_measured(row: Any) -> bool:
+    """Whether a row of a table is a time, a speed, or the memory that was free then."""
+    what = row[0] if isinstance(row, list) and len(row) == 2 else None
+    return isinstance(what, str) and _MEASURED.search(what) is not None
 
 
 def _is_time(key: str) -> bool:

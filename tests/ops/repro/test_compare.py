@@ -77,6 +77,13 @@ def test_a_value_that_cant_be_read_differs(tmp_path):
 def test_times_are_no_difference():
     said = {"seconds": 1, "rows": [{"cpu_seconds": 2, "n": 3}], "rows_per_second": 4}
     assert timeless(said) == {"rows": [{"n": 3}]}
+    table = [
+        ["loss", 0.5],
+        ["tokens per second, without padding", 176.8],
+        ["seconds of training", 27.0],
+        ["available", 9],
+    ]
+    assert timeless({"rows": table}) == {"rows": [["loss", 0.5]]}
 
 
 def differing(*steps: str) -> list[Pair]:
