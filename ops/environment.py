@@ -1,5 +1,6 @@
 """Where ZenML keeps its things. `prepare` must run before zenml is imported: it reads these names at import."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -35,6 +36,14 @@ SWITCHES = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _MARKERS = ("pyproject.toml", "steps", "pipelines")
+
+
+def _keep_off_standard_output() -> None:
+    """SageMaker's library would say there, where a command's JSON goes, which files of defaults it has read."""
+    logger = logging.getLogger("sagemaker")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+        logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -76,8 +85,12 @@ def prepare(root: Path) -> Path:
         "ZENML_CONFIG_PATH": str(state / "zenml"),
         **SWITCHES,
     }
+    defaults = root / "configs" / "sagemaker.yaml"
+    if defaults.is_file():
+        settings["SAGEMAKER_ADMIN_CONFIG_OVERRIDE"] = str(defaults)
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    _keep_off_standard_output()
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     return state

@@ -340,6 +340,20 @@ def convert(
 
 
 @app.command(rich_help_panel="Run")
+def copy(
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="run:NAME, dataset:DIGEST, model:NAME[/VERSION], or a store's place")
+    ],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="a folder, or s3://, az://, gs:// ... bucket/prefix")],
+    json_output: Json = False,
+) -> None:
+    """Copy a run, a dataset version or a model to another store; every file is read back there."""
+    from ops.commands.copy import copy as copy_there
+
+    copy_there(root_folder(), what, target, json_output)
+
+
+@app.command(rich_help_panel="Run")
 def export(
     version: Annotated[
         str, typer.Argument(metavar="DATASET|RUN", help="run, 'latest', or a dataset digest's beginning")

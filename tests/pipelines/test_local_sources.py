@@ -54,7 +54,7 @@ def test_a_large_source_is_refused_with_a_way_out(data: Path, monkeypatch: pytes
     monkeypatch.setattr(local_sources, "MOST_BYTES", 10)
     with pytest.raises(ConfigError) as caught:
         bring_sources(config("in"), data)
-    assert caught.value.what == "source s0 has 43 B in 4 files on this machine, and the steps run elsewhere"
+    assert caught.value.what == "source s0 has 43 bytes in 4 files on this machine, and the steps run elsewhere"
     assert caught.value.where == "in" and "name its URL" in (caught.value.hint or "")
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from support.object_store import forget_file_systems, s3, s3_server  # noqa: F401 - fixtures
@@ -32,6 +33,12 @@ def _once(factory: pytest.TempPathFactory, name: str, *arguments: str) -> Outcom
             state = shared / name
             kept.write_bytes(pickle.dumps(outcome(state, run(state, *arguments).name)))
     return pickle.loads(kept.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def numba(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled kernels as an image holds them; the first step that needs one makes it."""
+    return tmp_path_factory.mktemp("numba")
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ pytestmark = [
 ]
 
 
-def test_whole_run_as_pods(s3: str, tmp_path: Path, reference: outcomes.Outcome) -> None:
+def test_whole_run_as_pods(s3: str, tmp_path: Path, numba: Path, reference: outcomes.Outcome) -> None:
     state = tmp_path / "state"
     root = pod_stack.checkout(tmp_path / "checkout")
-    more = pod_stack.variables(root, state, tmp_path / "numba")
+    more = pod_stack.variables(root, state, numba)
     pod_stack.make_known(state, more)
     made = outcomes.run(state, outcomes.SMOKE, "--infra", "pods", **more)
     assert made.stack == "pods" and made.artifact_store == s3

@@ -87,7 +87,7 @@ def index(state: Path) -> dict[str, RunRecord]:
     return {r.name: r for r in (RunRecord.model_validate_json(f.read_bytes()) for f in files)}
 
 
-def from_stores(state: Path, fresh: Path, name: str, **more: str) -> RunRecord:
+def from_stores(state: Path, fresh: Path, name: str, python: str = sys.executable, **more: str) -> RunRecord:
     """The record that somebody makes who has ZenML's store and the artifact store, and an empty state folder."""
     fresh.mkdir(mode=0o700)
     # The key of ZenML's local secrets is part of that store.
@@ -95,18 +95,18 @@ def from_stores(state: Path, fresh: Path, name: str, **more: str) -> RunRecord:
         (fresh / "secrets.key").write_bytes((state / "secrets.key").read_bytes())
         (fresh / "secrets.key").chmod(0o600)
     own = {} if "ZENML_STORE_URL" in more else {"ZENML_CONFIG_PATH": str(state / "zenml")}
-    done = assay(fresh, "runs", "--sync", "--json", **own, **more)
+    done = assay(fresh, "runs", "--sync", "--json", python=python, **own, **more)
     assert done.returncode == 0, done.stdout + done.stderr
     return index(fresh)[name]
 
 
-def outcome(state: Path, name: str, **more: str) -> Outcome:
+def outcome(state: Path, name: str, python: str = sys.executable, **more: str) -> Outcome:
     """Of a run by its name; what lies in a remote store is read with this process's environment.
 
     The record is the one made of the stores alone; it must be the one of the index.
     """
     fresh = state.with_name(f"{state.name}-{name}-stores")
-    record = from_stores(state, fresh, name, **more)
+    record = from_stores(state, fresh, name, python, **more)
     assert record == index(state)[name]
     store = Artifacts(record, fresh / "cache")
     return Outcome(

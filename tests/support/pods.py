@@ -100,7 +100,13 @@ def _pod(name, snapshot_id, environment) -> subprocess.CompletedProcess[str]:
         *StepEntrypointConfiguration.get_entrypoint_command(),
         *StepEntrypointConfiguration.get_entrypoint_arguments(step_name=name, snapshot_id=snapshot_id),
     ]
-    libraries = [p for p in sys.path if p.endswith("site-packages")]
+    return bare(command[1:], environment)
+
+
+def bare(arguments, environment, python=sys.executable) -> subprocess.CompletedProcess[str]:
+    """A container's `python ARGUMENTS`: packages of `python`, nothing else of this machine."""
+    said = [python, "-c", "import sys; print(*(p for p in sys.path if p.endswith('site-packages')), sep='\\n')"]
+    libraries = subprocess.run(said, capture_output=True, text=True, check=True).stdout.split()
     # What an image or a secret says.
     passed = {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "NUMBA_CACHE_DIR"))}
     with _alone(), tempfile.TemporaryDirectory() as home:
@@ -111,7 +117,7 @@ def _pod(name, snapshot_id, environment) -> subprocess.CompletedProcess[str]:
         shutil.copy(__file__, flavour)
         return subprocess.run(
             # -S: no .pth file leads to the checkout.
-            [sys.executable, "-S", *command[1:]],
+            [python, "-S", *arguments],
             env={
                 "PATH": "/usr/bin:/bin", "HOME": home, "OMP_NUM_THREADS": "1",
                 "PYTHONPATH": os.pathsep.join([f"{home}/installed", *libraries]),
