@@ -19,6 +19,7 @@ from steps.contracts.errors import AssayError, InputNotFoundError, IntegrityErro
 from steps.contracts.evaluation import EvalReport
 from steps.contracts.runs import RunRecord
 from steps.register.chain import HEAD, KEY, RECORD
+from steps.register.decisions import decisions_of
 
 _CHANGES = "+changes"
 _ADAPTER = "adapter_config.json"
@@ -53,6 +54,7 @@ def account(root: Path, trail: Trail, verified: Verification | None) -> dict[str
         "evaluations": [_evaluation(e) for _, e in trail.evaluations()],
         "decision": json_value(trail.decision),
         "reviews": _reviews(trail),
+        "approvals": _approvals(trail),
         "artifacts": [_artifact(a) for s in trail.stores for a in s.run.artifacts],
         "verification": _verification(verified),
     }
@@ -263,6 +265,12 @@ def _reviews(trail: Trail) -> dict[str, Any] | None:
     files = inputs_of(trail.data).get("review", {})
     counts = next((c for c in stage_counts(trail.data) if c.stage == "review"), None)
     return {"files": files, "decided": counts.lines if counts else {}} if files or counts else None
+
+
+def _approvals(trail: Trail) -> list[dict[str, Any]] | None:
+    """What people decided about the version, as the registry has it; None where that wasn't asked."""
+    tags = trail.target.tags
+    return None if tags is None else [json_value(d) for d in decisions_of(tags)]
 
 
 def _artifact(artifact: Any) -> dict[str, Any]:

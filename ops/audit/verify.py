@@ -19,6 +19,7 @@ from ops.removals import SignedRemoval, read_removals
 from ops.run_index import known_runs
 from steps.contracts.digests import value_digest
 from steps.contracts.runs import ArtifactRecord, RunRecord
+from steps.register.decisions import decisions_of
 
 # Chosen: reading waits for disks and servers more than for processors.
 _READERS = 4 + (os.cpu_count() or 1)
@@ -61,6 +62,7 @@ def verify(root: Path, trail: Trail, key: str | None) -> Verification:
         *(f for store in trail.stores for f in _check_index(root, trail, store.run)),
         *(recount.config_holds(store.run) for store in trail.stores),
         *_check_model(trail, files[trail.store]),
+        *_check_approvals(trail),
         *(f for store in trail.stores for f in recount.check_counts(store)),
         *recount.check_scores(trail),
         *recount.check_grades(trail, root),
@@ -125,6 +127,14 @@ def _check_model(trail: Trail, files: list[FileCheck]) -> Iterator[Finding]:
     for tag in ("model_digest", "weights_digest", "tuned_digest"):
         if tag in tags:
             yield held(f"the registry's tag {tag} is this model", tags[tag] == model.digest, tags[tag])
+
+
+def _check_approvals(trail: Trail) -> Iterator[Finding]:
+    """What people decided stands in tags, which whoever may write to the registry may write."""
+    digest = trail.model.digest if trail.model is not None else None
+    for said in decisions_of(trail.target.tags or {}):
+        what = f"what {said.by} decided ({said.action}, {said.at}) is about these weights"
+        yield held(what, said.weights in (None, digest), said.weights or "no weights are named")
 
 
 def _is_weight(check: FileCheck, artifact: str) -> bool:

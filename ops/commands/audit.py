@@ -88,6 +88,8 @@ def _facts(a: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "judge", f"{by}, prompts {', '.join(d[:16] for d in judge['prompt_digests']) or 'not recorded'}"
     if a["reviews"] is not None:
         yield "people decided", ", ".join(f"{n} {s}" for n, s in a["reviews"]["files"].items()) or "nothing"
+    for said in a["approvals"] or ():
+        yield said["action"], f"by {said['by']}, {said['at']}: {said['why']}"
     yield "store", run["artifact_store"]
     yield "chain", a["chain"]["head"] or ""
     yield "signed by", a["chain"]["key"] or ""

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 CURATE = {
     "name": "rows", "pipeline": "curate", "dedup": {"near": False}, "split": {"test": 0.3, "validation": 0.1},
-    "skip": ["judge", "leakcheck", "screen"], "scrub": {"demo_key": True},
+    "skip": ["judge", "screen"], "scrub": {"demo_key": True},
 }  # fmt: skip
 TUNE = {
     "name": "tuned", "pipeline": "finetune", "dataset": "rows",
