@@ -213,6 +213,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
 
     from pipelines import runs
     from pipelines.openlineage.tell import OPENLINEAGE
+    from steps.zenml_runtime.containers import be_patient
     from steps.zenml_runtime.context import EXECUTOR, SCHEDULE, SLOT, STATE, TIMES
     from steps.zenml_runtime.following import returning_early
     from steps.zenml_runtime.local_store import LAUNCH, execution_mode, runs_here
@@ -237,6 +238,8 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
         options["model"] = Model(name=plan.config.registry.name)
     if plan.infra.run.enable_step_logs:
         store_logs()
+    if "local_docker" in stack.flavors.get("orchestrator", {}).values():
+        be_patient()
     options |= pipeline_options(plan.infra, os.environ, elsewhere=not runs_here())
     chosen = {"curate": runs.curate, "finetune": runs.finetune, "end_to_end": runs.end_to_end}[plan.config.pipeline]
     return chosen.with_options(**options, execution_mode=execution_mode())

@@ -12,6 +12,19 @@ from steps.zenml_runtime.step_processes import ended_by
 
 # A container that a signal ended has this and the signal's number for its exit status.
 _SIGNALS = 128
+# Chosen, in seconds; a daemon that is down refuses at once.
+_PATIENCE = 3_600
+
+
+def be_patient() -> None:
+    """Wait longer for Docker's socket: podman answers a request for a log with its first line, and a step on a busy
+    machine imports for more than the minute that Docker's library waits.
+    """
+    try:
+        import docker.client
+    except ImportError:
+        return
+    docker.client.DEFAULT_TIMEOUT_SECONDS = _PATIENCE
 
 
 def killed(error: BaseException, run: str = "") -> WorkerDiedError | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from steps.zenml_runtime.containers import daemon_error, killed, log_command
+from steps.zenml_runtime.containers import be_patient, daemon_error, killed, log_command
 
 docker = pytest.importorskip("docker.errors")
 
@@ -38,3 +38,10 @@ def test_docker_that_does_not_answer_is_not_taken_for_the_tracker() -> None:
 def test_one_that_ended_by_itself_says_why_itself() -> None:
     assert killed(error(1)) is None and log_command(error(1)) == "docker logs 19fb9a059f28"
     assert killed(RuntimeError("else")) is None and log_command(None) == ""
+
+
+def test_docker_is_waited_for_longer_than_a_busy_machine_takes_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = pytest.importorskip("docker.client")
+    monkeypatch.setattr(client, "DEFAULT_TIMEOUT_SECONDS", 60)
+    be_patient()
+    assert client.DockerClient.from_env(version="1.41").api.timeout == 3_600
