@@ -23,6 +23,7 @@ from pipelines.config import RunConfig
 from pipelines.report.collect import collect
 from pipelines.report.page import render_page
 from pipelines.report.sections import make_sections
+from pipelines.stages import READING
 from pipelines.step_names import DATASET, FINISH, START, position_of
 from steps.contracts.digests import value_digest
 from steps.contracts.provenance import DeclaredSource
@@ -92,6 +93,16 @@ def config_of(run: Any) -> dict[str, Any]:
         return RunConfig.model_validate(stored).model_dump(mode="json")
     except ValidationError:
         return {"pipeline": "end_to_end", **stored}
+
+
+def digests_of_run(run: Any) -> dict[str, dict[str, str]]:
+    """What the first step of a run (ZenML's PipelineRunResponse) found its stages to read, by stage, as
+    `Inputs.digests`; empty when it didn't get so far. It is as long as there are files, so that no note holds it.
+    """
+    first = run.steps.get(START)
+    outputs = first.outputs if first is not None and first.status.value == "completed" else {}
+    found = {s.name: outputs[f"{s.name}_inputs"][0].load() for s in READING if f"{s.name}_inputs" in outputs}
+    return {name: digests for name, digests in found.items() if digests}
 
 
 def config_yaml_of(run: Any) -> str:

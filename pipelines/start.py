@@ -23,7 +23,6 @@ from pipelines.openlineage.tell import tell_start
 from pipelines.reuse import reusable
 from pipelines.slots import paths_of, slot_by_clock, slot_of, slot_text, slotted
 from pipelines.stages import READING, STAGES
-from pipelines.step_names import START
 from steps.contracts.digests import value_digest
 from steps.contracts.provenance import DeclaredSource
 from steps.engines.progress.progress import say
@@ -152,16 +151,6 @@ def _inputs_by_stage(
         if found:
             by_stage[stage] = {**{n: {} for n in names if (root / n).exists()}, **found}
     return by_stage
-
-
-def digests_of_run(run: Any) -> dict[str, dict[str, str]]:
-    """What the first step of a run (ZenML's PipelineRunResponse) found its stages to read, by stage, as
-    `Inputs.digests`; empty when it didn't get so far. It is as long as there are files, so that no note holds it.
-    """
-    first = run.steps.get(START)
-    outputs = first.outputs if first is not None and first.status.value == "completed" else {}
-    found = {s.name: outputs[f"{s.name}_inputs"][0].load() for s in READING if f"{s.name}_inputs" in outputs}
-    return {name: digests for name, digests in found.items() if digests}
 
 
 def to_bring(config: RunConfig, root: Path) -> dict[str, dict[str, str]]:

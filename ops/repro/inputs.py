@@ -17,7 +17,7 @@ _NAMED = 20
 
 def recorded_inputs(run: Any) -> Inputs:
     """What the first step of a run (ZenML's PipelineRunResponse) found."""
-    from pipelines.start import digests_of_run
+    from pipelines.record import digests_of_run
 
     outputs = run.steps[START].outputs if START in run.steps else {}
     key_id = outputs["key_id"][0].load() if "key_id" in outputs else ""

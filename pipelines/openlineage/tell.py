@@ -100,8 +100,7 @@ def _tell(run: Any, work: Work, which: Callable[["Events"], Iterable["RunEvent"]
 
 
 def _work(run: Any, record: RunRecord, store: Artifacts) -> Work:
-    from pipelines.record import config_of
-    from pipelines.start import digests_of_run
+    from pipelines.record import config_of, digests_of_run
 
     config, steps = config_or_none(config_of(run)), steps_of(run)
     trained_on = _trained_on(noted(run).get("dataset", ""))
