@@ -7,6 +7,7 @@ from uuid import UUID
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from pipelines.config import RunConfig
 from pipelines.reuse import LATEST, completed_runs
+from pipelines.step_names import DATASET, position_of
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.provenance import DeclaredSource
@@ -15,8 +16,10 @@ from steps.ingest.config import SourceConfig
 from steps.zenml_runtime.context import SOURCES, noted
 from steps.zenml_runtime.step import assay_step, cache_key
 
-# Name of the artifact that curation ends with.
-CURATED = "curated"
+# As ZenML's store has the type of datasets.
+_DATASETS = f"contains:{Dataset.__module__}"
+# Chosen: so many versions are searched for a digest.
+_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
@@ -45,25 +48,38 @@ def find_dataset(name: str, config_name: str) -> FoundDataset:
     newest = _newest_of(config_name if name == LATEST else name)
     if newest or name == LATEST:
         return newest or _raise_none(config_name)
-    versions = Client().list_artifact_versions(artifact=CURATED, size=500, sort_by="desc:created", hydrate=True).items
-    by_run = [v for v in versions if v.run and v.run.name == name]
-    if by_run:
-        return _made(by_run[0])
-    by_digest = {
-        str(v.run_metadata.get("digest")): v for v in versions if str(v.run_metadata.get("digest")).startswith(name)
-    }
+    client = Client()
+    for run in client.list_pipeline_runs(name=f"equals:{name}", size=1, hydrate=True).items:
+        if (last := _ended_with(run)) is not None:
+            return FoundDataset(str(last.id), str(run.id))
+    versions = client.list_artifact_versions(data_type=_DATASETS, size=_LOOKED_AT, sort_by="desc:created", hydrate=True)
+    whole = [v for v in versions.items if _goes_on(v)]
+    # Of equal digests the newest.
+    by_digest = {d: v for v in reversed(whole) if (d := str(v.run_metadata.get("digest"))).startswith(name)}
     if len(by_digest) > 1:
         raise ConfigError(
             f"'{name}' is the start of {len(by_digest)} dataset digests", where="dataset", hint="add characters"
         )
     if not by_digest:
-        known = ", ".join(dict.fromkeys(v.run.name for v in versions[:5] if v.run)) or "none yet"
+        known = ", ".join(list(dict.fromkeys(v.run.name for v in whole if v.run))[:5]) or "none yet"
         raise InputNotFoundError(
-            f"no curated dataset '{name}'",
+            f"no dataset '{name}'",
             where="dataset",
             hint=f"newest runs with one: {known}; or run pipeline: curate first",
         )
     return _made(next(iter(by_digest.values())))
+
+
+def _ended_with(run: Any) -> Any:
+    """The artifact version of the dataset that a run's curation ended with, be it from the cache; None without one."""
+    steps = sorted(run.steps.values(), key=lambda s: position_of(s.name))
+    made = [v for step in steps if step.name != DATASET for versions in step.outputs.values() for v in versions]
+    return next((v for v in reversed(made) if v.data_type.attribute == Dataset.__name__ and _goes_on(v)), None)
+
+
+def _goes_on(version: Any) -> bool:
+    """Whether its rows weren't set aside for a person."""
+    return "quarantin" not in version.name
 
 
 def _made(version: Any) -> FoundDataset:
@@ -98,9 +114,8 @@ def digest_of(version: str) -> str:
 def _newest_of(config_name: str) -> FoundDataset | None:
     """The dataset that the newest completed run of a config ended with, be it from the cache; None without one."""
     for run in completed_runs(config_name):
-        made = (versions for step in run.steps.values() for name, versions in step.outputs.items() if name == CURATED)
-        for versions in made:
-            return FoundDataset(str(versions[0].id), str(run.id))
+        if (last := _ended_with(run)) is not None:
+            return FoundDataset(str(last.id), str(run.id))
     return None
 
 

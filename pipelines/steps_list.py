@@ -10,7 +10,5 @@ def all_steps() -> tuple[Any, ...]:
     from pipelines.dataset import dataset_step
     from pipelines.finish import finish_step
     from pipelines.start import start_step
-    from steps.evaluate.step import evaluate_champion_step
 
-    stages = (imported(stage.step) for stage in STAGES)
-    return (start_step, dataset_step, *stages, evaluate_champion_step, finish_step)
+    return (start_step, dataset_step, *(imported(stage.step) for stage in STAGES), finish_step)

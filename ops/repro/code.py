@@ -35,7 +35,9 @@ def check_out(root: Path, run: RunRecord, folder: Path) -> None:
         hint = "git fetch it (a shallow clone lacks old ones); --here runs it with the code of this checkout"
         raise InputNotFoundError(f"git can't give commit {commit}: {why}", where=str(root), hint=hint)
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        # Git wrote it here; Pythons before 3.11.4 have no filters.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(folder)
     archive.unlink()
     (folder / COMMIT_FILE).write_text(f"{commit}\n", encoding="utf-8")
 

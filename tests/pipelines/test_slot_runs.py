@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
-def config(folder: Path, name: str) -> Path:
+def config(folder: Path, name: str, skip: str = "dedup, scrub, screen, judge") -> Path:
     file = folder / f"{name}.yaml"
     file.write_text(
-        f"name: {name}\npipeline: curate\nskip: [dedup, scrub, screen, judge]\n"
+        f"name: {name}\npipeline: curate\nskip: [{skip}]\n"
         f"ingest: {{sources: [{{name: orders, path: '{folder}/{{slot:%Y-%m-%d}}.jsonl'}}]}}\n"
     )
     return file
@@ -76,3 +76,10 @@ def test_a_run_for_a_slot_and_the_newest_completed_dataset(tmp_path, capsys):
     for find in (find_dataset, lambda *wanted: trained_on(ROOT, *wanted)):
         with pytest.raises(InputNotFoundError, match="no completed run of nobodys has made a dataset yet"):
             find("latest", "nobodys")
+
+    # Curation ends with whichever stage is its last.
+    short = config(tmp_path, "slotted-short", "dedup, scrub, screen, judge, leakcheck")
+    assert run(short, slot="2026-03-01T02:30+01:00", json_output=True, root=ROOT) == 0
+    ended = find_run(ROOT, "slotted-short")
+    for name in ("slotted-short", ended.name, ended.of_type("dataset")[-1].digest):
+        assert digest_of(find_dataset(name, "anything").version) == ended.of_type("dataset")[-1].digest

@@ -154,7 +154,8 @@ def test_a_server_that_dies_midway_leaves_its_replies(tmp_path: Path) -> None:
         asks.answers(numbered(60))
     with ScriptedServer(lambda n, body: OK) as server, session(server.url, tmp_path) as asks:
         assert len(asks.answers(numbered(60))) == 60
-    assert len(server.bodies) == 35
+    # Replies that were on their way when it gave up are asked for again.
+    assert 35 <= len(server.bodies) <= 35 + 8
 
 
 @pytest.mark.parametrize("bad", [{"price_per_million_input": 1.0}, {"max_cost": 1.0}, {"max_cost": -1.0}])
