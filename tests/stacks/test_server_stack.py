@@ -68,6 +68,7 @@ def test_two_users_at_once_have_the_run_of_one_alone(
     assert len(versions(team)) == 1
     records = [outcomes.index(tmp_path / user)[name] for user, name in zip(("ann", "bob"), names, strict=True)]
     assert all(r.stack.startswith("server") for r in records) and len({r.registration.model_uri for r in records}) == 1
+    assert outcomes.assay(tmp_path / "ann", "runs", "--sync", **team.environment("ann", s3)).returncode == 0
     said = outcomes.assay(tmp_path / "ann", "runs", "rm", names[1], "--yes", **team.environment("ann", s3))
     assert said.returncode == 3 and "of another user" in said.stderr, said.stderr
 
