@@ -15,10 +15,9 @@ COPY pyproject.toml README.md LICENSE ./
 # Where packages come from is pip's own configuration, given as a secret: it may hold a password. What is in the folder
 # by now is a package without modules, which brings the libraries and leaves no layer to be made again when code changes.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/venv \
-    && pip install --constraint /opt/constraints.txt torch==2.13.0 \
-    && pip install --constraint /opt/constraints.txt ".[${EXTRAS}]" \
+    && pip install --no-cache-dir --constraint /opt/constraints.txt torch==2.13.0 \
+    && pip install --no-cache-dir --constraint /opt/constraints.txt ".[${EXTRAS}]" \
     && rm -r build ./*.egg-info
 
 FROM packages AS assay

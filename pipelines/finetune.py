@@ -36,12 +36,11 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
     for phase in config.phases:
         models[phase.model_name], report = _trained(phase, models[phase.starts_from or BASE], dataset)
         reports.append(report)
-    measured = [
-        _champion(models[BASE].base, dataset, config, start)
-        if name == CHAMPION
-        else _evaluated(name, models[name], dataset, config, start)
-        for name in config.subjects
-    ]
+    measured = [_evaluated(name, model, dataset, config, start) for name, model in models.items()]
+    if config.compares_with_champion:
+        # As it was when the run began; the base stands in where there was none yet.
+        champion = _Model(models[BASE].base, start.champion)
+        measured.insert(1, _evaluated(CHAMPION, champion, dataset, config, start, evaluate_champion_step))
     evaluations = [m.report for m in measured]
     decided = gate_step(evaluations, [m.answers for m in measured], config.gate, start.sources)
     registered = models[config.candidate]
@@ -69,9 +68,10 @@ def _trained(phase: TrainConfig, start: _Model, dataset: Any) -> tuple[_Model, A
     return _Model(base, done.model, whole=weights_of(phase.weights).stored_as == "full"), done.report
 
 
-def _evaluated(subject: str, model: _Model, dataset: Any, config: RunConfig, start: Started) -> EvaluateOutputs:
+def _evaluated(
+    subject: str, model: _Model, dataset: Any, config: RunConfig, start: Started, step: Any = evaluate_step
+) -> EvaluateOutputs:
     """One subject, by a step and artifacts of its name."""
-    step: Any = evaluate_step
     named = step.with_options(substitutions={"subject": subject})
     done: EvaluateOutputs = named(
         subject,
@@ -81,22 +81,6 @@ def _evaluated(subject: str, model: _Model, dataset: Any, config: RunConfig, sta
         config.evaluate,
         start.inputs("evaluate"),
         id=f"evaluate_{subject}_step",
-    )
-    return done
-
-
-def _champion(base: Any, dataset: Any, config: RunConfig, start: Started) -> EvaluateOutputs:
-    """The registered champion, as it was when the run began."""
-    step: Any = evaluate_champion_step
-    named = step.with_options(substitutions={"subject": CHAMPION})
-    done: EvaluateOutputs = named(
-        CHAMPION,
-        base,
-        start.champion,
-        dataset,
-        config.evaluate,
-        start.inputs("evaluate"),
-        id=f"evaluate_{CHAMPION}_step",
     )
     return done
 

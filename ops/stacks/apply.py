@@ -259,7 +259,8 @@ def _made(make: Callable[[], Any], look: Callable[[], Any]) -> Any:
 
     try:
         return make()
-    except EntityExistsError:
+    # Of two that are made in the same moment the server's database refuses one, which the server tells as this.
+    except (EntityExistsError, RuntimeError):
         listed = look()
         if not listed:
             raise

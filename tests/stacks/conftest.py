@@ -1,7 +1,8 @@
 """What every test of a stack compares with: the same run on this machine, by the real command, once per session."""
 
+import dataclasses
 import fcntl
-import pickle
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,13 +27,13 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def _once(factory: pytest.TempPathFactory, name: str, *arguments: str) -> Outcome:
     """Made by the first process of pytest-xdist that asks for it."""
     shared = factory.getbasetemp().parent if factory.getbasetemp().name.startswith("popen-") else factory.getbasetemp()
-    kept = shared / f"{name}.pickle"
+    kept = shared / f"{name}.json"
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.is_file():
             state = shared / name
-            kept.write_bytes(pickle.dumps(outcome(state, run(state, *arguments).name)))
-    return pickle.loads(kept.read_bytes())
+            kept.write_text(json.dumps(dataclasses.asdict(outcome(state, run(state, *arguments).name))))
+    return Outcome(**json.loads(kept.read_text()))
 
 
 @pytest.fixture(scope="session")

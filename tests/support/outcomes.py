@@ -114,9 +114,15 @@ def outcome(state: Path, name: str, python: str = sys.executable, **more: str) -
         weights=_weights(store),
         answers={a.name: _rows(store.answers(a).path) for a in record.of_type("answers")},
         ledgers={a.name: _rows(store.ledger(a).path) for a in record.of_type("ledger")},
-        report=report(store),
-        record=essence(record),
+        report=_plain(report(store)),
+        record=_plain(essence(record)),
     )
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """As a file of JSON gives it back."""
+    found: dict[str, Any] = json.loads(json.dumps(value))
+    return found
 
 
 def _weights(store: Artifacts) -> dict[str, str]:
@@ -133,14 +139,16 @@ def report(store: Artifacts) -> dict[str, Any]:
     """What the page of a run is drawn from, without times."""
     run = store.run
     said: dict[str, Any] = {a.name: _stage(store.report(a)) for a in run.of_type("stage_report")}
-    said |= {a.name: store.value(a, EvalReport).model_dump(exclude=MEASURED) for a in run.of_type("eval_report")}
-    said |= {a.name: store.model(a).model_dump(exclude=_TOOK) for a in run.of_type("model")}
-    said |= {a.name: store.value(a, Comparison).model_dump() for a in run.of_type("comparison")}
-    return said | {a.name: store.value(a, Decision).model_dump() for a in run.of_type("decision")}
+    said |= {
+        a.name: store.value(a, EvalReport).model_dump(mode="json", exclude=MEASURED) for a in run.of_type("eval_report")
+    }
+    said |= {a.name: store.model(a).model_dump(mode="json", exclude=_TOOK) for a in run.of_type("model")}
+    said |= {a.name: store.value(a, Comparison).model_dump(mode="json") for a in run.of_type("comparison")}
+    return said | {a.name: store.value(a, Decision).model_dump(mode="json") for a in run.of_type("decision")}
 
 
 def _stage(report: StageReport) -> dict[str, Any]:
-    said = report.model_dump(exclude=MEASURED)
+    said = report.model_dump(mode="json", exclude=MEASURED)
     for table in said["tables"]:
         table["rows"] = [row for row in table["rows"] if row[0] not in _MEASURED_LINES]
     return said
@@ -151,7 +159,7 @@ def essence(record: RunRecord) -> dict[str, Any]:
     said: dict[str, Any] = {
         "status": record.status, "config": record.config_digest, "pipeline": record.pipeline, "commit": record.commit,
         "read": record.read_digest, "executed": record.executed_steps, "cached": record.cached_steps,
-        "sections": record.sections,
+        "sections": [section.model_dump(mode="json") for section in record.sections],
     }  # fmt: skip
     for a in record.artifacts:
         said[f"{stage_of(a)}/{a.name}"] = (a.type, None if a.type in _TIMED else a.digest)

@@ -19,7 +19,7 @@ from typing import Any
 from ops.infra import load_infra
 from ops.schedule.native.clocks import Clock
 from ops.schedule.native.launcher import launcher_of
-from ops.schedule.native.service import Keeps, Spec, native_name
+from ops.schedule.native.service import Keeps, Service, Spec, native_name
 from ops.schedule.policy import deadline
 from ops.schedule.schedule import Schedule
 from steps.contracts.errors import ConfigError, InputNotFoundError, ServiceError
@@ -42,29 +42,15 @@ _KEEPS = Keeps(
 
 
 @dataclass(frozen=True)
-class Airflow:
-    """DAGs in a folder that Airflow reads.
+class Airflow(Service):
+    """DAGs in a folder that Airflow reads. The infra file of the stack's name says which operator starts containers."""
 
-    Attributes:
-        owner: whose schedules these are: another one's of the same name is never touched.
-        configuration: of the stack's orchestrator.
-        stack: its name; the infra file of that name says which operator starts containers.
-    """
-
-    root: Path
-    owner: str
-    configuration: Mapping[str, Any]
-    stack: str
+    keeps = _KEEPS
 
     @property
     def label(self) -> str:
         """What fires the schedule."""
         return f"a DAG in {self._folder}"
-
-    @property
-    def keeps(self) -> Keeps:
-        """What it can keep."""
-        return _KEEPS
 
     @property
     def _folder(self) -> Path:

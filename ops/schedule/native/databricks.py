@@ -1,15 +1,14 @@
 """Databricks' clock: the schedule of a job that ZenML had Databricks record."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ops.schedule.native.clocks import Clock, with_question_mark
 from ops.schedule.native.recorded import recorded, spec_of, to_record
-from ops.schedule.native.service import Keeps, Spec, native_name
+from ops.schedule.native.service import Keeps, Service, Spec, native_name
 from ops.schedule.schedule import Schedule
 from steps.contracts.errors import AssayError, ConfigError, MissingDependencyError, ServiceError
 
@@ -27,28 +26,15 @@ _KEEPS = Keeps(
 
 
 @dataclass(frozen=True)
-class Databricks:
-    """Jobs of a workspace.
+class Databricks(Service):
+    """Jobs of a workspace."""
 
-    Attributes:
-        owner: whose schedules these are: another one's of the same name is never touched.
-        configuration: of the orchestrator of that stack.
-    """
-
-    root: Path
-    owner: str
-    configuration: Mapping[str, Any]
-    stack: str
+    keeps = _KEEPS
 
     @property
     def label(self) -> str:
         """What fires the schedule."""
         return f"a job of {self.configuration.get('host')}"
-
-    @property
-    def keeps(self) -> Keeps:
-        """What it can keep."""
-        return _KEEPS
 
     def wanted(self, schedule: Schedule, paused: bool) -> Spec:
         """The settings of the job that are the schedule's."""

@@ -1,15 +1,14 @@
 """Amazon's clock: an EventBridge schedule that starts the pipeline which SageMaker recorded."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from ops.schedule.native.clocks import Clock, with_question_mark
 from ops.schedule.native.recorded import recorded, spec_of, to_record
-from ops.schedule.native.service import Keeps, Spec, native_name
+from ops.schedule.native.service import Keeps, Service, Spec, native_name
 from ops.schedule.policy import deadline
 from ops.schedule.schedule import Schedule
 from steps.contracts.errors import AssayError, ConfigError, MissingDependencyError, ServiceError
@@ -29,28 +28,15 @@ _KEEPS = Keeps(
 
 
 @dataclass(frozen=True)
-class EventBridge:
-    """Schedules of EventBridge whose target is a pipeline of SageMaker.
+class EventBridge(Service):
+    """Schedules of EventBridge whose target is a pipeline of SageMaker."""
 
-    Attributes:
-        owner: whose schedules these are: another one's of the same name is never touched.
-        configuration: of the orchestrator of that stack.
-    """
-
-    root: Path
-    owner: str
-    configuration: Mapping[str, Any]
-    stack: str
+    keeps = _KEEPS
 
     @property
     def label(self) -> str:
         """What fires the schedule."""
         return f"EventBridge in {self.configuration.get('region') or 'the default region'}"
-
-    @property
-    def keeps(self) -> Keeps:
-        """What it can keep."""
-        return _KEEPS
 
     def wanted(self, schedule: Schedule, paused: bool) -> Spec:
         """The schedule of EventBridge, but for its target's ARN, which recording gives."""

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from ops.schedule.native.clocks import Clock
 from ops.schedule.native.launcher import launcher_of
-from ops.schedule.native.service import Keeps, Spec, native_name
+from ops.schedule.native.service import Keeps, Service, Spec, native_name
 from ops.schedule.policy import deadline
 from ops.schedule.schedule import Schedule
 from steps.contracts.errors import AssayError, ConfigError, MissingDependencyError, ServiceError
@@ -40,28 +39,15 @@ _KEEPS = Keeps(
 
 
 @dataclass(frozen=True)
-class Kubernetes:
-    """CronJobs of a namespace.
+class Kubernetes(Service):
+    """CronJobs of a namespace."""
 
-    Attributes:
-        owner: whose schedules these are: another one's of the same name is never touched.
-        configuration: of the orchestrator of that stack.
-    """
-
-    root: Path
-    owner: str
-    configuration: Mapping[str, Any]
-    stack: str
+    keeps = _KEEPS
 
     @property
     def label(self) -> str:
         """What fires the schedule."""
         return f"a CronJob in namespace {self._namespace}"
-
-    @property
-    def keeps(self) -> Keeps:
-        """What it can keep."""
-        return _KEEPS
 
     @property
     def _namespace(self) -> str:

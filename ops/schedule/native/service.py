@@ -1,9 +1,11 @@
 """A schedule that lives on a service with a clock of its own, instead of in assay's scheduler."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar
 
 from ops.schedule.native.clocks import Clock, check_clock
 from ops.schedule.schedule import Schedule
@@ -30,17 +32,30 @@ class Keeps:
     options: tuple[str, ...] = ()
 
 
-class Service(Protocol):
-    """A service's clock. Whatever goes wrong on its side is a ServiceError that says what it said."""
+@dataclass(frozen=True)
+class Service(ABC):
+    """A service's clock. Whatever goes wrong on its side is a ServiceError that says what it said.
+
+    Attributes:
+        root: the checkout.
+        owner: whose schedules these are: another one's of the same name is never touched.
+        configuration: of the orchestrator of that stack.
+        stack: its name.
+        keeps: what it can keep.
+    """
+
+    root: Path
+    owner: str
+    configuration: Mapping[str, Any]
+    stack: str
+    keeps: ClassVar[Keeps]
 
     @property
+    @abstractmethod
     def label(self) -> str:
         """What fires the schedule, for people."""
 
-    @property
-    def keeps(self) -> Keeps:
-        """What it can keep."""
-
+    @abstractmethod
     def wanted(self, schedule: Schedule, paused: bool) -> Spec:
         """The native schedule as it is to be.
 
@@ -48,15 +63,19 @@ class Service(Protocol):
             ConfigError: the service has no words for it, or something that it takes isn't set.
         """
 
+    @abstractmethod
     def put(self, spec: Spec) -> Spec:
         """Make it, or bring the one of its name to this; returns what is to be kept of it."""
 
+    @abstractmethod
     def found(self, spec: Spec) -> Spec | None:
         """The same as the service has it now; None: it is gone."""
 
+    @abstractmethod
     def remove(self, spec: Spec) -> bool:
         """Take it away. False: it was gone."""
 
+    @abstractmethod
     def fire(self, spec: Spec, at: datetime) -> str:
         """Start it now, as its clock would; returns what was started.
 

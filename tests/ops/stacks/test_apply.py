@@ -238,6 +238,31 @@ components:
     assert component(path, "artifact_store") is None and not Client().list_stacks(name=f"equals:{path.stem}").items
 
 
+@pytest.mark.parametrize("what", ["create_stack_component", "create_stack"])
+def test_what_another_user_makes_in_the_same_moment_is_taken(
+    declare, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    create = getattr(Client, what)
+
+    def lose(self: Client, *args: object, **kwargs: object) -> object:
+        create(self, *args, **kwargs)
+        raise RuntimeError("(pymysql.err.IntegrityError) (1062, \"Duplicate entry 'x' for key 'y'\")")
+
+    monkeypatch.setattr(Client, what, lose)
+    applied = apply(declare(), ENVIRONMENT)
+    monkeypatch.undo()
+    assert apply(declare(), ENVIRONMENT).id == applied.id and apply(declare(), ENVIRONMENT).changes == ()
+
+
+def test_a_server_that_makes_nothing_is_told(declare, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Client, *args: object, **kwargs: object) -> object:
+        raise RuntimeError("500 Server Error")
+
+    monkeypatch.setattr(Client, "create_stack_component", refuse)
+    with pytest.raises(RuntimeError, match="500 Server Error"):
+        apply(declare(), ENVIRONMENT)
+
+
 def test_two_users_of_one_server_never_change_each_others_components(declare, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(applying, "is_shared", lambda: True)
     path = declare()
