@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from ops.console import emit, say, show_table
+from ops.environment import prepare
 from ops.garbage import Waste, find_waste, forget, quiet, remove, size_of
 from ops.run_index import artifacts_of, known_runs, matching_runs, run_folder
 from steps.contracts.errors import AssayError, InputError, InputNotFoundError
@@ -35,11 +36,11 @@ def remove_runs(root: Path, names: Sequence[str], yes: bool, json_output: bool) 
         StorageError: a run is on its way.
     """
     runs = [_one(root, name) for name in names]
+    _check_own(root, runs)
     reasons = [f"{run.name}: {why}" for run in runs for why in _needed_by(root, run, runs)]
     if reasons:
         raise InputError("these runs are needed:\n  " + "\n  ".join(reasons), where="assay runs rm")
     with quiet(root):
-        _check_own(runs)
         before = {w.path for w in find_waste(root)}
         found = [w for w in find_waste(root, runs) if w.path not in before]
         folders = [run_folder(root, run.name) for run in runs]
@@ -50,9 +51,14 @@ def remove_runs(root: Path, names: Sequence[str], yes: bool, json_output: bool) 
     _tell(found, yes, json_output)
 
 
-def _check_own(runs: Sequence[RunRecord]) -> None:
+def _check_own(root: Path, runs: Sequence[RunRecord]) -> None:
+    """First of all: nobody is told what to do so that another's run can go."""
+    prepare(root)
+    from steps.zenml_runtime.database import open_store, starting
     from steps.zenml_runtime.garbage import others_runs
 
+    with starting():
+        open_store()
     if others := others_runs([run.run_id for run in runs]):
         hint = "who started them can remove them"
         raise InputError(f"of another user of this ZenML server: {', '.join(others)}", where="assay runs rm", hint=hint)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 from support import sample_run
@@ -64,7 +65,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def saved(root: Path, name: str, **values: object) -> RunRecord:
-    record = sample_run.record(name).model_copy(update={"registration": None, "run_id": f"id-{name}", **values})
+    record = sample_run.record(name).model_copy(
+        update={"registration": None, "run_id": str(uuid5(NAMESPACE_URL, name)), **values}
+    )
     save_run(root, record, "")
     return record
 
