@@ -64,7 +64,7 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
         artifact_store=_store_path(run),
         commit=facts.get("commit") or None,
         config_digest=value_digest(config),
-        artifacts=tuple(a for s in steps if s.name not in _AROUND for a in _artifacts_of(s)),
+        artifacts=tuple(a for s in steps if s.name not in _AROUND for a in outputs_of(s)),
         cached_steps=tuple(s.name for s in steps if s.status.value == "cached"),
         executed_steps=tuple(s.name for s in steps if s.status.value != "cached"),
         error=_error(run, info),
@@ -137,11 +137,6 @@ def _listed(store: Any, uri: str) -> list[str]:
     return [f"{folder}/{name}".removeprefix(f"{top}/") for folder, files in folders for name in files]
 
 
-def outputs_of(step: Any) -> Iterator[ArtifactRecord]:
-    """What a step of the run left, as the record has it."""
-    return _artifacts_of(step)
-
-
 def _made_by(run: Any, record: RunRecord) -> RunRecord | None:
     """The run that made the dataset: the same, or for fine-tuning alone that of the version it started from."""
     if record.of_type("dataset"):
@@ -164,7 +159,8 @@ def stored(run: Any) -> tuple[RunRecord, str] | None:
     return record, str(page)
 
 
-def _artifacts_of(step: Any) -> Iterator[ArtifactRecord]:
+def outputs_of(step: Any) -> Iterator[ArtifactRecord]:
+    """What a step of a run left, as the record has it."""
     for name, versions in step.outputs.items():
         for version in versions:
             digest = version.run_metadata.get("digest") or version.content_hash

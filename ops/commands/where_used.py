@@ -69,7 +69,7 @@ def _show(wanted: Wanted, uses: Uses) -> None:
         show_table(["dataset version", "stage", "digest", "rows", "of", "runs"], rows, numeric=[3, 4])
     else:
         say("in no dataset version: only ledgers name it")
-    say(f"{len(uses.runs):,} runs contain it" + (f": {_named(uses.runs)}" if uses.runs else ""))
+    say(f"runs that contain it: {len(uses.runs):,}" + (f" ({_named(uses.runs)})" if uses.runs else ""))
     for seen in uses.models:
         say(tell_seen(seen))
     if not uses.models:

@@ -142,6 +142,6 @@ def test_a_shard_that_is_gone_is_named_and_models_are_unsure(growing: Growing) -
 
 def test_for_people(growing: Growing) -> None:
     said = CliRunner().invoke(app, ["where-used", "mails/00.jsonl"]).stdout
-    assert "source mails/00.jsonl: 1,000 rows" in said and "2 runs contain it: run01, run00" in said
+    assert "source mails/00.jsonl: 1,000 rows" in said and "runs that contain it: 2 (run01, run00)" in said
     assert "model support/2 of run run01 was trained on it (939 rows)" in said
     assert "no export that was noted on this machine holds it" in said
