@@ -1,4 +1,4 @@
-"""What was removed on purpose: signed and stored below the artifact store that it was removed from, and read there."""
+"""What was removed on purpose: signed and stored below the artifact stores that it was removed from, and read there."""
 
 import getpass
 import json
@@ -11,12 +11,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from materializers import layout
 from materializers.artifacts import listed, reachable, read_bytes
 from steps.contracts import removal
 from steps.contracts.removal import Removal, RemovedFile
-from steps.contracts.storage import write_whole
 from steps.engines.signing.keys import Signature, holds, sign, signing_key
+from steps.engines.state_store.store import StateStore
 from steps.zenml_runtime.state import state_folder
 
 
@@ -33,40 +32,31 @@ class SignedRemoval:
         return f"{done} {self.removal.id}, {self.removal.removed}{who}"
 
 
-def collected(paths: Iterable[tuple[Path, str]]) -> Removal:
-    """What a collection of garbage is about to remove: (file or folder, its kind in words)."""
+def collected(files: Iterable[RemovedFile], runs: Iterable[str] = ()) -> Removal:
+    """What a collection of garbage is about to remove. `runs`: names of those that are removed with it."""
     now = datetime.now(UTC)
-    files = tuple(f for path, what in paths for f in _files_of(path, what))
     return Removal(
         id=f"gc-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}", by="gc", removed=now.isoformat(timespec="seconds"),
-        host=socket.gethostname(), user=_user(), files=files,
+        host=socket.gethostname(), user=who(), files=tuple(files),
+        runs=tuple(runs),
     )  # fmt: skip
 
 
-def _files_of(path: Path, what: str) -> Iterable[RemovedFile]:
-    """A shard is named by its SHA-256; an artifact's folder has that of its main file noted beside it."""
-    stem = path.name.split(".")[0]
-    is_named = path.is_file() and len(stem) == 64
-    yield RemovedFile(uri=str(path), what=what, sha256=stem if is_named else None)
-    note = path / layout.CHECKSUM
-    if note.is_file():
-        main = next((n for n in (*layout.MAIN.values(), layout.VALUE) if (path / n).is_file()), layout.VALUE)
-        yield RemovedFile(uri=str(path / main), what=what, sha256=note.read_text("utf-8")[:64])
-
-
-def keep_removal(root: Path, done: Removal, store: Path) -> Path:
-    """Sign it and store it below an artifact store of this machine; returns its file.
+def keep_removal(root: Path, done: Removal, places: Iterable[str]) -> None:
+    """Sign it and store it below each of these artifact stores, or folders of this machine.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: it can't be written. ServiceError: a store can't be reached.
     """
     text = done.model_dump_json(indent=1)
-    file = store / removal.FOLDER / f"{done.id}.json"
     key = signing_key(state_folder(root))
-    if key is not None:
-        write_whole(file.with_name(file.name + removal.SIGNATURE), sign(key, removal.PURPOSE, text).model_dump_json())
-    write_whole(file, text)
-    return file
+    for place in places:
+        store = StateStore(f"{place.removeprefix('file://').rstrip('/')}/{removal.FOLDER}")
+        name = f"{done.id}.json"
+        if key is not None:
+            signature = sign(key, removal.PURPOSE, text).model_dump_json()
+            store.put(f"{name}{removal.SIGNATURE}", signature.encode())
+        store.put(name, text.encode())
 
 
 def read_removals(store: str) -> list[SignedRemoval]:
@@ -82,6 +72,16 @@ def read_removals(store: str) -> list[SignedRemoval]:
     return [one for one in found if one is not None]
 
 
+def removed_runs(store: str) -> frozenset[str]:
+    """Names of the runs that were removed from a store, whose records may have stayed for those who stand on them.
+
+    Raises:
+        ServiceError: the store can't be reached.
+    """
+    signed = (r.removal for r in read_removals(store) if r.key is not None)
+    return frozenset(name for removal in signed if removal.by == "gc" for name in removal.runs)
+
+
 def _read(uri: str) -> SignedRemoval | None:
     text = (read_bytes(uri) or b"").decode("utf-8", "replace")
     signature = read_bytes(uri + removal.SIGNATURE)
@@ -93,7 +93,8 @@ def _read(uri: str) -> SignedRemoval | None:
     return SignedRemoval(done, signed.key if signed and holds(signed, removal.PURPOSE, text) else None)
 
 
-def _user() -> str:
+def who() -> str:
+    """Who does it; "" where the system doesn't know."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -4,6 +4,8 @@ A removal lies as `removed/ID.json` below the root of every artifact store that 
 signature beside it as `removed/ID.json.sig`.
 """
 
+from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 
 from pydantic import Field
@@ -91,6 +93,10 @@ class Removal(Frozen):
 
     def covers(self, uri: str) -> bool:
         """Whether the file at this URI was among what was removed, by itself or with its folder."""
-        plain = uri.removeprefix("file://")
-        named = (f.uri.removeprefix("file://").rstrip("/") for f in self.files)
-        return any(plain == n or plain.startswith(f"{n}/") for n in named)
+        plain = PurePosixPath(uri.removeprefix("file://"))
+        return any(above in self._named for above in map(str, (plain, *plain.parents)))
+
+    @cached_property
+    def _named(self) -> frozenset[str]:
+        """Files and folders as `covers` looks for them: a URI keeps one of the slashes behind its scheme."""
+        return frozenset(str(PurePosixPath(f.uri.removeprefix("file://"))) for f in self.files)

@@ -27,9 +27,9 @@ def run_ids() -> frozenset[str]:
     return frozenset(str(run.id) for run in _pages(Client().list_pipeline_runs))
 
 
-def unfinished(store: Path) -> list[str]:
+def unfinished(store: str) -> list[str]:
     """Names of the runs that ZenML calls neither ended nor failed; on a server that others use as well, of those whose
-    artifacts lie in this folder.
+    artifacts lie in the store at this URI.
     """
     status = f"oneof:{json.dumps(UNFINISHED)}"
     going = list(_pages(Client().list_pipeline_runs, status=status))
@@ -38,10 +38,15 @@ def unfinished(store: Path) -> list[str]:
     return [run.name for run in going if _stores_in(Client().get_pipeline_run(run.id), store)]
 
 
-def _stores_in(run: Any, folder: Path) -> bool:
+def _stores_in(run: Any, uri: str) -> bool:
     found = run.stack.components[StackComponentType.ARTIFACT_STORE] if run.stack else ()
-    paths = [str(store.configuration.get("path") or "") for store in found]
-    return any("://" not in path and Path(path).resolve().is_relative_to(folder) for path in paths)
+    return any(_same(str(store.configuration.get("path") or ""), uri) for store in found)
+
+
+def _same(path: str, uri: str) -> bool:
+    if "://" in path or "://" in uri:
+        return f"{path.rstrip('/')}/".startswith(f"{uri.rstrip('/')}/")
+    return Path(path).resolve().is_relative_to(Path(uri).resolve())
 
 
 def others_runs(run_ids: Collection[str]) -> list[str]:
