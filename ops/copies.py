@@ -22,6 +22,7 @@ from materializers import layout
 from materializers.artifacts import Artifacts, is_remote, reachable
 from materializers.integrity import check_artifact, main_file, named_files, stored_uris
 from ops.run_index import artifacts_of
+from steps.contracts.digests import short_id
 from steps.contracts.errors import (
     AssayError,
     InputError,
@@ -32,6 +33,7 @@ from steps.contracts.errors import (
 )
 from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.contracts.storage import aside, full_disk, write_whole
+from steps.zenml_runtime.state import state_folder
 
 _PIECE_BYTES = 4 << 20
 # A file is seen there when its upload is complete, never before; elsewhere it is written aside, then renamed.
@@ -280,3 +282,13 @@ def _allowed(uri: str) -> Iterator[None]:
 
 def _refused(error: Exception) -> bool:
     return any(getattr(error, name, None) in _REFUSED for name in ("status_code", "code"))
+
+
+def note_copy(root: Path, target: str) -> None:
+    """Note on this machine that something was copied to a place: what is erased is erased there as well."""
+    write_whole(state_folder(root) / "copies" / short_id(target), target)
+
+
+def copies_made(root: Path) -> list[str]:
+    """Places that something was copied to."""
+    return sorted(f.read_text("utf-8") for f in (state_folder(root) / "copies").glob("[!.]*"))

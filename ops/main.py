@@ -444,26 +444,36 @@ def status(json_output: Json = False) -> None:
 
 
 @app.command(rich_help_panel="Look")
-def gc(
-    yes: Yes = False,
-    grace: Annotated[
-        str,
-        typer.Option(metavar="TIME", help="what was changed so lately stays: 12h, 7d, 0d; longer than any run takes"),
-    ] = "7d",
-    store: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="an artifact store; default: that of the state folder, and its caches"),
-    ] = None,
-    without_registry: Annotated[
-        list[str] | None, typer.Option(metavar="URI", help="a registry that is gone for good, and isn't asked")
-    ] = None,
-    json_output: Json = False,
-) -> None:
-    """Show what of an artifact store nothing needs any more, and how much room it takes; remove it with --yes."""
+def gc(yes: Yes = False, json_output: Json = False) -> None:
+    """Show what of the state folder nothing needs any more, and how much disk it takes; remove it with --yes."""
     from ops.commands.garbage import collect_garbage
 
-    _quiet(json_output)
-    raise typer.Exit(collect_garbage(root_folder(), yes, grace, store, without_registry or (), json_output))
+    collect_garbage(root_folder(), yes, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def erase(
+    rows: Annotated[list[str] | None, typer.Argument(metavar="[ROW]...", help="record id, or words of a row")] = None,
+    source: Annotated[list[str] | None, typer.Option(metavar="NAME", help="all rows of a source (repeatable)")] = None,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VALUE", help="all rows with this name, address or number; - asks for it (repeatable)"),
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(metavar="FOLDER", help="look there as well, e.g. in backups (repeatable)")
+    ] = None,
+    go_on: Annotated[bool, typer.Option("--continue", help="finish the erasure that was begun")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="carry it out; without, only the plan is shown")] = False,
+    json_output: Json = False,
+) -> None:
+    """Erase rows, a source or a person from all that runs have left, and certify it (docs/erasure.md)."""
+    from ops.commands.erase import carry_out, finish, requested, show_plan
+
+    request = requested(rows or [], source or [], subject or [])
+    if go_on:
+        finish(root_folder(), request, json_output)
+    else:
+        (carry_out if yes else show_plan)(root_folder(), request, also or [], json_output)
 
 
 @app.command(rich_help_panel="Look")

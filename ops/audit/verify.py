@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from materializers.artifacts import Artifacts
@@ -83,18 +82,22 @@ def _check_files(store: Artifacts, files: list[FileCheck], key: str | None) -> I
     what = f"stored files of {store.run.name} have the recorded SHA-256"
     wrong = list(dict.fromkeys(c for c in files if not c.ok))
     removals = read_removals(store.run.artifact_store) if any(c.found is None for c in wrong) else []
-    cached = {a.name for a in _all(store) if a.cached}
-    # What went before a run began isn't what the run made, whatever has the same name: a shard may have come back.
-    since = [r for r in removals if datetime.fromisoformat(r.removal.removed) >= _started(store.run)]
-    found = [_of_file(c, removals if c.artifact in cached else since, key) for c in wrong]
+    found = [_of_file(c, removals, key) for c in wrong]
     read, bad = len({(c.artifact, c.name) for c in files}), sum(f.broken for f in found)
     removed = f", {len(found) - bad} were removed" if len(found) > bad else ""
     yield held(what, not bad, (f"{bad} of {read} don't" if bad else f"{read - len(found)} files read") + removed)
     yield from found
+    yield from _vouched(removals, [c.uri for c in wrong if c.found is None])
 
 
-def _started(run: RunRecord) -> datetime:
-    return datetime.fromisoformat(run.started)
+def _vouched(removals: list[SignedRemoval], gone: list[str]) -> Iterator[Finding]:
+    """Of each removal that took some of these files: who signed for it, and whether it says itself that it is done."""
+    for one in removals:
+        if one.key is not None and any(map(one.removal.covers, gone)):
+            yield Finding(f"removal {one.removal.id}", "removed", f"{one}, signed by {one.key}")
+            if not one.removal.holds:
+                said = f"{one}: something was left then: {'; '.join(one.removal.left[:3])}"
+                yield Finding(f"removal {one.removal.id} left nothing", "differs", said)
 
 
 def _of_file(check: FileCheck, removals: list[SignedRemoval], key: str | None) -> Finding:
@@ -107,7 +110,7 @@ def _of_file(check: FileCheck, removals: list[SignedRemoval], key: str | None) -
     by = [r for r in removals if r.removal.covers(check.uri)]
     signed = next((r for r in by if r.key is not None and key in (None, r.key)), None)
     if signed is not None:
-        return Finding(name, "removed", f"{signed}, signed by {signed.key}")
+        return Finding(name, "removed", signed.name)
     return Finding(name, "gone", f"{by[0]}, which isn't signed as it must be" if by else check.said)
 
 
@@ -127,9 +130,10 @@ def _check_model(trail: Trail, files: list[FileCheck]) -> Iterator[Finding]:
     digest = value_digest(own)
     yield held("the model's digest is that of its stored files", model.digest == digest, digest)
     if trail.data is not None:
-        versions = [m.digest for _, m in intact(trail.data.manifest, trail.data.run.of_type("dataset"))]
+        made = trail.data.run.of_type("dataset")
+        versions = {a.uri: a.digest for a in made} | {a.uri: m.digest for a, m in intact(trail.data.manifest, made)}
         said = model.dataset_digest or "none"
-        yield held("it was trained on a recorded dataset version", model.dataset_digest in versions, said)
+        yield held("it was trained on a recorded dataset version", model.dataset_digest in versions.values(), said)
     for report in recount.evaluated_model(trail):
         yield held("the evaluated model is this one", report.model_digest == model.digest, report.model_digest)
     for tag in ("model_digest", "weights_digest", "tuned_digest"):

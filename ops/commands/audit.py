@@ -128,18 +128,21 @@ def _show_sources(a: dict[str, Any]) -> None:
 
 def _show_findings(found: Verification) -> None:
     broken = [f for f in found.findings if f.broken]
-    others = [f for f in found.findings if not f.broken]
-    told = [*others, *broken[:_NAMED]]
+    removed = [f for f in found.findings if f.state == "removed"]
+    others = [f for f in found.findings if not f.broken and f.state != "removed"]
+    told = [*others, *removed[-_NAMED:], *broken[:_NAMED]]
     show_table(["verified", "", "detail"], [[f.what, _word(f), f.detail] for f in told])
     if len(broken) > _NAMED:
         say(f"and {len(broken) - _NAMED:,} more that don't hold (--json)")
+    if len(removed) > _NAMED:
+        say(f"and {len(removed) - _NAMED:,} more that were removed on purpose (--json)")
     missing = [f for f in found.findings if f.state == "not reached"]
     if broken:
         say(f"NOT VERIFIED: {len(broken)} of {len(found.findings)} don't hold")
     elif missing:
         say(f"NOT VERIFIED: {', '.join(dict.fromkeys(f.detail for f in missing))}")
     else:
-        say(f"verified: {found.files:,} files")
+        say(f"verified: {found.files:,} files" + (", but for what was removed on purpose" if removed else ""))
 
 
 def _word(finding: Finding) -> str:

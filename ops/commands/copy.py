@@ -6,7 +6,7 @@ from pathlib import Path
 
 from materializers.artifacts import is_remote
 from ops.console import emit, say
-from ops.copies import Copied, copy_artifacts, records_in
+from ops.copies import Copied, copy_artifacts, note_copy, records_in
 from ops.references import reference
 from ops.registries import parsed
 from ops.run_index import find_run, known_runs, save_run
@@ -31,6 +31,8 @@ def copy(root: Path, what: str, target: str, json_output: bool) -> None:
     for run, artifacts in _meant(root, what):
         if run.artifact_store.rstrip("/") == _place(target):
             raise ConfigError("this is where it lies", where=target, hint="name another place")
+        # First: a copy that is cut off is one as well.
+        note_copy(root, _place(target))
         copied, record = copy_artifacts(root, run, artifacts, target)
         if run.run_id not in known:
             save_run(root, record, "")

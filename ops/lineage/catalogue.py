@@ -6,6 +6,7 @@ copy of. Whatever asks where rows came from or went reads runs here, and names w
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,11 @@ from materializers import layout
 from materializers.artifacts import Artifacts, going_on, is_remote, reachable
 from materializers.integrity import main_file, named_files
 from ops.lineage.known_digests import KnownDigests
-from ops.removals import removed_runs
+from ops.removals import read_removals
 from ops.run_index import MEND, artifacts_of, load_runs
 from steps.contracts.digests import short_id
-from steps.contracts.errors import AssayError, ServiceError
+from steps.contracts.errors import AssayError, InputNotFoundError, ServiceError
+from steps.contracts.removal import Removal
 from steps.contracts.runs import ArtifactRecord, ArtifactType, RunRecord
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import state_folder
@@ -77,9 +79,21 @@ class Catalogue:
         """Digests of files that were read before."""
         return KnownDigests(state_folder(self.root) / "cache" / "digests.json")
 
+    @cached_property
+    def _removals(self) -> list[Removal]:
+        """What was removed on purpose from the stores of the runs, and signed for."""
+        found: list[Removal] = []
+        for uri in dict.fromkeys(r.artifact_store for r in self.runs if r.artifact_store):
+            with suppress(ServiceError):  # that store's runs are gaps of their own
+                found += [r.removal for r in read_removals(uri) if r.key is not None]
+        return found
+
     def miss(self, error: AssayError, where: str = "") -> None:
-        """Note what an error says can't be read."""
-        gap = Gap(error.where or where, error.what, error.hint or "")
+        """Note what an error says can't be read; what was removed on purpose is missed by nobody."""
+        place = error.where or where
+        if isinstance(error, InputNotFoundError) and any(r.covers(place) for r in self._removals):
+            return
+        gap = Gap(place, error.what, error.hint or "")
         if gap not in self.gaps:
             self.gaps.append(gap)
 
@@ -151,16 +165,13 @@ def _stored_records(root: Path, uri: str, known: frozenset[str], catalogue: Cata
     with reachable(uri):
         fs, path = fsspec.url_to_fs(uri)
         files = sorted(fs.glob(f"{path}/{layout.RECORDS}/*/*/{layout.VALUE}"))
-    removed = removed_runs(uri)
     for file in files:
         text = _record_text(root, fs, file, kept=is_remote(uri))
         named = _RUN_ID.search(text)
         if named is not None and named[1].decode() in known:
             continue
         try:
-            run = RunRecord.model_validate_json(text)
-            if run.name not in removed:
-                yield run
+            yield RunRecord.model_validate_json(text)
         except ValidationError as e:
             catalogue.gaps.append(Gap(fs.unstrip_protocol(file), f"not a run record: {e.errors()[0]['msg']}"))
 

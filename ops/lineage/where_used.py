@@ -14,11 +14,12 @@ from ops.references import is_id
 from steps.contracts.dataset import NO_SPLIT
 from steps.contracts.errors import AssayError, InputError, InputNotFoundError
 from steps.contracts.records import SPLITS
-from steps.contracts.runs import RunRecord
+from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.scrub.config import ScrubConfig
 from steps.scrub.pseudonyms.key import key_fingerprint, read_key
 from steps.scrub.pseudonyms.pseudonym import pseudonym
 
+NOT_SCRUBBED = "it wasn't scrubbed, or its config isn't known here"
 # As scrub's report has them.
 _ENTITIES, _KEY_NOTE = "findings by entity", "pseudonym key fingerprint: "
 
@@ -112,8 +113,11 @@ def subject(lineage: Lineage, values: Sequence[str], in_text: bool) -> Wanted | 
     Runs in which the value can't be looked for so, since they have another key or no scrub, are gaps of the catalogue,
     unless texts are looked through.
     """
-    names = sorted({name for run in lineage.catalogue.runs for name in _pseudonyms(lineage, run, values, in_text)})
-    ids = set(lineage.ledgers.with_evidence(names))
+    found = [(run, *pseudonyms(lineage, run, values)) for run in lineage.catalogue.runs]
+    for run, _, why in found:
+        if why and not in_text:
+            _miss(lineage, run, why)
+    ids = set(lineage.ledgers.with_evidence(sorted({name for _, names, _ in found for name in names})))
     for value in values if in_text else ():
         ids |= lineage.shards.with_text(value).keys()
     what = f"person of {len(values)} value{'s' * (len(values) > 1)}"
@@ -130,38 +134,45 @@ def _of_records(lineage: Lineage, what: str, ids: Collection[str]) -> Wanted:
     return Wanted(what, len({*ids, *made}), len(made), row_set([p for of in stored.values() for p in of]))
 
 
-def _pseudonyms(lineage: Lineage, run: RunRecord, values: Sequence[str], in_text: bool) -> list[str]:
-    """What stands for the values in a run, for each kind of personal data that scrub found there."""
+def pseudonyms(lineage: Lineage, run: RunRecord, values: Sequence[str]) -> tuple[list[str], str]:
+    """What stands for the values in a run, for each kind of personal data that scrub found there; and why a person
+    can't be found so ("": can).
+    """
     if not run.of_type("dataset"):
-        return []
+        return [], ""
     reports = [a for a in run.of_type("stage_report") if stage_of(a) == "scrub"]
     config = lineage.config(run)
     if not reports or config is None or config.get("scrub") is None:
-        _miss(lineage, run, "it wasn't scrubbed, or its config isn't known here", in_text)
-        return []
+        return [], NOT_SCRUBBED
     try:
         settings = ScrubConfig.model_validate(config["scrub"])
         key = read_key(settings)
-        report = lineage.catalogue.store(run).report(reports[-1])
+        counts, notes = _reported(lineage, run, reports[-1])
     except (AssayError, ValueError) as e:
-        _miss(
-            lineage, run, e.what if isinstance(e, AssayError) else "its scrub settings aren't of this version", in_text
-        )
-        return []
-    made_by = next((n.removeprefix(_KEY_NOTE) for n in report.notes if n.startswith(_KEY_NOTE)), "")
+        return [], e.what if isinstance(e, AssayError) else "its scrub settings aren't of this version"
+    made_by = next((n.removeprefix(_KEY_NOTE) for n in notes if n.startswith(_KEY_NOTE)), "")
     if made_by and made_by != key_fingerprint(key):
-        _miss(lineage, run, f"its pseudonyms have another key, of fingerprint {made_by}", in_text)
-        return []
-    entities = report.counts.get(_ENTITIES) or settings.replaced
-    return [pseudonym(key, entity, value) for entity in entities for value in values]
+        return [], f"its pseudonyms have another key, of fingerprint {made_by}"
+    entities = counts.get(_ENTITIES) or settings.replaced
+    return [pseudonym(key, entity, value) for entity in entities for value in values], ""
 
 
-def _miss(lineage: Lineage, run: RunRecord, why: str, in_text: bool) -> None:
-    """A person can't be found by pseudonym in a run: a gap, unless its texts are looked through."""
-    if not in_text:
-        hint = "--in-text also looks through what rows say; set the key that the run had"
-        gap = Gap(f"run {run.name}", f"a person can't be found by pseudonym: {why}", hint)
-        lineage.catalogue.gaps += [gap] if gap not in lineage.catalogue.gaps else []
+def _reported(
+    lineage: Lineage, run: RunRecord, report: ArtifactRecord
+) -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
+    """Counts and notes of scrub's report; none where it was removed."""
+    try:
+        found = lineage.catalogue.store(run).report(report)
+    except InputNotFoundError:
+        return {}, ()
+    return found.counts, found.notes
+
+
+def _miss(lineage: Lineage, run: RunRecord, why: str) -> None:
+    """A person can't be found by pseudonym in a run: a gap."""
+    hint = "--in-text also looks through what rows say; set the key that the run had"
+    gap = Gap(f"run {run.name}", f"a person can't be found by pseudonym: {why}", hint)
+    lineage.catalogue.gaps += [gap] if gap not in lineage.catalogue.gaps else []
 
 
 def uses_of(lineage: Lineage, wanted: Wanted) -> Uses:

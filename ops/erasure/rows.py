@@ -1,0 +1,199 @@
+"""The rows that a request means among all that are stored, with those that say the same or were made from them."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ops.erasure.needles import Needles, beginnings, place_digest
+from ops.lineage.ways import Lineage, find_rows
+from ops.references import is_id
+from steps.contracts.errors import InputError, InputNotFoundError
+from steps.contracts.records import Row, current
+from steps.contracts.reports import Frozen
+from steps.contracts.tombstones import is_of, texts
+
+# Chosen: fewer are in every file.
+_LETTERS = 3
+_LIGHT = ["record_id", "content_id", "source", "parents"]
+
+
+class Request(Frozen):
+    """What a person asks to have erased: rows, whole sources, and rows that hold a value.
+
+    Attributes:
+        rows: beginnings of record ids, or words that stand in a row; `records`: whole record ids.
+    """
+
+    rows: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+
+    def checked(self) -> "Request":
+        """The same, in one form.
+
+        Raises:
+            InputError: it asks for nothing, or what it asks for is too short to tell anybody.
+        """
+        if not (self.rows or self.records or self.sources or self.values):
+            raise InputError("nothing is asked for", where="assay erase", hint="name a row, --source or --subject")
+        for one in (*self.rows, *self.values):
+            if sum(c.isalnum() for c in one) < _LETTERS:
+                raise InputError(
+                    f"a text of fewer than {_LETTERS} letters or digits would be found everywhere",
+                    where="assay erase",
+                )
+        given = self.model_dump()
+        return Request(**{name: tuple(sorted(set(said))) for name, said in given.items()})
+
+
+def named_rows(lineage: Lineage, request: Request) -> set[str]:
+    """Record ids of the rows that a request names one by one.
+
+    Raises:
+        InputNotFoundError: one is nowhere. InputError: an id begins as several do.
+    """
+    found = set(request.records)
+    for n, asked in enumerate(request.rows, 1):
+        rows = find_rows(lineage, asked)
+        if not rows:
+            # What was asked for is a person's: it is never said again.
+            raise InputNotFoundError(
+                "no stored row has that id or text", where=f"assay erase, row {n}", hint="assay explain finds rows"
+            )
+        if is_id(asked) and len(rows) > 1 and all(i.startswith(asked.lower()) for i in rows):
+            raise InputError(f"{len(rows)} record ids begin so", where=f"assay erase, row {n}", hint="add characters")
+        found |= rows.keys()
+    return found
+
+
+@dataclass
+class AffectedRows:
+    """Rows that a request means.
+
+    Attributes:
+        contents: ids of what they say, before and after scrub; copies: those of before, which others may say as well.
+        shards: files that hold one of them, by path.
+        places: where they were read, as (source, locator).
+        texts: what they say.
+        stored: ids of those that stand in a shard.
+    """
+
+    records: set[str] = field(default_factory=set)
+    contents: set[str] = field(default_factory=set)
+    copies: set[str] = field(default_factory=set)
+    shards: set[Path] = field(default_factory=set)
+    places: set[tuple[str, str]] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)
+
+    def needles(self, request: Request, pseudonyms: Sequence[str]) -> Needles:
+        """What of them can be found again."""
+        values = Needles(values=request.values)
+        return Needles(
+            ids=frozenset(self.records | self.contents),
+            texts=tuple(sorted({piece for b in beginnings(self.texts) for piece in values.without(b)})),
+            values=request.values,
+            pseudonyms=tuple(pseudonyms),
+            places=frozenset(place_digest(*place) for place in self.places),
+            sources=request.sources,
+        )
+
+
+def affected_rows(
+    shards: Sequence[Path], raw: Collection[Path], records: Collection[str], request: Request, pseudonyms: Sequence[str]
+) -> AffectedRows:
+    """Look through all shards (Parquet, SCHEMA) until no more rows are found that belong to the request.
+
+    `records`: ids of rows that do. `raw`: those of versions as they were read. Only there do equal contents mean copies
+    of a row: once values are masked, rows of different people can say the same.
+    """
+    found = AffectedRows(records=set(records))
+    named = Needles(values=request.values, pseudonyms=tuple(pseudonyms))
+    for shard in shards:
+        for table in _groups(shard, None if request.values else _LIGHT):
+            _take(found, table, _meant(table, request, named), shard in raw)
+    before = -1
+    while before != len(found.records) + len(found.copies):
+        before = len(found.records) + len(found.copies)
+        for shard in shards:
+            for table in _groups(shard, _LIGHT):
+                _take(found, table, _known(table, found), shard in raw)
+    for shard in shards:
+        _read_texts(found, shard)
+    _only_theirs(found, shards)
+    return found
+
+
+def _groups(shard: Path, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    file = pq.ParquetFile(shard, pre_buffer=False)
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, columns=list(columns) if columns else None)
+        yield table if columns else current(table)
+
+
+def _meant(table: pa.Table, request: Request, named: Needles) -> list[int]:
+    """Numbers of the rows that the request names itself."""
+    by_source = [i for i, s in enumerate(table["source"].to_pylist()) if any(is_of(s, n) for n in request.sources)]
+    if not request.values:
+        return by_source
+    holding = [i for i, row in enumerate(table.to_pylist()) if named.found(_bytes(row))]
+    return sorted({*by_source, *holding})
+
+
+def _bytes(row: Row) -> bytes:
+    return "\n".join(texts(row)).encode("utf-8", "surrogatepass")
+
+
+def _known(table: pa.Table, found: AffectedRows) -> list[int]:
+    """Numbers of the rows that are among those found, say the same as one of them, or were made from one."""
+    ids, contents = pa.array(sorted(found.records), pa.string()), pa.array(sorted(found.copies), pa.string())
+    mine = pc.or_(pc.is_in(table["record_id"], value_set=ids), pc.is_in(table["content_id"], value_set=contents))
+    numbers = set(pc.indices_nonzero(mine).to_pylist())
+    parents = table["parents"].combine_chunks()
+    if len(pc.list_flatten(parents)):
+        made = pc.is_in(pc.list_flatten(parents), value_set=ids)
+        numbers |= set(pc.list_parent_indices(parents).filter(made).to_pylist())
+    return sorted(numbers)
+
+
+def _take(found: AffectedRows, table: pa.Table, numbers: Iterable[int], raw: bool) -> None:
+    taken = table.select(["record_id", "content_id"]).take(pa.array(list(numbers), pa.int64()))
+    found.records.update(taken["record_id"].to_pylist())
+    contents = taken["content_id"].to_pylist()
+    found.contents.update(contents)
+    if raw:
+        found.copies.update(contents)
+
+
+def _read_texts(found: AffectedRows, shard: Path) -> None:
+    """What the rows found say, and where they were read."""
+    for group, light in enumerate(_groups(shard, _LIGHT)):
+        numbers = _known(light, found)
+        if not numbers:
+            continue
+        found.shards.add(shard)
+        table = current(pq.ParquetFile(shard, pre_buffer=False).read_row_group(group))
+        for row in table.take(pa.array(numbers, pa.int64())).to_pylist():
+            found.stored.add(row["record_id"])
+            found.places.add((row["source"], row["locator"]))
+            found.texts.update(_said(row))
+
+
+def _said(row: Row) -> list[str]:
+    messages = [m["content"] for side in ("messages", "chosen", "rejected") for m in row[side]]
+    return [t for t in (*messages, row["text"]) if t]
+
+
+def _only_theirs(found: AffectedRows, shards: Sequence[Path]) -> None:
+    """Leave out texts that begin as one of another row does: a prompt that many have tells nobody."""
+    mine = set(beginnings(found.texts))
+    for table in (t for s in shards for t in _groups(s, None)):
+        known = set(_known(table, found))
+        others = (row for i, row in enumerate(table.to_pylist()) if i not in known)
+        mine -= {b for row in others for b in beginnings(_said(row))}
+    found.texts = {t for t in found.texts if set(beginnings([t])) & mine}
