@@ -444,11 +444,26 @@ def status(json_output: Json = False) -> None:
 
 
 @app.command(rich_help_panel="Look")
-def gc(yes: Yes = False, json_output: Json = False) -> None:
-    """Show what of the state folder nothing needs any more, and how much disk it takes; remove it with --yes."""
+def gc(
+    yes: Yes = False,
+    grace: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="what was changed so lately stays: 12h, 7d, 0d; longer than any run takes"),
+    ] = "7d",
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="an artifact store; default: that of the state folder, and its caches"),
+    ] = None,
+    without_registry: Annotated[
+        list[str] | None, typer.Option(metavar="URI", help="a registry that is gone for good, and isn't asked")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Show what of an artifact store nothing needs any more, and how much room it takes; remove it with --yes."""
     from ops.commands.garbage import collect_garbage
 
-    collect_garbage(root_folder(), yes, json_output)
+    _quiet(json_output)
+    raise typer.Exit(collect_garbage(root_folder(), yes, grace, store, without_registry or (), json_output))
 
 
 @app.command(rich_help_panel="Look")

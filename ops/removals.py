@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from materializers import layout
 from materializers.artifacts import listed, reachable, read_bytes
 from steps.contracts import removal
 from steps.contracts.removal import Removal, RemovedFile
@@ -37,25 +36,14 @@ class SignedRemoval:
         return f"{self.name}, {self.removal.removed}{who}"
 
 
-def collected(paths: Iterable[tuple[Path, str]]) -> Removal:
-    """What a collection of garbage is about to remove: (file or folder, its kind in words)."""
+def collected(files: Iterable[RemovedFile], runs: Iterable[str] = ()) -> Removal:
+    """What a collection of garbage is about to remove. `runs`: names of those that are removed with it."""
     now = datetime.now(UTC)
-    files = tuple(f for path, what in paths for f in _files_of(path, what))
     return Removal(
         id=f"gc-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}", by="gc", removed=now.isoformat(timespec="seconds"),
-        host=socket.gethostname(), user=who(), files=files,
+        host=socket.gethostname(), user=who(), files=tuple(files),
+        runs=tuple(runs),
     )  # fmt: skip
-
-
-def _files_of(path: Path, what: str) -> Iterable[RemovedFile]:
-    """A shard is named by its SHA-256; an artifact's folder has that of its main file noted beside it."""
-    stem = path.name.split(".")[0]
-    is_named = path.is_file() and len(stem) == 64
-    yield RemovedFile(uri=str(path), what=what, sha256=stem if is_named else None)
-    note = path / layout.CHECKSUM
-    if note.is_file():
-        main = next((n for n in (*layout.MAIN.values(), layout.VALUE) if (path / n).is_file()), layout.VALUE)
-        yield RemovedFile(uri=str(path / main), what=what, sha256=note.read_text("utf-8")[:64])
 
 
 def keep_removal(root: Path, done: Removal, places: Iterable[str]) -> None:
@@ -86,6 +74,16 @@ def read_removals(store: str) -> list[SignedRemoval]:
         names = [name for name in listed(folder) if name.endswith(".json")]
     found = (_read(f"{folder}/{name}") for name in sorted(names))
     return [one for one in found if one is not None]
+
+
+def removed_runs(store: str) -> frozenset[str]:
+    """Names of the runs that were removed from a store, whose records may have stayed for those who stand on them.
+
+    Raises:
+        ServiceError: the store can't be reached.
+    """
+    signed = (r.removal for r in read_removals(store) if r.key is not None)
+    return frozenset(name for removal in signed if removal.by == "gc" for name in removal.runs)
 
 
 def _read(uri: str) -> SignedRemoval | None:

@@ -55,11 +55,13 @@ def _check_config(root: Path, run: RunRecord) -> Finding:
 
 
 def _check_page(root: Path, run: RunRecord, stored: StoredRecord | None) -> Iterator[Finding]:
-    """One that was never asked for isn't there; one drawn anew by other code is another one."""
+    """A run that stored its page has it here too; one drawn anew by other code is another one."""
     what, file = f"report.html of {run.name} is the stored page", report_path(root, run.name)
     record = stored.record if stored is not None else None
     pages = [sha256 for a in record.around if a.step == FINISH for sha256 in a.beside.values()] if record else []
-    if pages and file.is_file():
+    if pages and not file.is_file():
+        yield Finding(what, "gone", f"{file} is gone; {_AGAIN}")
+    elif pages:
         found = file_digest(file)
         yield held(what, found in pages, found if found in pages else f"{file} is another one; {_AGAIN}")
 

@@ -1,31 +1,50 @@
 """`assay gc` and `assay runs rm`: disk back from what nothing needs."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 
 import yaml
 
-from ops.console import emit, say, show_table
+from ops.console import complain, emit, say, show_table
 from ops.environment import prepare
-from ops.garbage import Waste, find_waste, forget, quiet, remove, size_of
+from ops.garbage.collection import forget, quiet, remove
+from ops.garbage.stores import Store, size_of
+from ops.garbage.waste import Found, Waste, find_waste
+from ops.lineage.catalogue import load_catalogue
 from ops.run_index import artifacts_of, known_runs, matching_runs, run_folder
-from steps.contracts.errors import AssayError, InputError, InputNotFoundError
+from ops.schedule.schedule import span_of, span_text
+from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
 from steps.contracts.humanize import size
 from steps.contracts.runs import RunRecord
+from steps.zenml_runtime.state import state_folder
 
 
-def collect_garbage(root: Path, yes: bool, json_output: bool) -> None:
-    """Show what nothing needs; remove it when told so.
+def collect_garbage(
+    root: Path, yes: bool, grace: str, store: str | None, without_registry: Sequence[str], json_output: bool
+) -> int:
+    """Show what nothing needs; remove it when told so. Returns the exit status: 0, or that of what couldn't be read.
 
     Raises:
-        StorageError: a run is on its way.
+        StorageError: a run is on its way. ServiceError: the store can't be reached. ConfigError: no length of time.
     """
-    with quiet(root):
-        found = find_waste(root)
+    age = _span(grace)
+    place = Store(store or str(state_folder(root) / "artifacts"))
+    with quiet(root, place):
+        found = find_waste(root, place, grace=age, registries=frozenset(without_registry))
         if yes:
-            remove(root, found)
-    _tell(found, yes, json_output)
+            remove(root, place, found.waste)
+    _tell(found, yes, age, json_output)
+    return found.exit_status
+
+
+def _span(text: str) -> timedelta:
+    try:
+        found: timedelta = span_of(text)
+    except ValueError as e:
+        raise ConfigError(str(e), where="--grace") from e
+    return found
 
 
 def remove_runs(root: Path, names: Sequence[str], yes: bool, json_output: bool) -> None:
@@ -33,22 +52,25 @@ def remove_runs(root: Path, names: Sequence[str], yes: bool, json_output: bool) 
 
     Raises:
         InputError: a name fits no run or several, or something still needs one of the runs.
-        StorageError: a run is on its way.
+        StorageError: a run is on its way. IntegrityError: what others need can't be known.
     """
     runs = [_one(root, name) for name in names]
     _check_own(root, runs)
     reasons = [f"{run.name}: {why}" for run in runs for why in _needed_by(root, run, runs)]
     if reasons:
         raise InputError("these runs are needed:\n  " + "\n  ".join(reasons), where="assay runs rm")
-    with quiet(root):
-        before = {w.path for w in find_waste(root)}
-        found = [w for w in find_waste(root, runs) if w.path not in before]
+    place = Store(str(state_folder(root) / "artifacts"))
+    with quiet(root, place):
+        before = {w.uri for w in find_waste(root, place).waste}
+        found = find_waste(root, place, without={run.run_id for run in runs})
+        if found.unknown:
+            raise found.unknown[0]
+        only = [w for w in found.waste if w.uri not in before]
         folders = [run_folder(root, run.name) for run in runs]
-        found += [Waste("record and page of a run", f, size_of(f)) for f in folders]
+        told = [*only, *(Waste("record and page of a run", str(f), size_of(f)) for f in folders)]
         if yes:
-            forget(root, runs)
-            remove(root, [w for w in found if w.path not in folders])
-    _tell(found, yes, json_output)
+            forget(root, place, runs, only)
+    _tell(Found(tuple(told)), yes, timedelta(), json_output)
 
 
 def _check_own(root: Path, runs: Sequence[RunRecord]) -> None:
@@ -82,7 +104,8 @@ def _needed_by(root: Path, run: RunRecord, going: Sequence[RunRecord]) -> Iterat
         yield "a person's decisions lie in its folder (decisions.jsonl): move them first"
     for path, what in _configs_naming(root, run):
         yield f"{path} names it under {what}"
-    others = [r for r in known_runs(root) if r.run_id not in {g.run_id for g in going}]
+    # Those that only the store has a record of too.
+    others = [r for r in load_catalogue(root).runs if r.run_id not in {g.run_id for g in going}]
     mine = {a.digest for a in run.of_type("dataset")} - {a.digest for r in others for a in r.of_type("dataset")}
     for other in others:
         if mine & _trained_on(root, other):
@@ -133,21 +156,40 @@ def _trained_on(root: Path, run: RunRecord) -> set[str | None]:
     return found - {None}
 
 
-def _tell(found: Sequence[Waste], removed: bool, json_output: bool) -> None:
-    total = sum(w.bytes for w in found)
+def _tell(found: Found, removed: bool, grace: timedelta, json_output: bool) -> None:
+    total, young = (sum(w.bytes for w in some) for some in (found.waste, found.young))
     if json_output:
-        told = [{"kind": w.kind, "path": str(w.path), "bytes": w.bytes} for w in found]
-        emit({"removed": removed, "bytes": total, "found": told})
+        told = [{"kind": w.kind, "uri": w.uri, "bytes": w.bytes} for w in found.waste]
+        emit(
+            {
+                "removed": removed,
+                "bytes": total,
+                "found": told,
+                "young": {"grace": span_text(grace), "number": len(found.young), "bytes": young},
+                "missing": [_as_value(e) for e in found.missing],
+                "not_read": [_as_value(e) for e in found.unknown],
+            }
+        )
         return
-    kinds = [(kind, list(group)) for kind, group in groupby(sorted(found, key=lambda w: w.kind), lambda w: w.kind)]
+    for error in (*found.missing, *found.unknown):
+        complain(f"warning: {error}")
+    _show(found.waste)
+    if found.young:
+        say(f"{len(found.young):,} more ({size(young)}) are younger than {span_text(grace)} and stay (--grace)")
+    if removed:
+        say(f"{size(total)} freed")
+    elif found.waste:
+        say(f"{size(total)} would be freed; nothing was removed (--yes does it)")
+    else:
+        say("there is nothing to free")
+
+
+def _show(waste: Sequence[Waste]) -> None:
+    kinds = [(kind, list(group)) for kind, group in groupby(sorted(waste, key=lambda w: w.kind), lambda w: w.kind)]
     if kinds:
         lines = [[kind, len(group), size(sum(w.bytes for w in group))] for kind, group in kinds]
         show_table(["what", "number", "size"], lines, numeric=[1, 2])
-    if removed:
-        say(f"{size(total)} freed")
-    else:
-        say(
-            f"{size(total)} would be freed; nothing was removed (--yes does it)"
-            if found
-            else "there is nothing to free"
-        )
+
+
+def _as_value(error: AssayError) -> dict[str, str]:
+    return {"where": error.where or "", "why": error.what, "hint": error.hint or ""}

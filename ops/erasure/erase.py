@@ -21,7 +21,8 @@ from ops.erasure.opened import row_bytes, tables
 from ops.erasure.places import Place
 from ops.erasure.plan import Plan, Search, make_plan
 from ops.erasure.rows import Request
-from ops.garbage import quiet
+from ops.garbage.collection import quiet
+from ops.garbage.stores import Store
 from ops.lineage.catalogue import load_catalogue
 from ops.removals import keep_removal, who
 from steps.contracts import removal
@@ -58,6 +59,13 @@ def alone(root: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _nobody_else(root: Path) -> Iterator[None]:
+    """While neither another erasure nor a run of this machine is on its way. Raises StorageError as both."""
+    with alone(root), quiet(root, Store(str(state_folder(root) / "artifacts"))):
+        yield
+
+
 def planned(root: Path, request: Request, also: Sequence[str] = ()) -> Plan:
     """The plan of an erasure; nothing is changed.
 
@@ -66,7 +74,7 @@ def planned(root: Path, request: Request, also: Sequence[str] = ()) -> Plan:
         StorageError: a run or another erasure is on its way, or one was begun and has to be finished first.
     """
     asked = request.checked()
-    with alone(root), quiet(root):
+    with _nobody_else(root):
         _refuse_unfinished(root)
         return _plan(root, asked, also)
 
@@ -80,7 +88,7 @@ def erase(root: Path, request: Request, also: Sequence[str] = ()) -> Removal:
             gone on with.
     """
     asked = request.checked()
-    with alone(root), quiet(root):
+    with _nobody_else(root):
         _refuse_unfinished(root)
         plan = _plan(root, asked, also)
         _refuse_unreached(plan)
@@ -96,7 +104,7 @@ def go_on(root: Path, values: Sequence[str] = ()) -> Removal:
     Raises:
         InputNotFoundError: there is none. IntegrityError: its plan can't be read. InputError: other values.
     """
-    with alone(root), quiet(root):
+    with _nobody_else(root):
         plan = _read_plan(root, _PLAN) or _read_plan(root, _LEFT)
         if plan is None:
             raise InputNotFoundError("no erasure was begun and not finished", where=str(state_folder(root) / JOURNALS))
@@ -181,9 +189,9 @@ def _refuse_unreached(plan: Plan) -> None:
 
 
 def _refuse_others(plan: Plan) -> None:
-    from steps.zenml_runtime.garbage import others_runs, unfinished_in
+    from steps.zenml_runtime.garbage import others_runs, unfinished
 
-    if going := unfinished_in(plan.stores):
+    if going := [name for store in plan.stores for name in unfinished(store)]:
         raise StorageError(
             f"runs go on that store where rows are to be erased: {', '.join(going)}", where="assay erase",
             hint="wait for their end",

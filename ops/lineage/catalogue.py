@@ -18,7 +18,7 @@ from materializers import layout
 from materializers.artifacts import Artifacts, going_on, is_remote, reachable
 from materializers.integrity import main_file, named_files
 from ops.lineage.known_digests import KnownDigests
-from ops.removals import read_removals
+from ops.removals import read_removals, removed_runs
 from ops.run_index import MEND, artifacts_of, load_runs
 from steps.contracts.digests import short_id
 from steps.contracts.errors import AssayError, InputNotFoundError, ServiceError
@@ -165,13 +165,16 @@ def _stored_records(root: Path, uri: str, known: frozenset[str], catalogue: Cata
     with reachable(uri):
         fs, path = fsspec.url_to_fs(uri)
         files = sorted(fs.glob(f"{path}/{layout.RECORDS}/*/*/{layout.VALUE}"))
+    removed = removed_runs(uri)
     for file in files:
         text = _record_text(root, fs, file, kept=is_remote(uri))
         named = _RUN_ID.search(text)
         if named is not None and named[1].decode() in known:
             continue
         try:
-            yield RunRecord.model_validate_json(text)
+            run = RunRecord.model_validate_json(text)
+            if run.name not in removed:
+                yield run
         except ValidationError as e:
             catalogue.gaps.append(Gap(fs.unstrip_protocol(file), f"not a run record: {e.errors()[0]['msg']}"))
 

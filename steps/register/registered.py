@@ -21,6 +21,8 @@ from steps.register.service import PROBE, environment, service
 FILES = "files"
 _WEIGHTS = "artifacts/files"
 _QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+# Chosen: versions that are asked for at once.
+_PAGE = 1000
 _MISSING, _INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 
 
@@ -94,6 +96,25 @@ def find_version(registry: str, name: str, version: str | None, alias: str | Non
         wanted = f"{name}@{alias}" if alias else f"{name}/{version}" if version else name
         raise InputNotFoundError(f"the registry has no {wanted}", where=without_secret(registry))
     return Version(str(found.version), dict(found.tags))
+
+
+def all_versions(registry: str) -> list[tuple[str, Version]]:
+    """Every version of every model of a registry, with its model's name.
+
+    Raises:
+        ServiceError: it can't be reached. IntegrityError: its database is gone or damaged.
+    """
+    from mlflow import MlflowClient
+
+    uri = with_secret(registry)
+    found, token = [], None
+    with _registry(uri):
+        client = MlflowClient(uri, registry_uri=uri)
+        while True:
+            page = client.search_model_versions(max_results=_PAGE, page_token=token)
+            found += [(str(v.name), Version(str(v.version), dict(v.tags))) for v in page]
+            if not (token := page.token):
+                return found
 
 
 @contextmanager

@@ -27,34 +27,26 @@ def run_ids() -> frozenset[str]:
     return frozenset(str(run.id) for run in _pages(Client().list_pipeline_runs))
 
 
-def unfinished(store: Path) -> list[str]:
+def unfinished(store: str) -> list[str]:
     """Names of the runs that ZenML calls neither ended nor failed; on a server that others use as well, of those whose
-    artifacts lie in this folder.
+    artifacts lie in the store at this URI.
     """
     status = f"oneof:{json.dumps(UNFINISHED)}"
     going = list(_pages(Client().list_pipeline_runs, status=status))
     if local_database() is not None:
         return [run.name for run in going]
-    paths = [_stores_of(Client().get_pipeline_run(run.id)) for run in going]
-    return [run.name for run, of in zip(going, paths, strict=True) if any(_is_below(p, store) for p in of)]
+    return [run.name for run in going if _stores_in(Client().get_pipeline_run(run.id), store)]
 
 
-def unfinished_in(stores: Collection[str]) -> list[str]:
-    """Names of the runs of anybody that go on and store their artifacts in one of these stores."""
-    status = f"oneof:{json.dumps(UNFINISHED)}"
-    wanted = {store.rstrip("/") for store in stores}
-    going = list(_pages(Client().list_pipeline_runs, status=status))
-    return [r.name for r in going if wanted & {p.rstrip("/") for p in _stores_of(Client().get_pipeline_run(r.id))}]
-
-
-def _stores_of(run: Any) -> list[str]:
-    """Paths of the artifact stores of a run's stack."""
+def _stores_in(run: Any, uri: str) -> bool:
     found = run.stack.components[StackComponentType.ARTIFACT_STORE] if run.stack else ()
-    return [str(store.configuration.get("path") or "") for store in found]
+    return any(_same(str(store.configuration.get("path") or ""), uri) for store in found)
 
 
-def _is_below(path: str, folder: Path) -> bool:
-    return "://" not in path and Path(path).resolve().is_relative_to(folder)
+def _same(path: str, uri: str) -> bool:
+    if "://" in path or "://" in uri:
+        return f"{path.rstrip('/')}/".startswith(f"{uri.rstrip('/')}/")
+    return Path(path).resolve().is_relative_to(Path(uri).resolve())
 
 
 def others_runs(run_ids: Collection[str]) -> list[str]:

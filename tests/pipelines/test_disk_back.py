@@ -37,6 +37,8 @@ from ops.main import main
 main()
 """
 
+GC = ("gc", "--grace", "0d")
+
 
 class Assay:
     """The command on a state folder of its own."""
@@ -87,7 +89,7 @@ def test_what_another_run_shares_stays(tmp_path: Path) -> None:
     second = assay("run", str(config), "--set", "dedup.threshold=0.9")
     assert set(first["cached_steps"]) == set() and second["cached_steps"]
     before = assay.files(second)
-    assert assay("gc")["found"] == [] and assay("gc", "--yes")["bytes"] == 0
+    assert assay(*GC)["found"] == [] and assay(*GC, "--yes")["bytes"] == 0
 
     shown = assay("runs", "rm", str(first["name"]))
     assert not shown["removed"] and shown["bytes"] and len(assay("runs")["runs"]) == 2
@@ -96,12 +98,17 @@ def test_what_another_run_shares_stays(tmp_path: Path) -> None:
     assert len(assay("runs")["runs"]) == 2
     assay.killed(2, "runs", "rm", str(first["name"]), "--yes")
     assert [r["name"] for r in assay("runs", "--sync")["runs"]] == [second["name"]]  # type: ignore[attr-defined]
-    left = assay("gc")
+    young = assay("gc")
+    assert not young["found"] and young["young"]["bytes"]  # type: ignore[index]
+    left = assay(*GC)
     assert left["bytes"]
-    together = [assay.start("-m", "ops.main", "gc", "--yes", "--json") for _ in range(2)]
+    # Killed before the second artifact goes.
+    assay.killed(2, *GC, "--yes")
+    assert (rest := assay(*GC)["bytes"]) and rest < left["bytes"]
+    together = [assay.start("-m", "ops.main", *GC, "--yes", "--json") for _ in range(2)]
     ended = [(process.communicate(timeout=600), process.returncode) for process in together]
     assert [status for _, status in ended] == [0, 0], ended
-    assert sorted(json.loads(out)["bytes"] for (out, _), _ in ended) == [0, left["bytes"]]
+    assert sorted(json.loads(out)["bytes"] for (out, _), _ in ended) == [0, rest]
 
     assert assay.files(second) == before
     again = assay("run", str(config), "--set", "dedup.threshold=0.9")

@@ -21,6 +21,8 @@ from zenml.orchestrators import BaseOrchestratorConfig, BaseOrchestratorFlavor, 
 # Where ZenML's entrypoint unpacks the code.
 APP = Path("/app")
 _RUN_ID = "POD_RUN_ID"
+# Of the launcher: a script with arguments that a benchmark has in front of the entrypoint's.
+_PROBE = "POD_PROBE"
 
 
 class PodConfig(BaseOrchestratorConfig):
@@ -117,7 +119,7 @@ def bare(arguments, environment, python=sys.executable) -> subprocess.CompletedP
         shutil.copy(__file__, flavour)
         return subprocess.run(
             # -S: no .pth file leads to the checkout.
-            [python, "-S", *arguments],
+            [python, "-S", *os.environ.get(_PROBE, "").split(), *arguments],
             env={
                 "PATH": "/usr/bin:/bin", "HOME": home, "OMP_NUM_THREADS": "1",
                 "PYTHONPATH": os.pathsep.join([f"{home}/installed", *libraries]),

@@ -1,6 +1,7 @@
 """`assay audit`: what it says of a small stored run, and what its verification finds."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from ops.removals import collected, keep_removal
 from ops.run_index import report_path, save_run
 from steps.contracts import removal
 from steps.contracts.evaluation import ANSWERS_SCHEMA
+from steps.contracts.removal import RemovedFile
 from steps.engines.signing.keys import public_key, signing_key
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -175,8 +177,7 @@ def test_audit_of_an_unknown_model_names_the_known(stored, reference):
 def removed_shard(stored):
     """A shard that gc removed, with its record; returns that one's file."""
     shard = next((stored.store / "shards").glob("*.parquet"))
-    done = collected([(shard, "shard of rows that no dataset names")])
-    assert done.files[0].sha256 == shard.stem
+    done = collected([RemovedFile(uri=str(shard), what="shard of rows that no dataset names", sha256=shard.stem)])
     shard.unlink()
     keep_removal(ROOT, done, [str(stored.store)])
     return stored.store / removal.FOLDER / f"{done.id}.json"
@@ -197,6 +198,15 @@ def test_what_gc_removed_is_told_apart_from_what_is_gone(stored):
     assert "isn't signed as it must be" in shard_of(verified("--key", other)[1])[0]
     file.with_name(file.name + ".sig").unlink()
     assert "isn't signed as it must be" in shard_of(verified()[1])[0]
+
+
+def test_what_was_removed_before_a_run_began_isnt_what_the_run_made(stored):
+    """A shard that gc removed once may be made again, and be gone then for another reason."""
+    began = datetime.now(UTC) + timedelta(days=1)
+    save_run(ROOT, stored.record.model_copy(update={"started": began.isoformat(timespec="seconds")}), stored_run.CONFIG)
+    removed_shard(stored)
+    status, bad = verified()
+    assert status == 7 and set(shard_of(bad)) == {"is gone"}
 
 
 @pytest.mark.parametrize("edit", [('"by": "gc"', '"by": "erase"'), ("shards/", "shards/x"), ("{", "")])

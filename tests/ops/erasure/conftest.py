@@ -8,6 +8,7 @@ import pytest
 from support.growing_runs import ROOT, Growing
 
 from ops.erasure import erase as erasing
+from ops.garbage.stores import Store
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def nobody_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state folder of its own, and no ZenML that would have to be asked."""
 
     @contextmanager
-    def quiet(root: Path) -> Iterator[None]:
+    def quiet(root: Path, store: Store) -> Iterator[None]:
         yield
 
     monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))

@@ -1,6 +1,7 @@
 """What is found to be needed by nothing, on files laid out as ZenML lays them out, and why runs must stay."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import NAMESPACE_URL, uuid5
@@ -9,53 +10,20 @@ import pytest
 from support import sample_run
 
 from ops.commands import garbage as commands
-from ops.garbage import Waste, find_waste, remove, size_of, unneeded
+from ops.garbage.collection import remove
+from ops.garbage.stores import Store
+from ops.garbage.waste import Waste, find_waste
 from ops.removals import read_removals
 from ops.run_index import run_folder, save_run
 from steps.contracts.errors import InputError
 from steps.contracts.runs import ArtifactRecord, RunRecord
 
-SHARDS = [f"{n:064x}" for n in range(1, 5)]
 
-
-def artifact(store: Path, number: int, shards: list[str] | None = None, named: str = "deduped") -> Path:
-    folder = store / "dedup_step" / named / f"0000000{number}-0000-4000-8000-000000000000" / f"aaaaaaa{number}"
+def artifact(store: Path, number: int) -> Path:
+    folder = store / "dedup_step" / "deduped" / f"0000000{number}-0000-4000-8000-000000000000" / f"aaaaaaa{number}"
     folder.mkdir(parents=True)
     (folder / "view.html").write_text("x" * 100)
-    if shards is not None:
-        (folder / "manifest.json").write_text(json.dumps({"shards": [{"sha256": s} for s in shards]}))
     return folder
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    (tmp_path / "shards").mkdir()
-    for shard in SHARDS:
-        (tmp_path / "shards" / f"{shard}.parquet").write_text("rows")
-    (tmp_path / "shards" / ".x.parquet.0011223344556677.partial").write_text("half")
-    for part in ("0123456789abcdef", "fedcba9876543210"):
-        (tmp_path / "dedup_parts" / part).mkdir(parents=True)
-        (tmp_path / "dedup_parts" / part / "bands.npy").write_text("b" * 10)
-    return tmp_path
-
-
-def test_shards_stay_as_long_as_one_needed_dataset_names_them(store: Path) -> None:
-    needed = [artifact(store, 1, SHARDS[:2]), artifact(store, 2, [SHARDS[1], SHARDS[2]])]
-    other = artifact(store, 3, [SHARDS[2], SHARDS[3]])
-    (needed[0] / "manifest.json").write_text(json.dumps({"shards": SHARDS[:2], "parts": ["0123456789abcdef"]}))
-    elsewhere = store / "mlflow_artifacts" / "models"
-    elsewhere.mkdir(parents=True)
-    found = unneeded(store, frozenset({str(needed[0]), f"file://{needed[1]}"}))
-    assert {(w.path, w.bytes) for w in found} == {
-        (other, size_of(other)),
-        (store / "shards" / f"{SHARDS[3]}.parquet", 4),
-        (store / "shards" / ".x.parquet.0011223344556677.partial", 4),
-        (store / "dedup_parts" / "fedcba9876543210", 10),
-    }
-    everything = frozenset(str(p) for p in (*needed, other))
-    assert {w.kind for w in unneeded(store, everything)} == {
-        "shard of rows that no dataset names", "part of a dedup index that none names",
-    }  # fmt: skip
 
 
 @pytest.fixture
@@ -87,21 +55,27 @@ def test_what_runs_of_the_index_name_stays(root: Path, monkeypatch: pytest.Monke
         run_ids=lambda: frozenset(ids),
     )  # fmt: skip
     monkeypatch.setitem(__import__("sys").modules, "steps.zenml_runtime.garbage", fake)
-    assert [w.path for w in find_waste(root)] == [other]
+    place = Store(str(store))
+
+    def paths(*without: RunRecord) -> list[Path]:
+        return [Path(w.uri) for w in find_waste(root, place, without={r.run_id for r in without}).waste]
+
+    assert paths() == [other]
     # Which records are whose, only ZenML's store says.
     ids.add(mine.run_id)
-    assert [w.path for w in find_waste(root)] == [other, written]
+    assert paths() == [other, written]
     ids.clear()
-    assert [w.path for w in find_waste(root, [mine])] == [known, other, written]
+    assert paths(mine) == [known, other, written]
     # As after a kill in the middle: one file is gone already, one path altogether.
     (other / "view.html").unlink()
-    remove(root, [*find_waste(root), Waste("gone", other.parent / "nothing", 0)])
+    gone = Waste("gone", f"{other.parent}/nothing", 0, f"{other.parent.relative_to(store)}/nothing")
+    remove(root, place, [*find_waste(root, place).waste, gone])
     (told,) = read_removals(str(store))
     assert told.removal.covers(f"file://{other}/manifest.json") and not told.removal.covers(str(used)) and told.key
     assert forgotten == ["unused"] and known.exists() and used.exists() and not other.parent.exists()
 
 
-def test_checkpoints_go_when_their_training_has_ended(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_and_tokens_go_when_their_training_has_ended(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         __import__("sys").modules,
         "steps.zenml_runtime.garbage",
@@ -111,7 +85,12 @@ def test_checkpoints_go_when_their_training_has_ended(root: Path, monkeypatch: p
         folder = root / "state" / "checkpoints" / "0011" / name / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": most}))
-    assert [w.path.name for w in find_waste(root)] == ["ended"]
+    (tokens := root / "state" / "tokens" / "train").mkdir(parents=True)
+    (tokens / "train.arrow").write_text("tokens")
+    place = Store(str(root / "state" / "artifacts"))
+    assert [Path(w.uri).name for w in find_waste(root, place).waste] == ["ended", "train"]
+    assert not find_waste(root, place, grace=timedelta(hours=1)).waste
+    assert not find_waste(root, Store(str(root / "other"))).waste, "of the state folder's own store alone"
 
 
 def test_a_run_that_something_needs_stays(root: Path) -> None:
