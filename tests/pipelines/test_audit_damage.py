@@ -5,6 +5,7 @@ The files are found by walking the stores: a new kind is covered, or fails here,
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,8 +21,11 @@ from ops.main import app
 from steps.contracts.runs import RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]
-# What is nobody's evidence, as docs/audit.md says: locks, this machine's caches and keys, ZenML's own store.
-NO_EVIDENCE = {"cache", "checkpoints", "code", "locks", "work", "zenml", "tokens", "signing.key", "secrets.key"}
+# What is nobody's evidence, as docs/audit.md says: locks, this machine's caches and keys, ZenML's own store; and what
+# was removed (whose records other tests damage).
+NO_EVIDENCE = {
+    "cache", "checkpoints", "code", "locks", "work", "zenml", "tokens", "signing.key", "secrets.key", "removed",
+}  # fmt: skip
 # Databases are damaged by statement: a byte may lie in a page that nothing uses.
 DATABASE = "mlflow.db"
 
@@ -57,7 +61,8 @@ def verify(state, monkeypatch):
         try:
             found = json.loads(result.stdout)["verification"]["findings"]
         except ValueError:
-            found = []
+            # Nothing can be told of the model at all: one error says why.
+            found = [{"what": result.output, "state": "differs", "detail": ""}]
         return result.exit_code, [f for f in found if f["state"] in ("differs", "gone")], result.output
 
     return run
@@ -220,6 +225,30 @@ def test_a_registry_whose_database_is_damaged_is_named_and_left_alone(state, con
     left = file.read_bytes() if file.exists() else None
     file.write_bytes(whole)
     assert found.returncode == 7 and DATABASE in found.stdout and left == content
+
+
+def test_gc_of_whoever_knows_no_run_takes_nothing_that_the_model_needs(state, verify, tmp_path) -> None:
+    """Another machine with an empty state folder; and this one, whose index and ZenML's store are lost."""
+    before = {f: f.read_bytes() for f in evidence(state)}
+    waste = state / "artifacts" / "shards" / f"{'ab' * 32}.parquet"
+    waste.write_bytes(b"rows that nothing names")
+    collect = ("gc", "--store", str(state / "artifacts"), "--grace", "0d", "--yes", "--json")
+    done = assay(tmp_path / "other", *collect)
+    said = json.loads(done.stdout)
+    assert done.returncode == 0 and [Path(w["uri"]) for w in said["found"]] == [waste] and not waste.exists()
+    aside = state.with_name("aside")
+    aside.mkdir()
+    for name in ("runs", "zenml"):
+        (state / name).rename(aside / name)
+    again = assay(state, "gc", "--grace", "0d", "--yes", "--json")
+    for name in ("runs", "zenml"):
+        shutil.rmtree(state / name, ignore_errors=True)
+        (aside / name).rename(state / name)
+    assert again.returncode == 0, again.stderr
+    kinds = {w["kind"].split()[0] for w in json.loads(again.stdout)["found"]}
+    assert kinds == {"checkpoints", "tokens"}, "caches of this machine alone"
+    now = {f: f.read_bytes() for f in evidence(state)}
+    assert now == before and verify()[0] == 0
 
 
 def test_an_edited_report_whose_digests_were_mended_is_still_found(state, verify) -> None:
