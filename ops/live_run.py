@@ -18,12 +18,13 @@ def live_run(root: Path, plan: Plan, launch: str) -> Iterator[Applied]:
     """The plan's stack, ready, and the lock of this launch. Of runs that start together one gets ready at a time.
 
     Raises:
-        ConfigError, InputNotFoundError: the stack can't be had. ServiceError: its artifact store can't be used.
-        IntegrityError: ZenML's store is damaged.
+        ConfigError, InputNotFoundError: the stack can't be had. ServiceError: its artifact store or its tracker can't
+            be used. IntegrityError: ZenML's store is damaged.
     """
     from zenml.client import Client
 
     from steps.engines.progress.progress import say
+    from steps.engines.tracking.secrets import without_secret
     from steps.zenml_runtime.database import open_store, starting
     from steps.zenml_runtime.local_store import reap, run_lock
     from steps.zenml_runtime.state import clear_workspaces
@@ -40,17 +41,17 @@ def live_run(root: Path, plan: Plan, launch: str) -> Iterator[Applied]:
             prepare_tracker()
             for line in reap(partial(refresh, root)):
                 say(line)
-            held.enter_context(run_lock(launch, plan.config.name, _tracked_at(plan)))
-        check_usable(Client().active_stack)
+            tracked_at = _tracked_at(plan)
+            held.enter_context(run_lock(launch, plan.config.name, list(map(without_secret, tracked_at))))
+        check_usable(Client().active_stack, tracked_at)
         yield applied
 
 
 def _tracked_at(plan: Plan) -> list[str]:
     """Where the run may leave something in an MLflow."""
-    from steps.engines.tracking.secrets import without_secret
     from steps.zenml_runtime.tracker import tracking_uri
 
     if not plan.config.tunes:
         return []
     named = plan.config.registry.tracking_uri if plan.config.registry is not None else None
-    return [without_secret(uri) for uri in (tracking_uri(), named) if uri]
+    return [uri for uri in (tracking_uri(), named) if uri]

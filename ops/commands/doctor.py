@@ -146,7 +146,9 @@ def _stores(root: Path) -> Iterator[Check]:
         yield _database(database)
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
     if tracking.startswith(("http://", "https://")):
-        yield _server("MLflow server", tracking)
+        from ops.stacks.doctor import mlflow_checks
+
+        yield from mlflow_checks(tracking)
     else:
         yield Check("MLflow tracking", "ok", tracking or "in the stack's own local store")
 

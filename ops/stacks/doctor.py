@@ -15,10 +15,21 @@ from ops.stacks.apply import is_shared
 from ops.stacks.checks import SCHEDULING, misfits
 from ops.stacks.declaration import Declaration, declaration
 from ops.stacks.files import StackFile
-from ops.stacks.usable import PATIENCE, REMOTE_FIX, in_memory, misfit, server_trouble, store_trouble, told, within
+from ops.stacks.usable import (
+    PATIENCE,
+    REMOTE_FIX,
+    in_memory,
+    misfit,
+    server_trouble,
+    store_trouble,
+    told,
+    tracker_trouble,
+    within,
+)
 from pipelines.load import load_model
 from pipelines.step_names import KNOWN_STEPS
 from steps.contracts.errors import AssayError, ConfigError
+from steps.engines.tracking.secrets import without_secret
 
 _SECONDS = 3.0
 # The module that shows that the libraries of an extra are there.
@@ -46,7 +57,6 @@ def examine(path: Path, infra: InfraConfig | None, environment: Mapping[str, str
 
 def _opened() -> Check:
     """Whether ZenML's store can be used; a local one is made."""
-    from steps.engines.tracking.secrets import without_secret
     from steps.zenml_runtime.database import local_database, open_store
 
     try:
@@ -102,10 +112,7 @@ def _living(declared: Declaration) -> Iterator[Check]:
     yield Check("composition", "missing" if why else "ok", why or "the components fit together")
     yield _store(stack.artifact_store)
     yield from _credentials(declared)
-    for component in declared.of("experiment_tracker"):
-        uri = str(component.configuration.get("tracking_uri") or "")
-        if uri.startswith(("http://", "https://")):
-            yield _answers("MLflow server", f"{uri.rstrip('/')}/health")
+    yield from _tracker(stack.experiment_tracker)
     for component in declared.of("container_registry"):
         yield _listens("container registry", str(component.configuration.get("uri") or ""))
     if any(c.flavor == "local_docker" for c in declared.of("orchestrator")):
@@ -118,6 +125,21 @@ def _store(store: Any) -> Check:
     why = store_trouble(store)
     fix = "give these credentials leave to write, read and delete there; credentials may have ended" if why else ""
     return Check("artifact store", "missing" if why else "ok", why or f"{store.path}: written, read back, deleted", fix)
+
+
+def _tracker(tracker: Any) -> Iterator[Check]:
+    if tracker is None or tracker.flavor != "mlflow":
+        return
+    yield from mlflow_checks(str(tracker.get_tracking_uri()), tracker)
+
+
+def mlflow_checks(uri: str, tracker: Any = None) -> Iterator[Check]:
+    """Of a server of MLflow's; nothing of another place. `tracker`: the stack's component, where it is its."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    why, place = tracker_trouble(uri, tracker), without_secret(uri)
+    fix = "start it, correct the address, or renew its token or password" if why else ""
+    yield Check("MLflow server", "missing" if why else "ok", f"{place}: {why}" if why else f"{place} answers us", fix)
 
 
 def _credentials(declared: Declaration) -> Iterator[Check]:
@@ -176,18 +198,6 @@ def _kubernetes(contexts: list[Any]) -> str:
         config.load_kube_config(context=context)
         version = client.VersionApi().get_code(_request_timeout=_SECONDS)
     return f"version {version.git_version}"
-
-
-def _answers(name: str, url: str) -> Check:
-    try:
-        with urllib.request.urlopen(url, timeout=_SECONDS):
-            return Check(name, "ok", f"{url} answers")
-    except urllib.error.HTTPError as e:
-        if e.code in (401, 403, 404):
-            return Check(name, "ok", f"{url} answers ({e.code})")
-        return Check(name, "missing", f"{url}: {told(e)}", "look at its log")
-    except (OSError, ValueError) as e:
-        return Check(name, "missing", f"{url}: {told(e)}", "start it, or correct the address")
 
 
 def _listens(name: str, uri: str) -> Check:

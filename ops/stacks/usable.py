@@ -1,25 +1,33 @@
-"""Whether a stack can be used as it stands: its parts fit, and its artifact store takes a file and gives it back."""
+"""Whether a stack can be used as it stands: its parts fit, its artifact store takes a file and gives it back, and its
+experiment tracker answers.
+"""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from ops.stacks.declaration import Declaration, Declared
 from steps.contracts.errors import ConfigError, ServiceError
+from steps.engines.tracking.secrets import without_secret
 
 R = TypeVar("R")
 # Chosen: a service in another part of the world answers sooner; one that doesn't is waited for no longer, in seconds.
 PATIENCE = 30.0
+# An answer that needs MLflow's credentials and its database.
+_SEARCH = "/api/2.0/mlflow/experiments/search"
+# Chosen: of one server for one experiment, in seconds.
+_ANSWER = 10.0
 _REMOTE = "its steps run where the ZenML store in the state folder can't be reached"
 REMOTE_FIX = "set ZENML_STORE_URL to a ZenML server that they reach, after `assay zenml login`"
 
 
-def check_usable(stack: Any) -> None:
-    """Before a run is submitted. `stack`: ZenML's (Stack).
+def check_usable(stack: Any, tracked_at: Sequence[str] = ()) -> None:
+    """Before a run is submitted. `stack`: ZenML's (Stack). `tracked_at`: URIs of the MLflows that the run needs.
 
     Raises:
-        ConfigError: its parts don't fit. ServiceError: the artifact store doesn't take a file, or doesn't give it back.
+        ConfigError: its parts don't fit. ServiceError: the artifact store doesn't take a file, or doesn't give it back;
+            an MLflow server doesn't answer, or doesn't know our credentials.
     """
     if why := server_trouble(stack):
         raise ConfigError(f"stack '{stack.name}': {why}", hint=REMOTE_FIX)
@@ -29,6 +37,12 @@ def check_usable(stack: Any) -> None:
     if not store.config.is_local and (why := store_trouble(store)):
         hint = f"`assay stack doctor {stack.name}` tells of all that is missing"
         raise ServiceError(f"the artifact store can't be used: {why}", where=str(store.path), hint=hint)
+    for uri in tracked_at:
+        own = stack.experiment_tracker
+        is_own = own is not None and own.flavor == "mlflow" and uri == own.get_tracking_uri()
+        if why := tracker_trouble(uri, own if is_own else None):
+            hint = "start it, or renew what MLFLOW_TRACKING_TOKEN or MLFLOW_TRACKING_PASSWORD say, or the stack's file"
+            raise ServiceError(f"the experiment tracker can't be used: {why}", where=without_secret(uri), hint=hint)
 
 
 def in_memory(declared: Declaration) -> Any:
@@ -83,6 +97,35 @@ def misfit(stack: Any) -> str:
     return ""
 
 
+def tracker_trouble(uri: str, tracker: Any = None) -> str:
+    """What is wrong with an MLflow server, asked with the credentials that a run has; "" when nothing, or no server.
+
+    `tracker`: the stack's component, whose credentials come before those of the environment.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return ""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request_safe
+
+    said = {} if tracker is None else {
+        "username": tracker.config.tracking_username, "password": tracker.config.tracking_password,
+        "token": tracker.config.tracking_token, "ignore_tls_verification": tracker.config.tracking_insecure_tls,
+    }  # fmt: skip
+    credentials = get_default_host_creds(uri)
+    for name, value in said.items():
+        if value:
+            setattr(credentials, name, value)
+
+    def ask() -> None:
+        try:
+            http_request_safe(credentials, _SEARCH, "GET", params={"max_results": 1}, max_retries=0, timeout=_ANSWER)
+        except Exception as e:  # noqa: BLE001 - told by the caller
+            # MLflow, requests and urllib3 each wrap the one that says what happened.
+            raise _innermost(e) from None
+
+    return without_secret(_failed(ask))
+
+
 def store_trouble(store: Any) -> str:
     """What goes wrong when a file of some bytes is written, read back and deleted; "" when nothing does."""
     path = f"{str(store.path).rstrip('/')}/.assay-{uuid4().hex}"
@@ -113,6 +156,12 @@ def _failed(call: Callable[[], object]) -> str:
     except Exception as e:  # noqa: BLE001 - whatever a service's library raises is what is to be told
         return told(e)
     return ""
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
 
 
 def told(error: BaseException) -> str:

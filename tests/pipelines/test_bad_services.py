@@ -5,6 +5,8 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,13 +24,20 @@ def closed_port() -> int:
         return int(s.getsockname()[1])
 
 
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Of one server for all tests: ZenML reads a stack once in a process."""
+    return closed_port()
+
+
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Path:
+def elsewhere(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a stack whose MLflow server is down, and a run that reaches it in its train step."""
+    monkeypatch.setenv("TRACKING_TOKEN", "none")
     (tmp_path / ".zenml" / "stacks").mkdir(parents=True)
     (tmp_path / "configs" / "infra").mkdir(parents=True)
     local = (ROOT / ".zenml" / "stacks" / "local.yaml").read_text()
-    configuration = f'{{tracking_uri: "http://127.0.0.1:{closed_port()}", tracking_token: none}}'
+    configuration = f'{{tracking_uri: "http://127.0.0.1:{port}", tracking_token: "${{secret:TRACKING_TOKEN}}"}}'
     down = local.replace("stack_name: local", "stack_name: down").split("  model_registry:")[0]
     down = down.replace(
         "name: mlflow, flavor: mlflow, configuration: {}", f"name: gone, flavor: mlflow, configuration: {configuration}"
@@ -59,14 +68,47 @@ def config(folder: Path, model: str) -> Path:
     return path
 
 
+class _Once(BaseHTTPRequestHandler):
+    """An MLflow that answers one search for experiments, as it is asked before a run."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def goes_down_after_one_request(port: int) -> None:
+    server = HTTPServer(("127.0.0.1", port), _Once)
+
+    def serve() -> None:
+        with server:
+            server.handle_request()
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def test_tracker_that_is_down_stops_a_run_before_it_begins(elsewhere: Path) -> None:
+    with pytest.raises(ServiceError, match=r"tracker can't be used: .*refused") as caught:
+        run(config(elsewhere, "examples.toy_base.build:build"), infra="down", root=elsewhere)
+    assert "start it" in caught.value.hint
+    with pytest.raises(InputNotFoundError):
+        find_run(elsewhere, None)
+
+
 @pytest.mark.slow
-def test_tracker_that_is_down_is_named_and_finished_steps_are_kept(elsewhere: Path, tiny_model) -> None:
+def test_tracker_that_goes_down_is_named_and_finished_steps_are_kept(elsewhere: Path, port: int, tiny_model) -> None:
     path = config(elsewhere, str(tiny_model.path))
+    goes_down_after_one_request(port)
     with pytest.raises(ServiceError, match="tracker") as caught:
         run(path, infra="down", root=elsewhere)
     assert "finished steps are reused" in str(caught.value)
     failed = find_run(elsewhere, None)
     assert failed.status == "failed"
+    goes_down_after_one_request(port)
     with pytest.raises(ServiceError):
         run(path, infra="down", root=elsewhere)
     again = find_run(elsewhere, None)

@@ -1,5 +1,10 @@
 """What keeps a stack from being used is found before anything is submitted, all at once."""
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +14,8 @@ from zenml.client import Client
 
 from ops.commands.doctor import Check
 from ops.infra import InfraConfig
-from ops.stacks.doctor import examine
-from ops.stacks.usable import check_usable, store_trouble, within
+from ops.stacks.doctor import examine, mlflow_checks
+from ops.stacks.usable import check_usable, store_trouble, tracker_trouble, within
 from steps.contracts.errors import ConfigError, ServiceError
 
 LOCAL = """
@@ -78,7 +83,7 @@ def test_servers_that_do_not_answer_and_stores_that_steps_cannot_reach(tmp_path:
     )
     told = found(examine(path, None, {"HERE": str(tmp_path)}), "missing")
     assert set(told) == {"ZenML server", "composition", "MLflow server", "container registry"}
-    assert "http://127.0.0.1:9/health: URLError" in told["MLflow server"][0]
+    assert "http://127.0.0.1:9: ConnectionRefusedError" in told["MLflow server"][0]
     assert "127.0.0.1:9: ConnectionRefusedError" in told["container registry"][0]
     assert "can't be reached" in told["ZenML server"][0]
 
@@ -188,3 +193,66 @@ def test_a_stack_that_refuses_a_run_is_no_fault_of_assay() -> None:
     )
     assert _failure(refused, None) is refused
     assert _failure(ConfigError("ours"), None, "far").exit_code == 2
+
+
+@contextmanager
+def mlflow_like(knows: str, silent: bool = False) -> Iterator[str]:
+    """The address of what answers a search for experiments, to who has the token."""
+
+    class Asked(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if silent:
+                time.sleep(1)
+            known = self.headers["Authorization"] == f"Bearer {knows}"
+            body = b"{}" if known else b"Unauthorized: the token has expired"
+            with suppress(BrokenPipeError):
+                self._answer(known, body)
+
+        def _answer(self, known: bool, body: bytes) -> None:
+            self.send_response(200 if known else 401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_token_that_mlflow_does_not_take_any_more_is_named_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = SimpleNamespace(
+        name="far", requires_remote_server=False, validate=lambda: None, experiment_tracker=None,
+        artifact_store=SimpleNamespace(config=SimpleNamespace(is_local=True)),
+    )  # fmt: skip
+    with mlflow_like("new") as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "new")
+        check_usable(stack, [uri])
+        assert [c.status for c in mlflow_checks(uri)] == ["ok"]
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "old")
+        with pytest.raises(ServiceError, match=r"the experiment tracker can't be used: .* 401") as caught:
+            check_usable(stack, [uri])
+        assert "renew" in caught.value.hint and caught.value.where == uri
+        (check,) = mlflow_checks(uri)
+        assert check.status == "missing" and "the token has expired" in check.found
+        # Credentials of the stack's component come first.
+        config = SimpleNamespace(
+            tracking_username="", tracking_password="", tracking_token="new", tracking_insecure_tls=False
+        )
+        assert tracker_trouble(uri, SimpleNamespace(config=config)) == ""
+    assert not list(mlflow_checks("sqlite:///here.db")), "a file is no server"
+
+
+def test_tracker_that_takes_a_request_and_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.stacks.usable._ANSWER", 0.2)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t")
+    with mlflow_like("t", silent=True) as uri:
+        started = time.monotonic()
+        assert "timed out" in tracker_trouble(uri)
+        assert time.monotonic() - started < 5
