@@ -7,10 +7,12 @@ import yaml
 
 from materializers.integrity import StoredRecord
 from ops.audit.findings import Finding, held
+from ops.removals import read_removals
 from ops.run_index import config_path, report_path, run_folder
 from pipelines.step_names import FINISH
 from steps.contracts.digests import file_digest, value_digest
 from steps.contracts.runs import RunRecord
+from steps.zenml_runtime.state import state_folder
 
 _AGAIN = "remove run.json beside it, then assay runs --sync writes them anew"
 # Tags of a registration that the run's record says too, under these names.
@@ -47,7 +49,7 @@ def _check_config(root: Path, run: RunRecord) -> Finding:
     try:
         found = value_digest(yaml.safe_load(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return Finding(what, "gone", f"{file} is gone; {_AGAIN}")
+        return _gone(root, what, file)
     except (yaml.YAMLError, ValueError, TypeError):
         return Finding(what, "differs", f"{file} can't be read; {_AGAIN}")
     holds = found == run.config_digest
@@ -60,10 +62,17 @@ def _check_page(root: Path, run: RunRecord, stored: StoredRecord | None) -> Iter
     record = stored.record if stored is not None else None
     pages = [sha256 for a in record.around if a.step == FINISH for sha256 in a.beside.values()] if record else []
     if pages and not file.is_file():
-        yield Finding(what, "gone", f"{file} is gone; {_AGAIN}")
+        yield _gone(root, what, file)
     elif pages:
         found = file_digest(file)
         yield held(what, found in pages, found if found in pages else f"{file} is another one; {_AGAIN}")
+
+
+def _gone(root: Path, what: str, file: Path) -> Finding:
+    """A file that isn't there: removed, if a signed removal says so."""
+    removals = read_removals(str(state_folder(root)))
+    by = next((r for r in removals if r.key is not None and r.removal.covers(str(file))), None)
+    return Finding(what, "removed", by.name) if by else Finding(what, "gone", f"{file} is gone; {_AGAIN}")
 
 
 def _check_tags(run: RunRecord) -> Iterator[Finding]:

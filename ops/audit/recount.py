@@ -182,9 +182,14 @@ def check_gate(trail: Trail) -> Iterator[Finding]:
     if "gate" not in trail.run.config:
         yield Finding(what, "unrecorded", "the record is of an older version and has no config")
         return
+    evaluations = evaluations_of(trail)
+    if len(evaluations) < len(trail.run.of_type("eval_report")):
+        # Of each file that is gone or damaged that is said itself.
+        yield Finding(what, "not checked", "an evaluation or its answers can't be read")
+        return
     try:
         config = GateConfig.model_validate(trail.run.config["gate"])
-        comparison, again = gate(evaluations_of(trail), config, trail.run.sources)
+        comparison, again = gate(evaluations, config, trail.run.sources)
     except (AssayError, ValidationError) as e:
         yield Finding(what, "differs", f"it can't be computed: {str(e).splitlines()[0]}")
         return

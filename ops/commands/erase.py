@@ -97,7 +97,7 @@ def _certify(root: Path, certificate: Removal, json_output: bool) -> None:
 
 def _told(plan: Plan) -> dict[str, object]:
     """What of a plan may be shown: not what is looked for."""
-    hidden = {"needles", "salt", "request", "values", "places", "databases", "id"}
+    hidden = {"needles", "salt", "request", "values", "places", "databases", "own", "id"}
     return {"removed": False, **plan.model_dump(mode="json", exclude=hidden)}
 
 

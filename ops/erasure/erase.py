@@ -26,7 +26,7 @@ from ops.garbage.stores import Store
 from ops.lineage.catalogue import load_catalogue
 from ops.removals import keep_removal, who
 from steps.contracts import removal
-from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError, StorageError
+from steps.contracts.errors import InputNotFoundError, IntegrityError, StorageError
 from steps.contracts.removal import Removal, RemovedFile
 from steps.contracts.storage import write_whole, writing
 from steps.contracts.tombstones import Tombstone
@@ -36,8 +36,6 @@ from steps.zenml_runtime.tombstones import tombstone_stores
 # Below the state folder: what is on its way, and what is left.
 JOURNALS = "erasures"
 _PLAN, _LEFT = "plan.json", "left.json"
-# Databases of others: their rows are theirs, and only their free pages are ours to clear.
-_FOREIGN = ("zenml.db", "mlflow.db")
 
 
 @contextmanager
@@ -72,6 +70,7 @@ def planned(root: Path, request: Request, also: Sequence[str] = ()) -> Plan:
     Raises:
         InputError: the request can't be understood. InputNotFoundError: nothing has to do with it.
         StorageError: a run or another erasure is on its way, or one was begun and has to be finished first.
+        ServiceError: a place can't be reached.
     """
     asked = request.checked()
     with _nobody_else(root):
@@ -83,15 +82,13 @@ def erase(root: Path, request: Request, also: Sequence[str] = ()) -> Removal:
     """Plan and carry out.
 
     Raises:
-        As `planned`. ServiceError: a place can't be reached, and nothing was removed. StorageError: what is to go
-            belongs to a run that goes on elsewhere, or to somebody else; or something can't be removed, and can be
-            gone on with.
+        As `planned`. StorageError: what is to go belongs to a run that goes on elsewhere, or to somebody else; or
+            something can't be removed. Once something was removed `go_on` goes on.
     """
     asked = request.checked()
     with _nobody_else(root):
         _refuse_unfinished(root)
         plan = _plan(root, asked, also)
-        _refuse_unreached(plan)
         _refuse_others(plan)
         write_whole(_journal(root, plan.id) / _PLAN, plan.kept().model_dump_json())
         return carry_out(root, plan)
@@ -144,7 +141,7 @@ def carry_out(root: Path, plan: Plan) -> Removal:
         _drop_lines(by_uri[file.place], file.name, plan.needles)
     clear_workspaces()
     for database in plan.databases:
-        _clean_database(Path(database), plan.needles)
+        _clean_database(Path(database), plan.needles if database in plan.own else None)
     certificate = _certified(plan, Search(places, plan.needles).run())
     keep_removal(root, certificate, (str(state_folder(root)), *plan.stores))
     _close(_journal(root, plan.id), plan, certificate)
@@ -178,14 +175,6 @@ def _refuse_unfinished(root: Path) -> None:
             f"erasure {plan.id} was begun and not finished", where=str(_journal(root, plan.id)),
             hint="assay erase --continue finishes it",
         )  # fmt: skip
-
-
-def _refuse_unreached(plan: Plan) -> None:
-    """Half an erasure would look like one."""
-    places = [uri for uri, _ in plan.places]
-    for said in plan.unread:
-        if said.partition(": ")[0] in places:
-            raise ServiceError(f"a place can't be looked into: {said}", where="assay erase", hint="nothing was removed")
 
 
 def _refuse_others(plan: Plan) -> None:
@@ -235,13 +224,13 @@ def _drop_lines(place: Place, name: str, needles: Needles) -> None:
             write_whole(path, b"".join(kept))
 
 
-def _clean_database(file: Path, needles: Needles) -> None:
-    """Delete the rows that hold something (of our own databases), and leave no free page and no log with them."""
+def _clean_database(file: Path, needles: Needles | None) -> None:
+    """Delete the rows that hold something, and leave no free page and no log with what was deleted."""
     if not file.is_file():
         return
     try:
         with closing(sqlite3.connect(file, timeout=60, isolation_level=None)) as db:
-            if file.name not in _FOREIGN:
+            if needles is not None:
                 db.create_function("holds", -1, lambda *values: _holds(values, needles))
                 for table in tables(db):
                     columns = ", ".join(f'"{c[1]}"' for c in db.execute(f'PRAGMA table_info("{table}")'))

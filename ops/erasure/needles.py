@@ -18,7 +18,7 @@ Found: TypeAlias = Literal["", "id", "text", "value", "pseudonym", "place", "rep
 
 # Chosen: a shorter text may be anybody's; of a longer one its beginning tells it, and excerpts have it.
 TEXT_CHARS = 32
-_EXCERPT_CHARS = 60
+EXCERPT_CHARS = 60
 # What is shown and kept in the place of a value.
 MASK = b"[value]"
 _HEX = re.compile(rb"[0-9a-f]{32,}")
@@ -115,7 +115,7 @@ def place_digest(source: str, locator: object) -> str:
 
 def beginnings(texts: Iterable[str]) -> Iterator[str]:
     """Of each text that is long enough, the beginning that tells it."""
-    return (text[:_EXCERPT_CHARS] for text in texts if len(text) >= TEXT_CHARS)
+    return (text[:EXCERPT_CHARS] for text in texts if len(text) >= TEXT_CHARS)
 
 
 def _written(text: str) -> Iterator[str]:

@@ -77,21 +77,20 @@ def _parquet(path: Path) -> Iterator[bytes]:
     file = pq.ParquetFile(path)
     yield str(file.schema_arrow.metadata).encode()
     for group in range(file.num_row_groups):
-        for column in file.read_row_group(group).columns:
-            yield from _column(column)
+        yield from said_in(file.read_row_group(group))
 
 
 def _arrow(path: Path) -> Iterator[bytes]:
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
         for i in range(file.num_record_batches):
-            for column in file.get_batch(i).columns:
-                yield from _column(pa.chunked_array([column]))
+            yield from said_in(pa.Table.from_batches([file.get_batch(i)]))
 
 
-def _column(column: pa.ChunkedArray) -> Iterator[bytes]:
-    """The texts and bytes of a column, of nested ones too, one per line."""
-    for chunk in column.chunks:
-        yield from _array(chunk)
+def said_in(table: pa.Table) -> Iterator[bytes]:
+    """All texts and bytes of a table, of nested columns too, one per line."""
+    for column in table.columns:
+        for chunk in column.chunks:
+            yield from _array(chunk)
 
 
 def _array(values: pa.Array) -> Iterator[bytes]:

@@ -10,10 +10,12 @@ from tempfile import TemporaryDirectory
 
 from materializers.artifacts import is_remote
 from ops.copies import copies_made
+from ops.erasure.versions import fetch_version, is_version, old_versions, remove_versions
 from ops.export.made import exports_made
 from ops.lineage.catalogue import Catalogue
 from steps.contracts import removal, tombstones
 from steps.contracts.digests import file_digest
+from steps.contracts.errors import ServiceError
 from steps.contracts.storage import STATE_URI
 from steps.engines.state_store.store import StateStore
 from steps.engines.tracking.database import database_file
@@ -42,13 +44,20 @@ class Place:
             ServiceError: it can't be reached.
         """
         if self.folder is None:
-            found = StateStore(self.uri).names()
+            found = self._remote_names()
         elif self.folder.is_file():
             found = [""]
         else:
             files = (p for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
             found = sorted(p.relative_to(self.folder).as_posix() for p in files)
         return [n for n in found if not set(OWN) & set(PurePosixPath(n).parts[:2])]
+
+    def _remote_names(self) -> list[str]:
+        try:
+            return [*StateStore(self.uri).names(), *old_versions(self.uri)[0]]
+        except ServiceError as e:
+            hint = "nothing is erased, and no certificate is true, while a place can't be searched"
+            raise ServiceError(f"{self.what}: it can't be looked into: {e.what}", where=self.uri, hint=hint) from e
 
     def uri_of(self, name: str) -> str:
         """URI of a file."""
@@ -66,7 +75,10 @@ class Place:
             return
         with TemporaryDirectory() as scratch:
             path = Path(scratch) / PurePosixPath(name).name
-            StateStore(self.uri).fetch(name, path)
+            if is_version(name):
+                fetch_version(self.uri, name, path)
+            else:
+                StateStore(self.uri).fetch(name, path)
             yield path
 
     def digest(self, name: str) -> str | None:
@@ -76,9 +88,11 @@ class Place:
         return None
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there, and the folders that are empty then."""
+        """Remove a file, if it is there, with all versions of it, and the folders that are empty then."""
         if self.folder is None:
-            StateStore(self.uri).remove(name)
+            if not is_version(name):
+                StateStore(self.uri).remove(name)
+            remove_versions(self.uri, name)
             return
         file = self.folder / name if name else self.folder
         file.unlink(missing_ok=True)
@@ -95,10 +109,9 @@ def all_places(catalogue: Catalogue, also: Sequence[str] = ()) -> list[Place]:
     if durable := os.environ.get(STATE_URI):
         found.append(_place(durable, "durable state"))
     found += [_place(s, "artifact store") for s in stores(catalogue)]
-    for uri in _trackers(catalogue):
-        if (file := database_file(uri)) is not None and file.is_file():
-            found.append(Place(str(file), "MLflow's database"))
-            found += [_place(root, "MLflow's artifacts") for root in _artifact_roots(file)]
+    for file in database_files(catalogue):
+        found.append(Place(str(file), "MLflow's database"))
+        found += [_place(root, "MLflow's artifacts") for root in _artifact_roots(file)]
     found += [_place(e.place, "export") for e in exports_made(catalogue.root)[0] if e.standing in ("there", "replaced")]
     found += [_place(c, "copy") for c in copies_made(catalogue.root)]
     found += [_place(a, "named by hand") for a in also]
@@ -109,12 +122,20 @@ def elsewhere(catalogue: Catalogue) -> list[str]:
     """Where runs and exports wrote what no file of these places holds: only the keepers of those can search there."""
     tracking = [uri for uri in _trackers(catalogue) if database_file(uri) is None]
     hubs = [e.place for e in exports_made(catalogue.root)[0] if e.standing == "not asked"]
-    return [*(f"MLflow's server {uri}" for uri in tracking), *(f"export {place}" for place in hubs)]
+    versions = (old_versions(uri)[1] for uri in stores(catalogue))
+    servers = [f"MLflow's server {uri}" for uri in tracking]
+    return [*servers, *(f"export {place}" for place in hubs), *filter(None, versions)]
 
 
 def stores(catalogue: Catalogue) -> tuple[str, ...]:
     """Artifact stores of the runs."""
     return tuple(dict.fromkeys(r.artifact_store for r in catalogue.runs if r.artifact_store))
+
+
+def database_files(catalogue: Catalogue) -> list[Path]:
+    """MLflow's databases that are files."""
+    files = filter(None, map(database_file, _trackers(catalogue)))
+    return [file for file in files if file.is_file()]
 
 
 def _trackers(catalogue: Catalogue) -> list[str]:

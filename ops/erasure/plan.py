@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from materializers import layout
 from ops.erasure.needles import Needles
 from ops.erasure.opened import contents, is_database, rows_of
-from ops.erasure.places import Place, all_places, elsewhere, stores
+from ops.erasure.places import Place, all_places, database_files, elsewhere, stores
 from ops.erasure.rows import AffectedRows, Request, affected_rows, named_rows
 from ops.lineage.catalogue import Catalogue
 from ops.lineage.shards import row_set
@@ -43,6 +43,7 @@ _PART = re.compile(r"/dedup_parts/([0-9a-f]{16,64})/")
 # Below the state folder: made from rows of any run, and made again by the next one.
 _CACHES = ("tokens/", "checkpoints/", f"{EMBEDDINGS}/", f"cache/{EMBEDDINGS}/", "work/")
 _SIDE_FILES = ("-wal", "-shm", "-journal")
+_FOREIGN = ("/zenml.db", "/mlflow.db")
 _DECISIONS = "decisions.jsonl"
 _LINES = (".jsonl", ".lines")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
@@ -65,7 +66,8 @@ class Plan(Frozen):
         id: of the erasure.
         values: digests of the values that are asked for.
         versions: digests of dataset versions that go; runs: ids of the runs that lose something, names beside.
-        databases: files of SQLite in which something was found, or from which something goes.
+        databases: files of SQLite whose free pages are cleared; own: those of them that lose rows in which something is
+            found. Those of ZenML and MLflow aren't ours to change.
         lines: files of lines of which some go.
         salt: of the tombstone's digests.
         unread: files and places that can't be looked into; not_searched: where nothing of this machine can look.
@@ -82,6 +84,7 @@ class Plan(Frozen):
     files: tuple[PlannedFile, ...]
     lines: tuple[PlannedFile, ...]
     databases: tuple[str, ...]
+    own: tuple[str, ...]
     places: tuple[tuple[str, str], ...]
     versions: tuple[str, ...]
     runs: tuple[tuple[str, str], ...]
@@ -137,14 +140,12 @@ class Search:
 
     @cached_property
     def files(self) -> dict[str, tuple[Place, str]]:
-        """Every file, by its URI; a place that can't be reached has none, and is named."""
-        found: dict[str, tuple[Place, str]] = {}
-        for place in self.places:
-            try:
-                found |= {plain(place.uri_of(name)): (place, name) for name in place.names()}
-            except AssayError as e:
-                self.unread.append(f"{place.uri}: {e.what}")
-        return found
+        """Every file, by its URI.
+
+        Raises:
+            ServiceError: a place can't be reached.
+        """
+        return {plain(p.uri_of(name)): (p, name) for p in self.places for name in p.names()}
 
     def run(self) -> "Search":
         """Look into every file."""
@@ -183,16 +184,22 @@ def make_plan(catalogue: Catalogue, request: Request, also: Sequence[str], erasu
 
     Raises:
         InputNotFoundError: a row is nowhere. InputError: what is meant can't be told.
+        ServiceError: a place can't be reached.
     """
     lineage = Lineage(catalogue)
     places = all_places(catalogue, also)
+    # Before anything is read: a place that can't be reached would take minutes of attempts.
+    for place in places:
+        place.names()
     names, without = _pseudonyms(lineage, request.values)
     rows = _rows(lineage, places, request, names)
     needles = rows.needles(request, names)
     needles = needles.model_copy(update={"replies": _replies(catalogue, rows)})
+    # Now: what was read of a remote store lies here as well.
     search = Search(places, needles).run()
     going = _Going(catalogue, search)
     going.add_all()
+    databases, own = going.databases()
     runs = [r for r in catalogue.runs if any(plain(a.uri) in going.folders for a in (*r.artifacts, *r.around))]
     weights = _weights(lineage, rows)
     if weights:
@@ -201,7 +208,7 @@ def make_plan(catalogue: Catalogue, request: Request, also: Sequence[str], erasu
         id=erasure, salt=salt, request=request, values=tuple(value_of(v, salt) for v in request.values),
         needles=needles, records=tuple(sorted(rows.records)),
         copies=tuple(sorted(rows.copies)), rows=len(rows.stored), files=going.planned(),
-        lines=going.lines(), databases=going.databases(), places=tuple((p.uri, p.what) for p in places),
+        lines=going.lines(), databases=databases, own=own, places=tuple((p.uri, p.what) for p in places),
         versions=_versions(runs, going.folders), runs=tuple((r.run_id, r.name) for r in runs),
         stores=stores(catalogue), weights=weights,
         sources=tuple(sorted(needles.masked(f"{s} {at}") for s, at in rows.places)),
@@ -329,13 +336,15 @@ class _Going:
             if self._is_decisions(uri)
         )
 
-    def databases(self) -> tuple[str, ...]:
-        """All databases: what goes from them leaves free pages."""
-        return tuple(
-            uri
-            for uri, (place, name) in sorted(self._search.files.items())
-            if place.folder is not None and not uri.endswith(_SIDE_FILES) and _is_database(uri)
-        )
+    def databases(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """All databases of the state folder, and MLflow's: what goes from them leaves free pages; and those that are
+        ours.
+        """
+        trackers = {str(file) for file in database_files(self._catalogue)}
+        found = [uri for uri in sorted(self._search.files) if not uri.endswith(_SIDE_FILES) and _is_database(uri)]
+        cleared = [uri for uri in found if uri.startswith(f"{self._state}/") or uri in trackers]
+        foreign = trackers | {uri for uri in cleared if uri.endswith(_FOREIGN)}
+        return tuple(cleared), tuple(uri for uri in cleared if uri not in foreign)
 
     def _add_file(self, uri: str, why: str) -> None:
         if uri.endswith(_SIDE_FILES) or self._is_decisions(uri) or _is_database(uri):

@@ -19,10 +19,13 @@ import zstandard
 from support.growing_runs import ROOT, Growing, address, phrase, row
 
 from materializers.artifacts import going_on
+from ops.copies import note_copy
 from ops.erasure import erase as erasing
 from ops.erasure.erase import alone, erase, go_on, planned, unfinished
 from ops.erasure.places import Place
 from ops.erasure.rows import Request
+from ops.export.folder import RECORD, ExportRecord
+from ops.export.made import note_export
 from ops.run_index import artifacts_of
 from steps.contracts import removal
 from steps.contracts.digests import folder_digests
@@ -34,6 +37,11 @@ from steps.engines.signing.keys import Signature, holds
 # Of rows of the first run changed by scrub, in both runs; of the second run alone; with a value of their own.
 CHANGED, LATER = 31, 231
 OWN = {"tombstones", "removed", "locks"}
+
+
+EXPORTED = ExportRecord(
+    to="openai", run="run01", dataset="0" * 64, stage="leakcheck", scrubbed=True, files=(), refused={}
+)
 
 
 def everything(state: Path) -> str:
@@ -147,6 +155,42 @@ def test_a_value_is_found_in_files_of_every_form(grown: Growing, name: str) -> N
             assert db.execute("SELECT * FROM t").fetchall() == [("kept", "nothing")]
     else:
         assert not file.exists()
+
+
+@pytest.mark.parametrize("place", ["state/artifacts/mlflow.db", "state/zenml/zenml.db", "backup/own.db"])
+def test_rows_of_others_databases_are_named_and_left_to_their_keepers(
+    grown: Growing, tmp_path: Path, place: str
+) -> None:
+    file = tmp_path / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sqlite(file, "Jane.Doe@zoo.example")
+    asked = Request(values=("jane.doe@zoo.example",))
+    done = erase(ROOT, asked, [str(tmp_path / "backup")])
+    assert not done.holds and any(file.name in said for said in done.left)
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT count(*) FROM t").fetchone() == (40,)
+        db.execute("DELETE FROM t")
+        db.commit()
+        db.execute("VACUUM")
+    assert go_on(ROOT, asked.values).holds
+
+
+def test_exports_and_copies_are_searched_where_they_went(grown: Growing, tmp_path: Path) -> None:
+    for name in ("export", "copy", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl.gz").write_bytes(gzip.compress(f"said: {phrase(LATER)}, ".encode() * 9))
+        (tmp_path / name / "other.jsonl").write_text(phrase(LATER + 1))
+    (tmp_path / "export" / RECORD).write_text(EXPORTED.model_dump_json())
+    note_export(ROOT, str(tmp_path / "export"), EXPORTED, ())
+    note_copy(ROOT, str(tmp_path / "copy"))
+    note_export(ROOT, "https://hub.example/datasets/mails", EXPORTED, ())
+    done = erase(ROOT, Request(values=(phrase(LATER),)))
+    assert done.holds and done.not_searched == ("export https://hub.example/datasets/mails",)
+    left = {p.parent.name: p.name for p in tmp_path.glob("*/*.gz")}
+    assert left == {"elsewhere": "train.jsonl.gz"}, "what nobody named isn't ours"
+    assert len(list(tmp_path.glob("*/other.jsonl"))) == 3
+    again = erase(ROOT, Request(values=(phrase(LATER),)), [str(tmp_path / "elsewhere")])
+    assert again.holds and not list(tmp_path.glob("*/*.gz"))
 
 
 def test_lines_of_decisions_go_and_the_others_stay(grown: Growing) -> None:
