@@ -4,6 +4,7 @@ import ctypes
 import importlib.util
 import os
 import platform
+import re
 import runpy
 import shutil
 import socket
@@ -12,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -20,34 +22,44 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ops.console import emit, show_table
-from steps.contracts.errors import MissingDependencyError
+from steps.contracts.errors import IntegrityError, MissingDependencyError
 from steps.zenml_runtime.state import state_location
 
 # Chosen: a small adapter run with its caches and checkpoints fits.
 _ENOUGH_DISK_BYTES = 5 << 30
 _ZENML = "0.98.0"
 _TIMEOUT_SECONDS = 3.0
+# In a migration of MLflow's database: its name, and that of the one before.
+_REVISIONS = [re.compile(rf"^{name} = ['\"](\w+)['\"]", re.MULTILINE) for name in ("revision", "down_revision")]
+# Chosen: damage that can be read at a glance.
+_NAMED = 8
+_AUDIT = "assay audit MODEL --verify reads everything and says what doesn't hold"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. "missing" stops runs that need it; "optional" is missing but most runs don't need it."""
+    """One thing looked at. "missing" stops runs that need it; "optional" is missing but most runs don't need it;
+    "damaged" is what an audit will not find as it was recorded.
+    """
 
     name: str
-    status: Literal["ok", "missing", "optional"]
+    status: Literal["ok", "missing", "optional", "damaged"]
     found: str
     fix: str = ""
 
 
 def examine(root: Path, config: Path | None, json_output: bool) -> int:
-    """Print all checks. Returns the exit status: 0, or that of a missing dependency."""
+    """Print all checks. Returns the exit status: 0, or that of a missing dependency, or of damage."""
     checks = [*_machine(root), *_packages(), *_stores(root), *_language_models(config), *_services(config)]
-    checks += _schedules(root)
+    checks += [*_schedules(root), *evidence(root)]
     if json_output:
         emit({"checks": [asdict(c) for c in checks]})
     else:
         show_table(["", "status", "found", "how to get it"], [[c.name, c.status, c.found, c.fix] for c in checks])
-    return MissingDependencyError.exit_code if any(c.status == "missing" for c in checks) else 0
+    found = {c.status for c in checks}
+    if "missing" in found:
+        return MissingDependencyError.exit_code
+    return IntegrityError.exit_code if "damaged" in found else 0
 
 
 def _machine(root: Path) -> Iterator[Check]:
@@ -162,6 +174,69 @@ def _schedules(root: Path) -> Iterator[Check]:
     yield Check("schedules", "ok", f"{count}" if count else "none")
     for trouble in found:
         yield Check("schedules", "optional", trouble.what, trouble.way_out)
+
+
+def evidence(root: Path) -> Iterator[Check]:
+    """Whether what audits stand on is there: the first of what isn't, by name."""
+    if not state_location(root).is_dir():
+        return
+    from ops.evidence import look
+
+    found = look(root)
+    for error in found.silent:
+        yield Check("artifact store", "missing", f"{error.where}: {error.what}", error.hint or "")
+    for error in found.damage[:_NAMED]:
+        yield Check("evidence", "damaged", f"{error.where}: {error.what}", error.hint or _AUDIT)
+    if (more := len(found.damage) - _NAMED) > 0:
+        yield Check("evidence", "damaged", f"{more:,} more", _AUDIT)
+    if found.older:
+        what = f"{len(found.older)} runs of an older version have no digests: {', '.join(found.older[:3])}"
+        yield Check(
+            "evidence", "optional", what, "run them again: nothing tells whether their files are what they were"
+        )
+    for name, uris in found.shared.items():
+        what = f"{len(uris)} registries have a model {name!r}"
+        yield Check("registries", "optional", what, "say which: " + " or ".join(f"{uri}#{name}" for uri in uris))
+    yield from map(_registry, found.registries)
+    if not found.damage and not found.silent:
+        yield Check("evidence", "ok", f"{found.files:,} files of {found.runs} runs are there")
+
+
+def _registry(uri: str) -> Check:
+    """A registry that models were registered in, without MLflow, which takes seconds to load."""
+    from steps.engines.tracking.database import database_file
+
+    file = database_file(uri)
+    if file is None:
+        return _server("registry", uri)
+    if not file.is_file() or not file.stat().st_size:
+        return Check("registry", "damaged", f"{file} is gone", "restore it: the versions that it held can't be audited")
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=_TIMEOUT_SECONDS)) as connection:
+            answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            versions = connection.execute("SELECT count(*) FROM model_versions").fetchone()[0]
+            revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+    except sqlite3.Error as e:
+        return Check("registry", "damaged", f"{file}: {e}", "restore it")
+    if answer != "ok":
+        return Check("registry", "damaged", f"{file}: {answer}", "restore it")
+    if (newest := _newest_revision()) not in (None, revision):
+        what = f"{file} is of an older or newer MLflow: revision {revision}, this one has {newest}"
+        return Check("registry", "damaged", what, f"after a copy of it: mlflow db upgrade sqlite:///{file}")
+    return Check("registry", "ok", f"{file}, {versions} versions")
+
+
+def _newest_revision() -> str | None:
+    """Of the databases of the MLflow that is installed, by the files of its migrations; None where these aren't there.
+
+    Each names the one before it: the newest is before none.
+    """
+    found = importlib.util.find_spec("mlflow")
+    folder = Path(found.origin).parent / "store" / "db_migrations" / "versions" if found and found.origin else None
+    texts = [file.read_text("utf-8") for file in folder.glob("*.py")] if folder else []
+    own, before = ({m[1] for t in texts for m in [name.search(t)] if m} for name in _REVISIONS)
+    newest = own - before
+    return newest.pop() if len(newest) == 1 else None
 
 
 def _database(path: Path) -> Check:
