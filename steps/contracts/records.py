@@ -55,7 +55,8 @@ SCHEMA = pa.schema(
         pa.field("kind", pa.string(), nullable=False),
         # The config's logical source name, "/", and the path relative to the source's root.
         pa.field("source", pa.string(), nullable=False),
-        # "line:17", "row:17", "tree:<id>", "chunk:17:3"; of a PDF "pages:1-12", "page:3", and its chunks "page:3:7".
+        # "line:17", "row:17", "tree:<digest of its id>", "chunk:17:3"; of a PDF "pages:1-12", "page:3", and its chunks
+        # "page:3:7".
         pa.field("locator", pa.string(), nullable=False),
         # Arrival batch: an earlier batch wins in dedup. 0 for a first run.
         pa.field("batch", pa.int32(), nullable=False),

@@ -27,7 +27,7 @@ def key() -> str:
     return cache_key(__name__, ["datasketch", "numba", "numpy"])
 
 
-@assay_step(key)
+@assay_step(key, unscrubbed=True)
 def dedup_step(rows: Dataset, config: DedupConfig, keep: bool) -> DedupOutputs:
     """Remove exact and near duplicates. `keep`: keep what a later run needs to look at new rows only."""
     from steps.dedup.dedup import dedup

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from steps.contracts.digests import short_id
 from steps.contracts.errors import InputError
 from steps.ingest.config import SourceConfig
 from steps.ingest.dataset_info import NAME as DATASET_INFO
@@ -45,6 +46,9 @@ _ROWS = re.compile(
 _SHARD = re.compile(r"(?:.*/)?(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*")
 _WORDS = {"train": "train|training", "validation": "validation|valid|dev|val", "test": "test|testing|eval|evaluation"}
 _KEYWORDS = {s: re.compile(rf"(?:^|[-._ 0-9])(?:{w})(?:[-._ 0-9]|$)", re.IGNORECASE) for s, w in _WORDS.items()}
+# The part of an address before its @, and a phone number with its country.
+_PERSONAL = re.compile(r"[\w.+%-]+(?=(?:@|%40)[\w-]+\.)|(?<!\w)\+\d[\d ().-]{7,17}\d")
+_HIDDEN_CHARS = 12
 _FRONT = re.compile(r"---\r?\n(.*?)\n---\s*(?:\n|$)", re.DOTALL)
 _CONFIGS = re.compile(r"^configs:.*\n(?:(?![^\s#-]).*\n?)*", re.MULTILINE)
 
@@ -89,9 +93,13 @@ def walk(base: Path) -> Iterator[Path]:
 
 
 def plain_name(relative: str) -> str:
-    """A path that can be stored and shown: bytes that aren't UTF-8 and control characters are written as escapes."""
+    """A path that can be stored and shown: bytes that aren't UTF-8 and control characters are written as escapes, and
+    what names a person is its digest (the part before the @ of an address, a phone number with its +): it stands in
+    every record, report and log.
+    """
     text = os.fsencode(relative).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return _PERSONAL.sub(lambda found: f"hidden-{short_id(found[0])[:_HIDDEN_CHARS]}", plain)
 
 
 def choose(entries: Sequence[Entry], source: SourceConfig, text_of: Callable[[Entry], str], *, splits: bool) -> Choice:

@@ -26,7 +26,8 @@ from steps.ingest.record_sink import RecordSink
 if TYPE_CHECKING:
     from steps.ingest.columnar.blocks import Done
 
-_ID_CHARS = 100
+# 64 bits: the trees of a source aren't mistaken for each other.
+_ID_CHARS = 16
 # What a document's text is written in, by its container; plain text otherwise.
 _MARKUP: dict[Container, Markup] = {"markdown": "markdown", "html": "html", "docx": "markdown"}
 # Where the pages of a document start in its text.
@@ -252,9 +253,10 @@ class RowReader:
             self._create_path(path, "oasst_rows", root["path"], root["meta"], [n.record_id for n in path.nodes])
 
     def _create_path(self, path: TreePath, how: str, source_path: str, meta: Row, parents: list[str]) -> None:
-        locator = f"tree:{path.tree[:_ID_CHARS]}"
+        # Ids of the data may say whose they are, and a locator stands in every ledger: theirs are digests.
+        locator = f"tree:{short_id(path.tree)[:_ID_CHARS]}"
         if self.config.tree_paths == "all":
-            locator += f":{path.leaf[:_ID_CHARS]}"
+            locator += f":{short_id(path.leaf)[:_ID_CHARS]}"
         draft = path.draft()
         draft.meta = meta
         row = self.sink.child(self.source, source_path, locator, draft, parents)

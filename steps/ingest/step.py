@@ -29,7 +29,7 @@ def key() -> str:
     return cache_key(__name__, ["pyarrow", "beautifulsoup4", "pdfminer.six", "python-docx", "lxml"])
 
 
-@assay_step(key)
+@assay_step(key, unscrubbed=True)
 def ingest_step(config: IngestConfig, inputs: dict[str, str]) -> IngestOutputs:
     """Read the sources. `inputs` holds their digests, and that of the list of erased rows, so that the step runs again
     when a byte of them changes.

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from steps.contracts.errors import AssayError, InputError, MissingDependencyError
 from steps.contracts.records import Row
+from steps.engines.formats.dialects.described import listed
 from steps.ingest.streams import ROW_BYTES, Bounds, Expanded
 
 _AGAIN = "copy or write it again"
@@ -269,13 +270,14 @@ def excel_rows(raw: IO[bytes], size: int, bounds: Bounds, where: str) -> Iterato
         with zipfile.ZipFile(raw) as archive:
             budget.take(0, sum(i.file_size for i in archive.infolist()))
         book = openpyxl.load_workbook(raw, read_only=True, data_only=True)
-        sheets = [s for s in book.worksheets if _has_cells(s)]
+        sheets = {n: s for n, s in enumerate(book.worksheets, 1) if _has_cells(s)}
         if len(sheets) > 1:
-            names = ", ".join(repr(s.title)[:40] for s in sheets[:5])
+            # By number: a title may be somebody's name.
+            numbers = ", ".join(str(n) for n in list(sheets)[:5])
             raise InputError(
-                f"several sheets with rows: {names}", where=where, hint="save the one that is meant as CSV or alone"
+                f"several sheets with rows: {numbers}", where=where, hint="save the one that is meant as CSV or alone"
             )
-        for sheet in sheets:
+        for sheet in sheets.values():
             yield from _sheet_rows(sheet, budget, bounds, where)
     except AssayError:
         raise
@@ -314,5 +316,5 @@ def header_of(cells: Sequence[str], where: str) -> list[str]:
     header = [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, 1)]
     twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
-        raise InputError(f"columns named twice: {', '.join(twice)}", where=where, hint="rename them in the header line")
+        raise InputError(f"columns named twice: {listed(twice)}", where=where, hint="rename them in the header line")
     return header

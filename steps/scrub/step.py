@@ -30,7 +30,7 @@ def key() -> str:
     return cache_key(__name__, [*patterns, "gliner", "spacy", "transformers"])
 
 
-@assay_step(key)
+@assay_step(key, unscrubbed=True)
 def scrub_step(rows: Dataset, config: ScrubConfig, key_id: str) -> ScrubOutputs:
     """Replace personal data by pseudonyms. `key_id` names the key and files read, so that others re-run the step."""
     from steps.scrub.scrub import scrub

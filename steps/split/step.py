@@ -25,7 +25,7 @@ def key() -> str:
     return cache_key(__name__, [])
 
 
-@assay_step(key)
+@assay_step(key, unscrubbed=True)
 def split_step(rows: Dataset, config: SplitConfig) -> SplitOutputs:
     """Label every row train, validation or test."""
     from steps.split.split import split

@@ -18,6 +18,7 @@ from steps.contracts.reports import StageReport, rows_of
 from steps.engines.progress.progress import say
 from steps.zenml_runtime.context import durable_state, time_limit
 from steps.zenml_runtime.deadline import deadline
+from steps.zenml_runtime.faults import without_quotes
 from steps.zenml_runtime.heartbeat import sign_of_life
 from steps.zenml_runtime.machine import note_machine
 from steps.zenml_runtime.outputs import named_outputs, naming_handles, returning_tuple
@@ -35,8 +36,10 @@ _SHORT = 12
 _COLLECTED_AFTER = (700, 10, 10)
 
 
-def assay_step(key: Callable[[], str]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def assay_step(key: Callable[[], str], *, unscrubbed: bool = False) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """A ZenML step whose cache key is `key()` (made by `cache_key`), its parameters and its inputs' content hashes.
+
+    `unscrubbed`: it holds text that no scrub has seen; of errors that it didn't foresee only class and place are kept.
 
     The step's own source isn't in the key as text: its syntax tree is, through `cache_key`, so that editing a
     comment re-runs nothing.
@@ -46,7 +49,7 @@ def assay_step(key: Callable[[], str]) -> Callable[[Callable[..., R]], Callable[
     """
     harden()
     decorator = zenml_step(cache_policy=CachePolicy(include_step_code=False, cache_func=key), enable_cache=True)
-    return lambda function: _made(decorator, function, key)
+    return lambda function: _made(decorator, function, key, unscrubbed)
 
 
 def uncached_step(function: Callable[..., R]) -> Callable[..., R]:
@@ -56,17 +59,36 @@ def uncached_step(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def _made(
-    decorator: Callable[[StepFunction], Any], function: Callable[..., R], key: Callable[[], str] | None = None
+    decorator: Callable[[StepFunction], Any],
+    function: Callable[..., R],
+    key: Callable[[], str] | None = None,
+    unscrubbed: bool = False,
 ) -> Callable[..., R]:
     list_packages_here()
     kind = named_outputs(function)
-    narrated = _narrated(function, key)
+    narrated = _narrated(_guarded(function) if unscrubbed else function, key)
     made: Callable[..., R] = (
         decorator(narrated)
         if kind is None
         else naming_handles(decorator(returning_tuple(narrated, kind)), kind, function)
     )
     return made
+
+
+def _guarded(function: StepFunction) -> StepFunction:
+    """The same function; errors that it didn't foresee quote no rows."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as e:
+            told = without_quotes(e, function.__name__.removesuffix("_step"))
+            if told is e:
+                raise
+            raise told from None
+
+    return guarded
 
 
 def _narrated(function: StepFunction, key: Callable[[], str] | None) -> StepFunction:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import datasets
 import pyarrow as pa
@@ -173,6 +174,24 @@ def test_odd_names(bench, name):
     for given in (f"d{name}", str(path.relative_to(bench.root))):
         [row] = bench.ingest(given).rows.iter_rows()
         assert row["source"].isprintable() and row["source"].startswith("s/")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("jane.roe@example.org.jsonl", r"hidden-[0-9a-f]{12}@example\.org\.jsonl"),
+        ("to jane.roe%40example.org/a.jsonl", r"to hidden-[0-9a-f]{12}%40example\.org/a\.jsonl"),
+        ("call +49 (30) 901820.jsonl", r"call hidden-[0-9a-f]{12}\.jsonl"),
+        ("run+20260501.jsonl", r"run\+20260501\.jsonl"),
+    ],
+)
+def test_whom_a_file_is_named_after_is_a_digest(bench, name, shown):
+    bench.write(f"d/{name}", rows("x"))
+    bench.write(f"d/{name}.odd", rows("y"))
+    got = bench.ingest("d")
+    [row] = got.rows.iter_rows()
+    assert re.fullmatch(shown, row["source"].removeprefix("s/"))
+    assert name == "run+20260501.jsonl" or name not in "".join(got.report.notes)
 
 
 def test_globs_below_a_folder_with_brackets(bench):

@@ -188,7 +188,7 @@ def test_csv_trouble(bench):
     assert [(r["locator"], r["messages"][1]["content"]) for r in rows] == [("line:2", "a\nb"), ("line:6", "a3")]
     assert [(r["reason"], r["line"]) for r in bench.rejects()] == [("csv_columns", 4), ("csv_columns", 5)]
     bench.write("twice.csv", "prompt,prompt\n1,2\n")
-    with pytest.raises(InputError, match="columns named twice: prompt"):
+    with pytest.raises(InputError, match="columns named twice: 'prompt'"):
         bench.ingest("twice.csv")
 
 
