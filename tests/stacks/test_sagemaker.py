@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
+import fsspec
 import pytest
 from support import outcomes, pods
 from support.recorded_jobs import execute, newest_pipeline
@@ -70,3 +71,21 @@ def test_recorded_jobs_are_the_run_of_the_command(
     found = outcomes.outcome(state, begun.name, python=python, **more).differences(curated)
     # What ingest notes of its sources names the libraries it could use; this environment lacks those for PDF and DOCX.
     assert found.keys() <= {"record: ingest/ingest_sources"}
+
+
+def test_failed_job_is_a_failed_run(python: str, more: dict[str, str], s3: str, tmp_path: Path) -> None:
+    state, config = tmp_path / "state", tmp_path / "broken.yaml"
+    rows = fsspec.open(f"{s3.rsplit('/', 1)[0]}/in/rows.jsonl", "wt")
+    with rows as f:
+        f.write('{"prompt": "a", "completion": "b"}\n{broken\n')
+    config.write_text(json.dumps({
+        "name": "broken", "pipeline": "curate", "scrub": {"demo_key": True},
+        "ingest": {"sources": [{"name": "rows", "path": rows.full_name}]},
+    }))  # fmt: skip
+    begun = outcomes.run(state, str(config), "--infra", "aws", "--detach", python=python, **more)
+    failed = execute(newest_pipeline(), python)
+    assert "1 of 2 rows" in failed["ingest_step"] and "left out" in failed.values()
+    outcomes.assay(state, "runs", "--sync", python=python, **more)
+    record = outcomes.index(state)[begun.name]
+    assert (record.status, record.failed_step) == ("failed", "ingest_step")
+    assert "1 of 2 rows" in (record.error or "")
