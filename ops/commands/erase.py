@@ -42,7 +42,7 @@ def show_plan(root: Path, request: Request, also: list[str], json_output: bool) 
     if json_output:
         emit(_told(plan))
         return
-    say(f"{_rows(plan.rows)}, from:")
+    say(f"{_rows(plan.rows)}, from:" if plan.sources else f"{_rows(plan.rows)} in what runs have stored")
     for source in plan.sources[:_SHOWN]:
         say(f"  {source}")
     if len(plan.sources) > _SHOWN:
@@ -50,12 +50,13 @@ def show_plan(root: Path, request: Request, also: list[str], json_output: bool) 
     groups = groupby(sorted(plan.files, key=lambda f: (f.what, f.why)), lambda f: (f.what, f.why))
     lines = [[what, why, len(list(group))] for (what, why), group in groups]
     lines += [[f.what, f.why, 1] for f in plan.lines]
-    show_table(["what goes", "found", "files"], lines, numeric=[2])
+    if lines:
+        show_table(["what goes", "found", "files"], lines, numeric=[2])
     if plan.versions:
         say(f"{_versions(len(plan.versions))} of {_named(plan)}; runs of their configs make new ones, without the rows")
     _tell_weights(plan.weights)
     _tell_not_searched((*plan.unread, *plan.not_searched))
-    say("the files that the rows were read from are yours: remove them there; until then they are refused")
+    say("files that rows were read from are yours: remove the rows there; from --yes on every run refuses them")
     say("nothing was removed (--yes does it)")
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from ops.erasure.needles import Needles
 from ops.erasure.opened import row_bytes, tables
-from ops.erasure.places import Place
+from ops.erasure.places import JOURNALS, LEFT, PLAN, Place
 from ops.erasure.plan import Plan, Search, make_plan
 from ops.erasure.rows import Request
 from ops.garbage.collection import quiet
@@ -32,10 +32,6 @@ from steps.contracts.storage import write_whole, writing
 from steps.contracts.tombstones import Tombstone
 from steps.zenml_runtime.state import clear_workspaces, state_folder
 from steps.zenml_runtime.tombstones import tombstone_stores
-
-# Below the state folder: what is on its way, and what is left.
-JOURNALS = "erasures"
-_PLAN, _LEFT = "plan.json", "left.json"
 
 
 @contextmanager
@@ -90,7 +86,7 @@ def erase(root: Path, request: Request, also: Sequence[str] = ()) -> Removal:
         _refuse_unfinished(root)
         plan = _plan(root, asked, also)
         _refuse_others(plan)
-        write_whole(_journal(root, plan.id) / _PLAN, plan.kept().model_dump_json())
+        write_whole(_journal(root, plan.id) / PLAN, plan.kept().model_dump_json())
         return carry_out(root, plan)
 
 
@@ -102,7 +98,7 @@ def go_on(root: Path, values: Sequence[str] = ()) -> Removal:
         InputNotFoundError: there is none. IntegrityError: its plan can't be read. InputError: other values.
     """
     with _nobody_else(root):
-        plan = _read_plan(root, _PLAN) or _read_plan(root, _LEFT)
+        plan = _read_plan(root, PLAN) or _read_plan(root, LEFT)
         if plan is None:
             raise InputNotFoundError("no erasure was begun and not finished", where=str(state_folder(root) / JOURNALS))
         plan = plan.resumed(values)
@@ -112,7 +108,7 @@ def go_on(root: Path, values: Sequence[str] = ()) -> Removal:
 
 def unfinished(root: Path) -> Plan | None:
     """The plan of the erasure that was begun and not finished."""
-    return _read_plan(root, _PLAN)
+    return _read_plan(root, PLAN)
 
 
 def _read_plan(root: Path, name: str) -> Plan | None:
@@ -151,10 +147,10 @@ def carry_out(root: Path, plan: Plan) -> Removal:
 def _close(folder: Path, plan: Plan, certificate: Removal) -> None:
     """What was looked for is kept only while something is left."""
     if certificate.holds:
-        (folder / _LEFT).unlink(missing_ok=True)
+        (folder / LEFT).unlink(missing_ok=True)
     else:
-        write_whole(folder / _LEFT, plan.kept().model_dump_json())
-    (folder / _PLAN).unlink(missing_ok=True)
+        write_whole(folder / LEFT, plan.kept().model_dump_json())
+    (folder / PLAN).unlink(missing_ok=True)
     with suppress(OSError):  # not empty
         folder.rmdir()
 

@@ -23,7 +23,7 @@ EXCERPT_CHARS = 60
 MASK = b"[value]"
 _HEX = re.compile(rb"[0-9a-f]{32,}")
 # Between two words of a value, or two digits of a number, as files of all kinds write it: HTML, URLs, JSON.
-_BETWEEN = r"(?:[^\w\s]|\s|_|%[0-9A-Fa-f]{2}|&\#?\w{1,6};|\\u[0-9A-Fa-f]{4}|\\[nrt]){1,4}"
+_BETWEEN = r"(?:[^\w\s]|\s|_|%[0-9A-Fa-f]{2}|&\#?\w{1,6};|\\u[0-9A-Fa-f]{4}|\\[nrt]){1,12}"
 _BETWEEN_DIGITS = r"(?:[\s().\-/]|%2[0-9A-Fa-f]|&\#?\w{1,6};){0,3}"
 _DIGITS = 7
 

@@ -1,6 +1,7 @@
 """Everywhere that the project writes: the state folder, artifact stores, durable state, MLflow's; file by file."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -21,8 +22,15 @@ from steps.engines.state_store.store import StateStore
 from steps.engines.tracking.database import database_file
 from steps.zenml_runtime.state import state_folder
 
-# Below a place: what an erasure itself leaves.
-OWN = (tombstones.FOLDER, removal.FOLDER, "erasures", "locks")
+# Below the state folder: plans of erasures on their way, and of those that left something.
+JOURNALS = "erasures"
+PLAN, LEFT = "plan.json", "left.json"
+# Below a place, or below the artifact store in it: what erasures leave, by the form of its name, so that nothing else
+# is taken for it.
+_OWN = re.compile(
+    rf"(?:[^/]+/)?(?:{tombstones.FOLDER}|{removal.FOLDER})/(?:[0-9a-f]{{32}}|gc-[0-9A-Za-z-]+)\.json(?:\.sig)?"
+    rf"|{JOURNALS}/[0-9a-f]{{32}}/(?:{PLAN}|{LEFT})"
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Place:
         else:
             files = (p for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
             found = sorted(p.relative_to(self.folder).as_posix() for p in files)
-        return [n for n in found if not set(OWN) & set(PurePosixPath(n).parts[:2])]
+        return [n for n in found if not _OWN.fullmatch(n)]
 
     def _remote_names(self) -> list[str]:
         try:

@@ -5,7 +5,7 @@ signature beside it as `removed/ID.json.sig`.
 """
 
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
 from pydantic import Field
@@ -92,9 +92,13 @@ class Removal(Frozen):
         return not self.left
 
     def covers(self, uri: str) -> bool:
-        """Whether the file at this URI was among what was removed, by itself or with its folder."""
-        plain = PurePosixPath(uri.removeprefix("file://"))
-        return any(above in self._named for above in map(str, (plain, *plain.parents)))
+        """Whether the file at this URI was among what was removed, by itself or with its folder; one of this machine
+        may be named through links.
+        """
+        plain = uri.removeprefix("file://")
+        paths = {plain} if "://" in plain else {plain, str(Path(plain).resolve())}
+        each = (PurePosixPath(path) for path in paths)
+        return any(str(above) in self._named for path in each for above in (path, *path.parents))
 
     @cached_property
     def _named(self) -> frozenset[str]:

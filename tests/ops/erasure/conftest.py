@@ -1,6 +1,6 @@
 """Runs that really lie on disk, of which rows are erased; ZenML's part is left out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 from support.growing_runs import ROOT, Growing
 
 from ops.erasure import erase as erasing
+from ops.erasure.plan import Plan
 from ops.garbage.stores import Store
 
 
@@ -25,6 +26,12 @@ def nobody_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasing, "quiet", quiet)
     monkeypatch.setattr(erasing, "_forget", lambda run_ids: None)
     monkeypatch.setattr(erasing, "_refuse_others", lambda plan: None)
+
+
+@pytest.fixture(scope="session")
+def refuse_others() -> Callable[[Plan], None]:
+    """What the tests of this folder go without."""
+    return erasing._refuse_others
 
 
 @pytest.fixture

@@ -8,30 +8,36 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from support.growing_runs import ROOT, Growing, address, phrase, row
+from support.growing_runs import CONFIG, ROOT, Growing, address, phrase, row
 
 from materializers.artifacts import going_on
 from ops.copies import note_copy
 from ops.erasure import erase as erasing
 from ops.erasure.erase import alone, erase, go_on, planned, unfinished
 from ops.erasure.places import Place
+from ops.erasure.plan import Plan
 from ops.erasure.rows import Request
 from ops.export.folder import RECORD, ExportRecord
 from ops.export.made import note_export
-from ops.run_index import artifacts_of
+from ops.run_index import artifacts_of, save_run
 from steps.contracts import removal
-from steps.contracts.digests import folder_digests
+from steps.contracts.digests import canonical_json, file_digest, folder_digests
 from steps.contracts.errors import InputError, InputNotFoundError, StorageError
 from steps.contracts.removal import Removal
+from steps.contracts.runs import ArtifactRecord
 from steps.contracts.tombstones import Tombstone, Tombstones
+from steps.engines.llm.cache import ReplyCache
+from steps.engines.llm.client import Reply
 from steps.engines.signing.keys import Signature, holds
 
 # Of rows of the first run changed by scrub, in both runs; of the second run alone; with a value of their own.
@@ -142,19 +148,18 @@ FORMS: dict[str, Callable[[Path, str], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
-def test_a_value_is_found_in_files_of_every_form(grown: Growing, name: str) -> None:
+def test_a_value_is_found_in_files_of_every_form(grown: Growing) -> None:
     (grown.state / "logs").mkdir()
-    file = grown.state / "logs" / name
-    FORMS[name](file, "Jane.Doe@zoo.example")
+    files = {name: grown.state / "logs" / name for name in FORMS}
+    for name, form in FORMS.items():
+        form(files[name], "Jane.Doe@zoo.example")
     done = erase(ROOT, Request(values=("jane.doe@zoo.example",)))
-    assert done.holds and done.rows == 0
-    if name.endswith(".sqlite"):
-        assert b"Jane.Doe" not in file.read_bytes() and not file.with_name(f"{name}-wal").exists()
-        with closing(sqlite3.connect(file)) as db:
-            assert db.execute("SELECT * FROM t").fetchall() == [("kept", "nothing")]
-    else:
-        assert not file.exists()
+    assert done.holds and done.rows == 0 and "doe" not in done.model_dump_json().lower()
+    database = files["replies.sqlite"]
+    assert [f for f in files.values() if f.exists()] == [database]
+    assert b"Jane.Doe" not in database.read_bytes() and not database.with_name(f"{database.name}-wal").exists()
+    with closing(sqlite3.connect(database)) as db:
+        assert db.execute("SELECT * FROM t").fetchall() == [("kept", "nothing")]
 
 
 @pytest.mark.parametrize("place", ["state/artifacts/mlflow.db", "state/zenml/zenml.db", "backup/own.db"])
@@ -191,6 +196,72 @@ def test_exports_and_copies_are_searched_where_they_went(grown: Growing, tmp_pat
     assert len(list(tmp_path.glob("*/other.jsonl"))) == 3
     again = erase(ROOT, Request(values=(phrase(LATER),)), [str(tmp_path / "elsewhere")])
     assert again.holds and not list(tmp_path.glob("*/*.gz"))
+
+
+def test_what_a_judge_answered_about_the_row_goes_and_the_rest_stays(grown: Growing) -> None:
+    (run,) = [r for r in grown.catalogue.runs if r.name == "run01"]
+    mine, other = grown.record_id(LATER), grown.record_id(LATER + 1)
+    folder = grown.store / "judge_step" / "verdicts" / "run01" / "00000000"
+    folder.mkdir(parents=True)
+    said = {"record_id": [mine, other], "raw_reply": ['{"score": 4}', '{"score": 5, "why": "good"}']}
+    pq.write_table(pa.table(said), folder / "verdicts.parquet")
+    sha256 = file_digest(folder / "verdicts.parquet")
+    (folder / "about.txt").write_text(f"verdicts.parquet\n{sha256}\nclean")
+    made = ArtifactRecord(step="judge_step", name="verdicts", type="file", uri=str(folder), sha256=sha256)
+    save_run(ROOT, run.model_copy(update={"artifacts": (*run.artifacts, made)}), canonical_json(CONFIG))
+    file = grown.state / "judge" / "model" / "replies.sqlite"
+    with ReplyCache(file) as cache:
+        for n, text in enumerate(said["raw_reply"]):
+            cache.put(f"key{n}", Reply(text, "stop", False, 1, 1, 0.1, "json_schema", 1))
+    lines = grown.state / "judge" / "model" / "replies" / f"{'0' * 64}.lines"
+    lines.parent.mkdir()
+    lines.write_text(json.dumps(["key0", said["raw_reply"][0], "stop"]) + "\n")
+    assert erase(ROOT, Request(records=(mine,))).holds
+    with ReplyCache(file) as cache:
+        assert cache.get_many(["key0", "key1"]).keys() == {"key1"}
+    assert b'"score": 4' not in file.read_bytes() and not lines.exists() and not folder.exists()
+
+
+def test_names_of_what_an_erasure_leaves_hide_nothing_else(grown: Growing) -> None:
+    names = ("removed/notes.json", "runs/removed/run.json", "artifacts/tombstones/a.parquet", "locks/a.lock",
+             "erasures/notes.json", "tombstones/0.json")  # fmt: skip
+    for name in names:
+        (grown.state / name).parent.mkdir(parents=True, exist_ok=True)
+        (grown.state / name).write_text("said by Jane.Doe@zoo.example")
+    done = erase(ROOT, Request(values=("jane.doe@zoo.example",)))
+    assert done.holds and not [n for n in names if (grown.state / n).exists()]
+
+
+def test_a_store_behind_a_link_is_covered_as_records_name_it(grown: Growing, tmp_path: Path) -> None:
+    grown.store.rename(tmp_path / "disk")
+    grown.store.symlink_to(tmp_path / "disk")
+    (run,) = [r for r in grown.catalogue.runs if r.name == "run01"]
+    mine = grown.record_id(LATER)
+    assert run.artifact_store == str(grown.store) and mine in everything(tmp_path / "disk")
+    done = erase(ROOT, Request(records=(mine,)))
+    assert done.holds and mine not in everything(tmp_path / "disk")
+    (ingested,) = [a for a in run.artifacts if a.name == "ingested"]
+    assert done.covers(f"{ingested.uri}/manifest.json") and not Path(ingested.uri).exists()
+
+
+HOSTILE = (
+    "O'Neil-Smith", "Łukasz Żółć", "王小明", "J. (Bob) [R.] *Doe+", "ÄNNE GROẞ", "Renée D’Arc", "+49 (0)170/55 50-123",
+    "a" * 5_000,
+)  # fmt: skip
+
+
+def test_values_of_any_letters_are_found_as_people_and_programs_write_them(grown: Growing) -> None:
+    folder = grown.state / "logs"
+    folder.mkdir()
+    for n, value in enumerate(HOSTILE):
+        forms = {"plain": value, "lower": value.lower(), "upper": value.upper(), "json": json.dumps(value),
+                 "html": html.escape(value), "url": quote(value), "nfd": unicodedata.normalize("NFD", value),
+                 "blanks": value.replace(" ", "  "), "lines": value.replace(" ", "\n")}  # fmt: skip
+        for name, text in forms.items():
+            (folder / f"{n}-{name}").write_text(f"<p>{text}</p>")
+    (folder / "other").write_text("<p>Jane Doe</p>")
+    done = erase(ROOT, Request(values=HOSTILE))
+    assert done.holds and [p.name for p in folder.iterdir()] == ["other"]
 
 
 def test_lines_of_decisions_go_and_the_others_stay(grown: Growing) -> None:
@@ -245,6 +316,7 @@ def test_who_is_stopped_goes_on_from_there(
 KILLED = """
 import os, signal, sys
 from ops.erasure.places import Place
+from ops.erasure.plan import Plan
 from ops.main import app
 
 left, remove = [int(sys.argv.pop(1))], Place.remove
@@ -280,6 +352,23 @@ def test_a_command_that_is_killed_is_finished_by_the_next(tmp_path: Path, at: in
     assert refused.returncode == 6 and "--continue finishes it" in refused.stderr
     assert assay("erase", "--continue").returncode == 0
     assert not [w for w in (mine, phrase(CHANGED), address(CHANGED)) if w in everything(grown.state)]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"), [("unfinished", "runs go on that store where"), ("others_runs", "another user")]
+)
+def test_runs_that_go_on_and_runs_of_others_stop_it(
+    grown: Growing, monkeypatch: pytest.MonkeyPatch, refuse_others: Callable[[Plan], None], found: str, said: str
+) -> None:
+    from steps.zenml_runtime import garbage
+
+    for name in ("unfinished", "others_runs"):
+        monkeypatch.setattr(garbage, name, lambda _, name=name: ["theirs"] if name == found else [])
+    monkeypatch.setattr(erasing, "_refuse_others", refuse_others)
+    before = everything(grown.store)
+    with pytest.raises(StorageError, match=said):
+        erase(ROOT, Request(records=(grown.record_id(CHANGED),)))
+    assert everything(grown.store) == before and unfinished(ROOT) is None
 
 
 def test_two_at_once_are_refused(grown: Growing) -> None:
