@@ -147,7 +147,9 @@ class Phases:
 
 
 def inside(out: Path, arguments: list[str]) -> None:
-    """Run `python ARGUMENTS`, `-m MODULE ...`, in a process whose end is seen from here; write its seconds by phase."""
+    """Run `python ARGUMENTS`, a script and what it is told, in a process whose end is seen from here; write its seconds
+    by phase.
+    """
     file = out / f"{arguments[arguments.index('--step_name') + 1]}.json"
     done = subprocess.run([sys.executable, "-S", __file__, "--within", str(file), *arguments], check=False)
     if file.is_file():
@@ -162,11 +164,9 @@ def inside(out: Path, arguments: list[str]) -> None:
 def within(file: Path, arguments: list[str]) -> None:
     phases = Phases()
     phases.watch_imports()
-    # In place of this script's folder, as -m has it.
-    sys.path[0] = str(Path.cwd())
-    sys.argv = arguments[1:]
+    sys.argv = arguments
     try:
-        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        runpy.run_path(arguments[0], run_name="__main__")
     finally:
         phases.count()
         file.write_text(json.dumps(phases.seconds))

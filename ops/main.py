@@ -8,7 +8,6 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from gc import freeze, set_threshold
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,14 +19,12 @@ from ops.commands.schedule import schedule as schedule_commands
 from ops.commands.stack import stack as stack_commands
 from steps.contracts.errors import AssayError
 from steps.contracts.storage import full_disk
+from steps.zenml_runtime.light_start import start_light
 
 INTERRUPTED = 130
 TERMINATED = 143
 # An error that isn't the user's to mend.
 INTERNAL = 1
-# New objects before garbage is looked for, and how often older ones are. Measured: as Python has it, a sixth of the
-# time that a command takes to start goes into looking through what was just imported.
-_COLLECTED = (20_000, 20, 100)
 
 
 class _Commands(TyperGroup):
@@ -786,29 +783,11 @@ def zenml(context: typer.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-c", "from zenml_cli import cli; cli()", *context.args])
 
 
-def _spare_the_last_look() -> None:
-    """Python looks for garbage once more when it ends: measured, 0.4 CPU seconds of an `assay stage` of 1.5, and 1.4 of
-    a run of 5.8 whose steps come from the cache.
-
-    Not where DuckDB is open, whose binding would complain of it; ZenML's database is closed before.
-    """
-    if "duckdb" in sys.modules:
-        return
-    if "steps.zenml_runtime.database" in sys.modules:
-        from steps.zenml_runtime.database import close_store
-
-        close_store()
-    freeze()
-
-
 def main() -> None:
     """Entry point of the `assay` program."""
     _open_outputs()
-    set_threshold(*_COLLECTED)
-    try:
-        app(prog_name="assay")
-    finally:
-        _spare_the_last_look()
+    start_light()
+    app(prog_name="assay")
 
 
 if __name__ == "__main__":

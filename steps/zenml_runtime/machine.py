@@ -11,8 +11,8 @@ from zenml import log_metadata
 from zenml.steps import get_step_context
 
 from steps.contracts.provenance import Machine
+from steps.zenml_runtime.light_start import installed
 from steps.zenml_runtime.local_store import runs_in_one_process
-from steps.zenml_runtime.packages import installed
 
 # Its entry in a step's metadata, where each step has a machine of its own.
 MACHINE = "machine"

@@ -19,6 +19,7 @@ from steps.contracts.code import FIRST_PARTY
 from steps.contracts.errors import UnsafeSerializationError
 from steps.engines.imports.absent import absent
 from steps.zenml_runtime.commit import COMMIT_FILE, commit_of
+from steps.zenml_runtime.light_start import MATERIALIZER_INTEGRATIONS
 
 # Ours, and ZenML's own that write JSON or plain bytes. Everything else (cloudpickle, numpy with pickle ...) is refused.
 _SAFE_MATERIALIZERS = (
@@ -27,21 +28,6 @@ _SAFE_MATERIALIZERS = (
     "zenml.materializers.pydantic_materializer.",
     "zenml.materializers.structured_string_materializer.",
     "zenml.materializers.uuid_materializer.",
-)
-# Integrations that add nothing but materializers, all of which are refused; importing their libraries at every start
-# costs two to four seconds (sklearn and scipy, torch).
-_MATERIALIZER_INTEGRATIONS = (
-    "pytorch",
-    "sklearn",
-    "huggingface",
-    "scipy",
-    "numpy",
-    "pandas",
-    "pillow",
-    "tensorflow",
-    "xgboost",
-    "lightgbm",
-    "polars",
 )
 # Suffixes of source files that remote steps need; anything else (data, secrets, state) never enters the code archive.
 _CODE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".jinja", ".css", ".txt", ".json", ".npz")
@@ -95,7 +81,7 @@ def harden() -> None:
     # One integration imports numba to silence it, and sends its compiled kernels to /tmp, where every user may write.
     with absent("numba"):
         integrations = integration_registry.integrations
-    for name in _MATERIALIZER_INTEGRATIONS:
+    for name in MATERIALIZER_INTEGRATIONS:
         integrations[name].activate = classmethod(lambda cls: None)
 
 

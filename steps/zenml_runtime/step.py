@@ -15,6 +15,7 @@ from zenml.steps import get_step_context
 
 from steps.contracts.code import code_of
 from steps.contracts.reports import StageReport, rows_of
+from steps.engines.imports.arrow import leave_pandas
 from steps.engines.progress.progress import say
 from steps.zenml_runtime.context import durable_state, time_limit
 from steps.zenml_runtime.deadline import deadline
@@ -65,6 +66,7 @@ def _made(
     unscrubbed: bool = False,
 ) -> Callable[..., R]:
     list_packages_here()
+    leave_pandas()
     kind = named_outputs(function)
     narrated = _narrated(_guarded(function) if unscrubbed else function, key)
     made: Callable[..., R] = (
@@ -118,8 +120,14 @@ def _narrated(function: StepFunction, key: Callable[[], str] | None) -> StepFunc
 
 
 def _collect_garbage_as_usual() -> None:
-    """A command starts with fewer looks for garbage (ops/main.py); cycles of a step may hold tensors."""
-    gc.set_threshold(*_COLLECTED_AFTER)
+    """A process starts with fewer looks for garbage (light_start.py); cycles of a step may hold tensors.
+
+    What was loaded before its first step isn't looked through again: measured, a tenth of what PyTorch and transformers
+    take to load.
+    """
+    if gc.get_threshold() != _COLLECTED_AFTER:
+        gc.freeze()
+        gc.set_threshold(*_COLLECTED_AFTER)
 
 
 class CacheKey(str):

@@ -6,6 +6,7 @@ import threading
 
 from zenml.entrypoints.step_entrypoint_configuration import StepEntrypointConfiguration
 
+from steps.zenml_runtime import step_start
 from steps.zenml_runtime.safety import harden
 
 # The end of a pipe that the launcher holds open.
@@ -28,6 +29,11 @@ class StepProcess(StepEntrypointConfiguration):
             open_store()
             prepare_tracker()
         super().run()
+
+    @classmethod
+    def get_entrypoint_command(cls) -> list[str]:
+        """ZenML's, started light."""
+        return ["python", "-m", step_start.__name__]
 
     def prepare_code_environment(self) -> None:
         """The code is there: it is that of the launcher."""

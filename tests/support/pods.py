@@ -4,6 +4,7 @@ Its home is empty, its folder another, its environment bare; there is no checkou
 """
 
 import fcntl
+import functools
 import os
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ APP = Path("/app")
 _RUN_ID = "POD_RUN_ID"
 # Of the launcher: a script with arguments that a benchmark has in front of the entrypoint's.
 _PROBE = "POD_PROBE"
+# `python` of a container.
+CONTAINER = str(Path(__file__).with_name("container_python.py"))
 
 
 class PodConfig(BaseOrchestratorConfig):
@@ -105,24 +108,32 @@ def _pod(name, snapshot_id, environment) -> subprocess.CompletedProcess[str]:
     return bare(command[1:], environment)
 
 
+@functools.cache
+def libraries(python: str) -> list[str]:
+    said = [python, "-c", "import sys; print(*(p for p in sys.path if p.endswith('site-packages')), sep='\\n')"]
+    return subprocess.run(said, capture_output=True, text=True, check=True).stdout.split()
+
+
 def bare(arguments, environment, python=sys.executable) -> subprocess.CompletedProcess[str]:
     """A container's `python ARGUMENTS`: packages of `python`, nothing else of this machine."""
-    said = [python, "-c", "import sys; print(*(p for p in sys.path if p.endswith('site-packages')), sep='\\n')"]
-    libraries = subprocess.run(said, capture_output=True, text=True, check=True).stdout.split()
+    from steps.zenml_runtime import light_start
+
     # What an image or a secret says.
     passed = {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "NUMBA_CACHE_DIR"))}
     with _alone(), tempfile.TemporaryDirectory() as home:
         shutil.rmtree(APP / "code", ignore_errors=True)
         # The flavour alone, as a package that an image has installed; ZenML's store names it from the checkout's top.
-        flavour = Path(home) / "installed" / "tests" / "support" / "pods.py"
+        installed = Path(home) / "installed"
+        flavour = installed / "tests" / "support" / "pods.py"
         flavour.parent.mkdir(parents=True)
         shutil.copy(__file__, flavour)
+        light_start.install(installed)
         return subprocess.run(
             # -S: no .pth file leads to the checkout.
-            [python, "-S", *os.environ.get(_PROBE, "").split(), *arguments],
+            [python, "-S", *os.environ.get(_PROBE, "").split(), CONTAINER, *arguments],
             env={
                 "PATH": "/usr/bin:/bin", "HOME": home, "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": os.pathsep.join([f"{home}/installed", *libraries]),
+                "PYTHONPATH": os.pathsep.join([str(installed), *libraries(python)]),
                 "ZENML_CONFIG_PATH": f"{home}/zenml", **environment, **passed,
             },
             cwd=home, capture_output=True, text=True, timeout=600, check=False,

@@ -1,12 +1,15 @@
 """Making ZenML's and MLflow's databases: killed in the middle, by many at once, cut off before this code knew how."""
 
+import os
 import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import zenml
 from support.processes import command, ended, killing_at, python
+from zenml.constants import ENV_ZENML_DISABLE_DATABASE_MIGRATION
 
 from steps.contracts.errors import IntegrityError
 from steps.zenml_runtime import database
@@ -105,6 +108,19 @@ def test_a_command_ends_with_its_store_closed_and_without_a_last_look_for_garbag
     status, said = ended(python(command("runs", "--sync", before=frozen), tmp_path))
     assert status == 0 and "frozen True" in said, said
     assert zenml_file(tmp_path).is_file() and not zenml_file(tmp_path).with_name("zenml.db-wal").exists()
+
+
+@pytest.mark.parametrize(("version", "spared"), [(zenml.__version__, True), ("0.80.0", False)])
+def test_changes_are_looked_for_in_an_older_database_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, spared: bool
+) -> None:
+    monkeypatch.delenv(ENV_ZENML_DISABLE_DATABASE_MIGRATION, raising=False)
+    with closing(sqlite3.connect(tmp_path / "zenml.db")) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES (?)", [version])
+    with database._unchanged(tmp_path / "zenml.db"):
+        assert (os.environ.get(ENV_ZENML_DISABLE_DATABASE_MIGRATION) == "true") is spared
+    assert ENV_ZENML_DISABLE_DATABASE_MIGRATION not in os.environ
 
 
 def test_configuration_files_are_never_seen_half_written(tmp_path: Path) -> None:
