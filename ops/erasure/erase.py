@@ -254,7 +254,8 @@ def _certified(plan: Plan, search: Search) -> Removal:
         request={"records": len(asked.records), "sources": len(asked.sources), "values": len(plan.values)},
         files=tuple(RemovedFile(uri=hidden(f"{f.place}/{f.name}" if f.name else f.place), what=f.what, sha256=f.sha256)
                     for f in plan.files),
-        rows=plan.rows, versions=plan.versions, runs=tuple(name for _, name in plan.runs), weights=plan.weights,
+        folders=plan.folders, rows=plan.rows, versions=plan.versions, runs=tuple(name for _, name in plan.runs),
+        weights=plan.weights,
         sources=plan.sources, searched=tuple(f"{what} {uri}" for uri, what in plan.places),
         searched_files=len(search.files), not_searched=tuple(dict.fromkeys(plan.not_searched)),
         left=tuple(map(hidden, left)),

@@ -65,6 +65,7 @@ class Plan(Frozen):
     Attributes:
         id: of the erasure.
         values: digests of the values that are asked for.
+        folders: of artifacts that go whole.
         versions: digests of dataset versions that go; runs: ids of the runs that lose something, names beside.
         databases: files of SQLite whose free pages are cleared; own: those of them that lose rows in which something is
             found. Those of ZenML and MLflow aren't ours to change.
@@ -82,6 +83,7 @@ class Plan(Frozen):
     copies: tuple[str, ...]
     rows: int
     files: tuple[PlannedFile, ...]
+    folders: tuple[str, ...]
     lines: tuple[PlannedFile, ...]
     databases: tuple[str, ...]
     own: tuple[str, ...]
@@ -208,6 +210,7 @@ def make_plan(catalogue: Catalogue, request: Request, also: Sequence[str], erasu
         id=erasure, salt=salt, request=request, values=tuple(value_of(v, salt) for v in request.values),
         needles=needles, records=tuple(sorted(rows.records)),
         copies=tuple(sorted(rows.copies)), rows=len(rows.stored), files=going.planned(),
+        folders=tuple(sorted(going.folders)),
         lines=going.lines(), databases=databases, own=own, places=tuple((p.uri, p.what) for p in places),
         versions=_versions(runs, going.folders), runs=tuple((r.run_id, r.name) for r in runs),
         stores=stores(catalogue), weights=weights,
@@ -244,6 +247,8 @@ def _pseudonyms(lineage: Lineage, values: Sequence[str]) -> tuple[list[str], lis
 
 
 def _weights(lineage: Lineage, rows: AffectedRows) -> tuple[StayingWeights, ...]:
+    if not rows.records:
+        return ()
     places = [p for ps in lineage.shards.with_ids(rows.records).values() for p in ps]
     return tuple(
         StayingWeights(

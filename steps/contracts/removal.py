@@ -59,6 +59,7 @@ class Removal(Frozen):
         removed: UTC, ISO 8601: when all of it was gone.
         host: where it was done; user: by whom.
         request: what was asked for, without a value: numbers of records, sources and values.
+        folders: those of artifacts that went with all that lay in them; each file is among `files` too.
         rows: how many rows of how many ids were erased; copies counted once.
         versions: digests of dataset versions that held them; each is to be made anew by a run.
         runs: names of the runs that have lost something.
@@ -76,6 +77,7 @@ class Removal(Frozen):
     user: str = ""
     request: dict[str, int] = Field(default_factory=dict)
     files: tuple[RemovedFile, ...] = ()
+    folders: tuple[str, ...] = ()
     rows: int = 0
     versions: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
@@ -103,4 +105,5 @@ class Removal(Frozen):
     @cached_property
     def _named(self) -> frozenset[str]:
         """Files and folders as `covers` looks for them: a URI keeps one of the slashes behind its scheme."""
-        return frozenset(str(PurePosixPath(f.uri.removeprefix("file://"))) for f in self.files)
+        uris = (*(f.uri for f in self.files), *self.folders)
+        return frozenset(str(PurePosixPath(uri.removeprefix("file://"))) for uri in uris)

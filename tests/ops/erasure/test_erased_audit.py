@@ -8,7 +8,7 @@ from support import stored_run
 from support.growing_runs import Growing
 from typer.testing import CliRunner
 
-from ops.erasure.erase import erase
+from ops.erasure.erase import erase, planned
 from ops.erasure.rows import Request
 from ops.main import app
 from steps.contracts import removal
@@ -61,6 +61,20 @@ def test_a_false_certificate_breaks_the_audit(nobody_runs: None, tmp_path: Path)
     (certificate,) = (run.store / removal.FOLDER).glob("*.json")
     status, found = findings()
     assert status == 7 and "half.zst" in found[f"removal {certificate.stem} left nothing"]["detail"]
+
+
+def test_who_is_in_no_row_was_learned_by_no_model(grown: Growing) -> None:
+    assert erase(ROOT, Request(records=(grown.record_id(31),))).weights
+    plan = planned(ROOT, Request(values=("nobody@zoo.example",)))
+    assert not plan.rows and not plan.weights and not plan.files
+
+
+def test_artifacts_that_went_whole_are_covered_by_their_folders(grown: Growing) -> None:
+    (run,) = [r for r in grown.catalogue.runs if r.name == "run01"]
+    done = erase(ROOT, Request(records=(grown.record_id(231),)))
+    gone = [a for a in run.artifacts if not Path(a.uri).exists()]
+    assert gone and all(done.covers(a.uri) for a in gone)
+    assert not any(done.covers(a.uri) for a in run.artifacts if a not in gone)
 
 
 def test_rows_that_were_erased_are_missed_by_nobody(grown: Growing) -> None:
