@@ -660,7 +660,13 @@ def stale(
 
 @app.command(rich_help_panel="Look")
 def audit(
-    model: Annotated[str, typer.Argument(metavar="[REGISTRY#]MODEL[@ALIAS|/VERSION]", help="registered model")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="[REGISTRY#]MODEL[@ALIAS|/VERSION]|run:RUN|dataset:DIGEST",
+            help="registered model; or the dataset that a run ended with, or that a digest names",
+        ),
+    ],
     verify: Annotated[
         bool, typer.Option("--verify", help="read everything again, and hold it against the records and the registry")
     ] = False,
@@ -670,10 +676,10 @@ def audit(
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Say everything behind a registered model, and whether it is still what was recorded."""
-    from ops.commands.audit import audit_model
+    """Say everything behind a registered model or a dataset, and whether it is still what was recorded."""
+    from ops.commands import audit as commands
 
-    raise typer.Exit(audit_model(root_folder(), model, verify, key, json_output))
+    raise typer.Exit(commands.audit(root_folder(), model, verify, key, json_output))
 
 
 Model = Annotated[str, typer.Argument(metavar="[URI#]MODEL[@ALIAS|/VERSION]", help="registered model")]

@@ -3,7 +3,7 @@
 A row is the same row when its record id is: it stands for source, place and raw bytes. Joins run in DuckDB.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +153,7 @@ def find_version(root: Path, query: str, stage: str | None = None) -> Version:
     if by_digest and named and wanted.kind is None:
         raise fits_several(wanted.name, ("run", "dataset"))
     if by_digest or wanted.kind == "dataset":
-        return _open(root, *_only(by_digest, wanted.name))
+        return _open(root, *only_of(by_digest, wanted.name))
     run = find_run(root, wanted.name)
     return _open(root, run, _left_by(run, stage))
 
@@ -179,7 +179,12 @@ def _left_by(run: RunRecord, stage: str | None) -> ArtifactRecord:
     return found[-1]
 
 
-def _only(found: dict[str | None, tuple[RunRecord, ArtifactRecord]], digest: str) -> tuple[RunRecord, ArtifactRecord]:
+def only_of(found: Mapping[Any, tuple[RunRecord, ArtifactRecord]], digest: str) -> tuple[RunRecord, ArtifactRecord]:
+    """The one version whose digest begins so.
+
+    Raises:
+        InputNotFoundError: there is none. InputError: there are several.
+    """
     if not found:
         raise InputNotFoundError(f"no dataset version whose digest begins with {digest!r}", hint="assay runs RUN")
     if len(found) > 1:

@@ -16,7 +16,8 @@ from ops.audit.verify import Verification
 from ops.run_index import config_path, run_config
 from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.errors import AssayError, InputNotFoundError, IntegrityError
-from steps.contracts.evaluation import EvalReport
+from steps.contracts.evaluation import EvalReport, Registration
+from steps.contracts.models import ModelInfo
 from steps.contracts.runs import RunRecord
 from steps.register.chain import HEAD, KEY, RECORD
 from steps.register.decisions import decisions_of
@@ -28,39 +29,43 @@ _VERDICTS = "verdicts"
 
 def account(root: Path, trail: Trail, verified: Verification | None) -> dict[str, Any]:
     """The value; keys that nothing was recorded for are None or empty."""
-    config = _config(root, trail.run)
-    data_config = _config(root, trail.data.run) if trail.data is not None else {}
+    config = config_of(root, trail.run)
+    data_config = config_of(root, trail.data.run) if trail.data is not None else {}
     counts = {s: stage_counts(s) for s in trail.stores}
     return {
         "registration": json_value(trail.target.registration),
-        "reference": f"{trail.target.registration.tracking_uri}#{trail.target.registration.name}"
-        f"/{trail.target.registration.version}",
+        "reference": reference_of(trail.target.registration),
         "chain": _chain(trail),
         "model": json_value(trail.model),
         "weights": list(_places(trail)),
         "base": _base(trail, config),
         "adapter": _adapter(trail),
-        "run": _run(root, trail.run),
+        "run": run_of(root, trail.run),
         "training": _training(trail),
-        "code": _code(trail.run),
+        "code": code_of(trail.run),
         "config": config,
-        "seeds": _found(config, "seed"),
-        "threads": _found(config, "num_threads"),
-        "environment": _environment(trail.run),
-        "dataset": _dataset(trail),
-        "stages": [_stage(c) for s in trail.stores for c in counts[s]],
-        "sources": list(_sources(trail)),
-        "judge": _judge(trail, data_config),
+        "seeds": values_of(config, "seed"),
+        "threads": values_of(config, "num_threads"),
+        "environment": environment_of(trail.run),
+        "dataset": dataset_of(trail.data, trail.model),
+        "stages": [stage_of(c) for s in trail.stores for c in counts[s]],
+        "sources": list(sources_of(trail.data, trail.run)),
+        "judge": judge_of(trail.data, data_config),
         "evaluations": [_evaluation(e) for _, e in trail.evaluations()],
         "decision": json_value(trail.decision),
-        "reviews": _reviews(trail),
+        "reviews": reviews_of(trail.data),
         "approvals": _approvals(trail),
-        "artifacts": [_artifact(a) for s in trail.stores for a in s.run.artifacts],
-        "verification": _verification(verified),
+        "artifacts": [artifact_of(a) for s in trail.stores for a in s.run.artifacts],
+        "verification": verification_of(verified),
     }
 
 
-def _config(root: Path, run: RunRecord) -> dict[str, Any]:
+def reference_of(registration: Registration) -> str:
+    """How the version is named wherever its registry is reached."""
+    return f"{registration.tracking_uri}#{registration.name}/{registration.version}"
+
+
+def config_of(root: Path, run: RunRecord) -> dict[str, Any]:
     """Of an older record, what the index has of it."""
     if run.config:
         return dict(run.config)
@@ -114,7 +119,8 @@ def _adapter(trail: Trail) -> dict[str, Any] | None:
     return said if text_digest(text) == trail.model.files[_ADAPTER] else None
 
 
-def _run(root: Path, run: RunRecord) -> dict[str, Any]:
+def run_of(root: Path, run: RunRecord) -> dict[str, Any]:
+    """Which run, and where its config lies."""
     kept = {"run_id", "name", "config_name", "pipeline", "status", "started", "ended", "stack", "artifact_store"}
     more = {"commit", "config_digest", "read_digest", "tracking_uri", "schedule", "slot", "cpu_seconds", "peak_mb"}
     return {**run.model_dump(mode="json", include=kept | more), "config": str(config_path(root, run.name))}
@@ -135,7 +141,8 @@ def _training(trail: Trail) -> dict[str, Any]:
     }
 
 
-def _code(run: RunRecord) -> dict[str, Any]:
+def code_of(run: RunRecord) -> dict[str, Any]:
+    """Commit, and whether files differed from it."""
     commit = run.commit
     return {
         "commit": commit.removesuffix(_CHANGES) if commit else None,
@@ -143,7 +150,8 @@ def _code(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _environment(run: RunRecord) -> dict[str, Any]:
+def environment_of(run: RunRecord) -> dict[str, Any]:
+    """Where steps ran, by which packages."""
     return {
         "machines": {step: json_value(machine) for step, machine in run.machines.items()},
         "packages": run.packages,
@@ -151,25 +159,25 @@ def _environment(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _found(config: Any, key: str, place: str = "") -> dict[str, Any]:
+def values_of(config: Any, key: str, place: str = "") -> dict[str, Any]:
     """Every value of that key in a config, by its dotted path."""
     if isinstance(config, list):
-        return {k: v for i, part in enumerate(config) for k, v in _found(part, key, f"{place}{i}.").items()}
+        return {k: v for i, part in enumerate(config) for k, v in values_of(part, key, f"{place}{i}.").items()}
     if not isinstance(config, dict):
         return {}
     own = {f"{place}{key}": config[key]} if key in config else {}
-    return own | {k: v for name, part in config.items() for k, v in _found(part, key, f"{place}{name}.").items()}
+    return own | {k: v for name, part in config.items() for k, v in values_of(part, key, f"{place}{name}.").items()}
 
 
-def _dataset(trail: Trail) -> dict[str, Any]:
-    data = trail.data
+def dataset_of(data: Artifacts | None, model: ModelInfo | None) -> dict[str, Any]:
+    """The versions that a run made, and which a model was trained on."""
     if data is None:
-        return {"run": None, "trained_on": trail.model.dataset_digest if trail.model else None, "versions": []}
+        return {"run": None, "trained_on": model.dataset_digest if model else None, "versions": []}
     versions = intact(data.manifest, data.run.of_type("dataset"))
     return {
         "run": data.run.name,
         "run_id": data.run.run_id,
-        "trained_on": trail.model.dataset_digest if trail.model else None,
+        "trained_on": model.dataset_digest if model else None,
         "versions": [
             {"artifact": a.name, "stage": m.stage, "digest": m.digest, "rows": m.rows, "splits": m.splits, "uri": a.uri}
             for a, m in versions
@@ -192,7 +200,7 @@ def _rows_by_source(data: Artifacts) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _stage(count: StageCount) -> dict[str, Any]:
+def stage_of(count: StageCount) -> dict[str, Any]:
     """`counts` and `reasons`: of the ledger's lines, or where it has none as reported."""
     report, lines = count.report, count.lines
     counted = {v: sum(lines.get(v, {}).values()) if lines is not None else getattr(report, v) for v in COUNTED}
@@ -208,20 +216,19 @@ def _stage(count: StageCount) -> dict[str, Any]:
     }
 
 
-def _sources(trail: Trail) -> Iterator[dict[str, Any]]:
+def sources_of(data: Artifacts | None, run: RunRecord) -> Iterator[dict[str, Any]]:
     """Each source as it was declared, with the digests of what was read of it."""
-    data = trail.data
-    declared = data.run.sources if data is not None and data.run.sources else trail.run.sources
+    declared = data.run.sources if data is not None and data.run.sources else run.sources
     read = inputs_of(data).get("ingest", {}) if data is not None else {}
     for source in declared:
         files = {name: sha256 for name, sha256 in read.items() if name.split("/")[0] == source.name}
         yield {**source.model_dump(), "files": files}
 
 
-def _judge(trail: Trail, config: dict[str, Any]) -> dict[str, Any] | None:
+def judge_of(data: Artifacts | None, config: dict[str, Any]) -> dict[str, Any] | None:
     """Who judged, by which prompts (their digests)."""
     said = config.get("judge")
-    if not said or trail.data is None or "judge_step" not in {a.step for a in trail.data.run.artifacts}:
+    if not said or data is None or "judge_step" not in {a.step for a in data.run.artifacts}:
         return None
     endpoint = said.get("endpoint") or {}
     return {
@@ -230,7 +237,7 @@ def _judge(trail: Trail, config: dict[str, Any]) -> dict[str, Any] | None:
         "base_url": endpoint.get("base_url"),
         "threshold": said.get("threshold"),
         "instructions": said.get("instructions"),
-        "prompt_digests": _prompts(trail.data),
+        "prompt_digests": _prompts(data),
     }
 
 
@@ -258,12 +265,12 @@ def _evaluation(report: EvalReport) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _reviews(trail: Trail) -> dict[str, Any] | None:
+def reviews_of(data: Artifacts | None) -> dict[str, Any] | None:
     """What people decided about rows: the files of decisions by SHA-256, and how often what was decided."""
-    if trail.data is None:
+    if data is None:
         return None
-    files = inputs_of(trail.data).get("review", {})
-    counts = next((c for c in stage_counts(trail.data) if c.stage == "review"), None)
+    files = inputs_of(data).get("review", {})
+    counts = next((c for c in stage_counts(data) if c.stage == "review"), None)
     return {"files": files, "decided": counts.lines if counts else {}} if files or counts else None
 
 
@@ -273,12 +280,14 @@ def _approvals(trail: Trail) -> list[dict[str, Any]] | None:
     return None if tags is None else [json_value(d) for d in decisions_of(tags)]
 
 
-def _artifact(artifact: Any) -> dict[str, Any]:
+def artifact_of(artifact: Any) -> dict[str, Any]:
+    """An artifact's record without what lies beside its main file."""
     said: dict[str, Any] = artifact.model_dump(mode="json", exclude={"beside"})
     return said
 
 
-def _verification(found: Verification | None) -> dict[str, Any] | None:
+def verification_of(found: Verification | None) -> dict[str, Any] | None:
+    """All findings."""
     if found is None:
         return None
     return {

@@ -16,7 +16,7 @@ def check_chain(trail: Trail, key: str | None) -> Iterator[Finding]:
     """`key`: the public key that must have signed; None: any is told."""
     yield from _check_head(trail)
     yield from _check_signature(trail, key)
-    yield from map(_check_link, trail.links)
+    yield from map(check_link, trail.links)
 
 
 def _check_head(trail: Trail) -> Iterator[Finding]:
@@ -50,7 +50,8 @@ def _check_signature(trail: Trail, key: str | None) -> Iterator[Finding]:
         yield Finding(_SIGNED, "holds", f"by {signed.key}" + ("" if key else "; whose key that is, --key tells"))
 
 
-def _check_link(link: Link) -> Finding:
+def check_link(link: Link) -> Finding:
+    """Whether the record of an earlier run is the one that was linked."""
     what = f"the record of the earlier run {link.to.name}"
     if link.stored is None:
         return Finding(what, "not checked", "it stored none: it ended before, or is of an older version")

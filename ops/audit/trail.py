@@ -90,7 +90,7 @@ def follow(root: Path, target: Target) -> Trail:
     digests: dict[str, str] = {}
     store = artifacts_of(root, run, digests=digests)
     tuned, model = _tuned(store, run)
-    links = tuple(_links(root, run))
+    links = tuple(links_of(run))
     data = _data_run(root, run, links, model.dataset_digest if model else None)
     made = store if data is run else artifacts_of(root, data, digests=digests) if data is not None else None
     return Trail(target, store, made, links, tuned, model)
@@ -119,7 +119,7 @@ def inputs_of(store: Artifacts) -> dict[str, dict[str, str]]:
     return found
 
 
-def _links(root: Path, run: RunRecord) -> Iterator[Link]:
+def links_of(run: RunRecord) -> Iterator[Link]:
     """Those of a run, and of what they lead to, each run once."""
     waiting, seen = list(run.earlier), {run.run_id}
     while waiting:

@@ -1,7 +1,7 @@
 """`assay audit --verify`: everything behind a model read again from where it is stored, and held against its record."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,17 +49,15 @@ def verify(root: Path, trail: Trail, key: str | None) -> Verification:
     Raises:
         ServiceError: an artifact store can't be reached.
     """
-    with ThreadPoolExecutor(_READERS) as readers:
+    with ThreadPoolExecutor(1) as asking:
         # MLflow takes seconds to load, and its server's answers are waited for.
-        registry = readers.submit(lambda: list(check_registry(trail.target.registration, trail.model)))
-        uris = sorted({uri for store in trail.stores for a in _all(store) for uri in stored_uris(store, a)})
-        list(readers.map(trail.store.digest_of, uris))
-        files = {store: [c for a in _all(store) for c in check_artifact(store, a)] for store in trail.stores}
+        registry = asking.submit(lambda: list(check_registry(trail.target.registration, trail.model)))
+        files, count = checked_files(trail.stores)
         served = registry.result()
     findings = [
         *served,
         *check_chain(trail, key),
-        *(f for store in trail.stores for f in _check_files(store, files[store], key)),
+        *(f for store in trail.stores for f in check_files(store, files[store], key)),
         *(f for store in trail.stores for f in _check_index(root, trail, store.run)),
         *(recount.config_holds(store.run) for store in trail.stores),
         *_check_model(trail, files[trail.store]),
@@ -71,14 +69,26 @@ def verify(root: Path, trail: Trail, key: str | None) -> Verification:
         *(check_sources(root, trail.data) if trail.data is not None else ()),
         *_unread(trail),
     ]
-    return Verification(tuple(findings), len(uris))
+    return Verification(tuple(findings), count)
+
+
+def checked_files(stores: Sequence[Artifacts]) -> tuple[dict[Artifacts, list[FileCheck]], int]:
+    """Every file of these runs, which share what they read, against its record; and how many files were read.
+
+    Raises:
+        ServiceError: an artifact store can't be reached.
+    """
+    uris = sorted({uri for store in stores for a in _all(store) for uri in stored_uris(store, a)})
+    with ThreadPoolExecutor(_READERS) as readers:
+        list(readers.map(stores[-1].digest_of, uris))
+    return {store: [c for a in _all(store) for c in check_artifact(store, a)] for store in stores}, len(uris)
 
 
 def _all(store: Artifacts) -> tuple[ArtifactRecord, ...]:
     return (*store.run.artifacts, *store.run.around)
 
 
-def _check_files(store: Artifacts, files: list[FileCheck], key: str | None) -> Iterator[Finding]:
+def check_files(store: Artifacts, files: list[FileCheck], key: str | None) -> Iterator[Finding]:
     """One finding for all that hold, and one for each that doesn't."""
     what = f"stored files of {store.run.name} have the recorded SHA-256"
     wrong = list(dict.fromkeys(c for c in files if not c.ok))

@@ -227,6 +227,20 @@ def test_a_registry_whose_database_is_damaged_is_named_and_left_alone(state, con
     assert found.returncode == 7 and DATABASE in found.stdout and left == content
 
 
+def test_its_dataset_is_audited_by_itself_too(state) -> None:
+    whole = assay(state, "audit", "run:smoke", "--verify", "--json")
+    found = json.loads(whole.stdout)["verification"]["findings"]
+    assert whole.returncode == 0, [f for f in found if f["state"] != "holds"]
+    states = {f["what"]: f["state"] for f in found}
+    assert states["a signed chain leads to the record of the run"] == "holds"
+    for name in ("ledger.parquet", "manifest.json", "value.json", "run.json"):
+        file = next(f for f in evidence(state) if f.name == name and "decision" not in f.parts)
+        for how in ("flipped", "deleted"):
+            with damaged(file, how, b""):
+                done = assay(state, "audit", "run:smoke", "--verify", "--json")
+            assert done.returncode == 7 and name in done.stdout + done.stderr, (file, how)
+
+
 def test_gc_of_whoever_knows_no_run_takes_nothing_that_the_model_needs(state, verify, tmp_path) -> None:
     """Another machine with an empty state folder; and this one, whose index and ZenML's store are lost."""
     before = {f: f.read_bytes() for f in evidence(state)}
