@@ -4,6 +4,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from support.checkout import checkout
 from support.planted_run import plant
 
 pytestmark = pytest.mark.stacks
@@ -14,9 +15,12 @@ def test_a_bucket_holds_none_but_in_what_is_marked_raw(
 ) -> None:
     monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
     planted = plant(tmp_path)
+    root = checkout(tmp_path / "checkout")
+    (root / "configs" / "infra" / "logged.yaml").write_text("extends: s3\nrun: {enable_step_logs: true}\n")
+    told = ("--infra", "logged")
     said = [
-        planted.run("--infra", "s3", "--set", "ingest.max_reject_share=0.01", status=3),
-        planted.run("--infra", "s3"),
+        planted.run(*told, "--set", "ingest.max_reject_share=0.01", status=3, ASSAY_ROOT=str(root)),
+        planted.run(*told, ASSAY_ROOT=str(root)),
     ]
     fs, path = fsspec.url_to_fs(s3)
     bucket = tmp_path / "bucket"
