@@ -16,9 +16,13 @@ from steps.contracts.tombstones import is_of
 
 Found: TypeAlias = Literal["", "id", "text", "value", "pseudonym", "place", "reply"]
 
+# Chosen: more texts than these would take gigabytes to look for.
+MOST_TEXTS = 100_000
 # Chosen: a shorter text may be anybody's; of a longer one its beginning tells it, and excerpts have it.
 TEXT_CHARS = 32
 EXCERPT_CHARS = 60
+# Forms in one pattern. Measured: they take 110 MB.
+_AT_ONCE = 50_000
 # What is shown and kept in the place of a value.
 MASK = b"[value]"
 _HEX = re.compile(rb"[0-9a-f]{32,}")
@@ -62,7 +66,7 @@ class Needles(Frozen):
             return "value"
         if any(p.encode() in data for p in self.pseudonyms):
             return "pseudonym"
-        if self._texts is not None and self._texts.search(data):
+        if any(pattern.search(data) for pattern in self._texts):
             return "text"
         return ""
 
@@ -98,14 +102,16 @@ class Needles(Frozen):
         return [re.compile(_value_pattern(v).encode(), re.IGNORECASE) for v in self.values]
 
     @cached_property
-    def _texts(self) -> "re2._Regexp[bytes] | None":
-        if not self.texts:
-            return None
+    def _texts(self) -> "list[re2._Regexp[bytes]]":
         options = re2.Options()
         options.encoding = re2.Options.Encoding.LATIN1
         options.max_mem = 1 << 30
         forms = sorted({form for text in self.texts for form in _written(text)})
-        return re2.compile(b"|".join(re2.escape(f.encode("utf-8", "surrogatepass")) for f in forms), options)
+        parts = [forms[i : i + _AT_ONCE] for i in range(0, len(forms), _AT_ONCE)]
+        return [
+            re2.compile(b"|".join(re2.escape(f.encode("utf-8", "surrogatepass")) for f in part), options)
+            for part in parts
+        ]
 
 
 def place_digest(source: str, locator: object) -> str:

@@ -216,8 +216,13 @@ def make_plan(catalogue: Catalogue, request: Request, also: Sequence[str], erasu
         stores=stores(catalogue), weights=weights,
         sources=tuple(sorted(needles.masked(f"{s} {at}") for s, at in rows.places)),
         unread=tuple(search.unread),
-        not_searched=(*without, *elsewhere(catalogue), *map(str, catalogue.gaps)),
+        not_searched=(*_too_many(rows), *without, *elsewhere(catalogue), *map(str, catalogue.gaps)),
     )  # fmt: skip
+
+
+def _too_many(rows: AffectedRows) -> list[str]:
+    said = f"what {len(rows.stored):,} rows say: too many texts; their ids were looked for"
+    return [said] if rows.too_many else []
 
 
 def _rows(lineage: Lineage, places: Sequence[Place], request: Request, pseudonyms: Sequence[str]) -> AffectedRows:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ops.erasure.needles import EXCERPT_CHARS, Needles, beginnings, place_digest
+from ops.erasure.needles import EXCERPT_CHARS, MOST_TEXTS, Needles, beginnings, place_digest
 from ops.erasure.opened import said_in
 from ops.lineage.ways import Lineage, find_rows
 from ops.references import is_id
@@ -93,12 +93,18 @@ class AffectedRows:
     texts: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
 
+    @property
+    def too_many(self) -> bool:
+        """Whether what they say is too much to look for; their ids are looked for all the same."""
+        return len(self.texts) > MOST_TEXTS
+
     def needles(self, request: Request, pseudonyms: Sequence[str]) -> Needles:
         """What of them can be found again."""
         values = Needles(values=request.values)
+        texts = () if self.too_many else beginnings(self.texts)
         return Needles(
             ids=frozenset(self.records | self.contents),
-            texts=tuple(sorted({piece for b in beginnings(self.texts) for piece in values.without(b)})),
+            texts=tuple(sorted({piece for text in texts for piece in values.without(text)})),
             values=request.values,
             pseudonyms=tuple(pseudonyms),
             places=frozenset(place_digest(*place) for place in self.places),
@@ -196,14 +202,12 @@ def _said(row: Row) -> list[str]:
 def _only_theirs(found: AffectedRows, shards: Sequence[Path]) -> None:
     """Leave out texts that begin as one of another row does: a prompt that many have tells nobody."""
     mine = set(beginnings(found.texts))
+    wanted = pa.array(sorted(mine), pa.string())
     for table in (t for s in shards for t in _groups(s, None)) if mine else ():
         known = pa.array(_known(table, found), pa.int64())
         for rows, said in _columns(table):
             begins = pc.utf8_slice_codeunits(said, 0, EXCERPT_CHARS)
-            theirs = pc.and_(
-                pc.is_in(begins, value_set=pa.array(sorted(mine), pa.string())),
-                pc.invert(pc.is_in(rows, value_set=known)),
-            )
+            theirs = pc.and_(pc.is_in(begins, value_set=wanted), pc.invert(pc.is_in(rows, value_set=known)))
             mine -= set(begins.filter(theirs).to_pylist())
     found.texts = {t for t in found.texts if set(beginnings([t])) & mine}
 

@@ -105,6 +105,13 @@ def test_what_has_nothing_to_do_with_the_row_is_as_it_was(grown: Growing) -> Non
     assert next(store.dataset(a).rows for a in going_on(before)) == 200
 
 
+def test_more_texts_than_can_be_looked_for_are_said(grown: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.erasure.rows.MOST_TEXTS", 399)
+    done = erase(ROOT, Request(sources=("mails/01.jsonl",)))
+    assert done.holds and "what 200 rows say: too many texts; their ids were looked for" in done.not_searched
+    assert phrase(LATER) not in everything(grown.state)
+
+
 def test_a_person_by_a_value_and_where_the_key_made_a_pseudonym_of_it(grown: Growing) -> None:
     # What is raw was removed before: the pseudonym alone leads to the row.
     for ingested in grown.store.glob("shards/*.parquet"):
