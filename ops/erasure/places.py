@@ -56,8 +56,7 @@ class Place:
         elif self.folder.is_file():
             found = [""]
         else:
-            files = (p for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
-            found = sorted(p.relative_to(self.folder).as_posix() for p in files)
+            found = sorted(p.relative_to(self.folder).as_posix() for p in _files(self.folder))
         return [n for n in found if not _OWN.fullmatch(n)]
 
     def _remote_names(self) -> list[str]:
@@ -108,6 +107,19 @@ class Place:
             while name and file.parent != self.folder:
                 file = file.parent
                 file.rmdir()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, also behind links to folders, which whoever needs room makes; each folder once."""
+    seen: set[str] = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        paths = (Path(where, name) for name in names)
+        yield from (p for p in paths if p.is_file() and not p.is_symlink())
 
 
 def all_places(catalogue: Catalogue, also: Sequence[str] = ()) -> list[Place]:

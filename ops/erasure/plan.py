@@ -323,10 +323,16 @@ class _Going:
         self._add_derived()
         self.add_caches(_CACHES[:1] + _CACHES[2:], "cache, made from rows of any run")
 
+    def _in_state(self, uri: str) -> str:
+        """Name of a file in the state folder, through links; "" of one that isn't there."""
+        place, name = self._search.files[uri]
+        whole, start = place.uri_of(name), f"{self._state}/"
+        return whole.removeprefix(start) if whole.startswith(start) else ""
+
     def add_caches(self, below: Sequence[str], what: str) -> None:
         """All files of these folders of the state folder."""
         for uri in self._search.files:
-            if any(uri.startswith(f"{self._state}/{folder}") for folder in below):
+            if self._in_state(uri).startswith(tuple(below)):
                 self._why.setdefault(uri, (what, "made from rows"))
 
     def planned(self) -> tuple[PlannedFile, ...]:
@@ -352,7 +358,7 @@ class _Going:
         """
         trackers = {str(file) for file in database_files(self._catalogue)}
         found = [uri for uri in sorted(self._search.files) if not uri.endswith(_SIDE_FILES) and _is_database(uri)]
-        cleared = [uri for uri in found if uri.startswith(f"{self._state}/") or uri in trackers]
+        cleared = [uri for uri in found if self._in_state(uri) or uri in trackers]
         foreign = trackers | {uri for uri in cleared if uri.endswith(_FOREIGN)}
         return tuple(cleared), tuple(uri for uri in cleared if uri not in foreign)
 
@@ -368,13 +374,13 @@ class _Going:
         self._add_folder(folder, f"artifact: {self._name(folder)}", why)
 
     def _is_decisions(self, uri: str) -> bool:
-        return uri.endswith(f"/{_DECISIONS}") and uri.startswith(f"{self._state}/runs/")
+        return uri.endswith(f"/{_DECISIONS}") and self._in_state(uri).startswith("runs/")
 
     def _what(self, uri: str) -> str:
         if _SHARD.search(uri):
             return "shard of rows"
-        below = uri.removeprefix(f"{self._state}/")
-        return f"file below {below.split('/')[0]}" if below != uri else "file"
+        below = self._in_state(uri)
+        return f"file below {below.split('/')[0]}" if below else "file"
 
     def _add_folder(self, folder: str, what: str, why: str) -> None:
         if folder not in self.folders:

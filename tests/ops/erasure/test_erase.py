@@ -251,6 +251,17 @@ def test_a_store_behind_a_link_is_covered_as_records_name_it(grown: Growing, tmp
     assert done.covers(f"{ingested.uri}/manifest.json") and not Path(ingested.uri).exists()
 
 
+def test_folders_behind_links_are_searched_and_caches_there_go(grown: Growing, tmp_path: Path) -> None:
+    for name in ("logs", "tokens", "runs/run01/more"):
+        (tmp_path / "disk" / name).mkdir(parents=True)
+        (grown.state / name).symlink_to(tmp_path / "disk" / name)
+        (tmp_path / "disk" / name / "file").write_text(phrase(LATER) if name != "tokens" else "17 4 9")
+    # Round in a circle.
+    (tmp_path / "disk" / "logs" / "up").symlink_to(grown.state)
+    assert erase(ROOT, Request(values=(phrase(LATER),))).holds
+    assert not list((tmp_path / "disk").glob("**/file"))
+
+
 HOSTILE = (
     "O'Neil-Smith", "Łukasz Żółć", "王小明", "J. (Bob) [R.] *Doe+", "ÄNNE GROẞ", "Renée D’Arc", "+49 (0)170/55 50-123",
     "a" * 5_000,
