@@ -20,6 +20,9 @@ from steps.contracts.humanize import size
 from steps.contracts.runs import RunRecord
 from steps.zenml_runtime.state import state_folder
 
+# Chosen: as many as can be read at a glance.
+_NAMED = 8
+
 
 def collect_garbage(
     root: Path, yes: bool, grace: str, store: str | None, without_registry: Sequence[str], json_output: bool
@@ -28,9 +31,12 @@ def collect_garbage(
 
     Raises:
         StorageError: a run is on its way. ServiceError: the store can't be reached. ConfigError: no length of time.
+        InputNotFoundError: there is no such folder.
     """
     age = _span(grace)
     place = Store(store or str(state_folder(root) / "artifacts"))
+    if store and place.local and not Path(place.uri).is_dir():
+        raise InputNotFoundError("no such folder", where=place.uri, hint="name the root of an artifact store")
     with quiet(root, place):
         found = find_waste(root, place, grace=age, registries=frozenset(without_registry))
         if yes:
@@ -171,8 +177,11 @@ def _tell(found: Found, removed: bool, grace: timedelta, json_output: bool) -> N
             }
         )
         return
-    for error in (*found.missing, *found.unknown):
+    errors = (*found.unknown, *found.missing)
+    for error in errors[:_NAMED]:
         complain(f"warning: {error}")
+    if len(errors) > _NAMED:
+        complain(f"warning: {len(errors) - _NAMED:,} more are missing or can't be read (--json names them)")
     _show(found.waste)
     if found.young:
         say(f"{len(found.young):,} more ({size(young)}) are younger than {span_text(grace)} and stay (--grace)")

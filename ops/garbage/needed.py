@@ -65,7 +65,9 @@ def needed_in(
     linked = {store.name(link.record_uri) for run in stored.values() for link in run.earlier if link.record_uri}
     # Of a run that was removed the record stays as long as others stand on it.
     found.artifacts |= {name.rpartition("/")[0] for name in records if name in stored or name in linked}
-    for run in (*stored.values(), *indexed):
+    for run in stored.values():
+        _add(found, store, run, run.artifact_store)
+    for run in indexed:
         _add(found, store, run)
     known = {run.run_id for run in (*records.values(), *indexed)} | _of_zenml(found, store, entries, indexed, without)
     _look_back(found, store, (*stored.values(), *indexed), set(records), known)
@@ -103,9 +105,10 @@ def _indexed(root: Path, stored: Iterable[RunRecord], found: Needed) -> list[Run
     return runs
 
 
-def _add(found: Needed, store: Store, run: RunRecord) -> None:
+def _add(found: Needed, store: Store, run: RunRecord, root: str = "") -> None:
+    """Add what a run names there. `root`: what the store was called then, where it is known to be the run's."""
     for artifact in (*run.artifacts, *run.around):
-        if (name := store.name(artifact.uri, run.artifact_store)) is not None:
+        if (name := store.name(artifact.uri, root)) is not None:
             found.artifacts.add(name)
             found.recorded[name] = artifact
 

@@ -140,6 +140,7 @@ def test_a_registry_whose_database_is_gone_or_damaged_is_named_by_both(
     assert (file.read_bytes() if file.exists() else None) == content
 
 
+@pytest.mark.slow
 def test_a_registry_of_an_older_mlflow_is_named_by_both(stored: StoredRun, tmp_path: Path) -> None:
     from steps.engines.tracking.database import make_database
 

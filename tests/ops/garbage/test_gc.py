@@ -68,6 +68,23 @@ def test_a_store_that_was_moved_is_still_known(store: GarbageStore) -> None:
     assert not found(GarbageStore(moved)).waste
 
 
+def test_runs_of_other_stores_are_neither_needed_nor_missed(store: GarbageStore, tmp_path: Path) -> None:
+    other = GarbageStore(tmp_path / "other")
+    save_run(store.root.parents[1], store.run("here", [store.dataset("kept", ["one"])]), "")
+    waste = find_waste(store.root.parents[1], Store(str(other.root)))
+    assert waste == Found(())
+    # Of the same layout, by chance or by a copy that has no record: nobody names it there.
+    other.dataset("kept", ["one"])
+    assert len(find_waste(store.root.parents[1], Store(str(other.root))).waste) == 2
+
+
+def test_a_store_that_is_not_there_is_named(store: GarbageStore, tmp_path: Path) -> None:
+    for place in ("nowhere", "file"):
+        (tmp_path / "file").write_text("")
+        result = CliRunner().invoke(app, ["gc", "--store", str(tmp_path / place)])
+        assert result.exit_code == 3 and "no such folder" in result.output
+
+
 def test_nothing_younger_than_the_grace_is_touched(store: GarbageStore) -> None:
     store.dataset("old", ["one"])
     store.age(8)
