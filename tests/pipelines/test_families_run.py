@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from support import outcomes
 from support.families import elsewhere
 from support.families.families import FAMILIES, tokenizer
 from support.families.models import ARCHITECTURES, tiny_model
@@ -181,7 +182,7 @@ def test_assay_run_takes_a_family_from_its_folder_to_the_registry(tmp_path) -> N
     }  # fmt: skip
     path = tmp_path / "gemma.yaml"
     path.write_text(json.dumps(config))
-    env = {**os.environ, "ASSAY_STATE": str(tmp_path / "state"), "PYTHONPATH": str(ROOT)}
+    env = outcomes.environment(tmp_path / "state")
     done = subprocess.run(
         [sys.executable, "-m", "ops.main", "run", str(path), "--json"], cwd=ROOT, env=env, capture_output=True,
         text=True, check=False,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support import outcomes
 from support.tracking import tracking_at
 
 from steps.engines.exports.export import check_parity
@@ -26,7 +27,7 @@ PHASES = [
 
 
 def assay(config: Path, state: Path, *more: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "ASSAY_STATE": str(state), "PYTHONPATH": str(ROOT)}
+    env = outcomes.environment(state)
     command = [sys.executable, "-m", "ops.main", "run", str(config), "--json", *more]
     return subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -55,7 +55,7 @@ def step_processes(state: Path) -> dict[str, int]:
 
 def seen(state: Path, step: str) -> int:
     """The process of a step, as soon as there is one."""
-    for _ in range(1_200):
+    for _ in range(3_600):
         if step in (found := step_processes(state)):
             return found[step]
         time.sleep(0.05)

@@ -40,7 +40,6 @@ def _why(step: str) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_what_would_run_again_is_what_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("ASSAY_ROOT", str(ROOT))
     config = _config(tmp_path)
     assert {s["state"] for s in _stale(config).values()} == {"runs"}, "there is no run yet"
