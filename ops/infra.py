@@ -48,6 +48,13 @@ class RunInfra(Frozen):
     executor: ExecutorConfig = Field(
         default_factory=ExecutorConfig, description="where row-wise work runs; no number and no cache key depends on it"
     )
+    fan_out: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="steps that scrub's row-wise work is spread over, where the orchestrator has dynamic pipelines; 1:"
+        " the stage's own. No number and, but for their own, no cache key depends on it",
+    )
     enable_step_logs: bool = Field(
         False, description="store what steps print in the artifact store, for ZenML's dashboard; pods' own logs stay"
     )

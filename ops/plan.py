@@ -18,6 +18,7 @@ class Plan:
     notes: what is worth knowing before it runs.
     slot: the moment that the run stands for, ISO 8601 with its offset; schedule: what wanted it. "" without one.
     events: where the run's OpenLineage events go; None: nowhere.
+    shares: steps that row-wise work is spread over; 1: each stage's own.
     detach: whether the run's end isn't waited for, where it goes on elsewhere.
     """
 
@@ -33,6 +34,7 @@ class Plan:
     schedule: str = ""
     events: Endpoint | None = None
     detach: bool = False
+    shares: int = 1
 
     @property
     def config_digest(self) -> str:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from ops.console import complain
 from ops.environment import find_root, prepare
+from ops.fan_out import SEQUENTIAL, fanned_out
 from ops.infra import load_infra, merged
 from ops.plan import Plan
 from ops.preflight import checked, trained_on
@@ -25,7 +26,7 @@ from pipelines.input_digests import read_digest, read_inputs
 from pipelines.load import read, validate
 from pipelines.openlineage.config import endpoint
 from pipelines.slots import slot_of, slot_text
-from pipelines.step_names import KNOWN_STEPS, step_names
+from pipelines.step_names import KNOWN_STEPS, share_steps, step_names
 from steps.contracts import errors
 from steps.contracts.errors import AssayError, ConfigError, ServiceError, StepFailedError
 from steps.contracts.runs import RunRecord
@@ -119,7 +120,8 @@ def make_plan(
     events = endpoint(place.run.openlineage, os.environ)
     said = slot_text(slot) if slot else ""
     steps, commit = step_names(config), commit_of(root)
-    return Plan(config, place, where, None, steps, commit, notes=tuple(notes), slot=said, events=events)
+    plan = Plan(config, place, where, None, steps, commit, notes=tuple(notes), slot=said, events=events)
+    return fanned_out(plan, stack_file(root, where))
 
 
 def record(root: Path, schedule: Schedule, native_cron: str, name: str) -> str:
@@ -140,7 +142,9 @@ def record(root: Path, schedule: Schedule, native_cron: str, name: str) -> str:
     now = datetime.now(zone_of(schedule.tz)).replace(microsecond=0)
     plan = make_plan(root, root / schedule.config, schedule.infra, schedule.stack, schedule.overrides, now)
     unfilled = validate(RunConfig, read(root / schedule.config, schedule.overrides))
-    plan = replace(plan, config=unfilled, schedule=schedule.name, slot="")
+    plan = replace(plan, config=unfilled, schedule=schedule.name, slot="", shares=1)
+    if plan.infra.run.fan_out > 1:
+        complain(f"note: {SEQUENTIAL}: a service's clock starts its runs, which can't add steps as they go")
     times = {"cron": schedule.times.numbers, "tz": schedule.tz}
     with live_run(root, plan, uuid4().hex) as stack:
         forget_recorded(name)
@@ -194,7 +198,8 @@ def execute(root: Path, plan: Plan) -> RunRecord:
         with live_run(root, plan, launch) as stack:
             try:
                 pipeline = pipeline_of(replace(plan, infra=plan.infra.filled(os.environ)), launch, stack)
-                pipeline(config=with_defaults(plan.config), brought=_brought(root, plan.config))
+                shares = {"shares": plan.shares} if plan.shares > 1 else {}
+                pipeline(config=with_defaults(plan.config), brought=_brought(root, plan.config), **shares)
             except BaseException as e:  # noqa: BLE001 - recorded, then raised again as it is
                 error = e
             record, error = _recorded(root, plan, launch, error)
@@ -214,7 +219,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
     from pipelines import runs
     from pipelines.openlineage.tell import OPENLINEAGE
     from steps.zenml_runtime.containers import be_patient
-    from steps.zenml_runtime.context import EXECUTOR, SCHEDULE, SLOT, STATE, TIMES
+    from steps.zenml_runtime.context import EXECUTOR, FAN_OUT, SCHEDULE, SLOT, STATE, TIMES
     from steps.zenml_runtime.following import returning_early
     from steps.zenml_runtime.local_store import LAUNCH, execution_mode, runs_here
     from steps.zenml_runtime.owner import OWNER, this_process
@@ -229,6 +234,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
             **({LAUNCH: launch, OWNER: this_process().said()} if launch else {}),
             **({TIMES: dict(times)} if times else {}),
             STATE: plan.infra.state_uri(stack.artifact_store) or "",
+            **({FAN_OUT: plan.shares} if plan.shares > 1 else {}),
             EXECUTOR: plan.infra.run.executor.model_dump(mode="json"),
             **({OPENLINEAGE: plan.events.model_dump(mode="json")} if plan.events else {}),
             **{name: said for name, said in ((SLOT, plan.slot), (SCHEDULE, plan.schedule)) if said},
@@ -241,15 +247,23 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
     if "local_docker" in stack.flavors.get("orchestrator", {}).values():
         be_patient()
     options |= pipeline_options(plan.infra, os.environ, elsewhere=not runs_here())
+    if plan.shares > 1:
+        return runs.curate_in_shares.with_options(**options, execution_mode=execution_mode())
     chosen = {"curate": runs.curate, "finetune": runs.finetune, "end_to_end": runs.end_to_end}[plan.config.pipeline]
     return chosen.with_options(**options, execution_mode=execution_mode())
 
 
 def _steps(plan: Plan, stack: Applied) -> dict[str, dict[str, Any]]:
     """What the infra file says of each step, as ZenML takes it."""
-    said = plan.infra.step_configurations(plan.steps, stack.flavors, stack.names, cache=plan.cache)
-    reaching = {step: step_options(plan.infra, step, os.environ) for step in plan.steps}
-    return {step: merged(said.get(step, {}), reaching[step]) for step in plan.steps if said.get(step) or reaching[step]}
+    from steps.zenml_runtime.local_store import runs_here
+
+    steps = (*plan.steps, *(share_steps(plan.steps) if plan.shares > 1 else ()))
+    # Those of a dynamic pipeline would run in its orchestrator's own container.
+    placed = {"runtime": "isolated"} if plan.shares > 1 and not runs_here() else {}
+    said = plan.infra.step_configurations(steps, stack.flavors, stack.names, cache=plan.cache)
+    reaching = {step: step_options(plan.infra, step, os.environ) for step in steps}
+    options = {step: {**merged(said.get(step, {}), reaching[step]), **placed} for step in steps}
+    return {step: options[step] for step in steps if options[step]}
 
 
 def with_defaults(config: RunConfig) -> RunConfig:

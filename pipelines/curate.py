@@ -5,13 +5,14 @@ from typing import Any
 
 from pipelines.config import RunConfig
 from pipelines.start import Started
+from pipelines.step_names import share_step
 from steps.dedup.step import dedup_step
 from steps.ingest.step import ingest_step
 from steps.judge.step import judge_step
 from steps.leakcheck.step import leakcheck_step
 from steps.review.step import review_step
 from steps.screen.step import screen_step
-from steps.scrub.step import scrub_step
+from steps.scrub.step import scrub_share_step, scrub_step
 from steps.semantic.step import semantic_step
 from steps.split.step import split_step
 
@@ -32,8 +33,10 @@ class Chain:
             self.aside.append(done.quarantined)
 
 
-def curated(config: RunConfig, start: Started) -> Chain:
-    """Chain the curation stages that the config asks for."""
+def curated(config: RunConfig, start: Started, shares: int = 1) -> Chain:
+    """Chain the curation stages that the config asks for. `shares`: steps that scrub's row-wise work is spread over,
+    in a dynamic pipeline.
+    """
     keep, scrubbed = config.reuse is not None, config.runs("scrub")
     chain = Chain()
     chain.add(ingest_step(config.ingest, start.inputs("ingest")))
@@ -41,6 +44,8 @@ def curated(config: RunConfig, start: Started) -> Chain:
         chain.add(dedup_step(chain.rows, config.dedup, keep))
     chain.add(split_step(chain.rows, config.split))
     if config.runs("scrub"):
+        if shares > 1:
+            _compute_shares(scrub_share_step, "scrub", shares, chain.rows, config.scrub, start.key_id)
         chain.add(scrub_step(chain.rows, config.scrub, start.key_id))
     if config.runs("screen"):
         kept = keep and config.screen.asks_models
@@ -54,3 +59,9 @@ def curated(config: RunConfig, start: Started) -> Chain:
     if config.runs("leakcheck"):
         chain.add(leakcheck_step(chain.rows, config.leakcheck, start.inputs("leakcheck"), scrubbed))
     return chain
+
+
+def _compute_shares(step: Any, stage: str, shares: int, *given: Any) -> None:
+    """Steps side by side, each with its share of the rows; the first that fails ends the run."""
+    for future in [step.submit(*given, n, shares, id=share_step(stage, n)) for n in range(shares)]:
+        future.result()

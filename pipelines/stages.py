@@ -66,6 +66,7 @@ class Stage:
             models don't say it.
         varies: why the same inputs may give these settings another result; "" where they can't.
         keeps: artifacts that spare a later run work.
+        share: import path of the step that computes one share of the rows, where several may; "": none does.
         cache: folder below the state folder for its durable files; "": it has none.
         field, settings: the field that declares it and the class of its settings; filled in by `STAGES`.
     """
@@ -85,6 +86,7 @@ class Stage:
     digests: str = ""
     varies: Callable[[Any], str] = _never
     keeps: tuple[str, ...] = ()
+    share: str = ""
     cache: str = ""
     field: str = ""
     settings: type[Any] = Frozen
@@ -142,6 +144,7 @@ class StageSettings(Frozen):
             files=lambda scrub: scrub.word_files,
             folder=lambda scrub: scrub.ner.model if scrub.ner else None,
             keeps=("scrub_row_cache",),
+            share="steps.scrub.step:scrub_share_step",
         ),
     ] = Field(None, description="Required unless scrub is skipped: it needs a pseudonym key.")
     screen: Annotated[

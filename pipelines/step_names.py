@@ -1,17 +1,32 @@
 """Every step there is, in the order of the data: what infra files may bind, and how a run's record is ordered."""
 
+from collections.abc import Sequence
+
 from pipelines.config import RunConfig
 from pipelines.stages import STAGES
 
 # Steps that every run has for its own sake; `dataset_step` only where fine-tuning starts from an earlier dataset.
 START, DATASET, FINISH = "start_step", "dataset_step", "finish_step"
 # A stage that makes several steps stands here once.
-KNOWN_STEPS = (START, DATASET, *(f"{stage.name}_step" for stage in STAGES), FINISH)
+_OF_STAGES = (f"{s.name}{kind}" for s in STAGES for kind in (("_share_step", "_step") if s.share else ("_step",)))
+KNOWN_STEPS = (START, DATASET, *_OF_STAGES, FINISH)
 
 
 def step_names(config: RunConfig) -> tuple[str, ...]:
     """The steps of a run, in order."""
     return (START, *(() if config.curates else (DATASET,)), *config.steps, FINISH)
+
+
+def share_steps(steps: Sequence[str]) -> tuple[str, ...]:
+    """Those of these steps before which steps of their own may compute shares of the rows: as an infra file names the
+    latter.
+    """
+    return tuple(name for s in STAGES if s.share and f"{s.name}_step" in steps for name in (f"{s.name}_share_step",))
+
+
+def share_step(stage: str, number: int) -> str:
+    """Name of the step of one share (0 is the first) in a run."""
+    return f"{stage}_share_{number + 1}_step"
 
 
 def position_of(step: str) -> int:

@@ -1,7 +1,7 @@
 """Why a step ran and wasn't taken from the cache, and which steps a run would run again: by the parts of cache keys."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -124,7 +124,8 @@ def stale(root: Path, plan: Plan, stack: Any) -> list[Rerun]:
     arguments: dict[str, Any] = {"config": with_defaults(plan.config), "brought": {}}
     earlier = [r for r in known_runs(root) if r.config_name == plan.config.name]
     told: list[Rerun] = []
-    for step in planned(pipeline_of(plan, "", stack), arguments, "start_step", values):
+    # Shares of a stage's rows spare it work, and are in no key: without them all keys are known before a run.
+    for step in planned(pipeline_of(replace(plan, shares=1), "", stack), arguments, "start_step", values):
         told.append(_planned(step, earlier, [t.step for t in told if t.state != "cached"]))
     return told
 

@@ -117,6 +117,12 @@ def missing_variables(path: Path, environment: Mapping[str, str]) -> list[str]:
     return [n for n in needed if n not in environment and n != STATE]
 
 
+def orchestrator_flavor(path: Path) -> str:
+    """Flavour of a stack's orchestrator; "" when the file names none."""
+    orchestrators = load_model(StackFile, path).components.get("orchestrator", ())
+    return next((component.flavor for component in orchestrators), "")
+
+
 def goes_on_alone(path: Path) -> bool:
     """Whether a run of this stack goes on when the process that launched it ends."""
     orchestrators = load_model(StackFile, path).components.get("orchestrator", ())

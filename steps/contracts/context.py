@@ -7,6 +7,7 @@ from typing import Any
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.execution import Executor, Inline
+from steps.contracts.row_cache import RowCache
 from steps.contracts.tombstones import Tombstones
 
 
@@ -28,6 +29,7 @@ class StageContext:
         quarantined: the versions that earlier stages set aside for a human.
         tombstones: rows that were erased, which whoever reads sources refuses.
         executor: where row-wise work runs.
+        shares: what other steps of this run have computed of the rows, for a stage that decides row by row.
         one_shard: whether rows that are read go into one file, since no later version will share parts of it.
     """
 
@@ -44,4 +46,5 @@ class StageContext:
     quarantined: Sequence[Dataset] = ()
     tombstones: Tombstones = field(default_factory=Tombstones)
     executor: Executor = field(default_factory=Inline)
+    shares: Sequence[RowCache] = ()
     one_shard: bool = False

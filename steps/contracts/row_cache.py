@@ -123,6 +123,11 @@ class Lookup:
         mask[list(self.results)] = False
         return mask
 
+    def filled_by(self, other: "Lookup") -> "Lookup":
+        """The same, with what another one has of the rows that aren't cached here."""
+        further = {n: result for n, result in other.results.items() if not self.cached[n]}
+        return Lookup(self.cached | other.cached, {**self.results, **further})
+
 
 class CachedRows:
     """A stage's use of its row cache during one run: looks rows up in the earlier one, gathers the next one.
@@ -130,8 +135,10 @@ class CachedRows:
     Holds 16 bytes per row of both in RAM, and the distinct results.
     """
 
-    def __init__(self, origin: Origin, row_cache: RowCache | None) -> None:
+    def __init__(self, origin: Origin, row_cache: RowCache | None, shares: Sequence[RowCache] = ()) -> None:
         """One of another stage is an error; one of other settings, code or key is left aside, and a note says so.
+
+        `shares`: what other steps of this run have computed; it counts as computed.
 
         Raises:
             IntegrityError: the row cache is another stage's, or damaged.
@@ -141,6 +148,7 @@ class CachedRows:
         self.computed = 0
         self.refusal = _difference(row_cache.manifest.origin, origin) if row_cache else None
         self._earlier = _Earlier(row_cache) if row_cache and self.refusal is None else None
+        self._shares = [_Earlier(s) for s in shares if _difference(s.manifest.origin, origin) is None]
         self._asked = row_cache is not None
         self._keys: list[Keys] = []
         self._codes: list[npt.NDArray[np.int32]] = []
@@ -152,6 +160,8 @@ class CachedRows:
         reused = int(lookup.cached.sum())
         self.reused += reused
         self.computed += len(keys) - reused
+        for share in self._shares:
+            lookup = lookup.filled_by(share.find(keys))
         return lookup
 
     def keep(self, keys: Keys, results: Mapping[int, str], undecided: Collection[int] = ()) -> None:

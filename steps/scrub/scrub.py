@@ -9,14 +9,16 @@ import pyarrow as pa
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import InputError
-from steps.contracts.execution import Inline, Work
+from steps.contracts.execution import Executor, Inline, Work
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
+from steps.contracts.row_cache import RowCache
 from steps.engines.execution.processes import Processes
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rows.segments import Segment, segments
 from steps.engines.rowwise.driver import drive
+from steps.engines.rowwise.share import Share, share_of
 from steps.engines.rowwise.stage import Batch, Fate, FirstLook, Line, RowStage
 from steps.engines.rowwise.undecided import undecided
 from steps.scrub.config import ScrubConfig
@@ -48,12 +50,28 @@ def scrub(rows: Dataset, config: ScrubConfig, ctx: StageContext) -> Outcome:
     watch = Stopwatch()
     config = with_words(config, ctx.root)
     key = read_key(config)
-    apart = need_a_process(config)
-    executor = Processes(1) if apart and isinstance(ctx.executor, Inline) else ctx.executor
+    stage, executor = _stage(config, key, ctx)
     with LedgerWriter(ctx.folder / "ledger.parquet", "scrub") as lines:
-        stage = _Stage(config, key, ctx, apart)
         done = drive(stage, rows, ctx, lines, executor=executor)
         return done.outcome(lines, lambda kept: report(stage.counters, config, key, lines, (rows.rows, kept), watch))
+
+
+def scrub_share(rows: Dataset, config: ScrubConfig, ctx: StageContext, share: Share) -> RowCache:
+    """What is to be found in one share of the rows, for `scrub` in another process (`StageContext.shares`). A row on
+    which a detector failed isn't in it: `scrub` tries again, and decides.
+
+    Raises:
+        as `scrub`, but for such rows.
+    """
+    config = with_words(config, ctx.root)
+    stage, executor = _stage(config, read_key(config), ctx)
+    return share_of(stage, rows, ctx, share, executor)
+
+
+def _stage(config: ScrubConfig, key: bytes, ctx: StageContext) -> tuple["_Stage", Executor]:
+    apart = need_a_process(config)
+    executor = Processes(1) if apart and isinstance(ctx.executor, Inline) else ctx.executor
+    return _Stage(config, key, ctx, apart), executor
 
 
 @dataclass(frozen=True)

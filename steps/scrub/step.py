@@ -8,7 +8,7 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.contracts.row_cache import RowCache
 from steps.scrub.config import ScrubConfig
-from steps.zenml_runtime.context import stage_context
+from steps.zenml_runtime.context import shares_of_run, stage_context
 from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -35,4 +35,16 @@ def scrub_step(rows: Dataset, config: ScrubConfig, key_id: str) -> ScrubOutputs:
     """Replace personal data by pseudonyms. `key_id` names the key and files read, so that others re-run the step."""
     from steps.scrub.scrub import scrub
 
-    return outputs(ScrubOutputs, scrub(rows, config, stage_context("scrub", key(), key_id=key_id)))
+    ctx = stage_context("scrub", key(), key_id=key_id, shares=shares_of_run("scrub"))
+    return outputs(ScrubOutputs, scrub(rows, config, ctx))
+
+
+@assay_step(key)
+def scrub_share_step(
+    rows: Dataset, config: ScrubConfig, key_id: str, number: int, of: int
+) -> Annotated[RowCache, "scrub_share_row_cache"]:
+    """What `scrub_step` would find in every `of`th row from row `number` on, computed by a step of its own."""
+    from steps.engines.rowwise.share import Share
+    from steps.scrub.scrub import scrub_share
+
+    return scrub_share(rows, config, stage_context("scrub", key(), key_id=key_id), Share(number, of))

@@ -19,6 +19,7 @@ from steps.contracts.context import StageContext
 from steps.contracts.digests import canonical_json
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.execution import Executor
+from steps.contracts.row_cache import RowCache
 from steps.zenml_runtime.inputs import INPUTS, laid_out
 from steps.zenml_runtime.state import state_folder, workspace
 
@@ -31,6 +32,8 @@ REUSE = "reuse"
 SOURCES, DATASET_RUN = "sources", "dataset_run"
 # Where the launcher writes, in a run's `extra`, where row-wise work runs.
 EXECUTOR = "executor"
+# And by how many steps it is done; absent where it is the stage's own.
+FAN_OUT = "fan_out"
 # Its entries that a registered model is tagged with.
 LINEAGE = ("config_name", "config_digest", "sources_digest", "commit")
 # In a run's `extra`: the URI of its durable state; "" where that is the state folder of the machine.
@@ -77,6 +80,20 @@ def stage_context(stage: str, code: str, *, cache: str = "", **given: Any) -> St
     durable = state_folder() / cache if cache else None
     left = EarlierArtifacts()
     return StageContext(workspace(stage), input_root(stage), durable, left, code, executor=executor(), **given)
+
+
+def shares_of_run(stage: str) -> tuple[RowCache, ...]:
+    """What steps of this run have computed of the stage's rows, each a share; none where it isn't fanned out.
+
+    Read from the run, like what an earlier run kept, and no input of the step that asks: who computed what is in no
+    cache key.
+    """
+    run = get_step_context().pipeline_run
+    if FAN_OUT not in run.config.extra:
+        return ()
+    steps = Client().get_pipeline_run(run.id).steps
+    made = (step.outputs.get(f"{stage}_share_row_cache", ()) for _, step in sorted(steps.items()))
+    return tuple(version.load() for versions in made for version in versions)
 
 
 def executor() -> Executor:

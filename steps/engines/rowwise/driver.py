@@ -85,7 +85,7 @@ def drive(
     Raises:
         WorkerDiedError: worker processes died on a row, which is named, or for another reason.
     """
-    cached = CachedRows(stage.origin, ctx.earlier.get(f"{stage.name}_row_cache"))
+    cached = CachedRows(stage.origin, ctx.earlier.get(f"{stage.name}_row_cache"), ctx.shares)
     rewriter = rows.rewriter(ctx.folder, stage.name) if stage.rewrites else None
     masks = (np.ones(rows.rows, bool), np.zeros(rows.rows, bool), np.zeros(rows.rows, bool))
     driven = Driven(rows, stage.name, ctx.folder, *masks, cached, rewriter)
