@@ -37,6 +37,11 @@ def test_it_is_nobody_special_and_holds_no_secret(folder: Path, built: str) -> N
     listed = podman(folder, "run", "--rm", built, "ls", "/opt/assay", "/opt/venv").split()
     assert "x" not in listed and not {"tests", "benchmarks", "docs", "state"} & set(listed)
     assert "secrets.key" not in said and "/.git" not in said and "PIP_INDEX" not in said
+    # What a step's process spares itself.
+    loaded = "import gc, sys; print('assay_light_start' in sys.modules, gc.get_threshold()[0])"
+    assert podman(folder, "run", "--rm", built, "python", "-c", loaded).split() == ["True", "700"]
+    step = podman(folder, "run", "--rm", built, "python", "-c", loaded, "zenml.entrypoints.entrypoint")
+    assert step.split() == ["True", "20000"]
     history = podman(folder, "history", "--no-trunc", built) + podman(folder, "inspect", built)
     assert "index-url" not in history and "://" not in history.replace("unix://", "")
     labels = json.loads(podman(folder, "inspect", "--format", "{{json .Labels}}", built))
