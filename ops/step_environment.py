@@ -12,6 +12,9 @@ from ops.stacks.files import VARIABLE, filled, variables
 from ops.stacks.secrets import stale_keys, stored_secret, write_secret
 from steps.contracts.errors import ConfigError
 
+# A step that opens ZenML's database itself, and not by a server, finds it as its launcher has made it: it never changes
+# it, and doesn't read all changes that there ever were, which measured 0.2 CPU seconds per step.
+_NO_MIGRATION = {"DISABLE_DATABASE_MIGRATION": "true"}
 _LOGS = ("ZENML_DISABLE_STEP_LOGS_STORAGE", "ZENML_DISABLE_PIPELINE_LOGS_STORAGE")
 
 
@@ -82,7 +85,7 @@ def store_logs() -> None:
 def _switches(infra: InfraConfig) -> dict[str, str]:
     """The same for every run of a file, since ZenML has them in its cache keys."""
     quiet = {} if infra.run.progress else {"ASSAY_PROGRESS": "off"}
-    return {**SWITCHES, **log_switches(infra.run.enable_step_logs), **quiet}
+    return {**SWITCHES, **_NO_MIGRATION, **log_switches(infra.run.enable_step_logs), **quiet}
 
 
 def _reaching(

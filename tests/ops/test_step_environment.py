@@ -2,6 +2,7 @@
 
 import pytest
 from zenml.client import Client
+from zenml.constants import ENV_ZENML_DISABLE_DATABASE_MIGRATION
 
 from ops.environment import SWITCHES
 from ops.infra import InfraConfig
@@ -23,7 +24,7 @@ def test_steps_elsewhere_get_the_switches_and_the_same_ones_every_time(monkeypat
     monkeypatch.setenv("ASSAY_PROGRESS", "off")
     monkeypatch.setenv("TQDM_DISABLE", "0")
     assert told == pipeline_options(infra, {}, elsewhere=True)
-    assert told["environment"] == {**SWITCHES, "A": "1"}
+    assert told["environment"] == {**SWITCHES, ENV_ZENML_DISABLE_DATABASE_MIGRATION: "true", "A": "1"}
     assert told["environment"]["ZENML_ANALYTICS_OPT_IN"] == "false"
     assert (told["enable_step_logs"], told["enable_pipeline_logs"]) == (False, False)
     assert pipeline_options(infra, {}, elsewhere=False)["environment"] == {"A": "1"}
