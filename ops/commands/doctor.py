@@ -158,8 +158,6 @@ def _stores(root: Path) -> Iterator[Check]:
         yield _database(database)
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
     if tracking.startswith(("http://", "https://")):
-        from ops.stacks.doctor import mlflow_checks
-
         yield from mlflow_checks(tracking)
     else:
         yield Check("MLflow tracking", "ok", tracking or "in the stack's own local store")
@@ -237,6 +235,18 @@ def _newest_revision() -> str | None:
     own, before = ({m[1] for t in texts for m in [name.search(t)] if m} for name in _REVISIONS)
     newest = own - before
     return newest.pop() if len(newest) == 1 else None
+
+
+def mlflow_checks(uri: str, tracker: Any = None) -> Iterator[Check]:
+    """Of a server of MLflow's; nothing of another place. `tracker`: the stack's component, where it is its."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    from ops.stacks.usable import tracker_trouble
+    from steps.engines.tracking.secrets import without_secret
+
+    why, place = tracker_trouble(uri, tracker), without_secret(uri)
+    fix = "start it, correct the address, or renew its token or password" if why else ""
+    yield Check("MLflow server", "missing" if why else "ok", f"{place}: {why}" if why else f"{place} answers us", fix)
 
 
 def _database(path: Path) -> Check:

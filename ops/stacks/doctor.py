@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.commands.doctor import Check
+from ops.commands.doctor import Check, mlflow_checks
 from ops.infra import InfraConfig
 from ops.stacks.apply import is_shared
 from ops.stacks.checks import SCHEDULING, misfits
@@ -23,7 +23,6 @@ from ops.stacks.usable import (
     server_trouble,
     store_trouble,
     told,
-    tracker_trouble,
     within,
 )
 from pipelines.load import load_model
@@ -131,15 +130,6 @@ def _tracker(tracker: Any) -> Iterator[Check]:
     if tracker is None or tracker.flavor != "mlflow":
         return
     yield from mlflow_checks(str(tracker.get_tracking_uri()), tracker)
-
-
-def mlflow_checks(uri: str, tracker: Any = None) -> Iterator[Check]:
-    """Of a server of MLflow's; nothing of another place. `tracker`: the stack's component, where it is its."""
-    if not uri.startswith(("http://", "https://")):
-        return
-    why, place = tracker_trouble(uri, tracker), without_secret(uri)
-    fix = "start it, correct the address, or renew its token or password" if why else ""
-    yield Check("MLflow server", "missing" if why else "ok", f"{place}: {why}" if why else f"{place} answers us", fix)
 
 
 def _credentials(declared: Declaration) -> Iterator[Check]:

@@ -80,6 +80,7 @@ def test_the_second_batch_costs_what_is_new(batches: Path) -> None:
     assert found(second) == found(whole)
 
 
+@pytest.mark.slow
 def test_an_identical_run_is_served_from_the_cache_whatever_it_could_reuse(batches: Path) -> None:
     # Rows of its own, so that nothing comes from another test's run.
     write_batch(batches / "b0.jsonl", 2, CITIES)
@@ -91,6 +92,7 @@ def test_an_identical_run_is_served_from_the_cache_whatever_it_could_reuse(batch
     assert done(named).executed_steps == ("start_step", "finish_step")
 
 
+@pytest.mark.slow
 def test_what_is_kept_lies_in_any_artifact_store(batches: Path, s3: str) -> None:
     from steps.zenml_runtime.state import state_folder
 
@@ -113,6 +115,7 @@ def test_a_run_that_is_not_there(batches: Path) -> None:
         run(write_config(batches, "absent", 1, reuse="nobody"), root=ROOT)
 
 
+@pytest.mark.slow
 def test_a_named_run_with_other_dedup_settings_is_refused_before_anything_runs(batches: Path) -> None:
     first = done(write_config(batches, "named", 1, reuse="latest"))
     other = write_config(batches, "named", 2, reuse=first.name, dedup={"threshold": 0.9})
@@ -124,6 +127,7 @@ def test_a_named_run_with_other_dedup_settings_is_refused_before_anything_runs(b
     assert reuse_notes(again)["dedup"].startswith("60 rows compared anew")
 
 
+@pytest.mark.slow
 def test_what_was_kept_is_gone(batches: Path) -> None:
     for part in ("b0", "b1"):
         path = batches / f"{part}.jsonl"

@@ -124,6 +124,7 @@ def test_failed_step_shows_its_own_error_and_the_next_run_goes_on(data: Path) ->
     assert find_run(ROOT, None).status == "completed"
 
 
+@pytest.mark.slow
 def test_file_by_url_is_read_at_the_start_and_reruns_only_what_reads_it(data: Path) -> None:
     benchmark = data / "benchmark.jsonl"
     benchmark.write_text(json.dumps({"text": "A text that no order has, about a boat on a lake in the north."}) + "\n")
@@ -185,6 +186,7 @@ def test_every_row_is_accounted_for(data: Path) -> None:
 # --- kill -9 -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_run_is_reaped_and_its_finished_steps_are_reused(data: Path, silent_judge: SilentJudge) -> None:
     from zenml.client import Client
 
@@ -213,6 +215,7 @@ def test_killed_run_is_reaped_and_its_finished_steps_are_reused(data: Path, sile
 # --- another stack -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_same_config_gives_the_same_digests_with_artifacts_in_s3(data: Path, s3: str) -> None:
     config = write_config(data, "two-stacks")
     run(config, root=ROOT)

@@ -43,6 +43,7 @@ def test_a_stack_is_validated_without_mlflow_and_the_tracker_becomes_the_real_on
     assert said.splitlines()[:2] == [STANDS_IN, "MLFlowExperimentTracker True True"]
 
 
+@pytest.mark.slow
 def test_the_registry_finds_a_real_tracker(tmp_path: Path) -> None:
     status, said = ended(python(REGISTRY_FIRST, tmp_path / "state"))
     assert status == 0, said

@@ -55,6 +55,7 @@ def test_an_exported_folder_gives_the_evaluated_answers_in_a_fresh_process(adapt
     check_parity(EXPORTS[name], str(folder), CONVERSATIONS, answers_of(adapter), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTS)
 def test_trained_ends_and_the_decoding_asked_for_go_along_and_nothing_else(adapter, name, tmp_path) -> None:
     decoding = DecodingConfig(repetition_penalty=1.3)

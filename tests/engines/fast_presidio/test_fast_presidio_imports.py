@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 import spacy
 
 from steps.engines.fast_presidio.imports import patterns_only
@@ -13,6 +14,8 @@ from steps.engines.fast_presidio.imports import patterns_only
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = """
 import json, sys
+
+import pytest
 from steps.scrub.config import NerConfig, ScrubConfig
 from steps.scrub.detectors import Detectors
 from steps.engines.fast_presidio.imports import models_need_a_process
@@ -32,6 +35,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_patterns_need_no_torch_and_models_get_it_still(tmp_path: Path) -> None:
     nlp = spacy.blank("en")
     nlp.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": "Ann Lee"}])

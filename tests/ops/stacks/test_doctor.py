@@ -12,9 +12,9 @@ import pytest
 from support.object_store import forget_file_systems, s3, s3_server  # noqa: F401 - fixtures
 from zenml.client import Client
 
-from ops.commands.doctor import Check
+from ops.commands.doctor import Check, mlflow_checks
 from ops.infra import InfraConfig
-from ops.stacks.doctor import examine, mlflow_checks
+from ops.stacks.doctor import examine
 from ops.stacks.usable import check_usable, store_trouble, tracker_trouble, within
 from steps.contracts.errors import ConfigError, ServiceError
 

@@ -61,7 +61,7 @@ def endpoint(server: ScriptedServer) -> dict[str, Any]:
     return {"endpoint": {"base_url": server.url, "model": "m", "texts_per_request": 7}}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 6))])
 def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, seed: int) -> None:
     rows = random_rows(seed, 120)
     earlier: CachedEmbeddings | None = None

@@ -23,6 +23,7 @@ def settings(**changes) -> TrainConfig:
     return TrainConfig.model_validate({"max_steps": 1, "max_length": 128, "device": "cpu", **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [pytest.param("full", marks=pytest.mark.slow), "lora"])
 def test_nothing_of_a_model_outlives_its_training_or_its_evaluation(weights, dataset, tiny_model, tmp_path) -> None:
     gc.collect()

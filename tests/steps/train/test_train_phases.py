@@ -91,6 +91,7 @@ def test_every_phase_starts_from_the_model_before_and_is_loaded_as_it_was_traine
     assert {a.objective for a in last.lineage[1:]} == {"sft"}
 
 
+@pytest.mark.slow
 def test_an_adapter_takes_those_below_it_along_in_their_order(chain):
     made = chain(LORA, LORA, LORA)
     first, second, third = (model for _, _, model in made[1:])

@@ -98,6 +98,7 @@ def check_resumed(tmp_path, base, dataset, config, step):
         assert again.report.series == straight.report.series
 
 
+@pytest.mark.slow
 def test_another_config_or_dataset_never_resumes(tmp_path, tiny_model):
     dataset = tiny_dataset(tmp_path / "data")
     config = FULL.model_copy(update={"max_steps": 2})
