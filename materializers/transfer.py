@@ -11,7 +11,7 @@ from zenml.artifact_stores.base_artifact_store import BaseArtifactStore
 
 from materializers.layout import CHECKSUM, beside
 from steps.contracts.digests import file_digest, text_digest
-from steps.contracts.errors import InputNotFoundError, IntegrityError
+from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import aside
 from steps.zenml_runtime.state import state_folder
@@ -75,13 +75,18 @@ def get_text(uri: str, store: BaseArtifactStore) -> str:
     """Read a small text file.
 
     Raises:
-        InputNotFoundError: it is gone. IntegrityError: it isn't UTF-8.
+        InputNotFoundError: it is gone. IntegrityError: it isn't UTF-8. ServiceError: the store can't be read.
     """
     try:
         with store.open(uri, "rb") as f:
             raw: bytes = f.read()
     except FileNotFoundError as e:
         raise _gone(uri) from e
+    except Exception as e:
+        # Each service's library has errors of its own.
+        what = (str(e).strip() or type(e).__name__).splitlines()[0]
+        hint = "check the store's credentials, and that it can be reached"
+        raise ServiceError(f"the artifact store can't be read: {what[:300]}", where=uri, hint=hint) from e
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as e:

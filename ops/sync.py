@@ -12,7 +12,7 @@ from uuid import UUID
 from ops.console import complain
 from ops.environment import prepare
 from ops.run_index import load_runs, report_path, save_run
-from steps.contracts.errors import InputNotFoundError, IntegrityError
+from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError
 from steps.contracts.runs import RunRecord
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import any_launched
@@ -22,7 +22,7 @@ _PAGE = 100
 
 def sync(root: Path) -> list[RunRecord]:
     """Bring every run of ZenML's store that the index lacks, or doesn't know the end of, into it; returns these. One
-    whose record is gone or damaged is named and left out.
+    whose record is gone, damaged or out of reach is named and left out.
 
     Runs of this machine whose process has died are marked as failed on the way.
     """
@@ -39,8 +39,8 @@ def sync(root: Path) -> list[RunRecord]:
         if str(run.id) not in known:
             try:
                 found.append(refresh(root, run.id))
-            except (InputNotFoundError, IntegrityError) as e:
-                # One run whose files are gone keeps no other from being known.
+            except (InputNotFoundError, IntegrityError, ServiceError) as e:
+                # One run whose files are gone, or out of reach, keeps no other from being known.
                 complain(f"run {run.name} can't be read: {e}")
     return found
 

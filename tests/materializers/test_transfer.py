@@ -1,7 +1,7 @@
 """Files in a store: whole or not at all, and what is damaged is replaced or refused."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from materializers.transfer import get_file, get_lines, get_text, parsed, put_file, put_once
 from steps.contracts.dedup_index import IndexManifest
 from steps.contracts.digests import file_digest
-from steps.contracts.errors import InputNotFoundError, IntegrityError
+from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError
 
 
 class Store:
@@ -107,3 +107,13 @@ def test_a_file_that_is_gone_is_named_with_a_way_out(tmp_path: Path, store: Any)
         get_file(str(tmp_path / "gone.parquet"), store, "0" * 64, "test-shards")
     with pytest.raises(InputNotFoundError, match=r"gone\.json: a stored file is gone\n.*--no-cache"):
         get_text("memory://gone.json", store)
+
+
+def test_a_store_that_does_not_let_us_in_is_a_service_that_cannot_be_used() -> None:
+    class Closed:
+        def open(self, uri: str, mode: str) -> None:
+            raise LookupError("Unable to locate credentials")
+
+    with pytest.raises(ServiceError, match="can't be read: Unable to locate credentials") as caught:
+        get_text("s3://bucket/value.json", cast(Any, Closed()))
+    assert caught.value.where == "s3://bucket/value.json" and "credentials" in caught.value.hint

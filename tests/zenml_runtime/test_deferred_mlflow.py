@@ -37,6 +37,7 @@ print(type(tracker).__name__, tracker.get_tracking_uri() == uri, tracker.setting
 STANDS_IN = "False DeferredTracker DeferredRegistry"
 
 
+@pytest.mark.slow
 def test_a_stack_is_validated_without_mlflow_and_the_tracker_becomes_the_real_one(tmp_path: Path) -> None:
     status, said = ended(python(TRACKER_FIRST, tmp_path / "state"))
     assert status == 0, said

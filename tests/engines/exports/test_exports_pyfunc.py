@@ -93,6 +93,7 @@ def test_an_export_that_answers_otherwise_is_refused(adapter, name, tmp_path) ->
         check_parity(EXPORTS[name], str(folder), CONVERSATIONS, expected, tmp_path)
 
 
+@pytest.mark.slow
 def test_an_export_with_a_changed_byte_is_refused(adapter, tmp_path) -> None:
     folder = EXPORTS["pyfunc"].write(adapter, tmp_path / "export")
     (weights,) = folder.rglob("adapter_model.safetensors")

@@ -137,6 +137,7 @@ def test_processes_leave_no_trace_and_little_is_decided(tmp_path: Path) -> None:
     assert stage.decided == sum(len(r["text"]) > 5 for r in texts(1, 300))
 
 
+@pytest.mark.slow
 def test_a_row_that_kills_every_worker_is_named(tmp_path: Path) -> None:
     rows = texts(2, 60)
     rows[37] = document(f"a text with {POISON}", locator="line:37")

@@ -97,6 +97,7 @@ def test_a_model_that_is_not_there(registry):
         decide("promote", registry.uri, "nothing", by="ada", why="so")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_told():
     with pytest.raises(ServiceError, match="MLflow can't be reached"):
         decide("promote", "http://127.0.0.1:9", "m", by="ada", why="so")

@@ -119,6 +119,7 @@ def test_in_16_bits_the_start_is_merged_and_only_the_last_adapter_lies_beside(ch
     assert torch.equal(loaded.get_base_model().model.rotary_emb.inv_freq, exact.model.rotary_emb.inv_freq)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_refused_over_other_weights_than_it_was_trained_over(chain, tiny_model):
     made = chain(FULL, LORA)
     with pytest.raises(IntegrityError, match="phase1 lies over the weights"):
@@ -157,6 +158,7 @@ def test_a_second_phase_killed_while_saving_resumes_to_the_weights_of_an_undistu
     assert loss(dataset, load(base, resumed.model)) == loss(dataset, load(base, straight.model))
 
 
+@pytest.mark.slow
 def test_the_same_phase_from_another_model_never_resumes(chain, dataset, tmp_path):
     _, base, first = chain(LORA)[1]
     config = TrainConfig.model_validate({**COMMON, "max_steps": 2})
