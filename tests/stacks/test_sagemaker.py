@@ -70,7 +70,7 @@ def test_recorded_jobs_are_the_run_of_the_command(
     assert outcomes.assay(state, "runs", "--sync", python=python, **more).returncode == 0
     found = outcomes.outcome(state, begun.name, python=python, **more).differences(curated)
     # What ingest notes of its sources names the libraries it could use; this environment lacks those for PDF and DOCX.
-    assert found.keys() <= {"record: ingest/ingest_sources"}
+    assert all(place.startswith("record: ingest/ingest_sources") for place in found)
 
 
 def test_failed_job_is_a_failed_run(python: str, more: dict[str, str], s3: str, tmp_path: Path) -> None:

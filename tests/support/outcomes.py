@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +45,21 @@ class Outcome:
     record: dict[str, Any]
 
     def differences(self, other: "Outcome") -> dict[str, Any]:
-        """By part and name the two values, where they aren't equal."""
-        found = {}
-        for part in (f.name for f in dataclasses.fields(self)):
-            one, two = getattr(self, part), getattr(other, part)
-            found |= {
-                f"{part}: {k}": (one.get(k), two.get(k)) for k in one.keys() | two.keys() if one.get(k) != two.get(k)
-            }
-        return found
+        """By part and place the two values, where they aren't equal."""
+        parts = [f.name for f in dataclasses.fields(self)]
+        return {k: v for part in parts for k, v in _apart(getattr(self, part), getattr(other, part), part)}
+
+
+def _apart(one: Any, two: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """The smallest parts of two values that differ, each with its place."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        for key in sorted(one.keys() | two.keys()):
+            yield from _apart(one.get(key), two.get(key), f"{place}: {key}")
+    elif isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+        for number, pair in enumerate(zip(one, two, strict=True)):
+            yield from _apart(*pair, f"{place}: {number}")
+    elif one != two:
+        yield place, (one, two)
 
 
 def environment(state: Path, **more: str) -> dict[str, str]:
