@@ -5,6 +5,7 @@ import time
 import pytest
 from support.checkout import Assay, checkout, rows, sums
 from support.servers.airflow import airflow
+from support.servers.process import until
 
 pytestmark = pytest.mark.stacks
 
@@ -29,16 +30,6 @@ def assay(home):
     })  # fmt: skip
 
 
-def until(seconds, what):
-    """What `what()` gives, as soon as it gives something."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := what():
-            return found
-        time.sleep(2)
-    raise AssertionError(f"nothing within {seconds} s")
-
-
 def test_airflows_clock_fires_the_slots_of_a_schedule(assay, home, tmp_path):
     (home / "sums.jsonl").write_text(rows(30))
     config = sums(home, "sums.jsonl")
@@ -49,7 +40,7 @@ def test_airflows_clock_fires_the_slots_of_a_schedule(assay, home, tmp_path):
         assert "added often" in told
         text = (server.dags / "assay-often.py").read_text()
         assert "not-for-a-dag" not in text
-        until(120, lambda: [d for d in server.ask("/dags")["dags"] if d["dag_id"] == "assay-often"])
+        until(lambda: [d for d in server.ask("/dags")["dags"] if d["dag_id"] == "assay-often"], 120)
         shown = assay.json("schedule", "show", "often")
         assert shown["service"] == [f"fired by a DAG in {server.dags}"], "nothing drifts, and Airflow parsed it"
 
@@ -57,7 +48,7 @@ def test_airflows_clock_fires_the_slots_of_a_schedule(assay, home, tmp_path):
             runs = server.ask("/dags/assay-often/dagRuns")["dag_runs"]
             return [r for r in runs if r["state"] in ("success", "failed") and r["run_type"] == "scheduled"]
 
-        fired = until(240, ended)
+        fired = until(ended, 240)
         assay("schedule", "pause", "often")
         assert fired[0]["state"] == "success"
         slots = assay.json("schedule", "history", "often")["slots"]
@@ -66,12 +57,12 @@ def test_airflows_clock_fires_the_slots_of_a_schedule(assay, home, tmp_path):
         # The slot is the moment that Airflow's run stands for, by the clock of the schedule's zone.
         assert fired[0]["logical_date"].replace("Z", "")[:16] in {_utc(s["at"]) for s in ran}
 
-        until(60, lambda: _paused_there(server))
+        until(lambda: _paused_there(server), 60)
         before = len(server.ask("/dags/assay-often/dagRuns")["dag_runs"])
         assay("schedule", "edit", "often", "--cron", "0 9 * * MON", "--catchup", "none", "--max-lateness", "10m")
         assay("schedule", "resume", "often")
-        until(60, lambda: "0 9 * * 1" in str(server.ask("/dags/assay-often/details")["timetable_description"] or "")
-              or "0 9 * * 1" in str(server.ask("/dags/assay-often/details")["timetable_summary"]))  # fmt: skip
+        until(lambda: "0 9 * * 1" in str(server.ask("/dags/assay-often/details")["timetable_description"] or "")
+              or "0 9 * * 1" in str(server.ask("/dags/assay-often/details")["timetable_summary"]), 60)  # fmt: skip
         time.sleep(10)
         assert len(server.ask("/dags/assay-often/dagRuns")["dag_runs"]) == before, "an edit fires nothing of the past"
         assay("schedule", "remove", "often")

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from support import outcomes, pods
 from support.checkout import checkout
 from support.servers import moto
 from support.servers.airflow import AirflowServer, airflow
+from support.servers.process import until
 from support.servers.zenml_server import zenml_server
 
 pytestmark = [
@@ -56,8 +56,8 @@ def test_curation_as_tasks_of_airflow(
                 state, "run", outcomes.SMOKE, *outcomes.CURATION, "--infra", "airflow", "--json", **leading
             )
             assert done.returncode == 0, done.stdout + done.stderr
-            (dag,) = _until(lambda: there.ask("/dags")["dags"])
-            runs = _until(lambda: [r for r in _runs(there, dag) if r["state"] in ("success", "failed")])
+            (dag,) = until(lambda: there.ask("/dags")["dags"])
+            runs = until(lambda: [r for r in _runs(there, dag) if r["state"] in ("success", "failed")], _PATIENCE)
             tasks = there.ask(f"/dags/{dag['dag_id']}/dagRuns/{runs[0]['dag_run_id']}/taskInstances")["task_instances"]
             assert {t["task_id"]: t["state"] for t in tasks if t["state"] != "success"} == {}
             synced = outcomes.assay(state, "runs", "--sync", "--json", **leading)
@@ -70,12 +70,3 @@ def test_curation_as_tasks_of_airflow(
 def _runs(there: AirflowServer, dag: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = there.ask(f"/dags/{dag['dag_id']}/dagRuns")["dag_runs"]
     return found
-
-
-def _until(what: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end:
-        if found := what():
-            return found
-        time.sleep(3)
-    raise AssertionError(f"nothing within {_PATIENCE} s")

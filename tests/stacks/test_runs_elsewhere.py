@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.checkout import ROOT, Assay, checkout
+from support.servers.process import until
 from support.servers.zenml_server import ZenmlServer, zenml_server
 from support.silent_judge import SilentJudge, silent_judge  # noqa: F401 - fixture
 
@@ -90,13 +91,6 @@ def place(server: ZenmlServer, tmp_path: Path) -> Place:
     assay = Assay(home, environment)
     subprocess.run([sys.executable, "-c", _REGISTER], cwd=home, env=assay.environment, check=False, capture_output=True)
     return Place(assay, server, jobs)
-
-
-def until(what: Callable[[], object], seconds: float = 600) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.3)
 
 
 def test_run_is_followed_to_its_end(place: Place) -> None:

@@ -21,14 +21,6 @@ from steps.engines.signing.keys import public_key, signing_key
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture
-def stored(tmp_path, monkeypatch):
-    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("ASSAY_ROOT", str(ROOT))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return stored_run.build(ROOT, tmp_path / "work")
-
-
 def invoke(*arguments: str):
     return CliRunner().invoke(app, list(arguments))
 

@@ -23,14 +23,6 @@ from steps.contracts.removal import RemovedFile
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture
-def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredRun:
-    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("ASSAY_ROOT", str(ROOT))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return stored_run.build(ROOT, tmp_path / "work")
-
-
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 

@@ -11,16 +11,27 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+Found = TypeVar("Found")
 
 
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+def until(what: Callable[[], Found], seconds: float = 600) -> Found:
+    """What `what()` gives, as soon as it gives something."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, f"nothing within {seconds:g} s"
+        time.sleep(0.5)
+    return found
 
 
 def needs(program: str | Path, how: str) -> str:
