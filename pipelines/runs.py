@@ -12,7 +12,7 @@ from pipelines.finetune import finetuned
 from pipelines.finish import finish_step
 from pipelines.start import started
 from pipelines.steps_list import curation_steps
-from steps.zenml_runtime.dynamic import keyed_as_any_other
+from steps.zenml_runtime.dynamic import keyed_as_any_other, parsing_alone
 
 
 @pipeline
@@ -26,7 +26,7 @@ def curate(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
 @pipeline(name="curate", dynamic=True, depends_on=list(curation_steps()))
 def curate_in_shares(config: RunConfig, brought: dict[str, dict[str, str]], shares: int) -> None:
     """The same, row-wise work by several steps. The orchestrator calls this while the run goes on."""
-    with keyed_as_any_other():
+    with parsing_alone(), keyed_as_any_other():
         curated(config, started(config, brought), shares)
         finish_step()
 
