@@ -36,9 +36,10 @@ def show_uses(root: Path, query: str | None, values: Sequence[str], in_text: boo
     else:
         wanted = subject(lineage, _values(values), in_text)
         if wanted is None:
-            raise nothing(
-                lineage.catalogue, "scrub found no such value in any run", "--in-text looks through texts too"
-            )
+            found_none = "scrub found no such value in any run"
+            if in_text:
+                raise nothing(lineage.catalogue, f"no text of any run says such a value, and {found_none}")
+            raise nothing(lineage.catalogue, found_none, "--in-text looks through texts too")
     uses = uses_of(lineage, wanted)
     lineage.catalogue.known.save()
     gaps = lineage.catalogue.gaps
