@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.object_store import forget_file_systems, s3, s3_server  # noqa: F401 - fixtures
+from support.object_store import forget_file_systems, own_s3, s3, s3_server  # noqa: F401 - fixtures
 from support.outcomes import CURATION, SMOKE, Outcome, outcome, run
 from support.servers import azurite, gcs
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.stacks
 
 
 def test_a_bucket_holds_none_but_in_what_is_marked_raw(
-    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
     planted = plant(tmp_path)
@@ -22,7 +22,7 @@ def test_a_bucket_holds_none_but_in_what_is_marked_raw(
         planted.run(*told, "--set", "ingest.max_reject_share=0.01", status=3, ASSAY_ROOT=str(root)),
         planted.run(*told, ASSAY_ROOT=str(root)),
     ]
-    fs, path = fsspec.url_to_fs(s3)
+    fs, path = fsspec.url_to_fs(own_s3)
     bucket = tmp_path / "bucket"
     names = fs.find(path)
     for name in names:

@@ -1,6 +1,7 @@
 """A server on this machine that speaks S3's protocol, and the environment that leads to it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.servers import moto
@@ -31,4 +32,12 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     path = "s3://assay-test/runs"
     for name, value in {**moto.environment(s3_server), "ASSAY_S3_PATH": path}.items():
         monkeypatch.setenv(name, value)
+    return path
+
+
+@pytest.fixture
+def own_s3(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An artifact store's path in which nothing of other tests lies; for commands with a state folder of their own."""
+    path = f"{s3.rpartition('/')[0]}/{tmp_path.name}"
+    monkeypatch.setenv("ASSAY_S3_PATH", path)
     return path
