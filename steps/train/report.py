@@ -1,6 +1,6 @@
 """The train stage's report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from steps.engines.progress.progress import Stopwatch
 from steps.train.config import TrainConfig
 from steps.train.encoding import Encoding
 from steps.train.memory_estimate import Estimate
-from steps.train.objectives.objective import Curve
+from steps.train.objectives.objective import Curve, Measure
 from steps.train.objectives.registry import objective_of
 from steps.train.settings import Plan
 
@@ -25,7 +25,7 @@ _LEFT_OUT = {
 
 @dataclass(frozen=True)
 class Run:
-    """What the trainer did. Losses are nats per trained token; None: no validation rows.
+    """What the trainer did. `before` and `after` are what its `evaluate()` gave; empty without validation rows.
 
     `tokens` (without padding) and `trained` count what was processed in `seconds`, after a resume since then;
     `sequences` is the number of rows, or of packs when packing.
@@ -34,8 +34,8 @@ class Run:
     steps: int
     resumed_from: int | None
     history: tuple[dict[str, Any], ...]
-    loss_before: float | None
-    loss_after: float | None
+    before: Mapping[str, float]
+    after: Mapping[str, float]
     seconds: float
     tokens: int
     trained: int
@@ -53,6 +53,7 @@ def build_report(
     watch: Stopwatch,
 ) -> StageReport:
     """Counts, loss curves, throughput and the settings in force."""
+    objective = objective_of(config.objective)
     return StageReport(
         stage=config.stage,
         rows_in=encoding.rows_in,
@@ -62,8 +63,8 @@ def build_report(
         dropped_by=dict(sorted(encoding.dropped_by.items())),
         counts=_counts(encoding, validation, run, model),
         histograms=(encoding.lint.share_histogram(), encoding.length_histogram("Tokens per trained row")),
-        series=_series(objective_of(config.objective).curves, run),
-        tables=(_outcome(encoding, run), _settings(config, plan), memory.table()),
+        series=_series(objective.curves, run),
+        tables=(_outcome(objective.measures, encoding, validation, run), _settings(config, plan), memory.table()),
         examples=tuple(encoding.examples),
         notes=tuple(_notes(config, encoding, validation, run, memory, model)),
         config_digest=value_digest(config.model_dump(mode="json")),
@@ -102,19 +103,23 @@ def _series(curves: Sequence[Curve], run: Run) -> tuple[Series, ...]:
 def _line(curve: Curve, run: Run) -> Series | None:
     """One curve over optimizer steps; None when the trainer logged none of it."""
     points = {float(h["step"]): float(h[curve.key]) for h in run.history if curve.key in h and h["step"] > 0}
-    if curve.key == "eval_loss" and run.loss_before is not None:
-        points = {0.0: run.loss_before, **points}
+    if curve.key in run.before:
+        points = {0.0: run.before[curve.key], **points}
     if not points:
         return None
     x, y = tuple(points), tuple(points.values())
     return Series(title=curve.title, x_label="optimizer step", y_label=curve.y_label, x=x, y=y)
 
 
-def _outcome(encoding: Encoding, run: Run) -> Table:
+def _outcome(measures: Sequence[Measure], encoding: Encoding, validation: Encoding | None, run: Run) -> Table:
     rate = run.tokens / run.seconds if run.seconds > 0 and run.tokens else None
     rows: list[tuple[str, float | int | None]] = [
-        ("validation loss before", _rounded(run.loss_before)),
-        ("validation loss after", _rounded(run.loss_after)),
+        ("validation rows", 0 if validation is None else validation.kept),
+        *(
+            (f"{measure.title} {when}", _rounded(found.get(measure.key)))
+            for measure in measures
+            for when, found in (("before", run.before), ("after", run.after))
+        ),
         ("share of trained tokens", _rounded(encoding.trained / max(encoding.tokens, 1))),
         ("tokens per second, without padding", None if rate is None else round(rate, 1)),
         ("seconds of training", round(run.seconds, 2)),

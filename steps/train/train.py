@@ -211,20 +211,20 @@ def _fit(
             model, tokenizer, rows, config, plan, peft_config, home, recorder
         )  # fmt: skip
         # Before a checkpoint is loaded the model is what the phase starts from: a new adapter adds nothing.
-        before = trainer.evaluate().get("eval_loss")
+        before = _measured(trainer.evaluate())
         start = time.monotonic()
         with explained(config, plan), writing(home):
             if resume is None or not _is_finished(trainer, resume):
                 trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         seconds = time.monotonic() - start
         done = [h for h in trainer.state.log_history if "eval_loss" in h and h["step"] == trainer.state.global_step]
-        after = (done[-1] if done else trainer.evaluate()).get("eval_loss")
+        after = _measured(done[-1] if done else trainer.evaluate())
     run = Run(
         steps=int(trainer.state.global_step),
         resumed_from=stored.step_of(resume) if resume else None,
         history=tuple(trainer.state.log_history),
-        loss_before=before,
-        loss_after=after,
+        before=before,
+        after=after,
         seconds=seconds,
         tokens=_count(trainer.tokens_seen),
         trained=_count(trainer.trained_seen),
@@ -246,6 +246,11 @@ def _is_finished(trainer: Any, checkpoint: Path) -> bool:
     trainer._load_from_checkpoint(str(checkpoint))
     trainer.state = state
     return True
+
+
+def _measured(logged: dict[str, Any]) -> dict[str, float]:
+    """What was measured on the validation rows, without the step and epoch that are logged beside it."""
+    return {name: float(value) for name, value in logged.items() if name.startswith("eval_")}
 
 
 def _count(seen: Any) -> int:

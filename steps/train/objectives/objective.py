@@ -32,6 +32,17 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A number on the validation rows, shown as it was before and after training: `key` of what `evaluate()` gives."""
+
+    title: str
+    key: str
+
+
+VALIDATION_LOSS = Measure("validation loss", "eval_loss")
+
+
+@dataclass(frozen=True)
 class EncodedRows:
     """Encoded rows (datasets.Dataset; `validation` None: no such split) and what became of the others."""
 
@@ -45,10 +56,12 @@ class Objective(ABC):
     """An objective with its options. Nothing here imports torch before it is asked for a trainer.
 
     Attributes:
-        curves: what the report draws; `eval_loss` is also drawn as it was before training.
+        curves: what the report draws; what `evaluate()` gives is also drawn as it was before training.
+        measures: what of it the report shows before and after.
     """
 
     curves: ClassVar[tuple[Curve, ...]]
+    measures: ClassVar[tuple[Measure, ...]] = (VALIDATION_LOSS,)
 
     def clashes(self, settings: TrainSettings) -> list[str]:
         """Settings that contradict this objective, in words."""
@@ -98,6 +111,9 @@ class Objective(ABC):
         checkpoints: Path,
         recorder: "Recorder",
     ) -> Any:
-        """A transformers Trainer over encoded rows, whose `evaluate()` gives `eval_loss` ({} without validation rows)
-        and which counts `tokens_seen` and `trained_seen`.
+        """A transformers Trainer over encoded rows.
+
+        It counts `tokens_seen` and `trained_seen`. Its `evaluate()` gives, and logs, `eval_loss` and whatever other
+        `eval_...` the objective measures, each a mean over all validation rows whatever the batch size; {} without
+        validation rows.
         """

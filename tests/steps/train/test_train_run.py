@@ -63,6 +63,9 @@ def test_training_lowers_the_loss_and_the_saved_model_has_the_reported_one(run, 
     assert series(result.report, "Training loss").x == (3.0, 6.0, 9.0, 12.0)
     assert [step for step, m in seen if "loss" in m] == [3, 6, 9, 12]
     assert [m["eval_loss"] for _, m in seen if "eval_loss" in m] == list(losses.y)
+    outcome = dict(next(t for t in result.report.tables if t.title == "Outcome").rows)
+    found = [outcome[f"validation loss {when}"] for when in ("before", "after")]
+    assert (outcome["validation rows"], found) == (8, [round(losses.y[n], 6) for n in (0, 2)])
 
 
 def test_the_adapter_folder_is_portable_and_complete(run, dataset, tiny_model):
