@@ -28,6 +28,7 @@ from steps.engines.template.lint import Judge, Linted, LintTotals
 from steps.engines.template.render import ChatTemplate
 from steps.engines.tokens.encode import MANY
 from steps.train.phase_rows import PhaseRows
+from steps.train.row_form import TURNS, Kept, RowForm
 from steps.train.settings import TrainSettings
 from steps.train.token_cache import CachedTokens, Keys, Means, cached_tokens, keys_of
 
@@ -36,18 +37,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Refusal = Callable[[Row], str | None]
-TOKENS_SCHEMA = pa.schema(
-    [
-        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
-        # input id where the token is trained, else -100
-        pa.field("labels", pa.list_(pa.int32()), nullable=False),
-        pa.field("length", pa.int32(), nullable=False),
-    ]
-)
 # Chosen: what is done for a batch as a whole costs little per row, and its tokens are some megabytes.
 _BATCH_ROWS = 256
-# What is read of a row, and what a refusal and the ledger are given.
-_COLUMNS = ("record_id", "content_id", "kind", "messages", "tools", "chosen", "text", "label", "meta")
+# What a refusal and the ledger are given of a row.
 _OF_ROW = ("record_id", "content_id", "kind", "label")
 # content_id and record_id are 16 bytes each.
 _KEY_BYTES = 32
@@ -66,6 +58,8 @@ class Encoding:
     trained: int = 0
     longest: int = 0
     dropped_by: dict[str, int] = field(default_factory=dict)
+    # sequences by what is said of their answer; only where that is trained
+    answers: dict[str, int] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=lambda: [0] * 21)
     examples: list[Example] = field(default_factory=list)
     lint: LintTotals = field(default_factory=LintTotals)
@@ -139,8 +133,8 @@ def _chosen(table: pa.Table, wanted: PhaseRows) -> Any:
 class _Counter:
     """Counts judged rows, cuts or drops what is too long, writes ledger lines."""
 
-    def __init__(self, config: TrainSettings, ledger: LedgerWriter | None) -> None:
-        self.config, self.ledger = config, ledger
+    def __init__(self, config: TrainSettings, form: RowForm, ledger: LedgerWriter | None) -> None:
+        self.config, self.form, self.ledger = config, form, ledger
         self.result = Encoding()
 
     def refused(self, row: Row, reason: str) -> None:
@@ -148,26 +142,26 @@ class _Counter:
         self.result.rows_in += 1
         self._drop(row, reason, {})
 
-    def kept(self, row: Row, linted: Linted) -> list[Labelled]:
-        """Count a row; returns its sequences within max_length, none when it is dropped."""
+    def kept(self, row: Row, linted: Linted) -> Kept | None:
+        """Count a row; returns its sequences within max_length, None when it is dropped."""
         self.result.rows_in += 1
         self.result.lint.count(linted, row["record_id"])
         if not linted.sequences:
             if self.config.unusable_rows == "fail":
                 self.result.lint.require(max_unusable_share=0.0)
             self._drop(row, linted.reason or "", {"detail": linted.detail} if linted.detail else {})
-            return []
-        fitting = self._fit(row, linted.sequences)
-        if fitting:
-            self._count(fitting)
-        return fitting
+            return None
+        kept = self._fit(row, linted.sequences)
+        if kept is not None:
+            self._count(kept)
+        return kept
 
-    def _fit(self, row: Row, sequences: Sequence[Labelled]) -> list[Labelled]:
+    def _fit(self, row: Row, sequences: Sequence[Labelled]) -> Kept | None:
         """The sequences that fit, cut where that is wanted; a row whose sequences are all too long is dropped."""
         limit = self.config.max_length
         longest = max(len(s.input_ids) for s in sequences)
         if longest <= limit:
-            return list(sequences)
+            return Kept(row, tuple(enumerate(sequences)))
         evidence = {"tokens": longest, "max_length": limit}
         if self.config.overlong == "fail":
             raise TrainingDataError(
@@ -175,26 +169,29 @@ class _Counter:
                 where=f"row {row['record_id']}",
                 hint="raise max_length, or set overlong to drop or truncate",
             )
+        lost = "overlong_turns" if self.config.overlong == "drop" else "truncated"
         if self.config.overlong == "drop":
-            kept, reason, lost = [s for s in sequences if len(s.input_ids) <= limit], "overlong", "overlong_turns"
+            kept = [(n, s) for n, s in enumerate(sequences) if len(s.input_ids) <= limit]
         else:
-            kept = [s for s in (s.cut(limit) for s in sequences) if s.trained]
-            reason, lost = "overlong_prompt", "truncated"
-        if not kept:
+            kept = [(n, s) for n, s in enumerate(s.cut(limit) for s in sequences) if s.trained]
+        reason = self.form.unfit(sequences, kept, limit, self.config.overlong)
+        if reason is not None:
             self._drop(row, reason, evidence)
-            return []
+            return None
         self.result.truncated += 1
         if len(sequences) > 1:
             evidence |= {"sequences": len(sequences), "kept": len(kept)}
         if self.ledger:
             self.ledger.add(row["record_id"], "changed", lost, evidence=evidence)
-        return kept
+        return Kept(row, tuple(kept))
 
-    def _count(self, sequences: list[Labelled]) -> None:
+    def _count(self, kept: Kept) -> None:
         r = self.result
         r.kept += 1
-        r.sequences += len(sequences)
-        for s in sequences:
+        r.sequences += len(self.form.keys(kept))
+        for answer in self.form.answers(kept):
+            r.answers[answer] = r.answers.get(answer, 0) + 1
+        for _, s in kept.sequences:
             n = len(s.input_ids)
             r.tokens += n
             r.trained += s.trained
@@ -221,6 +218,7 @@ def write_tokens(
     ledger: LedgerWriter | None = None,
     limit: int | None = None,
     means: Means | None = None,
+    form: RowForm = TURNS,
 ) -> tuple["datasets.Dataset", Encoding]:
     """Encode one split into an Arrow file and map it.
 
@@ -232,23 +230,24 @@ def write_tokens(
             label of a row.
         limit: use the rows with the smallest content ids only; None: all.
         means: where rows are encoded and kept; None: in this process, for this run.
+        form: what the file holds of a row.
 
     Raises:
         TrainingDataError: no usable row, or more unusable rows than the config allows.
     """
     rows = dataset.rows if split is None else dataset.manifest.splits.get(split, 0)
     many = min(rows, rows if limit is None else limit) >= MANY
-    settings = _JudgeSettings(tokenizer, template, not config.allow_control_tokens, many)
+    settings = _JudgeSettings(tokenizer, template, not config.allow_control_tokens, many, form)
     work = Work(_judging_elsewhere, settings, "tokens")
-    counter, keys = _Counter(config, ledger), bytearray()
+    counter, keys = _Counter(config, form, ledger), bytearray()
     means = means or Means()
     where = means.executor
-    tables = _wanted_tables(dataset, split, limit)
+    tables = _wanted_tables(dataset, split, limit, form.columns)
     with writing(path), _old_objects_left_alone():
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             pa.OSFile(str(path), "wb") as sink,
-            pa.ipc.new_stream(sink, TOKENS_SCHEMA) as out,
+            pa.ipc.new_stream(sink, form.schema) as out,
             where.open(work, _judging(settings)) as pool,
             cached_tokens(means, path.stem, settings.origin) as cached,
             Progress(f"tokens ({split or 'all rows'})", dataset.manifest.splits.get(split or "")) as progress,
@@ -259,10 +258,10 @@ def write_tokens(
                 batch = in_hand.popleft()
                 found = batch.filled(linted)
                 cached.keep(batch.keys, found)
-                sequences = _counted(batch, found, counter, keys)
+                kept = _counted(batch, found, counter, keys)
                 progress.advance(len(batch.rows))
-                if sequences:
-                    out.write_batch(_record_batch(sequences))
+                if kept:
+                    out.write_batch(form.batch(kept))
     _require_rows(counter.result, config)
     return _map(path, keys), counter.result
 
@@ -287,6 +286,7 @@ class _JudgeSettings:
     template: ChatTemplate
     check_control_tokens: bool
     many: bool
+    form: RowForm = TURNS
 
     @property
     def origin(self) -> list[Any]:
@@ -300,6 +300,7 @@ class _JudgeSettings:
             list(template.texts),
             template.config.model_dump(mode="json"),
             self.check_control_tokens,
+            self.form.name,
         ]
 
 
@@ -316,7 +317,7 @@ def _judging(settings: _JudgeSettings) -> Callable[[pa.Table], list[Linted]]:
         check_control_tokens=settings.check_control_tokens,
         many=settings.many,
     )
-    return lambda table: judge(table.to_pylist())
+    return lambda table: settings.form.judged(judge, table.to_pylist())
 
 
 @dataclass(frozen=True)
@@ -340,9 +341,11 @@ class _Batch:
         return [next(found) if known is None else known for known in self.known]
 
 
-def _wanted_tables(dataset: Dataset, split: str | None, limit: int | None) -> Iterator[pa.Table]:
+def _wanted_tables(
+    dataset: Dataset, split: str | None, limit: int | None, columns: Sequence[str]
+) -> Iterator[pa.Table]:
     wanted = _smallest_ids(dataset, split, limit)
-    for table in dataset.tables(_COLUMNS, split):
+    for table in dataset.tables(columns, split):
         yield table if wanted is None else table.filter(pc.is_in(table["content_id"], wanted))
 
 
@@ -364,21 +367,18 @@ def _handed_out(batches: Iterator[_Batch], in_hand: deque[_Batch]) -> Iterator[p
         yield batch.new
 
 
-def _counted(batch: _Batch, linted: Sequence[Linted], counter: _Counter, keys: bytearray) -> list[Labelled]:
-    """The batch's sequences; their rows' keys go to `keys`."""
-    judged, found = iter(linted), list[Labelled]()
+def _counted(batch: _Batch, linted: Sequence[Linted], counter: _Counter, keys: bytearray) -> list[Kept]:
+    """The batch's rows that can be used; the keys of what is written of them go to `keys`."""
+    judged, found = iter(linted), list[Kept]()
     for row, reason in zip(batch.rows, batch.refusals, strict=True):
         if reason is not None:
             counter.refused(row, reason)
             continue
         kept = counter.kept(row, next(judged))
-        found += kept
-        keys += _order_key(row) * len(kept)
+        if kept is not None:
+            found.append(kept)
+            keys += b"".join(counter.form.keys(kept))
     return found
-
-
-def _order_key(row: Row) -> bytes:
-    return bytes.fromhex(row["content_id"] + row["record_id"])
 
 
 def _smallest_ids(dataset: Dataset, split: str | None, limit: int | None) -> pa.Array | None:
@@ -387,14 +387,6 @@ def _smallest_ids(dataset: Dataset, split: str | None, limit: int | None) -> pa.
     tables = dataset.tables(["content_id"], split=split)
     smallest = heapq.nsmallest(limit, (c for t in tables for c in t["content_id"].to_pylist()))
     return pa.array(smallest, pa.string())
-
-
-def _record_batch(sequences: list[Labelled]) -> pa.RecordBatch:
-    lengths = np.array([len(s.input_ids) for s in sequences], np.int32)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    columns = [np.concatenate([s.input_ids for s in sequences]), np.concatenate([s.labels for s in sequences])]
-    lists = [pa.ListArray.from_arrays(offsets, pa.array(values, pa.int32())) for values in columns]
-    return pa.record_batch([*lists, pa.array(lengths)], schema=TOKENS_SCHEMA)
 
 
 def _require_rows(result: Encoding, config: TrainSettings) -> None:

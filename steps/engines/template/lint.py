@@ -58,6 +58,9 @@ REASONS = {
     " template.override",
     "reasoning_missing": "the template doesn't write the reasoning of a trained turn; set template.thinking: on to"
     " train it in think tags (not beside a call whose text the template leaves out), off to leave it out",
+    "nothing_asked": "nothing stands before the answer that it could answer; give the row a user's turn",
+    "equal_answers": "the chosen and the rejected answer are the same, so nothing tells them apart; drop such rows",
+    "several_texts": "the turns of an answer can't stand in one text as they are generated; give the row a single turn",
     "mask_differs": "the trained tokens decode to something else than the trained text",
     "end_not_trained": "the end-of-turn token isn't trained, so the model would not learn to stop;"
     " put it inside {% generation %} … {% endgeneration %}",
