@@ -1,4 +1,4 @@
-"""What is written of a row for a trainer: which columns it is made of, how it is judged, which sequences go together."""
+"""What is written of a row for a trainer: of which columns, how it is judged, which of its sequences go together."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -58,12 +58,15 @@ REASONS = {
     " template.override",
     "reasoning_missing": "the template doesn't write the reasoning of a trained turn; set template.thinking: on to"
     " train it in think tags (not beside a call whose text the template leaves out), off to leave it out",
-    "nothing_asked": "nothing stands before the answer that it could answer; give the row a user's turn",
-    "equal_answers": "the chosen and the rejected answer are the same, so nothing tells them apart; drop such rows",
-    "several_texts": "the turns of an answer can't stand in one text as they are generated; give the row a single turn",
     "mask_differs": "the trained tokens decode to something else than the trained text",
     "end_not_trained": "the end-of-turn token isn't trained, so the model would not learn to stop;"
     " put it inside {% generation %} … {% endgeneration %}",
+}
+# The same of answers to one prompt (answers.py).
+ANSWER_REASONS = {
+    "nothing_asked": "nothing stands before the answer that it could answer; give the row a user's turn",
+    "equal_answers": "the chosen and the rejected answer are the same, so nothing tells them apart; drop such rows",
+    "several_texts": "the turns of an answer can't stand in one text as they are generated; give the row a single turn",
 }
 # Chosen: a template that breaks every row is reported after this many, not after all.
 _HOPELESS_ROWS = 500
@@ -160,10 +163,11 @@ class LintTotals:
         if self.usable and self.unusable_rows <= max_unusable_share * self.rows:
             return
         found = "; ".join(f"{n} × {r} (rows {', '.join(self.first_ids[r])})" for r, n in self.unusable.most_common())
+        ways_out = REASONS | ANSWER_REASONS
         raise TrainingDataError(
             f"{self.unusable_rows} of {self.rows} rows can't be trained on: {found or 'there are no rows'}",
             where="mask lint",
-            hint=" | ".join(f"{r}: {REASONS[r]}" for r, _ in self.unusable.most_common())
+            hint=" | ".join(f"{r}: {ways_out[r]}" for r, _ in self.unusable.most_common())
             or "check the split and kinds",
         )
 

@@ -1,9 +1,10 @@
 import pytest
 from support.tiny_model import CHATML, tiny_tokenizer
 
+from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import make_row, message
 from steps.engines.template.answers import judged_answers, prompt_length
-from steps.engines.template.lint import Judge
+from steps.engines.template.lint import ANSWER_REASONS, Judge, LintTotals
 from steps.engines.template.render import IGNORED, chat_template
 
 # What the assistant thought in earlier turns goes, as with Qwen3.
@@ -92,3 +93,17 @@ def test_an_answer_whose_turns_cannot_stand_in_one_text_is_refused():
     long = [said("<think>Grass.</think>Green."), message("user", "Sure?"), said("Yes.")]
     (found,) = judged_answers(judge, [pair("Red.", long)])
     assert (found.reason, found.detail) == ("several_texts", "rejected answer")
+
+
+@pytest.mark.parametrize("reason", sorted(ANSWER_REASONS))
+def test_rows_none_of_which_can_be_used_are_said_with_the_way_out(judged, reason):
+    rows = {
+        "equal_answers": pair("a", "a"), "nothing_asked": pair("a", "b", ()), "several_texts": pair("a", "b"),
+    }  # fmt: skip
+    totals = LintTotals()
+    (found,) = judged(rows[reason])
+    totals.count(found if found.reason else type(found)(reason=reason), "r1")
+    with pytest.raises(TrainingDataError) as error:
+        totals.require(max_unusable_share=1.0)
+    assert f"1 × {reason} (rows r1)" in str(error.value)
+    assert ANSWER_REASONS[reason] in str(error.value)
