@@ -567,6 +567,27 @@ def sample(
     show_rows(root_folder(), target, stage, dropped, reading, Choice(rows, seed, split, raw), whole, json_output)
 
 
+@app.command("show-batch", rich_help_panel="Look")
+def show_batch(
+    config: Annotated[Path, typer.Argument(help="run config")],
+    phase: Annotated[str | None, typer.Option(help="phase of training; default: the first")] = None,
+    step: Annotated[int, typer.Option(min=1, help="optimizer step")] = 1,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="lines of the batch, at most")] = 8,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="write it as a page, token by token")] = None,
+    raw: RawText = False,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Show a batch as it is trained: what is trained, packed, padded, cut or left out. Nothing is run."""
+    from steps.engines.imports.arrow import leave_pandas
+
+    leave_pandas()
+    from ops.commands.show_batch import show_batch as show
+
+    _quiet(json_output)
+    show(root_folder(), config, overrides or [], phase, step, rows, html, raw, json_output)
+
+
 @app.command(rich_help_panel="Look")
 def explain(
     row: Annotated[str, typer.Argument(help="record id, a beginning of one, or text to search for")],

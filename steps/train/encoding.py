@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from steps.contracts.arrays import Numbers
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import text_digest
 from steps.contracts.errors import TrainingDataError
@@ -63,6 +64,13 @@ class Encoding:
     lengths: list[int] = field(default_factory=lambda: [0] * 21)
     examples: list[Example] = field(default_factory=list)
     lint: LintTotals = field(default_factory=LintTotals)
+    # content id and record id of each sequence's row, 32 bytes each, in the order of the sequences
+    order: bytes = b""
+
+    def record_id(self, sequence: int) -> str:
+        """Id of the row that a sequence is of; "" where nobody noted it."""
+        end = _KEY_BYTES * (sequence + 1)
+        return self.order[end - _KEY_BYTES // 2 : end].hex()
 
     @property
     def dropped(self) -> int:
@@ -263,7 +271,10 @@ def write_tokens(
                 if kept:
                     out.write_batch(form.batch(kept))
     _require_rows(counter.result, config)
-    return _map(path, keys), counter.result
+    keyed = np.frombuffer(bytes(keys), dtype=f"S{_KEY_BYTES}")
+    order = np.argsort(keyed, kind="stable")
+    counter.result.order = keyed[order].tobytes()
+    return _map(path, order), counter.result
 
 
 @contextmanager
@@ -400,8 +411,7 @@ def _require_rows(result: Encoding, config: TrainSettings) -> None:
         )
 
 
-def _map(path: Path, keys: bytearray) -> "datasets.Dataset":
+def _map(path: Path, order: Numbers) -> "datasets.Dataset":
     import datasets
 
-    order = np.argsort(np.frombuffer(bytes(keys), dtype=f"S{_KEY_BYTES}"), kind="stable")
     return datasets.Dataset.from_file(str(path)).select(order)

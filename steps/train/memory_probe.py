@@ -121,7 +121,7 @@ def _passes(config: str, weights: WeightsOptions, how: How) -> Passes:
 
 def _growths(text: PretrainedConfig, weights: WeightsOptions, depth: int, how: How) -> list[Growth]:
     """Of a model of some layers: by its step, the end of that, and a forward pass."""
-    small, scale = _small(text, depth)
+    small, scale = small_config(text, depth)
     if isinstance(weights, LoraOptions) and scale > 1:
         weights = weights.model_copy(update={"r": max(1, round(weights.r / scale))})
     with torch.random.fork_rng(devices=[]), torch_threads(1):
@@ -140,7 +140,7 @@ def _solved(histories: list[list[int]], scale: float) -> Growth:
     return Growth(powers * np.array([[scale**2], [scale], [1.0]]))
 
 
-def _small(text: PretrainedConfig, depth: int) -> tuple[PretrainedConfig, float]:
+def small_config(text: PretrainedConfig, depth: int) -> tuple[PretrainedConfig, float]:
     """A config of `depth` layers, and by how much its widths are smaller; the number of heads stays."""
     small = copy.deepcopy(text)
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads

@@ -93,7 +93,7 @@ def train(
         tokens = folder / "tokens"
         cleanup.callback(shutil.rmtree, tokens, ignore_errors=True)
         template = config_of(start.model.info.template)
-        rows, ledger = _encode(chosen, tokenizer, template, config, tokens, folder, means)
+        rows, ledger = encode_rows(chosen, tokenizer, template, config, tokens, folder, means)
         home = checkpoints / run_key(start, dataset, config, plan)
         cleanup.enter_context(stored.alone(home))
         model, run = _tuned(start, tokenizer, rows, config, plan, dataset.digest, folder / "model", home, on_metrics)
@@ -164,7 +164,7 @@ def _validates(dataset: Dataset, config: TrainConfig) -> bool:
     return config.rows.split != "validation" and bool(dataset.manifest.splits.get("validation"))
 
 
-def _encode(
+def encode_rows(
     dataset: Dataset,
     tokenizer: "PreTrainedTokenizerBase",
     template: TemplateConfig,
@@ -173,6 +173,7 @@ def _encode(
     folder: Path,
     means: Means | None,
 ) -> tuple[EncodedRows, Ledger]:
+    """The rows that are trained on and those of the validation loss, as tokens; and what became of the others."""
     objective, split = objective_of(config.objective), split_name(dataset, config.rows.split)
     with LedgerWriter(folder / "ledger.parquet", config.stage) as writer:
         rows, encoding = objective.encode(
