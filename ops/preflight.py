@@ -249,6 +249,11 @@ def _rows_of_phases(config: RunConfig) -> Iterator[Finding]:
             if name not in names:
                 what = f"no source {name!r}; ingest has {', '.join(names)}"
                 yield Finding((*place, "rows", "sources", i), what, rests_on=("ingest",))
+        taken = phase.rows.sources or names
+        for name in phase.rows.mixture if names else ():
+            if name not in taken:
+                what = f"no source {name!r} among those that the phase takes: {', '.join(taken)}"
+                yield Finding((*place, "rows", "mixture", name), what, rests_on=("ingest",))
 
 
 def _lengths_of_phases(root: Path, config: RunConfig) -> Iterator[Finding]:

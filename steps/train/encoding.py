@@ -3,6 +3,7 @@
 import gc
 import heapq
 import os
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from steps.engines.template.labelled import Labelled
 from steps.engines.template.lint import Judge, Linted, LintTotals
 from steps.engines.template.render import ChatTemplate
 from steps.engines.tokens.encode import MANY
+from steps.train.mixture import LEFT_OUT, Mixture, Origins, hash_of, source_names
 from steps.train.phase_rows import PhaseRows
 from steps.train.row_form import TURNS, Kept, RowForm
 from steps.train.settings import TrainSettings
@@ -41,7 +43,7 @@ Refusal = Callable[[Row], str | None]
 # Chosen: what is done for a batch as a whole costs little per row, and its tokens are some megabytes.
 _BATCH_ROWS = 256
 # What a refusal and the ledger are given of a row.
-_OF_ROW = ("record_id", "content_id", "kind", "label")
+_OF_ROW = ("record_id", "content_id", "kind", "source", "label")
 # content_id and record_id are 16 bytes each.
 _KEY_BYTES = 32
 _EXAMPLES = 5
@@ -71,6 +73,21 @@ class Encoding:
         """Id of the row that a sequence is of; "" where nobody noted it."""
         end = _KEY_BYTES * (sequence + 1)
         return self.order[end - _KEY_BYTES // 2 : end].hex()
+
+    origins: Origins | None = None
+
+    def mixed(self, mixture: Mixture) -> Numbers | None:
+        """Places of the sequences as an epoch sees them, in which order `order` has them from now on; None: as they
+        are. What the mixture left out before is counted.
+        """
+        if mixture.left_out:
+            self.rows_in += mixture.left_out
+            self.dropped_by[LEFT_OUT] = mixture.left_out
+        if self.origins is None or not mixture.times:
+            return None
+        places = np.repeat(np.arange(len(self.origins.codes)), self.origins.repeats(mixture))
+        self.order = np.frombuffer(self.order, f"S{_KEY_BYTES}")[places].tobytes()
+        return places
 
     @property
     def dropped(self) -> int:
@@ -113,7 +130,7 @@ def rows_of(dataset: Dataset, wanted: PhaseRows) -> Dataset:
     masks, seen = [], set[str]()
     for table in dataset.tables(["source", "kind"]):
         masks.append(_chosen(table, wanted))
-        seen.update(pc.unique(_source_names(table)).to_pylist())
+        seen.update(pc.unique(source_names(table)).to_pylist())
     missing = sorted(set(wanted.sources) - seen)
     if missing:
         raise TrainingDataError(
@@ -123,16 +140,11 @@ def rows_of(dataset: Dataset, wanted: PhaseRows) -> Dataset:
     return dataset.view(np.concatenate(masks))
 
 
-def _source_names(table: pa.Table) -> Any:
-    """A row's source without the path below it, which is the name that ingest gives it."""
-    return pc.list_element(pc.split_pattern(table["source"], "/", max_splits=1), 0)
-
-
 def _chosen(table: pa.Table, wanted: PhaseRows) -> Any:
     """Shape (rows,)."""
     keep = np.ones(table.num_rows, bool)
     if wanted.sources:
-        keep &= np.asarray(pc.is_in(_source_names(table), pa.array(wanted.sources)))
+        keep &= np.asarray(pc.is_in(source_names(table), pa.array(wanted.sources)))
     if wanted.kinds:
         keep &= np.asarray(pc.is_in(table["kind"], pa.array(wanted.kinds)))
     return keep
@@ -247,7 +259,7 @@ def write_tokens(
     many = min(rows, rows if limit is None else limit) >= MANY
     settings = _JudgeSettings(tokenizer, template, not config.allow_control_tokens, many, form)
     work = Work(_judging_elsewhere, settings, "tokens")
-    counter, keys = _Counter(config, form, ledger), bytearray()
+    counter, order = _Counter(config, form, ledger), _Order(form)
     means = means or Means()
     where = means.executor
     tables = _wanted_tables(dataset, split, limit, form.columns)
@@ -266,15 +278,13 @@ def write_tokens(
                 batch = in_hand.popleft()
                 found = batch.filled(linted)
                 cached.keep(batch.keys, found)
-                kept = _counted(batch, found, counter, keys)
+                kept = _counted(batch, found, counter, order)
                 progress.advance(len(batch.rows))
                 if kept:
                     out.write_batch(form.batch(kept))
     _require_rows(counter.result, config)
-    keyed = np.frombuffer(bytes(keys), dtype=f"S{_KEY_BYTES}")
-    order = np.argsort(keyed, kind="stable")
-    counter.result.order = keyed[order].tobytes()
-    return _map(path, order), counter.result
+    rows, counter.result.order, counter.result.origins = order.mapped(path)
+    return rows, counter.result
 
 
 @contextmanager
@@ -378,8 +388,8 @@ def _handed_out(batches: Iterator[_Batch], in_hand: deque[_Batch]) -> Iterator[p
         yield batch.new
 
 
-def _counted(batch: _Batch, linted: Sequence[Linted], counter: _Counter, keys: bytearray) -> list[Kept]:
-    """The batch's rows that can be used; the keys of what is written of them go to `keys`."""
+def _counted(batch: _Batch, linted: Sequence[Linted], counter: _Counter, order: "_Order") -> list[Kept]:
+    """The batch's rows that can be used; where what is written of them belongs goes to `order`."""
     judged, found = iter(linted), list[Kept]()
     for row, reason in zip(batch.rows, batch.refusals, strict=True):
         if reason is not None:
@@ -388,8 +398,41 @@ def _counted(batch: _Batch, linted: Sequence[Linted], counter: _Counter, keys: b
         kept = counter.kept(row, next(judged))
         if kept is not None:
             found.append(kept)
-            keys += b"".join(counter.form.keys(kept))
+            order.add(kept)
     return found
+
+
+class _Order:
+    """Where the rows of a file belong, and come from, in the order in which they were written."""
+
+    def __init__(self, form: RowForm) -> None:
+        self._form, self._keys, self._names = form, bytearray(), dict[str, int]()
+        self._codes, self._hashes, self._trained = array("i"), array("Q"), array("d")
+
+    def add(self, kept: Kept) -> None:
+        """All that the file has of a row was written."""
+        keys = self._form.keys(kept)
+        code = self._names.setdefault(kept.row["source"].partition("/")[0], len(self._names))
+        self._keys += b"".join(keys)
+        self._codes.extend([code] * len(keys))
+        self._hashes.extend([hash_of(kept.row["content_id"])] * len(keys))
+        self._trained.extend([sum(s.trained for _, s in kept.sequences) / max(len(keys), 1)] * len(keys))
+
+    def mapped(self, path: Path) -> tuple["datasets.Dataset", bytes, Origins]:
+        """The file's rows by their keys, those keys, and the origins of both."""
+        import datasets
+
+        keys = np.frombuffer(bytes(self._keys), dtype=f"S{_KEY_BYTES}")
+        order = np.argsort(keys, kind="stable")
+        codes, hashes = np.asarray(self._codes, np.int32)[order], np.asarray(self._hashes, np.uint64)[order]
+        origins = Origins(tuple(self._names), codes, hashes, np.asarray(self._trained)[order])
+        return datasets.Dataset.from_file(str(path)).select(order), keys[order].tobytes(), origins
+
+    for row, reason in zip(batch.rows, batch.refusals, strict=True):
+        if reason is not None:
+            counter.refused(row, reason)
+            continue
+        kept = counter.kept(row, next(judged))
 
 
 def _smallest_ids(dataset: Dataset, split: str | None, limit: int | None) -> pa.Array | None:
@@ -409,9 +452,3 @@ def _require_rows(result: Encoding, config: TrainSettings) -> None:
             where="train",
             hint="raise max_length for overlong rows; set objective.preference_as: chosen for preference rows",
         )
-
-
-def _map(path: Path, order: Numbers) -> "datasets.Dataset":
-    import datasets
-
-    return datasets.Dataset.from_file(str(path)).select(order)

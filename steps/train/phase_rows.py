@@ -1,11 +1,12 @@
 """Which rows of a dataset version a phase of training takes."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from steps.contracts.records import Kind
 from steps.contracts.reports import Frozen
+from steps.train.mixture import Share
 
 
 class PhaseRows(Frozen):
@@ -16,6 +17,13 @@ class PhaseRows(Frozen):
     )
     sources: tuple[str, ...] = Field((), description="Names of sources, as ingest has them; empty: all.")
     kinds: tuple[Kind, ...] = Field((), description="Kinds of rows; empty: all that the objective takes.")
+
+    mixture: dict[str, Annotated[float, Field(gt=0)] | Share] = Field(
+        default_factory=dict,
+        description="How often a row of a source is seen in an epoch, by the source's name: 2 is twice, 0.25 a quarter"
+        " of the rows, the same ones in every epoch; {share: 0.1}: so often that a tenth of an epoch's rows are of this"
+        " source. 1 where none is given.",
+    )
 
     @property
     def all(self) -> bool:

@@ -11,6 +11,7 @@ from steps.engines.progress.progress import Stopwatch
 from steps.train.config import TrainConfig
 from steps.train.encoding import Encoding
 from steps.train.memory_estimate import Estimate
+from steps.train.mixture import Mixture, source_loss
 from steps.train.objectives.objective import Curve, Measure
 from steps.train.objectives.registry import objective_of
 from steps.train.settings import Plan
@@ -47,6 +48,7 @@ def build_report(
     plan: Plan,
     encoding: Encoding,
     validation: Encoding | None,
+    mixture: Mixture,
     run: Run,
     memory: Estimate,
     model: ModelFolder,
@@ -64,7 +66,12 @@ def build_report(
         counts=_counts(encoding, validation, run, model),
         histograms=(encoding.lint.share_histogram(), encoding.length_histogram("Tokens per trained row")),
         series=_series(objective.curves, run),
-        tables=(_outcome(objective.measures, encoding, validation, run), _settings(config, plan), memory.table()),
+        tables=(
+            _outcome(objective.measures, encoding, validation, run),
+            *_sources(encoding, mixture, run),
+            _settings(config, plan),
+            memory.table(),
+        ),
         examples=tuple(encoding.examples),
         notes=tuple(_notes(config, encoding, validation, run, memory, model)),
         config_digest=value_digest(config.model_dump(mode="json")),
@@ -125,6 +132,23 @@ def _outcome(measures: Sequence[Measure], encoding: Encoding, validation: Encodi
         ("seconds of training", round(run.seconds, 2)),
     ]
     return Table(title="Outcome", columns=("what", "value"), rows=tuple(rows))
+
+
+def _sources(encoding: Encoding, mixture: Mixture, run: Run) -> tuple[Table, ...]:
+    """What an epoch is made of, and what the validation rows say, by source; nothing where there is one."""
+    origins = encoding.origins
+    if origins is None or len(origins.names) < 2:
+        return ()
+    repeats = origins.repeats(mixture)
+    trained = repeats * origins.trained
+    rows: list[tuple[str | float | int | None, ...]] = []
+    for code, name in sorted(enumerate(origins.names), key=lambda found: found[1]):
+        here, key = origins.codes == code, source_loss(name)
+        share = float(trained[here].sum() / max(trained.sum(), 1))
+        losses = (_rounded(run.before.get(key)), _rounded(run.after.get(key)))
+        rows.append((name, int(here.sum()), int(repeats[here].sum()), round(share, 4), *losses))
+    columns = ("source", "sequences", "seen per epoch", "share of trained tokens", "loss before", "loss after")
+    return (Table(title="By source", columns=columns, rows=tuple(rows)),)
 
 
 def _settings(config: TrainConfig, plan: Plan) -> Table:

@@ -28,7 +28,7 @@ class RowForm(ABC):
 
     Attributes:
         name: enters the key of the token cache.
-        columns: what is read of a row.
+        columns: what is read of a row; `record_id`, `content_id`, `kind`, `source` and `label` always.
         schema: of the Arrow file.
     """
 
@@ -71,7 +71,7 @@ class Turns(RowForm):
     """The assistant's turns: a row of the file per sequence."""
 
     name = "turns"
-    columns = ("record_id", "content_id", "kind", "messages", "tools", "chosen", "text", "label", "meta")
+    columns = ("record_id", "content_id", "kind", "source", "messages", "tools", "chosen", "text", "label", "meta")
     schema = pa.schema(
         [
             pa.field("input_ids", TOKENS, nullable=False),

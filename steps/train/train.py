@@ -25,6 +25,7 @@ from steps.train import checkpoints as stored
 from steps.train.config import TrainConfig
 from steps.train.encoding import rows_of, split_name
 from steps.train.memory_estimate import Estimate, estimate, free_bytes, model_shape, require_fit
+from steps.train.mixture import mixed
 from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.registry import objective_of
 from steps.train.plan import make_plan
@@ -99,7 +100,9 @@ def train(
         model, run = _tuned(start, tokenizer, rows, config, plan, dataset.digest, folder / "model", home, on_metrics)
         release()
         stored.keep_newest(home, 1)
-    report = build_report(config, plan, rows.encoding, rows.validation_encoding, run, memory, model, watch)
+    report = build_report(
+        config, plan, rows.encoding, rows.validation_encoding, rows.mixture, run, memory, model, watch
+    )
     return Trained(model, report, ledger)
 
 
@@ -176,9 +179,12 @@ def encode_rows(
     """The rows that are trained on and those of the validation loss, as tokens; and what became of the others."""
     objective, split = objective_of(config.objective), split_name(dataset, config.rows.split)
     with LedgerWriter(folder / "ledger.parquet", config.stage) as writer:
+        seen, mixture = mixed(dataset, split, config.rows.mixture, config.seed, writer)
         rows, encoding = objective.encode(
-            dataset, split, tokenizer, template, config, tokens / "train.arrow", writer, means=means
+            seen, split, tokenizer, template, config, tokens / "train.arrow", writer, means=means
         )
+        if (places := encoding.mixed(mixture)) is not None:
+            rows = rows.select(places)
         ledger = writer.close()
     validation, validation_encoding = None, None
     if _validates(dataset, config):
@@ -188,7 +194,7 @@ def encode_rows(
         validation, validation_encoding = objective.encode(
             dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows, means=means
         )
-    return EncodedRows(rows, validation, encoding, validation_encoding), ledger
+    return EncodedRows(rows, validation, encoding, validation_encoding, mixture), ledger
 
 
 def _fit(

@@ -1,7 +1,7 @@
 """What every objective says: which rows it takes, how they are encoded, which trainer runs, what is reported."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -9,6 +9,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.engines.template.config import TemplateConfig
+from steps.train.mixture import Mixture
 from steps.train.settings import Plan, TrainSettings
 
 if TYPE_CHECKING:
@@ -44,12 +45,15 @@ VALIDATION_LOSS = Measure("validation loss", "eval_loss")
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """Encoded rows (datasets.Dataset; `validation` None: no such split) and what became of the others."""
+    """Encoded rows (datasets.Dataset; `validation` None: no such split), those to train on as often as the mixture
+    wants them, and what became of the others.
+    """
 
     train: "datasets.Dataset"
     validation: "datasets.Dataset | None"
     encoding: "Encoding"
     validation_encoding: "Encoding | None"
+    mixture: Mixture = field(default_factory=lambda: Mixture(seed=0))
 
 
 class Objective(ABC):

@@ -1,10 +1,11 @@
 """TRL's SFTTrainer with an exact validation loss, an optional plain loss and token counts."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer_callback import PrinterCallback
@@ -15,6 +16,7 @@ from steps.contracts.errors import ConfigError
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
 from steps.engines.lm.memory import memory_explained
+from steps.train.mixture import Origins, source_loss
 from steps.train.objectives.objective import EncodedRows
 from steps.train.settings import Plan, TrainSettings
 from steps.train.trainer import Recorder, training_arguments
@@ -49,9 +51,13 @@ class SftTrainer(SFTTrainer):
     """SFTTrainer whose validation loss is the mean over all trained tokens, whatever the batch size.
 
     transformers averages batch means, so that its validation loss moves with the batch size and the row order.
+
+    Attributes:
+        eval_origins: sources of the validation rows; with several, each has a loss of its own.
     """
 
     plan: Plan
+    eval_origins: Origins | None = None
     control: Any
     tokens_seen: torch.Tensor | None = None
     trained_seen: torch.Tensor | None = None
@@ -85,7 +91,9 @@ class SftTrainer(SFTTrainer):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Mean negative log-likelihood (nats) per trained token of the validation rows, as `eval_loss`."""
+        """Mean negative log-likelihood (nats) per trained token of the validation rows, as `eval_loss`; of those of a
+        source, where there are several, as `source_loss` names it.
+        """
         if self.eval_dataset is None:
             return {}
         was_training, rows = self.model.training, self.args.per_device_eval_batch_size
@@ -95,24 +103,31 @@ class SftTrainer(SFTTrainer):
                 f"on {self.args.device} in the validation loss, at per_device_eval_batch_size {rows}",
                 where="train", hint="halve per_device_eval_batch_size, or lower max_length",
             ):  # fmt: skip
-                metrics = {"eval_loss": self._validation_loss()}
+                metrics = self._validation_losses()
         finally:
             self.model.train(was_training)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _validation_loss(self) -> float:
+    def _validation_losses(self) -> dict[str, float]:
         loaded = LoadedModel(self.model, self.processing_class, str(self.args.device))
-        total, count = 0.0, 0
+        found: list[tuple[float, int]] = []
         for start in range(0, len(self.eval_dataset), _EVAL_CHUNK):
             rows = self.eval_dataset[start : start + _EVAL_CHUNK]
             examples = list(zip(rows["input_ids"], rows["labels"], strict=True))
             with self.compute_loss_context_manager():
-                losses = token_losses(loaded, examples, batch_size=self.args.per_device_eval_batch_size)
-            total += math.fsum(loss for loss, _ in losses)
-            count += sum(n for _, n in losses)
-        return total / max(count, 1)
+                found += token_losses(loaded, examples, batch_size=self.args.per_device_eval_batch_size)
+        losses = {"eval_loss": _mean(found)}
+        if self.eval_origins is not None and len(self.eval_origins.names) > 1:
+            for code, name in enumerate(self.eval_origins.names):
+                losses[source_loss(name)] = _mean([found[i] for i in np.flatnonzero(self.eval_origins.codes == code)])
+        return losses
+
+
+def _mean(losses: Sequence[tuple[float, int]]) -> float:
+    """Of (sum of losses, number of tokens) per row: the mean per token."""
+    return math.fsum(loss for loss, _ in losses) / max(sum(n for _, n in losses), 1)
 
 
 def require_blind_packs(model: Any) -> None:
@@ -166,6 +181,7 @@ def build_trainer(
     )
     trainer.plan = plan
     trainer.eval_dataset = rows.validation
+    trainer.eval_origins = rows.validation_encoding.origins if rows.validation_encoding else None
     trainer.remove_callback(PrinterCallback)
     return trainer
 
