@@ -428,12 +428,6 @@ class _Order:
         origins = Origins(tuple(self._names), codes, hashes, np.asarray(self._trained)[order])
         return datasets.Dataset.from_file(str(path)).select(order), keys[order].tobytes(), origins
 
-    for row, reason in zip(batch.rows, batch.refusals, strict=True):
-        if reason is not None:
-            counter.refused(row, reason)
-            continue
-        kept = counter.kept(row, next(judged))
-
 
 def _smallest_ids(dataset: Dataset, split: str | None, limit: int | None) -> pa.Array | None:
     if limit is None:

@@ -11,7 +11,7 @@ from steps.engines.lm.load import load_tokenizer
 from steps.engines.template.config import TemplateConfig
 from steps.train.config import TrainConfig
 from steps.train.mixture import Share, draws_of, hash_of, mixed, times_of
-from steps.train.train import _encode, train
+from steps.train.train import encode_rows, train
 
 COMMON = {"learning_rate": 3e-3, "max_steps": 2, "per_device_train_batch_size": 8, "max_length": 128}
 
@@ -26,7 +26,7 @@ def encoded(folder, model, mixture, given=None, seed=42):
     dataset = tiny_dataset(folder / "d", given or rows())
     config = TrainConfig.model_validate({**COMMON, "rows": {"mixture": mixture}, "seed": seed})
     tokenizer = load_tokenizer(model)
-    got, ledger = _encode(dataset, tokenizer, TemplateConfig(), config, folder / "t", folder, None)
+    got, ledger = encode_rows(dataset, tokenizer, TemplateConfig(), config, folder / "t", folder, None)
     return [tuple(ids) for ids in got.train["input_ids"]], got, ledger
 
 
