@@ -59,7 +59,9 @@ class TrainConfig(TrainSettings):
     @property
     def peak_learning_rate(self) -> float:
         """The learning rate in force."""
-        return self.learning_rate or weights_of(self.weights).learning_rate
+        share = objective_of(self.objective).learning_rate_share
+        # Rounded: 5e-07 is meant, not 5.000000000000001e-07.
+        return self.learning_rate or float(f"{weights_of(self.weights).learning_rate * share:.3g}")
 
     def in_force(self) -> dict[str, Any]:
         """All settings as flat, plain values (`weights.r`), None replaced where it stands for a value by weights."""

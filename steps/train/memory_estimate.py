@@ -14,6 +14,7 @@ from steps.contracts.reports import Table
 from steps.engines.lm.loss import LOGITS_BYTES
 from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.train.config import TrainConfig
+from steps.train.objectives.registry import objective_of
 from steps.train.settings import Plan
 from steps.train.weights.registry import weights_of
 
@@ -109,7 +110,7 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
     moments = 0.04 if config.optim == "adafactor" else 8
     plain = plan.loss_kernel == "plain"
     found = passes(shape.described, config.weights, How(plan.dtype, plan.bf16, plan.gradient_checkpointing, plain))
-    rows, length = config.per_device_train_batch_size, config.max_length
+    rows, length = _sequences(config), config.max_length
     return Estimate(
         weights=width * shape.parameters + (4 * shape.trainable if adapter else 0),
         gradients=(4 if adapter else width) * shape.trainable,
@@ -125,10 +126,15 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
 def _fused_loss(shape: Shape, config: TrainConfig) -> int:
     """A tile of logits and the gradients that are added up, in bytes."""
     text = shape.described.get_text_config()
-    tokens = config.per_device_train_batch_size * config.max_length
+    tokens = _sequences(config) * config.max_length
     tile = 4 * min(tokens, _TILE_POSITIONS) * min(text.vocab_size, _TILE_VOCAB)
     head = 4 * text.vocab_size * text.hidden_size if weights_of(config.weights).stored_as == "full" else 0
     return int(tile + 4 * tokens * text.hidden_size + head)
+
+
+def _sequences(config: TrainConfig) -> int:
+    """Sequences in a forward pass that keeps activations."""
+    return config.per_device_train_batch_size * objective_of(config.objective).sequences_per_row
 
 
 def _validation(shape: Shape, config: TrainConfig, plan: Plan, forward: "Growth") -> int:

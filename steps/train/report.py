@@ -90,6 +90,8 @@ def _counts(encoding: Encoding, validation: Encoding | None, run: Run, model: Mo
         "weights": {"all": model.info.parameters, "trained": model.info.trainable},
         "training": {"optimizer steps": run.steps, "sequences": run.sequences, "tokens processed": run.tokens},
     }
+    if encoding.answers:
+        counts["answers"] = dict(sorted(encoding.answers.items()))
     if encoding.sequences > encoding.kept:
         counts["tokens"]["sequences"] = encoding.sequences
     if encoding.lint.boundary_merged or encoding.truncated or encoding.lint.left_out:
@@ -177,7 +179,7 @@ def _notes(
             f"in {encoding.lint.boundary_merged} rows the prompt's end and the answer's start are one token, which"
             " generation never sees; answers that start with white space cause it"
         )
-    if encoding.sequences > encoding.kept:
+    if encoding.sequences > encoding.kept and not encoding.answers:
         notes.append(
             f"{encoding.kept} rows became {encoding.sequences} sequences: their turns can't stand in one text as they"
             " are generated (the template leaves the reasoning of earlier turns out, or the like)"

@@ -62,10 +62,14 @@ class Objective(ABC):
     Attributes:
         curves: what the report draws; what `evaluate()` gives is also drawn as it was before training.
         measures: what of it the report shows before and after.
+        learning_rate_share: of the weights' learning rate, where the config names none.
+        sequences_per_row: how many sequences of max_length tokens a forward pass has per row of its batch.
     """
 
     curves: ClassVar[tuple[Curve, ...]]
     measures: ClassVar[tuple[Measure, ...]] = (VALIDATION_LOSS,)
+    learning_rate_share: ClassVar[float] = 1.0
+    sequences_per_row: ClassVar[int] = 1
 
     def clashes(self, settings: TrainSettings) -> list[str]:
         """Settings that contradict this objective, in words."""

@@ -1,14 +1,16 @@
 """The objectives there are."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import Field
+
+from steps.train.objectives.dpo import Dpo, DpoOptions
 from steps.train.objectives.objective import Objective
 from steps.train.objectives.sft import Sft, SftOptions
 
-# With a second objective: Annotated[SftOptions | ..., Field(discriminator="kind")]; pydantic refuses it for one.
-ObjectiveOptions: TypeAlias = SftOptions
-OBJECTIVES: Mapping[str, Callable[[Any], Objective]] = {"sft": Sft}
+ObjectiveOptions: TypeAlias = Annotated[SftOptions | DpoOptions, Field(discriminator="kind")]
+OBJECTIVES: Mapping[str, Callable[[Any], Objective]] = {"sft": Sft, "dpo": Dpo}
 
 
 def objective_of(options: ObjectiveOptions) -> Objective:

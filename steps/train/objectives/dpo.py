@@ -1,0 +1,110 @@
+"""Direct preference optimisation: the chosen answer becomes likelier than the rejected one, as seen from the start."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from steps.contracts.reports import Frozen
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, LossKernel
+from steps.train.objectives.preference import (
+    ACCURACY,
+    COURSE,
+    LIKELIHOODS,
+    MARGIN,
+    REWARD,
+    PairLoss,
+    PreferenceObjective,
+)
+from steps.train.settings import Plan, TrainSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from steps.train.answer_forms import Pairs
+    from steps.train.objectives.dpo_trainer import DpoTrainer
+    from steps.train.trainer import Recorder
+
+
+class DpoOptions(Frozen):
+    """Direct preference optimisation of pairs, by TRL's DPOTrainer."""
+
+    kind: Literal["dpo"] = Field("dpo", description="Direct preference optimisation (arXiv 2305.18290): pairs.")
+    loss: PairLoss = Field(
+        "sigmoid",
+        description="sigmoid: DPO's own; ipo: arXiv 2310.12036, per token, less prone to overfit where answers are"
+        " always preferred; hinge: SLiC's (arXiv 2305.10425).",
+    )
+    beta: float = Field(
+        0.1,
+        gt=0,
+        description="How much it costs to leave the model that training starts from: 0.1 in the DPO paper; smaller goes"
+        " farther. ipo: its tau.",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="Share of pairs that are the wrong way round (robust DPO, arXiv 2403.00409); sigmoid only.",
+    )
+    sft_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the chosen answer's negative log-likelihood, which keeps it from becoming less likely"
+        " (arXiv 2404.19733 takes 1).",
+    )
+
+    @model_validator(mode="after")
+    def _smoothed(self) -> Self:
+        if self.label_smoothing and self.loss != "sigmoid":
+            raise ValueError(f"label_smoothing is of the sigmoid loss, loss is {self.loss} (remove one of them)")
+        return self
+
+
+class Dpo(PreferenceObjective):
+    """Preference pairs. The reference is the model that the phase starts from, never one loaded by name."""
+
+    # trl/scripts/dpo.py: 5e-7 for full weights, 5e-6 for LoRA.
+    learning_rate_share = 1 / 40
+    curves = (
+        Curve("Training loss", "loss of a pair", "loss"),
+        Curve("Validation loss", "loss of a pair", "eval_loss"),
+        Curve("Reward accuracy, validation", "share of pairs", "eval_rewards/accuracies"),
+        Curve("Reward margin, validation", REWARD, "eval_rewards/margins"),
+        Curve("Reward margin, training", REWARD, "rewards/margins"),
+        Curve("Log-probability of chosen answers, validation", "nats per answer", "eval_logps/chosen"),
+        *COURSE,
+    )
+    measures = (VALIDATION_LOSS, ACCURACY, MARGIN, *LIKELIHOODS)
+
+    def __init__(self, options: DpoOptions) -> None:
+        self.options = options
+
+    @property
+    def form(self) -> "Pairs":
+        """Both answers of a pair."""
+        from steps.train.answer_forms import Pairs
+
+        return Pairs()
+
+    def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
+        """TRL's chunked head, always."""
+        return "fused"
+
+    def trainer(
+        self,
+        model: Any,
+        tokenizer: "PreTrainedTokenizerBase",
+        rows: EncodedRows,
+        settings: TrainSettings,
+        plan: Plan,
+        peft_config: Any,
+        checkpoints: Path,
+        recorder: "Recorder",
+    ) -> "DpoTrainer":
+        """TRL's DPOTrainer, with exact measures."""
+        from steps.train.objectives.dpo_trainer import build_trainer
+
+        return build_trainer(
+            model, tokenizer, rows, settings, self.options, plan, peft_config, checkpoints, recorder
+        )  # fmt: skip
