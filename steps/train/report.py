@@ -41,6 +41,7 @@ class Run:
     tokens: int
     trained: int
     sequences: int
+    notes: tuple[str, ...] = ()
 
 
 def build_report(
@@ -169,7 +170,7 @@ def _settings(config: TrainConfig, plan: Plan) -> Table:
 def _notes(
     config: TrainConfig, encoding: Encoding, validation: Encoding | None, run: Run, memory: Estimate, model: ModelFolder
 ) -> list[str]:
-    notes = list(model.info.notes)
+    notes = [*model.info.notes, *run.notes]
     if run.resumed_from is not None:
         notes.append(f"resumed at step {run.resumed_from}; tokens processed and throughput count from there")
     if validation is None:

@@ -236,6 +236,7 @@ def _fit(
         tokens=_count(trainer.tokens_seen),
         trained=_count(trainer.trained_seen),
         sequences=len(trainer.train_dataset),
+        notes=getattr(trainer, "notes", ()),
     )
     return trainer, run
 

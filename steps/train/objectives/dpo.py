@@ -66,6 +66,7 @@ class Dpo(PreferenceObjective):
 
     # trl/scripts/dpo.py: 5e-7 for full weights, 5e-6 for LoRA.
     learning_rate_share = 1 / 40
+    sequences_per_row = 2
     curves = (
         Curve("Training loss", "loss of a pair", "loss"),
         Curve("Validation loss", "loss of a pair", "eval_loss"),

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
-from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
@@ -25,6 +24,7 @@ from steps.train.objectives.preference_trainer import (
     adapter_can_be_taken_off,
     kept_beside_checkpoints,
     masked,
+    ready,
 )
 from steps.train.settings import Plan, TrainSettings
 from steps.train.trainer import Recorder, training_arguments
@@ -42,13 +42,17 @@ class DpoTrainer(AnswerTrainer, DPOTrainer):
     def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
 
-    def measured(self) -> dict[str, float]:
-        """The loss, rewards with their margins and accuracy, and log-probabilities, over all validation pairs."""
+    def scored_validation(self) -> PairScores:
+        """Both answers of each pair."""
+        return self.scored_pairs(self.eval_dataset)
+
+    def measures(self, found: PairScores, places: Any) -> dict[str, float]:
+        """The loss, rewards with their margins and accuracy, and log-probabilities."""
         assert self.reference is not None
-        options, found = self.options, self.scored_pairs(self.eval_dataset)
-        losses = pair_losses(found, self.reference, options.loss, options.beta, options.label_smoothing)
+        options, found, reference = self.options, found.at(places), self.reference.at(places)
+        losses = pair_losses(found, reference, options.loss, options.beta, options.label_smoothing)
         loss = float(losses.mean()) + options.sft_weight * negative_log_likelihood(found.chosen)
-        return {"eval_loss": loss, **pair_measures(found, self.reference, options.beta)}
+        return {"eval_loss": loss, **pair_measures(found, reference, options.beta)}
 
 
 def pair_batch(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -87,8 +91,7 @@ def build_trainer(
         callbacks=[recorder],
     )
     trainer.options = options
-    trainer.eval_dataset = rows.validation
-    trainer.remove_callback(PrinterCallback)
+    ready(trainer, rows)
     if rows.validation is not None:
         trainer.reference = trainer.scored_pairs(rows.validation)
     if precomputes:

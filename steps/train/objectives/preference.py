@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import LedgerWriter
@@ -37,8 +37,6 @@ LIKELIHOODS = (
 
 class PreferenceObjective(Objective):
     """Answers that are compared, or labelled; of a pair, both are encoded as they are generated."""
-
-    sequences_per_row: ClassVar[int] = 2
 
     @property
     @abstractmethod

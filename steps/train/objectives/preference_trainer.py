@@ -9,12 +9,15 @@ import numpy as np
 import torch
 from peft import LoraConfig
 from transformers import Trainer
+from transformers.trainer_callback import PrinterCallback
 
 from steps.contracts.storage import write_whole, writing
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
 from steps.engines.lm.memory import memory_explained
 from steps.engines.template.render import IGNORED
+from steps.train.mixture import Origins, source_loss
+from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.preference_measures import PairScores, Scores
 from steps.train.objectives.sft_trainer import EpochLengthSampler
 
@@ -28,15 +31,23 @@ class AnswerTrainer(Trainer):
 
     Attributes:
         tokens_seen, trained_seen: of all batches so far, without padding; None before the first.
+        eval_origins: sources of the validation rows; with several, each has a loss of its own.
+        notes: for the report.
     """
 
     control: Any
     processing_class: Any
+    eval_origins: Origins | None = None
+    notes: tuple[str, ...] = ()
     tokens_seen: torch.Tensor | None = None
     trained_seen: torch.Tensor | None = None
 
-    def measured(self) -> dict[str, float]:
-        """`eval_loss` and the like on the validation rows."""
+    def scored_validation(self) -> Any:
+        """Scores of the validation rows under the model as it is now, with `at(places)`."""
+        raise NotImplementedError
+
+    def measures(self, found: Any, places: Any) -> dict[str, float]:
+        """`eval_loss` and the like, from the scores of those validation rows alone."""
         raise NotImplementedError
 
     def counted(self, inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,10 +70,18 @@ class AnswerTrainer(Trainer):
             f"on {self.args.device} in the validation pass, at per_device_eval_batch_size {rows}",
             where="train", hint="halve per_device_eval_batch_size, or lower max_length",
         ):  # fmt: skip
-            metrics = self.measured()
+            metrics = self._measured()
         # Not TRL's own: it would take what was gathered of training batches for this.
         Trainer.log(self, metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _measured(self) -> dict[str, float]:
+        found, origins = self.scored_validation(), self.eval_origins
+        metrics = self.measures(found, slice(None))
+        if origins is not None and len(origins.names) > 1:
+            for code, name in enumerate(origins.names):
+                metrics[source_loss(name)] = self.measures(found, origins.codes == code)["eval_loss"]
         return metrics
 
     def scored(self, rows: Any, prefix: str = "") -> Scores:
@@ -114,6 +133,13 @@ class Referenced(torch.utils.data.Dataset[dict[str, Any]]):
 def adapter_can_be_taken_off(peft_config: Any) -> bool:
     """Whether the model without its adapter is what training starts from: an adapter that adds nothing at first."""
     return isinstance(peft_config, LoraConfig) and peft_config.init_lora_weights is True
+
+
+def ready(trainer: AnswerTrainer, rows: EncodedRows) -> None:
+    """The validation rows, which TRL's constructors would tokenise, and no printing."""
+    trainer.eval_dataset = rows.validation
+    trainer.eval_origins = rows.validation_encoding.origins if rows.validation_encoding else None
+    trainer.remove_callback(PrinterCallback)
 
 
 def kept_beside_checkpoints(file: Path, compute: Any) -> dict[str, Any]:

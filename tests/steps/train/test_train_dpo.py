@@ -48,7 +48,7 @@ def log_probabilities(loaded, rows):
     ]
 
 
-@pytest.mark.parametrize("weights", sorted(WEIGHTS))
+@pytest.mark.parametrize("weights", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_margins_and_accuracy_are_those_of_the_saved_model_against_its_start(dataset, tiny_model, tmp_path, weights):
     done = train(tiny_model, dataset, config_of(weights=WEIGHTS[weights]), tmp_path, tmp_path / "checkpoints")
     outcome = dict(done.report.tables[0].rows)

@@ -1,0 +1,111 @@
+"""KTO: answers that are wanted become likelier, unwanted ones less likely, each by itself, without pairs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from steps.contracts.records import Row
+from steps.contracts.reports import Frozen
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, LossKernel, Measure
+from steps.train.objectives.preference import ACCURACY, COURSE, MARGIN, REWARD, PreferenceObjective
+from steps.train.settings import Plan, TrainSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from steps.train.answer_forms import LabelledAnswers
+    from steps.train.objectives.kto_trainer import KtoTrainer
+    from steps.train.trainer import Recorder
+
+
+class KtoOptions(Frozen):
+    """Kahneman-Tversky optimisation of labelled answers, by TRL's KTOTrainer."""
+
+    kind: Literal["kto"] = Field(
+        "kto", description="Kahneman-Tversky optimisation (arXiv 2402.01306): answers that are wanted or not."
+    )
+    beta: float = Field(
+        0.1, gt=0, description="How much it costs to leave the model that training starts from; 0.1 in the paper."
+    )
+    desirable_weight: Literal["auto"] | float = Field(
+        "auto",
+        description="Weight of a wanted answer's loss. auto: 1, or so much that wanted and unwanted answers weigh the"
+        " same where there are fewer of these (the paper's eq. 8 allows up to a third more).",
+    )
+    undesirable_weight: Literal["auto"] | float = Field("auto", description="The same of unwanted answers.")
+    preference_as: Literal["labelled", "skip"] = Field(
+        "labelled", description="Preference rows: a wanted and an unwanted answer each, or left out."
+    )
+
+
+class Kto(PreferenceObjective):
+    """Unpaired preferences, and the answers of pairs."""
+
+    # trl/scripts/kto.py: 5e-7 for full weights.
+    learning_rate_share = 1 / 40
+    curves = (
+        Curve("Training loss", "loss of an answer", "loss"),
+        Curve("Validation loss", "loss of an answer", "eval_loss"),
+        Curve("Reward accuracy, validation", "share of wanted, unwanted", "eval_rewards/accuracies"),
+        Curve("Reward margin, validation", REWARD, "eval_rewards/margins"),
+        Curve("Divergence, validation", "nats per answer", "eval_kl"),
+        *COURSE,
+    )
+    measures = (
+        VALIDATION_LOSS,
+        ACCURACY,
+        MARGIN,
+        Measure("reward of wanted answers", "eval_rewards/chosen"),
+        Measure("reward of unwanted answers", "eval_rewards/rejected"),
+        Measure("divergence from the start", "eval_kl"),
+    )
+
+    def __init__(self, options: KtoOptions) -> None:
+        self.options = options
+
+    @property
+    def form(self) -> "LabelledAnswers":
+        """One answer with its label."""
+        from steps.train.answer_forms import LabelledAnswers
+
+        return LabelledAnswers()
+
+    def clashes(self, settings: TrainSettings) -> list[str]:
+        """The divergence is estimated within a batch, by giving its prompts each other's answers."""
+        found = super().clashes(settings)
+        if settings.group_by_length:
+            found.append("kto's batches stay what they are: group_by_length clashes")
+        if settings.per_device_train_batch_size < 2:
+            found.append("kto needs per_device_train_batch_size 2 or more: a batch of one has no other answer")
+        return found
+
+    def refusal(self, row: Row) -> str | None:
+        """Whatever has no label, and pairs where they are skipped."""
+        if row["kind"] == "unpaired_preference" or (
+            row["kind"] == "preference" and self.options.preference_as == "labelled"
+        ):
+            return None
+        return str(row["kind"])
+
+    def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
+        """TRL's chunked head, always."""
+        return "fused"
+
+    def trainer(
+        self,
+        model: Any,
+        tokenizer: "PreTrainedTokenizerBase",
+        rows: EncodedRows,
+        settings: TrainSettings,
+        plan: Plan,
+        peft_config: Any,
+        checkpoints: Path,
+        recorder: "Recorder",
+    ) -> "KtoTrainer":
+        """TRL's KTOTrainer, with exact measures."""
+        from steps.train.objectives.kto_trainer import build_trainer
+
+        return build_trainer(
+            model, tokenizer, rows, settings, self.options, plan, peft_config, checkpoints, recorder
+        )  # fmt: skip

@@ -1,0 +1,77 @@
+"""ORPO: fine-tuning on the chosen answer, and preference over the rejected one, in one loss; no reference model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from steps.contracts.reports import Frozen
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, Measure
+from steps.train.objectives.preference import COURSE, LIKELIHOODS, PreferenceObjective
+from steps.train.settings import Plan, TrainSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from steps.train.answer_forms import Pairs
+    from steps.train.objectives.orpo_trainer import OrpoTrainer
+    from steps.train.trainer import Recorder
+
+
+class OrpoOptions(Frozen):
+    """Odds ratio preference optimisation of pairs, by TRL's ORPOTrainer."""
+
+    kind: Literal["orpo"] = Field("orpo", description="Odds ratio preference optimisation (arXiv 2403.07691): pairs.")
+    beta: float = Field(
+        0.1, gt=0, description="Weight of the odds ratio beside the chosen answer's likelihood; the paper's lambda."
+    )
+
+
+class Orpo(PreferenceObjective):
+    """Preference pairs; from a base model, since what the answers are like is learnt with it."""
+
+    # The paper's 8e-6 for full weights (its appendix on training).
+    learning_rate_share = 0.4
+    sequences_per_row = 2
+    curves = (
+        Curve("Training loss", "loss of a pair", "loss"),
+        Curve("Validation loss", "loss of a pair", "eval_loss"),
+        Curve("Likelihood of chosen answers, validation", "nats per token", "eval_nll_loss"),
+        Curve("Log odds ratio, validation", "nats", "eval_log_odds_chosen"),
+        Curve("Chosen answer likelier, validation", "share of pairs", "eval_logps/accuracies"),
+        *COURSE,
+    )
+    measures = (
+        VALIDATION_LOSS,
+        Measure("negative log-likelihood of chosen answers", "eval_nll_loss"),
+        Measure("log odds ratio", "eval_log_odds_chosen"),
+        *LIKELIHOODS,
+    )
+
+    def __init__(self, options: OrpoOptions) -> None:
+        self.options = options
+
+    @property
+    def form(self) -> "Pairs":
+        """Both answers of a pair."""
+        from steps.train.answer_forms import Pairs
+
+        return Pairs()
+
+    def trainer(
+        self,
+        model: Any,
+        tokenizer: "PreTrainedTokenizerBase",
+        rows: EncodedRows,
+        settings: TrainSettings,
+        plan: Plan,
+        peft_config: Any,
+        checkpoints: Path,
+        recorder: "Recorder",
+    ) -> "OrpoTrainer":
+        """TRL's ORPOTrainer, with exact measures."""
+        from steps.train.objectives.orpo_trainer import build_trainer
+
+        return build_trainer(
+            model, tokenizer, rows, settings, self.options, plan, peft_config, checkpoints, recorder
+        )  # fmt: skip
