@@ -318,7 +318,8 @@ def _refused(config: RunConfig, source: str, kind: str, found: Any) -> str:
 
 _OTHERWISE = {
     "preference": " (objective.preference_as: chosen trains on the chosen answer)",
-    "document": " (pipeline: curate makes a dataset without training)",
+    "document": " (objective: {kind: continued_pretraining} trains on them; pipeline: curate makes a dataset without"
+    " training)",
 }
 
 

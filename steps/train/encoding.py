@@ -68,6 +68,9 @@ class Encoding:
     lint: LintTotals = field(default_factory=LintTotals)
     # content id and record id of each sequence's row, 32 bytes each, in the order of the sequences
     order: bytes = b""
+    # tokens of rows that are mixed in against forgetting
+    replayed: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def record_id(self, sequence: int) -> str:
         """Id of the row that a sequence is of; "" where nobody noted it."""
@@ -444,5 +447,6 @@ def _require_rows(result: Encoding, config: TrainSettings) -> None:
         raise TrainingDataError(
             f"no row is left to train on: {result.rows_in} read, dropped by {result.dropped_by}",
             where="train",
-            hint="raise max_length for overlong rows; set objective.preference_as: chosen for preference rows",
+            hint="raise max_length for overlong rows; set objective.preference_as: chosen for preference rows, and"
+            " objective: {kind: continued_pretraining} for documents",
         )

@@ -93,6 +93,8 @@ def _counts(encoding: Encoding, validation: Encoding | None, run: Run, model: Mo
     }
     if encoding.answers:
         counts["answers"] = dict(sorted(encoding.answers.items()))
+    if encoding.replayed:
+        counts["tokens"]["of these replayed"] = encoding.replayed
     if encoding.sequences > encoding.kept:
         counts["tokens"]["sequences"] = encoding.sequences
     if encoding.lint.boundary_merged or encoding.truncated or encoding.lint.left_out:
@@ -170,7 +172,7 @@ def _settings(config: TrainConfig, plan: Plan) -> Table:
 def _notes(
     config: TrainConfig, encoding: Encoding, validation: Encoding | None, run: Run, memory: Estimate, model: ModelFolder
 ) -> list[str]:
-    notes = [*model.info.notes, *run.notes]
+    notes = [*model.info.notes, *encoding.notes, *run.notes]
     if run.resumed_from is not None:
         notes.append(f"resumed at step {run.resumed_from}; tokens processed and throughput count from there")
     if validation is None:

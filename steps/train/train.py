@@ -191,7 +191,7 @@ def encode_rows(
         # A validation row that can't be used is left out of the loss and counted; it is no reason to stop.
         lenient = config.model_copy(update={"max_unusable_share": 1.0, "unusable_rows": "drop", "overlong": "drop"})
         path = tokens / "validation.arrow"
-        validation, validation_encoding = objective.encode(
+        validation, validation_encoding = objective.held_out().encode(
             dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows, means=means
         )
     return EncodedRows(rows, validation, encoding, validation_encoding, mixture), ledger

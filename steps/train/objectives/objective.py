@@ -103,6 +103,10 @@ class Objective(ABC):
             TrainingDataError: no usable row, or more unusable rows than the settings allow.
         """
 
+    def held_out(self) -> "Objective":
+        """The objective as it encodes rows that are only measured."""
+        return self
+
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
         """How the loss is computed from the last hidden states; decides over the memory of logits."""
         return "plain"

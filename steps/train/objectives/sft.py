@@ -30,6 +30,13 @@ _PLAIN_LOSS_VOCAB = 32_768
 _BFD = "packing bfd needs per_device_train_batch_size 1; use gradient_accumulation_steps for larger steps"
 
 
+def loss_kernel(wanted: Literal["auto", "fused", "plain"], device: str, vocab_size: int) -> LossKernel:
+    """The one asked for; auto: plain on a CPU with a small vocabulary."""
+    if wanted != "auto":
+        return wanted
+    return "plain" if device == "cpu" and vocab_size <= _PLAIN_LOSS_VOCAB else "fused"
+
+
 class SftOptions(Frozen):
     """Supervised fine-tuning on the assistant's tokens, by TRL's SFTTrainer."""
 
@@ -102,9 +109,7 @@ class Sft(Objective):
 
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
         """The one asked for; auto: plain on a CPU with a small vocabulary."""
-        if self.options.loss_kernel != "auto":
-            return self.options.loss_kernel
-        return "plain" if device == "cpu" and vocab_size <= _PLAIN_LOSS_VOCAB else "fused"
+        return loss_kernel(self.options.loss_kernel, device, vocab_size)
 
     def trainer(
         self,

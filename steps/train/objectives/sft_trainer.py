@@ -1,7 +1,7 @@
 """TRL's SFTTrainer with an exact validation loss, an optional plain loss and token counts."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,11 @@ class SftTrainer(SFTTrainer):
         return metrics
 
     def _validation_losses(self) -> dict[str, float]:
+        found = self._row_losses()
+        return {"eval_loss": mean_loss(found), **self._by_source(found)}
+
+    def _row_losses(self) -> list[tuple[float, int]]:
+        """Nats and trained tokens of each validation row."""
         loaded = LoadedModel(self.model, self.processing_class, str(self.args.device))
         found: list[tuple[float, int]] = []
         for start in range(0, len(self.eval_dataset), _EVAL_CHUNK):
@@ -118,16 +123,22 @@ class SftTrainer(SFTTrainer):
             examples = list(zip(rows["input_ids"], rows["labels"], strict=True))
             with self.compute_loss_context_manager():
                 found += token_losses(loaded, examples, batch_size=self.args.per_device_eval_batch_size)
-        losses = {"eval_loss": _mean(found)}
-        if self.eval_origins is not None and len(self.eval_origins.names) > 1:
-            for code, name in enumerate(self.eval_origins.names):
-                losses[source_loss(name)] = _mean([found[i] for i in np.flatnonzero(self.eval_origins.codes == code)])
-        return losses
+        return found
+
+    def _by_source(self, losses: list[tuple[float, int]]) -> dict[str, float]:
+        origins = self.eval_origins
+        if origins is None or len(origins.names) < 2:
+            return {}
+        return {
+            source_loss(name): mean_loss(losses[i] for i in np.flatnonzero(origins.codes == code))
+            for code, name in enumerate(origins.names)
+        }
 
 
-def _mean(losses: Sequence[tuple[float, int]]) -> float:
+def mean_loss(losses: Iterable[tuple[float, int]]) -> float:
     """Of (sum of losses, number of tokens) per row: the mean per token."""
-    return math.fsum(loss for loss, _ in losses) / max(sum(n for _, n in losses), 1)
+    held = list(losses)
+    return math.fsum(loss for loss, _ in held) / max(sum(n for _, n in held), 1)
 
 
 def require_blind_packs(model: Any) -> None:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
     [
         ({"weights": {"kind": "full", "r": 4}}, "Extra inputs"),
         ({"weights": {"kind": "qlora"}}, "expected tags: 'lora', 'full'"),
-        ({"objective": {"kind": "dpo"}}, "Input should be 'sft'"),
+        ({"objective": {"kind": "ppo"}}, "expected tags: 'sft', 'continued_pretraining'"),
         ({"max_steps": 5, "num_train_epochs": 1}, "max_steps and num_train_epochs"),
         ({"objective": {"packing": "wrapped"}, "group_by_length": True}, "group_by_length"),
         ({"objective": {"packing": "bfd"}, "per_device_train_batch_size": 2}, "gradient_accumulation_steps"),

@@ -1,10 +1,10 @@
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.resumed import ROOT, check_resumed, check_resumed_after_a_kill, lay_out
 from support.tiny_model import tiny_dataset
 
 from steps.train import checkpoints
@@ -12,7 +12,6 @@ from steps.train.config import TrainConfig
 from steps.train.train import train
 from steps.train.weights.full import FullOptions
 
-ROOT = Path(__file__).parents[3]
 FULL = TrainConfig(
     weights=FullOptions(), learning_rate=1e-3, max_steps=14, per_device_train_batch_size=4,
     gradient_accumulation_steps=2, save_steps=4, save_total_limit=1, logging_steps=1, max_length=128,
@@ -22,27 +21,9 @@ LORA = TrainConfig.model_validate(
 )
 
 
-def lay_out(base, folder):
-    """What the scripts beside this file read as BASE."""
-    folder.mkdir()
-    (folder / "info.json").write_text(base.info.model_dump_json())
-    (folder / "model").symlink_to(base.path)
-
-
 @pytest.mark.slow
 def test_a_run_killed_while_saving_resumes_to_the_weights_of_an_undisturbed_one(tmp_path, tiny_model):
-    dataset = tiny_dataset(tmp_path / "data")
-    lay_out(tiny_model, tmp_path / "base")
-    paths = [str(tmp_path / name) for name in ("base", "data", "killed", "checkpoints")]
-    killed = subprocess.run(
-        [sys.executable, Path(__file__).with_name("killed_run.py"), *paths, LORA.model_dump_json(), "8"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        cwd=ROOT, timeout=300, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    left = sorted(checkpoints.step_of(p) for p in (tmp_path / "checkpoints").glob("*/checkpoint-*"))
-    assert left == [4, 8]  # 8 is half written
-    check_resumed(tmp_path, tiny_model, dataset, LORA, 4)
+    check_resumed_after_a_kill(tmp_path, tiny_model, tiny_dataset(tmp_path / "data"), LORA, 8)
 
 
 @pytest.mark.slow
@@ -81,21 +62,6 @@ def test_full_training_interrupted_between_checkpoints_resumes_alike(tmp_path, t
     with pytest.raises(KeyboardInterrupt):
         train(tiny_model, dataset, FULL, tmp_path / "interrupted", tmp_path / "checkpoints", interrupt)
     check_resumed(tmp_path, tiny_model, dataset, FULL, 8)
-
-
-def check_resumed(tmp_path, base, dataset, config, step):
-    resumed = train(base, dataset, config, tmp_path / "resumed", tmp_path / "checkpoints")
-    straight = train(base, dataset, config, tmp_path / "straight", tmp_path / "other")
-    assert any(f"resumed at step {step}" in note for note in resumed.report.notes)
-    assert not any("resumed" in note for note in straight.report.notes)
-    assert resumed.model.info.files == straight.model.info.files
-    assert resumed.report.series == straight.report.series
-    for name in ("again", "once more"):
-        # transformers trains another step here, which would only show in the second one: the first has no rate left.
-        again = train(base, dataset, config, tmp_path / name, tmp_path / "checkpoints")
-        assert any("resumed at step 14" in note for note in again.report.notes)
-        assert again.model.info.files == straight.model.info.files
-        assert again.report.series == straight.report.series
 
 
 @pytest.mark.slow
