@@ -201,6 +201,11 @@ def _variables(config: RunConfig, stack: Path | None, infra: InfraConfig | None)
     if key and key not in given and not os.environ.get(key):
         what = f"the environment variable {key} is not set; export {key}=..."
         yield Finding(("judge", "endpoint"), what, stops)
+    for place, phase in _phases(config):
+        if phase.hub_model_id is not None and not {"HF_TOKEN"} & (given | os.environ.keys()):
+            yield Finding(
+                (*place, "hub_model_id"), "the environment variable HF_TOKEN is not set: a token that may write", stops
+            )
     for name in missing_variables(stack, os.environ) if stack is not None else ():
         yield Finding((), f"the stack needs the environment variable {name} ({stack}); export {name}=...")
 

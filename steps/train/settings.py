@@ -66,6 +66,12 @@ class TrainSettings(Frozen):
     logging_steps: int = Field(10, ge=1, description="Optimizer steps per point of the loss curve (a mean over them).")
     save_steps: int = Field(500, ge=1, description="Optimizer steps between checkpoints; the last step is always one.")
     save_total_limit: int = Field(2, ge=1, description="Newest checkpoints that are kept.")
+    hub_model_id: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Model repository of a Hugging Face hub, OWNER/NAME, that checkpoints are copied to as well; one"
+        " that isn't there is made, a private one. HF_TOKEN and HF_ENDPOINT are read. None: nowhere.",
+    )
 
     seed: int = Field(42, ge=0, description="Of new weights, of dropout and of the order of the rows.")
     num_threads: int = Field(

@@ -109,7 +109,7 @@ def train(
 def run_key(start: Start, dataset: Dataset, config: TrainConfig, plan: Plan) -> str:
     """Name of a run's checkpoint folder, 32 hex characters: equal only for runs that give equal weights."""
     parts = {
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude={"hub_model_id"}),
         "plan": asdict(plan),
         "dataset": dataset.digest,
         "base": start.base.info.digest,
@@ -207,6 +207,7 @@ def _fit(
     on_metrics: OnMetrics | None,
 ) -> tuple[Any, Run]:
     """Train, from the newest whole checkpoint where there is one; the last step is always a checkpoint."""
+    from steps.train.hub_copies import hub_copies
     from steps.train.trainer import Recorder, explained, own_config
 
     resume = stored.newest_whole(home)
@@ -220,10 +221,14 @@ def _fit(
         # Before a checkpoint is loaded the model is what the phase starts from: a new adapter adds nothing.
         before = _measured(trainer.evaluate())
         start = time.monotonic()
-        with explained(config, plan), writing(home):
+        with (
+            explained(config, plan),
+            writing(home),
+            hub_copies(trainer, config.hub_model_id, config.save_total_limit) as copies,
+        ):
             if resume is None or not _is_finished(trainer, resume):
                 trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        seconds = time.monotonic() - start
+            seconds = time.monotonic() - start
         done = [h for h in trainer.state.log_history if "eval_loss" in h and h["step"] == trainer.state.global_step]
         after = _measured(done[-1] if done else trainer.evaluate())
     run = Run(
@@ -236,7 +241,7 @@ def _fit(
         tokens=_count(trainer.tokens_seen),
         trained=_count(trainer.trained_seen),
         sequences=len(trainer.train_dataset),
-        notes=getattr(trainer, "notes", ()),
+        notes=(*getattr(trainer, "notes", ()), *copies),
     )
     return trainer, run
 

@@ -23,6 +23,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("ASSAY_PII_KEY", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     (tmp_path / "chats.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 2)
     (tmp_path / "pages").mkdir()
@@ -85,6 +86,8 @@ def test_a_config_whose_things_are_there_passes_with_its_notes(root: Path) -> No
                                                     "key_env": "OPENAI_API_KEY"}}}, "OPENAI_API_KEY is not set"),
         ({"reuse": "mine-1"}, "no run 'mine-1'; did you mean mine-10?"),
         ({"train": {"rows": {"sources": ["chat"]}}}, "no source 'chat'; ingest has chats"),
+        ({"train": {"rows": {"mixture": {"chat": 2}}}}, "no source 'chat' among those that the phase takes: chats"),
+        ({"train": {"hub_model_id": "acme/orders"}}, "the environment variable HF_TOKEN is not set"),
         ({"evaluate": {"controls": [{"name": "g", "kind": "perplexity", "path": "genera.jsonl"}]}},
          "no such file: genera.jsonl; did you mean general.jsonl?"),
         ({"gate": {"metric": "exact_mach"}}, "no metric 'exact_mach'; did you mean 'exact_match'?"),

@@ -1,4 +1,5 @@
-"""A hub on this machine: it answers the calls that `huggingface_hub` makes to bring a folder to a data set, by LFS.
+"""A hub on this machine: it answers the calls that `huggingface_hub` makes to bring a folder to a data set or a model,
+by LFS.
 
 Not Hugging Face's: what is tested against it is that assay asks for the right things, not that the hub takes them.
 """
@@ -19,7 +20,7 @@ COMMIT = "c" * 40
 
 @dataclass
 class Repo:
-    """A data set: its files, and whether it is private."""
+    """A data set or a model: its files, and whether it is private."""
 
     private: bool
     files: dict[str, bytes] = field(default_factory=dict)
@@ -42,14 +43,16 @@ class Hub:
             case ["api", "repos", "create"]:
                 wanted = json.loads(body)
                 name = "/".join(x for x in (wanted.get("organization"), wanted["name"]) if x)
-                self.repos[name] = Repo(bool(wanted.get("private")) or wanted.get("visibility") == "private")
-                return 200, {"url": f"{self.url}/datasets/{name}"}
+                there = name in self.repos
+                if not there:
+                    self.repos[name] = Repo(bool(wanted.get("private")) or wanted.get("visibility") == "private")
+                return 409 if there else 200, {"url": f"{self.url}/datasets/{name}"}
             case ["api", "validate-yaml"]:
                 return 200, {"errors": [], "warnings": []}
-            case ["api", "datasets", owner, name, *rest]:
+            case ["api", "datasets" | "models", owner, name, *rest]:
                 repo = self.repos.get(f"{owner}/{name}")
                 return self._dataset(f"{owner}/{name}", repo, rest, body) if repo else (404, {"error": "not found"})
-            case ["datasets", _, _, "info", "lfs", "objects", "batch"]:
+            case [*_, _, _, "info", "lfs", "objects", "batch"]:
                 return 200, {"objects": [self._lfs(o) for o in json.loads(body)["objects"]]}
             case ["blob", oid] if method == "PUT":
                 assert hashlib.sha256(body).hexdigest() == oid
@@ -87,6 +90,8 @@ class Hub:
                 repo.files[value["path"]] = self.blobs[value["oid"]]
             elif line["key"] == "deletedFile":
                 del repo.files[value["path"]]
+            elif line["key"] == "deletedFolder":
+                repo.files = {n: b for n, b in repo.files.items() if not n.startswith(value["path"])}
 
 
 def _mode(path: str) -> str:
@@ -111,7 +116,7 @@ def serving() -> Iterator[Hub]:
                 status, value = hub.status, {"error": "not today"}
             raw = json.dumps(value).encode()
             self.send_response(status)
-            if status == 404 and path.startswith("/api/datasets/"):
+            if status == 404 and path.startswith(("/api/datasets/", "/api/models/")):
                 self.send_header("X-Error-Code", "RepoNotFound")
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(raw)))
