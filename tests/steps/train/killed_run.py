@@ -8,22 +8,23 @@ import signal
 import sys
 from pathlib import Path
 
+from transformers import Trainer
+
 from steps.contracts.dataset import Dataset
 from steps.contracts.models import ModelFolder, ModelInfo
 from steps.train.config import TrainConfig
-from steps.train.objectives.sft_trainer import SftTrainer
 from steps.train.train import train
 
 
 def main(base, dataset, folder, checkpoints, config, step, adapter=None):
-    save = SftTrainer._save_optimizer_and_scheduler
+    save = Trainer._save_optimizer_and_scheduler
 
     def save_or_die(self, output_dir):
         if self.state.global_step == int(step):
             os.kill(os.getpid(), signal.SIGKILL)
         save(self, output_dir)
 
-    SftTrainer._save_optimizer_and_scheduler = save_or_die
+    Trainer._save_optimizer_and_scheduler = save_or_die
     version = Dataset.open(Path(dataset, "split"), lambda sha: Path(dataset, "all", "shards", f"{sha}.parquet"))
     settings = TrainConfig.model_validate_json(config)
     start = model(adapter) if adapter else None
