@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from ops.commands.options import Json, Overrides, root_folder
 from ops.commands.schedule import schedule as schedule_commands
 from ops.commands.stack import stack as stack_commands
-from steps.contracts.errors import AssayError
+from steps.contracts.errors import AssayError, ConfigError
 from steps.contracts.storage import full_disk
 from steps.zenml_runtime.light_start import start_light
 
@@ -275,6 +275,32 @@ def validate(
 
     _quiet(json_output)
     raise typer.Exit(check(root_folder(), configs, infra, overrides or [], slot, json_output))
+
+
+@app.command(rich_help_panel="Run")
+def plan(
+    config: Annotated[Path, typer.Argument(help="run config that trains")],
+    device: Annotated[
+        str | None, typer.Option(help="card, such as a100-80gb, h100, 4090 or t4; cpu; default: what is here")
+    ] = None,
+    memory: Annotated[float | None, typer.Option(metavar="GIB", help="of the card, instead of the table's")] = None,
+    base: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="config.json of the base, or a folder that has it")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="rows that are trained on, instead of counting them")] = None,
+    mfu: Annotated[
+        float | None, typer.Option(min=0.01, max=1.0, help="share of the card's peak that training reaches")
+    ] = None,
+    prices: Annotated[Path | None, typer.Option(metavar="FILE", help="your prices of cards (docs/plan.md)")] = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Say whether training fits, how long it takes and what it costs, and what to change; nothing is run."""
+    from ops.commands.plan import plan as show_plan
+
+    _quiet(json_output)
+    fits = show_plan(root_folder(), config, overrides or [], device, memory, base, rows, mfu, prices, json_output)
+    raise typer.Exit(0 if fits else ConfigError.exit_code)
 
 
 @app.command(rich_help_panel="Run")

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from steps.contracts.context import StageContext
@@ -332,3 +333,32 @@ def beginnings(source: SourceConfig, config: IngestConfig, root: Path) -> Iterat
         for part in _parts(source, root, config, DocumentFiles(config, readers), []):
             meaning = part.file.meaning if part.file is not None else None
             yield Beginning(part.path, part.container, part.bytes, meaning, _head(part.items()))
+
+
+@dataclass(frozen=True)
+class Count:
+    """Rows of a source, `bytes` as stored. `exact`: all were counted, else the number is told by size."""
+
+    rows: int
+    bytes: int
+    exact: bool
+
+
+def count_rows(source: SourceConfig, config: IngestConfig, root: Path, most: int) -> Count:
+    """How many rows a source has: the first `most` of each file are read, and what is behind them is taken to be as
+    long (of a compressed file as if it weren't compressed: there are more).
+
+    Raises:
+        InputError: as `ingest`.
+    """
+    rows = size = 0
+    exact = True
+    with DocumentReaders(config.documents, _SAMPLE_PAGES) as readers:
+        for part in _parts(source, root, config, DocumentFiles(config, readers), []):
+            items = part.items()
+            read = [len(item.raw) for item in islice(items, most)]
+            more = next(items, None) is not None
+            rows += max(len(read) + 1, round(len(read) * part.bytes / max(1, sum(read)))) if more else len(read)
+            size += part.bytes
+            exact = exact and not more
+    return Count(rows, size, exact)

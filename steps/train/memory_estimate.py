@@ -15,6 +15,7 @@ from steps.engines.lm.loss import LOGITS_BYTES
 from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
+from steps.train.planning.ladder import smallest_that
 from steps.train.settings import Plan
 from steps.train.weights.registry import weights_of
 
@@ -24,17 +25,29 @@ if TYPE_CHECKING:
 # TRL 1.16's fused head works on tiles of logits (trl.kernels.chunked_logprob, trl.trainer.utils), and adds up the
 # gradients of the hidden states, and of the head where that is trained, in float32.
 _TILE_POSITIONS, _TILE_VOCAB = 4_096, 32_768
+# What transformers' configs call the number of experts of a layer.
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 # Chosen: allocator fragmentation, cuBLAS workspaces, the CUDA context.
 _OVERHEAD_SHARE = 0.10
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the estimate needs to know of a model. `described`: its transformers configuration."""
+    """What the estimates need to know of a model.
+
+    Attributes:
+        described: its transformers configuration.
+        multiplied: weights that a token is multiplied with on its way through: of experts those that it is sent to, of
+            embeddings none, of the head all.
+        packed, packed_bytes: weights that are held in fewer bits, and what they take.
+    """
 
     parameters: int
     trainable: int
     described: Any
+    multiplied: int = 0
+    packed: int = 0
+    packed_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Estimate:
         activations: at the peak of a step, when no gradient of a weight is there yet.
         remaining: activations that are left when nearly all gradients are there.
         validation: the validation pass.
+        reference: the weights of a model that stays beside the trained one.
         accumulates: gradients of the passes before are there in each forward pass.
     """
 
@@ -55,13 +69,19 @@ class Estimate:
     remaining: int
     validation: int
     accumulates: bool
+    reference: int = 0
     available: int | None = None
 
     @property
     def counted(self) -> int:
         """Bytes at the peak. Gradients come as activations go, so that these two are seldom there together."""
         early = self.activations + (self.gradients if self.accumulates else 0)
-        return self.weights + self.optimizer + max(early, self.gradients + self.remaining, self.validation)
+        return (
+            self.weights
+            + self.reference
+            + self.optimizer
+            + max(early, self.gradients + self.remaining, self.validation)
+        )
 
     @property
     def total(self) -> int:
@@ -75,7 +95,16 @@ class Estimate:
 
     def table(self) -> Table:
         """The parts in MiB. They aren't all there at once: the total is of the peak."""
-        parts = ("weights", "gradients", "optimizer", "activations", "validation", "total", "available")
+        parts = (
+            "weights",
+            *(["reference"] if self.reference else []),
+            "gradients",
+            "optimizer",
+            "activations",
+            "validation",
+            "total",
+            "available",
+        )
         values = [(p, getattr(self, p)) for p in parts]
         rows = tuple((p, None if v is None else round(v / 2**20, 1)) for p, v in values)
         return Table(title="Memory estimate", columns=("part", "MiB"), rows=rows)
@@ -93,11 +122,33 @@ def model_shape(folder: Path, config: TrainConfig) -> Shape:
     described = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(described)
-    parameters = sum(p.numel() for p in model.parameters())
+    return shape_of(model, config)
+
+
+def shape_of(model: Any, config: TrainConfig) -> Shape:
+    """The same of a model on the meta device, to which what is trained is attached."""
+    import torch
+
+    kind, described = weights_of(config.weights), model.config
+    parameters, multiplied = sum(p.numel() for p in model.parameters()), _multiplied(model)
+    packed, packed_bytes = kind.packed(model)
     with torch.device("meta"):
-        model = weights_of(config.weights).attached(model)
+        model = kind.attached(model)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Shape(parameters, trainable, described)
+    return Shape(parameters, trainable, described, multiplied, packed, packed_bytes)
+
+
+def _multiplied(model: Any) -> int:
+    text = model.config.get_text_config()
+    chosen = getattr(text, "num_experts_per_tok", None) or 1
+    experts = next((n for name in _EXPERTS if (n := getattr(text, name, None))), chosen)
+    looked_up, head = model.get_input_embeddings().weight, model.get_output_embeddings()
+    tied = head is not None and head.weight is looked_up
+    found = 0.0
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1 and (weight is not looked_up or tied):
+            found += weight.numel() * (chosen / experts if ".experts." in name else 1)
+    return int(found)
 
 
 def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | None = None) -> Estimate:
@@ -105,17 +156,18 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
     from steps.train.memory_probe import How, passes
 
     width = 4 if plan.dtype == "float32" else 2
+    objective = objective_of(config.objective)
     adapter = weights_of(config.weights).stored_as == "adapter"
-    # Adam keeps two float32 moments per weight; Adafactor a row and a column per matrix (about a hundredth).
-    moments = 0.04 if config.optim == "adafactor" else 8
     plain = plan.loss_kernel == "plain"
     found = passes(shape.described, config.weights, How(plan.dtype, plan.bf16, plan.gradient_checkpointing, plain))
-    rows, length = _sequences(config), config.max_length
+    rows, length = objective.sequences_per_row * config.per_device_train_batch_size, config.max_length
+    still = width * (shape.parameters - shape.packed) + shape.packed_bytes
     return Estimate(
-        weights=width * shape.parameters + (4 * shape.trainable if adapter else 0),
+        weights=still + (4 * shape.trainable if adapter else 0),
+        reference=still if objective.demand(config).reference == "copy" else 0,
         gradients=(4 if adapter else width) * shape.trainable,
-        optimizer=int(moments * shape.trainable),
-        activations=found.step(rows, length) + (0 if plain else _fused_loss(shape, config)),
+        optimizer=optimizer_bytes(config, shape.trainable),
+        activations=found.step(rows, length) + (0 if plain else _fused_loss(shape, config, rows * length)),
         remaining=int(found.end.peak(rows, length)),
         validation=_validation(shape, config, plan, found.forward),
         accumulates=config.gradient_accumulation_steps > 1,
@@ -123,33 +175,73 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
     )
 
 
-def _fused_loss(shape: Shape, config: TrainConfig) -> int:
+def optimizer_bytes(config: TrainConfig, trainable: int) -> int:
+    """Of an optimizer's state: Adam keeps two float32 moments per weight; Adafactor a row and a column per matrix
+    (about a hundredth).
+    """
+    return int((0.04 if config.optim == "adafactor" else 8) * trainable)
+
+
+def _fused_loss(shape: Shape, config: TrainConfig, tokens: int) -> int:
     """A tile of logits and the gradients that are added up, in bytes."""
     text = shape.described.get_text_config()
-    tokens = _sequences(config) * config.max_length
     tile = 4 * min(tokens, _TILE_POSITIONS) * min(text.vocab_size, _TILE_VOCAB)
     head = 4 * text.vocab_size * text.hidden_size if weights_of(config.weights).stored_as == "full" else 0
     return int(tile + 4 * tokens * text.hidden_size + head)
 
 
-def _sequences(config: TrainConfig) -> int:
-    """Sequences in a forward pass that keeps activations."""
-    return config.per_device_train_batch_size * objective_of(config.objective).sequences_per_row
-
-
 def _validation(shape: Shape, config: TrainConfig, plan: Plan, forward: "Growth") -> int:
-    """Bytes of the largest batch of `token_losses`: the decoder's layers, then logits with their cross entropy, all of
-    them, or in pieces beside the hidden states.
-    """
-    text, length = shape.described.get_text_config(), config.max_length
+    """Bytes of the largest batch of the validation loss."""
+    length = config.max_length
     rows = min(config.per_device_eval_batch_size, max(1, BATCH_TOKENS // length))
+    copies = 2.5 if plan.bf16 or plan.dtype == "bfloat16" else 2
+    return _losses(shape.described.get_text_config(), rows, length, forward, copies)
+
+
+def _losses(text: Any, rows: int, length: int, forward: "Growth", copies: float) -> int:
+    """Bytes of the largest batch of `token_losses`: the decoder's layers, then logits with their cross entropy, all of
+    them, or in pieces beside the hidden states. `copies`: of such a piece.
+    """
     logits = int(4 * rows * length * text.vocab_size)
     if logits <= LOGITS_BYTES:
         return max(int(forward.peak(rows, length)), 3 * logits)
-    copies = 2.5 if plan.bf16 or plan.dtype == "bfloat16" else 2
     if getattr(text, "final_logit_softcapping", None):
         copies += 1
     return max(int(forward.peak(rows, length)), int(8 * rows * length * text.hidden_size + copies * LOGITS_BYTES))
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Bytes that evaluating a model takes: its weights, and the larger of answering and of losses."""
+
+    weights: int
+    answers: int
+    losses: int
+
+    @property
+    def total(self) -> int:
+        """Bytes at the peak, with a tenth for fragmentation."""
+        return int((self.weights + max(self.answers, self.losses)) * (1 + _OVERHEAD_SHARE))
+
+
+def measuring(shape: Shape, *, dtype: str, rows: int, tokens: int, length: int, answer: int) -> Measuring:
+    """What evaluating takes, at the longest rows; an adapter is merged into the weights.
+
+    Args:
+        rows, tokens: of a batch at most. length: tokens of a row, the answer's among them. answer: tokens of an answer.
+    """
+    from steps.train.memory_probe import How, answering, passes
+    from steps.train.weights.full import FullOptions
+
+    rows = max(1, min(rows, tokens // length))
+    prompt = max(1, length - answer)
+    width = 4 if dtype == "float32" else 2
+    forward = passes(shape.described, FullOptions(), How(dtype, False, False, True)).forward
+    return Measuring(
+        weights=width * shape.parameters,
+        answers=answering(shape.described, dtype).peak(rows, prompt, answer),
+        losses=_losses(shape.described.get_text_config(), rows, length, forward, 2 if width == 4 else 2.5),
+    )
 
 
 def free_bytes(device: str) -> int | None:
@@ -184,37 +276,17 @@ def require_fit(shape: Shape, config: TrainConfig, plan: Plan, available: int | 
 
 
 def smallest_change(shape: Shape, config: TrainConfig, plan: Plan, available: int) -> str:
-    """The first of these that fits: recompute activations, smaller batches, shorter rows, LoRA; in words."""
+    """The smallest change that fits, in words; it keeps what is computed where one can."""
 
     def fits(changed: TrainConfig, how: Plan) -> bool:
-        return estimate(shape, changed, how, available).fits
+        # Other weights are of another shape, which is planned anew.
+        return changed.weights == config.weights and estimate(shape, changed, how, available).fits
 
-    if not plan.gradient_checkpointing:
-        plan = _replace(plan, gradient_checkpointing=True)
-        if fits(config, plan):
-            return "set gradient_checkpointing: true"
-    batch = config.per_device_train_batch_size
-    while batch > 1:
-        batch //= 2
-        config = config.model_copy(update={"per_device_train_batch_size": batch})
-        if fits(config, plan):
-            return f"set gradient_checkpointing: true, per_device_train_batch_size: {batch} and raise" \
-                   " gradient_accumulation_steps by the same factor"  # fmt: skip
-    length = config.max_length
-    while length > 256:
-        length //= 2
-        config = config.model_copy(update={"max_length": length})
-        if fits(config, plan):
-            return f"set gradient_checkpointing: true, per_device_train_batch_size: 1 and max_length: {length}"
+    same, others = smallest_that(fits, config, plan)
+    found = same or next(iter(others), None)
+    if found is not None:
+        return f"set {found.words} ({found.price})"
     lighter = weights_of(config.weights).lighter
     if lighter is not None:
-        return f"set {lighter}, or take a smaller model"
-    if plan.dtype == "float32":
-        return "set dtype: bfloat16, or take a smaller model"
-    return "take a smaller model, or a device with more memory"
-
-
-def _replace(plan: Plan, **changes: Any) -> Plan:
-    import dataclasses
-
-    return dataclasses.replace(plan, **changes)
+        return f"set {lighter.replace('=', ': ')}, or take a smaller model or a lower max_length"
+    return "take a smaller model, a lower max_length, or a device with more memory"

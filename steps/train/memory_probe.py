@@ -8,6 +8,7 @@ weights), or with the square of the length (attention written out); three length
 
 import copy
 import json
+import warnings
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -107,6 +108,96 @@ def _llama(text: PretrainedConfig) -> LlamaConfig:
     )
 
 
+@dataclass(frozen=True)
+class Answering:
+    """What generating takes besides weights.
+
+    Attributes:
+        prompt: a pass over the prompts, which fills the cache.
+        cached: bytes per token of every layer's keys and values.
+        windows: tokens that every layer keeps of them at most; None: all.
+        logits: bytes of a row's at the choice of a token, copies included.
+    """
+
+    prompt: Mapping[int, Growth]
+    cached: tuple[float, ...]
+    windows: tuple[int | None, ...]
+    logits: int
+
+    def peak(self, rows: int, prompt: int, answer: int) -> int:
+        """Bytes at the peak of answering `rows` prompts of so many tokens, in so many tokens each."""
+        end = rows * self._cache(prompt + answer)
+        # A token longer is made beside what was there, layer by layer.
+        growing = rows * max((b * self._kept(w, prompt + answer) for b, w in self._layers), default=0) / 2
+        found = {depth: growth.peak(rows, prompt) for depth, growth in self.prompt.items()}
+        deepest, shallowest = max(found), min(found)
+        each = (found[deepest] - found[shallowest]) / max(deepest - shallowest, 1)
+        asked = found[deepest] + (len(self.cached) - deepest) * each
+        return int(max(asked, end + growing + rows * self.logits))
+
+    @property
+    def _layers(self) -> list[tuple[float, int | None]]:
+        return list(zip(self.cached, self.windows, strict=True))
+
+    def _kept(self, window: int | None, tokens: int) -> int:
+        return tokens if window is None else min(tokens, window)
+
+    def _cache(self, tokens: int) -> float:
+        return sum(b * self._kept(w, tokens) for b, w in self._layers)
+
+
+def answering(described: PretrainedConfig, dtype: str) -> Answering:
+    """How generating with a model of this config takes memory. Of one that can't be made small: with a Llama of its
+    widths.
+    """
+    text = described.get_text_config()
+    try:
+        return _answering(text.to_json_string(use_diff=False), dtype)
+    except Exception:  # noqa: BLE001 - as in `passes`
+        return _answering(_llama(text).to_json_string(use_diff=False), dtype)
+
+
+@lru_cache(maxsize=16)
+def _answering(config: str, dtype: str) -> Answering:
+    values = json.loads(config)
+    text = AutoConfig.for_model(values.pop("model_type"), **values)
+    types = getattr(text, "layer_types", None) or [""] * text.num_hidden_layers
+    kinds = len(set(types))
+    depths = (2 * kinds, 3 * kinds) if text.num_hidden_layers > 3 * kinds else (text.num_hidden_layers,)
+    found = {depth: _prompted(text, depth, dtype) for depth in depths}
+    _, layers = found[depths[-1]]
+    by_type = dict(zip(_types(text, depths[-1]), layers, strict=True))
+    window = getattr(text, "sliding_window", None)
+    return Answering(
+        prompt={depth: one for depth, (one, _) in found.items()},
+        cached=tuple(by_type[kind] for kind in types),
+        windows=tuple(window if "sliding" in kind else None for kind in types),
+        # In float32, and what capping them makes on the way.
+        logits=4 * text.vocab_size * (4 if getattr(text, "final_logit_softcapping", None) else 2),
+    )
+
+
+def _prompted(text: PretrainedConfig, depth: int, dtype: str) -> tuple[Growth, list[float]]:
+    """Of a pass over prompts, and the bytes per token that each layer caches."""
+    small, scale = small_config(text, depth)
+    with torch.random.fork_rng(devices=[]), torch_threads(1):
+        model = AutoModelForCausalLM.from_config(small, dtype=getattr(torch, dtype)).eval()
+        seen, layers = [], []
+        for length in _LENGTHS:
+            given = _batch(model, length)
+            counter = LiveBytes([*model.parameters(), *model.buffers(), *given.values()])
+            with counter, torch.inference_mode():
+                out = model(**given, use_cache=True, logits_to_keep=1)
+            seen.append(counter.history)
+            layers = [scale * _bytes_of(layer) / length for layer in out.past_key_values.layers]
+    return _solved(seen, scale), layers
+
+
+def _bytes_of(layer: Any) -> int:
+    tensors = [v for v in vars(layer).values() if isinstance(v, torch.Tensor)]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
 @lru_cache(maxsize=64)
 def _passes(config: str, weights: WeightsOptions, how: How) -> Passes:
     values = json.loads(config)
@@ -151,8 +242,7 @@ def small_config(text: PretrainedConfig, depth: int) -> tuple[PretrainedConfig, 
     small.num_hidden_layers = depth
     types = getattr(text, "layer_types", None)
     if types:
-        kinds = list(dict.fromkeys(types))
-        small.layer_types = types if depth == len(types) else [kinds[i % len(kinds)] for i in range(depth)]
+        small.layer_types = _types(text, depth)
     if scale > 1:
         small.hidden_size = hidden
         if hasattr(text, "rope_parameters"):  # else the width of a head follows from the hidden one
@@ -166,6 +256,13 @@ def small_config(text: PretrainedConfig, depth: int) -> tuple[PretrainedConfig, 
     if getattr(small, "first_k_dense_replace", 0):
         small.first_k_dense_replace = 0
     return small, scale
+
+
+def _types(text: PretrainedConfig, depth: int) -> list[str]:
+    """Types of the layers of a model that is `depth` deep: every type as often as others."""
+    types = getattr(text, "layer_types", None) or [""] * text.num_hidden_layers
+    kinds = list(dict.fromkeys(types))
+    return list(types) if depth == len(types) else [kinds[i % len(kinds)] for i in range(depth)]
 
 
 def _plain_rope(found: Any) -> Any:
@@ -189,7 +286,10 @@ def _step(model: Any, length: int, how: How) -> tuple[list[int], list[int]]:
     """
     model.train()
     if how.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with warnings.catch_warnings():
+            # transformers 5 warns of this name, which its own trainer uses.
+            warnings.simplefilter("ignore", FutureWarning)
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if hasattr(model, "peft_config"):
             model.enable_input_require_grads()
     given = _batch(model, length)

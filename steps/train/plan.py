@@ -20,6 +20,15 @@ def make_plan(config: TrainConfig, vocab_size: int) -> Plan:
 
     device = _device(config.device)
     gpu_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
+    return plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16)
+
+
+def plan_for(config: TrainConfig, vocab_size: int, device: Literal["cpu", "cuda"], *, gpu_bf16: bool) -> Plan:
+    """The same for a device that needn't be here. `gpu_bf16`: a GPU that has bfloat16.
+
+    Raises:
+        ConfigError: the config asks for a number format that the device doesn't have.
+    """
     if config.bf16 is True and device == "cuda" and not gpu_bf16:
         raise ConfigError("bf16 is true, but this GPU has no bfloat16", hint="set bf16: auto or false")
     dtype = config.dtype if config.dtype != "auto" else weights_of(config.weights).dtype(gpu_bf16)

@@ -56,6 +56,20 @@ class EncodedRows:
     mixture: Mixture = field(default_factory=lambda: Mixture(seed=0))
 
 
+@dataclass(frozen=True)
+class Demand:
+    """What a step of an objective takes besides a forward and backward pass over its sequences.
+
+    Attributes:
+        reference: the model that the trained one is held against: "none", "without adapter" (the same weights), or
+            "copy" (all weights once more, which stay).
+        answers: (tokens of a prompt, tokens of an answer) of each row, where answers are generated between steps.
+    """
+
+    reference: Literal["none", "without adapter", "copy"] = "none"
+    answers: tuple[int, int] | None = None
+
+
 class Objective(ABC):
     """An objective with its options. Nothing here imports torch before it is asked for a trainer.
 
@@ -74,6 +88,10 @@ class Objective(ABC):
     def clashes(self, settings: TrainSettings) -> list[str]:
         """Settings that contradict this objective, in words."""
         return []
+
+    def demand(self, settings: TrainSettings) -> Demand:
+        """What a step takes besides, for estimates of memory and time."""
+        return Demand()
 
     @abstractmethod
     def refusal(self, row: Row) -> str | None:

@@ -20,7 +20,7 @@ class Full(WeightsKind):
 
     learning_rate = 2e-5
     stored_as = "full"
-    lighter = "weights: {kind: lora}"
+    lighter = "weights.kind=lora"
 
     def __init__(self, options: FullOptions) -> None:
         self.options = options

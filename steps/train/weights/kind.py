@@ -16,7 +16,7 @@ class WeightsKind(ABC):
     Attributes:
         learning_rate: peak where the config names none.
         stored_as: whether the result is an adapter over the model that it starts from, or a model of its own.
-        lighter: what to set instead where memory is short, in words; None: nothing needs less.
+        lighter: what to set instead where memory is short, as key=value of a phase; None: nothing needs less.
     """
 
     learning_rate: ClassVar[float]
@@ -46,6 +46,12 @@ class WeightsKind(ABC):
             ConfigError: the options don't fit this model.
         """
         return model
+
+    def packed(self, model: Any) -> tuple[int, int]:
+        """How many weights of a model (on the meta device) are held in fewer bits than `dtype` has, and the bytes that
+        these take, what is needed to unpack them included.
+        """
+        return 0, 0
 
     def left_out(self, model: Any) -> list[str]:
         """What of a trained model isn't trained although the options sound like it, in words."""

@@ -1,0 +1,52 @@
+"""`assay plan`."""
+
+from pathlib import Path
+
+from ops.console import console, emit
+from ops.training_plan.plan import Asked, Card, this_machine, training_plan
+from ops.training_plan.prices import prices
+from ops.training_plan.show import as_json, print_training_plan
+from pipelines.config import RunConfig
+from pipelines.load import load_model
+from steps.contracts.errors import ConfigError
+from steps.train.planning.devices import CAREFUL_MFU, PUBLISHED_MFU, device_named
+from steps.zenml_runtime.state import state_folder
+
+
+def plan(
+    root: Path,
+    path: Path,
+    overrides: list[str],
+    device: str | None,
+    memory: float | None,
+    base: Path | None,
+    rows: int | None,
+    mfu: float | None,
+    price_file: Path | None,
+    json_output: bool,
+) -> bool:
+    """Show what training takes. `memory`: in GiB. Returns whether every phase fits."""
+    config = load_model(RunConfig, path, overrides)
+    shares = (mfu, mfu) if mfu is not None else (PUBLISHED_MFU, CAREFUL_MFU)
+    found = training_plan(
+        root, config, _card(device, memory), prices(price_file), state_folder(), Asked(base, rows, shares)
+    )
+    if json_output:
+        emit(as_json(found))
+    else:
+        print_training_plan(console(), found)
+    return all(phase.memory.fits for phase in found.phases)
+
+
+def _card(device: str | None, memory: float | None) -> Card:
+    if memory is not None and memory <= 0:
+        raise ConfigError("a card has more than 0 GiB", where="--memory")
+    held = int(memory * 2**30) if memory is not None else None
+    if device is None and held is None:
+        return this_machine()
+    if device is None:
+        return Card("cuda", "a card", None, held, bf16=True)
+    if device.lower() == "cpu":
+        return Card("cpu", "a CPU", None, held, bf16=False)
+    known = device_named(device)
+    return Card("cuda", known.name, known, held or known.memory, bf16=known.bf16 is not None)

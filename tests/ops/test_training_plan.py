@@ -1,0 +1,166 @@
+"""`assay plan`: what training would take, from a config.json alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from ops.main import app
+from ops.training_plan.enough import hints
+from ops.training_plan.prices import LISTED
+from steps.train.planning.devices import DEVICES, device_like, device_named
+
+SMALL = {
+    "model_type": "llama", "vocab_size": 1_024, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "max_position_embeddings": 512, "torch_dtype": "bfloat16",
+}  # fmt: skip
+CARD = "---\nlicense: apache-2.0\n---\n# A model\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(SMALL))
+    (tmp_path / "model" / "README.md").write_text(CARD)
+    rows = [{"prompt": "What? " * (n % 7 + 1), "completion": "That. " * 20} for n in range(1_300)]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    values: dict[str, Any] = {
+        "name": "mine",
+        "ingest": {"sources": [{"name": "chats", "path": str(tmp_path / "chats.jsonl")}]},
+        "scrub": {"demo_key": True},
+        "base": {"model": str(tmp_path / "model")},
+        "train": {"per_device_train_batch_size": 8, "max_length": 256, "num_train_epochs": 2},
+        "registry": {"name": "mine"},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def plan(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["plan", "run.yaml", *arguments])
+    return done.exit_code, done.output
+
+
+def told(*arguments: str) -> tuple[int, dict[str, Any]]:
+    status, said = plan(*arguments, "--json")
+    return status, json.loads(said)
+
+
+def test_a_plan_says_weights_rows_steps_time_money_and_licences(here: Path) -> None:
+    status, said = told("--device", "4090")
+    assert status == 0
+    phase = said["phases"][0]
+    # Embeddings and head, and in each layer four attention matrices, three of the MLP, two norms; and the last norm.
+    assert phase["weights"]["all"] == 2 * 1_024 * 64 + 3 * (4 * 64 * 64 + 3 * 64 * 160 + 2 * 64) + 64
+    assert phase["weights"]["trained"] == 3 * 16 * (4 * 128 + 3 * 224)
+    assert phase["rows"]["count"] == 1_170  # nine tenths of 1,300
+    assert phase["steps"] == 2 * 147  # of 8 rows, the last with two
+    assert phase["settings"]["dtype"] == "bfloat16" and phase["settings"]["gradient_checkpointing"]
+    assert phase["memory"]["fits"] and phase["change"] is None
+    # The careful share of the peak is half of the published one; nothing here is bound by computing.
+    assert 0 < phase["seconds"][0] <= phase["seconds"][1] <= 2 * phase["seconds"][0]
+    assert said["money"]["least"] == pytest.approx(said["seconds"][0] / 3600 * LISTED.devices["rtx-4090"].per_hour)
+    assert said["base"]["licence"] == "apache-2.0"
+    assert said["licences"] == {"chats": None}
+    assert said["device"] == {
+        "name": "rtx-4090", "memory": 24 * 2**30, "measured": False,
+        "source": "NVIDIA Ada GPU architecture whitepaper (2022)",
+    }  # fmt: skip
+
+
+def test_the_change_that_fits_is_ready_to_be_set_and_then_it_fits(here: Path) -> None:
+    need = told("--device", "cpu")[1]["phases"][0]["memory"]["total"] / 2**30
+    status, said = told("--device", "cpu", "--memory", str(0.7 * need))
+    assert status == 2
+    change = said["phases"][0]["change"]
+    arguments = [part for argument in change["arguments"] for part in ("--set", argument)]
+    assert change["arguments"][0] == "train.per_device_train_batch_size=4"
+    assert change["arguments"][1] == "train.gradient_accumulation_steps=2"
+    again, then = told("--device", "cpu", "--memory", str(0.7 * need), *arguments)
+    assert again == 0
+    assert then["phases"][0]["memory"]["total"] == change["total"]
+    assert then["phases"][0]["steps"] == said["phases"][0]["steps"]
+
+
+def test_what_never_fits_is_said(here: Path) -> None:
+    status, said = plan("--device", "cpu", "--memory", "0.0001")
+    assert status == 2
+    assert "DOESN'T FIT" in said and "no change of these settings fits" in said
+
+
+def test_of_several_phases_each_has_its_place(here: Path) -> None:
+    values = yaml.safe_load((here / "run.yaml").read_text())
+    values["train"] = [{**values["train"], "name": "broad", "weights": {"kind": "full"}}, {"name": "narrow"}]
+    (here / "run.yaml").write_text(yaml.safe_dump(values))
+    said = told("--device", "cpu")[1]["phases"]
+    assert [p["name"] for p in said] == ["broad", "narrow"]
+    less = told("--device", "cpu", "--memory", str(0.9 * said[0]["memory"]["total"] / 2**30))[1]["phases"][0]
+    assert less["change"]["arguments"] == [
+        "train.0.per_device_train_batch_size=4", "train.0.gradient_accumulation_steps=2",
+    ]  # fmt: skip
+    assert less["other_changes"][0]["arguments"][0] == "train.0.weights.kind=lora"
+
+
+def test_only_a_config_json_is_needed_and_a_missing_one_is_asked_for(here: Path) -> None:
+    (here / "model").rename(here / "elsewhere")
+    (here / "chats.jsonl").unlink()
+    status, said = plan("--set", "base.model=owner/name")
+    assert status == 2 + 1  # input
+    assert "isn't on this machine" in said and "hf download owner/name config.json" in said
+    status, said = plan("--set", "base.model=owner/name", "--base", "elsewhere/config.json", "--device", "t4")
+    assert status == 0
+    assert "not known, since the rows aren't (chats: no such file" in said
+    status, said = plan("--base", "elsewhere", "--rows", "500", "--device", "t4", "--set", "train.num_train_epochs=9")
+    assert "567 steps of 8 rows, 9 passes over 500 rows" in said
+    assert "500 rows are few for a style or a format (LIMA" in said
+    assert "9 passes over the same rows" in said
+
+
+def test_prices_are_your_own_where_you_have_some(here: Path) -> None:
+    (here / "prices.yaml").write_text("currency: EUR\ndevices: {4090: {per_hour: 0.5, source: our rack}}\n")
+    said = told("--device", "rtx-4090", "--prices", "prices.yaml")[1]["money"]
+    assert (said["currency"], said["per_hour"], said["source"]) == ("EUR", 0.5, "our rack")
+    (here / "prices.yaml").write_text("devices: {4091: {per_hour: 0.5}}\n")
+    status, wrong = plan("--device", "4090", "--prices", "prices.yaml")
+    assert status == 2 and "no device '4091'" in wrong and "did you mean 4090?" in wrong
+
+
+def test_what_is_no_model_is_refused(here: Path) -> None:
+    (here / "odd.json").write_text('{"model_type": "nobody-knows"}')
+    status, said = plan("--base", "odd.json", "--device", "t4")
+    assert status == 2 and "transformers doesn't know this model" in said
+    (here / "odd.json").write_text("[]")
+    status, said = plan("--base", "odd.json", "--device", "t4")
+    assert status == 2 and "names no model_type" in said
+
+
+def test_cards_are_found_by_their_names() -> None:
+    torch_names = {
+        "NVIDIA A100-SXM4-80GB": "a100-80gb", "NVIDIA H100 80GB HBM3": "h100", "NVIDIA H100 PCIe": "h100-pcie",
+        "Tesla T4": "t4", "NVIDIA GeForce RTX 4090": "rtx-4090", "NVIDIA A10G": "a10g", "NVIDIA H200": "h200",
+    }  # fmt: skip
+    assert {name: getattr(device_like(name), "name", None) for name in torch_names} == torch_names
+    assert device_like("Voodoo 2") is None
+    assert device_named("NVIDIA A100").name == "a100-80gb"
+    names = [key for d in DEVICES for key in (d.name, *d.also)]
+    assert len(names) == len(set(names))
+    assert set(LISTED.devices) <= set(names)
+
+
+def test_error_correction_takes_a_sixteenth() -> None:
+    assert device_named("t4").memory == 15 * 2**30
+    assert device_named("4090").memory == 24 * 2**30
+
+
+def test_documents_are_counted_in_tokens() -> None:
+    assert hints("continued_pretraining", 10, 3e9, 1) == [
+        "3,000,000,000 tokens are enough for a domain (Don't Stop Pretraining, arXiv 2004.10964, table 1: 2.1 to 8.1"
+        " billion tokens per domain)"
+    ]
+    assert hints("continued_pretraining", 10, None, 1) == []
