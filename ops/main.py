@@ -593,6 +593,23 @@ def sample(
     show_rows(root_folder(), target, stage, dropped, reading, Choice(rows, seed, split, raw), whole, json_output)
 
 
+@app.command(rich_help_panel="Look")
+def watch(
+    run: Annotated[
+        str | None, typer.Argument(help="name, id or a beginning of one; default: what was trained last")
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="as a page on this machine's own address")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of --serve; 0: any that is free")] = 8239,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="write the page as it is now")] = None,
+    once: Annotated[bool, typer.Option("--once", help="show what there is by now, and don't wait for more")] = False,
+    json_output: Json = False,
+) -> None:
+    """Watch a training: losses, speed, memory, time left, samples; also one that has ended."""
+    from ops.commands.watch import watch as look
+
+    look(root_folder(), run, html, serve, port, not once, json_output)
+
+
 @app.command("show-batch", rich_help_panel="Look")
 def show_batch(
     config: Annotated[Path, typer.Argument(help="run config")],

@@ -18,6 +18,7 @@ from ops.garbage.waste import Waste
 from ops.removals import collected, keep_removal
 from ops.run_index import run_folder
 from ops.sync import refresh
+from ops.watch.watched import watch_folder
 from steps.contracts.errors import StorageError
 from steps.contracts.removal import RemovedFile
 from steps.contracts.runs import RunRecord
@@ -76,6 +77,7 @@ def forget(root: Path, store: Store, runs: Sequence[RunRecord], found: Sequence[
     for run in runs:
         forget_run(run.run_id)
         shutil.rmtree(run_folder(root, run.name), ignore_errors=True)
+        shutil.rmtree(watch_folder(root) / run.name, ignore_errors=True)
     _clear(store, found)
 
 

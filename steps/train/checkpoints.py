@@ -78,15 +78,25 @@ def newest_whole(folder: Path) -> Path | None:
     return found
 
 
-def keep_newest(folder: Path, count: int) -> None:
-    """Remove all but the `count` newest checkpoints; called after the newest one is marked."""
+def at_step(folder: Path, step: int) -> Path | None:
+    """The whole checkpoint of a step, here or in the durable state; None: it is nowhere."""
+    checkpoint, store = folder / f"{_PREFIX}{step}", store_of(folder)
+    if is_whole(checkpoint) or (store is not None and _fetch(store, checkpoint.name, checkpoint)):
+        return checkpoint
+    return None
+
+
+def keep_newest(folder: Path, count: int, keep: int | None = None) -> None:
+    """Remove all but the `count` newest checkpoints and that of step `keep`; called after the newest one is marked."""
     for checkpoint in sorted(_checkpoints(folder), key=step_of)[:-count]:
+        if step_of(checkpoint) == keep:
+            continue
         # Without its marker a half-removed checkpoint is never taken for a whole one.
         (checkpoint / MARKER).unlink(missing_ok=True)
         shutil.rmtree(checkpoint)
     store = store_of(folder)
     if store is not None:
-        _forget_all_but(store, count)
+        _forget_all_but(store, count, keep)
 
 
 def _fetch_newest(folder: Path) -> None:
@@ -113,10 +123,12 @@ def _fetch(store: StateStore, name: str, checkpoint: Path) -> bool:
     return is_whole(checkpoint)
 
 
-def _forget_all_but(store: StateStore, count: int) -> None:
+def _forget_all_but(store: StateStore, count: int, keep: int | None) -> None:
     """Remove older checkpoints from the durable state, their markers first."""
     names = store.names()
     for checkpoint in _marked(store, names)[:-count]:
+        if step_of(Path(checkpoint)) == keep:
+            continue
         store.remove(f"{checkpoint}/{MARKER}")
         for name in names:
             if name.startswith(f"{checkpoint}/"):

@@ -15,6 +15,7 @@ from steps.train.mixture import Mixture, source_loss
 from steps.train.objectives.objective import Curve, Measure
 from steps.train.objectives.registry import objective_of
 from steps.train.settings import Plan
+from steps.train.watching.told import fit_table, watch_notes
 
 _LEFT_OUT = {
     "blank turn": "an assistant's turn that says nothing is context only",
@@ -29,7 +30,7 @@ class Run:
     """What the trainer did. `before` and `after` are what its `evaluate()` gave; empty without validation rows.
 
     `tokens` (without padding) and `trained` count what was processed in `seconds`, after a resume since then;
-    `sequences` is the number of rows, or of packs when packing.
+    `sequences` is the number of rows, or of packs when packing. `best_step`: that the weights are of; None: the last.
     """
 
     steps: int
@@ -42,6 +43,7 @@ class Run:
     trained: int
     sequences: int
     notes: tuple[str, ...] = ()
+    best_step: int | None = None
 
 
 def build_report(
@@ -70,6 +72,7 @@ def build_report(
         tables=(
             _outcome(objective.measures, encoding, validation, run),
             *_sources(encoding, mixture, run),
+            fit_table(run.history),
             _settings(config, plan),
             memory.table(),
         ),
@@ -172,7 +175,8 @@ def _settings(config: TrainConfig, plan: Plan) -> Table:
 def _notes(
     config: TrainConfig, encoding: Encoding, validation: Encoding | None, run: Run, memory: Estimate, model: ModelFolder
 ) -> list[str]:
-    notes = [*model.info.notes, *encoding.notes, *run.notes]
+    watched = watch_notes(run.history, config, run.best_step)
+    notes = [*model.info.notes, *encoding.notes, *run.notes, *watched]
     if run.resumed_from is not None:
         notes.append(f"resumed at step {run.resumed_from}; tokens processed and throughput count from there")
     if validation is None:

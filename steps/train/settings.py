@@ -6,13 +6,13 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from steps.contracts.reports import Frozen
+from steps.train.watching.settings import WatchSettings
 
 # Told an optimizer step and its metrics.
 OnMetrics: TypeAlias = Callable[[int, dict[str, float]], None]
 
 
-class TrainSettings(Frozen):
+class TrainSettings(WatchSettings):
     """Optimisation, limits of rows, checkpoints, machine. No field here is about one objective or kind of weights."""
 
     learning_rate: float | None = Field(
@@ -85,6 +85,12 @@ class TrainSettings(Frozen):
     gradient_checkpointing: Literal["auto"] | bool = Field(
         "auto", description="Recompute activations instead of keeping them. auto: on a GPU."
     )
+
+    @model_validator(mode="after")
+    def _validated_on_the_way(self) -> Self:
+        if self.eval_steps is None and (named := self.needs_validation()):
+            raise ValueError(f"{', '.join(named)}: set eval_steps, how often the validation loss is measured")
+        return self
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

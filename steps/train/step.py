@@ -10,7 +10,7 @@ from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.engines.tracking.training import TRAINED
 from steps.train.config import TrainConfig
-from steps.zenml_runtime.context import executor, own_tracker_run, track_metrics, track_params, track_tags
+from steps.zenml_runtime.context import executor, own_tracker_run, track_metrics, track_params, track_tags, watch_file
 from steps.zenml_runtime.state import state_folder, workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -45,6 +45,16 @@ def train_step(base: ModelFolder, adapter: ModelFolder | None, dataset: Dataset,
         track_params(
             {"dataset_digest": dataset.digest, "base": start.base.name, "started_from": start.digest, **settings}
         )
-        done = train(base, dataset, config, workspace(config.stage), checkpoints, track_metrics, adapter, means)
+        done = train(
+            base,
+            dataset,
+            config,
+            workspace(config.stage),
+            checkpoints,
+            track_metrics,
+            adapter,
+            means,
+            watch_file(config.stage),
+        )
         track_tags({TRAINED: done.model.info.digest})
     return TrainOutputs(done.model, done.ledger, done.report)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.ledger import Ledger, LedgerWriter
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
@@ -33,6 +33,7 @@ from steps.train.report import Run, build_report
 from steps.train.settings import OnMetrics, Plan
 from steps.train.start import Start
 from steps.train.token_cache import Means
+from steps.train.watching.course import kept_step, stops_early
 from steps.train.weights.registry import weights_of
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def train(
     on_metrics: OnMetrics | None = None,
     adapter: ModelFolder | None = None,
     means: Means | None = None,
+    journal: Path | None = None,
 ) -> Trained:
     """Run one phase: fine-tune `base`, or `adapter` over it, on the phase's rows.
 
@@ -70,9 +72,10 @@ def train(
         on_metrics: called with (optimizer step, metrics); after a resume, with the remaining steps only.
         adapter: the model of an earlier phase where that is an adapter; training starts from the merged weights.
         means: where rows become tokens, and are kept; None: in this process, for this run.
+        journal: file for what is seen while it trains (`watching/journal.py`); None: nowhere.
 
     Raises:
-        TrainingDataError: the rows can't be trained on (see the mask lint), or the loss is no longer finite.
+        TrainingDataError: the rows can't be trained on (see the mask lint), or its loss goes away.
         ConfigError: settings contradict each other, the data, the model or the machine.
     """
     from steps.train.trainer import torch_settings
@@ -97,9 +100,11 @@ def train(
         rows, ledger = encode_rows(chosen, tokenizer, template, config, tokens, folder, means)
         home = checkpoints / run_key(start, dataset, config, plan)
         cleanup.enter_context(stored.alone(home))
-        model, run = _tuned(start, tokenizer, rows, config, plan, dataset.digest, folder / "model", home, on_metrics)
+        model, run = _tuned(
+            start, tokenizer, rows, config, plan, dataset.digest, folder / "model", home, on_metrics, journal
+        )
         release()
-        stored.keep_newest(home, 1)
+        stored.keep_newest(home, 1, run.best_step)
     report = build_report(
         config, plan, rows.encoding, rows.validation_encoding, rows.mixture, run, memory, model, watch
     )
@@ -144,12 +149,13 @@ def _tuned(
     folder: Path,
     home: Path,
     on_metrics: OnMetrics | None,
+    journal: Path | None,
 ) -> tuple[ModelFolder, Run]:
     """The model loaded, trained and saved; nothing but cycles holds its weights afterwards."""
     from steps.train.save import save_model
 
     loaded = load_start(start.base, start.adapter, dtype=plan.dtype, device=plan.device)
-    trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics)
+    trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics, journal)
     ends = sorted(rows.encoding.lint.end_tokens)
     return save_model(trainer.model, tokenizer, start, config, dataset_digest, ends, folder), run
 
@@ -205,19 +211,27 @@ def _fit(
     plan: Plan,
     home: Path,
     on_metrics: OnMetrics | None,
+    journal: Path | None,
 ) -> tuple[Any, Run]:
     """Train, from the newest whole checkpoint where there is one; the last step is always a checkpoint."""
     from steps.train.hub_copies import hub_copies
     from steps.train.trainer import Recorder, explained, own_config
+    from steps.train.watching.samples import rendered
+    from steps.train.watching.watcher import Watcher
 
     resume = stored.newest_whole(home)
-    with Progress("train", unit="steps") as progress, own_config(model):
+    with (
+        Progress("train", unit="steps") as progress,
+        own_config(model),
+        Watcher(config, progress, journal, on_metrics) as watcher,
+    ):
         done_before = stored.step_of(resume) if resume else 0
-        recorder = Recorder(config, progress, on_metrics, done_before)
+        recorder = Recorder(config, progress, watcher.metrics, done_before)
         peft_config = weights_of(config.weights).peft_config(model)
         trainer = objective_of(config.objective).trainer(
             model, tokenizer, rows, config, plan, peft_config, home, recorder
         )  # fmt: skip
+        watcher.watch(trainer, done_before, config.stage, rendered(tokenizer, config.sample_prompts), tokenizer)
         # Before a checkpoint is loaded the model is what the phase starts from: a new adapter adds nothing.
         before = _measured(trainer.evaluate())
         start = time.monotonic()
@@ -226,10 +240,12 @@ def _fit(
             writing(home),
             hub_copies(trainer, config.hub_model_id, config.save_total_limit) as copies,
         ):
-            if resume is None or not _is_finished(trainer, resume):
+            if resume is None or not _is_finished(trainer, resume, config):
                 trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             seconds = time.monotonic() - start
-        done = [h for h in trainer.state.log_history if "eval_loss" in h and h["step"] == trainer.state.global_step]
+        best = _use_best(trainer, home, config)
+        at = trainer.state.global_step if best is None else best
+        done = [h for h in trainer.state.log_history if "eval_loss" in h and h["step"] == at]
         after = _measured(done[-1] if done else trainer.evaluate())
     run = Run(
         steps=int(trainer.state.global_step),
@@ -242,19 +258,35 @@ def _fit(
         trained=_count(trainer.trained_seen),
         sequences=len(trainer.train_dataset),
         notes=(*getattr(trainer, "notes", ()), *copies),
+        best_step=best,
     )
     return trainer, run
 
 
-def _is_finished(trainer: Any, checkpoint: Path) -> bool:
-    """Whether a checkpoint is of the last step; then the trainer has its weights and its history.
+def _use_best(trainer: Any, home: Path, config: TrainConfig) -> int | None:
+    """Give the model the weights of the lowest validation loss, where they are wanted; returns their step."""
+    best = kept_step(trainer.state.log_history, config)
+    if best is not None and best != trainer.state.global_step:
+        checkpoint = stored.at_step(home, best)
+        if checkpoint is None:
+            raise IntegrityError(
+                f"the checkpoint of the best step {best} is gone or damaged", where=str(home),
+                hint="remove this folder: training then starts anew",
+            )  # fmt: skip
+        trainer._load_from_checkpoint(str(checkpoint))
+    return best
+
+
+def _is_finished(trainer: Any, checkpoint: Path, config: TrainConfig) -> bool:
+    """Whether a checkpoint is of the last step, or the one that training stopped at; then the trainer has its weights
+    and its history.
 
     transformers would train one step more, where the last step isn't the last one of an epoch.
     """
     from transformers import TrainerState
 
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-    if state.global_step < state.max_steps:
+    if state.global_step < state.max_steps and not stops_early(state.log_history, config):
         return False
     trainer._load_from_checkpoint(str(checkpoint))
     trainer.state = state

@@ -16,6 +16,7 @@ from steps.engines.lm.threads import torch_threads
 from steps.engines.progress.progress import Progress
 from steps.train.checkpoints import keep_newest, mark_complete
 from steps.train.settings import OnMetrics, Plan, TrainSettings
+from steps.train.watching.course import kept_step
 
 
 class Recorder(TrainerCallback):
@@ -52,7 +53,7 @@ class Recorder(TrainerCallback):
         """A checkpoint's files are written: mark it whole, then drop the oldest."""
         folder = Path(args.output_dir)
         mark_complete(folder / f"checkpoint-{state.global_step}")
-        keep_newest(folder, self.config.save_total_limit)
+        keep_newest(folder, self.config.save_total_limit, kept_step(state.log_history, self.config))
 
 
 def training_arguments(settings: TrainSettings, plan: Plan, checkpoints: Path) -> dict[str, Any]:

@@ -42,6 +42,8 @@ STATE = "state"
 SLOT, SCHEDULE = "slot", "schedule"
 # In the `extra` of a run that a service's clock starts from what it recorded: cron and zone, which tell its slot.
 TIMES = "times"
+# Folder of the state folder with what is seen of runs while they train.
+WATCHED = "watch"
 # Then this variable of the first step's process says another slot.
 SLOT_VARIABLE = "ASSAY_SLOT"
 # The first step's entry for the paths of sources in which it filled the slot in.
@@ -163,6 +165,12 @@ def track_metrics(step: int, metrics: dict[str, float]) -> None:
         import mlflow
 
         mlflow.log_metrics(metrics, step=step)
+
+
+def watch_file(stage: str) -> Path:
+    """Where the running step writes what is seen of a phase while it trains."""
+    run: str = get_step_context().pipeline_run.name
+    return state_folder() / WATCHED / run / f"{stage}.jsonl"
 
 
 def input_uri(name: str) -> str:

@@ -26,7 +26,8 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """Counts units of work and says how fast and how long still. A context manager; writes to standard error.
+    """Counts units of work and says how fast and how long still. A context manager; writes to standard error. `note` is
+    shown beside the bar.
 
     The bar is drawn by `advance` and by no thread of its own, so that a process may be forked at any time.
     """
@@ -34,6 +35,7 @@ class Progress:
     def __init__(self, what: str, total: int | None = None, unit: str = "rows") -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
+        self.note = ""
         self._next = time.monotonic() + _SILENT_SECONDS
         self._wanted = sys.stderr.isatty() and os.environ.get("ASSAY_PROGRESS") != "off"
         self._bar: Bar | None = None
@@ -48,9 +50,10 @@ class Progress:
     def _show(self) -> None:
         if self._bar is None:
             self._bar = _bar(self.unit)
-            self._bar.add_task(self.what, total=self.total, completed=self.done)
+            self._bar.add_task(self.what, total=self.total, completed=self.done, note=self.note)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=self.done, refresh=True)
+        task = self._bar.task_ids[0]
+        self._bar.update(task, completed=self.done, total=self.total, note=self.note, refresh=True)
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +70,7 @@ def _bar(unit: str) -> "Bar":
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
     return Bar(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
 

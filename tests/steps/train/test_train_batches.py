@@ -53,8 +53,12 @@ def flat(line):
         ({}, 1),
         pytest.param({"group_by_length": True}, 4, marks=pytest.mark.slow),
         pytest.param({"gradient_accumulation_steps": 2, "seed": 7}, 2, marks=pytest.mark.slow),
-        pytest.param({"objective": {"packing": "bfd"}, "per_device_train_batch_size": 1}, 2, marks=pytest.mark.slow),
-        ({"objective": {"packing": "wrapped"}, "per_device_train_batch_size": 2, "max_length": 40}, 3),
+        pytest.param(
+            {"objective": {"kind": "sft", "packing": "bfd"}, "per_device_train_batch_size": 1},
+            2,
+            marks=pytest.mark.slow,
+        ),
+        ({"objective": {"kind": "sft", "packing": "wrapped"}, "per_device_train_batch_size": 2, "max_length": 40}, 3),
     ],
     ids=["padded", "by length, second epoch", "accumulated", "bfd", "wrapped"],
 )
@@ -75,7 +79,7 @@ def test_the_shown_batch_is_the_one_that_training_is_given(tmp_path, tiny_model,
 
 def test_every_token_is_of_the_row_that_is_named_and_borders_are_where_rows_meet(tmp_path, tiny_model, dataset):
     """The judge: the rows encoded one by one, by the tokenizer alone."""
-    config = TrainConfig.model_validate({**BASE, "objective": {"packing": "wrapped"}, "max_length": 40})
+    config = TrainConfig.model_validate({**BASE, "objective": {"kind": "sft", "packing": "wrapped"}, "max_length": 40})
     shown = preview(tiny_model, dataset, config, tmp_path, 1)
     judge = {r["record_id"]: encode(shown.tokenizer, r)[0].input_ids for r in dataset.iter_rows()}
     spans = [s for lines in shown.passes for line in lines for s in line.spans]
