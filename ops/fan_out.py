@@ -4,10 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ops.plan import Plan
-from ops.stacks.files import orchestrator_flavor
-from pipelines.step_names import share_steps
+from ops.stacks.files import orchestrator_flavor, runs_elsewhere
+from pipelines.stages import STAGES
 
 SEQUENTIAL = "run.fan_out of the infra file has no effect, each stage decides about all its rows in one step"
+PAID_TWICE = (
+    "run.fan_out of the infra file has no effect on judge: the replies that its shares pay for would be lost with their"
+    " machines; name a place for them (`state` of the infra file)"
+)
 
 
 def fanned_out(plan: Plan, stack_file: Path) -> Plan:
@@ -15,11 +19,17 @@ def fanned_out(plan: Plan, stack_file: Path) -> Plan:
     equal.
     """
     wanted = plan.infra.run.fan_out
-    if wanted == 1 or not share_steps(plan.steps):
+    able = [s for s in STAGES if s.share and f"{s.name}_step" in plan.steps]
+    if wanted == 1 or not able:
         return plan
     if why := _hindered(plan, stack_file):
         return replace(plan, notes=(*plan.notes, f"{SEQUENTIAL}: {why}"))
-    return replace(plan, shares=wanted)
+    most = {s.name: s.most_shares(getattr(plan.config, s.field)) for s in able}
+    spread = {stage: min(wanted, limit or wanted) for stage, limit in most.items()}
+    if "judge" in spread and _loses_replies(plan, stack_file):
+        del spread["judge"]
+        plan = replace(plan, notes=(*plan.notes, PAID_TWICE))
+    return replace(plan, shares={stage: n for stage, n in spread.items() if n > 1})
 
 
 def _hindered(plan: Plan, stack_file: Path) -> str:
@@ -32,3 +42,8 @@ def _hindered(plan: Plan, stack_file: Path) -> str:
     if not has_dynamic_pipelines(flavor):
         return f"orchestrator '{flavor}' has no dynamic pipelines"
     return ""
+
+
+def _loses_replies(plan: Plan, stack_file: Path) -> bool:
+    """Whether what one step has bought of a model isn't there for the next one."""
+    return plan.config.judge.endpoint is not None and runs_elsewhere(stack_file) and plan.infra.state is None

@@ -52,8 +52,9 @@ class RunInfra(Frozen):
         1,
         ge=1,
         le=1000,
-        description="steps that scrub's row-wise work is spread over, where the orchestrator has dynamic pipelines; 1:"
-        " the stage's own. No number and, but for their own, no cache key depends on it",
+        description="steps that the row-wise work of each of scrub, screen and judge is spread over, where the"
+        " orchestrator has dynamic pipelines; 1: the stage's own. No number and, but for their own, no cache key"
+        " depends on it",
     )
     enable_step_logs: bool = Field(
         False, description="store what steps print in the artifact store, for ZenML's dashboard; pods' own logs stay"

@@ -1,6 +1,7 @@
 """What a run would do, and on what."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ops.infra import InfraConfig
 from pipelines.config import RunConfig
@@ -18,7 +19,7 @@ class Plan:
     notes: what is worth knowing before it runs.
     slot: the moment that the run stands for, ISO 8601 with its offset; schedule: what wanted it. "" without one.
     events: where the run's OpenLineage events go; None: nowhere.
-    shares: steps that row-wise work is spread over; 1: each stage's own.
+    shares: by stage, steps that its row-wise work is spread over; by its own alone where it isn't named.
     detach: whether the run's end isn't waited for, where it goes on elsewhere.
     """
 
@@ -34,7 +35,7 @@ class Plan:
     schedule: str = ""
     events: Endpoint | None = None
     detach: bool = False
-    shares: int = 1
+    shares: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def config_digest(self) -> str:

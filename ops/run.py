@@ -142,7 +142,7 @@ def record(root: Path, schedule: Schedule, native_cron: str, name: str) -> str:
     now = datetime.now(zone_of(schedule.tz)).replace(microsecond=0)
     plan = make_plan(root, root / schedule.config, schedule.infra, schedule.stack, schedule.overrides, now)
     unfilled = validate(RunConfig, read(root / schedule.config, schedule.overrides))
-    plan = replace(plan, config=unfilled, schedule=schedule.name, slot="", shares=1)
+    plan = replace(plan, config=unfilled, schedule=schedule.name, slot="", shares={})
     if plan.infra.run.fan_out > 1:
         complain(f"note: {SEQUENTIAL}: a service's clock starts its runs, which can't add steps as they go")
     times = {"cron": schedule.times.numbers, "tz": schedule.tz}
@@ -198,7 +198,7 @@ def execute(root: Path, plan: Plan) -> RunRecord:
         with live_run(root, plan, launch) as stack:
             try:
                 pipeline = pipeline_of(replace(plan, infra=plan.infra.filled(os.environ)), launch, stack)
-                shares = {"shares": plan.shares} if plan.shares > 1 else {}
+                shares = {"shares": dict(plan.shares)} if plan.shares else {}
                 pipeline(config=with_defaults(plan.config), brought=_brought(root, plan.config), **shares)
             except BaseException as e:  # noqa: BLE001 - recorded, then raised again as it is
                 error = e
@@ -234,7 +234,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
             **({LAUNCH: launch, OWNER: this_process().said()} if launch else {}),
             **({TIMES: dict(times)} if times else {}),
             STATE: plan.infra.state_uri(stack.artifact_store) or "",
-            **({FAN_OUT: plan.shares} if plan.shares > 1 else {}),
+            **({FAN_OUT: dict(plan.shares)} if plan.shares else {}),
             EXECUTOR: plan.infra.run.executor.model_dump(mode="json"),
             **({OPENLINEAGE: plan.events.model_dump(mode="json")} if plan.events else {}),
             **{name: said for name, said in ((SLOT, plan.slot), (SCHEDULE, plan.schedule)) if said},
@@ -247,7 +247,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
     if "local_docker" in stack.flavors.get("orchestrator", {}).values():
         be_patient()
     options |= pipeline_options(plan.infra, os.environ, elsewhere=not runs_here())
-    if plan.shares > 1:
+    if plan.shares:
         return runs.curate_in_shares.with_options(**options, execution_mode=execution_mode())
     chosen = {"curate": runs.curate, "finetune": runs.finetune, "end_to_end": runs.end_to_end}[plan.config.pipeline]
     return chosen.with_options(**options, execution_mode=execution_mode())
@@ -257,9 +257,9 @@ def _steps(plan: Plan, stack: Applied) -> dict[str, dict[str, Any]]:
     """What the infra file says of each step, as ZenML takes it."""
     from steps.zenml_runtime.local_store import runs_here
 
-    steps = (*plan.steps, *(share_steps(plan.steps) if plan.shares > 1 else ()))
+    steps = (*plan.steps, *share_steps(plan.shares))
     # Those of a dynamic pipeline would run in its orchestrator's own container.
-    placed = {"runtime": "isolated"} if plan.shares > 1 and not runs_here() else {}
+    placed = {"runtime": "isolated"} if plan.shares and not runs_here() else {}
     said = plan.infra.step_configurations(steps, stack.flavors, stack.names, cache=plan.cache)
     reaching = {step: step_options(plan.infra, step, os.environ) for step in steps}
     options = {step: {**merged(said.get(step, {}), reaching[step]), **placed} for step in steps}

@@ -1,5 +1,6 @@
 """From sources to a dataset version in which every row is accounted for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +9,10 @@ from pipelines.start import Started
 from pipelines.step_names import share_step
 from steps.dedup.step import dedup_step
 from steps.ingest.step import ingest_step
-from steps.judge.step import judge_step
+from steps.judge.step import judge_share_step, judge_step
 from steps.leakcheck.step import leakcheck_step
 from steps.review.step import review_step
-from steps.screen.step import screen_step
+from steps.screen.step import screen_share_step, screen_step
 from steps.scrub.step import scrub_share_step, scrub_step
 from steps.semantic.step import semantic_step
 from steps.split.step import split_step
@@ -33,10 +34,11 @@ class Chain:
             self.aside.append(done.quarantined)
 
 
-def curated(config: RunConfig, start: Started, shares: int = 1) -> Chain:
-    """Chain the curation stages that the config asks for. `shares`: steps that scrub's row-wise work is spread over,
-    in a dynamic pipeline.
+def curated(config: RunConfig, start: Started, shares: Mapping[str, int] | None = None) -> Chain:
+    """Chain the curation stages that the config asks for. `shares`: by stage, steps that its row-wise work is spread
+    over, in a dynamic pipeline.
     """
+    spread = shares or {}
     keep, scrubbed = config.reuse is not None, config.runs("scrub")
     chain = Chain()
     chain.add(ingest_step(config.ingest, start.inputs("ingest")))
@@ -44,15 +46,16 @@ def curated(config: RunConfig, start: Started, shares: int = 1) -> Chain:
         chain.add(dedup_step(chain.rows, config.dedup, keep))
     chain.add(split_step(chain.rows, config.split))
     if config.runs("scrub"):
-        if shares > 1:
-            _compute_shares(scrub_share_step, "scrub", shares, chain.rows, config.scrub, start.key_id)
+        _compute_shares(scrub_share_step, "scrub", spread, chain.rows, config.scrub, start.key_id)
         chain.add(scrub_step(chain.rows, config.scrub, start.key_id))
     if config.runs("screen"):
         kept = keep and config.screen.asks_models
+        _compute_shares(screen_share_step, "screen", spread, chain.rows, config.screen)
         chain.add(screen_step(chain.rows, config.screen, scrubbed, start.inputs("screen"), kept))
     if config.runs("semantic"):
         chain.add(semantic_step(chain.rows, config.semantic, scrubbed, start.inputs("semantic"), keep))
     if config.runs("judge"):
+        _compute_shares(judge_share_step, "judge", spread, chain.rows, config.judge, scrubbed)
         chain.add(judge_step(chain.rows, config.judge, scrubbed))
     if config.runs("review"):
         chain.add(review_step(chain.rows, chain.aside, config.review, start.inputs("review"), start.search))
@@ -61,7 +64,10 @@ def curated(config: RunConfig, start: Started, shares: int = 1) -> Chain:
     return chain
 
 
-def _compute_shares(step: Any, stage: str, shares: int, *given: Any) -> None:
-    """Steps side by side, each with its share of the rows; the first that fails ends the run."""
+def _compute_shares(step: Any, stage: str, spread: Mapping[str, int], *given: Any) -> None:
+    """Steps side by side, each with its share of the rows; the first that fails ends the run. None where the stage
+    isn't spread.
+    """
+    shares = spread.get(stage, 0)
     for future in [step.submit(*given, n, shares, id=share_step(stage, n)) for n in range(shares)]:
         future.result()

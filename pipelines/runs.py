@@ -24,7 +24,7 @@ def curate(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
 
 # A step that isn't named before would get nothing of what the infra file says.
 @pipeline(name="curate", dynamic=True, depends_on=list(curation_steps()))
-def curate_in_shares(config: RunConfig, brought: dict[str, dict[str, str]], shares: int) -> None:
+def curate_in_shares(config: RunConfig, brought: dict[str, dict[str, str]], shares: dict[str, int]) -> None:
     """The same, row-wise work by several steps. The orchestrator calls this while the run goes on."""
     with parsing_alone(), keyed_as_any_other():
         curated(config, started(config, brought), shares)

@@ -42,6 +42,10 @@ def _never(_: Any) -> str:
     return ""
 
 
+def _any_number(_: Any) -> int | None:
+    return None
+
+
 def _by_server(embed: Any) -> str:
     return "vectors come from a server, whose model may answer otherwise" if embed.endpoint is not None else ""
 
@@ -67,6 +71,7 @@ class Stage:
         varies: why the same inputs may give these settings another result; "" where they can't.
         keeps: artifacts that spare a later run work.
         share: import path of the step that computes one share of the rows, where several may; "": none does.
+        most_shares: how many at most, by its settings; None: any number.
         cache: folder below the state folder for its durable files; "": it has none.
         field, settings: the field that declares it and the class of its settings; filled in by `STAGES`.
     """
@@ -87,6 +92,7 @@ class Stage:
     varies: Callable[[Any], str] = _never
     keeps: tuple[str, ...] = ()
     share: str = ""
+    most_shares: Callable[[Any], int | None] = _any_number
     cache: str = ""
     field: str = ""
     settings: type[Any] = Frozen
@@ -155,6 +161,7 @@ class StageSettings(Frozen):
             models=ScreenConfig.models,
             varies=lambda screen: _by_server(screen.topics.embed) if screen.topics is not None else "",
             keeps=("screen_row_cache", "screen_embeddings"),
+            share="steps.screen.step:screen_share_step",
             cache=EMBEDDINGS,
         ),
     ] = Field(ScreenConfig(), description="Quality rules, unsafe and poisoned content, language, models.")
@@ -175,6 +182,8 @@ class StageSettings(Frozen):
             skippable=True,
             varies=lambda judge: "the model behind its endpoint may judge otherwise" if judge.backend == "llm" else "",
             keeps=("judge_row_cache",),
+            share="steps.judge.step:judge_share_step",
+            most_shares=JudgeConfig.most_shares,
             cache=VERDICTS,
         ),
     ] = Field(JudgeConfig(), description="Scores by a rubric, and the threshold below which train rows go.")

@@ -1,6 +1,6 @@
 """Every step there is, in the order of the data: what infra files may bind, and how a run's record is ordered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from pipelines.config import RunConfig
 from pipelines.stages import STAGES
@@ -17,11 +17,9 @@ def step_names(config: RunConfig) -> tuple[str, ...]:
     return (START, *(() if config.curates else (DATASET,)), *config.steps, FINISH)
 
 
-def share_steps(steps: Sequence[str]) -> tuple[str, ...]:
-    """Those of these steps before which steps of their own may compute shares of the rows: as an infra file names the
-    latter.
-    """
-    return tuple(name for s in STAGES if s.share and f"{s.name}_step" in steps for name in (f"{s.name}_share_step",))
+def share_steps(stages: Iterable[str]) -> tuple[str, ...]:
+    """The steps that compute shares of these stages' rows, as an infra file names them."""
+    return tuple(f"{stage}_share_step" for stage in stages)
 
 
 def share_step(stage: str, number: int) -> str:

@@ -125,7 +125,7 @@ def stale(root: Path, plan: Plan, stack: Any) -> list[Rerun]:
     earlier = [r for r in known_runs(root) if r.config_name == plan.config.name]
     told: list[Rerun] = []
     # Shares of a stage's rows spare it work, and are in no key: without them all keys are known before a run.
-    for step in planned(pipeline_of(replace(plan, shares=1), "", stack), arguments, "start_step", values):
+    for step in planned(pipeline_of(replace(plan, shares={}), "", stack), arguments, "start_step", values):
         told.append(_planned(step, earlier, [t.step for t in told if t.state != "cached"]))
     return told
 

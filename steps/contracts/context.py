@@ -30,6 +30,7 @@ class StageContext:
         tombstones: rows that were erased, which whoever reads sources refuses.
         executor: where row-wise work runs.
         shares: what other steps of this run have computed of the rows, for a stage that decides row by row.
+        run: id of the run, under which what it pays for stands; "" where it isn't one.
         one_shard: whether rows that are read go into one file, since no later version will share parts of it.
     """
 
@@ -47,4 +48,5 @@ class StageContext:
     tombstones: Tombstones = field(default_factory=Tombstones)
     executor: Executor = field(default_factory=Inline)
     shares: Sequence[RowCache] = ()
+    run: str = ""
     one_shard: bool = False

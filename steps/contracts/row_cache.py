@@ -6,7 +6,7 @@ in a row that the stage's result depends on. A result holds spans, types and sco
 Undecided rows are not kept: the next run tries them again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -106,10 +106,12 @@ class Lookup:
     Attributes:
         cached: whether a row's result was kept, shape (rows,).
         results: the result of cached rows about which there is something to say, by row number in the chunk.
+        shared: those of them that another step of this run has computed.
     """
 
     cached: Mask
     results: Mapping[int, str]
+    shared: Set[int] = frozenset()
 
     @property
     def new(self) -> Numbers:
@@ -126,7 +128,7 @@ class Lookup:
     def filled_by(self, other: "Lookup") -> "Lookup":
         """The same, with what another one has of the rows that aren't cached here."""
         further = {n: result for n, result in other.results.items() if not self.cached[n]}
-        return Lookup(self.cached | other.cached, {**self.results, **further})
+        return Lookup(self.cached | other.cached, {**self.results, **further}, self.shared | further.keys())
 
 
 class CachedRows:

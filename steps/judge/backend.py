@@ -26,6 +26,12 @@ class Judge(Protocol):
     def verdicts(self, cases: Sequence[Case]) -> list[JudgeVerdict]:
         """One verdict per case, in order."""
 
+    def known(self, cases: Sequence[Case]) -> list[bool]:
+        """Of each case, whether it says more at no cost than what another step of this run has kept of its verdict."""
+
+    def share_of(self, case: Case, shares: int) -> int | None:
+        """Which of so many shares of the rows must decide about the case; None: any may."""
+
     def pass_over(self, rows: int) -> None:
         """Say that so many rows needed no verdict, because it was known: for the progress shown."""
 

@@ -47,6 +47,21 @@ class JudgeConfig(Prices):
     )
     signals: Signals = Field(default=Signals(), description="heuristic: what each signal does (drop, flag, off)")
 
+    def most_shares(self) -> int | None:
+        """Over how many steps judging may be spread: each sends one request at a time at least."""
+        return self.endpoint.concurrency if self.endpoint else None
+
+    def of_share(self, number: int, of: int) -> Self:
+        """The settings of one share (0 is the first): its part of the limit on cost, and of the requests at once, so
+        that all shares together keep both.
+        """
+        if self.endpoint is None:
+            return self
+        whole, more = divmod(self.endpoint.concurrency, of)
+        endpoint = self.endpoint.model_copy(update={"concurrency": max(whole + (number < more), 1)})
+        limit = None if self.max_cost is None else self.max_cost / of
+        return self.model_copy(update={"endpoint": endpoint, "max_cost": limit})
+
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values: Any) -> Any:

@@ -51,6 +51,14 @@ class HeuristicJudge:
         """One verdict per case, in order; never undecided."""
         return [self._verdict(case) for case in cases]
 
+    def known(self, cases: Sequence[Case]) -> list[bool]:
+        """What is kept of a verdict is all of it."""
+        return [False] * len(cases)
+
+    def share_of(self, case: Case, shares: int) -> int | None:
+        """Any: it costs nothing to decide twice."""
+        return None
+
     def pass_over(self, rows: int) -> None:
         """Nothing to say: whoever asks shows how far it is."""
 

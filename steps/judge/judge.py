@@ -1,12 +1,14 @@
 """The judge stage: rows below the threshold go, rows without a verdict go where the config says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
@@ -16,13 +18,15 @@ from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
-from steps.contracts.row_cache import Lookup
+from steps.contracts.row_cache import Lookup, RowCache
+from steps.engines.llm.account import Payer
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rowwise.driver import drive
+from steps.engines.rowwise.share import Share, share_of
 from steps.engines.rowwise.stage import Batch, Fate, Line, RowStage
 from steps.engines.rowwise.undecided import becomes, undecided
-from steps.engines.rubric.case import case_of, excerpt
+from steps.engines.rubric.case import Case, case_of, excerpt
 from steps.judge.backend import Judge
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
@@ -54,17 +58,38 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     path = ctx.folder / "verdicts.parquet"
     tally = Tally(config, scrubbed=ctx.scrubbed)
     with (
-        _backend(config, ctx.cache or ctx.folder, rows.rows) as backend,
+        _backend(config, ctx, rows.rows) as backend,
         LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
         VerdictWriter(path) as verdicts,
         UndecidedRows(_undecided_file(ctx, rows, backend)) as unjudged,
     ):
         stage = _Stage(config, backend, verdicts, unjudged, tally, ctx.code)
-        # A model isn't asked by many processes: requests wait, they don't compute, and one cap holds for all of them.
         asks = config.endpoint is not None
-        done = drive(stage, rows, ctx, lines, executor=Inline() if asks else None, progress=not asks)
+        done = drive(stage, rows, ctx, lines, executor=_executor(config), progress=not asks)
         _check_undecided(tally, unjudged, config, rows.rows)
         return done.outcome(lines, lambda _: tally.report(backend, unjudged, watch), verdicts=FileArtifact(path))
+
+
+def judge_share(rows: Dataset, config: JudgeConfig, ctx: StageContext, share: Share) -> RowCache:
+    """The verdicts on one share of the rows, for `judge` in another process (`StageContext.shares`). What a model said
+    is in `ctx.cache` as well, where `judge` finds it; rows without a verdict aren't in it: `judge` decides about them.
+
+    A share may spend its part of `max_cost` and sends its part of the requests at once, so that both hold for all.
+
+    Raises:
+        ConfigError, ServiceError: as `judge`, but for rows without a verdict.
+    """
+    refuse_egress((config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
+    part = config.of_share(share.number, share.of)
+    with _backend(part, ctx, rows.rows // share.of, part=f"{share.number + 1} of {share.of}") as backend:
+        stage = _Verdicts(part, backend, ctx.code)
+        mine = stage.mine(rows, share) if config.endpoint is not None else None
+        return share_of(stage, rows, ctx, share, _executor(config), mine=mine, progress=config.endpoint is None)
+
+
+def _executor(config: JudgeConfig) -> Inline | None:
+    """A model isn't asked by many processes: requests wait, they don't compute, and one cap holds for all of them."""
+    return Inline() if config.endpoint is not None else None
 
 
 def _undecided_file(ctx: StageContext, rows: Dataset, backend: Judge) -> Path:
@@ -73,12 +98,14 @@ def _undecided_file(ctx: StageContext, rows: Dataset, backend: Judge) -> Path:
     return (ctx.cache or ctx.folder) / f"undecided-{name}.jsonl"
 
 
-def _backend(config: JudgeConfig, cache_folder: Path, rows: int) -> Judge:
+def _backend(config: JudgeConfig, ctx: StageContext, rows: int, part: str = "") -> Judge:
+    """`part`: which share of the run's rows is judged; "": all."""
     if config.endpoint is None:
         return HeuristicJudge(config)
     from steps.judge.llm_judge import LlmJudge
 
-    return LlmJudge(config, config.endpoint, cache_folder / "judge_replies.sqlite", rows)
+    payer = Payer(ctx.run, part) if ctx.run else None
+    return LlmJudge(config, config.endpoint, (ctx.cache or ctx.folder) / "judge_replies.sqlite", rows, payer)
 
 
 @dataclass(frozen=True)
@@ -94,14 +121,24 @@ def judging(backend: Judge) -> Callable[[Batch], list[Judged]]:
 
     def work(batch: Batch) -> list[Judged]:
         cases = [case_of(row) for row in batch.rows.to_pylist()]
-        new = [case for case, result in zip(cases, batch.results, strict=True) if result is None]
+        results = _results(batch, cases, backend)
+        new = [case for case, result in zip(cases, results, strict=True) if result is None]
         fresh = iter(backend.verdicts(new) if new else ())
         backend.pass_over(len(cases) - len(new))
-        once = {result: decoded(result) for result in set(batch.results) if result is not None}
-        verdicts = [next(fresh) if result is None else once[result] for result in batch.results]
+        once = {result: decoded(result) for result in set(results) if result is not None}
+        verdicts = [next(fresh) if result is None else once[result] for result in results]
         return [Judged(v, "" if v.is_full else excerpt(c)) for v, c in zip(verdicts, cases, strict=True)]
 
     return work
+
+
+def _results(batch: Batch, cases: Sequence[Case], backend: Judge) -> list[str | None]:
+    """What is cached of each row's verdict. It isn't needed where a share of this run has left all that it was made of:
+    then the verdict is as if it had been made here.
+    """
+    shared = [case for case, here in zip(cases, batch.shared, strict=True) if here]
+    known = iter(backend.known(shared) if shared else ())
+    return [None if here and next(known) else r for r, here in zip(batch.results, batch.shared, strict=True)]
 
 
 def heuristic_judging(config: str) -> Callable[[Batch], list[Judged]]:
@@ -109,13 +146,40 @@ def heuristic_judging(config: str) -> Callable[[Batch], list[Judged]]:
     return judging(HeuristicJudge(JudgeConfig.model_validate_json(config)))
 
 
-class _Stage(RowStage[Judged]):
-    """The judge as a stage of the driver. Every new row is looked at."""
+class _Verdicts(RowStage[Judged]):
+    """The judge as a stage of the driver that decides, and leaves what follows to others. It looks at every new row."""
 
     name = "judge"
     columns = (
         "record_id", "content_id", "source", "locator", "kind", "messages", "chosen", "tools", "text", "label", "split",
     )  # fmt: skip
+    row_columns: Sequence[str] = ("record_id",)
+
+    def __init__(self, config: JudgeConfig, backend: Judge, code: str) -> None:
+        self.origin = origin(backend, code)
+        self.work = Work(heuristic_judging, config.model_dump_json(), "judge")
+        self.here = judging(backend)
+        self._config, self._backend = config, backend
+
+    def mine(self, rows: Dataset, share: Share) -> Mask:
+        """The rows of a share, shape (rows,)."""
+        theirs = np.arange(rows.rows) % share.of
+        for chunk in rows.chunks(self.columns):
+            for number, row in enumerate(chunk.table.to_pylist(), chunk.start):
+                asks = self._backend.share_of(case_of(row), share.of)
+                theirs[number] = theirs[number] if asks is None else asks
+        return np.equal(theirs, share.number)
+
+    def fate(self, row: Row, decision: Judged) -> Fate:
+        return Fate()
+
+    def encoded(self, decision: Judged) -> str | None:
+        return None if decision.verdict.error is not None else encoded(decision.verdict)
+
+
+class _Stage(_Verdicts):
+    """The judge as a stage of the driver: what becomes of each row, and the account of it."""
+
     row_columns = ("record_id", "content_id", "source", "locator", "label", "split")
 
     def __init__(
@@ -127,16 +191,13 @@ class _Stage(RowStage[Judged]):
         tally: Tally,
         code: str,
     ) -> None:
-        self.origin = origin(backend, code)
-        self.work = Work(heuristic_judging, config.model_dump_json(), "judge")
-        self.here = judging(backend)
-        self._config, self._backend, self._verdicts, self._tally = config, backend, verdicts, tally
-        self._unjudged = unjudged
+        super().__init__(config, backend, code)
+        self._verdicts, self._unjudged, self._tally = verdicts, unjudged, tally
 
     def passing(self, table: pa.Table, lookup: Lookup) -> None:
         self._tally.add_sources(table["source"])
         silent = table.filter(pa.array(lookup.silent))
-        self._verdicts.add_silent(silent, self._backend.digest)
+        self._verdicts.begin(table, lookup.silent, self._backend.digest)
         self._tally.add_silent(silent)
         self._backend.pass_over(len(silent))
 
@@ -150,9 +211,6 @@ class _Stage(RowStage[Judged]):
         if verdict.error and row["split"] not in _HELD_OUT:
             undecided(self._config.undecided, lambda: _no_verdict(row, verdict, self._unjudged))
         return Fate((_line(verdict, outcome, reason),) if reason is not None else ())
-
-    def encoded(self, decision: Judged) -> str | None:
-        return None if decision.verdict.error is not None else encoded(decision.verdict)
 
 
 def _no_verdict(row: Row, verdict: JudgeVerdict, unjudged: UndecidedRows) -> ServiceError:

@@ -8,6 +8,7 @@ from typing import Self
 
 from steps.contracts.digests import value_digest
 from steps.contracts.reports import Table
+from steps.engines.llm.account import Payer
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Endpoint
@@ -19,6 +20,9 @@ from steps.engines.rubric.rubric import framed, prompt_digest, system_prompt, ve
 from steps.judge.config import JudgeConfig
 from steps.judge.verdict import JudgeVerdict, no_answer
 
+# Hex digits of a digest that are a number evenly spread over any number of shares that there may be.
+_SPREAD = 16
+
 
 class LlmJudge:
     """Asks the endpoint about every case whose reply isn't in the cache yet.
@@ -27,14 +31,17 @@ class LlmJudge:
     The address isn't part of it, so that a server may move; give two models of one name two cache folders.
     """
 
-    def __init__(self, config: JudgeConfig, endpoint: Endpoint, cache_file: Path, total: int) -> None:
+    def __init__(
+        self, config: JudgeConfig, endpoint: Endpoint, cache_file: Path, total: int, payer: Payer | None = None
+    ) -> None:
+        """`total`: rows, for the progress shown; `payer`: as in `ChatSession`."""
         self.config, self.endpoint = config, endpoint
         self._digests: dict[tuple[Criterion, ...], str] = {}
         self._progress = Progress("judge", total)
         try:
             self._session = ChatSession(
                 endpoint, config, cache_file,
-                where="judge.endpoint", max_chars=config.max_chars, advance=self._progress.advance,
+                where="judge.endpoint", max_chars=config.max_chars, advance=self._progress.advance, payer=payer,
             )  # fmt: skip
         except BaseException:
             self._progress.__exit__(None, None, None)
@@ -76,6 +83,16 @@ class LlmJudge:
             else no_answer(case, self._prompt_digest(case.criteria))
             for case in cases
         ]
+
+    def known(self, cases: Sequence[Case]) -> list[bool]:
+        """Of each case, whether the model's words on it are at hand."""
+        keys = [self._question(case).key if case.has_answer else None for case in cases]
+        there = self._session.known([key for key in keys if key is not None])
+        return [key is None or key in there for key in keys]
+
+    def share_of(self, case: Case, shares: int) -> int:
+        """Which of so many shares asks about it: of equal questions all are in one, so that none is sent twice."""
+        return int(self._question(case).key[:_SPREAD], 16) % shares
 
     def _question(self, case: Case) -> Question:
         orders, row = system_prompt(case.criteria, self.config.instructions), framed(case)

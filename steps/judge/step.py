@@ -9,7 +9,7 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.contracts.row_cache import RowCache
 from steps.judge.config import CACHE, JudgeConfig
-from steps.zenml_runtime.context import stage_context
+from steps.zenml_runtime.context import run_id, shares_of_run, stage_context
 from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -35,5 +35,17 @@ def judge_step(rows: Dataset, config: JudgeConfig, scrubbed: bool) -> JudgeOutpu
     """Score rows against the rubric and drop those below the threshold. `scrubbed`: whether personal data is gone."""
     from steps.judge.judge import judge
 
-    ctx = stage_context("judge", key(), cache=CACHE, scrubbed=scrubbed)
-    return outputs(JudgeOutputs, judge(rows, config, ctx))
+    given = {"scrubbed": scrubbed, "run": run_id(), "shares": shares_of_run("judge")}
+    return outputs(JudgeOutputs, judge(rows, config, stage_context("judge", key(), cache=CACHE, **given)))
+
+
+@assay_step(key)
+def judge_share_step(
+    rows: Dataset, config: JudgeConfig, scrubbed: bool, number: int, of: int
+) -> Annotated[RowCache, "judge_share_row_cache"]:
+    """The verdicts on one of `of` shares of the rows (0 is the first), by a step of its own."""
+    from steps.engines.rowwise.share import Share
+    from steps.judge.judge import judge_share
+
+    ctx = stage_context("judge", key(), cache=CACHE, scrubbed=scrubbed, run=run_id())
+    return judge_share(rows, config, ctx, Share(number, of))

@@ -6,10 +6,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from steps.contracts.arrays import Mask
 from steps.contracts.digests import canonical_json
 from steps.contracts.records import Row
 from steps.contracts.storage import writing
@@ -47,7 +49,8 @@ VERDICT_SCHEMA = pa.schema(
         pa.field("cached", pa.bool_(), nullable=False),
     ]
 )
-_FLUSH_ROWS = 5_000
+_GROUP_ROWS = 5_000
+_NO_LINES = VERDICT_SCHEMA.empty_table()
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def no_answer(case: Case, prompt_digest: str) -> JudgeVerdict:
 
 
 class VerdictWriter:
-    """Writes verdicts.parquet; a context manager. The file appears when the writer is closed, in an error too.
+    """Writes verdicts.parquet in the order of the rows; a context manager. The file appears when the writer is closed,
+    in an error too.
 
     A run that fails for too many undecided rows thus leaves the replies that explain why.
     """
@@ -111,6 +115,10 @@ class VerdictWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(self._partial, VERDICT_SCHEMA, compression="zstd")
         self._lines: list[tuple[Any, ...]] = []
+        # Lines of the chunk's rows on which there is nothing to say, which rows they are, and what is to be written.
+        self._silent = _NO_LINES
+        self._is_silent: Mask = np.zeros(0, bool)
+        self._waiting = _NO_LINES
 
     def add(self, row: Row, verdict: JudgeVerdict, outcome: str) -> None:
         """Add one line; of the row are read record_id, content_id and split."""
@@ -122,27 +130,41 @@ class VerdictWriter:
              v.share, canonical_json(dict(v.reasons)), v.error, v.error_detail, v.model, v.prompt_digest, v.raw_reply,
              v.prompt_tokens, v.completion_tokens, v.seconds, v.cached)
         )  # fmt: skip
-        if len(self._lines) >= _FLUSH_ROWS:
-            self._flush()
 
-    def add_silent(self, rows: pa.Table, prompt_digest: str) -> None:
-        """Add a line for each row on which the fixed signals have nothing to say: full scores, no reason, kept."""
-        if rows.num_rows:
-            self._flush()
-            self._writer.write_table(_silent_lines(rows, prompt_digest))
+    def begin(self, rows: pa.Table, silent: Mask, prompt_digest: str) -> None:
+        """The rows of a chunk, of which all but the `silent` ones are then added in their order: these get full scores,
+        no reason, kept, since the fixed signals have nothing to say on them.
+        """
+        self._end()
+        self._silent = _silent_lines(rows.filter(pa.array(silent)), prompt_digest) if silent.any() else _NO_LINES
+        self._is_silent = silent
 
-    def _flush(self) -> None:
+    def _end(self) -> None:
+        """The chunk's lines, in order; row groups are of equal size whichever lines came how."""
+        added = _NO_LINES
         if self._lines:
             columns = [pa.array(c, f.type) for c, f in zip(zip(*self._lines, strict=True), VERDICT_SCHEMA, strict=True)]
-            self._writer.write_table(pa.Table.from_arrays(columns, schema=VERDICT_SCHEMA))
-            self._lines = []
+            added = pa.Table.from_arrays(columns, schema=VERDICT_SCHEMA)
+        lines = pa.concat_tables([added, self._silent])
+        # One that was broken off lacks lines: what is there is in no order.
+        if len(lines) == len(self._is_silent) and len(self._silent):
+            order = np.argsort(np.argsort(self._is_silent, kind="stable"), kind="stable")
+            lines = lines.take(pa.array(order))
+        self._waiting = pa.concat_tables([self._waiting, lines]).combine_chunks()
+        self._lines, self._silent, self._is_silent = [], _NO_LINES, np.zeros(0, bool)
+        whole = len(self._waiting) - len(self._waiting) % _GROUP_ROWS
+        for start in range(0, whole, _GROUP_ROWS):
+            self._writer.write_table(self._waiting.slice(start, _GROUP_ROWS))
+        self._waiting = self._waiting.slice(whole)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         with writing(self.path):
-            self._flush()
+            self._end()
+            if len(self._waiting):
+                self._writer.write_table(self._waiting)
             self._writer.close()
             self._partial.replace(self.path)
 

@@ -11,9 +11,10 @@ from steps.contracts.execution import Work
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
-from steps.contracts.row_cache import Lookup
+from steps.contracts.row_cache import Lookup, RowCache
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rowwise.driver import drive
+from steps.engines.rowwise.share import Share, share_of
 from steps.engines.rowwise.stage import Batch, Fate, FirstLook, Line, RowStage
 from steps.screen.config import ScreenConfig
 from steps.screen.counters import VERDICTS, Counters
@@ -46,6 +47,16 @@ def screen(rows: Dataset, config: ScreenConfig, ctx: StageContext) -> Outcome:
             lambda kept: second.in_report(report(stage.counters, config, lines, (rows.rows, kept), watch)),
             screen_embeddings=second.embeddings,
         )
+
+
+def screen_share(rows: Dataset, config: ScreenConfig, ctx: StageContext, share: Share) -> RowCache:
+    """What rules and patterns say of one share of the rows, for `screen` in another process (`StageContext.shares`).
+    Models look at the rows that are left of all shares: `screen` asks them.
+
+    Raises:
+        ConfigError, MissingDependencyError: as `screen`.
+    """
+    return share_of(_Stage(config, ctx.code), rows, ctx, share)
 
 
 def screening(config: str) -> Callable[[Batch], list[ScreenResult]]:

@@ -10,7 +10,7 @@ from steps.contracts.reports import StageReport
 from steps.contracts.row_cache import RowCache
 from steps.engines.embed.config import CACHE
 from steps.screen.config import ScreenConfig
-from steps.zenml_runtime.context import stage_context
+from steps.zenml_runtime.context import shares_of_run, stage_context
 from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -44,5 +44,16 @@ def screen_step(
     """
     from steps.screen.screen import screen
 
-    ctx = stage_context("screen", key(), cache=CACHE, scrubbed=scrubbed, inputs=inputs, keep=keep)
-    return outputs(ScreenOutputs, screen(rows, config, ctx))
+    given = {"scrubbed": scrubbed, "inputs": inputs, "keep": keep, "shares": shares_of_run("screen")}
+    return outputs(ScreenOutputs, screen(rows, config, stage_context("screen", key(), cache=CACHE, **given)))
+
+
+@assay_step(key)
+def screen_share_step(
+    rows: Dataset, config: ScreenConfig, number: int, of: int
+) -> Annotated[RowCache, "screen_share_row_cache"]:
+    """What `screen_step`'s rules would say of every `of`th row from row `number` on, by a step of its own."""
+    from steps.engines.rowwise.share import Share
+    from steps.screen.screen import screen_share
+
+    return screen_share(rows, config, stage_context("screen", key()), Share(number, of))

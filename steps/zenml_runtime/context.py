@@ -84,6 +84,11 @@ def stage_context(stage: str, code: str, *, cache: str = "", **given: Any) -> St
     return StageContext(workspace(stage), input_root(stage), durable, left, code, executor=executor(), **given)
 
 
+def run_id() -> str:
+    """The id of the run that this step is of; each attempt at a step is of the same run."""
+    return str(get_step_context().pipeline_run.id)
+
+
 def shares_of_run(stage: str) -> tuple[RowCache, ...]:
     """What steps of this run have computed of the stage's rows, each a share; none where it isn't fanned out.
 

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from steps.contracts.digests import value_digest
+from steps.contracts.digests import short_id, value_digest
 from steps.contracts.errors import ServiceError
+from steps.engines.llm.account import Account, Payer
 from steps.engines.llm.cache import ReplyCache
 from steps.engines.llm.caller import SERVER_FAILURES, Failure
 from steps.engines.llm.client import ChatClient, Reply
@@ -61,43 +62,51 @@ class ChatSession:
         where: str,
         max_chars: int | None = None,
         advance: Callable[[int], None] = lambda _: None,
+        payer: Payer | None = None,
     ) -> None:
         """`where`: the config's part that names the endpoint; `max_chars`: a longer last message isn't sent;
-        `advance`: told how many questions were answered.
+        `advance`: told how many questions were answered; `payer`: whose limit the cost is held to, together with what
+        others have paid for it; None: nobody else pays.
         """
         self.endpoint, self.spending = endpoint, Spending(prices)
         self._where, self._max_chars, self._advance = where, max_chars, advance
         self._counts: Counter[str] = Counter()
-        self._cache = ReplyCache(cache_file)
+        # Replies that this run has bought elsewhere, by digest of their key, until they are used here.
+        self._bought: Counter[str] = Counter()
+        self._mode_elsewhere = ""
+        self._requests_told = 0
         self._settings = value_digest([endpoint.model, endpoint.decoding()])
-        self._runner = asyncio.Runner()
-        try:
+        with ExitStack() as opened:
+            self._cache = opened.enter_context(ReplyCache(cache_file))
+            self._account = opened.enter_context(Account(_account_file(cache_file), payer)) if payer else None
+            self._runner = opened.enter_context(asyncio.Runner())
             self._client = ChatClient(endpoint)
-        except BaseException:
-            self._close()
-            raise
+            self._take_over()
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         # What was interrupted may leave a loop that stops at once; told is what ended the questions, and not that.
-        with suppress(RuntimeError) if error is not None else nullcontext():
-            try:
-                self._runner.run(self._client.close())
-            finally:
-                self._close()
+        with suppress(RuntimeError) if error is not None else nullcontext(), self._opened:
+            self._runner.run(self._client.close())
 
-    def _close(self) -> None:
-        try:
-            self._runner.close()
-        finally:
-            self._cache.__exit__(None, None, None)
+    def _take_over(self) -> None:
+        """Count what this run has paid elsewhere as if it had been paid here."""
+        for payment in self._account.payments() if self._account else ():
+            self._counts["HTTP requests"] += payment.requests
+            if payment.state == "asked":
+                self.spending.lose(payment.most)
+            if payment.state == "bought":
+                self.spending.bought(payment.prompt_tokens, payment.completion_tokens)
+                self._counts["replies bought"] += 1
+                self._bought[payment.question] += 1
 
     @property
     def mode(self) -> str:
         """How replies were held to their form."""
-        return self._client.mode
+        return self._client.mode if self._client.replies else self._mode_elsewhere or self._client.mode
 
     @property
     def adapted(self) -> tuple[str, ...]:
@@ -105,7 +114,8 @@ class ChatSession:
         or when the cached replies that it used were bought.
         """
         bought = self._cache.adapted(self._settings) if self._counts["cache hits"] else []
-        return tuple(dict.fromkeys([*self._client.adapted.said, *bought]))
+        of_run = self._account.said() if self._account else []
+        return tuple(dict.fromkeys([*self._client.adapted.said, *of_run, *bought]))
 
     def answers(
         self, questions: Sequence[Question], useful: Callable[[Question, Reply], bool] = lambda question, reply: True
@@ -119,20 +129,36 @@ class ChatSession:
         """
         by_key = {q.key: q for q in reversed(questions)}
         found = self._cache.get_many(q.key for q in questions)
-        replies: dict[str, Reply | Failure] = {k: r for k, r in found.items() if useful(by_key[k], r)}
+        ours = self._bought_elsewhere(found)
+        replies: dict[str, Reply | Failure] = {k: r for k, r in found.items() if k in ours or useful(by_key[k], r)}
         cached = set(replies)
         new = [q for q in reversed(by_key.values()) if q.key not in cached]
         self._advance(len(questions) - len(new))
         self._runner.run(self._ask_all(new, replies))
         for said in self._client.adapted.said:
             self._cache.put_adapted(self._settings, said)
+            if self._account is not None:
+                self._account.say(said)
         if not cached:
             self._check_any_reply(replies.values())
         answers = []
+        cached -= ours
         for question in questions:
             answers.append(self._answer(replies[question.key], question.key in cached))
             cached.add(question.key)
         return answers
+
+    def known(self, keys: Collection[str]) -> set[str]:
+        """Those of these keys whose replies are at hand."""
+        return set(self._cache.get_many(keys))
+
+    def _bought_elsewhere(self, found: Mapping[str, Reply]) -> set[str]:
+        """Keys of those of these cached replies that are in use for the first time since this run has bought them."""
+        ours = {key for key in found if self._bought[short_id(key)] > 0} if self._bought else set()
+        for key in ours:
+            self._bought[short_id(key)] -= 1
+            self._mode_elsewhere = found[key].mode
+        return ours
 
     def _answer(self, reply: Reply | Failure, cached: bool) -> Answer:
         if cached and isinstance(reply, Reply):
@@ -154,6 +180,9 @@ class ChatSession:
             replies[question.key] = Failure("max_cost", f"{self.spending.cost:.4f} spent", 0.0, 0)
             return
         try:
+            # Only a limit needs to know of questions whose end nobody saw.
+            noted = self._account is not None and self.spending.prices.max_cost is not None
+            payment = await self._account.asks(question.key, reserved) if self._account and noted else ""
             reply = await self._client.ask(question.messages, question.schema, question.name)
         finally:
             self.spending.release(reserved)
@@ -161,8 +190,14 @@ class ChatSession:
             await self._cache.keep(question.key, reply)
             self.spending.add(reply, cached=False)
             self._counts["replies bought"] += 1
+        if self._account is not None:
+            self._note_end(self._account, payment, question.key, reply)
         replies[question.key] = reply
         self._advance(1)
+
+    def _note_end(self, account: Account, payment: str, key: str, reply: Reply | Failure) -> None:
+        sent, self._requests_told = self._client.requests - self._requests_told, self._client.requests
+        account.ended(payment, key, reply if isinstance(reply, Reply) else None, sent)
 
     def _check_any_reply(self, replies: Collection[Reply | Failure]) -> None:
         """Fewer requests than give_up_after can fail without the client's giving up: then nothing was answered."""
@@ -175,4 +210,9 @@ class ChatSession:
 
     def counts(self) -> Counter[str]:
         """Requests sent, replies bought, cache hits."""
-        return Counter({"HTTP requests": self._client.requests, **self._counts})
+        return Counter({**self._counts, "HTTP requests": self._counts["HTTP requests"] + self._client.requests})
+
+
+def _account_file(cache_file: Path) -> Path:
+    """What this machine knows of payments, beside the replies."""
+    return cache_file.with_stem(f"{cache_file.stem}_paid")

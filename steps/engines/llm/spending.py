@@ -19,6 +19,9 @@ class Spending:
     completion_tokens: int = 0
     # Replies whose server counted no tokens; they cost nothing in the sums.
     uncounted: int = 0
+    # Highest price of requests, and their number, whose process ended before they did: they may have been paid for.
+    lost: float = 0.0
+    lost_requests: int = 0
     cached_prompt_tokens: int = 0
     cached_completion_tokens: int = 0
     _reserved: float = field(default=0.0, repr=False)
@@ -44,7 +47,7 @@ class Spending:
         """Set aside the estimated highest cost of a request of `chars` characters; None when max_cost forbids it."""
         most = self.price(chars / _CHARS_PER_TOKEN, max_tokens)
         limit = self.prices.max_cost
-        if limit is not None and self.cost + self._reserved + most > limit:
+        if limit is not None and self.cost + self.lost + self._reserved + most > limit:
             return None
         self._reserved += most
         return most
@@ -55,14 +58,22 @@ class Spending:
 
     def add(self, reply: Reply, cached: bool) -> None:
         """Count a reply's tokens."""
-        prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
         if cached:
-            self.cached_prompt_tokens += prompt
-            self.cached_completion_tokens += completion
+            self.cached_prompt_tokens += reply.prompt_tokens or 0
+            self.cached_completion_tokens += reply.completion_tokens or 0
             return
-        self.uncounted += reply.prompt_tokens is None
-        self.prompt_tokens += prompt
-        self.completion_tokens += completion
+        self.bought(reply.prompt_tokens, reply.completion_tokens)
+
+    def bought(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Count the tokens of a reply of this run; None: the server counted none."""
+        self.uncounted += prompt_tokens is None
+        self.prompt_tokens += prompt_tokens or 0
+        self.completion_tokens += completion_tokens or 0
+
+    def lose(self, most: float) -> None:
+        """Count a request whose end nobody saw, as if it had cost its highest price."""
+        self.lost += most
+        self.lost_requests += 1
 
     def table(self) -> Table:
         """Tokens and cost, of this run and from the cache."""
@@ -80,6 +91,11 @@ class Spending:
         notes = []
         if self.uncounted:
             notes.append(f"The server counted no tokens for {self.uncounted} replies: the cost is too low.")
+        if self.lost:
+            notes.append(
+                f"{self.lost_requests} requests were on their way when their process was ended: up to {self.lost:.4f},"
+                " which max_cost holds for spent and the cost above leaves out."
+            )
         if not self.priced:
             notes.append("No prices are set, so that no cost is shown.")
         return tuple(notes)

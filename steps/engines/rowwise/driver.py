@@ -68,7 +68,8 @@ class _Opened(Generic[Decision]):
     def batch(self, numbers: list[int]) -> Batch:
         results = [self.lookup.results.get(n) for n in numbers]
         rows = self.chunk.table.take(pa.array(numbers, pa.int64()))
-        return Batch(rows, results, [n in self.marked for n in numbers])
+        shared = [n in self.lookup.shared for n in numbers]
+        return Batch(rows, results, [n in self.marked for n in numbers], shared)
 
 
 def drive(

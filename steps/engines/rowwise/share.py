@@ -6,6 +6,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from steps.contracts.arrays import Mask
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.execution import Executor
@@ -27,18 +28,26 @@ class Share:
 
 
 def share_of(
-    stage: RowStage[Decision], rows: Dataset, ctx: StageContext, share: Share, executor: Executor | None = None
+    stage: RowStage[Decision],
+    rows: Dataset,
+    ctx: StageContext,
+    share: Share,
+    executor: Executor | None = None,
+    *,
+    mine: Mask | None = None,
+    progress: bool = True,
 ) -> RowCache:
-    """What the stage decides about these rows, as its row cache holds it; it lies in `ctx.folder`.
+    """What the stage decides about these rows, as its row cache holds it; it lies in `ctx.folder`. `mine`: which rows
+    they are, shape (rows,), where it isn't as `Share` says.
 
     What an earlier run knows (`ctx.earlier`) is taken from there. Undecided rows aren't in it.
 
     Raises:
         as `drive`.
     """
-    mine = rows.view(np.arange(rows.rows) % share.of == share.number)
+    mine = np.arange(rows.rows) % share.of == share.number if mine is None else mine
     with LedgerWriter(ctx.folder / "ledger.parquet", stage.name) as lines:
-        done = drive(_Deciding(stage), mine, ctx, lines, executor=executor)
+        done = drive(_Deciding(stage), rows.view(mine), ctx, lines, executor=executor, progress=progress)
     return done.cached.close(ctx.folder / "row_cache")
 
 

@@ -24,15 +24,18 @@ class Batch:
     Attributes:
         results: of each row, what an earlier run found out about it, as the row cache holds it; None: it is new.
         marked: of each row, whether the first look said more than that it is to be decided.
+        shared: of each row, whether its result is of another step of this run.
     """
 
     rows: pa.Table
     results: Sequence[str | None]
     marked: Sequence[bool]
+    shared: Sequence[bool]
 
     def part(self, start: int, stop: int) -> "Batch":
         """The rows at positions [start, stop)."""
-        return Batch(self.rows.slice(start, stop - start), self.results[start:stop], self.marked[start:stop])
+        rows, here = self.rows.slice(start, stop - start), slice(start, stop)
+        return Batch(rows, self.results[here], self.marked[here], self.shared[here])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The judge over growing data: equal to a run without row cache, and known rows are not judged again."""
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -8,36 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
 from support.growing import grown_equals_whole, same
-from support.textrows import chat, dataset, document, preference
+from support.judge_rows import random_rows
+from support.textrows import chat, dataset, document
 
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.outcome import Outcome
-from steps.contracts.records import Row
 from steps.contracts.row_cache import RowCache
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.judge import judge
-
-ANSWERS = (
-    "The lamp costs 20 euros and is sent on Monday.", "", "no", "As an AI language model, I cannot help with that.",
-    "word " * 60, "The sum of 2 and 2 is 5.", "It was sent on Monday, and then it", "Certainly! " * 9,
-)  # fmt: skip
-
-
-def random_rows(seed: int, n: int) -> list[Row]:
-    dice = random.Random(seed)
-    rows = []
-    for number in range(n):
-        question, answer = f"How much is lamp {dice.randint(1, n)}?", dice.choice(ANSWERS)
-        kind = dice.random()
-        if kind < 0.6:
-            rows.append(chat(question, answer, locator=str(number)))
-        elif kind < 0.8:
-            rows.append(preference(question, answer, "no", locator=str(number)))
-        else:
-            rows.append(document(f"{question} {answer}", locator=str(number)))
-    return rows
 
 
 def cache_of(outcome: Outcome) -> RowCache:

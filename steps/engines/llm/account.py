@@ -1,0 +1,153 @@
+"""What a run pays for replies, written down where it outlives the processes that pay: so that its limit holds for all
+of them together, and for a process that takes another one's place.
+"""
+
+import asyncio
+import json
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from steps.contracts.digests import short_id
+from steps.contracts.storage import writing
+from steps.engines.llm.cache import LOCK_SECONDS, reading
+from steps.engines.llm.client import Reply
+from steps.engines.state_store.merged import open_segments
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS payments (
+    id TEXT PRIMARY KEY,
+    run TEXT NOT NULL,
+    part TEXT NOT NULL,
+    question TEXT NOT NULL,
+    most REAL NOT NULL,
+    state TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER
+) WITHOUT ROWID
+"""
+_SAID = "CREATE TABLE IF NOT EXISTS said (run TEXT, sentence TEXT, PRIMARY KEY (run, sentence)) WITHOUT ROWID"
+_MARKS = "?,?,?,?,?,?,?,?,?"
+_WHAT = "account of what replies cost"
+
+
+@dataclass(frozen=True)
+class Payer:
+    """Who asks.
+
+    run: id of the run. part: the share of the rows that is asked about; "": whoever answers for all of them, and for
+    what the shares have paid.
+    """
+
+    run: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Payment:
+    """A question that was sent.
+
+    Attributes:
+        question: digest of its key.
+        most: the highest price that it could have had.
+        state: asked (how it ended is not known: its process ended first), bought, or failed.
+        requests: HTTP requests since the payment before it.
+    """
+
+    question: str
+    most: float
+    state: str
+    requests: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Account:
+    """A SQLite file of payments; a context manager. Several processes may share it; where durable state lies elsewhere,
+    it is a view of it, as the replies are.
+
+    `asks` returns when it is certain that the question counts, whatever becomes of this process.
+    """
+
+    def __init__(self, file: Path, payer: Payer) -> None:
+        self.file, self.payer = file, payer
+        with writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with reading(file, _WHAT):
+            self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(_TABLE)
+            self._db.execute(_SAID)
+            self._segments = open_segments(file, self._db, self._merge)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if self._segments is not None:
+                self._segments.close()
+        finally:
+            self._db.close()
+
+    def payments(self) -> list[Payment]:
+        """What this part of the run has paid before, in processes that have ended; of all parts for who answers for
+        them.
+        """
+        part = "" if not self.payer.part else " AND part = ?"
+        given = [self.payer.run, *([self.payer.part] if part else [])]
+        with reading(self.file, _WHAT):
+            columns = "question, most, state, requests, prompt_tokens, completion_tokens"
+            rows = self._db.execute(f"SELECT {columns} FROM payments WHERE run = ?{part} ORDER BY id", given).fetchall()
+        return [Payment(*row) for row in rows]
+
+    async def asks(self, key: str, most: float) -> str:
+        """Note that a question is about to be sent. Returns the payment's id."""
+        payment = secrets.token_hex(8)
+        self._add(payment, Payment(short_id(key), most, "asked"))
+        if self._segments is not None:
+            await asyncio.to_thread(self._segments.flush)
+        return payment
+
+    def ended(self, payment: str, key: str, reply: Reply | None, requests: int) -> None:
+        """Note how it ended (None: no reply), after so many further HTTP requests. `payment`: its id; "": a new one."""
+        tokens = (reply.prompt_tokens, reply.completion_tokens) if reply else (None, None)
+        done = Payment(short_id(key), 0.0, "bought" if reply else "failed", requests, *tokens)
+        self._add(payment or secrets.token_hex(8), done)
+
+    def say(self, sentence: str) -> None:
+        """Keep a sentence about this run's requests."""
+        self._write(["said", self.payer.run, sentence])
+
+    def said(self) -> list[str]:
+        """The sentences about this run's requests."""
+        with reading(self.file, _WHAT):
+            lines = self._db.execute("SELECT sentence FROM said WHERE run = ? ORDER BY sentence", [self.payer.run])
+            return [sentence for (sentence,) in lines]
+
+    def _add(self, payment: str, p: Payment) -> None:
+        who = (payment, self.payer.run, self.payer.part)
+        self._write([*who, p.question, p.most, p.state, p.requests, p.prompt_tokens, p.completion_tokens])
+
+    def _write(self, line: list[Any]) -> None:
+        with reading(self.file, _WHAT):
+            self._enter(line)
+        if self._segments is not None:
+            self._segments.add(json.dumps(line).encode())
+
+    def _enter(self, line: Sequence[Any]) -> None:
+        """Add a line, or how a question ended; lines may come in any order."""
+        if line[0] == "said":
+            self._db.execute("INSERT OR IGNORE INTO said VALUES (?, ?)", line[1:])
+            return
+        how = "IGNORE" if line[5] == "asked" else "REPLACE"
+        self._db.execute(f"INSERT OR {how} INTO payments VALUES ({_MARKS})", line)
+
+    def _merge(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self._enter(json.loads(line))
