@@ -7,18 +7,17 @@ their first rows; hub data sets and models, and URLs, aren't asked.
 import difflib
 import json
 import os
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from ops.infra import InfraConfig
-from ops.run_index import LATEST, known_runs
+from ops.run_index import LATEST, artifacts_of, known_runs
 from ops.stacks.checks import misfits
 from ops.stacks.files import StackFile, missing_variables, runs_elsewhere
+from ops.trained_rows import Supply, looked_at, refused, starved, supplied
 from ops.versions import Version, find_version, newest_completed
 from pipelines.config import RunConfig
 from pipelines.load import load_model, read
@@ -28,6 +27,7 @@ from pipelines.slots import with_slot
 from pipelines.stages import STAGES
 from pipelines.step_names import step_names
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
+from steps.contracts.records import Row
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
 from steps.engines.lm.context import context_length
@@ -39,7 +39,6 @@ from steps.ingest.peek import Peek, peek
 from steps.scrub.config import ScrubConfig
 from steps.scrub.coverage import HOW_TO_GET_A_MODEL, uncovered
 from steps.train.config import TrainConfig
-from steps.train.objectives.registry import objective_of
 from steps.zenml_runtime.urls import is_url
 
 # Chosen: of a folder of ten thousand files, so many show what kind of rows it holds.
@@ -108,7 +107,7 @@ def findings(
         _earlier_runs(root, config),
         _rows_of_phases(config),
         _lengths_of_phases(root, config),
-        _trained_kinds(config, looked),
+        _trained_kinds(root, config, looked, here),
         _metrics(config),
         _sections(config),
         _names_of_people(config),
@@ -282,50 +281,53 @@ def _phases(config: RunConfig) -> Iterator[tuple[KeyPath, TrainConfig]]:
         yield (("train", i) if listed else ("train",)), phase
 
 
-def _trained_kinds(config: RunConfig, looked: Mapping[str, list[Peek] | AssayError]) -> Iterator[Finding]:
-    """Sources, or kinds of rows of theirs, that no phase trains on."""
+def _trained_kinds(
+    root: Path, config: RunConfig, looked: Mapping[str, list[Peek] | AssayError], here: bool
+) -> Iterator[Finding]:
+    """Sources, or kinds of rows of theirs, that no phase trains on; phases that would be left without a row."""
     if not config.tunes:
         return
-    trained = False
-    idle: list[Finding] = []
-    for i, source in enumerate(_sources(config)):
-        found = looked[source.name]
-        kinds = {} if isinstance(found, AssayError) else _kinds(found)
-        whys = {kind: _refused(config, source.name, kind, found) for kind in kinds}
-        refused = {kind: why for kind, why in whys.items() if why}
-        trained = trained or not kinds or len(refused) < len(kinds)
-        for kind, why in refused.items():
-            share = "its rows are" if len(kinds) == 1 else f"{kinds[kind]} of its first {sum(kinds.values())} rows are"
-            what = f"{share} {kind}s, which no phase of training reads: {why}"
-            idle.append(Finding(("ingest", "sources", i), what, stops=False, rests_on=("train",)))
+    supplies = [looked_at(s.name, _first_rows(looked[s.name])) for s in _sources(config)]
+    supplies = supplies or (_of_version(root, config) if here else [])
+    idle, trained = list(_idle(config, supplies)), False
+    for supply in supplies:
+        trained = trained or not supply.rows or any(not refused(config.phases, supply, k) for k in supply.kinds)
     stops = bool(idle) and not trained
     yield from (Finding(f.place, f.what, stops, f.rests_on) for f in idle)
+    if stops:
+        return
+    for place, phase in _phases(config):
+        if why := starved(phase, supplies):
+            yield Finding(
+                place, f"{phase.model_name} would have nothing to train on: {why}", rests_on=("ingest", "dataset")
+            )
 
 
-def _kinds(found: list[Peek]) -> Counter[str]:
-    return Counter(row["kind"] for file in found for row in file.rows)
+def _idle(config: RunConfig, supplies: Sequence[Supply]) -> Iterator[Finding]:
+    for i, supply in enumerate(supplies if _sources(config) else ()):
+        for kind, count in supply.kinds.items():
+            if why := refused(config.phases, supply, kind):
+                every = len(supply.kinds) == 1
+                share = "its rows are" if every else f"{count} of its first {supply.kinds.total()} rows are"
+                what = f"{share} {kind}s, which no phase of training reads: {why}"
+                yield Finding(("ingest", "sources", i), what, stops=False, rests_on=("train",))
 
 
-def _refused(config: RunConfig, source: str, kind: str, found: Any) -> str:
-    """Why no phase takes rows of that kind and source; "" when one does."""
-    rows = [row for file in found for row in file.rows if row["kind"] == kind]
-    whys = []
-    for _, phase in _phases(config):
-        if not phase.rows.take(phase.rows.split, source, kind):
-            whys.append(f"{phase.model_name} leaves them out (rows)")
-            continue
-        refusals = {objective_of(phase.objective).refusal(row) for row in rows}
-        if None in refusals:
-            return ""
-        whys.append(f"{phase.objective.kind} doesn't take them{_OTHERWISE.get(kind, '')}")
-    return "; ".join(dict.fromkeys(whys))
+def _first_rows(found: list[Peek] | AssayError) -> Iterator[Row]:
+    return iter(()) if isinstance(found, AssayError) else (row for file in found for row in file.rows)
 
 
-_OTHERWISE = {
-    "preference": " (objective.preference_as: chosen trains on the chosen answer)",
-    "document": " (objective: {kind: continued_pretraining} trains on them; pipeline: curate makes a dataset without"
-    " training)",
-}
+def _of_version(root: Path, config: RunConfig) -> list[Supply]:
+    """What the version holds that is trained on, where its files are on this machine."""
+    if config.dataset is None:
+        return []
+    try:
+        version = trained_on(root, config.dataset, config.name)
+        if is_url(version.run.artifact_store):
+            return []
+        return supplied(artifacts_of(root, version.run).dataset(version.artifact, verified=False))
+    except AssayError:  # told at its key
+        return []
 
 
 def _metrics(config: RunConfig) -> Iterator[Finding]:

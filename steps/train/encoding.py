@@ -21,7 +21,7 @@ from steps.contracts.digests import text_digest
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.execution import Work
 from steps.contracts.ledger import LedgerWriter
-from steps.contracts.records import Row
+from steps.contracts.records import KINDS, Row
 from steps.contracts.reports import Example, Histogram
 from steps.contracts.storage import writing
 from steps.engines.progress.progress import Progress
@@ -251,7 +251,7 @@ def write_tokens(
     Args:
         refusal: why a row can't be used at all (a reason code); None: it is encoded. It is given the kind and the
             label of a row.
-        limit: use the rows with the smallest content ids only; None: all.
+        limit: use so many of those that can be used, with the smallest content ids; None: all.
         means: where rows are encoded and kept; None: in this process, for this run.
         form: what the file holds of a row.
 
@@ -265,7 +265,7 @@ def write_tokens(
     counter, order = _Counter(config, form, ledger), _Order(form)
     means = means or Means()
     where = means.executor
-    tables = _wanted_tables(dataset, split, limit, form.columns)
+    tables = _wanted_tables(dataset, split, limit, refusal, form.columns)
     with writing(path), _old_objects_left_alone():
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -366,9 +366,10 @@ class _Batch:
 
 
 def _wanted_tables(
-    dataset: Dataset, split: str | None, limit: int | None, columns: Sequence[str]
+    dataset: Dataset, split: str | None, limit: int | None, refusal: Refusal, columns: Sequence[str]
 ) -> Iterator[pa.Table]:
-    wanted = _smallest_ids(dataset, split, limit)
+    rows = dataset.rows if split is None else dataset.manifest.splits.get(split, 0)
+    wanted = None if limit is None or limit >= rows else _smallest_ids(dataset, split, limit, refusal)
     for table in dataset.tables(columns, split):
         yield table if wanted is None else table.filter(pc.is_in(table["content_id"], wanted))
 
@@ -432,11 +433,10 @@ class _Order:
         return datasets.Dataset.from_file(str(path)).select(order), keys[order].tobytes(), origins
 
 
-def _smallest_ids(dataset: Dataset, split: str | None, limit: int | None) -> pa.Array | None:
-    if limit is None:
-        return None
-    tables = dataset.tables(["content_id"], split=split)
-    smallest = heapq.nsmallest(limit, (c for t in tables for c in t["content_id"].to_pylist()))
+def _smallest_ids(dataset: Dataset, split: str | None, limit: int, refusal: Refusal) -> pa.Array:
+    """Content ids of the rows that can be used, the smallest ones."""
+    rows = (row for table in dataset.tables(_OF_ROW, split=split) for row in table.to_pylist())
+    smallest = heapq.nsmallest(limit, (row["content_id"] for row in rows if refusal(row) is None))
     return pa.array(smallest, pa.string())
 
 
@@ -447,6 +447,16 @@ def _require_rows(result: Encoding, config: TrainSettings) -> None:
         raise TrainingDataError(
             f"no row is left to train on: {result.rows_in} read, dropped by {result.dropped_by}",
             where="train",
-            hint="raise max_length for overlong rows; set objective.preference_as: chosen for preference rows, and"
-            " objective: {kind: continued_pretraining} for documents",
+            hint="; ".join(_ways_out(result)),
         )
+
+
+def _ways_out(result: Encoding) -> Iterator[str]:
+    """What to set so that rows that were dropped are used."""
+    from steps.train.objectives.registry import takers_of
+
+    if any(reason.startswith("overlong") for reason in result.dropped_by):
+        yield "raise max_length for overlong rows"
+    for kind in (k for k in KINDS if k in result.dropped_by):
+        takers = takers_of({"kind": kind, "source": "", "label": True})
+        yield f"objective.kind: {' or '.join(takers)} takes rows of kind {kind}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
-from steps.contracts.errors import ConfigError, IntegrityError
+from steps.contracts.errors import ConfigError, IntegrityError, TrainingDataError
 from steps.contracts.ledger import Ledger, LedgerWriter
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
@@ -197,9 +197,12 @@ def encode_rows(
         # A validation row that can't be used is left out of the loss and counted; it is no reason to stop.
         lenient = config.model_copy(update={"max_unusable_share": 1.0, "unusable_rows": "drop", "overlong": "drop"})
         path = tokens / "validation.arrow"
-        validation, validation_encoding = objective.held_out().encode(
-            dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows, means=means
-        )
+        try:
+            validation, validation_encoding = objective.held_out().encode(
+                dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows, means=means
+            )
+        except TrainingDataError as e:
+            encoding.notes.append(f"no validation row can be used: {e.what}")
     return EncodedRows(rows, validation, encoding, validation_encoding, mixture), ledger
 
 

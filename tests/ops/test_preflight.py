@@ -97,6 +97,14 @@ def test_a_config_whose_things_are_there_passes_with_its_notes(root: Path) -> No
          "'exact_match' is not measured: evaluate.metrics is rouge_l"),
         ({"report": {"sections": ["no.such:thing"]}}, "no such function: 'no.such:thing'"),
         ({"ingest": sources("pairs", "pages")}, "which no phase of training reads"),
+        ({"ingest": sources("chats", "pages"),
+          "train": [{"name": "one"}, {"name": "two", "objective": {"kind": "dpo"}}]},
+         "train.1: two would have nothing to train on: dpo can't use a single row of the sources: of the first rows 1"
+         " conversation, 1 document (objective.kind: sft takes them; objective.kind: continued_pretraining"),
+        ({"ingest": sources("chats", "pairs"),
+          "train": [{"name": "one"}, {"name": "two", "rows": {"kinds": ["document"]}}]},
+         "train.1: two would have nothing to train on: no row of the sources is left by what its `rows` name: there are"
+         " conversations of chats; preferences of pairs"),
     ],
 )  # fmt: skip
 def test_what_would_stop_the_run_is_found(root: Path, changes: dict[str, Any], line: str) -> None:
@@ -123,7 +131,8 @@ def test_rows_that_nothing_trains_on_are_told_and_stop_nothing(root: Path) -> No
     idle = [n for n in notes if "no phase of training reads" in n]
     assert len(idle) == 2
     assert "its rows are preferences" in idle[0] and "objective.preference_as: chosen" in idle[0]
-    assert "its rows are documents" in idle[1]
+    assert "objective.kind: dpo or kto or orpo" in idle[0]
+    assert "its rows are documents" in idle[1] and "objective.kind: continued_pretraining" in idle[1]
     chosen = config(ingest=sources("chats", "pairs"), train={"objective": {"kind": "sft", "preference_as": "chosen"}})
     assert not [n for n in check(root, chosen) if "no phase" in n]
     curated = {**config(ingest=sources("pairs")), "pipeline": "curate"}

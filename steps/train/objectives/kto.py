@@ -1,6 +1,7 @@
 """KTO: answers that are wanted become likelier, unwanted ones less likely, each by itself, without pairs."""
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -59,6 +60,10 @@ class Kto(PreferenceObjective):
         Measure("reward of wanted answers", "eval_rewards/chosen"),
         Measure("reward of unwanted answers", "eval_rewards/rejected"),
         Measure("divergence from the start", "eval_kl"),
+    )
+
+    otherwise = MappingProxyType(
+        {"preference": "objective.preference_as: labelled makes a wanted and an unwanted answer"}
     )
 
     def __init__(self, options: KtoOptions) -> None:

@@ -1,8 +1,10 @@
 """What every objective says: which rows it takes, how they are encoded, which trainer runs, what is reported."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from steps.contracts.dataset import Dataset
@@ -77,12 +79,14 @@ class Objective(ABC):
         curves: what the report draws; what `evaluate()` gives is also drawn as it was before training.
         measures: what of it the report shows before and after.
         learning_rate_share: of the weights' learning rate, where the config names none.
+        otherwise: by kind of row, the setting with which the objective takes rows of that kind, in words.
         sequences_per_row: how many sequences of max_length tokens a forward pass has per row of its batch.
     """
 
     curves: ClassVar[tuple[Curve, ...]]
     measures: ClassVar[tuple[Measure, ...]] = (VALIDATION_LOSS,)
     learning_rate_share: ClassVar[float] = 1.0
+    otherwise: ClassVar[Mapping[str, str]] = MappingProxyType({})
     sequences_per_row: ClassVar[int] = 1
 
     def clashes(self, settings: TrainSettings) -> list[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
+from steps.contracts.records import Row
 from steps.train.objectives.continued_pretraining import ContinuedPretraining, ContinuedPretrainingOptions
 from steps.train.objectives.dpo import Dpo, DpoOptions
 from steps.train.objectives.kto import Kto, KtoOptions
@@ -30,6 +31,28 @@ OBJECTIVES: Mapping[str, Callable[[Any], Objective]] = {
     "kto": Kto,
     "orpo": Orpo,
 }
+
+
+_OPTIONS: TypeAdapter[Any] = TypeAdapter(ObjectiveOptions)
+
+
+def ways_out(objective: Objective, row: Row) -> list[str]:
+    """What can be set so that a row that the objective refuses is trained on: of its own, or another objective."""
+    own, takers = objective.otherwise.get(row["kind"]), takers_of(row)
+    return [*([own] if own else []), *([f"objective.kind: {' or '.join(takers)} takes them"] if takers else [])]
+
+
+def takers_of(row: Row) -> list[str]:
+    """The objectives that take a row, as their options are by default."""
+    return [kind for kind in OBJECTIVES if _takes(kind, row)]
+
+
+def _takes(kind: str, row: Row) -> bool:
+    """Whether an objective takes a row, as its options are by default; no, where it needs some."""
+    try:
+        return objective_of(_OPTIONS.validate_python({"kind": kind})).refusal(row) is None
+    except ValidationError:
+        return False
 
 
 def objective_of(options: ObjectiveOptions) -> Objective:

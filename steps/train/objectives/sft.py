@@ -1,6 +1,7 @@
 """Supervised fine-tuning: what the assistant says is trained, with the marker that ends its turn."""
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -64,6 +65,8 @@ class Sft(Objective):
         Curve("Learning rate", "learning rate", "learning_rate"),
         Curve("Gradient norm", "norm before clipping", "grad_norm"),
     )
+
+    otherwise = MappingProxyType({"preference": "objective.preference_as: chosen trains on the chosen answer"})
 
     def __init__(self, options: SftOptions) -> None:
         self.options = options

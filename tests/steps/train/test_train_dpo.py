@@ -235,3 +235,28 @@ def test_the_learning_rate_is_by_objective_and_weights():
         for o in ("sft", "dpo") for w in ("full", "lora")
     ]  # fmt: skip
     assert rates == [2e-5, 2e-4, 5e-7, 5e-6]
+
+
+def test_validation_rows_that_are_no_pairs_leave_the_run_without_measures(tiny_model, tmp_path):
+    rows = [*(pair(i) for i in range(6)), tiny_row(7), tiny_row(8)]
+    dataset = tiny_dataset(tmp_path / "d", rows, validation=2)
+    done = train(tiny_model, dataset, config_of(max_steps=1), tmp_path, tmp_path / "c")
+    assert any("no validation row can be used" in note for note in done.report.notes)
+    assert dict(done.report.tables[0].rows)["reward accuracy after"] is None
+
+
+def test_a_limit_of_validation_rows_is_of_those_that_can_be_used(tmp_path):
+    rows = [tiny_row(i) if i % 4 else pair(i) for i in range(40)]
+    settings, tokenizer = config_of(), tiny_tokenizer()
+    objective = objective_of(settings.objective)
+    dataset = tiny_dataset(tmp_path / "d", rows)
+    encoded, result = objective.encode(
+        dataset, "train", tokenizer, TemplateConfig(), settings, tmp_path / "t.arrow", limit=6
+    )
+    assert (len(encoded), result.kept, result.dropped) == (6, 6, 0)
+
+
+def test_rows_of_other_kinds_alone_are_told_with_the_objective_that_takes_them(tiny_model, tmp_path):
+    dataset = tiny_dataset(tmp_path / "d", [tiny_row(i) for i in range(4)])
+    with pytest.raises(TrainingDataError, match=r"objective.kind: sft takes rows of kind conversation"):
+        train(tiny_model, dataset, config_of(), tmp_path, tmp_path / "c")
