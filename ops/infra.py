@@ -16,6 +16,7 @@ from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole
 from steps.engines.execution.config import ExecutorConfig
+from steps.train.ranks.config import Ranks
 from steps.zenml_runtime.state import state_location
 
 DEFAULT = "local"
@@ -39,6 +40,9 @@ class StepInfra(Frozen):
     retry: Retry | None = Field(None, description="tries after one that failed; null: none")
     timeout: float | None = Field(None, gt=0, description="seconds after which it has failed; null: never")
     resources: Resources = Field(default_factory=Resources, description="what it needs of a machine")
+    training: Ranks | None = Field(
+        None, description="of a training step: processes that train together; the batch stays that of the run's config"
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="ZenML's settings, passed on as they are")
 
 
@@ -154,16 +158,20 @@ class InfraConfig(Frozen):
         return f"{artifact_store.rstrip('/')}/{self.state}"
 
     def _configuration(self, step: str, flavors: Names, names: Names) -> dict[str, Any]:
-        from steps.zenml_runtime.context import TIMEOUT
+        from steps.zenml_runtime.context import TIMEOUT, TRAINING
 
         own, needs = self.of(step), self.needs(step)
         named = {kind: getattr(own, kind) for kind in BOUND if getattr(own, kind)}
         settings = self._placed(step, flavors)[0]
+        extra = {
+            **({TIMEOUT: needs.timeout} if needs.timeout else {}),
+            **({TRAINING: own.training.model_dump(mode="json")} if own.training else {}),
+        }
         return {
             **{kind: names.get(kind, {}).get(name, name) for kind, name in named.items()},
             **({"settings": settings} if settings else {}),
             **({"retry": needs.retry.model_dump()} if needs.retry else {}),
-            **({"extra": {TIMEOUT: needs.timeout}} if needs.timeout else {}),
+            **({"extra": extra} if extra else {}),
         }
 
     def _placed(self, step: str, flavors: Names) -> tuple[dict[str, Any], tuple[str, ...]]:

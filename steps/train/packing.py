@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from steps.contracts.storage import writing
+from steps.contracts.storage import aside
 from steps.engines.template.render import IGNORED
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def packed(rows: "datasets.Dataset", packing: Packing, size: int, path: Path) ->
     else:
         packs = stream(lengths, size)
     ids, labels = (_Lists(rows.data.table[name]) for name in ("input_ids", "labels"))
-    with writing(path), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, PACKS_SCHEMA) as out:
+    # Several processes that train together each write it, and map their own.
+    with aside(path) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, PACKS_SCHEMA) as out:
         for some in _batched(packs):
             out.write_batch(_record_batch(some, ids, labels, apart=packing == "bfd"))
     return datasets.Dataset.from_file(str(path))

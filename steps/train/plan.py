@@ -1,26 +1,32 @@
 """What "auto" settings mean on this machine."""
 
+from dataclasses import replace
 from typing import Literal
 
 from steps.contracts.errors import ConfigError
 from steps.engines.lm.device import resolve_device
+from steps.engines.progress.progress import say
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
+from steps.train.ranks.config import Ranks
 from steps.train.settings import Plan
 from steps.train.weights.registry import weights_of
 
 
-def make_plan(config: TrainConfig, vocab_size: int) -> Plan:
-    """Resolve every "auto", and the learning rate.
+def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) -> Plan:
+    """Resolve every "auto", and the learning rate. `ranks`: processes that train together; None: one.
 
     Raises:
         ConfigError: the config asks for a device or a number format that this machine doesn't have.
     """
     import torch
 
-    device = _device(config.device)
+    ranks = ranks or Ranks()
+    _require_shares(config, ranks)
+    device = _device(config.device, ranks)
     gpu_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
-    return plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16)
+    plan = plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16)
+    return replace(plan, processes=ranks.processes, strategy=ranks.strategy if ranks.processes > 1 else "none")
 
 
 def plan_for(config: TrainConfig, vocab_size: int, device: Literal["cpu", "cuda"], *, gpu_bf16: bool) -> Plan:
@@ -43,14 +49,58 @@ def plan_for(config: TrainConfig, vocab_size: int, device: Literal["cpu", "cuda"
     )
 
 
-def _device(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+def sees_other_gpus(plan: Plan) -> bool:
+    """Whether this process sees more GPUs than train: transformers would spread each batch over all of them."""
+    import torch
+
+    return plan.device == "cuda" and torch.cuda.device_count() > plan.processes
+
+
+def _require_shares(config: TrainConfig, ranks: Ranks) -> None:
+    """Refuse batches that the ranks can't share: together they see the batch of the config, whatever their number.
+
+    Raises:
+        ConfigError: gradient_accumulation_steps isn't a multiple of the processes.
+    """
+    rows, passes, world = config.per_device_train_batch_size, config.gradient_accumulation_steps, ranks.processes
+    if passes % world == 0:
+        return
+    batch = rows * passes
+    fits = next((r for r in range(rows, 0, -1) if batch % (r * world) == 0), None)
+    raise ConfigError(
+        f"{world} processes share {passes} forward passes per optimizer step, which {world} doesn't divide",
+        where="train.gradient_accumulation_steps",
+        hint=f"the same batch of {batch} rows: per_device_train_batch_size: {fits} and gradient_accumulation_steps:"
+        f" {batch // fits}"
+        if fits
+        else f"a batch of {batch} rows can be shared by {_divisors(batch)} processes (training.processes of the infra"
+        " file)",
+    )
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(n) for n in range(1, min(number, 64) + 1) if number % n == 0)
+
+
+def _device(wanted: Literal["auto", "cpu", "cuda"], ranks: Ranks) -> Literal["cpu", "cuda"]:
+    """The device of each rank.
+
+    Raises:
+        ConfigError: there are fewer GPUs than processes.
+    """
     import torch
 
     if resolve_device(wanted, "train") == "cpu":
         return "cpu"
-    if torch.cuda.device_count() > 1:
+    found = torch.cuda.device_count()
+    if found < ranks.processes:
         raise ConfigError(
-            f"torch sees {torch.cuda.device_count()} GPUs; this stage trains on one",
-            hint="make one visible: CUDA_VISIBLE_DEVICES=0",
+            f"{ranks.processes} processes train, one per GPU, and torch sees {found}", where="training.processes",
+            hint=f"set it to at most {found} in the infra file, or run where there are more",
+        )  # fmt: skip
+    if found > ranks.processes:
+        say(
+            f"train uses {ranks.processes} of {found} GPUs; to use all: steps: {{train_step: {{training: {{processes:"
+            f" {found}}}}}}} in the infra file"
         )
     return "cuda"

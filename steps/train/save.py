@@ -12,6 +12,7 @@ from steps.contracts.storage import writing
 from steps.engines.lm.folder import model_folder
 from steps.engines.lm.load import EARLIER, adapter_path, earlier_adapters
 from steps.train.config import TrainConfig
+from steps.train.settings import Plan
 from steps.train.start import Start
 from steps.train.weights.registry import weights_of
 
@@ -21,6 +22,7 @@ def save_model(
     tokenizer: PreTrainedTokenizerBase,
     start: Start,
     config: TrainConfig,
+    plan: Plan,
     dataset_digest: str,
     end_tokens: list[int],
     folder: Path,
@@ -36,6 +38,8 @@ def save_model(
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = sum(p.numel() for p in model.parameters())
     notes = [*_stop_at(core.generation_config, end_tokens), *kind.left_out(model)]
+    if plan.processes > 1:
+        notes.append(f"trained by {plan.processes} processes ({plan.strategy}) that shared each batch")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(str(folder))

@@ -109,3 +109,6 @@ class Plan:
     gradient_checkpointing: bool
     loss_kernel: Literal["fused", "plain"]
     learning_rate: float
+    # Processes that share each batch, and how; of one alone "none".
+    processes: int = 1
+    strategy: Literal["none", "ddp"] = "none"

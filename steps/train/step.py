@@ -10,7 +10,16 @@ from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.engines.tracking.training import TRAINED
 from steps.train.config import TrainConfig
-from steps.zenml_runtime.context import executor, own_tracker_run, track_metrics, track_params, track_tags, watch_file
+from steps.train.ranks.config import Ranks
+from steps.zenml_runtime.context import (
+    executor,
+    own_tracker_run,
+    track_metrics,
+    track_params,
+    track_tags,
+    training_ranks,
+    watch_file,
+)
 from steps.zenml_runtime.state import state_folder, workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -55,6 +64,7 @@ def train_step(base: ModelFolder, adapter: ModelFolder | None, dataset: Dataset,
             adapter,
             means,
             watch_file(config.stage),
+            Ranks(**training_ranks()),
         )
         track_tags({TRAINED: done.model.info.digest})
     return TrainOutputs(done.model, done.ledger, done.report)

@@ -28,7 +28,9 @@ from steps.train.memory_estimate import Estimate, estimate, free_bytes, model_sh
 from steps.train.mixture import mixed
 from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.registry import objective_of
-from steps.train.plan import make_plan
+from steps.train.plan import make_plan, sees_other_gpus
+from steps.train.ranks.config import Ranks
+from steps.train.ranks.launch import in_ranks, job_of
 from steps.train.report import Run, build_report
 from steps.train.settings import OnMetrics, Plan
 from steps.train.start import Start
@@ -62,6 +64,7 @@ def train(
     adapter: ModelFolder | None = None,
     means: Means | None = None,
     journal: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> Trained:
     """Run one phase: fine-tune `base`, or `adapter` over it, on the phase's rows.
 
@@ -73,9 +76,11 @@ def train(
         adapter: the model of an earlier phase where that is an adapter; training starts from the merged weights.
         means: where rows become tokens, and are kept; None: in this process, for this run.
         journal: file for what is seen while it trains (`watching/journal.py`); None: nowhere.
+        ranks: processes that train together; None: this one alone.
 
     Raises:
         TrainingDataError: the rows can't be trained on (see the mask lint), or its loss goes away.
+        WorkerDiedError: one of the processes that train together has died.
         ConfigError: settings contradict each other, the data, the model or the machine.
     """
     from steps.train.trainer import torch_settings
@@ -90,7 +95,7 @@ def train(
     start = Start(base, adapter)
     with torch_settings(config.num_threads), ExitStack() as cleanup:
         tokenizer = load_tokenizer(start.tokenizer)
-        plan = make_plan(config, len(tokenizer))
+        plan = make_plan(config, len(tokenizer), ranks)
         _require_context(weights_path(base), config)
         memory = _memory(weights_path(base), config, plan)
         # Not beside the checkpoints, which are every run's of this key: what is mapped must be nobody else's.
@@ -100,9 +105,17 @@ def train(
         rows, ledger = encode_rows(chosen, tokenizer, template, config, tokens, folder, means)
         home = checkpoints / run_key(start, dataset, config, plan)
         cleanup.enter_context(stored.alone(home))
-        model, run = _tuned(
-            start, tokenizer, rows, config, plan, dataset.digest, folder / "model", home, on_metrics, journal
-        )
+        resume, model_folder = stored.newest_whole(home), folder / "model"
+        if plan.processes > 1 or sees_other_gpus(plan):
+            job = job_of(start, rows, config, plan, dataset.digest, model_folder, home, resume, tokens, journal)
+            model, run = in_ranks(job, folder / "ranks", on_metrics)
+        else:
+            made, run = tuned(
+                start, tokenizer, rows, config, plan, dataset.digest, model_folder, home, resume, on_metrics,
+                Progress("train", unit="steps"), journal,
+            )  # fmt: skip
+            assert made is not None, "of one process it is the first"
+            model = made
         release()
         stored.keep_newest(home, 1, run.best_step)
     report = build_report(
@@ -139,7 +152,7 @@ def _require_context(weights: Path, config: TrainConfig) -> None:
         )
 
 
-def _tuned(
+def tuned(
     start: Start,
     tokenizer: "PreTrainedTokenizerBase",
     rows: EncodedRows,
@@ -148,16 +161,22 @@ def _tuned(
     dataset_digest: str,
     folder: Path,
     home: Path,
+    resume: Path | None,
     on_metrics: OnMetrics | None,
+    progress: Progress,
     journal: Path | None,
-) -> tuple[ModelFolder, Run]:
-    """The model loaded, trained and saved; nothing but cycles holds its weights afterwards."""
+) -> tuple[ModelFolder | None, Run]:
+    """The model loaded, trained and saved; nothing but cycles holds its weights afterwards. Of several ranks the first
+    has the model.
+    """
     from steps.train.save import save_model
 
     loaded = load_start(start.base, start.adapter, dtype=plan.dtype, device=plan.device)
-    trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, on_metrics, journal)
+    trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, resume, on_metrics, progress, journal)
+    if not trainer.is_world_process_zero():
+        return None, run
     ends = sorted(rows.encoding.lint.end_tokens)
-    return save_model(trainer.model, tokenizer, start, config, dataset_digest, ends, folder), run
+    return save_model(trainer.model, tokenizer, start, config, plan, dataset_digest, ends, folder), run
 
 
 def _memory(weights: Path, config: TrainConfig, plan: Plan) -> Estimate:
@@ -213,21 +232,18 @@ def _fit(
     config: TrainConfig,
     plan: Plan,
     home: Path,
+    resume: Path | None,
     on_metrics: OnMetrics | None,
+    progress: Progress,
     journal: Path | None,
 ) -> tuple[Any, Run]:
-    """Train, from the newest whole checkpoint where there is one; the last step is always a checkpoint."""
+    """Train, from a whole checkpoint where there is one; the last step is always a checkpoint."""
     from steps.train.hub_copies import hub_copies
-    from steps.train.trainer import Recorder, explained, own_config
+    from steps.train.trainer import Recorder, explained, own_config, seed_rank, summed
     from steps.train.watching.samples import rendered
     from steps.train.watching.watcher import Watcher
 
-    resume = stored.newest_whole(home)
-    with (
-        Progress("train", unit="steps") as progress,
-        own_config(model),
-        Watcher(config, progress, journal, on_metrics) as watcher,
-    ):
+    with progress, own_config(model), Watcher(config, progress, journal, on_metrics) as watcher:
         done_before = stored.step_of(resume) if resume else 0
         recorder = Recorder(config, progress, watcher.metrics, done_before)
         peft_config = weights_of(config.weights).peft_config(model)
@@ -237,6 +253,7 @@ def _fit(
         watcher.watch(trainer, done_before, config.stage, rendered(tokenizer, config.sample_prompts), tokenizer)
         # Before a checkpoint is loaded the model is what the phase starts from: a new adapter adds nothing.
         before = _measured(trainer.evaluate())
+        seed_rank(trainer.args)
         start = time.monotonic()
         with (
             explained(config, plan),
@@ -257,8 +274,8 @@ def _fit(
         before=before,
         after=after,
         seconds=seconds,
-        tokens=_count(trainer.tokens_seen),
-        trained=_count(trainer.trained_seen),
+        tokens=summed(trainer.tokens_seen, trainer.args),
+        trained=summed(trainer.trained_seen, trainer.args),
         sequences=len(trainer.train_dataset),
         notes=(*getattr(trainer, "notes", ()), *copies),
         best_step=best,
@@ -299,7 +316,3 @@ def _is_finished(trainer: Any, checkpoint: Path, config: TrainConfig) -> bool:
 def _measured(logged: dict[str, Any]) -> dict[str, float]:
     """What was measured on the validation rows, without the step and epoch that are logged beside it."""
     return {name: float(value) for name, value in logged.items() if name.startswith("eval_")}
-
-
-def _count(seen: Any) -> int:
-    return int(seen.item()) if seen is not None else 0

@@ -52,8 +52,10 @@ class Recorder(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A checkpoint's files are written: mark it whole, then drop the oldest."""
         folder = Path(args.output_dir)
-        mark_complete(folder / f"checkpoint-{state.global_step}")
-        keep_newest(folder, self.config.save_total_limit, kept_step(state.log_history, self.config))
+        wait_for_all(args.world_size)
+        if args.process_index == 0:
+            mark_complete(folder / f"checkpoint-{state.global_step}")
+            keep_newest(folder, self.config.save_total_limit, kept_step(state.log_history, self.config))
 
 
 def training_arguments(settings: TrainSettings, plan: Plan, checkpoints: Path) -> dict[str, Any]:
@@ -67,7 +69,8 @@ def training_arguments(settings: TrainSettings, plan: Plan, checkpoints: Path) -
         "max_steps": settings.max_steps or -1,
         "per_device_train_batch_size": settings.per_device_train_batch_size,
         "per_device_eval_batch_size": settings.per_device_eval_batch_size,
-        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        # All ranks together see the batch that the config names.
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps // plan.processes,
         "optim": settings.optim,
         "weight_decay": settings.weight_decay,
         "adam_beta1": settings.adam_beta1,
@@ -93,6 +96,32 @@ def training_arguments(settings: TrainSettings, plan: Plan, checkpoints: Path) -
         "report_to": "none",
         "disable_tqdm": True,
     }
+
+
+def wait_for_all(ranks: int) -> None:
+    """Return when all ranks have come here."""
+    if ranks > 1:
+        import torch.distributed
+
+        torch.distributed.barrier()
+
+
+def seed_rank(args: Any) -> None:
+    """Let ranks but the first draw noise of their own (dropout, NEFTune), by the seed."""
+    import torch
+
+    if args.process_index > 0:
+        torch.manual_seed(args.seed + args.process_index)
+
+
+def summed(count: Any, args: Any) -> int:
+    """The sum over all ranks of a count that each has on its device (None: 0). `args`: the trainer's."""
+    import torch
+
+    total = torch.as_tensor(0 if count is None else count).clone().to(args.device)
+    if args.world_size > 1:
+        torch.distributed.all_reduce(total)
+    return int(total.item())
 
 
 @contextmanager

@@ -49,14 +49,19 @@ SLOT_VARIABLE = "ASSAY_SLOT"
 # The first step's entry for the paths of sources in which it filled the slot in.
 PATHS = "paths"
 
-# In a step's `extra`: its time limit, in seconds.
-TIMEOUT = "timeout"
+# In a step's `extra`: its time limit, in seconds; which processes train together.
+TIMEOUT, TRAINING = "timeout", "training"
 
 
 def time_limit() -> float | None:
     """Seconds that the running step may take; None: as many as it wants."""
     limit = get_step_context().step_run.config.extra.get(TIMEOUT)
     return float(limit) if limit else None
+
+
+def training_ranks() -> dict[str, Any]:
+    """Which processes train together, as the infra file says it of the running step; empty: this one."""
+    return dict(get_step_context().step_run.config.extra.get(TRAINING) or {})
 
 
 def durable_state() -> str:

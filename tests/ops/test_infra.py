@@ -94,6 +94,12 @@ def test_what_a_step_leaves_out_holds_for_all_and_reaches_its_pod() -> None:
     assert not list(infra.ignored(["train_step", "gate_step"], FLAVORS))
 
 
+def test_which_processes_train_together_reaches_every_phase() -> None:
+    infra = InfraConfig.model_validate({"stack": "x", "steps": {"train_step": {"training": {"processes": 2}}}})
+    told = infra.step_configurations(["train_broad_step", "gate_step"], {})
+    assert told == {"train_broad_step": {"extra": {"training": {"processes": 2, "strategy": "ddp"}}}}
+
+
 @pytest.mark.parametrize(
     ("flavor", "settings", "ignored"),
     [

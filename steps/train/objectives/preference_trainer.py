@@ -20,6 +20,7 @@ from steps.train.mixture import Origins, source_loss
 from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.preference_measures import PairScores, Scores
 from steps.train.objectives.sft_trainer import EpochLengthSampler
+from steps.train.ranks.batches import told_of_epochs
 
 # Answers whose tokens are in memory at once.
 _CHUNK = 256
@@ -107,10 +108,15 @@ class AnswerTrainer(Trainer):
         return PairScores(chosen, rejected)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.args.train_sampling_strategy != "group_by_length":
+        args = self.args
+        if args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return EpochLengthSampler(batch, list(self.train_dataset["length"]), self.args.seed)
+        batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return EpochLengthSampler(batch, list(self.train_dataset["length"]), args.seed)
+
+    def get_train_dataloader(self) -> Any:
+        """The batches of this rank."""
+        return told_of_epochs(super().get_train_dataloader())
 
 
 class Referenced(torch.utils.data.Dataset[dict[str, Any]]):

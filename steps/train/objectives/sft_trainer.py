@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
@@ -18,6 +19,7 @@ from steps.engines.lm.loss import token_losses
 from steps.engines.lm.memory import memory_explained
 from steps.train.mixture import Origins, source_loss
 from steps.train.objectives.objective import EncodedRows
+from steps.train.ranks.batches import RankBatches, told_of_epochs, with_blanks
 from steps.train.settings import Plan, TrainSettings
 from steps.train.trainer import Recorder, training_arguments
 
@@ -59,6 +61,7 @@ class SftTrainer(SFTTrainer):
     plan: Plan
     eval_origins: Origins | None = None
     control: Any
+    data_collator: Any
     tokens_seen: torch.Tensor | None = None
     trained_seen: torch.Tensor | None = None
 
@@ -75,17 +78,33 @@ class SftTrainer(SFTTrainer):
         )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        # The argument is the same rows without the columns that the model doesn't take.
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return EpochLengthSampler(batch, list(self.train_dataset["length"]), self.args.seed)
+        args = self.args
+        if args.train_sampling_strategy != "group_by_length":
+            if args.world_size == 1:
+                return super()._get_train_sampler(train_dataset)
+            # What accelerate makes of Trainer's own for one process.
+            order: Any = SeedableRandomSampler(self.train_dataset, data_seed=args.data_seed)
+        else:
+            # The argument is the same rows without the columns that the model doesn't take.
+            batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+            order = EpochLengthSampler(batch, list(self.train_dataset["length"]), args.seed)
+        if args.world_size == 1:
+            return order
+        return RankBatches(order, args.train_batch_size, args.process_index, args.world_size)
+
+    def get_train_dataloader(self) -> Any:
+        """The batches of this rank."""
+        if self.args.world_size > 1:
+            self.data_collator = with_blanks(self.data_collator)
+        return told_of_epochs(super().get_train_dataloader())
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass; tokens (without padding) and trained tokens are counted on the device."""
         mask = inputs.get("attention_mask")
         tokens = mask.sum() if mask is not None else torch.as_tensor(inputs["input_ids"].numel())
         trained = (inputs["labels"] != -100).sum()
+        # Of a batch without trained tokens (`with_blanks`) nothing is counted.
+        tokens = tokens * (trained > 0)
         self.tokens_seen = tokens if self.tokens_seen is None else self.tokens_seen + tokens
         self.trained_seen = trained if self.trained_seen is None else self.trained_seen + trained
         return super().training_step(model, inputs, num_items_in_batch)

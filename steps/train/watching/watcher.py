@@ -88,7 +88,9 @@ class Watcher(TrainerCallback):
     def _besides(self, step: int) -> dict[str, float]:
         seen = self._trainer.tokens_seen if self._trainer is not None else None
         total = self._trainer.state.max_steps if self._trainer is not None else step
-        pace = self._pace.point(None if seen is None else int(seen), step - self._first, total - step)
+        # Of several processes that train together each sees its share.
+        ranks = self._trainer.args.world_size if self._trainer is not None else 1
+        pace = self._pace.point(None if seen is None else int(seen) * ranks, step - self._first, total - step)
         return {**pace, "memory_mb": _memory_mb()}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -1,0 +1,21 @@
+"""How many processes train a phase together: a choice of the machine; the batch stays what the run's config says."""
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from steps.contracts.reports import Frozen
+
+Strategy: TypeAlias = Literal["ddp"]
+
+
+class Ranks(Frozen):
+    """Processes that share a phase's batches. Weights differ in their last bits by their number, which is recorded."""
+
+    processes: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="processes that share each batch, one per GPU, instead of gradient accumulation",
+    )
+    strategy: Strategy = Field("ddp", description="ddp: each holds the whole model, gradients are averaged")
