@@ -145,8 +145,8 @@ PHASES = "name: x\ntrain:\n  - {name: a, weights: {kind: lora}, max_steps: 4}\n 
         ("name: x\nevaluate: {extractor: jsn}\n",
          ["line 2: evaluate.extractor: Input should be 'none', 'json', 'final_number' or 'regex' (found 'jsn'),"
           " or: Input should be 'auto' (found 'jsn')"]),
-        ("name: x\ntrain: {weights: {kind: qlora}, batch_size: 2}\n",
-         ["line 2: train.weights: 'qlora' is none of 'lora', 'full'",
+        ("name: x\ntrain: {weights: {kind: loha}, batch_size: 2}\n",
+         ["line 2: train.weights: 'loha' is none of 'lora', 'full', 'half', 'partial'",
           "line 2: train.batch_size: unknown key; here it is called train.per_device_train_batch_size"]),
         ("name: x\ningest: {sources: x}\n", ["line 2: ingest.sources: a list is wanted (found 'x')"]),
     ],

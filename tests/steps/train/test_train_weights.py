@@ -156,7 +156,8 @@ def test_an_optimizer_that_is_not_installed_is_refused(monkeypatch):
     with pytest.raises(ConfigError) as refused:
         make_plan(TrainConfig(optim="adamw_8bit"), 320)
     assert str(refused.value) == (
-        "train: optim adamw_8bit needs bitsandbytes, which isn't installed\n  way out: pip install 'assay[bitsandbytes]'"
+        "train: optim adamw_8bit needs bitsandbytes, which isn't installed\n"
+        "  way out: pip install 'assay[bitsandbytes]'"
     )
 
 
