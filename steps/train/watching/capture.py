@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from steps.contracts.arrays import one_array
 from steps.contracts.errors import ConfigError
 from steps.engines.progress.progress import Progress
 from steps.train.config import TrainConfig
@@ -23,11 +26,16 @@ from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.registry import objective_of
 from steps.train.settings import Plan
 from steps.train.trainer import Recorder
-from steps.train.watching.batch import Addresses, Ints, Line, lines_of
+from steps.train.watching.batch import IGNORED, Addresses, Ints, Line, lines_of
+from steps.train.weights.lora import LoraOptions
+from steps.train.weights.registry import weights_of
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
+
+# Addresses are 32 bits, as token ids are.
+_MOST = 2**31 - 1
 
 
 class _SeenError(Exception):
@@ -72,8 +80,10 @@ def _taken(
     """What each forward pass of the step would be given: arrays by name."""
     with _stand_in(weights, len(tokenizer)) as model:
         recorder = Recorder(config, Progress("batches", unit="steps"), None)
+        # With an adapter no objective computes beforehand what the model says of all rows.
+        adapter = weights_of(LoraOptions(r=1)).peft_config(model)
         trainer = objective_of(config.objective).trainer(
-            model, tokenizer, replace(rows, validation=None), config, plan, None, folder, recorder
+            model, tokenizer, replace(rows, validation=None), config, plan, adapter, folder, recorder
         )  # fmt: skip
         seen: list[dict[str, Any]] = []
 
@@ -109,21 +119,36 @@ def _stand_in(weights: Path, vocabulary: int) -> Iterator[Any]:
 
 
 def _numbered(rows: "datasets.Dataset") -> tuple["datasets.Dataset", Addresses | None]:
-    """The same rows with addresses for tokens, and what these mean; None: the rows have no tokens yet."""
-    names = [n for n, kind in rows.features.items() if n.endswith("_ids") and hasattr(kind, "feature")]
-    if not names:
-        return rows, None
-    offsets, columns, first = list[Ints](), dict[str, list[list[int]]](), 0
-    for name in names:
-        lengths = np.array([len(v) for v in rows[name]], np.int64)
-        ends = first + np.concatenate([[0], np.cumsum(lengths)])
-        offsets.append(ends)
-        columns[name] = [list(range(a, b)) for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
-        first = int(ends[-1])
-    if "labels" in rows.features:
-        columns["labels"] = columns[names[0]]
-    kept = {n: rows[n][:] for n in rows.features if n not in columns}
-    parts = tuple(n.removesuffix("_ids").replace("input", "") for n in names)
+    """The same rows with addresses for tokens, and what these mean; None: the rows have no tokens yet, or too many."""
     import datasets
 
-    return datasets.Dataset.from_dict({**kept, **columns}, features=rows.features), Addresses(parts, tuple(offsets))
+    table = rows.with_format("arrow")[:].combine_chunks()
+    names = [f.name for f in table.schema if f.name.endswith("_ids") and pa.types.is_list(f.type)]
+    if not names or sum(len(one_array(table[n]).flatten()) for n in names) > _MOST:
+        return rows, None
+    offsets, first = list[Ints](), 0
+    for name in names:
+        ends, addresses = _addresses(one_array(table[name]), first)
+        table = _with(table, name, ends - first, addresses)
+        offsets.append(ends)
+        first = int(ends[-1])
+        labels = name.removesuffix("input_ids") + "labels"
+        if labels in table.column_names:
+            # What is trained decides over batches as well: it stays.
+            trained = one_array(table[labels]).flatten().to_numpy() != IGNORED
+            table = _with(table, labels, ends - ends[0], np.where(trained, addresses, IGNORED).astype(np.int32))
+    parts = tuple(n.removesuffix("_ids").removesuffix("input").rstrip("_") for n in names)
+    return datasets.Dataset(table), Addresses(parts, tuple(offsets))
+
+
+def _addresses(column: pa.Array, first: int) -> tuple[Ints, npt.NDArray[np.int32]]:
+    """Where each list begins (and the last one ends), and a number for each of their values, from `first`."""
+    lengths = column.value_lengths().to_numpy().astype(np.int64)
+    ends = first + np.concatenate([[0], np.cumsum(lengths)])
+    return ends, np.arange(first, ends[-1], dtype=np.int32)
+
+
+def _with(table: pa.Table, name: str, offsets: Ints, values: npt.NDArray[np.int32]) -> pa.Table:
+    """The table with lists of these values in a column."""
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, pa.int32()))
+    return table.set_column(table.column_names.index(name), name, lists)

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from support.preferences import labelled, pair
 from support.tiny_model import tiny_dataset, tiny_row
 
 from steps.contracts.errors import ConfigError
+from steps.contracts.records import make_row
 from steps.engines.template.render import encode
 from steps.train.config import TrainConfig
 from steps.train.train import train
@@ -116,3 +118,38 @@ def test_what_is_drawn_before_training_leaves_torch_as_it_was(tmp_path, tiny_mod
     before = torch.random.get_rng_state()
     preview(tiny_model, dataset, TrainConfig.model_validate(BASE), tmp_path)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def documents(number):
+    return make_row(
+        kind="document", source="d", locator=str(number), raw=str(number).encode(),
+        text=f"Document {number} is about {number}. " * (1 + number % 2),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "row", "parts"),
+    [
+        ("dpo", pair, {"chosen", "rejected"}),
+        ("orpo", pair, {"chosen", "rejected"}),
+        ("kto", lambda i: labelled(i, i % 2 == 0), {""}),
+        ("continued_pretraining", documents, {""}),
+    ],
+)
+def test_every_objective_shows_whose_tokens_a_step_is_given(tmp_path, tiny_model, kind, row, parts):
+    """The judge: the text of a span is in the row that it is said to be of, on the side that it is said to be of."""
+    rows = [row(i) for i in range(8)]
+    config = TrainConfig.model_validate({**BASE, "objective": {"kind": kind}, "max_length": 128})
+    shown = preview(tiny_model, tiny_dataset(tmp_path / "rows", rows), config, tmp_path / "out")
+    by_id = {r["record_id"]: r for r in rows}
+    spans = [s for lines in shown.passes for line in lines for s in line.spans]
+    assert {s.part for s in spans} == parts
+    assert any(s.trained.any() for s in spans)
+    for span in spans:
+        row = by_id[shown.encoding.record_id(span.row)]
+        trained = shown.tokenizer.decode(span.input_ids[span.trained], skip_special_tokens=True)
+        side = row.get(span.part) or row["messages"]
+        said = row["text"] or side[-1]["content"]
+        assert trained.strip() in said
+        assert trained or (kind == "kto" and not span.trained.any())
