@@ -30,6 +30,10 @@ class ConfigError(AssayError, ValueError):
     exit_code = 2
 
 
+class OutOfMemoryError(ConfigError, MemoryError):
+    """Memory ended, of the machine or of a GPU: what was asked for needs more than there is."""
+
+
 class InputError(AssayError, ValueError):
     """Input data can't be used: unreadable, in an unknown format, or too many rejected rows."""
 

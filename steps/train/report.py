@@ -10,6 +10,8 @@ from steps.contracts.reports import Series, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.train.config import TrainConfig
 from steps.train.encoding import Encoding
+from steps.train.fallback import Fallback
+from steps.train.fallback import table as fallback_table
 from steps.train.memory_estimate import Estimate
 from steps.train.mixture import Mixture, source_loss
 from steps.train.objectives.objective import Curve, Measure
@@ -44,6 +46,7 @@ class Run:
     sequences: int
     notes: tuple[str, ...] = ()
     best_step: int | None = None
+    fallbacks: tuple[Fallback, ...] = ()
 
 
 def build_report(
@@ -75,6 +78,7 @@ def build_report(
             fit_table(run.history),
             _settings(config, plan),
             memory.table(),
+            *fallback_table(run.fallbacks),
         ),
         examples=tuple(encoding.examples),
         notes=tuple(_notes(config, encoding, validation, run, memory, model)),

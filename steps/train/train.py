@@ -3,7 +3,7 @@
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,8 @@ from steps.engines.template.effective import config_of
 from steps.train import checkpoints as stored
 from steps.train.config import TrainConfig
 from steps.train.encoding import rows_of, split_name
-from steps.train.memory_estimate import Estimate, estimate, free_bytes, model_shape, require_fit
+from steps.train.fallback import noted, with_less_where_needed
+from steps.train.memory_estimate import Estimate, Shape, estimate, free_bytes, model_shape, require_fit
 from steps.train.mixture import mixed
 from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.registry import objective_of
@@ -83,7 +84,7 @@ def train(
         WorkerDiedError: one of the processes that train together has died.
         ConfigError: settings contradict each other, the data, the model or the machine.
     """
-    from steps.train.trainer import torch_settings
+    from steps.train.trainer import explained, torch_settings
 
     watch = Stopwatch()
     chosen = rows_of(dataset, config.rows)
@@ -97,7 +98,8 @@ def train(
         tokenizer = load_tokenizer(start.tokenizer)
         plan = make_plan(config, len(tokenizer), ranks)
         _require_context(weights_path(base), config)
-        memory = _memory(weights_path(base), config, plan)
+        shape = model_shape(weights_path(base), config)
+        memory = _memory(shape, config, plan)
         # Not beside the checkpoints, which are every run's of this key: what is mapped must be nobody else's.
         tokens = folder / "tokens"
         cleanup.callback(shutil.rmtree, tokens, ignore_errors=True)
@@ -105,17 +107,24 @@ def train(
         rows, ledger = encode_rows(chosen, tokenizer, template, config, tokens, folder, means)
         home = checkpoints / run_key(start, dataset, config, plan)
         cleanup.enter_context(stored.alone(home))
-        resume, model_folder = stored.newest_whole(home), folder / "model"
-        if plan.processes > 1 or sees_other_gpus(plan):
-            job = job_of(start, rows, config, plan, dataset.digest, model_folder, home, resume, tokens, journal)
-            model, run = in_ranks(job, folder / "ranks", on_metrics)
-        else:
-            made, run = tuned(
-                start, tokenizer, rows, config, plan, dataset.digest, model_folder, home, resume, on_metrics,
-                Progress("train", unit="steps"), journal,
-            )  # fmt: skip
+
+        def attempt(now: TrainConfig, how: Plan) -> tuple[ModelFolder, Run]:
+            resume, model_folder = stored.newest_whole(home), folder / "model"
+            if how.processes > 1 or sees_other_gpus(how):
+                job = job_of(start, rows, now, how, dataset.digest, model_folder, home, resume, tokens, journal)
+                return in_ranks(job, folder / "ranks", on_metrics)
+            with explained(now, how):
+                made, run = tuned(
+                    start, tokenizer, rows, now, how, dataset.digest, model_folder, home, resume, on_metrics,
+                    Progress("train", unit="steps"), journal,
+                )  # fmt: skip
             assert made is not None, "of one process it is the first"
-            model = made
+            return made, run
+
+        (model, run), plan, fallbacks = with_less_where_needed(
+            attempt, lambda now, how: estimate(shape, now, how).total, config, plan, home, lambda: _newest_step(home)
+        )
+        model, run = noted(model, fallbacks), replace(run, fallbacks=fallbacks)
         release()
         stored.keep_newest(home, 1, run.best_step)
     report = build_report(
@@ -179,9 +188,14 @@ def tuned(
     return save_model(trainer.model, tokenizer, start, config, plan, dataset_digest, ends, folder), run
 
 
-def _memory(weights: Path, config: TrainConfig, plan: Plan) -> Estimate:
+def _newest_step(home: Path) -> int:
+    newest = stored.newest_whole(home)
+    return stored.step_of(newest) if newest else 0
+
+
+def _memory(shape: Shape, config: TrainConfig, plan: Plan) -> Estimate:
     """The estimate; on a GPU it must fit, on a CPU (which can swap) it is only reported."""
-    shape, available = model_shape(weights, config), free_bytes(plan.device)
+    available = free_bytes(plan.device)
     if plan.device == "cuda":
         return require_fit(shape, config, plan, available)
     return estimate(shape, config, plan, available)

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import OutOfMemoryError
 
 
 def release() -> None:
@@ -21,7 +21,7 @@ def release() -> None:
 
 @contextmanager
 def memory_explained(what: str, where: str, hint: str) -> Iterator[None]:
-    """Turn torch's out-of-memory errors into a ConfigError that says what to lower.
+    """Turn torch's out-of-memory errors into one that says what to lower.
 
     Args:
         what: device and settings, after "out of memory".
@@ -30,10 +30,12 @@ def memory_explained(what: str, where: str, hint: str) -> Iterator[None]:
 
     try:
         yield
-    except torch.OutOfMemoryError as e:
-        raise ConfigError(f"out of memory {what}", where=where, hint=hint) from e
+    except OutOfMemoryError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as e:
+        raise OutOfMemoryError(f"out of memory {what}", where=where, hint=hint) from e
     except RuntimeError as e:
         # What the CPU's allocator says has no class of its own.
         if "DefaultCPUAllocator" not in str(e):
             raise
-        raise ConfigError(f"out of memory {what}", where=where, hint=hint) from e
+        raise OutOfMemoryError(f"out of memory {what}", where=where, hint=hint) from e

@@ -69,7 +69,7 @@ class AnswerTrainer(Trainer):
         rows = self.args.per_device_eval_batch_size
         with memory_explained(
             f"on {self.args.device} in the validation pass, at per_device_eval_batch_size {rows}",
-            where="train", hint="halve per_device_eval_batch_size, or lower max_length",
+            where="train.per_device_eval_batch_size", hint="halve it, or lower max_length",
         ):  # fmt: skip
             metrics = self._measured()
         # Not TRL's own: it would take what was gathered of training batches for this.

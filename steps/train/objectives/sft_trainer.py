@@ -120,7 +120,7 @@ class SftTrainer(SFTTrainer):
         try:
             with memory_explained(
                 f"on {self.args.device} in the validation loss, at per_device_eval_batch_size {rows}",
-                where="train", hint="halve per_device_eval_batch_size, or lower max_length",
+                where="train.per_device_eval_batch_size", hint="halve it, or lower max_length",
             ):  # fmt: skip
                 metrics = self._validation_losses()
         finally:

@@ -188,7 +188,7 @@ def test_out_of_memory_says_what_to_lower(run, dataset, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(SftTrainer, "training_step", full)
-    with pytest.raises(ConfigError, match="halve per_device_train_batch_size"):
+    with pytest.raises(ConfigError, match="smaller passes were tried"):
         run(dataset)
 
 
