@@ -31,6 +31,7 @@ from steps.contracts.records import Row
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
 from steps.engines.lm.context import context_length
+from steps.engines.lm.quantized import HOW_TO_GET_IT, has_bitsandbytes
 from steps.engines.scoring.metrics import ANSWERED_UNANSWERABLE, DEGENERATE_CONTINUATION, LOSS, NON_FINITE, PERPLEXITY
 from steps.engines.template.effective import settings_of
 from steps.ingest.config import IngestConfig, SourceConfig
@@ -108,6 +109,7 @@ def findings(
         _rows_of_phases(config),
         _lengths_of_phases(root, config),
         _trained_kinds(root, config, looked, here),
+        _packages(config, here),
         _metrics(config),
         _sections(config),
         _names_of_people(config),
@@ -215,6 +217,14 @@ def _place(config: RunConfig, stack: Path | None, infra: InfraConfig | None) -> 
         return
     for misfit in misfits(infra, load_model(StackFile, stack), step_names(config), os.environ):
         yield Finding((), infra.said_of(misfit.place, misfit.what), misfit.stops)
+
+
+def _packages(config: RunConfig, here: bool) -> Iterator[Finding]:
+    """Extras that a phase of training needs; of another machine nothing is known."""
+    for place, phase in _phases(config):
+        if phase.wants_bitsandbytes and here and not has_bitsandbytes():
+            what = f"{phase.wants_bitsandbytes} needs bitsandbytes, which isn't installed: {HOW_TO_GET_IT}"
+            yield Finding((*place, "optim"), what)
 
 
 def _earlier_runs(root: Path, config: RunConfig) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from steps.contracts.models import BASE
 from steps.train.objectives.registry import ObjectiveOptions, objective_of
 from steps.train.objectives.sft import SftOptions
 from steps.train.phase_rows import PhaseRows
-from steps.train.settings import TrainSettings
+from steps.train.settings import BITSANDBYTES, TrainSettings
 from steps.train.weights.lora import LoraOptions
 from steps.train.weights.registry import WeightsOptions, weights_of
 
@@ -62,6 +62,11 @@ class TrainConfig(TrainSettings):
         share = objective_of(self.objective).learning_rate_share
         # Rounded: 5e-07 is meant, not 5.000000000000001e-07.
         return self.learning_rate or float(f"{weights_of(self.weights).learning_rate * share:.3g}")
+
+    @property
+    def wants_bitsandbytes(self) -> str | None:
+        """The setting that needs the extra bitsandbytes; None: none does."""
+        return f"optim {self.optim}" if self.optim in BITSANDBYTES else None
 
     def in_force(self) -> dict[str, Any]:
         """All settings as flat, plain values (`weights.r`), None replaced where it stands for a value by weights."""

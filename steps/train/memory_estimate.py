@@ -16,7 +16,7 @@ from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
 from steps.train.planning.ladder import smallest_that
-from steps.train.settings import Plan
+from steps.train.settings import OPTIMIZER_BYTES, Plan
 from steps.train.weights.registry import weights_of
 
 if TYPE_CHECKING:
@@ -176,10 +176,8 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
 
 
 def optimizer_bytes(config: TrainConfig, trainable: int) -> int:
-    """Of an optimizer's state: Adam keeps two float32 moments per weight; Adafactor a row and a column per matrix
-    (about a hundredth).
-    """
-    return int((0.04 if config.optim == "adafactor" else 8) * trainable)
+    """Of an optimizer's state."""
+    return int(OPTIMIZER_BYTES[config.optim] * trainable)
 
 
 def _fused_loss(shape: Shape, config: TrainConfig, tokens: int) -> int:

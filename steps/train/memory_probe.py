@@ -213,11 +213,9 @@ def _passes(config: str, weights: WeightsOptions, how: How) -> Passes:
 def _growths(text: PretrainedConfig, weights: WeightsOptions, depth: int, how: How) -> list[Growth]:
     """Of a model of some layers: by its step, the end of that, and a forward pass."""
     small, scale = small_config(text, depth)
-    if isinstance(weights, LoraOptions) and scale > 1:
-        weights = weights.model_copy(update={"r": max(1, round(weights.r / scale))})
     with torch.random.fork_rng(devices=[]), torch_threads(1):
         model = AutoModelForCausalLM.from_config(small, dtype=getattr(torch, how.dtype))
-        model = weights_of(weights).attached(model)
+        model = weights_of(weights).smaller(scale).attached(model)
         seen = [(*_step(model, n, how), _forward(model, n, how)) for n in _LENGTHS]
     return [_solved(list(one), scale) for one in zip(*seen, strict=True)]
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from steps.contracts.errors import ConfigError
 from steps.engines.lm.device import resolve_device
+from steps.engines.lm.quantized import require_bitsandbytes
 from steps.engines.progress.progress import say
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
@@ -17,10 +18,12 @@ def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) 
     """Resolve every "auto", and the learning rate. `ranks`: processes that train together; None: one.
 
     Raises:
-        ConfigError: the config asks for a device or a number format that this machine doesn't have.
+        ConfigError: the config asks for a device, a number format or a library that this machine doesn't have.
     """
     import torch
 
+    if config.wants_bitsandbytes:
+        require_bitsandbytes(config.wants_bitsandbytes)
     ranks = ranks or Ranks()
     _require_shares(config, ranks)
     device = _device(config.device, ranks)

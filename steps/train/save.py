@@ -14,11 +14,12 @@ from steps.engines.lm.load import EARLIER, adapter_path, earlier_adapters
 from steps.train.config import TrainConfig
 from steps.train.settings import Plan
 from steps.train.start import Start
-from steps.train.weights.registry import weights_of
+from steps.train.weights.kind import WeightsKind
 
 
 def save_model(
     model: Any,
+    kind: WeightsKind,
     tokenizer: PreTrainedTokenizerBase,
     start: Start,
     config: TrainConfig,
@@ -33,7 +34,6 @@ def save_model(
         start: what the model was before; an adapter takes the adapters that lie below it with it.
         end_tokens: ids that end a trained turn; generation stops at them.
     """
-    kind = weights_of(config.weights)
     core = kind.core(model)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = sum(p.numel() for p in model.parameters())
@@ -42,7 +42,7 @@ def save_model(
         notes.append(f"trained by {plan.processes} processes ({plan.strategy}) that shared each batch")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(str(folder))
+        kind.save(model, folder)
         core.generation_config.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
         # peft's model card names the base by its path on this machine.

@@ -8,6 +8,15 @@ from pydantic import Field, model_validator
 
 from steps.train.watching.settings import WatchSettings
 
+# Optimizers of bitsandbytes.
+BITSANDBYTES = frozenset({"adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "lion_32bit", "lion_8bit"})
+# Bytes of state per trained weight. AdamW has two moments, Lion one, in float32, or in 8 bits with a float32 per 256
+# of them; Adafactor a row and a column per matrix (about a hundredth). Tensors of fewer than 4,096 weights, and
+# embeddings, stay in float32 in optimizers of 8 bits.
+OPTIMIZER_BYTES = {
+    "adamw_torch_fused": 8.0, "adamw_torch": 8.0, "adafactor": 0.04, "sgd": 0.0, "adamw_8bit": 2 * (1 + 4 / 256),
+    "paged_adamw_8bit": 2 * (1 + 4 / 256), "paged_adamw_32bit": 8.0, "lion_32bit": 4.0, "lion_8bit": 1 + 4 / 256,
+}  # fmt: skip
 # Told an optimizer step and its metrics.
 OnMetrics: TypeAlias = Callable[[int, dict[str, float]], None]
 
@@ -30,9 +39,15 @@ class TrainSettings(WatchSettings):
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps; excludes num_train_epochs.")
     per_device_train_batch_size: int = Field(8, ge=1, description="Rows (packs, when packing) per forward pass.")
     gradient_accumulation_steps: int = Field(1, ge=1, description="Forward passes per optimizer step.")
-    optim: Literal["adamw_torch_fused", "adamw_torch", "adafactor"] = Field(
-        "adamw_torch_fused", description="Optimizer. adafactor keeps a hundredth of AdamW's state."
-    )
+    optim: Literal[
+        "adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit",
+        "lion_32bit", "lion_8bit",
+    ] = Field(
+        "adamw_torch_fused",
+        description="Optimizer. adafactor keeps a hundredth of AdamW's state, those of 8 bits a quarter, lion half of"
+        " it; paged ones put it in the machine's memory where the GPU's is full. Those of 8 bits, paged ones and lion"
+        " are bitsandbytes' (an extra).",
+    )  # fmt: skip
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled decay per step, times the learning rate.")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: decay of the mean of gradients.")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW: decay of the mean of squared gradients.")
@@ -96,6 +111,15 @@ class TrainSettings(WatchSettings):
     def _one_length(self) -> Self:
         if self.max_steps is not None and self.num_train_epochs is not None:
             raise ValueError("max_steps and num_train_epochs clash (remove one of them)")
+        return self
+
+    @model_validator(mode="after")
+    def _rate_of_lion(self) -> Self:
+        if self.optim.startswith("lion") and self.learning_rate is None:
+            raise ValueError(
+                f"optim {self.optim} wants a learning_rate of its own: 3 to 10 times smaller than AdamW's"
+                " (arXiv 2302.06675)"
+            )
         return self
 
 

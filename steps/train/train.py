@@ -37,6 +37,7 @@ from steps.train.settings import OnMetrics, Plan
 from steps.train.start import Start
 from steps.train.token_cache import Means
 from steps.train.watching.course import kept_step, stops_early
+from steps.train.weights.kind import Draw, WeightsKind
 from steps.train.weights.registry import weights_of
 
 if TYPE_CHECKING:
@@ -181,11 +182,13 @@ def tuned(
     from steps.train.save import save_model
 
     loaded = load_start(start.base, start.adapter, dtype=plan.dtype, device=plan.device)
-    trainer, run = _fit(loaded.model, tokenizer, rows, config, plan, home, resume, on_metrics, progress, journal)
+    kind = weights_of(config.weights)
+    kind.prepare(loaded.model, Draw(config.seed, len(start.model.info.started_from)))
+    trainer, run = _fit(loaded.model, kind, tokenizer, rows, config, plan, home, resume, on_metrics, progress, journal)
     if not trainer.is_world_process_zero():
         return None, run
     ends = sorted(rows.encoding.lint.end_tokens)
-    return save_model(trainer.model, tokenizer, start, config, plan, dataset_digest, ends, folder), run
+    return save_model(trainer.model, kind, tokenizer, start, config, plan, dataset_digest, ends, folder), run
 
 
 def _newest_step(home: Path) -> int:
@@ -241,6 +244,7 @@ def encode_rows(
 
 def _fit(
     model: Any,
+    kind: WeightsKind,
     tokenizer: "PreTrainedTokenizerBase",
     rows: EncodedRows,
     config: TrainConfig,
@@ -253,17 +257,20 @@ def _fit(
 ) -> tuple[Any, Run]:
     """Train, from a whole checkpoint where there is one; the last step is always a checkpoint."""
     from steps.train.hub_copies import hub_copies
-    from steps.train.trainer import Recorder, explained, own_config, seed_rank, summed
+    from steps.train.trainer import Recorder, explained, own_config, say_trained, seed_rank, summed
     from steps.train.watching.samples import rendered
     from steps.train.watching.watcher import Watcher
 
     with progress, own_config(model), Watcher(config, progress, journal, on_metrics) as watcher:
         done_before = stored.step_of(resume) if resume else 0
         recorder = Recorder(config, progress, watcher.metrics, done_before)
-        peft_config = weights_of(config.weights).peft_config(model)
+        peft_config = kind.peft_config(model)
         trainer = objective_of(config.objective).trainer(
             model, tokenizer, rows, config, plan, peft_config, home, recorder
         )  # fmt: skip
+        kind.begin(trainer, config)
+        if trainer.is_world_process_zero():
+            say_trained(trainer.model)
         watcher.watch(trainer, done_before, config.stage, rendered(tokenizer, config.sample_prompts), tokenizer)
         # Before a checkpoint is loaded the model is what the phase starts from: a new adapter adds nothing.
         before = _measured(trainer.evaluate())

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from steps.contracts.errors import TrainingDataError
 from steps.engines.lm.memory import memory_explained
 from steps.engines.lm.threads import torch_threads
-from steps.engines.progress.progress import Progress
+from steps.engines.progress.progress import Progress, say
 from steps.train.checkpoints import keep_newest, mark_complete
 from steps.train.settings import OnMetrics, Plan, TrainSettings
 from steps.train.watching.course import kept_step
@@ -139,6 +139,13 @@ def own_config(model: Any) -> Iterator[None]:
     finally:
         for config, name, value in before:
             setattr(config, name, value)
+
+
+def say_trained(model: Any) -> None:
+    """Tell the terminal how many of a model's weights are trained."""
+    every = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    say(f"train: {trained:,} of {every:,} weights are trained ({trained / every:.2%})")
 
 
 def explained(config: TrainSettings, plan: Plan) -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from steps.contracts.reports import Frozen
-from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, LossKernel
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, EncodedRows, LossKernel
 from steps.train.objectives.preference import (
     ACCURACY,
     COURSE,
@@ -87,6 +87,10 @@ class Dpo(PreferenceObjective):
         from steps.train.answer_forms import Pairs
 
         return Pairs()
+
+    def demand(self, settings: TrainSettings) -> Demand:
+        """What the reference says of each answer: by another forward pass, in each step or before the first one."""
+        return Demand(reference="without adapter")
 
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
         """TRL's chunked head, always."""

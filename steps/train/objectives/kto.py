@@ -8,7 +8,7 @@ from pydantic import Field
 
 from steps.contracts.records import Row
 from steps.contracts.reports import Frozen
-from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, LossKernel, Measure
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, EncodedRows, LossKernel, Measure
 from steps.train.objectives.preference import ACCURACY, COURSE, MARGIN, REWARD, PreferenceObjective
 from steps.train.settings import Plan, TrainSettings
 
@@ -92,6 +92,10 @@ class Kto(PreferenceObjective):
         ):
             return None
         return str(row["kind"])
+
+    def demand(self, settings: TrainSettings) -> Demand:
+        """What the reference says of each answer: by another forward pass, in each step or before the first one."""
+        return Demand(reference="without adapter")
 
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
         """TRL's chunked head, always."""

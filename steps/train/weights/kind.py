@@ -1,6 +1,7 @@
 """What every kind of weights says: what is trained, in which precision, at which learning rate, how it is saved."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,8 +11,20 @@ from steps.train.settings import TrainSettings
 Dtype = Literal["float32", "bfloat16"]
 
 
+@dataclass(frozen=True)
+class Draw:
+    """What a kind that draws its weights draws by: another seed or round draws others.
+
+    Attributes:
+        round: number of models between the base and what training starts from.
+    """
+
+    seed: int = 0
+    round: int = 0
+
+
 class WeightsKind(ABC):
-    """A kind of weights with its options. Nothing here imports torch before it is asked for a model.
+    """A kind of weights with its options, for one phase. Nothing here imports torch before it is asked for a model.
 
     Attributes:
         learning_rate: peak where the config names none.
@@ -27,9 +40,23 @@ class WeightsKind(ABC):
         """Settings that contradict this kind, in words."""
         return []
 
+    @property
+    def keeps_start(self) -> bool:
+        """Whether the trained model with its adapter switched off is what training started from, so that it can be its
+        own reference.
+        """
+        return False
+
     @abstractmethod
     def dtype(self, gpu_bf16: bool) -> Dtype:
         """Precision of the weights in memory where the config says auto. `gpu_bf16`: a GPU that has bfloat16."""
+
+    def prepare(self, model: Any, draw: Draw) -> None:  # noqa: B027 - many train what the model brings
+        """Say which of a loaded model's own weights are trained, before a trainer takes it.
+
+        Raises:
+            ConfigError: the options don't fit this model.
+        """
 
     def peft_config(self, model: Any) -> Any:
         """peft's configuration for a model, which TRL's trainers take; None: no adapter.
@@ -45,6 +72,7 @@ class WeightsKind(ABC):
         Raises:
             ConfigError: the options don't fit this model.
         """
+        self.prepare(model, Draw())
         return model
 
     def packed(self, model: Any) -> tuple[int, int]:
@@ -53,6 +81,15 @@ class WeightsKind(ABC):
         """
         return 0, 0
 
+    def smaller(self, scale: float) -> "WeightsKind":
+        """The same kind for a model of the same architecture with widths divided by `scale` and few layers, on which
+        the memory estimate counts.
+        """
+        return self
+
+    def begin(self, trainer: Any, settings: TrainSettings) -> None:  # noqa: B027 - many have nothing to do
+        """A trainer has taken the model, and nothing is trained yet."""
+
     def left_out(self, model: Any) -> list[str]:
         """What of a trained model isn't trained although the options sound like it, in words."""
         return []
@@ -60,6 +97,10 @@ class WeightsKind(ABC):
     def core(self, model: Any) -> Any:
         """The transformers model in a trained model."""
         return model
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Write the trained weights as safetensors."""
+        model.save_pretrained(str(folder))
 
     def finish(self, folder: Path, over: ModelInfo) -> None:  # noqa: B027 - most kinds have nothing to do
         """Make a saved folder the same on every machine. `over`: the full weights that training started from."""

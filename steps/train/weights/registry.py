@@ -6,11 +6,15 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field
 
 from steps.train.weights.full import Full, FullOptions
+from steps.train.weights.half import Half, HalfOptions
 from steps.train.weights.kind import WeightsKind
 from steps.train.weights.lora import Lora, LoraOptions
+from steps.train.weights.partial import Partial, PartialOptions
 
-WeightsOptions: TypeAlias = Annotated[LoraOptions | FullOptions, Field(discriminator="kind")]
-WEIGHTS: Mapping[str, Callable[[Any], WeightsKind]] = {"lora": Lora, "full": Full}
+WeightsOptions: TypeAlias = Annotated[
+    LoraOptions | FullOptions | HalfOptions | PartialOptions, Field(discriminator="kind")
+]
+WEIGHTS: Mapping[str, Callable[[Any], WeightsKind]] = {"lora": Lora, "full": Full, "half": Half, "partial": Partial}
 
 
 def weights_of(options: WeightsOptions) -> WeightsKind:

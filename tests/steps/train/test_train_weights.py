@@ -1,0 +1,291 @@
+"""Every kind of weights: what was trained is what is saved and loaded, resumed to the bit, and counted."""
+
+from collections import Counter
+
+import pytest
+import torch
+from pydantic import ValidationError
+from support.families.models import ARCHITECTURES, tiny_config
+from support.tiny_model import tiny_dataset, tiny_llama
+
+from steps.contracts.errors import ConfigError
+from steps.engines.lm.load import load
+from steps.train.config import TrainConfig
+from steps.train.memory_estimate import model_shape
+from steps.train.settings import BITSANDBYTES
+from steps.train.train import train
+from steps.train.weights.half import HalfOptions
+from steps.train.weights.kind import Draw
+from steps.train.weights.lora import LoraOptions
+from steps.train.weights.partial import PartialOptions
+from steps.train.weights.registry import weights_of
+
+COMMON = {
+    "learning_rate": 3e-3, "max_steps": 6, "per_device_train_batch_size": 8, "max_length": 128, "save_steps": 2,
+    "logging_steps": 1,
+}  # fmt: skip
+LORA = {"kind": "lora", "r": 4}
+KINDS = {
+    "full": {"kind": "full"},
+    "half": {"kind": "half"},
+    "half without ends": {"kind": "half", "embeddings": "frozen"},
+    "last layer": {"kind": "partial", "layers": "last 1"},
+    "patterns": {"kind": "partial", "layers": "all", "trained": ["model.norm*"], "frozen": ["*.mlp.*"]},
+    "lora": LORA,
+    "dora": LORA | {"use_dora": True},
+    "rslora": LORA | {"use_rslora": True},
+    "gaussian": LORA | {"init_lora_weights": "gaussian"},
+    "orthogonal": LORA | {"init_lora_weights": "orthogonal"},
+    "pissa": LORA | {"init_lora_weights": "pissa"},
+    "pissa, fast, rslora": LORA | {"init_lora_weights": "pissa_niter_4", "use_rslora": True},
+    "olora": LORA | {"init_lora_weights": "olora", "rank_pattern": {"q_proj": 6}, "alpha_pattern": {"q_proj": 9}},
+    "patterns of ranks": LORA | {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"layers.0.mlp.up_proj": 64}},
+    "one layer": LORA | {"layers_to_transform": "last 1"},
+    "whole embeddings": LORA | {"modules_to_save": ["embed_tokens"]},
+    "whole norm": LORA | {"modules_to_save": ["norm"]},
+}
+# Largest logit differences in float32 between what was trained and what is loaded: nothing where the same weights are
+# loaded; rounding where an adapter is merged.
+SAME, MERGED = 0.0, 2e-5
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return tiny_dataset(tmp_path_factory.mktemp("data"), validation=8)
+
+
+@pytest.fixture
+def trained(tmp_path, tiny_model, dataset, monkeypatch):
+    """(what `train` gave, logits of the model as it was trained)."""
+
+    def go(weights, *, base=tiny_model, name="straight", checkpoints="checkpoints", stop=None, **settings):
+        from steps.train import save
+
+        seen, saved = [], save.save_model
+
+        def interrupt(step, _):
+            if step == stop:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(
+            save, "save_model", lambda model, *rest: (seen.append(logits(model)), saved(model, *rest))[1]
+        )
+        config = TrainConfig.model_validate({**COMMON, **settings, "weights": weights})
+        try:
+            done = train(base, dataset, config, tmp_path / name, tmp_path / checkpoints, interrupt)
+        finally:
+            monkeypatch.setattr(save, "save_model", saved)
+        return done, seen[0]
+
+    return go
+
+
+def logits(model):
+    ids = torch.arange(3, 40)[None]
+    model.eval()
+    with torch.inference_mode():
+        return model(input_ids=ids.to(model.device), use_cache=False).logits.float().cpu()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_trained_is_loaded_and_a_resumed_run_gives_the_same(trained, tiny_model, kind):
+    weights = KINDS[kind]
+    with pytest.raises(KeyboardInterrupt):
+        trained(weights, name="interrupted", stop=5)
+    resumed, _ = trained(weights, name="resumed")
+    assert any("resumed at step 4" in note for note in resumed.report.notes)
+    done, seen = trained(weights, checkpoints="other")
+    assert done.model.info.files == resumed.model.info.files
+    before, after = (next(s for s in done.report.series if s.title == "Validation loss").y[i] for i in (0, -1))
+    assert after < before
+    # Merged, where it is an adapter.
+    loaded = load(tiny_model, done.model).model
+    assert not [n for n, _ in loaded.named_parameters() if "lora" in n]
+    adapter = done.model.info.kind == "adapter"
+    assert (logits(loaded) - seen).abs().max() <= (MERGED if adapter else SAME)
+    if adapter:
+        from peft import PeftModel
+
+        beside = PeftModel.from_pretrained(load(tiny_model).model, str(done.model.path))
+        assert (logits(beside) - seen).abs().max() <= MERGED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optim", sorted(BITSANDBYTES))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_optimizers_of_few_bits_learn_resume_to_the_bit_and_keep_the_precision(trained, tiny_model, optim, dtype):
+    settings = {"optim": optim, "dtype": dtype, "learning_rate": 1e-3 if "lion" in optim else 3e-3}
+    with pytest.raises(KeyboardInterrupt):
+        trained({"kind": "full"}, name="interrupted", stop=5, **settings)
+    resumed, _ = trained({"kind": "full"}, name="resumed", **settings)
+    assert any("resumed at step 4" in note for note in resumed.report.notes)
+    done, seen = trained({"kind": "full"}, checkpoints="other", **settings)
+    assert done.model.info.files == resumed.model.info.files
+    before, after = (next(s for s in done.report.series if s.title == "Validation loss").y[i] for i in (0, -1))
+    assert after < before - 0.1
+    loaded = load(tiny_model, done.model, dtype=dtype).model
+    assert {p.dtype for p in loaded.parameters()} == {getattr(torch, dtype)}
+    assert torch.equal(logits(loaded), seen)
+
+
+@pytest.mark.slow
+def test_small_updates_of_bfloat16_weights_are_lost_without_chance_and_kept_with_it(trained, monkeypatch):
+    """At a learning rate that moves no weight to the next bfloat16, only what is rounded by chance learns."""
+    from steps.train.weights import rounding
+
+    settings = {"optim": "adamw_8bit", "dtype": "bfloat16", "learning_rate": 3e-5, "max_steps": 30,
+                "lr_scheduler_type": "constant_with_warmup"}  # fmt: skip
+
+    def gain(name):
+        done, _ = trained({"kind": "full"}, name=name, checkpoints=name, **settings)
+        y = next(s for s in done.report.series if s.title == "Validation loss").y
+        return y[0] - y[-1]
+
+    by_chance = gain("chance")
+    monkeypatch.setattr(rounding, "round_stochastically", lambda *_: None)
+    to_the_nearest = gain("nearest")
+    assert by_chance > 1.5 * to_the_nearest
+
+
+def test_an_optimizer_that_is_not_installed_is_refused(monkeypatch):
+    from steps.engines.lm import quantized
+    from steps.train.plan import make_plan
+
+    monkeypatch.setattr(quantized, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError) as refused:
+        make_plan(TrainConfig(optim="adamw_8bit"), 320)
+    assert str(refused.value) == (
+        "train: optim adamw_8bit needs bitsandbytes, which isn't installed\n"
+        "  way out: pip install 'assay[bitsandbytes]'"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weights_that_are_trained_are_those_that_are_counted(trained, tiny_model, kind):
+    config = TrainConfig.model_validate({**COMMON, "weights": KINDS[kind]})
+    done, _ = trained(KINDS[kind], max_steps=1)
+    assert model_shape(tiny_model.path, config).trainable == done.model.info.trainable
+    assert done.report.counts["weights"]["trained"] == done.model.info.trainable
+
+
+def meta_llama(layers=7):
+    with torch.device("meta"):
+        return tiny_llama(320, layers=layers)
+
+
+def trained_names(options, model, draw=None):
+    weights_of(options).prepare(model, draw or Draw())
+    return {n for n, p in model.named_parameters() if p.requires_grad}
+
+
+def test_half_of_each_category_is_drawn_in_every_layer():
+    """Of the four matrices of attention two, of the two norms one; of the three of the feed-forward one or two, in half
+    of the layers each."""
+    names = trained_names(HalfOptions(), meta_llama(8))
+    layers = [{n.split(".", 3)[3] for n in names if n.startswith(f"model.layers.{i}.")} for i in range(8)]
+    assert {sum("self_attn" in n for n in layer) for layer in layers} == {2}
+    assert {sum("norm" in n for n in layer) for layer in layers} == {1}
+    assert Counter(sum("mlp" in n for n in layer) for layer in layers) == {1: 4, 2: 4}
+    assert len({frozenset(layer) for layer in layers}) > 4
+    assert {n for n in names if "layers" not in n} == {"model.embed_tokens.weight", "model.norm.weight"}
+    frozen = trained_names(HalfOptions(embeddings="frozen"), meta_llama(8))
+    assert frozen == {n for n in names if "layers" in n}
+
+
+def test_every_round_and_seed_draws_another_half_and_the_same_again():
+    drawn = [frozenset(trained_names(HalfOptions(), meta_llama(), Draw(*d))) for d in ((1, 0), (1, 1), (2, 0), (1, 0))]
+    assert len(set(drawn[:3])) == 3
+    assert drawn[3] == drawn[0]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_half_is_nearly_half_of_the_layers_of_every_architecture(name):
+    import transformers
+
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(tiny_config(name))
+    names = trained_names(HalfOptions(), model)
+    in_layers = {n: p.numel() for n, p in model.named_parameters() if ".layers." in n}
+    share = sum(size for n, size in in_layers.items() if n in names) / sum(in_layers.values())
+    assert 0.3 < share < 0.7
+    assert all((n.removesuffix("bias") + "weight" in names) is (n in names) for n in in_layers if n.endswith(".bias"))
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [("last 2", {5, 6}), ("first 1", {0}), ("middle 3", {2, 3, 4}), ("middle 2", {2, 3}), ((0, 6), {0, 6})],
+)
+def test_layers_are_named_by_place_or_number(options, numbers):
+    names = trained_names(PartialOptions(layers=options), meta_llama())
+    assert names == {n for n, _ in meta_llama().named_parameters() if n.startswith("model.layers.")
+                     and int(n.split(".")[2]) in numbers}  # fmt: skip
+    attached = weights_of(LoraOptions(r=2, layers_to_transform=options)).attached(meta_llama())
+    assert {int(n.split(".layers.")[1].split(".")[0]) for n, _ in attached.named_parameters() if "lora" in n} == numbers
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (PartialOptions(layers="last 8"), "weights.layers is 'last 8', the model has 7 layers"),
+        (PartialOptions(layers=(7,)), "weights.layers is (7,), the model has 7 layers"),
+        (PartialOptions(trained=("*.mpl.*",)), "weights.trained: no weight of the model is called '*.mpl.*'"),
+        (PartialOptions(trained=("*norm*",), frozen=("*",)), "nothing would be trained"),
+        (LoraOptions(target_modules=("q_prj",)), "weights.target_modules ('q_prj',) names no layer of the model"),
+        (
+            LoraOptions(target_modules=("q_proj", "k_prj")),
+            "weights.target_modules: the model has no layer called k_prj",
+        ),
+        (LoraOptions(target_modules=("q_proj", "embed_tokens")), "names embeddings that are tied to the head"),
+        (LoraOptions(modules_to_save=("embed",)), "weights.modules_to_save: the model has no module called embed"),
+        (LoraOptions(rank_pattern={"q_prj": 2}), "weights.rank_pattern: no layer with an adapter is called 'q_prj'"),
+        (LoraOptions(alpha_pattern={"0.x": 2}), "weights.alpha_pattern: no layer with an adapter is called '0.x'"),
+        (LoraOptions(layers_to_transform=(9,)), "weights.layers_to_transform is (9,), the model has 7 layers"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_the_model_is_refused(options, said):
+    with pytest.raises(ConfigError) as refused:
+        weights_of(options).attached(meta_llama())
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"weights": {"kind": "partial"}}, "nothing would be trained: name layers"),
+        ({"weights": LORA | {"init_lora_weights": "pissa", "use_dora": True}}, "init_lora_weights pissa and use_dora"),
+        ({"weights": {"kind": "half"}, "dtype": "bfloat16"}, "training in bfloat16 weights loses small updates with"),
+        ({"optim": "lion_8bit"}, "wants a learning_rate of its own"),
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_the_weights_are_refused(section, said):
+    with pytest.raises(ValidationError, match=said):
+        TrainConfig.model_validate(section)
+
+
+def test_only_an_adapter_that_leaves_the_weights_alone_is_its_own_reference():
+    """What compares with the model before training may switch the adapter off."""
+
+    def keeps(**options):
+        return weights_of(TrainConfig(weights=options).weights).keeps_start
+
+    assert keeps(kind="lora") and keeps(kind="lora", init_lora_weights="gaussian", modules_to_save=("norm",))
+    assert not any(keeps(kind="lora", **o) for o in ({"init_lora_weights": "pissa"}, {"bias": "all"}))
+    assert not keeps(kind="full") and not keeps(kind="half")
+
+
+def test_rounding_is_right_on_average_and_repeats():
+    from steps.train.weights.rounding import stochastically_rounded
+
+    exact = torch.full((20_000,), 1.0 + 1 / 512)  # a quarter of the way to the next bfloat16, 1 + 1/128
+    drawn = [stochastically_rounded(exact, torch.Generator().manual_seed(s)).float() for s in (1, 2, 1)]
+    assert set(drawn[0].tolist()) == {1.0, 1.0 + 1 / 128}
+    assert (drawn[0] > 1).float().mean() == pytest.approx(0.25, abs=0.015)
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
+    ends = torch.tensor([float("inf"), float("-inf"), float("nan"), 0.0, -1.5])
+    rounded = stochastically_rounded(ends, torch.Generator().manual_seed(0)).float()
+    assert torch.equal(rounded.nan_to_num(7), ends.nan_to_num(7))
