@@ -66,6 +66,8 @@ class TrainConfig(TrainSettings):
     @property
     def wants_bitsandbytes(self) -> str | None:
         """The setting that needs the extra bitsandbytes; None: none does."""
+        if self.weights.kind == "qlora":
+            return "weights qlora"
         return f"optim {self.optim}" if self.optim in BITSANDBYTES else None
 
     def in_force(self) -> dict[str, Any]:

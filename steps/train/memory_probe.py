@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Pretrain
 
 from steps.engines.lm.load import core_of
 from steps.engines.lm.threads import torch_threads
-from steps.train.weights.lora import LoraOptions
+from steps.train.weights.lora import AdapterOptions
 from steps.train.weights.registry import WeightsOptions, weights_of
 
 # Chosen: a step takes some tens of milliseconds, and rounded widths are within a percent.
@@ -92,7 +92,7 @@ def passes(described: PretrainedConfig, weights: WeightsOptions, how: How) -> Pa
     try:
         return _passes(text.to_json_string(use_diff=False), weights, how)
     except Exception:  # noqa: BLE001 - a config may have conditions of its own on its numbers, in any form
-        if isinstance(weights, LoraOptions):
+        if isinstance(weights, AdapterOptions):
             weights = weights.model_copy(update={"target_modules": "all-linear", "target_parameters": None})
         return _passes(_llama(text).to_json_string(use_diff=False), weights, how)
 

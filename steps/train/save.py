@@ -11,6 +11,7 @@ from steps.contracts.models import ModelFolder
 from steps.contracts.storage import writing
 from steps.engines.lm.folder import model_folder
 from steps.engines.lm.load import EARLIER, adapter_path, earlier_adapters
+from steps.engines.lm.quantized import number_of
 from steps.train.config import TrainConfig
 from steps.train.settings import Plan
 from steps.train.start import Start
@@ -36,7 +37,7 @@ def save_model(
     """
     core = kind.core(model)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = sum(number_of(p) for p in model.parameters())
     notes = [*_stop_at(core.generation_config, end_tokens), *kind.left_out(model)]
     if plan.processes > 1:
         notes.append(f"trained by {plan.processes} processes ({plan.strategy}) that shared each batch")

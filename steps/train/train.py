@@ -181,8 +181,10 @@ def tuned(
     """
     from steps.train.save import save_model
 
-    loaded = load_start(start.base, start.adapter, dtype=plan.dtype, device=plan.device)
     kind = weights_of(config.weights)
+    loaded = load_start(
+        start.base, start.adapter, dtype=plan.dtype, device=plan.device, quantization=kind.quantization
+    )  # fmt: skip
     kind.prepare(loaded.model, Draw(config.seed, len(start.model.info.started_from)))
     trainer, run = _fit(loaded.model, kind, tokenizer, rows, config, plan, home, resume, on_metrics, progress, journal)
     if not trainer.is_world_process_zero():

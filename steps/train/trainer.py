@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from steps.contracts.errors import TrainingDataError
 from steps.engines.lm.memory import memory_explained
+from steps.engines.lm.quantized import number_of
 from steps.engines.lm.threads import torch_threads
 from steps.engines.progress.progress import Progress, say
 from steps.train.checkpoints import keep_newest, mark_complete
@@ -143,8 +144,8 @@ def own_config(model: Any) -> Iterator[None]:
 
 def say_trained(model: Any) -> None:
     """Tell the terminal how many of a model's weights are trained."""
-    every = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    every = sum(number_of(p) for p in model.parameters())
+    trained = sum(number_of(p) for p in model.parameters() if p.requires_grad)
     say(f"train: {trained:,} of {every:,} weights are trained ({trained / every:.2%})")
 
 

@@ -24,8 +24,8 @@ def test_shipped_config_is_valid_and_says_what_it_is(path: Path) -> None:
 
 
 def test_all_promised_configs_are_there() -> None:
-    recipes = {"sft_lora_8b", "sft_lora_qwen3", "sft_lora_gemma", "full_small", "judge_openai",
-               "continued_pretraining", "dpo_lora_qwen3", "kto_lora_8b", "orpo_full_small"}  # fmt: skip
+    recipes = {"sft_lora_8b", "sft_lora_qwen3", "sft_lora_gemma", "full_small", "judge_openai", "qlora_8b",
+               "half_small", "continued_pretraining", "dpo_lora_qwen3", "kto_lora_8b", "orpo_full_small"}  # fmt: skip
     promised = {"quickstart", "smoke", *recipes}
     assert {p.stem for p in SHIPPED} == promised
 
@@ -146,7 +146,7 @@ PHASES = "name: x\ntrain:\n  - {name: a, weights: {kind: lora}, max_steps: 4}\n 
          ["line 2: evaluate.extractor: Input should be 'none', 'json', 'final_number' or 'regex' (found 'jsn'),"
           " or: Input should be 'auto' (found 'jsn')"]),
         ("name: x\ntrain: {weights: {kind: loha}, batch_size: 2}\n",
-         ["line 2: train.weights: 'loha' is none of 'lora', 'full', 'half', 'partial'",
+         ["line 2: train.weights: 'loha' is none of 'lora', 'qlora', 'full', 'half', 'partial'",
           "line 2: train.batch_size: unknown key; here it is called train.per_device_train_batch_size"]),
         ("name: x\ningest: {sources: x}\n", ["line 2: ingest.sources: a list is wanted (found 'x')"]),
     ],

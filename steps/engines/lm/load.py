@@ -1,5 +1,6 @@
 """Load a causal language model and its tokenizer. Safetensors only, no code from the model folder, local files only."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from steps.contracts.models import ModelFolder
 from steps.engines.lm.device import resolve_device
 from steps.engines.lm.folder import check_files, quantization_of
 from steps.engines.lm.hub import download
+from steps.engines.lm.quantized import Quantization, keep_exact
 from steps.engines.template.effective import apply_settings, config_of
 
 if TYPE_CHECKING:
@@ -64,13 +66,23 @@ def load(
     return LoadedModel(model.to(where).eval(), tokenizer, where)
 
 
-def load_start(base: ModelFolder, adapter: ModelFolder | None, *, dtype: str, device: str) -> LoadedModel:
+def load_start(
+    base: ModelFolder,
+    adapter: ModelFolder | None,
+    *,
+    dtype: str,
+    device: str,
+    quantization: Quantization | None = None,
+) -> LoadedModel:
     """What training starts from: as `load`, but an adapter is merged in float32 whatever the dtype.
 
-    So a new adapter lies over plain weights, and what it started from is the model without it.
+    So a new adapter lies over plain weights, and what it started from is the model without it. With `quantization`
+    these are then quantized, by way of files where an adapter was merged.
 
     Raises: as `load`.
     """
+    if quantization is not None:
+        return _quantized(base, adapter, quantization, dtype, device)
     if adapter is None or adapter.info.kind == "full":
         return load(base, adapter, dtype=dtype, device=device)
     merged = _merged(base, adapter, [*earlier_adapters(adapter), adapter_path(adapter)])
@@ -78,6 +90,29 @@ def load_start(base: ModelFolder, adapter: ModelFolder | None, *, dtype: str, de
     tokenizer = load_tokenizer(adapter if has_tokenizer(adapter) else base)
     where = resolve_device(device, base.info.base.name)
     return LoadedModel(_in_dtype(merged, dtype).to(where).eval(), tokenizer, where)
+
+
+def _quantized(
+    base: ModelFolder, adapter: ModelFolder | None, quantization: Quantization, dtype: str, device: str
+) -> LoadedModel:
+    where = resolve_device(device, base.info.base.name)
+    with tempfile.TemporaryDirectory(prefix="assay-merged-") as scratch:
+        path = weights_path(adapter if adapter is not None and adapter.info.kind == "full" else base)
+        if adapter is not None and adapter.info.kind == "adapter":
+            merged = load_start(base, adapter, dtype=dtype, device="cpu")
+            path = Path(scratch)
+            merged.model.save_pretrained(str(path))
+            del merged
+        if quantization_of(path) is not None:
+            raise ConfigError(
+                "the weights are quantized already (mxfp4)", where=str(path), hint="train with weights: {kind: lora}"
+            )
+        model = _read(path, dtype, quantization_config=quantization.config(dtype), device_map={"": where})
+    keep_exact(model)
+    if adapter is not None and adapter.info.kind == "adapter":
+        _take_generation_config(model, adapter_path(adapter))
+    tokenizer = load_tokenizer(adapter if adapter is not None and has_tokenizer(adapter) else base)
+    return LoadedModel(model.eval(), tokenizer, where)
 
 
 def earlier_adapters(adapter: ModelFolder) -> list[Path]:
@@ -135,11 +170,20 @@ def _weights(whole: ModelFolder, dtype: str) -> Any:
     Raises:
         InputNotFoundError: no model that transformers can load. IntegrityError: weights are missing.
     """
+    path = weights_path(whole)
+    packed = quantization_of(path)
+    model = _read(path, dtype, **(_unpacking() if packed else {}))
+    if packed:
+        # Saved by the way back, unpacked weights would be called packed ones, and be found missing.
+        model._weight_conversions = None
+    return model
+
+
+def _read(path: Path, dtype: str, **options: Any) -> Any:
+    """The model of a folder. `options`: further arguments of from_pretrained."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    path = weights_path(whole)
-    quantized = quantization_of(path)
     hint = "the folder needs config.json and *.safetensors of a model that transformers knows"
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -150,7 +194,7 @@ def _weights(whole: ModelFolder, dtype: str) -> Any:
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **(_unpacking() if quantized else {}),
+            **options,
         )
     except (OSError, ValueError) as e:
         raise InputNotFoundError(f"not a loadable causal model: {_first_line(e)}", where=str(path), hint=hint) from e
@@ -158,9 +202,6 @@ def _weights(whole: ModelFolder, dtype: str) -> Any:
     if lost := sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}):
         what = f"{len(lost)} weights of the model are in no file or have another shape there, the first is {lost[0]}"
         raise IntegrityError(what, where=str(path), hint="save config.json and weights of one and the same model")
-    if quantized:
-        # Saved by the way back, unpacked weights would be called packed ones, and be found missing.
-        model._weight_conversions = None
     return model
 
 

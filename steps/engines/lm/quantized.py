@@ -1,10 +1,56 @@
 """bitsandbytes: weights of 4 and 8 bits, optimizers of 8 bits. It is an extra."""
 
+import logging
+from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any, Literal
 
 from steps.contracts.errors import ConfigError
 
 HOW_TO_GET_IT = "pip install 'assay[bitsandbytes]'"
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How the weights of linear layers are held while an adapter beside them is trained.
+
+    Attributes:
+        kind: nf4 and fp4 take 4 bits (QLoRA, arXiv 2305.14314), int8 eight (arXiv 2208.07339).
+        double: the scales of blocks are quantized as well (nf4, fp4).
+    """
+
+    kind: Literal["nf4", "fp4", "int8"]
+    double: bool
+
+    def config(self, dtype: str) -> Any:
+        """transformers' description of it. `dtype`: in which layers compute.
+
+        Raises:
+            ConfigError: bitsandbytes isn't installed.
+        """
+        import torch
+        from transformers import BitsAndBytesConfig
+
+        require_bitsandbytes(f"quantization {self.kind}")
+        # It says at every import which kernels it didn't find.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        if self.kind == "int8":
+            return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=self.kind,
+            bnb_4bit_use_double_quant=self.double,
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+        )
+
+
+def keep_exact(model: Any) -> None:
+    """Keep bitsandbytes from rewriting weights of 4 bits for some processors in the first pass without gradients: it
+    rounds their scales to bfloat16, so that what is trained would depend on when a model is first evaluated.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def has_bitsandbytes() -> bool:
@@ -20,3 +66,9 @@ def require_bitsandbytes(what: str) -> None:
     """
     if not has_bitsandbytes():
         raise ConfigError(f"{what} needs bitsandbytes, which isn't installed", where="train", hint=HOW_TO_GET_IT)
+
+
+def number_of(weight: Any) -> int:
+    """Weights in a parameter: one of 4 bits has two in each of its bytes."""
+    state = getattr(weight, "quant_state", None)
+    return int(weight.numel() if state is None else state.shape.numel())

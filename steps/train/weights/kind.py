@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from steps.contracts.models import ModelInfo
+from steps.engines.lm.quantized import Quantization
 from steps.train.settings import TrainSettings
 
 Dtype = Literal["float32", "bfloat16"]
@@ -46,6 +47,11 @@ class WeightsKind(ABC):
         own reference.
         """
         return False
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the weights that stay are held while training; None: as they are."""
+        return None
 
     @abstractmethod
     def dtype(self, gpu_bf16: bool) -> Dtype:

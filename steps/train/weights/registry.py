@@ -10,11 +10,14 @@ from steps.train.weights.half import Half, HalfOptions
 from steps.train.weights.kind import WeightsKind
 from steps.train.weights.lora import Lora, LoraOptions
 from steps.train.weights.partial import Partial, PartialOptions
+from steps.train.weights.qlora import Qlora, QloraOptions
 
 WeightsOptions: TypeAlias = Annotated[
-    LoraOptions | FullOptions | HalfOptions | PartialOptions, Field(discriminator="kind")
+    LoraOptions | QloraOptions | FullOptions | HalfOptions | PartialOptions, Field(discriminator="kind")
 ]
-WEIGHTS: Mapping[str, Callable[[Any], WeightsKind]] = {"lora": Lora, "full": Full, "half": Half, "partial": Partial}
+WEIGHTS: Mapping[str, Callable[[Any], WeightsKind]] = {
+    "lora": Lora, "qlora": Qlora, "full": Full, "half": Half, "partial": Partial,
+}  # fmt: skip
 
 
 def weights_of(options: WeightsOptions) -> WeightsKind:

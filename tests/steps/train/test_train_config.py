@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
     ("settings", "message"),
     [
         ({"weights": {"kind": "full", "r": 4}}, "Extra inputs"),
-        ({"weights": {"kind": "loha"}}, "expected tags: 'lora', 'full'"),
+        ({"weights": {"kind": "loha"}}, "expected tags: 'lora', 'qlora'"),
         ({"objective": {"kind": "ppo"}}, "expected tags: 'sft', 'continued_pretraining'"),
         ({"max_steps": 5, "num_train_epochs": 1}, "max_steps and num_train_epochs"),
         ({"objective": {"packing": "wrapped"}, "group_by_length": True}, "group_by_length"),
@@ -76,7 +76,7 @@ def test_the_learning_rate_is_by_weights_unless_one_is_named():
         kind: TrainConfig.model_validate({"weights": {"kind": kind, **wanted.get(kind, {})}}).peak_learning_rate
         for kind in WEIGHTS
     }
-    assert rates == {"lora": 2e-4, "full": 2e-5, "half": 2e-5, "partial": 2e-5}
+    assert rates == {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5, "half": 2e-5, "partial": 2e-5}
     named = TrainConfig(learning_rate=3e-3, weights=FullOptions())
     assert named.peak_learning_rate == named.in_force()["learning_rate"] == 3e-3
     assert TrainConfig().in_force()["learning_rate"] == 2e-4

@@ -9,7 +9,7 @@ from support.families.models import ARCHITECTURES, tiny_config
 from support.tiny_model import tiny_dataset, tiny_llama
 
 from steps.contracts.errors import ConfigError
-from steps.engines.lm.load import load
+from steps.engines.lm.load import load, load_start
 from steps.train.config import TrainConfig
 from steps.train.memory_estimate import model_shape
 from steps.train.settings import BITSANDBYTES
@@ -18,6 +18,7 @@ from steps.train.weights.half import HalfOptions
 from steps.train.weights.kind import Draw
 from steps.train.weights.lora import LoraOptions
 from steps.train.weights.partial import PartialOptions
+from steps.train.weights.qlora import QloraOptions
 from steps.train.weights.registry import weights_of
 
 COMMON = {
@@ -289,3 +290,87 @@ def test_rounding_is_right_on_average_and_repeats():
     ends = torch.tensor([float("inf"), float("-inf"), float("nan"), 0.0, -1.5])
     rounded = stochastically_rounded(ends, torch.Generator().manual_seed(0)).float()
     assert torch.equal(rounded.nan_to_num(7), ends.nan_to_num(7))
+
+
+QLORA = {"kind": "qlora", "r": 4}
+QUANTIZED = {
+    "nf4": QLORA, "nf4, scales as they are": QLORA | {"double_quantization": False},
+    "fp4": QLORA | {"quantization": "fp4"}, "int8": QLORA | {"quantization": "int8"},
+    "dora": QLORA | {"use_dora": True},
+    "whole norm": QLORA | {"modules_to_save": ["norm"], "layers_to_transform": "last 1"},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", QUANTIZED)
+def test_over_quantized_weights_what_was_trained_resumes_is_loaded_and_merged(trained, tiny_model, kind):
+    from peft import PeftModel
+
+    weights = QUANTIZED[kind]
+    with pytest.raises(KeyboardInterrupt):
+        trained(weights, name="interrupted", stop=5)
+    resumed, _ = trained(weights, name="resumed")
+    assert any("resumed at step 4" in note for note in resumed.report.notes)
+    done, seen = trained(weights, checkpoints="other")
+    assert done.model.info.files == resumed.model.info.files
+    before, after = (next(s for s in done.report.series if s.title == "Validation loss").y[i] for i in (0, -1))
+    assert after < before
+    quantization = weights_of(TrainConfig(weights=weights).weights).quantization
+    below = load_start(tiny_model, None, dtype="float32", device="cpu", quantization=quantization).model
+    plain = logits(below)
+    beside = PeftModel.from_pretrained(below, str(done.model.path))
+    assert (logits(beside) - seen).abs().max() <= SAME
+    # Over the weights in full precision, as evaluated and registered: merged and beside them the same.
+    merged = logits(load(tiny_model, done.model).model)
+    over_full = logits(PeftModel.from_pretrained(load(tiny_model).model, str(done.model.path)))
+    assert (merged - over_full).abs().max() <= MERGED
+    moved, lost = (
+        (merged - logits(load(tiny_model).model)).abs().mean(),
+        (plain - logits(load(tiny_model).model)).abs().mean(),
+    )
+    print(kind, "moved", float(moved), "quantization", float(lost), "as trained", float((merged - seen).abs().mean()))
+    assert (merged - seen).abs().mean() < moved
+    info = done.model.info
+    assert info.parameters == tiny_model.info.parameters + info.trainable
+    assert any(f"trained beside weights in {weights.get('quantization', 'nf4')}" in note for note in done.report.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", QUANTIZED)
+def test_quantized_weights_take_what_is_counted(trained, tiny_model, kind):
+    config = TrainConfig.model_validate({**COMMON, "weights": QUANTIZED[kind]})
+    shape = model_shape(tiny_model.path, config)
+    loaded = load_start(
+        tiny_model, None, dtype="float32", device="cpu", quantization=weights_of(config.weights).quantization
+    ).model
+    held = sum(p.untyped_storage().nbytes() for p in {id(p): p for p in loaded.parameters()}.values())
+    for module in loaded.modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is not None:
+            held += state.absmax.nbytes
+            if state.nested:
+                held += state.state2.absmax.nbytes + state.offset.nbytes
+        if (scales := getattr(getattr(module, "weight", None), "SCB", None)) is not None:
+            held += scales.nbytes
+    assert 4 * (shape.parameters - shape.packed) + shape.packed_bytes == held
+
+
+def test_a_mixture_of_experts_is_not_quantized():
+    import transformers
+
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(tiny_config("Qwen3-MoE"))
+    with pytest.raises(ConfigError, match=r"weights qlora: experts .* wouldn't be quantized"):
+        weights_of(QloraOptions()).attached(model)
+
+
+@pytest.mark.slow
+def test_after_an_adapter_the_merged_weights_are_quantized(trained, tiny_model, dataset, tmp_path):
+    first, _ = trained(LORA, name="first", checkpoints="first")
+    config = TrainConfig.model_validate({**COMMON, "weights": QLORA})
+    second = train(tiny_model, dataset, config, tmp_path / "second", tmp_path / "other", adapter=first.model)
+    y = next(s for s in second.report.series if s.title == "Validation loss").y
+    before = next(s for s in first.report.series if s.title == "Validation loss").y[-1]
+    assert y[0] == pytest.approx(before, rel=0.05)
+    assert y[-1] < y[0]
+    assert second.model.info.started_from[-1].digest == first.model.info.digest
