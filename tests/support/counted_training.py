@@ -23,7 +23,7 @@ def counted_step(model: Any, config: Any, plan: Any, folder: Path) -> int:
     rows = []
     for n in range(2 * BATCH * config.gradient_accumulation_steps):
         ids = [(7 * n + i) % 1_000 + 10 for i in range(LENGTH if n % 2 == 0 else LENGTH - 1 - n)]
-        rows.append({"input_ids": ids, "labels": ids, "length": len(ids)})
+        rows.append(_row(config.objective.kind, ids, bool(n % 2)))
     encoded = EncodedRows(datasets.Dataset.from_list(rows), None, None, None)
     with torch_settings(1), Progress("train") as progress:
         trainer = objective_of(config.objective).trainer(
@@ -37,3 +37,15 @@ def counted_step(model: Any, config: Any, plan: Any, folder: Path) -> int:
             trainer.train()
         weights = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in trainer.model.parameters()}
     return sum(weights.values()) + counter.peak
+
+
+def _row(objective: str, ids: list[int], label: bool) -> dict[str, Any]:
+    """A row as the objective's trainer takes it; of answers the second half is trained."""
+    half = len(ids) // 2
+    answer = {"input_ids": ids, "labels": [-100] * half + ids[half:]}
+    if objective in ("dpo", "orpo"):
+        pair = {f"{name}_{key}": values for name in ("chosen", "rejected") for key, values in answer.items()}
+        return {**pair, "length": len(ids)}
+    if objective == "kto":
+        return {**answer, "label": label, "length": len(ids)}
+    return {"input_ids": ids, "labels": ids, "length": len(ids)}

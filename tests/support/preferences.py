@@ -1,5 +1,6 @@
 """Small preference data, and a trainer over it without the stage around it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ def labelled(number: int, label: bool, answer: str | None = None) -> dict[str, A
     )  # fmt: skip
 
 
-def trainer_over(model: Any, dataset: Any, config: Any, folder: Path) -> Any:
-    """The objective's trainer over a dataset's train and validation rows, as the stage makes it."""
+def trainer_over(model: Any, dataset: Any, config: Any, folder: Path, **planned: Any) -> Any:
+    """The objective's trainer over a dataset's train and validation rows, as the stage makes it.
+
+    `planned`: what the plan says instead.
+    """
     from steps.engines.lm.load import load, load_tokenizer
     from steps.engines.progress.progress import Progress
     from steps.engines.template.config import TemplateConfig
@@ -50,7 +54,7 @@ def trainer_over(model: Any, dataset: Any, config: Any, folder: Path) -> Any:
     rows = EncodedRows(encoded[0][0], encoded[1][0], encoded[0][1], encoded[1][1])
     weights = load(model).model
     return objective.trainer(
-        weights, tokenizer, rows, config, make_plan(config, len(tokenizer)),
+        weights, tokenizer, rows, config, replace(make_plan(config, len(tokenizer)), **planned),
         weights_of(config.weights).peft_config(weights), folder / "checkpoints",
         Recorder(config, Progress("train"), None),
     )  # fmt: skip

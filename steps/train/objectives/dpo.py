@@ -16,6 +16,7 @@ from steps.train.objectives.preference import (
     PairLoss,
     PreferenceObjective,
 )
+from steps.train.objectives.sft import loss_kernel
 from steps.train.settings import Plan, TrainSettings
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class Dpo(PreferenceObjective):
         return Demand(reference="without adapter")
 
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
-        """TRL's chunked head, always."""
-        return "fused"
+        """As sft's."""
+        return loss_kernel("auto", device, vocab_size)
 
     def trainer(
         self,

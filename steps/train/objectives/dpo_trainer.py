@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
+from steps.engines.lm.load import core_of
 from steps.train.objectives.dpo import DpoOptions
 from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.preference_measures import (
@@ -22,6 +23,7 @@ from steps.train.objectives.preference_trainer import (
     AnswerTrainer,
     Referenced,
     adapter_can_be_taken_off,
+    give_plain_head,
     kept_beside_checkpoints,
     masked,
     ready,
@@ -92,6 +94,8 @@ def build_trainer(
     )
     trainer.options = options
     ready(trainer, rows)
+    if plan.loss_kernel == "plain":
+        give_plain_head(core_of(trainer.model))
     if rows.validation is not None:
         trainer.reference = trainer.scored_pairs(rows.validation)
     if precomputes:

@@ -10,6 +10,7 @@ from steps.contracts.records import Row
 from steps.contracts.reports import Frozen
 from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, EncodedRows, LossKernel, Measure
 from steps.train.objectives.preference import ACCURACY, COURSE, MARGIN, REWARD, PreferenceObjective
+from steps.train.objectives.sft import loss_kernel
 from steps.train.settings import Plan, TrainSettings
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ class Kto(PreferenceObjective):
         return Demand(reference="without adapter")
 
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
-        """TRL's chunked head, always."""
-        return "fused"
+        """As sft's."""
+        return loss_kernel("auto", device, vocab_size)
 
     def trainer(
         self,

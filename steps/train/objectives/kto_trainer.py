@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import KTOConfig, KTOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
+from steps.engines.lm.load import core_of
 from steps.engines.template.render import IGNORED
 from steps.train.objectives.kto import KtoOptions
 from steps.train.objectives.objective import EncodedRows
@@ -20,6 +21,7 @@ from steps.train.objectives.preference_trainer import (
     AnswerTrainer,
     Referenced,
     adapter_can_be_taken_off,
+    give_plain_head,
     kept_beside_checkpoints,
     masked,
     ready,
@@ -161,6 +163,8 @@ def build_trainer(
     trainer.notes = (f"a wanted answer's loss weighs {weights[True]:.3g}, an unwanted one's {weights[False]:.3g}",)
     trainer.train_dataset = train_rows
     ready(trainer, rows)
+    if plan.loss_kernel == "plain":
+        give_plain_head(core_of(trainer.model))
     if rows.validation is not None:
         trainer.validation = Mismatched(rows.validation, len(rows.validation), settings.max_length)
         trainer.reference = trainer.scored_validation()

@@ -1,5 +1,7 @@
 """What the trainers of preferences share: batches of answers, exact measures on the validation rows, counted tokens."""
 
+import functools
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from peft import LoraConfig
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
+from trl.trainer.utils import FusedCausalLMOutput
 
 from steps.contracts.storage import write_whole, writing
 from steps.engines.lm.load import LoadedModel
@@ -146,6 +149,38 @@ def ready(trainer: AnswerTrainer, rows: EncodedRows) -> None:
     trainer.eval_dataset = rows.validation
     trainer.eval_origins = rows.validation_encoding.origins if rows.validation_encoding else None
     trainer.remove_callback(PrinterCallback)
+
+
+def give_plain_head(core: Any) -> None:
+    """Let a model that TRL gave its chunked head (`add_fused_lm_head`) answer from its own logits when that is asked.
+
+    The same numbers, in less time where there is no kernel for the chunks, at the price of the logits' memory.
+    """
+    patched = core.forward
+
+    @functools.wraps(type(core).forward)  # generate looks at the signature
+    def forward(self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **kwargs: Any) -> Any:
+        if not fused_lm_head:
+            return patched(*args, **kwargs, **({} if labels is None else {"labels": labels}))
+        return _said_of_labels(patched(*args, **kwargs), labels)
+
+    core.forward = types.MethodType(forward, core)
+
+
+def _said_of_labels(out: Any, labels: torch.Tensor) -> FusedCausalLMOutput:
+    """What TRL's head gives of each labelled token, shape (rows, width - 1); 0 at the others."""
+    labels = labels[:, 1:]
+    mask = labels != IGNORED
+    wanted, logits = labels[mask], out.logits[:, :-1][mask].float()
+    logps = logits.log_softmax(-1)
+    with torch.no_grad():
+        entropy = -(logps.exp() * logps).sum(-1)
+        beside = {"entropy": entropy, "mean_logits": logits.mean(-1), "is_top1": logits.argmax(-1) == wanted}
+    found = {"log_probs": logps.gather(1, wanted[:, None])[:, 0], **beside}
+    spread = {
+        n: torch.zeros(mask.shape, dtype=v.dtype, device=v.device).masked_scatter(mask, v) for n, v in found.items()
+    }
+    return FusedCausalLMOutput(label_mask=mask, aux_loss=getattr(out, "aux_loss", None), **spread)
 
 
 def kept_beside_checkpoints(file: Path, compute: Any) -> dict[str, Any]:

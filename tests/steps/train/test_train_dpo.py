@@ -102,6 +102,27 @@ def test_the_validation_loss_is_the_loss_that_is_trained(trained, options):
     assert ours == pytest.approx(float(theirs), rel=1e-4)
 
 
+@pytest.mark.parametrize("weights", sorted(WEIGHTS))
+def test_the_plain_head_says_what_trls_does(dataset, tiny_model, tmp_path, weights):
+    """Loss, gradients and what is logged of a batch."""
+    found = []
+    for kernel in ("plain", "fused"):
+        config = config_of(weights=WEIGHTS[weights] | ({"lora_dropout": 0.0} if weights == "lora" else {}))
+        with torch_settings(1):
+            trainer = trainer_over(tiny_model, dataset, config, tmp_path / kernel, loss_kernel=kernel)
+            if weights == "lora":  # at first it adds nothing
+                with torch.no_grad():
+                    [p.fill_(0.01) for n, p in trainer.model.named_parameters() if "lora_B" in n]
+            trainer.model.eval()
+            loss = trainer.compute_loss(trainer.model, pair_batch([trainer.train_dataset[n] for n in range(6)]))
+            loss.backward()
+        grads = [float(p.grad.norm()) for p in trainer.model.parameters() if p.grad is not None]
+        logged = {name: values[-1] for name, values in trainer._metrics["eval"].items() if name != "num_tokens"}
+        found.append([float(loss.detach()), *grads, *logged.values()])
+        assert {"entropy", "logits/chosen", "mean_token_accuracy"} <= set(logged)
+    assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)
+
+
 def test_losses_at_the_start_are_those_of_the_papers():
     """No margin: log 2; (1 / 2 beta) squared; 1. A margin of log 3 at beta 1: log(4/3), by the odds of three to one."""
     same = PairScores(Scores(np.array([-4.0]), np.array([2.0])), Scores(np.array([-6.0]), np.array([3.0])))
