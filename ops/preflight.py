@@ -32,7 +32,14 @@ from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
 from steps.engines.lm.context import context_length
 from steps.engines.lm.quantized import HOW_TO_GET_IT, has_bitsandbytes
-from steps.engines.scoring.metrics import ANSWERED_UNANSWERABLE, DEGENERATE_CONTINUATION, LOSS, NON_FINITE, PERPLEXITY
+from steps.engines.scoring.metrics import (
+    ANSWERED_UNANSWERABLE,
+    DEGENERATE_CONTINUATION,
+    LOSS,
+    NON_FINITE,
+    PERPLEXITY,
+    PREFERENCE_ACCURACY,
+)
 from steps.engines.template.effective import settings_of
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.documents import DOCUMENTS
@@ -344,6 +351,17 @@ def _metrics(config: RunConfig) -> Iterator[Finding]:
     if not config.tunes:
         return
     gate, controls = config.gate, {c.name: c.kind for c in config.evaluate.controls}
+    candidate = next((p for p in config.phases if p.model_name == config.candidate), None)
+    rewards = candidate is not None and candidate.objective.kind == "reward"
+    if rewards and (config.evaluate.metrics == "auto" or PREFERENCE_ACCURACY not in config.evaluate.metrics):
+        what = (
+            f"{config.candidate} is a reward model: name {PREFERENCE_ACCURACY} here, or its base isn't measured by it"
+        )
+        yield Finding(("evaluate", "metrics"), what, rests_on=("train",))
+    for i, name in enumerate(gate.required_controls if rewards else ()):
+        if name in controls:
+            what = f"{config.candidate} is a reward model, which no control says anything of; leave {name} out"
+            yield Finding(("gate", "required_controls", i), what, rests_on=("train",))
     named: list[tuple[KeyPath, str]] = [(("gate", "metric"), gate.metric)] if gate.metric is not None else []
     named += [(("gate", key, name), name) for key in ("floors", "ceilings") for name in getattr(gate, key)]
     for place, name in named:
@@ -362,12 +380,14 @@ def _unmeasured(name: str, config: RunConfig, controls: Mapping[str, str]) -> st
     task, slash, metric = name.rpartition("/")
     if slash and task not in controls:
         return f"no control {task!r}; evaluate.controls has {', '.join(controls) or 'none'}"
-    known = sorted({*_ALWAYS, *GRADERS, *([ANSWERED_UNANSWERABLE] if slash else [])})
+    known = sorted({*_ALWAYS, *GRADERS, PREFERENCE_ACCURACY, *([ANSWERED_UNANSWERABLE] if slash else [])})
     if metric not in known:
         near = difflib.get_close_matches(metric, known, n=1)
         return f"no metric {metric!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}")
     chosen = config.evaluate.metrics
     choosable = config.evaluate.model_fields["metrics"]
+    if name == PREFERENCE_ACCURACY and chosen == "auto":
+        return f"{name!r} is not measured: name it in evaluate.metrics"
     if not slash and chosen != "auto" and f"'{metric}'" in repr(choosable.annotation) and metric not in (*chosen, LOSS):
         return f"{metric!r} is not measured: evaluate.metrics is {', '.join(chosen)}"
     return ""

@@ -8,7 +8,7 @@ from steps.contracts.reports import Frozen
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.shapes import BATCH_TOKENS
 
-MetricName: TypeAlias = Literal["loss", "exact_match", "json_valid", "field_accuracy", "rouge_l"]
+MetricName: TypeAlias = Literal["loss", "exact_match", "json_valid", "field_accuracy", "rouge_l", "preference_accuracy"]
 Extractor: TypeAlias = Literal["none", "json", "final_number", "regex"]
 
 # Written for this project from the usual English phrasings; other languages and house styles need their own.

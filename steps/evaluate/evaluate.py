@@ -14,13 +14,14 @@ from steps.engines.scoring.metrics import (
     LOWER_IS_BETTER,
     NATS,
     NON_FINITE,
+    PREFERENCE_ACCURACY,
     TOKENS,
     Scores,
     estimate,
     metric_names,
 )
 from steps.engines.subjects.local_model import Inference
-from steps.engines.subjects.subject import Answering, Asked, Predicting, Prompt, Subject
+from steps.engines.subjects.subject import Answering, Asked, Predicting, Preferring, Prompt, Prompted, Subject
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.probe import probe, with_faults
 from steps.evaluate.scorers import Scorer, make_scorer
@@ -87,11 +88,13 @@ def inference(config: EvaluateConfig) -> Inference:
 
 
 def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _Run:
-    put = subject.prompts(task.rows) if isinstance(subject, Answering) else Asked([None] * len(task.rows))
+    put = subject.prompts(task.rows) if isinstance(subject, Prompted) else Asked([None] * len(task.rows))
     asked = put.prompts
     references = [p.reference for p in asked if p is not None and p.reference]
     scorer = make_scorer(config, references, root, unanswerable=task.kind == "unanswerable")
     losses, notes = _losses(subject, task)
+    preferences, more = _preferences(subject, task, scorer)
+    notes += more
     notes += [f"{task.name}: {note}" for note in put.notes]
     answers: list[str | None] = [None] * len(asked)
     reasoning: dict[int, str | None] = {}
@@ -109,10 +112,10 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _R
             reference=None if wanted is None else wanted.reference,
             answer=probed.answers.get(i, answer),
             reasoning=probed.reasoning.get(i, reasoning.get(i)),
-            scores=loss | (_score(scorer, answer, wanted) if limit else {}),
+            scores=loss | preference | (_score(scorer, answer, wanted) if limit else {}),
         )
-        for i, (row, wanted, prompt, answer, loss) in enumerate(
-            zip(task.rows, asked, prompts, answers, losses, strict=True)
+        for i, (row, wanted, prompt, answer, loss, preference) in enumerate(
+            zip(task.rows, asked, prompts, answers, losses, preferences, strict=True)
         )
     ]
     if task.kind == "held_out":
@@ -146,6 +149,16 @@ def _losses(subject: Subject, task: Task) -> tuple[list[Scores], list[str]]:
     broken = sum(s[NON_FINITE] == 1.0 for s in scores)
     notes = [*found.notes, *([f"the loss of {broken} rows is not finite, so it has no loss"] if broken else [])]
     return scores, [f"{task.name}: {note}" for note in notes]
+
+
+def _preferences(subject: Subject, task: Task, scorer: Scorer) -> tuple[list[Scores], list[str]]:
+    """Per pair whether the subject prefers the chosen answer: where that is asked for, and of one that says no more."""
+    wanted = PREFERENCE_ACCURACY in scorer.metrics or not isinstance(subject, Answering)
+    if task.kind != "held_out" or not wanted or not isinstance(subject, Preferring):
+        return [{} for _ in task.rows], []
+    found = subject.preferences(task.rows)
+    scores: list[Scores] = [{} if value is None else {PREFERENCE_ACCURACY: value} for value in found.rows]
+    return scores, [f"{task.name}: {note}" for note in found.notes]
 
 
 def _answers(

@@ -15,6 +15,8 @@ from steps.evaluate.config import EvaluateConfig, Extractor, MetricName
 
 # The grader that says how often nothing was found to compare.
 UNPARSED = "unparsed"
+# Metrics that need no answer.
+_UNANSWERED = ("loss", "preference_accuracy")
 # Chosen: references this short are labels or values, for which overlap of words says less than equality.
 _SHORT_WORDS = 3
 
@@ -31,8 +33,8 @@ class Scorer:
 
     @property
     def generates(self) -> bool:
-        """Whether any metric needs answers; loss alone doesn't."""
-        return any(m != "loss" for m in self.metrics)
+        """Whether any metric needs answers."""
+        return any(m not in _UNANSWERED for m in self.metrics)
 
     def score(self, answer: str | None, reference: str) -> Scores:
         """Every grader's score of an answer; None (nothing could be asked) is wrong, not left out."""
@@ -73,7 +75,7 @@ def make_scorer(config: EvaluateConfig, references: Sequence[str], root: Path, *
 
 def _graders(metrics: Sequence[MetricName], extractor: Extractor) -> tuple[str, ...]:
     """Declines are always counted, and beside exact_match how often nothing was found to compare."""
-    graded = [m for m in metrics if m != "loss"]
+    graded = [m for m in metrics if m not in _UNANSWERED]
     parsed = [UNPARSED] if "exact_match" in metrics and extractor != "none" else []
     return ("over_declined", "declined", *graded, *parsed)
 

@@ -1,11 +1,13 @@
 """The evaluation step: the same one for every subject."""
 
+from contextlib import AbstractContextManager
 from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
 from steps.contracts.evaluation import Answers, EvalReport
 from steps.contracts.models import ModelFolder
+from steps.engines.subjects.subject import Subject
 from steps.evaluate.config import EvaluateConfig
 from steps.zenml_runtime.context import input_root
 from steps.zenml_runtime.models import load_models
@@ -58,12 +60,19 @@ def evaluate_champion_step(
 def _evaluated(
     subject: str, base: ModelFolder, tuned: ModelFolder | None, dataset: Dataset, config: EvaluateConfig
 ) -> EvaluateOutputs:
+    from steps.engines.lm.scorer import is_scorer
     from steps.engines.subjects.local_model import local_model
+    from steps.engines.subjects.local_scorer import local_scorer
     from steps.evaluate.evaluate import evaluate, inference
     from steps.evaluate.tasks import suite
 
     root = input_root("evaluate")
     tasks = suite(dataset, config, root)
-    with local_model(subject, base, tuned, inference(config)) as model:
+    subjects: AbstractContextManager[Subject]
+    if tuned is not None and is_scorer(tuned):
+        subjects = local_scorer(subject, base, tuned, inference(config))
+    else:
+        subjects = local_model(subject, base, tuned, inference(config))
+    with subjects as model:
         done = evaluate(model, tasks, config, root, workspace("evaluate"))
     return EvaluateOutputs(done.report, done.answers)

@@ -35,8 +35,8 @@ class GateConfig(Frozen):
     )
     metric: str | None = Field(
         None,
-        description="The metric that must improve; null: the first of field_accuracy, exact_match, rouge_l and loss"
-        " that was measured on the held-out rows of both.",
+        description="The metric that must improve; null: the first of field_accuracy, exact_match, rouge_l, loss and"
+        " preference_accuracy that was measured on the held-out rows of both.",
     )
     min_gain_lower_bound: float = Field(
         0.0,

@@ -40,7 +40,7 @@ from steps.gate.config import GateConfig, SourceRules
 _Measured: TypeAlias = tuple[TaskResult, Sequence[Answered]]
 
 # What `metric: null` takes, in this order.
-_DEFAULT_METRICS = ("field_accuracy", "exact_match", "rouge_l", "loss")
+_DEFAULT_METRICS = ("field_accuracy", "exact_match", "rouge_l", "loss", "preference_accuracy")
 # What a degenerate answer is.
 _FAULTS = (EMPTY, LOOPING, ONE_ANSWER)
 # Relative; the same numbers summed in the same order, so only a different file exceeds it.
@@ -87,8 +87,12 @@ def _settings(decoding: str) -> dict[str, Any]:
 
 
 def _unlike(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, str]:
-    """The settings that differ, of each."""
-    keys = [k for k in sorted(one.keys() | other.keys()) if one.get(k) != other.get(k)]
+    """The settings that differ, of each; where one of them answers nothing, of those that both have."""
+    both = one.keys() | other.keys()
+    if ("generation" in one) != ("generation" in other):
+        # Nobody's answers are compared with none, however long they may be.
+        both = (one.keys() & other.keys()) - {"max_new_tokens", "probe_tokens"}
+    keys = [k for k in sorted(both) if one.get(k) != other.get(k)]
     return canonical_json({k: one.get(k) for k in keys}), canonical_json({k: other.get(k) for k in keys})
 
 

@@ -202,12 +202,13 @@ def _digests(folder: Path, source: str) -> str:
 def exported(candidate: Candidate, subject: str, config: RegisterConfig, cards: Path, tags: dict[str, str]) -> Exported:
     """The candidate's model, to be decoded as the evaluation of `subject` was."""
     decoding = json.loads(candidate.evaluation(subject).decoding)
-    tokens = config.max_new_tokens or decoding["max_new_tokens"].get(HELD_OUT) or 256
+    # A reward model answers nothing.
+    tokens = config.max_new_tokens or decoding.get("max_new_tokens", {}).get(HELD_OUT) or 256
     return Exported(
         candidate.model, candidate.base, candidate.base_location,
         Decoding(
-            tokens, decoding["batch_size"], decoding["dtype"], decoding["num_threads"], decoding["generation"],
-            decoding[STOP_TOKEN_IDS], decoding["batch_tokens"],
+            tokens, decoding["batch_size"], decoding["dtype"], decoding["num_threads"],
+            decoding.get("generation", {}), decoding.get(STOP_TOKEN_IDS, ()), decoding["batch_tokens"],
         ),
         beside={"cards": cards}, tags=tags, requirements=config.extra_pip_requirements,
     )  # fmt: skip

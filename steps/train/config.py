@@ -101,13 +101,21 @@ def _chained(train: TrainConfig | tuple[TrainConfig, ...]) -> TrainConfig | tupl
     unnamed = [str(i) for i, p in enumerate(phases) if p.name is None]
     if unnamed and len(phases) > 1:
         raise ValueError(f"each of several phases needs a name (phase {', '.join(unnamed)} has none)")
-    names = [BASE]
+    names, scorers = [BASE], set[str]()
     for phase in phases:
         if phase.model_name in names:
             raise ValueError(f"two models are called {phase.model_name!r}; {BASE} is the model at the start")
         if phase.starts_from is not None and phase.starts_from not in names:
             raise ValueError(f"{phase.model_name} starts from {phase.starts_from!r}; before it are {', '.join(names)}")
+        start = phase.starts_from or names[-1]
+        if start in scorers:
+            raise ValueError(
+                f"{phase.model_name} starts from {start!r}, a reward model, which writes nothing; set starts_from to"
+                f" {' or '.join(n for n in names if n not in scorers)}"
+            )
         names.append(phase.model_name)
+        if phase.objective.kind == "reward":
+            scorers.add(phase.model_name)
     return train
 
 

@@ -38,13 +38,16 @@ def save_model(
     core = kind.core(model)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parameters = sum(number_of(p) for p in model.parameters())
-    notes = [*_stop_at(core.generation_config, end_tokens), *kind.left_out(model)]
+    # A model that scores writes nothing.
+    generation = getattr(core, "generation_config", None)
+    notes = [*(_stop_at(generation, end_tokens) if generation is not None else []), *kind.left_out(model)]
     if plan.processes > 1:
         notes.append(f"trained by {plan.processes} processes ({plan.strategy}) that shared each batch")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         kind.save(model, folder)
-        core.generation_config.save_pretrained(str(folder))
+        if generation is not None:
+            generation.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
         # peft's model card names the base by its path on this machine.
         (folder / "README.md").unlink(missing_ok=True)

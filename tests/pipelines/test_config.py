@@ -25,7 +25,8 @@ def test_shipped_config_is_valid_and_says_what_it_is(path: Path) -> None:
 
 def test_all_promised_configs_are_there() -> None:
     recipes = {"sft_lora_8b", "sft_lora_qwen3", "sft_lora_gemma", "full_small", "judge_openai", "qlora_8b",
-               "half_small", "continued_pretraining", "dpo_lora_qwen3", "kto_lora_8b", "orpo_full_small"}  # fmt: skip
+               "half_small", "continued_pretraining", "dpo_lora_qwen3", "kto_lora_8b", "orpo_full_small",
+               "reward_model"}  # fmt: skip
     promised = {"quickstart", "smoke", *recipes}
     assert {p.stem for p in SHIPPED} == promised
 
@@ -140,8 +141,8 @@ PHASES = "name: x\ntrain:\n  - {name: a, weights: {kind: lora}, max_steps: 4}\n 
         (PHASES % "b", ["line 4: train.1: a mapping of keys is wanted (found 'b')"]),
         (PHASES % "{name: a}", ["line 2: train: two models are called 'a'; base is the model at the start"]),
         ("name: x\nevaluate: {metrics: [blue]}\n",
-         ["line 2: evaluate.metrics.0: Input should be 'loss', 'exact_match', 'json_valid', 'field_accuracy' or"
-          " 'rouge_l' (found 'blue')"]),
+         ["line 2: evaluate.metrics.0: Input should be 'loss', 'exact_match', 'json_valid', 'field_accuracy',"
+          " 'rouge_l' or 'preference_accuracy' (found 'blue')"]),
         ("name: x\nevaluate: {extractor: jsn}\n",
          ["line 2: evaluate.extractor: Input should be 'none', 'json', 'final_number' or 'regex' (found 'jsn'),"
           " or: Input should be 'auto' (found 'jsn')"]),

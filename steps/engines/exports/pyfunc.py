@@ -17,6 +17,7 @@ from steps.contracts.digests import canonical_json
 from steps.contracts.errors import IntegrityError
 from steps.engines.exports.export import Conversation, Exported
 from steps.engines.lm.load import has_tokenizer, load_tokenizer
+from steps.engines.lm.scorer import is_scorer
 from steps.engines.template.dialect import Dialect
 from steps.engines.template.effective import config_of
 from steps.engines.template.reasoning import Markers
@@ -89,7 +90,7 @@ def _saved(exported: Exported) -> Iterator[dict[str, Any]]:
             "python_model": shutil.copyfile(SERVED, f"{folder}/{SERVED.name}"),
             "artifacts": {name: str(path) for name, path in artifacts.items()},
             "model_config": {name: settings[name] for name in _WHEN_LOADING},
-            "signature": signature(exported.decoding.max_new_tokens),
+            "signature": signature(exported.decoding.max_new_tokens, scores=is_scorer(exported.model)),
             "pip_requirements": requirements(exported),
             "metadata": dict(exported.tags),
         }
@@ -103,6 +104,8 @@ def served_config(exported: Exported) -> dict[str, Any]:
     template = chat_template(tokenizer, config_of(info.template)) if tokenizer.chat_template else None
     return {
         "kind": info.kind,
+        "scores": is_scorer(exported.model),
+        "pad_token_id": tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         "model_files": dict(info.files),
         "base_source": base.base.source,
         "base_name": base.base.name,
@@ -124,8 +127,10 @@ def served_config(exported: Exported) -> dict[str, Any]:
     }
 
 
-def signature(max_new_tokens: int) -> Any:
-    """Input columns `messages`, `prompt` and `tools` (one of the first two per row), output text, one parameter."""
+def signature(max_new_tokens: int, *, scores: bool = False) -> Any:
+    """Input columns `messages`, `prompt` and `tools` (one of the first two per row), output text (`scores`: a number),
+    one parameter.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, Object, ParamSchema, ParamSpec, Property, Schema
 
@@ -139,8 +144,8 @@ def signature(max_new_tokens: int) -> Any:
                 ColSpec("string", "tools", required=False),
             ]
         ),
-        outputs=Schema([ColSpec("string")]),
-        params=ParamSchema([ParamSpec("max_new_tokens", "long", max_new_tokens)]),
+        outputs=Schema([ColSpec("double" if scores else "string")]),
+        params=None if scores else ParamSchema([ParamSpec("max_new_tokens", "long", max_new_tokens)]),
     )
 
 

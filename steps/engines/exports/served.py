@@ -21,7 +21,9 @@ import pandas as pd
 
 
 class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """Chat messages (or a plain prompt, taken as one user message) in, the assistant's text out."""
+    """Chat messages (or a plain prompt, taken as one user message) in, the assistant's text out; of a reward model a
+    number, of conversations that end with an answer.
+    """
 
     def load_context(self, context: Any) -> None:
         """Find the base, verify every file, load, attach the adapter.
@@ -41,18 +43,24 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         # Holds the base when it comes from a URL; removed with this object, because weights may stay memory-mapped.
         self.fetched = tempfile.TemporaryDirectory(prefix="served-base-", ignore_cleanup_errors=True)
         self.model, self.tokenizer = _load(model, self.settings, self.device, Path(self.fetched.name))
+        if self.settings["scores"]:
+            return
         # Nothing of it is filled in beside what was evaluated: no penalty, no forbidden token.
         self.model.generation_config = GenerationConfig()
         self.ends = self.settings["stop_token_ids"]
 
-    def predict(self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None) -> list[str]:
-        """One greedy answer per row, in order.
+    def predict(
+        self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None
+    ) -> list[str] | list[float]:
+        """One greedy answer per row, in order; of a reward model the reward of each row's last message.
 
         Args:
             model_input: column `messages` (list of {role, content, ...}, tool_calls as JSON text) or column `prompt`
                 (text); optional column `tools` (JSON text of an OpenAI tools list).
             params: `max_new_tokens`, tokens per answer.
         """
+        if self.settings["scores"]:
+            return self._scores(model_input.to_dict(orient="records"))
         limit = int((params or {}).get("max_new_tokens") or self.settings["max_new_tokens"])
         prompts = [self._render(row) for row in model_input.to_dict(orient="records")]
         ids = [self.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
@@ -75,18 +83,41 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         if batch:
             yield batch
 
-    def _render(self, row: Any) -> str:
-        messages, prompt, tools = row.get("messages"), row.get("prompt"), row.get("tools")
+    def _scores(self, rows: list[Any]) -> list[float]:
+        """Of conversations that end with an answer, up to the token that ends it."""
+        import torch
+
+        texts = [self._render(row, prompt=False).rstrip() for row in rows]
+        ids = [self.tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
+        order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), texts[i]))
+        pad = self.model.config.get_text_config().pad_token_id
+        found = [0.0] * len(ids)
+        for batch in self._batches(order, [len(one) for one in ids]):
+            width = max(len(ids[i]) for i in batch)
+            with torch.inference_mode():
+                said = self.model(
+                    input_ids=torch.tensor([ids[i] + [pad] * (width - len(ids[i])) for i in batch], device=self.device),
+                    attention_mask=torch.tensor(
+                        [[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in batch], device=self.device
+                    ),
+                    use_cache=False,
+                ).logits[:, 0]
+            for i, score in zip(batch, said.float().tolist(), strict=True):
+                found[i] = score
+        return found
+
+    def _render(self, row: Any, *, prompt: bool = True) -> str:
+        messages, asked, tools = row.get("messages"), row.get("prompt"), row.get("tools")
         if messages is None or isinstance(messages, float):
-            if not isinstance(prompt, str):
+            if not isinstance(asked, str):
                 raise ValueError("each row needs `messages` (a list of {role, content}) or `prompt` (text)")
-            messages = [{"role": "user", "content": prompt}]
+            messages = [{"role": "user", "content": asked}]
         return str(
             self.tokenizer.apply_chat_template(
                 [_message(m, self.settings["dialect"], self.settings["thinking"]) for m in messages],
                 tools=_tools(tools) if isinstance(tools, str) else None,
                 tokenize=False,
-                add_generation_prompt=True,
+                add_generation_prompt=prompt,
             )
         )
 
@@ -112,9 +143,11 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 def _load(folder: Path, settings: dict[str, Any], device: str, scratch: Path) -> tuple[Any, Any]:
     """Model in eval mode and tokenizer, as evaluation loads them."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     adapter = settings["kind"] == "adapter"
+    if settings["scores"] and not adapter:
+        return _scorer(folder, settings).to(device).eval(), _tokenizer(folder, folder)
     base = _base(settings, scratch) if adapter else folder
     dtype = getattr(torch, settings["dtype"])
     safe = {"trust_remote_code": False, "local_files_only": True}
@@ -133,12 +166,47 @@ def _load(folder: Path, settings: dict[str, Any], device: str, scratch: Path) ->
             )
         for weight in model.parameters():
             weight.data = weight.data.to(dtype)
+        if settings["scores"]:
+            model = _with_head(model, settings["pad_token_id"])
         model = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
-        if dtype == torch.float32:
+        if dtype == torch.float32 and not settings["scores"]:
             model = model.merge_and_unload(safe_merge=True)
+    return model.to(device).eval(), _tokenizer(folder, base)
+
+
+def _tokenizer(folder: Path, base: Path) -> Any:
+    from transformers import AutoTokenizer
+
     own = (folder / "tokenizer_config.json").is_file()
-    tokenizer = AutoTokenizer.from_pretrained(str(folder if own else base), **safe)
-    return model.to(device).eval(), tokenizer
+    return AutoTokenizer.from_pretrained(str(folder if own else base), trust_remote_code=False, local_files_only=True)
+
+
+def _scorer(folder: Path, settings: dict[str, Any]) -> Any:
+    """Full weights with one output."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(
+        str(folder), dtype=getattr(torch, settings["dtype"]), use_safetensors=True, trust_remote_code=False,
+        local_files_only=True,
+    )  # fmt: skip
+
+
+def _with_head(model: Any, pad: int) -> Any:
+    """The layers of a causal model below a head with one output, whose weights the adapter brings."""
+    import copy
+
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = copy.deepcopy(model.config)
+    config.num_labels = 1
+    config.get_text_config().pad_token_id = pad
+    with torch.device("meta"):
+        scorer = AutoModelForSequenceClassification.from_config(config, dtype=model.dtype)
+    setattr(scorer, scorer.base_model_prefix, getattr(model, scorer.base_model_prefix))
+    scorer.score = torch.nn.Linear(config.get_text_config().hidden_size, 1, bias=False, dtype=model.dtype)
+    return scorer
 
 
 def _unpacking(base: Path) -> dict[str, Any]:

@@ -22,6 +22,8 @@ NATS, TOKENS = "nats", "tokens"
 PARTS = frozenset({NATS, TOKENS})
 LOSS, PERPLEXITY = "loss", "perplexity"
 NON_FINITE = "non_finite"
+# The share of pairs of which the chosen answer is preferred.
+PREFERENCE_ACCURACY = "preference_accuracy"
 ANSWERED_UNANSWERABLE = "answered_unanswerable"
 
 # The share of documents that are gone on with in a loop or by nothing.

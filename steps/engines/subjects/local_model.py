@@ -20,7 +20,8 @@ from steps.engines.lm.loss import IGNORED, token_losses
 from steps.engines.lm.memory import memory_explained, release
 from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.lm.threads import torch_threads
-from steps.engines.subjects.subject import Asked, Loss, Losses, Prompt, Replies
+from steps.engines.subjects.pairs import encoded_pairs, preferred
+from steps.engines.subjects.subject import Asked, Loss, Losses, Preferences, Prompt, Replies
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import changed, config_of
 from steps.engines.template.lint import REASONS
@@ -255,6 +256,18 @@ class LocalModel:
         why = "no token is trained, or the template refuses them or doesn't write all that they say"
         notes += [f"{unscored} rows have no token to score: {why}"] if unscored else []
         return Losses(losses, tuple(notes))
+
+    def preferences(self, rows: Sequence[Row]) -> Preferences:
+        """By the larger mean log-probability per token: that of a whole answer would prefer the shorter one."""
+        pairs, notes = encoded_pairs(rows, self._loaded.tokenizer, self._template, self._window)
+        examples = [(s.input_ids.tolist(), s.labels.tolist()) for pair in pairs if pair is not None for s in pair]
+        with self._memory():
+            found = token_losses(
+                self._loaded, examples, batch_size=self._inference.batch_size,
+                batch_tokens=self._inference.batch_tokens,
+            )  # fmt: skip
+        means = iter([-nats / max(n, 1) for nats, n in found])
+        return Preferences([None if pair is None else preferred(next(means), next(means)) for pair in pairs], notes)
 
     def _encoded(self, row: Row) -> tuple[Encoded, ...]:
         """The sequences of a row; none where training would refuse it for what the template does with it."""

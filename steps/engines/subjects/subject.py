@@ -53,9 +53,17 @@ class Losses:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Preferences:
+    """Per row 1 where the chosen answer is preferred, 0 where the rejected one is, 0.5 where neither; None: no pair."""
+
+    rows: list[float | None]
+    notes: tuple[str, ...] = ()
+
+
 class Subject(Protocol):
-    """Whatever is evaluated. It is an `Answering` or a `Predicting` one as well, or both; a `Continuing` one
-    answers too."""
+    """Whatever is evaluated. It is an `Answering`, a `Predicting` or a `Preferring` one as well, or several of them; a
+    `Continuing` one answers too."""
 
     @property
     def name(self) -> str:
@@ -74,12 +82,17 @@ class Subject(Protocol):
 
 
 @runtime_checkable
-class Answering(Subject, Protocol):
-    """A subject that answers in text."""
+class Prompted(Subject, Protocol):
+    """A subject of which it is known how rows are put to it."""
 
     def prompts(self, rows: Sequence[Row]) -> Asked:
         """How it would be asked each row; a document asks nothing."""
         ...
+
+
+@runtime_checkable
+class Answering(Prompted, Protocol):
+    """A subject that answers in text."""
 
     def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:
         """What it says; None leaves the room for an answer to the subject, by what the references need."""
@@ -102,4 +115,13 @@ class Predicting(Subject, Protocol):
 
     def losses(self, rows: Sequence[Row]) -> Losses:
         """What each row's trained text (a document: all of it) costs it."""
+        ...
+
+
+@runtime_checkable
+class Preferring(Subject, Protocol):
+    """A subject that says which of two answers is better."""
+
+    def preferences(self, rows: Sequence[Row]) -> Preferences:
+        """Of each row that is a pair."""
         ...

@@ -11,6 +11,7 @@ from steps.train.objectives.dpo import Dpo, DpoOptions
 from steps.train.objectives.kto import Kto, KtoOptions
 from steps.train.objectives.objective import Objective
 from steps.train.objectives.orpo import Orpo, OrpoOptions
+from steps.train.objectives.reward import Reward, RewardOptions
 from steps.train.objectives.sft import Sft, SftOptions
 
 
@@ -20,7 +21,7 @@ def _of_some_kind(value: Any) -> Any:
 
 
 ObjectiveOptions: TypeAlias = Annotated[
-    SftOptions | ContinuedPretrainingOptions | DpoOptions | KtoOptions | OrpoOptions,
+    SftOptions | ContinuedPretrainingOptions | DpoOptions | KtoOptions | OrpoOptions | RewardOptions,
     Field(discriminator="kind"),
     BeforeValidator(_of_some_kind),
 ]
@@ -30,6 +31,7 @@ OBJECTIVES: Mapping[str, Callable[[Any], Objective]] = {
     "dpo": Dpo,
     "kto": Kto,
     "orpo": Orpo,
+    "reward": Reward,
 }
 
 

@@ -21,7 +21,7 @@ def scorer(references, unanswerable=False, **settings):
 
 
 def test_config_names_graders_and_extractors_that_there_are():
-    assert {*get_args(MetricName)} - {"loss"} < GRADERS.keys()
+    assert {*get_args(MetricName)} - {"loss", "preference_accuracy"} < GRADERS.keys()
     assert {*get_args(Extractor)} == EXTRACTORS.keys()
 
 

@@ -93,7 +93,7 @@ def test_the_first_metric_of_the_usual_order_is_taken_unless_one_is_named() -> N
     assert decided(*measured, metric="rouge_l").reasons[0].check == "gain in rouge_l"
     nothing = decided(differs("json_valid"))
     assert nothing.reasons[0] == Reason(
-        check="gain in field_accuracy or exact_match or rouge_l or loss", passed=False,
+        check="gain in field_accuracy or exact_match or rouge_l or loss or preference_accuracy", passed=False,
         required="lower bound of the gain above 0", found="not measured",
     )  # fmt: skip
 

@@ -1,0 +1,87 @@
+"""Reward modelling: a number for an answer, larger for the chosen one of a pair."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from steps.contracts.reports import Frozen
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, Measure
+from steps.train.objectives.preference import COURSE, PreferenceObjective
+from steps.train.settings import Plan, TrainSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from steps.train.answer_forms import Pairs
+    from steps.train.objectives.reward_trainer import PairRewardTrainer
+    from steps.train.trainer import Recorder
+
+
+class RewardOptions(Frozen):
+    """Reward modelling of pairs, by TRL's RewardTrainer: a model with one output in the place of its tokens."""
+
+    kind: Literal["reward"] = Field("reward", description="A reward model (Bradley-Terry): pairs.")
+    center_rewards: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the squared sum of a pair's rewards, which keeps their mean at 0 (arXiv 2312.09244 takes"
+        " 0.01).",
+    )
+
+
+class Reward(PreferenceObjective):
+    """Preference pairs. The model writes nothing afterwards: it is evaluated by held-out pairs."""
+
+    # InstructGPT's (arXiv 2203.02155, appendix C.2) 9e-6 for full weights.
+    learning_rate_share = 0.45
+    sequences_per_row = 2
+    curves = (
+        Curve("Training loss", "loss of a pair", "loss"),
+        Curve("Validation loss", "loss of a pair", "eval_loss"),
+        Curve("Accuracy, validation", "share of pairs", "eval_accuracy"),
+        Curve("Margin, validation", "reward", "eval_margin"),
+        *COURSE,
+    )
+    measures = (
+        VALIDATION_LOSS,
+        Measure("validation accuracy", "eval_accuracy"),
+        Measure("lower bound of the accuracy (95 %)", "eval_accuracy_low"),
+        Measure("upper bound of the accuracy (95 %)", "eval_accuracy_high"),
+        Measure("validation margin", "eval_margin"),
+        Measure("mean reward", "eval_mean_reward"),
+        Measure("accuracy of the longer answer", "eval_longer_accuracy"),
+    )
+
+    def __init__(self, options: RewardOptions) -> None:
+        self.options = options
+
+    def clashes(self, settings: TrainSettings) -> list[str]:
+        """It answers no sample either."""
+        samples = ["sample_prompts are answered, and a reward model writes nothing"] if settings.sample_prompts else []
+        return [*super().clashes(settings), *samples]
+
+    @property
+    def form(self) -> "Pairs":
+        """Both answers of a pair."""
+        from steps.train.answer_forms import Pairs
+
+        return Pairs()
+
+    def trainer(
+        self,
+        model: Any,
+        tokenizer: "PreTrainedTokenizerBase",
+        rows: EncodedRows,
+        settings: TrainSettings,
+        plan: Plan,
+        peft_config: Any,
+        checkpoints: Path,
+        recorder: "Recorder",
+    ) -> "PairRewardTrainer":
+        """TRL's RewardTrainer, with exact measures."""
+        from steps.train.objectives.reward_trainer import build_trainer
+
+        return build_trainer(
+            model, tokenizer, rows, settings, self.options, plan, peft_config, checkpoints, recorder
+        )  # fmt: skip
