@@ -291,15 +291,20 @@ def plan(
     mfu: Annotated[
         float | None, typer.Option(min=0.01, max=1.0, help="share of the card's peak that training reaches")
     ] = None,
+    probe: Annotated[
+        int | None, typer.Option(metavar="STEPS", min=3, max=1000, help="train some steps here, and tell time by them")
+    ] = None,
     prices: Annotated[Path | None, typer.Option(metavar="FILE", help="your prices of cards (docs/plan.md)")] = None,
     overrides: Overrides = None,
     json_output: Json = False,
 ) -> None:
-    """Say whether training fits, how long it takes and what it costs, and what to change; nothing is run."""
+    """Say whether training fits, how long it takes and what it costs, and what to change, before anything is run."""
     from ops.commands.plan import plan as show_plan
 
     _quiet(json_output)
-    fits = show_plan(root_folder(), config, overrides or [], device, memory, base, rows, mfu, prices, json_output)
+    fits = show_plan(
+        root_folder(), config, overrides or [], device, memory, base, rows, mfu, prices, probe, json_output
+    )
     raise typer.Exit(0 if fits else ConfigError.exit_code)
 
 

@@ -20,6 +20,7 @@ from ops.stacks.files import goes_on_alone, runs_elsewhere, stack_file
 from ops.stacks.usable import told
 from ops.step_environment import pipeline_options, step_options, store_logs
 from ops.summary import print_plan, print_submitted, print_summary, say_unchanged
+from ops.training_plan.plan import foreseen
 from pipelines.config import RunConfig
 from pipelines.cron import zone_of
 from pipelines.input_digests import read_digest, read_inputs
@@ -77,7 +78,8 @@ def run(
         say_unchanged(same, json_output)
         return 0
     if dry_run:
-        print_plan(replace(plan, inputs=read_inputs(home, plan.config)), json_output)
+        training = foreseen(home, plan.config, here=not runs_elsewhere(stack_file(home, plan.stack)))
+        print_plan(replace(plan, inputs=read_inputs(home, plan.config)), json_output, training)
         return 0
     record = execute(home, replace(plan, detach=detach))
     if record.ended is None:

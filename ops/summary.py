@@ -17,6 +17,9 @@ from ops.console import complain, console, print_whole, text
 from ops.plan import Plan
 from ops.rejected_rows import say_rejected
 from ops.run_index import artifacts_of, report_path
+from ops.training_plan.plan import TrainingPlan
+from ops.training_plan.show import as_json as as_json_of
+from ops.training_plan.show import print_training_plan
 from pipelines.input_digests import Inputs
 from pipelines.report.costs import StageCost, evaluation_costs, in_words, run_costs, together
 from steps.contracts.digests import value_digest
@@ -25,14 +28,15 @@ from steps.contracts.humanize import number
 from steps.contracts.runs import RunRecord
 
 
-def print_plan(plan: Plan, as_json: bool) -> None:
-    """What would run, on what, reading what."""
+def print_plan(plan: Plan, as_json: bool, training: TrainingPlan | str | None = None) -> None:
+    """What would run, on what, reading what. `training`: what that takes, or why it isn't known."""
     if as_json:
         inputs = (plan.inputs or Inputs()).model_dump(mode="json")
         config = plan.config.model_dump(mode="json")
         shown = {"steps": plan.steps, "phases": [p.summary for p in plan.config.phases], "stack": plan.stack}
         shown["notes"] = plan.notes
-        print(json.dumps({**shown, "inputs": inputs, "config": config}))
+        planned = as_json_of(training) if isinstance(training, TrainingPlan) else {"unknown": training}
+        print(json.dumps({**shown, "training": planned, "inputs": inputs, "config": config}))
         return
     out = console()
     out.print(f"[bold]{plan.config.name}[/] · pipeline {plan.config.pipeline} · stack {plan.stack}")
@@ -47,6 +51,11 @@ def print_plan(plan: Plan, as_json: bool) -> None:
         for name, digest in (_by_source(digests) if stage == "ingest" else digests).items():
             table.add_row(text(name), text(digest[:16]))
     out.print(table)
+    if isinstance(training, TrainingPlan):
+        out.print()
+        print_training_plan(out, training)
+    elif training is not None:
+        out.print(text(f"what training takes isn't known: {training}; see `assay plan`"))
     out.print("nothing was run (--dry-run)")
 
 

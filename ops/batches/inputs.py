@@ -99,7 +99,7 @@ def base_for(root: Path, config: RunConfig, folder: Path) -> ModelFolder:
     assert config.base is not None
     if not config.base.is_built:
         return resolve_base(config.base, folder, root, template=config.template)
-    made = _made_before(root, config)
+    made = made_before(root, config)
     if made is None:
         say(f"{config.base.model} makes the base model, whose tokenizer is needed; no run has it yet")
         return resolve_base(config.base, folder, root, template=config.template)
@@ -107,7 +107,8 @@ def base_for(root: Path, config: RunConfig, folder: Path) -> ModelFolder:
     return ModelFolder(made.info.model_copy(update={"template": settings}), made.path)
 
 
-def _made_before(root: Path, config: RunConfig) -> ModelFolder | None:
+def made_before(root: Path, config: RunConfig) -> ModelFolder | None:
+    """The base that a function makes, as the newest run has made it from the same settings; None: no run has."""
     assert config.base is not None
     wanted = config.base.model_dump(mode="json")
     return next((m for r in known_runs(root) if r.config.get("base") == wanted and (m := _base_of(root, r))), None)

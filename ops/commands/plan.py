@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ops.console import console, emit
+from ops.environment import prepare
 from ops.training_plan.plan import Asked, Card, this_machine, training_plan
 from ops.training_plan.prices import prices
 from ops.training_plan.show import as_json, print_training_plan
@@ -23,13 +24,17 @@ def plan(
     rows: int | None,
     mfu: float | None,
     price_file: Path | None,
+    probe: int | None,
     json_output: bool,
 ) -> bool:
-    """Show what training takes. `memory`: in GiB. Returns whether every phase fits."""
+    """Show what training takes. `memory`: in GiB; `probe`: steps to train here. Returns whether every phase fits."""
+    if probe is not None and (device is not None or memory is not None or base is not None):
+        raise ConfigError("a probe measures the base on this machine", where="--probe", hint="name no other one")
+    prepare(root)
     config = load_model(RunConfig, path, overrides)
     shares = (mfu, mfu) if mfu is not None else (PUBLISHED_MFU, CAREFUL_MFU)
     found = training_plan(
-        root, config, _card(device, memory), prices(price_file), state_folder(), Asked(base, rows, shares)
+        root, config, _card(device, memory), prices(price_file), state_folder(), Asked(base, rows, shares, probe)
     )
     if json_output:
         emit(as_json(found))

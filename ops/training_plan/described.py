@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from ops.batches.inputs import made_before
+from pipelines.config import RunConfig
 from steps.base.config import BaseConfig
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
@@ -49,17 +51,25 @@ class Described:
         return values
 
 
-def described(root: Path, base: BaseConfig, given: Path | None = None) -> Described:
-    """The base's description: the file or folder `given`, a local base, or the hub's cache on this machine.
+def described(root: Path, config: RunConfig, given: Path | None = None) -> Described:
+    """The base's description: the file or folder `given`, a local base, one that a run has made, or the hub's cache on
+    this machine.
 
     Raises:
         InputNotFoundError: there is none here.
     """
+    base = config.base
+    assert base is not None
     if given is not None:
         return _found(given, base)
     if base.is_built:
-        hint = "its config.json is made in the run; name one of an earlier run with --base FILE"
-        raise InputNotFoundError("a function makes this base", where=f"base.model: {base.model}", hint=hint)
+        made = made_before(root, config)
+        if made is not None and made.path is not None:
+            return _found(made.path, base)
+        hint = "run it once, or name a config.json with --base FILE"
+        raise InputNotFoundError(
+            "a function makes this base, and no run has it yet", where=f"base.model: {base.model}", hint=hint
+        )
     local = root / Path(base.model).expanduser()
     if local.is_dir():
         return _found(local, base)

@@ -3,25 +3,32 @@ makes it fit.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from ops.batches.inputs import base_for
 from ops.training_plan.described import Described, described
 from ops.training_plan.disk import Disk, disk_of
 from ops.training_plan.enough import hints
-from ops.training_plan.prices import HourlyPrice, PriceTable
+from ops.training_plan.prices import LISTED, HourlyPrice, PriceTable
+from ops.training_plan.probe import Probe, probe
 from ops.training_plan.rows import Rows, rows_of_phase
 from pipelines.config import RunConfig
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import AssayError, ConfigError
+from steps.contracts.models import ModelFolder
+from steps.engines.lm.load import weights_path
 from steps.train.config import TrainConfig
 from steps.train.memory_estimate import Estimate, Measuring, Shape, estimate, free_bytes, measuring, shape_of
 from steps.train.plan import plan_for
-from steps.train.planning.devices import Device
+from steps.train.planning.devices import CAREFUL_MFU, PUBLISHED_MFU, Device
 from steps.train.planning.ladder import Rung, smallest_that
 from steps.train.planning.work import optimizer_steps, step_seconds
 from steps.train.settings import Plan
+from steps.zenml_runtime.state import state_folder
 
 # Tokens of an answer where evaluate.max_new_tokens names none and no reference is at hand: those of its look at
 # degenerating answers.
@@ -62,7 +69,8 @@ class PhasePlan:
         same: the smallest change that fits and keeps what is computed; others: those that train something else.
         smallest_card: the smallest card of the table that it fits on as it is.
         steps: of the optimizer; None: the number of rows isn't known.
-        seconds: at the published share of the peak, and at a careful one; None: not known.
+        seconds: at the published share of the peak, and at a careful one; or as probed, twice; None: not known.
+        probed: what was measured.
         hints: whether the data is enough.
     """
 
@@ -76,13 +84,19 @@ class PhasePlan:
     rows: Rows
     steps: int | None
     seconds: tuple[float, float] | None
+    probed: Probe | None
     disk: Disk
     hints: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """All phases, and what is said of the whole. `licences`: of each source; None: not stated."""
+    """All phases, and what is said of the whole.
+
+    Attributes:
+        mfu: shares of the peak that times are told by.
+        licences: of each source; None: not stated.
+    """
 
     config: RunConfig
     base: Described
@@ -92,6 +106,7 @@ class TrainingPlan:
     price: HourlyPrice | None
     currency: str
     licences: Mapping[str, str | None]
+    mfu: tuple[float, float]
 
     @property
     def seconds(self) -> tuple[float, float] | None:
@@ -109,11 +124,13 @@ class Asked:
     Attributes:
         base: where its config.json is. rows: instead of counting them.
         mfu: shares of the peak that training reaches: as published, and to be careful.
+        probe: steps that are trained on this machine to see how long they take; None: time is told by the table.
     """
 
     base: Path | None = None
     rows: int | None = None
-    mfu: tuple[float, float] = (0.4, 0.2)
+    mfu: tuple[float, float] = (PUBLISHED_MFU, CAREFUL_MFU)
+    probe: int | None = None
 
 
 def training_plan(
@@ -132,16 +149,19 @@ def training_plan(
     """
     if config.base is None or not config.phases:
         raise ConfigError(f"pipeline: {config.pipeline} trains nothing", hint="plan a config that trains")
-    base = described(root, config.base, asked.base)
-    model = _on_meta(base)
-    listed = isinstance(config.train, tuple)
-    with warnings.catch_warnings():
+    with ExitStack() as cleanup, warnings.catch_warnings():
         # transformers 5 warns of names of its own, which peft uses.
         warnings.simplefilter("ignore", FutureWarning)
-        tokenizer = _tokenizer(base)
+        started, given = None, asked.base
+        if asked.probe is not None:
+            folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="assay-base-")))
+            started = base_for(root, config, folder / "base")
+            given = weights_path(started)
+        base = described(root, config, given)
+        known = _Known(root, config, base, _on_meta(base), _tokenizer(base), started, card, state, asked)
+        listed = isinstance(config.train, tuple)
         phases = tuple(
-            _phase(root, config, phase, f"train.{i}" if listed else "train", model, base, card, tokenizer, state, asked)
-            for i, phase in enumerate(config.phases)
+            _phase(known, phase, f"train.{i}" if listed else "train") for i, phase in enumerate(config.phases)
         )
     return TrainingPlan(
         config=config,
@@ -151,8 +171,29 @@ def training_plan(
         evaluation=_evaluation(config, phases[-1]),
         price=prices.of(card.device.name) if card.device is not None else None,
         currency=prices.currency,
+        mfu=asked.mfu,
         licences={s.name: s.licence for s in (config.ingest.sources if config.ingest and config.curates else ())},
     )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What all phases are planned by.
+
+    Attributes:
+        make: makes the base on the meta device.
+        started: its weights, for a probe.
+    """
+
+    root: Path
+    config: RunConfig
+    base: Described
+    make: Callable[[], Any]
+    tokenizer: Any
+    started: ModelFolder | None
+    card: Card
+    state: Path
+    asked: Asked
 
 
 def _on_meta(base: Described) -> Any:
@@ -183,33 +224,27 @@ def _tokenizer(base: Described) -> Any:
     return AutoTokenizer.from_pretrained(str(base.file.parent), trust_remote_code=False, local_files_only=True)
 
 
-def _phase(
-    root: Path,
-    config: RunConfig,
-    phase: TrainConfig,
-    place: str,
-    model: Any,
-    base: Described,
-    card: Card,
-    tokenizer: Any,
-    state: Path,
-    asked: Asked,
-) -> PhasePlan:
-    vocab = model().config.get_text_config().vocab_size
+def _phase(known: _Known, phase: TrainConfig, place: str) -> PhasePlan:
+    card, asked = known.card, known.asked
+    vocab = known.make().config.get_text_config().vocab_size
+    shapes: dict[str, Shape] = {}
 
     def planned(changed: TrainConfig) -> tuple[Shape, Plan]:
         how = plan_for(changed, vocab, card.kind, gpu_bf16=card.bf16)
-        return shapes.setdefault(changed.weights.model_dump_json(), shape_of(model(), changed)), how
+        key = changed.weights.model_dump_json()
+        if key not in shapes:
+            shapes[key] = shape_of(known.make(), changed)
+        return shapes[key], how
 
-    shapes: dict[str, Shape] = {}
     shape, plan = planned(phase)
     memory = estimate(shape, phase, plan, card.memory)
     same, others = _changes(phase, plan, memory, planned, card, place)
-    rows = rows_of_phase(root, config, phase, tokenizer, asked.rows)
-    steps = None if rows.count is None else optimizer_steps(phase, rows.count)
-    steps = phase.max_steps or steps
-    passes = phase.num_train_epochs or 1.0
+    rows = rows_of_phase(known.root, known.config, phase, known.tokenizer, asked.rows)
+    steps = phase.max_steps if rows.count is None else optimizer_steps(phase, rows.count)
     tokens = rows.count * sum(rows.lengths) / len(rows.lengths) if rows.count and rows.lengths else None
+    probed = None
+    if asked.probe is not None and known.started is not None:
+        probed = probe(known.root, known.config, phase, known.started, asked.probe)
     return PhasePlan(
         phase=phase,
         place=place,
@@ -220,10 +255,17 @@ def _phase(
         others=others,
         rows=rows,
         steps=steps,
-        seconds=_seconds(shape, phase, plan, card, rows, steps, asked),
-        disk=disk_of(base, shape, phase, plan, rows, state),
-        hints=tuple(hints(phase.objective.kind, rows.count, tokens, passes)) if rows.count is not None else (),
+        seconds=_seconds(shape, phase, plan, card, rows, steps, probed, asked),
+        probed=probed,
+        disk=disk_of(known.base, shape, phase, plan, rows, known.state),
+        hints=_hints(phase, rows, tokens),
     )
+
+
+def _hints(phase: TrainConfig, rows: Rows, tokens: float | None) -> tuple[str, ...]:
+    if rows.count is None:
+        return ()
+    return tuple(hints(phase.objective.kind, rows.count, tokens, phase.num_train_epochs or 1.0))
 
 
 def _changes(
@@ -245,8 +287,17 @@ def _changes(
 
 
 def _seconds(
-    shape: Shape, phase: TrainConfig, plan: Plan, card: Card, rows: Rows, steps: int | None, asked: Asked
+    shape: Shape,
+    phase: TrainConfig,
+    plan: Plan,
+    card: Card,
+    rows: Rows,
+    steps: int | None,
+    probed: Probe | None,
+    asked: Asked,
 ) -> tuple[float, float] | None:
+    if probed is not None and steps is not None:
+        return steps * probed.step_seconds, steps * probed.step_seconds
     if card.device is None or steps is None:
         return None
     # Where no row was seen they are taken to be as long as they may be.
@@ -278,3 +329,20 @@ def this_machine() -> Card:
         name = torch.cuda.get_device_name()
         return Card("cuda", name, device_like(name), free_bytes("cuda"), torch.cuda.is_bf16_supported())
     return Card("cpu", "this machine's CPU", None, free_bytes("cpu"), bf16=False)
+
+
+def foreseen(root: Path, config: RunConfig, *, here: bool) -> TrainingPlan | str | None:
+    """What a run's dry run says of its training: the plan by the prices that are listed, or why there is none; None
+    where nothing is trained.
+
+    Args:
+        here: whether it would train on this machine; how much memory others have isn't known.
+    """
+    if not config.phases or config.base is None:
+        return None
+    try:
+        described(root, config)
+        card = this_machine() if here else Card("cuda", "the stack's machine, taken for a GPU", None, None, bf16=True)
+        return training_plan(root, config, card, LISTED, state_folder())
+    except AssayError as e:
+        return f"{e.where}: {e.what}" if e.where else e.what

@@ -83,7 +83,11 @@ def _lines(plan: TrainingPlan, phase: PhasePlan) -> Iterator[str]:
             f" overlong: {phase.phase.overlong}"
         )
     if phase.seconds is not None:
-        yield f"time: {_time(phase.seconds)} {_by()}"
+        yield f"time: {_time(phase.seconds)} ({_by(plan, phase)})"
+    elif phase.steps is not None:
+        yield "time: not known, since this isn't in the table of cards; --probe measures some steps here"
+    if phase.probed is not None and phase.probed.peak is not None:
+        yield f"measured at the peak: {phase.probed.peak / _GIB:.2f} GiB"
     yield _disk(phase)
     yield from (f"hint: {hint}" for hint in phase.hints)
 
@@ -121,8 +125,14 @@ def _time(seconds: tuple[float, float]) -> str:
     return " to ".join(dict.fromkeys(duration(s) for s in seconds))
 
 
-def _by() -> str:
-    return f"(at {PUBLISHED_MFU:.0%} of the peak: {MFU_SOURCE}; or at {CAREFUL_MFU:.0%}, chosen; --probe measures)"
+def _by(plan: TrainingPlan, phase: PhasePlan) -> str:
+    if phase.probed is not None:
+        probed = phase.probed
+        return f"measured here: {duration(probed.step_seconds)} a step, over {probed.steps} on {probed.rows}"
+    shares = plan.mfu
+    if shares == (PUBLISHED_MFU, CAREFUL_MFU):
+        return f"at {PUBLISHED_MFU:.0%} of the peak: {MFU_SOURCE}; or at {CAREFUL_MFU:.0%}, chosen; not measured"
+    return f"at {shares[0]:.0%} of the peak (--mfu)"
 
 
 def _disk(phase: PhasePlan) -> str:
@@ -138,7 +148,7 @@ def _whole(plan: TrainingPlan) -> Iterator[str]:
         costs = " to ".join(f"{s / 3600 * plan.price.per_hour:,.2f}" for s in plan.seconds)
         source = f"; {plan.price.source}" if plan.price.source else ""
         yield f"money: {costs} {plan.currency} at {plan.price.per_hour:g} an hour{source}; --prices FILE has your own"
-    elif plan.seconds is not None:
+    elif plan.seconds is not None and plan.card.kind != "cpu":
         yield f"money: no price of {plan.card.name} is listed; --prices FILE has your own"
     unknown = [name for name, licence in plan.licences.items() if licence is None]
     stated = [f"{name} {licence}" for name, licence in plan.licences.items() if licence]
@@ -184,6 +194,7 @@ def _phase_json(phase: PhasePlan) -> dict[str, Any]:
         "rows": {"count": phase.rows.count, "longer": phase.rows.longer, "origin": phase.rows.origin},
         "steps": phase.steps,
         "seconds": phase.seconds,
+        "probed": asdict(phase.probed) if phase.probed else None,
         "disk": {**asdict(phase.disk), "total": phase.disk.total},
         "hints": phase.hints,
     }

@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 
 from ops.main import app
 from ops.training_plan.enough import hints
+from ops.training_plan.plan import TrainingPlan, foreseen
 from ops.training_plan.prices import LISTED
+from pipelines.config import RunConfig
+from pipelines.load import load_model
 from steps.train.planning.devices import DEVICES, device_like, device_named
 
 SMALL = {
@@ -129,6 +132,39 @@ def test_prices_are_your_own_where_you_have_some(here: Path) -> None:
     (here / "prices.yaml").write_text("devices: {4091: {per_hour: 0.5}}\n")
     status, wrong = plan("--device", "4090", "--prices", "prices.yaml")
     assert status == 2 and "no device '4091'" in wrong and "did you mean 4090?" in wrong
+
+
+@pytest.mark.slow
+def test_some_steps_are_trained_here_and_time_is_told_by_them(here: Path, tiny_model: Any) -> None:
+    status, said = told("--probe", "3", "--set", f"base.model={tiny_model.path}")
+    phase = said["phases"][0]
+    assert status == 0
+    assert phase["probed"]["steps"] == 3 and phase["probed"]["peak"] is None
+    assert phase["steps"] == 294
+    assert phase["seconds"] == [294 * phase["probed"]["step_seconds"]] * 2
+    assert 0.001 < phase["probed"]["step_seconds"] < 60
+    status, wrong = plan("--probe", "3", "--device", "t4")
+    assert status == 2 and "a probe measures the base on this machine" in wrong
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_what_training_takes_or_why_that_is_not_known(here: Path) -> None:
+    (here / "model" / "tokenizer_config.json").write_text("{}")
+    done = CliRunner().invoke(app, ["run", "run.yaml", "--dry-run", "--json"])
+    assert done.exit_code == 0, done.output
+    training = json.loads(done.stdout.splitlines()[-1])["training"]
+    assert training["phases"][0]["steps"] == 294
+    assert training["phases"][0]["memory"]["fits"] is True
+
+
+def test_what_is_not_known_before_a_run_is_said(here: Path) -> None:
+    config = load_model(RunConfig, here / "run.yaml", ["base.model=owner/name"])
+    assert foreseen(here, config, here=True) == "base.model: owner/name: its description isn't on this machine"
+    config = load_model(RunConfig, here / "run.yaml", ["base.model=examples.toy_base.build:build"])
+    assert "no run has it yet" in str(foreseen(here, config, here=True))
+    elsewhere = foreseen(here, load_model(RunConfig, here / "run.yaml"), here=False)
+    assert isinstance(elsewhere, TrainingPlan)
+    assert elsewhere.phases[0].memory.available is None and elsewhere.phases[0].memory.fits
 
 
 def test_what_is_no_model_is_refused(here: Path) -> None:
