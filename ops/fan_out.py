@@ -37,7 +37,7 @@ def _hindered(plan: Plan, stack_file: Path) -> str:
     from steps.zenml_runtime.dynamic import has_dynamic_pipelines
 
     if plan.config.pipeline != "curate":
-        return "the run also trains, and steps of models side by side need a graph that is known before"
+        return "the run also trains: curate first, by shares, and fine-tune from `dataset: latest`"
     flavor = orchestrator_flavor(stack_file)
     if not has_dynamic_pipelines(flavor):
         return f"orchestrator '{flavor}' has no dynamic pipelines"

@@ -23,9 +23,11 @@ OWN_STACK = "service"
 # By flavour of the orchestrator: the class of its clock.
 _CLOCKS = {
     "airflow": "ops.schedule.native.airflow.Airflow",
+    "azureml": "ops.schedule.native.azureml.AzureML",
     "sagemaker": "ops.schedule.native.eventbridge.EventBridge",
     "databricks": "ops.schedule.native.databricks.Databricks",
     "kubernetes": "ops.schedule.native.kubernetes.Kubernetes",
+    "vertex": "ops.schedule.native.vertex.Vertex",
 }
 
 

@@ -4,7 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ops.schedule.native.azureml import AzureML
 from ops.schedule.native.clocks import Clock, check_clock, with_question_mark
+from ops.schedule.native.vertex import Vertex
+from ops.schedule.schedule import Schedule
 from pipelines.cron import cron_of
 from steps.contracts.errors import ConfigError
 
@@ -78,3 +81,26 @@ def test_our_crons_in_the_words_of_aws(cron, theirs):
 def test_either_of_two_days_has_no_word_there():
     with pytest.raises(ConfigError, match="can't have a day of the month beside a weekday"):
         with_question_mark(cron_of("0 9 1 * MON", "UTC"), "EventBridge")
+
+
+@pytest.mark.parametrize(
+    ("service", "cron", "said"),
+    [
+        (Vertex, "0 6 1 * MON", "what a day of the month beside a weekday means"),
+        (AzureML, "0 6 1 * *", "takes no notice of days of the month and of months"),
+        (AzureML, "@yearly", "takes no notice of days of the month and of months"),
+    ],
+)
+def test_what_a_cloud_would_take_otherwise_is_refused(tmp_path, service, cron, said):
+    given = {"location": "l", "subscription_id": "s", "resource_group": "g", "workspace": "w"}
+    schedule = Schedule(name="n", config="c.yaml", cron=cron, tz="UTC", catchup="none", overlap="allow", on="x")
+    with pytest.raises(ConfigError, match=said):
+        service(tmp_path, "me", given, "x").wanted(schedule, False)
+
+
+def test_crons_of_clouds_are_ours_with_their_zones(tmp_path):
+    schedule = Schedule(name="n", config="c.yaml", cron="0 6 * * SUN", tz="UTC", on="x", stack="x")
+    given = {"location": "l", "subscription_id": "s", "resource_group": "g", "workspace": "w"}
+    assert Vertex(tmp_path, "me", given, "x").wanted(schedule, True)["native"]["cron"] == "TZ=UTC 0 6 * * 0"
+    trigger = AzureML(tmp_path, "me", given, "x").wanted(schedule, True)["native"]["trigger"]
+    assert trigger == {"triggerType": "Cron", "expression": "0 6 * * 0", "timeZone": "UTC"}
