@@ -162,6 +162,12 @@ SHAPES = {
     "sft_lora_qwen3": QWEN,
     "dpo_lora_qwen3": QWEN,
     "kto_lora_8b": LLAMA,
+    "sft_lora_8gb": ("qwen3", {"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28,
+                               "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+                               "vocab_size": 151936, "tie_word_embeddings": True}),
+    "full_4b_80gb": ("qwen3", {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
+                               "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+                               "vocab_size": 151936, "tie_word_embeddings": True}),
     "sft_lora_gemma": ("gemma2", {"hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42,
                                   "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256,
                                   "vocab_size": 256000}),
@@ -171,6 +177,7 @@ SHAPES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_recipe_fits_the_gpu_that_it_asks_for(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bitsandbytes  # noqa: F401 - it takes the kernels of what torch sees when it is imported
     import torch
     from transformers import AutoConfig
 
