@@ -25,6 +25,16 @@ def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) 
     if config.wants_bitsandbytes:
         require_bitsandbytes(config.wants_bitsandbytes)
     ranks = ranks or Ranks()
+    if ranks.strategy == "fsdp2" and config.weights.kind == "qlora":
+        raise ConfigError(
+            "training.strategy fsdp2 doesn't shard quantized weights", where="train.weights",
+            hint="set strategy: ddp in the infra file, or weights: {kind: lora}",
+        )  # fmt: skip
+    if ranks.strategy == "fsdp2" and not config.optim.startswith("adamw_torch"):
+        raise ConfigError(
+            f"training.strategy fsdp2 shards the state of AdamW, and optim is {config.optim}", where="train.optim",
+            hint="set optim: adamw_torch_fused, or strategy: ddp in the infra file",
+        )  # fmt: skip
     _require_shares(config, ranks)
     device = _device(config.device, ranks)
     gpu_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()

@@ -135,4 +135,4 @@ class Plan:
     learning_rate: float
     # Processes that share each batch, and how; of one alone "none".
     processes: int = 1
-    strategy: Literal["none", "ddp"] = "none"
+    strategy: Literal["none", "ddp", "fsdp2"] = "none"

@@ -187,7 +187,12 @@ def tuned(
     )  # fmt: skip
     kind.prepare(loaded.model, Draw(config.seed, len(start.model.info.started_from)))
     trainer, run = _fit(loaded.model, kind, tokenizer, rows, config, plan, home, resume, on_metrics, progress, journal)
-    if not trainer.is_world_process_zero():
+    first = trainer.is_world_process_zero()
+    if plan.strategy == "fsdp2":
+        from steps.train.ranks.sharded import gather
+
+        gather(trainer.model, keep=first)
+    if not first:
         return None, run
     ends = sorted(rows.encoding.lint.end_tokens)
     return save_model(trainer.model, kind, tokenizer, start, config, plan, dataset_digest, ends, folder), run
@@ -273,6 +278,10 @@ def _fit(
         kind.begin(trainer, config)
         if trainer.is_world_process_zero():
             say_trained(trainer.model)
+        if plan.strategy == "fsdp2":
+            from steps.train.ranks.sharded import shard
+
+            shard(trainer, plan, adapter=kind.stored_as == "adapter")
         watcher.watch(trainer, done_before, config.stage, rendered(tokenizer, config.sample_prompts), tokenizer)
         # Before a checkpoint is loaded the model is what the phase starts from: a new adapter adds nothing.
         before = _measured(trainer.evaluate())

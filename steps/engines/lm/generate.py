@@ -8,6 +8,7 @@ from typing import Any
 from steps.contracts.errors import ConfigError
 from steps.engines.lm.decoding import DecodingConfig, without_own_decoding
 from steps.engines.lm.ends import stop_ids
+from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.shapes import BATCH_TOKENS, by_budget
 from steps.engines.progress.progress import Progress
@@ -74,7 +75,7 @@ def _answer(loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any]
     rows = [[pad] * (width - len(row)) + row for row in batch]
     mask = [[0] * (width - len(row)) + [1] * len(row) for row in batch]
     config = GenerationConfig(**options, pad_token_id=pad, eos_token_id=ends)
-    with torch.inference_mode(), without_own_decoding(loaded.model):
+    with without_gradients(loaded.model), without_own_decoding(loaded.model):
         out = loaded.model.generate(
             input_ids=torch.tensor(rows, device=loaded.device),
             attention_mask=torch.tensor(mask, device=loaded.device),

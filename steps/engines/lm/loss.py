@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from steps.contracts.errors import InputError
+from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
 from steps.engines.lm.shapes import BATCH_TOKENS, by_budget
 from steps.engines.progress.progress import Progress
@@ -56,7 +57,7 @@ def _batch_losses(loaded: LoadedModel, batch: list[tuple[list[int], list[int]]])
     labels = torch.tensor([lab + [IGNORED] * (width - len(lab)) for _, lab in batch], device=loaded.device)[:, 1:]
     counted = labels != IGNORED
     sums = torch.zeros(labels.shape, dtype=torch.float64, device=loaded.device)
-    with torch.inference_mode():
+    with without_gradients(loaded.model):
         nll = [
             torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
             for logits, wanted in _logits(loaded.model, ids, mask, counted, labels[counted])

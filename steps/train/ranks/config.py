@@ -6,7 +6,7 @@ from pydantic import Field
 
 from steps.contracts.reports import Frozen
 
-Strategy: TypeAlias = Literal["ddp"]
+Strategy: TypeAlias = Literal["ddp", "fsdp2"]
 
 
 class Ranks(Frozen):
@@ -18,4 +18,8 @@ class Ranks(Frozen):
         le=1024,
         description="processes that share each batch, one per GPU, instead of gradient accumulation",
     )
-    strategy: Strategy = Field("ddp", description="ddp: each holds the whole model, gradients are averaged")
+    strategy: Strategy = Field(
+        "ddp",
+        description="ddp: each holds the whole model, gradients are averaged; fsdp2: each holds a share of the weights,"
+        " their gradients and their optimizer's state",
+    )

@@ -61,11 +61,11 @@ def _train(job: Job, folder: Path, rank: int) -> None:
 
     from steps.engines.lm.load import load_tokenizer
     from steps.train.train import tuned
-    from steps.train.trainer import torch_settings
+    from steps.train.trainer import explained, torch_settings
 
     if job.plan.device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    with torch_settings(job.config.num_threads), _news() as news:
+    with torch_settings(job.config.num_threads), _news() as news, explained(job.config, job.plan):
         rows = _rows(job)
         tokenizer = load_tokenizer(job.start.tokenizer)
 

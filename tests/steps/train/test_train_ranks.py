@@ -14,6 +14,9 @@ import rank_witness
 from support.tiny_model import tiny_dataset, tiny_row
 
 from steps.contracts.errors import ConfigError, TrainingDataError, WorkerDiedError
+from steps.engines.lm.load import load
+from steps.engines.lm.loss import token_losses
+from steps.engines.template.render import encode
 from steps.train import checkpoints
 from steps.train.config import TrainConfig
 from steps.train.objectives.sft_trainer import SftTrainer
@@ -44,7 +47,7 @@ def witnessed(tmp_path, monkeypatch, tiny_model, dataset):
     """Train in so many processes, each with `rank_witness` in it; gives the result and the witness's folder."""
     calls = []
 
-    def go(processes, checkpoints_folder="own", **changes):
+    def go(processes, checkpoints_folder="own", strategy="ddp", **changes):
         calls.append(None)
         folder = tmp_path / f"run{len(calls)}"
         seen = folder / "seen"
@@ -58,7 +61,7 @@ def witnessed(tmp_path, monkeypatch, tiny_model, dataset):
         with monkeypatch.context() as here:
             here.setattr(SftTrainer, "training_step", SftTrainer.training_step)
             rank_witness.watch()
-            ranks = Ranks(processes=processes)
+            ranks = Ranks(processes=processes, strategy=strategy)
             return train(tiny_model, dataset, config(**changes), folder, where, ranks=ranks), seen
 
     return go
@@ -123,10 +126,37 @@ def test_two_ranks_see_the_rows_of_one_process_and_have_its_loss(witnessed, chan
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by_length", [False, True])
-def test_ranks_go_on_from_a_checkpoint_to_the_same_weights(witnessed, tmp_path, monkeypatch, by_length):
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_sharded_ranks_hold_their_share_and_have_the_loss_of_one_process(witnessed, dataset, tiny_model, kind):
+    both, seen = witnessed(2, strategy="fsdp2", weights={"kind": kind}, eval_steps=7, max_grad_norm=0.5)
+    assert [s["world"] for s in states(seen)] == [2, 2]
+    # An adapter stays whole.
+    assert {tuple(s["parameters"]) for s in states(seen)} == {
+        ("DTensor",) if kind == "full" else ("DTensor", "Parameter", "Tensor")
+    }
+    one, _ = witnessed(1, weights={"kind": kind}, eval_steps=7, max_grad_norm=0.5)
+    for title in ("Training loss", "Validation loss", "Gradient norm"):
+        assert series(both, title) == pytest.approx(series(one, title), rel=1e-4), title
+    assert sorted(both.model.info.files) == sorted(one.model.info.files)
+    assert both.model.info.parameters == one.model.info.parameters
+    loaded = load(tiny_model, both.model)
+    encoded = [encode(loaded.tokenizer, r)[0] for r in dataset.iter_rows("validation")]
+    losses = token_losses(loaded, [(e.input_ids, e.labels) for e in encoded], batch_size=3)
+    told = sum(loss for loss, _ in losses) / sum(n for _, n in losses)
+    assert told == pytest.approx(series(both, "Validation loss")[-1], abs=1e-4), "what is saved is what was measured"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "changes"),
+    [("ddp", {"weights": {"kind": "lora", "lora_dropout": 0.1}}),
+     ("ddp", {"weights": {"kind": "lora", "lora_dropout": 0.1}, "group_by_length": True}), ("fsdp2", {}),
+     ("fsdp2", {"weights": {"kind": "lora", "lora_dropout": 0.1}})],
+    ids=["ddp", "ddp by length", "fsdp2", "fsdp2 lora"],
+)  # fmt: skip
+def test_ranks_go_on_from_a_checkpoint_to_the_same_weights(witnessed, tmp_path, monkeypatch, strategy, changes):
     """Killed in the third pass over the rows; each rank has its own state of chance (dropout)."""
-    changes = {"weights": {"kind": "lora", "lora_dropout": 0.1}, "group_by_length": by_length}
+    changes = {**changes, "strategy": strategy}
     monkeypatch.setenv("ASSAY_DIE", "1:11")
     with pytest.raises(WorkerDiedError, match=r"rank 1 of 2: the process was killed by signal 9 \(SIGKILL\)"):
         witnessed(2, "shared", **changes)
@@ -227,6 +257,8 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused_with_the_way_out():
         " gradient_accumulation_steps: 4"
     )
     assert "a batch of 8 rows can be shared by 1, 2, 4, 8 processes" in refused(3)
+    with pytest.raises(ConfigError, match="fsdp2 shards the state of AdamW, and optim is adafactor"):
+        make_plan(config(optim="adafactor"), 320, Ranks(processes=2, strategy="fsdp2"))
     plan = make_plan(config(), 320, Ranks(processes=2))
     assert (plan.processes, plan.strategy) == (2, "ddp")
 
