@@ -279,10 +279,16 @@ def _changes(
         shape, how = planned(config)
         return estimate(shape, config, how, card.memory)
 
+    def fits(config: TrainConfig, _: Plan) -> bool:
+        try:
+            return needed(config).fits
+        except AssayError:  # what doesn't go with this model is no way out
+            return False
+
     def change(rung: Rung) -> Change:
         return Change(rung.arguments(place), rung.price, needed(rung.config).total)
 
-    same, others = smallest_that(lambda config, _: needed(config).fits, phase, plan)
+    same, others = smallest_that(fits, phase, plan)
     return change(same) if same else None, tuple(change(rung) for rung in others)
 
 

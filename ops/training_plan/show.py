@@ -1,5 +1,6 @@
 """The plan for people, and for programs."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -101,7 +102,7 @@ def _verdict(plan: TrainingPlan, phase: PhasePlan) -> str:
 
 
 def _arguments(change: Change) -> str:
-    return " ".join(f"--set {a}" for a in change.arguments)
+    return " ".join(f"--set {shlex.quote(a)}" for a in change.arguments)
 
 
 def _share(phase: PhasePlan) -> str:

@@ -45,6 +45,9 @@ class Rung:
 
 
 def _written(value: JsonValue) -> str:
+    """As YAML has it on one line."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k}: {_written(v)}' for k, v in value.items())}}}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -74,18 +77,25 @@ def _split(config: TrainConfig, rows: int) -> Changes:
 
 def other_training(config: TrainConfig, plan: Plan) -> Iterator[Rung]:
     """Settings that train otherwise: each alone, without what `same_steps` adds to it."""
-    if plan.dtype == "float32" and weights_of(config.weights).stored_as == "adapter":
+    kind = weights_of(config.weights)
+    # A GPU without bfloat16 emulates it, which takes longer than it is worth.
+    if plan.dtype == "float32" and kind.stored_as == "adapter" and (plan.bf16 or plan.device == "cpu"):
         yield _rung(config, plan, {"dtype": "bfloat16"}, "the weights that stay are rounded to 16 bits")
-    lighter = weights_of(config.weights).lighter
-    if lighter is not None:
-        key, _, value = lighter.partition("=")
-        yield _rung(config, plan, {key: value}, f"trains {value} instead of {config.weights.kind}")
+    if kind.stored_as == "full" and config.optim in ("adamw_torch_fused", "adamw_torch"):
+        yield _rung(config, plan, {"optim": "adamw_8bit"}, "AdamW's moments in 8 bits (arXiv 2110.02861)")
+    if kind.lighter is not None:
+        value = kind.lighter.partition("=")[2]
+        price = f"trains {value} instead of {config.weights.kind}"
+        try:
+            yield _rung(config, plan, {"weights.kind": value}, price)
+        except ValidationError:  # options that only the kind there is now has
+            yield _rung(config, plan, {"weights": {"kind": value}}, price)
 
 
 def _rung(config: TrainConfig, plan: Plan, changes: Changes, price: str) -> Rung:
     changed = changed_config(config, changes)
     how: dict[str, Any] = {k: v for k, v in changes.items() if k in ("gradient_checkpointing", "dtype")}
-    if any(k.startswith("weights.") for k in changes) and plan.device != "cpu" and config.dtype == "auto":
+    if any(k.partition(".")[0] == "weights" for k in changes) and plan.device != "cpu" and config.dtype == "auto":
         how["dtype"] = weights_of(changed.weights).dtype(plan.bf16 or plan.dtype == "bfloat16")
     return Rung(changed, dataclasses.replace(plan, **how), changes, price)
 
@@ -102,8 +112,6 @@ def changed_config(config: TrainConfig, changes: Changes) -> TrainConfig:
         at = values
         for name in path:
             at = at.setdefault(name, {})
-        if last == "kind":  # the options of another kind aren't this one's
-            at.clear()
         at[last] = value
     return TrainConfig.model_validate(values)
 
@@ -135,6 +143,6 @@ def _others(config: TrainConfig, plan: Plan) -> Iterator[Rung]:
         return
     for rung in found:
         yield rung
-        if "weights.kind" in rung.changes:
+        if any(k.startswith("weights") for k in rung.changes):
             for further in _others(rung.config, rung.plan):
                 yield dataclasses.replace(further, changes={**rung.changes, **further.changes})

@@ -294,6 +294,7 @@ class Lora(Adapter):
     """An adapter over weights as they are."""
 
     options: LoraOptions
+    lighter = "weights.kind=qlora"
 
     def __init__(self, options: LoraOptions) -> None:
         self.options, self.init, self.bias = options, options.init_lora_weights, options.bias

@@ -57,9 +57,26 @@ def test_of_what_trains_otherwise_each_comes_with_as_little_as_it_takes() -> Non
     assert others[0].price == "trains lora instead of full; more and smaller passes per step"
 
 
+def test_all_weights_then_an_adapter_then_one_over_quantized_weights() -> None:
+    config = TrainConfig(weights={"kind": "full"})
+    _, others = smallest_that(lambda *_: True, config, GPU)
+    assert [r.words for r in others] == ["optim: adamw_8bit", "weights.kind: lora", "weights.kind: qlora"]
+    _, others = smallest_that(lambda *_: True, TrainConfig(weights={"kind": "lora", "r": 64}), GPU)
+    assert [r.words for r in others] == ["weights.kind: qlora"]
+    assert others[0].config.weights.r == 64
+
+
+def test_options_that_the_lighter_kind_does_not_have_are_left_out() -> None:
+    config = TrainConfig(weights={"kind": "lora", "r": 64, "init_lora_weights": "pissa"})
+    _, others = smallest_that(lambda *_: True, config, GPU)
+    assert others[0].arguments("train.1") == ("train.1.weights={kind: qlora}",)
+    assert others[0].config.weights.r == 16
+
+
 def test_an_adapter_over_weights_in_float32_can_lie_over_weights_in_16_bits() -> None:
     plan = Plan("cuda", "float32", False, True, "fused", 2e-4)
-    assert next(other_training(TrainConfig(), plan)).words == "dtype: bfloat16"
+    assert "dtype: bfloat16" not in [r.words for r in other_training(TrainConfig(), plan)], "it would be emulated"
+    assert next(other_training(TrainConfig(), CPU)).words == "dtype: bfloat16"
     assert "dtype: bfloat16" not in [r.words for r in other_training(TrainConfig(), GPU)]
 
 
