@@ -113,37 +113,26 @@ class Answering:
     """What generating takes besides weights.
 
     Attributes:
-        prompt: a pass over the prompts, which fills the cache.
-        cached: bytes per token of every layer's keys and values.
-        windows: tokens that every layer keeps of them at most; None: all.
+        prompt: a pass over the prompts, which fills the cache, by the number of layers.
+        layers: of each the bytes per token of its keys and values, and how many tokens it keeps of them at most (None:
+            all).
         logits: bytes of a row's at the choice of a token, copies included.
     """
 
     prompt: Mapping[int, Growth]
-    cached: tuple[float, ...]
-    windows: tuple[int | None, ...]
+    layers: tuple[tuple[float, int | None], ...]
     logits: int
 
     def peak(self, rows: int, prompt: int, answer: int) -> int:
         """Bytes at the peak of answering `rows` prompts of so many tokens, in so many tokens each."""
-        end = rows * self._cache(prompt + answer)
-        # A token longer is made beside what was there, layer by layer.
-        growing = rows * max((b * self._kept(w, prompt + answer) for b, w in self._layers), default=0) / 2
+        cached = [rows * size * min(prompt + answer, window or prompt + answer) for size, window in self.layers]
+        # Keys a token longer are made beside those that were there, layer by layer, and values likewise.
+        growing = max(cached, default=0.0) / 2
         found = {depth: growth.peak(rows, prompt) for depth, growth in self.prompt.items()}
         deepest, shallowest = max(found), min(found)
         each = (found[deepest] - found[shallowest]) / max(deepest - shallowest, 1)
-        asked = found[deepest] + (len(self.cached) - deepest) * each
-        return int(max(asked, end + growing + rows * self.logits))
-
-    @property
-    def _layers(self) -> list[tuple[float, int | None]]:
-        return list(zip(self.cached, self.windows, strict=True))
-
-    def _kept(self, window: int | None, tokens: int) -> int:
-        return tokens if window is None else min(tokens, window)
-
-    def _cache(self, tokens: int) -> float:
-        return sum(b * self._kept(w, tokens) for b, w in self._layers)
+        asked = found[deepest] + (len(self.layers) - deepest) * each
+        return int(max(asked, sum(cached) + growing + rows * self.logits))
 
 
 def answering(described: PretrainedConfig, dtype: str) -> Answering:
@@ -165,31 +154,30 @@ def _answering(config: str, dtype: str) -> Answering:
     kinds = len(set(types))
     depths = (2 * kinds, 3 * kinds) if text.num_hidden_layers > 3 * kinds else (text.num_hidden_layers,)
     found = {depth: _prompted(text, depth, dtype) for depth in depths}
-    _, layers = found[depths[-1]]
-    by_type = dict(zip(_types(text, depths[-1]), layers, strict=True))
-    window = getattr(text, "sliding_window", None)
+    by_type = dict(zip(_types(text, depths[-1]), found[depths[-1]][1], strict=True))
     return Answering(
-        prompt={depth: one for depth, (one, _) in found.items()},
-        cached=tuple(by_type[kind] for kind in types),
-        windows=tuple(window if "sliding" in kind else None for kind in types),
+        prompt={depth: growth for depth, (growth, _) in found.items()},
+        layers=tuple(by_type[kind] for kind in types),
         # In float32, and what capping them makes on the way.
         logits=4 * text.vocab_size * (4 if getattr(text, "final_logit_softcapping", None) else 2),
     )
 
 
-def _prompted(text: PretrainedConfig, depth: int, dtype: str) -> tuple[Growth, list[float]]:
-    """Of a pass over prompts, and the bytes per token that each layer caches."""
+def _prompted(text: PretrainedConfig, depth: int, dtype: str) -> tuple[Growth, list[tuple[float, int | None]]]:
+    """Of a pass over prompts, and of every layer the bytes per token that it caches, and its window."""
     small, scale = small_config(text, depth)
     with torch.random.fork_rng(devices=[]), torch_threads(1):
         model = AutoModelForCausalLM.from_config(small, dtype=getattr(torch, dtype)).eval()
-        seen, layers = [], []
+        seen = []
+        layers: list[tuple[float, int | None]] = []
         for length in _LENGTHS:
             given = _batch(model, length)
             counter = LiveBytes([*model.parameters(), *model.buffers(), *given.values()])
             with counter, torch.inference_mode():
                 out = model(**given, use_cache=True, logits_to_keep=1)
             seen.append(counter.history)
-            layers = [scale * _bytes_of(layer) / length for layer in out.past_key_values.layers]
+            cached = out.past_key_values.layers
+            layers = [(scale * _bytes_of(one) / length, getattr(one, "sliding_window", None)) for one in cached]
     return _solved(seen, scale), layers
 
 

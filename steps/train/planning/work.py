@@ -50,7 +50,9 @@ def row_operations(shape: Shape, config: TrainConfig, plan: Plan, length: int) -
     weight_gradients = 2.0 * min(shape.trainable, multiplied) * length
     attention = attention_operations(shape.described, length)
     found = 2 * forward + attention + weight_gradients
-    found += forward if plan.gradient_checkpointing else 0
+    if plan.gradient_checkpointing:  # of the layers, without the head
+        text = shape.described.get_text_config()
+        found += forward - 2.0 * text.vocab_size * text.hidden_size * length
     found += forward if objective.demand(config).reference != "none" else 0
     return objective.sequences_per_row * found
 

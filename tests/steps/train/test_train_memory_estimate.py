@@ -5,7 +5,7 @@ import torch
 from support.counted_training import BATCH, HIDDEN, LENGTH, counted_step
 from support.families.models import ARCHITECTURES, tiny_config
 from support.tiny_model import tiny_llama
-from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, PretrainedConfig, Qwen2Config
 
 from steps.contracts.errors import ConfigError
 from steps.engines.lm import loss
@@ -14,7 +14,7 @@ from steps.engines.lm.loss import token_losses
 from steps.train.config import TrainConfig
 from steps.train.memory_estimate import Shape, estimate, model_shape, require_fit
 from steps.train.memory_estimate import shape_of as shape_of_model
-from steps.train.memory_probe import How, LiveBytes, passes
+from steps.train.memory_probe import How, LiveBytes, answering, passes
 from steps.train.planning.ladder import same_steps
 from steps.train.settings import Plan
 from steps.train.weights.full import FullOptions
@@ -125,6 +125,36 @@ def test_the_validation_pass_takes_what_was_estimated(name, vocab, monkeypatch) 
         token_losses(LoadedModel(model, None, "cpu"), rows, batch_size=4)
     found = estimate(shape_of(described, config), config, CPU).validation
     assert within(found, counter.peak), f"{found / counter.peak:.3f} of what was counted"
+
+
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shape", [pytest.param((3, 120, 3), marks=pytest.mark.slow), (2, 72, 24)])
+@pytest.mark.parametrize(
+    "name", [n if n == "Llama" else pytest.param(n, marks=pytest.mark.slow) for n in ARCHITECTURES]
+)
+def test_answering_takes_what_was_estimated(name, shape, dtype) -> None:
+    described, (rows, prompt, answer) = wide(name), shape
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(described, dtype=getattr(torch, dtype)).eval()
+    ids = torch.randint(5, 500, (rows, prompt))
+    how = GenerationConfig(
+        do_sample=False, max_new_tokens=answer, min_new_tokens=answer, pad_token_id=0, eos_token_id=1
+    )
+    counter = LiveBytes([*model.parameters(), *model.buffers(), ids])
+    with counter, torch.inference_mode():
+        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=how)
+    found = answering(described, dtype).peak(rows, prompt, answer)
+    assert within(found, counter.peak), f"{found / counter.peak:.3f} of what was counted"
+
+
+def test_a_cache_grows_with_rows_layers_and_answers_up_to_its_windows() -> None:
+    # Llama 3.1 8B in 16 bits: 32 layers, 8 heads of 128 for keys and as many for values: 128 KiB per token.
+    eight = answering(EIGHT_B.described, "bfloat16")
+    assert sum(size for size, _ in eight.layers) == pytest.approx(2**17, rel=0.01)
+    one, two = eight.peak(4, 512, 7_000), eight.peak(4, 512, 14_512)
+    assert two - one == pytest.approx(4 * 7_512 * 2**17 * (1 + 1 / 64), rel=0.01)
+    gemma = answering(wide("Gemma 2"), "bfloat16")
+    assert {window is None for _, window in gemma.layers} == {True, False}
 
 
 @pytest.mark.slow
