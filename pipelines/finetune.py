@@ -31,7 +31,7 @@ class _Model:
 
 def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any]) -> Any:
     """Train phase by phase, evaluate every subject by the same step, decide, register."""
-    models = {BASE: _Model(base_step(config.base, start.inputs("base"), config.template))}
+    models = {BASE: _Model(base_step(config.base, start.inputs("base"), config.template, start.registered_base))}
     reports = list(reports)
     for phase in config.phases:
         models[phase.model_name], report = _trained(phase, models[phase.starts_from or BASE], dataset)

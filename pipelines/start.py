@@ -20,6 +20,7 @@ from pipelines.dataset import FoundDataset, declared_sources, digest_of, find_da
 from pipelines.input_digests import Inputs, named_files, read_digest, read_inputs
 from pipelines.local_sources import bring_sources, places
 from pipelines.openlineage.tell import tell_start
+from pipelines.registered_base import find_registered_base
 from pipelines.reuse import reusable
 from pipelines.slots import paths_of, slot_by_clock, slot_of, slot_text, slotted
 from pipelines.stages import READING, STAGES
@@ -55,6 +56,7 @@ StartOutputs = output_class(
         "search": (str, "search"),
         "dataset": (str, "dataset_version"),
         "champion": (dict[str, str], "champion"),
+        "registered_base": (dict[str, str], "registered_base"),
         "sources": (list[dict[str, Any]], "declared_sources"),
     },
 )
@@ -68,6 +70,7 @@ class Started:
     search: what scrub and review look for personal data with; "" when nothing is scrubbed.
     dataset: id of the dataset's artifact version, for fine-tuning alone; "" otherwise.
     champion: the registered version that the candidate is compared with; empty where it isn't, or there is none yet.
+    registered_base: the registered model that training starts from; empty where that is none.
     sources: what is declared of the sources that the rows came from.
     """
 
@@ -76,6 +79,7 @@ class Started:
     search: Any
     dataset: Any
     champion: Any
+    registered_base: Any
     sources: Any
 
     def inputs(self, stage: str) -> Any:
@@ -117,7 +121,9 @@ def _outputs(config: RunConfig, inputs: Inputs, dataset: FoundDataset | None, so
     search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
     digests, said = (inputs.of(s.name) for s in READING), [s.model_dump() for s in sources]
     version = dataset.version if dataset else ""
-    return StartOutputs(*digests, inputs.key_id, search, version, find_champion(config), said)
+    return StartOutputs(
+        *digests, inputs.key_id, search, version, find_champion(config), find_registered_base(config), said
+    )
 
 
 def _slot() -> datetime | None:
@@ -172,7 +178,9 @@ def started(config: RunConfig, brought: dict[str, dict[str, str]]) -> Started:
     """The first step of a pipeline."""
     found: Any = start_step(config, brought)
     digests = {s.name: getattr(found, s.name) for s in READING}
-    return Started(digests, found.key_id, found.search, found.dataset, found.champion, found.sources)
+    return Started(
+        digests, found.key_id, found.search, found.dataset, found.champion, found.registered_base, found.sources
+    )
 
 
 def _facts(

@@ -131,6 +131,8 @@ def _facts(a: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"  in the {place['place']}", f"{place['uri']}, {len(place['files'])} files"
     pin = base.get("revision") or base.get("digest") or ""
     yield "base", f"{base.get('name')} {pin}, licence {base['licence'] or 'not stated'}"
+    if chain := [f"{ancestor['name']} {ancestor['digest'][:12]}" for ancestor in base["started_from"]]:
+        yield "came about by", " > ".join(chain)
     cached = " (taken from the cache)" if training["from_cache"] else ""
     yield "trained by", f"{training['run'] or training['run_id']}, {training['step']}{cached}"
     yield "trained on", a["dataset"]["trained_on"] or "not recorded"

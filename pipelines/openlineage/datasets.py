@@ -149,9 +149,9 @@ def model(namespace: str, config_name: str, artifact: ArtifactRecord, tags: tupl
 
 def base(config: BaseConfig, digests: Mapping[str, str]) -> Known:
     """The model that training starts from. `digests`: of what the base stage read."""
-    # A hub model and a function stand there by their name, a folder by its files.
+    # A hub model, a function and a registered model stand there by their name, a folder by its files.
     found = digests.get(config.model)
-    place = "python" if config.is_built else "huggingface" if found else "file"
+    place = "python" if config.is_built else "mlflow" if config.registered else "huggingface" if found else "file"
     return Known(place, config.model, "MODEL", (WEIGHTS,), found or (value_digest(dict(digests)) if digests else ""))
 
 

@@ -1,5 +1,6 @@
 """The model that a run starts from: made here, found in a local folder, or pinned on the hub."""
 
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -38,6 +39,11 @@ def resolve_base(
 
 
 def _found(config: BaseConfig, folder: Path, root: Path, *, keep_files: bool) -> ModelFolder:
+    if config.registered:
+        raise ConfigError(
+            "a registered model is found by the first step of a run, in the stack's registry",
+            where=f"base.model: {config.model}", hint="run it, or name the folder of its weights",
+        )  # fmt: skip
     if config.is_built:
         return _built(config, folder)
     if (root / config.model).is_dir():
@@ -110,11 +116,41 @@ def _hub(config: BaseConfig) -> ModelFolder:
 
 def _check_complete(path: Path) -> None:
     model_files(path)  # raises when there are no safetensors
+    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        raise ConfigError(
+            "this is an adapter, without the weights that it lies over", where=str(path),
+            hint="name the model under it, or start from the registered model: models:/NAME/VERSION",
+        )  # fmt: skip
     missing = [n for n in ("config.json", "tokenizer_config.json") if not (path / n).is_file()]
     if missing:
         hint = "save model and tokenizer into one folder with save_pretrained"
         raise InputNotFoundError(f"not a complete model: {' and '.join(missing)} missing", where=str(path), hint=hint)
     quantization_of(path)  # raises when its weights can't be trained
+    _check_vocabulary(path)
+
+
+def _check_vocabulary(path: Path) -> None:
+    """Every token that rows are made of must have an embedding. The weights may have more, which fill up a block, and a
+    tokenizer may know more that its template never writes (Gemma 3's of images).
+    """
+    try:
+        described, tokens, settings = (
+            json.loads((path / f"{name}.json").read_text("utf-8"))
+            for name in ("config", "tokenizer", "tokenizer_config")
+        )
+        own, added = tokens["model"]["vocab"], {t["content"]: t["id"] for t in tokens.get("added_tokens", ())}
+        size = described.get("vocab_size") or described["text_config"]["vocab_size"]
+        template = path / "chat_template.jinja"
+        written = template.read_text("utf-8") if template.is_file() else str(settings.get("chat_template"))
+        ends = [settings.get(f"{name}_token") for name in ("eos", "bos", "pad")]
+        known = {name: i for name, i in {**own, **added}.items() if name in own or name in written or name in ends}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of another form: loading it will tell
+        return
+    if beyond := sorted(name for name, i in known.items() if i >= size):
+        raise ConfigError(
+            f"the tokenizer's {beyond[0]!r} has the id {known[beyond[0]]}, the weights embed {size} tokens",
+            where=str(path), hint="save model and tokenizer of one and the same model into the folder",
+        )  # fmt: skip
 
 
 def _looks_like_path(name: str) -> bool:

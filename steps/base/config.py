@@ -7,19 +7,23 @@ from pydantic import Field, model_validator
 
 from steps.contracts.reports import Frozen
 
+_REGISTRY = "models:/"
+_REGISTERED = re.compile(r"models:/(?P<name>[^@/\s#:]+)(?:@(?P<alias>[^@/\s#]+)|/(?P<version>[1-9][0-9]*))")
 _BUILDER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class BaseConfig(Frozen):
-    """`model` is a hub id (owner/name), a local folder with safetensors, or a function that makes a model.
+    """`model` is a hub id (owner/name), a local folder with safetensors, a function that makes a model, or a registered
+    model.
 
-    A local folder wins over a hub id of the same spelling. A function is named as package.module:function.
+    A local folder wins over a hub id of the same spelling. A function is named as package.module:function, a registered
+    model as models:/NAME@champion (any alias) or models:/NAME/3.
     """
 
     model: str = Field(
         min_length=1,
-        description="Hub id (owner/name), local folder, or package.module:function that makes the model, as"
-        " examples.toy_base.build:build does.",
+        description="Hub id (owner/name), local folder, package.module:function that makes the model, as"
+        " examples.toy_base.build:build does, or a registered model: models:/NAME@champion, models:/NAME/3.",
     )
     revision: str | None = Field(None, description="hub only: commit hash; a branch or tag is resolved with a warning")
     licence: str | None = Field(None, description="licence of the base, as an audit shows it; null: not stated")
@@ -35,6 +39,20 @@ class BaseConfig(Frozen):
     def is_built(self) -> bool:
         """Whether `model` names a function."""
         return _BUILDER.fullmatch(self.model) is not None
+
+    @property
+    def registered(self) -> dict[str, str | None] | None:
+        """Name and version or alias of the registered model that is meant; None: it is none."""
+        match = _REGISTERED.fullmatch(self.model)
+        return match.groupdict() if match else None
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if self.model.startswith(_REGISTRY) and self.registered is None:
+            raise ValueError(f"{self.model}: say which version, as models:/NAME/3 or models:/NAME@champion")
+        if self.registered is not None and self.revision is not None:
+            raise ValueError(f"revision is set, but {self.model} says which version: drop revision")
+        return self
 
     @model_validator(mode="after")
     def _each_has_its_own(self) -> Self:

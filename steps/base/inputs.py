@@ -16,6 +16,8 @@ def input_digests(config: BaseConfig, root: Path) -> dict[str, str]:
     """
     from steps.engines.lm.hub import resolve_revision
 
+    if config.registered:  # the run's first step asks the registry
+        return {}
     if config.is_built:
         return {config.model: builder_digest(config)}
     folder = root / config.model

@@ -169,7 +169,9 @@ def _what(candidate: Candidate) -> str:
 def _below(info: ModelInfo, base: str) -> str:
     """What an adapter lies over: the base, or what earlier phases of training made of it."""
     full = next((i for i, a in reversed(list(enumerate(info.started_from))) if a.kind == "full"), 0)
-    below = base if full == 0 else f"the weights that phase {info.started_from[full].name} made of {base}"
+    name = info.started_from[full].name if info.started_from else ""
+    phase = name if name.startswith("models:/") else f"phase {name}"
+    below = base if full == 0 else f"the weights that {phase} made of {base}"
     merged = [a.name for a in info.started_from[full + 1 :]]
     return below + (f" with the adapters of {', '.join(merged)} merged into them" if merged else "")
 

@@ -1,4 +1,4 @@
-"""The version that is champion now, as the registry has it."""
+"""The version that is champion now, or any other that is named, as the registry has it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from steps.register.service import PROBE, environment, service
 
 @dataclass(frozen=True)
 class Champion:
-    """`tags`: of its version."""
+    """A registered version. `tags`: of it."""
 
     version: str
     tags: Mapping[str, str]
@@ -26,11 +26,22 @@ class Champion:
         """
         if found := self.tags.get("weights_digest"):
             return found
-        raise IntegrityError(f"champion version {self.version} has no tag weights_digest", where="registry")
+        raise IntegrityError(f"version {self.version} has no tag weights_digest", where="registry")
 
 
 def present_champion(uri: str, model: str) -> Champion | None:
     """None where there is no champion yet, no such model, or no registry.
+
+    Raises:
+        ServiceError: the registry can't be reached.
+    """
+    return registered_version(uri, model, alias=versions.CHAMPION)
+
+
+def registered_version(
+    uri: str, model: str, *, alias: str | None = None, version: str | None = None
+) -> Champion | None:
+    """The version that has this alias, or this number; None where there is none, no such model, or no registry.
 
     Raises:
         ServiceError: the registry can't be reached.
@@ -44,7 +55,11 @@ def present_champion(uri: str, model: str) -> Champion | None:
         from mlflow.exceptions import MlflowException
 
         try:
-            found = MlflowClient(uri, registry_uri=uri).get_model_version_by_alias(model, versions.CHAMPION)
+            client = MlflowClient(uri, registry_uri=uri)
+            if version is not None:
+                found = client.get_model_version(model, version)
+            else:
+                found = client.get_model_version_by_alias(model, alias or versions.CHAMPION)
         except MlflowException as e:
             # A server says the one of an alias that isn't there, and the other of a model.
             if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):

@@ -88,3 +88,33 @@ def test_a_champion_of_another_store_is_told_before_anything_is_trained(
     with pytest.raises(InputNotFoundError, match="version 1, was made by a run that isn't in this ZenML store"):
         run(config, overrides=(f"registry.tracking_uri={uri}",), root=ROOT)
     assert find_run(ROOT, None).failed_step == "start_step"
+
+
+def test_training_goes_on_from_a_registered_model_and_its_chain_is_told(config: Path) -> None:
+    """The first run's adapter is merged; by alias and by version the same model, which is trained once."""
+    first, _, _ = after(config)
+    assert first.registration is not None
+    registered = first.registration.tags["weights_digest"][:12]
+    by_version = f"base.model=models:/beaten-model/{first.registration.version}"
+    on, _, _ = after(config, by_version, "train.max_steps=3", "train.learning_rate=1e-3")
+    assert on.registration is not None and on.registration.version != first.registration.version
+    chain = on.registration.tags["started_from"].split(" > ")
+    assert chain[1:2] == [f"tuned {registered}"]
+    assert chain[2].startswith(f"models:/beaten-model/{first.registration.version} ")
+    store = artifacts_of(ROOT, on)
+    (begun,) = (store.value(a, EvalReport) for a in on.of_type("eval_report") if a.name == "evaluation_base")
+    before = artifacts_of(ROOT, first)
+    (ended,) = (before.value(a, EvalReport) for a in first.of_type("eval_report") if a.name == "evaluation_tuned")
+    assert loss_of(begun) == pytest.approx(loss_of(ended), abs=1e-5)
+
+
+def loss_of(report: EvalReport) -> float:
+    (task,) = (t for t in report.tasks if t.task == "held_out")
+    return next(m.estimate.value for m in task.metrics if m.name == "loss")
+
+
+@pytest.mark.parametrize("which", ["models:/beaten-model/99", "models:/beaten-model@nobody", "models:/nothing/1"])
+def test_a_registered_model_that_is_not_there_is_told_before_anything_is_trained(config: Path, which: str) -> None:
+    with pytest.raises(InputNotFoundError, match=f"no such registered model: {which}"):
+        run(config, overrides=(f"base.model={which}",), root=ROOT)
+    assert find_run(ROOT, None).failed_step == "start_step"
