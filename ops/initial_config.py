@@ -26,8 +26,8 @@ _MOST_FILES, _MOST_ROWS = 20, 100
 _FEW_ROWS = 2_000
 _GATE_ROWS = GateConfig().min_n
 _ANSWERED = {
-    "preference": "of preferences the chosen answers are trained",
-    "unpaired_preference": "of labelled answers the wanted ones are trained, and the others left out",
+    "preference": "of preferences the chosen answers are trained (dpo, kto, orpo compare both)",
+    "unpaired_preference": "of labelled answers the wanted ones are trained, the others left out (kto takes both)",
 }
 # Characters per token of English text in usual vocabularies are about four; other scripts need more tokens.
 _CHARACTERS_PER_TOKEN = 3
@@ -161,7 +161,9 @@ def draft(name: str, sources: Sequence[Source], base: str | None, key_is_set: bo
             f"about {tested} rows are held out: less than gate.min_n ({_GATE_ROWS}), so probably no model is promoted"
         )
     if not trains:
-        assumed.append("only documents, which no objective trains on: the run curates and trains nothing")
+        assumed.append(
+            "only documents: the run curates and trains nothing (objective: {kind: continued_pretraining} would)"
+        )
     elif base is None:
         assumed.append(f"no --base: the run makes a toy model ({TOY}), which shows that all works and learns little")
     if not key_is_set:
@@ -179,7 +181,7 @@ def _languages(sources: Sequence[Source]) -> Counter[str]:
 def _header(name: str, sources: Sequence[Source], trains: bool) -> str:
     pipeline = "end_to_end    # data, then training, evaluation, gate and registration; curate: data only"
     if not trains:
-        pipeline = "curate        # only documents were found, and no objective trains on them"
+        pipeline = "curate        # only documents were found; end_to_end: with objective.kind continued_pretraining"
     count = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
     return f"""# Made by `assay init` from the first rows of {count}. What was assumed is said beside each key.
 # Check:  assay validate FILE;  assay run FILE --dry-run
@@ -287,7 +289,7 @@ def _training(name: str, kinds: Counter[str], rows: Sequence[Row], base: str | N
   per_device_train_batch_size: {8 if length <= 1024 else 2}
 {few}"""
     if kinds["document"]:
-        yield "# Documents are curated with the rest, but no phase trains on them.\n"
+        yield "# Documents are curated, but this phase doesn't train on them; continued_pretraining would.\n"
     yield "evaluate:\n  max_rows: 200         # held-out rows that are answered; null: all\n"
     yield f"registry:\n  name: {name}\n"
 
