@@ -56,6 +56,13 @@ class TrainSettings(WatchSettings):
         None, gt=0, description="Noise on embeddings (NEFTune, arXiv 2310.05914: 5 to 15); None: off."
     )
 
+    new_tokens: tuple[str, ...] = Field(
+        (), description="Tokens that are added to the tokenizer; their rows of embeddings and head are trained."
+    )
+    new_tokens_from: Literal["pieces", "mean"] = Field(
+        "pieces", description="How their embeddings begin: mean of the tokens that they were before, or of all."
+    )
+
     max_length: int = Field(1024, ge=8, description="Tokens of a row, and of a pack when packing.")
     overlong: Literal["drop", "truncate", "fail"] = Field(
         "drop", description="Rows longer than max_length. A truncated row loses its end, with the end-of-turn token."

@@ -16,7 +16,7 @@ from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.contracts.storage import writing
 from steps.engines.lm.context import context_length
-from steps.engines.lm.load import load_start, load_tokenizer, weights_path
+from steps.engines.lm.load import load_start, weights_path
 from steps.engines.lm.memory import release
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.template.config import TemplateConfig
@@ -36,6 +36,13 @@ from steps.train.report import Run, build_report
 from steps.train.settings import OnMetrics, Plan
 from steps.train.start import Start
 from steps.train.token_cache import Means
+from steps.train.vocabulary import (
+    embed_new_tokens,
+    let_head_be_read,
+    require_embeddings_trained,
+    tokenizer_of,
+    with_new_tokens,
+)
 from steps.train.watching.course import kept_step, stops_early
 from steps.train.weights.kind import Draw, WeightsKind
 from steps.train.weights.registry import weights_of
@@ -96,7 +103,7 @@ def train(
         )
     start = Start(base, adapter)
     with torch_settings(config.num_threads), ExitStack() as cleanup:
-        tokenizer = load_tokenizer(start.tokenizer)
+        tokenizer = tokenizer_of(start, config)
         plan = make_plan(config, len(tokenizer), ranks)
         _require_context(weights_path(base), config)
         shape = model_shape(weights_path(base), config)
@@ -185,7 +192,11 @@ def tuned(
     loaded = load_start(
         start.base, start.adapter, dtype=plan.dtype, device=plan.device, quantization=kind.quantization
     )  # fmt: skip
+    adapter = kind.stored_as == "adapter"
+    new = embed_new_tokens(loaded.model, start, tokenizer, config, adapter=adapter)
     kind.prepare(loaded.model, Draw(config.seed, len(start.model.info.started_from)))
+    if not adapter:
+        require_embeddings_trained(loaded.model, new)
     trainer, run = _fit(loaded.model, kind, tokenizer, rows, config, plan, home, resume, on_metrics, progress, journal)
     first = trainer.is_world_process_zero()
     if plan.strategy == "fsdp2":
@@ -271,10 +282,11 @@ def _fit(
     with progress, own_config(model), Watcher(config, progress, journal, on_metrics) as watcher:
         done_before = stored.step_of(resume) if resume else 0
         recorder = Recorder(config, progress, watcher.metrics, done_before)
-        peft_config = kind.peft_config(model)
+        peft_config = with_new_tokens(kind.peft_config(model), model, tokenizer, config)
         trainer = objective_of(config.objective).trainer(
             model, tokenizer, rows, config, plan, peft_config, home, recorder
         )  # fmt: skip
+        let_head_be_read(trainer.model)
         kind.begin(trainer, config)
         if trainer.is_world_process_zero():
             say_trained(trainer.model)

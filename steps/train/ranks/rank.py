@@ -59,15 +59,15 @@ def main(folder: Path) -> None:
 def _train(job: Job, folder: Path, rank: int) -> None:
     import torch
 
-    from steps.engines.lm.load import load_tokenizer
     from steps.train.train import tuned
     from steps.train.trainer import explained, torch_settings
+    from steps.train.vocabulary import tokenizer_of
 
     if job.plan.device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     with torch_settings(job.config.num_threads), _news() as news, explained(job.config, job.plan):
         rows = _rows(job)
-        tokenizer = load_tokenizer(job.start.tokenizer)
+        tokenizer = tokenizer_of(job.start, job.config)
 
         def tell(step: int, metrics: dict[str, float]) -> None:
             assert news is not None
