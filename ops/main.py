@@ -228,6 +228,27 @@ def run(
     raise typer.Exit(status)
 
 
+@app.command(rich_help_panel="Run")
+def sweep(
+    config: Annotated[Path, typer.Argument(help="what to try: a file of configs/sweeps/")],
+    infra: Annotated[str | None, typer.Option(help="where: a name in configs/infra/")] = None,
+    stack: Annotated[str | None, typer.Option(help="ZenML stack; overrides the one that --infra names")] = None,
+    overrides: Overrides = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="the board as a page; default: in the state folder")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check every trial and list them; run nothing")] = False,
+    show: Annotated[bool, typer.Option("--show", help="the board of what is done; run nothing")] = False,
+    again: Annotated[bool, typer.Option("--again", help="also trials that failed before")] = False,
+    json_output: Json = False,
+) -> None:
+    """Try values of a config: each trial a run up to the trained model, compared by its validation loss."""
+    from ops.commands.sweep import sweep as run_trials
+
+    _quiet(json_output)
+    run_trials(root_folder(), config, overrides or [], infra, stack, html, dry_run, show, again, json_output)
+
+
 app.add_typer(schedule_commands, rich_help_panel="Run")
 app.add_typer(stack_commands, rich_help_panel="Run")
 

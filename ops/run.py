@@ -242,7 +242,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
             **{name: said for name, said in ((SLOT, plan.slot), (SCHEDULE, plan.schedule)) if said},
         },
     }
-    if plan.config.tunes and plan.config.registry is not None:
+    if plan.config.evaluates and plan.config.registry is not None:
         options["model"] = Model(name=plan.config.registry.name)
     if plan.infra.run.enable_step_logs:
         store_logs()
@@ -251,7 +251,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
     options |= pipeline_options(plan.infra, os.environ, elsewhere=not runs_here())
     if plan.shares:
         return runs.curate_in_shares.with_options(**options, execution_mode=execution_mode())
-    chosen = {"curate": runs.curate, "finetune": runs.finetune, "end_to_end": runs.end_to_end}[plan.config.pipeline]
+    chosen = getattr(runs, plan.config.pipeline)
     return chosen.with_options(**options, execution_mode=execution_mode())
 
 

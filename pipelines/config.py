@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from pipelines.load import load_model
 from pipelines.mistakes import PARTS, Contradiction, ContradictionsError
-from pipelines.stages import SKIPPABLE, STAGES, Stage, StageSettings, stage_named
+from pipelines.stages import SKIPPABLE, STAGES, TRAINING, Stage, StageSettings, stage_named
 from steps.contracts.models import BASE, CHAMPION
 from steps.contracts.reports import Frozen
 from steps.engines.template.config import TemplateConfig
@@ -38,12 +38,15 @@ class RunSettings(Frozen):
     name: str = Field(
         pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="Short name of the run: lower-case letters, digits, - and _."
     )
-    pipeline: Literal["end_to_end", "curate", "finetune"] = Field(
-        "end_to_end", description="curate: data only; finetune: train on a dataset version; end_to_end: both."
+    pipeline: Literal["end_to_end", "curate", "finetune", "train"] = Field(
+        "end_to_end",
+        description="curate: data only; finetune: train on a dataset version; end_to_end: both. train: up to the"
+        " trained model, which is neither evaluated nor registered: a trial of a sweep.",
     )
     dataset: str | None = Field(
         None,
-        description="finetune only: the dataset version: a run's name, a config's name (the newest completed run's),"
+        description="finetune, or train without sources: the dataset version: a run's name, a config's name (the newest"
+        " completed run's),"
         " 'latest' (the same for this config's own name), or a prefix of its digest.",
     )
     skip: tuple[Skippable, ...] = Field((), description="Curation stages to leave out.")
@@ -67,7 +70,12 @@ class RunConfig(StageSettings, RunSettings):
     @property
     def curates(self) -> bool:
         """Whether the run makes a dataset version."""
-        return self.pipeline != "finetune"
+        return self.pipeline != "finetune" and not (self.pipeline == "train" and self.dataset)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the models that the run trains are measured on held-out rows, gated and registered."""
+        return self.pipeline in ("end_to_end", "finetune")
 
     @property
     def tunes(self) -> bool:
@@ -83,7 +91,9 @@ class RunConfig(StageSettings, RunSettings):
         return self._wants(stage) and settings is not None and stage.runs_when(settings)
 
     def _wants(self, stage: Stage) -> bool:
-        return self.tunes if stage.tunes else self.curates and stage.name not in self.skip
+        if not stage.tunes:
+            return self.curates and stage.name not in self.skip
+        return self.evaluates or (self.tunes and stage.name in TRAINING)
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -100,12 +110,12 @@ class RunConfig(StageSettings, RunSettings):
     def subjects(self) -> tuple[str, ...]:
         """What the run evaluates, by name, in order; the last one is what training ends with."""
         champion = (CHAMPION,) if self.compares_with_champion else ()
-        return (BASE, *champion, *(p.model_name for p in self.phases)) if self.tunes else ()
+        return (BASE, *champion, *(p.model_name for p in self.phases)) if self.evaluates else ()
 
     @property
     def compares_with_champion(self) -> bool:
         """Whether the present champion is evaluated, and the candidate held against it."""
-        return self.tunes and self.gate.min_gain_over_champion is not None
+        return self.evaluates and self.gate.min_gain_over_champion is not None
 
     @property
     def candidate(self) -> str:
@@ -123,7 +133,7 @@ class RunConfig(StageSettings, RunSettings):
     def _subjects_wanted(self) -> Iterator[Contradiction]:
         rests_on = ("train", "pipeline")
         for key, name in (("reference", self.gate.reference), ("candidate", self.gate.candidate)):
-            if self.tunes and name is not None and name not in self.subjects:
+            if self.evaluates and name is not None and name not in self.subjects:
                 what = f"no subject {name!r}; this run evaluates {', '.join(self.subjects)}"
                 yield Contradiction(("gate", key), what, rests_on)
         if self.gate.candidate == CHAMPION:
@@ -137,6 +147,8 @@ class RunConfig(StageSettings, RunSettings):
             if getattr(self, stage.field) is None:
                 what = f"pipeline '{self.pipeline}' needs it: {stage.required}"
                 yield Contradiction((stage.field,), what, ("pipeline", "skip"))
-        if (self.dataset is not None) != (self.pipeline == "finetune"):
+        if (self.dataset is not None) != (self.pipeline == "finetune") and not (
+            self.dataset and self.pipeline == "train"
+        ):
             what = "this is for pipeline: finetune, and finetune needs it; files are read from ingest.sources"
             yield Contradiction(("dataset",), what, ("pipeline",))

@@ -31,11 +31,8 @@ class _Model:
 
 def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any]) -> Any:
     """Train phase by phase, evaluate every subject by the same step, decide, register."""
-    models = {BASE: _Model(base_step(config.base, start.inputs("base"), config.template, start.registered_base))}
-    reports = list(reports)
-    for phase in config.phases:
-        models[phase.model_name], report = _trained(phase, models[phase.starts_from or BASE], dataset)
-        reports.append(report)
+    models, trained = _phases(config, start, dataset)
+    reports = [*reports, *trained]
     measured = [_evaluated(name, model, dataset, config, start) for name, model in models.items()]
     if config.compares_with_champion:
         # As it was when the run began; the base stands in where there was none yet.
@@ -56,6 +53,21 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
         _training(config),
         start.sources,
     )
+
+
+def trained(config: RunConfig, start: Started, dataset: Any) -> list[Any]:
+    """Train phase by phase, and no more; returns the reports."""
+    return _phases(config, start, dataset)[1]
+
+
+def _phases(config: RunConfig, start: Started, dataset: Any) -> tuple[dict[str, _Model], list[Any]]:
+    """The base and what each phase makes, by name, and the phases' reports."""
+    models = {BASE: _Model(base_step(config.base, start.inputs("base"), config.template, start.registered_base))}
+    reports = []
+    for phase in config.phases:
+        models[phase.model_name], report = _trained(phase, models[phase.starts_from or BASE], dataset)
+        reports.append(report)
+    return models, reports
 
 
 def _trained(phase: TrainConfig, start: _Model, dataset: Any) -> tuple[_Model, Any]:

@@ -1,4 +1,4 @@
-"""The three pipelines as ZenML knows them. Each begins with the step that finds out what the run reads.
+"""The pipelines as ZenML knows them. Each begins with the step that finds out what the run reads.
 
 `brought`: files that the launcher brought to the artifact store, where steps can't read them in place.
 """
@@ -8,7 +8,7 @@ from zenml import pipeline
 from pipelines.config import RunConfig
 from pipelines.curate import curated
 from pipelines.dataset import dataset_step
-from pipelines.finetune import finetuned
+from pipelines.finetune import finetuned, trained
 from pipelines.finish import finish_step
 from pipelines.start import started
 from pipelines.steps_list import curation_steps
@@ -46,3 +46,11 @@ def end_to_end(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
     done = curated(config, start)
     registration = finetuned(config, start, done.rows, done.reports)
     finish_step(after=[registration])
+
+
+@pipeline
+def train(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
+    """Sources, or a dataset version, to a trained model: what a trial of a sweep is."""
+    start = started(config, brought)
+    rows = curated(config, start).rows if config.curates else dataset_step(start.dataset)
+    finish_step(after=trained(config, start, rows)[-1:])

@@ -236,6 +236,8 @@ def _stages() -> tuple[Stage, ...]:
 
 STAGES: tuple[Stage, ...] = _stages()
 CURATION: tuple[Stage, ...] = tuple(s for s in STAGES if not s.tunes)
+# What comes before a trained model is measured.
+TRAINING = ("base", "train")
 SKIPPABLE: tuple[str, ...] = tuple(s.name for s in STAGES if s.skippable)
 REUSABLE: tuple[str, ...] = tuple(name for s in STAGES for name in s.keeps)
 READING: tuple[Stage, ...] = tuple(s for s in STAGES if s.reads)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.live import Live
 
@@ -12,6 +13,7 @@ from ops.watch.serve import page_server
 from ops.watch.terminal import drawn
 from ops.watch.watched import find_watched, watched_run
 from steps.contracts.storage import write_whole
+from steps.train.watching.journal import Watched
 
 # Chosen: as often as the terminal is looked at anew.
 _EVERY_SECONDS = 1.0
@@ -34,11 +36,16 @@ def watch(
         write_whole(html, render_watch(found, live=False))
         say(str(html))
     elif json_output:
-        emit({"run": found.name, "goes_on": found.goes_on, "phases": [asdict(p) for p in found.phases]})
+        emit({"run": found.name, "goes_on": found.goes_on, "phases": [_as_json(p) for p in found.phases]})
     elif follow and found.goes_on and console().is_terminal:
         _follow(root, name)
     else:
         console().print(drawn(found))
+
+
+def _as_json(phase: Watched) -> dict[str, Any]:
+    """All but the single validation rows."""
+    return {k: v for k, v in asdict(phase).items() if k != "validated"}
 
 
 def _follow(root: Path, name: str) -> None:

@@ -311,6 +311,7 @@ def _fit(
         at = trainer.state.global_step if best is None else best
         done = [h for h in trainer.state.log_history if "eval_loss" in h and h["step"] == at]
         after = _measured(done[-1] if done else trainer.evaluate())
+        watcher.validated(at, rows)
     run = Run(
         steps=int(trainer.state.global_step),
         resumed_from=stored.step_of(resume) if resume else None,

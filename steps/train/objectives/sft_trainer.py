@@ -62,6 +62,8 @@ class SftTrainer(SFTTrainer):
     eval_origins: Origins | None = None
     control: Any
     data_collator: Any
+    # The step of the last validation, and what it found of each row.
+    _seen: tuple[int, list[tuple[float, int]]] | None = None
     tokens_seen: torch.Tensor | None = None
     trained_seen: torch.Tensor | None = None
 
@@ -131,7 +133,14 @@ class SftTrainer(SFTTrainer):
 
     def _validation_losses(self) -> dict[str, float]:
         found = self._row_losses()
+        self._seen = int(self.state.global_step), found
         return {"eval_loss": mean_loss(found), **self._by_source(found)}
+
+    def row_losses(self, step: int) -> list[tuple[float, int]]:
+        """Nats and trained tokens of each validation row by the model as it is now, which is that of `step`."""
+        if self._seen is None or self._seen[0] != step:
+            self._seen = step, self._row_losses()
+        return self._seen[1]
 
     def _row_losses(self) -> list[tuple[float, int]]:
         """Nats and trained tokens of each validation row."""

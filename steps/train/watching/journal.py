@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 Event: TypeAlias = dict[str, Any]
 # Kinds of events.
-STARTED, METRICS, SAMPLE, WARNING, ENDED = "started", "metrics", "sample", "warning", "ended"
+STARTED, METRICS, SAMPLE, WARNING, VALIDATED, ENDED = "started", "metrics", "sample", "warning", "validated", "ended"
 # Below the state folder: a folder per run, in it a file per phase.
 FOLDER = "watch"
 SUFFIX = ".jsonl"
@@ -52,6 +52,7 @@ class Watched:
     Attributes:
         started: its first event. metrics: by optimizer step, all that was logged at it. ended: its last event; None:
             it goes on, or died.
+        validated: losses and trained tokens of each validation row in the end, and a digest of which rows these are.
         last: when the newest event was written, seconds since 1970.
     """
 
@@ -60,6 +61,7 @@ class Watched:
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
     samples: list[Event] = field(default_factory=list)
     warnings: list[Event] = field(default_factory=list)
+    validated: Event | None = None
     ended: Event | None = None
     last: float = 0.0
 
@@ -75,6 +77,8 @@ class Watched:
             self.samples.append(event)
         elif kind == WARNING:
             self.warnings.append(event)
+        elif kind == VALIDATED:
+            self.validated = event
         elif kind == ENDED:
             self.ended = event
 

@@ -1,5 +1,6 @@
 """Watches a training: what it logs with speed, memory and time left; samples; early stops, divergence, stalls."""
 
+import hashlib
 import os
 import resource
 import time
@@ -15,6 +16,7 @@ from transformers import TrainerCallback
 
 from steps.contracts.errors import TrainingDataError
 from steps.engines.progress.progress import Progress, say
+from steps.train.objectives.objective import EncodedRows
 from steps.train.settings import OnMetrics, TrainSettings
 from steps.train.watching import journal as events
 from steps.train.watching.course import best_step, divergence, stops_early, without_improvement
@@ -134,6 +136,16 @@ class Watcher(TrainerCallback):
                 f"stopped at step {state.global_step}: {without_improvement(log, settings)} validation losses without a"
                 f" new lowest one since step {best_step(log, settings)}"
             )
+
+    def validated(self, step: int, rows: EncodedRows) -> None:
+        """Keep what the model in the end, that of `step`, loses on each validation row: trials of a sweep are compared
+        row by row. Objectives that don't say it of rows are compared by their means.
+        """
+        losses = getattr(self._trainer, "row_losses", None)
+        if self.journal.path is None or rows.validation is None or losses is None:
+            return
+        ids = rows.validation_encoding.order if rows.validation_encoding is not None else b""
+        self.journal.add(events.VALIDATED, step=step, losses=losses(step), rows=hashlib.sha256(ids).hexdigest())
 
     def _sample(self, step: int) -> None:
         if not self.settings.sample_steps or self._ask is None:

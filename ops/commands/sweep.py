@@ -1,0 +1,91 @@
+"""`assay sweep`: trials of a config, and which of them is the best as far as that can be told."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ops.console import emit, heading, say, show_table
+from ops.environment import prepare
+from ops.sweeps.board import Board, Entry
+from ops.sweeps.page import render_board
+from ops.sweeps.results import as_json
+from ops.sweeps.statistics import Interval
+from ops.sweeps.sweep import Sweep, as_process, board_so_far, planned, prepared, run_sweep
+from steps.contracts.storage import write_whole
+
+PAGE = "board.html"
+
+
+def sweep(
+    root: Path,
+    path: Path,
+    overrides: Sequence[str],
+    infra: str | None,
+    stack: str | None,
+    html: Path | None,
+    dry_run: bool,
+    show: bool,
+    again: bool,
+    json_output: bool,
+) -> None:
+    """Run the trials that aren't done, and show the board; `dry_run`: say what would run, `show`: what is done.
+
+    Raises:
+        AssayError: the sweep or a trial's config is wrong. A trial that fails is a line of the board.
+    """
+    prepare(root)
+    ready = prepared(root, path, overrides)
+    if dry_run:
+        _plan(ready, json_output)
+        return
+    if show:
+        board = board_so_far(ready)
+    else:
+        board = run_sweep(ready, as_process(root, Path(ready.config.config), infra, stack), again)
+    page = html or ready.folder / PAGE
+    write_whole(page, render_board(board))
+    _tell(board, page, json_output)
+
+
+def _plan(ready: Sweep, json_output: bool) -> None:
+    trials, known = planned(ready), ready.log.read()
+    if json_output:
+        emit({"trials": [{"label": t.label, "values": t.values, "done": t.key in known} for t in trials]})
+        return
+    for trial in trials:
+        say(f"{'done ' if trial.key in known else 'to do'}  {trial.label}")
+    if not trials:
+        say("the values of each trial depend on those before it")
+    say("nothing was run (--dry-run)")
+
+
+def _tell(board: Board, page: Path, json_output: bool) -> None:
+    if json_output:
+        entries = [
+            {
+                "rank": e.rank, "standing": e.standing, **as_json(e.result), "interval": _plain(e.loss),
+                "change": _plain(e.change),
+            }
+            for e in board.entries
+        ]  # fmt: skip
+        emit({"sweep": board.sweep.name, "trials": entries, "notes": board.notes, "page": str(page)})
+        return
+    heading(f"sweep {board.sweep.name}: {len(board.entries)} trials")
+    columns = ["rank", "trial", "validation loss", "95 % interval", "against the reference", "standing", "rows", "run"]
+    show_table(columns, [_row(e) for e in board.entries], numeric=[0, 2, 6])
+    for note in board.notes:
+        say(f"note: {note}")
+    say(str(page))
+
+
+def _row(e: Entry) -> list[object]:
+    r = e.result
+    if r.loss is None:
+        return [None, r.label, None, "", r.error, e.standing, None, r.run]
+    own = f"{e.loss.low:.4f} to {e.loss.high:.4f}" if e.loss else ""
+    change = f"{e.change.value:+.4f} ({e.change.low:+.4f} to {e.change.high:+.4f})" if e.change else ""
+    return [e.rank, r.label, f"{r.loss:.4f}", own, change, e.standing, r.trained, r.run]
+
+
+def _plain(interval: Interval | None) -> dict[str, float] | None:
+    return asdict(interval) if interval is not None else None

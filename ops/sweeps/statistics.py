@@ -1,0 +1,88 @@
+"""Losses of trials with intervals, over the validation rows that all of them were measured on.
+
+A loss is a mean over tokens, of which a row has several that go together: so rows are what varies, and the standard
+error is that of a ratio of sums (Cochran, Sampling Techniques, 3rd ed., section 6.4). Trials are compared pair by pair
+on the same rows. Where several are, each interval is widened so that all of them hold together in 95 of 100 sweeps
+(Bonferroni): whoever looks at twenty trials finds one that is better by chance.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a trial's model loses on each validation row. `digest`: of which rows these are.
+
+    Attributes:
+        losses: nats of all trained tokens of a row; tokens: how many these are. Shape (rows,).
+    """
+
+    losses: Floats
+    tokens: Floats
+    digest: str
+
+    @classmethod
+    def of(cls, pairs: Sequence[Sequence[float]], digest: str) -> "Rows":
+        """From (nats, tokens) per row."""
+        found = np.array(pairs, np.float64).reshape(-1, 2)
+        return cls(found[:, 0], found[:, 1], digest)
+
+    @property
+    def mean(self) -> float:
+        """Nats per token."""
+        return float(self.losses.sum() / self.tokens.sum())
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its bounds, over so many rows."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def above(self) -> bool:
+        """Whether all of it lies above 0."""
+        return self.low > 0
+
+    @property
+    def below(self) -> bool:
+        """Whether all of it lies below 0."""
+        return self.high < 0
+
+
+def loss_of(rows: Rows) -> Interval:
+    """The loss of one trial, by itself."""
+    return _ratio(rows.losses, rows.tokens, 1)
+
+
+def difference(trial: Rows, reference: Rows, comparisons: int) -> Interval | None:
+    """How much more a trial loses than the reference; None: they were measured on different rows.
+
+    Args:
+        comparisons: that are looked at together.
+    """
+    if trial.digest != reference.digest or len(trial.losses) != len(reference.losses):
+        return None
+    return _ratio(trial.losses - reference.losses, reference.tokens, comparisons)
+
+
+def _ratio(sums: Floats, counts: Floats, comparisons: int) -> Interval:
+    n = len(sums)
+    value = float(sums.sum() / counts.sum())
+    if n < 2:
+        return Interval(value, -math.inf, math.inf, n)
+    spread = math.sqrt(float(np.square(sums - value * counts).sum()) * n / (n - 1)) / float(counts.sum())
+    wide = NormalDist().inv_cdf(1 - (1 - _LEVEL) / (2 * max(comparisons, 1))) * spread
+    return Interval(value, value - wide, value + wide, n)

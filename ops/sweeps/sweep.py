@@ -1,0 +1,163 @@
+"""Runs a sweep: each trial a run of its own process, one after the other; what is done isn't done again."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.sweeps.board import Board, board_of
+from ops.sweeps.config import SweepConfig
+from ops.sweeps.results import Log, Result, failed, result_of
+from ops.sweeps.trials import Proposal, Trial, all_known, proposals
+from pipelines.config import RunConfig
+from pipelines.input_digests import read_inputs
+from pipelines.load import load_model
+from steps.contracts.digests import value_digest
+from steps.contracts.errors import AssayError, ConfigError
+from steps.contracts.locks import locked
+from steps.engines.progress.progress import say
+from steps.zenml_runtime.state import state_folder
+
+FOLDER = "sweeps"
+# Chosen: characters of the digest in the folder's name, and of what a failed trial said.
+_DIGEST, _ERROR = 12, 400
+# Runs a trial under all its overrides; one that fails is a result as well.
+Run = Callable[[Trial, Sequence[str]], Result]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that can begin: its file is right, and so are all trials' configs that are known."""
+
+    root: Path
+    config: SweepConfig
+    proposal: Proposal
+    common: tuple[str, ...]
+    folder: Path
+
+    @property
+    def log(self) -> Log:
+        """Of the trials that are done."""
+        return Log(self.folder / "trials.jsonl")
+
+
+def prepared(root: Path, path: Path, overrides: Sequence[str]) -> Sweep:
+    """Read a sweep, and check every trial's config that can be known before anything runs.
+
+    Raises:
+        ConfigError: the sweep or a trial's config is wrong, or there would be no validation rows.
+        InputNotFoundError: a file isn't there. MissingDependencyError: what it searches with isn't installed.
+    """
+    sweep = load_model(SweepConfig, path, overrides)
+    config = _config(root, sweep, _overrides(sweep.overrides))
+    common = (*_overrides(sweep.overrides), *_as_trial(config))
+    resolved = _config(root, sweep, common)
+    if resolved.curates and not resolved.split.validation:
+        raise ConfigError(
+            "trials are compared by their validation loss, and split.validation is 0", where=sweep.config,
+            hint="give it a share, such as 0.05",
+        )  # fmt: skip
+    proposal = proposals(sweep, resolved, _sources(resolved))
+    if all_known(sweep):
+        for trial in _all(proposal):
+            _config(root, sweep, (*common, *trial.overrides))
+    read = read_inputs(root, resolved).model_dump(mode="json")
+    # Other data, another config or another search is another sweep.
+    digest = value_digest([sweep.model_dump(mode="json"), resolved.model_dump(mode="json"), read])[:_DIGEST]
+    return Sweep(root, sweep, proposal, common, state_folder(root) / FOLDER / f"{sweep.name}-{digest}")
+
+
+def _overrides(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def _as_trial(config: RunConfig) -> list[str]:
+    """What makes a run of the config a trial."""
+    if not config.tunes:
+        raise ConfigError("pipeline 'curate' trains nothing", where="pipeline")
+    # By the config's own name: `latest` is that of who asks, and trials have another.
+    dataset = [f"dataset={config.name}"] if config.dataset == "latest" else []
+    return [*dataset, "pipeline=train", f"name={config.name}-trial"]
+
+
+def _config(root: Path, sweep: SweepConfig, overrides: Sequence[str]) -> RunConfig:
+    return load_model(RunConfig, root / sweep.config, overrides)
+
+
+def _sources(config: RunConfig) -> list[str]:
+    return [s.name for s in config.ingest.sources] if config.ingest is not None else []
+
+
+def _all(proposal: Proposal) -> list[Trial]:
+    found: list[Trial] = []
+    while (trial := proposal([None] * len(found))) is not None:
+        found.append(trial)
+    return found
+
+
+def planned(sweep: Sweep) -> list[Trial]:
+    """The trials that are known before the first one runs."""
+    return _all(sweep.proposal) if all_known(sweep.config) else []
+
+
+def run_sweep(sweep: Sweep, run: Run, again: bool = False) -> Board:
+    """Run the trials that aren't done. `again`: also those that failed.
+
+    Raises:
+        KeyboardInterrupt: what is done is kept.
+    """
+    with locked(sweep.folder / ".lock", lambda: say("sweep waits for another process, which runs the same")):
+        known, done = sweep.log.read(), list[Result]()
+        while (trial := sweep.proposal([r.loss for r in done])) is not None:
+            found = known.get(trial.key)
+            if found is None or (again and found.loss is None):
+                say(f"sweep {sweep.config.name}: trial {len(done) + 1}: {trial.label}")
+                found = run(trial, [*sweep.common, *trial.overrides])
+                sweep.log.add(found)
+                known[trial.key] = found
+            done.append(found)
+    return board_of(sweep.config, done)
+
+
+def board_so_far(sweep: Sweep) -> Board:
+    """The board of what is done by now; nothing is run."""
+    known, done = sweep.log.read(), list[Result]()
+    while (trial := sweep.proposal([r.loss for r in done])) is not None and trial.key in known:
+        done.append(known[trial.key])
+    return board_of(sweep.config, done)
+
+
+def as_process(root: Path, config: Path, infra: str | None, stack: str | None) -> Run:
+    """Trials as `assay run` in a process each, which takes what others have made from ZenML's cache."""
+    options = [*(("--infra", infra) if infra else ()), *(("--stack", stack) if stack else ())]
+
+    def run(trial: Trial, overrides: Sequence[str]) -> Result:
+        sets = [part for override in overrides for part in ("--set", override)]
+        command = [sys.executable, "-m", "ops.main", "run", str(root / config), "--json", *options, *sets]
+        done = subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, check=False)
+        return _result(root, trial, done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def _result(root: Path, trial: Trial, status: int, said: str, complaint: str) -> Result:
+    try:
+        if status == 0:
+            return result_of(root, trial, str(json.loads(said)["name"]))
+        error = _last_error(complaint)[:_ERROR] or f"exit status {status}"
+    except (ValueError, KeyError) as e:
+        error = f"its run said nothing that can be read: {type(e).__name__}"
+    except AssayError as e:
+        error = e.what
+    return failed(trial, error)
+
+
+def _last_error(said: str) -> str:
+    """What a run said last, from the line that begins with the error."""
+    lines = said.strip().splitlines()
+    at = next((i for i in range(len(lines) - 1, -1, -1) if lines[i].startswith("error")), max(0, len(lines) - 3))
+    return "\n".join(lines[at:])
