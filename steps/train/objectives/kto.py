@@ -46,6 +46,8 @@ class Kto(PreferenceObjective):
 
     # trl/scripts/kto.py: 5e-7 for full weights.
     learning_rate_share = 1 / 40
+    # The divergence is estimated within a batch.
+    batches_are_whole = True
     curves = (
         Curve("Training loss", "loss of an answer", "loss"),
         Curve("Validation loss", "loss of an answer", "eval_loss"),

@@ -81,6 +81,7 @@ class Objective(ABC):
         learning_rate_share: of the weights' learning rate, where the config names none.
         otherwise: by kind of row, the setting with which the objective takes rows of that kind, in words.
         sequences_per_row: how many sequences of max_length tokens a forward pass has per row of its batch.
+        batches_are_whole: the loss is of a batch, not of its rows each: smaller passes would compute something else.
     """
 
     curves: ClassVar[tuple[Curve, ...]]
@@ -88,6 +89,7 @@ class Objective(ABC):
     learning_rate_share: ClassVar[float] = 1.0
     otherwise: ClassVar[Mapping[str, str]] = MappingProxyType({})
     sequences_per_row: ClassVar[int] = 1
+    batches_are_whole: ClassVar[bool] = False
 
     def clashes(self, settings: TrainSettings) -> list[str]:
         """Settings that contradict this objective, in words."""

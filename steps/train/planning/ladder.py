@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from steps.train.config import TrainConfig
+from steps.train.objectives.registry import objective_of
 from steps.train.settings import Plan
 from steps.train.weights.registry import weights_of
 
@@ -56,7 +57,8 @@ def same_steps(config: TrainConfig, plan: Plan) -> Iterator[Rung]:
     are computed again in the backward pass.
     """
     asked = config.per_device_train_batch_size
-    smaller = [_split(config, rows) for rows in range(asked - 1, 0, -1)]
+    whole = objective_of(config.objective).batches_are_whole
+    smaller = [] if whole else [_split(config, rows) for rows in range(asked - 1, 0, -1)]
     batches: list[Changes] = [found for found in smaller if found]
     yield from (_rung(config, plan, batch, "more and smaller passes per step") for batch in batches)
     if plan.gradient_checkpointing:

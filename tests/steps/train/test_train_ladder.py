@@ -32,6 +32,12 @@ def test_then_activations_are_computed_again_with_the_passes_as_asked_first() ->
     ]
 
 
+def test_a_loss_of_whole_batches_is_not_computed_in_smaller_passes() -> None:
+    config = TrainConfig.model_validate({"objective": {"kind": "kto"}, "per_device_train_batch_size": 4})
+    assert [r.words for r in same_steps(config, CPU)] == ["gradient_checkpointing: true"]
+    assert list(same_steps(config, GPU)) == []
+
+
 def test_no_rung_changes_the_rows_of_a_step_their_length_or_the_plan_besides() -> None:
     config = TrainConfig(per_device_train_batch_size=12, gradient_accumulation_steps=2, max_length=4096)
     found = list(same_steps(config, CPU))
