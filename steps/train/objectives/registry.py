@@ -8,10 +8,12 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from steps.contracts.records import Row
 from steps.train.objectives.continued_pretraining import ContinuedPretraining, ContinuedPretrainingOptions
 from steps.train.objectives.dpo import Dpo, DpoOptions
+from steps.train.objectives.grpo import Grpo, GrpoOptions
 from steps.train.objectives.kto import Kto, KtoOptions
 from steps.train.objectives.objective import Objective
 from steps.train.objectives.orpo import Orpo, OrpoOptions
 from steps.train.objectives.reward import Reward, RewardOptions
+from steps.train.objectives.rloo import Rloo, RlooOptions
 from steps.train.objectives.sft import Sft, SftOptions
 
 
@@ -21,7 +23,14 @@ def _of_some_kind(value: Any) -> Any:
 
 
 ObjectiveOptions: TypeAlias = Annotated[
-    SftOptions | ContinuedPretrainingOptions | DpoOptions | KtoOptions | OrpoOptions | RewardOptions,
+    SftOptions
+    | ContinuedPretrainingOptions
+    | DpoOptions
+    | KtoOptions
+    | OrpoOptions
+    | RewardOptions
+    | GrpoOptions
+    | RlooOptions,
     Field(discriminator="kind"),
     BeforeValidator(_of_some_kind),
 ]
@@ -32,6 +41,8 @@ OBJECTIVES: Mapping[str, Callable[[Any], Objective]] = {
     "kto": Kto,
     "orpo": Orpo,
     "reward": Reward,
+    "grpo": Grpo,
+    "rloo": Rloo,
 }
 
 

@@ -97,4 +97,4 @@ def test_a_config_is_read_without_torch_and_every_setting_is_described():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     schema = TrainConfig.model_json_schema()
     for model in (schema, *schema["$defs"].values()):
-        assert [name for name, field in model["properties"].items() if not field.get("description")] == []
+        assert [name for name, field in model.get("properties", {}).items() if not field.get("description")] == []

@@ -1,0 +1,233 @@
+"""TRL's GRPOTrainer and RLOOTrainer over rendered prompts, with grades of held-out answers."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.trainer_callback import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl.trainer.utils import RepeatSampler, add_fused_lm_head
+
+from steps.contracts.evaluation import Estimate
+from steps.engines.lm.generate import generate
+from steps.engines.lm.load import LoadedModel
+from steps.engines.lm.memory import memory_explained
+from steps.engines.progress.progress import say
+from steps.engines.scoring.metrics import estimate
+from steps.engines.template.reasoning import Markers
+from steps.engines.template.render import chat_template
+from steps.train.objectives.grpo import GrpoOptions
+from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.online import OnlineOptions
+from steps.train.objectives.preference_trainer import adapter_can_be_taken_off
+from steps.train.objectives.rloo import RlooOptions
+from steps.train.reward_watch import Point, parted, points_of
+from steps.train.rewards import Failures, Reward, graded, grading, rewards_of
+from steps.train.settings import Plan, TrainSettings
+from steps.train.trainer import Recorder, training_arguments
+
+
+class EpochRepeatSampler(RepeatSampler):
+    """TRL's, in an order that depends on (seed, epoch) only: its own depends on how many epochs this process saw."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer before each pass over the rows."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self.seed + self.epoch)
+        return iter(super().__iter__())
+
+
+class OnlineTrainer(Trainer):
+    """Over one of TRL's: prompts are text already, and validation prompts are answered greedily.
+
+    Attributes:
+        markers: of reasoning in an answer.
+        first: what was measured before the first step.
+    """
+
+    options: OnlineOptions
+    failures: Failures
+    markers: Markers
+    rewards: list[Reward]
+    first: dict[str, float] | None = None
+    control: Any
+    processing_class: Any
+    num_generations: int
+    num_iterations: int
+    tokens_seen: torch.Tensor | None = None
+    trained_seen: torch.Tensor | None = None
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """The templates write BOS themselves."""
+        return self.processing_class(prompts, add_special_tokens=False)["input_ids"], None, {}
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochRepeatSampler:
+        args: Any = self.args
+        return EpochRepeatSampler(
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=args.generation_batch_size // self.num_generations,
+            repeat_count=self.num_iterations * args.steps_per_generation,
+            seed=args.seed,
+        )
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """TRL's; tokens are counted on the device."""
+        trained = inputs["completion_mask"].sum()
+        tokens = trained + inputs["prompt_mask"].sum()
+        self.tokens_seen = tokens if self.tokens_seen is None else self.tokens_seen + tokens
+        self.trained_seen = trained if self.trained_seen is None else self.trained_seen + trained
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """`eval_reward` and `eval_score` (with its 95 % interval) of greedy answers to validation prompts, and
+        `eval_loss`, which is the negative reward; {} without validation rows.
+        """
+        if self.eval_dataset is None:
+            return {}
+        was_training, rows = self.model.training, self.args.per_device_eval_batch_size
+        self.model.eval()
+        try:
+            with memory_explained(
+                f"on {self.args.device} in answers to validation prompts, at per_device_eval_batch_size {rows}",
+                where="train", hint="halve per_device_eval_batch_size, or lower objective.max_completion_length",
+            ):  # fmt: skip
+                metrics = self._measured()
+        finally:
+            self.model.train(was_training)
+        self.first = self.first or metrics
+        # Not TRL's own: it would take what was gathered of training batches for this.
+        Trainer.log(self, metrics)
+        for warning in self.hacking:
+            say(warning)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _measured(self) -> dict[str, float]:
+        rows = self.eval_dataset[: self.options.watch_rows]
+        loaded = LoadedModel(self.model, self.processing_class, str(self.args.device))
+        said = generate(
+            loaded, rows["prompt"], max_new_tokens=self.options.max_completion_length,
+            batch_size=self.args.per_device_eval_batch_size,
+        )  # fmt: skip
+        answers, wanted = [one.text for one in said], rows["reference"]
+        ids = self.processing_class(answers, add_special_tokens=False)["input_ids"]
+        rewards = self._summed([r(rows["prompt"], answers, completion_ids=ids, reference=wanted) for r in self.rewards])
+        scores = graded(self.options.watch, grading(self.options), self.markers, rows["prompt"], answers, wanted)
+        found = {"eval_loss": -rewards, "eval_reward": rewards, "eval_length": sum(map(len, answers)) / len(answers)}
+        held_out: Estimate | None = estimate(self.options.watch, [{self.options.watch: s} for s in scores])
+        if held_out is not None:
+            found |= {
+                "eval_score": held_out.value, "eval_score_low": held_out.low, "eval_score_high": held_out.high,
+            }  # fmt: skip
+        return found
+
+    def _summed(self, found: Sequence[Sequence[float | None]]) -> float:
+        """Mean over answers of the weighted sum of their rewards; a reward that isn't there is none."""
+        weights = [source.weight for source in self.options.rewards]
+        sums = [
+            sum(w * (r or 0.0) for w, r in zip(weights, of_one, strict=True)) for of_one in zip(*found, strict=True)
+        ]
+        return sum(sums) / max(len(sums), 1)
+
+    @property
+    def points(self) -> list[Point]:
+        """Held-out scores on the way, with the rewards in training since the one before."""
+        return points_of(self.first, self.state.log_history)
+
+    @property
+    def hacking(self) -> list[str]:
+        """A warning, where the reward and the held-out score part."""
+        return parted(self.points, self.options.watch)
+
+    @property
+    def notes(self) -> list[str]:
+        """For the report."""
+        failed = self.failures
+        lost = [f"{failed.count} answers got no reward; the first: {failed.first}"] if failed.count else []
+        return [*self.hacking, *lost]
+
+
+class GrpoTrainer(OnlineTrainer, GRPOTrainer):  # type: ignore[misc]
+    """GRPOTrainer over rendered prompts."""
+
+
+class RlooTrainer(OnlineTrainer, RLOOTrainer):  # type: ignore[misc]
+    """RLOOTrainer over rendered prompts."""
+
+
+def build_trainer(
+    kind: Any,
+    config: Any,
+    beta: float,
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: EncodedRows,
+    options: OnlineOptions,
+    peft_config: Any,
+    recorder: Recorder,
+) -> Any:
+    """A trainer of that class over prompts (columns of `prompt_encoding.SCHEMA`).
+
+    The reference of the KL divergence is what training starts from: the model without its adapter, or a copy of it.
+    TRL would load one by the name in config.json.
+    """
+    markers, failures = chat_template(tokenizer).markers, Failures(options.max_reward_failures)
+    batch = config.per_device_eval_batch_size
+    rewards = rewards_of(options, tokenizer, markers, str(config.device), batch, failures)
+    start = copy.deepcopy(model).eval() if beta and not adapter_can_be_taken_off(peft_config) else None
+    trainer = kind(
+        model=model,
+        reward_funcs=rewards,
+        args=config,
+        train_dataset=rows.train,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+        callbacks=[recorder],
+    )
+    trainer.options, trainer.failures, trainer.markers, trainer.rewards = options, failures, markers, rewards
+    trainer.beta = beta
+    if start is not None:
+        trainer.ref_model = _reference(trainer, start, config)
+    trainer.eval_dataset = rows.validation
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _reference(trainer: Any, start: Any, config: Any) -> Any:
+    """A copy of the start as TRL's trainers prepare it."""
+    extra = {"cast_lm_head_to_fp32": config.cast_lm_head_to_fp32} if hasattr(config, "cast_lm_head_to_fp32") else {}
+    add_fused_lm_head(start.requires_grad_(False), temperature=config.temperature, **extra)
+    return trainer.accelerator.prepare_model(start, evaluation_mode=True)
+
+
+def _shared(settings: TrainSettings, options: OnlineOptions, plan: Plan, checkpoints: Path) -> dict[str, Any]:
+    return {
+        **training_arguments(settings, plan, checkpoints),
+        "num_generations": options.num_generations,
+        "max_completion_length": options.max_completion_length,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "reward_weights": [source.weight for source in options.rewards],
+        # The reference is set after construction.
+        "beta": 0.0,
+        "remove_unused_columns": False,
+    }
+
+
+def grpo_config(settings: TrainSettings, options: GrpoOptions, plan: Plan, checkpoints: Path) -> GRPOConfig:
+    """TRL's arguments for settings, options and a plan."""
+    shared = _shared(settings, options, plan, checkpoints)
+    return GRPOConfig(**shared, epsilon=options.epsilon, loss_type=options.loss)
+
+
+def rloo_config(settings: TrainSettings, options: RlooOptions, plan: Plan, checkpoints: Path) -> RLOOConfig:
+    """TRL's arguments for settings, options and a plan."""
+    return RLOOConfig(**_shared(settings, options, plan, checkpoints), epsilon=options.epsilon)
