@@ -115,3 +115,21 @@ def test_what_new_tokens_do_not_go_with_is_refused(tmp_path):
         tmp_path / "b", base, weights={"kind": "half", "embeddings": "frozen"}
     )
     assert "'<|im_end|>' is a token of the model already" in refused(tmp_path / "c", base, new_tokens=["<|im_end|>"])
+
+
+@pytest.mark.parametrize("pad", ["<|im_end|>", None], ids=["is the end", "is missing"])
+def test_a_padding_token_that_is_the_end_or_missing_changes_no_weight(tmp_path, pad):
+    """Padding is masked by place, not by its id: the ends of answers are trained all the same."""
+    from transformers import AutoTokenizer
+
+    settings = TrainConfig.model_validate({**COMMON, "new_tokens": (), "max_steps": 2, "weights": {"kind": "full"}})
+    digests = []
+    for name in ("own", "other"):
+        base = base_of(tmp_path / name, 0)
+        if name == "other":
+            tokenizer = AutoTokenizer.from_pretrained(base.path)
+            tokenizer.pad_token = pad
+            tokenizer.save_pretrained(base.path)
+        done = train(base, dataset_of(tmp_path / f"{name} data"), settings, tmp_path / f"{name} out", tmp_path / name)
+        digests.append(done.model.info.files["model.safetensors"])
+    assert digests[0] == digests[1]
