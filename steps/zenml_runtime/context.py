@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC
 from functools import lru_cache
 from importlib import import_module
@@ -16,10 +16,10 @@ from zenml.steps import get_step_context
 from zenml.utils import source_utils
 
 from steps.contracts.context import StageContext
-from steps.contracts.digests import canonical_json
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.execution import Executor
 from steps.contracts.row_cache import RowCache
+from steps.engines.tracking.trackers import Tracker, tracker_of
 from steps.zenml_runtime.inputs import INPUTS, laid_out
 from steps.zenml_runtime.state import state_folder, workspace
 
@@ -139,42 +139,41 @@ def is_tracked() -> bool:
     return bool(get_step_context().step_run.config.experiment_tracker)
 
 
+def _tracker() -> Tracker | None:
+    """The tracker that the running step records in; None: it is bound to none, or to one that nothing is known of."""
+    return _tracker_of(get_step_context().step_run.id) if is_tracked() else None
+
+
+@lru_cache(maxsize=1)
+def _tracker_of(step_run: UUID) -> Tracker | None:
+    found = Client().active_stack.experiment_tracker
+    return tracker_of(found.flavor) if found is not None else None
+
+
 @contextmanager
 def own_tracker_run(name: str) -> Iterator[None]:
     """A tracker run below that of the pipeline run, where several of its steps record values of the same names."""
-    if not is_tracked():
-        yield
-        return
-    import mlflow
-
-    with mlflow.start_run(run_name=name, nested=True):
+    tracker = _tracker()
+    with tracker.below(name) if tracker is not None else nullcontext():
         yield
 
 
 def track_params(params: dict[str, Any]) -> None:
     """Record parameters with the step's experiment tracker, if it has one. Nested values become JSON text."""
-    if is_tracked():
-        import mlflow
-
-        mlflow.log_params(
-            {k: v if isinstance(v, str | int | float | bool) else canonical_json(v) for k, v in params.items()}
-        )
+    if (tracker := _tracker()) is not None:
+        tracker.params(params)
 
 
 def track_tags(tags: dict[str, str]) -> None:
     """Tag the run of the step's experiment tracker, if it has one."""
-    if is_tracked():
-        import mlflow
-
-        mlflow.set_tags(tags)
+    if (tracker := _tracker()) is not None:
+        tracker.tags(tags)
 
 
 def track_metrics(step: int, metrics: dict[str, float]) -> None:
     """Record metrics at an optimizer step with the step's experiment tracker, if it has one."""
-    if is_tracked():
-        import mlflow
-
-        mlflow.log_metrics(metrics, step=step)
+    if (tracker := _tracker()) is not None:
+        tracker.metrics(step, metrics)
 
 
 def watch_file(stage: str) -> Path:
