@@ -348,7 +348,7 @@ def _of_version(root: Path, config: RunConfig) -> list[Supply]:
 
 
 def _metrics(config: RunConfig) -> Iterator[Finding]:
-    if not config.tunes:
+    if not config.evaluates:
         return
     gate, controls = config.gate, {c.name: c.kind for c in config.evaluate.controls}
     candidate = next((p for p in config.phases if p.model_name == config.candidate), None)

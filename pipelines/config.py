@@ -119,7 +119,7 @@ class RunConfig(StageSettings, RunSettings):
 
     @property
     def candidate(self) -> str:
-        """The subject that is gated and registered."""
+        """The subject that is gated and registered, of a run that evaluates."""
         return self.gate.candidate or self.subjects[-1]
 
     @model_validator(mode="after")

@@ -36,3 +36,12 @@ def test_another_search_is_another_sweep_and_a_wrong_key_is_told_before_anything
         prepared(ROOT, file, ["search.parameters={train.learning_rat: {values: [1]}}"])
     with pytest.raises(ConfigError, match=r"split.validation is 0"):
         prepared(ROOT, file, ["overrides={split.validation: 0}"])
+
+
+def test_what_a_trial_runs_is_checked_like_any_run_and_ends_with_the_model():
+    from ops.preflight import checked
+
+    ready = prepared(ROOT, ROOT / "configs" / "sweeps" / "smoke_rate.yaml", [])
+    config, _ = checked(ROOT, ROOT / "configs" / "runs" / "smoke.yaml", ready.common)
+    assert config.steps[-2:] == ("base_step", "train_step")
+    assert config.subjects == ()
