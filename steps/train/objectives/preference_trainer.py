@@ -19,6 +19,7 @@ from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
 from steps.engines.lm.memory import memory_explained
 from steps.engines.template.render import IGNORED
+from steps.train.light_loop import LightLoop
 from steps.train.mixture import Origins, source_loss
 from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.preference_measures import PairScores, Scores
@@ -30,7 +31,7 @@ _CHUNK = 256
 PAIR = ("chosen_", "rejected_")
 
 
-class AnswerTrainer(Trainer):
+class AnswerTrainer(LightLoop):
     """Over one of TRL's trainers: what is measured doesn't depend on batches, and group_by_length not on the process.
 
     Attributes:

@@ -17,6 +17,7 @@ from steps.contracts.errors import ConfigError
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
 from steps.engines.lm.memory import memory_explained
+from steps.train.light_loop import LightLoop
 from steps.train.mixture import Origins, source_loss
 from steps.train.objectives.objective import EncodedRows
 from steps.train.ranks.batches import RankBatches, told_of_epochs, with_blanks
@@ -49,7 +50,7 @@ class EpochLengthSampler(LengthGroupedSampler):
         return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
 
 
-class SftTrainer(SFTTrainer):
+class SftTrainer(LightLoop, SFTTrainer):
     """SFTTrainer whose validation loss is the mean over all trained tokens, whatever the batch size.
 
     transformers averages batch means, so that its validation loss moves with the batch size and the row order.
