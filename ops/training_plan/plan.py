@@ -21,6 +21,7 @@ from pipelines.config import RunConfig
 from steps.contracts.errors import AssayError, ConfigError
 from steps.contracts.models import ModelFolder
 from steps.engines.lm.load import weights_path
+from steps.evaluate.config import EvaluateConfig
 from steps.train.config import TrainConfig
 from steps.train.memory_estimate import Estimate, Measuring, Shape, estimate, free_bytes, measuring, shape_of
 from steps.train.plan import plan_for
@@ -96,6 +97,7 @@ class TrainingPlan:
     Attributes:
         mfu: shares of the peak that times are told by.
         licences: of each source; None: not stated.
+        evaluation_change: what to change where evaluating doesn't fit.
     """
 
     config: RunConfig
@@ -103,6 +105,7 @@ class TrainingPlan:
     card: Card
     phases: tuple[PhasePlan, ...]
     evaluation: Measuring
+    evaluation_change: Change | None
     price: HourlyPrice | None
     currency: str
     licences: Mapping[str, str | None]
@@ -168,7 +171,8 @@ def training_plan(
         base=base,
         card=card,
         phases=phases,
-        evaluation=_evaluation(config, phases[-1]),
+        evaluation=_measuring(config.evaluate, phases[-1]),
+        evaluation_change=_evaluation_change(config.evaluate, phases[-1], card.memory),
         price=prices.of(card.device.name) if card.device is not None else None,
         currency=prices.currency,
         mfu=asked.mfu,
@@ -312,8 +316,7 @@ def _seconds(
     return steps * fast, steps * careful
 
 
-def _evaluation(config: RunConfig, last: PhasePlan) -> Measuring:
-    wanted = config.evaluate
+def _measuring(wanted: EvaluateConfig, last: PhasePlan) -> Measuring:
     answer = min(wanted.max_new_tokens or _ANSWER, last.phase.max_length - 1)
     return measuring(
         last.shape,
@@ -322,6 +325,23 @@ def _evaluation(config: RunConfig, last: PhasePlan) -> Measuring:
         tokens=wanted.batch_tokens,
         length=last.phase.max_length,
         answer=answer,
+    )
+
+
+def _evaluation_change(wanted: EvaluateConfig, last: PhasePlan, memory: int | None) -> Change | None:
+    """What to change where evaluating doesn't fit: smaller batches, then weights in 16 bits, then the CPU."""
+    if memory is None or _measuring(wanted, last).total <= memory:
+        return None
+    sizes = [wanted.batch_size >> n for n in range(1, wanted.batch_size.bit_length())]
+    smaller: list[tuple[dict[str, Any], str]] = [({"batch_size": n}, "more batches") for n in sizes]
+    halved = [{"dtype": "bfloat16", **({"batch_size": n} if n else {})} for n in (0, *sizes)]
+    rounded = [(changes, "scores of rounded weights") for changes in halved if wanted.dtype == "float32"]
+    for changes, price in (*smaller, *rounded):
+        total = _measuring(wanted.model_copy(update=changes), last).total
+        if total <= memory:
+            return Change(tuple(f"evaluate.{k}={v}" for k, v in changes.items()), price, total)
+    return Change(
+        ("evaluate.device=cpu",), "the machine's own memory, and much more time", _measuring(wanted, last).total
     )
 
 

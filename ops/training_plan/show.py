@@ -145,6 +145,10 @@ def _disk(phase: PhasePlan) -> str:
 
 
 def _whole(plan: TrainingPlan) -> Iterator[str]:
+    change = plan.evaluation_change
+    if change is not None:
+        need = f"{plan.evaluation.total / _GIB:.1f} GiB"
+        yield f"evaluation DOESN'T FIT: {need}; to fit: {_arguments(change)} ({change.price})"
     if plan.price is not None and plan.seconds is not None:
         costs = " to ".join(f"{s / 3600 * plan.price.per_hour:,.2f}" for s in plan.seconds)
         source = f"; {plan.price.source}" if plan.price.source else ""
@@ -169,7 +173,10 @@ def as_json(plan: TrainingPlan) -> dict[str, Any]:
             "source": plan.card.device.source if plan.card.device else None, "measured": plan.card.device is None,
         },
         "phases": [_phase_json(p) for p in plan.phases],
-        "evaluation": {**asdict(plan.evaluation), "total": plan.evaluation.total},
+        "evaluation": {
+            **asdict(plan.evaluation), "total": plan.evaluation.total,
+            "change": asdict(plan.evaluation_change) if plan.evaluation_change else None,
+        },
         "seconds": plan.seconds,
         "money": _money_json(plan),
         "licences": dict(plan.licences),

@@ -97,6 +97,15 @@ def test_what_never_fits_is_said(here: Path) -> None:
     assert "DOESN'T FIT" in said and "no change of these settings fits" in said
 
 
+def test_an_evaluation_that_does_not_fit_is_said_as_well(here: Path) -> None:
+    need = told("--device", "cpu")[1]["evaluation"]["total"] / 2**30
+    change = told("--device", "cpu", "--memory", str(0.8 * need))[1]["evaluation"]["change"]
+    assert change["arguments"] == ["evaluate.batch_size=8"]
+    change = told("--device", "cpu", "--memory", "0.0001")[1]["evaluation"]["change"]
+    assert change["arguments"] == ["evaluate.device=cpu"]
+    assert "evaluation DOESN'T FIT" in plan("--device", "cpu", "--memory", "0.0001")[1]
+
+
 def test_of_several_phases_each_has_its_place(here: Path) -> None:
     values = yaml.safe_load((here / "run.yaml").read_text())
     values["train"] = [{**values["train"], "name": "broad", "weights": {"kind": "full"}}, {"name": "narrow"}]
