@@ -70,6 +70,9 @@ def described(root: Path, config: RunConfig, given: Path | None = None) -> Descr
         raise InputNotFoundError(
             "a function makes this base, and no run has it yet", where=f"base.model: {base.model}", hint=hint
         )
+    if base.registered is not None:
+        hint = "name its config.json with --base FILE: that of the model which the registered one was trained from"
+        raise InputNotFoundError("the registry isn't asked", where=f"base.model: {base.model}", hint=hint)
     local = root / Path(base.model).expanduser()
     if local.is_dir():
         return _found(local, base)

@@ -59,6 +59,7 @@ class Estimate:
         remaining: activations that are left when nearly all gradients are there.
         validation: the validation pass.
         reference: the weights of a model that stays beside the trained one.
+        loading: the weights before they are shared between processes.
         accumulates: gradients of the passes before are there in each forward pass.
     """
 
@@ -70,18 +71,15 @@ class Estimate:
     validation: int
     accumulates: bool
     reference: int = 0
+    loading: int = 0
     available: int | None = None
 
     @property
     def counted(self) -> int:
         """Bytes at the peak. Gradients come as activations go, so that these two are seldom there together."""
         early = self.activations + (self.gradients if self.accumulates else 0)
-        return (
-            self.weights
-            + self.reference
-            + self.optimizer
-            + max(early, self.gradients + self.remaining, self.validation)
-        )
+        step = max(early, self.gradients + self.remaining, self.validation)
+        return max(self.loading, self.weights + self.reference + self.optimizer + step)
 
     @property
     def total(self) -> int:
@@ -162,11 +160,17 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
     found = passes(shape.described, config.weights, How(plan.dtype, plan.bf16, plan.gradient_checkpointing, plain))
     rows, length = objective.sequences_per_row * config.per_device_train_batch_size, config.max_length
     still = width * (shape.parameters - shape.packed) + shape.packed_bytes
+    beside = 4 * shape.trainable if adapter else 0
+    whole = still + beside
+    # Sharded, each process holds its part, and of two layers all: the one that computes and the one that comes next.
+    shards = plan.processes if plan.strategy == "fsdp2" else 1
+    gathered = 2 * still // max(shape.described.get_text_config().num_hidden_layers, 1) if shards > 1 else 0
     return Estimate(
-        weights=still + (4 * shape.trainable if adapter else 0),
+        weights=whole // shards + gathered,
+        loading=whole,
         reference=still if objective.demand(config).reference == "copy" else 0,
-        gradients=(4 if adapter else width) * shape.trainable,
-        optimizer=optimizer_bytes(config, shape.trainable),
+        gradients=(4 if adapter else width) * shape.trainable // shards,
+        optimizer=optimizer_bytes(config, shape.trainable) // shards,
         activations=found.step(rows, length) + (0 if plain else _fused_loss(shape, config, rows * length)),
         remaining=int(found.end.peak(rows, length)),
         validation=_validation(shape, config, plan, found.forward),

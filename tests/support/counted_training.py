@@ -1,5 +1,7 @@
 """The real trainer on a small model, with every storage counted that it makes."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,30 @@ from support.tiny_model import tiny_tokenizer
 HIDDEN, LENGTH, BATCH = 256, 128, 2
 
 
+@dataclass
+class Counted:
+    """Bytes of two optimizer steps of training.
+
+    Attributes:
+        peak: all that there is at the most, weights included.
+        gradients: when the optimizer takes them. optimizer: its state at the end.
+        step: at the peak of the first forward and backward pass, without weights.
+    """
+
+    weights: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    step: int = 0
+    peak: int = 0
+
+
 def counted_step(model: Any, config: Any, plan: Any, folder: Path) -> int:
     """Bytes at the peak of two optimizer steps of training, weights, gradients and optimizer's state with them."""
+    return counted_parts(model, config, plan, folder).peak
+
+
+def counted_parts(model: Any, config: Any, plan: Any, folder: Path) -> Counted:
+    """The same, and each part by itself."""
     import datasets
 
     from steps.engines.progress.progress import Progress
@@ -30,13 +54,57 @@ def counted_step(model: Any, config: Any, plan: Any, folder: Path) -> int:
             model, tiny_tokenizer(), encoded, config, plan, weights_of(config.weights).peft_config(model), folder,
             Recorder(config, progress, None, 0),
         )  # fmt: skip
+        weights_of(config.weights).begin(trainer, config)
         trainer.args.save_strategy = "no"
+        found = Counted()
         there = [*trainer.model.parameters(), *trainer.model.buffers()]
         counter = LiveBytes(there)
+        one_step = trainer.training_step
+
+        def step(*given: Any, **named: Any) -> Any:
+            before = len(counter.history)
+            loss = one_step(*given, **named)
+            if not found.step:
+                found.step = max(counter.history[before:]) - (counter.history[before - 1] if before else 0)
+                found.gradients = held([p.grad for p in trainer.model.parameters()])
+            return loss
+
+        trainer.training_step = step
         with counter:
             trainer.train()
-        weights = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in trainer.model.parameters()}
-    return sum(weights.values()) + counter.peak
+        found.weights = held([*trainer.model.parameters(), *packed_scales(trainer.model)])
+        found.optimizer = held([v for state in _inner(trainer.optimizer).state.values() for v in _tensors(state)])
+    found.peak = found.weights + counter.peak
+    return found
+
+
+def held(tensors: Iterable[Any]) -> int:
+    """Bytes of their storages, each once; scalars are none."""
+    real = [t for t in tensors if t is not None and t.numel() > 1]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in real}.values())
+
+
+def packed_scales(model: Any) -> list[Any]:
+    """What bitsandbytes keeps beside quantized weights to unpack them."""
+    found = []
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        state = getattr(weight, "quant_state", None)
+        if state is not None:
+            found += [state.absmax, *([state.state2.absmax] if state.nested else [])]
+        if (scales := getattr(weight, "SCB", None)) is not None:
+            found.append(scales)
+    return found
+
+
+def _inner(optimizer: Any) -> Any:
+    return getattr(optimizer, "optimizer", optimizer)
+
+
+def _tensors(state: Any) -> list[Any]:
+    import torch
+
+    return [v for v in state.values() if isinstance(v, torch.Tensor)]
 
 
 def _row(objective: str, ids: list[int], label: bool) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
-from support.counted_training import BATCH, HIDDEN, LENGTH, counted_step
+from support.counted_training import BATCH, HIDDEN, LENGTH, counted_parts, counted_step
 from support.families.models import ARCHITECTURES, tiny_config
 from support.tiny_model import tiny_llama
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, PretrainedConfig, Qwen2Config
@@ -11,6 +12,7 @@ from steps.contracts.errors import ConfigError
 from steps.engines.lm import loss
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
+from steps.engines.lm.quantized import keep_exact
 from steps.train.config import TrainConfig
 from steps.train.memory_estimate import Shape, estimate, model_shape, require_fit
 from steps.train.memory_estimate import shape_of as shape_of_model
@@ -18,7 +20,9 @@ from steps.train.memory_probe import How, LiveBytes, answering, passes
 from steps.train.planning.ladder import same_steps
 from steps.train.settings import Plan
 from steps.train.weights.full import FullOptions
+from steps.train.weights.kind import Draw
 from steps.train.weights.lora import LoraOptions
+from steps.train.weights.registry import weights_of
 
 CPU = Plan("cpu", "float32", False, False, "plain", 2e-4)
 GPU = Plan("cuda", "bfloat16", True, False, "fused", 2e-4)
@@ -80,6 +84,62 @@ def test_a_step_takes_what_was_estimated(name, kind, precision, activations, tmp
     model = AutoModelForCausalLM.from_config(described, dtype=getattr(torch, dtype))
     counted = counted_step(model, config, plan, tmp_path)
     assert within(estimated, counted), f"{estimated / counted:.3f} of what was counted"
+
+
+# Weights and optimizers, and whether bitsandbytes (an extra) is wanted.
+PARTS = {
+    "full": ({"weights": {"kind": "full"}}, False), "lora": ({"weights": {"kind": "lora"}}, False),
+    "whole modules": ({"weights": {"kind": "lora", "modules_to_save": ["norm"]}}, False),
+    "last layers": ({"weights": {"kind": "partial", "layers": "last 2"}}, False),
+    "half": ({"weights": {"kind": "half"}}, False),
+    "adafactor": ({"weights": {"kind": "full"}, "optim": "adafactor"}, False),
+    "8 bits": ({"weights": {"kind": "full"}, "optim": "adamw_8bit"}, True),
+    "nf4": ({"weights": {"kind": "qlora"}}, True),
+    "int8": ({"weights": {"kind": "qlora", "quantization": "int8"}}, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("name", ["Llama", "Gemma 2", "Mixtral"])
+@pytest.mark.parametrize("case", PARTS)
+@pytest.mark.slow
+def test_every_part_is_what_was_estimated(case, name, recomputed, tmp_path) -> None:
+    values, extra = PARTS[case]
+    if extra:
+        pytest.importorskip("bitsandbytes")
+    if values["weights"]["kind"] == "qlora" and name == "Mixtral":
+        pytest.skip("experts aren't quantized")
+    config = TrainConfig.model_validate(
+        {**values, "per_device_train_batch_size": BATCH, "max_length": LENGTH, "max_steps": 2, "device": "cpu",
+         "per_device_eval_batch_size": 1}
+    )  # fmt: skip
+    plan = Plan("cpu", "float32", False, recomputed, "plain", 1e-3)
+    described = wide(name)
+    found = estimate(shape_of(described, config), config, plan)
+    counted = counted_parts(loaded(described, config, tmp_path / "model"), config, plan, tmp_path)
+    step = max(found.activations, found.gradients + found.remaining)
+    pairs = {
+        "weights": (found.weights, counted.weights), "gradients": (found.gradients, counted.gradients),
+        "optimizer": (found.optimizer, counted.optimizer), "step": (step, counted.step),
+        "peak": (found.counted, counted.peak),
+    }  # fmt: skip
+    shares = {part: round(one / max(other, 1), 3) for part, (one, other) in pairs.items()}
+    assert all(within(*pair) for part, pair in pairs.items() if part != "optimizer"), shares
+    # A hundredth of Adam's moments or less is told roughly.
+    assert within(*pairs["optimizer"]) or found.optimizer < 0.01 * found.counted, shares
+
+
+def loaded(described, config, folder):
+    """The model as training loads it."""
+    model = AutoModelForCausalLM.from_config(described)
+    quantization = weights_of(config.weights).quantization
+    if quantization is None:
+        weights_of(config.weights).prepare(model, Draw())
+        return model
+    model.save_pretrained(folder)
+    held = AutoModelForCausalLM.from_pretrained(folder, quantization_config=quantization.config("float32"))
+    keep_exact(held)
+    return held
 
 
 @pytest.mark.parametrize(
@@ -232,3 +292,14 @@ def test_the_named_change_fits_and_the_one_before_it_does_not(gib):
 
 def test_without_a_known_limit_everything_fits():
     assert require_fit(EIGHT_B, TrainConfig(), GPU, None).fits
+
+
+def test_what_processes_share_is_divided_and_one_must_load_it_all() -> None:
+    config = TrainConfig(weights=FullOptions(), per_device_train_batch_size=1, max_length=512)
+    alone = estimate(EIGHT_B, config, GPU)
+    eight = estimate(EIGHT_B, config, replace(GPU, processes=8, strategy="fsdp2"))
+    assert eight.weights == alone.weights // 8 + 2 * alone.weights // 32
+    assert (eight.gradients, eight.optimizer) == (alone.gradients // 8, alone.optimizer // 8)
+    assert eight.activations == alone.activations
+    assert eight.counted >= eight.loading == alone.weights
+    assert estimate(EIGHT_B, config, replace(GPU, processes=8, strategy="ddp")).counted == alone.counted
