@@ -44,7 +44,7 @@ def disk_of(base: Described, shape: Shape, phase: TrainConfig, plan: Plan, rows:
     adapter = weights_of(phase.weights).stored_as == "adapter"
     width = 4 if plan.dtype == "float32" else 2
     model = 4 * shape.trainable if adapter else width * shape.parameters
-    checkpoint = model + optimizer_bytes(phase, shape.trainable)
+    checkpoint = model + optimizer_bytes(phase, shape)
     known = rows.count is not None and bool(rows.lengths)
     mean = sum(rows.lengths) / max(len(rows.lengths), 1)
     place = next(p for p in (state, *state.parents) if p.exists())

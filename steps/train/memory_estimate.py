@@ -40,6 +40,7 @@ class Shape:
         multiplied: weights that a token is multiplied with on its way through: of experts those that it is sent to, of
             embeddings none, of the head all.
         packed, packed_bytes: weights that are held in fewer bits, and what they take.
+        embedded: of the trained weights those of embeddings.
     """
 
     parameters: int
@@ -48,6 +49,7 @@ class Shape:
     multiplied: int = 0
     packed: int = 0
     packed_bytes: int = 0
+    embedded: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,10 @@ def shape_of(model: Any, config: TrainConfig) -> Shape:
     packed, packed_bytes = kind.packed(model)
     with torch.device("meta"):
         model = kind.attached(model)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Shape(parameters, trainable, described, multiplied, packed, packed_bytes)
+    trained = {id(p): p.numel() for p in model.parameters() if p.requires_grad}
+    tables = [p for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()]
+    embedded = sum({id(p): trained.get(id(p), 0) for p in tables}.values())
+    return Shape(parameters, sum(trained.values()), described, multiplied, packed, packed_bytes, embedded)
 
 
 def _multiplied(model: Any) -> int:
@@ -158,6 +162,7 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
     adapter = weights_of(config.weights).stored_as == "adapter"
     plain = plan.loss_kernel == "plain"
     found = passes(shape.described, config.weights, How(plan.dtype, plan.bf16, plan.gradient_checkpointing, plain))
+    kept = weights_of(config.weights).keeping(found.layers)
     rows, length = objective.sequences_per_row * config.per_device_train_batch_size, config.max_length
     still = width * (shape.parameters - shape.packed) + shape.packed_bytes
     beside = 4 * shape.trainable if adapter else 0
@@ -170,8 +175,8 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
         loading=whole,
         reference=still if objective.demand(config).reference == "copy" else 0,
         gradients=(4 if adapter else width) * shape.trainable // shards,
-        optimizer=optimizer_bytes(config, shape.trainable) // shards,
-        activations=found.step(rows, length) + (0 if plain else _fused_loss(shape, config, rows * length)),
+        optimizer=optimizer_bytes(config, shape) // shards,
+        activations=found.step(rows, length, kept) + (0 if plain else _fused_loss(shape, config, rows * length)),
         remaining=int(found.end.peak(rows, length)),
         validation=_validation(shape, config, plan, found.forward),
         accumulates=config.gradient_accumulation_steps > 1,
@@ -179,9 +184,13 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
     )
 
 
-def optimizer_bytes(config: TrainConfig, trainable: int) -> int:
-    """Of an optimizer's state."""
-    return int(OPTIMIZER_BYTES[config.optim] * trainable)
+def optimizer_bytes(config: TrainConfig, shape: Shape) -> int:
+    """Of an optimizer's state. transformers 5 keeps that of embeddings in 32 bits, where others' is in 8."""
+    narrow, exact = OPTIMIZER_BYTES[config.optim], 0.0
+    if config.optim.endswith("_8bit"):
+        exact = 4.0 if config.optim.startswith("lion") else 8.0
+    embedded = shape.embedded if exact else 0
+    return int(narrow * (shape.trainable - embedded) + exact * embedded)
 
 
 def _fused_loss(shape: Shape, config: TrainConfig, tokens: int) -> int:

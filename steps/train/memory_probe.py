@@ -66,14 +66,16 @@ class Passes:
     forward: Growth
     layers: int
 
-    def step(self, rows: int, length: int) -> int:
-        """Bytes at the peak of a step over a batch: every further layer takes as much as the one before it."""
+    def step(self, rows: int, length: int, layers: int | None = None) -> int:
+        """Bytes at the peak of a step over a batch: every further layer takes as much as the one before it. `layers`:
+        that keep activations; None: all.
+        """
         found = {depth: growth.peak(rows, length) for depth, growth in self.steps.items()}
         deepest = max(found)
         if deepest == min(found):
             return int(found[deepest])
         each = (found[deepest] - found[min(found)]) / (deepest - min(found))
-        return int(found[deepest] + (self.layers - deepest) * each)
+        return int(found[deepest] + ((layers or self.layers) - deepest) * each)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,12 @@ class WeightsKind(ABC):
         """
         return self
 
+    def keeping(self, layers: int) -> int:
+        """How many layers of a model of so many keep activations for the backward pass: those behind the first whose
+        weights are trained, and that one.
+        """
+        return layers
+
     def begin(self, trainer: Any, settings: TrainSettings) -> None:  # noqa: B027 - many have nothing to do
         """A trainer has taken the model, and nothing is trained yet."""
 

@@ -62,8 +62,15 @@ class Partial(OwnWeights):
             weight.requires_grad_(name in chosen)
 
     def smaller(self, scale: float) -> WeightsKind:
-        """All layers, so that the estimate errs upwards: those before the first one that is trained keep nothing."""
+        """All layers; how many of them count, `keeping` says."""
         return Partial(self.options.model_copy(update={"layers": "all", "trained": (), "frozen": ()}))
+
+    def keeping(self, layers: int) -> int:
+        """From the first that is named; all, where weights are named that may lie anywhere."""
+        wanted = self.options.layers
+        if not wanted or wanted == "all" or self.options.trained:
+            return layers
+        return layers - min(numbers_of(wanted, layers, "layers"))
 
     def _of_layers(self, model: Any) -> set[str]:
         """Names of the weights of the layers that are trained."""
