@@ -59,7 +59,7 @@ def _memory(plan: TrainingPlan, phase: PhasePlan) -> Table:
         table.add_column(name, justify="left" if name != "GiB" else "right")
     parts = {"weights": found.weights, "reference model": found.reference, "gradients": found.gradients,
              "optimizer": found.optimizer, "activations": found.activations,
-             "validation pass": found.validation}  # fmt: skip
+             "validation pass": found.validation, "answers": found.answers}  # fmt: skip
     for name, count in parts.items():
         if count:
             table.add_row(f"    {name}", f"{count / _GIB:.2f}")

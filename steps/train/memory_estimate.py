@@ -61,6 +61,7 @@ class Estimate:
         remaining: activations that are left when nearly all gradients are there.
         validation: the validation pass.
         reference: the weights of a model that stays beside the trained one.
+        answers: generating answers between steps.
         loading: the weights before they are shared between processes.
         accumulates: gradients of the passes before are there in each forward pass.
     """
@@ -73,6 +74,7 @@ class Estimate:
     validation: int
     accumulates: bool
     reference: int = 0
+    answers: int = 0
     loading: int = 0
     available: int | None = None
 
@@ -80,7 +82,7 @@ class Estimate:
     def counted(self) -> int:
         """Bytes at the peak. Gradients come as activations go, so that these two are seldom there together."""
         early = self.activations + (self.gradients if self.accumulates else 0)
-        step = max(early, self.gradients + self.remaining, self.validation)
+        step = max(early, self.gradients + self.remaining, self.validation, self.answers)
         return max(self.loading, self.weights + self.reference + self.optimizer + step)
 
     @property
@@ -155,10 +157,11 @@ def _multiplied(model: Any) -> int:
 
 def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | None = None) -> Estimate:
     """Bytes at the peak of training, at the longest rows that max_length allows."""
-    from steps.train.memory_probe import How, passes
+    from steps.train.memory_probe import How, answering, passes
 
     width = 4 if plan.dtype == "float32" else 2
     objective = objective_of(config.objective)
+    demand = objective.demand(config)
     adapter = weights_of(config.weights).stored_as == "adapter"
     plain = plan.loss_kernel == "plain"
     found = passes(shape.described, config.weights, How(plan.dtype, plan.bf16, plan.gradient_checkpointing, plain))
@@ -173,7 +176,8 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
     return Estimate(
         weights=whole // shards + gathered,
         loading=whole,
-        reference=still if objective.demand(config).reference == "copy" else 0,
+        reference=still if demand.reference == "copy" and not weights_of(config.weights).keeps_start else 0,
+        answers=answering(shape.described, plan.dtype).peak(*demand.answers) if demand.answers else 0,
         gradients=(4 if adapter else width) * shape.trainable // shards,
         optimizer=optimizer_bytes(config, shape) // shards,
         activations=found.step(rows, length, kept) + (0 if plain else _fused_loss(shape, config, rows * length)),

@@ -63,13 +63,13 @@ class Demand:
     """What a step of an objective takes besides a forward and backward pass over its sequences.
 
     Attributes:
-        reference: the model that the trained one is held against: "none", "without adapter" (the same weights), or
-            "copy" (all weights once more, which stay).
-        answers: (tokens of a prompt, tokens of an answer) of each row, where answers are generated between steps.
+        reference: the model that the trained one is held against: "none"; "without adapter": nothing but another
+            forward pass; "copy": all weights once more, unless it is the trained model with its adapter taken off.
+        answers: how many are generated at once between steps, with the tokens of a prompt and of an answer; None: none.
     """
 
     reference: Literal["none", "without adapter", "copy"] = "none"
-    answers: tuple[int, int] | None = None
+    answers: tuple[int, int, int] | None = None
 
 
 class Objective(ABC):

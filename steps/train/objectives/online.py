@@ -10,7 +10,7 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.contracts.reports import Frozen
 from steps.engines.template.config import TemplateConfig
-from steps.train.objectives.objective import Curve, Measure, Objective
+from steps.train.objectives.objective import Curve, Demand, Measure, Objective
 from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -107,6 +107,12 @@ class OnlineObjective(Objective):
         Measure("upper bound of the held-out score (95 %)", "eval_score_high"),
         Measure("characters of a validation answer", "eval_length"),
     )
+
+    def demand(self, settings: TrainSettings) -> Demand:
+        """All answers of an optimizer step are generated at once; a penalty on the divergence asks the start."""
+        answer, beta = self.options.max_completion_length, getattr(self.options, "beta", 0.0)
+        rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+        return Demand("copy" if beta else "none", (rows, settings.max_length - answer, answer))
 
     def clashes(self, settings: TrainSettings) -> list[str]:
         """Whole groups of answers in a step, and room for a prompt."""

@@ -307,3 +307,15 @@ def test_what_processes_share_is_divided_and_one_must_load_it_all() -> None:
     assert eight.activations == alone.activations
     assert eight.counted >= eight.loading == alone.weights
     assert estimate(EIGHT_B, config, replace(GPU, processes=8, strategy="ddp")).counted == alone.counted
+
+
+def test_objectives_that_generate_take_a_reference_and_a_cache() -> None:
+    values = {"objective": {"kind": "grpo", "rewards": [{"grader": "exact_match"}], "beta": 0.1,
+                            "max_completion_length": 256}, "max_length": 1_024}  # fmt: skip
+    lora = TrainConfig.model_validate(values)
+    full = TrainConfig.model_validate({**values, "weights": {"kind": "full"}})
+    found = estimate(EIGHT_B, lora, GPU)
+    assert found.reference == 0, "the adapter is taken off"
+    assert estimate(EIGHT_B, full, GPU).reference == 2 * EIGHT_B.parameters
+    # Eight answers at once, each with a prompt of 768 tokens: 128 KiB per token.
+    assert found.answers >= 8 * 1_024 * 2**17
