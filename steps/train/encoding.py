@@ -453,10 +453,7 @@ def _require_rows(result: Encoding, config: TrainSettings) -> None:
 
 def _ways_out(result: Encoding) -> Iterator[str]:
     """What to set so that rows that were dropped are used."""
-    from steps.train.objectives.registry import takers_of
-
     if any(reason.startswith("overlong") for reason in result.dropped_by):
         yield "raise max_length for overlong rows"
     for kind in (k for k in KINDS if k in result.dropped_by):
-        takers = takers_of({"kind": kind, "source": "", "label": True})
-        yield f"objective.kind: {' or '.join(takers)} takes rows of kind {kind}"
+        yield f"rows of kind {kind} are for another objective.kind; `assay validate` names those that take them"

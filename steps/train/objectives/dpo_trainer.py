@@ -10,7 +10,7 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
 from steps.engines.lm.load import core_of
-from steps.train.objectives.dpo import DpoOptions
+from steps.train.objectives.dpo_options import DpoOptions
 from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.preference_measures import (
     PairScores,

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from steps.contracts.records import Row
-from steps.contracts.reports import Frozen
+from steps.train.objectives.kto_options import KtoOptions
 from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, EncodedRows, LossKernel, Measure
 from steps.train.objectives.preference import ACCURACY, COURSE, MARGIN, REWARD, PreferenceObjective
 from steps.train.objectives.sft import loss_kernel
@@ -19,26 +17,6 @@ if TYPE_CHECKING:
     from steps.train.answer_forms import LabelledAnswers
     from steps.train.objectives.kto_trainer import KtoTrainer
     from steps.train.trainer import Recorder
-
-
-class KtoOptions(Frozen):
-    """Kahneman-Tversky optimisation of labelled answers, by TRL's KTOTrainer."""
-
-    kind: Literal["kto"] = Field(
-        "kto", description="Kahneman-Tversky optimisation (arXiv 2402.01306): answers that are wanted or not."
-    )
-    beta: float = Field(
-        0.1, gt=0, description="How much it costs to leave the model that training starts from; 0.1 in the paper."
-    )
-    desirable_weight: Literal["auto"] | float = Field(
-        "auto",
-        description="Weight of a wanted answer's loss. auto: 1, or so much that wanted and unwanted answers weigh the"
-        " same where there are fewer of these (the paper's eq. 8 allows up to a third more).",
-    )
-    undesirable_weight: Literal["auto"] | float = Field("auto", description="The same of unwanted answers.")
-    preference_as: Literal["labelled", "skip"] = Field(
-        "labelled", description="Preference rows: a wanted and an unwanted answer each, or left out."
-    )
 
 
 class Kto(PreferenceObjective):

@@ -14,7 +14,7 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from steps.engines.lm.load import core_of
 from steps.engines.template.render import IGNORED
-from steps.train.objectives.kto import KtoOptions
+from steps.train.objectives.kto_options import KtoOptions
 from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.preference_measures import LabelledScores, kto_measures
 from steps.train.objectives.preference_trainer import (

@@ -1,12 +1,10 @@
 """ORPO: fine-tuning on the chosen answer, and preference over the rejected one, in one loss; no reference model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from steps.contracts.reports import Frozen
 from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, Measure
+from steps.train.objectives.orpo_options import OrpoOptions
 from steps.train.objectives.preference import COURSE, LIKELIHOODS, PreferenceObjective
 from steps.train.settings import Plan, TrainSettings
 
@@ -16,15 +14,6 @@ if TYPE_CHECKING:
     from steps.train.answer_forms import Pairs
     from steps.train.objectives.orpo_trainer import OrpoTrainer
     from steps.train.trainer import Recorder
-
-
-class OrpoOptions(Frozen):
-    """Odds ratio preference optimisation of pairs, by TRL's ORPOTrainer."""
-
-    kind: Literal["orpo"] = Field("orpo", description="Odds ratio preference optimisation (arXiv 2403.07691): pairs.")
-    beta: float = Field(
-        0.1, gt=0, description="Weight of the odds ratio beside the chosen answer's likelihood; the paper's lambda."
-    )
 
 
 class Orpo(PreferenceObjective):

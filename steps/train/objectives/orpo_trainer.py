@@ -11,7 +11,7 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from steps.engines.template.render import IGNORED
 from steps.train.objectives.objective import EncodedRows
-from steps.train.objectives.orpo import OrpoOptions
+from steps.train.objectives.orpo_options import OrpoOptions
 from steps.train.objectives.preference_measures import PairScores, orpo_measures
 from steps.train.objectives.preference_trainer import PAIR, AnswerTrainer, padded, ready
 from steps.train.settings import Plan, TrainSettings

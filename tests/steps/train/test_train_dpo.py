@@ -16,7 +16,7 @@ from steps.engines.template.config import TemplateConfig
 from steps.engines.template.lint import Judge
 from steps.engines.template.render import chat_template
 from steps.train.config import TrainConfig
-from steps.train.objectives.dpo import DpoOptions
+from steps.train.objectives.dpo_options import DpoOptions
 from steps.train.objectives.dpo_trainer import DpoTrainer, losses_of, pair_batch
 from steps.train.objectives.preference_measures import PairScores, Scores, pair_losses
 from steps.train.objectives.registry import objective_of
@@ -279,5 +279,5 @@ def test_a_limit_of_validation_rows_is_of_those_that_can_be_used(tmp_path):
 
 def test_rows_of_other_kinds_alone_are_told_with_the_objective_that_takes_them(tiny_model, tmp_path):
     dataset = tiny_dataset(tmp_path / "d", [tiny_row(i) for i in range(4)])
-    with pytest.raises(TrainingDataError, match=r"objective.kind: sft takes rows of kind conversation"):
+    with pytest.raises(TrainingDataError, match=r"rows of kind conversation are for another objective.kind"):
         train(tiny_model, dataset, config_of(), tmp_path, tmp_path / "c")

@@ -10,7 +10,7 @@ from support.tiny_model import tiny_dataset, tiny_row
 from steps.engines.lm.load import load
 from steps.engines.lm.loss import token_losses
 from steps.train.config import TrainConfig
-from steps.train.objectives.kto import KtoOptions
+from steps.train.objectives.kto_options import KtoOptions
 from steps.train.objectives.kto_trainer import KtoTrainer, label_weights, labelled_batch, partners
 from steps.train.objectives.preference_measures import area_under_curve
 from steps.train.train import train
