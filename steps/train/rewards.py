@@ -13,7 +13,7 @@ from steps.engines.graders.extractors import EXTRACTORS, FINAL_NUMBER
 from steps.engines.graders.graders import GRADERS, Grading
 from steps.engines.graders.json_schema import validator
 from steps.engines.template.reasoning import Markers
-from steps.train.objectives.online import OnlineOptions, RewardSource
+from steps.train.objectives.online_options import OnlineOptions, RewardSource
 
 # (prompts, completions, ids of the completions' tokens, references, whatever else TRL gives) -> rewards
 Function: TypeAlias = Callable[..., Sequence[float | None]]

@@ -1,16 +1,14 @@
 """Reinforcement learning on prompts: the model answers, rewards grade the answers, better ones become likelier."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
-
-from pydantic import Field, JsonValue, model_validator
+from typing import TYPE_CHECKING
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
-from steps.contracts.reports import Frozen
 from steps.engines.template.config import TemplateConfig
 from steps.train.objectives.objective import Curve, Demand, Measure, Objective
+from steps.train.objectives.online_options import OnlineOptions
 from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -19,68 +17,6 @@ if TYPE_CHECKING:
 
     from steps.train.encoding import Encoding
     from steps.train.token_cache import Means
-
-GraderName: TypeAlias = Literal["exact_match", "json_valid", "field_accuracy", "rouge_l"]
-
-
-class RewardSource(Frozen):
-    """One reward: a grader, a reward model, or a function."""
-
-    grader: GraderName | None = Field(
-        None, description="Grades the answer against the row's own; where that doesn't apply there is no reward."
-    )
-    model: str | None = Field(
-        None, description="Folder of a reward model (full weights, one output) with the same tokenizer."
-    )
-    function: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="package.module:name of f(prompts, completions, reference, **rest) -> a number per completion, as"
-        " TRL has it; None where there is none.",
-    )
-    weight: float = Field(1.0, description="Rewards are summed with their weights.")
-    version: int = Field(1, description="Raise it when a function's code changes: no cache knows what is in it.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        named = [n for n in ("grader", "model", "function") if getattr(self, n) is not None]
-        if len(named) != 1:
-            raise ValueError(f"a reward is one of grader, model and function; {', '.join(named) or 'none'} is set")
-        return self
-
-    @property
-    def name(self) -> str:
-        """What it is called in logs."""
-        return self.grader or (self.function or "").rpartition(":")[2] or "model"
-
-
-class OnlineOptions(Frozen):
-    """What grpo and rloo share."""
-
-    rewards: tuple[RewardSource, ...] = Field(
-        min_length=1, description="What is rewarded, as [{grader: json_valid}, {function: package.module:name}]."
-    )
-    watch: GraderName = Field(
-        "rouge_l",
-        description="Grader of greedy answers to validation prompts: where it falls while the reward rises, the report"
-        " warns of reward hacking. Best one that is no reward.",
-    )
-    watch_rows: int = Field(64, ge=1, description="Validation prompts that are answered each time.")
-    json_schema: dict[str, JsonValue] | None = Field(
-        None, description="JSON Schema for json_valid; None: any object is valid."
-    )
-    extractor: Literal["none", "json", "final_number"] = Field(
-        "none", description="What exact_match compares, as evaluate.extractor."
-    )
-    num_generations: int = Field(8, ge=2, description="Answers per prompt, which are compared with each other.")
-    max_completion_length: int = Field(256, ge=1, description="Tokens of an answer; the rest of max_length is prompt.")
-    temperature: float = Field(1.0, gt=0, description="Of the answers that are trained on.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Of the answers that are trained on.")
-    max_reward_failures: int = Field(
-        32,
-        ge=0,
-        description="So many answers may get no reward because it raised or gave NaN; one more ends the run.",
-    )
 
 
 class OnlineObjective(Objective):

@@ -19,11 +19,9 @@ from steps.engines.progress.progress import say
 from steps.engines.scoring.metrics import estimate
 from steps.engines.template.reasoning import Markers
 from steps.engines.template.render import chat_template
-from steps.train.objectives.grpo import GrpoOptions
 from steps.train.objectives.objective import EncodedRows
-from steps.train.objectives.online import OnlineOptions
+from steps.train.objectives.online_options import GrpoOptions, OnlineOptions, RlooOptions
 from steps.train.objectives.preference_trainer import adapter_can_be_taken_off
-from steps.train.objectives.rloo import RlooOptions
 from steps.train.reward_watch import Point, parted, points_of
 from steps.train.rewards import Failures, Reward, graded, grading, rewards_of
 from steps.train.settings import Plan, TrainSettings

@@ -9,14 +9,15 @@ from steps.contracts.records import Row
 from steps.train.objectives.continued_pretraining import ContinuedPretraining, ContinuedPretrainingOptions
 from steps.train.objectives.dpo import Dpo
 from steps.train.objectives.dpo_options import DpoOptions
-from steps.train.objectives.grpo import Grpo, GrpoOptions
+from steps.train.objectives.grpo import Grpo
 from steps.train.objectives.kto import Kto
 from steps.train.objectives.kto_options import KtoOptions
 from steps.train.objectives.objective import Objective
+from steps.train.objectives.online_options import GrpoOptions, RlooOptions
 from steps.train.objectives.orpo import Orpo
 from steps.train.objectives.orpo_options import OrpoOptions
 from steps.train.objectives.reward import Reward, RewardOptions
-from steps.train.objectives.rloo import Rloo, RlooOptions
+from steps.train.objectives.rloo import Rloo
 from steps.train.objectives.sft import Sft, SftOptions
 
 

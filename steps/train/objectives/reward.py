@@ -83,5 +83,5 @@ class Reward(PreferenceObjective):
         from steps.train.objectives.reward_trainer import build_trainer
 
         return build_trainer(
-            model, tokenizer, rows, settings, self.options, plan, peft_config, checkpoints, recorder
+            model, tokenizer, rows, settings, self.options.center_rewards, plan, peft_config, checkpoints, recorder
         )  # fmt: skip

@@ -18,7 +18,6 @@ from steps.engines.scoring.wilson import wilson
 from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.preference_measures import share_larger
 from steps.train.objectives.preference_trainer import PAIR, AnswerTrainer, ready
-from steps.train.objectives.reward import RewardOptions
 from steps.train.settings import Plan, TrainSettings
 from steps.train.trainer import Recorder, training_arguments
 
@@ -62,7 +61,7 @@ class PairCollator:
 class PairRewardTrainer(AnswerTrainer, RewardTrainer):
     """RewardTrainer that leaves encoded rows as they are."""
 
-    options: RewardOptions
+    center_rewards: float
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         """They are encoded."""
@@ -102,7 +101,7 @@ class PairRewardTrainer(AnswerTrainer, RewardTrainer):
         assert interval is not None
         total = pairs.chosen + pairs.rejected
         return {
-            "eval_loss": float((np.logaddexp(0, -gap) + self.options.center_rewards * total**2).mean()),
+            "eval_loss": float((np.logaddexp(0, -gap) + self.center_rewards * total**2).mean()),
             "eval_accuracy": accuracy,
             "eval_accuracy_low": interval.low,
             "eval_accuracy_high": interval.high,
@@ -117,7 +116,7 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerBase,
     rows: EncodedRows,
     settings: TrainSettings,
-    options: RewardOptions,
+    center_rewards: float,
     plan: Plan,
     peft_config: Any,
     checkpoints: Path,
@@ -129,23 +128,23 @@ def build_trainer(
         peft_config.task_type, peft_config.modules_to_save = "SEQ_CLS", ["score"]
     trainer = PairRewardTrainer(
         model=as_scorer(model, pad, settings.seed),
-        args=reward_config(settings, options, plan, checkpoints),
+        args=reward_config(settings, center_rewards, plan, checkpoints),
         data_collator=PairCollator(pad),
         train_dataset=rows.train,
         processing_class=tokenizer,
         peft_config=peft_config,
         callbacks=[recorder],
     )
-    trainer.options = options
+    trainer.center_rewards = center_rewards
     ready(trainer, rows)
     return trainer
 
 
-def reward_config(settings: TrainSettings, options: RewardOptions, plan: Plan, checkpoints: Path) -> RewardConfig:
-    """TRL's arguments for settings, options and a plan."""
+def reward_config(settings: TrainSettings, center_rewards: float, plan: Plan, checkpoints: Path) -> RewardConfig:
+    """TRL's arguments for settings, a weight and a plan."""
     return RewardConfig(
         **training_arguments(settings, plan, checkpoints),
-        center_rewards_coefficient=options.center_rewards or None,
+        center_rewards_coefficient=center_rewards or None,
         # Rows are within it already, and have columns that no model takes.
         max_length=None,
         remove_unused_columns=False,

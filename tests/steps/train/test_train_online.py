@@ -9,7 +9,7 @@ from steps.engines.lm.generate import generate
 from steps.engines.lm.load import load
 from steps.engines.template.reasoning import Markers
 from steps.train.config import TrainConfig
-from steps.train.objectives.online import OnlineOptions
+from steps.train.objectives.online_options import OnlineOptions
 from steps.train.reward_watch import Point, parted, points_of
 from steps.train.rewards import Failures, Reward, rewards_of
 from steps.train.train import train
