@@ -16,7 +16,8 @@ from steps.train.objectives.objective import Objective
 from steps.train.objectives.online_options import GrpoOptions, RlooOptions
 from steps.train.objectives.orpo import Orpo
 from steps.train.objectives.orpo_options import OrpoOptions
-from steps.train.objectives.reward import Reward, RewardOptions
+from steps.train.objectives.reward import Reward
+from steps.train.objectives.reward_options import RewardOptions
 from steps.train.objectives.rloo import Rloo
 from steps.train.objectives.sft import Sft, SftOptions
 

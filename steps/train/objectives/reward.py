@@ -1,13 +1,11 @@
 """Reward modelling: a number for an answer, larger for the chosen one of a pair."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from steps.contracts.reports import Frozen
 from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, Measure
 from steps.train.objectives.preference import COURSE, PreferenceObjective
+from steps.train.objectives.reward_options import RewardOptions
 from steps.train.settings import Plan, TrainSettings
 
 if TYPE_CHECKING:
@@ -16,18 +14,6 @@ if TYPE_CHECKING:
     from steps.train.answer_forms import Pairs
     from steps.train.objectives.reward_trainer import PairRewardTrainer
     from steps.train.trainer import Recorder
-
-
-class RewardOptions(Frozen):
-    """Reward modelling of pairs, by TRL's RewardTrainer: a model with one output in the place of its tokens."""
-
-    kind: Literal["reward"] = Field("reward", description="A reward model (Bradley-Terry): pairs.")
-    center_rewards: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of the squared sum of a pair's rewards, which keeps their mean at 0 (arXiv 2312.09244 takes"
-        " 0.01).",
-    )
 
 
 class Reward(PreferenceObjective):

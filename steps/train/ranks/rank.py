@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,9 @@ from steps.train.encoding import Encoding
 from steps.train.mixture import Origins
 from steps.train.objectives.objective import EncodedRows
 from steps.train.ranks.job import JOB, RESULT, Job, RankError, Result, read, write
+
+# The module that trains; by its name, since it is what starts the ranks.
+_TRAINS = "steps.train.train"
 
 # Numbers of the pipes' ends that a rank has.
 ALIVE, NEWS = "ASSAY_RANK_ALIVE", "ASSAY_RANK_NEWS"
@@ -59,10 +63,10 @@ def main(folder: Path) -> None:
 def _train(job: Job, folder: Path, rank: int) -> None:
     import torch
 
-    from steps.train.train import tuned
     from steps.train.trainer import explained, torch_settings
     from steps.train.vocabulary import tokenizer_of
 
+    tuned = import_module(_TRAINS).tuned
     if job.plan.device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     with torch_settings(job.config.num_threads), _news() as news, explained(job.config, job.plan):
