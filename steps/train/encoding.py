@@ -77,7 +77,7 @@ class Encoding:
         end = _KEY_BYTES * (sequence + 1)
         return self.order[end - _KEY_BYTES // 2 : end].hex()
 
-    origins: Origins | None = None
+    origins: Origins | None = field(default=None, compare=False)
 
     def mixed(self, mixture: Mixture) -> Numbers | None:
         """Places of the sequences as an epoch sees them, in which order `order` has them from now on; None: as they

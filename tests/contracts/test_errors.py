@@ -12,8 +12,8 @@ def test_the_exit_status_of_each_error() -> None:
     }
     assert found == {
         "AssayError": 1, "ConfigError": 2, "InputError": 3, "InputNotFoundError": 3, "MissingDependencyError": 4,
-        "ServiceError": 5, "StorageError": 6, "IntegrityError": 7, "StepFailedError": 1, "UnsafeSerializationError": 8,
-        "TrainingDataError": 3, "WorkerDiedError": 1, "StepTimeoutError": 9,
+        "OutOfMemoryError": 2, "ServiceError": 5, "StorageError": 6, "IntegrityError": 7, "StepFailedError": 1,
+        "UnsafeSerializationError": 8, "TrainingDataError": 3, "WorkerDiedError": 1, "StepTimeoutError": 9,
     }  # fmt: skip
 
 

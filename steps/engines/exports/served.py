@@ -43,7 +43,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         # Holds the base when it comes from a URL; removed with this object, because weights may stay memory-mapped.
         self.fetched = tempfile.TemporaryDirectory(prefix="served-base-", ignore_cleanup_errors=True)
         self.model, self.tokenizer = _load(model, self.settings, self.device, Path(self.fetched.name))
-        if self.settings["scores"]:
+        if self.settings.get("scores"):
             return
         # Nothing of it is filled in beside what was evaluated: no penalty, no forbidden token.
         self.model.generation_config = GenerationConfig()
@@ -59,7 +59,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
                 (text); optional column `tools` (JSON text of an OpenAI tools list).
             params: `max_new_tokens`, tokens per answer.
         """
-        if self.settings["scores"]:
+        if self.settings.get("scores"):
             return self._scores(model_input.to_dict(orient="records"))
         limit = int((params or {}).get("max_new_tokens") or self.settings["max_new_tokens"])
         prompts = [self._render(row) for row in model_input.to_dict(orient="records")]

@@ -109,6 +109,10 @@ def changed_config(config: TrainConfig, changes: Changes) -> TrainConfig:
         pydantic.ValidationError: they contradict each other, or the rest.
     """
     values = config.model_dump(mode="json", exclude_unset=True)
+    # Options that are another kind's would be refused, so that only what was set is taken; the kind always is.
+    for name in ("objective", "weights"):
+        if name in values:
+            values[name]["kind"] = getattr(config, name).kind
     for key, value in changes.items():
         *path, last = key.split(".")
         at = values

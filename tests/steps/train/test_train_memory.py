@@ -67,10 +67,10 @@ def test_an_end_of_memory_says_in_which_pass_and_what_to_lower(
     assert (found.value.what, found.value.hint) == {
         "validation": (
             "out of memory on cpu in the validation loss, at per_device_eval_batch_size 1",
-            "lower max_length, take a smaller model, or a machine with more memory",
+            "set weights.kind: qlora, or lower max_length, take a smaller model, or a machine with more memory",
         ),
         "training": (
             "out of memory on cpu at per_device_train_batch_size 1, max_length 128",
-            "lower max_length, take a smaller model, or a machine with more memory",
+            "set weights.kind: qlora, or lower max_length, take a smaller model, or a machine with more memory",
         ),
     }[pass_]
