@@ -56,6 +56,7 @@ def test_a_hub_that_refuses_stops_nothing_and_is_told(tmp_path, tiny_model, hub)
     assert done.report.counts["training"]["optimizer steps"] == 6
 
 
+@pytest.mark.slow
 def test_where_copies_go_decides_nothing(tmp_path, tiny_model, hub):
     with_copies = trained(tmp_path / "1", tiny_model)
     without = trained(tmp_path / "2", tiny_model, hub_model_id=None)

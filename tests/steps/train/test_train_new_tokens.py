@@ -117,6 +117,7 @@ def test_what_new_tokens_do_not_go_with_is_refused(tmp_path):
     assert "'<|im_end|>' is a token of the model already" in refused(tmp_path / "c", base, new_tokens=["<|im_end|>"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pad", ["<|im_end|>", None], ids=["is the end", "is missing"])
 def test_a_padding_token_that_is_the_end_or_missing_changes_no_weight(tmp_path, pad):
     """Padding is masked by place, not by its id: the ends of answers are trained all the same."""

@@ -103,6 +103,7 @@ def test_an_adapter_takes_those_below_it_along_in_their_order(chain):
     assert earlier_adapters(second)[0].parent.parent == second.path
 
 
+@pytest.mark.slow
 def test_in_16_bits_the_start_is_merged_and_only_the_last_adapter_lies_beside(chain, dataset):
     made = chain(LORA, LORA)
     _, base, first = made[1]

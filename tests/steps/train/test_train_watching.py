@@ -42,6 +42,7 @@ def losses(result):
     return dict(zip(*next((s.x, s.y) for s in result.report.series if s.title == "Validation loss"), strict=True))
 
 
+@pytest.mark.slow
 def test_samples_are_kept_and_leave_no_trace_in_the_weights(run, tmp_path, tiny_model):
     dataset = tiny_dataset(tmp_path / "same", [tiny_row(i, answer="the lazy dog") for i in range(16)])
     settings = {**BASE, "weights": {"kind": "full"}, "learning_rate": 2e-2, "max_steps": 24}
@@ -71,6 +72,7 @@ def test_the_journal_has_what_was_logged_with_speed_memory_and_time_left(run, da
     assert watched.metrics[6]["seconds_left"] == 0
 
 
+@pytest.mark.slow
 def test_early_stopping_and_the_best_weights_are_those_of_a_run_that_ended_there(run, dataset):
     """The judges: the same training without any of it, and one that ends at the best step of itself."""
     course = losses(run(dataset, OVERFITTING, "all"))
