@@ -39,6 +39,7 @@ from steps.engines.tokens.encode import MANY, Encoder
 from steps.train.encoding import Encoding
 from steps.train.mixture import Origins
 from steps.train.row_form import TOKENS, order_key, token_lists
+from steps.train.rows_to_encode import RowsToEncode
 from steps.train.settings import TrainSettings
 from steps.train.token_cache import CachedTokens, Keys, Means, cached_tokens, keys_of
 
@@ -82,18 +83,7 @@ class Wanted:
     measured: bool = False
 
 
-def write_pieces(
-    dataset: Dataset,
-    split: str | None,
-    tokenizer: "PreTrainedTokenizerBase",
-    template: TemplateConfig,
-    settings: TrainSettings,
-    wanted: Wanted,
-    path: Path,
-    ledger: LedgerWriter | None,
-    limit: int | None,
-    means: Means | None,
-) -> tuple["datasets.Dataset", Encoding]:
+def write_pieces(given: RowsToEncode, wanted: Wanted) -> tuple["datasets.Dataset", Encoding]:
     """Encode one split; pieces are in the order of their rows' content ids, those of a row one after the other.
 
     In memory: one batch, and some 100 bytes per row. Tokens are on disk twice until the file is whole.
@@ -104,16 +94,17 @@ def write_pieces(
     """
     import datasets
 
-    tally = _Tally(settings, ledger)
+    dataset, limit, settings, path = given.dataset, given.limit, given.settings, given.path
+    tally = _Tally(settings, given.ledger)
     many = min(dataset.rows, dataset.rows if limit is None else limit) >= MANY
-    end = end_token(tokenizer, wanted.end_token)
-    how = _How(tokenizer, template, end, not settings.allow_control_tokens, many)
+    end = end_token(given.tokenizer, wanted.end_token)
+    how = _How(given.tokenizer, given.template, end, not settings.allow_control_tokens, many)
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path), _Spool(path.with_suffix(".spool")) as spool:
-        _spool(dataset, split, limit, how, wanted, means or Means(), path.stem, tally, spool)
+        _spool(dataset, given.split, limit, how, wanted, given.means or Means(), path.stem, tally, spool)
         _require_documents(tally.result, spool, wanted, settings)
         _write(spool, settings, wanted, tally, path)
-    _note(tally.result, tokenizer, end, wanted)
+    _note(tally.result, given.tokenizer, end, wanted)
     return datasets.Dataset.from_file(str(path)), tally.result
 
 

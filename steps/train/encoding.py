@@ -27,11 +27,12 @@ from steps.contracts.storage import writing
 from steps.engines.progress.progress import Progress
 from steps.engines.template.labelled import Labelled
 from steps.engines.template.lint import Judge, Linted, LintTotals
-from steps.engines.template.render import ChatTemplate
+from steps.engines.template.render import ChatTemplate, chat_template
 from steps.engines.tokens.encode import MANY
 from steps.train.mixture import LEFT_OUT, Mixture, Origins, hash_of, source_names
 from steps.train.phase_rows import PhaseRows
 from steps.train.row_form import TURNS, Kept, RowForm
+from steps.train.rows_to_encode import RowsToEncode
 from steps.train.settings import TrainSettings
 from steps.train.token_cache import CachedTokens, Keys, Means, cached_tokens, keys_of
 
@@ -230,19 +231,7 @@ class _Counter:
             self.ledger.add(row["record_id"], "dropped", reason, evidence=evidence)
 
 
-def write_tokens(
-    dataset: Dataset,
-    split: str | None,
-    tokenizer: "PreTrainedTokenizerBase",
-    template: ChatTemplate,
-    config: TrainSettings,
-    path: Path,
-    refusal: Refusal,
-    ledger: LedgerWriter | None = None,
-    limit: int | None = None,
-    means: Means | None = None,
-    form: RowForm = TURNS,
-) -> tuple["datasets.Dataset", Encoding]:
+def write_tokens(given: RowsToEncode, refusal: Refusal, form: RowForm = TURNS) -> tuple["datasets.Dataset", Encoding]:
     """Encode one split into an Arrow file and map it.
 
     The returned sequences are in the order of their rows' content ids, so that training doesn't depend on the order or
@@ -251,19 +240,19 @@ def write_tokens(
     Args:
         refusal: why a row can't be used at all (a reason code); None: it is encoded. It is given the kind and the
             label of a row.
-        limit: use so many of those that can be used, with the smallest content ids; None: all.
-        means: where rows are encoded and kept; None: in this process, for this run.
         form: what the file holds of a row.
 
     Raises:
         TrainingDataError: no usable row, or more unusable rows than the config allows.
     """
+    dataset, split, limit, config, path = given.dataset, given.split, given.limit, given.settings, given.path
     rows = dataset.rows if split is None else dataset.manifest.splits.get(split, 0)
     many = min(rows, rows if limit is None else limit) >= MANY
-    settings = _JudgeSettings(tokenizer, template, not config.allow_control_tokens, many, form)
+    template = chat_template(given.tokenizer, given.template)
+    settings = _JudgeSettings(given.tokenizer, template, not config.allow_control_tokens, many, form)
     work = Work(_judging_elsewhere, settings, "tokens")
-    counter, order = _Counter(config, form, ledger), _Order(form)
-    means = means or Means()
+    counter, order = _Counter(config, form, given.ledger), _Order(form)
+    means = given.means or Means()
     where = means.executor
     tables = _wanted_tables(dataset, split, limit, refusal, form.columns)
     with writing(path), _old_objects_left_alone():

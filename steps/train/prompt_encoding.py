@@ -2,7 +2,6 @@
 
 import heapq
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +15,15 @@ from steps.contracts.records import Row
 from steps.contracts.reports import Example
 from steps.contracts.storage import writing
 from steps.engines.progress.progress import Progress
-from steps.engines.template.config import TemplateConfig
 from steps.engines.template.render import ChatTemplate, chat_template, prompt_and_reference
 from steps.train.encoding import Encoding
 from steps.train.mixture import Origins
 from steps.train.row_form import order_key
+from steps.train.rows_to_encode import RowsToEncode
 from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     import datasets
-    from transformers import PreTrainedTokenizerBase
 
 _COLUMNS = (
     "record_id", "content_id", "source", "kind", "messages", "tools", "chosen", "rejected", "text", "label", "meta",
@@ -43,16 +41,7 @@ _EXAMPLES = 5
 
 
 def write_prompts(
-    dataset: Dataset,
-    split: str | None,
-    tokenizer: "PreTrainedTokenizerBase",
-    template: TemplateConfig,
-    settings: TrainSettings,
-    room: int,
-    refusal: Callable[[Row], str | None],
-    path: Path,
-    ledger: LedgerWriter | None,
-    limit: int | None,
+    given: RowsToEncode, room: int, refusal: Callable[[Row], str | None]
 ) -> tuple["datasets.Dataset", Encoding]:
     """The prompts of one split, in the order of their rows' content ids. In memory: all prompts of the split.
 
@@ -64,12 +53,13 @@ def write_prompts(
     """
     import datasets
 
-    chat = chat_template(tokenizer, template)
+    dataset, split, tokenizer, settings = given.dataset, given.split, given.tokenizer, given.settings
+    chat = chat_template(tokenizer, given.template)
     control = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
     result, found = Encoding(), list[tuple[bytes, str, tuple[str, str, int]]]()
     unusable = 0
     with Progress(f"prompts ({split or 'all rows'})", dataset.manifest.splits.get(split or "")) as progress:
-        for row in _rows(dataset, split, limit):
+        for row in _rows(dataset, split, given.limit):
             progress.advance()
             result.rows_in += 1
             reason, asked = refusal(row), None
@@ -83,18 +73,18 @@ def write_prompts(
                     _count(result, length)
                     continue
                 reason = "overlong_prompt"
-            _drop(result, ledger, row["record_id"], str(reason))
+            _drop(result, given.ledger, row["record_id"], str(reason))
     _require(result, unusable, settings, room)
     found.sort(key=lambda one: one[0])
     _describe(result, [(key, source) for key, source, _ in found])
     columns = list(zip(*(one for _, _, one in found), strict=True))
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as out:
+    with writing(given.path):
+        given.path.parent.mkdir(parents=True, exist_ok=True)
+        with pa.OSFile(str(given.path), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as out:
             out.write_table(
                 pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
             )
-    return datasets.Dataset.from_file(str(path)), result
+    return datasets.Dataset.from_file(str(given.path)), result
 
 
 def _asked(row: Row, template: ChatTemplate, control: list[str]) -> tuple[str | None, tuple[str, str] | None]:

@@ -27,12 +27,13 @@ from steps.train.encoding import rows_of, split_name
 from steps.train.fallback import noted, with_less_where_needed
 from steps.train.memory_estimate import Estimate, Shape, estimate, free_bytes, model_shape, require_fit
 from steps.train.mixture import mixed
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import EncodedRows, TrainerParts
 from steps.train.objectives.registry import objective_of
 from steps.train.plan import make_plan, sees_other_gpus
 from steps.train.ranks.config import Ranks
 from steps.train.ranks.launch import in_ranks, job_of
 from steps.train.report import Run, build_report
+from steps.train.rows_to_encode import RowsToEncode
 from steps.train.settings import OnMetrics, Plan
 from steps.train.start import Start
 from steps.train.token_cache import Means
@@ -240,9 +241,10 @@ def encode_rows(
     objective, split = objective_of(config.objective), split_name(dataset, config.rows.split)
     with LedgerWriter(folder / "ledger.parquet", config.stage) as writer:
         seen, mixture = mixed(dataset, split, config.rows.mixture, config.seed, writer)
-        rows, encoding = objective.encode(
+        given = RowsToEncode(
             seen, split, tokenizer, template, config, tokens / "train.arrow", writer, means=means
-        )
+        )  # fmt: skip
+        rows, encoding = objective.encode(given)
         if (places := encoding.mixed(mixture)) is not None:
             rows = rows.select(places)
         ledger = writer.close()
@@ -250,11 +252,12 @@ def encode_rows(
     if _validates(dataset, config):
         # A validation row that can't be used is left out of the loss and counted; it is no reason to stop.
         lenient = config.model_copy(update={"max_unusable_share": 1.0, "unusable_rows": "drop", "overlong": "drop"})
-        path = tokens / "validation.arrow"
+        given = RowsToEncode(
+            dataset, "validation", tokenizer, template, lenient, tokens / "validation.arrow",
+            limit=config.max_eval_rows, means=means,
+        )  # fmt: skip
         try:
-            validation, validation_encoding = objective.held_out().encode(
-                dataset, "validation", tokenizer, template, lenient, path, limit=config.max_eval_rows, means=means
-            )
+            validation, validation_encoding = objective.held_out().encode(given)
         except TrainingDataError as e:
             encoding.notes.append(f"no validation row can be used: {e.what}")
     return EncodedRows(rows, validation, encoding, validation_encoding, mixture), ledger
@@ -283,9 +286,8 @@ def _fit(
         done_before = stored.step_of(resume) if resume else 0
         recorder = Recorder(config, progress, watcher.metrics, done_before)
         peft_config = with_new_tokens(kind.peft_config(model), model, tokenizer, config)
-        trainer = objective_of(config.objective).trainer(
-            model, tokenizer, rows, config, plan, peft_config, home, recorder
-        )  # fmt: skip
+        parts = TrainerParts(model, tokenizer, rows, config, plan, peft_config, home, recorder)
+        trainer = objective_of(config.objective).trainer(parts)
         let_head_be_read(trainer.model)
         kind.begin(trainer, config)
         if trainer.is_world_process_zero():

@@ -39,7 +39,7 @@ def counted_parts(model: Any, config: Any, plan: Any, folder: Path) -> Counted:
 
     from steps.engines.progress.progress import Progress
     from steps.train.memory_probe import LiveBytes
-    from steps.train.objectives.objective import EncodedRows
+    from steps.train.objectives.objective import EncodedRows, TrainerParts
     from steps.train.objectives.registry import objective_of
     from steps.train.trainer import Recorder, torch_settings
     from steps.train.weights.registry import weights_of
@@ -50,10 +50,9 @@ def counted_parts(model: Any, config: Any, plan: Any, folder: Path) -> Counted:
         rows.append(_row(config.objective.kind, ids, bool(n % 2)))
     encoded = EncodedRows(datasets.Dataset.from_list(rows), None, None, None)
     with torch_settings(1), Progress("train") as progress:
-        trainer = objective_of(config.objective).trainer(
-            model, tiny_tokenizer(), encoded, config, plan, weights_of(config.weights).peft_config(model), folder,
-            Recorder(config, progress, None, 0),
-        )  # fmt: skip
+        adapter, recorder = weights_of(config.weights).peft_config(model), Recorder(config, progress, None, 0)
+        parts = TrainerParts(model, tiny_tokenizer(), encoded, config, plan, adapter, folder, recorder)
+        trainer = objective_of(config.objective).trainer(parts)
         weights_of(config.weights).begin(trainer, config)
         trainer.args.save_strategy = "no"
         found = Counted()

@@ -154,6 +154,12 @@ def report(store: Artifacts) -> dict[str, Any]:
     return said | {a.name: store.value(a, Decision).model_dump(mode="json") for a in run.of_type("decision")}
 
 
+def notes_of(record: RunRecord, name: str, cache: Path) -> list[tuple[str, ...]]:
+    """Notes of the stage reports of that name, which equal runs may differ in."""
+    store = Artifacts(record, cache)
+    return [store.report(a).notes for a in record.of_type("stage_report") if a.name == name]
+
+
 def _stage(report: StageReport) -> dict[str, Any]:
     said = report.model_dump(mode="json", exclude=MEASURED)
     for table in said["tables"]:

@@ -40,24 +40,25 @@ def trainer_over(model: Any, dataset: Any, config: Any, folder: Path, **planned:
     from steps.engines.lm.load import load, load_tokenizer
     from steps.engines.progress.progress import Progress
     from steps.engines.template.config import TemplateConfig
-    from steps.train.objectives.objective import EncodedRows
+    from steps.train.objectives.objective import EncodedRows, TrainerParts
     from steps.train.objectives.registry import objective_of
     from steps.train.plan import make_plan
+    from steps.train.rows_to_encode import RowsToEncode
     from steps.train.trainer import Recorder
     from steps.train.weights.registry import weights_of
 
     tokenizer, objective = load_tokenizer(model), objective_of(config.objective)
     encoded = [
-        objective.encode(dataset, split, tokenizer, TemplateConfig(), config, folder / f"{split}.arrow")
+        objective.encode(RowsToEncode(dataset, split, tokenizer, TemplateConfig(), config, folder / f"{split}.arrow"))
         for split in ("train", "validation")
     ]
     rows = EncodedRows(encoded[0][0], encoded[1][0], encoded[0][1], encoded[1][1])
     weights = load(model).model
+    plan = replace(make_plan(config, len(tokenizer)), **planned)
+    adapter, recorder = weights_of(config.weights).peft_config(weights), Recorder(config, Progress("train"), None)
     return objective.trainer(
-        weights, tokenizer, rows, config, replace(make_plan(config, len(tokenizer)), **planned),
-        weights_of(config.weights).peft_config(weights), folder / "checkpoints",
-        Recorder(config, Progress("train"), None),
-    )  # fmt: skip
+        TrainerParts(weights, tokenizer, rows, config, plan, adapter, folder / "checkpoints", recorder)
+    )
 
 
 def pairs_dataset(folder: Path, count: int = 40, *, validation: int = 8) -> Any:

@@ -1,28 +1,22 @@
 """Continued pre-training: documents, every token trained, packed to sequences of one length."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from steps.contracts.dataset import Dataset
-from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Kind, Row
 from steps.contracts.reports import Frozen
-from steps.engines.template.config import TemplateConfig
-from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, LossKernel, Measure, Objective
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, LossKernel, Measure, Objective, TrainerParts
 from steps.train.objectives.sft import loss_kernel
-from steps.train.settings import Plan, TrainSettings
+from steps.train.rows_to_encode import RowsToEncode
+from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     import datasets
-    from transformers import PreTrainedTokenizerBase
 
     from steps.train.document_encoding import Wanted
     from steps.train.encoding import Encoding
     from steps.train.objectives.document_trainer import DocumentTrainer
-    from steps.train.token_cache import Means
-    from steps.train.trainer import Recorder
 
 _NATS = "nats per trained token"
 
@@ -123,22 +117,11 @@ class ContinuedPretraining(Objective):
             return str(row["kind"])
         return "unwanted_answer" if row.get("label") is False else None
 
-    def encode(
-        self,
-        dataset: Dataset,
-        split: str | None,
-        tokenizer: "PreTrainedTokenizerBase",
-        template: TemplateConfig,
-        settings: TrainSettings,
-        path: Path,
-        ledger: LedgerWriter | None = None,
-        limit: int | None = None,
-        means: "Means | None" = None,
-    ) -> tuple["datasets.Dataset", "Encoding"]:
+    def encode(self, given: RowsToEncode) -> tuple["datasets.Dataset", "Encoding"]:
         """Rows cut to sequences of max_length tokens at most; they are packed when the trainer is made."""
         from steps.train.document_encoding import write_pieces
 
-        return write_pieces(dataset, split, tokenizer, template, settings, self.wanted, path, ledger, limit, means)
+        return write_pieces(given, self.wanted)
 
     @property
     def wanted(self) -> "Wanted":
@@ -158,20 +141,8 @@ class ContinuedPretraining(Objective):
         """As sft's."""
         return loss_kernel(self.options.loss_kernel, device, vocab_size)
 
-    def trainer(
-        self,
-        model: Any,
-        tokenizer: "PreTrainedTokenizerBase",
-        rows: EncodedRows,
-        settings: TrainSettings,
-        plan: Plan,
-        peft_config: Any,
-        checkpoints: Path,
-        recorder: "Recorder",
-    ) -> "DocumentTrainer":
+    def trainer(self, parts: TrainerParts) -> "DocumentTrainer":
         """TRL's SFTTrainer over packs."""
         from steps.train.objectives.document_trainer import build_trainer
 
-        return build_trainer(
-            model, tokenizer, rows, settings, self.options.packing, plan, peft_config, checkpoints, recorder
-        )  # fmt: skip
+        return build_trainer(parts, self.options.packing)

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
-from transformers.trainer_callback import PrinterCallback
 
 from steps.engines.lm.loss import IGNORED
 from steps.engines.scoring.metrics import LARGEST_LOSS
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import TrainerParts
 from steps.train.objectives.sft_trainer import SftTrainer, mean_loss, require_blind_packs, sft_config
 from steps.train.packing import Packing, packed
-from steps.train.settings import Plan, TrainSettings
-from steps.train.trainer import Recorder
 
 
 class PackCollator:
@@ -71,36 +67,22 @@ class DocumentTrainer(SftTrainer):
         return found
 
 
-def build_trainer(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: EncodedRows,
-    settings: TrainSettings,
-    packing: Packing,
-    plan: Plan,
-    peft_config: Any,
-    checkpoints: Path,
-    recorder: Recorder,
-) -> DocumentTrainer:
+def build_trainer(parts: TrainerParts, packing: Packing) -> DocumentTrainer:
     """A trainer over rows that are tokenised already (columns input_ids, labels, length, replay); they are packed here,
     into a file beside theirs (beside the checkpoints where they have none).
     """
+    rows, settings, plan, checkpoints = parts.rows, parts.settings, parts.plan, parts.checkpoints
     if packing == "bfd":
-        require_blind_packs(model)
+        require_blind_packs(parts.model)
     mapped = rows.train.cache_files
     folder = Path(mapped[0]["filename"]).parent if mapped else checkpoints
     # TRL's constructor seeds torch before it makes the adapter.
     trainer = DocumentTrainer(
-        model=model,
+        **parts.named(),
         args=sft_config(settings, "none", plan, checkpoints),
         train_dataset=packed(rows.train, packing, settings.max_length, folder / "packs.arrow"),
-        processing_class=tokenizer,
-        data_collator=PackCollator(tokenizer.pad_token_id or 0),
-        peft_config=peft_config,
-        callbacks=[recorder],
+        data_collator=PackCollator(parts.tokenizer.pad_token_id or 0),
     )
     trainer.plan = plan
-    trainer.eval_dataset = rows.validation
-    trainer.eval_origins = rows.validation_encoding.origins if rows.validation_encoding else None
-    trainer.remove_callback(PrinterCallback)
+    parts.give_validation(trainer)
     return trainer

@@ -1,10 +1,9 @@
 """Direct preference optimisation: the chosen answer becomes likelier than the rejected one, as seen from the start."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steps.train.objectives.dpo_options import DpoOptions
-from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, EncodedRows, LossKernel
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, LossKernel, TrainerParts
 from steps.train.objectives.preference import (
     ACCURACY,
     COURSE,
@@ -14,14 +13,11 @@ from steps.train.objectives.preference import (
     PreferenceObjective,
 )
 from steps.train.objectives.sft import loss_kernel
-from steps.train.settings import Plan, TrainSettings
+from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from steps.train.answer_forms import Pairs
     from steps.train.objectives.dpo_trainer import DpoTrainer
-    from steps.train.trainer import Recorder
 
 
 class Dpo(PreferenceObjective):
@@ -59,20 +55,8 @@ class Dpo(PreferenceObjective):
         """As sft's."""
         return loss_kernel("auto", device, vocab_size)
 
-    def trainer(
-        self,
-        model: Any,
-        tokenizer: "PreTrainedTokenizerBase",
-        rows: EncodedRows,
-        settings: TrainSettings,
-        plan: Plan,
-        peft_config: Any,
-        checkpoints: Path,
-        recorder: "Recorder",
-    ) -> "DpoTrainer":
+    def trainer(self, parts: TrainerParts) -> "DpoTrainer":
         """TRL's DPOTrainer, with exact measures."""
         from steps.train.objectives.dpo_trainer import build_trainer
 
-        return build_trainer(
-            model, tokenizer, rows, settings, self.options, plan, peft_config, checkpoints, recorder
-        )  # fmt: skip
+        return build_trainer(parts, self.options)

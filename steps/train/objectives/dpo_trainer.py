@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
 from steps.engines.lm.load import core_of
 from steps.train.objectives.dpo_options import DpoOptions
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import TrainerParts
 from steps.train.objectives.preference_measures import (
     PairScores,
     negative_log_likelihood,
@@ -26,10 +25,9 @@ from steps.train.objectives.preference_trainer import (
     give_plain_head,
     kept_beside_checkpoints,
     masked,
-    ready,
 )
 from steps.train.settings import Plan, TrainSettings
-from steps.train.trainer import Recorder, training_arguments
+from steps.train.trainer import training_arguments
 
 
 class DpoTrainer(AnswerTrainer, DPOTrainer):
@@ -64,36 +62,24 @@ def pair_batch(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     return {**masked(sequences), **{name: torch.tensor([row[name] for row in rows]) for name in names}}
 
 
-def build_trainer(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: EncodedRows,
-    settings: TrainSettings,
-    options: DpoOptions,
-    plan: Plan,
-    peft_config: Any,
-    checkpoints: Path,
-    recorder: Recorder,
-) -> DpoTrainer:
+def build_trainer(parts: TrainerParts, options: DpoOptions) -> DpoTrainer:
     """A trainer over pairs (columns of `answer_forms.Pairs`).
 
     The reference model is the one that training starts from: without the adapter, where that adds nothing at first;
     else what it says of the pairs is computed before the first step.
     """
-    precomputes = not adapter_can_be_taken_off(peft_config)
+    model, rows, plan, checkpoints = parts.model, parts.rows, parts.plan, parts.checkpoints
+    precomputes = not adapter_can_be_taken_off(parts.peft_config)
     # Of the model alone: an adapter's own dropout is what the config asks for.
     disable_dropout_in_model(model)
     trainer = DpoTrainer(
-        model=model,
-        args=dpo_config(settings, options, plan, checkpoints, precomputes),
+        **parts.named(),
+        args=dpo_config(parts.settings, options, plan, checkpoints, precomputes),
         data_collator=pair_batch,
         train_dataset=rows.train,
-        processing_class=tokenizer,
-        peft_config=peft_config,
-        callbacks=[recorder],
     )
     trainer.options = options
-    ready(trainer, rows)
+    parts.give_validation(trainer)
     if plan.loss_kernel == "plain":
         give_plain_head(core_of(trainer.model))
     if rows.validation is not None:

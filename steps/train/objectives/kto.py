@@ -1,22 +1,18 @@
 """KTO: answers that are wanted become likelier, unwanted ones less likely, each by itself, without pairs."""
 
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steps.contracts.records import Row
 from steps.train.objectives.kto_options import KtoOptions
-from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, EncodedRows, LossKernel, Measure
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, LossKernel, Measure, TrainerParts
 from steps.train.objectives.preference import ACCURACY, COURSE, MARGIN, REWARD, PreferenceObjective
 from steps.train.objectives.sft import loss_kernel
-from steps.train.settings import Plan, TrainSettings
+from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from steps.train.answer_forms import LabelledAnswers
     from steps.train.objectives.kto_trainer import KtoTrainer
-    from steps.train.trainer import Recorder
 
 
 class Kto(PreferenceObjective):
@@ -82,20 +78,8 @@ class Kto(PreferenceObjective):
         """As sft's."""
         return loss_kernel("auto", device, vocab_size)
 
-    def trainer(
-        self,
-        model: Any,
-        tokenizer: "PreTrainedTokenizerBase",
-        rows: EncodedRows,
-        settings: TrainSettings,
-        plan: Plan,
-        peft_config: Any,
-        checkpoints: Path,
-        recorder: "Recorder",
-    ) -> "KtoTrainer":
+    def trainer(self, parts: TrainerParts) -> "KtoTrainer":
         """TRL's KTOTrainer, with exact measures."""
         from steps.train.objectives.kto_trainer import build_trainer
 
-        return build_trainer(
-            model, tokenizer, rows, settings, self.options, plan, peft_config, checkpoints, recorder
-        )  # fmt: skip
+        return build_trainer(parts, self.options)

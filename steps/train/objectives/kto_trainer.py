@@ -8,14 +8,13 @@ import datasets
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import PreTrainedTokenizerBase
 from trl import KTOConfig, KTOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
 from steps.engines.lm.load import core_of
 from steps.engines.template.render import IGNORED
 from steps.train.objectives.kto_options import KtoOptions
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import TrainerParts
 from steps.train.objectives.preference_measures import LabelledScores, kto_measures
 from steps.train.objectives.preference_trainer import (
     AnswerTrainer,
@@ -24,10 +23,9 @@ from steps.train.objectives.preference_trainer import (
     give_plain_head,
     kept_beside_checkpoints,
     masked,
-    ready,
 )
 from steps.train.settings import Plan, TrainSettings
-from steps.train.trainer import Recorder, training_arguments
+from steps.train.trainer import training_arguments
 
 _MISMATCHED = "KL_"
 
@@ -128,41 +126,29 @@ def _weight(own: float | str, other: float | str, answers: int, others: int) -> 
     return max(1.0, others / answers) if other == "auto" else float(other) * others / answers
 
 
-def build_trainer(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: EncodedRows,
-    settings: TrainSettings,
-    options: KtoOptions,
-    plan: Plan,
-    peft_config: Any,
-    checkpoints: Path,
-    recorder: Recorder,
-) -> KtoTrainer:
+def build_trainer(parts: TrainerParts, options: KtoOptions) -> KtoTrainer:
     """A trainer over labelled answers (columns of `answer_forms.LabelledAnswers`), with the reference as in dpo.
 
     Rows are drawn into an order once, by the seed: batches stay what they are in every epoch, since the answers that go
     round in one are those that it trains.
     """
-    precomputes = not adapter_can_be_taken_off(peft_config)
+    model, rows, settings, plan, checkpoints = parts.model, parts.rows, parts.settings, parts.plan, parts.checkpoints
+    precomputes = not adapter_can_be_taken_off(parts.peft_config)
     # Of the model alone: an adapter's own dropout is what the config asks for.
     disable_dropout_in_model(model)
     drawn = rows.train.select(np.random.default_rng(settings.seed).permutation(len(rows.train)))
     train_rows = Mismatched(drawn, settings.per_device_train_batch_size, settings.max_length)
     weights = label_weights(options, np.asarray(drawn["label"], bool))
     trainer = KtoTrainer(
-        model=model,
+        **parts.named(),
         args=kto_config(settings, options, weights, plan, checkpoints, precomputes),
         data_collator=labelled_batch,
         train_dataset=drawn,
-        processing_class=tokenizer,
-        peft_config=peft_config,
-        callbacks=[recorder],
     )
     trainer.options, trainer.weights = options, weights
     trainer.notes = (f"a wanted answer's loss weighs {weights[True]:.3g}, an unwanted one's {weights[False]:.3g}",)
     trainer.train_dataset = train_rows
-    ready(trainer, rows)
+    parts.give_validation(trainer)
     if plan.loss_kernel == "plain":
         give_plain_head(core_of(trainer.model))
     if rows.validation is not None:

@@ -7,11 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from steps.contracts.dataset import Dataset
-from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
-from steps.engines.template.config import TemplateConfig
 from steps.train.mixture import Mixture
+from steps.train.row_form import TURNS, RowForm
+from steps.train.rows_to_encode import RowsToEncode
 from steps.train.settings import Plan, TrainSettings
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from steps.train.encoding import Encoding
-    from steps.train.token_cache import Means
     from steps.train.trainer import Recorder
 
 LossKernel = Literal["fused", "plain"]
@@ -72,6 +70,42 @@ class Demand:
     answers: tuple[int, int, int] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class TrainerParts:
+    """What a trainer is made of.
+
+    Attributes:
+        peft_config: peft's configuration of an adapter; None: the model's own weights are trained.
+        checkpoints: the run's folder of checkpoints.
+    """
+
+    model: Any
+    tokenizer: "PreTrainedTokenizerBase"
+    rows: EncodedRows
+    settings: TrainSettings
+    plan: Plan
+    peft_config: Any
+    checkpoints: Path
+    recorder: "Recorder"
+
+    def named(self) -> dict[str, Any]:
+        """What all trainers of TRL are given, by the names that they have for it."""
+        return {
+            "model": self.model,
+            "processing_class": self.tokenizer,
+            "peft_config": self.peft_config,
+            "callbacks": [self.recorder],
+        }
+
+    def give_validation(self, trainer: Any) -> None:
+        """The validation rows, which TRL's constructors would tokenise, with their sources; and no printing."""
+        from transformers.trainer_callback import PrinterCallback
+
+        found = self.rows.validation_encoding
+        trainer.eval_dataset, trainer.eval_origins = self.rows.validation, found.origins if found else None
+        trainer.remove_callback(PrinterCallback)
+
+
 class Objective(ABC):
     """An objective with its options. Nothing here imports torch before it is asked for a trainer.
 
@@ -103,29 +137,22 @@ class Objective(ABC):
     def refusal(self, row: Row) -> str | None:
         """Why a row can't be used at all (the ledger's reason code); None: it is encoded."""
 
-    @abstractmethod
-    def encode(
-        self,
-        dataset: Dataset,
-        split: str | None,
-        tokenizer: "PreTrainedTokenizerBase",
-        template: TemplateConfig,
-        settings: TrainSettings,
-        path: Path,
-        ledger: LedgerWriter | None = None,
-        limit: int | None = None,
-        means: "Means | None" = None,
-    ) -> tuple["datasets.Dataset", "Encoding"]:
+    @property
+    def form(self) -> RowForm:
+        """What is written of a row, where rows are rendered by the chat template."""
+        return TURNS
+
+    def encode(self, given: RowsToEncode) -> tuple["datasets.Dataset", "Encoding"]:
         """Encode one split into an Arrow file and map it; the rows are in the order of their content ids.
 
-        Args:
-            split: None: every row, of a version without split labels.
-            limit: use the rows with the smallest content ids only; None: all.
-            means: where rows are encoded and kept; None: in this process, for this run.
+        Here: token ids and labels by the chat template, every row checked by the mask lint.
 
         Raises:
             TrainingDataError: no usable row, or more unusable rows than the settings allow.
         """
+        from steps.train.encoding import write_tokens
+
+        return write_tokens(given, self.refusal, self.form)
 
     def held_out(self) -> "Objective":
         """The objective as it encodes rows that are only measured."""
@@ -136,17 +163,7 @@ class Objective(ABC):
         return "plain"
 
     @abstractmethod
-    def trainer(
-        self,
-        model: Any,
-        tokenizer: "PreTrainedTokenizerBase",
-        rows: EncodedRows,
-        settings: TrainSettings,
-        plan: Plan,
-        peft_config: Any,
-        checkpoints: Path,
-        recorder: "Recorder",
-    ) -> Any:
+    def trainer(self, parts: TrainerParts) -> Any:
         """A transformers Trainer over encoded rows.
 
         It counts `tokens_seen` and `trained_seen`. Its `evaluate()` gives, and logs, `eval_loss` and whatever other

@@ -1,28 +1,23 @@
 """Reinforcement learning on prompts: the model answers, rewards grade the answers, better ones become likelier."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steps.contracts.dataset import Dataset
-from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
-from steps.engines.template.config import TemplateConfig
 from steps.train.objectives.objective import Curve, Demand, Measure, Objective
-from steps.train.objectives.online_options import OnlineOptions
+from steps.train.objectives.online_options import GrpoOptions, RlooOptions
+from steps.train.rows_to_encode import RowsToEncode
 from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     import datasets
-    from transformers import PreTrainedTokenizerBase
 
     from steps.train.encoding import Encoding
-    from steps.train.token_cache import Means
 
 
 class OnlineObjective(Objective):
     """Prompts of conversations and of preferences. What the row answers is only a reference for graders."""
 
-    options: OnlineOptions
+    options: GrpoOptions | RlooOptions
     # A tenth of supervised training's; TRL's default for full weights is 1e-6.
     learning_rate_share = 0.1
     curves = (
@@ -46,7 +41,7 @@ class OnlineObjective(Objective):
 
     def demand(self, settings: TrainSettings) -> Demand:
         """All answers of an optimizer step are generated at once; a penalty on the divergence asks the start."""
-        answer, beta = self.options.max_completion_length, getattr(self.options, "beta", 0.0)
+        answer, beta = self.options.max_completion_length, self.options.beta
         rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
         return Demand("copy" if beta else "none", (rows, settings.max_length - answer, answer))
 
@@ -74,20 +69,8 @@ class OnlineObjective(Objective):
         """Documents ask nothing."""
         return "document" if row["kind"] == "document" else None
 
-    def encode(
-        self,
-        dataset: Dataset,
-        split: str | None,
-        tokenizer: "PreTrainedTokenizerBase",
-        template: TemplateConfig,
-        settings: TrainSettings,
-        path: Path,
-        ledger: LedgerWriter | None = None,
-        limit: int | None = None,
-        means: "Means | None" = None,
-    ) -> tuple["datasets.Dataset", "Encoding"]:
+    def encode(self, given: RowsToEncode) -> tuple["datasets.Dataset", "Encoding"]:
         """Prompts as inference has them, with the row's own answer."""
         from steps.train.prompt_encoding import write_prompts
 
-        room = settings.max_length - self.options.max_completion_length
-        return write_prompts(dataset, split, tokenizer, template, settings, room, self.refusal, path, ledger, limit)
+        return write_prompts(given, given.settings.max_length - self.options.max_completion_length, self.refusal)

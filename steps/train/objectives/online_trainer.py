@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, Trainer
-from transformers.trainer_callback import PrinterCallback
+from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from trl.trainer.utils import RepeatSampler, add_fused_lm_head
 
@@ -19,13 +18,13 @@ from steps.engines.progress.progress import say
 from steps.engines.scoring.metrics import estimate
 from steps.engines.template.reasoning import Markers
 from steps.engines.template.render import chat_template
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import TrainerParts
 from steps.train.objectives.online_options import GrpoOptions, OnlineOptions, RlooOptions
 from steps.train.objectives.preference_trainer import adapter_can_be_taken_off
 from steps.train.reward_watch import Point, parted, points_of
 from steps.train.rewards import Failures, Reward, graded, grading, rewards_of
 from steps.train.settings import Plan, TrainSettings
-from steps.train.trainer import Recorder, training_arguments
+from steps.train.trainer import training_arguments
 
 
 class EpochRepeatSampler(RepeatSampler):
@@ -161,41 +160,23 @@ class RlooTrainer(OnlineTrainer, RLOOTrainer):  # type: ignore[misc]
     """RLOOTrainer over rendered prompts."""
 
 
-def build_trainer(
-    kind: Any,
-    config: Any,
-    beta: float,
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: EncodedRows,
-    options: OnlineOptions,
-    peft_config: Any,
-    recorder: Recorder,
-) -> Any:
+def build_trainer(parts: TrainerParts, kind: Any, config: Any, options: GrpoOptions | RlooOptions) -> Any:
     """A trainer of that class over prompts (columns of `prompt_encoding.SCHEMA`).
 
     The reference of the KL divergence is what training starts from: the model without its adapter, or a copy of it.
     TRL would load one by the name in config.json.
     """
+    tokenizer, beta = parts.tokenizer, options.beta
     markers, failures = chat_template(tokenizer).markers, Failures(options.max_reward_failures)
     batch = config.per_device_eval_batch_size
     rewards = rewards_of(options, tokenizer, markers, str(config.device), batch, failures)
-    start = copy.deepcopy(model).eval() if beta and not adapter_can_be_taken_off(peft_config) else None
-    trainer = kind(
-        model=model,
-        reward_funcs=rewards,
-        args=config,
-        train_dataset=rows.train,
-        processing_class=tokenizer,
-        peft_config=peft_config,
-        callbacks=[recorder],
-    )
+    start = copy.deepcopy(parts.model).eval() if beta and not adapter_can_be_taken_off(parts.peft_config) else None
+    trainer = kind(**parts.named(), reward_funcs=rewards, args=config, train_dataset=parts.rows.train)
     trainer.options, trainer.failures, trainer.markers, trainer.rewards = options, failures, markers, rewards
     trainer.beta = beta
     if start is not None:
         trainer.ref_model = _reference(trainer, start, config)
-    trainer.eval_dataset = rows.validation
-    trainer.remove_callback(PrinterCallback)
+    parts.give_validation(trainer)
     return trainer
 
 

@@ -1,19 +1,14 @@
 """ORPO: fine-tuning on the chosen answer, and preference over the rejected one, in one loss; no reference model."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, Measure
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Measure, TrainerParts
 from steps.train.objectives.orpo_options import OrpoOptions
 from steps.train.objectives.preference import COURSE, LIKELIHOODS, PreferenceObjective
-from steps.train.settings import Plan, TrainSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from steps.train.answer_forms import Pairs
     from steps.train.objectives.orpo_trainer import OrpoTrainer
-    from steps.train.trainer import Recorder
 
 
 class Orpo(PreferenceObjective):
@@ -47,20 +42,8 @@ class Orpo(PreferenceObjective):
 
         return Pairs()
 
-    def trainer(
-        self,
-        model: Any,
-        tokenizer: "PreTrainedTokenizerBase",
-        rows: EncodedRows,
-        settings: TrainSettings,
-        plan: Plan,
-        peft_config: Any,
-        checkpoints: Path,
-        recorder: "Recorder",
-    ) -> "OrpoTrainer":
+    def trainer(self, parts: TrainerParts) -> "OrpoTrainer":
         """TRL's ORPOTrainer, with exact measures."""
         from steps.train.objectives.orpo_trainer import build_trainer
 
-        return build_trainer(
-            model, tokenizer, rows, settings, self.options, plan, peft_config, checkpoints, recorder
-        )  # fmt: skip
+        return build_trainer(parts, self.options)

@@ -10,12 +10,12 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
 from steps.engines.template.render import IGNORED
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import TrainerParts
 from steps.train.objectives.orpo_options import OrpoOptions
 from steps.train.objectives.preference_measures import PairScores, orpo_measures
-from steps.train.objectives.preference_trainer import PAIR, AnswerTrainer, padded, ready
+from steps.train.objectives.preference_trainer import PAIR, AnswerTrainer, padded
 from steps.train.settings import Plan, TrainSettings
-from steps.train.trainer import Recorder, training_arguments
+from steps.train.trainer import training_arguments
 
 
 class OrpoTrainer(AnswerTrainer, ORPOTrainer):
@@ -56,33 +56,21 @@ def pair_batch(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     return batch
 
 
-def build_trainer(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: EncodedRows,
-    settings: TrainSettings,
-    options: OrpoOptions,
-    plan: Plan,
-    peft_config: Any,
-    checkpoints: Path,
-    recorder: Recorder,
-) -> OrpoTrainer:
+def build_trainer(parts: TrainerParts, options: OrpoOptions) -> OrpoTrainer:
     """A trainer over pairs (columns of `answer_forms.Pairs`). There is no reference model."""
+    model, rows = parts.model, parts.rows
     # Of the model alone: an adapter's own dropout is what the config asks for.
     disable_dropout_in_model(model)
     trainer = OrpoTrainer(
-        model=model,
-        args=orpo_config(settings, options, plan, checkpoints, tokenizer),
+        **parts.named(),
+        args=orpo_config(parts.settings, options, parts.plan, parts.checkpoints, parts.tokenizer),
         data_collator=pair_batch,
         # TRL goes through these three times, and copies them.
         train_dataset=datasets.Dataset.from_list([{"prompt": "", "chosen": "", "rejected": ""}]),
-        processing_class=tokenizer,
-        peft_config=peft_config,
-        callbacks=[recorder],
     )
     trainer.options = options
     trainer.train_dataset = rows.train
-    ready(trainer, rows)
+    parts.give_validation(trainer)
     return trainer
 
 

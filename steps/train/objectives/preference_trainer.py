@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from peft import LoraConfig
 from transformers import Trainer
-from transformers.trainer_callback import PrinterCallback
 from trl.trainer.utils import FusedCausalLMOutput
 
 from steps.contracts.storage import write_whole, writing
@@ -21,7 +20,6 @@ from steps.engines.lm.memory import memory_explained
 from steps.engines.template.render import IGNORED
 from steps.train.light_loop import LightLoop
 from steps.train.mixture import Origins, source_loss
-from steps.train.objectives.objective import EncodedRows
 from steps.train.objectives.preference_measures import PairScores, Scores
 from steps.train.objectives.sft_trainer import EpochLengthSampler
 from steps.train.ranks.batches import told_of_epochs
@@ -143,13 +141,6 @@ class Referenced(torch.utils.data.Dataset[dict[str, Any]]):
 def adapter_can_be_taken_off(peft_config: Any) -> bool:
     """Whether the model without its adapter is what training starts from: an adapter that adds nothing at first."""
     return isinstance(peft_config, LoraConfig) and peft_config.init_lora_weights is True
-
-
-def ready(trainer: AnswerTrainer, rows: EncodedRows) -> None:
-    """The validation rows, which TRL's constructors would tokenise, and no printing."""
-    trainer.eval_dataset = rows.validation
-    trainer.eval_origins = rows.validation_encoding.origins if rows.validation_encoding else None
-    trainer.remove_callback(PrinterCallback)
 
 
 def give_plain_head(core: Any) -> None:

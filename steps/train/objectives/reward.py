@@ -1,19 +1,15 @@
 """Reward modelling: a number for an answer, larger for the chosen one of a pair."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from steps.train.objectives.objective import VALIDATION_LOSS, Curve, EncodedRows, Measure
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Measure, TrainerParts
 from steps.train.objectives.preference import COURSE, PreferenceObjective
 from steps.train.objectives.reward_options import RewardOptions
-from steps.train.settings import Plan, TrainSettings
+from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from steps.train.answer_forms import Pairs
     from steps.train.objectives.reward_trainer import PairRewardTrainer
-    from steps.train.trainer import Recorder
 
 
 class Reward(PreferenceObjective):
@@ -54,20 +50,8 @@ class Reward(PreferenceObjective):
 
         return Pairs()
 
-    def trainer(
-        self,
-        model: Any,
-        tokenizer: "PreTrainedTokenizerBase",
-        rows: EncodedRows,
-        settings: TrainSettings,
-        plan: Plan,
-        peft_config: Any,
-        checkpoints: Path,
-        recorder: "Recorder",
-    ) -> "PairRewardTrainer":
+    def trainer(self, parts: TrainerParts) -> "PairRewardTrainer":
         """TRL's RewardTrainer, with exact measures."""
         from steps.train.objectives.reward_trainer import build_trainer
 
-        return build_trainer(
-            model, tokenizer, rows, settings, self.options.center_rewards, plan, peft_config, checkpoints, recorder
-        )  # fmt: skip
+        return build_trainer(parts, self.options.center_rewards)

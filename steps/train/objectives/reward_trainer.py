@@ -2,24 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.scorer import as_scorer, scores
 from steps.engines.scoring.wilson import wilson
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import TrainerParts
 from steps.train.objectives.preference_measures import share_larger
-from steps.train.objectives.preference_trainer import PAIR, AnswerTrainer, ready
+from steps.train.objectives.preference_trainer import PAIR, AnswerTrainer
 from steps.train.settings import Plan, TrainSettings
-from steps.train.trainer import Recorder, training_arguments
+from steps.train.trainer import training_arguments
 
 # Pairs whose tokens are in memory at once.
 _CHUNK = 256
@@ -111,32 +110,20 @@ class PairRewardTrainer(AnswerTrainer, RewardTrainer):
         }
 
 
-def build_trainer(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: EncodedRows,
-    settings: TrainSettings,
-    center_rewards: float,
-    plan: Plan,
-    peft_config: Any,
-    checkpoints: Path,
-    recorder: Recorder,
-) -> PairRewardTrainer:
+def build_trainer(parts: TrainerParts, center_rewards: float) -> PairRewardTrainer:
     """A trainer over pairs (columns of `answer_forms.Pairs`) of the model's layers below a new head."""
+    tokenizer, settings, peft_config = parts.tokenizer, parts.settings, parts.peft_config
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     if peft_config is not None:
         peft_config.task_type, peft_config.modules_to_save = "SEQ_CLS", ["score"]
     trainer = PairRewardTrainer(
-        model=as_scorer(model, pad, settings.seed),
-        args=reward_config(settings, center_rewards, plan, checkpoints),
+        **replace(parts, model=as_scorer(parts.model, pad, settings.seed)).named(),
+        args=reward_config(settings, center_rewards, parts.plan, parts.checkpoints),
         data_collator=PairCollator(pad),
-        train_dataset=rows.train,
-        processing_class=tokenizer,
-        peft_config=peft_config,
-        callbacks=[recorder],
+        train_dataset=parts.rows.train,
     )
     trainer.center_rewards = center_rewards
-    ready(trainer, rows)
+    parts.give_validation(trainer)
     return trainer
 
 

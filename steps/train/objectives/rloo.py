@@ -1,18 +1,13 @@
 """REINFORCE leave-one-out: an answer is graded against the mean of the others to its prompt."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import TrainerParts
 from steps.train.objectives.online import OnlineObjective
 from steps.train.objectives.online_options import RlooOptions
-from steps.train.settings import Plan, TrainSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from steps.train.objectives.online_trainer import RlooTrainer
-    from steps.train.trainer import Recorder
 
 
 class Rloo(OnlineObjective):
@@ -23,22 +18,10 @@ class Rloo(OnlineObjective):
     def __init__(self, options: RlooOptions) -> None:
         self.options = options
 
-    def trainer(
-        self,
-        model: Any,
-        tokenizer: "PreTrainedTokenizerBase",
-        rows: EncodedRows,
-        settings: TrainSettings,
-        plan: Plan,
-        peft_config: Any,
-        checkpoints: Path,
-        recorder: "Recorder",
-    ) -> "RlooTrainer":
+    def trainer(self, parts: TrainerParts) -> "RlooTrainer":
         """TRL's RLOOTrainer, with held-out grades."""
         from steps.train.objectives.online_trainer import RlooTrainer, build_trainer, rloo_config
 
-        config = rloo_config(settings, self.options, plan, checkpoints)
-        found: RlooTrainer = build_trainer(
-            RlooTrainer, config, self.options.beta, model, tokenizer, rows, self.options, peft_config, recorder
-        )  # fmt: skip
+        config = rloo_config(parts.settings, self.options, parts.plan, parts.checkpoints)
+        found: RlooTrainer = build_trainer(parts, RlooTrainer, config, self.options)
         return found

@@ -1,27 +1,17 @@
 """Supervised fine-tuning: what the assistant says is trained, with the marker that ends its turn."""
 
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from steps.contracts.dataset import Dataset
-from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import Row
 from steps.contracts.reports import Frozen
-from steps.engines.template.config import TemplateConfig
-from steps.train.objectives.objective import Curve, EncodedRows, LossKernel, Objective
-from steps.train.settings import Plan, TrainSettings
+from steps.train.objectives.objective import Curve, LossKernel, Objective, TrainerParts
+from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    import datasets
-    from transformers import PreTrainedTokenizerBase
-
-    from steps.train.encoding import Encoding
     from steps.train.objectives.sft_trainer import SftTrainer
-    from steps.train.token_cache import Means
-    from steps.train.trainer import Recorder
 
 _NATS = "nats per trained token"
 # Chosen: up to here the full logits of a CPU-sized batch are small, and the plain loss is measured to be faster.
@@ -89,45 +79,12 @@ class Sft(Objective):
             return "unwanted_answer"
         return "preference" if row["kind"] == "preference" and self.options.preference_as == "skip" else None
 
-    def encode(
-        self,
-        dataset: Dataset,
-        split: str | None,
-        tokenizer: "PreTrainedTokenizerBase",
-        template: TemplateConfig,
-        settings: TrainSettings,
-        path: Path,
-        ledger: LedgerWriter | None = None,
-        limit: int | None = None,
-        means: "Means | None" = None,
-    ) -> tuple["datasets.Dataset", "Encoding"]:
-        """Token ids and labels by the chat template, every row checked by the mask lint."""
-        from steps.engines.template.render import chat_template
-        from steps.train.encoding import write_tokens
-
-        chat = chat_template(tokenizer, template)
-        return write_tokens(
-            dataset, split, tokenizer, chat, settings, path, self.refusal, ledger, limit, means
-        )  # fmt: skip
-
     def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
         """The one asked for; auto: plain on a CPU with a small vocabulary."""
         return loss_kernel(self.options.loss_kernel, device, vocab_size)
 
-    def trainer(
-        self,
-        model: Any,
-        tokenizer: "PreTrainedTokenizerBase",
-        rows: EncodedRows,
-        settings: TrainSettings,
-        plan: Plan,
-        peft_config: Any,
-        checkpoints: Path,
-        recorder: "Recorder",
-    ) -> "SftTrainer":
+    def trainer(self, parts: TrainerParts) -> "SftTrainer":
         """TRL's SFTTrainer, with an exact validation loss."""
         from steps.train.objectives.sft_trainer import build_trainer
 
-        return build_trainer(
-            model, tokenizer, rows, settings, self.options.packing, plan, peft_config, checkpoints, recorder
-        )  # fmt: skip
+        return build_trainer(parts, self.options.packing)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.data_loader import SeedableRandomSampler
-from transformers import PreTrainedTokenizerBase, Trainer
-from transformers.trainer_callback import PrinterCallback
+from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
@@ -19,10 +18,10 @@ from steps.engines.lm.loss import token_losses
 from steps.engines.lm.memory import memory_explained
 from steps.train.light_loop import LightLoop
 from steps.train.mixture import Origins, source_loss
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import TrainerParts
 from steps.train.ranks.batches import RankBatches, told_of_epochs, with_blanks
 from steps.train.settings import Plan, TrainSettings
-from steps.train.trainer import Recorder, training_arguments
+from steps.train.trainer import training_arguments
 
 # Rows of the validation split in memory at once.
 _EVAL_CHUNK = 256
@@ -196,33 +195,19 @@ def require_blind_packs(model: Any) -> None:
         )  # fmt: skip
 
 
-def build_trainer(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: EncodedRows,
-    settings: TrainSettings,
-    packing: str,
-    plan: Plan,
-    peft_config: Any,
-    checkpoints: Path,
-    recorder: Recorder,
-) -> SftTrainer:
+def build_trainer(parts: TrainerParts, packing: str) -> SftTrainer:
     """A trainer over rows that are tokenised already (columns input_ids, labels, length)."""
+    rows, plan = parts.rows, parts.plan
     if packing == "bfd":
-        require_blind_packs(model)
+        require_blind_packs(parts.model)
     # TRL's constructor seeds torch before it makes the adapter.
     trainer = SftTrainer(
-        model=model,
-        args=sft_config(settings, packing, plan, checkpoints),
+        **parts.named(),
+        args=sft_config(parts.settings, packing, plan, parts.checkpoints),
         train_dataset=rows.train,
-        processing_class=tokenizer,
-        peft_config=peft_config,
-        callbacks=[recorder],
     )
     trainer.plan = plan
-    trainer.eval_dataset = rows.validation
-    trainer.eval_origins = rows.validation_encoding.origins if rows.validation_encoding else None
-    trainer.remove_callback(PrinterCallback)
+    parts.give_validation(trainer)
     return trainer
 
 

@@ -6,6 +6,7 @@ sharded when it was loaded, but can't resume such a one. So each rank writes its
 checkpoint, and reads them back. What lies in other files of a checkpoint is Trainer's.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,11 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
+from steps.contracts.storage import write_whole
 from steps.engines.lm.load import core_of
 from steps.train.settings import Plan
 
-_SCHEDULER = "scheduler.pt"
+_SCHEDULER = "scheduler.json"
 
 
 def shard(trainer: Any, plan: Plan, *, adapter: bool) -> None:
@@ -95,7 +97,8 @@ class _Sharded:
         }
         save_file(state, self._file(Path(output_dir), "optimizer"))
         if self.args.should_save:
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / _SCHEDULER)
+            # Numbers alone, which JSON gives back to the bit; the course of the rate comes from the settings.
+            write_whole(Path(output_dir) / _SCHEDULER, json.dumps(self.lr_scheduler.state_dict()))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
@@ -104,7 +107,7 @@ class _Sharded:
         for name, weight in self._trained():
             state = {k.rpartition("/")[2]: v for k, v in stored.items() if k.rpartition("/")[0] == name}
             self.optimizer.state[weight] = {what: _like(weight, value) for what, value in state.items()}
-        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / _SCHEDULER, weights_only=True))
+        self.lr_scheduler.load_state_dict(json.loads((Path(checkpoint) / _SCHEDULER).read_text()))
         for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
             group["lr"] = rate
 

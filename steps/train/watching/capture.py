@@ -22,7 +22,7 @@ from steps.contracts.errors import ConfigError
 from steps.engines.progress.progress import Progress
 from steps.train.config import TrainConfig
 from steps.train.memory_probe import small_config
-from steps.train.objectives.objective import EncodedRows
+from steps.train.objectives.objective import EncodedRows, TrainerParts
 from steps.train.objectives.registry import objective_of
 from steps.train.settings import Plan
 from steps.train.trainer import Recorder
@@ -82,9 +82,9 @@ def _taken(
         recorder = Recorder(config, Progress("batches", unit="steps"), None)
         # With an adapter no objective computes beforehand what the model says of all rows.
         adapter = weights_of(LoraOptions(r=1)).peft_config(model)
-        trainer = objective_of(config.objective).trainer(
-            model, tokenizer, replace(rows, validation=None), config, plan, adapter, folder, recorder
-        )  # fmt: skip
+        rows = replace(rows, validation=None)
+        parts = TrainerParts(model, tokenizer, rows, config, plan, adapter, folder, recorder)
+        trainer = objective_of(config.objective).trainer(parts)
         seen: list[dict[str, Any]] = []
 
         def forward(model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:

@@ -39,13 +39,15 @@ def pieces(tmp_path, rows, tokenizer=None, **settings):
     """(pieces as lists, what became of the rows, ledger lines) of rows that are encoded."""
     from steps.contracts.ledger import LedgerWriter
     from steps.engines.template.config import TemplateConfig
+    from steps.train.rows_to_encode import RowsToEncode
 
     wanted = config(**settings)
     with LedgerWriter(tmp_path / "ledger.parquet", "train") as writer:
-        found, encoding = write_pieces(
+        given = RowsToEncode(
             tiny_dataset(tmp_path / "d", rows), "train", tokenizer or tiny_tokenizer(), TemplateConfig(), wanted,
-            objective_of(wanted.objective).wanted, tmp_path / "t" / "train.arrow", writer, None, None,
+            tmp_path / "t" / "train.arrow", writer,
         )  # fmt: skip
+        found, encoding = write_pieces(given, objective_of(wanted.objective).wanted)
         ledger = writer.close()
     return found.to_list(), encoding, {r["record_id"]: (r["verdict"], r["reason"]) for r in ledger.read().to_pylist()}
 

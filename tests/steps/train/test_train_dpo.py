@@ -20,6 +20,7 @@ from steps.train.objectives.dpo_options import DpoOptions
 from steps.train.objectives.dpo_trainer import DpoTrainer, losses_of, pair_batch
 from steps.train.objectives.preference_measures import PairScores, Scores, pair_losses
 from steps.train.objectives.registry import objective_of
+from steps.train.rows_to_encode import RowsToEncode
 from steps.train.train import train
 from steps.train.trainer import torch_settings
 
@@ -229,7 +230,8 @@ def encoded_with_ledger(dataset, folder, overlong):
     tokenizer, writer = tiny_tokenizer(), LedgerWriter(folder / "ledger.parquet", "train")
     settings = config_of(max_length=48, overlong=overlong)
     objective = objective_of(settings.objective)
-    found = objective.encode(dataset, "train", tokenizer, TemplateConfig(), settings, folder / "t.arrow", writer)
+    path = folder / "t.arrow"
+    found = objective.encode(RowsToEncode(dataset, "train", tokenizer, TemplateConfig(), settings, path, writer))
     return *found, writer.close().read().to_pylist()
 
 
@@ -271,8 +273,9 @@ def test_a_limit_of_validation_rows_is_of_those_that_can_be_used(tmp_path):
     settings, tokenizer = config_of(), tiny_tokenizer()
     objective = objective_of(settings.objective)
     dataset = tiny_dataset(tmp_path / "d", rows)
+    path = tmp_path / "t.arrow"
     encoded, result = objective.encode(
-        dataset, "train", tokenizer, TemplateConfig(), settings, tmp_path / "t.arrow", limit=6
+        RowsToEncode(dataset, "train", tokenizer, TemplateConfig(), settings, path, limit=6)
     )
     assert (len(encoded), result.kept, result.dropped) == (6, 6, 0)
 

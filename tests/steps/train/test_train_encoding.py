@@ -15,6 +15,7 @@ from steps.train import encoding
 from steps.train.config import TrainConfig
 from steps.train.encoding import split_name
 from steps.train.objectives.registry import objective_of
+from steps.train.rows_to_encode import RowsToEncode
 from steps.train.token_cache import Means
 
 TOKENIZER = tiny_tokenizer()
@@ -25,7 +26,7 @@ def tokens_of(folder, rows, ledger=None, limit=None, means=None, **settings):
     config = TrainConfig.model_validate(settings)
     objective = objective_of(config.objective)
     return objective.encode(
-        dataset, "train", TOKENIZER, TemplateConfig(), config, folder / "t.arrow", ledger, limit, means
+        RowsToEncode(dataset, "train", TOKENIZER, TemplateConfig(), config, folder / "t.arrow", ledger, limit, means)
     )
 
 

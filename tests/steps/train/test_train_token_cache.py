@@ -10,6 +10,7 @@ from steps.engines.template.config import TemplateConfig
 from steps.train import encoding
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
+from steps.train.rows_to_encode import RowsToEncode
 from steps.train.token_cache import Means
 
 TOKENIZER = tiny_tokenizer()
@@ -36,9 +37,9 @@ def asked(monkeypatch):
 
 def encoded(folder, rows, means, tokenizer=TOKENIZER, **settings):
     config = TrainConfig.model_validate({"max_unusable_share": 1, **settings})
-    found, made = objective_of(config.objective).encode(
-        tiny_dataset(folder, rows), "train", tokenizer, TemplateConfig(), config, folder / "train.arrow", means=means
-    )
+    dataset, path = tiny_dataset(folder, rows), folder / "train.arrow"
+    given = RowsToEncode(dataset, "train", tokenizer, TemplateConfig(), config, path, means=means)
+    found, made = objective_of(config.objective).encode(given)
     return found[:], made
 
 
