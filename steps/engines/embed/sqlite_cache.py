@@ -2,16 +2,13 @@
 
 import base64
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 
-from steps.contracts.storage import writing
 from steps.engines.embed.vectors import Vector
-from steps.engines.llm.cache import KEYS_AT_ONCE, LOCK_SECONDS, reading
-from steps.engines.state_store.merged import open_segments
+from steps.engines.llm.cache import KEYS_AT_ONCE
+from steps.engines.state_store.tables import DurableTables
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS vectors (
@@ -20,30 +17,24 @@ CREATE TABLE IF NOT EXISTS vectors (
     vector BLOB NOT NULL
 ) WITHOUT ROWID
 """
-_WHAT = "embedding cache"
 
 
-class SqliteCache:
+class SqliteCache(DurableTables):
     """A SQLite file of vectors (4 bytes per dimension) by key. Several processes may share it.
 
     Where durable state lies elsewhere, the file is a view of it: what other machines found is read when it is opened,
     and what is put here is there when the cache is closed, most of it sooner.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        with writing(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        with reading(file, _WHAT):
-            self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
-            self._db.execute(_TABLE)
-            self._segments = open_segments(file, self._db, self._merge)
+    what = "embedding cache"
+    tables = (_TABLE,)
+    synced = False  # what is lost is computed again
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Vector]:
         """The vectors that are there, by key."""
         wanted = list(dict.fromkeys(keys))
         found: dict[str, Vector] = {}
-        with reading(self.file, _WHAT):
+        with self._reading():
             for start in range(0, len(wanted), KEYS_AT_ONCE):
                 part = wanted[start : start + KEYS_AT_ONCE]
                 marks = ",".join("?" * len(part))
@@ -56,7 +47,7 @@ class SqliteCache:
     def put_many(self, vectors: Mapping[str, Vector]) -> None:
         """Keep vectors under their keys; all of them or none."""
         lines = [(key, int(v.cut), v.values.astype("<f4").tobytes()) for key, v in vectors.items()]
-        with reading(self.file, _WHAT):
+        with self._reading():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.executemany("INSERT OR REPLACE INTO vectors (key, cut, vector) VALUES (?,?,?)", lines)
@@ -71,11 +62,3 @@ class SqliteCache:
     def _merge(self, lines: list[bytes]) -> None:
         rows = [(key, cut, base64.b64decode(raw)) for key, cut, raw in map(json.loads, lines)]
         self._db.executemany("INSERT OR IGNORE INTO vectors (key, cut, vector) VALUES (?,?,?)", rows)
-
-    def close(self) -> None:
-        """Close the file."""
-        try:
-            if self._segments is not None:
-                self._segments.close()
-        finally:
-            self._db.close()

@@ -5,18 +5,14 @@ of them together, and for a process that takes another one's place.
 import asyncio
 import json
 import secrets
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from steps.contracts.digests import short_id
-from steps.contracts.storage import writing
-from steps.engines.llm.cache import LOCK_SECONDS, reading
 from steps.engines.llm.client import Reply
-from steps.engines.state_store.merged import open_segments
+from steps.engines.state_store.tables import DurableTables
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS payments (
@@ -33,7 +29,6 @@ CREATE TABLE IF NOT EXISTS payments (
 """
 _SAID = "CREATE TABLE IF NOT EXISTS said (run TEXT, sentence TEXT, PRIMARY KEY (run, sentence)) WITHOUT ROWID"
 _MARKS = "?,?,?,?,?,?,?,?,?"
-_WHAT = "account of what replies cost"
 
 
 @dataclass(frozen=True)
@@ -67,33 +62,19 @@ class Payment:
     completion_tokens: int | None = None
 
 
-class Account:
+class Account(DurableTables):
     """A SQLite file of payments; a context manager. Several processes may share it; where durable state lies elsewhere,
     it is a view of it, as the replies are.
 
     `asks` returns when it is certain that the question counts, whatever becomes of this process.
     """
 
+    what = "account of what replies cost"
+    tables = (_TABLE, _SAID)
+
     def __init__(self, file: Path, payer: Payer) -> None:
-        self.file, self.payer = file, payer
-        with writing(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        with reading(file, _WHAT):
-            self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(_TABLE)
-            self._db.execute(_SAID)
-            self._segments = open_segments(file, self._db, self._merge)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            if self._segments is not None:
-                self._segments.close()
-        finally:
-            self._db.close()
+        self.payer = payer
+        super().__init__(file)
 
     def payments(self) -> list[Payment]:
         """What this part of the run has paid before, in processes that have ended; of all parts for who answers for
@@ -101,7 +82,7 @@ class Account:
         """
         part = "" if not self.payer.part else " AND part = ?"
         given = [self.payer.run, *([self.payer.part] if part else [])]
-        with reading(self.file, _WHAT):
+        with self._reading():
             columns = "question, most, state, requests, prompt_tokens, completion_tokens"
             rows = self._db.execute(f"SELECT {columns} FROM payments WHERE run = ?{part} ORDER BY id", given).fetchall()
         return [Payment(*row) for row in rows]
@@ -126,7 +107,7 @@ class Account:
 
     def said(self) -> list[str]:
         """The sentences about this run's requests."""
-        with reading(self.file, _WHAT):
+        with self._reading():
             lines = self._db.execute("SELECT sentence FROM said WHERE run = ? ORDER BY sentence", [self.payer.run])
             return [sentence for (sentence,) in lines]
 
@@ -135,7 +116,7 @@ class Account:
         self._write([*who, p.question, p.most, p.state, p.requests, p.prompt_tokens, p.completion_tokens])
 
     def _write(self, line: list[Any]) -> None:
-        with reading(self.file, _WHAT):
+        with self._reading():
             self._enter(line)
         if self._segments is not None:
             self._segments.add(json.dumps(line).encode())

@@ -3,17 +3,12 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import TracebackType
-from typing import Self, get_args
+from collections.abc import Iterable
+from typing import get_args
 
-from steps.contracts.errors import IntegrityError
-from steps.contracts.storage import writing
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Mode
-from steps.engines.state_store.merged import open_segments
+from steps.engines.state_store.tables import DurableTables
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -40,10 +35,9 @@ _COLUMNS = "text, finish_reason, refused, prompt_tokens, completion_tokens, seco
 _MARKS = "?,?,?,?,?,?,?,?,?"
 # Chosen: below SQLite's oldest limit of 999 parameters.
 KEYS_AT_ONCE = 500
-LOCK_SECONDS = 60.0
 
 
-class ReplyCache:
+class ReplyCache(DurableTables):
     """A SQLite file of replies by key; a context manager. Several processes may share it.
 
     `put` returns when the reply is on disk: SQLite's rollback journal with synchronous=FULL survives kill -9
@@ -52,26 +46,8 @@ class ReplyCache:
     a reply is there as well.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        with writing(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        with reading(file):
-            self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(_TABLE)
-            self._db.execute(_ADAPTED)
-            self._segments = open_segments(file, self._db, self._merge)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            if self._segments is not None:
-                self._segments.close()
-        finally:
-            self._db.close()
+    what = "reply cache"
+    tables = (_TABLE, _ADAPTED)
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM replies").fetchone()[0])
@@ -80,7 +56,7 @@ class ReplyCache:
         """The replies that are there, by key."""
         wanted = list(dict.fromkeys(keys))
         found: dict[str, Reply] = {}
-        with reading(self.file):
+        with self._reading():
             for start in range(0, len(wanted), KEYS_AT_ONCE):
                 part = wanted[start : start + KEYS_AT_ONCE]
                 marks = ",".join("?" * len(part))
@@ -90,20 +66,20 @@ class ReplyCache:
 
     def put(self, key: str, reply: Reply) -> None:
         """Keep a reply under its key, in place of an older one."""
-        with reading(self.file):
+        with self._reading():
             self._db.execute(f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", _row(key, reply))
         if self._segments is not None:
             self._segments.add(json.dumps(_row(key, reply)).encode())
 
     def adapted(self, settings: str) -> list[str]:
         """What was said about requests with these settings, in this run or an earlier one on this machine."""
-        with reading(self.file):
+        with self._reading():
             lines = self._db.execute("SELECT said FROM adapted WHERE settings = ? ORDER BY said", [settings])
             return [said for (said,) in lines]
 
     def put_adapted(self, settings: str, said: str) -> None:
         """Keep a sentence about requests with these settings."""
-        with reading(self.file):
+        with self._reading():
             self._db.execute("INSERT OR IGNORE INTO adapted (settings, said) VALUES (?, ?)", (settings, said))
 
     async def keep(self, key: str, reply: Reply) -> None:
@@ -128,26 +104,3 @@ def _reply(values: list[object]) -> Reply:
     if mode not in get_args(Mode):
         raise sqlite3.DatabaseError(f"unknown mode {mode!r}")
     return Reply(str(text), str(finish), bool(refused), prompt, completion, seconds, mode, attempts)  # type: ignore[arg-type]
-
-
-@contextmanager
-def reading(file: Path, what: str = "reply cache") -> Iterator[None]:
-    """Turn SQLite's refusal to read or write `file`, called `what`, into an IntegrityError with the way out."""
-    try:
-        yield
-    except sqlite3.OperationalError as e:
-        if "locked" in str(e):
-            raise IntegrityError(
-                f"another process has held the {what} for over {LOCK_SECONDS:.0f} s", where=str(file),
-                hint="wait for the other run to end, or give this one a cache folder of its own",
-            ) from e  # fmt: skip
-        raise _unreadable(file, what, e) from e
-    except sqlite3.DatabaseError as e:
-        raise _unreadable(file, what, e) from e
-
-
-def _unreadable(file: Path, what: str, error: sqlite3.Error) -> IntegrityError:
-    return IntegrityError(
-        f"the {what} can't be read or written: {error}", where=str(file),
-        hint="free disk space or mend permissions; if the file is damaged, move it away (what it held is asked anew)",
-    )  # fmt: skip

@@ -3,24 +3,21 @@
 from typing import TYPE_CHECKING
 
 from steps.train.objectives.dpo_options import DpoOptions
-from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, LossKernel, TrainerParts
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, TrainerParts
 from steps.train.objectives.preference import (
     ACCURACY,
     COURSE,
     LIKELIHOODS,
     MARGIN,
     REWARD,
-    PreferenceObjective,
+    ReferencedObjective,
 )
-from steps.train.objectives.sft import loss_kernel
-from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from steps.train.answer_forms import Pairs
     from steps.train.objectives.dpo_trainer import DpoTrainer
 
 
-class Dpo(PreferenceObjective):
+class Dpo(ReferencedObjective):
     """Preference pairs. The reference is the model that the phase starts from, never one loaded by name."""
 
     # trl/scripts/dpo.py: 5e-7 for full weights, 5e-6 for LoRA.
@@ -39,21 +36,6 @@ class Dpo(PreferenceObjective):
 
     def __init__(self, options: DpoOptions) -> None:
         self.options = options
-
-    @property
-    def form(self) -> "Pairs":
-        """Both answers of a pair."""
-        from steps.train.answer_forms import Pairs
-
-        return Pairs()
-
-    def demand(self, settings: TrainSettings) -> Demand:
-        """What the reference says of each answer: by another forward pass, in each step or before the first one."""
-        return Demand(reference="without adapter")
-
-    def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
-        """As sft's."""
-        return loss_kernel("auto", device, vocab_size)
 
     def trainer(self, parts: TrainerParts) -> "DpoTrainer":
         """TRL's DPOTrainer, with exact measures."""

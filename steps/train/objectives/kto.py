@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 from steps.contracts.records import Row
 from steps.train.objectives.kto_options import KtoOptions
-from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Demand, LossKernel, Measure, TrainerParts
-from steps.train.objectives.preference import ACCURACY, COURSE, MARGIN, REWARD, PreferenceObjective
-from steps.train.objectives.sft import loss_kernel
+from steps.train.objectives.objective import VALIDATION_LOSS, Curve, Measure, TrainerParts
+from steps.train.objectives.preference import ACCURACY, COURSE, MARGIN, REWARD, ReferencedObjective
 from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from steps.train.objectives.kto_trainer import KtoTrainer
 
 
-class Kto(PreferenceObjective):
+class Kto(ReferencedObjective):
     """Unpaired preferences, and the answers of pairs."""
 
     # trl/scripts/kto.py: 5e-7 for full weights.
@@ -69,14 +68,6 @@ class Kto(PreferenceObjective):
         ):
             return None
         return str(row["kind"])
-
-    def demand(self, settings: TrainSettings) -> Demand:
-        """What the reference says of each answer: by another forward pass, in each step or before the first one."""
-        return Demand(reference="without adapter")
-
-    def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
-        """As sft's."""
-        return loss_kernel("auto", device, vocab_size)
 
     def trainer(self, parts: TrainerParts) -> "KtoTrainer":
         """TRL's KTOTrainer, with exact measures."""

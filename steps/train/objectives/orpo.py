@@ -7,7 +7,6 @@ from steps.train.objectives.orpo_options import OrpoOptions
 from steps.train.objectives.preference import COURSE, LIKELIHOODS, PreferenceObjective
 
 if TYPE_CHECKING:
-    from steps.train.answer_forms import Pairs
     from steps.train.objectives.orpo_trainer import OrpoTrainer
 
 
@@ -34,13 +33,6 @@ class Orpo(PreferenceObjective):
 
     def __init__(self, options: OrpoOptions) -> None:
         self.options = options
-
-    @property
-    def form(self) -> "Pairs":
-        """Both answers of a pair."""
-        from steps.train.answer_forms import Pairs
-
-        return Pairs()
 
     def trainer(self, parts: TrainerParts) -> "OrpoTrainer":
         """TRL's ORPOTrainer, with exact measures."""

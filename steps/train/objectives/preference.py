@@ -1,10 +1,10 @@
 """What the objectives of preferences share."""
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
 
 from steps.contracts.records import Row
-from steps.train.objectives.objective import Curve, Measure, Objective
+from steps.train.objectives.objective import Curve, Demand, LossKernel, Measure, Objective
+from steps.train.objectives.sft import loss_kernel
 from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -30,9 +30,11 @@ class PreferenceObjective(Objective):
     """Answers that are compared, or labelled; of a pair, both are encoded as they are generated."""
 
     @property
-    @abstractmethod
     def form(self) -> "RowForm":
-        """What the file holds of a row."""
+        """Both answers of a pair."""
+        from steps.train.answer_forms import Pairs
+
+        return Pairs()
 
     def clashes(self, settings: TrainSettings) -> list[str]:
         """NEFTune's noise would be in the comparison."""
@@ -43,3 +45,15 @@ class PreferenceObjective(Objective):
     def refusal(self, row: Row) -> str | None:
         """Whatever is no pair."""
         return None if row["kind"] == "preference" else str(row["kind"])
+
+
+class ReferencedObjective(PreferenceObjective):
+    """Answers as they are seen from the model that the phase starts from."""
+
+    def demand(self, settings: TrainSettings) -> Demand:
+        """What the reference says of each answer: by another forward pass, in each step or before the first one."""
+        return Demand(reference="without adapter")
+
+    def loss_kernel(self, device: str, vocab_size: int) -> LossKernel:
+        """As sft's."""
+        return loss_kernel("auto", device, vocab_size)

@@ -8,7 +8,6 @@ from steps.train.objectives.reward_options import RewardOptions
 from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from steps.train.answer_forms import Pairs
     from steps.train.objectives.reward_trainer import PairRewardTrainer
 
 
@@ -42,13 +41,6 @@ class Reward(PreferenceObjective):
         """It answers no sample either."""
         samples = ["sample_prompts are answered, and a reward model writes nothing"] if settings.sample_prompts else []
         return [*super().clashes(settings), *samples]
-
-    @property
-    def form(self) -> "Pairs":
-        """Both answers of a pair."""
-        from steps.train.answer_forms import Pairs
-
-        return Pairs()
 
     def trainer(self, parts: TrainerParts) -> "PairRewardTrainer":
         """TRL's RewardTrainer, with exact measures."""
