@@ -4,12 +4,10 @@ Every token of a document is trained: its text behind the BOS token where the to
 ends it. A document that is longer than max_length becomes several pieces; nothing of it is lost.
 """
 
-import heapq
 import math
 import os
 import shutil
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +18,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import text_digest
@@ -38,10 +35,11 @@ from steps.engines.template.render import IGNORED, bos_text, chat_template
 from steps.engines.tokens.encode import MANY, Encoder
 from steps.train.encoding import Encoding
 from steps.train.mixture import Origins
+from steps.train.row_batches import BATCH_ROWS, RowBatch, judged, wanted_tables
 from steps.train.row_form import TOKENS, order_key, token_lists
 from steps.train.rows_to_encode import RowsToEncode
 from steps.train.settings import TrainSettings
-from steps.train.token_cache import CachedTokens, Keys, Means, cached_tokens, keys_of
+from steps.train.token_cache import Means, cached_tokens
 
 if TYPE_CHECKING:
     import datasets
@@ -57,9 +55,6 @@ PIECES_SCHEMA = pa.schema(
     ]
 )
 _COLUMNS = ("record_id", "content_id", "source", "kind", "messages", "tools", "chosen", "text", "label", "meta")
-_OF_ROW = ("record_id", "content_id", "source", "kind", "label")
-# As many rows are tokenised, and as many pieces written, at once (chosen: some megabytes).
-_BATCH_ROWS = 256
 _EXAMPLES = 5
 # Of a record's id, which ends its key.
 _ID_BYTES = 16
@@ -342,13 +337,9 @@ def _spool(
         cached_tokens(means, name, how.origin) as cached,
         Progress(f"tokens ({split or 'all rows'})", dataset.manifest.splits.get(split or "")) as progress,
     ):
-        in_hand = deque[_Batch]()
-        batches = _batches(_tables(dataset, split, limit), wanted, cached, where.batch_rows or _BATCH_ROWS)
-        for linted in pool.results(_handed_out(batches, in_hand)):
-            batch = in_hand.popleft()
-            found = batch.filled(linted)
-            cached.keep(batch.keys, found)
-            for row, one in zip(batch.taken(tally), found, strict=True):
+        tables = wanted_tables(dataset, split, limit, wanted.refusal, _COLUMNS)
+        for batch, found in judged(tables, wanted.refusal, cached, pool, where.batch_rows):
+            for row, one in zip(_taken(batch, tally), found, strict=True):
                 tally.result.lint.count(one, row["record_id"])
                 if not one.sequences:
                     _unusable(tally, row, one)
@@ -362,56 +353,13 @@ def _unusable(tally: _Tally, row: Row, linted: Linted) -> None:
     tally.drop(row["record_id"], linted.reason or "", {"detail": linted.detail} if linted.detail else {})
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Rows, why each can't be used (None: it can), keys and what is known of those that can, and the new of these."""
-
-    rows: list[Row]
-    refusals: list[str | None]
-    keys: Keys
-    known: list[Linted | None]
-    new: pa.Table
-
-    def filled(self, linted: Sequence[Linted]) -> list[Linted]:
-        """What is known, with what was found of the new rows."""
-        found = iter(linted)
-        return [next(found) if known is None else known for known in self.known]
-
-    def taken(self, tally: _Tally) -> list[Row]:
-        """The rows that can be used; the others are counted."""
-        tally.result.rows_in += len(self.rows)
-        for row, reason in zip(self.rows, self.refusals, strict=True):
-            if reason is not None:
-                tally.drop(row["record_id"], reason, {})
-        return [row for row, reason in zip(self.rows, self.refusals, strict=True) if reason is None]
-
-
-def _tables(dataset: Dataset, split: str | None, limit: int | None) -> Iterator[pa.Table]:
-    """The split's rows, or those with the smallest content ids."""
-    ids = None
-    if limit is not None:
-        tables = dataset.tables(["content_id"], split=split)
-        ids = pa.array(heapq.nsmallest(limit, (c for t in tables for c in t["content_id"].to_pylist())), pa.string())
-    for table in dataset.tables(_COLUMNS, split):
-        yield table if ids is None else table.filter(pc.is_in(table["content_id"], ids))
-
-
-def _batches(tables: Iterator[pa.Table], wanted: Wanted, cached: CachedTokens, size: int) -> Iterator[_Batch]:
-    for table in tables:
-        for start in range(0, len(table), size):
-            part = table.slice(start, size)
-            rows = part.select(_OF_ROW).to_pylist()
-            refusals = [wanted.refusal(row) for row in rows]
-            due = part.filter(pa.array([reason is None for reason in refusals], pa.bool_()))
-            keys = keys_of(due)
-            known = cached.find(keys)
-            yield _Batch(rows, refusals, keys, known, due.filter(pa.array([k is None for k in known], pa.bool_())))
-
-
-def _handed_out(batches: Iterator[_Batch], in_hand: deque[_Batch]) -> Iterator[pa.Table]:
-    for batch in batches:
-        in_hand.append(batch)
-        yield batch.new
+def _taken(batch: RowBatch, tally: _Tally) -> list[Row]:
+    """The rows that can be used; the others are counted."""
+    tally.result.rows_in += len(batch.rows)
+    for row, reason in zip(batch.rows, batch.refusals, strict=True):
+        if reason is not None:
+            tally.drop(row["record_id"], reason, {})
+    return [row for row, reason in zip(batch.rows, batch.refusals, strict=True) if reason is None]
 
 
 def _require_documents(result: Encoding, spool: _Spool, wanted: Wanted, settings: TrainSettings) -> None:
@@ -443,7 +391,7 @@ def _write(spool: _Spool, settings: TrainSettings, wanted: Wanted, tally: _Tally
             origin.add(row, pieces)
             replayed += sum(len(p.input_ids) for p in pieces) if row.replay else 0
             written += [(row, p) for p in pieces]
-            if len(written) >= _BATCH_ROWS:
+            if len(written) >= BATCH_ROWS:
                 out.write_batch(_record_batch(written))
                 written = []
         if written:

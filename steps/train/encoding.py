@@ -1,10 +1,8 @@
 """Rows of a dataset version as a memory-mapped Arrow file of token ids and labels, linted on the way."""
 
 import gc
-import heapq
 import os
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,20 +29,16 @@ from steps.engines.template.render import ChatTemplate, chat_template
 from steps.engines.tokens.encode import MANY
 from steps.train.mixture import LEFT_OUT, Mixture, Origins, hash_of, source_names
 from steps.train.phase_rows import PhaseRows
+from steps.train.row_batches import Refusal, RowBatch, judged, wanted_tables
 from steps.train.row_form import TURNS, Kept, RowForm
 from steps.train.rows_to_encode import RowsToEncode
 from steps.train.settings import TrainSettings
-from steps.train.token_cache import CachedTokens, Keys, Means, cached_tokens, keys_of
+from steps.train.token_cache import Means, cached_tokens
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
-Refusal = Callable[[Row], str | None]
-# Chosen: what is done for a batch as a whole costs little per row, and its tokens are some megabytes.
-_BATCH_ROWS = 256
-# What a refusal and the ledger are given of a row.
-_OF_ROW = ("record_id", "content_id", "kind", "source", "label")
 # content_id and record_id are 16 bytes each.
 _KEY_BYTES = 32
 _EXAMPLES = 5
@@ -254,7 +248,7 @@ def write_tokens(given: RowsToEncode, refusal: Refusal, form: RowForm = TURNS) -
     counter, order = _Counter(config, form, given.ledger), _Order(form)
     means = given.means or Means()
     where = means.executor
-    tables = _wanted_tables(dataset, split, limit, refusal, form.columns)
+    tables = wanted_tables(dataset, split, limit, refusal, form.columns)
     with writing(path), _old_objects_left_alone():
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -264,12 +258,7 @@ def write_tokens(given: RowsToEncode, refusal: Refusal, form: RowForm = TURNS) -
             cached_tokens(means, path.stem, settings.origin) as cached,
             Progress(f"tokens ({split or 'all rows'})", dataset.manifest.splits.get(split or "")) as progress,
         ):
-            in_hand = deque[_Batch]()
-            batches = _batches(tables, refusal, cached, where.batch_rows or _BATCH_ROWS)
-            for linted in pool.results(_handed_out(batches, in_hand)):
-                batch = in_hand.popleft()
-                found = batch.filled(linted)
-                cached.keep(batch.keys, found)
+            for batch, found in judged(tables, refusal, cached, pool, where.batch_rows):
                 kept = _counted(batch, found, counter, order)
                 progress.advance(len(batch.rows))
                 if kept:
@@ -333,55 +322,7 @@ def _judging(settings: _JudgeSettings) -> Callable[[pa.Table], list[Linted]]:
     return lambda table: settings.form.judged(judge, table.to_pylist())
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Rows, and why each can't be used (None: it can).
-
-    Attributes:
-        keys, known: of the rows that can be used: the cache's keys, and what is known.
-        new: the whole rows of which nothing is.
-    """
-
-    rows: list[Row]
-    refusals: list[str | None]
-    keys: Keys
-    known: list[Linted | None]
-    new: pa.Table
-
-    def filled(self, linted: Sequence[Linted]) -> list[Linted]:
-        """What is known, with what was found of the new rows."""
-        found = iter(linted)
-        return [next(found) if known is None else known for known in self.known]
-
-
-def _wanted_tables(
-    dataset: Dataset, split: str | None, limit: int | None, refusal: Refusal, columns: Sequence[str]
-) -> Iterator[pa.Table]:
-    rows = dataset.rows if split is None else dataset.manifest.splits.get(split, 0)
-    wanted = None if limit is None or limit >= rows else _smallest_ids(dataset, split, limit, refusal)
-    for table in dataset.tables(columns, split):
-        yield table if wanted is None else table.filter(pc.is_in(table["content_id"], wanted))
-
-
-def _batches(tables: Iterator[pa.Table], refusal: Refusal, cached: CachedTokens, size: int) -> Iterator[_Batch]:
-    for table in tables:
-        for start in range(0, len(table), size):
-            part = table.slice(start, size)
-            rows = part.select(_OF_ROW).to_pylist()
-            refusals = [refusal(row) for row in rows]
-            due = part.filter(pa.array([reason is None for reason in refusals], pa.bool_()))
-            keys = keys_of(due)
-            known = cached.find(keys)
-            yield _Batch(rows, refusals, keys, known, due.filter(pa.array([k is None for k in known], pa.bool_())))
-
-
-def _handed_out(batches: Iterator[_Batch], in_hand: deque[_Batch]) -> Iterator[pa.Table]:
-    for batch in batches:
-        in_hand.append(batch)
-        yield batch.new
-
-
-def _counted(batch: _Batch, linted: Sequence[Linted], counter: _Counter, order: "_Order") -> list[Kept]:
+def _counted(batch: RowBatch, linted: Sequence[Linted], counter: _Counter, order: "_Order") -> list[Kept]:
     """The batch's rows that can be used; where what is written of them belongs goes to `order`."""
     judged, found = iter(linted), list[Kept]()
     for row, reason in zip(batch.rows, batch.refusals, strict=True):
@@ -420,13 +361,6 @@ class _Order:
         codes, hashes = np.asarray(self._codes, np.int32)[order], np.asarray(self._hashes, np.uint64)[order]
         origins = Origins(tuple(self._names), codes, hashes, np.asarray(self._trained)[order])
         return datasets.Dataset.from_file(str(path)).select(order), keys[order].tobytes(), origins
-
-
-def _smallest_ids(dataset: Dataset, split: str | None, limit: int, refusal: Refusal) -> pa.Array:
-    """Content ids of the rows that can be used, the smallest ones."""
-    rows = (row for table in dataset.tables(_OF_ROW, split=split) for row in table.to_pylist())
-    smallest = heapq.nsmallest(limit, (row["content_id"] for row in rows if refusal(row) is None))
-    return pa.array(smallest, pa.string())
 
 
 def _require_rows(result: Encoding, config: TrainSettings) -> None:

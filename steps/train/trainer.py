@@ -180,3 +180,17 @@ def torch_settings(num_threads: int) -> Iterator[None]:
         transformers.logging.enable_progress_bar()
         if not bars:
             datasets.enable_progress_bars()
+
+
+@contextmanager
+def measuring(trainer: Any, what: str, *, where: str, hint: str) -> Iterator[None]:
+    """The model measures and doesn't train; an end of memory says in which pass, and what to lower."""
+    was_training, rows = trainer.model.training, trainer.args.per_device_eval_batch_size
+    trainer.model.eval()
+    try:
+        with memory_explained(
+            f"on {trainer.args.device} in {what}, at per_device_eval_batch_size {rows}", where=where, hint=hint
+        ):
+            yield
+    finally:
+        trainer.model.train(was_training)

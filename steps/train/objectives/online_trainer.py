@@ -13,7 +13,6 @@ from trl.trainer.utils import RepeatSampler, add_fused_lm_head
 from steps.contracts.evaluation import Estimate
 from steps.engines.lm.generate import generate
 from steps.engines.lm.load import LoadedModel
-from steps.engines.lm.memory import memory_explained
 from steps.engines.progress.progress import say
 from steps.engines.scoring.metrics import estimate
 from steps.engines.template.reasoning import Markers
@@ -24,7 +23,7 @@ from steps.train.objectives.preference_trainer import adapter_can_be_taken_off
 from steps.train.reward_watch import Point, parted, points_of
 from steps.train.rewards import Failures, Reward, graded, grading, rewards_of
 from steps.train.settings import Plan, TrainSettings
-from steps.train.trainer import training_arguments
+from steps.train.trainer import measuring, training_arguments
 
 
 class EpochRepeatSampler(RepeatSampler):
@@ -89,16 +88,9 @@ class OnlineTrainer(Trainer):
         """
         if self.eval_dataset is None:
             return {}
-        was_training, rows = self.model.training, self.args.per_device_eval_batch_size
-        self.model.eval()
-        try:
-            with memory_explained(
-                f"on {self.args.device} in answers to validation prompts, at per_device_eval_batch_size {rows}",
-                where="train", hint="halve per_device_eval_batch_size, or lower objective.max_completion_length",
-            ):  # fmt: skip
-                metrics = self._measured()
-        finally:
-            self.model.train(was_training)
+        hint = "halve per_device_eval_batch_size, or lower objective.max_completion_length"
+        with measuring(self, "answers to validation prompts", where="train", hint=hint):
+            metrics = self._measured()
         self.first = self.first or metrics
         # Not TRL's own: it would take what was gathered of training batches for this.
         Trainer.log(self, metrics)

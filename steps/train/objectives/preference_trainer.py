@@ -16,13 +16,13 @@ from trl.trainer.utils import FusedCausalLMOutput
 from steps.contracts.storage import write_whole, writing
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
-from steps.engines.lm.memory import memory_explained
 from steps.engines.template.render import IGNORED
 from steps.train.light_loop import LightLoop
 from steps.train.mixture import Origins, source_loss
 from steps.train.objectives.preference_measures import PairScores, Scores
 from steps.train.objectives.sft_trainer import EpochLengthSampler
 from steps.train.ranks.batches import told_of_epochs
+from steps.train.trainer import measuring
 
 # Answers whose tokens are in memory at once.
 _CHUNK = 256
@@ -68,11 +68,9 @@ class AnswerTrainer(LightLoop):
         """What is measured on the validation rows; {} without any."""
         if self.eval_dataset is None:
             return {}
-        rows = self.args.per_device_eval_batch_size
-        with memory_explained(
-            f"on {self.args.device} in the validation pass, at per_device_eval_batch_size {rows}",
-            where="train.per_device_eval_batch_size", hint="halve it, or lower max_length",
-        ):  # fmt: skip
+        with measuring(
+            self, "the validation pass", where="train.per_device_eval_batch_size", hint="halve it, or lower max_length"
+        ):
             metrics = self._measured()
         # Not TRL's own: it would take what was gathered of training batches for this.
         Trainer.log(self, metrics)

@@ -15,13 +15,12 @@ from trl import SFTConfig, SFTTrainer
 from steps.contracts.errors import ConfigError
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import token_losses
-from steps.engines.lm.memory import memory_explained
 from steps.train.light_loop import LightLoop
 from steps.train.mixture import Origins, source_loss
 from steps.train.objectives.objective import TrainerParts
 from steps.train.ranks.batches import RankBatches, told_of_epochs, with_blanks
 from steps.train.settings import Plan, TrainSettings
-from steps.train.trainer import training_arguments
+from steps.train.trainer import measuring, training_arguments
 
 # Rows of the validation split in memory at once.
 _EVAL_CHUNK = 256
@@ -117,16 +116,10 @@ class SftTrainer(LightLoop, SFTTrainer):
         """
         if self.eval_dataset is None:
             return {}
-        was_training, rows = self.model.training, self.args.per_device_eval_batch_size
-        self.model.eval()
-        try:
-            with memory_explained(
-                f"on {self.args.device} in the validation loss, at per_device_eval_batch_size {rows}",
-                where="train.per_device_eval_batch_size", hint="halve it, or lower max_length",
-            ):  # fmt: skip
-                metrics = self._validation_losses()
-        finally:
-            self.model.train(was_training)
+        with measuring(
+            self, "the validation loss", where="train.per_device_eval_batch_size", hint="halve it, or lower max_length"
+        ):
+            metrics = self._validation_losses()
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

@@ -15,17 +15,6 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def hub(monkeypatch):
-    # Files go by LFS: the library's other way needs the hub's own storage servers.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with hub_server.serving() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server
-
-
 def test_a_version_becomes_a_private_data_set(shop, hub, told, tmp_path):
     from datasets import load_dataset
 

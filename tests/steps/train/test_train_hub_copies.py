@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from support import hub_server
 from support.hub_server import TOKEN
 from support.tiny_model import tiny_dataset
 
@@ -15,17 +14,6 @@ SETTINGS = {
     "max_steps": 6, "save_steps": 2, "save_total_limit": 2, "per_device_train_batch_size": 4, "max_length": 128,
     "weights": {"kind": "lora", "r": 2}, "hub_model_id": "acme/orders",
 }  # fmt: skip
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    # Files go by LFS: the library's other way needs the hub's own storage servers.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with hub_server.serving() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server
 
 
 def trained(folder, model, **more):

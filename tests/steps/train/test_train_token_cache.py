@@ -7,7 +7,7 @@ from steps.contracts.errors import TrainingDataError
 from steps.contracts.records import message
 from steps.engines.template import lint
 from steps.engines.template.config import TemplateConfig
-from steps.train import encoding
+from steps.train import token_cache
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
 from steps.train.rows_to_encode import RowsToEncode
@@ -109,5 +109,5 @@ def test_a_run_that_fails_leaves_the_cache_as_it_was(tmp_path):
 
 def test_rows_that_differ_in_how_reasoning_stood_have_keys_of_their_own():
     rows = [tiny_row(1), tiny_row(1, meta={"think_tag": "think"}), tiny_row(2)]
-    keys = encoding.keys_of(pa.Table.from_pylist(rows))
+    keys = token_cache.keys_of(pa.Table.from_pylist(rows))
     assert len(np.unique(keys)) == 3
