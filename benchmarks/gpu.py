@@ -97,7 +97,9 @@ class Bench:
     def plan(self, config: TrainConfig, vocab: int) -> Plan:
         """What auto means here."""
         cuda = self.device == "cuda"
-        return plan_for(config, vocab, self.device, gpu_bf16=cuda and torch.cuda.is_bf16_supported())  # type: ignore[arg-type]
+        return plan_for(
+            config, vocab, self.device, gpu_bf16=cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+        )  # type: ignore[arg-type]
 
 
 TOY = {

@@ -20,6 +20,7 @@ from ops.training_plan.rows import Rows, rows_of_phase
 from pipelines.config import RunConfig
 from steps.contracts.errors import AssayError, ConfigError
 from steps.contracts.models import ModelFolder
+from steps.engines.lm.device import has_bf16
 from steps.engines.lm.load import weights_path
 from steps.evaluate.config import EvaluateConfig
 from steps.train.config import TrainConfig
@@ -353,7 +354,7 @@ def this_machine() -> Card:
         from steps.train.planning.devices import device_like
 
         name = torch.cuda.get_device_name()
-        return Card("cuda", name, device_like(name), free_bytes("cuda"), torch.cuda.is_bf16_supported())
+        return Card("cuda", name, device_like(name), free_bytes("cuda"), has_bf16())
     return Card("cpu", "this machine's CPU", None, free_bytes("cpu"), bf16=False)
 
 

@@ -164,7 +164,9 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
     demand = objective.demand(config)
     adapter = weights_of(config.weights).stored_as == "adapter"
     plain = plan.loss_kernel == "plain"
-    found = passes(shape.described, config.weights, How(plan.dtype, plan.bf16, plan.gradient_checkpointing, plain))
+    found = passes(
+        shape.described, config.weights, How(plan.dtype, plan.bf16 or plan.fp16, plan.gradient_checkpointing, plain)
+    )
     kept = weights_of(config.weights).keeping(found.layers)
     rows, length = objective.sequences_per_row * config.per_device_train_batch_size, config.max_length
     still = width * (shape.parameters - shape.packed) + shape.packed_bytes
@@ -209,7 +211,7 @@ def _validation(shape: Shape, config: TrainConfig, plan: Plan, forward: "Growth"
     """Bytes of the largest batch of the validation loss."""
     length = config.max_length
     rows = min(config.per_device_eval_batch_size, max(1, BATCH_TOKENS // length))
-    copies = 2.5 if plan.bf16 or plan.dtype == "bfloat16" else 2
+    copies = 2.5 if plan.bf16 or plan.fp16 or plan.dtype == "bfloat16" else 2
     return _losses(shape.described.get_text_config(), rows, length, forward, copies)
 
 

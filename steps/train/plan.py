@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from steps.contracts.errors import ConfigError
-from steps.engines.lm.device import resolve_device
+from steps.engines.lm.device import has_bf16, resolve_device
 from steps.engines.lm.quantized import require_bitsandbytes
 from steps.engines.progress.progress import say
 from steps.train.config import TrainConfig
@@ -20,8 +20,6 @@ def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) 
     Raises:
         ConfigError: the config asks for a device, a number format or a library that this machine doesn't have.
     """
-    import torch
-
     if config.wants_bitsandbytes:
         require_bitsandbytes(config.wants_bitsandbytes)
     ranks = ranks or Ranks()
@@ -37,8 +35,13 @@ def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) 
         )  # fmt: skip
     _require_shares(config, ranks)
     device = _device(config.device, ranks)
-    gpu_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
+    gpu_bf16 = device == "cuda" and has_bf16()
     plan = plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16)
+    if ranks.strategy == "fsdp2" and plan.fp16:
+        raise ConfigError(
+            "training.strategy fsdp2 doesn't scale the loss of float16", where="train.fp16",
+            hint="set strategy: ddp in the infra file, or fp16: false",
+        )  # fmt: skip
     return replace(plan, processes=ranks.processes, strategy=ranks.strategy if ranks.processes > 1 else "none")
 
 
@@ -50,12 +53,17 @@ def plan_for(config: TrainConfig, vocab_size: int, device: Literal["cpu", "cuda"
     """
     if config.bf16 is True and device == "cuda" and not gpu_bf16:
         raise ConfigError("bf16 is true, but this GPU has no bfloat16", hint="set bf16: auto or false")
+    if config.fp16 is True and device == "cpu":
+        raise ConfigError("fp16 is true, which is for GPUs", where="train.fp16", hint="set fp16: auto or false")
+    bf16 = gpu_bf16 if config.bf16 == "auto" else config.bf16
+    fp16 = device == "cuda" and not (bf16 or gpu_bf16) if config.fp16 == "auto" else config.fp16
     dtype = config.dtype if config.dtype != "auto" else weights_of(config.weights).dtype(gpu_bf16)
     checkpointing = config.gradient_checkpointing
     return Plan(
         device=device,
         dtype=dtype,
-        bf16=gpu_bf16 if config.bf16 == "auto" else config.bf16,
+        bf16=bf16 and not fp16,
+        fp16=fp16,
         gradient_checkpointing=device == "cuda" if checkpointing == "auto" else checkpointing,
         loss_kernel=objective_of(config.objective).loss_kernel(device, vocab_size),
         learning_rate=config.peak_learning_rate,

@@ -104,6 +104,10 @@ class TrainSettings(WatchSettings):
         "auto", description="Weights in memory. auto: bfloat16 for lora on a GPU (adapter in float32), else float32."
     )
     bf16: Literal["auto"] | bool = Field("auto", description="bfloat16 autocast. auto: on a GPU that has it.")
+    fp16: Literal["auto"] | bool = Field(
+        "auto",
+        description="float16 autocast with a scaled loss. auto: on a GPU without bfloat16 of its own (T4, V100).",
+    )
     gradient_checkpointing: Literal["auto"] | bool = Field(
         "auto", description="Recompute activations instead of keeping them. auto: on a GPU."
     )
@@ -115,7 +119,9 @@ class TrainSettings(WatchSettings):
         return self
 
     @model_validator(mode="after")
-    def _one_length(self) -> Self:
+    def _one_of_each(self) -> Self:
+        if self.bf16 is True and self.fp16 is True:
+            raise ValueError("bf16 and fp16 clash (remove one of them)")
         if self.max_steps is not None and self.num_train_epochs is not None:
             raise ValueError("max_steps and num_train_epochs clash (remove one of them)")
         return self
@@ -140,6 +146,7 @@ class Plan:
     gradient_checkpointing: bool
     loss_kernel: Literal["fused", "plain"]
     learning_rate: float
+    fp16: bool = False
     # Processes that share each batch, and how; of one alone "none".
     processes: int = 1
     strategy: Literal["none", "ddp", "fsdp2"] = "none"

@@ -92,6 +92,7 @@ def training_arguments(settings: TrainSettings, plan: Plan, checkpoints: Path) -
         "data_seed": settings.seed,
         "use_cpu": plan.device == "cpu",
         "bf16": plan.bf16,
+        "fp16": plan.fp16,
         "gradient_checkpointing": plan.gradient_checkpointing,
         "dataloader_pin_memory": plan.device != "cpu",
         "report_to": "none",

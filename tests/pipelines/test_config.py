@@ -26,7 +26,8 @@ def test_shipped_config_is_valid_and_says_what_it_is(path: Path) -> None:
 def test_all_promised_configs_are_there() -> None:
     recipes = {"sft_lora_8b", "sft_lora_qwen3", "sft_lora_gemma", "full_small", "judge_openai", "qlora_8b",
                "half_small", "continued_pretraining", "dpo_lora_qwen3", "kto_lora_8b", "orpo_full_small",
-               "reward_model", "grpo_json", "sft_lora_8gb", "full_4b_80gb", "full_8b_8x80gb"}  # fmt: skip
+               "reward_model", "grpo_json", "sft_lora_8gb", "sft_lora_t4", "full_4b_80gb",
+               "full_8b_8x80gb"}  # fmt: skip
     promised = {"quickstart", "smoke", *recipes}
     assert {p.stem for p in SHIPPED} == promised
 

@@ -184,7 +184,7 @@ def test_a_recipe_fits_the_gpu_that_it_asks_for(name: str, tmp_path: Path, monke
     kind, shape = SHAPES[name]
     AutoConfig.for_model(kind, **shape).save_pretrained(tmp_path)
     for asked, answer in (("is_available", True), ("is_bf16_supported", True), ("device_count", 1)):
-        monkeypatch.setattr(torch.cuda, asked, lambda *_, answer=answer: answer)
+        monkeypatch.setattr(torch.cuda, asked, lambda *_, answer=answer, **__: answer)
     needed = max(
         estimate(model_shape(tmp_path, phase), phase, make_plan(phase, shape["vocab_size"])).total
         for phase in CONFIGS[name].phases

@@ -43,3 +43,10 @@ def processor(device: str) -> str:
     if torch.device(device).type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return str(torch.backends.cpu.get_cpu_capability()) if device == "cpu" else device
+
+
+def has_bf16() -> bool:
+    """Whether this machine's GPU computes in bfloat16 itself: torch also says yes where it is only emulated, slowly."""
+    import torch
+
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -46,6 +46,8 @@ class Device:
 
     def peak(self, plan: Plan) -> float:
         """Operations per second at most, by the number format that products are computed in."""
+        if plan.fp16:
+            return 1e12 * self.fp16
         if plan.bf16 or plan.dtype == "bfloat16":
             return 1e12 * (self.bf16 or self.fp32)
         return 1e12 * self.fp32

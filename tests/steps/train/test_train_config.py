@@ -11,8 +11,9 @@ from steps.contracts.errors import ConfigError
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import OBJECTIVES, ObjectiveOptions
 from steps.train.objectives.sft import SftOptions
-from steps.train.plan import make_plan
+from steps.train.plan import make_plan, plan_for
 from steps.train.train import train
+from steps.train.trainer import training_arguments
 from steps.train.weights.full import FullOptions
 from steps.train.weights.lora import LoraOptions
 from steps.train.weights.registry import WEIGHTS, WeightsOptions
@@ -50,6 +51,26 @@ def test_every_setting_of_the_defaults_is_accepted_again():
 def test_eval_steps_without_validation_rows_is_refused_before_anything_is_loaded(tmp_path):
     with pytest.raises(ConfigError, match="no validation rows"):
         train(None, tiny_dataset(tmp_path), TrainConfig(eval_steps=5), tmp_path / "out", tmp_path / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpu_bf16", "formats"),
+    [({}, True, (True, False)), ({}, False, (False, True)), ({"fp16": True}, True, (False, True)),
+     ({"fp16": False}, False, (False, False)), ({"bf16": False}, True, (False, False))],
+    ids=str,
+)  # fmt: skip
+def test_a_gpu_without_bfloat16_of_its_own_computes_in_float16(settings, gpu_bf16, formats, tmp_path):
+    plan = plan_for(TrainConfig.model_validate(settings), 2048, "cuda", gpu_bf16=gpu_bf16)
+    assert (plan.bf16, plan.fp16) == formats
+    told = training_arguments(TrainConfig(), plan, tmp_path)
+    assert (told["bf16"], told["fp16"]) == formats
+
+
+def test_float16_on_a_cpu_and_two_formats_at_once_are_refused():
+    with pytest.raises(ConfigError, match="which is for GPUs"):
+        make_plan(TrainConfig(device="cpu", fp16=True), vocab_size=2048)
+    with pytest.raises(ValidationError, match="bf16 and fp16 clash"):
+        TrainConfig(bf16=True, fp16=True)
 
 
 def test_auto_on_a_cpu_is_float32_without_checkpointing_and_the_plain_loss_for_small_vocabularies():

@@ -269,7 +269,7 @@ def test_one_gpu_of_several_is_used_with_a_word_about_the_others(monkeypatch, ca
     monkeypatch.setenv("ASSAY_PROGRESS", "on")
     monkeypatch.setattr("steps.train.plan.resolve_device", lambda name, where: "cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
     assert make_plan(config(device="cuda"), 320).processes == 1
     assert (
         "train uses 1 of 2 GPUs; to use all: steps: {train_step: {training: {processes: 2}}}" in capsys.readouterr().err
