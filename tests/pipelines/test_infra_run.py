@@ -99,3 +99,19 @@ def test_a_step_that_takes_too_long_fails_as_what_it_is(home: Path) -> None:
         run(config(home, "hasty", scrub={"demo_key": True}), infra="hasty", root=home)
     record = find_run(home)
     assert (record.status, record.failed_step) == ("failed", "ingest_step")
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_phase_of_a_run_and_the_model_says_so(home: Path) -> None:
+    shutil.copytree(ROOT / "examples", home / "examples")
+    (home / "configs" / "infra" / "two.yaml").write_text(
+        "stack: local\nsteps: {train_step: {training: {processes: 2, strategy: fsdp2}}}\n"
+    )
+    smoke = ROOT / "configs" / "runs" / "smoke.yaml"
+    given = ("train.weights.kind=full", "train.gradient_accumulation_steps=2", "pipeline=train")
+    run(smoke, infra="two", overrides=given, root=home)
+    record = find_run(home)
+    assert record.status == "completed"
+    (tuned,) = [a for a in record.artifacts if a.type == "model" and a.name == "tuned"]
+    notes = json.loads((Path(tuned.uri) / "model.json").read_text())["notes"]
+    assert "trained by 2 processes (fsdp2) that shared each batch" in notes
