@@ -19,7 +19,8 @@ class LightLoop(Trainer):
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass."""
-        if not model.training:
+        # DDP's wrapper says that it trains while the model in it is still as it was loaded, in evaluation.
+        if not (model.training and self.model.training):
             return super().training_step(model, inputs, num_items_in_batch)
         # All modules follow the outermost one: whoever evaluates switches all of them, and back.
         model.__dict__["train"] = lambda mode=True: model

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from support.tiny_model import tiny_dataset
 from transformers import Trainer
 from trl import SFTTrainer
@@ -31,3 +32,22 @@ def test_the_light_loop_computes_what_transformers_does(tmp_path, tiny_model, mo
     states = [next((tmp_path / n).glob("*/checkpoint-6/trainer_state.json")) for n in ("one", "two")]
     counted = [json.loads(file.read_text())["total_flos"] for file in states]
     assert counted[0] == counted[1] > 0
+
+
+def test_a_wrapped_model_that_does_not_train_yet_is_made_to(monkeypatch):
+    """As with DDP, which says of itself that it trains while the model in it is as it was loaded."""
+    inner = torch.nn.Dropout(0.5).eval()
+    wrapped = torch.nn.Sequential(inner)
+    wrapped.training = True
+    seen = []
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        model.train()
+        seen.append(inner.training)
+
+    monkeypatch.setattr(Trainer, "training_step", training_step)
+    loop = LightLoop.__new__(LightLoop)
+    loop.model = inner
+    loop.training_step(wrapped, {})
+    loop.training_step(wrapped, {})
+    assert seen == [True, True]

@@ -294,3 +294,18 @@ def test_signals_have_names():
 
     assert _ended_by(-signal.SIGKILL) == "was killed by signal 9 (SIGKILL)"
     assert _ended_by(3) == "ended with status 3"
+
+
+@pytest.mark.slow
+def test_ranks_drop_out_what_they_are_told_to(tiny_model, dataset, tmp_path):
+    """From the first step on: the model that is wrapped for several ranks is as it was loaded, which doesn't train."""
+    weights = {"kind": "lora", "r": 8, "lora_dropout": 0.5}
+    with_dropout, without = (
+        train(
+            tiny_model, dataset, config(weights={**weights, **more}, max_steps=2), tmp_path / str(n),
+            tmp_path / str(n) / "c", ranks=Ranks(processes=2),
+        ).report
+        for n, more in enumerate(({}, {"lora_dropout": 0.0}))
+    )  # fmt: skip
+    norms = [next(s for s in r.series if s.title == "Gradient norm").y for r in (with_dropout, without)]
+    assert norms[0][0] != pytest.approx(norms[1][0], rel=1e-3)
