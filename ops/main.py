@@ -202,6 +202,9 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", help="submit the run and don't wait for its end; where steps run elsewhere")
     ] = False,
+    tags: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="tag its run in the stack's tracker")
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Run a pipeline from a config file."""
@@ -224,6 +227,7 @@ def run(
         schedule=schedule,
         if_changed=if_changed,
         detach=detach,
+        tags=tags or [],
     )
     raise typer.Exit(status)
 

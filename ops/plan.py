@@ -21,6 +21,7 @@ class Plan:
     events: where the run's OpenLineage events go; None: nowhere.
     shares: by stage, steps that its row-wise work is spread over; by its own alone where it isn't named.
     detach: whether the run's end isn't waited for, where it goes on elsewhere.
+    tags: what its run in the stack's tracker is found by.
     """
 
     config: RunConfig
@@ -36,6 +37,7 @@ class Plan:
     events: Endpoint | None = None
     detach: bool = False
     shares: Mapping[str, int] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def config_digest(self) -> str:

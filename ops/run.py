@@ -1,6 +1,7 @@
 """`assay run`: one config file, on one stack, to a recorded and reported result."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -35,6 +36,8 @@ from steps.zenml_runtime.commit import commit_of
 
 # ZenML's words for runs that ended and didn't complete.
 _BADLY = ("failed", "stopped", "cancelled")
+# What every tracker takes as the key of a tag (MLflow: at most 250 characters).
+_TAG = re.compile(r"[\w./-]{1,250}", re.ASCII)
 
 
 def run(
@@ -52,13 +55,15 @@ def run(
     schedule: str | None = None,
     if_changed: bool = False,
     detach: bool = False,
+    tags: Sequence[str] = (),
 ) -> int:
     """Run a pipeline. Returns the process exit status: 0 when it completed (whatever the gate decided), or when it was
     submitted and `detach` says not to wait for its end.
 
     `no_cache` runs every step, also those that ZenML's cache could answer for. `workers`: processes for row-wise work,
     instead of what the infra file says. `slot`: the moment that the run stands for, and `schedule` what wanted it.
-    `if_changed`: run nothing when config and inputs are those of the newest completed run of this config.
+    `if_changed`: run nothing when config and inputs are those of the newest completed run of this config. `tags`:
+    KEY=VALUE, of its run in the stack's tracker.
 
     Raises:
         AssayError: the config, an input, a service or a step failed; the run is recorded as failed.
@@ -68,7 +73,7 @@ def run(
     if json_output:
         os.environ["ASSAY_PROGRESS"] = "off"
     at = slot_of(slot) if slot else None
-    plan = make_plan(home, config_path, infra, stack, overrides, at)
+    plan = replace(make_plan(home, config_path, infra, stack, overrides, at), tags=tags_of(tags))
     for note in plan.notes:
         complain(f"note: {note}")
     if detach:
@@ -87,6 +92,22 @@ def run(
     else:
         print_summary(home, record, json_output)
     return 0
+
+
+def tags_of(said: Sequence[str]) -> dict[str, str]:
+    """What KEY=VALUE stand for.
+
+    Raises:
+        ConfigError: one is something else, or a key that a tracker refuses.
+    """
+    pairs = [one.partition("=") for one in said]
+    for one, (key, equals, _) in zip(said, pairs, strict=True):
+        if not equals or not _TAG.fullmatch(key):
+            raise ConfigError(
+                f"is no tag: {one[:100]}", where="--tag",
+                hint="say KEY=VALUE, the key of letters, digits and . _ - /",
+            )  # fmt: skip
+    return {key: value for key, _, value in pairs}
 
 
 def check_detachable(root: Path, stack: str) -> None:
@@ -221,7 +242,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
     from pipelines import runs
     from pipelines.openlineage.tell import OPENLINEAGE
     from steps.zenml_runtime.containers import be_patient
-    from steps.zenml_runtime.context import EXECUTOR, FAN_OUT, SCHEDULE, SLOT, STATE, TIMES
+    from steps.zenml_runtime.context import EXECUTOR, FAN_OUT, SCHEDULE, SLOT, STATE, TAGS, TIMES
     from steps.zenml_runtime.following import returning_early
     from steps.zenml_runtime.local_store import LAUNCH, execution_mode, runs_here
     from steps.zenml_runtime.owner import OWNER, this_process
@@ -237,6 +258,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
             **({TIMES: dict(times)} if times else {}),
             STATE: plan.infra.state_uri(stack.artifact_store) or "",
             **({FAN_OUT: dict(plan.shares)} if plan.shares else {}),
+            **({TAGS: dict(plan.tags)} if plan.tags else {}),
             EXECUTOR: plan.infra.run.executor.model_dump(mode="json"),
             **({OPENLINEAGE: plan.events.model_dump(mode="json")} if plan.events else {}),
             **{name: said for name, said in ((SLOT, plan.slot), (SCHEDULE, plan.schedule)) if said},

@@ -1,16 +1,15 @@
 """`assay sweep`: trials of a config, and which of them is the best as far as that can be told."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from ops.console import emit, heading, say, show_table
 from ops.environment import prepare
 from ops.sweeps.board import Board, Entry
+from ops.sweeps.leaderboard import as_object, files
 from ops.sweeps.page import render_board
-from ops.sweeps.results import as_json
-from ops.sweeps.statistics import Interval
 from ops.sweeps.sweep import Sweep, as_process, board_so_far, planned, prepared, run_sweep
+from ops.sweeps.tracked import Tracked, tracker_for
 from steps.contracts.storage import write_whole
 
 PAGE = "board.html"
@@ -41,9 +40,12 @@ def sweep(
     if show:
         board = board_so_far(ready)
     else:
-        board = run_sweep(ready, as_process(root, Path(ready.config.config), infra, stack), again)
+        run = as_process(root, Path(ready.config.config), infra, stack)
+        tracker = tracker_for(root, ready.folder, ready.config.name, infra, stack)
+        board = run_sweep(ready, run, again, Tracked(tracker, lambda b: {PAGE: render_board(b)}))
     page = html or ready.folder / PAGE
-    write_whole(page, render_board(board))
+    for file, text in ((page, render_board(board)), *((ready.folder / name, t) for name, t in files(board).items())):
+        write_whole(file, text)
     _tell(board, page, json_output)
 
 
@@ -61,14 +63,7 @@ def _plan(ready: Sweep, json_output: bool) -> None:
 
 def _tell(board: Board, page: Path, json_output: bool) -> None:
     if json_output:
-        entries = [
-            {
-                "rank": e.rank, "standing": e.standing, **as_json(e.result), "interval": _plain(e.loss),
-                "change": _plain(e.change),
-            }
-            for e in board.entries
-        ]  # fmt: skip
-        emit({"sweep": board.sweep.name, "trials": entries, "notes": board.notes, "page": str(page)})
+        emit({**as_object(board), "page": str(page)})
         return
     heading(f"sweep {board.sweep.name}: {len(board.entries)} trials")
     columns = ["rank", "trial", "validation loss", "95 % interval", "against the reference", "standing", "rows", "run"]
@@ -85,7 +80,3 @@ def _row(e: Entry) -> list[object]:
     own = f"{e.loss.low:.4f} to {e.loss.high:.4f}" if e.loss else ""
     change = f"{e.change.value:+.4f} ({e.change.low:+.4f} to {e.change.high:+.4f})" if e.change else ""
     return [e.rank, r.label, f"{r.loss:.4f}", own, change, e.standing, r.trained, r.run]
-
-
-def _plain(interval: Interval | None) -> dict[str, float] | None:
-    return asdict(interval) if interval is not None else None

@@ -14,7 +14,6 @@ from ops.sweeps.trials import Trial
 from ops.watch.watched import watch_folder
 from steps.contracts.errors import IntegrityError
 from steps.contracts.reports import Frozen
-from steps.contracts.runs import RunRecord
 from steps.contracts.storage import writing
 from steps.train.watching.journal import SUFFIX, read_journal
 
@@ -28,6 +27,7 @@ class Result(Frozen):
         key: of its values, by which it is known again.
         losses: nats and trained tokens of each validation row; () where the objective doesn't say them. rows: a digest
             of which rows these are.
+        trained_in: the run that trained, an earlier one where the cache answered.
         trained: rows that it was trained on. seconds, cpu_seconds: of training.
     """
 
@@ -38,6 +38,7 @@ class Result(Frozen):
     loss: float | None = None
     losses: tuple[tuple[float, int], ...] = ()
     rows: str = ""
+    trained_in: str = ""
     trained: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -96,19 +97,19 @@ def result_of(root: Path, trial: Trial, run_name: str) -> Result:
         raise IntegrityError(
             "the run has no validation loss", where=run.name, hint="give the split stage a validation share"
         )
-    validated = _validated(root, run, artifact.made_by, stage_of(artifact))
+    trained_in = next((r.name for r in known_runs(root) if r.run_id == artifact.made_by), run.name)
+    validated = _validated(root, trained_in, stage_of(artifact))
     return Result(
         key=trial.key, label=trial.label, values=dict(trial.values), run=run.name, loss=float(loss),
         losses=tuple((float(nats), int(n)) for nats, n in validated.get("losses", ())), rows=validated.get("rows", ""),
-        trained=report.kept, steps=report.counts["training"]["optimizer steps"], seconds=report.seconds,
-        cpu_seconds=report.cpu_seconds,
+        trained_in=trained_in, trained=report.kept, steps=report.counts["training"]["optimizer steps"],
+        seconds=report.seconds, cpu_seconds=report.cpu_seconds,
     )  # fmt: skip
 
 
-def _validated(root: Path, run: RunRecord, made_by: str | None, stage: str) -> dict[str, Any]:
-    """The losses row by row, from the journal of the run that trained, which may be an earlier one; {} without."""
-    trained = next((r.name for r in known_runs(root) if r.run_id == made_by), run.name)
-    file = watch_folder(root) / trained / f"{stage}{SUFFIX}"
+def _validated(root: Path, trained_in: str, stage: str) -> dict[str, Any]:
+    """The losses row by row, from the journal of the run that trained; {} without."""
+    file = watch_folder(root) / trained_in / f"{stage}{SUFFIX}"
     return (read_journal(file).validated or {}) if file.is_file() else {}
 
 

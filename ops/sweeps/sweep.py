@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ops.sweeps.board import Board, board_of
-from ops.sweeps.config import SweepConfig
+from ops.sweeps.config import SweepConfig, Tpe
 from ops.sweeps.results import Log, Result, failed, result_of
+from ops.sweeps.tracked import Tracked
 from ops.sweeps.trials import Proposal, Trial, all_known, proposals
 from pipelines.config import RunConfig
 from pipelines.input_digests import read_inputs
 from pipelines.load import load_model
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import AssayError, ConfigError
+from steps.contracts.humanize import duration
 from steps.contracts.locks import locked
 from steps.engines.progress.progress import say
 from steps.zenml_runtime.state import state_folder
@@ -25,8 +27,22 @@ from steps.zenml_runtime.state import state_folder
 FOLDER = "sweeps"
 # Chosen: characters of the digest in the folder's name, and of what a failed trial said.
 _DIGEST, _ERROR = 12, 400
-# Runs a trial under all its overrides; one that fails is a result as well.
-Run = Callable[[Trial, Sequence[str]], Result]
+_WAITS = "the sweep waits for a process that runs the same, or for a trial that a killed one left"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a trial is started with: all its overrides, the tags of its run in the tracker, and the sweep's lock (the
+    number of the open file), which its process holds as well.
+    """
+
+    overrides: Sequence[str]
+    tags: Mapping[str, str]
+    lock: int
+
+
+# Runs a trial; one that fails is a result as well.
+Run = Callable[[Trial, Start], Result]
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,11 @@ class Sweep:
     proposal: Proposal
     common: tuple[str, ...]
     folder: Path
+
+    @property
+    def size(self) -> int:
+        """How many trials there are."""
+        return self.config.search.trials if isinstance(self.config.search, Tpe) else len(planned(self))
 
     @property
     def log(self) -> Log:
@@ -104,23 +125,35 @@ def planned(sweep: Sweep) -> list[Trial]:
     return _all(sweep.proposal) if all_known(sweep.config) else []
 
 
-def run_sweep(sweep: Sweep, run: Run, again: bool = False) -> Board:
+def run_sweep(sweep: Sweep, run: Run, again: bool = False, tracked: Tracked | None = None) -> Board:
     """Run the trials that aren't done. `again`: also those that failed.
 
     Raises:
         KeyboardInterrupt: what is done is kept.
     """
-    with locked(sweep.folder / ".lock", lambda: say("sweep waits for another process, which runs the same")):
+    tracker = tracked or Tracked()
+    with locked(sweep.folder / ".lock", lambda: say(_WAITS)) as lock, tracker.of(sweep.config):
         known, done = sweep.log.read(), list[Result]()
         while (trial := sweep.proposal([r.loss for r in done])) is not None:
-            found = known.get(trial.key)
+            found, number = known.get(trial.key), len(done) + 1
             if found is None or (again and found.loss is None):
-                say(f"sweep {sweep.config.name}: trial {len(done) + 1}: {trial.label}")
-                found = run(trial, [*sweep.common, *trial.overrides])
+                say(f"sweep {sweep.config.name}: trial {number} of {sweep.size}: {trial.label}")
+                start = Start([*sweep.common, *trial.overrides], tracker.trial_begins(number), lock.fileno())
+                found = known[trial.key] = run(trial, start)
                 sweep.log.add(found)
-                known[trial.key] = found
+                say(f"  {_in_short(found)}")
+                tracker.record(board_of(sweep.config, [*done, found]))
             done.append(found)
-    return board_of(sweep.config, done)
+        board = board_of(sweep.config, done)
+        tracker.record(board)
+    return board
+
+
+def _in_short(result: Result) -> str:
+    if result.loss is None:
+        return f"failed: {result.error}"
+    cached = f", from the cache (trained in {result.trained_in})" if result.trained_in != result.run else ""
+    return f"validation loss {result.loss:.4f}, {result.steps:,} steps, {duration(result.seconds)} of training{cached}"
 
 
 def board_so_far(sweep: Sweep) -> Board:
@@ -134,12 +167,26 @@ def board_so_far(sweep: Sweep) -> Board:
 def as_process(root: Path, config: Path, infra: str | None, stack: str | None) -> Run:
     """Trials as `assay run` in a process each, which takes what others have made from ZenML's cache."""
     options = [*(("--infra", infra) if infra else ()), *(("--stack", stack) if stack else ())]
+    # As it is now: a tracker sets variables of its own, which lead ZenML in a trial astray.
+    environment = dict(os.environ)
 
-    def run(trial: Trial, overrides: Sequence[str]) -> Result:
-        sets = [part for override in overrides for part in ("--set", override)]
-        command = [sys.executable, "-m", "ops.main", "run", str(root / config), "--json", *options, *sets]
-        done = subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, check=False)
-        return _result(root, trial, done.returncode, done.stdout, done.stderr)
+    def run(trial: Trial, start: Start) -> Result:
+        sets = [part for override in start.overrides for part in ("--set", override)]
+        tags = [part for key, value in start.tags.items() for part in ("--tag", f"{key}={value}")]
+        command = [sys.executable, "-m", "ops.main", "run", str(root / config), "--json", *options, *sets, *tags]
+        # In a session of its own, so that Ctrl-C is told to it once; with the lock, so that a sweep that is killed and
+        # started again waits for the trial that is left, and takes it from the cache.
+        with subprocess.Popen(
+            command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True, pass_fds=[start.lock],
+        ) as process:  # fmt: skip
+            try:
+                said, complaint = process.communicate()
+            except KeyboardInterrupt:
+                process.terminate()
+                process.communicate()
+                raise
+        return _result(root, trial, process.returncode, said, complaint)
 
     return run
 

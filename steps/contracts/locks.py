@@ -16,8 +16,9 @@ _OWNED = ".owned"
 
 
 @contextmanager
-def locked(file: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Held by one process at a time; the others wait. The system frees it when its holder dies, however it dies.
+def locked(file: Path, on_wait: Callable[[], None] | None = None) -> Iterator[IO[str]]:
+    """Held by one process at a time; the others wait. The system frees it when its holder dies, however it dies, and
+    with it those that were given the open file.
 
     `file` is made where it is missing and stays: a lock that is removed could be held twice. `on_wait` is called before
     this process waits for another.
@@ -30,7 +31,7 @@ def locked(file: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
             if on_wait is not None:
                 on_wait()
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle
 
 
 def is_held(file: Path) -> bool:

@@ -42,6 +42,8 @@ STATE = "state"
 SLOT, SCHEDULE = "slot", "schedule"
 # In the `extra` of a run that a service's clock starts from what it recorded: cron and zone, which tell its slot.
 TIMES = "times"
+# In a run's `extra`: what its run in the tracker is tagged with.
+TAGS = "tags"
 # Folder of the state folder with what is seen of runs while they train.
 WATCHED = "watch"
 # Then this variable of the first step's process says another slot.
@@ -147,7 +149,11 @@ def _tracker() -> Tracker | None:
 @lru_cache(maxsize=1)
 def _tracker_of(step_run: UUID) -> Tracker | None:
     found = Client().active_stack.experiment_tracker
-    return tracker_of(found.flavor) if found is not None else None
+    tracker = tracker_of(found.flavor) if found is not None else None
+    tags = get_step_context().pipeline_run.config.extra.get(TAGS)
+    if tracker is not None and tags:
+        tracker.tags(tags)
+    return tracker
 
 
 @contextmanager

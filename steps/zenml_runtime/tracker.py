@@ -1,13 +1,15 @@
-"""The active stack's MLflow: where it tracks, its database file, and runs of dead processes."""
+"""The active stack's tracker: where its MLflow tracks, its database file, runs of dead processes; sweeps."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from zenml.client import Client
 
 from steps.engines.tracking.database import make_database
 from steps.engines.tracking.secrets import without_secret
+from steps.engines.tracking.sweeps import TrackedSweep, tracked_sweep
 
 
 def tracking_uri() -> str | None:
@@ -48,6 +50,34 @@ def _tracker() -> Any:
     """The stack's MLflow tracker; None without one."""
     tracker = Client().active_stack.experiment_tracker
     return tracker if tracker is not None and tracker.flavor == "mlflow" else None
+
+
+def sweep_tracker(key: str, name: str, pipeline: str, settings: Mapping[str, Any], folder: Path) -> TrackedSweep | None:
+    """What stands for a sweep where its trials are tracked; None: nothing can be recorded there.
+
+    Args:
+        pipeline: of the trials. settings: ZenML's, of their tracked steps. folder: for files that wait to be sent.
+    """
+    tracker = Client().active_stack.experiment_tracker
+    if tracker is None:
+        return None
+    own = {**settings.get("experiment_tracker", {}), **settings.get(f"experiment_tracker.{tracker.flavor}", {})}
+    where = {"mlflow": _mlflow_experiment, "wandb": _wandb_project}.get(tracker.flavor)
+    return tracked_sweep(tracker.flavor, key, name, where(tracker, own, pipeline, folder)) if where else None
+
+
+def _mlflow_experiment(tracker: Any, settings: Mapping[str, Any], pipeline: str, _folder: Path) -> dict[str, str]:
+    """The one that ZenML puts the trials in, made as it makes it."""
+    prepare_tracker()
+    tracker.configure_mlflow()
+    experiment = tracker._set_active_experiment(settings.get("experiment_name") or pipeline)
+    return {"experiment": str(experiment.experiment_id)}
+
+
+def _wandb_project(tracker: Any, _settings: Mapping[str, Any], _pipeline: str, folder: Path) -> dict[str, str]:
+    os.environ["WANDB_API_KEY"] = tracker.config.api_key
+    named = {"project": tracker.config.project_name, "entity": tracker.config.entity, "folder": str(folder)}
+    return {name: value for name, value in named.items() if value}
 
 
 def end_tracked_runs(run_name: str, uris: Sequence[str]) -> list[str]:

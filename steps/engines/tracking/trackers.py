@@ -37,7 +37,7 @@ class _Mlflow:
         return run
 
     def params(self, values: Mapping[str, Any]) -> None:
-        import_module("mlflow").log_params({k: _plain(v) for k, v in values.items()})
+        import_module("mlflow").log_params({k: as_plain(v) for k, v in values.items()})
 
     def tags(self, values: Mapping[str, str]) -> None:
         import_module("mlflow").set_tags(dict(values))
@@ -53,7 +53,7 @@ class _Wandb:
         return nullcontext()
 
     def params(self, values: Mapping[str, Any]) -> None:
-        import_module("wandb").config.update({k: _plain(v) for k, v in values.items()}, allow_val_change=True)
+        import_module("wandb").config.update({k: as_plain(v) for k, v in values.items()}, allow_val_change=True)
 
     def tags(self, values: Mapping[str, str]) -> None:
         # Its own tags are words without values.
@@ -70,6 +70,6 @@ def tracker_of(flavor: str) -> Tracker | None:
     return known[flavor]() if flavor in known else None
 
 
-def _plain(value: Any) -> Plain:
+def as_plain(value: Any) -> Plain:
     """Nested values as JSON text."""
     return value if isinstance(value, str | int | float | bool) else canonical_json(value)

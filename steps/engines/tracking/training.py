@@ -1,6 +1,6 @@
 """What MLflow knows of a training, for runs that take its weights from the cache."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 # Tag of the MLflow run that trained: digest of the weights.
@@ -11,7 +11,8 @@ TRAINED_IN, TRAINED_IN_NAME = "trained_in", "trained_in_run"
 _PREFIX, _OTHERS = "train.", frozenset({"dataset_digest", "base", "started_from"})
 # MLflow's limits for one request, and characters of a parameter.
 _METRICS, _PARAMS, _VALUE = 1_000, 100, 6_000
-_PARENT = "mlflow.parentRunId"
+# MLflow's tag of a run that is part of another.
+PARENT = "mlflow.parentRunId"
 
 
 def carry_training(weights: str, settings: Mapping[str, Any], run_id: str) -> None:
@@ -20,19 +21,32 @@ def carry_training(weights: str, settings: Mapping[str, Any], run_id: str) -> No
     Where that one isn't known here (another server, an older version), it gets the settings alone.
     """
     from mlflow import MlflowClient
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import RunTag
 
     client = MlflowClient()
     run, trained = client.get_run(run_id), _trained(client, weights)
-    if trained is not None and run_id in (trained.info.run_id, trained.data.tags.get(_PARENT)):
+    if trained is not None and run_id in (trained.info.run_id, trained.data.tags.get(PARENT)):
         return
-    params = {f"{_PREFIX}{name}": str(value)[:_VALUE] for name, value in settings.items()}
     if trained is not None:
-        params = {k: v for k, v in trained.data.params.items() if k.startswith(_PREFIX) or k in _OTHERS}
         tags = {TRAINED_IN: trained.info.run_id, TRAINED_IN_NAME: trained.info.run_name}
         client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
-        _copy_metrics(client, trained, run_id)
-    new = [Param(k, v) for k, v in params.items() if k not in run.data.params]
+        copy_training(client, trained, run_id, run.data.params)
+    else:
+        params = {f"{_PREFIX}{name}": str(value)[:_VALUE] for name, value in settings.items()}
+        _log_params(client, run_id, {k: v for k, v in params.items() if k not in run.data.params})
+
+
+def copy_training(client: Any, trained: Any, run_id: str, there: Container[str] = ()) -> None:
+    """Give a run the parameters and metrics of a training; `there`: parameters that it has."""
+    params = {k: v for k, v in trained.data.params.items() if k.startswith(_PREFIX) or k in _OTHERS}
+    _log_params(client, run_id, {k: v for k, v in params.items() if k not in there})
+    _copy_metrics(client, trained, run_id)
+
+
+def _log_params(client: Any, run_id: str, params: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    new = [Param(k, v) for k, v in params.items()]
     for start in range(0, len(new), _PARAMS):
         client.log_batch(run_id, params=new[start : start + _PARAMS])
 

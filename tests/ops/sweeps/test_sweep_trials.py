@@ -1,17 +1,22 @@
 """Which values trials get, and that a sweep which is interrupted goes on as if it hadn't been."""
 
+import csv
+import io
+import json
 import math
 import random
 
 import numpy as np
 import pytest
 
+from ops.run import tags_of
 from ops.sweeps.board import board_of
 from ops.sweeps.config import SweepConfig
 from ops.sweeps.page import render_board
 from ops.sweeps.results import Log, Result, failed
 from ops.sweeps.statistics import Rows, difference, loss_of
 from ops.sweeps.sweep import Sweep, _last_error, board_so_far, planned, run_sweep
+from ops.sweeps.tracked import Tracked
 from ops.sweeps.trials import proposals
 from pipelines.config import RunConfig
 from steps.contracts.errors import ConfigError
@@ -161,10 +166,10 @@ def ready(tmp_path):
 
 
 def trying(calls, stop_at=None):
-    def run(trial, overrides):
+    def run(trial, start):
         if len(calls) == stop_at:
             raise KeyboardInterrupt
-        calls.append(overrides)
+        calls.append(start.overrides)
         seed = trial.values["train.seed"]
         return failed(trial, "<b>out of luck</b>") if seed == 3 else result(trial, {1: 0.0, 2: 0.5, 4: 0.003}[seed])
 
@@ -213,3 +218,85 @@ def test_a_curve_says_what_more_rows_would_do():
 def test_the_last_error_of_a_run_is_found_behind_what_it_warned_of():
     assert _last_error("note: x\nerror: train: no\n  way out: this\n") == "error: train: no\n  way out: this"
     assert _last_error("") == ""
+
+
+class Remembering:
+    """A tracker that remembers what it is told, and fails where it is told to."""
+
+    def __init__(self, fails=()):
+        self.told, self.fails = [], fails
+
+    def _tell(self, what, value):
+        self.told.append((what, value))
+        if what in self.fails:
+            raise OSError("https://user:secret@there is down")
+
+    def begin(self, settings):
+        self._tell("begin", settings)
+
+    def trial_begins(self, number):
+        self._tell("trial", number)
+        return {"trial": str(number)}
+
+    def record(self, board):
+        self._tell("record", board)
+
+    def end(self, *, whole):
+        self._tell("end", whole)
+
+
+def test_the_tracker_is_told_of_the_search_each_trial_and_the_board(ready):
+    tracker, tags = Remembering(), []
+    run = trying([])
+
+    def tagged(trial, start):
+        tags.append(start.tags)
+        return run(trial, start)
+
+    run_sweep(ready, tagged, tracked=Tracked(tracker, lambda board: {"board.html": board.sweep.name}))
+    assert [what for what, _ in tracker.told] == ["begin", *["trial", "record"] * 4, "record", "end"]
+    assert tags == [{"trial": str(n)} for n in (1, 2, 3, 4)]
+    assert tracker.told[0][1] == {
+        "sweep.config": "c.yaml", "sweep.strategy": "grid", "sweep.metric": "validation_loss",
+        "sweep.direction": "minimize", "search.train.seed": {"values": [1, 2, 3, 4]},
+    }  # fmt: skip
+    board = tracker.told[-2][1]
+    assert board.metrics == {
+        "trials_done": 3, "trials_failed": 1, "cpu_seconds": 0, "best_trial": 1, "validation_loss": rows(0).mean,
+    }  # fmt: skip
+    assert board.tags == {
+        "best_trial": "1", "best_run": "r", "best": "seed 1", "best.train.seed": "1",
+        "standing_of_others": "1 not told apart, 1 worse, 1 failed",
+    }  # fmt: skip
+    assert set(board.files) == {"leaderboard.json", "leaderboard.csv", "board.html"}
+    there = list(csv.DictReader(io.StringIO(board.files["leaderboard.csv"])))
+    assert [(r["rank"], r["trial"], r["train.seed"], r["standing"]) for r in there] == [
+        ("1", "1", "1", "reference"), ("2", "4", "4", "not told apart"), ("3", "2", "2", "worse"),
+        ("", "3", "3", "failed"),
+    ]  # fmt: skip
+    assert there[3]["error"] == "<b>out of luck</b>"
+    assert json.loads(board.files["leaderboard.json"])["trials"][0]["key"] == ready.proposal([]).key
+    # Nothing is left to run: the board is written again, no trial begins.
+    run_sweep(ready, tagged, tracked=Tracked(tracker))
+    assert [what for what, _ in tracker.told[11:]] == ["begin", "record", "end"]
+
+
+def test_a_sweep_that_is_cut_off_tells_so_and_a_tracker_that_fails_ends_none(ready, capfd, monkeypatch):
+    monkeypatch.setenv("ASSAY_PROGRESS", "on")
+    tracker = Remembering()
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(ready, trying([], stop_at=1), tracked=Tracked(tracker))
+    assert tracker.told[-1] == ("end", False)
+    failing, calls = Remembering(fails=("begin", "trial", "record", "end")), []
+    board = run_sweep(ready, trying(calls), tracked=Tracked(failing))
+    assert (len(board.entries), len(calls)) == (4, 3)
+    said = capfd.readouterr().err
+    assert "the tracker can't be written: https://there is down" in said
+    assert "secret" not in said
+
+
+def test_tags_are_said_as_key_and_value():
+    assert tags_of(["sweep=a=b", "best.train.seed="]) == {"sweep": "a=b", "best.train.seed": ""}
+    for wrong in ("sweep", "=x", "a b=c", "a'=c"):
+        with pytest.raises(ConfigError, match="is no tag"):
+            tags_of([wrong])
