@@ -66,6 +66,7 @@ def _tell(board: Board, page: Path, json_output: bool) -> None:
         emit({**as_object(board), "page": str(page)})
         return
     heading(f"sweep {board.sweep.name}: {len(board.entries)} trials")
+    say(board.verdict)
     columns = ["rank", "trial", "validation loss", "95 % interval", "against the reference", "standing", "rows", "run"]
     show_table(columns, [_row(e) for e in board.entries], numeric=[0, 2, 6])
     for note in board.notes:
@@ -75,8 +76,8 @@ def _tell(board: Board, page: Path, json_output: bool) -> None:
 
 def _row(e: Entry) -> list[object]:
     r = e.result
-    if r.loss is None:
+    if e.compared is None:
         return [None, r.label, None, "", r.error, e.standing, None, r.run]
     own = f"{e.loss.low:.4f} to {e.loss.high:.4f}" if e.loss else ""
     change = f"{e.change.value:+.4f} ({e.change.low:+.4f} to {e.change.high:+.4f})" if e.change else ""
-    return [e.rank, r.label, f"{r.loss:.4f}", own, change, e.standing, r.trained, r.run]
+    return [e.rank, r.label, f"{e.compared:.4f}", own, change, e.standing, r.trained, r.run]

@@ -18,12 +18,12 @@ def as_object(board: Board) -> dict[str, Any]:
     """All that the board says."""
     entries = [
         {
-            "rank": e.rank, "number": e.number, "standing": e.standing, **as_json(e.result), "interval": _plain(e.loss),
-            "change": _plain(e.change),
+            "rank": e.rank, "number": e.number, "standing": e.standing, **as_json(e.result), "compared": e.compared,
+            "interval": _plain(e.loss), "change": _plain(e.change),
         }
         for e in board.entries
     ]  # fmt: skip
-    return {"sweep": board.sweep.name, "trials": entries, "notes": board.notes}
+    return {"sweep": board.sweep.name, "verdict": board.verdict, "trials": entries, "notes": board.notes}
 
 
 def table(board: Board) -> tuple[list[str], list[list[Any]]]:
@@ -37,7 +37,7 @@ def table(board: Board) -> tuple[list[str], list[list[Any]]]:
     for e in board.entries:
         r = e.result
         rows.append([
-            e.rank, e.number, r.label, *(r.values.get(key) for key in keys), r.loss, *_bounds(e.loss),
+            e.rank, e.number, r.label, *(r.values.get(key) for key in keys), e.compared, *_bounds(e.loss),
             e.change.value if e.change else None, *_bounds(e.change), e.standing, r.trained, r.steps, r.cpu_seconds,
             r.run, r.error,
         ])  # fmt: skip

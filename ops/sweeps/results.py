@@ -15,7 +15,7 @@ from ops.watch.watched import watch_folder
 from steps.contracts.errors import IntegrityError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import writing
-from steps.train.watching.journal import SUFFIX, read_journal
+from steps.train.watching.journal import SUFFIX, Watched, read_journal
 
 _AFTER = "validation loss after"
 
@@ -26,8 +26,9 @@ class Result(Frozen):
     Attributes:
         key: of its values, by which it is known again.
         losses: nats and trained tokens of each validation row; () where the objective doesn't say them. rows: a digest
-            of which rows these are.
+            of which rows these are; ids: what each is known by.
         trained_in: the run that trained, an earlier one where the cache answered.
+        epochs: how often it has seen them; None: not known.
         trained: rows that it was trained on. seconds, cpu_seconds: of training.
     """
 
@@ -38,6 +39,8 @@ class Result(Frozen):
     loss: float | None = None
     losses: tuple[tuple[float, int], ...] = ()
     rows: str = ""
+    ids: tuple[str, ...] = ()
+    epochs: float | None = None
     trained_in: str = ""
     trained: int = 0
     steps: int = 0
@@ -48,7 +51,7 @@ class Result(Frozen):
     @property
     def per_row(self) -> Rows | None:
         """The losses row by row; None where there are none."""
-        return Rows.of(self.losses, self.rows) if self.losses else None
+        return Rows.of(self.losses, self.rows, self.ids) if self.losses else None
 
 
 @dataclass(frozen=True)
@@ -98,22 +101,25 @@ def result_of(root: Path, trial: Trial, run_name: str) -> Result:
             "the run has no validation loss", where=run.name, hint="give the split stage a validation share"
         )
     trained_in = next((r.name for r in known_runs(root) if r.run_id == artifact.made_by), run.name)
-    validated = _validated(root, trained_in, stage_of(artifact))
+    seen = _seen(root, trained_in, stage_of(artifact))
+    validated = (seen.validated if seen else None) or {}
+    epochs = [m["epoch"] for m in seen.metrics.values() if "epoch" in m] if seen else []
     return Result(
         key=trial.key, label=trial.label, values=dict(trial.values), run=run.name, loss=float(loss),
         losses=tuple((float(nats), int(n)) for nats, n in validated.get("losses", ())), rows=validated.get("rows", ""),
+        ids=tuple(validated.get("ids", ())), epochs=max(epochs, default=None),
         trained_in=trained_in, trained=report.kept, steps=report.counts["training"]["optimizer steps"],
         seconds=report.seconds, cpu_seconds=report.cpu_seconds,
     )  # fmt: skip
 
 
-def _validated(root: Path, trained_in: str, stage: str) -> dict[str, Any]:
-    """The losses row by row, from the journal of the run that trained; {} without."""
+def _seen(root: Path, trained_in: str, stage: str) -> Watched | None:
+    """The journal of the run that trained; None: there is none here."""
     file = watch_folder(root) / trained_in / f"{stage}{SUFFIX}"
-    return (read_journal(file).validated or {}) if file.is_file() else {}
+    return read_journal(file) if file.is_file() else None
 
 
 def as_json(result: Result) -> dict[str, Any]:
     """Without the single rows."""
-    found: dict[str, Any] = json.loads(result.model_dump_json(exclude={"losses"}))
+    found: dict[str, Any] = json.loads(result.model_dump_json(exclude={"losses", "ids"}))
     return found

@@ -24,22 +24,48 @@ class Rows:
 
     Attributes:
         losses: nats of all trained tokens of a row; tokens: how many these are. Shape (rows,).
+        ids: by which rows of several trials are known to be the same, one per row; empty: they aren't known.
     """
 
     losses: Floats
     tokens: Floats
     digest: str
+    ids: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, pairs: Sequence[Sequence[float]], digest: str) -> "Rows":
+    def of(cls, pairs: Sequence[Sequence[float]], digest: str, ids: Sequence[str] = ()) -> "Rows":
         """From (nats, tokens) per row."""
         found = np.array(pairs, np.float64).reshape(-1, 2)
-        return cls(found[:, 0], found[:, 1], digest)
+        return cls(found[:, 0], found[:, 1], digest, tuple(ids) if len(ids) == len(found) else ())
 
     @property
     def mean(self) -> float:
         """Nats per token."""
         return float(self.losses.sum() / self.tokens.sum())
+
+
+def on_common(trials: Sequence[Rows]) -> list[Rows] | None:
+    """The trials on the validation rows that all of them have; None: these are fewer than two, or aren't known."""
+    if len({t.digest for t in trials}) <= 1:
+        return list(trials)
+    if not all(t.ids for t in trials):
+        return None
+    places = [_places(t.ids) for t in trials]
+    common = [key for key in places[0] if all(key in others for others in places[1:])]
+    if len(common) < 2:
+        return None
+    digest, chosen = f"{len(common)} common ones", [[p[key] for key in common] for p in places]
+    return [Rows(t.losses[at], t.tokens[at], digest) for t, at in zip(trials, chosen, strict=True)]
+
+
+def _places(ids: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Where each row is; of several of the same id the first of one trial is the first of the others."""
+    seen: dict[str, int] = {}
+    found = {}
+    for place, key in enumerate(ids):
+        seen[key] = seen.get(key, 0) + 1
+        found[key, seen[key]] = place
+    return found
 
 
 @dataclass(frozen=True)

@@ -108,28 +108,22 @@ def settings_of(sweep: SweepConfig) -> dict[str, Any]:
 
 def leaderboard(board: Board, more: Mapping[str, str]) -> Leaderboard:
     """As trackers take it. `more`: files beside those of the table."""
-    done = [e for e in board.entries if e.result.loss is not None]
+    done = [e for e in board.entries if e.compared is not None]
     metrics: dict[str, float] = {
         "trials_done": len(done), "trials_failed": len(board.entries) - len(done),
         "cpu_seconds": sum(e.result.cpu_seconds for e in done),
     }  # fmt: skip
     tags: dict[str, str] = {}
-    if best := next((e for e in done if e.rank == 1), None):
-        metrics |= {LOSS: best.result.loss or 0.0, "best_trial": best.number}
+    if best := board.best:
+        metrics |= {LOSS: best.compared or 0.0, "best_trial": best.number}
         tags = {"best_trial": str(best.number), "best_run": best.result.run or "", "best": best.result.label}
         tags |= {f"best.{key}": str(value) for key, value in best.result.values.items()}
-        tags["standing_of_others"] = _standings(board)
+        tags["verdict"] = board.verdict
     columns, rows = table(board)
     # Of trials with the same values there is one run.
     first = {e.result.run: e for e in sorted(done, key=lambda e: -e.number) if e.result.run}
     trials = [
-        TrackedTrial(e.number, run, e.result.trained_in or run, e.result.values, e.result.loss or 0.0)
+        TrackedTrial(e.number, run, e.result.trained_in or run, e.result.values, e.compared or 0.0)
         for run, e in sorted(first.items(), key=lambda found: found[1].number)
     ]
     return Leaderboard(tags, metrics, columns, rows, {**files(board), **more}, trials)
-
-
-def _standings(board: Board) -> str:
-    """How many trials are better, worse or can't be told apart from the reference."""
-    found = [e.standing for e in board.entries if e.standing != "reference"]
-    return ", ".join(f"{found.count(s)} {s}" for s in dict.fromkeys(found))

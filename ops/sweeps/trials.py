@@ -14,8 +14,8 @@ from pipelines.stages import SKIPPABLE
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, MissingDependencyError
 
-# The label of the trial that the others of an ablation are held against.
-NOTHING = "nothing"
+# Which trial of an ablation the others are held against: the first one.
+_WHOLE = 0
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def all_known(sweep: SweepConfig) -> bool:
     return not isinstance(sweep.search, Tpe)
 
 
-def reference_of(sweep: SweepConfig, labels: Sequence[str]) -> int | None:
-    """The trial that the others are held against, by its number; None: the best one."""
+def reference_of(sweep: SweepConfig) -> int | None:
+    """The trial that the others are held against, by its place; None: the best one."""
     if isinstance(sweep.search, LearningCurve):
         return len(sweep.search.shares) - 1
-    return labels.index(NOTHING) if isinstance(sweep.search, Ablation) and NOTHING in labels else None
+    return _WHOLE if isinstance(sweep.search, Ablation) else None
 
 
 def _trial(values: Mapping[str, Any]) -> Trial:
@@ -114,7 +114,7 @@ def _curve(search: LearningCurve, config: RunConfig, sources: Sequence[str]) -> 
     prefix = _only_phase(config, "a learning curve")
     key = f"{prefix}.rows.mixture"
     return [
-        Trial(f"{share:.0%} of the rows", {} if share == 1 else {key: dict.fromkeys(sources, share)})
+        Trial(f"{100 * share:g} % of the rows", {} if share == 1 else {key: dict.fromkeys(sources, share)})
         for share in search.shares
     ]
 
@@ -134,8 +134,8 @@ def _ablation(search: Ablation, config: RunConfig) -> list[Trial]:
     if wrong or not running:
         there = ", ".join(running) or "none, since it reads a dataset version"
         raise ConfigError(f"can't be left out: {', '.join(wrong)}", where="search.stages", hint=f"there are {there}")
-    nothing = Trial(NOTHING, {})
-    return [nothing, *(Trial(s, {"skip": [*config.skip, s]}) for s in search.stages or running)]
+    whole = Trial("all stages", {})
+    return [whole, *(Trial(f"without {s}", {"skip": [*config.skip, s]}) for s in search.stages or running)]
 
 
 def _asked(search: Tpe) -> Proposal:

@@ -72,6 +72,10 @@ class Encoding:
         end = _KEY_BYTES * (sequence + 1)
         return self.order[end - _KEY_BYTES // 2 : end].hex()
 
+    def content_ids(self) -> list[str]:
+        """Half of the content id of each sequence's row, in hex; empty when nobody noted them."""
+        return [self.order[at : at + _KEY_BYTES // 4].hex() for at in range(0, len(self.order), _KEY_BYTES)]
+
     origins: Origins | None = field(default=None, compare=False)
 
     def mixed(self, mixture: Mixture) -> Numbers | None:

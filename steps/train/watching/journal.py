@@ -52,7 +52,8 @@ class Watched:
     Attributes:
         started: its first event. metrics: by optimizer step, all that was logged at it. ended: its last event; None:
             it goes on, or died.
-        validated: losses and trained tokens of each validation row in the end, and a digest of which rows these are.
+        validated: losses and trained tokens of each validation row in the end, what the rows are known by, and a
+            digest of that.
         last: when the newest event was written, seconds since 1970.
     """
 

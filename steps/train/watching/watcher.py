@@ -144,8 +144,9 @@ class Watcher(TrainerCallback):
         losses = getattr(self._trainer, "row_losses", None)
         if self.journal.path is None or rows.validation is None or losses is None:
             return
-        ids = rows.validation_encoding.order if rows.validation_encoding is not None else b""
-        self.journal.add(events.VALIDATED, step=step, losses=losses(step), rows=hashlib.sha256(ids).hexdigest())
+        ids = rows.validation_encoding.content_ids() if rows.validation_encoding is not None else []
+        digest = hashlib.sha256("".join(ids).encode()).hexdigest()
+        self.journal.add(events.VALIDATED, step=step, losses=losses(step), rows=digest, ids=ids)
 
     def _sample(self, step: int) -> None:
         if not self.settings.sample_steps or self._ask is None:

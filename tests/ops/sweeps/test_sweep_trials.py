@@ -14,7 +14,7 @@ from ops.sweeps.board import board_of
 from ops.sweeps.config import SweepConfig
 from ops.sweeps.page import render_board
 from ops.sweeps.results import Log, Result, failed
-from ops.sweeps.statistics import Rows, difference, loss_of
+from ops.sweeps.statistics import Rows, difference, loss_of, on_common
 from ops.sweeps.sweep import Sweep, _last_error, board_so_far, planned, run_sweep
 from ops.sweeps.tracked import Tracked
 from ops.sweeps.trials import proposals
@@ -74,7 +74,7 @@ def test_random_values_are_within_bounds_and_more_trials_add_to_the_first_ones()
 def test_a_learning_curve_takes_parts_of_every_source_and_ends_with_all_rows():
     found = trials({"kind": "learning_curve", "shares": [0.25, 1.0]})
     assert [(t.label, dict(t.values)) for t in found] == [
-        ("25% of the rows", {"train.rows.mixture": {"a": 0.25, "b": 0.25}}), ("100% of the rows", {}),
+        ("25 % of the rows", {"train.rows.mixture": {"a": 0.25, "b": 0.25}}), ("100 % of the rows", {}),
     ]  # fmt: skip
     assert TrainConfig.model_validate({"rows": {"mixture": {"a": 0.25, "b": 0.25}}}).rows.mixture
     with pytest.raises(ValueError, match="shares rise, and end with 1"):
@@ -83,7 +83,10 @@ def test_a_learning_curve_takes_parts_of_every_source_and_ends_with_all_rows():
 
 def test_an_ablation_leaves_out_one_stage_at_a_time_of_those_that_run():
     found = trials({"kind": "ablation"})
-    assert [t.label for t in found] == ["nothing", "dedup", "screen", "judge", "leakcheck"]
+    assert [t.label for t in found] == [
+        "all stages",
+        *(f"without {s}" for s in ("dedup", "screen", "judge", "leakcheck")),
+    ]
     assert found[1].values == {"skip": ["scrub", "dedup"]}
     with pytest.raises(ConfigError, match="can't be left out: scrub"):
         trials({"kind": "ablation", "stages": ["scrub"]})
@@ -198,7 +201,8 @@ def test_a_sweep_that_is_interrupted_goes_on_after_what_is_done(ready):
 
 def test_the_page_shows_every_trial_and_what_a_failed_one_said_as_text(ready):
     page = render_board(run_sweep(ready, trying([])))
-    assert page.count("<tr>") == 5
+    # A header, three trials beside the best one, the axis; and three that lead to runs, of which a failed one has none.
+    assert (page.count("<tr>"), page.count('<tr class="best">')) == (5 + 3, 1)
     assert "&lt;b&gt;out of luck&lt;/b&gt;" in page
     assert "<script" not in page
     assert "<svg" in page
@@ -209,10 +213,65 @@ def test_a_curve_says_what_more_rows_would_do():
     propose = proposals(config, CONFIG, ["a"])
     found = [propose([1.0] * n) for n in (0, 1)]
     helped = board_of(config, [result(found[0], 0.5), result(found[1], 0.0)])
-    assert helped.notes[-1].endswith("more rows like these would likely help")
+    assert helped.verdict == (
+        "from 10 to 10 rows the loss fell by 0.4988 nats per token (0.4958 to 0.5017): more rows like these would"
+        " likely help"
+    )
     assert [e.standing for e in helped.entries] == ["worse", "reference"]
     same = board_of(config, [result(found[0], 1e-5), result(found[1], 0.0)])
-    assert same.notes[-1] == "the last step can't be told from none: more rows like these may not help"
+    assert same.verdict == "from 10 to 10 rows no change of the loss can be told: more rows like these may not help"
+    harmed = board_of(config, [result(found[0], 0.0), result(found[1], 0.5)])
+    assert harmed.verdict == (
+        "from 10 to 10 rows the loss rose by 0.4988 nats per token (0.4958 to 0.5017): more rows like these didn't help"
+    )
+    assert not any("seen" in note for note in harmed.notes)
+    short = result(found[1], 0.5).model_copy(update={"epochs": 0.496, "trained": 1000})
+    assert board_of(config, [result(found[0], 0.0), short]).notes[-1] == (
+        "1 of 2 trials ended before they had seen all their rows (100 % of the rows: 49 % of 1,000 in 3 steps): more"
+        " steps in `overrides`, or train.num_train_epochs, let all rows count"
+    )
+
+
+def on_rows(trial, shift, ids):
+    """A result on those of 200 rows, each known by its number."""
+    held = result(trial, shift)
+    losses = tuple(held.losses[i] for i in ids)
+    mean = sum(nats for nats, _ in losses) / sum(n for _, n in losses)
+    known = tuple(f"{i:x}" for i in ids)
+    return held.model_copy(update={"losses": losses, "ids": known, "rows": str(ids), "loss": mean})
+
+
+def test_trials_with_other_validation_rows_are_compared_on_those_that_all_have():
+    config = sweep({"kind": "ablation", "stages": ["dedup", "screen"]})
+    propose = proposals(config, CONFIG, [])
+    whole, dedup, screen = (propose([1.0] * n) for n in (0, 1, 2))
+    # What is left out of the second one are the rows with the highest losses: its own mean is the lowest.
+    nats = result(whole, 0.0).losses
+    easy = sorted(range(200), key=lambda i: nats[i][0] / nats[i][1])[:150]
+    found = [on_rows(whole, 0.0, range(200)), on_rows(dedup, 0.05, easy[::-1]), on_rows(screen, -0.05, range(190))]
+    assert found[1].loss < min(found[0].loss, found[2].loss)
+    board = board_of(config, found)
+    assert [(e.rank, e.standing) for e in board.entries] == [(2, "reference"), (3, "worse"), (1, "better")]
+    common = [i for i in easy if i < 190]
+    assert {e.loss.n for e in board.entries} == {len(common)}
+    assert board.entries[2].change.value == pytest.approx(-0.05, abs=0.01)
+    assert board.verdict == "the validation loss is higher without dedup, lower without screen"
+    assert f"compared are the {len(common)} that all have, of 150 to 200" in board.notes[0]
+    # Where it isn't known which rows they are, nothing is said, and those with rows of their own have no rank.
+    unknown = [r.model_copy(update={"ids": ()}) for r in found]
+    board = board_of(config, unknown)
+    assert [(e.rank, e.standing) for e in board.entries] == [
+        (1, "reference"), (None, "other rows"), (None, "other rows"),
+    ]  # fmt: skip
+
+
+def test_rows_of_the_same_id_are_paired_in_their_order():
+    one = Rows.of([(1, 1), (2, 1), (3, 1)], "x", ["a", "b", "a"])
+    other = Rows.of([(30, 1), (10, 1)], "y", ["a", "a"])
+    first, second = on_common([one, other])
+    assert (first.losses.tolist(), second.losses.tolist()) == ([1, 3], [30, 10])
+    assert first.digest == second.digest
+    assert on_common([one, Rows.of([(1, 1)], "z", ["b"])]) is None
 
 
 def test_the_last_error_of_a_run_is_found_behind_what_it_warned_of():
@@ -266,7 +325,8 @@ def test_the_tracker_is_told_of_the_search_each_trial_and_the_board(ready):
     }  # fmt: skip
     assert board.tags == {
         "best_trial": "1", "best_run": "r", "best": "seed 1", "best.train.seed": "1",
-        "standing_of_others": "1 not told apart, 1 worse, 1 failed",
+        "verdict": "lowest validation loss: 1.9648 nats per token, with seed 1; 1 of 2 others can't be told apart from"
+        " it: the cheapest of these is as good",
     }  # fmt: skip
     assert set(board.files) == {"leaderboard.json", "leaderboard.csv", "board.html"}
     there = list(csv.DictReader(io.StringIO(board.files["leaderboard.csv"])))
