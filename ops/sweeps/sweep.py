@@ -180,15 +180,20 @@ def as_process(root: Path, config: Path, infra: str | None, stack: str | None) -
             command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True, pass_fds=[start.lock],
         ) as process:  # fmt: skip
-            try:
-                said, complaint = process.communicate()
-            except KeyboardInterrupt:
-                process.terminate()
-                process.communicate()
-                raise
+            said, complaint = _waited(process)
         return _result(root, trial, process.returncode, said, complaint)
 
     return run
+
+
+def _waited(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Output and messages of a trial; where this process is told to end, so is the trial, as Ctrl-C would end it."""
+    try:
+        return process.communicate()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.communicate()
+        raise
 
 
 def _result(root: Path, trial: Trial, status: int, said: str, complaint: str) -> Result:
