@@ -10,27 +10,36 @@ import jinja2
 from markupsafe import Markup
 
 from materializers import views
-from materializers.charts import Scale, forest_axis, forest_row, lines, scale_of
+from materializers.charts import forest_axis, forest_row, lines, scale_of
 from ops.sweeps.board import Board, Entry
 from ops.sweeps.config import LearningCurve
 from steps.contracts.evaluation import Estimate
 from steps.contracts.reports import Series
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_STYLES = {"better": "good", "worse": "bad"}
+_STYLES = {"better": "good", "worse": "bad", "not told apart": "unclear"}
 
 
 def render_board(board: Board) -> str:
     """The HTML document."""
-    scale = _scale(board)
-    axis = forest_axis(scale, "nats per token against the reference") if scale else None
-    # Values stand in columns of their own; only what has none of them, or is told by its label, is labelled.
-    keys = list(dict.fromkeys(key for e in board.entries for key in e.result.values))
-    keys = [] if board.in_own_order else keys
-    rows = [(e, [_value(e.result.values.get(key)) for key in keys], _drawn(e, scale)) for e in board.entries]
+    # Values stand in columns of their own, but not where a label says more.
+    keys = [] if board.in_own_order else list(dict.fromkeys(key for e in board.entries for key in e.result.values))
+    rows = [(e, [_value(e.result.values.get(key)) for key in keys]) for e in board.entries]
     template = _environment().get_template("board.jinja")
-    page = template.render(b=board, keys=keys, rows=rows, axis=axis, chart=_chart(board), style=views.style())
+    page = template.render(
+        b=board, keys=keys, rows=rows, styles=_STYLES, chart=_chart(board), style=views.style(), **_forest(board)
+    )
     return views.finished(page)
+
+
+def _forest(board: Board) -> dict[str, Any]:
+    """Differences to the reference, one below the other, and their axis."""
+    found = [(e, estimate) for e in board.entries if (estimate := _estimate(e)) is not None]
+    if not found:
+        return {"forest": [], "axis": ""}
+    scale = scale_of([estimate for _, estimate in found], 0.0)
+    drawn = [(e, forest_row(estimate, scale, _STYLES[e.standing])) for e, estimate in found]
+    return {"forest": drawn, "axis": forest_axis(scale, "validation loss, nats per token")}
 
 
 def _value(value: Any) -> str:
@@ -42,19 +51,6 @@ def _estimate(e: Entry) -> Estimate | None:
     if change is None or not math.isfinite(change.low):
         return None
     return Estimate(value=change.value, low=change.low, high=change.high, n=change.n)
-
-
-def _scale(board: Board) -> Scale | None:
-    found = [estimate for e in board.entries if (estimate := _estimate(e)) is not None]
-    return scale_of(found, 0.0) if found else None
-
-
-def _drawn(e: Entry, scale: Scale | None) -> Markup:
-    """The difference to the reference, on the axis of all."""
-    estimate = _estimate(e)
-    if estimate is None or scale is None:
-        return Markup("")
-    return forest_row(estimate, scale, _STYLES.get(e.standing, "unclear"))
 
 
 def _chart(board: Board) -> Markup:

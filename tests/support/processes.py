@@ -37,7 +37,9 @@ def killing_at(place: str, count: int = 1) -> str:
         def _watching(name, *args, **kwargs):
             found = _import(name, *args, **kwargs)
             module = sys.modules.get({module!r})
-            if module is not None and not getattr(module.__spec__, "_initializing", False):
+            ready = module is not None and not getattr(module.__spec__, "_initializing", False)
+            # Once: imports that this one is within see the module as well.
+            if ready and builtins.__import__ is _watching:
                 builtins.__import__ = _import
                 _patch(module)
             return found

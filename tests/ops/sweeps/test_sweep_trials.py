@@ -201,8 +201,9 @@ def test_a_sweep_that_is_interrupted_goes_on_after_what_is_done(ready):
 
 def test_the_page_shows_every_trial_and_what_a_failed_one_said_as_text(ready):
     page = render_board(run_sweep(ready, trying([])))
-    # A header, three trials beside the best one, the axis; and three that lead to runs, of which a failed one has none.
-    assert (page.count("<tr>"), page.count('<tr class="best">')) == (5 + 3, 1)
+    assert (page.count("<tr>"), page.count('<tr class="best">')) == (1 + 3, 1)
+    # Two are held against the best one, by their intervals.
+    assert (page.count('<circle class="dot bad"'), page.count('<circle class="dot unclear"')) == (1, 1)
     assert "&lt;b&gt;out of luck&lt;/b&gt;" in page
     assert "<script" not in page
     assert "<svg" in page
