@@ -40,7 +40,7 @@ def sweep(
     if show:
         board = board_so_far(ready)
     else:
-        run = as_process(root, Path(ready.config.config), infra, stack)
+        run = as_process(ready, infra, stack)
         tracker = tracker_for(root, ready.folder, ready.config.name, infra, stack)
         board = run_sweep(ready, run, again, Tracked(tracker, lambda b: {PAGE: render_board(b)}))
     page = html or ready.folder / PAGE

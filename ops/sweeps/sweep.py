@@ -21,10 +21,13 @@ from steps.contracts.digests import value_digest
 from steps.contracts.errors import AssayError, ConfigError
 from steps.contracts.humanize import duration
 from steps.contracts.locks import locked
+from steps.contracts.storage import writing
 from steps.engines.progress.progress import say
 from steps.zenml_runtime.state import state_folder
 
 FOLDER = "sweeps"
+# What the trial that runs now, or ran last, writes: its JSON, its messages.
+_OUTPUT = ("trial.out", "trial.log")
 # Chosen: characters of the digest in the folder's name, and of what a failed trial said.
 _DIGEST, _ERROR = 12, 400
 _WAITS = "the sweep waits for a process that runs the same, or for a trial that a killed one left"
@@ -164,35 +167,40 @@ def board_so_far(sweep: Sweep) -> Board:
     return board_of(sweep.config, done)
 
 
-def as_process(root: Path, config: Path, infra: str | None, stack: str | None) -> Run:
+def as_process(sweep: Sweep, infra: str | None, stack: str | None) -> Run:
     """Trials as `assay run` in a process each, which takes what others have made from ZenML's cache."""
     options = [*(("--infra", infra) if infra else ()), *(("--stack", stack) if stack else ())]
     # As it is now: a tracker sets variables of its own, which lead ZenML in a trial astray.
-    environment = dict(os.environ)
+    environment, root = dict(os.environ), sweep.root
+    out, log = (sweep.folder / name for name in _OUTPUT)
 
     def run(trial: Trial, start: Start) -> Result:
         sets = [part for override in start.overrides for part in ("--set", override)]
         tags = [part for key, value in start.tags.items() for part in ("--tag", f"{key}={value}")]
-        command = [sys.executable, "-m", "ops.main", "run", str(root / config), "--json", *options, *sets, *tags]
-        # In a session of its own, so that Ctrl-C is told to it once; with the lock, so that a sweep that is killed and
-        # started again waits for the trial that is left, and takes it from the cache.
-        with subprocess.Popen(
-            command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True, pass_fds=[start.lock],
-        ) as process:  # fmt: skip
-            said, complaint = _waited(process)
-        return _result(root, trial, process.returncode, said, complaint)
+        config = str(root / sweep.config.config)
+        command = [sys.executable, "-m", "ops.main", "run", config, "--json", *options, *sets, *tags]
+        # In a session of its own, so that Ctrl-C is told to it once. With the lock, and into files, so that it goes on
+        # when the sweep is killed: one that is started again waits for it, and takes it from the cache.
+        with (
+            writing(out), out.open("w") as to, log.open("w") as errors,
+            subprocess.Popen(
+                command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=to, stderr=errors,
+                start_new_session=True, pass_fds=[start.lock],
+            ) as process,
+        ):  # fmt: skip
+            status = _waited(process)
+        return _result(root, trial, status, out.read_text(errors="replace"), log.read_text(errors="replace"))
 
     return run
 
 
-def _waited(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Output and messages of a trial; where this process is told to end, so is the trial, as Ctrl-C would end it."""
+def _waited(process: subprocess.Popen[bytes]) -> int:
+    """Exit status of a trial; where this process is told to end, so is the trial, as Ctrl-C would end it."""
     try:
-        return process.communicate()
+        return process.wait()
     except KeyboardInterrupt:
         process.terminate()
-        process.communicate()
+        process.wait()
         raise
 
 
