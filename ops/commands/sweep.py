@@ -67,17 +67,18 @@ def _tell(board: Board, page: Path, json_output: bool) -> None:
         return
     heading(f"sweep {board.sweep.name}: {len(board.entries)} trials")
     say(board.verdict)
-    columns = ["rank", "trial", "validation loss", "95 % interval", "against the reference", "standing", "rows", "run"]
-    show_table(columns, [_row(e) for e in board.entries], numeric=[0, 2, 6])
+    held = board.reference.label if board.reference else "the best"
+    columns = ["rank", "trial", "loss", f"against {held}", "standing", "rows"]
+    show_table(columns, [_row(e) for e in board.entries], numeric=[0, 2, 5])
     for note in board.notes:
         say(f"note: {note}")
     say(str(page))
 
 
 def _row(e: Entry) -> list[object]:
+    """Own intervals and runs are in the page and in the files beside it."""
     r = e.result
     if e.compared is None:
-        return [None, r.label, None, "", r.error, e.standing, None, r.run]
-    own = f"{e.loss.low:.4f} to {e.loss.high:.4f}" if e.loss else ""
+        return [None, r.label, None, r.error.partition("\n")[0], e.standing, None]
     change = f"{e.change.value:+.4f} ({e.change.low:+.4f} to {e.change.high:+.4f})" if e.change else ""
-    return [e.rank, r.label, f"{e.compared:.4f}", own, change, e.standing, r.trained, r.run]
+    return [e.rank, r.label, f"{e.compared:.4f}", change, e.standing, r.trained]

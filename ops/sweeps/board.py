@@ -123,7 +123,8 @@ def _verdict(sweep: SweepConfig, entries: Sequence[Entry]) -> str:
     if not others:
         return said
     if not alike:
-        return f"{said}; {'the other is' if len(others) == 1 else f'all {len(others)} others are'} worse"
+        them = {1: "the other is", 2: "both others are"}.get(len(others), f"all {len(others)} others are")
+        return f"{said}; {them} worse"
     return f"{said}; {alike} of {len(others)} others can't be told apart from it: the cheapest of these is as good"
 
 
@@ -197,6 +198,6 @@ def _unseen(done: Sequence[Entry]) -> list[str]:
     last = short[-1].result
     return [
         f"{len(short)} of {len(done)} trials ended before they had seen all their rows ({last.label}:"
-        f" {math.floor(100 * (last.epochs or 0))} % of {last.trained:,} in {last.steps:,} steps): more steps in"
-        " `overrides`, or train.num_train_epochs, let all rows count"
+        f" {math.floor(100 * (last.epochs or 0))} % of {last.trained:,} in {last.steps:,} steps): a higher"
+        " train.max_steps, or train.num_train_epochs, among the sweep's overrides lets all rows count"
     ]

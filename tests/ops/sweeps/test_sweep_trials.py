@@ -228,8 +228,8 @@ def test_a_curve_says_what_more_rows_would_do():
     assert not any("seen" in note for note in harmed.notes)
     short = result(found[1], 0.5).model_copy(update={"epochs": 0.496, "trained": 1000})
     assert board_of(config, [result(found[0], 0.0), short]).notes[-1] == (
-        "1 of 2 trials ended before they had seen all their rows (100 % of the rows: 49 % of 1,000 in 3 steps): more"
-        " steps in `overrides`, or train.num_train_epochs, let all rows count"
+        "1 of 2 trials ended before they had seen all their rows (100 % of the rows: 49 % of 1,000 in 3 steps): a"
+        " higher train.max_steps, or train.num_train_epochs, among the sweep's overrides lets all rows count"
     )
 
 
