@@ -1,5 +1,6 @@
 """A sweep as a whole in the tracker of the stack: what was searched, the leaderboard, the best values, its trials."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -117,7 +118,7 @@ def leaderboard(board: Board, more: Mapping[str, str]) -> Leaderboard:
     if best := board.best:
         metrics |= {LOSS: best.compared or 0.0, "best_trial": best.number}
         tags = {"best_trial": str(best.number), "best_run": best.result.run or "", "best": best.result.label}
-        tags |= {f"best.{key}": str(value) for key, value in best.result.values.items()}
+        tags |= {f"best.{key}": v if isinstance(v, str) else json.dumps(v) for key, v in best.result.values.items()}
         tags["verdict"] = board.verdict
     columns, rows = table(board)
     # Of trials with the same values there is one run.

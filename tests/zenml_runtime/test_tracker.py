@@ -8,7 +8,8 @@ from support.processes import ended, python
 
 from steps.engines.tracking.database import database_file, make_database
 from steps.engines.tracking.secrets import without_secret
-from steps.zenml_runtime.tracker import _with_uri, end_tracked_runs
+from steps.zenml_runtime import tracker as module
+from steps.zenml_runtime.tracker import _with_uri, end_tracked_runs, sweep_tracker
 
 WHERE = """
 import os
@@ -98,3 +99,51 @@ def test_only_files_are_database_files(tmp_path: Path) -> None:
     for uri in ("sqlite:///:memory:", "sqlite://", "http://host", "postgresql://host/db", "databricks"):
         assert database_file(uri) is None
     assert without_secret("http://a:b@host/x y://c@d") == "http://host/x y://d"
+
+
+class Tracker:
+    """A stack's component."""
+
+    def __init__(self, flavor: str, **config: str) -> None:
+        self.flavor, self.config, self._config = flavor, SimpleNamespace(**config), Config(tracking_uri=None)
+        self.experiments: list[str] = []
+
+    def get_tracking_uri(self) -> str:
+        return str(self.config.uri)
+
+    def configure_mlflow(self) -> None:
+        assert Path(self.config.uri.removeprefix("sqlite:///")).is_file()
+
+    def _set_active_experiment(self, name: str) -> SimpleNamespace:
+        self.experiments.append(name)
+        return SimpleNamespace(experiment_id=7)
+
+
+def of_stack(monkeypatch: pytest.MonkeyPatch, tracker: object) -> None:
+    stack = SimpleNamespace(experiment_tracker=tracker)
+    monkeypatch.setattr(module, "Client", lambda: SimpleNamespace(active_stack=stack))
+
+
+def test_a_sweep_stands_where_its_trials_are_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    for nothing in (None, Tracker("neptune")):
+        of_stack(monkeypatch, nothing)
+        assert sweep_tracker("rates-01", "rates", "train", {}, tmp_path) is None
+    mlflow = Tracker("mlflow", uri=f"sqlite:///{tmp_path}/m.db")
+    of_stack(monkeypatch, mlflow)
+    for settings in ({}, {"experiment_tracker.mlflow": {"experiment_name": "own"}}):
+        found = sweep_tracker("rates-01", "rates", "train", settings, tmp_path)
+        assert found is not None
+        assert found.place == {"experiment": "7"}
+    assert mlflow.experiments == ["train", "own"]
+    of_stack(monkeypatch, Tracker("wandb", api_key="k", project_name="p", entity=""))
+    found = sweep_tracker("rates-01", "rates", "train", {}, tmp_path)
+    assert found is not None
+    assert found.place == {"project": "p", "folder": str(tmp_path)}
+
+
+def test_zenml_makes_experiments_by_the_function_that_is_called_here() -> None:
+    from zenml.integrations.mlflow.experiment_trackers import MLFlowExperimentTracker
+
+    assert callable(MLFlowExperimentTracker._set_active_experiment)

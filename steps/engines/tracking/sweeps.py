@@ -6,7 +6,7 @@ again, by a sweep that goes on: nothing is there twice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -151,12 +151,11 @@ class _Wandb:
     key: str
     name: str
     place: Mapping[str, str]
-    _settings: Mapping[str, Any] = field(default_factory=dict)
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        self._settings = {k: as_plain(v) for k, v in settings.items()}
+        found = {**{k: as_plain(v) for k, v in settings.items()}, SWEEP: self.name, SWEEP_ID: self.key}
         with self._open(self.key, self.name) as run:
-            run.config.update({**self._settings, SWEEP: self.name, SWEEP_ID: self.key}, allow_val_change=True)
+            run.config.update(found, allow_val_change=True)
 
     def trial_begins(self, number: int) -> dict[str, str]:
         return {SWEEP: self.name, SWEEP_ID: self.key, TRIAL: str(number)}
