@@ -80,5 +80,7 @@ def _row(e: Entry) -> list[object]:
     r = e.result
     if e.compared is None:
         return [None, r.label, None, r.error.partition("\n")[0], e.standing, None]
-    change = f"{e.change.value:+.4f} ({e.change.low:+.4f} to {e.change.high:+.4f})" if e.change else ""
+    change = (
+        f"{e.change.value:+.4f} ({e.change.low:+.4f} to {e.change.high:+.4f})" if e.change and e.change.known else ""
+    )
     return [e.rank, r.label, f"{e.compared:.4f}", change, e.standing, r.trained]

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from ops.sweeps.board import Board
@@ -55,8 +54,12 @@ def files(board: Board) -> Mapping[str, str]:
 
 
 def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
-    return (interval.low, interval.high) if interval is not None else (None, None)
+    return (interval.low, interval.high) if interval is not None and interval.known else (None, None)
 
 
-def _plain(interval: Interval | None) -> dict[str, float] | None:
-    return asdict(interval) if interval is not None else None
+def _plain(interval: Interval | None) -> dict[str, float | None] | None:
+    """JSON has no infinity."""
+    if interval is None:
+        return None
+    low, high = _bounds(interval)
+    return {"value": interval.value, "low": low, "high": high, "n": interval.n}

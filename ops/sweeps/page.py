@@ -1,7 +1,6 @@
 """The leaderboard as one HTML page: no script, nothing fetched, all text escaped."""
 
 import json
-import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def _value(value: Any) -> str:
 
 def _estimate(e: Entry) -> Estimate | None:
     change = e.change
-    if change is None or not math.isfinite(change.low):
+    if change is None or not change.known:
         return None
     return Estimate(value=change.value, low=change.low, high=change.high, n=change.n)
 

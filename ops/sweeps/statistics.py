@@ -3,7 +3,8 @@
 A loss is a mean over tokens, of which a row has several that go together: so rows are what varies, and the standard
 error is that of a ratio of sums (Cochran, Sampling Techniques, 3rd ed., section 6.4). Trials are compared pair by pair
 on the same rows. Where several are, each interval is widened so that all of them hold together in 95 of 100 sweeps
-(Bonferroni): whoever looks at twenty trials finds one that is better by chance.
+(Bonferroni): whoever looks at twenty trials finds one that is better by chance. Of few rows the spread isn't known
+well either: quantiles are Student's.
 """
 
 import math
@@ -16,6 +17,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 _LEVEL = 0.95
+# Chosen: of fewer rows nothing is said; the quantile's series is good to 1 % from here on (tests compare it).
+_FEWEST = 5
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,17 @@ def _places(ids: Sequence[str]) -> dict[tuple[str, int], int]:
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its bounds, over so many rows."""
+    """A value with its bounds, over so many rows; infinite where these are fewer than five."""
 
     value: float
     low: float
     high: float
     n: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there are bounds."""
+        return math.isfinite(self.low)
 
     @property
     def above(self) -> bool:
@@ -107,8 +115,20 @@ def difference(trial: Rows, reference: Rows, comparisons: int) -> Interval | Non
 def _ratio(sums: Floats, counts: Floats, comparisons: int) -> Interval:
     n = len(sums)
     value = float(sums.sum() / counts.sum())
-    if n < 2:
+    if n < _FEWEST:
         return Interval(value, -math.inf, math.inf, n)
     spread = math.sqrt(float(np.square(sums - value * counts).sum()) * n / (n - 1)) / float(counts.sum())
-    wide = NormalDist().inv_cdf(1 - (1 - _LEVEL) / (2 * max(comparisons, 1))) * spread
+    wide = student(1 - (1 - _LEVEL) / (2 * max(comparisons, 1)), n - 1) * spread
     return Interval(value, value - wide, value + wide, n)
+
+
+def student(share: float, freedom: int) -> float:
+    """Student's quantile, by its expansion around the normal one (Abramowitz and Stegun, 26.7.5)."""
+    z = NormalDist().inv_cdf(share)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / float(freedom) ** power for power, term in enumerate(terms, 1))

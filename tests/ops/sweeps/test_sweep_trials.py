@@ -12,9 +12,10 @@ import pytest
 from ops.run import tags_of
 from ops.sweeps.board import board_of
 from ops.sweeps.config import SweepConfig
+from ops.sweeps.leaderboard import files
 from ops.sweeps.page import render_board
 from ops.sweeps.results import Log, Result, failed
-from ops.sweeps.statistics import Rows, difference, loss_of, on_common
+from ops.sweeps.statistics import Rows, difference, loss_of, on_common, student
 from ops.sweeps.sweep import Sweep, _last_error, board_so_far, planned, run_sweep
 from ops.sweeps.tracked import Tracked
 from ops.sweeps.trials import proposals
@@ -135,9 +136,29 @@ def test_intervals_of_several_comparisons_are_wider_and_other_rows_are_not_compa
     held, other = rows(0), rows(0, 0.01)
     one, many = difference(other, held, 1), difference(other, held, 20)
     assert one.value == many.value
-    # The normal quantiles at 0.975 and at 1 - 0.05 / 40.
-    assert (many.high - many.low) / (one.high - one.low) == pytest.approx(3.0233 / 1.95996, abs=1e-3)
+    # Student's quantiles for 199 degrees of freedom at 0.975 and at 1 - 0.05 / 40.
+    assert (many.high - many.low) / (one.high - one.low) == pytest.approx(3.06231 / 1.97196, abs=1e-4)
     assert difference(Rows(other.losses, other.tokens, "others"), held, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "freedom", "table"),
+    [(0.975, 4, 2.7764), (0.995, 4, 4.6041), (0.975, 9, 2.2622), (0.995, 19, 2.8609), (0.975, 120, 1.9799)],
+)
+def test_quantiles_are_those_of_the_tables(share, freedom, table):
+    assert student(share, freedom) == pytest.approx(table, rel=3e-3)
+
+
+def test_of_fewer_than_five_rows_no_interval_is_told_and_the_files_stay_json():
+    config = sweep({"kind": "grid", "parameters": {"train.seed": {"values": [1, 2]}}})
+    propose = proposals(config, CONFIG, [])
+    found = [on_rows(propose([1.0] * n), shift, range(4)) for n, shift in ((0, 0.0), (1, 0.5))]
+    board = board_of(config, found)
+    assert [(e.rank, e.standing) for e in board.entries] == [(1, "reference"), (2, "not told apart")]
+    assert "Infinity" not in files(board)["leaderboard.json"]
+    assert "inf" not in files(board)["leaderboard.csv"]
+    assert "too few rows" in (page := render_board(board))
+    assert "inf to" not in page
 
 
 def test_of_equal_trials_none_is_called_better_in_most_sweeps():
