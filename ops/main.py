@@ -320,6 +320,12 @@ def plan(
         int | None, typer.Option(metavar="STEPS", min=3, max=1000, help="train some steps here, and tell time by them")
     ] = None,
     prices: Annotated[Path | None, typer.Option(metavar="FILE", help="your prices of cards (docs/plan.md)")] = None,
+    infra: Annotated[
+        str | None, typer.Option(help="whose training.processes train together: a name in configs/infra/")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="cards that train together, without an infra file")
+    ] = None,
     overrides: Overrides = None,
     json_output: Json = False,
 ) -> None:
@@ -328,7 +334,7 @@ def plan(
 
     _quiet(json_output)
     fits = show_plan(
-        root_folder(), config, overrides or [], device, memory, base, rows, mfu, prices, probe, json_output
+        root_folder(), config, overrides or [], device, memory, base, rows, mfu, prices, probe, infra, gpus, json_output
     )
     raise typer.Exit(0 if fits else ConfigError.exit_code)
 

@@ -12,6 +12,7 @@ from steps.evaluate.step import EvaluateOutputs, evaluate_champion_step, evaluat
 from steps.gate.step import gate_step
 from steps.register.step import register_step
 from steps.train.config import TUNED, TrainConfig
+from steps.train.objectives.registry import objective_of
 from steps.train.step import TrainOutputs, train_step
 from steps.train.weights.registry import weights_of
 
@@ -65,18 +66,33 @@ def _phases(config: RunConfig, start: Started, dataset: Any) -> tuple[dict[str, 
     models = {BASE: _Model(base_step(config.base, start.inputs("base"), config.template, start.registered_base))}
     reports = []
     for phase in config.phases:
-        models[phase.model_name], report = _trained(phase, models[phase.starts_from or BASE], dataset)
+        models[phase.model_name], report = _trained(phase, models, dataset, start)
         reports.append(report)
     return models, reports
 
 
-def _trained(phase: TrainConfig, start: _Model, dataset: Any) -> tuple[_Model, Any]:
+def _trained(phase: TrainConfig, models: dict[str, _Model], dataset: Any, started: Started) -> tuple[_Model, Any]:
     """The phase's model and its report, by a step and artifacts of its name."""
+    start, objective = models[phase.starts_from or BASE], objective_of(phase.objective)
     base, adapter = (start.tuned, None) if start.whole else (start.base, start.tuned)
+    asked = objective.asks()
+    of_phases = [models[source.phase] for source in asked if source.phase is not None]
+    # A phase that asks nobody is no other one because another asks somebody else.
+    reads = bool(asked or objective.functions())
     step: Any = train_step
     model = f"{TUNED}_{phase.name}" if phase.name else TUNED
     named = step.with_options(substitutions={"model": model, "stage": phase.stage})
-    done: TrainOutputs = named(base, adapter, dataset, phase, id=f"{phase.stage}_step")
+    done: TrainOutputs = named(
+        base,
+        adapter,
+        dataset,
+        phase,
+        started.inputs("train") if reads else {},
+        started.asked_models if reads else {},
+        [m.base for m in of_phases],
+        [m.tuned or m.base for m in of_phases],
+        id=f"{phase.stage}_step",
+    )
     return _Model(base, done.model, whole=weights_of(phase.weights).stored_as == "full"), done.report
 
 

@@ -28,6 +28,7 @@ from steps.scrub.config import ScrubConfig
 from steps.semantic.config import SemanticConfig
 from steps.split.config import SplitConfig
 from steps.train.config import TrainConfig, TrainPhases
+from steps.train.inputs import folders as asked_folders
 
 
 def _always(_: Any) -> bool:
@@ -65,7 +66,7 @@ class Stage:
         files: paths of the files that these settings name.
         files_of_run: paths of further files that it reads, which the RunConfig names elsewhere.
         models: names and revisions of the models that these settings name.
-        folder: a further model that these settings name, which may be a folder; None: there is none.
+        folders: further models that these settings name, each of which may be a folder.
         digests: import path of what gives the digests of all that it reads from (settings, root), where files and
             models don't say it.
         varies: why the same inputs may give these settings another result; "" where they can't.
@@ -87,7 +88,7 @@ class Stage:
     files: Callable[[Any], Sequence[str]] = _nothing
     models: Callable[[Any], Sequence[tuple[str, str | None]]] = _nothing
     files_of_run: Callable[[Any], Sequence[str]] = _nothing
-    folder: Callable[[Any], str | None] | None = None
+    folders: Callable[[Any], Sequence[str]] = _nothing
     digests: str = ""
     varies: Callable[[Any], str] = _never
     keeps: tuple[str, ...] = ()
@@ -108,8 +109,7 @@ class Stage:
 
     def models_of(self, settings: Any) -> tuple[str, ...]:
         """Names of the models that these settings name: of the hub, of a package, or of a folder."""
-        further = self.folder(settings) if self.folder is not None else None
-        return (*(name for name, _ in self.models(settings)), *(() if further is None else (further,)))
+        return (*(name for name, _ in self.models(settings)), *self.folders(settings))
 
     def declared_by(self, field: str, annotation: Any) -> "Stage":
         """The stage with all that its field says about it."""
@@ -148,7 +148,7 @@ class StageSettings(Frozen):
             skippable=True,
             required="name its key: key_env, or put scrub under skip",
             files=lambda scrub: scrub.word_files,
-            folder=lambda scrub: scrub.ner.model if scrub.ner else None,
+            folders=lambda scrub: [scrub.ner.model] if scrub.ner else [],
             keeps=("scrub_row_cache",),
             share="steps.scrub.step:scrub_share_step",
         ),
@@ -201,12 +201,18 @@ class StageSettings(Frozen):
             required="the model to start from",
             logic="steps.base.base:resolve_base",
             digests="steps.base.inputs:input_digests",
-            folder=lambda base: base.model,
+            folders=lambda base: [base.model],
             files_of_run=lambda config: config.template.files(),
         ),
     ] = Field(None, description="The model that training starts from.")
     train: Annotated[
-        TrainPhases, Stage(tunes=True, steps=lambda config: [f"{phase.stage}_step" for phase in config.phases])
+        TrainPhases,
+        Stage(
+            tunes=True,
+            steps=lambda config: [f"{phase.stage}_step" for phase in config.phases],
+            digests="steps.train.inputs:input_digests",
+            folders=asked_folders,
+        ),
     ] = Field(
         TrainConfig(), description="One phase of training, or a list of named ones, each from the model before it."
     )

@@ -20,7 +20,7 @@ from pipelines.dataset import FoundDataset, declared_sources, digest_of, find_da
 from pipelines.input_digests import Inputs, named_files, read_digest, read_inputs
 from pipelines.local_sources import bring_sources, places
 from pipelines.openlineage.tell import tell_start
-from pipelines.registered_base import find_registered_base
+from pipelines.registered_models import find_asked_models, find_registered_base
 from pipelines.reuse import reusable
 from pipelines.slots import paths_of, slot_by_clock, slot_of, slot_text, slotted
 from pipelines.stages import READING, STAGES
@@ -57,6 +57,7 @@ StartOutputs = output_class(
         "dataset": (str, "dataset_version"),
         "champion": (dict[str, str], "champion"),
         "registered_base": (dict[str, str], "registered_base"),
+        "asked_models": (dict[str, dict[str, str]], "asked_models"),
         "sources": (list[dict[str, Any]], "declared_sources"),
     },
 )
@@ -71,6 +72,7 @@ class Started:
     dataset: id of the dataset's artifact version, for fine-tuning alone; "" otherwise.
     champion: the registered version that the candidate is compared with; empty where it isn't, or there is none yet.
     registered_base: the registered model that training starts from; empty where that is none.
+    asked_models: the registered models that objectives ask, by the name that the config gives them.
     sources: what is declared of the sources that the rows came from.
     """
 
@@ -80,6 +82,7 @@ class Started:
     dataset: Any
     champion: Any
     registered_base: Any
+    asked_models: Any
     sources: Any
 
     def inputs(self, stage: str) -> Any:
@@ -122,8 +125,9 @@ def _outputs(config: RunConfig, inputs: Inputs, dataset: FoundDataset | None, so
     digests, said = (inputs.of(s.name) for s in READING), [s.model_dump() for s in sources]
     version = dataset.version if dataset else ""
     return StartOutputs(
-        *digests, inputs.key_id, search, version, find_champion(config), find_registered_base(config), said
-    )
+        *digests, inputs.key_id, search, version, find_champion(config), find_registered_base(config),
+        find_asked_models(config), said,
+    )  # fmt: skip
 
 
 def _slot() -> datetime | None:
@@ -179,8 +183,9 @@ def started(config: RunConfig, brought: dict[str, dict[str, str]]) -> Started:
     found: Any = start_step(config, brought)
     digests = {s.name: getattr(found, s.name) for s in READING}
     return Started(
-        digests, found.key_id, found.search, found.dataset, found.champion, found.registered_base, found.sources
-    )
+        digests, found.key_id, found.search, found.dataset, found.champion, found.registered_base, found.asked_models,
+        found.sources,
+    )  # fmt: skip
 
 
 def _facts(

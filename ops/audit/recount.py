@@ -187,13 +187,13 @@ def check_gate(trail: Trail) -> Iterator[Finding]:
         # Of each file that is gone or damaged that is said itself.
         yield Finding(what, "not checked", "an evaluation or its answers can't be read")
         return
+    recorded = [c for _, c in intact(lambda a: trail.store.value(a, Comparison), trail.run.of_type("comparison"))]
     try:
         config = GateConfig.model_validate(trail.run.config["gate"])
-        comparison, again = gate(evaluations, config, trail.run.sources)
+        comparison, again = gate(_as_compared(evaluations, recorded), config, trail.run.sources)
     except (AssayError, ValidationError) as e:
         yield Finding(what, "differs", f"it can't be computed: {str(e).splitlines()[0]}")
         return
-    recorded = [c for _, c in intact(lambda a: trail.store.value(a, Comparison), trail.run.of_type("comparison"))]
     wrong = [
         *(["the comparison"] if recorded and recorded[-1] != comparison else []),
         *_decision_differences(decision, again),
@@ -201,6 +201,13 @@ def check_gate(trail: Trail) -> Iterator[Finding]:
         *(["its settings"] if value_digest(trail.run.config["gate"]) != decision.config_digest else []),
     ]
     yield held(what, not wrong, ", ".join(wrong) or f"{len(again.reasons)} checks")
+
+
+def _as_compared(evaluations: list[Evaluation], recorded: list[Comparison]) -> list[Evaluation]:
+    """In the order that the gate had them in, which is the config's: steps that wait for nobody may run in another."""
+    names = [c.name for c in recorded[-1].candidates] if recorded else []
+    order = {name: i for i, name in enumerate(names)}
+    return sorted(evaluations, key=lambda e: order.get(e.report.subject, -1))
 
 
 def _decision_differences(recorded: Decision, again: Decision) -> Iterator[str]:

@@ -4,13 +4,17 @@ from pathlib import Path
 
 from ops.console import console, emit
 from ops.environment import prepare
+from ops.infra import load_infra
 from ops.training_plan.plan import Asked, Card, this_machine, training_plan
 from ops.training_plan.prices import prices
 from ops.training_plan.show import as_json, print_training_plan
 from pipelines.config import RunConfig
 from pipelines.load import load_model
 from steps.contracts.errors import ConfigError
+from steps.train.config import TrainConfig
+from steps.train.plan import can_shard
 from steps.train.planning.devices import CAREFUL_MFU, PUBLISHED_MFU, device_named
+from steps.train.ranks.config import Ranks
 from steps.zenml_runtime.state import state_folder
 
 
@@ -25,22 +29,46 @@ def plan(
     mfu: float | None,
     price_file: Path | None,
     probe: int | None,
+    infra: str | None,
+    gpus: int | None,
     json_output: bool,
 ) -> bool:
-    """Show what training takes. `memory`: in GiB; `probe`: steps to train here. Returns whether every phase fits."""
+    """Show what training takes. `memory`: in GiB; `probe`: steps to train here; `infra`, `gpus`: who trains together.
+    Returns whether every phase fits.
+    """
     if probe is not None and (device is not None or memory is not None or base is not None):
         raise ConfigError("a probe measures the base on this machine", where="--probe", hint="name no other one")
     prepare(root)
     config = load_model(RunConfig, path, overrides)
+    ranks = _ranks(root, config, infra, gpus)
+    if probe is not None and any(r.processes > 1 for r in ranks.values()):
+        raise ConfigError("a probe trains in one process", where="--probe", hint="leave --infra and --gpus out")
     shares = (mfu, mfu) if mfu is not None else (PUBLISHED_MFU, CAREFUL_MFU)
     found = training_plan(
-        root, config, _card(device, memory), prices(price_file), state_folder(), Asked(base, rows, shares, probe)
+        root, config, _card(device, memory), prices(price_file), state_folder(), Asked(base, rows, shares, probe, ranks)
     )
     if json_output:
         emit(as_json(found))
     else:
         print_training_plan(console(), found)
     return all(phase.memory.fits for phase in found.phases)
+
+
+def _ranks(root: Path, config: RunConfig, infra: str | None, gpus: int | None) -> dict[str, Ranks]:
+    """Processes of each phase, by its stage: those of the infra file, or one for each of so many cards. These share the
+    weights too (FSDP2), where the phase's can be shared.
+    """
+    if infra is not None and gpus is not None:
+        raise ConfigError("--infra says how many cards there are", where="--gpus", hint="give one of them")
+    if infra is not None:
+        file = load_infra(root, infra)
+        return {p.stage: file.of(f"{p.stage}_step").training or Ranks() for p in config.phases}
+    return {p.stage: _of_cards(p, gpus) for p in config.phases} if gpus is not None else {}
+
+
+def _of_cards(phase: TrainConfig, gpus: int) -> Ranks:
+    sharded = Ranks(processes=gpus, strategy="fsdp2")
+    return sharded if can_shard(phase) else Ranks(processes=gpus)
 
 
 def _card(device: str | None, memory: float | None) -> Card:

@@ -61,11 +61,11 @@ def described(root: Path, config: RunConfig, given: Path | None = None) -> Descr
     base = config.base
     assert base is not None
     if given is not None:
-        return _found(given, base)
+        return found_at(given, base)
     if base.is_built:
         made = made_before(root, config)
         if made is not None and made.path is not None:
-            return _found(made.path, base)
+            return found_at(made.path, base)
         hint = "run it once, or name a config.json with --base FILE"
         raise InputNotFoundError(
             "a function makes this base, and no run has it yet", where=f"base.model: {base.model}", hint=hint
@@ -73,18 +73,29 @@ def described(root: Path, config: RunConfig, given: Path | None = None) -> Descr
     if base.registered is not None:
         hint = "name its config.json with --base FILE: that of the model which the registered one was trained from"
         raise InputNotFoundError("the registry isn't asked", where=f"base.model: {base.model}", hint=hint)
-    local = root / Path(base.model).expanduser()
-    if local.is_dir():
-        return _found(local, base)
-    cached = _cached(base)
-    if cached is None:
+    place = on_this_machine(root, base)
+    if place is None:
         raise InputNotFoundError(
             "its description isn't on this machine", where=f"base.model: {base.model}", hint=_HOW.format(base.model)
         )
-    return _found(cached.parent, base)
+    return found_at(place, base)
 
 
-def _found(place: Path, base: BaseConfig) -> Described:
+def on_this_machine(root: Path, base: BaseConfig) -> Path | None:
+    """The folder of a local model, or of one in the hub's cache; None where it is in neither."""
+    local = root / Path(base.model).expanduser()
+    if local.is_dir():
+        return local
+    cached = _cached(base)
+    return cached.parent if cached is not None else None
+
+
+def found_at(place: Path, base: BaseConfig) -> Described:
+    """What a config.json, or a folder that has one, says.
+
+    Raises:
+        InputNotFoundError: there is none.
+    """
     file = place / "config.json" if place.is_dir() else place
     if not file.is_file():
         raise InputNotFoundError("no config.json", where=str(place), hint="name a file, or a folder that has one")

@@ -2,15 +2,17 @@
 makes it fit.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from ops.batches.inputs import base_for
+from ops.training_plan.asked import asked_weights
 from ops.training_plan.described import Described, described
 from ops.training_plan.disk import Disk, disk_of
 from ops.training_plan.enough import hints
@@ -25,10 +27,11 @@ from steps.engines.lm.load import weights_path
 from steps.evaluate.config import EvaluateConfig
 from steps.train.config import TrainConfig
 from steps.train.memory_estimate import Estimate, Measuring, Shape, estimate, free_bytes, measuring, shape_of
-from steps.train.plan import plan_for
+from steps.train.plan import plan_for, require_shared, shared
 from steps.train.planning.devices import CAREFUL_MFU, PUBLISHED_MFU, Device
 from steps.train.planning.ladder import Rung, smallest_that
 from steps.train.planning.work import optimizer_steps, step_seconds
+from steps.train.ranks.config import Ranks
 from steps.train.settings import Plan
 from steps.zenml_runtime.state import state_folder
 
@@ -113,6 +116,11 @@ class TrainingPlan:
     mfu: tuple[float, float]
 
     @property
+    def cards(self) -> int:
+        """That the machine has: as many as the phase with the most processes takes."""
+        return max(phase.plan.processes for phase in self.phases)
+
+    @property
     def seconds(self) -> tuple[float, float] | None:
         """Of all phases."""
         found = [p.seconds for p in self.phases]
@@ -129,12 +137,14 @@ class Asked:
         base: where its config.json is. rows: instead of counting them.
         mfu: shares of the peak that training reaches: as published, and to be careful.
         probe: steps that are trained on this machine to see how long they take; None: time is told by the table.
+        ranks: processes that train together, one per card, by the phase's stage; one alone where nothing is said.
     """
 
     base: Path | None = None
     rows: int | None = None
     mfu: tuple[float, float] = (PUBLISHED_MFU, CAREFUL_MFU)
     probe: int | None = None
+    ranks: Mapping[str, Ranks] = field(default_factory=dict)
 
 
 def training_plan(
@@ -162,7 +172,9 @@ def training_plan(
             started = base_for(root, config, folder / "base")
             given = weights_path(started)
         base = described(root, config, given)
-        known = _Known(root, config, base, _on_meta(base), _tokenizer(base), started, card, state, asked)
+        known = _Known(
+            root, config, base, _on_meta(base.values(), base.file), _tokenizer(base), started, card, state, asked
+        )
         listed = isinstance(config.train, tuple)
         phases = tuple(
             _phase(known, phase, f"train.{i}" if listed else "train") for i, phase in enumerate(config.phases)
@@ -201,18 +213,15 @@ class _Known:
     asked: Asked
 
 
-def _on_meta(base: Described) -> Any:
+def _on_meta(values: dict[str, Any], where: Path) -> Callable[[], Any]:
     """A function that makes the model on the meta device: nothing is allocated."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    values = base.values()
     try:
         read = AutoConfig.for_model(values.pop("model_type"), **values)
     except ValueError as e:
-        raise ConfigError(
-            f"transformers doesn't know this model: {str(e).splitlines()[0]}", where=str(base.file)
-        ) from e
+        raise ConfigError(f"transformers doesn't know this model: {str(e).splitlines()[0]}", where=str(where)) from e
 
     def make() -> Any:
         with torch.device("meta"):
@@ -231,14 +240,17 @@ def _tokenizer(base: Described) -> Any:
 
 def _phase(known: _Known, phase: TrainConfig, place: str) -> PhasePlan:
     card, asked = known.card, known.asked
+    ranks = asked.ranks.get(phase.stage, Ranks())
     vocab = known.make().config.get_text_config().vocab_size
     shapes: dict[str, Shape] = {}
+    besides, uncounted = asked_weights(known.root, phase, _weights(known.make()), _weights_of)
 
     def planned(changed: TrainConfig) -> tuple[Shape, Plan]:
-        how = plan_for(changed, vocab, card.kind, gpu_bf16=card.bf16)
+        require_shared(changed, ranks)
+        how = shared(plan_for(changed, vocab, card.kind, gpu_bf16=card.bf16), ranks)
         key = changed.weights.model_dump_json()
         if key not in shapes:
-            shapes[key] = shape_of(known.make(), changed)
+            shapes[key] = dataclasses.replace(shape_of(known.make(), changed), asked=besides)
         return shapes[key], how
 
     shape, plan = planned(phase)
@@ -263,8 +275,16 @@ def _phase(known: _Known, phase: TrainConfig, place: str) -> PhasePlan:
         seconds=_seconds(shape, phase, plan, card, rows, steps, probed, asked),
         probed=probed,
         disk=disk_of(known.base, shape, phase, plan, rows, known.state),
-        hints=_hints(phase, rows, tokens),
+        hints=(*_hints(phase, rows, tokens), *([uncounted] if uncounted else [])),
     )
+
+
+def _weights(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _weights_of(values: dict[str, Any]) -> int:
+    return _weights(_on_meta(values, Path("config.json"))())
 
 
 def _hints(phase: TrainConfig, rows: Rows, tokens: float | None) -> tuple[str, ...]:
@@ -314,7 +334,7 @@ def _seconds(
     # Where no row was seen they are taken to be as long as they may be.
     lengths = rows.lengths or (phase.max_length,)
     fast, careful = (step_seconds(shape, phase, plan, card.device, mfu, lengths) for mfu in asked.mfu)
-    return steps * fast, steps * careful
+    return steps * fast / plan.processes, steps * careful / plan.processes
 
 
 def _measuring(wanted: EvaluateConfig, last: PhasePlan) -> Measuring:

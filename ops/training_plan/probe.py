@@ -13,8 +13,11 @@ from ops.batches.inputs import rows_for
 from pipelines.config import RunConfig
 from steps.contracts.errors import ConfigError
 from steps.contracts.models import ModelFolder
+from steps.train.asked import found_model
 from steps.train.config import TrainConfig
+from steps.train.objectives.registry import objective_of
 from steps.train.planning.ladder import changed_config
+from steps.train.start import Start
 
 # Chosen: the first steps load kernels and fill caches.
 _WARMING = 2
@@ -50,6 +53,7 @@ def probe(root: Path, config: RunConfig, phase: TrainConfig, base: ModelFolder, 
     """
     from steps.train.train import train
 
+    asked = _asked(root, phase, base)
     short = changed_config(phase, {**_SHORT, "max_steps": steps + _WARMING})
     ends: list[float] = []
 
@@ -61,11 +65,29 @@ def probe(root: Path, config: RunConfig, phase: TrainConfig, base: ModelFolder, 
     with TemporaryDirectory(prefix="assay-probe-") as temporary:
         folder = Path(temporary)
         rows = rows_for(root, config, folder)
-        train(base, rows.dataset, short, folder / "out", folder / "checkpoints", on_metrics)
+        train(base, rows.dataset, short, folder / "out", folder / "checkpoints", on_metrics, asked=asked)
     gaps = [later - earlier for earlier, later in pairwise(ends)][_WARMING - 1 :]
     if not gaps:
         raise ConfigError("no step could be timed", where="--probe", hint="probe more steps")
     return Probe(statistics.median(gaps), len(gaps), _peak(), rows.where)
+
+
+def _asked(root: Path, phase: TrainConfig, base: ModelFolder) -> dict[str, Start]:
+    """The models that the objective asks; the base stands in for a teacher that isn't trained yet.
+
+    Raises:
+        ConfigError: there is nothing to ask before the run.
+    """
+    found = {}
+    for source in objective_of(phase.objective).asks():
+        if source.phase is not None and phase.objective.kind == "distill":
+            found[source.key] = Start(base)
+        elif source.phase is not None or source.registered:
+            hint = "plan without it, or name the folder of its weights"
+            raise ConfigError(f"{source.key} isn't here before the run", where="--probe", hint=hint)
+        else:
+            found[source.key] = found_model(source, root)
+    return found
 
 
 def _forget_peak() -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ops.console import print_whole, text
 from ops.training_plan.plan import Change, PhasePlan, TrainingPlan
+from ops.training_plan.prices import HourlyPrice
 from steps.contracts.humanize import duration, number, size
 from steps.train.planning.devices import CAREFUL_MFU, MFU_SOURCE, PUBLISHED_MFU
 
@@ -34,10 +35,11 @@ def print_training_plan(out: Console, plan: TrainingPlan) -> None:
 def _head(plan: TrainingPlan) -> str:
     card = plan.card
     memory = f", {card.memory / _GIB:.1f} GiB" if card.memory is not None else ""
+    name = f"{card.name}{memory}" if plan.cards == 1 else f"{plan.cards} x {card.name}{memory} each"
     if card.device is None:
-        return f"{plan.config.name} on {card.name}{memory}"
+        return f"{plan.config.name} on {name}"
     said = f"peak and memory by {card.device.source}, not measured here"
-    return f"{plan.config.name} on {card.name}{memory} ({said})"
+    return f"{plan.config.name} on {name} ({said})"
 
 
 def _base(plan: TrainingPlan) -> str:
@@ -57,7 +59,8 @@ def _memory(plan: TrainingPlan, phase: PhasePlan) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for name in ("  memory", "GiB"):
         table.add_column(name, justify="left" if name != "GiB" else "right")
-    parts = {"weights": found.weights, "reference model": found.reference, "gradients": found.gradients,
+    parts = {"weights": found.weights, "reference model": found.reference, "models that are asked": found.asked,
+             "gradients": found.gradients,
              "optimizer": found.optimizer, "activations": found.activations,
              "validation pass": found.validation, "answers": found.answers}  # fmt: skip
     for name, count in parts.items():
@@ -76,6 +79,11 @@ def _lines(plan: TrainingPlan, phase: PhasePlan) -> Iterator[str]:
         yield f"or, which trains otherwise: {_arguments(change)} → {change.total / _GIB:.1f} GiB ({change.price})"
     if not phase.memory.fits and phase.same is None and not phase.others:
         yield "no change of these settings fits: a smaller base, or a card with more memory"
+    if phase.plan.processes > 1:
+        yield (
+            f"{phase.plan.processes} processes ({phase.plan.strategy}) share each batch; memory is that of one of them,"
+            " time leaves out what they wait for each other"
+        )
     yield f"trains {number(_rounded(phase.shape.trainable))} weights, {_share(phase)} of all"
     yield _steps(phase)
     if phase.rows.longer:
@@ -150,9 +158,10 @@ def _whole(plan: TrainingPlan) -> Iterator[str]:
         need = f"{plan.evaluation.total / _GIB:.1f} GiB"
         yield f"evaluation DOESN'T FIT: {need}; to fit: {_arguments(change)} ({change.price})"
     if plan.price is not None and plan.seconds is not None:
-        costs = " to ".join(f"{s / 3600 * plan.price.per_hour:,.2f}" for s in plan.seconds)
+        costs = " to ".join(f"{amount:,.2f}" for amount in _amounts(plan, plan.price))
         source = f"; {plan.price.source}" if plan.price.source else ""
-        yield f"money: {costs} {plan.currency} at {plan.price.per_hour:g} an hour{source}; --prices FILE has your own"
+        price = f"{plan.price.per_hour:g} an hour{_each(plan)}"
+        yield f"money: {costs} {plan.currency} at {price}{source}; --prices FILE has your own"
     elif plan.seconds is not None and plan.card.kind != "cpu":
         yield f"money: no price of {plan.card.name} is listed; --prices FILE has your own"
     unknown = [name for name, licence in plan.licences.items() if licence is None]
@@ -169,7 +178,7 @@ def as_json(plan: TrainingPlan) -> dict[str, Any]:
         "config": plan.config.name,
         "base": {"model": plan.base.name, "licence": plan.base.licence},
         "device": {
-            "name": plan.card.name, "memory": plan.card.memory,
+            "name": plan.card.name, "memory": plan.card.memory, "count": plan.cards,
             "source": plan.card.device.source if plan.card.device else None, "measured": plan.card.device is None,
         },
         "phases": [_phase_json(p) for p in plan.phases],
@@ -186,8 +195,17 @@ def as_json(plan: TrainingPlan) -> dict[str, Any]:
 def _money_json(plan: TrainingPlan) -> dict[str, Any] | None:
     if plan.price is None or plan.seconds is None:
         return None
-    amounts = [s / 3600 * plan.price.per_hour for s in plan.seconds]
+    amounts = _amounts(plan, plan.price)
     return {**plan.price.model_dump(), "currency": plan.currency, "least": amounts[0], "most": amounts[1]}
+
+
+def _amounts(plan: TrainingPlan, price: HourlyPrice) -> list[float]:
+    """Of all cards, for as long as any of them trains."""
+    return [s / 3600 * price.per_hour * plan.cards for s in plan.seconds or ()]
+
+
+def _each(plan: TrainingPlan) -> str:
+    return f" for each of {plan.cards} cards" if plan.cards > 1 else ""
 
 
 def _phase_json(phase: PhasePlan) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from steps.base.builders import load_builder
 from steps.base.config import BaseConfig
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, InputNotFoundError
-from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
+from steps.contracts.models import BaseRef, ModelFolder
 from steps.engines.lm.folder import count_parameters, model_files, model_folder, quantization_of
+from steps.engines.lm.references import hub_reference, local_reference, looks_like_path
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import settings_of
@@ -48,7 +49,7 @@ def _found(config: BaseConfig, folder: Path, root: Path, *, keep_files: bool) ->
         return _built(config, folder)
     if (root / config.model).is_dir():
         return _local(config, root / config.model, folder if keep_files else None)
-    if _looks_like_path(config.model):
+    if looks_like_path(config.model):
         hint = "name an existing folder, a hub id (owner/name), or a function (package.module:function)"
         raise InputNotFoundError("no such model folder", where=config.model, hint=hint)
     return _hub(config)
@@ -76,17 +77,14 @@ def _local(config: BaseConfig, path: Path, copy: Path | None) -> ModelFolder:
         )
     path = path.resolve()
     _check_complete(path)
-    files = model_files(path)
-    digest = value_digest(files)
     if copy is not None:
+        files = model_files(path)
         for name in files:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path / name, copy / name)
-        ref = BaseRef(source="local", name=config.model, digest=digest)
+        ref = BaseRef(source="local", name=config.model, digest=value_digest(files))
         return model_folder(copy, kind="full", base=ref, parameters=count_parameters(copy))
-    ref = BaseRef(source="local", name=str(path), digest=digest)
-    info = ModelInfo(kind="full", base=ref, digest=digest, files={}, parameters=count_parameters(path))
-    return ModelFolder(info, None)
+    return local_reference(path)
 
 
 def _hub(config: BaseConfig) -> ModelFolder:
@@ -102,16 +100,8 @@ def _hub(config: BaseConfig) -> ModelFolder:
         notes = (note,)
     path = download(config.model, revision)
     _check_complete(path)
-    ref = BaseRef(source="hub", name=config.model, revision=revision)
-    info = ModelInfo(
-        kind="full",
-        base=ref,
-        digest=value_digest([config.model, revision]),
-        files={},
-        parameters=count_parameters(path),
-        notes=notes,
-    )
-    return ModelFolder(info, None)
+    found = hub_reference(config.model, revision, path)
+    return ModelFolder(found.info.model_copy(update={"notes": notes}), None)
 
 
 def _check_complete(path: Path) -> None:
@@ -151,7 +141,3 @@ def _check_vocabulary(path: Path) -> None:
             f"the tokenizer's {beyond[0]!r} has the id {known[beyond[0]]}, the weights embed {size} tokens",
             where=str(path), hint="save model and tokenizer of one and the same model into the folder",
         )  # fmt: skip
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name

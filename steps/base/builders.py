@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias, get_type_hints
 
 from pydantic import ValidationError
 
 from steps.base.config import BaseConfig
-from steps.contracts.code import code_of
-from steps.contracts.digests import file_digest, value_digest
+from steps.contracts.code import function_digest
 from steps.contracts.errors import ConfigError
 from steps.contracts.reports import Frozen
 
@@ -50,9 +48,4 @@ def load_builder(config: BaseConfig) -> tuple[Builder, Frozen]:
 def builder_digest(config: BaseConfig) -> str:
     """Digest of the function's code: what it imports of this checkout, or its file where it is installed."""
     load_builder(config)
-    module = config.model.partition(":")[0]
-    code = code_of([module])
-    spec = find_spec(module)
-    if not code and spec is not None and spec.origin is not None:
-        code = {module: file_digest(Path(spec.origin))}
-    return value_digest(code)
+    return function_digest(config.model)

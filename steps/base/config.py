@@ -5,10 +5,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from steps.contracts.models import registered_model
 from steps.contracts.reports import Frozen
 
-_REGISTRY = "models:/"
-_REGISTERED = re.compile(r"models:/(?P<name>[^@/\s#:]+)(?:@(?P<alias>[^@/\s#]+)|/(?P<version>[1-9][0-9]*))")
 _BUILDER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -43,13 +42,10 @@ class BaseConfig(Frozen):
     @property
     def registered(self) -> dict[str, str | None] | None:
         """Name and version or alias of the registered model that is meant; None: it is none."""
-        match = _REGISTERED.fullmatch(self.model)
-        return match.groupdict() if match else None
+        return registered_model(self.model)
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
-        if self.model.startswith(_REGISTRY) and self.registered is None:
-            raise ValueError(f"{self.model}: say which version, as models:/NAME/3 or models:/NAME@champion")
         if self.registered is not None and self.revision is not None:
             raise ValueError(f"revision is set, but {self.model} says which version: drop revision")
         return self

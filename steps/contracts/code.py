@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from steps.contracts.digests import file_digest, value_digest
@@ -30,6 +31,18 @@ def code_of(modules: Iterable[str]) -> dict[str, str]:
 def code_digest(module: str) -> str:
     """One digest over all that a module uses of ours; libraries are not in it."""
     return value_digest(code_of([module]))
+
+
+def function_digest(place: str) -> str:
+    """Digest of the code of package.module:function: what its module imports of this checkout, or the module's file
+    where it is installed.
+    """
+    module = place.partition(":")[0]
+    code = code_of([module])
+    spec = find_spec(module) if not code else None
+    if spec is not None and spec.origin is not None:
+        code = {module: file_digest(Path(spec.origin))}
+    return value_digest(code)
 
 
 def import_closure(module: str, root: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Models as they cross stages: a folder of safetensors with tokenizer and template, or a reference to one."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +30,20 @@ class BaseRef(Frozen):
 BASE = "base"
 # The subject that the registered champion is evaluated as.
 CHAMPION = "champion"
+_REGISTERED = re.compile(r"models:/(?P<name>[^@/\s#:]+)(?:@(?P<alias>[^@/\s#]+)|/(?P<version>[1-9][0-9]*))")
+
+
+def registered_model(name: str) -> dict[str, str | None] | None:
+    """`name` and `version` or `alias` of the registered model that models:/NAME@ALIAS or models:/NAME/VERSION means;
+    None where it means none.
+
+    Raises:
+        ValueError: it doesn't say which version.
+    """
+    match = _REGISTERED.fullmatch(name)
+    if match is None and name.startswith("models:/"):
+        raise ValueError(f"{name}: say which version, as models:/NAME/3 or models:/NAME@champion")
+    return match.groupdict() if match else None
 
 
 class Ancestor(Frozen):

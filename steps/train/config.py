@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeAlias
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from steps.contracts.models import BASE
+from steps.train.asked import ModelSource
 from steps.train.objectives.registry import ObjectiveOptions, objective_of
 from steps.train.objectives.sft import SftOptions
 from steps.train.phase_rows import PhaseRows
@@ -113,10 +114,23 @@ def _chained(train: TrainConfig | tuple[TrainConfig, ...]) -> TrainConfig | tupl
                 f"{phase.model_name} starts from {start!r}, a reward model, which writes nothing; set starts_from to"
                 f" {' or '.join(n for n in names if n not in scorers)}"
             )
+        for source in objective_of(phase.objective).asks():
+            _require_asked(phase, source, names, scorers)
         names.append(phase.model_name)
         if phase.objective.kind == "reward":
             scorers.add(phase.model_name)
     return train
+
+
+def _require_asked(phase: TrainConfig, source: ModelSource, before: list[str], scorers: set[str]) -> None:
+    """Refuse to ask a phase that there isn't yet, or that is no model of the wanted kind."""
+    wanted = [n for n in before[1:] if (n in scorers) is (phase.objective.kind != "distill")]
+    if source.phase is not None and source.phase not in wanted:
+        kind = "a model that answers" if phase.objective.kind == "distill" else "a reward model"
+        raise ValueError(
+            f"{phase.model_name} asks the phase {source.phase!r} as {kind}; before it are such:"
+            f" {', '.join(wanted) or 'none'}"
+        )
 
 
 def _flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:

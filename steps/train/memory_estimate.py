@@ -13,6 +13,7 @@ from steps.contracts.errors import ConfigError
 from steps.contracts.reports import Table
 from steps.engines.lm.loss import LOGITS_BYTES
 from steps.engines.lm.shapes import BATCH_TOKENS
+from steps.train.asked import asked_dtype
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
 from steps.train.planning.ladder import smallest_that
@@ -41,6 +42,7 @@ class Shape:
             embeddings none, of the head all.
         packed, packed_bytes: weights that are held in fewer bits, and what they take.
         embedded: of the trained weights those of embeddings.
+        asked: weights of the other models that the objective asks.
     """
 
     parameters: int
@@ -50,6 +52,7 @@ class Shape:
     packed: int = 0
     packed_bytes: int = 0
     embedded: int = 0
+    asked: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Estimate:
         remaining: activations that are left when nearly all gradients are there.
         validation: the validation pass.
         reference: the weights of a model that stays beside the trained one.
+        asked: the weights of reward models and teachers.
         answers: generating answers between steps.
         loading: the weights before they are shared between processes.
         accumulates: gradients of the passes before are there in each forward pass.
@@ -74,6 +78,7 @@ class Estimate:
     validation: int
     accumulates: bool
     reference: int = 0
+    asked: int = 0
     answers: int = 0
     loading: int = 0
     available: int | None = None
@@ -83,7 +88,7 @@ class Estimate:
         """Bytes at the peak. Gradients come as activations go, so that these two are seldom there together."""
         early = self.activations + (self.gradients if self.accumulates else 0)
         step = max(early, self.gradients + self.remaining, self.validation, self.answers)
-        return max(self.loading, self.weights + self.reference + self.optimizer + step)
+        return max(self.loading, self.weights + self.reference + self.asked + self.optimizer + step)
 
     @property
     def total(self) -> int:
@@ -99,7 +104,7 @@ class Estimate:
         """The parts in MiB. They aren't all there at once: the total is of the peak."""
         parts = (
             "weights",
-            *(["reference"] if self.reference else []),
+            *(name for name in ("reference", "asked") if getattr(self, name)),
             "gradients",
             "optimizer",
             "activations",
@@ -179,13 +184,15 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
         weights=whole // shards + gathered,
         loading=whole,
         reference=still if demand.reference == "copy" and not weights_of(config.weights).keeps_start else 0,
+        asked=(4 if asked_dtype(plan) == "float32" else 2) * shape.asked,
         answers=answering(shape.described, plan.dtype).peak(*demand.answers) if demand.answers else 0,
-        gradients=(4 if adapter else width) * shape.trainable // shards,
+        # DDP adds gradients up in buckets of its own (torch's documentation of gradient_as_bucket_view).
+        gradients=(2 if plan.strategy == "ddp" else 1) * (4 if adapter else width) * shape.trainable // shards,
         optimizer=optimizer_bytes(config, shape) // shards,
         activations=found.step(rows, length, kept) + (0 if plain else _fused_loss(shape, config, rows * length)),
         remaining=int(found.end.peak(rows, length)),
         validation=_validation(shape, config, plan, found.forward),
-        accumulates=config.gradient_accumulation_steps > 1,
+        accumulates=config.gradient_accumulation_steps > plan.processes,
         available=available,
     )
 

@@ -13,6 +13,9 @@ from steps.train.ranks.config import Ranks
 from steps.train.settings import Plan
 from steps.train.weights.registry import weights_of
 
+# What sharding the weights doesn't go with, and what it needs (`ranks/sharded.py`).
+_NOT_SHARDED, _SHARDED_OPTIMIZER = "qlora", "adamw_torch"
+
 
 def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) -> Plan:
     """Resolve every "auto", and the learning rate. `ranks`: processes that train together; None: one.
@@ -23,20 +26,42 @@ def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) 
     if config.wants_bitsandbytes:
         require_bitsandbytes(config.wants_bitsandbytes)
     ranks = ranks or Ranks()
-    if ranks.strategy == "fsdp2" and config.weights.kind == "qlora":
+    require_shared(config, ranks)
+    device = _device(config.device, ranks)
+    gpu_bf16 = device == "cuda" and has_bf16()
+    return shared(plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16), ranks)
+
+
+def require_shared(config: TrainConfig, ranks: Ranks) -> None:
+    """Refuse what these processes can't train together.
+
+    Raises:
+        ConfigError: the strategy doesn't go with the weights or the optimizer, or the batch can't be shared.
+    """
+    if ranks.strategy == "fsdp2" and config.weights.kind == _NOT_SHARDED:
         raise ConfigError(
             "training.strategy fsdp2 doesn't shard quantized weights", where="train.weights",
             hint="set strategy: ddp in the infra file, or weights: {kind: lora}",
         )  # fmt: skip
-    if ranks.strategy == "fsdp2" and not config.optim.startswith("adamw_torch"):
+    if ranks.strategy == "fsdp2" and not config.optim.startswith(_SHARDED_OPTIMIZER):
         raise ConfigError(
             f"training.strategy fsdp2 shards the state of AdamW, and optim is {config.optim}", where="train.optim",
             hint="set optim: adamw_torch_fused, or strategy: ddp in the infra file",
         )  # fmt: skip
     _require_shares(config, ranks)
-    device = _device(config.device, ranks)
-    gpu_bf16 = device == "cuda" and has_bf16()
-    plan = plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16)
+
+
+def can_shard(config: TrainConfig) -> bool:
+    """Whether processes can each hold a share of the weights."""
+    return config.weights.kind != _NOT_SHARDED and config.optim.startswith(_SHARDED_OPTIMIZER)
+
+
+def shared(plan: Plan, ranks: Ranks) -> Plan:
+    """The plan of one of several processes.
+
+    Raises:
+        ConfigError: the strategy doesn't go with the number format.
+    """
     if ranks.strategy == "fsdp2" and plan.fp16:
         raise ConfigError(
             "training.strategy fsdp2 doesn't scale the loss of float16", where="train.fp16",

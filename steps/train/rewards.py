@@ -1,19 +1,20 @@
 """Rewards of answers: graders, reward models and functions, each called with a whole batch."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from steps.contracts.errors import ConfigError, TrainingDataError
-from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
 from steps.engines.graders.extractors import EXTRACTORS, FINAL_NUMBER
 from steps.engines.graders.graders import GRADERS, Grading
 from steps.engines.graders.json_schema import validator
+from steps.engines.lm.scorer import REWARD
 from steps.engines.template.reasoning import Markers
+from steps.train.asked import require_same_tokens
 from steps.train.objectives.online_options import OnlineOptions, RewardSource
+from steps.train.start import Start
 
 # (prompts, completions, ids of the completions' tokens, references, whatever else TRL gives) -> rewards
 Function: TypeAlias = Callable[..., Sequence[float | None]]
@@ -83,17 +84,32 @@ class Reward:
         return number
 
 
-def rewards_of(
-    options: OnlineOptions, tokenizer: Any, markers: Markers, device: str, batch_size: int, failures: Failures
-) -> list[Reward]:
+@dataclass(frozen=True)
+class Asking:
+    """What rewards are asked with.
+
+    Attributes:
+        device, dtype, batch_size: of reward models.
+        models: those there are, by `ModelSource.key`.
+    """
+
+    tokenizer: Any
+    markers: Markers
+    device: str = "cpu"
+    dtype: str = "float32"
+    batch_size: int = 8
+    models: Mapping[str, Start] = field(default_factory=dict)
+
+
+def rewards_of(options: OnlineOptions, asking: Asking, failures: Failures) -> list[Reward]:
     """The rewards that the options name, ready to be called.
 
     Raises:
-        ConfigError: a function can't be imported, or a reward model has another tokenizer.
-        InputNotFoundError: no such reward model.
+        ConfigError: a function can't be imported, or a reward model has another tokenizer, or is none.
+        InputNotFoundError: the files of a reward model are gone.
     """
     return [
-        Reward(name, _function(source, options, tokenizer, markers, device, batch_size), failures)
+        Reward(name, _function(source, options, asking), failures)
         for name, source in zip(_names(options.rewards), options.rewards, strict=True)
     ]
 
@@ -127,18 +143,21 @@ def _names(sources: Sequence[RewardSource]) -> list[str]:
     return [f"{n}_{i + 1}" if names.count(n) > 1 else n for i, n in enumerate(names)]
 
 
-def _function(
-    source: RewardSource, options: OnlineOptions, tokenizer: Any, markers: Markers, device: str, batch_size: int
-) -> Function:
+def _function(source: RewardSource, options: OnlineOptions, asking: Asking) -> Function:
     if source.grader is not None:
-        name, by = source.grader, grading(options)
+        name, by, markers = source.grader, grading(options), asking.markers
         return lambda prompts, completions, reference, **_: graded(name, by, markers, prompts, completions, reference)
-    if source.model is not None:
-        return _model(source.model, tokenizer, device, batch_size)
-    return _imported(source.function or "")
+    if source.function is not None:
+        return imported(source.function)
+    return _model(asking.models[source.key], source.key, asking)
 
 
-def _imported(place: str) -> Function:
+def imported(place: str) -> Function:
+    """The function that package.module:name names.
+
+    Raises:
+        ConfigError: there is none.
+    """
     module, _, name = place.partition(":")
     try:
         found: Function = getattr(import_module(module), name)
@@ -152,22 +171,23 @@ def _imported(place: str) -> Function:
     return found
 
 
-def _model(folder: str, tokenizer: Any, device: str, batch_size: int) -> Function:
+def _model(start: Start, name: str, asking: Asking) -> Function:
     from steps.engines.lm.scorer import load_scorer, scores
 
-    info = ModelInfo(kind="full", base=BaseRef(source="local", name=folder), digest="", files={}, parameters=0)
-    loaded = load_scorer(ModelFolder(info, Path(folder)), ModelFolder(info, Path(folder)), device=device)
-    if loaded.tokenizer.get_vocab() != tokenizer.get_vocab():
+    if start.model.info.objective not in (None, REWARD):
         raise ConfigError(
-            "the reward model has another tokenizer than the model that is trained", where=folder,
-            hint="train a reward model from the same base",
+            f"{name} was trained as {start.model.info.objective}: it scores nothing", where="train.objective.rewards",
+            hint="name a model that was trained with objective: {kind: reward}",
         )  # fmt: skip
+    tokenizer = asking.tokenizer
+    loaded = load_scorer(start.base, start.model, dtype=asking.dtype, device=asking.device)
+    require_same_tokens(tokenizer, loaded.tokenizer, "reward model", name)
 
     def said(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
         ids = [
             [*tokenizer(p, add_special_tokens=False)["input_ids"], *answer]
             for p, answer in zip(prompts, completion_ids, strict=True)
         ]
-        return list(scores(loaded, ids, batch_size=batch_size))
+        return list(scores(loaded, ids, batch_size=asking.batch_size))
 
     return said

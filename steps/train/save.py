@@ -43,6 +43,10 @@ def save_model(
     notes = [*(_stop_at(generation, end_tokens) if generation is not None else []), *kind.left_out(model)]
     if plan.processes > 1:
         notes.append(f"trained by {plan.processes} processes ({plan.strategy}) that shared each batch")
+    notes += [
+        f"{config.objective.kind} asked {key}, whose weights are {m.model.info.digest[:12]}"
+        for key, m in start.asked.items()
+    ]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         kind.save(model, folder)

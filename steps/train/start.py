@@ -1,6 +1,7 @@
 """The model that a phase of training starts from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from steps.contracts.models import ModelFolder
 from steps.engines.lm.load import has_tokenizer
@@ -12,10 +13,14 @@ class Start:
 
     A phase never goes on with the adapter of another: its own lies over plain weights, so that the model without it
     is what it started from, whatever the two adapters' options.
+
+    Attributes:
+        asked: what the objective asks besides, by `ModelSource.key`.
     """
 
     base: ModelFolder
     adapter: ModelFolder | None = None
+    asked: Mapping[str, "Start"] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelFolder:

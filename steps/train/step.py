@@ -9,10 +9,14 @@ from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.engines.tracking.training import TRAINED
+from steps.train.asked import found_model
 from steps.train.config import TrainConfig
+from steps.train.objectives.registry import objective_of
 from steps.train.ranks.config import Ranks
+from steps.train.start import Start
 from steps.zenml_runtime.context import (
     executor,
+    input_root,
     own_tracker_run,
     track_metrics,
     track_params,
@@ -20,6 +24,7 @@ from steps.zenml_runtime.context import (
     training_ranks,
     watch_file,
 )
+from steps.zenml_runtime.models import load_models
 from steps.zenml_runtime.state import state_folder, workspace
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -38,9 +43,21 @@ def key() -> str:
 
 
 @assay_step(key)
-def train_step(base: ModelFolder, adapter: ModelFolder | None, dataset: Dataset, config: TrainConfig) -> TrainOutputs:
+def train_step(
+    base: ModelFolder,
+    adapter: ModelFolder | None,
+    dataset: Dataset,
+    config: TrainConfig,
+    inputs: dict[str, str],
+    registered: dict[str, dict[str, str]],
+    phase_bases: list[ModelFolder],
+    phase_models: list[ModelFolder],
+) -> TrainOutputs:
     """One phase, from `base` or from `adapter` over it. Parameters, metrics and the dataset's digest go to the tracker
     that the stack has.
+
+    `inputs`: digests of what the objective reads from outside. Models that it asks: `registered`, as the run's first
+    step found them; `phase_models` of earlier phases, in the config's order, each over its one of `phase_bases`.
     """
     from steps.train.token_cache import Means
     from steps.train.train import train
@@ -65,6 +82,31 @@ def train_step(base: ModelFolder, adapter: ModelFolder | None, dataset: Dataset,
             means,
             watch_file(config.stage),
             Ranks(**training_ranks()),
+            _asked(config, registered, phase_bases, phase_models),
         )
         track_tags({TRAINED: done.model.info.digest})
     return TrainOutputs(done.model, done.ledger, done.report)
+
+
+def _asked(
+    config: TrainConfig,
+    registered: dict[str, dict[str, str]],
+    phase_bases: list[ModelFolder],
+    phase_models: list[ModelFolder],
+) -> dict[str, Start]:
+    """The models that the objective asks, by `ModelSource.key`."""
+    root, of_phases = input_root("train"), iter(zip(phase_bases, phase_models, strict=True))
+    found: dict[str, Start] = {}
+    for source in objective_of(config.objective).asks():
+        if source.phase is not None:
+            found[source.key] = _start(*next(of_phases))
+        elif source.registered:
+            known = registered[source.key]
+            found[source.key] = _start(*load_models(known["run"], known["weights"]))
+        else:
+            found[source.key] = found_model(source, root)
+    return found
+
+
+def _start(over: ModelFolder, model: ModelFolder) -> Start:
+    return Start(model) if model.info.kind == "full" else Start(over, model)

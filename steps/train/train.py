@@ -2,12 +2,14 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steps.contracts.code import function_digest
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, IntegrityError, TrainingDataError
@@ -22,6 +24,7 @@ from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import config_of
 from steps.train import checkpoints as stored
+from steps.train.asked import asked_parameters
 from steps.train.config import TrainConfig
 from steps.train.encoding import rows_of, split_name
 from steps.train.fallback import noted, with_less_where_needed
@@ -75,6 +78,7 @@ def train(
     means: Means | None = None,
     journal: Path | None = None,
     ranks: Ranks | None = None,
+    asked: Mapping[str, Start] | None = None,
 ) -> Trained:
     """Run one phase: fine-tune `base`, or `adapter` over it, on the phase's rows.
 
@@ -87,6 +91,7 @@ def train(
         means: where rows become tokens, and are kept; None: in this process, for this run.
         journal: file for what is seen while it trains (`watching/journal.py`); None: nowhere.
         ranks: processes that train together; None: this one alone.
+        asked: the models that the objective asks, by `ModelSource.key`.
 
     Raises:
         TrainingDataError: the rows can't be trained on (see the mask lint), or its loss goes away.
@@ -102,12 +107,12 @@ def train(
             f"eval_steps is {config.eval_steps}, but there are no validation rows",
             hint="give the split stage a validation share, or leave eval_steps out",
         )
-    start = Start(base, adapter)
+    start = Start(base, adapter, asked or {})
     with torch_settings(config.num_threads), ExitStack() as cleanup:
         tokenizer = tokenizer_of(start, config)
         plan = make_plan(config, len(tokenizer), ranks)
         _require_context(weights_path(base), config)
-        shape = model_shape(weights_path(base), config)
+        shape = replace(model_shape(weights_path(base), config), asked=asked_parameters(start.asked))
         memory = _memory(shape, config, plan)
         # Not beside the checkpoints, which are every run's of this key: what is mapped must be nobody else's.
         tokens = folder / "tokens"
@@ -153,6 +158,10 @@ def run_key(start: Start, dataset: Dataset, config: TrainConfig, plan: Plan) -> 
         "adapter": start.adapter.info.digest if start.adapter else None,
         "versions": {name: version(name) for name in _LIBRARIES},
     }
+    if start.asked:
+        parts["asked"] = {key: model.model.info.digest for key, model in start.asked.items()}
+    if functions := objective_of(config.objective).functions():
+        parts["functions"] = {place: function_digest(place) for place in functions}
     return value_digest(parts)[:32]
 
 
@@ -198,7 +207,9 @@ def tuned(
     kind.prepare(loaded.model, Draw(config.seed, len(start.model.info.started_from)))
     if not adapter:
         require_embeddings_trained(loaded.model, new)
-    trainer, run = _fit(loaded.model, kind, tokenizer, rows, config, plan, home, resume, on_metrics, progress, journal)
+    trainer, run = _fit(
+        loaded.model, kind, tokenizer, rows, config, plan, start.asked, home, resume, on_metrics, progress, journal
+    )
     first = trainer.is_world_process_zero()
     if plan.strategy == "fsdp2":
         from steps.train.ranks.sharded import gather
@@ -270,6 +281,7 @@ def _fit(
     rows: EncodedRows,
     config: TrainConfig,
     plan: Plan,
+    asked: Mapping[str, Start],
     home: Path,
     resume: Path | None,
     on_metrics: OnMetrics | None,
@@ -286,7 +298,7 @@ def _fit(
         done_before = stored.step_of(resume) if resume else 0
         recorder = Recorder(config, progress, watcher.metrics, done_before)
         peft_config = with_new_tokens(kind.peft_config(model), model, tokenizer, config)
-        parts = TrainerParts(model, tokenizer, rows, config, plan, peft_config, home, recorder)
+        parts = TrainerParts(model, tokenizer, rows, config, plan, peft_config, home, recorder, asked)
         trainer = objective_of(config.objective).trainer(parts)
         let_head_be_read(trainer.model)
         kind.begin(trainer, config)

@@ -72,7 +72,7 @@ def test_a_plan_says_weights_rows_steps_time_money_and_licences(here: Path) -> N
     assert said["base"]["licence"] == "apache-2.0"
     assert said["licences"] == {"chats": None}
     assert said["device"] == {
-        "name": "rtx-4090", "memory": 24 * 2**30, "measured": False,
+        "name": "rtx-4090", "memory": 24 * 2**30, "count": 1, "measured": False,
         "source": "NVIDIA Ada GPU architecture whitepaper (2022)",
     }  # fmt: skip
 
@@ -210,3 +210,55 @@ def test_documents_are_counted_in_tokens() -> None:
         " billion tokens per domain)"
     ]
     assert hints("continued_pretraining", 10, None, 1) == []
+
+
+def test_cards_share_weights_and_hours_and_cost_each(here: Path) -> None:
+    settings = ["--set", "train.weights.kind=full", "--set", "train.gradient_accumulation_steps=4", "--device", "4090"]
+    one, four = told(*settings)[1], told(*settings, "--gpus", "4")[1]
+    memory = [said["phases"][0]["memory"] for said in (one, four)]
+    for part in ("gradients", "optimizer"):
+        assert memory[1][part] == pytest.approx(memory[0][part] / 4, abs=1)
+    # Of two layers each holds all.
+    assert memory[0]["weights"] / 4 < memory[1]["weights"] < memory[0]["weights"]
+    assert memory[1]["activations"] == memory[0]["activations"]
+    assert four["seconds"][0] == pytest.approx(one["seconds"][0] / 4)
+    assert four["money"]["least"] == pytest.approx(one["money"]["least"])
+    assert four["device"]["count"] == 4
+    assert "4 x rtx-4090, 24.0 GiB each" in plan(*settings, "--gpus", "4")[1]
+    # Quantized weights aren't shared.
+    bits = told("--set", "train.weights.kind=qlora", "--set", "train.gradient_accumulation_steps=4", "--device", "4090",
+                "--gpus", "4")[1]["phases"][0]  # fmt: skip
+    assert bits["settings"]["strategy"] == "ddp"
+
+
+def test_an_infra_file_says_who_trains_together(here: Path) -> None:
+    passes = ["--set", "train.gradient_accumulation_steps=8"]
+    settings = told(*passes, "--infra", "eight-gpus")[1]["phases"][0]["settings"]
+    assert (settings["processes"], settings["strategy"]) == (8, "fsdp2")
+    for arguments, why in (
+        (["--infra", "eight-gpus"], "8 processes share 1 forward passes"),
+        ([*passes, "--infra", "eight-gpus", "--gpus", "2"], "--infra says how many cards"),
+        ([*passes, "--gpus", "2", "--probe", "3"], "a probe trains in one process"),
+    ):
+        status, said = plan(*arguments)
+        assert status == 2
+        assert why in said
+
+
+def test_a_teacher_is_counted_where_its_config_is_here_and_named_where_not(here: Path) -> None:
+    (here / "teacher").mkdir()
+    (here / "teacher" / "config.json").write_text(json.dumps({**SMALL, "hidden_size": 128}))
+    taught = [
+        "--device",
+        "4090",
+        "--set",
+        "train.objective.kind=distill",
+        "--set",
+        "train.objective.max_completion_length=64",
+    ]
+    known = told(*taught, "--set", f"train.objective.teacher={{model: {here / 'teacher'}}}")[1]["phases"][0]
+    weights = 2 * 1_024 * 128 + 3 * (4 * 128 * 128 + 3 * 128 * 160 + 2 * 128) + 128
+    assert known["memory"]["asked"] == 2 * weights
+    _, said = plan(*taught, "--set", "train.objective.teacher={model: owner/large}")
+    assert "the memory of owner/large isn't counted" in " ".join(said.split())
+    assert known["seconds"][1] > told("--device", "4090")[1]["phases"][0]["seconds"][1]

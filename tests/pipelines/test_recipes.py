@@ -4,6 +4,7 @@ ones, the subjects say what a tuned and an untuned model would.
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -157,6 +158,8 @@ LLAMA = ("llama", {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_
 QWEN = ("qwen3", {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
                   "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
                   "vocab_size": 151936, "tie_word_embeddings": False})  # fmt: skip
+# Of Qwen3 8 B, by its model card.
+TEACHERS = {"distill_qwen3": 8_200_000_000}
 SHAPES = {
     "sft_lora_8b": LLAMA,
     "sft_lora_qwen3": QWEN,
@@ -168,6 +171,9 @@ SHAPES = {
     "full_4b_80gb": ("qwen3", {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
                                "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
                                "vocab_size": 151936, "tie_word_embeddings": True}),
+    "distill_qwen3": ("qwen3", {"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28,
+                                "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+                                "vocab_size": 151936, "tie_word_embeddings": True}),
     "sft_lora_gemma": ("gemma2", {"hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42,
                                   "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256,
                                   "vocab_size": 256000}),
@@ -186,7 +192,11 @@ def test_a_recipe_fits_the_gpu_that_it_asks_for(name: str, tmp_path: Path, monke
     for asked, answer in (("is_available", True), ("is_bf16_supported", True), ("device_count", 1)):
         monkeypatch.setattr(torch.cuda, asked, lambda *_, answer=answer, **__: answer)
     needed = max(
-        estimate(model_shape(tmp_path, phase), phase, make_plan(phase, shape["vocab_size"])).total
+        estimate(
+            replace(model_shape(tmp_path, phase), asked=TEACHERS[name] if phase.objective.kind == "distill" else 0),
+            phase,
+            make_plan(phase, shape["vocab_size"]),
+        ).total
         for phase in CONFIGS[name].phases
     )
     (asked_for,) = re.findall(r"one GPU with (\d+) GB", RECIPES[name].read_text())

@@ -8,10 +8,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from steps.contracts.records import Row
+from steps.train.asked import ModelSource
 from steps.train.mixture import Mixture
 from steps.train.row_form import TURNS, RowForm
 from steps.train.rows_to_encode import RowsToEncode
 from steps.train.settings import Plan, TrainSettings
+from steps.train.start import Start
 
 if TYPE_CHECKING:
     import datasets
@@ -63,11 +65,13 @@ class Demand:
     Attributes:
         reference: the model that the trained one is held against: "none"; "without adapter": nothing but another
             forward pass; "copy": all weights once more, unless it is the trained model with its adapter taken off.
+        asked_per_row: forward passes over a row by the models that the objective asks.
         answers: how many are generated at once between steps, with the tokens of a prompt and of an answer; None: none.
     """
 
     reference: Literal["none", "without adapter", "copy"] = "none"
     answers: tuple[int, int, int] | None = None
+    asked_per_row: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,7 @@ class TrainerParts:
     Attributes:
         peft_config: peft's configuration of an adapter; None: the model's own weights are trained.
         checkpoints: the run's folder of checkpoints.
+        asked: the models that the objective asks, by `ModelSource.key`.
     """
 
     model: Any
@@ -87,6 +92,7 @@ class TrainerParts:
     peft_config: Any
     checkpoints: Path
     recorder: "Recorder"
+    asked: Mapping[str, Start] = field(default_factory=dict)
 
     def named(self) -> dict[str, Any]:
         """What all trainers of TRL are given, by the names that they have for it."""
@@ -128,6 +134,14 @@ class Objective(ABC):
     def clashes(self, settings: TrainSettings) -> list[str]:
         """Settings that contradict this objective, in words."""
         return []
+
+    def asks(self) -> tuple[ModelSource, ...]:
+        """Models that are asked beside the trained one."""
+        return ()
+
+    def functions(self) -> tuple[str, ...]:
+        """Functions of the user's that are called, as package.module:name."""
+        return ()
 
     def demand(self, settings: TrainSettings) -> Demand:
         """What a step takes besides, for estimates of memory and time."""

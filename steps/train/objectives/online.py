@@ -1,8 +1,10 @@
 """Reinforcement learning on prompts: the model answers, rewards grade the answers, better ones become likelier."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from steps.contracts.records import Row
+from steps.train.asked import ModelSource
 from steps.train.objectives.objective import Curve, Demand, Measure, Objective
 from steps.train.objectives.online_options import GrpoOptions, RlooOptions
 from steps.train.rows_to_encode import RowsToEncode
@@ -39,6 +41,14 @@ class OnlineObjective(Objective):
         Measure("characters of a validation answer", "eval_length"),
     )
 
+    def asks(self) -> tuple[ModelSource, ...]:
+        """Reward models."""
+        return tuple(r for r in self.options.rewards if r.model is not None or r.phase is not None)
+
+    def functions(self) -> tuple[str, ...]:
+        """Those that reward."""
+        return tuple(r.function for r in self.options.rewards if r.function is not None)
+
     def demand(self, settings: TrainSettings) -> Demand:
         """All answers of an optimizer step are generated at once; a penalty on the divergence asks the start."""
         answer, beta = self.options.max_completion_length, self.options.beta
@@ -54,16 +64,7 @@ class OnlineObjective(Objective):
                 f"per_device_train_batch_size x gradient_accumulation_steps counts answers: {batch} is no multiple of"
                 f" num_generations {options.num_generations}"
             )
-        if options.max_completion_length >= settings.max_length:
-            found.append(
-                f"max_completion_length {options.max_completion_length} leaves no room for a prompt in max_length"
-                f" {settings.max_length}"
-            )
-        if settings.group_by_length:
-            found.append("answers have no length before they are made: group_by_length clashes")
-        if settings.neftune_noise_alpha is not None:
-            found.append("neftune_noise_alpha would add noise to answers that are graded; it is for sft")
-        return found
+        return [*found, *online_clashes(settings, options.max_completion_length)]
 
     def refusal(self, row: Row) -> str | None:
         """Documents ask nothing."""
@@ -71,6 +72,28 @@ class OnlineObjective(Objective):
 
     def encode(self, given: RowsToEncode) -> tuple["datasets.Dataset", "Encoding"]:
         """Prompts as inference has them, with the row's own answer."""
-        from steps.train.prompt_encoding import write_prompts
+        return encode_prompts(given, self.options.max_completion_length, self.refusal)
 
-        return write_prompts(given, given.settings.max_length - self.options.max_completion_length, self.refusal)
+
+def online_clashes(settings: TrainSettings, max_completion_length: int) -> list[str]:
+    """What can't go with answers that are made on the way."""
+    found = []
+    if max_completion_length >= settings.max_length:
+        found.append(
+            f"max_completion_length {max_completion_length} leaves no room for a prompt in max_length"
+            f" {settings.max_length}"
+        )
+    if settings.group_by_length:
+        found.append("answers have no length before they are made: group_by_length clashes")
+    if settings.neftune_noise_alpha is not None:
+        found.append("neftune_noise_alpha would add noise to answers that are made in training; it is for sft")
+    return found
+
+
+def encode_prompts(
+    given: RowsToEncode, max_completion_length: int, refusal: Callable[[Row], str | None]
+) -> tuple["datasets.Dataset", "Encoding"]:
+    """Prompts as inference has them, with the row's own answer, where max_length leaves room for one of the model's."""
+    from steps.train.prompt_encoding import write_prompts
+
+    return write_prompts(given, given.settings.max_length - max_completion_length, refusal)

@@ -5,39 +5,38 @@ from typing import Literal, Self, TypeAlias
 from pydantic import Field, JsonValue, model_validator
 
 from steps.contracts.reports import Frozen
+from steps.train.asked import ModelSource
 
 GraderName: TypeAlias = Literal["exact_match", "json_valid", "field_accuracy", "rouge_l"]
 
 
-class RewardSource(Frozen):
-    """One reward: a grader, a reward model, or a function."""
+class RewardSource(ModelSource):
+    """One reward: a grader, a function, or a reward model, which an earlier phase or another run has trained."""
 
     grader: GraderName | None = Field(
         None, description="Grades the answer against the row's own; where that doesn't apply there is no reward."
-    )
-    model: str | None = Field(
-        None, description="Folder of a reward model (full weights, one output) with the same tokenizer."
     )
     function: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="package.module:name of f(prompts, completions, reference, **rest) -> a number per completion, as"
-        " TRL has it; None where there is none.",
+        " TRL has it; None where there is none. Its code is in the cache key, with what it imports of the checkout.",
     )
     weight: float = Field(1.0, description="Rewards are summed with their weights.")
-    version: int = Field(1, description="Raise it when a function's code changes: no cache knows what is in it.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        named = [n for n in ("grader", "model", "function") if getattr(self, n) is not None]
+        named = [n for n in ("grader", "function", "model", "phase") if getattr(self, n) is not None]
         if len(named) != 1:
-            raise ValueError(f"a reward is one of grader, model and function; {', '.join(named) or 'none'} is set")
+            raise ValueError(
+                f"a reward is one of grader, function, model and phase; {', '.join(named) or 'none'} is set"
+            )
         return self
 
     @property
     def name(self) -> str:
         """What it is called in logs."""
-        return self.grader or (self.function or "").rpartition(":")[2] or "model"
+        return self.grader or (self.function or "").rpartition(":")[2] or self.phase or "model"
 
 
 class OnlineOptions(Frozen):

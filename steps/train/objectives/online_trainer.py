@@ -1,14 +1,13 @@
 """TRL's GRPOTrainer and RLOOTrainer over rendered prompts, with grades of held-out answers."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
-from trl.trainer.utils import RepeatSampler, add_fused_lm_head
+from trl.trainer.utils import add_fused_lm_head
 
 from steps.contracts.evaluation import Estimate
 from steps.engines.lm.generate import generate
@@ -17,30 +16,18 @@ from steps.engines.progress.progress import say
 from steps.engines.scoring.metrics import estimate
 from steps.engines.template.reasoning import Markers
 from steps.engines.template.render import chat_template
+from steps.train.asked import asked_dtype
 from steps.train.objectives.objective import TrainerParts
 from steps.train.objectives.online_options import GrpoOptions, OnlineOptions, RlooOptions
 from steps.train.objectives.preference_trainer import adapter_can_be_taken_off
+from steps.train.objectives.prompt_trainer import EpochRepeatSampler, PromptTrainer
 from steps.train.reward_watch import Point, parted, points_of
-from steps.train.rewards import Failures, Reward, graded, grading, rewards_of
+from steps.train.rewards import Asking, Failures, Reward, graded, grading, rewards_of
 from steps.train.settings import Plan, TrainSettings
 from steps.train.trainer import measuring, training_arguments
 
 
-class EpochRepeatSampler(RepeatSampler):
-    """TRL's, in an order that depends on (seed, epoch) only: its own depends on how many epochs this process saw."""
-
-    epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Trainer before each pass over the rows."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        self.generator.manual_seed(self.seed + self.epoch)
-        return iter(super().__iter__())
-
-
-class OnlineTrainer(Trainer):
+class OnlineTrainer(PromptTrainer):
     """Over one of TRL's: prompts are text already, and validation prompts are answered greedily.
 
     Attributes:
@@ -53,16 +40,8 @@ class OnlineTrainer(Trainer):
     markers: Markers
     rewards: list[Reward]
     first: dict[str, float] | None = None
-    control: Any
-    processing_class: Any
     num_generations: int
     num_iterations: int
-    tokens_seen: torch.Tensor | None = None
-    trained_seen: torch.Tensor | None = None
-
-    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        """The templates write BOS themselves."""
-        return self.processing_class(prompts, add_special_tokens=False)["input_ids"], None, {}
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochRepeatSampler:
         args: Any = self.args
@@ -73,14 +52,6 @@ class OnlineTrainer(Trainer):
             repeat_count=self.num_iterations * args.steps_per_generation,
             seed=args.seed,
         )
-
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """TRL's; tokens are counted on the device."""
-        trained = inputs["completion_mask"].sum()
-        tokens = trained + inputs["prompt_mask"].sum()
-        self.tokens_seen = tokens if self.tokens_seen is None else self.tokens_seen + tokens
-        self.trained_seen = trained if self.trained_seen is None else self.trained_seen + trained
-        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """`eval_reward` and `eval_score` (with its 95 % interval) of greedy answers to validation prompts, and
@@ -160,8 +131,10 @@ def build_trainer(parts: TrainerParts, kind: Any, config: Any, options: GrpoOpti
     """
     tokenizer, beta = parts.tokenizer, options.beta
     markers, failures = chat_template(tokenizer).markers, Failures(options.max_reward_failures)
-    batch = config.per_device_eval_batch_size
-    rewards = rewards_of(options, tokenizer, markers, str(config.device), batch, failures)
+    asking = Asking(
+        tokenizer, markers, str(config.device), asked_dtype(parts.plan), config.per_device_eval_batch_size, parts.asked
+    )
+    rewards = rewards_of(options, asking, failures)
     start = copy.deepcopy(parts.model).eval() if beta and not adapter_can_be_taken_off(parts.peft_config) else None
     trainer = kind(**parts.named(), reward_funcs=rewards, args=config, train_dataset=parts.rows.train)
     trainer.options, trainer.failures, trainer.markers, trainer.rewards = options, failures, markers, rewards

@@ -7,6 +7,8 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from steps.contracts.records import Row
 from steps.train.objectives.continued_pretraining import ContinuedPretraining, ContinuedPretrainingOptions
+from steps.train.objectives.distill import Distill
+from steps.train.objectives.distill_options import DistillOptions
 from steps.train.objectives.dpo import Dpo
 from steps.train.objectives.dpo_options import DpoOptions
 from steps.train.objectives.grpo import Grpo
@@ -35,7 +37,8 @@ ObjectiveOptions: TypeAlias = Annotated[
     | OrpoOptions
     | RewardOptions
     | GrpoOptions
-    | RlooOptions,
+    | RlooOptions
+    | DistillOptions,
     Field(discriminator="kind"),
     BeforeValidator(_of_some_kind),
 ]
@@ -48,6 +51,7 @@ OBJECTIVES: Mapping[str, Callable[[Any], Objective]] = {
     "reward": Reward,
     "grpo": Grpo,
     "rloo": Rloo,
+    "distill": Distill,
 }
 
 

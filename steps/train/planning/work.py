@@ -53,7 +53,9 @@ def row_operations(shape: Shape, config: TrainConfig, plan: Plan, length: int) -
     if plan.gradient_checkpointing:  # of the layers, without the head
         text = shape.described.get_text_config()
         found += forward - 2.0 * text.vocab_size * text.hidden_size * length
-    found += forward if objective.demand(config).reference != "none" else 0
+    demand = objective.demand(config)
+    found += forward if demand.reference != "none" else 0
+    found += demand.asked_per_row * 2.0 * shape.asked * length
     return objective.sequences_per_row * found
 
 

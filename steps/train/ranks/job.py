@@ -1,5 +1,6 @@
 """What a rank is given and what it gives back, as files."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Job(Frozen):
 
     Attributes:
         train, validation: folders of encoded rows (datasets' own format).
+        asked: models that the objective asks, each as the start is given.
         sources, source_codes: of the validation rows, one code per row.
         end_tokens: ids that end trained turns.
         model: where the trained model goes.
@@ -47,6 +49,7 @@ class Job(Frozen):
 
     base: Stored
     adapter: Stored | None
+    asked: dict[str, tuple[Stored, Stored | None]]
     config: TrainConfig
     plan: Plan
     train: Path
@@ -63,7 +66,12 @@ class Job(Frozen):
     @property
     def start(self) -> Start:
         """What training starts from."""
-        return Start(self.base.folder, self.adapter.folder if self.adapter else None)
+        asked = {key: _start(*stored) for key, stored in self.asked.items()}
+        return dataclasses.replace(_start(self.base, self.adapter), asked=asked)
+
+
+def _start(base: Stored, adapter: Stored | None) -> Start:
+    return Start(base.folder, adapter.folder if adapter else None)
 
 
 class Result(Frozen):

@@ -26,7 +26,7 @@ from steps.engines.progress.progress import Progress
 from steps.train.config import TrainConfig
 from steps.train.objectives.objective import EncodedRows
 from steps.train.ranks import rank as rank_module
-from steps.train.ranks.job import JOB, RESULT, Job, RankError, Result, read, recorded, write
+from steps.train.ranks.job import JOB, RESULT, Job, RankError, Result, Stored, read, recorded, write
 from steps.train.report import Run
 from steps.train.settings import OnMetrics, Plan
 from steps.train.start import Start
@@ -66,8 +66,13 @@ def job_of(
         folders.append(tokens / name if part is not None else None)
     assert folders[0] is not None
     origins = rows.validation_encoding.origins if rows.validation_encoding else None
+
+    def both(one: Start) -> tuple[Stored, Stored | None]:
+        return recorded(one.base), recorded(one.adapter) if one.adapter else None
+
+    base, adapter = both(start)
     return Job(
-        base=recorded(start.base), adapter=recorded(start.adapter) if start.adapter else None, config=config, plan=plan,
+        base=base, adapter=adapter, asked={k: both(one) for k, one in start.asked.items()}, config=config, plan=plan,
         train=folders[0], validation=folders[1], sources=tuple(origins.names) if origins else (),
         source_codes=tuple(origins.codes.tolist()) if origins else (),
         end_tokens=tuple(sorted(rows.encoding.lint.end_tokens)), dataset_digest=dataset_digest, model=model,

@@ -11,7 +11,7 @@ from steps.engines.template.reasoning import Markers
 from steps.train.config import TrainConfig
 from steps.train.objectives.online_options import OnlineOptions
 from steps.train.reward_watch import Point, parted, points_of
-from steps.train.rewards import Failures, Reward, rewards_of
+from steps.train.rewards import Asking, Failures, Reward, rewards_of
 from steps.train.train import train
 
 BASE = {
@@ -135,7 +135,7 @@ def options(*rewards, **rest):
 
 def called(options, prompts, said, wanted, limit=0):
     failures = Failures(limit)
-    (reward,) = rewards_of(options, None, Markers(), "cpu", 4, failures)
+    (reward,) = rewards_of(options, Asking(None, Markers()), failures)
     return reward(prompts, said, completion_ids=[], reference=wanted), failures
 
 

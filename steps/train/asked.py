@@ -1,0 +1,115 @@
+"""Models that an objective asks beside the one that it trains: reward models, teachers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.models import registered_model
+from steps.contracts.reports import Frozen
+from steps.train.settings import Plan
+from steps.train.start import Start
+
+
+class ModelSource(Frozen):
+    """A model that another run made, or an earlier phase of this one."""
+
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="Local folder with safetensors, hub id (owner/name), or a registered model: models:/NAME@champion,"
+        " models:/NAME/3.",
+    )
+    revision: str | None = Field(None, description="Of a hub id: commit hash, branch or tag.")
+    phase: str | None = Field(None, description="Name of an earlier phase of this run.")
+
+    @model_validator(mode="after")
+    def _which(self) -> Self:
+        if self.model is not None:
+            registered_model(self.model)
+        if self.revision is not None and self.model is None:
+            raise ValueError("revision is set, but no hub id: name it as model")
+        return self
+
+    @property
+    def registered(self) -> dict[str, str | None] | None:
+        """Name and version or alias of the registered model that is meant; None: it is none."""
+        return registered_model(self.model) if self.model is not None else None
+
+    @property
+    def key(self) -> str:
+        """What the model is found by."""
+        return f"phase {self.phase}" if self.phase is not None else f"{self.model}"
+
+
+def found_model(source: ModelSource, root: Path) -> Start:
+    """A model of a folder (relative paths start from `root`) or of the hub.
+
+    Raises:
+        InputNotFoundError: there is no such folder or hub model. ServiceError: the hub can't be reached.
+    """
+    from steps.engines.lm.hub import download
+    from steps.engines.lm.references import hub_reference, local_reference
+
+    name = str(source.model)
+    if (root / name).is_dir():
+        return Start(local_reference(root / name))
+    commit = _commit(name, source.revision)
+    return Start(hub_reference(name, commit, download(name, commit)))
+
+
+def input_digests(sources: Sequence[ModelSource], root: Path) -> dict[str, str]:
+    """Folders by the digests of their files, hub models by the commit that their revision points to now. The others are
+    no inputs from outside: they are found in the registry, or another phase makes them.
+
+    Raises:
+        InputNotFoundError: there is no such folder or hub model. ServiceError: the hub can't be reached.
+    """
+    from steps.contracts.digests import folder_digests
+
+    found: dict[str, str] = {}
+    for source in sources:
+        if source.model is None or source.registered:
+            continue
+        folder = root / source.model
+        if folder.is_dir():
+            found |= {f"{source.model}/{name}": digest for name, digest in folder_digests(folder).items()}
+        else:
+            found[source.model] = _commit(source.model, source.revision)
+    return found
+
+
+def _commit(name: str, revision: str | None) -> str:
+    from steps.engines.lm.hub import resolve_revision
+    from steps.engines.lm.references import looks_like_path
+
+    if looks_like_path(name):
+        raise InputNotFoundError(
+            "no such model folder", where=name, hint="name an existing folder, a hub id (owner/name), or models:/NAME/3"
+        )
+    return resolve_revision(name, revision)
+
+
+def asked_dtype(plan: Plan) -> str:
+    """The number format of models that are only asked: 16 bits, where training computes in bfloat16."""
+    return "bfloat16" if plan.bf16 or plan.dtype == "bfloat16" else "float32"
+
+
+def require_same_tokens(tokenizer: Any, other: Any, what: str, where: str) -> None:
+    """Refuse a model that reads other token ids.
+
+    Raises:
+        ConfigError: its vocabulary is another.
+    """
+    if other.get_vocab() != tokenizer.get_vocab():
+        raise ConfigError(
+            f"the {what} has another vocabulary than the model that is trained", where=where,
+            hint="take one of the same family, whose tokenizer has the same tokens",
+        )  # fmt: skip
+
+
+def asked_parameters(asked: Mapping[str, Start]) -> int:
+    """Weights of all of them."""
+    return sum(start.model.info.parameters for start in asked.values())
