@@ -48,7 +48,8 @@ def phases(steps: int) -> list[dict[str, Any]]:
 def config_of(folder: Path, steps: int) -> Path:
     """The quickstart's config with these phases, over its mails, some as pairs."""
     config = yaml.safe_load((ROOT / "configs" / "runs" / "quickstart.yaml").read_text())
-    mails = [json.loads(line) for line in (ROOT / config["ingest"]["sources"][0]["path"]).read_text().splitlines()]
+    lines = (ROOT / config["ingest"]["sources"][0]["path"]).read_text().splitlines()
+    mails = [mail for mail in map(_mail, lines) if mail]
     chats, pairs = folder / "chats.jsonl", folder / "pairs.jsonl"
     answers = [m["messages"][-1]["content"] for m in mails]
     with chats.open("w") as told, pairs.open("w") as compared:
@@ -62,7 +63,8 @@ def config_of(folder: Path, steps: int) -> Path:
     config |= {"name": "rl", "train": phases(steps), "reuse": None, "report": {}}
     config["ingest"]["sources"][0]["path"] = str(chats)
     config["ingest"]["sources"].append({"name": "preferences", "path": str(pairs), "licence": "Apache-2.0"})
-    config["evaluate"]["json_schema"] = _SCHEMA
+    (folder / "schema.json").write_text(json.dumps(_SCHEMA))
+    config["evaluate"]["json_schema"] = str(folder / "schema.json")
     # What decides here is the comparison itself.
     config["gate"] = {"metric": "json_valid", "reference": "told", "candidate": "polished", "min_n": 100,
                       "max_perplexity_ratio": None, "max_answered_unanswerable": None,
@@ -71,6 +73,17 @@ def config_of(folder: Path, steps: int) -> Path:
     path = folder / "rl.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def _mail(line: str) -> dict[str, Any] | None:
+    """A mail with the four fields as its answer; None for what was planted for the filters."""
+    try:
+        row = json.loads(line)
+        asked, said = row["messages"]
+        whole = asked["content"] and set(json.loads(said["content"])) == set(_FIELDS)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return row if whole else None
 
 
 def artifact(record: dict[str, Any], kind: str) -> dict[str, Any]:

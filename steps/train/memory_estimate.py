@@ -275,6 +275,10 @@ def free_bytes(device: str) -> int | None:
 
         free, _ = torch.cuda.mem_get_info()
         return int(free)
+    if device == "mps":
+        import torch
+
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

@@ -1,6 +1,7 @@
 """What "auto" settings mean on this machine."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Literal
 
 from steps.contracts.errors import ConfigError
@@ -10,11 +11,17 @@ from steps.engines.progress.progress import say
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
 from steps.train.ranks.config import Ranks
-from steps.train.settings import Plan
+from steps.train.settings import Plan, TrainingDevice
 from steps.train.weights.registry import weights_of
 
 # What sharding the weights doesn't go with, and what it needs (`ranks/sharded.py`).
 _NOT_SHARDED, _SHARDED_OPTIMIZER = "qlora", "adamw_torch"
+
+
+# Packages of kernels that aren't torch's own.
+_PACKAGES = {
+    "flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface", "use_liger_kernel": "liger_kernel",
+}  # fmt: skip
 
 
 def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) -> Plan:
@@ -29,7 +36,30 @@ def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) 
     require_shared(config, ranks)
     device = _device(config.device, ranks)
     gpu_bf16 = device == "cuda" and has_bf16()
-    return shared(plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16), ranks)
+    plan = plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16)
+    _require_kernels(config, plan)
+    return shared(plan, ranks)
+
+
+def _require_kernels(config: TrainConfig, plan: Plan) -> None:
+    """Refuse kernels that aren't here.
+
+    Raises:
+        ConfigError: no GPU, no such package, or flash attention in 32 bits.
+    """
+    wanted = [f"attention: {config.attention}"] if config.attention in _PACKAGES else []
+    wanted += ["use_liger_kernel"] if config.use_liger_kernel else []
+    for name in wanted:
+        package = _PACKAGES[name.removeprefix("attention: ")]
+        if plan.device != "cuda":
+            raise ConfigError(f"{name} is for CUDA GPUs", where="train", hint="leave it out, or run where there is one")
+        if find_spec(package) is None:
+            raise ConfigError(
+                f"{name} needs the package {package}", where="train",
+                hint=f"pip install {package.replace('_', '-')}, in a build for this torch and this card",
+            )  # fmt: skip
+    if config.attention.startswith("flash") and not (plan.bf16 or plan.fp16 or plan.dtype == "bfloat16"):
+        raise ConfigError("flash attention computes in 16 bits", where="train.attention", hint="set bf16: true")
 
 
 def require_shared(config: TrainConfig, ranks: Ranks) -> None:
@@ -70,7 +100,7 @@ def shared(plan: Plan, ranks: Ranks) -> Plan:
     return replace(plan, processes=ranks.processes, strategy=ranks.strategy if ranks.processes > 1 else "none")
 
 
-def plan_for(config: TrainConfig, vocab_size: int, device: Literal["cpu", "cuda"], *, gpu_bf16: bool) -> Plan:
+def plan_for(config: TrainConfig, vocab_size: int, device: TrainingDevice, *, gpu_bf16: bool) -> Plan:
     """The same for a device that needn't be here. `gpu_bf16`: a GPU that has bfloat16.
 
     Raises:
@@ -78,8 +108,8 @@ def plan_for(config: TrainConfig, vocab_size: int, device: Literal["cpu", "cuda"
     """
     if config.bf16 is True and device == "cuda" and not gpu_bf16:
         raise ConfigError("bf16 is true, but this GPU has no bfloat16", hint="set bf16: auto or false")
-    if config.fp16 is True and device == "cpu":
-        raise ConfigError("fp16 is true, which is for GPUs", where="train.fp16", hint="set fp16: auto or false")
+    if config.fp16 is True and device != "cuda":
+        raise ConfigError("fp16 is true, which is for CUDA GPUs", where="train.fp16", hint="set fp16: auto or false")
     bf16 = gpu_bf16 if config.bf16 == "auto" else config.bf16
     fp16 = device == "cuda" and not (bf16 or gpu_bf16) if config.fp16 == "auto" else config.fp16
     dtype = config.dtype if config.dtype != "auto" else weights_of(config.weights).dtype(gpu_bf16)
@@ -128,7 +158,7 @@ def _divisors(number: int) -> str:
     return ", ".join(str(n) for n in range(1, min(number, 64) + 1) if number % n == 0)
 
 
-def _device(wanted: Literal["auto", "cpu", "cuda"], ranks: Ranks) -> Literal["cpu", "cuda"]:
+def _device(wanted: Literal["auto", "cpu", "cuda", "mps"], ranks: Ranks) -> TrainingDevice:
     """The device of each rank.
 
     Raises:
@@ -136,8 +166,17 @@ def _device(wanted: Literal["auto", "cpu", "cuda"], ranks: Ranks) -> Literal["cp
     """
     import torch
 
-    if resolve_device(wanted, "train") == "cpu":
+    found_device = resolve_device(wanted, "train")
+    if found_device == "cpu":
         return "cpu"
+    if found_device == "mps":
+        if ranks.processes > 1:
+            raise ConfigError(
+                "a Mac has one GPU",
+                where="training.processes",
+                hint="leave it out of the infra file, or set device: cpu",
+            )
+        return "mps"
     found = torch.cuda.device_count()
     if found < ranks.processes:
         raise ConfigError(

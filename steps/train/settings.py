@@ -99,7 +99,9 @@ class TrainSettings(WatchSettings):
     num_threads: int = Field(
         1, ge=1, description="CPU threads of torch. Another number gives other rounding, so other weights."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one, else cpu.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="auto: cuda where there is one, else cpu. mps: a Mac's GPU, which nobody has run this on."
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Weights in memory. auto: bfloat16 for lora on a GPU (adapter in float32), else float32."
     )
@@ -110,6 +112,22 @@ class TrainSettings(WatchSettings):
     )
     gradient_checkpointing: Literal["auto"] | bool = Field(
         "auto", description="Recompute activations instead of keeping them. auto: on a GPU."
+    )
+
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"] = Field(
+        "auto",
+        description="How attention is computed. auto: transformers' choice, sdpa for most models. Flash attention needs"
+        " a GPU, 16-bit computing and the package flash_attn (flash_attn_interface for 3).",
+    )
+    use_liger_kernel: bool = Field(
+        False,
+        description="Fused Triton kernels of norms, rotations, MLP and loss (arXiv 2410.10989): a GPU, and the"
+        " package liger_kernel.",
+    )
+    torch_compile: bool = Field(
+        False,
+        description="Compile the forward and backward passes: minutes at the start, and again for new shapes. Worth it"
+        " where `assay plan CONFIG --probe` says so, with it and without.",
     )
 
     @model_validator(mode="after")
@@ -136,11 +154,14 @@ class TrainSettings(WatchSettings):
         return self
 
 
+TrainingDevice: TypeAlias = Literal["cpu", "cuda", "mps"]
+
+
 @dataclass(frozen=True)
 class Plan:
     """Settings in force, none of them "auto" or by weights."""
 
-    device: Literal["cpu", "cuda"]
+    device: TrainingDevice
     dtype: Literal["float32", "bfloat16"]
     bf16: bool
     gradient_checkpointing: bool

@@ -202,6 +202,8 @@ def tuned(
     loaded = load_start(
         start.base, start.adapter, dtype=plan.dtype, device=plan.device, quantization=kind.quantization
     )  # fmt: skip
+    if config.attention != "auto":
+        loaded.model.set_attn_implementation(config.attention)
     adapter = kind.stored_as == "adapter"
     new = embed_new_tokens(loaded.model, start, tokenizer, config, adapter=adapter)
     kind.prepare(loaded.model, Draw(config.seed, len(start.model.info.started_from)))

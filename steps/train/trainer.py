@@ -94,7 +94,9 @@ def training_arguments(settings: TrainSettings, plan: Plan, checkpoints: Path) -
         "bf16": plan.bf16,
         "fp16": plan.fp16,
         "gradient_checkpointing": plan.gradient_checkpointing,
-        "dataloader_pin_memory": plan.device != "cpu",
+        "use_liger_kernel": settings.use_liger_kernel,
+        "torch_compile": settings.torch_compile,
+        "dataloader_pin_memory": plan.device == "cuda",
         "report_to": "none",
         "disable_tqdm": True,
     }

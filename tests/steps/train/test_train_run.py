@@ -10,6 +10,7 @@ from steps.engines.lm.load import load
 from steps.engines.lm.loss import token_losses
 from steps.engines.template.render import encode
 from steps.train.config import TrainConfig
+from steps.train.plan import make_plan
 from steps.train.train import train
 
 BASE = {
@@ -227,3 +228,18 @@ def test_an_end_marker_that_the_base_does_not_stop_at_is_added(tmp_path, dataset
     result = train(base, dataset, settings, tmp_path / "out", tmp_path / "checkpoints")
     assert json.loads((result.model.path / "generation_config.json").read_text())["eos_token_id"] == [0, 2]
     assert any("stops at the token ids [2]" in note for note in result.report.notes)
+
+
+@pytest.mark.slow
+def test_attention_and_compiled_passes_compute_the_same_up_to_rounding(run, dataset):
+    found = [
+        dict(run(dataset, max_steps=4, **more).report.tables[0].rows)["validation loss after"]
+        for more in ({}, {"attention": "eager"}, {"torch_compile": True})
+    ]
+    assert found[1:] == [pytest.approx(found[0], abs=1e-4)] * 2
+
+
+@pytest.mark.parametrize("settings", [{"attention": "flash_attention_2"}, {"use_liger_kernel": True}])
+def test_kernels_that_are_not_here_are_refused_before_anything_is_loaded(settings):
+    with pytest.raises(ConfigError, match="is for CUDA GPUs"):
+        make_plan(TrainConfig.model_validate({**settings, "device": "cpu"}), 320)
