@@ -34,7 +34,7 @@ def phases(steps: int) -> list[dict[str, Any]]:
         "learning_rate": 2e-4, "max_steps": 100, "per_device_train_batch_size": 8, **_SHARED,
     }  # fmt: skip
     polished = {
-        "name": "polished", "starts_from": "told", "learning_rate": 5e-4, "max_steps": 150,
+        "name": "polished", "starts_from": "told", "learning_rate": 5e-4, "max_steps": 100,
         "per_device_train_batch_size": 32, "eval_steps": 50, **_SHARED,
         "objective": {
             "kind": "grpo", "rewards": [{"grader": "json_valid"}, {"grader": "field_accuracy"}],
@@ -95,7 +95,7 @@ def artifact(record: dict[str, Any], kind: str) -> dict[str, Any]:
 def main() -> None:
     """One run, and its comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=100)
     steps = parser.parse_args().steps
     with tempfile.TemporaryDirectory() as folder:
         done = assay("run", str(config_of(Path(folder), steps)), "--json", state=Path(folder) / "state")

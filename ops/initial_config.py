@@ -29,6 +29,18 @@ _ANSWERED = {
     "preference": "of preferences the chosen answers are trained (dpo, kto, orpo compare both)",
     "unpaired_preference": "of labelled answers the wanted ones are trained, the others left out (kto takes both)",
 }
+_ON_DOCUMENTS = """train:
+  objective: {kind: continued_pretraining}   # replay: {share: 0.05, sources: [NAME]}: general text, against forgetting
+  weights: {kind: lora}     # full learns more of much text, and forgets more
+  max_length: 2048          # tokens of a pack; longer documents are cut, and nothing of them is lost
+  per_device_train_batch_size: 1
+  gradient_accumulation_steps: 8
+evaluate:
+  metrics: [loss]           # documents ask nothing
+  max_rows: 200
+gate:
+  metric: loss
+"""
 # Characters per token of English text in usual vocabularies are about four; other scripts need more tokens.
 _CHARACTERS_PER_TOKEN = 3
 # What people call a question and an answer, where the format's own names aren't used.
@@ -141,7 +153,8 @@ def draft(name: str, sources: Sequence[Source], base: str | None, key_is_set: bo
     rows = [row for source in sources for row in source.rows]
     kinds = Counter(row["kind"] for row in rows)
     languages = _languages(sources)
-    trains = any(kind != "document" for kind in kinds)
+    # The toy base has nothing that documents could add to.
+    trains = any(kind != "document" for kind in kinds) or base is not None
     parts = [
         _header(name, sources, trains),
         _sources(sources),
@@ -162,7 +175,7 @@ def draft(name: str, sources: Sequence[Source], base: str | None, key_is_set: bo
         )
     if not trains:
         assumed.append(
-            "only documents: the run curates and trains nothing (objective: {kind: continued_pretraining} would)"
+            "only documents and no --base: the run curates and trains nothing; with one it continues its pre-training"
         )
     elif base is None:
         assumed.append(f"no --base: the run makes a toy model ({TOY}), which shows that all works and learns little")
@@ -181,7 +194,7 @@ def _languages(sources: Sequence[Source]) -> Counter[str]:
 def _header(name: str, sources: Sequence[Source], trains: bool) -> str:
     pipeline = "end_to_end    # data, then training, evaluation, gate and registration; curate: data only"
     if not trains:
-        pipeline = "curate        # only documents were found; end_to_end: with objective.kind continued_pretraining"
+        pipeline = "curate        # only documents were found, and no base was named"
     count = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
     return f"""# Made by `assay init` from the first rows of {count}. What was assumed is said beside each key.
 # Check:  assay validate FILE;  assay run FILE --dry-run
@@ -277,6 +290,10 @@ def _training(name: str, kinds: Counter[str], rows: Sequence[Row], base: str | N
 """
     else:
         yield f"base:\n  model: {json.dumps(base)}\n"
+    if set(kinds) == {"document"}:
+        yield _ON_DOCUMENTS
+        yield f"registry:\n  name: {name}\n"
+        return
     length = _max_length(rows, base)
     objective = "{kind: sft, preference_as: chosen}" if kinds["preference"] else "{kind: sft}"
     said = "; ".join(text for kind, text in _ANSWERED.items() if kinds[kind])

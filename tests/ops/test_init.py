@@ -106,6 +106,16 @@ def test_a_base_and_a_key_are_used(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "max_steps" not in values["train"]
 
 
+def test_documents_and_a_base_go_on_with_its_pre_training(here: Path) -> None:
+    status, out = init(
+        write(here / "pages.jsonl", [{"text": f"{ENGLISH} {n}"} for n in range(30)]), "--base", "owner/base"
+    )
+    values = made("pages.yaml")
+    assert status == 0, out
+    assert (values["pipeline"], values["train"]["objective"]) == ("end_to_end", {"kind": "continued_pretraining"})
+    assert (values["evaluate"]["metrics"], values["gate"]) == (["loss"], {"metric": "loss"})
+
+
 def test_names_from_outside_are_no_yaml(here: Path) -> None:
     """Columns and file names stand in comments and values: they end no line, and open nothing."""
     hostile = "x\nname: evil\n# {["
