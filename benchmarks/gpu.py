@@ -39,6 +39,7 @@ from transformers import (  # noqa: E402
 from steps.engines.progress.progress import Progress  # noqa: E402
 from steps.train.config import TrainConfig  # noqa: E402
 from steps.train.memory_estimate import estimate, shape_of  # noqa: E402
+from steps.train.objectives.objective import TrainerParts  # noqa: E402
 from steps.train.objectives.registry import objective_of  # noqa: E402
 from steps.train.plan import plan_for  # noqa: E402
 from steps.train.planning.devices import device_like  # noqa: E402
@@ -191,10 +192,11 @@ def ours(bench: Bench, model: Any, config: TrainConfig, plan: Plan, folder: Path
     pace = Pace(bench)
     with torch_settings(config.num_threads):
         recorder = Recorder(config, Progress("gpu"), None, 0)
-        trainer = objective_of(config.objective).trainer(
+        parts = TrainerParts(
             model, tokenizer(), rows_of(bench, vocab, count), config, plan,
             weights_of(config.weights).peft_config(model), folder, recorder,
         )  # fmt: skip
+        trainer = objective_of(config.objective).trainer(parts)
         trainer.add_callback(pace)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return trainer, pace

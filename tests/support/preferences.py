@@ -32,6 +32,11 @@ def labelled(number: int, label: bool, answer: str | None = None) -> dict[str, A
     )  # fmt: skip
 
 
+def blanks(prompts: Any, completions: Any, **_: Any) -> list[float]:
+    """A reward: the share of an answer's characters that are blanks."""
+    return [said.count(" ") / max(len(said), 1) for said in completions]
+
+
 def trainer_over(model: Any, dataset: Any, config: Any, folder: Path, **planned: Any) -> Any:
     """The objective's trainer over a dataset's train and validation rows, as the stage makes it.
 

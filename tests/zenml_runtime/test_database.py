@@ -16,6 +16,8 @@ from steps.zenml_runtime import database
 
 START = """
 import os
+# A test of this process may have set it.
+os.environ.pop("NUMBA_CACHE_DIR", None)
 from ops.environment import find_root, prepare
 prepare(find_root())
 from ops.stacks.apply import apply
