@@ -21,10 +21,11 @@ from ops.main import app
 from steps.contracts.runs import RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]
-# What is nobody's evidence, as docs/audit.md says: locks, this machine's caches and keys, what was watched while it
-# trained (its numbers stand in the reports), ZenML's own store; and what was removed (whose records other tests damage).
+# What is nobody's evidence, as docs/audit.md says: locks, this machine's caches and keys, ZenML's own store, what was
+# watched in training (its numbers stand in the reports), and what was removed (whose records other tests damage).
 NO_EVIDENCE = {
-    "cache", "checkpoints", "code", "locks", "work", "zenml", "tokens", "signing.key", "secrets.key", "removed", "watch",
+    "cache", "checkpoints", "code", "locks", "work", "zenml", "tokens", "signing.key", "secrets.key", "removed",
+    "watch",
 }  # fmt: skip
 # Databases are damaged by statement: a byte may lie in a page that nothing uses.
 DATABASE = "mlflow.db"
