@@ -91,6 +91,11 @@ def prepare(root: Path) -> Path:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     _keep_off_standard_output()
+    importable(root)
+    return state
+
+
+def importable(root: Path) -> None:
+    """Let functions that a config names be found in the checkout."""
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    return state

@@ -32,6 +32,7 @@ from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
 from steps.engines.lm.context import context_length
 from steps.engines.lm.quantized import HOW_TO_GET_IT, has_bitsandbytes
+from steps.engines.lm.references import looks_like_path
 from steps.engines.scoring.metrics import (
     ANSWERED_UNANSWERABLE,
     DEGENERATE_CONTINUATION,
@@ -47,6 +48,8 @@ from steps.ingest.peek import Peek, peek
 from steps.scrub.config import ScrubConfig
 from steps.scrub.coverage import HOW_TO_GET_A_MODEL, uncovered
 from steps.train.config import TrainConfig
+from steps.train.objectives.registry import objective_of
+from steps.train.rewards import imported
 from steps.zenml_runtime.urls import is_url
 
 # Chosen: of a folder of ten thousand files, so many show what kind of rows it holds.
@@ -117,6 +120,7 @@ def findings(
         _lengths_of_phases(root, config),
         _trained_kinds(root, config, looked, here),
         _packages(config, here),
+        _asked(root, config, here),
         _metrics(config),
         _sections(config),
         _names_of_people(config),
@@ -232,6 +236,22 @@ def _packages(config: RunConfig, here: bool) -> Iterator[Finding]:
         if phase.wants_bitsandbytes and here and not has_bitsandbytes():
             what = f"{phase.wants_bitsandbytes} needs bitsandbytes, which isn't installed: {HOW_TO_GET_IT}"
             yield Finding((*place, "optim"), what)
+
+
+def _asked(root: Path, config: RunConfig, here: bool) -> Iterator[Finding]:
+    """Reward functions that can't be imported; folders of reward models and teachers that aren't there."""
+    for place, phase in _phases(config):
+        objective, at = objective_of(phase.objective), (*place, "objective")
+        for function in objective.functions():
+            try:
+                imported(function)
+            except AssayError as e:
+                yield Finding(at, f"{e.what}; {e.hint}", error=type(e))
+        for source in objective.asks():
+            name = source.model or ""
+            if name and not source.registered and looks_like_path(name) and not (root / name).is_dir():
+                what = f"no such folder: {name}{_near(root / name)} (paths start from {root})"
+                yield Finding(at, what, here, error=InputNotFoundError)
 
 
 def _earlier_runs(root: Path, config: RunConfig) -> Iterator[Finding]:

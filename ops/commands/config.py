@@ -12,12 +12,14 @@ def validate(
     root: Path, configs: list[Path], infra: str | None, overrides: list[str], slot: str | None, json_output: bool
 ) -> int:
     """Check every file, also after one failed. Returns the exit status of the first that did."""
+    from ops.environment import importable
     from ops.infra import load_infra
     from ops.preflight import checked
     from ops.stacks.files import stack_file
     from pipelines.slots import slot_of
     from pipelines.step_names import KNOWN_STEPS, step_names
 
+    importable(root)
     place = load_infra(root, infra)
     stack = stack_file(root, place.stack)
     at = slot_of(slot) if slot else None

@@ -27,10 +27,10 @@ from steps.engines.lm.load import weights_path
 from steps.evaluate.config import EvaluateConfig
 from steps.train.config import TrainConfig
 from steps.train.memory_estimate import Estimate, Measuring, Shape, estimate, free_bytes, measuring, shape_of
-from steps.train.plan import plan_for, require_shared, shared
+from steps.train.plan import plan_for, require_context, require_kernels_go, require_shared, shared
 from steps.train.planning.devices import CAREFUL_MFU, PUBLISHED_MFU, Device
 from steps.train.planning.ladder import Rung, smallest_that
-from steps.train.planning.work import optimizer_steps, step_seconds
+from steps.train.planning.work import answering_seconds, optimizer_steps, step_seconds
 from steps.train.ranks.config import Ranks
 from steps.train.settings import Plan
 from steps.zenml_runtime.state import state_folder
@@ -175,6 +175,8 @@ def training_plan(
         known = _Known(
             root, config, base, _on_meta(base.values(), base.file), _tokenizer(base), started, card, state, asked
         )
+        for phase in config.phases:
+            require_context(base.values(), phase)
         listed = isinstance(config.train, tuple)
         phases = tuple(
             _phase(known, phase, f"train.{i}" if listed else "train") for i, phase in enumerate(config.phases)
@@ -248,6 +250,7 @@ def _phase(known: _Known, phase: TrainConfig, place: str) -> PhasePlan:
     def planned(changed: TrainConfig) -> tuple[Shape, Plan]:
         require_shared(changed, ranks)
         how = shared(plan_for(changed, vocab, card.kind, gpu_bf16=card.bf16), ranks)
+        require_kernels_go(changed, how)
         key = changed.weights.model_dump_json()
         if key not in shapes:
             shapes[key] = dataclasses.replace(shape_of(known.make(), changed), asked=besides)
@@ -333,8 +336,12 @@ def _seconds(
         return None
     # Where no row was seen they are taken to be as long as they may be.
     lengths = rows.lengths or (phase.max_length,)
-    fast, careful = (step_seconds(shape, phase, plan, card.device, mfu, lengths) for mfu in asked.mfu)
-    return steps * fast / plan.processes, steps * careful / plan.processes
+    fast, careful = (
+        step_seconds(shape, phase, plan, card.device, mfu, lengths) / plan.processes
+        + answering_seconds(shape, phase, plan, card.device, mfu)
+        for mfu in asked.mfu
+    )
+    return steps * fast, steps * careful
 
 
 def _measuring(wanted: EvaluateConfig, last: PhasePlan) -> Measuring:

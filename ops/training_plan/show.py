@@ -12,6 +12,7 @@ from ops.console import print_whole, text
 from ops.training_plan.plan import Change, PhasePlan, TrainingPlan
 from ops.training_plan.prices import HourlyPrice
 from steps.contracts.humanize import duration, number, size
+from steps.train.objectives.registry import objective_of
 from steps.train.planning.devices import CAREFUL_MFU, MFU_SOURCE, PUBLISHED_MFU
 
 _GIB = 2**30
@@ -120,14 +121,15 @@ def _share(phase: PhasePlan) -> str:
 def _steps(phase: PhasePlan) -> str:
     config, rows = phase.phase, phase.rows
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    answers = objective_of(config.objective).answers_per_prompt
     if phase.steps is None:
         return f"steps of {batch} rows: not known, since the rows aren't ({rows.origin}); --rows N plans for N"
     length = f", {sum(rows.lengths) / len(rows.lengths):,.0f} tokens each" if rows.lengths else ""
     of = f"{rows.count:,} rows{length} ({rows.origin})" if rows.count is not None else rows.origin
     epochs = config.num_train_epochs or 1.0
     if config.max_steps is not None:
-        epochs = config.max_steps * batch / rows.count if rows.count else 0.0
-    return f"{phase.steps:,} steps of {batch} rows, {epochs:.3g} passes over {of}"
+        epochs = config.max_steps * batch / (rows.count * (answers or 1)) if rows.count else 0.0
+    return f"{phase.steps:,} steps of {batch} {'answers' if answers else 'rows'}, {epochs:.3g} passes over {of}"
 
 
 def _time(seconds: tuple[float, float]) -> str:

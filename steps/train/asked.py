@@ -27,8 +27,8 @@ class ModelSource(Frozen):
 
     @model_validator(mode="after")
     def _which(self) -> Self:
-        if self.model is not None:
-            registered_model(self.model)
+        if self.registered and self.revision is not None:
+            raise ValueError(f"revision is set, but {self.model} says which version: drop revision")
         if self.revision is not None and self.model is None:
             raise ValueError("revision is set, but no hub id: name it as model")
         return self

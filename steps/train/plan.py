@@ -1,10 +1,12 @@
 """What "auto" settings mean on this machine."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 from steps.contracts.errors import ConfigError
+from steps.engines.lm.context import context_length
 from steps.engines.lm.device import has_bf16, resolve_device
 from steps.engines.lm.quantized import require_bitsandbytes
 from steps.engines.progress.progress import say
@@ -45,21 +47,52 @@ def _require_kernels(config: TrainConfig, plan: Plan) -> None:
     """Refuse kernels that aren't here.
 
     Raises:
-        ConfigError: no GPU, no such package, or flash attention in 32 bits.
+        ConfigError: no GPU, flash attention in 32 bits, or no such package.
     """
-    wanted = [f"attention: {config.attention}"] if config.attention in _PACKAGES else []
-    wanted += ["use_liger_kernel"] if config.use_liger_kernel else []
-    for name in wanted:
+    require_kernels_go(config, plan)
+    for name in _kernels(config):
         package = _PACKAGES[name.removeprefix("attention: ")]
-        if plan.device != "cuda":
-            raise ConfigError(f"{name} is for CUDA GPUs", where="train", hint="leave it out, or run where there is one")
         if find_spec(package) is None:
             raise ConfigError(
                 f"{name} needs the package {package}", where="train",
                 hint=f"pip install {package.replace('_', '-')}, in a build for this torch and this card",
             )  # fmt: skip
+
+
+def _kernels(config: TrainConfig) -> list[str]:
+    wanted = [f"attention: {config.attention}"] if config.attention in _PACKAGES else []
+    return [*wanted, *(["use_liger_kernel"] if config.use_liger_kernel else [])]
+
+
+def require_kernels_go(config: TrainConfig, plan: Plan) -> None:
+    """Refuse kernels that don't go with the device or the number format, wherever they are installed.
+
+    Raises:
+        ConfigError: no GPU, or flash attention in 32 bits.
+    """
+    for name in _kernels(config):
+        if plan.device != "cuda":
+            raise ConfigError(f"{name} is for CUDA GPUs", where="train", hint="leave it out, or run where there is one")
     if config.attention.startswith("flash") and not (plan.bf16 or plan.fp16 or plan.dtype == "bfloat16"):
         raise ConfigError("flash attention computes in 16 bits", where="train.attention", hint="set bf16: true")
+
+
+def require_context(described: Mapping[str, Any], config: TrainConfig) -> None:
+    """Refuse rows that are longer than the model can look at: beyond its positions it predicts nonsense.
+
+    Args:
+        described: the model's config.json.
+
+    Raises:
+        ConfigError: max_length is beyond it.
+    """
+    context = context_length(described)
+    if context is not None and config.max_length > context:
+        raise ConfigError(
+            f"max_length is {config.max_length} tokens, the model's context is {context}",
+            where="train.max_length",
+            hint=f"set it to at most {context}, or take a model whose config.json names a longer context",
+        )
 
 
 def require_shared(config: TrainConfig, ranks: Ranks) -> None:

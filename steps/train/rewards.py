@@ -161,9 +161,9 @@ def imported(place: str) -> Function:
     module, _, name = place.partition(":")
     try:
         found: Function = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as e:
+    except Exception as e:  # whatever a module of others does when it is imported
         raise ConfigError(
-            f"no reward function {place}: {e}", where="train.objective.rewards",
+            f"no reward function {place}: {type(e).__name__}: {e}", where="train.objective.rewards",
             hint="name one as package.module:function, importable from the project's root",
         ) from e  # fmt: skip
     if not callable(found):

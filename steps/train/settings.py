@@ -28,8 +28,8 @@ class TrainSettings(WatchSettings):
         None,
         gt=0,
         description="Peak. None: by weights: 2e-4 for lora (QLoRA paper, table 9), a tenth of it for full; and by"
-        " objective: a fortieth of that for dpo and kto, two fifths for orpo, 0.45 for reward, a tenth for grpo and"
-        " rloo. The report and the tracker name the one in force.",
+        " objective: a fortieth of that for dpo and kto, two fifths for orpo, 0.45 for reward, a tenth for grpo,"
+        " rloo and distill. The report and the tracker name the one in force.",
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant_with_warmup"] = Field(
         "cosine", description="Course of the learning rate after the warm-up: to 0 by a cosine or a line, or constant."

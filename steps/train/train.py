@@ -17,7 +17,6 @@ from steps.contracts.ledger import Ledger, LedgerWriter
 from steps.contracts.models import ModelFolder
 from steps.contracts.reports import StageReport
 from steps.contracts.storage import writing
-from steps.engines.lm.context import context_length
 from steps.engines.lm.load import load_start, weights_path
 from steps.engines.lm.memory import release
 from steps.engines.progress.progress import Progress, Stopwatch
@@ -32,7 +31,7 @@ from steps.train.memory_estimate import Estimate, Shape, estimate, free_bytes, m
 from steps.train.mixture import mixed
 from steps.train.objectives.objective import EncodedRows, TrainerParts
 from steps.train.objectives.registry import objective_of
-from steps.train.plan import make_plan, sees_other_gpus
+from steps.train.plan import make_plan, require_context, sees_other_gpus
 from steps.train.ranks.config import Ranks
 from steps.train.ranks.launch import in_ranks, job_of
 from steps.train.report import Run, build_report
@@ -111,7 +110,7 @@ def train(
     with torch_settings(config.num_threads), ExitStack() as cleanup:
         tokenizer = tokenizer_of(start, config)
         plan = make_plan(config, len(tokenizer), ranks)
-        _require_context(weights_path(base), config)
+        require_context(_described(weights_path(base)), config)
         shape = replace(model_shape(weights_path(base), config), asked=asked_parameters(start.asked))
         memory = _memory(shape, config, plan)
         # Not beside the checkpoints, which are every run's of this key: what is mapped must be nobody else's.
@@ -165,18 +164,11 @@ def run_key(start: Start, dataset: Dataset, config: TrainConfig, plan: Plan) -> 
     return value_digest(parts)[:32]
 
 
-def _require_context(weights: Path, config: TrainConfig) -> None:
-    """Refuse rows that are longer than the model can look at: beyond its positions it predicts nonsense."""
+def _described(weights: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     described = AutoConfig.from_pretrained(str(weights), trust_remote_code=False, local_files_only=True)
-    context = context_length(described.to_dict())
-    if context is not None and config.max_length > context:
-        raise ConfigError(
-            f"max_length is {config.max_length} tokens, the model's context is {context}",
-            where="train.max_length",
-            hint=f"set it to at most {context}, or take a model whose config.json names a longer context",
-        )
+    return dict(described.to_dict())
 
 
 def tuned(

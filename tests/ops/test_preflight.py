@@ -1,6 +1,7 @@
 """What is found before a run: each thing that would stop it, and what it would do less than the config says."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from support import sample_run
 from support.documents import SCAN, pdf
 from typer.testing import CliRunner
 
+from ops.commands.config import validate
 from ops.main import app
 from ops.preflight import checked
 from ops.run_index import save_run
@@ -95,6 +97,10 @@ def test_a_config_whose_things_are_there_passes_with_its_notes(root: Path) -> No
         ({"gate": {"required_controls": ["x"]}, "evaluate": CONTROL}, "no control 'x'; evaluate.controls has general"),
         ({"evaluate": {"metrics": ["rouge_l"]}, "gate": {"metric": "exact_match"}},
          "'exact_match' is not measured: evaluate.metrics is rouge_l"),
+        ({"train": {"objective": {"kind": "grpo", "rewards": [{"function": "no.such:thing"}]}}},
+         "train.objective: no reward function no.such:thing"),
+        ({"train": {"objective": {"kind": "distill", "teacher": {"model": "./shor"}}}},
+         "train.objective: no such folder: ./shor; did you mean short?"),
         ({"report": {"sections": ["no.such:thing"]}}, "no such function: 'no.such:thing'"),
         ({"ingest": sources("pairs", "pages")}, "which no phase of training reads"),
         ({"ingest": sources("chats", "pages"),
@@ -172,3 +178,13 @@ def test_the_command_tells_notes_and_options(root: Path) -> None:
     done = CliRunner().invoke(app, ["validate", str(path), "--set", "gate.metric=x"])
     assert done.exit_code == 2 and "--set gate.metric=x: gate.metric: no metric 'x'" in done.stderr
     assert CliRunner().invoke(app, ["validate", str(path), "--infra", "no-such"]).exit_code == 3
+
+
+def test_functions_of_the_checkout_are_found_from_wherever_the_command_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The script of the command has its own folder on the path, and not the checkout."""
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(ROOT))])
+    for name in [n for n in sys.modules if n.partition(".")[0] == "examples"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert validate(ROOT, [ROOT / "configs" / "runs" / "quickstart.yaml"], None, [], None, False) == 0

@@ -108,7 +108,8 @@ def test_an_evaluation_that_does_not_fit_is_said_as_well(here: Path) -> None:
 
 def test_of_several_phases_each_has_its_place(here: Path) -> None:
     values = yaml.safe_load((here / "run.yaml").read_text())
-    values["train"] = [{**values["train"], "name": "broad", "weights": {"kind": "full"}}, {"name": "narrow"}]
+    broad = {**values["train"], "name": "broad", "weights": {"kind": "full"}}
+    values["train"] = [broad, {"name": "narrow", "max_length": 256}]
     (here / "run.yaml").write_text(yaml.safe_dump(values))
     said = told("--device", "cpu")[1]["phases"]
     assert [p["name"] for p in said] == ["broad", "narrow"]
@@ -175,6 +176,25 @@ def test_what_is_not_known_before_a_run_is_said(here: Path) -> None:
     elsewhere = foreseen(here, load_model(RunConfig, here / "run.yaml"), here=False)
     assert isinstance(elsewhere, TrainingPlan)
     assert elsewhere.phases[0].memory.available is None and elsewhere.phases[0].memory.fits
+
+
+def test_what_the_run_would_refuse_is_refused_before_it(here: Path) -> None:
+    for changes, why in (
+        (["train.max_length=1024"], "max_length is 1024 tokens, the model's context is 512"),
+        (["train.attention=flash_attention_2", "train.bf16=false", "train.fp16=false", "train.dtype=float32"],
+         "flash attention computes in 16 bits"),
+    ):  # fmt: skip
+        status, said = plan("--device", "4090", *(word for change in changes for word in ("--set", change)))
+        assert status == 2 and why in said
+    status, said = plan("--device", "cpu", "--set", "train.use_liger_kernel=true")
+    assert status == 2 and "use_liger_kernel is for CUDA GPUs" in said
+
+
+def test_steps_of_answers_are_counted_in_answers(here: Path) -> None:
+    told_of = plan("--device", "4090", "--rows", "100", "--set", "train.objective.kind=grpo", "--set",
+                   "train.objective.rewards=[{grader: rouge_l}]", "--set", "train.objective.max_completion_length=64",
+                   "--set", "train.num_train_epochs=1")[1]  # fmt: skip
+    assert "100 steps of 8 answers, 1 passes over 100 rows" in " ".join(told_of.split())
 
 
 def test_what_is_no_model_is_refused(here: Path) -> None:

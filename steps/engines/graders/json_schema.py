@@ -15,19 +15,29 @@ def read_schema(path: Path) -> Any:
     Raises:
         InputNotFoundError: no such file. ConfigError: it holds no JSON schema.
     """
-    from jsonschema import SchemaError
-    from jsonschema.validators import validator_for
-
     if not path.is_file():
         raise InputNotFoundError(
             "no such JSON schema file", where=str(path), hint="json_schema is relative to the root"
         )
     try:
         schema = json.loads(path.read_text("utf-8"))
+    except ValueError as e:
+        raise ConfigError(f"not a JSON schema: {str(e).splitlines()[0]}", where=str(path)) from e
+    if why := schema_fault(schema):
+        raise ConfigError(f"not a JSON schema: {why}", where=str(path))
+    return schema
+
+
+def schema_fault(schema: Any) -> str:
+    """Why a value is no JSON schema; "": it is one."""
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
         validator_for(schema).check_schema(schema)
     except (ValueError, AttributeError, TypeError, SchemaError) as e:
-        raise ConfigError(f"not a JSON schema: {str(e).splitlines()[0]}", where=str(path)) from e
-    return schema
+        return str(e).splitlines()[0]
+    return ""
 
 
 def validator(schema: Any) -> Callable[[Any], bool]:

@@ -51,6 +51,11 @@ class Distill(Objective):
         rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
         return Demand(answers=(rows, settings.max_length - answer, answer), asked_per_row=1)
 
+    @property
+    def answers_per_prompt(self) -> int:
+        """One."""
+        return 1
+
     def clashes(self, settings: TrainSettings) -> list[str]:
         """Room for a prompt."""
         return online_clashes(settings, self.options.max_completion_length)

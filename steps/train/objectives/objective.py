@@ -147,6 +147,11 @@ class Objective(ABC):
         """What a step takes besides, for estimates of memory and time."""
         return Demand()
 
+    @property
+    def answers_per_prompt(self) -> int:
+        """How many sequences the model makes of a row, which the batch then counts; 0: rows are trained as they are."""
+        return 0
+
     @abstractmethod
     def refusal(self, row: Row) -> str | None:
         """Why a row can't be used at all (the ledger's reason code); None: it is encoded."""

@@ -55,6 +55,11 @@ class OnlineObjective(Objective):
         rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
         return Demand("copy" if beta else "none", (rows, settings.max_length - answer, answer))
 
+    @property
+    def answers_per_prompt(self) -> int:
+        """A group, whose answers are compared with each other."""
+        return self.options.num_generations
+
     def clashes(self, settings: TrainSettings) -> list[str]:
         """Whole groups of answers in a step, and room for a prompt."""
         options, found = self.options, []

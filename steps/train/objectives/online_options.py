@@ -5,6 +5,7 @@ from typing import Literal, Self, TypeAlias
 from pydantic import Field, JsonValue, model_validator
 
 from steps.contracts.reports import Frozen
+from steps.engines.graders.json_schema import schema_fault
 from steps.train.asked import ModelSource
 
 GraderName: TypeAlias = Literal["exact_match", "json_valid", "field_accuracy", "rouge_l"]
@@ -66,6 +67,18 @@ class OnlineOptions(Frozen):
         ge=0,
         description="So many answers may get no reward because it raised or gave NaN; one more ends the run.",
     )
+
+    @model_validator(mode="after")
+    def _graders_of(self) -> Self:
+        graders = {self.watch, *(r.grader for r in self.rewards)}
+        if self.json_schema is not None:
+            if "json_valid" not in graders:
+                raise ValueError("json_schema is set, but json_valid is neither a reward nor watched")
+            if why := schema_fault(self.json_schema):
+                raise ValueError(f"json_schema is no JSON schema: {why}")
+        if self.extractor != "none" and "exact_match" not in graders:
+            raise ValueError(f"extractor is {self.extractor}, but exact_match is neither a reward nor watched")
+        return self
 
 
 class GrpoOptions(OnlineOptions):

@@ -62,18 +62,36 @@ def row_operations(shape: Shape, config: TrainConfig, plan: Plan, length: int) -
 def step_seconds(
     shape: Shape, config: TrainConfig, plan: Plan, device: Device, mfu: float, lengths: Sequence[int]
 ) -> float:
-    """Seconds of an optimizer step over rows of such lengths in tokens, padding included.
+    """Seconds of an optimizer step over rows of such lengths in tokens, padding included; where the model answers
+    itself, with answers as long as they may be, without the making of them.
 
     A pass takes as long as its operations at `mfu` of the peak, or as reading all weights does, whichever is longer.
     """
     rows = config.per_device_train_batch_size
     width = padded_length(lengths, rows, grouped=config.group_by_length)
+    if answers := objective_of(config.objective).demand(config).answers:
+        width = min(width + answers[2], config.max_length)
     computing = rows * row_operations(shape, config, plan, math.ceil(width)) / (mfu * device.peak(plan))
     held = (4 if plan.dtype == "float32" else 2) * shape.parameters
     reading = (3 if plan.gradient_checkpointing else 2) * held / (1e9 * device.bandwidth)
     # Gradients, weights and two moments are read, and all but the gradients written.
     update = 7 * 4 * shape.trainable / (1e9 * device.bandwidth)
     return config.gradient_accumulation_steps * max(computing, reading) + update
+
+
+def answering_seconds(shape: Shape, config: TrainConfig, plan: Plan, device: Device, mfu: float) -> float:
+    """Seconds in which the answers of an optimizer step are made, as long as they may be; 0: the objective makes none.
+
+    All answers of a process are made at once. A token of each takes as long as its operations, or as reading all
+    weights; that of the keys and values which are kept isn't counted.
+    """
+    answers = objective_of(config.objective).demand(config).answers
+    if answers is None:
+        return 0.0
+    rows, _, length = answers
+    computing = math.ceil(rows / plan.processes) * 2.0 * shape.multiplied / (mfu * device.peak(plan))
+    reading = (4 if plan.dtype == "float32" else 2) * shape.parameters / (1e9 * device.bandwidth)
+    return length * max(computing, reading)
 
 
 def padded_length(lengths: Sequence[int], rows: int, *, grouped: bool) -> float:
@@ -91,8 +109,11 @@ def padded_length(lengths: Sequence[int], rows: int, *, grouped: bool) -> float:
 
 
 def optimizer_steps(config: TrainConfig, sequences: int) -> int:
-    """Of a phase over so many sequences (rows, or packs)."""
+    """Of a phase over so many sequences (rows, or packs); of prompts that the model answers, in whole batches alone."""
     if config.max_steps is not None:
         return config.max_steps
+    if answers := objective_of(config.objective).answers_per_prompt:
+        batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
+        return math.ceil(max(sequences * answers // batch, 1) * (config.num_train_epochs or 1.0))
     passes = math.ceil(sequences / config.per_device_train_batch_size)
     return math.ceil(math.ceil(passes / config.gradient_accumulation_steps) * (config.num_train_epochs or 1.0))

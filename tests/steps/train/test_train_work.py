@@ -1,5 +1,7 @@
 """How much a step computes, held against torch's own counter; and how long that takes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.families.models import ARCHITECTURES, tiny_config
@@ -10,6 +12,7 @@ from steps.train.config import TrainConfig
 from steps.train.memory_estimate import Shape, shape_of
 from steps.train.planning.devices import device_named
 from steps.train.planning.work import (
+    answering_seconds,
     attention_operations,
     optimizer_steps,
     padded_length,
@@ -89,6 +92,24 @@ def test_a_pass_takes_as_long_as_its_operations_or_as_reading_the_weights() -> N
     assert step_seconds(shape, alone, plan, card, 0.4, [1]) == pytest.approx(2 * 2 * 2e9 / 2.039e12, rel=0.01)
 
 
+def test_answers_take_the_time_of_their_tokens_and_are_trained_on_as_rows() -> None:
+    llama = LlamaConfig(vocab_size=1_000, hidden_size=64, intermediate_size=128, num_hidden_layers=1)
+    shape, card = Shape(10**9, 0, llama, 10**9), device_named("a100-80gb")
+    plan = Plan("cuda", "bfloat16", True, False, "fused", 1e-3)
+    rewarded = {"kind": "grpo", "rewards": [{"grader": "rouge_l"}], "max_completion_length": 200, "beta": 0}
+    config = TrainConfig(objective=rewarded)
+    # 8 rows at a token: the weights are read once for each of 200 tokens.
+    assert answering_seconds(shape, config, plan, card, 0.4) == pytest.approx(200 * 2e9 / 2.039e12)
+    assert answering_seconds(shape, TrainConfig(), plan, card, 0.4) == 0
+    # 4,096 rows at a token: 2 operations per weight and row, of each of two processes for half of them.
+    many = TrainConfig(objective=rewarded, gradient_accumulation_steps=512)
+    alone, halved = (answering_seconds(shape, many, replace(plan, processes=n), card, 0.4) for n in (1, 2))
+    assert alone == pytest.approx(200 * 4_096 * 2e9 / 1.248e14)
+    assert halved == pytest.approx(alone / 2)
+    asked, answered = (step_seconds(shape, c, plan, card, 0.4, [400]) for c in (TrainConfig(), config))
+    assert answered == pytest.approx(asked * 600 / 400, rel=0.01)
+
+
 def test_batches_are_as_wide_as_their_longest_row() -> None:
     assert padded_length([10, 10, 10], 8, grouped=False) == 10
     assert padded_length([0, 100], 1, grouped=False) == 50
@@ -103,6 +124,9 @@ def test_batches_are_as_wide_as_their_longest_row() -> None:
     [
         ({}, 20, 3), ({"gradient_accumulation_steps": 2}, 20, 2), ({"num_train_epochs": 2.5}, 16, 5),
         ({"max_steps": 7}, 16, 7), ({"per_device_train_batch_size": 3, "gradient_accumulation_steps": 3}, 10, 2),
+        # 20 prompts with 8 answers each are 160 answers; what fills no batch is left out.
+        ({"objective": {"kind": "grpo", "rewards": [{"grader": "rouge_l"}]}}, 20, 20),
+        ({"objective": {"kind": "distill", "teacher": {"model": "a/b"}}}, 20, 2),
     ],
 )  # fmt: skip
 def test_steps_are_those_that_the_trainer_takes(settings, rows, steps) -> None:
