@@ -67,7 +67,7 @@ def test_a_gpu_without_bfloat16_of_its_own_computes_in_float16(settings, gpu_bf1
 
 
 def test_float16_on_a_cpu_and_two_formats_at_once_are_refused():
-    with pytest.raises(ConfigError, match="which is for GPUs"):
+    with pytest.raises(ConfigError, match="which is for CUDA GPUs"):
         make_plan(TrainConfig(device="cpu", fp16=True), vocab_size=2048)
     with pytest.raises(ValidationError, match="bf16 and fp16 clash"):
         TrainConfig(bf16=True, fp16=True)
