@@ -49,6 +49,8 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.coverage import HOW_TO_GET_A_MODEL, uncovered
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
+from steps.train.plan import make_plan, names_machine, require_shared
+from steps.train.ranks.config import Ranks
 from steps.train.rewards import imported
 from steps.zenml_runtime.urls import is_url
 
@@ -120,6 +122,7 @@ def findings(
         _lengths_of_phases(root, config),
         _trained_kinds(root, config, looked, here),
         _packages(config, here),
+        _machine(config, infra, here),
         _asked(root, config, here),
         _metrics(config),
         _sections(config),
@@ -236,6 +239,19 @@ def _packages(config: RunConfig, here: bool) -> Iterator[Finding]:
         if phase.wants_bitsandbytes and here and not has_bitsandbytes():
             what = f"{phase.wants_bitsandbytes} needs bitsandbytes, which isn't installed: {HOW_TO_GET_IT}"
             yield Finding((*place, "optim"), what)
+
+
+def _machine(config: RunConfig, infra: InfraConfig | None, here: bool) -> Iterator[Finding]:
+    """Batches and weights that the processes of the infra file can't share; devices and kernels that aren't here."""
+    for place, phase in _phases(config):
+        ranks = infra.of(f"{phase.stage}_step").training if infra is not None else None
+        try:
+            require_shared(phase, ranks or Ranks())
+            # Without bitsandbytes that alone is told.
+            if here and names_machine(phase) and not phase.wants_bitsandbytes:
+                make_plan(phase, 0, ranks)
+        except ConfigError as e:
+            yield Finding(place, f"{e.what}; {e.hint}")
 
 
 def _asked(root: Path, config: RunConfig, here: bool) -> Iterator[Finding]:

@@ -64,6 +64,11 @@ def _kernels(config: TrainConfig) -> list[str]:
     return [*wanted, *(["use_liger_kernel"] if config.use_liger_kernel else [])]
 
 
+def names_machine(config: TrainConfig) -> bool:
+    """Whether a setting asks for what not every machine has; `make_plan` looks whether this one has it."""
+    return config.device not in ("auto", "cpu") or config.fp16 is True or bool(_kernels(config))
+
+
 def require_kernels_go(config: TrainConfig, plan: Plan) -> None:
     """Refuse kernels that don't go with the device or the number format, wherever they are installed.
 

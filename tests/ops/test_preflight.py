@@ -12,6 +12,7 @@ from support.documents import SCAN, pdf
 from typer.testing import CliRunner
 
 from ops.commands.config import validate
+from ops.infra import InfraConfig
 from ops.main import app
 from ops.preflight import checked
 from ops.run_index import save_run
@@ -97,6 +98,8 @@ def test_a_config_whose_things_are_there_passes_with_its_notes(root: Path) -> No
         ({"gate": {"required_controls": ["x"]}, "evaluate": CONTROL}, "no control 'x'; evaluate.controls has general"),
         ({"evaluate": {"metrics": ["rouge_l"]}, "gate": {"metric": "exact_match"}},
          "'exact_match' is not measured: evaluate.metrics is rouge_l"),
+        ({"train": {"fp16": True, "device": "cpu"}}, "train: fp16 is true, which is for CUDA GPUs"),
+        ({"train": {"use_liger_kernel": True, "device": "cpu"}}, "train: use_liger_kernel is for CUDA GPUs"),
         ({"train": {"objective": {"kind": "grpo", "rewards": [{"function": "no.such:thing"}]}}},
          "train.objective: no reward function no.such:thing"),
         ({"train": {"objective": {"kind": "distill", "teacher": {"model": "./shor"}}}},
@@ -188,3 +191,11 @@ def test_functions_of_the_checkout_are_found_from_wherever_the_command_is_starte
     for name in [n for n in sys.modules if n.partition(".")[0] == "examples"]:
         monkeypatch.delitem(sys.modules, name)
     assert validate(ROOT, [ROOT / "configs" / "runs" / "quickstart.yaml"], None, [], None, False) == 0
+
+
+def test_a_batch_that_the_processes_of_the_infra_file_can_t_share_is_found(root: Path) -> None:
+    infra = InfraConfig.model_validate({"stack": "local", "steps": {"train_step": {"training": {"processes": 3}}}})
+    (root / "run.yaml").write_text(yaml.safe_dump(config(train={"gradient_accumulation_steps": 4})))
+    checked(root, root / "run.yaml")
+    with pytest.raises(ConfigError, match="train: 3 processes share 4 forward passes"):
+        checked(root, root / "run.yaml", infra=infra)
