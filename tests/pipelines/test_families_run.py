@@ -77,6 +77,7 @@ def ask_elsewhere(run: FamilyRun, dtype: str = "float32") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_one_family_learns_a_constant_answer(dataset, tmp_path) -> None:
     """Qwen3, whose answers begin with a think block."""
     base = resolve_base(BaseConfig(model=str(tiny_model("Qwen3", tmp_path / "base").path)), tmp_path / "unused")

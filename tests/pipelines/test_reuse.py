@@ -61,6 +61,7 @@ def reuse_notes(record: RunRecord) -> dict[str, str]:
     return notes(record, "earlier run")
 
 
+@pytest.mark.slow
 def test_the_second_batch_costs_what_is_new(batches: Path) -> None:
     first = done(write_config(batches, "grows", 1, reuse="latest"))
     assert len(first.executed_steps) == 9 and reuse_notes(first) == {}

@@ -80,6 +80,7 @@ def test_what_a_person_decided_takes_effect_in_the_next_run(tmp_path: Path, caps
     assert (last_report(second).rows_in, last_report(second).kept, last_report(second).changed) == (22, 22, 1)
 
 
+@pytest.mark.slow
 def test_a_row_that_goes_on_can_be_dropped_where_no_stage_sets_rows_aside(tmp_path: Path) -> None:
     skip = ["dedup", "scrub", "screen", "judge", "leakcheck"]
     assert run(write_config(tmp_path, "plain", skip, []), root=ROOT) == 0

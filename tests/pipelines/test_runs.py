@@ -74,6 +74,7 @@ def test_known_steps_are_the_steps_there_are() -> None:
     assert tuple(s.name for s in all_steps()) == KNOWN_STEPS
 
 
+@pytest.mark.slow
 def test_cache_follows_content(data: Path) -> None:
     config = write_config(data, "cache-test")
     assert run(config, root=ROOT) == 0
@@ -138,6 +139,7 @@ def test_file_by_url_is_read_at_the_start_and_reruns_only_what_reads_it(data: Pa
     assert find_run(ROOT, None).executed_steps == own("leakcheck_step")
 
 
+@pytest.mark.slow
 def test_the_index_can_be_made_anew_from_the_stores(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(data, "copied")
     run(config, root=ROOT)

@@ -134,6 +134,7 @@ def python(tree: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_new_stage_needs_a_folder_an_entry_and_a_call(tree: Path) -> None:
     told = json.loads(python(tree, "-c", ASKED).splitlines()[-1])
     assert told["root"] == str(tree)

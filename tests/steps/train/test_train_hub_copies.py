@@ -21,6 +21,7 @@ def trained(folder, model, **more):
     return train(model, tiny_dataset(folder / "d"), config, folder / "out", folder / "checkpoints")
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoints_lie_on_the_hub_whole(tmp_path, tiny_model, hub):
     done = trained(tmp_path, tiny_model)
     repo = hub.repos["acme/orders"]

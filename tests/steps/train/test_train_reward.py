@@ -81,6 +81,7 @@ def test_scores_do_not_depend_on_padding_or_order(tiny_model):
     assert not torch.equal(as_scorer(load(tiny_model).model, 0, seed=2).score.weight, scorer.model.score.weight)
 
 
+@pytest.mark.slow
 def test_a_subject_prefers_by_reward_or_by_likelihood_per_token(dataset, tiny_model, tmp_path):
     done = train(tiny_model, dataset, config_of(max_steps=4), tmp_path, tmp_path / "checkpoints")
     rows = [*dataset.iter_rows("validation"), tiny_row(1), pair(3, "one", "one")]

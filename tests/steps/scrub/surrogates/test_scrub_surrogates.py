@@ -271,6 +271,7 @@ def run(folder: Path, given_rows: list[Row], **where: Executor) -> Outcome:
     return scrub(writer.close(), ScrubConfig(demo_key=True, mode="surrogate"), StageContext(folder / "out", **where))
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_for_any_order_and_workers_and_names_every_value(tmp_path: Path) -> None:
     data = rows()
     mixed = random.Random(1).sample(data, len(data))
