@@ -41,7 +41,9 @@ class ModelSource(Frozen):
     @property
     def key(self) -> str:
         """What the model is found by."""
-        return f"phase {self.phase}" if self.phase is not None else f"{self.model}"
+        if self.phase is not None:
+            return f"phase {self.phase}"
+        return f"{self.model} at {self.revision}" if self.revision is not None else f"{self.model}"
 
 
 def found_model(source: ModelSource, root: Path) -> Start:
@@ -77,7 +79,7 @@ def input_digests(sources: Sequence[ModelSource], root: Path) -> dict[str, str]:
         if folder.is_dir():
             found |= {f"{source.model}/{name}": digest for name, digest in folder_digests(folder).items()}
         else:
-            found[source.model] = _commit(source.model, source.revision)
+            found[source.key] = _commit(source.model, source.revision)
     return found
 
 

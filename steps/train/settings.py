@@ -121,8 +121,8 @@ class TrainSettings(WatchSettings):
     )
     use_liger_kernel: bool = Field(
         False,
-        description="Fused Triton kernels of norms, rotations, MLP and loss (arXiv 2410.10989): a GPU, and the"
-        " package liger_kernel.",
+        description="Fused Triton kernels of norms, rotations and MLP (arXiv 2410.10989): a GPU, and the package"
+        " liger_kernel.",
     )
     torch_compile: bool = Field(
         False,

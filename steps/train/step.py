@@ -82,7 +82,7 @@ def train_step(
             means,
             watch_file(config.stage),
             Ranks(**training_ranks()),
-            _asked(config, registered, phase_bases, phase_models),
+            _asked(config, inputs, registered, phase_bases, phase_models),
         )
         track_tags({TRAINED: done.model.info.digest})
     return TrainOutputs(done.model, done.ledger, done.report)
@@ -90,11 +90,14 @@ def train_step(
 
 def _asked(
     config: TrainConfig,
+    inputs: dict[str, str],
     registered: dict[str, dict[str, str]],
     phase_bases: list[ModelFolder],
     phase_models: list[ModelFolder],
 ) -> dict[str, Start]:
-    """The models that the objective asks, by `ModelSource.key`."""
+    """The models that the objective asks, by `ModelSource.key`; those of the hub at the commit that `inputs` has: a
+    branch may have moved since the run began.
+    """
     root, of_phases = input_root("train"), iter(zip(phase_bases, phase_models, strict=True))
     found: dict[str, Start] = {}
     for source in objective_of(config.objective).asks():
@@ -104,7 +107,8 @@ def _asked(
             known = registered[source.key]
             found[source.key] = _start(*load_models(known["run"], known["weights"]))
         else:
-            found[source.key] = found_model(source, root)
+            revision = inputs.get(source.key, source.revision)
+            found[source.key] = found_model(source.model_copy(update={"revision": revision}), root)
     return found
 
 

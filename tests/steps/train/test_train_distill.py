@@ -8,6 +8,8 @@ from pydantic import TypeAdapter
 from support.resumed import asked, check_resumed_after_a_kill
 from support.tiny_model import build_tiny_model, tiny_dataset, tiny_row, tiny_tokenizer
 
+import steps.train.asked as models
+import steps.train.step as train_step
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.engines.lm.load import load
 from steps.engines.template.render import chat_template, prompt_and_reference
@@ -144,3 +146,16 @@ def test_the_estimate_counts_the_teacher(tiny_model, teacher):
     plan, shape = make_plan(wanted, 320), model_shape(tiny_model.path, wanted)
     taught = dataclasses.replace(shape, asked=1_000_000)
     assert estimate(taught, wanted, plan).counted - estimate(shape, wanted, plan).counted == 4_000_000
+
+
+def test_models_of_a_hub_are_those_of_the_commits_that_the_run_began_with(tmp_path, monkeypatch):
+    moved = {"one": "c1", "two": "c2"}
+    monkeypatch.setattr(models, "_commit", lambda name, revision: moved.get(revision, revision))
+    monkeypatch.setattr(train_step, "input_root", lambda _: tmp_path)
+    monkeypatch.setattr(train_step, "found_model", lambda source, root: source.revision)
+    rewards = [{"model": "a/b", "revision": name} for name in moved]
+    config = TrainConfig(objective={"kind": "grpo", "rewards": rewards})
+    inputs = models.input_digests(config.objective.rewards, tmp_path)
+    assert inputs == {"a/b at one": "c1", "a/b at two": "c2"}
+    moved["one"] = "c3"
+    assert train_step._asked(config, inputs, {}, [], []) == inputs
