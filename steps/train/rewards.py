@@ -1,5 +1,6 @@
 """Rewards of answers: graders, reward models and functions, each called with a whole batch."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ from steps.train.start import Start
 
 # (prompts, completions, ids of the completions' tokens, references, whatever else TRL gives) -> rewards
 Function: TypeAlias = Callable[..., Sequence[float | None]]
+
+
+# What a reward is called with, all by name: of TRL, of the rows (`prompt_encoding.SCHEMA`) and of the trainer.
+_GIVEN = ("prompts", "completions", "completion_ids", "reference", "length", "trainer_state", "log_extra", "log_metric")
 
 
 @dataclass
@@ -168,6 +173,13 @@ def imported(place: str) -> Function:
         ) from e  # fmt: skip
     if not callable(found):
         raise ConfigError(f"{place} is no function", where="train.objective.rewards", hint="name a function")
+    try:
+        inspect.signature(found).bind(**dict.fromkeys(_GIVEN))
+    except (TypeError, ValueError) as e:  # ValueError: compiled code that says nothing of its arguments
+        raise ConfigError(
+            f"{place} can't be called as a reward: {e}", where="train.objective.rewards",
+            hint="let it take (prompts, completions, reference, **rest): names that it doesn't know are among the rest",
+        ) from e  # fmt: skip
     return found
 
 

@@ -70,6 +70,8 @@ class OnlineOptions(Frozen):
 
     @model_validator(mode="after")
     def _graders_of(self) -> Self:
+        if not any(r.weight for r in self.rewards):
+            raise ValueError("every reward weighs 0: nothing would be learnt")
         graders = {self.watch, *(r.grader for r in self.rewards)}
         if self.json_schema is not None:
             if "json_valid" not in graders:

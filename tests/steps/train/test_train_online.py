@@ -169,7 +169,7 @@ def test_a_reward_that_raises_or_is_no_number_is_survived_and_counted_up_to_a_li
 @pytest.mark.parametrize(
     ("place", "why"),
     [("no.such.module:f", "no reward function no.such.module:f"), ("json:nothing", "no reward function json:nothing"),
-     ("json:__doc__", "json:__doc__ is no function")],
+     ("json:__doc__", "json:__doc__ is no function"), ("math:sqrt", "math:sqrt can't be called as a reward")],
 )  # fmt: skip
 def test_a_function_that_is_not_there_is_one_clear_error(place, why):
     with pytest.raises(ConfigError, match=why):
@@ -182,6 +182,7 @@ def test_a_function_that_is_not_there_is_one_clear_error(place, why):
         ({"rewards": []}, {}, "at least 1 item"),
         ({"rewards": [{"grader": "rouge_l", "model": "m"}]}, {}, "grader, model is set"),
         ({"rewards": [{}]}, {}, "none is set"),
+        ({"rewards": [{"grader": "rouge_l", "weight": 0}]}, {}, "every reward weighs 0"),
         ({"json_schema": {"type": "nothing"}, "rewards": [{"grader": "json_valid"}]}, {}, "is no JSON schema"),
         ({"json_schema": {"type": "object"}}, {}, "json_valid is neither a reward nor watched"),
         ({"extractor": "json"}, {}, "exact_match is neither a reward nor watched"),
