@@ -6,6 +6,8 @@ from typing import Any
 
 from ops.training_plan.described import found_at, on_this_machine
 from steps.base.config import BaseConfig
+from steps.contracts.errors import InputNotFoundError
+from steps.engines.lm.references import looks_like_path
 from steps.train.asked import ModelSource
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
@@ -17,6 +19,9 @@ def asked_weights(root: Path, phase: TrainConfig, own: int, count: Callable[[dic
     Args:
         own: weights of the run's base, which those of an earlier phase have too.
         count: the weights of a model with such a config.json.
+
+    Raises:
+        InputNotFoundError: one is named by a path where nothing is.
     """
     total, unknown = 0, list[str]()
     for source in objective_of(phase.objective).asks():
@@ -35,4 +40,8 @@ def _values(root: Path, source: ModelSource) -> dict[str, Any] | None:
         return None
     config = BaseConfig(model=source.model, revision=source.revision)
     place = on_this_machine(root, config)
+    if place is None and looks_like_path(source.model):
+        raise InputNotFoundError(
+            "no such model folder", where=source.model, hint=f"paths in a config start from {root}"
+        )
     return found_at(place, config).values() if place is not None else None

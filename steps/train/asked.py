@@ -67,9 +67,11 @@ def input_digests(sources: Sequence[ModelSource], root: Path) -> dict[str, str]:
     no inputs from outside: they are found in the registry, or another phase makes them.
 
     Raises:
-        InputNotFoundError: there is no such folder or hub model. ServiceError: the hub can't be reached.
+        ConfigError: a folder is asked for in a revision.
+        InputNotFoundError: there is no such folder or hub model, or no weights in it. ServiceError: the hub can't be
+            reached.
     """
-    from steps.contracts.digests import folder_digests
+    from steps.engines.lm.folder import model_files
 
     found: dict[str, str] = {}
     for source in sources:
@@ -77,7 +79,10 @@ def input_digests(sources: Sequence[ModelSource], root: Path) -> dict[str, str]:
             continue
         folder = root / source.model
         if folder.is_dir():
-            found |= {f"{source.model}/{name}": digest for name, digest in folder_digests(folder).items()}
+            if source.revision is not None:
+                hint = "drop revision; the folder's files are pinned by their digests"
+                raise ConfigError("revision is set, but this is a folder", where=source.model, hint=hint)
+            found |= {f"{source.model}/{name}": digest for name, digest in model_files(folder).items()}
         else:
             found[source.key] = _commit(source.model, source.revision)
     return found

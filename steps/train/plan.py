@@ -18,12 +18,8 @@ from steps.train.weights.registry import weights_of
 
 # What sharding the weights doesn't go with, and what it needs (`ranks/sharded.py`).
 _NOT_SHARDED, _SHARDED_OPTIMIZER = "qlora", "adamw_torch"
-
-
-# Packages of kernels that aren't torch's own.
-_PACKAGES = {
-    "flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface", "use_liger_kernel": "liger_kernel",
-}  # fmt: skip
+# Packages of attention that isn't torch's own.
+_FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 
 
 def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) -> Plan:
@@ -50,8 +46,7 @@ def _require_kernels(config: TrainConfig, plan: Plan) -> None:
         ConfigError: no GPU, flash attention in 32 bits, or no such package.
     """
     require_kernels_go(config, plan)
-    for name in _kernels(config):
-        package = _PACKAGES[name.removeprefix("attention: ")]
+    for name, package in _kernels(config).items():
         if find_spec(package) is None:
             raise ConfigError(
                 f"{name} needs the package {package}", where="train",
@@ -59,9 +54,10 @@ def _require_kernels(config: TrainConfig, plan: Plan) -> None:
             )  # fmt: skip
 
 
-def _kernels(config: TrainConfig) -> list[str]:
-    wanted = [f"attention: {config.attention}"] if config.attention in _PACKAGES else []
-    return [*wanted, *(["use_liger_kernel"] if config.use_liger_kernel else [])]
+def _kernels(config: TrainConfig) -> dict[str, str]:
+    """Settings that want kernels, and the packages that have them."""
+    found = {f"attention: {config.attention}": _FLASH[config.attention]} if config.attention in _FLASH else {}
+    return found | ({"use_liger_kernel": "liger_kernel"} if config.use_liger_kernel else {})
 
 
 def names_machine(config: TrainConfig) -> bool:
@@ -78,7 +74,7 @@ def require_kernels_go(config: TrainConfig, plan: Plan) -> None:
     for name in _kernels(config):
         if plan.device != "cuda":
             raise ConfigError(f"{name} is for CUDA GPUs", where="train", hint="leave it out, or run where there is one")
-    if config.attention.startswith("flash") and not (plan.bf16 or plan.fp16 or plan.dtype == "bfloat16"):
+    if config.attention in _FLASH and not (plan.bf16 or plan.fp16 or plan.dtype == "bfloat16"):
         raise ConfigError("flash attention computes in 16 bits", where="train.attention", hint="set bf16: true")
 
 

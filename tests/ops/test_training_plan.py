@@ -281,4 +281,7 @@ def test_a_teacher_is_counted_where_its_config_is_here_and_named_where_not(here:
     assert known["memory"]["asked"] == 2 * weights
     _, said = plan(*taught, "--set", "train.objective.teacher={model: owner/large}")
     assert "the memory of owner/large isn't counted" in " ".join(said.split())
+    status, said = plan(*taught, "--set", "train.objective.teacher={model: ./gone}")
+    assert status == 3
+    assert "no such model folder" in said
     assert known["seconds"][1] > told("--device", "4090")[1]["phases"][0]["seconds"][1]

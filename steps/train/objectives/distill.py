@@ -1,29 +1,24 @@
 """Distillation: the model answers, and learns at each token of its answer what a teacher would have said."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from steps.contracts.records import Row
 from steps.train.asked import ModelSource
 from steps.train.objectives.distill_options import DistillOptions
-from steps.train.objectives.objective import Curve, Demand, Measure, Objective, TrainerParts
-from steps.train.objectives.online import encode_prompts, online_clashes
-from steps.train.rows_to_encode import RowsToEncode
+from steps.train.objectives.objective import Curve, Demand, Measure, TrainerParts
+from steps.train.objectives.online import PromptObjective
 from steps.train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    import datasets
-
-    from steps.train.encoding import Encoding
     from steps.train.objectives.distill_trainer import DistillTrainer
 
 _DIVERGENCE = "nats per token of the answers"
 
 
-class Distill(Objective):
-    """Prompts of conversations and of preferences. What the row answers isn't looked at."""
+class Distill(PromptObjective):
+    """What the row answers isn't looked at."""
 
-    # TRL's default for full weights is 1e-6, its example (trl/scripts/distillation.py) has 1e-5.
-    learning_rate_share = 0.1
+    options: DistillOptions
     curves = (
         Curve("Divergence from the teacher, training", _DIVERGENCE, "loss"),
         Curve("Divergence from the teacher, validation", _DIVERGENCE, "eval_loss"),
@@ -46,27 +41,13 @@ class Distill(Objective):
         return (self.options.teacher,)
 
     def demand(self, settings: TrainSettings) -> Demand:
-        """All answers of an optimizer step are generated at once."""
-        answer = self.options.max_completion_length
-        rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
-        return Demand(answers=(rows, settings.max_length - answer, answer), asked_per_row=1)
+        """The teacher reads each answer."""
+        return replace(super().demand(settings), asked_per_row=1)
 
     @property
     def answers_per_prompt(self) -> int:
         """One."""
         return 1
-
-    def clashes(self, settings: TrainSettings) -> list[str]:
-        """Room for a prompt."""
-        return online_clashes(settings, self.options.max_completion_length)
-
-    def refusal(self, row: Row) -> str | None:
-        """Documents ask nothing."""
-        return "document" if row["kind"] == "document" else None
-
-    def encode(self, given: RowsToEncode) -> tuple["datasets.Dataset", "Encoding"]:
-        """Prompts as inference has them."""
-        return encode_prompts(given, self.options.max_completion_length, self.refusal)
 
     def trainer(self, parts: TrainerParts) -> "DistillTrainer":
         """TRL's DistillationTrainer over rendered prompts."""

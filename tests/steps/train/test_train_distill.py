@@ -131,6 +131,11 @@ def test_a_teacher_of_other_tokens_is_refused_before_a_step(dataset, tiny_model,
 def test_what_is_asked_is_named_once_and_there(tmp_path):
     with pytest.raises(InputNotFoundError, match="no such model folder"):
         input_digests(config_of("nowhere"), tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputNotFoundError, match=r"no \*\.safetensors weights"):
+        input_digests(config_of("empty"), tmp_path)
+    with pytest.raises(ConfigError, match="revision is set, but this is a folder"):
+        input_digests(config_of("empty", {"teacher": {"model": "empty", "revision": "main"}}), tmp_path)
     for teacher in ({}, {"model": "a/b", "phase": "one"}, {"phase": "one", "revision": "main"}):
         with pytest.raises(ValueError, match=r"one of model and phase|no hub id"):
             config_of("x", {"teacher": teacher})
