@@ -3,10 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ops.infra import kind_of
 from ops.plan import Plan
 from ops.stacks.files import orchestrator_flavor, runs_elsewhere
 from pipelines.stages import STAGES
 
+# The only one of its kind that is a function of its own.
+CHAMPION_STEP = "evaluate_champion_step"
 SEQUENTIAL = "run.fan_out of the infra file has no effect, each stage decides about all its rows in one step"
 PAID_TWICE = (
     "run.fan_out of the infra file has no effect on judge: the replies that its shares pay for would be lost with their"
@@ -36,12 +39,21 @@ def _hindered(plan: Plan, stack_file: Path) -> str:
     """What doesn't allow it; "": nothing."""
     from steps.zenml_runtime.dynamic import has_dynamic_pipelines
 
-    if plan.config.pipeline != "curate":
-        return "the run also trains: curate first, by shares, and fine-tune from `dataset: latest`"
+    alone = sorted(s for s in plan.steps if s in plan.infra.steps and s != by_function(s))
+    if alone:
+        return (
+            f"ZenML finds what is said of a step by its function, and {', '.join(alone)} would be as any other of"
+            f" {by_function(alone[0])}: say it of that one"
+        )
     flavor = orchestrator_flavor(stack_file)
     if not has_dynamic_pipelines(flavor):
         return f"orchestrator '{flavor}' has no dynamic pipelines"
     return ""
+
+
+def by_function(step: str) -> str:
+    """What ZenML calls a step where it isn't known before: by its function, which may make several of a run."""
+    return step if step == CHAMPION_STEP else kind_of(step)
 
 
 def _loses_replies(plan: Plan, stack_file: Path) -> bool:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from ops.console import complain
 from ops.environment import find_root, prepare
-from ops.fan_out import SEQUENTIAL, fanned_out
+from ops.fan_out import SEQUENTIAL, by_function, fanned_out
 from ops.infra import load_infra, merged
 from ops.plan import Plan
 from ops.preflight import checked, trained_on
@@ -271,9 +271,7 @@ def pipeline_of(plan: Plan, launch: str, stack: Applied, times: Mapping[str, str
     if "local_docker" in stack.flavors.get("orchestrator", {}).values():
         be_patient()
     options |= pipeline_options(plan.infra, os.environ, elsewhere=not runs_here())
-    if plan.shares:
-        return runs.curate_in_shares.with_options(**options, execution_mode=execution_mode())
-    chosen = getattr(runs, plan.config.pipeline)
+    chosen = getattr(runs, f"{plan.config.pipeline}_in_shares" if plan.shares else plan.config.pipeline)
     return chosen.with_options(**options, execution_mode=execution_mode())
 
 
@@ -281,7 +279,9 @@ def _steps(plan: Plan, stack: Applied) -> dict[str, dict[str, Any]]:
     """What the infra file says of each step, as ZenML takes it."""
     from steps.zenml_runtime.local_store import runs_here
 
-    steps = (*plan.steps, *share_steps(plan.shares))
+    steps = plan.steps
+    if plan.shares:
+        steps = (*dict.fromkeys(map(by_function, steps)), *share_steps(plan.shares))
     # Those of a dynamic pipeline would run in its orchestrator's own container.
     placed = {"runtime": "isolated"} if plan.shares and not runs_here() else {}
     said = plan.infra.step_configurations(steps, stack.flavors, stack.names, cache=plan.cache)

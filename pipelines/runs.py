@@ -11,7 +11,8 @@ from pipelines.dataset import dataset_step
 from pipelines.finetune import finetuned, trained
 from pipelines.finish import finish_step
 from pipelines.start import started
-from pipelines.steps_list import curation_steps
+from pipelines.steps_list import all_steps, curation_steps
+from steps.evaluate.step import evaluate_champion_step
 from steps.zenml_runtime.dynamic import keyed_as_any_other, parsing_alone
 
 
@@ -48,9 +49,32 @@ def end_to_end(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
     finish_step(after=[registration])
 
 
+# What the infra file says of one step is found by its function: all phases' is `train_step`.
+_FUNCTIONS = [*all_steps(), evaluate_champion_step]
+
+
+@pipeline(name="end_to_end", dynamic=True, depends_on=_FUNCTIONS)
+def end_to_end_in_shares(config: RunConfig, brought: dict[str, dict[str, str]], shares: dict[str, int]) -> None:
+    """The same, row-wise work by several steps."""
+    with parsing_alone(), keyed_as_any_other():
+        start = started(config, brought)
+        done = curated(config, start, shares)
+        finetuned(config, start, done.rows, done.reports)
+        finish_step()
+
+
 @pipeline
 def train(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
     """Sources, or a dataset version, to a trained model: what a trial of a sweep is."""
     start = started(config, brought)
     rows = curated(config, start).rows if config.curates else dataset_step(start.dataset)
     finish_step(after=trained(config, start, rows)[-1:])
+
+
+@pipeline(name="train", dynamic=True, depends_on=_FUNCTIONS)
+def train_in_shares(config: RunConfig, brought: dict[str, dict[str, str]], shares: dict[str, int]) -> None:
+    """The same, row-wise work by several steps."""
+    with parsing_alone(), keyed_as_any_other():
+        start = started(config, brought)
+        trained(config, start, curated(config, start, shares).rows)
+        finish_step()

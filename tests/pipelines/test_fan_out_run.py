@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
 
 from ops.fan_out import SEQUENTIAL
@@ -43,6 +44,11 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def digests_of(record: RunRecord) -> dict[tuple[str, str], str | None]:
+    """Of all that isn't of a share."""
+    return {(a.step, a.name): a.digest for a in record.artifacts if a.step not in SHARES}
+
+
 def config(home: Path, **said: object) -> Path:
     rows = [{"prompt": f"Where is box {i}?", "completion": f"Mail box{i}@example.com for it."} for i in range(40)]
     (home / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -67,13 +73,58 @@ def test_datasets_ledgers_reports_and_cache_keys_are_those_of_one_step(home: Pat
     run(file, infra="one", root=home, no_cache=True)
     alone = find_run(home)
     assert sorted(set(fanned.executed_steps) - set(alone.executed_steps)) == sorted(SHARES)
-    of_alone = {(a.step, a.name): a.digest for a in alone.artifacts}
-    of_fanned = {(a.step, a.name): a.digest for a in fanned.artifacts if a.step not in SHARES}
+    of_fanned, of_alone = digests_of(fanned), digests_of(alone)
     assert of_fanned == of_alone and {"screened", "judged", "verdicts"} < {name for _, name in of_alone}
     assert {a.type for a in fanned.artifacts if a.step in SHARES} == {"row_cache"}
     steps = Client().get_pipeline_run(fanned.run_id).steps
     assert [steps[s].config.extra["timeout"] for s in (*SCRUB_SHARES, "scrub_step")] == [600] * 4
     assert [steps[s].config.extra.get("timeout") for s in (*SHARES[:6], "judge_step")] == [500] * 3 + [None] * 4
+
+
+@pytest.fixture
+def tunes(home: Path) -> Path:
+    """A config of two phases that is held against the champion, and infra files that say what training gets."""
+    shutil.copy(ROOT / "configs" / "infra" / "local.yaml", home / "configs" / "infra")
+    (home / "examples").symlink_to(ROOT / "examples")
+    said = yaml.safe_load((ROOT / "configs" / "runs" / "smoke.yaml").read_text())
+    phase = {**said.pop("train"), "max_steps": 2}
+    said["train"] = [{**phase, "name": "first"}, {**phase, "name": "second", "starts_from": "first"}]
+    said["name"], said["registry"]["name"] = "tuned-by-shares", "tuned-by-shares"
+    said["gate"]["min_gain_over_champion"] = 0.0
+    for name, fan_out in (("three", 3), ("one", 1)):
+        (home / "configs" / "infra" / f"{name}.yaml").write_text(
+            f"extends: local\nrun: {{fan_out: {fan_out}}}\n"
+            "steps: {train_step: {timeout: 900}, evaluate_step: {timeout: 800}}\n"
+        )
+    path = home / "tunes.yaml"
+    path.write_text(yaml.safe_dump(said))
+    return path
+
+
+@pytest.mark.slow
+def test_a_run_that_trains_gives_the_model_and_the_cache_keys_of_one_step(home: Path, tunes: Path) -> None:
+    from zenml.client import Client
+
+    run(tunes, infra="three", root=home, no_cache=True)
+    fanned = find_run(home)
+    run(tunes, infra="one", root=home)
+    assert not [s for s in find_run(home).executed_steps if not s.startswith(("start", "finish", "evaluate_champion"))]
+    run(tunes, infra="one", root=home, no_cache=True)
+    alone = find_run(home)
+    of_fanned, of_alone = digests_of(fanned), digests_of(alone)
+    # What training reports has its seconds.
+    differing = {name for key, name in of_alone if of_fanned.get((key, name)) != of_alone[key, name]}
+    assert set(of_fanned) == set(of_alone) and differing <= {"train_first_report", "train_second_report"}
+    timeouts = {n: s.config.extra.get("timeout") for n, s in Client().get_pipeline_run(fanned.run_id).steps.items()}
+    assert [timeouts[f"train_{n}_step"] for n in ("first", "second")] == [900, 900]
+    assert {timeouts[f"evaluate_{n}_step"] for n in ("base", "champion", "first", "second")} == {800}
+
+
+def test_what_is_said_of_one_phase_alone_would_hold_for_all_in_a_dynamic_pipeline(home: Path, tunes: Path) -> None:
+    assert make_plan(home, tunes, "three", None).shares
+    (home / "configs" / "infra" / "alone.yaml").write_text("extends: three\nsteps: {train_first_step: {timeout: 90}}\n")
+    plan = make_plan(home, tunes, "alone", None)
+    assert plan.shares == {} and any("train_first_step would be as any other of train_step" in n for n in plan.notes)
 
 
 def decides(_: int, body: dict[str, Any]) -> Act:
