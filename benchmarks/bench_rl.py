@@ -95,7 +95,7 @@ def artifact(record: dict[str, Any], kind: str) -> dict[str, Any]:
 def main() -> None:
     """One run, and its comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=90)
     steps = parser.parse_args().steps
     with tempfile.TemporaryDirectory() as folder:
         done = assay("run", str(config_of(Path(folder), steps)), "--json", state=Path(folder) / "state")

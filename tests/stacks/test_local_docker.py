@@ -7,6 +7,8 @@ import pytest
 from support.outcomes import ROOT, SMOKE, Outcome, assay, index, outcome, run
 from support.servers.podman import docker_socket, image
 
+# What a run has that doesn't depend on how many steps it was done by.
+EQUAL = ("datasets", "weights", "answers", "ledgers")
 pytestmark = pytest.mark.stacks
 
 
@@ -29,6 +31,23 @@ def test_the_whole_job_in_containers_is_that_of_one_process(
     record = run(state, SMOKE, "--infra", "local-docker", **docker, **tracker)
     found = outcome(state, record.name, **docker, **tracker)
     assert found.differences(reference) == {}
+
+
+def test_row_wise_work_by_shares_in_containers_is_that_of_one_process(
+    docker: dict[str, str], reference: Outcome, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    tracker = {"MLFLOW_TRACKING_URI": f"sqlite:///{state}/zenml/local_stores/artifacts/mlflow.db"}
+    infra = ROOT / "configs" / "infra" / f"{tmp_path.name}.yaml"
+    infra.write_text("extends: local-docker\nstack: local-docker\nrun: {fan_out: 2}\n")
+    try:
+        record = run(state, SMOKE, "--infra", infra.stem, **docker, **tracker)
+    finally:
+        infra.unlink()
+    shares = {f"{stage}_share_{n}_step" for stage in ("scrub", "screen", "judge") for n in (1, 2)}
+    assert shares <= set(record.executed_steps)
+    found = outcome(state, record.name, **docker, **tracker)
+    assert [getattr(found, part) for part in EQUAL] == [getattr(reference, part) for part in EQUAL]
 
 
 def test_a_container_that_is_killed_is_named_with_its_limit_and_its_log(docker: dict[str, str], tmp_path: Path) -> None:
