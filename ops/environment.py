@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from steps.contracts.errors import InputNotFoundError
+from steps.engines.lm.quantized import without_missing_kernel
 from steps.zenml_runtime.state import state_folder
 
 REPOSITORY_FOLDER = ".zenml"
@@ -91,6 +92,7 @@ def prepare(root: Path) -> Path:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     _keep_off_standard_output()
+    without_missing_kernel()
     importable(root)
     return state
 

@@ -5,7 +5,6 @@ their first rows; hub data sets and models, and URLs, aren't asked.
 """
 
 import difflib
-import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,13 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+from ops.fitting import base_folder, require_teacher_fits, require_weights_fit, values_of
 from ops.infra import InfraConfig
 from ops.run_index import LATEST, artifacts_of, known_runs
 from ops.stacks.checks import misfits
 from ops.stacks.files import StackFile, missing_variables, runs_elsewhere
 from ops.trained_rows import Supply, looked_at, refused, starved, supplied
-from ops.versions import Version, find_version, newest_completed
+from ops.versions import trained_on
 from pipelines.config import RunConfig
 from pipelines.load import load_model, read
 from pipelines.mistakes import KeyPath, examine, related
@@ -111,6 +111,7 @@ def findings(
     """Everything that can be known before a run. `stack`: the file that declares its stack, where that is known."""
     here = stack is None or not runs_elsewhere(stack)
     looked = {s.name: _looked_at(root, s, config.ingest) for s in _sources(config)} if config.ingest else {}
+    base = base_folder(root, config)
     parts: list[Iterable[Finding]] = [
         _missing_files(root, config),
         _template(root, config),
@@ -119,7 +120,9 @@ def findings(
         _place(config, stack, infra),
         _earlier_runs(root, config),
         _rows_of_phases(config),
-        _lengths_of_phases(root, config),
+        _lengths_of_phases(config, base),
+        _fit_of_phases(root, config, base),
+        _validation_of_phases(config),
         _trained_kinds(root, config, looked, here),
         _packages(config, here),
         _machine(config, infra, here),
@@ -246,7 +249,7 @@ def _machine(config: RunConfig, infra: InfraConfig | None, here: bool) -> Iterat
     for place, phase in _phases(config):
         ranks = infra.of(f"{phase.stage}_step").training if infra is not None else None
         try:
-            require_shared(phase, ranks or Ranks())
+            require_shared(phase, ranks or Ranks(), ".".join(map(str, place)))
             # Without bitsandbytes that alone is told.
             if here and names_machine(phase) and not phase.wants_bitsandbytes:
                 make_plan(phase, 0, ranks)
@@ -284,21 +287,6 @@ def _earlier_runs(root: Path, config: RunConfig) -> Iterator[Finding]:
             yield Finding(("dataset",), f"{e.what}{f'; {e.hint}' if e.hint else ''}", error=type(e))
 
 
-def trained_on(root: Path, wanted: str, config_name: str) -> Version:
-    """The dataset version that the config's `dataset` means, as the index of runs knows it.
-
-    Raises:
-        InputNotFoundError: there is none.
-    """
-    found = newest_completed(root, config_name if wanted == LATEST else wanted)
-    if found is None and wanted == LATEST:
-        raise InputNotFoundError(
-            f"no completed run of {config_name} has made a dataset yet",
-            hint="name the config that makes it, such as dataset: support; `assay runs --sync` looks in ZenML's store",
-        )
-    return found or find_version(root, wanted)
-
-
 def _rows_of_phases(config: RunConfig) -> Iterator[Finding]:
     names = [s.name for s in _sources(config)]
     for place, phase in _phases(config):
@@ -313,19 +301,40 @@ def _rows_of_phases(config: RunConfig) -> Iterator[Finding]:
                 yield Finding((*place, "rows", "mixture", name), what, rests_on=("ingest",))
 
 
-def _lengths_of_phases(root: Path, config: RunConfig) -> Iterator[Finding]:
-    """Phases whose rows may be longer than a local base can look at."""
-    described = root / config.base.model / "config.json" if config.base is not None and config.tunes else root
-    if not described.is_file():
-        return
-    try:
-        context = context_length(json.loads(described.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError):  # what it is then is said when it is loaded
-        return
+def _lengths_of_phases(config: RunConfig, base: Path | None) -> Iterator[Finding]:
+    """Phases whose rows may be longer than a base can look at that is described on this machine."""
+    context = context_length(values_of(base)) if base is not None else None
     for place, phase in _phases(config):
         if context is not None and phase.max_length > context:
             what = f"max_length is {phase.max_length} tokens, the model's context is {context}"
             yield Finding((*place, "max_length"), what, rests_on=("base",))
+
+
+def _fit_of_phases(root: Path, config: RunConfig, base: Path | None) -> Iterator[Finding]:
+    """Layers, ranks and patterns that a base has no place for; teachers that read other tokens."""
+    for place, phase in _phases(config):
+        at = "weights"
+        try:
+            if base is not None:
+                require_weights_fit(values_of(base), phase, base)
+            at = "objective"
+            require_teacher_fits(root, config, phase, base)
+        except ConfigError as e:
+            yield Finding((*place, at), f"{e.what}; {e.hint}" if e.hint else e.what, rests_on=("base",))
+
+
+def _validation_of_phases(config: RunConfig) -> Iterator[Finding]:
+    """Validation losses on the way that no row is there for, or that come after the last step."""
+    none = config.curates and config.split is not None and config.split.validation == 0
+    for place, phase in _phases(config):
+        if phase.eval_steps is not None and none:
+            what = f"eval_steps is {phase.eval_steps}, but split.validation is 0: there are no validation rows"
+            yield Finding((*place, "eval_steps"), what, rests_on=("split",))
+        elif phase.eval_steps is not None and phase.max_steps is not None and phase.eval_steps > phase.max_steps:
+            named = phase.needs_validation()
+            besides = f", so that {' and '.join(named)} {'do' if len(named) > 1 else 'does'} nothing" if named else ""
+            what = f"no validation loss is measured on the way: max_steps is {phase.max_steps}{besides}"
+            yield Finding((*place, "eval_steps"), what, stops=False)
 
 
 def _phases(config: RunConfig) -> Iterator[tuple[KeyPath, TrainConfig]]:

@@ -14,7 +14,7 @@ from ops.environment import find_root, prepare
 from ops.fan_out import SEQUENTIAL, by_function, fanned_out
 from ops.infra import load_infra, merged
 from ops.plan import Plan
-from ops.preflight import checked, trained_on
+from ops.preflight import checked
 from ops.schedule.schedule import Schedule
 from ops.stacks.apply import Applied
 from ops.stacks.files import goes_on_alone, runs_elsewhere, stack_file
@@ -22,6 +22,7 @@ from ops.stacks.usable import told
 from ops.step_environment import pipeline_options, step_options, store_logs
 from ops.summary import print_plan, print_submitted, print_summary, say_unchanged
 from ops.training_plan.plan import foreseen
+from ops.versions import trained_on
 from pipelines.config import RunConfig
 from pipelines.cron import zone_of
 from pipelines.input_digests import read_digest, read_inputs

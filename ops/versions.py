@@ -165,6 +165,21 @@ def newest_completed(root: Path, config_name: str) -> Version | None:
     return None if run is None else _open(root, run, going_on(run)[-1])
 
 
+def trained_on(root: Path, wanted: str, config_name: str) -> Version:
+    """The dataset version that the config's `dataset` means, as the index of runs knows it.
+
+    Raises:
+        InputNotFoundError: there is none.
+    """
+    found = newest_completed(root, config_name if wanted == LATEST else wanted)
+    if found is None and wanted == LATEST:
+        raise InputNotFoundError(
+            f"no completed run of {config_name} has made a dataset yet",
+            hint="name the config that makes it, such as dataset: support; `assay runs --sync` looks in ZenML's store",
+        )
+    return found or find_version(root, wanted)
+
+
 def _left_by(run: RunRecord, stage: str | None) -> ArtifactRecord:
     """The run's last version, or the one that a stage left."""
     versions = going_on(run)

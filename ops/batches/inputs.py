@@ -7,9 +7,8 @@ from pathlib import Path
 
 from materializers import layout
 from materializers.artifacts import is_remote
-from ops.preflight import trained_on
 from ops.run_index import artifacts_of, known_runs
-from ops.versions import newest_completed
+from ops.versions import newest_completed, trained_on
 from pipelines.config import RunConfig
 from steps.base.base import resolve_base
 from steps.contracts.context import StageContext

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,23 @@ class Described:
             hint = "take the config.json of a transformers model"
             raise ConfigError("not a config.json: it names no model_type", where=str(self.file), hint=hint)
         return values
+
+
+def on_meta(values: dict[str, Any], where: Path) -> Callable[[], Any]:
+    """A function that makes the model on the meta device: nothing is allocated."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        read = AutoConfig.for_model(values.pop("model_type"), **values)
+    except ValueError as e:
+        raise ConfigError(f"transformers doesn't know this model: {str(e).splitlines()[0]}", where=str(where)) from e
+
+    def make() -> Any:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(read)
+
+    return make
 
 
 def described(root: Path, config: RunConfig, given: Path | None = None) -> Described:

@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from ops.batches.inputs import base_for
+from ops.fitting import require_teacher_fits
 from ops.training_plan.asked import asked_weights
-from ops.training_plan.described import Described, described
+from ops.training_plan.described import Described, described, on_meta
 from ops.training_plan.disk import Disk, disk_of
 from ops.training_plan.enough import hints
 from ops.training_plan.prices import LISTED, HourlyPrice, PriceTable
@@ -173,7 +174,7 @@ def training_plan(
             given = weights_path(started)
         base = described(root, config, given)
         known = _Known(
-            root, config, base, _on_meta(base.values(), base.file), _tokenizer(base), started, card, state, asked
+            root, config, base, on_meta(base.values(), base.file), _tokenizer(base), started, card, state, asked
         )
         for phase in config.phases:
             require_context(base.values(), phase)
@@ -215,23 +216,6 @@ class _Known:
     asked: Asked
 
 
-def _on_meta(values: dict[str, Any], where: Path) -> Callable[[], Any]:
-    """A function that makes the model on the meta device: nothing is allocated."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        read = AutoConfig.for_model(values.pop("model_type"), **values)
-    except ValueError as e:
-        raise ConfigError(f"transformers doesn't know this model: {str(e).splitlines()[0]}", where=str(where)) from e
-
-    def make() -> Any:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(read)
-
-    return make
-
-
 def _tokenizer(base: Described) -> Any:
     if not base.has_weights:
         return None
@@ -243,12 +227,13 @@ def _tokenizer(base: Described) -> Any:
 def _phase(known: _Known, phase: TrainConfig, place: str) -> PhasePlan:
     card, asked = known.card, known.asked
     ranks = asked.ranks.get(phase.stage, Ranks())
+    require_teacher_fits(known.root, known.config, phase, known.base.file.parent)
     vocab = known.make().config.get_text_config().vocab_size
     shapes: dict[str, Shape] = {}
     besides, uncounted = asked_weights(known.root, phase, _weights(known.make()), _weights_of)
 
     def planned(changed: TrainConfig) -> tuple[Shape, Plan]:
-        require_shared(changed, ranks)
+        require_shared(changed, ranks, place)
         how = shared(plan_for(changed, vocab, card.kind, gpu_bf16=card.bf16), ranks)
         require_kernels_go(changed, how)
         key = changed.weights.model_dump_json()
@@ -287,7 +272,7 @@ def _weights(model: Any) -> int:
 
 
 def _weights_of(values: dict[str, Any]) -> int:
-    return _weights(_on_meta(values, Path("config.json"))())
+    return _weights(on_meta(values, Path("config.json"))())
 
 
 def _hints(phase: TrainConfig, rows: Rows, tokens: float | None) -> tuple[str, ...]:

@@ -6,8 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ops.preflight import trained_on
-from ops.versions import Version, newest_completed
+from ops.versions import Version, newest_completed, trained_on
 from pipelines.config import RunConfig
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import AssayError
@@ -34,8 +33,10 @@ class Rows:
 
     Attributes:
         count: None: not known.
-        lengths: tokens of the rows that were looked at, in their order, each at most max_length.
-        longer: share of these that is longer than max_length.
+        lengths: tokens of the rows that were looked at, in their order, each at most max_length: of a preference those
+            of the prompt with the longer answer, of a row that the model answers itself those of its prompt, which are
+            at most what max_length leaves beside an answer.
+        longer: share of these that is longer than that.
         origin: where the count is from, in words.
     """
 
@@ -115,9 +116,23 @@ def _taken(rows: Sequence[Row], phase: TrainConfig) -> list[Row]:
 
 
 def _measured(count: int | None, sample: Sequence[Row], origin: str, phase: TrainConfig, tokenizer: Any) -> Rows:
-    found = [_tokens(row, tokenizer) for row in sample]
-    longer = sum(n > phase.max_length for n in found) / max(len(found), 1)
-    return Rows(count, tuple(min(n, phase.max_length) for n in found), longer, origin)
+    answers = objective_of(phase.objective).demand(phase).answers
+    room = answers[1] if answers else phase.max_length
+    found = [max(_tokens(part, tokenizer) for part in _sequences(row, prompts=bool(answers))) for row in sample]
+    longer = sum(n > room for n in found) / max(len(found), 1)
+    return Rows(count, tuple(min(n, room) for n in found), longer, origin)
+
+
+def _sequences(row: Row, *, prompts: bool) -> list[Row]:
+    """What of a row stands in one sequence, each as a row of its own. `prompts`: without the answer."""
+    if row["kind"] == "document":
+        return [row]
+    said, answers = row["messages"], [row["chosen"], row["rejected"]] if row["kind"] == "preference" else [[]]
+    if prompts:
+        if row["kind"] != "preference":
+            said = said[: max((i for i, m in enumerate(said) if m["role"] == "assistant"), default=len(said))]
+        answers = [[]]
+    return [{**row, "messages": [*said, *answer], "chosen": [], "rejected": []} for answer in answers]
 
 
 def _tokens(row: Row, tokenizer: Any) -> int:

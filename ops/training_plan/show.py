@@ -88,10 +88,7 @@ def _lines(plan: TrainingPlan, phase: PhasePlan) -> Iterator[str]:
     yield f"trains {number(_rounded(phase.shape.trainable))} weights, {_share(phase)} of all"
     yield _steps(phase)
     if phase.rows.longer:
-        yield (
-            f"{phase.rows.longer:.0%} of the rows looked at are longer than max_length {phase.phase.max_length}:"
-            f" overlong: {phase.phase.overlong}"
-        )
+        yield _longer(phase)
     if phase.seconds is not None:
         yield f"time: {_time(phase.seconds)} ({_by(plan, phase)})"
     elif phase.steps is not None:
@@ -124,12 +121,38 @@ def _steps(phase: PhasePlan) -> str:
     answers = objective_of(config.objective).answers_per_prompt
     if phase.steps is None:
         return f"steps of {batch} rows: not known, since the rows aren't ({rows.origin}); --rows N plans for N"
-    length = f", {sum(rows.lengths) / len(rows.lengths):,.0f} tokens each" if rows.lengths else ""
-    of = f"{rows.count:,} rows{length} ({rows.origin})" if rows.count is not None else rows.origin
+    of = f"{rows.count:,} rows{_row_lengths(phase)} ({rows.origin})" if rows.count is not None else rows.origin
     epochs = config.num_train_epochs or 1.0
     if config.max_steps is not None:
         epochs = config.max_steps * batch / (rows.count * (answers or 1)) if rows.count else 0.0
     return f"{phase.steps:,} steps of {batch} {'answers' if answers else 'rows'}, {epochs:.3g} passes over {of}"
+
+
+def _row_lengths(phase: PhasePlan) -> str:
+    """How long rows are; of prompts, what answers add."""
+    lengths = phase.rows.lengths
+    if not lengths:
+        return ""
+    mean = f"{sum(lengths) / len(lengths):,.0f}"
+    objective = objective_of(phase.phase.objective)
+    answers = objective.demand(phase.phase).answers
+    if answers is None:
+        return f", {mean} tokens each" + (" with the longer answer" if objective.sequences_per_row > 1 else "")
+    count = objective.answers_per_prompt
+    return f", {mean} tokens of prompt each and {count} answer{'s' if count > 1 else ''} of at most {answers[2]:,}"
+
+
+def _longer(phase: PhasePlan) -> str:
+    config, share = phase.phase, f"{phase.rows.longer:.0%}"
+    answers = objective_of(config.objective).demand(config).answers
+    if answers is None:
+        return (
+            f"{share} of the rows looked at are longer than max_length {config.max_length}: overlong: {config.overlong}"
+        )
+    return (
+        f"{share} of the prompts looked at are longer than the {answers[1]:,} tokens that max_length"
+        f" {config.max_length} leaves beside an answer: they are left out"
+    )
 
 
 def _time(seconds: tuple[float, float]) -> str:

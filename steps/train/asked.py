@@ -117,6 +117,19 @@ def require_same_tokens(tokenizer: Any, other: Any, what: str, where: str) -> No
         )  # fmt: skip
 
 
+def require_same_head(own: int | None, other: int | None, where: str) -> None:
+    """Refuse a teacher whose distributions are over another number of tokens than the trained model's.
+
+    Raises:
+        ConfigError: it has more or fewer outputs.
+    """
+    if own != other:
+        raise ConfigError(
+            f"the teacher's head has {other} outputs, that of the model that is trained {own}", where=where,
+            hint="take a teacher of the same family and vocab_size",
+        )  # fmt: skip
+
+
 def asked_parameters(asked: Mapping[str, Start]) -> int:
     """Weights of all of them."""
     return sum(start.model.info.parameters for start in asked.values())

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from steps.contracts.models import BASE
 from steps.train.asked import ModelSource
+from steps.train.idle_settings import idle_settings
 from steps.train.objectives.registry import ObjectiveOptions, objective_of
 from steps.train.objectives.sft import SftOptions
 from steps.train.phase_rows import PhaseRows
@@ -91,6 +92,12 @@ class TrainConfig(TrainSettings):
         found = [*objective_of(self.objective).clashes(self), *weights_of(self.weights).clashes(self)]
         if found:
             raise ValueError("; ".join(found) + " (remove one of them)")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_in_vain(self) -> Self:
+        if idle := idle_settings(self):
+            raise ValueError("; ".join(idle) + " (leave it out)")
         return self
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # gradients of the hidden states, and of the head where that is trained, in float32.
 _TILE_POSITIONS, _TILE_VOCAB = 4_096, 32_768
 # What transformers' configs call the number of experts of a layer.
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 # Chosen: allocator fragmentation, cuBLAS workspaces, the CUDA context.
 _OVERHEAD_SHARE = 0.10
 
@@ -150,7 +150,7 @@ def shape_of(model: Any, config: TrainConfig) -> Shape:
 def _multiplied(model: Any) -> int:
     text = model.config.get_text_config()
     chosen = getattr(text, "num_experts_per_tok", None) or 1
-    experts = next((n for name in _EXPERTS if (n := getattr(text, name, None))), chosen)
+    experts = next((n for name in EXPERTS if (n := getattr(text, name, None))), chosen)
     looked_up, head = model.get_input_embeddings().weight, model.get_output_embeddings()
     tied = head is not None and head.weight is looked_up
     found = 0.0

@@ -5,6 +5,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from steps.contracts.errors import ConfigError
 from steps.engines.lm.context import context_length
 from steps.engines.lm.device import has_bf16, resolve_device
@@ -18,6 +20,8 @@ from steps.train.weights.registry import weights_of
 
 # What sharding the weights doesn't go with, and what it needs (`ranks/sharded.py`).
 _NOT_SHARDED, _SHARDED_OPTIMIZER = "qlora", "adamw_torch"
+# Chosen: so many larger batches are tried for one that the objective takes.
+_MOST_TRIED = 64
 # Packages of attention that isn't torch's own.
 _FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 
@@ -96,8 +100,9 @@ def require_context(described: Mapping[str, Any], config: TrainConfig) -> None:
         )
 
 
-def require_shared(config: TrainConfig, ranks: Ranks) -> None:
-    """Refuse what these processes can't train together.
+def require_shared(config: TrainConfig, ranks: Ranks, place: str | None = None) -> None:
+    """Refuse what these processes can't train together. `place`: of the phase in the config, such as train.0, where the
+    way out is to be told as `--set`.
 
     Raises:
         ConfigError: the strategy doesn't go with the weights or the optimizer, or the batch can't be shared.
@@ -112,7 +117,7 @@ def require_shared(config: TrainConfig, ranks: Ranks) -> None:
             f"training.strategy fsdp2 shards the state of AdamW, and optim is {config.optim}", where="train.optim",
             hint="set optim: adamw_torch_fused, or strategy: ddp in the infra file",
         )  # fmt: skip
-    _require_shares(config, ranks)
+    _require_shares(config, ranks, place)
 
 
 def can_shard(config: TrainConfig) -> bool:
@@ -166,26 +171,56 @@ def sees_other_gpus(plan: Plan) -> bool:
     return plan.device == "cuda" and torch.cuda.device_count() > plan.processes
 
 
-def _require_shares(config: TrainConfig, ranks: Ranks) -> None:
+def _require_shares(config: TrainConfig, ranks: Ranks, place: str | None) -> None:
     """Refuse batches that the ranks can't share: together they see the batch of the config, whatever their number.
 
     Raises:
         ConfigError: gradient_accumulation_steps isn't a multiple of the processes.
     """
-    rows, passes, world = config.per_device_train_batch_size, config.gradient_accumulation_steps, ranks.processes
+    passes, world = config.gradient_accumulation_steps, ranks.processes
     if passes % world == 0:
         return
-    batch = rows * passes
-    fits = next((r for r in range(rows, 0, -1) if batch % (r * world) == 0), None)
+    batch, changed = _batch(config), _shareable(config, world)
+    hint = f"a batch of {batch} rows can be shared by {_divisors(batch)} processes"
+    if changed is not None:
+        same = _batch(changed) == batch
+        told = "the same batch" if same else f"instead of a batch of {batch} rows one"
+        hint = f"{told} of {_batch(changed)} rows: {_spelled(config, changed, place)}"
+        hint += "" if same else f"; a batch of {batch} rows can be shared by {_divisors(batch)} processes"
     raise ConfigError(
         f"{world} processes share {passes} forward passes per optimizer step, which {world} doesn't divide",
-        where="train.gradient_accumulation_steps",
-        hint=f"the same batch of {batch} rows: per_device_train_batch_size: {fits} and gradient_accumulation_steps:"
-        f" {batch // fits}"
-        if fits
-        else f"a batch of {batch} rows can be shared by {_divisors(batch)} processes (training.processes of the infra"
-        " file)",
-    )
+        where="train.gradient_accumulation_steps", hint=hint,
+    )  # fmt: skip
+
+
+def _batch(config: TrainConfig) -> int:
+    return config.per_device_train_batch_size * config.gradient_accumulation_steps
+
+
+def _shareable(config: TrainConfig, world: int) -> TrainConfig | None:
+    """The settings with the nearest batch that so many processes can share: the same one in smaller passes, else the
+    next larger one; None: there is none near.
+    """
+    rows, batch = config.per_device_train_batch_size, _batch(config)
+    whole = objective_of(config.objective).batches_are_whole
+    smaller = [] if whole else [r for r in range(rows - 1, 0, -1) if batch % (r * world) == 0]
+    passes = -(-config.gradient_accumulation_steps // world) * world
+    found = [(r, batch // r) for r in smaller] + [(rows, passes + n * world) for n in range(_MOST_TRIED)]
+    for size, accumulated in found:
+        changes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulated}
+        try:
+            return type(config).model_validate(config.model_dump() | changes)
+        except ValidationError:  # what the objective wants of batches
+            continue
+    return None
+
+
+def _spelled(config: TrainConfig, changed: TrainConfig, place: str | None) -> str:
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    values = {n: getattr(changed, n) for n in names if getattr(changed, n) != getattr(config, n)}
+    if place is None:
+        return " and ".join(f"{name}: {value}" for name, value in values.items())
+    return " ".join(f"--set {place}.{name}={value}" for name, value in values.items())
 
 
 def _divisors(number: int) -> str:

@@ -48,9 +48,16 @@ class TrainSettings(WatchSettings):
         " it; paged ones put it in the machine's memory where the GPU's is full. Those of 8 bits, paged ones and lion"
         " are bitsandbytes' (an extra).",
     )  # fmt: skip
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled decay per step, times the learning rate.")
-    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: decay of the mean of gradients.")
-    adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW: decay of the mean of squared gradients.")
+    weight_decay: float = Field(
+        0.0, ge=0, description="Decay per step, times the learning rate, decoupled; sgd: added to the gradient."
+    )
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW, Lion: decay of the mean of gradients.")
+    adam_beta2: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="AdamW, Lion: decay of the mean of squared gradients (Lion: of gradients, as it is kept).",
+    )
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0: never.")
     neftune_noise_alpha: float | None = Field(
         None, gt=0, description="Noise on embeddings (NEFTune, arXiv 2310.05914: 5 to 15); None: off."

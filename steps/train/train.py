@@ -19,6 +19,7 @@ from steps.contracts.reports import StageReport
 from steps.contracts.storage import writing
 from steps.engines.lm.load import load_start, weights_path
 from steps.engines.lm.memory import release
+from steps.engines.lm.quantized import without_missing_kernel
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import config_of
@@ -97,6 +98,7 @@ def train(
         WorkerDiedError: one of the processes that train together has died.
         ConfigError: settings contradict each other, the data, the model or the machine.
     """
+    without_missing_kernel()
     from steps.train.trainer import explained, torch_settings
 
     watch = Stopwatch()
@@ -109,6 +111,7 @@ def train(
     start = Start(base, adapter, asked or {})
     with torch_settings(config.num_threads), ExitStack() as cleanup:
         tokenizer = tokenizer_of(start, config)
+        objective_of(config.objective).require_asked(tokenizer, start.asked)
         plan = make_plan(config, len(tokenizer), ranks)
         require_context(_described(weights_path(base)), config)
         shape = replace(model_shape(weights_path(base), config), asked=asked_parameters(start.asked))

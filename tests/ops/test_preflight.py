@@ -9,6 +9,7 @@ import pytest
 import yaml
 from support import sample_run
 from support.documents import SCAN, pdf
+from support.tiny_model import build_tiny_model
 from typer.testing import CliRunner
 
 from ops.commands.config import validate
@@ -19,6 +20,7 @@ from ops.run_index import save_run
 from steps.contracts.errors import AssayError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMIT = "c0ffee" * 6 + "c0ff"
 
 
 @pytest.fixture
@@ -33,6 +35,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pages" / "one.txt").write_text("A page.")
     (tmp_path / "short").mkdir()
     (tmp_path / "short" / "config.json").write_text('{"max_position_embeddings": 512}')
+    small = {"model_type": "llama", "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32,
+             "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}  # fmt: skip
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "config.json").write_text(json.dumps(small))
+    cached = tmp_path / "hub" / "models--owner--cached"
+    (cached / "snapshots" / COMMIT).mkdir(parents=True)
+    (cached / "snapshots" / COMMIT / "config.json").write_text(json.dumps(small | {"max_position_embeddings": 256}))
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "broken.jinja").write_text("{% for m in messages %}")
     (tmp_path / "picture.jinja").write_bytes(b"\x89PNG\xff")
     (tmp_path / "general.jsonl").write_text('{"text": "x"}\n')
@@ -104,6 +116,24 @@ def test_a_config_whose_things_are_there_passes_with_its_notes(root: Path) -> No
          "train.objective: no reward function no.such:thing"),
         ({"train": {"objective": {"kind": "distill", "teacher": {"model": "./shor"}}}},
          "train.objective: no such folder: ./shor; did you mean short?"),
+        ({"base": {"model": "./small"}, "train": {"weights": {"kind": "lora", "target_modules": ["q_proj", "query"]}}},
+         "train.weights: weights.target_modules: the model has no layer called query; leave it out"),
+        ({"base": {"model": "./small"}, "train": {"weights": {"kind": "lora", "rank_pattern": {"c_attn": 4}}}},
+         "weights.rank_pattern: no layer with an adapter is called 'c_attn'"),
+        ({"base": {"model": "./small"}, "train": [{"name": "a"}, {"name": "b", "weights": {"kind": "partial",
+                                                                                      "layers": "last 9"}}]},
+         "train.1.weights: weights.layers is 'last 9', the model has 2 layers"),
+        ({"base": {"model": "./small"}, "train": {"weights": {"kind": "lora", "bias": "all"}}},
+         "weights.bias is all, and the model has no bias; leave it out"),
+        ({"base": {"model": "./small"},
+          "train": {"weights": {"kind": "partial", "layers": "all"}, "new_tokens": ["<a>"]}},
+         "train.weights: new tokens are added, but the embeddings are frozen"),
+        ({"base": {"model": "owner/cached"}}, "max_length is 1024 tokens, the model's context is 256"),
+        ({"train": [{"name": "a"}, {"name": "b", "new_tokens": ["<a>"], "weights": {"kind": "full"}, "objective":
+                                    {"kind": "distill", "teacher": {"phase": "a"}}}]},
+         "train.1.objective: the phase a has other new_tokens than b, and so another vocabulary"),
+        ({"split": {"validation": 0}, "train": {"eval_steps": 5}},
+         "train.eval_steps: eval_steps is 5, but split.validation is 0: there are no validation rows"),
         ({"report": {"sections": ["no.such:thing"]}}, "no such function: 'no.such:thing'"),
         ({"ingest": sources("pairs", "pages")}, "which no phase of training reads"),
         ({"ingest": sources("chats", "pages"),
@@ -197,5 +227,31 @@ def test_a_batch_that_the_processes_of_the_infra_file_can_t_share_is_found(root:
     infra = InfraConfig.model_validate({"stack": "local", "steps": {"train_step": {"training": {"processes": 3}}}})
     (root / "run.yaml").write_text(yaml.safe_dump(config(train={"gradient_accumulation_steps": 4})))
     checked(root, root / "run.yaml")
-    with pytest.raises(ConfigError, match="train: 3 processes share 4 forward passes"):
+    with pytest.raises(ConfigError, match="train: 3 processes share 4 forward passes") as caught:
         checked(root, root / "run.yaml", infra=infra)
+    way_out = "instead of a batch of 32 rows one of 48 rows: --set train.gradient_accumulation_steps=6"
+    assert way_out in str(caught.value)
+
+
+def test_a_teacher_of_another_vocabulary_is_found_before_anything_is_made(root: Path) -> None:
+    for name in ("student", "teacher"):
+        build_tiny_model(root / name)
+    taught: dict[str, Any] = {"kind": "distill", "teacher": {"model": "./teacher"}, "max_completion_length": 8}
+    values = config(base={"model": "./student"}, train={"max_length": 64, "objective": taught})
+    check(root, values)
+    described = json.loads((root / "teacher" / "config.json").read_text())
+    (root / "teacher" / "config.json").write_text(json.dumps(described | {"vocab_size": 328}))
+    with pytest.raises(ConfigError, match=r"train\.objective: the teacher's head has 328 outputs, that of the model"):
+        check(root, values)
+    tokens = json.loads((root / "teacher" / "tokenizer.json").read_text())
+    tokens["added_tokens"][0]["content"] = "<|end|>"
+    (root / "teacher" / "tokenizer.json").write_text(json.dumps(tokens))
+    with pytest.raises(ConfigError, match=r"train\.objective: the teacher has another vocabulary than the model"):
+        check(root, values)
+
+
+def test_validation_losses_after_the_last_step_are_told(root: Path) -> None:
+    train = {"max_steps": 20, "eval_steps": 50, "early_stopping_patience": 2}
+    (note,) = [n for n in check(root, config(train=train)) if "eval_steps" in n]
+    assert "on the way: max_steps is 20, so that early_stopping_patience does nothing" in note
+    assert not [n for n in check(root, config(train=train | {"eval_steps": 20})) if "eval_steps" in n]

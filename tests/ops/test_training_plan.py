@@ -1,6 +1,7 @@
 """`assay plan`: what training would take, from a config.json alone."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from ops.training_plan.plan import TrainingPlan, foreseen
 from ops.training_plan.prices import LISTED
 from pipelines.config import RunConfig
 from pipelines.load import load_model
+from steps.contracts.errors import ConfigError
+from steps.engines.lm.quantized import without_missing_kernel
+from steps.train.config import TrainConfig
+from steps.train.plan import require_shared
 from steps.train.planning.devices import DEVICES, device_like, device_named
+from steps.train.ranks.config import Ranks
 
 SMALL = {
     "model_type": "llama", "vocab_size": 1_024, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3,
@@ -257,12 +263,73 @@ def test_an_infra_file_says_who_trains_together(here: Path) -> None:
     assert (settings["processes"], settings["strategy"]) == (8, "fsdp2")
     for arguments, why in (
         (["--infra", "eight-gpus"], "8 processes share 1 forward passes"),
+        (
+            ["--infra", "eight-gpus"],
+            "the same batch of 8 rows: --set train.per_device_train_batch_size=1 --set"
+            " train.gradient_accumulation_steps=8",
+        ),
+        (["--gpus", "3"], "instead of a batch of 8 rows one of 24 rows: --set train.gradient_accumulation_steps=3"),
         ([*passes, "--infra", "eight-gpus", "--gpus", "2"], "--infra says how many cards"),
         ([*passes, "--gpus", "2", "--probe", "3"], "a probe trains in one process"),
     ):
         status, said = plan(*arguments)
         assert status == 2
-        assert why in said
+        assert why in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "passes"),
+    [
+        # A smaller pass would compute another loss: kto's divergence is of a batch.
+        ({"objective": {"kind": "kto"}, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}, 2, (4, 2)),
+        # Whole groups of six answers: 8 rows in 3 passes are four of them, in 2 they aren't.
+        ({"objective": {"kind": "grpo", "rewards": [{"grader": "rouge_l"}], "num_generations": 6,
+                        "max_completion_length": 16}, "per_device_train_batch_size": 6}, 4, (6, 4)),
+        ({"objective": {"kind": "sft", "packing": "bfd"}, "per_device_train_batch_size": 1,
+          "gradient_accumulation_steps": 6}, 4, (1, 8)),
+    ],
+    ids=["kto", "grpo", "packs"],
+)  # fmt: skip
+def test_the_batch_that_cards_can_share_is_one_that_the_objective_takes(
+    settings: dict[str, Any], gpus: int, passes: tuple[int, int]
+) -> None:
+    phase = TrainConfig.model_validate(settings)
+    with pytest.raises(ConfigError) as caught:
+        require_shared(phase, Ranks(processes=gpus), "train.1")
+    named = {"per_device_train_batch_size": passes[0], "gradient_accumulation_steps": passes[1]}
+    wanted = " ".join(f"--set train.1.{k}={v}" for k, v in named.items() if v != getattr(phase, k))
+    assert f": {wanted}" in str(caught.value.hint)
+    changed = TrainConfig.model_validate(settings | named)
+    require_shared(changed, Ranks(processes=gpus))
+
+
+def test_of_prompts_the_tokens_are_those_of_prompts_and_of_the_answers_that_will_be_made(here: Path) -> None:
+    rows = [{"prompt": "What? " * 10, "completion": "That. " * 200} for _ in range(100)]
+    (here / "chats.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    # 60 characters at 4 a token, and 5 around the one message.
+    asked = ["--set", "train.objective={kind: grpo, rewards: [{grader: rouge_l}], num_generations: 4,"
+             " max_completion_length: 64}"]  # fmt: skip
+    _, said = plan("--device", "4090", *asked)
+    assert "over 90 rows, 20 tokens of prompt each and 4 answers of at most 64 (" in " ".join(said.split())
+    assert "are longer than" not in said
+    short = plan("--device", "4090", *asked, "--set", "train.max_length=80")[1]
+    said = " ".join(short.split())
+    assert "100% of the prompts looked at are longer than the 16 tokens that max_length 80 leaves" in said
+
+
+def test_of_pairs_the_tokens_are_those_of_the_longer_answer_with_its_prompt(here: Path) -> None:
+    rows = [{"prompt": "What? " * 10, "chosen": "That. " * 10, "rejected": "No."} for _ in range(100)]
+    (here / "chats.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    _, said = plan("--device", "4090", "--set", "train.objective={kind: dpo}")
+    assert "over 90 rows, 40 tokens each with the longer answer (" in " ".join(said.split())
+
+
+def test_bitsandbytes_is_quiet_of_a_kernel_that_is_not_there_and_of_nothing_else() -> None:
+    without_missing_kernel()
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    messages = ("Failed to load CPU gemm_4bit_forward from kernels-community: %s. Please", "of something else: %s")
+    records = [logger.makeRecord(logger.name, logging.WARNING, "", 0, m, ("why",), None) for m in messages]
+    assert [bool(logger.filter(r)) for r in records] == [False, True]
 
 
 def test_a_teacher_is_counted_where_its_config_is_here_and_named_where_not(here: Path) -> None:

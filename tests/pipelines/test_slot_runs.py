@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.preflight import trained_on
 from ops.run import run
 from ops.run_index import find_run, known_runs, report_path, save_run
+from ops.versions import trained_on
 from pipelines.dataset import digest_of, find_dataset
 from steps.contracts.errors import InputNotFoundError
 from steps.zenml_runtime.state import state_folder

@@ -11,7 +11,7 @@ from steps.contracts.models import ModelFolder
 from steps.engines.lm.device import resolve_device
 from steps.engines.lm.folder import check_files, quantization_of
 from steps.engines.lm.hub import download
-from steps.engines.lm.quantized import Quantization, keep_exact
+from steps.engines.lm.quantized import Quantization, keep_exact, without_missing_kernel
 from steps.engines.template.effective import apply_settings, config_of
 
 if TYPE_CHECKING:
@@ -248,6 +248,7 @@ def weights_path(model: ModelFolder) -> Path:
 
 
 def _with_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
+    without_missing_kernel()
     from peft import PeftModel
 
     if not (folder / "adapter_model.safetensors").is_file():

@@ -32,8 +32,6 @@ class Quantization:
         from transformers import BitsAndBytesConfig
 
         require_bitsandbytes(f"quantization {self.kind}")
-        # It says at every import which kernels it didn't find.
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         if self.kind == "int8":
             return BitsAndBytesConfig(load_in_8bit=True)
         return BitsAndBytesConfig(
@@ -53,6 +51,17 @@ def keep_exact(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def without_missing_kernel() -> None:
+    """Let bitsandbytes, which peft and transformers import wherever it is installed, not warn that a package of faster
+    CPU kernels is absent: nothing here uses them. Whatever else it says is said.
+    """
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_of_something_else)
+
+
+def _of_something_else(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Failed to load CPU gemm_4bit_forward")
+
+
 def has_bitsandbytes() -> bool:
     """Whether it is installed here. It isn't imported, which takes a second and prints."""
     return find_spec("bitsandbytes") is not None
@@ -66,6 +75,7 @@ def require_bitsandbytes(what: str) -> None:
     """
     if not has_bitsandbytes():
         raise ConfigError(f"{what} needs bitsandbytes, which isn't installed", where="train", hint=HOW_TO_GET_IT)
+    without_missing_kernel()
 
 
 def number_of(weight: Any) -> int:

@@ -9,6 +9,7 @@ from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityErr
 from steps.contracts.models import ModelFolder
 from steps.engines.lm.device import resolve_device
 from steps.engines.lm.load import LoadedModel, adapter_path, has_tokenizer, load_start, load_tokenizer, weights_path
+from steps.engines.lm.quantized import without_missing_kernel
 from steps.engines.lm.shapes import BATCH_TOKENS, by_budget
 from steps.engines.progress.progress import Progress
 
@@ -76,6 +77,7 @@ def load_scorer(base: ModelFolder, tuned: ModelFolder, *, dtype: str = "float32"
     where = resolve_device(device, tuned.info.name)
     if tuned.info.kind == "full":
         return LoadedModel(_whole(weights_path(tuned), dtype).to(where).eval(), load_tokenizer(tuned), where)
+    without_missing_kernel()
     from peft import PeftModel
 
     folder = adapter_path(tuned)

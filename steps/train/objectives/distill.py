@@ -1,15 +1,20 @@
 """Distillation: the model answers, and learns at each token of its answer what a teacher would have said."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from steps.train.asked import ModelSource
+from steps.engines.lm.load import load_tokenizer
+from steps.train.asked import ModelSource, require_same_tokens
 from steps.train.objectives.distill_options import DistillOptions
 from steps.train.objectives.objective import Curve, Demand, Measure, TrainerParts
 from steps.train.objectives.online import PromptObjective
 from steps.train.settings import TrainSettings
+from steps.train.start import Start
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from steps.train.objectives.distill_trainer import DistillTrainer
 
 _DIVERGENCE = "nats per token of the answers"
@@ -39,6 +44,12 @@ class Distill(PromptObjective):
     def asks(self) -> tuple[ModelSource, ...]:
         """The teacher."""
         return (self.options.teacher,)
+
+    def require_asked(self, tokenizer: "PreTrainedTokenizerBase", asked: Mapping[str, Start]) -> None:
+        """The teacher reads the same tokens."""
+        key = self.options.teacher.key
+        other = load_tokenizer(asked[key].tokenizer)
+        require_same_tokens(tokenizer, other, "teacher", f"train.objective.teacher: {key}")
 
     def demand(self, settings: TrainSettings) -> Demand:
         """The teacher reads each answer."""

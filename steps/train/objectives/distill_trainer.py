@@ -7,9 +7,8 @@ import torch
 from transformers import GenerationConfig, Trainer
 from trl import DistillationConfig, DistillationTrainer
 
-from steps.contracts.errors import ConfigError
 from steps.engines.lm.load import load_start
-from steps.train.asked import asked_dtype, require_same_tokens
+from steps.train.asked import asked_dtype, require_same_head
 from steps.train.objectives.distill_options import DistillOptions
 from steps.train.objectives.objective import TrainerParts
 from steps.train.objectives.prompt_trainer import EpochRepeatSampler, PromptTrainer
@@ -71,19 +70,14 @@ def build_trainer(parts: TrainerParts, options: DistillOptions) -> DistillTraine
     """A trainer over prompts (columns of `prompt_encoding.SCHEMA`), with its teacher on the same device.
 
     Raises:
-        ConfigError: the teacher reads other tokens.
+        ConfigError: the teacher's head has another size.
     """
     source, plan = options.teacher, parts.plan
     start = parts.asked[source.key]
     teacher = load_start(start.base, start.adapter, dtype=asked_dtype(plan), device=plan.device)
     where = f"train.objective.teacher: {source.key}"
-    require_same_tokens(parts.tokenizer, teacher.tokenizer, "teacher", where)
-    sizes = [m.config.get_text_config().vocab_size for m in (parts.model, teacher.model)]
-    if sizes[0] != sizes[1]:
-        raise ConfigError(
-            f"the teacher's head has {sizes[1]} outputs, that of the model that is trained {sizes[0]}", where=where,
-            hint="take a teacher of the same family and vocab_size",
-        )  # fmt: skip
+    own, other = (m.config.get_text_config().vocab_size for m in (parts.model, teacher.model))
+    require_same_head(own, other, where)
     trainer = DistillTrainer(
         **parts.named(),
         teacher_model=teacher.model.requires_grad_(False).eval(),

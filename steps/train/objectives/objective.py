@@ -143,6 +143,14 @@ class Objective(ABC):
         """Functions of the user's that are called, as package.module:name."""
         return ()
 
+    def require_asked(self, tokenizer: "PreTrainedTokenizerBase", asked: Mapping[str, Start]) -> None:  # noqa: B027
+        """Refuse models that can't be asked beside the one that is trained, before a row is encoded. `tokenizer`: of
+        the latter.
+
+        Raises:
+            ConfigError: they don't go together.
+        """
+
     def demand(self, settings: TrainSettings) -> Demand:
         """What a step takes besides, for estimates of memory and time."""
         return Demand()

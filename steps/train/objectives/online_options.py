@@ -93,7 +93,6 @@ class GrpoOptions(OnlineOptions):
         description="Weight of the KL divergence from the model that training starts from: 0.04 in the paper. 0: none,"
         " and no second model in memory where all weights are trained.",
     )
-    epsilon: float = Field(0.2, gt=0, description="Clipping of the probability ratio.")
     loss: Literal["dapo", "grpo", "bnpo", "dr_grpo"] = Field(
         "dapo", description="How tokens are weighed: dapo (arXiv 2503.14476) by all tokens of a step, grpo by answer,"
         " dr_grpo (arXiv 2503.20783) by the longest answer there may be."
@@ -110,4 +109,3 @@ class RlooOptions(OnlineOptions):
         description="Weight of the KL divergence from the model that training starts from, as a part of the reward. 0:"
         " none, and no second model in memory where all weights are trained.",
     )
-    epsilon: float = Field(0.2, gt=0, description="Clipping of the probability ratio.")

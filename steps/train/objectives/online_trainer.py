@@ -169,9 +169,9 @@ def _shared(settings: TrainSettings, options: OnlineOptions, plan: Plan, checkpo
 def grpo_config(settings: TrainSettings, options: GrpoOptions, plan: Plan, checkpoints: Path) -> GRPOConfig:
     """TRL's arguments for settings, options and a plan."""
     shared = _shared(settings, options, plan, checkpoints)
-    return GRPOConfig(**shared, epsilon=options.epsilon, loss_type=options.loss)
+    return GRPOConfig(**shared, loss_type=options.loss)
 
 
 def rloo_config(settings: TrainSettings, options: RlooOptions, plan: Plan, checkpoints: Path) -> RLOOConfig:
     """TRL's arguments for settings, options and a plan."""
-    return RLOOConfig(**_shared(settings, options, plan, checkpoints), epsilon=options.epsilon)
+    return RLOOConfig(**_shared(settings, options, plan, checkpoints))

@@ -20,6 +20,7 @@ from typing import IO
 import numpy as np
 
 from steps.contracts.errors import AssayError
+from steps.engines.lm.quantized import without_missing_kernel
 from steps.engines.progress.progress import Progress
 from steps.train.encoding import Encoding
 from steps.train.mixture import Origins
@@ -61,6 +62,7 @@ def main(folder: Path) -> None:
 
 
 def _train(job: Job, folder: Path, rank: int) -> None:
+    without_missing_kernel()
     import torch
 
     from steps.train.trainer import explained, torch_settings

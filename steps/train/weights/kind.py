@@ -49,6 +49,11 @@ class WeightsKind(ABC):
         return False
 
     @property
+    def names_parts(self) -> bool:
+        """Whether the options name layers, modules or weights, which a model may not have."""
+        return False
+
+    @property
     def quantization(self) -> Quantization | None:
         """How the weights that stay are held while training; None: as they are."""
         return None

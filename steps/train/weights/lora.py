@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -109,6 +110,14 @@ class Adapter(WeightsKind):
             return [f"init_lora_weights {self.init} and use_dora: peft begins the one without the other"]
         return []
 
+    @property
+    def names_parts(self) -> bool:
+        """Whether anything is named beside all linear layers."""
+        options = self.options
+        named = (options.rank_pattern, options.alpha_pattern, options.layers_to_transform, options.modules_to_save)
+        experts = getattr(options, "target_parameters", None)
+        return options.target_modules != "all-linear" or any(named) or bool(experts) or self.bias != "none"
+
     def dtype(self, gpu_bf16: bool) -> Dtype:
         """The weights that stay lose nothing in bfloat16."""
         return "bfloat16" if gpu_bf16 else "float32"
@@ -156,10 +165,14 @@ class Adapter(WeightsKind):
             # Of which there are as many weights; singular vectors of a model without weights can't be found.
             peft_config.init_lora_weights = True
         try:
-            attached = get_peft_model(model, peft_config)
+            with warnings.catch_warnings():
+                # Patterns that match nothing are refused below.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                attached = get_peft_model(model, peft_config)
         except ValueError as e:
             raise self._no_layer(model) from e
         self._require_patterns(attached)
+        self._require_biases(attached)
         return attached
 
     def _no_layer(self, model: Any) -> ConfigError:
@@ -204,6 +217,16 @@ class Adapter(WeightsKind):
                         f"weights.{key}: no layer with an adapter is called {pattern!r}", where="train.weights",
                         hint=f"they are {', '.join(sorted({n.rsplit('.', 1)[-1] for n in adapted}))}",
                     )  # fmt: skip
+
+    def _require_biases(self, attached: Any) -> None:
+        """Refuse biases that aren't there: peft would train none silently."""
+        trained = [n for n, p in attached.named_parameters() if n.endswith("bias") and p.requires_grad]
+        if self.bias != "none" and not trained:
+            which = "the model" if self.bias == "all" else "no layer with an adapter"
+            raise ConfigError(
+                f"weights.bias is {self.bias}, and {which} has {'no' if self.bias == 'all' else 'a'} bias",
+                where="train.weights", hint="leave it out",
+            )  # fmt: skip
 
     def _layers(self, model: Any) -> str | list[str]:
         """What peft is told as target_modules. All-linear is spelled out for some layers alone, for mixtures of experts

@@ -44,6 +44,11 @@ class Partial(OwnWeights):
     def __init__(self, options: PartialOptions) -> None:
         self.options = options
 
+    @property
+    def names_parts(self) -> bool:
+        """All that is trained is named."""
+        return True
+
     def prepare(self, model: Any, draw: Draw) -> None:
         """Freeze what isn't named.
 

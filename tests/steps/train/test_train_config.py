@@ -19,6 +19,7 @@ from steps.train.weights.lora import LoraOptions
 from steps.train.weights.registry import WEIGHTS, WeightsOptions
 
 ROOT = Path(__file__).parents[3]
+ASKED = {"kind": "grpo", "rewards": [{"grader": "rouge_l"}]}
 
 
 @pytest.mark.parametrize(
@@ -34,11 +35,36 @@ ROOT = Path(__file__).parents[3]
         ({"weights": {"kind": "lora", "target_modules": ["q_proj", "lm_head"]}}, "lm_head can't have an adapter"),
         ({"learning_rat": 1.0}, "Extra inputs"),
         ({"max_length": 4}, "greater than or equal to 8"),
+        ({"optim": "sgd", "adam_beta1": 0.8}, "adam_beta1 has no effect: optim sgd keeps no such mean"),
+        ({"optim": "adafactor", "adam_beta2": 0.99}, "adam_beta2 has no effect: optim adafactor"),
+        ({"new_tokens_from": "mean"}, "new_tokens_from has no effect: there are no new_tokens"),
+        ({"early_stopping_threshold": 0.1}, "early_stopping_threshold has no effect: nothing stops early without"),
+        ({"sample_tokens": 8}, "sample_tokens has no effect: nothing is sampled without sample_steps"),
+        ({"objective": {"kind": "reward"}, "sample_steps": 2, "sample_prompts": ["Hi"]}, "a reward model writes no"),
+        ({"unusable_rows": "fail", "max_unusable_share": 0.5}, "max_unusable_share has no effect"),
+        ({"objective": ASKED, "overlong": "truncate"}, "overlong has no effect: grpo leaves prompts out"),
+        ({"rows": {"split": "validation"}, "eval_steps": 5}, "eval_steps has no effect: there is no validation loss"),
+        ({"rows": {"kinds": ["conversation"]}, "objective": {"preference_as": "chosen"}},
+         "objective.preference_as has no effect: rows.kinds leaves preferences out"),
+        ({"weights": {"kind": "qlora", "quantization": "int8", "double_quantization": False}},
+         "weights.double_quantization has no effect: int8"),
+        ({"objective": ASKED | {"epsilon": 0.3}}, "Extra inputs"),
     ],
-)
+)  # fmt: skip
 def test_contradictions_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         TrainConfig.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"optim": "lion_32bit", "learning_rate": 1e-5, "adam_beta1": 0.8}, {"optim": "sgd", "adam_beta1": 0.9},
+     {"rows": {"kinds": ["preference"]}, "objective": {"preference_as": "chosen"}},
+     {"new_tokens": ["<a>"], "new_tokens_from": "mean"}],
+    ids=str,
+)  # fmt: skip
+def test_settings_that_have_an_effect_or_are_the_defaults_are_none_in_vain(settings):
+    TrainConfig.model_validate(settings)
 
 
 def test_every_setting_of_the_defaults_is_accepted_again():
