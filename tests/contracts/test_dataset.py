@@ -84,6 +84,7 @@ def test_select_writes_no_text_and_keeps_labels(tmp_path: Path, small_shards: No
     assert sum(t.num_rows for t in again.tables(["record_id"], split="test")) == second.manifest.splits["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("even", [True, False])
 def test_many_rows_have_the_digest_that_few_have(
     tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch, even: bool

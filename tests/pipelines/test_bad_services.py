@@ -143,6 +143,7 @@ def test_rejected_rows_of_a_failed_run_can_be_read(tmp_path: Path) -> None:
     assert [json.loads(line)["line"] for line in named.read_text().splitlines()] == [2]
 
 
+@pytest.mark.slow
 def test_full_disk_gives_one_clear_error_and_nothing_half_written(tmp_path: Path) -> None:
     """A limit on file size stands in for a full disk: the system refuses the write in the same place."""
     rows = [{"prompt": f"{i} {i * 7919 % 104729}", "completion": str(i**3)} for i in range(40_000)]

@@ -75,6 +75,7 @@ def test_champion_is_registered_with_what_leads_back_to_its_rows(finished) -> No
         assert text in page
 
 
+@pytest.mark.slow
 def test_registered_model_gives_the_evaluated_answers_in_a_fresh_process(finished, tmp_path) -> None:
     _, record = finished
     store = artifacts_of(ROOT, record)
@@ -118,6 +119,7 @@ def test_second_run_is_all_cached_and_registers_nothing(finished) -> None:
     assert again.registration == record.registration
 
 
+@pytest.mark.slow
 def test_finetune_takes_a_dataset_by_run_name_or_digest(finished, tmp_path: Path) -> None:
     path, record = finished
     config = json.loads(path.read_text())

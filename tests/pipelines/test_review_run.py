@@ -49,6 +49,7 @@ def rows_of(record: RunRecord) -> list[dict[str, object]]:
     return list(artifacts_of(ROOT, record).dataset(going_on[-1]).iter_rows())
 
 
+@pytest.mark.slow
 def test_what_a_person_decided_takes_effect_in_the_next_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     skip = ["dedup", "judge", "leakcheck"]
     assert run(write_config(tmp_path, "reviewed", skip, []), root=ROOT) == 0

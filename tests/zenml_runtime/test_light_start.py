@@ -59,6 +59,7 @@ def run(folder: Path, code: str, *arguments: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_pod_loads_nothing_that_its_step_does_not_ask_for(tmp_path: Path) -> None:
     heavy, of_steps, listed, evidently, kernels, garbage = json.loads(run(tmp_path, POD, light_start._ENTRYPOINT))
     assert heavy == [] and of_steps == []

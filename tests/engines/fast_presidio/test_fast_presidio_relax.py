@@ -72,6 +72,7 @@ def test_every_pattern_of_presidio_is_read() -> None:
     assert len(read) > 100 and unread == ["ItDriverLicenseRecognizer"]
 
 
+@pytest.mark.slow
 def test_no_match_is_lost() -> None:
     """Matches are made from the patterns themselves; counts the patterns that were met."""
     # Too large, or no pattern for Python's `re`.

@@ -35,6 +35,7 @@ def test_a_damaged_file_is_an_error_with_a_way_out(tmp_path: Path) -> None:
         ReplyCache(tmp_path / "c.sqlite")
 
 
+@pytest.mark.slow
 def test_every_put_that_returned_survives_kill_9(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from steps.engines.llm.cache import ReplyCache\n"

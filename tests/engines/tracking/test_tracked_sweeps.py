@@ -48,6 +48,7 @@ def test_none_where_nothing_is_known_of_the_tracker():
     assert tracked_sweep("neptune", KEY, "rates", {}) is None
 
 
+@pytest.mark.slow
 def test_mlflow_has_one_parent_with_the_board_however_often_the_sweep_goes_on(tmp_path):
     with tracking(tmp_path) as client:
         experiment = client.create_experiment("train", artifact_location=(tmp_path / "files").as_uri())

@@ -32,6 +32,7 @@ def line_with(batch, text):
     return next((line, words) for line, words in whole.items() if text in words)
 
 
+@pytest.mark.slow
 def test_pieces_put_together_are_the_text_and_characters_of_several_tokens_are_one_piece(batch):
     line, words = line_with(batch, "alert")
     assert HOSTILE in words

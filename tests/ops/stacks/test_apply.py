@@ -101,6 +101,7 @@ def test_secrets_are_references_and_in_the_store_nowhere_else(declare) -> None:
         Client().get_secret(secret)
 
 
+@pytest.mark.slow
 def test_a_store_of_ones_own_encrypts_secrets(declare, tmp_path: Path) -> None:
     """In a process of its own: what other tests stored in theirs stays as it was."""
     code = f"""

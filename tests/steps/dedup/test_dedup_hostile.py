@@ -89,6 +89,7 @@ def test_what_nobody_sees_hides_no_copy(tmp_path: Path, mark: str) -> None:
     assert outcome.report.dropped_by == {"exact_duplicate": 1}
 
 
+@pytest.mark.slow
 def test_scripts_without_spaces(tmp_path: Path) -> None:
     texts = [
         "วันนี้ฉันไปตลาดซื้อแอปเปิลสามกิโลและลูกแพร์สองกิโลกลับบ้านแล้วแม่ล้างให้สะอาด",
@@ -151,6 +152,7 @@ dedup(Dataset.open(Path(source)), DedupConfig(), StageContext(Path(folder), keep
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", list(_ENDS))
 def test_a_killed_process_leaves_nothing_that_is_read(tmp_path: Path, end: str) -> None:
     texts = [f"{LONG} {i % 40} {i % 7}" for i in range(9_000)]

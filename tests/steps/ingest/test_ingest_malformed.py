@@ -39,6 +39,7 @@ def faults(files: list[Malformed], folder: Path) -> tuple[list[str], Counter[int
     return found, statuses
 
 
+@pytest.mark.slow
 def test_some_broken_files_of_every_container(tmp_path):
     found, statuses = faults(list(broken(1, 28)), tmp_path)
     assert not found and sum(statuses.values()) == 28

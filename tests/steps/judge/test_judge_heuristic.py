@@ -284,6 +284,7 @@ def test_each_answer_is_compared_with_all_that_stands_before_it(seed: int) -> No
         assert score == min(scores, default=5)
 
 
+@pytest.mark.slow
 def test_a_long_conversation_takes_no_quadratic_time() -> None:
     said = "What does this row of lamps cost, and when do they come to the harbour? " * 20
     messages = tuple(message(("user", "assistant")[i % 2], said) for i in range(20_000))

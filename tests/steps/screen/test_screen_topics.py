@@ -117,6 +117,7 @@ def test_clusters_take_the_name_of_the_topic_that_they_are_on(tmp_path):
     assert any("depend on all rows" in n for n in again.report.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{"drop": ["cooking"]}, {"drop": ["cooking"], "clusters": 3}])
 def test_the_result_does_not_depend_on_the_order_of_rows(tmp_path, more):
     texts, seen = COOKING + SPACE + LAW, set()

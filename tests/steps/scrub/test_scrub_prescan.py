@@ -92,6 +92,7 @@ def opened(texts: list[str], conditions: Any) -> list[bool]:
     return found
 
 
+@pytest.mark.slow
 def test_a_text_that_looks_otherwise_is_searched_as_it_looks() -> None:
     characters = [chr(c) for c in range(sys.maxunicode + 1) if not 0xD800 <= c < 0xE000]
     texts = [f"{before}{c}{behind}" for c in characters for before, behind in (("a", "b"), ("1", "2"))]

@@ -22,7 +22,9 @@ def rows() -> list[Row]:
     return [chat(text, "Yes.", locator=f"l{number}") for number, text in enumerate(texts)]
 
 
-@pytest.mark.parametrize("mode", ["pseudonymise", "surrogate", "redact", "mask"])
+@pytest.mark.parametrize(
+    "mode", ["pseudonymise", *(pytest.param(m, marks=pytest.mark.slow) for m in ("surrogate", "redact", "mask"))]
+)
 def test_a_row_becomes_what_the_stage_makes_of_it(rows: list[Row], mode: str, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("Acme\n")
     config = ScrubConfig.model_validate({"demo_key": True, "mode": mode, "deny_files": {"ORGANIZATION": "names.txt"}})

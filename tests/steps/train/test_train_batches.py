@@ -60,7 +60,11 @@ def flat(line):
             2,
             marks=pytest.mark.slow,
         ),
-        ({"objective": {"kind": "sft", "packing": "wrapped"}, "per_device_train_batch_size": 2, "max_length": 40}, 3),
+        pytest.param(
+            {"objective": {"kind": "sft", "packing": "wrapped"}, "per_device_train_batch_size": 2, "max_length": 40},
+            3,
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["padded", "by length, second epoch", "accumulated", "bfd", "wrapped"],
 )
@@ -79,6 +83,7 @@ def test_the_shown_batch_is_the_one_that_training_is_given(tmp_path, tiny_model,
             assert (line.left, line.right) == (0, int((mask == 0).sum()))
 
 
+@pytest.mark.slow
 def test_every_token_is_of_the_row_that_is_named_and_borders_are_where_rows_meet(tmp_path, tiny_model, dataset):
     """The judge: the rows encoded one by one, by the tokenizer alone."""
     config = TrainConfig.model_validate({**BASE, "objective": {"kind": "sft", "packing": "wrapped"}, "max_length": 40})
@@ -112,6 +117,7 @@ def test_a_step_that_training_has_not_is_refused(tmp_path, tiny_model, dataset):
         preview(tiny_model, dataset, TrainConfig.model_validate(BASE), tmp_path, 5)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_before_training_leaves_torch_as_it_was(tmp_path, tiny_model, dataset):
     import torch
 

@@ -74,7 +74,11 @@ def divergence(student, teacher, prompts, beta, temperature):
 
 @pytest.mark.parametrize(
     ("beta", "steps"),
-    [(0.0, 12), pytest.param(0.5, 60, marks=pytest.mark.slow), pytest.param(1.0, 60, marks=pytest.mark.slow)],
+    [
+        pytest.param(0.0, 12, marks=pytest.mark.slow),
+        pytest.param(0.5, 60, marks=pytest.mark.slow),
+        pytest.param(1.0, 60, marks=pytest.mark.slow),
+    ],
 )
 def test_the_student_comes_nearer_and_what_is_reported_is_what_both_models_say(
     teacher, dataset, tiny_model, tmp_path, beta, steps

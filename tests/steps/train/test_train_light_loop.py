@@ -13,9 +13,8 @@ from steps.train.light_loop import LightLoop
 from steps.train.train import train
 
 
-@pytest.mark.parametrize(
-    "weights", [{"kind": "lora", "lora_dropout": 0.1}, pytest.param({"kind": "full"}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", [{"kind": "lora", "lora_dropout": 0.1}, {"kind": "full"}])
 def test_the_light_loop_computes_what_transformers_does(tmp_path, tiny_model, monkeypatch, weights):
     dataset = tiny_dataset(tmp_path / "data", validation=8)
     config = TrainConfig.model_validate({

@@ -52,6 +52,7 @@ def test_rows_longer_than_the_models_context_are_refused_before_anything_is_read
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pass_", ["validation", "training"])
 def test_an_end_of_memory_says_in_which_pass_and_what_to_lower(
     pass_, dataset, tiny_model, tmp_path, monkeypatch

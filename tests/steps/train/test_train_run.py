@@ -148,10 +148,12 @@ def plain_digest(dataset, tiny_model, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"objective": {"packing": "wrapped"}}, {"group_by_length": True}, {"neftune_noise_alpha": 5.0}, {"bf16": True},
-     *({"weights": {"kind": "lora", **o}}
-       for o in ({"use_dora": True}, {"use_rslora": True}, {"target_modules": ["q_proj", "v_proj"]})),
-     {"optim": "adafactor"}, {"lr_scheduler_type": "linear", "warmup_steps": 2}],
+    [{"neftune_noise_alpha": 5.0}, {"weights": {"kind": "lora", "use_dora": True}},
+     *(pytest.param(s, marks=pytest.mark.slow) for s in (
+         {"objective": {"packing": "wrapped"}}, {"group_by_length": True}, {"bf16": True},
+         {"weights": {"kind": "lora", "use_rslora": True}},
+         {"weights": {"kind": "lora", "target_modules": ["q_proj", "v_proj"]}},
+         {"optim": "adafactor"}, {"lr_scheduler_type": "linear", "warmup_steps": 2}))],
     ids=str,
 )  # fmt: skip
 def test_every_option_changes_the_weights(run, dataset, plain_digest, settings):
@@ -198,6 +200,7 @@ def test_unknown_target_modules_are_named_with_those_that_exist(run, dataset):
         run(dataset, weights={"kind": "lora", "target_modules": ["q_prj"]})
 
 
+@pytest.mark.slow
 def test_tokens_do_not_outlive_the_run(run, dataset, tmp_path):
     run(dataset, max_steps=1)
     with pytest.raises(TrainingDataError):

@@ -49,6 +49,7 @@ def test_other_entities_come_by_name_and_other_labels_by_config() -> None:
     assert found(text, entities=("WHEN",), labels={"DATE": "WHEN"}) == {("WHEN", "4 May 2021")}
 
 
+@pytest.mark.slow
 def test_components_that_ner_does_not_need_are_spared_and_nothing_changes() -> None:
     nlp = spacy.load(MODEL)
     assert {"tok2vec", "tagger", "parser", "lemmatizer", "attribute_ruler"} == set(_spared(nlp))
