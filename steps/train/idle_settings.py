@@ -55,6 +55,16 @@ _RULES = (
     ),
     _Rule(("objective.preference_as",), _leaves_pairs_out, "rows.kinds leaves preferences out"),
     _Rule(
+        ("weights.eva_rows", "weights.eva_rho"),
+        lambda p: getattr(p.weights, "init_lora_weights", "eva") != "eva",
+        "init_lora_weights isn't eva",
+    ),
+    _Rule(
+        ("weights.loftq_iter",),
+        lambda p: getattr(p.weights, "init_lora_weights", "loftq") != "loftq",
+        "init_lora_weights isn't loftq",
+    ),
+    _Rule(
         ("weights.double_quantization",),
         lambda p: getattr(p.weights, "quantization", "") == "int8",
         "int8 has one scale for each row, and no blocks",

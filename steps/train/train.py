@@ -201,6 +201,7 @@ def tuned(
         loaded.model.set_attn_implementation(config.attention)
     adapter = kind.stored_as == "adapter"
     new = embed_new_tokens(loaded.model, start, tokenizer, config, adapter=adapter)
+    kind.know_start(start)
     kind.prepare(loaded.model, Draw(config.seed, len(start.model.info.started_from)))
     if not adapter:
         require_embeddings_trained(loaded.model, new)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from steps.contracts.models import ModelInfo
 from steps.engines.lm.quantized import Quantization
 from steps.train.settings import TrainSettings
+from steps.train.start import Start
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -61,6 +62,9 @@ class WeightsKind(ABC):
     @abstractmethod
     def dtype(self, gpu_bf16: bool) -> Dtype:
         """Precision of the weights in memory where the config says auto. `gpu_bf16`: a GPU that has bfloat16."""
+
+    def know_start(self, start: Start) -> None:  # noqa: B027 - most kinds need the loaded model alone
+        """What training starts from, told before it is prepared."""
 
     def prepare(self, model: Any, draw: Draw) -> None:  # noqa: B027 - many train what the model brings
         """Say which of a loaded model's own weights are trained, before a trainer takes it.

@@ -13,6 +13,7 @@ from steps.contracts.errors import ConfigError
 from steps.contracts.models import ModelInfo
 from steps.contracts.reports import Frozen
 from steps.train.settings import TrainSettings
+from steps.train.weights.eva import begin_with_inputs, require_room
 from steps.train.weights.kind import Draw, Dtype, WeightsKind
 from steps.train.weights.layers import Layers, decoder_layers, numbers_of
 from steps.train.weights.residual import initial_updates, save_over_start
@@ -21,6 +22,11 @@ from steps.train.weights.residual import initial_updates, save_over_start
 _EXPERT_AXES = 3
 # Chosen: a router's share is far below.
 _NOTED = 0.01
+# Ways to begin that look at a trained text, or at the weights before they were quantized, and the objectives for which
+# that is done: others make a reference of what the trainer is given, before.
+_BY_TEXTS, _TEXTS = ("eva", "loftq"), ("sft", "continued_pretraining")
+# What peft begins with; `begin` sets the rest. LoftQ's start isn't the model without its adapter, as True would say.
+_SET_LATER: dict[str, bool | str] = {"default": True, "eva": True, "loftq": "gaussian"}
 
 
 class AdapterOptions(Frozen):
@@ -47,6 +53,20 @@ class AdapterOptions(Frozen):
         (), description="Modules that are trained whole and saved with the adapter, such as embed_tokens, lm_head."
     )
 
+    eva_rows: int = Field(
+        128,
+        ge=1,
+        description="eva: of so many training rows (packs, when packing), the first ones, the trained tokens are looked"
+        " at, until the directions stand still.",
+    )
+    eva_rho: float = Field(
+        1.0,
+        ge=1,
+        le=8,
+        description="eva: layers get up to so many times r directions where more of the variance is, and others fewer;"
+        " their sum stays. 1: r each; 2: the paper's, with layers that may end without an adapter.",
+    )
+
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
@@ -71,12 +91,13 @@ class LoraOptions(AdapterOptions):
         " of them where target_modules is all-linear, else none.",
     )
     init_lora_weights: Annotated[
-        str, Field(pattern=r"^(default|gaussian|orthogonal|olora|pissa|pissa_niter_[1-9][0-9]?)$")
+        str, Field(pattern=r"^(default|gaussian|orthogonal|eva|olora|pissa|pissa_niter_[1-9][0-9]?)$")
     ] = Field(
         "default",
         description="How an adapter begins: default (adds nothing, A as Kaiming has it), gaussian, orthogonal, pissa"
         " (arXiv 2404.02948: the largest singular vectors; pissa_niter_16 finds them faster, nearly), olora (arXiv"
-        " 2406.01775: QR). Those two are saved as an adapter of twice the rank, which fits the base as it was.",
+        " 2406.01775: QR). Those two are saved as an adapter of twice the rank, which fits the base as it was. eva"
+        " (arXiv 2410.07170): adds nothing, A by the main directions of what the layers are given of eva_rows.",
     )
     bias: Literal["none", "all", "lora_only"] = Field(
         "none", description="Biases that are trained as well: none, all, or those of layers with an adapter."
@@ -102,13 +123,19 @@ class Adapter(WeightsKind):
     @property
     def _mutates(self) -> bool:
         """Whether the adapter begins with a part of the weights, which then lack it."""
-        return self.init.startswith(("pissa", "olora"))
+        return self.init.startswith(("pissa", "olora", "loftq"))
 
     def clashes(self, settings: TrainSettings) -> list[str]:
         """What the parts of an adapter can't go with."""
+        found = []
         if self._mutates and self.options.use_dora:
-            return [f"init_lora_weights {self.init} and use_dora: peft begins the one without the other"]
-        return []
+            found.append(f"init_lora_weights {self.init} and use_dora: the one begins without the other")
+        objective = getattr(settings, "objective", None)
+        if self.init in _BY_TEXTS and objective is not None and objective.kind not in _TEXTS:
+            found.append(
+                f"init_lora_weights {self.init} is for the objectives {' and '.join(_TEXTS)}, not for {objective.kind}"
+            )
+        return found
 
     @property
     def names_parts(self) -> bool:
@@ -142,7 +169,7 @@ class Adapter(WeightsKind):
             target_parameters=experts or None,
             use_rslora=options.use_rslora,
             use_dora=options.use_dora,
-            init_lora_weights=True if self.init == "default" else self.init,  # type: ignore[arg-type]
+            init_lora_weights=_SET_LATER.get(self.init, self.init),  # type: ignore[arg-type]
             bias=self.bias,
             rank_pattern=dict(options.rank_pattern),
             alpha_pattern=dict(options.alpha_pattern),
@@ -173,6 +200,8 @@ class Adapter(WeightsKind):
             raise self._no_layer(model) from e
         self._require_patterns(attached)
         self._require_biases(attached)
+        if self.init == "eva":
+            require_room(attached, self.options.eva_rho)
         return attached
 
     def _no_layer(self, model: Any) -> ConfigError:
@@ -186,11 +215,14 @@ class Adapter(WeightsKind):
         """Of a rank that is as much smaller, on all layers."""
         ranks = [self.options.r, *self.options.rank_pattern.values()]
         changed: dict[str, Any] = {"r": max(1, round(max(ranks) / scale)), "layers_to_transform": None}
-        changed |= {"rank_pattern": {}, "alpha_pattern": {}}
+        # How it begins takes no memory that stays.
+        changed |= {"rank_pattern": {}, "alpha_pattern": {}, "init_lora_weights": "default"}
         return type(self)(self.options.model_copy(update=changed))  # type: ignore[call-arg]
 
     def begin(self, trainer: Any, settings: TrainSettings) -> None:
-        """Keep what the adapter took out of the weights, to give it back at saving."""
+        """Set what is set by rows; keep what the adapter took out of the weights, to give it back at saving."""
+        if self.init == "eva":
+            begin_with_inputs(trainer, self.options.eva_rows, self.options.eva_rho)
         self._initial = initial_updates(trainer.model) if self._mutates else {}
 
     def save(self, model: Any, folder: Path) -> None:

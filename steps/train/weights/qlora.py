@@ -9,8 +9,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from steps.contracts.errors import ConfigError
+from steps.engines.lm.load import load_start
 from steps.engines.lm.quantized import Quantization
 from steps.train.settings import TrainSettings
+from steps.train.start import Start
+from steps.train.weights.loftq import begin_with_loss
 from steps.train.weights.lora import Adapter, AdapterOptions, expert_weights
 
 # bitsandbytes quantizes blocks of 64 weights with a float32 scale each; the scales, where they are quantized too, in 8
@@ -28,8 +31,18 @@ class QloraOptions(AdapterOptions):
     double_quantization: bool = Field(
         True, description="Quantize the scales of blocks as well (nf4, fp4): 0.37 bits per weight less."
     )
-    init_lora_weights: Literal["default", "gaussian", "orthogonal"] = Field(
-        "default", description="How an adapter begins; those that take a part of the weights need them as they are."
+    init_lora_weights: Literal["default", "gaussian", "orthogonal", "eva", "loftq"] = Field(
+        "default",
+        description="How an adapter begins, as lora's; those that take a part of the weights need them as they are."
+        " loftq (arXiv 2310.08659; nf4, fp4): with the largest part of what quantizing loses; saved as an adapter of"
+        " twice the rank, which fits the base as it was.",
+    )
+    loftq_iter: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="loftq: times that weights are quantized, from the second on without what the adapter holds (5 in"
+        " the paper).",
     )
 
 
@@ -40,6 +53,19 @@ class Qlora(Adapter):
 
     def __init__(self, options: QloraOptions) -> None:
         self.options, self.init = options, options.init_lora_weights
+        self._start: Start | None = None
+        self._still_lost: float | None = None
+
+    def clashes(self, settings: TrainSettings) -> list[str]:
+        """LoftQ is of 4 bits."""
+        found = super().clashes(settings)
+        if self.init == "loftq" and self.options.quantization == "int8":
+            found.append("init_lora_weights loftq is for weights of 4 bits, quantization is int8")
+        return found
+
+    def know_start(self, start: Start) -> None:
+        """Where the weights in full precision are."""
+        self._start = start
 
     @property
     def quantization(self) -> Quantization:
@@ -77,13 +103,22 @@ class Qlora(Adapter):
         for weight in trainer.model.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.to(torch.float32)
+        if self.init == "loftq":
+            assert self._start is not None, "told before anything is trained"
+            exact = load_start(self._start.base, self._start.adapter, dtype="float32", device="cpu").model
+            self._still_lost = begin_with_loss(trainer.model, exact, self.options.loftq_iter)
         super().begin(trainer, settings)
 
     def left_out(self, model: Any) -> list[str]:
         """That the adapter was trained beside other weights than it lies over."""
         held = f"{self.options.quantization}{', scales too' if self.options.double_quantization else ''}"
+        began = []
+        if self._still_lost is not None:
+            left = f"{self._still_lost:.0%} of the weights' squared error was left"
+            began = [f"beside the adapter that loftq began with {left}"]
         return [
             *super().left_out(model),
+            *began,
             f"trained beside weights in {held}; the adapter lies over the weights in full precision, as it is"
             " evaluated and registered: the validation losses here are of the former",
         ]

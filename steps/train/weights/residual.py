@@ -1,7 +1,8 @@
-"""Adapters that begin with a part of the weights (PiSSA, OLoRA), saved so that they fit the weights as they were.
+"""Adapters that begin with a part of the weights (PiSSA, OLoRA), or of what quantizing them lost (LoftQ), saved so that
+they fit the weights as they were.
 
 Training starts from W = R + s B0 A0 and ends with R + s B A. Over W that is the update s (B A - B0 A0), an adapter of
-twice the rank: A over A0, B beside -B0.
+twice the rank: A over A0, B beside -B0. Of LoftQ R is what is held in 4 bits, and R + s B0 A0 only nearly W.
 """
 
 import json

@@ -105,8 +105,11 @@ def states(seen):
     "changes",
     [{}, {"group_by_length": True}, {"weights": {"kind": "lora"}},
      {"objective": {"packing": "bfd"}, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4},
-     {"objective": {"loss_kernel": "fused"}}],
-    ids=["full", "by length", "lora", "packed", "fused"],
+     {"objective": {"loss_kernel": "fused"}},
+     {"weights": {"kind": "lora", "r": 4, "init_lora_weights": "eva", "eva_rho": 2.0}, "objective": {"packing": "bfd"},
+      "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4},
+     {"weights": {"kind": "qlora", "r": 4, "init_lora_weights": "loftq", "loftq_iter": 2}}],
+    ids=["full", "by length", "lora", "packed", "fused", "eva, packed", "loftq"],
 )  # fmt: skip
 def test_two_ranks_see_the_rows_of_one_process_and_have_its_loss(witnessed, changes):
     both, seen = witnessed(2, **changes)
@@ -126,15 +129,16 @@ def test_two_ranks_see_the_rows_of_one_process_and_have_its_loss(witnessed, chan
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["full", "lora"])
+@pytest.mark.parametrize("kind", ["full", "lora", "eva"])
 def test_sharded_ranks_hold_their_share_and_have_the_loss_of_one_process(witnessed, dataset, tiny_model, kind):
-    both, seen = witnessed(2, strategy="fsdp2", weights={"kind": kind}, eval_steps=7, max_grad_norm=0.5)
+    weights = {"kind": "lora", "init_lora_weights": "eva"} if kind == "eva" else {"kind": kind}
+    both, seen = witnessed(2, strategy="fsdp2", weights=weights, eval_steps=7, max_grad_norm=0.5)
     assert [s["world"] for s in states(seen)] == [2, 2]
     # An adapter stays whole.
     assert {tuple(s["parameters"]) for s in states(seen)} == {
         ("DTensor",) if kind == "full" else ("DTensor", "Parameter", "Tensor")
     }
-    one, _ = witnessed(1, weights={"kind": kind}, eval_steps=7, max_grad_norm=0.5)
+    one, _ = witnessed(1, weights=weights, eval_steps=7, max_grad_norm=0.5)
     for title in ("Training loss", "Validation loss", "Gradient norm"):
         assert series(both, title) == pytest.approx(series(one, title), rel=1e-4), title
     assert sorted(both.model.info.files) == sorted(one.model.info.files)

@@ -1,6 +1,8 @@
 """Every kind of weights: what was trained is what is saved and loaded, resumed to the bit, and counted."""
 
 from collections import Counter
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +16,10 @@ from steps.train.config import TrainConfig
 from steps.train.memory_estimate import model_shape
 from steps.train.settings import BITSANDBYTES
 from steps.train.train import train
+from steps.train.weights.eva import begin_with_inputs
 from steps.train.weights.half import HalfOptions
 from steps.train.weights.kind import Draw
+from steps.train.weights.loftq import _held, begin_with_loss
 from steps.train.weights.lora import LoraOptions
 from steps.train.weights.partial import PartialOptions
 from steps.train.weights.qlora import QloraOptions
@@ -26,6 +30,8 @@ COMMON = {
     "logging_steps": 1,
 }  # fmt: skip
 LORA = {"kind": "lora", "r": 4}
+QLORA = {"kind": "qlora", "r": 4}
+LOFTQ = QLORA | {"init_lora_weights": "loftq"}
 KINDS = {
     "full": {"kind": "full"},
     "half": {"kind": "half"},
@@ -40,11 +46,15 @@ KINDS = {
     "pissa": LORA | {"init_lora_weights": "pissa"},
     "pissa, fast, rslora": LORA | {"init_lora_weights": "pissa_niter_4", "use_rslora": True},
     "olora": LORA | {"init_lora_weights": "olora", "rank_pattern": {"q_proj": 6}, "alpha_pattern": {"q_proj": 9}},
+    "eva": LORA | {"init_lora_weights": "eva", "eva_rows": 16},
+    "eva, dora": LORA | {"init_lora_weights": "eva", "use_dora": True, "rank_pattern": {"q_proj": 6}},
     "patterns of ranks": LORA | {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"layers.0.mlp.up_proj": 64}},
     "one layer": LORA | {"layers_to_transform": "last 1"},
     "whole embeddings": LORA | {"modules_to_save": ["embed_tokens"]},
     "whole norm": LORA | {"modules_to_save": ["norm"]},
 }
+# Of this one the data decide how many weights each layer gets.
+RESUMED = KINDS | {"eva, ranks by variance": LORA | {"init_lora_weights": "eva", "eva_rho": 2.0}}
 # Largest logit differences in float32 between what was trained and what is loaded: nothing where the same weights are
 # loaded; rounding where an adapter is merged.
 SAME, MERGED = 0.0, 2e-5
@@ -89,9 +99,9 @@ def logits(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RESUMED)
 def test_what_was_trained_is_loaded_and_a_resumed_run_gives_the_same(trained, tiny_model, kind):
-    weights = KINDS[kind]
+    weights = RESUMED[kind]
     with pytest.raises(KeyboardInterrupt):
         trained(weights, name="interrupted", stop=5)
     resumed, _ = trained(weights, name="resumed")
@@ -257,6 +267,13 @@ def test_what_does_not_fit_the_model_is_refused(options, said):
     [
         ({"weights": {"kind": "partial"}}, "nothing would be trained: name layers"),
         ({"weights": LORA | {"init_lora_weights": "pissa", "use_dora": True}}, "init_lora_weights pissa and use_dora"),
+        ({"weights": LOFTQ | {"use_dora": True}}, "init_lora_weights loftq and use_dora"),
+        ({"weights": LOFTQ | {"quantization": "int8"}}, "loftq is for weights of 4 bits, quantization is int8"),
+        ({"weights": LOFTQ, "objective": {"kind": "dpo"}}, "is for the objectives sft and continued_pretraining, not"),
+        ({"weights": LORA | {"init_lora_weights": "loftq"}}, "should match pattern"),
+        ({"weights": LORA | {"init_lora_weights": "eva"}, "objective": {"kind": "kto"}}, "eva is for the objectives"),
+        ({"weights": LORA | {"eva_rows": 8}}, "weights.eva_rows has no effect: init_lora_weights isn't eva"),
+        ({"weights": QLORA | {"loftq_iter": 8}}, "weights.loftq_iter has no effect: init_lora_weights isn't loftq"),
         ({"weights": {"kind": "half"}, "dtype": "bfloat16"}, "training in bfloat16 weights loses small updates with"),
         ({"optim": "lion_8bit"}, "wants a learning_rate of its own"),
     ],
@@ -292,11 +309,11 @@ def test_rounding_is_right_on_average_and_repeats():
     assert torch.equal(rounded.nan_to_num(7), ends.nan_to_num(7))
 
 
-QLORA = {"kind": "qlora", "r": 4}
 QUANTIZED = {
     "nf4": QLORA, "nf4, scales as they are": QLORA | {"double_quantization": False},
     "fp4": QLORA | {"quantization": "fp4"}, "int8": QLORA | {"quantization": "int8"},
-    "dora": QLORA | {"use_dora": True},
+    "dora": QLORA | {"use_dora": True}, "eva": QLORA | {"init_lora_weights": "eva"},
+    "loftq": LOFTQ, "loftq, fp4, three times": LOFTQ | {"quantization": "fp4", "loftq_iter": 3},
     "whole norm": QLORA | {"modules_to_save": ["norm"], "layers_to_transform": "last 1"},
 }  # fmt: skip
 
@@ -318,8 +335,10 @@ def test_over_quantized_weights_what_was_trained_resumes_is_loaded_and_merged(tr
     quantization = weights_of(TrainConfig(weights=weights).weights).quantization
     below = load_start(tiny_model, None, dtype="float32", device="cpu", quantization=quantization).model
     plain = logits(below)
-    beside = PeftModel.from_pretrained(below, str(done.model.path))
-    assert (logits(beside) - seen).abs().max() <= SAME
+    if weights.get("init_lora_weights") != "loftq":
+        # Of LoftQ there is no such thing: it is saved as what changed since the start, near the weights as they were.
+        beside = PeftModel.from_pretrained(below, str(done.model.path))
+        assert (logits(beside) - seen).abs().max() <= SAME
     # Over the weights in full precision, as evaluated and registered: merged and beside them the same.
     merged = logits(load(tiny_model, done.model).model)
     over_full = logits(PeftModel.from_pretrained(load(tiny_model).model, str(done.model.path)))
@@ -329,7 +348,8 @@ def test_over_quantized_weights_what_was_trained_resumes_is_loaded_and_merged(tr
         (plain - logits(load(tiny_model).model)).abs().mean(),
     )
     print(kind, "moved", float(moved), "quantization", float(lost), "as trained", float((merged - seen).abs().mean()))
-    assert (merged - seen).abs().mean() < moved
+    # Of LoftQ another reference: it has learnt less here, beginning with matrices that aren't near 0.
+    assert (merged - seen).abs().mean() < (lost if weights.get("init_lora_weights") == "loftq" else moved)
     info = done.model.info
     assert info.parameters == tiny_model.info.parameters + info.trainable
     assert any(f"trained beside weights in {weights.get('quantization', 'nf4')}" in note for note in done.report.notes)
@@ -353,6 +373,105 @@ def test_quantized_weights_take_what_is_counted(trained, tiny_model, kind):
         if (scales := getattr(getattr(module, "weight", None), "SCB", None)) is not None:
             held += scales.nbytes
     assert 4 * (shape.parameters - shape.packed) + shape.packed_bytes == held
+
+
+@pytest.mark.parametrize("iterations", [1, 4])
+@pytest.mark.parametrize("quantization", ["nf4", "fp4"])
+def test_loftq_begins_with_the_largest_part_of_what_is_lost(tiny_model, quantization, iterations):
+    from peft import get_peft_model
+
+    weights = {**LOFTQ, "quantization": quantization, "lora_alpha": 24, "use_rslora": True}
+    kind = weights_of(TrainConfig(weights=weights).weights)
+    exact = load(tiny_model).model
+    held = load_start(tiny_model, None, dtype="float32", device="cpu", quantization=kind.quantization).model
+    before = {n: _held(m).clone() for n, m in held.named_modules() if "Linear4bit" in type(m).__name__}
+    model = get_peft_model(held, kind.peft_config(held))
+    left = begin_with_loss(model, exact, iterations)
+    assert 0 < left < 1
+    assert len(before) == 2 * 7  # all linear layers of two
+    whole = after = 0.0
+    for name, plain in before.items():
+        layer, lora = exact.get_submodule(name), model.get_submodule(f"base_model.model.{name}")
+        lost = (layer.weight - plain).double()
+        now = layer.weight - _held(lora.get_base_layer()) - lora.get_delta_weight("default")
+        whole, after = whole + float(lost.square().sum()), after + float(now.double().square().sum())
+        if iterations == 1:
+            assert torch.equal(_held(lora.get_base_layer()), plain)
+            # The best that a matrix of rank 4 can do (Eckart and Young).
+            best = torch.linalg.svdvals(lost)[4:].square().sum()
+            assert float(now.double().square().sum()) == pytest.approx(float(best), rel=1e-4)
+    assert left == pytest.approx(after / whole, rel=1e-5)
+    if iterations == 4:
+        once = get_peft_model(
+            load_start(tiny_model, None, dtype="float32", device="cpu", quantization=kind.quantization).model,
+            kind.peft_config(exact),
+        )
+        assert left < begin_with_loss(once, exact, 1)
+
+
+def test_eva_begins_with_the_main_directions_of_the_inputs_at_trained_tokens(tiny_model):
+    """Held against an exact decomposition of all of them at once."""
+    from datasets import Dataset
+    from peft import get_peft_model
+
+    chance = torch.Generator().manual_seed(0)
+    # Few tokens are frequent, as in any text.
+    often = 1 / torch.arange(1, 298) ** 1.5
+    ids = (3 + torch.multinomial(often.repeat(24, 1), 40, replacement=True, generator=chance)).tolist()
+    rows = [{"input_ids": i, "labels": [-100] * 10 + i[10:], "length": 40} for i in ids]
+    kind = weights_of(TrainConfig(weights=LORA | {"init_lora_weights": "eva"}).weights)
+    model = load(tiny_model).model
+    inputs = {}
+    at = {"v": "model.layers.1.self_attn.v_proj", "down": "model.layers.0.mlp.down_proj"}
+    hooks = [
+        model.get_submodule(name).register_forward_hook(lambda _, given, __, n=n: inputs.update({n: given[0][:, 10:]}))
+        for n, name in at.items()
+    ]
+    with torch.inference_mode():
+        model(input_ids=torch.tensor(ids[:16]))
+    for hook in hooks:
+        hook.remove()
+    model = get_peft_model(model, kind.peft_config(model))
+    trainer = SimpleNamespace(
+        model=model, train_dataset=Dataset.from_list(rows), args=SimpleNamespace(per_device_train_batch_size=5),
+        compute_loss_context_manager=nullcontext,
+        data_collator=lambda batch: {k: torch.tensor([r[k] for r in batch]) for k in ("input_ids", "labels")},
+    )  # fmt: skip
+    state = torch.random.get_rng_state()
+    begin_with_inputs(trainer, 16, 1.0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for n, name in at.items():
+        seen = inputs[n].flatten(0, 1)
+        exact = torch.linalg.svd(seen - seen.mean(0), full_matrices=False)[2][:4]
+        found = model.get_submodule(f"base_model.model.{name}").lora_A["default"].weight
+        explained, most, by_chance = (
+            float(((seen - seen.mean(0)) @ torch.linalg.qr(d.detach().T)[0]).square().sum())
+            for d in (found, exact, torch.randn(4, seen.shape[1], generator=chance))
+        )
+        print(n, explained / most, by_chance / most)
+        assert explained > 0.97 * most > 3 * by_chance
+    assert all(not p.any() for n, p in model.named_parameters() if "lora_B" in n)
+    assert model.peft_config["default"].init_lora_weights is True
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (LoraOptions(r=40, init_lora_weights="eva"), "needs 80 inputs of a layer for 40 directions, q_proj has 32"),
+        (LoraOptions(r=10, init_lora_weights="eva", eva_rho=2), "40 inputs of a layer for 10 directions x eva_rho 2"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_eva_needs_layers_with_more_inputs_than_directions(options, said):
+    with pytest.raises(ConfigError) as refused:
+        weights_of(options).attached(meta_llama())
+    assert said in str(refused.value)
+
+
+@pytest.mark.slow
+def test_eva_with_fewer_trained_tokens_than_directions_says_so(trained):
+    with pytest.raises(ConfigError, match="looks for 16 directions, and the first 1 rows have fewer trained tokens"):
+        trained({"kind": "lora", "r": 16, "init_lora_weights": "eva", "eva_rows": 1})
 
 
 def test_a_mixture_of_experts_is_not_quantized():
