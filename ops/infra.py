@@ -137,9 +137,14 @@ class InfraConfig(Frozen):
         `flavors`: of the stack's components, by type and name. `names`: what they are called in ZenML's store. Without
         `cache` all steps run again.
         """
+        from steps.zenml_runtime.context import TO_COME
+
         # Steps allow their cache themselves, so that only a word for each of them takes it away.
         always = {} if cache else {"enable_cache": False}
-        bound = {n: self._configuration(n, flavors, names or {}) for n in present}
+        listed = list(present)
+        bound = {n: self._configuration(n, flavors, names or {}) for n in listed}
+        for to_come, step in enumerate(reversed([n for n in listed if self._machines(n) > 1])):
+            bound[step]["extra"][TO_COME] = to_come
         return {n: {**settings, **always} for n, settings in bound.items() if settings or always}
 
     def ignored(self, present: Iterable[str], flavors: Names) -> Iterator[str]:
@@ -156,6 +161,11 @@ class InfraConfig(Frozen):
         if self.state is None or "://" in self.state or Path(self.state).is_absolute():
             return self.state
         return f"{artifact_store.rstrip('/')}/{self.state}"
+
+    def _machines(self, step: str) -> int:
+        """How many train together in a step."""
+        training = self.of(step).training
+        return training.nodes if training is not None else 1
 
     def _configuration(self, step: str, flavors: Names, names: Names) -> dict[str, Any]:
         from steps.zenml_runtime.context import TIMEOUT, TRAINING

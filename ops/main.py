@@ -340,6 +340,18 @@ def plan(
 
 
 @app.command(rich_help_panel="Run")
+def join(
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="how long no training may ask for another machine")
+    ] = 3600.0,
+) -> None:
+    """Train with a run that was started on another machine (nodes of its infra file), until it trains no more."""
+    from ops.commands.join import join_training
+
+    join_training(root_folder(), wait)
+
+
+@app.command(rich_help_panel="Run")
 def schema(
     out: Annotated[Path | None, typer.Option(help="write here instead of printing")] = None,
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ops.fitting import base_folder, require_teacher_fits, require_weights_fit, values_of
 from ops.infra import InfraConfig
 from ops.run_index import LATEST, artifacts_of, known_runs
-from ops.stacks.checks import misfits
+from ops.stacks.checks import joining, misfits
 from ops.stacks.files import StackFile, missing_variables, runs_elsewhere
 from ops.trained_rows import Supply, looked_at, refused, starved, supplied
 from ops.versions import trained_on
@@ -232,7 +232,8 @@ def _place(config: RunConfig, stack: Path | None, infra: InfraConfig | None) -> 
     """What the infra file asks for and the stack doesn't have."""
     if stack is None or infra is None:
         return
-    for misfit in misfits(infra, load_model(StackFile, stack), step_names(config), os.environ):
+    steps = step_names(config)
+    for misfit in (*misfits(infra, load_model(StackFile, stack), steps, os.environ), *joining(infra, steps)):
         yield Finding((), infra.said_of(misfit.place, misfit.what), misfit.stops)
 
 

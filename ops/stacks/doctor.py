@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ops.commands.doctor import Check, mlflow_checks
 from ops.infra import InfraConfig
 from ops.stacks.apply import is_shared
-from ops.stacks.checks import SCHEDULING, misfits
+from ops.stacks.checks import SCHEDULING, joining, misfits
 from ops.stacks.declaration import Declaration, declaration
 from ops.stacks.files import StackFile
 from ops.stacks.usable import (
@@ -96,6 +96,8 @@ def _infra(infra: InfraConfig, file: StackFile, environment: Mapping[str, str]) 
         yield Check("infra file", "missing" if one.stops else "optional", infra.said_of(one.place, one.what))
     if not found:
         yield Check("infra file", "ok", "everything that it asks for is heeded")
+    for one in joining(infra, KNOWN_STEPS):
+        yield Check("other machines", "optional", infra.said_of(one.place, one.what))
 
 
 def _living(declared: Declaration) -> Iterator[Check]:

@@ -81,9 +81,10 @@ def _lines(plan: TrainingPlan, phase: PhasePlan) -> Iterator[str]:
     if not phase.memory.fits and phase.same is None and not phase.others:
         yield "no change of these settings fits: a smaller base, or a card with more memory"
     if phase.plan.processes > 1:
+        machines = f" of {phase.plan.nodes} machines" if phase.plan.nodes > 1 else ""
         yield (
-            f"{phase.plan.processes} processes ({phase.plan.strategy}) share each batch; memory is that of one of them,"
-            " time leaves out what they wait for each other"
+            f"{phase.plan.processes} processes{machines} ({phase.plan.strategy}) share each batch; memory is that of"
+            " one of them, time leaves out what they wait for each other"
         )
     yield f"trains {number(_rounded(phase.shape.trainable))} weights, {_share(phase)} of all"
     yield _steps(phase)

@@ -136,7 +136,8 @@ def shared(plan: Plan, ranks: Ranks) -> Plan:
             "training.strategy fsdp2 doesn't scale the loss of float16", where="train.fp16",
             hint="set strategy: ddp in the infra file, or fp16: false",
         )  # fmt: skip
-    return replace(plan, processes=ranks.processes, strategy=ranks.strategy if ranks.processes > 1 else "none")
+    strategy = ranks.strategy if ranks.world > 1 else "none"
+    return replace(plan, processes=ranks.world, strategy=strategy, nodes=ranks.nodes)
 
 
 def plan_for(config: TrainConfig, vocab_size: int, device: TrainingDevice, *, gpu_bf16: bool) -> Plan:
@@ -177,7 +178,7 @@ def _require_shares(config: TrainConfig, ranks: Ranks, place: str | None) -> Non
     Raises:
         ConfigError: gradient_accumulation_steps isn't a multiple of the processes.
     """
-    passes, world = config.gradient_accumulation_steps, ranks.processes
+    passes, world = config.gradient_accumulation_steps, ranks.world
     if passes % world == 0:
         return
     batch, changed = _batch(config), _shareable(config, world)
@@ -239,7 +240,7 @@ def _device(wanted: Literal["auto", "cpu", "cuda", "mps"], ranks: Ranks) -> Trai
     if found_device == "cpu":
         return "cpu"
     if found_device == "mps":
-        if ranks.processes > 1:
+        if ranks.world > 1:
             raise ConfigError(
                 "a Mac has one GPU",
                 where="training.processes",

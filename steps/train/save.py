@@ -42,7 +42,8 @@ def save_model(
     generation = getattr(core, "generation_config", None)
     notes = [*(_stop_at(generation, end_tokens) if generation is not None else []), *kind.left_out(model)]
     if plan.processes > 1:
-        notes.append(f"trained by {plan.processes} processes ({plan.strategy}) that shared each batch")
+        machines = f" of {plan.nodes} machines" if plan.nodes > 1 else ""
+        notes.append(f"trained by {plan.processes} processes{machines} ({plan.strategy}) that shared each batch")
     notes += [
         f"{config.objective.kind} asked {key}, whose weights are {m.model.info.digest[:12]}"
         for key, m in start.asked.items()

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from steps.train.watching.settings import WatchSettings
 
+# Libraries whose version decides over bits of the weights.
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
 # Optimizers of bitsandbytes.
 BITSANDBYTES = frozenset({"adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "lion_32bit", "lion_8bit"})
 # Bytes of state per trained weight. AdamW has two moments, Lion one, in float32, or in 8 bits with a float32 per 256
@@ -178,3 +180,5 @@ class Plan:
     # Processes that share each batch, and how; of one alone "none".
     processes: int = 1
     strategy: Literal["none", "ddp", "fsdp2"] = "none"
+    # Machines that these are on. The weights don't depend on it.
+    nodes: int = 1

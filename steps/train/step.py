@@ -13,11 +13,13 @@ from steps.train.asked import found_model
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
 from steps.train.ranks.config import Ranks
+from steps.train.ranks.meeting import MEETINGS, Meet
 from steps.train.start import Start
 from steps.zenml_runtime.context import (
     executor,
     input_root,
     own_tracker_run,
+    phases_to_come,
     track_metrics,
     track_params,
     track_tags,
@@ -83,6 +85,7 @@ def train_step(
             watch_file(config.stage),
             Ranks(**training_ranks()),
             _asked(config, inputs, registered, phase_bases, phase_models),
+            Meet(state_folder() / MEETINGS, phases_to_come()),
         )
         track_tags({TRAINED: done.model.info.digest})
     return TrainOutputs(done.model, done.ledger, done.report)

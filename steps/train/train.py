@@ -35,9 +35,10 @@ from steps.train.objectives.registry import objective_of
 from steps.train.plan import make_plan, require_context, sees_other_gpus
 from steps.train.ranks.config import Ranks
 from steps.train.ranks.launch import in_ranks, job_of
+from steps.train.ranks.meeting import Meet, meeting
 from steps.train.report import Run, build_report
 from steps.train.rows_to_encode import RowsToEncode
-from steps.train.settings import OnMetrics, Plan
+from steps.train.settings import LIBRARIES, OnMetrics, Plan
 from steps.train.start import Start
 from steps.train.token_cache import Means
 from steps.train.vocabulary import (
@@ -53,9 +54,6 @@ from steps.train.weights.registry import weights_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# Libraries whose version decides over bits of the weights.
-_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,7 @@ def train(
     journal: Path | None = None,
     ranks: Ranks | None = None,
     asked: Mapping[str, Start] | None = None,
+    meet: Meet | None = None,
 ) -> Trained:
     """Run one phase: fine-tune `base`, or `adapter` over it, on the phase's rows.
 
@@ -92,6 +91,7 @@ def train(
         journal: file for what is seen while it trains (`watching/journal.py`); None: nowhere.
         ranks: processes that train together; None: this one alone.
         asked: the models that the objective asks, by `ModelSource.key`.
+        meet: where the machines find each other, if several train.
 
     Raises:
         TrainingDataError: the rows can't be trained on (see the mask lint), or its loss goes away.
@@ -120,6 +120,7 @@ def train(
         tokens = folder / "tokens"
         cleanup.callback(shutil.rmtree, tokens, ignore_errors=True)
         template = config_of(start.model.info.template)
+        nodes = cleanup.enter_context(meeting(ranks or Ranks(), plan, meet, config.stage))
         rows, ledger = encode_rows(chosen, tokenizer, template, config, tokens, folder, means)
         home = checkpoints / run_key(start, dataset, config, plan)
         cleanup.enter_context(stored.alone(home))
@@ -128,7 +129,7 @@ def train(
             resume, model_folder = stored.newest_whole(home), folder / "model"
             if how.processes > 1 or sees_other_gpus(how):
                 job = job_of(start, rows, now, how, dataset.digest, model_folder, home, resume, tokens, journal)
-                return in_ranks(job, folder / "ranks", on_metrics)
+                return in_ranks(job, folder / "ranks", on_metrics, nodes)
             with explained(now, how):
                 made, run = tuned(
                     start, tokenizer, rows, now, how, dataset.digest, model_folder, home, resume, on_metrics,
@@ -153,12 +154,12 @@ def run_key(start: Start, dataset: Dataset, config: TrainConfig, plan: Plan) -> 
     """Name of a run's checkpoint folder, 32 hex characters: equal only for runs that give equal weights."""
     parts = {
         "config": config.model_dump(mode="json", exclude={"hub_model_id"}),
-        "plan": asdict(plan),
+        "plan": {name: value for name, value in asdict(plan).items() if name != "nodes"},
         "dataset": dataset.digest,
         "base": start.base.info.digest,
         "template": start.model.info.template.model_dump(mode="json") if start.model.info.template else None,
         "adapter": start.adapter.info.digest if start.adapter else None,
-        "versions": {name: version(name) for name in _LIBRARIES},
+        "versions": {name: version(name) for name in LIBRARIES},
     }
     if start.asked:
         parts["asked"] = {key: model.model.info.digest for key, model in start.asked.items()}

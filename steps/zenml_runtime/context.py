@@ -53,6 +53,8 @@ PATHS = "paths"
 
 # In a step's `extra`: its time limit, in seconds; which processes train together.
 TIMEOUT, TRAINING = "timeout", "training"
+# How many steps of the run still train with other machines after it.
+TO_COME = "to_come"
 
 
 def time_limit() -> float | None:
@@ -64,6 +66,11 @@ def time_limit() -> float | None:
 def training_ranks() -> dict[str, Any]:
     """Which processes train together, as the infra file says it of the running step; empty: this one."""
     return dict(get_step_context().step_run.config.extra.get(TRAINING) or {})
+
+
+def phases_to_come() -> int:
+    """How many of the run's steps train with other machines after the running one."""
+    return int(get_step_context().step_run.config.extra.get(TO_COME) or 0)
 
 
 def durable_state() -> str:

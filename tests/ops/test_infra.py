@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ops.infra import InfraConfig, load_infra
-from ops.stacks.checks import misfits
+from ops.stacks.checks import file_system, joining, misfits
 from ops.stacks.files import StackFile
 from pipelines.step_names import KNOWN_STEPS
 from steps.contracts.errors import ConfigError
@@ -97,7 +97,33 @@ def test_what_a_step_leaves_out_holds_for_all_and_reaches_its_pod() -> None:
 def test_which_processes_train_together_reaches_every_phase() -> None:
     infra = InfraConfig.model_validate({"stack": "x", "steps": {"train_step": {"training": {"processes": 2}}}})
     told = infra.step_configurations(["train_broad_step", "gate_step"], {})
-    assert told == {"train_broad_step": {"extra": {"training": {"processes": 2, "strategy": "ddp"}}}}
+    training = told["train_broad_step"]["extra"]["training"]
+    assert (training["processes"], training["strategy"], training["nodes"]) == (2, "ddp", 1)
+    assert list(told) == ["train_broad_step"]
+
+
+def test_a_phase_knows_how_many_others_train_with_other_machines_after_it() -> None:
+    steps = {"train_step": {"training": {"nodes": 2}}, "train_last_step": {"training": {"processes": 2}}}
+    infra = InfraConfig.model_validate({"stack": "x", "steps": steps})
+    told = infra.step_configurations(["train_a_step", "train_b_step", "train_last_step"], {})
+    assert {step: said["extra"].get("to_come") for step, said in told.items()} == {
+        "train_a_step": 1, "train_b_step": 0, "train_last_step": None,
+    }  # fmt: skip
+
+
+def test_what_several_machines_need_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path))
+    infra = InfraConfig.model_validate({"stack": "x", "steps": {"train_step": {"training": {"nodes": 3}}}})
+    monkeypatch.setattr("ops.stacks.checks.file_system", lambda folder: "ext4")
+    (told,) = joining(infra, ["train_a_step", "train_b_step", "gate_step"])
+    assert (told.stops, told.place) == (False, ("steps", "train_step", "training", "nodes"))
+    assert told.what == (
+        "3 machines train together: run `assay join` on 2 others, where the state folder must be the same one by the"
+        f" same path ({tmp_path}, on ext4, which is one machine's alone unless exported)"
+    )
+    monkeypatch.setattr("ops.stacks.checks.file_system", lambda folder: "nfs4")
+    assert next(joining(infra, ["train_step"])).what.endswith(f"by the same path ({tmp_path})")
+    assert file_system(Path("/proc/self")) in ("proc", None)
 
 
 @pytest.mark.parametrize(

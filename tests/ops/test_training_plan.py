@@ -261,6 +261,8 @@ def test_an_infra_file_says_who_trains_together(here: Path) -> None:
     passes = ["--set", "train.gradient_accumulation_steps=8"]
     settings = told(*passes, "--infra", "eight-gpus")[1]["phases"][0]["settings"]
     assert (settings["processes"], settings["strategy"]) == (8, "fsdp2")
+    machines = ["--set", "train.gradient_accumulation_steps=16", "--infra", "two-machines", "--device", "h100"]
+    assert "16 processes of 2 machines (fsdp2) share each batch" in plan(*machines)[1]
     for arguments, why in (
         (["--infra", "eight-gpus"], "8 processes share 1 forward passes"),
         (

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from steps.contracts.errors import AssayError
 from steps.contracts.models import ModelFolder, ModelInfo
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole
@@ -63,6 +64,12 @@ class Job(Frozen):
     resume: Path | None
     journal: Path | None
 
+    def places(self) -> list[Path]:
+        """The files and folders that every rank reads, or writes into."""
+        models = [self.base, self.adapter, *(m for both in self.asked.values() for m in both)]
+        folders = [m.path for m in models if m is not None]
+        return [p for p in (self.train, self.validation, self.home, self.resume, self.model.parent, *folders) if p]
+
     @property
     def start(self) -> Start:
         """What training starts from."""
@@ -88,6 +95,17 @@ class RankError(Frozen):
     what: str
     where: str | None = None
     hint: str | None = None
+
+
+def said_of(error: BaseException) -> RankError:
+    """An error as it is told to another process."""
+    known = error if isinstance(error, AssayError) else None
+    return RankError(
+        kind=type(error).__name__,
+        what=known.what if known else str(error),
+        where=known.where if known else None,
+        hint=known.hint if known else None,
+    )
 
 
 def write(value: Frozen, path: Path) -> None:

@@ -1,48 +1,40 @@
-"""Start the ranks of a phase, follow them, and read what they have made.
+"""Start the ranks of a phase, follow them, and read what they have made: those of this machine, and through the links
+to others (`meeting.py`, `node.py`) theirs.
 
-Each is a process of this machine in a session of its own, which ends when this one does, however it ends: a pipe tells
-it. The first rank that fails ends them all, and its error is the run's.
+The first rank that fails ends them all, and its error is the run's.
 """
 
 import json
 import os
 import selectors
 import shutil
-import signal
-import subprocess
-import sys
+import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steps.contracts import errors
-from steps.contracts.errors import AssayError, WorkerDiedError
+from steps.contracts.errors import AssayError, ServiceError, WorkerDiedError
 from steps.contracts.models import ModelFolder
 from steps.contracts.storage import writing
 from steps.engines.progress.progress import Progress
 from steps.train.config import TrainConfig
 from steps.train.objectives.objective import EncodedRows
-from steps.train.ranks import rank as rank_module
 from steps.train.ranks.job import JOB, RESULT, Job, RankError, Result, Stored, read, recorded, write
+from steps.train.ranks.local import Failed, Place, Rank, class_of, explained, failed, interface_of, loopback, started
+from steps.train.ranks.meeting import Node
 from steps.train.report import Run
 from steps.train.settings import OnMetrics, Plan
 from steps.train.start import Start
 
-_ROOT = Path(__file__).resolve().parents[3]
 # Chosen: how late a dead rank is noticed.
 _POLL_SECONDS = 0.1
-# Chosen: what an error says of a log.
-_LOG_LINES = 5
-
-
-@dataclass
-class _Rank:
-    number: int
-    process: subprocess.Popen[bytes]
-    log: Path
+# Chosen: how long it may take until a machine tells of a rank whose end was noticed by others before.
+_CAUSE_SECONDS = 5.0
+# Chosen: how long a machine may take to end its ranks.
+_STOP_SECONDS = 30.0
 
 
 def job_of(
@@ -80,89 +72,64 @@ def job_of(
     )  # fmt: skip
 
 
-def in_ranks(job: Job, folder: Path, on_metrics: OnMetrics | None) -> tuple[ModelFolder, Run]:
+def in_ranks(
+    job: Job, folder: Path, on_metrics: OnMetrics | None, nodes: Sequence[Node] = ()
+) -> tuple[ModelFolder, Run]:
     """Train a phase in `job.plan.processes` processes; one alone sees one GPU.
 
     Args:
         folder: for the job, logs and the result; it goes at the end.
+        nodes: other machines, of which each has as many processes as this one.
 
     Raises:
         WorkerDiedError: a rank ended for a reason of its own. AssayError: what a rank has raised.
     """
+    from torch.distributed import TCPStore
+
     with writing(folder):
         folder.mkdir(parents=True)
         write(job, folder / JOB)
     done_before = int(job.resume.name.rpartition("-")[2]) if job.resume else 0
     try:
-        with _started(job, folder) as (ranks, news), Progress("train", unit="steps") as progress:
-            _follow(ranks, news, folder, _Told(progress, on_metrics, done_before))
+        # Where the ranks find each other; bound here, so that no other process takes the port meanwhile.
+        store = TCPStore("127.0.0.1", 0, job.plan.processes, is_master=True, wait_for_workers=False)
+        place = _place(job, store.port, nodes)
+        with (
+            _working(nodes, folder, place),
+            started(job, folder, place) as (ranks, news),
+            Progress("train", unit="steps") as progress,
+        ):
+            _Following(ranks, news, folder, nodes, place).until_end(_Told(progress, on_metrics, done_before))
         result: Result = read(Result, folder / RESULT)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return ModelFolder(result.model, job.model), result.run
 
 
+def _place(job: Job, port: int, nodes: Sequence[Node]) -> Place:
+    """The ranks of this machine: the first ones."""
+    found = [name for node in nodes if (name := interface_of(node.link.here))]
+    far = next((name for name in found if name != loopback()), None) or next(iter(found), None)
+    world = job.plan.processes
+    return Place(0, world // job.plan.nodes, world, "127.0.0.1", port, far if nodes else loopback())
+
+
 @contextmanager
-def _started(job: Job, folder: Path) -> Iterator[tuple[list[_Rank], int]]:
-    """All ranks, and the pipe that rank 0 tells its progress through; none is left when the block ends."""
-    from torch.distributed import TCPStore
-
-    world = job.plan.processes
-    # Where the ranks find each other; bound here, so that no other process takes the port meanwhile.
-    store = TCPStore("127.0.0.1", 0, world, is_master=True, wait_for_workers=False)
-    alive, held = os.pipe()
-    news, told = os.pipe()
-    ranks: list[_Rank] = []
+def _working(nodes: Sequence[Node], folder: Path, place: Place) -> Iterator[None]:
+    """The other machines have started their ranks, and none of these is left when the block ends."""
+    for node in nodes:
+        first = node.number * place.count
+        node.link.say(job=str(folder), first=first, count=place.count, world=place.world, port=place.port)
     try:
-        for number in range(world):
-            ranks.append(_start(number, job, folder, store.port, alive, told))
-        os.close(told)
-        told = -1
-        yield ranks, news
+        yield
     finally:
-        _kill(ranks)
-        for end in (alive, held, news, told):
-            if end >= 0:
-                os.close(end)
-
-
-def _start(number: int, job: Job, folder: Path, port: int, alive: int, told: int) -> _Rank:
-    log = folder / f"rank-{number}.log"
-    ends = [alive] if number else [alive, told]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", rank_module.__name__, str(folder)],
-            env=_environment(os.environ, number, job, port) | _pipes(ends),
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=ends,
-            # Ctrl-C reaches the launcher alone.
-            start_new_session=True,
-        )  # fmt: skip
-    return _Rank(number, process, log)
-
-
-def _pipes(ends: Sequence[int]) -> dict[str, str]:
-    return dict(zip((rank_module.ALIVE, rank_module.NEWS), map(str, ends), strict=False))
-
-
-def _environment(outer: Mapping[str, str], number: int, job: Job, port: int) -> dict[str, str]:
-    """A rank's variables: its place, as torch and accelerate read it, and none that speak of another launcher."""
-    world = job.plan.processes
-    kept = {k: v for k, v in outer.items() if not k.startswith(("ACCELERATE_", "FSDP_", "TORCHELASTIC_"))}
-    path = os.pathsep.join(filter(None, [str(_ROOT), outer.get("PYTHONPATH")]))
-    place: dict[str, object] = {"OMP_NUM_THREADS": job.config.num_threads}
-    if world == 1:
-        # The only one it sees: transformers would spread each batch over all.
-        place["CUDA_VISIBLE_DEVICES"] = outer.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    else:
-        place |= {
-            "RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world,
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-            # The store is the launcher's; rank 0 opens none.
-            "TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0,
-        }  # fmt: skip
-    # The name of a machine may lead nowhere in a container; all ranks are on this one.
-    near = {} if sys.platform == "darwin" else {"GLOO_SOCKET_IFNAME": "lo"}
-    return {**near, **kept, **{k: str(v) for k, v in place.items()}, "PYTHONPATH": path, "ASSAY_PROGRESS": "off"}
+        for node in nodes:
+            node.link.say(stop=True)
+        until = time.monotonic() + _STOP_SECONDS
+        for node in nodes:
+            with suppress(ServiceError):
+                while "idle" not in (node.link.take(max(0.0, until - time.monotonic())) or {"idle": None}):
+                    pass
 
 
 class _Told:
@@ -187,79 +154,93 @@ class _Told:
         self.progress.advance(said["done"])
 
 
-def _follow(ranks: Sequence[_Rank], news: int, folder: Path, told: _Told) -> None:
-    """Return when all ranks have ended well.
+@dataclass
+class _Trouble:
+    """A reason to end; of several the first in their order is the cause."""
 
-    Raises:
-        AssayError: one of them hasn't.
-    """
-    with selectors.DefaultSelector() as selector:
-        selector.register(news, selectors.EVENT_READ)
-        open_ = True
-        while True:
-            # Looked at first: what a rank has said before its end is read after it.
-            codes = [r.process.poll() for r in ranks]
-            if open_ and selector.select(_POLL_SECONDS):
-                data = os.read(news, 1 << 16)
-                open_ = bool(data)
-                if not open_:
-                    selector.unregister(news)
-                told.take(data)
-            elif any(codes):
-                raise _explained(ranks, folder)
-            elif not any(code is None for code in codes):
-                return
-            elif not open_:
-                time.sleep(_POLL_SECONDS)
+    order: tuple[int, float]
+    error: AssayError
 
 
-def _explained(ranks: Sequence[_Rank], folder: Path) -> AssayError:
-    """The error of the rank that ended first: those that waited for it have errors of their own."""
-    failed = [r for r in ranks if r.process.poll()]
-    said = {r.number: _said(folder, r.number) for r in failed}
+class _Following:
+    """The ranks of a phase, here and on other machines, until all have ended well or one hasn't."""
 
-    def order(r: _Rank) -> tuple[int, float]:
-        error, file = said[r.number], rank_module.error_file(folder, r.number)
-        if error and _class_of(error):
-            return 0, file.stat().st_mtime
-        return (2, file.stat().st_mtime) if error else (1, 0.0)
+    def __init__(self, ranks: Sequence[Rank], news: int, folder: Path, nodes: Sequence[Node], place: Place) -> None:
+        self.ranks, self.news, self.folder, self.nodes, self.place = ranks, news, folder, nodes, place
+        self.troubles: list[_Trouble] = []
+        self.known: set[int] = set()
+        self.at_work = {node.number for node in nodes}
+        self.since = 0.0
 
-    first = min(failed, key=order)
-    where = f"rank {first.number} of {len(ranks)}"
-    error = said[first.number]
-    if error and (kind := _class_of(error)):
-        return kind(error.what, where=f"{where}: {error.where}" if error.where else where, hint=error.hint)
-    ended = _ended_by(first.process.returncode)
-    log = _last_lines(first.log)
-    hint = "the system kills what takes too much memory (dmesg says so)" if first.process.returncode < 0 else None
-    return WorkerDiedError(f"the process {ended}" + (f"; its log ends:\n{log}" if log else ""), where=where, hint=hint)
+    def until_end(self, told: _Told) -> None:
+        """Return when all have ended well.
 
+        Raises:
+            AssayError: one of them hasn't.
+        """
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.news, selectors.EVENT_READ)
+            for node in self.nodes:
+                selector.register(node.link, selectors.EVENT_READ, node)
+            while True:
+                # Looked at first: what a rank has said before its end is read after it.
+                ended = all(r.process.poll() == 0 for r in self.ranks)
+                if self._listened(selector, told):
+                    continue
+                self._look()
+                if self.troubles:
+                    self._raise_if_told()
+                elif ended and not self.at_work:
+                    return
 
-def _said(folder: Path, number: int) -> RankError | None:
-    file = rank_module.error_file(folder, number)
-    return read(RankError, file) if file.is_file() else None
+    def _listened(self, selector: selectors.BaseSelector, told: _Told) -> bool:
+        """Whether there was something to hear within a moment."""
+        if not selector.get_map():
+            time.sleep(_POLL_SECONDS)
+            return False
+        ready = selector.select(_POLL_SECONDS)
+        for key, _ in ready:
+            if key.data is not None:
+                if not self._heard(key.data):
+                    selector.unregister(key.data.link)
+                continue
+            data = os.read(self.news, 1 << 16)
+            if not data:
+                selector.unregister(self.news)
+            told.take(data)
+        return bool(ready)
 
+    def _heard(self, node: Node) -> bool:
+        """Take what a machine says; False: it is gone."""
+        try:
+            for said in node.link.waiting():
+                if "failed" in said:
+                    self._note(Failed.model_validate(said["failed"]), node)
+                elif "unable" in said:
+                    error = RankError.model_validate(said["unable"])
+                    kind = class_of(error) or WorkerDiedError
+                    self.troubles.append(_Trouble((0, 0.0), kind(error.what, where=node.label, hint=error.hint)))
+                elif "done" in said:
+                    self.at_work.discard(node.number)
+        except ServiceError as e:
+            self.troubles.append(_Trouble((1, 0.0), WorkerDiedError(e.what, where=node.label, hint=e.hint)))
+            return False
+        return True
 
-def _class_of(error: RankError) -> type[AssayError] | None:
-    found = getattr(errors, error.kind, None)
-    return found if isinstance(found, type) and issubclass(found, AssayError) else None
+    def _look(self) -> None:
+        for one in failed(self.ranks, self.folder, self.known):
+            self.known.add(one.rank)
+            self._note(one, None)
 
+    def _note(self, one: Failed, node: Node | None) -> None:
+        where = f"rank {one.rank} of {self.place.world}"
+        if self.nodes:
+            where += f" on {node.label if node else f'node 0 ({socket.gethostname()})'}"
+        self.troubles.append(_Trouble(one.order, explained(one, where)))
 
-def _ended_by(code: int) -> str:
-    if code < 0:
-        return f"was killed by signal {-code} ({signal.Signals(-code).name})"
-    return f"ended with status {code}"
-
-
-def _last_lines(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(line[:200] for line in lines[-_LOG_LINES:])
-
-
-def _kill(ranks: Sequence[_Rank]) -> None:
-    """End what is left of them: they have nothing to put in order, and may wait for each other for ever."""
-    for r in ranks:
-        if r.process.poll() is None:
-            r.process.kill()
-    for r in ranks:
-        r.process.wait()
+    def _raise_if_told(self) -> None:
+        """Raise the cause. Of several machines it may be heard of after what it has led to."""
+        self.since = self.since or time.monotonic()
+        cause = min(self.troubles, key=lambda t: t.order)
+        if not self.nodes or cause.order[0] == 0 or time.monotonic() - self.since > _CAUSE_SECONDS:
+            raise cause.error

@@ -1,6 +1,6 @@
 """One of several processes that train a phase together: `python -m steps.train.ranks.rank FOLDER`.
 
-Its launcher (`launch.py`) gives it the folder of its job, its place in the environment as torch reads it (RANK,
+Its launcher (`local.py`) gives it the folder of its job, its place in the environment as torch reads it (RANK,
 WORLD_SIZE ...), and two pipes: it ends when nobody holds the other end of the first; rank 0 tells its progress through
 the second.
 """
@@ -19,13 +19,12 @@ from typing import IO
 
 import numpy as np
 
-from steps.contracts.errors import AssayError
 from steps.engines.lm.quantized import without_missing_kernel
 from steps.engines.progress.progress import Progress
 from steps.train.encoding import Encoding
 from steps.train.mixture import Origins
 from steps.train.objectives.objective import EncodedRows
-from steps.train.ranks.job import JOB, RESULT, Job, RankError, Result, read, write
+from steps.train.ranks.job import JOB, RESULT, Job, Result, read, said_of, write
 
 # The module that trains; by its name, since it is what starts the ranks.
 _TRAINS = "steps.train.train"
@@ -47,14 +46,7 @@ def main(folder: Path) -> None:
     try:
         _train(read(Job, folder / JOB), folder, rank)
     except Exception as e:  # noqa: BLE001 - told to the launcher
-        known = isinstance(e, AssayError)
-        said = RankError(
-            kind=type(e).__name__,
-            what=e.what if isinstance(e, AssayError) else str(e),
-            where=getattr(e, "where", None) if known else None,
-            hint=getattr(e, "hint", None) if known else None,
-        )
-        write(said, error_file(folder, rank))
+        write(said_of(e), error_file(folder, rank))
         traceback.print_exc()
         sys.stderr.flush()
         # What is left of the process group would wait for ranks that wait for this one.

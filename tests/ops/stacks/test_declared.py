@@ -110,7 +110,16 @@ def test_settings_are_those_that_the_flavour_has(name: str) -> None:
             else:
                 assert kind == "docker"
             looked += 1
-    assert looked > 0 or name in ("local", "local-parallel", "eight-gpus", "s3", "blob", "gcs", "server")
+    assert looked > 0 or name in (
+        "local",
+        "local-parallel",
+        "eight-gpus",
+        "two-machines",
+        "s3",
+        "blob",
+        "gcs",
+        "server",
+    )
 
 
 def test_docs_state_the_same_evidence() -> None:

@@ -294,7 +294,7 @@ def test_a_process_of_its_own_trains_the_same(witnessed, monkeypatch):
 
 
 def test_signals_have_names():
-    from steps.train.ranks.launch import _ended_by
+    from steps.train.ranks.local import _ended_by
 
     assert _ended_by(-signal.SIGKILL) == "was killed by signal 9 (SIGKILL)"
     assert _ended_by(3) == "ended with status 3"
