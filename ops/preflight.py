@@ -153,6 +153,10 @@ def _missing_files(root: Path, config: RunConfig) -> Iterator[Finding]:
             if not is_url(name) and not (root / name).is_file():
                 what = f"no such file: {name}{_near(root / name)} (paths start from {root})"
                 yield Finding((stage.field,), what, error=InputNotFoundError)
+        for name in stage.documents(getattr(config, stage.field)):
+            if not is_url(name) and not (root / name).exists():
+                what = f"no such file or folder: {name}{_near(root / name)} (paths start from {root})"
+                yield Finding((stage.field,), what, error=InputNotFoundError)
     base = config.base.model if config.base is not None and config.tunes else ""
     if base.startswith((".", "/", "~")) and not (root / base).is_dir():
         what = f"no such folder: {base}{_near(root / base)} (paths start from {root})"

@@ -21,6 +21,7 @@ from ops.training_plan.plan import TrainingPlan
 from ops.training_plan.show import as_json as as_json_of
 from ops.training_plan.show import print_training_plan
 from pipelines.input_digests import Inputs
+from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_costs, in_words, run_costs, together
 from steps.contracts.digests import value_digest
 from steps.contracts.evaluation import Comparison, Decision, Difference
@@ -94,6 +95,8 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
         print_whole(out, _plain(table.title, table.columns, table.rows))
     for artifact in record.of_type("comparison"):
         compared = store.value(artifact, Comparison)
+        if together := candidates(compared):
+            print_whole(out, _plain(together.title, together.columns, together.rows))
         for candidate in compared.candidates:
             print_whole(out, _scores(compared, candidate.name))
     for artifact in record.of_type("decision"):

@@ -109,8 +109,16 @@ class RunConfig(StageSettings, RunSettings):
     @property
     def subjects(self) -> tuple[str, ...]:
         """What the run evaluates, by name, in order; the last one is what training ends with."""
-        champion = (CHAMPION,) if self.compares_with_champion else ()
-        return (BASE, *champion, *(p.model_name for p in self.phases)) if self.evaluates else ()
+        asked = (s.name for s in self.evaluate.subjects)
+        return (BASE, *self._champion, *asked, *self._trained) if self.evaluates else ()
+
+    @property
+    def _champion(self) -> tuple[str, ...]:
+        return (CHAMPION,) if self.compares_with_champion else ()
+
+    @property
+    def _trained(self) -> tuple[str, ...]:
+        return tuple(p.model_name for p in self.phases)
 
     @property
     def compares_with_champion(self) -> bool:
@@ -132,12 +140,26 @@ class RunConfig(StageSettings, RunSettings):
 
     def _subjects_wanted(self) -> Iterator[Contradiction]:
         rests_on = ("train", "pipeline")
-        for key, name in (("reference", self.gate.reference), ("candidate", self.gate.candidate)):
+        beaten = (("must_beat", name) for name in self.gate.must_beat)
+        for key, name in (("reference", self.gate.reference), ("candidate", self.gate.candidate), *beaten):
             if self.evaluates and name is not None and name not in self.subjects:
                 what = f"no subject {name!r}; this run evaluates {', '.join(self.subjects)}"
                 yield Contradiction(("gate", key), what, rests_on)
+        models = (BASE, *self._champion, *self._trained)
+        for place, subject in enumerate(self.evaluate.subjects if self.evaluates else ()):
+            where = ("evaluate", "subjects", place)
+            if subject.name in (BASE, CHAMPION, *self._trained):
+                yield Contradiction((*where, "name"), f"{subject.name!r} is a model of the run: choose another name")
+            if subject.model not in models:
+                what = f"no model {subject.model!r}; this run has {', '.join(models)}"
+                yield Contradiction((*where, "model"), what, rests_on)
+        if self.gate.candidate in [s.name for s in self.evaluate.subjects]:
+            what = "a way of asking can't be registered: name a model that is trained"
+            yield Contradiction(("gate", "candidate"), what)
         if self.gate.candidate == CHAMPION:
             yield Contradiction(("gate", "candidate"), "the champion is what candidates are compared with")
+        if self.evaluates and self.candidate in self.gate.must_beat:
+            yield Contradiction(("gate", "must_beat"), f"{self.candidate} is what is judged: nothing beats itself")
         if self.gate.reference == self.gate.candidate:
             what = "this is gate.reference as well: nothing can be better than itself"
             yield Contradiction(("gate", "candidate"), what)

@@ -1,5 +1,6 @@
 """From a dataset version to a registered, evaluated model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from steps.base.step import base_step
 from steps.contracts.models import BASE, CHAMPION
 from steps.engines.template.effective import changed
 from steps.evaluate.step import EvaluateOutputs, evaluate_champion_step, evaluate_step
+from steps.evaluate.subject_config import SubjectConfig
 from steps.gate.step import gate_step
 from steps.register.step import register_step
 from steps.train.config import TUNED, TrainConfig
@@ -34,11 +36,14 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
     """Train phase by phase, evaluate every subject by the same step, decide, register."""
     models, trained = _phases(config, start, dataset)
     reports = [*reports, *trained]
-    measured = [_evaluated(name, model, dataset, config, start) for name, model in models.items()]
     if config.compares_with_champion:
         # As it was when the run began; the base stands in where there was none yet.
-        champion = _Model(models[BASE].base, start.champion)
-        measured.insert(1, _evaluated(CHAMPION, champion, dataset, config, start, evaluate_champion_step))
+        models[CHAMPION] = _Model(models[BASE].base, start.champion)
+    asked = {s.name: s for s in config.evaluate.subjects}
+    measured = [
+        _evaluated(name, asked[name].model if name in asked else name, models, dataset, config, start, asked.get(name))
+        for name in config.subjects
+    ]
     evaluations = [m.report for m in measured]
     decided = gate_step(evaluations, [m.answers for m in measured], config.gate, start.sources)
     registered = models[config.candidate]
@@ -97,17 +102,27 @@ def _trained(phase: TrainConfig, models: dict[str, _Model], dataset: Any, starte
 
 
 def _evaluated(
-    subject: str, model: _Model, dataset: Any, config: RunConfig, start: Started, step: Any = evaluate_step
+    subject: str,
+    of: str,
+    models: Mapping[str, _Model],
+    dataset: Any,
+    config: RunConfig,
+    start: Started,
+    asked: SubjectConfig | None,
 ) -> EvaluateOutputs:
-    """One subject, by a step and artifacts of its name."""
+    """One subject, which is the model `of`, by a step and artifacts of its name."""
+    model = models[of]
+    step: Any = evaluate_champion_step if of == CHAMPION else evaluate_step
     named = step.with_options(substitutions={"subject": subject})
     done: EvaluateOutputs = named(
         subject,
         model.base,
         model.tuned,
         dataset,
-        config.evaluate,
+        # A subject is no other one because there are more of them.
+        config.evaluate.model_copy(update={"subjects": ()}),
         start.inputs("evaluate"),
+        asked,
         id=f"evaluate_{subject}_step",
     )
     return done

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipelines.config import RunConfig
 from pipelines.stages import STAGES, Stage, imported, stage_named
-from steps.contracts.digests import file_digest, value_digest
+from steps.contracts.digests import file_digest, folder_digests, value_digest
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.reports import Frozen
 from steps.contracts.tombstones import INPUT, Tombstones
@@ -91,7 +91,13 @@ def digests_of(stage: Stage, settings: Any, root: Path) -> dict[str, str]:
         from steps.engines.embed.models import model_digest
 
         models = {name: model_digest(name, revision, root) for name, revision in named}
-    return {**models, **_file_digests(root, stage.files(settings))}
+    documents = (n for n in stage.documents(settings) if (root / n).is_dir())
+    folders = {n: value_digest(folder_digests(root / n)) for n in documents}
+    return {**models, **folders, **_file_digests(root, [n for n in _paths(stage, settings) if n not in folders])}
+
+
+def _paths(stage: Stage, settings: Any) -> tuple[str, ...]:
+    return (*stage.files(settings), *stage.documents(settings))
 
 
 def scrub_id(root: Path, config: ScrubConfig) -> str:

@@ -47,8 +47,9 @@ def _any_number(_: Any) -> int | None:
     return None
 
 
-def _by_server(embed: Any) -> str:
-    return "vectors come from a server, whose model may answer otherwise" if embed.endpoint is not None else ""
+def _by_server(*embed: Any) -> str:
+    served = any(e.endpoint is not None for e in embed)
+    return "vectors come from a server, whose model may answer otherwise" if served else ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Stage:
         steps: names of its steps in a run of that RunConfig, where they aren't just `<name>_step`.
         files: paths of the files that these settings name.
         files_of_run: paths of further files that it reads, which the RunConfig names elsewhere.
+        documents: paths of files or folders of documents that these settings name.
         models: names and revisions of the models that these settings name.
         folders: further models that these settings name, each of which may be a folder.
         digests: import path of what gives the digests of all that it reads from (settings, root), where files and
@@ -86,6 +88,7 @@ class Stage:
     runs_when: Callable[[Any], bool] = _always
     steps: Callable[[Any], Sequence[str]] | None = None
     files: Callable[[Any], Sequence[str]] = _nothing
+    documents: Callable[[Any], Sequence[str]] = _nothing
     models: Callable[[Any], Sequence[tuple[str, str | None]]] = _nothing
     files_of_run: Callable[[Any], Sequence[str]] = _nothing
     folders: Callable[[Any], Sequence[str]] = _nothing
@@ -105,7 +108,7 @@ class Stage:
 
     def named(self, settings: Any) -> tuple[str, ...]:
         """All that these settings name to be read: files, by path or URL, and models."""
-        return (*self.files(settings), *self.models_of(settings))
+        return (*self.files(settings), *self.documents(settings), *self.models_of(settings))
 
     def models_of(self, settings: Any) -> tuple[str, ...]:
         """Names of the models that these settings name: of the hub, of a package, or of a folder."""
@@ -222,6 +225,10 @@ class StageSettings(Frozen):
             tunes=True,
             steps=lambda config: [f"evaluate_{subject}_step" for subject in config.subjects],
             files=EvaluateConfig.files,
+            documents=EvaluateConfig.documents,
+            models=EvaluateConfig.models,
+            varies=lambda evaluate: _by_server(*(e for e in evaluate.embedders)),
+            cache=EMBEDDINGS,
         ),
     ] = Field(EvaluateConfig(), description="What every subject is measured by: losses, answers, controls.")
     gate: Annotated[GateConfig, Stage(tunes=True)] = Field(

@@ -195,12 +195,21 @@ def check_gate(trail: Trail) -> Iterator[Finding]:
         yield Finding(what, "differs", f"it can't be computed: {str(e).splitlines()[0]}")
         return
     wrong = [
-        *(["the comparison"] if recorded and recorded[-1] != comparison else []),
+        *(["the comparison"] if recorded and recorded[-1] != _of_its_time(comparison, recorded[-1]) else []),
         *_decision_differences(decision, again),
         # Of the recorded settings as they are: a later version knows more of them.
         *(["its settings"] if value_digest(trail.run.config["gate"]) != decision.config_digest else []),
     ]
     yield held(what, not wrong, ", ".join(wrong) or f"{len(again.reasons)} checks")
+
+
+def _of_its_time(comparison: Comparison, recorded: Comparison) -> Comparison:
+    """Without what the version that recorded the other one didn't write down yet."""
+    if any(d.discordant is not None for d in recorded.differences):
+        return comparison
+    plain = tuple(d.model_copy(update={"discordant": None}) for d in comparison.differences)
+    over = tuple(d.model_copy(update={"discordant": None}) for d in comparison.over_champion)
+    return comparison.model_copy(update={"differences": plain, "over_champion": over})
 
 
 def _as_compared(evaluations: list[Evaluation], recorded: list[Comparison]) -> list[Evaluation]:

@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from materializers import views
+from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_cost, in_words, rows_through, stage_cost, together
 from pipelines.report.dashboards import Dashboards
 from pipelines.report.glance import Glance, glance
@@ -149,7 +150,13 @@ def _headline(content: RunPage) -> tuple[str, str]:
 @cache
 def _environment() -> jinja2.Environment:
     env = views.environment(_TEMPLATES)
-    env.globals.update(stage_report=views.stage_report, fragment=views.fragment, compared=views.comparison, when=when)
+    env.globals.update(
+        stage_report=views.stage_report,
+        fragment=views.fragment,
+        compared=views.comparison,
+        candidates=candidates,
+        when=when,
+    )
     env.filters.update(why=in_words)
     return env
 

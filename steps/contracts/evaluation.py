@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import pyarrow as pa
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from steps.contracts.reports import Frozen
 
@@ -62,6 +62,16 @@ class TaskResult(Frozen):
     metrics: tuple[Metric, ...]
 
 
+class Try(Frozen):
+    """One way of asking that was tried on validation rows, with what it gave there."""
+
+    settings: dict[str, Any]
+    metric: str
+    estimate: Estimate
+
+
+# How a subject is asked, in `EvalReport.decoding`, where that isn't as the others are.
+PROMPTING = "prompting"
 # What ended a model's answers, in `EvalReport.decoding`: the only part of it in which subjects may differ.
 STOP_TOKEN_IDS = "stop_token_ids"
 
@@ -78,6 +88,7 @@ class EvalReport(Frozen):
     seconds: float
     cpu_seconds: float
     notes: tuple[str, ...] = ()
+    tries: tuple[Try, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,8 @@ class Difference(Frozen):
     candidate: Estimate
     change: Estimate
     is_ratio: bool = False
+    # Of a metric that is 0 or 1 per row: rows that only the candidate has at 1, and those that only the reference has.
+    discordant: tuple[int, int] | None = None
 
 
 class Comparison(Frozen):
@@ -128,6 +141,8 @@ class Comparison(Frozen):
     differences: tuple[Difference, ...]
     # The judged candidate's, with the champion as reference; empty where they weren't compared.
     over_champion: tuple[Difference, ...] = ()
+    # The judged candidate's, with each subject that it must beat as reference.
+    over: dict[str, tuple[Difference, ...]] = Field(default_factory=dict)
 
     def of(self, candidate: str) -> tuple[Difference, ...]:
         """The differences of one candidate."""

@@ -5,8 +5,11 @@ from typing import Any, Literal, Self, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
+from steps.engines.embed.config import EmbedConfig
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.shapes import BATCH_TOKENS
+from steps.engines.retrieval.config import TRAIN
+from steps.evaluate.subject_config import SubjectConfig
 
 MetricName: TypeAlias = Literal["loss", "exact_match", "json_valid", "field_accuracy", "rouge_l", "preference_accuracy"]
 Extractor: TypeAlias = Literal["none", "json", "final_number", "regex"]
@@ -75,6 +78,10 @@ class EvaluateConfig(Frozen):
         description="JSON Schema file (draft 2020-12 unless it says otherwise), relative to the project root, for"
         " json_valid; null: valid means that the answer parses as an object.",
     )
+    subjects: tuple[SubjectConfig, ...] = Field(
+        (),
+        description="Who is evaluated besides base, champion and the trained models: the same, asked better.",
+    )
     controls: tuple[ControlConfig, ...] = Field((), description="Further tasks, each read from a file.")
     decline_patterns: tuple[str, ...] = Field(
         DECLINE_PATTERNS,
@@ -124,7 +131,22 @@ class EvaluateConfig(Frozen):
 
     def files(self) -> tuple[str, ...]:
         """Files that the config names."""
-        return (*(c.path for c in self.controls), *([self.json_schema] if self.json_schema else []))
+        schema = [self.json_schema] if self.json_schema else []
+        return (*(c.path for c in self.controls), *schema)
+
+    def documents(self) -> tuple[str, ...]:
+        """Files and folders that passages are looked up in."""
+        looked_up = (s.retrieval.documents for s in self.subjects if s.retrieval)
+        return tuple(dict.fromkeys(d for d in looked_up if d != TRAIN))
+
+    @property
+    def embedders(self) -> tuple[EmbedConfig, ...]:
+        """What turns passages into vectors."""
+        return tuple(s.retrieval.embed for s in self.subjects if s.retrieval and s.retrieval.embed)
+
+    def models(self) -> tuple[tuple[str, str | None], ...]:
+        """Embedding models on this machine or on the hub: name and revision."""
+        return tuple((e.model, e.revision) for e in self.embedders if e.model is not None)
 
     @field_validator("decline_patterns", "extract_pattern")
     @classmethod
@@ -140,6 +162,11 @@ class EvaluateConfig(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        called = [s.name for s in self.subjects]
+        if len(set(called)) < len(called):
+            raise ValueError(
+                f"two subjects share a name: {', '.join(sorted(n for n in called if called.count(n) > 1))}"
+            )
         names = [c.name for c in self.controls]
         if len(set(names)) < len(names):
             raise ValueError(

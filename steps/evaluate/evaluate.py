@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steps.contracts.digests import canonical_json
-from steps.contracts.evaluation import EvalReport, Evaluation, Metric, TaskResult
+from steps.contracts.evaluation import EvalReport, Evaluation, Metric, TaskResult, Try
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.scoring.answers import Answered, write_answers
 from steps.engines.scoring.metrics import (
@@ -38,18 +38,22 @@ class _Run:
 
     task: Task
     rows: list[Answered]
+    scorer: Scorer
     version: str
     max_new_tokens: int | None
     probe_tokens: int | None
     notes: list[str]
 
 
-def evaluate(subject: Subject, suite: Suite, config: EvaluateConfig, root: Path, folder: Path) -> Evaluation:
+def evaluate(
+    subject: Subject, suite: Suite, config: EvaluateConfig, root: Path, folder: Path, tries: Sequence[Try] = ()
+) -> Evaluation:
     """Measure a subject on the tasks of a suite by what it can do: answers are graded, losses summed.
 
     Args:
         root: what the paths in `config` are relative to.
         folder: answers.parquet is written there.
+        tries: what was tried on other rows to find out how the subject is asked.
 
     Raises:
         InputError: a schema file can't be used.
@@ -69,6 +73,7 @@ def evaluate(subject: Subject, suite: Suite, config: EvaluateConfig, root: Path,
         ),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
+        tries=tuple(tries),
         notes=(*(n for run in runs for n in run.task.notes), *(n for run in runs for n in run.notes)),
     )
     return Evaluation(report, write_answers([row for run in runs for row in run.rows], folder / "answers.parquet"))
@@ -85,6 +90,12 @@ def inference(config: EvaluateConfig) -> Inference:
         max_length=config.max_length,
         decoding=config.decoding,
     )
+
+
+def scored(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> tuple[list[Answered], Scorer]:
+    """The rows of one task as the subject did them, and what graded them; nothing is written."""
+    run = _run(subject, task, config, root)
+    return run.rows, run.scorer
 
 
 def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _Run:
@@ -112,16 +123,16 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _R
             reference=None if wanted is None else wanted.reference,
             answer=probed.answers.get(i, answer),
             reasoning=probed.reasoning.get(i, reasoning.get(i)),
-            scores=loss | preference | (_score(scorer, answer, wanted) if limit else {}),
+            scores=loss | preference | dict(told) | (_score(scorer, answer, wanted) if limit else {}),
         )
-        for i, (row, wanted, prompt, answer, loss, preference) in enumerate(
-            zip(task.rows, asked, prompts, answers, losses, preferences, strict=True)
+        for i, (row, wanted, prompt, answer, loss, preference, told) in enumerate(
+            zip(task.rows, asked, prompts, answers, losses, preferences, put.scores or [{}] * len(asked), strict=True)
         )
     ]
     if task.kind == "held_out":
         judged = prompts if limit else [probed.prompts.get(i) for i in range(len(asked))]
         rows = with_faults(rows, judged, [row["kind"] == "document" for row in task.rows])
-    return _Run(task, rows, version_of(task.kind, scorer), limit, probed.tokens, [*notes, *probed.notes])
+    return _Run(task, rows, scorer, version_of(task.kind, scorer), limit, probed.tokens, [*notes, *probed.notes])
 
 
 def version_of(kind: str, scorer: Scorer) -> str:

@@ -75,7 +75,7 @@ def held_out(dataset: Dataset, max_rows: int | None) -> Task:
             where=f"dataset {dataset.digest[:12]}, splits {dataset.manifest.splits}",
             hint="raise split.test, or add rows: a model can't be gated without held-out rows",
         )
-    chosen = pa.array([record for _, record in _sample(ids, max_rows)], pa.string())
+    chosen = pa.array([record for _, record in sample(ids, max_rows)], pa.string())
     rows = [
         row
         for table in dataset.tables(split="test")
@@ -84,7 +84,7 @@ def held_out(dataset: Dataset, max_rows: int | None) -> Task:
     notes = [f"{HELD_OUT}: {unwanted} test rows left out, whose answers are unwanted"] if unwanted else []
     if len(rows) < len(ids):
         notes.append(f"{HELD_OUT}: {len(rows)} of {len(ids)} test rows, chosen by hash")
-    return _task(HELD_OUT, "held_out", sorted(rows, key=lambda r: r["record_id"]), tuple(notes))
+    return task_of(HELD_OUT, "held_out", sorted(rows, key=lambda r: r["record_id"]), tuple(notes))
 
 
 def _wanted(table: pa.Table) -> pa.Table:
@@ -109,12 +109,12 @@ def control(config: ControlConfig, root: Path) -> Task:
         rows.setdefault(row["content_id"], row)
     if not rows:
         raise InputError("a control file without rows", where=str(path))
-    chosen = _sample(((c, c) for c in rows), config.max_rows)
+    chosen = sample(((c, c) for c in rows), config.max_rows)
     note = (f"{config.name}: {len(chosen)} of {lines} rows (equal rows once)",) if len(chosen) < lines else ()
-    return _task(config.name, config.kind, [rows[c] for c in sorted(c for c, _ in chosen)], note)
+    return task_of(config.name, config.kind, [rows[c] for c in sorted(c for c, _ in chosen)], note)
 
 
-def _sample(ids: Iterable[tuple[str, str]], size: int | None) -> list[tuple[str, str]]:
+def sample(ids: Iterable[tuple[str, str]], size: int | None) -> list[tuple[str, str]]:
     """The (content_id, id) pairs with the smallest hashes: the same ones in any order.
 
     Hashed anew, because the split itself may have been cut along the content id.
@@ -122,7 +122,8 @@ def _sample(ids: Iterable[tuple[str, str]], size: int | None) -> list[tuple[str,
     return list(ids) if size is None else nsmallest(size, ids, key=lambda pair: (short_id("evaluate", pair[0]), pair))
 
 
-def _task(name: str, kind: TaskKind, rows: list[Row], notes: tuple[str, ...]) -> Task:
+def task_of(name: str, kind: TaskKind, rows: list[Row], notes: tuple[str, ...]) -> Task:
+    """The rows as a task; their digest doesn't depend on their order."""
     digest = MultisetDigest()
     digest.update(row["content_id"] for row in rows)
     return Task(name, kind, tuple(rows), digest.hexdigest(), notes)

@@ -49,6 +49,11 @@ class GateConfig(Frozen):
         " rows, must lie above this: 0 asks for a better one, -0.01 lets one be worse by so much. null: the champion"
         " isn't looked at. Where there is none yet, or it is this very model, nothing is asked.",
     )
+    must_beat: dict[SubjectName, float] = Field(
+        default_factory=dict,
+        description="Further evaluated subjects -> the same gain over each must lie above this, as {prompted: 0}: the"
+        " best prompt, or passages, without training.",
+    )
     # Chosen: with 100 rows the 95 % interval of a share is up to 20 points wide.
     min_n: int = Field(100, ge=1, description="Held-out rows with that metric, at least.")
     # Chosen.

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from steps.contracts.digests import canonical_json, value_digest
 from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.evaluation import (
+    PROMPTING,
     STOP_TOKEN_IDS,
     Compared,
     Comparison,
@@ -27,10 +28,12 @@ from steps.engines.scoring.metrics import (
     ANSWERED_UNANSWERABLE,
     DEGENERATE_CONTINUATION,
     HELD_OUT,
+    LOSS,
     LOWER_IS_BETTER,
     NON_FINITE,
     PERPLEXITY,
     TOKENS,
+    Scores,
     difference,
     estimate,
 )
@@ -89,6 +92,9 @@ def _settings(decoding: str) -> dict[str, Any]:
 def _unlike(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, str]:
     """The settings that differ, of each; where one of them answers nothing, of those that both have."""
     both = one.keys() | other.keys()
+    if one.get(PROMPTING) != other.get(PROMPTING):
+        # Who thinks aloud needs more room.
+        both -= {PROMPTING, "max_new_tokens"}
     if ("generation" in one) != ("generation" in other):
         # Nobody's answers are compared with none, however long they may be.
         both = (one.keys() & other.keys()) - {"max_new_tokens", "probe_tokens"}
@@ -143,7 +149,15 @@ def _differences(subject: str, *sides: _Measured) -> Iterator[Difference]:
             candidate=candidate,
             change=change,
             is_ratio=metric.name == PERPLEXITY,
+            discordant=_discordant(metric.name, before, after),
         )
+
+
+def _discordant(metric: str, before: Sequence[Scores], after: Sequence[Scores]) -> tuple[int, int] | None:
+    pairs = [(a.get(metric), b.get(metric)) for a, b in zip(before, after, strict=True)]
+    if metric in (LOSS, PERPLEXITY) or not all(v in (None, 0.0, 1.0) for pair in pairs for v in pair):
+        return None
+    return sum(a == 0 and b == 1 for a, b in pairs), sum(a == 1 and b == 0 for a, b in pairs)
 
 
 def _check_reported(task: str, metric: Metric, found: Estimate | None) -> Estimate:
@@ -168,7 +182,8 @@ def gate(
         ConfigError: the config names a subject that was not evaluated, or there is nothing beside the reference.
     """
     names = [e.report.subject for e in evaluations]
-    for key, name in (("reference", config.reference), ("candidate", config.candidate)):
+    asked = [("must_beat", name) for name in config.must_beat]
+    for key, name in (("reference", config.reference), ("candidate", config.candidate), *asked):
         if name is not None and name not in names:
             raise ConfigError(f"no subject {name!r} was evaluated", where=f"gate.{key}", hint=f"there are {names}")
     reference = next(e for e in evaluations if e.report.subject == config.reference)
@@ -176,9 +191,11 @@ def gate(
     if not candidates or config.candidate == config.reference:
         raise ConfigError("nothing to compare the reference with", where="gate", hint=f"the subjects are {names}")
     comparison = compare(reference, candidates)
+    judged = next(e for e in evaluations if e.report.subject == (config.candidate or names[-1]))
     if config.min_gain_over_champion is not None:
-        judged = next(e for e in evaluations if e.report.subject == (config.candidate or names[-1]))
         comparison = comparison.model_copy(update={"over_champion": _over_champion(reference, judged, evaluations)})
+    beaten = {e.report.subject: tuple(_beside(e, judged)) for e in evaluations if e.report.subject in config.must_beat}
+    comparison = comparison.model_copy(update={"over": beaten})
     return comparison, decide(comparison, config, sources)
 
 
@@ -202,6 +219,7 @@ def decide(comparison: Comparison, config: GateConfig, sources: Sequence[Declare
     reasons = (
         *_gain(found, config, (comparison.reference.name, candidate)),
         *_gain_over_champion({_name(d): d for d in comparison.over_champion}, config, candidate),
+        *_must_beat(comparison, config, candidate),
         *_limits(found, config, candidate),
         *_degenerate(found, config, candidate),
         *_controls(found, config, f"{candidate} / {comparison.reference.name}"),
@@ -261,6 +279,14 @@ def _gain_over_champion(found: dict[str, Difference], config: GateConfig, candid
     asked = config.model_copy(update={"min_gain_lower_bound": least})
     for reason in _gain(found, asked, (CHAMPION, candidate)):
         yield reason.model_copy(update={"check": f"over the champion: {reason.check}"})
+
+
+def _must_beat(comparison: Comparison, config: GateConfig, candidate: str) -> Iterator[Reason]:
+    for name, least in sorted(config.must_beat.items()):
+        asked = config.model_copy(update={"min_gain_lower_bound": least})
+        found = {_name(d): d for d in comparison.over.get(name, ())}
+        for reason in _gain(found, asked, (name, candidate)):
+            yield reason.model_copy(update={"check": f"over {name}: {reason.check}"})
 
 
 def _limits(found: dict[str, Difference], config: GateConfig, candidate: str) -> Iterator[Reason]:

@@ -210,6 +210,16 @@ class LocalModel:
         note = f"{long} prompts leave no room for an answer within {self._window} tokens: not asked, scored as wrong"
         return Replies(answers, room, (note,) if long else (), reasoning, cut=sum(one.cut for one in said))
 
+    def have_room(self, prompts: Sequence[Prompt | None], max_new_tokens: int | None) -> list[bool]:
+        """Whether each prompt leaves room for an answer; None needs none."""
+        lengths = self._lengths([p.text if p else "" for p in prompts])
+        references = self._lengths([(p.turn or p.reference) if p else "" for p in prompts])
+        room = max_new_tokens or _needed(max(references, default=0))
+        return [
+            p is None or bool(self._room(n, reference, max_new_tokens, room))
+            for p, n, reference in zip(prompts, lengths, references, strict=True)
+        ]
+
     def _room(self, prompt: int, reference: int, given: int | None, most: int) -> int:
         """Tokens that an answer may have; 0: too few are left of the context. `prompt`, `reference`: in tokens."""
         left = self._window - prompt

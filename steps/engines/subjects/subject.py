@@ -39,10 +39,14 @@ class Replies:
 
 @dataclass(frozen=True)
 class Asked:
-    """One prompt per row, None where it asks nothing or can't be put to the subject, which a note counts."""
+    """One prompt per row, None where it asks nothing or can't be put to the subject, which a note counts.
+
+    `scores`: per row what can be said of its prompt alone; (): nothing.
+    """
 
     prompts: list[Prompt | None]
     notes: tuple[str, ...] = ()
+    scores: Sequence[Mapping[str, float]] = ()
 
 
 @dataclass(frozen=True)

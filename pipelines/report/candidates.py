@@ -1,0 +1,41 @@
+"""All that was evaluated in one table, by the metric that decides: who is better than the reference, and how sure."""
+
+from steps.contracts.evaluation import Comparison, Difference
+from steps.contracts.reports import Table
+from steps.engines.scoring.mcnemar import holm, mcnemar
+from steps.engines.scoring.metrics import HELD_OUT
+
+# As the gate takes them where its config names none.
+_DECISIVE = ("field_accuracy", "exact_match", "rouge_l", "loss", "preference_accuracy")
+
+
+def candidates(comparison: Comparison, metric: str | None = None) -> Table | None:
+    """One line per candidate: the metric, its change from the reference, each with its 95 % interval, and of shares of
+    rows McNemar's p, corrected for their number by Holm. None where there is only one candidate.
+    """
+    held_out = [d for d in comparison.differences if d.task == HELD_OUT]
+    names = [metric] if metric else _DECISIVE
+    decisive = next((n for n in names if len({d.subject for d in held_out if d.metric == n}) > 1), None)
+    found = [d for d in held_out if d.metric == decisive]
+    if decisive is None:
+        return None
+    tested = [d for d in found if d.discordant is not None]
+    p = dict(zip((d.subject for d in tested), holm([mcnemar(*d.discordant or (0, 0)) for d in tested]), strict=True))
+    lines = [_line(d, p.get(d.subject)) for d in found]
+    first = found[0].reference
+    return Table(
+        title=f"{decisive.replace('_', ' ')} of all that was evaluated, on {found[0].change.n:,} rows, 95 % intervals"
+        + ("; p by McNemar, corrected for their number by Holm" if p else ""),
+        columns=("subject", decisive.replace("_", " "), f"change from {comparison.reference.name}", "p"),
+        rows=((comparison.reference.name, _shown(first.value, first.low, first.high), "", ""), *lines),
+    )
+
+
+def _line(d: Difference, p: float | None) -> tuple[str, str, str, str]:
+    value = _shown(d.candidate.value, d.candidate.low, d.candidate.high)
+    change = f"{d.change.value:+.3f} [{d.change.low:+.3f}, {d.change.high:+.3f}]"
+    return d.subject, value, change, "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _shown(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"

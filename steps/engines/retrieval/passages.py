@@ -1,0 +1,129 @@
+"""What can be looked up: passages of documents or of train rows, and the index that finds them."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.digests import MultisetDigest, short_id
+from steps.contracts.errors import InputError, InputNotFoundError, ServiceError
+from steps.engines.chunking.chunking import Markup, cutter
+from steps.engines.retrieval.config import TRAIN, RetrievalConfig
+from steps.engines.retrieval.questions import question_and_answer
+from steps.engines.retrieval.words import WordIndex
+
+_MARKUPS: dict[str, Markup] = {
+    ".txt": "text", ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Passages:
+    """Texts in an order of their own content, and their digest."""
+
+    texts: tuple[str, ...]
+    digest: str
+
+
+class Index(Protocol):
+    """Finds passages."""
+
+    def nearest(self, questions: Sequence[str], k: int) -> list[list[int]]:
+        """Per question the numbers of at most `k` passages, best first."""
+        ...
+
+
+def passages(config: RetrievalConfig, dataset: Dataset, root: Path) -> Passages:
+    """What `config.documents` names, cut.
+
+    Raises:
+        InputNotFoundError: no such file or folder. InputError: nothing in it can be read.
+    """
+    found = _of_rows(dataset) if config.documents == TRAIN else _of_files(root / config.documents, config)
+    texts = {text for text in found if text.strip()}
+    if not texts:
+        raise InputError("nothing to look up: no passage with words in it", where=f"documents {config.documents}")
+    digest = MultisetDigest()
+    digest.update(map(short_id, texts))
+    return Passages(tuple(sorted(texts)), digest.hexdigest())
+
+
+def _of_rows(dataset: Dataset) -> Iterator[str]:
+    for table in dataset.tables(split="train"):
+        for row in table.to_pylist():
+            if row["kind"] == "document":
+                yield str(row["text"] or "").strip()
+            elif found := question_and_answer(row):
+                yield "\n".join(found)
+
+
+def _of_files(path: Path, config: RetrievalConfig) -> Iterator[str]:
+    if not path.exists():
+        raise InputNotFoundError(
+            "no such file or folder of documents", where=str(path), hint="paths are relative to the project root"
+        )
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
+    cut = cutter(config.chunk, "retrieval.chunk")
+    for file in files:
+        if file.suffix == ".jsonl":
+            for text in _lines(file):
+                yield from (c.text for c in cut(text, "text", ()))
+        elif file.suffix.lower() in _MARKUPS:
+            text = file.read_text(encoding="utf-8", errors="replace")
+            yield from (c.text for c in cut(text, _MARKUPS[file.suffix.lower()], ()))
+        elif path.is_file():
+            raise InputError(
+                "not a kind of document that is looked up in", where=str(file),
+                hint=f"one of {', '.join((*_MARKUPS, '.jsonl'))}; PDF and DOCX are read by ingest",
+            )  # fmt: skip
+
+
+def _lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                text = json.loads(line)["text"]
+            except (ValueError, KeyError, TypeError) as e:
+                raise InputError('no JSON object with "text"', where=f"{file}, line {number}") from e
+            yield str(text)
+
+
+@contextmanager
+def index(found: Passages, config: RetrievalConfig, root: Path, cache: Path | None) -> Iterator[Index]:
+    """The index of passages. `cache`: folder where vectors are kept.
+
+    Raises:
+        MissingDependencyError, InputNotFoundError: the embedding model or its library isn't there.
+        ServiceError: a server doesn't work.
+    """
+    if config.embed is None:
+        yield WordIndex(found.texts)
+        return
+    from steps.engines.embed.cache import EmbeddingCache
+    from steps.engines.embed.embedder import Embedder, open_embedder
+    from steps.engines.vector_store.open import open_store
+
+    def vectors(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
+        done = embedder.embed(texts)
+        if done.failed:
+            raise ServiceError(f"{len(done.failed)} of {len(texts)} texts have no vector", where="retrieval.embed")
+        return done.vectors
+
+    with EmbeddingCache(cache, None, None) as kept, open_embedder(config.embed, root, kept) as embedder:
+        known = vectors(embedder, found.texts)
+        with open_store(config.store, known, len(known)) as store:
+            store.add(known)
+
+            class Nearest:
+                def nearest(self, questions: Sequence[str], k: int) -> list[list[int]]:
+                    _, numbers = store.search(vectors(embedder, questions), min(k, len(known)))
+                    return [[int(n) for n in row if n >= 0] for row in numbers]
+
+            yield Nearest()
