@@ -59,7 +59,7 @@ def _built(config: BaseConfig, folder: Path) -> ModelFolder:
     watch = Stopwatch()
     build, options = load_builder(config)
     notes = build(options, config.seed, config.num_threads, folder)
-    _check_complete(folder)
+    check_complete(folder)
     digest = value_digest(model_files(folder))
     ref = BaseRef(source="scratch", name="scratch", digest=digest)
     made = model_folder(folder, kind="full", base=ref, parameters=count_parameters(folder), notes=notes)
@@ -76,7 +76,7 @@ def _local(config: BaseConfig, path: Path, copy: Path | None) -> ModelFolder:
             hint="drop revision; the folder's files are pinned by their digest",
         )
     path = path.resolve()
-    _check_complete(path)
+    check_complete(path)
     if copy is not None:
         files = model_files(path)
         for name in files:
@@ -99,12 +99,18 @@ def _hub(config: BaseConfig) -> ModelFolder:
         warnings.warn(f"{note}. Set `revision` to it so that the run can be repeated.", stacklevel=3)
         notes = (note,)
     path = download(config.model, revision)
-    _check_complete(path)
+    check_complete(path)
     found = hub_reference(config.model, revision, path)
     return ModelFolder(found.info.model_copy(update={"notes": notes}), None)
 
 
-def _check_complete(path: Path) -> None:
+def check_complete(path: Path) -> None:
+    """Refuse a folder that holds no whole model which can be trained.
+
+    Raises:
+        ConfigError: it is an adapter, its weights are quantized, or the tokenizer is another model's.
+        InputNotFoundError: something is missing.
+    """
     model_files(path)  # raises when there are no safetensors
     if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
         raise ConfigError(

@@ -19,9 +19,11 @@ class BaseRef(Frozen):
     hub      `name` is the hub id, `revision` the resolved commit hash
     local    `name` is the folder's path, `digest` the digest of its files
     scratch  `name` is "scratch", `digest` the digest of its files
+    registered  `name` is the version in MLflow's registry (models:/NAME/3) that somebody else made, `digest` the digest
+             of the files that were taken of it
     """
 
-    source: Literal["hub", "local", "scratch"]
+    source: Literal["hub", "local", "scratch", "registered"]
     name: str
     revision: str | None = None
     digest: str | None = None

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 from steps.contracts.evaluation import Registration
 from steps.engines.signing.keys import Signature
+from steps.engines.tracking.service import WORK, environment, service
 from steps.register.registered import with_secret
-from steps.register.service import WORK, environment, service
 
 # Tags of a version: the head, by which key it is signed, where the record lies.
 HEAD, SIGNATURE, KEY, RECORD = "chain", "chain_signature", "chain_key", "record_uri"

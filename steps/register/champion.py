@@ -6,16 +6,23 @@ from dataclasses import dataclass
 from steps.contracts.errors import IntegrityError
 from steps.engines.tracking.database import database_file
 from steps.engines.tracking.secrets import without_secret
+from steps.engines.tracking.service import PROBE, environment, service
 from steps.register import versions
-from steps.register.service import PROBE, environment, service
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A registered version. `tags`: of it."""
+    """A registered version. `tags`: of it; `source`: where it was registered from; `made`: when, in ms since 1970."""
 
     version: str
     tags: Mapping[str, str]
+    source: str = ""
+    made: int = 0
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a run of this pipeline registered it."""
+        return "weights_digest" in self.tags
 
     @property
     def weights(self) -> str:
@@ -65,4 +72,4 @@ def registered_version(
             if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
-    return Champion(str(found.version), dict(found.tags))
+    return Champion(str(found.version), dict(found.tags), str(found.source or ""), int(found.creation_timestamp or 0))

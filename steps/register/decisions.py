@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.reports import Frozen
 from steps.engines.tracking.secrets import without_secret
+from steps.engines.tracking.service import WORK, environment, service
 from steps.register import versions
-from steps.register.service import WORK, environment, service
 
 Action: TypeAlias = Literal["approve", "promote", "rollback"]
 

@@ -18,13 +18,13 @@ from steps.engines.lm.folder import check_files
 from steps.engines.scoring.metrics import HELD_OUT
 from steps.engines.tracking.database import database_file, make_database
 from steps.engines.tracking.secrets import without_secret
+from steps.engines.tracking.service import PROBE, WORK, environment, service
 from steps.engines.tracking.training import carry_training
 from steps.register import versions
 from steps.register.cards import Candidate, base_text, dataset_card, escape, model_card
 from steps.register.champion import present_champion
 from steps.register.config import RegisterConfig
 from steps.register.registered import FILES, model_digests
-from steps.register.service import PROBE, WORK, environment, service
 
 # The export that MLflow serves.
 _FORMAT = "pyfunc"

@@ -14,7 +14,7 @@ from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.evaluation import Registration
 from steps.engines.tracking.database import database_file
 from steps.engines.tracking.secrets import without_secret
-from steps.register.service import PROBE, environment, service
+from steps.engines.tracking.service import PROBE, environment, service
 
 # Tag of a version: SHA-256, as JSON, of the files of its MLflow run (run/...) and of its model (model/...) that are not
 # weights; those have theirs in ModelInfo.

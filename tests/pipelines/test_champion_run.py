@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from support.tiny_model import build_tiny_model
 
 from ops.run import run
 from ops.run_index import artifacts_of, find_run
-from steps.contracts.errors import InputNotFoundError
+from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.evaluation import Decision, EvalReport
 from steps.contracts.runs import RunRecord
 
@@ -117,4 +118,52 @@ def loss_of(report: EvalReport) -> float:
 def test_a_registered_model_that_is_not_there_is_told_before_anything_is_trained(config: Path, which: str) -> None:
     with pytest.raises(InputNotFoundError, match=f"no such registered model: {which}"):
         run(config, overrides=(f"base.model={which}",), root=ROOT)
+    assert find_run(ROOT, None).failed_step == "start_step"
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A registry with a model that somebody else logged there as a folder, and one that labels texts."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("theirs")
+    uri = f"sqlite:///{folder}/ml.db"
+    client = MlflowClient(uri, registry_uri=uri)
+    for name in ("theirs", "labels"):
+        build_tiny_model(folder / name / "model", seed=7)
+        client.create_registered_model(name)
+        client.create_model_version(name, str(folder / name))
+    client.set_registered_model_alias("theirs", "ready", "1")
+    described = json.loads((folder / "labels" / "model" / "config.json").read_text())
+    described["architectures"] = ["LlamaForSequenceClassification"]
+    (folder / "labels" / "model" / "config.json").write_text(json.dumps(described))
+    return uri
+
+
+def test_training_starts_from_a_model_that_others_registered(config: Path, theirs: str, tiny_model) -> None:
+    overrides = (f"registry.tracking_uri={theirs}", "gate.min_gain_over_champion=null", "base.model=models:/theirs")
+    with pytest.raises(ConfigError, match="say which version"):
+        run(config, overrides=overrides, root=ROOT)
+    by_alias = (*overrides[:2], "base.model=models:/theirs@ready")
+    assert run(config, overrides=by_alias, root=ROOT) == 0
+    record = find_run(ROOT, None)
+    store = artifacts_of(ROOT, record)
+    base, tuned = (next(store.model(a) for a in record.of_type("model") if a.name == n) for n in ("base", "tuned"))
+    assert (base.name, base.base.source, base.base.name) == ("models:/theirs/1", "registered", "models:/theirs/1")
+    assert base.digest == base.base.digest and set(base.files) == set(tiny_model.info.files)
+    assert tuned.started_from == base.lineage
+    assert record.registration is not None
+    assert record.registration.tags["started_from"].startswith("models:/theirs/1 ")
+    adapter = next(Path(str(a.uri).removeprefix("file://")) for a in record.of_type("model") if a.name == "tuned")
+    (described,) = adapter.rglob("adapter_config.json")
+    assert json.loads(described.read_text())["base_model_name_or_path"] == "models:/theirs/1"
+    # The same version by its number is the same base.
+    assert run(config, overrides=(*overrides[:2], "base.model=models:/theirs/1"), root=ROOT) == 0
+    assert "train_step" in find_run(ROOT, None).cached_steps
+
+
+def test_a_model_of_others_that_writes_nothing_is_told_before_anything_is_read(config: Path, theirs: str) -> None:
+    overrides = (f"registry.tracking_uri={theirs}", "gate.min_gain_over_champion=null", "base.model=models:/labels/1")
+    with pytest.raises(ConfigError, match="models:/labels/1 is no causal language model, but LlamaForSequenceClass"):
+        run(config, overrides=overrides, root=ROOT)
     assert find_run(ROOT, None).failed_step == "start_step"

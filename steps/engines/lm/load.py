@@ -241,7 +241,7 @@ def weights_path(model: ModelFolder) -> Path:
             raise ValueError(f"{ref.name}: a hub reference without a commit hash")
         return download(ref.name, ref.revision)
     path = Path(ref.name)
-    if ref.source == "scratch" or ref.digest is None:
+    if ref.source != "local" or ref.digest is None:
         raise ValueError(f"{ref.name}: a {ref.source} model without its files or their digest")
     check_files(path, ref.digest)
     return path

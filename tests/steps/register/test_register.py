@@ -27,6 +27,7 @@ from steps.contracts.records import make_row, message
 from steps.contracts.reports import StageReport
 from steps.engines.scoring.answers import read_answers
 from steps.engines.subjects.local_model import local_model
+from steps.engines.tracking.service import PROBE
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.evaluate import evaluate, inference
 from steps.evaluate.tasks import suite
@@ -36,7 +37,6 @@ from steps.register import versions
 from steps.register.cards import Candidate, DataSource, dataset_card, escape, model_card
 from steps.register.config import RegisterConfig
 from steps.register.register import _cut, register
-from steps.register.service import PROBE
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "<script>alert(1)</script> [click](http://x.example) | `rm` # @all\n## Forged heading"
