@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ops.training_plan.described import described, on_meta, on_this_machine
+from ops.training_plan.described import described, on_meta
 from pipelines.config import RunConfig
 from steps.base.config import BaseConfig
+from steps.base.inputs import on_this_machine
 from steps.contracts.errors import AssayError, ConfigError
-from steps.contracts.models import BASE
-from steps.train.asked import require_same_head, require_same_tokens
-from steps.train.config import TrainConfig
+from steps.train.asked import require_same_vocabulary
+from steps.train.config import TrainConfig, added_tokens
 from steps.train.memory_estimate import EXPERTS
 from steps.train.objectives.registry import objective_of
 from steps.train.vocabulary import require_embeddings_trained
@@ -69,46 +69,14 @@ def require_teacher_fits(root: Path, config: RunConfig, phase: TrainConfig, base
         ConfigError: the vocabularies differ.
     """
     for source in objective_of(phase.objective).asks() if phase.objective.kind == "distill" else ():
-        own, where = _added(config, phase.model_name), f"the teacher: {source.key}"
+        own, where = added_tokens(config.phases, phase.model_name), f"the teacher: {source.key}"
         if source.phase is not None:
-            if own != _added(config, source.phase):
+            if own != added_tokens(config.phases, source.phase):
                 raise ConfigError(
                     f"the phase {source.phase} has other new_tokens than {phase.model_name}, and so another vocabulary",
                     where=where, hint="add the tokens in a phase that both start from",
                 )  # fmt: skip
-            continue
-        folder = None
-        if source.model is not None and not source.registered:
+        elif base is not None and source.model is not None and not source.registered:
             folder = on_this_machine(root, BaseConfig(model=source.model, revision=source.revision))
-        if base is None or folder is None or not (_has_tokenizer(base) and _has_tokenizer(folder)):
-            continue
-        student = _tokenizer(base)
-        student.add_tokens(list(own))
-        require_same_tokens(student, _tokenizer(folder), "teacher", where)
-        if not own:
-            require_same_head(_outputs(base), _outputs(folder), where)
-
-
-def _added(config: RunConfig, model: str) -> tuple[str, ...]:
-    """Tokens that the phases between the base and a model have added."""
-    found: tuple[str, ...] = ()
-    phases = {p.model_name: p for p in config.phases}
-    while model in phases:
-        found = (*phases[model].new_tokens, *found)
-        model = phases[model].starts_from or BASE
-    return found
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
-
-
-def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-
-
-def _outputs(folder: Path) -> int | None:
-    values = values_of(folder)
-    return (values.get("text_config") or values).get("vocab_size")
+            if folder is not None:
+                require_same_vocabulary(base, folder, own, where)

@@ -24,6 +24,7 @@ from pipelines.registered_models import find_asked_models, find_registered_base
 from pipelines.reuse import reusable
 from pipelines.slots import paths_of, slot_by_clock, slot_of, slot_text, slotted
 from pipelines.stages import READING, STAGES
+from pipelines.teachers import require_teachers_fit
 from steps.contracts.digests import value_digest
 from steps.contracts.provenance import DeclaredSource
 from steps.engines.progress.progress import say
@@ -123,11 +124,9 @@ def _origin(config: RunConfig) -> tuple[FoundDataset | None, tuple[DeclaredSourc
 def _outputs(config: RunConfig, inputs: Inputs, dataset: FoundDataset | None, sources: Sequence[DeclaredSource]) -> Any:
     search = search_digest(config.scrub, inputs.key_id) if config.scrub and inputs.key_id else ""
     digests, said = (inputs.of(s.name) for s in READING), [s.model_dump() for s in sources]
-    version = dataset.version if dataset else ""
-    return StartOutputs(
-        *digests, inputs.key_id, search, version, find_champion(config), find_registered_base(config),
-        find_asked_models(config), said,
-    )  # fmt: skip
+    version, base, asked = dataset.version if dataset else "", find_registered_base(config), find_asked_models(config)
+    require_teachers_fit(config, source_root(), base, asked)
+    return StartOutputs(*digests, inputs.key_id, search, version, find_champion(config), base, asked, said)
 
 
 def _slot() -> datetime | None:

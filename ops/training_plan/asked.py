@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ops.training_plan.described import found_at, on_this_machine
+from ops.training_plan.described import found_at
 from steps.base.config import BaseConfig
+from steps.base.inputs import on_this_machine
 from steps.contracts.errors import InputNotFoundError
 from steps.engines.lm.references import looks_like_path
 from steps.train.asked import ModelSource

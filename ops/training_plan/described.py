@@ -12,6 +12,7 @@ import yaml
 from ops.batches.inputs import made_before
 from pipelines.config import RunConfig
 from steps.base.config import BaseConfig
+from steps.base.inputs import on_this_machine
 from steps.contracts.errors import ConfigError, InputNotFoundError
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*(\n|\Z)", re.DOTALL)
@@ -99,15 +100,6 @@ def described(root: Path, config: RunConfig, given: Path | None = None) -> Descr
     return found_at(place, base)
 
 
-def on_this_machine(root: Path, base: BaseConfig) -> Path | None:
-    """The folder of a local model, or of one in the hub's cache; None where it is in neither."""
-    local = root / Path(base.model).expanduser()
-    if local.is_dir():
-        return local
-    cached = _cached(base)
-    return cached.parent if cached is not None else None
-
-
 def found_at(place: Path, base: BaseConfig) -> Described:
     """What a config.json, or a folder that has one, says.
 
@@ -122,17 +114,6 @@ def found_at(place: Path, base: BaseConfig) -> Described:
         return Described(base.model, file, whole, base.licence, "base.licence")
     licence = _licence(file.parent / "README.md")
     return Described(base.model, file, whole, licence, "README.md" if licence else "")
-
-
-def _cached(base: BaseConfig) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(base.model, "config.json", revision=base.revision)
-    except HFValidationError:
-        return None
-    return Path(found) if isinstance(found, str) else None
 
 
 def _licence(card: Path) -> str | None:

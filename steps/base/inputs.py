@@ -24,3 +24,23 @@ def input_digests(config: BaseConfig, root: Path) -> dict[str, str]:
     if folder.is_dir():
         return folder_digests(folder)
     return {config.model: resolve_revision(config.model, config.revision)}
+
+
+def on_this_machine(root: Path, base: BaseConfig) -> Path | None:
+    """The folder of a local model, or of one in the hub's cache; None where it is in neither."""
+    local = root / Path(base.model).expanduser()
+    if local.is_dir():
+        return local
+    cached = _cached(base)
+    return cached.parent if cached is not None else None
+
+
+def _cached(base: BaseConfig) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(base.model, "config.json", revision=base.revision)
+    except HFValidationError:
+        return None
+    return Path(found) if isinstance(found, str) else None

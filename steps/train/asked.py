@@ -1,5 +1,6 @@
 """Models that an objective asks beside the one that it trains: reward models, teachers."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -115,6 +116,43 @@ def require_same_tokens(tokenizer: Any, other: Any, what: str, where: str) -> No
             f"the {what} has another vocabulary than the model that is trained", where=where,
             hint="take one of the same family, whose tokenizer has the same tokens",
         )  # fmt: skip
+
+
+def require_same_vocabulary(own: Path, other: Path, added: Sequence[str], where: str) -> None:
+    """Refuse a teacher by the files of its folder, as far as they are there. `own`: of what training starts from;
+    `added`: tokens that are added to its.
+
+    Raises:
+        ConfigError: its vocabulary is another, or its head has another size.
+    """
+    if not (_has_tokenizer(own) and _has_tokenizer(other)):
+        return
+    student = _tokenizer(own)
+    student.add_tokens(list(added))
+    require_same_tokens(student, _tokenizer(other), "teacher", where)
+    sizes = _outputs(own), _outputs(other)
+    if not added and None not in sizes:
+        require_same_head(*sizes, where)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+
+
+def _outputs(folder: Path) -> int | None:
+    """Of the head, by config.json; None: it doesn't say."""
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        size = (values.get("text_config") or values).get("vocab_size")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return size if isinstance(size, int) else None
 
 
 def require_same_head(own: int | None, other: int | None, where: str) -> None:

@@ -1,6 +1,6 @@
 """Settings of the train stage: phases, each an objective, a kind of weights, and what all of them share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -158,6 +158,16 @@ TrainPhases: TypeAlias = Annotated[
     Discriminator(_form),
     AfterValidator(_chained),
 ]
+
+
+def added_tokens(phases: Sequence[TrainConfig], model: str) -> tuple[str, ...]:
+    """Tokens that the phases between the base and a model add, in their order. `phases`: as `phases_of` gives them."""
+    found: tuple[str, ...] = ()
+    by_name = {p.model_name: p for p in phases}
+    while model in by_name:
+        found = (*by_name[model].new_tokens, *found)
+        model = by_name[model].starts_from or BASE
+    return found
 
 
 def phases_of(train: TrainPhases) -> tuple[TrainConfig, ...]:

@@ -3,6 +3,7 @@ teacher.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from subprocess import run
@@ -104,6 +105,18 @@ def test_models_are_asked_by_name_and_the_model_says_which(tmp_path, tiny_model)
     lost = assay(state, tmp_path, "run", config, "--set", "train.2.objective.rewards.0.model=models:/liking/9")
     assert lost.returncode != 0
     assert "no such registered model: models:/liking/9" in lost.stderr
+    # A registered teacher of another family: known when the run begins.
+    foreign = json.loads((tiny_model.path / "tokenizer.json").read_text())
+    shutil.copytree(tiny_model.path, tmp_path / "foreign")
+    foreign["added_tokens"][0]["content"] = "<|other|>"
+    (tmp_path / "foreign" / "tokenizer.json").write_text(json.dumps(foreign))
+    taught = {"kind": "distill", "teacher": {"model": "models:/liking/1"}, "max_completion_length": 12}
+    other = (*("--set", f"base.model={tmp_path / 'foreign'}"), "--set", f"train.3.objective={json.dumps(taught)}")
+    lost = assay(state, tmp_path, "run", config, *other)
+    assert lost.returncode != 0
+    assert "models:/liking/1: the teacher has another vocabulary than the model that is trained" in lost.stderr
+    (begun,) = json.loads(assay(state, tmp_path, "runs", "--json", "--limit", "1").stdout)["runs"]
+    assert begun["failed_step"] == "start_step"
     module.unlink()
     gone = assay(state, tmp_path, "run", config)
     assert gone.returncode != 0
