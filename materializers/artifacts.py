@@ -19,7 +19,7 @@ from steps.contracts.digests import file_digest, short_id
 from steps.contracts.errors import AssayError, InputNotFoundError, IntegrityError, ServiceError
 from steps.contracts.evaluation import Answers
 from steps.contracts.ledger import Ledger
-from steps.contracts.models import ModelInfo
+from steps.contracts.models import ModelFolder, ModelInfo
 from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.contracts.storage import aside
@@ -102,6 +102,20 @@ class Artifacts:
     def model(self, artifact: ArtifactRecord) -> ModelInfo:
         """What a model folder holds, without its weights."""
         return self.main_value(artifact, layout.MODEL, ModelInfo)
+
+    def weights(self, artifact: ArtifactRecord) -> ModelFolder:
+        """A model with its files, each verified; of one that is a reference only the reference."""
+        info = self.model(artifact)
+        files = {n: self._fetch(layout.model_file(artifact.uri, n), sha256) for n, sha256 in info.files.items()}
+        if not files or not is_remote(artifact.uri):
+            place = Path(layout.model_file(artifact.uri.removeprefix("file://"), ""))
+            return ModelFolder(info, place if files else None)
+        folder = self._cache / "models" / info.digest
+        for name, found in files.items():
+            if not (folder / name).is_file():
+                with aside(folder / name) as partial:
+                    partial.hardlink_to(found)
+        return ModelFolder(info, folder)
 
     def file(self, artifact: ArtifactRecord, name: str) -> Path:
         """A file artifact."""

@@ -794,6 +794,35 @@ def audit(
     raise typer.Exit(commands.audit(root_folder(), model, verify, key, json_output))
 
 
+@app.command(rich_help_panel="Look")
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="models:/NAME@ALIAS, run:RUN[/MODEL] or a folder; the first is the reference"
+        ),
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="run config whose evaluate settings and newest rows are used")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="run whose settings and rows are used; default: that of the first model with one")
+    ] = None,
+    overrides: Overrides = None,
+    over: Annotated[str | None, typer.Option(metavar="MODEL", help="what adapters in folders lie over")] = None,
+    answers: Annotated[Path | None, typer.Option(metavar="FOLDER", help="where answers are kept")] = None,
+    allow_seen: Annotated[
+        bool, typer.Option("--allow-seen", help="also models that were trained on some of the rows")
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """Measure models on the same test rows, as a run does, and put them side by side."""
+    from ops.commands.compare import compare_models
+
+    _quiet(json_output)
+    compare_models(root_folder(), models, config, run, overrides or [], over, answers, allow_seen, json_output)
+
+
 Model = Annotated[str, typer.Argument(metavar="[URI#]MODEL[@ALIAS|/VERSION]", help="registered model")]
 Why = Annotated[str, typer.Option(help="the reason, kept with the version")]
 By = Annotated[str | None, typer.Option(help="who decides; default: the login name")]

@@ -94,14 +94,18 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     for table in record.sections:
         print_whole(out, _plain(table.title, table.columns, table.rows))
     for artifact in record.of_type("comparison"):
-        compared = store.value(artifact, Comparison)
-        if together := candidates(compared):
-            print_whole(out, _plain(together.title, together.columns, together.rows))
-        for candidate in compared.candidates:
-            print_whole(out, _scores(compared, candidate.name))
+        print_comparison(out, store.value(artifact, Comparison))
     for artifact in record.of_type("decision"):
         _print_decision(out, store.value(artifact, Decision))
     _print_end(out, record, costs, page)
+
+
+def print_comparison(out: Console, compared: Comparison) -> None:
+    """All candidates in one table, then each beside the reference."""
+    if together := candidates(compared):
+        print_whole(out, _plain(together.title, together.columns, together.rows))
+    for candidate in compared.candidates:
+        print_whole(out, _scores(compared, candidate.name))
 
 
 def print_submitted(record: RunRecord, as_json: bool) -> None:

@@ -41,7 +41,7 @@ _ARTIFACT = re.compile(r".*/[^/]+_step/[^/]+/[0-9a-f]{8}-[0-9a-f-]{27}/[^/]{8}(?
 _SHARD = re.compile(r"/shards/([0-9a-f]{64})\.parquet$")
 _PART = re.compile(r"/dedup_parts/([0-9a-f]{16,64})/")
 # Below the state folder: made from rows of any run, and made again by the next one.
-_CACHES = ("tokens/", "checkpoints/", f"{EMBEDDINGS}/", f"cache/{EMBEDDINGS}/", "work/")
+_CACHES = ("tokens/", "checkpoints/", f"{EMBEDDINGS}/", f"cache/{EMBEDDINGS}/", "measured/", "work/")
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _FOREIGN = ("/zenml.db", "/mlflow.db")
 _DECISIONS = "decisions.jsonl"

@@ -1,6 +1,5 @@
 """The evaluation step: the same one for every subject."""
 
-from contextlib import AbstractContextManager
 from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
@@ -8,7 +7,6 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.evaluation import Answers, EvalReport
 from steps.contracts.models import ModelFolder
 from steps.engines.embed.config import CACHE as EMBEDDINGS
-from steps.engines.subjects.subject import Subject
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.subject_config import SubjectConfig
 from steps.zenml_runtime.context import input_root
@@ -71,28 +69,8 @@ def _evaluated(
     config: EvaluateConfig,
     asked: SubjectConfig | None,
 ) -> EvaluateOutputs:
-    from steps.engines.lm.scorer import is_scorer
-    from steps.engines.subjects.local_model import local_model
-    from steps.engines.subjects.local_scorer import local_scorer
-    from steps.evaluate.evaluate import evaluate, inference
-    from steps.evaluate.prompted import prompted
-    from steps.evaluate.tasks import suite
+    from steps.evaluate.measure import measure
 
-    root = input_root("evaluate")
-    tasks = suite(dataset, config, root)
-    subjects: AbstractContextManager[Subject]
-    if asked is not None:
-        cache = state_folder() / EMBEDDINGS
-        with (
-            local_model(subject, base, tuned, inference(config)) as plain,
-            prompted(plain, asked, dataset, config, root, cache) as (model, tries),
-        ):
-            done = evaluate(model, tasks, config, root, workspace("evaluate"), tries)
-        return EvaluateOutputs(done.report, done.answers)
-    if tuned is not None and is_scorer(tuned):
-        subjects = local_scorer(subject, base, tuned, inference(config))
-    else:
-        subjects = local_model(subject, base, tuned, inference(config))
-    with subjects as model:
-        done = evaluate(model, tasks, config, root, workspace("evaluate"))
+    root, cache = input_root("evaluate"), state_folder() / EMBEDDINGS
+    done = measure(subject, base, tuned, dataset, config, root, workspace("evaluate"), cache, asked)
     return EvaluateOutputs(done.report, done.answers)

@@ -1,0 +1,185 @@
+"""`assay compare`: models side by side at any time, by the code that evaluates them in a run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ops.console import console, emit, say
+from ops.environment import prepare
+from ops.found_models import FoundModel, find_models, trained_on
+from ops.measured import Measured, Terms, kept_folder, measured
+from ops.summary import print_comparison
+from ops.versions import Version, find_version, newest_completed
+from ops.versions import trained_on as version_of_config
+from pipelines.config import RunConfig
+from pipelines.load import load_model
+from pipelines.report.candidates import candidates
+from steps.contracts.errors import ConfigError, InputError, InputNotFoundError
+from steps.contracts.evaluation import Comparison
+from steps.contracts.runs import RunRecord
+from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.tasks import Suite, suite
+from steps.gate.gate import compare as compared
+from steps.zenml_runtime.urls import with_urls
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Settings and rows, and where they are from."""
+
+    config: EvaluateConfig
+    version: Version
+    where: str
+
+
+def compare_models(
+    root: Path,
+    models: Sequence[str],
+    config: Path | None,
+    run: str | None,
+    overrides: Sequence[str],
+    over: str | None,
+    answers: Path | None,
+    allow_seen: bool,
+    json_output: bool,
+) -> None:
+    """Measure every model, the first as the reference, and say how they differ.
+
+    Raises:
+        ConfigError, InputError: what is named can't be compared so. As `find_models` and `measured`.
+    """
+    if len(models) < 2:
+        raise ConfigError("one model has nothing beside it", hint="assay compare REFERENCE MODEL...")
+    if config is not None and run is not None:
+        raise ConfigError("both say how it is measured", where="--config and --run", hint="leave one out")
+    if overrides and config is None:
+        raise ConfigError("a run's settings are what they were", where="--set", hint="name its config: --config")
+    prepare(root)
+    found = find_models(root, models, over)
+    asked = _by_config(root, config, overrides) if config else _by_run(root, run, found)
+    folder = with_urls(asked.config.files(), root)
+    tasks = suite(asked.version.dataset, asked.config, folder)
+    notes = _seen(root, found, tasks, allow_seen)
+    terms = Terms(asked.version.dataset, tasks, asked.config, folder, answers or kept_folder(root))
+    done = [measured(m, terms) for m in found]
+    comparison = compared(done[0].evaluation, [d.evaluation for d in done[1:]])
+    notes = [*notes, *_same(found), *_told(done)]
+    if json_output:
+        emit(_as_json(comparison, asked, done, notes))
+        return
+    say(f"measured on {len(tasks.tasks[0].rows):,} test rows of {asked.where}")
+    print_comparison(console(), comparison)
+    for note in notes:
+        say(f"note: {note}")
+    for one in done:
+        say(f"{'kept' if one.reused else 'measured'}: {one.evaluation.report.subject}: {one.folder}")
+
+
+def _by_config(root: Path, path: Path, overrides: Sequence[str]) -> _Asked:
+    config = load_model(RunConfig, path, list(overrides))
+    if config.dataset:
+        version: Version | None = version_of_config(root, config.dataset, config.name)
+    else:
+        version = newest_completed(root, config.name)
+    if version is None:
+        hint = "run it, or name a run whose rows are meant: --run"
+        raise InputNotFoundError("no completed run of this config has made a dataset", where=str(path), hint=hint)
+    return _Asked(config.evaluate, version, f"run {version.run.name}, settings of {path}")
+
+
+def _by_run(root: Path, name: str | None, models: Sequence[FoundModel]) -> _Asked:
+    """Of a run that is named, else of the first model that a run made."""
+    from ops.run_index import find_run
+
+    run = find_run(root, name) if name else next((m.run for m in models if m.run is not None), None)
+    if run is None:
+        hint = "--run RUN or --config CONFIG says on which rows, and how"
+        raise ConfigError("none of these models was made by a run that is known here", hint=hint)
+    values = run.config.get("evaluate")
+    if values is None:
+        hint = "name the config that it had: --config"
+        raise ConfigError("the run's record doesn't say how it evaluated", where=f"run {run.name}", hint=hint)
+    try:
+        config = EvaluateConfig.model_validate(values)
+    except ValidationError as e:
+        what = f"its settings are of another version: {e.errors()[0]['msg']}"
+        raise ConfigError(what, where=f"run {run.name}, evaluate", hint="name a config: --config") from e
+    return _Asked(config, _rows_of(root, run), f"run {run.name}")
+
+
+def _rows_of(root: Path, run: RunRecord) -> Version:
+    """The version that a run trained on; of fine-tuning alone that of an earlier one."""
+    from ops.run_index import artifacts_of
+
+    if run.of_type("dataset"):
+        return find_version(root, f"run:{run.name}")
+    store = artifacts_of(root, run)
+    digest = next((d for a in reversed(run.of_type("model")) if (d := store.model(a).dataset_digest)), None)
+    if digest is None:
+        raise InputNotFoundError("this run has no dataset", where=f"run {run.name}", hint="name one that curates")
+    return find_version(root, f"dataset:{digest}")
+
+
+def _seen(root: Path, models: Sequence[FoundModel], tasks: Suite, allowed: bool) -> list[str]:
+    """Notes on models that may have been trained on rows that they are asked now.
+
+    Raises:
+        InputError: one was, and `allowed` doesn't say that this is meant.
+    """
+    wanted = {r["content_id"] for r in tasks.tasks[0].rows}
+    notes = []
+    for model in models:
+        for digest in sorted(trained_on(model) - {tasks.dataset_digest}):
+            try:
+                other = find_version(root, f"dataset:{digest}").dataset
+            except InputNotFoundError:
+                notes.append(f"{model.name} was trained on dataset {digest[:12]}, which isn't known here: whether it"
+                             " has seen these rows can't be told")  # fmt: skip
+                continue
+            trained = {
+                c for table in other.tables(["content_id"], split="train") for c in table["content_id"].to_pylist()
+            }
+            if known := wanted & trained:
+                what = f"{model.name} was trained on {len(known)} of these {len(wanted)} rows (dataset {digest[:12]})"
+                if not allowed:
+                    hint = "measure on rows that none of them has seen (--run), or say --allow-seen"
+                    raise InputError(what, where=f"dataset {tasks.dataset_digest[:12]}", hint=hint)
+                notes.append(what)
+    return notes
+
+
+def _same(models: Sequence[FoundModel]) -> list[str]:
+    """Models that are one and the same under two names."""
+    names: dict[str, list[str]] = {}
+    for model in models:
+        names.setdefault(model.model.info.digest, []).append(model.name)
+    return [f"the same weights: {' and '.join(n)}" for n in names.values() if len(n) > 1]
+
+
+def _told(done: Sequence[Measured]) -> list[str]:
+    """What the evaluations say; what several say, once."""
+    said: dict[str, list[str]] = {}
+    for one in done:
+        for note in one.evaluation.report.notes:
+            said.setdefault(note, []).append(one.evaluation.report.subject)
+    return [note if len(names) == len(done) else f"{', '.join(names)}: {note}" for note, names in said.items()]
+
+
+def _as_json(comparison: Comparison, asked: _Asked, done: Sequence[Measured], notes: list[str]) -> dict[str, Any]:
+    table = candidates(comparison)
+    return {
+        "rows_of": asked.where,
+        "dataset_digest": comparison.dataset_digest,
+        "comparison": json.loads(comparison.model_dump_json()),
+        "candidates": json.loads(table.model_dump_json()) if table else None,
+        "evaluations": [
+            {"model": d.evaluation.report.subject, "digest": d.evaluation.report.model_digest,
+             "folder": str(d.folder), "reused": d.reused}
+            for d in done
+        ],
+        "notes": notes,
+    }  # fmt: skip

@@ -1,0 +1,137 @@
+"""Evaluations that were made outside a run, kept so that the same one isn't made twice.
+
+<state>/measured/<key>/report.json, answers.parquet, manifest.json: the key is a digest of the model, the rows and the
+settings, of our code and the libraries that decide over numbers. The manifest has the digests of the other two and is
+written last; without one, or with others, nothing has been measured.
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from ops.found_models import FoundModel
+from steps.contracts.code import code_digest
+from steps.contracts.dataset import Dataset
+from steps.contracts.digests import file_digest, value_digest
+from steps.contracts.evaluation import Answers, EvalReport, Evaluation
+from steps.contracts.locks import locked
+from steps.contracts.models import ModelFolder
+from steps.contracts.storage import aside, write_whole
+from steps.engines.embed.config import CACHE as EMBEDDINGS
+from steps.engines.progress.progress import say
+from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.measure import measure
+from steps.evaluate.tasks import Suite
+from steps.zenml_runtime.state import state_folder
+
+FOLDER = "measured"
+_REPORT, _ANSWERS, _MANIFEST = "report.json", "answers.parquet", "manifest.json"
+# As the evaluation step's key names them.
+_LIBRARIES = ("torch", "transformers", "peft", "rouge-score", "jsonschema")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation, where it is kept, and whether it was there already."""
+
+    evaluation: Evaluation
+    folder: Path
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What models are measured by.
+
+    Attributes:
+        suite: of `dataset` and `config`. root: what the paths in `config` are relative to.
+        kept: the folder for evaluations.
+    """
+
+    dataset: Dataset
+    suite: Suite
+    config: EvaluateConfig
+    root: Path
+    kept: Path
+
+
+def kept_folder(root: Path) -> Path:
+    """Where evaluations are kept unless somebody names another folder."""
+    return state_folder(root) / FOLDER
+
+
+def measured(model: FoundModel, terms: Terms) -> Measured:
+    """The model's evaluation on these terms: the one that is kept, else a new one.
+
+    Raises: as `measure`; StorageError: it can't be kept.
+    """
+    parts = _parts(model, terms)
+    folder = terms.kept / value_digest(parts)[:32]
+    with locked(terms.kept / f".{folder.name}.lock", lambda: say(f"{model.name}: another process measures it ...")):
+        known = _kept(folder, parts)
+        if known is None:
+            _make(model, terms, folder, parts)
+            known = _kept(folder, parts)
+            assert known is not None
+            return Measured(_called(known, model.name), folder, reused=False)
+    return Measured(_called(known, model.name), folder, reused=True)
+
+
+def _parts(model: FoundModel, terms: Terms) -> dict[str, Any]:
+    """All that decides over an evaluation, as JSON values."""
+    tasks = [[t.name, t.kind, t.data_digest, len(t.rows)] for t in terms.suite.tasks]
+    files = {name: file_digest(terms.root / name) for name in terms.config.files()}
+    return {
+        "model": [_identity(model.base), _identity(model.tuned) if model.tuned else None],
+        "dataset": terms.suite.dataset_digest,
+        "tasks": tasks,
+        "files": files,
+        "settings": terms.config.model_dump(mode="json"),
+        "code": code_digest("steps.evaluate.measure"),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def _identity(model: ModelFolder) -> list[Any]:
+    template = model.info.template
+    return [model.info.digest, template.model_dump(mode="json") if template else None]
+
+
+def _kept(folder: Path, parts: dict[str, Any]) -> Evaluation | None:
+    """What a folder holds, if it is whole and of these parts."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_bytes())
+        digests = {name: file_digest(folder / name) for name in (_REPORT, _ANSWERS)}
+        if manifest != {"parts": json.loads(json.dumps(parts)), "files": digests}:
+            return None
+        report = EvalReport.model_validate_json((folder / _REPORT).read_bytes())
+        return Evaluation(report, Answers(folder / _ANSWERS, pq.read_metadata(folder / _ANSWERS).num_rows))
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def _make(model: FoundModel, terms: Terms, folder: Path, parts: dict[str, Any]) -> None:
+    say(f"{model.name}: measuring ...")
+    (folder / _MANIFEST).unlink(missing_ok=True)
+    cache = state_folder() / EMBEDDINGS
+    with tempfile.TemporaryDirectory(dir=terms.kept, prefix=".measuring-") as scratch:
+        config = terms.config.model_copy(update={"subjects": ()})
+        done = measure(
+            model.name, model.base, model.tuned, terms.dataset, config, terms.root, Path(scratch), cache
+        )  # fmt: skip
+        with aside(folder / _ANSWERS) as partial:
+            done.answers.path.replace(partial)
+    write_whole(folder / _REPORT, done.report.model_dump_json(indent=1))
+    files = {name: file_digest(folder / name) for name in (_REPORT, _ANSWERS)}
+    write_whole(folder / _MANIFEST, json.dumps({"parts": parts, "files": files}, indent=1))
+
+
+def _called(evaluation: Evaluation, name: str) -> Evaluation:
+    """The evaluation under the name that the model has here."""
+    return Evaluation(evaluation.report.model_copy(update={"subject": name}), evaluation.answers)

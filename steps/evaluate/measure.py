@@ -1,0 +1,54 @@
+"""One subject measured from its files: what the evaluation step does, wherever it is asked for."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from steps.contracts.dataset import Dataset
+from steps.contracts.evaluation import Evaluation
+from steps.contracts.models import ModelFolder
+from steps.engines.lm.scorer import is_scorer
+from steps.engines.subjects.local_model import local_model
+from steps.engines.subjects.local_scorer import local_scorer
+from steps.engines.subjects.subject import Subject
+from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.evaluate import evaluate, inference
+from steps.evaluate.prompted import prompted
+from steps.evaluate.subject_config import SubjectConfig
+from steps.evaluate.tasks import suite
+
+
+def measure(
+    subject: str,
+    base: ModelFolder,
+    tuned: ModelFolder | None,
+    dataset: Dataset,
+    config: EvaluateConfig,
+    root: Path,
+    folder: Path,
+    cache: Path,
+    asked: SubjectConfig | None = None,
+) -> Evaluation:
+    """Measure `base`, or `tuned` in its place, as `subject`.
+
+    Args:
+        root: what the paths in `config` are relative to.
+        folder: where the answers go.
+        cache: where embeddings are kept.
+        asked: how it is asked, where that isn't as everybody is.
+
+    Raises: as `suite`, `local_model` and `evaluate`.
+    """
+    tasks = suite(dataset, config, root)
+    if asked is not None:
+        with (
+            local_model(subject, base, tuned, inference(config)) as plain,
+            prompted(plain, asked, dataset, config, root, cache) as (model, tries),
+        ):
+            return evaluate(model, tasks, config, root, folder, tries)
+    subjects: AbstractContextManager[Subject]
+    if tuned is not None and is_scorer(tuned):
+        subjects = local_scorer(subject, base, tuned, inference(config))
+    else:
+        subjects = local_model(subject, base, tuned, inference(config))
+    with subjects as one:
+        return evaluate(one, tasks, config, root, folder)
