@@ -260,6 +260,18 @@ def _machine(config: RunConfig, infra: InfraConfig | None, here: bool) -> Iterat
                 make_plan(phase, 0, ranks)
         except ConfigError as e:
             yield Finding(place, f"{e.what}; {e.hint}")
+        for what in _idle_ranks(ranks or Ranks()):
+            yield Finding(place, what, stops=False)
+
+
+def _idle_ranks(ranks: Ranks) -> Iterator[str]:
+    """What the infra file says of processes and has no effect, in words."""
+    if ranks.strategy == "fsdp2" and ranks.world == 1:
+        yield "training.strategy fsdp2 of the infra file shares nothing: one process trains (training.processes)"
+    fields = Ranks.model_fields
+    named = [n for n in ("address", "join_seconds") if getattr(ranks, n) != fields[n].default and ranks.nodes == 1]
+    if named:
+        yield f"training.{' and '.join(named)} of the infra file say nothing: one machine trains (training.nodes)"
 
 
 def _asked(root: Path, config: RunConfig, here: bool) -> Iterator[Finding]:

@@ -233,6 +233,19 @@ def test_a_batch_that_the_processes_of_the_infra_file_can_t_share_is_found(root:
     assert way_out in str(caught.value)
 
 
+def test_what_an_infra_file_says_of_processes_in_vain_is_told(root: Path) -> None:
+    def notes(**training: Any) -> list[str]:
+        infra = InfraConfig.model_validate({"stack": "local", "steps": {"train_step": {"training": training}}})
+        (root / "run.yaml").write_text(yaml.safe_dump(config(train={"gradient_accumulation_steps": 4})))
+        return [n for n in checked(root, root / "run.yaml", infra=infra)[1] if "of the infra file" in n]
+
+    assert notes(processes=2, strategy="fsdp2") == []
+    (alone,) = notes(strategy="fsdp2", processes=1)
+    assert "train: training.strategy fsdp2 of the infra file shares nothing: one process trains" in alone
+    (waits,) = notes(join_seconds=60, address="10.0.0.1")
+    assert "training.address and join_seconds of the infra file say nothing: one machine trains" in waits
+
+
 def test_a_teacher_of_another_vocabulary_is_found_before_anything_is_made(root: Path) -> None:
     for name in ("student", "teacher"):
         build_tiny_model(root / name)

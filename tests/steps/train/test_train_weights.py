@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from support.families.models import ARCHITECTURES, tiny_config
+from support.resumed import check_resumed_after_a_kill
 from support.tiny_model import tiny_dataset, tiny_llama
 
 from steps.contracts.errors import ConfigError
@@ -353,6 +354,19 @@ def test_over_quantized_weights_what_was_trained_resumes_is_loaded_and_merged(tr
     info = done.model.info
     assert info.parameters == tiny_model.info.parameters + info.trainable
     assert any(f"trained beside weights in {weights.get('quantization', 'nf4')}" in note for note in done.report.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "weights",
+    [LORA | {"init_lora_weights": "eva", "eva_rho": 2.0, "lora_dropout": 0.1},
+     LOFTQ | {"loftq_iter": 2, "lora_dropout": 0.1}],
+    ids=["eva", "loftq"],
+)  # fmt: skip
+def test_what_is_set_by_rows_or_by_the_exact_weights_is_set_again_after_a_kill(tmp_path, tiny_model, weights):
+    config = TrainConfig.model_validate({**COMMON, "weights": weights, "save_steps": 3, "max_steps": 8})
+    rows = tiny_dataset(tmp_path / "data", validation=8)
+    check_resumed_after_a_kill(tmp_path, tiny_model, rows, config, 6)
 
 
 @pytest.mark.slow
