@@ -794,6 +794,32 @@ def audit(
     raise typer.Exit(commands.audit(root_folder(), model, verify, key, json_output))
 
 
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="models:/NAME@ALIAS, run:RUN[/MODEL] or a folder")]
+Over = Annotated[str | None, typer.Option(metavar="MODEL", help="what adapters in folders lie over")]
+
+
+@app.command(rich_help_panel="Run")
+def serve(
+    model: ModelName,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=MODEL", help="another model over the same base, asked by this name"),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="its own name; default: MODEL")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any that is free")] = 8000,
+    max_tokens: Annotated[int, typer.Option(min=1, help="of an answer, where the request doesn't say")] = 1024,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="an evaluate setting, such as device=cpu")
+    ] = None,
+    over: Over = None,
+) -> None:
+    """Answer OpenAI's chat completions with a model, as it was evaluated, until SIGTERM or Ctrl-C."""
+    from ops.commands.serve import serve_model
+
+    serve_model(root_folder(), model, adapter or [], name, host, port, max_tokens, overrides or [], over)
+
+
 @app.command(rich_help_panel="Look")
 def compare(
     models: Annotated[
@@ -809,7 +835,7 @@ def compare(
         str | None, typer.Option(help="run whose settings and rows are used; default: that of the first model with one")
     ] = None,
     overrides: Overrides = None,
-    over: Annotated[str | None, typer.Option(metavar="MODEL", help="what adapters in folders lie over")] = None,
+    over: Over = None,
     answers: Annotated[Path | None, typer.Option(metavar="FOLDER", help="where answers are kept")] = None,
     allow_seen: Annotated[
         bool, typer.Option("--allow-seen", help="also models that were trained on some of the rows")

@@ -56,7 +56,7 @@ def generate(
             options = {**decoding.in_force(), "max_new_tokens": room}
             lengths = [len(one) + room for one in ids]
             for batch in by_budget(list(alike), lengths, rows=batch_size, tokens=batch_tokens):
-                said = _answer(loaded, [ids[i] for i in batch], options, ends)
+                said = answer_ids(loaded, [ids[i] for i in batch], options, ends)
                 texts = loaded.tokenizer.batch_decode(said, skip_special_tokens=not special)
                 for i, text, one in zip(batch, texts, said, strict=True):
                     answers[i] = Generated(text.strip(), cut=len(one) == room)
@@ -64,8 +64,12 @@ def generate(
     return answers
 
 
-def _answer(loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any], ends: list[int]) -> list[list[int]]:
-    """The token ids of each answer, without what ended it."""
+def answer_ids(
+    loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any], ends: list[int], **hooks: Any
+) -> list[list[int]]:
+    """The token ids of each answer, without what ended it. `hooks`: of transformers' generate, such as
+    stopping_criteria.
+    """
     import torch
     from transformers import GenerationConfig
 
@@ -80,6 +84,7 @@ def _answer(loaded: LoadedModel, batch: list[list[int]], options: dict[str, Any]
             input_ids=torch.tensor(rows, device=loaded.device),
             attention_mask=torch.tensor(mask, device=loaded.device),
             generation_config=config,
+            **hooks,
         )
     return [_until_end(row, ends) for row in out[:, width:].tolist()]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.evaluation import STOP_TOKEN_IDS
@@ -15,11 +15,13 @@ from steps.engines.lm.context import context_length
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.generate import generate
+from steps.engines.lm.live import Live, answer_live
 from steps.engines.lm.load import LoadedModel, load
 from steps.engines.lm.loss import IGNORED, token_losses
 from steps.engines.lm.memory import memory_explained, release
 from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.lm.threads import torch_threads
+from steps.engines.lm.transcript import Transcript
 from steps.engines.subjects.pairs import encoded_pairs, preferred
 from steps.engines.subjects.subject import Asked, Loss, Losses, Preferences, Prompt, Replies
 from steps.engines.template.config import TemplateConfig
@@ -108,13 +110,19 @@ class LocalModel:
         del self._loaded
         release()
 
+    def sharing(self, loaded: LoadedModel) -> Self:
+        """The same with weights that it has together with others; what ends its answers stays its own."""
+        _ = self._ends
+        self._loaded = loaded
+        return self
+
     @property
     def decoding(self) -> dict[str, Any]:
         """What decides over its numbers besides its weights."""
         i = self._inference
         return {
             "generation": i.decoding.in_force(),
-            STOP_TOKEN_IDS: stop_ids(self._loaded),
+            STOP_TOKEN_IDS: self._ends,
             "own_room": [_OWN_ROOM, _OWN_SPARE],
             "batch_size": i.batch_size,
             "batch_tokens": i.batch_tokens,
@@ -240,6 +248,25 @@ class LocalModel:
     def _markers(self) -> Markers:
         """A model without a chat template answers no conversation, but goes on with documents."""
         return self._template.markers if self._loaded.tokenizer.chat_template else Markers()
+
+    def tokens(self, prompt: Prompt) -> tuple[list[int], int]:
+        """The token ids of a prompt, and how many an answer to it may have."""
+        ids: list[int] = self._loaded.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        return ids, max(0, self._window - len(ids))
+
+    def answer_live(self, asked: Sequence[Live]) -> None:
+        """Answer several prompts together, each told of every token; decoded as `answer` does it."""
+        i = self._inference
+        with self._memory():
+            answer_live(self._loaded, asked, decoding=i.decoding, ends=self._ends)
+
+    def transcript(self, prompt: Prompt, stops: Sequence[str] = ()) -> Transcript:
+        """What becomes text of the tokens of an answer."""
+        return Transcript(self._loaded.tokenizer, self._markers, prompt.text, stops)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return stop_ids(self._loaded)
 
     def losses(self, rows: Sequence[Row]) -> Losses:
         """Per row the nats and tokens of what training would train (a document: all of it), cut to the context."""

@@ -1,0 +1,236 @@
+"""The HTTP side: OpenAI's chat completions over what a desk answers."""
+
+import asyncio
+import hmac
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from ops.serving.desk import Desk, End, FullError, Job, NoRoomError, Question, Told
+from ops.serving.requests import LARGEST_BYTES, ReadRequest, RequestError, read_request
+from steps.contracts.errors import OutOfMemoryError, TrainingDataError
+from steps.engines.lm.transcript import Piece
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the server answers.
+
+    Attributes:
+        models: what /v1/models lists.
+        most: tokens of an answer where the request doesn't say.
+        hosts: names under which it may be asked; empty: any. A page in a browser that was led here under a name of its
+            own is refused by that.
+        key: what a request must bear; "": nothing.
+    """
+
+    models: Sequence[dict[str, Any]]
+    most: int
+    hosts: frozenset[str] = frozenset()
+    key: str = ""
+
+
+def make_app(desk: Desk, rules: Rules) -> Starlette:
+    """The application; the desk must be open."""
+    server = _Server(desk, rules)
+    routes = [
+        Route("/v1/chat/completions", server.chat, methods=["POST"]),
+        Route("/v1/models", server.models, methods=["GET"]),
+        Route("/v1/models/{name:path}", server.model, methods=["GET"]),
+        Route("/health", server.health, methods=["GET"]),
+    ]
+    handlers: dict[Any, Any] = {RequestError: _refused, HTTPException: _no_such, Exception: _broken}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+async def _refused(_: Request, error: RequestError) -> Response:
+    # What is left of a body that was too large is not read.
+    headers = {"Connection": "close"} if error.status == 413 else {}
+    headers |= {"Retry-After": "1"} if error.status == 429 else {}
+    return JSONResponse(error.body(), error.status, headers)
+
+
+async def _no_such(_: Request, error: HTTPException) -> Response:
+    return JSONResponse(RequestError(error.status_code, str(error.detail)).body(), error.status_code, error.headers)
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    return JSONResponse(RequestError(500, f"a fault of the server: {type(error).__name__}").body(), 500)
+
+
+class _Server:
+    def __init__(self, desk: Desk, rules: Rules) -> None:
+        self._desk, self._rules = desk, rules
+
+    async def health(self, _: Request) -> Response:
+        """Whether questions are answered, and how many wait; answered at once, whatever is going on."""
+        desk = self._desk
+        about = {"waiting": desk.waiting, "answering": desk.answering, "answered": desk.answered}
+        return JSONResponse({"status": "ok" if desk.alive else "dead", **about}, 200 if desk.alive else 503)
+
+    async def models(self, request: Request) -> Response:
+        """What can be asked."""
+        self._check(request)
+        return JSONResponse({"object": "list", "data": list(self._rules.models)})
+
+    async def model(self, request: Request) -> Response:
+        """One of them."""
+        self._check(request)
+        return JSONResponse(self._described(request.path_params["name"]))
+
+    async def chat(self, request: Request) -> Response:
+        """An answer, whole or piece by piece."""
+        self._check(request)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RequestError(415, "the content type must be application/json")
+        read = read_request(await _body(request))
+        self._described(read.chat.model)
+        heard: asyncio.Queue[Told] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def tell(told: Told) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(heard.put_nowait, told)
+
+        job = await self._asked(read, tell)
+        if read.chat.stream:
+            return StreamingResponse(_events(read, job, heard), media_type="text/event-stream")
+        return JSONResponse(_completion(read, await _whole(request, job, heard)))
+
+    def _check(self, request: Request) -> None:
+        rules = self._rules
+        if rules.hosts and (request.url.hostname or "") not in rules.hosts:
+            raise RequestError(421, "this server isn't known under that name")
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        if rules.key and not hmac.compare_digest(given, rules.key.encode()):
+            raise RequestError(401, "the API key is missing or wrong", code="invalid_api_key")
+
+    def _described(self, name: str) -> dict[str, Any]:
+        found = next((m for m in self._rules.models if m["id"] == name), None)
+        if found is None:
+            raise RequestError(404, f"no model {name[:200]!r} here", param="model", code="model_not_found")
+        return found
+
+    async def _asked(self, read: ReadRequest, tell: Any) -> Job:
+        chat = read.chat
+        question = Question(
+            chat.model, read.row, chat.most_tokens or self._rules.most, temperature=chat.temperature or 0.0,
+            top_p=1.0 if chat.top_p is None else chat.top_p, seed=chat.seed, stops=chat.stops, pieces=bool(chat.stream),
+        )  # fmt: skip
+        try:
+            # Rendering and tokenizing a long conversation takes a while.
+            return await asyncio.to_thread(self._desk.ask, question, tell)
+        except NoRoomError as e:
+            raise RequestError(400, str(e), param="messages", code="context_length_exceeded") from e
+        except TrainingDataError as e:
+            raise RequestError(400, e.what, param="messages") from e
+        except FullError as e:
+            raise RequestError(429, "too many requests wait; try again later", code="rate_limit_exceeded") from e
+
+
+async def _body(request: Request) -> bytes:
+    """The body, as far as it may be large."""
+    found = bytearray()
+    try:
+        async for part in request.stream():
+            found += part
+            if len(found) > LARGEST_BYTES:
+                raise RequestError(413, f"the body is larger than {LARGEST_BYTES:,} bytes", code="body_too_large")
+    except ClientDisconnect as e:
+        raise RequestError(400, "the body ends early") from e
+    return bytes(found)
+
+
+async def _whole(request: Request, job: Job, heard: "asyncio.Queue[Told]") -> End:
+    """The end of an answer; whoever hangs up meanwhile lets it go."""
+    told = asyncio.ensure_future(heard.get())
+    left = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({told, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            raise RequestError(400, "the client is gone")
+        found = told.result()
+        assert not isinstance(found, Piece)
+        if isinstance(found, Exception):
+            raise _failure(found)
+        return found
+    finally:
+        job.gone.set()
+        told.cancel()
+        left.cancel()
+
+
+async def _left(request: Request) -> None:
+    while not await request.is_disconnected():
+        # Chosen: an answer that nobody waits for goes on for so long at most.
+        await asyncio.sleep(0.25)
+
+
+def _failure(error: Exception) -> RequestError:
+    if isinstance(error, OutOfMemoryError):
+        return RequestError(503, error.what, code="out_of_memory")
+    return RequestError(500, f"the answer failed: {error!s:.300}")
+
+
+async def _events(read: ReadRequest, job: Job, heard: "asyncio.Queue[Told]") -> AsyncIterator[str]:
+    """The answer as server-sent events, in OpenAI's chunks."""
+    shared = {**_head(), "object": "chat.completion.chunk", "model": read.chat.model}
+
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        usage = {"usage": None} if read.chat.usage_at_the_end else {}
+        return _event({**shared, "choices": [choice], **usage})
+
+    try:
+        yield chunk({"role": "assistant", "content": ""})
+        while isinstance(told := await heard.get(), Piece):
+            if told.reasoning:
+                yield chunk({"reasoning_content": told.reasoning})
+            if told.text:
+                yield chunk({"content": told.text})
+        if isinstance(told, Exception):
+            yield _event(_failure(told).body())
+            return
+        yield chunk({}, _finish(told))
+        if read.chat.usage_at_the_end:
+            yield _event({**shared, "choices": [], "usage": _usage(told)})
+        yield "data: [DONE]\n\n"
+    finally:
+        job.gone.set()
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value)}\n\n"
+
+
+def _completion(read: ReadRequest, end: End) -> dict[str, Any]:
+    thought = {"reasoning_content": end.reasoning} if end.reasoning else {}
+    message = {"role": "assistant", "content": end.text, "refusal": None, **thought}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(end)}
+    return {**_head(), "object": "chat.completion", "model": read.chat.model, "choices": [choice], "usage": _usage(end)}
+
+
+def _head() -> dict[str, Any]:
+    return {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time())}
+
+
+def _finish(end: End) -> str:
+    return "length" if end.cut else "stop"
+
+
+def _usage(end: End) -> dict[str, int]:
+    return {
+        "prompt_tokens": end.prompt,
+        "completion_tokens": end.completion,
+        "total_tokens": end.prompt + end.completion,
+    }

@@ -1,0 +1,217 @@
+"""One thread that has the models and answers what waits, several questions of one model at a time, first come first."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeAlias
+
+from ops.serving.loading import Models, load_models
+from steps.contracts.errors import AssayError, TrainingDataError
+from steps.contracts.records import Row
+from steps.engines.lm.live import Live
+from steps.engines.lm.transcript import Piece, Transcript
+from steps.engines.subjects.local_model import Inference, LocalModel
+
+# Chosen: what waits longer has been given up by whoever asked it.
+MOST_WAITING = 256
+
+
+@dataclass(frozen=True)
+class End:
+    """How an answer ended. `prompt`, `completion`: in tokens; `cut`: it had no more room."""
+
+    text: str
+    reasoning: str | None
+    prompt: int
+    completion: int
+    cut: bool
+
+
+# What is told of an answer: its pieces, then its end or what went wrong.
+Told: TypeAlias = Piece | End | Exception
+
+
+class FullError(Exception):
+    """So many questions wait that another one would wait too long."""
+
+
+class NoRoomError(Exception):
+    """A prompt fills the context. `tokens`: of it, `window`: of the context."""
+
+    def __init__(self, tokens: int, window: int) -> None:
+        super().__init__(f"the prompt has {tokens} tokens, the model's context {window}: there is no room to answer")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked. `most`: tokens of the answer at most. `pieces`: whether it is told piece by piece."""
+
+    model: str
+    row: Row
+    most: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stops: tuple[str, ...] = ()
+    pieces: bool = False
+
+
+@dataclass
+class Job:
+    """A question that waits or is answered. Whoever asked it may let it go: `gone`."""
+
+    question: Question
+    ids: list[int]
+    room: int
+    transcript: Transcript
+    tell: Callable[[Told], None]
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    def hear(self, token: int) -> bool:
+        """One more token; returns whether that is enough."""
+        self.transcript.add(token)
+        if self.question.pieces and (piece := self.transcript.piece()) != Piece():
+            self.tell(piece)
+        return self.transcript.stopped or self.gone.is_set()
+
+    def end(self, failed: Exception | None = None) -> None:
+        """Tell what is left, or why there is no answer."""
+        if failed is not None:
+            self.tell(failed)
+            return
+        if self.question.pieces and (piece := self.transcript.rest()) != Piece():
+            self.tell(piece)
+        whole, tokens = self.transcript.whole(), self.transcript.tokens
+        cut = tokens >= self.room and not self.transcript.stopped
+        self.tell(End(whole.text, whole.reasoning, len(self.ids), tokens, cut))
+
+
+class Desk:
+    """The thread and its queue. `batch_size`, `batch_tokens` of the inference bound what is answered together."""
+
+    def __init__(self, models: Mapping[str, Models], inference: Inference) -> None:
+        self._given, self._inference = models, inference
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._closing = False
+        self.answering = 0
+        self.answered = 0
+        self._served: Mapping[str, LocalModel] = {}
+        self._use: Callable[[str], None] = lambda name: None
+        self._ready = threading.Event()
+        self._failed: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
+
+    def __enter__(self) -> "Desk":
+        """Load the models.
+
+        Raises: as `load_models`.
+        """
+        self._thread.start()
+        self._ready.wait()
+        if self._failed is not None:
+            raise self._failed
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let what is being answered go, and the models."""
+        with self._changed:
+            self._closing = True
+            for job in self._waiting:
+                job.gone.set()
+            self._changed.notify()
+        self._thread.join()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models that can be asked."""
+        return list(self._given)
+
+    @property
+    def alive(self) -> bool:
+        """Whether questions are answered."""
+        return self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """Questions that nobody has begun to answer."""
+        return len(self._waiting)
+
+    def ask(self, question: Question, tell: Callable[[Told], None]) -> Job:
+        """Put a question; `tell` is called by the desk's thread.
+
+        Raises:
+            TrainingDataError: the template refuses it. NoRoomError: it fills the context. FullError: too many wait.
+        """
+        model = self._served[question.model]
+        (prompt,) = model.prompts([question.row]).prompts
+        if prompt is None:
+            raise TrainingDataError("these messages can't be put to this model")
+        ids, left = model.tokens(prompt)
+        if left < 1:
+            raise NoRoomError(len(ids), len(ids) + left)
+        job = Job(question, ids, min(question.most, left), model.transcript(prompt, question.stops), tell)
+        with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                raise FullError
+            self._waiting.append(job)
+            self._changed.notify()
+        return job
+
+    def _run(self) -> None:
+        with ExitStack() as stack:
+            try:
+                self._served, self._use = load_models(self._given, self._inference, stack)
+            except Exception as e:  # noqa: BLE001 - told to whoever waits for the models
+                self._failed = e
+                return
+            finally:
+                self._ready.set()
+            while jobs := self._next():
+                self._answer(jobs)
+
+    def _next(self) -> list[Job]:
+        """The jobs that are answered together; empty: there is an end of it."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if self._closing:
+                    return []
+                self._waiting = deque(job for job in self._waiting if not job.gone.is_set())
+                if self._waiting:
+                    jobs = list(islice(self._together(), self._inference.batch_size))
+                    for job in jobs:
+                        self._waiting.remove(job)
+                    self.answering = len(jobs)
+                    return jobs
+
+    def _together(self) -> Sequence[Job]:
+        """The first job, and those of its model that fit beside it."""
+        first = self._waiting[0]
+        found, longest = list[Job](), 0
+        for job in self._waiting:
+            longest = max(longest, len(job.ids) + job.room)
+            fits = longest * (len(found) + 1) <= self._inference.batch_tokens
+            if job is first or (fits and job.question.model == first.question.model):
+                found.append(job)
+        return found
+
+    def _answer(self, jobs: Sequence[Job]) -> None:
+        failed: Exception | None = None
+        try:
+            self._use(jobs[0].question.model)
+            self._served[jobs[0].question.model].answer_live([_live(job) for job in jobs])
+        except Exception as e:  # noqa: BLE001 - one batch is lost, the desk goes on
+            failed = e if isinstance(e, AssayError) else RuntimeError(f"{type(e).__name__}: {e!s:.300}")
+        self.answering = 0
+        self.answered += len(jobs)
+        for job in jobs:
+            job.end(failed)
+
+
+def _live(job: Job) -> Live:
+    q = job.question
+    return Live(job.ids, job.room, job.hear, temperature=q.temperature, top_p=q.top_p, seed=q.seed)

@@ -1,0 +1,54 @@
+"""Several models over one base, of which each is there when it is asked."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, TypeAlias
+
+from steps.contracts.errors import ConfigError
+from steps.contracts.models import ModelFolder
+from steps.engines.lm.load import load
+from steps.engines.lm.shared import SharedWeights
+from steps.engines.lm.threads import torch_threads
+from steps.engines.subjects.local_model import Inference, LocalModel
+from steps.engines.template.effective import config_of
+
+# Full weights, and what lies over them or stands in their place.
+Models: TypeAlias = tuple[ModelFolder, ModelFolder | None]
+
+
+def load_models(
+    models: Mapping[str, Models], inference: Inference, stack: ExitStack
+) -> tuple[Mapping[str, LocalModel], Callable[[str], None]]:
+    """The models by name, and what makes one of them the one that is asked. `stack` lets go of them.
+
+    Raises:
+        ConfigError: they don't fit over one another. As `load`.
+    """
+    stack.enter_context(torch_threads(inference.num_threads))
+    served: dict[str, LocalModel] = {}
+    shared: SharedWeights | None = None
+    for name, (base, tuned) in models.items():
+        loaded = load(base, tuned, dtype=inference.dtype, device=inference.device)
+        ends = loaded
+        if shared is None:
+            shared = SharedWeights(name, loaded)
+        else:
+            if inference.dtype != "float32":
+                what = f"in {inference.dtype} an adapter isn't merged, and several can't share a base here"
+                raise ConfigError(what, where=name, hint="--dtype float32, or a server for each")
+            loaded = shared.add(name, loaded)
+        info = (tuned or base).info
+        served[name] = LocalModel(name, info.digest, ends, inference, config_of(info.template)).sharing(loaded)
+        del ends, loaded
+    assert shared is not None
+    for one in served.values():
+        stack.callback(one.close)
+    return served, shared.use
+
+
+def describe(models: Mapping[str, Models]) -> list[dict[str, Any]]:
+    """The models for /v1/models, in order."""
+    return [
+        {"id": name, "object": "model", "created": 0, "owned_by": "assay", "digest": (tuned or base).info.digest}
+        for name, (base, tuned) in models.items()
+    ]

@@ -1,0 +1,87 @@
+"""Tokens of an answer as text while they come: reasoning apart from the final text, nothing that is taken back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steps.engines.template.reasoning import CHANNELS, Markers, Reply
+
+# What a decoder puts where the bytes of a character aren't all there.
+_BROKEN = "\ufffd"
+_FINAL = "<|channel|>final<|message|>"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What has become certain since the last one."""
+
+    reasoning: str = ""
+    text: str = ""
+
+
+class Transcript:
+    """One answer. All its pieces in a row are `whole`."""
+
+    def __init__(self, tokenizer: Any, markers: Markers, prompt: str, stops: Sequence[str] = ()) -> None:
+        self._tokenizer, self._markers, self._prompt = tokenizer, markers, prompt
+        self._stops = tuple(stops)
+        self._ids: list[int] = []
+        self._told = Reply("", "")
+        self.stopped = False
+        # Whatever a marker begins with may become one.
+        self._watched = [m for pair in markers.tags for m in pair] + [*markers.special, *self._stops]
+
+    @property
+    def tokens(self) -> int:
+        """How many were heard."""
+        return len(self._ids)
+
+    def add(self, token: int) -> None:
+        """Hear one more; `stopped` says whether a stop sequence is in the final text now."""
+        self._ids.append(token)
+        if self._stops:
+            self.stopped = any(stop in self._reply(self._raw()).text for stop in self._stops)
+
+    def piece(self) -> Piece:
+        """What can be told now that wasn't told before."""
+        raw = self._raw().rstrip(_BROKEN)
+        held = max((_overlap(raw, mark) for mark in self._watched), default=0)
+        reply = self._cut(self._reply(raw[: len(raw) - held]))
+        if self._markers.channels and CHANNELS in raw and _FINAL not in raw:
+            reply = Reply(reply.reasoning, "")
+        return self._tell(reply)
+
+    def rest(self) -> Piece:
+        """What wasn't told, when no more comes."""
+        return self._tell(self.whole())
+
+    def whole(self) -> Reply:
+        """The answer as an evaluation has it, up to a stop sequence."""
+        return self._cut(self._reply(self._raw()))
+
+    def _raw(self) -> str:
+        return str(self._tokenizer.decode(self._ids, skip_special_tokens=False))
+
+    def _reply(self, raw: str) -> Reply:
+        return self._markers.split(self._prompt, raw.strip())
+
+    def _cut(self, reply: Reply) -> Reply:
+        ends = [at for stop in self._stops if (at := reply.text.find(stop)) >= 0]
+        return Reply(reply.reasoning, reply.text[: min(ends)]) if ends else reply
+
+    def _tell(self, reply: Reply) -> Piece:
+        told, reasoning = self._told, reply.reasoning or ""
+        more = Piece(_after(told.reasoning or "", reasoning), _after(told.text, reply.text))
+        self._told = Reply((told.reasoning or "") + more.reasoning, told.text + more.text)
+        return more
+
+
+def _after(told: str, now: str) -> str:
+    """What follows on what was told; nothing where the text began otherwise."""
+    return now[len(told) :] if now.startswith(told) else ""
+
+
+def _overlap(text: str, mark: str) -> int:
+    """Characters at the end of a text that a mark begins with, short of all of it."""
+    longest = min(len(text), len(mark) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(mark[:n])), 0)
