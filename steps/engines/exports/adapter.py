@@ -1,0 +1,72 @@
+"""A PEFT adapter's folder as vLLM, LoRAX and peft take it: the base stays where it is."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from steps.contracts.errors import ConfigError
+from steps.engines.exports.folder_format import Options, Runtime, Source, Written, chosen_dtype, require_writes_text
+from steps.engines.exports.loaded_runtime import loaded_runtime
+from steps.engines.lm.ends import stop_ids
+from steps.engines.lm.load import adapter_path, earlier_adapters, load, weights_path
+
+_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+class Adapter:
+    """The adapter's weights byte by byte, as they were trained."""
+
+    epsilons: Mapping[str, float] = MappingProxyType({"as_trained": 1e-3})
+
+    def write(self, source: Source, folder: Path, options: Options, scratch: Path) -> Written:
+        """The weights, their config with the base's name in it, tokenizer, and what ends an answer.
+
+        Raises:
+            ConfigError: it is no adapter, or lies over the adapters of earlier phases.
+        """
+        require_writes_text(source)
+        adapter = source.tuned
+        if adapter is None or adapter.info.kind != "adapter":
+            raise ConfigError("full weights were trained, no adapter", where="--to adapter", hint="--to merged")
+        if earlier_adapters(adapter):
+            what = "it lies over adapters of earlier phases, which programs that take one adapter wouldn't see"
+            raise ConfigError(what, where="--to adapter", hint="--to merged")
+        dtype = chosen_dtype(options.dtype, self.epsilons, "as_trained")
+        path = adapter_path(adapter)
+        shutil.copyfile(path / _WEIGHTS, folder / _WEIGHTS)
+        config = json.loads((path / _CONFIG).read_text("utf-8"))
+        named = source.base.info.base
+        config |= {"base_model_name_or_path": named.name if named.source == "hub" else str(weights_path(source.base)),
+                   "revision": named.revision, "inference_mode": True}  # fmt: skip
+        (folder / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+        loaded = load(source.base, adapter, device="cpu")
+        loaded.model.generation_config.eos_token_id = stop_ids(loaded)
+        loaded.model.generation_config.save_pretrained(str(folder))
+        loaded.tokenizer.save_pretrained(str(folder))
+        return Written(dtype, {"rank": config.get("r"), "base_digest": source.base.info.digest}, notes(config, named.source))
+
+    def opened(
+        self, source: Source, folder: Path, options: Options, scratch: Path
+    ) -> AbstractContextManager[Runtime]:
+        """By peft over the base, in float32, unmerged."""
+        return loaded_runtime(weights_path(source.base), folder, dtype="float32")
+
+
+def notes(config: Mapping[str, Any], source: str) -> list[str]:
+    """What keeps programs from taking the adapter, by their checks of a PEFT config (vLLM 0.11, `peft_helper.py`)."""
+    found = []
+    if config.get("use_dora"):
+        found.append("vLLM takes no DoRA: export --to merged for it")
+    if config.get("modules_to_save"):
+        found.append(f"vLLM takes no modules_to_save ({', '.join(config['modules_to_save'])}): export --to merged for it")
+    if config.get("bias", "none") != "none":
+        found.append("vLLM takes no biases of an adapter: export --to merged for it")
+    if config.get("rank_pattern") or config.get("alpha_pattern"):
+        found.append("ranks differ by layer: vLLM reads one rank, and would scale these wrongly")
+    if source != "hub":
+        found.append("the base is named by a folder of this machine: copy its files along, and name them there")
+    return found

@@ -1,0 +1,142 @@
+"""A model written in a format, proven, and described by a manifest: all of a folder or nothing of it."""
+
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, JsonValue, ValidationError
+
+from steps.contracts.digests import folder_digests
+from steps.contracts.errors import InputNotFoundError, IntegrityError
+from steps.contracts.models import BaseRef
+from steps.contracts.reports import Frozen
+from steps.contracts.storage import full_disk, write_whole
+from steps.engines.exports.folder_format import Asked, FolderFormat, Options, Source
+from steps.engines.exports.parity import Parity, check_parity, reference_of
+
+MANIFEST = "export.json"
+CARD = "README.md"
+_PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "gguf", "xllamacpp")
+# Chosen: room for answers in the check, and for what templates write around prompts.
+_SPARE = 64
+
+
+class ExportManifest(Frozen):
+    """What lies in an exported folder.
+
+    Attributes:
+        format, dtype: how the weights are written.
+        model: digest of the model that was exported; name: as it was asked for; run: that made it, where it is known.
+        base, base_digest: what an adapter lies over, or full weights were trained from.
+        files: SHA-256 per file, by relative POSIX path, of all but this one.
+        parity: what the check against the trained model found.
+        facts: what the format records besides, as the metadata of a GGUF file.
+        packages: versions with which it was written and checked.
+    """
+
+    format: str
+    dtype: str
+    model: str
+    name: str
+    run: str | None = None
+    base: BaseRef
+    base_digest: str
+    files: dict[str, str]
+    parity: Parity
+    notes: tuple[str, ...] = ()
+    facts: dict[str, JsonValue] = Field(default_factory=dict)
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+def write_export(
+    source: Source,
+    name: str,
+    how: FolderFormat,
+    folder: Path,
+    scratch: Path,
+    asked: Sequence[Asked],
+    texts: Sequence[str],
+    options: Options,
+    *,
+    format_name: str,
+    epsilon: float | None = None,
+    max_new_tokens: int = 48,
+    run: str | None = None,
+) -> ExportManifest:
+    """Write a model into an empty folder, its manifest last, once it has answered as the trained model does.
+
+    Args:
+        asked, texts: what both are asked, and tokenise.
+        epsilon: instead of the format's own.
+
+    Raises:
+        IntegrityError: the export isn't the model. StorageError: there is no room.
+        As the format's `write` and `opened`, and `load`.
+    """
+    try:
+        written = how.write(source, folder, options, scratch)
+        _take_card(source, folder)
+        reference = reference_of(source, asked, texts, max_new_tokens=max_new_tokens)
+        context = max(len(r.prompt) + len(r.answer) for r in reference.replies) + _SPARE
+        bound = how.epsilons[written.dtype] if epsilon is None else epsilon
+        room = Options(**{**vars(options), "context": max(context, options.context)})
+        with how.opened(source, folder, room, scratch) as runtime:
+            parity = check_parity(reference, runtime, bound, name)
+        info = source.model.info
+        manifest = ExportManifest(
+            format=format_name, dtype=written.dtype, model=info.digest, name=name, run=run, base=source.base.info.base,
+            base_digest=source.base.info.digest, files=folder_digests(folder), parity=parity,
+            notes=tuple(written.notes), facts=dict(written.facts), packages=_packages(),
+        )  # fmt: skip
+        write_whole(folder / MANIFEST, manifest.model_dump_json(indent=1))
+    except Exception as e:
+        if full := full_disk(e):
+            raise full from e
+        raise
+    return manifest
+
+
+def read_manifest(folder: Path) -> ExportManifest:
+    """What an exported folder says of itself.
+
+    Raises:
+        InputNotFoundError: there is no manifest. IntegrityError: it can't be read.
+    """
+    try:
+        return ExportManifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError as e:
+        raise InputNotFoundError(f"no {MANIFEST}: no export of a model", where=str(folder)) from e
+    except ValidationError as e:
+        raise IntegrityError(f"not a manifest: {e.errors()[0]['msg']}", where=str(folder / MANIFEST)) from e
+
+
+def verify_files(folder: Path) -> ExportManifest:
+    """The manifest, once every file has been read and held against it.
+
+    Raises: as `read_manifest`; IntegrityError: a file was changed, is gone or came later.
+    """
+    manifest = read_manifest(folder)
+    found: dict[str, Any] = {n: d for n, d in folder_digests(folder).items() if n != MANIFEST}
+    wrong = sorted(n for n in {*found, *manifest.files} if found.get(n) != manifest.files.get(n))
+    if wrong:
+        what = f"changed, missing or new files: {', '.join(wrong)}"
+        raise IntegrityError(what, where=str(folder), hint="export the model anew")
+    return manifest
+
+
+def _take_card(source: Source, folder: Path) -> None:
+    place = source.model.path
+    if place is not None and (place / CARD).is_file():
+        shutil.copyfile(place / CARD, folder / CARD)
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,36 @@
+"""Runs llama.cpp's converter in a process of its own: FOLDER MODEL OUT DTYPE NAME PRE_TOKENIZER REPORT.
+
+What the converter makes of the tokenizer goes into REPORT as JSON. Where it doesn't recognise how the tokenizer splits
+text, PRE_TOKENIZER is taken; whoever started this proves it then, or refuses the file.
+"""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def _main(folder: str, model: str, out: str, dtype: str, name: str, given: str, report: str) -> None:
+    sys.path[:0] = [folder, f"{folder}/gguf-py"]
+    from conversion.base import TextModel
+
+    recognised = TextModel.get_vocab_base_pre
+
+    def pre_tokenizer(self: Any, tokenizer: Any) -> str:
+        try:
+            found, known = str(recognised(self, tokenizer)), True
+        except NotImplementedError:
+            if not given:
+                raise
+            found, known = given, False
+        Path(report).write_text(json.dumps({"pre_tokenizer": found, "recognised": known}), "utf-8")
+        return found
+
+    TextModel.get_vocab_base_pre = pre_tokenizer
+    sys.argv = ["convert_hf_to_gguf.py", model, "--outfile", out, "--outtype", dtype, "--model-name", name]
+    runpy.run_path(f"{folder}/convert_hf_to_gguf.py", run_name="__main__")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,140 @@
+"""llama.cpp's own converter and quantizer, found on this machine and run in processes of their own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steps.contracts.errors import ConfigError, IntegrityError, MissingDependencyError
+from steps.contracts.storage import full_disk
+
+LLAMA_CPP = "ASSAY_LLAMA_CPP"
+_PROGRAM = Path(__file__).with_name("convert_model.py")
+_CONVERTER, _PACKAGE = "convert_hf_to_gguf.py", "conversion/base.py"
+_QUANTIZER = "llama-quantize"
+_GET = f"`make llama-cpp` fetches it; or name a checkout of llama.cpp by --llama-cpp FOLDER or {LLAMA_CPP}"
+# How tokenizers split text before tokens are merged, as published (GPT-2's is byte-level's own rule), and llama.cpp's
+# name of it. A tokenizer that its converter doesn't recognise is tried with the name of its rule, and proven.
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_RULES: Mapping[str, str] = {
+    _WORDS + r"\p{N}" + _REST: "qwen2",
+    _WORDS + r"\p{N}{1,3}" + _REST: "llama-bpe",
+}
+_BYTE_LEVEL = "gpt-2"
+_UNKNOWN = "BPE pre-tokenizer was not recognized"
+_UNSUPPORTED = re.compile(r"Model (\S+) is not supported|Architecture '?([\w.]+)'? not supported")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What the converter made of a tokenizer; `recognised`: it knows it, and nobody had to name its splitting rule."""
+
+    pre_tokenizer: str
+    recognised: bool
+
+
+def converter_folder(named: Path | None) -> Path:
+    """The folder of llama.cpp's converter.
+
+    Raises:
+        MissingDependencyError: there is none, or something else.
+    """
+    text = os.environ.get(LLAMA_CPP)
+    folder = named or (Path(text) if text else None)
+    if folder is None:
+        raise MissingDependencyError("llama.cpp's converter isn't here", hint=_GET)
+    folder = folder.expanduser().absolute()
+    for part in (_CONVERTER, _PACKAGE, "gguf-py"):
+        if not (folder / part).exists():
+            raise MissingDependencyError(f"no {part} in this folder", where=str(folder), hint=_GET)
+    return folder
+
+
+def splitting_rule(tokenizer: Path) -> str:
+    """llama.cpp's name of the rule by which a tokenizer.json splits text; "" where it is none of those known here."""
+    try:
+        rules = json.loads(tokenizer.read_text("utf-8")).get("pre_tokenizer") or {}
+    except (OSError, ValueError, AttributeError):
+        return ""
+    steps: Sequence[Mapping[str, Any]] = rules.get("pretokenizers") or [rules]
+    splits = [s.get("pattern", {}).get("Regex", "") for s in steps if s.get("type") == "Split"]
+    if len(splits) == 1:
+        return _RULES.get(splits[0], "")
+    byte_level = [s for s in steps if s.get("type") == "ByteLevel" and s.get("use_regex", True)]
+    return _BYTE_LEVEL if len(steps) == len(byte_level) == 1 else ""
+
+
+def convert(folder: Path, model: Path, out: Path, dtype: str, name: str, pre_tokenizer: str, scratch: Path) -> Converted:
+    """Write `out` from a folder of full weights.
+
+    Args:
+        pre_tokenizer: llama.cpp's name of the splitting rule for a tokenizer that it doesn't recognise; "": none.
+
+    Raises:
+        ConfigError: llama.cpp has no such architecture, or doesn't recognise the tokenizer. StorageError: no room.
+        MissingDependencyError: a package that it needs isn't installed. IntegrityError: it failed.
+    """
+    report = scratch / "converted.json"
+    arguments = [str(folder), str(model), str(out), dtype, name, pre_tokenizer, str(report)]
+    said = _run([sys.executable, str(_PROGRAM), *arguments], scratch)
+    if said is not None:
+        raise _explained(said, str(model))
+    if not report.is_file():  # a tokenizer of another kind than BPE
+        return Converted("", True)
+    found = json.loads(report.read_text("utf-8"))
+    return Converted(found["pre_tokenizer"], found["recognised"])
+
+
+def quantize(folder: Path, source: Path, out: Path, kind: str, scratch: Path) -> None:
+    """Write `out` from a GGUF file of 16 bits by llama.cpp's own quantizer.
+
+    Raises:
+        MissingDependencyError: it isn't here. IntegrityError: it failed. StorageError: no room.
+    """
+    places = [folder, folder / "build/bin", folder / "bin"]
+    program = next((str(p / _QUANTIZER) for p in places if (p / _QUANTIZER).is_file()), shutil.which(_QUANTIZER))
+    if program is None:
+        raise MissingDependencyError(
+            f"llama.cpp's {_QUANTIZER} isn't here, which {kind} needs", where=str(folder),
+            hint="build it in the folder (cmake --build build --target llama-quantize), or put it on the PATH; q8_0"
+            " needs none",
+        )  # fmt: skip
+    said = _run([program, str(source), str(out), kind, "1"], scratch)
+    if said is not None:
+        raise _explained(said, str(source))
+
+
+def _run(command: Sequence[str], scratch: Path) -> str | None:
+    """None where it ended well, else its last words."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    variables = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", cwd=scratch, env={**kept, **variables}, check=False
+    )  # fmt: skip
+    if done.returncode == 0:
+        return None
+    return done.stdout[-2000:] + done.stderr[-6000:] or f"it ended with status {done.returncode}"
+
+
+def _explained(said: str, where: str) -> Exception:
+    last = said.strip().splitlines()[-1][:300]
+    if full := full_disk(OSError(said)):
+        return full
+    if match := _UNSUPPORTED.search(said):
+        return ConfigError(f"llama.cpp has no architecture {match[1] or match[2]}", where="--to gguf", hint="--to merged")
+    if _UNKNOWN in said:
+        return ConfigError(
+            "llama.cpp's converter doesn't recognise how this tokenizer splits text", where=where,
+            hint="--pre-tokenizer NAME says which of llama.cpp's rules it is (qwen2, llama-bpe, gpt-2 ...); that is"
+            " proven then text by text",
+        )  # fmt: skip
+    if match := re.search(r"No module named '([\w.]+)'", said):
+        return MissingDependencyError(f"llama.cpp's converter needs {match[1]}", hint="pip install 'assay[gguf]'")
+    return IntegrityError(f"llama.cpp's program failed: {last}", where=where)

@@ -1,0 +1,62 @@
+"""One GGUF file, for llama.cpp, Ollama, LM Studio: made by llama.cpp's own converter from the merged weights."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import MappingProxyType
+
+from steps.engines.exports.folder_format import Options, Runtime, Source, Written, chosen_dtype, require_writes_text
+from steps.engines.exports.gguf.converter import convert, converter_folder, quantize, splitting_rule
+from steps.engines.exports.gguf.llama_runtime import llama_runtime, require_llama
+from steps.engines.exports.gguf.metadata import checked_metadata
+from steps.engines.exports.merged import save_merged
+from steps.engines.lm.quiet import without_bars
+
+_DEFAULT = "f16"
+# Made from 16 bits by the quantizer; the converter itself writes the others.
+_QUANTIZED: Mapping[str, str] = {"q4_k_m": "Q4_K_M"}
+_ORIGIN = "weights"
+_NO_MODELFILE = (
+    "no Ollama Modelfile is written: its TEMPLATE is another language than the chat template, which stands in the file"
+)
+
+
+class Gguf:
+    """The file carries weights, tokenizer and chat template."""
+
+    epsilons: Mapping[str, float] = MappingProxyType({"f16": 0.05, "bf16": 0.5, "q8_0": 1.0, "q4_k_m": 4.0})
+
+    def write(self, source: Source, folder: Path, options: Options, scratch: Path) -> Written:
+        """`model-f16.gguf`, and so on.
+
+        Raises: as `convert` and `quantize`; IntegrityError: the file says something else of the model.
+        """
+        require_writes_text(source)
+        dtype = chosen_dtype(options.dtype, self.epsilons, _DEFAULT)
+        require_llama()
+        llama = converter_folder(options.llama_cpp)
+        merged = scratch / _ORIGIN
+        with without_bars():
+            template = save_merged(source, merged, "float32")
+        pre = options.pre_tokenizer or splitting_rule(merged / "tokenizer.json")
+        out = folder / _name(dtype)
+        plain = scratch / _name(_DEFAULT) if dtype in _QUANTIZED else out
+        name = source.model.info.digest[:12]
+        converted = convert(llama, merged, plain, _DEFAULT if dtype in _QUANTIZED else dtype, name, pre, scratch)
+        if dtype in _QUANTIZED:
+            quantize(llama, plain, out, _QUANTIZED[dtype], scratch)
+        metadata = checked_metadata(out, merged, template)
+        proof = "recognised by llama.cpp's converter" if converted.recognised else "by its rule, proven text by text"
+        facts = {"metadata": metadata, "pre_tokenizer": converted.pre_tokenizer, "pre_tokenizer_known": proof}
+        return Written(dtype, facts, [_NO_MODELFILE])
+
+    def opened(
+        self, source: Source, folder: Path, options: Options, scratch: Path
+    ) -> AbstractContextManager[Runtime]:
+        """In llama.cpp's server."""
+        file = folder / _name(chosen_dtype(options.dtype, self.epsilons, _DEFAULT))
+        return llama_runtime(file, options.context, scratch)
+
+
+def _name(dtype: str) -> str:
+    return f"model-{dtype}.gguf"

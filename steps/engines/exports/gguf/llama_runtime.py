@@ -1,0 +1,121 @@
+"""A GGUF file in llama.cpp, asked over its own HTTP interface; it runs in another process, which may die alone."""
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from steps.contracts.errors import IntegrityError, MissingDependencyError
+from steps.engines.exports.folder_format import Asked
+
+_PROGRAM = Path(__file__).with_name("serve_model.py")
+# Chosen: seconds for one answer of a large model on a CPU.
+_PATIENCE = 1800
+# So large that whatever the model thinks of a token, it is said.
+_FORCED = 10_000.0
+
+
+class LlamaRuntime:
+    """llama.cpp's server at an address on this machine."""
+
+    def __init__(self, address: str, log: Path) -> None:
+        found = urlsplit(address)
+        self._connection = http.client.HTTPConnection(found.hostname or "", found.port, timeout=_PATIENCE)
+        self._log = log
+
+    def prompt_ids(self, asked: Asked) -> list[int]:
+        """Rendered by llama.cpp's own Jinja from the file's template; a plain text with what the tokenizer adds."""
+        if isinstance(asked, str):
+            return self._tokens(asked, special=True)
+        rendered = self._ask("/apply-template", {"messages": [dict(m) for m in asked]})["prompt"]
+        return self._tokens(str(rendered), special=False)
+
+    def token_ids(self, text: str) -> list[int]:
+        """No special token is added."""
+        return self._tokens(text, special=False)
+
+    def next_tokens(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
+        """Greedily as long as it says the answer's own tokens, then on from behind each that it says otherwise."""
+        said: list[int] = []
+        while len(said) < len(answer):
+            told = [*prompt, *answer[: len(said)]]
+            wanted = {"n_predict": len(answer) - len(said), "temperature": 0, "return_tokens": True}
+            found = self._ask("/completion", {"prompt": told, "cache_prompt": False, **wanted})["tokens"]
+            if not found:
+                raise IntegrityError("llama.cpp says nothing behind a prompt", where=self._last_words())
+            for one in found:
+                said.append(int(one))
+                if said[-1] != answer[len(said) - 1]:
+                    break
+        return said
+
+    def ends_with(self, token: int) -> bool:
+        """Whether llama.cpp stops when this token is forced."""
+        forced = {"n_predict": 2, "temperature": 0, "logit_bias": [[token, _FORCED]]}
+        return bool(self._ask("/completion", {"prompt": [token], **forced})["stop_type"] == "eos")
+
+    def _tokens(self, text: str, *, special: bool) -> list[int]:
+        asked = {"content": text, "add_special": special, "parse_special": True}
+        return [int(i) for i in self._ask("/tokenize", asked)["tokens"]]
+
+    def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            reply = self._connection.getresponse()
+            text = reply.read()
+        except (OSError, http.client.HTTPException) as e:
+            raise IntegrityError("llama.cpp died over this file", where=self._last_words()) from e
+        if reply.status != 200:
+            raise IntegrityError(f"llama.cpp refuses {path}: {text.decode(errors='replace')[:300]}")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def _last_words(self) -> str:
+        return (self._log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1][:200]
+
+
+@contextmanager
+def llama_runtime(file: Path, context: int, scratch: Path) -> Iterator[LlamaRuntime]:
+    """llama.cpp over a file, on one CPU thread.
+
+    Raises:
+        MissingDependencyError: it isn't installed. IntegrityError: it can't load the file.
+    """
+    require_llama()
+    log = scratch / "llama.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(_PROGRAM), str(file), str(context)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=errors, text=True,
+        )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        address = process.stdout.readline().strip()
+        if not address.startswith("http"):
+            process.wait()
+            last = (log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1]
+            raise IntegrityError(f"llama.cpp can't load the file: {last[:300]}", where=file.name)
+        yield LlamaRuntime(address, log)
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def require_llama() -> None:
+    """Raises MissingDependencyError where llama.cpp, or what reads its files, isn't installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("xllamacpp", "gguf", "sentencepiece") if find_spec(name) is None]
+    if missing:
+        what = f"GGUF files are converted and checked with {', '.join(missing)}, which isn't installed"
+        raise MissingDependencyError(what, hint="pip install 'assay[gguf]'")
