@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-slow test-stacks server-env airflow-env emulators image dashboard mutants check lint types arrows tests digests families bench peers clean help
+.PHONY: run test test-slow test-stacks server-env airflow-env emulators llama-cpp image dashboard mutants check lint types arrows tests digests families bench peers clean help
 DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
@@ -52,6 +52,23 @@ emulators: .venv-emulators/.ready  ## emulators that aren't Python packages, by 
 	@touch $@
 
 airflow-env: .venv-airflow/.ready  ## an Airflow of its own, .venv-airflow: for make test-stacks
+
+# llama.cpp's converter to GGUF is in no wheel: it comes with the source of its Python binding, nothing of which is built.
+LLAMA := llama_cpp_python-0.3.36
+LLAMA_SHA256 := 832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+.venv-llama-cpp/.ready: Makefile $(READY)
+	rm -rf .venv-llama-cpp && $(PYTHON) -m venv .venv-llama-cpp/pip
+	.venv-llama-cpp/pip/bin/pip install --quiet --disable-pip-version-check scikit-build-core
+	.venv-llama-cpp/pip/bin/pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps \
+	  --no-build-isolation --dest .venv-llama-cpp llama-cpp-python==0.3.36
+	echo "$(LLAMA_SHA256)  .venv-llama-cpp/$(LLAMA).tar.gz" | sha256sum --check --quiet
+	tar -xzf .venv-llama-cpp/$(LLAMA).tar.gz -C .venv-llama-cpp --strip-components=3 --wildcards \
+	  '*/vendor/llama.cpp/convert_hf_to_gguf.py' '*/vendor/llama.cpp/conversion' '*/vendor/llama.cpp/gguf-py' \
+	  '*/vendor/llama.cpp/LICENSE'
+	rm -rf .venv-llama-cpp/pip .venv-llama-cpp/$(LLAMA).tar.gz
+	@touch $@
+
+llama-cpp: .venv-llama-cpp/.ready  ## llama.cpp's converter to GGUF, .venv-llama-cpp: for assay export --to gguf
 
 dashboard: $(READY) .venv-server/.ready  ## ZenML's dashboard and MLflow's UI over the local stores, until Ctrl-C
 	$(BIN)/assay dashboard
@@ -136,5 +153,5 @@ peers: .venv-peers/.ready  ## the environment of the libraries that benchmarks c
 bench-rows: .venv-loaders/.ready
 
 clean:  ## remove the environment, the local store and caches
-	rm -rf $(VENV) .venv-peers .venv-loaders .venv-aws .venv-gcp .venv-server .venv-airflow .venv-emulators .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-loaders .venv-aws .venv-gcp .venv-server .venv-airflow .venv-emulators .venv-llama-cpp .zenml/state .zenml/config.yaml .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -426,11 +426,19 @@ def copy(
 
 @app.command(rich_help_panel="Run")
 def export(
-    version: Annotated[
-        str, typer.Argument(metavar="DATASET|RUN", help="run, 'latest', or a dataset digest's beginning")
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET|RUN|MODEL",
+            help="rows: run, 'latest', or a dataset digest's beginning; model: models:/NAME@ALIAS, run:RUN or a folder",
+        ),
     ],
-    to: Annotated[str, typer.Option(help="openai, sharegpt, alpaca, jsonl, parquet or hub")],
-    out: Annotated[Path | None, typer.Option(help="folder to write; an earlier export in it is replaced")] = None,
+    to: Annotated[
+        str, typer.Option(help="rows: openai, sharegpt, alpaca, jsonl, parquet, hub; model: adapter, merged, gguf")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="folder to write; an earlier export of rows in it is replaced")
+    ] = None,
     splits: Annotated[
         list[str] | None, typer.Option("--split", help="only rows of this split: train, validation or test")
     ] = None,
@@ -439,13 +447,40 @@ def export(
     public: Annotated[bool, typer.Option("--public", help="the data set on the hub may be public")] = False,
     token_env: Annotated[str, typer.Option(help="environment variable with the hub token")] = "HF_TOKEN",
     raw: Annotated[bool, typer.Option("--raw", help="also to the hub: rows that were never scrubbed")] = False,
+    dtype: Annotated[
+        str, typer.Option(help="model: float32, float16, bfloat16 (merged); f16, bf16, q8_0, q4_k_m (gguf)")
+    ] = "auto",
+    over: Annotated[str | None, typer.Option(metavar="MODEL", help="what the adapter in a folder lies over")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON Lines of messages or texts that model and export are asked"),
+    ] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(min=0, help="logits between the two best tokens where an export may say the other")
+    ] = None,
+    pre_tokenizer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="llama.cpp's rule for a tokenizer that its converter doesn't know"),
+    ] = None,
+    llama_cpp: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="llama.cpp's checkout; default: ASSAY_LLAMA_CPP, else .llama.cpp"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier export of a model")] = False,
     json_output: Json = False,
 ) -> None:
-    """Write a dataset version as files, or bring it to the Hugging Face hub."""
-    from ops.commands.export import export_version
+    """Write a dataset version or a model as files for other programs; a model's are proven to be the model."""
+    from ops.commands import export as commands
+    from ops.export.model import ModelExport
 
     _quiet(json_output)
-    export_version(root_folder(), version, to, out, splits or [], stage, repo, public, token_env, raw, json_output)
+    if to in commands.model_formats():
+        asked = ModelExport(to, dtype, over, prompts, epsilon, pre_tokenizer, llama_cpp, overwrite)
+        commands.export_of_model(root_folder(), what, asked, out, json_output)
+        return
+    commands.export_version(
+        root_folder(), what, to, out, splits or [], stage, repo, public, token_env, raw, json_output
+    )
 
 
 @app.command(rich_help_panel="Look")

@@ -10,9 +10,13 @@ from ops.export.export import Export, export
 from ops.export.files import Target
 from ops.export.hub import upload
 from ops.export.made import note_export
+from ops.export.model import ModelExport, export_model
 from ops.versions import find_version
 from steps.contracts.errors import ConfigError, InputError
+from steps.contracts.humanize import size
 from steps.contracts.records import SPLITS
+from steps.engines.exports.exported_folder import ExportManifest
+from steps.engines.exports.formats import FORMATS
 
 
 def export_version(
@@ -36,7 +40,9 @@ def export_version(
     """
     target = next((t for t in get_args(Target) if t == to), None)
     if target is None:
-        raise ConfigError(f"unknown format {to!r}", where="--to", hint="one of " + ", ".join(get_args(Target)))
+        raise ConfigError(
+            f"unknown format {to!r}", where="--to", hint="one of " + ", ".join([*get_args(Target), *FORMATS])
+        )
     if repo is not None and target != "hub":
         raise ConfigError("only --to hub goes to a hub", where="--repo")
     if out is None and repo is None:
@@ -81,3 +87,40 @@ def _tell(done: Export, out: Path | None, url: str | None, json_output: bool) ->
     for place in (out, url):
         if place:
             say(str(place))
+
+
+def model_formats() -> Sequence[str]:
+    """Names of the formats that are a model's."""
+    return tuple(FORMATS)
+
+
+def export_of_model(root: Path, text: str, asked: ModelExport, out: Path | None, json_output: bool) -> None:
+    """Write a model into `out`, and say how it was proven.
+
+    Raises:
+        ConfigError: nowhere to write.
+        As `find_model` and `export_model`.
+    """
+    if out is None:
+        raise ConfigError("nowhere to write", hint="--out FOLDER")
+    manifest = export_model(root, text, asked, out)
+    if json_output:
+        emit({"out": out.expanduser().absolute(), **manifest.model_dump(mode="json")})
+        return
+    _tell_model(manifest, out.expanduser().absolute())
+
+
+def _tell_model(manifest: ExportManifest, out: Path) -> None:
+    parity = manifest.parity
+    heading(f"{manifest.name} as {manifest.format}, {manifest.dtype}: the model that was trained")
+    show_table(
+        ["file", "size", "sha256"], [[n, size((out / n).stat().st_size), d[:12]] for n, d in manifest.files.items()]
+    )
+    say(f"  {parity.prompts} prompts and {parity.texts:,} texts of many scripts have exactly the same tokens")
+    if parity.decomposed_differ:
+        say(f"  not so {parity.decomposed_differ} of {parity.decomposed} decomposed texts (not in Unicode's form NFC)")
+    within = f", where the model's two best are at most {parity.widest:.2g} apart (allowed {parity.epsilon:g})"
+    say(f"  of {parity.tokens:,} tokens of greedy answers {parity.differ:,} differ{within if parity.differ else ''}")
+    for note in manifest.notes:
+        say(f"note: {note}")
+    say(str(out))

@@ -1,7 +1,7 @@
 """The folder of an export: it appears whole, and never in the place of files that no export wrote."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -43,16 +43,25 @@ class ExportRecord(Frozen):
         return sum(f.rows for f in self.files)
 
 
+def _of_rows(out: Path) -> set[str]:
+    """Files that an export of rows wrote there."""
+    record = read_record(out)
+    return {RECORD, CARD, REFUSED, *(f.path for f in record.files)} if record else set()
+
+
 @contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
+def whole_folder(out: Path, written: Callable[[Path], set[str]] = _of_rows) -> Iterator[Path]:
     """An empty folder that takes the name `out` when the block ends well, in the place of an earlier export there.
+
+    `written`: names of the files in a folder that may be replaced. Beside the folder that is yielded there is room for
+    others, which are removed with it.
 
     Raises:
         ConfigError: `out` is a file, or holds files that no export wrote.
         StorageError: it can't be made.
     """
     out = out.expanduser().absolute()
-    _check(out)
+    _check(out, written)
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         remove_left(out.parent, _ASIDE)
@@ -60,21 +69,20 @@ def whole_folder(out: Path) -> Iterator[Path]:
             made, old = own.path / "new", own.path / "old"
             made.mkdir()
             yield made
-            _check(out)
+            _check(out, written)
             if out.exists():
                 out.rename(old)
             made.rename(out)
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _check(out: Path) -> None:
+def _check(out: Path, written: Callable[[Path], set[str]]) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         what = "a link" if out.is_symlink() else "a file"
         raise ConfigError(f"this is {what}; --out names a folder", where=str(out), hint="name another one")
     if not out.exists():
         return
-    record = read_record(out)
-    own = {RECORD, CARD, REFUSED, *(f.path for f in record.files)} if record else set()
+    own = written(out)
     other = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir())
     other = [name for name in other if name not in own]
     if other:

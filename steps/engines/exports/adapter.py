@@ -47,11 +47,11 @@ class Adapter:
         loaded.model.generation_config.eos_token_id = stop_ids(loaded)
         loaded.model.generation_config.save_pretrained(str(folder))
         loaded.tokenizer.save_pretrained(str(folder))
-        return Written(dtype, {"rank": config.get("r"), "base_digest": source.base.info.digest}, notes(config, named.source))
+        return Written(
+            dtype, {"rank": config.get("r"), "base_digest": source.base.info.digest}, notes(config, named.source)
+        )
 
-    def opened(
-        self, source: Source, folder: Path, options: Options, scratch: Path
-    ) -> AbstractContextManager[Runtime]:
+    def opened(self, source: Source, folder: Path, options: Options, scratch: Path) -> AbstractContextManager[Runtime]:
         """By peft over the base, in float32, unmerged."""
         return loaded_runtime(weights_path(source.base), folder, dtype="float32")
 
@@ -62,7 +62,9 @@ def notes(config: Mapping[str, Any], source: str) -> list[str]:
     if config.get("use_dora"):
         found.append("vLLM takes no DoRA: export --to merged for it")
     if config.get("modules_to_save"):
-        found.append(f"vLLM takes no modules_to_save ({', '.join(config['modules_to_save'])}): export --to merged for it")
+        found.append(
+            f"vLLM takes no modules_to_save ({', '.join(config['modules_to_save'])}): export --to merged for it"
+        )
     if config.get("bias", "none") != "none":
         found.append("vLLM takes no biases of an adapter: export --to merged for it")
     if config.get("rank_pattern") or config.get("alpha_pattern"):

@@ -90,15 +90,15 @@ class FolderFormat(Protocol):
     """
 
     @property
-    def epsilons(self) -> Mapping[str, float]: ...
+    def epsilons(self) -> Mapping[str, float]:
+        """In logits, by number format."""
+        ...
 
     def write(self, source: Source, folder: Path, options: Options, scratch: Path) -> Written:
         """Write the model's files into an empty folder. `scratch`: an empty folder on the same disk."""
         ...
 
-    def opened(
-        self, source: Source, folder: Path, options: Options, scratch: Path
-    ) -> AbstractContextManager[Runtime]:
+    def opened(self, source: Source, folder: Path, options: Options, scratch: Path) -> AbstractContextManager[Runtime]:
         """The runtime over what was written there."""
         ...
 

@@ -26,9 +26,7 @@ class Merged:
             save_merged(source, folder, dtype)
         return Written(dtype, {})
 
-    def opened(
-        self, source: Source, folder: Path, options: Options, scratch: Path
-    ) -> AbstractContextManager[Runtime]:
+    def opened(self, source: Source, folder: Path, options: Options, scratch: Path) -> AbstractContextManager[Runtime]:
         """In transformers, in the number format that is written."""
         return loaded_runtime(folder, folder, dtype=chosen_dtype(options.dtype, self.epsilons, _stored(source)))
 

@@ -1,5 +1,5 @@
-"""The proof that an export is the model that was trained: the same prompts, tokens and, told the same answer so far, the
-same next tokens.
+"""The proof that an export is the model that was trained: prompts and texts have the same tokens, and each time behind
+the same answer so far comes the same next token.
 """
 
 import unicodedata

@@ -71,7 +71,9 @@ def splitting_rule(tokenizer: Path) -> str:
     return _BYTE_LEVEL if len(steps) == len(byte_level) == 1 else ""
 
 
-def convert(folder: Path, model: Path, out: Path, dtype: str, name: str, pre_tokenizer: str, scratch: Path) -> Converted:
+def convert(
+    folder: Path, model: Path, out: Path, dtype: str, name: str, pre_tokenizer: str, scratch: Path
+) -> Converted:
     """Write `out` from a folder of full weights.
 
     Args:
@@ -128,7 +130,9 @@ def _explained(said: str, where: str) -> Exception:
     if full := full_disk(OSError(said)):
         return full
     if match := _UNSUPPORTED.search(said):
-        return ConfigError(f"llama.cpp has no architecture {match[1] or match[2]}", where="--to gguf", hint="--to merged")
+        return ConfigError(
+            f"llama.cpp has no architecture {match[1] or match[2]}", where="--to gguf", hint="--to merged"
+        )
     if _UNKNOWN in said:
         return ConfigError(
             "llama.cpp's converter doesn't recognise how this tokenizer splits text", where=where,

@@ -50,9 +50,7 @@ class Gguf:
         facts = {"metadata": metadata, "pre_tokenizer": converted.pre_tokenizer, "pre_tokenizer_known": proof}
         return Written(dtype, facts, [_NO_MODELFILE])
 
-    def opened(
-        self, source: Source, folder: Path, options: Options, scratch: Path
-    ) -> AbstractContextManager[Runtime]:
+    def opened(self, source: Source, folder: Path, options: Options, scratch: Path) -> AbstractContextManager[Runtime]:
         """In llama.cpp's server."""
         file = folder / _name(chosen_dtype(options.dtype, self.epsilons, _DEFAULT))
         return llama_runtime(file, options.context, scratch)

@@ -1,4 +1,6 @@
-"""llama.cpp's server over a GGUF file, in a process of its own: FILE CONTEXT. Prints its address; ends with its input."""
+"""llama.cpp's server over a GGUF file, in a process of its own: FILE CONTEXT. It says its address, and ends with its
+input.
+"""
 
 import sys
 
@@ -19,7 +21,8 @@ def _main(file: str, context: str) -> None:
     # Weights that are packed anew for matrix units (AMX): 8 bits ended in SIGSEGV there.
     params.no_extra_bufts = True
     server = xllamacpp.Server(params)
-    print(server.listening_address, flush=True)
+    sys.stdout.write(f"{server.listening_address}\n")
+    sys.stdout.flush()
     sys.stdin.read()
 
 

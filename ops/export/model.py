@@ -1,0 +1,143 @@
+"""A model as files for other programs, proven before its folder appears."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.export.folder import whole_folder
+from ops.found_models import find_model
+from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
+from steps.engines.exports.exported_folder import MANIFEST, ExportManifest, read_manifest, write_export
+from steps.engines.exports.folder_format import Asked, Options, Source
+from steps.engines.exports.formats import FORMATS
+from steps.engines.exports.gguf.converter import LLAMA_CPP
+from steps.engines.exports.probes import plain, prompts, texts
+from steps.engines.lm.load import load_tokenizer
+
+# Where `make llama-cpp` puts the converter, below the root.
+_FETCHED = ".venv-llama-cpp"
+
+
+@dataclass(frozen=True)
+class ModelExport:
+    """What is asked of an export, as the command line has it.
+
+    Attributes:
+        to: name of the format; dtype: of the weights, "auto": the format's choice.
+        over: the model that the adapter in a folder lies over.
+        prompts: JSON Lines that both are asked, besides the built-in prompts.
+        epsilon: instead of the format's own.
+        overwrite: whether an earlier export of a model may be replaced.
+    """
+
+    to: str
+    dtype: str = "auto"
+    over: str | None = None
+    prompts: Path | None = None
+    epsilon: float | None = None
+    pre_tokenizer: str | None = None
+    llama_cpp: Path | None = None
+    overwrite: bool = False
+
+
+def export_model(root: Path, text: str, asked: ModelExport, out: Path) -> ExportManifest:
+    """Write the model that `text` means into the folder `out`, whole and proven or not at all.
+
+    Raises:
+        ConfigError: there are files in `out`, or the model can't be written so. IntegrityError: the export isn't the
+            model, or the model's files aren't the recorded ones.
+        As `find_model` and `write_export`.
+    """
+    how = FORMATS[asked.to]
+    if asked.dtype != "auto" and asked.dtype not in how.epsilons:
+        raise ConfigError(
+            f"{asked.to} has no number format {asked.dtype!r}",
+            where="--dtype",
+            hint="one of " + ", ".join(how.epsilons),
+        )
+    given = read_prompts(asked.prompts) if asked.prompts is not None else []
+    with whole_folder(out, _replaceable if asked.overwrite else _nothing) as folder:
+        found = find_model(root, text, asked.over)
+        source = Source(found.base, found.tuned)
+        said = [*prompts(), *given]
+        if load_tokenizer(source.model if _has_own(source) else source.base).chat_template is None:
+            said = plain(said)
+        scratch = folder.with_name("scratch")
+        scratch.mkdir()
+        options = Options(asked.dtype, asked.pre_tokenizer, asked.llama_cpp or _converter(root))
+        return write_export(
+            source, text, how, folder, scratch, said, texts(), options, format_name=asked.to, epsilon=asked.epsilon,
+            run=found.run.name if found.run else None,
+        )  # fmt: skip
+
+
+def read_prompts(file: Path) -> list[Asked]:
+    """Prompts of a JSON Lines file: texts, lists of messages, or objects with `messages` or `prompt`.
+
+    Raises:
+        InputNotFoundError: no such file. InputError: a line is none of these.
+    """
+    if not file.is_file():
+        raise InputNotFoundError("no such file", where=str(file))
+    found = []
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as e:
+            raise InputError("not JSON", where=f"{file}, line {number}") from e
+        if isinstance(value, dict):
+            value = value.get("messages") or value.get("prompt")
+        found.append(_asked(value, f"{file}, line {number}"))
+    if not found:
+        raise InputError("no prompt in it", where=str(file))
+    return found
+
+
+def _asked(value: object, where: str) -> Asked:
+    if isinstance(value, str) and value:
+        return [{"role": "user", "content": value}]
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in value)
+    ):
+        # Up to where the assistant goes on.
+        while value and value[-1]["role"] == "assistant":
+            value = value[:-1]
+        if value:
+            return value
+    raise InputError(
+        "neither a text nor messages",
+        where=where,
+        hint='a line such as {"messages": [{"role": "user", "content": ...}]}',
+    )
+
+
+def _has_own(source: Source) -> bool:
+    from steps.engines.lm.load import has_tokenizer
+
+    return source.tuned is None or has_tokenizer(source.tuned)
+
+
+def _converter(root: Path) -> Path | None:
+    """Where `make llama-cpp` has put it; None: the environment says, or nothing does."""
+    fetched = root / _FETCHED
+    return fetched if not os.environ.get(LLAMA_CPP) and fetched.is_dir() else None
+
+
+def _nothing(out: Path) -> set[str]:
+    """Nothing may be replaced."""
+    if (out / MANIFEST).is_file():
+        raise ConfigError("there is an export of a model already", where=str(out), hint="--overwrite, or another --out")
+    return set()
+
+
+def _replaceable(out: Path) -> set[str]:
+    """What an earlier export of a model wrote."""
+    try:
+        return {MANIFEST, *read_manifest(out).files}
+    except AssayError:
+        return set()

@@ -1,0 +1,60 @@
+"""GGUF files by llama.cpp's own converter, proven in llama.cpp."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.llama_cpp import converter
+from support.tiny_model import build_tiny_model
+from support.tuned_models import adapted
+from test_exports_folders import write
+
+from steps.contracts.errors import ConfigError, IntegrityError, MissingDependencyError
+from steps.contracts.models import ModelFolder
+from steps.engines.exports.folder_format import Source
+from steps.engines.exports.gguf.converter import converter_folder, splitting_rule
+
+
+@pytest.fixture(scope="module")
+def source(tiny_model: ModelFolder, tmp_path_factory) -> Source:
+    return Source(tiny_model, adapted(tiny_model, tmp_path_factory.mktemp("adapter")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["f16", "bf16", "q8_0"])
+def test_a_gguf_file_is_the_model_in_llama_cpp(source: Source, tmp_path: Path, dtype: str) -> None:
+    manifest = write(source, "gguf", tmp_path, dtype, asked=17, llama_cpp=converter())
+    assert list(manifest.files) == [f"model-{dtype}.gguf"]
+    assert manifest.parity.prompts == 17 and manifest.parity.texts == 1000 and manifest.parity.tokens == 17 * 24
+    assert manifest.facts["pre_tokenizer"] == "gpt-2"
+    assert manifest.facts["pre_tokenizer_known"] == "by its rule, proven text by text"
+    assert manifest.facts["metadata"]["tokenizer.ggml.eos_token_id"] == 2
+
+
+@pytest.mark.slow
+def test_a_wrong_splitting_rule_is_found_by_the_texts(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match="is tokenised otherwise"):
+        write(source, "gguf", tmp_path, asked=1, llama_cpp=converter(), pre_tokenizer="llama-bpe")
+
+
+@pytest.mark.slow
+def test_an_unknown_splitting_rule_is_refused(tmp_path: Path) -> None:
+    base = build_tiny_model(tmp_path / "base")
+    file = base.path / "tokenizer.json"
+    described = json.loads(file.read_text())
+    split = {"type": "Split", "pattern": {"Regex": "[aeiou]+|."}, "behavior": "Isolated", "invert": False}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    described["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, level]}
+    file.write_text(json.dumps(described))
+    assert splitting_rule(file) == ""
+    with pytest.raises(ConfigError, match="doesn't recognise how this tokenizer splits text"):
+        write(Source(base, None), "gguf", tmp_path, asked=1, llama_cpp=converter())
+
+
+def test_a_folder_without_the_converter_says_how_to_get_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("ASSAY_LLAMA_CPP", raising=False)
+    with pytest.raises(MissingDependencyError, match=r"(?s)llama.cpp's converter isn't here.*make llama-cpp"):
+        converter_folder(None)
+    monkeypatch.setenv("ASSAY_LLAMA_CPP", str(tmp_path))
+    with pytest.raises(MissingDependencyError, match=r"no convert_hf_to_gguf\.py in this folder"):
+        converter_folder(None)
