@@ -23,6 +23,7 @@ from ops.training_plan.show import print_training_plan
 from pipelines.input_digests import Inputs
 from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_costs, in_words, run_costs, together
+from pipelines.report.verdict import verdict_of
 from steps.contracts.digests import value_digest
 from steps.contracts.evaluation import Comparison, Decision, Difference
 from steps.contracts.humanize import number
@@ -94,7 +95,11 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     for table in record.sections:
         print_whole(out, _plain(table.title, table.columns, table.rows))
     for artifact in record.of_type("comparison"):
-        print_comparison(out, store.value(artifact, Comparison))
+        compared = store.value(artifact, Comparison)
+        print_comparison(out, compared)
+        judged = [store.value(a, Decision).candidate for a in record.of_type("decision")]
+        for sentence in verdict_of(record, compared, judged[-1] if judged else None):
+            out.print(text(sentence))
     for artifact in record.of_type("decision"):
         _print_decision(out, store.value(artifact, Decision))
     _print_end(out, record, costs, page)

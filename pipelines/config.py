@@ -160,6 +160,9 @@ class RunConfig(StageSettings, RunSettings):
             yield Contradiction(("gate", "candidate"), "the champion is what candidates are compared with")
         if self.evaluates and self.candidate in self.gate.must_beat:
             yield Contradiction(("gate", "must_beat"), f"{self.candidate} is what is judged: nothing beats itself")
+        for name, key in ((self.gate.reference, "min_gain_lower_bound"), (CHAMPION, "min_gain_over_champion")):
+            if name in self.gate.must_beat:
+                yield Contradiction(("gate", "must_beat"), f"how much better than {name} is said by {key}")
         if self.gate.reference == self.gate.candidate:
             what = "this is gate.reference as well: nothing can be better than itself"
             yield Contradiction(("gate", "candidate"), what)

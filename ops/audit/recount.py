@@ -209,7 +209,7 @@ def _of_its_time(comparison: Comparison, recorded: Comparison) -> Comparison:
         return comparison
     plain = tuple(d.model_copy(update={"discordant": None}) for d in comparison.differences)
     over = tuple(d.model_copy(update={"discordant": None}) for d in comparison.over_champion)
-    return comparison.model_copy(update={"differences": plain, "over_champion": over})
+    return comparison.model_copy(update={"differences": plain, "over_champion": over, "over": {}})
 
 
 def _as_compared(evaluations: list[Evaluation], recorded: list[Comparison]) -> list[Evaluation]:

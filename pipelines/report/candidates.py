@@ -1,5 +1,7 @@
 """All that was evaluated in one table, by the metric that decides: who is better than the reference, and how sure."""
 
+from collections.abc import Collection
+
 from steps.contracts.evaluation import Comparison, Difference
 from steps.contracts.reports import Table
 from steps.engines.scoring.mcnemar import holm, mcnemar
@@ -9,16 +11,21 @@ from steps.engines.scoring.metrics import HELD_OUT
 _DECISIVE = ("field_accuracy", "exact_match", "rouge_l", "loss", "preference_accuracy")
 
 
-def candidates(comparison: Comparison, metric: str | None = None) -> Table | None:
+def decisive_metric(comparison: Comparison, subjects: Collection[str]) -> str | None:
+    """The first metric that decides of those that all these candidates have on held-out rows."""
+    measured = {(d.metric, d.subject) for d in comparison.differences if d.task == HELD_OUT}
+    return next((m for m in _DECISIVE if all((m, name) in measured for name in subjects)), None)
+
+
+def candidates(comparison: Comparison) -> Table | None:
     """One line per candidate: the metric, its change from the reference, each with its 95 % interval, and of shares of
     rows McNemar's p, corrected for their number by Holm. None where there is only one candidate.
     """
-    held_out = [d for d in comparison.differences if d.task == HELD_OUT]
-    names = [metric] if metric else _DECISIVE
-    decisive = next((n for n in names if len({d.subject for d in held_out if d.metric == n}) > 1), None)
-    found = [d for d in held_out if d.metric == decisive]
-    if decisive is None:
+    names = [c.name for c in comparison.candidates]
+    decisive = decisive_metric(comparison, names)
+    if decisive is None or len(names) == 1:
         return None
+    found = [d for d in comparison.differences if d.task == HELD_OUT and d.metric == decisive]
     tested = [d for d in found if d.discordant is not None]
     p = dict(zip((d.subject for d in tested), holm([mcnemar(*d.discordant or (0, 0)) for d in tested]), strict=True))
     lines = [_line(d, p.get(d.subject)) for d in found]

@@ -13,6 +13,7 @@ from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_cost, in_words, rows_through, stage_cost, together
 from pipelines.report.dashboards import Dashboards
 from pipelines.report.glance import Glance, glance
+from pipelines.report.verdict import verdict_of
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.humanize import duration
@@ -84,6 +85,12 @@ class RunPage:
     sources: dict[str, int] = field(default_factory=dict)
 
 
+def _verdict(content: RunPage) -> tuple[str, ...]:
+    if content.comparison is None or content.decision is None:
+        return ()
+    return verdict_of(content.record, content.comparison, content.decision.candidate)
+
+
 def render_page(content: RunPage) -> str:
     """The whole HTML document of a run."""
     curation = [r for r in content.reports if r.rows_in + r.created]
@@ -98,6 +105,7 @@ def render_page(content: RunPage) -> str:
             largest=max((r.rows_in + r.created for r in curation), default=1),
             directions=views.directions_of(content.evals),
             headline=_headline(content),
+            verdict=_verdict(content),
             links=Dashboards().of(content.record),
             costs=costs,
             together=together(costs),

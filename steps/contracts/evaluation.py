@@ -141,7 +141,7 @@ class Comparison(Frozen):
     differences: tuple[Difference, ...]
     # The judged candidate's, with the champion as reference; empty where they weren't compared.
     over_champion: tuple[Difference, ...] = ()
-    # The judged candidate's, with each subject that it must beat as reference.
+    # The judged candidate's, with each other candidate as reference.
     over: dict[str, tuple[Difference, ...]] = Field(default_factory=dict)
 
     def of(self, candidate: str) -> tuple[Difference, ...]:

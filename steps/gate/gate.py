@@ -194,8 +194,9 @@ def gate(
     judged = next(e for e in evaluations if e.report.subject == (config.candidate or names[-1]))
     if config.min_gain_over_champion is not None:
         comparison = comparison.model_copy(update={"over_champion": _over_champion(reference, judged, evaluations)})
-    beaten = {e.report.subject: tuple(_beside(e, judged)) for e in evaluations if e.report.subject in config.must_beat}
-    comparison = comparison.model_copy(update={"over": beaten})
+    others = (e for e in candidates if e is not judged and e.report.subject != CHAMPION)
+    over = {e.report.subject: tuple(_beside(e, judged)) for e in others}
+    comparison = comparison.model_copy(update={"over": over})
     return comparison, decide(comparison, config, sources)
 
 

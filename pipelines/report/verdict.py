@@ -1,0 +1,87 @@
+"""Was training worth it, and what got worse: in plain sentences, each with its figure."""
+
+from collections.abc import Collection, Iterator
+
+from pipelines.report.candidates import decisive_metric
+from steps.contracts.evaluation import Comparison, Difference
+from steps.contracts.runs import RunRecord
+from steps.engines.scoring.metrics import HELD_OUT, LOWER_IS_BETTER
+
+# Chosen: who gets fewer right, at the upper end of the interval, can't do the task at all.
+_CANNOT = 0.05
+# What is told by another metric of the same rows.
+_TOLD_ELSEWHERE = frozenset({"loss", "empty", "looping", "one_answer", "non_finite", "unparsed"})
+
+
+def verdict_of(record: RunRecord, comparison: Comparison, candidate: str | None) -> tuple[str, ...]:
+    """The sentences of a run; none of one that says of no candidate, and of those of an earlier version."""
+    subjects = record.config.get("evaluate", {}).get("subjects", ())
+    asked = {s["name"] for s in subjects}
+    known = candidate is not None and comparison.of(candidate) and asked <= comparison.over.keys()
+    return verdict(comparison, candidate, asked) if known and candidate else ()
+
+
+def verdict(comparison: Comparison, candidate: str, asked: Collection[str]) -> tuple[str, ...]:
+    """Sentences about the candidate. `asked`: subjects that are untrained models asked better.
+
+    Whether training was worth it is withheld where no untrained model can do the task at all: a prompt that nobody
+    could follow is no opponent.
+    """
+    metric = decisive_metric(comparison, [candidate])
+    if metric is None:
+        return tuple(_worse(comparison, candidate))
+    held_out = {d.subject: d for d in comparison.differences if d.task == HELD_OUT and d.metric == metric}
+    own = held_out[candidate]
+    words = metric.replace("_", " ")
+    untrained = {comparison.reference.name: own.reference.high}
+    untrained |= {name: held_out[name].candidate.high for name in asked if name in held_out}
+    if len(untrained) == 1:
+        first = _beside(own, comparison.reference.name, words) + (
+            " No prompt and no retrieval was measured beside it, so that nobody knows whether they would have done."
+        )
+    elif metric not in LOWER_IS_BETTER and max(untrained.values()) < _CANNOT:
+        first = (
+            f"Whether training was worth it is not said: without it, {words} is at most {max(untrained.values()):.3f},"
+            " however the model is asked. Such a model can't follow a prompt or use a passage: what this shows is the"
+            " mechanics."
+        )
+    else:
+        best = max(asked & held_out.keys(), key=lambda n: _goodness(held_out[n]))
+        if _goodness(held_out[best]) <= _goodness(held_out[candidate], of_reference=True):
+            first = _beside(own, comparison.reference.name, words)
+        else:
+            over = next(d for d in comparison.over[best] if d.task == HELD_OUT and d.metric == metric)
+            first = _beside(over, f"{best}, the best without training", words)
+    return (first, *_worse(comparison, candidate))
+
+
+def _goodness(d: Difference, *, of_reference: bool = False) -> float:
+    value = d.reference.value if of_reference else d.candidate.value
+    return -value if d.metric in LOWER_IS_BETTER else value
+
+
+def _beside(d: Difference, other: str, words: str) -> str:
+    better, worse = (d.change.low > 0, d.change.high < 0)
+    if d.metric in LOWER_IS_BETTER:
+        better, worse = worse, better
+    says = "was worth it" if better else "made it worse" if worse else "brought nothing that is clear"
+    change = f"{d.change.value:+.3f} [{d.change.low:+.3f}, {d.change.high:+.3f}]"
+    return (
+        f"Training {says}: {words} of {d.subject} is {d.candidate.value:.3f}, of {other}, {d.reference.value:.3f};"
+        f" {change} on {d.change.n:,} rows."
+    )
+
+
+def _worse(comparison: Comparison, candidate: str) -> Iterator[str]:
+    told = []
+    for d in comparison.of(candidate):
+        none, lower = (1.0 if d.is_ratio else 0.0), d.metric in LOWER_IS_BETTER
+        if d.metric not in _TOLD_ELSEWHERE and (d.change.low > none if lower else d.change.high < none):
+            sign = "×" if d.is_ratio else "+" if d.change.value >= 0 else ""
+            where = "" if d.task == HELD_OUT else f" ({d.task})"
+            change = f"{sign}{d.change.value:.3f} [{d.change.low:.3f}, {d.change.high:.3f}]"
+            told.append(f"{d.metric.replace('_', ' ')}{where} {change}")
+    if told:
+        yield f"What got worse against {comparison.reference.name}: {'; '.join(told)}."
+    else:
+        yield f"Nothing that was measured got clearly worse than {comparison.reference.name}."
