@@ -1,6 +1,7 @@
 """Was training worth it, and what got worse: in plain sentences, each with its figure."""
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from pipelines.report.candidates import decisive_metric
 from steps.contracts.evaluation import Comparison, Difference
@@ -15,8 +16,8 @@ _TOLD_ELSEWHERE = frozenset({"loss", "empty", "looping", "one_answer", "non_fini
 
 def verdict_of(record: RunRecord, comparison: Comparison, candidate: str | None) -> tuple[str, ...]:
     """The sentences of a run; none of one that says of no candidate, and of those of an earlier version."""
-    subjects = record.config.get("evaluate", {}).get("subjects", ())
-    asked = {s["name"] for s in subjects}
+    settings: Any = record.config.get("evaluate") or {}
+    asked = {str(s["name"]) for s in settings.get("subjects", ())}
     known = candidate is not None and comparison.of(candidate) and asked <= comparison.over.keys()
     return verdict(comparison, candidate, asked) if known and candidate else ()
 
@@ -46,7 +47,7 @@ def verdict(comparison: Comparison, candidate: str, asked: Collection[str]) -> t
             " mechanics."
         )
     else:
-        best = max(asked & held_out.keys(), key=lambda n: _goodness(held_out[n]))
+        best = max((n for n in asked if n in held_out), key=lambda n: _goodness(held_out[n]))
         if _goodness(held_out[best]) <= _goodness(held_out[candidate], of_reference=True):
             first = _beside(own, comparison.reference.name, words)
         else:

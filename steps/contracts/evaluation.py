@@ -56,7 +56,7 @@ class TaskResult(Frozen):
 
     task: str
     version: str
-    kind: Literal["held_out", "perplexity", "unanswerable"]
+    kind: Literal["held_out", "perplexity", "questions", "unanswerable"]
     data_digest: str
     n: int
     metrics: tuple[Metric, ...]

@@ -11,7 +11,9 @@ from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.retrieval.config import TRAIN
 from steps.evaluate.subject_config import SubjectConfig
 
-MetricName: TypeAlias = Literal["loss", "exact_match", "json_valid", "field_accuracy", "rouge_l", "preference_accuracy"]
+MetricName: TypeAlias = Literal[
+    "loss", "exact_match", "contains", "numeric", "json_valid", "field_accuracy", "rouge_l", "preference_accuracy"
+]
 Extractor: TypeAlias = Literal["none", "json", "final_number", "regex"]
 
 # Written for this project from the usual English phrasings; other languages and house styles need their own.
@@ -25,19 +27,69 @@ DECLINE_PATTERNS = (
 )
 
 
-class ControlConfig(Frozen):
+class GradingConfig(Frozen):
+    """How answers are graded."""
+
+    metrics: tuple[MetricName, ...] | Literal["auto"] = Field(
+        "auto",
+        description="auto: json_valid, exact_match and field_accuracy when every reference is a JSON object;"
+        ' exact_match when all end in "#### number" or have at most three words; else rouge_l. Loss and perplexity'
+        " always, but of control questions.",
+    )
+    extractor: Extractor | Literal["auto"] = Field(
+        "auto",
+        description="What exact_match compares: none: the whole answer; json: its value; final_number: what follows"
+        ' the last "####" (GSM8K); regex: the last match\'s first group; auto follows the references as metrics does.',
+    )
+    extract_pattern: str | None = Field(None, description="RE2 pattern with one group; only with extractor: regex.")
+    tolerance: float = Field(
+        0.0, ge=0, description="Of numeric: how far a number may be from the wanted one, as a share of that."
+    )
+    ignore_case: bool = Field(
+        False,
+        description="Fold case as well; text is always compared after Unicode NFC, runs of white space as one space,"
+        " ends trimmed.",
+    )
+    json_schema: str | None = Field(
+        None,
+        description="JSON Schema file (draft 2020-12 unless it says otherwise), relative to the project root, for"
+        " json_valid; null: valid means that the answer parses as an object.",
+    )
+
+    @field_validator("extract_pattern")
+    @classmethod
+    def _pattern_compiles(cls, value: str | None) -> str | None:
+        return value if value is None else compiled_or_refused(value)
+
+    @model_validator(mode="after")
+    def _graded(self) -> Self:
+        if (self.extractor == "regex") != (self.extract_pattern is not None):
+            raise ValueError("extractor: regex and extract_pattern belong together: set both or neither")
+        if self.extract_pattern is not None and _groups(self.extract_pattern) != 1:
+            raise ValueError("extract_pattern needs exactly one group: what it captures is compared")
+        if self.metrics != "auto" and not self.metrics:
+            raise ValueError("metrics is empty: name at least one, or use auto")
+        if self.json_schema is not None and self.metrics != "auto" and "json_valid" not in self.metrics:
+            raise ValueError("json_schema is set, but json_valid is not among the metrics")
+        return self
+
+
+class ControlConfig(GradingConfig):
     """One control task, read from a file: what must not get worse while the held-out task gets better."""
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$",
         description="Name of the task in reports; held_out is taken by the test split.",
     )
-    kind: Literal["perplexity", "unanswerable"] = Field(
-        description="perplexity: general text, to see forgetting. unanswerable: questions that must be declined."
+    kind: Literal["perplexity", "questions", "unanswerable"] = Field(
+        description="perplexity: general text, to see forgetting. questions: with answers, of what the model knew"
+        " before, or of facts that only the training text holds; graded as said here. unanswerable: questions that must"
+        " be declined."
     )
     path: str = Field(
         description='File relative to the project root. perplexity: .jsonl with "text", or .txt with blank lines'
-        ' between texts. unanswerable: .jsonl of {"messages": [...]} whose last turn is the assistant\'s decline.'
+        ' between texts. questions: .jsonl of {"question": ..., "answer": ...} or {"messages": [...]}. unanswerable:'
+        ' .jsonl of {"messages": [...]} whose last turn is the assistant\'s decline.'
     )
     max_rows: int | None = Field(500, ge=1, description="Rows at most, chosen by hash of their content; null: all.")
 
@@ -48,35 +100,20 @@ class ControlConfig(Frozen):
             raise ValueError("the name held_out belongs to the dataset's test split; choose another one")
         return name
 
+    @model_validator(mode="after")
+    def _graded_questions(self) -> Self:
+        said = [n for n, field in GradingConfig.model_fields.items() if getattr(self, n) != field.default]
+        if self.kind != "questions" and said:
+            raise ValueError(f"{', '.join(said)}: only kind: questions is graded so, this is {self.kind}")
+        return self
 
-class EvaluateConfig(Frozen):
+
+class EvaluateConfig(GradingConfig):
     """How subjects are measured; all by these same settings."""
 
     # Chosen: with 1,000 rows the 95 % interval of a share is at most about 6 points wide.
     max_rows: int | None = Field(
         1_000, ge=1, description="Held-out rows at most, chosen by hash of their content; null: all of the split."
-    )
-    metrics: tuple[MetricName, ...] | Literal["auto"] = Field(
-        "auto",
-        description="auto: json_valid, exact_match and field_accuracy when every reference is a JSON object;"
-        ' exact_match when all end in "#### number" or have at most three words; else rouge_l. Loss and perplexity'
-        " always.",
-    )
-    extractor: Extractor | Literal["auto"] = Field(
-        "auto",
-        description="What exact_match compares: none: the whole answer; json: its value; final_number: what follows"
-        ' the last "####" (GSM8K); regex: the last match\'s first group; auto follows the references as metrics does.',
-    )
-    extract_pattern: str | None = Field(None, description="RE2 pattern with one group; only with extractor: regex.")
-    ignore_case: bool = Field(
-        False,
-        description="Fold case as well; text is always compared after Unicode NFC, runs of white space as one space,"
-        " ends trimmed.",
-    )
-    json_schema: str | None = Field(
-        None,
-        description="JSON Schema file (draft 2020-12 unless it says otherwise), relative to the project root, for"
-        " json_valid; null: valid means that the answer parses as an object.",
     )
     subjects: tuple[SubjectConfig, ...] = Field(
         (),
@@ -131,8 +168,15 @@ class EvaluateConfig(Frozen):
 
     def files(self) -> tuple[str, ...]:
         """Files that the config names."""
-        schema = [self.json_schema] if self.json_schema else []
-        return (*(c.path for c in self.controls), *schema)
+        schemas = (c.json_schema for c in (self, *self.controls) if c.json_schema)
+        return tuple(dict.fromkeys((*(c.path for c in self.controls), *schemas)))
+
+    def of_task(self, name: str) -> Self:
+        """The settings with those by which a task's answers are graded."""
+        control = next((c for c in self.controls if c.name == name and c.kind == "questions"), None)
+        if control is None:
+            return self
+        return self.model_copy(update={field: getattr(control, field) for field in GradingConfig.model_fields})
 
     def documents(self) -> tuple[str, ...]:
         """Files and folders that passages are looked up in."""
@@ -148,17 +192,10 @@ class EvaluateConfig(Frozen):
         """Embedding models on this machine or on the hub: name and revision."""
         return tuple((e.model, e.revision) for e in self.embedders if e.model is not None)
 
-    @field_validator("decline_patterns", "extract_pattern")
+    @field_validator("decline_patterns")
     @classmethod
-    def _compiles(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
-        import re2
-
-        for pattern in (value,) if isinstance(value, str) else value or ():
-            try:
-                re2.compile(pattern, _quiet())
-            except re2.error as e:
-                raise ValueError(f"not an RE2 pattern: {pattern!r}: {e}") from e
-        return value
+    def _compile(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(compiled_or_refused, value))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -172,15 +209,22 @@ class EvaluateConfig(Frozen):
             raise ValueError(
                 f"two controls share a name: {', '.join(sorted({n for n in names if names.count(n) > 1}))}"
             )
-        if (self.extractor == "regex") != (self.extract_pattern is not None):
-            raise ValueError("extractor: regex and extract_pattern belong together: set both or neither")
-        if self.extract_pattern is not None and _groups(self.extract_pattern) != 1:
-            raise ValueError("extract_pattern needs exactly one group: what it captures is compared")
-        if self.metrics != "auto" and not self.metrics:
-            raise ValueError("metrics is empty: name at least one, or use auto")
-        if self.json_schema is not None and self.metrics != "auto" and "json_valid" not in self.metrics:
-            raise ValueError("json_schema is set, but json_valid is not among the metrics")
         return self
+
+
+def compiled_or_refused(pattern: str) -> str:
+    """The pattern, if it is one of RE2.
+
+    Raises:
+        ValueError: it isn't.
+    """
+    import re2
+
+    try:
+        re2.compile(pattern, _quiet())
+    except re2.error as e:
+        raise ValueError(f"not an RE2 pattern: {pattern!r}: {e}") from e
+    return pattern
 
 
 def _quiet() -> Any:

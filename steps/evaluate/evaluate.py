@@ -28,7 +28,7 @@ from steps.evaluate.scorers import Scorer, make_scorer
 from steps.evaluate.tasks import Suite, Task, row_id
 
 # Raised when the way of scoring changes in this code; settings that change it enter the version by digest.
-TASK_VERSION = 1
+TASK_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _R
     put = subject.prompts(task.rows) if isinstance(subject, Prompted) else Asked([None] * len(task.rows))
     asked = put.prompts
     references = [p.reference for p in asked if p is not None and p.reference]
-    scorer = make_scorer(config, references, root, unanswerable=task.kind == "unanswerable")
+    scorer = make_scorer(config.of_task(task.name), references, root, unanswerable=task.kind == "unanswerable")
     losses, notes = _losses(subject, task)
     preferences, more = _preferences(subject, task, scorer)
     notes += more
@@ -148,7 +148,7 @@ def _score(scorer: Scorer, answer: str | None, prompt: Prompt | None) -> Scores:
 
 def _losses(subject: Subject, task: Task) -> tuple[list[Scores], list[str]]:
     """Per row the nats and tokens that the subject's losses are made of."""
-    if task.kind == "unanswerable" or not isinstance(subject, Predicting):
+    if task.kind in ("unanswerable", "questions") or not isinstance(subject, Predicting):
         return [{} for _ in task.rows], []
     found = subject.losses(task.rows)
     scores: list[Scores] = []

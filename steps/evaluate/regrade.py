@@ -19,7 +19,7 @@ def regraded(task: TaskResult, rows: Sequence[Answered], config: EvaluateConfig,
         InputError: the JSON schema that the settings name can't be used. ConfigError: the settings ask for nothing.
     """
     references = [r.reference for r in rows if r.reference]
-    scorer = make_scorer(config, references, root, unanswerable=task.kind == "unanswerable")
+    scorer = make_scorer(config.of_task(task.task), references, root, unanswerable=task.kind == "unanswerable")
     if version_of(task.kind, scorer) != task.version:
         return None
     # A task that wasn't asked has losses only.

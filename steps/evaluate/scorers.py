@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steps.contracts.digests import value_digest
+from steps.engines.graders.classes import CLASSES, classes_of
 from steps.engines.graders.extractors import EXTRACTORS, FINAL_NUMBER, compile_re2
 from steps.engines.graders.graders import GRADERS, Grading
 from steps.engines.graders.json_schema import read_schema, validator
@@ -38,7 +39,10 @@ class Scorer:
 
     def score(self, answer: str | None, reference: str) -> Scores:
         """Every grader's score of an answer; None (nothing could be asked) is wrong, not left out."""
-        scores = {name: GRADERS[name].grade(answer or "", reference, self.grading) for name in self.graders}
+        graded = [name for name in self.graders if name not in CLASSES]
+        scores = {name: GRADERS[name].grade(answer or "", reference, self.grading) for name in graded}
+        if len(graded) < len(self.graders):
+            scores |= {name: value for name, value in classes_of(scores).items() if value is not None}
         # Beside exact_match, and absent where that doesn't apply.
         if scores.get(UNPARSED, 0.0) is None:
             del scores[UNPARSED]
@@ -62,12 +66,14 @@ def make_scorer(config: EvaluateConfig, references: Sequence[str], root: Path, *
     grading = Grading(
         extract=EXTRACTORS[extractor](pattern),
         ignore_case=config.ignore_case,
+        tolerance=config.tolerance,
         valid=valid,
         declines=tuple(compile_re2(p, ignore_case=True) for p in config.decline_patterns),
         unanswerable=unanswerable,
     )
     version: list[Any] = [
-        metrics, extractor, pattern, config.ignore_case, schema, config.decline_patterns, config.max_length
+        metrics, extractor, pattern, config.ignore_case, config.tolerance, schema, config.decline_patterns,
+        config.max_length,
     ]  # fmt: skip
     graders = ("declined", "answered_unanswerable") if unanswerable else _graders(metrics, extractor)
     return Scorer(metrics, extractor, graders, grading, value_digest(version)[:8])
@@ -77,7 +83,8 @@ def _graders(metrics: Sequence[MetricName], extractor: Extractor) -> tuple[str, 
     """Declines are always counted, and beside exact_match how often nothing was found to compare."""
     graded = [m for m in metrics if m not in _UNANSWERED]
     parsed = [UNPARSED] if "exact_match" in metrics and extractor != "none" else []
-    return ("over_declined", "declined", *graded, *parsed)
+    classes = CLASSES if graded and graded != ["json_valid"] else ()
+    return ("over_declined", "declined", *graded, *parsed, *classes)
 
 
 def _chosen(config: EvaluateConfig, references: Sequence[str]) -> tuple[Extractor, tuple[MetricName, ...]]:

@@ -17,7 +17,7 @@ from steps.contracts.records import Row, make_row, message
 from steps.engines.scoring.metrics import HELD_OUT
 from steps.evaluate.config import ControlConfig, EvaluateConfig
 
-TaskKind: TypeAlias = Literal["held_out", "perplexity", "unanswerable"]
+TaskKind: TypeAlias = Literal["held_out", "perplexity", "questions", "unanswerable"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def control(config: ControlConfig, root: Path) -> Task:
         raise InputNotFoundError("no such control file", where=str(path), hint="paths are relative to the project root")
     lines = 0
     rows: dict[str, Row] = {}
-    for row in _perplexity_rows(path) if config.kind == "perplexity" else _unanswerable_rows(path):
+    read = {"perplexity": _perplexity_rows, "questions": _question_rows, "unanswerable": _unanswerable_rows}
+    for row in read[config.kind](path):
         lines += 1
         rows.setdefault(row["content_id"], row)
     if not rows:
@@ -153,21 +154,42 @@ def _paragraphs(path: Path) -> Iterator[tuple[int, str]]:
         yield number + 1, "".join(stretch)
 
 
+def _question_rows(path: Path) -> Iterator[Row]:
+    """As unanswerable ones, or plain question and answer."""
+    for number, value in _objects(path):
+        asked, said = value.get("question"), value.get("answer")
+        if "messages" in value:
+            yield _conversation(value, path, number, "answer")
+        elif isinstance(asked, str) and isinstance(said, str) and asked.strip() and said.strip():
+            turns = [message("user", asked), message("assistant", said)]
+            yield make_row(kind="conversation", source="control", locator="", raw=b"", messages=turns)
+        else:
+            raise InputError(
+                'neither "messages" nor "question" and "answer" as text', where=f"{path}, line {number}",
+                hint='{"question": "How many legs has a spider?", "answer": "8"}',
+            )  # fmt: skip
+
+
 def _unanswerable_rows(path: Path) -> Iterator[Row]:
     for number, value in _objects(path):
-        messages = value.get("messages")
-        try:
-            parsed = [_message(m) for m in messages] if isinstance(messages, list) else []
-        except (KeyError, TypeError) as e:
-            raise InputError("a message needs role and content as text", where=f"{path}, line {number}") from e
-        if len(parsed) < 2 or parsed[-1]["role"] != "assistant" or not parsed[-1]["content"].strip():
-            raise InputError(
-                "the last message must be the assistant's decline, after a question",
-                where=f"{path}, line {number}",
-                hint='{"messages": [{"role": "user", ...}, {"role": "assistant", "content": "I don\'t know."}]}',
-            )
-        tools = canonical_json(value["tools"]) if value.get("tools") else None
-        yield make_row(kind="conversation", source="control", locator="", raw=b"", messages=parsed, tools=tools)
+        yield _conversation(value, path, number, "decline")
+
+
+def _conversation(value: dict[str, Any], path: Path, number: int, last: str) -> Row:
+    """`last`: what the last message of the assistant is."""
+    messages = value.get("messages")
+    try:
+        parsed = [_message(m) for m in messages] if isinstance(messages, list) else []
+    except (KeyError, TypeError) as e:
+        raise InputError("a message needs role and content as text", where=f"{path}, line {number}") from e
+    if len(parsed) < 2 or parsed[-1]["role"] != "assistant" or not parsed[-1]["content"].strip():
+        raise InputError(
+            f"the last message must be the assistant's {last}, after a question",
+            where=f"{path}, line {number}",
+            hint='{"messages": [{"role": "user", ...}, {"role": "assistant", "content": "I don\'t know."}]}',
+        )
+    tools = canonical_json(value["tools"]) if value.get("tools") else None
+    return make_row(kind="conversation", source="control", locator="", raw=b"", messages=parsed, tools=tools)
 
 
 def _message(raw: Any) -> Row:

@@ -64,6 +64,11 @@ class GateConfig(Frozen):
     ceilings: dict[str, float] = Field(
         default_factory=dict, description="Metric of the candidate -> greatest value, as {over_declined: 0.05}."
     )
+    max_drop: dict[str, float] = Field(
+        default_factory=dict,
+        description="Metric -> how much worse than the reference the candidate may be at most, by the bound of the"
+        " change that speaks against it, as {general_knowledge/exact_match: 0.05}: what mustn't be forgotten.",
+    )
     bounds: Literal["interval", "value"] = Field(
         "interval",
         description="What floors and ceilings are held against: interval: the lower (floor) or upper (ceiling) bound;"

@@ -222,6 +222,7 @@ def decide(comparison: Comparison, config: GateConfig, sources: Sequence[Declare
         *_gain_over_champion({_name(d): d for d in comparison.over_champion}, config, candidate),
         *_must_beat(comparison, config, candidate),
         *_limits(found, config, candidate),
+        *_drops(found, config),
         *_degenerate(found, config, candidate),
         *_controls(found, config, f"{candidate} / {comparison.reference.name}"),
         *(_finite(d) for d in differences if d.metric == NON_FINITE),
@@ -309,6 +310,17 @@ def _limits(found: dict[str, Difference], config: GateConfig, candidate: str) ->
             passed=held is not None and held <= ceiling,
             required=f"{'upper bound' if whole else 'value'} of {candidate} at most {ceiling:g}",
             found="not measured" if measured is None else _show(measured),
+        )
+
+
+def _drops(found: dict[str, Difference], config: GateConfig) -> Iterator[Reason]:
+    for name, most in sorted(config.max_drop.items()):
+        bound = gain_bound(found[name]) if name in found else None
+        yield Reason(
+            check=f"drop of {name}",
+            passed=bound is not None and bound >= -most,
+            required=f"at most {most:g}, at the bound of the change",
+            found="not measured" if bound is None else f"{max(-bound, 0.0):.4f}, change {_show(found[name].change)}",
         )
 
 

@@ -14,6 +14,8 @@ Extract: TypeAlias = Callable[[str], Any]
 # Answers after the last "####" (Cobbe et al. 2021, GSM8K's own format); a currency sign is let through.
 FINAL_NUMBER = r"####\s*\$?\s*(-?[0-9][0-9,]*(?:\.[0-9]+)?|-?\.[0-9]+)"
 
+_NUMBER = r"-?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
+
 
 def _whole(pattern: str | None) -> Extract:
     return lambda text: text
@@ -61,6 +63,17 @@ def compile_re2(pattern: str, *, ignore_case: bool = False) -> "re2._Regexp":
     options = re2.Options()
     options.case_sensitive = not ignore_case
     return re2.compile(pattern, options)
+
+
+def last_number(text: str) -> Decimal | None:
+    """The last number that stands in a text; None: there is none."""
+    found = list(compile_re2(_NUMBER).finditer(text))
+    if not found:
+        return None
+    start, number = found[-1].start(), found[-1].group(0)
+    # In "5-7" the sign is a dash.
+    value = _number(number.removeprefix("-") if start and text[start - 1].isalnum() else number)
+    return value if isinstance(value, Decimal) else None
 
 
 def _number(text: str) -> Any:

@@ -4,10 +4,11 @@ doesn't apply to the row; a metric is the mean over the rows that it applies to.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from steps.engines.graders.extractors import Extract
+from steps.engines.graders.extractors import Extract, last_number
 from steps.engines.graders.values import NOTHING, normalise, parse_json, same, shared_fields
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Grading:
 
     Attributes:
         extract: what of a text exact_match compares.
+        tolerance: how far a number may be from the wanted one, as a share of that.
         valid: whether a JSON value (or NOTHING) is what was wanted.
         declines: an answer declines where one of these is found.
         unanswerable: every question of the task must be declined, and an answer equal to its reference declines too.
@@ -31,6 +33,7 @@ class Grading:
     valid: Callable[[Any], bool]
     declines: "tuple[re2._Regexp, ...]"
     unanswerable: bool = False
+    tolerance: float = 0.0
 
     def is_decline(self, text: str) -> bool:
         """Whether a decline pattern is found in the text."""
@@ -75,6 +78,23 @@ def exact_match(answer: str, reference: str, by: Grading) -> float | None:
 def unparsed(answer: str, reference: str, by: Grading) -> float | None:
     """Whether nothing to compare was found in the answer, though the reference has it."""
     return None if by.extract(reference) is NOTHING else float(by.extract(answer) is NOTHING)
+
+
+def contains(answer: str, reference: str, by: Grading) -> float | None:
+    """Whether the reference's words stand in the answer, as words; None where it has none."""
+    wanted, said = (f" {' '.join(_Words().tokenize(t))} " for t in (reference, answer))
+    return float(wanted in said) if wanted.strip() else None
+
+
+def numeric(answer: str, reference: str, by: Grading) -> float | None:
+    """Whether the last number of the answer is that of the reference, within the tolerance; None where that has none.
+
+    Commas between digits are thousands; a percent sign, a unit or a currency beside a number is let be.
+    """
+    wanted, said = last_number(reference), last_number(answer)
+    if wanted is None:
+        return None
+    return float(said is not None and abs(said - wanted) <= abs(wanted) * Decimal(str(by.tolerance)))
 
 
 def json_valid(answer: str, reference: str, by: Grading) -> float | None:
@@ -122,6 +142,8 @@ def _declines(answer: str, reference: str, by: Grading) -> bool:
 GRADERS: Mapping[str, Grader] = {
     "exact_match": Grader(exact_match),
     "unparsed": Grader(unparsed, lower_is_better=True),
+    "contains": Grader(contains),
+    "numeric": Grader(numeric),
     "json_valid": Grader(json_valid),
     "field_accuracy": Grader(field_accuracy),
     "rouge_l": Grader(rouge_l),

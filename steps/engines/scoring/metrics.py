@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from steps.contracts.evaluation import Estimate
+from steps.engines.graders.classes import WRONG
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
 from steps.engines.scoring.bootstrap import Floats, Ratio, estimate_difference, estimate_ratio
@@ -32,6 +33,7 @@ DEGENERATE_CONTINUATION = "degenerate_continuation"
 LOWER_IS_BETTER = frozenset(
     {
         *(LOSS, PERPLEXITY, NON_FINITE, DEGENERATE_CONTINUATION),
+        WRONG,
         *DEGENERATION,
         *(name for name, grader in GRADERS.items() if grader.lower_is_better),
     }

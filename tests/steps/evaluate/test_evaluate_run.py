@@ -11,6 +11,7 @@ from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.evaluation import ANSWERS_SCHEMA
 from steps.contracts.models import ModelFolder
 from steps.contracts.records import SPLITS, make_row, message
+from steps.engines.graders.classes import CLASSES
 from steps.engines.lm.load import load
 from steps.engines.scoring.answers import read_answers
 from steps.engines.subjects.local_model import local_model
@@ -75,6 +76,7 @@ def test_every_row_is_answered_scored_and_kept(tiny_model, rows, controls, tmp_p
     assert [t.kind for t in done.report.tasks] == ["held_out", "perplexity", "unanswerable"]
     assert set(metrics(tasks["held_out"])) == {
         "loss", "perplexity", "non_finite", "exact_match", "json_valid", "field_accuracy", "unparsed", "over_declined",
+        *CLASSES,
         *FAULTS,
     }  # fmt: skip
     assert set(metrics(tasks["general"])) == {"loss", "perplexity", "non_finite"}
