@@ -856,6 +856,29 @@ def serve(
 
 
 @app.command(rich_help_panel="Look")
+def chat(
+    model: ModelName,
+    against: Annotated[str | None, typer.Option(metavar="MODEL", help="another one, side by side")] = None,
+    system: Annotated[str, typer.Option(help="instructions before everything else")] = "",
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0: as it was evaluated")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="of what is drawn")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="of an answer")] = 1024,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="an evaluate setting, such as device=cpu")
+    ] = None,
+    over: Over = None,
+    json_output: Annotated[bool, typer.Option("--json", help="a JSON object per prompt and line")] = False,
+) -> None:
+    """Talk to a model, or to two side by side; of a pipe every line is a prompt of its own."""
+    from ops.commands.chat import chat_with
+    from ops.talk import Manner
+
+    _quiet(json_output)
+    manner = Manner(system, temperature, seed, max_tokens)
+    raise typer.Exit(chat_with(root_folder(), model, against, manner, overrides or [], over, json_output))
+
+
+@app.command(rich_help_panel="Look")
 def compare(
     models: Annotated[
         list[str],

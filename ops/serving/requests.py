@@ -135,7 +135,6 @@ def _invalid(error: ValidationError) -> RequestError:
 
 
 def _row(chat: ChatRequest) -> Row:
-    """The messages as ingest reads them."""
     for number, m in enumerate(chat.messages):
         # Ingest reads numbers as text, and other names of the fields; whoever asks so has made a mistake.
         if not isinstance(m.get("role"), str) or not isinstance(m.get("content"), str | list | None):
@@ -144,10 +143,19 @@ def _row(chat: ChatRequest) -> Row:
         raise RequestError(400, "the last message must be one of role user or tool", param="messages")
     tools = {"tools": chat.tools} if chat.tools and chat.tool_choice != "none" else {}
     try:
-        (draft,) = read({"messages": [*chat.messages, _ANSWER], **tools}, AS_USUAL).drafts
+        return asked_row(chat.messages, **tools)
     except RowRejected as e:
         raise RequestError(400, e.hint or e.what, param="messages") from e
+
+
+def asked_row(messages: list[dict[str, Any]], **tools: Any) -> Row:
+    """Messages as ingest reads them: a row of a dataset whose last answer is still to be given.
+
+    Raises:
+        RowRejected: ingest wouldn't read them.
+    """
+    (draft,) = read({"messages": [*messages, _ANSWER], **tools}, AS_USUAL).drafts
     return make_row(
-        kind="conversation", source="request", locator="", raw=canonical_json(chat.messages).encode(),
+        kind="conversation", source="request", locator="", raw=canonical_json(messages).encode(),
         messages=draft.messages, tools=draft.tools, meta=draft.meta,
     )  # fmt: skip
