@@ -344,11 +344,13 @@ def join(
     wait: Annotated[
         float, typer.Option(metavar="SECONDS", min=1, help="how long no training may ask for another machine")
     ] = 3600.0,
+    json_output: Json = False,
 ) -> None:
     """Train with a run that was started on another machine (nodes of its infra file), until it trains no more."""
     from ops.commands.join import join_training
 
-    join_training(root_folder(), wait)
+    _quiet(json_output)
+    join_training(root_folder(), wait, json_output)
 
 
 @app.command(rich_help_panel="Run")

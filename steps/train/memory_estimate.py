@@ -178,17 +178,20 @@ def estimate(shape: Shape, config: TrainConfig, plan: Plan, available: int | Non
     beside = 4 * shape.trainable if adapter else 0
     whole = still + beside
     # Sharded, each process holds its part, and of two layers all: the one that computes and the one that comes next.
-    shards = plan.processes if plan.strategy == "fsdp2" else 1
+    shards, of_gradients, of_optimizer = (
+        plan.processes if plan.strategy == "fsdp2" or plan.zero_stage >= stage else 1 for stage in (3, 2, 1)
+    )
     gathered = 2 * still // max(shape.described.get_text_config().num_hidden_layers, 1) if shards > 1 else 0
+    on_card = plan.device != "cpu"
     return Estimate(
-        weights=whole // shards + gathered,
+        weights=(0 if plan.offload == "all" and on_card else whole // shards) + gathered,
         loading=whole,
         reference=still if demand.reference == "copy" and not weights_of(config.weights).keeps_start else 0,
         asked=(4 if asked_dtype(plan) == "float32" else 2) * shape.asked,
         answers=answering(shape.described, plan.dtype).peak(*demand.answers) if demand.answers else 0,
         # DDP adds gradients up in buckets of its own (torch's documentation of gradient_as_bucket_view).
-        gradients=(2 if plan.strategy == "ddp" else 1) * (4 if adapter else width) * shape.trainable // shards,
-        optimizer=optimizer_bytes(config, shape) // shards,
+        gradients=(2 if plan.strategy == "ddp" else 1) * (4 if adapter else width) * shape.trainable // of_gradients,
+        optimizer=0 if plan.offload != "none" and on_card else optimizer_bytes(config, shape) // of_optimizer,
         activations=found.step(rows, length, kept) + (0 if plain else _fused_loss(shape, config, rows * length)),
         remaining=int(found.end.peak(rows, length)),
         validation=_validation(shape, config, plan, found.forward),

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import ConfigError, MissingDependencyError
 from steps.engines.lm.context import context_length
 from steps.engines.lm.device import has_bf16, resolve_device
 from steps.engines.lm.quantized import require_bitsandbytes
 from steps.engines.progress.progress import say
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
-from steps.train.ranks.config import Ranks
+from steps.train.ranks.config import Ranks, Zero
 from steps.train.settings import Plan, TrainingDevice
 from steps.train.weights.registry import weights_of
 
@@ -22,6 +22,8 @@ from steps.train.weights.registry import weights_of
 _NOT_SHARDED, _SHARDED_OPTIMIZER = "qlora", "adamw_torch"
 # Chosen: so many larger batches are tried for one that the objective takes.
 _MOST_TRIED = 64
+# What DeepSpeed trains: the others load a second model, or answer, which ZeRO wants done in ways of its own.
+_OF_ZERO, _WEIGHTS_OF_ZERO = ("sft", "continued_pretraining"), ("full", "lora")
 # Packages of attention that isn't torch's own.
 _FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
 
@@ -36,6 +38,8 @@ def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) 
         require_bitsandbytes(config.wants_bitsandbytes)
     ranks = ranks or Ranks()
     require_shared(config, ranks)
+    if ranks.strategy == "deepspeed":
+        _require_zero(config)
     device = _device(config.device, ranks)
     gpu_bf16 = device == "cuda" and has_bf16()
     plan = plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16)
@@ -117,7 +121,46 @@ def require_shared(config: TrainConfig, ranks: Ranks, place: str | None = None) 
             f"training.strategy fsdp2 shards the state of AdamW, and optim is {config.optim}", where="train.optim",
             hint="set optim: adamw_torch_fused, or strategy: ddp in the infra file",
         )  # fmt: skip
+    if ranks.strategy == "deepspeed":
+        _require_goes_with_zero(config)
     _require_shares(config, ranks, place)
+
+
+def _require_goes_with_zero(config: TrainConfig) -> None:
+    """Refuse what DeepSpeed doesn't train as the others do.
+
+    Raises:
+        ConfigError: the objective, the weights or the optimizer.
+    """
+    another = "or strategy: ddp or fsdp2 in the infra file"
+    if config.objective.kind not in _OF_ZERO:
+        raise ConfigError(
+            f"training.strategy deepspeed trains {' and '.join(_OF_ZERO)}, not {config.objective.kind}",
+            where="train.objective", hint="set strategy: ddp or fsdp2 in the infra file",
+        )  # fmt: skip
+    if config.weights.kind not in _WEIGHTS_OF_ZERO:
+        raise ConfigError(
+            f"training.strategy deepspeed trains weights: {' or '.join(_WEIGHTS_OF_ZERO)}, not {config.weights.kind}",
+            where="train.weights", hint=f"take one of these, {another}",
+        )  # fmt: skip
+    if not config.optim.startswith(_SHARDED_OPTIMIZER):
+        raise ConfigError(
+            f"training.strategy deepspeed shards the state of AdamW, and optim is {config.optim}", where="train.optim",
+            hint=f"set optim: adamw_torch_fused, {another}",
+        )  # fmt: skip
+
+
+def _require_zero(config: TrainConfig) -> None:
+    """Refuse DeepSpeed where it isn't installed.
+
+    Raises:
+        MissingDependencyError: it isn't.
+    """
+    if find_spec("deepspeed") is None:
+        raise MissingDependencyError(
+            "training.strategy deepspeed needs DeepSpeed, which isn't installed", where="train",
+            hint="DS_BUILD_OPS=0 pip install -c constraints.txt '.[deepspeed]', or strategy: fsdp2 in the infra file",
+        )  # fmt: skip
 
 
 def can_shard(config: TrainConfig) -> bool:
@@ -136,8 +179,18 @@ def shared(plan: Plan, ranks: Ranks) -> Plan:
             "training.strategy fsdp2 doesn't scale the loss of float16", where="train.fp16",
             hint="set strategy: ddp in the infra file, or fp16: false",
         )  # fmt: skip
-    strategy = ranks.strategy if ranks.world > 1 else "none"
-    return replace(plan, processes=ranks.world, strategy=strategy, nodes=ranks.nodes)
+    shards = ranks.world > 1 or ranks.strategy == "deepspeed"
+    plan = replace(plan, processes=ranks.world, strategy=ranks.strategy if shards else "none", nodes=ranks.nodes)
+    if ranks.strategy != "deepspeed":
+        return plan
+    if plan.fp16 or plan.dtype != "float32" or plan.device == "mps":
+        what = "with fp16" if plan.fp16 else f"in {plan.dtype}" if plan.device != "mps" else "on a Mac's GPU"
+        raise ConfigError(
+            f"training.strategy deepspeed keeps weights in float32, with bf16 or without, not {what}",
+            where="train.dtype", hint="set dtype: float32 and fp16: false, or strategy: ddp or fsdp2 in the infra file",
+        )  # fmt: skip
+    zero = ranks.zero or Zero()
+    return replace(plan, zero_stage=zero.stage, offload=zero.offload)
 
 
 def plan_for(config: TrainConfig, vocab_size: int, device: TrainingDevice, *, gpu_bf16: bool) -> Plan:

@@ -43,7 +43,8 @@ def save_model(
     notes = [*(_stop_at(generation, end_tokens) if generation is not None else []), *kind.left_out(model)]
     if plan.processes > 1:
         machines = f" of {plan.nodes} machines" if plan.nodes > 1 else ""
-        notes.append(f"trained by {plan.processes} processes{machines} ({plan.strategy}) that shared each batch")
+        zero = f", ZeRO stage {plan.zero_stage}, offload {plan.offload}" if plan.zero_stage else ""
+        notes.append(f"trained by {plan.processes} processes{machines} ({plan.strategy}{zero}) that shared each batch")
     notes += [
         f"{config.objective.kind} asked {key}, whose weights are {m.model.info.digest[:12]}"
         for key, m in start.asked.items()

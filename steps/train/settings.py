@@ -179,6 +179,9 @@ class Plan:
     fp16: bool = False
     # Processes that share each batch, and how; of one alone "none".
     processes: int = 1
-    strategy: Literal["none", "ddp", "fsdp2"] = "none"
+    strategy: Literal["none", "ddp", "fsdp2", "deepspeed"] = "none"
+    # Of deepspeed: its stage (0: of others), and what lies in the machine's memory.
+    zero_stage: int = 0
+    offload: Literal["none", "optimizer", "all"] = "none"
     # Machines that these are on. The weights don't depend on it.
     nodes: int = 1

@@ -127,7 +127,7 @@ def train(
 
         def attempt(now: TrainConfig, how: Plan) -> tuple[ModelFolder, Run]:
             resume, model_folder = stored.newest_whole(home), folder / "model"
-            if how.processes > 1 or sees_other_gpus(how):
+            if how.strategy != "none" or sees_other_gpus(how):
                 job = job_of(start, rows, now, how, dataset.digest, model_folder, home, resume, tokens, journal)
                 return in_ranks(job, folder / "ranks", on_metrics, nodes)
             with explained(now, how):
@@ -159,7 +159,7 @@ def run_key(start: Start, dataset: Dataset, config: TrainConfig, plan: Plan) -> 
         "base": start.base.info.digest,
         "template": start.model.info.template.model_dump(mode="json") if start.model.info.template else None,
         "adapter": start.adapter.info.digest if start.adapter else None,
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {name: version(name) for name in (*LIBRARIES, *(["deepspeed"] if plan.zero_stage else []))},
     }
     if start.asked:
         parts["asked"] = {key: model.model.info.digest for key, model in start.asked.items()}
@@ -194,6 +194,10 @@ def tuned(
     """
     from steps.train.save import save_model
 
+    if plan.zero_stage:
+        from steps.train.ranks.zero import begin
+
+        begin(plan)
     kind = weights_of(config.weights)
     loaded = load_start(
         start.base, start.adapter, dtype=plan.dtype, device=plan.device, quantization=kind.quantization
@@ -214,6 +218,10 @@ def tuned(
         from steps.train.ranks.sharded import gather
 
         gather(trainer.model, keep=first)
+    elif plan.zero_stage:
+        from steps.train.ranks.zero import put_together
+
+        put_together(trainer.model, keep=first)
     if not first:
         return None, run
     ends = sorted(rows.encoding.lint.end_tokens)
@@ -307,6 +315,10 @@ def _fit(
             from steps.train.ranks.sharded import shard
 
             shard(trainer, plan, adapter=kind.stored_as == "adapter")
+        elif plan.zero_stage:
+            from steps.train.ranks.zero import by_engine
+
+            by_engine(trainer, plan)
         watcher.watch(trainer, done_before, config.stage, rendered(tokenizer, config.sample_prompts), tokenizer)
         # Before a checkpoint is loaded the model is what the phase starts from: a new adapter adds nothing.
         before = _measured(trainer.evaluate())

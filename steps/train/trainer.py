@@ -90,8 +90,9 @@ def training_arguments(settings: TrainSettings, plan: Plan, checkpoints: Path) -
         "save_total_limit": None,
         "seed": settings.seed,
         "data_seed": settings.seed,
-        "use_cpu": plan.device == "cpu",
-        "bf16": plan.bf16,
+        # accelerate takes a CPU for one without DeepSpeed, which computes in 16 bits by itself.
+        "use_cpu": plan.device == "cpu" and not plan.zero_stage,
+        "bf16": plan.bf16 and not plan.zero_stage,
         "fp16": plan.fp16,
         "gradient_checkpointing": plan.gradient_checkpointing,
         "use_liger_kernel": settings.use_liger_kernel,
@@ -99,6 +100,34 @@ def training_arguments(settings: TrainSettings, plan: Plan, checkpoints: Path) -
         "dataloader_pin_memory": plan.device == "cuda",
         "report_to": "none",
         "disable_tqdm": True,
+        "deepspeed": zero_config(plan) if plan.zero_stage else None,
+        # Made by `ranks/zero.py`: transformers would take this rank for one that is alone.
+        **({"accelerator_config": {"use_configured_state": True}} if plan.zero_stage and plan.device == "cpu" else {}),
+    }
+
+
+def zero_config(plan: Plan) -> dict[str, Any]:
+    """DeepSpeed's configuration; transformers fills in what is "auto" by the arguments beside it.
+
+    Weights stay in float32, and torch's autocast computes in bfloat16: DeepSpeed's own mode would round them.
+    """
+    zero: dict[str, Any] = {"stage": plan.zero_stage, "contiguous_gradients": True}
+    if plan.zero_stage == 3:
+        # By the width of the model: what is smaller stays whole on every rank.
+        zero |= {"stage3_param_persistence_threshold": "auto", "stage3_prefetch_bucket_size": "auto"}
+    if plan.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": plan.device == "cuda"}
+    if plan.offload == "all":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": plan.device == "cuda"}
+    return {
+        "zero_optimization": zero,
+        "torch_autocast": {"enabled": plan.bf16, "dtype": "bfloat16"},
+        "gradient_clipping": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        # The optimizer is the config's, torch's AdamW, wherever its state lies.
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
     }
 
 

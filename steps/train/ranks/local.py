@@ -113,7 +113,12 @@ def _environment(outer: Mapping[str, str], local: int, job: Job, place: Place) -
     kept = {k: v for k, v in outer.items() if not k.startswith(("ACCELERATE_", "FSDP_", "TORCHELASTIC_"))}
     path = os.pathsep.join(filter(None, [str(_ROOT), outer.get("PYTHONPATH")]))
     own: dict[str, object] = {"OMP_NUM_THREADS": job.config.num_threads}
-    if place.world == 1:
+    zero = job.plan.zero_stage > 0
+    if zero:
+        own["DS_ACCELERATOR"] = job.plan.device
+    if job.plan.device == "cpu" and zero:
+        own["CUDA_VISIBLE_DEVICES"] = ""
+    if place.world == 1 and not zero:
         # The only one it sees: transformers would spread each batch over all.
         own["CUDA_VISIBLE_DEVICES"] = outer.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     else:

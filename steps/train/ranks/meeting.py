@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def _gather(nodes: list[Node], ranks: Ranks, plan: Plan, folder: Path, phase: st
         wanted = ranks.nodes - 1
         say(f"train waits for {wanted} other machine{'s' if wanted > 1 else ''}: run `assay join` there ({folder})")
         own = qualities()
+        if not plan.zero_stage:
+            own["versions"].pop("deepspeed")
         while len(nodes) < wanted:
             left = until - time.monotonic()
             if left <= 0:
@@ -180,7 +183,11 @@ def qualities() -> dict[str, Any]:
     import torch
 
     return {
-        "versions": {"Python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": {
+            "Python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+            "deepspeed": version("deepspeed") if find_spec("deepspeed") else "none",
+        },
         "code": code_of(_TRAINS),
         "gpus": torch.cuda.device_count(),
     }

@@ -77,7 +77,7 @@ def _train(job: Job, folder: Path, rank: int) -> None:
         )  # fmt: skip
         if model is not None:
             write(Result(model=model.info, run=run), folder / RESULT)
-    if job.plan.processes > 1:
+    if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 

@@ -33,7 +33,8 @@ def watch():
             kinds = sorted({type(p).__name__ for p in model.parameters()} | {type(p.data).__name__ for p in
                            model.parameters()})  # fmt: skip
             state = {"world": self.args.world_size, "model": type(model).__name__, "parameters": kinds,
-                     "pid": os.getpid(), "parent": os.getppid()}  # fmt: skip
+                     "pid": os.getpid(), "parent": os.getppid(),
+                     "held": sum(p.numel() for p in model.parameters())}  # fmt: skip
             (folder / f"state-{rank}.json").write_text(json.dumps(state))
         if is_meant("ASSAY_DIE"):
             os.kill(os.getpid(), signal.SIGKILL)

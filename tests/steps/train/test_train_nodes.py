@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 import rank_witness
 from support.processes import command, ended
-from support.tiny_model import tiny_dataset, tiny_row
-from test_train_ranks import HOOK, alive, config, rows_by_step, states, wait_until
+from test_train_ranks import HOOK, alive, config, rows_by_step, rows_to_train, states, wait_until
 
 from steps.contracts.errors import (
     AssayError,
@@ -50,8 +49,7 @@ def machines(tmp_path, monkeypatch, tiny_model):
     monkeypatch.setenv("PYTHONPATH", path)
     state = tmp_path / "state"
     state.mkdir()
-    rows = [tiny_row(i, "blue " * (i % 9) + str(i)) for i in range(45)]
-    data = tiny_dataset(tmp_path / "data", rows, validation=4)
+    data = rows_to_train(tmp_path / "data")
     started = []
 
     class Machines:

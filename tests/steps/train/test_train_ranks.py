@@ -37,17 +37,25 @@ def config(**changes):
     return TrainConfig.model_validate({**CONFIG, **changes})
 
 
+def rows_to_train(folder):
+    return tiny_dataset(folder, [tiny_row(i, "blue " * (i % 9) + str(i)) for i in range(45)], validation=4)
+
+
 @pytest.fixture
 def dataset(tmp_path):
-    return tiny_dataset(tmp_path / "data", [tiny_row(i, "blue " * (i % 9) + str(i)) for i in range(45)], validation=4)
+    return rows_to_train(tmp_path / "data")
 
 
 @pytest.fixture
 def witnessed(tmp_path, monkeypatch, tiny_model, dataset):
+    return witnessing(tmp_path, monkeypatch, tiny_model, dataset)
+
+
+def witnessing(tmp_path, monkeypatch, tiny_model, dataset):
     """Train in so many processes, each with `rank_witness` in it; gives the result and the witness's folder."""
     calls = []
 
-    def go(processes, checkpoints_folder="own", strategy="ddp", **changes):
+    def go(processes, checkpoints_folder="own", strategy="ddp", zero=None, **changes):
         calls.append(None)
         folder = tmp_path / f"run{len(calls)}"
         seen = folder / "seen"
@@ -61,7 +69,7 @@ def witnessed(tmp_path, monkeypatch, tiny_model, dataset):
         with monkeypatch.context() as here:
             here.setattr(SftTrainer, "training_step", SftTrainer.training_step)
             rank_witness.watch()
-            ranks = Ranks(processes=processes, strategy=strategy)
+            ranks = Ranks(processes=processes, strategy=strategy, zero=zero)
             return train(tiny_model, dataset, config(**changes), folder, where, ranks=ranks), seen
 
     return go
