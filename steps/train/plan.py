@@ -38,8 +38,7 @@ def make_plan(config: TrainConfig, vocab_size: int, ranks: Ranks | None = None) 
         require_bitsandbytes(config.wants_bitsandbytes)
     ranks = ranks or Ranks()
     require_shared(config, ranks)
-    if ranks.strategy == "deepspeed":
-        _require_zero(config)
+    require_zero(ranks)
     device = _device(config.device, ranks)
     gpu_bf16 = device == "cuda" and has_bf16()
     plan = plan_for(config, vocab_size, device, gpu_bf16=gpu_bf16)
@@ -150,13 +149,13 @@ def _require_goes_with_zero(config: TrainConfig) -> None:
         )  # fmt: skip
 
 
-def _require_zero(config: TrainConfig) -> None:
+def require_zero(ranks: Ranks) -> None:
     """Refuse DeepSpeed where it isn't installed.
 
     Raises:
         MissingDependencyError: it isn't.
     """
-    if find_spec("deepspeed") is None:
+    if ranks.strategy == "deepspeed" and find_spec("deepspeed") is None:
         raise MissingDependencyError(
             "training.strategy deepspeed needs DeepSpeed, which isn't installed", where="train",
             hint="DS_BUILD_OPS=0 pip install -c constraints.txt '.[deepspeed]', or strategy: fsdp2 in the infra file",

@@ -2,7 +2,7 @@
 
 `rows-R.jsonl`: the inputs of each forward pass of rank R, by optimizer step. `state-R.json`: its world, and how its
 weights lie. In the N-th pass of rank R it kills itself (SIGKILL) with ASSAY_DIE=R:N, what has started it with
-ASSAY_ORPHAN=R:N, and raises with ASSAY_RAISE=R:N.
+ASSAY_ORPHAN=R:N, and raises with ASSAY_RAISE=R:N, or, once, as if memory had ended, with ASSAY_FULL=R:N.
 """
 
 import json
@@ -11,14 +11,17 @@ import signal
 import time
 from pathlib import Path
 
-from steps.contracts.errors import TrainingDataError
+from steps.contracts.errors import OutOfMemoryError, TrainingDataError
 from steps.train.objectives.sft_trainer import SftTrainer
 
 
 def watch():
     folder, rank = Path(os.environ["ASSAY_WITNESS"]), int(os.environ.get("RANK", "0"))
     step, passes = SftTrainer.training_step, []
-    meant = {name: os.environ.get(name, "-1:0").split(":") for name in ("ASSAY_DIE", "ASSAY_ORPHAN", "ASSAY_RAISE")}
+    meant = {
+        name: os.environ.get(name, "-1:0").split(":")
+        for name in ("ASSAY_DIE", "ASSAY_ORPHAN", "ASSAY_RAISE", "ASSAY_FULL")
+    }
 
     def is_meant(name):
         return [int(x) for x in meant[name]] == [rank, len(passes)]
@@ -42,6 +45,9 @@ def watch():
             (folder / "orphaned").touch()
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(600)
+        if is_meant("ASSAY_FULL") and not (folder / "full").exists():
+            (folder / "full").touch()
+            raise OutOfMemoryError("memory ended", where="train")
         if is_meant("ASSAY_RAISE"):
             raise TrainingDataError("the row is bad", where="row 7", hint="mend it")
         return step(self, model, inputs, num_items_in_batch)

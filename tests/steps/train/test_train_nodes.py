@@ -55,11 +55,11 @@ def machines(tmp_path, monkeypatch, tiny_model):
     class Machines:
         calls = 0
 
-        def join(self, **environment):
+        def join(self, *within, **environment):
             self.seen()
             joined = subprocess.Popen(
-                [sys.executable, "-c", command("join", "--wait", "120")], cwd=ROOT, text=True, start_new_session=True,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                [*within, sys.executable, "-c", command("join", "--wait", "120")], cwd=ROOT, start_new_session=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                 env={**os.environ, "ASSAY_STATE": str(state), "ASSAY_PROGRESS": "on", **environment},
             )  # fmt: skip
             started.append(joined)
@@ -173,6 +173,19 @@ def test_what_a_rank_of_another_machine_raises_is_the_error_of_both_commands(mac
 
 
 @pytest.mark.slow
+def test_when_memory_ends_on_another_machine_both_go_on_with_less(machines, monkeypatch):
+    monkeypatch.setenv("ASSAY_FULL", "1:3")
+    seen, joined = machines.seen(), machines.join()
+    fallen = machines.train(max_steps=4)
+    assert ended(joined, 60)[0] == 0
+    (said,) = next(t for t in fallen.report.tables if t.title == "Memory ended").rows
+    assert '"per_device_train_batch_size": 2' in said[2]
+    assert [s["parent"] for s in states(seen)] == [os.getpid(), joined.pid]
+    passes = [len((seen / f"rows-{rank}.jsonl").read_text().splitlines()) for rank in (0, 1)]
+    assert passes[1] == 3 + 4 * 2, "three passes, then four steps of two smaller ones"
+
+
+@pytest.mark.slow
 def test_a_rank_of_another_machine_that_dies_is_named(machines, monkeypatch):
     monkeypatch.setenv("ASSAY_DIE", "1:3")
     joined = machines.join()
@@ -182,11 +195,9 @@ def test_a_rank_of_another_machine_that_dies_is_named(machines, monkeypatch):
     assert ended(joined, 60)[0] == WorkerDiedError.exit_code
 
 
-@pytest.mark.slow
-def test_a_machine_ends_with_the_one_that_it_has_joined(machines, tmp_path):
-    """SIGKILL of the step's machine leaves no process on the other."""
-    seen = machines.seen()
-    code = textwrap.dedent(f"""
+def first_machine(at):
+    """Code of a process that trains for ever with another machine."""
+    return textwrap.dedent(f"""
         import sys; sys.path[:0] = [{str(ROOT / "tests")!r}]
         from pathlib import Path
         from support.tiny_model import build_tiny_model, tiny_dataset
@@ -194,12 +205,18 @@ def test_a_machine_ends_with_the_one_that_it_has_joined(machines, tmp_path):
         from steps.train.ranks.config import Ranks
         from steps.train.ranks.meeting import Meet
         from steps.train.train import train
-        at = Path({str(tmp_path)!r})
+        at = Path({str(at)!r})
         config = TrainConfig.model_validate({config(max_steps=100_000).model_dump(exclude_unset=True)!r})
         base, rows = build_tiny_model(at / "m"), tiny_dataset(at / "d")
         train(base, rows, config, at / "run", at / "c", ranks=Ranks(nodes=2), meet=Meet(at / "state" / "nodes"))
     """)
-    first = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_a_machine_ends_with_the_one_that_it_has_joined(machines, tmp_path):
+    """SIGKILL of the step's machine leaves no process on the other."""
+    seen = machines.seen()
+    first = subprocess.Popen([sys.executable, "-c", first_machine(tmp_path)], cwd=ROOT, start_new_session=True)
     joined = machines.join()
     try:
         wait_until(lambda: len(list(seen.glob("state-*.json"))) == 2 or first.poll() is not None, 300)
@@ -214,6 +231,62 @@ def test_a_machine_ends_with_the_one_that_it_has_joined(machines, tmp_path):
     assert len(pids) == 2
     wait_until(lambda: not any(alive(p) for p in pids), 30)
     assert not any(alive(p) for p in pids)
+
+
+@pytest.fixture
+def network():
+    """Two machines as far as the network goes: namespaces of Linux, with a cable between them. Gives their names and
+    what cuts it.
+    """
+    ends = [f"assay-{os.getpid()}-{end}" for end in "ab"]
+    cable = [f"as{os.getpid()}{end}" for end in "ab"]
+
+    def ip(*arguments):
+        return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+    try:
+        try:
+            for end in ends:
+                ip("netns", "add", end)
+                ip("-n", end, "link", "set", "lo", "up")
+            ip("link", "add", cable[0], "netns", ends[0], "type", "veth", "peer", "name", cable[1], "netns", ends[1])
+        except (OSError, subprocess.CalledProcessError) as e:
+            pytest.skip(f"NOT run: no network namespaces can be made here ({getattr(e, 'stderr', None) or e})")
+        for number, (end, name) in enumerate(zip(ends, cable, strict=True), 1):
+            ip("-n", end, "addr", "add", f"10.77.0.{number}/24", "dev", name)
+            ip("-n", end, "link", "set", name, "up")
+        yield ends, lambda: ip("-n", ends[1], "link", "set", cable[1], "down")
+    finally:
+        for end in ends:
+            subprocess.run(["ip", "netns", "del", end], check=False, capture_output=True)
+
+
+@pytest.mark.slow
+def test_machines_meet_over_a_network_and_notice_when_it_is_cut(machines, network, tmp_path):
+    (one, other), cut = network
+    seen = machines.seen()
+    first = subprocess.Popen(
+        ["ip", "netns", "exec", one, sys.executable, "-c", first_machine(tmp_path)], cwd=ROOT, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    joined = machines.join("ip", "netns", "exec", other)
+    try:
+        wait_until(lambda: len(list(seen.glob("state-*.json"))) == 2 or first.poll() is not None, 300)
+        assert first.poll() is None
+        cut()
+        since = time.monotonic()
+        status, told = ended(joined, 60)
+        _, said = ended(first, 60)
+    finally:
+        first.kill()
+        first.wait()
+    assert time.monotonic() - since < 60
+    assert status == ServiceError.exit_code
+    assert f"node 0 ({HERE}): is gone" in told
+    assert f"WorkerDiedError: node 1 ({HERE}): is gone" in said
+    assert [s["world"] for s in states(seen)] == [2, 2]
+    wait_until(lambda: not any(alive(s["pid"]) for s in states(seen)), 30)
+    assert not any(alive(s["pid"]) for s in states(seen))
 
 
 SAME = {"versions": {"Python": "3.11.1", "torch": "2.13.0"}, "code": {"steps.train.train": "a"}, "gpus": 2}
