@@ -26,7 +26,7 @@ from pipelines.report.sections import load_section
 from pipelines.slots import with_slot
 from pipelines.stages import STAGES
 from pipelines.step_names import step_names
-from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
+from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError, MissingDependencyError
 from steps.contracts.records import Row
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
@@ -49,8 +49,8 @@ from steps.scrub.config import ScrubConfig
 from steps.scrub.coverage import HOW_TO_GET_A_MODEL, uncovered
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
-from steps.train.plan import make_plan, names_machine, require_shared
-from steps.train.ranks.config import Ranks
+from steps.train.plan import make_plan, names_machine, require_shared, require_zero
+from steps.train.ranks.config import Ranks, Zero
 from steps.train.rewards import imported
 from steps.zenml_runtime.urls import is_url
 
@@ -255,11 +255,13 @@ def _machine(config: RunConfig, infra: InfraConfig | None, here: bool) -> Iterat
         ranks = infra.of(f"{phase.stage}_step").training if infra is not None else None
         try:
             require_shared(phase, ranks or Ranks(), ".".join(map(str, place)))
+            if here:
+                require_zero(ranks or Ranks())
             # Without bitsandbytes that alone is told.
             if here and names_machine(phase) and not phase.wants_bitsandbytes:
                 make_plan(phase, 0, ranks)
-        except ConfigError as e:
-            yield Finding(place, f"{e.what}; {e.hint}")
+        except (ConfigError, MissingDependencyError) as e:
+            yield Finding(place, f"{e.what}; {e.hint}", error=type(e))
         for what in _idle_ranks(ranks or Ranks()):
             yield Finding(place, what, stops=False)
 
@@ -268,6 +270,8 @@ def _idle_ranks(ranks: Ranks) -> Iterator[str]:
     """What the infra file says of processes and has no effect, in words."""
     if ranks.strategy == "fsdp2" and ranks.world == 1:
         yield "training.strategy fsdp2 of the infra file shares nothing: one process trains (training.processes)"
+    if ranks.strategy == "deepspeed" and ranks.world == 1 and (ranks.zero or Zero()).offload == "none":
+        yield "training.strategy deepspeed of the infra file shares nothing: one process trains, without zero.offload"
     fields = Ranks.model_fields
     named = [n for n in ("address", "join_seconds") if getattr(ranks, n) != fields[n].default and ranks.nodes == 1]
     if named:

@@ -17,7 +17,7 @@ from ops.infra import InfraConfig
 from ops.main import app
 from ops.preflight import checked
 from ops.run_index import save_run
-from steps.contracts.errors import AssayError, ConfigError
+from steps.contracts.errors import AssayError, ConfigError, MissingDependencyError
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -233,7 +233,22 @@ def test_a_batch_that_the_processes_of_the_infra_file_can_t_share_is_found(root:
     assert way_out in str(caught.value)
 
 
-def test_what_an_infra_file_says_of_processes_in_vain_is_told(root: Path) -> None:
+@pytest.mark.parametrize("installed", [True, False])
+def test_deepspeed_that_is_not_installed_is_found(root: Path, monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    monkeypatch.setattr("steps.train.plan.find_spec", lambda name: object() if installed else None)
+    training = {"processes": 2, "strategy": "deepspeed", "zero": {"stage": 3}}
+    infra = InfraConfig.model_validate({"stack": "local", "steps": {"train_step": {"training": training}}})
+    (root / "run.yaml").write_text(yaml.safe_dump(config(train={"gradient_accumulation_steps": 4})))
+    if installed:
+        checked(root, root / "run.yaml", infra=infra)
+        return
+    with pytest.raises(
+        MissingDependencyError, match=r"train: training\.strategy deepspeed needs DeepSpeed, which isn't"
+    ):
+        checked(root, root / "run.yaml", infra=infra)
+
+
+def test_what_an_infra_file_says_of_processes_in_vain_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def notes(**training: Any) -> list[str]:
         infra = InfraConfig.model_validate({"stack": "local", "steps": {"train_step": {"training": training}}})
         (root / "run.yaml").write_text(yaml.safe_dump(config(train={"gradient_accumulation_steps": 4})))
@@ -242,6 +257,10 @@ def test_what_an_infra_file_says_of_processes_in_vain_is_told(root: Path) -> Non
     assert notes(processes=2, strategy="fsdp2") == []
     (alone,) = notes(strategy="fsdp2", processes=1)
     assert "train: training.strategy fsdp2 of the infra file shares nothing: one process trains" in alone
+    monkeypatch.setattr("steps.train.plan.find_spec", lambda name: object())
+    assert notes(strategy="deepspeed", zero={"offload": "optimizer"}) == []
+    (alone,) = notes(strategy="deepspeed")
+    assert "train: training.strategy deepspeed of the infra file shares nothing: one process trains" in alone
     (waits,) = notes(join_seconds=60, address="10.0.0.1")
     assert "training.address and join_seconds of the infra file say nothing: one machine trains" in waits
 
