@@ -118,8 +118,6 @@ def _gather(nodes: list[Node], ranks: Ranks, plan: Plan, folder: Path, phase: st
         wanted = ranks.nodes - 1
         say(f"train waits for {wanted} other machine{'s' if wanted > 1 else ''}: run `assay join` there ({folder})")
         own = qualities()
-        if not plan.zero_stage:
-            own["versions"].pop("deepspeed")
         while len(nodes) < wanted:
             left = until - time.monotonic()
             if left <= 0:
@@ -198,7 +196,8 @@ def _unfit(
 ) -> AssayError | None:
     """Why a machine can't train with this one; None: it can."""
     others = [f"{name} {theirs['versions'].get(name, 'none')} (here {had})"
-              for name, had in own["versions"].items() if theirs["versions"].get(name) != had]  # fmt: skip
+              for name, had in own["versions"].items()
+              if theirs["versions"].get(name) != had and (name != "deepspeed" or plan.zero_stage)]  # fmt: skip
     if others:
         return ConfigError(
             f"has other versions than node 0: {', '.join(others)}", where=node.label,

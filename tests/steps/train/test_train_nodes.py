@@ -293,7 +293,8 @@ def test_machines_meet_over_a_network_and_notice_when_it_is_cut(machines, networ
     assert not any(alive(s["pid"]) for s in states(seen))
 
 
-SAME = {"versions": {"Python": "3.11.1", "torch": "2.13.0"}, "code": {"steps.train.train": "a"}, "gpus": 2}
+VERSIONS = {"Python": "3.11.1", "torch": "2.13.0", "deepspeed": "none"}
+SAME = {"versions": VERSIONS, "code": {"steps.train.train": "a"}, "gpus": 2}
 PLAN = Plan(
     device="cpu", dtype="float32", bf16=False, gradient_checkpointing=False, loss_kernel="plain", learning_rate=1.0
 )
@@ -334,11 +335,13 @@ def both(tmp_path, monkeypatch):
 
 def test_a_machine_that_fits_is_taken_in_and_let_go(both):
     assert both({}) == [None, None]
+    # Which of them has DeepSpeed says nothing where it doesn't train.
+    assert both({"versions": VERSIONS | {"deepspeed": "0.19.8"}}) == [None, None]
 
 
 @pytest.mark.parametrize(
     ("theirs", "device", "what"),
-    [({"versions": {"Python": "3.11.1", "torch": "2.12.0"}}, "cpu",
+    [({"versions": VERSIONS | {"torch": "2.12.0"}}, "cpu",
       "has other versions than node 0: torch 2.12.0 (here 2.13.0)\n"
       "  way out: install the same from constraints.txt on all machines"),
      ({"code": {"steps.train.train": "b"}}, "cpu",
