@@ -70,7 +70,7 @@ def test_models_are_measured_as_the_evaluation_step_measures_them_and_once(
     assert status == 0 and "run:shop/base against run:shop" in out and "8 test rows of run shop-2026" in out
 
 
-def test_what_is_half_written_damaged_or_of_other_settings_is_measured_anew(run: StoredRun, tmp_path: Path) -> None:
+def test_what_is_half_written_or_damaged_is_measured_anew(run: StoredRun, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     shared = ("run:shop/base", "run:shop", "--answers", kept)
     first = [Path(e["folder"]) for e in told(*shared)["evaluations"]]
@@ -80,7 +80,12 @@ def test_what_is_half_written_damaged_or_of_other_settings_is_measured_anew(run:
     answers.write_bytes(answers.read_bytes()[:-9])
     anew = told(*shared)
     assert [e["reused"] for e in anew["evaluations"]] == [False, False]
-    assert all(e["reused"] for e in told(*shared)["evaluations"])
+
+
+@pytest.mark.slow
+def test_other_settings_are_another_question(run: StoredRun, tmp_path: Path) -> None:
+    shared = ("run:shop/base", "run:shop", "--answers", tmp_path / "kept")
+    first = [Path(e["folder"]) for e in told(*shared)["evaluations"]]
     config = tmp_path / "shop.yaml"
     config.write_text(
         "name: shop\ningest: {sources: [{name: a, path: a.jsonl}]}\nbase: {model: x/y}\nskip: [scrub]\n"
@@ -91,6 +96,7 @@ def test_what_is_half_written_damaged_or_of_other_settings_is_measured_anew(run:
     assert not {Path(e["folder"]) for e in other["evaluations"]} & set(first)
 
 
+@pytest.mark.slow
 def test_folders_of_weights_and_of_adapters_are_models_too(run: StoredRun, tmp_path: Path, tiny_model) -> None:
     model = find_model(ROOT, "run:shop")
     assert model.tuned is not None
@@ -108,13 +114,20 @@ def test_folders_of_weights_and_of_adapters_are_models_too(run: StoredRun, tmp_p
     assert abs(changes[str(whole), "loss"]) < 1e-4
 
 
-def test_rows_that_a_model_was_trained_on_are_not_asked_unless_that_is_meant(
+def test_rows_that_a_model_was_trained_on_are_not_asked(
     run: StoredRun, tmp_path: Path, tiny_model: ModelFolder
 ) -> None:
     # Its train rows are 8 to 15: the other run's test rows.
     modelled_run.build(tmp_path / "other", tiny_model, name="late-2026", first=8, registered=False)
     status, out = invoke("compare", "run:shop/base", "run:late")
     assert status == 3 and "trained on 8 of these 8 rows" in " ".join(out.split())
+
+
+@pytest.mark.slow
+def test_rows_that_a_model_was_trained_on_are_asked_where_that_is_meant(
+    run: StoredRun, tmp_path: Path, tiny_model: ModelFolder
+) -> None:
+    modelled_run.build(tmp_path / "other", tiny_model, name="late-2026", first=8, registered=False)
     notes = told("run:shop/base", "run:late", "--allow-seen")["notes"]
     assert any("run:late was trained on 8 of these 8 rows" in n for n in notes)
     status, _ = invoke("compare", "run:shop/base", "run:late", "--run", "late")
