@@ -21,6 +21,9 @@ from ops.serving.requests import LARGEST_BYTES, ReadRequest, RequestError, read_
 from steps.contracts.errors import OutOfMemoryError, TrainingDataError
 from steps.engines.lm.transcript import Piece
 
+# Chosen: seconds for a body to arrive.
+_SLOWEST = 30
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -55,7 +58,7 @@ def make_app(desk: Desk, rules: Rules) -> Starlette:
 
 async def _refused(_: Request, error: RequestError) -> Response:
     # What is left of a body that was too large is not read.
-    headers = {"Connection": "close"} if error.status == 413 else {}
+    headers = {"Connection": "close"} if error.status in (408, 413) else {}
     headers |= {"Retry-After": "1"} if error.status == 429 else {}
     return JSONResponse(error.body(), error.status, headers)
 
@@ -109,7 +112,7 @@ class _Server:
 
     def _check(self, request: Request) -> None:
         rules = self._rules
-        if rules.hosts and (request.url.hostname or "") not in rules.hosts:
+        if rules.hosts and _host(request.headers.get("host", "")) not in rules.hosts:
             raise RequestError(421, "this server isn't known under that name")
         given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
         if rules.key and not hmac.compare_digest(given, rules.key.encode()):
@@ -138,16 +141,25 @@ class _Server:
             raise RequestError(429, "too many requests wait; try again later", code="rate_limit_exceeded") from e
 
 
+def _host(header: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    name = header.strip().lower()
+    return name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+
+
 async def _body(request: Request) -> bytes:
-    """The body, as far as it may be large."""
+    """The body, as large and as slow as it may be."""
     found = bytearray()
     try:
-        async for part in request.stream():
-            found += part
-            if len(found) > LARGEST_BYTES:
-                raise RequestError(413, f"the body is larger than {LARGEST_BYTES:,} bytes", code="body_too_large")
+        async with asyncio.timeout(_SLOWEST):
+            async for part in request.stream():
+                found += part
+                if len(found) > LARGEST_BYTES:
+                    raise RequestError(413, f"the body is larger than {LARGEST_BYTES:,} bytes", code="body_too_large")
     except ClientDisconnect as e:
         raise RequestError(400, "the body ends early") from e
+    except TimeoutError as e:
+        raise RequestError(408, f"the body took longer than {_SLOWEST} s") from e
     return bytes(found)
 
 

@@ -59,7 +59,7 @@ class Question:
     pieces: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """A question that waits or is answered. Whoever asked it may let it go: `gone`."""
 
@@ -96,8 +96,8 @@ class Desk:
         self._given, self._inference = models, inference
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
+        self._now: Sequence[Job] = ()
         self._closing = False
-        self.answering = 0
         self.answered = 0
         self._served: Mapping[str, LocalModel] = {}
         self._use: Callable[[str], None] = lambda name: None
@@ -120,7 +120,7 @@ class Desk:
         """Let what is being answered go, and the models."""
         with self._changed:
             self._closing = True
-            for job in self._waiting:
+            for job in (*self._waiting, *self._now):
                 job.gone.set()
             self._changed.notify()
         self._thread.join()
@@ -134,6 +134,11 @@ class Desk:
     def alive(self) -> bool:
         """Whether questions are answered."""
         return self._thread.is_alive()
+
+    @property
+    def answering(self) -> int:
+        """Questions that are answered now."""
+        return len(self._now)
 
     @property
     def waiting(self) -> int:
@@ -185,7 +190,7 @@ class Desk:
                     jobs = list(islice(self._together(), self._inference.batch_size))
                     for job in jobs:
                         self._waiting.remove(job)
-                    self.answering = len(jobs)
+                    self._now = jobs
                     return jobs
 
     def _together(self) -> Sequence[Job]:
@@ -206,7 +211,7 @@ class Desk:
             self._served[jobs[0].question.model].answer_live([_live(job) for job in jobs])
         except Exception as e:  # noqa: BLE001 - one batch is lost, the desk goes on
             failed = e if isinstance(e, AssayError) else RuntimeError(f"{type(e).__name__}: {e!s:.300}")
-        self.answering = 0
+        self._now = ()
         self.answered += len(jobs)
         for job in jobs:
             job.end(failed)

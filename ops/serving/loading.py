@@ -11,6 +11,7 @@ from steps.engines.lm.shared import SharedWeights
 from steps.engines.lm.threads import torch_threads
 from steps.engines.subjects.local_model import Inference, LocalModel
 from steps.engines.template.effective import config_of
+from steps.engines.template.render import chat_template
 
 # Full weights, and what lies over them or stands in their place.
 Models: TypeAlias = tuple[ModelFolder, ModelFolder | None]
@@ -22,14 +23,14 @@ def load_models(
     """The models by name, and what makes one of them the one that is asked. `stack` lets go of them.
 
     Raises:
-        ConfigError: they don't fit over one another. As `load`.
+        ConfigError: they don't fit over one another. TrainingDataError: one has no chat template. As `load`.
     """
     stack.enter_context(torch_threads(inference.num_threads))
     served: dict[str, LocalModel] = {}
     shared: SharedWeights | None = None
     for name, (base, tuned) in models.items():
         loaded = load(base, tuned, dtype=inference.dtype, device=inference.device)
-        ends = loaded
+        own = loaded
         if shared is None:
             shared = SharedWeights(name, loaded)
         else:
@@ -38,8 +39,10 @@ def load_models(
                 raise ConfigError(what, where=name, hint="--dtype float32, or a server for each")
             loaded = shared.add(name, loaded)
         info = (tuned or base).info
-        served[name] = LocalModel(name, info.digest, ends, inference, config_of(info.template)).sharing(loaded)
-        del ends, loaded
+        config = config_of(info.template)
+        chat_template(loaded.tokenizer, config)  # raises where there is none: nothing could be asked
+        served[name] = LocalModel(name, info.digest, own, inference, config).sharing(loaded)
+        del own, loaded
     assert shared is not None
     for one in served.values():
         stack.callback(one.close)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -230,6 +231,22 @@ def test_pages_of_others_paths_that_are_not_there_and_keys_that_are_wrong_are_re
         known = guarded.client.with_options(api_key="secret")
         assert known.models.list().data
         assert health(guarded)["status"] == "ok"
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "a:b:c", "", "127.0.0.1@evil", "localhost.evil.example:80", "\xe9"])
+def test_names_that_are_none_are_refused(server, host) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(f"GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        said = b"".join(iter(lambda: raw.recv(4_096), b""))
+    assert said.split(b" ")[1] in (b"421", b"400")
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(server, monkeypatch) -> None:
+    monkeypatch.setattr("ops.serving.app._SLOWEST", 0.2)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(head + b"Content-Length: 50\r\n\r\n{")
+        assert raw.recv(4_096).split(b" ")[1] == b"408"
 
 
 def health(server: Server) -> dict:
