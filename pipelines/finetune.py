@@ -123,6 +123,7 @@ def _evaluated(
         config.evaluate.model_copy(update={"subjects": ()}),
         start.inputs("evaluate"),
         asked,
+        config.curates and config.runs("scrub"),
         id=f"evaluate_{subject}_step",
     )
     return done

@@ -49,7 +49,7 @@ def _any_number(_: Any) -> int | None:
 
 def _by_server(*embed: Any) -> str:
     served = any(e.endpoint is not None for e in embed)
-    return "vectors come from a server, whose model may answer otherwise" if served else ""
+    return "a server is asked, whose model may answer otherwise" if served else ""
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class StageSettings(Frozen):
             files=EvaluateConfig.files,
             documents=EvaluateConfig.documents,
             models=EvaluateConfig.models,
-            varies=lambda evaluate: _by_server(*(e for e in evaluate.embedders)),
+            varies=lambda evaluate: _by_server(*evaluate.embedders, *evaluate.subjects),
             cache=EMBEDDINGS,
         ),
     ] = Field(EvaluateConfig(), description="What every subject is measured by: losses, answers, controls.")

@@ -72,6 +72,8 @@ class Try(Frozen):
 
 # How a subject is asked, in `EvalReport.decoding`, where that isn't as the others are.
 PROMPTING = "prompting"
+# What a server is sent with every prompt, in `EvalReport.decoding` of a model behind one: nobody's on this machine.
+SERVED = "served"
 # What ended a model's answers, in `EvalReport.decoding`: the only part of it in which subjects may differ.
 STOP_TOKEN_IDS = "stop_token_ids"
 

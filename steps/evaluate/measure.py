@@ -6,8 +6,10 @@ from pathlib import Path
 from steps.contracts.dataset import Dataset
 from steps.contracts.evaluation import Evaluation
 from steps.contracts.models import ModelFolder
+from steps.engines.llm.egress import refuse_egress
 from steps.engines.lm.scorer import is_scorer
-from steps.engines.subjects.local_model import local_model
+from steps.engines.subjects.endpoint_model import EndpointModel, endpoint_model
+from steps.engines.subjects.local_model import LocalModel, local_model
 from steps.engines.subjects.local_scorer import local_scorer
 from steps.engines.subjects.subject import Subject
 from steps.evaluate.config import EvaluateConfig
@@ -27,21 +29,32 @@ def measure(
     folder: Path,
     cache: Path,
     asked: SubjectConfig | None = None,
+    scrubbed: bool = False,
 ) -> Evaluation:
     """Measure `base`, or `tuned` in its place, as `subject`.
 
     Args:
         root: what the paths in `config` are relative to.
         folder: where the answers go.
-        cache: where embeddings are kept.
+        cache: where embeddings and replies that were paid for are kept.
         asked: how it is asked, where that isn't as everybody is.
+        scrubbed: whether personal data was taken from the rows, so that a server elsewhere may see them.
 
     Raises: as `suite`, `local_model` and `evaluate`.
     """
     tasks = suite(dataset, config, root)
     if asked is not None:
+        model_asked: AbstractContextManager[LocalModel | EndpointModel]
+        looked_up = asked.retrieval.embed if asked.retrieval else None
+        servers = (asked.endpoint, looked_up.endpoint if looked_up else None)
+        where = f"evaluate.subjects: {asked.name}"
+        refuse_egress(servers, scrubbed=scrubbed, allowed=asked.allow_raw_egress, where=where)
+        if asked.endpoint is not None:
+            model_asked = endpoint_model(subject, asked.endpoint, asked, cache)
+        else:
+            model_asked = local_model(subject, base, tuned, inference(config))
         with (
-            local_model(subject, base, tuned, inference(config)) as plain,
+            model_asked as plain,
             prompted(plain, asked, dataset, config, root, cache) as (model, tries),
         ):
             return evaluate(model, tasks, config, root, folder, tries)

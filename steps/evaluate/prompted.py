@@ -14,6 +14,7 @@ from steps.engines.retrieval.passages import index, passages
 from steps.engines.retrieval.questions import question, question_and_answer
 from steps.engines.retrieval.words import WordIndex
 from steps.engines.scoring.metrics import HELD_OUT, estimate
+from steps.engines.subjects.endpoint_model import EndpointModel
 from steps.engines.subjects.local_model import LocalModel
 from steps.engines.subjects.prompting import Context, PromptedModel, Prompting
 from steps.evaluate.config import EvaluateConfig
@@ -29,7 +30,12 @@ DECISIVE = ("field_accuracy", "exact_match", "rouge_l")
 
 @contextmanager
 def prompted(
-    model: LocalModel, subject: SubjectConfig, dataset: Dataset, config: EvaluateConfig, root: Path, cache: Path
+    model: LocalModel | EndpointModel,
+    subject: SubjectConfig,
+    dataset: Dataset,
+    config: EvaluateConfig,
+    root: Path,
+    cache: Path,
 ) -> Iterator[tuple[PromptedModel, tuple[Try, ...]]]:
     """The subject, and what was tried for it on the validation split. `cache`: where vectors are kept.
 

@@ -36,11 +36,13 @@ def evaluate_step(
     config: EvaluateConfig,
     inputs: dict[str, str],
     asked: SubjectConfig | None,
+    scrubbed: bool,
 ) -> EvaluateOutputs:
     """Evaluate `base`, or `tuned` in its place, as `subject`. `inputs` holds the digests of the files that are read;
-    `asked`: how it is asked, where that isn't as everybody is.
+    `asked`: how it is asked, where that isn't as everybody is; `scrubbed`: whether personal data was taken from the
+    rows, so that a server elsewhere may see them.
     """
-    return _evaluated(subject, base, tuned, dataset, config, asked)
+    return _evaluated(subject, base, tuned, dataset, config, asked, scrubbed)
 
 
 @assay_step(key)
@@ -52,11 +54,12 @@ def evaluate_champion_step(
     config: EvaluateConfig,
     inputs: dict[str, str],
     asked: SubjectConfig | None,
+    scrubbed: bool,
 ) -> EvaluateOutputs:
     """Evaluate the champion that the run's first step found as `subject`; where there is none yet, `base`."""
     if champion:
-        return _evaluated(subject, *load_models(champion["run"], champion["weights"]), dataset, config, asked)
-    done = _evaluated(subject, base, None, dataset, config, asked)
+        return _evaluated(subject, *load_models(champion["run"], champion["weights"]), dataset, config, asked, scrubbed)
+    done = _evaluated(subject, base, None, dataset, config, asked, scrubbed)
     notes = (*done.report.notes, "there was no champion yet: this is the base")
     return EvaluateOutputs(done.report.model_copy(update={"notes": notes}), done.answers)
 
@@ -68,9 +71,10 @@ def _evaluated(
     dataset: Dataset,
     config: EvaluateConfig,
     asked: SubjectConfig | None,
+    scrubbed: bool,
 ) -> EvaluateOutputs:
     from steps.evaluate.measure import measure
 
     root, cache = input_root("evaluate"), state_folder() / EMBEDDINGS
-    done = measure(subject, base, tuned, dataset, config, root, workspace("evaluate"), cache, asked)
+    done = measure(subject, base, tuned, dataset, config, root, workspace("evaluate"), cache, asked, scrubbed)
     return EvaluateOutputs(done.report, done.answers)

@@ -6,15 +6,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from steps.contracts.evaluation import SubjectName
-from steps.contracts.reports import Frozen
+from steps.engines.llm.endpoint import Endpoint
+from steps.engines.llm.prices import Prices
 from steps.engines.retrieval.config import RetrievalConfig
 
 # What may be a list, of which the best is taken on the validation split.
 _CHOICES = ("system", "shots", "top_k", "shots_by")
 
 
-class SubjectConfig(Frozen):
-    """A model of this run, asked with instructions, worked examples or passages.
+class SubjectConfig(Prices):
+    """A model of this run, or one behind a server, asked with instructions, worked examples or passages.
 
     A list in `system`, `shots`, `shots_by` or `top_k` is tried, every combination once, on rows of the validation
     split; the test split sees the best alone.
@@ -23,6 +24,12 @@ class SubjectConfig(Frozen):
     name: SubjectName = Field(description="Its name in reports; base, champion and the phases' names are taken.")
     model: SubjectName = Field(
         "base", description="Who is asked: base, champion, or what a phase makes: tuned, or tuned_<phase>."
+    )
+    endpoint: Endpoint | None = Field(
+        None, description="A model behind an OpenAI-compatible server is asked instead of `model`."
+    )
+    allow_raw_egress: bool = Field(
+        False, description="Let test rows that were not scrubbed go to an endpoint on another machine."
     )
     system: str | tuple[str, ...] = Field("", description="Instructions before everything else.")
     shots: int | tuple[int, ...] = Field(0, description="Worked examples before each question, from the train split.")
@@ -68,6 +75,10 @@ class SubjectConfig(Frozen):
             raise ValueError("an empty list leaves nothing to try")
         if len(self.tries) > self.max_tries:
             raise ValueError(f"{len(self.tries)} combinations to try, max_tries is {self.max_tries}")
-        if not any((self.system, self.shots, self.retrieval, self.answer_after)):
+        if self.endpoint is None and self.price_per_million_input is not None:
+            raise ValueError("prices are of an endpoint, and there is none")
+        if self.endpoint is not None and self.max_new_tokens is not None:
+            raise ValueError("an endpoint's room for answers is endpoint.max_tokens")
+        if not any((self.endpoint, self.system, self.shots, self.retrieval, self.answer_after)):
             raise ValueError("it is asked like the model itself: say system, shots or retrieval")
         return self

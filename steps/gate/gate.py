@@ -9,6 +9,7 @@ from steps.contracts.digests import canonical_json, value_digest
 from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.evaluation import (
     PROMPTING,
+    SERVED,
     STOP_TOKEN_IDS,
     Compared,
     Comparison,
@@ -92,6 +93,9 @@ def _settings(decoding: str) -> dict[str, Any]:
 def _unlike(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, str]:
     """The settings that differ, of each; where one of them answers nothing, of those that both have."""
     both = one.keys() | other.keys()
+    if one.get(SERVED) != other.get(SERVED):
+        # How a server decodes is its own affair.
+        both = (one.keys() & other.keys()) - {PROMPTING, SERVED, "max_new_tokens", "probe_tokens"}
     if one.get(PROMPTING) != other.get(PROMPTING):
         # Who thinks aloud needs more room.
         both -= {PROMPTING, "max_new_tokens"}

@@ -12,6 +12,7 @@ from steps.contracts.digests import value_digest
 from steps.contracts.evaluation import PROMPTING
 from steps.contracts.records import Row, message
 from steps.engines.retrieval.questions import question
+from steps.engines.subjects.endpoint_model import EndpointModel
 from steps.engines.subjects.local_model import LocalModel
 from steps.engines.subjects.subject import Asked, Prompt, Replies
 
@@ -79,9 +80,9 @@ class Prompting:
 
 
 class PromptedModel:
-    """A local model, asked so. It answers; what it predicts of bare text is the model's own affair."""
+    """A model, asked so. It answers; what it predicts of bare text is the model's own affair."""
 
-    def __init__(self, name: str, model: LocalModel, prompting: Prompting) -> None:
+    def __init__(self, name: str, model: LocalModel | EndpointModel, prompting: Prompting) -> None:
         self.name = name
         self._model, self._prompting = model, prompting
         self.digest = value_digest([model.digest, prompting.digest])
