@@ -6,12 +6,15 @@ from typing import Any
 from pipelines.report.candidates import decisive_metric
 from steps.contracts.evaluation import Comparison, Difference
 from steps.contracts.runs import RunRecord
+from steps.engines.graders.classes import PARTIALLY, TOTALLY, WRONG
 from steps.engines.scoring.metrics import HELD_OUT, LOWER_IS_BETTER
 
 # Chosen: who gets fewer right, at the upper end of the interval, can't do the task at all.
 _CANNOT = 0.05
 # What is told by another metric of the same rows.
-_TOLD_ELSEWHERE = frozenset({"loss", "empty", "looping", "one_answer", "non_finite", "unparsed"})
+_TOLD_ELSEWHERE = frozenset(
+    {"loss", "empty", "looping", "one_answer", "non_finite", "unparsed", "exact_match", TOTALLY, PARTIALLY, WRONG}
+)
 
 
 def verdict_of(record: RunRecord, comparison: Comparison, candidate: str | None) -> tuple[str, ...]:
@@ -31,20 +34,20 @@ def verdict(comparison: Comparison, candidate: str, asked: Collection[str]) -> t
     metric = decisive_metric(comparison, [candidate])
     if metric is None:
         return tuple(_worse(comparison, candidate))
-    held_out = {d.subject: d for d in comparison.differences if d.task == HELD_OUT and d.metric == metric}
+    held_out = _of_metric(comparison, metric)
     own = held_out[candidate]
     words = metric.replace("_", " ")
-    untrained = {comparison.reference.name: own.reference.high}
-    untrained |= {name: held_out[name].candidate.high for name in asked if name in held_out}
+    able = _of_metric(comparison, TOTALLY) or held_out
+    untrained = [able[candidate].reference.high, *(able[name].candidate.high for name in asked if name in able)]
     if len(untrained) == 1:
         first = _beside(own, comparison.reference.name, words) + (
             " No prompt and no retrieval was measured beside it, so that nobody knows whether they would have done."
         )
-    elif metric not in LOWER_IS_BETTER and max(untrained.values()) < _CANNOT:
+    elif metric not in LOWER_IS_BETTER and max(untrained) < _CANNOT:
         first = (
-            f"Whether training was worth it is not said: without it, {words} is at most {max(untrained.values()):.3f},"
-            " however the model is asked. Such a model can't follow a prompt or use a passage: what this shows is the"
-            " mechanics."
+            f"Whether training was worth it is not said: without it at most {max(untrained):.3f} of the questions that"
+            " have an answer are answered rightly, however the model is asked. Such a model can't follow a prompt or"
+            " use a passage: what this shows is the mechanics."
         )
     else:
         best = max((n for n in asked if n in held_out), key=lambda n: _goodness(held_out[n]))
@@ -54,6 +57,10 @@ def verdict(comparison: Comparison, candidate: str, asked: Collection[str]) -> t
             over = next(d for d in comparison.over[best] if d.task == HELD_OUT and d.metric == metric)
             first = _beside(over, f"{best}, the best without training", words)
     return (first, *_worse(comparison, candidate))
+
+
+def _of_metric(comparison: Comparison, metric: str) -> dict[str, Difference]:
+    return {d.subject: d for d in comparison.differences if d.task == HELD_OUT and d.metric == metric}
 
 
 def _goodness(d: Difference, *, of_reference: bool = False) -> float:

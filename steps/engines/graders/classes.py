@@ -12,11 +12,11 @@ _HALF = 0.5
 
 def classes_of(scores: Mapping[str, float | None]) -> dict[str, float | None]:
     """1 for the class that it is of and 0 for the others, by its other scores; all 0 where it was declined that had an
-    answer (`over_declined`), None where nothing was compared.
+    answer (`over_declined`), None where nothing was compared, or where declining was right.
     """
     whole = [v for name in _WHOLE if (v := scores.get(name)) is not None]
     shares = [v for name in _SHARES if (v := scores.get(name)) is not None]
-    if not whole and not shares:
+    if scores.get("declined") is not None or (not whole and not shares):
         return dict.fromkeys(CLASSES)
     if scores.get("over_declined"):
         return dict.fromkeys(CLASSES, 0.0)

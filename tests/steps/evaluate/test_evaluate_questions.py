@@ -77,6 +77,7 @@ def test_an_answer_is_of_one_class(scores: dict[str, float], found: str | None) 
 
 def test_nothing_compared_is_of_no_class() -> None:
     assert set(classes_of({"json_valid": 1.0}).values()) == {None}
+    assert set(classes_of({"exact_match": 1.0, "declined": 1.0}).values()) == {None}, "nothing was asked for but that"
 
 
 def test_grading_is_for_questions_alone_and_rows_must_ask(root: Path) -> None:
