@@ -4,10 +4,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from materializers.artifacts import going_on
 from ops.export.folder import whole_folder
 from ops.found_models import find_model
+from ops.run_index import artifacts_of
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
+from steps.contracts.runs import RunRecord
 from steps.engines.exports.exported_folder import MANIFEST, ExportManifest, read_manifest, write_export
 from steps.engines.exports.folder_format import Asked, Options, Source
 from steps.engines.exports.formats import FORMATS
@@ -15,6 +19,9 @@ from steps.engines.exports.gguf.converter import LLAMA_CPP
 from steps.engines.exports.probes import plain, prompts, texts
 from steps.engines.lm.load import load_tokenizer
 
+# Chosen: rows of the run's test split that are asked besides.
+_MOST_ROWS = 16
+_SAID = ("role", "content")
 # Where `make llama-cpp` puts the converter, below the root.
 _FETCHED = ".venv-llama-cpp"
 
@@ -26,7 +33,7 @@ class ModelExport:
     Attributes:
         to: name of the format; dtype: of the weights, "auto": the format's choice.
         over: the model that the adapter in a folder lies over.
-        prompts: JSON Lines that both are asked, besides the built-in prompts.
+        prompts: JSON Lines that both are asked, besides the built-in prompts and the run's own test rows.
         epsilon: instead of the format's own.
         overwrite: whether an earlier export of a model may be replaced.
     """
@@ -60,7 +67,7 @@ def export_model(root: Path, text: str, asked: ModelExport, out: Path) -> Export
     with whole_folder(out, _replaceable if asked.overwrite else _nothing) as folder:
         found = find_model(root, text, asked.over)
         source = Source(found.base, found.tuned)
-        said = [*prompts(), *given]
+        said = [*prompts(), *given, *(_test_rows(root, found.run) if found.run else [])]
         if load_tokenizer(source.model if _has_own(source) else source.base).chat_template is None:
             said = plain(said)
         scratch = folder.with_name("scratch")
@@ -70,6 +77,28 @@ def export_model(root: Path, text: str, asked: ModelExport, out: Path) -> Export
             source, text, how, folder, scratch, said, texts(), options, format_name=asked.to, epsilon=asked.epsilon,
             run=found.run.name if found.run else None,
         )  # fmt: skip
+
+
+def _test_rows(root: Path, run: RunRecord) -> list[Asked]:
+    """Questions of the run's test split, the first in the order of their ids: of plain conversations, up to the last
+    turn of the assistant.
+    """
+    versions = going_on(run)
+    if not versions:
+        return []
+    rows = artifacts_of(root, run).dataset(versions[-1]).iter_rows("test")
+    plain_rows = [r for r in rows if r["kind"] == "conversation" and not r.get("tools") and _is_plain(r["messages"])]
+    plain_rows.sort(key=lambda r: str(r["content_id"]))
+    return [_asked([{k: m[k] for k in _SAID} for m in r["messages"]], "") for r in plain_rows[:_MOST_ROWS]]
+
+
+def _is_plain(messages: list[dict[str, Any]]) -> bool:
+    roles = [m["role"] for m in messages]
+    return (
+        "user" in roles
+        and set(roles) <= {"system", "user", "assistant"}
+        and not any(m.get("tool_calls") for m in messages)
+    )
 
 
 def read_prompts(file: Path) -> list[Asked]:

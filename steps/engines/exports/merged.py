@@ -16,7 +16,8 @@ from steps.engines.lm.quiet import without_bars
 class Merged:
     """An adapter is merged into its base in float32; the sum is then written in the number format that is asked for."""
 
-    epsilons: Mapping[str, float] = MappingProxyType({"float32": 1e-3, "float16": 0.05, "bfloat16": 0.5})
+    # Chosen: some times the widest that the tests' models and the quickstart's had (0, 0.0015, 0.036).
+    epsilons: Mapping[str, float] = MappingProxyType({"float32": 1e-3, "float16": 0.05, "bfloat16": 0.25})
 
     def write(self, source: Source, folder: Path, options: Options, scratch: Path) -> Written:
         """`auto`: as the base, or the full weights in its place, are stored."""

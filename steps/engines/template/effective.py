@@ -103,6 +103,15 @@ def in_force(template: str, config: TemplateConfig) -> str:
     return f"{text.removesuffix(chr(10))}{_AFTER}{after}"
 
 
+def without_clock(template: str, config: TemplateConfig) -> str:
+    """The template with its dates as literals, for programs whose own clock goes before what a template sets."""
+    day = config.date or _TODAY
+    fixed = _DATE_FORMAT.sub(lambda match: json.dumps(day.strftime(match[2])), template)
+    if "date_string" not in variables(bare(template)):
+        return fixed
+    return f"{{%- set date_string = {json.dumps(day.strftime('%d %b %Y'))} -%}}\n{fixed}"
+
+
 def bare(template: str) -> str:
     """The template without what settings wrote into it."""
     begun = _HEAD.match(template)

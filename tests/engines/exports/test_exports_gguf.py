@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from support.families.models import ARCHITECTURES
+from support.families.models import tiny_model as architecture_model
 from support.llama_cpp import converter
 from support.tiny_model import build_tiny_model
 from support.tuned_models import adapted
 from test_exports_folders import write
 
-from steps.contracts.errors import ConfigError, IntegrityError, MissingDependencyError
+from steps.contracts.errors import AssayError, ConfigError, IntegrityError, MissingDependencyError
 from steps.contracts.models import ModelFolder
 from steps.engines.exports.folder_format import Source
 from steps.engines.exports.gguf.converter import converter_folder, splitting_rule
@@ -49,6 +51,35 @@ def test_an_unknown_splitting_rule_is_refused(tmp_path: Path) -> None:
     assert splitting_rule(file) == ""
     with pytest.raises(ConfigError, match="doesn't recognise how this tokenizer splits text"):
         write(Source(base, None), "gguf", tmp_path, asked=1, llama_cpp=converter())
+
+
+# Of the tests' models and tokenizers: those that are the model in llama.cpp, by the rule that splits their texts ...
+PROVEN = {"Llama": "llama-bpe", "Qwen3": "qwen2", "Qwen3-MoE": "qwen2", "gpt-oss": "gpt-4o"}
+# ... and those that aren't, and why. Of tokenizers as SentencePiece's the tests have no tokenizer.model.
+REFUSED = {
+    "Gemma 2": "reads this kind of tokenizer from tokenizer.model, which the model hasn't",
+    "Phi-3": "reads this kind of tokenizer from tokenizer.model, which the model hasn't",
+    "Gemma 3": "doesn't recognise how this tokenizer splits text",
+    "Mistral": "the file's vocabulary is '477', the model's '512'",
+    "Mixtral": "the file's vocabulary is '470', the model's '512'",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_is_proven_or_refused_by_name(name: str, tmp_path: Path) -> None:
+    source = Source(architecture_model(name, tmp_path / "model"), None)
+    if name in REFUSED:
+        with pytest.raises(AssayError, match=REFUSED[name]):
+            write(source, "gguf", tmp_path, llama_cpp=converter())
+        return
+    manifest = write(source, "gguf", tmp_path, asked=17, llama_cpp=converter())
+    assert manifest.facts["pre_tokenizer"] == PROVEN[name]
+    assert (manifest.parity.prompts, manifest.parity.texts) == (17, 1000)
+    # All that ends the published model's answers ends them in llama.cpp.
+    assert len(manifest.parity.ends) == {"Llama": 3, "gpt-oss": 3}.get(name, 2)
+    if name == "Llama":
+        assert manifest.facts["metadata"]["llama.rope.freq_base"] == 500000.0
 
 
 def test_a_folder_without_the_converter_says_how_to_get_it(tmp_path: Path, monkeypatch) -> None:

@@ -1,10 +1,17 @@
 """`assay export MODEL`: by the command, whole or not there, and nothing overwritten."""
 
 import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support import modelled_run
+from support.llama_cpp import converter
+from support.processes import command, ended, killing_at, python
+from support.tuned_models import adapted
 
 from steps.engines.exports.exported_folder import MANIFEST, verify_files
 
@@ -21,7 +28,8 @@ def left(folder: Path) -> list[str]:
 def test_a_model_of_a_run_is_written_once(run, state, invoke, told) -> None:
     (state / "asked.jsonl").write_text('{"messages": [{"role": "user", "content": "Which box?"}]}\n"And now?"\n')
     made = told("run:shop", "--to", "adapter", "--out", "out", "--prompts", "asked.jsonl")
-    assert made["parity"]["prompts"] == 19 and made["run"] == "shop-2026"
+    # 17 of our own, two of the file, the run's eight test rows.
+    assert made["parity"]["prompts"] == 27 and made["run"] == "shop-2026"
     assert verify_files(state / "out").files == made["files"]
 
     again = invoke("models:/shop@candidate", "--to", "adapter", "--out", "out")
@@ -60,3 +68,53 @@ def test_a_line_that_is_no_prompt_is_named(state, invoke) -> None:
     (state / "asked.jsonl").write_text(json.dumps("Hello") + '\n{"text": 1}\n')
     done = invoke("run:none", "--to", "merged", "--out", "out", "--prompts", "asked.jsonl")
     assert done.exit_code == 3 and "asked.jsonl, line 2: neither a text nor messages" in done.stderr
+
+
+@pytest.fixture
+def trained(tiny_model, tmp_path) -> list[str]:
+    """Arguments that name an adapter in a folder."""
+    model = adapted(tiny_model, tmp_path / "tuned")
+    return [str(model.path), "--over", str(tiny_model.path)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["exported_folder:check_parity", "exported_folder:write_whole"])
+def test_a_killed_export_leaves_nothing_and_the_next_one_clears_up(trained, tmp_path, place) -> None:
+    arguments = ["export", *trained, "--to", "merged", "--out", str(tmp_path / "out")]
+    killed = command(*arguments, before=killing_at(f"steps.engines.exports.{place}"))
+    status, said = ended(python(killed, tmp_path / "state"))
+    assert status == -signal.SIGKILL, said
+    assert not (tmp_path / "out").exists() and list(tmp_path.glob(".assay-export-*"))
+    status, said = ended(python(command(*arguments), tmp_path / "state"))
+    assert status == 0, said
+    assert verify_files(tmp_path / "out").parity.differ == 0 and not list(tmp_path.glob(".assay-export-*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path, request) -> Iterator[Path]:
+    """A file system of some kilobytes."""
+    folder, mount = tmp_path / "disk", shutil.which("mount")
+    folder.mkdir()
+    size = f"size={request.param}k"
+    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", size, "tmpfs", folder], check=False).returncode:
+        pytest.skip("NOT TESTED: nothing can be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("small_disk", [8, 100, 176], indirect=True, ids="{} KB".format)
+def test_a_full_disk_ends_a_merge_with_6(trained, tmp_path, small_disk) -> None:
+    arguments = ["export", *trained, "--to", "merged", "--out", str(small_disk / "out")]
+    status, said = ended(python(command(*arguments), tmp_path / "state"))
+    assert (status, "no space left" in said) == (6, True), said
+    assert not list(small_disk.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("small_disk", [204, 240], indirect=True, ids="{} KB".format)
+def test_a_full_disk_ends_the_converter_with_6(trained, tmp_path, small_disk) -> None:
+    arguments = ["export", *trained, "--to", "gguf", "--llama-cpp", str(converter()), "--out", str(small_disk / "out")]
+    status, said = ended(python(command(*arguments), tmp_path / "state"))
+    assert (status, "no space left" in said) == (6, True), said
+    assert not list(small_disk.iterdir())

@@ -19,15 +19,22 @@ _PROGRAM = Path(__file__).with_name("convert_model.py")
 _CONVERTER, _PACKAGE = "convert_hf_to_gguf.py", "conversion/base.py"
 _QUANTIZER = "llama-quantize"
 _GET = f"`make llama-cpp` fetches it; or name a checkout of llama.cpp by --llama-cpp FOLDER or {LLAMA_CPP}"
-# How tokenizers split text before tokens are merged, as published (GPT-2's is byte-level's own rule), and llama.cpp's
-# name of it. A tokenizer that its converter doesn't recognise is tried with the name of its rule, and proven.
+# How tokenizers split text before tokens are merged, as published by Qwen 2, Llama 3 and GPT-4o (GPT-2's is the rule of
+# byte-level itself), and llama.cpp's name of it. A tokenizer that its converter doesn't know is tried by the name of
+# its rule, and proven.
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_EDGE, _ENDS = r"[^\r\n\p{L}\p{N}]?", "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_LARGE, _SMALL = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 _RULES: Mapping[str, str] = {
     _WORDS + r"\p{N}" + _REST: "qwen2",
     _WORDS + r"\p{N}{1,3}" + _REST: "llama-bpe",
+    rf"{_EDGE}[{_LARGE}]*[{_SMALL}]+{_ENDS}|{_EDGE}[{_LARGE}]+[{_SMALL}]*{_ENDS}|"
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "gpt-4o",
 }
 _BYTE_LEVEL = "gpt-2"
+# The tokenizer's own file of models that were made with SentencePiece; transformers writes it no more.
+SENTENCEPIECE = "tokenizer.model"
 _UNKNOWN = "BPE pre-tokenizer was not recognized"
 _UNSUPPORTED = re.compile(r"Model (\S+) is not supported|Architecture '?([\w.]+)'? not supported")
 
@@ -133,6 +140,11 @@ def _explained(said: str, where: str) -> Exception:
         return ConfigError(
             f"llama.cpp has no architecture {match[1] or match[2]}", where="--to gguf", hint="--to merged"
         )
+    if re.search(rf"(Missing|File not found:) \S*{re.escape(SENTENCEPIECE)}", said):
+        return ConfigError(
+            f"llama.cpp's converter reads this kind of tokenizer from {SENTENCEPIECE}, which the model hasn't",
+            where="--to gguf", hint="lay the file that was published with the base into its folder, or --to merged",
+        )  # fmt: skip
     if _UNKNOWN in said:
         return ConfigError(
             "llama.cpp's converter doesn't recognise how this tokenizer splits text", where=where,

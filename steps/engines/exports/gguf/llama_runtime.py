@@ -16,6 +16,7 @@ from steps.engines.exports.folder_format import Asked
 _PROGRAM = Path(__file__).with_name("serve_model.py")
 # Chosen: seconds for one answer of a large model on a CPU.
 _PATIENCE = 1800
+_FINE = 200
 # So large that whatever the model thinks of a token, it is said.
 _FORCED = 10_000.0
 
@@ -29,11 +30,24 @@ class LlamaRuntime:
         self._log = log
 
     def prompt_ids(self, asked: Asked) -> list[int]:
-        """Rendered by llama.cpp's own Jinja from the file's template; a plain text with what the tokenizer adds."""
+        """Rendered by llama.cpp's own Jinja from the file's template; with what the tokenizer adds.
+
+        Its chat leaves out a BOS of the template where the tokenizer adds one. It must take as many tokens as that,
+        unless it can't read what the model says then and tells nothing.
+        """
         if isinstance(asked, str):
             return self._tokens(asked, special=True)
-        rendered = self._ask("/apply-template", {"messages": [dict(m) for m in asked]})["prompt"]
-        return self._tokens(str(rendered), special=False)
+        messages = [dict(m) for m in asked]
+        ids = self._tokens(str(self._ask("/apply-template", {"messages": messages})["prompt"]), special=True)
+        chat = {"messages": messages, "max_tokens": 1, "temperature": 0}
+        status, reply = self._post("/v1/chat/completions", chat)
+        taken = int(json.loads(reply)["usage"]["prompt_tokens"]) if status == _FINE else len(ids)
+        if taken != len(ids):
+            what = (
+                f"llama.cpp's chat takes {taken} tokens of a prompt that its template and tokenizer make {len(ids)} of"
+            )
+            raise IntegrityError(what, hint="nothing was written")
+        return ids
 
     def token_ids(self, text: str) -> list[int]:
         """No special token is added."""
@@ -64,16 +78,19 @@ class LlamaRuntime:
         return [int(i) for i in self._ask("/tokenize", asked)["tokens"]]
 
     def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        try:
-            self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-            reply = self._connection.getresponse()
-            text = reply.read()
-        except (OSError, http.client.HTTPException) as e:
-            raise IntegrityError("llama.cpp died over this file", where=self._last_words()) from e
-        if reply.status != 200:
+        status, text = self._post(path, body)
+        if status != _FINE:
             raise IntegrityError(f"llama.cpp refuses {path}: {text.decode(errors='replace')[:300]}")
         found: dict[str, Any] = json.loads(text)
         return found
+
+    def _post(self, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        try:
+            self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            reply = self._connection.getresponse()
+            return reply.status, reply.read()
+        except (OSError, http.client.HTTPException) as e:
+            raise IntegrityError("llama.cpp died over this file", where=self._last_words()) from e
 
     def _last_words(self) -> str:
         return (self._log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1][:200]
