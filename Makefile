@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-slow test-stacks server-env airflow-env emulators llama-cpp image dashboard mutants check lint types arrows tests digests families bench peers clean help
+.PHONY: run test test-slow test-stacks server-env airflow-env emulators llama-cpp llama-quantize image dashboard mutants check lint types arrows tests digests families bench peers clean help
 DIGESTS ?= smoke
 .DEFAULT_GOAL := help
 
@@ -69,6 +69,18 @@ LLAMA_SHA256 := 832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 	@touch $@
 
 llama-cpp: .venv-llama-cpp/.ready  ## llama.cpp's converter to GGUF, .venv-llama-cpp: for assay export --to gguf
+
+# llama.cpp's quantizer is a function of its library, which node-llama-cpp's package has for Linux on x86-64.
+.venv-llama-cpp/lib/.ready: .venv-llama-cpp/.ready
+	mkdir -p .venv-llama-cpp/lib
+	cd .venv-llama-cpp/lib && npm pack --silent @node-llama-cpp/linux-x64@3.22.1 > /dev/null
+	echo "0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0  .venv-llama-cpp/lib/node-llama-cpp-linux-x64-3.22.1.tgz" | sha256sum --check --quiet
+	tar -xzf .venv-llama-cpp/lib/*.tgz -C .venv-llama-cpp/lib --strip-components=3 --wildcards \
+	  '*/libllama.v*.so' '*/libggml.v*.so' '*/libggml-base.so'
+	rm .venv-llama-cpp/lib/*.tgz
+	@touch $@
+
+llama-quantize: .venv-llama-cpp/lib/.ready  ## llama.cpp's quantizer, for --dtype q4_k_m
 
 dashboard: $(READY) .venv-server/.ready  ## ZenML's dashboard and MLflow's UI over the local stores, until Ctrl-C
 	$(BIN)/assay dashboard

@@ -34,6 +34,15 @@ def test_a_gguf_file_is_the_model_in_llama_cpp(source: Source, tmp_path: Path, d
 
 
 @pytest.mark.slow
+def test_four_bits_by_llama_cpp_s_own_quantizer(source: Source, tmp_path: Path) -> None:
+    folder = converter(quantizer=True)
+    manifest = write(source, "gguf", tmp_path, "q4_k_m", asked=17, llama_cpp=folder)
+    assert list(manifest.files) == ["model-q4_k_m.gguf"] and manifest.facts["metadata"]["general.file_type"] == 15
+    # Rows of 32 numbers.
+    assert manifest.notes[0] == "14 of 20 tensors have no rows of 256 numbers, and got more bits"
+
+
+@pytest.mark.slow
 def test_a_wrong_splitting_rule_is_found_by_the_texts(source: Source, tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="is tokenised otherwise"):
         write(source, "gguf", tmp_path, asked=1, llama_cpp=converter(), pre_tokenizer="llama-bpe")

@@ -17,7 +17,8 @@ from steps.contracts.storage import full_disk
 LLAMA_CPP = "ASSAY_LLAMA_CPP"
 _PROGRAM = Path(__file__).with_name("convert_model.py")
 _CONVERTER, _PACKAGE = "convert_hf_to_gguf.py", "conversion/base.py"
-_QUANTIZER = "llama-quantize"
+_QUANTIZER, _LIBRARY = "llama-quantize", "libllama.*so*"
+_FALLBACK = re.compile(r"(\d+) of (\d+) tensor\(s\) required fallback quantization")
 _GET = f"`make llama-cpp` fetches it; or name a checkout of llama.cpp by --llama-cpp FOLDER or {LLAMA_CPP}"
 # How tokenizers split text before tokens are merged, as published by Qwen 2, Llama 3 and GPT-4o (GPT-2's is the rule of
 # byte-level itself), and llama.cpp's name of it. A tokenizer that its converter doesn't know is tried by the name of
@@ -92,43 +93,53 @@ def convert(
     """
     report = scratch / "converted.json"
     arguments = [str(folder), str(model), str(out), dtype, name, pre_tokenizer, str(report)]
-    said = _run([sys.executable, str(_PROGRAM), *arguments], scratch)
-    if said is not None:
-        raise _explained(said, str(model))
+    done = _run([sys.executable, str(_PROGRAM), *arguments], scratch)
+    if done.returncode:
+        raise _explained(_words(done), str(model))
     if not report.is_file():  # a tokenizer of another kind than BPE
         return Converted("", True)
     found = json.loads(report.read_text("utf-8"))
     return Converted(found["pre_tokenizer"], found["recognised"])
 
 
-def quantize(folder: Path, source: Path, out: Path, kind: str, scratch: Path) -> None:
-    """Write `out` from a GGUF file of 16 bits by llama.cpp's own quantizer.
+def quantize(folder: Path, source: Path, out: Path, kind: str, scratch: Path) -> list[str]:
+    """Write `out` from a GGUF file of 16 bits by llama.cpp's own quantizer; returns what must be known of it.
 
     Raises:
         MissingDependencyError: it isn't here. IntegrityError: it failed. StorageError: no room.
     """
+    done = _run([*_quantizer(folder, kind), str(source), str(out), kind], scratch)
+    if done.returncode:
+        raise _explained(_words(done), str(source))
+    other = _FALLBACK.search(_words(done))
+    return [f"{other[1]} of {other[2]} tensors have no rows of 256 numbers, and got more bits"] if other else []
+
+
+def _quantizer(folder: Path, kind: str) -> list[str]:
+    """The program, or what runs the library's function."""
     places = [folder, folder / "build/bin", folder / "bin"]
     program = next((str(p / _QUANTIZER) for p in places if (p / _QUANTIZER).is_file()), shutil.which(_QUANTIZER))
-    if program is None:
-        raise MissingDependencyError(
-            f"llama.cpp's {_QUANTIZER} isn't here, which {kind} needs", where=str(folder),
-            hint="build it in the folder (cmake --build build --target llama-quantize), or put it on the PATH; q8_0"
-            " needs none",
-        )  # fmt: skip
-    said = _run([program, str(source), str(out), kind, "1"], scratch)
-    if said is not None:
-        raise _explained(said, str(source))
+    if program is not None:
+        return [program]
+    library = next((f for p in (*places, folder / "lib") for f in sorted(p.glob(_LIBRARY))), None)
+    if library is not None:
+        return [sys.executable, str(Path(__file__).with_name("quantize_model.py")), str(library)]
+    raise MissingDependencyError(
+        f"llama.cpp's quantizer isn't here, which {kind} needs", where=str(folder),
+        hint=f"`make llama-quantize` fetches it; or build {_QUANTIZER} in a checkout of llama.cpp; q8_0 needs none",
+    )  # fmt: skip
 
 
-def _run(command: Sequence[str], scratch: Path) -> str | None:
-    """None where it ended well, else its last words."""
+def _run(command: Sequence[str], scratch: Path) -> subprocess.CompletedProcess[str]:
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     variables = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
-    done = subprocess.run(
+    return subprocess.run(
         command, capture_output=True, text=True, errors="replace", cwd=scratch, env={**kept, **variables}, check=False
-    )  # fmt: skip
-    if done.returncode == 0:
-        return None
+    )
+
+
+def _words(done: subprocess.CompletedProcess[str]) -> str:
+    """All that a program said last."""
     return done.stdout[-2000:] + done.stderr[-6000:] or f"it ended with status {done.returncode}"
 
 

@@ -54,12 +54,11 @@ class Gguf:
         plain = scratch / _name(_DEFAULT) if dtype in _QUANTIZED else out
         name = source.model.info.digest[:12]
         converted = convert(llama, merged, plain, _DEFAULT if dtype in _QUANTIZED else dtype, name, pre, scratch)
-        if dtype in _QUANTIZED:
-            quantize(llama, plain, out, _QUANTIZED[dtype], scratch)
+        notes = quantize(llama, plain, out, _QUANTIZED[dtype], scratch) if dtype in _QUANTIZED else []
         metadata = checked_metadata(out, merged, template)
         proof = "recognised by llama.cpp's converter" if converted.recognised else "by its rule, proven text by text"
         facts = {"metadata": metadata, "pre_tokenizer": converted.pre_tokenizer, "pre_tokenizer_known": proof}
-        return Written(dtype, facts, [_NO_MODELFILE])
+        return Written(dtype, facts, [*notes, _NO_MODELFILE])
 
     def opened(self, source: Source, folder: Path, options: Options, scratch: Path) -> AbstractContextManager[Runtime]:
         """In llama.cpp's server."""
