@@ -52,7 +52,10 @@ class Metric(Frozen):
 
 
 class TaskResult(Frozen):
-    """One task: `version` changes when the way of scoring changes, `data_digest` when the rows do."""
+    """One task: `version` changes when the way of scoring changes, `data_digest` when the rows do.
+
+    `by_source`: the same metrics of the rows of each source, where there are several.
+    """
 
     task: str
     version: str
@@ -60,6 +63,7 @@ class TaskResult(Frozen):
     data_digest: str
     n: int
     metrics: tuple[Metric, ...]
+    by_source: dict[str, tuple[Metric, ...]] = Field(default_factory=dict)
 
 
 class Try(Frozen):

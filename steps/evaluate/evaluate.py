@@ -190,18 +190,31 @@ def _cut(cut: int, asked: int) -> str:
     return f"{cut} of {asked} answers ({cut / asked:.1%}) were cut: they had not ended when their room was full"
 
 
-def _result(run: _Run) -> TaskResult:
-    scores = [row.scores for row in sorted(run.rows, key=lambda r: r.row_id)]
-    metrics = [
+def _metrics(rows: Sequence[Answered]) -> tuple[Metric, ...]:
+    scores = [row.scores for row in sorted(rows, key=lambda r: r.row_id)]
+    return tuple(
         Metric(name=name, estimate=found, higher_is_better=name not in LOWER_IS_BETTER)
         for name in metric_names(scores)
         if (found := estimate(name, scores)) is not None
-    ]
+    )
+
+
+def _by_source(run: _Run) -> dict[str, tuple[Metric, ...]]:
+    """Of held-out rows of several sources."""
+    rows: dict[str, list[Answered]] = {}
+    for row, done in zip(run.task.rows, run.rows, strict=True):
+        rows.setdefault(str(row["source"]).partition("/")[0], []).append(done)
+    several = run.task.kind == "held_out" and len(rows) > 1
+    return {source: _metrics(of_source) for source, of_source in sorted(rows.items())} if several else {}
+
+
+def _result(run: _Run) -> TaskResult:
     return TaskResult(
         task=run.task.name,
         version=run.version,
         kind=run.task.kind,
         data_digest=run.task.data_digest,
         n=len(run.rows),
-        metrics=tuple(metrics),
+        metrics=_metrics(run.rows),
+        by_source=_by_source(run),
     )

@@ -313,3 +313,17 @@ def test_a_bad_control_line_is_named(tmp_path, kind, line):
         control(ControlConfig(name="c", kind=kind, path="c.jsonl"), tmp_path)
     with pytest.raises(InputNotFoundError):
         control(ControlConfig(name="c", kind=kind, path="gone.jsonl"), tmp_path)
+
+
+def test_of_several_sources_each_has_its_own_figures(rows, tiny_model, tmp_path):
+    mixed = [{**row, "source": f"{'faq' if n % 3 else 'mail'}/a.jsonl"} for n, row in enumerate(rows)]
+    config = EvaluateConfig(device="cpu", max_new_tokens=8)
+    (task,) = run(tiny_model, dataset_of(mixed, tmp_path), config, tmp_path).report.tasks
+    by_source = {s: {m.name: m.estimate for m in found} for s, found in task.by_source.items()}
+    assert {s: m["exact_match"].n for s, m in by_source.items()} == {"faq": 16, "mail": 8}
+    whole = {m.name: m.estimate for m in task.metrics}
+    assert by_source.keys() == {"faq", "mail"} and by_source["faq"].keys() == whole.keys()
+    parts = sum(m["json_valid"].value * m["json_valid"].n for m in by_source.values())
+    assert parts == pytest.approx(whole["json_valid"].value * 24)
+    (alone,) = run(tiny_model, dataset_of(rows, tmp_path / "one"), config, tmp_path, "two").report.tasks
+    assert alone.by_source == {}
