@@ -1,6 +1,7 @@
 """One thread that has the models and answers what waits, several questions of one model at a time, first come first."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from steps.engines.subjects.local_model import Inference, LocalModel
 
 # Chosen: what waits longer has been given up by whoever asked it.
 MOST_WAITING = 256
+# Chosen, in seconds: so long for the next one to come, and at most so long for all.
+_NEXT_ONE, _ALL = 0.02, 0.2
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class Desk:
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._now: Sequence[Job] = ()
+        # Questions that were answered together last, and those that are just being put.
+        self._before = self._coming = 0
         self._closing = False
         self.answered = 0
         self._served: Mapping[str, LocalModel] = {}
@@ -151,6 +156,15 @@ class Desk:
         Raises:
             TrainingDataError: the template refuses it. NoRoomError: it fills the context. FullError: too many wait.
         """
+        with self._changed:
+            self._coming += 1
+        try:
+            return self._put(question, tell)
+        finally:
+            with self._changed:
+                self._coming -= 1
+
+    def _put(self, question: Question, tell: Callable[[Told], None]) -> Job:
         model = self._served[question.model]
         (prompt,) = model.prompts([question.row]).prompts
         if prompt is None:
@@ -181,8 +195,11 @@ class Desk:
     def _next(self) -> list[Job]:
         """The jobs that are answered together; empty: there is an end of it."""
         with self._changed:
+            # Those who were answered just now may ask again, beside those who wait already.
+            expected = len(self._waiting) + self._before
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
+                self._gather(expected)
                 if self._closing:
                     return []
                 self._waiting = deque(job for job in self._waiting if not job.gone.is_set())
@@ -190,8 +207,21 @@ class Desk:
                     jobs = list(islice(self._together(), self._inference.batch_size))
                     for job in jobs:
                         self._waiting.remove(job)
-                    self._now = jobs
+                    self._now, self._before = jobs, len(jobs)
                     return jobs
+
+    def _gather(self, expected: int) -> None:
+        """Give those a short while who ask with the first one: else, of eight who ask again and again, one is answered
+        alone and seven after it, each time. Nobody is waited for where one asks alone.
+        """
+        latest = time.monotonic() + _ALL
+        while not self._closing and time.monotonic() < latest:
+            known = len(self._waiting)
+            if known >= self._inference.batch_size or (known >= expected and not self._coming):
+                return
+            self._changed.wait(_NEXT_ONE)
+            if len(self._waiting) == known and not self._coming:
+                return
 
     def _together(self) -> Sequence[Job]:
         """The first job, and those of its model that fit beside it."""
