@@ -36,7 +36,10 @@ _RULES: Mapping[str, str] = {
 _BYTE_LEVEL = "gpt-2"
 # The tokenizer's own file of models that were made with SentencePiece; transformers writes it no more.
 SENTENCEPIECE = "tokenizer.model"
-_UNKNOWN = "BPE pre-tokenizer was not recognized"
+# As an error: its log says so as well where a name was given.
+_UNKNOWN = "NotImplementedError: BPE pre-tokenizer was not recognized"
+# What numpy says when a disk is full.
+_CUT = re.compile(r"\d+ requested and \d+ written")
 _UNSUPPORTED = re.compile(r"Model (\S+) is not supported|Architecture '?([\w.]+)'? not supported")
 
 
@@ -145,7 +148,7 @@ def _words(done: subprocess.CompletedProcess[str]) -> str:
 
 def _explained(said: str, where: str) -> Exception:
     last = said.strip().splitlines()[-1][:300]
-    if full := full_disk(OSError(said)):
+    if full := full_disk(OSError("No space left on device" if _CUT.search(said) else said)):
         return full
     if match := _UNSUPPORTED.search(said):
         return ConfigError(
