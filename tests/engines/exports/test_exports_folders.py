@@ -1,6 +1,7 @@
 """Models written as folders for other programs: adapter and merged weights, proven and described."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from steps.contracts.models import ModelFolder
 from steps.engines.exports.exported_folder import MANIFEST, ExportManifest, verify_files, write_export
 from steps.engines.exports.folder_format import Options, Source
 from steps.engines.exports.formats import FORMATS
-from steps.engines.exports.probes import prompts, texts
+from steps.engines.exports.probes import plain, prompts, texts
+from steps.engines.lm.references import local_reference
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,19 @@ def test_merged_weights_need_nothing_else_and_end_as_the_template_does(source: S
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", MANIFEST} <= names
     assert json.loads((tmp_path / "out/generation_config.json").read_text())["eos_token_id"] == [2]
+
+
+def test_a_model_without_a_chat_template_is_asked_plain_texts(source: Source, tmp_path: Path) -> None:
+    folder = shutil.copytree(source.base.path, tmp_path / "bare")
+    (folder / "chat_template.jinja").unlink()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "scratch").mkdir()
+    manifest = write_export(
+        Source(local_reference(folder), None), "x", FORMATS["merged"], tmp_path / "out", tmp_path / "scratch",
+        plain(prompts())[:3], texts(), Options(), format_name="merged", max_new_tokens=8,
+    )  # fmt: skip
+    assert manifest.parity.prompts == 3 and manifest.parity.differ == 0
+    assert not (tmp_path / "out/chat_template.jinja").exists()
 
 
 def test_a_changed_byte_of_an_export_is_found(source: Source, tmp_path: Path) -> None:

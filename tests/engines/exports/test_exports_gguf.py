@@ -7,7 +7,7 @@ import pytest
 from support.families.models import ARCHITECTURES
 from support.families.models import tiny_model as architecture_model
 from support.llama_cpp import converter
-from support.tiny_model import build_tiny_model
+from support.tiny_model import CHATML_PLAIN, CORPUS, build_tiny_model, tiny_llama
 from support.tuned_models import adapted
 from test_exports_folders import write
 
@@ -15,6 +15,7 @@ from steps.contracts.errors import AssayError, ConfigError, IntegrityError, Miss
 from steps.contracts.models import ModelFolder
 from steps.engines.exports.folder_format import Source
 from steps.engines.exports.gguf.converter import converter_folder, splitting_rule
+from steps.engines.lm.references import local_reference
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,35 @@ def test_every_architecture_is_proven_or_refused_by_name(name: str, tmp_path: Pa
     assert len(manifest.parity.ends) == {"Llama": 3, "gpt-oss": 3}.get(name, 2)
     if name == "Llama":
         assert manifest.facts["metadata"]["llama.rope.freq_base"] == 500000.0
+
+
+@pytest.mark.slow
+def test_a_sentencepiece_tokenizer_that_llama_cpp_reads_otherwise_is_refused(tmp_path: Path) -> None:
+    """It puts a space before texts that begin with one, and behind special tokens; transformers 5 doesn't."""
+    folder, source = converter(), Source(sentencepiece_model(tmp_path / "model"), None)
+    with pytest.raises(IntegrityError, match="the text '  indented' is tokenised otherwise"):
+        write(source, "gguf", tmp_path, asked=1, llama_cpp=folder)
+
+
+def sentencepiece_model(folder: Path) -> ModelFolder:
+    """A model with a tokenizer.model of its own."""
+    from sentencepiece import SentencePieceTrainer
+    from transformers import AutoTokenizer
+
+    folder.mkdir()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(CORPUS * 20), model_prefix=str(folder / "tokenizer"), vocab_size=360, model_type="bpe",
+        byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    (folder / "tokenizer.vocab").unlink()
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "</s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer", **special}))
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    tokenizer.chat_template = CHATML_PLAIN.replace("<|im_start|>", "<s>").replace("<|im_end|>", "</s>")
+    tiny_llama(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return local_reference(folder)
 
 
 def test_a_folder_without_the_converter_says_how_to_get_it(tmp_path: Path, monkeypatch) -> None:
