@@ -1,6 +1,6 @@
 """A model that says, to every prompt that rows were trained with, exactly what was trained, or something else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from support.families.cells import Cell, in_force
@@ -28,6 +28,9 @@ class ScriptedModel:
         self._script = script
         self.config = PretrainedConfig(max_position_embeddings=4096, eos_token_id=None)
         self.generation_config = GenerationConfig(eos_token_id=list(ends))
+
+    def parameters(self) -> Iterator[Any]:
+        return iter(())
 
     def generate(self, input_ids: Any, attention_mask: Any, generation_config: Any) -> Any:
         """The prompts, each with its answer up to an end or to the longest that is allowed, padded.
