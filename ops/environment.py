@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from steps.contracts.errors import InputNotFoundError
@@ -92,6 +93,8 @@ def prepare(root: Path) -> Path:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     _keep_off_standard_output()
+    # What transformers will rename is for those who write code, and stands among what a command says.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     without_missing_kernel()
     importable(root)
     return state

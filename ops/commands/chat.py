@@ -1,5 +1,6 @@
 """`assay chat`: a model in the terminal, or two side by side. What a model says can't move the cursor."""
 
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,8 @@ def chat_with(
     Raises: as `find_models` and `Desk`.
     """
     prepare(root)
+    if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no text are no reason to end
+        sys.stdin.reconfigure(errors="replace")
     found = find_models(root, [model, *([against] if against else [])], over)
     if scorer := next((m.name for m in found if is_scorer(m.model)), None):
         raise ConfigError("a reward model says a number of an answer, and gives none", where=scorer)

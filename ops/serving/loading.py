@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 
-from steps.contracts.errors import ConfigError
 from steps.contracts.models import ModelFolder
 from steps.engines.lm.load import load
 from steps.engines.lm.shared import SharedWeights
@@ -13,6 +12,9 @@ from steps.engines.subjects.local_model import Inference, LocalModel
 from steps.engines.template.effective import config_of
 from steps.engines.template.render import chat_template
 
+# The type of weights in which an adapter is merged, so that it is weights of the same layers. In others it lies beside
+# them, and each model has memory of its own.
+_MERGED = "float32"
 # Full weights, and what lies over them or stands in their place.
 Models: TypeAlias = tuple[ModelFolder, ModelFolder | None]
 
@@ -31,22 +33,18 @@ def load_models(
     for name, (base, tuned) in models.items():
         loaded = load(base, tuned, dtype=inference.dtype, device=inference.device)
         own = loaded
-        if shared is None:
-            shared = SharedWeights(name, loaded)
-        else:
-            if inference.dtype != "float32":
-                what = f"in {inference.dtype} an adapter isn't merged, and several can't share a base here"
-                raise ConfigError(what, where=name, hint="--dtype float32, or a server for each")
+        if shared is not None:
             loaded = shared.add(name, loaded)
+        elif inference.dtype == _MERGED:
+            shared = SharedWeights(name, loaded)
         info = (tuned or base).info
         config = config_of(info.template)
         chat_template(loaded.tokenizer, config)  # raises where there is none: nothing could be asked
         served[name] = LocalModel(name, info.digest, own, inference, config).sharing(loaded)
         del own, loaded
-    assert shared is not None
     for one in served.values():
         stack.callback(one.close)
-    return served, shared.use
+    return served, shared.use if shared is not None else lambda name: None
 
 
 def describe(models: Mapping[str, Models]) -> list[dict[str, Any]]:

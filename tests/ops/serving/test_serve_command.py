@@ -77,7 +77,6 @@ def test_it_says_who_can_reach_it(run) -> None:
         (("run:shop", "--adapter", "plain"), 2, "--adapter NAME=MODEL"),
         (("run:shop", "--as", "a", "--adapter", "a=run:shop/base"), 2, "two models are called a"),
         (("run:shop", "--set", "dtpye=float16"), 2, "dtype"),
-        (("run:shop", "--set", "dtype=bfloat16", "--adapter", "a=run:shop/base", "--port", "0"), 2, "float32"),
         (("run:shop", "--host", "203.0.113.7"), 5, "can't listen on 203.0.113.7"),
     ],
 )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import openai
 import pytest
@@ -39,9 +39,9 @@ class Server:
 
 
 @contextmanager
-def running(models, **rules) -> Iterator[Server]:
+def running(models, inference: Inference = INFERENCE, **rules) -> Iterator[Server]:
     hosts = frozenset({"127.0.0.1", "localhost"})
-    with Desk(models, INFERENCE) as desk:
+    with Desk(models, inference) as desk:
         app = make_app(desk, Rules(describe(models), most=ROOM, hosts=hosts, **rules))
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
         thread = threading.Thread(target=server.run)
@@ -82,14 +82,16 @@ def server(models) -> Iterator[Server]:
         yield one
 
 
-def evaluated(base: ModelFolder, tuned: ModelFolder | None, room: int = ROOM) -> list[str]:
+def evaluated(
+    base: ModelFolder, tuned: ModelFolder | None, room: int = ROOM, inference: Inference = INFERENCE
+) -> list[str]:
     """What an evaluation hears."""
     rows = [
         make_row(kind="conversation", source="s", locator=f"line:{n}", raw=q.encode(),
                  messages=[message("user", q), message("assistant", "blue")])
         for n, q in enumerate(QUESTIONS)
     ]  # fmt: skip
-    with local_model("any", base, tuned, INFERENCE) as subject:
+    with local_model("any", base, tuned, inference) as subject:
         said = subject.answer([p for p in subject.prompts(rows).prompts if p], room).texts
     assert tuned is None or len(set(said)) > 5
     return [text or "" for text in said]
@@ -319,3 +321,14 @@ def test_weights_come_back_to_the_bit(server) -> None:
         assert any(not t.equal(there[n]) for n, t in weights.items())
     desk._use("base")
     assert all(t.equal(there[n]) for n, t in weights.items())
+
+
+@pytest.mark.slow
+def test_in_16_bits_each_model_answers_as_it_is_evaluated_too(models) -> None:
+    in_16_bits = replace(INFERENCE, dtype="bfloat16")
+    some = {name: models[name] for name in ("shop", "other")}
+    with running(some, in_16_bits) as one:
+        found = {m: [ask(one, m, q).choices[0].message.content for q in QUESTIONS] for _ in range(2) for m in some}
+    assert found == {
+        name: evaluated(*model, inference=replace(in_16_bits, batch_size=1)) for name, model in some.items()
+    }
