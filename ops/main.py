@@ -466,7 +466,9 @@ def export(
     ] = None,
     llama_cpp: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="llama.cpp's checkout; default: ASSAY_LLAMA_CPP, else .llama.cpp"),
+        typer.Option(
+            metavar="FOLDER", help="llama.cpp's checkout; default: ASSAY_LLAMA_CPP, else what make llama-cpp fetched"
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier export of a model")] = False,
     json_output: Json = False,

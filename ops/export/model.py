@@ -12,7 +12,7 @@ from ops.found_models import find_model
 from ops.run_index import artifacts_of
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
 from steps.contracts.runs import RunRecord
-from steps.engines.exports.exported_folder import MANIFEST, ExportManifest, read_manifest, write_export
+from steps.engines.exports.exported_folder import MANIFEST, ExportManifest, read_manifest, verify_files, write_export
 from steps.engines.exports.folder_format import Asked, Options, Source
 from steps.engines.exports.formats import FORMATS
 from steps.engines.exports.gguf.converter import LLAMA_CPP
@@ -65,6 +65,9 @@ def export_model(root: Path, text: str, asked: ModelExport, out: Path) -> Export
         )
     given = read_prompts(asked.prompts) if asked.prompts is not None else []
     with whole_folder(out, _replaceable if asked.overwrite else _nothing) as folder:
+        for named in (text, asked.over):
+            if named is not None and (Path(named).expanduser() / MANIFEST).is_file():
+                verify_files(Path(named).expanduser())
         found = find_model(root, text, asked.over)
         source = Source(found.base, found.tuned)
         said = [*prompts(), *given, *(_test_rows(root, found.run) if found.run else [])]

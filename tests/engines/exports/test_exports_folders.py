@@ -101,6 +101,10 @@ def test_what_a_format_can_not_express_is_refused_by_name(source: Source, tmp_pa
     full = Source(source.base, full_weights(source.base, source.tuned, tmp_path / "full"))
     with pytest.raises(ConfigError, match="full weights were trained, no adapter"):
         write(full, "adapter", tmp_path / "a")
+    stacked = shutil.copytree(source.model.path, tmp_path / "stacked")
+    shutil.copytree(source.model.path, stacked / "earlier/1")
+    with pytest.raises(ConfigError, match="it lies over adapters of earlier phases"):
+        write(replace(source, tuned=ModelFolder(source.model.info, stacked)), "adapter", tmp_path / "d")
     with pytest.raises(ConfigError, match="unknown number format 'int3'"):
         write(source, "merged", tmp_path / "b", "int3")
     info = source.model.info.model_copy(update={"objective": "reward"})

@@ -8,7 +8,7 @@ from trl import chat_template_utils
 from steps.contracts.errors import ConfigError, InputNotFoundError, TrainingDataError
 from steps.contracts.models import TemplateSettings
 from steps.engines.template.config import TemplateConfig
-from steps.engines.template.effective import apply_settings, bare, config_of, in_force, settings_of
+from steps.engines.template.effective import apply_settings, bare, config_of, in_force, settings_of, without_clock
 from steps.engines.template.render import render_text
 
 QWEN3 = chat_template_utils.qwen3_chat_template
@@ -141,3 +141,17 @@ def test_settings_that_contradict_each_other_are_refused():
 @pytest.mark.parametrize(("read", "meant"), [(True, "on"), (False, "off"), ("as_is", "as_is")])
 def test_a_bare_on_or_off_of_yaml_is_understood(read, meant):
     assert TemplateConfig(thinking=read).thinking == meant
+
+
+def test_dates_are_literals_for_programs_whose_clock_goes_before_the_template_s():
+    own = (
+        "{%- if not date_string is defined -%}{%- set date_string = strftime_now('%d %b %Y') -%}{%- endif -%}"
+        '{{ date_string }}, {{ strftime_now("%Y") }}'
+    )
+    template = in_force(own, TemplateConfig())
+    clock = {"date_string": "01 Jan 2030"}
+    assert render_text(template, [], None, clock).startswith("01 Jan 2030")
+    assert render_text(without_clock(template, TemplateConfig()), [], None, clock) == "26 Jul 2024, 2024"
+    dated = TemplateConfig(date=datetime.date(2025, 3, 1))
+    assert render_text(without_clock(in_force(own, dated), dated), [], None, clock) == "01 Mar 2025, 2025"
+    assert without_clock("{{ messages }}", dated) == "{{ messages }}"

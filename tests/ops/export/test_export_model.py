@@ -39,6 +39,13 @@ def test_a_model_of_a_run_is_written_once(run, state, invoke, told) -> None:
     assert kept.exit_code == 2 and "files that no export wrote would be lost: notes.txt" in kept.stderr
     assert left(state) == ["out"] and (state / "out" / MANIFEST).is_file()
 
+    (state / "out/notes.txt").unlink()
+    raw = bytearray((state / "out/adapter_model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (state / "out/adapter_model.safetensors").write_bytes(raw)
+    damaged = invoke("out", "--over", "run:shop/base", "--to", "merged", "--out", "more")
+    assert damaged.exit_code == 7 and "changed, missing or new files: adapter_model.safetensors" in damaged.stderr
+
 
 def test_a_changed_byte_of_the_run_s_model_is_found_before_anything_is_written(run, state, invoke) -> None:
     (weights,) = Path(run.store).rglob("adapter_model.safetensors")
