@@ -26,22 +26,34 @@ def candidates(comparison: Comparison) -> Table | None:
     if decisive is None or len(names) == 1:
         return None
     found = [d for d in comparison.differences if d.task == HELD_OUT and d.metric == decisive]
-    tested = [d for d in found if d.discordant is not None]
-    p = dict(zip((d.subject for d in tested), holm([mcnemar(*d.discordant or (0, 0)) for d in tested]), strict=True))
-    lines = [_line(d, p.get(d.subject)) for d in found]
+    counts = [d.discordant for d in found if d.discordant is not None]
+    # Of a metric with values between 0 and 1 intervals say it all.
+    tested = holm([mcnemar(*c) for c in counts]) if len(counts) == len(found) else []
+    lines = [(*_line(d), *p) for d, p in zip(found, [[_small(p)] for p in tested] or [[]] * len(found), strict=True)]
     first = found[0].reference
     return Table(
         title=f"{decisive.replace('_', ' ')} of all that was evaluated, on {found[0].change.n:,} rows, 95 % intervals"
-        + ("; p by McNemar, corrected for their number by Holm" if p else ""),
-        columns=("subject", decisive.replace("_", " "), f"change from {comparison.reference.name}", "p"),
-        rows=((comparison.reference.name, _shown(first.value, first.low, first.high), "", ""), *lines),
+        + ("; p by McNemar, corrected for their number by Holm" if tested else ""),
+        columns=(
+            "subject",
+            decisive.replace("_", " "),
+            f"change from {comparison.reference.name}",
+            *["p"] * bool(tested),
+        ),
+        rows=(
+            (comparison.reference.name, _shown(first.value, first.low, first.high), "", *[""] * bool(tested)),
+            *lines,
+        ),
     )
 
 
-def _line(d: Difference, p: float | None) -> tuple[str, str, str, str]:
+def _line(d: Difference) -> tuple[str, str, str]:
     value = _shown(d.candidate.value, d.candidate.low, d.candidate.high)
-    change = f"{d.change.value:+.3f} [{d.change.low:+.3f}, {d.change.high:+.3f}]"
-    return d.subject, value, change, "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return d.subject, value, f"{d.change.value:+.3f} [{d.change.low:+.3f}, {d.change.high:+.3f}]"
+
+
+def _small(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _shown(value: float, low: float, high: float) -> str:

@@ -64,3 +64,11 @@ def test_all_stand_in_one_table_with_corrected_p_values() -> None:
     # 2 rows of 2 for prompted: p 0.5 by itself, which Holm leaves as the largest of two.
     assert [row[3] for row in table.rows] == ["", "0.500", "< 0.001"]
     assert candidates(comparison(0.2, 0.8)) is None
+
+
+def test_where_a_metric_has_values_in_between_there_is_no_p() -> None:
+    found = comparison(0.2, 0.8, prompted=0.21)
+    plain = (found.differences[0].model_copy(update={"discordant": None}), *found.differences[1:])
+    table = candidates(found.model_copy(update={"differences": plain}))
+    assert table is not None and table.columns == ("subject", "exact match", "change from base")
+    assert {len(row) for row in table.rows} == {3} and "McNemar" not in table.title
