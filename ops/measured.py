@@ -6,7 +6,7 @@ written last; without one, or with others, nothing has been measured.
 """
 
 import json
-import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from steps.contracts.code import code_digest
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import file_digest, value_digest
 from steps.contracts.evaluation import Answers, EvalReport, Evaluation
-from steps.contracts.locks import locked
+from steps.contracts.locks import OwnFolder, locked, remove_left
 from steps.contracts.models import ModelFolder
 from steps.contracts.storage import aside, write_whole
 from steps.engines.embed.config import CACHE as EMBEDDINGS
@@ -31,6 +31,7 @@ from steps.evaluate.tasks import Suite
 from steps.zenml_runtime.state import state_folder
 
 FOLDER = "measured"
+_SCRATCH = ".measuring-"
 _REPORT, _ANSWERS, _MANIFEST = "report.json", "answers.parquet", "manifest.json"
 # As the evaluation step's key names them.
 _LIBRARIES = ("torch", "transformers", "peft", "rouge-score", "jsonschema")
@@ -120,10 +121,11 @@ def _make(model: FoundModel, terms: Terms, folder: Path, parts: dict[str, Any]) 
     say(f"{model.name}: measuring ...")
     (folder / _MANIFEST).unlink(missing_ok=True)
     cache = state_folder() / EMBEDDINGS
-    with tempfile.TemporaryDirectory(dir=terms.kept, prefix=".measuring-") as scratch:
+    remove_left(terms.kept, _SCRATCH)
+    with closing(OwnFolder(terms.kept, _SCRATCH)) as scratch:
         config = terms.config.model_copy(update={"subjects": ()})
         done = measure(
-            model.name, model.base, model.tuned, terms.dataset, config, terms.root, Path(scratch), cache
+            model.name, model.base, model.tuned, terms.dataset, config, terms.root, scratch.path, cache
         )  # fmt: skip
         with aside(folder / _ANSWERS) as partial:
             done.answers.path.replace(partial)
