@@ -147,6 +147,7 @@ def _words(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _explained(said: str, where: str) -> Exception:
+    # What it tried before stands in its words as well.
     last = said.strip().splitlines()[-1][:300]
     if full := full_disk(OSError("No space left on device" if _CUT.search(said) else said)):
         return full
@@ -154,12 +155,12 @@ def _explained(said: str, where: str) -> Exception:
         return ConfigError(
             f"llama.cpp has no architecture {match[1] or match[2]}", where="--to gguf", hint="--to merged"
         )
-    if re.search(rf"(Missing|File not found:) \S*{re.escape(SENTENCEPIECE)}", said):
+    if re.search(rf"(Missing|File not found:) \S*{re.escape(SENTENCEPIECE)}", last):
         return ConfigError(
             f"llama.cpp's converter reads this kind of tokenizer from {SENTENCEPIECE}, which the model hasn't",
             where="--to gguf", hint="lay the file that was published with the base into its folder, or --to merged",
         )  # fmt: skip
-    if _UNKNOWN in said:
+    if _UNKNOWN in last:
         return ConfigError(
             "llama.cpp's converter doesn't recognise how this tokenizer splits text", where=where,
             hint="--pre-tokenizer NAME says which of llama.cpp's rules it is (qwen2, llama-bpe, gpt-2 ...); that is"
