@@ -8,11 +8,11 @@ from steps.engines.scoring.metrics import LOWER_IS_BETTER
 
 def test_each_grader_says_which_way_is_good():
     assert {
-        "loss", "perplexity", "non_finite", "answered_unanswerable", "over_declined", "unparsed",
+        "loss", "perplexity", "non_finite", "answered_unanswerable", "over_declined", "unparsed", "wrong",
         "empty", "looping", "one_answer", "degenerate", "degenerate_continuation",
     } == LOWER_IS_BETTER  # fmt: skip
     assert {name for name, g in GRADERS.items() if not g.lower_is_better} == {
-        "exact_match", "json_valid", "field_accuracy", "rouge_l", "declined"
+        "exact_match", "contains", "numeric", "json_valid", "field_accuracy", "rouge_l", "declined"
     }  # fmt: skip
 
 
