@@ -3,8 +3,8 @@
 The quickstart's rows and toy base. SFT stops early, where about half of the answers are valid JSON; from there DPO, on
 pairs of the right answer and another mail's, and GRPO, rewarded for JSON that is valid under the task's schema and for
 its fields. All are evaluated by the run itself on held-out mails, beside general text and unanswerable questions, with
-95 % intervals of the paired differences from SFT. `--steps N`: of SFT. Wanted: that the run ends well and GRPO's
-answers are valid more often, by the lower bound.
+95 % intervals of the paired differences from SFT. `--steps N`: of SFT; `--temperature T`: of GRPO's
+answers. Wanted: that the run ends well and GRPO's answers are valid more often, by the lower bound.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _SCHEMA = {
 _SHARED = {"weights": {"kind": "lora", "r": 16, "lora_alpha": 32}, "max_length": 256, "num_threads": 1}
 
 
-def phases(steps: int) -> list[dict[str, Any]]:
+def phases(steps: int, temperature: float) -> list[dict[str, Any]]:
     """SFT, and what goes on from it."""
     told = {"name": "told", "learning_rate": 1e-3, "max_steps": steps, "per_device_train_batch_size": 16, **_SHARED}
     preferred = {
@@ -40,14 +40,13 @@ def phases(steps: int) -> list[dict[str, Any]]:
             "kind": "grpo", "rewards": [{"grader": "json_valid"}, {"grader": "field_accuracy"}],
             "json_schema": _SCHEMA, "watch": "exact_match", "extractor": "json", "num_generations": 8,
             "max_completion_length": 64,
-            # At 1 its samples are far worse than its greedy answers, so that nearly none earns a reward.
-            "temperature": 0.4,
+            "temperature": temperature,
         },
     }  # fmt: skip
     return [told, preferred, polished]
 
 
-def config_of(folder: Path, steps: int) -> Path:
+def config_of(folder: Path, steps: int, temperature: float) -> Path:
     """The quickstart's config with these phases, over its mails, some as pairs."""
     config = yaml.safe_load((ROOT / "configs" / "runs" / "quickstart.yaml").read_text())
     lines = (ROOT / config["ingest"]["sources"][0]["path"]).read_text().splitlines()
@@ -62,7 +61,8 @@ def config_of(folder: Path, steps: int) -> Path:
             other = next(a for a in [*answers[i + 1 :], *answers] if a != answers[i])
             row = {"prompt": mail["messages"][0]["content"], "chosen": answers[i], "rejected": other}
             print(json.dumps(row), file=compared)
-    config |= {"name": "rl", "train": phases(steps), "reuse": None, "report": {}}
+    config |= {"name": "rl", "train": phases(steps, temperature), "reuse": None, "report": {}}
+    config["evaluate"].pop("subjects")
     config["ingest"]["sources"][0]["path"] = str(chats)
     config["ingest"]["sources"].append({"name": "preferences", "path": str(pairs), "licence": "Apache-2.0"})
     (folder / "schema.json").write_text(json.dumps(_SCHEMA))
@@ -98,9 +98,13 @@ def main() -> None:
     """One run, and its comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=90)
-    steps = parser.parse_args().steps
+    # At 1 the samples of a half-trained model are far worse than its greedy answers: nearly none earns a reward.
+    parser.add_argument("--temperature", type=float, default=0.4)
+    said = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        done = assay("run", str(config_of(Path(folder), steps)), "--json", state=Path(folder) / "state")
+        done = assay(
+            "run", str(config_of(Path(folder), said.steps, said.temperature)), "--json", state=Path(folder) / "state"
+        )
         record = json.loads(done.stdout)
         comparison = artifact(record, "comparison")
     figures: dict[str, object] = {"seconds": round(done.seconds, 1), "cpu_seconds": round(done.cpu_seconds, 1)}

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines.report.candidates import decisive_metric
 from steps.contracts.evaluation import Comparison, Difference
+from steps.contracts.models import BASE
 from steps.contracts.runs import RunRecord
 from steps.engines.graders.classes import PARTIALLY, TOTALLY, WRONG
 from steps.engines.scoring.metrics import HELD_OUT, LOWER_IS_BETTER
@@ -20,7 +21,8 @@ _TOLD_ELSEWHERE = frozenset(
 def verdict_of(record: RunRecord, comparison: Comparison, candidate: str | None) -> tuple[str, ...]:
     """The sentences of a run; none of one that says of no candidate, and of those of an earlier version."""
     settings: Any = record.config.get("evaluate") or {}
-    asked = {str(s["name"]) for s in settings.get("subjects", ())}
+    # A tuned model that is asked better is no rival of training.
+    asked = {str(s["name"]) for s in settings.get("subjects", ()) if s["model"] == BASE or s.get("endpoint")}
     known = candidate is not None and comparison.of(candidate) and asked <= comparison.over.keys()
     return verdict(comparison, candidate, asked) if known and candidate else ()
 

@@ -8,6 +8,7 @@ from steps.contracts.evaluation import Evaluation
 from steps.contracts.models import ModelFolder
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.lm.scorer import is_scorer
+from steps.engines.retrieval.config import TRAIN
 from steps.engines.subjects.endpoint_model import EndpointModel, endpoint_model
 from steps.engines.subjects.local_model import LocalModel, local_model
 from steps.engines.subjects.local_scorer import local_scorer
@@ -48,7 +49,9 @@ def measure(
         looked_up = asked.retrieval.embed if asked.retrieval else None
         servers = (asked.endpoint, looked_up.endpoint if looked_up else None)
         where = f"evaluate.subjects: {asked.name}"
-        refuse_egress(servers, scrubbed=scrubbed, allowed=asked.allow_raw_egress, where=where)
+        # Documents that are looked up in were never scrubbed, whatever became of the rows.
+        clean = scrubbed and (asked.retrieval is None or asked.retrieval.documents == TRAIN)
+        refuse_egress(servers, scrubbed=clean, allowed=asked.allow_raw_egress, where=where)
         if asked.endpoint is not None:
             model_asked = endpoint_model(subject, asked.endpoint, asked, cache)
         else:

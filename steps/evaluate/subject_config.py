@@ -29,7 +29,7 @@ class SubjectConfig(Prices):
         None, description="A model behind an OpenAI-compatible server is asked instead of `model`."
     )
     allow_raw_egress: bool = Field(
-        False, description="Let test rows that were not scrubbed go to an endpoint on another machine."
+        False, description="Let rows that were not scrubbed, and documents, go to an endpoint on another machine."
     )
     system: str | tuple[str, ...] = Field("", description="Instructions before everything else.")
     shots: int | tuple[int, ...] = Field(0, description="Worked examples before each question, from the train split.")

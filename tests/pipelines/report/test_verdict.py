@@ -1,9 +1,10 @@
 """Whether training was worth it, in words that follow from the figures."""
 
 import pytest
+from support.sample_run import record
 
 from pipelines.report.candidates import candidates
-from pipelines.report.verdict import verdict
+from pipelines.report.verdict import verdict, verdict_of
 from steps.contracts.evaluation import Compared, Comparison, Difference, Estimate
 
 
@@ -72,3 +73,10 @@ def test_where_a_metric_has_values_in_between_there_is_no_p() -> None:
     table = candidates(found.model_copy(update={"differences": plain}))
     assert table is not None and table.columns == ("subject", "exact match", "change from base")
     assert {len(row) for row in table.rows} == {3} and "McNemar" not in table.title
+
+
+def test_a_tuned_model_that_is_asked_better_is_no_rival_of_training() -> None:
+    subjects = [{"name": "prompted", "model": "base"}, {"name": "tuned_rag", "model": "tuned"}]
+    found = record().model_copy(update={"config": {"evaluate": {"subjects": subjects}}})
+    first, _ = verdict_of(found, comparison(0.2, 0.8, prompted=0.5, tuned_rag=0.9), "tuned")
+    assert "of prompted, the best without training, 0.500" in first

@@ -73,6 +73,13 @@ def test_a_question_without_a_reply_is_no_wrong_answer(dataset, tmp_path) -> Non
         run(dataset, served(server.url), tmp_path)
 
 
+def test_documents_that_are_looked_up_in_stay_on_this_machine_though_the_rows_were_scrubbed(dataset, tmp_path) -> None:
+    (tmp_path / "boxes.txt").write_text("Box 5 belongs to jane.doe@example.org.")
+    away = served("http://192.0.2.1/v1", retrieval={"documents": "boxes.txt"})
+    with pytest.raises(ConfigError, match="not scrubbed"):
+        run(dataset, away, tmp_path, scrubbed=True)
+
+
 def test_rows_that_were_not_scrubbed_stay_on_this_machine(dataset, tmp_path) -> None:
     with pytest.raises(ConfigError, match="not scrubbed"):
         run(dataset, served("http://192.0.2.1/v1"), tmp_path)
