@@ -17,13 +17,28 @@ from steps.train.settings import Plan
 
 
 def begin(plan: Plan) -> None:
-    """Let the ranks find each other on CPUs: accelerate knows DeepSpeed's ranks by their accelerators."""
+    """Bound what DeepSpeed reads, and let the ranks find each other on CPUs: accelerate knows them by their
+    accelerators.
+    """
+    _read_tensors_only()
     if plan.device != "cpu":
         return
     from accelerate import PartialState
 
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     PartialState(backend="gloo")
+
+
+def _read_tensors_only() -> None:
+    """DeepSpeed asks torch to unpickle whatever its checkpoints hold. torch is told to take tensors and plain values
+    alone, and three classes of settings and places that DeepSpeed writes beside them.
+    """
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    torch.serialization.add_safe_globals([LossScaler, ZeroStageEnum, fragment_address])
 
 
 def by_engine(trainer: Any, plan: Plan) -> None:

@@ -4,6 +4,8 @@ Those that train are skipped where DeepSpeed isn't installed (the extra `deepspe
 """
 
 import importlib.util
+import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,6 +132,34 @@ def test_one_process_may_have_its_optimizer_on_the_cpu(trained):
     assert [(s["world"], s["model"]) for s in states(seen)] == [(1, "DeepSpeedEngine")]
     plain, _ = trained(0, processes=1, max_steps=4)
     assert series(alone, "Training loss") == pytest.approx(series(plain, "Training loss"), rel=1e-5)
+
+
+class Bomb:
+    """What leaves a file behind when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.slow
+@needs_deepspeed
+def test_what_a_checkpoint_would_run_is_refused(tmp_path, monkeypatch):
+    from steps.train.ranks import zero
+
+    # As it was, afterwards.
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0")
+    left = tmp_path / "left"
+    torch.save({"optimizer": Bomb(left)}, tmp_path / "bomb.pt")
+    torch.load(tmp_path / "bomb.pt", weights_only=False)
+    assert left.exists(), "this is how DeepSpeed reads"
+    left.unlink()
+    zero._read_tensors_only()
+    with pytest.raises(pickle.UnpicklingError, match="Unsupported"):
+        torch.load(tmp_path / "bomb.pt", weights_only=False)
+    assert not left.exists()
 
 
 def test_what_does_not_go_with_zero_is_refused_with_the_way_out(monkeypatch):
