@@ -1,8 +1,8 @@
 """assay's training loop against a plain loop of torch over the same batches, on a CPU: CPU time per step, one thread.
 
 A Llama of 1.0 M weights (width 128, 4 layers, vocabulary of 2,048), float32, 8 full sequences of 256 tokens per step.
-Both loops run in one process, in turns (ours, plain, plain, ours ...); of a turn the fastest step after two of warm-up
-(others on the machine only ever slow one down), of all turns the median of the shares. All weights, and LoRA by peft.
+Both loops run in one process, step by step in turns, on the same thread; the first two steps of a round are left
+out, of all others the sums are compared. All weights, and LoRA by peft.
 """
 
 import argparse
@@ -11,18 +11,19 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from gpu import WARM_UP, Bench, attached, model_of, ours, plainly
+from gpu import WARM_UP, Bench, Pace, attached, clock, model_of, ours, plain_steps
 from transformers import LlamaConfig
 
 from steps.train.config import TrainConfig
 
 WANTED = 0.95
-STEPS = 12
+STEPS = 20
 SHAPE: dict[str, Any] = {
     "vocab_size": 2_048, "hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 4, "max_position_embeddings": 512, "tie_word_embeddings": True,
@@ -38,6 +39,20 @@ class CpuBench(Bench):
         return 256
 
 
+class InTurns(Pace):
+    """After each step of ours one of plain torch: what slows the machine down for a while slows both down."""
+
+    def __init__(self, bench: Bench, plain: Iterator[float]) -> None:
+        super().__init__(bench)
+        self.plain, self.plain_seconds = plain, []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Ours is timed, then the other's is."""
+        super().on_step_end(args, state, control, **given)
+        self.plain_seconds.append(next(self.plain))
+        self._last = clock(self.bench)
+
+
 def compared(bench: Bench, weights: str, rounds: int) -> dict[str, Any]:
     """Milliseconds of CPU per step of both loops, and the share of plain torch's speed."""
     config = TrainConfig.model_validate({
@@ -46,19 +61,21 @@ def compared(bench: Bench, weights: str, rounds: int) -> dict[str, Any]:
     })  # fmt: skip
     shape = LlamaConfig(**SHAPE)
     plan = bench.plan(config, shape.vocab_size)
-    found: dict[str, list[float]] = {"ours": [], "plain": []}
+    mine: list[float] = []
+    plains: list[float] = []
+    shares: list[float] = []
     for turn in range(rounds):
-        for which in ("ours", "plain") if turn % 2 == 0 else ("plain", "ours"):
-            model = model_of(shape, plan, bench)
-            if which == "ours":
-                folder = bench.folder / f"{weights}{turn}"
-                seconds = ours(bench, model, config, plan, folder)[1].seconds
-            else:
-                seconds = plainly(bench, attached(model, config), config, plan)
-            found[which].append(1_000 * min(seconds[WARM_UP:]))
-    shares = [p / o for o, p in zip(found["ours"], found["plain"], strict=True)]
-    medians = {name: round(statistics.median(values), 1) for name, values in found.items()}
-    return {**medians, "of_plain": round(statistics.median(shares), 3), "rounds": [round(s, 3) for s in shares]}
+        plain = plain_steps(bench, attached(model_of(shape, plan, bench), config), config, plan)
+        pace = InTurns(bench, plain)
+        ours(bench, model_of(shape, plan, bench), config, plan, bench.folder / f"{weights}{turn}", pace=pace)
+        mine += pace.seconds[WARM_UP:]
+        plains += pace.plain_seconds[WARM_UP:]
+        shares.append(sum(pace.plain_seconds[WARM_UP:]) / sum(pace.seconds[WARM_UP:]))
+    return {
+        "ours": round(1_000 * statistics.mean(mine), 1), "plain": round(1_000 * statistics.mean(plains), 1),
+        "of_plain": round(sum(plains) / sum(mine), 3), "rounds": [round(s, 3) for s in shares],
+        "median_of_steps": round(statistics.median(p / o for o, p in zip(mine, plains, strict=True)), 3),
+    }  # fmt: skip
 
 
 def main() -> None:

@@ -185,11 +185,19 @@ def peak(bench: Bench) -> Iterator[dict[str, float]]:
         found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
 
 
-def ours(bench: Bench, model: Any, config: TrainConfig, plan: Plan, folder: Path, resume: Path | None = None) -> Any:
+def ours(
+    bench: Bench,
+    model: Any,
+    config: TrainConfig,
+    plan: Plan,
+    folder: Path,
+    resume: Path | None = None,
+    pace: Pace | None = None,
+) -> Any:
     """Train by assay's own trainer; gives it with its Pace."""
     vocab = model.config.vocab_size
     count = config.per_device_train_batch_size * config.gradient_accumulation_steps * (config.max_steps or 1)
-    pace = Pace(bench)
+    pace = pace or Pace(bench)
     with torch_settings(config.num_threads):
         recorder = Recorder(config, Progress("gpu"), None, 0)
         parts = TrainerParts(
@@ -212,6 +220,12 @@ def attached(model: Any, config: TrainConfig) -> Any:
 
 def plainly(bench: Bench, model: Any, config: TrainConfig, plan: Plan) -> list[float]:
     """The same batches by a loop of torch alone: seconds of each step."""
+    with torch_settings(config.num_threads):
+        return list(plain_steps(bench, model, config, plan))
+
+
+def plain_steps(bench: Bench, model: Any, config: TrainConfig, plan: Plan) -> Iterator[float]:
+    """The same batches by a loop of torch alone, step by step as they are asked for: the seconds of each."""
     vocab, size = model.config.vocab_size, config.per_device_train_batch_size
     rows = rows_of(bench, vocab, size * (config.max_steps or 1)).train
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -219,23 +233,18 @@ def plainly(bench: Bench, model: Any, config: TrainConfig, plan: Plan) -> list[f
     if plan.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    found: list[float] = []
-    start = clock(bench)
-    with torch_settings(config.num_threads):
-        for step in range(config.max_steps or 1):
-            if time.monotonic() > bench.until:
-                break
-            ids = torch.tensor(rows[step * size : (step + 1) * size]["input_ids"], device=bench.device)
-            with torch.autocast(bench.device, torch.bfloat16, enabled=plan.bf16):
-                loss = model(input_ids=ids, labels=ids, use_cache=False).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            now = clock(bench)
-            found.append(now - start)
-            start = now
-    return found
+    for step in range(config.max_steps or 1):
+        if time.monotonic() > bench.until:
+            break
+        start = clock(bench)
+        ids = torch.tensor(rows[step * size : (step + 1) * size]["input_ids"], device=bench.device)
+        with torch.autocast(bench.device, torch.bfloat16, enabled=plan.bf16):
+            loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        yield clock(bench) - start
 
 
 def rate(bench: Bench, config: TrainConfig, seconds: list[float]) -> float:
