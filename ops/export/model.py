@@ -70,12 +70,13 @@ def export_model(root: Path, text: str, asked: ModelExport, out: Path) -> Export
                 verify_files(Path(named).expanduser())
         found = find_model(root, text, asked.over)
         source = Source(found.base, found.tuned)
-        said = [*prompts(), *given, *(_test_rows(root, found.run) if found.run else [])]
+        rows = _test_rows(root, found.run) if found.run else []
+        said = [*prompts(), *given, *rows]
         if load_tokenizer(source.model if _has_own(source) else source.base).chat_template is None:
             said = plain(said)
         scratch = folder.with_name("scratch")
         scratch.mkdir()
-        options = Options(asked.dtype, asked.pre_tokenizer, asked.llama_cpp or _converter(root))
+        options = Options(asked.dtype, asked.pre_tokenizer, asked.llama_cpp or _converter(root), system=_system(rows))
         return write_export(
             source, text, how, folder, scratch, said, texts(), options, format_name=asked.to, epsilon=asked.epsilon,
             run=found.run.name if found.run else None,
@@ -93,6 +94,12 @@ def _test_rows(root: Path, run: RunRecord) -> list[Asked]:
     plain_rows = [r for r in rows if r["kind"] == "conversation" and not r.get("tools") and _is_plain(r["messages"])]
     plain_rows.sort(key=lambda r: str(r["content_id"]))
     return [_asked([{k: m[k] for k in _SAID} for m in r["messages"]], "") for r in plain_rows[:_MOST_ROWS]]
+
+
+def _system(rows: list[Asked]) -> str | None:
+    """The system message that all rows begin with."""
+    found = {r[0]["content"] if not isinstance(r, str) and r[0]["role"] == "system" else None for r in rows}
+    return found.pop() if len(found) == 1 else None
 
 
 def _is_plain(messages: list[dict[str, Any]]) -> bool:

@@ -39,12 +39,14 @@ class Options:
             recognise the tokenizer; None: by its own splitting rule.
         llama_cpp: folder with llama.cpp's converter; None: the one that the environment names.
         context: tokens that a prompt and its answer may take in the check.
+        system: the system message that the model was trained with in every conversation; None: none, or several.
     """
 
     dtype: str = "auto"
     pre_tokenizer: str | None = None
     llama_cpp: Path | None = None
     context: int = 2048
+    system: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def source(tiny_model: ModelFolder, tmp_path_factory) -> Source:
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "q8_0"])
 def test_a_gguf_file_is_the_model_in_llama_cpp(source: Source, tmp_path: Path, dtype: str) -> None:
     manifest = write(source, "gguf", tmp_path, dtype, asked=17, llama_cpp=converter())
-    assert list(manifest.files) == [f"model-{dtype}.gguf"]
+    assert set(manifest.files) == {"Modelfile", f"model-{dtype}.gguf"}
     assert manifest.parity.prompts == 17 and manifest.parity.texts == 1000 and manifest.parity.tokens == 17 * 24
     assert manifest.facts["pre_tokenizer"] == "gpt-2"
     assert manifest.facts["pre_tokenizer_known"] == "by its rule, proven text by text"
@@ -38,7 +38,10 @@ def test_a_gguf_file_is_the_model_in_llama_cpp(source: Source, tmp_path: Path, d
 def test_four_bits_by_llama_cpp_s_own_quantizer(source: Source, tmp_path: Path) -> None:
     folder = converter(quantizer=True)
     manifest = write(source, "gguf", tmp_path, "q4_k_m", asked=17, llama_cpp=folder)
-    assert list(manifest.files) == ["model-q4_k_m.gguf"] and manifest.facts["metadata"]["general.file_type"] == 15
+    assert (
+        set(manifest.files) == {"Modelfile", "model-q4_k_m.gguf"}
+        and manifest.facts["metadata"]["general.file_type"] == 15
+    )
     # Rows of 32 numbers.
     assert manifest.notes[0] == "14 of 20 tensors have no rows of 256 numbers, and got more bits"
 

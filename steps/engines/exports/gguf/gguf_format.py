@@ -1,16 +1,20 @@
 """One GGUF file, for llama.cpp, Ollama, LM Studio: made by llama.cpp's own converter from the merged weights."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+from steps.contracts.storage import write_whole
 from steps.engines.exports.folder_format import Options, Runtime, Source, Written, chosen_dtype, require_writes_text
 from steps.engines.exports.gguf.converter import SENTENCEPIECE, convert, converter_folder, quantize, splitting_rule
 from steps.engines.exports.gguf.llama_runtime import llama_runtime, require_llama
 from steps.engines.exports.gguf.metadata import checked_metadata
 from steps.engines.exports.merged import save_merged
+from steps.engines.exports.ollama.modelfile import MODELFILE, facts_of, modelfile, proof_for
 from steps.engines.lm.load import weights_path
 from steps.engines.lm.quiet import without_bars
 from steps.engines.template.effective import config_of, without_clock
@@ -18,10 +22,9 @@ from steps.engines.template.effective import config_of, without_clock
 _DEFAULT = "f16"
 # Made from 16 bits by the quantizer; the converter itself writes the others.
 _QUANTIZED: Mapping[str, str] = {"q4_k_m": "Q4_K_M"}
+# Tokens of context: enough to ask for a few.
+_SHORT = 512
 _ORIGIN, _TEMPLATE = "weights", "chat_template.jinja"
-_NO_MODELFILE = (
-    "no Ollama Modelfile is written: its TEMPLATE is another language than the chat template, which stands in the file"
-)
 
 
 class Gguf:
@@ -31,7 +34,7 @@ class Gguf:
     epsilons: Mapping[str, float] = MappingProxyType({"f16": 0.05, "bf16": 0.25, "q8_0": 0.5, "q4_k_m": 2.0})
 
     def write(self, source: Source, folder: Path, options: Options, scratch: Path) -> Written:
-        """`model-f16.gguf`, and so on.
+        """`model-f16.gguf`, and so on, with a Modelfile for Ollama.
 
         Raises: as `convert` and `quantize`; IntegrityError: the file says something else of the model.
         """
@@ -57,13 +60,27 @@ class Gguf:
         notes = quantize(llama, plain, out, _QUANTIZED[dtype], scratch) if dtype in _QUANTIZED else []
         metadata = checked_metadata(out, merged, template)
         proof = "recognised by llama.cpp's converter" if converted.recognised else "by its rule, proven text by text"
+        said = _write_modelfile(source, merged, out, template, options, scratch)
         facts = {"metadata": metadata, "pre_tokenizer": converted.pre_tokenizer, "pre_tokenizer_known": proof}
-        return Written(dtype, facts, [*notes, _NO_MODELFILE])
+        return Written(dtype, {**facts, "ollama": said[0]}, [*notes, *said[1]])
 
     def opened(self, source: Source, folder: Path, options: Options, scratch: Path) -> AbstractContextManager[Runtime]:
         """In llama.cpp's server."""
         file = folder / _name(chosen_dtype(options.dtype, self.epsilons, _DEFAULT))
         return llama_runtime(file, options.context, scratch)
+
+
+def _write_modelfile(
+    source: Source, merged: Path, out: Path, template: str | None, options: Options, scratch: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Ollama's file beside `out`: what was proven of its template, and what its user must know."""
+    with llama_runtime(out, _SHORT, scratch) as runtime:
+        proof = proof_for(merged, template, adds_bos=runtime.adds_bos())
+    context = json.loads((merged / "config.json").read_text("utf-8")).get("max_position_embeddings") or _SHORT
+    facts = facts_of(merged, out.name, int(context), options.system, weights_path(source.base))
+    text, notes = modelfile(facts, proof)
+    write_whole(out.with_name(MODELFILE), text)
+    return proof.model_dump(mode="json", exclude={"template"}), notes
 
 
 def _name(dtype: str) -> str:

@@ -68,6 +68,10 @@ class LlamaRuntime:
                     break
         return said
 
+    def adds_bos(self) -> bool:
+        """Whether a prompt gets a token before its own."""
+        return bool(self._tokens("", special=True))
+
     def ends_with(self, token: int) -> bool:
         """Whether llama.cpp stops when this token is forced."""
         forced = {"n_predict": 2, "temperature": 0, "logit_bias": [[token, _FORCED]]}
