@@ -13,6 +13,7 @@ from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
 from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelFolder
+from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import StageReport
 from steps.contracts.row_cache import RowCache
 from steps.contracts.runs import ArtifactType
@@ -44,4 +45,5 @@ ARTIFACT_TYPES: Mapping[type, ArtifactType] = {
     Comparison: "comparison",
     Decision: "decision",
     Registration: "registration",
+    Monitored: "monitored",
 }

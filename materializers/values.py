@@ -9,6 +9,7 @@ from materializers import layout, views
 from materializers.transfer import as_json, get_value, put_main, put_text
 from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
+from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.runs import RunRecord
 
@@ -18,7 +19,7 @@ _MEASURED = ("seconds", "cpu_seconds")
 class ValueMaterializer(BaseMaterializer):
     """`value.json` and `view.html`."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (EvalReport, Comparison, Decision, Registration)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (EvalReport, Comparison, Decision, Registration, Monitored)
     ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA_ANALYSIS
     FILE: ClassVar[str] = layout.VALUE
 

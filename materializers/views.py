@@ -22,6 +22,7 @@ from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration
 from steps.contracts.humanize import duration, number
 from steps.contracts.ledger import Ledger
+from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import Series, StageReport, Table
 
 # (task, metric) -> whether more is better
@@ -52,6 +53,7 @@ def environment(*folders: Path) -> jinja2.Environment:
         brief=_brief,
         words=wording.words,
         in_words=wording.in_words,
+        percent=lambda share: f"{100 * share:.1f} %",
         is_wide=lambda t: len(t.columns) > _NARROW,
         duration=duration,
         ranked=_ranked,
@@ -112,6 +114,11 @@ def _(value: Comparison) -> Markup:
 @fragment.register
 def _(value: Decision) -> Markup:
     return _render("decision.jinja", d=value)
+
+
+@fragment.register
+def _(value: Monitored) -> Markup:
+    return _render("monitored.jinja", m=value)
 
 
 @fragment.register

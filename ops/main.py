@@ -852,11 +852,14 @@ def serve(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="an evaluate setting, such as device=cpu")
     ] = None,
     over: Over = None,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="keep every request with its answer, a line each; default: none")
+    ] = None,
 ) -> None:
     """Answer OpenAI's chat completions with a model, as it was evaluated, until SIGTERM or Ctrl-C."""
     from ops.commands.serve import serve_model
 
-    serve_model(root_folder(), model, adapter or [], name, host, port, max_tokens, overrides or [], over)
+    serve_model(root_folder(), model, adapter or [], name, host, port, max_tokens, overrides or [], over, log)
 
 
 @app.command(rich_help_panel="Look")

@@ -171,6 +171,8 @@ def trained_on(root: Path, wanted: str, config_name: str) -> Version:
     Raises:
         InputNotFoundError: there is none.
     """
+    if wanted.startswith("models:/"):
+        return _of_model(root, wanted)
     found = newest_completed(root, config_name if wanted == LATEST else wanted)
     if found is None and wanted == LATEST:
         raise InputNotFoundError(
@@ -178,6 +180,16 @@ def trained_on(root: Path, wanted: str, config_name: str) -> Version:
             hint="name the config that makes it, such as dataset: support; `assay runs --sync` looks in ZenML's store",
         )
     return found or find_version(root, wanted)
+
+
+def _of_model(root: Path, wanted: str) -> Version:
+    """What a registered model was trained on."""
+    from ops.found_models import find_model
+
+    digest = find_model(root, wanted).model.info.dataset_digest
+    if not digest:
+        raise InputNotFoundError("nothing is known of what this model was trained on", where=wanted)
+    return find_version(root, digest)
 
 
 def _left_by(run: RunRecord, stage: str | None) -> ArtifactRecord:

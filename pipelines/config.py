@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from pipelines.load import load_model
 from pipelines.mistakes import PARTS, Contradiction, ContradictionsError
 from pipelines.stages import SKIPPABLE, STAGES, TRAINING, Stage, StageSettings, stage_named
-from steps.contracts.models import BASE, CHAMPION
+from steps.contracts.models import BASE, CHAMPION, registered_model
 from steps.contracts.reports import Frozen
 from steps.engines.template.config import TemplateConfig
 from steps.train.config import TrainConfig, phases_of
@@ -38,16 +38,18 @@ class RunSettings(Frozen):
     name: str = Field(
         pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="Short name of the run: lower-case letters, digits, - and _."
     )
-    pipeline: Literal["end_to_end", "curate", "finetune", "train"] = Field(
+    pipeline: Literal["end_to_end", "curate", "finetune", "train", "monitor"] = Field(
         "end_to_end",
         description="curate: data only; finetune: train on a dataset version; end_to_end: both. train: up to the"
-        " trained model, which is neither evaluated nor registered: a trial of a sweep.",
+        " trained model, which is neither evaluated nor registered: a trial of a sweep. monitor: logs of production"
+        " held against the dataset that the model was trained on.",
     )
     dataset: str | None = Field(
         None,
         description="finetune, or train without sources: the dataset version: a run's name, a config's name (the newest"
         " completed run's),"
-        " 'latest' (the same for this config's own name), or a prefix of its digest.",
+        " 'latest' (the same for this config's own name), or a prefix of its digest. monitor: likewise, or the"
+        " registered model that answers, as models:/NAME@champion, which stands for what it was trained on.",
     )
     skip: tuple[Skippable, ...] = Field((), description="Curation stages to leave out.")
 
@@ -70,7 +72,7 @@ class RunConfig(StageSettings, RunSettings):
     @property
     def curates(self) -> bool:
         """Whether the run makes a dataset version."""
-        return self.pipeline != "finetune" and not (self.pipeline == "train" and self.dataset)
+        return self.pipeline not in ("finetune", "monitor") and not (self.pipeline == "train" and self.dataset)
 
     @property
     def evaluates(self) -> bool:
@@ -80,7 +82,17 @@ class RunConfig(StageSettings, RunSettings):
     @property
     def tunes(self) -> bool:
         """Whether the run trains a model."""
-        return self.pipeline != "curate"
+        return self.pipeline not in ("curate", "monitor")
+
+    @property
+    def monitors(self) -> bool:
+        """Whether the run looks at logs of production."""
+        return self.pipeline == "monitor"
+
+    @property
+    def answering(self) -> dict[str, str | None] | None:
+        """Name and version or alias of the registered model whose requests are looked at; None: none is named."""
+        return registered_model(self.dataset) if self.monitors and self.dataset else None
 
     def runs(self, name: str) -> bool:
         """Whether the stage of that name is part of the run."""
@@ -91,6 +103,10 @@ class RunConfig(StageSettings, RunSettings):
         return self._wants(stage) and settings is not None and stage.runs_when(settings)
 
     def _wants(self, stage: Stage) -> bool:
+        if self.monitors or stage.monitors:
+            # The judge is asked where there is one to ask; personal data goes before anything is looked at.
+            asked = stage.name == "scrub" or (stage.name == "judge" and self.judge.endpoint is not None)
+            return self.monitors and (stage.monitors or (asked and stage.name not in self.skip))
         if not stage.tunes:
             return self.curates and stage.name not in self.skip
         return self.evaluates or (self.tunes and stage.name in TRAINING)
@@ -99,7 +115,10 @@ class RunConfig(StageSettings, RunSettings):
     def steps(self) -> tuple[str, ...]:
         """Names of the steps of a run, in order."""
         running = [s for s in STAGES if self._runs(s)]
-        return tuple(name for s in running for name in (s.steps(self) if s.steps else (f"{s.name}_step",)))
+        names = [name for s in running for name in (s.steps(self) if s.steps else (f"{s.name}_step",))]
+        if self.monitors and "judge_step" in names:
+            names.insert(names.index("judge_step"), "monitor_sample_step")
+        return tuple(names)
 
     @property
     def phases(self) -> tuple[TrainConfig, ...]:
@@ -172,8 +191,24 @@ class RunConfig(StageSettings, RunSettings):
             if getattr(self, stage.field) is None:
                 what = f"pipeline '{self.pipeline}' needs it: {stage.required}"
                 yield Contradiction((stage.field,), what, ("pipeline", "skip"))
-        if (self.dataset is not None) != (self.pipeline == "finetune") and not (
-            self.dataset and self.pipeline == "train"
-        ):
+        needs = self.pipeline in ("finetune", "monitor")
+        if self.monitors and self.dataset is None:
+            what = "pipeline 'monitor' needs it: the model that answers, or the dataset that it was trained on"
+            yield Contradiction(("dataset",), what, ("pipeline",))
+        elif (self.dataset is not None) != needs and not (self.dataset and self.pipeline == "train"):
             what = "this is for pipeline: finetune, and finetune needs it; files are read from ingest.sources"
+            yield Contradiction(("dataset",), what, ("pipeline",))
+        if self.monitors and "scrub" in self.skip:
+            what = "what people have asked is looked at after scrub alone: leave scrub out of this list"
+            yield Contradiction(("skip",), what, ("pipeline",))
+        yield from self._model_answering()
+
+    def _model_answering(self) -> Iterator[Contradiction]:
+        try:
+            named = self.answering
+        except ValueError as e:
+            yield Contradiction(("dataset",), str(e))
+            return
+        if named is None and (self.dataset or "").startswith("models:/"):
+            what = "only pipeline: monitor looks up what a registered model was trained on"
             yield Contradiction(("dataset",), what, ("pipeline",))

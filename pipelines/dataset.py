@@ -13,7 +13,7 @@ from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.provenance import DeclaredSource
 from steps.engines.tracking.secrets import without_secret
 from steps.ingest.config import SourceConfig
-from steps.zenml_runtime.context import SOURCES, noted
+from steps.zenml_runtime.context import DATASET_RUN, SOURCES, noted
 from steps.zenml_runtime.step import assay_step, cache_key
 
 # As ZenML's store has the type of datasets.
@@ -84,6 +84,16 @@ def _goes_on(version: Any) -> bool:
 
 def _made(version: Any) -> FoundDataset:
     return FoundDataset(str(version.id), str(version.producer_pipeline_run_id or ""))
+
+
+def dataset_of(run: Any) -> FoundDataset | None:
+    """The dataset that a run (PipelineRunResponse) trained on: its own, or the one that it started from."""
+    last = _ended_with(run)
+    if last is not None:
+        return FoundDataset(str(last.id), str(run.id))
+    facts = noted(run)
+    version, made_by = facts.get("dataset"), facts.get(DATASET_RUN)
+    return FoundDataset(str(version), str(made_by or "")) if version else None
 
 
 def declared_sources(config: RunConfig, dataset_run: str) -> tuple[DeclaredSource, ...]:

@@ -72,6 +72,7 @@ def record_of(run: Any, ended: datetime | None = None) -> RunRecord:
         failed_step=failed.name if failed else None,
         log=_log(run, failed),
         registration=_registration(steps),
+        monitored=_monitored(steps),
         tracking_uri=facts.get("tracking_uri") or None,
         cpu_seconds=usage.get("cpu_seconds"),
         peak_mb=usage.get("peak_mb"),
@@ -181,6 +182,11 @@ def outputs_of(step: Any) -> Iterator[ArtifactRecord]:
 def _registration(steps: list[Any]) -> Any:
     last = next((s for s in steps if s.name == "register_step" and s.outputs), None)
     return next(iter(last.outputs.values()))[0].load() if last else None
+
+
+def _monitored(steps: list[Any]) -> Any:
+    last = next((s for s in steps if s.name == "monitor_step" and "monitored" in s.outputs), None)
+    return last.outputs["monitored"][0].load().outcome if last else None
 
 
 def _exception(run: Any, failed: Any) -> Any:

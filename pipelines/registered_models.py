@@ -26,7 +26,7 @@ def find_registered_base(config: RunConfig) -> dict[str, str]:
     wanted = config.base.registered if config.base is not None and config.tunes else None
     if wanted is None or config.base is None:
         return {}
-    uri, found = _version(config, config.base.model, wanted, "base.model")
+    uri, found = version_named(config, config.base.model, wanted, "base.model")
     if found.is_ours:
         return _ours(config.base.model, wanted, found, "base.model")
     name = str(wanted["name"])
@@ -43,7 +43,7 @@ def find_asked_models(config: RunConfig) -> dict[str, dict[str, str]]:
 
 
 def _asked(config: RunConfig, named: str, wanted: Mapping[str, str | None]) -> dict[str, str]:
-    _, found = _version(config, named, wanted, "train.objective")
+    _, found = version_named(config, named, wanted, "train.objective")
     if not found.is_ours:
         raise InputNotFoundError(
             f"{named}, version {found.version}, was registered by others", where="train.objective",
@@ -52,8 +52,12 @@ def _asked(config: RunConfig, named: str, wanted: Mapping[str, str | None]) -> d
     return _ours(named, wanted, found, "train.objective")
 
 
-def _version(config: RunConfig, named: str, wanted: Mapping[str, str | None], where: str) -> tuple[str, Champion]:
-    """The registry's URI and the version."""
+def version_named(config: RunConfig, named: str, wanted: Mapping[str, str | None], where: str) -> tuple[str, Champion]:
+    """The registry's URI and the version that a config names.
+
+    Raises:
+        InputNotFoundError: there is none. ServiceError: the registry is down.
+    """
     own = config.registry.tracking_uri if config.registry else None
     uri = own or tracking_uri()
     use_tracker()

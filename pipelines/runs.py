@@ -10,6 +10,7 @@ from pipelines.curate import curated
 from pipelines.dataset import dataset_step
 from pipelines.finetune import finetuned, trained
 from pipelines.finish import finish_step
+from pipelines.monitor import monitored
 from pipelines.start import started
 from pipelines.steps_list import all_steps, curation_steps
 from steps.evaluate.step import evaluate_champion_step
@@ -69,6 +70,12 @@ def train(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
     start = started(config, brought)
     rows = curated(config, start).rows if config.curates else dataset_step(start.dataset)
     finish_step(after=trained(config, start, rows)[-1:])
+
+
+@pipeline
+def monitor(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
+    """Logs of production to a decision."""
+    finish_step(after=[monitored(config, started(config, brought))])
 
 
 @pipeline(name="train", dynamic=True, depends_on=_FUNCTIONS)

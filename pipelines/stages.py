@@ -21,6 +21,8 @@ from steps.ingest.config import IngestConfig
 from steps.judge.config import CACHE as VERDICTS
 from steps.judge.config import JudgeConfig
 from steps.leakcheck.config import LeakCheckConfig
+from steps.logs.config import LogsConfig
+from steps.monitor.config import MonitorConfig
 from steps.register.config import RegisterConfig
 from steps.review.config import ReviewConfig
 from steps.screen.config import ScreenConfig
@@ -60,6 +62,7 @@ class Stage:
         name: folder below `steps/`; "": the field's name.
         logic, step: import paths `module:name`; "": `steps.<name>.<name>:<name>` and `steps.<name>.step:<name>_step`.
         tunes: whether it makes a model, and not a dataset version.
+        monitors: whether it looks at what a model was asked in production; neither is made then.
         skippable: whether `skip` may name it.
         required: what a config must say for it, in words; "": it has defaults, or is left out without settings.
         runs_when: whether these settings ask for it; without settings it never runs.
@@ -83,6 +86,7 @@ class Stage:
     logic: str = ""
     step: str = ""
     tunes: bool = False
+    monitors: bool = False
     skippable: bool = False
     required: str = ""
     runs_when: Callable[[Any], bool] = _always
@@ -139,6 +143,10 @@ class StageSettings(Frozen):
             keeps=("ingested", "ingest_ledger", "rejects", "ingest_sources"),
         ),
     ] = Field(None, description="Sources to read, and how rows are read from them.")
+    logs: Annotated[
+        LogsConfig | None,
+        Stage(monitors=True, required="the logs to read", digests="steps.logs.logs:input_digests"),
+    ] = Field(None, description="Logs of production, and the windows that they are read in.")
     dedup: Annotated[DedupConfig, Stage(skippable=True, keeps=("dedup_index",))] = Field(
         DedupConfig(), description="Removal of exact and near duplicates."
     )
@@ -237,6 +245,20 @@ class StageSettings(Frozen):
     registry: Annotated[
         RegisterConfig | None, Stage(name="register", tunes=True, required="the name to register under")
     ] = Field(None, description="Name and place under which the model is registered.")
+    monitor: Annotated[
+        MonitorConfig,
+        Stage(
+            monitors=True,
+            steps=lambda config: [
+                "monitor_step",
+                *(["monitor_candidates_step"] if config.monitor.candidates.folder is not None else []),
+            ],
+            files=MonitorConfig.files,
+            models=MonitorConfig.models,
+            varies=lambda monitor: _by_server(monitor.embed) if monitor.embed is not None else "",
+            cache=EMBEDDINGS,
+        ),
+    ] = Field(MonitorConfig(), description="How requests are held against the training data, and what follows.")
 
 
 def _stages() -> tuple[Stage, ...]:
@@ -248,7 +270,7 @@ def _stages() -> tuple[Stage, ...]:
 
 
 STAGES: tuple[Stage, ...] = _stages()
-CURATION: tuple[Stage, ...] = tuple(s for s in STAGES if not s.tunes)
+CURATION: tuple[Stage, ...] = tuple(s for s in STAGES if not s.tunes and not s.monitors)
 # What comes before a trained model is measured.
 TRAINING = ("base", "train")
 SKIPPABLE: tuple[str, ...] = tuple(s.name for s in STAGES if s.skippable)

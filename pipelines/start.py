@@ -14,6 +14,7 @@ from typing import Any
 
 from zenml.steps import get_step_context
 
+from pipelines.answering import find_answering, find_training
 from pipelines.champion import find_champion
 from pipelines.config import RunConfig
 from pipelines.dataset import FoundDataset, declared_sources, digest_of, find_dataset
@@ -59,6 +60,7 @@ StartOutputs = output_class(
         "champion": (dict[str, str], "champion"),
         "registered_base": (dict[str, str], "registered_base"),
         "asked_models": (dict[str, dict[str, str]], "asked_models"),
+        "answering": (dict[str, str], "answering"),
         "sources": (list[dict[str, Any]], "declared_sources"),
     },
 )
@@ -74,6 +76,7 @@ class Started:
     champion: the registered version that the candidate is compared with; empty where it isn't, or there is none yet.
     registered_base: the registered model that training starts from; empty where that is none.
     asked_models: the registered models that objectives ask, by the name that the config gives them.
+    answering: the model whose requests are looked at; empty where none are.
     sources: what is declared of the sources that the rows came from.
     """
 
@@ -84,6 +87,7 @@ class Started:
     champion: Any
     registered_base: Any
     asked_models: Any
+    answering: Any
     sources: Any
 
     def inputs(self, stage: str) -> Any:
@@ -117,7 +121,10 @@ def found_out(config: RunConfig, inputs: Inputs) -> Any:
 
 def _origin(config: RunConfig) -> tuple[FoundDataset | None, tuple[DeclaredSource, ...]]:
     """The dataset that fine-tuning alone starts from, and what is declared of the sources."""
-    dataset = find_dataset(config.dataset, config.name) if config.dataset else None
+    dataset = None
+    if config.dataset:
+        registered = config.answering is not None
+        dataset = find_training(config) if registered else find_dataset(config.dataset, config.name)
     return dataset, declared_sources(config, dataset.run if dataset else "")
 
 
@@ -126,7 +133,8 @@ def _outputs(config: RunConfig, inputs: Inputs, dataset: FoundDataset | None, so
     digests, said = (inputs.of(s.name) for s in READING), [s.model_dump() for s in sources]
     version, base, asked = dataset.version if dataset else "", find_registered_base(config), find_asked_models(config)
     require_teachers_fit(config, source_root(), base, asked)
-    return StartOutputs(*digests, inputs.key_id, search, version, find_champion(config), base, asked, said)
+    answering = find_answering(config, dataset)
+    return StartOutputs(*digests, inputs.key_id, search, version, find_champion(config), base, asked, answering, said)
 
 
 def _slot() -> datetime | None:
@@ -183,7 +191,7 @@ def started(config: RunConfig, brought: dict[str, dict[str, str]]) -> Started:
     digests = {s.name: getattr(found, s.name) for s in READING}
     return Started(
         digests, found.key_id, found.search, found.dataset, found.champion, found.registered_base, found.asked_models,
-        found.sources,
+        found.answering, found.sources,
     )  # fmt: skip
 
 

@@ -42,7 +42,12 @@ IfChanged = Annotated[
     bool | None, typer.Option("--if-changed/--always", help="skip a slot when nothing that it reads has changed")
 ]
 OnChange = Annotated[
-    list[str] | None, typer.Option("--on-change", metavar="PATH|URL", help="a slot also comes when this changes")
+    list[str] | None,
+    typer.Option(
+        "--on-change",
+        metavar="PATH|URL|monitor:CONFIG",
+        help="a slot also comes when this changes, or that config's runs ask for it",
+    ),
 ]
 Fresh = Annotated[
     str | None, typer.Option(metavar="TIME", help="tell when the newest result is older than this, such as 26h")
@@ -62,7 +67,7 @@ Alerts = Annotated[
 ]
 AlertOn = Annotated[
     list[str] | None,
-    typer.Option("--alert-on", metavar="KIND", help="tell only of failure, gate, missed or stale; default: all"),
+    typer.Option("--alert-on", metavar="KIND", help="tell only of failure, gate, drift, missed or stale; default: all"),
 ]
 
 

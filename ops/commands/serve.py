@@ -4,7 +4,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from ops.found_models import FoundModel, find_model
 from ops.serving.app import Rules, make_app
 from ops.serving.desk import Desk
 from ops.serving.loading import describe
+from ops.serving.request_log import RequestLog
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.engines.lm.scorer import is_scorer
 from steps.engines.subjects.local_model import Inference
@@ -39,11 +40,13 @@ def serve_model(
     most: int,
     overrides: Sequence[str],
     over: str | None,
+    log: Path | None = None,
 ) -> None:
     """Answer requests until SIGTERM or Ctrl-C; those that have begun are answered before it ends.
 
     Raises:
         ConfigError: a setting is wrong, or the models can't be served together. ServiceError: the address is taken.
+        StorageError: the log can't be written.
     """
     import uvicorn
 
@@ -60,10 +63,14 @@ def serve_model(
     for called, one in found.items():
         if is_scorer(one.model):
             raise ConfigError("a reward model says a number of an answer, and gives none", where=called)
-    with closing(_listening(host, port)) as listener, Desk(models, settings_of(found, overrides)) as desk:
+    with (
+        closing(_listening(host, port)) as listener,
+        RequestLog(log) if log is not None else nullcontext() as kept,
+        Desk(models, settings_of(found, overrides)) as desk,
+    ):
         hosts = frozenset({"127.0.0.1", "localhost", "::1"}) if _is_loopback(host) else frozenset[str]()
         rules = Rules(describe(models), most, hosts, os.environ.get(KEY, ""))
-        app = make_app(desk, rules)
+        app = make_app(desk, rules, kept)
         server = uvicorn.Server(
             uvicorn.Config(
                 app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=5,
@@ -73,6 +80,8 @@ def serve_model(
         bound = listener.getsockname()
         address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         complain(f"serving {', '.join(models)} at http://{address}:{bound[1]}/v1")
+        if log is not None:
+            complain(f"every request is kept in {log} with its answer, as it came: whoever asks should know")
         if not _is_loopback(host):
             guarded = f"with the key of {KEY}" if rules.key else f"without a key ({KEY} names one)"
             complain(f"warning: whoever reaches this machine at {host} can ask it, {guarded}")

@@ -35,6 +35,8 @@ def _of(t: Looking, entry: Entry, now: datetime) -> Iterator[Alert]:
         yield from (_failed(schedule, s) for s in outbox.untold(t, schedule.name, "failure", since))
     if "gate" in schedule.alert_on:
         yield from (_rejected(schedule, s) for s in outbox.untold(t, schedule.name, "gate", since))
+    if "drift" in schedule.alert_on:
+        yield from (_drifted(schedule, s) for s in outbox.untold(t, schedule.name, "drift", since))
     if "missed" in schedule.alert_on and (missed := _missed(t, entry, since, now)):
         yield missed
     if "stale" in schedule.alert_on and entry.paused is None and (stale := _stale(t, entry, now)):
@@ -61,6 +63,12 @@ def _rejected(schedule: Schedule, slot: Slot) -> Alert:
     slot_text = in_zone(slot.at, schedule.tz)
     text = f"the gate rejected what the slot of {slot_text} trained; assay report {slot.run} shows why"
     return Alert(schedule.name, slot.at, "gate", text, slot.run)
+
+
+def _drifted(schedule: Schedule, slot: Slot) -> Alert:
+    slot_text = in_zone(slot.at, schedule.tz)
+    text = f"production is {slot.gate}, as the slot of {slot_text} found; assay report {slot.run} shows in what"
+    return Alert(schedule.name, slot.at, "drift", text, slot.run)
 
 
 def _missed(t: Looking, entry: Entry, since: datetime, now: datetime) -> Alert | None:

@@ -138,6 +138,9 @@ def _completed(said: dict[str, object], run: RunRecord | None) -> Result:
 
 
 def _gate(record: dict[str, object]) -> str | None:
+    monitored = record.get("monitored")
+    if isinstance(monitored, dict):
+        return str(monitored.get("verdict"))
     registration = record.get("registration")
     if not isinstance(registration, dict):
         return None

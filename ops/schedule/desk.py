@@ -25,6 +25,7 @@ from ops.schedule.native.desk import (
 from ops.schedule.schedule import Schedule, channel_of, span_of
 from ops.schedule.table import open_table, schedules_folder
 from ops.schedule.views import as_json, say_next, slot_as_json, warn_alone, when
+from ops.schedule.watch import MONITOR
 from ops.stacks.files import stack_file
 from pipelines.config import RunConfig
 from pipelines.cron import cron_of, in_zone, zone_of
@@ -192,7 +193,9 @@ def _values(root: Path, given: dict[str, Any]) -> dict[str, Any]:
             except ValueError as e:
                 raise ConfigError(str(e), where=f"--{key.replace('_', '-')}") from e
     if "on_change" in values:
-        values["on_change"] = [w if is_url(w) else _below(root, Path(w).resolve()) for w in values["on_change"]]
+        values["on_change"] = [
+            w if is_url(w) or w.startswith(MONITOR) else _below(root, Path(w).resolve()) for w in values["on_change"]
+        ]
     if "alerts" in values:
         values["alerts"] = [channel_of(text) for text in values["alerts"]]
     return values

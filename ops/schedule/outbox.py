@@ -22,6 +22,7 @@ _THIS = "schedule = ? AND at = ? AND kind = ? AND channel = ?"
 _WHICH: dict[AlertKind, str] = {
     "failure": "state = 'failed'",
     "gate": "gate = 'rejected'",
+    "drift": "gate IN ('drifted', 'degraded')",
     "missed": "state = 'missed'",
 }
 

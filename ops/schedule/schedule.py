@@ -45,10 +45,10 @@ def span_text(span: timedelta) -> str:
 Span: TypeAlias = Annotated[timedelta, BeforeValidator(span_of), PlainSerializer(span_text)]
 
 
-# What may go wrong with a slot: its last attempt failed, its model was rejected, nothing was started in time; or with a
-# schedule: its newest result is too old.
-AlertKind: TypeAlias = Literal["failure", "gate", "missed", "stale"]
-ALERT_KINDS: tuple[AlertKind, ...] = ("failure", "gate", "missed", "stale")
+# What may go wrong with a slot: its last attempt failed, its model was rejected, production isn't what it was, nothing
+# was started in time; or with a schedule: its newest result is too old.
+AlertKind: TypeAlias = Literal["failure", "gate", "drift", "missed", "stale"]
+ALERT_KINDS: tuple[AlertKind, ...] = ("failure", "gate", "drift", "missed", "stale")
 
 
 class ByCommand(Frozen):
@@ -186,7 +186,11 @@ class Schedule(Frozen):
         " where that is sooner",
     )
     if_changed: bool = Field(False, description="as --if-changed of `assay run`")
-    on_change: tuple[str, ...] = Field((), description="files, folders and URLs: a slot also comes when one changes")
+    on_change: tuple[str, ...] = Field(
+        (),
+        description="files, folders, URLs and monitor:CONFIG: a slot also comes when one changes, or when a run of"
+        " that config asks for a new model",
+    )
     fresh_within: Span | None = Field(
         None, gt=timedelta(), description="so old may the newest result be before somebody is told; None: any age"
     )

@@ -22,7 +22,7 @@ class Slot:
         attempts: runs that were started for it; failures: those of them that count against `retries`.
         not_before: when the next attempt may start.
         run: name of the newest run of it that is known.
-        gate: promoted or rejected, where a model was registered.
+        gate: promoted or rejected, where a model was registered; where production was looked at, the verdict.
         started, ended: of the newest attempt.
     """
 

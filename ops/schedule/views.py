@@ -15,6 +15,7 @@ from ops.schedule.slots import Slot
 from ops.schedule.table import Entry, Version, open_table
 from pipelines.cron import in_zone
 from steps.contracts.humanize import duration
+from steps.contracts.monitoring import VERDICTS
 
 # Chosen: so many slots to come are shown, and so many of the past.
 _NEXT, _LAST = 5, 10
@@ -126,7 +127,8 @@ def _show_slots(slots: Sequence[Slot], zones: dict[str, str], *, named: bool) ->
 def _slot_line(slot: Slot, zone: str, named: bool) -> list[object]:
     started = in_zone(slot.started, zone)[:16].replace("T", " ") if slot.started else ""
     took = duration((slot.ended - slot.started).total_seconds()) if slot.started and slot.ended else ""
-    outcome = f"{slot.state}, gate {slot.gate}" if slot.gate else slot.state
+    what = "production" if slot.gate in VERDICTS else "gate"
+    outcome = f"{slot.state}, {what} {slot.gate}" if slot.gate else slot.state
     line: list[object] = [
         in_zone(slot.at, zone),
         outcome,

@@ -3,16 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+from ops.run_index import known_runs
 from steps.contracts.digests import value_digest
 from steps.zenml_runtime.urls import is_url
 
 ABSENT = "absent"
+# Before the name of a config of pipeline: monitor.
+MONITOR = "monitor:"
 # What stores say of a file that changes with it.
 _TELLING = ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "updated", "mtime", "md5Hash", "size")
 
 
 def mark_of(root: Path, name: str) -> str | None:
-    """The mark of a file, a folder (of all files in it) or a URL; None where a store doesn't answer."""
+    """The mark of a file, a folder (of all files in it), a URL, or of what a config's runs found in production; None
+    where a store doesn't answer.
+    """
+    if name.startswith(MONITOR):
+        return _of_monitor(root, name.removeprefix(MONITOR))
     if is_url(name):
         return _of_url(name)
     path = root / name
@@ -20,6 +27,15 @@ def mark_of(root: Path, name: str) -> str | None:
         files = sorted(f for f in path.rglob("*") if f.is_file())
         return value_digest([[f.relative_to(path).as_posix(), *_of_file(f)] for f in files])
     return value_digest(_of_file(path)) if path.is_file() else ABSENT
+
+
+def _of_monitor(root: Path, config: str) -> str:
+    """The newest run of a config that asked for a new model: another one when another run asks for it."""
+    asking = (
+        r.run_id for r in known_runs(root)
+        if r.config_name == config and r.status == "completed" and r.monitored is not None and r.monitored.retrain
+    )  # fmt: skip
+    return next(asking, ABSENT)
 
 
 def _of_file(path: Path) -> list[int]:

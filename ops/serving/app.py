@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ops.serving.desk import Desk, End, FullError, Job, NoRoomError, Question, Told
+from ops.serving.request_log import RequestLog, asked_of
 from ops.serving.requests import LARGEST_BYTES, ReadRequest, RequestError, read_request
 from steps.contracts.errors import OutOfMemoryError, TrainingDataError
 from steps.engines.lm.transcript import Piece
@@ -43,9 +45,9 @@ class Rules:
     key: str = ""
 
 
-def make_app(desk: Desk, rules: Rules) -> Starlette:
-    """The application; the desk must be open."""
-    server = _Server(desk, rules)
+def make_app(desk: Desk, rules: Rules, log: RequestLog | None = None) -> Starlette:
+    """The application; the desk must be open, and the log of requests, if there is one."""
+    server = _Server(desk, rules, log)
     routes = [
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
         Route("/v1/models", server.models, methods=["GET"]),
@@ -72,13 +74,15 @@ async def _broken(_: Request, error: Exception) -> Response:
 
 
 class _Server:
-    def __init__(self, desk: Desk, rules: Rules) -> None:
-        self._desk, self._rules = desk, rules
+    def __init__(self, desk: Desk, rules: Rules, log: RequestLog | None) -> None:
+        self._desk, self._rules, self._log = desk, rules, log
 
     async def health(self, _: Request) -> Response:
         """Whether questions are answered, and how many wait; answered at once, whatever is going on."""
         desk = self._desk
         about = {"waiting": desk.waiting, "answering": desk.answering, "answered": desk.answered}
+        if self._log is not None:
+            about["unlogged"] = self._log.lost
         return JSONResponse({"status": "ok" if desk.alive else "dead", **about}, 200 if desk.alive else 503)
 
     async def models(self, request: Request) -> Response:
@@ -97,7 +101,8 @@ class _Server:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise RequestError(415, "the content type must be application/json")
         read = read_request(await _body(request))
-        self._described(read.chat.model)
+        digest = self._described(read.chat.model)["digest"]
+        logged = _Logged(self._log, read, digest)
         heard: asyncio.Queue[Told] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -105,10 +110,16 @@ class _Server:
             with suppress(RuntimeError):  # the loop is closed: nobody listens any more
                 loop.call_soon_threadsafe(heard.put_nowait, told)
 
-        job = await self._asked(read, tell)
-        if read.chat.stream:
-            return StreamingResponse(_events(read, job, heard), media_type="text/event-stream")
-        return JSONResponse(_completion(read, await _whole(request, job, heard)))
+        try:
+            job = await self._asked(read, tell)
+            if read.chat.stream:
+                return StreamingResponse(_events(read, job, heard, logged), media_type="text/event-stream")
+            answer = _completion(read, await _whole(request, job, heard))
+        except RequestError as e:
+            await logged.failed(e)
+            raise
+        await logged.answered(answer)
+        return JSONResponse(answer)
 
     def _check(self, request: Request) -> None:
         rules = self._rules
@@ -141,6 +152,39 @@ class _Server:
             raise RequestError(429, "too many requests wait; try again later", code="rate_limit_exceeded") from e
 
 
+class _Logged:
+    """The line of one request in the log, written once; nothing where there is no log."""
+
+    def __init__(self, log: RequestLog | None, read: ReadRequest, digest: str) -> None:
+        self._log, self._began = log, time.monotonic()
+        self._line = {"created": time.time(), "model_digest": digest, "request": asked_of(read.chat)} if log else {}
+
+    async def answered(self, answer: dict[str, Any]) -> None:
+        """It is answered; on disk when this returns."""
+        await self._written({"id": answer["id"], "response": answer})
+
+    async def failed(self, error: RequestError) -> None:
+        """It isn't."""
+        await self._written({**error.body(), "status": error.status})
+
+    def left(self) -> None:
+        """Whoever asked is gone; nobody waits for the disk."""
+        self._put({**_gone().body(), "status": _gone().status})
+
+    async def _written(self, end: dict[str, Any]) -> None:
+        if (done := self._put(end)) is not None:
+            await asyncio.wrap_future(done)
+
+    def _put(self, end: dict[str, Any]) -> "Future[bool] | None":
+        log, self._log = self._log, None
+        return log.add({**self._line, "latency": round(time.monotonic() - self._began, 6), **end}) if log else None
+
+
+def _gone() -> RequestError:
+    """What is said of a request whose sender doesn't wait for the answer."""
+    return RequestError(400, "the client is gone", code="client_gone")
+
+
 def _host(header: str) -> str:
     """The name in a Host header, without port and brackets."""
     name = header.strip().lower()
@@ -170,7 +214,7 @@ async def _whole(request: Request, job: Job, heard: "asyncio.Queue[Told]") -> En
     try:
         await asyncio.wait({told, left}, return_when=asyncio.FIRST_COMPLETED)
         if not told.done():
-            raise RequestError(400, "the client is gone")
+            raise _gone()
         found = told.result()
         assert not isinstance(found, Piece)
         if isinstance(found, Exception):
@@ -194,7 +238,7 @@ def _failure(error: Exception) -> RequestError:
     return RequestError(500, f"the answer failed: {error!s:.300}")
 
 
-async def _events(read: ReadRequest, job: Job, heard: "asyncio.Queue[Told]") -> AsyncIterator[str]:
+async def _events(read: ReadRequest, job: Job, heard: "asyncio.Queue[Told]", logged: _Logged) -> AsyncIterator[str]:
     """The answer as server-sent events, in OpenAI's chunks."""
     shared = {**_head(), "object": "chat.completion.chunk", "model": read.chat.model}
 
@@ -211,14 +255,17 @@ async def _events(read: ReadRequest, job: Job, heard: "asyncio.Queue[Told]") -> 
             if told.text:
                 yield chunk({"content": told.text})
         if isinstance(told, Exception):
+            await logged.failed(_failure(told))
             yield _event(_failure(told).body())
             return
+        await logged.answered({**_completion(read, told), "id": shared["id"]})
         yield chunk({}, _finish(told))
         if read.chat.usage_at_the_end:
             yield _event({**shared, "choices": [], "usage": _usage(told)})
         yield "data: [DONE]\n\n"
     finally:
         job.gone.set()
+        logged.left()
 
 
 def _event(value: dict[str, Any]) -> str:

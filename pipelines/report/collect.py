@@ -12,6 +12,7 @@ from pipelines.report.costs import evaluation_costs, run_costs
 from pipelines.report.page import Model, RunPage, ScoredAnswer, SideBySide, Version
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
+from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import Frozen
 from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
@@ -44,6 +45,7 @@ def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") 
         evals=tuple(evals.values()),
         comparison=compared,
         decision=_only(store, run.of_type("decision"), Decision),
+        monitored=_only(store, run.of_type("monitored"), Monitored),
         registration=_only(store, run.of_type("registration"), Registration) or run.registration,
         answers=tuple(_answers(store, run, evals, compared)) if scrubbed and compared else (),
         answers_withheld=not scrubbed and bool(run.of_type("answers")),

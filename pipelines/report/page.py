@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from materializers import views
+from materializers.wording import words
 from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_cost, in_words, rows_through, stage_cost, together
 from pipelines.report.dashboards import Dashboards
@@ -18,9 +19,12 @@ from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.humanize import duration
 from steps.contracts.models import ModelInfo
+from steps.contracts.monitoring import Monitored, MonitorVerdict
 from steps.contracts.reports import StageReport
 from steps.contracts.runs import RunRecord
 
+# Of what a look at production decided.
+_STYLES: dict[MonitorVerdict, str] = {"steady": "good", "drifted": "bad", "degraded": "bad", "too_few": ""}
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -76,6 +80,7 @@ class RunPage:
     comparison: Comparison | None = None
     decision: Decision | None = None
     registration: Registration | None = None
+    monitored: Monitored | None = None
     answers: tuple[SideBySide, ...] = ()
     # There are answers, but their rows were never scrubbed, so that they don't belong on a page.
     answers_withheld: bool = False
@@ -152,6 +157,8 @@ def _headline(content: RunPage) -> tuple[str, str]:
         return "bad", record.status
     if content.decision is not None:
         return ("good", "promoted") if content.decision.promote else ("bad", "not promoted")
+    if content.monitored is not None:
+        return _STYLES[content.monitored.verdict], words(content.monitored.verdict)
     return ("", record.status)
 
 

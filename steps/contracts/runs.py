@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field, JsonValue
 
 from steps.contracts.evaluation import Registration
+from steps.contracts.monitoring import MonitorOutcome
 from steps.contracts.provenance import DeclaredSource, EarlierRun, Machine
 from steps.contracts.reports import Frozen, Table
 
@@ -19,6 +20,7 @@ ArtifactType: TypeAlias = Literal[
     "comparison",
     "decision",
     "registration",
+    "monitored",
     "file",
     "row_cache",
     "embeddings",
@@ -82,6 +84,7 @@ class RunRecord(Frozen):
         machines: where steps ran, by step; with all steps in one process that of the last one stands for all.
         packages: installed distributions and their versions, where the last step ran.
         earlier: runs whose results this one took over, and the one that made its dataset.
+        monitored: what a run that looked at production decided; None: it didn't.
         around: what the first step found (digests of all that the run read) and the page: no artifacts of the data.
     """
 
@@ -117,6 +120,7 @@ class RunRecord(Frozen):
     packages: dict[str, str] = Field(default_factory=dict)
     earlier: tuple[EarlierRun, ...] = ()
     around: tuple[ArtifactRecord, ...] = ()
+    monitored: MonitorOutcome | None = None
 
     @property
     def seconds(self) -> float | None:

@@ -1,11 +1,12 @@
 """Settings of the evaluate stage."""
 
-from typing import Any, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
+from steps.engines.graders.declines import DECLINE_PATTERNS, compiled_or_refused, quiet
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.retrieval.config import TRAIN
@@ -15,16 +16,6 @@ MetricName: TypeAlias = Literal[
     "loss", "exact_match", "contains", "numeric", "json_valid", "field_accuracy", "rouge_l", "preference_accuracy"
 ]
 Extractor: TypeAlias = Literal["none", "json", "final_number", "regex"]
-
-# Written for this project from the usual English phrasings; other languages and house styles need their own.
-DECLINE_PATTERNS = (
-    r"\bI (?:do not|don['’]t) (?:know|have (?:enough |that |this |the |any )?information)",
-    r"\bI(?: am|['’]m) (?:sorry|unable|not able|afraid)\b",
-    r"\bI (?:cannot|can['’]t|can not) (?:answer|say|tell|help|provide|determine)",
-    r"\b(?:cannot|can['’]t|can not) be (?:answered|determined|known)\b",
-    r"\bnot (?:enough|sufficient) information\b|\binsufficient information\b",
-    r"\b(?:unanswerable|no answer (?:is )?(?:available|possible))\b",
-)
 
 
 class GradingConfig(Frozen):
@@ -212,30 +203,7 @@ class EvaluateConfig(GradingConfig):
         return self
 
 
-def compiled_or_refused(pattern: str) -> str:
-    """The pattern, if it is one of RE2.
-
-    Raises:
-        ValueError: it isn't.
-    """
-    import re2
-
-    try:
-        re2.compile(pattern, _quiet())
-    except re2.error as e:
-        raise ValueError(f"not an RE2 pattern: {pattern!r}: {e}") from e
-    return pattern
-
-
-def _quiet() -> Any:
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False  # RE2 would write to standard error what is raised anyway
-    return options
-
-
 def _groups(pattern: str) -> int:
     import re2
 
-    return int(re2.compile(pattern, _quiet()).groups)
+    return int(re2.compile(pattern, quiet()).groups)

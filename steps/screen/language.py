@@ -7,16 +7,13 @@ likely enough, is undecided: that is an outcome, and the config says what follow
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
 
 from steps.contracts.errors import ConfigError
 from steps.contracts.records import Row, text_of
+from steps.engines.text.languages import SAME, language_model, ranked
 from steps.screen.config import LanguageConfig
 
 UNDECIDED = "undecided"
-# One written language under two labels: written Wu is hardly told from Mandarin (all five Chinese texts that
-# py3langid got wrong in benchmarks/bench_screen.py were called Wu).
-_SAME = {"wuu": "zh"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Languages:
 
     def __init__(self, config: LanguageConfig) -> None:
         self.config = config
-        self._model = _loaded()
+        self._model = language_model()
         unknown = sorted(set(config.keep) - set(self._model.labels))
         if unknown:
             raise ConfigError(
@@ -58,7 +55,7 @@ class Languages:
         code, probability = self._model.classify(text)
         if probability >= max(self.config.min_probability, 1 - self.config.min_probability):
             # No other language, and not all others together, can be likely enough.
-            return Identified(_SAME.get(code, code), round(probability, 4))
+            return Identified(SAME.get(code, code), round(probability, 4))
         return self.judged(self.ranked(text))
 
     def judged(self, ranked: dict[str, float]) -> Identified:
@@ -74,11 +71,7 @@ class Languages:
 
     def ranked(self, text: str) -> dict[str, float]:
         """Probability of each language, likeliest first."""
-        merged: dict[str, float] = {}
-        for code, probability in self._model.rank(text):
-            name = _SAME.get(code, code)
-            merged[name] = merged.get(name, 0.0) + probability
-        return dict(sorted(merged.items(), key=lambda item: -item[1]))
+        return ranked(self._model, text)
 
 
 def _part(row: Row, part: str) -> str:
@@ -87,9 +80,3 @@ def _part(row: Row, part: str) -> str:
         return text_of(row)
     answers = [m["content"] for m in [*row["messages"], *row["chosen"]] if m["role"] == "assistant"]
     return answers[-1] if answers else ""
-
-
-def _loaded() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

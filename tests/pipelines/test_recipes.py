@@ -30,7 +30,7 @@ from steps.train.plan import make_plan
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {path.stem: path for path in sorted((ROOT / "configs" / "runs").glob("*.yaml"))}
 CONFIGS = {name: load_model(RunConfig, path) for name, path in RECIPES.items()}
-TUNING = [name for name, config in CONFIGS.items() if config.pipeline != "curate"]
+TUNING = [name for name, config in CONFIGS.items() if config.evaluates]
 # Their rows are in the repository, and a whole run shows what comes of them; here they are only counted.
 OWN_ROWS = [name for name in TUNING if not CONFIGS[name].ingest.sources[0].path.startswith("data/")]
 FOREIGN = [name for name in TUNING if name not in OWN_ROWS]

@@ -156,7 +156,8 @@ def test_every_declaration_leads_somewhere() -> None:
         assert imported(stage.step).name == f"{stage.name}_step"
         assert not stage.digests or callable(imported(stage.digests))
         assert (ROOT / "docs" / "stages" / f"{stage.name}.md").is_file()
-    assert [s.name for s in CURATION] + [s.name for s in STAGES if s.tunes] == NAMES, "tuning follows curation"
+    others = [s.name for s in STAGES if not s.monitors]
+    assert [s.name for s in CURATION] + [s.name for s in STAGES if s.tunes] == others, "tuning follows curation"
     assert len(REUSABLE) == len(set(REUSABLE)) and set(SKIPPABLE) < set(NAMES)
     of_stages = tuple(step for step in KNOWN_STEPS[2:-1] if "_share_" not in step)
     assert of_stages == tuple(f"{name}_step" for name in NAMES)
@@ -187,8 +188,20 @@ def test_the_order_of_the_data_is_the_order_of_a_run() -> None:
         "registry": {"name": "m"},
     })  # fmt: skip
     kinds = [re.sub(r"^evaluate_.*", "evaluate_step", step) for step in config.steps]
-    assert list(dict.fromkeys(kinds)) == [f"{name}_step" for name in NAMES]
+    assert list(dict.fromkeys(kinds)) == [f"{s.name}_step" for s in STAGES if not s.monitors]
     assert config.steps.count("evaluate_base_step") == config.steps.count("evaluate_tuned_step") == 1
+
+
+def test_a_look_at_production_scrubs_first_and_judges_where_there_is_a_judge() -> None:
+    values = {
+        "name": "x", "pipeline": "monitor", "dataset": "shop", "logs": {"paths": ["a"]}, "scrub": {"demo_key": True},
+    }  # fmt: skip
+    assert RunConfig.model_validate(values).steps == ("logs_step", "scrub_step", "monitor_step")
+    server = {"backend": "llm", "endpoint": {"base_url": "http://127.0.0.1:1/v1", "model": "m"}}
+    kept = {"candidates": {"folder": "f"}}
+    assert RunConfig.model_validate({**values, "judge": server, "monitor": kept}).steps == (
+        "logs_step", "scrub_step", "monitor_sample_step", "judge_step", "monitor_step", "monitor_candidates_step",
+    )  # fmt: skip
 
 
 def broken_contracts(tree: Path) -> list[str]:

@@ -79,6 +79,7 @@ def _of_run(slot: Slot, runs: Sequence[RunRecord]) -> Slot:
     state: State = "running" if ended is None else "ran" if last.status == "completed" else "failed"
     registration = last.registration
     gate = None if registration is None else "rejected" if registration.status == "rejected" else "promoted"
+    gate = gate if last.monitored is None else last.monitored.verdict
     return replace(
         slot, state=state, reason=_first_line(last.error or ""), attempts=len(runs), failures=_failed(runs),
         run=last.name, gate=gate, started=datetime.fromisoformat(last.started), ended=ended,

@@ -20,6 +20,7 @@ from support.tuned_models import adapted
 from ops.serving.app import Rules, make_app
 from ops.serving.desk import Desk
 from ops.serving.loading import describe
+from ops.serving.request_log import RequestLog
 from steps.contracts.models import ModelFolder
 from steps.contracts.records import make_row, message
 from steps.engines.lm.folder import model_folder
@@ -39,10 +40,10 @@ class Server:
 
 
 @contextmanager
-def running(models, inference: Inference = INFERENCE, **rules) -> Iterator[Server]:
+def running(models, inference: Inference = INFERENCE, log: RequestLog | None = None, **rules) -> Iterator[Server]:
     hosts = frozenset({"127.0.0.1", "localhost"})
     with Desk(models, inference) as desk:
-        app = make_app(desk, Rules(describe(models), most=ROOM, hosts=hosts, **rules))
+        app = make_app(desk, Rules(describe(models), most=ROOM, hosts=hosts, **rules), log)
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -332,3 +333,43 @@ def test_in_16_bits_each_model_answers_as_it_is_evaluated_too(models) -> None:
     assert found == {
         name: evaluated(*model, inference=replace(in_16_bits, batch_size=1)) for name, model in some.items()
     }
+
+
+def test_every_request_is_logged_with_what_became_of_it_before_its_answer_is_whole(models, tmp_path) -> None:
+    path = tmp_path / "serve.jsonl"
+
+    def logged() -> list[dict]:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    with RequestLog(path) as log, running(models, log=log) as one:
+        whole = ask(one, "shop", QUESTIONS[0], user="jane.roe@example.org", seed=3)
+        assert len(logged()) == 1
+        streamed = list(ask(one, "base", QUESTIONS[1], stream=True))
+        assert len(logged()) == 2
+        with pytest.raises(openai.BadRequestError):
+            ask(one, "shop", "word " * 5_000)
+        with pytest.raises(openai.NotFoundError):
+            ask(one, "nobody", "hello")
+        said = iter(ask(one, "shop", QUESTIONS[2], stream=True))
+        next(said)
+        said.close()
+        deadline = time.monotonic() + 20
+        while len(logged()) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        health = http.client.HTTPConnection("127.0.0.1", one.port)
+        health.request("GET", "/health")
+        assert json.loads(health.getresponse().read())["unlogged"] == 0
+    first, second, refused, gone = logged()
+    assert first["id"] == whole.id and first["response"]["choices"][0]["message"]["content"] == (
+        whole.choices[0].message.content
+    )
+    assert first["request"] == {
+        "model": "shop", "messages": [{"role": "user", "content": QUESTIONS[0]}], "seed": 3
+    }, "who asks isn't logged"  # fmt: skip
+    assert first["model_digest"] == models["shop"][1].info.digest and first["response"]["usage"]["total_tokens"] > 0
+    assert 0 < first["latency"] < 60 and abs(first["created"] - time.time()) < 600
+    text = "".join(c.choices[0].delta.content or "" for c in streamed if c.choices)
+    assert second["response"]["choices"][0]["message"]["content"] == text and second["id"] == streamed[0].id
+    assert (refused["status"], refused["error"]["code"]) == (400, "context_length_exceeded")
+    # It may have been whole before its sender was seen to be gone.
+    assert gone.get("error", {"code": "client_gone"})["code"] == "client_gone"
