@@ -319,7 +319,7 @@ def _segment_tokens(data, i, end, mark, classes, lower, telling, levels, out, n)
                 tells = False
             elif p == _HYPHEN or p in _STOP:
                 right, _ = _next_visible(data, i, end, classes, lower, False)
-                letter = left_kind in (WORD, ALONE) and not _is_digit(left)
+                letter = last != _STAR and left_kind in (WORD, ALONE) and not _is_digit(left)
                 tells = right == _EQUALS or (_is_digit(right) and not letter)
             elif p == _STAR:
                 if last != _STAR:

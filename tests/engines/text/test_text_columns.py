@@ -52,6 +52,7 @@ LINES = st.text(st.sampled_from("ab1 2\t\n\r-*#>.,!='\"(]_é漢\u2013\u200b\u00a
 @example(
     ["# > a", "a # b", "3.1", "a.1", ".1", "a.", "-1", "b-1", "2-1", "\u22121", "a:=b", "!=", "!a"], Tokens.TELLING
 )
+@example(["A*.0", "a*-1", "**a**.5"], Tokens.TELLING)
 def test_equal_tokens_have_equal_hashes_and_different_ones_differ(texts, tokens):
     expected = [DEFINITION[tokens](t) for t in texts]
     got = hashes(texts, tokens)
