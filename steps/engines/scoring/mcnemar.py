@@ -3,6 +3,9 @@
 import math
 from collections.abc import Sequence
 
+# Chosen: what is added no more to a sum of probabilities.
+_NOTHING = 1e-300
+
 
 def mcnemar(only_one: int, only_other: int) -> float:
     """Two-sided p of the exact form (binomial with 1/2 over the rows on which one of the two is right, McNemar 1947);
@@ -11,8 +14,13 @@ def mcnemar(only_one: int, only_other: int) -> float:
     n, least = only_one + only_other, min(only_one, only_other)
     if only_one == only_other:
         return 1.0
-    # Sums of whole numbers: exact, for any n.
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(least + 1)) / (1 << n))
+    term = math.exp(math.lgamma(n + 1) - math.lgamma(least + 1) - math.lgamma(n - least + 1) - n * math.log(2))
+    terms: list[float] = []
+    while term > _NOTHING:
+        terms.append(term)
+        term *= least / (n - least + 1)
+        least -= 1
+    return min(1.0, 2 * math.fsum(terms))
 
 
 def holm(values: Sequence[float]) -> list[float]:
