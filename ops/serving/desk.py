@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TypeAlias
 
 from ops.serving.loading import Models, load_models
@@ -72,6 +71,7 @@ class Job:
     transcript: Transcript
     tell: Callable[[Told], None]
     gone: threading.Event = field(default_factory=threading.Event)
+    ended: bool = False
 
     def hear(self, token: int) -> bool:
         """One more token; returns whether that is enough."""
@@ -82,6 +82,7 @@ class Job:
 
     def end(self, failed: Exception | None = None) -> None:
         """Tell what is left, or why there is no answer."""
+        self.ended = True
         if failed is not None:
             self.tell(failed)
             return
@@ -99,7 +100,8 @@ class Desk:
         self._given, self._inference = models, inference
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
-        self._now: Sequence[Job] = ()
+        # Of one model; those that have ended are left out as soon as others may come.
+        self._now: list[Job] = []
         # Questions that were answered together last, and those that are just being put.
         self._before = self._coming = 0
         self._closing = False
@@ -143,7 +145,7 @@ class Desk:
     @property
     def answering(self) -> int:
         """Questions that are answered now."""
-        return len(self._now)
+        return sum(not job.ended for job in self._now)
 
     @property
     def waiting(self) -> int:
@@ -204,7 +206,7 @@ class Desk:
                     return []
                 self._waiting = deque(job for job in self._waiting if not job.gone.is_set())
                 if self._waiting:
-                    jobs = list(islice(self._together(), self._inference.batch_size))
+                    jobs = self._together()
                     for job in jobs:
                         self._waiting.remove(job)
                     self._now, self._before = jobs, len(jobs)
@@ -223,30 +225,55 @@ class Desk:
             if len(self._waiting) == known and not self._coming:
                 return
 
-    def _together(self) -> Sequence[Job]:
-        """The first job, and those of its model that fit beside it."""
-        first = self._waiting[0]
-        found, longest = list[Job](), 0
+    def _together(self, under_way: Sequence[Job] = ()) -> list[Job]:
+        """Those that wait and are answered now: the first one and what of its model fits beside it; beside those under
+        way, who came before the first that is of another model or doesn't fit.
+        """
+        found, beside = list[Job](), list(under_way)
         for job in self._waiting:
-            longest = max(longest, len(job.ids) + job.room)
-            fits = longest * (len(found) + 1) <= self._inference.batch_tokens
-            if job is first or (fits and job.question.model == first.question.model):
-                found.append(job)
+            longest = max(len(one.ids) + one.room for one in (*beside, job))
+            fits = (
+                len(beside) < self._inference.batch_size and longest * (len(beside) + 1) <= self._inference.batch_tokens
+            )
+            if beside and not (fits and job.question.model == beside[0].question.model):
+                if under_way:
+                    break
+                continue
+            found.append(job)
+            beside.append(job)
         return found
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         failed: Exception | None = None
         try:
             self._use(jobs[0].question.model)
-            self._served[jobs[0].question.model].answer_live([_live(job) for job in jobs])
+            self._served[jobs[0].question.model].answer_live([self._live(job) for job in jobs], self._more)
         except Exception as e:  # noqa: BLE001 - one batch is lost, the desk goes on
             failed = e if isinstance(e, AssayError) else RuntimeError(f"{type(e).__name__}: {e!s:.300}")
-        self._now = ()
-        self.answered += len(jobs)
-        for job in jobs:
-            job.end(failed)
+        for job in self._now:
+            if not job.ended:
+                self._end(job, failed or RuntimeError("the answer has no end"))
+        self._now = []
 
+    def _more(self) -> list[Live]:
+        """Those that join the ones under way."""
+        if not self._waiting:
+            return []
+        with self._changed:
+            under_way = [job for job in self._now if not job.ended]
+            joining = [job for job in self._together(under_way) if not job.gone.is_set()] if under_way else []
+            for job in joining:
+                self._waiting.remove(job)
+            self._now = under_way + joining
+            self._before = len(self._now)
+            return [self._live(job) for job in joining]
 
-def _live(job: Job) -> Live:
-    q = job.question
-    return Live(job.ids, job.room, job.hear, temperature=q.temperature, top_p=q.top_p, seed=q.seed)
+    def _end(self, job: Job, failed: Exception | None = None) -> None:
+        self.answered += 1
+        job.end(failed)
+
+    def _live(self, job: Job) -> Live:
+        q = job.question
+        return Live(
+            job.ids, job.room, job.hear, lambda: self._end(job), temperature=q.temperature, top_p=q.top_p, seed=q.seed
+        )

@@ -1,6 +1,6 @@
 """Greedy answers in left-padded batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -50,18 +50,43 @@ def generate(
     ids = [loaded.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (rooms[i], len(ids[i]), prompts[i]))
     answers = [Generated("", False)] * len(prompts)
-    ends = stop_ids(loaded)
+    answer = _answering(loaded, ids, decoding, stop_ids(loaded))
     with Progress("answers", len(prompts), "prompts") as progress:
         for room, alike in groupby(order, key=rooms.__getitem__):
-            options = {**decoding.in_force(), "max_new_tokens": room}
             lengths = [len(one) + room for one in ids]
             for batch in by_budget(list(alike), lengths, rows=batch_size, tokens=batch_tokens):
-                said = answer_ids(loaded, [ids[i] for i in batch], options, ends)
+                said = answer([ids[i] for i in batch], room)
                 texts = loaded.tokenizer.batch_decode(said, skip_special_tokens=not special)
                 for i, text, one in zip(batch, texts, said, strict=True):
                     answers[i] = Generated(text.strip(), cut=len(one) == room)
                 progress.advance(len(batch))
     return answers
+
+
+def _answering(
+    loaded: LoadedModel, prompts: Sequence[list[int]], decoding: DecodingConfig, ends: list[int]
+) -> Callable[[list[list[int]], int], list[list[int]]]:
+    """What answers a batch of these prompts, each within so many tokens."""
+    from steps.engines.lm.decoder import Asked, Decoder, common_prefix, decodable
+
+    if not (prompts and all(prompts) and decodable(loaded, decoding)):
+        return lambda batch, room: answer_ids(loaded, batch, {**decoding.in_force(), "max_new_tokens": room}, ends)
+    decoder = Decoder(loaded, ends, common_prefix(prompts))
+
+    def answered(batch: list[list[int]], room: int) -> list[list[int]]:
+        said: list[list[int]] = [[] for _ in batch]
+        decoder.answer([Asked(ids, room, _noted(one)) for ids, one in zip(batch, said, strict=True)])
+        return said
+
+    return answered
+
+
+def _noted(said: list[int]) -> Callable[[int], bool]:
+    def hear(token: int) -> bool:
+        said.append(token)
+        return False
+
+    return hear
 
 
 def answer_ids(

@@ -1,7 +1,7 @@
 """Answers that are heard while they are made: several at once, each with its own room, chance and listener.
 
-The model, the padding, the end tokens and the decoding are those of `generate`: at temperature 0 an answer has the
-tokens that an evaluation gives it.
+The model, the end tokens and the decoding are those of `generate`: at temperature 0 an answer has the tokens that an
+evaluation gives it.
 """
 
 import secrets
@@ -22,6 +22,7 @@ class Live:
         ids: its tokens.
         room: tokens that its answer may have, at least 1.
         hear: told of each token as it comes, but not of what ends the answer; returns whether it is enough.
+        end: called when the answer has ended.
         temperature: 0: the most probable token. Else one is drawn, from the smallest set of the most probable ones that
             has `top_p` of the probability, by `seed` (None: any).
     """
@@ -29,13 +30,48 @@ class Live:
     ids: list[int]
     room: int
     hear: Callable[[int], bool]
+    end: Callable[[], None] = lambda: None
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
 
 
-def answer_live(loaded: LoadedModel, asked: Sequence[Live], *, decoding: DecodingConfig, ends: Sequence[int]) -> None:
-    """Answer them in one left-padded batch, until each has ended, has had enough, or has no room."""
+def answer_live(
+    loaded: LoadedModel,
+    asked: Sequence[Live],
+    *,
+    decoding: DecodingConfig,
+    ends: Sequence[int],
+    more: Callable[[], Sequence[Live]] = lambda: (),
+) -> None:
+    """Answer them together, until each has ended, has had enough, or has no room.
+
+    Args:
+        more: asked before each token for others that are answered beside those under way. It isn't asked where the
+            model's way of answering lets none join (`decodable`).
+    """
+    from steps.engines.lm.decoder import Decoder, decodable
+
+    if not decodable(loaded, decoding) or not all(one.ids for one in asked):
+        _by_transformers(loaded, asked, decoding, ends)
+        return
+    decoder = Decoder(loaded, ends)
+    decoder.join([_asked(one) for one in asked])
+    while True:
+        if joining := more():
+            decoder.join([_asked(one) for one in joining])
+        elif not decoder.rows:
+            return
+        decoder.step()
+
+
+def _asked(one: Live) -> "Any":
+    from steps.engines.lm.decoder import Asked
+
+    return Asked(one.ids, one.room, one.hear, one.end, _Chance([one]).choose if one.temperature else None)
+
+
+def _by_transformers(loaded: LoadedModel, asked: Sequence[Live], decoding: DecodingConfig, ends: Sequence[int]) -> None:
     from transformers import LogitsProcessorList, StoppingCriteriaList
 
     options = {**decoding.in_force(), "max_new_tokens": max(one.room for one in asked)}
@@ -60,13 +96,14 @@ class _Listening:
         for i, token in enumerate(input_ids[:, -1].tolist()):
             if self._done[i]:
                 continue
-            if token in self._ends:
-                self._done[i] = True
-                continue
-            self._heard[i] += 1
-            enough = self._asked[i].hear(token)
-            self._done[i] = enough or self._heard[i] >= self._asked[i].room
+            self._done[i] = token in self._ends or self._enough(i, token)
+            if self._done[i]:
+                self._asked[i].end()
         return torch.tensor(self._done, device=input_ids.device)
+
+    def _enough(self, i: int, token: int) -> bool:
+        self._heard[i] += 1
+        return self._asked[i].hear(token) or self._heard[i] >= self._asked[i].room
 
 
 class _Chance:
@@ -88,14 +125,19 @@ class _Chance:
         """`scores`: [rows, vocabulary]."""
         import torch
 
-        drawn = scores.clone()
-        for i, one in enumerate(self._asked):
-            if not one.temperature:
-                continue
-            logits = scores[i].float().cpu() / one.temperature
-            noise = torch.rand(logits.shape, generator=self._chance[i]).clamp_min(torch.finfo(torch.float32).tiny)
-            drawn[i] = (_nucleus(logits, one.top_p) - (-noise.log()).log()).to(scores)
-        return drawn
+        return torch.stack([self._drawn(i, row) if self._asked[i].temperature else row for i, row in enumerate(scores)])
+
+    def choose(self, scores: Any) -> int:
+        """The next token of the only row. `scores`: [vocabulary]."""
+        return int(self._drawn(0, scores).argmax())
+
+    def _drawn(self, i: int, scores: Any) -> Any:
+        import torch
+
+        one = self._asked[i]
+        logits = scores.float().cpu() / one.temperature
+        noise = torch.rand(logits.shape, generator=self._chance[i]).clamp_min(torch.finfo(torch.float32).tiny)
+        return (_nucleus(logits, one.top_p) - (-noise.log()).log()).to(scores)
 
 
 def _nucleus(logits: Any, top_p: float) -> Any:

@@ -1,7 +1,7 @@
 """A model on this machine as a subject: a base, or what was trained from it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -254,11 +254,13 @@ class LocalModel:
         ids: list[int] = self._loaded.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
         return ids, max(0, self._window - len(ids))
 
-    def answer_live(self, asked: Sequence[Live]) -> None:
-        """Answer several prompts together, each told of every token; decoded as `answer` does it."""
+    def answer_live(self, asked: Sequence[Live], more: Callable[[], Sequence[Live]] = lambda: ()) -> None:
+        """Answer several prompts together, each told of every token, and those that `more` names meanwhile; decoded as
+        `answer` does it.
+        """
         i = self._inference
         with self._memory():
-            answer_live(self._loaded, asked, decoding=i.decoding, ends=self._ends)
+            answer_live(self._loaded, asked, decoding=i.decoding, ends=self._ends, more=more)
 
     def transcript(self, prompt: Prompt, stops: Sequence[str] = ()) -> Transcript:
         """What becomes text of the tokens of an answer."""

@@ -6,6 +6,7 @@ import torch
 
 from steps.contracts.errors import ConfigError
 from steps.engines.lm import generate as engine
+from steps.engines.lm.decoder import Decoder
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.load import LoadedModel
 
@@ -79,13 +80,13 @@ def test_each_answer_has_its_own_room_and_says_when_it_was_full(loaded: LoadedMo
 
 def test_batches_are_bounded_by_tokens_and_one_long_prompt_is_alone(loaded: LoadedModel, monkeypatch) -> None:
     shapes: list[tuple[int, int]] = []
-    own = loaded.model.generate
+    own = Decoder._begun
 
-    def spied(**given: Any) -> torch.Tensor:
-        shapes.append(tuple(given["input_ids"].shape))
-        return own(**given)
+    def spied(self: Decoder, prompts: list[list[int]], *rest: Any) -> Any:
+        shapes.append((len(prompts), max(map(len, prompts))))
+        return own(self, prompts, *rest)
 
-    monkeypatch.setattr(loaded.model, "generate", spied)
+    monkeypatch.setattr(Decoder, "_begun", spied)
     asked = [*(f"w{n} w3" for n in range(6)), " ".join(["w5"] * 60)]
     bounded = said(loaded, asked, max_new_tokens=8, batch_size=16, batch_tokens=40)
     assert shapes == [(4, 2), (2, 2), (1, 60)]

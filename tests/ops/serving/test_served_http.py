@@ -23,6 +23,7 @@ from ops.serving.loading import describe
 from ops.serving.request_log import RequestLog
 from steps.contracts.models import ModelFolder
 from steps.contracts.records import make_row, message
+from steps.engines.lm.decoder import Decoder
 from steps.engines.lm.folder import model_folder
 from steps.engines.subjects.local_model import Inference, local_model
 
@@ -281,6 +282,19 @@ def test_health_answers_while_others_wait_and_who_hangs_up_is_let_go(server, mon
     until(lambda: health(server)["waiting"] == 0)
     assert ask(server, "base", "Two").usage.prompt_tokens > 0
     assert server.desk.answered == before + 2
+
+
+def test_who_asks_meanwhile_is_answered_beside_who_asked_before(server, models, monkeypatch) -> None:
+    step = Decoder.step
+    monkeypatch.setattr(Decoder, "step", lambda self: (time.sleep(0.1), step(self)))
+    expected = evaluated(*models["shop"])
+    pieces = iter(ask(server, "shop", QUESTIONS[0], stream=True))
+    said = [next(pieces), next(pieces)]
+    short = ask(server, "shop", QUESTIONS[1], max_tokens=3).choices[0]
+    assert server.desk.answering == 1 and short.finish_reason == "length"
+    said += pieces
+    assert "".join(p.choices[0].delta.content or "" for p in said if p.choices) == expected[0]
+    assert short.message.content == evaluated(*models["shop"], 3)[1]
 
 
 def until(holds) -> None:
