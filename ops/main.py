@@ -487,6 +487,50 @@ def export(
     )
 
 
+@app.command(rich_help_panel="Run")
+def release(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="models:/NAME@ALIAS, run:RUN[/MODEL] or a folder")],
+    out: Annotated[Path, typer.Option(help="folder to write")],
+    to: Annotated[str, typer.Option(help="adapter, merged or gguf")] = "merged",
+    although: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="release what the gate refused, or nobody approved; the reason is kept"),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16, bfloat16 (merged); f16, bf16, q8_0, q4_k_m (gguf)")
+    ] = "auto",
+    over: Annotated[str | None, typer.Option(metavar="MODEL", help="what the adapter in a folder lies over")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON Lines of messages or texts that model and release are asked"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier release")] = False,
+    json_output: Json = False,
+) -> None:
+    """Write a model with cards, bill of materials, evaluation, approvals and hashes into a signed folder."""
+    from ops.commands.release import release_model
+    from ops.export.model import ModelExport
+
+    _quiet(json_output)
+    asked = ModelExport(to, dtype, over, prompts, overwrite=overwrite)
+    release_model(root_folder(), model, asked, out, although, json_output)
+
+
+@app.command(rich_help_panel="Look")
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="that assay release wrote")],
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="PUBLIC", help="that must have signed: itself, or its file")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Read a released folder again, on any machine, and hold it against its signed manifest."""
+    from ops.commands.verify import verify_folder
+
+    _quiet(json_output)
+    raise typer.Exit(verify_folder(folder, key, json_output))
+
+
 @app.command(rich_help_panel="Look")
 def runs(
     run: Annotated[

@@ -91,7 +91,7 @@ def follow(root: Path, target: Target) -> Trail:
     store = artifacts_of(root, run, digests=digests)
     tuned, model = _tuned(store, run)
     links = tuple(links_of(run))
-    data = _data_run(root, run, links, model.dataset_digest if model else None)
+    data = data_run(root, run, links, model.dataset_digest if model else None)
     made = store if data is run else artifacts_of(root, data, digests=digests) if data is not None else None
     return Trail(target, store, made, links, tuned, model)
 
@@ -133,7 +133,7 @@ def links_of(run: RunRecord) -> Iterator[Link]:
             waiting += stored.record.earlier
 
 
-def _data_run(root: Path, run: RunRecord, links: Iterable[Link], dataset: str | None) -> RunRecord | None:
+def data_run(root: Path, run: RunRecord, links: Iterable[Link], dataset: str | None) -> RunRecord | None:
     """The run whose rows the model was trained on."""
     if run.of_type("dataset"):
         return run

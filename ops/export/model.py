@@ -8,7 +8,7 @@ from typing import Any
 
 from materializers.artifacts import going_on
 from ops.export.folder import whole_folder
-from ops.found_models import find_model
+from ops.found_models import FoundModel, find_model
 from ops.run_index import artifacts_of
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
 from steps.contracts.runs import RunRecord
@@ -56,6 +56,17 @@ def export_model(root: Path, text: str, asked: ModelExport, out: Path) -> Export
             model, or the model's files aren't the recorded ones.
         As `find_model` and `write_export`.
     """
+    check_export(asked)
+    with whole_folder(out, _replaceable if asked.overwrite else _nothing) as folder:
+        return write_model(root, text, asked, folder)
+
+
+def check_export(asked: ModelExport) -> None:
+    """Refuse what can be told before a model is looked for.
+
+    Raises:
+        ConfigError: the format has no such number format. As `read_prompts`.
+    """
     how = FORMATS[asked.to]
     if asked.dtype != "auto" and asked.dtype not in how.epsilons:
         raise ConfigError(
@@ -63,24 +74,34 @@ def export_model(root: Path, text: str, asked: ModelExport, out: Path) -> Export
             where="--dtype",
             hint="one of " + ", ".join(how.epsilons),
         )
+    if asked.prompts is not None:
+        read_prompts(asked.prompts)
+
+
+def write_model(
+    root: Path, text: str, asked: ModelExport, folder: Path, found: FoundModel | None = None
+) -> ExportManifest:
+    """Write the model that `text` means (or `found`) into an empty folder of `whole_folder`, its manifest last.
+
+    Raises: as `export_model`.
+    """
     given = read_prompts(asked.prompts) if asked.prompts is not None else []
-    with whole_folder(out, _replaceable if asked.overwrite else _nothing) as folder:
-        for named in (text, asked.over):
-            if named is not None and (Path(named).expanduser() / MANIFEST).is_file():
-                verify_files(Path(named).expanduser())
-        found = find_model(root, text, asked.over)
-        source = Source(found.base, found.tuned)
-        rows = _test_rows(root, found.run) if found.run else []
-        said = [*prompts(), *given, *rows]
-        if load_tokenizer(source.model if _has_own(source) else source.base).chat_template is None:
-            said = plain(said)
-        scratch = folder.with_name("scratch")
-        scratch.mkdir()
-        options = Options(asked.dtype, asked.pre_tokenizer, asked.llama_cpp or _converter(root), system=_system(rows))
-        return write_export(
-            source, text, how, folder, scratch, said, texts(), options, format_name=asked.to, epsilon=asked.epsilon,
-            run=found.run.name if found.run else None,
-        )  # fmt: skip
+    for named in (text, asked.over):
+        if named is not None and (Path(named).expanduser() / MANIFEST).is_file():
+            verify_files(Path(named).expanduser())
+    found = found or find_model(root, text, asked.over)
+    source = Source(found.base, found.tuned)
+    rows = _test_rows(root, found.run) if found.run else []
+    said = [*prompts(), *given, *rows]
+    if load_tokenizer(source.model if _has_own(source) else source.base).chat_template is None:
+        said = plain(said)
+    scratch = folder.with_name("scratch")
+    scratch.mkdir()
+    options = Options(asked.dtype, asked.pre_tokenizer, asked.llama_cpp or _converter(root), system=_system(rows))
+    return write_export(
+        source, text, FORMATS[asked.to], folder, scratch, said, texts(), options, format_name=asked.to,
+        epsilon=asked.epsilon, run=found.run.name if found.run else None,
+    )  # fmt: skip
 
 
 def _test_rows(root: Path, run: RunRecord) -> list[Asked]:
