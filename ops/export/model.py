@@ -79,9 +79,11 @@ def check_export(asked: ModelExport) -> None:
 
 
 def write_model(
-    root: Path, text: str, asked: ModelExport, folder: Path, found: FoundModel | None = None
+    root: Path, text: str, asked: ModelExport, folder: Path, found: FoundModel | None = None, *, words: bool = True
 ) -> ExportManifest:
     """Write the model that `text` means (or `found`) into an empty folder of `whole_folder`, its manifest last.
+
+    `words`: whether the system message that all asked rows begin with may stand in a file.
 
     Raises: as `export_model`.
     """
@@ -97,7 +99,9 @@ def write_model(
         said = plain(said)
     scratch = folder.with_name("scratch")
     scratch.mkdir()
-    options = Options(asked.dtype, asked.pre_tokenizer, asked.llama_cpp or _converter(root), system=_system(rows))
+    options = Options(
+        asked.dtype, asked.pre_tokenizer, asked.llama_cpp or _converter(root), system=_system(rows) if words else None
+    )
     return write_export(
         source, text, FORMATS[asked.to], folder, scratch, said, texts(), options, format_name=asked.to,
         epsilon=asked.epsilon, run=found.run.name if found.run else None,

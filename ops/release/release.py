@@ -55,7 +55,7 @@ def release(root: Path, text: str, asked: ModelExport, out: Path, although: str 
         facts = facts_of(found, stores)
         evaluation = evaluation_of(stores, clearance, found.model.info.digest)
         page = page_of(stores) if stores is not None else None
-        exported = write_model(root, text, asked, folder, found)
+        exported = write_model(root, text, asked, folder, found, words=False)
         try:
             (folder / EXPORTED).unlink()
             (folder / place.CARD).unlink(missing_ok=True)
