@@ -158,7 +158,8 @@ def comparison(value: Comparison, directions: Directions) -> Markup:
 
 def directions_of(reports: Sequence[EvalReport]) -> dict[tuple[str, str], bool]:
     """Whether more is better, per (task, metric), as the reports say."""
-    return {(t.task, m.name): m.higher_is_better for r in reports for t in r.tasks for m in t.metrics}
+    told = {(t.task, m.name): m.higher_is_better for r in reports for t in r.tasks for m in t.metrics}
+    return {place: way for place, way in told.items() if way is not None}
 
 
 @dataclass(frozen=True)

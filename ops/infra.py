@@ -10,12 +10,12 @@ from pydantic import Field, PrivateAttr
 from ops.stacks.files import filled
 from ops.stacks.placement import Needs, Resources, Retry, place
 from pipelines.load import Written, read, validate
-from pipelines.mistakes import KeyPath
 from pipelines.openlineage.config import OpenLineageConfig
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole
 from steps.engines.execution.config import ExecutorConfig
+from steps.engines.yaml_lines.parse import KeyPath
 from steps.train.ranks.config import Ranks
 from steps.zenml_runtime.state import state_location
 

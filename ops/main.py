@@ -949,13 +949,18 @@ def compare(
     allow_seen: Annotated[
         bool, typer.Option("--allow-seen", help="also models that were trained on some of the rows")
     ] = False,
+    suites: Annotated[
+        list[str] | None,
+        typer.Option("--suite", metavar="FILE", help="ask a suite of questions; without --run or --config that alone"),
+    ] = None,
     json_output: Json = False,
 ) -> None:
-    """Measure models on the same test rows, as a run does, and put them side by side."""
-    from ops.commands.compare import compare_models
+    """Measure models on the same test rows or questions, as a run does, and put them side by side."""
+    from ops.commands.compare import Wanted, compare_models
 
     _quiet(json_output)
-    compare_models(root_folder(), models, config, run, overrides or [], over, answers, allow_seen, json_output)
+    asked = Wanted(config, run, overrides or [], suites or [])
+    compare_models(root_folder(), models, asked, over, answers, allow_seen, json_output)
 
 
 Model = Annotated[str, typer.Argument(metavar="[URI#]MODEL[@ALIAS|/VERSION]", help="registered model")]

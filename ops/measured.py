@@ -27,6 +27,7 @@ from steps.engines.embed.config import CACHE as EMBEDDINGS
 from steps.engines.progress.progress import say
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.measure import measure
+from steps.evaluate.suites.reading import files_of
 from steps.evaluate.tasks import Suite
 from steps.zenml_runtime.state import state_folder
 
@@ -34,7 +35,7 @@ FOLDER = "measured"
 _SCRATCH = ".measuring-"
 _REPORT, _ANSWERS, _MANIFEST = "report.json", "answers.parquet", "manifest.json"
 # As the evaluation step's key names them.
-_LIBRARIES = ("torch", "transformers", "peft", "rouge-score", "jsonschema")
+_LIBRARIES = ("torch", "transformers", "peft", "rouge-score", "sacrebleu", "jsonschema")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Terms:
         kept: the folder for evaluations.
     """
 
-    dataset: Dataset
+    dataset: Dataset | None
     suite: Suite
     config: EvaluateConfig
     root: Path
@@ -87,7 +88,8 @@ def measured(model: FoundModel, terms: Terms) -> Measured:
 def _parts(model: FoundModel, terms: Terms) -> dict[str, Any]:
     """All that decides over an evaluation, as JSON values."""
     tasks = [[t.name, t.kind, t.data_digest, len(t.rows)] for t in terms.suite.tasks]
-    files = {name: file_digest(terms.root / name) for name in terms.config.files()}
+    named = (*terms.config.files(), *files_of(terms.config, lambda name: terms.root / name))
+    files = {name: file_digest(terms.root / name) for name in named}
     return {
         "model": [_identity(model.base), _identity(model.tuned) if model.tuned else None],
         "dataset": terms.suite.dataset_digest,

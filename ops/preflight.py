@@ -21,7 +21,7 @@ from ops.trained_rows import Supply, looked_at, refused, starved, supplied
 from ops.versions import trained_on
 from pipelines.config import RunConfig
 from pipelines.load import load_model, read
-from pipelines.mistakes import KeyPath, examine, related
+from pipelines.mistakes import examine, related
 from pipelines.report.sections import load_section
 from pipelines.slots import with_slot
 from pipelines.stages import STAGES
@@ -42,6 +42,7 @@ from steps.engines.scoring.metrics import (
     PREFERENCE_ACCURACY,
 )
 from steps.engines.template.effective import settings_of
+from steps.engines.yaml_lines.parse import KeyPath
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.documents import DOCUMENTS
 from steps.ingest.peek import Peek, peek

@@ -77,6 +77,23 @@ def named_files(config: RunConfig) -> dict[str, tuple[str, ...]]:
     return {stage: names for stage, names in named.items() if names}
 
 
+def further_files(stage: Stage, settings: Any, root: Path) -> tuple[str, ...]:
+    """Names of the files that the files which these settings name, name in turn.
+
+    Raises:
+        InputNotFoundError, ConfigError: one that settings name isn't there, or can't be read.
+    """
+    if not stage.further:
+        return ()
+    found: tuple[str, ...] = imported(stage.further)(settings, lambda name: _place(name, root))
+    return found
+
+
+def _place(name: str, root: Path) -> Path:
+    """What a URL names lies under it where it was brought to this machine before."""
+    return downloaded(name) if is_url(name) and not (root / name).is_file() else root / name
+
+
 def digests_of(stage: Stage, settings: Any, root: Path) -> dict[str, str]:
     """Digests of the files and models that these settings of the stage name.
 
@@ -93,7 +110,8 @@ def digests_of(stage: Stage, settings: Any, root: Path) -> dict[str, str]:
         models = {name: model_digest(name, revision, root) for name, revision in named}
     documents = (n for n in stage.documents(settings) if (root / n).is_dir())
     folders = {n: value_digest(folder_digests(root / n)) for n in documents}
-    return {**models, **folders, **_file_digests(root, [n for n in _paths(stage, settings) if n not in folders])}
+    paths = (*_paths(stage, settings), *further_files(stage, settings, root))
+    return {**models, **folders, **_file_digests(root, [n for n in paths if n not in folders])}
 
 
 def _paths(stage: Stage, settings: Any) -> tuple[str, ...]:
@@ -122,8 +140,7 @@ def search_id(root: Path, config: ScrubConfig) -> str:
 def _file_digests(root: Path, paths: Sequence[str]) -> dict[str, str]:
     digests = {}
     for name in paths:
-        # What a URL names lies under it where it was brought to this machine before.
-        file = downloaded(name) if is_url(name) and not (root / name).is_file() else root / name
+        file = _place(name, root)
         if not file.is_file():
             raise InputNotFoundError("no such file", where=name, hint=f"paths in a config start from {root}")
         digests[name] = file_digest(file)

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pipelines.other_names import CALLED, INSTEAD, plain
+from steps.engines.yaml_lines.parse import KeyPath
 
 M = TypeVar("M", bound=BaseModel)
-KeyPath: TypeAlias = tuple[str | int, ...]
 # Chosen: a long path is shown whole, a file's content isn't.
 _SHOWN_CHARS = 200
 # Pydantic's names of mistakes. What says that a value isn't of a form at all; and what Python calls it.

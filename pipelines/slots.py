@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pipelines.config import RunConfig
 from pipelines.cron import cron_of, zone_of
 from pipelines.load import Written
-from pipelines.mistakes import KeyPath
 from steps.contracts.errors import ConfigError
+from steps.engines.yaml_lines.parse import KeyPath
 
 # Instead of a time: this moment.
 NOW = "now"

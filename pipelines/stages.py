@@ -69,6 +69,7 @@ class Stage:
         steps: names of its steps in a run of that RunConfig, where they aren't just `<name>_step`.
         files: paths of the files that these settings name.
         files_of_run: paths of further files that it reads, which the RunConfig names elsewhere.
+        further: import path of what finds the files that those name in turn, from (settings, where a named file lies).
         documents: paths of files or folders of documents that these settings name.
         models: names and revisions of the models that these settings name.
         folders: further models that these settings name, each of which may be a folder.
@@ -92,6 +93,7 @@ class Stage:
     runs_when: Callable[[Any], bool] = _always
     steps: Callable[[Any], Sequence[str]] | None = None
     files: Callable[[Any], Sequence[str]] = _nothing
+    further: str = ""
     documents: Callable[[Any], Sequence[str]] = _nothing
     models: Callable[[Any], Sequence[tuple[str, str | None]]] = _nothing
     files_of_run: Callable[[Any], Sequence[str]] = _nothing
@@ -233,9 +235,12 @@ class StageSettings(Frozen):
             tunes=True,
             steps=lambda config: [f"evaluate_{subject}_step" for subject in config.subjects],
             files=EvaluateConfig.files,
+            further="steps.evaluate.suites.reading:files_of",
             documents=EvaluateConfig.documents,
             models=EvaluateConfig.models,
-            varies=lambda evaluate: _by_server(*evaluate.embedders, *evaluate.subjects),
+            varies=lambda evaluate: _by_server(
+                *evaluate.embedders, *evaluate.subjects, *((evaluate.judge,) if evaluate.judge else ())
+            ),
             cache=EMBEDDINGS,
         ),
     ] = Field(EvaluateConfig(), description="What every subject is measured by: losses, answers, controls.")

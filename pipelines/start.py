@@ -18,7 +18,7 @@ from pipelines.answering import find_answering, find_training
 from pipelines.champion import find_champion
 from pipelines.config import RunConfig
 from pipelines.dataset import FoundDataset, declared_sources, digest_of, find_dataset
-from pipelines.input_digests import Inputs, named_files, read_digest, read_inputs
+from pipelines.input_digests import Inputs, further_files, named_files, read_digest, read_inputs
 from pipelines.local_sources import bring_sources, places
 from pipelines.openlineage.tell import tell_start
 from pipelines.registered_models import find_asked_models, find_registered_base
@@ -164,10 +164,21 @@ def _inputs_by_stage(
     by_stage = {}
     named = {"ingest": places(config), **named_files(config)}
     for stage, names in named.items():
-        found = {n: brought[n] if n in brought else bring(n, root) for n in names if n in brought or is_url(n)}
+        found = _brought(names, root, brought)
+        of = next((s for s in STAGES if s.name == stage and s.further), None)
+        if of is not None:
+            # The files that are named have to be here before it is known what they name.
+            more = further_files(of, getattr(config, of.field), laid_out(found, root) if found else root)
+            found = _brought((*names, *more), root, brought)
         if found:
-            by_stage[stage] = {**{n: {} for n in names if (root / n).exists()}, **found}
+            by_stage[stage] = found
     return by_stage
+
+
+def _brought(names: Sequence[str], root: Path, brought: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """What these names stand for where one of them is read from the artifact store; else nothing."""
+    found = {n: brought[n] if n in brought else bring(n, root) for n in names if n in brought or is_url(n)}
+    return {**{n: {} for n in names if (root / n).exists()}, **found} if found else {}
 
 
 def to_bring(config: RunConfig, root: Path) -> dict[str, dict[str, str]]:
@@ -180,7 +191,9 @@ def to_bring(config: RunConfig, root: Path) -> dict[str, dict[str, str]]:
     """
     running = [s for s in STAGES if config.runs(s.name)]
     models = {name for s in running for name in s.models_of(getattr(config, s.field))}
-    names = {n for names in named_files(config).values() for n in names if not is_url(n)}
+    named = [n for names in named_files(config).values() for n in names]
+    named += [n for s in running for n in further_files(s, getattr(config, s.field), root)]
+    names = {n for n in named if not is_url(n)}
     files = {n: bring(n, root) for n in sorted(names) if n not in models or (root / n).is_dir()}
     return {**files, **bring_sources(config, root)}
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,38 @@ from pipelines.load import load_model
 from pipelines.report.candidates import candidates
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError
 from steps.contracts.evaluation import Comparison
+from steps.contracts.pinned import is_url
 from steps.contracts.runs import RunRecord
 from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.suites.reading import files_of
 from steps.evaluate.tasks import Suite, suite
 from steps.gate.gate import compare as compared
 from steps.zenml_runtime.urls import with_urls
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """How the command line says that models are measured: by a config with overrides, as a run did, by suites."""
+
+    config: Path | None = None
+    run: str | None = None
+    overrides: Sequence[str] = ()
+    suites: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class _Asked:
-    """Settings and rows, and where they are from."""
+    """Settings and rows, and where they are from; `version` None: no rows, suites alone."""
 
     config: EvaluateConfig
-    version: Version
+    version: Version | None
     where: str
 
 
 def compare_models(
     root: Path,
     models: Sequence[str],
-    config: Path | None,
-    run: str | None,
-    overrides: Sequence[str],
+    wanted: Wanted,
     over: str | None,
     answers: Path | None,
     allow_seen: bool,
@@ -54,29 +64,61 @@ def compare_models(
     """
     if len(models) < 2:
         raise ConfigError("one model has nothing beside it", hint="assay compare REFERENCE MODEL...")
-    if config is not None and run is not None:
+    if wanted.config is not None and wanted.run is not None:
         raise ConfigError("both say how it is measured", where="--config and --run", hint="leave one out")
-    if overrides and config is None:
+    if wanted.overrides and wanted.config is None:
         raise ConfigError("a run's settings are what they were", where="--set", hint="name its config: --config")
     prepare(root)
     found = find_models(root, models, over)
-    asked = _by_config(root, config, overrides) if config else _by_run(root, run, found)
+    asked = _asked(root, wanted, found)
     folder = with_urls(asked.config.files(), root)
-    tasks = suite(asked.version.dataset, asked.config, folder)
-    notes = _seen(root, found, tasks, allow_seen)
-    terms = Terms(asked.version.dataset, tasks, asked.config, folder, answers or kept_folder(root))
+    folder = with_urls((*asked.config.files(), *files_of(asked.config, lambda name: folder / name)), root)
+    dataset = asked.version.dataset if asked.version else None
+    tasks = suite(dataset, asked.config, folder)
+    notes = _seen(root, found, tasks, allow_seen) if asked.version else []
+    terms = Terms(dataset, tasks, asked.config, folder, answers or kept_folder(root))
     done = [measured(m, terms) for m in found]
     comparison = compared(done[0].evaluation, [d.evaluation for d in done[1:]])
     notes = [*notes, *_same(found), *_told(done)]
     if json_output:
         emit(_as_json(comparison, asked, done, notes))
         return
-    say(f"measured on {len(tasks.tasks[0].rows):,} test rows of {asked.where}")
+    count = (
+        f"{len(tasks.tasks[0].rows):,} test rows" if dataset else f"{sum(len(t.rows) for t in tasks.tasks):,} questions"
+    )
+    say(f"measured on {count} of {asked.where}")
     print_comparison(console(), comparison)
     for note in notes:
         say(f"note: {note}")
     for one in done:
         say(f"{'kept' if one.reused else 'measured'}: {one.evaluation.report.subject}: {one.folder}")
+
+
+def _asked(root: Path, wanted: Wanted, found: Sequence[FoundModel]) -> _Asked:
+    """As the command line says it; suites that it names are asked besides."""
+    names = [_below(root, name) for name in wanted.suites]
+    if names and wanted.config is None and wanted.run is None:
+        return _Asked(_checked({"suites": names}), None, ", ".join(names))
+    by = _by_config(root, wanted.config, wanted.overrides) if wanted.config else _by_run(root, wanted.run, found)
+    if not names:
+        return by
+    values = by.config.model_dump(mode="json")
+    return replace(by, config=_checked({**values, "suites": [*values["suites"], *names]}))
+
+
+def _checked(values: dict[str, Any]) -> EvaluateConfig:
+    try:
+        return EvaluateConfig.model_validate(values)
+    except ValidationError as e:
+        raise ConfigError(e.errors()[0]["msg"].removeprefix("Value error, "), where="--suite") from e
+
+
+def _below(root: Path, name: str) -> str:
+    """A file as the command line names it, from the working folder, by its name from the project root."""
+    if is_url(name):
+        return name
+    path = Path(name).expanduser().resolve()
+    return str(path.relative_to(root.resolve())) if path.is_relative_to(root.resolve()) else str(path)
 
 
 def _by_config(root: Path, path: Path, overrides: Sequence[str]) -> _Asked:

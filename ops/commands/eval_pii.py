@@ -49,7 +49,8 @@ def evaluate_pii(
 def load_scrub(path: Path) -> "ScrubConfig":
     """The scrub settings of a run config, or of a file that holds the scrub keys alone."""
     from pipelines.config import RunConfig
-    from pipelines.load import load_model, parse_yaml
+    from pipelines.load import load_model
+    from steps.engines.yaml_lines.parse import parse_yaml
     from steps.scrub.config import ScrubConfig
 
     if not path.is_file():

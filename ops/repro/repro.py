@@ -111,7 +111,7 @@ def _code(root: Path, one: _Recorded, folder: Path) -> Path:
     """The code of a run's commit, with what its config reads beside it."""
     check_out(root, one.run, folder)
     _know_erasures(root, one.run, folder)
-    lay_beside(_names(one), root, folder)
+    lay_beside(_names(one, root), root, folder)
     return folder
 
 
@@ -164,15 +164,18 @@ def _sources(config: RunConfig) -> tuple[SourceConfig, ...]:
     return config.ingest.sources if config.ingest else ()
 
 
-def _names(one: _Recorded) -> Iterator[str]:
+def _names(one: _Recorded, root: Path) -> Iterator[str]:
     """What the config names by path."""
-    from pipelines.input_digests import named_files
+    from pipelines.input_digests import further_files, named_files
+    from pipelines.stages import STAGES
 
     for source in _sources(one.config):
         if source.path is not None:
             yield source.path
     for names in named_files(one.config).values():
         yield from names
+    for stage in (s for s in STAGES if s.further and one.config.runs(s.name)):
+        yield from further_files(stage, getattr(one.config, stage.field), root)
 
 
 def _written(one: _Recorded, before: Sequence[_Recorded], after: bool, folder: Path) -> Path:

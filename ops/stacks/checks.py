@@ -8,7 +8,7 @@ from pathlib import Path
 from ops.infra import BOUND, InfraConfig, kind_of
 from ops.stacks.files import StackFile
 from ops.step_environment import unset
-from pipelines.mistakes import KeyPath
+from steps.engines.yaml_lines.parse import KeyPath
 from steps.zenml_runtime.state import state_location
 
 # Orchestrators of ZenML 0.98 that start runs by a clock of their own. `assay scheduler` does it for the others.

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from ops.stacks.files import VARIABLE, Component, StackFile
 from ops.stacks.secrets import stored_secret
 from pipelines.load import Written, read, validate
-from pipelines.mistakes import KeyPath
 from steps.contracts.errors import ConfigError
+from steps.engines.yaml_lines.parse import KeyPath
 from steps.zenml_runtime.state import PROCESSES
 
 # Extras of pyproject.toml by the integration of ZenML whose libraries they bring.

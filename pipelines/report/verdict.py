@@ -8,7 +8,7 @@ from steps.contracts.evaluation import Comparison, Difference
 from steps.contracts.models import BASE
 from steps.contracts.runs import RunRecord
 from steps.engines.graders.classes import PARTIALLY, TOTALLY, WRONG
-from steps.engines.scoring.metrics import HELD_OUT, LOWER_IS_BETTER
+from steps.engines.scoring.metrics import HELD_OUT, LOWER_IS_BETTER, NEUTRAL
 
 # Chosen: who gets fewer right, at the upper end of the interval, can't do the task at all.
 _CANNOT = 0.05
@@ -86,7 +86,7 @@ def _worse(comparison: Comparison, candidate: str) -> Iterator[str]:
     told = []
     for d in comparison.of(candidate):
         none, lower = (1.0 if d.is_ratio else 0.0), d.metric in LOWER_IS_BETTER
-        if d.metric not in _TOLD_ELSEWHERE and (d.change.low > none if lower else d.change.high < none):
+        if d.metric not in _TOLD_ELSEWHERE | NEUTRAL and (d.change.low > none if lower else d.change.high < none):
             sign = "×" if d.is_ratio else "+" if d.change.value >= 0 else ""
             where = "" if d.task == HELD_OUT else f" ({d.task})"
             change = f"{sign}{d.change.value:.3f} [{d.change.low:.3f}, {d.change.high:.3f}]"

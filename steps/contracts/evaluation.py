@@ -27,6 +27,9 @@ ANSWERS_SCHEMA = pa.schema(
         pa.field("reasoning", pa.string()),
     ]
 )
+# Of a file with questions of suites: a JSON object grader -> what matched and what differed; "outcome": what became of
+# the answer in one word. Null for other rows.
+EVIDENCE = pa.field("evidence", pa.string())
 
 
 # A subject's name stands in the names of steps and artifacts.
@@ -44,26 +47,55 @@ class Estimate(Frozen):
 
 
 class Metric(Frozen):
-    """One metric of one task. `higher_is_better` says which way is good."""
+    """One metric of one task. `higher_is_better` says which way is good; None: neither is, 0 is."""
 
     name: str
     estimate: Estimate
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
+
+
+# What the tasks of suites may be.
+SuiteKind: TypeAlias = Literal[
+    "domain", "qa", "unanswerable", "recall", "structured", "numeric", "classification", "style", "safety", "canary",
+    "bias", "perplexity",
+]  # fmt: skip
+TaskKind: TypeAlias = Literal["held_out", "questions"] | SuiteKind
+
+
+class Confusion(Frozen):
+    """Rows by wanted and found label: `counts[wanted][found]`, whose last column is of answers without a label."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
 
 
 class TaskResult(Frozen):
     """One task: `version` changes when the way of scoring changes, `data_digest` when the rows do.
 
-    `by_source`: the same metrics of the rows of each source, where there are several.
+    by_source, by_language: the same metrics of the rows of each source and language, where there are several.
+    suite: the suite's name, of a task of one; thresholds: metric -> what a candidate must reach there.
     """
 
     task: str
     version: str
-    kind: Literal["held_out", "perplexity", "questions", "unanswerable"]
+    kind: TaskKind
     data_digest: str
     n: int
     metrics: tuple[Metric, ...]
     by_source: dict[str, tuple[Metric, ...]] = Field(default_factory=dict)
+    by_language: dict[str, tuple[Metric, ...]] = Field(default_factory=dict)
+    suite: str = ""
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    confusion: Confusion | None = None
+
+
+class UsedSuite(Frozen):
+    """A suite that tasks are from. `digest`: of its file and all that it names, by content."""
+
+    name: str
+    version: str
+    licence: str
+    digest: str
 
 
 class Try(Frozen):
@@ -95,6 +127,7 @@ class EvalReport(Frozen):
     cpu_seconds: float
     notes: tuple[str, ...] = ()
     tries: tuple[Try, ...] = ()
+    suites: tuple[UsedSuite, ...] = ()
 
 
 @dataclass(frozen=True)

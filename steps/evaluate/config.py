@@ -4,17 +4,21 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from steps.contracts.pinned import is_url, unpinned
 from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.graders.declines import DECLINE_PATTERNS, compiled_or_refused, quiet
+from steps.engines.llm.endpoint import Endpoint
+from steps.engines.llm.prices import Prices
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.retrieval.config import TRAIN
 from steps.evaluate.subject_config import SubjectConfig
 
 MetricName: TypeAlias = Literal[
-    "loss", "exact_match", "contains", "numeric", "json_valid", "field_accuracy", "rouge_l", "preference_accuracy"
-]
+    "loss", "exact_match", "contains", "numeric", "json_valid", "field_accuracy", "key_accuracy", "type_accuracy",
+    "rouge_l", "bleu", "chrf", "preference_accuracy",
+]  # fmt: skip
 Extractor: TypeAlias = Literal["none", "json", "final_number", "regex"]
 
 
@@ -99,6 +103,15 @@ class ControlConfig(GradingConfig):
         return self
 
 
+class GradingJudge(Prices):
+    """A model behind an OpenAI-compatible server that grades answers by the rubric."""
+
+    endpoint: Endpoint = Field(description="Where it is served, and how it is asked.")
+    allow_raw_egress: bool = Field(
+        False, description="Let questions and answers, which nobody scrubbed, go to an endpoint on another machine."
+    )
+
+
 class EvaluateConfig(GradingConfig):
     """How subjects are measured; all by these same settings."""
 
@@ -111,6 +124,17 @@ class EvaluateConfig(GradingConfig):
         description="Who is evaluated besides base, champion and the trained models: the same, asked better.",
     )
     controls: tuple[ControlConfig, ...] = Field((), description="Further tasks, each read from a file.")
+    suites: tuple[str, ...] = Field(
+        (),
+        description="Suites of tasks: YAML files relative to the project root, or URLs with their SHA-256"
+        " (https://host/suite.yaml#sha256=...).",
+    )
+    similarity: EmbedConfig | None = Field(
+        None, description="The embedding model of the grader similarity, where a suite asks for it."
+    )
+    judge: GradingJudge | None = Field(
+        None, description="The model that the grader judge asks, where a suite asks for it."
+    )
     decline_patterns: tuple[str, ...] = Field(
         DECLINE_PATTERNS,
         description="An answer declines when one of these RE2 patterns is found in it (case ignored), or when it"
@@ -158,9 +182,9 @@ class EvaluateConfig(GradingConfig):
     )
 
     def files(self) -> tuple[str, ...]:
-        """Files that the config names."""
+        """Files that the config names; those that its suites name are found in them."""
         schemas = (c.json_schema for c in (self, *self.controls) if c.json_schema)
-        return tuple(dict.fromkeys((*(c.path for c in self.controls), *schemas)))
+        return tuple(dict.fromkeys((*(c.path for c in self.controls), *schemas, *self.suites)))
 
     def of_task(self, name: str) -> Self:
         """The settings with those by which a task's answers are graded."""
@@ -176,12 +200,23 @@ class EvaluateConfig(GradingConfig):
 
     @property
     def embedders(self) -> tuple[EmbedConfig, ...]:
-        """What turns passages into vectors."""
-        return tuple(s.retrieval.embed for s in self.subjects if s.retrieval and s.retrieval.embed)
+        """What turns passages and answers into vectors."""
+        found = [s.retrieval.embed for s in self.subjects if s.retrieval and s.retrieval.embed]
+        return (*found, *((self.similarity,) if self.similarity else ()))
 
     def models(self) -> tuple[tuple[str, str | None], ...]:
         """Embedding models on this machine or on the hub: name and revision."""
         return tuple((e.model, e.revision) for e in self.embedders if e.model is not None)
+
+    @field_validator("suites")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if is_url(name) and unpinned(name)[1] is None:
+                raise ValueError(f"{name}: a suite's URL ends in #sha256= and 64 digits: other bytes are refused")
+        if len(set(value)) < len(value):
+            raise ValueError("a suite is named twice")
+        return value
 
     @field_validator("decline_patterns")
     @classmethod

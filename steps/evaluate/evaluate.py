@@ -1,5 +1,6 @@
 """A subject's answers and losses on the rows of a suite, scored; the same code for every subject."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from steps.engines.scoring.metrics import (
     LARGEST_LOSS,
     LOWER_IS_BETTER,
     NATS,
+    NEUTRAL,
     NON_FINITE,
     PREFERENCE_ACCURACY,
     TOKENS,
@@ -25,6 +27,9 @@ from steps.engines.subjects.subject import Answering, Asked, Predicting, Preferr
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.probe import probe, with_faults
 from steps.evaluate.scorers import Scorer, make_scorer
+from steps.evaluate.suites.grading import confusion_of, graded
+from steps.evaluate.suites.models import GradingModels
+from steps.evaluate.suites.scorer import room, suite_scorer
 from steps.evaluate.tasks import Suite, Task, row_id
 
 # Raised when the way of scoring changes in this code; settings that change it enter the version by digest.
@@ -46,7 +51,13 @@ class _Run:
 
 
 def evaluate(
-    subject: Subject, suite: Suite, config: EvaluateConfig, root: Path, folder: Path, tries: Sequence[Try] = ()
+    subject: Subject,
+    suite: Suite,
+    config: EvaluateConfig,
+    root: Path,
+    folder: Path,
+    tries: Sequence[Try] = (),
+    models: GradingModels | None = None,
 ) -> Evaluation:
     """Measure a subject on the tasks of a suite by what it can do: answers are graded, losses summed.
 
@@ -54,13 +65,14 @@ def evaluate(
         root: what the paths in `config` are relative to.
         folder: answers.parquet is written there.
         tries: what was tried on other rows to find out how the subject is asked.
+        models: those that grade answers, where a suite's task asks for them.
 
     Raises:
         InputError: a schema file can't be used.
         TrainingDataError: a test row can't be put to the subject.
     """
     watch = Stopwatch()
-    runs = [_run(subject, task, config, root) for task in suite.tasks]
+    runs = [_run(subject, task, config, root, models or GradingModels()) for task in suite.tasks]
     limits = {run.task.name: run.max_new_tokens for run in runs if run.max_new_tokens}
     probed = {run.task.name: run.probe_tokens for run in runs if run.probe_tokens}
     report = EvalReport(
@@ -75,6 +87,7 @@ def evaluate(
         cpu_seconds=watch.cpu_seconds,
         tries=tuple(tries),
         notes=(*(n for run in runs for n in run.task.notes), *(n for run in runs for n in run.notes)),
+        suites=suite.used,
     )
     return Evaluation(report, write_answers([row for run in runs for row in run.rows], folder / "answers.parquet"))
 
@@ -94,15 +107,25 @@ def inference(config: EvaluateConfig) -> Inference:
 
 def scored(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> tuple[list[Answered], Scorer]:
     """The rows of one task as the subject did them, and what graded them; nothing is written."""
-    run = _run(subject, task, config, root)
+    run = _run(subject, task, config, root, GradingModels())
     return run.rows, run.scorer
 
 
-def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _Run:
+def scorer_of(task: Task, config: EvaluateConfig, references: Sequence[str], root: Path) -> Scorer:
+    """What grades a task's answers.
+
+    Raises: as `make_scorer`.
+    """
+    if task.part is not None:
+        return suite_scorer(task.part, config, references, root)
+    return make_scorer(config.of_task(task.name), references, root, unanswerable=task.kind == "unanswerable")
+
+
+def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path, models: GradingModels) -> _Run:
     put = subject.prompts(task.rows) if isinstance(subject, Prompted) else Asked([None] * len(task.rows))
     asked = put.prompts
     references = [p.reference for p in asked if p is not None and p.reference]
-    scorer = make_scorer(config.of_task(task.name), references, root, unanswerable=task.kind == "unanswerable")
+    scorer = scorer_of(task, config, references, root)
     losses, notes = _losses(subject, task)
     preferences, more = _preferences(subject, task, scorer)
     notes += more
@@ -110,8 +133,9 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _R
     answers: list[str | None] = [None] * len(asked)
     reasoning: dict[int, str | None] = {}
     limit = None
-    if isinstance(subject, Answering) and references and (task.kind == "unanswerable" or scorer.generates):
-        answers, limit, more, reasoning = _answers(subject, task.name, asked, config.max_new_tokens)
+    if isinstance(subject, Answering) and references and (_only_asked(task) or scorer.generates):
+        tokens = config.max_new_tokens if task.part is None else room(task.part, config)
+        answers, limit, more, reasoning = _answers(subject, task.name, asked, tokens)
         notes += more
     probed = probe(subject, task, [] if limit else asked, config)
     prompts = [probed.prompts.get(i, p) for i, p in enumerate(asked)]
@@ -132,7 +156,15 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path) -> _R
     if task.kind == "held_out":
         judged = prompts if limit else [probed.prompts.get(i) for i in range(len(asked))]
         rows = with_faults(rows, judged, [row["kind"] == "document" for row in task.rows])
+    if task.part is not None and limit:
+        rows, more = models.graded(task.part, graded(task.part, rows, scorer.grading))
+        notes += more
     return _Run(task, rows, scorer, version_of(task.kind, scorer), limit, probed.tokens, [*notes, *probed.notes])
+
+
+def _only_asked(task: Task) -> bool:
+    """Whether nothing but its answers is measured."""
+    return task.kind == "unanswerable" or (task.part is not None and not task.predicts)
 
 
 def version_of(kind: str, scorer: Scorer) -> str:
@@ -148,7 +180,7 @@ def _score(scorer: Scorer, answer: str | None, prompt: Prompt | None) -> Scores:
 
 def _losses(subject: Subject, task: Task) -> tuple[list[Scores], list[str]]:
     """Per row the nats and tokens that the subject's losses are made of."""
-    if task.kind in ("unanswerable", "questions") or not isinstance(subject, Predicting):
+    if not task.predicts or not isinstance(subject, Predicting):
         return [{} for _ in task.rows], []
     found = subject.losses(task.rows)
     scores: list[Scores] = []
@@ -193,22 +225,39 @@ def _cut(cut: int, asked: int) -> str:
 def _metrics(rows: Sequence[Answered]) -> tuple[Metric, ...]:
     scores = [row.scores for row in sorted(rows, key=lambda r: r.row_id)]
     return tuple(
-        Metric(name=name, estimate=found, higher_is_better=name not in LOWER_IS_BETTER)
+        Metric(name=name, estimate=found, higher_is_better=None if name in NEUTRAL else name not in LOWER_IS_BETTER)
         for name in metric_names(scores)
         if (found := estimate(name, scores)) is not None
     )
 
 
-def _by_source(run: _Run) -> dict[str, tuple[Metric, ...]]:
-    """Of held-out rows of several sources."""
+def _by(run: _Run, names: Sequence[str]) -> dict[str, tuple[Metric, ...]]:
+    """The metrics of the rows of each name (per row), where there are several; rows without one are of none."""
     rows: dict[str, list[Answered]] = {}
-    for row, done in zip(run.task.rows, run.rows, strict=True):
-        rows.setdefault(str(row["source"]).partition("/")[0], []).append(done)
-    several = run.task.kind == "held_out" and len(rows) > 1
-    return {source: _metrics(of_source) for source, of_source in sorted(rows.items())} if several else {}
+    for name, done in zip(names, run.rows, strict=True):
+        rows.setdefault(name, []).append(done)
+    return {name: _metrics(of_name) for name, of_name in sorted(rows.items()) if name} if len(rows) > 1 else {}
+
+
+def _sources(task: Task) -> list[str]:
+    if task.part is not None:
+        return [a.item.source for a in task.part.asked]
+    return [str(row["source"]).partition("/")[0] if task.kind == "held_out" else "" for row in task.rows]
+
+
+def _languages(task: Task) -> list[str]:
+    """Of held-out rows what their own column `language` or `lang` says."""
+    if task.part is not None:
+        return [a.language for a in task.part.asked]
+    if task.kind != "held_out":
+        return [""] * len(task.rows)
+    said = [json.loads(row["meta"] or "{}") for row in task.rows]
+    found = [meta.get("language") or meta.get("lang") or "" for meta in said]
+    return [name if isinstance(name, str) else "" for name in found]
 
 
 def _result(run: _Run) -> TaskResult:
+    part = run.task.part
     return TaskResult(
         task=run.task.name,
         version=run.version,
@@ -216,5 +265,9 @@ def _result(run: _Run) -> TaskResult:
         data_digest=run.task.data_digest,
         n=len(run.rows),
         metrics=_metrics(run.rows),
-        by_source=_by_source(run),
+        by_source=_by(run, _sources(run.task)),
+        by_language=_by(run, _languages(run.task)),
+        suite=part.suite.name if part else "",
+        thresholds=part.settings.thresholds if part else {},
+        confusion=confusion_of(part, run.rows) if part else None,
     )

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from steps.contracts.dataset import Dataset
+from steps.contracts.errors import ConfigError
 from steps.contracts.evaluation import Evaluation
 from steps.contracts.models import ModelFolder
 from steps.engines.llm.egress import refuse_egress
@@ -17,6 +18,7 @@ from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.evaluate import evaluate, inference
 from steps.evaluate.prompted import prompted
 from steps.evaluate.subject_config import SubjectConfig
+from steps.evaluate.suites.models import grading_models
 from steps.evaluate.tasks import suite
 
 
@@ -24,7 +26,7 @@ def measure(
     subject: str,
     base: ModelFolder,
     tuned: ModelFolder | None,
-    dataset: Dataset,
+    dataset: Dataset | None,
     config: EvaluateConfig,
     root: Path,
     folder: Path,
@@ -38,13 +40,17 @@ def measure(
         root: what the paths in `config` are relative to.
         folder: where the answers go.
         cache: where embeddings and replies that were paid for are kept.
+        dataset: whose test split is asked; None: controls and suites only.
         asked: how it is asked, where that isn't as everybody is.
         scrubbed: whether personal data was taken from the rows, so that a server elsewhere may see them.
 
     Raises: as `suite`, `local_model` and `evaluate`.
     """
     tasks = suite(dataset, config, root)
+    parts = [t.part for t in tasks.tasks if t.part is not None]
     if asked is not None:
+        if dataset is None:
+            raise ConfigError("examples and passages are rows of a dataset, and there is none", where=subject)
         model_asked: AbstractContextManager[LocalModel | EndpointModel]
         looked_up = asked.retrieval.embed if asked.retrieval else None
         servers = (asked.endpoint, looked_up.endpoint if looked_up else None)
@@ -59,12 +65,13 @@ def measure(
         with (
             model_asked as plain,
             prompted(plain, asked, dataset, config, root, cache) as (model, tries),
+            grading_models(parts, config, root, cache) as models,
         ):
-            return evaluate(model, tasks, config, root, folder, tries)
+            return evaluate(model, tasks, config, root, folder, tries, models)
     subjects: AbstractContextManager[Subject]
     if tuned is not None and is_scorer(tuned):
         subjects = local_scorer(subject, base, tuned, inference(config))
     else:
         subjects = local_model(subject, base, tuned, inference(config))
-    with subjects as one:
-        return evaluate(one, tasks, config, root, folder)
+    with subjects as one, grading_models(parts, config, root, cache) as models:
+        return evaluate(one, tasks, config, root, folder, models=models)

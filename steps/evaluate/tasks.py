@@ -1,11 +1,10 @@
 """Which rows are asked: the dataset's test split and the control files, in an order of their own content."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
@@ -13,45 +12,68 @@ import pyarrow.compute
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import MultisetDigest, canonical_json, short_id
 from steps.contracts.errors import InputError, InputNotFoundError
+from steps.contracts.evaluation import TaskKind, UsedSuite
 from steps.contracts.records import Row, make_row, message
 from steps.engines.scoring.metrics import HELD_OUT
 from steps.evaluate.config import ControlConfig, EvaluateConfig
-
-TaskKind: TypeAlias = Literal["held_out", "perplexity", "questions", "unanswerable"]
+from steps.evaluate.lines import objects
+from steps.evaluate.suites.tasks import Part, suite_parts
 
 
 @dataclass(frozen=True)
 class Task:
-    """Rows sorted by row id (record_id on the test split, content_id in a control file)."""
+    """Rows sorted by row id (content_id in a control file, else record_id). `part`: of a suite's task, its items."""
 
     name: str
     kind: TaskKind
     rows: tuple[Row, ...]
     data_digest: str
     notes: tuple[str, ...] = ()
+    part: Part | None = None
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the rows have losses: of questions of all kinds only answers are measured."""
+        return self.kind in ("held_out", "perplexity")
 
 
 @dataclass(frozen=True)
 class Suite:
-    """All tasks that a subject is measured by; `dataset_digest` is of the version whose test split is the first."""
+    """All tasks that a subject is measured by.
+
+    dataset_digest: of the version whose test split is the first task; "" where none is.
+    """
 
     dataset_digest: str
     tasks: tuple[Task, ...]
 
+    @property
+    def used(self) -> tuple[UsedSuite, ...]:
+        """The suites that tasks are from."""
+        return tuple(dict.fromkeys(t.part.suite for t in self.tasks if t.part is not None))
 
-def suite(dataset: Dataset, config: EvaluateConfig, root: Path) -> Suite:
-    """The test split of `dataset` and the control files under `root`.
+
+def suite(dataset: Dataset | None, config: EvaluateConfig, root: Path) -> Suite:
+    """The test split of `dataset`, the control files and the suites under `root`.
 
     Raises:
-        InputError: no test rows, or a control file can't be used.
+        InputError: no test rows, or a control file or a suite's can't be used. ConfigError: a suite can't.
     """
     controls = (control(c, root) for c in config.controls)
-    return Suite(dataset.digest, (held_out(dataset, config.max_rows), *controls))
+    rows = () if dataset is None else (held_out(dataset, config.max_rows),)
+    parts = (part_of(p) for p in suite_parts(config.suites, root))
+    return Suite("" if dataset is None else dataset.digest, (*rows, *controls, *parts))
+
+
+def part_of(part: Part) -> Task:
+    """A suite's task."""
+    return Task(part.name, part.settings.kind, tuple(a.row for a in part.asked), part.data_digest, (), part)
 
 
 def row_id(task: Task, row: Row) -> str:
     """The row's id in answers: stable under any order of the rows."""
-    return str(row["record_id"] if task.kind == "held_out" else row["content_id"])
+    by_record = task.kind == "held_out" or task.part is not None
+    return str(row["record_id"] if by_record else row["content_id"])
 
 
 def held_out(dataset: Dataset, max_rows: int | None) -> Task:
@@ -131,7 +153,7 @@ def task_of(name: str, kind: TaskKind, rows: list[Row], notes: tuple[str, ...]) 
 
 
 def _perplexity_rows(path: Path) -> Iterator[Row]:
-    texts = ((n, v.get("text")) for n, v in _objects(path)) if path.suffix == ".jsonl" else _paragraphs(path)
+    texts = ((n, v.get("text")) for n, v in objects(path)) if path.suffix == ".jsonl" else _paragraphs(path)
     for number, text in texts:
         if not isinstance(text, str) or not text.strip():
             raise InputError('no "text" with something in it', where=f"{path}, line {number}")
@@ -156,7 +178,7 @@ def _paragraphs(path: Path) -> Iterator[tuple[int, str]]:
 
 def _question_rows(path: Path) -> Iterator[Row]:
     """As unanswerable ones, or plain question and answer."""
-    for number, value in _objects(path):
+    for number, value in objects(path):
         asked, said = value.get("question"), value.get("answer")
         if "messages" in value:
             yield _conversation(value, path, number, "answer")
@@ -171,7 +193,7 @@ def _question_rows(path: Path) -> Iterator[Row]:
 
 
 def _unanswerable_rows(path: Path) -> Iterator[Row]:
-    for number, value in _objects(path):
+    for number, value in objects(path):
         yield _conversation(value, path, number, "decline")
 
 
@@ -196,16 +218,3 @@ def _message(raw: Any) -> Row:
     if not isinstance(raw["role"], str) or not isinstance(raw["content"], str):
         raise TypeError
     return message(raw["role"], raw["content"], name=raw.get("name"), tool_call_id=raw.get("tool_call_id"))
-
-
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    value = json.loads(line)
-                except ValueError as e:
-                    raise InputError("not JSON", where=f"{path}, line {number}") from e
-                if not isinstance(value, dict):
-                    raise InputError("not a JSON object", where=f"{path}, line {number}")
-                yield number, value

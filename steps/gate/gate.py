@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from steps.contracts.digests import canonical_json, value_digest
@@ -144,7 +144,8 @@ def _differences(subject: str, *sides: _Measured) -> Iterator[Difference]:
             change = difference(metric.name, before, after)
         except ValueError as e:
             raise IntegrityError(f"{metric.name}: {e}", where=f"gate, task {one.task}") from e
-        assert change is not None
+        if change is None:
+            continue  # of what a judge decided on, nothing on both sides
         yield Difference(
             task=one.task,
             metric=metric.name,
@@ -201,7 +202,7 @@ def gate(
     others = (e for e in candidates if e is not judged and e.report.subject != CHAMPION)
     over = {e.report.subject: tuple(_beside(e, judged)) for e in others}
     comparison = comparison.model_copy(update={"over": over})
-    return comparison, decide(comparison, config, sources)
+    return comparison, decide(comparison, config, sources, judged.report.tasks)
 
 
 def _over_champion(
@@ -213,8 +214,14 @@ def _over_champion(
     return () if champion.report.model_digest in same else tuple(_beside(champion, judged))
 
 
-def decide(comparison: Comparison, config: GateConfig, sources: Sequence[DeclaredSource] = ()) -> Decision:
+def decide(
+    comparison: Comparison,
+    config: GateConfig,
+    sources: Sequence[DeclaredSource] = (),
+    tasks: Sequence[TaskResult] = (),
+) -> Decision:
     """Whether to promote the candidate: every check must pass, and a check whose metric wasn't measured doesn't.
+    `tasks`: of the candidate, whose suites say what must be reached.
 
     A pure function of its arguments. A better candidate (any bound moved the good way) never loses a promotion.
     """
@@ -228,7 +235,8 @@ def decide(comparison: Comparison, config: GateConfig, sources: Sequence[Declare
         *_limits(found, config, candidate),
         *_drops(found, config),
         *_degenerate(found, config, candidate),
-        *_controls(found, config, f"{candidate} / {comparison.reference.name}"),
+        *_controls(found, config, f"{candidate} / {comparison.reference.name}", {t.task for t in tasks if t.suite}),
+        *(reason for task in tasks for reason in _thresholds(task, config, candidate)),
         *(_finite(d) for d in differences if d.metric == NON_FINITE),
         *_declared(sources, config.sources),
     )
@@ -348,7 +356,27 @@ def _degenerate(found: dict[str, Difference], config: GateConfig, candidate: str
         )
 
 
-def _controls(found: dict[str, Difference], config: GateConfig, ratio: str) -> Iterator[Reason]:
+def _thresholds(task: TaskResult, config: GateConfig, candidate: str) -> Iterator[Reason]:
+    """What a suite says that must be reached: a floor, or of what is better when lower a ceiling."""
+    measured = {m.name: m.estimate for m in task.metrics}
+    whole = config.bounds == "interval"
+    for name, wanted in sorted(task.thresholds.items()):
+        lower = name in LOWER_IS_BETTER
+        found = measured.get(name)
+        held = None if found is None else (found.high if lower else found.low) if whole else found.value
+        side = ("upper bound" if lower else "lower bound") if whole else "value"
+        yield Reason(
+            check=f"{task.task}: {name}",
+            passed=held is not None and (held <= wanted if lower else held >= wanted),
+            required=f"{side} of {candidate} at {'most' if lower else 'least'} {wanted:g}",
+            found="not measured" if found is None else _show(found),
+        )
+
+
+def _controls(
+    found: dict[str, Difference], config: GateConfig, ratio: str, of_suites: Collection[str]
+) -> Iterator[Reason]:
+    """Of suites' tasks (`of_suites`) the questions without an answer have thresholds of their own."""
     controls = [d for d in found.values() if d.task != HELD_OUT]
     present = {d.task for d in controls if d.metric in (PERPLEXITY, ANSWERED_UNANSWERABLE)}
     for name in sorted(set(config.required_controls)):
@@ -363,7 +391,7 @@ def _controls(found: dict[str, Difference], config: GateConfig, ratio: str) -> I
             PERPLEXITY: config.max_perplexity_ratio,
             ANSWERED_UNANSWERABLE: config.max_answered_unanswerable,
         }.get(d.metric)
-        if limit is None:
+        if limit is None or (d.task in of_suites and d.metric == ANSWERED_UNANSWERABLE):
             continue
         held = d.change if d.is_ratio else d.candidate
         what = f"{ratio} perplexity" if d.is_ratio else "unanswerable questions answered"

@@ -6,8 +6,9 @@ from typing import IO
 
 import fsspec
 
-from steps.contracts.digests import short_id
-from steps.contracts.errors import ConfigError, InputNotFoundError, ServiceError
+from steps.contracts.digests import file_digest, short_id
+from steps.contracts.errors import AssayError, ConfigError, InputNotFoundError, IntegrityError, ServiceError
+from steps.contracts.pinned import unpinned
 from steps.contracts.storage import aside
 from steps.zenml_runtime.state import state_folder
 
@@ -20,15 +21,29 @@ def is_url(name: str) -> bool:
 
 
 def downloaded(url: str) -> Path:
-    """The bytes that are there now, in a file of this machine.
+    """The bytes that are there now, in a file of this machine. Of a URL with a SHA-256 those bytes, which are asked for
+    only where they aren't here already.
 
     Raises:
-        InputNotFoundError: there is nothing. ServiceError: it can't be read.
+        InputNotFoundError: there is nothing. ServiceError: it can't be read. IntegrityError: the bytes are others than
+            its SHA-256 says. ConfigError: that is none.
     """
     path = state_folder() / "cache" / "inputs" / "urls" / short_id(url)
     try:
-        with fsspec.open(url, "rb") as source:
-            write_from(source, path)
+        address, sha256 = unpinned(url)
+    except ValueError as e:
+        raise ConfigError(str(e), where=url) from e
+    if sha256 is not None and path.is_file() and file_digest(path) == sha256:
+        return path
+    try:
+        with fsspec.open(address, "rb") as source, aside(path) as partial:
+            with partial.open("wb") as target:
+                copy(source, target)
+            if sha256 is not None and (found := file_digest(partial)) != sha256:
+                hint = "if the new bytes are meant, name their SHA-256"
+                raise IntegrityError(f"what is there has SHA-256 {found}, not {sha256}", where=address, hint=hint)
+    except AssayError:
+        raise
     except FileNotFoundError as e:
         raise InputNotFoundError("nothing there", where=url) from e
     except Exception as e:

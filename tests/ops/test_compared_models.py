@@ -159,3 +159,20 @@ def test_changed_weights_are_refused(run: StoredRun) -> None:
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     status, out = invoke("compare", "run:shop/base", "run:shop")
     assert status == 7 and "adapter_model.safetensors" in out
+
+
+def test_a_suite_is_asked_of_models_without_any_rows(run: StoredRun, tmp_path: Path) -> None:
+    sum_and_six = '{"question": "Two and two?", "answer": "4"}\n{"question": "Six?", "answer": "6"}\n'
+    (tmp_path / "q.jsonl").write_text(sum_and_six)
+    suite_file = tmp_path / "sums.yaml"
+    tasks = "[{name: q, kind: numeric, file: q.jsonl, max_new_tokens: 4}]"
+    suite_file.write_text(f"{{name: sums, version: '1', licence: Apache-2.0, tasks: {tasks}}}")
+    found = told("run:shop/base", "run:shop", "--suite", suite_file)
+    assert found["dataset_digest"] == "" and found["rows_of"] == str(suite_file)
+    assert {(d["task"], d["change"]["n"]) for d in found["comparison"]["differences"]} == {("sums.q", 2)}
+    assert all(e["reused"] for e in told("run:shop/base", "run:shop", "--suite", suite_file)["evaluations"])
+    (tmp_path / "q.jsonl").write_text('{"question": "Two and two?", "answer": "4"}\n')
+    assert not any(e["reused"] for e in told("run:shop/base", "run:shop", "--suite", suite_file)["evaluations"])
+    both = told("run:shop/base", "run:shop", "--run", "shop", "--suite", suite_file)
+    assert {d["task"] for d in both["comparison"]["differences"]} == {"held_out", "sums.q"}
+    assert invoke("compare", "run:shop/base", "run:shop", "--suite", tmp_path / "none.yaml")[0] == 3

@@ -143,7 +143,8 @@ PHASES = "name: x\ntrain:\n  - {name: a, weights: {kind: lora}, max_steps: 4}\n 
         (PHASES % "{name: a}", ["line 2: train: two models are called 'a'; base is the model at the start"]),
         ("name: x\nevaluate: {metrics: [blue]}\n",
          ["line 2: evaluate.metrics.0: Input should be 'loss', 'exact_match', 'contains', 'numeric', 'json_valid',"
-          " 'field_accuracy', 'rouge_l' or 'preference_accuracy' (found 'blue')"]),
+          " 'field_accuracy', 'key_accuracy', 'type_accuracy', 'rouge_l', 'bleu', 'chrf' or 'preference_accuracy'"
+          " (found 'blue')"]),
         ("name: x\nevaluate: {extractor: jsn}\n",
          ["line 2: evaluate.extractor: Input should be 'none', 'json', 'final_number' or 'regex' (found 'jsn'),"
           " or: Input should be 'auto' (found 'jsn')"]),

@@ -2,8 +2,13 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import yaml
 
+from pipelines.config import RunConfig
+from pipelines.start import _inputs_by_stage, to_bring
+from steps.contracts.digests import file_digest
 from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError
+from steps.evaluate.suites.tasks import suite_parts
 from steps.zenml_runtime import urls
 from steps.zenml_runtime.inputs import bring, laid_out
 
@@ -71,3 +76,24 @@ def test_missing_files_are_named(root: Path) -> None:
     for name in ("nothing.txt", (root / "nothing.txt").as_uri()):
         with pytest.raises(InputNotFoundError, match=r"nothing\.txt"):
             bring(name, root)
+
+
+def test_a_suite_travels_with_all_that_it_names_and_what_it_names_by_url(root: Path, tmp_path: Path) -> None:
+    here, url = root / "suites", (root / "far.jsonl").as_uri()
+    here.mkdir()
+    rows = '{"question": "Who?", "answer": "Marta"}\n'
+    (here / "near.jsonl").write_text(rows)
+    (root / "far.jsonl").write_text(rows)
+    sha256 = file_digest(root / "far.jsonl")
+    tasks = [{"name": "near", "kind": "qa", "file": "near.jsonl"}]
+    tasks += [{"name": "far", "kind": "qa", "file": url, "sha256": sha256}]
+    (here / "s.yaml").write_text(yaml.safe_dump({"name": "s", "version": "1", "licence": "x", "tasks": tasks}))
+    given = {"base": {"model": "toy"}, "registry": {"name": "a"}, "evaluate": {"suites": ["suites/s.yaml"]}}
+    config = RunConfig.model_validate({"name": "x", "pipeline": "finetune", "dataset": "latest", **given})
+    brought = {n: b for n, b in to_bring(config.model_copy(update={"base": None}), root).items() if "suites" in n}
+    assert sorted(brought) == ["suites/near.jsonl", "suites/s.yaml"]
+    elsewhere = tmp_path / "no-checkout"
+    found = _inputs_by_stage(config, elsewhere, brought)["evaluate"]
+    assert sorted(found) == sorted([*brought, f"{url}#sha256={sha256}"])
+    parts = suite_parts(config.evaluate.suites, laid_out(found, elsewhere))
+    assert [p.name for p in parts] == ["s.near", "s.far"]

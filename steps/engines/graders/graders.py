@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from steps.engines.graders.extractors import Extract, last_number
-from steps.engines.graders.values import NOTHING, normalise, parse_json, same, shared_fields
+from steps.engines.graders.overlap import sentence_bleu, sentence_chrf
+from steps.engines.graders.values import NOTHING, fields, json_type, normalise, parse_json, same, shared_fields
 
 if TYPE_CHECKING:
     import re2
@@ -44,13 +45,14 @@ class Grading:
         """ROUGE-L of `rouge_score` over words of any script."""
         from rouge_score.rouge_scorer import RougeScorer
 
-        return RougeScorer(["rougeL"], tokenizer=_Words())
+        return RougeScorer(["rougeL"], tokenizer=Words())
 
 
-class _Words:
+class Words:
     """rouge_score's own tokenization (lower case, letters and digits) for any script, not ASCII alone."""
 
     def tokenize(self, text: str) -> list[str]:
+        """The words of a text."""
         return "".join(c if c.isalnum() else " " for c in text.lower()).split()
 
 
@@ -82,7 +84,7 @@ def unparsed(answer: str, reference: str, by: Grading) -> float | None:
 
 def contains(answer: str, reference: str, by: Grading) -> float | None:
     """Whether the reference's words stand in the answer, as words; None where it has none."""
-    wanted, said = (f" {' '.join(_Words().tokenize(t))} " for t in (reference, answer))
+    wanted, said = (f" {' '.join(Words().tokenize(t))} " for t in (reference, answer))
     return float(wanted in said) if wanted.strip() else None
 
 
@@ -106,6 +108,34 @@ def field_accuracy(answer: str, reference: str, by: Grading) -> float | None:
     """Share of the fields of the reference's JSON object that the answer's has with an equal value."""
     wanted = parse_json(reference)
     return shared_fields(parse_json(answer), wanted, ignore_case=by.ignore_case) if isinstance(wanted, dict) else None
+
+
+def key_accuracy(answer: str, reference: str, by: Grading) -> float | None:
+    """Share of the fields of the reference's JSON object that the answer's has, whatever their values."""
+    return _shared(answer, reference, lambda wanted, found: True)
+
+
+def type_accuracy(answer: str, reference: str, by: Grading) -> float | None:
+    """Share of the fields of the reference's JSON object that the answer's has with a value of the same JSON type."""
+    return _shared(answer, reference, lambda wanted, found: json_type(wanted) == json_type(found))
+
+
+def _shared(answer: str, reference: str, fits: Callable[[Any, Any], bool]) -> float | None:
+    wanted, found = parse_json(reference), parse_json(answer)
+    if not isinstance(wanted, dict) or not (due := fields(wanted)):
+        return None
+    given = fields(found) if isinstance(found, dict) else {}
+    return sum(path in given and fits(value, given[path]) for path, value in due.items()) / len(due)
+
+
+def bleu(answer: str, reference: str, by: Grading) -> float | None:
+    """BLEU of this answer alone."""
+    return sentence_bleu(answer, reference)
+
+
+def chrf(answer: str, reference: str, by: Grading) -> float | None:
+    """chrF of this answer alone."""
+    return sentence_chrf(answer, reference)
 
 
 def rouge_l(answer: str, reference: str, by: Grading) -> float | None:
@@ -146,7 +176,11 @@ GRADERS: Mapping[str, Grader] = {
     "numeric": Grader(numeric),
     "json_valid": Grader(json_valid),
     "field_accuracy": Grader(field_accuracy),
+    "key_accuracy": Grader(key_accuracy),
+    "type_accuracy": Grader(type_accuracy),
     "rouge_l": Grader(rouge_l),
+    "bleu": Grader(bleu),
+    "chrf": Grader(chrf),
     "declined": Grader(declined),
     "over_declined": Grader(over_declined, lower_is_better=True),
     "answered_unanswerable": Grader(answered_unanswerable, lower_is_better=True),

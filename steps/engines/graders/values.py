@@ -54,6 +54,14 @@ def same(a: Any, b: Any, *, ignore_case: bool = False) -> bool:
     return bool(a == b)
 
 
+def json_type(value: Any) -> str:
+    """JSON's name of a value's type; a whole number is a number as any other."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "boolean"
+    kinds = ((str, "string"), (int | float, "number"), (list, "array"), (dict, "object"))
+    return next(name for kind, name in kinds if isinstance(value, kind))
+
+
 def fields(value: dict[str, Any], prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     """The leaf fields of nested objects by path; a list is one field, and so is an empty object."""
     found: dict[tuple[str, ...], Any] = {}

@@ -21,7 +21,8 @@ _EXCERPT_CHARS = 300
 class Case:
     """One row to judge. `messages` ends with the judged answer; a document has `text` instead.
 
-    A preference row is judged by its prompt and chosen answer; the rejected one is meant to be worse.
+    A preference row is judged by its prompt and chosen answer; the rejected one is meant to be worse. `wanted`: an
+    answer that is known to be right.
     """
 
     record_id: str
@@ -31,6 +32,7 @@ class Case:
     messages: tuple[Row, ...]
     tools: str | None
     text: str | None
+    wanted: str | None = None
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:

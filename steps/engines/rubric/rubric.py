@@ -84,6 +84,8 @@ def _row_json(case: Case) -> str:
         content = {"conversation": [_message(m) for m in case.messages]}
         if case.tools:
             content["tools"] = case.tools
+        if case.wanted:
+            content["right_answer"] = case.wanted
     return _CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(content, ensure_ascii=False))
 
 

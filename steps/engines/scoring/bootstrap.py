@@ -41,8 +41,8 @@ def estimate_ratio(ratio: Ratio) -> Estimate | None:
     if not used.any():
         return None
     top, bottom = ratio.numerator[used], ratio.denominator[used]
-    drawn = np.concatenate([top[i].sum(1) / bottom[i].sum(1) for i in _draws(len(top))])
-    return _estimate(top.sum() / bottom.sum(), drawn, len(top))
+    drawn = np.concatenate([top[i].sum(1) / bottom[i].sum(1) for i in draws(len(top))])
+    return estimate_of(top.sum() / bottom.sum(), drawn, len(top))
 
 
 def estimate_difference(reference: Ratio, candidate: Ratio) -> Estimate | None:
@@ -61,13 +61,13 @@ def estimate_difference(reference: Ratio, candidate: Ratio) -> Estimate | None:
     drawn = np.concatenate(
         [
             new_top[i].sum(1) / new_bottom[i].sum(1) - old_top[i].sum(1) / old_bottom[i].sum(1)
-            for i in _draws(len(new_top))
+            for i in draws(len(new_top))
         ]
     )
-    return _estimate(new_top.sum() / new_bottom.sum() - old_top.sum() / old_bottom.sum(), drawn, len(new_top))
+    return estimate_of(new_top.sum() / new_bottom.sum() - old_top.sum() / old_bottom.sum(), drawn, len(new_top))
 
 
-def _draws(n: int) -> Iterator[npt.NDArray[np.int64]]:
+def draws(n: int) -> Iterator[npt.NDArray[np.int64]]:
     """RESAMPLES draws of n row numbers with replacement, in blocks of shape (k, n)."""
     generator = np.random.default_rng(SEED)
     block = max(1, min(RESAMPLES, _BLOCK_DRAWS // n))
@@ -75,6 +75,7 @@ def _draws(n: int) -> Iterator[npt.NDArray[np.int64]]:
         yield generator.integers(n, size=(min(block, RESAMPLES - start), n))
 
 
-def _estimate(value: np.floating, drawn: Floats, n: int) -> Estimate:
+def estimate_of(value: np.floating, drawn: Floats, n: int) -> Estimate:
+    """A value with the percentiles of what resamples gave."""
     low, high = np.percentile(drawn, _PERCENTILES)
     return Estimate(value=float(value), low=float(low), high=float(high), n=n)

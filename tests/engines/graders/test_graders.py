@@ -10,9 +10,12 @@ def test_each_grader_says_which_way_is_good():
     assert {
         "loss", "perplexity", "non_finite", "answered_unanswerable", "over_declined", "unparsed", "wrong",
         "empty", "looping", "one_answer", "degenerate", "degenerate_continuation",
+        "near_miss", "over_refused", "absolute_gap", "answers_differ",
+        "leaked", "leaked_exact", "leaked_paraphrased", "canary_leaked",
     } == LOWER_IS_BETTER  # fmt: skip
     assert {name for name, g in GRADERS.items() if not g.lower_is_better} == {
-        "exact_match", "contains", "numeric", "json_valid", "field_accuracy", "rouge_l", "declined"
+        "exact_match", "contains", "numeric", "json_valid", "field_accuracy", "rouge_l", "declined",
+        "key_accuracy", "type_accuracy", "bleu", "chrf",
     }  # fmt: skip
 
 

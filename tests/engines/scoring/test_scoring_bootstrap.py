@@ -53,7 +53,7 @@ def test_every_resample_is_drawn_whatever_the_block(monkeypatch):
     # Blocks of three don't divide 2,000.
     for draws, block in ((9, 3), (2, 1), (6_000, 2_000)):
         monkeypatch.setattr(bootstrap, "_BLOCK_DRAWS", draws)
-        sizes = [len(drawn) for drawn in bootstrap._draws(3)]
+        sizes = [len(drawn) for drawn in bootstrap.draws(3)]
         assert sum(sizes) == 2_000
         assert sizes[:-1] == [block] * (len(sizes) - 1)
 
