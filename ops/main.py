@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from ops.commands.options import Json, Overrides, root_folder
 from ops.commands.schedule import schedule as schedule_commands
 from ops.commands.stack import stack as stack_commands
+from ops.commands.suite import suite as suite_commands
 from steps.contracts.errors import AssayError, ConfigError
 from steps.contracts.storage import full_disk
 from steps.zenml_runtime.light_start import start_light
@@ -255,6 +256,7 @@ def sweep(
 
 app.add_typer(schedule_commands, rich_help_panel="Run")
 app.add_typer(stack_commands, rich_help_panel="Run")
+app.add_typer(suite_commands, rich_help_panel="Look")
 
 
 @app.command(rich_help_panel="Run")

@@ -96,7 +96,7 @@ def compare_models(
 
 def _asked(root: Path, wanted: Wanted, found: Sequence[FoundModel]) -> _Asked:
     """As the command line says it; suites that it names are asked besides."""
-    names = [_below(root, name) for name in wanted.suites]
+    names = [name_below(root, name) for name in wanted.suites]
     if names and wanted.config is None and wanted.run is None:
         return _Asked(_checked({"suites": names}), None, ", ".join(names))
     by = _by_config(root, wanted.config, wanted.overrides) if wanted.config else _by_run(root, wanted.run, found)
@@ -113,7 +113,7 @@ def _checked(values: dict[str, Any]) -> EvaluateConfig:
         raise ConfigError(e.errors()[0]["msg"].removeprefix("Value error, "), where="--suite") from e
 
 
-def _below(root: Path, name: str) -> str:
+def name_below(root: Path, name: str) -> str:
     """A file as the command line names it, from the working folder, by its name from the project root."""
     if is_url(name):
         return name

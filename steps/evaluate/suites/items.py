@@ -34,13 +34,16 @@ class Turn(Frozen):
 
 
 class Item(Frozen):
-    """What items of every kind may have. `id`: stable; default: of the content. `question`, or `messages` before it."""
+    """What items of every kind may have. `id`: stable; default: of the content. `question`, or `messages` before it.
+    `note`: for people, as where the answer is from.
+    """
 
     id: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")
     source: str = Field("", max_length=80)
     language: str = Field("", max_length=40)
     question: str = ""
     messages: tuple[Turn, ...] = ()
+    note: str = ""
 
     @model_validator(mode="after")
     def _asks(self) -> Self:
