@@ -27,7 +27,7 @@ from steps.engines.embed.config import CACHE as EMBEDDINGS
 from steps.engines.progress.progress import say
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.measure import measure
-from steps.evaluate.suites.reading import files_of
+from steps.evaluate.named_files import files_of
 from steps.evaluate.tasks import Suite
 from steps.zenml_runtime.state import state_folder
 

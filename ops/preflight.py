@@ -17,6 +17,7 @@ from ops.infra import InfraConfig
 from ops.run_index import LATEST, artifacts_of, known_runs
 from ops.stacks.checks import joining, misfits
 from ops.stacks.files import StackFile, missing_variables, runs_elsewhere
+from ops.suites.before import faults, unmeasured
 from ops.trained_rows import Supply, looked_at, refused, starved, supplied
 from ops.versions import trained_on
 from pipelines.config import RunConfig
@@ -128,7 +129,8 @@ def findings(
         _packages(config, here),
         _machine(config, infra, here),
         _asked(root, config, here),
-        _metrics(config),
+        _metrics(root, config),
+        (Finding(place, what, error=error) for place, what, error in faults(root, config)),
         _sections(config),
         _names_of_people(config),
     ]
@@ -414,7 +416,7 @@ def _of_version(root: Path, config: RunConfig) -> list[Supply]:
         return []
 
 
-def _metrics(config: RunConfig) -> Iterator[Finding]:
+def _metrics(root: Path, config: RunConfig) -> Iterator[Finding]:
     if not config.evaluates:
         return
     gate, controls = config.gate, {c.name: c.kind for c in config.evaluate.controls}
@@ -432,7 +434,9 @@ def _metrics(config: RunConfig) -> Iterator[Finding]:
     named: list[tuple[KeyPath, str]] = [(("gate", "metric"), gate.metric)] if gate.metric is not None else []
     named += [(("gate", key, name), name) for key in ("floors", "ceilings") for name in getattr(gate, key)]
     for place, name in named:
-        if what := _unmeasured(name, config, controls):
+        task, _, metric = name.rpartition("/")
+        of_suite = unmeasured(task, metric, root, config.evaluate)
+        if what := _unmeasured(name, config, controls) if of_suite is None else of_suite:
             yield Finding(place, what, rests_on=("evaluate",))
     for i, control in enumerate(gate.required_controls):
         if control not in controls:

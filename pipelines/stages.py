@@ -235,7 +235,7 @@ class StageSettings(Frozen):
             tunes=True,
             steps=lambda config: [f"evaluate_{subject}_step" for subject in config.subjects],
             files=EvaluateConfig.files,
-            further="steps.evaluate.suites.reading:files_of",
+            further="steps.evaluate.named_files:files_of",
             documents=EvaluateConfig.documents,
             models=EvaluateConfig.models,
             varies=lambda evaluate: _by_server(

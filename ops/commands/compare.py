@@ -23,7 +23,7 @@ from steps.contracts.evaluation import Comparison
 from steps.contracts.pinned import is_url
 from steps.contracts.runs import RunRecord
 from steps.evaluate.config import EvaluateConfig
-from steps.evaluate.suites.reading import files_of
+from steps.evaluate.named_files import files_of
 from steps.evaluate.tasks import Suite, suite
 from steps.gate.gate import compare as compared
 from steps.zenml_runtime.urls import with_urls

@@ -21,7 +21,7 @@ def check(
     from ops.commands.compare import name_below
     from ops.console import emit, show_table
     from steps.evaluate.config import EvaluateConfig
-    from steps.evaluate.suites.reading import files_of
+    from steps.evaluate.named_files import files_of
     from steps.evaluate.suites.tasks import suite_parts
     from steps.zenml_runtime.urls import downloaded, with_urls
 

@@ -59,7 +59,7 @@ SuiteKind: TypeAlias = Literal[
     "domain", "qa", "unanswerable", "recall", "structured", "numeric", "classification", "style", "safety", "canary",
     "bias", "perplexity",
 ]  # fmt: skip
-TaskKind: TypeAlias = Literal["held_out", "questions"] | SuiteKind
+TaskKind: TypeAlias = Literal["held_out", "questions", "lm_eval"] | SuiteKind
 
 
 class Confusion(Frozen):

@@ -13,6 +13,7 @@ from steps.engines.llm.prices import Prices
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.retrieval.config import TRAIN
+from steps.evaluate.harness.config import HarnessConfig
 from steps.evaluate.subject_config import SubjectConfig
 
 MetricName: TypeAlias = Literal[
@@ -129,6 +130,9 @@ class EvaluateConfig(GradingConfig):
         description="Suites of tasks: YAML files relative to the project root, or URLs with their SHA-256"
         " (https://host/suite.yaml#sha256=...).",
     )
+    lm_eval: HarnessConfig | None = Field(
+        None, description="Tasks of lm-evaluation-harness, with its own prompts and graders (extra lm-eval)."
+    )
     similarity: EmbedConfig | None = Field(
         None, description="The embedding model of the grader similarity, where a suite asks for it."
     )
@@ -182,9 +186,10 @@ class EvaluateConfig(GradingConfig):
     )
 
     def files(self) -> tuple[str, ...]:
-        """Files that the config names; those that its suites name are found in them."""
+        """Files that the config names; those that these name in turn are found in them."""
+        harness = self.lm_eval.files if self.lm_eval else ()
         schemas = (c.json_schema for c in (self, *self.controls) if c.json_schema)
-        return tuple(dict.fromkeys((*(c.path for c in self.controls), *schemas, *self.suites)))
+        return tuple(dict.fromkeys((*(c.path for c in self.controls), *schemas, *self.suites, *harness)))
 
     def of_task(self, name: str) -> Self:
         """The settings with those by which a task's answers are graded."""

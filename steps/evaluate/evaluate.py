@@ -25,6 +25,7 @@ from steps.engines.scoring.metrics import (
 from steps.engines.subjects.local_model import Inference
 from steps.engines.subjects.subject import Answering, Asked, Predicting, Preferring, Prompt, Prompted, Subject
 from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.harness.harness import Harnessed, run_harness
 from steps.evaluate.probe import probe, with_faults
 from steps.evaluate.scorers import Scorer, make_scorer
 from steps.evaluate.suites.grading import confusion_of, graded
@@ -73,23 +74,25 @@ def evaluate(
     """
     watch = Stopwatch()
     runs = [_run(subject, task, config, root, models or GradingModels()) for task in suite.tasks]
+    harness = run_harness(subject, config.lm_eval, root) if config.lm_eval else Harnessed()
     limits = {run.task.name: run.max_new_tokens for run in runs if run.max_new_tokens}
     probed = {run.task.name: run.probe_tokens for run in runs if run.probe_tokens}
     report = EvalReport(
         subject=subject.name,
         model_digest=subject.digest,
         dataset_digest=suite.dataset_digest,
-        tasks=tuple(_result(run) for run in runs),
+        tasks=(*(_result(run) for run in runs), *harness.results),
         decoding=canonical_json(
             {**subject.decoding, "max_new_tokens": limits, **({"probe_tokens": probed} if probed else {})}
         ),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
         tries=tuple(tries),
-        notes=(*(n for run in runs for n in run.task.notes), *(n for run in runs for n in run.notes)),
+        notes=(*(n for run in runs for n in run.task.notes), *(n for run in runs for n in run.notes), *harness.notes),
         suites=suite.used,
     )
-    return Evaluation(report, write_answers([row for run in runs for row in run.rows], folder / "answers.parquet"))
+    rows = [*(row for run in runs for row in run.rows), *harness.rows]
+    return Evaluation(report, write_answers(rows, folder / "answers.parquet"))
 
 
 def inference(config: EvaluateConfig) -> Inference:

@@ -18,11 +18,13 @@ from steps.evaluate.suites.tasks import suite_parts
 def regraded(task: TaskResult, rows: Sequence[Answered], config: EvaluateConfig, root: Path) -> list[str] | None:
     """Where a row's stored scores aren't those of its answer, in words; None: graded by another version.
 
-    Losses, and whether an answer is a loop, are measured elsewhere; they stay as they are.
+    Losses, whether an answer is a loop, and what the harness graded are measured elsewhere; they stay as they are.
 
     Raises:
         InputError: the JSON schema that the settings name can't be used. ConfigError: the settings ask for nothing.
     """
+    if task.kind == "lm_eval":
+        return []  # graded by code of the harness, while it asked
     if task.suite:
         return _regraded_suite(task, rows, config, root)
     references = [r.reference for r in rows if r.reference]

@@ -24,7 +24,7 @@ class EvaluateOutputs(NamedTuple):
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["torch", "transformers", "peft", "rouge-score", "sacrebleu", "jsonschema"])
+    return cache_key(__name__, ["torch", "transformers", "peft", "rouge-score", "sacrebleu", "jsonschema", "lm_eval"])
 
 
 @assay_step(key)

@@ -110,6 +110,16 @@ class LocalModel:
         del self._loaded
         release()
 
+    @property
+    def loaded(self) -> LoadedModel:
+        """Its weights and tokenizer, for code that asks in its own way."""
+        return self._loaded
+
+    @property
+    def inference(self) -> Inference:
+        """How it is run."""
+        return self._inference
+
     def sharing(self, loaded: LoadedModel) -> Self:
         """The same with weights that it has together with others; what ends its answers stays its own."""
         _ = self._ends

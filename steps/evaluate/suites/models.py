@@ -52,6 +52,16 @@ class GradingModels:
         return found, [f"{part.name}: {n}" for n in notes]
 
 
+def _asked(parts: Sequence[Part]) -> dict[str, str]:
+    """Grader that is a model -> a task that asks for it."""
+    return {g: p.name for p in parts for g in p.settings.graders if g in ("similarity", "judge")}
+
+
+def missing_graders(parts: Sequence[Part], config: EvaluateConfig) -> dict[str, str]:
+    """Those that the settings don't name -> a task that asks for each."""
+    return {grader: where for grader, where in _asked(parts).items() if getattr(config, grader) is None}
+
+
 @contextmanager
 def grading_models(parts: Sequence[Part], config: EvaluateConfig, root: Path, cache: Path) -> Iterator[GradingModels]:
     """What the tasks ask for. `cache`: folder of vectors and replies that were paid for.
@@ -59,12 +69,15 @@ def grading_models(parts: Sequence[Part], config: EvaluateConfig, root: Path, ca
     Raises:
         ConfigError: a task asks for one that the settings don't name, or that may not see answers. As `open_embedder`.
     """
-    asked = {g: p.name for p in parts for g in p.settings.graders if g in ("similarity", "judge")}
-    for grader, where in asked.items():
-        if getattr(config, grader) is None:
-            hint = f"name it: evaluate.{grader}, with a model or an endpoint" if grader == "similarity" else (
-                "name it: evaluate.judge.endpoint; without one nothing is judged")  # fmt: skip
-            raise ConfigError(f"task {where} is graded by {grader}, and there is none", where="evaluate", hint=hint)
+    asked = _asked(parts)
+    for grader, where in missing_graders(parts, config).items():
+        hints = {
+            "similarity": "name one: evaluate.similarity, with a model or an endpoint",
+            "judge": "name one: evaluate.judge.endpoint; without a model nothing is judged",
+        }
+        raise ConfigError(
+            f"task {where} is graded by {grader}, and there is none", where="evaluate", hint=hints[grader]
+        )
     with ExitStack() as opened:
         embedder = judge = None
         if "similarity" in asked and config.similarity is not None:

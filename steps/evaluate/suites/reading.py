@@ -11,7 +11,6 @@ from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, 
 from steps.contracts.evaluation import UsedSuite
 from steps.contracts.pinned import is_url, pinned, unpinned
 from steps.engines.yaml_lines.parse import KeyPath, parse_yaml
-from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.suites.settings import SuiteFile, SuiteTask
 
 # Chosen: far more than any suite's own file has; questions are in files beside it.
@@ -96,11 +95,6 @@ def read_suites(names: Sequence[str], place: Place) -> list[Suite]:
     if twice := sorted({n for n in called if called.count(n) > 1}):
         raise ConfigError(f"two suites are called {', '.join(twice)}", where="evaluate.suites")
     return suites
-
-
-def files_of(config: EvaluateConfig, place: Place) -> tuple[str, ...]:
-    """Names of the files that the suites of these settings are made of, besides their own."""
-    return tuple(dict.fromkeys(f for s in read_suites(config.suites, place) for f in s.files))
 
 
 def checked(suite: Suite, task: SuiteTask, place: Place) -> Path:

@@ -15,7 +15,8 @@ from pipelines.input_digests import digests_of
 from pipelines.stages import stage_named
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, IntegrityError
 from steps.evaluate.config import EvaluateConfig
-from steps.evaluate.suites.reading import files_of, read_suite
+from steps.evaluate.named_files import files_of
+from steps.evaluate.suites.reading import read_suite
 from steps.evaluate.suites.tasks import suite_parts
 from steps.zenml_runtime.urls import downloaded
 
