@@ -908,6 +908,61 @@ def serve(
     serve_model(root_folder(), model, adapter or [], name, host, port, max_tokens, overrides or [], over, log)
 
 
+Deployed = Annotated[str, typer.Option("--as", metavar="NAME", help="of the deployment")]
+
+
+@app.command(rich_help_panel="Run")
+def deploy(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="models:/NAME@ALIAS, run:RUN[/MODEL] or a folder")
+    ] = None,
+    to: Annotated[str, typer.Option(help="serve: assay serve; mlflow: MLflow's model server")] = "serve",
+    name: Deployed = "default",
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="where it is asked; default: as it was")] = None,
+    previous: Annotated[bool, typer.Option("--previous", help="back to the model that was deployed before")] = False,
+    again: Annotated[bool, typer.Option("--again", help="start anew what is down of it")] = False,
+    show: Annotated[bool, typer.Option("--show", help="what is deployed, and whether it runs")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds until the new server must be up")] = 600.0,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON Lines of messages or texts that it must answer as well")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="an evaluate setting, such as device=cpu")
+    ] = None,
+    over: Over = None,
+    json_output: Json = False,
+) -> None:
+    """Start a server of a model, test it, and let it take over the address from the one before."""
+    from ops.commands.deploy import deploy_model
+
+    _quiet(json_output)
+    status = deploy_model(
+        root_folder(),
+        model,
+        to,
+        name,
+        port,
+        timeout,
+        prompts,
+        over,
+        overrides or [],
+        previous,
+        again,
+        show,
+        json_output,
+    )
+    raise typer.Exit(status)
+
+
+@app.command(rich_help_panel="Run")
+def undeploy(name: Deployed = "default", json_output: Json = False) -> None:
+    """End a deployment: its server, its address, and what was kept of it."""
+    from ops.commands.deploy import undeploy_model
+
+    _quiet(json_output)
+    undeploy_model(root_folder(), name, json_output)
+
+
 @app.command(rich_help_panel="Look")
 def chat(
     model: ModelName,

@@ -216,6 +216,7 @@ def test_hostile_folders(copy):
     assert place.MANIFEST in wrong(copy)
 
 
+@pytest.mark.slow
 def test_bombs_in_signed_documents_end_nothing(copy):
     for name, text in (
         (place.CARD, "---\n" + "[" * 3_000 + "\n---\n"), (place.CARD, "no metadata"), (place.BOM, "[" * 100_000),
