@@ -174,7 +174,15 @@ def _pieces() -> tuple[list[str], list[tuple[str, str]]]:
     made.train_from_iterator(_SENTENCES, trainers.BpeTrainer(vocab_size=_SIZE, show_progress=False))
     model = json.loads(made.to_str())["model"]
     vocab = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    return [v for v in vocab if v != "\n"], [tuple(m) for m in model["merges"] if "\n" not in "".join(m)]
+    pieces = [v for v in vocab if "\n" not in v]
+    merged = sorted(("".join(m) for m in model["merges"]), key=vocab.index)
+    return pieces, [pair for piece in dict.fromkeys(merged) if piece in pieces for pair in _halves(piece, pieces)]
+
+
+def _halves(piece: str, pieces: list[str]) -> list[tuple[str, str]]:
+    """All pairs that a piece can be merged of, as in a tokenizer that was made of SentencePiece's."""
+    cuts = [(piece[:i], piece[i:]) for i in range(1, len(piece))]
+    return sorted((c for c in cuts if c[0] in pieces and c[1] in pieces), key=lambda c: tuple(map(pieces.index, c)))
 
 
 def _add_tokens(backend: Any, family: Family) -> None:

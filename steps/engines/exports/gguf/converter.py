@@ -13,6 +13,7 @@ from typing import Any
 
 from steps.contracts.errors import ConfigError, IntegrityError, MissingDependencyError
 from steps.contracts.storage import full_disk
+from steps.engines.exports.gguf.tokenizer_files import SENTENCEPIECE
 
 LLAMA_CPP = "ASSAY_LLAMA_CPP"
 _PROGRAM = Path(__file__).with_name("convert_model.py")
@@ -34,8 +35,6 @@ _RULES: Mapping[str, str] = {
     r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "gpt-4o",
 }
 _BYTE_LEVEL = "gpt-2"
-# The tokenizer's own file of models that were made with SentencePiece; transformers writes it no more.
-SENTENCEPIECE = "tokenizer.model"
 # As an error: its log says so as well where a name was given.
 _UNKNOWN = "NotImplementedError: BPE pre-tokenizer was not recognized"
 # What numpy says when a disk is full.
@@ -83,12 +82,14 @@ def splitting_rule(tokenizer: Path) -> str:
 
 
 def convert(
-    folder: Path, model: Path, out: Path, dtype: str, name: str, pre_tokenizer: str, scratch: Path
-) -> Converted:
+    folder: Path, model: Path, out: Path, dtype: str, name: str, pre_tokenizer: str, scratch: Path,
+    ends: Sequence[int] = (),
+) -> Converted:  # fmt: skip
     """Write `out` from a folder of full weights.
 
     Args:
         pre_tokenizer: llama.cpp's name of the splitting rule for a tokenizer that it doesn't recognise; "": none.
+        ends: tokens that end an answer, of which the converter doesn't know it; two at most.
 
     Raises:
         ConfigError: llama.cpp has no such architecture, or doesn't recognise the tokenizer. StorageError: no room.
@@ -96,6 +97,7 @@ def convert(
     """
     report = scratch / "converted.json"
     arguments = [str(folder), str(model), str(out), dtype, name, pre_tokenizer, str(report)]
+    arguments += [str(i) for i in ends]
     done = _run([sys.executable, str(_PROGRAM), *arguments], scratch)
     if done.returncode:
         raise _explained(_words(done), str(model))

@@ -10,9 +10,10 @@ from typing import Any
 
 from steps.contracts.storage import write_whole
 from steps.engines.exports.folder_format import Options, Runtime, Source, Written, chosen_dtype, require_writes_text
-from steps.engines.exports.gguf.converter import SENTENCEPIECE, convert, converter_folder, quantize, splitting_rule
+from steps.engines.exports.gguf.converter import convert, converter_folder, quantize, splitting_rule
 from steps.engines.exports.gguf.llama_runtime import llama_runtime, require_llama
 from steps.engines.exports.gguf.metadata import checked_metadata
+from steps.engines.exports.gguf.tokenizer_files import SENTENCEPIECE, further_ends, swallows, write_tokenizer_files
 from steps.engines.exports.merged import save_merged
 from steps.engines.exports.ollama.modelfile import MODELFILE, facts_of, modelfile, proof_for
 from steps.engines.lm.load import weights_path
@@ -22,6 +23,9 @@ from steps.engines.template.effective import config_of, without_clock
 _DEFAULT = "f16"
 # Made from 16 bits by the quantizer; the converter itself writes the others.
 _QUANTIZED: Mapping[str, str] = {"q4_k_m": "Q4_K_M"}
+# llama.cpp knows by this in a model's name that special tokens swallow the white space behind them, and looks then for
+# these tokens, of which all but the first don't (llama-vocab.cpp).
+_PHI_3, _WITHOUT = "phi-3 ", ("</s>", "<unk>", "<s>", "<|endoftext|>")
 # Tokens of context: enough to ask for a few.
 _SHORT = 512
 _ORIGIN, _TEMPLATE = "weights", "chat_template.jinja"
@@ -30,8 +34,10 @@ _ORIGIN, _TEMPLATE = "weights", "chat_template.jinja"
 class Gguf:
     """The file carries weights, tokenizer and chat template."""
 
-    # Chosen: some times the widest that the tests' models and the quickstart's had (0.001, 0.06, 0.005).
-    epsilons: Mapping[str, float] = MappingProxyType({"f16": 0.05, "bf16": 0.25, "q8_0": 0.5, "q4_k_m": 2.0})
+    # Chosen: some times the widest that the tests' models and the quickstart's had (0, 0.001, 0.06, 0.005).
+    epsilons: Mapping[str, float] = MappingProxyType(
+        {"f32": 0.01, "f16": 0.05, "bf16": 0.25, "q8_0": 0.5, "q4_k_m": 2.0}
+    )
 
     def write(self, source: Source, folder: Path, options: Options, scratch: Path) -> Written:
         """`model-f16.gguf`, and so on, with a Modelfile for Ollama.
@@ -52,22 +58,35 @@ class Gguf:
         whole = weights_path(source.base) / SENTENCEPIECE
         if whole.is_file():
             shutil.copyfile(whole, merged / SENTENCEPIECE)
+        told = write_tokenizer_files(merged)
         pre = options.pre_tokenizer or splitting_rule(merged / "tokenizer.json")
         out = folder / _name(dtype)
         plain = scratch / _name(_DEFAULT) if dtype in _QUANTIZED else out
-        name = source.model.info.digest[:12]
-        converted = convert(llama, merged, plain, _DEFAULT if dtype in _QUANTIZED else dtype, name, pre, scratch)
+        name = f"{_PHI_3 if swallows(merged, _WITHOUT) else ''}{source.model.info.digest[:12]}"
+        written = _DEFAULT if dtype in _QUANTIZED else dtype
+        converted = convert(llama, merged, plain, written, name, pre, scratch, further_ends(merged))
         notes = quantize(llama, plain, out, _QUANTIZED[dtype], scratch) if dtype in _QUANTIZED else []
         metadata = checked_metadata(out, merged, template)
         proof = "recognised by llama.cpp's converter" if converted.recognised else "by its rule, proven text by text"
         said = _write_modelfile(source, merged, out, template, options, scratch)
         facts = {"metadata": metadata, "pre_tokenizer": converted.pre_tokenizer, "pre_tokenizer_known": proof}
-        return Written(dtype, {**facts, "ollama": said[0]}, [*notes, *said[1]])
+        return Written(dtype, {**facts, "ollama": said[0]}, [*told, *_window_notes(merged), *notes, *said[1]])
 
     def opened(self, source: Source, folder: Path, options: Options, scratch: Path) -> AbstractContextManager[Runtime]:
         """In llama.cpp's server."""
         file = folder / _name(chosen_dtype(options.dtype, self.epsilons, _DEFAULT))
         return llama_runtime(file, options.context, scratch)
+
+
+def _window_notes(merged: Path) -> list[str]:
+    """llama.cpp has no sliding window for Phi-3, so that longer texts are other ones there."""
+    config = json.loads((merged / "config.json").read_text("utf-8"))
+    window = config.get("sliding_window")
+    if config.get("model_type") != "phi3" or not window or window >= config["max_position_embeddings"]:
+        return []
+    return [
+        f"the model looks {window} tokens back, llama.cpp at all of the text: behind longer ones it answers otherwise"
+    ]
 
 
 def _write_modelfile(

@@ -14,6 +14,8 @@ _KEPT = (
     "tokenizer.ggml.add_bos_token",
 )  # fmt: skip
 _ROPE = ".rope."
+# llama.cpp's where a file says none, as of Gemma 2.
+_ROTARY_BASE = 10_000.0
 
 
 def checked_metadata(file: Path, model: Path, template: str | None) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def checked_metadata(file: Path, model: Path, template: str | None) -> dict[str,
     if (positions := config.get("max_position_embeddings")) is not None:
         _same("context length", _said(fields, f"{kind}.context_length"), positions, file)
     if (base := _rotary_base(config)) is not None:
-        _same("rotary base", _said(fields, f"{kind}.rope.freq_base"), base, file)
+        _same("rotary base", _said(fields, f"{kind}.rope.freq_base") or _ROTARY_BASE, base, file)
     _same("vocabulary", len(fields["tokenizer.ggml.tokens"].data), config.get("vocab_size"), file)
     found = {name: _said(fields, name) for name in (*_KEPT, *(n for n in fields if _ROPE in n))}
     return {name: value for name, value in found.items() if value is not None}
