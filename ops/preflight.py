@@ -19,6 +19,7 @@ from ops.stacks.checks import joining, misfits
 from ops.stacks.files import StackFile, missing_variables, runs_elsewhere
 from ops.suites.before import faults, unmeasured
 from ops.trained_rows import Supply, looked_at, refused, starved, supplied
+from ops.training_plan.held_out import held_out_rows, power, worth_knowing
 from ops.versions import trained_on
 from pipelines.config import RunConfig
 from pipelines.load import load_model, read
@@ -131,6 +132,7 @@ def findings(
         _asked(root, config, here),
         _metrics(root, config),
         (Finding(place, what, error=error) for place, what, error in faults(root, config)),
+        _power(root, config),
         _sections(config),
         _names_of_people(config),
     ]
@@ -442,6 +444,12 @@ def _metrics(root: Path, config: RunConfig) -> Iterator[Finding]:
         if control not in controls:
             what = f"no control {control!r}; evaluate.controls has {', '.join(controls) or 'none'}"
             yield Finding(("gate", "required_controls", i), what, rests_on=("evaluate",))
+
+
+def _power(root: Path, config: RunConfig) -> Iterator[Finding]:
+    found = held_out_rows(root, config)
+    if found is not None and worth_knowing(found, config):
+        yield Finding(("gate",), power(found, config), stops=False, rests_on=("ingest", "split", "dataset"))
 
 
 _ALWAYS = (LOSS, PERPLEXITY, NON_FINITE, DEGENERATE_CONTINUATION, *DEGENERATION)

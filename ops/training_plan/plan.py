@@ -17,6 +17,7 @@ from ops.training_plan.asked import asked_weights
 from ops.training_plan.described import Described, described, on_meta
 from ops.training_plan.disk import Disk, disk_of
 from ops.training_plan.enough import hints
+from ops.training_plan.held_out import held_out_rows, power
 from ops.training_plan.prices import LISTED, HourlyPrice, PriceTable
 from ops.training_plan.probe import Probe, probe
 from ops.training_plan.rows import Rows, rows_of_phase
@@ -103,6 +104,7 @@ class TrainingPlan:
         mfu: shares of the peak that times are told by.
         licences: of each source; None: not stated.
         evaluation_change: what to change where evaluating doesn't fit.
+        power: which gains the held-out rows can show, in a sentence; "": their number isn't known.
     """
 
     config: RunConfig
@@ -115,6 +117,7 @@ class TrainingPlan:
     currency: str
     licences: Mapping[str, str | None]
     mfu: tuple[float, float]
+    power: str = ""
 
     @property
     def cards(self) -> int:
@@ -182,7 +185,9 @@ def training_plan(
         phases = tuple(
             _phase(known, phase, f"train.{i}" if listed else "train") for i, phase in enumerate(config.phases)
         )
+    asked_rows = held_out_rows(root, config)
     return TrainingPlan(
+        power=power(asked_rows, config) if asked_rows else "",
         config=config,
         base=base,
         card=card,

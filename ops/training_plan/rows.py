@@ -50,7 +50,7 @@ def rows_of_phase(root: Path, config: RunConfig, phase: TrainConfig, tokenizer: 
     """Told from the dataset version that is trained on, from the newest completed run of the config, or from its
     sources. `tokenizer`: None where there is none here; then tokens are told by characters.
     """
-    version = _version(root, config)
+    version = version_known(root, config)
     if version is not None:
         rows, sample, origin = _of_version(version, phase, made_now=config.dataset is not None)
     else:
@@ -60,7 +60,8 @@ def rows_of_phase(root: Path, config: RunConfig, phase: TrainConfig, tokenizer: 
     return _measured(rows, sample, origin, phase, tokenizer)
 
 
-def _version(root: Path, config: RunConfig) -> Version | None:
+def version_known(root: Path, config: RunConfig) -> Version | None:
+    """The dataset that is trained on, or that the newest run of the config made; None: there is none here."""
     try:
         return trained_on(root, config.dataset, config.name) if config.dataset else newest_completed(root, config.name)
     except AssayError:

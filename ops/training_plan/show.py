@@ -183,6 +183,8 @@ def _whole(plan: TrainingPlan) -> Iterator[str]:
     if change is not None:
         need = f"{plan.evaluation.total / _GIB:.1f} GiB"
         yield f"evaluation DOESN'T FIT: {need}; to fit: {_arguments(change)} ({change.price})"
+    if plan.power:
+        yield plan.power
     if plan.price is not None and plan.seconds is not None:
         costs = " to ".join(f"{amount:,.2f}" for amount in _amounts(plan, plan.price))
         source = f"; {plan.price.source}" if plan.price.source else ""
@@ -212,6 +214,7 @@ def as_json(plan: TrainingPlan) -> dict[str, Any]:
             **asdict(plan.evaluation), "total": plan.evaluation.total,
             "change": asdict(plan.evaluation_change) if plan.evaluation_change else None,
         },
+        "power": plan.power or None,
         "seconds": plan.seconds,
         "money": _money_json(plan),
         "licences": dict(plan.licences),

@@ -16,13 +16,14 @@ from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import Frozen
 from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
+from steps.engines.graders.labels import FOUND, WANTED
 from steps.engines.scoring.metrics import LOWER_IS_BETTER, NON_FINITE, PARTS
 
 V = TypeVar("V", bound=Frozen)
 # Chosen: what a reader looks at before tiring: gains, losses, ties per task.
 _GAINED, _LOST, _SAME = 3, 3, 2
 # Of one answer: sums for other figures, and what is seen by reading it.
-_NOT_SHOWN = PARTS | {NON_FINITE, *DEGENERATION}
+_NOT_SHOWN = PARTS | {NON_FINITE, WANTED, FOUND, *DEGENERATION}
 
 
 def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") -> RunPage:

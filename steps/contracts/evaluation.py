@@ -157,7 +157,8 @@ class Difference(Frozen):
     """One metric of the candidate `subject` beside the reference's, on the same rows.
 
     `change` is candidate minus reference with its paired bootstrap 95 % interval, which is widened where all rows
-    change alike; for perplexity the ratio candidate / reference (`is_ratio`).
+    change alike; for perplexity the ratio candidate / reference (`is_ratio`). `detectable`: the smallest change that
+    these rows show with power 0.8, by the variance of the paired changes; None: it isn't known.
     """
 
     task: str
@@ -169,6 +170,7 @@ class Difference(Frozen):
     is_ratio: bool = False
     # Of a metric that is 0 or 1 per row: rows that only the candidate has at 1, and those that only the reference has.
     discordant: tuple[int, int] | None = None
+    detectable: float | None = None
 
 
 class Comparison(Frozen):

@@ -31,6 +31,7 @@ from steps.engines.scoring.metrics import (
     HELD_OUT,
     LOSS,
     LOWER_IS_BETTER,
+    MACRO_F1,
     NON_FINITE,
     PERPLEXITY,
     TOKENS,
@@ -38,6 +39,7 @@ from steps.engines.scoring.metrics import (
     difference,
     estimate,
 )
+from steps.engines.scoring.power import gain_of_interval, measured_gain
 from steps.gate.config import GateConfig, SourceRules
 
 # What one task gave, and the answers behind that.
@@ -155,7 +157,19 @@ def _differences(subject: str, *sides: _Measured) -> Iterator[Difference]:
             change=change,
             is_ratio=metric.name == PERPLEXITY,
             discordant=_discordant(metric.name, before, after),
+            detectable=_detectable(metric.name, before, after, change),
         )
+
+
+def _detectable(metric: str, before: Sequence[Scores], after: Sequence[Scores], change: Estimate) -> float | None:
+    """Of a ratio nothing is said: its changes don't add up."""
+    if metric == PERPLEXITY:
+        return None
+    if metric in (LOSS, MACRO_F1):
+        return gain_of_interval(change)
+    pairs = [(a.get(metric), b.get(metric)) for a, b in zip(before, after, strict=True)]
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return measured_gain([a for a, _ in both], [b for _, b in both])
 
 
 def _discordant(metric: str, before: Sequence[Scores], after: Sequence[Scores]) -> tuple[int, int] | None:
@@ -276,7 +290,8 @@ def _gain(found: dict[str, Difference], config: GateConfig, names: tuple[str, st
         check=check,
         passed=bound > config.min_gain_lower_bound,
         required=required,
-        found=f"{bound:.4f} ({old} {_show(d.reference)}, {new} {_show(d.candidate)}, {change} {_show(d.change)})",
+        found=f"{bound:.4f} ({old} {_show(d.reference)}, {new} {_show(d.candidate)}, {change} {_show(d.change)})"
+        + (f"; these rows show a change of {d.detectable:.4f} and more, with power 0.8" if d.detectable else ""),
     )
     yield Reason(
         check=f"rows behind {name}",
