@@ -14,7 +14,6 @@ from steps.engines.scoring.wilson import wilson
 from steps.monitor.config import MonitorConfig
 from steps.monitor.statistics import counted, fisher, holm, mmd_test, psi_test, quantile_interval
 from steps.monitor.texts import Counter, Said, has_personal_data, known_languages, language_of
-from steps.monitor.topics import nearest
 from steps.monitor.training import Training
 from steps.monitor.window import Window
 
@@ -83,9 +82,8 @@ def _drift(
     if answers := window.answers:
         before = [s.answered or "" for s in then]
         yield _of_lengths(ANSWERED, before, answers, training.answered_edges, config, looks)
-    kinds = len(training.centres)
-    topics = [np.bincount(nearest(v, training.centres), minlength=kinds) for v in (training.vectors, vectors)]
-    yield _of_bins(TOPICS, topics[0], topics[1], config)
+    topics = training.topics
+    yield _of_bins(TOPICS, topics.counts(training.vectors), topics.counts(vectors), config)
     yield _of_vectors(then, now, training.vectors, vectors, config)
     languages = [[language_of(s.about) for s in rows] for rows in (then, now)]
     known = known_languages(languages[0])

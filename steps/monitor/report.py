@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from steps.contracts.arrays import Vectors
 from steps.contracts.digests import value_digest
 from steps.contracts.evaluation import Estimate
@@ -17,7 +15,6 @@ from steps.monitor.candidates import counts_of
 from steps.monitor.config import MonitorConfig
 from steps.monitor.statistics import counted, psi, quantile_interval
 from steps.monitor.texts import Counter
-from steps.monitor.topics import nearest
 from steps.monitor.training import Training
 from steps.monitor.window import Window
 
@@ -102,8 +99,7 @@ def _course(seen: Seen) -> Iterator[_Point]:
             continue
         then, now = (counted([seen.count(s.asked) for s in rows], training.asked_edges) for rows in
                      (training.compared, window.said))  # fmt: skip
-        k = len(training.centres)
-        before, after = (np.bincount(nearest(v, training.centres), minlength=k) for v in (training.vectors, vectors))
+        before, after = (training.topics.counts(v) for v in (training.vectors, vectors))
         yield _Point(window, psi(then, now), psi(before, after))
 
 
@@ -142,9 +138,9 @@ def _unlike(seen: Seen) -> Iterator[Example]:
     """The requests of the newest window that are farthest from every topic of the training data; scrubbed."""
     if seen.training is None or not seen.vectors:
         return
-    cosines = (seen.vectors[0].astype(np.float64) @ seen.training.centres.T.astype(np.float64)).max(axis=1)
+    cosines = seen.training.topics.cosines(seen.vectors[0])
     rows = seen.windows[0].said
-    order = sorted(range(len(rows)), key=lambda i: (round(float(cosines[i]), 6), rows[i].record_id))
+    order = sorted(range(len(rows)), key=lambda i: (float(cosines[i]), rows[i].record_id))
     for i in order[:_EXAMPLES]:
         text, evidence = rows[i].about[:_CHARACTERS], {"cosine with the nearest topic": round(float(cosines[i]), 3)}
         yield Example(record_id=rows[i].record_id, reason="unlike training", text=text, evidence=evidence)

@@ -11,11 +11,10 @@ from steps.contracts.arrays import Vectors
 from steps.contracts.dataset import Dataset
 from steps.contracts.records import Row
 from steps.engines.graders.values import NOTHING, parse_json
-from steps.engines.vector_store.clusters import clusters
 from steps.monitor.config import MonitorConfig
 from steps.monitor.statistics import bins_of
 from steps.monitor.texts import Counter, Said, trained
-from steps.monitor.topics import Vectorise
+from steps.monitor.topics import Topics, Vectorise, find_topics
 
 _COLUMNS = ["record_id", "content_id", "kind", "messages", "chosen", "rejected", "tools", "text", "label", "split"]
 # Deciles, as PSI is used.
@@ -32,7 +31,7 @@ class Training:
         compared: the half that a window is held against.
         vectors: of it, shape (n, d).
         asked_edges, answered_edges: inner edges of the bins of lengths.
-        centres: of the clusters, shape (k, d).
+        topics: clusters of the other half.
         answers_json: whether its answers are JSON objects.
     """
 
@@ -40,7 +39,7 @@ class Training:
     vectors: Vectors
     asked_edges: tuple[float, ...]
     answered_edges: tuple[float, ...]
-    centres: Vectors
+    topics: Topics
     answers_json: bool
 
 
@@ -67,12 +66,12 @@ def look_at(halves: tuple[Sequence[Said], Sequence[Said]], config: MonitorConfig
             vectorise: Vectorise) -> Training:  # fmt: skip
     """Bins and clusters of the first half, vectors of the second; neither may be empty."""
     fitted, compared = halves
-    centres, _ = clusters(vectorise([s.about for s in fitted]), config.topics, config.seed)
+    topics = find_topics(vectorise([s.about for s in fitted]), config.topics, config.seed)
     edges = (tuple(bins_of([count(t) for t in texts], _BINS)) for texts in
              ([s.asked for s in fitted], [s.answered or "" for s in fitted]))  # fmt: skip
     asked, answered = edges
     return Training(
-        tuple(compared), vectorise([s.about for s in compared]), asked, answered, centres,
+        tuple(compared), vectorise([s.about for s in compared]), asked, answered, topics,
         share_of(compared, is_object) >= _JSON_SHARE,
     )  # fmt: skip
 
