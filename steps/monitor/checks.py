@@ -18,7 +18,8 @@ from steps.monitor.training import Training
 from steps.monitor.window import Window
 
 PSI, MMD, CHANGE, LIMIT = "PSI", "MMD²", "change of the share", "limit"
-ASKED, ANSWERED, TOPICS, TEXTS = "length of requests", "length of answers", "topics", "what requests say"
+ASKED, ANSWERED, TEXTS = "length of requests", "length of answers", "what requests say"
+TOPICS, NEW = "topics", "requests on no known topic"
 LANGUAGES, PERSONAL = "unknown languages", "personal data"
 REFUSALS, DEGENERATE, INVALID = "refusals", "degenerate answers", "invalid answers"
 ERRORS, CUT, JUDGED = "errors", "cut answers", "judged low"
@@ -84,6 +85,8 @@ def _drift(
         yield _of_lengths(ANSWERED, before, answers, training.answered_edges, config, looks)
     topics = training.topics
     yield _of_bins(TOPICS, topics.counts(training.vectors), topics.counts(vectors), config)
+    new = [(topics.cosines(v) < topics.least).tolist() for v in (training.vectors, vectors)]
+    yield _of_shares(NEW, "drift", new[0], new[1], config)
     yield _of_vectors(then, now, training.vectors, vectors, config)
     languages = [[language_of(s.about) for s in rows] for rows in (then, now)]
     known = known_languages(languages[0])

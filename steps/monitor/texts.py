@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from steps.contracts.records import Row
-from steps.engines.text.languages import language_model, ranked
+from steps.engines.text.languages import SAME, language_model
 from steps.engines.text.sides import answers, asked_and_answered, opening
 
 # Number of tokens of a text.
@@ -74,8 +74,8 @@ def language_of(text: str) -> str:
     text = without_names(text)[:_LOOKED_AT]
     if sum(map(str.isalpha, text)) < _LETTERS:
         return UNDECIDED
-    best, probability = next(iter(ranked(language_model(), text).items()))
-    return best if probability >= _SURE else UNDECIDED
+    best, probability = language_model().classify(text)
+    return SAME.get(best, best) if probability >= _SURE else UNDECIDED
 
 
 def known_languages(found: Sequence[str], least: float = 0.01) -> frozenset[str]:

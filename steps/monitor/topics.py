@@ -23,8 +23,8 @@ from steps.monitor.texts import without_names
 Vectorise: TypeAlias = Callable[[Sequence[str]], Vectors]
 # Chosen: the words of a domain collide seldom, and all pairs of a thousand rows take a moment.
 _DIMENSIONS = 512
-# Chosen: among new requests on the same topics it is hardly more, and a new topic is nearly all there.
-_FARTHEST = 0.05
+# Chosen: among new requests on the same topics it is little more, and a new topic is nearly all there.
+_FARTHEST = 0.01
 _WORD = re.compile(r"\w+")
 
 
@@ -68,8 +68,8 @@ def vectoriser(config: EmbedConfig | None, ctx: StageContext) -> Iterator[Vector
 
 @dataclass(frozen=True)
 class Topics:
-    """Clusters of the training requests. `centres`: unit vectors, shape (k, d); `least`: a request that is less like all
-    of them, by the cosine, is on none of these topics.
+    """Clusters of the training requests. `centres`: unit vectors, shape (k, d); `least`: a request that is less like
+    all of them, by the cosine, is on none of these topics.
     """
 
     centres: Vectors
@@ -90,6 +90,6 @@ class Topics:
 
 
 def find_topics(vectors: Vectors, number: int, seed: int) -> Topics:
-    """Topics of these requests. What is on none of them lies farther from all centres than 19 of 20 of these do."""
+    """Topics of these requests. What is on none of them lies farther from all centres than 99 of 100 of these do."""
     centres, _ = clusters(vectors, number, seed)
     return Topics(centres, float(np.quantile(Topics(centres, 0.0).cosines(vectors), _FARTHEST)))

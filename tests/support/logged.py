@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from examples import order_mails
+from steps.contracts.dataset import Dataset, DatasetWriter
+from steps.contracts.records import SCHEMA, SPLITS, make_row, message
 
 # 2026-11-01T00:00Z.
 BEGAN = 1_793_491_200.0
 SECRET = "jane.roe@example.org"
 DIGEST = "ab" * 32
+PSEUDONYM = "<EMAIL_ADDRESS_K7Q2M4XA7DTR>"
 Change = Callable[[random.Random, dict[str, Any]], dict[str, Any]]
 
 
@@ -50,3 +56,17 @@ def write(path: Path, lines: Iterable[dict[str, Any] | str | bytes]) -> Path:
     raw = (v if isinstance(v, bytes) else (v if isinstance(v, str) else json.dumps(v)).encode() for v in lines)
     path.write_bytes(b"".join(one + b"\n" for one in raw))
     return path
+
+
+def training_rows(folder: Path, count: int = 800, marked: float = 0.05) -> Dataset:
+    """Order mails of which so large a share holds personal data; every tenth row is a test row."""
+    rng, rows = random.Random("training"), []
+    for n in range(count):
+        mail = order_mails.order(rng)
+        asked = f"{mail.prompt} {PSEUDONYM}" if rng.random() < marked else mail.prompt
+        said = [message("user", asked), message("assistant", mail.answer)]
+        rows.append(make_row(kind="conversation", source="s", locator=f"line:{n}", raw=asked.encode(), messages=said))
+    writer = DatasetWriter(folder / "training", "ingest")
+    writer.write(pa.Table.from_pylist(rows, schema=SCHEMA))
+    codes = np.array([SPLITS.index("test" if n % 10 == 0 else "train") for n in range(count)], np.int8)
+    return writer.close().select(np.ones(count, bool), folder / "split", "split", codes)
