@@ -10,6 +10,7 @@ from steps.contracts.reports import Frozen
 # drifted: requests aren't what the model was trained on. degraded: answers are worse than they were, or than a limit
 # allows. too_few: nothing can be said.
 MonitorVerdict: TypeAlias = Literal["steady", "drifted", "degraded", "too_few"]
+Kind: TypeAlias = Literal["drift", "answers", "limit"]
 VERDICTS: tuple[MonitorVerdict, ...] = ("steady", "drifted", "degraded", "too_few")
 
 
@@ -26,7 +27,7 @@ class MonitorCheck(Frozen):
     """
 
     name: str
-    kind: Literal["drift", "answers", "limit"]
+    kind: Kind
     measure: str
     window: Estimate | None = None
     training: Estimate | None = None

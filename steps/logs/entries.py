@@ -183,16 +183,26 @@ def _ends_with_answer(row: Row) -> bool:
 
 def _row(found: Entry, request: dict[str, Any], answer: dict[str, Any] | None, raw: bytes, source: str) -> Row:
     tools = {"tools": request["tools"]} if isinstance(request.get("tools"), list) and request["tools"] else {}
+    empty = answer is not None and _says_nothing(answer)
+    shown = _NO_ANSWER if answer is None or empty else answer
     try:
-        (draft,) = read({"messages": [*request["messages"], answer or _NO_ANSWER], **tools}, AS_USUAL).drafts
+        (draft,) = read({"messages": [*request["messages"], shown], **tools}, AS_USUAL).drafts
     except (RowRejected, ValueError) as e:
         raise LineError(BAD_MESSAGES) from e
-    messages = draft.messages if answer is not None else draft.messages[:-1]
+    messages = [*draft.messages[:-1], message("assistant", "")] if empty else draft.messages
+    messages = messages if answer is not None else messages[:-1]
     row = make_row(
         kind="conversation", source=f"{source}/log", locator=found.locator, raw=raw, messages=messages,
         tools=draft.tools,
     )  # fmt: skip
     return corrected(row, found.feedback, raw)
+
+
+def _says_nothing(answer: dict[str, Any]) -> bool:
+    """Whether an answer is blank, which no row to train on may be; production's may."""
+    content = answer["content"]
+    called = answer.get("tool_calls") or answer.get("function_call") or answer.get("reasoning_content")
+    return isinstance(content, str) and not content.strip() and not called
 
 
 def _body(value: Any) -> dict[str, Any]:

@@ -66,9 +66,15 @@ def _of_row(row: Row, fact: Mapping[str, Any]) -> Iterator[Row]:
         yield _made("conversation", CORRECTED, row, fact, messages=[*row["messages"], *row["chosen"]])
         sides = {name: row[name] for name in ("messages", "chosen", "rejected")}
         yield _made("preference", PREFERRED, row, fact, **sides)
-    elif row["messages"] and row["messages"][-1]["role"] == "assistant" and not fact["failed"]:
+    elif not fact["failed"] and _is_answered(row):
         # A correction that says what the answer said accepts it.
         yield _made("conversation", ACCEPTED, row, fact, messages=row["messages"])
+
+
+def _is_answered(row: Row) -> bool:
+    """Whether the last message is an answer that says or calls something."""
+    last = row["messages"][-1] if row["messages"] else {"role": ""}
+    return last["role"] == "assistant" and bool(last["content"].strip() or last["tool_calls"])
 
 
 def _made(

@@ -7,7 +7,7 @@ import numpy as np
 
 from steps.contracts.arrays import Numbers, Vectors
 from steps.contracts.evaluation import Estimate
-from steps.contracts.monitoring import MonitorCheck
+from steps.contracts.monitoring import Kind, MonitorCheck
 from steps.engines.graders.degeneration import loops, says_nothing
 from steps.engines.graders.extractors import compile_re2
 from steps.engines.scoring.wilson import wilson
@@ -79,10 +79,8 @@ def _drift(
     window: Window, vectors: Vectors, training: Training, config: MonitorConfig, looks: Looks
 ) -> Iterator[MonitorCheck]:
     then, now = training.compared, window.said
-    yield _of_lengths(ASKED, [s.asked for s in then], [s.asked for s in now], training.asked_edges, config, looks)
-    if answers := window.answers:
-        before = [s.answered or "" for s in then]
-        yield _of_lengths(ANSWERED, before, answers, training.answered_edges, config, looks)
+    asked = [[looks.count(s.asked) for s in rows] for rows in (then, now)]
+    yield _of_lengths(ASKED, "drift", asked, training.asked_edges, config)
     topics = training.topics
     yield _of_bins(TOPICS, topics.counts(training.vectors), topics.counts(vectors), config)
     new = [(topics.cosines(v) < topics.least).tolist() for v in (training.vectors, vectors)]
@@ -102,8 +100,11 @@ def _is_marked(said: Said, mode: str) -> bool:
 
 
 def _answers(window: Window, training: Training, config: MonitorConfig, looks: Looks) -> Iterator[MonitorCheck]:
-    """Answers beside those that were trained: only more of it is worse."""
+    """Answers beside those that were trained; of shares only more is worse."""
     then, now = [s.answered or "" for s in training.compared], window.answers
+    if now:
+        lengths = [[looks.count(a) for a in answers] for answers in (then, now)]
+        yield _of_lengths(ANSWERED, "answers", lengths, training.answered_edges, config)
     valid = looks.valid
     kinds: list[tuple[str, Callable[[str], bool]]] = [(REFUSALS, looks.declines), (DEGENERATE, is_degenerate)]
     if valid is not None:
@@ -113,20 +114,15 @@ def _answers(window: Window, training: Training, config: MonitorConfig, looks: L
 
 
 def _of_lengths(
-    name: str,
-    then: Sequence[str],
-    now: Sequence[str],
-    edges: Sequence[float],
-    config: MonitorConfig,
-    looks: Looks,
+    name: str, kind: Kind, lengths: Sequence[Sequence[int]], edges: Sequence[float], config: MonitorConfig
 ) -> MonitorCheck:
-    counts = [counted([looks.count(t) for t in texts], edges) for texts in (then, now)]
-    return _of_bins(name, counts[0], counts[1], config)
+    then, now = (counted(of_side, edges) for of_side in lengths)
+    return _of_bins(name, then, now, config, kind)
 
 
-def _of_bins(name: str, then: Numbers, now: Numbers, config: MonitorConfig) -> MonitorCheck:
+def _of_bins(name: str, then: Numbers, now: Numbers, config: MonitorConfig, kind: Kind = "drift") -> MonitorCheck:
     effect, p = psi_test(then, now, config.permutations, config.seed)
-    return MonitorCheck(name=name, kind="drift", measure=PSI, effect=round(effect, _DIGITS), floor=config.min_psi, p=p)
+    return MonitorCheck(name=name, kind=kind, measure=PSI, effect=round(effect, _DIGITS), floor=config.min_psi, p=p)
 
 
 def _of_vectors(
@@ -141,7 +137,7 @@ def _of_vectors(
     return MonitorCheck(name=TEXTS, kind="drift", measure=MMD, effect=round(effect, _DIGITS), p=p)
 
 
-def _of_shares(name: str, kind: str, then: Sequence[bool], now: Sequence[bool], config: MonitorConfig) -> MonitorCheck:
+def _of_shares(name: str, kind: Kind, then: Sequence[bool], now: Sequence[bool], config: MonitorConfig) -> MonitorCheck:
     p = fisher((sum(then), len(then)), (sum(now), len(now)), more=True)
     before, after = wilson(sum(then), len(then)), wilson(sum(now), len(now))
     assert before is not None and after is not None

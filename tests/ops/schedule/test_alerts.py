@@ -57,6 +57,18 @@ def test_a_rejected_model_is_told(tmp_path):
     assert [(t["kind"], t["run"]) for t in told(tmp_path)] == [("gate", "run-1")]
 
 
+def test_production_that_is_not_what_it_was_is_told(tmp_path):
+    desk = desk_with(tmp_path, SINK)
+    for hour, verdict in (("01", "steady"), ("02", "drifted"), ("03", "degraded"), ("04", "too_few")):
+        desk.end(desk.look(f"{hour}:00"), f"{hour}:01", Result("completed", "", f"run-{hour}", verdict))
+    for _ in range(2):
+        deliver(desk, tmp_path, "04:02")
+    assert [(t["kind"], t["run"]) for t in told(tmp_path)] == [("drift", "run-02"), ("drift", "run-03")]
+    assert told(tmp_path)[0]["text"] == (
+        "production is drifted, as the slot of 2026-03-01T02:00+00:00 found; assay report run-02 shows in what"
+    )
+
+
 def test_that_nothing_happened_is_told_without_a_scheduler(tmp_path):
     desk = desk_with(tmp_path, SINK)
     deliver(desk, tmp_path, "01:59")

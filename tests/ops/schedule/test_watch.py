@@ -6,11 +6,15 @@ from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import pytest
+from support import sample_run
 from support.clockwork import Desk, at
 
+from ops.run_index import save_run
 from ops.schedule import attempts, moves, scheduler
 from ops.schedule.scheduler import Scheduler
+from ops.schedule.slots import Result
 from ops.schedule.watch import ABSENT, mark_of
+from steps.contracts.monitoring import MonitorOutcome
 
 
 def test_marks_of_files_and_folders(tmp_path):
@@ -49,6 +53,55 @@ def test_marks_of_urls(tmp_path):
         assert mark_of(tmp_path, f"{url}/a.jsonl") not in (None, first)
         assert mark_of(tmp_path, f"{url}/b.jsonl") == ABSENT
     assert mark_of(tmp_path, f"{url}/a.jsonl") is None, "a server that is down has changed nothing"
+
+
+def monitored(root, number: int, config: str = "shop-watch", status: str = "completed", **outcome) -> None:
+    """A run of a config, as the index has it."""
+    record = sample_run.record().model_copy(
+        update={
+            "run_id": f"run-{number}", "name": f"run-{number}", "config_name": config, "status": status,
+            "started": f"2026-03-01T0{number}:00:00+00:00",
+            "monitored": MonitorOutcome.model_validate(outcome) if outcome else None,
+        }
+    )  # fmt: skip
+    save_run(root, record, "name: x\n")
+
+
+def test_a_mark_changes_with_each_run_that_asks_for_a_new_model_and_with_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    name = "monitor:shop-watch"
+    assert mark_of(tmp_path, name) == ABSENT
+    monitored(tmp_path, 1, verdict="steady", retrain=False)
+    monitored(tmp_path, 2, config="other", verdict="drifted", retrain=True)
+    monitored(tmp_path, 3, status="failed", verdict="drifted", retrain=True)
+    monitored(tmp_path, 4)
+    assert mark_of(tmp_path, name) == ABSENT
+    monitored(tmp_path, 5, verdict="drifted", retrain=True)
+    assert mark_of(tmp_path, name) == "run-5"
+    monitored(tmp_path, 6, verdict="degraded", retrain=False)
+    assert mark_of(tmp_path, name) == "run-5", "one that asks for nothing undoes nothing"
+    monitored(tmp_path, 7, verdict="degraded", retrain=True)
+    assert mark_of(tmp_path, name) == "run-7"
+
+
+def test_a_schedule_runs_once_for_what_another_one_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    name = "monitor:shop-watch"
+    desk = Desk(tmp_path, cron=None, on_change=(name,))
+
+    def look(now):
+        return moves.changed(desk.table, "s", {name: mark_of(tmp_path, name)}, at(now))
+
+    monitored(tmp_path, 1, verdict="drifted", retrain=True)
+    assert [look(now) for now in ("02:01", "02:02")] == [None, None], "what was found before it was added is no news"
+    monitored(tmp_path, 2, verdict="steady", retrain=False)
+    assert [look(now) for now in ("03:01", "03:02")] == [None, None]
+    monitored(tmp_path, 3, verdict="drifted", retrain=True)
+    assert look("04:01") is None
+    slot = look("04:02")
+    assert (slot.origin, slot.reason) == ("change", "changed: monitor:shop-watch")
+    desk.end(desk.look("04:02"), "04:30", Result("completed", "", "retrained"))
+    assert [look(now) for now in ("05:01", "05:02")] == [None, None]
 
 
 def test_the_first_look_fires_nothing_and_a_change_once(tmp_path):

@@ -86,6 +86,14 @@ def test_failed_and_cut_answers_and_calls(tmp_path):
     assert "look" in rows[2]["messages"][1]["tool_calls"]
 
 
+@pytest.mark.parametrize("answer", ["", " \n"])
+def test_an_answer_that_says_nothing_is_one(tmp_path, answer):
+    write(tmp_path, [logged.line(0, "a", answer), logged.line(1, "b", answer, correction="Better.")])
+    rows = list(run(tmp_path).rows.iter_rows())
+    assert rows[0]["messages"][-1]["role"] == "assistant" and rows[0]["messages"][-1]["content"] == ""
+    assert (rows[1]["rejected"][0]["content"], rows[1]["chosen"][0]["content"]) == ("", "Better.")
+
+
 def test_each_line_that_cannot_be_read_is_told_apart_by_place_and_never_by_text(tmp_path):
     good = logged.line(0, "a", "b")
     bad = {

@@ -135,11 +135,11 @@ def test_answers_that_got_worse_degrade_and_ask_for_no_model_by_themselves(tmp_p
         return one
 
     production = Production(tmp_path, logged.orders(400, change=change))
-    done = production.look(training, min_psi=9.0)
+    done = production.look(training)
     found = done.artifacts["monitored"]
     assert (found.verdict, found.retrain) == ("degraded", False)
-    assert set(alarms(done)) == {"refusals", "degenerate answers", "invalid answers"}
-    asked = production.look(training, min_psi=9.0, retrain_on=["drifted", "degraded"])
+    assert set(alarms(done)) == {"length of answers", "refusals", "degenerate answers", "invalid answers"}
+    asked = production.look(training, retrain_on=["drifted", "degraded"])
     assert asked.artifacts["monitored"].retrain
 
 
