@@ -191,11 +191,12 @@ def cost_of_a_thousand() -> dict[str, float]:
 def main() -> None:
     """Run it all and hold it against what is promised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=20, help="windows of each size and drift")
+    parser.add_argument("--repeats", type=int, default=20, help="windows of each size and drift; 0: none")
     parser.add_argument("--windows", type=int, default=1_000, help="windows without drift")
     given = parser.parse_args()
     costs = cost_of_a_thousand()
-    found = detection(trained(0), problems(os.environ.get("ASSAY_BENCH_DATA")), given.repeats)
+    gsm8k = problems(os.environ.get("ASSAY_BENCH_DATA"))
+    found = detection(trained(0), gsm8k, given.repeats) if given.repeats else {}
     none = false_alarms(given.windows)
     # Holm's correction promises alpha per window: the lower end of the interval must not lie above it.
     kept = none["low"] <= 1000 * CONFIG.alpha

@@ -102,6 +102,10 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
             out.print(text(sentence))
     for artifact in record.of_type("decision"):
         _print_decision(out, store.value(artifact, Decision))
+    if record.monitored is not None:
+        asks = "; a new model is asked for" if record.monitored.retrain else ""
+        style = "green" if record.monitored.verdict == "steady" else "yellow"
+        out.print(text(f"production: {record.monitored.verdict.replace('_', ' ')}{asks}"), style=style)
     _print_end(out, record, costs, page)
 
 

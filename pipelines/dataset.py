@@ -18,6 +18,8 @@ from steps.zenml_runtime.step import assay_step, cache_key
 
 # As ZenML's store has the type of datasets.
 _DATASETS = f"contains:{Dataset.__module__}"
+# What a look at production makes; the rows that scrub leaves of it have the name of any other's.
+_OF_PRODUCTION = ("logged", "monitor_sample", "candidates")
 # Chosen: so many versions are searched for a digest.
 _LOOKED_AT = 1000
 
@@ -71,15 +73,20 @@ def find_dataset(name: str, config_name: str) -> FoundDataset:
 
 
 def _ended_with(run: Any) -> Any:
-    """The artifact version of the dataset that a run's curation ended with, be it from the cache; None without one."""
+    """The artifact version of the dataset that a run's curation ended with, be it from the cache; None without one.
+
+    What a look at production has read is none: nobody has agreed that a model is trained on it.
+    """
+    if "logs_step" in run.steps:
+        return None
     steps = sorted(run.steps.values(), key=lambda s: position_of(s.name))
     made = [v for step in steps if step.name != DATASET for versions in step.outputs.values() for v in versions]
     return next((v for v in reversed(made) if v.data_type.attribute == Dataset.__name__ and _goes_on(v)), None)
 
 
 def _goes_on(version: Any) -> bool:
-    """Whether its rows weren't set aside for a person."""
-    return "quarantin" not in version.name
+    """Whether its rows were curated, and weren't set aside for a person."""
+    return "quarantin" not in version.name and version.name not in _OF_PRODUCTION
 
 
 def _made(version: Any) -> FoundDataset:

@@ -1,7 +1,7 @@
 """One run as one HTML file: works offline, without scripts, in light and dark, on a phone."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from materializers.wording import words
 from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_cost, in_words, rows_through, stage_cost, together
 from pipelines.report.dashboards import Dashboards
-from pipelines.report.glance import Glance, glance
+from pipelines.report.glance import Glance, Todo, glance
 from pipelines.report.verdict import verdict_of
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
@@ -135,7 +135,15 @@ def _costs(content: RunPage) -> list[StageCost]:
 def _glance(content: RunPage, costs: Sequence[StageCost]) -> Glance:
     last = _last(content.datasets)
     rows = last.manifest.rows if last else None
-    return glance(content.record, costs, content.decision, content.registration, rows, _sources_read(content))
+    made = glance(content.record, costs, content.decision, content.registration, rows, _sources_read(content))
+    return replace(made, todo=(*made.todo, *_todo_in_production(content.monitored)))
+
+
+def _todo_in_production(monitored: Monitored | None) -> Iterator[Todo]:
+    if monitored is not None and monitored.alarms:
+        yield Todo(f"see what differs in production: {', '.join(dict.fromkeys(c.name for c in monitored.alarms))}")
+    if monitored is not None and monitored.retrain:
+        yield Todo("train a new model on what is asked now; a schedule with --on-change monitor:CONFIG does")
 
 
 def _sources_read(content: RunPage) -> int:

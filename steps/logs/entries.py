@@ -5,6 +5,7 @@
 
 is what `assay serve --log` writes and what people log around OpenAI's client; `request` and `response` may have their
 `body` one level deeper, or stand flat beside each other. A line with `feedback_on` is a word on the answer of that id.
+What stands flat beside `messages` may have been sent by whoever asked: it is taken for no feedback and no consent.
 """
 
 import json
@@ -37,6 +38,8 @@ _LATENCY, _LATENCY_MS = ("latency", "latency_s", "duration"), ("latency_ms", "du
 # Stands for an answer that there isn't, so that a request alone is read as a row is.
 _NO_ANSWER = {"role": "assistant", "content": "x"}
 _MOST_ID = 200
+# What only a line with a request has.
+_REQUESTS = frozenset({"request", "messages", "response", "choices"})
 _LARGEST = 1e18
 
 
@@ -132,7 +135,7 @@ def feedback_line(value: dict[str, Any]) -> tuple[str, Feedback] | None:
     Raises:
         LineError: it names no answer, or says nothing.
     """
-    if "feedback_on" not in value:
+    if "feedback_on" not in value or _REQUESTS.intersection(value):
         return None
     key, said = value["feedback_on"], _feedback(value)
     if not isinstance(key, str) or not 0 < len(key) <= _MOST_ID or said == Feedback(order=said.order):
@@ -159,7 +162,7 @@ def entry(value: dict[str, Any], raw: bytes, source: str) -> tuple[Entry, Row]:
     found = Entry(
         record_id, locator, key if isinstance(key, str) and len(key) <= _MOST_ID else "", created, _latency(value),
         _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _digest(value, response), failed,
-        not failed and choice.get("finish_reason") == "length", _feedback(value),
+        not failed and choice.get("finish_reason") == "length", _feedback(value) if "request" in value else Feedback(),
     )  # fmt: skip
     return found, _row(found, request, answer, raw, source)
 

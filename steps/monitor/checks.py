@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,6 +27,8 @@ ERRORS, CUT, JUDGED = "errors", "cut answers", "judged low"
 P50, P95 = "latency, median", "latency, 95th percentile"
 # Estimates and statistics in what is stored: further digits are noise.
 _DIGITS = 6
+# Answers are looked at for several checks, and many are equal: chosen, more than both sides have by default.
+_ANSWERS = 16_384
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,15 @@ class Looks:
 def declining(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Whether an answer declines, by these patterns."""
     compiled = [compile_re2(p, ignore_case=True) for p in patterns]
-    return lambda answer: any(p.search(answer) for p in compiled)
+
+    @lru_cache(_ANSWERS)
+    def declines(answer: str) -> bool:
+        return any(p.search(answer) for p in compiled)
+
+    return declines
 
 
+@lru_cache(_ANSWERS)
 def is_degenerate(answer: str) -> bool:
     """Whether an answer says nothing or ends in a loop."""
     return says_nothing(answer) or loops(answer)
@@ -72,7 +81,7 @@ def checks_of(
 def _decided(test: MonitorCheck, adjusted: float, config: MonitorConfig) -> MonitorCheck:
     enough = test.floor is None or abs(test.effect or 0.0) >= test.floor
     alarm = enough and adjusted <= config.alpha
-    return test.model_copy(update={"adjusted": round(adjusted, _DIGITS), "alarm": alarm})
+    return test.model_copy(update={"adjusted": float(f"{adjusted:.3g}"), "alarm": alarm})
 
 
 def _drift(
@@ -143,7 +152,7 @@ def _of_shares(name: str, kind: Kind, then: Sequence[bool], now: Sequence[bool],
     assert before is not None and after is not None
     return MonitorCheck.model_validate({
         "name": name, "kind": kind, "measure": CHANGE, "window": rounded(after), "training": rounded(before),
-        "effect": round(after.value - before.value, _DIGITS), "floor": config.min_change, "p": round(p, _DIGITS),
+        "effect": round(after.value - before.value, _DIGITS), "floor": config.min_change, "p": float(f"{p:.3g}"),
     })  # fmt: skip
 
 

@@ -191,11 +191,7 @@ def _decision(
 def _notes(config: MonitorConfig, answering: Answering, mode: str, windows: Sequence[Window]) -> list[str]:
     lengths = "words and signs: the model's tokenizer isn't known" if answering.folder is None else "tokens"
     about = "hashed words" if config.embed is None else config.embed.model or "vectors of an endpoint"
-    notes = [
-        f"Lengths are in {lengths}. Topics are by {about}.",
-        f"All tests of a window share a chance of {config.alpha:.1%} for a false alarm (Holm's correction); windows of"
-        " other days aren't corrected for.",
-    ]
+    notes = [f"Lengths are in {lengths}. Topics are by {about}."]
     if not answering.weights:
         notes.append("Which weights are meant isn't known: requests that any model answered count.")
     if others := sum(w.others for w in windows):

@@ -19,7 +19,6 @@ from steps.zenml_runtime.step import assay_step, cache_key, uncached_step
 class MonitorOutputs(NamedTuple):
     """The outputs."""
 
-    rows: Annotated[Dataset, "monitored_rows"]
     ledger: Annotated[Ledger, "monitor_ledger"]
     report: Annotated[StageReport, "monitor_report"]
     monitored: Annotated[Monitored, "monitored"]

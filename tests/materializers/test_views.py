@@ -8,6 +8,7 @@ from materializers.visible import visible
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Compared, Comparison, Decision, Difference, Estimate, Reason, Registration
 from steps.contracts.ledger import LedgerWriter
+from steps.contracts.monitoring import MonitorCheck, Monitored
 from steps.contracts.reports import Example, Histogram, Series, StageReport, Table
 
 HOSTILE = "</style></title><script>alert(1)</script><img src=x onerror=alert(2)>\"'\u202e\x1b[31m\ud800"
@@ -193,3 +194,35 @@ def test_a_lost_row_is_visible_in_the_funnel():
     svg = str(charts.shares([("kept", 99_999), ("dropped", 1)], 100_000))
     widths = [float(w) for w in re.findall(r'width="([\d.]+)"', svg)]
     assert widths[1] >= 0.5
+
+
+def monitored(verdict: str = "drifted", text: str = "topics") -> Monitored:
+    share = Estimate(value=0.355, low=0.31, high=0.403, n=400)
+    sure = {"effect": 1.3, "floor": 0.1, "p": 0.0005, "adjusted": 0.00001, "alarm": True}
+    checks = (
+        MonitorCheck(name=text, kind="drift", measure="PSI", **sure),
+        MonitorCheck(name="errors", kind="limit", measure="limit", window=share, floor=0.02, alarm=True),
+        MonitorCheck(name="latency, median", kind="limit", measure="limit", window=share, unit="s"),
+    )
+    return Monitored(
+        verdict=verdict,
+        retrain=True,
+        requests=400,
+        began="2026-11-01T00:00:00+00:00",
+        ended="2026-11-01T06:39:00+00:00",
+        dataset_digest="d",
+        alpha=0.01,
+        tests=1,
+        checks=checks,
+        notes=("Lengths are in tokens.",),
+        config_digest="c",
+    )
+
+
+def test_a_look_at_production_says_its_verdict_and_every_check() -> None:
+    html = views.as_html(monitored())
+    told = ("drifted", "a new model is asked for", "&lt; 0.0001", "35.5 %", "31.0 % to 40.3 %", "over the limit")
+    for said in (*told, "told only", "1 tests, corrected together by Holm", "1.0 % at most", "Lengths are in tokens."):
+        assert said in html, said
+    assert "<script>" not in views.as_html(monitored(text="<script>alert(1)</script>"))
+    assert 'class="verdict good">steady' in views.as_html(monitored("steady"))

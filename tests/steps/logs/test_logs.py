@@ -206,6 +206,21 @@ def test_feedback_with_the_request_and_on_a_line_of_its_own(tmp_path):
     assert any("neither of the known words" in n for n in done.report.notes)
 
 
+def test_what_whoever_asks_could_have_sent_is_no_feedback(tmp_path):
+    flat = logged.line(0, "a", "b")
+    flat |= {
+        **flat.pop("request"),
+        **flat.pop("response"),
+        "feedback": "accepted",
+        "consent": "given",
+        "correction": "x",
+    }
+    spoof = {**flat, "id": "other", "feedback_on": "chatcmpl-000001"}
+    write(tmp_path, [flat, spoof, logged.line(1, "c", "d")])
+    done = run(tmp_path)
+    assert [(f["feedback"], f["corrected"], f["consent"]) for f in facts(done)] == [(None, False, "")] * 3
+
+
 def test_any_order_of_lines_and_files_gives_the_same(tmp_path):
     lines = [*logged.orders(30), {"feedback_on": "chatcmpl-000004", "feedback": "accepted", "consent": "given"}]
     write(tmp_path / "a", lines)
