@@ -5,7 +5,7 @@ holds a pseudonym. The training data is 2,400 others of them. What is changed, a
 
 - mixture: a share of the requests is about something else (the sentences of the control set; with ASSAY_BENCH_DATA also
   problems of GSM8K, `gsm8k_train.jsonl`), and answered as a mail is;
-- length: every mail has so many more words, of the sentences that its kind is made of;
+- length: mails have so many more words on average, in further sentences of their kind;
 - personal data: another share of the requests holds a pseudonym.
 
 Of each drift windows of 100, 200, 400 ... requests are looked at, `--repeats` of each size, until nine in ten give an
@@ -51,9 +51,13 @@ Ask = Callable[[random.Random], Said]
 def mail(rng: random.Random, marked: float = MARKED, more: float = 0.0) -> Said:
     """A mail of the training data's kind; `marked`: share with personal data; `more`: share of words that are added."""
     drawn = (order_mails.unanswerable if rng.random() < UNANSWERABLE else order_mails.order)(rng)
-    wanted = len(drawn.prompt.split()) * (1 + more)
-    while len(drawn.prompt.split()) < wanted and more:
-        drawn = order_mails.with_sentence(rng, drawn, order_mails.filler(rng))
+    left = len(drawn.prompt.split()) * more
+    while left > 0:
+        sentence = order_mails.filler(rng)
+        words_of = len(sentence.split())
+        if rng.random() < left / words_of:
+            drawn = order_mails.with_sentence(rng, drawn, sentence)
+        left -= words_of
     asked = f"{drawn.prompt} My number is {PSEUDONYM}." if rng.random() < marked else drawn.prompt
     return Said(f"{rng.getrandbits(128):032x}", asked, drawn.answer, asked)
 

@@ -13,7 +13,9 @@ from steps.contracts.digests import canonical_json, text_digest
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.records import SCHEMA, Kind, Row, make_row
 from steps.contracts.storage import write_whole
-from steps.engines.formats.openai import write
+from steps.engines.formats.format import AS_USUAL
+from steps.engines.formats.openai import read, write
+from steps.engines.formats.rejected import RowRejected
 from steps.monitor.config import CandidatesConfig
 
 # Reason codes of the ledger: of rows that were made, and of what was said of an answer and couldn't be used.
@@ -41,7 +43,7 @@ def make_candidates(
             lines.add(row["record_id"], "flagged", REJECTED)
         elif fact["consent"] not in config.consents:
             lines.add(row["record_id"], "flagged", NO_CONSENT)
-        elif found := list(_of_row(row, fact)):
+        elif found := [one for one in _of_row(row, fact) if _can_be_read(one)]:
             made += found
         else:
             lines.add(row["record_id"], "flagged", NO_TEXT)
@@ -69,6 +71,14 @@ def _of_row(row: Row, fact: Mapping[str, Any]) -> Iterator[Row]:
     elif not fact["failed"] and _is_answered(row):
         # A correction that says what the answer said accepts it.
         yield _made("conversation", ACCEPTED, row, fact, messages=row["messages"])
+
+
+def _can_be_read(row: Row) -> bool:
+    """Whether ingest would take it: a pair whose given answer says nothing isn't one, a blank correction no answer."""
+    try:
+        return bool(read(write(row), AS_USUAL).drafts)
+    except RowRejected:
+        return False
 
 
 def _is_answered(row: Row) -> bool:

@@ -134,7 +134,7 @@ def test_from_a_served_model_to_a_verdict_and_to_the_next_dataset(
     with serving(log) as client:
         ids = ask(client, [*map(question, range(118)), f"{question(118)} Write to {SECRET}.", question(119)])
         feedback = [
-            {"feedback_on": ids[0], "feedback": "accepted", "consent": "given"},
+            {"feedback_on": ids[0], "feedback": "accepted", "correction": "Oslo", "consent": "given"},
             {"feedback_on": ids[1], "correction": "Porto", "consent": "given"},
             {"feedback_on": ids[2], "correction": "Leeds"},
             {"feedback_on": ids[118], "correction": f"Ask {SECRET}.", "consent": "given"},
@@ -171,6 +171,7 @@ def test_from_a_served_model_to_a_verdict_and_to_the_next_dataset(
     assert not [text for text in told if SECRET in text]
     assert len(candidates) == 1, "rows that are there aren't added again"
 
+    logged = [json.loads(line) for line in log.with_suffix(".jsonl.1").read_text().splitlines()]
     source = {"name": "production", "path": str(kept), "consent": "given"}
     curate = write(
         tmp_path / "curate.yaml", name="walked-next", pipeline="curate", ingest={"sources": [source]},
@@ -181,8 +182,11 @@ def test_from_a_served_model_to_a_verdict_and_to_the_next_dataset(
     store = artifacts_of(ROOT, record)
     ingested = next(store.report(a) for a in record.of_type("stage_report") if a.step == "ingest_step")
     rows = list(store.dataset(record.of_type("dataset")[0]).iter_rows())
-    assert (ingested.rows_in, ingested.kept, len(rows)) == (5, 5, 5)
-    assert sorted(r["kind"] for r in rows) == ["conversation"] * 3 + ["preference"] * 2
+    # An answer that says nothing is no side of a pair.
+    said = sum(bool(line["response"]["choices"][0]["message"]["content"].strip()) for line in logged
+               if line["id"] in (ids[0], ids[1], ids[118]))  # fmt: skip
+    assert (ingested.rows_in, ingested.kept, len(rows)) == (3 + said,) * 3
+    assert sorted(r["kind"] for r in rows) == ["conversation"] * 3 + ["preference"] * said
     assert {json.loads(r["meta"])["consent"] for r in rows} == {"given"}
     ledger = store.ledger(next(a for a in second.of_type("ledger") if a.step == "monitor_step")).read().to_pylist()
     made = {line["record_id"]: line["parents"] for line in ledger if line["verdict"] == "created"}

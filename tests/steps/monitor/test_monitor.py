@@ -270,6 +270,13 @@ def test_accepted_and_corrected_answers_become_candidates_with_consent_alone(tmp
     assert production.look(training).artifacts["candidates"].rows == 0
 
 
+def test_a_pair_whose_given_answer_says_nothing_is_no_pair(tmp_path, training):
+    lines = [logged.line(0, "a", " ", correction="Better.", consent="given")]
+    done = Production(tmp_path, lines).look(training, candidates={"consents": ["given"]})
+    (row,) = done.artifacts["candidates"].iter_rows()
+    assert row["kind"] == "conversation" and row["messages"][-1]["content"] == "Better."
+
+
 def test_candidates_are_added_to_a_folder_once(tmp_path, training):
     candidates = said(tmp_path).look(training, candidates={"consents": ["given"]}).artifacts["candidates"]
     folder = tmp_path / "kept"
