@@ -448,7 +448,10 @@ def export(
     ] = None,
     stage: Annotated[str | None, typer.Option(help="the run's version that this stage left; default: the last")] = None,
     repo: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="data set to upload to, with --to hub")] = None,
-    public: Annotated[bool, typer.Option("--public", help="the data set on the hub may be public")] = False,
+    push_to: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="model: the hub's, to bring it to with its cards; private")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="what is on the hub may be public")] = False,
     token_env: Annotated[str, typer.Option(help="environment variable with the hub token")] = "HF_TOKEN",
     raw: Annotated[bool, typer.Option("--raw", help="also to the hub: rows that were never scrubbed")] = False,
     dtype: Annotated[
@@ -482,8 +485,11 @@ def export(
     _quiet(json_output)
     if to in commands.model_formats():
         asked = ModelExport(to, dtype, over, prompts, epsilon, pre_tokenizer, llama_cpp, overwrite)
-        commands.export_of_model(root_folder(), what, asked, out, json_output)
+        hub = commands.Hub(push_to, token_env, public) if push_to is not None else None
+        commands.export_of_model(root_folder(), what, asked, out, json_output, hub)
         return
+    if push_to is not None:
+        raise ConfigError("only models are pushed so", where="--push-to", hint="rows: --to hub --repo OWNER/NAME")
     commands.export_version(
         root_folder(), what, to, out, splits or [], stage, repo, public, token_env, raw, json_output
     )

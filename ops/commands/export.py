@@ -2,20 +2,24 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from ops.console import emit, heading, say, show_table
 from ops.export.export import Export, export
 from ops.export.files import Target
-from ops.export.hub import upload
+from ops.export.hub import push_model, require_model_repo, upload
 from ops.export.made import note_export
 from ops.export.model import ModelExport, export_model
+from ops.export.model_card import DATA_CARD, MODEL_CARD, data_card, model_card, public_manifest
+from ops.found_models import find_model
+from ops.release.facts import behind, facts_of
 from ops.versions import find_version
 from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.humanize import size
 from steps.contracts.records import SPLITS
-from steps.engines.exports.exported_folder import ExportManifest
+from steps.engines.exports.exported_folder import MANIFEST, ExportManifest
 from steps.engines.exports.formats import FORMATS
 
 
@@ -94,20 +98,60 @@ def model_formats() -> Sequence[str]:
     return tuple(FORMATS)
 
 
-def export_of_model(root: Path, text: str, asked: ModelExport, out: Path | None, json_output: bool) -> None:
-    """Write a model into `out`, and say how it was proven.
+@dataclass(frozen=True)
+class Hub:
+    """Where a model goes besides: OWNER/NAME, the environment variable with the token, whether it may be public."""
+
+    repo: str
+    token_env: str
+    public: bool
+
+
+def export_of_model(
+    root: Path, text: str, asked: ModelExport, out: Path | None, json_output: bool, hub: Hub | None = None
+) -> None:
+    """Write a model into `out`, or bring it to a hub, or both, and say how it was proven.
 
     Raises:
         ConfigError: nowhere to write.
-        As `find_model` and `export_model`.
+        As `find_model`, `export_model` and `pushed`.
     """
-    if out is None:
-        raise ConfigError("nowhere to write", hint="--out FOLDER")
-    manifest = export_model(root, text, asked, out)
-    if json_output:
-        emit({"out": out.expanduser().absolute(), **manifest.model_dump(mode="json")})
-        return
-    _tell_model(manifest, out.expanduser().absolute())
+    if out is None and hub is None:
+        raise ConfigError("nowhere to write", hint="--out FOLDER, or --push-to OWNER/NAME")
+    if hub is not None:
+        require_model_repo(hub.repo, hub.token_env, hub.public)
+    with tempfile.TemporaryDirectory() as scratch:
+        place = out or Path(scratch) / "export"
+        manifest = export_model(root, text, asked, place)
+        went = pushed(root, text, asked.over, place, manifest, hub) if hub is not None else None
+        if json_output:
+            emit({"out": out and out.expanduser().absolute(), "pushed": went, **manifest.model_dump(mode="json")})
+            return
+        _tell_model(manifest, place.expanduser().absolute())
+        if went:
+            say(f"on the hub: {went}")
+
+
+def pushed(root: Path, text: str, over: str | None, place: Path, manifest: ExportManifest, hub: Hub) -> str:
+    """Bring an exported folder to a hub with its cards; returns OWNER/NAME@COMMIT.
+
+    Raises:
+        ConfigError: something in it names a folder of this machine. As `push_model`.
+    """
+    own = (f"{root.absolute()}/", f"{Path.home()}/")
+    told = next((f for f in place.glob("*.json") if f.name != MANIFEST and any(n in f.read_text() for n in own)), None)
+    if (manifest.format == "adapter" and manifest.base.source != "hub") or told is not None:
+        raise ConfigError(
+            "the export names a folder of this machine, which nobody else has",
+            where=told.name if told else "adapter_config.json",
+            hint="--to merged needs no base; or train from a base by its hub id",
+        )
+    found = find_model(root, text, over)
+    facts = facts_of(found, behind(root, found))
+    texts = {MODEL_CARD: model_card(manifest, facts), MANIFEST: public_manifest(manifest).model_dump_json(indent=1)}
+    if rows := data_card(facts):
+        texts[DATA_CARD] = rows
+    return push_model(place, texts, hub.repo, hub.token_env, hub.public, f"assay export {manifest.format}")
 
 
 def _tell_model(manifest: ExportManifest, out: Path) -> None:
