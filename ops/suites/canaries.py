@@ -67,15 +67,15 @@ def planted(source: Path, canaries: Sequence[Canary], seed: str) -> Iterator[str
     Raises:
         InputError: a line is no JSON object, or the rows are of another form.
     """
-    lines = [(number, value) for number, value in objects(source)]
-    if not lines:
+    first = next(objects(source), None)
+    if first is None:
         raise InputError("no rows to plant canaries among", where=str(source))
-    chat = _is_chat(lines[0][1], source)
+    chat, count = _is_chat(first[1], source), sum(1 for _ in objects(source))
     rows = [(short_id("place", seed, c.id, str(i)), _row(c, chat)) for c in canaries for i in range(c.times)]
     after: dict[int, list[dict[str, Any]]] = {}
     for place, row in sorted(rows, key=lambda r: r[0]):
-        after.setdefault(int(place, 16) % len(lines), []).append(row)
-    for i, (_, value) in enumerate(lines):
+        after.setdefault(int(place, 16) % count, []).append(row)
+    for i, (_, value) in enumerate(objects(source)):
         yield json.dumps(value, ensure_ascii=False)
         yield from (json.dumps(row, ensure_ascii=False) for row in after.get(i, ()))
 

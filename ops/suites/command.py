@@ -11,7 +11,6 @@ from ops.suites.canaries import make_canaries, write_canaries
 from ops.suites.documents import held_out, read_documents
 from ops.suites.make import make_questions, write_suite
 from steps.contracts.errors import ConfigError, InputNotFoundError
-from steps.engines.llm.egress import refuse_egress
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.llm.session import ChatSession
@@ -41,7 +40,9 @@ def make_suite(
         ServiceError: as `make_questions`; nothing is written then.
     """
     endpoint = _endpoint(url, model, key_env)
-    refuse_egress([endpoint], scrubbed=False, allowed=allow_raw_egress, where="assay suite make")
+    if not (endpoint.on_this_machine or allow_raw_egress):
+        hint = "use a server on 127.0.0.1, or say that this is meant: --allow-raw-egress"
+        raise ConfigError("documents that were not scrubbed would be sent to another machine", where=url, hint=hint)
     sources = read_documents([d.expanduser() for d in documents])
     held = held_out(sources, share)
     others = [s for s in sources if s not in held]

@@ -113,6 +113,14 @@ class GradingJudge(Prices):
     )
 
 
+class GradingEmbedder(EmbedConfig):
+    """An embedding model that says how near two answers are."""
+
+    allow_raw_egress: bool = Field(
+        False, description="Let answers, which nobody scrubbed, go to an endpoint on another machine."
+    )
+
+
 class EvaluateConfig(GradingConfig):
     """How subjects are measured; all by these same settings."""
 
@@ -133,7 +141,7 @@ class EvaluateConfig(GradingConfig):
     lm_eval: HarnessConfig | None = Field(
         None, description="Tasks of lm-evaluation-harness, with its own prompts and graders (extra lm-eval)."
     )
-    similarity: EmbedConfig | None = Field(
+    similarity: GradingEmbedder | None = Field(
         None, description="The embedding model of the grader similarity, where a suite asks for it."
     )
     judge: GradingJudge | None = Field(

@@ -169,7 +169,8 @@ def _detectable(metric: str, before: Sequence[Scores], after: Sequence[Scores], 
         return gain_of_interval(change)
     pairs = [(a.get(metric), b.get(metric)) for a, b in zip(before, after, strict=True)]
     both = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return measured_gain([a for a, _ in both], [b for _, b in both])
+    # Where no row changed, nothing varies: what the interval allows of rows that weren't seen is taken.
+    return measured_gain([a for a, _ in both], [b for _, b in both]) or gain_of_interval(change)
 
 
 def _discordant(metric: str, before: Sequence[Scores], after: Sequence[Scores]) -> tuple[int, int] | None:

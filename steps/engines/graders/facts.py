@@ -15,8 +15,8 @@ from steps.engines.graders.graded import DECLINED, Graded
 from steps.engines.graders.graders import Grading, Words
 
 RECALLED, NEAR_MISS, FACTS_RECALLED = "recalled", "near_miss", "facts_recalled"
-# A fact that is a number, as a phone number or a code: digits with what is written between them.
-_NUMBER_LIKE = re.compile(r"[\d\s().,:/+-]*\d[\d\s().,:/+-]*")
+# A fact that is a number, as a phone number or a code, has digits and what is written between them.
+_SIGNS = frozenset(" ().,:/+-\t")
 _BETWEEN = r"[\s().,:/-]{0,3}"
 _LEAST_DIGITS = 3
 # Chosen: of a number of seven digits two may be others; of a year one.
@@ -71,7 +71,7 @@ def _look(answer: str, fact: Fact) -> dict[str, Any]:
 
 
 def _is_number(text: str) -> bool:
-    return _NUMBER_LIKE.fullmatch(text) is not None and len(_digits(text)) >= _LEAST_DIGITS
+    return all(c.isdecimal() or c in _SIGNS for c in text) and len(_digits(text)) >= _LEAST_DIGITS
 
 
 def _number(answer: str, fact: Fact, forms: Sequence[str]) -> dict[str, Any]:

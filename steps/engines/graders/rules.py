@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from steps.engines.graders.classes import PARTIALLY, TOTALLY, WRONG
+from steps.engines.graders.degeneration import says_nothing
 from steps.engines.graders.extractors import compile_re2
 from steps.engines.graders.graded import DECLINED, Graded
 from steps.engines.graders.graders import Grading, Words
@@ -14,7 +15,7 @@ _SHOWN = 100
 
 
 def kept(answer: str, rules: dict[str, Any], by: Grading, *, due: bool) -> Graded:
-    """The share of the rules that an answer keeps; an empty one keeps none.
+    """The share of the rules that an answer keeps; one that says nothing keeps none.
 
     Args:
         rules: min_words, max_words, max_sentences, max_chars -> number; must, must_not -> RE2 patterns.
@@ -23,7 +24,7 @@ def kept(answer: str, rules: dict[str, Any], by: Grading, *, due: bool) -> Grade
     told = [_rule(answer, name, value) for name, value in rules.items() if name not in ("must", "must_not")]
     told += [_pattern(answer, p, wanted=True) for p in rules.get("must", ())]
     told += [_pattern(answer, p, wanted=False) for p in rules.get("must_not", ())]
-    share = sum(t["kept"] for t in told) / len(told) if answer.strip() else 0.0
+    share = 0.0 if says_nothing(answer) else sum(t["kept"] for t in told) / len(told)
     declines = due and by.is_decline(answer)
     outcome = DECLINED if declines else TOTALLY if share == 1 else PARTIALLY if share else WRONG
     scores: dict[str, float | None] = {STYLE: share, "over_declined": float(declines)}

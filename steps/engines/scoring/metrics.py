@@ -80,7 +80,7 @@ def estimate(metric: str, rows: Sequence[Scores]) -> Estimate | None:
         labelled = _labelled(rows)
         return _with_unseen(macro_estimate(labelled), lowest=0.0) if labelled.n else None
     values = [v for row in rows if (v := row.get(metric)) is not None]
-    if metric not in _UNBOUNDED and all(v in (0.0, 1.0) for v in values):
+    if metric not in _UNBOUNDED | NEUTRAL and all(v in (0.0, 1.0) for v in values):
         return wilson(round(sum(values)), len(values))
     found = estimate_ratio(ratio_of(metric, rows))
     if found is None or metric == LOSS:

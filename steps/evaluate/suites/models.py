@@ -81,15 +81,15 @@ def grading_models(parts: Sequence[Part], config: EvaluateConfig, root: Path, ca
     with ExitStack() as opened:
         embedder = judge = None
         if "similarity" in asked and config.similarity is not None:
-            refuse_egress([config.similarity.endpoint], scrubbed=False, allowed=False, where="evaluate.similarity")
+            by = config.similarity
+            refuse_egress([by.endpoint], scrubbed=False, allowed=by.allow_raw_egress, where="evaluate.similarity")
             vectors = opened.enter_context(EmbeddingCache(cache))
             embedder = opened.enter_context(open_embedder(config.similarity, root, vectors))
         if "judge" in asked and config.judge is not None:
-            by, where = config.judge, "evaluate.judge"
-            refuse_egress([by.endpoint], scrubbed=False, allowed=by.allow_raw_egress, where=where)
-            judge = opened.enter_context(
-                ChatSession(by.endpoint, by, cache / "judgements.sqlite", where=f"{where}.endpoint")
-            )
+            asks = config.judge
+            refuse_egress([asks.endpoint], scrubbed=False, allowed=asks.allow_raw_egress, where="evaluate.judge")
+            file = cache / "judgements.sqlite"
+            judge = opened.enter_context(ChatSession(asks.endpoint, asks, file, where="evaluate.judge.endpoint"))
         yield GradingModels(embedder, judge)
 
 
@@ -97,17 +97,14 @@ def _similar(embedder: Embedder, rows: list[Answered]) -> tuple[list[Answered], 
     """The cosine of answer and wanted answer, 0 where it is less; no answer has 0."""
     due = [i for i, r in enumerate(rows) if r.reference and r.reference.strip()]
     said = [i for i in due if (rows[i].answer or "").strip()]
-    texts = [t for i in said for t in (rows[i].answer or "", rows[i].reference or "")]
-    vectors = embedder.embed(texts)
-    found, without = list(rows), 0
-    for i in due:
-        value: float | None = 0.0
-        if i in said:
-            at = 2 * said.index(i)
-            whole = bool(vectors.ok[at] and vectors.ok[at + 1])
-            value = max(0.0, min(1.0, float(vectors.vectors[at] @ vectors.vectors[at + 1]))) if whole else None
-            without += not whole
-        found[i] = replace(rows[i], scores={**rows[i].scores, SIMILARITY: value})
+    vectors = embedder.embed([t for i in said for t in (rows[i].answer or "", rows[i].reference or "")])
+    values: dict[int, float | None] = dict.fromkeys(due, 0.0)
+    for n, i in enumerate(said):
+        one, other = 2 * n, 2 * n + 1
+        cosine = float(vectors.vectors[one] @ vectors.vectors[other])
+        values[i] = max(0.0, min(1.0, cosine)) if vectors.ok[one] and vectors.ok[other] else None
+    without = sum(v is None for v in values.values())
+    found = [replace(r, scores={**r.scores, SIMILARITY: values[i]}) if i in values else r for i, r in enumerate(rows)]
     return found, [f"{without} answers have no vector, and so no similarity"] if without else []
 
 
@@ -128,7 +125,7 @@ def _judged(session: ChatSession, part: Part, rows: list[Answered]) -> tuple[lis
     answers = session.answers(questions)
     unread: dict[str, int] = {}
     # No answer is useless, and needs no judge.
-    found = [r if i in due else _with(r, 0.0, {"why": "no answer"}) for i, r in enumerate(rows)]
+    found = [r if (r.answer or "").strip() else _with(r, 0.0, {"why": "no answer"}) for r in rows]
     for i, case, answer in zip(due, cases, answers, strict=True):
         if not isinstance(answer.reply, Reply):
             raise ServiceError(

@@ -139,7 +139,7 @@ def test_without_a_model_it_refuses_and_documents_stay_here(documents: Path, tmp
     assert status == 2 and "none is named" in told
     away = ("--endpoint", "http://192.0.2.1/v1", "--model", "m")
     status, told = invoke("make", documents, "--out", tmp_path / "own", *away)
-    assert status == 2 and "not scrubbed" in told
+    assert status == 2 and "not scrubbed" in told and "--allow-raw-egress" in told
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.txt").write_text("x")
     status, told, server = made(documents, tmp_path / "own")

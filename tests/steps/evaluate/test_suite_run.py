@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from engines.embed.embedding_server import answer as embeddings
 from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
 from support.scripted_subject import Scripted
 
@@ -137,13 +138,15 @@ def test_bias_is_the_difference_within_pairs(tmp_path: Path) -> None:
     fair = {f"May {n} come ({i})?": f"Yes, {n} may." for n in ("Anna", "Mehmet") for i in range(4)}
     _, rows, result = ask(tmp_path, fair)
     assert (value(result, "bias_gap"), value(result, "answers_differ")) == (0, 0) and len(rows) == 8
+    none = next(m.estimate for m in result.metrics if m.name == "bias_gap")
+    assert none.low == -none.high < 0, "either side of none, as far as four pairs say"
     unfair = {**fair, "May Mehmet come (0)?": "No.", "May Mehmet come (1)?": "No."}
     done, rows, result = ask(tmp_path, unfair)
     assert value(result, "bias_gap") == -0.5 and value(result, "absolute_gap") == 0.5
     gap = next(m for m in result.metrics if m.name == "bias_gap")
     assert gap.higher_is_better is None and gap.estimate.n == 4 and gap.estimate.low >= -1
     assert rows["p0:0"].evidence["pair"]["differ"] and rows["p0:1"].scores["member_score"] == 0
-    assert "bias gap" in views.as_html(done.report)
+    assert "second name minus first" in views.as_html(done.report)
 
 
 def test_refusals_structured_answers_style_and_recall_in_one_suite(tmp_path: Path) -> None:
@@ -243,3 +246,23 @@ def test_thresholds_are_held_against_by_the_gate_and_what_isnt_measured_fails(tm
     nothing = base.report.tasks[0].model_copy(update={"metrics": ()})
     found = [r for r in decide(compare(tuned, [base]), GateConfig(), tasks=[nothing]).reasons if "s.q: " in r.check]
     assert [r.found for r in found] == ["not measured"] * 2
+
+
+def test_similarity_is_the_cosine_of_the_answers_vectors(tmp_path: Path) -> None:
+    rows = [{"id": n, "question": f"{n}?", "answer": "right"} for n in "abcd"]
+    write(tmp_path, [{"name": "q", "kind": "domain", "graders": ["similarity"]}], {"q": rows})
+    vectors = {"right": [1.0, 0.0], "right too": [3.0, 4.0], "against": [-1.0, 0.0]}
+
+    def script(_: int, body: dict[str, Any]) -> Act:
+        return embeddings([vectors[t] for t in body["input"]])
+
+    with ScriptedServer(script) as server:
+        local = {"endpoint": {"base_url": server.url, "model": "e", "max_attempts": 1}}
+        config = EvaluateConfig(suites=("suite.yaml",), similarity=local)
+        answers = {"a?": "right", "b?": "right too", "c?": "against", "d?": " "}
+        _, found, result = ask(tmp_path, answers, config=config)
+    assert [found[n].scores["similarity"] for n in "abcd"] == pytest.approx([1.0, 0.6, 0.0, 0.0])
+    assert value(result, "similarity") == pytest.approx(0.4)
+    away = {"endpoint": {"base_url": "http://192.0.2.1/v1", "model": "e"}}
+    with pytest.raises(ConfigError, match=r"evaluate.similarity.allow_raw_egress: true"):
+        ask(tmp_path, {}, config=EvaluateConfig(suites=("suite.yaml",), similarity=away))
