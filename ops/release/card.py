@@ -20,7 +20,7 @@ _FENCE = "---\n"
 
 def card(c: Contents) -> str:
     """The whole file."""
-    metadata = yaml.safe_dump(_metadata(c), sort_keys=False, allow_unicode=True)
+    metadata = yaml.safe_dump(_metadata(c), sort_keys=False)
     return f"{_FENCE}{metadata}{_FENCE}\n{_text(c)}"
 
 

@@ -210,7 +210,8 @@ def _check_digests(folder: Path, name: str, manifest: ReleaseManifest) -> Findin
 def _digests(folder: Path, name: str) -> dict[str, Any]:
     """The digests that a document names."""
     if name == place.CARD:
-        metadata: dict[str, Any] = yaml.safe_load((folder / name).read_text("utf-8").split("---\n")[1])
+        text = (folder / name).read_text("utf-8")
+        metadata: dict[str, Any] = yaml.safe_load(text[: text.index("\n---\n", 1)])
         return dict(metadata["assay"])
     said = _document(folder, name)
     if name == place.BOM:

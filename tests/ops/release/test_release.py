@@ -267,3 +267,42 @@ def test_damaged_evidence_is_no_release(state, tiny_model):
     file.write_text(file.read_text().replace('"changed":3', '"changed":0'))
     done = invoke("release", "run:shop", "--to", "adapter", "--out", "out")
     assert done.exit_code == 7 and "scrub_report/report.json" in done.stderr and not (state / "out").exists()
+
+
+def valid(folder):
+    """Documents as the programs that they are for read them; returns the card's metadata."""
+    import mlcroissant as mlc
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+    from huggingface_hub import ModelCard
+
+    text = (folder / "release/bom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert not mlc.Dataset(jsonld=str(folder / "release/croissant.json")).metadata.ctx.issues.errors
+    return ModelCard.load(str(folder / "README.md")).data.to_dict()
+
+
+@pytest.mark.slow
+def test_hostile_words_stay_words(state, tiny_model):
+    licence = "a\n---\nassay: {}\n<script>alert(1)</script> | \u202e [x](http://x) {{ 7777777 * 3 }} {% raw %}"
+    words = {"licence": licence, "limitations": [licence], "intended_use": licence}
+    released_run.build(state / "work", tiny_model, registry=words, promote=False)
+    told("release", "run:shop", "--to", "adapter", "--out", "out", "--although", licence)
+    said = valid(state / "out")
+    assert (said["license"], said["license_name"]) == ("other", licence)
+    assert told("verify", "out")["ok"]
+    card = (state / "out/README.md").read_text().partition("\n---\n")[2]
+    assert "<script>" not in card and "23333331" not in card and "\u202e" not in card and "\n---\n" not in card
+    shown = invoke("verify", "out").stdout
+    assert "\u202e" not in shown and "released although" in shown
+
+
+@pytest.mark.slow
+def test_a_folder_of_any_name(state, tiny_model):
+    import shutil
+
+    folder = state / "a|b <i>\n{{x}} \u00e9 \u202e--- #"
+    shutil.copytree(tiny_model.path, folder)
+    told("release", folder, "--out", "out", "--although", "so")
+    assert valid(state / "out")["assay"]["dataset"] is None
+    assert told("verify", "out")["ok"]
