@@ -922,7 +922,9 @@ def deploy(
     model: Annotated[
         str | None, typer.Argument(metavar="[MODEL]", help="models:/NAME@ALIAS, run:RUN[/MODEL] or a folder")
     ] = None,
-    to: Annotated[str, typer.Option(help="serve: assay serve; mlflow: MLflow's model server")] = "serve",
+    to: Annotated[
+        str, typer.Option(help="serve: assay serve; mlflow: MLflow's model server; kubernetes: pods")
+    ] = "serve",
     name: Deployed = "default",
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="where it is asked; default: as it was")] = None,
     previous: Annotated[bool, typer.Option("--previous", help="back to the model that was deployed before")] = False,

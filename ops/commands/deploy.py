@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ops.console import complain, emit, say, show_table
-from ops.deploy import processes, state
+from ops.deploy import kubernetes, processes, state
 from ops.deploy.deploy import Wish, again, deploy, go_back, undeploy
 from ops.deploy.state import Deployment, Target
 from ops.export.model import read_prompts
@@ -27,8 +27,10 @@ def deploy_model(
     target = next((t for t in get_args(Target) if t == to), None)
     if target is None:
         raise ConfigError(f"nothing is deployed to {to!r}", where="--to", hint="one of " + ", ".join(get_args(Target)))
-    if overrides and target != "serve":
+    if overrides and target == "mlflow":
         raise ConfigError("MLflow's server takes no settings of the evaluation", where="--set", hint="--to serve")
+    if prompts is not None and target == "kubernetes":
+        raise ConfigError("nothing is tested in Kubernetes", where="--prompts")
     wish = Wish(name, port, timeout, read_prompts(prompts) if prompts is not None else ())
     if model is not None:
         done = deploy(root, model, target, wish, over, overrides, complain)
@@ -44,10 +46,14 @@ def deploy_model(
 def _say(done: Deployment) -> None:
     server = done.current
     say(f"{done.name}: {server.asked} ({server.digest[:12]}) at {done.url}, by {server.to}")
-    say(f"  its smoke test: {server.tested} questions answered, twice alike, at {server.since}")
+    if server.to == "kubernetes":
+        say("  applied; nothing was tested, and whether its pods come up Kubernetes tells:")
+        say(f"  kubectl --namespace {server.place['namespace']} rollout status deployment/assay-{done.name}")
+    else:
+        say(f"  its smoke test: {server.tested} questions answered, twice alike, at {server.since}")
     for line in server.against:
         say(f"  note: {line}")
-    if server.to == "serve":
+    if server.to != "mlflow":
         say(f"  OpenAI's: {done.url}/v1, model {done.name}")
     else:
         say(f"  MLflow's: {done.url}/invocations")
@@ -56,12 +62,24 @@ def _say(done: Deployment) -> None:
 
 
 def _told(root: Path, done: Deployment) -> dict[str, Any]:
+    if done.current.to == "kubernetes":
+        found = _in_cluster(done)
+        ready = found.endswith(" ready") and not found.startswith("0 ")
+        return {"url": done.url, "running": {"server": ready}, "cluster": found, **done.model_dump(mode="json")}
     folder = state.folder_of(root, done.name)
     up = {
         "server": bool(processes.running(folder, done.current.id)),
         "address": bool(processes.running(folder, done.front)),
     }
     return {"url": done.url, "running": up, **done.model_dump(mode="json")}
+
+
+def _in_cluster(done: Deployment) -> str:
+    try:
+        return kubernetes.applied(done.current)
+    except AssayError as e:
+        complain(str(e))
+        return "not reached"
 
 
 def show_deployments(root: Path, json_output: bool) -> int:
@@ -84,7 +102,7 @@ def show_deployments(root: Path, json_output: bool) -> int:
     else:
         rows = [
             [d["name"], d["url"], d["current"]["to"], d["current"]["asked"], d["current"]["digest"][:12],
-             d["current"]["since"], "down" if d["name"] in down else "runs"]
+             d["current"]["since"], d.get("cluster") or ("down" if d["name"] in down else "runs")]
             for d in found
         ]  # fmt: skip
         show_table(["deployment", "address", "by", "model", "weights", "since", ""], rows)
@@ -102,4 +120,4 @@ def undeploy_model(root: Path, name: str, json_output: bool) -> None:
     if json_output:
         emit({"name": name, "ended": ended})
     else:
-        say(f"{name}: {ended} processes ended")
+        say(f"{name}: {ended} processes or objects ended")

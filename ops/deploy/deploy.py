@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.deploy import processes, state
+from materializers.artifacts import is_remote
+from ops.deploy import kubernetes, processes, state
 from ops.deploy.smoke import smoke_test, wait_until_up
 from ops.deploy.state import Deployment, Server, Target
 from ops.found_models import FoundModel, find_model
 from ops.release.clearance import clearance_of
 from ops.release.facts import behind
 from ops.run_index import known_runs
-from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError, ServiceError
+from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError, IntegrityError, ServiceError
 from steps.engines.exports.folder_format import Asked
+from steps.engines.tracking.database import database_file
+from steps.engines.tracking.secrets import without_secret
 from steps.register.registered import with_secret
 from steps.zenml_runtime.state import state_folder
 
@@ -67,8 +70,8 @@ def deploy(
     found = find_model(root, text, over)
     against = clearance_of(root, found, behind(root, found), "deployed").against
     server = Server(
-        id="", name=wish.name, to=to, asked=text, model=_lasting(root, found) if to == "serve" else _version(found),
-        digest=found.model.info.digest, port=0, against=against, overrides=tuple(overrides),
+        id="", name=wish.name, to=to, asked=text, model=_named(root, found, to), digest=found.model.info.digest, port=0,
+        place=kubernetes.place_of(wish.name) if to == "kubernetes" else {}, against=against, overrides=tuple(overrides),
         over=over and str(Path(over).expanduser().resolve() if Path(over).expanduser().is_dir() else over),
     )  # fmt: skip
     with _alone(root, wish.name, say) as folder:
@@ -95,7 +98,7 @@ def again(root: Path, wish: Wish, say: Callable[[str], None]) -> Deployment:
     with _alone(root, wish.name, say) as folder:
         there = _there(folder, wish.name)
         _clean(folder, there)
-        if not processes.running(folder, there.current.id):
+        if there.current.to == "kubernetes" or not processes.running(folder, there.current.id):
             return _exchange(root, folder, there.current, wish, there, say)
         return _with_front(root, folder, there)
 
@@ -111,6 +114,7 @@ def undeploy(root: Path, name: str, say: Callable[[str], None]) -> int:
         raise _nothing(root, name)
     with _alone(root, name, say) as folder:
         there = (folder / state.STATE).is_file()
+        removed = _removed(folder)
         # First, so that nobody starts again what is being ended.
         (folder / state.STATE).unlink(missing_ok=True)
         living = processes.running(folder)
@@ -119,7 +123,17 @@ def undeploy(root: Path, name: str, say: Callable[[str], None]) -> int:
             raise _nothing(root, name)
         for log in folder.glob("*.log"):
             log.unlink()
-        return len(living)
+        return len(living) + removed
+
+
+def _removed(folder: Path) -> int:
+    """What was taken out of a cluster. Of a damaged state nobody knows whether there is any."""
+    try:
+        deployment = state.read(folder)
+    except IntegrityError:
+        return 0
+    in_cluster = deployment is not None and deployment.current.to == "kubernetes"
+    return kubernetes.remove(deployment.current) if deployment is not None and in_cluster else 0
 
 
 @contextmanager
@@ -147,6 +161,11 @@ def _exchange(
     root: Path, folder: Path, wanted: Server, wish: Wish, there: Deployment | None, say: Callable[[str], None]
 ) -> Deployment:
     """Start, test, and only then let it be asked; what was there goes on until then, and if it fails."""
+    if there is not None and (there.current.to == "kubernetes") != (wanted.to == "kubernetes"):
+        what = f"{wish.name} is deployed by {there.current.to}"
+        raise ConfigError(what, where="--to", hint=f"--as another name, or assay undeploy --as {wish.name}")
+    if wanted.to == "kubernetes":
+        return _applied(folder, wanted, wish, there)
     _clean(folder, there)
     _check_port(wish.port, there)
     server = wanted.model_copy(update={"id": secrets.token_hex(6), "port": _free_port(), "since": ""})
@@ -162,10 +181,9 @@ def _exchange(
         raise
     server = server.model_copy(update={"since": datetime.now(UTC).isoformat(timespec="seconds"), "tested": tested})
     old = there.current if there is not None else None
-    previous = there.previous if there is not None and there.current.is_like(server) else old
     deployment = Deployment(
         name=wish.name, port=(wish.port or (there.port if there else None)) or _free_port(),
-        front=there.front if there is not None else "", current=server, previous=previous,
+        front=there.front if there is not None else "", current=server, previous=_before(server, there),
     )  # fmt: skip
     # The instant at which the new one is asked.
     state.write(folder, deployment)
@@ -173,6 +191,25 @@ def _exchange(
     if old is not None:
         processes.end(processes.running(folder, old.id), _DRAIN)
     return deployment
+
+
+def _applied(folder: Path, wanted: Server, wish: Wish, there: Deployment | None) -> Deployment:
+    """In a cluster; what becomes of it there is Kubernetes' to tell."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    server = wanted.model_copy(update={"id": secrets.token_hex(6), "port": kubernetes.PORT, "since": since})
+    kubernetes.apply(server)
+    done = Deployment(
+        name=wish.name, port=kubernetes.PORT, front="", current=server, previous=_before(server, there)
+    )  # fmt: skip
+    state.write(folder, done)
+    return done
+
+
+def _before(server: Server, there: Deployment | None) -> Server | None:
+    """What one goes back to; the same model again is no other one."""
+    if there is None:
+        return None
+    return there.previous if there.current.is_like(server) else there.current
 
 
 def _told(error: AssayError, folder: Path, server: Server, there: Deployment | None) -> AssayError:
@@ -243,6 +280,25 @@ def _free_port() -> int:
         return int(s.getsockname()[1])
 
 
+def _named(root: Path, found: FoundModel, to: Target) -> str:
+    """What the server is told.
+
+    Raises:
+        ConfigError: it can't be reached from there.
+    """
+    if to == "serve":
+        return _lasting(root, found)
+    version = _version(found)
+    if to == "mlflow":
+        return version
+    assert found.run is not None
+    for what, uri in (("registry", version.rpartition("#")[0]), ("artifact store", found.run.artifact_store)):
+        if database_file(uri) is not None or not is_remote(uri):
+            hint = "run on a stack whose stores are shared, such as `s3`"
+            raise ConfigError(f"its {what} is this machine's, which no pod reaches", where=found.name, hint=hint)
+    return f"model:{version}"
+
+
 def _lasting(root: Path, found: FoundModel) -> str:
     """What names the same weights later, whatever becomes of an alias."""
     run, digest = found.run, found.model.info.digest
@@ -264,7 +320,7 @@ def _version(found: FoundModel) -> str:
     made = found.run.registration if found.run is not None else None
     if made is None or made.tags.get("weights_digest") != found.model.info.digest:
         raise ConfigError("these weights aren't registered in MLflow", where=found.name, hint="--to serve")
-    return f"{made.tracking_uri}#{made.name}/{made.version}"
+    return f"{without_secret(made.tracking_uri)}#{made.name}/{made.version}"
 
 
 def _command(server: Server) -> list[str]:

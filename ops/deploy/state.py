@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from steps.contracts.errors import InputError, IntegrityError
 from steps.contracts.locks import locked
@@ -18,7 +18,7 @@ from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import state_folder
 
-Target: TypeAlias = Literal["serve", "mlflow"]
+Target: TypeAlias = Literal["serve", "mlflow", "kubernetes"]
 STATE = "state.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -33,7 +33,9 @@ class Server(Frozen):
         over: what an adapter in a folder lies over, as it was named.
         against: what speaks against the model by its gate and approvals.
         overrides: settings of `assay serve`.
-        since: when it passed its smoke test, UTC, ISO 8601; tested: questions that it answered then.
+        place: image, namespace and context, in Kubernetes.
+        since: when it passed its smoke test, or was applied in Kubernetes, UTC, ISO 8601; tested: questions that it
+            answered then.
     """
 
     id: str
@@ -46,22 +48,19 @@ class Server(Frozen):
     over: str | None = None
     against: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    place: dict[str, str] = Field(default_factory=dict)
     since: str = ""
     tested: int = 0
 
     def is_like(self, other: "Server") -> bool:
         """Whether both are the same model, run alike."""
-        return (self.to, self.model, self.digest, self.overrides) == (
-            other.to,
-            other.model,
-            other.digest,
-            other.overrides,
-        )
+        same = ("to", "model", "digest", "overrides", "place")
+        return all(getattr(self, name) == getattr(other, name) for name in same)
 
 
 class Deployment(Frozen):
     """Attributes:
-    port: the public one, of the front; front: id of its process.
+    port: the public one, of the front; front: id of its process, "" in Kubernetes.
     current: what is asked; previous: what was asked before, whose processes have ended.
     """
 
@@ -73,7 +72,9 @@ class Deployment(Frozen):
 
     @property
     def url(self) -> str:
-        """Where it is asked."""
+        """Where it is asked; in Kubernetes from within the cluster."""
+        if self.current.to == "kubernetes":
+            return f"http://assay-{self.name}.{self.current.place['namespace']}:{self.port}"
         return f"http://127.0.0.1:{self.port}"
 
 

@@ -49,7 +49,7 @@ def test_deployed_exchanged_and_back(place, how):
     shown = invoke("deploy", "--show")
     assert shown.exit_code == 0 and "runs" in shown.stdout and first["url"] in shown.stdout
     ended = invoke("undeploy")
-    assert ended.exit_code == 0 and "2 processes ended" in ended.stdout
+    assert ended.exit_code == 0 and "2 processes or objects ended" in ended.stdout
     folder = place / "state/deployments/default"
     assert [f.name for f in folder.iterdir()] == ["lock"] and not processes.running(folder)
     again = invoke("undeploy")
@@ -179,7 +179,7 @@ def test_a_damaged_state_is_told_and_can_be_undeployed(place, how):
     [
         ([], 2, "one of MODEL, --previous, --again and --show"),
         ([TUNED, "--previous"], 2, "one of MODEL"),
-        ([TUNED, "--to", "kubernetes"], 2, "nothing is deployed to 'kubernetes'"),
+        ([TUNED, "--to", "mars"], 2, "nothing is deployed to 'mars'"),
         ([TUNED, "--to", "mlflow"], 2, "these weights aren't registered in MLflow"),
         ([TUNED, "--to", "mlflow", "--set", "device=cpu"], 2, "MLflow's server takes no settings"),
         (["run:none"], 3, "no run 'none'"),

@@ -25,6 +25,7 @@ VERSIONS = ("1.31", "1.34")
 _KINDS = {
     "batch/v1/cronjobs": "CronJob", "batch/v1/jobs": "Job", "v1/pods": "Pod", "v1/serviceaccounts": "ServiceAccount",
     "v1/secrets": "Secret", "v1/configmaps": "ConfigMap", "v1/namespaces": "Namespace",
+    "apps/v1/deployments": "Deployment", "v1/services": "Service",
     "rbac.authorization.k8s.io/v1/rolebindings": "RoleBinding", "coordination.k8s.io/v1/leases": "Lease",
 }  # fmt: skip
 _CLUSTER = ("v1/namespaces",)
