@@ -1,8 +1,10 @@
 """A suite's YAML file, every mistake with its line, and the files that it names, which lie below it or behind a URL."""
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,7 +13,7 @@ from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, 
 from steps.contracts.evaluation import UsedSuite
 from steps.contracts.pinned import is_url, pinned, unpinned
 from steps.engines.yaml_lines.parse import KeyPath, parse_yaml
-from steps.evaluate.suites.settings import SuiteFile, SuiteTask
+from steps.evaluate.suites.settings import StyleRules, SuiteFile, SuiteTask
 
 # Chosen: far more than any suite's own file has; questions are in files beside it.
 _MOST_BYTES = 1 << 20
@@ -137,12 +139,26 @@ def _stays_inside(suite: Suite, path: Path, place: Place) -> None:
 
 
 def _told(found: ValidationError, lines: dict[KeyPath, int]) -> list[str]:
-    """Each mistake with the line of the nearest place that the file has."""
+    """Each mistake with the line of the nearest place that the file has; what follows from another one isn't told."""
+    places = [_place(error["loc"]) for error in found.errors(include_url=False)]
     told = []
-    for error in found.errors(include_url=False):
-        place = tuple(p for p in error["loc"] if not (isinstance(p, str) and ("[" in p or p in ("auto", "tuple"))))
+    for place, error in zip(places, found.errors(include_url=False), strict=True):
+        if any(len(p) > len(place) and p[: len(place)] == place for p in places):
+            continue
         line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
         name = ".".join(map(str, place)) or "suite"
-        why = error["msg"].removeprefix("Value error, ")
-        told.append((line or 0, f"{f'line {line}: ' if line else ''}{name}: {why}"))
+        told.append((line or 0, f"{f'line {line}: ' if line else ''}{name}: {_why(place, error)}"))
     return [f"{len(told)} mistake{'s' if len(told) > 1 else ''} in the suite", *(f"  {t}" for _, t in sorted(told))]
+
+
+def _place(loc: tuple[int | str, ...]) -> KeyPath:
+    """Without pydantic's own names of the forms that a value may have."""
+    return tuple(p for p in loc if not (isinstance(p, str) and ("[" in p or p in ("auto", "tuple"))))
+
+
+def _why(place: KeyPath, error: Any) -> str:
+    if error["type"] != "extra_forbidden":
+        return str(error["msg"]).removeprefix("Value error, ")
+    keys = [*SuiteFile.model_fields] if len(place) == 1 else [*StyleRules.model_fields, *SuiteTask.model_fields]
+    near = difflib.get_close_matches(str(place[-1]), keys, n=1)
+    return f"unknown key{f'; did you mean {near[0]}?' if near else ''}"

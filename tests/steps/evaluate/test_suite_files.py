@@ -75,7 +75,7 @@ def test_all_its_files_are_inputs_of_the_stage(tmp_path: Path) -> None:
     ("said", "why"),
     [
         ({"kind": "quizz"}, "line 6: tasks.0.kind: Input should be"),
-        ({"grader": ["chrf"]}, "tasks.0.grader: Extra inputs"),
+        ({"grader": ["chrf"]}, "1 mistake in the suite\n  line 8: tasks.0.grader: unknown key; did you mean graders?"),
         (
             {"kind": "recall", "graders": ["exact_match"]},
             "line 5: tasks.0: graders exact_match: one or more of",
