@@ -13,7 +13,7 @@ from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.runs import RunRecord
 
-_MEASURED = ("seconds", "cpu_seconds")
+_MEASURED = ("seconds", "cpu_seconds", "usage")
 
 
 class ValueMaterializer(BaseMaterializer):
@@ -36,7 +36,7 @@ class ValueMaterializer(BaseMaterializer):
         return {layout.SHA256: text_digest(as_json(data))}
 
     def compute_content_hash(self, data: Frozen) -> str:
-        """Digest of the values; how long it took is left out, so that an equal re-run keeps what follows cached."""
+        """Digest of the values; what it took is left out, so that an equal re-run keeps what follows cached."""
         return value_digest(data.model_dump(mode="json", exclude=set(_MEASURED)))
 
     def save_visualizations(self, data: Frozen) -> dict[str, VisualizationType]:

@@ -23,9 +23,10 @@ from ops.training_plan.show import print_training_plan
 from pipelines.input_digests import Inputs
 from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_costs, in_words, run_costs, together
-from pipelines.report.verdict import verdict_of
+from pipelines.report.ownership import ownership
+from pipelines.report.verdict import judged
 from steps.contracts.digests import value_digest
-from steps.contracts.evaluation import Comparison, Decision, Difference
+from steps.contracts.evaluation import Comparison, Decision, Difference, EvalReport
 from steps.contracts.humanize import number
 from steps.contracts.runs import RunRecord
 
@@ -97,8 +98,11 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
     for artifact in record.of_type("comparison"):
         compared = store.value(artifact, Comparison)
         print_comparison(out, compared)
-        judged = [store.value(a, Decision).candidate for a in record.of_type("decision")]
-        for sentence in verdict_of(record, compared, judged[-1] if judged else None):
+        candidate = [store.value(a, Decision).candidate for a in record.of_type("decision")]
+        evals = [store.value(a, EvalReport) for a in record.of_type("eval_report")]
+        if owned := ownership(record, evals, costs):
+            print_whole(out, _plain(owned.title, owned.columns, owned.rows))
+        for sentence in judged(record, compared, candidate[-1] if candidate else None, evals, costs):
             out.print(text(sentence))
     for artifact in record.of_type("decision"):
         _print_decision(out, store.value(artifact, Decision))

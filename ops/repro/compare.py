@@ -116,7 +116,7 @@ def _is_measured(row: Any) -> bool:
 
 
 def _is_time(key: str) -> bool:
-    return key.endswith("seconds") or key in ("rows_per_second", "tokens_per_second", "notes")
+    return key.endswith("seconds") or key in ("rows_per_second", "tokens_per_second", "notes", "at_hand")
 
 
 def _differing(a: Any, b: Any, path: str = "") -> Iterator[str]:

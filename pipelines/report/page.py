@@ -14,7 +14,8 @@ from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_cost, in_words, rows_through, stage_cost, together
 from pipelines.report.dashboards import Dashboards
 from pipelines.report.glance import Glance, Todo, glance
-from pipelines.report.verdict import verdict_of
+from pipelines.report.ownership import ownership
+from pipelines.report.verdict import judged
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.humanize import duration
@@ -90,10 +91,10 @@ class RunPage:
     sources: dict[str, int] = field(default_factory=dict)
 
 
-def _verdict(content: RunPage) -> tuple[str, ...]:
+def _verdict(content: RunPage, costs: Sequence[StageCost]) -> tuple[str, ...]:
     if content.comparison is None or content.decision is None:
         return ()
-    return verdict_of(content.record, content.comparison, content.decision.candidate)
+    return judged(content.record, content.comparison, content.decision.candidate, content.evals, costs)
 
 
 def render_page(content: RunPage) -> str:
@@ -110,7 +111,8 @@ def render_page(content: RunPage) -> str:
             largest=max((r.rows_in + r.created for r in curation), default=1),
             directions=views.directions_of(content.evals),
             headline=_headline(content),
-            verdict=_verdict(content),
+            verdict=_verdict(content, costs),
+            owned=ownership(content.record, content.evals, costs),
             links=Dashboards().of(content.record),
             costs=costs,
             together=together(costs),

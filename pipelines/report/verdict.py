@@ -1,10 +1,12 @@
 """Was training worth it, and what got worse: in plain sentences, each with its figure."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from pipelines.report.candidates import decisive_metric
-from steps.contracts.evaluation import Comparison, Difference
+from pipelines.report.costs import StageCost
+from pipelines.report.ownership import asked_better, repaid
+from steps.contracts.evaluation import Comparison, Difference, EvalReport
 from steps.contracts.models import BASE
 from steps.contracts.runs import RunRecord
 from steps.engines.graders.classes import PARTIALLY, TOTALLY, WRONG
@@ -25,6 +27,24 @@ def verdict_of(record: RunRecord, comparison: Comparison, candidate: str | None)
     asked = {str(s["name"]) for s in settings.get("subjects", ()) if s["model"] == BASE or s.get("endpoint")}
     known = candidate is not None and comparison.of(candidate) and asked <= comparison.over.keys()
     return verdict(comparison, candidate, asked) if known and candidate else ()
+
+
+def judged(
+    record: RunRecord,
+    comparison: Comparison,
+    candidate: str | None,
+    evals: Sequence[EvalReport],
+    costs: Sequence[StageCost],
+) -> tuple[str, ...]:
+    """The sentences of a run, with what training costs beside models asked better."""
+    said = verdict_of(record, comparison, candidate)
+    able = _of_metric(comparison, TOTALLY)
+    # Who can't do the task at all isn't a cheaper way to do it.
+    rivals = [
+        name for name, settings in asked_better(record).items()
+        if settings["model"] == BASE and (name not in able or able[name].candidate.high >= _CANNOT)
+    ]  # fmt: skip
+    return (*said, *(repaid(record, evals, costs, candidate, rivals) if said and candidate else ()))
 
 
 def verdict(comparison: Comparison, candidate: str, asked: Collection[str]) -> tuple[str, ...]:

@@ -114,6 +114,22 @@ SERVED = "served"
 STOP_TOKEN_IDS = "stop_token_ids"
 
 
+class Usage(Frozen):
+    """What a subject's answers took. Times are of answering alone, in batches, without looking up what is asked with.
+
+    cost: of the tokens by the endpoint's prices, whether they were paid in this run or an earlier one; None: it has
+    none. at_hand: replies of an earlier run, which took no time.
+    """
+
+    answers: int
+    prompt_tokens: int
+    answer_tokens: int
+    seconds: float
+    cpu_seconds: float
+    cost: float | None = None
+    at_hand: int = 0
+
+
 class EvalReport(Frozen):
     """All tasks for one subject: `subject` is its name, `model_digest` the digest of what answered, `decoding` a JSON
     object of every setting that decides over an answer or a loss."""
@@ -128,6 +144,7 @@ class EvalReport(Frozen):
     notes: tuple[str, ...] = ()
     tries: tuple[Try, ...] = ()
     suites: tuple[UsedSuite, ...] = ()
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True)

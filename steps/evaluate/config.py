@@ -218,8 +218,10 @@ class EvaluateConfig(GradingConfig):
         return (*found, *((self.similarity,) if self.similarity else ()))
 
     def models(self) -> tuple[tuple[str, str | None], ...]:
-        """Embedding models on this machine or on the hub: name and revision."""
-        return tuple((e.model, e.revision) for e in self.embedders if e.model is not None)
+        """Models of embeddings and of passages' order, on this machine or on the hub: name and revision."""
+        second = [s.retrieval.rerank for s in self.subjects if s.retrieval and s.retrieval.rerank]
+        return (*((e.model, e.revision) for e in self.embedders if e.model is not None),
+                *((r.model, r.revision) for r in second))  # fmt: skip
 
     @field_validator("suites")
     @classmethod

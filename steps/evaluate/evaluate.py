@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steps.contracts.digests import canonical_json
-from steps.contracts.evaluation import EvalReport, Evaluation, Metric, TaskResult, Try
+from steps.contracts.evaluation import EvalReport, Evaluation, Metric, TaskResult, Try, Usage
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.scoring.answers import Answered, write_answers
 from steps.engines.scoring.metrics import (
@@ -49,6 +49,7 @@ class _Run:
     max_new_tokens: int | None
     probe_tokens: int | None
     notes: list[str]
+    usage: Usage | None
 
 
 def evaluate(
@@ -90,6 +91,7 @@ def evaluate(
         tries=tuple(tries),
         notes=(*(n for run in runs for n in run.task.notes), *(n for run in runs for n in run.notes), *harness.notes),
         suites=suite.used,
+        usage=_together([run.usage for run in runs if run.usage]),
     )
     rows = [*(row for run in runs for row in run.rows), *harness.rows]
     return Evaluation(report, write_answers(rows, folder / "answers.parquet"))
@@ -135,10 +137,10 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path, model
     notes += [f"{task.name}: {note}" for note in put.notes]
     answers: list[str | None] = [None] * len(asked)
     reasoning: dict[int, str | None] = {}
-    limit = None
+    limit, usage = None, None
     if isinstance(subject, Answering) and references and (_only_asked(task) or scorer.generates):
         tokens = config.max_new_tokens if task.part is None else room(task.part, config)
-        answers, limit, more, reasoning = _answers(subject, task.name, asked, tokens)
+        answers, limit, more, reasoning, usage = _answers(subject, task.name, asked, tokens)
         notes += more
     probed = probe(subject, task, [] if limit else asked, config)
     prompts = [probed.prompts.get(i, p) for i, p in enumerate(asked)]
@@ -162,7 +164,7 @@ def _run(subject: Subject, task: Task, config: EvaluateConfig, root: Path, model
     if task.part is not None and limit:
         rows, more = models.graded(task.part, graded(task.part, rows, scorer.grading))
         notes += more
-    return _Run(task, rows, scorer, version_of(task.kind, scorer), limit, probed.tokens, [*notes, *probed.notes])
+    return _Run(task, rows, scorer, version_of(task.kind, scorer), limit, probed.tokens, [*notes, *probed.notes], usage)
 
 
 def _only_asked(task: Task) -> bool:
@@ -209,16 +211,32 @@ def _preferences(subject: Subject, task: Task, scorer: Scorer) -> tuple[list[Sco
 
 def _answers(
     subject: Answering, name: str, asked: Sequence[Prompt | None], max_new_tokens: int | None
-) -> tuple[list[str | None], int, list[str], dict[int, str | None]]:
-    """An answer per row, None where there is nothing to say; the room that each had; notes; reasoning by row."""
+) -> tuple[list[str | None], int, list[str], dict[int, str | None], Usage | None]:
+    """An answer per row, None where there is nothing to say; the room that each had; notes; reasoning by row; what all
+    took.
+    """
     due = [(i, p) for i, p in enumerate(asked) if p is not None and p.reference]
+    watch = Stopwatch()
     replies = subject.answer([p for _, p in due], max_new_tokens)
     answers: list[str | None] = [None] * len(asked)
     for (i, _), text in zip(due, replies.texts, strict=True):
         answers[i] = text
     reasoning = dict(zip((i for i, _ in due), replies.reasoning, strict=False))
     notes = [*replies.notes, *([_cut(replies.cut, len(due))] if replies.cut else [])]
-    return answers, replies.max_new_tokens, [f"{name}: {note}" for note in notes], reasoning
+    used = replies.tokens
+    usage = None if used is None else Usage(
+        answers=sum(text is not None for text in replies.texts), prompt_tokens=used.prompts, answer_tokens=used.answers,
+        seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, cost=used.cost, at_hand=used.at_hand,
+    )  # fmt: skip
+    return answers, replies.max_new_tokens, [f"{name}: {note}" for note in notes], reasoning, usage
+
+
+def _together(usages: Sequence[Usage]) -> Usage | None:
+    """Of all tasks."""
+    if not usages:
+        return None
+    sums = {name: sum(getattr(u, name) or 0 for u in usages) for name in Usage.model_fields}
+    return Usage(**{**sums, "cost": None if any(u.cost is None for u in usages) else sums["cost"]})
 
 
 def _cut(cut: int, asked: int) -> str:

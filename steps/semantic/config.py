@@ -5,23 +5,18 @@ from typing import Literal
 from pydantic import Field
 
 from steps.contracts.reports import Frozen
-from steps.engines.embed.config import EmbedConfig
+from steps.engines.embed.config import CrossEncoderConfig, EmbedConfig
 from steps.engines.rowwise.undecided import UndecidedPolicy
 from steps.engines.text.parts import Part
 from steps.engines.vector_store.config import VectorStoreConfig
 
 
-class CrossEncoderConfig(Frozen):
-    """A sentence-transformers CrossEncoder with one score per pair, which reads both texts together."""
+class PairModelConfig(CrossEncoderConfig):
+    """A cross-encoder that says whether two texts say the same."""
 
-    model: str = Field(description="hub id, folder, or package:IMPORT_NAME/FOLDER")
-    revision: str | None = Field(None, description="hub models: commit, branch or tag; None: the default branch")
     threshold: float = Field(
         description="a pair counts from this score on, in both orders of the two texts; its scale is the model's"
     )
-    device: str = Field("cpu", description="torch's name: cpu, cuda, mps")
-    num_threads: int = Field(1, ge=1, description="CPU threads; they change floating-point sums")
-    max_tokens: int | None = Field(None, ge=8, description="a pair is cut to this; None: what the model was made for")
 
 
 class SemanticConfig(Frozen):
@@ -41,7 +36,7 @@ class SemanticConfig(Frozen):
     max_neighbours: int = Field(
         16, ge=1, le=1000, description="most similar kept rows that a row is compared with; matters for rerank only"
     )
-    rerank: CrossEncoderConfig | None = Field(
+    rerank: PairModelConfig | None = Field(
         None, description="a second model that must agree on each pair; None: the cosine alone decides"
     )
     first_pass: Literal["bfloat16", "none"] = Field(

@@ -11,11 +11,11 @@ from steps.contracts.errors import ServiceError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.engines.embed.cache import EmbeddingCache
+from steps.engines.embed.cross_encoder import CrossEncoder
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rowwise.undecided import becomes
 from steps.semantic.config import SemanticConfig
-from steps.semantic.cross_encoder import CrossEncoder
 from steps.semantic.decide import Decisions, Rerank, decide
 from steps.semantic.embeddings import Embeddings
 from steps.semantic.passes import embed_rows
@@ -66,7 +66,7 @@ def _second_model(config: SemanticConfig, root: Path, texts: TextSpill) -> Reran
     """What the cross-encoder says about rows, if one is configured."""
     if config.rerank is None:
         return None
-    cross = CrossEncoder(config.rerank, root)
+    cross = CrossEncoder(config.rerank, root, "semantic.rerank")
     return lambda row, others: cross.scores(texts.get(row), [texts.get(o) for o in others])
 
 

@@ -15,7 +15,7 @@ from steps.contracts.row_cache import RowCache
 # (rows, folder, row_cache) -> outcome
 Stage = Callable[[Dataset, Path, RowCache | None], Outcome]
 # What two equal runs may differ in.
-MEASURED = {"seconds", "cpu_seconds", "notes"}
+MEASURED = {"seconds", "cpu_seconds", "notes", "usage"}
 
 
 def batchings(rows: Sequence[Row], seed: int) -> list[list[Row]]:

@@ -63,3 +63,13 @@ class EmbedConfig(Frozen):
         if self.revision is not None and self.model is None:
             raise ValueError("revision belongs to `model`; a server has its own")
         return self
+
+
+class CrossEncoderConfig(Frozen):
+    """A sentence-transformers CrossEncoder with one score per pair, which reads both texts together."""
+
+    model: str = Field(description="hub id, folder, or package:IMPORT_NAME/FOLDER")
+    revision: str | None = Field(None, description="hub models: commit, branch or tag; None: the default branch")
+    device: str = Field("cpu", description="torch's name: cpu, cuda, mps")
+    num_threads: int = Field(1, ge=1, description="CPU threads; they change floating-point sums")
+    max_tokens: int | None = Field(None, ge=8, description="a pair is cut to this; None: what the model was made for")

@@ -16,10 +16,11 @@ from steps.engines.progress.progress import Progress
 
 @dataclass(frozen=True)
 class Generated:
-    """An answer; `cut`: it was still going on when its room was full."""
+    """An answer; `cut`: it was still going on when its room was full. `tokens`: of it, without what ended it."""
 
     text: str
     cut: bool
+    tokens: int = 0
 
 
 def generate(
@@ -58,7 +59,7 @@ def generate(
                 said = answer([ids[i] for i in batch], room)
                 texts = loaded.tokenizer.batch_decode(said, skip_special_tokens=not special)
                 for i, text, one in zip(batch, texts, said, strict=True):
-                    answers[i] = Generated(text.strip(), cut=len(one) == room)
+                    answers[i] = Generated(text.strip(), cut=len(one) == room, tokens=len(one))
                 progress.advance(len(batch))
     return answers
 

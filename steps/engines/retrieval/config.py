@@ -4,7 +4,7 @@ from pydantic import Field
 
 from steps.contracts.reports import Frozen
 from steps.engines.chunking.config import ChunkConfig
-from steps.engines.embed.config import EmbedConfig
+from steps.engines.embed.config import CrossEncoderConfig, EmbedConfig
 from steps.engines.vector_store.config import VectorStoreConfig
 
 # What stands for the dataset's own train rows.
@@ -27,3 +27,8 @@ class RetrievalConfig(Frozen):
     store: VectorStoreConfig = Field(
         VectorStoreConfig(), description="what finds the nearest vectors; with `embed` only"
     )
+    rerank: CrossEncoderConfig | None = Field(
+        None, description="a model that reads question and passage together and puts the best first; null: none does"
+    )
+    # Chosen: what is right but not among the first 20 by words or vectors is seldom found by reading on.
+    candidates: int = Field(20, ge=2, le=1_000, description="passages per question that `rerank` reads")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from steps.engines.chunking.chunking import Markup, cutter
 from steps.engines.retrieval.config import TRAIN, RetrievalConfig
 from steps.engines.retrieval.questions import question_and_answer
 from steps.engines.retrieval.words import WordIndex
+
+if TYPE_CHECKING:
+    from steps.engines.embed.cross_encoder import CrossEncoder
 
 _MARKUPS: dict[str, Markup] = {
     ".txt": "text", ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html"
@@ -97,12 +100,41 @@ def _lines(file: Path) -> Iterator[str]:
 
 @contextmanager
 def index(found: Passages, config: RetrievalConfig, root: Path, cache: Path | None) -> Iterator[Index]:
-    """The index of passages. `cache`: folder where vectors are kept.
+    """The index of passages, put in order by a second model where there is one. `cache`: folder where vectors are kept.
 
     Raises:
+        ConfigError: the second model gives several scores.
         MissingDependencyError, InputNotFoundError: the embedding model or its library isn't there.
         ServiceError: a server doesn't work.
     """
+    with _found(found, config, root, cache) as first:
+        if config.rerank is None:
+            yield first
+            return
+        from steps.engines.embed.cross_encoder import CrossEncoder
+
+        yield _Reranked(first, found.texts, CrossEncoder(config.rerank, root, "retrieval.rerank"), config.candidates)
+
+
+class _Reranked:
+    """What an index finds, by how well it answers; of equal scores the one that was found first."""
+
+    def __init__(self, first: Index, texts: Sequence[str], model: "CrossEncoder", candidates: int) -> None:
+        self._first, self._texts, self._model, self._candidates = first, texts, model, candidates
+
+    def nearest(self, questions: Sequence[str], k: int) -> list[list[int]]:
+        """Per question the numbers of at most `k` passages, best first."""
+        found = self._first.nearest(questions, max(k, self._candidates))
+        return [self._best(q, numbers)[:k] for q, numbers in zip(questions, found, strict=True)]
+
+    def _best(self, question: str, numbers: list[int]) -> list[int]:
+        scores = self._model.relevance(question, [self._texts[n] for n in numbers])
+        return [n for _, n in sorted(zip(scores, numbers, strict=True), key=lambda pair: -pair[0])]
+
+
+@contextmanager
+def _found(found: Passages, config: RetrievalConfig, root: Path, cache: Path | None) -> Iterator[Index]:
+    """By words or by vectors."""
     if config.embed is None:
         yield WordIndex(found.texts)
         return

@@ -15,7 +15,7 @@ from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.llm.session import ChatSession, Question
-from steps.engines.subjects.subject import Asked, Prompt, Replies
+from steps.engines.subjects.subject import Asked, Prompt, Replies, Tokens
 
 # Roles that a row's prompt may have here.
 _ROLES = ("system", "user", "assistant")
@@ -65,6 +65,7 @@ class EndpointModel:
         """
         settings = [self._endpoint.model, self._endpoint.decoding()]
         questions = [Question(value_digest([p.text, *settings]), json.loads(p.text), {}, "answer") for p in prompts]
+        before, had = self._counted(), self._session.counts()["cache hits"]
         found = [a.reply for a in self._session.answers(questions)]
         replies = [r for r in found if isinstance(r, Reply)]
         if len(replies) < len(found):
@@ -82,7 +83,18 @@ class EndpointModel:
             (f"{count['replies bought']} replies bought, {count['cache hits']} at hand{cost}",),
             [part[1] if part else None for part in parts],
             cut=sum(r.finish_reason == "length" for r in replies),
+            tokens=self._used(before, count["cache hits"] - had),
         )
+
+    def _counted(self) -> tuple[int, int]:
+        s = self._session.spending
+        return s.prompt_tokens + s.cached_prompt_tokens, s.completion_tokens + s.cached_completion_tokens
+
+    def _used(self, before: tuple[int, int], at_hand: int) -> Tokens:
+        """Tokens since then, and what they cost, those of replies at hand included."""
+        asked, said = (now - then for now, then in zip(self._counted(), before, strict=True))
+        spending = self._session.spending
+        return Tokens(asked, said, spending.price(asked, said) if spending.priced else None, at_hand)
 
 
 def _prompt(row: Row) -> Prompt | None:

@@ -23,7 +23,7 @@ from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.lm.threads import torch_threads
 from steps.engines.lm.transcript import Transcript
 from steps.engines.subjects.pairs import encoded_pairs, preferred
-from steps.engines.subjects.subject import Asked, Loss, Losses, Preferences, Prompt, Replies
+from steps.engines.subjects.subject import Asked, Loss, Losses, Preferences, Prompt, Replies, Tokens
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import changed, config_of
 from steps.engines.template.lint import REASONS
@@ -226,7 +226,8 @@ class LocalModel:
             answers[i], reasoning[i] = reply.text, reply.reasoning
         long = len(prompts) - len(fits)
         note = f"{long} prompts leave no room for an answer within {self._window} tokens: not asked, scored as wrong"
-        return Replies(answers, room, (note,) if long else (), reasoning, cut=sum(one.cut for one in said))
+        return Replies(answers, room, (note,) if long else (), reasoning, cut=sum(one.cut for one in said),
+            tokens=Tokens(sum(lengths[i] for i in fits), sum(one.tokens for one in said)))  # fmt: skip
 
     def have_room(self, prompts: Sequence[Prompt | None], max_new_tokens: int | None) -> list[bool]:
         """Whether each prompt leaves room for an answer; None needs none."""

@@ -23,11 +23,21 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """What answers are made of. `cost`: by an endpoint's prices; `at_hand`: replies that were paid for before."""
+
+    prompts: int
+    answers: int
+    cost: float | None = None
+    at_hand: int = 0
+
+
+@dataclass(frozen=True)
 class Replies:
     """One final text per prompt, None where it could not be asked; `max_new_tokens` is the room that each answer had.
 
     `reasoning`: what was thought before it, None where nothing was; (): the subject tells none. `cut`: how many were
-    still going on when their room was full.
+    still going on when their room was full. `tokens`: of all that were asked; None: nobody counted.
     """
 
     texts: list[str | None]
@@ -35,6 +45,7 @@ class Replies:
     notes: tuple[str, ...] = ()
     reasoning: Sequence[str | None] = ()
     cut: int = 0
+    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def test_each_answer_has_its_own_room_and_says_when_it_was_full(loaded: LoadedMo
     before = whole[3][: whole[3].index(whole[3][4])]
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", [1, end])
     (stopped,) = engine.generate(loaded, asked[3:4], max_new_tokens=5, batch_size=1)
-    assert stopped == engine.Generated(" ".join(before), cut=False)
+    assert stopped == engine.Generated(" ".join(before), cut=False, tokens=len(before))
 
 
 def test_batches_are_bounded_by_tokens_and_one_long_prompt_is_alone(loaded: LoadedModel, monkeypatch) -> None:

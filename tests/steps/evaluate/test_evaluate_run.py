@@ -98,7 +98,7 @@ def test_results_do_not_depend_on_the_order_of_rows(tiny_model, rows, controls, 
         (tmp_path / control_file).write_text("".join(lines[::-1]))
     other = run(tiny_model, dataset_of(rows, tmp_path / "b"), config, tmp_path, "b")
     assert other.answers.path.read_bytes() == one.answers.path.read_bytes()
-    timeless = {"seconds": 0.0, "cpu_seconds": 0.0}
+    timeless = {"seconds": 0.0, "cpu_seconds": 0.0, "usage": None}
     assert other.report.model_copy(update=timeless) == one.report.model_copy(update=timeless)
     assert one.report.tasks[0].n == 10
     assert "10 of 24 test rows" in one.report.notes[0]

@@ -1,40 +1,22 @@
 from pathlib import Path
 
 import pytest
+from support.cross_encoders import tiny_cross_encoder
 from support.textrows import dataset, document, ledger_lines, record_ids
-from support.tiny_model import tiny_tokenizer
 
 from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, MissingDependencyError
-from steps.semantic.config import CrossEncoderConfig, SemanticConfig
-from steps.semantic.cross_encoder import CrossEncoder
+from steps.engines.embed.config import CrossEncoderConfig
+from steps.engines.embed.cross_encoder import CrossEncoder
+from steps.semantic.config import SemanticConfig
 from steps.semantic.semantic import semantic
-
-
-def tiny_cross_encoder(folder: Path, labels: int = 1, seed: int = 0) -> Path:
-    """A BERT of two layers with random weights, saved as a sequence classifier."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
-
-    tokenizer = tiny_tokenizer()
-    torch.manual_seed(seed)
-    model = BertForSequenceClassification(
-        BertConfig(
-            vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-            intermediate_size=64, max_position_embeddings=128, num_labels=labels, pad_token_id=0,
-        )
-    )  # fmt: skip
-    model.save_pretrained(folder)
-    tokenizer.model_max_length = 128
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def test_a_score_is_the_lower_of_both_orders_and_alone_in_its_batch(tmp_path):
     from sentence_transformers import CrossEncoder as Library
 
     folder = tiny_cross_encoder(tmp_path / "cross")
-    mine = CrossEncoder(CrossEncoderConfig(model=str(folder), threshold=0.5), Path())
+    mine = CrossEncoder(CrossEncoderConfig(model=str(folder)), Path(), "here")
     texts = ["the sky is blue", "a lone \ud800 surrogate", "x" * 5000]
     found = mine.scores("what colour is the sky", texts)
     library = Library(str(folder), device="cpu")
@@ -49,9 +31,9 @@ def test_a_score_is_the_lower_of_both_orders_and_alone_in_its_batch(tmp_path):
 def test_a_model_with_several_scores_and_a_missing_one_are_refused(tmp_path):
     folder = tiny_cross_encoder(tmp_path / "three", labels=3)
     with pytest.raises(ConfigError, match="3 scores per pair"):
-        CrossEncoder(CrossEncoderConfig(model=str(folder), threshold=0.5), Path())
+        CrossEncoder(CrossEncoderConfig(model=str(folder)), Path(), "here")
     with pytest.raises(MissingDependencyError, match="pip install no-such-thing"):
-        CrossEncoder(CrossEncoderConfig(model="package:no_such_thing/model", threshold=0.5), Path())
+        CrossEncoder(CrossEncoderConfig(model="package:no_such_thing/model"), Path(), "here")
 
 
 def test_the_stage_asks_it_about_each_pair_and_writes_its_score_down(tmp_path):
