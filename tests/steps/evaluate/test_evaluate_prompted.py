@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.errors import ConfigError
 from steps.contracts.records import SPLITS, Row, make_row, message
+from steps.engines.lm.generate import Generated
 from steps.engines.scoring.answers import read_answers
 from steps.engines.subjects import local_model as local
 from steps.engines.subjects.local_model import Inference, local_model
@@ -49,13 +50,8 @@ def knowing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def generate(loaded: Any, texts: list[str], **how: Any) -> list[Any]:
         asked.extend(texts)
-        return [local_reply(said(t)) for t in texts]
+        return [Generated(said(t), cut=False) for t in texts]
 
-    class Reply:
-        def __init__(self, text: str) -> None:
-            self.text, self.cut = text, False
-
-    local_reply = Reply
     monkeypatch.setattr(local, "generate", generate)
     return asked
 
