@@ -8,10 +8,10 @@ from steps.contracts.errors import AssayError, ConfigError, MissingDependencyErr
 from steps.contracts.pinned import is_url
 from steps.engines.yaml_lines.parse import KeyPath
 from steps.evaluate.config import EvaluateConfig
-from steps.evaluate.harness.harness import PREFIX, require_harness
+from steps.evaluate.harness.config import PREFIX
+from steps.evaluate.harness.installed import require_harness
 from steps.evaluate.named_files import files_of
-from steps.evaluate.suites.models import missing_graders
-from steps.evaluate.suites.tasks import Part, suite_parts
+from steps.evaluate.suites.tasks import Part, missing_graders, suite_parts
 
 
 def faults(root: Path, config: RunConfig) -> Iterator[tuple[KeyPath, str, type[AssayError]]]:

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from steps.contracts.reports import Frozen
 
 SUFFIXES = (".yaml", ".yml")
+# What its tasks' names begin with in reports.
+PREFIX = "lm_eval:"
 
 
 class HarnessConfig(Frozen):

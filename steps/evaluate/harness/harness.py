@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from steps.contracts.digests import MultisetDigest, canonical_json, file_digest, value_digest
-from steps.contracts.errors import AssayError, InputError, IntegrityError, MissingDependencyError
+from steps.contracts.errors import AssayError, InputError, IntegrityError
 from steps.contracts.evaluation import Metric, TaskResult
 from steps.engines.scoring.answers import Answered
 from steps.engines.scoring.metrics import LOWER_IS_BETTER, Scores, estimate
 from steps.engines.subjects.local_model import LocalModel
 from steps.engines.subjects.subject import Subject
-from steps.evaluate.harness.config import SUFFIXES, HarnessConfig
+from steps.evaluate.harness.config import PREFIX, SUFFIXES, HarnessConfig
+from steps.evaluate.harness.installed import require_harness
 from steps.evaluate.harness.task_files import data_files, files_below
 
-PREFIX = "lm_eval:"
-HOW_TO_GET_IT = "pip install 'assay[lm-eval]'"
 # Relative; the same values summed in another order.
 _SAME = 1e-9
 _SHOWN = 20_000
@@ -66,14 +65,6 @@ def run_harness(subject: Subject, config: HarnessConfig, root: Path) -> Harnesse
         hint = "names are those of `lm_eval ls tasks`; data of its own tasks is taken from the hub, or from its cache"
         raise InputError(f"lm_eval can't do it: {type(e).__name__}: {e!s:.300}", where=where, hint=hint) from e
     return _as_tasks(found, config, root, asked=isinstance(subject, LocalModel))
-
-
-def require_harness() -> None:
-    """Raises MissingDependencyError: lm_eval isn't installed."""
-    try:
-        import lm_eval  # noqa: F401
-    except ImportError as e:
-        raise MissingDependencyError("evaluate.lm_eval needs lm_eval", hint=HOW_TO_GET_IT) from e
 
 
 def _model(subject: LocalModel) -> Any:

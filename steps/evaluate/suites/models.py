@@ -4,23 +4,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.records import message
-from steps.engines.embed.cache import EmbeddingCache
-from steps.engines.embed.embedder import Embedder, open_embedder
-from steps.engines.llm.client import Reply
 from steps.engines.llm.egress import refuse_egress
-from steps.engines.llm.session import ChatSession, Question
 from steps.engines.rubric.case import CRITERIA, Case
-from steps.engines.rubric.parse import RubricScores, parse_reply
 from steps.engines.rubric.rubric import framed, system_prompt, verdict_schema
 from steps.engines.scoring.answers import Answered
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.suites.items import Item
 from steps.evaluate.suites.settings import JUDGED, SIMILARITY
-from steps.evaluate.suites.tasks import Part
+from steps.evaluate.suites.tasks import Part, asked_models, missing_graders
+
+# What asks models is imported where a task wants it.
+if TYPE_CHECKING:
+    from steps.engines.embed.embedder import Embedder
+    from steps.engines.llm.session import ChatSession
 
 # Sent with every question, so that two prompts that differ in them have replies of their own.
 _LOWEST, _HIGHEST = 1, 5
@@ -33,8 +34,8 @@ _BESIDE = (
 class GradingModels:
     """What is asked for grades; None where no task wants it."""
 
-    embedder: Embedder | None = None
-    judge: ChatSession | None = None
+    embedder: "Embedder | None" = None
+    judge: "ChatSession | None" = None
 
     def graded(self, part: Part, rows: Sequence[Answered]) -> tuple[list[Answered], list[str]]:
         """The rows with the scores that models give, and notes.
@@ -52,16 +53,6 @@ class GradingModels:
         return found, [f"{part.name}: {n}" for n in notes]
 
 
-def _asked(parts: Sequence[Part]) -> dict[str, str]:
-    """Grader that is a model -> a task that asks for it."""
-    return {g: p.name for p in parts for g in p.settings.graders if g in ("similarity", "judge")}
-
-
-def missing_graders(parts: Sequence[Part], config: EvaluateConfig) -> dict[str, str]:
-    """Those that the settings don't name -> a task that asks for each."""
-    return {grader: where for grader, where in _asked(parts).items() if getattr(config, grader) is None}
-
-
 @contextmanager
 def grading_models(parts: Sequence[Part], config: EvaluateConfig, root: Path, cache: Path) -> Iterator[GradingModels]:
     """What the tasks ask for. `cache`: folder of vectors and replies that were paid for.
@@ -69,7 +60,7 @@ def grading_models(parts: Sequence[Part], config: EvaluateConfig, root: Path, ca
     Raises:
         ConfigError: a task asks for one that the settings don't name, or that may not see answers. As `open_embedder`.
     """
-    asked = _asked(parts)
+    asked = asked_models(parts)
     for grader, where in missing_graders(parts, config).items():
         hints = {
             "similarity": "name one: evaluate.similarity, with a model or an endpoint",
@@ -78,6 +69,13 @@ def grading_models(parts: Sequence[Part], config: EvaluateConfig, root: Path, ca
         raise ConfigError(
             f"task {where} is graded by {grader}, and there is none", where="evaluate", hint=hints[grader]
         )
+    if not asked:
+        yield GradingModels()
+        return
+    from steps.engines.embed.cache import EmbeddingCache
+    from steps.engines.embed.embedder import open_embedder
+    from steps.engines.llm.session import ChatSession
+
     with ExitStack() as opened:
         embedder = judge = None
         if "similarity" in asked and config.similarity is not None:
@@ -93,7 +91,7 @@ def grading_models(parts: Sequence[Part], config: EvaluateConfig, root: Path, ca
         yield GradingModels(embedder, judge)
 
 
-def _similar(embedder: Embedder, rows: list[Answered]) -> tuple[list[Answered], list[str]]:
+def _similar(embedder: "Embedder", rows: list[Answered]) -> tuple[list[Answered], list[str]]:
     """The cosine of answer and wanted answer, 0 where it is less; no answer has 0."""
     due = [i for i, r in enumerate(rows) if r.reference and r.reference.strip()]
     said = [i for i in due if (rows[i].answer or "").strip()]
@@ -108,8 +106,12 @@ def _similar(embedder: Embedder, rows: list[Answered]) -> tuple[list[Answered], 
     return found, [f"{without} answers have no vector, and so no similarity"] if without else []
 
 
-def _judged(session: ChatSession, part: Part, rows: list[Answered]) -> tuple[list[Answered], list[str]]:
+def _judged(session: "ChatSession", part: Part, rows: list[Answered]) -> tuple[list[Answered], list[str]]:
     """The mean of a judge's scores, 0 (useless) to 1 (faultless); None where no verdict can be read in the reply."""
+    from steps.engines.llm.client import Reply
+    from steps.engines.llm.session import Question
+    from steps.engines.rubric.parse import RubricScores, parse_reply
+
     orders = system_prompt(CRITERIA, f"{part.settings.rubric}\n{_BESIDE}")
     schema = verdict_schema(CRITERIA)
     due = [i for i, r in enumerate(rows) if (r.answer or "").strip()]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from steps.contracts.digests import MultisetDigest, canonical_json, short_id
 from steps.contracts.evaluation import UsedSuite
+from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.suites.items import Asked, BiasItem, CanaryItem, read_items
 from steps.evaluate.suites.reading import Place, Suite, checked, checked_schema, read_suites
-from steps.evaluate.suites.settings import SuiteTask
+from steps.evaluate.suites.settings import BY_MODEL, SuiteTask
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class Part:
         digest = MultisetDigest()
         digest.update(canonical_json([a.row_id, a.item.model_dump(mode="json")]) for a in self.asked)
         return digest.hexdigest()
+
+
+def asked_models(parts: Sequence[Part]) -> dict[str, str]:
+    """Grader that is a model -> a task that asks for it."""
+    return {g: p.name for p in parts for g in p.settings.graders if g in BY_MODEL}
+
+
+def missing_graders(parts: Sequence[Part], config: EvaluateConfig) -> dict[str, str]:
+    """Those that the settings don't name -> a task that asks for each."""
+    return {grader: where for grader, where in asked_models(parts).items() if getattr(config, grader) is None}
 
 
 def suite_parts(names: Sequence[str], root: Path) -> list[Part]:

@@ -17,7 +17,7 @@ from steps.engines.subjects.endpoint_model import endpoint_model
 from steps.engines.subjects.local_model import local_model
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.evaluate import evaluate, inference
-from steps.evaluate.harness.harness import require_harness
+from steps.evaluate.harness.installed import require_harness
 from steps.evaluate.named_files import files_of
 from steps.evaluate.regrade import regraded
 from steps.evaluate.tasks import Suite
