@@ -995,6 +995,20 @@ def chat(
 
 
 @app.command(rich_help_panel="Look")
+def leaderboard(
+    task: Annotated[str | None, typer.Option(help="only this task, such as held_out")] = None,
+    metric: Annotated[str | None, typer.Option(help="what is sorted by; default: the one that decides")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="write it as a page")] = None,
+    json_output: Json = False,
+) -> None:
+    """Every model that was evaluated, in runs and by compare, task by task on the same rows."""
+    from ops.commands.leaderboard import show_leaderboard
+
+    _quiet(json_output)
+    show_leaderboard(root_folder(), task, metric, out, json_output)
+
+
+@app.command(rich_help_panel="Look")
 def compare(
     models: Annotated[
         list[str],

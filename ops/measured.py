@@ -6,8 +6,10 @@ written last; without one, or with others, nothing has been measured.
 """
 
 import json
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,21 @@ def _parts(model: FoundModel, terms: Terms) -> dict[str, Any]:
 def _identity(model: ModelFolder) -> list[Any]:
     template = model.info.template
     return [model.info.digest, template.model_dump(mode="json") if template else None]
+
+
+def all_kept(kept: Path, unread: Callable[[str], None]) -> Iterator[tuple[EvalReport, str]]:
+    """Every whole evaluation in the folder, with when it was made (ISO 8601, UTC); what is damaged is told."""
+    for folder in sorted(kept.glob("[!.]*/")):
+        try:
+            parts = json.loads((folder / _MANIFEST).read_bytes())["parts"]
+            found = _kept(folder, parts)
+        except (OSError, ValueError, KeyError, TypeError):
+            found = None
+        if found is None:
+            unread(f"{folder}: not a whole evaluation")
+            continue
+        made = datetime.fromtimestamp((folder / _MANIFEST).stat().st_mtime, UTC)
+        yield found.report, made.isoformat(timespec="seconds")
 
 
 def _kept(folder: Path, parts: dict[str, Any]) -> Evaluation | None:

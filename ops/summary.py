@@ -25,6 +25,7 @@ from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_costs, in_words, run_costs, together
 from pipelines.report.ownership import ownership
 from pipelines.report.verdict import judged
+from steps.contracts import reports
 from steps.contracts.digests import value_digest
 from steps.contracts.evaluation import Comparison, Decision, Difference, EvalReport
 from steps.contracts.humanize import number
@@ -171,6 +172,11 @@ def print_usage(out: Console, record: RunRecord) -> None:
     """What the process that ran all steps cost, start-up and storing included; nothing where each had its own."""
     if record.cpu_seconds is not None and record.peak_mb is not None:
         out.print(text(f"the whole process: {record.cpu_seconds:,.1f} CPU s, peak memory {record.peak_mb:,.0f} MB"))
+
+
+def as_text(table: reports.Table) -> Table:
+    """A table of a report for the terminal."""
+    return _plain(table.title, table.columns, table.rows)
 
 
 def _plain(title: str, columns: tuple[str, ...], rows: tuple[tuple[str | int | float | None, ...], ...]) -> Table:
