@@ -53,8 +53,9 @@ def read_inputs(
         if config.runs(s.name)
     }
     erased = own_tombstones() if tombstones is None else tombstones
-    if erased and "ingest" in found:
-        found["ingest"][INPUT] = erased.digest
+    for reader in ("ingest", "logs"):
+        if erased and reader in found:
+            found[reader][INPUT] = erased.digest
     key_id = scrub_id(at["scrub"], config.scrub) if config.scrub is not None and config.runs("scrub") else ""
     return Inputs(digests={name: digests for name, digests in found.items() if digests}, key_id=key_id)
 

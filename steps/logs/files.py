@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steps.contracts.errors import InputError, InputNotFoundError
+from steps.contracts.tombstones import INPUT
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
@@ -86,7 +87,7 @@ def as_digested(files: Sequence[LogFile], digests: Mapping[str, str] | None) -> 
     """
     if digests is None:
         return list(files)
-    known = {name: int(said.partition(":")[0]) for name, said in digests.items()}
+    known = {name: int(said.partition(":")[0]) for name, said in digests.items() if name != INPUT}
     # What has appeared since is another run's to read.
     found = [LogFile(f.name, f.path, known[f.name]) for f in files if f.name in known]
     if missing := sorted(known.keys() - {f.name for f in found}):

@@ -23,6 +23,7 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row
 from steps.contracts.reports import StageReport, Table
+from steps.contracts.tombstones import ERASED
 from steps.engines.progress.progress import Stopwatch
 from steps.logs.config import LogsConfig
 from steps.logs.entries import Entry, Feedback, LineError, corrected, entry, feedback_line, ids_of, parsed
@@ -31,7 +32,6 @@ from steps.logs.files import LogFile, LogLine, as_digested, file_digests, find_f
 # Why a line that can be read gives no row.
 DUPLICATE, OUTSIDE, FUTURE = "duplicate_line", "outside_windows", "in_the_future"
 FEEDBACK, FEEDBACK_ON_NOTHING = "feedback", "feedback_on_nothing"
-_NOT_BAD = (DUPLICATE, OUTSIDE, FUTURE, FEEDBACK, FEEDBACK_ON_NOTHING)
 # Clocks of two machines are never further apart: chosen.
 _CLOCKS_APART = 3600.0
 # Rows that are written at once.
@@ -145,6 +145,10 @@ def _first_reading(files: list[LogFile], config: LogsConfig, ctx: StageContext, 
             seen.dropped.append((record_id, DUPLICATE))
             continue
         known.add(record_id)
+        if ctx.tombstones and (erasure := ctx.tombstones.refusing_raw(f"{config.source}/log", record_id, line.raw)):
+            # Not even its id is kept.
+            seen.dropped.append((erasure, ERASED))
+            continue
         try:
             _take(line, record_id, file.name, config, seen, now)
         except LineError as e:

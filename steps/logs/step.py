@@ -30,7 +30,12 @@ def key() -> str:
 
 @assay_step(key, unscrubbed=True)
 def logs_step(config: LogsConfig, inputs: dict[str, str]) -> LogsOutputs:
-    """Read the newest windows of the logs. `inputs`: length and digest of their files."""
+    """Read the newest windows of the logs. `inputs`: length and digest of their files, and that of the list of erased
+    rows.
+    """
     from steps.logs.logs import logs
+    from steps.zenml_runtime.tombstones import known_tombstones
 
-    return outputs(LogsOutputs, logs(config, stage_context("logs", key(), inputs=inputs)))
+    return outputs(
+        LogsOutputs, logs(config, stage_context("logs", key(), inputs=inputs, tombstones=known_tombstones()))
+    )

@@ -10,6 +10,7 @@ from support import logged
 
 from steps.contracts.context import StageContext
 from steps.contracts.errors import InputError, InputNotFoundError
+from steps.contracts.tombstones import INPUT, Tombstone, Tombstones, value_of
 from steps.logs.config import LogsConfig
 from steps.logs.logs import input_digests, logs
 
@@ -204,6 +205,27 @@ def test_feedback_with_the_request_and_on_a_line_of_its_own(tmp_path):
     assert [r["kind"] for r in rows] == ["conversation", "preference", "preference", "conversation", "conversation"]
     assert rows[2]["chosen"][0]["content"] == "Right." and rows[2]["rejected"][0]["content"].startswith("{")
     assert any("neither of the known words" in n for n in done.report.notes)
+
+
+def test_what_was_erased_does_not_come_back(tmp_path):
+    lines = [
+        *logged.orders(3),
+        logged.line(3, f"I am {logged.SECRET}", "b"),
+        {"feedback_on": "x", "correction": logged.SECRET},
+    ]
+    write(tmp_path, lines)
+    first = facts(run(tmp_path))
+    salt = "ab" * 16
+    gone = Tombstone(
+        erasure="e1", erased="2026-11-01", records=(first[0]["record_id"],), salt=salt,
+        values=(value_of(logged.SECRET, salt),),
+    )  # fmt: skip
+    config = LogsConfig(paths=("logs",), window_requests=None)
+    digests = {**input_digests(config, tmp_path), INPUT: "of the list"}
+    ctx = StageContext(tmp_path / "b", root=tmp_path, inputs=digests, tombstones=Tombstones(each=(gone,)))
+    done = logs(config, ctx, now=NOW)
+    assert dropped(done) == {"erased": 3} and done.report.kept == 2
+    assert set(done.ledger.read()["record_id"].to_pylist()) == {"e1"}
 
 
 def test_what_whoever_asks_could_have_sent_is_no_feedback(tmp_path):
