@@ -126,10 +126,10 @@ def drifts(gsm8k: Ask | None) -> Iterator[tuple[str, Ask]]:
         yield f"personal data, {marked:.0%} for {MARKED:.0%}", partial(mail, marked=marked)
 
 
-def detection(training: Training, gsm8k: Ask | None, repeats: int) -> dict[str, Any]:
+def detection(training: Training, gsm8k: Ask | None, repeats: int, only: str) -> dict[str, Any]:
     """Per drift: the share of windows with an alarm at each size, up to the one where nine in ten have one."""
     found: dict[str, Any] = {}
-    for name, ask in drifts(gsm8k):
+    for name, ask in ((name, ask) for name, ask in drifts(gsm8k) if only in name):
         for size in SIZES:
             seen = [verdict(training, ask, size, f"{name} {size} {n}") for n in range(repeats)]
             share = wilson(sum(s for s, _ in seen), repeats)
@@ -152,6 +152,7 @@ def false_alarms(windows: int) -> dict[str, Any]:
         for n in range(_OF_ONE):
             called, checks = verdict(training, mail, NO_DRIFT, f"none {one} {n}")
             alarms += [checks] if called else []
+        print(f"without drift: {len(alarms)} alarms in {(one + 1) * _OF_ONE:,} windows", flush=True)
     share = wilson(len(alarms), windows)
     assert share is not None
     per = {name: round(1000 * getattr(share, name), 1) for name in ("value", "low", "high")}
@@ -196,12 +197,13 @@ def main() -> None:
     """Run it all and hold it against what is promised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20, help="windows of each size and drift; 0: none")
-    parser.add_argument("--windows", type=int, default=1_000, help="windows without drift")
+    parser.add_argument("--windows", type=int, default=1_000, help="windows without drift; 0: none")
+    parser.add_argument("--drift", default="", help="only drifts whose name holds this: mixture, length, personal ...")
     given = parser.parse_args()
     costs = cost_of_a_thousand()
     gsm8k = problems(os.environ.get("ASSAY_BENCH_DATA"))
-    found = detection(trained(0), gsm8k, given.repeats) if given.repeats else {}
-    none = false_alarms(given.windows)
+    found = detection(trained(0), gsm8k, given.repeats, given.drift) if given.repeats else {}
+    none = false_alarms(given.windows) if given.windows else {"low": 0.0}
     # Holm's correction promises alpha per window: the lower end of the interval must not lie above it.
     kept = none["low"] <= 1000 * CONFIG.alpha
     finish("monitor", {"costs": costs, "detection": found, "no_drift": none}, {"false alarms within alpha": kept})

@@ -10,14 +10,20 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import openai
 import pyarrow.parquet as pq
 import pytest
+from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
+from support import logged
 
 from ops.run import run
 from ops.run_index import artifacts_of, find_run, report_path
 from ops.schedule.watch import ABSENT, mark_of
+from ops.versions import newest_completed, trained_on
+from pipelines.dataset import find_dataset
+from steps.contracts.errors import InputNotFoundError
 from steps.contracts.monitoring import Monitored
 from steps.contracts.runs import RunRecord
 
@@ -171,7 +177,7 @@ def test_from_a_served_model_to_a_verdict_and_to_the_next_dataset(
     assert not [text for text in told if SECRET in text]
     assert len(candidates) == 1, "rows that are there aren't added again"
 
-    logged = [json.loads(line) for line in log.with_suffix(".jsonl.1").read_text().splitlines()]
+    lines = [json.loads(line) for line in log.with_suffix(".jsonl.1").read_text().splitlines()]
     source = {"name": "production", "path": str(kept), "consent": "given"}
     curate = write(
         tmp_path / "curate.yaml", name="walked-next", pipeline="curate", ingest={"sources": [source]},
@@ -183,7 +189,7 @@ def test_from_a_served_model_to_a_verdict_and_to_the_next_dataset(
     ingested = next(store.report(a) for a in record.of_type("stage_report") if a.step == "ingest_step")
     rows = list(store.dataset(record.of_type("dataset")[0]).iter_rows())
     # An answer that says nothing is no side of a pair.
-    said = sum(bool(line["response"]["choices"][0]["message"]["content"].strip()) for line in logged
+    said = sum(bool(line["response"]["choices"][0]["message"]["content"].strip()) for line in lines
                if line["id"] in (ids[0], ids[1], ids[118]))  # fmt: skip
     assert (ingested.rows_in, ingested.kept, len(rows)) == (3 + said,) * 3
     assert sorted(r["kind"] for r in rows) == ["conversation"] * 3 + ["preference"] * said
@@ -192,6 +198,38 @@ def test_from_a_served_model_to_a_verdict_and_to_the_next_dataset(
     made = {line["record_id"]: line["parents"] for line in ledger if line["verdict"] == "created"}
     assert {json.loads(r["meta"])["candidate"] for r in rows} == set(made) and all(made.values())
     assert record.sources[0].consent == "given"
+
+
+def test_a_sample_of_the_answers_is_judged_where_there_is_a_judge(trained: RunRecord, tmp_path: Path) -> None:
+    logged.write(tmp_path / "serve.jsonl", [logged.line(n, question(n), PLACES[n * 7 % 12]) for n in range(120)])
+
+    def script(_number: int, body: dict[str, Any]) -> Act:
+        text = body["messages"][1]["content"]
+        assert SECRET not in text
+        return completion(verdict(1 if "Oslo" in text or "Porto" in text else 5))
+
+    with ScriptedServer(script) as server:
+        endpoint = {"base_url": server.url, "model": "judge"}
+        config = write(
+            tmp_path / "monitor.yaml",
+            name="walked-judged",
+            pipeline="monitor",
+            dataset="walked",
+            logs={"paths": [str(tmp_path / "serve.jsonl")]},
+            scrub={"demo_key": True},
+            judge={"backend": "llm", "endpoint": endpoint},
+            monitor={"judged_rows": 60, "limits": {"judged_low": 0.01}},
+        )
+        record, decision = monitored(config)
+    assert {"monitor_sample_step", "judge_step"} <= set(record.executed_steps)
+    (check,) = (c for c in decision.checks if c.name == "judged low")
+    assert check.window.n == 60 and 0.05 < check.window.value < 0.35 and check.alarm
+    assert decision.verdict == "degraded" and decision.model == "" and not decision.retrain
+    with pytest.raises(InputNotFoundError, match="what production was asked is no dataset to train on"):
+        trained_on(ROOT, "run:" + record.name, "walked")
+    assert newest_completed(ROOT, "walked-judged") is None and find_dataset("walked", "walked").run == trained.run_id
+    with pytest.raises(InputNotFoundError, match="no dataset 'walked-judged'"):
+        find_dataset("walked-judged", "walked-judged")
 
 
 def test_a_log_that_is_not_there_and_a_model_that_is_not_there_are_told_before_anything_runs(

