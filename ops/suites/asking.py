@@ -11,6 +11,7 @@ from steps.contracts.digests import text_digest, value_digest
 from steps.engines.llm.client import Reply
 from steps.engines.llm.reply_json import json_objects
 from steps.engines.llm.session import ChatSession, Question
+from steps.evaluate.lines import is_unicode
 
 # Chosen: longer answers can be right in too many words.
 ANSWER_WORDS = 10
@@ -111,4 +112,5 @@ def _object(reply: Reply, schema: dict[str, Any]) -> dict[str, Any] | None:
         return None
     check = Draft202012Validator(schema)
     found = json_objects(reply.text, check.is_valid)
-    return found.objects[0] if len(found.objects) == 1 and not found.unread else None
+    whole = len(found.objects) == 1 and not found.unread and is_unicode(found.objects[0])
+    return found.objects[0] if whole else None

@@ -30,11 +30,28 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(line.decode("utf-8-sig"))
+        value = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse)
     except UnicodeDecodeError as e:
         raise InputError(f"not UTF-8 text (byte {e.start} of the line)", where=where) from e
     except (ValueError, RecursionError) as e:
         raise InputError("not JSON", where=where) from e
     if not isinstance(value, dict):
         raise InputError("not a JSON object", where=where)
+    if not is_unicode(value):
+        raise InputError(
+            "half a character in it (a lone surrogate)", where=where, hint="write it whole, or leave it out"
+        )
     return value
+
+
+def is_unicode(value: Any) -> bool:
+    """Whether all text in JSON values can be written as UTF-8: an escape may stand for half a character."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")

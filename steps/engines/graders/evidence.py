@@ -61,6 +61,16 @@ def _fields(answer: str, reference: str, by: Grading) -> dict[str, Any]:
     }
 
 
+def _types(answer: str, reference: str, by: Grading) -> dict[str, Any]:
+    """Fields whose value is of another type: the wanted one, and that of the answer."""
+    wanted, found = parse_json(reference), parse_json(answer)
+    if not isinstance(wanted, dict) or not isinstance(found, dict):
+        return {"is": "no JSON" if found is NOTHING else json_type(found)}
+    due, given = fields(wanted), fields(found)
+    types = {p: [json_type(due[p]), json_type(given[p])] for p in due if p in given}
+    return {"other type": {".".join(p): t for p, t in list(types.items())[:_MOST_FIELDS] if t[0] != t[1]}}
+
+
 def _paths(paths: Any) -> list[str]:
     return [".".join(p) for p in paths][:_MOST_FIELDS]
 
@@ -85,7 +95,11 @@ _EXPLAIN: Mapping[str, Explain] = {
     "numeric": _numeric,
     "json_valid": _json,
     "field_accuracy": _fields,
+    "key_accuracy": _fields,
+    "type_accuracy": _types,
     "rouge_l": _overlap,
+    "bleu": _overlap,
+    "chrf": _overlap,
     "declined": _decline,
     "over_declined": _decline,
 }

@@ -141,6 +141,10 @@ def test_every_grade_keeps_what_it_goes_by() -> None:
     assert _EXPLAIN.keys() <= GRADERS.keys()
     told = explained("field_accuracy", '{"a": 2, "z": 1}', '{"a": 1, "b": 1}', BY)
     assert told == {"missing": ["b"], "other value": {"a": [1, 2]}, "not asked for": ["z"]}
+    assert explained("type_accuracy", '{"a": "2", "b": 1}', '{"a": 1, "b": 1}', BY) == {
+        "other type": {"a": ["number", "string"]}
+    }
+    assert explained("chrf", "a red fox", "the red fox", BY) == {"longest in common": "red fox"}
     assert explained("numeric", "it is 7", "8", BY) == {"wanted": "8", "found": "7"}
     assert explained("contains", "the red fox", "red dog", BY)["words not said"] == ["dog"]
     assert explained("rouge_l", "the red fox ran", "a red fox sat", BY) == {"longest in common": "red fox"}

@@ -151,6 +151,12 @@ def test_lines_that_are_no_items(tmp_path: Path) -> None:
     (tmp_path / "facts.jsonl").write_text('{"question": \n')
     with pytest.raises(InputError, match="line 1: not JSON"):
         suite_parts(["suite.yaml"], tmp_path)
+    (tmp_path / "facts.jsonl").write_text('{"question": "a", "answer": "\\ud800"}')
+    with pytest.raises(InputError, match="line 1: half a character"):
+        suite_parts(["suite.yaml"], tmp_path)
+    (tmp_path / "facts.jsonl").write_text('{"question": "a", "answer": NaN}')
+    with pytest.raises(InputError, match="line 1: not JSON"):
+        suite_parts(["suite.yaml"], tmp_path)
     (tmp_path / "facts.jsonl").write_text("[" * 100_000)
     with pytest.raises(InputError, match="line 1: not JSON"):
         suite_parts(["suite.yaml"], tmp_path)
