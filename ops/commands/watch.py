@@ -12,8 +12,11 @@ from ops.watch.page import render_watch
 from ops.watch.serve import page_server
 from ops.watch.terminal import drawn
 from ops.watch.watched import find_watched, watched_run
+from steps.contracts.errors import InputNotFoundError
+from steps.contracts.locks import is_held
 from steps.contracts.storage import write_whole
 from steps.train.watching.journal import Watched
+from steps.zenml_runtime.state import state_folder
 
 # Chosen: as often as the terminal is looked at anew.
 _EVERY_SECONDS = 1.0
@@ -27,7 +30,7 @@ def watch(
     Raises:
         InputNotFoundError: nothing of such a run was seen here. ServiceError: the port is taken.
     """
-    name = find_watched(root, run)
+    name = _waited_for(root, run) if (follow or serve) and not (html or json_output) else find_watched(root, run)
     if serve:
         _serve(root, name, port)
         return
@@ -41,6 +44,21 @@ def watch(
         _follow(root, name)
     else:
         console().print(drawn(found))
+
+
+def _waited_for(root: Path, run: str | None) -> str:
+    """The training that is meant; where a run of this machine goes on and trains nothing yet, once it does."""
+    told = False
+    while True:
+        try:
+            return find_watched(root, run)
+        except InputNotFoundError:
+            if not any(map(is_held, (state_folder(root) / "locks").glob("*.lock"))):
+                raise
+        if not told:
+            told = True
+            say("no training yet, but a run goes on: waiting for it; Ctrl-C ends it")
+        time.sleep(_EVERY_SECONDS)
 
 
 def _as_json(phase: Watched) -> dict[str, Any]:

@@ -11,11 +11,13 @@ import threading
 import pytest
 from rich.console import Console
 
+from ops.commands import watch as command
 from ops.watch.page import render_watch
 from ops.watch.serve import page_server
 from ops.watch.terminal import drawn, sparkline, state_of
 from ops.watch.watched import find_watched, watched_run
 from steps.contracts.errors import InputNotFoundError, ServiceError
+from steps.contracts.locks import locked
 from steps.train.watching.journal import Journal
 
 HOSTILE = "<script>alert(1)</script>\x1b[2J\u202eevil [bold]x[/]\nsecond"
@@ -130,3 +132,25 @@ def test_in_a_browser(root, tmp_path):
     done = subprocess.run(["chromium", *words], capture_output=True, text=True, timeout=120, check=True)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in done.stdout
     assert "<svg" in done.stdout
+
+
+def test_a_run_that_trains_nothing_yet_is_waited_for_and_none_is_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    answers = iter([InputNotFoundError("no training"), InputNotFoundError("no training"), "a-run"])
+
+    def find(root, wanted):
+        found = next(answers)
+        if isinstance(found, str):
+            return found
+        raise found
+
+    monkeypatch.setattr(command, "find_watched", find)
+    monkeypatch.setattr(command, "_EVERY_SECONDS", 0.0)
+    with pytest.raises(InputNotFoundError):
+        command._waited_for(tmp_path, None)
+    (tmp_path / "state" / "locks").mkdir(parents=True)
+    with locked(tmp_path / "state" / "locks" / "a.lock"):
+        monkeypatch.setattr(command, "is_held", lambda file: file.name == "a.lock")
+        assert command._waited_for(tmp_path, None) == "a-run"
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("a run goes on") == 1
