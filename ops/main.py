@@ -438,7 +438,8 @@ def export(
         ),
     ],
     to: Annotated[
-        str, typer.Option(help="rows: openai, sharegpt, alpaca, jsonl, parquet, hub; model: adapter, merged, gguf")
+        str,
+        typer.Option(help="rows: openai, sharegpt, alpaca, jsonl, parquet, hub; model: adapter, merged, gguf, onnx"),
     ],
     out: Annotated[
         Path | None, typer.Option(help="folder to write; an earlier export of rows in it is replaced")
@@ -465,6 +466,9 @@ def export(
     epsilon: Annotated[
         float | None, typer.Option(min=0, help="logits between the two best tokens where an export may say the other")
     ] = None,
+    most_differing: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="SHARE", help="of the tokens that an export may say otherwise")
+    ] = None,
     pre_tokenizer: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="llama.cpp's rule for a tokenizer that its converter doesn't know"),
@@ -484,7 +488,7 @@ def export(
 
     _quiet(json_output)
     if to in commands.model_formats():
-        asked = ModelExport(to, dtype, over, prompts, epsilon, pre_tokenizer, llama_cpp, overwrite)
+        asked = ModelExport(to, dtype, over, prompts, epsilon, pre_tokenizer, llama_cpp, overwrite, most_differing)
         hub = commands.Hub(push_to, token_env, public) if push_to is not None else None
         commands.export_of_model(root_folder(), what, asked, out, json_output, hub)
         return

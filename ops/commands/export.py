@@ -122,7 +122,8 @@ def export_of_model(
         require_model_repo(hub.repo, hub.token_env, hub.public)
     with tempfile.TemporaryDirectory() as scratch:
         place = out or Path(scratch) / "export"
-        manifest = export_model(root, text, asked, place)
+        # What stands in rows is for a hub only where somebody puts it there.
+        manifest = export_model(root, text, asked, place, words=hub is None)
         went = pushed(root, text, asked.over, place, manifest, hub) if hub is not None else None
         if json_output:
             emit({"out": out and out.expanduser().absolute(), "pushed": went, **manifest.model_dump(mode="json")})

@@ -34,7 +34,7 @@ class ModelExport:
         to: name of the format; dtype: of the weights, "auto": the format's choice.
         over: the model that the adapter in a folder lies over.
         prompts: JSON Lines that both are asked, besides the built-in prompts and the run's own test rows.
-        epsilon: instead of the format's own.
+        epsilon, most_differing: instead of the format's own.
         overwrite: whether an earlier export of a model may be replaced.
     """
 
@@ -46,10 +46,13 @@ class ModelExport:
     pre_tokenizer: str | None = None
     llama_cpp: Path | None = None
     overwrite: bool = False
+    most_differing: float | None = None
 
 
-def export_model(root: Path, text: str, asked: ModelExport, out: Path) -> ExportManifest:
+def export_model(root: Path, text: str, asked: ModelExport, out: Path, *, words: bool = True) -> ExportManifest:
     """Write the model that `text` means into the folder `out`, whole and proven or not at all.
+
+    `words`: as `write_model`.
 
     Raises:
         ConfigError: there are files in `out`, or the model can't be written so. IntegrityError: the export isn't the
@@ -58,7 +61,7 @@ def export_model(root: Path, text: str, asked: ModelExport, out: Path) -> Export
     """
     check_export(asked)
     with whole_folder(out, _replaceable if asked.overwrite else _nothing) as folder:
-        return write_model(root, text, asked, folder)
+        return write_model(root, text, asked, folder, words=words)
 
 
 def check_export(asked: ModelExport) -> None:
@@ -104,7 +107,7 @@ def write_model(
     )
     return write_export(
         source, text, FORMATS[asked.to], folder, scratch, said, texts(), options, format_name=asked.to,
-        epsilon=asked.epsilon, run=found.run.name if found.run else None,
+        epsilon=asked.epsilon, limit=asked.most_differing, run=found.run.name if found.run else None,
     )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """A model written in a format, proven, and described by a manifest: all of a folder or nothing of it."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
@@ -18,7 +19,10 @@ from steps.engines.exports.parity import Parity, check_parity, reference_of
 
 MANIFEST = "export.json"
 CARD = "README.md"
-_PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "gguf", "xllamacpp")
+_PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "gguf", "xllamacpp", "onnx", "onnxruntime")
+# Shares of tokens that may differ, each of them within ε; chosen: some times the largest of the tests' models.
+MOST_DIFFERING: Mapping[str, float] = MappingProxyType({"bf16": 0.1, "bfloat16": 0.1, "q8_0": 0.2, "q4_k_m": 0.5})
+_MOST = 0.05
 # Chosen: room for answers in the check, and for what templates write around prompts.
 _SPARE = 64
 
@@ -62,6 +66,7 @@ def write_export(
     *,
     format_name: str,
     epsilon: float | None = None,
+    limit: float | None = None,
     max_new_tokens: int = 48,
     run: str | None = None,
 ) -> ExportManifest:
@@ -69,7 +74,7 @@ def write_export(
 
     Args:
         asked, texts: what both are asked, and tokenise.
-        epsilon: instead of the format's own.
+        epsilon, limit: instead of the format's own: logits, and the share of tokens that may differ.
 
     Raises:
         IntegrityError: the export isn't the model. StorageError: there is no room.
@@ -81,9 +86,10 @@ def write_export(
         reference = reference_of(source, asked, texts, max_new_tokens=max_new_tokens)
         context = max(len(r.prompt) + len(r.answer) for r in reference.replies) + _SPARE
         bound = how.epsilons[written.dtype] if epsilon is None else epsilon
+        most = MOST_DIFFERING.get(written.dtype, _MOST) if limit is None else limit
         room = Options(**{**vars(options), "context": max(context, options.context)})
         with how.opened(source, folder, room, scratch) as runtime:
-            parity = check_parity(reference, runtime, bound, name)
+            parity = check_parity(reference, runtime, bound, name, most)
         info = source.model.info
         manifest = ExportManifest(
             format=format_name, dtype=written.dtype, model=info.digest, name=name, run=run, base=source.base.info.base,

@@ -7,5 +7,8 @@ from steps.engines.exports.adapter import Adapter
 from steps.engines.exports.folder_format import FolderFormat
 from steps.engines.exports.gguf.gguf_format import Gguf
 from steps.engines.exports.merged import Merged
+from steps.engines.exports.onnx_format import Onnx
 
-FORMATS: Mapping[str, FolderFormat] = MappingProxyType({"adapter": Adapter(), "merged": Merged(), "gguf": Gguf()})
+FORMATS: Mapping[str, FolderFormat] = MappingProxyType(
+    {"adapter": Adapter(), "merged": Merged(), "gguf": Gguf(), "onnx": Onnx()}
+)

@@ -32,6 +32,7 @@ class Parity(Frozen):
         tokens: of the trained model's greedy answers, at each of which both were asked for the next token.
         differ: of them those where the export's most probable token is another one, the trained model's two best being
             at most `epsilon` (in logits) apart; `widest` is the largest such distance, 0 where none differs.
+        limit: the share of tokens that may differ; None: recorded before there was one.
         first: the first of these in words, None where there is none.
         ended: answers that ended by themselves, and not because their room was full.
         ends: token ids that end an answer, in both.
@@ -45,6 +46,7 @@ class Parity(Frozen):
     differ: int = 0
     widest: float = 0.0
     epsilon: float
+    limit: float | None = None
     first: str | None = None
     ended: int = 0
     ends: tuple[int, ...] = Field(())
@@ -126,8 +128,10 @@ def _reply(loaded: LoadedModel, asked: Asked, prompt: list[int], ends: list[int]
     return Reply(asked, prompt, out[0, len(prompt) :].tolist(), top.indices[:, 0].tolist(), margins)
 
 
-def check_parity(reference: Reference, runtime: Runtime, epsilon: float, where: str) -> Parity:
-    """Hold an export against the trained model.
+def check_parity(
+    reference: Reference, runtime: Runtime, epsilon: float, where: str, limit: float = 1.0
+) -> Parity:  # fmt: skip
+    """Hold an export against the trained model. `limit`: the share of tokens that may differ, each of them within ε.
 
     Raises:
         IntegrityError: it isn't the same model; the first difference is in the text.
@@ -157,9 +161,16 @@ def check_parity(reference: Reference, runtime: Runtime, epsilon: float, where: 
             where=where,
             hint="nothing was written; export in a more exact number format",
         )
+    if tokens and differ > limit * tokens:
+        raise IntegrityError(
+            f"the export says too often something else than the model that was trained: {differ} of {tokens} tokens,"
+            f" allowed are {limit:.0%}; the first: {first}",
+            where=where,
+            hint="nothing was written; export in a more exact number format, or --most-differing SHARE",
+        )
     return Parity(
         prompts=len(reference.replies), texts=texts, decomposed=decomposed, decomposed_differ=other, tokens=tokens,
-        differ=differ, widest=widest, epsilon=epsilon, first=first, ends=tuple(reference.ends),
+        differ=differ, widest=widest, epsilon=epsilon, limit=limit, first=first, ends=tuple(reference.ends),
         ended=sum(reply.answer[-1] in reference.ends for reply in reference.replies),
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ def test_an_equal_export_passes_and_everything_is_counted() -> None:
     parity = check_parity(REFERENCE, Told(), 0.1, "x")
     assert parity.model_dump() == {
         "prompts": 2, "texts": 1, "decomposed": 1, "decomposed_differ": 1, "tokens": 4, "differ": 0, "widest": 0.0,
-        "epsilon": 0.1, "first": None, "ended": 1, "ends": (7,),
+        "epsilon": 0.1, "limit": 1.0, "first": None, "ended": 1, "ends": (7,),
     }  # fmt: skip
 
 
@@ -49,6 +49,18 @@ def test_another_token_passes_where_the_model_itself_was_of_two_minds() -> None:
     assert (parity.differ, parity.widest) == (2, 0.5)
     assert parity.first == (
         "prompt 1, token 2 of the answer: the export says 'f' (5), the trained model 'd' (3), by 0.25 before its second"
+    )
+
+
+def test_too_many_other_tokens_are_refused_though_each_is_within_epsilon() -> None:
+    told = Told(said=([2, 5, 6], [4]))
+    assert check_parity(REFERENCE, told, 0.5, "x", 0.5).differ == 2
+    with pytest.raises(IntegrityError) as e:
+        check_parity(REFERENCE, told, 0.5, "x", 0.49)
+    assert e.value.what == (
+        "the export says too often something else than the model that was trained: 2 of 4 tokens, allowed are 49%;"
+        " the first: prompt 1, token 2 of the answer: the export says 'f' (5), the trained model 'd' (3), by 0.25"
+        " before its second"
     )
 
 
