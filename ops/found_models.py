@@ -9,8 +9,9 @@ from typing import Any
 from ops.audit.target import find
 from ops.references import fits_several, reference
 from ops.registries import parsed
+from ops.release.manifest import MANIFEST as RELEASED
 from ops.run_index import artifacts_of, find_run, known_runs
-from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
+from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError, IntegrityError
 from steps.contracts.models import BASE, BaseRef, ModelFolder, registered_model
 from steps.contracts.runs import ArtifactRecord, RunRecord
 from steps.engines.lm.folder import model_folder
@@ -131,6 +132,8 @@ def _loaded(root: Path, text: str, run: RunRecord, artifact: ArtifactRecord) -> 
 
 
 def _in_folder(root: Path, text: str, folder: Path, over: str | None) -> FoundModel:
+    if (folder / RELEASED).is_file():
+        _check_release(folder)
     if (folder / _ADAPTER).is_file() and not (folder / _WHOLE).is_file():
         base = _under(root, folder, over)
         ref = base.info.base if base.info.base.source != "scratch" else BaseRef(source="scratch", name="scratch")
@@ -140,6 +143,20 @@ def _in_folder(root: Path, text: str, folder: Path, over: str | None) -> FoundMo
         hint = f"a model's folder has {_WHOLE}, or {_ADAPTER} for an adapter, and *.safetensors"
         raise InputNotFoundError("no model in this folder", where=str(folder), hint=hint)
     return FoundModel(text, local_reference(folder), None)
+
+
+def _check_release(folder: Path) -> None:
+    """A released model is loaded only as it was released.
+
+    Raises:
+        IntegrityError: a file isn't the one that was signed.
+    """
+    from ops.release.verify import verify_release
+
+    broken = [f for f in verify_release(folder, None).findings if f.broken]
+    if broken:
+        what = f"{broken[0].what}: {broken[0].detail}" + (f" (and {len(broken) - 1} more)" if broken[1:] else "")
+        raise IntegrityError(what, where=str(folder), hint="assay verify FOLDER says what else; have it sent again")
 
 
 def _under(root: Path, folder: Path, over: str | None) -> ModelFolder:

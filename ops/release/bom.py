@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from ops.release.contents import UNKNOWN, Contents, base_name, base_version
-from ops.release.facts import SourceFacts, is_sha256
+from ops.release.contents import UNKNOWN, Contents, base_version
+from ops.release.facts import SourceFacts, base_name, is_sha256
 from ops.release.spdx import spdx_licence
 from steps.contracts.evaluation import EvalReport
 from steps.contracts.models import Ancestor

@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from ops.release.bom import judged
-from ops.release.contents import UNKNOWN, Contents, base_name, base_version
-from ops.release.facts import NOT_RECORDED
+from ops.release.contents import UNKNOWN, Contents, base_version
+from ops.release.facts import NOT_RECORDED, base_name
 from ops.release.spdx import hub_licence
 from steps.register.cards import escape
 

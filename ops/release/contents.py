@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.release.clearance import Clearance
 from ops.release.evaluation import PublicEvaluation
-from ops.release.facts import NOT_RECORDED, Facts
+from ops.release.facts import NOT_RECORDED, Facts, base_name
 from steps.contracts.digests import value_digest
 from steps.contracts.models import BaseRef
 from steps.engines.exports.exported_folder import ExportManifest
@@ -63,13 +63,6 @@ class Contents:
 def weights_digest(files: Mapping[str, str]) -> str:
     """One digest of an export's files. `files`: SHA-256 by path."""
     return value_digest(dict(files))
-
-
-def base_name(ref: BaseRef) -> str:
-    """A base without the folder that it lies in on some machine."""
-    if ref.source == "local":
-        return f"local:{(ref.digest or '')[:16]}"
-    return ref.name
 
 
 def base_version(ref: BaseRef) -> str | None:

@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 from ops.release.clearance import Clearance
-from ops.release.facts import Behind
+from ops.release.facts import Behind, base_name
 from pipelines.report.collect import collect
 from pipelines.report.page import render_page
 from steps.contracts.evaluation import Comparison, EvalReport
+from steps.contracts.models import ModelInfo
 from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.runs import RunRecord
 
@@ -66,9 +67,15 @@ def page_of(stores: Behind) -> str:
     return render_page(
         replace(
             content, record=_outside(content.record), reports=tuple(map(_figures, content.reports)),
-            registration=None, answers=(), answers_withheld=False, sources=rows,
+            registration=None, models=tuple(replace(m, info=_placeless(m.info)) for m in content.models), answers=(),
+            answers_withheld=False, sources=rows,
         )
     )  # fmt: skip
+
+
+def _placeless(info: ModelInfo) -> ModelInfo:
+    """A local base is named by its folder, which is nobody's elsewhere."""
+    return info.model_copy(update={"base": info.base.model_copy(update={"name": base_name(info.base)})})
 
 
 def _outside(record: RunRecord) -> RunRecord:

@@ -290,3 +290,10 @@ def public_location(location: str) -> str | None:
 def is_sha256(*digests: str) -> bool:
     """Whether all are; a hub data set is read by its commit, which is none."""
     return all(re.fullmatch("[0-9a-f]{64}", one) for one in digests)
+
+
+def base_name(ref: BaseRef) -> str:
+    """A base without the folder that it lies in on some machine."""
+    if ref.source == "local":
+        return f"local:{(ref.digest or '')[:16]}"
+    return ref.name

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,8 @@ from steps.zenml_runtime.state import state_folder
 _ADAPTER = "adapter_config.json"
 # Files beside weights that hold the words of their licence, by the beginning of their names.
 _LICENCE_FILES = ("license", "licence", "notice", "use_policy", "copying")
+# Chosen: a tokenizer's vocabulary may be larger, and names no folder.
+_LARGEST_TEXT = 1 << 20
 # Chosen: the longest licences have a tenth of it.
 _LARGEST_LICENCE = 1 << 20
 
@@ -66,7 +68,7 @@ def release(root: Path, text: str, asked: ModelExport, out: Path, although: str 
                 facts=facts, clearance=clearance, evaluation=evaluation, files=weights,
                 export=_public(exported, found, weights), licence_texts=_licence_texts(found, folder),
             )  # fmt: skip
-            _write_documents(folder, contents, page)
+            _write_documents(folder, contents, page, _places(root, found))
             return _sign(folder, contents, key)
         except OSError as e:
             if full := full_disk(e):
@@ -129,7 +131,34 @@ def _licence_texts(found: FoundModel, folder: Path) -> tuple[str, ...]:
     return tuple(copied)
 
 
-def _write_documents(folder: Path, c: Contents, page: str | None) -> None:
+def _places(root: Path, found: FoundModel) -> tuple[str, ...]:
+    """Folders of this machine that notes of a stage may name, the longest first."""
+    store = found.run.artifact_store.removeprefix("file://") if found.run is not None else ""
+    named = {
+        str(root.absolute()),
+        str(state_folder(root).absolute()),
+        str(Path.home()),
+        store if store[:1] == "/" else "",
+    }
+    return tuple(sorted((f"{p.rstrip('/')}/" for p in named if len(p) > 1), key=len, reverse=True))
+
+
+def _check_weights(folder: Path, names: Iterable[str], places: Sequence[str]) -> None:
+    """The files of the weights are written by libraries.
+
+    Raises:
+        ConfigError: one names a folder of this machine.
+    """
+    for name in names:
+        if Path(name).suffix in (".json", ".jinja", ".txt", "") and (folder / name).stat().st_size <= _LARGEST_TEXT:
+            text = (folder / name).read_text("utf-8", "replace")
+            if any(p in text for p in places):
+                what = "it names a folder of this machine, which nobody else has"
+                raise ConfigError(what, where=name, hint="--to merged; or train from a base by its hub id")
+
+
+def _write_documents(folder: Path, c: Contents, page: str | None, places: Sequence[str]) -> None:
+    _check_weights(folder, c.files, places)
     content = training_content(c)
     said: dict[str, Any] = {
         place.EXPORT: c.export.model_dump(mode="json"), place.GATE: gate(c),
@@ -140,6 +169,8 @@ def _write_documents(folder: Path, c: Contents, page: str | None) -> None:
     for name, value in said.items():
         texts[name] = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     for name, text in texts.items():
+        for one in places:
+            text = text.replace(one, ".../")  # noqa: PLW2901
         file = folder / name
         file.parent.mkdir(exist_ok=True)
         # Lone surrogates can't be written as UTF-8; JSON could say them, and no reader would like it.

@@ -5,8 +5,8 @@ records alone. What no record says is "not recorded"; it is nobody's legal decla
 
 from typing import Any
 
-from ops.release.contents import UNKNOWN, Contents, base_name, base_version, or_unrecorded
-from ops.release.facts import NOT_RECORDED, SourceFacts
+from ops.release.contents import UNKNOWN, Contents, base_version, or_unrecorded
+from ops.release.facts import NOT_RECORDED, SourceFacts, base_name
 from steps.register.cards import escape
 
 

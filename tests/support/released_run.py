@@ -23,7 +23,7 @@ from steps.contracts.evaluation import (
     TaskResult,
     Try,
 )
-from steps.contracts.models import ModelFolder, ModelInfo
+from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
 from steps.contracts.provenance import DeclaredSource
 from steps.contracts.reports import Example, StageReport, Table
 
@@ -51,6 +51,8 @@ def build(
     registry: dict[str, Any] | None = None, name: str = modelled_run.NAME,
 ) -> StoredRun:  # fmt: skip
     """Below `work`; its record goes to the state folder. `registry`: settings of the run's registry."""
+    ref = BaseRef(source="local", name=f"/home/{CANARY}/base", digest=base.info.digest)
+    base = ModelFolder(base.info.model_copy(update={"base": ref}), base.path)
     run = modelled_run.build(work, base, registered=False, name=name)
     assert run.record is not None
     info = model_of(run)
@@ -108,7 +110,8 @@ def _reports() -> tuple[StageReport, ...]:
                     tables=(sources, told), counts={"rows read per source": {"mails": 20, "pages": 1}},
                     examples=(example,), **common),
         StageReport(stage="scrub", rows_in=20, kept=20, changed=3, counts={"findings by entity": {"EMAIL_ADDRESS": 4}},
-                    notes=(f"pseudonym key fingerprint: {SECRET}", "NER is off"), examples=(example,), **common),
+                    notes=(f"pseudonym key fingerprint: {SECRET}", f"NER is off: {Path.home()}/{CANARY[:3]}/ner"),
+                    examples=(example,), **common),
         StageReport(stage="screen", rows_in=20, kept=16, quarantined=4, quarantined_by={"self_harm": 4},
                     counts={"rows by language": {"en": 15, "de": 5}}, **common),
         StageReport(stage="train", rows_in=8, kept=8, counts={"tokens": {"train rows": 640}}, examples=(example,),

@@ -234,3 +234,16 @@ def test_what_is_no_release(tmp_path):
         assert done.exit_code == 3 and "no folder release: no release" in done.stderr
     done = invoke("verify", tmp_path, "--key", "nobody")
     assert done.exit_code == 3 and "neither a public key nor a file with one" in done.stderr
+
+
+def test_a_damaged_release_is_not_loaded(copy, tiny_model):
+    from ops.found_models import find_model
+    from steps.contracts.errors import IntegrityError
+
+    assert find_model(copy, str(copy), str(tiny_model.path)).tuned is not None
+    file = copy / "adapter_model.safetensors"
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(IntegrityError, match=r"adapter_model\.safetensors: SHA-256"):
+        find_model(copy, str(copy), str(tiny_model.path))
