@@ -34,6 +34,8 @@ DUPLICATE, OUTSIDE, FUTURE = "duplicate_line", "outside_windows", "in_the_future
 FEEDBACK, FEEDBACK_ON_NOTHING = "feedback", "feedback_on_nothing"
 # Clocks of two machines are never further apart: chosen.
 _CLOCKS_APART = 3600.0
+# Chosen: so many requests are known, with a kilobyte each, before old ones are let go.
+_KEPT = 50_000
 # Rows that are written at once.
 _AT_ONCE = 1_000
 
@@ -81,6 +83,20 @@ class _Seen:
     dropped: list[tuple[str, str]] = field(default_factory=list)
     bad: list[tuple[str, int, str, str]] = field(default_factory=list)
     unknown_feedback: int = 0
+    # Ids of answers whose requests lie before the windows; how many requests are known when that is looked at again.
+    old_keys: set[str] = field(default_factory=set)
+    looked_at: int = field(default_factory=lambda: _KEPT)
+
+    def forget_old(self, config: LogsConfig) -> None:
+        """Let go of requests that are before all windows: those that come can't bring them back."""
+        if len(self.entries) < self.looked_at:
+            return
+        kept = windows_of([*self.entries.values()], config)
+        for record_id in self.entries.keys() - kept.keys():
+            self.dropped.append((record_id, OUTSIDE))
+            self.old_keys.add(self.entries.pop(record_id).key)
+            del self.where[record_id]
+        self.looked_at = max(_KEPT, 2 * len(kept))
 
 
 def logs(config: LogsConfig, ctx: StageContext, now: float | None = None) -> Outcome:
@@ -97,10 +113,10 @@ def logs(config: LogsConfig, ctx: StageContext, now: float | None = None) -> Out
     files = as_digested(find_files(config.paths, ctx.root), ctx.inputs)
     seen = _first_reading(files, config, ctx, time.time() if now is None else now)
     _check_readable(seen, config)
+    seen.looked_at = 0
+    seen.forget_old(config)
     windows = windows_of([*seen.entries.values()], config)
-    for record_id in seen.entries.keys() - windows.keys():
-        seen.dropped.append((record_id, OUTSIDE))
-    ids = {e.key for e in seen.entries.values() if e.key}
+    ids = {e.key for e in seen.entries.values()} | seen.old_keys
     seen.dropped += [(record_id, FEEDBACK if key in ids else FEEDBACK_ON_NOTHING) for record_id, key in
                      seen.feedback_lines]  # fmt: skip
     rows = _second_reading(files, config, ctx, seen, windows)
@@ -174,6 +190,7 @@ def _take(line: LogLine, record_id: str, file: str, config: LogsConfig, seen: _S
     seen.unknown_feedback += found.feedback.unknown
     seen.entries[record_id] = found
     seen.where[record_id] = file, line.number, bytes_digest(line.raw)
+    seen.forget_old(config)
 
 
 def _check_readable(seen: _Seen, config: LogsConfig) -> None:

@@ -11,6 +11,7 @@ from support import logged
 from steps.contracts.context import StageContext
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.tombstones import INPUT, Tombstone, Tombstones, value_of
+from steps.logs import logs as module
 from steps.logs.config import LogsConfig
 from steps.logs.logs import input_digests, logs
 
@@ -175,6 +176,22 @@ def test_windows_by_count_and_by_hours_and_what_is_older(tmp_path):
     assert [f["window"] for f in facts(by_count)] == [1] * 4 + [0] * 4 and dropped(by_count) == {"outside_windows": 2}
     by_hours = run(tmp_path, "b", window_hours=1, windows=3)
     assert [f["window"] for f in facts(by_hours)] == [2, 2, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("windows", [{"window_requests": 7, "windows": 2}, {"window_hours": 0.1, "windows": 3}])
+def test_what_is_let_go_of_on_the_way_changes_nothing(tmp_path, monkeypatch, windows):
+    lines = [*logged.orders(60), *({"feedback_on": f"chatcmpl-{n:06d}", "feedback": "accepted"} for n in (2, 58))]
+    random.Random(3).shuffle(lines)
+    write(tmp_path, lines)
+    whole = run(tmp_path, **windows)
+    monkeypatch.setattr(module, "_KEPT", 5)
+    sizes = []
+    forget = module._Seen.forget_old
+    monkeypatch.setattr(module._Seen, "forget_old", lambda s, c: (forget(s, c), sizes.append(len(s.entries)))[0])
+    pruned = run(tmp_path, "b", **windows)
+    assert len(sizes) == 61 and max(sizes) < 45, "old ones were let go of on the way"
+    assert facts(whole) == facts(pruned) and dropped(whole) == dropped(pruned)
+    assert dropped(whole)["outside_windows"] > 20 and dropped(whole)["feedback"] == 2
 
 
 def test_a_clock_that_is_wrong_moves_no_window(tmp_path):
