@@ -48,6 +48,7 @@ from steps.engines.yaml_lines.parse import KeyPath
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.documents import DOCUMENTS
 from steps.ingest.peek import Peek, peek
+from steps.logs.files import find_files
 from steps.scrub.config import ScrubConfig
 from steps.scrub.coverage import HOW_TO_GET_A_MODEL, uncovered
 from steps.train.config import TrainConfig
@@ -130,6 +131,7 @@ def findings(
         _packages(config, here),
         _machine(config, infra, here),
         _asked(root, config, here),
+        _production(root, config, here),
         _metrics(root, config),
         (Finding(place, what, error=error) for place, what, error in faults(root, config)),
         _power(root, config),
@@ -416,6 +418,23 @@ def _of_version(root: Path, config: RunConfig) -> list[Supply]:
         return supplied(artifacts_of(root, version.run).dataset(version.artifact, verified=False))
     except AssayError:  # told at its key
         return []
+
+
+def _production(root: Path, config: RunConfig, here: bool) -> Iterator[Finding]:
+    """Logs that aren't there, and paths that steps elsewhere would look for on a machine of their own."""
+    if not config.monitors or config.logs is None:
+        return
+    named: list[tuple[KeyPath, str]] = [(("logs", "paths", i), path) for i, path in enumerate(config.logs.paths)]
+    for place, path in named if here else ():
+        try:
+            find_files((path,), root)
+        except AssayError as e:
+            yield Finding(place, f"{e.what}: {path}; {e.hint}", error=type(e))
+    if config.monitor.candidates.folder is not None:
+        named.append((("monitor", "candidates", "folder"), config.monitor.candidates.folder))
+    for place, path in () if here else named:
+        if not Path(path).is_absolute():
+            yield Finding(place, f"{path}: steps run elsewhere; name a disk that they have, by its whole path")
 
 
 def _metrics(root: Path, config: RunConfig) -> Iterator[Finding]:

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from ops.commands.config import validate
 from ops.infra import InfraConfig
 from ops.main import app
-from ops.preflight import checked
+from ops.preflight import checked, findings
 from ops.run_index import save_run
+from pipelines.config import RunConfig
 from steps.contracts.errors import AssayError, ConfigError, MissingDependencyError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -287,3 +288,23 @@ def test_validation_losses_after_the_last_step_are_told(root: Path) -> None:
     (note,) = [n for n in check(root, config(train=train)) if "eval_steps" in n]
     assert "on the way: max_steps is 20, so that early_stopping_patience does nothing" in note
     assert not [n for n in check(root, config(train=train | {"eval_steps": 20})) if "eval_steps" in n]
+
+
+def test_logs_that_are_not_there_and_paths_that_steps_elsewhere_do_not_have(root: Path) -> None:
+    values = {
+        "name": "watch", "pipeline": "monitor", "dataset": "mine", "scrub": {"demo_key": True},
+        "logs": {"paths": ["logs/*.jsonl", "chats.jsonl"]}, "monitor": {"candidates": {"folder": "kept"}},
+    }  # fmt: skip
+    config = RunConfig.model_validate(values)
+
+    def told(stack: str) -> dict[tuple[str | int, ...], str]:
+        found = findings(root, config, ROOT / ".zenml" / "stacks" / f"{stack}.yaml")
+        return {f.place: f.what for f in found if f.place[:1] in (("logs",), ("monitor",))}
+
+    assert (
+        list(told("local")) == [("logs", "paths", 0)]
+        and "no log here: logs/*.jsonl" in told("local")["logs", "paths", 0]
+    )
+    assert set(told("kubernetes")) == {
+        ("logs", "paths", 0), ("logs", "paths", 1), ("monitor", "candidates", "folder")
+    }  # fmt: skip
