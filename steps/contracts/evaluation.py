@@ -73,6 +73,7 @@ class TaskResult(Frozen):
     """One task: `version` changes when the way of scoring changes, `data_digest` when the rows do.
 
     by_source, by_language: the same metrics of the rows of each source and language, where there are several.
+    by_training: of the questions that the train split asks too, and of the others, where there are both.
     suite: the suite's name, of a task of one; thresholds: metric -> what a candidate must reach there.
     """
 
@@ -84,6 +85,7 @@ class TaskResult(Frozen):
     metrics: tuple[Metric, ...]
     by_source: dict[str, tuple[Metric, ...]] = Field(default_factory=dict)
     by_language: dict[str, tuple[Metric, ...]] = Field(default_factory=dict)
+    by_training: dict[str, tuple[Metric, ...]] = Field(default_factory=dict)
     suite: str = ""
     thresholds: dict[str, float] = Field(default_factory=dict)
     confusion: Confusion | None = None

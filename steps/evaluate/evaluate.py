@@ -260,6 +260,13 @@ def _by(run: _Run, names: Sequence[str]) -> dict[str, tuple[Metric, ...]]:
     return {name: _metrics(of_name) for name, of_name in sorted(rows.items()) if name} if len(rows) > 1 else {}
 
 
+def _by_training(run: _Run) -> dict[str, tuple[Metric, ...]]:
+    """Apart: questions that training is shown as well."""
+    known = run.task.known
+    names = ["asked in training too" if row.row_id in known else "not asked in training" for row in run.rows]
+    return _by(run, names) if known else {}
+
+
 def _sources(task: Task) -> list[str]:
     if task.part is not None:
         return [a.item.source for a in task.part.asked]
@@ -288,6 +295,7 @@ def _result(run: _Run) -> TaskResult:
         metrics=_metrics(run.rows),
         by_source=_by(run, _sources(run.task)),
         by_language=_by(run, _languages(run.task)),
+        by_training=_by_training(run),
         suite=part.suite.name if part else "",
         thresholds=part.settings.thresholds if part else {},
         confusion=confusion_of(part, run.rows) if part else None,

@@ -1,6 +1,7 @@
 """One subject measured from its files: what the evaluation step does, wherever it is asked for."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from steps.contracts.dataset import Dataset
@@ -16,6 +17,7 @@ from steps.engines.subjects.local_scorer import local_scorer
 from steps.engines.subjects.subject import Subject
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.evaluate import evaluate, inference
+from steps.evaluate.known_questions import with_known
 from steps.evaluate.prompted import prompted
 from steps.evaluate.subject_config import SubjectConfig
 from steps.evaluate.suites.models import grading_models
@@ -47,6 +49,8 @@ def measure(
     Raises: as `suite`, `local_model` and `evaluate`.
     """
     tasks = suite(dataset, config, root)
+    if dataset is not None:
+        tasks = replace(tasks, tasks=with_known(tasks.tasks, dataset))
     parts = [t.part for t in tasks.tasks if t.part is not None]
     if asked is not None:
         if dataset is None:

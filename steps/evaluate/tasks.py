@@ -22,7 +22,8 @@ from steps.evaluate.suites.tasks import Part, suite_parts
 
 @dataclass(frozen=True)
 class Task:
-    """Rows sorted by row id (content_id in a control file, else record_id). `part`: of a suite's task, its items."""
+    """Rows sorted by row id (content_id in a control file, else record_id). `part`: of a suite's task, its items;
+    `known`: ids of the rows whose question the train split asks too."""
 
     name: str
     kind: TaskKind
@@ -30,6 +31,7 @@ class Task:
     data_digest: str
     notes: tuple[str, ...] = ()
     part: Part | None = None
+    known: frozenset[str] = frozenset()
 
     @property
     def predicts(self) -> bool:

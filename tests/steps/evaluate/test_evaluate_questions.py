@@ -3,16 +3,20 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from steps.contracts.dataset import DatasetWriter
 from steps.contracts.errors import InputError
+from steps.contracts.records import SPLITS, make_row, message
 from steps.engines.graders.classes import classes_of
 from steps.engines.graders.graders import GRADERS
 from steps.engines.scoring.answers import read_answers
 from steps.engines.subjects.local_model import local_model
 from steps.evaluate.config import ControlConfig, EvaluateConfig
 from steps.evaluate.evaluate import evaluate, inference
+from steps.evaluate.measure import measure
 from steps.evaluate.regrade import regraded
 from steps.evaluate.scorers import make_scorer
 from steps.evaluate.tasks import Suite, control
@@ -98,3 +102,24 @@ def test_the_schema_of_a_control_is_read_from_its_file(root: Path) -> None:
     assert set(config.files()) == {"sums.jsonl", "schema.json"}
     scorer = make_scorer(config.of_task("strict"), ["x"], root)
     assert [GRADERS["json_valid"].grade(a, "x", scorer.grading) for a in ('{"n": 1}', "{}")] == [1.0, 0.0]
+
+
+def test_questions_that_training_is_shown_too_stand_apart(root: Path, tiny_model) -> None:
+    rows = [
+        make_row(kind="conversation", source="s", locator=f"line:{n}", raw=str(n).encode(),
+                 messages=[message("user", asked), message("assistant", "7")])
+        for n, asked in enumerate(["2 AND 2??", "never asked", "3 and 3?", "4 and 4?"])
+    ]  # fmt: skip
+    writer = DatasetWriter(root / "v1", "ingest")
+    writer.write_rows(rows)
+    # The last one is a test row: held out, and so not known.
+    codes = np.array([SPLITS.index(s) for s in ("train", "train", "train", "test")])
+    dataset = writer.close().select(np.ones(4, bool), root / "v2", "split", codes)
+    config = EvaluateConfig(controls=(SUMS,), device="cpu", max_new_tokens=2)
+    done = measure("base", tiny_model, None, dataset, config, root, root / "out", root / "cache")
+    held_out, sums = done.report.tasks
+    assert held_out.by_training == {}
+    numbers = {name: next(m.estimate.n for m in metrics if m.name == "numeric")
+               for name, metrics in sums.by_training.items()}  # fmt: skip
+    assert numbers == {"asked in training too": 2, "not asked in training": 3}
+    assert "sums: the train split asks 2 of 5 questions too; their figures stand apart" in done.report.notes
