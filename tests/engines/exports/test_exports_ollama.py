@@ -18,7 +18,7 @@ from steps.engines.exports.folder_format import Source
 from steps.engines.exports.ollama import proof as proving
 from steps.engines.exports.ollama.go_template import go_template, literal
 from steps.engines.exports.ollama.golang import Asked, rendered_by_go
-from steps.engines.exports.ollama.modelfile import Facts, modelfile
+from steps.engines.exports.ollama.modelfile import Facts, _licence, modelfile
 from steps.engines.exports.ollama.proof import NO_GO, TemplateProof, conversations, proven_template, renders_of
 from steps.engines.exports.ollama.shape import shape_of
 
@@ -104,6 +104,29 @@ def test_without_go_no_template_is_written(monkeypatch) -> None:
     text, notes = modelfile(Facts("model-f16.gguf", 512, ("<|im_end|>",)), found)
     assert 'TEMPLATE "' not in text and f"# No TEMPLATE: {NO_GO}" in text
     assert notes[0].startswith(f"the Modelfile has no TEMPLATE: {NO_GO}; without a TEMPLATE Ollama takes")
+
+
+def test_a_broken_go_leaves_no_template_and_its_words(monkeypatch, tmp_path: Path) -> None:
+    broken = tmp_path / "go"
+    broken.write_text("#!/bin/sh\necho no library >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = proven_template(CHATML_PLAIN, {}, adds_bos=False)
+    assert found == TemplateProof(template=None, reason="Go can't render templates: no library")
+
+
+def test_the_licence_is_the_base_s_own_file(tmp_path: Path) -> None:
+    cache = tmp_path / "models--x"
+    base = cache / "snapshots/abc"
+    for folder in (base, cache / "blobs"):
+        folder.mkdir(parents=True)
+    assert _licence(base) is None
+    (tmp_path / "secret").write_text("key")
+    (base / "LICENSE").symlink_to(tmp_path / "secret")
+    assert _licence(base) is None
+    (cache / "blobs/1").write_text("MIT\n")
+    (base / "LICENSE.txt").symlink_to("../../blobs/1")
+    assert _licence(base) == "MIT"
 
 
 def test_texts_that_a_modelfile_can_t_hold_as_they_are() -> None:

@@ -55,10 +55,13 @@ def rendered_by_go(asked: Sequence[Asked]) -> list[Said]:
         # Nothing is fetched: neither another toolchain nor modules.
         own = {"GO111MODULE": "off", "GOFLAGS": "", "GOPROXY": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
         homeless = {} if os.environ.get("HOME") or os.environ.get("GOCACHE") else {"GOCACHE": f"{folder}/cache"}
-        done = subprocess.run(
-            [program, "run", str(_PROGRAM)], input=json.dumps({"cases": cases}), capture_output=True, text=True,
-            encoding="utf-8", cwd=folder, env={**os.environ, **own, **homeless}, timeout=_PATIENCE, check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [program, "run", str(_PROGRAM)], input=json.dumps({"cases": cases}), capture_output=True, text=True,
+                encoding="utf-8", cwd=folder, env={**os.environ, **own, **homeless}, timeout=_PATIENCE, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as e:
+            raise IntegrityError(f"Go can't render templates: {e}", where=program) from e
     if done.returncode:
         raise IntegrityError(f"Go can't render templates: {done.stderr.strip()[-300:]}", where=program)
     return [Said(one["text"], one.get("error")) for one in json.loads(done.stdout)]

@@ -12,6 +12,8 @@ MODELFILE = "Modelfile"
 # Chosen: tokens of context that most machines have memory for.
 _CONTEXT = 8192
 _LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
+# Chosen: bytes; the longest licences of models have about 50,000.
+_LONGEST_LICENCE = 1_000_000
 _NO_TEMPLATE = "the model has no chat template"
 # Of Ollama's source, server/create.go and server/images.go, August 2026.
 WITHOUT = (
@@ -56,9 +58,19 @@ def facts_of(merged: Path, file: str, context: int, system: str | None, base: Pa
     named = json.loads((merged / "generation_config.json").read_text("utf-8"))["eos_token_id"]
     ids = named if isinstance(named, list) else [named]
     ends = AutoTokenizer.from_pretrained(str(merged)).convert_ids_to_tokens(ids)
-    found = next((base / n for n in _LICENCES if (base / n).is_file()), None)
-    licence = found.read_text("utf-8", errors="replace").strip() if found else None
-    return Facts(file, context, tuple(ends), system, licence)
+    return Facts(file, context, tuple(ends), system, _licence(base))
+
+
+def _licence(base: Path) -> str | None:
+    """The base's own; no file that a link of somebody else's folder leads to, but for the hub's cache, which has links
+    into its folder of blobs.
+    """
+    own = (base.resolve(), base.resolve().parent.parent / "blobs")
+    for file in (base / n for n in _LICENCES if (base / n).is_file()):
+        place = file.resolve()
+        if any(place.is_relative_to(folder) for folder in own) and place.stat().st_size <= _LONGEST_LICENCE:
+            return place.read_text("utf-8", errors="replace").strip()
+    return None
 
 
 def modelfile(facts: Facts, proof: TemplateProof) -> tuple[str, list[str]]:

@@ -125,12 +125,16 @@ def proven_template(
     """
     if not has_go():
         return TemplateProof(template=None, reason=NO_GO)
-    bos = str(special.get("bos_token") or "") if adds_bos else ""
-    renders = _without(renders_of(template, special), bos)
     try:
-        made = go_template(shape_of(renders, template))
+        return _proven(template, special, adds_bos, tool_template or template)
     except IntegrityError as e:
         return TemplateProof(template=None, reason=e.what)
+
+
+def _proven(template: str, special: Mapping[str, Any], adds_bos: bool, tool_template: str) -> TemplateProof:
+    bos = str(special.get("bos_token") or "") if adds_bos else ""
+    renders = _without(renders_of(template, special), bos)
+    made = go_template(shape_of(renders, template))
     asked = conversations()
     said = rendered_by_go([Asked(made, c.messages, think=c.think) for c in asked])
     kinds: dict[str, int] = {}
@@ -148,7 +152,7 @@ def proven_template(
             kinds[one.kind] = kinds.get(one.kind, 0) + 1
     if not kinds:
         return TemplateProof(template=None, reason="the chat template refuses every conversation")
-    tools = _tools(tool_template or template, special, made, bos)
+    tools = _tools(tool_template, special, bos)
     return TemplateProof(template=made, kinds=kinds, refused=refused, tools=tools)
 
 
@@ -185,7 +189,7 @@ def _cut(text: str, at: int) -> str:
     return repr(text[at : at + _AROUND]) if at < len(text) else "nothing more"
 
 
-def _tools(template: str, special: Mapping[str, Any], made: str, bos: str) -> str | None:
+def _tools(template: str, special: Mapping[str, Any], bos: str) -> str | None:
     """Why definitions of tools have no place in the template, tried by Go; None: the chat template writes none."""
     asked = [{"role": _U, "content": "How warm is it?"}]
     try:
