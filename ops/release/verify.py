@@ -67,7 +67,11 @@ def _walk(folder: Path) -> tuple[dict[str, int], list[Finding]]:
     waiting = [(folder, "")]
     while waiting:
         place_, prefix = waiting.pop()
-        entries = sorted(os.scandir(place_), key=lambda e: e.name)
+        try:
+            entries = sorted(os.scandir(place_), key=lambda e: e.name)
+        except OSError as e:
+            strange.append(Finding(_shown(prefix.rstrip("/") or "."), "differs", f"it can't be read: {e.strerror}"))
+            continue
         if not entries and prefix:
             strange.append(
                 Finding(_shown(prefix.rstrip("/")), "differs", "a folder without a file, which no release has")
@@ -106,7 +110,10 @@ def _bounded(folder: Path, name: str, found: Mapping[str, int], most: int) -> by
         raise IntegrityError("it is missing")
     if found[name] > most:
         raise IntegrityError(f"{found[name]:,} bytes, of {most:,} that it may have")
-    return (folder / name).read_bytes()
+    try:
+        return (folder / name).read_bytes()
+    except OSError as e:
+        raise IntegrityError(f"it can't be read: {e.strerror}") from e
 
 
 def _check_signature(
@@ -161,7 +168,10 @@ def _check_files(folder: Path, found: Mapping[str, int], manifest: ReleaseManife
 def _check_file(folder: Path, name: str, size: int, said: ReleasedFile) -> Finding:
     if size != said.bytes:
         return Finding(_shown(name), "differs", f"{size:,} bytes, released were {said.bytes:,}")
-    digest = file_digest(folder / name)
+    try:
+        digest = file_digest(folder / name)
+    except OSError as e:
+        return Finding(_shown(name), "differs", f"it can't be read: {e.strerror}")
     return held(
         _shown(name),
         digest == said.sha256,

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ops.release import manifest as place
+from ops.release import verify as verify_module
 from ops.release.manifest import ReleaseManifest, files_below
 from ops.release.verify import verify_release
 from steps.contracts.digests import value_digest
@@ -247,3 +248,26 @@ def test_a_damaged_release_is_not_loaded(copy, tiny_model):
     file.write_bytes(raw)
     with pytest.raises(IntegrityError, match=r"adapter_model\.safetensors: SHA-256"):
         find_model(copy, str(copy), str(tiny_model.path))
+
+
+def test_what_can_t_be_read_is_told(copy, monkeypatch):
+    whole = verify_module.file_digest
+
+    def refused(file):
+        if file.name == "tokenizer.json":
+            raise PermissionError(13, "Permission denied", str(file))
+        return whole(file)
+
+    monkeypatch.setattr(verify_module, "file_digest", refused)
+    assert wrong(copy) == {"tokenizer.json": "it can't be read: Permission denied"}
+    monkeypatch.setattr(verify_module, "file_digest", whole)
+    seen = os.scandir
+
+    def closed(place_):
+        if Path(place_).name == "release":
+            raise PermissionError(13, "Permission denied", str(place_))
+        return seen(place_)
+
+    monkeypatch.setattr(verify_module.os, "scandir", closed)
+    found = wrong(copy)
+    assert found["release"] == "it can't be read: Permission denied" and found[place.MANIFEST] == "it is missing"
