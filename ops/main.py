@@ -503,7 +503,7 @@ def export(
 def release(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="models:/NAME@ALIAS, run:RUN[/MODEL] or a folder")],
     out: Annotated[Path, typer.Option(help="folder to write")],
-    to: Annotated[str, typer.Option(help="adapter, merged or gguf")] = "merged",
+    to: Annotated[str, typer.Option(help="adapter, merged, gguf or onnx")] = "merged",
     although: Annotated[
         str | None,
         typer.Option(metavar="REASON", help="release what the gate refused, or nobody approved; the reason is kept"),

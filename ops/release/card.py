@@ -11,7 +11,7 @@ from ops.release.facts import NOT_RECORDED, base_name
 from ops.release.spdx import hub_licence
 from steps.register.cards import escape
 
-_LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
+_LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf", "onnx": "onnx"}
 _RELATIONS = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
 # Key of the card's metadata under which the digests stand.
 DIGESTS = "assay"
