@@ -1,6 +1,7 @@
 """A PEFT adapter's folder as vLLM, LoRAX and peft take it: the base stays where it is."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -14,6 +15,8 @@ from steps.engines.exports.loaded_runtime import loaded_runtime
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.load import adapter_path, earlier_adapters, load, weights_path
 
+_PAIR = re.compile(r"base_model\.model\.[\w.]+\.lora_[AB]\.weight")
+_VLLM_RANK = 16
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -48,12 +51,38 @@ class Adapter:
         loaded.model.generation_config.save_pretrained(str(folder))
         loaded.tokenizer.save_pretrained(str(folder))
         return Written(
-            dtype, {"rank": config.get("r"), "base_digest": source.base.info.digest}, notes(config, named.source)
+            dtype,
+            {"rank": config.get("r"), "base_digest": source.base.info.digest},
+            [*notes(config, named.source), *tensor_notes(folder / _WEIGHTS, int(config.get("r") or 0))],
         )
 
     def opened(self, source: Source, folder: Path, options: Options, scratch: Path) -> AbstractContextManager[Runtime]:
         """By peft over the base, in float32, unmerged."""
         return loaded_runtime(weights_path(source.base), folder, dtype="float32")
+
+
+def tensor_notes(file: Path, rank: int) -> list[str]:
+    """What keeps programs from taking the tensors, by their names and shapes: vLLM and LoRAX read pairs of matrices of
+    linear layers, of one rank (vLLM 0.11, `lora_model.py`; 16 at most unless it is told more).
+    """
+    from safetensors import safe_open
+
+    with safe_open(str(file), "pt") as found:
+        shapes = {name: found.get_slice(name).get_shape() for name in found.keys()}  # noqa: SIM118 - no mapping
+    other = sorted(name for name in shapes if _PAIR.fullmatch(name) is None)
+    pairs = [
+        (name, name.replace(".lora_A.", ".lora_B.")) for name in shapes if ".lora_A." in name and name not in other
+    ]
+    wrong = [a for a, b in pairs if b not in shapes or shapes[a][0] != shapes[b][1] or shapes[a][0] != rank]
+    said = []
+    if other:
+        more = f" and {len(other) - 1} more" if len(other) > 1 else ""
+        said.append(f"vLLM and LoRAX take no tensor {other[0]}{more}: export --to merged for them")
+    if wrong:
+        said.append(f"{wrong[0]} has no partner of rank {rank}, which vLLM and LoRAX expect")
+    if rank > _VLLM_RANK:
+        said.append(f"vLLM takes rank {rank} with --max-lora-rank {rank} or more")
+    return said
 
 
 def notes(config: Mapping[str, Any], source: str) -> list[str]:

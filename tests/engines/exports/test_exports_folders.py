@@ -11,6 +11,7 @@ from support.tuned_models import adapted, full_weights
 from steps.contracts.digests import file_digest
 from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.models import ModelFolder
+from steps.engines.exports.adapter import tensor_notes
 from steps.engines.exports.exported_folder import MANIFEST, ExportManifest, verify_files, write_export
 from steps.engines.exports.folder_format import Options, Source
 from steps.engines.exports.formats import FORMATS
@@ -110,3 +111,20 @@ def test_what_a_format_can_not_express_is_refused_by_name(source: Source, tmp_pa
     info = source.model.info.model_copy(update={"objective": "reward"})
     with pytest.raises(ConfigError, match="a reward model gives numbers"):
         write(replace(source, tuned=ModelFolder(info, source.model.path)), "merged", tmp_path / "c")
+
+
+def test_tensors_that_other_programs_would_not_read_are_named(source: Source, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    assert tensor_notes(source.model.path / "adapter_model.safetensors", 2) == []
+    layer = "base_model.model.model.layers.0.self_attn.q_proj"
+    pair = {f"{layer}.lora_A.weight": torch.zeros(32, 8), f"{layer}.lora_B.weight": torch.zeros(8, 32)}
+    save_file(pair, tmp_path / "a.safetensors")
+    assert tensor_notes(tmp_path / "a.safetensors", 32) == ["vLLM takes rank 32 with --max-lora-rank 32 or more"]
+    odd = {f"{layer}.lora_magnitude_vector": torch.zeros(8), "base_model.model.lm_head.weight": torch.zeros(8, 8)}
+    save_file({**pair, **odd, f"{layer}.k.lora_A.weight": torch.zeros(4, 8)}, tmp_path / "b.safetensors")
+    assert tensor_notes(tmp_path / "b.safetensors", 32)[:2] == [
+        "vLLM and LoRAX take no tensor base_model.model.lm_head.weight and 1 more: export --to merged for them",
+        f"{layer}.k.lora_A.weight has no partner of rank 32, which vLLM and LoRAX expect",
+    ]
