@@ -75,7 +75,7 @@ def checks_of(
     tests = [*_drift(window, vectors, training, config, looks), *_answers(window, training, config, looks)]
     adjusted = holm([t.p or 0.0 for t in tests])
     corrected = [_decided(t, a, config) for t, a in zip(tests, adjusted, strict=True)]
-    return (*corrected, *_limits(window, config, looks))
+    return (*corrected, *limits_of(window, config, looks))
 
 
 def _decided(test: MonitorCheck, adjusted: float, config: MonitorConfig) -> MonitorCheck:
@@ -156,7 +156,8 @@ def _of_shares(name: str, kind: Kind, then: Sequence[bool], now: Sequence[bool],
     })  # fmt: skip
 
 
-def _limits(window: Window, config: MonitorConfig, looks: Looks) -> Iterator[MonitorCheck]:
+def limits_of(window: Window, config: MonitorConfig, looks: Looks) -> Iterator[MonitorCheck]:
+    """Shares and times of the window beside the limits that there are; what there is none of is left out."""
     answers, limits = window.answers, config.limits
     answered = [r for r in window.requests if not r.failed]
     shares: list[tuple[str, int, int, float | None]] = [

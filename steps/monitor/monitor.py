@@ -21,7 +21,7 @@ from steps.engines.graders.values import NOTHING, parse_json
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.progress.progress import Stopwatch
 from steps.monitor.candidates import make_candidates
-from steps.monitor.checks import Looks, checks_of, declining
+from steps.monitor.checks import Looks, checks_of, declining, limits_of
 from steps.monitor.config import MonitorConfig
 from steps.monitor.report import Seen, report
 from steps.monitor.texts import Counter, words
@@ -137,7 +137,10 @@ def _looked_at(
     if len(newest.said) < config.min_requests or min(map(len, halves)) < _FEWEST_TRAINING:
         few = f"{len(newest.said):,} requests of {config.min_requests:,}, {sum(map(len, halves)):,} training rows"
         notes.append(f"Nothing is decided: {few} that ask something, of {2 * _FEWEST_TRAINING:,}.")
-        decision = _decision("too_few", (), newest, training, answering, config, notes)
+        # What there is is told, and is no alarm.
+        looks = Looks(by[0], "", None, declining(config.decline_patterns), judged)
+        told = tuple(c.model_copy(update={"alarm": False}) for c in limits_of(newest, config, looks))
+        decision = _decision("too_few", told, newest, training, answering, config, notes)
         return Seen(decision, tuple(windows), None, (), by[0])
     count, vectorise = by
     trained = look_at(halves, config, count, vectorise)

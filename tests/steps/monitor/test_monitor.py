@@ -177,7 +177,11 @@ def test_a_judged_sample_is_held_against_its_limit(tmp_path, training):
 
 
 def test_with_too_little_nothing_is_decided(tmp_path, training):
-    few = Production(tmp_path, logged.orders(60)).look(training)
+    few = Production(tmp_path, [*logged.orders(50), *(logged.line(n, "a", None) for n in range(50, 60))]).look(
+        training, limits={"errors": 0.01}
+    )
+    errors = next(c for c in few.artifacts["monitored"].checks if c.name == "errors")
+    assert errors.window.value == pytest.approx(1 / 6, abs=1e-6) and not errors.alarm
     assert few.artifacts["monitored"].verdict == "too_few" and not few.artifacts["monitored"].retrain
     tiny = Production(tmp_path / "b", logged.orders(200)).look(logged.training_rows(tmp_path / "t", 60))
     assert tiny.artifacts["monitored"].verdict == "too_few"
