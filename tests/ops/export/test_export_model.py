@@ -59,7 +59,7 @@ def test_a_changed_byte_of_the_run_s_model_is_found_before_anything_is_written(r
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--to", "onnx", "--out", "out"], "unknown format 'onnx'"),
+        (["--to", "coreml", "--out", "out"], "unknown format 'coreml'"),
         (["--to", "merged"], "nowhere to write"),
         (["--to", "merged", "--out", "out", "--dtype", "q8_0"], "merged has no number format 'q8_0'"),
         (["--to", "merged", "--out", "out", "--prompts", "gone.jsonl"], "gone.jsonl: no such file"),
