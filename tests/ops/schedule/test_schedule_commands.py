@@ -67,8 +67,7 @@ def test_add_keeps_what_is_said_and_tells_the_next_five(config):
     assert {k: one[k] for k in kept} == kept
     assert len(told("schedule", "show", "nightly")["next"]) == 5
     assert (
-        "nightly" in invoke("schedule", "list").stdout
-        and "retries: 2" in invoke("schedule", "show", "nightly").stdout
+        "nightly" in invoke("schedule", "list").stdout and "retries: 2" in invoke("schedule", "show", "nightly").stdout
     )
 
 
