@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.generation.utils import GenerationMixin
 
@@ -30,6 +31,8 @@ def decodable(loaded: LoadedModel, decoding: DecodingConfig) -> bool:
     whose prompts need no preparation of its own. Others are left to transformers' `generate`.
     """
     core = core_of(loaded.model)
+    if not isinstance(core, PreTrainedModel):
+        return False
     taken = inspect.signature(core.forward).parameters
     return (
         decoding == DecodingConfig()
