@@ -161,6 +161,7 @@ def test_changed_weights_are_refused(run: StoredRun) -> None:
     assert status == 7 and "adapter_model.safetensors" in out
 
 
+@pytest.mark.slow
 def test_a_suite_is_asked_of_models_without_any_rows(run: StoredRun, tmp_path: Path) -> None:
     sum_and_six = '{"question": "Two and two?", "answer": "4"}\n{"question": "Six?", "answer": "6"}\n'
     (tmp_path / "q.jsonl").write_text(sum_and_six)

@@ -38,6 +38,7 @@ def test_a_model_is_pushed_whole_private_and_with_its_cards(run, state, hub, tol
     assert "model-f16.gguf" not in repo.files and repo.files["notes.md"] == b"mine"
 
 
+@pytest.mark.slow
 def test_what_isn_t_for_everybody_is_not_pushed(run, state, hub, invoke, monkeypatch) -> None:
     hub.repos["acme/open"] = hub_server.Repo(private=False)
     open_ = invoke("run:shop", "--to", "merged", "--push-to", "acme/open")
@@ -54,6 +55,7 @@ def test_what_isn_t_for_everybody_is_not_pushed(run, state, hub, invoke, monkeyp
     assert "this environment variable is not set" in silent.stderr
 
 
+@pytest.mark.slow
 def test_a_manifest_for_others_has_no_paths(run, state, told) -> None:
     told("run:shop", "--to", "merged", "--out", "out")
     told(str(state / "out"), "--to", "merged", "--out", "again")

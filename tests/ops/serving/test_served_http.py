@@ -285,16 +285,16 @@ def test_health_answers_while_others_wait_and_who_hangs_up_is_let_go(server, mon
 
 
 def test_who_asks_meanwhile_is_answered_beside_who_asked_before(server, models, monkeypatch) -> None:
+    expected, few = evaluated(*models["shop"]), evaluated(*models["shop"], 3)
     step = Decoder.step
     monkeypatch.setattr(Decoder, "step", lambda self: (time.sleep(0.1), step(self)))
-    expected = evaluated(*models["shop"])
     pieces = iter(ask(server, "shop", QUESTIONS[0], stream=True))
     said = [next(pieces), next(pieces)]
     short = ask(server, "shop", QUESTIONS[1], max_tokens=3).choices[0]
     assert server.desk.answering == 1 and short.finish_reason == "length"
     said += pieces
     assert "".join(p.choices[0].delta.content or "" for p in said if p.choices) == expected[0]
-    assert short.message.content == evaluated(*models["shop"], 3)[1]
+    assert short.message.content == few[1]
 
 
 def until(holds) -> None:

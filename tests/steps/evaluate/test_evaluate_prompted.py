@@ -81,6 +81,7 @@ def test_the_best_of_several_ways_is_chosen_on_validation_rows(tiny_model, datas
     assert shown and not any(part.startswith(tuple(held_out)) for part in shown), "examples are of the train split"
 
 
+@pytest.mark.slow
 def test_the_digest_changes_with_how_it_is_asked_and_only_then(tiny_model, dataset, tmp_path) -> None:
     def digest(**said: Any) -> str:
         subject = SubjectConfig(name="any", **said)

@@ -98,6 +98,7 @@ def test_every_token_is_of_the_row_that_is_named_and_borders_are_where_rows_meet
         assert span.input_ids.tolist() == own[span.start : span.start + len(span.input_ids)]
 
 
+@pytest.mark.slow
 def test_rows_that_are_left_out_or_cut_are_named(tmp_path, tiny_model):
     rows = [tiny_row(0), tiny_row(1, answer="word " * 40), tiny_row(2, answer="")]
     dataset = tiny_dataset(tmp_path / "rows", rows)

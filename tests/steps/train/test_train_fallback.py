@@ -105,6 +105,7 @@ def descend(tmp_path: Path, config: TrainConfig, free: int, free_to_validate: in
     return tried, fallbacks
 
 
+@pytest.mark.slow
 def test_only_settings_that_need_less_than_what_failed_are_tried(tmp_path) -> None:
     config = TrainConfig(per_device_train_batch_size=8)
     tried, fallbacks = descend(tmp_path, config, free=2)
