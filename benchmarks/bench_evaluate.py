@@ -6,6 +6,7 @@ each (few-shot), greedily, in batches of 64, one thread, both ways in turns; the
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -31,9 +32,12 @@ ROOM, BATCH, SHOTS = 46, 64, 8
 
 def prompts(tokenizer: "object", count: int, shots: int) -> list[str]:
     """Mails of the quickstart as the model's template puts them, behind so many that are answered."""
-    lines = (ROOT / "examples/quickstart/messages.jsonl").read_text().splitlines()
-    rows = [json.loads(line)["messages"] for line in lines]
-    rows = [row for row in rows if [turn["role"] for turn in row] == ["user", "assistant"]]
+    rows: list[list[dict[str, str]]] = []
+    for line in (ROOT / "examples/quickstart/messages.jsonl").read_text().splitlines():
+        # Some lines are broken on purpose.
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            rows.append(json.loads(line)["messages"])
+    rows = [row for row in rows if [turn.get("role") for turn in row] == ["user", "assistant"]]
     before = [turn for row in rows[:shots] for turn in row]
     asked = [before + row[:1] for row in rows[shots : shots + count]]
     return [tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True) for one in asked]  # type: ignore[attr-defined]
