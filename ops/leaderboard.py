@@ -65,7 +65,7 @@ def boards(root: Path, task: str | None, metric: str | None) -> tuple[list[Board
     """
     unread: list[str] = []
     found: dict[tuple[str, str, str], list[tuple[EvalReport, str, str]]] = {}
-    for report, where, when in _evaluations(root, unread):
+    for report, where, when in sorted(_evaluations(root, unread), key=lambda found: found[2], reverse=True):
         for result in report.tasks:
             if task in (None, result.task):
                 found.setdefault((result.task, result.version, result.data_digest), []).append((report, where, when))
@@ -74,9 +74,8 @@ def boards(root: Path, task: str | None, metric: str | None) -> tuple[list[Board
 
 
 def _evaluations(root: Path, unread: list[str]) -> Iterator[tuple[EvalReport, str, str]]:
-    """Reports with where and when they were made, newest first."""
-    kept = list(all_kept(kept_folder(root), unread.append))
-    for report, when in sorted(kept, key=lambda k: k[1], reverse=True):
+    """Reports with where and when they were made."""
+    for report, when in all_kept(kept_folder(root), unread.append):
         yield report, "assay compare", when
     for run in load_runs(root, lambda file, why: unread.append(f"{file}: {why}")):
         store = artifacts_of(root, run)

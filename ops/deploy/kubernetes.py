@@ -3,14 +3,14 @@
 Kubernetes keeps the old pods until the new ones answer. Whether they ever do nobody has seen here: nothing is tested.
 """
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ops.deploy.state import Server
+from ops.kubernetes_answers import message_of, there_or_none
 from steps.contracts.errors import AssayError, ConfigError, MissingDependencyError, ServiceError
 from steps.engines.tracking.secrets import without_secret
 
@@ -110,8 +110,8 @@ def apply(server: Server) -> None:
     deployment, service = manifests(server)
     name, namespace = deployment["metadata"]["name"], deployment["metadata"]["namespace"]
     with _api(server) as (apps, core):
-        there = _there(lambda: apps.read_namespaced_deployment(name, namespace, **_RAW))
-        before = _there(lambda: core.read_namespaced_service(name, namespace, **_RAW))
+        there = there_or_none(lambda: apps.read_namespaced_deployment(name, namespace, **_RAW))
+        before = there_or_none(lambda: core.read_namespaced_service(name, namespace, **_RAW))
         for kind, found in (("Deployment", there), ("Service", before)):
             if found is not None and not _MANAGED.items() <= (found["metadata"].get("labels") or {}).items():
                 what = f"there is a {kind} {name} in namespace {namespace} that isn't assay's"
@@ -136,8 +136,8 @@ def remove(server: Server) -> int:
     name, namespace = f"assay-{server.name}", server.place["namespace"]
     with _api(server) as (apps, core):
         gone = [
-            _there(lambda: apps.delete_namespaced_deployment(name, namespace, **_RAW)),
-            _there(lambda: core.delete_namespaced_service(name, namespace, **_RAW)),
+            there_or_none(lambda: apps.delete_namespaced_deployment(name, namespace, **_RAW)),
+            there_or_none(lambda: core.delete_namespaced_service(name, namespace, **_RAW)),
         ]
     return len([one for one in gone if one is not None])
 
@@ -150,7 +150,7 @@ def applied(server: Server) -> str:
     """
     name, namespace = f"assay-{server.name}", server.place["namespace"]
     with _api(server) as (apps, _):
-        found = _there(lambda: apps.read_namespaced_deployment(name, namespace, **_RAW))
+        found = there_or_none(lambda: apps.read_namespaced_deployment(name, namespace, **_RAW))
     if found is None:
         return "absent"
     if (found["metadata"].get("annotations") or {}).get("assay/server") != server.id:
@@ -174,26 +174,6 @@ def _api(server: Server) -> Iterator[tuple[Any, Any]]:
     except AssayError:
         raise
     except client.ApiException as e:
-        raise ServiceError(f"Kubernetes refused it: {_message(e)}", where=where) from e
+        raise ServiceError(f"Kubernetes refused it: {message_of(e)}", where=where) from e
     except (config.ConfigException, HTTPError, OSError) as e:
         raise ServiceError(f"Kubernetes can't be asked: {str(e)[:300]}", where=where) from e
-
-
-def _there(call: Callable[[], Any]) -> Mapping[str, Any] | None:
-    """What the API answers; None where it knows no such thing."""
-    from kubernetes.client import ApiException
-
-    try:
-        found: dict[str, Any] = json.loads(call().data)
-        return found
-    except ApiException as e:
-        if e.status == 404:
-            return None
-        raise
-
-
-def _message(error: Any) -> str:
-    try:
-        return str(json.loads(error.body)["message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return f"{error.status} {error.reason}"

@@ -109,16 +109,6 @@ def _choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (Holm 1979), in the order given: holds the chance of any false alarm among them."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = highest
-    return adjusted
-
-
 def quantile_interval(values: Sequence[float], quantile: float) -> tuple[float, float, float]:
     """A quantile with its 95 % interval by order statistics (ranks by the normal approximation of the binomial; free of
     any distribution): (value, low, high). `values` must not be empty. Where the sample is too small for a bound, its

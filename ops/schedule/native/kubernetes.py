@@ -1,14 +1,14 @@
 """Kubernetes' clock: a CronJob whose Jobs run assay's launcher in the image."""
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from ops.kubernetes_answers import message_of, there_or_none
 from ops.schedule.native.clocks import Clock
 from ops.schedule.native.launcher import launcher_of
 from ops.schedule.native.service import Keeps, Service, Spec, native_name
@@ -136,7 +136,7 @@ class Kubernetes(Service):
     def found(self, spec: Spec) -> Spec | None:
         """The CronJob as the cluster has it."""
         with self._api() as api:
-            return _there(lambda: api.read_namespaced_cron_job(
+            return there_or_none(lambda: api.read_namespaced_cron_job(
                 spec["metadata"]["name"], spec["metadata"]["namespace"], **_RAW
             ))  # fmt: skip
 
@@ -144,7 +144,7 @@ class Kubernetes(Service):
         """Take the CronJob away; a Job of it that runs goes on."""
         name, namespace = spec["metadata"]["name"], spec["metadata"]["namespace"]
         with self._api() as api:
-            return _there(lambda: api.delete_namespaced_cron_job(
+            return there_or_none(lambda: api.delete_namespaced_cron_job(
                 name, namespace, propagation_policy="Orphan", **_RAW
             )) is not None  # fmt: skip
 
@@ -181,7 +181,7 @@ class Kubernetes(Service):
         except AssayError:
             raise
         except client.ApiException as e:
-            raise ServiceError(f"Kubernetes refused it: {_message(e)}", where=self.label, hint=_HINT) from e
+            raise ServiceError(f"Kubernetes refused it: {message_of(e)}", where=self.label, hint=_HINT) from e
         except (config.ConfigException, HTTPError, OSError) as e:
             raise ServiceError(f"Kubernetes can't be asked: {str(e)[:300]}", where=self.label, hint=_HINT) from e
 
@@ -210,23 +210,3 @@ def _in_cluster() -> dict[str, str]:
     """A launcher in the cluster has no kubeconfig, and needs none."""
     named = {"ASSAY_KUBERNETES_INCLUSTER": "true"}
     return {**named, **({"ASSAY_KUBERNETES_CONTEXT": ""} if "ASSAY_KUBERNETES_CONTEXT" in os.environ else {})}
-
-
-def _there(call: Callable[[], Any]) -> Spec | None:
-    """What the API answers; None where it knows no such thing."""
-    from kubernetes.client import ApiException
-
-    try:
-        found: dict[str, Any] = json.loads(call().data)
-        return found
-    except ApiException as e:
-        if e.status == 404:
-            return None
-        raise
-
-
-def _message(error: Any) -> str:
-    try:
-        return str(json.loads(error.body)["message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return f"{error.status} {error.reason}"

@@ -6,7 +6,7 @@ those of transformers' greedy `generate`.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.generation.utils import GenerationMixin
 
+from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
@@ -49,25 +50,6 @@ def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
     most = min(map(len, prompts)) - 1
     length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), most)
     return first[: min(length, most)] if len(prompts) > 1 and min(length, most) >= SHORTEST_PREFIX else []
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One prompt that is answered.
-
-    Attributes:
-        ids: its tokens.
-        room: tokens that its answer may have, at least 1.
-        hear: told of each token as it comes, but not of what ends the answer; returns whether it is enough.
-        end: called when the answer has ended.
-        choose: the next token by the scores of all, [vocabulary]; None: the most probable one.
-    """
-
-    ids: list[int]
-    room: int
-    hear: Callable[[int], bool]
-    end: Callable[[], None] = lambda: None
-    choose: Callable[[Tensor], int] | None = None
 
 
 class Decoder:

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from steps.contracts.errors import ConfigError
+from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoding import DecodingConfig, without_own_decoding
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.gradients import without_gradients
@@ -68,7 +69,8 @@ def _answering(
     loaded: LoadedModel, prompts: Sequence[list[int]], decoding: DecodingConfig, ends: list[int]
 ) -> Callable[[list[list[int]], int], list[list[int]]]:
     """What answers a batch of these prompts, each within so many tokens."""
-    from steps.engines.lm.decoder import Asked, Decoder, common_prefix, decodable
+
+    from steps.engines.lm.decoder import Decoder, common_prefix, decodable
 
     if not (prompts and all(prompts) and decodable(loaded, decoding)):
         return lambda batch, room: answer_ids(loaded, batch, {**decoding.in_force(), "max_new_tokens": room}, ends)

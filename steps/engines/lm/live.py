@@ -6,34 +6,32 @@ evaluation gives it.
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.generate import answer_ids
 from steps.engines.lm.load import LoadedModel
 
 
 @dataclass(frozen=True)
-class Live:
-    """One prompt that is answered.
+class Live(Asked):
+    """One prompt that is answered, greedily or by chance.
 
     Attributes:
-        ids: its tokens.
-        room: tokens that its answer may have, at least 1.
-        hear: told of each token as it comes, but not of what ends the answer; returns whether it is enough.
-        end: called when the answer has ended.
         temperature: 0: the most probable token. Else one is drawn, from the smallest set of the most probable ones that
             has `top_p` of the probability, by `seed` (None: any).
     """
 
-    ids: list[int]
-    room: int
-    hear: Callable[[int], bool]
-    end: Callable[[], None] = lambda: None
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """With its chance."""
+        return replace(self, choose=_Chance([self]).choose) if self.temperature else self
 
 
 def answer_live(
@@ -56,19 +54,13 @@ def answer_live(
         _by_transformers(loaded, asked, decoding, ends)
         return
     decoder = Decoder(loaded, ends)
-    decoder.join([_asked(one) for one in asked])
+    decoder.join([one.asked for one in asked])
     while True:
         if joining := more():
-            decoder.join([_asked(one) for one in joining])
+            decoder.join([one.asked for one in joining])
         elif not decoder.rows:
             return
         decoder.step()
-
-
-def _asked(one: Live) -> "Any":
-    from steps.engines.lm.decoder import Asked
-
-    return Asked(one.ids, one.room, one.hear, one.end, _Chance([one]).choose if one.temperature else None)
 
 
 def _by_transformers(loaded: LoadedModel, asked: Sequence[Live], decoding: DecodingConfig, ends: Sequence[int]) -> None:

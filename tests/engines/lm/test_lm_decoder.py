@@ -6,7 +6,8 @@ import pytest
 import torch
 from support.families.models import ARCHITECTURES, tiny_model
 
-from steps.engines.lm.decoder import SHORTEST_PREFIX, Asked, Decoder, common_prefix, decodable
+from steps.engines.lm.asked import Asked
+from steps.engines.lm.decoder import SHORTEST_PREFIX, Decoder, common_prefix, decodable
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.generate import answer_ids
 from steps.engines.lm.load import LoadedModel, load

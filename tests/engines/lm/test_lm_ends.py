@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import trl
-from conftest import described, save_tiny
 from support.tiny_model import CHATML_PLAIN, tiny_tokenizer
 from support.tuned_models import adapted
+from support.word_model import described, save_tiny
 from transformers import GenerationConfig
 
 from steps.contracts.errors import ConfigError, InputNotFoundError

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import described, save_tiny
 from peft import LoraConfig, PeftModel, get_peft_model
+from support.word_model import described, save_tiny
 from transformers import AutoModelForCausalLM
 
 from steps.contracts.errors import ConfigError, InputNotFoundError, IntegrityError, UnsafeSerializationError

@@ -87,12 +87,6 @@ def test_fisher_is_scipys() -> None:
         assert statistics.fisher((e, n), (a, m), more=True) == pytest.approx(more, abs=1e-9)
 
 
-def test_holm_by_hand() -> None:
-    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert statistics.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert statistics.holm([]) == []
-
-
 @pytest.mark.parametrize("quantile", [0.5, 0.95])
 def test_the_interval_of_a_quantile_covers_it(quantile: float) -> None:
     """By the binomial distribution of how many values lie below it, not by the normal one that the code uses."""

@@ -1,0 +1,24 @@
+"""What is asked of a model that answers several prompts together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt that is answered.
+
+    Attributes:
+        ids: its tokens.
+        room: tokens that its answer may have, at least 1.
+        hear: told of each token as it comes, but not of what ends the answer; returns whether it is enough.
+        end: called when the answer has ended.
+        choose: the next token by the scores of all, [vocabulary]; None: the most probable one.
+    """
+
+    ids: list[int]
+    room: int
+    hear: Callable[[int], bool]
+    end: Callable[[], None] = lambda: None
+    choose: Callable[[Any], int] | None = None
