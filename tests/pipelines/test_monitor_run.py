@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
 from support import logged
+from support.llama_cpp import converter
 
 from ops.run import run
 from ops.run_index import artifacts_of, find_run, report_path
@@ -122,6 +123,23 @@ def monitored(config: Path, *overrides: str) -> tuple[RunRecord, Monitored]:
     (decision,) = (artifacts_of(ROOT, record).value(a, Monitored) for a in record.of_type("monitored"))
     assert record.monitored == decision.outcome
     return record, decision
+
+
+def test_the_model_that_is_served_becomes_a_folder_for_ollama(
+    trained: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    llama_cpp = converter()
+    out = tmp_path / "gguf"
+    command = [sys.executable, "-m", "ops.main", "export", "models:/walked-model/1", "--to", "gguf", "--out", str(out)]
+    done = subprocess.run(
+        [*command, "--llama-cpp", str(llama_cpp)], cwd=ROOT, env={**os.environ, "ASSAY_ROOT": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = out.glob("*.gguf")
+    manifest = json.loads((out / "export.json").read_text())
+    assert manifest["parity"] and file.name in manifest["files"]
+    assert (out / "Modelfile").read_text().startswith(f"FROM ./{file.name}\n")
 
 
 def test_from_a_served_model_to_a_verdict_and_to_the_next_dataset(
