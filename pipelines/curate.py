@@ -55,8 +55,8 @@ def curated(config: RunConfig, start: Started, shares: Mapping[str, int] | None 
     if config.runs("semantic"):
         chain.add(semantic_step(chain.rows, config.semantic, scrubbed, start.inputs("semantic"), keep))
     if config.runs("judge"):
-        _compute_shares(judge_share_step, "judge", spread, chain.rows, config.judge, scrubbed)
-        chain.add(judge_step(chain.rows, config.judge, scrubbed))
+        _compute_shares(judge_share_step, "judge", spread, chain.rows, config.judge, scrubbed, start.inputs("judge"))
+        chain.add(judge_step(chain.rows, config.judge, scrubbed, start.inputs("judge")))
     if config.runs("review"):
         chain.add(review_step(chain.rows, chain.aside, config.review, start.inputs("review"), start.search))
     if config.runs("leakcheck"):

@@ -20,7 +20,7 @@ def monitored(config: RunConfig, start: Started) -> Any:
     verdicts = []
     if config.runs("judge"):
         sample = monitor_sample_step(rows, logged.facts, config.monitor, start.answering)
-        verdicts.append(judge_step(sample, config.judge, True).verdicts)
+        verdicts.append(judge_step(sample, config.judge, True, start.inputs("judge")).verdicts)
     done = monitor_step(
         rows,
         logged.facts,

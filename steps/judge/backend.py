@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from steps.contracts.reports import Table
-from steps.engines.rubric.case import Case
+from steps.engines.rubric.case import Case, Criterion
 from steps.judge.verdict import JudgeVerdict
 
 
@@ -16,6 +16,10 @@ class Judge(Protocol):
     @property
     def digest(self) -> str:
         """Digest of all that decides a verdict besides the row."""
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """All criteria that rows of any kind are scored by, in order."""
 
     def __enter__(self) -> Self: ...
 

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.rowwise.undecided import UndecidedPolicy
+from steps.engines.rubric.reading import rubric_files
+from steps.engines.rubric.rubric import QUALITY
 from steps.judge.signals.switches import Signals
 
 # Folder below the state folder: replies that were paid for.
@@ -22,6 +24,12 @@ class JudgeConfig(Prices):
         default="heuristic", description="heuristic: fixed text signals, no model; llm: the model behind `endpoint`"
     )
     endpoint: Endpoint | None = Field(default=None, description="where the model is served; needed by backend llm")
+    rubric: str = Field(
+        default=QUALITY,
+        min_length=1,
+        description="what rows are rated by: quality, domain_relevance, safety, groundedness, or the path of a YAML"
+        " file; not heuristic",
+    )
     # 4 of 5 on average. AlpaGasus (Chen et al. 2023) kept rows at 4.5 of 5 and lost none of the quality.
     threshold: float = Field(
         default=0.8, ge=0, le=1, description="a row is kept at this share or above; share = mean score / 5"
@@ -62,6 +70,10 @@ class JudgeConfig(Prices):
         limit = None if self.max_cost is None else self.max_cost / of
         return self.model_copy(update={"endpoint": endpoint, "max_cost": limit})
 
+    def files(self) -> tuple[str, ...]:
+        """Paths of the files that these settings name."""
+        return rubric_files(self.rubric)
+
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values: Any) -> Any:
@@ -75,4 +87,6 @@ class JudgeConfig(Prices):
             raise ValueError("backend llm needs an endpoint: set endpoint.base_url and endpoint.model")
         if self.backend == "heuristic" and self.endpoint is not None:
             raise ValueError("an endpoint is set, but backend is heuristic: set backend: llm, or remove the endpoint")
+        if self.backend == "heuristic" and self.rubric != QUALITY:
+            raise ValueError(f"fixed signals know the rubric quality only, not {self.rubric}: set backend: llm")
         return self

@@ -12,7 +12,16 @@ from steps.contracts.code import code_digest
 from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
 from steps.contracts.reports import Table
-from steps.engines.rubric.case import ACCURACY, CLARITY, COMPLETENESS, RELEVANCE, Case, Criterion
+from steps.engines.rubric.case import (
+    ACCURACY,
+    CLARITY,
+    COMPLETENESS,
+    CRITERIA,
+    DOCUMENT_CRITERIA,
+    RELEVANCE,
+    Case,
+    Criterion,
+)  # fmt: skip
 from steps.judge.config import JudgeConfig
 from steps.judge.signals.accuracy import accuracy
 from steps.judge.signals.clarity import clarity
@@ -40,6 +49,7 @@ class HeuristicJudge:
     def __init__(self, config: JudgeConfig) -> None:
         self.config = config
         self.digest = _signals_digest(config)
+        self.criteria = CRITERIA
 
     def __enter__(self) -> Self:
         return self
@@ -63,14 +73,15 @@ class HeuristicJudge:
         """Nothing to say: whoever asks shows how far it is."""
 
     def _verdict(self, case: Case) -> JudgeVerdict:
+        criteria = DOCUMENT_CRITERIA if case.kind == "document" else CRITERIA
         if not case.has_answer:
-            return no_answer(case, self.digest)
+            return no_answer(criteria, self.digest)
         found = self._document(case.text or "") if case.kind == "document" else self._conversation(case.messages)
         return JudgeVerdict(
             "heuristic",
             self.digest,
-            {c: found[c].score for c in case.criteria},
-            {c: "; ".join(found[c].signals) for c in case.criteria},
+            {c: found[c].score for c in criteria},
+            {c: "; ".join(found[c].signals) for c in criteria},
         )
 
     def _conversation(self, messages: Sequence[Row]) -> dict[Criterion, Finding]:

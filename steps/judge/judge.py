@@ -27,6 +27,7 @@ from steps.engines.rowwise.share import Share, share_of
 from steps.engines.rowwise.stage import Batch, Fate, Line, RowStage
 from steps.engines.rowwise.undecided import becomes, undecided
 from steps.engines.rubric.case import Case, case_of, excerpt
+from steps.engines.rubric.reading import read_rubric
 from steps.judge.backend import Judge
 from steps.judge.config import JudgeConfig
 from steps.judge.heuristic import HeuristicJudge
@@ -56,13 +57,13 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     refuse_egress((config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
     watch = Stopwatch()
     path = ctx.folder / "verdicts.parquet"
-    tally = Tally(config, scrubbed=ctx.scrubbed)
     with (
         _backend(config, ctx, rows.rows) as backend,
         LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
-        VerdictWriter(path) as verdicts,
+        VerdictWriter(path, backend.criteria) as verdicts,
         UndecidedRows(_undecided_file(ctx, rows, backend)) as unjudged,
     ):
+        tally = Tally(config, ctx.scrubbed, backend.criteria)
         stage = _Stage(config, backend, verdicts, unjudged, tally, ctx.code)
         asks = config.endpoint is not None
         done = drive(stage, rows, ctx, lines, executor=_executor(config), progress=not asks)
@@ -105,7 +106,9 @@ def _backend(config: JudgeConfig, ctx: StageContext, rows: int, part: str = "") 
     from steps.judge.llm_judge import LlmJudge
 
     payer = Payer(ctx.run, part) if ctx.run else None
-    return LlmJudge(config, config.endpoint, (ctx.cache or ctx.folder) / "judge_replies.sqlite", rows, payer)
+    rubric = read_rubric(config.rubric, lambda name: ctx.root / name)
+    rubric.require(config.instructions, compares=False, where="judge.rubric")
+    return LlmJudge(config, rubric, config.endpoint, (ctx.cache or ctx.folder) / "judge_replies.sqlite", rows, payer)
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def judging(backend: Judge) -> Callable[[Batch], list[Judged]]:
         new = [case for case, result in zip(cases, results, strict=True) if result is None]
         fresh = iter(backend.verdicts(new) if new else ())
         backend.pass_over(len(cases) - len(new))
-        once = {result: decoded(result) for result in set(results) if result is not None}
+        once = {result: decoded(result, backend.criteria) for result in set(results) if result is not None}
         verdicts = [next(fresh) if result is None else once[result] for result in results]
         return [Judged(v, "" if v.is_full else excerpt(c)) for v, c in zip(verdicts, cases, strict=True)]
 

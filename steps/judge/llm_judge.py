@@ -14,11 +14,13 @@ from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.session import Answer, ChatSession, Question
 from steps.engines.progress.progress import Progress
-from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion
-from steps.engines.rubric.parse import parse_reply
-from steps.engines.rubric.rubric import framed, prompt_digest, system_prompt, verdict_schema
+from steps.engines.rubric.case import Case
+from steps.engines.rubric.frame import framed
+from steps.engines.rubric.parse import RubricScores, parse_reply
+from steps.engines.rubric.prompt import prompt_digest, system_prompt, verdict_schema
+from steps.engines.rubric.rubric import RatedKind, Rubric, rated_as
 from steps.judge.config import JudgeConfig
-from steps.judge.verdict import JudgeVerdict, no_answer
+from steps.judge.verdict import JudgeVerdict, unasked
 
 # Hex digits of a digest that are a number evenly spread over any number of shares that there may be.
 _SPREAD = 16
@@ -32,11 +34,18 @@ class LlmJudge:
     """
 
     def __init__(
-        self, config: JudgeConfig, endpoint: Endpoint, cache_file: Path, total: int, payer: Payer | None = None
+        self,
+        config: JudgeConfig,
+        rubric: Rubric,
+        endpoint: Endpoint,
+        cache_file: Path,
+        total: int,
+        payer: Payer | None = None,
     ) -> None:
         """`total`: rows, for the progress shown; `payer`: as in `ChatSession`."""
-        self.config, self.endpoint = config, endpoint
-        self._digests: dict[tuple[Criterion, ...], str] = {}
+        self.config, self.rubric, self.endpoint = config, rubric, endpoint
+        self.criteria = rubric.all_criteria
+        self._digests: dict[RatedKind, str] = {}
         self._progress = Progress("judge", total)
         try:
             self._session = ChatSession(
@@ -50,7 +59,7 @@ class LlmJudge:
     @property
     def digest(self) -> str:
         """Digest of the prompts, the model's name and the decoding settings; longer rows than max_chars aren't kept."""
-        prompts = [self._prompt_digest(criteria) for criteria in (CRITERIA, DOCUMENT_CRITERIA)]
+        prompts = [self._prompt_digest(kind) for kind in self.rubric.rows]
         return value_digest([*prompts, self.endpoint.model, self.endpoint.decoding()])
 
     def pass_over(self, rows: int) -> None:
@@ -72,21 +81,19 @@ class LlmJudge:
         Raises:
             ServiceError: the endpoint as a whole doesn't work.
         """
-        asked = [case for case in cases if case.has_answer]
+        asked = [case for case in cases if self._asks(case)]
         questions = [self._question(case) for case in asked]
         by_key = dict(zip((q.key for q in questions), asked, strict=True))
         self._progress.advance(len(cases) - len(asked))
         answers = iter(self._session.answers(questions, lambda question, reply: self._useful(by_key, question, reply)))
         return [
-            self._verdict(case, next(answers))
-            if case.has_answer
-            else no_answer(case, self._prompt_digest(case.criteria))
+            self._verdict(case, next(answers)) if self._asks(case) else unasked(self.rubric, case, self.digest)
             for case in cases
         ]
 
     def known(self, cases: Sequence[Case]) -> list[bool]:
         """Of each case, whether the model's words on it are at hand."""
-        keys = [self._question(case).key if case.has_answer else None for case in cases]
+        keys = [self._question(case).key if self._asks(case) else None for case in cases]
         there = self._session.known([key for key in keys if key is not None])
         return [key is None or key in there for key in keys]
 
@@ -94,31 +101,38 @@ class LlmJudge:
         """Which of so many shares asks about it: of equal questions all are in one, so that none is sent twice."""
         return int(self._question(case).key[:_SPREAD], 16) % shares
 
+    def _asks(self, case: Case) -> bool:
+        return case.has_answer and bool(self.rubric.criteria_of(case.kind))
+
     def _question(self, case: Case) -> Question:
-        orders, row = system_prompt(case.criteria, self.config.instructions), framed(case)
+        orders, row = system_prompt(self.rubric, case.kind, self.config.instructions), framed(case)
         key = value_digest(
-            [row, self._prompt_digest(case.criteria), self.endpoint.model, self.endpoint.decoding()],
+            [row, self._prompt_digest(case.kind), self.endpoint.model, self.endpoint.decoding()],
         )
         messages = [{"role": "system", "content": orders}, {"role": "user", "content": row}]
-        return Question(key, messages, verdict_schema(case.criteria), "verdict")
+        return Question(key, messages, verdict_schema(self.rubric.criteria_of(case.kind)), "verdict")
 
-    def _prompt_digest(self, criteria: tuple[Criterion, ...]) -> str:
-        if criteria not in self._digests:
-            self._digests[criteria] = prompt_digest(criteria, self.config.instructions)
-        return self._digests[criteria]
+    def _prompt_digest(self, kind: str) -> str:
+        rated = rated_as(kind)
+        if rated not in self._digests:
+            self._digests[rated] = prompt_digest(self.rubric, kind, self.config.instructions)
+        return self._digests[rated]
 
     def _useful(self, cases: Mapping[str, Case], question: Question, reply: Reply) -> bool:
         """Whether a cached reply is taken: one without a verdict may be asked for again."""
-        return not (self.config.retry_undecided and isinstance(parse_reply(reply, cases[question.key]), str))
+        return not (self.config.retry_undecided and isinstance(self._parsed(reply, cases[question.key]), str))
+
+    def _parsed(self, reply: Reply, case: Case) -> RubricScores | str:
+        return parse_reply(reply, case, self.rubric.criteria_of(case.kind))
 
     def _verdict(self, case: Case, answer: Answer) -> JudgeVerdict:
-        digest, reply = self._prompt_digest(case.criteria), answer.reply
+        digest, reply = self._prompt_digest(case.kind), answer.reply
         if isinstance(reply, Failure):
             return JudgeVerdict(
                 "llm", digest, error=reply.reason, error_detail=reply.detail, model=self.endpoint.model,
                 seconds=reply.seconds,
             )  # fmt: skip
-        parsed = parse_reply(reply, case)
+        parsed = self._parsed(reply, case)
         decided = not isinstance(parsed, str)
         return JudgeVerdict(
             "llm", digest,
@@ -141,7 +155,8 @@ class LlmJudge:
 
     def notes(self) -> tuple[str, ...]:
         """Which model judged, and how its replies were held to the form."""
-        judged = f"Judged by {self.endpoint.model!r} with response format {self._session.mode}."
+        by = f"rubric {self.rubric.name} {self.rubric.version}"
+        judged = f"Judged by {self.endpoint.model!r} with {by} and response format {self._session.mode}."
         return (judged, *self._session.spending.notes())
 
     def warnings(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The judge's report, counted row by row."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -8,7 +9,7 @@ from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
 from steps.contracts.reports import Example, Histogram, StageReport, Table
 from steps.engines.progress.progress import Stopwatch
-from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Score
+from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Criterion, Score
 from steps.judge.backend import Judge
 from steps.judge.config import JudgeConfig
 from steps.judge.sources import SourceSignals
@@ -24,8 +25,8 @@ _MOST_DETAILS = 100
 class Tally:
     """Counts of a judge run; memory is bounded whatever the number of rows."""
 
-    def __init__(self, config: JudgeConfig, scrubbed: bool) -> None:
-        """scrubbed: personal data is gone, so that examples may show text."""
+    def __init__(self, config: JudgeConfig, scrubbed: bool, criteria: Sequence[Criterion] = CRITERIA) -> None:
+        """criteria: those of the backend; scrubbed: personal data is gone, so that examples may show text."""
         self.config, self._scrubbed = config, scrubbed
         self._sources = SourceSignals()
         self.rows = 0
@@ -34,7 +35,7 @@ class Tally:
         self.reasons: dict[str, Counter[str]] = {"dropped": Counter(), "quarantined": Counter(), "flagged": Counter()}
         self.undecided: Counter[str] = Counter()
         self.undecided_details: Counter[str] = Counter()
-        self.scores: dict[str, Counter[Score]] = {c: Counter() for c in CRITERIA}
+        self.scores: dict[str, Counter[Score]] = {c: Counter() for c in criteria}
         self.signals: Counter[str] = Counter()
         self._bins = [0] * _BINS
         self._splits: dict[str, list[float]] = {}
@@ -64,7 +65,9 @@ class Tally:
         self._sources.add_rows(sources)
 
     def add_silent(self, rows: pa.Table) -> None:
-        """Count rows with full scores and no reason."""
+        """Count rows with full scores and no reason, by fixed signals."""
+        if not rows.num_rows:
+            return
         kinds = Counter(rows["kind"].to_pylist())
         self.rows += rows.num_rows
         self.outcomes["kept"] += rows.num_rows

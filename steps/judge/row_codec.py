@@ -1,10 +1,11 @@
 """What the judge keeps about a row between runs: its scores with their reasons. A row without a verdict is not kept."""
 
 import json
+from collections.abc import Sequence
 
 from steps.contracts.digests import canonical_json
 from steps.contracts.row_cache import Origin
-from steps.engines.rubric.case import CRITERIA
+from steps.engines.rubric.case import Criterion
 from steps.judge.backend import Judge
 from steps.judge.verdict import MAX_SCORE, JudgeVerdict
 
@@ -26,10 +27,10 @@ def encoded(verdict: JudgeVerdict) -> str:
     )
 
 
-def decoded(result: str) -> JudgeVerdict:
+def decoded(result: str, criteria: Sequence[Criterion]) -> JudgeVerdict:
     """The verdict again, without what it cost. Criteria stand in the judge's order, whatever JSON sorts them to."""
     backend, digest, model, scores, reasons = json.loads(result)
-    named = [c for c in CRITERIA if c in scores]
+    named = [c for c in criteria if c in scores]
     return JudgeVerdict(
         backend,
         digest,

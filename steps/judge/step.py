@@ -31,8 +31,11 @@ def key() -> str:
 
 
 @assay_step(key)
-def judge_step(rows: Dataset, config: JudgeConfig, scrubbed: bool) -> JudgeOutputs:
-    """Score rows against the rubric and drop those below the threshold. `scrubbed`: whether personal data is gone."""
+def judge_step(rows: Dataset, config: JudgeConfig, scrubbed: bool, inputs: dict[str, str]) -> JudgeOutputs:
+    """Score rows against the rubric and drop those below the threshold.
+
+    `scrubbed`: whether personal data is gone; `inputs`: digests of the files that the settings name.
+    """
     from steps.judge.judge import judge
 
     given = {"scrubbed": scrubbed, "run": run_id(), "shares": shares_of_run("judge")}
@@ -41,7 +44,7 @@ def judge_step(rows: Dataset, config: JudgeConfig, scrubbed: bool) -> JudgeOutpu
 
 @assay_step(key)
 def judge_share_step(
-    rows: Dataset, config: JudgeConfig, scrubbed: bool, number: int, of: int
+    rows: Dataset, config: JudgeConfig, scrubbed: bool, inputs: dict[str, str], number: int, of: int
 ) -> Annotated[RowCache, "judge_share_row_cache"]:
     """The verdicts on one of `of` shares of the rows (0 is the first), by a step of its own."""
     from steps.engines.rowwise.share import Share

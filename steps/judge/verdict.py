@@ -1,6 +1,6 @@
 """A verdict on one row, and the file that keeps all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,41 +16,46 @@ from steps.contracts.digests import canonical_json
 from steps.contracts.records import Row
 from steps.contracts.storage import writing
 from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion, Score
+from steps.engines.rubric.rubric import Rubric, rated_as
 
 MAX_SCORE = 5
 
-VERDICT_SCHEMA = pa.schema(
-    [
-        pa.field("record_id", pa.string(), nullable=False),
-        pa.field("content_id", pa.string(), nullable=False),
-        pa.field("split", pa.string()),
-        # heuristic, llm, or rule (decided without asking: there is no answer to judge).
-        pa.field("backend", pa.string(), nullable=False),
-        # kept, dropped, quarantined: what became of the row.
-        pa.field("outcome", pa.string(), nullable=False),
-        # 1 to 5 in steps of a half; null when undecided, and for relevance of a document.
-        *(pa.field(c, pa.float32()) for c in CRITERIA),
-        # Mean of the scores that apply / 5, so 0.2 to 1.0; null when undecided.
-        pa.field("share", pa.float64()),
-        # JSON object: criterion -> reason.
-        pa.field("reasons", pa.string(), nullable=False),
-        # Why there is no verdict; null when there is one.
-        pa.field("error", pa.string()),
-        pa.field("error_detail", pa.string()),
-        pa.field("model", pa.string()),
-        pa.field("prompt_digest", pa.string(), nullable=False),
-        # The model's words as they came; null for the other backends and for requests without a reply.
-        pa.field("raw_reply", pa.string()),
-        pa.field("prompt_tokens", pa.int64()),
-        pa.field("completion_tokens", pa.int64()),
-        # Wall-clock seconds of the request, waits and retries included; null when none was made for this verdict.
-        pa.field("seconds", pa.float64()),
-        # Whether the reply was bought earlier (an earlier run, or an equal row of this one).
-        pa.field("cached", pa.bool_(), nullable=False),
-    ]
+_HEAD = (
+    pa.field("record_id", pa.string(), nullable=False),
+    pa.field("content_id", pa.string(), nullable=False),
+    pa.field("split", pa.string()),
+    # heuristic, llm, or rule (decided without asking: there is no answer to judge).
+    pa.field("backend", pa.string(), nullable=False),
+    # kept, dropped, quarantined: what became of the row.
+    pa.field("outcome", pa.string(), nullable=False),
+)
+# Before it stand the scores: 1 to 5 in steps of a half; null when undecided, and of a criterion that doesn't hold for
+# the row (relevance of a document).
+_TAIL = (
+    # Mean of the scores that apply / 5, so 0.2 to 1.0; null when undecided.
+    pa.field("share", pa.float64()),
+    # JSON object: criterion -> reason.
+    pa.field("reasons", pa.string(), nullable=False),
+    # Why there is no verdict; null when there is one.
+    pa.field("error", pa.string()),
+    pa.field("error_detail", pa.string()),
+    pa.field("model", pa.string()),
+    pa.field("prompt_digest", pa.string(), nullable=False),
+    # The model's words as they came; null for the other backends and for requests without a reply.
+    pa.field("raw_reply", pa.string()),
+    pa.field("prompt_tokens", pa.int64()),
+    pa.field("completion_tokens", pa.int64()),
+    # Wall-clock seconds of the request, waits and retries included; null when none was made for this verdict.
+    pa.field("seconds", pa.float64()),
+    # Whether the reply was bought earlier (an earlier run, or an equal row of this one).
+    pa.field("cached", pa.bool_(), nullable=False),
 )
 _GROUP_ROWS = 5_000
-_NO_LINES = VERDICT_SCHEMA.empty_table()
+
+
+def verdict_schema(criteria: Sequence[Criterion]) -> pa.Schema:
+    """Columns of verdicts.parquet: a score for each of the criteria, and what else there is to say of a verdict."""
+    return pa.schema([f for part in (_HEAD, [pa.field(c, pa.float32()) for c in criteria], _TAIL) for f in part])
 
 
 @dataclass(frozen=True)
@@ -91,14 +96,25 @@ class JudgeVerdict:
         return reason.split("; ") if reason and self.backend != "llm" else []
 
 
-def no_answer(case: Case, prompt_digest: str) -> JudgeVerdict:
+def no_answer(criteria: Sequence[Criterion], prompt_digest: str) -> JudgeVerdict:
     """The verdict on a row with nothing to judge: 1 everywhere, without asking anyone."""
     return JudgeVerdict(
         backend="rule",
         prompt_digest=prompt_digest,
-        scores=dict.fromkeys(case.criteria, 1),
-        reasons=dict.fromkeys(case.criteria, "empty_answer"),
+        scores=dict.fromkeys(criteria, 1),
+        reasons=dict.fromkeys(criteria, "empty_answer"),
     )
+
+
+def unasked(rubric: Rubric, case: Case, prompt_digest: str) -> JudgeVerdict:
+    """The verdict on a row that no model is asked about: one without an answer, or of a kind that the rubric says
+    nothing of.
+    """
+    criteria = rubric.criteria_of(case.kind)
+    if criteria:
+        return no_answer(criteria, prompt_digest)
+    detail = f"rubric {rubric.name} says nothing of {rated_as(case.kind)} rows"
+    return JudgeVerdict("rule", prompt_digest, error="kind_not_rated", error_detail=detail)
 
 
 class VerdictWriter:
@@ -108,25 +124,27 @@ class VerdictWriter:
     A run that fails for too many undecided rows thus leaves the replies that explain why.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, criteria: Sequence[Criterion] = CRITERIA) -> None:
+        self.path, self._criteria = path, criteria
+        self._schema = verdict_schema(criteria)
+        nothing = self._schema.empty_table()
         self._partial = path.with_name(path.name + ".partial")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._partial, VERDICT_SCHEMA, compression="zstd")
+            self._writer = pq.ParquetWriter(self._partial, self._schema, compression="zstd")
         self._lines: list[tuple[Any, ...]] = []
         # Lines of the chunk's rows on which there is nothing to say, which rows they are, and what is to be written.
-        self._silent = _NO_LINES
+        self._nothing = self._silent = nothing
         self._is_silent: Mask = np.zeros(0, bool)
-        self._waiting = _NO_LINES
+        self._waiting = nothing
 
     def add(self, row: Row, verdict: JudgeVerdict, outcome: str) -> None:
         """Add one line; of the row are read record_id, content_id and split."""
         v = verdict
         ids = (row["record_id"], row["content_id"], row["split"])
-        # In the order of VERDICT_SCHEMA: columns from tuples cost half of what rows as dicts do.
+        # In the order of the schema: columns from tuples cost half of what rows as dicts do.
         self._lines.append(
-            (*ids, v.backend, outcome, *(v.scores.get(c) for c in CRITERIA),
+            (*ids, v.backend, outcome, *(v.scores.get(c) for c in self._criteria),
              v.share, canonical_json(dict(v.reasons)), v.error, v.error_detail, v.model, v.prompt_digest, v.raw_reply,
              v.prompt_tokens, v.completion_tokens, v.seconds, v.cached)
         )  # fmt: skip
@@ -136,22 +154,22 @@ class VerdictWriter:
         no reason, kept, since the fixed signals have nothing to say on them.
         """
         self._end()
-        self._silent = _silent_lines(rows.filter(pa.array(silent)), prompt_digest) if silent.any() else _NO_LINES
+        self._silent = _silent_lines(rows.filter(pa.array(silent)), prompt_digest) if silent.any() else self._nothing
         self._is_silent = silent
 
     def _end(self) -> None:
         """The chunk's lines, in order; row groups are of equal size whichever lines came how."""
-        added = _NO_LINES
+        added = self._nothing
         if self._lines:
-            columns = [pa.array(c, f.type) for c, f in zip(zip(*self._lines, strict=True), VERDICT_SCHEMA, strict=True)]
-            added = pa.Table.from_arrays(columns, schema=VERDICT_SCHEMA)
+            columns = [pa.array(c, f.type) for c, f in zip(zip(*self._lines, strict=True), self._schema, strict=True)]
+            added = pa.Table.from_arrays(columns, schema=self._schema)
         lines = pa.concat_tables([added, self._silent])
         # One that was broken off lacks lines: what is there is in no order.
         if len(lines) == len(self._is_silent) and len(self._silent):
             order = np.argsort(np.argsort(self._is_silent, kind="stable"), kind="stable")
             lines = lines.take(pa.array(order))
         self._waiting = pa.concat_tables([self._waiting, lines]).combine_chunks()
-        self._lines, self._silent, self._is_silent = [], _NO_LINES, np.zeros(0, bool)
+        self._lines, self._silent, self._is_silent = [], self._nothing, np.zeros(0, bool)
         whole = len(self._waiting) - len(self._waiting) % _GROUP_ROWS
         for start in range(0, whole, _GROUP_ROWS):
             self._writer.write_table(self._waiting.slice(start, _GROUP_ROWS))
@@ -177,8 +195,9 @@ def _silent_lines(rows: pa.Table, prompt_digest: str) -> pa.Table:
     own["reasons"] = pc.if_else(document, *no_reasons)
     for criterion in CRITERIA:
         own[criterion] = pc.if_else(document, MAX_SCORE if criterion in DOCUMENT_CRITERIA else None, MAX_SCORE)
+    schema = verdict_schema(CRITERIA)
     columns = [
         own[f.name].cast(f.type) if f.name in own else pa.repeat(pa.scalar(same.get(f.name), f.type), rows.num_rows)
-        for f in VERDICT_SCHEMA
+        for f in schema
     ]
-    return pa.Table.from_arrays(columns, schema=VERDICT_SCHEMA)
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -9,6 +9,7 @@ Criterion: TypeAlias = str
 # 1 to 5 in steps of a half; a whole number is an int.
 Score: TypeAlias = int | float
 RELEVANCE, CLARITY, COMPLETENESS, ACCURACY = "relevance", "clarity", "completeness", "accuracy"
+# Those of the rubric `quality`, which fixed signals know as well.
 CRITERIA: tuple[Criterion, ...] = (RELEVANCE, CLARITY, COMPLETENESS, ACCURACY)
 # A document answers no request, so that relevance has no meaning for it.
 DOCUMENT_CRITERIA: tuple[Criterion, ...] = (CLARITY, COMPLETENESS, ACCURACY)
@@ -33,11 +34,6 @@ class Case:
     tools: str | None
     text: str | None
     wanted: str | None = None
-
-    @property
-    def criteria(self) -> tuple[Criterion, ...]:
-        """The criteria that this kind of row is judged by."""
-        return DOCUMENT_CRITERIA if self.kind == "document" else CRITERIA
 
     @property
     def has_answer(self) -> bool:

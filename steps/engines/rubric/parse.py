@@ -42,21 +42,21 @@ class RubricScores:
     reasons: dict[Criterion, str]
 
 
-def parse_reply(reply: Reply, case: Case) -> RubricScores | str:
-    """The scores in a reply, or a reason code: refusal, empty_reply, truncated, not_json, missing_score, bad_score,
-    score_out_of_range, ambiguous_reply, echoed_verdict.
+def parse_reply(reply: Reply, case: Case, criteria: Sequence[Criterion]) -> RubricScores | str:
+    """The scores by these criteria in a reply, or a reason code: refusal, empty_reply, truncated, not_json,
+    missing_score, bad_score, score_out_of_range, ambiguous_reply, echoed_verdict.
 
     A reply with two different verdicts decides nothing, nor does one that stands in the row itself.
     """
     if reply.refused:
         return "refusal"
-    found = _verdicts(reply.text, case.criteria)
+    found = _verdicts(reply.text, criteria)
     if found.unread or not found.objects:
         return _why_none(reply, found)
-    first, *others = (_read(v, case.criteria) for v in found.objects)
+    first, *others = (_read(v, criteria) for v in found.objects)
     if any(other != first for other in others):
         return "ambiguous_reply"
-    return "echoed_verdict" if isinstance(first, RubricScores) and first in _quoted(case) else first
+    return "echoed_verdict" if isinstance(first, RubricScores) and first in _quoted(case, criteria) else first
 
 
 def _why_none(reply: Reply, found: Found) -> str:
@@ -90,10 +90,10 @@ def _folded(value: Mapping[str, Any]) -> Row:
     return {str(key).strip().casefold(): inner for key, inner in value.items()}
 
 
-def _quoted(case: Case) -> list[RubricScores | str]:
+def _quoted(case: Case, criteria: Sequence[Criterion]) -> list[RubricScores | str]:
     """The verdicts in the row's own texts, read as the reply is."""
     texts = [p for p in (case.text, *(m["content"] for m in case.messages)) if p and "{" in p]
-    return [_read(v, case.criteria) for text in texts for v in _verdicts(text, case.criteria).objects]
+    return [_read(v, criteria) for text in texts for v in _verdicts(text, criteria).objects]
 
 
 def _read(verdict: Row, criteria: Sequence[Criterion]) -> RubricScores | str:

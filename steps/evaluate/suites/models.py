@@ -11,7 +11,10 @@ from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.records import message
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.rubric.case import CRITERIA, Case
-from steps.engines.rubric.rubric import framed, system_prompt, verdict_schema
+from steps.engines.rubric.frame import framed
+from steps.engines.rubric.prompt import system_prompt, verdict_schema
+from steps.engines.rubric.reading import read_rubric
+from steps.engines.rubric.rubric import QUALITY
 from steps.engines.scoring.answers import Answered
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.suites.items import Item
@@ -112,7 +115,7 @@ def _judged(session: "ChatSession", part: Part, rows: list[Answered]) -> tuple[l
     from steps.engines.llm.session import Question
     from steps.engines.rubric.parse import RubricScores, parse_reply
 
-    orders = system_prompt(CRITERIA, f"{part.settings.rubric}\n{_BESIDE}")
+    orders = system_prompt(read_rubric(QUALITY), "conversation", f"{part.settings.rubric}\n{_BESIDE}")
     schema = verdict_schema(CRITERIA)
     due = [i for i, r in enumerate(rows) if (r.answer or "").strip()]
     cases = [_case(part, i, rows[i]) for i in due]
@@ -134,7 +137,7 @@ def _judged(session: "ChatSession", part: Part, rows: list[Answered]) -> tuple[l
                 f"a judgement got no reply: {answer.reply.reason}, {answer.reply.detail}",
                 where=session.endpoint.base_url, hint="run again: replies so far are kept",
             )  # fmt: skip
-        verdict = parse_reply(answer.reply, case)
+        verdict = parse_reply(answer.reply, case, CRITERIA)
         if isinstance(verdict, RubricScores):
             share = (sum(map(float, verdict.scores.values())) / len(CRITERIA) - _LOWEST) / (_HIGHEST - _LOWEST)
             found[i] = _with(rows[i], share, {"scores": verdict.scores, "reasons": verdict.reasons})

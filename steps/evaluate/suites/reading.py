@@ -1,22 +1,17 @@
 """A suite's YAML file, every mistake with its line, and the files that it names, which lie below it or behind a URL."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-from pydantic import ValidationError
 
 from steps.contracts.digests import file_digest, value_digest
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, IntegrityError
 from steps.contracts.evaluation import UsedSuite
 from steps.contracts.pinned import is_url, pinned, unpinned
-from steps.engines.yaml_lines.parse import KeyPath, parse_yaml
+from steps.engines.yaml_lines.model_file import read_model
+from steps.engines.yaml_lines.parse import KeyPath
 from steps.evaluate.suites.settings import StyleRules, SuiteFile, SuiteTask
 
-# Chosen: far more than any suite's own file has; questions are in files beside it.
-_MOST_BYTES = 1 << 20
 # Where a file lies that a config names: by its name.
 Place = Callable[[str], Path]
 
@@ -69,20 +64,10 @@ def read_suite(name: str, place: Place) -> Suite:
     path = place(name)
     if not path.is_file():
         raise InputNotFoundError("no such suite", where=name, hint="evaluate.suites: paths from the project root")
-    data = path.read_bytes()[: _MOST_BYTES + 1]
-    if len(data) > _MOST_BYTES:
-        hint = "the questions stand in files beside it"
-        raise ConfigError(f"longer than {_MOST_BYTES:,} bytes, which no suite is", where=name, hint=hint)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as e:
-        line = data.count(b"\n", 0, e.start) + 1
-        raise ConfigError(f"not UTF-8 text (byte {e.start}, line {line})", where=name, hint="save it as UTF-8") from e
-    values, lines = parse_yaml(text, name)
-    try:
-        suite = Suite(name, SuiteFile.model_validate(values))
-    except ValidationError as e:
-        raise ConfigError("\n".join(_told(e, lines)), where=name) from e
+    says = read_model(
+        path, name, SuiteFile, "suite", keys=_keys, too_long="the questions stand in files beside it"
+    )  # fmt: skip
+    suite = Suite(name, says)
     _ = suite.files
     return suite
 
@@ -138,27 +123,5 @@ def _stays_inside(suite: Suite, path: Path, place: Place) -> None:
         raise InputError("a link that leads out of the suite's folder", where=str(path), hint="put the file there")
 
 
-def _told(found: ValidationError, lines: dict[KeyPath, int]) -> list[str]:
-    """Each mistake with the line of the nearest place that the file has; what follows from another one isn't told."""
-    places = [_place(error["loc"]) for error in found.errors(include_url=False)]
-    told = []
-    for place, error in zip(places, found.errors(include_url=False), strict=True):
-        if any(len(p) > len(place) and p[: len(place)] == place for p in places):
-            continue
-        line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
-        name = ".".join(map(str, place)) or "suite"
-        told.append((line or 0, f"{f'line {line}: ' if line else ''}{name}: {_why(place, error)}"))
-    return [f"{len(told)} mistake{'s' if len(told) > 1 else ''} in the suite", *(f"  {t}" for _, t in sorted(told))]
-
-
-def _place(loc: tuple[int | str, ...]) -> KeyPath:
-    """Without pydantic's own names of the forms that a value may have."""
-    return tuple(p for p in loc if not (isinstance(p, str) and ("[" in p or p in ("auto", "tuple"))))
-
-
-def _why(place: KeyPath, error: Any) -> str:
-    if error["type"] != "extra_forbidden":
-        return str(error["msg"]).removeprefix("Value error, ")
-    keys = [*SuiteFile.model_fields] if len(place) == 1 else [*StyleRules.model_fields, *SuiteTask.model_fields]
-    near = difflib.get_close_matches(str(place[-1]), keys, n=1)
-    return f"unknown key{f'; did you mean {near[0]}?' if near else ''}"
+def _keys(place: KeyPath) -> list[str]:
+    return [*SuiteFile.model_fields] if len(place) == 1 else [*StyleRules.model_fields, *SuiteTask.model_fields]

@@ -349,3 +349,39 @@ def test_after_kill_9_no_finished_verdict_is_bought_again(
 def test_contradictory_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         JudgeConfig(**bad)
+
+
+RUBRIC = """\
+name: tone
+version: 1
+rows: {conversation: Rate how the assistant speaks.}
+scale: [rude, curt, plain, friendly, warm]
+criteria:
+  warmth: {conversation: is it warm}
+  brevity: {conversation: is it brief}
+"""
+
+
+def test_rows_are_rated_by_the_rubric_that_the_config_names(tmp_path: Path) -> None:
+    (tmp_path / "tone.yaml").write_text(RUBRIC)
+    rows = dataset(
+        [chat("Question number 0?", "A."), chat("Question number 1?", "B."), document("C.")], tmp_path / "in"
+    )
+    asked: list[dict[str, Any]] = []
+
+    def answer(n: int, body: dict[str, Any]) -> Act:
+        asked.append(body)
+        low = {"warmth": {"reason": "cold", "score": 1 + number_in(body)}, "brevity": {"reason": "", "score": 5}}
+        return completion(json.dumps(low))
+
+    with ScriptedServer(answer) as server:
+        outcome = judge(
+            rows, config(server.url, rubric="tone.yaml"), StageContext(tmp_path / "out", tmp_path, scrubbed=True)
+        )
+    verdicts = pq.read_table(tmp_path / "out" / "verdicts.parquet").to_pylist()
+    assert [(v["warmth"], v["brevity"]) for v in verdicts] == [(1.0, 5.0), (2.0, 5.0), (None, None)]
+    assert "relevance" not in verdicts[0] and verdicts[2]["error"] == "kind_not_rated"
+    assert outcome.report.dropped_by == {"low_warmth": 1, "below_threshold": 1} and len(asked) == 2
+    schema = asked[0]["response_format"]["json_schema"]["schema"]
+    assert schema["required"] == ["warmth", "brevity"] and "4 friendly, 5 warm" in asked[0]["messages"][0]["content"]
+    assert "rubric tone 1" in outcome.report.notes[0]

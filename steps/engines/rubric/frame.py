@@ -1,0 +1,45 @@
+"""The frame that keeps a row's text from being read as part of the rubric."""
+
+import json
+import re
+from typing import Any
+
+from steps.contracts.digests import text_digest
+from steps.engines.rubric.case import Case
+
+# Whatever a server's chat template could read as a control token ("<|im_end|>", "<s>", "[/INST]") is escaped.
+_CONTROL = re.compile(r"<|>|\[(?=/?[A-Z_]+\])|[\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+
+
+def framed(case: Case) -> str:
+    """The row as the judge sees it: one JSON line between two markers."""
+    return between_markers(_content(case), "Rate row {marker}.")
+
+
+def between_markers(content: dict[str, Any], request: str) -> str:
+    """Any content as one JSON line between two markers, and what is asked about it (`{marker}` names it).
+
+    Nothing in the content can leave the frame: JSON escapes every line break, so that no text of the row can start a
+    line, control tokens are escaped, and the marker holds a digest of the line itself, which the line can't contain.
+    """
+    line = _CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(content, ensure_ascii=False))
+    marker = text_digest(line)[:16]
+    asks = request.format(marker=marker)
+    return f"=== row {marker} begins ===\n{line}\n=== row {marker} ends ===\n{asks}"
+
+
+def message_of(message: dict[str, Any]) -> dict[str, str]:
+    """What a judge is shown of a message."""
+    fields = ("role", "name", "content", "tool_calls", "tool_call_id")
+    return {f: message[f] for f in fields if message.get(f) or f in ("role", "content")}
+
+
+def _content(case: Case) -> dict[str, Any]:
+    if case.kind == "document":
+        return {"document": case.text}
+    content: dict[str, Any] = {"conversation": [message_of(m) for m in case.messages]}
+    if case.tools:
+        content["tools"] = case.tools
+    if case.wanted:
+        content["right_answer"] = case.wanted
+    return content
