@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ops.commands.judge import judge as judge_commands
 from ops.commands.options import Json, Overrides, root_folder
 from ops.commands.schedule import schedule as schedule_commands
 from ops.commands.stack import stack as stack_commands
@@ -257,6 +258,7 @@ def sweep(
 app.add_typer(schedule_commands, rich_help_panel="Run")
 app.add_typer(stack_commands, rich_help_panel="Run")
 app.add_typer(suite_commands, rich_help_panel="Look")
+app.add_typer(judge_commands, rich_help_panel="Decide")
 
 
 @app.command(rich_help_panel="Run")

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from materializers.artifacts import Artifacts, is_quarantine
 from ops.run_index import artifacts_of
 from steps.contracts.dataset import Dataset
 from steps.contracts.records import Row
 from steps.contracts.runs import ArtifactRecord, RunRecord
+from steps.engines.rows.by_id import rows_of
 
 
 @dataclass
@@ -69,16 +66,6 @@ class Rows:
 def row_of(dataset: Dataset, record_id: str) -> Row | None:
     """The row with that id in a version; only rows that belong to the version are seen."""
     return rows_of(dataset, [record_id]).get(record_id)
-
-
-def rows_of(dataset: Dataset, record_ids: Sequence[str]) -> dict[str, Row]:
-    """The rows with these ids in a version, by id."""
-    wanted = pa.array(record_ids, pa.string())
-    positions: list[int] = []
-    for chunk in dataset.chunks(["record_id"]):
-        here = pc.is_in(chunk.table["record_id"], value_set=wanted)
-        positions += [chunk.start + i for i in pc.indices_nonzero(here).to_pylist()]
-    return {row["record_id"]: row for row in dataset.at(np.array(positions, np.int64)).to_pylist()}
 
 
 def open_rows(root: Path, run: RunRecord) -> Rows:

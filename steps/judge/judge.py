@@ -58,7 +58,7 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     watch = Stopwatch()
     path = ctx.folder / "verdicts.parquet"
     with (
-        _backend(config, ctx, rows.rows) as backend,
+        backend_for(config, ctx, rows.rows) as backend,
         LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
         VerdictWriter(path, backend.criteria) as verdicts,
         UndecidedRows(_undecided_file(ctx, rows, backend)) as unjudged,
@@ -82,7 +82,7 @@ def judge_share(rows: Dataset, config: JudgeConfig, ctx: StageContext, share: Sh
     """
     refuse_egress((config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
     part = config.of_share(share.number, share.of)
-    with _backend(part, ctx, rows.rows // share.of, part=f"{share.number + 1} of {share.of}") as backend:
+    with backend_for(part, ctx, rows.rows // share.of, part=f"{share.number + 1} of {share.of}") as backend:
         stage = _Verdicts(part, backend, ctx.code)
         mine = stage.mine(rows, share) if config.endpoint is not None else None
         return share_of(stage, rows, ctx, share, _executor(config), mine=mine, progress=config.endpoint is None)
@@ -99,8 +99,8 @@ def _undecided_file(ctx: StageContext, rows: Dataset, backend: Judge) -> Path:
     return (ctx.cache or ctx.folder) / f"undecided-{name}.jsonl"
 
 
-def _backend(config: JudgeConfig, ctx: StageContext, rows: int, part: str = "") -> Judge:
-    """`part`: which share of the run's rows is judged; "": all."""
+def backend_for(config: JudgeConfig, ctx: StageContext, rows: int, part: str = "") -> Judge:
+    """The judge of these settings, for so many rows. `part`: which share of the run's rows is judged; "": all."""
     if config.endpoint is None:
         return HeuristicJudge(config)
     from steps.judge.llm_judge import LlmJudge

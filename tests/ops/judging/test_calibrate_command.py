@@ -1,0 +1,80 @@
+"""`assay judge calibrate` from the outside: a config, a file of labels, a page."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
+from support.gold import written
+from typer.testing import CliRunner
+
+from ops.main import app
+
+LABELS = [1, 5, 4, 2, 3]
+
+
+def script(_: int, body: dict[str, Any]) -> Act:
+    number = int(re.search(r"Answer (\d+)", body["messages"][1]["content"])[1])
+    return completion(verdict(LABELS[number % 5]))
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["judge", *arguments])
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    return tmp_path
+
+
+def config(folder: Path, url: str) -> Path:
+    path = folder / "run.yaml"
+    judge = {"backend": "llm", "endpoint": {"base_url": url, "model": "m"}}
+    sources = [{"name": "s", "path": "rows.jsonl"}]
+    values: dict[str, Any] = {
+        "name": "calibrated",
+        "pipeline": "curate",
+        "ingest": {"sources": sources},
+        "skip": ["scrub"],
+    }
+    values["judge"] = judge
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_figures_and_page(state: Path) -> None:
+    lines = [
+        {"prompt": f"Question {i}?", "completion": f"Answer {i}.", "label": LABELS[i % 5], "by": "<b>Ada</b>"}
+        for i in range(60)
+    ]
+    gold = written(state, *lines)
+    with ScriptedServer(script) as server:
+        run = config(state, server.url)
+        first = invoke("calibrate", str(run), str(gold), "--out", str(state / "out"), "--json")
+        assert first.exit_code == 0, first.output
+        asked = len(server.bodies)
+        again = invoke("calibrate", str(run), str(gold), "--out", str(state / "out"))
+        assert again.exit_code == 0 and asked == len(server.bodies) == 60
+    found = json.loads(first.output)
+    by_name = {f["name"]: f["estimate"] for c in found["compared"] if c["what"] == "overall" for f in c["figures"]}
+    assert by_name["quadratic kappa"]["value"] == 1.0 and 0.85 < by_name["quadratic kappa"]["low"] < 1.0
+    assert json.loads((state / "out" / "calibration.json").read_text()) == found
+    page = (state / "out" / "calibration.html").read_text()
+    assert "&lt;b&gt;Ada" in page and "<b>Ada" not in page and "<script" not in page
+    assert "threshold 0.8 reaches a precision of 90%" in again.output and "quadratic kappa" in again.output
+
+
+def test_what_cant_be_done_is_said(state: Path) -> None:
+    run = config(state, "http://127.0.0.1:9/v1")
+    by_id = invoke("calibrate", str(run), str(written(state, {"record_id": "x", "label": 3})))
+    assert by_id.exit_code == 2 and "name it with --run" in by_id.output + by_id.stderr
+    away = invoke(
+        "calibrate", str(run), str(written(state, {"prompt": "a", "completion": "b", "label": 3})),
+        "--set", "judge.endpoint.base_url=https://models.example/v1",
+    )  # fmt: skip
+    assert away.exit_code == 2 and "allow_raw_egress" in away.output + away.stderr
+    assert not (Path.cwd() / "calibration").exists() and os.environ["ASSAY_STATE"]
