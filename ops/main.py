@@ -913,11 +913,16 @@ def serve(
     log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="keep every request with its answer, a line each; default: none")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="what answers: auto, llama.cpp (GGUF files and exports) or transformers")
+    ] = "auto",
 ) -> None:
     """Answer OpenAI's chat completions with a model, as it was evaluated, until SIGTERM or Ctrl-C."""
-    from ops.commands.serve import serve_model
+    from ops.commands.serve import Listening, serve_model
+    from ops.serving.opening import Served
 
-    serve_model(root_folder(), model, adapter or [], name, host, port, max_tokens, overrides or [], over, log)
+    served = Served(model, name, adapter or [], over, engine, overrides or [])
+    serve_model(root_folder(), served, Listening(host, port, max_tokens, log))
 
 
 Deployed = Annotated[str, typer.Option("--as", metavar="NAME", help="of the deployment")]

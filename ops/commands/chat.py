@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from materializers.visible import visible
-from ops.commands.serve import settings_of
 from ops.console import complain, console, explain_error
 from ops.environment import prepare
 from ops.found_models import FoundModel, find_models
 from ops.serving.desk import Desk, End
+from ops.serving.opening import settings_of
 from ops.talk import Manner, Talk, as_json
 from steps.contracts.errors import AssayError, ConfigError
 from steps.engines.lm.scorer import is_scorer

@@ -17,10 +17,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ops.serving.desk import Desk, End, FullError, Job, NoRoomError, Question, Told
+from ops.serving.desk import Answers, End, FullError, Job, NoRoomError, Question, Told
 from ops.serving.request_log import RequestLog, asked_of
 from ops.serving.requests import LARGEST_BYTES, ReadRequest, RequestError, read_request
-from steps.contracts.errors import OutOfMemoryError, TrainingDataError
+from steps.contracts.errors import OutOfMemoryError, ServiceError, TrainingDataError
 from steps.engines.lm.transcript import Piece
 
 # Chosen: seconds for a body to arrive.
@@ -45,7 +45,7 @@ class Rules:
     key: str = ""
 
 
-def make_app(desk: Desk, rules: Rules, log: RequestLog | None = None) -> Starlette:
+def make_app(desk: Answers, rules: Rules, log: RequestLog | None = None) -> Starlette:
     """The application; the desk must be open, and the log of requests, if there is one."""
     server = _Server(desk, rules, log)
     routes = [
@@ -61,7 +61,7 @@ def make_app(desk: Desk, rules: Rules, log: RequestLog | None = None) -> Starlet
 async def _refused(_: Request, error: RequestError) -> Response:
     # What is left of a body that was too large is not read.
     headers = {"Connection": "close"} if error.status in (408, 413) else {}
-    headers |= {"Retry-After": "1"} if error.status == 429 else {}
+    headers |= {"Retry-After": "1"} if error.status in (429, 503) else {}
     return JSONResponse(error.body(), error.status, headers)
 
 
@@ -74,7 +74,7 @@ async def _broken(_: Request, error: Exception) -> Response:
 
 
 class _Server:
-    def __init__(self, desk: Desk, rules: Rules, log: RequestLog | None) -> None:
+    def __init__(self, desk: Answers, rules: Rules, log: RequestLog | None) -> None:
         self._desk, self._rules, self._log = desk, rules, log
 
     async def health(self, _: Request) -> Response:
@@ -148,6 +148,8 @@ class _Server:
             raise RequestError(400, str(e), param="messages", code="context_length_exceeded") from e
         except TrainingDataError as e:
             raise RequestError(400, e.what, param="messages") from e
+        except ServiceError as e:
+            raise _failure(e) from e
         except FullError as e:
             raise RequestError(429, "too many requests wait; try again later", code="rate_limit_exceeded") from e
 
@@ -235,6 +237,8 @@ async def _left(request: Request) -> None:
 def _failure(error: Exception) -> RequestError:
     if isinstance(error, OutOfMemoryError):
         return RequestError(503, error.what, code="out_of_memory")
+    if isinstance(error, ServiceError):
+        return RequestError(503, error.what, code="engine_failed")
     return RequestError(500, f"the answer failed: {error!s:.300}")
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from ops.serving.loading import Models, load_models
 from steps.contracts.errors import AssayError, TrainingDataError
@@ -14,6 +14,7 @@ from steps.contracts.records import Row
 from steps.engines.lm.live import Live
 from steps.engines.lm.transcript import Piece, Transcript
 from steps.engines.subjects.local_model import Inference, LocalModel
+from steps.engines.subjects.subject import Asked, Prompt
 
 # Chosen: what waits longer has been given up by whoever asked it.
 MOST_WAITING = 256
@@ -76,6 +77,14 @@ class Job:
     def hear(self, token: int) -> bool:
         """One more token; returns whether that is enough."""
         self.transcript.add(token)
+        return self._heard()
+
+    def hear_text(self, text: str, tokens: int) -> bool:
+        """The same of a server that tells text."""
+        self.transcript.add_text(text, tokens)
+        return self._heard()
+
+    def _heard(self) -> bool:
         if self.question.pieces and (piece := self.transcript.piece()) != Piece():
             self.tell(piece)
         return self.transcript.stopped or self.gone.is_set()
@@ -91,6 +100,69 @@ class Job:
         whole, tokens = self.transcript.whole(), self.transcript.tokens
         cut = tokens >= self.room and not self.transcript.stopped
         self.tell(End(whole.text, whole.reasoning, len(self.ids), tokens, cut))
+
+
+class Writer(Protocol):
+    """Whoever knows how questions are put to a model."""
+
+    def prompts(self, rows: Sequence[Row]) -> Asked:
+        """The rows as prompts."""
+        ...
+
+    def tokens(self, prompt: Prompt) -> tuple[list[int], int]:
+        """A prompt's token ids, and how many its answer may have."""
+        ...
+
+    def transcript(self, prompt: Prompt, stops: Sequence[str]) -> Transcript:
+        """What becomes text of the tokens of an answer."""
+        ...
+
+
+class Answers(Protocol):
+    """Whoever answers questions."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether questions are answered."""
+        ...
+
+    @property
+    def answering(self) -> int:
+        """Questions that are answered now."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Questions that nobody has begun to answer."""
+        ...
+
+    @property
+    def answered(self) -> int:
+        """How many were."""
+        ...
+
+    def ask(self, question: Question, tell: Callable[[Told], None]) -> Job:
+        """Put a question; `tell` is called by other threads.
+
+        Raises:
+            TrainingDataError: the template refuses it. NoRoomError: it fills the context. FullError: too many wait.
+        """
+        ...
+
+
+def make_job(writer: Writer, question: Question, tell: Callable[[Told], None]) -> Job:
+    """A question as tokens.
+
+    Raises:
+        TrainingDataError: the template refuses it. NoRoomError: it fills the context.
+    """
+    (prompt,) = writer.prompts([question.row]).prompts
+    if prompt is None:
+        raise TrainingDataError("these messages can't be put to this model")
+    ids, left = writer.tokens(prompt)
+    if left < 1:
+        raise NoRoomError(len(ids), len(ids) + left)
+    return Job(question, ids, min(question.most, left), writer.transcript(prompt, question.stops), tell)
 
 
 class Desk:
@@ -167,14 +239,7 @@ class Desk:
                 self._coming -= 1
 
     def _put(self, question: Question, tell: Callable[[Told], None]) -> Job:
-        model = self._served[question.model]
-        (prompt,) = model.prompts([question.row]).prompts
-        if prompt is None:
-            raise TrainingDataError("these messages can't be put to this model")
-        ids, left = model.tokens(prompt)
-        if left < 1:
-            raise NoRoomError(len(ids), len(ids) + left)
-        job = Job(question, ids, min(question.most, left), model.transcript(prompt, question.stops), tell)
+        job = make_job(self._served[question.model], question, tell)
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
                 raise FullError

@@ -26,6 +26,8 @@ class Transcript:
         self._tokenizer, self._markers, self._prompt = tokenizer, markers, prompt
         self._stops = tuple(stops)
         self._ids: list[int] = []
+        # Of a server that tells no ids.
+        self._text, self._count = "", 0
         self._told = Reply("", "")
         self.stopped = False
         # Whatever a marker begins with may become one.
@@ -34,11 +36,20 @@ class Transcript:
     @property
     def tokens(self) -> int:
         """How many were heard."""
-        return len(self._ids)
+        return len(self._ids) + self._count
 
     def add(self, token: int) -> None:
         """Hear one more; `stopped` says whether a stop sequence is in the final text now."""
         self._ids.append(token)
+        self._look()
+
+    def add_text(self, text: str, tokens: int) -> None:
+        """Hear what so many further tokens say, special ones with it; an answer is heard in one way only."""
+        self._text += text
+        self._count += tokens
+        self._look()
+
+    def _look(self) -> None:
         if self._stops:
             self.stopped = any(stop in self._reply(self._raw()).text for stop in self._stops)
 
@@ -60,7 +71,7 @@ class Transcript:
         return self._cut(self._reply(self._raw()))
 
     def _raw(self) -> str:
-        return str(self._tokenizer.decode(self._ids, skip_special_tokens=False))
+        return self._text or str(self._tokenizer.decode(self._ids, skip_special_tokens=False))
 
     def _reply(self, raw: str) -> Reply:
         return self._markers.split(self._prompt, raw.strip())

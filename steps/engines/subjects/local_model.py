@@ -23,19 +23,16 @@ from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.lm.threads import torch_threads
 from steps.engines.lm.transcript import Transcript
 from steps.engines.subjects.pairs import encoded_pairs, preferred
+from steps.engines.subjects.prompt_writer import PromptWriter
 from steps.engines.subjects.subject import Asked, Loss, Losses, Preferences, Prompt, Replies, Tokens
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import changed, config_of
-from steps.engines.template.lint import REASONS
-from steps.engines.template.reasoning import Markers
 from steps.engines.template.render import (
     ChatTemplate,
     Encoded,
     bos_text,
-    chat_template,
     conversation,
     encode_for_loss,
-    prompt_and_reference,
     tokenize,
 )
 from steps.engines.template.said import missing
@@ -143,45 +140,16 @@ class LocalModel:
         }
 
     @cached_property
+    def _writer(self) -> PromptWriter:
+        return PromptWriter(self._loaded.tokenizer, self._config, self._window)
+
+    @property
     def _template(self) -> ChatTemplate:
-        return chat_template(self._loaded.tokenizer, self._config)
+        return self._writer.template
 
     def prompts(self, rows: Sequence[Row]) -> Asked:
-        """Each row up to its last assistant turn, rendered; a preference's reference is its chosen answer.
-
-        Rows that the template refuses can't be asked, nor those of which it leaves out what they say (reasoning
-        aside, which no prompt needs): answers to half a question say nothing. A note counts them.
-
-        Raises:
-            TrainingDataError: it refuses all of them.
-        """
-        prompts: list[Prompt | None] = [None] * len(rows)
-        refused: list[TrainingDataError] = []
-        due = [(i, row) for i, row in enumerate(rows) if row["kind"] != "document"]
-        for i, row in due:
-            try:
-                asked = Prompt(*prompt_and_reference(row, self._template))
-                self._require_said(row)
-                prompts[i] = asked
-            except TrainingDataError as e:
-                refused.append(e)
-        if refused and len(refused) == len(due):
-            raise refused[0]
-        note = (
-            f"{len(refused)} of {len(due)} rows can't be asked, so they are left out: {refused[0].what}"
-            if refused
-            else ""
-        )
-        return Asked(prompts, (note,) if note else ())
-
-    def _require_said(self, row: Row) -> None:
-        """Raise TrainingDataError where the template doesn't write all that a row says to a turn, or in it."""
-        try:
-            gone = missing(row, conversation(row, self._template), self._template)
-        except TrainingDataError:  # not to be trained, and to be asked all the same: an earlier turn is refused
-            return
-        if gone is not None and gone[0] != "reasoning_missing":
-            raise TrainingDataError(REASONS[gone[0]].partition(";")[0])
+        """As `PromptWriter.prompts`."""
+        return self._writer.prompts(rows)
 
     def beginnings(self, rows: Sequence[Row], tokens: int) -> list[Prompt | None]:
         """Documents cut in the middle, or after `tokens` where they are longer than twice that."""
@@ -222,7 +190,7 @@ class LocalModel:
         answers: list[str | None] = [None] * len(prompts)
         reasoning: list[str | None] = [None] * len(prompts)
         for i, one in zip(fits, said, strict=True):
-            reply = self._markers.split(prompts[i].text, one.text)
+            reply = self._writer.markers.split(prompts[i].text, one.text)
             answers[i], reasoning[i] = reply.text, reply.reasoning
         long = len(prompts) - len(fits)
         note = f"{long} prompts leave no room for an answer within {self._window} tokens: not asked, scored as wrong"
@@ -255,15 +223,9 @@ class LocalModel:
             "lower batch_tokens, or set max_length or dtype: bfloat16",
         )  # fmt: skip
 
-    @cached_property
-    def _markers(self) -> Markers:
-        """A model without a chat template answers no conversation, but goes on with documents."""
-        return self._template.markers if self._loaded.tokenizer.chat_template else Markers()
-
     def tokens(self, prompt: Prompt) -> tuple[list[int], int]:
         """The token ids of a prompt, and how many an answer to it may have."""
-        ids: list[int] = self._loaded.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
-        return ids, max(0, self._window - len(ids))
+        return self._writer.tokens(prompt)
 
     def answer_live(self, asked: Sequence[Live], more: Callable[[], Sequence[Live]] = lambda: ()) -> None:
         """Answer several prompts together, each told of every token, and those that `more` names meanwhile; decoded as
@@ -275,7 +237,7 @@ class LocalModel:
 
     def transcript(self, prompt: Prompt, stops: Sequence[str] = ()) -> Transcript:
         """What becomes text of the tokens of an answer."""
-        return Transcript(self._loaded.tokenizer, self._markers, prompt.text, stops)
+        return self._writer.transcript(prompt, stops)
 
     @cached_property
     def _ends(self) -> list[int]:

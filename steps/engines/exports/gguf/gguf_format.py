@@ -18,7 +18,7 @@ from steps.engines.exports.merged import save_merged
 from steps.engines.exports.ollama.modelfile import MODELFILE, facts_of, modelfile, proof_for
 from steps.engines.lm.load import weights_path
 from steps.engines.lm.quiet import without_bars
-from steps.engines.template.effective import config_of, without_clock
+from steps.engines.template.effective import changed, config_of, without_clock
 
 _DEFAULT = "f16"
 # Made from 16 bits by the quantizer; the converter itself writes the others.
@@ -70,6 +70,8 @@ class Gguf:
         proof = "recognised by llama.cpp's converter" if converted.recognised else "by its rule, proven text by text"
         said = _write_modelfile(source, merged, out, template, options, scratch)
         facts = {"metadata": metadata, "pre_tokenizer": converted.pre_tokenizer, "pre_tokenizer_known": proof}
+        if settings := changed(config_of(source.model.info.template)):
+            facts["template"] = settings
         return Written(dtype, {**facts, "ollama": said[0]}, [*told, *_window_notes(merged), *notes, *said[1]])
 
     def opened(self, source: Source, folder: Path, options: Options, scratch: Path) -> AbstractContextManager[Runtime]:

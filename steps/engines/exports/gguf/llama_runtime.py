@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +10,8 @@ from urllib.parse import urlsplit
 
 from steps.contracts.errors import IntegrityError, MissingDependencyError
 from steps.engines.exports.folder_format import Asked
+from steps.engines.exports.gguf.llama_process import LlamaProcess, LlamaSettings
 
-_PROGRAM = Path(__file__).with_name("serve_model.py")
 # Chosen: seconds for one answer of a large model on a CPU.
 _PATIENCE = 1800
 _FINE = 200
@@ -22,12 +20,12 @@ _FORCED = 10_000.0
 
 
 class LlamaRuntime:
-    """llama.cpp's server at an address on this machine."""
+    """llama.cpp's server in a process of its own."""
 
-    def __init__(self, address: str, log: Path) -> None:
-        found = urlsplit(address)
+    def __init__(self, process: LlamaProcess) -> None:
+        found = urlsplit(process.address)
         self._connection = http.client.HTTPConnection(found.hostname or "", found.port, timeout=_PATIENCE)
-        self._log = log
+        self._process = process
 
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Rendered by llama.cpp's own Jinja from the file's template; with what the tokenizer adds.
@@ -61,7 +59,7 @@ class LlamaRuntime:
             wanted = {"n_predict": len(answer) - len(said), "temperature": 0, "return_tokens": True}
             found = self._ask("/completion", {"prompt": told, "cache_prompt": False, **wanted})["tokens"]
             if not found:
-                raise IntegrityError("llama.cpp says nothing behind a prompt", where=self._last_words())
+                raise IntegrityError("llama.cpp says nothing behind a prompt", where=self._process.last_words()[:200])
             for one in found:
                 said.append(int(one))
                 if said[-1] != answer[len(said) - 1]:
@@ -90,14 +88,12 @@ class LlamaRuntime:
 
     def _post(self, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
         try:
-            self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._process.key}"}
+            self._connection.request("POST", path, json.dumps(body), headers)
             reply = self._connection.getresponse()
             return reply.status, reply.read()
         except (OSError, http.client.HTTPException) as e:
-            raise IntegrityError("llama.cpp died over this file", where=self._last_words()) from e
-
-    def _last_words(self) -> str:
-        return (self._log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1][:200]
+            raise IntegrityError("llama.cpp died over this file", where=self._process.last_words()[:200]) from e
 
 
 @contextmanager
@@ -108,28 +104,11 @@ def llama_runtime(file: Path, context: int, scratch: Path) -> Iterator[LlamaRunt
         MissingDependencyError: it isn't installed. IntegrityError: it can't load the file.
     """
     require_llama()
-    log = scratch / "llama.log"
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, str(_PROGRAM), str(file), str(context)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=errors, text=True,
-        )  # fmt: skip
-    assert process.stdin is not None and process.stdout is not None
+    process = LlamaProcess(file, LlamaSettings(context), scratch / "llama.log")
     try:
-        address = process.stdout.readline().strip()
-        if not address.startswith("http"):
-            process.wait()
-            last = (log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1]
-            raise IntegrityError(f"llama.cpp can't load the file: {last[:300]}", where=file.name)
-        yield LlamaRuntime(address, log)
+        yield LlamaRuntime(process)
     finally:
-        process.stdin.close()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        process.stop()
 
 
 def require_llama() -> None:

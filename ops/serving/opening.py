@@ -1,0 +1,115 @@
+"""Models by their names, found and opened in the engine that answers with them."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+
+from ops.found_models import FoundModel, find_model
+from ops.serving.desk import Desk
+from ops.serving.engine_desk import EngineDesk
+from ops.serving.gguf import GgufModel, LlamaEngine, described, find_gguf
+from ops.serving.loading import describe
+from steps.contracts.errors import ConfigError
+from steps.engines.lm.scorer import is_scorer
+from steps.engines.subjects.local_model import Inference
+from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.evaluate import inference
+
+AUTO, LLAMA_CPP, TRANSFORMERS = "auto", "llama.cpp", "transformers"
+ENGINES = (AUTO, LLAMA_CPP, TRANSFORMERS)
+# Who answers, and what /v1/models lists.
+Opened: TypeAlias = tuple[Desk | EngineDesk, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is to be served.
+
+    Attributes:
+        model, name: as it is named on the command line, and what it is asked by; None: the same.
+        adapters: NAME=MODEL, of further models over the same base.
+        over: what adapters in folders lie over.
+        engine: one of ENGINES.
+        overrides: KEY=VALUE of evaluate's settings.
+    """
+
+    model: str
+    name: str | None = None
+    adapters: Sequence[str] = ()
+    over: str | None = None
+    engine: str = AUTO
+    overrides: Sequence[str] = ()
+
+
+@contextmanager
+def opened(root: Path, served: Served) -> Iterator[Opened]:
+    """The models, ready to be asked.
+
+    Raises:
+        ConfigError: they can't be served so. As `find_model`, `find_gguf`, and what the engine raises.
+    """
+    if served.engine not in ENGINES:
+        raise ConfigError(f"no engine {served.engine!r}", where="--engine", hint="one of " + ", ".join(ENGINES))
+    file = find_gguf(served.model)
+    if file is not None and served.engine != TRANSFORMERS:
+        with _by_llama_cpp(file, served) as found:
+            yield found
+        return
+    if file is not None or served.engine == LLAMA_CPP:
+        what = "transformers runs no GGUF file" if file is not None else "llama.cpp runs GGUF files, and this is none"
+        hint = f"assay export {served.model} --to gguf --out FOLDER, then serve FOLDER" if file is None else None
+        raise ConfigError(what, where=f"--engine {served.engine}", hint=hint)
+    found_models = _found(root, served)
+    models = {called: (one.base, one.tuned) for called, one in found_models.items()}
+    with Desk(models, settings_of(found_models, served.overrides)) as desk:
+        yield desk, describe(models)
+
+
+@contextmanager
+def _by_llama_cpp(file: GgufModel, served: Served) -> Iterator[Opened]:
+    if served.adapters:
+        raise ConfigError("llama.cpp serves one GGUF file, whose weights are merged", where="--adapter",
+                          hint="export each model, and give it a server of its own")  # fmt: skip
+    name = served.name or served.model
+    with tempfile.TemporaryDirectory(prefix="assay-serve-") as scratch:
+        engine = LlamaEngine(file, settings_of({}, served.overrides), Path(scratch))
+        with EngineDesk(engine, lambda: {name: engine.writer()}) as desk:
+            yield desk, [dict(described(name, file))]
+
+
+def _found(root: Path, served: Served) -> dict[str, FoundModel]:
+    """The models by what they are asked by."""
+    found = {served.name or served.model: find_model(root, served.model, served.over)}
+    for given in served.adapters:
+        called, equals, text = given.partition("=")
+        if not equals or not called or not text:
+            raise ConfigError(f"{given!r} names no adapter", where="--adapter", hint="--adapter NAME=MODEL")
+        if called in found:
+            raise ConfigError(f"two models are called {called}", where="--adapter")
+        found[called] = find_model(root, text, served.over or served.model)
+    for called, one in found.items():
+        if is_scorer(one.model):
+            raise ConfigError("a reward model says a number of an answer, and gives none", where=called)
+    return found
+
+
+def settings_of(models: Mapping[str, FoundModel], overrides: Sequence[str]) -> Inference:
+    """How models are run: as the run that made the first of them evaluated it, but for `overrides`.
+
+    Raises:
+        ConfigError: a setting that there isn't.
+    """
+    from ops.reading import from_overrides
+
+    run = next((m.run for m in models.values() if m.run is not None), None)
+    values = run.config.get("evaluate") if run is not None else None
+    try:
+        start = EvaluateConfig.model_validate(values or {})
+    except ValidationError:  # of a run of an older version, with settings that there aren't any more
+        start = EvaluateConfig()
+    return inference(from_overrides(EvaluateConfig, list(overrides), "evaluate settings", start))
