@@ -16,6 +16,7 @@ from steps.screen.step import screen_share_step, screen_step
 from steps.scrub.step import scrub_share_step, scrub_step
 from steps.semantic.step import semantic_step
 from steps.split.step import split_step
+from steps.synthesize.step import synthesize_step
 
 
 @dataclass
@@ -48,6 +49,8 @@ def curated(config: RunConfig, start: Started, shares: Mapping[str, int] | None 
     if config.runs("scrub"):
         _compute_shares(scrub_share_step, "scrub", spread, chain.rows, config.scrub, start.key_id)
         chain.add(scrub_step(chain.rows, config.scrub, start.key_id))
+    if config.runs("synthesize"):
+        chain.add(synthesize_step(chain.rows, config.synthesize, scrubbed, start.inputs("synthesize")))
     if config.runs("screen"):
         kept = keep and config.screen.asks_models
         _compute_shares(screen_share_step, "screen", spread, chain.rows, config.screen)

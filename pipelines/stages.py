@@ -29,6 +29,8 @@ from steps.screen.config import ScreenConfig
 from steps.scrub.config import ScrubConfig
 from steps.semantic.config import SemanticConfig
 from steps.split.config import SplitConfig
+from steps.synthesize.config import CACHE as SYNTHESIS
+from steps.synthesize.config import SynthesizeConfig
 from steps.train.config import TrainConfig, TrainPhases
 from steps.train.inputs import folders as asked_folders
 
@@ -166,6 +168,14 @@ class StageSettings(Frozen):
             share="steps.scrub.step:scrub_share_step",
         ),
     ] = Field(None, description="Required unless scrub is skipped: it needs a pseudonym key.")
+    synthesize: Annotated[
+        SynthesizeConfig | None,
+        Stage(
+            files=lambda synthesize: synthesize.files,
+            varies=lambda _: "the model behind its endpoint may write otherwise",
+            cache=SYNTHESIS,
+        ),
+    ] = Field(None, description="Questions and answers made from documents by a model; None: left out.")
     screen: Annotated[
         ScreenConfig,
         Stage(

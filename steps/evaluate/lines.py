@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steps.contracts.errors import InputError
+from steps.engines.llm.reply_json import is_unicode
 
 # Chosen: far more than any question has; a file without line breaks would be read whole otherwise.
 _LONGEST = 10_000_000
@@ -42,15 +43,6 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
             "half a character in it (a lone surrogate)", where=where, hint="write it whole, or leave it out"
         )
     return value
-
-
-def is_unicode(value: Any) -> bool:
-    """Whether all text in JSON values can be written as UTF-8: an escape may stand for half a character."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refuse(constant: str) -> Any:

@@ -182,6 +182,7 @@ def test_the_order_of_the_data_is_the_order_of_a_run() -> None:
         "name": "x",
         "ingest": {"sources": [{"name": "a", "path": "a"}]},
         "scrub": {"demo_key": True},
+        "synthesize": {"endpoint": {"base_url": "http://localhost/v1", "model": "m"}},
         "semantic": {"embed": {"model": "m"}},
         "review": {"decisions": ["d.jsonl"]},
         "base": {"model": "scratch"},

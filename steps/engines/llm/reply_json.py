@@ -58,6 +58,15 @@ def json_objects(text: str, accept: Callable[[dict[str, Any]], bool]) -> Found:
     return Found(found, "many")
 
 
+def is_unicode(value: Any) -> bool:
+    """Whether all text in JSON values can be written as UTF-8: an escape may stand for half a character."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class _UnfinishedError(ValueError):
     """An object never ends."""
 

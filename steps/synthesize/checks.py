@@ -1,0 +1,159 @@
+"""What is asked of pairs before they become rows: is each claim in the document, and is the document needed?"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from steps.engines.llm.client import Reply
+from steps.engines.llm.objects import Schema, object_in
+from steps.engines.llm.session import Answer, ChatSession, Question
+from steps.engines.text.normalise import squeezed
+from steps.synthesize.candidates import Candidate
+from steps.synthesize.config import SynthesizeConfig
+from steps.synthesize.passages import Passage
+from steps.synthesize.prompts import (
+    AGREES,
+    CLAIMS,
+    DECLINES,
+    READ,
+    to_compare,
+    to_find_claims,
+    to_read,
+    to_see_refusal,
+)
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_SHOWN_CHARS = 600
+
+
+class Checks:
+    """Asks one model; what it can't decide is dropped as unchecked, with the reason why. `asked`: requests, by check;
+    `unread`: those without a reply of use, by reason.
+    """
+
+    def __init__(self, session: ChatSession, config: SynthesizeConfig, count: Callable[[str, str], None]) -> None:
+        """`count` is told of each request: its check, and why there is no reply of use; "": there is one."""
+        self._session, self._config, self._count = session, config, count
+
+    def run(self, pairs: Sequence[Candidate]) -> None:
+        """Mark those that don't stand."""
+        self._grounded([p for p in _left(pairs) if p.kind != "unanswerable"])
+        self._unanswered([p for p in _left(pairs) if p.kind == "unanswerable"])
+        self._two_hops([p for p in _left(pairs) if p.kind == "multi_hop"])
+        if self._config.closed_book != "off":
+            self._closed_book([p for p in _left(pairs) if p.kind not in ("unanswerable", "where")])
+
+    def _grounded(self, pairs: Sequence[Candidate]) -> None:
+        asked = [to_find_claims(p.question, p.answer, p.task.passages, self._session.endpoint) for p in pairs]
+        for pair, found in zip(pairs, self._objects("claims", asked, CLAIMS), strict=True):
+            if isinstance(found, str):
+                pair.drop(f"unchecked:{found}")
+                continue
+            pair.claims = found["claims"]
+            faults = list(_unsupported(pair))
+            if faults:
+                pair.drop("unsupported_claim", unsupported=faults, claims=len(pair.claims))
+            elif missing := _unlisted(pair):
+                pair.drop("claims_left_out", numbers=missing)
+
+    def _unanswered(self, pairs: Sequence[Candidate]) -> None:
+        """Unanswerable ones: nobody who reads the passage finds an answer, and theirs is none."""
+        for pair, found in self._read(pairs, lambda p: p.task.passages):
+            if isinstance(found, str):
+                pair.drop(f"unchecked:{found}")
+            elif found["answer"] is not None:
+                pair.drop("answerable", read=_cut(found["answer"]))
+        left = _left(pairs)
+        asked = [to_see_refusal(p.question, p.answer, self._session.endpoint) for p in left]
+        for pair, found in zip(left, self._objects("refusal", asked, DECLINES), strict=True):
+            if isinstance(found, str):
+                pair.drop(f"unchecked:{found}")
+            elif not found["declines"]:
+                pair.drop("no_refusal")
+
+    def _two_hops(self, pairs: Sequence[Candidate]) -> None:
+        """One passage alone isn't enough."""
+        for number in (0, 1):
+            for pair, found in self._same(_left(pairs), lambda p, n=number: p.task.passages[n : n + 1]):  # type: ignore[misc]
+                if isinstance(found, str):
+                    pair.drop(f"unchecked:{found}")
+                elif found["agrees"]:
+                    pair.drop("one_hop", passage=number)
+
+    def _closed_book(self, pairs: Sequence[Candidate]) -> None:
+        for pair, found in self._same(pairs, lambda _: ()):
+            if isinstance(found, str):
+                pair.drop(f"unchecked:{found}")
+            elif found["agrees"] and self._config.closed_book == "drop":
+                pair.drop("known_without_document", answer=_cut(found["answer"]))
+            elif found["agrees"]:
+                pair.flagged, pair.evidence = "known_without_document", {"answer": _cut(found["answer"])}
+
+    def _same(
+        self, pairs: Sequence[Candidate], seen: Callable[[Candidate], Sequence[Passage]]
+    ) -> Iterator[tuple[Candidate, dict[str, Any] | str]]:
+        """Of each pair whether whoever sees only this answers as it does, and how."""
+        read = list(self._read(pairs, seen))
+        said = [(p, f["answer"]) for p, f in read if not isinstance(f, str) and f["answer"] is not None]
+        asked = [to_compare(p.question, p.answer, a, self._session.endpoint) for p, a in said]
+        compared = iter(self._objects("agreement", asked, AGREES))
+        for pair, found in read:
+            if isinstance(found, str):
+                yield pair, found
+            elif found["answer"] is None:
+                yield pair, {"agrees": False, "answer": ""}
+            else:
+                agrees = next(compared)
+                yield pair, agrees if isinstance(agrees, str) else {**agrees, "answer": found["answer"]}
+
+    def _read(
+        self, pairs: Sequence[Candidate], seen: Callable[[Candidate], Sequence[Passage]]
+    ) -> Iterator[tuple[Candidate, dict[str, Any] | str]]:
+        asked = [to_read(p.question, seen(p), self._session.endpoint) for p in pairs]
+        return zip(pairs, self._objects("reading", asked, READ), strict=True)
+
+    def _objects(self, check: str, questions: Sequence[Question], schema: Schema) -> list[dict[str, Any] | str]:
+        """The object in each reply, or why there is none."""
+        found = [object_in(a.reply, schema) for a in replies(self._session, questions)]
+        for one in found:
+            self._count(check, one if isinstance(one, str) else "")
+        return found
+
+
+def replies(session: ChatSession, questions: Sequence[Question]) -> list[Answer]:
+    """As `ChatSession.answers`; of no questions none."""
+    return session.answers(questions, lambda _, reply: isinstance(reply, Reply)) if questions else []
+
+
+def _left(pairs: Sequence[Candidate]) -> list[Candidate]:
+    return [p for p in pairs if not p.dropped]
+
+
+def _unsupported(pair: Candidate) -> Iterator[dict[str, str]]:
+    """The claims that don't stand in the passages. What the checker quotes must stand there: its word alone is none."""
+    if not pair.claims:
+        yield {"claim": "", "why": "no claim was found in the answer"}
+    there = squeezed("\n".join(t for p in pair.task.passages for t in _texts(p)))
+    for claim in pair.claims:
+        evidence = squeezed(claim["evidence"])
+        if not claim["supported"]:
+            yield {"claim": _cut(claim["claim"]), "why": "not stated"}
+        elif not evidence or evidence not in there:
+            yield {"claim": _cut(claim["claim"]), "why": "its evidence isn't there", "quoted": _cut(claim["evidence"])}
+
+
+def _texts(passage: Passage) -> Iterator[str]:
+    yield passage.text
+    yield from passage.headings
+    yield from (str(v) for v in (passage.url, passage.page, passage.source.rsplit("/", 1)[-1]) if v)
+
+
+def _unlisted(pair: Candidate) -> list[str]:
+    """Numbers of the answer that no claim and no evidence has: the checker has passed something over."""
+    listed = {n for c in pair.claims for n in _NUMBER.findall(f"{c['claim']} {c['evidence']}")}
+    asked = set(_NUMBER.findall(pair.question))
+    return sorted(set(_NUMBER.findall(pair.answer)) - listed - asked)[:10]
+
+
+def _cut(text: str) -> str:
+    return text[:_SHOWN_CHARS]

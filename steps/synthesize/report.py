@@ -1,0 +1,166 @@
+"""The account of a synthesis: what became of every chunk and every pair."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from steps.contracts.digests import value_digest
+from steps.contracts.ledger import LedgerWriter
+from steps.contracts.reports import Example, StageReport, Table
+from steps.engines.llm.session import ChatSession
+from steps.engines.progress.progress import Stopwatch
+from steps.synthesize.candidates import Asked, Candidate
+from steps.synthesize.config import SynthesizeConfig
+from steps.synthesize.passages import Passage
+
+# Chosen: what a page shows of many documents, and of each reason.
+_MOST_DOCUMENTS = 100
+_EXAMPLES_PER_REASON = 3
+_EXAMPLE_CHARS = 300
+# Chosen: above this share the writer makes things up, and a person should look.
+_MUCH = 0.2
+
+
+class Tally:
+    """Counts of a synthesis. `scrubbed`: personal data is gone, so that examples may show text."""
+
+    def __init__(self, config: SynthesizeConfig, scrubbed: bool) -> None:
+        self.config, self._scrubbed = config, scrubbed
+        self.short = 0
+        self.requests: Counter[str] = Counter()
+        # What was asked, and why there was no reply of use: writing and each check apart.
+        self.unread: Counter[tuple[str, str]] = Counter()
+        self._kinds: dict[str, Counter[str]] = defaultdict(Counter)
+        self._documents: dict[str, Counter[str]] = {}
+        self._splits: dict[str, str] = {}
+        self._claims: Counter[str] = Counter()
+        self._examples: dict[str, list[Example]] = defaultdict(list)
+
+    def add_document(self, source: str, split: str | None, passages: Sequence[Passage]) -> None:
+        """Count a document and its chunks."""
+        self._documents.setdefault(source, Counter())["chunks"] += len(passages)
+        self._splits[source] = split or "–"
+
+    def add_request(self, what: str, fault: str) -> None:
+        """Count a request; `fault`: why there is no reply of use, "" where there is one."""
+        self.requests[what] += 1
+        if fault:
+            self.unread[what, fault] += 1
+
+    def add_asked(self, asked: Asked) -> None:
+        """Count what a request for pairs gave."""
+        kind = self._kinds[asked.task.kind]
+        kind["asked"] += 1
+        fault = asked.outcome not in ("pairs", "none")
+        kind["none" if asked.outcome == "none" else "unread" if fault else "gave"] += 1
+        self.add_request("writing", asked.outcome if fault else "")
+
+    def add_pair(self, pair: Candidate) -> None:
+        """Count what became of a pair."""
+        outcome = "dropped" if pair.dropped else "kept"
+        document = self._documents[pair.task.passages[0].source]
+        for counts in (self._kinds[pair.kind], document):
+            counts["written"] += 1
+            counts[outcome] += 1
+            counts["flagged"] += bool(pair.flagged)
+        self._claims["claims"] += len(pair.claims)
+        self._claims["unsupported"] += len(pair.evidence.get("unsupported", ()))
+        reason = pair.dropped or pair.flagged or f"kept: {pair.kind}"
+        if len(self._examples[reason]) < _EXAMPLES_PER_REASON:
+            text = f"{pair.question} → {pair.answer}"[:_EXAMPLE_CHARS] if self._scrubbed else ""
+            chunks = [p.place(texts=self._scrubbed) for p in pair.task.passages]
+            evidence = {"document": pair.task.passages[0].source, "chunks": chunks}
+            evidence = {**evidence, **evidence_of(pair, scrubbed=self._scrubbed)}
+            self._examples[reason].append(
+                Example(record_id=pair.record_id, reason=reason, text=text, evidence=evidence)
+            )
+
+    @property
+    def undecided_share(self) -> float:
+        """Requests without a reply of use / requests; those that the limit on cost held back aren't counted."""
+        held = sum(n for (_, reason), n in self.unread.items() if reason == "max_cost")
+        return (self.unread.total() - held) / max(self.requests.total() - held, 1)
+
+    def unread_by(self) -> dict[str, int]:
+        """'claims: truncated' -> requests, most first."""
+        return {f"{what}: {reason}": n for (what, reason), n in self.unread.most_common()}
+
+    def report(
+        self, rows_in: int, undecided: int, kept: int, lines: LedgerWriter, sessions: Sequence[ChatSession],
+        watch: Stopwatch,
+    ) -> StageReport:  # fmt: skip
+        """The finished report. `undecided`: documents with a chunk to which there was no reply of use."""
+        counts = {
+            "requests": dict(self.requests),
+            "requests without a reply of use": self.unread_by(),
+            "claims checked": dict(self._claims),
+            "endpoint": {k: n for s in sessions for k, n in s.counts().items()},
+        }
+        return StageReport(
+            stage="synthesize",
+            rows_in=rows_in,
+            created=lines.total("created"),
+            kept=kept,
+            dropped=lines.total("dropped"),
+            flagged=lines.total("flagged"),
+            undecided=undecided,
+            dropped_by=dict(lines.counts["dropped"].most_common()),
+            flagged_by=dict(lines.counts["flagged"].most_common()),
+            counts={name: by for name, by in counts.items() if by},
+            tables=(self._by_kind(), self._by_document(), *(s.spending.table() for s in sessions)),
+            examples=tuple(e for some in self._examples.values() for e in some),
+            warnings=tuple(w for w in (*self._warnings(), *(a for s in sessions for a in s.adapted))),
+            notes=tuple(dict.fromkeys([*self._notes(sessions), *(n for s in sessions for n in s.spending.notes())])),
+            config_digest=value_digest(self.config.model_dump(mode="json")),
+            seconds=watch.seconds,
+            cpu_seconds=watch.cpu_seconds,
+        )
+
+    def _by_kind(self) -> Table:
+        columns = ("kind", "chunks asked", "without pairs", "no reply of use", "pairs", "dropped", "kept", "flagged")
+        keys = ("asked", "none", "unread", "written", "dropped", "kept", "flagged")
+        rows = tuple((kind, *(n[k] for k in keys)) for kind, n in self._kinds.items())
+        return Table(title="Kinds", columns=columns, rows=rows)
+
+    def _by_document(self) -> Table:
+        columns = ("document", "split", "chunks", "pairs", "dropped", "kept", "kept per chunk")
+        ordered = sorted(self._documents.items(), key=lambda item: (-item[1]["kept"], item[0]))
+        rows = tuple(
+            (name, self._splits[name], n["chunks"], n["written"], n["dropped"], n["kept"],
+             round(n["kept"] / max(n["chunks"], 1), 2))
+            for name, n in ordered[:_MOST_DOCUMENTS]
+        )  # fmt: skip
+        return Table(title="Yield per document", columns=columns, rows=rows)
+
+    def _warnings(self) -> list[str]:
+        found = []
+        sides = set(self._splits.values())
+        if self._documents and "test" not in sides:
+            found.append(
+                f"none of {len(self._documents)} documents is held out for evaluation: raise split.test, or change"
+                " split.salt"
+            )
+        claims, wrong = self._claims["claims"], self._claims["unsupported"]
+        if claims and wrong / claims > _MUCH:
+            found.append(f"{wrong:,} of {claims:,} claims ({wrong / claims:.0%}) aren't in their document")
+        if held := sum(n for (_, reason), n in self.unread.items() if reason == "max_cost"):
+            found.append(f"max_cost was reached: {held:,} requests were not sent; a run with a higher one goes on")
+        return found
+
+    def _notes(self, sessions: Sequence[ChatSession]) -> list[str]:
+        names = [repr(s.endpoint.model) for s in sessions]
+        by = f"Written by {names[0]}, checked by {names[-1]}."
+        own = " A model that checks itself passes what it believes: synthesize.checker names another one."
+        notes = [by + (own if len(names) == 1 else "")]
+        if self.short:
+            notes.append(
+                f"{self.short:,} chunks have fewer than {self.config.min_words} words, and were asked nothing."
+            )
+        if len(self._documents) > _MOST_DOCUMENTS:
+            notes.append(f"Of {len(self._documents):,} documents the {_MOST_DOCUMENTS} with the most pairs are shown.")
+        return notes
+
+
+def evidence_of(pair: Candidate, *, scrubbed: bool) -> dict[str, Any]:
+    """What a pair's reason rests on; without texts where personal data may be in them."""
+    return {k: v if scrubbed or isinstance(v, int) else len(v) for k, v in pair.evidence.items()}
