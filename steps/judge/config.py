@@ -9,6 +9,7 @@ from steps.engines.llm.prices import Prices
 from steps.engines.rowwise.undecided import UndecidedPolicy
 from steps.engines.rubric.reading import rubric_files
 from steps.engines.rubric.rubric import QUALITY
+from steps.judge.calibration_config import CalibrationConfig
 from steps.judge.signals.switches import Signals
 
 # Folder below the state folder: replies that were paid for.
@@ -55,8 +56,16 @@ class JudgeConfig(Prices):
     )
     signals: Signals = Field(default=Signals(), description="heuristic: what each signal does (drop, flag, off)")
 
+    calibration: CalibrationConfig | None = Field(
+        default=None, description="labelled rows on which the judge must agree with people before it judges others"
+    )
+
     def most_shares(self) -> int | None:
-        """Over how many steps judging may be spread: each sends one request at a time at least."""
+        """Over how many steps judging may be spread: each sends one request at a time at least. What is decided once
+        for all rows is decided by one.
+        """
+        if self.calibration is not None:
+            return 1
         return self.endpoint.concurrency if self.endpoint else None
 
     def of_share(self, number: int, of: int) -> Self:
@@ -72,7 +81,8 @@ class JudgeConfig(Prices):
 
     def files(self) -> tuple[str, ...]:
         """Paths of the files that these settings name."""
-        return rubric_files(self.rubric)
+        gold = (self.calibration.gold,) if self.calibration is not None else ()
+        return (*rubric_files(self.rubric), *gold)
 
     @model_validator(mode="before")
     @classmethod

@@ -112,6 +112,8 @@ def read_gold(path: Path, find: Finder, *, scrubbed: bool = False) -> Gold:
             lines.append(_line_of(number, value))
         except (InputError, RowRejected) as e:
             mistakes.append(f"line {number}: {e.what if isinstance(e, InputError) else e}")
+        except UnicodeEncodeError:
+            mistakes.append(f"line {number}: half of a surrogate pair, which is no text")
     if mistakes:
         more = f"; and {len(mistakes) - _MOST_MISTAKES} more" if len(mistakes) > _MOST_MISTAKES else ""
         raise InputError("; ".join(mistakes[:_MOST_MISTAKES]) + more, where=str(path), hint="docs/stages/judge.md")
@@ -157,14 +159,17 @@ def _values(path: Path, mistakes: list[str]) -> Iterable[tuple[int, dict[str, An
     if path.suffix.lower() == ".csv":
         yield from _cells(text, path)
         return
-    # Not splitlines: JSON text may hold other line separators as they are. An unfinished last line was never written.
-    for number, line in enumerate(text.split("\n"), 1):
+    # Not splitlines: JSON text may hold other line separators as they are.
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
-            mistakes.append(f"line {number}: not JSON")
+            # What a crash left of a line that was being written was never said.
+            if number < len(lines) or len(lines) == 1:
+                mistakes.append(f"line {number}: not JSON")
             continue
         if isinstance(value, dict):
             yield number, value
@@ -193,7 +198,7 @@ def _line_of(number: int, value: Mapping[str, Any]) -> _Line:
     rest = {k: v for k, v in value.items() if k not in _OWN and not k.startswith(_PREFIX)}
     if isinstance(content, dict):
         rest = content
-    row = _row(rest, number, record_id) if rest and (isinstance(content, dict) or detect(rest) is not None) else None
+    row = row_of(rest, number, record_id) if rest and (isinstance(content, dict) or detect(rest) is not None) else None
     if row is None and not record_id:
         raise InputError("neither a row nor a record_id")
     if row is not None and content_id and row["content_id"] != content_id:
@@ -208,7 +213,12 @@ def _json(text: str) -> Any:
         raise InputError("content isn't JSON") from e
 
 
-def _row(value: Row, number: int, record_id: str) -> Row:
+def row_of(value: Row, number: int, record_id: str) -> Row:
+    """The row that an object is in any format that ingest reads; `number`: of its line.
+
+    Raises:
+        InputError, RowRejected: it is none, or several.
+    """
     if "kind" in value:
         value = {"record_id": record_id, "content_id": "", **value}
     name = detect(value)

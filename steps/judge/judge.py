@@ -51,24 +51,31 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     of now.
 
     Raises:
-        ConfigError: rows that weren't scrubbed would leave the machine.
+        ConfigError: rows that weren't scrubbed would leave the machine, or the judge fails the test of
+            `config.calibration`.
         ServiceError: the model's server doesn't work, or too many rows got no verdict.
     """
     refuse_egress((config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
     watch = Stopwatch()
     path = ctx.folder / "verdicts.parquet"
-    with (
-        backend_for(config, ctx, rows.rows) as backend,
-        LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
-        VerdictWriter(path, backend.criteria) as verdicts,
-        UndecidedRows(_undecided_file(ctx, rows, backend)) as unjudged,
-    ):
-        tally = Tally(config, ctx.scrubbed, backend.criteria)
-        stage = _Stage(config, backend, verdicts, unjudged, tally, ctx.code)
-        asks = config.endpoint is not None
-        done = drive(stage, rows, ctx, lines, executor=_executor(config), progress=not asks)
-        _check_undecided(tally, unjudged, config, rows.rows)
-        return done.outcome(lines, lambda _: tally.report(backend, unjudged, watch), verdicts=FileArtifact(path))
+    with backend_for(config, ctx, rows.rows) as asked:
+        from steps.judge.trust import tested
+
+        trust = tested(rows, config, asked, ctx)
+        backend, config = trust.judge, trust.config
+        with (
+            LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
+            VerdictWriter(path, backend.criteria) as verdicts,
+            UndecidedRows(_undecided_file(ctx, rows, backend)) as unjudged,
+        ):
+            tally = Tally(config, ctx.scrubbed, backend.criteria)
+            stage = _Stage(config, backend, verdicts, unjudged, tally, ctx.code)
+            executor = _executor(config) if backend is asked else Inline()
+            done = drive(stage, rows, ctx, lines, executor=executor, progress=config.endpoint is None)
+            _check_undecided(tally, unjudged, config, rows.rows)
+            return done.outcome(
+                lines, lambda _: trust.told(tally.report(backend, unjudged, watch)), verdicts=FileArtifact(path)
+            )
 
 
 def judge_share(rows: Dataset, config: JudgeConfig, ctx: StageContext, share: Share) -> RowCache:

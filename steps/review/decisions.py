@@ -4,18 +4,15 @@ A decision is on disk when `append` returns. What a crash left of a line that wa
 is never read, and the next `append` removes it.
 """
 
-import fcntl
-import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from steps.contracts.durable_lines import append_line
 from steps.contracts.errors import InputNotFoundError, IntegrityError
 from steps.contracts.reports import Frozen
-from steps.contracts.storage import writing
 
 Choice: TypeAlias = Literal["accept", "edit", "drop"]
 
@@ -95,34 +92,7 @@ def append(path: Path, decision: HumanDecision) -> None:
     Raises:
         StorageError: the file can't be written.
     """
-    # ASCII with JSON's own escapes, so that no byte of a text is a line end to any reader.
-    line = json.dumps(decision.model_dump(mode="json", exclude_none=True), separators=(",", ":")).encode() + b"\n"
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Rows may be private: the file is for its owner only.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            end = _whole_bytes(descriptor)
-            os.ftruncate(descriptor, end)
-            os.lseek(descriptor, end, os.SEEK_SET)
-            while line:
-                line = line[os.write(descriptor, line) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _whole_bytes(descriptor: int) -> int:
-    """Size of the file up to the end of its last whole line."""
-    size = os.fstat(descriptor).st_size
-    while size:
-        start = max(size - 65_536, 0)
-        at = os.pread(descriptor, size - start, start).rfind(b"\n")
-        if at >= 0:
-            return start + at + 1
-        size = start
-    return 0
+    append_line(path, decision.model_dump(mode="json", exclude_none=True))
 
 
 def read(path: Path) -> list[HumanDecision]:
