@@ -17,8 +17,8 @@ from steps.engines.scoring.krippendorff import alpha_estimate, by_annotator
 from steps.engines.scoring.wilson import wilson
 from steps.judge.backend import Judge
 from steps.judge.config import JudgeConfig
+from steps.judge.deciding import decide
 from steps.judge.gold import Gold, GoldRow
-from steps.judge.judge import decide
 from steps.judge.verdict import MAX_SCORE, JudgeVerdict
 
 # Chosen: of 50 rows the 95 % interval of a share is up to 28 points wide; of fewer nothing can be said.

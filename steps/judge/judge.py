@@ -25,20 +25,21 @@ from steps.engines.progress.progress import Stopwatch
 from steps.engines.rowwise.driver import drive
 from steps.engines.rowwise.share import Share, share_of
 from steps.engines.rowwise.stage import Batch, Fate, Line, RowStage
-from steps.engines.rowwise.undecided import becomes, undecided
+from steps.engines.rowwise.undecided import undecided
 from steps.engines.rubric.case import Case, case_of, excerpt
 from steps.engines.rubric.reading import read_rubric
 from steps.judge.backend import Judge
 from steps.judge.config import JudgeConfig
+from steps.judge.deciding import HELD_OUT, decide
 from steps.judge.heuristic import HeuristicJudge
 from steps.judge.report import Tally
 from steps.judge.row_codec import decoded, encoded, origin
+from steps.judge.trust import tested
 from steps.judge.undecided import UndecidedRows
-from steps.judge.verdict import MAX_SCORE, JudgeVerdict, VerdictWriter
+from steps.judge.verdict import JudgeVerdict, VerdictWriter
 
 # Chosen: what stands in an error is read by a person.
 _MOST_DETAILS = 3
-_HELD_OUT = ("validation", "test")
 
 
 def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
@@ -59,8 +60,6 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     watch = Stopwatch()
     path = ctx.folder / "verdicts.parquet"
     with backend_for(config, ctx, rows.rows) as asked:
-        from steps.judge.trust import tested
-
         trust = tested(rows, config, asked, ctx)
         backend, config = trust.judge, trust.config
         with (
@@ -218,7 +217,7 @@ class _Stage(_Verdicts):
         self._tally.add(row, verdict, outcome, reason, decision.excerpt)
         if verdict.error:
             self._unjudged.add(row, verdict)
-        if verdict.error and row["split"] not in _HELD_OUT:
+        if verdict.error and row["split"] not in HELD_OUT:
             undecided(self._config.undecided, lambda: _no_verdict(row, verdict, self._unjudged))
         return Fate((_line(verdict, outcome, reason),) if reason is not None else ())
 
@@ -229,31 +228,6 @@ def _no_verdict(row: Row, verdict: JudgeVerdict, unjudged: UndecidedRows) -> Ser
         hint=f"what the model said is in {unjudged.location}, by record_id; or set judge.undecided to keep, drop or"
         " quarantine",
     )  # fmt: skip
-
-
-def decide(
-    split: str | None, verdict: JudgeVerdict, config: JudgeConfig, label: bool | None = None
-) -> tuple[str, str | None]:
-    """What becomes of a row (kept, dropped, quarantined), and the reason code when there is something to say.
-
-    Where fixed signals judged, the code is the name of the signal that decided; of a row that stays, of the first one.
-    An answer that is labelled as unwanted is meant to be a bad one: its scores are recorded, and it stays.
-    """
-    if verdict.share is None:
-        stays = split in _HELD_OUT or becomes(config.undecided) == "undecided"
-        return ("kept" if stays else becomes(config.undecided)), f"undecided:{verdict.error}"
-    if label is False:
-        return "kept", None
-    criterion, lowest = verdict.lowest
-    signal = verdict.signals(criterion)[:1]
-    if lowest < config.min_criterion_score:
-        reason = signal[0] if signal else f"low_{criterion}"
-    # The sum is compared in whole points, so that 0.8 of 20 is 16 whatever floating point says.
-    elif round(verdict.share, 9) < config.threshold:
-        reason = "below_threshold"
-    else:
-        return "kept", signal[0] if signal and lowest < MAX_SCORE else None
-    return ("kept" if split in _HELD_OUT else "dropped"), reason
 
 
 def _line(verdict: JudgeVerdict, outcome: str, reason: str) -> Line:

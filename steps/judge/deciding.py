@@ -1,0 +1,32 @@
+"""What follows from a verdict."""
+
+from steps.engines.rowwise.undecided import becomes
+from steps.judge.config import JudgeConfig
+from steps.judge.verdict import MAX_SCORE, JudgeVerdict
+
+HELD_OUT = ("validation", "test")
+
+
+def decide(
+    split: str | None, verdict: JudgeVerdict, config: JudgeConfig, label: bool | None = None
+) -> tuple[str, str | None]:
+    """What becomes of a row (kept, dropped, quarantined), and the reason code when there is something to say.
+
+    Where fixed signals judged, the code is the name of the signal that decided; of a row that stays, of the first one.
+    An answer that is labelled as unwanted is meant to be a bad one: its scores are recorded, and it stays.
+    """
+    if verdict.share is None:
+        stays = split in HELD_OUT or becomes(config.undecided) == "undecided"
+        return ("kept" if stays else becomes(config.undecided)), f"undecided:{verdict.error}"
+    if label is False:
+        return "kept", None
+    criterion, lowest = verdict.lowest
+    signal = verdict.signals(criterion)[:1]
+    if lowest < config.min_criterion_score:
+        reason = signal[0] if signal else f"low_{criterion}"
+    # The sum is compared in whole points, so that 0.8 of 20 is 16 whatever floating point says.
+    elif round(verdict.share, 9) < config.threshold:
+        reason = "below_threshold"
+    else:
+        return "kept", signal[0] if signal and lowest < MAX_SCORE else None
+    return ("kept" if split in HELD_OUT else "dropped"), reason
