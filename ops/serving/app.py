@@ -5,10 +5,12 @@ import hmac
 import json
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -76,6 +78,7 @@ async def _broken(_: Request, error: Exception) -> Response:
 class _Server:
     def __init__(self, desk: Answers, rules: Rules, log: RequestLog | None) -> None:
         self._desk, self._rules, self._log = desk, rules, log
+        self._post: _Post | None = None
 
     async def health(self, _: Request) -> Response:
         """Whether questions are answered, and how many wait; answered at once, whatever is going on."""
@@ -104,12 +107,9 @@ class _Server:
         digest = self._described(read.chat.model)["digest"]
         logged = _Logged(self._log, read, digest)
         heard: asyncio.Queue[Told] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def tell(told: Told) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                loop.call_soon_threadsafe(heard.put_nowait, told)
-
+        if self._post is None:
+            self._post = _Post(asyncio.get_running_loop())
+        tell = partial(self._post.send, heard)
         try:
             job = await self._asked(read, tell)
             if read.chat.stream:
@@ -152,6 +152,28 @@ class _Server:
             raise _failure(e) from e
         except FullError as e:
             raise RequestError(429, "too many requests wait; try again later", code="rate_limit_exceeded") from e
+
+
+class _Post:
+    """What other threads tell those who wait in the loop. It is woken once for all that is told at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._sent, self._woken = loop, deque[tuple[asyncio.Queue[Told], Told]](), False
+
+    def send(self, heard: "asyncio.Queue[Told]", told: Told) -> None:
+        """From any thread."""
+        self._sent.append((heard, told))
+        if not self._woken:
+            self._woken = True
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        # First this: what is sent from here on wakes it again, or is delivered now.
+        self._woken = False
+        while self._sent:
+            heard, told = self._sent.popleft()
+            heard.put_nowait(told)
 
 
 class _Logged:
@@ -243,7 +265,7 @@ def _failure(error: Exception) -> RequestError:
 
 
 async def _events(read: ReadRequest, job: Job, heard: "asyncio.Queue[Told]", logged: _Logged) -> AsyncIterator[str]:
-    """The answer as server-sent events, in OpenAI's chunks."""
+    """The answer as server-sent events, in OpenAI's chunks; what has come together is one of them."""
     shared = {**_head(), "object": "chat.completion.chunk", "model": read.chat.model}
 
     def chunk(delta: dict[str, Any], finish: str | None = None) -> str:
@@ -254,14 +276,19 @@ async def _events(read: ReadRequest, job: Job, heard: "asyncio.Queue[Told]", log
     try:
         yield chunk({"role": "assistant", "content": ""})
         while isinstance(told := await heard.get(), Piece):
-            if told.reasoning:
-                yield chunk({"reasoning_content": told.reasoning})
-            if told.text:
-                yield chunk({"content": told.text})
+            thought, said, last = _gathered(told, heard)
+            if thought:
+                yield chunk({"reasoning_content": thought})
+            if said:
+                yield chunk({"content": said})
+            if last is not None:
+                told = last
+                break
         if isinstance(told, Exception):
             await logged.failed(_failure(told))
             yield _event(_failure(told).body())
             return
+        assert isinstance(told, End)
         await logged.answered({**_completion(read, told), "id": shared["id"]})
         yield chunk({}, _finish(told))
         if read.chat.usage_at_the_end:
@@ -270,6 +297,17 @@ async def _events(read: ReadRequest, job: Job, heard: "asyncio.Queue[Told]", log
     finally:
         job.gone.set()
         logged.left()
+
+
+def _gathered(piece: Piece, heard: "asyncio.Queue[Told]") -> tuple[str, str, End | Exception | None]:
+    """A piece with those that are there already: reasoning, text, and the end where that is there as well."""
+    thought, said = piece.reasoning, piece.text
+    while not heard.empty():
+        told = heard.get_nowait()
+        if not isinstance(told, Piece):
+            return thought, said, told
+        thought, said = thought + told.reasoning, said + told.text
+    return thought, said, None
 
 
 def _event(value: dict[str, Any]) -> str:

@@ -32,6 +32,10 @@ class Transcript:
         self.stopped = False
         # Whatever a marker begins with may become one.
         self._watched = [m for pair in markers.tags for m in pair] + [*markers.special, *self._stops]
+        self._longest = max(map(len, self._watched), default=0)
+        self._first = frozenset(mark[0] for mark in self._watched)
+        # The text of the tokens up to `_read`, which later ones don't change; decoded from `_window` on.
+        self._settled, self._window, self._read = "", 0, 0
 
     @property
     def tokens(self) -> int:
@@ -51,12 +55,13 @@ class Transcript:
 
     def _look(self) -> None:
         if self._stops:
-            self.stopped = any(stop in self._reply(self._raw()).text for stop in self._stops)
+            self.stopped = any(stop in self._reply(self._so_far()).text for stop in self._stops)
 
     def piece(self) -> Piece:
         """What can be told now that wasn't told before."""
-        raw = self._raw().rstrip(_BROKEN)
-        held = max((_overlap(raw, mark) for mark in self._watched), default=0)
+        raw = self._so_far().rstrip(_BROKEN)
+        tail = raw[len(raw) - self._longest :] if self._longest < len(raw) else raw
+        held = 0 if self._first.isdisjoint(tail) else max(_overlap(raw, mark) for mark in self._watched)
         reply = self._cut(self._reply(raw[: len(raw) - held]))
         if self._markers.channels and CHANNELS in raw and _FINAL not in raw:
             reply = Reply(reply.reasoning, "")
@@ -71,7 +76,24 @@ class Transcript:
         return self._cut(self._reply(self._raw()))
 
     def _raw(self) -> str:
-        return self._text or str(self._tokenizer.decode(self._ids, skip_special_tokens=False))
+        return self._text or self._decoded(self._ids)
+
+    def _so_far(self) -> str:
+        """The same, of which only the last tokens are decoded: what stands before them is known. They are decoded with
+        a few before them, since tokenizers treat the first one otherwise.
+        """
+        if self._text or not self._ids:
+            return self._text
+        before, now = (self._decoded(self._ids[self._window : end]) for end in (self._read, len(self._ids)))
+        new = _after(before, now)
+        if not new or new.endswith(_BROKEN):
+            return self._settled + new
+        self._settled += new
+        self._window, self._read = self._read, len(self._ids)
+        return self._settled
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False)) if ids else ""
 
     def _reply(self, raw: str) -> Reply:
         return self._markers.split(self._prompt, raw.strip())
