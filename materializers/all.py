@@ -7,6 +7,7 @@ from materializers.files import AnswersMaterializer, FileMaterializer, LedgerMat
 from materializers.folders import DedupIndexMaterializer, EmbeddingsMaterializer, RowCacheMaterializer
 from materializers.models import ModelFolderMaterializer
 from materializers.values import RunRecordMaterializer, StageReportMaterializer, ValueMaterializer
+from steps.contracts.data_report import DataReport
 from steps.contracts.dataset import Dataset
 from steps.contracts.dedup_index import DedupIndex
 from steps.contracts.embeddings import CachedEmbeddings
@@ -46,4 +47,5 @@ ARTIFACT_TYPES: Mapping[type, ArtifactType] = {
     Decision: "decision",
     Registration: "registration",
     Monitored: "monitored",
+    DataReport: "data_report",
 }

@@ -7,6 +7,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from materializers import layout, views
 from materializers.transfer import as_json, get_value, put_main, put_text
+from steps.contracts.data_report import DataReport
 from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.monitoring import Monitored
@@ -19,7 +20,9 @@ _MEASURED = ("seconds", "cpu_seconds", "usage")
 class ValueMaterializer(BaseMaterializer):
     """`value.json` and `view.html`."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (EvalReport, Comparison, Decision, Registration, Monitored)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
+        EvalReport, Comparison, Decision, Registration, Monitored, DataReport,
+    )  # fmt: skip
     ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA_ANALYSIS
     FILE: ClassVar[str] = layout.VALUE
 

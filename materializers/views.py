@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from materializers import charts, wording
+from materializers.data_chapters import chapters_of, counted, points, signed
 from materializers.visible import visible
+from steps.contracts.data_report import DataReport
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration
 from steps.contracts.humanize import duration, number
@@ -63,6 +65,9 @@ def environment(*folders: Path) -> jinja2.Environment:
         judgement=judgement,
         same=_same,
         change=_change,
+        counted=counted,
+        points=points,
+        signed=signed,
         splits=lambda splits: {k or "not split": v for k, v in splits.items()},
     )
     env.tests["same"] = _same
@@ -119,6 +124,12 @@ def _(value: Decision) -> Markup:
 @fragment.register
 def _(value: Monitored) -> Markup:
     return _render("monitored.jinja", m=value)
+
+
+@fragment.register
+def _(value: DataReport) -> Markup:
+    goals = [g for g in value.goals if g.asked] or value.goals
+    return _render("data_report.jinja", r=value, goals=goals, chapters=chapters_of(value))
 
 
 @fragment.register

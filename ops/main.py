@@ -394,6 +394,34 @@ def stage(
     run_stage(name, inputs, out, config, overrides or [], json_output, root_folder, workers, reading)
 
 
+@app.command("data-report", rich_help_panel="Look")
+def data_report(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="files or folders in any known format")],
+    against: Annotated[
+        list[str] | None, typer.Option(help="files of a second data set, shown beside the first")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder for data_report.html and data_report.json")] = Path("data-report"),
+    config: Annotated[Path | None, typer.Option(help="run config (pipeline: data_report), without its sources")] = None,
+    overrides: Overrides = None,
+    columns: Columns = None,
+    row_format: RowFormat = None,
+    container: FileType = None,
+    encoding: Encoding = None,
+    ingest: IngestKeys = None,
+    json_output: Json = False,
+) -> None:
+    """What is to be known of data before training on it: quality, topics, copies, lengths, and if it is enough."""
+    from steps.engines.imports.arrow import leave_pandas
+
+    leave_pandas()
+    from ops.commands.data_report import run_data_report
+    from ops.reading import reading_of
+
+    _quiet(json_output)
+    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
+    run_data_report(inputs, against or [], out, config, overrides or [], json_output, root_folder, reading)
+
+
 @app.command(rich_help_panel="Run")
 def convert(
     source: Annotated[str, typer.Argument(metavar="IN", help="file or folder in any known format")],

@@ -20,6 +20,7 @@ from ops.stacks.files import StackFile, missing_variables, runs_elsewhere
 from ops.suites.before import faults, unmeasured
 from ops.trained_rows import Supply, looked_at, refused, starved, supplied
 from ops.training_plan.held_out import held_out_rows, power, worth_knowing
+from ops.training_plan.rows import of_sources
 from ops.versions import trained_on
 from pipelines.config import RunConfig
 from pipelines.load import load_model, read
@@ -45,6 +46,7 @@ from steps.engines.scoring.metrics import (
 )
 from steps.engines.template.effective import settings_of
 from steps.engines.yaml_lines.parse import KeyPath
+from steps.engines.yardsticks.enough import few_for_all
 from steps.ingest.config import IngestConfig, SourceConfig
 from steps.ingest.documents import DOCUMENTS
 from steps.ingest.peek import Peek, peek
@@ -60,6 +62,8 @@ from steps.zenml_runtime.urls import is_url
 
 # Chosen: of a folder of ten thousand files, so many show what kind of rows it holds.
 _MOST_FILES = 20
+# Chosen: of a longer file it is enough to know that it is long.
+_COUNTED = 1_000
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ def findings(
         _fit_of_phases(root, config, base),
         _validation_of_phases(config),
         _trained_kinds(root, config, looked, here),
+        _few_rows(root, config, looked, here),
         _packages(config, here),
         _machine(config, infra, here),
         _asked(root, config, here),
@@ -391,6 +396,24 @@ def _trained_kinds(
             yield Finding(
                 place, f"{phase.model_name} would have nothing to train on: {why}", rests_on=("ingest", "dataset")
             )
+
+
+def _few_rows(
+    root: Path, config: RunConfig, looked: Mapping[str, list[Peek] | AssayError], here: bool
+) -> Iterator[Finding]:
+    """Phases with fewer rows than anything takes, as far as the rows are known here: those of a few files at most."""
+    files = [found for found in looked.values() if not isinstance(found, AssayError)]
+    if not config.tunes or not here or len(files) < len(looked) or any(len(f) >= _MOST_FILES for f in files):
+        return
+    version = [] if looked else _of_version(root, config)
+    for place, phase in _phases(config):
+        if looked:
+            rows, _, _ = of_sources(root, config, phase, _COUNTED)
+        else:
+            taken = [s.kinds[kind] for s in version for kind in s.kinds if s.reaches(phase, kind)]
+            rows = sum(taken) if version else None
+        if rows is not None and (said := few_for_all(phase.objective.kind, rows)):
+            yield Finding((*place, "rows"), said, stops=False, rests_on=("ingest", "dataset"))
 
 
 def _idle(config: RunConfig, supplies: Sequence[Supply]) -> Iterator[Finding]:

@@ -61,8 +61,8 @@ WHERE verdict IN ('changed', 'created') AND record_id IN (SELECT record_id FROM 
 GROUP BY ALL
 """
 # Stages that said something else about a row in one run than in the other; else those that changed it in both.
-# The pipeline whose rows nobody has agreed to have a model trained on.
-_PRODUCTION = "monitor"
+# Pipelines that look at rows and make no dataset of them.
+_LOOKING = ("monitor", "data_report")
 _STAGES = """
 SELECT record_id, string_agg(DISTINCT stage || ': ' || reason, ', ' ORDER BY stage || ': ' || reason) AS why
 FROM said WHERE {which} GROUP BY record_id
@@ -143,7 +143,7 @@ def find_version(root: Path, query: str, stage: str | None = None) -> Version:
     wanted = reference(query, "run", "dataset")
     runs = known_runs(root)
     if wanted.name == LATEST and wanted.may_be("run"):
-        run = next((r for r in runs if going_on(r) and r.pipeline != _PRODUCTION), None)
+        run = next((r for r in runs if going_on(r) and r.pipeline not in _LOOKING), None)
         if run is None:
             raise not_found(root, InputNotFoundError("no run has made a dataset yet", hint="assay run CONFIG"))
         return _open(root, run, _left_by(run, stage))
@@ -162,7 +162,7 @@ def find_version(root: Path, query: str, stage: str | None = None) -> Version:
 
 def newest_completed(root: Path, config_name: str) -> Version | None:
     """What the newest completed run of a config ended with: what `dataset: latest` means; None without one."""
-    of_config = (r for r in known_runs(root) if r.config_name == config_name and r.pipeline != _PRODUCTION)
+    of_config = (r for r in known_runs(root) if r.config_name == config_name and r.pipeline not in _LOOKING)
     run = next((r for r in of_config if r.status == "completed" and going_on(r)), None)
     return None if run is None else _open(root, run, going_on(run)[-1])
 
@@ -182,7 +182,7 @@ def trained_on(root: Path, wanted: str, config_name: str) -> Version:
             hint="name the config that makes it, such as dataset: support; `assay runs --sync` looks in ZenML's store",
         )
     version = found or find_version(root, wanted)
-    if version.run.pipeline == _PRODUCTION:
+    if version.run.pipeline in _LOOKING:
         raise InputNotFoundError(
             "what production was asked is no dataset to train on", where=wanted,
             hint="let its candidates go through a curation: docs/stages/monitor.md",

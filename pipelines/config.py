@@ -22,6 +22,10 @@ else:
     Skippable = Literal[SKIPPABLE]
 
 
+# Stages that find nothing in rows: they decide what becomes of them, or make some.
+_FINDING_NOTHING = ("split", "review", "synthesize")
+
+
 class ReportConfig(Frozen):
     """The run's page."""
 
@@ -38,18 +42,20 @@ class RunSettings(Frozen):
     name: str = Field(
         pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="Short name of the run: lower-case letters, digits, - and _."
     )
-    pipeline: Literal["end_to_end", "curate", "finetune", "train", "monitor"] = Field(
+    pipeline: Literal["end_to_end", "curate", "finetune", "train", "monitor", "data_report"] = Field(
         "end_to_end",
         description="curate: data only; finetune: train on a dataset version; end_to_end: both. train: up to the"
         " trained model, which is neither evaluated nor registered: a trial of a sweep. monitor: logs of production"
-        " held against the dataset that the model was trained on.",
+        " held against the dataset that the model was trained on. data_report: a look at data,"
+        " of which nothing is made.",
     )
     dataset: str | None = Field(
         None,
         description="finetune, or train without sources: the dataset version: a run's name, a config's name (the newest"
         " completed run's),"
         " 'latest' (the same for this config's own name), or a prefix of its digest. monitor: likewise, or the"
-        " registered model that answers, as models:/NAME@champion, which stands for what it was trained on.",
+        " registered model that answers, as models:/NAME@champion, which stands for what it was trained on."
+        " data_report: likewise a dataset version, instead of sources.",
     )
     skip: tuple[Skippable, ...] = Field((), description="Curation stages to leave out.")
 
@@ -71,8 +77,9 @@ class RunConfig(StageSettings, RunSettings):
 
     @property
     def curates(self) -> bool:
-        """Whether the run makes a dataset version."""
-        return self.pipeline not in ("finetune", "monitor") and not (self.pipeline == "train" and self.dataset)
+        """Whether the run reads sources: it makes a dataset version of them, or describes them."""
+        either = self.pipeline in ("train", "data_report") and self.dataset
+        return self.pipeline not in ("finetune", "monitor") and not either
 
     @property
     def evaluates(self) -> bool:
@@ -82,12 +89,17 @@ class RunConfig(StageSettings, RunSettings):
     @property
     def tunes(self) -> bool:
         """Whether the run trains a model."""
-        return self.pipeline not in ("curate", "monitor")
+        return self.pipeline not in ("curate", "monitor", "data_report")
 
     @property
     def monitors(self) -> bool:
         """Whether the run looks at logs of production."""
         return self.pipeline == "monitor"
+
+    @property
+    def describes(self) -> bool:
+        """Whether the run looks at data and makes nothing of it."""
+        return self.pipeline == "data_report"
 
     @property
     def answering(self) -> dict[str, str | None] | None:
@@ -107,6 +119,11 @@ class RunConfig(StageSettings, RunSettings):
             # The judge is asked where there is one to ask; personal data goes before anything is looked at.
             asked = stage.name == "scrub" or (stage.name == "judge" and self.judge.endpoint is not None)
             return self.monitors and (stage.monitors or (asked and stage.name not in self.skip))
+        if self.describes or stage.describes:
+            looks = stage.describes or (not stage.tunes and stage.name not in (*_FINDING_NOTHING, *self.skip))
+            # Nothing can leak where nothing is held out.
+            idle = {"ingest": not self.curates, "leakcheck": not (self.leakcheck.benchmarks or self.dataset)}
+            return self.describes and looks and not idle.get(stage.name, False)
         if not stage.tunes:
             return self.curates and stage.name not in self.skip
         return self.evaluates or (self.tunes and stage.name in TRAINING)
@@ -189,13 +206,14 @@ class RunConfig(StageSettings, RunSettings):
     def _parts_wanted(self) -> Iterator[Contradiction]:
         for stage in (s for s in STAGES if s.required and self._wants(s)):
             if getattr(self, stage.field) is None:
-                what = f"pipeline '{self.pipeline}' needs it: {stage.required}"
+                also = ", or a dataset" if stage.name == "ingest" and self.pipeline in ("train", "data_report") else ""
+                what = f"pipeline '{self.pipeline}' needs it: {stage.required}{also}"
                 yield Contradiction((stage.field,), what, ("pipeline", "skip"))
         needs = self.pipeline in ("finetune", "monitor")
         if self.monitors and self.dataset is None:
             what = "pipeline 'monitor' needs it: the model that answers, or the dataset that it was trained on"
             yield Contradiction(("dataset",), what, ("pipeline",))
-        elif (self.dataset is not None) != needs and not (self.dataset and self.pipeline == "train"):
+        elif (self.dataset is not None) != needs and not (self.dataset and self.pipeline in ("train", "data_report")):
             what = "this is for pipeline: finetune, and finetune needs it; files are read from ingest.sources"
             yield Contradiction(("dataset",), what, ("pipeline",))
         if self.monitors and "scrub" in self.skip:

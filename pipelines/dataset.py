@@ -75,9 +75,10 @@ def find_dataset(name: str, config_name: str) -> FoundDataset:
 def _ended_with(run: Any) -> Any:
     """The artifact version of the dataset that a run's curation ended with, be it from the cache; None without one.
 
-    What a look at production has read is none: nobody has agreed that a model is trained on it.
+    What a look at production has read is none: nobody has agreed that a model is trained on it. What a look at data has
+    read is none either: nothing was taken out of it.
     """
-    if "logs_step" in run.steps:
+    if "logs_step" in run.steps or "data_report_step" in run.steps:
         return None
     steps = sorted(run.steps.values(), key=lambda s: position_of(s.name))
     made = [v for step in steps if step.name != DATASET for versions in step.outputs.values() for v in versions]

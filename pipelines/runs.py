@@ -7,6 +7,7 @@ from zenml import pipeline
 
 from pipelines.config import RunConfig
 from pipelines.curate import curated
+from pipelines.data_report import described
 from pipelines.dataset import dataset_step
 from pipelines.finetune import finetuned, trained
 from pipelines.finish import finish_step
@@ -76,6 +77,12 @@ def train(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
 def monitor(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
     """Logs of production to a decision."""
     finish_step(after=[monitored(config, started(config, brought))])
+
+
+@pipeline
+def data_report(config: RunConfig, brought: dict[str, dict[str, str]]) -> None:
+    """A look at sources, or at a dataset version, of which nothing is made."""
+    finish_step(after=[described(config, started(config, brought))])
 
 
 @pipeline(name="train", dynamic=True, depends_on=_FUNCTIONS)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from steps.base.config import BaseConfig
 from steps.contracts.reports import Frozen
+from steps.data_report.config import DataReportConfig
 from steps.dedup.config import DedupConfig
 from steps.engines.embed.config import CACHE as EMBEDDINGS
 from steps.evaluate.config import EvaluateConfig
@@ -65,6 +66,7 @@ class Stage:
         logic, step: import paths `module:name`; "": `steps.<name>.<name>:<name>` and `steps.<name>.step:<name>_step`.
         tunes: whether it makes a model, and not a dataset version.
         monitors: whether it looks at what a model was asked in production; neither is made then.
+        describes: whether it looks at data without making anything of it.
         skippable: whether `skip` may name it.
         required: what a config must say for it, in words; "": it has defaults, or is left out without settings.
         runs_when: whether these settings ask for it; without settings it never runs.
@@ -90,6 +92,7 @@ class Stage:
     step: str = ""
     tunes: bool = False
     monitors: bool = False
+    describes: bool = False
     skippable: bool = False
     required: str = ""
     runs_when: Callable[[Any], bool] = _always
@@ -217,6 +220,15 @@ class StageSettings(Frozen):
     leakcheck: Annotated[
         LeakCheckConfig, Stage(skippable=True, files=lambda leakcheck: [b.path for b in leakcheck.benchmarks])
     ] = Field(LeakCheckConfig(), description="Removal of train rows that repeat a held-out row or a benchmark.")
+    data_report: Annotated[
+        DataReportConfig,
+        Stage(
+            describes=True,
+            models=DataReportConfig.models,
+            varies=lambda report: _by_server(report.embed) if report.embed is not None else "",
+            cache=EMBEDDINGS,
+        ),
+    ] = Field(DataReportConfig(), description="What is looked at in data before anybody trains on it.")
 
     base: Annotated[
         BaseConfig | None,
@@ -286,7 +298,7 @@ def _stages() -> tuple[Stage, ...]:
 
 
 STAGES: tuple[Stage, ...] = _stages()
-CURATION: tuple[Stage, ...] = tuple(s for s in STAGES if not s.tunes and not s.monitors)
+CURATION: tuple[Stage, ...] = tuple(s for s in STAGES if not s.tunes and not s.monitors and not s.describes)
 # What comes before a trained model is measured.
 TRAINING = ("base", "train")
 SKIPPABLE: tuple[str, ...] = tuple(s.name for s in STAGES if s.skippable)

@@ -58,7 +58,7 @@ def run_stage(
         _check_sources(config, inputs, reading)
     read = partial(_read, inputs, reading)
     claim(out, stage.name, inputs)
-    with _scratch(out) as scratch:
+    with scratch_beside(out) as scratch:
         with _keeping_rejects(scratch, out):
             outcome, was_read = _run(stage, read, config, scratch, find_root, _executor(workers))
         written = put(outcome, out, scratch)
@@ -98,7 +98,7 @@ def _config(stage: Stage, file: Path | None, overrides: list[str]) -> Any:
 
 
 @contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
+def scratch_beside(out: Path) -> Iterator[Path]:
     """A folder beside the results, so that finished files are moved and not copied; with the rows in it as they came,
     so what a killed process left there goes.
     """
@@ -151,21 +151,24 @@ def _call(
     find_root: Callable[[], Path],
     executor: Executor,
 ) -> Outcome:
+    # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
+    ctx = replace(context_for(stage, config, scratch / "version", find_root()), executor=executor)
+    outcome: Outcome = imported(stage.logic)(rows, config, ctx)
+    return outcome
+
+
+def context_for(stage: Stage, config: Any, folder: Path, root: Path) -> StageContext:
+    """What a stage with these settings is given where there is no ZenML."""
     from steps.contracts.storage import STATE_URI
     from steps.zenml_runtime.state import use_state
     from steps.zenml_runtime.tombstones import own_tombstones
     from steps.zenml_runtime.urls import with_urls
 
-    root = find_root()
     state = use_state(os.environ.get(STATE_URI, ""), root)
-    # Whether files were scrubbed can't be known: a config that sends them elsewhere must say allow_raw_egress.
     cache = state / stage.cache if stage.cache else None
-    ctx = StageContext(
-        scratch / "version", with_urls(stage.named(config), root), cache, executor=executor, one_shard=True,
-        tombstones=own_tombstones(),
-    )  # fmt: skip
-    outcome: Outcome = imported(stage.logic)(rows, config, ctx)
-    return outcome
+    return StageContext(
+        folder, with_urls(stage.named(config), root), cache, one_shard=True, tombstones=own_tombstones()
+    )
 
 
 def _read(inputs: list[str], reading: Reading, folder: Path) -> Outcome:
@@ -173,18 +176,29 @@ def _read(inputs: list[str], reading: Reading, folder: Path) -> Outcome:
 
     Relative paths of inputs start at the working folder.
     """
-    one = Path(inputs[0]) if len(inputs) == 1 else None
-    if one is not None and ((one / "manifest.json").is_file() or _is_ours(one)):
-        if reading.options:
-            what = "rows that a stage has written are taken as they are, so that no key of ingest reaches them"
-            hint = f"leave {reading.options} out, or name the files that they came from"
-            raise ConfigError(what, where=str(one), hint=hint)
-        return _as_read(Dataset.open(one) if one.is_dir() else _open_rows(one, folder), folder)
+    if (read := open_version(inputs, reading, folder)) is not None:
+        return read
     from steps.ingest.ingest import ingest
     from steps.zenml_runtime.tombstones import own_tombstones
 
     ctx = StageContext(folder, Path.cwd(), one_shard=True, tombstones=own_tombstones())
     return ingest(None, reading.config(inputs), ctx)
+
+
+def open_version(inputs: list[str], reading: Reading, folder: Path) -> Outcome | None:
+    """The rows of the only input, where that is a dataset version or a stage's Parquet file; None where it isn't.
+
+    Raises:
+        ConfigError: `reading` says something, which reaches no such rows.
+    """
+    one = Path(inputs[0]) if len(inputs) == 1 else None
+    if one is None or not ((one / "manifest.json").is_file() or _is_ours(one)):
+        return None
+    if reading.options:
+        what = "rows that a stage has written are taken as they are, so that no key of ingest reaches them"
+        hint = f"leave {reading.options} out, or name the files that they came from"
+        raise ConfigError(what, where=str(one), hint=hint)
+    return _as_read(Dataset.open(one) if one.is_dir() else _open_rows(one, folder), folder)
 
 
 def _is_ours(path: Path) -> bool:

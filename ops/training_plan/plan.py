@@ -16,7 +16,6 @@ from ops.fitting import require_teacher_fits
 from ops.training_plan.asked import asked_weights
 from ops.training_plan.described import Described, described, on_meta
 from ops.training_plan.disk import Disk, disk_of
-from ops.training_plan.enough import hints
 from ops.training_plan.held_out import held_out_rows, power
 from ops.training_plan.prices import LISTED, HourlyPrice, PriceTable
 from ops.training_plan.probe import Probe, probe
@@ -26,6 +25,7 @@ from steps.contracts.errors import AssayError, ConfigError
 from steps.contracts.models import ModelFolder
 from steps.engines.lm.device import has_bf16
 from steps.engines.lm.load import weights_path
+from steps.engines.yardsticks.enough import hints
 from steps.evaluate.config import EvaluateConfig
 from steps.train.config import TrainConfig
 from steps.train.memory_estimate import Estimate, Measuring, Shape, estimate, free_bytes, measuring, shape_of

@@ -54,7 +54,7 @@ def rows_of_phase(root: Path, config: RunConfig, phase: TrainConfig, tokenizer: 
     if version is not None:
         rows, sample, origin = _of_version(version, phase, made_now=config.dataset is not None)
     else:
-        rows, sample, origin = _of_sources(root, config, phase)
+        rows, sample, origin = of_sources(root, config, phase)
     if given is not None:
         rows, origin = given, "--rows"
     return _measured(rows, sample, origin, phase, tokenizer)
@@ -79,12 +79,17 @@ def _of_version(version: Version, phase: TrainConfig, *, made_now: bool) -> tupl
     return rows, taken, f"{said} ({version.run.name})"
 
 
-def _of_sources(root: Path, config: RunConfig, phase: TrainConfig) -> tuple[int | None, list[Row], str]:
+def of_sources(
+    root: Path, config: RunConfig, phase: TrainConfig, most: int = _COUNTED
+) -> tuple[int | None, list[Row], str]:
+    """How many rows of its sources a phase would take (None: not known), some of them, and where that is from. `most`:
+    rows of a file that are counted.
+    """
     total, exact, unknown = 0.0, True, []
     sample: list[Row] = []
     for source in config.ingest.sources if config.ingest is not None else ():
         try:
-            found, rows, counted = _of_source(root, config, source, phase)
+            found, rows, counted = _of_source(root, config, source, phase, most)
         except AssayError as e:
             unknown.append(f"{source.name}: {e.what}")
             continue
@@ -97,7 +102,7 @@ def _of_sources(root: Path, config: RunConfig, phase: TrainConfig) -> tuple[int 
 
 
 def _of_source(
-    root: Path, config: RunConfig, source: SourceConfig, phase: TrainConfig
+    root: Path, config: RunConfig, source: SourceConfig, phase: TrainConfig, most: int
 ) -> tuple[float, list[Row], bool]:
     """Rows of a source that the phase takes, some of them, and whether all were counted."""
     if config.ingest is None or source.hub is not None or is_url(source.path or ""):
@@ -106,7 +111,7 @@ def _of_source(
     rows = [row for file in files for row in file.rows]
     read = sum(file.read for file in files)
     taken = _taken([{**row, "source": row["source"]} for row in rows], phase)
-    count = count_rows(source, config.ingest, root, _COUNTED)
+    count = count_rows(source, config.ingest, root, most)
     return count.rows * source.sample * len(taken) / max(read, 1), taken, count.exact
 
 

@@ -21,6 +21,7 @@ ArtifactType: TypeAlias = Literal[
     "decision",
     "registration",
     "monitored",
+    "data_report",
     "file",
     "row_cache",
     "embeddings",

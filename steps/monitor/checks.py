@@ -13,9 +13,10 @@ from steps.engines.graders.degeneration import loops, says_nothing
 from steps.engines.graders.extractors import compile_re2
 from steps.engines.scoring.mcnemar import holm
 from steps.engines.scoring.wilson import wilson
+from steps.engines.text.languages import language_of
 from steps.monitor.config import MonitorConfig
 from steps.monitor.statistics import counted, fisher, mmd_test, psi_test, quantile_interval
-from steps.monitor.texts import Counter, Said, has_personal_data, known_languages, language_of
+from steps.monitor.texts import Counter, Said, has_personal_data, known_languages
 from steps.monitor.training import Training
 from steps.monitor.window import Window
 

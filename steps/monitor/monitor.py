@@ -16,6 +16,7 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.models import ModelFolder
 from steps.contracts.monitoring import MonitorCheck, Monitored, MonitorVerdict
 from steps.contracts.outcome import Outcome
+from steps.engines.embed.vectorise import Vectorise, vectoriser
 from steps.engines.graders.json_schema import read_schema, validator
 from steps.engines.graders.values import NOTHING, parse_json
 from steps.engines.llm.egress import refuse_egress
@@ -25,7 +26,6 @@ from steps.monitor.checks import Looks, checks_of, declining, limits_of
 from steps.monitor.config import MonitorConfig
 from steps.monitor.report import Seen, report
 from steps.monitor.texts import Counter, words
-from steps.monitor.topics import Vectorise, vectoriser
 from steps.monitor.training import Training, look_at, sample_training
 from steps.monitor.window import Window, newest_answered, read_facts, windows_of
 
@@ -88,7 +88,7 @@ def monitor(
     known = read_facts(facts)
     windows = windows_of(rows, known, answering.weights)
     count = answering.counter()
-    with vectoriser(config.embed, ctx) as vectorise:
+    with vectoriser(config.embed, ctx, "monitor") as vectorise:
         judged = judged_of(verdicts, threshold)
         seen = _looked_at(windows, training, config, ctx, answering, mode, (count, vectorise), judged)
     with LedgerWriter(ctx.folder / "ledger.parquet", "monitor") as lines:

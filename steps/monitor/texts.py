@@ -3,22 +3,18 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
 
 from steps.contracts.records import Row
-from steps.engines.text.languages import SAME, language_model
+from steps.engines.text.languages import UNDECIDED
+from steps.engines.text.pseudonyms import PSEUDONYM
 from steps.engines.text.sides import answers, asked_and_answered, opening
 
 # Number of tokens of a text.
 Counter: TypeAlias = Callable[[str], int]
 _WORD = re.compile(r"\w+|[^\w\s]")
-# What scrub leaves in the place of a value, in its modes.
-_PSEUDONYM = re.compile(r"<([A-Z][A-Z_]+)_[A-Z2-7]{12}>")
-_REPLACED = {"pseudonymise": _PSEUDONYM, "redact": re.compile(r"<[A-Z][A-Z_]{2,}>")}
-# As screen's settings for languages: fewer letters say nothing, and a paragraph decides.
-_LETTERS, _LOOKED_AT, _SURE = 20, 1_000, 0.5
-UNDECIDED = "undecided"
+# What tells that scrub replaced a value, in its modes.
+_REPLACED = {"pseudonymise": PSEUDONYM, "redact": re.compile(r"<[A-Z][A-Z_]{2,}>")}
 
 
 @dataclass(frozen=True)
@@ -61,21 +57,6 @@ def has_personal_data(text: str, mode: str) -> bool | None:
     """Whether scrub replaced something in the text; None where its mode leaves no trace."""
     pattern = _REPLACED.get(mode)
     return None if pattern is None else pattern.search(text) is not None
-
-
-def without_names(text: str) -> str:
-    """Pseudonyms as what they stand for: two people are no two topics."""
-    return _PSEUDONYM.sub(r"<\1>", text)
-
-
-@lru_cache(maxsize=16_384)
-def language_of(text: str) -> str:
-    """The likeliest language, or UNDECIDED: too few letters, or none is likely enough."""
-    text = without_names(text)[:_LOOKED_AT]
-    if sum(map(str.isalpha, text)) < _LETTERS:
-        return UNDECIDED
-    best, probability = language_model().classify(text)
-    return SAME.get(best, best) if probability >= _SURE else UNDECIDED
 
 
 def known_languages(found: Sequence[str], least: float = 0.01) -> frozenset[str]:

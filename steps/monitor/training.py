@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from steps.contracts.arrays import Vectors
 from steps.contracts.dataset import Dataset
 from steps.contracts.records import Row
+from steps.engines.embed.vectorise import Vectorise
 from steps.engines.graders.values import NOTHING, parse_json
 from steps.monitor.config import MonitorConfig
 from steps.monitor.statistics import bins_of
 from steps.monitor.texts import Counter, Said, trained
-from steps.monitor.topics import Topics, Vectorise, find_topics
+from steps.monitor.topics import Topics, find_topics
 
 _COLUMNS = ["record_id", "content_id", "kind", "messages", "chosen", "rejected", "tools", "text", "label", "split"]
 # Deciles, as PSI is used.

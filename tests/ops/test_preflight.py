@@ -79,7 +79,9 @@ CONTROL = {"controls": [{"name": "general", "kind": "perplexity", "path": "gener
 
 def test_a_config_whose_things_are_there_passes_with_its_notes(root: Path) -> None:
     notes = check(root, config(evaluate=CONTROL, gate={"metric": "general/loss", "required_controls": ["general"]}))
-    assert len(notes) == 2
+    assert len(notes) == 3
+    assert notes[0].startswith("train.rows: 1 row to train on")
+    del notes[0]
     assert "line 6: scrub: the published demo key is used" in notes[0]
     assert "nothing looks for PERSON, LOCATION, ORGANIZATION" in notes[1]
 
@@ -208,7 +210,7 @@ def test_the_command_tells_notes_and_options(root: Path) -> None:
     path.write_text(yaml.safe_dump(config(ingest={"sources": [{"name": "a", "path": str(root / "chats.jsonl")}]})))
     done = CliRunner().invoke(app, ["validate", str(path), "--json"])
     (told,) = json.loads(done.stdout)["configs"]
-    assert done.exit_code == 0 and told["ok"] and len(told["notes"]) == 2
+    assert done.exit_code == 0 and told["ok"] and len(told["notes"]) == 3
     done = CliRunner().invoke(app, ["validate", str(path), "--set", "gate.metric=x"])
     assert done.exit_code == 2 and "--set gate.metric=x: gate.metric: no metric 'x'" in done.stderr
     assert CliRunner().invoke(app, ["validate", str(path), "--infra", "no-such"]).exit_code == 3

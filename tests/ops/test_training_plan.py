@@ -10,13 +10,13 @@ import yaml
 from typer.testing import CliRunner
 
 from ops.main import app
-from ops.training_plan.enough import hints
 from ops.training_plan.plan import TrainingPlan, foreseen
 from ops.training_plan.prices import LISTED
 from pipelines.config import RunConfig
 from pipelines.load import load_model
 from steps.contracts.errors import ConfigError
 from steps.engines.lm.quantized import without_missing_kernel
+from steps.engines.yardsticks.enough import few_for_all, hints
 from steps.train.config import TrainConfig
 from steps.train.plan import require_shared
 from steps.train.planning.devices import DEVICES, device_like, device_named
@@ -138,7 +138,8 @@ def test_only_a_config_json_is_needed_and_a_missing_one_is_asked_for(here: Path)
     assert "not known, since the rows aren't (chats: no such file" in said
     status, said = plan("--base", "elsewhere", "--rows", "500", "--device", "t4", "--set", "train.num_train_epochs=9")
     assert "567 steps of 8 rows, 9 passes over 500 rows" in said
-    assert "500 rows are few for a style or a format (LIMA" in said
+    assert "500 rows are enough for a style or a tone (OpenAI" in said
+    assert "500 rows are few for narrow structured output (Yandex" in said
     assert "9 passes over the same rows" in said
 
 
@@ -236,6 +237,17 @@ def test_documents_are_counted_in_tokens() -> None:
         " billion tokens per domain)"
     ]
     assert hints("continued_pretraining", 10, None, 1) == []
+
+
+def test_rows_that_are_few_for_all_are_told_in_a_line() -> None:
+    assert few_for_all("sft", 1) == (
+        "1 row to train on: few. The rule: for a style or a tone hundreds of rows that all show it; for narrow"
+        " structured output about a thousand rows, every class among them; for the tasks of a domain thousands of rows"
+        " and more; for facts retrieval (docs/stages/data_report.md)"
+    )
+    assert "The rule: for people's preferences 30,000 rows;" in few_for_all("dpo", 199)
+    assert few_for_all("sft", 200) == ""
+    assert few_for_all("continued_pretraining", 1) == ""
 
 
 def test_cards_share_weights_and_hours_and_cost_each(here: Path) -> None:

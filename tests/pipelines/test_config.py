@@ -28,7 +28,7 @@ def test_all_promised_configs_are_there() -> None:
                "half_small", "continued_pretraining", "dpo_lora_qwen3", "kto_lora_8b", "orpo_full_small",
                "reward_model", "grpo_json", "sft_lora_8gb", "sft_lora_t4", "full_4b_80gb",
                "full_8b_8x80gb", "distill_qwen3", "synthesize"}  # fmt: skip
-    promised = {"quickstart", "smoke", "monitor", *recipes}
+    promised = {"quickstart", "smoke", "monitor", "data_report", *recipes}
     assert {p.stem for p in SHIPPED} == promised
 
 

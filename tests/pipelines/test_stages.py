@@ -156,7 +156,7 @@ def test_every_declaration_leads_somewhere() -> None:
         assert imported(stage.step).name == f"{stage.name}_step"
         assert not stage.digests or callable(imported(stage.digests))
         assert (ROOT / "docs" / "stages" / f"{stage.name}.md").is_file()
-    others = [s.name for s in STAGES if not s.monitors]
+    others = [s.name for s in STAGES if not s.monitors and not s.describes]
     assert [s.name for s in CURATION] + [s.name for s in STAGES if s.tunes] == others, "tuning follows curation"
     assert len(REUSABLE) == len(set(REUSABLE)) and set(SKIPPABLE) < set(NAMES)
     of_stages = tuple(step for step in KNOWN_STEPS[2:-1] if "_share_" not in step)
@@ -189,7 +189,7 @@ def test_the_order_of_the_data_is_the_order_of_a_run() -> None:
         "registry": {"name": "m"},
     })  # fmt: skip
     kinds = [re.sub(r"^evaluate_.*", "evaluate_step", step) for step in config.steps]
-    assert list(dict.fromkeys(kinds)) == [f"{s.name}_step" for s in STAGES if not s.monitors]
+    assert list(dict.fromkeys(kinds)) == [f"{s.name}_step" for s in STAGES if not s.monitors and not s.describes]
     assert config.steps.count("evaluate_base_step") == config.steps.count("evaluate_tuned_step") == 1
 
 
@@ -203,6 +203,23 @@ def test_a_look_at_production_scrubs_first_and_judges_where_there_is_a_judge() -
     assert RunConfig.model_validate({**values, "judge": server, "monitor": kept}).steps == (
         "logs_step", "scrub_step", "monitor_sample_step", "judge_step", "monitor_step", "monitor_candidates_step",
     )  # fmt: skip
+
+
+def test_a_look_at_data_takes_nothing_away_and_holds_it_against_what_is_held_out() -> None:
+    values = {
+        "name": "x", "pipeline": "data_report", "ingest": {"sources": [{"name": "a", "path": "a"}]},
+        "scrub": {"demo_key": True},
+    }  # fmt: skip
+    looked = ("ingest_step", "dedup_step", "scrub_step", "screen_step", "judge_step")
+    assert RunConfig.model_validate(values).steps == (*looked, "data_report_step")
+    exam = {"benchmarks": [{"name": "exam", "path": "e"}]}
+    assert RunConfig.model_validate({**values, "leakcheck": exam, "skip": ["judge", "scrub"]}).steps == (
+        "ingest_step", "dedup_step", "screen_step", "leakcheck_step", "data_report_step",
+    )  # fmt: skip
+    of_version = {**values, "ingest": None, "dataset": "shop"}
+    assert RunConfig.model_validate(of_version).steps == (*looked[1:], "leakcheck_step", "data_report_step")
+    with pytest.raises(ValueError, match="needs it: the sources to read, or a dataset"):
+        RunConfig.model_validate({**values, "ingest": None})
 
 
 def broken_contracts(tree: Path) -> list[str]:

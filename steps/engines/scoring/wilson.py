@@ -1,4 +1,6 @@
-"""The Wilson score interval of a proportion (Wilson 1927), which stays sensible at 0, at 1 and for small n."""
+"""The Wilson score interval of a proportion (Wilson 1927), which stays sensible at 0, at 1 and for small n; and that of
+the difference of two of them (Newcombe 1998, method 10), which rests on it.
+"""
 
 import math
 
@@ -23,3 +25,15 @@ def wilson(successes: int, n: int) -> Estimate | None:
     low = 0.0 if successes == 0 else (centre - spread) / scale
     high = 1.0 if successes == n else (centre + spread) / scale
     return Estimate(value=share, low=low, high=high, n=n)
+
+
+def newcombe(reference: Estimate | None, other: Estimate | None) -> Estimate | None:
+    """other - reference, of independent rows, with its 95 % interval; None where one of them is None. Both `wilson`'s;
+    `n` counts the rows of both.
+    """
+    if reference is None or other is None:
+        return None
+    change = other.value - reference.value
+    down = math.hypot(other.value - other.low, reference.high - reference.value)
+    up = math.hypot(other.high - other.value, reference.value - reference.low)
+    return Estimate(value=change, low=change - down, high=change + up, n=reference.n + other.n)
