@@ -7,6 +7,7 @@ from typing import Any
 from pipelines.config import RunConfig
 from pipelines.start import Started
 from pipelines.step_names import share_step
+from steps.augment.step import augment_step
 from steps.dedup.step import dedup_step
 from steps.ingest.step import ingest_step
 from steps.judge.step import judge_share_step, judge_step
@@ -51,6 +52,8 @@ def curated(config: RunConfig, start: Started, shares: Mapping[str, int] | None 
         chain.add(scrub_step(chain.rows, config.scrub, start.key_id))
     if config.runs("synthesize"):
         chain.add(synthesize_step(chain.rows, config.synthesize, scrubbed, start.inputs("synthesize")))
+    if config.runs("augment"):
+        chain.add(augment_step(chain.rows, config.augment, scrubbed, start.inputs("augment")))
     if config.runs("screen"):
         kept = keep and config.screen.asks_models
         _compute_shares(screen_share_step, "screen", spread, chain.rows, config.screen)

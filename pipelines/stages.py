@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from steps.augment.config import CACHE as AUGMENTATION
+from steps.augment.config import AugmentConfig
 from steps.base.config import BaseConfig
 from steps.contracts.reports import Frozen
 from steps.data_report.config import DataReportConfig
@@ -179,6 +181,14 @@ class StageSettings(Frozen):
             cache=SYNTHESIS,
         ),
     ] = Field(None, description="Questions and answers made from documents by a model; None: left out.")
+    augment: Annotated[
+        AugmentConfig | None,
+        Stage(
+            models=lambda augment: augment.models,
+            varies=lambda _: "the model behind its endpoint may write otherwise",
+            cache=AUGMENTATION,
+        ),
+    ] = Field(None, description="Further rows made of those that train, by a model; None: left out.")
     screen: Annotated[
         ScreenConfig,
         Stage(

@@ -4,9 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from steps.engines.llm.client import Reply
-from steps.engines.llm.objects import Schema, object_in
-from steps.engines.llm.session import Answer, ChatSession, Question
+from steps.engines.llm.asker import Asker
 from steps.engines.text.normalise import squeezed
 from steps.synthesize.candidates import Candidate
 from steps.synthesize.config import SynthesizeConfig
@@ -27,13 +25,10 @@ _SHOWN_CHARS = 600
 
 
 class Checks:
-    """Asks one model; what it can't decide is dropped as unchecked, with the reason why. `asked`: requests, by check;
-    `unread`: those without a reply of use, by reason.
-    """
+    """Asks one model; what it can't decide is dropped as unchecked, with the reason why."""
 
-    def __init__(self, session: ChatSession, config: SynthesizeConfig, count: Callable[[str, str], None]) -> None:
-        """`count` is told of each request: its check, and why there is no reply of use; "": there is one."""
-        self._session, self._config, self._count = session, config, count
+    def __init__(self, asker: Asker, config: SynthesizeConfig) -> None:
+        self._asker, self._config = asker, config
 
     def run(self, pairs: Sequence[Candidate]) -> None:
         """Mark those that don't stand."""
@@ -44,8 +39,8 @@ class Checks:
             self._closed_book([p for p in _left(pairs) if p.kind not in ("unanswerable", "where")])
 
     def _grounded(self, pairs: Sequence[Candidate]) -> None:
-        asked = [to_find_claims(p.question, p.answer, p.task.passages, self._session.endpoint) for p in pairs]
-        for pair, found in zip(pairs, self._objects("claims", asked, CLAIMS), strict=True):
+        asked = [to_find_claims(p.question, p.answer, p.task.passages, self._asker.endpoint) for p in pairs]
+        for pair, found in zip(pairs, self._asker.objects("claims", asked, CLAIMS), strict=True):
             if isinstance(found, str):
                 pair.drop(f"unchecked:{found}")
                 continue
@@ -64,8 +59,8 @@ class Checks:
             elif found["answer"] is not None:
                 pair.drop("answerable", read=_cut(found["answer"]))
         left = _left(pairs)
-        asked = [to_see_refusal(p.question, p.answer, self._session.endpoint) for p in left]
-        for pair, found in zip(left, self._objects("refusal", asked, DECLINES), strict=True):
+        asked = [to_see_refusal(p.question, p.answer, self._asker.endpoint) for p in left]
+        for pair, found in zip(left, self._asker.objects("refusal", asked, DECLINES), strict=True):
             if isinstance(found, str):
                 pair.drop(f"unchecked:{found}")
             elif not found["declines"]:
@@ -95,8 +90,8 @@ class Checks:
         """Of each pair whether whoever sees only this answers as it does, and how."""
         read = list(self._read(pairs, seen))
         said = [(p, f["answer"]) for p, f in read if not isinstance(f, str) and f["answer"] is not None]
-        asked = [to_compare(p.question, p.answer, a, self._session.endpoint) for p, a in said]
-        compared = iter(self._objects("agreement", asked, AGREES))
+        asked = [to_compare(p.question, p.answer, a, self._asker.endpoint) for p, a in said]
+        compared = iter(self._asker.objects("agreement", asked, AGREES))
         for pair, found in read:
             if isinstance(found, str):
                 yield pair, found
@@ -109,20 +104,8 @@ class Checks:
     def _read(
         self, pairs: Sequence[Candidate], seen: Callable[[Candidate], Sequence[Passage]]
     ) -> Iterator[tuple[Candidate, dict[str, Any] | str]]:
-        asked = [to_read(p.question, seen(p), self._session.endpoint) for p in pairs]
-        return zip(pairs, self._objects("reading", asked, READ), strict=True)
-
-    def _objects(self, check: str, questions: Sequence[Question], schema: Schema) -> list[dict[str, Any] | str]:
-        """The object in each reply, or why there is none."""
-        found = [object_in(a.reply, schema) for a in replies(self._session, questions)]
-        for one in found:
-            self._count(check, one if isinstance(one, str) else "")
-        return found
-
-
-def replies(session: ChatSession, questions: Sequence[Question]) -> list[Answer]:
-    """As `ChatSession.answers`; of no questions none."""
-    return session.answers(questions, lambda _, reply: isinstance(reply, Reply)) if questions else []
+        asked = [to_read(p.question, seen(p), self._asker.endpoint) for p in pairs]
+        return zip(pairs, self._asker.objects("reading", asked, READ), strict=True)
 
 
 def _left(pairs: Sequence[Candidate]) -> list[Candidate]:

@@ -8,23 +8,14 @@ from pydantic import Field, model_validator
 from steps.contracts.reports import Frozen
 from steps.engines.chunking.config import ChunkConfig
 from steps.engines.llm.endpoint import Endpoint
+from steps.engines.llm.priced import PricedEndpoint, roomy
 from steps.engines.llm.prices import Prices
 
 # Folder below the state folder: replies that were paid for.
 CACHE = "synthesize"
 PairKind: TypeAlias = Literal["fact", "how_to", "comparison", "where", "multi_hop", "unanswerable"]
-# Chosen: four pairs of a question and an answer of a few sentences, and claims with their evidence.
-_REPLY_TOKENS = 2_000
 # Chosen: fewer words hold nothing that is worth a question.
 _LEAST_WORDS = 12
-
-
-def _roomy(values: Any, name: str) -> Any:
-    """An endpoint that says nothing of the longest reply gets room for what is asked here."""
-    endpoint = values.get(name) if isinstance(values, dict) else None
-    if isinstance(endpoint, dict):
-        return {**values, name: {"max_tokens": _REPLY_TOKENS, **endpoint}}
-    return values
 
 
 class Kinds(Frozen):
@@ -60,22 +51,13 @@ class RaftConfig(Frozen):
     )
 
 
-class Checker(Prices):
-    """Another model that checks what was written; without one the writer checks itself."""
-
-    endpoint: Endpoint = Field(description="where it is served")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _room(cls, values: Any) -> Any:
-        return _roomy(values, "endpoint")
-
-
 class SynthesizeConfig(Prices):
     """Questions and answers made from documents by a model, each held against what the document says."""
 
     endpoint: Endpoint | None = Field(None, description="where the model is served that writes; needed")
-    checker: Checker | None = Field(None, description="another model that checks; None: the one that writes")
+    checker: PricedEndpoint | None = Field(
+        None, description="another model that checks what was written; None: the one that writes checks itself"
+    )
     kinds: Kinds = Field(Kinds(), description="pairs asked for of each chunk (or pair of chunks), by kind")
     chunk: ChunkConfig = Field(ChunkConfig(), description="how documents are cut into what questions are asked of")
     min_words: int = Field(_LEAST_WORDS, ge=1, description="chunks of fewer words are asked nothing")
@@ -109,7 +91,7 @@ class SynthesizeConfig(Prices):
     @model_validator(mode="before")
     @classmethod
     def _room(cls, values: Any) -> Any:
-        return _roomy(values, "endpoint")
+        return roomy(values, "endpoint")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

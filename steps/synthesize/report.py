@@ -7,6 +7,7 @@ from typing import Any
 from steps.contracts.digests import value_digest
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.reports import Example, StageReport, Table
+from steps.engines.llm.asker import Requests
 from steps.engines.llm.session import ChatSession
 from steps.engines.progress.progress import Stopwatch
 from steps.synthesize.candidates import Asked, Candidate
@@ -27,9 +28,7 @@ class Tally:
     def __init__(self, config: SynthesizeConfig, scrubbed: bool) -> None:
         self.config, self._scrubbed = config, scrubbed
         self.short = 0
-        self.requests: Counter[str] = Counter()
-        # What was asked, and why there was no reply of use: writing and each check apart.
-        self.unread: Counter[tuple[str, str]] = Counter()
+        self.requests = Requests()
         self._kinds: dict[str, Counter[str]] = defaultdict(Counter)
         self._documents: dict[str, Counter[str]] = {}
         self._splits: dict[str, str] = {}
@@ -41,19 +40,13 @@ class Tally:
         self._documents.setdefault(source, Counter())["chunks"] += len(passages)
         self._splits[source] = split or "–"
 
-    def add_request(self, what: str, fault: str) -> None:
-        """Count a request; `fault`: why there is no reply of use, "" where there is one."""
-        self.requests[what] += 1
-        if fault:
-            self.unread[what, fault] += 1
-
     def add_asked(self, asked: Asked) -> None:
         """Count what a request for pairs gave."""
         kind = self._kinds[asked.task.kind]
         kind["asked"] += 1
         fault = asked.outcome not in ("pairs", "none")
         kind["none" if asked.outcome == "none" else "unread" if fault else "gave"] += 1
-        self.add_request("writing", asked.outcome if fault else "")
+        self.requests.add("writing", asked.outcome if fault else "")
 
     def add_pair(self, pair: Candidate) -> None:
         """Count what became of a pair."""
@@ -75,24 +68,14 @@ class Tally:
                 Example(record_id=pair.record_id, reason=reason, text=text, evidence=evidence)
             )
 
-    @property
-    def undecided_share(self) -> float:
-        """Requests without a reply of use / requests; those that the limit on cost held back aren't counted."""
-        held = sum(n for (_, reason), n in self.unread.items() if reason == "max_cost")
-        return (self.unread.total() - held) / max(self.requests.total() - held, 1)
-
-    def unread_by(self) -> dict[str, int]:
-        """'claims: truncated' -> requests, most first."""
-        return {f"{what}: {reason}": n for (what, reason), n in self.unread.most_common()}
-
     def report(
         self, rows_in: int, undecided: int, kept: int, lines: LedgerWriter, sessions: Sequence[ChatSession],
         watch: Stopwatch,
     ) -> StageReport:  # fmt: skip
         """The finished report. `undecided`: documents with a chunk to which there was no reply of use."""
         counts = {
-            "requests": dict(self.requests),
-            "requests without a reply of use": self.unread_by(),
+            "requests": dict(self.requests.sent),
+            "requests without a reply of use": self.requests.by_reason(),
             "claims checked": dict(self._claims),
             "endpoint": {k: n for s in sessions for k, n in s.counts().items()},
         }
@@ -143,8 +126,7 @@ class Tally:
         claims, wrong = self._claims["claims"], self._claims["unsupported"]
         if claims and wrong / claims > _MUCH:
             found.append(f"{wrong:,} of {claims:,} claims ({wrong / claims:.0%}) aren't in their document")
-        if held := sum(n for (_, reason), n in self.unread.items() if reason == "max_cost"):
-            found.append(f"max_cost was reached: {held:,} requests were not sent; a run with a higher one goes on")
+        found += self.requests.warnings()
         return found
 
     def _notes(self, sessions: Sequence[ChatSession]) -> list[str]:

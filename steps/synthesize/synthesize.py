@@ -10,13 +10,15 @@ import pyarrow as pa
 
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
-from steps.contracts.errors import InputError, ServiceError
+from steps.contracts.errors import InputError
 from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row
 from steps.engines.chunking.chunking import cutter
+from steps.engines.diversity.repeated import repeated
 from steps.engines.llm.account import Payer
+from steps.engines.llm.asker import Asker
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
@@ -24,10 +26,9 @@ from steps.engines.llm.session import ChatSession
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.retrieval.words import WordIndex
 from steps.synthesize.candidates import Asked, Candidate, Task, read_written
-from steps.synthesize.checks import Checks, replies
+from steps.synthesize.checks import Checks
 from steps.synthesize.chunk_file import ChunkWriter
 from steps.synthesize.config import SynthesizeConfig
-from steps.synthesize.duplicates import repeated
 from steps.synthesize.made import RaftRows, pair_row
 from steps.synthesize.passages import Passage, passages_of
 from steps.synthesize.prompts import prompt_digest, to_write
@@ -64,7 +65,7 @@ def synthesize(rows: Dataset, config: SynthesizeConfig, ctx: StageContext) -> Ou
         shown = opened.enter_context(Progress("synthesize", len(tasks), "requests for pairs"))
         writer, checker = _sessions(opened, config, config.endpoint, ctx)
         asked = list(_asked(tasks, writer, checker, config, tally, shown))
-        _check_undecided(tally, config)
+        tally.requests.check(config.max_undecided_share, "synthesize")
         pairs = [p for a in asked for p in a.pairs]
         _drop_repeated(pairs, config)
         made = _Made(config, lines, tally, passages, ctx.scrubbed)
@@ -161,28 +162,16 @@ def _asked(
     shown: Progress,
 ) -> Iterator[Asked]:  # fmt: skip
     """Every task with its pairs, written and checked."""
-    checks = Checks(checker, config, tally.add_request)
+    asker, checks = Asker(writer, tally.requests), Checks(Asker(checker, tally.requests), config)
     for start in range(0, len(tasks), _AT_ONCE):
         part = tasks[start : start + _AT_ONCE]
         questions = [to_write(t.kind, t.n, t.passages, config.instructions, writer.endpoint) for t in part]
-        done = [read_written(t, a) for t, a in zip(part, replies(writer, questions), strict=True)]
+        done = [read_written(t, a) for t, a in zip(part, asker.replies(questions), strict=True)]
         for one in done:
             tally.add_asked(one)
         checks.run([p for one in done for p in one.pairs])
         shown.advance(len(part))
         yield from done
-
-
-def _check_undecided(tally: Tally, config: SynthesizeConfig) -> None:
-    if tally.undecided_share > config.max_undecided_share:
-        by = ", ".join(f"{n} {what}" for what, n in list(tally.unread_by().items())[:5])
-        raise ServiceError(
-            f"{tally.unread.total():,} of {tally.requests.total():,} requests got no reply of use ({by});"
-            f" max_undecided_share is {config.max_undecided_share}",
-            where="synthesize",
-            hint="a model that follows instructions keeps to the form; `truncated` asks for more endpoint.max_tokens."
-            " Replies so far are kept",
-        )
 
 
 def _drop_repeated(pairs: Sequence[Candidate], config: SynthesizeConfig) -> None:

@@ -183,6 +183,9 @@ def test_the_order_of_the_data_is_the_order_of_a_run() -> None:
         "ingest": {"sources": [{"name": "a", "path": "a"}]},
         "scrub": {"demo_key": True},
         "synthesize": {"endpoint": {"base_url": "http://localhost/v1", "model": "m"}},
+        "augment": {
+            "endpoint": {"base_url": "http://localhost/v1", "model": "m"}, "methods": [{"kind": "paraphrase"}]
+        },
         "semantic": {"embed": {"model": "m"}},
         "review": {"decisions": ["d.jsonl"]},
         "base": {"model": "scratch"},

@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 
+from steps.contracts import thinking
 from steps.engines.llm.adaptation import Adaptation, param_of
 from steps.engines.llm.caller import Caller, Failure
 from steps.engines.llm.endpoint import MODES, Endpoint, Mode
@@ -47,7 +48,7 @@ class ChatClient(Caller):
         self._proven = endpoint.response_format != "auto"
 
     async def ask(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], name: str) -> Reply | Failure:
-        """One reply that should be JSON by `schema` (called `name`), or why there is none.
+        """One reply that should be JSON by `schema` (called `name`; {}: any text), or why there is none.
 
         Raises:
             ServiceError: the endpoint as a whole doesn't work: bad key, unknown model, spent quota, or
@@ -56,6 +57,8 @@ class ChatClient(Caller):
         start = time.monotonic()
         sent = self.requests
         modes = [self.mode] if self._proven else list(MODES[MODES.index(self.mode) :])
+        if not schema:
+            modes = ["text"]
         while True:
             mode, made_with = modes[0], self.adapted.state()
             try:
@@ -68,7 +71,7 @@ class ChatClient(Caller):
                     continue
                 return self.failed(error, time.monotonic() - start, max(self.requests - sent, 1))
             self.succeeded()
-            if not self._proven:
+            if schema and not self._proven:
                 self.mode, self._proven = mode, True
             return _reply(completion, mode, time.monotonic() - start, attempts)
 
@@ -118,10 +121,9 @@ def _is_whole(completion: Any) -> bool:
 
 def _reply(completion: Any, mode: Mode, seconds: float, attempts: int) -> Reply:
     choice = completion.choices[0]
-    text = choice.message.content
     usage = completion.usage
     return Reply(
-        text=text if isinstance(text, str) else "",
+        text=_text(choice.message),
         finish_reason=str(choice.finish_reason or ""),
         refused=bool(getattr(choice.message, "refusal", None)) or choice.finish_reason == "content_filter",
         prompt_tokens=_count(usage, "prompt_tokens"),
@@ -130,6 +132,16 @@ def _reply(completion: Any, mode: Mode, seconds: float, attempts: int) -> Reply:
         mode=mode,
         attempts=attempts,
     )
+
+
+def _text(message: Any) -> str:
+    """What is said, behind the reasoning in tags where the server gives it apart; "" where nothing is said."""
+    text = message.content if isinstance(message.content, str) else ""
+    for name in ("reasoning_content", "reasoning"):
+        reasoning = getattr(message, name, None)
+        if text.strip() and isinstance(reasoning, str) and reasoning.strip():
+            return thinking.joined("think", reasoning.strip(), text)
+    return text
 
 
 def _count(usage: Any, name: str) -> int | None:

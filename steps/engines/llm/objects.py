@@ -32,6 +32,13 @@ def to_ask(orders: str, text: str, schema: Schema, endpoint: Endpoint) -> Questi
     return Question(key, messages, dict(schema), "reply")
 
 
+def to_answer(messages: Sequence[Mapping[str, str]], endpoint: Endpoint, sample: int = 0) -> Question:
+    """The question whose reply is any text: the turns as they are. `sample`: which of several replies to it."""
+    turns = [{"role": m["role"], "content": m["content"]} for m in messages]
+    more = [sample] if sample else []
+    return Question(value_digest([turns, endpoint.model, endpoint.decoding(), *more]), turns, {}, "answer")
+
+
 def object_in(reply: Reply | Failure, schema: Schema) -> dict[str, Any] | str:
     """The one object of that form in a reply, or the reason code why there is none: the failure's, refusal,
     empty_reply, truncated, ambiguous_reply, not_json, wrong_form, bad_unicode.

@@ -1,14 +1,10 @@
 """The frame that keeps a row's text from being read as part of the rubric."""
 
-import json
-import re
 from typing import Any
 
 from steps.contracts.digests import text_digest
+from steps.engines.llm.framing import in_json
 from steps.engines.rubric.case import Case
-
-# Whatever a server's chat template could read as a control token ("<|im_end|>", "<s>", "[/INST]") is escaped.
-_CONTROL = re.compile(r"<|>|\[(?=/?[A-Z_]+\])|[\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 
 
 def framed(case: Case) -> str:
@@ -22,7 +18,7 @@ def between_markers(content: dict[str, Any], request: str) -> str:
     Nothing in the content can leave the frame: JSON escapes every line break, so that no text of the row can start a
     line, control tokens are escaped, and the marker holds a digest of the line itself, which the line can't contain.
     """
-    line = _CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(content, ensure_ascii=False))
+    line = in_json(content)
     marker = text_digest(line)[:16]
     asks = request.format(marker=marker)
     return f"=== row {marker} begins ===\n{line}\n=== row {marker} ends ===\n{asks}"
