@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ops.commands.judge import judge as judge_commands
 from ops.commands.options import Json, Overrides, root_folder
+from ops.commands.review_group import review as review_commands
 from ops.commands.schedule import schedule as schedule_commands
 from ops.commands.stack import stack as stack_commands
 from ops.commands.suite import suite as suite_commands
@@ -259,6 +260,7 @@ app.add_typer(schedule_commands, rich_help_panel="Run")
 app.add_typer(stack_commands, rich_help_panel="Run")
 app.add_typer(suite_commands, rich_help_panel="Look")
 app.add_typer(judge_commands, rich_help_panel="Decide")
+app.add_typer(review_commands, rich_help_panel="Look")
 
 
 @app.command(rich_help_panel="Run")
@@ -831,24 +833,6 @@ def where_used(
     from ops.commands.where_used import show_uses
 
     raise typer.Exit(show_uses(root_folder(), what, subject or [], in_text, json_output))
-
-
-@app.command(rich_help_panel="Look")
-def review(
-    run: Annotated[str | None, typer.Argument(help="name, id or a beginning of one; default: the newest")] = None,
-    stage: Annotated[str | None, typer.Option(help="only rows that this stage set aside")] = None,
-    reason: Annotated[str, typer.Option(help="only rows with a reason that begins so, such as profanity")] = "",
-    by: Annotated[str | None, typer.Option(help="who decides; default: the login name")] = None,
-    decisions: Annotated[Path | None, typer.Option(help="file to add to; default: one in the run's folder")] = None,
-    decide: Annotated[Path | None, typer.Option(help="take decisions from this JSON Lines file; ask nothing")] = None,
-    again: Annotated[bool, typer.Option("--again", help="also rows that were decided about before")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="also show rows that were never scrubbed")] = False,
-    json_output: Json = False,
-) -> None:
-    """Decide about the rows that a run set aside: accept, edit or drop. With --json alone: list them."""
-    from ops.commands.review import review_rows
-
-    review_rows(root_folder(), run, stage, reason, by, decisions, decide, again, raw, json_output)
 
 
 @app.command(rich_help_panel="Look")

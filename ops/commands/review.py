@@ -127,7 +127,7 @@ def _from_file(queue: ReviewQueue, file: Path, by: str) -> list[HumanDecision]:
         number, given = wanted.get(item.row["record_id"], (0, {}))
         if given:
             try:
-                found[item.row["record_id"]] = _decision(queue, item, given, by)
+                found[item.row["record_id"]] = decision_of(queue, item, given, by)
             except InputError as e:
                 mistakes.append(f"line {number}: {e.what}")
     known = {record for record, _ in queue.decided}
@@ -163,7 +163,7 @@ def _read_line(line: str) -> dict[str, Any]:
     return value
 
 
-def _decision(queue: ReviewQueue, item: SetAside, given: dict[str, Any], by: str) -> HumanDecision:
+def decision_of(queue: ReviewQueue, item: SetAside, given: dict[str, Any], by: str) -> HumanDecision:
     """One decision of a file. `anyway` lets through what a person at a terminal would be asked about."""
     from ops.review.session import decided
 
