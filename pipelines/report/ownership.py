@@ -34,7 +34,7 @@ def ownership(record: RunRecord, evals: Sequence[EvalReport], costs: Sequence[St
             _made(name, asked, costs),
             f"{u.prompt_tokens / u.answers:,.0f}",
             f"{u.answer_tokens / u.answers:,.0f}",
-            "elsewhere" if (asked.get(name) or {}).get("endpoint") else f"{1_000 * _each(u):,.1f}",
+            "elsewhere" if (asked.get(name) or {}).get("endpoint") else _milliseconds(u),
             "" if u.cost is None else f"{1_000 * u.cost / u.answers:,.4f}",
             _to_change(name, asked),
         )
@@ -59,7 +59,7 @@ def repaid(
     """After how many answers a training has cost less than its rivals' longer prompts, in CPU seconds of this machine;
     nothing is said of models behind endpoints, whose seconds are spent elsewhere.
     """
-    usages = {e.subject: e.usage for e in evals if e.usage is not None and e.usage.answers}
+    usages = {e.subject: e.usage for e in evals if e.usage is not None and e.usage.answers > e.usage.at_hand}
     asked, training = asked_better(record), _training(costs)
     own = usages.get(candidate)
     local = [n for n in rivals if n in usages and not (asked.get(n) or {}).get("endpoint")]
@@ -77,7 +77,13 @@ def repaid(
 
 
 def _each(usage: Usage) -> float:
-    return usage.cpu_seconds / usage.answers
+    """CPU seconds of an answer that was given in this run."""
+    return usage.cpu_seconds / (usage.answers - usage.at_hand)
+
+
+def _milliseconds(usage: Usage) -> str:
+    """ "": all were given in an earlier run."""
+    return f"{1_000 * _each(usage):,.1f}" if usage.answers > usage.at_hand else ""
 
 
 def _training(costs: Sequence[StageCost]) -> float:

@@ -23,6 +23,9 @@ from steps.evaluate.subject_config import SubjectConfig
 from steps.evaluate.suites.models import grading_models
 from steps.evaluate.tasks import suite
 
+# Below the cache: answers of evaluations that haven't come to their end.
+UNDER_WAY = "answers"
+
 
 def measure(
     subject: str,
@@ -65,7 +68,7 @@ def measure(
         if asked.endpoint is not None:
             model_asked = endpoint_model(subject, asked.endpoint, asked, cache)
         else:
-            model_asked = local_model(subject, base, tuned, inference(config))
+            model_asked = local_model(subject, base, tuned, inference(config), cache / UNDER_WAY)
         with (
             model_asked as plain,
             prompted(plain, asked, dataset, config, root, cache) as (model, tries),
@@ -76,6 +79,6 @@ def measure(
     if tuned is not None and is_scorer(tuned):
         subjects = local_scorer(subject, base, tuned, inference(config))
     else:
-        subjects = local_model(subject, base, tuned, inference(config))
+        subjects = local_model(subject, base, tuned, inference(config), cache / UNDER_WAY)
     with subjects as one, grading_models(parts, config, root, cache) as models:
         return evaluate(one, tasks, config, root, folder, models=models)

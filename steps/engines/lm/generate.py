@@ -10,6 +10,7 @@ from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoding import DecodingConfig, without_own_decoding
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.gradients import without_gradients
+from steps.engines.lm.kept import KeptAnswers
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.shapes import BATCH_TOKENS, by_budget
 from steps.engines.progress.progress import Progress
@@ -17,11 +18,14 @@ from steps.engines.progress.progress import Progress
 
 @dataclass(frozen=True)
 class Generated:
-    """An answer; `cut`: it was still going on when its room was full. `tokens`: of it, without what ended it."""
+    """An answer; `cut`: it was still going on when its room was full. `tokens`: of it, without what ended it.
+    `at_hand`: it was kept by an earlier process.
+    """
 
     text: str
     cut: bool
     tokens: int = 0
+    at_hand: bool = False
 
 
 def generate(
@@ -33,6 +37,7 @@ def generate(
     batch_tokens: int = BATCH_TOKENS,
     decoding: DecodingConfig = DecodingConfig(),  # noqa: B008 - frozen
     special: bool = False,
+    kept: KeptAnswers | None = None,
 ) -> list[Generated]:
     """One greedy answer per prompt, in the order of the prompts.
 
@@ -45,6 +50,7 @@ def generate(
         batch_size: prompts that are answered together at most.
         batch_tokens: tokens of them, with padding and room for the answers; a longer prompt is alone.
         special: leave special tokens before the end in the text.
+        kept: where answers are kept until all are there; those that are there already aren't asked again.
     """
     rooms = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     if min(rooms, default=1) < 1 or batch_size < 1:
@@ -52,36 +58,59 @@ def generate(
     ids = [loaded.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (rooms[i], len(ids[i]), prompts[i]))
     answers = [Generated("", False)] * len(prompts)
-    answer = _answering(loaded, ids, decoding, stop_ids(loaded))
+    answer = _answering(loaded, ids, decoding, stop_ids(loaded), kept)
+    there = {i: one for i in order if (one := kept.get(ids[i], rooms[i])) is not None} if kept else {}
     with Progress("answers", len(prompts), "prompts") as progress:
         for room, alike in groupby(order, key=rooms.__getitem__):
             lengths = [len(one) + room for one in ids]
             for batch in by_budget(list(alike), lengths, rows=batch_size, tokens=batch_tokens):
-                said = answer([ids[i] for i in batch], room)
+                due = [i for i in batch if i not in there]
+                new = dict(zip(due, answer([ids[i] for i in due], room) if due else [], strict=True))
+                said = [new[i] if i in new else there[i] for i in batch]
                 texts = loaded.tokenizer.batch_decode(said, skip_special_tokens=not special)
-                for i, text, one in zip(batch, texts, said, strict=True):
-                    answers[i] = Generated(text.strip(), cut=len(one) == room, tokens=len(one))
+                for i, text, tokens in zip(batch, texts, map(len, said), strict=True):
+                    answers[i] = Generated(text.strip(), cut=tokens == room, tokens=tokens, at_hand=i in there)
+                if kept is not None:
+                    kept.settle()
                 progress.advance(len(batch))
     return answers
 
 
 def _answering(
-    loaded: LoadedModel, prompts: Sequence[list[int]], decoding: DecodingConfig, ends: list[int]
+    loaded: LoadedModel,
+    prompts: Sequence[list[int]],
+    decoding: DecodingConfig,
+    ends: list[int],
+    kept: KeptAnswers | None = None,
 ) -> Callable[[list[list[int]], int], list[list[int]]]:
     """What answers a batch of these prompts, each within so many tokens."""
 
     from steps.engines.lm.decoder import Decoder, common_prefix, decodable
 
-    if not (prompts and all(prompts) and decodable(loaded, decoding)):
-        return lambda batch, room: answer_ids(loaded, batch, {**decoding.in_force(), "max_new_tokens": room}, ends)
-    decoder = Decoder(loaded, ends, common_prefix(prompts))
+    def by_transformers(batch: list[list[int]], room: int) -> list[list[int]]:
+        said = answer_ids(loaded, batch, {**decoding.in_force(), "max_new_tokens": room}, ends)
+        for ids, one in zip(batch, said, strict=True):
+            if kept is not None:
+                kept.add(ids, room, one)
+        return said
 
     def answered(batch: list[list[int]], room: int) -> list[list[int]]:
         said: list[list[int]] = [[] for _ in batch]
-        decoder.answer([Asked(ids, room, _noted(one)) for ids, one in zip(batch, said, strict=True)])
+        decoder.answer([_asked(ids, room, one, kept) for ids, one in zip(batch, said, strict=True)])
         return said
 
+    if not (prompts and all(prompts) and decodable(loaded, decoding)):
+        return by_transformers
+    decoder = Decoder(loaded, ends, common_prefix(prompts))
     return answered
+
+
+def _asked(ids: list[int], room: int, said: list[int], kept: KeptAnswers | None) -> Asked:
+    def end() -> None:
+        if kept is not None:
+            kept.add(ids, room, said)
+
+    return Asked(ids, room, _noted(said), end)
 
 
 def _noted(said: list[int]) -> Callable[[int], bool]:

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Self
 
+from steps.contracts.code import code_digest
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.evaluation import STOP_TOKEN_IDS
 from steps.contracts.models import ModelFolder
@@ -15,6 +18,7 @@ from steps.engines.lm.context import context_length
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.generate import generate
+from steps.engines.lm.kept import KeptAnswers, kept_answers
 from steps.engines.lm.live import Live, answer_live
 from steps.engines.lm.load import LoadedModel, load
 from steps.engines.lm.loss import IGNORED, token_losses
@@ -67,22 +71,34 @@ def _needed(reference: int) -> int:
 
 @contextmanager
 def local_model(
-    name: str, base: ModelFolder, tuned: ModelFolder | None, inference: Inference
+    name: str, base: ModelFolder, tuned: ModelFolder | None, inference: Inference, keep_in: Path | None = None
 ) -> Iterator["LocalModel"]:
     """The base, or with `tuned` (adapter or full weights) what was made of it; torch has its threads meanwhile.
+
+    `keep_in`: a folder for its answers until the end is reached, so that they outlive an interruption.
 
     Raises:
         IntegrityError: the base's files are not the recorded ones.
     """
-    with torch_threads(inference.num_threads):
+    with torch_threads(inference.num_threads), ExitStack() as stack:
         loaded = load(base, tuned, dtype=inference.dtype, device=inference.device)
         info = (tuned or base).info
         model = LocalModel(name, info.digest, loaded, inference, config_of(info.template))
         del loaded
-        try:
-            yield model
-        finally:
-            model.close()
+        stack.callback(model.close)
+        if keep_in is not None:
+            model.kept = stack.enter_context(kept_answers(keep_in, _parts(base, tuned, model)))
+        yield model
+
+
+def _parts(base: ModelFolder, tuned: ModelFolder | None, model: "LocalModel") -> dict[str, Any]:
+    """All that decides over its answers."""
+    return {
+        "model": [m.info.digest for m in (base, tuned) if m is not None],
+        "decoding": model.decoding,
+        "code": code_digest("steps.engines.lm.generate"),
+        "libraries": {name: version(name) for name in ("torch", "transformers", "peft")},
+    }
 
 
 class LocalModel:
@@ -101,6 +117,8 @@ class LocalModel:
         self.digest = digest
         self._loaded = loaded
         self._inference = inference
+        # Where its answers are kept until all are there.
+        self.kept: KeptAnswers | None = None
 
     def close(self) -> None:
         """Let go of the weights; it answers no more."""
@@ -186,6 +204,7 @@ class LocalModel:
                 batch_tokens=self._inference.batch_tokens,
                 decoding=self._inference.decoding,
                 special=True,
+                kept=self.kept,
             )
         answers: list[str | None] = [None] * len(prompts)
         reasoning: list[str | None] = [None] * len(prompts)
@@ -193,9 +212,12 @@ class LocalModel:
             reply = self._writer.markers.split(prompts[i].text, one.text)
             answers[i], reasoning[i] = reply.text, reply.reasoning
         long = len(prompts) - len(fits)
-        note = f"{long} prompts leave no room for an answer within {self._window} tokens: not asked, scored as wrong"
-        return Replies(answers, room, (note,) if long else (), reasoning, cut=sum(one.cut for one in said),
-            tokens=Tokens(sum(lengths[i] for i in fits), sum(one.tokens for one in said)))  # fmt: skip
+        had = sum(one.at_hand for one in said)
+        notes = [f"{long} prompts leave no room for an answer within {self._window} tokens: not asked, scored as wrong"]
+        notes = (notes if long else []) + ([f"{had} answers are of an evaluation that was interrupted"] if had else [])
+        return Replies(answers, room, tuple(notes), reasoning, cut=sum(one.cut for one in said),
+            tokens=Tokens(sum(lengths[i] for i in fits), sum(one.tokens for one in said),
+                          at_hand=had))  # fmt: skip
 
     def have_room(self, prompts: Sequence[Prompt | None], max_new_tokens: int | None) -> list[bool]:
         """Whether each prompt leaves room for an answer; None needs none."""
