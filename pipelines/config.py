@@ -117,7 +117,7 @@ class RunConfig(StageSettings, RunSettings):
     def _wants(self, stage: Stage) -> bool:
         if self.monitors or stage.monitors:
             # The judge is asked where there is one to ask; personal data goes before anything is looked at.
-            asked = stage.name == "scrub" or (stage.name == "judge" and self.judge.endpoint is not None)
+            asked = stage.name == "scrub" or (stage.name == "judge" and self.judge.backend != "heuristic")
             return self.monitors and (stage.monitors or (asked and stage.name not in self.skip))
         if self.describes or stage.describes:
             looks = stage.describes or (not stage.tunes and stage.name not in (*_FINDING_NOTHING, *self.skip))

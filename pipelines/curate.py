@@ -61,8 +61,10 @@ def curated(config: RunConfig, start: Started, shares: Mapping[str, int] | None 
     if config.runs("semantic"):
         chain.add(semantic_step(chain.rows, config.semantic, scrubbed, start.inputs("semantic"), keep))
     if config.runs("judge"):
-        _compute_shares(judge_share_step, "judge", spread, chain.rows, config.judge, scrubbed, start.inputs("judge"))
-        chain.add(judge_step(chain.rows, config.judge, scrubbed, start.inputs("judge")))
+        # A run that asks no registered model is no other one because its training does.
+        asked = (start.inputs("judge"), start.asked_models if config.judge.registered else {})
+        _compute_shares(judge_share_step, "judge", spread, chain.rows, config.judge, scrubbed, *asked)
+        chain.add(judge_step(chain.rows, config.judge, scrubbed, *asked))
     if config.runs("review"):
         chain.add(review_step(chain.rows, chain.aside, config.review, start.inputs("review"), start.search))
     if config.runs("leakcheck"):

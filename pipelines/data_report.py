@@ -34,7 +34,8 @@ def described(config: RunConfig, start: Started) -> Any:
     if config.runs("semantic"):
         done["semantic"] = semantic_step(texts, config.semantic, scrubbed, start.inputs("semantic"), False)
     if config.runs("judge"):
-        done["judge"] = judge_step(texts, config.judge, scrubbed, start.inputs("judge"))
+        asked = start.asked_models if config.judge.registered else {}
+        done["judge"] = judge_step(texts, config.judge, scrubbed, start.inputs("judge"), asked)
     if config.runs("leakcheck"):
         done["leakcheck"] = leakcheck_step(texts, config.leakcheck, start.inputs("leakcheck"), scrubbed)
     return data_report_step(

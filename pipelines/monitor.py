@@ -19,8 +19,9 @@ def monitored(config: RunConfig, start: Started) -> Any:
     rows = scrub_step(logged.rows, config.scrub, start.key_id).rows
     verdicts = []
     if config.runs("judge"):
+        asked = start.asked_models if config.judge.registered else {}
         sample = monitor_sample_step(rows, logged.facts, config.monitor, start.answering)
-        verdicts.append(judge_step(sample, config.judge, True, start.inputs("judge")).verdicts)
+        verdicts.append(judge_step(sample, config.judge, True, start.inputs("judge"), asked).verdicts)
     done = monitor_step(
         rows,
         logged.facts,

@@ -37,19 +37,23 @@ def find_registered_base(config: RunConfig) -> dict[str, str]:
 
 
 def find_asked_models(config: RunConfig) -> dict[str, dict[str, str]]:
-    """The same of the registered models that objectives ask, by the name that the config gives them."""
+    """The same of the registered models that objectives and the judge ask, by the name that the config gives them."""
     sources = (source for phase in config.phases for source in objective_of(phase.objective).asks())
-    return {s.key: _asked(config, s.key, s.registered) for s in sources if s.registered}
+    found = {s.key: _asked(config, s.key, s.registered, "train.objective") for s in sources if s.registered}
+    local, wanted = config.judge.local, config.judge.registered
+    if local is not None and wanted is not None and config.runs("judge"):
+        found[local.model] = _asked(config, local.model, wanted, "judge.local")
+    return found
 
 
-def _asked(config: RunConfig, named: str, wanted: Mapping[str, str | None]) -> dict[str, str]:
-    _, found = version_named(config, named, wanted, "train.objective")
+def _asked(config: RunConfig, named: str, wanted: Mapping[str, str | None], where: str) -> dict[str, str]:
+    _, found = version_named(config, named, wanted, where)
     if not found.is_ours:
         raise InputNotFoundError(
-            f"{named}, version {found.version}, was registered by others", where="train.objective",
+            f"{named}, version {found.version}, was registered by others", where=where,
             hint="download its artifacts and name the folder of its weights",
         )  # fmt: skip
-    return _ours(named, wanted, found, "train.objective")
+    return _ours(named, wanted, found, where)
 
 
 def version_named(config: RunConfig, named: str, wanted: Mapping[str, str | None], where: str) -> tuple[str, Champion]:

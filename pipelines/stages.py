@@ -217,6 +217,7 @@ class StageSettings(Frozen):
         Stage(
             skippable=True,
             files=JudgeConfig.files,
+            models=JudgeConfig.models,
             varies=lambda judge: "the model behind its endpoint may judge otherwise" if judge.backend == "llm" else "",
             keeps=("judge_row_cache",),
             share="steps.judge.step:judge_share_step",

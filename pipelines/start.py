@@ -75,7 +75,7 @@ class Started:
     dataset: id of the dataset's artifact version, for fine-tuning alone; "" otherwise.
     champion: the registered version that the candidate is compared with; empty where it isn't, or there is none yet.
     registered_base: the registered model that training starts from; empty where that is none.
-    asked_models: the registered models that objectives ask, by the name that the config gives them.
+    asked_models: the registered models that objectives and the judge ask, by the name that the config gives them.
     answering: the model whose requests are looked at; empty where none are.
     sources: what is declared of the sources that the rows came from.
     """

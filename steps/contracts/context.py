@@ -7,6 +7,7 @@ from typing import Any
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.execution import Executor, Inline
+from steps.contracts.models import ModelFolder
 from steps.contracts.row_cache import RowCache
 from steps.contracts.tombstones import Tombstones
 
@@ -31,6 +32,7 @@ class StageContext:
         executor: where row-wise work runs.
         shares: what other steps of this run have computed of the rows, for a stage that decides row by row.
         run: id of the run, under which what it pays for stands; "" where it isn't one.
+        models: registered models that the settings name, by that name: the whole weights that each lies over, and it.
         one_shard: whether rows that are read go into one file, since no later version will share parts of it.
     """
 
@@ -50,3 +52,4 @@ class StageContext:
     shares: Sequence[RowCache] = ()
     run: str = ""
     one_shard: bool = False
+    models: Mapping[str, tuple[ModelFolder, ModelFolder]] = field(default_factory=dict)

@@ -18,6 +18,10 @@ class Judge(Protocol):
         """Digest of all that decides a verdict besides the row."""
 
     @property
+    def rated(self) -> bool:
+        """Whether its verdicts say how probable each rating is."""
+
+    @property
     def criteria(self) -> tuple[Criterion, ...]:
         """All criteria that rows of any kind are scored by, in order."""
 

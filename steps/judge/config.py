@@ -4,6 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from steps.contracts.models import registered_model
+from steps.contracts.reports import Frozen
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.rowwise.undecided import UndecidedPolicy
@@ -18,13 +20,53 @@ CACHE = "judge"
 _MAX_CHARS = 24_000
 
 
+class LocalJudgeConfig(Frozen):
+    """A model on this machine that is asked how it would rate."""
+
+    model: str = Field(
+        min_length=1,
+        description="local folder with safetensors, hub id (owner/name), or a registered model: models:/NAME@champion,"
+        " models:/NAME/3",
+    )
+    revision: str | None = Field(default=None, description="of a hub id: commit hash, branch or tag")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="auto: bfloat16 where the processor multiplies it itself, else float32"
+    )
+    device: str = Field(default="auto", description="auto: cuda where there is one, else cpu; or torch's name of one")
+    # They change the order of floating-point sums, so that a config names the number.
+    num_threads: int = Field(default=2, ge=1, description="threads of torch on the CPU")
+    batch_tokens: int | None = Field(
+        default=None, ge=1, description="tokens of rows in one forward pass; None: 1,024 on a CPU, 16,384 on a GPU"
+    )
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if registered_model(self.model) and self.revision is not None:
+            raise ValueError(f"revision is set, but {self.model} says which version: drop revision")
+        return self
+
+
 class JudgeConfig(Prices):
     """Which rows are good enough to train on: four criteria from 1 to 5, and what happens to the rest."""
 
-    backend: Literal["heuristic", "llm"] = Field(
-        default="heuristic", description="heuristic: fixed text signals, no model; llm: the model behind `endpoint`"
+    backend: Literal["heuristic", "llm", "local"] = Field(
+        default="heuristic",
+        description="heuristic: fixed text signals, no model; llm: the model behind `endpoint`; local: the model that"
+        " `local` names, by the probabilities of its ratings",
     )
     endpoint: Endpoint | None = Field(default=None, description="where the model is served; needed by backend llm")
+    local: LocalJudgeConfig | None = Field(default=None, description="a model on this machine; backend local")
+    # Chosen: whoever is told to say a number and more probably says something else hasn't understood.
+    min_rating_mass: float = Field(
+        default=0.5, ge=0, le=1,
+        description="probability that a rating is said at all; a row below it is undecided; where ratings are"
+        " probabilities",
+    )  # fmt: skip
+    empty_row_prior: Literal["shown", "taken_out"] = Field(
+        default="shown",
+        description="what the model makes of a row that says nothing, which is its liking for numbers: shown in the"
+        " report, or taken out of every score; where ratings are probabilities",
+    )
     rubric: str = Field(
         default=QUALITY,
         min_length=1,
@@ -43,10 +85,12 @@ class JudgeConfig(Prices):
         default=0.2, ge=0, le=1, description="rows without a verdict / rows in; above it the stage fails"
     )
     max_chars: int = Field(
-        default=_MAX_CHARS, ge=100, description="longer rows (characters on the wire) are undecided, not cut; llm only"
+        default=_MAX_CHARS,
+        ge=100,
+        description="longer rows (characters on the wire) are undecided, not cut; not heuristic",
     )
     instructions: str = Field(
-        default="", max_length=4000, description="what matters in this data set, added to the rubric; llm only"
+        default="", max_length=4000, description="what matters in this data set, added to the rubric; not heuristic"
     )
     retry_undecided: bool = Field(
         default=False, description="ask again for cached replies that hold no verdict (costs a request each)"
@@ -84,6 +128,16 @@ class JudgeConfig(Prices):
         gold = (self.calibration.gold,) if self.calibration is not None else ()
         return (*rubric_files(self.rubric), *gold)
 
+    def models(self) -> tuple[tuple[str, str | None], ...]:
+        """Names and revisions of the models that these settings name, registered ones aside."""
+        local = self.local
+        return () if local is None or registered_model(local.model) else ((local.model, local.revision),)
+
+    @property
+    def registered(self) -> dict[str, str | None] | None:
+        """Name and version or alias of the registered model that judges; None: none does."""
+        return registered_model(self.local.model) if self.local is not None else None
+
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values: Any) -> Any:
@@ -95,8 +149,16 @@ class JudgeConfig(Prices):
     def _complete(self) -> Self:
         if self.backend == "llm" and self.endpoint is None:
             raise ValueError("backend llm needs an endpoint: set endpoint.base_url and endpoint.model")
-        if self.backend == "heuristic" and self.endpoint is not None:
-            raise ValueError("an endpoint is set, but backend is heuristic: set backend: llm, or remove the endpoint")
+        if self.backend == "local" and self.local is None:
+            raise ValueError("backend local needs a model: set local.model")
+        if self.backend != "llm" and self.endpoint is not None:
+            raise ValueError(
+                f"an endpoint is set, but backend is {self.backend}: set backend: llm, or remove the endpoint"
+            )
+        if self.backend != "local" and self.local is not None:
+            raise ValueError(f"local is set, but backend is {self.backend}: set backend: local, or remove it")
         if self.backend == "heuristic" and self.rubric != QUALITY:
-            raise ValueError(f"fixed signals know the rubric quality only, not {self.rubric}: set backend: llm")
+            raise ValueError(
+                f"fixed signals know the rubric quality only, not {self.rubric}: set backend: llm or local"
+            )
         return self

@@ -46,6 +46,8 @@ class Finding(NamedTuple):
 class HeuristicJudge:
     """Applies the signals to every row. A conversation's score is that of its weakest answer, per criterion."""
 
+    rated = False
+
     def __init__(self, config: JudgeConfig) -> None:
         self.config = config
         self.digest = _signals_digest(config)

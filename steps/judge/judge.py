@@ -64,7 +64,7 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
         backend, config = trust.judge, trust.config
         with (
             LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
-            VerdictWriter(path, backend.criteria) as verdicts,
+            VerdictWriter(path, backend.criteria, backend.rated) as verdicts,
             UndecidedRows(_undecided_file(ctx, rows, backend)) as unjudged,
         ):
             tally = Tally(config, ctx.scrubbed, backend.criteria)
@@ -95,8 +95,10 @@ def judge_share(rows: Dataset, config: JudgeConfig, ctx: StageContext, share: Sh
 
 
 def _executor(config: JudgeConfig) -> Inline | None:
-    """A model isn't asked by many processes: requests wait, they don't compute, and one cap holds for all of them."""
-    return Inline() if config.endpoint is not None else None
+    """A model isn't asked by many processes: requests wait, they don't compute, and one cap holds for all of them; one
+    on this machine has its own threads, and is in memory once.
+    """
+    return Inline() if config.backend != "heuristic" else None
 
 
 def _undecided_file(ctx: StageContext, rows: Dataset, backend: Judge) -> Path:
@@ -107,13 +109,18 @@ def _undecided_file(ctx: StageContext, rows: Dataset, backend: Judge) -> Path:
 
 def backend_for(config: JudgeConfig, ctx: StageContext, rows: int, part: str = "") -> Judge:
     """The judge of these settings, for so many rows. `part`: which share of the run's rows is judged; "": all."""
-    if config.endpoint is None:
+    if config.backend == "heuristic":
         return HeuristicJudge(config)
-    from steps.judge.llm_judge import LlmJudge
-
-    payer = Payer(ctx.run, part) if ctx.run else None
     rubric = read_rubric(config.rubric, lambda name: ctx.root / name)
     rubric.require(config.instructions, compares=False, where="judge.rubric")
+    if config.local is not None:
+        from steps.judge.local_judge import LocalJudge
+
+        return LocalJudge(config, config.local, rubric, ctx)
+    from steps.judge.llm_judge import LlmJudge
+
+    assert config.endpoint is not None
+    payer = Payer(ctx.run, part) if ctx.run else None
     return LlmJudge(config, rubric, config.endpoint, (ctx.cache or ctx.folder) / "judge_replies.sqlite", rows, payer)
 
 

@@ -33,6 +33,8 @@ class LlmJudge:
     The address isn't part of it, so that a server may move; give two models of one name two cache folders.
     """
 
+    rated = False
+
     def __init__(
         self,
         config: JudgeConfig,

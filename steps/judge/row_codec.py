@@ -7,6 +7,7 @@ from steps.contracts.digests import canonical_json
 from steps.contracts.row_cache import Origin
 from steps.engines.rubric.case import Criterion
 from steps.judge.backend import Judge
+from steps.judge.ratings import Rating
 from steps.judge.verdict import MAX_SCORE, JudgeVerdict
 
 _HEURISTIC, _LLM = "heuristic", "llm"
@@ -22,14 +23,14 @@ def encoded(verdict: JudgeVerdict) -> str:
     nothing = all(s == MAX_SCORE for s in verdict.scores.values()) and not any(verdict.reasons.values())
     if nothing and verdict.backend == _HEURISTIC:
         return ""
-    return canonical_json(
-        [verdict.backend, verdict.prompt_digest, verdict.model, dict(verdict.scores), dict(verdict.reasons)]
-    )
+    said = [verdict.backend, verdict.prompt_digest, verdict.model, dict(verdict.scores), dict(verdict.reasons)]
+    ratings = {c: list(rating.probabilities) for c, rating in verdict.ratings.items()}
+    return canonical_json([*said, ratings] if ratings else said)
 
 
 def decoded(result: str, criteria: Sequence[Criterion]) -> JudgeVerdict:
     """The verdict again, without what it cost. Criteria stand in the judge's order, whatever JSON sorts them to."""
-    backend, digest, model, scores, reasons = json.loads(result)
+    backend, digest, model, scores, reasons, *ratings = json.loads(result)
     named = [c for c in criteria if c in scores]
     return JudgeVerdict(
         backend,
@@ -38,4 +39,5 @@ def decoded(result: str, criteria: Sequence[Criterion]) -> JudgeVerdict:
         {c: reasons[c] for c in named if c in reasons},
         model=model,
         cached=backend == _LLM,
+        ratings={c: Rating(tuple(ratings[0][c])) for c in named} if ratings else {},
     )

@@ -136,6 +136,8 @@ def with_calibration(report: StageReport, found: Calibration, lacking: Sequence[
 class UntrustedJudge:
     """In place of a judge that isn't trusted: every row is undecided, and nobody is asked."""
 
+    rated = False
+
     def __init__(self, judge: Judge) -> None:
         self.criteria: tuple[Criterion, ...] = judge.criteria
         # Another one: what is known of rows from earlier runs counts for nothing either.

@@ -1,5 +1,6 @@
 """A verdict on one row, and the file that keeps all of them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from steps.contracts.records import Row
 from steps.contracts.storage import writing
 from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Case, Criterion, Score
 from steps.engines.rubric.rubric import Rubric, rated_as
+from steps.judge.ratings import Rating, undecided
 
 MAX_SCORE = 5
 
@@ -50,12 +52,18 @@ _TAIL = (
     # Whether the reply was bought earlier (an earlier run, or an equal row of this one).
     pa.field("cached", pa.bool_(), nullable=False),
 )
+# JSON object: criterion -> probabilities of the ratings 1 to 5, their sum (mass), and the entropy in nats of what they
+# are among themselves; null where nothing was asked.
+_PROBABILITIES = pa.field("probabilities", pa.string())
 _GROUP_ROWS = 5_000
 
 
-def verdict_schema(criteria: Sequence[Criterion]) -> pa.Schema:
-    """Columns of verdicts.parquet: a score for each of the criteria, and what else there is to say of a verdict."""
-    return pa.schema([f for part in (_HEAD, [pa.field(c, pa.float32()) for c in criteria], _TAIL) for f in part])
+def verdict_schema(criteria: Sequence[Criterion], rated: bool = False) -> pa.Schema:
+    """Columns of verdicts.parquet: a score for each of the criteria, and what else there is to say of a verdict; with
+    the probabilities of the ratings where they are `rated`.
+    """
+    scores = [pa.field(c, pa.float32()) for c in criteria]
+    return pa.schema([*_HEAD, *scores, *_TAIL, *([_PROBABILITIES] if rated else [])])
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,8 @@ class JudgeVerdict:
     completion_tokens: int | None = None
     seconds: float | None = None
     cached: bool = False
+    # How probable each rating is, where the backend says it; of a verdict without scores too.
+    ratings: Mapping[Criterion, Rating] = field(default_factory=dict)
 
     @property
     def share(self) -> float | None:
@@ -94,6 +104,21 @@ class JudgeVerdict:
         """Names of the fixed signals that lowered a criterion, those that drop first; none where a model judged."""
         reason = self.reasons.get(criterion, "")
         return reason.split("; ") if reason and self.backend != "llm" else []
+
+
+def rated_verdict(
+    ratings: Mapping[Criterion, Rating], least_mass: float, prior: Mapping[Criterion, Rating] | None, **said: Any
+) -> JudgeVerdict:
+    """The verdict that probabilities come to.
+
+    Args:
+        prior: the ratings of an empty row, to be taken out; None: nothing is.
+        said: further fields of the verdict.
+    """
+    if (why := undecided(ratings, least_mass)) is not None:
+        return JudgeVerdict(**said, ratings=ratings, error=why[0], error_detail=why[1])
+    fair = {c: rating.without(prior[c]) if prior else rating for c, rating in ratings.items()}
+    return JudgeVerdict(**said, ratings=ratings, scores={c: rating.score for c, rating in fair.items()})
 
 
 def no_answer(criteria: Sequence[Criterion], prompt_digest: str) -> JudgeVerdict:
@@ -124,9 +149,9 @@ class VerdictWriter:
     A run that fails for too many undecided rows thus leaves the replies that explain why.
     """
 
-    def __init__(self, path: Path, criteria: Sequence[Criterion] = CRITERIA) -> None:
-        self.path, self._criteria = path, criteria
-        self._schema = verdict_schema(criteria)
+    def __init__(self, path: Path, criteria: Sequence[Criterion] = CRITERIA, rated: bool = False) -> None:
+        self.path, self._criteria, self._rated = path, criteria, rated
+        self._schema = verdict_schema(criteria, rated)
         nothing = self._schema.empty_table()
         self._partial = path.with_name(path.name + ".partial")
         with writing(path):
@@ -146,7 +171,7 @@ class VerdictWriter:
         self._lines.append(
             (*ids, v.backend, outcome, *(v.scores.get(c) for c in self._criteria),
              v.share, canonical_json(dict(v.reasons)), v.error, v.error_detail, v.model, v.prompt_digest, v.raw_reply,
-             v.prompt_tokens, v.completion_tokens, v.seconds, v.cached)
+             v.prompt_tokens, v.completion_tokens, v.seconds, v.cached, *([_told(v.ratings)] if self._rated else []))
         )  # fmt: skip
 
     def begin(self, rows: pa.Table, silent: Mask, prompt_digest: str) -> None:
@@ -185,6 +210,16 @@ class VerdictWriter:
                 self._writer.write_table(self._waiting)
             self._writer.close()
             self._partial.replace(self.path)
+
+
+def _told(ratings: Mapping[Criterion, Rating]) -> str | None:
+    found = {
+        c: {"ratings": [round(p, 6) for p in r.probabilities], "mass": round(r.mass, 6),
+            "entropy": round(r.entropy, 6) if r.mass > 0 else None}
+        for c, r in ratings.items()
+        if math.isfinite(r.mass)
+    }  # fmt: skip
+    return canonical_json(found) if found else None
 
 
 def _silent_lines(rows: pa.Table, prompt_digest: str) -> pa.Table:

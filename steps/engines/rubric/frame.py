@@ -9,7 +9,7 @@ from steps.engines.rubric.case import Case
 
 def framed(case: Case) -> str:
     """The row as the judge sees it: one JSON line between two markers."""
-    return between_markers(_content(case), "Rate row {marker}.")
+    return between_markers(content_of(case), "Rate row {marker}.")
 
 
 def between_markers(content: dict[str, Any], request: str) -> str:
@@ -30,7 +30,8 @@ def message_of(message: dict[str, Any]) -> dict[str, str]:
     return {f: message[f] for f in fields if message.get(f) or f in ("role", "content")}
 
 
-def _content(case: Case) -> dict[str, Any]:
+def content_of(case: Case) -> dict[str, Any]:
+    """What a judge is shown of a row."""
     if case.kind == "document":
         return {"document": case.text}
     content: dict[str, Any] = {"conversation": [message_of(m) for m in case.messages]}
