@@ -8,8 +8,9 @@ the row. What is the same for every row stands before it.
 from collections.abc import Sequence
 
 from steps.contracts.digests import value_digest
+from steps.engines.llm.framing import framed as in_frame
 from steps.engines.rubric.case import Case, Criterion
-from steps.engines.rubric.frame import between_markers, content_of
+from steps.engines.rubric.frame import content_of
 from steps.engines.rubric.prompt import in_particular, told
 from steps.engines.rubric.rubric import HIGHEST, LOWEST, Rubric, rated_as
 
@@ -35,7 +36,7 @@ def question(criterion: Criterion) -> str:
 
 def row_text(case: Case) -> str:
     """The row in its frame, with a line break behind it, where a question follows."""
-    return between_markers(content_of(case), "")
+    return in_frame(content_of(case), "row")
 
 
 def empty_row(kind: str) -> str:
