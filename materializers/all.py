@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from materializers.datasets import DatasetMaterializer
 from materializers.files import AnswersMaterializer, FileMaterializer, LedgerMaterializer
 from materializers.folders import DedupIndexMaterializer, EmbeddingsMaterializer, RowCacheMaterializer
-from materializers.models import ModelFolderMaterializer
+from materializers.models import ModelExportsMaterializer, ModelFolderMaterializer
 from materializers.values import RunRecordMaterializer, StageReportMaterializer, ValueMaterializer
 from steps.contracts.data_report import DataReport
 from steps.contracts.dataset import Dataset
 from steps.contracts.dedup_index import DedupIndex
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
+from steps.contracts.exports import ModelExports, ParityReport
 from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelFolder
 from steps.contracts.monitoring import Monitored
@@ -28,6 +29,7 @@ MATERIALIZERS = (
     EmbeddingsMaterializer,
     DedupIndexMaterializer,
     ModelFolderMaterializer,
+    ModelExportsMaterializer,
     StageReportMaterializer,
     ValueMaterializer,
     RunRecordMaterializer,
@@ -48,4 +50,6 @@ ARTIFACT_TYPES: Mapping[type, ArtifactType] = {
     Registration: "registration",
     Monitored: "monitored",
     DataReport: "data_report",
+    ModelExports: "exports",
+    ParityReport: "parity",
 }

@@ -14,6 +14,7 @@ from steps.contracts.dedup_index import IndexManifest
 from steps.contracts.digests import bytes_digest, text_digest
 from steps.contracts.embeddings import EmbeddingsManifest
 from steps.contracts.errors import InputNotFoundError, IntegrityError
+from steps.contracts.exports import ExportsManifest
 from steps.contracts.models import ModelInfo
 from steps.contracts.row_cache import RowCacheManifest
 from steps.contracts.runs import ArtifactRecord, RunRecord
@@ -157,8 +158,8 @@ def named_files(store: Artifacts, artifact: ArtifactRecord) -> Iterator[tuple[st
             for shard in manifest.shards:
                 where = layout.shard(root, shard.sha256)
                 yield _below(root, where), where, shard.sha256
-        case "model":
-            for name, sha256 in store.main_value(artifact, layout.MODEL, ModelInfo).files.items():
+        case "model" | "exports":
+            for name, sha256 in _files_of(store, artifact).items():
                 yield f"files/{name}", layout.model_file(uri, name), sha256
         case "row_cache":
             for name, sha256 in store.main_value(artifact, layout.MANIFEST, RowCacheManifest).files.items():
@@ -171,6 +172,13 @@ def named_files(store: Artifacts, artifact: ArtifactRecord) -> Iterator[tuple[st
                 for name, (_, sha256) in entry.files.items():
                     where = layout.dedup_part(root, entry.name, name)
                     yield _below(root, where), where, sha256
+
+
+def _files_of(store: Artifacts, artifact: ArtifactRecord) -> dict[str, str]:
+    """SHA-256 of the files of a model or of its exports, by name."""
+    if artifact.type == "model":
+        return store.main_value(artifact, layout.MODEL, ModelInfo).files
+    return store.main_value(artifact, layout.MANIFEST, ExportsManifest).files
 
 
 def _below(root: str, uri: str) -> str:

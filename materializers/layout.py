@@ -5,7 +5,7 @@ which names or holds all else; the SHA-256 of its bytes stands beside it (`CHECK
 in the artifact's metadata under `SHA256`, from where the run's record has it.
 """
 
-# Main files. The manifest: of datasets, row caches, cached embeddings and dedup indexes.
+# Main files. The manifest: of datasets, row caches, cached embeddings, dedup indexes and exports.
 MANIFEST = "manifest.json"
 LEDGER = "ledger.parquet"
 ANSWERS = "answers.parquet"
@@ -22,6 +22,7 @@ MAIN = {
     "answers": ANSWERS,
     "stage_report": REPORT,
     "model": MODEL,
+    "exports": MANIFEST,
 }
 
 # Below the store's root, with a folder per run: the records that runs' last steps keep.
@@ -43,7 +44,9 @@ def beside(uri: str, name: str) -> str:
 
 
 def model_file(uri: str, name: str) -> str:
-    """URI of a file of a model. `uri`: the artifact's folder; `name`: as in ModelInfo.files."""
+    """URI of a file of a model, or of its exports. `uri`: the artifact's folder; `name`: as in ModelInfo.files or
+    ExportsManifest.files.
+    """
     return f"{uri}/files/{name}"
 
 

@@ -10,6 +10,7 @@ from materializers.transfer import as_json, get_value, put_main, put_text
 from steps.contracts.data_report import DataReport
 from steps.contracts.digests import text_digest, value_digest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
+from steps.contracts.exports import ParityReport
 from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.runs import RunRecord
@@ -21,7 +22,7 @@ class ValueMaterializer(BaseMaterializer):
     """`value.json` and `view.html`."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
-        EvalReport, Comparison, Decision, Registration, Monitored, DataReport,
+        EvalReport, Comparison, Decision, Registration, Monitored, DataReport, ParityReport,
     )  # fmt: skip
     ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA_ANALYSIS
     FILE: ClassVar[str] = layout.VALUE

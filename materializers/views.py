@@ -22,6 +22,7 @@ from materializers.visible import visible
 from steps.contracts.data_report import DataReport
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration
+from steps.contracts.exports import ParityReport
 from steps.contracts.humanize import duration, number
 from steps.contracts.ledger import Ledger
 from steps.contracts.monitoring import Monitored
@@ -130,6 +131,8 @@ def _(value: Monitored) -> Markup:
 def _(value: DataReport) -> Markup:
     goals = [g for g in value.goals if g.asked] or value.goals
     return _render("data_report.jinja", r=value, goals=goals, chapters=chapters_of(value))
+def _(value: ParityReport) -> Markup:
+    return _render("parity.jinja", p=value)
 
 
 @fragment.register

@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+from ops.export.before import unmakeable
 from ops.fitting import base_folder, require_teacher_fits, require_weights_fit, values_of
 from ops.infra import InfraConfig
 from ops.run_index import LATEST, artifacts_of, known_runs
@@ -136,6 +137,7 @@ def findings(
         _packages(config, here),
         _machine(config, infra, here),
         _asked(root, config, here),
+        (Finding(*found) for found in unmakeable(root, config, base, here)),
         _production(root, config, here),
         _metrics(root, config),
         (Finding(place, what, error=error) for place, what, error in faults(root, config)),

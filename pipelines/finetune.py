@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.config import RunConfig
+from pipelines.exporting import export_step
 from pipelines.start import Started
 from steps.base.step import base_step
 from steps.contracts.models import BASE, CHAMPION
@@ -47,7 +48,7 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
     evaluations = [m.report for m in measured]
     decided = gate_step(evaluations, [m.answers for m in measured], config.gate, start.sources)
     registered = models[config.candidate]
-    return register_step(
+    registration = register_step(
         registered.base,
         registered.tuned,
         dataset,
@@ -59,6 +60,21 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
         _training(config),
         start.sources,
     )
+    if config.export is None:
+        return registration
+    judged = measured[config.subjects.index(config.candidate)]
+    return export_step(
+        registered.base,
+        registered.tuned,
+        dataset,
+        decided.decision,
+        registration,
+        judged.report,
+        judged.answers,
+        config.export,
+        config.evaluate.model_copy(update={"subjects": ()}),
+        start.inputs("evaluate"),
+    ).parity
 
 
 def trained(config: RunConfig, start: Started, dataset: Any) -> list[Any]:

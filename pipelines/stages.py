@@ -19,6 +19,7 @@ from steps.data_report.config import DataReportConfig
 from steps.dedup.config import DedupConfig
 from steps.engines.embed.config import CACHE as EMBEDDINGS
 from steps.evaluate.config import EvaluateConfig
+from steps.export.config import ExportConfig
 from steps.gate.config import GateConfig
 from steps.ingest.config import IngestConfig
 from steps.judge.config import CACHE as VERDICTS
@@ -284,6 +285,10 @@ class StageSettings(Frozen):
     registry: Annotated[
         RegisterConfig | None, Stage(name="register", tunes=True, required="the name to register under")
     ] = Field(None, description="Name and place under which the model is registered.")
+    export: Annotated[
+        ExportConfig | None,
+        Stage(tunes=True, step="pipelines.exporting:export_step"),
+    ] = Field(None, description="What is made of a model that passed the gate, and held against it; None: nothing.")
     monitor: Annotated[
         MonitorConfig,
         Stage(

@@ -17,9 +17,10 @@ from ops.found_models import find_model
 from ops.release.facts import behind, facts_of
 from ops.versions import find_version
 from steps.contracts.errors import ConfigError, InputError
+from steps.contracts.exports import ExportManifest
 from steps.contracts.humanize import size
 from steps.contracts.records import SPLITS
-from steps.engines.exports.exported_folder import MANIFEST, ExportManifest
+from steps.engines.exports.exported_folder import MANIFEST
 from steps.engines.exports.formats import FORMATS
 
 

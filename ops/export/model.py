@@ -1,29 +1,22 @@
 """A model as files for other programs, proven before its folder appears."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from materializers.artifacts import going_on
 from ops.export.folder import whole_folder
 from ops.found_models import FoundModel, find_model
 from ops.run_index import artifacts_of
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError
+from steps.contracts.exports import ExportManifest
 from steps.contracts.runs import RunRecord
-from steps.engines.exports.exported_folder import MANIFEST, ExportManifest, read_manifest, verify_files, write_export
+from steps.engines.exports.exported_folder import MANIFEST, read_manifest, verify_files, write_export
 from steps.engines.exports.folder_format import Asked, Options, Source
 from steps.engines.exports.formats import FORMATS
-from steps.engines.exports.gguf.converter import LLAMA_CPP
-from steps.engines.exports.probes import plain, prompts, texts
+from steps.engines.exports.gguf.converter import fetched_converter
+from steps.engines.exports.probes import asked_rows, plain, prompts, texts
 from steps.engines.lm.load import load_tokenizer
-
-# Chosen: rows of the run's test split that are asked besides.
-_MOST_ROWS = 16
-_SAID = ("role", "content")
-# Where `make llama-cpp` puts the converter, below the root.
-_FETCHED = ".venv-llama-cpp"
 
 
 @dataclass(frozen=True)
@@ -102,9 +95,8 @@ def write_model(
         said = plain(said)
     scratch = folder.with_name("scratch")
     scratch.mkdir()
-    options = Options(
-        asked.dtype, asked.pre_tokenizer, asked.llama_cpp or _converter(root), system=_system(rows) if words else None
-    )
+    llama_cpp = asked.llama_cpp or fetched_converter(root)
+    options = Options(asked.dtype, asked.pre_tokenizer, llama_cpp, system=_system(rows) if words else None)
     return write_export(
         source, text, FORMATS[asked.to], folder, scratch, said, texts(), options, format_name=asked.to,
         epsilon=asked.epsilon, limit=asked.most_differing, run=found.run.name if found.run else None,
@@ -112,31 +104,15 @@ def write_model(
 
 
 def _test_rows(root: Path, run: RunRecord) -> list[Asked]:
-    """Questions of the run's test split, the first in the order of their ids: of plain conversations, up to the last
-    turn of the assistant.
-    """
+    """Questions of the run's test split."""
     versions = going_on(run)
-    if not versions:
-        return []
-    rows = artifacts_of(root, run).dataset(versions[-1]).iter_rows("test")
-    plain_rows = [r for r in rows if r["kind"] == "conversation" and not r.get("tools") and _is_plain(r["messages"])]
-    plain_rows.sort(key=lambda r: str(r["content_id"]))
-    return [_asked([{k: m[k] for k in _SAID} for m in r["messages"]], "") for r in plain_rows[:_MOST_ROWS]]
+    return asked_rows(artifacts_of(root, run).dataset(versions[-1]).iter_rows("test")) if versions else []
 
 
 def _system(rows: list[Asked]) -> str | None:
     """The system message that all rows begin with."""
     found = {r[0]["content"] if not isinstance(r, str) and r[0]["role"] == "system" else None for r in rows}
     return found.pop() if len(found) == 1 else None
-
-
-def _is_plain(messages: list[dict[str, Any]]) -> bool:
-    roles = [m["role"] for m in messages]
-    return (
-        "user" in roles
-        and set(roles) <= {"system", "user", "assistant"}
-        and not any(m.get("tool_calls") for m in messages)
-    )
 
 
 def read_prompts(file: Path) -> list[Asked]:
@@ -187,12 +163,6 @@ def _has_own(source: Source) -> bool:
     from steps.engines.lm.load import has_tokenizer
 
     return source.tuned is None or has_tokenizer(source.tuned)
-
-
-def _converter(root: Path) -> Path | None:
-    """Where `make llama-cpp` has put it; None: the environment says, or nothing does."""
-    fetched = root / _FETCHED
-    return fetched if not os.environ.get(LLAMA_CPP) and fetched.is_dir() else None
 
 
 def _nothing(out: Path) -> set[str]:

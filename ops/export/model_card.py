@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ops.release.facts import Facts
+from steps.contracts.exports import ExportManifest
 from steps.contracts.models import BaseRef
-from steps.engines.exports.exported_folder import ExportManifest
 from steps.register.cards import escape
 
 MODEL_CARD, DATA_CARD = "README.md", "DATA.md"

@@ -7,6 +7,7 @@ from ops.found_models import FoundModel
 from ops.release.facts import Behind
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError, IntegrityError, ServiceError
 from steps.contracts.evaluation import Decision, EvalReport, Registration
+from steps.contracts.exports import ParityReport
 from steps.contracts.reports import Frozen
 from steps.register import versions
 from steps.register.decisions import PersonsDecision, decisions_of
@@ -46,7 +47,7 @@ def clearance_of(root: Path, found: FoundModel, stores: Behind | None, although:
     registration = _registration(found)
     approvals, trouble, asked = _asked(registration, found.model.info.digest)
     wanted = max(_wanted(found), asked)
-    against = [*judged, *_approved(approvals, trouble, wanted, found.model.info.digest)]
+    against = [*judged, *_held(found, stores), *_approved(approvals, trouble, wanted, found.model.info.digest)]
     if against and although is None:
         raise InputError(
             "; ".join(against), where=found.name,
@@ -71,6 +72,15 @@ def _judged(found: FoundModel, stores: Behind | None) -> tuple[Decision | None, 
         return None, [f"the gate of run {found.run.name} judged another model ({decision.candidate or 'the last one'})"]
     failed = [r.check for r in decision.reasons if not r.passed]
     return decision, [] if decision.promote else [f"the gate didn't let it pass: {', '.join(failed)}"]
+
+
+def _held(found: FoundModel, stores: Behind | None) -> list[str]:
+    """Exports and servers of these weights that aren't the model."""
+    if found.run is None or stores is None:
+        return []
+    reports = [stores.store.value(a, ParityReport) for a in found.run.of_type("parity")]
+    held = [r for p in reports if p.model == found.model.info.digest for r in p.held]
+    return [f"{r.runtime} isn't the model: {r.reasons[0]}" for r in held]
 
 
 def candidate_digest(store: Artifacts, decision: Decision) -> str | None:

@@ -8,8 +8,8 @@ from ops.release.clearance import Clearance
 from ops.release.evaluation import PublicEvaluation
 from ops.release.facts import NOT_RECORDED, Facts, base_name
 from steps.contracts.digests import value_digest
+from steps.contracts.exports import ExportManifest
 from steps.contracts.models import BaseRef
-from steps.engines.exports.exported_folder import ExportManifest
 
 UNKNOWN = "unknown"
 

@@ -22,9 +22,9 @@ from ops.release.facts import behind, facts_of
 from ops.release.manifest import ReleaseManifest, files_below
 from ops.release.training_content import as_markdown, training_content
 from steps.contracts.errors import AssayError, ConfigError
+from steps.contracts.exports import ExportManifest
 from steps.contracts.storage import full_disk, write_whole
 from steps.engines.exports.exported_folder import MANIFEST as EXPORTED
-from steps.engines.exports.exported_folder import ExportManifest
 from steps.engines.lm.load import weights_path
 from steps.engines.signing.keys import public_key, sign, signing_key
 from steps.zenml_runtime.state import state_folder

@@ -317,8 +317,12 @@ def _event(value: dict[str, Any]) -> str:
 def _completion(read: ReadRequest, end: End) -> dict[str, Any]:
     thought = {"reasoning_content": end.reasoning} if end.reasoning else {}
     message = {"role": "assistant", "content": end.text, "refusal": None, **thought}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(end)}
-    return {**_head(), "object": "chat.completion", "model": read.chat.model, "choices": [choice], "usage": _usage(end)}
+    choice: dict[str, Any] = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(end)}
+    told = {**_head(), "object": "chat.completion", "model": read.chat.model, "choices": [choice], "usage": _usage(end)}
+    if read.chat.return_token_ids:
+        # Named as vLLM's.
+        choice["token_ids"], told["prompt_token_ids"] = list(end.ids), list(end.prompt_ids)
+    return told
 
 
 def _head() -> dict[str, Any]:

@@ -27,13 +27,17 @@ _NEXT_ONE, _ALL = 0.02, 0.2
 
 @dataclass(frozen=True)
 class End:
-    """How an answer ended. `prompt`, `completion`: in tokens; `cut`: it had no more room."""
+    """How an answer ended. `prompt`, `completion`: in tokens; `cut`: it had no more room. `prompt_ids`, `ids`: the
+    tokens themselves, without the one that ended the answer.
+    """
 
     text: str
     reasoning: str | None
     prompt: int
     completion: int
     cut: bool
+    prompt_ids: Sequence[int] = ()
+    ids: Sequence[int] = ()
 
 
 # What is told of an answer: its pieces, then its end or what went wrong.
@@ -106,7 +110,8 @@ class Job:
             self.tell(piece)
         whole, tokens = self.transcript.whole(), self.transcript.tokens
         cut = tokens >= self.room and not self.transcript.stopped
-        self.tell(End(whole.text, whole.reasoning, len(self.ids), tokens, cut))
+        said = self.transcript.ids
+        self.tell(End(whole.text, whole.reasoning, len(self.ids), tokens, cut, self.ids, said))
 
 
 class Writer(Protocol):

@@ -73,6 +73,7 @@ class ChatRequest(_Strict):
     presence_penalty: _None | None = None
     frequency_penalty: _None | None = None
     response_format: _Format | None = None
+    return_token_ids: bool | None = None
     user: Any = None
     metadata: Any = None
     store: Any = None
@@ -119,6 +120,8 @@ def read_request(body: bytes) -> ReadRequest:
         raise _invalid(e) from e
     except (ValueError, RecursionError) as e:
         raise RequestError(400, "the body is not JSON in UTF-8", code="invalid_json") from e
+    if chat.return_token_ids and chat.stream:
+        raise RequestError(400, "token ids are told of whole answers, not of streams", param="return_token_ids")
     return ReadRequest(chat, _row(chat))
 
 

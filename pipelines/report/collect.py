@@ -2,16 +2,18 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
+from materializers import layout
 from materializers.artifacts import Artifacts, going_on, is_remote, stage_of
 from pipelines.report.costs import evaluation_costs, run_costs
-from pipelines.report.page import Model, RunPage, ScoredAnswer, SideBySide, Version
+from pipelines.report.page import Exported, Model, RunPage, ScoredAnswer, SideBySide, Version
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
+from steps.contracts.exports import ExportsManifest, ParityReport
 from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import Frozen
 from steps.contracts.runs import ArtifactRecord, RunRecord
@@ -47,6 +49,8 @@ def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") 
         comparison=compared,
         decision=_only(store, run.of_type("decision"), Decision),
         monitored=_only(store, run.of_type("monitored"), Monitored),
+        parity=_only(store, run.of_type("parity"), ParityReport),
+        exports=tuple(_exports(store)),
         registration=_only(store, run.of_type("registration"), Registration) or run.registration,
         answers=tuple(_answers(store, run, evals, compared)) if scrubbed and compared else (),
         answers_withheld=not scrubbed and bool(run.of_type("answers")),
@@ -57,6 +61,12 @@ def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") 
 
 def _only(store: Artifacts, found: list[ArtifactRecord], kind: type[V]) -> V | None:
     return store.value(found[-1], kind) if found else None
+
+
+def _exports(store: Artifacts) -> Iterator[Exported]:
+    for artifact in store.run.of_type("exports"):
+        manifest = store.main_value(artifact, layout.MANIFEST, ExportsManifest)
+        yield from (Exported(n, layout.model_file(artifact.uri, n), m) for n, m in manifest.exports.items())
 
 
 def _sources(store: Artifacts, run: RunRecord) -> dict[str, int]:

@@ -18,6 +18,7 @@ from pipelines.report.ownership import ownership
 from pipelines.report.verdict import judged
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
+from steps.contracts.exports import ExportManifest, ParityReport
 from steps.contracts.humanize import duration
 from steps.contracts.models import ModelInfo
 from steps.contracts.monitoring import Monitored, MonitorVerdict
@@ -69,6 +70,15 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Exported:
+    """An export that was kept, and the folder that it lies in."""
+
+    name: str
+    place: str
+    manifest: ExportManifest
+
+
+@dataclass(frozen=True)
 class RunPage:
     """Everything the page shows. What a run doesn't have is empty or None, and its section is left out."""
 
@@ -82,6 +92,8 @@ class RunPage:
     decision: Decision | None = None
     registration: Registration | None = None
     monitored: Monitored | None = None
+    parity: ParityReport | None = None
+    exports: tuple[Exported, ...] = ()
     answers: tuple[SideBySide, ...] = ()
     # There are answers, but their rows were never scrubbed, so that they don't belong on a page.
     answers_withheld: bool = False
@@ -138,7 +150,12 @@ def _glance(content: RunPage, costs: Sequence[StageCost]) -> Glance:
     last = _last(content.datasets)
     rows = last.manifest.rows if last else None
     made = glance(content.record, costs, content.decision, content.registration, rows, _sources_read(content))
-    return replace(made, todo=(*made.todo, *_todo_in_production(content.monitored)))
+    return replace(made, todo=(*made.todo, *_todo_of_exports(content.parity), *_todo_in_production(content.monitored)))
+
+
+def _todo_of_exports(parity: ParityReport | None) -> Iterator[Todo]:
+    if parity is not None and not parity.holds:
+        yield Todo(f"nothing may be released: {', '.join(r.runtime for r in parity.held)} isn't the model")
 
 
 def _todo_in_production(monitored: Monitored | None) -> Iterator[Todo]:

@@ -22,6 +22,8 @@ ArtifactType: TypeAlias = Literal[
     "registration",
     "monitored",
     "data_report",
+    "exports",
+    "parity",
     "file",
     "row_cache",
     "embeddings",

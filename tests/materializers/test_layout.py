@@ -13,12 +13,13 @@ from materializers.all import MATERIALIZERS
 from materializers.datasets import DatasetMaterializer
 from materializers.files import AnswersMaterializer, FileMaterializer, LedgerMaterializer
 from materializers.folders import EmbeddingsMaterializer
-from materializers.models import ModelFolderMaterializer
+from materializers.models import ModelExportsMaterializer, ModelFolderMaterializer
 from materializers.values import RunRecordMaterializer, StageReportMaterializer, ValueMaterializer
-from steps.contracts.digests import file_digest
+from steps.contracts.digests import file_digest, text_digest
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.errors import IntegrityError
 from steps.contracts.evaluation import ANSWERS_SCHEMA, Answers
+from steps.contracts.exports import ExportManifest, ExportsManifest, ModelExports, Parity
 from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import Ledger, LedgerWriter
 from steps.contracts.models import BaseRef, ModelFolder, ModelInfo
@@ -59,7 +60,34 @@ def examples(folder: Path) -> dict[str, tuple[type[Any], Any]]:
         "run": (RunRecordMaterializer, sample_run.record()),
         layout.MODEL: (ModelFolderMaterializer, ModelFolder(info, None)),
         layout.MANIFEST: (DatasetMaterializer, rows),
+        "exports": (ModelExportsMaterializer, exports(folder / "exported")),
     }
+
+
+def exports(folder: Path) -> ModelExports:
+    """One export of two files, one of them in a folder."""
+    files = {"a.txt": "a", "deep/b.txt": "b"}
+    for name, text in files.items():
+        place = folder / "merged" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    made = ExportManifest(
+        format="merged", dtype="float32", model="m", name="tuned", base=BaseRef(source="scratch", name="scratch"),
+        base_digest="b", files={n: text_digest(t) for n, t in files.items()},
+        parity=Parity(prompts=1, texts=1, tokens=1, epsilon=0.0),
+    )  # fmt: skip
+    return ModelExports(ExportsManifest(model="m", exports={"merged": made}), folder)
+
+
+def test_a_changed_file_of_an_export_is_refused(tmp_path: Path) -> None:
+    made = ModelExportsMaterializer(str(tmp_path / "store/x"), LocalStore(str(tmp_path / "store")))
+    made.save(exports(tmp_path / "made"))
+    found = made.load(ModelExports)
+    assert (found.folder / "merged/deep/b.txt").read_text() == "b" and found.digest == exports(tmp_path / "made").digest
+    (found.folder / "merged/deep/b.txt").unlink()
+    (found.folder / "merged/deep/b.txt").write_text("c")
+    with pytest.raises(IntegrityError, match="SHA-256"):
+        made.load(ModelExports)
 
 
 def test_what_was_stored_is_read_and_what_was_changed_is_refused(tmp_path: Path) -> None:
@@ -75,7 +103,7 @@ def test_what_was_stored_is_read_and_what_was_changed_is_refused(tmp_path: Path)
         store = LocalStore(str(tmp_path / "store"))
         made = kind(str(folder), artifact_store=store)
         made.save(value)
-        file = folder / {"embeddings": layout.MANIFEST, "run": layout.VALUE}.get(main, main)
+        file = folder / {"embeddings": layout.MANIFEST, "exports": layout.MANIFEST, "run": layout.VALUE}.get(main, main)
         assert made.extract_metadata(value)[layout.SHA256] == file_digest(file), kind
         data_type = type(value)
         made.load(data_type)

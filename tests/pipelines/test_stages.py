@@ -190,6 +190,7 @@ def test_the_order_of_the_data_is_the_order_of_a_run() -> None:
         "review": {"decisions": ["d.jsonl"]},
         "base": {"model": "scratch"},
         "registry": {"name": "m"},
+        "export": {"formats": [{"to": "merged"}]},
     })  # fmt: skip
     kinds = [re.sub(r"^evaluate_.*", "evaluate_step", step) for step in config.steps]
     assert list(dict.fromkeys(kinds)) == [f"{s.name}_step" for s in STAGES if not s.monitors and not s.describes]

@@ -7,15 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import ValidationError
 
 from steps.contracts.digests import folder_digests
 from steps.contracts.errors import InputNotFoundError, IntegrityError
-from steps.contracts.models import BaseRef
-from steps.contracts.reports import Frozen
+from steps.contracts.exports import ExportManifest, Parity
 from steps.contracts.storage import full_disk, write_whole
-from steps.engines.exports.folder_format import Asked, FolderFormat, Options, Source
-from steps.engines.exports.parity import Parity, check_parity, reference_of
+from steps.engines.exports.folder_format import Asked, FolderFormat, Options, Source, Written
+from steps.engines.exports.parity import check_parity, reference_of
 
 MANIFEST = "export.json"
 CARD = "README.md"
@@ -25,33 +24,6 @@ MOST_DIFFERING: Mapping[str, float] = MappingProxyType({"bf16": 0.1, "bfloat16":
 _MOST = 0.05
 # Chosen: room for answers in the check, and for what templates write around prompts.
 _SPARE = 64
-
-
-class ExportManifest(Frozen):
-    """What lies in an exported folder.
-
-    Attributes:
-        format, dtype: how the weights are written.
-        model: digest of the model that was exported; name: as it was asked for; run: that made it, where it is known.
-        base, base_digest: what an adapter lies over, or full weights were trained from.
-        files: SHA-256 per file, by relative POSIX path, of all but this one.
-        parity: what the check against the trained model found.
-        facts: what the format records besides, as the metadata of a GGUF file.
-        packages: versions with which it was written and checked.
-    """
-
-    format: str
-    dtype: str
-    model: str
-    name: str
-    run: str | None = None
-    base: BaseRef
-    base_digest: str
-    files: dict[str, str]
-    parity: Parity
-    notes: tuple[str, ...] = ()
-    facts: dict[str, JsonValue] = Field(default_factory=dict)
-    packages: dict[str, str] = Field(default_factory=dict)
 
 
 def write_export(
@@ -82,26 +54,37 @@ def write_export(
     """
     try:
         written = how.write(source, folder, options, scratch)
-        _take_card(source, folder)
+        take_card(source, folder)
         reference = reference_of(source, asked, texts, max_new_tokens=max_new_tokens)
         context = max(len(r.prompt) + len(r.answer) for r in reference.replies) + _SPARE
         bound = how.epsilons[written.dtype] if epsilon is None else epsilon
-        most = MOST_DIFFERING.get(written.dtype, _MOST) if limit is None else limit
+        most = most_differing(written.dtype) if limit is None else limit
         room = Options(**{**vars(options), "context": max(context, options.context)})
         with how.opened(source, folder, room, scratch) as runtime:
             parity = check_parity(reference, runtime, bound, name, most)
-        info = source.model.info
-        manifest = ExportManifest(
-            format=format_name, dtype=written.dtype, model=info.digest, name=name, run=run, base=source.base.info.base,
-            base_digest=source.base.info.digest, files=folder_digests(folder), parity=parity,
-            notes=tuple(written.notes), facts=dict(written.facts), packages=_packages(),
-        )  # fmt: skip
+        manifest = manifest_of(source, name, format_name, written, folder, parity, run)
         write_whole(folder / MANIFEST, manifest.model_dump_json(indent=1))
     except Exception as e:
         if full := full_disk(e):
             raise full from e
         raise
     return manifest
+
+
+def manifest_of(
+    source: Source, name: str, format_name: str, written: Written, folder: Path, parity: Parity, run: str | None = None
+) -> ExportManifest:
+    """What is told of files that were written and proven. Its arguments are those of `write_export`."""
+    return ExportManifest(
+        format=format_name, dtype=written.dtype, model=source.model.info.digest, name=name, run=run,
+        base=source.base.info.base, base_digest=source.base.info.digest, files=folder_digests(folder), parity=parity,
+        notes=tuple(written.notes), facts=dict(written.facts), packages=_packages(),
+    )  # fmt: skip
+
+
+def most_differing(dtype: str) -> float:
+    """The share of tokens that an export in a number format may say otherwise."""
+    return MOST_DIFFERING.get(dtype, _MOST)
 
 
 def read_manifest(folder: Path) -> ExportManifest:
@@ -132,7 +115,8 @@ def verify_files(folder: Path) -> ExportManifest:
     return manifest
 
 
-def _take_card(source: Source, folder: Path) -> None:
+def take_card(source: Source, folder: Path) -> None:
+    """Copy the card that lies beside the weights, where one does."""
     place = source.model.path
     if place is not None and (place / CARD).is_file():
         shutil.copyfile(place / CARD, folder / CARD)

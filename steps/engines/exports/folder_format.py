@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from steps.contracts.errors import ConfigError
 from steps.contracts.models import ModelFolder
+from steps.contracts.records import Row
 from steps.engines.lm.scorer import is_scorer
 
 # Messages that end with a user's one, or a plain text to go on with (models without a chat template).
@@ -75,11 +76,31 @@ class Runtime(Protocol):
         ...
 
     def next_tokens(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
-        """The most probable token at every place of the answer, each time behind the prompt and the answer so far."""
+        """The most probable token at every place of the answer, each time behind the prompt and the answer so far; of a
+        runtime that can't be told how an answer began, up to the first place where it says another one.
+        """
         ...
 
     def ends_with(self, token: int) -> bool:
         """Whether an answer ends where this token is said."""
+        ...
+
+
+@runtime_checkable
+class Generating(Runtime, Protocol):
+    """A runtime that goes on with token ids."""
+
+    def generate(self, prompt: Sequence[int], room: int) -> list[int]:
+        """Token ids of the greedy answer, what ends it included; `room`: how many at most."""
+        ...
+
+
+@runtime_checkable
+class Conversing(Runtime, Protocol):
+    """A runtime that takes messages and gives final texts."""
+
+    def converse(self, rows: Sequence[Row], rooms: Sequence[int]) -> list[str]:
+        """The greedy answer to each row up to its last turn; `rooms`: tokens that it may have."""
         ...
 
 

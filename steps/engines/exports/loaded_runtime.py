@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steps.engines.exports.folder_format import Asked
+from steps.engines.lm.decoding import without_own_decoding
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.memory import release
 
@@ -40,6 +41,19 @@ class LoadedRuntime:
         with without_gradients(self._model):
             logits = self._model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
         found: list[int] = logits.argmax(-1).tolist()
+        return found
+
+    def generate(self, prompt: Sequence[int], room: int) -> list[int]:
+        """By transformers, with nothing of the generation config but what ends an answer."""
+        import torch
+        from transformers import GenerationConfig
+
+        ends = sorted(self._ends)
+        config = GenerationConfig(max_new_tokens=room, do_sample=False, eos_token_id=ends, pad_token_id=ends[0])
+        ids = torch.tensor([list(prompt)], device=self._model.device)
+        with without_gradients(self._model), without_own_decoding(self._model):
+            out = self._model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        found: list[int] = out[0, len(prompt) :].tolist()
         return found
 
     def ends_with(self, token: int) -> bool:

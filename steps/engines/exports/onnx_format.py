@@ -71,6 +71,14 @@ class _OnnxRuntime(LoadedRuntime):
         logits = self._session.run([_OUT], {_IN: ids})[0][0, len(prompt) - 1 : -1]
         return [int(i) for i in logits.argmax(-1)]
 
+    def generate(self, prompt: Sequence[int], room: int) -> list[int]:
+        """A token at a time, each by reading all before it."""
+        said: list[int] = []
+        while len(said) < room and not (said and self.ends_with(said[-1])):
+            # Of the places of the answer so far and the next one only the last is new.
+            said.append(self.next_tokens([*prompt, *said], [0])[0])
+        return said
+
 
 def require_onnx() -> None:
     """Raises MissingDependencyError where the extra isn't installed."""

@@ -6,10 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import Field
-
 from steps.contracts.errors import IntegrityError, TrainingDataError
-from steps.contracts.reports import Frozen
+from steps.contracts.exports import Parity
 from steps.engines.exports.folder_format import Asked, Runtime, Source
 from steps.engines.lm.decoding import without_own_decoding
 from steps.engines.lm.ends import stop_ids
@@ -19,37 +17,6 @@ from steps.engines.lm.memory import release
 from steps.engines.lm.threads import torch_threads
 from steps.engines.template.effective import config_of
 from steps.engines.template.render import chat_template
-
-
-class Parity(Frozen):
-    """What the check found of an export that passed it.
-
-    Attributes:
-        prompts: that were asked; each was rendered to exactly the same tokens.
-        texts: that were tokenised alone, with exactly the same tokens.
-        decomposed: texts beside these that aren't in Unicode's composed form (NFC); decomposed_differ: of them those
-            with other tokens, where the export's runtime doesn't compose.
-        tokens: of the trained model's greedy answers, at each of which both were asked for the next token.
-        differ: of them those where the export's most probable token is another one, the trained model's two best being
-            at most `epsilon` (in logits) apart; `widest` is the largest such distance, 0 where none differs.
-        limit: the share of tokens that may differ; None: recorded before there was one.
-        first: the first of these in words, None where there is none.
-        ended: answers that ended by themselves, and not because their room was full.
-        ends: token ids that end an answer, in both.
-    """
-
-    prompts: int
-    texts: int
-    decomposed: int = 0
-    decomposed_differ: int = 0
-    tokens: int
-    differ: int = 0
-    widest: float = 0.0
-    epsilon: float
-    limit: float | None = None
-    first: str | None = None
-    ended: int = 0
-    ends: tuple[int, ...] = Field(())
 
 
 @dataclass(frozen=True)
@@ -128,6 +95,17 @@ def _reply(loaded: LoadedModel, asked: Asked, prompt: list[int], ends: list[int]
     return Reply(asked, prompt, out[0, len(prompt) :].tolist(), top.indices[:, 0].tolist(), margins)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison found. `why`: the first thing by which it isn't the same model, "" where it is; `hint`: the way
+    out.
+    """
+
+    parity: Parity
+    why: str = ""
+    hint: str = ""
+
+
 def check_parity(
     reference: Reference, runtime: Runtime, epsilon: float, where: str, limit: float = 1.0
 ) -> Parity:  # fmt: skip
@@ -136,47 +114,73 @@ def check_parity(
     Raises:
         IntegrityError: it isn't the same model; the first difference is in the text.
     """
-    texts, decomposed, other = _check_texts(reference, runtime, where)
-    _check_ends(reference, runtime, where)
-    _check_prompts(reference, runtime, where)
-    differ, first, widest, tokens = 0, None, 0.0, 0
-    beyond: list[str] = []
+    found = compared(reference, runtime, epsilon, limit)
+    if found.why:
+        raise IntegrityError(found.why, where=where, hint=f"nothing was written{found.hint}")
+    return found.parity
+
+
+def compared(reference: Reference, runtime: Runtime, epsilon: float, limit: float) -> Compared:
+    """The same, of one that needn't be the model: where texts, ends or prompts differ already, no token is asked for.
+
+    Raises:
+        IntegrityError: the runtime doesn't answer.
+    """
+    texts, decomposed, other, why = _texts(reference, runtime)
+    counts = {"texts": texts, "decomposed": decomposed, "decomposed_differ": other, "epsilon": epsilon, "limit": limit}
+    if why:
+        return Compared(Parity(prompts=0, tokens=0, **counts), why, "; its tokenizer can't be exported so")
+    if why := _ends(reference, runtime):
+        return Compared(Parity(prompts=0, tokens=0, **counts), why)
+    same, why = _prompts(reference, runtime)
+    if why:
+        return Compared(Parity(prompts=same, tokens=0, **counts), why, "; its chat template can't be exported so")
+    tokens, differing = _answers(reference, runtime)
+    parity = Parity(
+        prompts=same, tokens=tokens, differ=len(differing), widest=max((m for m, _ in differing), default=0.0),
+        first=differing[0][1] if differing else None, ends=tuple(reference.ends),
+        ended=sum(reply.answer[-1] in reference.ends for reply in reference.replies), **counts,
+    )  # fmt: skip
+    beyond = [line for margin, line in differing if margin > epsilon]
+    if beyond:
+        return Compared(
+            parity,
+            f"the export isn't the model that was trained: {beyond[0]}; allowed are {epsilon:g}; of {tokens} tokens"
+            f" {len(differing)} are others, {len(beyond)} of them beyond that",
+            "; export in a more exact number format",
+        )
+    if tokens and len(differing) > limit * tokens:
+        return Compared(
+            parity,
+            f"the export says too often something else than the model that was trained: {len(differing)} of {tokens}"
+            f" tokens, allowed are {limit:.0%}; the first: {differing[0][1]}",
+            "; export in a more exact number format, or --most-differing SHARE",
+        )
+    return Compared(parity)
+
+
+def _answers(reference: Reference, runtime: Runtime) -> tuple[int, list[tuple[float, str]]]:
+    """How many tokens were compared, and those that are others: by how much the trained model's is before its second,
+    and in words.
+    """
+    tokens, differing = 0, list[tuple[float, str]]()
     for number, reply in enumerate(reference.replies, 1):
         said = runtime.next_tokens(reply.prompt, reply.answer)
-        tokens += len(reply.answer)
-        for place, (a, b, margin) in enumerate(zip(said, reply.best, reply.margins, strict=True), 1):
-            if a == b:
-                continue
-            line = (
-                f"prompt {number}, token {place} of the answer: the export says {reference.piece(a)}, the trained model"
-                f" {reference.piece(b)}, by {margin:.3g} before its second"
-            )
-            if margin > epsilon:
-                beyond.append(line)
-            differ, first, widest = differ + 1, first or line, max(widest, margin)
-    if beyond:
-        raise IntegrityError(
-            f"the export isn't the model that was trained: {beyond[0]}; allowed are {epsilon:g}; of {tokens} tokens"
-            f" {differ} are others, {len(beyond)} of them beyond that",
-            where=where,
-            hint="nothing was written; export in a more exact number format",
-        )
-    if tokens and differ > limit * tokens:
-        raise IntegrityError(
-            f"the export says too often something else than the model that was trained: {differ} of {tokens} tokens,"
-            f" allowed are {limit:.0%}; the first: {first}",
-            where=where,
-            hint="nothing was written; export in a more exact number format, or --most-differing SHARE",
-        )
-    return Parity(
-        prompts=len(reference.replies), texts=texts, decomposed=decomposed, decomposed_differ=other, tokens=tokens,
-        differ=differ, widest=widest, epsilon=epsilon, limit=limit, first=first, ends=tuple(reference.ends),
-        ended=sum(reply.answer[-1] in reference.ends for reply in reference.replies),
-    )  # fmt: skip
+        tokens += len(said)
+        for place, (a, b, margin) in enumerate(zip(said, reply.best, reply.margins, strict=False), 1):
+            if a != b:
+                line = (
+                    f"prompt {number}, token {place} of the answer: the export says {reference.piece(a)}, the trained"
+                    f" model {reference.piece(b)}, by {margin:.3g} before its second"
+                )
+                differing.append((margin, line))
+    return tokens, differing
 
 
-def _check_texts(reference: Reference, runtime: Runtime, where: str) -> tuple[int, int, int]:
-    """How many texts have the same tokens, how many more aren't composed, and how many of these have others."""
+def _texts(reference: Reference, runtime: Runtime) -> tuple[int, int, int, str]:
+    """How many texts have the same tokens, how many more aren't composed, how many of these have others, and the first
+    composed one that has.
+    """
     composed = decomposed = other = 0
     for text, expected in reference.texts.items():
         found = runtime.token_ids(text)
@@ -184,25 +188,26 @@ def _check_texts(reference: Reference, runtime: Runtime, where: str) -> tuple[in
             decomposed, other = decomposed + 1, other + (found != expected)
         elif found != expected:
             what = f"the text {text[:60]!r} is tokenised otherwise: {_apart(reference, found, expected)}"
-            raise IntegrityError(what, where=where, hint="nothing was written; its tokenizer can't be exported so")
+            return composed, decomposed, other, what
         else:
             composed += 1
-    return composed, decomposed, other
+    return composed, decomposed, other, ""
 
 
-def _check_ends(reference: Reference, runtime: Runtime, where: str) -> None:
-    for token in reference.ends:
-        if not runtime.ends_with(token):
-            what = f"the trained model's answers end with {reference.piece(token)}, the export goes on behind it"
-            raise IntegrityError(what, where=where, hint="nothing was written")
+def _ends(reference: Reference, runtime: Runtime) -> str:
+    wrong = next((token for token in reference.ends if not runtime.ends_with(token)), None)
+    if wrong is None:
+        return ""
+    return f"the trained model's answers end with {reference.piece(wrong)}, the export goes on behind it"
 
 
-def _check_prompts(reference: Reference, runtime: Runtime, where: str) -> None:
+def _prompts(reference: Reference, runtime: Runtime) -> tuple[int, str]:
+    """How many prompts have the same tokens before the first that hasn't, and that one."""
     for number, reply in enumerate(reference.replies, 1):
         found = runtime.prompt_ids(reply.asked)
         if found != reply.prompt:
-            what = f"prompt {number} has other tokens: {_apart(reference, found, reply.prompt)}"
-            raise IntegrityError(what, where=where, hint="nothing was written; its chat template can't be exported so")
+            return number - 1, f"prompt {number} has other tokens: {_apart(reference, found, reply.prompt)}"
+    return len(reference.replies), ""
 
 
 def _apart(reference: Reference, found: Sequence[int], expected: Sequence[int]) -> str:

@@ -2,13 +2,18 @@
 
 import random
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from steps.contracts.records import Row
 from steps.engines.exports.folder_format import Asked
 
 # Texts in Unicode's composed form, at least, and beside them decomposed ones.
 COMPOSED, DECOMPOSED = 1000, 48
 _SEED = 20_260_101
+# Chosen: rows of a run's test split that are asked besides; what is asked of each message.
+MOST_ROWS = 16
+_SAID = ("role", "content")
 
 # First and last code points of letters, by script (Unicode's code charts).
 _SCRIPTS = (
@@ -60,6 +65,28 @@ def prompts() -> list[Asked]:
         {"role": "user", "content": "Such as?"},
     ]
     return [*single, said]
+
+
+def asked_rows(rows: Iterable[Row]) -> list[Asked]:
+    """What plain conversations ask, up to their last turn of the assistant: the first MOST_ROWS by their ids."""
+    kept = [r for r in rows if r["kind"] == "conversation" and not r["tools"] and _is_plain(r["messages"])]
+    kept.sort(key=lambda r: str(r["content_id"]))
+    found: list[Asked] = []
+    for row in kept[:MOST_ROWS]:
+        messages = [{k: m[k] for k in _SAID} for m in row["messages"]]
+        while messages and messages[-1]["role"] == "assistant":
+            messages.pop()
+        found.append(messages)
+    return found
+
+
+def _is_plain(messages: list[dict[str, Any]]) -> bool:
+    roles = [m["role"] for m in messages]
+    return (
+        "user" in roles
+        and set(roles) <= {"system", "user", "assistant"}
+        and not any(m.get("tool_calls") for m in messages)
+    )
 
 
 def plain(asked: Sequence[Asked]) -> list[Asked]:

@@ -66,6 +66,31 @@ def load(
     return LoadedModel(model.to(where).eval(), tokenizer, where)
 
 
+def load_without_weights(base: ModelFolder, adapter: ModelFolder | None = None) -> LoadedModel:
+    """The same with no numbers in its weights and no memory for them: what renders, counts and knows its ends.
+
+    Raises:
+        InputNotFoundError: files are missing.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    whole = adapter if adapter is not None and adapter.info.kind == "full" else base
+    path = weights_path(whole)
+    try:
+        config = AutoConfig.from_pretrained(str(path), trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError) as e:
+        raise InputNotFoundError(f"not a causal model: {_first_line(e)}", where=str(path)) from e
+    if (path / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(str(path), local_files_only=True)
+    if adapter is not None and adapter is not whole:
+        _take_generation_config(model, adapter_path(adapter))
+    tokenizer = load_tokenizer(adapter if adapter is not None and has_tokenizer(adapter) else whole)
+    return LoadedModel(model.eval(), tokenizer, "meta")
+
+
 def load_start(
     base: ModelFolder,
     adapter: ModelFolder | None,

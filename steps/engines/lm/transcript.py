@@ -42,6 +42,11 @@ class Transcript:
         """How many were heard."""
         return len(self._ids) + self._count
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Those that were heard."""
+        return tuple(self._ids)
+
     def add(self, token: int) -> None:
         """Hear one more; `stopped` says whether a stop sequence is in the final text now."""
         self._ids.append(token)

@@ -188,12 +188,7 @@ class LocalModel:
         Where the room isn't given, an answer gets one by its own reference, so that one long reference doesn't let all
         others run on; the longest reference's is the most.
         """
-        lengths = self._lengths([p.text for p in prompts])
-        references = self._lengths([p.turn or p.reference for p in prompts])
-        room = max_new_tokens or _needed(max(references))
-        rooms = [
-            self._room(n, reference, max_new_tokens, room) for n, reference in zip(lengths, references, strict=True)
-        ]
+        rooms, lengths, room = self.rooms(prompts, max_new_tokens)
         fits = [i for i, own in enumerate(rooms) if own]
         with self._memory():
             said = generate(
@@ -218,6 +213,14 @@ class LocalModel:
         return Replies(answers, room, tuple(notes), reasoning, cut=sum(one.cut for one in said),
             tokens=Tokens(sum(lengths[i] for i in fits), sum(one.tokens for one in said),
                           at_hand=had))  # fmt: skip
+
+    def rooms(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> tuple[list[int], list[int], int]:
+        """Tokens that each answer may have (0: there is no room for it), those of each prompt, and the largest room."""
+        lengths = self._lengths([p.text for p in prompts])
+        references = self._lengths([p.turn or p.reference for p in prompts])
+        room = max_new_tokens or _needed(max(references))
+        own = [self._room(n, reference, max_new_tokens, room) for n, reference in zip(lengths, references, strict=True)]
+        return own, lengths, room
 
     def have_room(self, prompts: Sequence[Prompt | None], max_new_tokens: int | None) -> list[bool]:
         """Whether each prompt leaves room for an answer; None needs none."""

@@ -503,15 +503,11 @@ def _labels(
     return labels
 
 
-def prompt_and_reference(row: Row, template: ChatTemplate) -> tuple[str, str, str]:
-    """The prompt up to the last trained turn of the assistant, the final text of that turn, and all that is written
-    for it ("" where that is the final text).
-
-    Reasoning is no part of the final text. A turn that calls tools is as the template renders it, without special
-    tokens.
+def asked_turn(row: Row) -> int:
+    """Which of a row's messages is to be said: the last trained turn of the assistant.
 
     Raises:
-        TrainingDataError: the row is a document or has no assistant turn, or the template refuses it.
+        TrainingDataError: it has none.
     """
     stored = stored_messages(row)
     turns = [i for i, m in enumerate(stored) if m["role"] == "assistant"]
@@ -522,6 +518,20 @@ def prompt_and_reference(row: Row, template: ChatTemplate) -> tuple[str, str, st
             where=f"row {row['record_id']}",
             hint="evaluate such rows by perplexity, or leave them out of the split",
         )
+    return last
+
+
+def prompt_and_reference(row: Row, template: ChatTemplate) -> tuple[str, str, str]:
+    """The prompt up to the last trained turn of the assistant, the final text of that turn, and all that is written
+    for it ("" where that is the final text).
+
+    Reasoning is no part of the final text. A turn that calls tools is as the template renders it, without special
+    tokens.
+
+    Raises:
+        TrainingDataError: the row is a document or has no assistant turn, or the template refuses it.
+    """
+    stored, last = stored_messages(row), asked_turn(row)
     drawn = _Drawn(row, template)
     calls, markers = stored[last].get("tool_calls"), template.markers
     thinks = template.dialect.writes_reasoning or markers.channels or stored[last].get("reasoning")

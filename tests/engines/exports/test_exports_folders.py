@@ -10,9 +10,10 @@ from support.tuned_models import adapted, full_weights
 
 from steps.contracts.digests import file_digest
 from steps.contracts.errors import ConfigError, IntegrityError
+from steps.contracts.exports import ExportManifest
 from steps.contracts.models import ModelFolder
 from steps.engines.exports.adapter import tensor_notes
-from steps.engines.exports.exported_folder import MANIFEST, ExportManifest, verify_files, write_export
+from steps.engines.exports.exported_folder import MANIFEST, verify_files, write_export
 from steps.engines.exports.folder_format import Options, Source
 from steps.engines.exports.formats import FORMATS
 from steps.engines.exports.probes import plain, prompts, texts

@@ -17,6 +17,7 @@ from steps.engines.exports.gguf.tokenizer_files import SENTENCEPIECE
 
 LLAMA_CPP = "ASSAY_LLAMA_CPP"
 _PROGRAM = Path(__file__).with_name("convert_model.py")
+_FETCHED = ".venv-llama-cpp"
 _CONVERTER, _PACKAGE = "convert_hf_to_gguf.py", "conversion/base.py"
 _QUANTIZER, _LIBRARY = "llama-quantize", "libllama.*so*"
 _FALLBACK = re.compile(r"(\d+) of (\d+) tensor\(s\) required fallback quantization")
@@ -39,6 +40,7 @@ _BYTE_LEVEL = "gpt-2"
 _UNKNOWN = "NotImplementedError: BPE pre-tokenizer was not recognized"
 # What numpy says when a disk is full.
 _CUT = re.compile(r"\d+ requested and \d+ written")
+_REGISTERED = re.compile(r"\.register\(([^)]*)\)")
 _UNSUPPORTED = re.compile(r"Model (\S+) is not supported|Architecture '?([\w.]+)'? not supported")
 
 
@@ -65,6 +67,24 @@ def converter_folder(named: Path | None) -> Path:
         if not (folder / part).exists():
             raise MissingDependencyError(f"no {part} in this folder", where=str(folder), hint=_GET)
     return folder
+
+
+def fetched_converter(root: Path) -> Path | None:
+    """Where `make llama-cpp` has put it below a checkout; None: the environment says, or nothing does."""
+    fetched = root / _FETCHED
+    return fetched if not os.environ.get(LLAMA_CPP) and fetched.is_dir() else None
+
+
+def known_architectures(folder: Path) -> set[str]:
+    """Those that a converter has a class for, by their names in config.json."""
+    files = (folder / _CONVERTER, *sorted((folder / "conversion").glob("*.py")))
+    named = (m[1] for f in files for m in _REGISTERED.finditer(f.read_text("utf-8", "replace")))
+    return {name for names in named for name in re.findall(r"\w+", names)}
+
+
+def require_quantizer(folder: Path, dtype: str) -> None:
+    """Raises MissingDependencyError where there is no quantizer."""
+    _quantizer(folder, dtype)
 
 
 def splitting_rule(tokenizer: Path) -> str:

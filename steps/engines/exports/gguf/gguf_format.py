@@ -2,15 +2,23 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from steps.contracts.errors import ConfigError
 from steps.contracts.storage import write_whole
 from steps.engines.exports.folder_format import Options, Runtime, Source, Written, chosen_dtype, require_writes_text
-from steps.engines.exports.gguf.converter import convert, converter_folder, quantize, splitting_rule
+from steps.engines.exports.gguf.converter import (
+    convert,
+    converter_folder,
+    known_architectures,
+    quantize,
+    require_quantizer,
+    splitting_rule,
+)
 from steps.engines.exports.gguf.llama_runtime import llama_runtime, require_llama
 from steps.engines.exports.gguf.metadata import checked_metadata
 from steps.engines.exports.gguf.tokenizer_files import SENTENCEPIECE, further_ends, swallows, write_tokenizer_files
@@ -29,6 +37,21 @@ _PHI_3, _WITHOUT = "phi-3 ", ("</s>", "<unk>", "<s>", "<|endoftext|>")
 # Tokens of context: enough to ask for a few.
 _SHORT = 512
 _ORIGIN, _TEMPLATE = "weights", "chat_template.jinja"
+
+
+def require_convertible(dtype: str, named: Path | None, architectures: Sequence[str]) -> None:
+    """Refuse what can be told before there is a model: what isn't here, and an architecture without a class.
+
+    Raises:
+        MissingDependencyError, ConfigError: as `Gguf.write`.
+    """
+    require_llama()
+    folder = converter_folder(named)
+    if dtype in _QUANTIZED:
+        require_quantizer(folder, _QUANTIZED[dtype])
+    known = known_architectures(folder)
+    if unknown := [a for a in architectures if a not in known]:
+        raise ConfigError(f"llama.cpp has no architecture {unknown[0]}", where="--to gguf", hint="--to merged")
 
 
 class Gguf:

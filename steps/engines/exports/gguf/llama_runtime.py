@@ -66,6 +66,11 @@ class LlamaRuntime:
                     break
         return said
 
+    def generate(self, prompt: Sequence[int], room: int) -> list[int]:
+        """By llama.cpp's own loop."""
+        wanted = {"n_predict": room, "temperature": 0, "return_tokens": True, "cache_prompt": False}
+        return [int(i) for i in self._ask("/completion", {"prompt": list(prompt), **wanted})["tokens"]]
+
     def adds_bos(self) -> bool:
         """Whether a prompt gets a token before its own."""
         return bool(self._tokens("", special=True))
