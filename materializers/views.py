@@ -131,6 +131,9 @@ def _(value: Monitored) -> Markup:
 def _(value: DataReport) -> Markup:
     goals = [g for g in value.goals if g.asked] or value.goals
     return _render("data_report.jinja", r=value, goals=goals, chapters=chapters_of(value))
+
+
+@fragment.register
 def _(value: ParityReport) -> Markup:
     return _render("parity.jinja", p=value)
 
