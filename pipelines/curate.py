@@ -12,6 +12,7 @@ from steps.dedup.step import dedup_step
 from steps.ingest.step import ingest_step
 from steps.judge.step import judge_share_step, judge_step
 from steps.leakcheck.step import leakcheck_step
+from steps.prefer.step import prefer_step
 from steps.review.step import review_step
 from steps.screen.step import screen_share_step, screen_step
 from steps.scrub.step import scrub_share_step, scrub_step
@@ -54,6 +55,8 @@ def curated(config: RunConfig, start: Started, shares: Mapping[str, int] | None 
         chain.add(synthesize_step(chain.rows, config.synthesize, scrubbed, start.inputs("synthesize")))
     if config.runs("augment"):
         chain.add(augment_step(chain.rows, config.augment, scrubbed, start.inputs("augment")))
+    if config.runs("prefer"):
+        chain.add(prefer_step(chain.rows, config.prefer, scrubbed, start.inputs("prefer")))
     if config.runs("screen"):
         kept = keep and config.screen.asks_models
         _compute_shares(screen_share_step, "screen", spread, chain.rows, config.screen)

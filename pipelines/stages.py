@@ -27,6 +27,8 @@ from steps.judge.config import JudgeConfig
 from steps.leakcheck.config import LeakCheckConfig
 from steps.logs.config import LogsConfig
 from steps.monitor.config import MonitorConfig
+from steps.prefer.config import CACHE as PREFERENCES
+from steps.prefer.config import PreferConfig
 from steps.register.config import RegisterConfig
 from steps.review.config import ReviewConfig
 from steps.screen.config import ScreenConfig
@@ -190,6 +192,14 @@ class StageSettings(Frozen):
             cache=AUGMENTATION,
         ),
     ] = Field(None, description="Further rows made of those that train, by a model; None: left out.")
+    prefer: Annotated[
+        PreferConfig | None,
+        Stage(
+            files=lambda prefer: prefer.files,
+            varies=lambda _: "the models behind its endpoints may answer otherwise",
+            cache=PREFERENCES,
+        ),
+    ] = Field(None, description="Pairs of a better and a worse answer by a model, to the prompts; None: left out.")
     screen: Annotated[
         ScreenConfig,
         Stage(

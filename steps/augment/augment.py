@@ -10,13 +10,12 @@ import pyarrow as pa
 
 from steps.augment.collapse import Diversity, diversity_table, measure, refuse_collapse
 from steps.augment.config import AugmentConfig, Distill
-from steps.augment.drafts import Draft, Seed, seed_of
+from steps.augment.drafts import Draft
 from steps.augment.methods import Written, written
 from steps.contracts.arrays import Vectors
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
-from steps.contracts.errors import InputError
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row
@@ -28,6 +27,7 @@ from steps.engines.llm.egress import refuse_egress
 from steps.engines.llm.objects import to_answer
 from steps.engines.llm.session import ChatSession
 from steps.engines.progress.progress import Stopwatch
+from steps.engines.prompted.prompted import Prompted, prompted_rows
 
 _EXAMPLES_PER_METHOD = 3
 _EXAMPLE_CHARS = 300
@@ -48,7 +48,7 @@ def augment(rows: Dataset, config: AugmentConfig, ctx: StageContext) -> Outcome:
     servers = (config.endpoint, config.teacher.endpoint if config.teacher else None, embed.endpoint if embed else None)
     refuse_egress(servers, scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="augment")
     watch = Stopwatch()
-    seeds = _seeds(rows)
+    seeds = prompted_rows(rows, "augment")
     requests = Requests()
     with ExitStack() as opened:
         lines = opened.enter_context(LedgerWriter(ctx.folder / "ledger.parquet", "augment"))
@@ -66,14 +66,6 @@ def augment(rows: Dataset, config: AugmentConfig, ctx: StageContext) -> Outcome:
         report = _report(rows, after, made.drafts, figures, requests, sessions, lines, config, watch, ctx.scrubbed)
         ledger = lines.close()
     return Outcome(after, ledger, report.balanced())
-
-
-def _seeds(rows: Dataset) -> list[Seed]:
-    found = [seed for row in rows.iter_rows() if (seed := seed_of(row)) is not None]
-    if not found:
-        hint = "rows that are used are conversations of train, end with a user's turn and its answer, and call no tools"
-        raise InputError("no row can be augmented", where="augment", hint=hint)
-    return sorted(found, key=lambda s: s.record_id)
 
 
 def _askers(opened: ExitStack, config: AugmentConfig, ctx: StageContext, requests: Requests) -> tuple[Asker, Asker]:
@@ -112,7 +104,7 @@ def _embedding(config: AugmentConfig, ctx: StageContext) -> Iterator[Callable[[S
         yield vectors
 
 
-def _drop_repeated(drafts: Sequence[Draft], seeds: Sequence[Seed], config: AugmentConfig) -> None:
+def _drop_repeated(drafts: Sequence[Draft], seeds: Sequence[Prompted], config: AugmentConfig) -> None:
     """Mark questions that repeat one of the rows, or an earlier one. What the teacher answers anew repeats its row."""
     left = [d for d in drafts if not d.dropped and d.method != "distill"]
     known = [(s.question, s.answer) for s in seeds]

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from steps.augment.config import DiversityConfig
-from steps.augment.drafts import Draft, Seed
+from steps.augment.drafts import Draft
 from steps.contracts.arrays import Vectors
 from steps.contracts.errors import InputError
 from steps.contracts.reports import Table
 from steps.engines.diversity.diversity import block_length, distinct, self_bleu, spread
+from steps.engines.prompted.prompted import Prompted
 from steps.engines.text.normalise import words
 
 # Chosen: self-BLEU rises with the texts that one is compared with, and more say no more.
@@ -38,7 +39,7 @@ class Diversity:
 
 
 def measure(
-    drafts: Sequence[Draft], seeds: Sequence[Seed], embed: Callable[[Sequence[str]], Vectors] | None
+    drafts: Sequence[Draft], seeds: Sequence[Prompted], embed: Callable[[Sequence[str]], Vectors] | None
 ) -> list[Diversity]:
     """Figures of every method that writes questions. A draft that repeats another is marked so before."""
     own = [words(s.question) for s in seeds]

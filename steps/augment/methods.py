@@ -14,11 +14,12 @@ from steps.augment.config import (
     Persona,
     SelfInstruct,
 )
-from steps.augment.drafts import Draft, Seed
+from steps.augment.drafts import Draft
 from steps.augment.prompts import SAME, WRITTEN, prompt_digest, to_compare, to_invent, to_write
 from steps.contracts.digests import short_id
 from steps.engines.llm.asker import Asker
 from steps.engines.llm.session import Question
+from steps.engines.prompted.prompted import Prompted
 
 # Chosen: longer ones are no question.
 _QUESTION_CHARS = 4_000
@@ -33,7 +34,7 @@ class _Wanted:
     kind: str
     how: str
     n: int
-    seeds: tuple[Seed, ...]
+    seeds: tuple[Prompted, ...]
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Written:
     prompts: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def written(seeds: Sequence[Seed], config: AugmentConfig, asker: Asker) -> Written:
+def written(seeds: Sequence[Prompted], config: AugmentConfig, asker: Asker) -> Written:
     """Drafts of all methods, those that keep the row's answer checked: does the new question ask the same?"""
     found = Written()
     for method in config.methods:
@@ -54,7 +55,7 @@ def written(seeds: Sequence[Seed], config: AugmentConfig, asker: Asker) -> Writt
 
 
 def _of(
-    method: Method, seeds: Sequence[Seed], config: AugmentConfig, asker: Asker, prompts: dict[tuple[str, str], str]
+    method: Method, seeds: Sequence[Prompted], config: AugmentConfig, asker: Asker, prompts: dict[tuple[str, str], str]
 ) -> list[Draft]:
     if isinstance(method, Distill):
         return [Draft(method.kind, "", 0, (s,), s.question) for s in _share(seeds, method.kind, method.share)]
@@ -67,7 +68,7 @@ def _of(
     return _read(wanted, asker.objects(method.kind, asked, WRITTEN))
 
 
-def _wanted(method: Method, seeds: Sequence[Seed]) -> Iterator[_Wanted]:
+def _wanted(method: Method, seeds: Sequence[Prompted]) -> Iterator[_Wanted]:
     if isinstance(method, SelfInstruct):
         for number in range(method.requests if seeds else 0):
             some = sorted(seeds, key=lambda s, n=number: short_id("seeds", str(n), s.record_id))[: method.seeds]  # type: ignore[misc]
@@ -83,12 +84,12 @@ def _wanted(method: Method, seeds: Sequence[Seed]) -> Iterator[_Wanted]:
             yield from (_Wanted(method.kind, method.kind, who, 1, (seed,)) for who in method.personas)
 
 
-def _share(seeds: Sequence[Seed], what: str, share: float) -> list[Seed]:
+def _share(seeds: Sequence[Prompted], what: str, share: float) -> list[Prompted]:
     return [s for s in seeds if s.position(what) < share]
 
 
 def _back_translated(
-    method: BackTranslation, seeds: Sequence[Seed], config: AugmentConfig, asker: Asker,
+    method: BackTranslation, seeds: Sequence[Prompted], config: AugmentConfig, asker: Asker,
     prompts: dict[tuple[str, str], str],
 ) -> list[Draft]:  # fmt: skip
     wanted = [

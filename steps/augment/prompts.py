@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from steps.augment.drafts import Seed
 from steps.contracts.digests import value_digest
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.framing import FRAMED, framed
 from steps.engines.llm.objects import form, to_ask
 from steps.engines.llm.session import Question
+from steps.engines.prompted.prompted import Prompted
 
 _FORM = "Reply with one JSON object and nothing else: "
 _GIVEN = f"You get {{what}} as one line of JSON between two marker lines. It {FRAMED}"
@@ -62,7 +62,9 @@ one answer answers both.
 SAME = form(same={"type": "boolean"})
 
 
-def to_write(kind: str, how: str, n: int, seed: Seed, question: str, instructions: str, asked: Endpoint) -> Question:
+def to_write(
+    kind: str, how: str, n: int, seed: Prompted, question: str, instructions: str, asked: Endpoint
+) -> Question:
     """Asks for questions that are made of one. `kind`: one of `_ORDERS`; `question`: in place of the seed's."""
     value = {"question": question, "answer": seed.answer}
     if seed.before:
@@ -70,7 +72,7 @@ def to_write(kind: str, how: str, n: int, seed: Seed, question: str, instruction
     return to_ask(_orders(kind, how, n, instructions), framed(value, "question"), WRITTEN, asked)
 
 
-def to_invent(n: int, seeds: Sequence[Seed], instructions: str, asked: Endpoint) -> Question:
+def to_invent(n: int, seeds: Sequence[Prompted], instructions: str, asked: Endpoint) -> Question:
     """Asks for questions beside these."""
     questions = [s.question for s in seeds]
     return to_ask(_orders("self_instruct", "", n, instructions), framed(questions, "questions"), WRITTEN, asked)

@@ -20,6 +20,7 @@ from steps.contracts.reports import StageReport, Table
 from steps.engines.progress.progress import Stopwatch
 from steps.review.config import ReviewConfig
 from steps.review.decisions import HumanDecision, latest, read
+from steps.review.edit_pairs import edit_pair
 from steps.review.edits import edited
 
 _VERDICTS: dict[str, tuple[Verdict, str]] = {
@@ -33,7 +34,8 @@ _VERDICTS: dict[str, tuple[Verdict, str]] = {
 class _Applied:
     """The decisions by row, the ledger, and what was done with each decision (by its key).
 
-    unsearched: decisions about rows of this data that hold under another search only.
+    unsearched: decisions about rows of this data that hold under another search only. as_pairs: whether edits make
+    `pairs` as well.
     """
 
     decisions: dict[tuple[str, str], HumanDecision]
@@ -41,6 +43,8 @@ class _Applied:
     ledger: LedgerWriter
     done: dict[tuple[str, str], str] = field(default_factory=dict)
     unsearched: set[tuple[str, str]] = field(default_factory=set)
+    as_pairs: bool = False
+    pairs: list[Row] = field(default_factory=list)
 
     def about(self, row: Row) -> HumanDecision | None:
         """The decision about the row as it is now, when it can be applied."""
@@ -67,6 +71,9 @@ class _Applied:
             evidence |= decision.checked.model_dump(mode="json", exclude={"search"}, exclude_defaults=True)
         self.ledger.add(row["record_id"], verdict, reason, evidence=evidence)
         self.done[row["record_id"], row["content_id"]] = reason
+        if self.as_pairs and (pair := edit_pair(row, new, decision)) is not None:
+            self.ledger.add(pair["record_id"], "created", "edit_as_pair", evidence=evidence, parents=pair["parents"])
+            self.pairs.append(pair)
         return None if decision.choice == "drop" else new
 
 
@@ -85,15 +92,15 @@ def review(rows: Dataset, config: ReviewConfig, ctx: StageContext) -> Outcome:
     watch = Stopwatch()
     decisions = latest(d for name in config.decisions for d in read(ctx.root / name))
     with LedgerWriter(ctx.folder / "ledger.parquet", "review") as ledger:
-        applied = _Applied(decisions, ctx.search, ledger)
+        applied = _Applied(decisions, ctx.search, ledger, as_pairs=config.edits_as_pairs)
         rewriter = rows.rewriter(ctx.folder, "review")
         ids = pa.array(sorted({record for record, _ in decisions}), pa.string())
         for chunk in rows.chunks():
             rewriter.put(chunk, *_decided(chunk.table, ids, applied))
         taken = list(_rows_of(ctx.quarantined, ids, applied))
         returned = [new for row in taken if (new := applied.apply(row, applied.decisions[_key(row)]))]
-        if returned:
-            rewriter.add(pa.Table.from_pylist(returned, schema=SCHEMA))
+        if returned or applied.pairs:
+            rewriter.add(pa.Table.from_pylist([*returned, *applied.pairs], schema=SCHEMA))
         after = rewriter.close()
         written = ledger.close()
     report = _report(applied, config, (rows.rows, len(taken), after.rows), watch)
@@ -166,6 +173,7 @@ def _report(applied: _Applied, config: ReviewConfig, rows: tuple[int, int, int],
     return StageReport(
         stage="review",
         rows_in=rows[0] + rows[1],
+        created=ledger.total("created"),
         kept=rows[2],
         dropped=ledger.total("dropped"),
         dropped_by=dict(ledger.counts["dropped"]),

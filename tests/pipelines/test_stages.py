@@ -186,6 +186,9 @@ def test_the_order_of_the_data_is_the_order_of_a_run() -> None:
         "augment": {
             "endpoint": {"base_url": "http://localhost/v1", "model": "m"}, "methods": [{"kind": "paraphrase"}]
         },
+        "prefer": {
+            "model": {"endpoint": {"base_url": "http://localhost/v1", "model": "m"}}, "grader": {"name": "contains"}
+        },
         "semantic": {"embed": {"model": "m"}},
         "review": {"decisions": ["d.jsonl"]},
         "base": {"model": "scratch"},

@@ -157,3 +157,23 @@ def test_a_missing_file_is_named(tmp_path):
     kept = dataset([chat("q", "a")], tmp_path / "v")
     with pytest.raises(InputNotFoundError, match=r"nowhere\.jsonl"):
         review(kept, ReviewConfig(decisions=("nowhere.jsonl",)), StageContext(tmp_path / "out", tmp_path))
+
+
+def test_edits_are_pairs_where_they_are_wanted_and_the_answer_was_searched(tmp_path, case):
+    going, aside, path = case
+    decide(path, aside[4], "edit", "another answer")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], lines[-1].replace('"stage":"screen"', '"stage":"scrub"')]) + "\n")
+    assert '"stage":"scrub"' in path.read_text()
+    kept, quarantined, labels = versions(tmp_path / "v", going, aside)
+    settings = ReviewConfig(decisions=(path.name,), edits_as_pairs=True)
+    outcome = review(kept, settings, StageContext(tmp_path / "out", tmp_path, quarantined=[quarantined]))
+    pairs = [r for r in outcome.rows.iter_rows() if r["kind"] == "preference"]
+    assert {(p["chosen"][0]["content"], p["rejected"][0]["content"], *p["parents"], p["split"]) for p in pairs} == {
+        (better, row["messages"][-1]["content"], row["record_id"], labels[row["record_id"]])
+        for better, row in (("a better answer", aside[1]), ("a corrected answer", going[1]))
+    }
+    assert all(p["messages"][-1]["role"] == "user" for p in pairs)
+    assert outcome.report.created == 2 and outcome.report.kept == outcome.rows.rows == 44
+    created = [line for line in outcome.ledger.read().to_pylist() if line["verdict"] == "created"]
+    assert {line["reason"] for line in created} == {"edit_as_pair"}
