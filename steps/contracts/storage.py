@@ -17,7 +17,7 @@ WORK = "work"
 _OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The same in the words of libraries that pass on the text alone: SQLite's, and the system's.
 _SIGNS = ("database or disk is full", *(f"[Errno {n}]" for n in _OUT_OF_ROOM), "No space left on device")
-_CLIENTS = ("httpx", "openai", "requests", "urllib3")
+_CLIENTS = ("aiohttp", "httpx", "requests", "urllib3")
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 

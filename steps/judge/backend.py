@@ -1,9 +1,9 @@
 """What a judge is: cases in, one verdict each out, in the same order."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from steps.contracts.reports import Table
 from steps.engines.rubric.case import Case, Criterion
@@ -54,3 +54,11 @@ class Judge(Protocol):
 
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what wasn't done as the config says."""
+
+
+@runtime_checkable
+class AskingJudge(Judge, Protocol):
+    """One that waits for somebody else's answers: further cases may be begun meanwhile."""
+
+    def begin(self, cases: Sequence[Case]) -> Callable[[], list[JudgeVerdict]]:
+        """As `verdicts`, without waiting: what is returned waits."""

@@ -110,7 +110,7 @@ class JudgeConfig(Prices):
         """
         if self.calibration is not None:
             return 1
-        return self.endpoint.concurrency if self.endpoint else None
+        return self.endpoint.most_at_once if self.endpoint else None
 
     def of_share(self, number: int, of: int) -> Self:
         """The settings of one share (0 is the first): its part of the limit on cost, and of the requests at once, so
@@ -118,7 +118,7 @@ class JudgeConfig(Prices):
         """
         if self.endpoint is None:
             return self
-        whole, more = divmod(self.endpoint.concurrency, of)
+        whole, more = divmod(self.endpoint.most_at_once, of)
         endpoint = self.endpoint.model_copy(update={"concurrency": max(whole + (number < more), 1)})
         limit = None if self.max_cost is None else self.max_cost / of
         return self.model_copy(update={"endpoint": endpoint, "max_cost": limit})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ServiceError
-from steps.contracts.execution import Inline, Work
+from steps.contracts.execution import Executor, Inline, Work
 from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import LedgerWriter, Verdict
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.contracts.row_cache import Lookup, RowCache
+from steps.engines.execution.ahead import Ahead
 from steps.engines.llm.account import Payer
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.progress.progress import Stopwatch
@@ -28,7 +30,7 @@ from steps.engines.rowwise.stage import Batch, Fate, Line, RowStage
 from steps.engines.rowwise.undecided import undecided
 from steps.engines.rubric.case import Case, case_of, excerpt
 from steps.engines.rubric.reading import read_rubric
-from steps.judge.backend import Judge
+from steps.judge.backend import AskingJudge, Judge
 from steps.judge.config import JudgeConfig
 from steps.judge.deciding import HELD_OUT, decide
 from steps.judge.heuristic import HeuristicJudge
@@ -69,7 +71,7 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
         ):
             tally = Tally(config, ctx.scrubbed, backend.criteria)
             stage = _Stage(config, backend, verdicts, unjudged, tally, ctx.code)
-            executor = _executor(config) if backend is asked else Inline()
+            executor = _executor(backend, config) if backend is asked else Inline()
             done = drive(stage, rows, ctx, lines, executor=executor, progress=config.endpoint is None)
             _check_undecided(tally, unjudged, config, rows.rows)
             return done.outcome(
@@ -91,13 +93,17 @@ def judge_share(rows: Dataset, config: JudgeConfig, ctx: StageContext, share: Sh
     with backend_for(part, ctx, rows.rows // share.of, part=f"{share.number + 1} of {share.of}") as backend:
         stage = _Verdicts(part, backend, ctx.code)
         mine = stage.mine(rows, share) if config.endpoint is not None else None
-        return share_of(stage, rows, ctx, share, _executor(config), mine=mine, progress=config.endpoint is None)
+        return share_of(
+            stage, rows, ctx, share, _executor(backend, config), mine=mine, progress=config.endpoint is None
+        )
 
 
-def _executor(config: JudgeConfig) -> Inline | None:
+def _executor(backend: Judge, config: JudgeConfig) -> Executor | None:
     """A model isn't asked by many processes: requests wait, they don't compute, and one cap holds for all of them; one
     on this machine has its own threads, and is in memory once.
     """
+    if isinstance(backend, AskingJudge):
+        return Ahead(beginning(backend))
     return Inline() if config.backend != "heuristic" else None
 
 
@@ -134,18 +140,30 @@ class Judged:
 
 def judging(backend: Judge) -> Callable[[Batch], list[Judged]]:
     """The work on a batch: the backend's verdicts on new rows, and those that are cached."""
+    return lambda batch: _begin(batch, backend, lambda cases: partial(backend.verdicts, cases))()
 
-    def work(batch: Batch) -> list[Judged]:
-        cases = [case_of(row) for row in batch.rows.to_pylist()]
-        results = _results(batch, cases, backend)
-        new = [case for case, result in zip(cases, results, strict=True) if result is None]
-        fresh = iter(backend.verdicts(new) if new else ())
+
+def beginning(backend: AskingJudge) -> Callable[[Batch], Callable[[], list[Judged]]]:
+    """The same, begun for further batches before the answers to one are there."""
+    return lambda batch: _begin(batch, backend, backend.begin)
+
+
+def _begin(
+    batch: Batch, backend: Judge, begin: Callable[[Sequence[Case]], Callable[[], list[JudgeVerdict]]]
+) -> Callable[[], list[Judged]]:
+    cases = [case_of(row) for row in batch.rows.to_pylist()]
+    results = _results(batch, cases, backend)
+    new = [case for case, result in zip(cases, results, strict=True) if result is None]
+    wait = begin(new) if new else list
+
+    def judged() -> list[Judged]:
+        fresh = iter(wait())
         backend.pass_over(len(cases) - len(new))
         once = {result: decoded(result, backend.criteria) for result in set(results) if result is not None}
         verdicts = [next(fresh) if result is None else once[result] for result in results]
         return [Judged(v, "" if v.is_full else excerpt(c)) for v, c in zip(verdicts, cases, strict=True)]
 
-    return work
+    return judged
 
 
 def _results(batch: Batch, cases: Sequence[Case], backend: Judge) -> list[str | None]:

@@ -1,7 +1,7 @@
 """The backend that asks a language model: the rubric as its orders, the row as its message."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -83,15 +83,24 @@ class LlmJudge:
         Raises:
             ServiceError: the endpoint as a whole doesn't work.
         """
+        return self.begin(cases)()
+
+    def begin(self, cases: Sequence[Case]) -> Callable[[], list[JudgeVerdict]]:
+        """As `verdicts`, without waiting: the model is asked from now on, and what is returned waits."""
         asked = [case for case in cases if self._asks(case)]
         questions = [self._question(case) for case in asked]
         by_key = dict(zip((q.key for q in questions), asked, strict=True))
         self._progress.advance(len(cases) - len(asked))
-        answers = iter(self._session.answers(questions, lambda question, reply: self._useful(by_key, question, reply)))
-        return [
-            self._verdict(case, next(answers)) if self._asks(case) else unasked(self.rubric, case, self.digest)
-            for case in cases
-        ]
+        wait = self._session.begin(questions, lambda question, reply: self._useful(by_key, question, reply))
+
+        def verdicts() -> list[JudgeVerdict]:
+            answers = iter(wait())
+            return [
+                self._verdict(case, next(answers)) if self._asks(case) else unasked(self.rubric, case, self.digest)
+                for case in cases
+            ]
+
+        return verdicts
 
     def known(self, cases: Sequence[Case]) -> list[bool]:
         """Of each case, whether the model's words on it are at hand."""

@@ -28,7 +28,7 @@ class JudgeOutputs(NamedTuple):
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["openai", "torch", "transformers", "tokenizers", "peft"])
+    return cache_key(__name__, ["aiohttp", "torch", "transformers", "tokenizers", "peft"])
 
 
 @assay_step(key)

@@ -30,7 +30,7 @@ def key() -> str:
     """Cache key of this step."""
     return cache_key(
         __name__,
-        ["faiss-cpu", "google-re2", "numba", "numpy", "openai", "py3langid", "sentence-transformers", "tokenizers",
+        ["faiss-cpu", "google-re2", "numba", "aiohttp", "numpy", "py3langid", "sentence-transformers", "tokenizers",
          "torch", "transformers"],
     )  # fmt: skip
 

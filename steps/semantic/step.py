@@ -28,7 +28,7 @@ def key() -> str:
     """Cache key of this step."""
     return cache_key(
         __name__,
-        ["faiss-cpu", "numpy", "openai", "qdrant-client", "sentence-transformers", "tokenizers", "torch",
+        ["faiss-cpu", "aiohttp", "numpy", "qdrant-client", "sentence-transformers", "tokenizers", "torch",
          "transformers"],
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ class SynthesizeOutputs(NamedTuple):
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["jsonschema", "openai", "transformers"])
+    return cache_key(__name__, ["aiohttp", "jsonschema", "transformers"])
 
 
 @assay_step(key)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import openai
 
 from steps.contracts.digests import value_digest
 from steps.contracts.errors import ServiceError
@@ -15,6 +14,8 @@ from steps.engines.embed.config import EmbeddingEndpoint
 from steps.engines.embed.vectors import Done, NoVector, Vector, unit
 from steps.engines.llm.caller import SERVER_FAILURES, Caller, Failure
 from steps.engines.llm.concurrency import each
+from steps.engines.llm.http import Http
+from steps.engines.llm.retry import FAILURES
 
 
 class RemoteModel:
@@ -48,7 +49,7 @@ class RemoteModel:
             reasons.update(r for r in results if isinstance(r, str))
             done(part, results)
 
-        self._runner.run(each(parts, ask, self._endpoint.concurrency))
+        self._runner.run(each(parts, ask, self._endpoint.most_at_once))
         failed = sum(n for reason, n in reasons.items() if reason in SERVER_FAILURES)
         if texts and self._caller.replies == 0 and failed == len(texts):
             raise ServiceError(
@@ -75,18 +76,18 @@ class RemoteModel:
         }
         if e.dimensions is not None:
             body["dimensions"] = e.dimensions
-        if e.extra_body:
-            body["extra_body"] = dict(e.extra_body)
+        body |= e.extra_body
+
+        async def call(server: Http) -> list[dict[str, Any]]:
+            return _whole(await server.post("/embeddings", body), len(texts))
+
         start, sent = time.monotonic(), self._caller.requests
         try:
-            reply, _ = await self._caller.send(
-                lambda client: client.embeddings.create(**body), lambda r: _is_whole(r, len(texts))
-            )
-        except (openai.OpenAIError, TimeoutError, ValueError) as error:
+            data, _ = await self._caller.send(call)
+        except FAILURES as error:
             return self._caller.failed(error, time.monotonic() - start, max(self._caller.requests - sent, 1))
         self._caller.succeeded()
-        ordered = sorted(reply.data, key=lambda item: item.index)
-        return [_vector(item.embedding, e.dimensions) for item in ordered]
+        return [_vector(item["embedding"], e.dimensions) for item in sorted(data, key=lambda item: int(item["index"]))]
 
     def requests(self) -> int:
         """HTTP requests sent so far, failed attempts included."""
@@ -100,12 +101,19 @@ class RemoteModel:
             self._runner.close()
 
 
-def _is_whole(reply: Any, texts: int) -> bool:
-    """Whether the reply names each text once, and has a list for it."""
-    data = getattr(reply, "data", None)
-    if not isinstance(data, list) or sorted(getattr(d, "index", -1) for d in data) != list(range(texts)):
-        return False
-    return all(isinstance(d.embedding, list) for d in data)
+def _whole(reply: Any, texts: int) -> list[dict[str, Any]]:
+    """What the reply has for each text.
+
+    Raises:
+        ValueError: it doesn't name each text once, with a list for it.
+    """
+    data = reply.get("data") if isinstance(reply, dict) else None
+    items = [d for d in data if isinstance(d, dict)] if isinstance(data, list) else []
+    places = sorted(d["index"] for d in items if type(d.get("index")) is int)
+    lists = sum(isinstance(d.get("embedding"), list) for d in items)
+    if places != list(range(texts)) or not len(items) == lists == texts:
+        raise ValueError("the reply lacks what was asked for")
+    return items
 
 
 def _vector(values: list[Any], dimensions: int | None) -> Vector | NoVector:

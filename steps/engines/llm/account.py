@@ -2,13 +2,12 @@
 of them together, and for a process that takes another one's place.
 """
 
-import asyncio
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from steps.contracts.digests import short_id
 from steps.engines.llm.client import Reply
@@ -61,12 +60,26 @@ class Payment:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
+    @classmethod
+    def asked(cls, key: str, most: float) -> Self:
+        """A question that is about to be sent."""
+        return cls(short_id(key), most, "asked")
+
+    @classmethod
+    def ended(cls, key: str, reply: Reply | None, requests: int) -> Self:
+        """How it ended (None: no reply), after so many further HTTP requests."""
+        tokens = (reply.prompt_tokens, reply.completion_tokens) if reply else (None, None)
+        return cls(short_id(key), 0.0, "bought" if reply else "failed", requests, *tokens)
+
+
+def new_id() -> str:
+    """An id for a payment."""
+    return secrets.token_hex(8)
+
 
 class Account(DurableTables):
     """A SQLite file of payments; a context manager. Several processes may share it; where durable state lies elsewhere,
     it is a view of it, as the replies are.
-
-    `asks` returns when it is certain that the question counts, whatever becomes of this process.
     """
 
     what = "account of what replies cost"
@@ -87,23 +100,21 @@ class Account(DurableTables):
             rows = self._db.execute(f"SELECT {columns} FROM payments WHERE run = ?{part} ORDER BY id", given).fetchall()
         return [Payment(*row) for row in rows]
 
-    async def asks(self, key: str, most: float) -> str:
-        """Note that a question is about to be sent. Returns the payment's id."""
-        payment = secrets.token_hex(8)
-        self._add(payment, Payment(short_id(key), most, "asked"))
-        if self._segments is not None:
-            await asyncio.to_thread(self._segments.flush)
-        return payment
+    def note(self, lines: Iterable[tuple[str, Payment]]) -> None:
+        """Keep payments by their ids; returns when it is certain that they count."""
+        self._write([self._line(*line) for line in lines])
 
-    def ended(self, payment: str, key: str, reply: Reply | None, requests: int) -> None:
-        """Note how it ended (None: no reply), after so many further HTTP requests. `payment`: its id; "": a new one."""
-        tokens = (reply.prompt_tokens, reply.completion_tokens) if reply else (None, None)
-        done = Payment(short_id(key), 0.0, "bought" if reply else "failed", requests, *tokens)
-        self._add(payment or secrets.token_hex(8), done)
+    def keep(self, id_: str, payment: Payment) -> None:
+        """A payment as it is made: it outlives this process from now on, the machine once it was noted."""
+        self.ahead(json.dumps(self._line(id_, payment)).encode())
+
+    def _line(self, id_: str, p: Payment) -> list[Any]:
+        who = (id_, self.payer.run, self.payer.part)
+        return [*who, p.question, p.most, p.state, p.requests, p.prompt_tokens, p.completion_tokens]
 
     def say(self, sentence: str) -> None:
         """Keep a sentence about this run's requests."""
-        self._write(["said", self.payer.run, sentence])
+        self._write([["said", self.payer.run, sentence]])
 
     def said(self) -> list[str]:
         """The sentences about this run's requests."""
@@ -111,15 +122,14 @@ class Account(DurableTables):
             lines = self._db.execute("SELECT sentence FROM said WHERE run = ? ORDER BY sentence", [self.payer.run])
             return [sentence for (sentence,) in lines]
 
-    def _add(self, payment: str, p: Payment) -> None:
-        who = (payment, self.payer.run, self.payer.part)
-        self._write([*who, p.question, p.most, p.state, p.requests, p.prompt_tokens, p.completion_tokens])
-
-    def _write(self, line: list[Any]) -> None:
-        with self._reading():
-            self._enter(line)
+    def _write(self, lines: list[list[Any]]) -> None:
+        with self._transaction():
+            for line in lines:
+                self._enter(line)
         if self._segments is not None:
-            self._segments.add(json.dumps(line).encode())
+            for line in lines:
+                self._segments.add(json.dumps(line).encode())
+            self._segments.flush()
 
     def _enter(self, line: Sequence[Any]) -> None:
         """Add a line, or how a question ended; lines may come in any order."""

@@ -28,9 +28,9 @@ def code_of(error: Exception) -> str | None:
 
 
 def shown(error: Exception) -> str:
-    """The error's class, status, param and code; never the server's message, which may repeat the row."""
-    status = getattr(error, "status_code", None)
-    parts = [type(error).__name__ + (f" {status}" if status else "")]
+    """The error's status or class, param and code; never the server's message, which may repeat the row."""
+    status = getattr(error, "status", None)
+    parts = [f"HTTP {status}" if status else type(error).__name__]
     parts += [f"{name} {value}" for name, value in (("param", param_of(error)), ("code", code_of(error))) if value]
     return ", ".join(parts)
 
@@ -66,7 +66,7 @@ class Adaptation:
         """Whether a request made with `sent` may succeed now: the server refused a field for which there is another
         way, or another request has found that way meanwhile. Each field changes once.
         """
-        if getattr(error, "status_code", None) not in _REFUSED:
+        if getattr(error, "status", None) not in _REFUSED:
             return False
         refused = _refused(error, sent)
         if refused is None:

@@ -1,6 +1,5 @@
 """Replies that were paid for, kept on disk so that none is bought twice, also after a crash."""
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import Iterable
@@ -40,10 +39,10 @@ KEYS_AT_ONCE = 500
 class ReplyCache(DurableTables):
     """A SQLite file of replies by key; a context manager. Several processes may share it.
 
-    `put` returns when the reply is on disk: SQLite's rollback journal with synchronous=FULL survives kill -9
+    `put` returns when the replies are on disk: SQLite's rollback journal with synchronous=FULL survives kill -9
     and power loss, and works where the write-ahead log doesn't (network drives with locks). Where durable state lies
-    elsewhere, the file is a view of it: what other machines bought is read when it is opened, and `keep` returns when
-    a reply is there as well.
+    elsewhere, the file is a view of it: what other machines bought is read when it is opened, and `put` returns when
+    the replies are there as well.
     """
 
     what = "reply cache"
@@ -64,12 +63,19 @@ class ReplyCache(DurableTables):
                     found[key] = _reply(rest)
         return found
 
-    def put(self, key: str, reply: Reply) -> None:
-        """Keep a reply under its key, in place of an older one."""
-        with self._reading():
-            self._db.execute(f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", _row(key, reply))
+    def put(self, replies: Iterable[tuple[str, Reply]]) -> None:
+        """Keep replies under their keys, in place of older ones."""
+        rows = [_row(key, reply) for key, reply in replies]
+        with self._transaction():
+            self._db.executemany(f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", rows)
         if self._segments is not None:
-            self._segments.add(json.dumps(_row(key, reply)).encode())
+            for row in rows:
+                self._segments.add(json.dumps(row).encode())
+            self._segments.flush()
+
+    def keep(self, key: str, reply: Reply) -> None:
+        """A reply as it comes: it outlives this process from now on, the machine once it was `put`."""
+        self.ahead(json.dumps(_row(key, reply)).encode())
 
     def adapted(self, settings: str) -> list[str]:
         """What was said about requests with these settings, in this run or an earlier one on this machine."""
@@ -81,12 +87,6 @@ class ReplyCache(DurableTables):
         """Keep a sentence about requests with these settings."""
         with self._reading():
             self._db.execute("INSERT OR IGNORE INTO adapted (settings, said) VALUES (?, ?)", (settings, said))
-
-    async def keep(self, key: str, reply: Reply) -> None:
-        """As `put`; returns when the reply is where it outlives this machine, if there is such a place."""
-        self.put(key, reply)
-        if self._segments is not None:
-            await asyncio.to_thread(self._segments.flush)
 
     def _merge(self, lines: list[bytes]) -> None:
         rows = [json.loads(line) for line in lines]

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
-import openai
-from tenacity import AsyncRetrying, RetryError, retry_if_exception, stop_after_attempt
-
 from steps.contracts.errors import ServiceError
 from steps.engines.llm.adaptation import shown
 from steps.engines.llm.endpoint import Connection
-from steps.engines.llm.retry import Wait, is_transient
+from steps.engines.llm.http import Http, StatusError, UnreachableError
+from steps.engines.llm.limit import Limit
+from steps.engines.llm.retry import BUSY, FAILURES, asked_wait, is_transient, seconds_before
 
 T = TypeVar("T")
 
@@ -52,16 +51,8 @@ class Caller:
         self.requests = 0
         self.replies = 0
         self._failed_in_a_row = 0
-        self._client = openai.AsyncOpenAI(
-            api_key=connection.read_key(),
-            base_url=connection.base_url,
-            max_retries=0,
-            timeout=connection.timeout_seconds,
-            # Never elsewhere than base_url says: no redirects, and no proxy for a server on this machine.
-            http_client=openai.DefaultAsyncHttpxClient(
-                follow_redirects=False, trust_env=not connection.on_this_machine, timeout=connection.timeout_seconds
-            ),
-        )
+        self.limit = Limit(connection)
+        self._http = Http(connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,31 +64,39 @@ class Caller:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._http.close()
 
-    async def send(
-        self, call: Callable[[openai.AsyncOpenAI], Awaitable[T]], whole: Callable[[T], bool]
-    ) -> tuple[T, int]:
-        """The reply and the number of attempts; a reply that isn't `whole` counts as a failed attempt.
+    async def send(self, call: Callable[[Http], Awaitable[T]]) -> tuple[T, int]:
+        """What `call` makes of the server, and the number of attempts; ValueError: it isn't what was asked for.
 
-        Raises: what the last attempt raised (openai.OpenAIError, TimeoutError, ValueError).
+        A request that waits to be sent again leaves its place among those in flight to another one.
+
+        Raises: what the last attempt raised (one of FAILURES).
         """
-        c = self.connection
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(c.max_attempts),
-            wait=Wait(c),
-            retry=retry_if_exception(lambda error: is_transient(error, c)),
-            reraise=True,
-        )
-        async for attempt in retrying:
-            with attempt:
-                self.requests += 1
-                async with asyncio.timeout(c.timeout_seconds):
-                    reply = await call(self._client)
-                if not whole(reply):
-                    raise ValueError("the reply lacks what was asked for")
-                return reply, attempt.retry_state.attempt_number
-        raise RetryError(None)  # type: ignore[arg-type]
+        c, attempt = self.connection, 1
+        while True:
+            try:
+                return await self._once(call), attempt
+            except FAILURES as error:
+                if attempt >= c.max_attempts or not is_transient(error, c):
+                    raise
+                attempt += 1
+                await asyncio.sleep(seconds_before(attempt, error, c))
+
+    async def _once(self, call: Callable[[Http], Awaitable[T]]) -> T:
+        place, replied = await self.limit.enter(), False
+        try:
+            self.requests += 1
+            async with asyncio.timeout(self.connection.timeout_seconds):
+                reply = await call(self._http)
+            replied = True
+            return reply
+        except (StatusError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) or error.status in BUSY:
+                self.limit.busy(place, asked_wait(error))
+            raise
+        finally:
+            self.limit.leave(replied)
 
     def succeeded(self) -> None:
         """Count a whole reply; the server is there."""
@@ -111,7 +110,7 @@ class Caller:
             ServiceError: the server as a whole doesn't work: bad key, unknown model, spent quota, or
                 `give_up_after` requests in a row without a working server.
         """
-        status = getattr(error, "status_code", None)
+        status = getattr(error, "status", None)
         if status in _FATAL or getattr(error, "code", None) == "insufficient_quota":
             raise self._fatal(status, error)
         reason = _reason(error)
@@ -138,10 +137,10 @@ class Caller:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, openai.APITimeoutError | TimeoutError):
+    if isinstance(error, TimeoutError):
         return "timeout"
-    if isinstance(error, openai.APIStatusError):
-        if error.status_code == 429:
+    if isinstance(error, StatusError):
+        if error.status == 429:
             return "rate_limited"
-        return "server_error" if error.status_code >= 500 else "bad_request"
-    return "connection" if isinstance(error, openai.APIConnectionError) else "bad_response"
+        return "server_error" if error.status >= 500 else "bad_request"
+    return "connection" if isinstance(error, UnreachableError) else "bad_response"

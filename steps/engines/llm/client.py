@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import openai
-
 from steps.contracts import thinking
 from steps.engines.llm.adaptation import Adaptation, param_of
 from steps.engines.llm.caller import Caller, Failure
 from steps.engines.llm.endpoint import MODES, Endpoint, Mode
+from steps.engines.llm.http import Http
+from steps.engines.llm.retry import FAILURES
 
 # A server that can't do a response_format says so with one of these.
 _REJECTED_FORMAT = frozenset({400, 415, 422, 501})
@@ -63,7 +63,7 @@ class ChatClient(Caller):
             mode, made_with = modes[0], self.adapted.state()
             try:
                 completion, attempts = await self._send(messages, mode, schema, name)
-            except (openai.OpenAIError, TimeoutError, ValueError) as error:
+            except FAILURES as error:
                 if self.adapted.learns(error, made_with):
                     continue
                 if len(modes) > 1 and _rejects_format(error):
@@ -77,16 +77,23 @@ class ChatClient(Caller):
 
     async def _send(
         self, messages: Sequence[Mapping[str, str]], mode: Mode, schema: Mapping[str, Any], name: str
-    ) -> tuple[Any, int]:
+    ) -> tuple[dict[str, Any], int]:
         body = _body(self.endpoint, self.adapted, messages, mode, schema, name)
-        return await self.send(lambda client: client.chat.completions.create(**body), _is_whole)
+
+        async def call(server: Http) -> dict[str, Any]:
+            completion: dict[str, Any] = await server.post("/chat/completions", body)
+            if not _is_whole(completion):
+                raise ValueError("the reply lacks what was asked for")
+            return completion
+
+        return await self.send(call)
 
 
 def _rejects_format(error: Exception) -> bool:
     """Whether a server's error may be about the response_format; not when it names another field."""
     param = param_of(error)
     named = param is None or param.startswith(("response_format", "text"))
-    return named and getattr(error, "status_code", None) in _REJECTED_FORMAT
+    return named and getattr(error, "status", None) in _REJECTED_FORMAT
 
 
 def _body(
@@ -109,23 +116,22 @@ def _body(
         }
     elif mode == "json_object":
         body["response_format"] = {"type": "json_object"}
-    if e.extra_body:
-        body["extra_body"] = dict(e.extra_body)
-    return body
+    return body | e.extra_body
 
 
 def _is_whole(completion: Any) -> bool:
-    choices = getattr(completion, "choices", None)
-    return isinstance(choices, list) and bool(choices) and getattr(choices[0], "message", None) is not None
+    choices = completion.get("choices") if isinstance(completion, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return isinstance(first, dict) and isinstance(first.get("message"), dict)
 
 
-def _reply(completion: Any, mode: Mode, seconds: float, attempts: int) -> Reply:
-    choice = completion.choices[0]
-    usage = completion.usage
+def _reply(completion: dict[str, Any], mode: Mode, seconds: float, attempts: int) -> Reply:
+    choice, usage = completion["choices"][0], completion.get("usage")
+    message, finish = choice["message"], str(choice.get("finish_reason") or "")
     return Reply(
-        text=_text(choice.message),
-        finish_reason=str(choice.finish_reason or ""),
-        refused=bool(getattr(choice.message, "refusal", None)) or choice.finish_reason == "content_filter",
+        text=_text(message),
+        finish_reason=finish,
+        refused=bool(message.get("refusal")) or finish == "content_filter",
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
         seconds=seconds,
@@ -134,16 +140,17 @@ def _reply(completion: Any, mode: Mode, seconds: float, attempts: int) -> Reply:
     )
 
 
-def _text(message: Any) -> str:
+def _text(message: Mapping[str, Any]) -> str:
     """What is said, behind the reasoning in tags where the server gives it apart; "" where nothing is said."""
-    text = message.content if isinstance(message.content, str) else ""
+    content = message.get("content")
+    text = content if isinstance(content, str) else ""
     for name in ("reasoning_content", "reasoning"):
-        reasoning = getattr(message, name, None)
+        reasoning = message.get(name)
         if text.strip() and isinstance(reasoning, str) and reasoning.strip():
             return thinking.joined("think", reasoning.strip(), text)
     return text
 
 
 def _count(usage: Any, name: str) -> int | None:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) and value >= 0 else None
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

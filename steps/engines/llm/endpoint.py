@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from typing import Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -13,6 +13,8 @@ from steps.contracts.reports import Frozen
 # How a reply is held to a JSON schema: by the server's grammar, to any JSON object, or by the prompt only.
 Mode: TypeAlias = Literal["json_schema", "json_object", "text"]
 MODES: tuple[Mode, ...] = ("json_schema", "json_object", "text")
+# Chosen: as many connections as one process holds without a second thought.
+MOST_AT_ONCE = 512
 _OWN_FIELDS = frozenset({"model", "messages", "temperature", "seed", "stream", "n", "response_format"})
 
 
@@ -36,7 +38,11 @@ class Connection(Frozen):
         default=None, description="environment variable that holds the API key; None: the server wants no key"
     )
     # Chosen: eight requests keep a small local server busy; hosted services allow more.
-    concurrency: int = Field(default=8, ge=1, le=512, description="requests in flight at once")
+    concurrency: Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] | Literal["auto"] = Field(
+        default=8,
+        description="requests in flight at once, fewer while the server says 429 or doesn't answer in time; auto: from"
+        " 8 on, doubled for as long as replies come faster for it",
+    )
     # Chosen: a long reply of a slow local model; the openai client's own default is 600 s.
     timeout_seconds: float = Field(default=120.0, gt=0, description="from sending to the last byte, per attempt")
     # Six attempts with the waits below span about half a minute, which rides out a server's restart.
@@ -66,6 +72,11 @@ class Connection(Frozen):
         if self.initial_backoff_seconds > self.max_backoff_seconds:
             raise ValueError("initial_backoff_seconds is above max_backoff_seconds")
         return self
+
+    @property
+    def most_at_once(self) -> int:
+        """As many requests as may ever be in flight."""
+        return MOST_AT_ONCE if self.concurrency == "auto" else self.concurrency
 
     @property
     def on_this_machine(self) -> bool:

@@ -2,16 +2,19 @@
 
 import email.utils
 import math
+import random
 import time
 from collections.abc import Mapping
 
-import openai
-from tenacity import RetryCallState, wait_random_exponential
-
 from steps.engines.llm.endpoint import Connection
+from steps.engines.llm.http import StatusError, UnreachableError
 
+# What a request can end with instead of a whole answer; ValueError: what came isn't what was asked for.
+FAILURES = (StatusError, UnreachableError, TimeoutError, ValueError)
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 _NOT_IMPLEMENTED = 501
+# A server that has too much to do says so with one of these.
+BUSY = frozenset({429, 503})
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -31,7 +34,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 def asked_wait(error: BaseException | None) -> float | None:
     """Seconds that the server asked for in this error's reply; None when it didn't."""
-    return retry_after_seconds(error.response.headers) if isinstance(error, openai.APIStatusError) else None
+    return retry_after_seconds(error.headers) if isinstance(error, StatusError) else None
 
 
 def is_transient(error: BaseException, endpoint: Connection) -> bool:
@@ -39,27 +42,22 @@ def is_transient(error: BaseException, endpoint: Connection) -> bool:
 
     Not when the server asks for a longer wait than the endpoint allows, or says that the quota is spent.
     """
-    if isinstance(error, openai.APIStatusError):
-        if error.code == "insufficient_quota" or error.status_code == _NOT_IMPLEMENTED:
+    if isinstance(error, StatusError):
+        if error.code == "insufficient_quota" or error.status == _NOT_IMPLEMENTED:
             return False
         wait = asked_wait(error)
         if wait is not None and wait > endpoint.max_retry_after_seconds:
             return False
-        return error.status_code in _TRANSIENT_STATUS or error.status_code >= 500
-    return isinstance(error, openai.APIError | TimeoutError | ValueError)
+        return error.status in _TRANSIENT_STATUS or error.status >= 500
+    return isinstance(error, UnreachableError | TimeoutError | ValueError)
 
 
-class Wait:
-    """Full-jitter exponential backoff, never shorter than the server's Retry-After."""
-
-    def __init__(self, endpoint: Connection) -> None:
-        self._jitter = wait_random_exponential(
-            multiplier=endpoint.initial_backoff_seconds, max=endpoint.max_backoff_seconds
-        )
-
-    def __call__(self, state: RetryCallState) -> float:
-        """Seconds to wait before the next attempt."""
-        asked = asked_wait(state.outcome.exception() if state.outcome else None)
-        jittered = float(self._jitter(state))
-        # Jitter on top of the asked wait, so that waiting requests don't come back in one burst.
-        return jittered if asked is None else asked + min(jittered, 0.25 * asked + 0.05)
+def seconds_before(attempt: int, error: BaseException, endpoint: Connection) -> float:
+    """How long to wait before the attempt of this number (2 is the first one again): full-jitter exponential backoff,
+    never shorter than the server's Retry-After.
+    """
+    most = min(endpoint.initial_backoff_seconds * 2.0 ** (attempt - 2), endpoint.max_backoff_seconds)
+    jittered = random.uniform(0.0, most)
+    asked = asked_wait(error)
+    # Jitter on top of the asked wait, so that waiting requests don't come back in one burst.
+    return jittered if asked is None else asked + min(jittered, 0.25 * asked + 0.05)

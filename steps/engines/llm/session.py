@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from steps.contracts.digests import short_id, value_digest
 from steps.contracts.errors import ServiceError
-from steps.engines.llm.account import Account, Payer
+from steps.engines.llm.account import Account, Payer, Payment, new_id
+from steps.engines.llm.background import Background
 from steps.engines.llm.cache import ReplyCache
 from steps.engines.llm.caller import SERVER_FAILURES, Failure
 from steps.engines.llm.client import ChatClient, Reply
@@ -19,6 +20,7 @@ from steps.engines.llm.concurrency import each
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.llm.spending import Spending
+from steps.engines.state_store.group_commit import GroupCommit
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ class Answer:
 
     reply: Reply | Failure
     cached: bool
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What is written down of a question: its payment's id and state, and the reply."""
+
+    key: str
+    payment: str
+    paid: Payment
+    reply: Reply | None = None
 
 
 class ChatSession:
@@ -79,18 +91,24 @@ class ChatSession:
         with ExitStack() as opened:
             self._cache = opened.enter_context(ReplyCache(cache_file))
             self._account = opened.enter_context(Account(_account_file(cache_file), payer)) if payer else None
-            self._runner = opened.enter_context(asyncio.Runner())
             self._client = ChatClient(endpoint)
             self._take_over()
             self._opened = opened.pop_all()
+        self._loop = Background()
+        self._written = GroupCommit[_Line](self._write, self._hand_over)
+        self._asking: dict[str, asyncio.Future[Reply | Failure]] = {}
+        self._first = asyncio.Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        # What was interrupted may leave a loop that stops at once; told is what ended the questions, and not that.
-        with suppress(RuntimeError) if error is not None else nullcontext(), self._opened:
-            self._runner.run(self._client.close())
+        with self._opened:
+            self._loop.close(self._end())
+
+    async def _end(self) -> None:
+        await self._client.close()
+        await self._written.written()
 
     def _take_over(self) -> None:
         """Count what this run has paid elsewhere as if it had been paid here."""
@@ -120,21 +138,33 @@ class ChatSession:
     def answers(
         self, questions: Sequence[Question], useful: Callable[[Question, Reply], bool] = lambda question, reply: True
     ) -> list[Answer]:
-        """One answer per question, in order; replies enter the cache one by one as they come.
+        """One answer per question, in order; replies enter the cache as they come.
 
         Of equal questions one is asked. A cached reply that isn't `useful` is asked for again.
 
         Raises:
             ServiceError: the endpoint as a whole doesn't work.
         """
+        return self.begin(questions, useful)()
+
+    def begin(
+        self, questions: Sequence[Question], useful: Callable[[Question, Reply], bool] = lambda question, reply: True
+    ) -> Callable[[], list[Answer]]:
+        """As `answers`, without waiting for them: they are asked from now on, and what is returned waits."""
+        return self._loop.start(self._answers(questions, useful)).result
+
+    async def _answers(self, questions: Sequence[Question], useful: Callable[[Question, Reply], bool]) -> list[Answer]:
         by_key = {q.key: q for q in reversed(questions)}
         found = self._cache.get_many(q.key for q in questions)
         ours = self._bought_elsewhere(found)
         replies: dict[str, Reply | Failure] = {k: r for k, r in found.items() if k in ours or useful(by_key[k], r)}
         cached = set(replies)
         new = [q for q in reversed(by_key.values()) if q.key not in cached]
-        self._advance(len(questions) - len(new))
-        self._runner.run(self._ask_all(new, replies))
+        others = {q.key: self._asking[q.key] for q in new if q.key in self._asking}
+        self._advance(len(questions) - len(new) + len(others))
+        await self._ask_all([q for q in new if q.key not in others], replies)
+        replies.update({key: await asked for key, asked in others.items()})
+        await self._written.written()
         for said in self._client.adapted.said:
             self._cache.put_adapted(self._settings, said)
             if self._account is not None:
@@ -142,7 +172,7 @@ class ChatSession:
         if not cached:
             self._check_any_reply(replies.values())
         answers = []
-        cached -= ours
+        cached = (cached | set(others)) - ours
         for question in questions:
             answers.append(self._answer(replies[question.key], question.key in cached))
             cached.add(question.key)
@@ -167,37 +197,72 @@ class ChatSession:
         return Answer(reply, cached)
 
     async def _ask_all(self, questions: list[Question], replies: dict[str, Reply | Failure]) -> None:
-        # The first one goes alone: it finds out which response_format the server takes, and whether there is one.
-        for part in (questions[:1], questions[1:]):
-            await each(part, lambda question: self._ask(question, replies), self.endpoint.concurrency)
+        loop = asyncio.get_running_loop()
+        mine = {q.key: loop.create_future() for q in questions}
+        self._asking |= mine
 
-    async def _ask(self, question: Question, replies: dict[str, Reply | Failure]) -> None:
+        async def ask(question: Question) -> None:
+            replies[question.key] = reply = await self._bought_now(question)
+            mine[question.key].set_result(reply)
+
+        try:
+            async with self._first:
+                # One goes alone: it finds out which response_format the server takes, and whether there is one.
+                alone = 0 if self._client.replies else 1
+                await each(questions[:alone], ask, 1)
+            await each(questions[alone:], ask, self.endpoint.most_at_once)
+        finally:
+            for key, asked in mine.items():
+                asked.cancel()
+                del self._asking[key]
+
+    async def _bought_now(self, question: Question) -> Reply | Failure:
         if self._max_chars is not None and len(question.messages[-1]["content"]) > self._max_chars:
-            replies[question.key] = Failure("too_long", f"{question.chars} characters", 0.0, 0)
-            return
+            return Failure("too_long", f"{question.chars} characters", 0.0, 0)
         reserved = self.spending.reserve(question.chars, self.endpoint.max_tokens)
         if reserved is None:
-            replies[question.key] = Failure("max_cost", f"{self.spending.cost:.4f} spent", 0.0, 0)
-            return
+            return Failure("max_cost", f"{self.spending.cost:.4f} spent", 0.0, 0)
+        payment = new_id()
         try:
             # Only a limit needs to know of questions whose end nobody saw.
-            noted = self._account is not None and self.spending.prices.max_cost is not None
-            payment = await self._account.asks(question.key, reserved) if self._account and noted else ""
+            if self._account is not None and self.spending.prices.max_cost is not None:
+                await self._note(_Line(question.key, payment, Payment.asked(question.key, reserved)))
             reply = await self._client.ask(question.messages, question.schema, question.name)
         finally:
             self.spending.release(reserved)
-        if isinstance(reply, Reply):
-            await self._cache.keep(question.key, reply)
-            self.spending.add(reply, cached=False)
+        bought = reply if isinstance(reply, Reply) else None
+        if bought is not None:
+            self.spending.add(bought, cached=False)
             self._counts["replies bought"] += 1
-        if self._account is not None:
-            self._note_end(self._account, payment, question.key, reply)
-        replies[question.key] = reply
-        self._advance(1)
-
-    def _note_end(self, account: Account, payment: str, key: str, reply: Reply | Failure) -> None:
         sent, self._requests_told = self._client.requests - self._requests_told, self._client.requests
-        account.ended(payment, key, reply if isinstance(reply, Reply) else None, sent)
+        await self._note(_Line(question.key, payment, Payment.ended(question.key, bought, sent), bought))
+        self._advance(1)
+        return reply
+
+    async def _note(self, line: "_Line") -> None:
+        """Returns when the line outlives this process, where there is a place for it the machine as well."""
+        if line.reply is not None:
+            self._cache.keep(line.key, line.reply)
+        if self._account is not None:
+            self._account.keep(line.payment, line.paid)
+        self._written.add(line)
+        if self._cache.outlives_machine:
+            await self._written.written()
+
+    def _hand_over(self) -> None:
+        self._cache.hand_over()
+        if self._account is not None:
+            self._account.hand_over()
+
+    def _write(self, lines: "list[_Line]") -> None:
+        """Replies go before what was paid for them."""
+        replies = [(line.key, line.reply) for line in lines if line.reply is not None]
+        if replies:
+            self._cache.put(replies)
+        self._cache.forget()
+        if self._account is not None:
+            self._account.note((line.payment, line.paid) for line in lines)
+            self._account.forget()
 
     def _check_any_reply(self, replies: Collection[Reply | Failure]) -> None:
         """Fewer requests than give_up_after can fail without the client's giving up: then nothing was answered."""

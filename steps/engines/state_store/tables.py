@@ -1,15 +1,17 @@
 """A SQLite file whose rows outlive this machine, where durable state lies elsewhere."""
 
 import sqlite3
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
 from steps.contracts.errors import IntegrityError
 from steps.contracts.storage import writing
+from steps.engines.state_store.journal import Journal, take_over
 from steps.engines.state_store.merged import open_segments
 
 LOCK_SECONDS = 60.0
@@ -17,7 +19,7 @@ LOCK_SECONDS = 60.0
 
 class DurableTables(ABC):
     """A SQLite file; a context manager. Several processes may share it. Where durable state lies elsewhere, the file is
-    a view of it: what other machines wrote is read when it is opened.
+    a view of it: what other machines wrote is read when it is opened. Threads of one process take turns.
 
     Attributes:
         what: what the file is called in errors. tables: the statements that make its tables.
@@ -30,15 +32,18 @@ class DurableTables(ABC):
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self._turn = threading.RLock()
         with writing(file):
             file.parent.mkdir(parents=True, exist_ok=True)
         with self._reading():
-            self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)
+            self._db = sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
             if self.synced:
                 self._db.execute("PRAGMA synchronous=FULL")
             for table in self.tables:
                 self._db.execute(table)
             self._segments = open_segments(file, self._db, self._merge)
+        self._journal: Journal | None = None
+        take_over(file, self._take_over)
 
     def __enter__(self) -> Self:
         return self
@@ -52,15 +57,59 @@ class DurableTables(ABC):
             if self._segments is not None:
                 self._segments.close()
         finally:
+            if self._journal is not None:
+                self._journal.close()
             self._db.close()
+
+    @property
+    def outlives_machine(self) -> bool:
+        """Whether what is written is kept elsewhere than on this machine as well."""
+        return self._segments is not None
+
+    def ahead(self, line: bytes) -> None:
+        """Keep a line, as `_merge` reads it: it outlives this process from now on, until it is in the file."""
+        if self._journal is None:
+            self._journal = Journal(self.file)
+        self._journal.add(line)
+
+    def hand_over(self) -> None:
+        """What was kept ahead so far is being written."""
+        if self._journal is not None:
+            self._journal.turn()
+
+    def forget(self) -> None:
+        """What was handed over is written."""
+        if self._journal is not None:
+            self._journal.forget()
+
+    def _take_over(self, lines: list[bytes]) -> None:
+        with self._transaction():
+            self._merge(lines)
+        if self._segments is not None:
+            for line in lines:
+                self._segments.add(line)
 
     @abstractmethod
     def _merge(self, lines: list[bytes]) -> None:
         """Add what other machines wrote."""
 
-    def _reading(self) -> AbstractContextManager[None]:
-        """SQLite's refusals as errors of ours."""
-        return reading(self.file, self.what)
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """This thread's turn, and SQLite's refusals as errors of ours."""
+        with self._turn, reading(self.file, self.what):
+            yield
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """As `_reading`; what is written in it is on disk when it ends, all of it or nothing."""
+        with self._reading():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
 
 
 @contextmanager

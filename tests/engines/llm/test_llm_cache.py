@@ -15,8 +15,8 @@ REPLY = Reply('{"a": "é\n"}', "stop", False, 10, None, 0.5, "text", 2)
 
 def test_a_reply_comes_back_as_it_was_put(tmp_path: Path) -> None:
     with ReplyCache(tmp_path / "sub" / "c.sqlite") as cache:
-        cache.put("k", REPLY)
-        cache.put("k2", Reply("", "length", True, None, 3, 0.0, "json_schema", 1))
+        cache.put([("k", REPLY)])
+        cache.put([("k2", Reply("", "length", True, None, 3, 0.0, "json_schema", 1))])
     with ReplyCache(tmp_path / "sub" / "c.sqlite") as cache:
         assert cache.get_many(["k", "absent", "k2"])["k"] == REPLY
         assert len(cache) == 2
@@ -24,8 +24,8 @@ def test_a_reply_comes_back_as_it_was_put(tmp_path: Path) -> None:
 
 def test_more_keys_than_one_query_takes(tmp_path: Path) -> None:
     with ReplyCache(tmp_path / "c.sqlite") as cache:
-        cache.put("k1499", REPLY)
-        cache.put("k3", REPLY)
+        cache.put([("k1499", REPLY)])
+        cache.put([("k3", REPLY)])
         assert set(cache.get_many(f"k{i}" for i in range(1500))) == {"k3", "k1499"}
 
 
@@ -42,7 +42,7 @@ def test_every_put_that_returned_survives_kill_9(tmp_path: Path) -> None:
         "from steps.engines.llm.client import Reply\n"
         "c = ReplyCache(Path(sys.argv[1]))\n"
         "for i in range(10**6):\n"
-        "    c.put(f'k{i}', Reply('x' * 1000, 'stop', False, 1, 1, 0.1, 'text', 1)); print(i, flush=True)\n"
+        "    c.put([(f'k{i}', Reply('x' * 1000, 'stop', False, 1, 1, 0.1, 'text', 1))]); print(i, flush=True)\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "c.sqlite")], stdout=subprocess.PIPE, text=True

@@ -202,9 +202,9 @@ def test_a_failure_names_param_and_code_and_repeats_no_text() -> None:
     secret = "my name is Rosa"
     failure, _ = play(lambda n, body: error(400, secret, code="context_length_exceeded", param="messages[1].content"))
     assert isinstance(failure, Failure)
-    assert failure.detail == "BadRequestError 400, param messages[1].content, code context_length_exceeded"
+    assert failure.detail == "HTTP 400, param messages[1].content, code context_length_exceeded"
     failure, _ = play(lambda n, body: error(400, secret, code=secret, param=secret))
-    assert isinstance(failure, Failure) and failure.detail == "BadRequestError 400"
+    assert isinstance(failure, Failure) and failure.detail == "HTTP 400"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -1,5 +1,8 @@
 """Many questions to a real HTTP server that follows a script."""
 
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,17 +62,33 @@ def test_answers_stand_in_the_order_of_the_questions_whenever_they_come(tmp_path
     assert sorted(asked(server)) == [q.key for q in questions]
 
 
-def test_an_interruption_is_told_whatever_it_leaves_of_the_loop(tmp_path: Path) -> None:
-    with ScriptedServer(echo()) as server:
-        with pytest.raises(KeyboardInterrupt), session(server.url, tmp_path) as asks:
-            asks.answers(numbered(2))
-            loop = asks._runner.get_loop()
-            for _ in range(2):
-                loop.call_soon(loop.stop)
-            raise KeyboardInterrupt
+def test_an_interruption_is_told_at_once_and_what_was_bought_is_kept(tmp_path: Path) -> None:
+    def delay(said: str) -> float:
+        return 0.0 if said != "question 1" else 30.0
+
+    with ScriptedServer(echo(delay)) as server:
+        with pytest.raises(KeyboardInterrupt), session(server.url, tmp_path, timeout_seconds=60.0) as asks:
+            main = threading.main_thread().ident
+            threading.Timer(0.5, signal.pthread_kill, [main, signal.SIGINT]).start()
+            start = time.monotonic()
+            asks.answers(numbered(3))
+        assert time.monotonic() - start < 10
         with session(server.url, tmp_path) as asks:
-            assert texts(asks.answers(numbered(2))) == ["answer to question 0", "answer to question 1"]
-    assert len(server.bodies) == 2, "what was bought is kept"
+            assert texts(asks.answers([question("question 0"), question("question 2")])) == [
+                "answer to question 0", "answer to question 2",
+            ]  # fmt: skip
+    assert len(server.bodies) == 3, "what was bought is kept"
+
+
+def test_questions_go_on_while_their_answers_are_not_waited_for(tmp_path: Path) -> None:
+    with ScriptedServer(echo(lambda _: 0.05)) as server, session(server.url, tmp_path, concurrency=4) as asks:
+        first = asks.begin(numbered(4))
+        second = asks.begin([*numbered(6), question("question 5")])
+        answers = second()
+        assert texts(answers) == [f"answer to question {i}" for i in (*range(6), 5)]
+        assert [a.cached for a in answers] == [True] * 4 + [False, False, True]
+        assert texts(first()) == [f"answer to question {i}" for i in range(4)]
+    assert sorted(asked(server)) == [f"question {i}" for i in range(6)], "each is asked once"
 
 
 @pytest.mark.parametrize("concurrency", [1, 6])

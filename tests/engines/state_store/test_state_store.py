@@ -1,6 +1,5 @@
 """Durable state: whole files under a URI, here and in S3; lines of many writers; checkpoints and paid replies."""
 
-import asyncio
 import socket
 import threading
 import time
@@ -190,10 +189,10 @@ REPLY = Reply("yes", "stop", False, 10, 1, 0.5, "text", 1)
 
 def test_reply_that_one_machine_paid_for_is_known_to_another(machine) -> None:
     lost = ReplyCache(machine("a") / "judge" / "replies.sqlite")
-    asyncio.run(lost.keep("k", REPLY))  # never closed: the machine dies
+    lost.put([("k", REPLY)])  # never closed: the machine dies
     with ReplyCache(machine("b") / "judge" / "replies.sqlite") as cache:
         assert cache.get_many(["k", "l"]) == {"k": REPLY}
-        cache.put("l", REPLY)
+        cache.put([("l", REPLY)])
     with ReplyCache(machine("a") / "judge" / "replies.sqlite") as cache:
         assert len(cache) == 2
     with ReplyCache(machine("b") / "judge" / "replies.sqlite") as cache:

@@ -140,7 +140,7 @@ def test_every_undecided_rows_reply_is_where_the_message_says(tmp_path: Path, po
     assert [(line["record_id"], line["error"], line["reply"]) for line in lines] == expected[: len(lines)]
     assert len(lines) == (1 if policy == "fail" else 3) and {line["source"] for line in lines} == {"s"}
     if policy == "drop":
-        assert "1 bad_request: BadRequestError 400, param messages, code context_length_exceeded" in str(failed.value)
+        assert "1 bad_request: HTTP 400, param messages, code context_length_exceeded" in str(failed.value)
     # The next run, in which all rows get a verdict, takes the file away.
     run(lambda n, body: GOOD, rows, tmp_path, retry_undecided=True)
     assert not list((tmp_path / "cache").glob("undecided-*"))
@@ -250,7 +250,8 @@ def test_a_server_that_dies_midway_leaves_its_verdicts_to_the_next_run(tmp_path:
     with pytest.raises(ServiceError, match="in a row"):
         run(lambda n, body: GOOD if n < 25 else Act(drop=True), rows, tmp_path)
     outcome, _, server = run(lambda n, body: GOOD, rows, tmp_path)
-    assert outcome.report.kept == 60 and len(server.bodies) == 35
+    # Replies that were on their way when it gave up are asked for again.
+    assert outcome.report.kept == 60 and 35 <= len(server.bodies) <= 35 + 8
 
 
 def test_the_report_says_what_was_bought_and_what_max_cost_left_out(tmp_path: Path) -> None:
