@@ -32,6 +32,7 @@ from pipelines.stages import STAGES
 from pipelines.step_names import step_names
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError, MissingDependencyError
 from steps.contracts.records import Row
+from steps.engines.completions.config import EngineConfig
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
 from steps.engines.lm.context import context_length
@@ -256,11 +257,27 @@ def _place(config: RunConfig, stack: Path | None, infra: InfraConfig | None) -> 
 
 
 def _packages(config: RunConfig, here: bool) -> Iterator[Finding]:
-    """Extras that a phase of training needs; of another machine nothing is known."""
+    """Extras that phases of training and engines need; of another machine nothing is known."""
     for place, phase in _phases(config):
         if phase.wants_bitsandbytes and here and not has_bitsandbytes():
             what = f"{phase.wants_bitsandbytes} needs bitsandbytes, which isn't installed: {HOW_TO_GET_IT}"
             yield Finding((*place, "optim"), what)
+    evaluate = config.evaluate
+    engines: list[tuple[KeyPath, EngineConfig | None]] = [(("engine",), evaluate.engine)]
+    engines += [(("subjects", n, "engine"), s.engine) for n, s in enumerate(evaluate.subjects)]
+    for at, engine in engines if here and config.evaluates else ():
+        if engine is not None and (missing := _missing_exporter(engine)) is not None:
+            yield Finding(("evaluate", *at), f"{missing.what}; {missing.hint}", error=type(missing))
+
+
+def _missing_exporter(engine: EngineConfig) -> AssayError | None:
+    from steps.engines.exports.gguf.gguf_format import require_convertible
+
+    try:
+        require_convertible(engine.dtype, None, ())
+    except AssayError as e:
+        return e
+    return None
 
 
 def _machine(config: RunConfig, infra: InfraConfig | None, here: bool) -> Iterator[Finding]:

@@ -112,6 +112,8 @@ class Try(Frozen):
 PROMPTING = "prompting"
 # What a server is sent with every prompt, in `EvalReport.decoding` of a model behind one: nobody's on this machine.
 SERVED = "served"
+# The export and the program that answered in the model's place, in `EvalReport.decoding`.
+EXPORTED = "exported"
 # What ended a model's answers, in `EvalReport.decoding`: the only part of it in which subjects may differ.
 STOP_TOKEN_IDS = "stop_token_ids"
 

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.pinned import is_url, unpinned
 from steps.contracts.reports import Frozen
+from steps.engines.completions.config import EngineConfig
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.graders.declines import DECLINE_PATTERNS, compiled_or_refused, quiet
 from steps.engines.llm.endpoint import Endpoint
@@ -175,6 +176,10 @@ class EvaluateConfig(GradingConfig):
         description="Answers are greedy: what is done besides. A model's own generation_config.json decides over"
         " nothing but where answers end.",
     )
+    engine: EngineConfig | None = Field(
+        None,
+        description="What answers instead of transformers, for all subjects; losses are transformers' all the same.",
+    )
     batch_size: int = Field(16, ge=1, description="Prompts or texts per forward pass at most.")
     batch_tokens: int = Field(
         BATCH_TOKENS,
@@ -237,6 +242,17 @@ class EvaluateConfig(GradingConfig):
     @classmethod
     def _compile(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(compiled_or_refused, value))
+
+    @model_validator(mode="after")
+    def _engines_do_as_asked(self) -> Self:
+        exported = [
+            n for n, e in (("engine", self.engine), *((f"subjects: {s.name}", s.engine) for s in self.subjects)) if e
+        ]
+        if exported and self.decoding != DecodingConfig():
+            raise ValueError(f"{exported[0]}: an engine answers greedily and nothing else, decoding asks for more")
+        if self.engine is not None and self.lm_eval is not None:
+            raise ValueError("engine: the tasks of lm_eval are asked by transformers; name a subject with the engine")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -68,7 +68,8 @@ def measure(
         if asked.endpoint is not None:
             model_asked = endpoint_model(subject, asked.endpoint, asked, cache)
         else:
-            model_asked = local_model(subject, base, tuned, inference(config), cache / UNDER_WAY)
+            engine = asked.engine or config.engine
+            model_asked = local_model(subject, base, tuned, inference(config), cache / UNDER_WAY, engine, folder)
         with (
             model_asked as plain,
             prompted(plain, asked, dataset, config, root, cache) as (model, tries),
@@ -79,6 +80,6 @@ def measure(
     if tuned is not None and is_scorer(tuned):
         subjects = local_scorer(subject, base, tuned, inference(config))
     else:
-        subjects = local_model(subject, base, tuned, inference(config), cache / UNDER_WAY)
+        subjects = local_model(subject, base, tuned, inference(config), cache / UNDER_WAY, config.engine, folder)
     with subjects as one, grading_models(parts, config, root, cache) as models:
         return evaluate(one, tasks, config, root, folder, models=models)

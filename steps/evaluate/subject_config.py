@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from steps.contracts.evaluation import SubjectName
+from steps.engines.completions.config import EngineConfig
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.retrieval.config import RetrievalConfig
@@ -27,6 +28,9 @@ class SubjectConfig(Prices):
     )
     endpoint: Endpoint | None = Field(
         None, description="A model behind an OpenAI-compatible server is asked instead of `model`."
+    )
+    engine: EngineConfig | None = Field(
+        None, description="Its export answers in its place; null: as everybody is answered for."
     )
     allow_raw_egress: bool = Field(
         False, description="Let rows that were not scrubbed, and documents, go to an endpoint on another machine."
@@ -79,6 +83,8 @@ class SubjectConfig(Prices):
             raise ValueError("prices are of an endpoint, and there is none")
         if self.endpoint is not None and self.max_new_tokens is not None:
             raise ValueError("an endpoint's room for answers is endpoint.max_tokens")
-        if not any((self.endpoint, self.system, self.shots, self.retrieval, self.answer_after)):
-            raise ValueError("it is asked like the model itself: say system, shots or retrieval")
+        if self.endpoint is not None and self.engine is not None:
+            raise ValueError("an endpoint answers, or an export: not both")
+        if not any((self.endpoint, self.engine, self.system, self.shots, self.retrieval, self.answer_after)):
+            raise ValueError("it is asked like the model itself: say system, shots, retrieval or engine")
         return self

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from steps.contracts.digests import canonical_json, value_digest
 from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.evaluation import (
+    EXPORTED,
     PROMPTING,
     SERVED,
     STOP_TOKEN_IDS,
@@ -101,6 +102,9 @@ def _unlike(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, str]:
     if one.get(PROMPTING) != other.get(PROMPTING):
         # Who thinks aloud needs more room.
         both -= {PROMPTING, "max_new_tokens"}
+    if one.get(EXPORTED) != other.get(EXPORTED):
+        # What an export loses is what is looked for.
+        both -= {EXPORTED}
     if ("generation" in one) != ("generation" in other):
         # Nobody's answers are compared with none, however long they may be.
         both = (one.keys() & other.keys()) - {"max_new_tokens", "probe_tokens"}

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from steps.contracts.code import code_digest
 from steps.contracts.errors import TrainingDataError
-from steps.contracts.evaluation import STOP_TOKEN_IDS
+from steps.contracts.evaluation import EXPORTED, STOP_TOKEN_IDS
 from steps.contracts.models import ModelFolder
 from steps.contracts.records import Row
+from steps.engines.completions.config import EngineConfig
 from steps.engines.lm.context import context_length
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.ends import stop_ids
-from steps.engines.lm.generate import generate
+from steps.engines.lm.generate import Generated, generate
 from steps.engines.lm.kept import KeptAnswers, kept_answers
 from steps.engines.lm.live import Live, answer_live
 from steps.engines.lm.load import LoadedModel, load
@@ -40,6 +41,9 @@ from steps.engines.template.render import (
     tokenize,
 )
 from steps.engines.template.said import missing
+
+if TYPE_CHECKING:
+    from steps.engines.subjects.exported_answers import ExportedAnswers
 
 # Chosen: room for an answer somewhat longer than any reference (a base model rambles; a cut answer is a wrong one).
 _ROOM, _SPARE_TOKENS = 1.25, 8
@@ -71,14 +75,21 @@ def _needed(reference: int) -> int:
 
 @contextmanager
 def local_model(
-    name: str, base: ModelFolder, tuned: ModelFolder | None, inference: Inference, keep_in: Path | None = None
+    name: str,
+    base: ModelFolder,
+    tuned: ModelFolder | None,
+    inference: Inference,
+    keep_in: Path | None = None,
+    engine: EngineConfig | None = None,
+    folder: Path | None = None,
 ) -> Iterator["LocalModel"]:
     """The base, or with `tuned` (adapter or full weights) what was made of it; torch has its threads meanwhile.
 
     `keep_in`: a folder for its answers until the end is reached, so that they outlive an interruption.
+    `engine`: its export answers, made in `folder`.
 
     Raises:
-        IntegrityError: the base's files are not the recorded ones.
+        IntegrityError: the base's files are not the recorded ones. As `exported_answers`.
     """
     with torch_threads(inference.num_threads), ExitStack() as stack:
         loaded = load(base, tuned, dtype=inference.dtype, device=inference.device)
@@ -86,6 +97,11 @@ def local_model(
         model = LocalModel(name, info.digest, loaded, inference, config_of(info.template))
         del loaded
         stack.callback(model.close)
+        if engine is not None and folder is not None:
+            from steps.engines.subjects.exported_answers import exported_answers
+
+            made = exported_answers(base, tuned, engine, inference.num_threads, folder)
+            model.exported = stack.enter_context(made)
         if keep_in is not None:
             model.kept = stack.enter_context(kept_answers(keep_in, _parts(base, tuned, model)))
         yield model
@@ -96,6 +112,7 @@ def _parts(base: ModelFolder, tuned: ModelFolder | None, model: "LocalModel") ->
     return {
         "model": [m.info.digest for m in (base, tuned) if m is not None],
         "decoding": model.decoding,
+        "export": model.exported.digest if model.exported else None,
         "code": code_digest("steps.engines.lm.generate"),
         "libraries": {name: version(name) for name in ("torch", "transformers", "peft")},
     }
@@ -119,6 +136,8 @@ class LocalModel:
         self._inference = inference
         # Where its answers are kept until all are there.
         self.kept: KeptAnswers | None = None
+        # What answers in its place.
+        self.exported: ExportedAnswers | None = None
 
     def close(self) -> None:
         """Let go of the weights; it answers no more."""
@@ -155,6 +174,7 @@ class LocalModel:
             "num_threads": i.num_threads,
             "device": i.device,
             **({"template": template} if (template := changed(self._config)) else {}),
+            **({EXPORTED: self.exported.identity} if self.exported else {}),
         }
 
     @cached_property
@@ -190,17 +210,7 @@ class LocalModel:
         """
         rooms, lengths, room = self.rooms(prompts, max_new_tokens)
         fits = [i for i, own in enumerate(rooms) if own]
-        with self._memory():
-            said = generate(
-                self._loaded,
-                [prompts[i].text for i in fits],
-                max_new_tokens=[rooms[i] for i in fits],
-                batch_size=self._inference.batch_size,
-                batch_tokens=self._inference.batch_tokens,
-                decoding=self._inference.decoding,
-                special=True,
-                kept=self.kept,
-            )
+        said = self._said([prompts[i].text for i in fits], [rooms[i] for i in fits])
         answers: list[str | None] = [None] * len(prompts)
         reasoning: list[str | None] = [None] * len(prompts)
         for i, one in zip(fits, said, strict=True):
@@ -208,9 +218,13 @@ class LocalModel:
             answers[i], reasoning[i] = reply.text, reply.reasoning
         long = len(prompts) - len(fits)
         had = sum(one.at_hand for one in said)
-        notes = [f"{long} prompts leave no room for an answer within {self._window} tokens: not asked, scored as wrong"]
-        notes = (notes if long else []) + ([f"{had} answers are of an evaluation that was interrupted"] if had else [])
-        return Replies(answers, room, tuple(notes), reasoning, cut=sum(one.cut for one in said),
+        notes = [
+            f"{long} prompts leave no room for an answer within {self._window} tokens: not asked, scored as wrong"
+            if long else "",
+            f"{had} answers are of an evaluation that was interrupted" if had else "",
+            f"answered by its export {self.exported.digest[:12]} in llama.cpp" if self.exported else "",
+        ]  # fmt: skip
+        return Replies(answers, room, tuple(filter(None, notes)), reasoning, cut=sum(one.cut for one in said),
             tokens=Tokens(sum(lengths[i] for i in fits), sum(one.tokens for one in said),
                           at_hand=had))  # fmt: skip
 
@@ -221,6 +235,21 @@ class LocalModel:
         room = max_new_tokens or _needed(max(references))
         own = [self._room(n, reference, max_new_tokens, room) for n, reference in zip(lengths, references, strict=True)]
         return own, lengths, room
+
+    def _said(self, prompts: list[str], rooms: list[int]) -> list[Generated]:
+        i, exported = self._inference, self.exported
+        if exported is None:
+            with self._memory():
+                return generate(
+                    self._loaded, prompts, max_new_tokens=rooms, batch_size=i.batch_size, batch_tokens=i.batch_tokens,
+                    decoding=i.decoding, special=True, kept=self.kept,
+                )  # fmt: skip
+        found = exported.answers([self._writer.ids(text) for text in prompts], rooms, self._ends, self.kept)
+        texts = self._loaded.tokenizer.batch_decode([said for said, _ in found], skip_special_tokens=False)
+        return [
+            Generated(text.strip(), cut=len(said) == room, tokens=len(said), at_hand=had)
+            for text, (said, had), room in zip(texts, found, rooms, strict=True)
+        ]
 
     def have_room(self, prompts: Sequence[Prompt | None], max_new_tokens: int | None) -> list[bool]:
         """Whether each prompt leaves room for an answer; None needs none."""
