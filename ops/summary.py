@@ -221,7 +221,7 @@ def _print_end(out: Console, record: RunRecord, costs: Sequence[StageCost], page
     out.print(text(f"steps: {len(record.executed_steps)} executed, {cached} from cache · run {record.name}"))
     print_usage(out, record)
     aside = sum(c.quarantined for c in costs)
-    if aside:
+    if aside and record.pipeline != "data_report":
         out.print(text(f"{aside:,} rows were set aside for a person to decide: assay review {record.name}"))
     registration = record.registration
     if registration is not None:

@@ -11,6 +11,7 @@ from materializers import layout
 from materializers.artifacts import Artifacts, going_on, is_remote, stage_of
 from pipelines.report.costs import evaluation_costs, run_costs
 from pipelines.report.page import Exported, Model, RunPage, ScoredAnswer, SideBySide, Version
+from steps.contracts.data_report import DataReport
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
 from steps.contracts.exports import ExportsManifest, ParityReport
@@ -51,6 +52,7 @@ def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") 
         monitored=_only(store, run.of_type("monitored"), Monitored),
         parity=_only(store, run.of_type("parity"), ParityReport),
         exports=tuple(_exports(store)),
+        data_report=_only(store, run.of_type("data_report"), DataReport),
         registration=_only(store, run.of_type("registration"), Registration) or run.registration,
         answers=tuple(_answers(store, run, evals, compared)) if scrubbed and compared else (),
         answers_withheld=not scrubbed and bool(run.of_type("answers")),

@@ -16,6 +16,7 @@ from pipelines.report.dashboards import Dashboards
 from pipelines.report.glance import Glance, Todo, glance
 from pipelines.report.ownership import ownership
 from pipelines.report.verdict import judged
+from steps.contracts.data_report import DataReport
 from steps.contracts.dataset import Manifest
 from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
 from steps.contracts.exports import ExportManifest, ParityReport
@@ -94,6 +95,7 @@ class RunPage:
     monitored: Monitored | None = None
     parity: ParityReport | None = None
     exports: tuple[Exported, ...] = ()
+    data_report: DataReport | None = None
     answers: tuple[SideBySide, ...] = ()
     # There are answers, but their rows were never scrubbed, so that they don't belong on a page.
     answers_withheld: bool = False
