@@ -46,9 +46,14 @@ def counted(figure: Figure) -> str:
 
 def points(share: float) -> str:
     """A difference of shares: '+1.2 points'."""
-    return f"{100 * share:+.1f} points"
+    return f"{_signed(f'{100 * share:+.1f}')} points"
 
 
 def signed(value: float) -> str:
     """A difference of numbers, with its sign."""
     return f"+{number(value)}" if value > 0 else number(value)
+
+
+def _signed(text: str) -> str:
+    """Without a sign where rounding leaves nothing."""
+    return text[1:] if float(text) == 0 else text

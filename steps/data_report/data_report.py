@@ -137,11 +137,16 @@ def _compare(
     """What needs pairs of texts: topics, neighbours, diversity."""
     compared = [look for look in looks if look.about and look.place < config.compared_rows]
     by_set = [[i for i, look in enumerate(compared) if look.code == code] for code in range(len(sets.names))]
+    none = np.zeros((0, 1), np.float32)
+    prompts = [look.asked or look.about for look in compared]
+    by_words = hashed_by_rarity(prompts) if compared else none
     with vectoriser(config.embed, ctx, "data_report", hashed_by_rarity) as vectorise:
-        about = vectorise([look.about for look in compared]) if compared else np.zeros((0, 1), np.float32)
-        prompts = vectorise([look.asked or look.about for look in compared]) if compared else about
+        about = vectorise([look.about for look in compared]) if compared else none
+        by_meaning = vectorise(prompts) if compared and config.embed is not None else by_words
     topics = topics_of(compared, about, config.topics, len(sets.names), config.seed, named=ctx.scrubbed)
-    figures, examples, left_out = tell_noise(compared, prompts, len(sets.names), config.near, shown=ctx.scrubbed)
+    figures, examples, left_out = tell_noise(
+        compared, by_words, by_meaning, len(sets.names), config.near, shown=ctx.scrubbed
+    )
     spread: list[Vectors] | None = [about[places] for places in by_set] if config.embed is not None else None
     told.figures += [*figures, *tell_diversity([[compared[i] for i in places] for places in by_set], spread)]
     if not topics:

@@ -40,9 +40,12 @@ def number(
     """
     drawn = [_resampled(values, statistic, SEED + i) for i, values in enumerate(found)]
     made = measured(chapter, name, drawn, by, unit=unit, of=of, higher=higher)
-    if bounds is None:
+    if bounds is None or all(v is None or v.high > v.low for v in made.values):
         return made
-    return made.model_copy(update={"values": tuple(v and _with_unseen(v, *bounds) for v in made.values)})
+    values = tuple(v and _with_unseen(v, *bounds) for v in made.values)
+    # Newcombe's way to a difference holds for intervals of any kind.
+    difference = newcombe(*values) if len(values) == 2 else None
+    return made.model_copy(update={"values": values, "difference": difference})
 
 
 def _with_unseen(found: Estimate, lowest: float, highest: float) -> Estimate:

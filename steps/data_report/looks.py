@@ -40,6 +40,7 @@ class Look:
         answer: length of the answer in words.
         asked, answered: texts, cut, without pseudonyms; "" where the row isn't compared, or has no such side.
         about: what tells its topic, cut likewise.
+        whole: whether nothing was cut of what is asked.
     """
 
     record_id: str
@@ -53,6 +54,7 @@ class Look:
     asked: str = ""
     answered: str = ""
     about: str = ""
+    whole: bool = True
 
 
 def look_at(texts: Dataset, sets: Sets, most: int, compared: int, count: Counter) -> list[Look]:
@@ -75,7 +77,7 @@ def _look(row: Row, code: int, place: int, length: int | None, *, keeps_text: bo
     texts = {name: without_names(text[:_READ]) for name, text in parts.items()}
     return Look(
         row["record_id"], code, place, row["kind"], row["label"] is not False, language_of(about[:_READ]), length,
-        len(words(answer)), **texts,
+        len(words(answer)), whole=len(asked) <= _READ, **texts,
     )  # fmt: skip
 
 

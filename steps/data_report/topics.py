@@ -18,7 +18,7 @@ from steps.engines.vector_store.clusters import clusters
 _ROWS_PER_TOPIC = 10
 # A word that so few rows of a topic have may be somebody's name that scrub didn't know.
 _FEWEST_ROWS = 3
-# A word tells a topic where the topic's rows have it so many times as often as all rows have (chosen).
+# A word tells a topic where the topic's rows have it so many times as often as the others (chosen).
 _LIFT = 2.0
 _WORDS = 6
 _SHORTEST = 3
@@ -48,7 +48,7 @@ def topics_of(looks: Sequence[Look], vectors: Vectors, most: int, sets: int, see
 def name_topics(texts: Sequence[str], nearest: npt.NDArray[np.int64], number: int) -> list[tuple[str, ...]]:
     """The words of each cluster with the highest c-TF-IDF (Grootendorst 2022, BERTopic, arXiv 2203.05794):
     tf in the cluster * ln(1 + mean words per cluster / tf in all), most telling first; of words that its rows have more
-    often than all rows do.
+    often than the others.
     """
     per_topic = [Counter[str]() for _ in range(number)]
     rows_with = [Counter[str]() for _ in range(number)]
@@ -66,9 +66,10 @@ def name_topics(texts: Sequence[str], nearest: npt.NDArray[np.int64], number: in
 
     named = []
     for topic in range(number):
+        others = len(texts) - sizes[topic]
         telling = [
             term for term, rows in rows_with[topic].items()
-            if rows >= _FEWEST_ROWS and rows * len(texts) >= _LIFT * everywhere[term] * sizes[topic]
+            if rows >= _FEWEST_ROWS and rows * others >= _LIFT * (everywhere[term] - rows) * sizes[topic]
         ]  # fmt: skip
         best = sorted(telling, key=lambda term: (-weight(topic, term), term))
         named.append(tuple(best[:_WORDS]))

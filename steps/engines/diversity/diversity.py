@@ -88,6 +88,8 @@ def _bleu(
         for gram, count in grams.items():
             most, owner, second = best[n - 1][gram]
             matched += min(count, second if owner == place else most)
+        if not matched and n == 1:
+            return 0.0
         if not matched:
             smooth *= 2
         logs += float(np.log(matched / grams.total() if matched else 1 / (smooth * grams.total())))

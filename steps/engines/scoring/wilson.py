@@ -28,7 +28,7 @@ def wilson(successes: int, n: int) -> Estimate | None:
 
 
 def newcombe(reference: Estimate | None, other: Estimate | None) -> Estimate | None:
-    """other - reference, of independent rows, with its 95 % interval; None where one of them is None. Both `wilson`'s;
+    """other - reference, of independent rows, with its 95 % interval from those of both; None where one is None.
     `n` counts the rows of both.
     """
     if reference is None or other is None:
