@@ -46,7 +46,7 @@ def self_bleu(texts: Sequence[Sequence[str]]) -> list[float]:
     texts at least, none empty.
 
     Up to 4-grams, of shorter texts up to their length; an order without a match counts half, a quarter, ... of one
-    (sacrebleu's `exp`).
+    (sacrebleu's `exp`); a text that shares no word with any other has 0.
     """
     best = [_two_best(texts, n) for n in _ORDERS]
     lengths = np.sort(np.array([len(t) for t in texts]))

@@ -19,6 +19,8 @@ def plain_bleu(text: list[str], others: list[list[str]]) -> float:
         for other in others:
             best |= Counter(zip(*(other[i:] for i in range(n)), strict=False))
         matched = (grams & best).total()
+        if n == 1 and not matched:
+            return 0.0
         smooth *= 1 if matched else 2
         logs += math.log(matched / grams.total() if matched else 1 / (smooth * grams.total()))
     nearest = min((abs(len(o) - len(text)), len(o)) for o in others)[1]
