@@ -12,6 +12,7 @@ from steps.engines.rowwise.undecided import UndecidedPolicy
 from steps.engines.rubric.reading import rubric_files
 from steps.engines.rubric.rubric import QUALITY
 from steps.judge.calibration_config import CalibrationConfig
+from steps.judge.cascade_config import CascadeConfig
 from steps.judge.signals.switches import Signals
 
 # Folder below the state folder: replies that were paid for.
@@ -104,11 +105,15 @@ class JudgeConfig(Prices):
         default=None, description="labelled rows on which the judge must agree with people before it judges others"
     )
 
+    cascade: CascadeConfig | None = Field(
+        default=None, description="the judge decides about a sample, a classifier that learned from it about the rest"
+    )
+
     def most_shares(self) -> int | None:
         """Over how many steps judging may be spread: each sends one request at a time at least. What is decided once
         for all rows is decided by one.
         """
-        if self.calibration is not None:
+        if self.calibration is not None or self.cascade is not None:
             return 1
         return self.endpoint.most_at_once if self.endpoint else None
 
@@ -157,6 +162,8 @@ class JudgeConfig(Prices):
             )
         if self.backend != "local" and self.local is not None:
             raise ValueError(f"local is set, but backend is {self.backend}: set backend: local, or remove it")
+        if self.backend == "heuristic" and self.cascade is not None:
+            raise ValueError("fixed signals cost next to nothing: cascade is for judges that do, leave it out")
         if self.backend == "heuristic" and self.rubric != QUALITY:
             raise ValueError(
                 f"fixed signals know the rubric quality only, not {self.rubric}: set backend: llm or local"

@@ -1,6 +1,7 @@
 """The judge stage: rows below the threshold go, rows without a verdict go where the config says."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from steps.engines.rowwise.undecided import undecided
 from steps.engines.rubric.case import Case, case_of, excerpt
 from steps.engines.rubric.reading import read_rubric
 from steps.judge.backend import AskingJudge, Judge
+from steps.judge.cascade import cascaded
 from steps.judge.config import JudgeConfig
 from steps.judge.deciding import HELD_OUT, decide
 from steps.judge.heuristic import HeuristicJudge
@@ -54,16 +56,18 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
     of now.
 
     Raises:
-        ConfigError: rows that weren't scrubbed would leave the machine, or the judge fails the test of
-            `config.calibration`.
+        ConfigError: rows that weren't scrubbed would leave the machine, the judge fails the test of
+            `config.calibration`, or nothing can be learned from it for `config.cascade`.
         ServiceError: the model's server doesn't work, or too many rows got no verdict.
     """
     refuse_egress((config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
     watch = Stopwatch()
     path = ctx.folder / "verdicts.parquet"
-    with backend_for(config, ctx, rows.rows) as asked:
+    with backend_for(config, ctx, rows.rows) as asked, ExitStack() as opened:
         trust = tested(rows, config, asked, ctx)
         backend, config = trust.judge, trust.config
+        if backend is asked and (learned := cascaded(rows, asked, config, ctx)) is not None:
+            backend = opened.enter_context(learned)
         with (
             LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
             VerdictWriter(path, backend.criteria, backend.rated) as verdicts,

@@ -142,8 +142,11 @@ class Tally:
         for criterion, by in self.scores.items():
             n = by.total()
             mean = round(sum(s * k for s, k in by.items()) / n, 3) if n else None
-            # A half stands with the whole number below it.
-            rows.append((criterion, n, mean, *(by[s] + by[s + 0.5] for s in range(1, MAX_SCORE + 1))))
+            # What lies between two whole numbers stands with the lower one.
+            whole = Counter[int]()
+            for score, count in by.items():
+                whole[int(score)] += count
+            rows.append((criterion, n, mean, *(whole[s] for s in range(1, MAX_SCORE + 1))))
         columns = ("criterion", "rows", "mean", "1", "2", "3", "4", "5")
         return Table(title="Scores per criterion", columns=columns, rows=tuple(rows))
 
