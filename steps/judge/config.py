@@ -13,6 +13,7 @@ from steps.engines.rubric.reading import rubric_files
 from steps.engines.rubric.rubric import QUALITY
 from steps.judge.calibration_config import CalibrationConfig
 from steps.judge.cascade_config import CascadeConfig
+from steps.judge.classifier_config import QualityClassifier
 from steps.judge.signals.switches import Signals
 
 # Folder below the state folder: replies that were paid for.
@@ -50,13 +51,16 @@ class LocalJudgeConfig(Frozen):
 class JudgeConfig(Prices):
     """Which rows are good enough to train on: four criteria from 1 to 5, and what happens to the rest."""
 
-    backend: Literal["heuristic", "llm", "local"] = Field(
+    backend: Literal["heuristic", "llm", "local", "classifier"] = Field(
         default="heuristic",
         description="heuristic: fixed text signals, no model; llm: the model behind `endpoint`; local: the model that"
-        " `local` names, by the probabilities of its ratings",
+        " `local` names, by the probabilities of its ratings; classifier: the text classifier that `classifier` names",
     )
     endpoint: Endpoint | None = Field(default=None, description="where the model is served; needed by backend llm")
     local: LocalJudgeConfig | None = Field(default=None, description="a model on this machine; backend local")
+    classifier: QualityClassifier | None = Field(
+        default=None, description="a ready-made quality classifier; backend classifier"
+    )
     # Chosen: whoever is told to say a number and more probably says something else hasn't understood.
     min_rating_mass: float = Field(
         default=0.5, ge=0, le=1,
@@ -135,8 +139,8 @@ class JudgeConfig(Prices):
 
     def models(self) -> tuple[tuple[str, str | None], ...]:
         """Names and revisions of the models that these settings name, registered ones aside."""
-        local = self.local
-        return () if local is None or registered_model(local.model) else ((local.model, local.revision),)
+        named = [(m.model, m.revision) for m in (self.local, self.classifier) if m and not registered_model(m.model)]
+        return tuple(named)
 
     @property
     def registered(self) -> dict[str, str | None] | None:
@@ -160,6 +164,10 @@ class JudgeConfig(Prices):
             raise ValueError(
                 f"an endpoint is set, but backend is {self.backend}: set backend: llm, or remove the endpoint"
             )
+        if (self.backend == "classifier") != (self.classifier is not None):
+            raise ValueError("backend classifier and classifier.model go together: set both or none")
+        if self.backend == "classifier" and self.rubric != QUALITY:
+            raise ValueError(f"a classifier has no rubric, not {self.rubric}: set backend: llm or local")
         if self.backend != "local" and self.local is not None:
             raise ValueError(f"local is set, but backend is {self.backend}: set backend: local, or remove it")
         if self.backend == "heuristic" and self.cascade is not None:

@@ -121,6 +121,10 @@ def backend_for(config: JudgeConfig, ctx: StageContext, rows: int, part: str = "
     """The judge of these settings, for so many rows. `part`: which share of the run's rows is judged; "": all."""
     if config.backend == "heuristic":
         return HeuristicJudge(config)
+    if config.classifier is not None:
+        from steps.judge.classifier_judge import ClassifierJudge
+
+        return ClassifierJudge(config.classifier, ctx)
     rubric = read_rubric(config.rubric, lambda name: ctx.root / name)
     rubric.require(config.instructions, compares=False, where="judge.rubric")
     if config.local is not None:

@@ -103,7 +103,7 @@ class JudgeVerdict:
     def signals(self, criterion: Criterion) -> list[str]:
         """Names of the fixed signals that lowered a criterion, those that drop first; none where a model judged."""
         reason = self.reasons.get(criterion, "")
-        return reason.split("; ") if reason and self.backend != "llm" else []
+        return reason.split("; ") if reason and self.backend in ("heuristic", "rule") else []
 
 
 def rated_verdict(

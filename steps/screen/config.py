@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from steps.contracts.records import Split
 from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
+from steps.engines.embed.text_classifier import ClassifierModel
 from steps.engines.rowwise.undecided import UndecidedPolicy
 from steps.engines.text.parts import Part
 
@@ -157,21 +158,13 @@ class LanguageConfig(Frozen):
     max_characters: int = Field(1_000, ge=1, description="only the first ones are looked at")
 
 
-class ClassifierConfig(Frozen):
+class ClassifierConfig(ClassifierModel):
     """A transformers text-classification model: toxicity, prompt injection, educational quality ...
 
     It sees the rows that rules and patterns leave, in the order of the config; a dropped row isn't shown to the next.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="its name in reasons: classifier.NAME")
-    model: str = Field(description="hub id, folder, or package:IMPORT_NAME/FOLDER; safetensors weights")
-    revision: str | None = Field(None, description="hub models: commit, branch or tag; None: the default branch")
-    label: str | None = Field(None, description="the class whose score counts; None: a regression, one number per text")
-    activation: Literal["auto", "softmax", "sigmoid", "none"] = Field(
-        "auto",
-        description="from logits to scores; auto: none for a regression, sigmoid for several labels at once or a"
-        " single one, softmax otherwise",
-    )
     part: Part = Field("all", description="what of a row is read: everything, the prompt, or the answers")
     when: Literal["above", "below"] = Field("above", description="which side of a threshold is the bad one")
     thresholds: dict[ModelAction, float] = Field(
@@ -179,12 +172,6 @@ class ClassifierConfig(Frozen):
     )
     splits: tuple[Split, ...] = Field(("train",), description="splits that it sees; rows without a split are train")
     undecided: UndecidedPolicy = Field("keep", description="what happens to a row whose score isn't a number")
-    max_tokens: int | None = Field(
-        None, ge=8, description="longer texts are cut here, and counted; None: what the model was made for"
-    )
-    batch_size: int = Field(16, ge=1, description="texts per forward pass")
-    device: str = Field("cpu", description="torch's name: cpu, cuda, mps")
-    num_threads: int = Field(1, ge=1, description="CPU threads; they change floating-point sums")
 
 
 class TopicConfig(Frozen):

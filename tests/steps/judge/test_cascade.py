@@ -72,6 +72,7 @@ def test_it_decides_what_it_is_sure_of_and_says_who_decided(tmp_path: Path) -> N
     assert all(v["relevance"] is None and (v["estimate"] >= 4) == (v["outcome"] == "kept") for v in estimated)
     evidence = [line["evidence"] for line in ledger_lines(outcome)]
     assert any('"backend":"classifier"' in e for e in evidence) and any('"backend":"llm"' in e for e in evidence)
+    assert set(outcome.report.dropped_by) <= {"below_threshold", "low_estimate"}
     table = next(t for t in outcome.report.tables if "small classifier" in t.title)
     _, value, low, high = table.rows[3]
     assert value == 1.0 and 0.95 < low < high == 1.0
