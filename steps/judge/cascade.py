@@ -5,8 +5,9 @@ What lies between goes to the judge as well.
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,7 @@ from steps.contracts.reports import Table
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.rows.by_id import rows_of
 from steps.engines.rubric.case import Case, case_of
-from steps.judge.backend import Judge
+from steps.judge.backend import AskingJudge, Judge
 from steps.judge.cascade_config import CascadeConfig
 from steps.judge.config import JudgeConfig
 from steps.judge.deciding import decide
@@ -49,11 +50,14 @@ class CascadeJudge:
         learned: Learned,
         features: Features,
         judged: Mapping[str, bool],
+        kinds: frozenset[str],
         opened: ExitStack,
     ) -> None:
-        """judged: of rows of the sample, content id -> whether the judge keeps it."""
+        """judged: of rows of the sample, content id -> whether the judge keeps it; kinds: of rows that were among them,
+        which alone the classifier decides about.
+        """
         self._judge, self._config, self._learned, self._features = judge, config, learned, features
-        self._sample, self._opened = judged, opened
+        self._sample, self._kinds, self._opened = judged, kinds, opened
         self._decided: Counter[str] = Counter()
         self.criteria, self.rated = (*judge.criteria, ESTIMATE), judge.rated
         assert config.cascade is not None
@@ -74,16 +78,26 @@ class CascadeJudge:
 
     def verdicts(self, cases: Sequence[Case]) -> list[JudgeVerdict]:
         """One verdict per case, in order."""
-        asked = [case.has_answer and case.content_id not in self._sample for case in cases]
+        return self.begin(cases)()
+
+    def begin(self, cases: Sequence[Case]) -> Callable[[], list[JudgeVerdict]]:
+        """The same, without waiting for the judge's answers where it is one that waits."""
+        asked = [c.has_answer and c.kind in self._kinds and c.content_id not in self._sample for c in cases]
         p = np.full(len(cases), _MIDDLE)
-        p[asked] = self._learned.probabilities(
-            self._features, [text_of_case(c) for c, a in zip(cases, asked, strict=True) if a]
-        )
+        texts = [text_of_case(case) for case, ask in zip(cases, asked, strict=True) if ask]
+        p[asked] = self._learned.probabilities(self._features, texts)
         sure = self._learned.band.decides(p) & np.array(asked, bool)
-        theirs = iter(self._judge.verdicts([case for case, s in zip(cases, sure, strict=True) if not s]))
-        self._judge.pass_over(int(sure.sum()))
-        found = [self._estimated(float(p[i])) if s else next(theirs) for i, s in enumerate(sure)]
-        self._decided.update(verdict.backend for verdict in found)
+        rest = [case for case, s in zip(cases, sure, strict=True) if not s]
+        judge = self._judge
+        wait = judge.begin(rest) if isinstance(judge, AskingJudge) else partial(judge.verdicts, rest)
+
+        def found() -> list[JudgeVerdict]:
+            theirs = iter(wait())
+            judge.pass_over(int(sure.sum()))
+            verdicts = [self._estimated(float(p[i])) if s else next(theirs) for i, s in enumerate(sure)]
+            self._decided.update(verdict.backend for verdict in verdicts)
+            return verdicts
+
         return found
 
     def _estimated(self, p: float) -> JudgeVerdict:
@@ -170,7 +184,8 @@ def cascaded(rows: Dataset, judge: Judge, config: JudgeConfig, ctx: StageContext
     except BaseException:
         opened.close()
         raise
-    return CascadeJudge(judge, config, learned, features, {c.content_id: k for c, k in judged}, opened)
+    kinds = frozenset(case.kind for case, _ in judged)
+    return CascadeJudge(judge, config, learned, features, {c.content_id: k for c, k in judged}, kinds, opened)
 
 
 def _require_floor(learned: Learned, wanted: CascadeConfig) -> None:

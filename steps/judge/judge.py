@@ -75,7 +75,7 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
         ):
             tally = Tally(config, ctx.scrubbed, backend.criteria)
             stage = _Stage(config, backend, verdicts, unjudged, tally, ctx.code)
-            executor = _executor(backend, config) if backend is asked else Inline()
+            executor = _executor(backend, config) or (None if backend is asked else Inline())
             done = drive(stage, rows, ctx, lines, executor=executor, progress=config.endpoint is None)
             _check_undecided(tally, unjudged, config, rows.rows)
             return done.outcome(

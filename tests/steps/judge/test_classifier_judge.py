@@ -72,7 +72,7 @@ def test_wrong_models_and_settings_are_refused(tmp_path: Path, scorer: Path) -> 
     with pytest.raises(ConfigError, match="no class 'good'"):
         run(tmp_path / "1", [chat("a", "b")], scorer, label="good")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputNotFoundError, match="no \\*.safetensors"):
+    with pytest.raises(InputNotFoundError, match=r"no \*\.safetensors"):
         run(tmp_path / "2", [chat("a", "b")], tmp_path / "empty")
     with pytest.raises(ValueError, match="lower number"):
         QualityClassifier(model="x", scale=(5.0, 0.0))
