@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from ops.console import console, emit
+from ops.console import console, emit, say
 from ops.environment import prepare
 from ops.infra import load_infra
+from ops.judging.plan import JudgePlan, judge_plan
 from ops.training_plan.plan import Asked, Card, this_machine, training_plan
 from ops.training_plan.prices import prices
 from ops.training_plan.show import as_json, print_training_plan
@@ -40,18 +41,33 @@ def plan(
         raise ConfigError("a probe measures the base on this machine", where="--probe", hint="name no other one")
     prepare(root)
     config = load_model(RunConfig, path, overrides)
+    table = prices(price_file)
+    asked = judge_plan(root, config, table, rows if not config.phases else None)
+    if asked is not None and not config.phases:
+        _tell_judge(asked, json_output)
+        return True
     ranks = _ranks(root, config, infra, gpus)
     if probe is not None and any(r.processes > 1 for r in ranks.values()):
         raise ConfigError("a probe trains in one process", where="--probe", hint="leave --infra and --gpus out")
     shares = (mfu, mfu) if mfu is not None else (PUBLISHED_MFU, CAREFUL_MFU)
     found = training_plan(
-        root, config, _card(device, memory), prices(price_file), state_folder(), Asked(base, rows, shares, probe, ranks)
+        root, config, _card(device, memory), table, state_folder(), Asked(base, rows, shares, probe, ranks)
     )
     if json_output:
-        emit(as_json(found))
+        emit(as_json(found) | ({"judge": asked.as_json()} if asked is not None else {}))
     else:
         print_training_plan(console(), found)
+        for line in asked.lines() if asked is not None else ():
+            say(line)
     return all(phase.memory.fits for phase in found.phases)
+
+
+def _tell_judge(asked: JudgePlan, json_output: bool) -> None:
+    if json_output:
+        emit({"judge": asked.as_json()})
+        return
+    for line in asked.lines():
+        say(line)
 
 
 def _ranks(root: Path, config: RunConfig, infra: str | None, gpus: int | None) -> dict[str, Ranks]:

@@ -18,11 +18,22 @@ class HourlyPrice(Frozen):
     source: str = Field("", description="who asks so much, and when")
 
 
+class TokenPrice(Frozen):
+    """Of one model that is asked over the network, per million tokens."""
+
+    input: float = Field(ge=0, description="of 1e6 prompt tokens")
+    output: float = Field(ge=0, description="of 1e6 reply tokens")
+    source: str = Field("", description="who asks so much, and when")
+
+
 class PriceTable(Frozen):
-    """A price file: `currency`, and under `devices` the cards by the names of --device."""
+    """A price file: `currency`, under `devices` the cards by the names of --device, under `models` those that judges
+    ask by the names of their endpoints.
+    """
 
     currency: str = Field("USD", min_length=1, max_length=8)
-    devices: dict[str, HourlyPrice] = Field(description="price by name of the card")
+    devices: dict[str, HourlyPrice] = Field({}, description="price by name of the card")
+    models: dict[str, TokenPrice] = Field({}, description="price by name of the model")
 
     @field_validator("devices", mode="before")
     @classmethod

@@ -1,0 +1,230 @@
+"""What a run's judge would ask and cost, told before anything is asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ops.run_index import artifacts_of
+from ops.training_plan.prices import PriceTable
+from ops.training_plan.rows import version_known
+from pipelines.config import RunConfig
+from steps.contracts.errors import AssayError
+from steps.contracts.humanize import number
+from steps.contracts.records import Row
+from steps.contracts.runs import RunRecord
+from steps.engines.rubric.case import case_of
+from steps.engines.rubric.frame import framed
+from steps.engines.rubric.prompt import system_prompt
+from steps.engines.rubric.reading import read_rubric
+from steps.engines.rubric.rubric import Rubric
+from steps.ingest.ingest import count_rows
+from steps.ingest.peek import peek
+from steps.judge.config import JudgeConfig
+from steps.zenml_runtime.urls import is_url
+
+# Chosen: rows of a source that say how long rows are, and rows of a file that are counted.
+_LOOKED_AT, _COUNTED, _MOST_FILES = 500, 200_000, 20
+# Characters per token of English text in usual vocabularies.
+_CHARACTERS = 4
+# Chosen, for a model that was never asked: a reason of at most 20 words and its score, and how long a reply takes.
+_REPLY_TOKENS, _REPLY_SECONDS = 40, 2.0
+# Requests in flight that `concurrency: auto` begins with.
+_FIRST_AT_ONCE = 8
+# Chosen: share of the rest that a cascade sends back to the judge, where no run has told.
+_UNSURE = 0.2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What so many requests take. cost: None where no price is known."""
+
+    requests: int
+    prompt_tokens: int
+    reply_tokens: int
+    cost: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class JudgePlan:
+    """The judge's requests, as the config has it and otherwise.
+
+    Attributes:
+        model: who is asked. rows: that are judged. origin: where their number is from, in words.
+        told_by: where tokens and seconds are from.
+        whole: every row asked about. least, likely: with the cascade: the sample alone, and with the rows that a
+            classifier isn't sure of; None: the config has none.
+        price: per million tokens, with its source; None: none is known.
+        rows_paid: rows that max_cost pays for; None: it is no limit.
+    """
+
+    model: str
+    rows: int
+    origin: str
+    told_by: str
+    whole: Asked
+    least: Asked | None = None
+    likely: Asked | None = None
+    unsure: float = _UNSURE
+    price: tuple[float, float, str] | None = None
+    currency: str = ""
+    max_cost: float | None = None
+    rows_paid: int | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        parts = {"whole": self.whole, "cascade_least": self.least, "cascade_likely": self.likely}
+        shown = {name: vars(asked) for name, asked in parts.items() if asked is not None}
+        rest = ("model", "rows", "origin", "told_by", "unsure", "price", "currency", "max_cost", "rows_paid", "notes")
+        return {**{name: getattr(self, name) for name in rest}, **shown}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        said = [f"judge: {self.model}, {self.rows:,} rows ({self.origin}); tokens and time {self.told_by}"]
+        said += [f"  every row asked about: {self._shown(self.whole)}"]
+        if self.least is not None and self.likely is not None:
+            said += [
+                f"  with the cascade, the sample: {self._shown(self.least)}",
+                f"  with the cascade, if it is unsure of {self.unsure:.0%} of the rest: {self._shown(self.likely)}",
+            ]
+        if self.price is not None:
+            said.append(f"  price per million tokens: {self.price[0]:g} in, {self.price[1]:g} out ({self.price[2]})")
+        if self.rows_paid is not None:
+            said.append(
+                f"  max_cost {self.max_cost:g} pays for about {self.rows_paid:,} rows; the others have no verdict until"
+                " it is raised, and nothing is bought twice"
+            )
+        return [*said, *(f"  {note}" for note in self.notes)]
+
+    def _shown(self, asked: Asked) -> str:
+        tokens = f"{number(asked.prompt_tokens)} + {number(asked.reply_tokens)} tokens"
+        money = "no price known" if asked.cost is None else f"{asked.cost:,.2f} {self.currency}".rstrip()
+        hours = f"{asked.seconds / 3600:.1f} h" if asked.seconds > 3600 else f"{asked.seconds / 60:.1f} min"
+        return f"{asked.requests:,} requests, {tokens}, {money}, {hours}"
+
+
+def judge_plan(root: Path, config: RunConfig, prices: PriceTable, rows: int | None = None) -> JudgePlan | None:
+    """What the judge of a config would ask; None where it asks nobody for money.
+
+    `rows`: instead of counting them.
+    """
+    judge = config.judge
+    if judge.endpoint is None or not config.curates or "judge" in config.skip:
+        return None
+    version = version_known(root, config)
+    earlier = _earlier(root, version.run, judge) if version is not None else None
+    counted, sample, origin, notes = _rows(root, config)
+    if rows is not None:
+        counted, origin = rows, "--rows"
+    elif earlier is not None:
+        counted, origin = earlier.rows, f"as many as the newest run of this config judged ({earlier.run})"
+    told = _Told.of(judge, sample, root) if earlier is None else _Told(earlier.prompt, earlier.reply, earlier.seconds)
+    by = "are told by the characters of the first rows, and chosen" if earlier is None else "as its replies had them"
+    price = _price(judge, prices)
+    unsure = earlier.unsure if earlier is not None and earlier.unsure is not None else _UNSURE
+    most = _FIRST_AT_ONCE if judge.endpoint.concurrency == "auto" else judge.endpoint.concurrency
+
+    def asked(count: int) -> Asked:
+        prompt, reply = round(count * told.prompt), round(count * told.reply)
+        cost = (prompt * price[0] + reply * price[1]) / 1e6 if price else None
+        return Asked(count, prompt, reply, cost, count * told.seconds / most)
+
+    drawn = min(judge.cascade.sample, counted) if judge.cascade is not None else None
+    each = asked(1_000_000).cost if price else None
+    paid = None
+    if judge.max_cost is not None and each and judge.max_cost < each * counted / 1e6:
+        paid = int(judge.max_cost / each * 1e6)
+    return JudgePlan(
+        model=judge.endpoint.model, rows=counted, origin=origin, told_by=by, whole=asked(counted),
+        least=asked(drawn) if drawn is not None else None,
+        likely=asked(drawn + round(unsure * (counted - drawn))) if drawn is not None else None,
+        unsure=unsure, price=price, currency=prices.currency if price else "", max_cost=judge.max_cost, rows_paid=paid,
+        notes=notes,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Of one request: tokens, and seconds."""
+
+    prompt: float
+    reply: float
+    seconds: float
+
+    @classmethod
+    def of(cls, judge: JudgeConfig, sample: Sequence[Row], root: Path) -> "_Told":
+        rubric: Rubric = read_rubric(judge.rubric, lambda name: root / name)
+        cases = [case for case in map(case_of, sample) if rubric.criteria_of(case.kind)]
+        chars = [len(framed(c)) + len(system_prompt(rubric, c.kind, judge.instructions)) for c in cases]
+        replies = [_REPLY_TOKENS * len(rubric.criteria_of(c.kind)) for c in cases]
+        return cls(mean(chars) / _CHARACTERS if chars else 0.0, mean(replies) if replies else 0.0, _REPLY_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What the newest run of the config had of the same model. unsure: of rows beyond the sample, those that its
+    cascade sent back.
+    """
+
+    run: str
+    rows: int
+    prompt: float
+    reply: float
+    seconds: float
+    unsure: float | None
+
+
+def _earlier(root: Path, run: RunRecord, judge: JudgeConfig) -> _Earlier | None:
+    found = [a for a in run.artifacts if a.name == "verdicts"]
+    if not found:
+        return None
+    columns = ["backend", "model", "prompt_tokens", "completion_tokens", "seconds"]
+    try:
+        table = pq.read_table(artifacts_of(root, run).file(found[-1], "verdicts.parquet"), columns=columns)
+    except (AssayError, OSError, ValueError):
+        return None
+    assert judge.endpoint is not None
+    theirs = table.filter(pc.equal(table["model"], judge.endpoint.model))
+    means = [pc.mean(theirs[c]).as_py() for c in columns[2:]]
+    if means[0] is None or means[1] is None:
+        return None
+    unsure = None
+    learned = pc.sum(pc.equal(table["backend"], "classifier")).as_py() or 0
+    if learned and judge.cascade is not None and table.num_rows > judge.cascade.sample:
+        rest = table.num_rows - judge.cascade.sample
+        unsure = max(0.0, 1 - learned / rest)
+    return _Earlier(run.name, table.num_rows, means[0], means[1], means[2] or _REPLY_SECONDS, unsure)
+
+
+def _rows(root: Path, config: RunConfig) -> tuple[int, list[Row], str, tuple[str, ...]]:
+    """How many rows the sources have, some of them, where that is from, and what isn't known."""
+    total, exact, notes = 0.0, True, []
+    sample: list[Row] = []
+    for source in config.ingest.sources if config.ingest is not None else ():
+        try:
+            if config.ingest is None or source.hub is not None or is_url(source.path or ""):
+                raise AssayError("not on this machine, so that its rows aren't counted")
+            files = islice(peek(source, config.ingest, root), _MOST_FILES)
+            sample += [row for file in files for row in file.rows][:_LOOKED_AT]
+            count = count_rows(source, config.ingest, root, _COUNTED)
+            total, exact = total + count.rows * source.sample, exact and count.exact
+        except AssayError as e:
+            notes.append(f"source {source.name}: {e.what}")
+    about = "" if exact else ", told by the size of files"
+    return round(total), sample, f"of the sources, before anything is filtered{about}", tuple(notes)
+
+
+def _price(judge: JudgeConfig, prices: PriceTable) -> tuple[float, float, str] | None:
+    """Per million tokens of prompt and reply: as the config says, else as the price file does."""
+    if judge.price_per_million_input is not None and judge.price_per_million_output is not None:
+        return judge.price_per_million_input, judge.price_per_million_output, "the config"
+    assert judge.endpoint is not None
+    listed = prices.models.get(judge.endpoint.model)
+    return (listed.input, listed.output, listed.source or "the price file") if listed is not None else None
