@@ -78,6 +78,19 @@ class JudgeConfig(Prices):
         description="what rows are rated by: quality, domain_relevance, safety, groundedness, or the path of a YAML"
         " file; not heuristic",
     )
+    scoring: Literal["generation", "probabilities", "auto"] = Field(
+        default="generation",
+        description="llm: generation reads a verdict with reasons; probabilities asks, criterion by criterion, how"
+        " probable each rating is (a server with top_logprobs), without reasons; auto: that where the server and the"
+        " model can, else generation",
+    )
+    retry_unreadable: int = Field(
+        default=0,
+        ge=0,
+        le=3,
+        description="generation: so many times a reply without a readable verdict is asked for again in the same run,"
+        " with a word on why (a request each)",
+    )
     # 4 of 5 on average. AlpaGasus (Chen et al. 2023) kept rows at 4.5 of 5 and lost none of the quality.
     threshold: float = Field(
         default=0.8, ge=0, le=1, description="a row is kept at this share or above; share = mean score / 5"

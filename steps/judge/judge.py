@@ -24,6 +24,7 @@ from steps.contracts.row_cache import Lookup, RowCache
 from steps.engines.execution.ahead import Ahead
 from steps.engines.llm.account import Payer
 from steps.engines.llm.egress import refuse_egress
+from steps.engines.llm.endpoint import Endpoint
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rowwise.driver import drive
 from steps.engines.rowwise.share import Share, share_of
@@ -31,6 +32,7 @@ from steps.engines.rowwise.stage import Batch, Fate, Line, RowStage
 from steps.engines.rowwise.undecided import undecided
 from steps.engines.rubric.case import Case, case_of, excerpt
 from steps.engines.rubric.reading import read_rubric
+from steps.engines.rubric.rubric import Rubric
 from steps.judge.backend import AskingJudge, Judge
 from steps.judge.cascade import cascaded
 from steps.judge.config import JudgeConfig
@@ -131,11 +133,30 @@ def backend_for(config: JudgeConfig, ctx: StageContext, rows: int, part: str = "
         from steps.judge.local_judge import LocalJudge
 
         return LocalJudge(config, config.local, rubric, ctx)
-    from steps.judge.llm_judge import LlmJudge
-
     assert config.endpoint is not None
     payer = Payer(ctx.run, part) if ctx.run else None
-    return LlmJudge(config, rubric, config.endpoint, (ctx.cache or ctx.folder) / "judge_replies.sqlite", rows, payer)
+    file = (ctx.cache or ctx.folder) / "judge_replies.sqlite"
+    return _served(config, rubric, config.endpoint, file, rows, payer)
+
+
+def _served(
+    config: JudgeConfig, rubric: Rubric, endpoint: Endpoint, file: Path, rows: int, payer: Payer | None
+) -> Judge:
+    """A served model by its probabilities where these are wanted, or can be had; else by what it says."""
+    from steps.judge.llm_judge import LlmJudge
+    from steps.judge.server_judge import ServerRatings
+
+    why = ""
+    if config.scoring != "generation":
+        rated = ServerRatings(config, rubric, endpoint, file, rows, payer)
+        with ExitStack() as opened:
+            opened.push(rated)
+            found = rated.works() if config.scoring == "auto" else None
+            if found is None:
+                opened.pop_all()
+                return rated
+        why = found
+    return LlmJudge(config, rubric, endpoint, file, rows, payer, why)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,10 @@ from steps.engines.rubric.rubric import RatedKind, Rubric, rated_as
 from steps.judge.config import JudgeConfig
 from steps.judge.verdict import JudgeVerdict, unasked
 
+# Faults of form, which another try may not have.
+_UNREADABLE = frozenset(
+    {"not_json", "empty_reply", "truncated", "missing_score", "bad_score", "score_out_of_range", "ambiguous_reply"}
+)
 # Hex digits of a digest that are a number evenly spread over any number of shares that there may be.
 _SPREAD = 16
 
@@ -43,8 +47,12 @@ class LlmJudge:
         cache_file: Path,
         total: int,
         payer: Payer | None = None,
+        why_generated: str = "",
     ) -> None:
-        """`total`: rows, for the progress shown; `payer`: as in `ChatSession`."""
+        """`total`: rows, for the progress shown; `payer`: as in `ChatSession`; `why_generated`: why the probabilities
+        of ratings, which were tried first, say nothing.
+        """
+        self._why = why_generated
         self.config, self.rubric, self.endpoint = config, rubric, endpoint
         self.criteria = rubric.all_criteria
         self._digests: dict[RatedKind, str] = {}
@@ -94,7 +102,10 @@ class LlmJudge:
         wait = self._session.begin(questions, lambda question, reply: self._useful(by_key, question, reply))
 
         def verdicts() -> list[JudgeVerdict]:
-            answers = iter(wait())
+            said = wait()
+            for attempt in range(1, self.config.retry_unreadable + 1):
+                said = self._asked_again(asked, said, attempt)
+            answers = iter(said)
             return [
                 self._verdict(case, next(answers)) if self._asks(case) else unasked(self.rubric, case, self.digest)
                 for case in cases
@@ -111,6 +122,30 @@ class LlmJudge:
     def share_of(self, case: Case, shares: int) -> int:
         """Which of so many shares asks about it: of equal questions all are in one, so that none is sent twice."""
         return int(self._question(case).key[:_SPREAD], 16) % shares
+
+    def _asked_again(self, asked: Sequence[Case], said: Sequence[Answer], attempt: int) -> list[Answer]:
+        """The answers, those without a readable verdict in place of them asked for once more, with a word on why."""
+        faults = {i: self._fault(case, answer) for i, (case, answer) in enumerate(zip(asked, said, strict=True))}
+        again = {i: fault for i, fault in faults.items() if fault in _UNREADABLE}
+        answers = self._session.answers([self._once_more(asked[i], fault, attempt) for i, fault in again.items()])
+        new = dict(zip(again, answers, strict=True))
+        return [new.get(i, answer) for i, answer in enumerate(said)]
+
+    def _fault(self, case: Case, answer: Answer) -> str:
+        """Why a reply can't be read; "": it can, or there is none."""
+        if isinstance(answer.reply, Failure):
+            return ""
+        parsed = self._parsed(answer.reply, case)
+        return parsed if isinstance(parsed, str) else ""
+
+    def _once_more(self, case: Case, fault: str, attempt: int) -> Question:
+        """Behind the same beginning, so that servers can reuse it. The reply's words aren't repeated: they may be the
+        row's.
+        """
+        first = self._question(case)
+        told = f"{first.messages[1]['content']}\nAn earlier reply was of no use ({fault}). Reply with the JSON object."
+        messages = [first.messages[0], {"role": "user", "content": told}]
+        return Question(value_digest([first.key, fault, attempt]), messages, first.schema, first.name)
 
     def _asks(self, case: Case) -> bool:
         return case.has_answer and bool(self.rubric.criteria_of(case.kind))
@@ -168,7 +203,8 @@ class LlmJudge:
         """Which model judged, and how its replies were held to the form."""
         by = f"rubric {self.rubric.name} {self.rubric.version}"
         judged = f"Judged by {self.endpoint.model!r} with {by} and response format {self._session.mode}."
-        return (judged, *self._session.spending.notes())
+        why = (f"Its ratings' probabilities can't be had: {self._why}.",) if self._why else ()
+        return (judged, *why, *self._session.spending.notes())
 
     def warnings(self) -> tuple[str, ...]:
         """How requests differed from the config, because the server wanted it."""

@@ -25,7 +25,7 @@ from steps.engines.rubric.asking import RATINGS, asking_digest, empty_row, order
 from steps.engines.rubric.case import Case
 from steps.engines.rubric.rubric import RatedKind, Rubric, rated_as
 from steps.judge.config import JudgeConfig, LocalJudgeConfig
-from steps.judge.ratings import Rating, ratings_of
+from steps.judge.ratings import Rating, prior_table, ratings_of
 from steps.judge.verdict import JudgeVerdict, rated_verdict, unasked
 
 if TYPE_CHECKING:
@@ -180,14 +180,7 @@ class LocalJudge:
 
     def tables(self) -> tuple[Table, ...]:
         """What the model makes of a row that says nothing."""
-        rows = [
-            (kind, criterion, *(round(s, 4) for s in rating.shares), round(rating.mass, 4), rating.score)
-            for kind, prior in self._priors.items()
-            for criterion, rating in (prior or {}).items()
-            if rating.mass > 0
-        ]
-        columns = ("rows", "criterion", *RATINGS, "probability of a rating", "score")
-        return (Table(title="An empty row", columns=columns, rows=tuple(rows)),) if rows else ()
+        return prior_table(self._priors)
 
     def notes(self) -> tuple[str, ...]:
         """Which model judged, and how."""

@@ -3,7 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from steps.contracts.reports import Table
+from steps.engines.rubric.asking import RATINGS
 from steps.engines.rubric.case import Criterion
 
 # Chosen: a score is told to four places, so that last bits of floating-point sums decide nothing.
@@ -61,3 +64,15 @@ def ratings_of(criteria: Sequence[Criterion], probabilities: Sequence[float]) ->
     """Ratings from all their probabilities in one row, criterion by criterion."""
     each = len(probabilities) // len(criteria)
     return {c: Rating(tuple(map(float, probabilities[i * each : (i + 1) * each]))) for i, c in enumerate(criteria)}
+
+
+def prior_table(priors: Mapping[Any, Mapping[Criterion, Rating] | None]) -> tuple[Table, ...]:
+    """What a judge makes of rows that say nothing, by kind of row; none where none was asked about."""
+    rows = [
+        (str(kind), criterion, *(round(s, 4) for s in rating.shares), round(rating.mass, 4), rating.score)
+        for kind, prior in priors.items()
+        for criterion, rating in (prior or {}).items()
+        if rating.mass > 0
+    ]
+    columns = ("rows", "criterion", *RATINGS, "probability of a rating", "score")
+    return (Table(title="An empty row", columns=columns, rows=tuple(rows)),) if rows else ()

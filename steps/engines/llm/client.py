@@ -1,5 +1,6 @@
 """An async client of an OpenAI-compatible chat endpoint that says how each request ended."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from steps.contracts import thinking
 from steps.engines.llm.adaptation import Adaptation, param_of
 from steps.engines.llm.caller import Caller, Failure
 from steps.engines.llm.endpoint import MODES, Endpoint, Mode
+from steps.engines.llm.gbnf import grammar_of
 from steps.engines.llm.http import Http
 from steps.engines.llm.retry import FAILURES
 
@@ -47,8 +49,12 @@ class ChatClient(Caller):
         self.mode: Mode = "json_schema" if endpoint.response_format == "auto" else endpoint.response_format
         self._proven = endpoint.response_format != "auto"
 
-    async def ask(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], name: str) -> Reply | Failure:
-        """One reply that should be JSON by `schema` (called `name`; {}: any text), or why there is none.
+    async def ask(
+        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], name: str, top: int = 0
+    ) -> Reply | Failure:
+        """One reply that should be JSON by `schema` (called `name`; {}: any text), or why there is none. With `top` it
+        is instead the so many most probable first tokens, as JSON: [[token, natural logarithm of its probability]];
+        "" where the server says none.
 
         Raises:
             ServiceError: the endpoint as a whole doesn't work: bad key, unknown model, spent quota, or
@@ -58,11 +64,11 @@ class ChatClient(Caller):
         sent = self.requests
         modes = [self.mode] if self._proven else list(MODES[MODES.index(self.mode) :])
         if not schema:
-            modes = ["text"]
+            modes = ["logprobs" if top else "text"]
         while True:
             mode, made_with = modes[0], self.adapted.state()
             try:
-                completion, attempts = await self._send(messages, mode, schema, name)
+                completion, attempts = await self._send(messages, mode, schema, name, top)
             except FAILURES as error:
                 if self.adapted.learns(error, made_with):
                     continue
@@ -76,9 +82,11 @@ class ChatClient(Caller):
             return _reply(completion, mode, time.monotonic() - start, attempts)
 
     async def _send(
-        self, messages: Sequence[Mapping[str, str]], mode: Mode, schema: Mapping[str, Any], name: str
+        self, messages: Sequence[Mapping[str, str]], mode: Mode, schema: Mapping[str, Any], name: str, top: int
     ) -> tuple[dict[str, Any], int]:
         body = _body(self.endpoint, self.adapted, messages, mode, schema, name)
+        if top:
+            body |= {self.adapted.limit_field: 1, "logprobs": True, "top_logprobs": top}
 
         async def call(server: Http) -> dict[str, Any]:
             completion: dict[str, Any] = await server.post("/chat/completions", body)
@@ -116,6 +124,12 @@ def _body(
         }
     elif mode == "json_object":
         body["response_format"] = {"type": "json_object"}
+    elif mode == "json_object_schema":
+        body["response_format"] = {"type": "json_object", "schema": dict(schema)}
+    elif mode == "guided_json":
+        body["guided_json"] = dict(schema)
+    elif mode == "grammar":
+        body["grammar"] = grammar_of(schema)
     return body | e.extra_body
 
 
@@ -129,7 +143,7 @@ def _reply(completion: dict[str, Any], mode: Mode, seconds: float, attempts: int
     choice, usage = completion["choices"][0], completion.get("usage")
     message, finish = choice["message"], str(choice.get("finish_reason") or "")
     return Reply(
-        text=_text(message),
+        text=_most_probable(choice) if mode == "logprobs" else _text(message),
         finish_reason=finish,
         refused=bool(message.get("refusal")) or finish == "content_filter",
         prompt_tokens=_count(usage, "prompt_tokens"),
@@ -138,6 +152,17 @@ def _reply(completion: dict[str, Any], mode: Mode, seconds: float, attempts: int
         mode=mode,
         attempts=attempts,
     )
+
+
+def _most_probable(choice: Mapping[str, Any]) -> str:
+    """The most probable first tokens with their logarithms, as JSON; "" where the server says none."""
+    logprobs = choice.get("logprobs")
+    said = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = said[0] if isinstance(said, list) and said else None
+    top = first.get("top_logprobs") if isinstance(first, dict) else None
+    listed = [t for t in top if isinstance(t, dict)] if isinstance(top, list) else []
+    found = [[t["token"], t.get("logprob")] for t in listed if isinstance(t.get("token"), str)]
+    return json.dumps(found, ensure_ascii=False) if found else ""
 
 
 def _text(message: Mapping[str, Any]) -> str:

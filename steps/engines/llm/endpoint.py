@@ -10,12 +10,23 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from steps.contracts.errors import ConfigError
 from steps.contracts.reports import Frozen
 
-# How a reply is held to a JSON schema: by the server's grammar, to any JSON object, or by the prompt only.
-Mode: TypeAlias = Literal["json_schema", "json_object", "text"]
-MODES: tuple[Mode, ...] = ("json_schema", "json_object", "text")
+# How a reply is held to a JSON schema: by the server's grammar, said in one of several dialects, to any JSON object, or
+# by the prompt only. logprobs: nothing is said; asked is how probable each first word is.
+#   json_schema         OpenAI, vLLM, llama.cpp's server, Ollama
+#   json_object_schema  llama_cpp.server: {"type": "json_object", "schema": ...}
+#   guided_json         vLLM before structured outputs: a field of its own
+#   grammar             llama.cpp's server: the schema as GBNF in a field of its own
+Mode: TypeAlias = Literal[
+    "json_schema", "json_object_schema", "json_object", "guided_json", "grammar", "text", "logprobs"
+]
+# Those that are tried, one after the other, until the server doesn't refuse. The two fields aren't among them: servers
+# that don't know them pass over them in silence.
+MODES: tuple[Mode, ...] = ("json_schema", "json_object_schema", "json_object", "text")
+_OWN_FIELDS = frozenset(
+    {"model", "messages", "temperature", "seed", "stream", "n", "response_format", "logprobs", "top_logprobs"}
+)
 # Chosen: as many connections as one process holds without a second thought.
 MOST_AT_ONCE = 512
-_OWN_FIELDS = frozenset({"model", "messages", "temperature", "seed", "stream", "n", "response_format"})
 
 
 def on_this_machine(url: str) -> bool:
@@ -111,8 +122,12 @@ class Endpoint(Connection):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="what the server calls that limit (OpenAI's reasoning models: the second)"
     )
-    response_format: Literal["auto", "json_schema", "json_object", "text"] = Field(
-        default="auto", description="auto: the strictest of the three that the server takes"
+    response_format: Literal[
+        "auto", "json_schema", "json_object_schema", "json_object", "guided_json", "grammar", "text"
+    ] = Field(
+        default="auto",
+        description="auto: the strictest of json_schema, json_object_schema (llama_cpp.server's), json_object and text"
+        " that the server takes; guided_json (vLLM) and grammar (llama.cpp's GBNF) are fields of their own",
     )
     extra_body: dict[str, JsonValue] = Field(
         default_factory=dict, description="further request fields, for example vLLM's chat_template_kwargs"

@@ -28,12 +28,14 @@ class Question:
     """What is sent, and the key of its reply in the cache: equal only where an equal reply would do.
 
     schema, name: the JSON that is asked for, and what the server is told that it is called.
+    top: so many of the most probable first tokens are asked for, in place of a reply (`ChatClient.ask`).
     """
 
     key: str
     messages: Sequence[dict[str, str]]
     schema: dict[str, Any]
     name: str
+    top: int = 0
 
     @property
     def chars(self) -> int:
@@ -219,7 +221,7 @@ class ChatSession:
     async def _bought_now(self, question: Question) -> Reply | Failure:
         if self._max_chars is not None and len(question.messages[-1]["content"]) > self._max_chars:
             return Failure("too_long", f"{question.chars} characters", 0.0, 0)
-        reserved = self.spending.reserve(question.chars, self.endpoint.max_tokens)
+        reserved = self.spending.reserve(question.chars, 1 if question.top else self.endpoint.max_tokens)
         if reserved is None:
             return Failure("max_cost", f"{self.spending.cost:.4f} spent", 0.0, 0)
         payment = new_id()
@@ -227,7 +229,7 @@ class ChatSession:
             # Only a limit needs to know of questions whose end nobody saw.
             if self._account is not None and self.spending.prices.max_cost is not None:
                 await self._note(_Line(question.key, payment, Payment.asked(question.key, reserved)))
-            reply = await self._client.ask(question.messages, question.schema, question.name)
+            reply = await self._client.ask(question.messages, question.schema, question.name, question.top)
         finally:
             self.spending.release(reserved)
         bought = reply if isinstance(reply, Reply) else None

@@ -10,6 +10,7 @@ from steps.contracts.errors import ConfigError, ServiceError
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.client import ChatClient, Reply
 from steps.engines.llm.endpoint import Endpoint
+from steps.engines.llm.gbnf import grammar_of
 
 SCHEMA = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"]}
 OK = completion('{"score": 3}')
@@ -114,7 +115,8 @@ def test_a_retry_after_beyond_the_limit_ends_the_request_at_once() -> None:
 
 def wants(*taken: str) -> Callable[[int, dict[str, Any]], Act]:
     def script(n: int, body: dict[str, Any]) -> Act:
-        kind = body.get("response_format", {}).get("type", "text")
+        form = body.get("response_format", {})
+        kind = form.get("type", "text") + ("_schema" if "schema" in form else "")
         return OK if kind in taken else error(400, f"response_format {kind} is not supported")
 
     return script
@@ -122,7 +124,12 @@ def wants(*taken: str) -> Callable[[int, dict[str, Any]], Act]:
 
 @pytest.mark.parametrize(
     ("taken", "mode", "requests"),
-    [(("json_schema", "text"), "json_schema", 3), (("json_object", "text"), "json_object", 4), (("text",), "text", 5)],
+    [
+        (("json_schema", "text"), "json_schema", 3),
+        (("json_object_schema", "json_object"), "json_object_schema", 4),
+        (("json_object", "text"), "json_object", 5),
+        (("text",), "text", 6),
+    ],
 )
 def test_the_strictest_format_that_the_server_takes_is_found_once(
     taken: tuple[str, ...], mode: str, requests: int
@@ -134,12 +141,46 @@ def test_the_strictest_format_that_the_server_takes_is_found_once(
 
 def test_one_bad_request_does_not_lower_the_format_for_the_others() -> None:
     def script(n: int, body: dict[str, Any]) -> Act:
-        return error(400, "context length exceeded") if n < 3 else OK
+        return error(400, "context length exceeded") if n < 4 else OK
 
     replies, server = play(script, times=2)
     assert isinstance(replies[0], Failure) and replies[0].reason == "bad_request"
     assert isinstance(replies[1], Reply) and replies[1].mode == "json_schema"
-    assert len(server.bodies) == 4
+    assert len(server.bodies) == 5
+
+
+def test_each_dialect_says_the_schema_in_its_own_way() -> None:
+    said = {}
+    for form in ("json_schema", "json_object_schema", "json_object", "guided_json", "grammar", "text"):
+        _, server = play(lambda n, body: OK, response_format=form)
+        said[form] = {k: v for k, v in server.bodies[0].items() if k in ("response_format", "guided_json", "grammar")}
+    grammar = said.pop("grammar").pop("grammar")
+    assert said == {
+        "json_schema": {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "verdict", "schema": SCHEMA, "strict": True},
+            }
+        },
+        "json_object_schema": {"response_format": {"type": "json_object", "schema": SCHEMA}},
+        "json_object": {"response_format": {"type": "json_object"}},
+        "guided_json": {"guided_json": SCHEMA},
+        "text": {},
+    }
+    assert grammar == grammar_of(SCHEMA)
+
+
+def test_a_grammar_is_the_schema() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"enum": [1, "b"]}, "c": {"type": "array", "items": {"type": "string"}}},
+    }
+    rules = dict(line.split(" ::= ", 1) for line in grammar_of(schema).splitlines())
+    assert rules["root"] == r'"{" " "? "\"a\":" " "? root-0 "," " "? "\"c\":" " "? root-1 " "? "}"'
+    assert rules["root-0"] == r'( "1" | "\"b\"" )'
+    assert rules["root-1"] == '( "[" " "? ( string ( "," " "? string )* )? " "? "]" )'
+    with pytest.raises(ConfigError, match="no grammar is made of a schema of type None"):
+        grammar_of({"anyOf": []})
 
 
 def test_what_a_model_refuses_is_left_out_once() -> None:

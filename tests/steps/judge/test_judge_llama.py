@@ -4,6 +4,7 @@ A random model of 35 thousand weights serves: this proves the wire (request, sch
 not that anything is judged well.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,3 +74,30 @@ def test_without_the_schema_the_model_babbles_and_decides_nothing(
     config = JudgeConfig(backend="llm", endpoint=endpoint, max_undecided_share=1.0)
     report = judge(rows, config, StageContext(tmp_path / "a", cache=tmp_path / "cache", scrubbed=True)).report
     assert (report.kept, report.quarantined, report.undecided) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("form", ["grammar", "json_schema"])
+def test_llama_cpp_holds_replies_to_either_dialect(served: tuple[str, int], tmp_path: Path, form: str) -> None:
+    url, score = served
+    endpoint = Endpoint(base_url=url, model="tiny", response_format=form, max_attempts=1)
+    rows = dataset([chat("Add 1 and 1.", "2")], tmp_path / "in")
+    judge(rows, JudgeConfig(backend="llm", endpoint=endpoint), StageContext(tmp_path / "a", scrubbed=True))
+    (verdict,) = pq.read_table(tmp_path / "a" / "verdicts.parquet").to_pylist()
+    assert verdict["error"] is None and verdict["clarity"] == score
+
+
+def test_its_top_logprobs_are_ratings(served: tuple[str, int], tmp_path: Path) -> None:
+    """The nudged digit is the most probable one, by a model that means nothing by it."""
+    url, score = served
+    endpoint = Endpoint(base_url=url, model="tiny", max_attempts=1)
+    config = JudgeConfig(
+        backend="llm", endpoint=endpoint, scoring="probabilities", min_rating_mass=0.0, max_undecided_share=1.0
+    )
+    rows = dataset([chat("Add 1 and 1.", "2"), document("A text.")], tmp_path / "in")
+    judge(rows, config, StageContext(tmp_path / "a", scrubbed=True))
+    verdicts = pq.read_table(tmp_path / "a" / "verdicts.parquet").to_pylist()
+    for verdict in verdicts:
+        said = json.loads(verdict["probabilities"])
+        for rating in said.values():
+            assert 0 < rating["mass"] <= 1 and max(rating["ratings"]) == rating["ratings"][score - 1]
+    assert [v["error"] for v in verdicts] == [None, None] and verdicts[0]["completion_tokens"] == 4
