@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.tiny_model import tiny_tokenizer
 from typer.testing import CliRunner
 
 from ops.main import app
@@ -115,3 +116,29 @@ def test_what_else_lies_in_the_folder_stays(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "is no earlier report" in done.output
     assert (tmp_path / "out" / "data_report.json").read_text() == "{}"
+
+
+def test_lengths_are_those_of_the_row_under_the_chat_template(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.save_pretrained(str(tmp_path / "model"))
+    rows = [*GOOD[:9], {"prompt": "A or B?", "chosen": "A.", "rejected": " ".join(["no"] * 40)}]
+    data = write(tmp_path / "data.jsonl", rows)
+    settings = [
+        f"data_report.tokenizer={tmp_path / 'model'}",
+        "data_report.max_length=90",
+        "skip=[dedup,scrub,screen,judge]",
+    ]
+    report = look(tmp_path, data, *(a for s in settings for a in ("--set", s)))
+    said = [[("user", r["prompt"]), ("assistant", r.get("completion", r.get("rejected")))] for r in rows]
+    lengths = sorted(
+        len(tokenizer.apply_chat_template([{"role": a, "content": b} for a, b in row], tokenize=True)["input_ids"])
+        for row in said
+    )
+    assert report.tokens == "tokens"
+    assert report.figure("lengths", "mean").values[0].value == pytest.approx(sum(lengths) / 10)
+    assert report.figure("lengths", "median").values[0].value == lengths[4]
+    assert counts(report, "lengths", "longer than max_length (90)") == [(sum(n > 90 for n in lengths), 10)]
+    missing = ["data-report", str(data), "--out", str(tmp_path / "no"), "--set", "data_report.tokenizer=./nowhere"]
+    done = CliRunner().invoke(app, missing)
+    assert (done.exit_code, "no loadable tokenizer" in done.output) == (3, True)
+    assert not (tmp_path / "no" / "data_report.json").exists()
