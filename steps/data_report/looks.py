@@ -75,8 +75,9 @@ def _look(row: Row, code: int, place: int, length: int | None, *, keeps_text: bo
     about = opening(row) or asked
     parts = {"asked": asked, "answered": answer, "about": about} if keeps_text else {}
     texts = {name: without_names(text[:_READ]) for name, text in parts.items()}
+    language = language_of(f"{about[:_READ]}\n{answer[:_READ]}")
     return Look(
-        row["record_id"], code, place, row["kind"], row["label"] is not False, language_of(about[:_READ]), length,
+        row["record_id"], code, place, row["kind"], row["label"] is not False, language, length,
         len(words(answer)), whole=len(asked) <= _READ, **texts,
     )  # fmt: skip
 
