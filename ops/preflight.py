@@ -35,6 +35,7 @@ from steps.contracts.records import Row
 from steps.engines.completions.config import EngineConfig
 from steps.engines.graders.degeneration import NAMES as DEGENERATION
 from steps.engines.graders.graders import GRADERS
+from steps.engines.llm.endpoint import Connection
 from steps.engines.lm.context import context_length
 from steps.engines.lm.quantized import HOW_TO_GET_IT, has_bitsandbytes
 from steps.engines.lm.references import looks_like_path
@@ -233,11 +234,10 @@ def _variables(config: RunConfig, stack: Path | None, infra: InfraConfig | None)
             read_key(config.scrub)
         except AssayError as e:
             yield Finding(("scrub",), f"{e.what}; {e.hint}", stops)
-    endpoint = config.judge.endpoint if config.runs("judge") else None
-    key = endpoint.key_env if endpoint is not None else None
-    if key and key not in given and not os.environ.get(key):
-        what = f"the environment variable {key} is not set; export {key}=..."
-        yield Finding(("judge", "endpoint"), what, stops)
+    for where, endpoint in _endpoints(config):
+        key = endpoint.key_env
+        if key and key not in given and not os.environ.get(key):
+            yield Finding(where, f"the environment variable {key} is not set; export {key}=...", stops)
     for place, phase in _phases(config):
         if phase.hub_model_id is not None and not {"HF_TOKEN"} & (given | os.environ.keys()):
             yield Finding(
@@ -245,6 +245,22 @@ def _variables(config: RunConfig, stack: Path | None, infra: InfraConfig | None)
             )
     for name in missing_variables(stack, os.environ) if stack is not None else ():
         yield Finding((), f"the stack needs the environment variable {name} ({stack}); export {name}=...")
+
+
+def _endpoints(config: RunConfig) -> Iterator[tuple[KeyPath, Connection]]:
+    """Models that curation asks, and where the config names them."""
+    judge, synthesize, augment, prefer = config.judge, config.synthesize, config.augment, config.prefer
+    for stage, place, named in (
+        ("judge", ("endpoint",), judge.endpoint),
+        ("synthesize", ("endpoint",), synthesize and synthesize.endpoint),
+        ("synthesize", ("checker", "endpoint"), synthesize and synthesize.checker and synthesize.checker.endpoint),
+        ("augment", ("endpoint",), augment and augment.endpoint),
+        ("augment", ("teacher", "endpoint"), augment and augment.teacher and augment.teacher.endpoint),
+        ("prefer", ("model", "endpoint"), prefer and prefer.model and prefer.model.endpoint),
+        ("prefer", ("judge", "endpoint"), prefer and prefer.judge and prefer.judge.endpoint),
+    ):
+        if isinstance(named, Connection) and config.runs(stage):
+            yield (stage, *place), named
 
 
 def _place(config: RunConfig, stack: Path | None, infra: InfraConfig | None) -> Iterator[Finding]:

@@ -219,6 +219,9 @@ class RunConfig(StageSettings, RunSettings):
         if self.monitors and "scrub" in self.skip:
             what = "what people have asked is looked at after scrub alone: leave scrub out of this list"
             yield Contradiction(("skip",), what, ("pipeline",))
+        if self.runs("synthesize") and self.ingest is not None and self.ingest.chunk != "none":
+            what = "synthesize holds whole documents out, and cuts them itself (synthesize.chunk): leave this out"
+            yield Contradiction(("ingest", "chunk"), what, ("synthesize",))
         yield from self._model_answering()
 
     def _model_answering(self) -> Iterator[Contradiction]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from steps.contracts.digests import short_id
 from steps.contracts.records import Row
 from steps.engines.chunking.chunking import Chunk, Markup, cutter
+from steps.engines.chunking.page_url import page_url
 from steps.engines.formats.bare import ALONE, BARE_TEXT, is_bare_pair
 from steps.engines.formats.columns import renamed
 from steps.engines.formats.dialects.described import fields
@@ -198,6 +199,8 @@ class RowReader:
             self.sink.create(self.source, row, what, row_format)
 
     def _take_document(self, item: Raw, draft: Draft) -> None:
+        if self.container == "html" and (url := page_url(draft.text or "")):
+            draft.meta = {**draft.meta, "url": url}
         starts = item.value.get(_STARTS, ()) if self.container == "pdf" else ()
         found = self._cut(draft.text or "", _MARKUP.get(self.container, "text"), starts)
         if not found:

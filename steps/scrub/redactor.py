@@ -17,6 +17,7 @@ from steps.scrub.findings import (
     replaced,
     resolve,
 )
+from steps.scrub.page_starts import moved
 from steps.scrub.pseudonyms.pseudonym import normalised, pseudonym, replacement
 from steps.scrub.surrogates.surrogates import Surrogates
 
@@ -80,16 +81,20 @@ class Redactor:
     def redacted(self, row: Row, texts: Sequence[Segment], found: Mapping[str, list[Finding] | None]) -> Redacted:
         """The row with what was found in its texts replaced; `texts` are its segments."""
         new_texts: dict[str, str] = {}
+        in_text: list[Replacement] = []
         values: list[ReplacedValue] = []
         for segment in texts:
             if findings := found[segment.text]:
                 replacements = self.replacements(segment.text, findings)
                 new_texts[segment.path] = replaced(segment.text, replacements)[0]
+                in_text = replacements if segment.path == "text" else in_text
                 values += [
                     ReplacedValue(segment.path, f, segment.text[f.start : f.end], self.name(segment.text, f), r.new)
                     for f, r in zip(findings, replacements, strict=True)
                 ]
         new = with_segments(row, new_texts)
+        if in_text:
+            new["meta"] = moved(new["meta"], in_text)
         new["content_id"] = content_id_of(new)
         return Redacted(new, tuple(values))
 

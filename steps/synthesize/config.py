@@ -61,6 +61,8 @@ class SynthesizeConfig(Prices):
     kinds: Kinds = Field(Kinds(), description="pairs asked for of each chunk (or pair of chunks), by kind")
     chunk: ChunkConfig = Field(ChunkConfig(), description="how documents are cut into what questions are asked of")
     min_words: int = Field(_LEAST_WORDS, ge=1, description="chunks of fewer words are asked nothing")
+    # As the judge's: about 6,000 tokens of English; bounds what one request may cost.
+    max_chars: int = Field(24_000, ge=1_000, description="longer requests (characters on the wire) are not sent")
     closed_book: Literal["flag", "drop", "off"] = Field(
         "flag",
         description="what becomes of a pair that the model answers rightly without the document; off: it isn't asked",

@@ -147,7 +147,9 @@ def _sessions(
     payer = Payer(ctx.run) if ctx.run else None
 
     def session(asked: Endpoint, prices: Prices, name: str, where: str) -> ChatSession:
-        return opened.enter_context(ChatSession(asked, prices, folder / name, where=where, payer=payer))
+        return opened.enter_context(
+            ChatSession(asked, prices, folder / name, where=where, max_chars=config.max_chars, payer=payer)
+        )
 
     writer = session(endpoint, config, "replies.sqlite", "synthesize.endpoint")
     if config.checker is None:
