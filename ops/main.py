@@ -925,16 +925,20 @@ def serve(
     log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="keep every request with its answer, a line each; default: none")
     ] = None,
+    page: Annotated[bool, typer.Option("--page", help="with a page in the browser to talk to it")] = False,
     engine: Annotated[
         str, typer.Option(help="what answers: auto, llama.cpp (GGUF files and exports) or transformers")
     ] = "auto",
 ) -> None:
     """Answer OpenAI's chat completions with a model, as it was evaluated, until SIGTERM or Ctrl-C."""
-    from ops.commands.serve import Listening, serve_model
-    from ops.serving.opening import Served
+    from ops.commands.serve import Listening, serve_models
+    from ops.serving.opening import Served, opened
+    from ops.serving.page import Page
 
     served = Served(model, name, adapter or [], over, engine, overrides or [])
-    serve_model(root_folder(), served, Listening(host, port, max_tokens, log))
+    serve_models(
+        root_folder(), opened(root_folder(), served), Listening(host, port, max_tokens, log, Page() if page else None)
+    )
 
 
 Deployed = Annotated[str, typer.Option("--as", metavar="NAME", help="of the deployment")]
@@ -1006,14 +1010,19 @@ def chat(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="an evaluate setting, such as device=cpu")
     ] = None,
     over: Over = None,
+    page: Annotated[bool, typer.Option("--page", help="in the browser instead of the terminal")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="of --page; 0: any that is free")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="a JSON object per prompt and line")] = False,
 ) -> None:
     """Talk to a model, or to two side by side; of a pipe every line is a prompt of its own."""
-    from ops.commands.chat import chat_with
+    from ops.commands.chat import chat_on_page, chat_with
     from ops.talk import Manner
 
     _quiet(json_output)
     manner = Manner(system, temperature, seed, max_tokens)
+    if page:
+        chat_on_page(root_folder(), model, against, manner, overrides or [], over, port)
+        return
     raise typer.Exit(chat_with(root_folder(), model, against, manner, overrides or [], over, json_output))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.serving.desk import Desk, End, NoRoomError, Question, Told
+from ops.serving.desk import Answers, End, NoRoomError, Question, Told
 from ops.serving.requests import asked_row
 from steps.contracts.errors import InputError
 from steps.engines.lm.transcript import Piece
@@ -26,7 +26,7 @@ class Talk:
     """What one model was asked and has answered, as OpenAI's messages."""
 
     name: str
-    desk: Desk
+    desk: Answers
     manner: Manner
     said: list[dict[str, Any]] = field(default_factory=list)
 

@@ -4,7 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from rich import box
@@ -13,14 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from materializers.visible import visible
+from ops.commands.serve import Listening, serve_models
 from ops.console import complain, console, explain_error
 from ops.environment import prepare
-from ops.found_models import FoundModel, find_models
-from ops.serving.desk import Desk, End
-from ops.serving.opening import settings_of
+from ops.serving.desk import End
+from ops.serving.opening import side_by_side
+from ops.serving.page import Page
 from ops.talk import Manner, Talk, as_json
 from steps.contracts.errors import AssayError, ConfigError
-from steps.engines.lm.scorer import is_scorer
 from steps.engines.lm.transcript import Piece
 
 _HELP = "/reset begins anew, /quit (or the end of input) ends; Ctrl-C ends an answer"
@@ -37,32 +37,32 @@ def chat_with(
 ) -> int:
     """Talk until there is an end of it. Returns the exit status: that of the first error, where lines were piped in.
 
-    Raises: as `find_models` and `Desk`.
+    Raises: as `side_by_side`.
     """
     prepare(root)
     if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no text are no reason to end
         sys.stdin.reconfigure(errors="replace")
-    found = find_models(root, [model, *([against] if against else [])], over)
-    if scorer := next((m.name for m in found if is_scorer(m.model)), None):
-        raise ConfigError("a reward model says a number of an answer, and gives none", where=scorer)
-    with ExitStack() as stack:
-        talks = _opened(found, overrides, manner, stack)
+    names = [model, *([against] if against else [])]
+    with side_by_side(root, names, overrides, over) as (desk, _):
+        talks = [Talk(name, desk, manner) for name in names]
         if sys.stdin.isatty() and not json_output:
             return _in_person(talks)
         return _from_pipe(talks, json_output)
 
 
-def _opened(found: Sequence[FoundModel], overrides: Sequence[str], manner: Manner, stack: ExitStack) -> list[Talk]:
-    """Models of the same layers share memory; others have desks of their own."""
-    settings = settings_of({m.name: m for m in found}, overrides)
-    models = {m.name: (m.base, m.tuned) for m in found}
-    try:
-        desk = stack.enter_context(Desk(models, settings))
-        return [Talk(name, desk, manner) for name in models]
-    except ConfigError:
-        if len(models) == 1:
-            raise
-    return [Talk(name, stack.enter_context(Desk({name: m}, settings)), manner) for name, m in models.items()]
+def chat_on_page(
+    root: Path, model: str, against: str | None, manner: Manner, overrides: Sequence[str], over: str | None, port: int
+) -> None:
+    """A page in the browser, until SIGTERM or Ctrl-C.
+
+    Raises: as `serve_models` and `side_by_side`; ConfigError: a page draws by no seed.
+    """
+    if manner.seed is not None:
+        raise ConfigError("the page draws anew each time", where="--seed", hint="leave it out, or leave --page out")
+    names = [model, *([against] if against else [])]
+    page = Page(manner.system, manner.temperature)
+    listening = Listening(port=port, most=manner.most, page=page)
+    serve_models(root, side_by_side(root, names, overrides, over), listening)
 
 
 def _in_person(talks: Sequence[Talk]) -> int:

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import socket
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ from ops.console import complain
 from ops.environment import prepare
 from ops.serving.app import Rules, make_app
 from ops.serving.engine_desk import EngineDesk
-from ops.serving.opening import Served, opened
+from ops.serving.opening import Opened
+from ops.serving.page import Page
 from ops.serving.request_log import RequestLog
 from steps.contracts.errors import ServiceError
 
@@ -31,16 +32,17 @@ _DRAIN = 60
 @dataclass(frozen=True)
 class Listening:
     """Where it is asked, and how it answers. `most`: tokens of an answer where the request doesn't say; `log`: where
-    requests are kept.
+    requests are kept; `page`: one to talk to the models.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     most: int = 1024
     log: Path | None = None
+    page: Page | None = None
 
 
-def serve_model(root: Path, served: Served, listening: Listening) -> None:
+def serve_models(root: Path, opening: AbstractContextManager[Opened], listening: Listening) -> None:
     """Answer requests until SIGTERM or Ctrl-C; those that have begun are answered before it ends.
 
     Raises:
@@ -52,14 +54,16 @@ def serve_model(root: Path, served: Served, listening: Listening) -> None:
     with (
         closing(_listening(host, listening.port)) as listener,
         RequestLog(log) if log is not None else nullcontext() as kept,
-        opened(root, served) as (desk, models),
+        opening as (desk, models),
     ):
         hosts = frozenset({"127.0.0.1", "localhost", "::1"}) if _is_loopback(host) else frozenset[str]()
-        rules = Rules(models, listening.most, hosts, os.environ.get(KEY, ""))
+        rules = Rules(models, listening.most, hosts, os.environ.get(KEY, ""), listening.page)
         server = _server(make_app(desk, rules, kept))
         bound = listener.getsockname()
         address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         complain(f"serving {', '.join(m['id'] for m in models)} at http://{address}:{bound[1]}/v1")
+        if listening.page is not None:
+            complain(f"a page to talk to it: http://{address}:{bound[1]}/")
         if log is not None:
             complain(f"every request is kept in {log} with its answer, as it came: whoever asks should know")
         if not _is_loopback(host):

@@ -16,10 +16,11 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ops.serving.desk import Answers, End, FullError, Job, NoRoomError, Question, Told
+from ops.serving.page import Page, chat_page
 from ops.serving.request_log import RequestLog, asked_of
 from ops.serving.requests import LARGEST_BYTES, ReadRequest, RequestError, read_request
 from steps.contracts.errors import OutOfMemoryError, ServiceError, TrainingDataError
@@ -39,12 +40,14 @@ class Rules:
         hosts: names under which it may be asked; empty: any. A page in a browser that was led here under a name of its
             own is refused by that.
         key: what a request must bear; "": nothing.
+        page: one to talk to the models; None: there is none.
     """
 
     models: Sequence[dict[str, Any]]
     most: int
     hosts: frozenset[str] = frozenset()
     key: str = ""
+    page: Page | None = None
 
 
 def make_app(desk: Answers, rules: Rules, log: RequestLog | None = None) -> Starlette:
@@ -56,6 +59,7 @@ def make_app(desk: Answers, rules: Rules, log: RequestLog | None = None) -> Star
         Route("/v1/models/{name:path}", server.model, methods=["GET"]),
         Route("/health", server.health, methods=["GET"]),
     ]
+    routes += [Route("/", server.page, methods=["GET"])] if rules.page is not None else []
     handlers: dict[Any, Any] = {RequestError: _refused, HTTPException: _no_such, Exception: _broken}
     return Starlette(routes=routes, exception_handlers=handlers)
 
@@ -87,6 +91,13 @@ class _Server:
         if self._log is not None:
             about["unlogged"] = self._log.lost
         return JSONResponse({"status": "ok" if desk.alive else "dead", **about}, 200 if desk.alive else 503)
+
+    async def page(self, request: Request) -> Response:
+        """The page, which asks for the key itself."""
+        self._check_name(request)
+        assert self._rules.page is not None
+        text, headers = chat_page(self._rules.page, self._rules.most)
+        return HTMLResponse(text, headers=headers)
 
     async def models(self, request: Request) -> Response:
         """What can be asked."""
@@ -122,12 +133,16 @@ class _Server:
         return JSONResponse(answer)
 
     def _check(self, request: Request) -> None:
+        self._check_name(request)
         rules = self._rules
-        if rules.hosts and _host(request.headers.get("host", "")) not in rules.hosts:
-            raise RequestError(421, "this server isn't known under that name")
         given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
         if rules.key and not hmac.compare_digest(given, rules.key.encode()):
             raise RequestError(401, "the API key is missing or wrong", code="invalid_api_key")
+
+    def _check_name(self, request: Request) -> None:
+        hosts = self._rules.hosts
+        if hosts and _host(request.headers.get("host", "")) not in hosts:
+            raise RequestError(421, "this server isn't known under that name")
 
     def _described(self, name: str) -> dict[str, Any]:
         found = next((m for m in self._rules.models if m["id"] == name), None)
@@ -140,6 +155,7 @@ class _Server:
         question = Question(
             chat.model, read.row, chat.most_tokens or self._rules.most, temperature=chat.temperature or 0.0,
             top_p=1.0 if chat.top_p is None else chat.top_p, seed=chat.seed, stops=chat.stops, pieces=bool(chat.stream),
+            tells_ids=bool(chat.return_token_ids),
         )  # fmt: skip
         try:
             # Rendering and tokenizing a long conversation takes a while.

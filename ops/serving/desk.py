@@ -57,7 +57,9 @@ class NoRoomError(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. `most`: tokens of the answer at most. `pieces`: whether it is told piece by piece."""
+    """What is asked. `most`: tokens of the answer at most. `pieces`: whether it is told piece by piece. `tells_ids`:
+    whether its tokens' ids are wanted.
+    """
 
     model: str
     row: Row
@@ -67,6 +69,7 @@ class Question:
     seed: int | None = None
     stops: tuple[str, ...] = ()
     pieces: bool = False
+    tells_ids: bool = False
 
 
 @dataclass(eq=False)

@@ -206,5 +206,6 @@ def _size(job: Job) -> int:
 
 def _wanted(job: Job) -> Wanted:
     q = job.question
-    piecewise = q.pieces or bool(q.stops)
+    # Piece by piece it ends at a stop sequence, and not all ids are told.
+    piecewise = q.pieces or (bool(q.stops) and not q.tells_ids)
     return Wanted(q.model, job.ids, job.room, q.temperature, q.top_p, q.seed, piecewise)

@@ -2,15 +2,16 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from ops.found_models import FoundModel, find_model
-from ops.serving.desk import Desk
+from ops.found_models import FoundModel, find_model, find_models
+from ops.serving.desk import Answers, Desk
+from ops.serving.desks import Desks
 from ops.serving.engine_desk import EngineDesk
 from ops.serving.gguf import GgufModel, LlamaEngine, described, find_gguf
 from ops.serving.loading import describe
@@ -23,7 +24,7 @@ from steps.evaluate.evaluate import inference
 AUTO, LLAMA_CPP, TRANSFORMERS = "auto", "llama.cpp", "transformers"
 ENGINES = (AUTO, LLAMA_CPP, TRANSFORMERS)
 # Who answers, and what /v1/models lists.
-Opened: TypeAlias = tuple[Desk | EngineDesk, list[dict[str, Any]]]
+Opened: TypeAlias = tuple[Answers, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,10 @@ def opened(root: Path, served: Served) -> Iterator[Opened]:
         raise ConfigError(f"no engine {served.engine!r}", where="--engine", hint="one of " + ", ".join(ENGINES))
     file = find_gguf(served.model)
     if file is not None and served.engine != TRANSFORMERS:
-        with _by_llama_cpp(file, served) as found:
+        if served.adapters:
+            raise ConfigError("llama.cpp serves one GGUF file, whose weights are merged", where="--adapter",
+                              hint="export each model, and give it a server of its own")  # fmt: skip
+        with _by_llama_cpp(file, served.name or served.model, served.overrides) as found:
             yield found
         return
     if file is not None or served.engine == LLAMA_CPP:
@@ -71,13 +75,38 @@ def opened(root: Path, served: Served) -> Iterator[Opened]:
 
 
 @contextmanager
-def _by_llama_cpp(file: GgufModel, served: Served) -> Iterator[Opened]:
-    if served.adapters:
-        raise ConfigError("llama.cpp serves one GGUF file, whose weights are merged", where="--adapter",
-                          hint="export each model, and give it a server of its own")  # fmt: skip
-    name = served.name or served.model
+def side_by_side(root: Path, names: Sequence[str], overrides: Sequence[str], over: str | None) -> Iterator[Opened]:
+    """Several models, each by its own name: those of the same layers in one memory, and GGUF files in llama.cpp.
+
+    Raises: as `find_models`, `find_gguf`, and what the engines raise; ConfigError: one is a reward model.
+    """
+    if len(set(names)) < len(names):
+        raise ConfigError(f"named twice: {names[0]}")
+    files = {name: file for name in names if (file := find_gguf(name)) is not None}
+    found = {m.name: m for m in find_models(root, [name for name in names if name not in files], over)}
+    _refuse_scorers(found)
+    settings = settings_of(found, overrides)
+    models = {m.name: (m.base, m.tuned) for m in found.values()}
+    with ExitStack() as stack:
+        desks: dict[str, Desk | EngineDesk] = {}
+        try:
+            if models:
+                desk = stack.enter_context(Desk(models, settings))
+                desks = dict.fromkeys(models, desk)
+        except ConfigError:
+            if len(models) == 1:
+                raise
+            desks = {name: stack.enter_context(Desk({name: m}, settings)) for name, m in models.items()}
+        listed = {m["id"]: m for m in describe(models)}
+        for name, file in files.items():
+            desks[name], (listed[name],) = stack.enter_context(_by_llama_cpp(file, name, overrides))
+        yield Desks(desks), [listed[name] for name in names]
+
+
+@contextmanager
+def _by_llama_cpp(file: GgufModel, name: str, overrides: Sequence[str]) -> Iterator[tuple[EngineDesk, list[Any]]]:
     with tempfile.TemporaryDirectory(prefix="assay-serve-") as scratch:
-        engine = LlamaEngine(file, settings_of({}, served.overrides), Path(scratch))
+        engine = LlamaEngine(file, settings_of({}, overrides), Path(scratch))
         with EngineDesk(engine, lambda: {name: engine.writer()}) as desk:
             yield desk, [dict(described(name, file))]
 
@@ -92,10 +121,14 @@ def _found(root: Path, served: Served) -> dict[str, FoundModel]:
         if called in found:
             raise ConfigError(f"two models are called {called}", where="--adapter")
         found[called] = find_model(root, text, served.over or served.model)
+    _refuse_scorers(found)
+    return found
+
+
+def _refuse_scorers(found: Mapping[str, FoundModel]) -> None:
     for called, one in found.items():
         if is_scorer(one.model):
             raise ConfigError("a reward model says a number of an answer, and gives none", where=called)
-    return found
 
 
 def settings_of(models: Mapping[str, FoundModel], overrides: Sequence[str]) -> Inference:

@@ -89,6 +89,12 @@ def ask(desk: EngineDesk, text: str, **more):
     return job, told, done
 
 
+def ended(prompt: str, said: str, by_ids: bool = False) -> End:
+    """An answer of three tokens, of which the ids are known where it was heard by them."""
+    ids = (97, 98, 99) if by_ids else ()
+    return End(said, None, len(prompt), 3, False, [ord(c) for c in prompt], ids)
+
+
 @pytest.fixture
 def engine() -> Scripted:
     return Scripted()
@@ -101,9 +107,9 @@ def test_answers_are_told_whole_or_in_pieces_up_to_a_stop_sequence(engine: Scrip
             _, told, done = ask(desk, "x", **more)
             assert done.wait(5)
             found.append(told)
-        assert found[0] == [End("abc", None, 1, 3, False)]
-        assert found[1] == [Piece("", "abc"), End("abc", None, 1, 3, False)]
-        assert found[2] == [End("ab", None, 1, 3, False)]
+        assert found[0] == [ended("x", "abc", True)]
+        assert found[1] == [Piece("", "abc"), ended("x", "abc")]
+        assert found[2] == [ended("x", "ab")]
         assert desk.answered == 3 and [w.piecewise for w in engine.heard] == [False, True, True]
 
 
@@ -118,7 +124,7 @@ def test_what_has_no_room_beside_the_others_waits_in_its_turn(engine: Scripted) 
         first.gone.set()
         assert done.wait(5)
         engine.go.set()
-        assert later.wait(5) and told == [End("abc", None, 4, 3, False)]
+        assert later.wait(5) and told == [ended("wait", "abc", True)]
 
 
 def test_a_death_fails_what_is_under_way_and_what_waits_is_answered_by_the_next_one(engine: Scripted) -> None:
@@ -129,7 +135,7 @@ def test_a_death_fails_what_is_under_way_and_what_waits_is_answered_by_the_next_
         engine.go.set()
         assert done.wait(5) and answered.wait(5)
         assert told[:-1] == [Piece("", "ab")] and isinstance(told[-1], ServiceError)
-        assert others == [End("abc", None, 1, 3, False)] and desk.alive and engine.starts == 97
+        assert others == [ended("x", "abc", True)] and desk.alive and engine.starts == 97
 
 
 def test_one_that_dies_again_and_again_or_does_not_start_any_more_is_given_up(engine: Scripted) -> None:
