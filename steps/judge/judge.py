@@ -46,6 +46,8 @@ from steps.judge.verdict import JudgeVerdict, VerdictWriter
 
 # Chosen: what stands in an error is read by a person.
 _MOST_DETAILS = 3
+# Chosen: replies in batches take hours, so that 262,144 rows are asked about at once, in chunks of 8,192.
+_CHUNKS_IN_BATCHES = 32
 
 
 def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
@@ -109,7 +111,8 @@ def _executor(backend: Judge, config: JudgeConfig) -> Executor | None:
     on this machine has its own threads, and is in memory once.
     """
     if isinstance(backend, AskingJudge):
-        return Ahead(beginning(backend))
+        batch = config.endpoint.batch if config.endpoint else None
+        return Ahead(beginning(backend)) if batch is None else Ahead(beginning(backend), None, _CHUNKS_IN_BATCHES)
     return Inline() if config.backend != "heuristic" else None
 
 

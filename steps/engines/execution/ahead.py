@@ -17,10 +17,13 @@ _ROWS, _BEGUN = 1024, 4
 
 @dataclass(frozen=True)
 class Ahead(Generic[Item, Result]):
-    """An executor whose work is begun in this process: `begin` returns what waits for the result."""
+    """An executor whose work is begun in this process: `begin` returns what waits for the result. So many items are
+    begun before the first one's is waited for.
+    """
 
     begin: Callable[[Item], Callable[[], Result]]
     batch_rows: int | None = _ROWS
+    begun: int = _BEGUN
 
     def open(
         self, work: Work[Any, Any], here: Callable[[Any], Any] | None = None
@@ -29,11 +32,11 @@ class Ahead(Generic[Item, Result]):
         return nullcontext(self)
 
     def results(self, items: Iterable[Item]) -> Iterator[Result]:
-        """The result of each item, in order; four are begun before the first is waited for."""
+        """The result of each item, in order."""
         waiting: deque[Callable[[], Result]] = deque()
         for item in items:
             waiting.append(self.begin(item))
-            if len(waiting) >= _BEGUN:
+            if len(waiting) >= self.begun:
                 yield waiting.popleft()()
         while waiting:
             yield waiting.popleft()()

@@ -49,7 +49,8 @@ class Payment:
     Attributes:
         question: digest of its key.
         most: the highest price that it could have had.
-        state: asked (how it ended is not known: its process ended first), bought, or failed.
+        state: asked (how it ended is not known: its process ended first), bought, batched (bought in a batch), or
+            failed.
         requests: HTTP requests since the payment before it.
     """
 
@@ -66,10 +67,11 @@ class Payment:
         return cls(short_id(key), most, "asked")
 
     @classmethod
-    def ended(cls, key: str, reply: Reply | None, requests: int) -> Self:
+    def ended(cls, key: str, reply: Reply | None, requests: int, batched: bool = False) -> Self:
         """How it ended (None: no reply), after so many further HTTP requests."""
         tokens = (reply.prompt_tokens, reply.completion_tokens) if reply else (None, None)
-        return cls(short_id(key), 0.0, "bought" if reply else "failed", requests, *tokens)
+        how = "batched" if batched else "bought"
+        return cls(short_id(key), 0.0, how if reply else "failed", requests, *tokens)
 
 
 def new_id() -> str:

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterable
-from typing import get_args
+from typing import Any, get_args
 
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Mode
@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS adapted (
     PRIMARY KEY (settings, said)
 ) WITHOUT ROWID
 """
+# Questions whose replies are to come in a batch: its id, or the name of one that was about to be made.
+_BATCHED = "CREATE TABLE IF NOT EXISTS batched (key TEXT PRIMARY KEY, batch TEXT NOT NULL) WITHOUT ROWID"
 _COLUMNS = "text, finish_reason, refused, prompt_tokens, completion_tokens, seconds, mode, attempts"
 _MARKS = "?,?,?,?,?,?,?,?,?"
 # Chosen: below SQLite's oldest limit of 999 parameters.
@@ -46,7 +48,7 @@ class ReplyCache(DurableTables):
     """
 
     what = "reply cache"
-    tables = (_TABLE, _ADAPTED)
+    tables = (_TABLE, _ADAPTED, _BATCHED)
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM replies").fetchone()[0])
@@ -77,6 +79,34 @@ class ReplyCache(DurableTables):
         """A reply as it comes: it outlives this process from now on, the machine once it was `put`."""
         self.ahead(json.dumps(_row(key, reply)).encode())
 
+    def batches(self, keys: Iterable[str]) -> dict[str, str]:
+        """Of those of these questions that wait for a batch, which one."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, str] = {}
+        with self._reading():
+            for start in range(0, len(wanted), KEYS_AT_ONCE):
+                part = wanted[start : start + KEYS_AT_ONCE]
+                marks = ",".join("?" * len(part))
+                found |= dict(self._db.execute(f"SELECT key, batch FROM batched WHERE key IN ({marks})", part))
+        return found
+
+    def put_batched(self, keys: Iterable[str], batch: str | None) -> None:
+        """Note that questions wait for a batch; None: for none any more. Returns when that is where it lasts."""
+        lines = [["batched", key, batch] for key in keys]
+        with self._transaction():
+            self._enter_batched(lines)
+        if self._segments is not None:
+            for line in lines:
+                self._segments.add(json.dumps(line).encode())
+            self._segments.flush()
+
+    def _enter_batched(self, lines: list[Any]) -> None:
+        for _, key, batch in lines:
+            if batch is None:
+                self._db.execute("DELETE FROM batched WHERE key = ?", [key])
+            else:
+                self._db.execute("INSERT OR REPLACE INTO batched VALUES (?, ?)", [key, batch])
+
     def adapted(self, settings: str) -> list[str]:
         """What was said about requests with these settings, in this run or an earlier one on this machine."""
         with self._reading():
@@ -89,7 +119,9 @@ class ReplyCache(DurableTables):
             self._db.execute("INSERT OR IGNORE INTO adapted (settings, said) VALUES (?, ?)", (settings, said))
 
     def _merge(self, lines: list[bytes]) -> None:
-        rows = [json.loads(line) for line in lines]
+        entries = [json.loads(line) for line in lines]
+        self._enter_batched([e for e in entries if e[0] == "batched"])
+        rows = [e for e in entries if e[0] != "batched"]
         self._db.executemany(f"INSERT OR IGNORE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", rows)
 
 

@@ -81,12 +81,28 @@ class ChatClient(Caller):
                 self.mode, self._proven = mode, True
             return _reply(completion, mode, time.monotonic() - start, attempts)
 
+    def body(
+        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], name: str, top: int = 0
+    ) -> dict[str, Any]:
+        """A request as `ask` would send it now."""
+        return self._body(messages, self.mode if schema else "text", schema, name, top)
+
+    def read(self, completion: Any, body: Mapping[str, Any], seconds: float) -> Reply | None:
+        """The reply in what a server sent for such a request; None: it isn't whole."""
+        mode: Mode = "logprobs" if body.get("logprobs") else self.mode
+        return _reply(completion, mode, seconds, 1) if _is_whole(completion) else None
+
+    def _body(
+        self, messages: Sequence[Mapping[str, str]], mode: Mode, schema: Mapping[str, Any], name: str, top: int
+    ) -> dict[str, Any]:
+        body = _body(self.endpoint, self.adapted, messages, mode, schema, name)
+        asked = {self.adapted.limit_field: 1, "logprobs": True, "top_logprobs": top}
+        return body | asked if top else body
+
     async def _send(
         self, messages: Sequence[Mapping[str, str]], mode: Mode, schema: Mapping[str, Any], name: str, top: int
     ) -> tuple[dict[str, Any], int]:
-        body = _body(self.endpoint, self.adapted, messages, mode, schema, name)
-        if top:
-            body |= {self.adapted.limit_field: 1, "logprobs": True, "top_logprobs": top}
+        body = self._body(messages, mode, schema, name, top)
 
         async def call(server: Http) -> dict[str, Any]:
             completion: dict[str, Any] = await server.post("/chat/completions", body)

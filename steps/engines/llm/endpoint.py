@@ -112,6 +112,16 @@ class Connection(Frozen):
         return key
 
 
+class BatchSettings(Frozen):
+    """Asking in batches (OpenAI's `/v1/batches`): files of requests, whose replies come within a day for less money."""
+
+    # OpenAI, Anthropic and Google bill half in batches (their price lists, 2025).
+    price_share: float = Field(default=0.5, gt=0, le=1, description="price in a batch / price of a single request")
+    window: str = Field(default="24h", description="completion_window: within which time replies must come")
+    # Chosen: a batch takes minutes at least.
+    poll_seconds: float = Field(default=30.0, gt=0, description="time between two looks at a batch")
+
+
 class Endpoint(Connection):
     """A chat endpoint."""
 
@@ -131,6 +141,10 @@ class Endpoint(Connection):
     )
     extra_body: dict[str, JsonValue] = Field(
         default_factory=dict, description="further request fields, for example vLLM's chat_template_kwargs"
+    )
+
+    batch: BatchSettings | None = Field(
+        default=None, description="ask in batches, which cost less and take hours; None: request by request"
     )
 
     @model_validator(mode="after")

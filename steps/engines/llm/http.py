@@ -82,6 +82,13 @@ class Http:
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         return json.loads(await self.request("POST", path, data=data, headers={"content-type": "application/json"}))
 
+    async def get(self, path: str) -> Any:
+        """The JSON of an answer.
+
+        Raises: as `post`.
+        """
+        return json.loads(await self.request("GET", path))
+
     async def request(self, method: str, path: str, **given: Any) -> bytes:
         """The body of a successful answer. `path` begins with a slash; `given`: as aiohttp's `request` takes it.
 

@@ -13,6 +13,7 @@ from steps.contracts.digests import short_id, value_digest
 from steps.contracts.errors import ServiceError
 from steps.engines.llm.account import Account, Payer, Payment, new_id
 from steps.engines.llm.background import Background
+from steps.engines.llm.batches import Batches
 from steps.engines.llm.cache import ReplyCache
 from steps.engines.llm.caller import SERVER_FAILURES, Failure
 from steps.engines.llm.client import ChatClient, Reply
@@ -96,6 +97,7 @@ class ChatSession:
             self._client = ChatClient(endpoint)
             self._take_over()
             self._opened = opened.pop_all()
+        self._batches = Batches(endpoint, endpoint.batch, self._client, self._cache) if endpoint.batch else None
         self._loop = Background()
         self._written = GroupCommit[_Line](self._write, self._hand_over)
         self._asking: dict[str, asyncio.Future[Reply | Failure]] = {}
@@ -110,6 +112,8 @@ class ChatSession:
 
     async def _end(self) -> None:
         await self._client.close()
+        if self._batches is not None:
+            await self._batches.close()
         await self._written.written()
 
     def _take_over(self) -> None:
@@ -118,8 +122,10 @@ class ChatSession:
             self._counts["HTTP requests"] += payment.requests
             if payment.state == "asked":
                 self.spending.lose(payment.most)
-            if payment.state == "bought":
-                self.spending.bought(payment.prompt_tokens, payment.completion_tokens)
+            if payment.state in ("bought", "batched"):
+                batch = self.endpoint.batch if payment.state == "batched" else None
+                share = batch.price_share if batch else 1.0
+                self.spending.bought(payment.prompt_tokens, payment.completion_tokens, share)
                 self._counts["replies bought"] += 1
                 self._bought[payment.question] += 1
 
@@ -210,20 +216,25 @@ class ChatSession:
         try:
             async with self._first:
                 # One goes alone: it finds out which response_format the server takes, and whether there is one.
-                alone = 0 if self._client.replies else 1
-                await each(questions[:alone], ask, 1)
-            await each(questions[alone:], ask, self.endpoint.most_at_once)
+                waiting = self._cache.batches(mine) if self._batches else {}
+                alone = [] if self._client.replies else [q for q in questions if q.key not in waiting][:1]
+                await each(alone, ask, 1)
+            others = [q for q in questions if q.key not in replies]
+            if self._batches is None:
+                await each(others, ask, self.endpoint.most_at_once)
+                return
+            replies |= await self._in_batches(others, self._batches, self._batches.settings.price_share)
+            for question in others:
+                mine[question.key].set_result(replies[question.key])
         finally:
             for key, asked in mine.items():
                 asked.cancel()
                 del self._asking[key]
 
     async def _bought_now(self, question: Question) -> Reply | Failure:
-        if self._max_chars is not None and len(question.messages[-1]["content"]) > self._max_chars:
-            return Failure("too_long", f"{question.chars} characters", 0.0, 0)
-        reserved = self.spending.reserve(question.chars, 1 if question.top else self.endpoint.max_tokens)
-        if reserved is None:
-            return Failure("max_cost", f"{self.spending.cost:.4f} spent", 0.0, 0)
+        reserved = self._reserved(question)
+        if isinstance(reserved, Failure):
+            return reserved
         payment = new_id()
         try:
             # Only a limit needs to know of questions whose end nobody saw.
@@ -232,14 +243,53 @@ class ChatSession:
             reply = await self._client.ask(question.messages, question.schema, question.name, question.top)
         finally:
             self.spending.release(reserved)
+        await self._ended(question.key, payment, reply)
+        return reply
+
+    def _reserved(self, question: Question, price_share: float = 1.0) -> float | Failure:
+        """What may have to be paid for it, or why it isn't sent."""
+        if self._max_chars is not None and len(question.messages[-1]["content"]) > self._max_chars:
+            return Failure("too_long", f"{question.chars} characters", 0.0, 0)
+        longest = 1 if question.top else self.endpoint.max_tokens
+        reserved = self.spending.reserve(question.chars, longest, price_share)
+        return Failure("max_cost", f"{self.spending.cost:.4f} spent", 0.0, 0) if reserved is None else reserved
+
+    async def _ended(self, key: str, payment: str, reply: Reply | Failure, price_share: float | None = None) -> None:
+        """Count and keep a reply; `price_share`: that of a batch."""
         bought = reply if isinstance(reply, Reply) else None
         if bought is not None:
-            self.spending.add(bought, cached=False)
+            self.spending.add(bought, cached=False, price_share=price_share or 1.0)
             self._counts["replies bought"] += 1
-        sent, self._requests_told = self._client.requests - self._requests_told, self._client.requests
-        await self._note(_Line(question.key, payment, Payment.ended(question.key, bought, sent), bought))
+        sent, self._requests_told = self._requests() - self._requests_told, self._requests()
+        paid = Payment.ended(key, bought, sent, batched=price_share is not None)
+        await self._note(_Line(key, payment, paid, bought))
         self._advance(1)
-        return reply
+
+    def _requests(self) -> int:
+        return self._client.requests + (self._batches.requests if self._batches else 0)
+
+    async def _in_batches(
+        self, questions: Sequence[Question], batches: Batches, price_share: float
+    ) -> dict[str, Reply | Failure]:
+        """As many as the limit on cost allows at a time, until it allows none."""
+        replies: dict[str, Reply | Failure] = {}
+        left = list(questions)
+        while left:
+            reserved = {q.key: self._reserved(q, price_share) for q in left}
+            sent = [q for q in left if not isinstance(reserved[q.key], Failure)]
+            try:
+                found = await batches.ask({q.key: self._client.body(q.messages, q.schema, q.name, q.top) for q in sent})
+            finally:
+                for most in reserved.values():
+                    self.spending.release(0.0 if isinstance(most, Failure) else most)
+            for key, reply in found.items():
+                await self._ended(key, new_id(), reply, price_share)
+            await self._written.written()
+            batches.forget(found)
+            replies |= found
+            replies |= {key: most for key, most in reserved.items() if isinstance(most, Failure)}
+            left = [q for q in left if q.key not in found and _is_for_want_of_money(replies[q.key])] if sent else []
+        return replies
 
     async def _note(self, line: "_Line") -> None:
         """Returns when the line outlives this process, where there is a place for it the machine as well."""
@@ -277,7 +327,11 @@ class ChatSession:
 
     def counts(self) -> Counter[str]:
         """Requests sent, replies bought, cache hits."""
-        return Counter({**self._counts, "HTTP requests": self._counts["HTTP requests"] + self._client.requests})
+        return Counter({**self._counts, "HTTP requests": self._counts["HTTP requests"] + self._requests()})
+
+
+def _is_for_want_of_money(reply: Reply | Failure) -> bool:
+    return isinstance(reply, Failure) and reply.reason == "max_cost"
 
 
 def _account_file(cache_file: Path) -> Path:

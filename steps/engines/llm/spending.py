@@ -24,6 +24,8 @@ class Spending:
     lost_requests: int = 0
     cached_prompt_tokens: int = 0
     cached_completion_tokens: int = 0
+    # What the replies of batches cost less than single ones.
+    saved: float = 0.0
     _reserved: float = field(default=0.0, repr=False)
 
     @property
@@ -41,11 +43,13 @@ class Spending:
     @property
     def cost(self) -> float:
         """Cost of this run's counted tokens."""
-        return self.price(self.prompt_tokens, self.completion_tokens)
+        return self.price(self.prompt_tokens, self.completion_tokens) - self.saved
 
-    def reserve(self, chars: int, max_tokens: int) -> float | None:
-        """Set aside the estimated highest cost of a request of `chars` characters; None when max_cost forbids it."""
-        most = self.price(chars / _CHARS_PER_TOKEN, max_tokens)
+    def reserve(self, chars: int, max_tokens: int, price_share: float = 1.0) -> float | None:
+        """Set aside the estimated highest cost of a request of `chars` characters; None when max_cost forbids it.
+        `price_share`: of the usual price.
+        """
+        most = self.price(chars / _CHARS_PER_TOKEN, max_tokens) * price_share
         limit = self.prices.max_cost
         if limit is not None and self.cost + self.lost + self._reserved + most > limit:
             return None
@@ -56,16 +60,17 @@ class Spending:
         """Give back what was set aside, once the request has ended."""
         self._reserved -= reserved
 
-    def add(self, reply: Reply, cached: bool) -> None:
-        """Count a reply's tokens."""
+    def add(self, reply: Reply, cached: bool, price_share: float = 1.0) -> None:
+        """Count a reply's tokens; `price_share`: of the usual price."""
         if cached:
             self.cached_prompt_tokens += reply.prompt_tokens or 0
             self.cached_completion_tokens += reply.completion_tokens or 0
             return
-        self.bought(reply.prompt_tokens, reply.completion_tokens)
+        self.bought(reply.prompt_tokens, reply.completion_tokens, price_share)
 
-    def bought(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+    def bought(self, prompt_tokens: int | None, completion_tokens: int | None, price_share: float = 1.0) -> None:
         """Count the tokens of a reply of this run; None: the server counted none."""
+        self.saved += self.price(prompt_tokens or 0, completion_tokens or 0) * (1 - price_share)
         self.uncounted += prompt_tokens is None
         self.prompt_tokens += prompt_tokens or 0
         self.completion_tokens += completion_tokens or 0
