@@ -167,7 +167,7 @@ class Batches:
                 status, body = response.get("status_code"), response.get("body")
             except (ValueError, AttributeError):
                 continue
-            if key in wanted and key not in found:
+            if isinstance(key, str) and key in wanted and key not in found:
                 reply = self._client.read(body, wanted[key], seconds) if status == 200 else None
                 found[key] = reply or Failure(_reason(status), f"HTTP {status} in a batch", seconds, 1)
         return found
