@@ -15,6 +15,8 @@ from steps.engines.completions.completer import Completer, Wanted
 
 # Chosen: a server that has died so often within so many seconds dies of something that stays.
 _MOST_DEATHS, _WITHIN = 3, 60.0
+# Chosen: seconds within which a process that has ended is known to have.
+_KNOWN = 0.25
 
 
 class Engine(Protocol):
@@ -62,7 +64,7 @@ class EngineDesk:
         self._waiting: deque[Job] = deque()
         self._now: list[Job] = []
         self._completer: Completer | None = None
-        self._closing = False
+        self._closing, self._doubts = False, 0
         self._deaths: deque[float] = deque(maxlen=_MOST_DEATHS)
         self.answered, self.alive = 0, False
         self.failed: AssayError | None = None
@@ -131,17 +133,26 @@ class EngineDesk:
                 completer.complete(_wanted(job), job, job.gone.is_set)
             except Exception as e:  # noqa: BLE001 - one answer is lost, the others go on
                 failed = e if isinstance(e, AssayError) else RuntimeError(f"{type(e).__name__}: {e!s:.300}")
+                self._doubt(completer)
             with self._changed:
                 self._now.remove(job)
                 self.answered += 1
                 self._changed.notify_all()
             job.end(failed)
 
+    def _doubt(self, completer: Completer) -> None:
+        """A failure may be the first sign of a death: nothing more is asked until that is known."""
+        with self._changed:
+            self._doubts += 1
+            self._changed.wait_for(lambda: self._completer is not completer or self._closing, _KNOWN)
+            self._doubts -= 1
+            self._changed.notify_all()
+
     def _next(self) -> tuple[Job, Completer] | None:
         """The first that waits, when there is room for it; None: there is an end of it."""
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._closing or (self._completer is not None and self._fits()))
+                self._changed.wait_for(lambda: self._closing or self._fits())
                 if self._closing or self._completer is None:
                     return None
                 job = self._waiting.popleft()
@@ -150,7 +161,7 @@ class EngineDesk:
                     return job, self._completer
 
     def _fits(self) -> bool:
-        if not self._waiting:
+        if not self._waiting or self._completer is None or self._doubts:
             return False
         taken = sum(_size(job) for job in self._now)
         return not self._now or taken + _size(self._waiting[0]) <= self._engine.room
@@ -164,6 +175,7 @@ class EngineDesk:
                     return
                 self._completer = None
                 self._deaths.append(time.monotonic())
+                self._changed.notify_all()
             complain(
                 f"{self._engine.name} ended with status {status}; answers on their way are lost, it is started anew"
             )
