@@ -927,7 +927,7 @@ def serve(
     ] = None,
     page: Annotated[bool, typer.Option("--page", help="with a page in the browser to talk to it")] = False,
     engine: Annotated[
-        str, typer.Option(help="what answers: auto, llama.cpp (GGUF files and exports) or transformers")
+        str, typer.Option(help="what answers: auto, llama.cpp (GGUF files and exports), vllm or transformers")
     ] = "auto",
 ) -> None:
     """Answer OpenAI's chat completions with a model, as it was evaluated, until SIGTERM or Ctrl-C."""

@@ -15,14 +15,16 @@ from ops.serving.desks import Desks
 from ops.serving.engine_desk import EngineDesk
 from ops.serving.gguf import GgufModel, LlamaEngine, described, find_gguf
 from ops.serving.loading import describe
+from ops.serving.vllm import VllmEngine, vllm_is_here
 from steps.contracts.errors import ConfigError
+from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.scorer import is_scorer
 from steps.engines.subjects.local_model import Inference
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.evaluate import inference
 
-AUTO, LLAMA_CPP, TRANSFORMERS = "auto", "llama.cpp", "transformers"
-ENGINES = (AUTO, LLAMA_CPP, TRANSFORMERS)
+AUTO, LLAMA_CPP, VLLM, TRANSFORMERS = "auto", "llama.cpp", "vllm", "transformers"
+ENGINES = (AUTO, LLAMA_CPP, VLLM, TRANSFORMERS)
 # Who answers, and what /v1/models lists.
 Opened: TypeAlias = tuple[Answers, list[dict[str, Any]]]
 
@@ -57,7 +59,7 @@ def opened(root: Path, served: Served) -> Iterator[Opened]:
     if served.engine not in ENGINES:
         raise ConfigError(f"no engine {served.engine!r}", where="--engine", hint="one of " + ", ".join(ENGINES))
     file = find_gguf(served.model)
-    if file is not None and served.engine != TRANSFORMERS:
+    if file is not None and served.engine in (AUTO, LLAMA_CPP):
         if served.adapters:
             raise ConfigError("llama.cpp serves one GGUF file, whose weights are merged", where="--adapter",
                               hint="export each model, and give it a server of its own")  # fmt: skip
@@ -65,12 +67,27 @@ def opened(root: Path, served: Served) -> Iterator[Opened]:
             yield found
         return
     if file is not None or served.engine == LLAMA_CPP:
-        what = "transformers runs no GGUF file" if file is not None else "llama.cpp runs GGUF files, and this is none"
+        what = (
+            f"{served.engine} runs no GGUF file here"
+            if file is not None
+            else "llama.cpp runs GGUF files, and this is none"
+        )
         hint = f"assay export {served.model} --to gguf --out FOLDER, then serve FOLDER" if file is None else None
         raise ConfigError(what, where=f"--engine {served.engine}", hint=hint)
     found_models = _found(root, served)
     models = {called: (one.base, one.tuned) for called, one in found_models.items()}
-    with Desk(models, settings_of(found_models, served.overrides)) as desk:
+    settings = settings_of(found_models, served.overrides)
+    greedy = settings.decoding == DecodingConfig()
+    if served.engine == VLLM and not greedy:
+        raise ConfigError("its evaluation decodes as vLLM isn't told to here", where="--engine vllm",
+                          hint="--engine transformers")  # fmt: skip
+    if served.engine == VLLM or (served.engine == AUTO and greedy and vllm_is_here()):
+        with tempfile.TemporaryDirectory(prefix="assay-serve-") as scratch:
+            engine = VllmEngine(models, settings, Path(scratch))
+            with EngineDesk(engine, engine.writers) as by_vllm:
+                yield by_vllm, [{**m, "engine": engine.name} for m in describe(models)]
+        return
+    with Desk(models, settings) as desk:
         yield desk, describe(models)
 
 
@@ -106,7 +123,10 @@ def side_by_side(root: Path, names: Sequence[str], overrides: Sequence[str], ove
 @contextmanager
 def _by_llama_cpp(file: GgufModel, name: str, overrides: Sequence[str]) -> Iterator[tuple[EngineDesk, list[Any]]]:
     with tempfile.TemporaryDirectory(prefix="assay-serve-") as scratch:
-        engine = LlamaEngine(file, settings_of({}, overrides), Path(scratch))
+        settings = settings_of({}, overrides)
+        if settings.decoding != DecodingConfig():
+            raise ConfigError("llama.cpp isn't told here to decode so", where="decoding", hint="--engine transformers")
+        engine = LlamaEngine(file, settings, Path(scratch))
         with EngineDesk(engine, lambda: {name: engine.writer()}) as desk:
             yield desk, [dict(described(name, file))]
 

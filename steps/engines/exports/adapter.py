@@ -85,6 +85,14 @@ def tensor_notes(file: Path, rank: int) -> list[str]:
     return said
 
 
+def adapter_refusals(folder: Path, config: Mapping[str, Any]) -> list[str]:
+    """Why vLLM doesn't take an adapter's folder; ranks above its default aside, for which it takes a flag."""
+    rank = int(config["r"])
+    tensors = tensor_notes(folder / _WEIGHTS, rank)
+    # The last one of each is of something else.
+    return [*(tensors[:-1] if rank > _VLLM_RANK else tensors), *notes(config, "hub")]
+
+
 def notes(config: Mapping[str, Any], source: str) -> list[str]:
     """What keeps programs from taking the adapter, by their checks of a PEFT config (vLLM 0.11, `peft_helper.py`)."""
     found = []

@@ -177,6 +177,16 @@ class LocalModel:
             **({EXPORTED: self.exported.identity} if self.exported else {}),
         }
 
+    @property
+    def window(self) -> int:
+        """Tokens that prompt and answer may have."""
+        return self._window
+
+    @property
+    def ends(self) -> list[int]:
+        """Tokens that end an answer."""
+        return self._ends
+
     @cached_property
     def _writer(self) -> PromptWriter:
         return PromptWriter(self._loaded.tokenizer, self._config, self._window)
