@@ -4,7 +4,10 @@ A Llama of random weights (about 20 million; its answers mean nothing, and end b
 tokenizer. `--clients` threads of OpenAI's client ask `--requests` questions for `--tokens` tokens each, whole and as
 streams; then the bare runtime answers the same prompts, in as many a batch as there are clients. Reported: seconds
 until a whole answer, until a stream's first piece (p50, p95), tokens per second of the clock, and tokens per CPU second
-of the server's process from the first request to the last, which other work on the machine changes less.
+of the server's processes from the first request to the last, which other work on the machine changes less.
+
+Where `ASSAY_LLAMA_CPP` names llama.cpp's converter (`make llama-cpp`), the same of the model's GGUF exports, each
+beside llama.cpp's own server, asked by as many clients without ours before it.
 """
 
 import argparse
@@ -45,6 +48,7 @@ WORDS = [
     "Monday",
 ]
 SHARE = 0.95
+LLAMA_CPP = "ASSAY_LLAMA_CPP"
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,12 @@ class Load:
         cuts = statistics.quantiles(self.waits, n=20, method="inclusive")
         found = {"p50_s": cuts[9], "p95_s": cuts[18], "tokens_per_s": self.tokens / self.seconds,
                  "tokens_per_cpu_s": self.tokens / self.cpu_seconds}  # fmt: skip
-        print(f"{name:8}" + "".join(f"  {key} {value:8.2f}" for key, value in found.items()))
+        print(f"{name:14}" + "".join(f"  {key} {value:8.2f}" for key, value in found.items()))
         return {f"{name}_{key}": round(value, 3) for key, value in found.items()}
+
+    def beside(self, bare: "Load") -> float:
+        """Tokens per CPU second, as a share of the bare runtime's."""
+        return round((self.tokens / self.cpu_seconds) / (bare.tokens / bare.cpu_seconds), 3)
 
 
 def main() -> None:
@@ -70,21 +78,34 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--exports", nargs="*", default=["f16", "q8_0"], help="number formats of GGUF exports")
     wanted = parser.parse_args()
     prompts = [" ".join(WORDS[n % 5 : 5 + n % 11]) + f" {n}" for n in range(wanted.requests)]
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder) / "model")
-        with serving(Path(folder)) as (process, client):
-            ask(client, prompts[0], 4)
-            whole = load(process, prompts, wanted.clients, lambda p: ask(client, p, wanted.tokens))
-            streams = load(process, prompts, wanted.clients, lambda p: first_piece(client, p, wanted.tokens))
-        bare = alone(Path(folder) / "model", prompts, wanted.clients, wanted.tokens)
-    figures = {**whole.told("whole"), **streams.told("streams"), **bare.told("bare")}
-    share = figures["whole_tokens_per_cpu_s"] / figures["bare_tokens_per_cpu_s"]
-    streamed = figures["streams_tokens_per_cpu_s"] / figures["bare_tokens_per_cpu_s"]
-    print(f"of the bare runtime's tokens per CPU second: whole {share:.3f}, streams {streamed:.3f}")
-    shares: dict[str, Any] = {"share": round(share, 3), "streams_share": round(streamed, 3)}
-    finish("serving", {**figures, **shares}, {"share": share >= SHARE})
+        place = Path(folder)
+        make(place / "model")
+        whole, streams = served(place / "model", place, prompts, wanted)
+        bare = alone(place / "model", prompts, wanted.clients, wanted.tokens)
+        figures = {**whole.told("whole"), **streams.told("streams"), **bare.told("bare")}
+        shares = {"share": whole.beside(bare), "streams_share": streams.beside(bare)}
+        for dtype in wanted.exports if os.environ.get(LLAMA_CPP) else ():
+            file = export(place / "model", place, dtype)
+            whole, streams = served(file, place, prompts, wanted)
+            bare = alone_in_llama(file, place, prompts, wanted)
+            figures |= {**whole.told(dtype), **streams.told(f"{dtype}_streams"), **bare.told(f"{dtype}_bare")}
+            shares |= {f"{dtype}_share": whole.beside(bare), f"{dtype}_streams_share": streams.beside(bare)}
+    if not os.environ.get(LLAMA_CPP):
+        print(f"no GGUF exports: {LLAMA_CPP} names no converter")
+    print("of the bare runtime's tokens per CPU second: " + ", ".join(f"{k} {v:.3f}" for k, v in shares.items()))
+    finish("serving", {**figures, **shares}, {name: share >= SHARE for name, share in shares.items()})
+
+
+def served(model: Path, folder: Path, prompts: list[str], wanted: argparse.Namespace) -> tuple[Load, Load]:
+    """Whole answers, and streams."""
+    with serving(model, folder, wanted.clients) as (process, client):
+        ask(client, prompts[0], 4)
+        whole = load(process, prompts, wanted.clients, lambda p: ask(client, p, wanted.tokens))
+        return whole, load(process, prompts, wanted.clients, lambda p: first_piece(client, p, wanted.tokens))
 
 
 def make(folder: Path) -> None:
@@ -106,10 +127,24 @@ def make(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def export(model: Path, folder: Path, dtype: str) -> Path:
+    """The model's GGUF file."""
+    from steps.engines.exports.folder_format import Options, Source
+    from steps.engines.exports.formats import FORMATS
+    from steps.engines.lm.references import local_reference
+
+    out, scratch = folder / dtype, folder / f"{dtype}-scratch"
+    out.mkdir()
+    scratch.mkdir()
+    FORMATS["gguf"].write(Source(local_reference(model), None), out, Options(dtype), scratch)
+    return next(out.glob("*.gguf"))
+
+
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[psutil.Process, openai.OpenAI]]:
+def serving(model: Path, folder: Path, clients: int) -> Iterator[tuple[psutil.Process, openai.OpenAI]]:
     """The server as a process, and a client of it."""
-    command = [sys.executable, "-m", "ops.main", "serve", str(folder / "model"), "--as", "m", "--port", "0"]
+    command = [sys.executable, "-m", "ops.main", "serve", str(model), "--as", "m", "--port", "0",
+               "--set", f"batch_size={clients}"]  # fmt: skip
     environment = {**os.environ, "ASSAY_STATE": str(folder / "state")}
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment) as server:
         line = next((line for line in server.stderr or () if line.startswith("serving ")), "")
@@ -147,11 +182,15 @@ def first_piece(client: openai.OpenAI, prompt: str, tokens: int) -> tuple[float,
 
 
 def load(process: psutil.Process, prompts: list[str], clients: int, once: Callable[[str], tuple[float, int]]) -> Load:
-    """All prompts by so many clients at once; CPU seconds of the server."""
-    before, start = sum(process.cpu_times()[:2]), time.monotonic()
+    """All prompts by so many clients at once; CPU seconds of the server and of the engine that it has started."""
+
+    def spent() -> float:
+        return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
+
+    before, start = spent(), time.monotonic()
     with ThreadPoolExecutor(clients) as pool:
         done = list(pool.map(once, prompts))
-    seconds, cpu = time.monotonic() - start, sum(process.cpu_times()[:2]) - before
+    seconds, cpu = time.monotonic() - start, spent() - before
     return Load([wait for wait, _ in done], sum(tokens for _, tokens in done), seconds, cpu)
 
 
@@ -180,6 +219,48 @@ def alone(folder: Path, prompts: list[str], batch: int, room: int) -> Load:
         waits += [time.monotonic() - begun] * len(said)
         tokens += len(said) * (out.shape[1] - ids["input_ids"].shape[1])
     return Load(waits, tokens, time.monotonic() - start, own_cpu() - before)
+
+
+class Counted:
+    """A listener that counts."""
+
+    tokens = 0
+
+    def hear(self, token: int) -> bool:
+        self.tokens += 1
+        return False
+
+    def hear_text(self, text: str, tokens: int) -> bool:
+        self.tokens += tokens
+        return False
+
+
+def alone_in_llama(file: Path, folder: Path, prompts: list[str], wanted: argparse.Namespace) -> Load:
+    """The same prompts by llama.cpp's server without ours before it."""
+    from transformers import AutoTokenizer
+
+    from steps.engines.completions.completer import Wanted
+    from steps.engines.completions.llama_cpp import LlamaCompleter
+    from steps.engines.exports.gguf.llama_process import LlamaProcess, LlamaSettings
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    context = SHAPE["max_position_embeddings"] * wanted.clients
+    engine = LlamaProcess(file, LlamaSettings(context, wanted.clients, 1), folder / "llama.log")
+    completer = LlamaCompleter(engine.address, engine.key, remembers=True)
+
+    def once(prompt: str) -> tuple[float, int]:
+        asked = [{"role": "user", "content": prompt}]
+        text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        begun, heard = time.monotonic(), Counted()
+        completer.complete(Wanted("", ids, wanted.tokens), heard, lambda: False)
+        return time.monotonic() - begun, heard.tokens
+
+    try:
+        once(prompts[0])
+        return load(psutil.Process(engine.pid), prompts, wanted.clients, once)
+    finally:
+        engine.stop()
 
 
 if __name__ == "__main__":
