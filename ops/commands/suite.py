@@ -75,6 +75,22 @@ def make(
     _tell(made, json_output)
 
 
+@suite.command("held-out")
+def held_out(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="a run with synthesize")],
+    out: Out,
+    name: Annotated[str, typer.Option(help="name of the suite")] = "held-out",
+    licence: Annotated[
+        str, typer.Option(help="of the questions, as that of the documents allows")
+    ] = "as the documents",
+    json_output: Json = False,
+) -> None:
+    """Write the questions that a run's synthesize made of the documents that it held out, as a suite."""
+    from ops.suites.synthesized import suite_of_run
+
+    _tell(suite_of_run(root_folder(), run, out, name, licence), json_output)
+
+
 @suite.command("plant")
 def plant(
     source: Annotated[Path, typer.Argument(metavar="ROWS", help="JSON Lines with messages or text")],

@@ -14,8 +14,8 @@ from steps.synthesize.candidates import Asked, Candidate
 from steps.synthesize.config import SynthesizeConfig
 from steps.synthesize.passages import Passage
 
-# Chosen: what a page shows of many documents, and of each reason.
-_MOST_DOCUMENTS = 100
+# Chosen: what a page shows of many documents, of claims, and of each reason.
+_MOST_DOCUMENTS, _MOST_CLAIMS = 100, 50
 _EXAMPLES_PER_REASON = 3
 _EXAMPLE_CHARS = 300
 # Chosen: above this share the writer makes things up, and a person should look.
@@ -34,6 +34,7 @@ class Tally:
         self._splits: dict[str, str] = {}
         self._claims: Counter[str] = Counter()
         self._examples: dict[str, list[Example]] = defaultdict(list)
+        self._wrong: list[tuple[str | int, ...]] = []
 
     def add_document(self, source: str, split: str | None, passages: Sequence[Passage]) -> None:
         """Count a document and its chunks."""
@@ -58,6 +59,10 @@ class Tally:
             counts["flagged"] += bool(pair.flagged)
         self._claims["claims"] += len(pair.claims)
         self._claims["unsupported"] += len(pair.evidence.get("unsupported", ()))
+        for claim in pair.evidence.get("unsupported", ()) if self._scrubbed else ():
+            if len(self._wrong) < _MOST_CLAIMS:
+                first = pair.task.passages[0]
+                self._wrong.append((first.source, first.start, first.end, claim["claim"], claim["why"]))
         reason = pair.dropped or pair.flagged or f"kept: {pair.kind}"
         if len(self._examples[reason]) < _EXAMPLES_PER_REASON:
             text = f"{pair.question} → {pair.answer}"[:_EXAMPLE_CHARS] if self._scrubbed else ""
@@ -90,10 +95,17 @@ class Tally:
             dropped_by=dict(lines.counts["dropped"].most_common()),
             flagged_by=dict(lines.counts["flagged"].most_common()),
             counts={name: by for name, by in counts.items() if by},
-            tables=(self._by_kind(), self._by_document(), *(s.spending.table() for s in sessions)),
+            tables=(
+                self._by_kind(),
+                self._by_document(),
+                *self._unsupported(),
+                *(s.spending.table() for s in sessions),
+            ),
             examples=tuple(e for some in self._examples.values() for e in some),
             warnings=tuple(w for w in (*self._warnings(), *(a for s in sessions for a in s.adapted))),
-            notes=tuple(dict.fromkeys([*self._notes(sessions), *(n for s in sessions for n in s.spending.notes())])),
+            notes=tuple(
+                dict.fromkeys([*self._notes(sessions, lines), *(n for s in sessions for n in s.spending.notes())])
+            ),
             config_digest=value_digest(self.config.model_dump(mode="json")),
             seconds=watch.seconds,
             cpu_seconds=watch.cpu_seconds,
@@ -115,6 +127,12 @@ class Tally:
         )  # fmt: skip
         return Table(title="Yield per document", columns=columns, rows=rows)
 
+    def _unsupported(self) -> list[Table]:
+        """The first claims that aren't in their document."""
+        columns = ("document", "from", "to", "claim", "why")
+        return [Table(title="Claims that aren't in their document", columns=columns, rows=tuple(self._wrong))] if (
+            self._wrong) else []  # fmt: skip
+
     def _warnings(self) -> list[str]:
         found = []
         sides = set(self._splits.values())
@@ -129,11 +147,13 @@ class Tally:
         found += self.requests.warnings()
         return found
 
-    def _notes(self, sessions: Sequence[ChatSession]) -> list[str]:
+    def _notes(self, sessions: Sequence[ChatSession], lines: LedgerWriter) -> list[str]:
         names = [repr(s.endpoint.model) for s in sessions]
         by = f"Written by {names[0]}, checked by {names[-1]}."
         own = " A model that checks itself passes what it believes: synthesize.checker names another one."
         notes = [by + (own if len(names) == 1 else "")]
+        if raft := lines.counts["created"]["raft"]:
+            notes.append(f"{raft:,} further rows put documents before the question (raft).")
         if self.short:
             notes.append(
                 f"{self.short:,} chunks have fewer than {self.config.min_words} words, and were asked nothing."

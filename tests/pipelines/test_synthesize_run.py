@@ -12,6 +12,7 @@ from support.following_writer import following
 from ops.commands.explain import explain_row
 from ops.run import run
 from ops.run_index import artifacts_of, find_run
+from ops.suites.synthesized import suite_of_run
 from steps.zenml_runtime.state import state_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,3 +65,10 @@ def test_documents_become_a_dataset_version_in_which_each_pair_leads_back(
     assert pair["parents"][0] in told and "prompt_digest" in told
     page = (state_folder() / "runs" / first.name / "report.html").read_text()
     assert "Yield per document" in page and "unsupported_claim" in page and "It was finished in 1931." in page
+    out = tmp_path / "suite"
+    told = suite_of_run(ROOT, first.name, out, "held-out", "CC0-1.0")
+    held = {source for source, split in sides if split == "test"}
+    asked = [json.loads(line) for f in sorted(out.glob("*.jsonl")) for line in f.read_text().splitlines()]
+    assert set(told["held_out"]) == held
+    wanted = [r for r in rows if r["split"] == "test" and "raft" not in json.loads(r["meta"])["synthesis"]]
+    assert len(asked) == len(wanted)
