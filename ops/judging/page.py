@@ -7,6 +7,7 @@ import jinja2
 
 from materializers import views
 from materializers.charts import forest_axis, forest_row, scale_of
+from steps.contracts.evaluation import Estimate
 from steps.judge.calibration import Calibration
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -19,10 +20,18 @@ def render(found: Calibration, name: str, gold: str) -> str:
         drawn = [(f, f.estimate) for f in compared.figures if f.estimate is not None]
         if drawn:
             scale = scale_of([e for _, e in drawn], 0.0)
-            rows = [(f.name, e, forest_row(e, scale, "good" if e.low > 0 else "unclear")) for f, e in drawn]
-            charts.append((compared, rows, forest_axis(scale, "0: no better than chance, for kappa and ranks")))
+            rows = [(f.name, e, forest_row(e, scale, _kind(f.name, e))) for f, e in drawn]
+            charts.append((compared, rows, forest_axis(scale, "chance: 0 for kappa and ranks, 0.5 for AUROC")))
     template = _environment().get_template("calibration.jinja")
     return views.finished(template.render(c=found, name=name, gold=gold, charts=charts, style=views.style()))
+
+
+def _kind(name: str, e: Estimate) -> str:
+    """The style of a figure that has a chance level: above it, below it, or neither for sure; others have none."""
+    chance = 0.5 if name == "AUROC" else 0.0 if "kappa" in name or name.startswith(("Spearman", "Kendall")) else None
+    if chance is None:
+        return "unclear"
+    return "good" if e.low > chance else "bad" if e.high < chance else "unclear"
 
 
 @cache

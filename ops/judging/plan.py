@@ -87,6 +87,8 @@ class JudgePlan:
 
     def lines(self) -> list[str]:
         """For people."""
+        if not self.rows:
+            return [f"judge: {self.model}, rows not known; name their number with --rows", *self.notes]
         said = [f"judge: {self.model}, {self.rows:,} rows ({self.origin}); tokens and time {self.told_by}"]
         said += [f"  every row asked about: {self._shown(self.whole)}"]
         if self.least is not None and self.likely is not None:

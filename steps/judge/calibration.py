@@ -42,11 +42,15 @@ class Compared(Frozen):
     Attributes:
         what: overall, decision, pairs, or a criterion.
         rows: labelled ones on which the judge has a verdict.
+        values: that both gave: points of the scale, drop and keep, or the better answer. counts: how often people said
+            the first and the judge the second.
     """
 
     what: str
     rows: int
     figures: tuple[Figure, ...]
+    values: tuple[str, ...] = ()
+    counts: tuple[tuple[int, ...], ...] = ()
 
     def figure(self, name: str) -> Estimate | None:
         """A figure by its name."""
@@ -197,7 +201,10 @@ def _scale(name: str, pairs: Sequence[tuple[float, float]]) -> Compared:
         *(Figure(name=f"{w} kappa", estimate=square.estimate(agreement.kappa(w, values), -1.0)) for w in _WEIGHTS),
         *(Figure(name=label, estimate=exact.estimate(of, -1.0)) for label, of in ranks),
     ]
-    return Compared(what=name, rows=len(pairs), figures=tuple(figures))
+    return Compared(
+        what=name, rows=len(pairs), figures=tuple(figures), values=tuple(f"{v:g}" for v in values),
+        counts=_counts(square),
+    )  # fmt: skip
 
 
 _WEIGHTS: tuple[Literal["linear", "quadratic"], ...] = ("linear", "quadratic")
@@ -220,7 +227,8 @@ def _decisions(clear: Sequence[tuple[bool, JudgeVerdict, Row]], config: JudgeCon
         Figure(name="precision", estimate=wilson(sum(kept), len(kept))),
         Figure(name="recall", estimate=wilson(sum(kept), round(sum(people)))),
     )
-    return [Compared(what=_DECISION, rows=len(clear), figures=figures)]
+    values = ("drop", "keep")
+    return [Compared(what=_DECISION, rows=len(clear), figures=figures, values=values, counts=_counts(table))]
 
 
 def _pairs(decided: Sequence[tuple[GoldRow, list[JudgeVerdict]]]) -> list[Compared]:
@@ -245,7 +253,12 @@ def _pairs(decided: Sequence[tuple[GoldRow, list[JudgeVerdict]]]) -> list[Compar
         Figure(name="agreement without people's ties", estimate=wilson(sum(p == j for p, j in apart), len(apart))),
         Figure(name="judge's ties", estimate=wilson(judge.count(0.0), len(judge))),
     )
-    return [Compared(what="pairs", rows=len(people), figures=figures)]
+    values = ("rejected", "tie", "chosen")
+    return [Compared(what="pairs", rows=len(people), figures=figures, values=values, counts=_counts(table))]
+
+
+def _counts(table: agreement.Crossed) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(n) for n in row) for row in table.counts)
 
 
 def _alphas(rows: Sequence[GoldRow]) -> tuple[Figure, ...]:

@@ -57,6 +57,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     assert decision.figure("kappa").value == pytest.approx((5 / 6 - 0.5) / 0.5)
     assert decision.figure("precision").value == pytest.approx(3 / 4)
     assert decision.figure("recall").value == 1.0
+    assert decision.values == ("drop", "keep") and decision.counts == ((2, 1), (0, 3))
     # Of 9 pairs of a kept and a dropped row the kept one is above in 8, and one is a tie.
     assert decision.figure("AUROC").value == pytest.approx(8.5 / 9)
     assert result.lucky is not None and (result.lucky.threshold, result.lucky.sure) == (0.9, False)
