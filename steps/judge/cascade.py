@@ -33,6 +33,8 @@ CLASSIFIER = "classifier"
 # Chosen: with fewer kept or dropped rows in the sample there is nothing to learn.
 _LEAST_OF_A_KIND = 20
 _MIDDLE = 0.5
+# As many as a share is compared with.
+_DIGITS = 9
 # Lowest score, as a share of the highest.
 _LOWEST = 1 / MAX_SCORE
 
@@ -105,7 +107,7 @@ class CascadeJudge:
         bar = self._bar
         share = _LOWEST + (bar - _LOWEST) * p / _MIDDLE if p < _MIDDLE else bar + (1 - bar) * (p - _MIDDLE) / _MIDDLE
         reason = f"kept with a probability of {p:.3f}, as learned from the judge's verdicts"
-        score = round(share * MAX_SCORE, 4)
+        score = round(share * MAX_SCORE, _DIGITS)
         return JudgeVerdict(CLASSIFIER, self.digest, {ESTIMATE: score}, {ESTIMATE: reason}, model=self.digest[:12])
 
     def known(self, cases: Sequence[Case]) -> list[bool]:

@@ -152,8 +152,9 @@ class JudgeConfig(Prices):
 
     def models(self) -> tuple[tuple[str, str | None], ...]:
         """Names and revisions of the models that these settings name, registered ones aside."""
-        named = [(m.model, m.revision) for m in (self.local, self.classifier) if m and not registered_model(m.model)]
-        return tuple(named)
+        learner = self.cascade.embed if self.cascade is not None else None
+        named = [(m.model, m.revision) for m in (self.local, self.classifier, learner) if m is not None]
+        return tuple((name, revision) for name, revision in named if name and not registered_model(name))
 
     @property
     def registered(self) -> dict[str, str | None] | None:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from steps.contracts.digests import canonical_json
 from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.records import Row, make_row
 from steps.engines.formats.format import AS_USUAL
@@ -112,8 +111,6 @@ def read_gold(path: Path, find: Finder, *, scrubbed: bool = False) -> Gold:
             lines.append(_line_of(number, value))
         except (InputError, RowRejected) as e:
             mistakes.append(f"line {number}: {e.what if isinstance(e, InputError) else e}")
-        except UnicodeEncodeError:
-            mistakes.append(f"line {number}: half of a surrogate pair, which is no text")
     if mistakes:
         more = f"; and {len(mistakes) - _MOST_MISTAKES} more" if len(mistakes) > _MOST_MISTAKES else ""
         raise InputError("; ".join(mistakes[:_MOST_MISTAKES]) + more, where=str(path), hint="docs/stages/judge.md")
@@ -228,9 +225,15 @@ def row_of(value: Row, number: int, record_id: str) -> Row:
     if parsed is None or len(parsed.drafts) != 1:
         raise InputError("it makes several records, so that it isn't known which one is labelled")
     draft = vars(parsed.drafts[0])
-    raw = canonical_json(value).encode("utf-8", "surrogatepass")
-    row = make_row(source="gold", locator=f"line:{number}", raw=raw, **{**draft, "meta": {}})
+    row = make_row(source="gold", locator=f"line:{number}", raw=_bytes_of(value), **{**draft, "meta": {}})
     return {**row, "record_id": record_id or row["record_id"]}
+
+
+def _bytes_of(value: Row) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str).encode()
+    except UnicodeEncodeError as e:
+        raise InputError("half of a surrogate pair, which is no text") from e
 
 
 def _text(value: Mapping[str, Any], key: str) -> str:
@@ -270,7 +273,7 @@ def _score_or_keep(label: Any) -> tuple[float | None, bool | None]:
 def _score(value: Any) -> float:
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
-    except ValueError:
+    except (ValueError, OverflowError):
         number = None
     if number is None or not _LOWEST <= number <= _HIGHEST or not (2 * number).is_integer():
         raise InputError("a label is 1 to 5 in steps of a half, keep or drop")

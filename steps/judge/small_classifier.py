@@ -77,8 +77,9 @@ class Band:
     keep: float
 
     def decides(self, p: Floats) -> Mask:
-        """Of which rows it is sure."""
-        return (p >= self.keep) | (p <= self.drop)
+        """Of which rows it is sure; never of one that is as likely kept as dropped."""
+        found: Mask = ((p >= self.keep) & (p > UNKNOWN)) | ((p <= self.drop) & (p < UNKNOWN))
+        return found
 
 
 @dataclass(frozen=True)

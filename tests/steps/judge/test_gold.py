@@ -69,6 +69,8 @@ MISTAKES = {
     "in steps of a half": {"prompt": "a", "completion": "b", "label": 3.3},
     "a label is": {"prompt": "a", "completion": "b", "label": "great"},
     "a label is 1 to 5 in steps of a half, keep or drop": {"prompt": "a", "completion": "b", "label": float("nan")},
+    "a label is 1 to 5 in steps": {"prompt": "a", "completion": "b", "label": 10**400},
+    "half of a surrogate pair": {"prompt": "\ud800", "completion": "b", "label": 3},
     "no label": {"prompt": "a", "completion": "b", "by": "Ada"},
     "neither a row nor a record_id": {"label": 3},
     "better is one of": {"record_id": "x", "better": "left"},
