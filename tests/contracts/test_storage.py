@@ -50,7 +50,7 @@ def test_error_of_ours_keeps_its_place() -> None:
 class Answer(Exception):
     """What an HTTP client raises for a server's error."""
 
-    __module__ = "openai"
+    __module__ = "aiohttp"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ops.commands.stage import _read, _scratch
+from ops.commands.stage import _read, scratch_beside
 from ops.reading import Reading
 from steps.contracts.errors import AssayError
 from steps.contracts.locks import OwnFolder
@@ -20,7 +20,7 @@ def test_what_a_killed_run_left_goes_and_that_of_a_living_one_stays(tmp_path: Pa
     (dead / "rows").write_text("raw")
     results.write_text("{}")
     with closing(OwnFolder(tmp_path, ".stage-")) as living:
-        with _scratch(tmp_path) as mine, _scratch(tmp_path) as another:
+        with scratch_beside(tmp_path) as mine, scratch_beside(tmp_path) as another:
             assert set(tmp_path.iterdir()) == {living.path, mine, another, results}
         assert set(tmp_path.iterdir()) == {living.path, results}
 

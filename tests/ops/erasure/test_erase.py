@@ -219,7 +219,7 @@ def test_what_a_judge_answered_about_the_row_goes_and_the_rest_stays(grown: Grow
     file = grown.state / "judge" / "model" / "replies.sqlite"
     with ReplyCache(file) as cache:
         for n, text in enumerate(said["raw_reply"]):
-            cache.put(f"key{n}", Reply(text, "stop", False, 1, 1, 0.1, "json_schema", 1))
+            cache.put([(f"key{n}", Reply(text, "stop", False, 1, 1, 0.1, "json_schema", 1))])
     lines = grown.state / "judge" / "model" / "replies" / f"{'0' * 64}.lines"
     lines.parent.mkdir()
     lines.write_text(json.dumps(["key0", said["raw_reply"][0], "stop"]) + "\n")

@@ -8,7 +8,7 @@ from ops.sweeps.sweep import planned, prepared
 from steps.contracts.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
-TRIALS = {"smoke_rate": 3, "quickstart_rows": 4, "quickstart_stages": 6, "quickstart_search": 8}
+TRIALS = {"smoke_rate": 3, "quickstart_rows": 4, "quickstart_stages": 6, "quickstart_search": 8, "learning_curve": 3}
 
 
 @pytest.fixture(autouse=True)
