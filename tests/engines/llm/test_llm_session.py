@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,15 @@ def test_answers_stand_in_the_order_of_the_questions_whenever_they_come(tmp_path
     assert sorted(asked(server)) == [q.key for q in questions]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts, also where tests run side by side, whose processes leave it to the one that started them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_is_told_at_once_and_what_was_bought_is_kept(tmp_path: Path) -> None:
     def delay(said: str) -> float:
         return 0.0 if said != "question 1" else 30.0
