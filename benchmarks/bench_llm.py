@@ -156,7 +156,7 @@ def main() -> None:
     host = f"http://127.0.0.1:{port.get()}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        slow, quick = rows_of(folder / "slow", SLOTS * 30), rows_of(folder / "quick", 10_000)
+        slow, quick = rows_of(folder / "slow", SLOTS * 100), rows_of(folder / "quick", 20_000)
         used = judged(slow, f"{host}/500/v1", folder / "s") * SLOW / SLOTS
         print(f"500 ms: {100 * used:.1f} % of the server's capacity", flush=True)
         shares = []

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from steps.contracts.digests import value_digest
 from steps.contracts.reports import Table
@@ -28,6 +29,15 @@ _UNREADABLE = frozenset(
 )
 # Hex digits of a digest that are a number evenly spread over any number of shares that there may be.
 _SPREAD = 16
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """What rows of a kind are asked with: its digest, the orders, the form of a reply."""
+
+    digest: str
+    orders: str
+    schema: dict[str, Any]
 
 
 class LlmJudge:
@@ -55,7 +65,7 @@ class LlmJudge:
         self._why = why_generated
         self.config, self.rubric, self.endpoint = config, rubric, endpoint
         self.criteria = rubric.all_criteria
-        self._digests: dict[RatedKind, str] = {}
+        self._prompts: dict[RatedKind, _Prompt] = {}
         self._progress = Progress("judge", total)
         try:
             self._session = ChatSession(
@@ -69,7 +79,7 @@ class LlmJudge:
     @property
     def digest(self) -> str:
         """Digest of the prompts, the model's name and the decoding settings; longer rows than max_chars aren't kept."""
-        prompts = [self._prompt_digest(kind) for kind in self.rubric.rows]
+        prompts = [self._prompt(kind).digest for kind in self.rubric.rows]
         return value_digest([*prompts, self.endpoint.model, self.endpoint.decoding()])
 
     def pass_over(self, rows: int) -> None:
@@ -151,18 +161,21 @@ class LlmJudge:
         return case.has_answer and bool(self.rubric.criteria_of(case.kind))
 
     def _question(self, case: Case) -> Question:
-        orders, row = system_prompt(self.rubric, case.kind, self.config.instructions), framed(case)
-        key = value_digest(
-            [row, self._prompt_digest(case.kind), self.endpoint.model, self.endpoint.decoding()],
-        )
-        messages = [{"role": "system", "content": orders}, {"role": "user", "content": row}]
-        return Question(key, messages, verdict_schema(self.rubric.criteria_of(case.kind)), "verdict")
+        prompt, row = self._prompt(case.kind), framed(case)
+        key = value_digest([row, prompt.digest, self.endpoint.model, self.endpoint.decoding()])
+        messages = [{"role": "system", "content": prompt.orders}, {"role": "user", "content": row}]
+        return Question(key, messages, prompt.schema, "verdict")
 
-    def _prompt_digest(self, kind: str) -> str:
+    def _prompt(self, kind: str) -> "_Prompt":
         rated = rated_as(kind)
-        if rated not in self._digests:
-            self._digests[rated] = prompt_digest(self.rubric, kind, self.config.instructions)
-        return self._digests[rated]
+        if rated not in self._prompts:
+            told = self.config.instructions
+            self._prompts[rated] = _Prompt(
+                prompt_digest(self.rubric, kind, told),
+                system_prompt(self.rubric, kind, told),
+                verdict_schema(self.rubric.criteria_of(kind)),
+            )
+        return self._prompts[rated]
 
     def _useful(self, cases: Mapping[str, Case], question: Question, reply: Reply) -> bool:
         """Whether a cached reply is taken: one without a verdict may be asked for again."""
@@ -172,7 +185,7 @@ class LlmJudge:
         return parse_reply(reply, case, self.rubric.criteria_of(case.kind))
 
     def _verdict(self, case: Case, answer: Answer) -> JudgeVerdict:
-        digest, reply = self._prompt_digest(case.kind), answer.reply
+        digest, reply = self._prompt(case.kind).digest, answer.reply
         if isinstance(reply, Failure):
             return JudgeVerdict(
                 "llm", digest, error=reply.reason, error_detail=reply.detail, model=self.endpoint.model,

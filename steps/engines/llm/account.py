@@ -106,9 +106,9 @@ class Account(DurableTables):
         """Keep payments by their ids; returns when it is certain that they count."""
         self._write([self._line(*line) for line in lines])
 
-    def keep(self, id_: str, payment: Payment) -> None:
-        """A payment as it is made: it outlives this process from now on, the machine once it was noted."""
-        self.ahead(json.dumps(self._line(id_, payment)).encode())
+    def keep(self, lines: Iterable[tuple[str, Payment]]) -> None:
+        """Payments as they are made: they outlive this process from now on, the machine once they were noted."""
+        self.ahead(*(json.dumps(self._line(*line)).encode() for line in lines))
 
     def _line(self, id_: str, p: Payment) -> list[Any]:
         who = (id_, self.payer.run, self.payer.part)

@@ -68,16 +68,19 @@ class ReplyCache(DurableTables):
     def put(self, replies: Iterable[tuple[str, Reply]]) -> None:
         """Keep replies under their keys, in place of older ones."""
         rows = [_row(key, reply) for key, reply in replies]
+        # One statement for all: SQLite lets go of the interpreter once, and not for every row.
+        fields = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(_COLUMNS.split(",")) + 1))
         with self._transaction():
-            self._db.executemany(f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", rows)
+            into = f"INSERT OR REPLACE INTO replies (key, {_COLUMNS})"
+            self._db.execute(f"{into} SELECT {fields} FROM json_each(?)", [json.dumps(rows)])
         if self._segments is not None:
             for row in rows:
                 self._segments.add(json.dumps(row).encode())
             self._segments.flush()
 
-    def keep(self, key: str, reply: Reply) -> None:
-        """A reply as it comes: it outlives this process from now on, the machine once it was `put`."""
-        self.ahead(json.dumps(_row(key, reply)).encode())
+    def keep(self, replies: Iterable[tuple[str, Reply]]) -> None:
+        """Replies as they come: they outlive this process from now on, the machine once they were `put`."""
+        self.ahead(*(json.dumps(_row(key, reply)).encode() for key, reply in replies))
 
     def batches(self, keys: Iterable[str]) -> dict[str, str]:
         """Of those of these questions that wait for a batch, which one."""

@@ -184,11 +184,13 @@ def _most_probable(choice: Mapping[str, Any]) -> str:
 def _text(message: Mapping[str, Any]) -> str:
     """What is said, behind the reasoning in tags where the server gives it apart; "" where nothing is said."""
     content = message.get("content")
-    text = content if isinstance(content, str) else ""
+    # Half of a surrogate pair, which JSON can say, is no text that could be kept.
+    text = content.encode("utf-8", "replace").decode() if isinstance(content, str) else ""
     for name in ("reasoning_content", "reasoning"):
         reasoning = message.get(name)
         if text.strip() and isinstance(reasoning, str) and reasoning.strip():
-            return thinking.joined("think", reasoning.strip(), text)
+            said = reasoning.strip().encode("utf-8", "replace").decode()
+            return thinking.joined("think", said, text)
     return text
 
 

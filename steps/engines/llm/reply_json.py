@@ -81,6 +81,11 @@ def _object(text: str, at: int) -> tuple[dict[str, Any] | None, int]:
     Raises:
         _UnfinishedError, _TwiceError: it is an object, and can't be read for what it holds.
     """
+    try:
+        # Most objects are JSON to their end; what follows says the same of them, and why not of others.
+        return _JSON.raw_decode(text, at)
+    except (ValueError, RecursionError):
+        pass
     ends = _end(text, at, _TOKEN), _end(text, at, _PYTHON_TOKEN)
     if ends == (None, None):
         raise _UnfinishedError
@@ -107,8 +112,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+_JSON = json.JSONDecoder(strict=False, object_pairs_hook=_unique)
+
+
 def _as_json(text: str) -> Any:
-    return json.loads(text, strict=False, object_pairs_hook=_unique)
+    return _JSON.decode(text)
 
 
 def _as_json_with_commas(text: str) -> Any:

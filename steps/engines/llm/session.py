@@ -23,6 +23,9 @@ from steps.engines.llm.prices import Prices
 from steps.engines.llm.spending import Spending
 from steps.engines.state_store.group_commit import GroupCommit
 
+# Chosen: so much of what a loss of power may take; a killed process loses nothing of it.
+_PAUSE_SECONDS = 0.1
+
 
 @dataclass(frozen=True)
 class Question:
@@ -99,9 +102,12 @@ class ChatSession:
             self._opened = opened.pop_all()
         self._batches = Batches(endpoint, endpoint.batch, self._client, self._cache) if endpoint.batch else None
         self._loop = Background()
-        self._written = GroupCommit[_Line](self._write, self._hand_over)
+        self._written = GroupCommit[_Line](
+            self._write, self._hand_over, 0.0 if self._cache.outlives_machine else _PAUSE_SECONDS
+        )
         self._asking: dict[str, asyncio.Future[Reply | Failure]] = {}
         self._first = asyncio.Lock()
+        self._fresh: list[_Line] = []
 
     def __enter__(self) -> Self:
         return self
@@ -235,11 +241,11 @@ class ChatSession:
         reserved = self._reserved(question)
         if isinstance(reserved, Failure):
             return reserved
-        payment = new_id()
+        payment = new_id() if self._account is not None else ""
         try:
             # Only a limit needs to know of questions whose end nobody saw.
             if self._account is not None and self.spending.prices.max_cost is not None:
-                await self._note(_Line(question.key, payment, Payment.asked(question.key, reserved)))
+                await self._note(_Line(question.key, payment, Payment.asked(question.key, reserved)), now=True)
             reply = await self._client.ask(question.messages, question.schema, question.name, question.top)
         finally:
             self.spending.release(reserved)
@@ -291,17 +297,30 @@ class ChatSession:
             left = [q for q in left if q.key not in found and _is_for_want_of_money(replies[q.key])] if sent else []
         return replies
 
-    async def _note(self, line: "_Line") -> None:
-        """Returns when the line outlives this process, where there is a place for it the machine as well."""
-        if line.reply is not None:
-            self._cache.keep(line.key, line.reply)
-        if self._account is not None:
-            self._account.keep(line.payment, line.paid)
+    async def _note(self, line: "_Line", now: bool = False) -> None:
+        """The line outlives this process, with all others that come in this turn of the loop or `now`; where there is a
+        place for it the machine as well, when this returns.
+        """
+        if not self._fresh:
+            asyncio.get_running_loop().call_soon(self._keep)
+        self._fresh.append(line)
+        if now:
+            self._keep()
         self._written.add(line)
         if self._cache.outlives_machine:
             await self._written.written()
 
+    def _keep(self) -> None:
+        lines, self._fresh = self._fresh, []
+        try:
+            self._cache.keep((line.key, line.reply) for line in lines if line.reply is not None)
+            if self._account is not None:
+                self._account.keep((line.payment, line.paid) for line in lines)
+        except Exception as error:  # noqa: BLE001 - told to whoever adds or waits
+            self._written.fail(error)
+
     def _hand_over(self) -> None:
+        self._keep()
         self._cache.hand_over()
         if self._account is not None:
             self._account.hand_over()

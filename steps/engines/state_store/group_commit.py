@@ -10,9 +10,13 @@ Line = TypeVar("Line")
 class GroupCommit(Generic[Line]):
     """Writes in a thread what has come together while the write before was under way; within one event loop."""
 
-    def __init__(self, write: Callable[[list[Line]], None], hand_over: Callable[[], None]) -> None:
-        """`hand_over` is called when lines are taken, `write` with them; it returns when they are where they last."""
-        self._write, self._hand_over = write, hand_over
+    def __init__(
+        self, write: Callable[[list[Line]], None], hand_over: Callable[[], None], pause_seconds: float = 0.0
+    ) -> None:
+        """`hand_over` is called when lines are taken, `write` with them; it returns when they are where they last.
+        `pause_seconds`: time between two writes, in which more lines come together.
+        """
+        self._write, self._hand_over, self._pause = write, hand_over, pause_seconds
         self._lines: list[Line] = []
         self._waiting: asyncio.Future[None] | None = None
         self._under_way: asyncio.Future[None] | None = None
@@ -31,6 +35,10 @@ class GroupCommit(Generic[Line]):
             self._waiting = asyncio.get_running_loop().create_future()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+
+    def fail(self, error: Exception) -> None:
+        """Nothing can be written any more: told to whoever adds or waits."""
+        self._error = self._error or error
 
     async def written(self) -> None:
         """Returns when all that was added before is written.
@@ -54,6 +62,8 @@ class GroupCommit(Generic[Line]):
             except Exception as error:  # noqa: BLE001 - told to whoever adds or waits
                 self._error = error
             done.set_result(None)
+            if self._pause and self._waiting is not None:
+                await asyncio.sleep(self._pause)
         if self._waiting is not None:
             self._waiting.set_result(None)
         self._task = self._under_way = None

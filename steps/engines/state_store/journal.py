@@ -21,13 +21,13 @@ class Journal:
     def __init__(self, beside: Path) -> None:
         self._files = [_Part(beside), _Part(beside)]
 
-    def add(self, line: bytes) -> None:
-        """Keep a line, which has no line break in it.
+    def add(self, *lines: bytes) -> None:
+        """Keep lines, which have no line breaks in them.
 
         Raises:
             StorageError: the disk is full.
         """
-        self._files[0].add(line)
+        self._files[0].add(b"".join(line + b"\n" for line in lines))
 
     def turn(self) -> None:
         """What was added so far is being written."""
@@ -51,12 +51,12 @@ class _Part:
             self._handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
 
-    def add(self, line: bytes) -> None:
+    def add(self, data: bytes) -> None:
         self._empty = False
         with writing(self._path):
-            data = memoryview(line + b"\n")
-            while data:
-                data = data[os.write(self._handle, data) :]
+            left = memoryview(data)
+            while left:
+                left = left[os.write(self._handle, left) :]
 
     def clear(self) -> None:
         if not self._empty:

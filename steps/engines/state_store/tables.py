@@ -66,11 +66,11 @@ class DurableTables(ABC):
         """Whether what is written is kept elsewhere than on this machine as well."""
         return self._segments is not None
 
-    def ahead(self, line: bytes) -> None:
-        """Keep a line, as `_merge` reads it: it outlives this process from now on, until it is in the file."""
+    def ahead(self, *lines: bytes) -> None:
+        """Keep lines, as `_merge` reads them: they outlive this process from now on, until they are in the file."""
         if self._journal is None:
             self._journal = Journal(self.file)
-        self._journal.add(line)
+        self._journal.add(*lines)
 
     def hand_over(self) -> None:
         """What was kept ahead so far is being written."""

@@ -1,5 +1,6 @@
 """Many questions to a real HTTP server that follows a script."""
 
+import os
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion
 
-from steps.contracts.errors import ServiceError
+from steps.contracts.errors import ServiceError, StorageError
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Endpoint
@@ -190,3 +191,28 @@ def test_a_server_that_dies_midway_leaves_its_replies(tmp_path: Path) -> None:
 def test_half_a_price_and_a_cap_without_prices_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError):
         Prices(**bad)
+
+
+def test_half_a_surrogate_pair_in_a_reply_is_kept_as_a_mark_and_comes_back_from_the_cache(tmp_path: Path) -> None:
+    with ScriptedServer(lambda n, body: completion("so \ud83d there")) as server:
+        with session(server.url, tmp_path) as asks:
+            first = texts(asks.answers(numbered(1)))
+        with session(server.url, tmp_path) as asks:
+            assert texts(asks.answers(numbered(1))) == first == ["so ? there"]
+        assert len(server.bodies) == 1
+
+
+def test_a_disk_that_is_full_ends_the_session_with_its_reason(tmp_path: Path) -> None:
+    with (
+        ScriptedServer(echo()) as server,
+        pytest.raises(StorageError, match="no space left"),
+        session(server.url, tmp_path) as asks,
+    ):
+        asks.answers(numbered(1))
+        assert asks._cache._journal is not None
+        full = os.open("/dev/full", os.O_WRONLY)
+        for part in asks._cache._journal._files:
+            os.dup2(full, part._handle)
+        os.close(full)
+        answered = asks.answers(numbered(50)[1:])
+        raise AssertionError(f"{len(answered)} answers that nothing kept")

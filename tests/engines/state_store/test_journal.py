@@ -68,7 +68,7 @@ def test_every_reply_that_was_kept_survives_kill_9_before_it_was_put(tmp_path: P
         "from steps.engines.llm.client import Reply\n"
         "c = ReplyCache(Path(sys.argv[1]))\n"
         "for i in range(10**6):\n"
-        "    c.keep(f'k{i}', Reply('said', 'stop', False, 10, 2, 0.5, 'text', 1)); print(i, flush=True)\n"
+        "    c.keep([(f'k{i}', Reply('said', 'stop', False, 10, 2, 0.5, 'text', 1))]); print(i, flush=True)\n"
     )
     file = tmp_path / "c.sqlite"
     child = subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True)
