@@ -1045,7 +1045,8 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...", help="models:/NAME@ALIAS, run:RUN[/MODEL] or a folder; the first is the reference"
+            metavar="MODEL...",
+            help="models:/NAME@ALIAS, run:RUN[/MODEL], a folder, http://HOST/v1#MODEL; the first: the reference",
         ),
     ],
     config: Annotated[
@@ -1064,13 +1065,16 @@ def compare(
         list[str] | None,
         typer.Option("--suite", metavar="FILE", help="ask a suite of questions; without --run or --config that alone"),
     ] = None,
+    key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="environment variable with the key of models behind a server")
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Measure models on the same test rows or questions, as a run does, and put them side by side."""
     from ops.commands.compare import Wanted, compare_models
 
     _quiet(json_output)
-    asked = Wanted(config, run, overrides or [], suites or [])
+    asked = Wanted(config, run, overrides or [], suites or [], key_env)
     compare_models(root_folder(), models, asked, over, answers, allow_seen, json_output)
 
 

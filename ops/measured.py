@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from ops.found_models import FoundModel
+from ops.found_endpoints import Candidate, FoundEndpoint
 from steps.contracts.code import code_digest
 from steps.contracts.dataset import Dataset
 from steps.contracts.digests import file_digest, value_digest
@@ -28,7 +28,7 @@ from steps.contracts.storage import aside, write_whole
 from steps.engines.embed.config import CACHE as EMBEDDINGS
 from steps.engines.progress.progress import say
 from steps.evaluate.config import EvaluateConfig
-from steps.evaluate.measure import measure
+from steps.evaluate.measure import measure, measure_served
 from steps.evaluate.named_files import files_of
 from steps.evaluate.tasks import Suite
 from steps.zenml_runtime.state import state_folder
@@ -56,6 +56,8 @@ class Terms:
     Attributes:
         suite: of `dataset` and `config`. root: what the paths in `config` are relative to.
         kept: the folder for evaluations.
+        scrubbed: whether what is asked may go to a server elsewhere: rows that were scrubbed, or no rows at all but
+            suites, which somebody named beside the server.
     """
 
     dataset: Dataset | None
@@ -63,6 +65,7 @@ class Terms:
     config: EvaluateConfig
     root: Path
     kept: Path
+    scrubbed: bool = False
 
 
 def kept_folder(root: Path) -> Path:
@@ -70,7 +73,7 @@ def kept_folder(root: Path) -> Path:
     return state_folder(root) / FOLDER
 
 
-def measured(model: FoundModel, terms: Terms) -> Measured:
+def measured(model: Candidate, terms: Terms) -> Measured:
     """The model's evaluation on these terms: the one that is kept, else a new one.
 
     Raises: as `measure`; StorageError: it can't be kept.
@@ -87,13 +90,13 @@ def measured(model: FoundModel, terms: Terms) -> Measured:
     return Measured(_called(known, model.name), folder, reused=True)
 
 
-def _parts(model: FoundModel, terms: Terms) -> dict[str, Any]:
+def _parts(model: Candidate, terms: Terms) -> dict[str, Any]:
     """All that decides over an evaluation, as JSON values."""
     tasks = [[t.name, t.kind, t.data_digest, len(t.rows)] for t in terms.suite.tasks]
     named = (*terms.config.files(), *files_of(terms.config, lambda name: terms.root / name))
     files = {name: file_digest(terms.root / name) for name in named}
     return {
-        "model": [_identity(model.base), _identity(model.tuned) if model.tuned else None],
+        "model": _identities(model),
         "dataset": terms.suite.dataset_digest,
         "tasks": tasks,
         "files": files,
@@ -101,6 +104,13 @@ def _parts(model: FoundModel, terms: Terms) -> dict[str, Any]:
         "code": code_digest("steps.evaluate.measure"),
         "libraries": {name: version(name) for name in _LIBRARIES},
     }
+
+
+def _identities(model: Candidate) -> list[Any]:
+    if isinstance(model, FoundEndpoint):
+        # Its replies are kept as well: a server that gives others under the same name isn't asked again.
+        return ["endpoint", model.endpoint.model_dump(mode="json")]
+    return [_identity(model.base), _identity(model.tuned) if model.tuned else None]
 
 
 def _identity(model: ModelFolder) -> list[Any]:
@@ -136,16 +146,18 @@ def _kept(folder: Path, parts: dict[str, Any]) -> Evaluation | None:
         return None
 
 
-def _make(model: FoundModel, terms: Terms, folder: Path, parts: dict[str, Any]) -> None:
+def _make(model: Candidate, terms: Terms, folder: Path, parts: dict[str, Any]) -> None:
     say(f"{model.name}: measuring ...")
     (folder / _MANIFEST).unlink(missing_ok=True)
     cache = state_folder() / EMBEDDINGS
     remove_left(terms.kept, _SCRATCH)
     with closing(OwnFolder(terms.kept, _SCRATCH)) as scratch:
         config = terms.config.model_copy(update={"subjects": ()})
-        done = measure(
-            model.name, model.base, model.tuned, terms.dataset, config, terms.root, scratch.path, cache
-        )  # fmt: skip
+        rest = (terms.dataset, config, terms.root, scratch.path, cache)
+        if isinstance(model, FoundEndpoint):
+            done = measure_served(model.name, model.endpoint, *rest, terms.scrubbed)
+        else:
+            done = measure(model.name, model.base, model.tuned, *rest)
         with aside(folder / _ANSWERS) as partial:
             done.answers.path.replace(partial)
     write_whole(folder / _REPORT, done.report.model_dump_json(indent=1))

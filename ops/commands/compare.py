@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from ops.console import console, emit, say
 from ops.environment import prepare
-from ops.found_models import FoundModel, find_models, trained_on
+from ops.found_endpoints import Candidate, FoundEndpoint, find_candidates
+from ops.found_models import trained_on
 from ops.measured import Measured, Terms, kept_folder, measured
 from ops.summary import print_comparison
 from ops.versions import Version, find_version, newest_completed
@@ -31,12 +32,16 @@ from steps.zenml_runtime.urls import with_urls
 
 @dataclass(frozen=True)
 class Wanted:
-    """How the command line says that models are measured: by a config with overrides, as a run did, by suites."""
+    """How the command line says that models are measured: by a config with overrides, as a run did, by suites.
+
+    `key_env`: the variable that holds the key of servers.
+    """
 
     config: Path | None = None
     run: str | None = None
     overrides: Sequence[str] = ()
     suites: Sequence[str] = ()
+    key_env: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,14 +74,15 @@ def compare_models(
     if wanted.overrides and wanted.config is None:
         raise ConfigError("a run's settings are what they were", where="--set", hint="name its config: --config")
     prepare(root)
-    found = find_models(root, models, over)
+    found = find_candidates(root, models, over, wanted.key_env)
     asked = _asked(root, wanted, found)
     folder = with_urls(asked.config.files(), root)
     folder = with_urls((*asked.config.files(), *files_of(asked.config, lambda name: folder / name)), root)
     dataset = asked.version.dataset if asked.version else None
     tasks = suite(dataset, asked.config, folder)
     notes = _seen(root, found, tasks, allow_seen) if asked.version else []
-    terms = Terms(dataset, tasks, asked.config, folder, answers or kept_folder(root))
+    scrubbed = asked.version is None or asked.version.scrubbed
+    terms = Terms(dataset, tasks, asked.config, folder, answers or kept_folder(root), scrubbed)
     done = [measured(m, terms) for m in found]
     comparison = compared(done[0].evaluation, [d.evaluation for d in done[1:]])
     notes = [*notes, *_same(found), *_told(done)]
@@ -94,7 +100,7 @@ def compare_models(
         say(f"{'kept' if one.reused else 'measured'}: {one.evaluation.report.subject}: {one.folder}")
 
 
-def _asked(root: Path, wanted: Wanted, found: Sequence[FoundModel]) -> _Asked:
+def _asked(root: Path, wanted: Wanted, found: Sequence[Candidate]) -> _Asked:
     """As the command line says it; suites that it names are asked besides."""
     names = [name_below(root, name) for name in wanted.suites]
     if names and wanted.config is None and wanted.run is None:
@@ -133,7 +139,7 @@ def _by_config(root: Path, path: Path, overrides: Sequence[str]) -> _Asked:
     return _Asked(config.evaluate, version, f"run {version.run.name}, settings of {path}")
 
 
-def _by_run(root: Path, name: str | None, models: Sequence[FoundModel]) -> _Asked:
+def _by_run(root: Path, name: str | None, models: Sequence[Candidate]) -> _Asked:
     """Of a run that is named, else of the first model that a run made."""
     from ops.run_index import find_run
 
@@ -166,7 +172,7 @@ def _rows_of(root: Path, run: RunRecord) -> Version:
     return find_version(root, f"dataset:{digest}")
 
 
-def _seen(root: Path, models: Sequence[FoundModel], tasks: Suite, allowed: bool) -> list[str]:
+def _seen(root: Path, models: Sequence[Candidate], tasks: Suite, allowed: bool) -> list[str]:
     """Notes on models that may have been trained on rows that they are asked now.
 
     Raises:
@@ -175,6 +181,9 @@ def _seen(root: Path, models: Sequence[FoundModel], tasks: Suite, allowed: bool)
     wanted = {r["content_id"] for r in tasks.tasks[0].rows}
     notes = []
     for model in models:
+        if isinstance(model, FoundEndpoint):
+            notes.append(f"{model.name}: whether it has seen these rows can't be told")
+            continue
         for digest in sorted(trained_on(model) - {tasks.dataset_digest}):
             try:
                 other = find_version(root, f"dataset:{digest}").dataset
@@ -194,10 +203,10 @@ def _seen(root: Path, models: Sequence[FoundModel], tasks: Suite, allowed: bool)
     return notes
 
 
-def _same(models: Sequence[FoundModel]) -> list[str]:
+def _same(models: Sequence[Candidate]) -> list[str]:
     """Models that are one and the same under two names."""
     names: dict[str, list[str]] = {}
-    for model in models:
+    for model in (m for m in models if not isinstance(m, FoundEndpoint)):
         names.setdefault(model.model.info.digest, []).append(model.name)
     return [f"the same weights: {' and '.join(n)}" for n in names.values() if len(n) > 1]
 

@@ -9,6 +9,8 @@ from steps.contracts.errors import ConfigError
 from steps.contracts.evaluation import Evaluation
 from steps.contracts.models import ModelFolder
 from steps.engines.llm.egress import refuse_egress
+from steps.engines.llm.endpoint import Endpoint
+from steps.engines.llm.prices import Prices
 from steps.engines.lm.scorer import is_scorer
 from steps.engines.retrieval.config import TRAIN
 from steps.engines.subjects.endpoint_model import EndpointModel, endpoint_model
@@ -83,3 +85,30 @@ def measure(
         subjects = local_model(subject, base, tuned, inference(config), cache / UNDER_WAY, config.engine, folder)
     with subjects as one, grading_models(parts, config, root, cache) as models:
         return evaluate(one, tasks, config, root, folder, models=models)
+
+
+def measure_served(
+    subject: str,
+    endpoint: Endpoint,
+    dataset: Dataset | None,
+    config: EvaluateConfig,
+    root: Path,
+    folder: Path,
+    cache: Path,
+    scrubbed: bool,
+) -> Evaluation:
+    """Measure a model behind a server, asked like everybody; arguments as of `measure`.
+
+    Raises:
+        ConfigError: rows that weren't scrubbed would leave the machine. As `suite`, `endpoint_model`, `evaluate`.
+    """
+    tasks = suite(dataset, config, root)
+    if dataset is not None:
+        tasks = replace(tasks, tasks=with_known(tasks.tasks, dataset))
+    refuse_egress((endpoint,), scrubbed=scrubbed, allowed=False, where=subject)
+    parts = [t.part for t in tasks.tasks if t.part is not None]
+    with (
+        endpoint_model(subject, endpoint, Prices(), cache) as served,
+        grading_models(parts, config, root, cache) as models,
+    ):
+        return evaluate(served, tasks, config, root, folder, models=models)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from engines.llm.scripted_server import ScriptedServer, completion
 from support import modelled_run
 from support.stored_run import StoredRun
 from support.tuned_models import full_weights
@@ -177,3 +178,43 @@ def test_a_suite_is_asked_of_models_without_any_rows(run: StoredRun, tmp_path: P
     both = told("run:shop/base", "run:shop", "--run", "shop", "--suite", suite_file)
     assert {d["task"] for d in both["comparison"]["differences"]} == {"held_out", "sums.q"}
     assert invoke("compare", "run:shop/base", "run:shop", "--suite", tmp_path / "none.yaml")[0] == 3
+
+
+def test_models_behind_servers_are_asked_a_suite_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path / "state"))
+    (tmp_path / "q.jsonl").write_text("".join(
+        json.dumps({"question": f"{n} and {n}?", "answer": str(2 * n)}) + "\n" for n in range(10)
+    ))  # fmt: skip
+    suite_file = tmp_path / "sums.yaml"
+    tasks = "[{name: q, kind: numeric, file: q.jsonl}]"
+    suite_file.write_text(f"{{name: sums, version: '1', licence: Apache-2.0, tasks: {tasks}}}")
+
+    def script(_n: int, body: dict) -> object:
+        asked = int(body["messages"][-1]["content"].split()[0])
+        return completion(str(2 * asked) if body["model"] == "sums" or asked < 4 else "no idea")
+
+    with ScriptedServer(script) as server:
+        models = [f"{server.url}#{name}" for name in ("weak", "sums")]
+        found = told(*models, "--suite", suite_file)
+        asked = len(server.bodies)
+        (change,) = [d for d in found["comparison"]["differences"] if d["metric"] == "numeric"]
+        assert (change["change"]["value"], change["change"]["n"], asked) == (0.6, 10, 20)
+        again = told(*models, "--suite", suite_file)
+        assert all(e["reused"] for e in again["evaluations"]) and len(server.bodies) == asked
+    assert [e["model"] for e in found["evaluations"]] == models
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    keyed = [f"{server.url}#{name}" for name in ("weak", "other")]
+    for arguments, words in (
+        (["http://127.0.0.1:1/v1", models[0]], "it doesn't say which model of the server"),
+        ([models[0], models[0]], "named twice"),
+        ([*keyed, "--key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY is not set"),
+    ):
+        status, out = invoke("compare", *arguments, "--suite", suite_file)
+        assert (status, words in out) == (2, True), out
+
+
+def test_rows_that_were_not_scrubbed_go_to_no_server_elsewhere(run: StoredRun) -> None:
+    status, out = invoke("compare", "run:shop/base", "http://models.example.com/v1#large")
+    assert (status, "would be sent to another machine" in out) == (2, True), out
