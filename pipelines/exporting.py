@@ -111,7 +111,7 @@ def _elsewhere(
         found.append(Elsewhere("mlflow", evaluate.dtype, registered))
     if "server" in config.runtimes:
         served = partial(_served, source, evaluate, scratch)
-        found.append(Elsewhere("server", evaluate.dtype, served, texts=False, ends=False))
+        found.append(Elsewhere("server", evaluate.dtype, served, texts=False))
     return found
 
 

@@ -19,7 +19,8 @@ class Parity(Frozen):
         texts: that were tokenised alone, with exactly the same tokens.
         decomposed: texts beside these that aren't in Unicode's composed form (NFC); decomposed_differ: of them those
             with other tokens, where the export's runtime doesn't compose.
-        tokens: of the trained model's greedy answers, at each of which both were asked for the next token.
+        tokens: of the trained model's greedy answers, and of the middles of the prompts, at each of which both were
+            asked for the next token.
         differ: of them those where the export's most probable token is another one, the trained model's two best being
             at most `epsilon` (in logits) apart; `widest` is the largest such distance, 0 where none differs.
         limit: the share of tokens that may differ; None: recorded before there was one.

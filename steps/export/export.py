@@ -39,14 +39,14 @@ class Elsewhere:
     Attributes:
         dtype: number format that it computes in.
         opened: the runtime, given the tokens that end the trained model's answers.
-        texts, ends: whether it can be asked how a text is tokenised, and whether a token ends an answer.
+        texts: whether it takes texts and tokens, and not messages alone: how one is tokenised, what is said behind
+            another, and whether a token ends an answer can't be asked otherwise.
     """
 
     name: str
     dtype: str
     opened: Callable[[Sequence[int]], AbstractContextManager[Runtime]]
     texts: bool = True
-    ends: bool = True
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ def _bounds(one: FormatConfig, how: FolderFormat, written: Written) -> tuple[flo
 
 
 def _elsewhere(place: Elsewhere, reference: Reference, measured: Measured) -> RuntimeParity:
-    able = replace(
-        reference, texts=reference.texts if place.texts else {}, ends=reference.ends if place.ends else []
+    able = reference if place.texts else replace(
+        reference, texts={}, ends=[], replies=[replace(r, middle=None) for r in reference.replies]
     )  # fmt: skip
     epsilon = FORMATS["merged"].epsilons[place.dtype]
     return _held(

@@ -310,3 +310,62 @@ def test_logs_that_are_not_there_and_paths_that_steps_elsewhere_do_not_have(root
     assert set(told("kubernetes")) == {
         ("logs", "paths", 0), ("logs", "paths", 1), ("monitor", "candidates", "folder")
     }  # fmt: skip
+
+
+FULL = {"weights": {"kind": "full"}, "max_steps": 1}
+
+
+@pytest.mark.parametrize(
+    ("export", "changes", "said"),
+    [
+        ({"formats": [{"to": "adapter"}]}, {"train": FULL}, "tuned has full weights, no adapter; to: merged"),
+        (
+            {"formats": [{"to": "adapter"}]},
+            {"train": [{"name": "one", "max_steps": 1}, {"name": "two", "max_steps": 1}]},
+            "two lies over the adapter of an earlier phase, which programs wouldn't see; to: merged",
+        ),
+        (
+            {"formats": [{"to": "merged"}]},
+            {"evaluate": {"decoding": {"no_repeat_ngram_size": 3}}},
+            "exports are held against greedy answers, and other programs don't know what evaluate.decoding asks for",
+        ),
+        ({"formats": [{"to": "gguf"}]}, {}, "no convert_hf_to_gguf.py in this folder"),
+    ],
+)
+def test_exports_that_cannot_be_made_are_told_before(root, monkeypatch, export, changes, said) -> None:
+    monkeypatch.setenv("ASSAY_LLAMA_CPP", str(root))
+    monkeypatch.setattr("steps.engines.exports.gguf.gguf_format.require_llama", lambda: None)
+    found = findings(root, RunConfig.model_validate(config(export=export, **changes)))
+    assert [f.what.split("; `make")[0] for f in found if f.place[0] == "export"] == [said]
+
+
+def test_an_architecture_that_llama_cpp_has_no_class_for_is_told_before(root, monkeypatch) -> None:
+    (root / "llama.cpp/conversion").mkdir(parents=True)
+    (root / "llama.cpp/gguf-py").mkdir()
+    (root / "llama.cpp/convert_hf_to_gguf.py").write_text("")
+    (root / "llama.cpp/conversion/base.py").write_text('@ModelBase.register("LlamaForCausalLM", "MistralForCausalLM")')
+    monkeypatch.setenv("ASSAY_LLAMA_CPP", str(root / "llama.cpp"))
+    monkeypatch.setattr("steps.engines.exports.gguf.gguf_format.require_llama", lambda: None)
+
+    def told(name: str) -> list[str]:
+        said = json.loads((root / "small/config.json").read_text()) | {"architectures": [name]}
+        (root / "small/config.json").write_text(json.dumps(said))
+        values = config(export={"formats": [{"to": "gguf"}]}, base={"model": "small"})
+        return [f.what for f in findings(root, RunConfig.model_validate(values)) if f.place[0] == "export"]
+
+    assert told("MistralForCausalLM") == []
+    assert told("ZephyrusForCausalLM") == ["llama.cpp has no architecture ZephyrusForCausalLM; --to merged"]
+
+
+@pytest.mark.parametrize(
+    ("export", "said"),
+    [
+        ({"formats": [{"to": "merged", "dtype": "q8_0"}]}, "merged has no number format 'q8_0'"),
+        ({"formats": [{"to": "merged"}, {"to": "merged"}]}, "named twice: merged"),
+        ({"formats": [{"to": "merged", "pre_tokenizer": "qwen2"}]}, "pre_tokenizer is of gguf, this is merged"),
+        ({"formats": [], "runtimes": []}, "nothing is exported"),
+    ],
+)
+def test_exports_that_say_nothing_possible_are_refused(export, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        RunConfig.model_validate(config(export=export))

@@ -18,6 +18,9 @@ from steps.engines.lm.threads import torch_threads
 from steps.engines.template.effective import config_of
 from steps.engines.template.render import chat_template
 
+# Chosen: tokens of each prompt behind which both are asked for the next one.
+_PLACES = 16
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -26,6 +29,8 @@ class Reply:
     Attributes:
         best: the most probable token at each place of the answer, by one pass over all of it.
         margins: by how much (in logits) it is before the second.
+        middle: the same of the prompt's own text, where models are less sure than in answers that they have learnt;
+            None: the prompt is too short, or this is one.
     """
 
     asked: Asked
@@ -33,6 +38,7 @@ class Reply:
     answer: list[int]
     best: list[int]
     margins: list[float]
+    middle: "Reply | None" = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +95,14 @@ def _reply(loaded: LoadedModel, asked: Asked, prompt: list[int], ends: list[int]
     ids = torch.tensor([prompt], device=loaded.device)
     with without_gradients(loaded.model), without_own_decoding(loaded.model):
         out = loaded.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
-        logits = loaded.model(input_ids=out).logits[0, len(prompt) - 1 : -1].float()
-    top = logits.topk(2)
-    margins = (top.values[:, 0] - top.values[:, 1]).tolist()
-    return Reply(asked, prompt, out[0, len(prompt) :].tolist(), top.indices[:, 0].tolist(), margins)
+        top = loaded.model(input_ids=out).logits[0, :-1].float().topk(2)
+    best, margins = top.indices[:, 0].tolist(), (top.values[:, 0] - top.values[:, 1]).tolist()
+    middle, begun = None, max(1, (len(prompt) - _PLACES) // 2)
+    if end := min(len(prompt), begun + _PLACES) if len(prompt) > 1 else 0:
+        places = slice(begun - 1, end - 1)
+        middle = Reply(asked, prompt[:begun], prompt[begun:end], best[places], margins[places])
+    answer = slice(len(prompt) - 1, None)
+    return Reply(asked, prompt, out[0, len(prompt) :].tolist(), best[answer], margins[answer], middle)
 
 
 @dataclass(frozen=True)
@@ -165,15 +175,17 @@ def _answers(reference: Reference, runtime: Runtime) -> tuple[int, list[tuple[fl
     """
     tokens, differing = 0, list[tuple[float, str]]()
     for number, reply in enumerate(reference.replies, 1):
-        said = runtime.next_tokens(reply.prompt, reply.answer)
-        tokens += len(said)
-        for place, (a, b, margin) in enumerate(zip(said, reply.best, reply.margins, strict=False), 1):
-            if a != b:
-                line = (
-                    f"prompt {number}, token {place} of the answer: the export says {reference.piece(a)}, the trained"
-                    f" model {reference.piece(b)}, by {margin:.3g} before its second"
-                )
-                differing.append((margin, line))
+        for one in (reply, reply.middle):
+            said = runtime.next_tokens(one.prompt, one.answer) if one is not None else []
+            tokens += len(said)
+            for place, a in enumerate(said):
+                if one is not None and a != (b := one.best[place]):
+                    of = f"{place + 1} of the answer" if one is reply else f"{len(one.prompt) + place + 1} of itself"
+                    line = (
+                        f"prompt {number}, token {of}: the export says {reference.piece(a)}, the trained model"
+                        f" {reference.piece(b)}, by {one.margins[place]:.3g} before its second"
+                    )
+                    differing.append((one.margins[place], line))
     return tokens, differing
 
 
@@ -195,10 +207,15 @@ def _texts(reference: Reference, runtime: Runtime) -> tuple[int, int, int, str]:
 
 
 def _ends(reference: Reference, runtime: Runtime) -> str:
-    wrong = next((token for token in reference.ends if not runtime.ends_with(token)), None)
-    if wrong is None:
-        return ""
-    return f"the trained model's answers end with {reference.piece(wrong)}, the export goes on behind it"
+    """What ends the model's answers ends the export's, and what it says within them doesn't."""
+    for token in reference.ends:
+        if not runtime.ends_with(token):
+            return f"the trained model's answers end with {reference.piece(token)}, the export goes on behind it"
+    said = {token for reply in reference.replies for token in reply.answer} if reference.ends else set()
+    for token in sorted(said.difference(reference.ends)):
+        if runtime.ends_with(token):
+            return f"the trained model goes on behind {reference.piece(token)}, the export's answers end with it"
+    return ""
 
 
 def _prompts(reference: Reference, runtime: Runtime) -> tuple[int, str]:
