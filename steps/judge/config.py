@@ -5,7 +5,6 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from steps.contracts.models import registered_model
-from steps.contracts.reports import Frozen
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.rowwise.undecided import UndecidedPolicy
@@ -14,38 +13,14 @@ from steps.engines.rubric.rubric import QUALITY
 from steps.judge.calibration_config import CalibrationConfig
 from steps.judge.cascade_config import CascadeConfig
 from steps.judge.classifier_config import QualityClassifier
+from steps.judge.jury_config import FIRST, JuryConfig
+from steps.judge.local_config import LocalJudgeConfig
 from steps.judge.signals.switches import Signals
 
 # Folder below the state folder: replies that were paid for.
 CACHE = "judge"
 # Chosen: about 6,000 tokens of English; bounds what one row may cost.
 _MAX_CHARS = 24_000
-
-
-class LocalJudgeConfig(Frozen):
-    """A model on this machine that is asked how it would rate."""
-
-    model: str = Field(
-        min_length=1,
-        description="local folder with safetensors, hub id (owner/name), or a registered model: models:/NAME@champion,"
-        " models:/NAME/3",
-    )
-    revision: str | None = Field(default=None, description="of a hub id: commit hash, branch or tag")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="auto: bfloat16 where the processor multiplies it itself, else float32"
-    )
-    device: str = Field(default="auto", description="auto: cuda where there is one, else cpu; or torch's name of one")
-    # They change the order of floating-point sums, so that a config names the number.
-    num_threads: int = Field(default=2, ge=1, description="threads of torch on the CPU")
-    batch_tokens: int | None = Field(
-        default=None, ge=1, description="tokens of rows in one forward pass; None: 1,024 on a CPU, 16,384 on a GPU"
-    )
-
-    @model_validator(mode="after")
-    def _says_which(self) -> Self:
-        if registered_model(self.model) and self.revision is not None:
-            raise ValueError(f"revision is set, but {self.model} says which version: drop revision")
-        return self
 
 
 class JudgeConfig(Prices):
@@ -122,6 +97,13 @@ class JudgeConfig(Prices):
         default=None, description="labelled rows on which the judge must agree with people before it judges others"
     )
 
+    jury: JuryConfig | None = Field(default=None, description="further judges of the same rows; llm and local")
+    rejected: Literal["flag", "drop", "off"] = Field(
+        default="flag",
+        description="llm and local: the rejected answer of a preference pair is judged as well; a pair whose rejected"
+        " answer has the higher share is flagged or (of train rows) dropped; off: it isn't judged",
+    )
+
     cascade: CascadeConfig | None = Field(
         default=None, description="the judge decides about a sample, a classifier that learned from it about the rest"
     )
@@ -130,7 +112,7 @@ class JudgeConfig(Prices):
         """Over how many steps judging may be spread: each sends one request at a time at least. What is decided once
         for all rows is decided by one.
         """
-        if self.calibration is not None or self.cascade is not None:
+        if self.calibration is not None or self.cascade is not None or self.jury is not None:
             return 1
         return self.endpoint.most_at_once if self.endpoint else None
 
@@ -153,8 +135,34 @@ class JudgeConfig(Prices):
     def models(self) -> tuple[tuple[str, str | None], ...]:
         """Names and revisions of the models that these settings name, registered ones aside."""
         learner = self.cascade.embed if self.cascade is not None else None
-        named = [(m.model, m.revision) for m in (self.local, self.classifier, learner) if m is not None]
+        jurors = [juror.local for juror in self.jury.others] if self.jury else []
+        asked = (self.local, self.classifier, learner, *jurors)
+        named = [(m.model, m.revision) for m in asked if m is not None]
         return tuple((name, revision) for name, revision in named if name and not registered_model(name))
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Servers that rows are sent to."""
+        jurors = [juror.endpoint for juror in self.jury.others] if self.jury else []
+        return tuple(e for e in (self.endpoint, *jurors) if e is not None)
+
+    @property
+    def judges_rejected(self) -> bool:
+        """Whether the rejected answers of pairs are judged as well."""
+        return self.rejected != "off" and self.backend in ("llm", "local")
+
+    def of_jury(self) -> "dict[str, JudgeConfig]":
+        """The settings of each judge alone, by name; each has its part of the limit on cost."""
+        if self.jury is None:
+            return {FIRST: self}
+        limit = None if self.max_cost is None else self.max_cost / (len(self.jury.others) + 1)
+        own = self.model_copy(update={"jury": None, "max_cost": limit})
+        others = {
+            j.name: {"backend": "llm" if j.endpoint else "local", "endpoint": j.endpoint, "local": j.local,
+                     "scoring": j.scoring}
+            for j in self.jury.others
+        }  # fmt: skip
+        return {FIRST: own, **{name: own.model_copy(update=update) for name, update in others.items()}}
 
     @property
     def registered(self) -> dict[str, str | None] | None:
@@ -172,6 +180,8 @@ class JudgeConfig(Prices):
     def _complete(self) -> Self:
         if self.backend == "llm" and self.endpoint is None:
             raise ValueError("backend llm needs an endpoint: set endpoint.base_url and endpoint.model")
+        if self.jury is not None and self.backend not in ("llm", "local"):
+            raise ValueError(f"a jury is set, but backend is {self.backend}: set backend: llm or local")
         if self.backend == "local" and self.local is None:
             raise ValueError("backend local needs a model: set local.model")
         if self.backend != "llm" and self.endpoint is not None:

@@ -1,10 +1,25 @@
 """What follows from a verdict."""
 
+from collections.abc import Mapping
+
 from steps.engines.rowwise.undecided import becomes
+from steps.engines.rubric.case import Criterion, Score
 from steps.judge.config import JudgeConfig
 from steps.judge.verdict import MAX_SCORE, JudgeVerdict
 
 HELD_OUT = ("validation", "test")
+
+
+def keeps(config: JudgeConfig, scores: Mapping[Criterion, Score]) -> bool:
+    """Whether a row with these scores reaches the threshold, and none of them is too low."""
+    share = sum(scores.values()) / (MAX_SCORE * len(scores))
+    return round(share, 9) >= config.threshold and min(scores.values()) >= config.min_criterion_score
+
+
+def compared(chosen: float, rejected: float) -> str:
+    """Which answer of a pair has the higher share: chosen, rejected, neither."""
+    difference = round(chosen - rejected, 9)
+    return "neither" if difference == 0 else "chosen" if difference > 0 else "rejected"
 
 
 def decide(
@@ -27,6 +42,9 @@ def decide(
     # The sum is compared in whole points, so that 0.8 of 20 is 16 whatever floating point says.
     elif round(verdict.share, 9) < config.threshold:
         reason = "below_threshold"
+    elif verdict.rejected_share is not None and compared(verdict.share, verdict.rejected_share) == "rejected":
+        goes = config.rejected == "drop" and split not in HELD_OUT
+        return "dropped" if goes else "kept", "rejected_wins"
     else:
         return "kept", signal[0] if signal and lowest < MAX_SCORE else None
     return ("kept" if split in HELD_OUT else "dropped"), reason

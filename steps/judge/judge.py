@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from steps.engines.rowwise.driver import drive
 from steps.engines.rowwise.share import Share, share_of
 from steps.engines.rowwise.stage import Batch, Fate, Line, RowStage
 from steps.engines.rowwise.undecided import undecided
-from steps.engines.rubric.case import Case, case_of, excerpt
+from steps.engines.rubric.case import Case, case_of, excerpt, rejected_case_of
 from steps.engines.rubric.reading import read_rubric
 from steps.engines.rubric.rubric import Rubric
 from steps.judge.backend import AskingJudge, Judge
@@ -64,7 +64,7 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
             `config.calibration`, or nothing can be learned from it for `config.cascade`.
         ServiceError: the model's server doesn't work, or too many rows got no verdict.
     """
-    refuse_egress((config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
+    refuse_egress(config.endpoints, scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
     watch = Stopwatch()
     path = ctx.folder / "verdicts.parquet"
     with backend_for(config, ctx, rows.rows) as asked, ExitStack() as opened:
@@ -74,7 +74,7 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
             backend = opened.enter_context(learned)
         with (
             LedgerWriter(ctx.folder / "ledger.parquet", "judge") as lines,
-            VerdictWriter(path, backend.criteria, backend.rated) as verdicts,
+            VerdictWriter(path, backend.criteria, _further(backend, config)) as verdicts,
             UndecidedRows(_undecided_file(ctx, rows, backend)) as unjudged,
         ):
             tally = Tally(config, ctx.scrubbed, backend.criteria)
@@ -96,7 +96,7 @@ def judge_share(rows: Dataset, config: JudgeConfig, ctx: StageContext, share: Sh
     Raises:
         ConfigError, ServiceError: as `judge`, but for rows without a verdict.
     """
-    refuse_egress((config.endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
+    refuse_egress(config.endpoints, scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge")
     part = config.of_share(share.number, share.of)
     with backend_for(part, ctx, rows.rows // share.of, part=f"{share.number + 1} of {share.of}") as backend:
         stage = _Verdicts(part, backend, ctx.code)
@@ -111,9 +111,16 @@ def _executor(backend: Judge, config: JudgeConfig) -> Executor | None:
     on this machine has its own threads, and is in memory once.
     """
     if isinstance(backend, AskingJudge):
+        begun = beginning(backend, config.judges_rejected)
         batch = config.endpoint.batch if config.endpoint else None
-        return Ahead(beginning(backend)) if batch is None else Ahead(beginning(backend), None, _CHUNKS_IN_BATCHES)
+        return Ahead(begun) if batch is None else Ahead(begun, None, _CHUNKS_IN_BATCHES)
     return Inline() if config.backend != "heuristic" else None
+
+
+def _further(backend: Judge, config: JudgeConfig) -> tuple[str, ...]:
+    """Columns of verdicts.parquet that not all judges have."""
+    has = {"probabilities": backend.rated, "members": config.jury is not None, "rejected_share": config.judges_rejected}
+    return tuple(name for name, there in has.items() if there)
 
 
 def _undecided_file(ctx: StageContext, rows: Dataset, backend: Judge) -> Path:
@@ -124,6 +131,16 @@ def _undecided_file(ctx: StageContext, rows: Dataset, backend: Judge) -> Path:
 
 def backend_for(config: JudgeConfig, ctx: StageContext, rows: int, part: str = "") -> Judge:
     """The judge of these settings, for so many rows. `part`: which share of the run's rows is judged; "": all."""
+    if config.jury is not None:
+        from steps.judge.jury import Jury
+
+        with ExitStack() as opened:
+            judges: dict[str, Judge] = {}
+            for name, alone in config.of_jury().items():
+                judges[name] = backend_for(alone, ctx, rows, f"{part} {name}".strip())
+                opened.push(judges[name])
+            opened.pop_all()
+        return Jury(config.jury, judges)
     if config.backend == "heuristic":
         return HeuristicJudge(config)
     if config.classifier is not None:
@@ -170,26 +187,36 @@ class Judged:
     excerpt: str
 
 
-def judging(backend: Judge) -> Callable[[Batch], list[Judged]]:
-    """The work on a batch: the backend's verdicts on new rows, and those that are cached."""
-    return lambda batch: _begin(batch, backend, lambda cases: partial(backend.verdicts, cases))()
+def judging(backend: Judge, rejected: bool = False) -> Callable[[Batch], list[Judged]]:
+    """The work on a batch: the backend's verdicts on new rows, and those that are cached. `rejected`: on the rejected
+    answers of pairs as well.
+    """
+    return lambda batch: _begin(batch, backend, lambda cases: partial(backend.verdicts, cases), rejected)()
 
 
-def beginning(backend: AskingJudge) -> Callable[[Batch], Callable[[], list[Judged]]]:
+def beginning(backend: AskingJudge, rejected: bool) -> Callable[[Batch], Callable[[], list[Judged]]]:
     """The same, begun for further batches before the answers to one are there."""
-    return lambda batch: _begin(batch, backend, backend.begin)
+    return lambda batch: _begin(batch, backend, backend.begin, rejected)
 
 
 def _begin(
-    batch: Batch, backend: Judge, begin: Callable[[Sequence[Case]], Callable[[], list[JudgeVerdict]]]
+    batch: Batch, backend: Judge, begin: Callable[[Sequence[Case]], Callable[[], list[JudgeVerdict]]], rejected: bool
 ) -> Callable[[], list[Judged]]:
-    cases = [case_of(row) for row in batch.rows.to_pylist()]
+    rows = batch.rows.to_pylist()
+    cases = [case_of(row) for row in rows]
     results = _results(batch, cases, backend)
-    new = [case for case, result in zip(cases, results, strict=True) if result is None]
-    wait = begin(new) if new else list
+    places = [i for i, result in enumerate(results) if result is None]
+    new = [cases[i] for i in places]
+    others = {i: case for i in places if (case := rejected_case_of(rows[i]))} if rejected else {}
+    wait = begin([*new, *others.values()]) if new else list
 
     def judged() -> list[Judged]:
-        fresh = iter(wait())
+        said = wait()
+        theirs = dict(zip(others, said[len(new) :], strict=True))
+        fresh = iter(
+            replace(v, rejected_share=theirs[i].share) if i in theirs else v
+            for i, v in zip(places, said[: len(new)], strict=True)
+        )
         backend.pass_over(len(cases) - len(new))
         once = {result: decoded(result, backend.criteria) for result in set(results) if result is not None}
         verdicts = [next(fresh) if result is None else once[result] for result in results]
@@ -217,14 +244,15 @@ class _Verdicts(RowStage[Judged]):
 
     name = "judge"
     columns = (
-        "record_id", "content_id", "source", "locator", "kind", "messages", "chosen", "tools", "text", "label", "split",
+        "record_id", "content_id", "source", "locator", "kind", "messages", "chosen", "rejected", "tools", "text",
+        "label", "split",
     )  # fmt: skip
     row_columns: Sequence[str] = ("record_id",)
 
     def __init__(self, config: JudgeConfig, backend: Judge, code: str) -> None:
-        self.origin = origin(backend, code)
+        self.origin = origin(backend, code, config.judges_rejected)
         self.work = Work(heuristic_judging, config.model_dump_json(), "judge")
-        self.here = judging(backend)
+        self.here = judging(backend, config.judges_rejected)
         self._config, self._backend = config, backend
 
     def mine(self, rows: Dataset, share: Share) -> Mask:
@@ -293,6 +321,8 @@ def _line(verdict: JudgeVerdict, outcome: str, reason: str) -> Line:
         evidence |= {"error": verdict.error, "detail": verdict.error_detail}
     else:
         evidence |= {"scores": dict(verdict.scores), "reasons": dict(verdict.reasons)}
+        if verdict.rejected_share is not None:
+            evidence["rejected_share"] = verdict.rejected_share
     entries: dict[str, Verdict] = {"dropped": "dropped", "quarantined": "quarantined"}
     entry = entries.get(outcome, "undecided" if verdict.share is None else "flagged")
     return Line(entry, reason, verdict.share, evidence)

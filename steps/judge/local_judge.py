@@ -24,7 +24,8 @@ from steps.engines.embed.vectors import Done, NoVector, Vector
 from steps.engines.rubric.asking import RATINGS, asking_digest, empty_row, orders, probe_rows, question, row_text
 from steps.engines.rubric.case import Case
 from steps.engines.rubric.rubric import RatedKind, Rubric, rated_as
-from steps.judge.config import JudgeConfig, LocalJudgeConfig
+from steps.judge.config import JudgeConfig
+from steps.judge.local_config import LocalJudgeConfig
 from steps.judge.ratings import Rating, prior_table, ratings_of
 from steps.judge.verdict import JudgeVerdict, rated_verdict, unasked
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import pyarrow as pa
 
@@ -12,6 +13,8 @@ from steps.engines.progress.progress import Stopwatch
 from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Criterion, Score
 from steps.judge.backend import Judge
 from steps.judge.config import JudgeConfig
+from steps.judge.deciding import compared, keeps
+from steps.judge.jury import JurorsTally
 from steps.judge.sources import SourceSignals
 from steps.judge.undecided import UndecidedRows
 from steps.judge.verdict import MAX_SCORE, JudgeVerdict
@@ -38,6 +41,9 @@ class Tally:
         self.scores: dict[str, Counter[Score]] = {c: Counter() for c in criteria}
         self.signals: Counter[str] = Counter()
         self._bins = [0] * _BINS
+        self._jurors = JurorsTally(partial(keeps, config))
+        # Pairs whose rejected answer was judged, by which one is better.
+        self._pairs: Counter[str] = Counter()
         self._splits: dict[str, list[float]] = {}
         self._examples: dict[str, list[Example]] = {}
 
@@ -45,6 +51,10 @@ class Tally:
         """Count one row; of it are read record_id, source, locator, label and split."""
         self.rows += 1
         self.outcomes[outcome] += 1
+        if verdict.members:
+            self._jurors.add(verdict.members)
+        if verdict.rejected_share is not None and verdict.share is not None:
+            self._pairs[compared(verdict.share, verdict.rejected_share)] += 1
         if verdict.share is None:
             self.undecided[str(verdict.error)] += 1
             detail = f"{verdict.error}: {verdict.error_detail}"
@@ -82,7 +92,7 @@ class Tally:
 
     def _add_scores(self, row: Row, verdict: JudgeVerdict, share: float) -> None:
         for criterion, score in verdict.scores.items():
-            self.scores[criterion][score] += 1
+            self.scores[criterion][round(score, 2)] += 1
         # Shares run from 0.2 to 1.0 in steps of 1/20 (1/15 for documents).
         self._bins[min(int((share - 0.2) / 0.8 * _BINS + 1e-9), _BINS - 1)] += 1
         total = self._splits.setdefault(row["split"] or "(none)", [0, 0.0])
@@ -109,7 +119,8 @@ class Tally:
     def report(self, backend: Judge, unjudged: UndecidedRows, watch: Stopwatch) -> StageReport:
         """The finished report."""
         said = (f"What the model said about rows without a verdict is in {unjudged.location}, by record_id.",)
-        counts = {"undecided by reason": dict(self.undecided), "signals": dict(self.signals.most_common())}
+        counts = {"pairs by the better answer": dict(self._pairs)} if self._pairs else {}
+        counts |= {"undecided by reason": dict(self.undecided), "signals": dict(self.signals.most_common())}
         counts |= {name: dict(counter) for name, counter in backend.counts().items()}
         return StageReport(
             stage="judge",
@@ -124,7 +135,7 @@ class Tally:
             flagged_by=dict(self.reasons["flagged"].most_common()),
             counts={name: by for name, by in counts.items() if by},
             histograms=(self._histogram(),),
-            tables=(self._criteria(), self._by_split(), *backend.tables()),
+            tables=(self._criteria(), self._by_split(), *self._jurors.tables(), *backend.tables()),
             examples=tuple(e for some in self._examples.values() for e in some),
             warnings=(*backend.warnings(), *self._sources.warnings(self.config.signals)),
             notes=(*backend.notes(), *(said if unjudged.rows else ())),

@@ -52,18 +52,20 @@ _TAIL = (
     # Whether the reply was bought earlier (an earlier run, or an equal row of this one).
     pa.field("cached", pa.bool_(), nullable=False),
 )
-# JSON object: criterion -> probabilities of the ratings 1 to 5, their sum (mass), and the entropy in nats of what they
-# are among themselves; null where nothing was asked.
-_PROBABILITIES = pa.field("probabilities", pa.string())
+# Columns that some backends and settings have. probabilities: JSON object, criterion -> probabilities of the ratings 1
+# to 5, their sum (mass), and the entropy in nats of what they are among themselves. members: JSON object, of a jury
+# judge -> scores or reason code. Both null where nothing was asked. rejected_share: of the rejected answer of a pair.
+FURTHER = {"probabilities": pa.string(), "members": pa.string(), "rejected_share": pa.float64()}
 _GROUP_ROWS = 5_000
 
 
-def verdict_schema(criteria: Sequence[Criterion], rated: bool = False) -> pa.Schema:
-    """Columns of verdicts.parquet: a score for each of the criteria, and what else there is to say of a verdict; with
-    the probabilities of the ratings where they are `rated`.
+def verdict_schema(criteria: Sequence[Criterion], also: Sequence[str] = ()) -> pa.Schema:
+    """Columns of verdicts.parquet: a score for each of the criteria, and what else there is to say of a verdict.
+
+    `also`: names of columns of `FURTHER`.
     """
     scores = [pa.field(c, pa.float32()) for c in criteria]
-    return pa.schema([*_HEAD, *scores, *_TAIL, *([_PROBABILITIES] if rated else [])])
+    return pa.schema([*_HEAD, *scores, *_TAIL, *(pa.field(name, FURTHER[name]) for name in also)])
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class JudgeVerdict:
     cached: bool = False
     # How probable each rating is, where the backend says it; of a verdict without scores too.
     ratings: Mapping[Criterion, Rating] = field(default_factory=dict)
+    # Of a jury: each judge's scores, or the reason code why it has none.
+    members: Mapping[str, Mapping[Criterion, Score] | str] = field(default_factory=dict)
+    # Of a preference pair whose rejected answer was judged as well: that answer's share.
+    rejected_share: float | None = None
 
     @property
     def share(self) -> float | None:
@@ -149,9 +155,9 @@ class VerdictWriter:
     A run that fails for too many undecided rows thus leaves the replies that explain why.
     """
 
-    def __init__(self, path: Path, criteria: Sequence[Criterion] = CRITERIA, rated: bool = False) -> None:
-        self.path, self._criteria, self._rated = path, criteria, rated
-        self._schema = verdict_schema(criteria, rated)
+    def __init__(self, path: Path, criteria: Sequence[Criterion] = CRITERIA, also: Sequence[str] = ()) -> None:
+        self.path, self._criteria, self._also = path, criteria, also
+        self._schema = verdict_schema(criteria, also)
         nothing = self._schema.empty_table()
         self._partial = path.with_name(path.name + ".partial")
         with writing(path):
@@ -171,7 +177,7 @@ class VerdictWriter:
         self._lines.append(
             (*ids, v.backend, outcome, *(v.scores.get(c) for c in self._criteria),
              v.share, canonical_json(dict(v.reasons)), v.error, v.error_detail, v.model, v.prompt_digest, v.raw_reply,
-             v.prompt_tokens, v.completion_tokens, v.seconds, v.cached, *([_told(v.ratings)] if self._rated else []))
+             v.prompt_tokens, v.completion_tokens, v.seconds, v.cached, *(_further(v)[name] for name in self._also))
         )  # fmt: skip
 
     def begin(self, rows: pa.Table, silent: Mask, prompt_digest: str) -> None:
@@ -210,6 +216,12 @@ class VerdictWriter:
                 self._writer.write_table(self._waiting)
             self._writer.close()
             self._partial.replace(self.path)
+
+
+def _further(verdict: JudgeVerdict) -> dict[str, Any]:
+    members = canonical_json(dict(verdict.members)) if verdict.members else None
+    share = verdict.rejected_share
+    return {"probabilities": _told(verdict.ratings), "members": members, "rejected_share": share}
 
 
 def _told(ratings: Mapping[Criterion, Rating]) -> str | None:

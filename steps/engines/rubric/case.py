@@ -1,6 +1,6 @@
 """What the judge looks at: one row as the text before each answer, and the answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from steps.contracts.records import Row
@@ -55,6 +55,13 @@ def case_of(row: Row) -> Case:
         tools=row["tools"],
         text=row["text"],
     )
+
+
+def rejected_case_of(row: Row) -> Case | None:
+    """The case of the rejected answer of a preference pair; None: the row is none, or has no such answer."""
+    if row["kind"] != "preference" or not row["rejected"]:
+        return None
+    return replace(case_of(row), messages=(*row["messages"], *row["rejected"]))
 
 
 def excerpt(case: Case) -> str:

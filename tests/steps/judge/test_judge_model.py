@@ -279,7 +279,7 @@ def test_an_empty_answer_needs_no_request(tmp_path: Path) -> None:
     assert outcome.report.dropped_by == {"empty_answer": 1}
 
 
-def test_documents_are_judged_without_relevance_and_preferences_by_the_chosen_answer(tmp_path: Path) -> None:
+def test_documents_are_judged_without_relevance_and_each_answer_of_a_pair_alone(tmp_path: Path) -> None:
     rows = dataset([document("A text."), preference("Best?", "The chosen one.", "The rejected one.")], tmp_path / "in")
 
     def script(n: int, body: dict[str, Any]) -> Act:
@@ -289,7 +289,8 @@ def test_documents_are_judged_without_relevance_and_preferences_by_the_chosen_an
     _, verdicts, server = run(script, rows, tmp_path)
     assert verdicts[0]["relevance"] is None and verdicts[0]["share"] == 1.0 and verdicts[1]["relevance"] == 5
     sent = json.dumps(server.bodies)
-    assert "The chosen one." in sent and "The rejected one." not in sent
+    assert "The chosen one." in sent and "The rejected one." in sent
+    assert not any("The chosen one." in b and "The rejected one." in b for b in map(json.dumps, server.bodies))
 
 
 def test_rows_that_were_not_scrubbed_do_not_leave_the_machine(tmp_path: Path) -> None:
