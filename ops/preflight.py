@@ -250,8 +250,10 @@ def _variables(config: RunConfig, stack: Path | None, infra: InfraConfig | None)
 def _endpoints(config: RunConfig) -> Iterator[tuple[KeyPath, Connection]]:
     """Models that curation asks, and where the config names them."""
     judge, synthesize, augment, prefer = config.judge, config.synthesize, config.augment, config.prefer
+    jurors = judge.jury.others if judge.jury is not None else ()
     for stage, place, named in (
         ("judge", ("endpoint",), judge.endpoint),
+        *(("judge", ("jury", "others", n, "endpoint"), juror.endpoint) for n, juror in enumerate(jurors)),
         ("synthesize", ("endpoint",), synthesize and synthesize.endpoint),
         ("synthesize", ("checker", "endpoint"), synthesize and synthesize.checker and synthesize.checker.endpoint),
         ("augment", ("endpoint",), augment and augment.endpoint),

@@ -59,7 +59,7 @@ def calibrate_judge(
 
 def judged(root: Path, config: JudgeConfig, gold: Gold, precision: float) -> Calibration:
     """The figures. The judge's replies come from the cache of runs, and go there."""
-    refuse_egress((config.endpoint,), scrubbed=gold.scrubbed, allowed=config.allow_raw_egress, where="judge")
+    refuse_egress(config.endpoints, scrubbed=gold.scrubbed, allowed=config.allow_raw_egress, where="judge")
     cache = use_state("", root) / CACHE
     folder = OwnFolder(cache, ".calibrate-")
     try:

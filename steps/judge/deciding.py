@@ -8,6 +8,8 @@ from steps.judge.config import JudgeConfig
 from steps.judge.verdict import MAX_SCORE, JudgeVerdict
 
 HELD_OUT = ("validation", "test")
+# A pair's rejected answer has the higher share.
+REJECTED_WINS = "rejected_wins"
 
 
 def keeps(config: JudgeConfig, scores: Mapping[Criterion, Score]) -> bool:
@@ -37,14 +39,15 @@ def decide(
         return "kept", None
     criterion, lowest = verdict.lowest
     signal = verdict.signals(criterion)[:1]
+    loses = verdict.rejected_share is not None and compared(verdict.share, verdict.rejected_share) == "rejected"
+    stays = split in HELD_OUT
     if lowest < config.min_criterion_score:
         reason = signal[0] if signal else f"low_{criterion}"
     # The sum is compared in whole points, so that 0.8 of 20 is 16 whatever floating point says.
     elif round(verdict.share, 9) < config.threshold:
         reason = "below_threshold"
-    elif verdict.rejected_share is not None and compared(verdict.share, verdict.rejected_share) == "rejected":
-        goes = config.rejected == "drop" and split not in HELD_OUT
-        return "dropped" if goes else "kept", "rejected_wins"
+    elif loses:
+        stays, reason = stays or config.rejected == "flag", REJECTED_WINS
     else:
         return "kept", signal[0] if signal and lowest < MAX_SCORE else None
-    return ("kept" if split in HELD_OUT else "dropped"), reason
+    return ("kept", REJECTED_WINS if loses else reason) if stays else ("dropped", reason)

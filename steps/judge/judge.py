@@ -214,7 +214,7 @@ def _begin(
         said = wait()
         theirs = dict(zip(others, said[len(new) :], strict=True))
         fresh = iter(
-            replace(v, rejected_share=theirs[i].share) if i in theirs else v
+            replace(v, rejected_share=theirs[i].share, rejected_error=theirs[i].error) if i in theirs else v
             for i, v in zip(places, said[: len(new)], strict=True)
         )
         backend.pass_over(len(cases) - len(new))
@@ -268,7 +268,8 @@ class _Verdicts(RowStage[Judged]):
         return Fate()
 
     def encoded(self, decision: Judged) -> str | None:
-        return None if decision.verdict.error is not None else encoded(decision.verdict)
+        verdict = decision.verdict
+        return None if verdict.error is not None or verdict.rejected_error is not None else encoded(verdict)
 
 
 class _Stage(_Verdicts):

@@ -53,7 +53,9 @@ class Tally:
         self.outcomes[outcome] += 1
         if verdict.members:
             self._jurors.add(verdict.members)
-        if verdict.rejected_share is not None and verdict.share is not None:
+        if verdict.rejected_error is not None:
+            self._pairs[f"rejected undecided: {verdict.rejected_error}"] += 1
+        elif verdict.rejected_share is not None and verdict.share is not None:
             self._pairs[compared(verdict.share, verdict.rejected_share)] += 1
         if verdict.share is None:
             self.undecided[str(verdict.error)] += 1

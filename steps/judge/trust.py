@@ -69,9 +69,7 @@ def held_against(
         ServiceError: the judge's server doesn't work.
     """
     gold = read_gold(ctx.root / wanted.gold, lambda ids: rows_of(rows, ids), scrubbed=ctx.scrubbed)
-    refuse_egress(
-        (config.endpoint,), scrubbed=gold.scrubbed, allowed=config.allow_raw_egress, where="judge.calibration"
-    )
+    refuse_egress(config.endpoints, scrubbed=gold.scrubbed, allowed=config.allow_raw_egress, where="judge.calibration")
     found = calibrate(gold, backend, config)
     judged = max((c.rows for c in found.compared), default=0)
     if judged < wanted.min_rows:

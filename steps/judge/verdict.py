@@ -90,6 +90,8 @@ class JudgeVerdict:
     members: Mapping[str, Mapping[Criterion, Score] | str] = field(default_factory=dict)
     # Of a preference pair whose rejected answer was judged as well: that answer's share.
     rejected_share: float | None = None
+    # Why there is no such share, where it was asked for.
+    rejected_error: str | None = None
 
     @property
     def share(self) -> float | None:

@@ -15,6 +15,7 @@ from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError
 from steps.contracts.outcome import Outcome
 from steps.judge.config import JudgeConfig
+from steps.judge.deciding import decide
 from steps.judge.judge import judge
 from steps.judge.jury import JurorsTally, combined
 from steps.judge.jury_config import JuryConfig
@@ -140,8 +141,6 @@ def test_a_pair_whose_rejected_answer_wins(policy: str, outcomes: list[str], ask
         preference("Which?", "good 5", "bad 1"), preference("Which?", "fair 4", "better 5"),
         preference("Which?", "same 5", "equal 5"), chat("Which?", "poor 2"),
     ]  # fmt: skip
-    for row in rows:
-        row["split"] = "train"
 
     def script(n: int, body: dict[str, Any]) -> Act:
         said = json.loads(body["messages"][1]["content"].splitlines()[1])["conversation"][-1]["content"]
@@ -180,3 +179,26 @@ def test_no_juror_gets_rows_that_may_not_leave(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not scrubbed") as e:
         judge(dataset([chat("a", "b")], tmp_path / "in"), config, StageContext(tmp_path / "out"))
     assert "api.example.com" in str(e.value)
+
+
+def test_a_rejected_answer_without_a_verdict_is_asked_about_again(tmp_path: Path) -> None:
+    rows = [preference("Which?", "good 4", "bad 5")]
+
+    def script(n: int, body: dict[str, Any]) -> Act:
+        return completion("hm" if "bad 5" in body["messages"][1]["content"] else verdict(5))
+
+    outcome, verdicts, _ = run(script, tmp_path, rows)
+    assert verdicts[0]["outcome"] == "kept" and verdicts[0]["rejected_share"] is None
+    assert outcome.report.counts["pairs by the better answer"] == {"rejected undecided: not_json": 1}
+    assert outcome.artifacts["judge_row_cache"].manifest.rows == 0
+
+
+@pytest.mark.parametrize(("split", "policy", "chosen", "decided"), [
+    ("test", "drop", 1, ("kept", "rejected_wins")), ("validation", "flag", 4, ("kept", "rejected_wins")),
+    ("train", "flag", 4, ("kept", "rejected_wins")), ("train", "drop", 4, ("dropped", "rejected_wins")),
+    ("train", "flag", 1, ("dropped", "low_clarity")), ("train", "flag", 5, ("kept", None)),
+])  # fmt: skip
+def test_what_becomes_of_a_pair(split: str, policy: Any, chosen: int, decided: tuple[str, str | None]) -> None:
+    config = JudgeConfig(backend="llm", endpoint=ENDPOINT, rejected=policy)  # type: ignore[arg-type]
+    said = JudgeVerdict("llm", "p", {"clarity": chosen, "accuracy": chosen}, rejected_share=1.0)
+    assert decide(split, said, config) == decided
