@@ -9,13 +9,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ops.commands.judge import judge as judge_commands
-from ops.commands.options import Json, Overrides, root_folder
+from ops.commands.options import BY_OPTIONS, Json, Overrides, reads, root_folder
 from ops.commands.review_group import review as review_commands
 from ops.commands.schedule import schedule as schedule_commands
 from ops.commands.stack import stack as stack_commands
@@ -23,6 +23,9 @@ from ops.commands.suite import suite as suite_commands
 from steps.contracts.errors import AssayError, ConfigError
 from steps.contracts.storage import full_disk
 from steps.zenml_runtime.light_start import start_light
+
+if TYPE_CHECKING:
+    from ops.reading import Reading
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -155,18 +158,6 @@ def assay(
 
 
 Templates = Literal["all", "even", "odd"]
-
-# How the files that a command is given are read.
-Columns = Annotated[
-    list[str] | None,
-    typer.Option("--columns", metavar="NAME=COLUMN,...", help="standard name = the data's, such as prompt=question"),
-]
-RowFormat = Annotated[str | None, typer.Option("--format", help="row format, such as openai; default: found out")]
-FileType = Annotated[str | None, typer.Option("--container", help="file type, such as csv; default: found out")]
-Encoding = Annotated[str | None, typer.Option(help="text encoding, such as cp1252; default: UTF-8 or the BOM's")]
-IngestKeys = Annotated[
-    list[str] | None, typer.Option("--ingest", metavar="KEY=VALUE", help="a key of ingest, for reading the inputs")
-]
 
 Yes = Annotated[bool, typer.Option("--yes", help="remove it; without, only what would go is shown")]
 Workers = Annotated[
@@ -370,17 +361,14 @@ def schema(
 
 
 @app.command(rich_help_panel="Run", cls=_StageCommand)
+@reads
 def stage(
     name: Annotated[str, typer.Argument()],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="files or folders in any known format")],
     out: Annotated[Path, typer.Option(help="folder for kept.parquet, ledger.parquet, report.json, report.html")],
     config: Annotated[Path | None, typer.Option(help="YAML with this stage's keys")] = None,
     overrides: Overrides = None,
-    columns: Columns = None,
-    row_format: RowFormat = None,
-    container: FileType = None,
-    encoding: Encoding = None,
-    ingest: IngestKeys = None,
+    reading: "Reading" = BY_OPTIONS,
     workers: Workers = None,
     json_output: Json = False,
 ) -> None:
@@ -389,14 +377,13 @@ def stage(
 
     leave_pandas()
     from ops.commands.stage import run_stage
-    from ops.reading import reading_of
 
     _quiet(json_output)
-    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
     run_stage(name, inputs, out, config, overrides or [], json_output, root_folder, workers, reading)
 
 
 @app.command("data-report", rich_help_panel="Look")
+@reads
 def data_report(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="files or folders in any known format")],
     against: Annotated[
@@ -405,11 +392,7 @@ def data_report(
     out: Annotated[Path, typer.Option(help="folder for data_report.html and data_report.json")] = Path("data-report"),
     config: Annotated[Path | None, typer.Option(help="run config (pipeline: data_report), without its sources")] = None,
     overrides: Overrides = None,
-    columns: Columns = None,
-    row_format: RowFormat = None,
-    container: FileType = None,
-    encoding: Encoding = None,
-    ingest: IngestKeys = None,
+    reading: "Reading" = BY_OPTIONS,
     json_output: Json = False,
 ) -> None:
     """What is to be known of data before training on it: quality, topics, copies, lengths, and if it is enough."""
@@ -417,32 +400,25 @@ def data_report(
 
     leave_pandas()
     from ops.commands.data_report import run_data_report
-    from ops.reading import reading_of
 
     _quiet(json_output)
-    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
     run_data_report(inputs, against or [], out, config, overrides or [], json_output, root_folder, reading)
 
 
 @app.command(rich_help_panel="Run")
+@reads
 def convert(
     source: Annotated[str, typer.Argument(metavar="IN", help="file or folder in any known format")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="file to write: .jsonl, .json, .csv, .tsv or .parquet")],
     to: Annotated[str, typer.Option(help="openai, alpaca or sharegpt")],
-    columns: Columns = None,
-    row_format: RowFormat = None,
-    container: FileType = None,
-    encoding: Encoding = None,
-    ingest: IngestKeys = None,
+    reading: "Reading" = BY_OPTIONS,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace OUT where it is there already")] = False,
     json_output: Json = False,
 ) -> None:
     """Convert rows to another chat format."""
     from ops.commands.convert import convert_file
-    from ops.reading import reading_of
 
     _quiet(json_output)
-    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
     convert_file(source, out, to, reading, overwrite, json_output)
 
 
@@ -716,6 +692,7 @@ Whole = Annotated[bool, typer.Option("--whole", help="don't cut long texts")]
 
 
 @app.command(rich_help_panel="Look")
+@reads
 def head(
     target: Target,
     stage: StageOfRun = None,
@@ -724,24 +701,19 @@ def head(
     split: OfSplit = None,
     raw: RawText = False,
     whole: Whole = False,
-    columns: Columns = None,
-    row_format: RowFormat = None,
-    container: FileType = None,
-    encoding: Encoding = None,
-    ingest: IngestKeys = None,
+    reading: "Reading" = BY_OPTIONS,
     json_output: Json = False,
 ) -> None:
     """Show the first rows of a run or a file, as assay reads them."""
     from ops.commands.head import show_rows
-    from ops.reading import reading_of
     from ops.row_samples import Choice
 
     _quiet(json_output)
-    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
     show_rows(root_folder(), target, stage, dropped, reading, Choice(rows, None, split, raw), whole, json_output)
 
 
 @app.command(rich_help_panel="Look")
+@reads
 def sample(
     target: Target,
     stage: StageOfRun = None,
@@ -751,20 +723,14 @@ def sample(
     split: OfSplit = None,
     raw: RawText = False,
     whole: Whole = False,
-    columns: Columns = None,
-    row_format: RowFormat = None,
-    container: FileType = None,
-    encoding: Encoding = None,
-    ingest: IngestKeys = None,
+    reading: "Reading" = BY_OPTIONS,
     json_output: Json = False,
 ) -> None:
     """Show rows drawn from all of a run or a file."""
     from ops.commands.head import show_rows
-    from ops.reading import reading_of
     from ops.row_samples import Choice
 
     _quiet(json_output)
-    reading = reading_of(columns or (), ingest or (), format=row_format, container=container, encoding=encoding)
     show_rows(root_folder(), target, stage, dropped, reading, Choice(rows, seed, split, raw), whole, json_output)
 
 
