@@ -21,8 +21,7 @@ from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row
 from steps.contracts.reports import Example, StageReport, Table
 from steps.engines.diversity.repeated import repeated
-from steps.engines.llm.account import Payer
-from steps.engines.llm.asker import Asker, Requests
+from steps.engines.llm.asker import Asker, Requests, account_of, open_session
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.llm.objects import to_answer
 from steps.engines.llm.session import ChatSession
@@ -71,16 +70,12 @@ def augment(rows: Dataset, config: AugmentConfig, ctx: StageContext) -> Outcome:
 def _askers(opened: ExitStack, config: AugmentConfig, ctx: StageContext, requests: Requests) -> tuple[Asker, Asker]:
     """Those of the writer and of the teacher, which may be one."""
     assert config.endpoint is not None
-    folder = ctx.cache or ctx.folder
-    payer = Payer(ctx.run) if ctx.run else None
-    asked = [(config.endpoint, config, "replies.sqlite", "augment.endpoint")]
-    if config.teacher is not None:
-        asked.append((config.teacher.endpoint, config.teacher, "teacher_replies.sqlite", "augment.teacher.endpoint"))  # type: ignore[arg-type]
-    sessions = [
-        opened.enter_context(ChatSession(endpoint, prices, folder / name, where=where, payer=payer))
-        for endpoint, prices, name, where in asked
-    ]
-    return Asker(sessions[0], requests), Asker(sessions[-1], requests)
+    writer = open_session(opened, config.endpoint, config, ctx, "replies.sqlite", "augment.endpoint")
+    teacher, where = config.teacher, "augment.teacher.endpoint"
+    if teacher is None:
+        return Asker(writer, requests), Asker(writer, requests)
+    answers = open_session(opened, teacher.endpoint, teacher, ctx, "teacher_replies.sqlite", where)
+    return Asker(writer, requests), Asker(answers, requests)
 
 
 @contextmanager
@@ -175,11 +170,7 @@ def _report(
     rows: Dataset, after: Dataset, drafts: Sequence[Draft], figures: Sequence[Diversity], requests: Requests,
     sessions: Sequence[ChatSession], lines: LedgerWriter, config: AugmentConfig, watch: Stopwatch, scrubbed: bool,
 ) -> StageReport:  # fmt: skip
-    counts = {
-        "requests": dict(requests.sent),
-        "requests without a reply of use": requests.by_reason(),
-        "endpoint": {k: n for s in sessions for k, n in s.counts().items()},
-    }
+    account = account_of(requests, sessions)
     return StageReport(
         stage="augment",
         rows_in=rows.rows,
@@ -187,11 +178,11 @@ def _report(
         kept=after.rows,
         dropped=lines.total("dropped"),
         dropped_by=dict(lines.counts["dropped"].most_common()),
-        counts={name: by for name, by in counts.items() if by},
-        tables=(_by_method(drafts), diversity_table(figures), *(s.spending.table() for s in sessions)),
+        counts=account.counts,
+        tables=(_by_method(drafts), diversity_table(figures), *account.tables),
         examples=tuple(_examples(drafts, scrubbed=scrubbed)),
-        warnings=(*requests.warnings(), *(a for s in sessions for a in s.adapted)),
-        notes=tuple(dict.fromkeys(n for s in sessions for n in s.spending.notes())),
+        warnings=account.warnings,
+        notes=account.notes,
         config_digest=value_digest(config.model_dump(mode="json")),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,

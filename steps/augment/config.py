@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.llm.endpoint import Endpoint
-from steps.engines.llm.priced import PricedEndpoint, roomy
+from steps.engines.llm.priced import Asking, PricedEndpoint, roomy
 from steps.engines.llm.prices import Prices
 
 # Folder below the state folder: replies that were paid for.
@@ -94,7 +94,7 @@ class DiversityConfig(Frozen):
     min_rows: int = Field(20, ge=2, description="fewer made rows of a method are measured, and never refused")
 
 
-class AugmentConfig(Prices):
+class AugmentConfig(Asking, Prices):
     """Further rows made of those that train, by a model."""
 
     endpoint: Endpoint | None = Field(None, description="where the model is served that writes; needed")
@@ -106,12 +106,6 @@ class AugmentConfig(Prices):
     )
     diversity: DiversityConfig = Field(DiversityConfig(), description="how alike what is made may be")
     instructions: str = Field("", max_length=4000, description="what matters in these rows, added to the orders")
-    max_undecided_share: float = Field(
-        0.2, ge=0, le=1, description="requests without a reply of use / requests; above it the stage fails"
-    )
-    allow_raw_egress: bool = Field(
-        False, description="let rows that were not scrubbed go to an endpoint on another machine"
-    )
 
     @property
     def models(self) -> Sequence[tuple[str, str | None]]:

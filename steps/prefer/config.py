@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from steps.contracts.reports import Frozen
-from steps.engines.llm.priced import PricedEndpoint
+from steps.engines.llm.priced import Asking, PricedEndpoint
 from steps.engines.rubric.reading import rubric_files
 
 # Folder below the state folder: replies that were paid for.
@@ -57,7 +57,7 @@ class PairGrader(Frozen):
         return self
 
 
-class PreferConfig(Frozen):
+class PreferConfig(Asking):
     """Pairs of a better and a worse answer to the prompts that train, from samples of a model."""
 
     model: SampledModel | None = Field(None, description="the model that answers; needed")
@@ -72,12 +72,6 @@ class PreferConfig(Frozen):
         0.25, gt=0, le=1, description="judge: wins / comparisons, grader: score; better minus worse, 0 to 1"
     )
     keep_rows: bool = Field(True, description="whether the rows that gave the prompts stay beside the pairs")
-    max_undecided_share: float = Field(
-        0.2, ge=0, le=1, description="requests without a reply of use / requests; above it the stage fails"
-    )
-    allow_raw_egress: bool = Field(
-        False, description="let rows that were not scrubbed go to an endpoint on another machine"
-    )
 
     @property
     def files(self) -> Sequence[str]:

@@ -16,8 +16,7 @@ from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row, make_row
 from steps.contracts.reports import Example, Histogram, StageReport
-from steps.engines.llm.account import Payer
-from steps.engines.llm.asker import Asker, Requests
+from steps.engines.llm.asker import Asker, Requests, account_of, open_session
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.llm.objects import to_answer
 from steps.engines.llm.priced import PricedEndpoint
@@ -71,9 +70,7 @@ def prefer(rows: Dataset, config: PreferConfig, ctx: StageContext) -> Outcome:
 def _asker(
     opened: ExitStack, asked: PricedEndpoint, file: str, where: str, ctx: StageContext, requests: Requests
 ) -> Asker:
-    payer = Payer(ctx.run) if ctx.run else None
-    cache = (ctx.cache or ctx.folder) / file
-    return Asker(opened.enter_context(ChatSession(asked.endpoint, asked, cache, where=where, payer=payer)), requests)
+    return Asker(open_session(opened, asked.endpoint, asked, ctx, file, where), requests)
 
 
 def _sampled(rows: Dataset, config: PreferConfig, model: Asker) -> list[Answers]:
@@ -166,12 +163,8 @@ def _report(
     sessions: Sequence[ChatSession], lines: LedgerWriter, config: PreferConfig, watch: Stopwatch, scrubbed: bool,
 ) -> StageReport:  # fmt: skip
     compared = [position_table(ranking.compared)] if isinstance(ranking, ByJudge) else []
-    counts = {
-        "better": dict(Counter(str(w) for w in (_better(row) for _, row in created))),
-        "requests": dict(requests.sent),
-        "requests without a reply of use": requests.by_reason(),
-        "endpoint": {k: n for s in sessions for k, n in s.counts().items()},
-    }
+    account = account_of(requests, sessions)
+    better = {"better": dict(Counter(_better(row) for _, row in created))} if created else {}
     return StageReport(
         stage="prefer",
         rows_in=rows.rows,
@@ -181,12 +174,12 @@ def _report(
         flagged=lines.total("flagged"),
         dropped_by=dict(lines.counts["dropped"].most_common()),
         flagged_by=dict(lines.counts["flagged"].most_common()),
-        counts={name: by for name, by in counts.items() if by},
+        counts={**better, **account.counts},
         histograms=(_margins([margin for margin, _ in created]),),
-        tables=(*compared, *(s.spending.table() for s in sessions)),
+        tables=(*compared, *account.tables),
         examples=tuple(_examples([row for _, row in created], scrubbed=scrubbed)),
-        warnings=(*requests.warnings(), *(a for s in sessions for a in s.adapted)),
-        notes=tuple(dict.fromkeys(n for s in sessions for n in s.spending.notes())),
+        warnings=account.warnings,
+        notes=account.notes,
         config_digest=value_digest(config.model_dump(mode="json")),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,

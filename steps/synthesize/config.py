@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from steps.contracts.reports import Frozen
 from steps.engines.chunking.config import ChunkConfig
 from steps.engines.llm.endpoint import Endpoint
-from steps.engines.llm.priced import PricedEndpoint, roomy
+from steps.engines.llm.priced import Asking, PricedEndpoint, roomy
 from steps.engines.llm.prices import Prices
 
 # Folder below the state folder: replies that were paid for.
@@ -51,7 +51,7 @@ class RaftConfig(Frozen):
     )
 
 
-class SynthesizeConfig(Prices):
+class SynthesizeConfig(Asking, Prices):
     """Questions and answers made from documents by a model, each held against what the document says."""
 
     endpoint: Endpoint | None = Field(None, description="where the model is served that writes; needed")
@@ -77,13 +77,6 @@ class SynthesizeConfig(Prices):
         (), description="sitemaps (.xml) or lists of URLs (a line each), by which saved pages are given their URLs"
     )
     instructions: str = Field("", max_length=4000, description="what matters in these documents, added to the orders")
-    # Chosen, as for the judge: when one reply in five is of no use, the model is at fault rather than the documents.
-    max_undecided_share: float = Field(
-        0.2, ge=0, le=1, description="requests without a reply of use / requests; above it the stage fails"
-    )
-    allow_raw_egress: bool = Field(
-        False, description="let documents that were not scrubbed go to an endpoint on another machine"
-    )
 
     @property
     def files(self) -> Sequence[str]:

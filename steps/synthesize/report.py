@@ -7,7 +7,7 @@ from typing import Any
 from steps.contracts.digests import value_digest
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.reports import Example, StageReport, Table
-from steps.engines.llm.asker import Requests
+from steps.engines.llm.asker import Requests, account_of
 from steps.engines.llm.session import ChatSession
 from steps.engines.progress.progress import Stopwatch
 from steps.synthesize.candidates import Asked, Candidate
@@ -78,12 +78,8 @@ class Tally:
         watch: Stopwatch,
     ) -> StageReport:  # fmt: skip
         """The finished report. `undecided`: documents with a chunk to which there was no reply of use."""
-        counts = {
-            "requests": dict(self.requests.sent),
-            "requests without a reply of use": self.requests.by_reason(),
-            "claims checked": dict(self._claims),
-            "endpoint": {k: n for s in sessions for k, n in s.counts().items()},
-        }
+        account = account_of(self.requests, sessions)
+        claims = {"claims checked": dict(self._claims)} if self._claims else {}
         return StageReport(
             stage="synthesize",
             rows_in=rows_in,
@@ -94,18 +90,11 @@ class Tally:
             undecided=undecided,
             dropped_by=dict(lines.counts["dropped"].most_common()),
             flagged_by=dict(lines.counts["flagged"].most_common()),
-            counts={name: by for name, by in counts.items() if by},
-            tables=(
-                self._by_kind(),
-                self._by_document(),
-                *self._unsupported(),
-                *(s.spending.table() for s in sessions),
-            ),
+            counts={**account.counts, **claims},
+            tables=(self._by_kind(), self._by_document(), *self._unsupported(), *account.tables),
             examples=tuple(e for some in self._examples.values() for e in some),
-            warnings=tuple(w for w in (*self._warnings(), *(a for s in sessions for a in s.adapted))),
-            notes=tuple(
-                dict.fromkeys([*self._notes(sessions, lines), *(n for s in sessions for n in s.spending.notes())])
-            ),
+            warnings=(*self._warnings(), *account.warnings),
+            notes=tuple(dict.fromkeys([*self._notes(sessions, lines), *account.notes])),
             config_digest=value_digest(self.config.model_dump(mode="json")),
             seconds=watch.seconds,
             cpu_seconds=watch.cpu_seconds,
@@ -144,7 +133,6 @@ class Tally:
         claims, wrong = self._claims["claims"], self._claims["unsupported"]
         if claims and wrong / claims > _MUCH:
             found.append(f"{wrong:,} of {claims:,} claims ({wrong / claims:.0%}) aren't in their document")
-        found += self.requests.warnings()
         return found
 
     def _notes(self, sessions: Sequence[ChatSession], lines: LedgerWriter) -> list[str]:

@@ -17,11 +17,9 @@ from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row
 from steps.engines.chunking.chunking import cutter
 from steps.engines.diversity.repeated import repeated
-from steps.engines.llm.account import Payer
-from steps.engines.llm.asker import Asker
+from steps.engines.llm.asker import Asker, open_session
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.llm.endpoint import Endpoint
-from steps.engines.llm.prices import Prices
 from steps.engines.llm.session import ChatSession
 from steps.engines.progress.progress import Progress, Stopwatch
 from steps.engines.retrieval.words import WordIndex
@@ -143,20 +141,12 @@ def _sessions(
     opened: ExitStack, config: SynthesizeConfig, endpoint: Endpoint, ctx: StageContext
 ) -> tuple[ChatSession, ChatSession]:
     """That of the writer and of the checker, which may be one."""
-    folder = ctx.cache or ctx.folder
-    payer = Payer(ctx.run) if ctx.run else None
-
-    def session(asked: Endpoint, prices: Prices, name: str, where: str) -> ChatSession:
-        return opened.enter_context(
-            ChatSession(asked, prices, folder / name, where=where, max_chars=config.max_chars, payer=payer)
-        )
-
-    writer = session(endpoint, config, "replies.sqlite", "synthesize.endpoint")
-    if config.checker is None:
+    most, checker = config.max_chars, config.checker
+    writer = open_session(opened, endpoint, config, ctx, "replies.sqlite", "synthesize.endpoint", most)
+    if checker is None:
         return writer, writer
-    return writer, session(
-        config.checker.endpoint, config.checker, "checker_replies.sqlite", "synthesize.checker.endpoint"
-    )
+    where = "synthesize.checker.endpoint"
+    return writer, open_session(opened, checker.endpoint, checker, ctx, "checker_replies.sqlite", where, most)
 
 
 def _asked(

@@ -1,15 +1,20 @@
 """Requests whose replies have a known form, each counted with what it was for and why there was nothing in it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from steps.contracts import thinking
+from steps.contracts.context import StageContext
 from steps.contracts.errors import ServiceError
+from steps.contracts.reports import Table
+from steps.engines.llm.account import Payer
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.objects import Schema, object_in
+from steps.engines.llm.prices import Prices
 from steps.engines.llm.session import Answer, ChatSession, Question
 
 # What ends for want of money says nothing about the model.
@@ -60,6 +65,45 @@ class Requests:
         if not self.held:
             return []
         return [f"max_cost was reached: {self.held:,} requests were not sent; a run with a higher one goes on"]
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a stage's report says of its requests: counts by what is counted, what was paid, warnings and notes."""
+
+    counts: Mapping[str, dict[str, int]]
+    tables: tuple[Table, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def account_of(requests: Requests, sessions: Sequence[ChatSession]) -> Account:
+    """Of all that was asked, in these sessions."""
+    counts = {
+        "requests": dict(requests.sent),
+        "requests without a reply of use": requests.by_reason(),
+        "endpoint": {k: n for s in sessions for k, n in s.counts().items()},
+    }
+    return Account(
+        counts={name: by for name, by in counts.items() if by},
+        tables=tuple(s.spending.table() for s in sessions),
+        warnings=(*requests.warnings(), *(a for s in sessions for a in s.adapted)),
+        notes=tuple(dict.fromkeys(n for s in sessions for n in s.spending.notes())),
+    )
+
+
+def open_session(
+    opened: ExitStack, endpoint: Endpoint, prices: Prices, ctx: StageContext, file: str, where: str,
+    max_chars: int | None = None,
+) -> ChatSession:  # fmt: skip
+    """A session of a stage, closed with `opened`: replies are kept in `file` of its cache, paid by its run.
+
+    Raises:
+        As `ChatSession`.
+    """
+    payer = Payer(ctx.run) if ctx.run else None
+    cache = (ctx.cache or ctx.folder) / file
+    return opened.enter_context(ChatSession(endpoint, prices, cache, where=where, max_chars=max_chars, payer=payer))
 
 
 class Asker:

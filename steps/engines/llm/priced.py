@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from steps.contracts.reports import Frozen
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 
@@ -20,6 +21,18 @@ class PricedEndpoint(Prices):
     @classmethod
     def _room(cls, values: Any) -> Any:
         return roomy(values, "endpoint")
+
+
+class Asking(Frozen):
+    """What a stage that makes rows by models allows."""
+
+    # Chosen, as for the judge: when one reply in five is of no use, the model is at fault rather than the rows.
+    max_undecided_share: float = Field(
+        0.2, ge=0, le=1, description="requests without a reply of use / requests; above it the stage fails"
+    )
+    allow_raw_egress: bool = Field(
+        False, description="let rows that were not scrubbed go to an endpoint on another machine"
+    )
 
 
 def roomy(values: Any, *names: str) -> Any:
