@@ -1,5 +1,6 @@
 """Model folders and their exports, file by file, each with its SHA-256; never pickle."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,8 +30,8 @@ class ModelFolderMaterializer(BaseMaterializer):
         """
         for name in data.info.files:
             _refuse_pickle(name, data.path)
-            if data.path is not None:
-                put_file(data.path / name, layout.model_file(self.uri, name), self.artifact_store)
+        if data.path is not None:
+            _put_files(self, data.info.files, data.path)
         put_main(as_json(data.info), f"{self.uri}/{layout.MODEL}", self.artifact_store)
 
     def load(self, data_type: type[Any]) -> ModelFolder:
@@ -38,14 +39,7 @@ class ModelFolderMaterializer(BaseMaterializer):
         info = get_value(f"{self.uri}/{layout.MODEL}", self.artifact_store, ModelInfo)
         if not info.files:
             return ModelFolder(info, None)
-        folder = Path(self.uri) / "files"
-        if not is_local(self.uri):
-            folder = state_folder() / "cache" / "models" / info.digest
-        for name, sha256 in info.files.items():
-            source = get_file(layout.model_file(self.uri, name), self.artifact_store, sha256, "model-files")
-            if not is_local(self.uri):
-                put_file(source, str(folder / name), self.artifact_store)
-        return ModelFolder(info, folder)
+        return ModelFolder(info, _get_files(self, info.files, "model", info.digest))
 
     def extract_metadata(self, data: ModelFolder) -> dict[str, Any]:
         """What it is and what it was trained on."""
@@ -82,20 +76,13 @@ class ModelExportsMaterializer(BaseMaterializer):
         """
         for name in data.manifest.files:
             _refuse_pickle(name, data.folder)
-            put_file(data.folder / name, layout.model_file(self.uri, name), self.artifact_store)
+        _put_files(self, data.manifest.files, data.folder)
         put_main(as_json(data.manifest), f"{self.uri}/{layout.MANIFEST}", self.artifact_store)
 
     def load(self, data_type: type[Any]) -> ModelExports:
         """Open in place when the store is local, else from a local cache; every file's digest is verified."""
         manifest = get_value(f"{self.uri}/{layout.MANIFEST}", self.artifact_store, ExportsManifest)
-        folder = Path(layout.model_file(self.uri, ""))
-        if not is_local(self.uri):
-            folder = state_folder() / "cache" / "exports" / value_digest(manifest.files)
-        for name, sha256 in manifest.files.items():
-            source = get_file(layout.model_file(self.uri, name), self.artifact_store, sha256, "exported-files")
-            if not is_local(self.uri):
-                put_file(source, str(folder / name), self.artifact_store)
-        return ModelExports(manifest, folder)
+        return ModelExports(manifest, _get_files(self, manifest.files, "export", value_digest(manifest.files)))
 
     def extract_metadata(self, data: ModelExports) -> dict[str, Any]:
         """Which exports there are, and of which model."""
@@ -108,6 +95,22 @@ class ModelExportsMaterializer(BaseMaterializer):
     def compute_content_hash(self, data: ModelExports) -> str:
         """The digest over all files."""
         return data.digest
+
+
+def _put_files(kept_by: BaseMaterializer, files: Iterable[str], folder: Path) -> None:
+    for name in files:
+        put_file(folder / name, layout.model_file(kept_by.uri, name), kept_by.artifact_store)
+
+
+def _get_files(kept_by: BaseMaterializer, files: Mapping[str, str], what: str, digest: str) -> Path:
+    """The folder of these files (name -> SHA-256): where they lie, or a copy on this machine; each is verified."""
+    here = is_local(kept_by.uri)
+    folder = Path(kept_by.uri) / "files" if here else state_folder() / "cache" / f"{what}s" / digest
+    for name, sha256 in files.items():
+        source = get_file(layout.model_file(kept_by.uri, name), kept_by.artifact_store, sha256, f"{what}-files")
+        if not here:
+            put_file(source, str(folder / name), kept_by.artifact_store)
+    return folder
 
 
 def _refuse_pickle(name: str, folder: Path | None) -> None:
