@@ -11,9 +11,11 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from steps.engines.text.normalise import normal_form
 
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _STRAY_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
@@ -21,6 +23,8 @@ _STRAY_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _PYTHON_TOKEN = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|[{}\[\]]", re.DOTALL)
 _TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_NO_CONTENT = re.compile(r"[\s\"'\\]+")
 # Replies are capped by max_tokens; this bounds the work on a hostile one.
 _MAX_BRACES = 256
 # Chosen: Python's own parser grows with the depth of what it reads.
@@ -56,6 +60,22 @@ def json_objects(text: str, accept: Callable[[dict[str, Any]], bool]) -> Found:
             found.append(value)
         at = text.find("{", end)
     return Found(found, "many")
+
+
+def stands_in(value: dict[str, Any], texts: Iterable[str]) -> bool:
+    """Whether an object stands in a text, however it is quoted, escaped, nested or spaced there, or left unfinished
+    around it. Unlike `json_objects` it passes over nothing: who wrote the texts may hide an object from that reader
+    and still have it repeated.
+    """
+    # Without its own brackets: there, more may stand in it.
+    sought = _bare(json.dumps(value, ensure_ascii=False))[1:-1]
+    return any(sought in _bare(text) for text in texts if text)
+
+
+def _bare(text: str) -> str:
+    """A text without blanks, quotes and escapes, in its normal form."""
+    text = _ESCAPE.sub(lambda m: chr(int(m[1], 16)), text)
+    return _NO_CONTENT.sub("", normal_form(text)).replace(",}", "}").replace(",]", "]")
 
 
 def is_unicode(value: Any) -> bool:

@@ -35,17 +35,18 @@ class ChoicePrompts:
     _before: str
     _after: list[str]
     _bos: list[int]
+    _control: frozenset[int] = frozenset()
 
     def middles(self, texts: Sequence[str]) -> list[list[int] | None]:
         """The tokens of each text between prefix and tail; None where the tokenizer writes what is shared in other
-        tokens beside this text.
+        tokens beside this text, or reads a control token in it.
         """
         found: list[list[int] | None] = []
         for ids in self._tokens([self._before + text + self._after[0] for text in texts]):
             tail = [*self.tails[0], self.choices[0][0]]
             start, end = len(self.prefix), len(ids) - len(tail)
             fits = start <= end and ids[:start] == self.prefix and ids[end:] == tail
-            found.append(ids[start:end] if fits else None)
+            found.append(ids[start:end] if fits and self._control.isdisjoint(ids[start:end]) else None)
         return found
 
     def wholes(self, texts: Sequence[str], question: int) -> list[list[int]]:
@@ -94,9 +95,21 @@ def choice_prompts(
     wholes = [found.wholes(probes, q) for q in range(len(questions))]
     every = [ids for of_question in wholes for ids in of_question]
     prefix = every[0][: _shared(every)]
-    done = ChoicePrompts(tokenizer, prefix, _tails(wholes), choices, found._before, found._after, begins)
+    control = control_tokens(tokenizer)
+    done = ChoicePrompts(tokenizer, prefix, _tails(wholes), choices, found._before, found._after, begins, control)
     _check(done, probes, wholes, f"{where}: tokenizer {name}")
     return done
+
+
+def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> frozenset[int]:
+    """Ids that no text of others may come to: special tokens, and added ones that the chat template writes. Not the
+    one for what the tokenizer doesn't know, where it is for that alone.
+    """
+    template = str(tokenizer.chat_template or "")
+    added = {i: t for i, t in tokenizer.added_tokens_decoder.items() if t.content.strip()}
+    ids = {i for i, t in added.items() if t.special or t.content in template} | set(tokenizer.all_special_ids)
+    ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return frozenset(ids - ({tokenizer.unk_token_id} - set(ends)))
 
 
 def _answering(tokenizer: "PreTrainedTokenizerBase") -> ChatTemplate:

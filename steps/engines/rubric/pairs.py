@@ -16,7 +16,7 @@ from steps.contracts.reports import Table
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.framing import framed as in_frame
 from steps.engines.llm.objects import form, object_in, to_ask
-from steps.engines.llm.reply_json import json_objects
+from steps.engines.llm.reply_json import json_objects, stands_in
 from steps.engines.llm.session import ChatSession, Question
 from steps.engines.rubric.frame import message_of
 from steps.engines.rubric.prompt import in_particular
@@ -171,8 +171,9 @@ def _read(reply: Any, pair: Pair) -> tuple[str, str]:
     found = object_in(reply, _SCHEMA)
     if isinstance(found, str):
         return found, ""
-    texts = [m["content"] for m in (*pair.before, *pair.first, *pair.second) if m["content"] and "{" in m["content"]]
-    if any(found in json_objects(text, lambda _: True).objects for text in texts):
+    turns = (*pair.before, *pair.first, *pair.second)
+    texts = [t for m in turns for t in message_of(m).values()] + ([pair.tools] if pair.tools else [])
+    if stands_in(found, texts) or any(found in json_objects(t, lambda _: True).objects for t in texts if "{" in t):
         return "echoed_verdict", ""
     return found["better"], found["reason"][:500]
 

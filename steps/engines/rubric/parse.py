@@ -17,8 +17,9 @@ from typing import Any
 
 from steps.contracts.records import Row
 from steps.engines.llm.client import Reply
-from steps.engines.llm.reply_json import Found, json_objects
+from steps.engines.llm.reply_json import Found, json_objects, stands_in
 from steps.engines.rubric.case import Case, Criterion, Score
+from steps.engines.rubric.frame import message_of
 
 _REFUSAL = re.compile(
     r"\b(?:i|we)(?:'m| am)? (?:can(?:no|')?t|cannot|won't|will not|unable to|not able to|must decline)\b"
@@ -56,7 +57,8 @@ def parse_reply(reply: Reply, case: Case, criteria: Sequence[Criterion]) -> Rubr
     first, *others = (_read(v, criteria) for v in found.objects)
     if any(other != first for other in others):
         return "ambiguous_reply"
-    return "echoed_verdict" if isinstance(first, RubricScores) and first in _quoted(case, criteria) else first
+    echoed = isinstance(first, RubricScores) and _is_the_rows(found.objects[0], first, case, criteria)
+    return "echoed_verdict" if echoed else first
 
 
 def _why_none(reply: Reply, found: Found) -> str:
@@ -90,10 +92,12 @@ def _folded(value: Mapping[str, Any]) -> Row:
     return {str(key).strip().casefold(): inner for key, inner in value.items()}
 
 
-def _quoted(case: Case, criteria: Sequence[Criterion]) -> list[RubricScores | str]:
-    """The verdicts in the row's own texts, read as the reply is."""
-    texts = [p for p in (case.text, *(m["content"] for m in case.messages)) if p and "{" in p]
-    return [_read(v, criteria) for text in texts for v in _verdicts(text, criteria).objects]
+def _is_the_rows(verdict: Row, scores: RubricScores, case: Case, criteria: Sequence[Criterion]) -> bool:
+    """Whether the row holds this verdict, anywhere; or scores and reasons that are read as the same ones."""
+    texts = [t for m in case.messages for t in message_of(m).values()] + [t for t in (case.text, case.tools) if t]
+    if stands_in({c: said for c, said in verdict.items() if c in criteria}, texts):
+        return True
+    return any(scores == _read(v, criteria) for t in texts if "{" in t for v in _verdicts(t, criteria).objects)
 
 
 def _read(verdict: Row, criteria: Sequence[Criterion]) -> RubricScores | str:
