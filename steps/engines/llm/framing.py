@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from typing import Any
 
 from steps.contracts.digests import text_digest
@@ -35,7 +36,7 @@ def framed(value: Any, name: str) -> str:
 
 def in_json(value: Any) -> str:
     """A JSON value as one line without control tokens."""
-    return _CONTROL.sub(_escaped, json.dumps(value, ensure_ascii=False))
+    return _CONTROL.sub(lambda m: _escaped(m[0]), json.dumps(value, ensure_ascii=False))
 
 
 def harmless(text: str) -> str:
@@ -43,5 +44,7 @@ def harmless(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return re.sub("....", r"\\u\g<0>", found[0].encode("utf-16-be").hex())
+@cache
+def _escaped(character: str) -> str:
+    """As JSON escapes it: two units of UTF-16 beyond the first plane."""
+    return re.sub("....", r"\\u\g<0>", character.encode("utf-16-be").hex())
