@@ -913,7 +913,8 @@ Deployed = Annotated[str, typer.Option("--as", metavar="NAME", help="of the depl
 @app.command(rich_help_panel="Run")
 def deploy(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="models:/NAME@ALIAS, run:RUN[/MODEL] or a folder")
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="models:/NAME@ALIAS, run:RUN[/MODEL], a folder, or a GGUF file"),
     ] = None,
     to: Annotated[
         str, typer.Option(help="serve: assay serve; mlflow: MLflow's model server; kubernetes: pods")

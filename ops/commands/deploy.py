@@ -45,7 +45,7 @@ def deploy_model(
 
 def _say(done: Deployment) -> None:
     server = done.current
-    say(f"{done.name}: {server.asked} ({server.digest[:12]}) at {done.url}, by {server.to}")
+    say(f"{done.name}: {server.asked} ({server.digest[:12]}) at {done.url}, by {server.by}")
     if server.to == "kubernetes":
         say("  applied; nothing was tested, and whether its pods come up Kubernetes tells:")
         say(f"  kubectl --namespace {server.place['namespace']} rollout status deployment/assay-{done.name}")
@@ -62,16 +62,17 @@ def _say(done: Deployment) -> None:
 
 
 def _told(root: Path, done: Deployment) -> dict[str, Any]:
+    told = {"url": done.url, "by": done.current.by, **done.model_dump(mode="json")}
     if done.current.to == "kubernetes":
         found = _in_cluster(done)
         ready = found.endswith(" ready") and not found.startswith("0 ")
-        return {"url": done.url, "running": {"server": ready}, "cluster": found, **done.model_dump(mode="json")}
+        return {**told, "running": {"server": ready}, "cluster": found}
     folder = state.folder_of(root, done.name)
     up = {
         "server": bool(processes.running(folder, done.current.id)),
         "address": bool(processes.running(folder, done.front)),
     }
-    return {"url": done.url, "running": up, **done.model_dump(mode="json")}
+    return {**told, "running": up}
 
 
 def _in_cluster(done: Deployment) -> str:
@@ -101,7 +102,7 @@ def show_deployments(root: Path, json_output: bool) -> int:
         say("nothing is deployed")
     else:
         rows = [
-            [d["name"], d["url"], d["current"]["to"], d["current"]["asked"], d["current"]["digest"][:12],
+            [d["name"], d["url"], d["by"], d["current"]["asked"], d["current"]["digest"][:12],
              d["current"]["since"], d.get("cluster") or ("down" if d["name"] in down else "runs")]
             for d in found
         ]  # fmt: skip

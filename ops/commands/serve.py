@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.console import complain
+from ops.deploy.processes import MARK
 from ops.environment import prepare
 from ops.serving.app import Rules, make_app
 from ops.serving.engine_desk import EngineDesk
@@ -50,6 +51,8 @@ def serve_models(root: Path, opening: AbstractContextManager[Opened], listening:
             the engine has ended too often. StorageError: the log can't be written.
     """
     prepare(root)
+    # An engine isn't ended beside this process: it has to answer what has begun.
+    os.environ.pop(MARK, None)
     host, log = listening.host, listening.log
     with (
         closing(_listening(host, listening.port)) as listener,

@@ -15,18 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from materializers.artifacts import is_remote
 from ops.deploy import kubernetes, processes, state
 from ops.deploy.smoke import smoke_test, wait_until_up
 from ops.deploy.state import Deployment, Server, Target
-from ops.found_models import FoundModel, find_model
-from ops.release.clearance import clearance_of
-from ops.release.facts import behind
-from ops.run_index import known_runs
+from ops.deploy.wanted import wanted
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError, IntegrityError, ServiceError
 from steps.engines.exports.folder_format import Asked
-from steps.engines.tracking.database import database_file
-from steps.engines.tracking.secrets import without_secret
 from steps.register.registered import with_secret
 from steps.zenml_runtime.state import state_folder
 
@@ -65,15 +59,9 @@ def deploy(
 
     Raises:
         ServiceError, IntegrityError: it doesn't pass its test; what was deployed before is still asked.
-        ConfigError: it can't be deployed so, or the port is taken. As `find_model`.
+        ConfigError: it can't be deployed so, or the port is taken. As `wanted`.
     """
-    found = find_model(root, text, over)
-    against = clearance_of(root, found, behind(root, found), "deployed").against
-    server = Server(
-        id="", name=wish.name, to=to, asked=text, model=_named(root, found, to), digest=found.model.info.digest, port=0,
-        place=kubernetes.place_of(wish.name) if to == "kubernetes" else {}, against=against, overrides=tuple(overrides),
-        over=over and str(Path(over).expanduser().resolve() if Path(over).expanduser().is_dir() else over),
-    )  # fmt: skip
+    server = wanted(root, text, to, wish.name, over, overrides)
     with _alone(root, wish.name, say) as folder:
         return _exchange(root, folder, server, wish, state.read(folder), say)
 
@@ -162,7 +150,7 @@ def _exchange(
 ) -> Deployment:
     """Start, test, and only then let it be asked; what was there goes on until then, and if it fails."""
     if there is not None and (there.current.to == "kubernetes") != (wanted.to == "kubernetes"):
-        what = f"{wish.name} is deployed by {there.current.to}"
+        what = f"{wish.name} is deployed by {there.current.by}"
         raise ConfigError(what, where="--to", hint=f"--as another name, or assay undeploy --as {wish.name}")
     if wanted.to == "kubernetes":
         return _applied(folder, wanted, wish, there)
@@ -171,7 +159,7 @@ def _exchange(
     server = wanted.model_copy(update={"id": secrets.token_hex(6), "port": _free_port(), "since": ""})
     try:
         processes.start(folder, server.id, _command(server), root, _environment(root, server))
-        say(f"starting {server.asked} by {server.to}")
+        say(f"starting {server.asked} by {server.by}")
         wait_until_up(server, wish.timeout, lambda: bool(processes.running(folder, server.id)))
         tested = smoke_test(server, wish.prompts)
     except BaseException as e:
@@ -278,49 +266,6 @@ def _free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
-
-
-def _named(root: Path, found: FoundModel, to: Target) -> str:
-    """What the server is told.
-
-    Raises:
-        ConfigError: it can't be reached from there.
-    """
-    if to == "serve":
-        return _lasting(root, found)
-    version = _version(found)
-    if to == "mlflow":
-        return version
-    assert found.run is not None
-    for what, uri in (("registry", version.rpartition("#")[0]), ("artifact store", found.run.artifact_store)):
-        if database_file(uri) is not None or not is_remote(uri):
-            hint = "run on a stack whose stores are shared, such as `s3`"
-            raise ConfigError(f"its {what} is this machine's, which no pod reaches", where=found.name, hint=hint)
-    return f"model:{version}"
-
-
-def _lasting(root: Path, found: FoundModel) -> str:
-    """What names the same weights later, whatever becomes of an alias."""
-    run, digest = found.run, found.model.info.digest
-    if run is None:
-        return str(Path(found.name).expanduser().resolve())
-    if any(r.run_id == run.run_id for r in known_runs(root)):
-        named = next((a.name for a in run.of_type("model") if a.digest == digest), None)
-        if named is not None:
-            return f"run:{run.name}/{named}"
-    return f"model:{_version(found)}"
-
-
-def _version(found: FoundModel) -> str:
-    """REGISTRY#NAME/VERSION of the weights.
-
-    Raises:
-        ConfigError: they aren't registered.
-    """
-    made = found.run.registration if found.run is not None else None
-    if made is None or made.tags.get("weights_digest") != found.model.info.digest:
-        raise ConfigError("these weights aren't registered in MLflow", where=found.name, hint="--to serve")
-    return f"{without_secret(made.tracking_uri)}#{made.name}/{made.version}"
 
 
 def _command(server: Server) -> list[str]:

@@ -1,7 +1,8 @@
 """Processes that outlive the command that started them, found again by a mark in their environment.
 
 A process's number alone may be another one's by now, and who starts a process can die before noting it; the mark is
-there from the first instant, and children have it as well.
+there from the first instant. Children have it as well, unless their parent takes it out of its own environment (the
+system goes on to show it there).
 """
 
 import os
@@ -15,8 +16,8 @@ import psutil
 
 from steps.contracts.storage import writing
 
-# FOLDER:ID of the deployment.
-_MARK = "ASSAY_DEPLOYMENT"
+# An environment variable: FOLDER:ID of the deployment.
+MARK = "ASSAY_DEPLOYMENT"
 
 
 def start(folder: Path, id_: str, command: Sequence[str], root: Path, environment: Mapping[str, str]) -> int:
@@ -28,7 +29,7 @@ def start(folder: Path, id_: str, command: Sequence[str], root: Path, environmen
     with writing(folder), _log(folder, id_).open("ab") as log:
         process = subprocess.Popen(
             list(command), cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, **environment, _MARK: _mark(folder, id_)},
+            env={**os.environ, **environment, MARK: _mark(folder, id_)},
         )  # fmt: skip
     return process.pid
 
@@ -47,7 +48,7 @@ def running(folder: Path, id_: str | None = None) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            mark = process.environ().get(_MARK, "")
+            mark = process.environ().get(MARK, "")
             is_ours = mark == wanted if wanted is not None else mark.startswith(_mark(folder, ""))
             if is_ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)

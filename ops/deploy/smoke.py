@@ -65,11 +65,12 @@ def smoke_test(server: Server, given: Sequence[Asked]) -> int:
 
 def _check_model(server: Server) -> None:
     listed = _json(server, _get(server, "/v1/models"))["data"][0]
-    if listed.get("digest") != server.digest:
-        raise IntegrityError(
-            f"the new server has the weights {str(listed.get('digest'))[:12]}, meant were {server.digest[:12]}",
-            where=server.asked, hint="the model's files were changed since it was named",
-        )  # fmt: skip
+    for key, what, meant in (("digest", "weights", server.digest), ("file", "file", server.file)):
+        if meant is not None and listed.get(key) != meant:
+            raise IntegrityError(
+                f"the new server has the {what} {str(listed.get(key))[:12]} instead of {meant[:12]}",
+                where=server.asked, hint="the model's files were changed since it was named",
+            )  # fmt: skip
 
 
 def _of_serve(server: Server, asked: Asked) -> tuple[str, str]:

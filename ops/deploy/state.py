@@ -30,6 +30,7 @@ class Server(Frozen):
         id: of its processes; port: on which it listens, on this machine alone.
         name: of the deployment, under which `assay serve` is asked for the model.
         asked: the model as it was named; model: what names the same weights for good; digest: of these.
+        file: SHA-256 of the GGUF file that answers; None: another kind of model.
         over: what an adapter in a folder lies over, as it was named.
         against: what speaks against the model by its gate and approvals.
         overrides: settings of `assay serve`.
@@ -45,6 +46,7 @@ class Server(Frozen):
     model: str
     digest: str
     port: int
+    file: str | None = None
     over: str | None = None
     against: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -52,9 +54,14 @@ class Server(Frozen):
     since: str = ""
     tested: int = 0
 
+    @property
+    def by(self) -> str:
+        """What answers, in a word."""
+        return "llama.cpp" if self.file is not None else self.to
+
     def is_like(self, other: "Server") -> bool:
         """Whether both are the same model, run alike."""
-        same = ("to", "model", "digest", "overrides", "place")
+        same = ("to", "model", "digest", "file", "overrides", "place")
         return all(getattr(self, name) == getattr(other, name) for name in same)
 
 

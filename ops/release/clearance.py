@@ -14,6 +14,7 @@ from steps.register.decisions import PersonsDecision, decisions_of
 
 # Chosen: a reason, no document.
 _LONGEST_REASON = 4_000
+NOT_JUDGED = "no run is known that made it, so that no gate has judged it"
 
 
 class Clearance(Frozen):
@@ -63,7 +64,7 @@ def clearance_of(root: Path, found: FoundModel, stores: Behind | None, although:
 
 def _judged(found: FoundModel, stores: Behind | None) -> tuple[Decision | None, list[str]]:
     if found.run is None or stores is None:
-        return None, ["no run is known that made it, so that no gate has judged it"]
+        return None, [NOT_JUDGED]
     decisions = [stores.store.value(a, Decision) for a in found.run.of_type("decision")]
     if not decisions:
         return None, [f"no gate judged the models of run {found.run.name}"]

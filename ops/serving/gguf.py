@@ -1,6 +1,6 @@
 """A GGUF file behind the server: found by a name, run by llama.cpp."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,19 @@ class GgufModel:
     """A file to be run.
 
     Attributes:
+        sha256: of the file.
         digest: of the weights that it was exported from; of the file itself, where nobody recorded those.
         dtype: number format; "": not known.
         config: the settings of its chat template.
+        run: that made the weights; None: not known.
     """
 
     file: Path
+    sha256: str
     digest: str
     dtype: str = ""
     config: TemplateConfig = field(default_factory=TemplateConfig)
+    run: str | None = None
 
 
 def find_gguf(text: str) -> GgufModel | None:
@@ -55,13 +59,23 @@ def find_gguf(text: str) -> GgufModel | None:
     manifest = path.parent / MANIFEST
     if manifest.is_file() and path.name in read_manifest(path.parent).files:
         return _exported(path)
-    return GgufModel(path, file_digest(path))
+    digest = file_digest(path)
+    return GgufModel(path, digest, digest)
 
 
 def _exported(file: Path) -> GgufModel:
     manifest = verify_files(file.parent)
     settings: Any = manifest.facts.get("template")
-    return GgufModel(file, manifest.model, manifest.dtype, TemplateConfig.model_validate(settings or {}))
+    config = TemplateConfig.model_validate(settings or {})
+    return GgufModel(file, manifest.files[file.name], manifest.model, manifest.dtype, config, manifest.run)
+
+
+def refuse_layers(over: str | None, adapters: Sequence[str] = ()) -> None:
+    """Raises ConfigError where something is to lie over or under a GGUF file."""
+    for given, where in ((adapters, "--adapter"), (over, "--over")):
+        if given:
+            raise ConfigError("llama.cpp serves one GGUF file, whose weights are merged", where=where,
+                              hint="export each model, and give it a server of its own")  # fmt: skip
 
 
 class LlamaEngine:
@@ -126,5 +140,6 @@ class LlamaEngine:
 
 def described(name: str, model: GgufModel) -> Mapping[str, Any]:
     """The file for /v1/models."""
+    dtype = {"dtype": model.dtype} if model.dtype else {}
     return {"id": name, "object": "model", "created": 0, "owned_by": "assay", "digest": model.digest,
-            "engine": LlamaEngine.name, **({"dtype": model.dtype} if model.dtype else {})}  # fmt: skip
+            "file": model.sha256, "engine": LlamaEngine.name, **dtype}  # fmt: skip

@@ -13,7 +13,7 @@ from ops.found_models import FoundModel, find_model, find_models
 from ops.serving.desk import Answers, Desk
 from ops.serving.desks import Desks
 from ops.serving.engine_desk import EngineDesk
-from ops.serving.gguf import GgufModel, LlamaEngine, described, find_gguf
+from ops.serving.gguf import GgufModel, LlamaEngine, described, find_gguf, refuse_layers
 from ops.serving.loading import describe
 from ops.serving.vllm import VllmEngine, vllm_is_here
 from steps.contracts.errors import ConfigError
@@ -60,9 +60,7 @@ def opened(root: Path, served: Served) -> Iterator[Opened]:
         raise ConfigError(f"no engine {served.engine!r}", where="--engine", hint="one of " + ", ".join(ENGINES))
     file = find_gguf(served.model)
     if file is not None and served.engine in (AUTO, LLAMA_CPP):
-        if served.adapters:
-            raise ConfigError("llama.cpp serves one GGUF file, whose weights are merged", where="--adapter",
-                              hint="export each model, and give it a server of its own")  # fmt: skip
+        refuse_layers(served.over, served.adapters)
         with _by_llama_cpp(file, served.name or served.model, served.overrides) as found:
             yield found
         return

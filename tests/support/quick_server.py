@@ -3,17 +3,20 @@
     python quick_server.py PORT NAME DIGEST SAYS [HOW]
 
 HOW: ok; dies: at once; hangs: never healthy; broken: answers 500; random: says something else each time; late: healthy
-after two seconds; other: of another model.
+after two seconds; other: of another model. Where SAYS is a file, its SHA-256 is told.
 """
 
+import hashlib
 import json
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 PORT, NAME, DIGEST, SAYS, HOW = (*sys.argv[1:5], (sys.argv[5:] or ["ok"])[0])
 BEGAN = time.monotonic()
 ASKED = [0]
+FILE = hashlib.sha256(Path(SAYS).read_bytes()).hexdigest() if Path(SAYS).is_file() else None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -24,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
             ready = HOW != "hangs" and (HOW != "late" or time.monotonic() - BEGAN > 2)
             self.reply({"says": SAYS}, 200 if ready else 503)
         else:
-            self.reply({"data": [{"id": NAME, "digest": "0" * 64 if HOW == "other" else DIGEST}]})
+            self.reply({"data": [{"id": NAME, "digest": "0" * 64 if HOW == "other" else DIGEST, "file": FILE}]})
 
     def do_POST(self) -> None:
         length = int(self.headers["Content-Length"])
