@@ -11,7 +11,7 @@ from steps.contracts.data_report import DataReport
 from steps.contracts.dataset import Dataset
 from steps.contracts.dedup_index import DedupIndex
 from steps.contracts.embeddings import CachedEmbeddings
-from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
+from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration, WinRates
 from steps.contracts.exports import ModelExports, ParityReport
 from steps.contracts.ledger import Ledger
 from steps.contracts.models import ModelFolder
@@ -46,6 +46,7 @@ ARTIFACT_TYPES: Mapping[type, ArtifactType] = {
     StageReport: "stage_report",
     EvalReport: "eval_report",
     Comparison: "comparison",
+    WinRates: "win_rates",
     Decision: "decision",
     Registration: "registration",
     Monitored: "monitored",

@@ -9,13 +9,13 @@ from materializers import layout, views
 from materializers.transfer import as_json, get_value, put_main, put_text
 from steps.contracts.data_report import DataReport
 from steps.contracts.digests import text_digest, value_digest
-from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
+from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration, WinRates
 from steps.contracts.exports import ParityReport
 from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import Frozen, StageReport
 from steps.contracts.runs import RunRecord
 
-_MEASURED = ("seconds", "cpu_seconds", "usage")
+_MEASURED = ("seconds", "cpu_seconds", "usage", "spent")
 
 
 class ValueMaterializer(BaseMaterializer):
@@ -23,6 +23,7 @@ class ValueMaterializer(BaseMaterializer):
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
         EvalReport, Comparison, Decision, Registration, Monitored, DataReport, ParityReport,
+        WinRates,
     )  # fmt: skip
     ASSOCIATED_ARTIFACT_TYPE = ArtifactType.DATA_ANALYSIS
     FILE: ClassVar[str] = layout.VALUE

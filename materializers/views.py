@@ -21,7 +21,7 @@ from materializers.data_chapters import chapters_of, counted, points, signed
 from materializers.visible import visible
 from steps.contracts.data_report import DataReport
 from steps.contracts.dataset import Manifest
-from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration
+from steps.contracts.evaluation import Comparison, Decision, Difference, Estimate, EvalReport, Registration, WinRates
 from steps.contracts.exports import ParityReport
 from steps.contracts.humanize import duration, number
 from steps.contracts.ledger import Ledger
@@ -115,6 +115,11 @@ def _(value: EvalReport) -> Markup:
 @fragment.register
 def _(value: Comparison) -> Markup:
     return comparison(value, {})
+
+
+@fragment.register
+def _(value: WinRates) -> Markup:
+    return _render("win_rates.jinja", w=value)
 
 
 @fragment.register

@@ -100,7 +100,7 @@ def _parts(model: Candidate, terms: Terms) -> dict[str, Any]:
         "dataset": terms.suite.dataset_digest,
         "tasks": tasks,
         "files": files,
-        "settings": terms.config.model_dump(mode="json"),
+        "settings": terms.config.of_one.model_dump(mode="json"),
         "code": code_digest("steps.evaluate.measure"),
         "libraries": {name: version(name) for name in _LIBRARIES},
     }
@@ -152,7 +152,7 @@ def _make(model: Candidate, terms: Terms, folder: Path, parts: dict[str, Any]) -
     cache = state_folder() / EMBEDDINGS
     remove_left(terms.kept, _SCRATCH)
     with closing(OwnFolder(terms.kept, _SCRATCH)) as scratch:
-        config = terms.config.model_copy(update={"subjects": ()})
+        config = terms.config.of_one
         rest = (terms.dataset, config, terms.root, scratch.path, cache)
         if isinstance(model, FoundEndpoint):
             done = measure_served(model.name, model.endpoint, *rest, terms.scrubbed)

@@ -248,7 +248,7 @@ def _variables(config: RunConfig, stack: Path | None, infra: InfraConfig | None)
 
 
 def _endpoints(config: RunConfig) -> Iterator[tuple[KeyPath, Connection]]:
-    """Models that curation asks, and where the config names them."""
+    """Models that curation and grading ask, and where the config names them."""
     judge, synthesize, augment, prefer = config.judge, config.synthesize, config.augment, config.prefer
     jurors = judge.jury.others if judge.jury is not None else ()
     for stage, place, named in (
@@ -259,6 +259,7 @@ def _endpoints(config: RunConfig) -> Iterator[tuple[KeyPath, Connection]]:
         ("augment", ("endpoint",), augment and augment.endpoint),
         ("augment", ("teacher", "endpoint"), augment and augment.teacher and augment.teacher.endpoint),
         ("prefer", ("model", "endpoint"), prefer and prefer.model and prefer.model.endpoint),
+        ("evaluate", ("judge", "endpoint"), config.evaluate.judge and config.evaluate.judge.endpoint),
         ("prefer", ("judge", "endpoint"), prefer and prefer.judge and prefer.judge.endpoint),
     ):
         if isinstance(named, Connection) and config.runs(stage):

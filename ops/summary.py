@@ -27,7 +27,7 @@ from pipelines.report.ownership import ownership
 from pipelines.report.verdict import judged
 from steps.contracts import reports
 from steps.contracts.digests import value_digest
-from steps.contracts.evaluation import Comparison, Decision, Difference, EvalReport
+from steps.contracts.evaluation import Comparison, Decision, Difference, EvalReport, WinRates
 from steps.contracts.humanize import number
 from steps.contracts.runs import RunRecord
 
@@ -105,6 +105,8 @@ def print_summary(root: Path, record: RunRecord, as_json: bool) -> None:
             print_whole(out, _plain(owned.title, owned.columns, owned.rows))
         for sentence in judged(record, compared, candidate[-1] if candidate else None, evals, costs):
             out.print(text(sentence))
+    for artifact in record.of_type("win_rates"):
+        print_win_rates(out, store.value(artifact, WinRates))
     for artifact in record.of_type("decision"):
         _print_decision(out, store.value(artifact, Decision))
     if record.monitored is not None:
@@ -120,6 +122,13 @@ def print_comparison(out: Console, compared: Comparison) -> None:
         print_whole(out, _plain(together.title, together.columns, together.rows))
     for candidate in compared.candidates:
         print_whole(out, _scores(compared, candidate.name))
+
+
+def print_win_rates(out: Console, preferred: WinRates) -> None:
+    """Whose answers the judge prefers, and what is to be known of that."""
+    print_whole(out, as_text(preferred.table))
+    for note in preferred.notes:
+        out.print(text(note))
 
 
 def print_submitted(record: RunRecord, as_json: bool) -> None:

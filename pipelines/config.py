@@ -11,6 +11,7 @@ from pipelines.stages import SKIPPABLE, STAGES, TRAINING, Stage, StageSettings, 
 from steps.contracts.models import BASE, CHAMPION, registered_model
 from steps.contracts.reports import Frozen
 from steps.engines.template.config import TemplateConfig
+from steps.evaluate.config import PAIRS_STEP
 from steps.train.config import TrainConfig, phases_of
 
 __all__ = ["RunConfig", "load_model"]
@@ -184,6 +185,9 @@ class RunConfig(StageSettings, RunSettings):
         models = (BASE, *self._champion, *self._trained)
         for place, subject in enumerate(self.evaluate.subjects if self.evaluates else ()):
             where = ("evaluate", "subjects", place)
+            if self.evaluate.win_rate and f"evaluate_{subject.name}_step" == PAIRS_STEP:
+                what = f"{subject.name!r} is taken by evaluate.win_rate: choose another name"
+                yield Contradiction((*where, "name"), what)
             if subject.name in (BASE, CHAMPION, *self._trained):
                 yield Contradiction((*where, "name"), f"{subject.name!r} is a model of the run: choose another name")
             if subject.model not in models:

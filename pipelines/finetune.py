@@ -10,7 +10,7 @@ from pipelines.start import Started
 from steps.base.step import base_step
 from steps.contracts.models import BASE, CHAMPION
 from steps.engines.template.effective import changed
-from steps.evaluate.step import EvaluateOutputs, evaluate_champion_step, evaluate_step
+from steps.evaluate.step import EvaluateOutputs, evaluate_champion_step, evaluate_pairs_step, evaluate_step
 from steps.evaluate.subject_config import SubjectConfig
 from steps.gate.step import gate_step
 from steps.register.step import register_step
@@ -46,6 +46,11 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
         for name in config.subjects
     ]
     evaluations = [m.report for m in measured]
+    if config.evaluate.win_rate is not None:
+        evaluate_pairs_step(
+            evaluations, [m.answers for m in measured], dataset, config.evaluate.model_copy(update={"subjects": ()}),
+            config.gate.reference, start.inputs("evaluate"),
+        )  # fmt: skip
     decided = gate_step(evaluations, [m.answers for m in measured], config.gate, start.sources)
     registered = models[config.candidate]
     registration = register_step(
@@ -72,7 +77,7 @@ def finetuned(config: RunConfig, start: Started, dataset: Any, reports: list[Any
         judged.report,
         judged.answers,
         config.export,
-        config.evaluate.model_copy(update={"subjects": ()}),
+        config.evaluate.of_one,
         start.inputs("evaluate"),
     ).parity
 
@@ -135,8 +140,7 @@ def _evaluated(
         model.base,
         model.tuned,
         dataset,
-        # A subject is no other one because there are more of them.
-        config.evaluate.model_copy(update={"subjects": ()}),
+        config.evaluate.of_one,
         start.inputs("evaluate"),
         asked,
         config.curates and config.runs("scrub"),

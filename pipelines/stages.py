@@ -18,7 +18,7 @@ from steps.contracts.reports import Frozen
 from steps.data_report.config import DataReportConfig
 from steps.dedup.config import DedupConfig
 from steps.engines.embed.config import CACHE as EMBEDDINGS
-from steps.evaluate.config import EvaluateConfig
+from steps.evaluate.config import PAIRS_STEP, EvaluateConfig
 from steps.export.config import ExportConfig
 from steps.gate.config import GateConfig
 from steps.ingest.config import IngestConfig
@@ -278,7 +278,10 @@ class StageSettings(Frozen):
         EvaluateConfig,
         Stage(
             tunes=True,
-            steps=lambda config: [f"evaluate_{subject}_step" for subject in config.subjects],
+            steps=lambda config: [
+                *(f"evaluate_{subject}_step" for subject in config.subjects),
+                *([PAIRS_STEP] if config.evaluate.win_rate else []),
+            ],
             files=EvaluateConfig.files,
             further="steps.evaluate.named_files:files_of",
             documents=EvaluateConfig.documents,

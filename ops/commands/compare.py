@@ -13,20 +13,23 @@ from ops.environment import prepare
 from ops.found_endpoints import Candidate, FoundEndpoint, find_candidates
 from ops.found_models import trained_on
 from ops.measured import Measured, Terms, kept_folder, measured
-from ops.summary import print_comparison
+from ops.summary import print_comparison, print_win_rates
 from ops.versions import Version, find_version, newest_completed
 from ops.versions import trained_on as version_of_config
 from pipelines.config import RunConfig
 from pipelines.load import load_model
 from pipelines.report.candidates import candidates
 from steps.contracts.errors import ConfigError, InputError, InputNotFoundError
-from steps.contracts.evaluation import Comparison
+from steps.contracts.evaluation import Comparison, WinRates
 from steps.contracts.pinned import is_url
 from steps.contracts.runs import RunRecord
+from steps.engines.embed.config import CACHE as EMBEDDINGS
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.named_files import files_of
 from steps.evaluate.tasks import Suite, suite
+from steps.evaluate.win_rate import win_rates
 from steps.gate.gate import compare as compared
+from steps.zenml_runtime.state import state_folder
 from steps.zenml_runtime.urls import with_urls
 
 
@@ -85,19 +88,34 @@ def compare_models(
     terms = Terms(dataset, tasks, asked.config, folder, answers or kept_folder(root), scrubbed)
     done = [measured(m, terms) for m in found]
     comparison = compared(done[0].evaluation, [d.evaluation for d in done[1:]])
+    preferred = _preferred(done, terms) if asked.config.win_rate is not None else None
     notes = [*notes, *_same(found), *_told(done)]
     if json_output:
-        emit(_as_json(comparison, asked, done, notes))
+        emit(_as_json(comparison, asked, done, notes) | _preferred_as_json(preferred))
         return
     count = (
         f"{len(tasks.tasks[0].rows):,} test rows" if dataset else f"{sum(len(t.rows) for t in tasks.tasks):,} questions"
     )
     say(f"measured on {count} of {asked.where}")
     print_comparison(console(), comparison)
+    if preferred is not None:
+        print_win_rates(console(), preferred)
     for note in notes:
         say(f"note: {note}")
     for one in done:
         say(f"{'kept' if one.reused else 'measured'}: {one.evaluation.report.subject}: {one.folder}")
+
+
+def _preferred(done: Sequence[Measured], terms: Terms) -> WinRates:
+    """Whose answers the judge of the settings prefers; its replies are kept."""
+    evaluations = [d.evaluation for d in done]
+    return win_rates(
+        evaluations, evaluations[0].report.subject, terms.dataset, terms.config, terms.root, state_folder() / EMBEDDINGS
+    )
+
+
+def _preferred_as_json(preferred: WinRates | None) -> dict[str, Any]:
+    return {} if preferred is None else {"win_rates": preferred.model_dump(mode="json")}
 
 
 def _asked(root: Path, wanted: Wanted, found: Sequence[Candidate]) -> _Asked:

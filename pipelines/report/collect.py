@@ -13,7 +13,7 @@ from pipelines.report.costs import evaluation_costs, run_costs
 from pipelines.report.page import Exported, Model, RunPage, ScoredAnswer, SideBySide, Version
 from steps.contracts.data_report import DataReport
 from steps.contracts.errors import InputNotFoundError
-from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration
+from steps.contracts.evaluation import Answers, Comparison, Decision, EvalReport, Registration, WinRates
 from steps.contracts.exports import ExportsManifest, ParityReport
 from steps.contracts.monitoring import Monitored
 from steps.contracts.reports import Frozen
@@ -48,6 +48,7 @@ def collect(store: Artifacts, made_by: RunRecord | None, config_yaml: str = "") 
         models=tuple(Model(stage_of(a), store.model(a)) for a in run.of_type("model")),
         evals=tuple(evals.values()),
         comparison=compared,
+        win_rates=_only(store, run.of_type("win_rates"), WinRates),
         decision=_only(store, run.of_type("decision"), Decision),
         monitored=_only(store, run.of_type("monitored"), Monitored),
         parity=_only(store, run.of_type("parity"), ParityReport),

@@ -18,7 +18,7 @@ from pipelines.report.ownership import ownership
 from pipelines.report.verdict import judged
 from steps.contracts.data_report import DataReport
 from steps.contracts.dataset import Manifest
-from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration
+from steps.contracts.evaluation import Comparison, Decision, EvalReport, Registration, WinRates
 from steps.contracts.exports import ExportManifest, ParityReport
 from steps.contracts.humanize import duration
 from steps.contracts.models import ModelInfo
@@ -90,6 +90,7 @@ class RunPage:
     models: tuple[Model, ...] = ()
     evals: tuple[EvalReport, ...] = ()
     comparison: Comparison | None = None
+    win_rates: WinRates | None = None
     decision: Decision | None = None
     registration: Registration | None = None
     monitored: Monitored | None = None

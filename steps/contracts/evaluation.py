@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import pyarrow as pa
 from pydantic import Field, StringConstraints, model_validator
 
-from steps.contracts.reports import Frozen
+from steps.contracts.reports import Frozen, Table
 
 # One line per (task, row): every prompt and answer is kept. `scores` is a JSON object metric -> float or null
 # (null: the metric does not apply to this row, or the extractor found nothing to compare).
@@ -227,6 +227,63 @@ class Comparison(Frozen):
                 for d in value["differences"]
             ],
         }
+
+
+class Duel(Frozen):
+    """Whose answers of one task a judge prefers: those of `subject`, or those of `against`.
+
+    Each pair is asked about in both orders. wins, losses: the same answer was named in both. ties: a tie was said in
+    one or both, the answers were equal, or the same place was named in both orders, which `flips` counts of them.
+    undecided: reason -> pairs without a verdict. rate: (wins + ties / 2) / decided pairs. p: exact sign test of wins
+    against losses, corrected by Holm for the number of duels. longer: of wins and losses, those whose better answer is
+    the longer one.
+    """
+
+    task: str
+    subject: str
+    against: str
+    wins: int
+    ties: int
+    losses: int
+    flips: int
+    undecided: dict[str, int] = Field(default_factory=dict)
+    rate: Estimate | None
+    p: float
+    longer: int
+
+
+class WinRates(Frozen):
+    """Candidates' answers beside the reference's and the champion's, in a judge's eyes.
+
+    judge: the model that was asked. prompt_digest: of what it is told beside the answers. spent: tokens and cost.
+    """
+
+    judge: str
+    prompt_digest: str
+    duels: tuple[Duel, ...]
+    spent: Table | None = None
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @property
+    def table(self) -> Table:
+        """A line per duel, its rate with its interval."""
+        columns = ("task", "subject", "against", "wins", "ties", "losses", "flips", "undecided", "win rate", "p",
+                   "the longer one won")  # fmt: skip
+        return Table(
+            title=f"Whose answers {self.judge} prefers, asked in both orders, 95 % intervals; p by the sign test,"
+            " corrected for their number by Holm",
+            columns=columns,
+            rows=tuple(_line_of(d) for d in self.duels),
+        )
+
+
+def _line_of(d: Duel) -> tuple[str | int | float | None, ...]:
+    rate = "" if d.rate is None else f"{d.rate.value:.3f} [{d.rate.low:.3f}, {d.rate.high:.3f}]"
+    won = d.wins + d.losses
+    return (d.task, d.subject, d.against, d.wins, d.ties, d.losses, d.flips, sum(d.undecided.values()), rate,
+            "< 0.001" if d.p < 0.001 else f"{d.p:.3f}", f"{d.longer} of {won}" if won else "")  # fmt: skip
 
 
 class Reason(Frozen):

@@ -18,6 +18,7 @@ ArtifactType: TypeAlias = Literal[
     "eval_report",
     "answers",
     "comparison",
+    "win_rates",
     "decision",
     "registration",
     "monitored",

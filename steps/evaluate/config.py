@@ -14,6 +14,7 @@ from steps.engines.llm.prices import Prices
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.retrieval.config import TRAIN
+from steps.engines.rubric.reading import rubric_files
 from steps.evaluate.harness.config import HarnessConfig
 from steps.evaluate.subject_config import SubjectConfig
 
@@ -21,6 +22,8 @@ MetricName: TypeAlias = Literal[
     "loss", "exact_match", "contains", "numeric", "json_valid", "field_accuracy", "key_accuracy", "type_accuracy",
     "rouge_l", "bleu", "chrf", "preference_accuracy",
 ]  # fmt: skip
+# The step that asks whose answers are preferred, beside those that evaluate a subject.
+PAIRS_STEP = "evaluate_pairs_step"
 Extractor: TypeAlias = Literal["none", "json", "final_number", "regex"]
 
 
@@ -114,6 +117,19 @@ class GradingJudge(Prices):
     )
 
 
+class WinRateConfig(Frozen):
+    """Whose answers the judge prefers, two at a time and in both orders: of held-out rows, control questions, and
+    suites' kinds domain and qa.
+    """
+
+    # Chosen: with 100 pairs the 95 % interval of a rate is up to 20 points wide.
+    max_rows: int | None = Field(
+        100, ge=1, description="Rows per task at most, chosen by hash; each costs two requests per pair of subjects."
+    )
+    rubric: str = Field("preference", description="A rubric that compares two answers, by name or path.")
+    instructions: str = Field("", max_length=4000, description="What matters in these rows, added to the rubric.")
+
+
 class GradingEmbedder(EmbedConfig):
     """An embedding model that says how near two answers are."""
 
@@ -147,6 +163,11 @@ class EvaluateConfig(GradingConfig):
     )
     judge: GradingJudge | None = Field(
         None, description="The model that the grader judge asks, where a suite asks for it."
+    )
+    win_rate: WinRateConfig | None = Field(
+        None,
+        description="Compare each subject's answers with those of the gate's reference and of the champion, by"
+        " `judge`; null: nobody is asked.",
     )
     decline_patterns: tuple[str, ...] = Field(
         DECLINE_PATTERNS,
@@ -202,7 +223,8 @@ class EvaluateConfig(GradingConfig):
         """Files that the config names; those that these name in turn are found in them."""
         harness = self.lm_eval.files if self.lm_eval else ()
         schemas = (c.json_schema for c in (self, *self.controls) if c.json_schema)
-        return tuple(dict.fromkeys((*(c.path for c in self.controls), *schemas, *self.suites, *harness)))
+        rubric = rubric_files(self.win_rate.rubric) if self.win_rate else ()
+        return tuple(dict.fromkeys((*(c.path for c in self.controls), *schemas, *self.suites, *harness, *rubric)))
 
     def of_task(self, name: str) -> Self:
         """The settings with those by which a task's answers are graded."""
@@ -254,8 +276,15 @@ class EvaluateConfig(GradingConfig):
             raise ValueError("engine: the tasks of lm_eval are asked by transformers; name a subject with the engine")
         return self
 
+    @property
+    def of_one(self) -> Self:
+        """What decides over a single subject's evaluation: it is no other one because there are more of them."""
+        return self.model_copy(update={"subjects": (), "win_rate": None})
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.win_rate is not None and self.judge is None:
+            raise ValueError("win_rate asks a judge: name one, judge.endpoint")
         called = [s.name for s in self.subjects]
         if len(set(called)) < len(called):
             raise ValueError(

@@ -4,12 +4,13 @@ from typing import Annotated, NamedTuple
 
 import materializers.all  # noqa: F401 - says how the outputs are stored
 from steps.contracts.dataset import Dataset
-from steps.contracts.evaluation import Answers, EvalReport
+from steps.contracts.evaluation import Answers, EvalReport, Evaluation, WinRates
 from steps.contracts.models import ModelFolder
 from steps.engines.embed.config import CACHE as EMBEDDINGS
+from steps.engines.llm.account import Payer
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.subject_config import SubjectConfig
-from steps.zenml_runtime.context import input_root
+from steps.zenml_runtime.context import input_root, run_id
 from steps.zenml_runtime.models import load_models
 from steps.zenml_runtime.state import state_folder, workspace
 from steps.zenml_runtime.step import assay_step, cache_key
@@ -62,6 +63,25 @@ def evaluate_champion_step(
     done = _evaluated(subject, base, None, dataset, config, asked, scrubbed)
     notes = (*done.report.notes, "there was no champion yet: this is the base")
     return EvaluateOutputs(done.report.model_copy(update={"notes": notes}), done.answers)
+
+
+@assay_step(key)
+def evaluate_pairs_step(
+    reports: list[EvalReport],
+    answers: list[Answers],
+    dataset: Dataset,
+    config: EvaluateConfig,
+    reference: str,
+    inputs: dict[str, str],
+) -> Annotated[WinRates, "win_rates"]:
+    """Ask a judge whose answers are better. Reports and answers are those of the same subjects in the same order;
+    `reference`: the subject that all are held against; `inputs` as of `evaluate_step`.
+    """
+    from steps.evaluate.win_rate import win_rates
+
+    evaluations = [Evaluation(r, a) for r, a in zip(reports, answers, strict=True)]
+    cache = state_folder() / EMBEDDINGS
+    return win_rates(evaluations, reference, dataset, config, input_root("evaluate"), cache, Payer(run_id()))
 
 
 def _evaluated(

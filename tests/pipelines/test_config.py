@@ -72,6 +72,25 @@ def test_dataset_belongs_to_finetune(tmp_path: Path) -> None:
                                            "ingest: {sources: [{name: a, path: a}]}\n")  # fmt: skip
 
 
+def test_a_win_rate_is_a_step_of_its_own_beside_the_subjects(tmp_path: Path) -> None:
+    from pipelines.step_names import position_of
+
+    text = (
+        "name: x\nskip: [scrub]\ningest: {sources: [{name: a, path: a}]}\nbase: {model: m}\nregistry: {name: m}\n"
+        "evaluate:\n  judge: {endpoint: {base_url: 'http://127.0.0.1:1/v1', model: j}}\n"
+        "  win_rate: {rubric: mine.yaml}\n  subjects: [{name: NAME, system: Be short.}]\n"
+    )
+    path = tmp_path / "run.yaml"
+    path.write_text(text.replace("NAME", "prompted"))
+    config = load_model(RunConfig, path)
+    steps = [s for s in config.steps if s.startswith("evaluate")]
+    assert steps == ["evaluate_base_step", "evaluate_prompted_step", "evaluate_tuned_step", "evaluate_pairs_step"]
+    assert position_of("evaluate_pairs_step") == position_of("evaluate_base_step") < position_of("gate_step")
+    assert config.evaluate.files() == ("mine.yaml",)
+    assert config.evaluate.of_one.win_rate is None and config.evaluate.of_one.files() == ()
+    assert "'pairs' is taken by evaluate.win_rate" in refused(tmp_path, text.replace("NAME", "pairs"))
+
+
 def test_what_scrub_reads_besides_the_rows_enters_its_cache_key(tmp_path: Path) -> None:
     from pipelines.input_digests import read_inputs
 
