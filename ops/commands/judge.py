@@ -1,4 +1,4 @@
-"""`assay judge ...`: the judge held against people."""
+"""`assay judge ...`: the judge held against people, and against hostile rows."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from ops.commands.options import Json, Overrides, root_folder
 
-judge = typer.Typer(name="judge", no_args_is_help=True, help="The judge held against people's labels.")
+judge = typer.Typer(name="judge", no_args_is_help=True, help="The judge held against people and hostile rows.")
 
 
 @judge.command("label")
@@ -61,3 +61,21 @@ def calibrate(
     from ops.judging.calibrate import calibrate_judge
 
     calibrate_judge(root_folder(), config, gold, overrides or [], run, precision, out, json_output)
+
+
+@judge.command("red-team")
+def red_team(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="run config whose judge is meant")],
+    max_raised: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0.0, max=1.0, help="fail if attacks raise more of the scores by a point or more"
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Show how far rows that try to talk a judge round raise its scores: each beside the same row without the try."""
+    from ops.judging.red_team import red_team_judge
+
+    red_team_judge(root_folder(), config, overrides or [], max_raised, json_output)

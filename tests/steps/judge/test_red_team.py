@@ -27,10 +27,11 @@ from steps.engines.rubric.parse import RubricScores, parse_reply
 from steps.engines.rubric.prompt import system_prompt
 from steps.engines.rubric.reading import read_rubric
 from steps.judge.config import JudgeConfig
+from steps.judge.heuristic import HeuristicJudge
 from steps.judge.judge import backend_for
 from steps.judge.jury import combined
 from steps.judge.jury_config import JuryConfig
-from steps.judge.red_team import Attempt, red_team, resistance
+from steps.judge.red_team import Attempt, _case, red_team, resistance
 from steps.judge.verdict import JudgeVerdict
 
 QUALITY = read_rubric("quality")
@@ -41,6 +42,11 @@ HUGE = [a for a in TEAM if a.kind == "huge"]
 CONTROL = re.compile(r"[<>]|\[/?[a-z]?[A-Z][A-Z0-9_]*\]|\[\||\]~|\[[a-z]~\[|\]!")
 
 
+def lines() -> list[dict[str, Any]]:
+    file = Path(red_team.__wrapped__.__code__.co_filename).with_name("red_team.jsonl")
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+
+
 def texts_of(case: Case) -> list[str]:
     messages = [text for m in case.messages for text in (m["content"], m["tool_calls"]) if text]
     return [*messages, *(text for text in (case.text, case.tools) if text)]
@@ -49,16 +55,14 @@ def texts_of(case: Case) -> list[str]:
 def test_the_set_is_what_it_says() -> None:
     assert len(TEAM) >= 60 and len({a.name for a in TEAM}) == len(TEAM)
     assert len({a.kind for a in TEAM}) >= 20
-    file = Path(red_team.__wrapped__.__code__.co_filename).with_name("red_team.jsonl")
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-    for line, attempt in zip(lines, TEAM, strict=True):
+    for line, attempt in zip(lines(), TEAM, strict=True):
         attack, whole = line["attack"] * line.get("repeat", 1), "".join(texts_of(attempt.attacked))
         assert line["place"] == "turns" or attack in whole, "each attack stands in its row"
         control = "".join(texts_of(attempt.control))
         assert control == line.get("prompt", "") + line.get("answer", line.get("document", "")), "and in no control"
         assert attempt.attacked.content_id != attempt.control.content_id
         assert attempt.kind != "huge" or len(whole) > 1_000_000
-    said = "".join(line["attack"] for line in lines if line["kind"] == "languages")
+    said = "".join(line["attack"] for line in lines() if line["kind"] == "languages")
     scripts = {unicodedata.name(c).split()[0] for c in said if c.isalpha()} - {"LATIN"}
     assert len(scripts) >= 8, scripts
 
@@ -289,3 +293,17 @@ def test_effects_by_hand() -> None:
     assert by_kind["huge"].undecided == {"too_long": 5} and by_kind["huge"].raised is None
     assert found.raised == {"order_1": 2.0, "order_2": 1.0} and found.judge == ("Known.",)
     assert found.all.measured == len(TEAM) - 6 and found.all.raised == pytest.approx(2 / (len(TEAM) - 6))
+
+
+def test_any_line_raises_the_heuristic_judges_scores_as_the_attacks_do() -> None:
+    """Signals see what ends a text, and what it is made of: whatever is added hides that, whether it orders or not."""
+    judge = HeuristicJudge(JudgeConfig())
+    harmless = "The weather in the valley was mild that day, and the shops were open until six."
+    texts = [
+        (a, line) for a, line in zip(TEAM, lines(), strict=True) if line["place"].split("_")[-1] in ("start", "end")
+    ]
+    alone = judge.verdicts([a.control for a, _ in texts])
+    attacked = judge.verdicts([a.attacked for a, _ in texts])
+    mild = judge.verdicts([_case(line, harmless, line["place"]) for _, line in texts])
+    raised = [sum(x.share - y.share > 0.199 for x, y in zip(of, alone, strict=True)) for of in (attacked, mild)]
+    assert (len(texts), *raised) == (139, 26, 25)
