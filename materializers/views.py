@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from materializers import charts, wording
 from materializers.data_chapters import chapters_of, counted, points, signed
+from materializers.judge_chapters import chapters_of_judge
 from materializers.visible import visible
 from steps.contracts.data_report import DataReport
 from steps.contracts.dataset import Manifest
@@ -104,7 +105,7 @@ def as_html(value: Any) -> str:
 
 @fragment.register
 def _(value: StageReport) -> Markup:
-    return _render("stage_report.jinja", r=value, open_examples=True)
+    return stage_report(value, open_examples=True)
 
 
 @fragment.register
@@ -167,9 +168,15 @@ def _(value: Ledger) -> Markup:
     return _render("ledger.jinja", lines=lines, rows=value.rows)
 
 
-def stage_report(value: StageReport, *, open_examples: bool) -> Markup:
-    """A stage's report with its examples shown or folded."""
-    return _render("stage_report.jinja", r=value, open_examples=open_examples)
+def stage_report(value: StageReport, *, open_examples: bool, judge: bool = True) -> Markup:
+    """A stage's report with its examples shown or folded. judge: with what it says of a model that judges."""
+    chapters = chapters_of_judge([value]) if judge else []
+    return _render("stage_report.jinja", r=value, open_examples=open_examples, chapters=chapters)
+
+
+def judge_chapter(reports: Sequence[StageReport]) -> Markup:
+    """What these reports say of models that judge."""
+    return _render("judge.jinja", reports=reports, chapters=chapters_of_judge(reports))
 
 
 def comparison(value: Comparison, directions: Directions) -> Markup:

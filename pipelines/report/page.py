@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from materializers import views
+from materializers.judge_chapters import judging
 from materializers.wording import words
 from pipelines.report.candidates import candidates
 from pipelines.report.costs import StageCost, evaluation_cost, in_words, rows_through, stage_cost, together
@@ -130,6 +131,7 @@ def render_page(content: RunPage) -> str:
             owned=ownership(content.record, content.evals, costs),
             links=Dashboards().of(content.record),
             costs=costs,
+            judging=judging(content.reports),
             together=together(costs),
             through=rows_through(costs),
             glance=_glance(content, costs),
@@ -197,6 +199,7 @@ def _environment() -> jinja2.Environment:
     env = views.environment(_TEMPLATES)
     env.globals.update(
         stage_report=views.stage_report,
+        judge_chapter=views.judge_chapter,
         fragment=views.fragment,
         compared=views.comparison,
         candidates=candidates,

@@ -1,6 +1,7 @@
 """What a stage says about itself. One typed report per stage; ZenML metadata, HTML and the terminal show it."""
 
-from typing import Any, Self
+from collections.abc import Iterable
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,12 +31,17 @@ class Series(Frozen):
     y: tuple[float, ...]
 
 
+# What of a judge's report a table or an example belongs to, in the order of the page; "": to none of them.
+ChapterOfJudge: TypeAlias = Literal["", "scores", "agreement", "biases", "undecided", "spend"]
+
+
 class Table(Frozen):
     """A small table to show; cells are text or numbers."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | int | float | None, ...], ...]
+    chapter: ChapterOfJudge = ""
 
 
 class Example(Frozen):
@@ -45,6 +51,12 @@ class Example(Frozen):
     reason: str
     text: str
     evidence: dict[str, Any] = Field(default_factory=dict)
+    chapter: ChapterOfJudge = ""
+
+
+def of_chapter(chapter: ChapterOfJudge, tables: Iterable[Table]) -> tuple[Table, ...]:
+    """The tables as part of a chapter."""
+    return tuple(table.model_copy(update={"chapter": chapter}) for table in tables)
 
 
 class StageReport(Frozen):

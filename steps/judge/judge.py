@@ -185,6 +185,8 @@ class Judged:
 
     verdict: JudgeVerdict
     excerpt: str
+    # Characters of what was judged.
+    chars: int = 0
 
 
 def judging(backend: Judge, rejected: bool = False) -> Callable[[Batch], list[Judged]]:
@@ -220,7 +222,11 @@ def _begin(
         backend.pass_over(len(cases) - len(new))
         once = {result: decoded(result, backend.criteria) for result in set(results) if result is not None}
         verdicts = [next(fresh) if result is None else once[result] for result in results]
-        return [Judged(v, "" if v.is_full else excerpt(c)) for v, c in zip(verdicts, cases, strict=True)]
+        asks = not isinstance(backend, HeuristicJudge)
+        return [
+            Judged(v, excerpt(c) if asks or not v.is_full else "", c.judged_chars if asks else 0)
+            for v, c in zip(verdicts, cases, strict=True)
+        ]
 
     return judged
 
@@ -243,7 +249,7 @@ class _Verdicts(RowStage[Judged]):
     """The judge as a stage of the driver that decides, and leaves what follows to others. It looks at every new row."""
 
     name = "judge"
-    columns = (
+    columns: Sequence[str] = (
         "record_id", "content_id", "source", "locator", "kind", "messages", "chosen", "rejected", "tools", "text",
         "label", "split",
     )  # fmt: skip
@@ -254,6 +260,8 @@ class _Verdicts(RowStage[Judged]):
         self.work = Work(heuristic_judging, config.model_dump_json(), "judge")
         self.here = judging(backend, config.judges_rejected)
         self._config, self._backend = config, backend
+        if config.backend != "heuristic":
+            self.columns = (*self.columns, "meta")
 
     def mine(self, rows: Dataset, share: Share) -> Mask:
         """The rows of a share, shape (rows,)."""
@@ -275,7 +283,7 @@ class _Verdicts(RowStage[Judged]):
 class _Stage(_Verdicts):
     """The judge as a stage of the driver: what becomes of each row, and the account of it."""
 
-    row_columns = ("record_id", "content_id", "source", "locator", "label", "split")
+    row_columns: Sequence[str] = ("record_id", "content_id", "source", "locator", "label", "split")
 
     def __init__(
         self,
@@ -288,6 +296,8 @@ class _Stage(_Verdicts):
     ) -> None:
         super().__init__(config, backend, code)
         self._verdicts, self._unjudged, self._tally = verdicts, unjudged, tally
+        if config.backend != "heuristic":
+            self.row_columns = (*self.row_columns, "meta")
 
     def passing(self, table: pa.Table, lookup: Lookup) -> None:
         self._tally.add_sources(table["source"])
@@ -300,7 +310,7 @@ class _Stage(_Verdicts):
         verdict = decision.verdict
         outcome, reason = decide(row["split"], verdict, self._config, row["label"])
         self._verdicts.add(row, verdict, outcome)
-        self._tally.add(row, verdict, outcome, reason, decision.excerpt)
+        self._tally.add(row, verdict, outcome, reason, decision.excerpt, decision.chars)
         if verdict.error:
             self._unjudged.add(row, verdict)
         if verdict.error and row["split"] not in HELD_OUT:

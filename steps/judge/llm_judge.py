@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from steps.contracts.digests import value_digest
-from steps.contracts.reports import Table
+from steps.contracts.reports import Table, of_chapter
 from steps.engines.llm.account import Payer
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.client import Reply
@@ -210,7 +210,7 @@ class LlmJudge:
 
     def tables(self) -> tuple[Table, ...]:
         """Tokens and cost, of this run and from the cache."""
-        return (self._session.spending.table(),)
+        return of_chapter("spend", [self._session.spending.table()])
 
     def notes(self) -> tuple[str, ...]:
         """Which model judged, and how its replies were held to the form."""

@@ -75,4 +75,4 @@ def prior_table(priors: Mapping[Any, Mapping[Criterion, Rating] | None]) -> tupl
         if rating.mass > 0
     ]
     columns = ("rows", "criterion", *RATINGS, "probability of a rating", "score")
-    return (Table(title="An empty row", columns=columns, rows=tuple(rows)),) if rows else ()
+    return (Table(title="An empty row", columns=columns, rows=tuple(rows), chapter="biases"),) if rows else ()

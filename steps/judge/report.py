@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
-from steps.contracts.reports import Example, Histogram, StageReport, Table
+from steps.contracts.reports import Example, Histogram, StageReport, Table, of_chapter
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Criterion, Score
 from steps.judge.backend import Judge
+from steps.judge.biases.biases import Biases
 from steps.judge.config import JudgeConfig
 from steps.judge.deciding import compared, keeps
 from steps.judge.jury import JurorsTally
@@ -23,6 +24,7 @@ _BINS = 16
 _EXAMPLES_PER_REASON = 3
 _EXAMPLE_REASONS = 12
 _MOST_DETAILS = 100
+_SHOWN_DETAILS = 20
 
 
 class Tally:
@@ -42,13 +44,21 @@ class Tally:
         self.signals: Counter[str] = Counter()
         self._bins = [0] * _BINS
         self._jurors = JurorsTally(partial(keeps, config))
+        # What is counted of models that judge, which have habits.
+        self._biases = None if config.backend in ("heuristic", "classifier") else Biases(config)
         # Pairs whose rejected answer was judged, by which one is better.
         self._pairs: Counter[str] = Counter()
         self._splits: dict[str, list[float]] = {}
         self._examples: dict[str, list[Example]] = {}
 
-    def add(self, row: Row, verdict: JudgeVerdict, outcome: str, reason: str | None, excerpt: str) -> None:
-        """Count one row; of it are read record_id, source, locator, label and split."""
+    def add(
+        self, row: Row, verdict: JudgeVerdict, outcome: str, reason: str | None, excerpt: str, chars: int = 0
+    ) -> None:
+        """Count one row; of it are read record_id, source, locator, label and split, where a model judges content_id
+        and meta as well. chars: of what was judged.
+        """
+        if self._biases is not None:
+            self._biases.add(row, verdict, excerpt if self._scrubbed else "", chars)
         self.rows += 1
         self.outcomes[outcome] += 1
         if verdict.members:
@@ -120,6 +130,7 @@ class Tally:
 
     def report(self, backend: Judge, unjudged: UndecidedRows, watch: Stopwatch) -> StageReport:
         """The finished report."""
+        b = self._biases
         said = (f"What the model said about rows without a verdict is in {unjudged.location}, by record_id.",)
         counts = {"pairs by the better answer": dict(self._pairs)} if self._pairs else {}
         counts |= {"undecided by reason": dict(self.undecided), "signals": dict(self.signals.most_common())}
@@ -137,14 +148,33 @@ class Tally:
             flagged_by=dict(self.reasons["flagged"].most_common()),
             counts={name: by for name, by in counts.items() if by},
             histograms=(self._histogram(),),
-            tables=(self._criteria(), self._by_split(), *self._jurors.tables(), *backend.tables()),
-            examples=tuple(e for some in self._examples.values() for e in some),
-            warnings=(*backend.warnings(), *self._sources.warnings(self.config.signals)),
+            tables=(*self._tables(), *backend.tables()),
+            examples=(*(e for some in self._examples.values() for e in some), *(b.examples() if b else ())),
+            warnings=(
+                *backend.warnings(),
+                *(b.warnings(self.scores) if b else ()),
+                *self._sources.warnings(self.config.signals),
+            ),
             notes=(*backend.notes(), *(said if unjudged.rows else ())),
             config_digest=value_digest(self.config.model_dump(mode="json")),
             seconds=watch.seconds,
             cpu_seconds=watch.cpu_seconds,
         )
+
+    def _tables(self) -> tuple[Table, ...]:
+        scores, agreement = (self._criteria(), self._by_split()), self._jurors.tables()
+        if self._biases is None:
+            return (*scores, *agreement)
+        return (
+            *of_chapter("scores", scores), *of_chapter("agreement", agreement), *self._biases.tables(self.scores),
+            *self._without_verdict(),
+        )  # fmt: skip
+
+    def _without_verdict(self) -> tuple[Table, ...]:
+        if not self.undecided:
+            return ()
+        rows = tuple((detail, n) for detail, n in self.undecided_details.most_common(_SHOWN_DETAILS))
+        return (Table(title="Rows without a verdict", columns=("why", "rows"), rows=rows, chapter="undecided"),)
 
     def _histogram(self) -> Histogram:
         edges = tuple(round(0.2 + 0.8 * i / _BINS, 6) for i in range(_BINS + 1))

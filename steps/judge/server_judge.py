@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from steps.contracts.digests import value_digest
-from steps.contracts.reports import Table
+from steps.contracts.reports import Table, of_chapter
 from steps.engines.llm.account import Payer
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.endpoint import Endpoint
@@ -105,8 +105,9 @@ class ServerRatings:
         for kind in self.rubric.rows:
             places = [i for i, case in enumerate(cases) if self._asks(case) and rated_as(case.kind) == kind]
             if places:
-                prior = self._prior(kind) if self.config.empty_row_prior == "taken_out" else None
-                begun.append((places, prior, self._begun(kind, [row_text(cases[i]) for i in places])))
+                prior = self._prior(kind)
+                without = prior if self.config.empty_row_prior == "taken_out" else None
+                begun.append((places, without, self._begun(kind, [row_text(cases[i]) for i in places])))
 
         def verdicts() -> list[JudgeVerdict]:
             found: dict[int, JudgeVerdict] = {}
@@ -201,7 +202,7 @@ class ServerRatings:
 
     def tables(self) -> tuple[Table, ...]:
         """Tokens and cost, and what the model makes of a row that says nothing, where that was asked."""
-        return (self._session.spending.table(), *prior_table(self._priors))
+        return (*prior_table(self._priors), *of_chapter("spend", [self._session.spending.table()]))
 
     def notes(self) -> tuple[str, ...]:
         """Which model judged, and how."""

@@ -125,7 +125,7 @@ def with_calibration(report: StageReport, found: Calibration, lacking: Sequence[
         for f in c.figures
         if f.estimate is not None
     )
-    table = Table(title="The judge beside people's labels", columns=columns, rows=lines)
+    table = Table(title="The judge beside people's labels", columns=columns, rows=lines, chapter="agreement")
     said = tuple(f"The judge wasn't trusted, so that no row was judged: {why}." for why in lacking)
     warnings = (*report.warnings, *said, *(f"{w[:1].upper()}{w[1:]}." for w in found.warnings))
     return report.model_copy(update={"tables": (*report.tables, table), "warnings": warnings})

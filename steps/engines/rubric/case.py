@@ -43,6 +43,13 @@ class Case:
         turns = [m for m in self.messages if m["role"] == "assistant"]
         return bool(turns) and bool(turns[-1]["content"].strip() or turns[-1].get("tool_calls"))
 
+    @property
+    def judged_chars(self) -> int:
+        """Characters of the assistant's turns, or of the document."""
+        if self.text is not None:
+            return len(self.text)
+        return sum(len(m["content"] or "") for m in self.messages if m["role"] == "assistant")
+
 
 def case_of(row: Row) -> Case:
     """The case of one row."""

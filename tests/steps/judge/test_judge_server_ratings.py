@@ -47,7 +47,8 @@ def run(
 
 def test_scores_are_expected_ratings_over_the_servers_tokens(tmp_path: Path) -> None:
     outcome, verdicts, server = run(lambda n, body: probable(**SURE), tmp_path)
-    assert len(server.bodies) == 4 + 4 + 3
+    # Of each kind of row an empty one first.
+    assert len(server.bodies) == (4 + 3) + 4 + 4 + 3
     assert {k: server.bodies[0][k] for k in ("max_tokens", "logprobs", "top_logprobs")} == {
         "max_tokens": 1, "logprobs": True, "top_logprobs": 20,
     }  # fmt: skip
@@ -89,7 +90,7 @@ def test_auto_asks_once_what_the_server_can(can: bool, backend: str, tmp_path: P
     outcome, verdicts, server = run(script, tmp_path, scoring="auto")
     assert backend in outcome.report.notes[0] and [v["error"] for v in verdicts] == [None] * 3
     # The empty row's criteria show what can be done.
-    assert len(server.bodies) == (4 + 11 if can else 4 + 3)
+    assert len(server.bodies) == (4 + 3 + 11 if can else 4 + 3)
     if not can:
         assert outcome.report.notes[1].startswith("Its ratings' probabilities can't be had: no_logprobs")
 
