@@ -306,4 +306,4 @@ def test_any_line_raises_the_heuristic_judges_scores_as_the_attacks_do() -> None
     attacked = judge.verdicts([a.attacked for a, _ in texts])
     mild = judge.verdicts([_case(line, harmless, line["place"]) for _, line in texts])
     raised = [sum(x.share - y.share > 0.199 for x, y in zip(of, alone, strict=True)) for of in (attacked, mild)]
-    assert (len(texts), *raised) == (139, 26, 25)
+    assert (len(texts), *raised) == (141, 26, 25)
