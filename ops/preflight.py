@@ -485,7 +485,8 @@ def _production(root: Path, config: RunConfig, here: bool) -> Iterator[Finding]:
     """Logs that aren't there, and paths that steps elsewhere would look for on a machine of their own."""
     if not config.monitors or config.logs is None:
         return
-    named: list[tuple[KeyPath, str]] = [(("logs", "paths", i), path) for i, path in enumerate(config.logs.paths)]
+    paths = enumerate(config.logs.paths)
+    named: list[tuple[KeyPath, str]] = [(("logs", "paths", i), path) for i, path in paths if not is_url(path)]
     for place, path in named if here else ():
         try:
             find_files((path,), root)

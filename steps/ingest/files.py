@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from steps.contracts.digests import file_digest
-from steps.contracts.errors import AssayError, InputError, InputNotFoundError, MissingDependencyError, ServiceError
+from steps.contracts.errors import AssayError, InputError, InputNotFoundError
+from steps.engines.remote.reach import reached
 from steps.ingest.config import Container, SourceConfig
 from steps.ingest.containers import Told, by_name, tell
 from steps.ingest.dataset_info import Meaning
@@ -230,25 +231,8 @@ def _not_found(full: Path) -> InputNotFoundError:
 
 
 def _remote(url: str) -> tuple[list[Entry], str]:
-    import fsspec
-
-    try:
-        fs, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as e:
-        raise MissingDependencyError(
-            f"can't open this kind of URL: {e}",
-            where=url,
-            hint="install the fsspec package for it (s3fs, gcsfs, adlfs ...)",
-        ) from e
-    try:
+    with reached(url) as (fs, path):
         return _remote_entries(fs, path, url)
-    except FileNotFoundError as e:
-        raise InputNotFoundError("no such file or folder", where=url, hint="check the URL") from e
-    except PermissionError as e:
-        raise InputError("not allowed to read", where=url, hint="check the credentials in the environment") from e
-    except Exception as e:  # each store has errors of its own, many of them no OSError (botocore)
-        what = f"the file store can't be read: {type(e).__name__}: {e}"
-        raise ServiceError(what, where=url, hint="check the connection, the credentials and the URL") from e
 
 
 def _remote_entries(fs: Any, path: str, url: str) -> tuple[list[Entry], str]:

@@ -13,7 +13,8 @@ class LogsConfig(Frozen):
     paths: tuple[str, ...] = Field(
         min_length=1,
         description="Files, folders or globs of JSON Lines, such as logs/serve.jsonl*: growing and rotated ones, plain"
-        " or gzip; a folder means all *.jsonl* in it. Relative to the run's root.",
+        " or gzip; a folder means all *.jsonl* in it. Relative to the run's root, or fsspec URLs (s3://, gs://, az://,"
+        " https:// of one file), read where they are.",
     )
     source: str = Field(
         "production",
