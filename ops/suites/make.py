@@ -211,7 +211,8 @@ def _item(kind: Kind, number: int, made: Made) -> dict[str, Any]:
     item = {"id": f"{kind}-{number}", "source": made.source.name[:80], "question": made.question, "answer": made.answer}
     if kind != "domain":
         del item["source"]
-    return {**item, **({"note": made.quote} if made.quote else {})}
+        return {**item, **({"note": made.quote} if made.quote else {})}
+    return {**item, "note": made.quote, "passages": [made.quote], "document": made.source.name}
 
 
 def _lines(path: Path, values: Sequence[dict[str, Any]]) -> None:

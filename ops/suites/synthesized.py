@@ -3,23 +3,26 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from materializers.artifacts import is_quarantine
+from materializers.artifacts import is_quarantine, stage_of
 from ops.export.folder import whole_folder
 from ops.run_index import artifacts_of, find_run
 from steps.contracts.digests import canonical_json
-from steps.contracts.errors import InputError
+from steps.contracts.errors import InputError, InputNotFoundError
 from steps.contracts.records import Row
+from steps.contracts.runs import RunRecord
 from steps.evaluate.suites.tasks import suite_parts
 
 _META = "synthesis"
 # Questions with and without an answer, as the suite's tasks: name, kind, graders.
 _ANSWERED, _UNANSWERABLE = "domain", "unanswerable"
-_SOURCE_CHARS = 80
+_SOURCE_CHARS, _DOCUMENT_CHARS = 80, 400
 
 
 def suite_of_run(root: Path, run: str | None, out: Path, name: str, licence: str) -> dict[str, Any]:
@@ -39,8 +42,9 @@ def suite_of_run(root: Path, run: str | None, out: Path, name: str, licence: str
         hint = "it needs synthesize, and split.test so large that a document is held out"
         raise InputError("no questions from held-out documents", where=record.name, hint=hint)
     _refuse_overlap(made, record.name)
+    texts = _documents(root, record, {p for row, _ in held for p in row["parents"]})
     with whole_folder(out, lambda _: set()) as folder:
-        counts = _write(folder, held, name, licence)
+        counts = _write(folder, held, texts, name, licence)
         suite_parts(["suite.yaml"], folder)
     return {
         "suite": str(out / "suite.yaml"),
@@ -61,12 +65,26 @@ def _refuse_overlap(made: list[tuple[Row, Mapping[str, Any]]], run: str) -> None
         raise InputError(f"rows of {len(torn)} documents are in test and elsewhere, such as {torn[0]}", where=run)
 
 
-def _write(folder: Path, held: list[tuple[Row, Mapping[str, Any]]], name: str, licence: str) -> Counter[str]:
+def _documents(root: Path, record: RunRecord, wanted: set[str]) -> dict[str, str]:
+    """The texts of documents, as synthesize read them, by id; none where their rows were removed since."""
+    store, found = artifacts_of(root, record), dict[str, str]()
+    versions = [a for a in record.of_type("dataset") if not is_quarantine(a)]
+    before = list(takewhile(lambda a: stage_of(a) != "synthesize", versions))
+    if before:
+        with suppress(InputNotFoundError):
+            rows = store.dataset(before[-1]).iter_rows()
+            found = {r["record_id"]: r["text"] or "" for r in rows if r["record_id"] in wanted}
+    return found
+
+
+def _write(
+    folder: Path, held: list[tuple[Row, Mapping[str, Any]]], texts: Mapping[str, str], name: str, licence: str
+) -> Counter[str]:
     counts: Counter[str] = Counter()
     by_task: dict[str, list[dict[str, Any]]] = {}
     for row, said in sorted(held, key=lambda h: str(h[0]["record_id"])):
         task = _UNANSWERABLE if said["kind"] == _UNANSWERABLE else _ANSWERED
-        by_task.setdefault(task, []).append(_item(row, said, task))
+        by_task.setdefault(task, []).append(_item(row, said, texts, task))
         counts[task] += 1
     for task, items in by_task.items():
         text = "".join(f"{json.dumps(json.loads(canonical_json(i)), ensure_ascii=False)}\n" for i in items)
@@ -81,11 +99,17 @@ def _write(folder: Path, held: list[tuple[Row, Mapping[str, Any]]], name: str, l
     return counts
 
 
-def _item(row: Row, said: Mapping[str, Any], task: str) -> dict[str, Any]:
+def _item(row: Row, said: Mapping[str, Any], texts: Mapping[str, str], task: str) -> dict[str, Any]:
     question, answer = (m["content"] for m in row["messages"])
     item = {"id": row["record_id"], "question": question, "answer": answer,
             "note": f"{said['kind']}, {said['document']}"}  # fmt: skip
-    return item if task == _UNANSWERABLE else {**item, "source": said["document"][:_SOURCE_CHARS]}
+    if task == _UNANSWERABLE:
+        return item
+    # A pair is of one document, whichever of its passages it needs.
+    text = texts.get(row["parents"][0], "")
+    passages = [p for c in said["chunks"] if (p := text[c["start"] : c["end"]].strip())]
+    document = {"source": said["document"][:_SOURCE_CHARS], "document": said["document"][:_DOCUMENT_CHARS]}
+    return {**item, **document, **({"passages": passages} if passages else {})}
 
 
 def _tasks(by_task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,8 @@ from steps.contracts.digests import short_id, value_digest
 from steps.contracts.errors import ConfigError
 from steps.contracts.evaluation import Try
 from steps.contracts.records import Row
-from steps.engines.retrieval.passages import index, passages
+from steps.engines.retrieval.gold import BEFORE, Gold, depths, nowhere
+from steps.engines.retrieval.passages import Index, Passages, Reranked, index, passages
 from steps.engines.retrieval.questions import question, question_and_answer
 from steps.engines.retrieval.words import WordIndex
 from steps.engines.scoring.metrics import HELD_OUT, estimate
@@ -49,7 +50,8 @@ def prompted(
             assert isinstance(one.system, str)
             return PromptedModel(subject.name, model, Prompting(
                 one.system, subject.passages_as, subject.answer_after, subject.max_new_tokens,
-                contexts=lambda rows: contexts.of(rows, one), identity=contexts.identity(one),
+                contexts=lambda rows: contexts.of(rows, one), lookup_notes=contexts.notes,
+                identity=contexts.identity(one),
             ))  # fmt: skip
 
         tries = _tried(asked, subject, dataset, config, root) if len(subject.tries) > 1 else ()
@@ -60,23 +62,29 @@ def prompted(
 class _Contexts:
     """Worked examples of the train split, and passages."""
 
-    def __init__(self, exchanges: Exchanges, nearest: Callable[[Sequence[str], int], list[list[str]]] | None,
-                 digest: str) -> None:  # fmt: skip
-        self._exchanges, self._nearest, self._digest = exchanges, nearest, digest
+    def __init__(self, exchanges: Exchanges, looked_up: "_LookedUp | None") -> None:
+        self._exchanges, self._looked_up = exchanges, looked_up
         self._similar: WordIndex | None = None
 
     def identity(self, one: SubjectConfig) -> dict[str, object]:
         """What decides over the contexts of these settings."""
         shots = [one.shots, one.shots_by, value_digest(self._exchanges)] if one.shots else []
-        return {"shots": shots, "passages": [one.top_k, self._digest] if self._nearest else []}
+        return {"shots": shots, "passages": [one.top_k, self._looked_up.digest] if self._looked_up else []}
 
     def of(self, rows: Sequence[Row], one: SubjectConfig) -> list[Context]:
         """What is put around each row's question."""
         assert isinstance(one.shots, int) and isinstance(one.top_k, int)
         questions = [question(row) for row in rows]
-        found = self._nearest(questions, one.top_k) if self._nearest and one.top_k else [[] for _ in rows]
+        found: list[tuple[list[str], dict[str, float]]] = [([], {}) for _ in rows]
+        if self._looked_up and one.top_k:
+            found = self._looked_up.of(questions, [Gold.of(row) for row in rows], one.top_k)
         shown = self._examples(questions, one.shots, similar=one.shots_by == "similar")
-        return [Context(tuple(e), tuple(p)) for e, p in zip(shown, found, strict=True)]
+        return [Context(tuple(e), tuple(p), scores) for e, (p, scores) in zip(shown, found, strict=True)]
+
+    def notes(self, rows: Sequence[Row]) -> tuple[str, ...]:
+        """What these rows are answered by and can't be looked up."""
+        golds = [gold for row in rows if (gold := Gold.of(row))]
+        return self._looked_up.notes(golds) if self._looked_up and golds else ()
 
     def _examples(self, questions: Sequence[str], shots: int, *, similar: bool) -> list[Exchanges]:
         """The nearest one last. None of them asks the very question."""
@@ -95,19 +103,49 @@ class _Contexts:
 def _contexts(subject: SubjectConfig, dataset: Dataset, root: Path, cache: Path) -> Iterator[_Contexts]:
     exchanges = _exchanges(dataset, subject) if any(t["shots"] for t in subject.tries) else []
     if subject.retrieval is None:
-        yield _Contexts(exchanges, None, "")
+        yield _Contexts(exchanges, None)
         return
     found = passages(subject.retrieval, dataset, root)
     settings = subject.retrieval.model_dump(mode="json", exclude={"documents"})
     with index(found, subject.retrieval, root, cache) as known:
+        yield _Contexts(exchanges, _LookedUp(found, known, value_digest([found.digest, settings])))
 
-        def nearest(questions: Sequence[str], k: int) -> list[list[str]]:
-            """An exchange of the train split that asks the very question is no help: it holds the answer."""
-            few = known.nearest(questions, k + 1)
-            texts = ([found.texts[n] for n in numbers] for numbers in few)
-            return [[t for t in some if not _asks(t, q)][:k] for some, q in zip(texts, questions, strict=True)]
 
-        yield _Contexts(exchanges, nearest, value_digest([found.digest, settings]))
+class _LookedUp:
+    """Passages found by an index, without exchanges of the train split that ask the very question: those are no help,
+    they hold the answer.
+    """
+
+    def __init__(self, found: Passages, known: Index, digest: str) -> None:
+        self.digest = digest
+        self._passages, self._known = found, known
+
+    def of(
+        self, questions: Sequence[str], golds: Sequence[Gold], top_k: int
+    ) -> list[tuple[list[str], dict[str, float]]]:
+        """Per question the best passages, and how much of what it is answered by was found."""
+        second = self._known if isinstance(self._known, Reranked) else None
+        at = list(depths(top_k, second.candidates if second else None))
+        deepest = max(at, default=0) if any(golds) else 0
+        numbers = self._nearest(self._known, questions, max(top_k, deepest))
+        before = self._nearest(second.first, questions, deepest) if second and deepest else [[] for _ in questions]
+        found = []
+        for gold, best, first in zip(golds, numbers, before, strict=True):
+            scores = gold.recall(best, self._passages, at)
+            if second:
+                scores |= gold.recall(first, self._passages, at, BEFORE)
+            found.append(([self._passages.texts[n] for n in best[:top_k]], scores))
+        return found
+
+    def _nearest(self, known: Index, questions: Sequence[str], k: int) -> list[list[int]]:
+        few = known.nearest(questions, k + 1)
+        texts = self._passages.texts
+        return [[n for n in some if not _asks(texts[n], q)][:k] for some, q in zip(few, questions, strict=True)]
+
+    def notes(self, golds: Sequence[Gold]) -> tuple[str, ...]:
+        """What stands nowhere among the passages, so that no way of looking up finds it."""
+        lost = nowhere(golds, self._passages).items()
+        return tuple(f"{n} of {of} gold {what} stand nowhere in what is looked up" for what, (n, of) in lost if n)
 
 
 def _asks(passage: str, asked: str) -> bool:

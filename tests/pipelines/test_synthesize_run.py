@@ -13,6 +13,9 @@ from ops.commands.explain import explain_row
 from ops.run import run
 from ops.run_index import artifacts_of, find_run
 from ops.suites.synthesized import suite_of_run
+from steps.engines.retrieval.config import RetrievalConfig
+from steps.engines.retrieval.gold import Gold, nowhere
+from steps.engines.retrieval.passages import passages
 from steps.zenml_runtime.state import state_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,3 +75,15 @@ def test_documents_become_a_dataset_version_in_which_each_pair_leads_back(
     assert set(told["held_out"]) == held
     wanted = [r for r in rows if r["split"] == "test" and "raft" not in json.loads(r["meta"])["synthesis"]]
     assert len(asked) == len(wanted)
+    # Each question with an answer names the document that it is answered by, and the words there, as scrub left them.
+    texts = {r["source"]: r["text"] for a in first.of_type("dataset") if a.name == "scrubbed"
+             for r in store.dataset(a).iter_rows()}  # fmt: skip
+    answered = [i for i in asked if "document" in i]
+    assert answered and len(answered) == sum(not i["note"].startswith("unanswerable") for i in asked)
+    assert all(i["document"] in held and i["passages"] for i in answered)
+    assert all(p in texts[i["document"]] for i in answered for p in i["passages"])
+    # Looked up in the pages themselves, which nobody scrubbed and which are cut otherwise, all of them can be found.
+    looked_up = passages(RetrievalConfig(documents="docs"), store.dataset(made), tmp_path)
+    golds = [Gold(tuple(i["passages"]), i["document"]) for i in answered]
+    found = nowhere(golds, looked_up)
+    assert [lost for lost, _ in found.values()] == [0, 0] and found["documents"][1] == len(held)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,10 +28,18 @@ _MARKUPS: dict[str, Markup] = {
 
 @dataclass(frozen=True)
 class Passages:
-    """Texts in an order of their own content, and their digest."""
+    """Texts in an order of their own content, and their digest. `documents`: of each the files that it stands in, as
+    they are called below the folder; of train rows, their sources.
+    """
 
     texts: tuple[str, ...]
     digest: str
+    documents: tuple[tuple[str, ...], ...] = ()
+
+    @cached_property
+    def files(self) -> frozenset[str]:
+        """All that `documents` names."""
+        return frozenset(name for names in self.documents for name in names)
 
 
 class Index(Protocol):
@@ -48,24 +57,30 @@ def passages(config: RetrievalConfig, dataset: Dataset, root: Path) -> Passages:
         InputNotFoundError: no such file or folder. InputError: nothing in it can be read.
     """
     found = _of_rows(dataset) if config.documents == TRAIN else _of_files(root / config.documents, config)
-    texts = {text for text in found if text.strip()}
+    texts: dict[str, dict[str, None]] = {}
+    for document, text in found:
+        if text.strip():
+            texts.setdefault(text, {})[document] = None
     if not texts:
         raise InputError("nothing to look up: no passage with words in it", where=f"documents {config.documents}")
     digest = MultisetDigest()
     digest.update(map(short_id, texts))
-    return Passages(tuple(sorted(texts)), digest.hexdigest())
+    ordered = sorted(texts)
+    return Passages(tuple(ordered), digest.hexdigest(), tuple(tuple(texts[t]) for t in ordered))
 
 
-def _of_rows(dataset: Dataset) -> Iterator[str]:
+def _of_rows(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    """Source and text of each."""
     for table in dataset.tables(split="train"):
         for row in table.to_pylist():
             if row["kind"] == "document":
-                yield str(row["text"] or "").strip()
+                yield row["source"], str(row["text"] or "").strip()
             elif found := question_and_answer(row):
-                yield "\n".join(found)
+                yield row["source"], "\n".join(found)
 
 
-def _of_files(path: Path, config: RetrievalConfig) -> Iterator[str]:
+def _of_files(path: Path, config: RetrievalConfig) -> Iterator[tuple[str, str]]:
+    """File and text of each."""
     if not path.exists():
         raise InputNotFoundError(
             "no such file or folder of documents", where=str(path), hint="paths are relative to the project root"
@@ -73,12 +88,13 @@ def _of_files(path: Path, config: RetrievalConfig) -> Iterator[str]:
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
     cut = cutter(config.chunk, "retrieval.chunk")
     for file in files:
+        name = file.name if path.is_file() else file.relative_to(path).as_posix()
         if file.suffix == ".jsonl":
             for text in _lines(file):
-                yield from (c.text for c in cut(text, "text", ()))
+                yield from ((name, c.text) for c in cut(text, "text", ()))
         elif file.suffix.lower() in _MARKUPS:
             text = file.read_text(encoding="utf-8", errors="replace")
-            yield from (c.text for c in cut(text, _MARKUPS[file.suffix.lower()], ()))
+            yield from ((name, c.text) for c in cut(text, _MARKUPS[file.suffix.lower()], ()))
         elif path.is_file():
             raise InputError(
                 "not a kind of document that is looked up in", where=str(file),
@@ -113,18 +129,19 @@ def index(found: Passages, config: RetrievalConfig, root: Path, cache: Path | No
             return
         from steps.engines.embed.cross_encoder import CrossEncoder
 
-        yield _Reranked(first, found.texts, CrossEncoder(config.rerank, root, "retrieval.rerank"), config.candidates)
+        yield Reranked(first, found.texts, CrossEncoder(config.rerank, root, "retrieval.rerank"), config.candidates)
 
 
-class _Reranked:
+class Reranked:
     """What an index finds, by how well it answers; of equal scores the one that was found first."""
 
     def __init__(self, first: Index, texts: Sequence[str], model: "CrossEncoder", candidates: int) -> None:
-        self._first, self._texts, self._model, self._candidates = first, texts, model, candidates
+        self.first, self.candidates = first, candidates
+        self._texts, self._model = texts, model
 
     def nearest(self, questions: Sequence[str], k: int) -> list[list[int]]:
         """Per question the numbers of at most `k` passages, best first."""
-        found = self._first.nearest(questions, max(k, self._candidates))
+        found = self.first.nearest(questions, max(k, self.candidates))
         return [self._best(q, numbers)[:k] for q, numbers in zip(questions, found, strict=True)]
 
     def _best(self, question: str, numbers: list[int]) -> list[int]:

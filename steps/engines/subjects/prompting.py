@@ -23,11 +23,12 @@ CONTEXT_RECALL = "context_recall"
 @dataclass(frozen=True)
 class Context:
     """What is put around one question. `examples`: (question, answer), the nearest to the question last;
-    `passages`: best first.
+    `passages`: best first; `scores`: of what was looked up, whatever room there is for it.
     """
 
     examples: tuple[tuple[str, str], ...] = ()
     passages: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def smaller(self) -> "Context | None":
         """The same without its least useful part; None: nothing is left to leave out."""
@@ -48,6 +49,7 @@ class Prompting:
         answer_after: the answer is what follows the last of these words; "": all that is said.
         max_new_tokens: room for an answer; None: by its reference, as every other subject's.
         contexts: what is put around each of these rows.
+        lookup_notes: what is to be known of looking things up for these rows.
         identity: JSON values of all that decides over the contexts.
     """
 
@@ -56,6 +58,7 @@ class Prompting:
     answer_after: str = ""
     max_new_tokens: int | None = None
     contexts: Callable[[Sequence[Row]], list[Context]] = lambda rows: [Context()] * len(rows)
+    lookup_notes: Callable[[Sequence[Row]], tuple[str, ...]] = lambda rows: ()
     identity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -118,12 +121,12 @@ class PromptedModel:
                     again.append(i)
                 else:
                     found[i] = prompt
-                    scores[i] = _recall(contexts[i], prompt)
+                    scores[i] = {**_recall(contexts[i], prompt), **contexts[i].scores}
             shortened |= set(again)
             waiting = again
         if shortened:
             notes = (*notes, f"{len(shortened)} prompts with fewer examples or passages, for want of room")
-        return Asked(found, notes, scores)
+        return Asked(found, (*notes, *self._prompting.lookup_notes(rows)), scores)
 
     def answer(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> Replies:
         """What it says; of an answer with words before it, those are its reasoning."""

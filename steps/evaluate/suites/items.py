@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from steps.contracts.digests import canonical_json, short_id
 from steps.contracts.errors import InputError
@@ -14,6 +14,7 @@ from steps.contracts.records import ROLES, Row, make_row, message
 from steps.contracts.reports import Frozen
 from steps.engines.graders.leaks import Way, letters
 from steps.engines.graders.values import parse_json
+from steps.engines.retrieval.gold import META
 from steps.evaluate.lines import objects
 from steps.evaluate.suites.settings import SuiteTask
 
@@ -35,7 +36,8 @@ class Turn(Frozen):
 
 class Item(Frozen):
     """What items of every kind may have. `id`: stable; default: of the content. `question`, or `messages` before it.
-    `note`: for people, as where the answer is from.
+    `note`: for people, as where the answer is from. `passages`: words of each passage that the question is answered by,
+    and `document`, the name of the file: what a subject that looks things up should find.
     """
 
     id: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")
@@ -44,6 +46,8 @@ class Item(Frozen):
     question: str = ""
     messages: tuple[Turn, ...] = ()
     note: str = ""
+    passages: tuple[Annotated[str, StringConstraints(pattern=r"\S")], ...] = Field((), max_length=20)
+    document: str = Field("", max_length=400)
 
     @model_validator(mode="after")
     def _asks(self) -> Self:
@@ -288,7 +292,9 @@ def _asked(row_id: str, item: Item | TextItem, language: str) -> Iterator[Asked]
 
 
 def _conversation(row_id: str, turns: list[Row], item: Item) -> Row:
-    return _row(row_id, messages=[*turns, message("assistant", item.turn)], kind="conversation")
+    gold = {"passages": item.passages, "document": item.document}
+    meta = {META: gold} if any(gold.values()) else None
+    return _row(row_id, messages=[*turns, message("assistant", item.turn)], kind="conversation", meta=meta)
 
 
 def _row(row_id: str, **content: Any) -> Row:

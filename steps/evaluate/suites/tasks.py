@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
+from typing import Any
 
 from steps.contracts.digests import MultisetDigest, canonical_json, short_id
 from steps.contracts.evaluation import UsedSuite
@@ -39,8 +40,14 @@ class Part:
     def data_digest(self) -> str:
         """Of the questions with all that is known of them, in any order."""
         digest = MultisetDigest()
-        digest.update(canonical_json([a.row_id, a.item.model_dump(mode="json")]) for a in self.asked)
+        digest.update(canonical_json([a.row_id, _known_of(a)]) for a in self.asked)
         return digest.hexdigest()
+
+
+def _known_of(asked: Asked) -> dict[str, Any]:
+    """What isn't said of where the answer stands has no part in a digest: nor had it before that could be said."""
+    said = asked.item.model_dump(mode="json")
+    return {k: v for k, v in said.items() if v or k not in ("passages", "document")}
 
 
 def asked_models(parts: Sequence[Part]) -> dict[str, str]:

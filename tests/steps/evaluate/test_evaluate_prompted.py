@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from support.cross_encoders import tiny_cross_encoder
 
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.errors import ConfigError
@@ -138,3 +139,47 @@ def test_without_validation_rows_there_is_nothing_to_choose_on(tiny_model, tmp_p
     knowing(monkeypatch)
     with pytest.raises(ConfigError, match="validation split is empty"):
         measured(tiny_model, SubjectConfig(name="p", shots=(1, 2)), dataset, tmp_path)
+
+
+def test_recall_of_gold_passages_stands_apart_from_answers_with_and_without_the_second_model(
+    tiny_model, dataset, tmp_path, monkeypatch
+) -> None:
+    knowing(monkeypatch)
+    (tmp_path / "docs").mkdir()
+    for n in range(12):
+        (tmp_path / "docs" / f"{n}.txt").write_text(f"Here stands box {n}. Its colour is {COLOURS[n % 4]}.")
+    lines = [{"id": f"q{n}", "question": f"colour of box {n}?", "answer": COLOURS[n % 4],
+              "passages": [f"stands box {n}."], "document": f"docs/{n}.txt"} for n in range(8)]  # fmt: skip
+    # Looked up by other words, the box isn't found first; nowhere is a box 99; of the last nothing is known.
+    lines += [
+        {"id": "q8", "question": "box 3?", "answer": "x", "passages": ["stands box 9."]},
+        {"id": "q9", "question": "box 99?", "answer": "x", "passages": ["stands box 99."]},
+        {"id": "qx", "question": "box 4?", "answer": "x"},
+    ]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "suite.yaml").write_text(
+        "{name: s, version: '1', licence: CC0-1.0, tasks: [{name: q, kind: qa, file: q.jsonl}]}"
+    )
+
+    def figures(**more: Any) -> tuple[dict[str, Any], Any]:
+        retrieval = {"documents": "docs", **more}
+        done = measured(tiny_model, SubjectConfig(name="r", retrieval=retrieval, top_k=2), dataset, tmp_path,
+                        suites=("suite.yaml",))  # fmt: skip
+        (task,) = [t for t in done.report.tasks if t.suite]
+        return {m.name: m.estimate for m in task.metrics if "recall_at" in m.name}, done
+
+    plain, done = figures()
+    assert set(plain) == {f"{what}_recall_at_{k}" for what in ("passage", "document") for k in (1, 2, 3, 5, 10)}
+    assert (plain["passage_recall_at_1"].value, plain["passage_recall_at_1"].n) == (0.8, 10)
+    assert (plain["document_recall_at_1"].value, plain["document_recall_at_1"].n) == (1.0, 8)
+    assert plain["passage_recall_at_1"].low < 0.8 < plain["passage_recall_at_1"].high
+    assert "s.q: 1 of 10 gold passages stand nowhere in what is looked up" in done.report.notes
+    assert not any(m.name.startswith("passage") for m in done.report.tasks[0].metrics), "held-out rows name none"
+
+    tiny_cross_encoder(tmp_path / "cross")
+    second, _ = figures(rerank={"model": "cross"}, candidates=4)
+    assert set(second) == {f"{what}_recall_at_{k}{b}" for what in ("passage", "document") for k in (1, 2, 3)
+                           for b in ("", "_before_rerank")}  # fmt: skip
+    for k in (1, 2, 3):
+        assert second[f"passage_recall_at_{k}_before_rerank"] == plain[f"passage_recall_at_{k}"]
+    assert second["passage_recall_at_1"].value < 0.8, "random weights put others first"
