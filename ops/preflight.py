@@ -19,7 +19,7 @@ from ops.run_index import LATEST, artifacts_of, known_runs
 from ops.stacks.checks import joining, misfits
 from ops.stacks.files import StackFile, missing_variables, runs_elsewhere
 from ops.suites.before import faults, unmeasured
-from ops.trained_rows import Supply, looked_at, refused, starved, supplied
+from ops.trained_rows import Supply, after_making, becoming, looked_at, refused, starved, supplied
 from ops.training_plan.held_out import held_out_rows, power, worth_knowing
 from ops.training_plan.rows import of_sources
 from ops.versions import trained_on
@@ -420,9 +420,10 @@ def _trained_kinds(
     """Sources, or kinds of rows of theirs, that no phase trains on; phases that would be left without a row."""
     if not config.tunes:
         return
-    supplies = [looked_at(s.name, _first_rows(looked[s.name])) for s in _sources(config)]
+    looked_into = [looked_at(s.name, _first_rows(looked[s.name])) for s in _sources(config)]
+    idle, trained = list(_idle(config, looked_into)), False
+    supplies = [after_making(config, supply) for supply in looked_into]
     supplies = supplies or (_of_version(root, config) if here else [])
-    idle, trained = list(_idle(config, supplies)), False
     for supply in supplies:
         trained = trained or not supply.rows or any(not refused(config.phases, supply, k) for k in supply.kinds)
     stops = bool(idle) and not trained
@@ -456,11 +457,13 @@ def _few_rows(
 
 def _idle(config: RunConfig, supplies: Sequence[Supply]) -> Iterator[Finding]:
     for i, supply in enumerate(supplies if _sources(config) else ()):
+        there = after_making(config, supply)
         for kind, count in supply.kinds.items():
-            if why := refused(config.phases, supply, kind):
+            whys = [refused(config.phases, there, k) for k in becoming(config, kind)]
+            if all(whys):
                 every = len(supply.kinds) == 1
                 share = "its rows are" if every else f"{count} of its first {supply.kinds.total()} rows are"
-                what = f"{share} {kind}s, which no phase of training reads: {why}"
+                what = f"{share} {kind}s, which no phase of training reads: {whys[0]}"
                 yield Finding(("ingest", "sources", i), what, stops=False, rests_on=("train",))
 
 

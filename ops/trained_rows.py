@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from pipelines.config import RunConfig
 from steps.contracts.dataset import Dataset
 from steps.contracts.records import Row
 from steps.train.config import TrainConfig
@@ -57,6 +58,22 @@ def supplied(dataset: Dataset) -> list[Supply]:
     for (source, split, kind, label), count in sorted(counts.items(), key=str):
         found.setdefault((source, split), []).append(({"source": source, "kind": kind, "label": label}, count))
     return [Supply(source, tuple(rows), True, split) for (source, split), rows in found.items()]
+
+
+def becoming(config: RunConfig, kind: str) -> tuple[str, ...]:
+    """The kinds of rows that are there to train on where a source has this one: a model may make others of it."""
+    found = [kind]
+    if kind == "document" and config.synthesize is not None and config.runs("synthesize"):
+        found = ["conversation", *(found if config.synthesize.keep_documents else [])]
+    if "conversation" in found and config.runs("prefer"):
+        found.append("preference")
+    return tuple(found)
+
+
+def after_making(config: RunConfig, supply: Supply) -> Supply:
+    """A source's rows, with those that a model makes of them in the run."""
+    made = [({**row, "kind": kind}, n) for row, n in supply.rows for kind in becoming(config, row["kind"])]
+    return replace(supply, rows=tuple(made))
 
 
 def refused(phases: Sequence[TrainConfig], supply: Supply, kind: str) -> str:

@@ -85,6 +85,13 @@ def of_sources(
     """How many rows of its sources a phase would take (None: not known), some of them, and where that is from. `most`:
     rows of a file that are counted.
     """
+    making = [name for name in ("synthesize", "augment", "prefer") if config.runs(name)]
+    if making:
+        return (
+            None,
+            [],
+            f"{making[0]} makes rows of those of the sources, which nobody has counted; name them by --rows",
+        )
     total, exact, unknown = 0.0, True, []
     sample: list[Row] = []
     for source in config.ingest.sources if config.ingest is not None else ():

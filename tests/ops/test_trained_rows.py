@@ -6,7 +6,8 @@ import pytest
 from support.preferences import labelled, pair
 from support.tiny_model import tiny_dataset, tiny_row
 
-from ops.trained_rows import Supply, refused, starved, supplied
+from ops.trained_rows import Supply, after_making, becoming, refused, starved, supplied
+from pipelines.config import RunConfig
 from steps.train.config import TrainConfig
 
 SOURCES = [Supply("chats", (({"kind": "conversation", "source": "chats", "label": None}, 3),))]
@@ -51,3 +52,23 @@ def test_where_nobody_looked_nothing_is_told() -> None:
 )  # fmt: skip
 def test_rows_are_refused_when_no_phase_takes_them(kinds: list[str], told: str) -> None:
     assert refused([phase(kind) for kind in kinds], SOURCES[0], "conversation") == told
+
+
+def test_what_a_model_makes_of_rows_is_there_to_train_on() -> None:
+    endpoint = {"base_url": "http://127.0.0.1:9/v1", "model": "m"}
+    asks: dict[str, object] = {
+        "name": "made", "ingest": {"sources": [{"name": "docs", "path": "docs"}]}, "skip": ["scrub"],
+        "base": {"model": "b"}, "registry": {"name": "r"}, "synthesize": {"endpoint": endpoint},
+        "prefer": {"model": {"endpoint": endpoint}, "grader": {"name": "contains"}},
+    }  # fmt: skip
+    made = RunConfig.model_validate(asks)
+    assert becoming(made, "document") == ("conversation", "preference")
+    assert becoming(made, "preference") == ("preference",)
+    kept = RunConfig.model_validate(
+        {**asks, "prefer": None, "synthesize": {"endpoint": endpoint, "keep_documents": True}}
+    )
+    assert becoming(kept, "document") == ("conversation", "document")
+    documents = Supply("docs", (({"kind": "document", "source": "docs", "label": None}, 3),))
+    there = after_making(made, documents)
+    assert starved(phase("dpo"), [there]) == "" == starved(phase(), [there])
+    assert starved(phase("continued_pretraining"), [there]) and starved(phase("dpo"), [documents])

@@ -27,7 +27,8 @@ def test_all_promised_configs_are_there() -> None:
     recipes = {"sft_lora_8b", "sft_lora_qwen3", "sft_lora_gemma", "full_small", "judge_openai", "qlora_8b",
                "half_small", "continued_pretraining", "dpo_lora_qwen3", "kto_lora_8b", "orpo_full_small",
                "reward_model", "grpo_json", "sft_lora_8gb", "sft_lora_t4", "full_4b_80gb",
-               "full_8b_8x80gb", "distill_qwen3", "synthesize"}  # fmt: skip
+               "full_8b_8x80gb", "distill_qwen3", "synthesize", "augment", "teacher_answers",
+               "preference_pairs"}  # fmt: skip
     promised = {"quickstart", "smoke", "monitor", "data_report", *recipes}
     assert {p.stem for p in SHIPPED} == promised
 
