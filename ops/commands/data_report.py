@@ -131,7 +131,9 @@ def _look(inputs: list[str], config: RunConfig, reading: Reading, scratch: Path,
     )
     made = data_report(read.rows, config.data_report, context("data_report"), texts=texts, found=found)
     report: DataReport = made.artifacts["data_report"]
-    return report
+    # Files that weren't read have no row to be counted by.
+    unread = done["ingest"].report.notes if "ingest" in done else ()
+    return report.model_copy(update={"notes": (*report.notes, *unread)})
 
 
 def _tell(report: DataReport, out: Path, json_output: bool) -> None:
@@ -148,12 +150,17 @@ def _tell(report: DataReport, out: Path, json_output: bool) -> None:
         for f in report.figures
     ]
     show_table(columns, rows)
+    for table in report.tables.get("format", ()):
+        heading(table.title)
+        show_table(table.columns, table.rows)
     asked = [g for g in report.goals if g.asked] or report.goals
     for goal in asked:
         each = ", ".join(f"{rows:,} rows: {verdict}" for rows, verdict in zip(goal.rows, goal.verdicts, strict=True))
         say(f"{goal.teaches}: {each} (the rule: {goal.rule})")
     for why in report.left_out:
         say(f"not looked at: {why}")
+    for note in report.notes:
+        say(f"note: {note}")
     for file in files:
         say(file)
 

@@ -125,7 +125,7 @@ class Writer(Protocol):
         ...
 
     def tokens(self, prompt: Prompt) -> tuple[list[int], int]:
-        """A prompt's token ids, and how many its answer may have."""
+        """A prompt's token ids, and how many its answer may have (below 0: so many too long it is)."""
         ...
 
     def transcript(self, prompt: Prompt, stops: Sequence[str]) -> Transcript:

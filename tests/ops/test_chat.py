@@ -43,7 +43,7 @@ def test_every_line_of_a_pipe_is_a_prompt_of_its_own(run: StoredRun) -> None:
     tuned, base = first["answers"]
     assert (tuned["model"], base["model"]) == ("run:shop", "run:shop/base") and tuned["text"] != base["text"]
     assert tuned["completion_tokens"] == 9 and tuned["finish_reason"] == "length"
-    assert all("no room to answer" in a["error"] for a in long["answers"])
+    assert all("the model's context 512: there is no room to answer" in a["error"] for a in long["answers"])
     assert CliRunner().invoke(app, ["chat", "run:shop", "--against", "run:shop"], input="").exit_code == 2
 
     # One whose turns depend on those before.

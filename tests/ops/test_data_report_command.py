@@ -83,6 +83,21 @@ def test_a_file_is_told_by_what_was_put_into_it(tmp_path: Path) -> None:
     ]
 
 
+def test_why_rows_cannot_be_read_and_which_files_were_not_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    write(folder / "rows.jsonl", GOOD)
+    with (folder / "rows.jsonl").open("a") as file:
+        file.write('{"prompt": "cut\n')
+    (folder / "notes.xyz").write_text("what is this")
+    done = CliRunner().invoke(app, ["data-report", str(folder), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "broken_json" in done.stdout
+    note = "source mine: 1 file not read (of an unknown type): notes.xyz"
+    assert f"note: {note}\n" in done.stdout
+    assert note in (tmp_path / "out" / "data_report.html").read_text()
+
+
 def test_two_sets_differ_by_what_was_put_into_them(tmp_path: Path) -> None:
     first = write(tmp_path / "first.jsonl", GOOD)
     second = write(tmp_path / "second.jsonl", [*GOOD[:30], *GERMAN])

@@ -288,7 +288,7 @@ class LocalModel:
         )  # fmt: skip
 
     def tokens(self, prompt: Prompt) -> tuple[list[int], int]:
-        """The token ids of a prompt, and how many an answer to it may have."""
+        """The token ids of a prompt, and how many an answer to it may have (below 0: so many too long it is)."""
         return self._writer.tokens(prompt)
 
     def answer_live(self, asked: Sequence[Live], more: Callable[[], Sequence[Live]] = lambda: ()) -> None:

@@ -83,9 +83,9 @@ class PromptWriter:
         return found
 
     def tokens(self, prompt: Prompt) -> tuple[list[int], int]:
-        """The token ids of a prompt, and how many an answer to it may have."""
+        """The token ids of a prompt, and how many an answer to it may have (below 0: so many too long it is)."""
         ids = self.ids(prompt.text)
-        return ids, max(0, self.window - len(ids))
+        return ids, self.window - len(ids)
 
     def transcript(self, prompt: Prompt, stops: Sequence[str] = ()) -> Transcript:
         """What becomes text of the tokens of an answer."""
