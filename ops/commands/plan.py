@@ -1,11 +1,14 @@
 """`assay plan`."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ops.console import console, emit, say
 from ops.environment import prepare
 from ops.infra import load_infra
 from ops.judging.plan import JudgePlan, judge_plan
+from ops.training_plan.making import MakingPlan, making_plans
 from ops.training_plan.plan import Asked, Card, this_machine, training_plan
 from ops.training_plan.prices import prices
 from ops.training_plan.show import as_json, print_training_plan
@@ -43,8 +46,9 @@ def plan(
     config = load_model(RunConfig, path, overrides)
     table = prices(price_file)
     asked = judge_plan(root, config, table, rows if not config.phases else None)
-    if asked is not None and not config.phases:
-        _tell_judge(asked, json_output)
+    made = making_plans(root, config, table)
+    if (asked is not None or made) and not config.phases:
+        _tell_asked(asked, made, json_output)
         return True
     ranks = _ranks(root, config, infra, gpus)
     if probe is not None and any(r.processes > 1 for r in ranks.values()):
@@ -54,19 +58,22 @@ def plan(
         root, config, _card(device, memory), table, state_folder(), Asked(base, rows, shares, probe, ranks)
     )
     if json_output:
-        emit(as_json(found) | ({"judge": asked.as_json()} if asked is not None else {}))
+        emit(as_json(found) | _asked_json(asked, made))
     else:
         print_training_plan(console(), found)
-        for line in asked.lines() if asked is not None else ():
-            say(line)
+        _tell_asked(asked, made, json_output)
     return all(phase.memory.fits for phase in found.phases)
 
 
-def _tell_judge(asked: JudgePlan, json_output: bool) -> None:
+def _asked_json(judge: JudgePlan | None, made: Sequence[MakingPlan]) -> dict[str, Any]:
+    return {**{p.stage: p.as_json() for p in made}, **({"judge": judge.as_json()} if judge is not None else {})}
+
+
+def _tell_asked(judge: JudgePlan | None, made: Sequence[MakingPlan], json_output: bool) -> None:
     if json_output:
-        emit({"judge": asked.as_json()})
+        emit(_asked_json(judge, made))
         return
-    for line in asked.lines():
+    for line in [line for p in made for line in p.lines()] + (judge.lines() if judge is not None else []):
         say(line)
 
 

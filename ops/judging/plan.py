@@ -14,10 +14,12 @@ from ops.run_index import artifacts_of
 from ops.training_plan.prices import PriceTable
 from ops.training_plan.rows import version_known
 from pipelines.config import RunConfig
+from steps.contracts.context import StageContext
 from steps.contracts.errors import AssayError
 from steps.contracts.humanize import number
 from steps.contracts.records import Row
 from steps.contracts.runs import RunRecord
+from steps.engines.llm.prices import Prices
 from steps.engines.rubric.case import case_of
 from steps.engines.rubric.frame import framed
 from steps.engines.rubric.prompt import system_prompt
@@ -25,17 +27,19 @@ from steps.engines.rubric.reading import read_rubric
 from steps.engines.rubric.rubric import Rubric
 from steps.ingest.ingest import count_rows
 from steps.ingest.peek import peek
-from steps.judge.config import JudgeConfig
+from steps.judge.config import CACHE, JudgeConfig
+from steps.judge.judge import backend_for
+from steps.zenml_runtime.state import state_folder
 from steps.zenml_runtime.urls import is_url
 
 # Chosen: rows of a source that say how long rows are, and rows of a file that are counted.
 _LOOKED_AT, _COUNTED, _MOST_FILES = 500, 200_000, 20
 # Characters per token of English text in usual vocabularies.
-_CHARACTERS = 4
+CHARACTERS = 4
 # Chosen, for a model that was never asked: a reason of at most 20 words and its score, and how long a reply takes.
-_REPLY_TOKENS, _REPLY_SECONDS = 40, 2.0
+_REPLY_TOKENS, REPLY_SECONDS = 40, 2.0
 # Requests in flight that `concurrency: auto` begins with.
-_FIRST_AT_ONCE = 8
+FIRST_AT_ONCE = 8
 # Chosen: share of the rest that a cascade sends back to the judge, where no run has told.
 _UNSURE = 0.2
 
@@ -62,6 +66,7 @@ class JudgePlan:
             classifier isn't sure of; None: the config has none.
         price: per million tokens, with its source; None: none is known.
         rows_paid: rows that max_cost pays for; None: it is no limit.
+        cached: share of the rows whose replies were bought before, told by the first ones; subtracted everywhere.
     """
 
     model: str
@@ -77,12 +82,14 @@ class JudgePlan:
     max_cost: float | None = None
     rows_paid: int | None = None
     notes: tuple[str, ...] = field(default=())
+    cached: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         parts = {"whole": self.whole, "cascade_least": self.least, "cascade_likely": self.likely}
         shown = {name: vars(asked) for name, asked in parts.items() if asked is not None}
-        rest = ("model", "rows", "origin", "told_by", "unsure", "price", "currency", "max_cost", "rows_paid", "notes")
+        rest = ("model", "rows", "origin", "told_by", "unsure", "price", "currency", "max_cost", "rows_paid", "notes",
+                "cached")  # fmt: skip
         return {**{name: getattr(self, name) for name in rest}, **shown}
 
     def lines(self) -> list[str]:
@@ -90,12 +97,14 @@ class JudgePlan:
         if not self.rows:
             return [f"judge: {self.model}, rows not known; name their number with --rows", *self.notes]
         said = [f"judge: {self.model}, {self.rows:,} rows ({self.origin}); tokens and time {self.told_by}"]
-        said += [f"  every row asked about: {self._shown(self.whole)}"]
+        said += [f"  every row asked about: {shown(self.whole, self.currency)}"]
         if self.least is not None and self.likely is not None:
             said += [
-                f"  with the cascade, the sample: {self._shown(self.least)}",
-                f"  with the cascade, if it is unsure of {self.unsure:.0%} of the rest: {self._shown(self.likely)}",
+                f"  with the cascade, the sample: {shown(self.least, self.currency)}",
+                f"  with the cascade, if it is unsure of {self.unsure:.0%} of the rest:"
+                f" {shown(self.likely, self.currency)}",
             ]
+        said += [f"  {cached_line(self.cached, 'rows')}"] if self.cached else []
         if self.price is not None:
             said.append(f"  price per million tokens: {self.price[0]:g} in, {self.price[1]:g} out ({self.price[2]})")
         if self.rows_paid is not None:
@@ -105,11 +114,18 @@ class JudgePlan:
             )
         return [*said, *(f"  {note}" for note in self.notes)]
 
-    def _shown(self, asked: Asked) -> str:
-        tokens = f"{number(asked.prompt_tokens)} + {number(asked.reply_tokens)} tokens"
-        money = "no price known" if asked.cost is None else f"{asked.cost:,.2f} {self.currency}".rstrip()
-        hours = f"{asked.seconds / 3600:.1f} h" if asked.seconds > 3600 else f"{asked.seconds / 60:.1f} min"
-        return f"{asked.requests:,} requests, {tokens}, {money}, {hours}"
+
+def shown(asked: Asked, currency: str) -> str:
+    """For people."""
+    tokens = f"{number(asked.prompt_tokens)} + {number(asked.reply_tokens)} tokens"
+    money = "no price known" if asked.cost is None else f"{asked.cost:,.2f} {currency}".rstrip()
+    hours = f"{asked.seconds / 3600:.1f} h" if asked.seconds > 3600 else f"{asked.seconds / 60:.1f} min"
+    return f"{asked.requests:,} requests, {tokens}, {money}, {hours}"
+
+
+def cached_line(share: float, what: str) -> str:
+    """What was subtracted."""
+    return f"of the first {what} {share:.0%} have their replies already; they are subtracted"
 
 
 def judge_plan(root: Path, config: RunConfig, prices: PriceTable, rows: int | None = None) -> JudgePlan | None:
@@ -122,33 +138,38 @@ def judge_plan(root: Path, config: RunConfig, prices: PriceTable, rows: int | No
         return None
     version = version_known(root, config)
     earlier = _earlier(root, version.run, judge) if version is not None else None
-    counted, sample, origin, notes = _rows(root, config)
+    counted, sample, origin, notes = rows_of_sources(root, config)
     if rows is not None:
         counted, origin = rows, "--rows"
     elif earlier is not None:
         counted, origin = earlier.rows, f"as many as the newest run of this config judged ({earlier.run})"
+    making = [name for name in ("synthesize", "augment", "prefer") if config.runs(name)]
+    if making and rows is None and earlier is None:
+        notes = (*notes, f"rows that {' and '.join(making)} make are judged as well, and aren't counted: --rows")
     told = _Told.of(judge, sample, root) if earlier is None else _Told(earlier.prompt, earlier.reply, earlier.seconds)
     by = "are told by the characters of the first rows, and chosen" if earlier is None else "as its replies had them"
-    price = _price(judge, prices)
+    price = price_of(judge.endpoint.model, judge, prices)
+    cached = _cached(root, judge, list(islice(version.dataset.iter_rows(), _LOOKED_AT)) if version else sample)
     unsure = earlier.unsure if earlier is not None and earlier.unsure is not None else _UNSURE
-    most = _FIRST_AT_ONCE if judge.endpoint.concurrency == "auto" else judge.endpoint.concurrency
+    most = FIRST_AT_ONCE if judge.endpoint.concurrency == "auto" else judge.endpoint.concurrency
 
     def asked(count: int) -> Asked:
+        count -= round(count * cached)
         prompt, reply = round(count * told.prompt), round(count * told.reply)
         cost = (prompt * price[0] + reply * price[1]) / 1e6 if price else None
         return Asked(count, prompt, reply, cost, count * told.seconds / most)
 
     drawn = min(judge.cascade.sample, counted) if judge.cascade is not None else None
-    each = asked(1_000_000).cost if price else None
+    each = (told.prompt * price[0] + told.reply * price[1]) if price else None
     paid = None
-    if judge.max_cost is not None and each and judge.max_cost < each * counted / 1e6:
+    if judge.max_cost is not None and each and judge.max_cost < each * counted * (1 - cached) / 1e6:
         paid = int(judge.max_cost / each * 1e6)
     return JudgePlan(
         model=judge.endpoint.model, rows=counted, origin=origin, told_by=by, whole=asked(counted),
         least=asked(drawn) if drawn is not None else None,
         likely=asked(drawn + round(unsure * (counted - drawn))) if drawn is not None else None,
         unsure=unsure, price=price, currency=prices.currency if price else "", max_cost=judge.max_cost, rows_paid=paid,
-        notes=notes,
+        notes=notes, cached=cached,
     )  # fmt: skip
 
 
@@ -166,7 +187,7 @@ class _Told:
         cases = [case for case in map(case_of, sample) if rubric.criteria_of(case.kind)]
         chars = [len(framed(c)) + len(system_prompt(rubric, c.kind, judge.instructions)) for c in cases]
         replies = [_REPLY_TOKENS * len(rubric.criteria_of(c.kind)) for c in cases]
-        return cls(mean(chars) / _CHARACTERS if chars else 0.0, mean(replies) if replies else 0.0, _REPLY_SECONDS)
+        return cls(mean(chars) / CHARACTERS if chars else 0.0, mean(replies) if replies else 0.0, REPLY_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -202,10 +223,10 @@ def _earlier(root: Path, run: RunRecord, judge: JudgeConfig) -> _Earlier | None:
     if learned and judge.cascade is not None and table.num_rows > judge.cascade.sample:
         rest = table.num_rows - judge.cascade.sample
         unsure = max(0.0, 1 - learned / rest)
-    return _Earlier(run.name, table.num_rows, means[0], means[1], means[2] or _REPLY_SECONDS, unsure)
+    return _Earlier(run.name, table.num_rows, means[0], means[1], means[2] or REPLY_SECONDS, unsure)
 
 
-def _rows(root: Path, config: RunConfig) -> tuple[int, list[Row], str, tuple[str, ...]]:
+def rows_of_sources(root: Path, config: RunConfig) -> tuple[int, list[Row], str, tuple[str, ...]]:
     """How many rows the sources have, some of them, where that is from, and what isn't known."""
     total, exact, notes = 0.0, True, []
     sample: list[Row] = []
@@ -223,10 +244,19 @@ def _rows(root: Path, config: RunConfig) -> tuple[int, list[Row], str, tuple[str
     return round(total), sample, f"of the sources, before anything is filtered{about}", tuple(notes)
 
 
-def _price(judge: JudgeConfig, prices: PriceTable) -> tuple[float, float, str] | None:
+def _cached(root: Path, judge: JudgeConfig, sample: Sequence[Row]) -> float:
+    """Share of these rows about which nobody would be asked. Nothing is sent."""
+    cache = state_folder() / CACHE
+    cases = [case for case in map(case_of, sample) if case.has_answer]
+    if not cases or not (cache / "judge_replies.sqlite").is_file():
+        return 0.0
+    with backend_for(judge, StageContext(cache, root, cache), len(cases)) as backend:
+        return mean(backend.known(cases))
+
+
+def price_of(model: str, priced: Prices, table: PriceTable) -> tuple[float, float, str] | None:
     """Per million tokens of prompt and reply: as the config says, else as the price file does."""
-    if judge.price_per_million_input is not None and judge.price_per_million_output is not None:
-        return judge.price_per_million_input, judge.price_per_million_output, "the config"
-    assert judge.endpoint is not None
-    listed = prices.models.get(judge.endpoint.model)
+    if priced.price_per_million_input is not None and priced.price_per_million_output is not None:
+        return priced.price_per_million_input, priced.price_per_million_output, "the config"
+    listed = table.models.get(model)
     return (listed.input, listed.output, listed.source or "the price file") if listed is not None else None

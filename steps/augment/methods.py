@@ -18,16 +18,17 @@ from steps.augment.drafts import Draft
 from steps.augment.prompts import SAME, WRITTEN, prompt_digest, to_compare, to_invent, to_write
 from steps.contracts.digests import short_id
 from steps.engines.llm.asker import Asker
+from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.session import Question
 from steps.engines.prompted.prompted import Prompted
 
 # Chosen: longer ones are no question.
 _QUESTION_CHARS = 4_000
-_KEEP_ANSWER = ("paraphrase", "back_translation")
+KEEP_ANSWER = ("paraphrase", "back_translation")
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
     """Questions that are asked for. `kind`: as the prompts call it."""
 
     method: str
@@ -50,7 +51,7 @@ def written(seeds: Sequence[Prompted], config: AugmentConfig, asker: Asker) -> W
     found = Written()
     for method in config.methods:
         found.drafts += _of(method, seeds, config, asker, found.prompts)
-    _check_meaning([d for d in found.drafts if d.method in _KEEP_ANSWER and not d.dropped], asker)
+    _check_meaning([d for d in found.drafts if d.method in KEEP_ANSWER and not d.dropped], asker)
     return found
 
 
@@ -61,27 +62,34 @@ def _of(
         return [Draft(method.kind, "", 0, (s,), s.question) for s in _share(seeds, method.kind, method.share)]
     if isinstance(method, BackTranslation):
         return _back_translated(method, seeds, config, asker, prompts)
-    wanted = list(_wanted(method, seeds))
+    wanted = list(wanted_of(method, seeds))
     for w in wanted:
         prompts[w.method, w.how] = prompt_digest(w.kind, w.how, w.n, config.instructions)
-    asked = [_question(w, w.seeds[0].question, config, asker) for w in wanted]
+    asked = [question_of(w, w.seeds[0].question, config, asker.endpoint) for w in wanted]
     return _read(wanted, asker.objects(method.kind, asked, WRITTEN))
 
 
-def _wanted(method: Method, seeds: Sequence[Prompted]) -> Iterator[_Wanted]:
+def wanted_of(method: Method, seeds: Sequence[Prompted]) -> Iterator[Wanted]:
+    """What a method asks for first; nothing where it writes no question."""
+    if isinstance(method, Distill):
+        return
+    if isinstance(method, BackTranslation):
+        for seed in _share(seeds, method.kind, method.share):
+            yield from (Wanted(method.kind, "translate", language, 1, (seed,)) for language in method.through)
+        return
     if isinstance(method, SelfInstruct):
         for number in range(method.requests if seeds else 0):
             some = sorted(seeds, key=lambda s, n=number: short_id("seeds", str(n), s.record_id))[: method.seeds]  # type: ignore[misc]
-            yield _Wanted(method.kind, method.kind, "", method.tasks, tuple(some))
+            yield Wanted(method.kind, method.kind, "", method.tasks, tuple(some))
         return
     assert isinstance(method, Paraphrase | Evolve | Persona)
     for seed in _share(seeds, method.kind, method.share):
         if isinstance(method, Paraphrase):
-            yield _Wanted(method.kind, method.kind, "", method.per_row, (seed,))
+            yield Wanted(method.kind, method.kind, "", method.per_row, (seed,))
         elif isinstance(method, Evolve):
-            yield from (_Wanted(method.kind, f"evolve:{how}", how, 1, (seed,)) for how in method.how)
+            yield from (Wanted(method.kind, f"evolve:{how}", how, 1, (seed,)) for how in method.how)
         else:
-            yield from (_Wanted(method.kind, method.kind, who, 1, (seed,)) for who in method.personas)
+            yield from (Wanted(method.kind, method.kind, who, 1, (seed,)) for who in method.personas)
 
 
 def _share(seeds: Sequence[Prompted], what: str, share: float) -> list[Prompted]:
@@ -92,35 +100,34 @@ def _back_translated(
     method: BackTranslation, seeds: Sequence[Prompted], config: AugmentConfig, asker: Asker,
     prompts: dict[tuple[str, str], str],
 ) -> list[Draft]:  # fmt: skip
-    wanted = [
-        _Wanted(method.kind, "translate", language, 1, (seed,))
-        for seed in _share(seeds, method.kind, method.share)
-        for language in method.through
-    ]
+    wanted = list(wanted_of(method, seeds))
     for w in wanted:
         prompts[w.method, w.how] = prompt_digest("translate", w.how, 1, config.instructions)
-    there = asker.objects(method.kind, [_question(w, w.seeds[0].question, config, asker) for w in wanted], WRITTEN)
+    there = asker.objects(
+        method.kind, [question_of(w, w.seeds[0].question, config, asker.endpoint) for w in wanted], WRITTEN
+    )
     abroad = [
-        (_Wanted(w.method, "translate_back", w.how, 1, w.seeds), said)
+        (Wanted(w.method, "translate_back", w.how, 1, w.seeds), said)
         for w, found in zip(wanted, there, strict=True)
         if not isinstance(found, str) and (said := next(iter(found["questions"]), "").strip())
     ]
-    back = asker.objects(method.kind, [_question(w, said, config, asker) for w, said in abroad], WRITTEN)
+    back = asker.objects(method.kind, [question_of(w, said, config, asker.endpoint) for w, said in abroad], WRITTEN)
     return _read([w for w, _ in abroad], back)
 
 
-def _question(w: _Wanted, question: str, config: AugmentConfig, asker: Asker) -> Question:
+def question_of(w: Wanted, question: str, config: AugmentConfig, asked: Endpoint) -> Question:
+    """What is sent. `question`: in place of the first seed's."""
     if w.method == "self_instruct":
-        return to_invent(w.n, w.seeds, config.instructions, asker.endpoint)
-    return to_write(w.kind, w.how, w.n, w.seeds[0], question, config.instructions, asker.endpoint)
+        return to_invent(w.n, w.seeds, config.instructions, asked)
+    return to_write(w.kind, w.how, w.n, w.seeds[0], question, config.instructions, asked)
 
 
-def _read(wanted: Sequence[_Wanted], found: Sequence[dict[str, Any] | str]) -> list[Draft]:
+def _read(wanted: Sequence[Wanted], found: Sequence[dict[str, Any] | str]) -> list[Draft]:
     """Drafts of the questions in the replies."""
     drafts = []
     for w, reply in zip(wanted, found, strict=True):
         for number, said in enumerate(reply["questions"] if not isinstance(reply, str) else ()):
-            keeps = w.method in _KEEP_ANSWER
+            keeps = w.method in KEEP_ANSWER
             draft = Draft(w.method, w.how, number, w.seeds, said.strip(), w.seeds[0].answer if keeps else "")
             if fault := _fault(draft, w.n):
                 draft.drop(fault)

@@ -56,7 +56,7 @@ def synthesize(rows: Dataset, config: SynthesizeConfig, ctx: StageContext) -> Ou
     watch = Stopwatch()
     tally = Tally(config, ctx.scrubbed)
     passages = _passages(rows, config, ctx, tally)
-    tasks = list(_tasks(passages, config))
+    tasks = list(tasks_of(passages, config))
     with ExitStack() as opened:
         lines = opened.enter_context(LedgerWriter(ctx.folder / "ledger.parquet", "synthesize"))
         chunks = opened.enter_context(ChunkWriter(ctx.folder / "chunks.parquet", texts=ctx.scrubbed))
@@ -89,13 +89,18 @@ def _passages(rows: Dataset, config: SynthesizeConfig, ctx: StageContext, tally:
             documents += 1
             here = passages_of(row, cut, urls)
             tally.add_document(row["source"], row["split"], here)
-            enough = [p for p in here if len(p.text.split()) >= config.min_words]
+            enough = long_enough(here, config)
             tally.short += len(here) - len(enough)
             found += enough
     if not documents:
         hint = "sources of documents are files of text, Markdown, HTML, PDF or DOCX, or rows with `text`"
         raise InputError("none of the rows is a document", where="synthesize", hint=hint)
     return sorted(found, key=lambda p: (_SIDES.get(p.split or "", 2), p.source, p.document, p.number))
+
+
+def long_enough(passages: Sequence[Passage], config: SynthesizeConfig) -> list[Passage]:
+    """Those that questions are asked of."""
+    return [p for p in passages if len(p.text.split()) >= config.min_words]
 
 
 def _refuse_chunk(row: Row) -> None:
@@ -106,7 +111,7 @@ def _refuse_chunk(row: Row) -> None:
         )  # fmt: skip
 
 
-def _tasks(passages: Sequence[Passage], config: SynthesizeConfig) -> Iterator[Task]:
+def tasks_of(passages: Sequence[Passage], config: SynthesizeConfig) -> Iterator[Task]:
     """What is asked for, passage by passage."""
     partners = _partners(passages) if config.kinds.multi_hop else {}
     for place, passage in enumerate(passages):

@@ -14,6 +14,7 @@ from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
 from steps.contracts.reports import Table
 from steps.engines.llm.caller import Failure
+from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.framing import framed as in_frame
 from steps.engines.llm.objects import form, object_in, to_ask
 from steps.engines.llm.reply_json import json_objects, stands_in
@@ -128,7 +129,7 @@ def compare(session: ChatSession, pairs: Sequence[Pair], rubric: Rubric, instruc
     due = [i for i, pair in enumerate(pairs) if _answers(pair.first) != _answers(pair.second)]
     orders = pair_orders(rubric, instructions)
     both = [order for i in due for order in (pairs[i], pairs[i].swapped)]
-    answers = session.answers([_question(orders, pair, session) for pair in both])
+    answers = session.answers([_question(orders, pair, session.endpoint) for pair in both])
     read = [_read(answer.reply, pair) for answer, pair in zip(answers, both, strict=True)]
     found = [Compared(("tie", "tie"), ("the answers are equal",) * 2)] * len(pairs)
     for n, i in enumerate(due):
@@ -160,8 +161,13 @@ def _answers(turns: Sequence[Row]) -> list[dict[str, str]]:
     return [message_of(m) for m in turns]
 
 
-def _question(orders: str, pair: Pair, session: ChatSession) -> Question:
-    return to_ask(orders, framed_pair(pair), _SCHEMA, session.endpoint)
+def question_of_pair(rubric: Rubric, instructions: str, pair: Pair, asked: Endpoint) -> Question:
+    """What is sent of a pair, in one order."""
+    return _question(pair_orders(rubric, instructions), pair, asked)
+
+
+def _question(orders: str, pair: Pair, asked: Endpoint) -> Question:
+    return to_ask(orders, framed_pair(pair), _SCHEMA, asked)
 
 
 def _read(reply: Any, pair: Pair) -> tuple[str, str]:

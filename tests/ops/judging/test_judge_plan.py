@@ -5,9 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines.llm.scripted_server import ScriptedServer, completion, verdict
 from typer.testing import CliRunner
 
 from ops.main import app
+from pipelines.config import RunConfig
+from pipelines.load import load_model
+from steps.contracts.context import StageContext
+from steps.ingest.ingest import ingest
+from steps.judge.judge import judge
 
 MODELS = {"models": {"m": {"input": 2.0, "output": 10.0, "source": "its list"}}}
 
@@ -56,3 +62,24 @@ def test_without_a_price_and_with_rows_named(config: Path) -> None:
     found = CliRunner().invoke(app, ["plan", str(config), "--rows", "10", "--json"])
     judge = json.loads(found.output)["judge"]
     assert judge["rows"] == 10 and judge["whole"]["cost"] is None and judge["origin"] == "--rows"
+
+
+@pytest.mark.slow
+def test_replies_that_were_bought_are_subtracted(config: Path) -> None:
+    rows = config.parent / "rows.jsonl"
+    lines = rows.read_text().splitlines(keepends=True)
+    rows.write_text("".join(lines[:20]))
+    with ScriptedServer(lambda *_: completion(verdict(4))) as server:
+        here = ("--set", f"judge.endpoint.base_url={server.url}")
+        before = json.loads(plan(config, "--json", *here).output)["judge"]
+        settings = load_model(RunConfig, config, [here[1]])
+        read = ingest(None, settings.ingest, StageContext(config.parent / "ingest")).rows
+        ctx = StageContext(config.parent / "out", cache=config.parent / "state" / "judge", scrubbed=True)
+        judge(read, settings.judge, ctx)
+        bought = len(server.bodies)
+        # Half of the rows are new.
+        rows.write_text("".join(lines[:40]))
+        after = json.loads(plan(config, "--json", *here).output)["judge"]
+        assert len(server.bodies) == bought == 20
+    assert before["whole"]["requests"] == 20 and before["cached"] == 0
+    assert after["rows"] == 40 and after["cached"] == 0.5 and after["whole"]["requests"] == 20
