@@ -46,6 +46,7 @@ RUN useradd --uid 10001 --gid 0 --home-dir /home/assay --create-home assay \
     && if [ -n "$COMMIT" ]; then echo "$COMMIT" > COMMIT; fi \
     && python -m steps.zenml_runtime.light_start \
     && python -m compileall -q steps materializers pipelines ops examples \
+    && install -m 755 ops/deploy/serve /usr/local/bin/serve \
     && install -d -o 10001 -g 0 -m 2775 /app /home/assay /var/lib/assay /var/cache/assay /var/cache/assay/kernels
 # Kernels are compiled here, so that no container does it; and an image in which the whole job doesn't run is none.
 USER 10001:0

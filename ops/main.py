@@ -917,7 +917,7 @@ def deploy(
         typer.Argument(metavar="[MODEL]", help="models:/NAME@ALIAS, run:RUN[/MODEL], a folder, or a GGUF file"),
     ] = None,
     to: Annotated[
-        str, typer.Option(help="serve: assay serve; mlflow: MLflow's model server; kubernetes: pods")
+        str, typer.Option(help="serve: assay serve; mlflow: MLflow's model server; kubernetes; sagemaker")
     ] = "serve",
     name: Deployed = "default",
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="where it is asked; default: as it was")] = None,

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ops.console import complain, emit, say, show_table
-from ops.deploy import kubernetes, processes, state
+from ops.deploy import kubernetes, processes, sagemaker, state
 from ops.deploy.deploy import Wish, again, deploy, go_back, undeploy
-from ops.deploy.state import Deployment, Target
+from ops.deploy.state import Deployment, Server, Target
 from ops.export.model import read_prompts
 from steps.contracts.errors import AssayError, ConfigError
+
+_SERVICES = {"kubernetes": "Kubernetes", "sagemaker": "SageMaker"}
 
 
 def deploy_model(
@@ -29,8 +31,8 @@ def deploy_model(
         raise ConfigError(f"nothing is deployed to {to!r}", where="--to", hint="one of " + ", ".join(get_args(Target)))
     if overrides and target == "mlflow":
         raise ConfigError("MLflow's server takes no settings of the evaluation", where="--set", hint="--to serve")
-    if prompts is not None and target == "kubernetes":
-        raise ConfigError("nothing is tested in Kubernetes", where="--prompts")
+    if prompts is not None and target in _SERVICES:
+        raise ConfigError(f"nothing is tested in {_SERVICES[target]}", where="--prompts")
     wish = Wish(name, port, timeout, read_prompts(prompts) if prompts is not None else ())
     if model is not None:
         done = deploy(root, model, target, wish, over, overrides, complain)
@@ -49,24 +51,29 @@ def _say(done: Deployment) -> None:
     if server.to == "kubernetes":
         say("  applied; nothing was tested, and whether its pods come up Kubernetes tells:")
         say(f"  kubectl --namespace {server.place['namespace']} rollout status deployment/assay-{done.name}")
+    elif server.to == "sagemaker":
+        say("  applied; nothing was tested, and whether its machine comes up SageMaker tells:")
+        say(f"  aws sagemaker describe-endpoint --endpoint-name {sagemaker.endpoint_of(server)}")
+        say(f"  its {server.place['machine']} is paid from now on, until assay undeploy --as {done.name}")
     else:
         say(f"  its smoke test: {server.tested} questions answered, twice alike, at {server.since}")
     for line in server.against:
         say(f"  note: {line}")
-    if server.to != "mlflow":
-        say(f"  OpenAI's: {done.url}/v1, model {done.name}")
-    else:
+    if server.to == "mlflow":
         say(f"  MLflow's: {done.url}/invocations")
+    elif server.to == "sagemaker":
+        say(f"  InvokeEndpoint's, with OpenAI's chat completions as JSON, model {done.name}")
+    else:
+        say(f"  OpenAI's: {done.url}/v1, model {done.name}")
     if done.previous is not None:
         say(f"  before: {done.previous.asked} ({done.previous.digest[:12]}); assay deploy --previous --as {done.name}")
 
 
 def _told(root: Path, done: Deployment) -> dict[str, Any]:
     told = {"url": done.url, "by": done.current.by, **done.model_dump(mode="json")}
-    if done.current.to == "kubernetes":
-        found = _in_cluster(done)
-        ready = found.endswith(" ready") and not found.startswith("0 ")
-        return {**told, "running": {"server": ready}, "cluster": found}
+    if done.current.elsewhere:
+        ready, found = _elsewhere(done.current)
+        return {**told, "running": {"server": ready}, "said": found}
     folder = state.folder_of(root, done.name)
     up = {
         "server": bool(processes.running(folder, done.current.id)),
@@ -75,12 +82,12 @@ def _told(root: Path, done: Deployment) -> dict[str, Any]:
     return {**told, "running": up}
 
 
-def _in_cluster(done: Deployment) -> str:
+def _elsewhere(server: Server) -> tuple[bool, str]:
     try:
-        return kubernetes.applied(done.current)
+        return {"kubernetes": kubernetes.applied, "sagemaker": sagemaker.applied}[server.to](server)
     except AssayError as e:
         complain(str(e))
-        return "not reached"
+        return False, "not reached"
 
 
 def show_deployments(root: Path, json_output: bool) -> int:
@@ -103,7 +110,7 @@ def show_deployments(root: Path, json_output: bool) -> int:
     else:
         rows = [
             [d["name"], d["url"], d["by"], d["current"]["asked"], d["current"]["digest"][:12],
-             d["current"]["since"], d.get("cluster") or ("down" if d["name"] in down else "runs")]
+             d["current"]["since"], d.get("said") or ("down" if d["name"] in down else "runs")]
             for d in found
         ]  # fmt: skip
         show_table(["deployment", "address", "by", "model", "weights", "since", ""], rows)

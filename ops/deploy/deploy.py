@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.deploy import kubernetes, processes, state
+from ops.deploy import kubernetes, processes, sagemaker, state
 from ops.deploy.smoke import smoke_test, wait_until_up
 from ops.deploy.state import Deployment, Server, Target
-from ops.deploy.wanted import wanted
+from ops.deploy.wanted import packed_model, wanted
 from steps.contracts.errors import AssayError, ConfigError, InputError, InputNotFoundError, IntegrityError, ServiceError
 from steps.engines.exports.folder_format import Asked
 from steps.register.registered import with_secret
@@ -86,7 +86,7 @@ def again(root: Path, wish: Wish, say: Callable[[str], None]) -> Deployment:
     with _alone(root, wish.name, say) as folder:
         there = _there(folder, wish.name)
         _clean(folder, there)
-        if there.current.to == "kubernetes" or not processes.running(folder, there.current.id):
+        if there.current.elsewhere or not processes.running(folder, there.current.id):
             return _exchange(root, folder, there.current, wish, there, say)
         return _with_front(root, folder, there)
 
@@ -115,13 +115,15 @@ def undeploy(root: Path, name: str, say: Callable[[str], None]) -> int:
 
 
 def _removed(folder: Path) -> int:
-    """What was taken out of a cluster. Of a damaged state nobody knows whether there is any."""
+    """What was taken out of a cluster or a cloud. Of a damaged state nobody knows whether there is any."""
     try:
         deployment = state.read(folder)
     except IntegrityError:
         return 0
-    in_cluster = deployment is not None and deployment.current.to == "kubernetes"
-    return kubernetes.remove(deployment.current) if deployment is not None and in_cluster else 0
+    if deployment is None or not deployment.current.elsewhere:
+        return 0
+    remove = kubernetes.remove if deployment.current.to == "kubernetes" else sagemaker.remove
+    return remove(deployment.current)
 
 
 @contextmanager
@@ -149,11 +151,11 @@ def _exchange(
     root: Path, folder: Path, wanted: Server, wish: Wish, there: Deployment | None, say: Callable[[str], None]
 ) -> Deployment:
     """Start, test, and only then let it be asked; what was there goes on until then, and if it fails."""
-    if there is not None and (there.current.to == "kubernetes") != (wanted.to == "kubernetes"):
-        what = f"{wish.name} is deployed by {there.current.by}"
+    if there is not None and _place(there.current) != _place(wanted):
+        what = " ".join([f"{wish.name} is deployed by {there.current.by}", *filter(None, _place(there.current)[1:])])
         raise ConfigError(what, where="--to", hint=f"--as another name, or assay undeploy --as {wish.name}")
-    if wanted.to == "kubernetes":
-        return _applied(folder, wanted, wish, there)
+    if wanted.elsewhere:
+        return _applied(root, folder, wanted, wish, there, say)
     _clean(folder, there)
     _check_port(wish.port, there)
     server = wanted.model_copy(update={"id": secrets.token_hex(6), "port": _free_port(), "since": ""})
@@ -181,11 +183,22 @@ def _exchange(
     return deployment
 
 
-def _applied(folder: Path, wanted: Server, wish: Wish, there: Deployment | None) -> Deployment:
-    """In a cluster; what becomes of it there is Kubernetes' to tell."""
+def _place(server: Server) -> tuple[str, ...]:
+    """What a deployment stays in."""
+    where = (server.place.get(key, "") for key in ("context", "namespace", "region", "bucket"))
+    return (server.to if server.elsewhere else "", *where)
+
+
+def _applied(
+    root: Path, folder: Path, wanted: Server, wish: Wish, there: Deployment | None, say: Callable[[str], None]
+) -> Deployment:
+    """In a cluster or a cloud; what becomes of it there is Kubernetes' or SageMaker's to tell."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     server = wanted.model_copy(update={"id": secrets.token_hex(6), "port": kubernetes.PORT, "since": since})
-    kubernetes.apply(server)
+    if server.to == "kubernetes":
+        kubernetes.apply(server)
+    else:
+        sagemaker.apply(server, packed_model(root, server), wish.timeout, say)
     done = Deployment(
         name=wish.name, port=kubernetes.PORT, front="", current=server, previous=_before(server, there)
     )  # fmt: skip

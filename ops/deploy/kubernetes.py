@@ -142,8 +142,8 @@ def remove(server: Server) -> int:
     return len([one for one in gone if one is not None])
 
 
-def applied(server: Server) -> str:
-    """What the cluster has of it, in a word: absent, another (server), or how many of its pods are ready.
+def applied(server: Server) -> tuple[bool, str]:
+    """Whether pods are ready, and what the cluster has of it: absent, another (server), or how many pods are ready.
 
     Raises:
         ServiceError: it can't be asked.
@@ -152,10 +152,11 @@ def applied(server: Server) -> str:
     with _api(server) as (apps, _):
         found = there_or_none(lambda: apps.read_namespaced_deployment(name, namespace, **_RAW))
     if found is None:
-        return "absent"
+        return False, "absent"
     if (found["metadata"].get("annotations") or {}).get("assay/server") != server.id:
-        return "another"
-    return f"{(found.get('status') or {}).get('readyReplicas') or 0} of {found['spec']['replicas']} ready"
+        return False, "another"
+    ready = int((found.get("status") or {}).get("readyReplicas") or 0)
+    return ready > 0, f"{ready} of {found['spec']['replicas']} ready"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from steps.contracts.reports import Frozen
 from steps.contracts.storage import write_whole
 from steps.zenml_runtime.state import state_folder
 
-Target: TypeAlias = Literal["serve", "mlflow", "kubernetes"]
+Target: TypeAlias = Literal["serve", "mlflow", "kubernetes", "sagemaker"]
 STATE = "state.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -34,8 +34,9 @@ class Server(Frozen):
         over: what an adapter in a folder lies over, as it was named.
         against: what speaks against the model by its gate and approvals.
         overrides: settings of `assay serve`.
-        place: image, namespace and context, in Kubernetes.
-        since: when it passed its smoke test, or was applied in Kubernetes, UTC, ISO 8601; tested: questions that it
+        place: where it is, elsewhere: image, namespace and context in Kubernetes; image, machine, region, bucket and
+            role in SageMaker.
+        since: when it passed its smoke test, or was applied elsewhere, UTC, ISO 8601; tested: questions that it
             answered then.
     """
 
@@ -59,6 +60,11 @@ class Server(Frozen):
         """What answers, in a word."""
         return "llama.cpp" if self.file is not None else self.to
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another machine than this one runs it."""
+        return self.to in ("kubernetes", "sagemaker")
+
     def is_like(self, other: "Server") -> bool:
         """Whether both are the same model, run alike."""
         same = ("to", "model", "digest", "file", "overrides", "place")
@@ -67,7 +73,7 @@ class Server(Frozen):
 
 class Deployment(Frozen):
     """Attributes:
-    port: the public one, of the front; front: id of its process, "" in Kubernetes.
+    port: the public one, of the front; front: id of its process, "" elsewhere.
     current: what is asked; previous: what was asked before, whose processes have ended.
     """
 
@@ -82,6 +88,9 @@ class Deployment(Frozen):
         """Where it is asked; in Kubernetes from within the cluster."""
         if self.current.to == "kubernetes":
             return f"http://assay-{self.name}.{self.current.place['namespace']}:{self.port}"
+        if self.current.to == "sagemaker":
+            host = f"runtime.sagemaker.{self.current.place['region']}.amazonaws.com"
+            return f"https://{host}/endpoints/assay-{self.name}/invocations"
         return f"http://127.0.0.1:{self.port}"
 
 

@@ -1,21 +1,26 @@
 """What is to be deployed: the model that a name means, what names it for good, and what speaks against it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from materializers.artifacts import is_remote
-from ops.deploy import kubernetes
+from ops.deploy import kubernetes, sagemaker
+from ops.deploy.container import Packed, packed
 from ops.deploy.state import Server, Target
 from ops.found_models import FoundModel, find_model
 from ops.release.clearance import NOT_JUDGED, clearance_of
 from ops.release.facts import behind
 from ops.run_index import artifacts_of, known_runs
 from ops.serving.gguf import GgufModel, find_gguf, refuse_layers
-from steps.contracts.errors import ConfigError
+from steps.contracts.errors import ConfigError, IntegrityError
 from steps.contracts.models import ModelFolder
 from steps.engines.exports.gguf.llama_process import require_server
 from steps.engines.tracking.database import database_file
 from steps.engines.tracking.secrets import without_secret
+
+_PLACES: Mapping[str, Callable[[str], dict[str, str]]] = {
+    "kubernetes": kubernetes.place_of, "sagemaker": sagemaker.place_of,
+}  # fmt: skip
 
 
 def wanted(root: Path, text: str, to: Target, name: str, over: str | None, overrides: Sequence[str]) -> Server:
@@ -32,9 +37,22 @@ def wanted(root: Path, text: str, to: Target, name: str, over: str | None, overr
     against = clearance_of(root, found, behind(root, found), "deployed").against
     return Server(
         id="", name=name, to=to, asked=text, model=_named(root, found, to), digest=found.model.info.digest, port=0,
-        place=kubernetes.place_of(name) if to == "kubernetes" else {}, against=against, overrides=tuple(overrides),
+        place=_PLACES[to](name) if to in _PLACES else {}, against=against, overrides=tuple(overrides),
         over=over and str(Path(over).expanduser().resolve() if Path(over).expanduser().is_dir() else over),
     )  # fmt: skip
+
+
+def packed_model(root: Path, server: Server) -> Packed:
+    """The files of a server's model, for a container.
+
+    Raises:
+        IntegrityError: what its name means has other weights by now. As `find_model`, `packed`.
+    """
+    found = find_model(root, server.model, server.over)
+    if found.model.info.digest != server.digest:
+        what = f"has the weights {found.model.info.digest[:12]} instead of {server.digest[:12]}"
+        raise IntegrityError(what, where=server.asked, hint="the model's files were changed since it was named")
+    return packed(found, server.name, server.overrides)
 
 
 def _of_file(
@@ -67,7 +85,7 @@ def _named(root: Path, found: FoundModel, to: Target) -> str:
     Raises:
         ConfigError: it can't be reached from there.
     """
-    if to == "serve":
+    if to in ("serve", "sagemaker"):
         return _lasting(root, found)
     version = _version(found)
     if to == "mlflow":

@@ -58,6 +58,9 @@ def make_app(desk: Answers, rules: Rules, log: RequestLog | None = None) -> Star
         Route("/v1/models", server.models, methods=["GET"]),
         Route("/v1/models/{name:path}", server.model, methods=["GET"]),
         Route("/health", server.health, methods=["GET"]),
+        # The same by SageMaker's names.
+        Route("/invocations", server.chat, methods=["POST"]),
+        Route("/ping", server.health, methods=["GET"]),
     ]
     routes += [Route("/", server.page, methods=["GET"])] if rules.page is not None else []
     handlers: dict[Any, Any] = {RequestError: _refused, HTTPException: _no_such, Exception: _broken}

@@ -14,7 +14,7 @@ from ops.serving.desk import Answers, Desk
 from ops.serving.desks import Desks
 from ops.serving.engine_desk import EngineDesk
 from ops.serving.gguf import GgufModel, LlamaEngine, described, find_gguf, refuse_layers
-from ops.serving.loading import describe
+from ops.serving.loading import Models, describe
 from ops.serving.vllm import VllmEngine, vllm_is_here
 from steps.contracts.errors import ConfigError
 from steps.engines.lm.decoding import DecodingConfig
@@ -74,12 +74,21 @@ def opened(root: Path, served: Served) -> Iterator[Opened]:
         raise ConfigError(what, where=f"--engine {served.engine}", hint=hint)
     found_models = _found(root, served)
     models = {called: (one.base, one.tuned) for called, one in found_models.items()}
-    settings = settings_of(found_models, served.overrides)
+    with opened_models(models, settings_of(found_models, served.overrides), served.engine) as desk:
+        yield desk
+
+
+@contextmanager
+def opened_models(models: Mapping[str, Models], settings: Inference, engine_name: str) -> Iterator[Opened]:
+    """Models of the same layers by their names, in vLLM or transformers, ready to be asked.
+
+    Raises: as `opened`.
+    """
     greedy = settings.decoding == DecodingConfig()
-    if served.engine == VLLM and not greedy:
+    if engine_name == VLLM and not greedy:
         raise ConfigError("its evaluation decodes as vLLM isn't told to here", where="--engine vllm",
                           hint="--engine transformers")  # fmt: skip
-    if served.engine == VLLM or (served.engine == AUTO and greedy and vllm_is_here()):
+    if engine_name == VLLM or (engine_name == AUTO and greedy and vllm_is_here()):
         with tempfile.TemporaryDirectory(prefix="assay-serve-") as scratch:
             engine = VllmEngine(models, settings, Path(scratch))
             with EngineDesk(engine, engine.writers) as by_vllm:
@@ -150,7 +159,12 @@ def _refuse_scorers(found: Mapping[str, FoundModel]) -> None:
 
 
 def settings_of(models: Mapping[str, FoundModel], overrides: Sequence[str]) -> Inference:
-    """How models are run: as the run that made the first of them evaluated it, but for `overrides`.
+    """How models are run, by `evaluate_settings`."""
+    return inference(evaluate_settings(models, overrides))
+
+
+def evaluate_settings(models: Mapping[str, FoundModel], overrides: Sequence[str]) -> EvaluateConfig:
+    """Those of the run that made the first of the models, but for `overrides`.
 
     Raises:
         ConfigError: a setting that there isn't.
@@ -163,4 +177,5 @@ def settings_of(models: Mapping[str, FoundModel], overrides: Sequence[str]) -> I
         start = EvaluateConfig.model_validate(values or {})
     except ValidationError:  # of a run of an older version, with settings that there aren't any more
         start = EvaluateConfig()
-    return inference(from_overrides(EvaluateConfig, list(overrides), "evaluate settings", start))
+    found: EvaluateConfig = from_overrides(EvaluateConfig, list(overrides), "evaluate settings", start)
+    return found

@@ -12,7 +12,7 @@ from support import sample_run
 from support.servers.kube import VERSIONS, invalid, kubernetes_api
 from typer.testing import CliRunner
 
-from ops.deploy import deploy as module
+from ops.deploy import wanted as module
 from ops.deploy.kubernetes import manifests
 from ops.deploy.state import Server
 from ops.found_models import FoundModel
