@@ -62,3 +62,11 @@ class AskingJudge(Judge, Protocol):
 
     def begin(self, cases: Sequence[Case]) -> Callable[[], list[JudgeVerdict]]:
         """As `verdicts`, without waiting: what is returned waits."""
+
+
+@runtime_checkable
+class RepeatableJudge(Judge, Protocol):
+    """One that may say something else when it is asked once more."""
+
+    def asked_again(self, cases: Sequence[Case], occasion: str) -> list[JudgeVerdict]:
+        """As `verdicts`, without what is kept of other occasions; of the same one nothing is asked twice."""

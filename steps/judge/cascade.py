@@ -3,7 +3,6 @@
 What lies between goes to the judge as well.
 """
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,16 +14,16 @@ import numpy as np
 
 from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
-from steps.contracts.digests import text_digest, value_digest
+from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError
 from steps.contracts.reports import Table
 from steps.engines.llm.egress import refuse_egress
-from steps.engines.rows.by_id import rows_of
-from steps.engines.rubric.case import Case, case_of
+from steps.engines.rubric.case import Case
 from steps.judge.backend import AskingJudge, Judge
 from steps.judge.cascade_config import CascadeConfig
 from steps.judge.config import JudgeConfig
 from steps.judge.deciding import decide
+from steps.judge.sampled import sampled
 from steps.judge.small_classifier import Embedded, Features, Learned, Ngrams, learn
 from steps.judge.verdict import MAX_SCORE, JudgeVerdict
 
@@ -168,7 +167,7 @@ def cascaded(rows: Dataset, judge: Judge, config: JudgeConfig, ctx: StageContext
         return None
     endpoint = wanted.embed.endpoint if wanted.embed is not None else None
     refuse_egress((endpoint,), scrubbed=ctx.scrubbed, allowed=config.allow_raw_egress, where="judge.cascade.embed")
-    sample = [case for case in _sample(rows, wanted) if case.has_answer]
+    sample = [case for case in sampled(rows, wanted.sample, wanted.seed) if case.has_answer]
     verdicts = judge.verdicts(sample)
     judged = [(c, decide("train", v, config)[0] == "kept") for c, v in zip(sample, verdicts, strict=True) if v.scores]
     kept = sum(keeps for _, keeps in judged)
@@ -203,23 +202,6 @@ def _require_floor(learned: Learned, wanted: CascadeConfig) -> None:
         hint="raise judge.cascade.sample or .agreement, name an embedding model in .embed, or leave judge.cascade out;"
         " what was judged isn't paid again",
     )
-
-
-def _sample(rows: Dataset, wanted: CascadeConfig) -> list[Case]:
-    """Rows by the smallest hashes of their contents, one of each content, in that order: the same in any order of the
-    rows.
-    """
-    # By content: its hash, and the smallest of the ids of rows that say the same.
-    smallest: dict[str, tuple[str, str]] = {}
-    for chunk in rows.chunks(["record_id", "content_id"]):
-        for record, content in zip(*(chunk.table[c].to_pylist() for c in ("record_id", "content_id")), strict=True):
-            mark = text_digest(f"{wanted.seed}:{content}")
-            smallest[content] = min((mark, record), smallest.get(content, (mark, record)))
-        # No more is held than is drawn and what a chunk adds.
-        drawn = heapq.nsmallest(wanted.sample, smallest, key=smallest.__getitem__)
-        smallest = {content: smallest[content] for content in drawn}
-    found = rows_of(rows, [record for _, record in smallest.values()])
-    return [case_of(found[record]) for _, record in smallest.values()]
 
 
 def text_of_case(case: Case) -> str:

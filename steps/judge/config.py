@@ -12,6 +12,7 @@ from steps.engines.rubric.reading import rubric_files
 from steps.engines.rubric.rubric import QUALITY
 from steps.judge.calibration_config import CalibrationConfig
 from steps.judge.cascade_config import CascadeConfig
+from steps.judge.checks_config import ChecksConfig
 from steps.judge.classifier_config import QualityClassifier
 from steps.judge.jury_config import FIRST, JuryConfig
 from steps.judge.local_config import LocalJudgeConfig
@@ -102,6 +103,10 @@ class JudgeConfig(Prices):
         default="flag",
         description="llm and local: the rejected answer of a preference pair is judged as well; a pair whose rejected"
         " answer has the higher share is flagged or (of train rows) dropped; off: it isn't judged",
+    )
+
+    checks: ChecksConfig = Field(
+        default=ChecksConfig(), description="what is asked beside the rows, to see how steady the judge is"
     )
 
     cascade: CascadeConfig | None = Field(

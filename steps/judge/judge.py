@@ -34,6 +34,7 @@ from steps.engines.rubric.case import Case, case_of, excerpt, rejected_case_of
 from steps.engines.rubric.reading import read_rubric
 from steps.engines.rubric.rubric import Rubric
 from steps.judge.backend import AskingJudge, Judge
+from steps.judge.biases.steadiness import FirstVerdicts, steadiness
 from steps.judge.cascade import cascaded
 from steps.judge.config import JudgeConfig
 from steps.judge.deciding import HELD_OUT, decide
@@ -78,12 +79,16 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
             UndecidedRows(_undecided_file(ctx, rows, backend)) as unjudged,
         ):
             tally = Tally(config, ctx.scrubbed, backend.criteria)
-            stage = _Stage(config, backend, verdicts, unjudged, tally, ctx.code)
+            first = FirstVerdicts.of(rows, config)
+            stage = _Stage(config, backend, verdicts, unjudged, tally, first, ctx.code)
             executor = _executor(backend, config) or (None if backend is asked else Inline())
             done = drive(stage, rows, ctx, lines, executor=executor, progress=config.endpoint is None)
             _check_undecided(tally, unjudged, config, rows.rows)
+            steady = steadiness(trust.judge, config, first, ctx)
             return done.outcome(
-                lines, lambda _: trust.told(tally.report(backend, unjudged, watch)), verdicts=FileArtifact(path)
+                lines,
+                lambda _: steady.told(trust.told(tally.report(backend, unjudged, watch))),
+                verdicts=FileArtifact(path),
             )
 
 
@@ -292,10 +297,11 @@ class _Stage(_Verdicts):
         verdicts: VerdictWriter,
         unjudged: UndecidedRows,
         tally: Tally,
+        first: FirstVerdicts,
         code: str,
     ) -> None:
         super().__init__(config, backend, code)
-        self._verdicts, self._unjudged, self._tally = verdicts, unjudged, tally
+        self._verdicts, self._unjudged, self._tally, self._first = verdicts, unjudged, tally, first
         if config.backend != "heuristic":
             self.row_columns = (*self.row_columns, "meta")
 
@@ -308,6 +314,7 @@ class _Stage(_Verdicts):
 
     def fate(self, row: Row, decision: Judged) -> Fate:
         verdict = decision.verdict
+        self._first.see(row["content_id"], verdict)
         outcome, reason = decide(row["split"], verdict, self._config, row["label"])
         self._verdicts.add(row, verdict, outcome)
         self._tally.add(row, verdict, outcome, reason, decision.excerpt, decision.chars)

@@ -12,7 +12,7 @@ from typing import Any, Self
 from steps.contracts.digests import value_digest
 from steps.contracts.reports import Table
 from steps.engines.rubric.case import Case, Criterion, Score
-from steps.judge.backend import AskingJudge, Judge
+from steps.judge.backend import AskingJudge, Judge, RepeatableJudge
 from steps.judge.jury_config import JuryConfig
 from steps.judge.verdict import JudgeVerdict
 
@@ -51,15 +51,26 @@ class Jury:
             name: judge.begin(cases) if isinstance(judge, AskingJudge) else partial(judge.verdicts, cases)
             for name, judge in self._judges.items()
         }
+        return lambda: self._combined({name: wait() for name, wait in waits.items()}, len(cases))
 
-        def found() -> list[JudgeVerdict]:
-            said = {name: wait() for name, wait in waits.items()}
-            return [
-                combined({name: verdicts[i] for name, verdicts in said.items()}, self.config, self.digest)
-                for i in range(len(cases))
-            ]
+    def asked_again(self, cases: Sequence[Case], occasion: str) -> list[JudgeVerdict]:
+        """By those that may say something else then, and the others."""
+        said = {
+            name: judge.asked_again(cases, occasion) if isinstance(judge, RepeatableJudge) else judge.verdicts(cases)
+            for name, judge in self._judges.items()
+        }
+        return self._combined(said, len(cases))
 
-        return found
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of each judge."""
+        return {name: judge.digest for name, judge in self._judges.items()}
+
+    def _combined(self, said: Mapping[str, Sequence[JudgeVerdict]], cases: int) -> list[JudgeVerdict]:
+        return [
+            combined({name: verdicts[i] for name, verdicts in said.items()}, self.config, self.digest)
+            for i in range(cases)
+        ]
 
     def known(self, cases: Sequence[Case]) -> list[bool]:
         """Of each case, whether all know it."""

@@ -103,10 +103,18 @@ class LlmJudge:
         """
         return self.begin(cases)()
 
+    def asked_again(self, cases: Sequence[Case], occasion: str) -> list[JudgeVerdict]:
+        """As `verdicts`, by replies of this occasion."""
+        self._progress.total = (self._progress.total or 0) + len(cases)
+        return self._begin(cases, occasion)()
+
     def begin(self, cases: Sequence[Case]) -> Callable[[], list[JudgeVerdict]]:
         """As `verdicts`, without waiting: the model is asked from now on, and what is returned waits."""
+        return self._begin(cases)
+
+    def _begin(self, cases: Sequence[Case], occasion: str = "") -> Callable[[], list[JudgeVerdict]]:
         asked = [case for case in cases if self._asks(case)]
-        questions = [self._question(case) for case in asked]
+        questions = [self._question(case, occasion) for case in asked]
         by_key = dict(zip((q.key for q in questions), asked, strict=True))
         self._progress.advance(len(cases) - len(asked))
         wait = self._session.begin(questions, lambda question, reply: self._useful(by_key, question, reply))
@@ -114,7 +122,7 @@ class LlmJudge:
         def verdicts() -> list[JudgeVerdict]:
             said = wait()
             for attempt in range(1, self.config.retry_unreadable + 1):
-                said = self._asked_again(asked, said, attempt)
+                said = self._without_faults(asked, said, attempt, occasion)
             answers = iter(said)
             return [
                 self._verdict(case, next(answers)) if self._asks(case) else unasked(self.rubric, case, self.digest)
@@ -133,11 +141,15 @@ class LlmJudge:
         """Which of so many shares asks about it: of equal questions all are in one, so that none is sent twice."""
         return int(self._question(case).key[:_SPREAD], 16) % shares
 
-    def _asked_again(self, asked: Sequence[Case], said: Sequence[Answer], attempt: int) -> list[Answer]:
+    def _without_faults(
+        self, asked: Sequence[Case], said: Sequence[Answer], attempt: int, occasion: str
+    ) -> list[Answer]:
         """The answers, those without a readable verdict in place of them asked for once more, with a word on why."""
         faults = {i: self._fault(case, answer) for i, (case, answer) in enumerate(zip(asked, said, strict=True))}
         again = {i: fault for i, fault in faults.items() if fault in _UNREADABLE}
-        answers = self._session.answers([self._once_more(asked[i], fault, attempt) for i, fault in again.items()])
+        answers = self._session.answers(
+            [self._once_more(asked[i], fault, attempt, occasion) for i, fault in again.items()]
+        )
         new = dict(zip(again, answers, strict=True))
         return [new.get(i, answer) for i, answer in enumerate(said)]
 
@@ -148,11 +160,11 @@ class LlmJudge:
         parsed = self._parsed(answer.reply, case)
         return parsed if isinstance(parsed, str) else ""
 
-    def _once_more(self, case: Case, fault: str, attempt: int) -> Question:
+    def _once_more(self, case: Case, fault: str, attempt: int, occasion: str) -> Question:
         """Behind the same beginning, so that servers can reuse it. The reply's words aren't repeated: they may be the
         row's.
         """
-        first = self._question(case)
+        first = self._question(case, occasion)
         told = f"{first.messages[1]['content']}\nAn earlier reply was of no use ({fault}). Reply with the JSON object."
         messages = [first.messages[0], {"role": "user", "content": told}]
         return Question(value_digest([first.key, fault, attempt]), messages, first.schema, first.name)
@@ -160,9 +172,10 @@ class LlmJudge:
     def _asks(self, case: Case) -> bool:
         return case.has_answer and bool(self.rubric.criteria_of(case.kind))
 
-    def _question(self, case: Case) -> Question:
+    def _question(self, case: Case, occasion: str = "") -> Question:
         prompt, row = self._prompt(case.kind), framed(case)
         key = value_digest([row, prompt.digest, self.endpoint.model, self.endpoint.decoding()])
+        key = value_digest([key, occasion]) if occasion else key
         messages = [{"role": "system", "content": prompt.orders}, {"role": "user", "content": row}]
         return Question(key, messages, prompt.schema, "verdict")
 

@@ -96,18 +96,26 @@ class ServerRatings:
         """
         return self.begin(cases)()
 
+    def asked_again(self, cases: Sequence[Case], occasion: str) -> list[JudgeVerdict]:
+        """As `verdicts`, by replies of this occasion."""
+        self._progress.total = (self._progress.total or 0) + len(cases)
+        return self._begin(cases, occasion)()
+
     def begin(self, cases: Sequence[Case]) -> Callable[[], list[JudgeVerdict]]:
         """As `verdicts`, without waiting for the answers: what is returned waits.
 
         Raises: as `verdicts`, now or then.
         """
+        return self._begin(cases)
+
+    def _begin(self, cases: Sequence[Case], occasion: str = "") -> Callable[[], list[JudgeVerdict]]:
         begun = []
         for kind in self.rubric.rows:
             places = [i for i, case in enumerate(cases) if self._asks(case) and rated_as(case.kind) == kind]
             if places:
                 prior = self._prior(kind)
                 without = prior if self.config.empty_row_prior == "taken_out" else None
-                begun.append((places, without, self._begun(kind, [row_text(cases[i]) for i in places])))
+                begun.append((places, without, self._begun(kind, [row_text(cases[i]) for i in places], occasion)))
 
         def verdicts() -> list[JudgeVerdict]:
             found: dict[int, JudgeVerdict] = {}
@@ -137,9 +145,9 @@ class ServerRatings:
         """Of each text the ratings by criterion with what they cost, or the verdict that there are none."""
         return self._begun(kind, texts)()
 
-    def _begun(self, kind: RatedKind, texts: Sequence[str]) -> Callable[[], list[_Read]]:
+    def _begun(self, kind: RatedKind, texts: Sequence[str], occasion: str = "") -> Callable[[], list[_Read]]:
         criteria = self.rubric.criteria_of(kind)
-        wait = self._session.begin([self._question(kind, text, c) for text in texts for c in criteria])
+        wait = self._session.begin([self._question(kind, text, c, occasion) for text in texts for c in criteria])
         each = len(criteria)
 
         def ratings() -> list[_Read]:
@@ -148,9 +156,10 @@ class ServerRatings:
 
         return ratings
 
-    def _question(self, kind: RatedKind, text: str, criterion: str) -> Question:
+    def _question(self, kind: RatedKind, text: str, criterion: str, occasion: str = "") -> Question:
         asks = text + question(criterion)
         key = value_digest([asks, self._told[kind], self.endpoint.model, self.endpoint.decoding(), "logprobs"])
+        key = value_digest([key, occasion]) if occasion else key
         messages = [
             {"role": "system", "content": orders(self.rubric, kind, self.config.instructions)},
             {"role": "user", "content": asks},

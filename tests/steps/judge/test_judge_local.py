@@ -59,7 +59,14 @@ def nudge(folder: Path, strength: float) -> None:
 def config(model: Path, **more: Any) -> JudgeConfig:
     local = {"model": model.name, "dtype": "float32", **more.pop("local", {})}
     return JudgeConfig(
-        **{"backend": "local", "local": local, "max_undecided_share": 1.0, "min_rating_mass": 0.2, **more}
+        **{
+            "backend": "local",
+            "local": local,
+            "max_undecided_share": 1.0,
+            "min_rating_mass": 0.2,
+            "checks": {"probes": 0},
+            **more,
+        }
     )
 
 
@@ -92,6 +99,27 @@ def test_scores_are_the_expected_ratings(model: Path, tmp_path: Path) -> None:
     empty = next(t for t in outcome.report.tables if t.title == "An empty row")
     assert {row[1] for row in empty.rows} == {"relevance", "clarity", "completeness", "accuracy"}
     assert "rubric quality 1" in outcome.report.notes[0] and "float32" in outcome.report.notes[0]
+
+
+@pytest.mark.slow
+def test_drift_is_measured_without_being_asked_for(model: Path, tmp_path: Path) -> None:
+    def drift(name: str, **more: Any) -> list[tuple[Any, ...]]:
+        (tmp_path / name).mkdir()
+        if (tmp_path / "last").exists():
+            (tmp_path / "last" / "cache").rename(tmp_path / name / "cache")
+            (tmp_path / "last").rmdir()
+        outcome, _ = run(model, tmp_path / name, ROWS, **{"checks": {}, **more})
+        (tmp_path / "last").mkdir()
+        (tmp_path / name / "cache").rename(tmp_path / "last" / "cache")
+        return [line for t in outcome.report.tables if t.title == "Drift on the probe rows" for line in t.rows]
+
+    assert drift("a") == []
+    # Nothing is read, so that no model is loaded for the probes alone.
+    assert drift("b") == []
+    (line,) = drift("c", instructions="Be strict.")
+    assert line[0] == model.name and line[2:4] == ("weights, libraries or prompt", 20) and line[4] != 0
+    (same,) = drift("d", checks={"probes": 20}, instructions="Be strict.")
+    assert same[2:] == ("nothing", 20, 0.0, 0.0, 0.0, 0)
 
 
 @pytest.mark.slow
