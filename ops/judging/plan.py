@@ -20,7 +20,7 @@ from steps.contracts.humanize import number
 from steps.contracts.records import Row
 from steps.contracts.runs import RunRecord
 from steps.engines.llm.prices import Prices
-from steps.engines.rubric.case import case_of
+from steps.engines.rubric.case import case_of, rejected_case_of
 from steps.engines.rubric.frame import framed
 from steps.engines.rubric.prompt import system_prompt
 from steps.engines.rubric.reading import read_rubric
@@ -153,14 +153,19 @@ def judge_plan(root: Path, config: RunConfig, prices: PriceTable, rows: int | No
     unsure = earlier.unsure if earlier is not None and earlier.unsure is not None else _UNSURE
     most = FIRST_AT_ONCE if judge.endpoint.concurrency == "auto" else judge.endpoint.concurrency
 
+    judges, beside = len(judge.endpoints), judge.checks.repeats + judge.checks.probes_of(paid=True)
+    of_all = [price_of(e.model, judge, prices) for e in judge.endpoints]
+    pairs = mean(rejected_case_of(row) is not None for row in sample) if sample and judge.judges_rejected else 0.0
+    each = sum(told.prompt * p[0] + told.reply * p[1] for p in of_all if p) * (1 + pairs) if all(of_all) else None
+    notes = (*notes, *_beside(judges, pairs, beside))
+
     def asked(count: int) -> Asked:
-        count -= round(count * cached)
-        prompt, reply = round(count * told.prompt), round(count * told.reply)
-        cost = (prompt * price[0] + reply * price[1]) / 1e6 if price else None
-        return Asked(count, prompt, reply, cost, count * told.seconds / most)
+        left = round((count - round(count * cached)) * (1 + pairs)) + beside
+        prompt, reply = round(left * told.prompt) * judges, round(left * told.reply) * judges
+        cost = each * left / (1 + pairs) / 1e6 if each is not None else None
+        return Asked(left * judges, prompt, reply, cost, left * told.seconds / most)
 
     drawn = min(judge.cascade.sample, counted) if judge.cascade is not None else None
-    each = (told.prompt * price[0] + told.reply * price[1]) if price else None
     paid = None
     if judge.max_cost is not None and each and judge.max_cost < each * counted * (1 - cached) / 1e6:
         paid = int(judge.max_cost / each * 1e6)
@@ -171,6 +176,15 @@ def judge_plan(root: Path, config: RunConfig, prices: PriceTable, rows: int | No
         unsure=unsure, price=price, currency=prices.currency if price else "", max_cost=judge.max_cost, rows_paid=paid,
         notes=notes, cached=cached,
     )  # fmt: skip
+
+
+def _beside(judges: int, pairs: float, beside: int) -> tuple[str, ...]:
+    """What is asked more than a request for each row."""
+    return (
+        *([f"each of {judges} judges is asked about every row"] if judges > 1 else []),
+        *([f"rejected answers of pairs are judged as well: {pairs:.0%} of the first rows have one"] if pairs else []),
+        *([f"{beside} requests to each judge show how steady it is (judge.checks)"] if beside else []),
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from steps.contracts.models import registered_model
 from steps.engines.llm.endpoint import Endpoint
@@ -173,6 +173,11 @@ class JudgeConfig(Prices):
     def registered(self) -> dict[str, str | None] | None:
         """Name and version or alias of the registered model that judges; None: none does."""
         return registered_model(self.local.model) if self.local is not None else None
+
+    @field_validator("rejected", mode="before")
+    @classmethod
+    def _as_yaml_reads_it(cls, value: Any) -> Any:
+        return "off" if value is False else value
 
     @model_validator(mode="before")
     @classmethod

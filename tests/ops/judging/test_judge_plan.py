@@ -50,6 +50,27 @@ def test_rows_tokens_money_and_time_with_and_without_the_cascade(config: Path) -
     assert "every row asked about: 4,000 requests" in said and "its list" in said and "1,600 requests" in said
 
 
+def test_juries_pairs_and_checks_are_counted(config: Path) -> None:
+    alone = json.loads(plan(config, "--json").output)["judge"]["whole"]
+    second = json.dumps({"others": [{"name": "b", "endpoint": {"base_url": "http://127.0.0.1:9/v1", "model": "m"}}]})
+    more = ("--set", f"judge.jury={second}", "--set", "judge.checks.repeats=380", "--set", "judge.checks.probes=20")
+    both = json.loads(plan(config, "--json", *more).output)["judge"]["whole"]
+    assert both["requests"] == 2 * 4400 and both["cost"] == pytest.approx(2.2 * alone["cost"], rel=1e-3)
+    assert (
+        "each of 2 judges" in plan(config, *more).output and "400 requests to each judge" in plan(config, *more).output
+    )
+    unknown = second.replace('"model": "m"', '"model": "unheard-of"')
+    assert json.loads(plan(config, "--json", "--set", f"judge.jury={unknown}").output)["judge"]["whole"]["cost"] is None
+    rows = config.parent / "rows.jsonl"
+    pair = {"prompt": "Q?", "chosen": "A" * 400, "rejected": "B" * 400}
+    rows.write_text("".join(json.dumps({**pair, "prompt": f"Q{i:04}?"}) + "\n" for i in range(100)))
+    asked = json.loads(plan(config, "--json").output)["judge"]["whole"]
+    off = json.loads(plan(config, "--json", "--set", "judge.rejected=off").output)["judge"]["whole"]
+    assert (asked["requests"], off["requests"]) == (200, 100) and asked["cost"] == pytest.approx(
+        2 * off["cost"], rel=0.01
+    )
+
+
 def test_what_the_limit_pays_for(config: Path) -> None:
     money = ["judge.price_per_million_input=2", "judge.price_per_million_output=10", "judge.max_cost=1"]
     done = plan(config, "--json", *(a for key in money for a in ("--set", key)))
