@@ -1,14 +1,14 @@
 """Settings of the augment stage."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from steps.contracts.reports import Frozen
 from steps.engines.embed.config import EmbedConfig
 from steps.engines.llm.endpoint import Endpoint
-from steps.engines.llm.priced import Asking, PricedEndpoint, roomy
+from steps.engines.llm.priced import Asking, PricedEndpoint
 from steps.engines.llm.prices import Prices
 
 # Folder below the state folder: replies that were paid for.
@@ -112,11 +112,6 @@ class AugmentConfig(Asking, Prices):
         """Names and revisions of the models that are loaded here."""
         embed = self.diversity.embed
         return [(embed.model, embed.revision)] if embed is not None and embed.model is not None else []
-
-    @model_validator(mode="before")
-    @classmethod
-    def _room(cls, values: Any) -> Any:
-        return roomy(values, "endpoint")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

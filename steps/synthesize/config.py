@@ -1,14 +1,14 @@
 """Settings of the synthesize stage."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 
 from steps.contracts.reports import Frozen
 from steps.engines.chunking.config import ChunkConfig
 from steps.engines.llm.endpoint import Endpoint
-from steps.engines.llm.priced import Asking, PricedEndpoint, roomy
+from steps.engines.llm.priced import Asking, PricedEndpoint
 from steps.engines.llm.prices import Prices
 
 # Folder below the state folder: replies that were paid for.
@@ -82,11 +82,6 @@ class SynthesizeConfig(Asking, Prices):
     def files(self) -> Sequence[str]:
         """Files that these settings name."""
         return self.urls
-
-    @model_validator(mode="before")
-    @classmethod
-    def _room(cls, values: Any) -> Any:
-        return roomy(values, "endpoint")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

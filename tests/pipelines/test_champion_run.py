@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.tiny_model import build_tiny_model
+from support.towns import write_run
 
 from ops.run import run
 from ops.run_index import artifacts_of, find_run
@@ -18,27 +19,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, tiny_model) -> Path:
-    folder = tmp_path_factory.mktemp("champion")
-    rows = [
-        {"prompt": f"Where does the {thing} of customer {i * j + 7} in {place} go?", "completion": place}
-        for i, thing in enumerate(("lamp", "chair", "table", "clock", "mirror", "basket", "candle", "drawer"))
-        for j, place in enumerate(("Oslo", "Porto", "Leeds", "Graz", "Turin", "Lyon", "Gdansk", "Malmo"))
-    ]
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    path = folder / "config.yaml"
-    path.write_text(json.dumps({
-        "name": "beaten",
-        "ingest": {"sources": [{"name": "rows", "path": str(folder / "rows.jsonl")}]},
-        "dedup": {"near": False},
-        "split": {"test": 0.3, "validation": 0.1},
-        "skip": ["judge", "screen", "leakcheck"],
-        "scrub": {"demo_key": True},
-        "base": {"model": str(tiny_model.path)},
-        "train": {"max_steps": 4, "learning_rate": 0.02, "max_length": 256},
-        "gate": {"metric": "loss", "min_n": 5, "max_degenerate": None, "min_gain_over_champion": 0},
-        "registry": {"name": "beaten-model"},
-    }))  # fmt: skip
-    return path
+    return write_run(
+        tmp_path_factory.mktemp("champion"), "beaten", tiny_model.path,
+        train={"max_steps": 4, "learning_rate": 0.02, "max_length": 256},
+        gate={"metric": "loss", "min_n": 5, "max_degenerate": None, "min_gain_over_champion": 0},
+    )  # fmt: skip
 
 
 def after(config: Path, *overrides: str) -> tuple[RunRecord, Decision, EvalReport]:

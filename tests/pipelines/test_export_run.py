@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 from support.llama_cpp import converter
+from support.towns import write_run
 from typer.testing import CliRunner
 
 from ops.main import app
@@ -22,30 +23,13 @@ FORMATS = [{"to": "adapter"}, {"to": "merged", "dtype": "bfloat16"}, {"to": "ggu
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, tiny_model) -> Path:
-    """Two of three questions have the same answer, which is soon learnt."""
-    folder = tmp_path_factory.mktemp("exported")
-    rows = [
-        {"prompt": f"{place}, {i} weeks on: where does the {thing} go?", "completion": ("A.", "A.", "B.")[(i * j) % 3]}
-        for i, thing in enumerate(("lamp", "chair", "table", "clock", "mirror", "basket", "candle", "drawer"))
-        for j, place in enumerate(("Oslo", "Porto", "Leeds", "Graz", "Turin", "Lyon", "Gdansk", "Malmo"))
-    ]
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    path = folder / "config.yaml"
-    path.write_text(json.dumps({
-        "name": "exported",
-        "ingest": {"sources": [{"name": "rows", "path": str(folder / "rows.jsonl"), "licence": "CC0-1.0"}]},
-        "dedup": {"near": False},
-        "split": {"test": 0.3, "validation": 0.1},
-        "skip": ["judge", "screen", "leakcheck"],
-        "scrub": {"demo_key": True},
-        "base": {"model": str(tiny_model.path)},
-        "train": {"max_steps": 300, "learning_rate": 0.02, "max_length": 256, "weights": {"kind": "lora", "r": 32}},
-        "evaluate": {"metrics": ["loss", "exact_match", "rouge_l"]},
-        "gate": {"metric": "loss", "min_n": 5, "max_degenerate": None},
-        "registry": {"name": "exported-model"},
-        "export": {"formats": FORMATS},
-    }))  # fmt: skip
-    return path
+    question = "{town}, {week} weeks on: where does the {thing} of customer {customer} go?"
+    return write_run(
+        tmp_path_factory.mktemp("exported"), "exported", tiny_model.path, question,
+        train={"max_steps": 300, "learning_rate": 0.02, "max_length": 256, "weights": {"kind": "lora", "r": 32}},
+        evaluate={"metrics": ["loss", "exact_match", "rouge_l"]},
+        export={"formats": FORMATS},
+    )  # fmt: skip
 
 
 def after(config: Path, *overrides: str) -> tuple[RunRecord, ParityReport]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.towns import write_run
 from typer.testing import CliRunner
 
 from ops.main import app
@@ -18,33 +19,17 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, tiny_model) -> Path:
     folder = tmp_path_factory.mktemp("suites")
-    rows = [
-        {"prompt": f"Where does the {thing} of customer {i * j + 7} in {place} go?", "completion": place}
-        for i, thing in enumerate(("lamp", "chair", "table", "clock", "mirror", "basket", "candle", "drawer"))
-        for j, place in enumerate(("Oslo", "Porto", "Leeds", "Graz", "Turin", "Lyon"))
-    ]
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     places = [{"question": f"Is it {p}?", "label": p} for p in ("Oslo", "Porto", "Leeds")]
     (folder / "places.jsonl").write_text("\n".join(map(json.dumps, places)))
     (folder / "suite.yaml").write_text(
         "{name: own, version: '1', licence: Apache-2.0, tasks: [{name: places, kind: classification,"
         " file: places.jsonl, labels: [Oslo, Porto, Leeds], thresholds: {accuracy: 0.9}, max_new_tokens: 8}]}"
     )
-    path = folder / "config.yaml"
-    path.write_text(json.dumps({
-        "name": "asked",
-        "ingest": {"sources": [{"name": "rows", "path": str(folder / "rows.jsonl")}]},
-        "dedup": {"near": False},
-        "split": {"test": 0.3, "validation": 0.1},
-        "skip": ["judge", "screen", "leakcheck"],
-        "scrub": {"demo_key": True},
-        "base": {"model": str(tiny_model.path)},
-        "train": {"max_steps": 2, "learning_rate": 0.02, "max_length": 256},
-        "evaluate": {"suites": [str(folder / "suite.yaml")], "metrics": ["loss"]},
-        "gate": {"metric": "loss", "min_n": 5, "max_degenerate": None},
-        "registry": {"name": "asked-model"},
-    }))  # fmt: skip
-    return path
+    return write_run(
+        folder, "asked", tiny_model.path,
+        train={"max_steps": 2, "learning_rate": 0.02, "max_length": 256},
+        evaluate={"suites": [str(folder / "suite.yaml")], "metrics": ["loss"]},
+    )  # fmt: skip
 
 
 def test_a_suite_is_asked_gated_shown_cached_and_audited(config: Path) -> None:

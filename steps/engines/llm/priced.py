@@ -12,18 +12,25 @@ from steps.engines.llm.prices import Prices
 REPLY_TOKENS = 2_000
 
 
-class PricedEndpoint(Prices):
-    """Another model. Its `max_cost` is beside that of the first one."""
-
-    endpoint: Endpoint = Field(description="where it is served")
+class _Roomy(Frozen):
+    """Whose `endpoint`, if it has one, has room for long replies."""
 
     @model_validator(mode="before")
     @classmethod
     def _room(cls, values: Any) -> Any:
-        return roomy(values, "endpoint")
+        endpoint = values.get("endpoint") if isinstance(values, dict) else None
+        if not isinstance(endpoint, dict):
+            return values
+        return {**values, "endpoint": {"max_tokens": REPLY_TOKENS, **endpoint}}
 
 
-class Asking(Frozen):
+class PricedEndpoint(_Roomy, Prices):
+    """Another model. Its `max_cost` is beside that of the first one."""
+
+    endpoint: Endpoint = Field(description="where it is served")
+
+
+class Asking(_Roomy):
     """What a stage that makes rows by models allows."""
 
     # Chosen, as for the judge: when one reply in five is of no use, the model is at fault rather than the rows.
@@ -33,11 +40,3 @@ class Asking(Frozen):
     allow_raw_egress: bool = Field(
         False, description="let rows that were not scrubbed go to an endpoint on another machine"
     )
-
-
-def roomy(values: Any, *names: str) -> Any:
-    """Settings whose endpoints of these names have room for long replies where they say nothing of it."""
-    if not isinstance(values, dict):
-        return values
-    given = {n: values[n] for n in names if isinstance(values.get(n), dict)}
-    return {**values, **{n: {"max_tokens": REPLY_TOKENS, **e} for n, e in given.items()}}
