@@ -29,6 +29,7 @@ def rows_of(path):
     return pq.read_table(path).to_pylist()
 
 
+@pytest.mark.slow
 def test_base_documents_are_distinct_and_as_long_as_instruction_rows(folder, tmp_path):
     rows = rows_of(corpus.rows_file(folder, tmp_path, 1_300))
     base = [r["text"] for r in rows if r["kind"] == "base"]

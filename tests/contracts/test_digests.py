@@ -128,6 +128,7 @@ def test_a_file_that_was_just_written_is_read_each_time(tmp_path, monkeypatch) -
     assert len(read) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\t", "\ttrain", "\tvalidation", "x" * 23])
 def test_strings_of_one_width_count_as_each_by_itself(end: str) -> None:
     ids = [short_id(str(n)) for n in range(37)]

@@ -98,6 +98,7 @@ def test_every_kind_of_flaw_is_there(planted: dict[Place, dict[str, Any]], rows:
     assert len(rows) + kinds["broken_line"] >= 3_000
 
 
+@pytest.mark.slow
 def test_no_pair_is_alike_that_is_not_planted(
     planted: dict[Place, dict[str, Any]], rows: dict[Place, tuple[str, str]]
 ) -> None:

@@ -131,6 +131,7 @@ def test_unknown_infra_stack_step_and_variable_are_refused(elsewhere: Path, monk
         run(path, infra="s3", root=ROOT)
 
 
+@pytest.mark.slow
 def test_rejected_rows_of_a_failed_run_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{broken\n')
     path = tmp_path / "run.yaml"

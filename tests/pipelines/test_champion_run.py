@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.tiny_model import build_tiny_model
-from support.towns import write_run
+from support.towns import town_rows, write_run
 
 from ops.run import run
 from ops.run_index import artifacts_of, find_run
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, tiny_model) -> Path:
     return write_run(
-        tmp_path_factory.mktemp("champion"), "beaten", tiny_model.path,
+        tmp_path_factory.mktemp("champion"), "beaten", tiny_model.path, town_rows(),
         train={"max_steps": 4, "learning_rate": 0.02, "max_length": 256},
         gate={"metric": "loss", "min_n": 5, "max_degenerate": None, "min_gain_over_champion": 0},
     )  # fmt: skip

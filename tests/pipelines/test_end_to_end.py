@@ -137,6 +137,7 @@ def test_finetune_takes_a_dataset_by_run_name_or_digest(finished, tmp_path: Path
         run(other, overrides=["dataset=nowhere"], root=ROOT)
 
 
+@pytest.mark.slow
 def test_same_run_with_artifacts_in_s3_gives_the_same_weights_and_answers(
     finished, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

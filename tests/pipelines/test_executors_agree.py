@@ -73,6 +73,7 @@ def test_batches_make_no_difference(stage: str, seed: int, tmp_path: Path) -> No
     agree(stage, seed, tmp_path, Inline(random.Random(seed).randint(1, 90)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_processes_make_no_difference(stage: str, tmp_path: Path) -> None:
     agree(stage, 5, tmp_path, Processes(2, batch_rows=37))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 from support.llama_cpp import converter
-from support.towns import write_run
+from support.towns import THINGS, TOWNS, write_run
 from typer.testing import CliRunner
 
 from ops.main import app
@@ -23,9 +23,14 @@ FORMATS = [{"to": "adapter"}, {"to": "merged", "dtype": "bfloat16"}, {"to": "ggu
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, tiny_model) -> Path:
-    question = "{town}, {week} weeks on: where does the {thing} of customer {customer} go?"
+    """Two of three questions have the same answer, which is soon learnt."""
+    rows = [
+        {"prompt": f"{town}, {i} weeks on: where does the {thing} go?", "completion": ("A.", "A.", "B.")[(i * j) % 3]}
+        for i, thing in enumerate(THINGS)
+        for j, town in enumerate(TOWNS)
+    ]
     return write_run(
-        tmp_path_factory.mktemp("exported"), "exported", tiny_model.path, question,
+        tmp_path_factory.mktemp("exported"), "exported", tiny_model.path, rows,
         train={"max_steps": 300, "learning_rate": 0.02, "max_length": 256, "weights": {"kind": "lora", "r": 32}},
         evaluate={"metrics": ["loss", "exact_match", "rouge_l"]},
         export={"formats": FORMATS},
@@ -114,6 +119,6 @@ def test_what_is_held_blocks_the_release_and_says_the_first_other_token(
 
 
 def test_nothing_is_made_of_a_model_that_the_gate_refused(config: Path) -> None:
-    record, report = after(config, "gate.min_n=1000")
+    record, report = after(config, "gate.min_n=1000", "export.formats=[{to: adapter}]")
     assert report.runtimes == () and report.notes == ("the gate promoted no model, so that nothing was exported",)
     assert "the gate promoted no model, so that nothing was exported" in report_path(ROOT, record.name).read_text()

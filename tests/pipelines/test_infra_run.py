@@ -91,6 +91,7 @@ def test_what_steps_print_is_stored_when_asked_for_and_holds_no_row(
     assert "Mail box" not in said and "Where is box" not in said
 
 
+@pytest.mark.slow
 def test_a_step_that_takes_too_long_fails_as_what_it_is(home: Path) -> None:
     (home / "configs" / "infra" / "hasty.yaml").write_text(
         "stack: local\nretry: {}\nsteps: {ingest_step: {timeout: 0.001}}\n"

@@ -114,6 +114,7 @@ def worse_and_worse(data: Path) -> dict[str, str]:
     return {"name": "worse", "path": str(file)}
 
 
+@pytest.mark.slow
 def test_failed_step_shows_its_own_error_and_the_next_run_goes_on(data: Path) -> None:
     config = write_config(data, "fails", ingest={"sources": [worse_and_worse(data)]})
     with pytest.raises(InputError, match="max_reject_share"):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.towns import write_run
+from support.towns import town_rows, write_run
 from typer.testing import CliRunner
 
 from ops.main import app
@@ -26,7 +26,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_model) -> Path:
         " file: places.jsonl, labels: [Oslo, Porto, Leeds], thresholds: {accuracy: 0.9}, max_new_tokens: 8}]}"
     )
     return write_run(
-        folder, "asked", tiny_model.path,
+        folder, "asked", tiny_model.path, town_rows(),
         train={"max_steps": 2, "learning_rate": 0.02, "max_length": 256},
         evaluate={"suites": [str(folder / "suite.yaml")], "metrics": ["loss"]},
     )  # fmt: skip

@@ -6,18 +6,19 @@ from typing import Any
 
 THINGS = ("lamp", "chair", "table", "clock", "mirror", "basket", "candle", "drawer")
 TOWNS = ("Oslo", "Porto", "Leeds", "Graz", "Turin", "Lyon", "Gdansk", "Malmo")
-QUESTION = "Where does the {thing} of customer {customer} in {town} go?"
 
 
-def write_run(folder: Path, name: str, model: Path, question: str = QUESTION, **sections: Any) -> Path:
-    """The config of a run over 64 such rows, which lie beside it. `question`: of `thing`, `town`, `customer` and
-    `week`; `sections`: what the config says beside, or instead.
-    """
-    rows = [
-        {"prompt": question.format(thing=thing, town=town, customer=i * j + 7, week=i), "completion": town}
+def town_rows() -> list[dict[str, str]]:
+    """64 rows, whose answer stands in the question."""
+    return [
+        {"prompt": f"Where does the {thing} of customer {i * j + 7} in {town} go?", "completion": town}
         for i, thing in enumerate(THINGS)
         for j, town in enumerate(TOWNS)
     ]
+
+
+def write_run(folder: Path, name: str, model: Path, rows: list[dict[str, str]], **sections: Any) -> Path:
+    """The config of a run over rows, which lie beside it. `sections`: what it says beside, or instead."""
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     path = folder / "config.yaml"
     path.write_text(json.dumps({

@@ -104,6 +104,7 @@ def test_starts_at_once(tmp_path: Path, before: str, starts: int) -> None:
         assert status == 0, said
 
 
+@pytest.mark.slow
 def test_a_command_ends_with_its_store_closed_and_without_a_last_look_for_garbage(tmp_path: Path) -> None:
     """A database that the system closes leaves its log beside it, and the next command reads both."""
     frozen = "import atexit, gc\natexit.register(lambda: print('frozen', gc.get_freeze_count() > 1_000))"

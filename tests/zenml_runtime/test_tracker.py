@@ -55,6 +55,7 @@ def test_uri_of_the_tracker_itself_wins() -> None:
     assert _with_uri(Config(tracking_uri=None), None).tracking_uri is None
 
 
+@pytest.mark.slow
 def test_runs_of_a_killed_process_are_ended_and_no_others(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
@@ -71,6 +72,7 @@ def test_runs_of_a_killed_process_are_ended_and_no_others(tmp_path: Path) -> Non
     assert [client.get_run(i).info.status for i in ids] == ["KILLED", "KILLED", "RUNNING", "FINISHED"]
 
 
+@pytest.mark.slow
 def test_models_that_a_killed_process_began_to_log_are_failed(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
@@ -124,6 +126,7 @@ def of_stack(monkeypatch: pytest.MonkeyPatch, tracker: object) -> None:
     monkeypatch.setattr(module, "Client", lambda: SimpleNamespace(active_stack=stack))
 
 
+@pytest.mark.slow
 def test_a_sweep_stands_where_its_trials_are_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", "")

@@ -129,6 +129,7 @@ def bounded(reader, data, kind="pdf", most=MOST):
     return e.value.reason
 
 
+@pytest.mark.slow
 def test_a_stream_that_stands_for_gigabytes_ends_its_process_and_no_more(reader):
     packer = zlib.compressobj(1)
     bomb = b"".join(packer.compress(bytes(1 << 24)) for _ in range(20)) + packer.flush()

@@ -29,6 +29,7 @@ def embedder():
         yield opened
 
 
+@pytest.mark.slow
 def test_a_vector_has_the_same_bits_in_any_company_and_order(embedder):
     rng = np.random.default_rng(3)
     texts = [f"{t} {i}" for i in range(6) for t in TEXTS]

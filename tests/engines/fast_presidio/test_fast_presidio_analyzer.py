@@ -96,6 +96,7 @@ def _real(path: Path, count: int) -> Iterator[str]:
                 yield f"{row['prompt']}\n{row['completion']}"
 
 
+@pytest.mark.slow
 def test_what_the_policy_skips_never_counts() -> None:
     for config in (ScrubConfig(), ScrubConfig(locales=("en_US", "en_GB", "de", "es"), threshold=0.1)):
         fast, plain = (PresidioDetector(config.model_copy(update={"accelerate": a})) for a in (True, False))

@@ -172,6 +172,7 @@ print(json.dumps([detector.find(texts), said]))
 """
 
 
+@pytest.mark.slow
 def test_without_acceleration_nothing_private_is_used_and_the_findings_are_equal() -> None:
     settings = {
         "entities": [*ScrubConfig().entities, "AGE", "TITLE", "DATE_TIME"], "locales": ["en_US", "de"],

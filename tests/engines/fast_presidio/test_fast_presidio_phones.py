@@ -25,6 +25,7 @@ def found_by_us(text: str) -> list[tuple[int, int]]:
     return sorted((r.start, r.end) for r in PHONES.find(text))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(NUMBERS, near_pii()))
 def test_the_same_numbers_are_found(text: str) -> None:
@@ -47,6 +48,7 @@ def test_several_numbers_in_a_row(text: str) -> None:
     assert found(text) and found_by_us(text) == found(text)
 
 
+@pytest.mark.slow
 def test_short_numbers_are_found() -> None:
     """Germany has valid numbers of few digits; all of four, and some of five and six."""
     numbers = [*map(str, range(1000, 10_000)), *map(str, range(10_000, 1_000_000, 997))]

@@ -138,6 +138,7 @@ def test_bucket_that_is_not_there_is_told(s3: str) -> None:
             put("x", b"x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [

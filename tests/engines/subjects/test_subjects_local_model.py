@@ -31,6 +31,7 @@ def asked(monkeypatch, model, prompts: list[Prompt], inference: Inference = CPU,
         return rooms, subject.answer(prompts, room)
 
 
+@pytest.mark.slow
 def test_one_long_reference_does_not_let_the_others_run_on(tiny_model, monkeypatch) -> None:
     prompts = [Prompt("a", "x" * 3), Prompt("b", "x" * 20), Prompt("c", "x" * 200)]
     rooms, replies = asked(monkeypatch, tiny_model, prompts)
@@ -69,6 +70,7 @@ def test_an_end_of_memory_says_what_to_lower(tiny_model, monkeypatch, error) -> 
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_other_errors_of_torch_are_what_they_are(tiny_model, monkeypatch) -> None:
     with local_model("any", tiny_model, None, CPU) as subject:
 
@@ -80,6 +82,7 @@ def test_other_errors_of_torch_are_what_they_are(tiny_model, monkeypatch) -> Non
             subject.answer([Prompt("a", "b")], None)
 
 
+@pytest.mark.slow
 def test_a_closed_model_holds_nothing(tiny_model) -> None:
     before = live_bytes()
     gc.disable()
@@ -101,6 +104,7 @@ CALL = json.dumps([{"type": "function", "function": {"name": "add", "arguments":
 TOOLS = json.dumps([{"type": "function", "function": {"name": "add"}}])
 
 
+@pytest.mark.slow
 def test_rows_of_which_the_template_leaves_something_out_are_neither_scored_nor_asked(tiny_model) -> None:
     """The tiny model's template writes no calls, tools or reasoning."""
     hi, bye = ("user", "hi", {}), ("assistant", "one two", {})

@@ -40,6 +40,7 @@ def row(texts):
     return make_row(kind="conversation", source="s", locator="1", raw=b"x", messages=messages)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(ROWS)
 def test_rows_judged_together_have_the_tokens_and_labels_of_each_by_the_tokenizer_alone(texts):
@@ -51,6 +52,7 @@ def test_rows_judged_together_have_the_tokens_and_labels_of_each_by_the_tokenize
                 assert [s.trained for s in found.sequences] == [e.trained for e in found.encoded]
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(TEXT, st.lists(st.integers(0, 40), max_size=6))
 def test_labels_of_any_spans_are_the_tokenizers_and_exact_means_that_they_are_decoded_to_the_spans(text, cuts):

@@ -11,6 +11,7 @@ def test_a_tracker_that_nothing_is_known_of_is_none():
     assert tracker_of("neptune") is None
 
 
+@pytest.mark.slow
 def test_mlflow_has_parameters_tags_and_metrics_by_step_and_parts_as_nested_runs(tmp_path):
     import mlflow
 

@@ -93,6 +93,7 @@ def files_of(stored) -> list[Path]:
     return sorted(p for p in stored.store.rglob("*") if p.is_file())
 
 
+@pytest.mark.slow
 def test_verification_names_every_damaged_file(stored):
     files = files_of(stored)
     assert {f.name for f in files} >= {"rejects.jsonl", "about.txt", "sha256", "selection.parquet", "answers.parquet"}

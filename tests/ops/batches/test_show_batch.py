@@ -26,6 +26,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_rows_of_the_sources_are_shown_where_no_run_has_made_a_dataset(root, capsys):
     show_batch(root, root / "c.yaml", [], None, 1, None, root / "b.html", False, True)
     shown = json.loads(capsys.readouterr().out)

@@ -117,6 +117,7 @@ def test_rows_of_emoji(tmp_path: Path) -> None:
     assert outcome.report.dropped_by == {"exact_duplicate": 2}
 
 
+@pytest.mark.slow
 def test_rows_of_one_character(tmp_path: Path) -> None:
     letters = [chr(c) for c in range(0x21, 0x2000) if chr(c).isprintable()]
     outcome, kept = of_texts(letters * 3, tmp_path)

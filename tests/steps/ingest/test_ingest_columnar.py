@@ -193,6 +193,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Both:
     return Both(tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_json_lines_come_out_the_same(both: Both, shape: str) -> None:
     for seed in range(3):

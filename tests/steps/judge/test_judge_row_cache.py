@@ -58,6 +58,7 @@ def verdicts(folder: Path) -> list[str]:
     return sorted(map(str, pq.read_table(folder / "verdicts.parquet").to_pylist()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, seed: int) -> None:
     def stage(data: Dataset, folder: Path, row_cache: RowCache | None) -> Outcome:

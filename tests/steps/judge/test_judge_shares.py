@@ -150,6 +150,7 @@ def bought(server: ScriptedServer) -> float:
     return 0.2 * len(server.bodies)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1.8, 12.0])
 def test_shares_and_the_stage_together_keep_the_limit_and_use_it(tmp_path: Path, limit: float) -> None:
     data = rows_of(120, tmp_path / "in")

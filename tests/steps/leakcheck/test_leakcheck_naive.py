@@ -92,6 +92,7 @@ def rows_by_chance(rng):
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_every_finding_is_the_naive_one(tmp_path, seed):
     """`seen` counts what the cases held, so that they can't all be empty."""

@@ -429,6 +429,7 @@ class Killed(BaseException):
     """Ends a registration where a signal would."""
 
 
+@pytest.mark.slow
 def test_interrupted_registrations_are_completed_and_leave_one_version(measured, config, tmp_path, monkeypatch):
     from mlflow import MlflowClient
 

@@ -43,6 +43,7 @@ def config(toxic: str, server: ScriptedServer, **more: Any) -> ScreenConfig:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, toxic: str, seed: int) -> None:
     vectors: CachedEmbeddings | None = None

@@ -80,6 +80,7 @@ CONFIGS = [
 JUDGES = [(screener, Prescan(c, screener.scanner)) for c in CONFIGS for screener in [Screener(c)]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", JUDGES, ids=range(len(JUDGES)))
 @given(st.lists(rows(), min_size=1, max_size=8), st.integers(0, 3))
 @settings(deadline=None)

@@ -98,6 +98,7 @@ BOUNDS = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_bytes", [0, 1 << 40])
 @given(st.lists(TEXTS, min_size=1, max_size=6), BOUNDS, st.integers(1, 20))
 @settings(deadline=None)

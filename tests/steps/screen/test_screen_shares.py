@@ -20,6 +20,7 @@ SAID = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_shares_make_no_difference_and_nothing_is_screened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,7 @@ def document(number: int, text: str) -> Row:
     return make_row(kind="document", source="s", locator=str(number), raw=b"", text=text)
 
 
+@pytest.mark.slow
 def test_odd_rows_cost_little_and_break_nothing(tmp_path: Path) -> None:
     """NULs, one character, mixed scripts, and a row of 50 MB with its attack at the end."""
     huge = "heron " * 8_400_000 + INJECTION

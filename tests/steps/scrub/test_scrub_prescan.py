@@ -100,6 +100,7 @@ def test_a_text_that_looks_otherwise_is_searched_as_it_looks() -> None:
     assert len(changed) > 1000 and all(opened(changed, []))
 
 
+@pytest.mark.slow
 def test_a_detector_of_which_nothing_is_known_sees_every_row() -> None:
     config = ScrubConfig(patterns={"PAIR": r"\p{Lu}\p{Lu}-7"})
     assert Detector(config).conditions is None
@@ -107,6 +108,7 @@ def test_a_detector_of_which_nothing_is_known_sees_every_row() -> None:
     assert opened(["nothing", "here"], Detector(ScrubConfig()).conditions) == [False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, EVERYTHING, {"mode": "redact", "profile": ("gdpr",), "entities": ()}])
 def test_every_pattern_of_ours_is_read(settings: dict[str, Any]) -> None:
     accepted = ("PERSON", "LOCATION", "ORGANIZATION")

@@ -100,6 +100,7 @@ def test_the_row_cache_holds_no_value(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "code", "why"),
     [({"threshold": 0.9}, "", "settings"), ({}, "other", "code"), ({"mode": "mask"}, "", "settings")],

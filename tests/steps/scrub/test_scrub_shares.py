@@ -51,6 +51,7 @@ def searched_by(data: Dataset, ctx: StageContext, monkeypatch: pytest.MonkeyPatc
     return scrub(data, CONFIG, ctx), searched
 
 
+@pytest.mark.slow
 def test_shares_make_no_difference_and_nothing_is_searched_again(
     data: Dataset, alone: Outcome, shares: Sequence[RowCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,7 @@ def test_credentials_go_by_default_also_inside_tool_calls(tmp_path: Path) -> Non
     assert made == {"headers": {"Authorization": f"token {name}"}, "n": 1}
 
 
+@pytest.mark.slow
 def test_workers_and_order_make_no_difference(tmp_path: Path) -> None:
     rng = random.Random(3)
     rows = [conversation(n, f"row {n}: {rng.choice(SECRETS)} and {n}@mail.example.com", "ok") for n in range(300)]

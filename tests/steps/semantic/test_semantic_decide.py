@@ -61,6 +61,7 @@ def check_witnesses(rows, found, cosine):
     return len(dropped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["faiss", "qdrant"])
 def test_the_same_rows_stay_as_when_all_are_compared_with_all(backend):
     rows = rows_of(families(3_000, 0.25))
@@ -73,6 +74,7 @@ def test_the_same_rows_stay_as_when_all_are_compared_with_all(backend):
     assert any((cosine[i][found.dropped] >= THRESHOLD).any() for i in kept if not rows.held_out[i])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", ["hnsw", "ivf"])
 def test_an_approximate_index_never_drops_without_proof_and_misses_little(above):
     rows = rows_of(families(3_000, 0.25))

@@ -39,6 +39,7 @@ def run(folder, monkeypatch, first_pass, threshold=0.75, **constants):
     return record_ids(outcome.rows), lines, outcome.report
 
 
+@pytest.mark.slow
 @native
 @pytest.mark.parametrize("threshold", [0.6, 0.75, 0.9])
 def test_the_same_rows_go_for_the_same_reasons(tmp_path, monkeypatch, threshold):
@@ -58,6 +59,7 @@ def test_only_rows_that_matter_are_read_in_full(tmp_path, monkeypatch):
     assert of == len(rows()) and 4 <= read < of / 2
 
 
+@pytest.mark.slow
 @native
 def test_a_model_that_bfloat16_is_not_exact_enough_for_is_read_in_full(tmp_path, monkeypatch):
     kept, lines, report = run(tmp_path / "one", monkeypatch, "bfloat16", _MARGIN=1e-7)
@@ -65,6 +67,7 @@ def test_a_model_that_bfloat16_is_not_exact_enough_for_is_read_in_full(tmp_path,
     assert (kept, lines) == run(tmp_path / "two", monkeypatch, "none")[:2]
 
 
+@pytest.mark.slow
 def test_small_data_and_other_processors_are_read_in_full_at_once(tmp_path, monkeypatch):
     _, _, report = run(tmp_path / "small", monkeypatch, "bfloat16", _FROM_ROWS=1000)
     assert not any("in full" in n for n in report.notes)

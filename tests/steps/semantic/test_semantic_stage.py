@@ -98,6 +98,7 @@ def test_what_is_compared(tmp_path, part, stay):
     assert silent.counts["rows"]["without a text to compare"] == (part == "answer") and silent.kept == 1
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_order_or_sharding(tmp_path):
     rows = [document(t, b, f"{b}{i}") for i, pair in enumerate(PARAPHRASES + LOOK_ALIKES) for b, t in enumerate(pair)]
     seen = set()
@@ -128,6 +129,7 @@ def test_a_second_run_embeds_only_what_is_new(tmp_path):
     assert alone.rows.digest == second.rows.digest
 
 
+@pytest.mark.slow
 def test_rows_longer_than_the_model_reads(tmp_path):
     start = "The harbour master writes down every ship that comes in. " * 40
     rows = [document(start + "Then he goes home.", 0, "1"), document(start + "A storm sinks them all.", 1, "2")]

@@ -80,6 +80,7 @@ def test_prompts_of_different_openings_are_independent_of_later_turns(tmp_path):
     assert all(len({of[i] for i in ids[k : k + 3]}) == 1 for k in range(0, 600, 3))
 
 
+@pytest.mark.slow
 def test_another_salt_is_an_independent_split(tmp_path):
     rows = chats(3_000)
     _, a = labelled(rows, tmp_path / "a", test=0.3)

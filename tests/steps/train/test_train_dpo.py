@@ -85,6 +85,7 @@ def trained(dataset, tiny_model, tmp_path_factory):
         yield trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", LOSSES, ids=str)
 def test_the_validation_loss_is_the_loss_that_is_trained(trained, options):
     """Over all validation pairs as one batch, TRL's loss is ours; so the reference is the start in both."""
@@ -260,6 +261,7 @@ def test_the_learning_rate_is_by_objective_and_weights():
     assert rates == [2e-5, 2e-4, 5e-7, 5e-6]
 
 
+@pytest.mark.slow
 def test_validation_rows_that_are_no_pairs_leave_the_run_without_measures(tiny_model, tmp_path):
     rows = [*(pair(i) for i in range(6)), tiny_row(7), tiny_row(8)]
     dataset = tiny_dataset(tmp_path / "d", rows, validation=2)

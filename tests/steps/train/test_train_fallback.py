@@ -118,6 +118,7 @@ def test_only_settings_that_need_less_than_what_failed_are_tried(tmp_path) -> No
     )
 
 
+@pytest.mark.slow
 def test_what_an_earlier_process_changed_is_where_the_next_one_begins(tmp_path) -> None:
     config = TrainConfig(per_device_train_batch_size=8)
     _, first = descend(tmp_path, config, free=8)

@@ -37,6 +37,7 @@ def test_the_newest_checkpoints_lie_on_the_hub_whole(tmp_path, tiny_model, hub):
     assert not any(TOKEN.encode() in content for content in repo.files.values())
 
 
+@pytest.mark.slow
 def test_a_hub_that_refuses_stops_nothing_and_is_told(tmp_path, tiny_model, hub):
     hub.status = 403
     done = trained(tmp_path, tiny_model)

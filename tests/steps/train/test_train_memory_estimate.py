@@ -151,6 +151,7 @@ def loaded(described, config, folder):
     [("dpo", "full"), *(pytest.param(o, k, marks=pytest.mark.slow) for o in ("dpo", "kto", "orpo")
                         for k in ("full", "lora") if (o, k) != ("dpo", "full"))],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_step_over_answers_takes_what_was_estimated(objective, kind, tmp_path) -> None:
     config = TrainConfig.model_validate(
         {"objective": {"kind": objective}, "weights": {"kind": kind}, "per_device_train_batch_size": BATCH,
@@ -162,6 +163,7 @@ def test_a_step_over_answers_takes_what_was_estimated(objective, kind, tmp_path)
     assert within(estimated, counted), f"{estimated / counted:.3f} of what was counted"
 
 
+@pytest.mark.slow
 def test_gradients_that_wait_for_others_are_there_beside_all_activations(tmp_path) -> None:
     config = TrainConfig(
         weights=FullOptions(), per_device_train_batch_size=BATCH, max_length=LENGTH, max_steps=2, device="cpu",

@@ -112,6 +112,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_undisturbed_one(tmp_path, tin
     check_resumed_after_a_kill(tmp_path, tiny_model, dataset, wanted, 10)
 
 
+@pytest.mark.slow
 def test_rows_that_ask_nothing_or_too_much_are_in_the_ledger(tiny_model, tmp_path):
     from steps.contracts.records import make_row, message
 

@@ -22,6 +22,7 @@ def dataset(tmp_path_factory):
     return pairs_dataset(tmp_path_factory.mktemp("pairs"), 24)
 
 
+@pytest.mark.slow
 def test_the_validation_loss_is_the_loss_that_is_trained(dataset, tiny_model, tmp_path):
     """Over all validation pairs as one batch. TRL's own likelihood has the prompt in it, and is another."""
     with torch_settings(1):

@@ -75,6 +75,7 @@ def over(below, model) -> str | None:
     ],
     ids=lambda ks: "-".join(k["kind"] for k in ks),
 )  # fmt: skip
+@pytest.mark.slow
 def test_every_phase_starts_from_the_model_before_and_is_loaded_as_it_was_trained(chain, dataset, kinds):
     made = chain(*kinds)
     for (report, below, model), (_, below_before, before) in zip(made[1:], made, strict=False):
@@ -183,6 +184,7 @@ def rows_from_two_sources() -> list:
          ({"split": "validation"}, 4, False)))],
     ids=str,
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_phase_takes_the_rows_it_names(tmp_path, tiny_model, wanted, train_rows, validates):
     dataset = tiny_dataset(tmp_path / "d", rows_from_two_sources(), validation=4)
     config = TrainConfig.model_validate({**COMMON, "max_steps": 1, "rows": wanted})

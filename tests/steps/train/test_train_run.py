@@ -111,6 +111,7 @@ def test_same_seed_same_weights_in_any_row_order_and_other_seed_others(run, data
     assert run(dataset, seed=7, **settings).model.info.digest != first.model.info.digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"packing": "bfd"}], ids=["padded", "bfd"])
 def test_the_plain_loss_is_the_fused_loss(run, dataset, settings):
     rows = {"per_device_train_batch_size": 1} if settings else {}
@@ -122,6 +123,7 @@ def test_the_plain_loss_is_the_fused_loss(run, dataset, settings):
         assert a.y == pytest.approx(b.y, rel=1e-4), a.title
 
 
+@pytest.mark.slow
 def test_packed_rows_do_not_see_each_other(run, dataset, tmp_path):
     """The first step's loss over packs is the loss over the same rows one by one."""
     settings = {"weights": {"kind": "full"}, "max_steps": 1, "logging_steps": 1, "gradient_accumulation_steps": 64}
@@ -133,6 +135,7 @@ def test_packed_rows_do_not_see_each_other(run, dataset, tmp_path):
     assert loss[0] == pytest.approx(loss[1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_validation_loss_does_not_depend_on_its_batch_size(run, dataset):
     losses = [series(run(dataset, max_steps=1, per_device_eval_batch_size=n).report, "Validation loss").y[0]
               for n in (1, 8)]  # fmt: skip
@@ -156,10 +159,12 @@ def plain_digest(dataset, tiny_model, tmp_path_factory):
          {"optim": "adafactor"}, {"lr_scheduler_type": "linear", "warmup_steps": 2}))],
     ids=str,
 )  # fmt: skip
+@pytest.mark.slow
 def test_every_option_changes_the_weights(run, dataset, plain_digest, settings):
     assert run(dataset, max_steps=2, **settings).model.info.digest != plain_digest
 
 
+@pytest.mark.slow
 def test_recomputing_activations_gives_the_same_weights(run, dataset, plain_digest):
     assert run(dataset, max_steps=2, gradient_checkpointing=True).model.info.digest == plain_digest
 
@@ -184,6 +189,7 @@ def test_a_loss_that_is_no_number_ends_the_run(run, dataset):
         run(dataset, weights={"kind": "full"}, learning_rate=1e30, max_grad_norm=0, warmup_steps=0, logging_steps=1)
 
 
+@pytest.mark.slow
 def test_out_of_memory_says_what_to_lower(run, dataset, monkeypatch):
     from steps.train.objectives.sft_trainer import SftTrainer
 
@@ -209,6 +215,7 @@ def test_tokens_do_not_outlive_the_run(run, dataset, tmp_path):
     assert not list(tmp_path.rglob("*.arrow"))
 
 
+@pytest.mark.slow
 def test_threads_and_verbosity_come_back(run, dataset):
     import transformers
 
@@ -217,6 +224,7 @@ def test_threads_and_verbosity_come_back(run, dataset):
     assert (torch.get_num_threads(), transformers.logging.get_verbosity()) == before
 
 
+@pytest.mark.slow
 def test_an_end_marker_that_the_base_does_not_stop_at_is_added(tmp_path, dataset):
     from support.tiny_model import build_tiny_model
 

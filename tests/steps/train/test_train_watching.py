@@ -120,6 +120,7 @@ def test_settings_that_need_validation_losses_are_refused_without_them():
         TrainConfig.model_validate({"sample_steps": 3})
 
 
+@pytest.mark.slow
 def test_a_loss_that_goes_away_ends_training_and_the_journal_says_where(run, dataset, tmp_path):
     settings = {**BASE, "weights": {"kind": "full"}, "learning_rate": 5.0, "max_steps": 60, "logging_steps": 1,
                 "max_grad_norm": 0, "lr_scheduler_type": "linear", "warmup_steps": 50}  # fmt: skip

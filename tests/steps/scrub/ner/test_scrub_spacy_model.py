@@ -42,6 +42,7 @@ def test_it_finds_names_and_places() -> None:
     assert found("Stir the flour into the milk and wait an hour.") == set()
 
 
+@pytest.mark.slow
 def test_other_entities_come_by_name_and_other_labels_by_config() -> None:
     text = "Siemens told the French ministry on 4 May 2021."
     assert found(text) == set()
@@ -66,6 +67,7 @@ def test_a_pipeline_with_other_components_runs_whole() -> None:
     assert _spared(nlp) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_gdpr_runs_with_it_and_names_stay_one_name(tmp_path: Path, workers: int) -> None:
     done = run(tmp_path, workers, profile="gdpr")

@@ -10,6 +10,7 @@ from steps.scrub.recognizers.presidio import PresidioDetector
 EVERYTHING = (*DEFAULT_ENTITIES, "URL", "UUID", "DATE_TIME", "US_DRIVER_LICENSE")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "least"),
     [

@@ -149,6 +149,7 @@ def test_nothing_that_detect_secrets_sees_here_is_missed(detector: FormDetector)
     assert len(compared) >= 12, compared
 
 
+@pytest.mark.slow
 def test_hostile_texts_take_linear_time(detector: FormDetector) -> None:
     """RE2 and bounded checks: 2 MB of half-secrets. A backtracking search would not end within the test run."""
     for piece in ("sk-", "-----BEGIN PRIVATE KEY-----", "eyJ", "://a:", "xoxb-1-", "password:", "aws key "):
