@@ -86,18 +86,24 @@ def main() -> None:
         make(place / "model")
         whole, streams = served(place / "model", place, prompts, wanted)
         bare = alone(place / "model", prompts, wanted.clients, wanted.tokens)
-        figures = {**whole.told("whole"), **streams.told("streams"), **bare.told("bare")}
-        shares = {"share": whole.beside(bare), "streams_share": streams.beside(bare)}
+        figures, shares = told("", whole, streams, bare)
         for dtype in wanted.exports if os.environ.get(LLAMA_CPP) else ():
             file = export(place / "model", place, dtype)
             whole, streams = served(file, place, prompts, wanted)
             bare = alone_in_llama(file, place, prompts, wanted)
-            figures |= {**whole.told(dtype), **streams.told(f"{dtype}_streams"), **bare.told(f"{dtype}_bare")}
-            shares |= {f"{dtype}_share": whole.beside(bare), f"{dtype}_streams_share": streams.beside(bare)}
+            more, besides = told(f"{dtype}_", whole, streams, bare)
+            figures, shares = {**figures, **more}, {**shares, **besides}
     if not os.environ.get(LLAMA_CPP):
         print(f"no GGUF exports: {LLAMA_CPP} names no converter")
-    print("of the bare runtime's tokens per CPU second: " + ", ".join(f"{k} {v:.3f}" for k, v in shares.items()))
     finish("serving", {**figures, **shares}, {name: share >= SHARE for name, share in shares.items()})
+
+
+def told(engine: str, whole: Load, streams: Load, bare: Load) -> tuple[dict[str, float], dict[str, float]]:
+    """Figures and shares of one engine, printed."""
+    figures = {**whole.told(f"{engine}whole"), **streams.told(f"{engine}streams"), **bare.told(f"{engine}bare")}
+    shares = {f"{engine}share": whole.beside(bare), f"{engine}streams_share": streams.beside(bare)}
+    print("of the bare runtime's tokens per CPU second: " + ", ".join(f"{k} {v:.3f}" for k, v in shares.items()))
+    return figures, shares
 
 
 def served(model: Path, folder: Path, prompts: list[str], wanted: argparse.Namespace) -> tuple[Load, Load]:
