@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from ops.erasure.needles import Needles
 from ops.erasure.opened import row_bytes, tables
-from ops.erasure.places import JOURNALS, LEFT, PLAN, Place
+from ops.erasure.places import JOURNALS, LEFT, PLAN, Place, is_candidates
 from ops.erasure.plan import Plan, Search, make_plan
 from ops.erasure.rows import Request
 from ops.garbage.collection import quiet
@@ -216,8 +216,12 @@ def _drop_lines(place: Place, name: str, needles: Needles) -> None:
             return
         lines = path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if not needles.found_line(line)]
-        if len(kept) < len(lines):
+        if not kept and is_candidates(place.uri_of(name)):
+            place.remove(name)
+        elif len(kept) < len(lines):
+            mode = path.stat().st_mode
             write_whole(path, b"".join(kept))
+            path.chmod(mode)
 
 
 def _clean_database(file: Path, needles: Needles | None) -> None:

@@ -8,12 +8,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from materializers.artifacts import is_remote
 from ops.copies import copies_made
 from ops.erasure.versions import fetch_version, is_version, old_versions, remove_versions
 from ops.export.made import exports_made
 from ops.lineage.catalogue import Catalogue
+from ops.lineage.shards import MONITORING
 from steps.contracts import removal, tombstones
 from steps.contracts.digests import file_digest
 from steps.contracts.errors import ServiceError
@@ -31,6 +33,9 @@ _OWN = re.compile(
     rf"(?:[^/]+/)?(?:{tombstones.FOLDER}|{removal.FOLDER})/(?:[0-9a-f]{{32}}|gc-[0-9A-Za-z-]+)\.json(?:\.sig)?"
     rf"|{JOURNALS}/[0-9a-f]{{32}}/(?:{PLAN}|{LEFT})"
 )
+
+# A file that a monitor published.
+_CANDIDATES = re.compile(r"(?:^|/)candidates-[0-9a-f]{24}\.jsonl$")
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,9 @@ def all_places(catalogue: Catalogue, also: Sequence[str] = ()) -> list[Place]:
         found += [_place(root, "MLflow's artifacts") for root in _artifact_roots(file)]
     found += [_place(e.place, "export") for e in exports_made(catalogue.root)[0] if e.standing in ("there", "replaced")]
     found += [_place(c, "copy") for c in copies_made(catalogue.root)]
+    # Not the folder: what else lies there is its owner's.
+    found += [Place(str(f), "candidates") for d in _candidates(catalogue) for f in sorted(d.iterdir())
+              if f.is_file() and is_candidates(str(f))]  # fmt: skip
     found += [_place(a, "named by hand") for a in also]
     return _outermost(found)
 
@@ -144,7 +152,24 @@ def elsewhere(catalogue: Catalogue) -> list[str]:
     hubs = [e.place for e in exports_made(catalogue.root)[0] if e.standing == "not asked"]
     versions = (old_versions(uri)[1] for uri in stores(catalogue))
     servers = [f"MLflow's server {uri}" for uri in tracking]
+    servers += [f"candidates in {d}: no such folder here" for d in _candidate_folders(catalogue) if not d.is_dir()]
     return [*servers, *(f"export {place}" for place in hubs), *filter(None, versions)]
+
+
+def is_candidates(uri: str) -> bool:
+    """Whether a file holds candidates that a monitor published, by the form of its name."""
+    return _CANDIDATES.search(uri) is not None
+
+
+def _candidates(catalogue: Catalogue) -> list[Path]:
+    return [d for d in _candidate_folders(catalogue) if d.is_dir()]
+
+
+def _candidate_folders(catalogue: Catalogue) -> list[Path]:
+    """Folders to which monitors have added candidates."""
+    said: list[Any] = [(r.config or {}).get("monitor") for r in catalogue.runs if r.pipeline == MONITORING]
+    named = {(monitor.get("candidates") or {}).get("folder") for monitor in said if monitor}
+    return [(catalogue.root / Path(n).expanduser()).resolve() for n in sorted(n for n in named if n)]
 
 
 def stores(catalogue: Catalogue) -> tuple[str, ...]:

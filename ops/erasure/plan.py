@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from materializers import layout
 from ops.erasure.needles import Needles
 from ops.erasure.opened import contents, is_database, rows_of
-from ops.erasure.places import Place, all_places, database_files, elsewhere, stores
+from ops.erasure.places import Place, all_places, database_files, elsewhere, is_candidates, stores
 from ops.erasure.rows import AffectedRows, Request, affected_rows, named_rows
 from ops.lineage.catalogue import Catalogue
 from ops.lineage.shards import row_set
@@ -45,6 +45,8 @@ _CACHES = ("tokens/", "checkpoints/", f"{EMBEDDINGS}/", f"cache/{EMBEDDINGS}/", 
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _FOREIGN = ("/zenml.db", "/mlflow.db")
 _DECISIONS = "decisions.jsonl"
+# Stages whose rows are as they were read.
+_READING = ("ingest", "logs")
 _LINES = (".jsonl", ".lines")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
 
@@ -173,7 +175,7 @@ def found_in(path: Path, name: str, needles: Needles) -> str:
     """What stands in a file, or in its name; "": nothing."""
     if why := needles.found(name.encode("utf-8", "surrogatepass")):
         return why
-    if name.endswith(_LINES):
+    if (name or path.name).endswith(_LINES):
         with path.open("rb") as lines:
             return next((why for line in lines if (why := needles.found_line(line))), "")
     if needles.replies and name.startswith(f"{REPLIES}/") and is_database(path):
@@ -214,7 +216,7 @@ def make_plan(catalogue: Catalogue, request: Request, also: Sequence[str], erasu
         lines=going.lines(), databases=databases, own=own, places=tuple((p.uri, p.what) for p in places),
         versions=_versions(runs, going.folders), runs=tuple((r.run_id, r.name) for r in runs),
         stores=stores(catalogue), weights=weights,
-        sources=tuple(sorted(needles.masked(f"{s} {at}") for s, at in rows.places)),
+        sources=tuple(sorted(needles.masked(said) for said in _read_at(catalogue, rows))),
         unread=tuple(search.unread),
         not_searched=(*_too_many(rows), *without, *elsewhere(catalogue), *map(str, catalogue.gaps)),
     )  # fmt: skip
@@ -232,7 +234,7 @@ def _rows(lineage: Lineage, places: Sequence[Place], request: Request, pseudonym
     known = named_rows(lineage, request) | set(lineage.ledgers.with_evidence(pseudonyms))
     while True:
         rows = affected_rows(sorted(shards.values()), raw, known, request, pseudonyms)
-        known = rows.records | lineage.ledgers.descendants(rows.records)
+        known = rows.records | lineage.descendants(rows.records)
         if known == rows.records:
             return rows
 
@@ -282,23 +284,34 @@ def _shards(lineage: Lineage, places: Sequence[Place]) -> dict[str, Path]:
 
 def _raw(lineage: Lineage) -> set[str]:
     """Shards of versions as they were read."""
-    return {s.sha256 for _, m in lineage.shards.manifests.values() if m.stage == "ingest" for s in m.shards}
+    return {s.sha256 for _, m in lineage.shards.manifests.values() if m.stage in _READING for s in m.shards}
+
+
+def _read_at(catalogue: Catalogue, rows: AffectedRows) -> set[str]:
+    """Where the rows were read, for whoever removes them there; of a log's line also in which file it stood then."""
+    logged = _tables(catalogue, "log_facts", ["record_id", "file", "line", "sha256"], rows)
+    lines = {f"{n['file']} line:{n['line']} sha256:{n['sha256']}" for table in logged for n in table.to_pylist()}
+    return lines | {f"{source} {at}" for source, at in rows.places}
 
 
 def _replies(catalogue: Catalogue, rows: AffectedRows) -> frozenset[str]:
     """Digests of what a judge answered about the rows, as runs have it."""
-    found: set[str | None] = set()
+    tables = _tables(catalogue, "verdicts", ["record_id", "raw_reply"], rows)
+    return frozenset(text_digest(r) for table in tables for r in table["raw_reply"].to_pylist() if r)
+
+
+def _tables(catalogue: Catalogue, name: str, columns: list[str], rows: AffectedRows) -> Iterator[pa.Table]:
+    """What runs noted of the rows beside them, in files of this name."""
+    ids = pa.array(sorted(rows.records), pa.string())
     for held in catalogue.held("file"):
-        if held.artifact.name == "verdicts":
+        if held.artifact.name == name:
             try:
-                file = catalogue.store(held.runs[0]).file(held.artifact, "verdicts.parquet")
+                file = catalogue.store(held.runs[0]).file(held.artifact, f"{name}.parquet")
             except AssayError as e:
                 catalogue.miss(e, held.artifact.uri)
                 continue
-            table = pq.read_table(file, columns=["record_id", "raw_reply"])
-            mine = pc.is_in(table["record_id"], value_set=pa.array(sorted(rows.records), pa.string()))
-            found |= set(table.filter(mine)["raw_reply"].to_pylist())
-    return frozenset(text_digest(r) for r in found if r)
+            table = pq.read_table(file, columns=columns)
+            yield table.filter(pc.is_in(table["record_id"], value_set=ids))
 
 
 class _Going:
@@ -344,12 +357,12 @@ class _Going:
         )
 
     def lines(self) -> tuple[PlannedFile, ...]:
-        """Files of people's decisions: of them only lines go."""
+        """Files of people's decisions, and of candidates: of them only lines go."""
         return tuple(
-            PlannedFile(place=place.uri, name=name, what="decisions of people: lines", why=self._search.found[uri])
+            PlannedFile(place=place.uri, name=name, what=what, why=self._search.found[uri])
             for uri in sorted(self._search.found)
             for place, name in [self._search.files[uri]]
-            if self._is_decisions(uri)
+            if (what := self._of_lines(uri))
         )
 
     def databases(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -363,7 +376,7 @@ class _Going:
         return tuple(cleared), tuple(uri for uri in cleared if uri not in foreign)
 
     def _add_file(self, uri: str, why: str) -> None:
-        if uri.endswith(_SIDE_FILES) or self._is_decisions(uri) or _is_database(uri):
+        if uri.endswith(_SIDE_FILES) or self._of_lines(uri) or _is_database(uri):
             return
         folder = self._folder_of(uri)
         kind = self._kind(folder)
@@ -373,8 +386,11 @@ class _Going:
             return
         self._add_folder(folder, f"artifact: {self._name(folder)}", why)
 
-    def _is_decisions(self, uri: str) -> bool:
-        return uri.endswith(f"/{_DECISIONS}") and self._in_state(uri).startswith("runs/")
+    def _of_lines(self, uri: str) -> str:
+        """What a file is of which only lines go; "" of any other."""
+        if uri.endswith(f"/{_DECISIONS}") and self._in_state(uri).startswith("runs/"):
+            return "decisions of people: lines"
+        return "candidates of a monitor: lines" if is_candidates(uri) else ""
 
     def _what(self, uri: str) -> str:
         if _SHARD.search(uri):

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ops.erasure.needles import EXCERPT_CHARS, MOST_TEXTS, Needles, beginnings, place_digest
 from ops.erasure.opened import said_in
+from ops.lineage.shards import CANDIDATE_IN_META
 from ops.lineage.ways import Lineage, find_rows
 from ops.references import is_id
 from steps.contracts.errors import InputError, InputNotFoundError
@@ -20,7 +21,7 @@ from steps.contracts.tombstones import is_of, texts
 # Chosen: fewer are in every file.
 _LETTERS = 3
 _SIDES = ("messages", "chosen", "rejected")
-_LIGHT = ["record_id", "content_id", "source", "parents"]
+_LIGHT = ["record_id", "content_id", "source", "parents", "meta"]
 
 
 class Request(Frozen):
@@ -168,6 +169,9 @@ def _known(table: pa.Table, found: AffectedRows) -> list[int]:
     if len(pc.list_flatten(parents)):
         made = pc.is_in(pc.list_flatten(parents), value_set=ids)
         numbers |= set(pc.list_parent_indices(parents).filter(made).to_pylist())
+    # Read of a candidate that a monitor had published.
+    read_of = pc.extract_regex(table["meta"].combine_chunks(), CANDIDATE_IN_META.replace("(", "(?P<id>", 1))
+    numbers |= set(pc.indices_nonzero(pc.is_in(read_of.field("id"), value_set=ids)).to_pylist())
     return sorted(numbers)
 
 

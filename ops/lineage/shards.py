@@ -19,11 +19,15 @@ from ops.lineage.labels import ABSENT, Labels
 from ops.lineage.ledgers import among
 from steps.contracts.dataset import NO_SPLIT, Manifest, SplitCodes
 from steps.contracts.errors import AssayError
+from steps.contracts.monitoring import CANDIDATE
 from steps.contracts.records import SPLITS, Row, current
 from steps.zenml_runtime.state import state_folder
 
 # Leaves of the row's schema that hold what it says, by column.
 _TEXTS = {"text": "text", **{c: f"{c}.list.element.content" for c in ("messages", "chosen", "rejected")}}
+MONITORING = "monitor"
+# Hex digits of the candidate that a row was read of, as canonical JSON has it.
+CANDIDATE_IN_META = rf'"{CANDIDATE}":"([0-9a-f]{{32}})"'
 # Measured: with two cores decompressing is what takes the time; more threads than row groups in work bring nothing.
 _THREADS = 4
 
@@ -139,6 +143,20 @@ class Shards:
     def with_ids(self, record_ids: Collection[str]) -> dict[str, list[Place]]:
         """The rows with these record ids, each with all its places; those that stand nowhere are left out."""
         return self._found(among(record_ids), list(record_ids)) if record_ids else {}
+
+    def read_of(self, candidates: Collection[str]) -> dict[str, list[str]]:
+        """Record ids of the rows that ingest read of candidates which a monitor published, by candidate."""
+        if not candidates or not self.files or all(r.pipeline != MONITORING for r in self._catalogue.runs):
+            return {}
+        said = f"regexp_extract(meta, '{CANDIDATE_IN_META}', 1)"
+        query = (
+            f"SELECT DISTINCT {said} AS candidate, record_id FROM read_parquet($files, union_by_name = true)"
+            f" WHERE contains(meta, '\"{CANDIDATE}\"') AND list_contains($wanted, {said}) ORDER BY ALL"
+        )
+        found: dict[str, list[str]] = defaultdict(list)
+        for candidate, record_id in self._answer(query, wanted=list(candidates)):
+            found[candidate].append(record_id)
+        return dict(found)
 
     def of_source(self, source: str) -> RowSet:
         """The rows of a source, by its name in the config, or that and the path below it."""

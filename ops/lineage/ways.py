@@ -3,7 +3,7 @@ it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -84,6 +84,15 @@ class Lineage:
 
     def __post_init__(self) -> None:
         self.ledgers, self.shards = Ledgers(self.catalogue), Shards(self.catalogue)
+
+    def descendants(self, record_ids: Collection[str]) -> set[str]:
+        """All rows that were made from these, in any run: by a stage, or read of what a monitor published of them."""
+        asked, found = set(record_ids), set(record_ids)
+        while asked:
+            made = self.ledgers.descendants(asked)
+            read = {i for of in self.shards.read_of(asked | made).values() for i in of}
+            asked, found = read - found - made, found | made | read
+        return found - set(record_ids)
 
     def config(self, run: RunRecord) -> dict[str, Any] | None:
         """The resolved config of a run; None where it isn't known. Runs of one config share it."""
@@ -174,6 +183,7 @@ class _Teller:
         self._places = rows
         self._lines = lineage.ledgers.lines(rows.keys())
         self._children = lineage.ledgers.children(rows.keys())
+        self._read_of = lineage.shards.read_of(rows.keys())
         # At which place each version has which split of each row.
         self._splits: dict[str, dict[Place, str | None]] = {}
         self._all: RowSet = row_set([p for places in rows.values() for p in places])
@@ -239,6 +249,7 @@ class _Teller:
         end = reached[-1] if reached and reached[-1].verdict in ENDS else None
         fate = "kept" if end is None else f"{end.verdict} by {end.stage}: {end.lines[-1].reason}"
         children = [c for a in run.of_type("ledger") for c in self._children.get(a.uri, {}).get(record_id, [])]
+        children += [Child(i, "ingest") for i in self._read_of.get(record_id, [])]
         return _Said(tuple(stages), fate, None if end else split, tuple(children[:_MOST_CHILDREN]))
 
     def _split(self, run: RunRecord, record_id: str) -> str | None:

@@ -129,7 +129,7 @@ def _ids(lineage: Lineage, prefix: str) -> list[str]:
 
 
 def _of_records(lineage: Lineage, what: str, ids: Collection[str]) -> Wanted:
-    made = lineage.ledgers.descendants(ids)
+    made = lineage.descendants(ids)
     stored = lineage.shards.with_ids({*ids, *made})
     return Wanted(what, len({*ids, *made}), len(made), row_set([p for of in stored.values() for p in of]))
 

@@ -10,6 +10,8 @@ from steps.contracts.reports import Frozen
 # drifted: requests aren't what the model was trained on. degraded: answers are worse than they were, or than a limit
 # allows. too_few: nothing can be said.
 MonitorVerdict: TypeAlias = Literal["steady", "drifted", "degraded", "too_few"]
+# In a line of a published candidate, and so in the meta of the row that ingest reads of it: the candidate's record id.
+CANDIDATE = "candidate"
 Kind: TypeAlias = Literal["drift", "answers", "limit"]
 VERDICTS: tuple[MonitorVerdict, ...] = ("steady", "drifted", "degraded", "too_few")
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from steps.contracts.dataset import Dataset, DatasetWriter
 from steps.contracts.digests import canonical_json, text_digest
 from steps.contracts.ledger import LedgerWriter
+from steps.contracts.monitoring import CANDIDATE
 from steps.contracts.records import SCHEMA, Kind, Row, make_row
 from steps.contracts.storage import write_whole
 from steps.engines.formats.format import AS_USUAL
@@ -114,7 +115,7 @@ def publish(candidates: Dataset, folder: Path) -> int:
     new = [(row["record_id"], row) for row in candidates.iter_rows() if row["record_id"] not in known]
     if not new:
         return 0
-    lines = [json.dumps({**write(row), "candidate": record_id}, ensure_ascii=False) for record_id, row in new]
+    lines = [json.dumps({**write(row), CANDIDATE: record_id}, ensure_ascii=False) for record_id, row in new]
     text = "".join(f"{line}\n" for line in sorted(lines))
     file = folder / f"candidates-{text_digest(text)[:_NAME]}.jsonl"
     write_whole(file, text)
@@ -131,8 +132,8 @@ def _known(folder: Path) -> Iterator[str]:
                     value = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(value, dict) and isinstance(value.get("candidate"), str):
-                    yield value["candidate"]
+                if isinstance(value, dict) and isinstance(value.get(CANDIDATE), str):
+                    yield value[CANDIDATE]
 
 
 def counts_of(lines: LedgerWriter) -> dict[str, int]:

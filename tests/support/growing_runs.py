@@ -76,7 +76,7 @@ def record_id(number: int, rows: int, runs: int) -> str:
     return str(row(number, number // (rows // runs))["record_id"])
 
 
-class _Run:
+class WrittenRun:
     """One run's artifacts while they are written."""
 
     def __init__(self, store: Path, name: str) -> None:
@@ -84,7 +84,7 @@ class _Run:
         self.artifacts: list[ArtifactRecord] = []
 
     def add(self, step: str, output: str, kind: str, files: dict[str, Path | str], digest: str | None = None) -> None:
-        main = layout.MAIN.get(kind, layout.VALUE)
+        main = next(iter(files)) if kind == "file" else layout.MAIN.get(kind, layout.VALUE)
         folder = self.store / step / output / self.name / "00000000"
         folder.mkdir(parents=True)
         for name, content in files.items():
@@ -120,7 +120,7 @@ def make(state: Path, rows: int, runs: int, scratch: Path) -> None:
         numbers = range(batch * step, (batch + 1) * step)
         new = [row(n, batch) for n in numbers]
         ids += [r["record_id"] for r in new]
-        run = _Run(store, f"run{batch:02d}")
+        run = WrittenRun(store, f"run{batch:02d}")
         raw = _grown(raw, new, scratch / f"raw{batch}", "ingest", store)
         clean = _grown(
             clean,
@@ -165,7 +165,7 @@ def _scrubbed(one: Row, number: int) -> Row:
     return one
 
 
-def _versions(run: _Run, raw: Dataset, clean: Dataset, folder: Path) -> None:
+def _versions(run: WrittenRun, raw: Dataset, clean: Dataset, folder: Path) -> None:
     numbers = np.arange(raw.rows) % 1000
     splits = np.where(numbers % 50 == 0, 2, 0).astype(np.int8)
 
@@ -193,7 +193,7 @@ def _versions(run: _Run, raw: Dataset, clean: Dataset, folder: Path) -> None:
     run.trained_on = made[-1][2].digest  # type: ignore[attr-defined]
 
 
-def _ledgers(run: _Run, ids: list[str], folder: Path) -> None:
+def _ledgers(run: WrittenRun, ids: list[str], folder: Path) -> None:
     lines: dict[str, list[tuple[str, str, str, dict[str, Any]]]] = {stage: [] for stage in (*_STAGES, "train")}
     for number, one in enumerate(ids):
         match _fate(number):
@@ -232,7 +232,7 @@ def _report(stage: str, rows: int) -> str:
     return sample_run.stage_reports()[0].model_copy(update=whole).model_dump_json()
 
 
-def _model(run: _Run, scratch: Path) -> None:
+def _model(run: WrittenRun, scratch: Path) -> None:
     files = scratch / "files"
     files.mkdir(parents=True)
     (files / "adapter_model.safetensors").write_bytes(run.name.encode())
@@ -245,7 +245,7 @@ def _model(run: _Run, scratch: Path) -> None:
     shutil.move(files, Path(run.artifacts[-1].uri) / "files")
 
 
-def _save(state: Path, run: _Run, batch: int) -> RunRecord:
+def _save(state: Path, run: WrittenRun, batch: int) -> RunRecord:
     started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=batch)
     tags = {"weights_digest": json.loads((Path(run.artifacts[-1].uri) / layout.MODEL).read_text())["digest"]}
     registration = sample_run.registration().model_copy(update={"version": str(batch + 1), "tags": tags})
