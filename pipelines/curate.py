@@ -43,6 +43,8 @@ def curated(config: RunConfig, start: Started, shares: Mapping[str, int] | None 
     """
     spread = shares or {}
     keep, scrubbed = config.reuse is not None, config.runs("scrub")
+    # Of what models write as of what people wrote.
+    searched = config.scrub.model_dump_json() if config.scrub is not None and scrubbed else ""
     chain = Chain()
     chain.add(ingest_step(config.ingest, start.inputs("ingest")))
     if config.runs("dedup"):
@@ -52,11 +54,11 @@ def curated(config: RunConfig, start: Started, shares: Mapping[str, int] | None 
         _compute_shares(scrub_share_step, "scrub", spread, chain.rows, config.scrub, start.key_id)
         chain.add(scrub_step(chain.rows, config.scrub, start.key_id))
     if config.runs("synthesize"):
-        chain.add(synthesize_step(chain.rows, config.synthesize, scrubbed, start.inputs("synthesize")))
+        chain.add(synthesize_step(chain.rows, config.synthesize, searched, start.key_id, start.inputs("synthesize")))
     if config.runs("augment"):
-        chain.add(augment_step(chain.rows, config.augment, scrubbed, start.inputs("augment")))
+        chain.add(augment_step(chain.rows, config.augment, searched, start.key_id, start.inputs("augment")))
     if config.runs("prefer"):
-        chain.add(prefer_step(chain.rows, config.prefer, scrubbed, start.inputs("prefer")))
+        chain.add(prefer_step(chain.rows, config.prefer, searched, start.key_id, start.inputs("prefer")))
     if config.runs("screen"):
         kept = keep and config.screen.asks_models
         _compute_shares(screen_share_step, "screen", spread, chain.rows, config.screen)

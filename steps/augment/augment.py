@@ -73,9 +73,9 @@ def _askers(opened: ExitStack, config: AugmentConfig, ctx: StageContext, request
     writer = open_session(opened, config.endpoint, config, ctx, "replies.sqlite", "augment.endpoint")
     teacher, where = config.teacher, "augment.teacher.endpoint"
     if teacher is None:
-        return Asker(writer, requests), Asker(writer, requests)
+        return Asker(writer, requests, ctx.clean), Asker(writer, requests, ctx.clean)
     answers = open_session(opened, teacher.endpoint, teacher, ctx, "teacher_replies.sqlite", where)
-    return Asker(writer, requests), Asker(answers, requests)
+    return Asker(writer, requests, ctx.clean), Asker(answers, requests, ctx.clean)
 
 
 @contextmanager

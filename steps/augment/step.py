@@ -7,7 +7,7 @@ from steps.augment.config import CACHE, AugmentConfig
 from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
-from steps.zenml_runtime.context import run_id, stage_context
+from steps.zenml_runtime.context import cleaner, run_id, stage_context
 from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -26,9 +26,13 @@ def key() -> str:
 
 
 @assay_step(key)
-def augment_step(rows: Dataset, config: AugmentConfig, scrubbed: bool, inputs: dict[str, str]) -> AugmentOutputs:
-    """Make further rows. `scrubbed`: whether personal data is gone; `inputs`: digests of the embedding model."""
+def augment_step(
+    rows: Dataset, config: AugmentConfig, scrub: str, key_id: str, inputs: dict[str, str]
+) -> AugmentOutputs:
+    """Make further rows. `scrub`: its settings as JSON, "": rows weren't scrubbed; `key_id`: of its key and
+    files; `inputs`: digests of the embedding model.
+    """
     from steps.augment.augment import augment
 
-    given = {"scrubbed": scrubbed, "run": run_id(), "inputs": inputs}
+    given = {"scrubbed": bool(scrub), "clean": cleaner(scrub), "key_id": key_id, "run": run_id(), "inputs": inputs}
     return outputs(AugmentOutputs, augment(rows, config, stage_context("augment", key(), cache=CACHE, **given)))

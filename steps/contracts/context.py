@@ -1,15 +1,18 @@
 """What a stage may use besides its rows and its settings. One type for all stages, made by whoever runs the stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from steps.contracts.dataset import Dataset
 from steps.contracts.execution import Executor, Inline
 from steps.contracts.models import ModelFolder
 from steps.contracts.row_cache import RowCache
 from steps.contracts.tombstones import Tombstones
+
+# Texts that a model wrote, and what it was shown, in; the texts without personal data out, None where that isn't known.
+Clean: TypeAlias = Callable[[Sequence[str], str], list[str | None]]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class StageContext:
         key_id: fingerprint of the pseudonym key and of the files that scrub reads.
         search: what this run looks for personal data with (scrub's settings and `key_id`); "" when it doesn't.
         scrubbed: whether personal data was removed from the rows before.
+        clean: how what models write is scrubbed; None: it isn't.
         keep: whether to leave what a later run can build on.
         inputs: digests of the files and models that the stage reads, by the config's names; None: not known.
         quarantined: the versions that earlier stages set aside for a human.
@@ -44,6 +48,7 @@ class StageContext:
     key_id: str = ""
     search: str = ""
     scrubbed: bool = False
+    clean: Clean | None = None
     keep: bool = False
     inputs: Mapping[str, str] | None = None
     quarantined: Sequence[Dataset] = ()

@@ -70,7 +70,7 @@ def prefer(rows: Dataset, config: PreferConfig, ctx: StageContext) -> Outcome:
 def _asker(
     opened: ExitStack, asked: PricedEndpoint, file: str, where: str, ctx: StageContext, requests: Requests
 ) -> Asker:
-    return Asker(open_session(opened, asked.endpoint, asked, ctx, file, where), requests)
+    return Asker(open_session(opened, asked.endpoint, asked, ctx, file, where), requests, ctx.clean)
 
 
 def _sampled(rows: Dataset, config: PreferConfig, model: Asker) -> list[Answers]:

@@ -7,7 +7,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.prefer.config import CACHE, PreferConfig
-from steps.zenml_runtime.context import run_id, stage_context
+from steps.zenml_runtime.context import cleaner, run_id, stage_context
 from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -26,9 +26,11 @@ def key() -> str:
 
 
 @assay_step(key)
-def prefer_step(rows: Dataset, config: PreferConfig, scrubbed: bool, inputs: dict[str, str]) -> PreferOutputs:
-    """Make pairs. `scrubbed`: whether personal data is gone; `inputs`: digest of the rubric's file."""
+def prefer_step(rows: Dataset, config: PreferConfig, scrub: str, key_id: str, inputs: dict[str, str]) -> PreferOutputs:
+    """Make pairs. `scrub`: its settings as JSON, "": rows weren't scrubbed; `key_id`: of its key and
+    files; `inputs`: digest of the rubric's file.
+    """
     from steps.prefer.prefer import prefer
 
-    given = {"scrubbed": scrubbed, "run": run_id(), "inputs": inputs}
+    given = {"scrubbed": bool(scrub), "clean": cleaner(scrub), "key_id": key_id, "run": run_id(), "inputs": inputs}
     return outputs(PreferOutputs, prefer(rows, config, stage_context("prefer", key(), cache=CACHE, **given)))

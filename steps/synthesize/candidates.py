@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steps.contracts.digests import short_id
+from steps.engines.llm.asker import Asker
 from steps.engines.llm.client import Reply
-from steps.engines.llm.objects import object_in
-from steps.engines.llm.session import Answer
+from steps.engines.llm.session import Answer, Question
 from steps.synthesize.config import PairKind
 from steps.synthesize.passages import Passage
 from steps.synthesize.prompts import WRITTEN
@@ -86,12 +86,12 @@ class Asked:
     reply: str = ""
 
 
-def read_written(task: Task, answer: Answer) -> Asked:
+def read_written(task: Task, question: Question, answer: Answer, asker: Asker) -> Asked:
     """The pairs in a reply, those of no use marked so."""
-    found = object_in(answer.reply, WRITTEN)
-    said = answer.reply.text if isinstance(answer.reply, Reply) else ""
+    found = asker.object_of("writing", question, answer, WRITTEN)
     if isinstance(found, str):
-        return Asked(task, found, reply=said)
+        said = asker.cleaned("writing", question, [answer.reply.text]) if isinstance(answer.reply, Reply) else None
+        return Asked(task, found, reply=said[0] if said else "")
     pairs = [
         Candidate(task, number, pair["question"].strip(), pair["answer"].strip())
         for number, pair in enumerate(found["pairs"])
@@ -99,7 +99,7 @@ def read_written(task: Task, answer: Answer) -> Asked:
     for pair, fault in zip(pairs, _faults(pairs, task), strict=True):
         if fault:
             pair.drop(fault)
-    return Asked(task, "pairs" if pairs else "none", pairs, said)
+    return Asked(task, "pairs" if pairs else "none", pairs)
 
 
 def _faults(pairs: list[Candidate], task: Task) -> Iterator[str]:

@@ -8,7 +8,7 @@ from steps.contracts.file_artifact import FileArtifact
 from steps.contracts.ledger import Ledger
 from steps.contracts.reports import StageReport
 from steps.synthesize.config import CACHE, SynthesizeConfig
-from steps.zenml_runtime.context import run_id, stage_context
+from steps.zenml_runtime.context import cleaner, run_id, stage_context
 from steps.zenml_runtime.outputs import outputs
 from steps.zenml_runtime.step import assay_step, cache_key
 
@@ -29,12 +29,14 @@ def key() -> str:
 
 @assay_step(key)
 def synthesize_step(
-    rows: Dataset, config: SynthesizeConfig, scrubbed: bool, inputs: dict[str, str]
+    rows: Dataset, config: SynthesizeConfig, scrub: str, key_id: str, inputs: dict[str, str]
 ) -> SynthesizeOutputs:
-    """Make pairs of documents. `scrubbed`: whether personal data is gone; `inputs`: digests of the lists of URLs."""
+    """Make pairs of documents. `scrub`: its settings as JSON, "": rows weren't scrubbed; `key_id`: of its key and
+    files; `inputs`: digests of the lists of URLs.
+    """
     from steps.synthesize.synthesize import synthesize
 
-    given = {"scrubbed": scrubbed, "run": run_id(), "inputs": inputs}
+    given = {"scrubbed": bool(scrub), "clean": cleaner(scrub), "key_id": key_id, "run": run_id(), "inputs": inputs}
     return outputs(
         SynthesizeOutputs, synthesize(rows, config, stage_context("synthesize", key(), cache=CACHE, **given))
     )

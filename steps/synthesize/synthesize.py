@@ -62,7 +62,7 @@ def synthesize(rows: Dataset, config: SynthesizeConfig, ctx: StageContext) -> Ou
         chunks = opened.enter_context(ChunkWriter(ctx.folder / "chunks.parquet", texts=ctx.scrubbed))
         shown = opened.enter_context(Progress("synthesize", len(tasks), "requests for pairs"))
         writer, checker = _sessions(opened, config, config.endpoint, ctx)
-        asked = list(_asked(tasks, writer, checker, config, tally, shown))
+        asked = list(_asked(tasks, writer, checker, config, tally, ctx, shown))
         tally.requests.check(config.max_undecided_share, "synthesize")
         pairs = [p for a in asked for p in a.pairs]
         _drop_repeated(pairs, config)
@@ -156,14 +156,16 @@ def _sessions(
 
 def _asked(
     tasks: Sequence[Task], writer: ChatSession, checker: ChatSession, config: SynthesizeConfig, tally: Tally,
-    shown: Progress,
+    ctx: StageContext, shown: Progress,
 ) -> Iterator[Asked]:  # fmt: skip
     """Every task with its pairs, written and checked."""
-    asker, checks = Asker(writer, tally.requests), Checks(Asker(checker, tally.requests), config)
+    asker = Asker(writer, tally.requests, ctx.clean)
+    checks = Checks(Asker(checker, tally.requests, ctx.clean), config)
     for start in range(0, len(tasks), _AT_ONCE):
         part = tasks[start : start + _AT_ONCE]
         questions = [to_write(t.kind, t.n, t.passages, config.instructions, writer.endpoint) for t in part]
-        done = [read_written(t, a) for t, a in zip(part, asker.replies(questions), strict=True)]
+        replies = zip(part, questions, asker.replies(questions), strict=True)
+        done = [read_written(task, question, answer, asker) for task, question, answer in replies]
         for one in done:
             tally.add_asked(one)
         checks.run([p for one in done for p in one.pairs])

@@ -15,7 +15,7 @@ from zenml.client import Client
 from zenml.steps import get_step_context
 from zenml.utils import source_utils
 
-from steps.contracts.context import StageContext
+from steps.contracts.context import Clean, StageContext
 from steps.contracts.errors import InputNotFoundError
 from steps.contracts.execution import Executor
 from steps.contracts.row_cache import RowCache
@@ -96,6 +96,17 @@ def stage_context(stage: str, code: str, *, cache: str = "", **given: Any) -> St
     durable = state_folder() / cache if cache else None
     left = EarlierArtifacts()
     return StageContext(workspace(stage), input_root(stage), durable, left, code, executor=executor(), **given)
+
+
+def cleaner(scrub: str) -> Clean | None:
+    """How a stage scrubs what models write. `scrub`: the run's settings of scrub, as JSON; "": there are none.
+
+    Raises:
+        As `steps.scrub.written.cleaner`.
+    """
+    # By name: no stage imports another one. Rows that scrub left otherwise are other rows, so its code is in no key.
+    found: Clean | None = import_module("steps.scrub.written").cleaner(scrub, input_root("scrub")) if scrub else None
+    return found
 
 
 def run_id() -> str:

@@ -102,7 +102,7 @@ def test_a_teacher_answers_in_place_of_the_rows_and_makes_up_further_tasks(tmp_p
 
 def samples(number: int, body: dict[str, Any]) -> Act:
     """A model under test: each time an answer of another length."""
-    return completion("To Oslo" + " by the harbour" * (number % 4))
+    return completion("To Oslo, says jane@example.org" + " by the harbour" * (number % 4))
 
 
 def prefers_short(_: int, body: dict[str, Any]) -> Act:
@@ -127,6 +127,12 @@ def test_samples_of_a_model_are_judged_in_both_orders_and_a_model_learns_from_th
     pairs = [r for r in rows if r["kind"] == "preference"]
     trains = [r for r in rows if r["kind"] == "conversation" and r["split"] == "train"]
     assert len(model.bodies) == 4 * len(trains) and pairs
+    # What the model knows of people is replaced as well.
+    assert all(
+        r[side][0]["content"].startswith("To Oslo, says <EMAIL_") for r in pairs for side in ("chosen", "rejected")
+    )
+    page = (state_folder() / "runs" / record.name / "report.html").read_text()
+    assert "jane@example.org" not in page and "replies with personal data, which was replaced" in page
     told = {a.name: store.report(a) for a in record.of_type("stage_report")}
     assert len(judge.bodies) == 2 * sum(row[1] for row in told["prefer_report"].tables[0].rows)
     assert all(len(r["chosen"][0]["content"]) < len(r["rejected"][0]["content"]) for r in pairs)

@@ -1,13 +1,13 @@
 """Requests whose replies have a known form, each counted with what it was for and why there was nothing in it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from steps.contracts import thinking
-from steps.contracts.context import StageContext
+from steps.contracts.context import Clean, StageContext
 from steps.contracts.errors import ServiceError
 from steps.contracts.reports import Table
 from steps.engines.llm.account import Payer
@@ -20,13 +20,18 @@ from steps.engines.llm.session import Answer, ChatSession, Question
 # What ends for want of money says nothing about the model.
 _HELD = "max_cost"
 _MOST_REASONS = 5
+# A detector failed on what was said.
+_UNSEARCHED = "unsearched"
 
 
 @dataclass
 class Requests:
-    """Counts of requests by what they are for, and of those without a reply of use by (what for, why)."""
+    """Counts of requests by what they are for, of those without a reply of use by (what for, why), and of texts in
+    which personal data was replaced.
+    """
 
     sent: Counter[str] = field(default_factory=Counter)
+    scrubbed: Counter[str] = field(default_factory=Counter)
     unread: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, what: str, fault: str) -> None:
@@ -82,6 +87,7 @@ def account_of(requests: Requests, sessions: Sequence[ChatSession]) -> Account:
     counts = {
         "requests": dict(requests.sent),
         "requests without a reply of use": requests.by_reason(),
+        "replies with personal data, which was replaced": dict(requests.scrubbed),
         "endpoint": {k: n for s in sessions for k, n in s.counts().items()},
     }
     return Account(
@@ -107,10 +113,10 @@ def open_session(
 
 
 class Asker:
-    """A session, and the count of what is asked in it."""
+    """A session, and the count of what is asked in it. `clean`: how what is said there is scrubbed; None: it isn't."""
 
-    def __init__(self, session: ChatSession, requests: Requests) -> None:
-        self.session, self.requests = session, requests
+    def __init__(self, session: ChatSession, requests: Requests, clean: Clean | None = None) -> None:
+        self.session, self.requests, self._clean = session, requests, clean
 
     @property
     def endpoint(self) -> Endpoint:
@@ -119,21 +125,66 @@ class Asker:
 
     def objects(self, what: str, questions: Sequence[Question], schema: Schema) -> list[dict[str, Any] | str]:
         """The object in each reply, or why there is none."""
-        found = [object_in(a.reply, schema) for a in self.replies(questions)]
+        replies = self.replies(questions)
+        found = [self.object_of(what, q, a, schema) for q, a in zip(questions, replies, strict=True)]
         for one in found:
             self.requests.add(what, one if isinstance(one, str) else "")
         return found
 
     def texts(self, what: str, questions: Sequence[Question]) -> list["Said | str"]:
-        """What is said in each reply, or why nothing is: the failure's reason, refusal, empty_reply, truncated."""
-        found = [said_in(a) for a in self.replies(questions)]
+        """What is said in each reply, or why nothing is: the failure's reason, refusal, empty_reply, truncated,
+        unsearched.
+        """
+        replies = self.replies(questions)
+        found = [self._said(what, q, said_in(a)) for q, a in zip(questions, replies, strict=True)]
         for one in found:
             self.requests.add(what, one if isinstance(one, str) else "")
         return found
 
+    def object_of(self, what: str, question: Question, answer: Answer, schema: Schema) -> dict[str, Any] | str:
+        """The object in a reply, without personal data, or why there is none: as `object_in`, or unsearched."""
+        found = object_in(answer.reply, schema)
+        if isinstance(found, str) or (texts := self.cleaned(what, question, list(_strings(found)))) is None:
+            return found if isinstance(found, str) else _UNSEARCHED
+        return dict(_with_strings(found, iter(texts)))
+
+    def _said(self, what: str, question: Question, said: "Said | str") -> "Said | str":
+        if isinstance(said, str):
+            return said
+        texts = self.cleaned(what, question, [said.text, said.reasoning or ""])
+        return _UNSEARCHED if texts is None else Said(texts[0], texts[1] or None)
+
+    def cleaned(self, what: str, question: Question, texts: list[str]) -> list[str] | None:
+        """The texts of a reply without personal data; None: a detector failed on one."""
+        if self._clean is None or not texts:
+            return texts
+        found = self._clean(texts, "\n".join(m["content"] for m in question.messages))
+        cleaned = [text for text in found if text is not None]
+        if len(cleaned) < len(texts):
+            return None
+        self.requests.scrubbed[what] += cleaned != texts
+        return cleaned
+
     def replies(self, questions: Sequence[Question]) -> list[Answer]:
         """As `ChatSession.answers`; of no questions none."""
         return self.session.answers(questions) if questions else []
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, in its order."""
+    if isinstance(value, str):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _strings(part)
+
+
+def _with_strings(value: Any, texts: Iterator[str]) -> Any:
+    """The value with these texts in place of its own."""
+    if isinstance(value, str):
+        return next(texts)
+    if isinstance(value, dict):
+        return {k: _with_strings(v, texts) for k, v in value.items()}
+    return [_with_strings(v, texts) for v in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
