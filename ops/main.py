@@ -247,6 +247,29 @@ def sweep(
     run_trials(root_folder(), config, overrides or [], infra, stack, html, dry_run, show, again, json_output)
 
 
+@app.command(rich_help_panel="Run")
+def ladder(
+    config: Annotated[Path, typer.Argument(help="run config whose base, training, evaluation and gate each gets")],
+    bases: Annotated[
+        list[str],
+        typer.Argument(metavar="BASE...", help="models to start from: base.model, or all of base: as a YAML mapping"),
+    ],
+    infra: Annotated[str | None, typer.Option(help="where: a name in configs/infra/")] = None,
+    stack: Annotated[str | None, typer.Option(help="ZenML stack; overrides the one that --infra names")] = None,
+    overrides: Overrides = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="the table as a page; default: in the state folder")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check every run; run nothing")] = False,
+    json_output: Json = False,
+) -> None:
+    """Tune and gate several bases on the same rows, and name the smallest that passes."""
+    from ops.commands.ladder import climb
+
+    _quiet(json_output)
+    climb(root_folder(), config, bases, overrides or [], infra, stack, html, dry_run, json_output)
+
+
 app.add_typer(schedule_commands, rich_help_panel="Run")
 app.add_typer(stack_commands, rich_help_panel="Run")
 app.add_typer(suite_commands, rich_help_panel="Look")

@@ -169,29 +169,50 @@ def board_so_far(sweep: Sweep) -> Board:
 
 def as_process(sweep: Sweep, infra: str | None, stack: str | None) -> Run:
     """Trials as `assay run` in a process each, which takes what others have made from ZenML's cache."""
-    options = [*(("--infra", infra) if infra else ()), *(("--stack", stack) if stack else ())]
     # As it is now: a tracker sets variables of its own, which lead ZenML in a trial astray.
-    environment, root = dict(os.environ), sweep.root
-    out, log = (sweep.folder / name for name in _OUTPUT)
+    environment, options = dict(os.environ), placed(infra, stack)
 
     def run(trial: Trial, start: Start) -> Result:
-        sets = [part for override in start.overrides for part in ("--set", override)]
-        tags = [part for key, value in start.tags.items() for part in ("--tag", f"{key}={value}")]
-        config = str(root / sweep.config.config)
-        command = [sys.executable, "-m", "ops.main", "run", config, "--json", *options, *sets, *tags]
-        # In a session of its own, so that Ctrl-C is told to it once. With the lock, and into files, so that it goes on
-        # when the sweep is killed: one that is started again waits for it, and takes it from the cache.
-        with (
-            writing(out), out.open("w") as to, log.open("w") as errors,
-            subprocess.Popen(
-                command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=to, stderr=errors,
-                start_new_session=True, pass_fds=[start.lock],
-            ) as process,
-        ):  # fmt: skip
-            status = _waited(process)
-        return _result(root, trial, status, out.read_text(errors="replace"), log.read_text(errors="replace"))
+        name, error = run_apart(sweep.root, sweep.config.config, options, start, sweep.folder, environment)
+        try:
+            return result_of(sweep.root, trial, name) if name else failed(trial, error)
+        except AssayError as e:
+            return failed(trial, e.what)
 
     return run
+
+
+def placed(infra: str | None, stack: str | None) -> list[str]:
+    """Options of `assay run` that say where."""
+    return [*(("--infra", infra) if infra else ()), *(("--stack", stack) if stack else ())]
+
+
+def run_apart(
+    root: Path, config: str, options: Sequence[str], start: Start, folder: Path, environment: Mapping[str, str]
+) -> tuple[str | None, str]:
+    """`assay run` of a config in a process of its own: the run's name, or None and why there is none. `folder`: for
+    what it says.
+    """
+    sets = [part for override in start.overrides for part in ("--set", override)]
+    tags = [part for key, value in start.tags.items() for part in ("--tag", f"{key}={value}")]
+    command = [sys.executable, "-m", "ops.main", "run", str(root / config), "--json", *options, *sets, *tags]
+    out, log = (folder / name for name in _OUTPUT)
+    # In a session of its own, so that Ctrl-C is told to it once. With the lock, and into files, so that it goes on when
+    # the sweep is killed: one that is started again waits for it, and takes it from the cache.
+    with (
+        writing(out), out.open("w") as to, log.open("w") as errors,
+        subprocess.Popen(
+            command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=to, stderr=errors,
+            start_new_session=True, pass_fds=[start.lock],
+        ) as process,
+    ):  # fmt: skip
+        status = _waited(process)
+    try:
+        if status == 0:
+            return str(json.loads(out.read_text(errors="replace"))["name"]), ""
+    except (ValueError, KeyError) as e:
+        return None, f"its run said nothing that can be read: {type(e).__name__}"
+    return None, _last_error(log.read_text(errors="replace"))[:_ERROR] or f"exit status {status}"
 
 
 def _waited(process: subprocess.Popen[bytes]) -> int:
@@ -202,18 +223,6 @@ def _waited(process: subprocess.Popen[bytes]) -> int:
         process.terminate()
         process.wait()
         raise
-
-
-def _result(root: Path, trial: Trial, status: int, said: str, complaint: str) -> Result:
-    try:
-        if status == 0:
-            return result_of(root, trial, str(json.loads(said)["name"]))
-        error = _last_error(complaint)[:_ERROR] or f"exit status {status}"
-    except (ValueError, KeyError) as e:
-        error = f"its run said nothing that can be read: {type(e).__name__}"
-    except AssayError as e:
-        error = e.what
-    return failed(trial, error)
 
 
 def _last_error(said: str) -> str:
