@@ -98,8 +98,8 @@ def config_of(path: Path, overrides: Sequence[str]) -> RunConfig:
     return load_model(RunConfig, path, overrides)
 
 
-def climbed(root: Path, rung: Rung, name: str) -> Rung:
-    """The rung with what its run says."""
+def climbed(root: Path, rung: Rung, name: str, metric: str | None) -> Rung:
+    """The rung with what its run says. `metric`: the gate's own; None: the first that it would take."""
     run = find_run(root, name)
     store = artifacts_of(root, run)
     comparison = store.value(run.of_type("comparison")[-1], Comparison)
@@ -109,8 +109,9 @@ def climbed(root: Path, rung: Rung, name: str) -> Rung:
     trained: list[StageReport] = [
         store.report(a) for a in run.of_type("stage_report") if stage_of(a).startswith("train")
     ]
-    metric = decisive_metric(comparison, [decision.candidate])
-    found = (d for d in comparison.of(decision.candidate) if d.task == HELD_OUT and d.metric == metric)
+    decisive = metric or decisive_metric(comparison, [decision.candidate]) or ""
+    task, _, measured = decisive.rpartition("/")
+    found = (d for d in comparison.of(decision.candidate) if (d.task, d.metric) == (task or HELD_OUT, measured))
     usage = next((r.usage for r in reports if r.subject == decision.candidate), None)
     registered = run.registration
     return replace(

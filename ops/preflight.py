@@ -142,7 +142,7 @@ def findings(
         (Finding(*found) for found in unmakeable(root, config, base, here)),
         _production(root, config, here),
         _metrics(root, config),
-        (Finding(place, what, error=error) for place, what, error in faults(root, config)),
+        (Finding(place, what, error=error) for place, what, error in faults(root, config, here)),
         _power(root, config),
         _sections(config),
         _names_of_people(config),

@@ -61,7 +61,7 @@ def climb(
             tell(f"ladder {config.name}: base {number} of {len(rungs)}: {rung.label}")
             start = Start(sets[rung.label], {}, lock.fileno())
             name, error = run_apart(root, str(path.resolve()), placed(infra, stack), start, folder, environment)
-            done.append(_ended(root, rung, name, error))
+            done.append(_ended(root, rung, name, error, config.gate.metric))
             tell(f"  {_in_short(done[-1])}")
     page = html or folder / PAGE
     write_whole(page, _page(done, config))
@@ -76,9 +76,9 @@ def climb(
     say(str(page))
 
 
-def _ended(root: Path, rung: Rung, name: str | None, error: str) -> Rung:
+def _ended(root: Path, rung: Rung, name: str | None, error: str, metric: str | None) -> Rung:
     try:
-        return climbed(root, rung, name) if name else replace(rung, error=error)
+        return climbed(root, rung, name, metric) if name else replace(rung, error=error)
     except AssayError as e:
         return replace(rung, error=e.what)
 

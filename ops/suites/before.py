@@ -4,18 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.config import RunConfig
-from steps.contracts.errors import AssayError, ConfigError, MissingDependencyError
+from steps.contracts.errors import AssayError, ConfigError, InputError, MissingDependencyError
 from steps.contracts.pinned import is_url
 from steps.engines.yaml_lines.parse import KeyPath
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.harness.config import PREFIX
 from steps.evaluate.harness.installed import require_harness
+from steps.evaluate.harness.named_tasks import faults_of_names
 from steps.evaluate.named_files import files_of
 from steps.evaluate.suites.tasks import Part, missing_graders, suite_parts
 
 
-def faults(root: Path, config: RunConfig) -> Iterator[tuple[KeyPath, str, type[AssayError]]]:
-    """What is wrong, where in the config it stands, and as which error. What lies behind a URL is looked at later."""
+def faults(root: Path, config: RunConfig, here: bool = True) -> Iterator[tuple[KeyPath, str, type[AssayError]]]:
+    """What is wrong, where in the config it stands, and as which error. What lies behind a URL is looked at later.
+    `here`: whether its steps run on this machine.
+    """
     evaluate = config.evaluate
     if not config.evaluates:
         return
@@ -24,6 +27,8 @@ def faults(root: Path, config: RunConfig) -> Iterator[tuple[KeyPath, str, type[A
             require_harness()
         except MissingDependencyError as e:
             yield ("evaluate", "lm_eval"), f"{e.what}; {e.hint}", MissingDependencyError
+        for what in faults_of_names(evaluate.lm_eval.tasks, here=here):
+            yield ("evaluate", "lm_eval", "tasks"), what, InputError
     try:
         parts = local_parts(root, evaluate)
     except AssayError as e:

@@ -17,6 +17,7 @@ from steps.engines.subjects.local_model import LocalModel
 from steps.engines.subjects.subject import Subject
 from steps.evaluate.harness.config import PREFIX, SUFFIXES, HarnessConfig
 from steps.evaluate.harness.installed import require_harness
+from steps.evaluate.harness.named_tasks import offline
 from steps.evaluate.harness.task_files import data_files, files_below
 
 # Relative; the same values summed in another order.
@@ -63,6 +64,8 @@ def run_harness(subject: Subject, config: HarnessConfig, root: Path) -> Harnesse
         raise
     except Exception as e:
         hint = "names are those of `lm_eval ls tasks`; data of its own tasks is taken from the hub, or from its cache"
+        if offline():
+            hint += ", alone from there where HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set: ask the task once online"
         raise InputError(f"lm_eval can't do it: {type(e).__name__}: {e!s:.300}", where=where, hint=hint) from e
     return _as_tasks(found, config, root, asked=isinstance(subject, LocalModel))
 

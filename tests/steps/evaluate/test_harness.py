@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion
+from support.processes import ended, python
 
 from ops.suites.before import faults, unmeasured
 from pipelines.config import RunConfig
@@ -18,6 +19,7 @@ from steps.engines.subjects.local_model import local_model
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.evaluate import evaluate, inference
 from steps.evaluate.harness.installed import require_harness
+from steps.evaluate.harness.named_tasks import faults_of_names
 from steps.evaluate.named_files import files_of
 from steps.evaluate.regrade import regraded
 from steps.evaluate.tasks import Suite
@@ -114,6 +116,82 @@ def test_what_is_missing_is_told_before_the_run(root: Path, monkeypatch: pytest.
     assert "no metric 'chrf'" in str(unmeasured("s.q", "chrf", root, evaluates))
     assert "no task 's.z'" in str(unmeasured("s.z", "chrf", root, evaluates))
     assert unmeasured("lm_eval:x", "acc", root, evaluates) == "evaluate.lm_eval names no tasks"
+
+
+def test_names_that_lm_eval_hasnt_and_data_that_isnt_in_reach_are_told_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lm_eval")
+    from huggingface_hub import constants
+
+    names = ("arc_eezy", "arc_easy", "ai2_arc", "mmlu", "tasks/own.yaml")
+    for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    (online,) = faults_of_names(names, here=True)
+    assert online.startswith("lm_eval has no task 'arc_eezy'; near it: arc_easy")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    wrong, gone = faults_of_names(names, here=True)
+    assert wrong == online and gone.startswith(
+        "offline (HF_DATASETS_OFFLINE), and the data of arc_easy, allenai/ai2_arc,"
+    )
+    assert list(faults_of_names(names, here=False)) == [online]
+    (tmp_path / "datasets" / "allenai___ai2_arc").mkdir(parents=True)
+    assert list(faults_of_names(names, here=True)) == [online]
+    (tmp_path / "datasets" / "allenai___ai2_arc").rename(tmp_path / "datasets" / "other")
+    (tmp_path / "hub" / "datasets--allenai--ai2_arc" / "snapshots").mkdir(parents=True)
+    assert list(faults_of_names(names, here=True)) == [online]
+
+
+_PREPARED = """
+import json, shutil, sys
+from pathlib import Path
+from datasets import Dataset, load_dataset
+home = Path(sys.argv[1])
+rows = [{"question": f"{n} + 1?", "choices": {"text": [str(n + 1), "no"], "label": ["A", "B"]}, "answerKey": "A"}
+        for n in range(4)]
+names = ("train", "validation", "test")
+for name in names:
+    Dataset.from_list(rows).to_parquet(home / f"{name}.parquet")
+load_dataset("parquet", data_files={n: str(home / f"{n}.parquet") for n in names}, cache_dir=str(home / "made"))
+(made,) = (f.parent for f in (home / "made").rglob("dataset_info.json"))
+to = home / "datasets" / "allenai___ai2_arc" / "ARC-Easy" / "0.0.0" / ("a" * 40)
+to.mkdir(parents=True)
+for file in made.glob("*.arrow"):
+    shutil.copy(file, to / file.name.replace("parquet-", "ai2_arc-"))
+info = json.loads((made / "dataset_info.json").read_text())
+(to / "dataset_info.json").write_text(json.dumps(info | {"dataset_name": "ai2_arc", "config_name": "ARC-Easy"}))
+"""
+_ASKED = """
+from pathlib import Path
+from steps.contracts.errors import InputError
+from steps.evaluate.harness.config import HarnessConfig
+from steps.evaluate.harness.harness import run_harness
+class Elsewhere: name = "x"
+try:
+    done = run_harness(Elsewhere(), HarnessConfig(tasks=("arc_easy",), limit=2), Path())
+    print("found", [r.prompt for r in done.rows])
+except InputError as e:
+    print("refused", e.what, e.hint)
+"""
+
+
+@pytest.mark.slow
+def test_a_task_of_the_hub_is_read_from_the_cache_alone_when_offline(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+
+    def said(code: str) -> str:
+        given = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+        status, out = ended(python(code, tmp_path / "state", arguments=[str(tmp_path)], **given))
+        assert status == 0, out
+        return out
+
+    refused = said(_ASKED)
+    assert "refused lm_eval can't do it: ConnectionError: Couldn't reach 'allenai/ai2_arc'" in refused
+    assert "ask the task once online" in refused
+    said(_PREPARED)
+    assert "found ['Question: 0 + 1?\\nAnswer:', 'Question: 1 + 1?\\nAnswer:']" in said(_ASKED)
 
 
 @pytest.mark.slow
