@@ -17,7 +17,10 @@ from steps.contracts.locks import OwnFolder
 from steps.contracts.records import Row
 from steps.contracts.storage import write_whole
 from steps.engines.llm.egress import refuse_egress
-from steps.judge.calibration import Calibration, calibrate
+from steps.engines.llm.session import ChatSession
+from steps.engines.rubric.pairs import Pair, compare
+from steps.engines.rubric.reading import read_rubric
+from steps.judge.calibration import Calibration, calibrate, labelled_pairs, with_both_orders
 from steps.judge.config import CACHE, JudgeConfig
 from steps.judge.gold import Gold, read_gold
 from steps.judge.judge import backend_for
@@ -47,7 +50,7 @@ def calibrate_judge(
             f"none of {len(gold.missing)} labelled rows is there", where=str(gold_file),
             hint="name the run that they are of with --run, or put the rows into the file",
         )  # fmt: skip
-    found = judged(root, config.judge, gold, precision)
+    found = compared_in_both_orders(root, config, gold, judged(root, config.judge, gold, precision))
     write_whole(out / "calibration.json", found.model_dump_json(indent=1))
     write_whole(out / "calibration.html", render(found, config.name, gold_file.name))
     if json_output:
@@ -68,6 +71,27 @@ def judged(root: Path, config: JudgeConfig, gold: Gold, precision: float) -> Cal
             return calibrate(gold, backend, config, precision)
     finally:
         folder.close()
+
+
+def compared_in_both_orders(root: Path, config: RunConfig, gold: Gold, found: Calibration) -> Calibration:
+    """The figures with those of the model that compares two answers: prefer's judge, else the judge's own model by the
+    rubric `preference`; the same where no model is named, or no pair is labelled.
+    """
+    rows, asked = labelled_pairs(gold), config.prefer.judge if config.prefer is not None else None
+    judge = config.judge
+    endpoint = asked.endpoint if asked is not None else judge.endpoint
+    if not rows or endpoint is None:
+        return found
+    refuse_egress((endpoint,), scrubbed=gold.scrubbed, allowed=judge.allow_raw_egress, where="judge")
+    rubric = read_rubric(asked.rubric if asked is not None else "preference", lambda name: root / name)
+    pairs = [
+        Pair(tuple(r.row["messages"]), tuple(r.row["chosen"]), tuple(r.row["rejected"]), r.row["tools"]) for r in rows
+    ]
+    file = use_state("", root) / CACHE / "pair_replies.sqlite"
+    where = "prefer.judge.endpoint" if asked is not None else "judge.endpoint"
+    with ChatSession(endpoint, asked or judge, file, where=where) as session:
+        said = compare(session, pairs, rubric, (asked or judge).instructions)
+    return with_both_orders(found, rows, said)
 
 
 def _of_run(root: Path, name: str, ids: Sequence[str]) -> Mapping[str, Row]:

@@ -11,6 +11,7 @@ from steps.contracts.evaluation import Estimate
 from steps.contracts.records import Row
 from steps.contracts.reports import Frozen
 from steps.engines.rubric.case import Case, case_of
+from steps.engines.rubric.pairs import Compared as Both
 from steps.engines.scoring import agreement
 from steps.engines.scoring.cutoff import clopper_pearson, cutoff_for
 from steps.engines.scoring.krippendorff import alpha_estimate, by_annotator
@@ -27,6 +28,7 @@ FEW_ROWS = 50
 FEW_OF_A_KIND = 10
 _OVERALL, _DECISION = "overall", "decision"
 _HALF, _WHOLE = 0.5, 1.0
+BOTH_ORDERS = "pairs, asked in both orders"
 
 
 class Figure(Frozen):
@@ -235,26 +237,64 @@ def _pairs(decided: Sequence[tuple[GoldRow, list[JudgeVerdict]]]) -> list[Compar
     """Which of two answers is better: the share of pairs that the judge orders as people do, equal scores a tie."""
     people, judge = [], []
     for row, of in decided:
-        votes = Counter(s.better for s in row.said.values() if s.better is not None)
-        if not votes or len(of) != 2:
+        better = _better(row)
+        if better is None or len(of) != 2:
             continue
-        (best, times), *others = votes.most_common()
-        if others and others[0][1] == times:
-            continue
-        people.append({"chosen": 1.0, "tie": 0.0, "rejected": -1.0}[best])
+        people.append(better)
         judge.append(float(np.sign(round((of[0].share or 0.0) - (of[1].share or 0.0), 9))))
-    if not people:
-        return []
+    return [_ordered("pairs", people, judge, ())] if people else []
+
+
+def _better(row: GoldRow) -> float | None:
+    """What most people say of a pair: 1 chosen, -1 rejected, 0 a tie; None: as many say one as another, or nobody."""
+    votes = Counter(s.better for s in row.said.values() if s.better is not None)
+    if not votes:
+        return None
+    (best, times), *others = votes.most_common()
+    return None if others and others[0][1] == times else {"chosen": 1.0, "tie": 0.0, "rejected": -1.0}[best]
+
+
+def labelled_pairs(gold: Gold) -> list[GoldRow]:
+    """The pairs on which people are of one mind, or most of them."""
+    return [row for row in gold.rows if _is_pair(row) and _better(row) is not None]
+
+
+def with_both_orders(found: Calibration, rows: Sequence[GoldRow], said: Sequence[Both]) -> Calibration:
+    """The calibration with what came of asking about pairs in both orders (`labelled_pairs`)."""
+    both = [(row, one) for row, one in zip(rows, said, strict=True) if one.winner is not None]
+    lost = Counter(f"{BOTH_ORDERS}: {one.error}" for one in said if one.winner is None)
+    if not both:
+        return found.model_copy(update={"undecided": {**found.undecided, **lost}})
+    people = [_better(row) or 0.0 for row, _ in both]
+    judge = [{"first": 1.0, "second": -1.0}.get(one.winner or "", 0.0) for _, one in both]
+    flips = [one for _, one in both if one.how == "flip"]
+    more = (
+        Figure(name="flips: the same place in both orders", estimate=wilson(len(flips), len(both))),
+        Figure(name="flips to the first place", estimate=wilson(sum(f.said[0] == "A" for f in flips), len(flips))),
+    )
+    compared = _ordered(BOTH_ORDERS, people, judge, more)
+    return found.model_copy(
+        update={
+            "compared": (*found.compared, compared),
+            "undecided": {**found.undecided, **lost},
+            "warnings": (*found.warnings, *_warnings([compared], [], None, found.wanted)),
+        }
+    )
+
+
+def _ordered(what: str, people: Sequence[float], judge: Sequence[float], more: Sequence[Figure]) -> Compared:
+    """The better answer by people and by the judge: 1 chosen, 0 a tie, -1 rejected."""
     table = agreement.Crossed.of(people, judge, (-1, 0, 1))
     apart = [(p, j) for p, j in zip(people, judge, strict=True) if p]
     figures = (
         Figure(name="agreement", estimate=wilson(round(float(np.trace(table.counts))), len(people))),
         Figure(name="kappa", estimate=table.estimate(agreement.kappa("none", table.first), -1.0)),
         Figure(name="agreement without people's ties", estimate=wilson(sum(p == j for p, j in apart), len(apart))),
-        Figure(name="judge's ties", estimate=wilson(judge.count(0.0), len(judge))),
+        Figure(name="judge's ties", estimate=wilson(sum(j == 0.0 for j in judge), len(judge))),
+        *more,
     )
     values = ("rejected", "tie", "chosen")
-    return [Compared(what="pairs", rows=len(people), figures=figures, values=values, counts=_counts(table))]
+    return Compared(what=what, rows=len(people), figures=figures, values=values, counts=_counts(table))
 
 
 def _counts(table: agreement.Crossed) -> tuple[tuple[int, ...], ...]:

@@ -78,3 +78,42 @@ def test_what_cant_be_done_is_said(state: Path) -> None:
     )  # fmt: skip
     assert away.exit_code == 2 and "allow_raw_egress" in away.output + away.stderr
     assert not (Path.cwd() / "calibration").exists() and os.environ["ASSAY_STATE"]
+
+
+def comparing(_: int, body: dict[str, Any]) -> Act:
+    """Prefers the good answer, of every tenth pair whatever stands first, and of five in ten the bad one."""
+    asked = body["messages"][1]["content"]
+    number = int(re.search(r"nswer (\d+)", asked)[1])
+    if not asked.endswith("Which answer is better?"):
+        return completion(verdict(4))
+    first = json.loads(asked.split("\n")[1])["A"][0]["content"]
+    good = "A" if first.startswith("Good") else "B"
+    better = {0: "A", 5: "B" if good == "A" else "A"}.get(number % 10, good)
+    return completion(json.dumps({"reason": "so", "better": better}))
+
+
+def test_labels_of_pairs_are_held_against_both_orders(state: Path) -> None:
+    theirs = {5: "rejected", 15: "rejected", 25: "rejected", 0: "tie", 10: "tie"}
+    lines = [
+        {"prompt": f"Question {i}?", "chosen": f"Good answer {i}.", "rejected": f"Bad answer {i}.", "by": "Ada",
+         "better": theirs.get(i, "chosen")} for i in range(60)
+    ]  # fmt: skip
+    gold = written(state, *lines)
+    with ScriptedServer(comparing) as server:
+        run = config(state, server.url)
+        done = invoke("calibrate", str(run), str(gold), "--out", str(state / "out"), "--json")
+        assert done.exit_code == 0, done.output
+        asked = len(server.bodies)
+        again = invoke("calibrate", str(run), str(gold), "--out", str(state / "out"))
+        assert len(server.bodies) == asked == 60 * 2 + 60 * 2
+    (found,) = [c for c in json.loads(done.output)["compared"] if c["what"] == "pairs, asked in both orders"]
+    figures = {f["name"]: f["estimate"] for f in found["figures"]}
+    # Of 60: 48 chosen by both, 3 rejected by both, 2 ties of people among the 6 flips. By chance 2670 / 3600.
+    assert figures["agreement"]["value"] == pytest.approx(53 / 60) and found["rows"] == 60
+    assert figures["kappa"]["value"] == pytest.approx((53 / 60 - 2670 / 3600) / (1 - 2670 / 3600))
+    assert figures["kappa"]["low"] < figures["kappa"]["value"] < figures["kappa"]["high"]
+    assert figures["flips: the same place in both orders"]["value"] == 0.1
+    assert figures["flips to the first place"]["value"] == 1.0
+    assert found["counts"] == [[3, 0, 0], [0, 2, 0], [3, 4, 48]]
+    assert "flips to the first place" in again.output
+    assert "Pairs, asked in both orders" in (state / "out" / "calibration.html").read_text()
