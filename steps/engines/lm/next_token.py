@@ -1,8 +1,9 @@
 """How probable a few next tokens are, after texts that begin alike and end alike: what they share is computed once.
 
 A text is prefix + middle + tail. The prefix is the same for all (a rubric): its keys and values are computed once. The
-middle is one's own (a row): one forward pass. The tails are the same for all middles (questions about the row): each
-is a short pass behind the middle's keys and values, which stand there for all of them.
+middle is one's own (a row). The tails are the same for all middles (questions about the row). Middle and tails are one
+forward pass: each tail sees the texts before it, and none sees another one. A pass for each tail would read all weights
+for a few tokens, and cost as much as many rows do; models with sliding windows, which count columns, need it.
 
 Middles are padded to few widths, and each width has one number of rows (`rows_at`), whatever there is to compute, so
 that a number doesn't depend on its neighbours or on the order: a row of a matrix product has the same bits whatever
@@ -79,8 +80,9 @@ class NextToken:
         self._tokens = batch_tokens or (CPU_TOKENS if loaded.device == "cpu" else GPU_TOKENS)
         kinds = _layers(loaded)
         self._cached = cached and kinds is not None and len(prefix) > 0
-        # A window counts columns: with padding between middle and tail it would lie elsewhere.
-        self._step = STEP if kinds is not None and set(kinds) == {DynamicLayer} else 1
+        # A window counts columns: with padding between middle and tail, or other tails there, it would lie elsewhere.
+        self._whole_view = kinds is not None and set(kinds) == {DynamicLayer}
+        self._step = STEP if self._whole_view else 1
         self._states: list[tuple[Tensor, Tensor]] = []
 
     def probabilities(self, middles: Sequence[Sequence[int]], done: Done) -> None:
@@ -95,9 +97,15 @@ class NextToken:
             for width, places in sorted(groups.items()):
                 self._of_width(width, places, middles, done)
 
+    @property
+    def _behind(self) -> int:
+        """Columns that tails take at once."""
+        lengths = [len(tail) for tail in self._tails]
+        return sum(lengths) if self._whole_view else max(lengths)
+
     def rows_at(self, width: int) -> int:
         """Middles of this width that are read together: a power of two."""
-        whole = len(self._prefix) + width + max(map(len, self._tails))
+        whole = len(self._prefix) + width + self._behind
         most = min(self._tokens // width, _MOST_HELD * self._tokens // whole, _MOST_ROWS)
         return 1 << max(most, 1).bit_length() - 1
 
@@ -115,9 +123,9 @@ class NextToken:
         """Room for the keys and values of so many texts, with those of the prefix in it."""
         if not self._states:
             cache = Cache(layers=[DynamicLayer() for _ in self._kinds()])
-            self._forward([self._prefix], None, cache)
+            self._forward([self._prefix], None, cache, None)
             self._states = [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[misc]
-        room = len(self._prefix) + width + max(map(len, self._tails))
+        room = len(self._prefix) + width + self._behind
         return [_Held(keys, values, rows, room) for keys, values in self._states]
 
     def _kinds(self) -> list[type]:
@@ -131,40 +139,68 @@ class NextToken:
         mask = torch.ones((len(batch), before + width), dtype=torch.long, device=self._loaded.device)
         for row, length in enumerate(lengths):
             mask[row, before + length :] = 0
-        self._forward([ids + [0] * (width - len(ids)) for ids in batch], mask, cache, [before] * len(batch))
+        padded = [ids + [0] * (width - len(ids)) for ids in batch]
+        if self._whole_view:
+            return self._at_once(padded, mask, cache, [before + n for n in lengths])
+        self._forward(padded, mask, cache, _places(before, width, len(batch), mask))
         found = []
         for tail, choices in zip(self._tails, self._choices, strict=True):
             for layer in memory:
                 layer.rewind(before + width)
             seen = torch.cat([mask, mask.new_ones((len(batch), len(tail)))], 1)
-            logits = self._forward([tail] * len(batch), seen, cache, [before + n for n in lengths])
-            found.append(_of(logits, choices))
+            places = torch.cat([_places(before + n, len(tail), 1, mask) for n in lengths])
+            found.append(_of(self._forward([tail] * len(batch), seen, cache, places)[:, -1], choices))
         return torch.stack(found, 1)
+
+    def _at_once(self, padded: list[list[int]], mask: Tensor, cache: Cache, starts: Sequence[int]) -> Tensor:
+        """Middles and all tails in one pass: each token sees the text before it (`mask`), in a tail its own tail."""
+        rows, width, before = len(padded), len(padded[0]), len(self._prefix)
+        sizes = [width, *map(len, self._tails)]
+        own = torch.block_diag(*(torch.ones(n, n, device=mask.device).tril() for n in sizes)).bool()
+        seen = torch.cat([mask.bool()[:, None].expand(-1, len(own), -1), own.expand(rows, -1, -1)[:, :, width:]], 2)
+        seen[:, :width, before : before + width] = own[:width, :width]
+        hidden = torch.zeros(seen.shape, dtype=self._states[0][0].dtype, device=mask.device)
+        hidden.masked_fill_(~seen, torch.finfo(hidden.dtype).min)
+        places = torch.cat(
+            [_places(before, width, rows, mask),
+             *(torch.cat([_places(start, n, 1, mask) for start in starts]) for n in sizes[1:])], 1
+        )  # fmt: skip
+        ids = [[*own_ids, *(token for tail in self._tails for token in tail)] for own_ids in padded]
+        ends = torch.tensor(sizes, device=mask.device).cumsum(0)[1:] - 1
+        logits = self._forward(ids, hidden[:, None], cache, places, ends)
+        return torch.stack([_of(logits[:, i], choices) for i, choices in enumerate(self._choices)], 1)
 
     def _whole(self, batch: list[list[int]]) -> Tensor:
         """Text by text, without anything shared or padded."""
         rows = [
-            torch.stack([_of(self._forward([self._prefix + ids + tail], None, None), choices)[0]
+            torch.stack([_of(self._forward([self._prefix + ids + tail], None, None, None)[:, -1], choices)[0]
                          for tail, choices in zip(self._tails, self._choices, strict=True)])
             for ids in batch
         ]  # fmt: skip
         return torch.stack(rows)
 
     def _forward(
-        self, ids: list[list[int]], mask: Tensor | None, cache: Cache | None, starts: Sequence[int] = (0,)
+        self, ids: list[list[int]], mask: Tensor | None, cache: Cache | None, places: Tensor | None, kept: Any = 1
     ) -> Tensor:
-        """Scores of what follows the last token of each, shape (rows, vocabulary). `starts`: places of the first."""
-        device = self._loaded.device
-        given = torch.tensor(ids, device=device)
+        """Scores of what follows, shape (rows, kept, vocabulary): of the tokens at these places, by default the last.
+
+        `places`: of each token in its text; None: one after the other.
+        """
+        given = torch.tensor(ids, device=self._loaded.device)
         if cache is None:
-            return self._loaded.model(input_ids=given, use_cache=False).logits[:, -1]
-        positions = torch.arange(given.shape[1], device=device)[None] + torch.tensor(starts, device=device)[:, None]
+            whole: Tensor = self._loaded.model(input_ids=given, use_cache=False).logits
+            return whole[:, -1:]
         out: Any = self._loaded.model(
-            input_ids=given, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-            logits_to_keep=1,
+            input_ids=given, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True,
+            logits_to_keep=kept,
         )  # fmt: skip
-        logits: Tensor = out.logits[:, -1]
+        logits: Tensor = out.logits
         return logits
+
+
+def _places(first: int, tokens: int, rows: int, like: Tensor) -> Tensor:
+    """So many places from the first one on, shape (rows, tokens)."""
+    return torch.arange(first, first + tokens, device=like.device).expand(rows, -1)
 
 
 def _of(logits: Tensor, choices: Tensor) -> Tensor:
