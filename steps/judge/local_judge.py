@@ -1,6 +1,6 @@
 """The backend that asks a model on this machine, by the probabilities of its ratings: nothing is generated.
 
-The rubric's keys and values are computed once, each row takes one forward pass, each criterion a short one behind it.
+The rubric's keys and values are computed once, each row with the questions about it takes one forward pass.
 What was computed is kept in the stage's durable folder as it comes, by weights, rubric, number format and row.
 """
 
