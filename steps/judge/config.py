@@ -192,6 +192,10 @@ class JudgeConfig(Prices):
             raise ValueError("backend llm needs an endpoint: set endpoint.base_url and endpoint.model")
         if self.jury is not None and self.backend not in ("llm", "local"):
             raise ValueError(f"a jury is set, but backend is {self.backend}: set backend: llm or local")
+        if self.checks.repeats and not self.endpoints:
+            raise ValueError("checks.repeats asks an endpoint once more, and none judges: leave it out")
+        if self.checks.probes and self.backend not in ("llm", "local"):
+            raise ValueError(f"checks.probes are for models, not for backend {self.backend}: leave it out")
         if self.backend == "local" and self.local is None:
             raise ValueError("backend local needs a model: set local.model")
         if self.backend != "llm" and self.endpoint is not None:

@@ -34,7 +34,7 @@ from steps.engines.rubric.case import Case, case_of, excerpt, rejected_case_of
 from steps.engines.rubric.reading import read_rubric
 from steps.engines.rubric.rubric import Rubric
 from steps.judge.backend import AskingJudge, Judge
-from steps.judge.biases.steadiness import FirstVerdicts, steadiness
+from steps.judge.biases.steadiness import FirstVerdicts, Steadiness, steadiness
 from steps.judge.cascade import cascaded
 from steps.judge.config import JudgeConfig
 from steps.judge.deciding import HELD_OUT, decide
@@ -84,7 +84,7 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
             executor = _executor(backend, config) or (None if backend is asked else Inline())
             done = drive(stage, rows, ctx, lines, executor=executor, progress=config.endpoint is None)
             _check_undecided(tally, unjudged, config, rows.rows)
-            steady = steadiness(trust.judge, config, first, ctx)
+            steady = Steadiness() if trust.lacking else steadiness(trust.judge, config, first, ctx)
             return done.outcome(
                 lines,
                 lambda _: steady.told(trust.told(tally.report(backend, unjudged, watch))),

@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
 from steps.contracts.digests import value_digest
 from steps.contracts.records import Row
-from steps.contracts.reports import Example, Histogram, StageReport, Table, of_chapter
+from steps.contracts.reports import ChapterOfJudge, Example, Histogram, StageReport, Table, of_chapter
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rubric.case import CRITERIA, DOCUMENT_CRITERIA, Criterion, Score
 from steps.judge.backend import Judge
 from steps.judge.biases.biases import Biases
+from steps.judge.biases.scale import nearest
 from steps.judge.config import JudgeConfig
 from steps.judge.deciding import compared, keeps
 from steps.judge.jury import JurorsTally
@@ -121,12 +123,15 @@ class Tally:
             return
         shown = self._examples.setdefault(reason, [])
         if len(shown) < _EXAMPLES_PER_REASON:
-            evidence = {
+            evidence: dict[str, Any] = {
                 "scores": dict(verdict.scores),
                 "reasons": {c: r[:200] for c, r in verdict.reasons.items() if r},
             }
+            if verdict.share is None:
+                evidence = {"why": verdict.error_detail} if verdict.error_detail else {}
             text = excerpt if self._scrubbed else ""
-            shown.append(Example(record_id=row["record_id"], reason=reason, text=text, evidence=evidence))
+            part: ChapterOfJudge = "undecided" if verdict.share is None and self._biases is not None else ""
+            shown.append(Example(record_id=row["record_id"], reason=reason, text=text, evidence=evidence, chapter=part))
 
     def report(self, backend: Judge, unjudged: UndecidedRows, watch: Stopwatch) -> StageReport:
         """The finished report."""
@@ -185,10 +190,7 @@ class Tally:
         for criterion, by in self.scores.items():
             n = by.total()
             mean = round(sum(s * k for s, k in by.items()) / n, 3) if n else None
-            # What lies between two whole numbers stands with the lower one.
-            whole = Counter[int]()
-            for score, count in by.items():
-                whole[int(score)] += count
+            whole = nearest(by)
             rows.append((criterion, n, mean, *(whole[s] for s in range(1, MAX_SCORE + 1))))
         columns = ("criterion", "rows", "mean", "1", "2", "3", "4", "5")
         return Table(title="Scores per criterion", columns=columns, rows=tuple(rows))

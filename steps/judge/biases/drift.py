@@ -18,7 +18,7 @@ from steps.judge.deciding import keeps
 from steps.judge.verdict import MAX_SCORE
 
 # Fewer have no spread to tell an interval by.
-_FEWEST = 3
+FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def shift(now: Probed, before: Probed, alone: JudgeConfig) -> Shift | None:
 
     scores, earlier = now.by_probe, before.by_probe
     common = [(scores[p], earlier[p]) for p in scores if p in earlier and scores[p].keys() == earlier[p].keys()]
-    if len(common) < _FEWEST:
+    if len(common) < FEWEST:
         return None
     changes = np.array([(sum(a.values()) - sum(b.values())) / (MAX_SCORE * len(a)) for a, b in common])
     value, n = float(changes.mean()), len(changes)

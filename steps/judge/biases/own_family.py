@@ -7,6 +7,7 @@ judges of other families: (its share less theirs) on rows of its own family, les
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from steps.judge.verdict import MAX_SCORE
 _MADE = ("synthesis", "augmentation", "preference")
 _COLUMNS = ("model", "generator", "model_name", "teacher_model", "generated_by")
 _NORMAL = 1.959964
+_NAME = re.compile(r"[A-Za-z0-9._:/+-]{1,80}\Z")
 # As pairs say of an answer that no model gave.
 OWN_ANSWER = "the row's own"
 # Chosen: what a name in `meta` may be at most.
@@ -147,7 +149,7 @@ class OwnFamily:
         for judge in self._of_own():
             model, families = self._judges[judge]
             makers = self._makers[judge]
-            made = ", ".join(f"{name} ({n} rows)" for name, n in makers.most_common(3))
+            made = ", ".join(f"{_shown(name)} ({n} rows)" for name, n in makers.most_common(3))
             who = f"{model} judges answers of its own family, {' and '.join(sorted(families))}: {made}."
             gap = self.gap(judge)
             if gap is None:
@@ -157,6 +159,11 @@ class OwnFamily:
                 told = f"Its share of the score less that of judges of other families, against other rows: {more}."
             said.append(f"{who} {told}")
         return tuple(said)
+
+
+def _shown(name: str) -> str:
+    """A model's name; what doesn't look like one came from the data, and may say anything."""
+    return name if _NAME.match(name) else "something called after it"
 
 
 def _share(scores: Mapping[Criterion, Score]) -> float:

@@ -12,7 +12,7 @@ from steps.engines.llm.account import new_id
 from steps.engines.rubric.case import Case
 from steps.judge.backend import Judge, RepeatableJudge
 from steps.judge.biases.biases import models_of
-from steps.judge.biases.drift import Shift, drift_table, drift_warnings, probed, shift
+from steps.judge.biases.drift import FEWEST, Shift, drift_table, drift_warnings, probed, shift
 from steps.judge.biases.probe_log import FILE, ProbeLog
 from steps.judge.biases.probe_rows import probe_cases
 from steps.judge.biases.repeats import Repeats, Said, said_by
@@ -121,8 +121,9 @@ def _probes(judge: Judge, config: JudgeConfig, count: int, ctx: StageContext) ->
             now = probed(name, alone, occasion, digests[name], cases, said, judge.criteria)
             earlier = log.earlier(now)
             shifts += [s for before in earlier if (s := shift(now, before, alone)) is not None]
-            begun |= not earlier
-            log.keep(now)
+            if len(now.by_probe) >= FEWEST:
+                begun |= not earlier
+                log.keep(now)
     decided = sum(v.share is not None for v in verdicts)
     notes = [f"Of {count} probe rows {decided} have a verdict."] if decided < count else []
     if begun:

@@ -143,6 +143,8 @@ def test_the_gap_is_what_is_left_beside_judges_of_other_families() -> None:
     alone = OwnFamily({"first": "qwen3-32b"})
     alone.add(mine, 0.9, {})
     assert "Name a second judge of another family" in alone.warnings()[0]
+    alone.add(row({"model": "ask bob@example.com about qwen"}), 0.9, {})
+    assert "bob@" not in alone.warnings()[0] and "something called after it (1 rows)" in alone.warnings()[0]
     alone = OwnFamily({"first": "claude-3"})
     alone.add(mine, 0.9, {})
     assert alone.warnings() == () == alone.tables()

@@ -215,3 +215,19 @@ def test_probe_rows_are_spread_and_different() -> None:
         cases = probe_cases("conversation", count)
         assert len({c.content_id for c in cases}) == count == len(cases)
     assert all(c.text and c.has_answer for c in probe_cases("document", 20))
+
+
+def test_checks_that_cant_be() -> None:
+    local = {"backend": "local", "local": {"model": "m"}}
+    for wrong, told in (
+        ({"checks": {"repeats": 1}}, "none judges"), ({"checks": {"repeats": 1}, **local}, "none judges"),
+        ({"checks": {"probes": 1}}, "not for backend heuristic"), ({"checks": {"probes": 21}}, "equal to 20"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            JudgeConfig.model_validate(wrong)
+
+
+def test_a_judge_that_is_not_trusted_or_says_nothing_leaves_no_probes(tmp_path: Path) -> None:
+    run(lambda n, body: completion("hm" if asked(body) in PROBES else verdict(5)), tmp_path, "r1", checks={"probes": 5})
+    after, _ = run(lambda n, body: completion(verdict(5)), tmp_path, "r2", checks={"probes": 5})
+    assert table(after, "Drift on the probe rows") is None and "first time" in after.report.notes[-1]
