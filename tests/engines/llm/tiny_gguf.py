@@ -24,12 +24,13 @@ def byte_letters() -> list[str]:
     return [chr(b if b in printable else next(others)) for b in range(256)]
 
 
-def write_tiny_gguf(path: Path, favourite_digit: str) -> Path:
+def write_tiny_gguf(path: Path, favourite_digit: str, **more: float) -> Path:
+    """`more`: further nudges, by the character."""
     letters = byte_letters()
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters, "Ġt"]
     writer = gguf.GGUFWriter(path, "llama")
     _describe(writer, tokens)
-    _weigh(writer, tokens, {'"': 4.0, "}": 3.0, ":": 3.0, ",": 3.0, favourite_digit: 2.0})
+    _weigh(writer, tokens, {'"': 4.0, "}": 3.0, ":": 3.0, ",": 3.0, favourite_digit: 2.0, **more})
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
