@@ -229,7 +229,7 @@ class StageSettings(Frozen):
             skippable=True,
             files=JudgeConfig.files,
             models=JudgeConfig.models,
-            varies=lambda judge: "the model behind its endpoint may judge otherwise" if judge.backend == "llm" else "",
+            varies=lambda judge: "the model behind its endpoint may judge otherwise" if judge.endpoints else "",
             keeps=("judge_row_cache",),
             share="steps.judge.step:judge_share_step",
             most_shares=JudgeConfig.most_shares,

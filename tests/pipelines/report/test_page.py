@@ -10,6 +10,7 @@ from support import sample_run
 from materializers.wording import turns
 from pipelines.report.page import RunPage, render_page
 from steps.contracts.evaluation import Reason
+from steps.contracts.reports import Example, Table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -159,3 +160,23 @@ def test_no_sideways_scrolling(tmp_path, text, width):
     content, window, owned = int(found[1]), int(found[2]), found[3]
     assert content <= window == pytest.approx(width, abs=20)
     assert owned == "false"
+
+
+def test_a_model_that_judges_has_a_chapter_of_its_own():
+    page = sample_run.page()
+    assert 'id="judge"' not in render_page(page)
+    (place,) = (i for i, r in enumerate(page.reports) if r.stage == "judge")
+    parts = [("scores", "Use"), ("agreement", "Asked again"), ("biases", "Drift"), ("spend", "Tokens")]
+    tables = [Table(title=f"{t} <b>x</b>", columns=("a",), rows=(("<script>",),), chapter=c) for c, t in parts]
+    shown = [Example(record_id="r1", reason="score 5", text="<img src=x onerror=y>", chapter="scores")]
+    judged = page.reports[place].model_copy(update={"tables": tuple(tables[::-1]), "examples": tuple(shown)})
+    both = Table(title="Both orders of pairs", columns=("a",), rows=((1,),), chapter="biases")
+    pairs = judged.model_copy(update={"stage": "prefer", "tables": (both,)})
+    reports = (*page.reports[:place], judged, *page.reports[place + 1 :], pairs)
+    html = render_page(dataclasses.replace(page, reports=reports))
+    assert not _Tags(html).events and "script" not in _Tags(html).opened
+    chapter = _words(html.split('id="judge"')[1].split("</section>")[0])
+    places = [chapter.index(title) for title in ("Scores", "Agreement", "Habits of the judge", "Spend")]
+    assert places == sorted(places) and "Both orders of pairs" in chapter and "score 5" in chapter
+    # Each of them stands there once.
+    assert html.count("Both orders of pairs") == 1 == html.count("Asked again") and html.count('href="#judge"') == 3
