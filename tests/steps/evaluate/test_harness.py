@@ -118,6 +118,7 @@ def test_what_is_missing_is_told_before_the_run(root: Path, monkeypatch: pytest.
     assert unmeasured("lm_eval:x", "acc", root, evaluates) == "evaluate.lm_eval names no tasks"
 
 
+@pytest.mark.slow
 def test_names_that_lm_eval_hasnt_and_data_that_isnt_in_reach_are_told_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
