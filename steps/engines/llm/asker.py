@@ -84,11 +84,14 @@ class Account:
 
 def account_of(requests: Requests, sessions: Sequence[ChatSession]) -> Account:
     """Of all that was asked, in these sessions."""
+    together = Counter[str]()
+    for session in sessions:
+        together.update(session.counts())
     counts = {
         "requests": dict(requests.sent),
         "requests without a reply of use": requests.by_reason(),
         "replies with personal data, which was replaced": dict(requests.scrubbed),
-        "endpoint": {k: n for s in sessions for k, n in s.counts().items()},
+        "endpoint": dict(together),
     }
     return Account(
         counts={name: by for name, by in counts.items() if by},

@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 from steps.engines.llm.client import Reply
@@ -22,6 +24,8 @@ CREATE TABLE IF NOT EXISTS replies (
     attempts INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+# Sums of the replies' bytes: SQLite has none. Replies of older files have none either.
+_SUMS = "CREATE TABLE IF NOT EXISTS sums (key TEXT PRIMARY KEY, sum INTEGER NOT NULL) WITHOUT ROWID"
 # How requests to a model had to differ from its settings when its replies were bought.
 _ADAPTED = """
 CREATE TABLE IF NOT EXISTS adapted (
@@ -34,6 +38,7 @@ CREATE TABLE IF NOT EXISTS adapted (
 _BATCHED = "CREATE TABLE IF NOT EXISTS batched (key TEXT PRIMARY KEY, batch TEXT NOT NULL) WITHOUT ROWID"
 _COLUMNS = "text, finish_reason, refused, prompt_tokens, completion_tokens, seconds, mode, attempts"
 _MARKS = "?,?,?,?,?,?,?,?,?"
+_PAIRS = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)"
 # Chosen: below SQLite's oldest limit of 999 parameters.
 KEYS_AT_ONCE = 500
 
@@ -44,11 +49,18 @@ class ReplyCache(DurableTables):
     `put` returns when the replies are on disk: SQLite's rollback journal with synchronous=FULL survives kill -9
     and power loss, and works where the write-ahead log doesn't (network drives with locks). Where durable state lies
     elsewhere, the file is a view of it: what other machines bought is read when it is opened, and `put` returns when
-    the replies are there as well.
+    the replies are there as well. A reply whose bytes have another sum than when it was put isn't there.
+
+    Attributes:
+        damaged: keys of such replies, as far as they were asked for.
     """
 
     what = "reply cache"
-    tables = (_TABLE, _ADAPTED, _BATCHED)
+    tables = (_TABLE, _SUMS, _ADAPTED, _BATCHED)
+
+    def __init__(self, file: Path) -> None:
+        self.damaged: set[str] = set()
+        super().__init__(file)
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM replies").fetchone()[0])
@@ -61,8 +73,12 @@ class ReplyCache(DurableTables):
             for start in range(0, len(wanted), KEYS_AT_ONCE):
                 part = wanted[start : start + KEYS_AT_ONCE]
                 marks = ",".join("?" * len(part))
-                for key, *rest in self._db.execute(f"SELECT key, {_COLUMNS} FROM replies WHERE key IN ({marks})", part):
-                    found[key] = _reply(rest)
+                asked = f"SELECT sum, key, {_COLUMNS} FROM replies LEFT JOIN sums USING (key) WHERE key IN ({marks})"
+                for put, *row in self._db.execute(asked, part):
+                    if put is None or put == _sum(row):
+                        found[row[0]] = _reply(row[1:])
+                    else:
+                        self.damaged.add(row[0])
         return found
 
     def put(self, replies: Iterable[tuple[str, Reply]]) -> None:
@@ -73,6 +89,8 @@ class ReplyCache(DurableTables):
         with self._transaction():
             into = f"INSERT OR REPLACE INTO replies (key, {_COLUMNS})"
             self._db.execute(f"{into} SELECT {fields} FROM json_each(?)", [json.dumps(rows)])
+            sums = json.dumps([(row[0], _sum(row)) for row in rows])
+            self._db.execute(f"INSERT OR REPLACE INTO sums {_PAIRS}", [sums])
         if self._segments is not None:
             for row in rows:
                 self._segments.add(json.dumps(row).encode())
@@ -126,12 +144,17 @@ class ReplyCache(DurableTables):
         self._enter_batched([e for e in entries if e[0] == "batched"])
         rows = [e for e in entries if e[0] != "batched"]
         self._db.executemany(f"INSERT OR IGNORE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", rows)
+        self._db.executemany("INSERT OR IGNORE INTO sums VALUES (?, ?)", [(row[0], _sum(row)) for row in rows])
 
 
 def _row(key: str, reply: Reply) -> tuple[object, ...]:
     r = reply
-    return (key, r.text, r.finish_reason, int(r.refused), r.prompt_tokens, r.completion_tokens, r.seconds, r.mode,
-            r.attempts)  # fmt: skip
+    return (key, r.text, r.finish_reason, int(r.refused), r.prompt_tokens, r.completion_tokens, float(r.seconds),
+            r.mode, r.attempts)  # fmt: skip
+
+
+def _sum(row: Sequence[object]) -> int:
+    return zlib.crc32(json.dumps(row).encode())
 
 
 def _reply(values: list[object]) -> Reply:

@@ -178,20 +178,23 @@ def _most_probable(choice: Mapping[str, Any]) -> str:
     top = first.get("top_logprobs") if isinstance(first, dict) else None
     listed = [t for t in top if isinstance(t, dict)] if isinstance(top, list) else []
     found = [[t["token"], t.get("logprob")] for t in listed if isinstance(t.get("token"), str)]
-    return json.dumps(found, ensure_ascii=False) if found else ""
+    return _kept(json.dumps(found, ensure_ascii=False)) if found else ""
 
 
 def _text(message: Mapping[str, Any]) -> str:
     """What is said, behind the reasoning in tags where the server gives it apart; "" where nothing is said."""
     content = message.get("content")
-    # Half of a surrogate pair, which JSON can say, is no text that could be kept.
-    text = content.encode("utf-8", "replace").decode() if isinstance(content, str) else ""
+    text = _kept(content) if isinstance(content, str) else ""
     for name in ("reasoning_content", "reasoning"):
         reasoning = message.get(name)
         if text.strip() and isinstance(reasoning, str) and reasoning.strip():
-            said = reasoning.strip().encode("utf-8", "replace").decode()
-            return thinking.joined("think", said, text)
+            return thinking.joined("think", _kept(reasoning.strip()), text)
     return text
+
+
+def _kept(text: str) -> str:
+    """A text as the cache can hold it: JSON can say half of a surrogate pair, and a NUL, at which SQLite cuts."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def _count(usage: Any, name: str) -> int | None:

@@ -345,8 +345,11 @@ class ChatSession:
             )  # fmt: skip
 
     def counts(self) -> Counter[str]:
-        """Requests sent, replies bought, cache hits."""
-        return Counter({**self._counts, "HTTP requests": self._counts["HTTP requests"] + self._requests()})
+        """Requests sent, replies bought, cache hits, replies that were damaged in the cache and asked for anew."""
+        counts = Counter({**self._counts, "HTTP requests": self._counts["HTTP requests"] + self._requests()})
+        if self._cache.damaged:
+            counts["damaged in the cache"] = len(self._cache.damaged)
+        return counts
 
 
 def _is_for_want_of_money(reply: Reply | Failure) -> bool:

@@ -1,7 +1,10 @@
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,46 @@ def test_a_reply_comes_back_as_it_was_put(tmp_path: Path) -> None:
     with ReplyCache(tmp_path / "sub" / "c.sqlite") as cache:
         assert cache.get_many(["k", "absent", "k2"])["k"] == REPLY
         assert len(cache) == 2
+
+
+@pytest.mark.parametrize("text", ["a\x01b\x7f", "🦊 é \u2028", ""])
+def test_any_text_keeps_its_sum(tmp_path: Path, text: str) -> None:
+    reply = replace(REPLY, text=text, seconds=0)
+    with ReplyCache(tmp_path / "c.sqlite") as cache:
+        cache.put([("k", reply)])
+        assert cache.get_many(["k"]) == {"k": reply} and not cache.damaged
+
+
+def test_a_flipped_byte_is_no_reply(tmp_path: Path) -> None:
+    file = tmp_path / "c.sqlite"
+    with ReplyCache(file) as cache:
+        cache.put([("k", replace(REPLY, text='{"score": 3}')), ("k2", REPLY)])
+    file.write_bytes(file.read_bytes().replace(b'"score": 3', b'"score": 5'))
+    with ReplyCache(file) as cache:
+        assert cache.get_many(["k", "k2"]) == {"k2": REPLY}
+        assert cache.damaged == {"k"}
+        cache.put([("k", REPLY)])
+        assert cache.get_many(["k"]) == {"k": REPLY}
+
+
+def test_a_flipped_byte_of_what_a_killed_process_left_is_no_reply(tmp_path: Path) -> None:
+    file = tmp_path / "c.sqlite"
+    with ReplyCache(file) as cache:
+        cache.keep([("k", replace(REPLY, text="score 3"))])
+    with ReplyCache(file) as cache:
+        assert cache.get_many(["k"])["k"].text == "score 3"
+    file.write_bytes(file.read_bytes().replace(b"score 3", b"score 5"))
+    with ReplyCache(file) as cache:
+        assert not cache.get_many(["k"])
+
+
+def test_replies_of_files_without_sums_are_replies(tmp_path: Path) -> None:
+    with ReplyCache(tmp_path / "c.sqlite") as cache:
+        cache.put([("k", REPLY)])
+    with closing(sqlite3.connect(tmp_path / "c.sqlite")) as db:
+        db.execute("DROP TABLE sums")
+    with ReplyCache(tmp_path / "c.sqlite") as cache:
+        assert cache.get_many(["k"]) == {"k": REPLY}
 
 
 def test_more_keys_than_one_query_takes(tmp_path: Path) -> None:

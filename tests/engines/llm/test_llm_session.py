@@ -1,10 +1,12 @@
 """Many questions to a real HTTP server that follows a script."""
 
+import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion
 
 from steps.contracts.errors import ServiceError, StorageError
+from steps.engines.llm.asker import Requests, account_of
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Endpoint
@@ -193,13 +196,48 @@ def test_half_a_price_and_a_cap_without_prices_are_refused(bad: dict[str, float]
         Prices(**bad)
 
 
-def test_half_a_surrogate_pair_in_a_reply_is_kept_as_a_mark_and_comes_back_from_the_cache(tmp_path: Path) -> None:
-    with ScriptedServer(lambda n, body: completion("so \ud83d there")) as server:
+def test_what_the_cache_cannot_hold_of_a_reply_is_kept_as_a_mark_and_comes_back_from_it(tmp_path: Path) -> None:
+    with ScriptedServer(lambda n, body: completion("so \ud83d there\0")) as server:
         with session(server.url, tmp_path) as asks:
             first = texts(asks.answers(numbered(1)))
         with session(server.url, tmp_path) as asks:
-            assert texts(asks.answers(numbered(1))) == first == ["so ? there"]
+            assert texts(asks.answers(numbered(1))) == first == ["so ? there?"]
         assert len(server.bodies) == 1
+
+
+def test_tokens_that_are_no_text_come_back_from_the_cache(tmp_path: Path) -> None:
+    said = {"content": [{"token": "3", "top_logprobs": [{"token": "\ud83d", "logprob": -0.5}]}]}
+    choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "3"}, "logprobs": said}
+    with ScriptedServer(lambda n, body: Act(body=json.dumps({"choices": [choice]}))) as server:
+        for _ in range(2):
+            with session(server.url, tmp_path) as asks:
+                assert texts(asks.answers([replace(q, top=20) for q in numbered(1)])) == ['[["?", -0.5]]']
+        assert len(server.bodies) == 1
+
+
+def test_a_reply_that_was_damaged_in_the_cache_is_asked_for_anew_and_counted(tmp_path: Path) -> None:
+    file = tmp_path / "replies.sqlite"
+    with ScriptedServer(lambda n, body: completion("score 3")) as server:
+        with session(server.url, tmp_path) as asks:
+            asks.answers(numbered(2))
+            assert "damaged in the cache" not in asks.counts()
+        file.write_bytes(file.read_bytes().replace(b"score 3", b"score 5", 1))
+        with session(server.url, tmp_path) as asks:
+            assert texts(asks.answers(numbered(2))) == ["score 3", "score 3"]
+            assert asks.counts()["damaged in the cache"] == 1
+        assert len(server.bodies) == 3
+
+
+def test_the_account_counts_the_requests_of_all_sessions(tmp_path: Path) -> None:
+    with (
+        ScriptedServer(echo()) as server,
+        session(server.url, tmp_path / "writer") as writer,
+        session(server.url, tmp_path / "checker") as checker,
+    ):
+        writer.answers(numbered(3))
+        checker.answers(numbered(2))
+        account = account_of(Requests(), [writer, checker])
+    assert account.counts["endpoint"]["HTTP requests"] == 5
 
 
 def test_a_disk_that_is_full_ends_the_session_with_its_reason(tmp_path: Path) -> None:
