@@ -13,6 +13,7 @@ from steps.evaluate.harness.installed import require_harness
 from steps.evaluate.harness.named_tasks import faults_of_names
 from steps.evaluate.named_files import files_of
 from steps.evaluate.suites.tasks import Part, missing_graders, suite_parts
+from steps.evaluate.win_rate import require_comparing
 
 
 def faults(root: Path, config: RunConfig, here: bool = True) -> Iterator[tuple[KeyPath, str, type[AssayError]]]:
@@ -29,6 +30,11 @@ def faults(root: Path, config: RunConfig, here: bool = True) -> Iterator[tuple[K
             yield ("evaluate", "lm_eval"), f"{e.what}; {e.hint}", MissingDependencyError
         for what in faults_of_names(evaluate.lm_eval.tasks, here=here):
             yield ("evaluate", "lm_eval", "tasks"), what, InputError
+    if evaluate.win_rate is not None:
+        try:
+            require_comparing(evaluate, root)
+        except AssayError as e:
+            yield ("evaluate", "win_rate"), _said(e), type(e)
     try:
         parts = local_parts(root, evaluate)
     except AssayError as e:

@@ -1,5 +1,6 @@
 """Whose answers a judge prefers: every subject's beside the reference's and the champion's, in both orders."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from steps.engines.llm.session import ChatSession
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.rubric.pairs import Compared, Pair, compare, pair_digest
 from steps.engines.rubric.reading import read_rubric
+from steps.engines.rubric.rubric import Rubric
 from steps.engines.scoring.answers import Answered, read_answers
 from steps.engines.scoring.mcnemar import holm, mcnemar
 from steps.engines.scoring.metrics import Scores, estimate
@@ -63,9 +65,7 @@ def win_rates(
     settings, judge = config.win_rate, config.judge
     assert settings is not None and judge is not None
     watch = Stopwatch()
-    refuse_egress([judge.endpoint], scrubbed=False, allowed=judge.allow_raw_egress, where="evaluate.judge")
-    rubric = read_rubric(settings.rubric, lambda name: root / name)
-    rubric.require(settings.instructions, compares=True, where="evaluate.win_rate.rubric")
+    rubric = require_comparing(config, root)
     tasks = [t for t in suite(dataset, config, root).tasks if t.kind in _FREE]
     duels = list(_duels(evaluations, reference, tasks, settings.max_rows))
     file = cache / "preferences.sqlite"
@@ -84,6 +84,19 @@ def win_rates(
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
     )
+
+
+def require_comparing(config: EvaluateConfig, root: Path) -> Rubric:
+    """The rubric, where the judge may be asked by it.
+
+    Raises: as `win_rates`; InputNotFoundError: no such rubric.
+    """
+    settings, judge = config.win_rate, config.judge
+    assert settings is not None and judge is not None
+    refuse_egress([judge.endpoint], scrubbed=False, allowed=judge.allow_raw_egress, where="evaluate.judge")
+    rubric = read_rubric(settings.rubric, lambda name: root / name)
+    rubric.require(settings.instructions, compares=True, where="evaluate.win_rate.rubric")
+    return rubric
 
 
 def _duels(
@@ -157,6 +170,10 @@ def _longer_won(pair: Pair, compared: Compared) -> bool:
 def _notes(found: Sequence[Duel], evaluations: Sequence[Evaluation], tasks: Sequence[Task]) -> Iterator[str]:
     if not found:
         yield f"no two of {len(evaluations)} subjects have answered a row of these {len(tasks)} tasks: nobody was asked"
+    compared = {d.task for d in found}
+    cut = {t: n for e in evaluations for t, n in json.loads(e.report.decoding).get("probe_tokens", {}).items()}
+    for task in sorted(compared & cut.keys()):
+        yield f"{task}: answers of {cut[task]} tokens at most, asked for to see whether they degenerate, are compared"
     held = sum(d.undecided.get("max_cost", 0) for d in found)
     if held:
         yield f"max_cost was reached: {held:,} pairs have no verdict; a run with a higher one goes on"

@@ -11,6 +11,8 @@ from engines.llm.scripted_server import Act, ScriptedServer, completion
 from support.scripted_subject import Scripted
 
 from materializers import views
+from ops.suites.before import faults
+from pipelines.config import RunConfig
 from steps.contracts.errors import ConfigError, ServiceError
 from steps.contracts.evaluation import Evaluation, WinRates
 from steps.contracts.models import CHAMPION
@@ -153,3 +155,26 @@ def test_answers_dont_leave_the_machine_unless_the_config_says_so(tmp_path: Path
 def test_a_judge_is_needed() -> None:
     with pytest.raises(ValueError, match="win_rate asks a judge"):
         EvaluateConfig.model_validate({"win_rate": {}})
+
+
+def test_what_would_stop_it_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    def told(url: str, **more: Any) -> list[str]:
+        given = {"base": {"model": "toy"}, "registry": {"name": "a"}, "evaluate": config(url, **more).model_dump()}
+        values = {"name": "x", "pipeline": "finetune", "dataset": "latest", **given}
+        return [what for place, what, _ in faults(tmp_path, RunConfig.model_validate(values)) if "win_rate" in place]
+
+    assert told("http://127.0.0.1:1/v1") == []
+    assert "allow_raw_egress" in told("https://api.example.com/v1")[0]
+    assert told("https://api.example.com/v1", judge={"allow_raw_egress": True}) == []
+    assert "compare" in told("http://127.0.0.1:1/v1", rubric="quality")[0]
+    assert "no such rubric" in told("http://127.0.0.1:1/v1", rubric="gone.yaml")[0]
+
+
+def test_answers_that_were_only_probes_are_told(tmp_path: Path) -> None:
+    questions(tmp_path)
+    both = [measured(tmp_path, n, lambda q: "plain") for n in ("base", "tuned")]
+    said_so = {"decoding": json.dumps({"probe_tokens": {"general": 64}})}
+    cut = [Evaluation(e.report.model_copy(update=said_so), e.answers) for e in both]
+    done = win_rates(cut, "base", None, config("http://127.0.0.1:1/v1"), tmp_path, tmp_path / "cache")
+    assert found(done)["tuned", "base"] == (0, 8, 0, 0)
+    assert "general: answers of 64 tokens at most" in done.notes[0]
