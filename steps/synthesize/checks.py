@@ -21,6 +21,10 @@ from steps.synthesize.prompts import (
 )
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+# How steps are numbered, which no document has to say.
+_STEP = re.compile(r"^\s*\d+[.):]\s|\bstep \d+\b", re.IGNORECASE | re.MULTILINE)
+# One word of an alphabet: it stands nearly anywhere, and states nothing.
+_ONE_WORD = re.compile(r"[a-z0-9'’-]{1,20}")
 _SHOWN_CHARS = 600
 
 
@@ -113,16 +117,23 @@ def _left(pairs: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _unsupported(pair: Candidate) -> Iterator[dict[str, str]]:
-    """The claims that don't stand in the passages. What the checker quotes must stand there: its word alone is none."""
+    """The claims that don't stand in the passages. What the checker quotes must stand there, and so must each number of
+    a claim, or in the question: its word alone is none.
+    """
     if not pair.claims:
         yield {"claim": "", "why": "no claim was found in the answer"}
     there = squeezed("\n".join(t for p in pair.task.passages for t in _texts(p)))
+    numbers = _numbers(f"{there} {pair.question}")
     for claim in pair.claims:
         evidence = squeezed(claim["evidence"])
         if not claim["supported"]:
             yield {"claim": _cut(claim["claim"]), "why": "not stated"}
         elif not evidence or evidence not in there:
             yield {"claim": _cut(claim["claim"]), "why": "its evidence isn't there", "quoted": _cut(claim["evidence"])}
+        elif _ONE_WORD.fullmatch(evidence) and evidence != squeezed(claim["claim"]):
+            yield {"claim": _cut(claim["claim"]), "why": "one word is no evidence", "quoted": evidence}
+        elif strange := sorted(_numbers(claim["claim"]) - numbers):
+            yield {"claim": _cut(claim["claim"]), "why": "a number isn't there", "quoted": ", ".join(strange)[:60]}
 
 
 def _texts(passage: Passage) -> Iterator[str]:
@@ -133,9 +144,13 @@ def _texts(passage: Passage) -> Iterator[str]:
 
 def _unlisted(pair: Candidate) -> list[str]:
     """Numbers of the answer that no claim and no evidence has: the checker has passed something over."""
-    listed = {n for c in pair.claims for n in _NUMBER.findall(f"{c['claim']} {c['evidence']}")}
-    asked = set(_NUMBER.findall(pair.question))
-    return sorted(set(_NUMBER.findall(pair.answer)) - listed - asked)[:10]
+    listed = {n for c in pair.claims for n in _numbers(f"{c['claim']} {c['evidence']}")}
+    return sorted(_numbers(pair.answer) - listed - _numbers(pair.question))[:10]
+
+
+def _numbers(text: str) -> set[str]:
+    """The numbers of a text but those of its steps; 1,000 is 1000."""
+    return {re.sub(r",(?=\d{3}(?!\d))", "", n) for n in _NUMBER.findall(_STEP.sub(" ", text))}
 
 
 def _cut(text: str) -> str:

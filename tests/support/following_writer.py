@@ -25,10 +25,11 @@ def value_of(body: dict[str, Any]) -> Any:
 def following(
     plant: Callable[[str, str], bool] = lambda what, place: False,
     known: Callable[[str, str], bool] = lambda what, place: False,
-    lies: bool = False,
+    lies: bool | str = False,
 ) -> Callable[[int, dict[str, Any]], Act]:
     """The script. `plant`: whether the answer about this gets a claim that isn't there; `known`: whether the model
-    knows it without the document; `lies`: as checker it calls everything supported.
+    knows it without the document; `lies`: as checker it calls everything supported, by words that aren't there or by
+    these.
     """
 
     def script(_: int, body: dict[str, Any]) -> Act:
@@ -72,14 +73,15 @@ def _written(orders: str, passages: list[dict[str, Any]], plant: Callable[[str, 
     ]  # fmt: skip
 
 
-def _claims(value: dict[str, Any], lies: bool) -> list[dict[str, Any]]:
+def _claims(value: dict[str, Any], lies: bool | str) -> list[dict[str, Any]]:
     there = "\n".join(f"{p['text']}\n{p.get('url', '')}" for p in value["passages"])
     found = []
     for claim in re.findall(r"[^.]+(?:\.\S+)*\.", value["answer"]):
         said = claim.strip().removeprefix("Here: ").removesuffix(".") if "Here: " in claim else claim.strip()
         supported = said in there
-        evidence = said if supported else "made up" if lies else ""
-        found.append({"claim": claim.strip(), "evidence": evidence, "supported": supported or lies})
+        wrong = lies if isinstance(lies, str) else "made up" if lies else ""
+        evidence = said if supported else wrong
+        found.append({"claim": claim.strip(), "evidence": evidence, "supported": supported or bool(lies)})
     return found
 
 

@@ -19,7 +19,10 @@ from steps.contracts.context import StageContext
 from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, InputError, ServiceError
 from steps.contracts.records import make_row
+from steps.synthesize.candidates import Candidate, Task
+from steps.synthesize.checks import _unlisted, _unsupported
 from steps.synthesize.config import SynthesizeConfig
+from steps.synthesize.passages import Passage
 from steps.synthesize.synthesize import synthesize
 
 THINGS = ("river", "tower", "bridge", "song")
@@ -88,15 +91,40 @@ def test_planted_claims_are_found_and_counted(tmp_path: Path) -> None:
     assert not {r["source"] for r in found if r["split"] == "train"} & {"docs/guide/Oslo.md"}
 
 
-def test_a_checker_that_calls_all_supported_is_held_to_its_quotes(tmp_path: Path) -> None:
-    with ScriptedServer(following(lambda what, _: what == "song", lies=True)) as server:
+@pytest.mark.parametrize(
+    ("quote", "why"),
+    [(True, "its evidence isn't there"), ("The", "one word is no evidence"), ("song of", "a number isn't there")],
+)
+def test_a_checker_that_calls_all_supported_is_held_to_its_quotes(tmp_path: Path, quote: bool | str, why: str) -> None:
+    with ScriptedServer(following(lambda what, _: what == "song", lies=quote)) as server:
         done = run(documents(tmp_path), config(server.url, kinds={"fact": 2, "multi_hop": 0}), tmp_path / "out")
     assert done.report.dropped_by["unsupported_claim"] == 6
     reasons = {
         u["why"] for x in ledger_lines(done) if x["reason"] == "unsupported_claim"
         for u in json.loads(x["evidence"])["unsupported"]
     }  # fmt: skip
-    assert reasons == {"its evidence isn't there"}
+    assert reasons == {why}
+
+
+def test_numbers_of_steps_and_of_the_question_need_no_document() -> None:
+    passage = Passage("d", "s/a.md", None, 0, 0, 10, "Open the lid. Pour 1000 ml of water into it. Close it again.")
+
+    def unsupported(question: str, answer: str, *claims: tuple[str, str]) -> list[str]:
+        pair = Candidate(Task("how_to", 1, (passage,)), 0, question, answer)
+        pair.claims = [{"claim": c, "evidence": e, "supported": True} for c, e in claims]
+        return [f["why"] for f in _unsupported(pair)] or _unlisted(pair)
+
+    steps = "1. Open the lid.\n2. Pour 1,000 ml of water into it."
+    claims = [
+        ("Step 1: open the lid", "Open the lid."),
+        ("2. 1,000 ml of water go in", "Pour 1000 ml of water into it"),
+    ]
+    assert unsupported("How is it filled?", steps, *claims) == []
+    assert unsupported("How, by 2 people?", "By 2 people.", ("Two people, 2, open the lid", "Open the lid.")) == []
+    assert unsupported("How?", "In 3 steps.", ("It takes 3 steps", "Open the lid.")) == ["a number isn't there"]
+    assert unsupported("How?", "With 1,500 ml.", ("1,500 ml go in", "Pour 1000 ml")) == ["a number isn't there"]
+    # What is in no claim was passed over.
+    assert unsupported("How?", "Open the lid 7 times.", ("The lid is opened", "Open the lid.")) == ["7"]
 
 
 @pytest.mark.slow
