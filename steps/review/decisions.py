@@ -109,8 +109,10 @@ def read(path: Path) -> list[HumanDecision]:
         try:
             found.append(HumanDecision.model_validate_json(line))
         except ValidationError as e:
-            # The message of the error may hold the row's text: only its kind is said.
-            why = f"not a decision: {e.errors()[0]['type']}"
+            # The message of the error may hold the row's text: only its kind is said, and a field of ours.
+            first = e.errors()[0]
+            field = "".join(f"{name}: " for name in first["loc"][:1] if name in HumanDecision.model_fields)
+            why = f"not a decision: {field}{first['type']}"
             raise IntegrityError(why, where=f"{path}:{number}", hint="mend or remove the line") from None
     return found
 

@@ -54,6 +54,14 @@ def test_a_damaged_line_in_the_middle_is_an_error_that_does_not_repeat_it(tmp_pa
     assert "secret" not in str(raised.value)
 
 
+def test_a_damaged_choice_is_told_by_its_field(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    append(path, decision())
+    path.write_bytes(path.read_bytes().replace(b'"accept"', b'"acceqt"'))
+    with pytest.raises(IntegrityError, match="not a decision: choice: literal_error"):
+        read(path)
+
+
 def test_no_decision_is_lost_when_its_writer_is_killed(tmp_path):
     """The child says each decision that `append` has returned from; kill -9 comes in the middle of writing."""
     path = tmp_path / "decisions.jsonl"
