@@ -30,11 +30,11 @@ from measure import ROOT, finish, own_cpu
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from examples import order_mails, plain_english  # noqa: E402
+from steps.engines.embed.vectorise import hashed  # noqa: E402
 from steps.engines.scoring.wilson import wilson  # noqa: E402
 from steps.monitor.checks import Looks, checks_of, declining  # noqa: E402
 from steps.monitor.config import MonitorConfig  # noqa: E402
 from steps.monitor.texts import Said, words  # noqa: E402
-from steps.monitor.topics import hashed  # noqa: E402
 from steps.monitor.training import Training, is_object, look_at  # noqa: E402
 from steps.monitor.window import Request, Window  # noqa: E402
 

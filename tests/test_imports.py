@@ -63,3 +63,31 @@ def test_a_circle_is_found_however_it_is_closed(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert sorted(circles(tmp_path)) == [["materializers.e", "ops.d"], ["ops.c", "steps.a", "steps.b"]]
+
+
+def _defined(module: str, known: dict[str, Path]) -> set[str]:
+    """What can be taken from a module of ours: its names at whatever depth, and modules in its folder."""
+    inside = {name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == module}
+    if module not in known:
+        return inside
+    for node in ast.walk(ast.parse(known[module].read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            inside.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            inside.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            inside |= {alias.asname or alias.name for alias in node.names}
+    return inside
+
+
+def test_benchmarks_take_what_is_there() -> None:
+    known = modules(ROOT)
+    nodes = ((f, node) for f in sorted(ROOT.glob("benchmarks/*.py")) for node in ast.walk(ast.parse(f.read_text())))
+    taken = {
+        (f.name, node.module, alias.name)
+        for f, node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES
+        for alias in node.names
+    }
+    defined = {module: _defined(module, known) for _, module, _ in taken}
+    assert len(taken) > 100 and not [one for one in sorted(taken) if one[2] not in defined[one[1]]]
