@@ -218,3 +218,22 @@ def test_models_behind_servers_are_asked_a_suite_beside_each_other(
 def test_rows_that_were_not_scrubbed_go_to_no_server_elsewhere(run: StoredRun) -> None:
     status, out = invoke("compare", "run:shop/base", "http://models.example.com/v1#large")
     assert (status, "would be sent to another machine" in out) == (2, True), out
+
+
+@pytest.mark.slow
+def test_a_judge_says_whose_answers_it_prefers(run: StoredRun, tmp_path: Path) -> None:
+    verdict = completion(json.dumps({"reason": "so", "better": "A"}))
+    with ScriptedServer(lambda n, body: verdict) as server:
+        config = tmp_path / "shop.yaml"
+        config.write_text(
+            "name: shop\ningest: {sources: [{name: a, path: a.jsonl}]}\nbase: {model: x/y}\nskip: [scrub]\n"
+            "evaluate: {max_new_tokens: 5, metrics: [exact_match], device: cpu, win_rate: {max_rows: 3},\n"
+            f"  judge: {{endpoint: {{base_url: '{server.url}', model: j}}}}}}\nregistry: {{name: shop}}\n"
+        )
+        shared = ("run:shop/base", "run:shop", "--answers", tmp_path / "kept", "--config", config)
+        (duel,) = told(*shared)["win_rates"]["duels"]
+        asked = len(server.bodies)
+        status, out = invoke("compare", *shared)
+        assert status == 0 and "Whose answers j prefers" in out and len(server.bodies) == asked
+    assert (duel["subject"], duel["against"], duel["ties"]) == ("run:shop", "run:shop/base", 3)
+    assert asked == 2 * duel["flips"]
