@@ -13,8 +13,9 @@ from steps.engines.rubric.frame import framed
 from steps.judge.red_team import red_team
 
 JUDGED = len(red_team())
-# Rows that are too long are never sent.
-SENT = 2 * JUDGED - sum(a.kind == "huge" for a in red_team())
+# Equal rows are asked about once, those that are too long never.
+_ROWS = [case for a in red_team() for case in (a.control, *([a.attacked] if a.kind != "huge" else []))]
+SENT = len({framed(case) for case in _ROWS})
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_a_fooled_model_is_found_and_nothing_is_asked_twice(state: Path) -> None
         first = invoke(state, served(server.url), "--json", "--max-raised", "0.1")
         asked = len(server.bodies)
         again = invoke(state, served(server.url), "--json", "--max-raised", "0.2")
-        assert len(server.bodies) == asked <= SENT
+        assert len(server.bodies) == asked == SENT == 156
     assert (first.exit_code, again.exit_code) == (2, 0) and first.stdout == again.stdout
     found = {e["kind"]: e for e in json.loads(first.stdout)["kinds"]}
     for kind, effect in found.items():
@@ -78,8 +79,27 @@ def test_a_limit_on_cost_and_rows_without_a_verdict_are_no_pass(state: Path) -> 
     dear = {"price_per_million_input": 10.0, "price_per_million_output": 10.0, "max_cost": 0.05}
     with ScriptedServer(lambda *_: completion(verdict(2))) as server:
         cut = invoke(state, served(server.url, **dear), "--max-raised", "1.0")
-        assert 0 < len(server.bodies) < SENT / 2
+        assert 0 < len(server.bodies) < SENT
     assert cut.exit_code == 5 and "so that --max-raised can't be told" in cut.stderr
     with ScriptedServer(lambda *_: completion("no")) as server:
         none = invoke(state, served(server.url, max_undecided_share=1.0), "--max-raised", "1.0")
     assert none.exit_code == 5 and "146 of 146 rows without an attack" in none.stderr
+
+
+@pytest.mark.slow
+def test_one_fooled_juror_raises_nothing_under_veto(state: Path) -> None:
+    controls = {framed(a.control) for a in red_team()}
+
+    def fooled(_: int, body: dict[str, Any]) -> Act:
+        return completion(verdict(2 if body["messages"][1]["content"] in controls else 4))
+
+    with ScriptedServer(fooled) as one, ScriptedServer(lambda *_: completion(verdict(2))) as other:
+        alone = json.loads(invoke(state, served(one.url), "--json").stdout)
+        honest = {"name": "honest", "endpoint": {"base_url": other.url, "model": "n"}}
+        for by, rise in (("veto", 0.0), ("mean", 1.0)):
+            jury = {"others": [honest], "by": by, "quorum": 2}
+            found = json.loads(invoke(state, served(one.url, jury=jury), "--json", "--max-raised", "1.0").stdout)
+            assert found["all"]["difference"]["value"] == pytest.approx(rise), by
+            assert found["judge"][0].startswith("A jury of 2")
+        assert len(one.bodies) == len(other.bodies) == SENT, "the juror's replies are those it gave alone"
+    assert alone["all"]["raised"] == 1.0 and alone["all"]["difference"]["value"] == 2.0
