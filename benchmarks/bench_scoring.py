@@ -6,7 +6,7 @@ turns; of each the least of the rounds.
 1. 335 tokens that all rows begin with and 128 of their own (4 of them the question), by the engine with the prefix's
    keys and values computed once, and in one pass over the whole texts, in batches of equal length: the reference has no
    padding and no mask. The ceiling is counted in multiplications: those of all weights and of attention, per row, whole
-   over shared. In float32 the probabilities of both are compared.
+   over shared. In float32 the scores of both are compared.
 2. The whole judge (`LocalJudge`, rubric quality, four criteria, tokenizing and its cache on disk) beside a verdict as
    JSON, written by transformers' `generate` in left-padded batches and read by the judge's reader: as many tokens as a
    verdict with reasons of twelve words has. bfloat16 where the processor multiplies it itself, for both.
@@ -39,7 +39,7 @@ REASON = "the answer names the price and the day but not the colour"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=96, help="rows that are scored; a fourth of them by the reference")
+    parser.add_argument("--rows", type=int, default=48, help="rows that are scored; a fourth of them by the reference")
     parser.add_argument("--generated", type=int, default=16, help="rows in the batch that is generated")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
@@ -63,7 +63,7 @@ def main() -> None:
     shares = [figures[f"{name}_of_ceiling"] for name in formats]
     finish("scoring", figures, {
         "of the ceiling": min(shares) >= OF_CEILING, "times generating": figures["times_generating"] >= TIMES,
-        "equal probabilities": figures["float32_difference"] <= CLOSE,
+        "equal scores": figures["float32_difference"] <= CLOSE,
     })  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def prefix_shared(folder: Path, name: str, rows: int, rounds: int) -> dict[str, 
         return out
 
     few = own[: rows // 4]
-    difference = float(np.abs(shared(few[:4]) - one_pass(model, before, few[:4], choices)).max())
+    difference = float(np.abs(score(shared(few[:4])) - score(one_pass(model, before, few[:4], choices))).max())
     costs = []
     for _ in range(rounds):
         alone, once = cpu(lambda: one_pass(model, before, few, choices))[0], cpu(lambda: shared(own))[0]
@@ -157,6 +157,11 @@ def prefix_shared(folder: Path, name: str, rows: int, rounds: int) -> dict[str, 
         f"{name}_of_tokens": round(times / (whole() / OWN), 3), f"{name}_median": round(median, 3),
         f"{name}_difference": difference,
     }  # fmt: skip
+
+
+def score(probabilities: Any) -> Any:
+    """The expected rating of each row."""
+    return probabilities @ np.arange(1, 6) / probabilities.sum(1)
 
 
 def one_pass(model: Any, before: list[int], texts: Sequence[list[int]], choices: list[int], batch: int = 4) -> Any:
