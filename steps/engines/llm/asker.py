@@ -165,7 +165,8 @@ class Asker:
         cleaned = [text for text in found if text is not None]
         if len(cleaned) < len(texts):
             return None
-        self.requests.scrubbed[what] += cleaned != texts
+        if cleaned != texts:
+            self.requests.scrubbed[what] += 1
         return cleaned
 
     def replies(self, questions: Sequence[Question]) -> list[Answer]:

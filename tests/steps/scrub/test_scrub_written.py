@@ -100,3 +100,13 @@ def test_a_teachers_answer_and_reasoning_are_scrubbed(tmp_path: Path) -> None:
         failing = {"clean": lambda texts, _: [None for _ in texts], "cache": tmp_path / "2c"}
         ctx = StageContext(tmp_path / "2", scrubbed=True, **failing)
         augment(rows, config, ctx)
+
+
+def test_where_nothing_was_found_nothing_is_counted(tmp_path: Path) -> None:
+    rows = dataset([chat("What is it?", "That.")], tmp_path / "rows")
+    with ScriptedServer(Rewriter()) as server:
+        config = AugmentConfig.model_validate(
+            {"endpoint": {"base_url": server.url, "model": "m"}, "methods": [{"kind": "distill"}]}
+        )
+        ctx = StageContext(tmp_path / "out", cache=tmp_path / "c", scrubbed=True, clean=lambda texts, _: list(texts))
+        assert "replies with personal data, which was replaced" not in augment(rows, config, ctx).report.counts
