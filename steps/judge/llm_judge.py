@@ -1,25 +1,22 @@
 """The backend that asks a language model: the rubric as its orders, the row as its message."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from steps.contracts.digests import value_digest
-from steps.contracts.reports import Table, of_chapter
 from steps.engines.llm.account import Payer
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Endpoint
-from steps.engines.llm.session import Answer, ChatSession, Question
-from steps.engines.progress.progress import Progress
+from steps.engines.llm.session import Answer, Question
 from steps.engines.rubric.case import Case
 from steps.engines.rubric.frame import framed
 from steps.engines.rubric.parse import RubricScores, parse_reply
 from steps.engines.rubric.prompt import prompt_digest, system_prompt, verdict_schema
 from steps.engines.rubric.rubric import RatedKind, Rubric, rated_as
+from steps.judge.asked_judge import AskedJudge
 from steps.judge.config import JudgeConfig
 from steps.judge.verdict import JudgeVerdict, unasked
 
@@ -40,14 +37,15 @@ class _Prompt:
     schema: dict[str, Any]
 
 
-class LlmJudge:
-    """Asks the endpoint about every case whose reply isn't in the cache yet.
+class LlmJudge(AskedJudge):
+    """Asks for a verdict in words.
 
     A reply's key is the digest of the framed row, the prompt digest, the model's name and the decoding settings.
     The address isn't part of it, so that a server may move; give two models of one name two cache folders.
     """
 
     rated = False
+    _a_reply_a_row = True
 
     def __init__(
         self,
@@ -59,58 +57,16 @@ class LlmJudge:
         payer: Payer | None = None,
         why_generated: str = "",
     ) -> None:
-        """`total`: rows, for the progress shown; `payer`: as in `ChatSession`; `why_generated`: why the probabilities
-        of ratings, which were tried first, say nothing.
-        """
+        """As `AskedJudge`; `why_generated`: why the probabilities of ratings, which were tried first, say nothing."""
+        super().__init__(config, rubric, endpoint, cache_file, total, payer)
         self._why = why_generated
-        self.config, self.rubric, self.endpoint = config, rubric, endpoint
-        self.criteria = rubric.all_criteria
         self._prompts: dict[RatedKind, _Prompt] = {}
-        self._progress = Progress("judge", total)
-        try:
-            self._session = ChatSession(
-                endpoint, config, cache_file,
-                where="judge.endpoint", max_chars=config.max_chars, advance=self._progress.advance, payer=payer,
-            )  # fmt: skip
-        except BaseException:
-            self._progress.__exit__(None, None, None)
-            raise
 
     @property
     def digest(self) -> str:
         """Digest of the prompts, the model's name and the decoding settings; longer rows than max_chars aren't kept."""
         prompts = [self._prompt(kind).digest for kind in self.rubric.rows]
         return value_digest([*prompts, self.endpoint.model, self.endpoint.decoding()])
-
-    def pass_over(self, rows: int) -> None:
-        """Rows whose verdict is known from an earlier run."""
-        self._progress.advance(rows)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            self._session.__exit__(kind, error, tb)
-        finally:
-            self._progress.__exit__(None, None, None)
-
-    def verdicts(self, cases: Sequence[Case]) -> list[JudgeVerdict]:
-        """One verdict per case, in order.
-
-        Raises:
-            ServiceError: the endpoint as a whole doesn't work.
-        """
-        return self.begin(cases)()
-
-    def asked_again(self, cases: Sequence[Case], occasion: str) -> list[JudgeVerdict]:
-        """As `verdicts`, by replies of this occasion."""
-        self._progress.total = (self._progress.total or 0) + len(cases)
-        return self._begin(cases, occasion)()
-
-    def begin(self, cases: Sequence[Case]) -> Callable[[], list[JudgeVerdict]]:
-        """As `verdicts`, without waiting: the model is asked from now on, and what is returned waits."""
-        return self._begin(cases)
 
     def _begin(self, cases: Sequence[Case], occasion: str = "") -> Callable[[], list[JudgeVerdict]]:
         asked = [case for case in cases if self._asks(case)]
@@ -217,21 +173,9 @@ class LlmJudge:
             seconds=None if answer.cached else reply.seconds, cached=answer.cached,
         )  # fmt: skip
 
-    def counts(self) -> dict[str, Counter[str]]:
-        """Requests sent, replies bought, cache hits."""
-        return {"requests": self._session.counts()}
-
-    def tables(self) -> tuple[Table, ...]:
-        """Tokens and cost, of this run and from the cache."""
-        return of_chapter("spend", [self._session.spending.table()])
-
     def notes(self) -> tuple[str, ...]:
         """Which model judged, and how its replies were held to the form."""
         by = f"rubric {self.rubric.name} {self.rubric.version}"
         judged = f"Judged by {self.endpoint.model!r} with {by} and response format {self._session.mode}."
         why = (f"Its ratings' probabilities can't be had: {self._why}.",) if self._why else ()
         return (judged, *why, *self._session.spending.notes())
-
-    def warnings(self) -> tuple[str, ...]:
-        """How requests differed from the config, because the server wanted it."""
-        return self._session.adapted

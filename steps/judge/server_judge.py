@@ -2,22 +2,20 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 from steps.contracts.digests import value_digest
-from steps.contracts.reports import Table, of_chapter
+from steps.contracts.reports import Table
 from steps.engines.llm.account import Payer
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.endpoint import Endpoint
-from steps.engines.llm.session import Answer, ChatSession, Question
-from steps.engines.progress.progress import Progress
+from steps.engines.llm.session import Answer, Question
 from steps.engines.rubric.asking import RATINGS, asking_digest, empty_row, orders, question, row_text
 from steps.engines.rubric.case import Case
 from steps.engines.rubric.rubric import RatedKind, Rubric, rated_as
+from steps.judge.asked_judge import AskedJudge
 from steps.judge.config import JudgeConfig
 from steps.judge.ratings import Rating, prior_table, undecided
 from steps.judge.verdict import JudgeVerdict, rated_verdict, unasked
@@ -32,10 +30,11 @@ _BLANK = " \t\n▁Ġ"
 _Read: TypeAlias = tuple[dict[str, Rating], dict[str, Any]] | JudgeVerdict
 
 
-class ServerRatings:
-    """Asks the endpoint about every case and criterion that isn't known yet. A context manager."""
+class ServerRatings(AskedJudge):
+    """Asks about each criterion by itself."""
 
     rated = True
+    _a_reply_a_row = False
 
     def __init__(
         self,
@@ -46,34 +45,16 @@ class ServerRatings:
         total: int,
         payer: Payer | None = None,
     ) -> None:
-        """As `LlmJudge`."""
-        self.config, self.rubric, self.endpoint = config, rubric, endpoint
-        self.criteria = rubric.all_criteria
+        """As `AskedJudge`."""
+        super().__init__(config, rubric, endpoint, cache_file, total, payer)
         self._told = {kind: asking_digest(rubric, kind, config.instructions) for kind in rubric.rows}
         self._priors: dict[RatedKind, dict[str, Rating] | None] = {}
-        self._progress = Progress("judge", total)
-        try:
-            self._session = ChatSession(
-                endpoint, config, cache_file, where="judge.endpoint", max_chars=config.max_chars, payer=payer
-            )
-        except BaseException:
-            self._progress.__exit__(None, None, None)
-            raise
 
     @property
     def digest(self) -> str:
         """Digest of the prompts, the model's name, the decoding settings and what follows from a rating."""
         how = [self.config.min_rating_mass, self.config.empty_row_prior]
         return value_digest([*self._told.values(), self.endpoint.model, self.endpoint.decoding(), "logprobs", *how])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            self._session.__exit__(kind, error, tb)
-        finally:
-            self._progress.__exit__(None, None, None)
 
     def works(self) -> str | None:
         """Why the server and its model can't be asked so, as an empty row shows; None: they can.
@@ -87,26 +68,6 @@ class ServerRatings:
             return f"{found.error} ({found.error_detail})"
         why = undecided(found[0], self.config.min_rating_mass)
         return None if why is None else why[1]
-
-    def verdicts(self, cases: Sequence[Case]) -> list[JudgeVerdict]:
-        """One verdict per case, in order.
-
-        Raises:
-            ServiceError: the endpoint as a whole doesn't work.
-        """
-        return self.begin(cases)()
-
-    def asked_again(self, cases: Sequence[Case], occasion: str) -> list[JudgeVerdict]:
-        """As `verdicts`, by replies of this occasion."""
-        self._progress.total = (self._progress.total or 0) + len(cases)
-        return self._begin(cases, occasion)()
-
-    def begin(self, cases: Sequence[Case]) -> Callable[[], list[JudgeVerdict]]:
-        """As `verdicts`, without waiting for the answers: what is returned waits.
-
-        Raises: as `verdicts`, now or then.
-        """
-        return self._begin(cases)
 
     def _begin(self, cases: Sequence[Case], occasion: str = "") -> Callable[[], list[JudgeVerdict]]:
         begun = []
@@ -201,27 +162,15 @@ class ServerRatings:
         """Which of so many shares asks about it: equal rows are in one, so that none is asked about twice."""
         return int(value_digest(row_text(case))[:16], 16) % shares
 
-    def pass_over(self, rows: int) -> None:
-        """Rows whose verdict is known from an earlier run."""
-        self._progress.advance(rows)
-
-    def counts(self) -> dict[str, Counter[str]]:
-        """Requests sent, replies bought, cache hits."""
-        return {"requests": self._session.counts()}
-
     def tables(self) -> tuple[Table, ...]:
         """Tokens and cost, and what the model makes of a row that says nothing, where that was asked."""
-        return (*prior_table(self._priors), *of_chapter("spend", [self._session.spending.table()]))
+        return (*prior_table(self._priors), *super().tables())
 
     def notes(self) -> tuple[str, ...]:
         """Which model judged, and how."""
         by = f"rubric {self.rubric.name} {self.rubric.version}"
         said = f"Judged by {self.endpoint.model!r} with {by}, by the probabilities of its ratings (top_logprobs)."
         return (said, *self._session.spending.notes())
-
-    def warnings(self) -> tuple[str, ...]:
-        """How requests differed from the config, because the server wanted it."""
-        return self._session.adapted
 
 
 def rating_in(text: str) -> Rating:

@@ -171,7 +171,7 @@ def test_halves_are_kept_and_averaged(tmp_path: Path) -> None:
         lambda n, body: completion(verdict(4.5, "3.5/5", 4, 4)), rows_of(1, tmp_path / "in"), tmp_path
     )
     assert [verdicts[0][c] for c in ("relevance", "clarity", "share")] == [4.5, 3.5, 0.8]
-    assert verdicts[0]["outcome"] == "kept" and outcome.report.tables[0].rows[0] == ("relevance", 1, 4.5, 0, 0, 0, 1, 0)
+    assert verdicts[0]["outcome"] == "kept" and outcome.report.tables[0].rows[0] == ("relevance", 1, 4.5, 0, 0, 0, 0, 1)
 
 
 def test_held_out_rows_are_scored_and_never_dropped(tmp_path: Path) -> None:
