@@ -141,7 +141,10 @@ def name_below(root: Path, name: str) -> str:
     """A file as the command line names it, from the working folder, by its name from the project root."""
     if is_url(name):
         return name
-    path = Path(name).expanduser().resolve()
+    try:
+        path = Path(name).expanduser().resolve()
+    except RuntimeError as e:
+        raise InputError("a link that leads to itself, or a home that there isn't", where=name) from e
     return str(path.relative_to(root.resolve())) if path.is_relative_to(root.resolve()) else str(path)
 
 

@@ -10,7 +10,7 @@ from steps.contracts.records import Row, message
 from steps.engines.graders.extractors import EXTRACTORS
 from steps.engines.graders.graders import GRADERS, Grading
 from steps.engines.graders.values import NOTHING
-from steps.engines.llm.asker import Asker
+from steps.engines.llm.asker import FIRST, Asker
 from steps.engines.prompted.prompted import Prompted
 from steps.engines.rubric.pairs import Compared, Pair, compare, pair_digest
 from steps.engines.rubric.reading import read_rubric
@@ -84,11 +84,9 @@ class ByJudge:
         if not duels:
             return
         pairs = [Pair(tuple(one.prompt.turns), (one.message(a),), (one.message(b),)) for one, a, b in duels]
-        self.compared = compare(self._asker.session, pairs, self._rubric, self._judge.instructions)
+        self.compared = [c for part in (pairs[: FIRST // 2], pairs[FIRST // 2 :]) for c in self._compared(part)]
         wins: dict[int, list[float]] = {id(one): [0.0] * len(one.texts) for one in answers}
         for (one, a, b), result in zip(duels, self.compared, strict=True):
-            for said in result.said:
-                self._asker.requests.add("comparisons", "" if said in ("A", "B", "tie") else said)
             if result.winner is None:
                 one.why_not = f"unjudged:{result.error}"
                 continue
@@ -98,6 +96,14 @@ class ByJudge:
         for one in answers:
             if not one.why_not:
                 one.scores = tuple(w / (len(one.texts) - 1) for w in wins[id(one)])
+
+    def _compared(self, pairs: Sequence[Pair]) -> list[Compared]:
+        found = compare(self._asker.session, pairs, self._rubric, self._judge.instructions)
+        requests = self._asker.requests
+        for said in (said for result in found for said in result.said):
+            requests.add("comparisons", "" if said in ("A", "B", "tie") else said)
+        requests.refuse_useless("comparisons")
+        return found
 
 
 class ByGrader:

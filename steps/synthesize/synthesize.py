@@ -168,6 +168,7 @@ def _asked(
         done = [read_written(task, question, answer, asker) for task, question, answer in replies]
         for one in done:
             tally.add_asked(one)
+        tally.requests.refuse_useless("writing")
         checks.run([p for one in done for p in one.pairs])
         shown.advance(len(part))
         yield from done

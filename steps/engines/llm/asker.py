@@ -1,10 +1,10 @@
 """Requests whose replies have a known form, each counted with what it was for and why there was nothing in it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from steps.contracts import thinking
 from steps.contracts.context import Clean, StageContext
@@ -20,6 +20,9 @@ from steps.engines.llm.session import Answer, ChatSession, Question
 # What ends for want of money says nothing about the model.
 _HELD = "max_cost"
 _MOST_REASONS = 5
+# Chosen: so many requests tell whether a model can do it at all.
+FIRST = 64
+_Read = TypeVar("_Read")
 # A detector failed on what was said.
 _UNSEARCHED = "unsearched"
 
@@ -63,6 +66,21 @@ class Requests:
                 where=where,
                 hint="a model that follows instructions keeps to the form; `truncated` asks for more max_tokens."
                 " Replies so far are kept",
+            )
+
+    def refuse_useless(self, what: str) -> None:
+        """Stop before more is paid where nothing of what was asked so far had a reply of use.
+
+        Raises:
+            ServiceError: not one of the first requests for this had.
+        """
+        unread = Counter({reason: n for (asked, reason), n in self.unread.items() if asked == what})
+        if self.sent[what] >= FIRST and unread.total() == self.sent[what] and not unread[_HELD]:
+            by = ", ".join(f"{n} {reason}" for reason, n in unread.most_common(_MOST_REASONS))
+            raise ServiceError(
+                f"not one of the first {self.sent[what]:,} requests for {what} got a reply of use ({by})",
+                hint="a model that follows instructions keeps to the form; `truncated` asks for more max_tokens."
+                " Nothing more was sent, replies so far are kept",
             )
 
     def warnings(self) -> list[str]:
@@ -128,20 +146,25 @@ class Asker:
 
     def objects(self, what: str, questions: Sequence[Question], schema: Schema) -> list[dict[str, Any] | str]:
         """The object in each reply, or why there is none."""
-        replies = self.replies(questions)
-        found = [self.object_of(what, q, a, schema) for q, a in zip(questions, replies, strict=True)]
-        for one in found:
-            self.requests.add(what, one if isinstance(one, str) else "")
-        return found
+        return self._counted(what, questions, lambda q, a: self.object_of(what, q, a, schema))
 
     def texts(self, what: str, questions: Sequence[Question]) -> list["Said | str"]:
         """What is said in each reply, or why nothing is: the failure's reason, refusal, empty_reply, truncated,
         unsearched.
         """
-        replies = self.replies(questions)
-        found = [self._said(what, q, said_in(a)) for q, a in zip(questions, replies, strict=True)]
-        for one in found:
-            self.requests.add(what, one if isinstance(one, str) else "")
+        return self._counted(what, questions, lambda q, a: self._said(what, q, said_in(a)))
+
+    def _counted(
+        self, what: str, questions: Sequence[Question], read: Callable[[Question, Answer], _Read | str]
+    ) -> list[_Read | str]:
+        """What is read in each reply; the first ones alone, to see whether the model is of any use."""
+        found: list[_Read | str] = []
+        for part in (questions[:FIRST], questions[FIRST:]):
+            here = [read(q, a) for q, a in zip(part, self.replies(part), strict=True)]
+            for one in here:
+                self.requests.add(what, one if isinstance(one, str) else "")
+            found += here
+            self.requests.refuse_useless(what)
         return found
 
     def object_of(self, what: str, question: Question, answer: Answer, schema: Schema) -> dict[str, Any] | str:

@@ -55,6 +55,14 @@ def run(rows: Dataset, folder: Path, model: str, judge: str | None = None, **mor
     return prefer(rows, settings, StageContext(folder, cache=folder / "cache", scrubbed=True))
 
 
+def test_a_judge_that_never_keeps_to_the_form_is_asked_no_more_than_the_first_questions(tmp_path: Path) -> None:
+    model = Model(["{right}.", "It's {right}!", "{wrong}, I think."])
+    with ScriptedServer(model) as served, ScriptedServer(lambda n, body: completion("Both are nice.")) as judge:
+        with pytest.raises(ServiceError, match="not one of the first 64 requests for comparisons got a reply of use"):
+            run(rows_in(tmp_path, 30), tmp_path / "out", served.url, judge.url)
+        assert len(judge.bodies) == 64
+
+
 def pairs(outcome: Any) -> list[dict[str, Any]]:
     return [r | {"said": json.loads(r["meta"])["preference"]} for r in outcome.rows.iter_rows() if r["parents"]]
 
