@@ -11,4 +11,5 @@ def test_a_context_assumes_nothing_of_what_it_is_not_told() -> None:
         "folder": Path("out"), "root": Path(), "cache": None, "earlier": {}, "code": "", "key_id": "", "search": "",
         "run": "", "scrubbed": False, "keep": False, "inputs": None, "quarantined": (), "executor": Inline(),
         "one_shard": False, "models": {}, "tombstones": Tombstones(), "shares": (),
+            "clean": None,
     }  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ _ALWAYS = ("Qwen3", "Mistral v0.3", "Gemma 2")
 )
 def test_no_token_of_a_row_is_a_control_token_of_a_local_model(family: Family) -> None:
     """Nor is any row left out for it: the frame alone keeps them away."""
-    made = tokenizer(family)
+    made = deepcopy(tokenizer(family))
     control = control_tokens(made)
     assert made.eos_token_id in control and {made.convert_tokens_to_ids(t) for t in family.ends} <= control
     for kind, (told, questions) in ASKED.items():
@@ -221,8 +222,6 @@ def test_no_token_of_a_row_is_a_control_token_of_a_local_model(family: Family) -
 
 
 def test_a_tokenizer_that_reads_look_alikes_as_its_tokens_is_not_asked_about_such_a_row() -> None:
-    from copy import deepcopy
-
     from tokenizers import AddedToken, normalizers
 
     made = deepcopy(tokenizer(FAMILIES["Qwen3"]))
