@@ -32,6 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: ModelFolder
     return modelled_run.build(tmp_path / "work", tiny_model)
 
 
+@pytest.mark.slow
 def test_every_line_of_a_pipe_is_a_prompt_of_its_own(run: StoredRun) -> None:
     lines = "What is it?\n\n" + "too long " * 300 + "\nWhat is it?\n"
     done = CliRunner().invoke(

@@ -71,6 +71,7 @@ def test_models_are_measured_as_the_evaluation_step_measures_them_and_once(
     assert status == 0 and "run:shop/base against run:shop" in out and "8 test rows of run shop-2026" in out
 
 
+@pytest.mark.slow
 def test_what_is_half_written_or_damaged_is_measured_anew(run: StoredRun, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     shared = ("run:shop/base", "run:shop", "--answers", kept)

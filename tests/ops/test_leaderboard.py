@@ -30,6 +30,7 @@ def invoke(*arguments: object) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+@pytest.mark.slow
 def test_what_was_compared_stands_on_the_board_and_what_is_damaged_is_told(run: StoredRun, tmp_path: Path) -> None:
     status, out = invoke("leaderboard")
     assert status != 0 and "no evaluation" in out

@@ -96,6 +96,7 @@ def test_a_person_accepts_edits_drops_and_skips_on_a_terminal(run, tmp_path, ter
     assert [i.row["record_id"] for i in pile_of(run)] == [ids[3]]
 
 
+@pytest.mark.slow
 def test_what_was_decided_before_a_kill_is_kept(run, terminal):
     person = terminal("review", run.record.name)
     for _ in range(2):
@@ -219,6 +220,7 @@ def test_ctrl_d_typed_ahead_ends_it(run, terminal):
     assert person.wait() == 0
 
 
+@pytest.mark.slow
 def test_no_colour_where_none_is_wanted(run, terminal):
     person = terminal("review", run.record.name, NO_COLOR="1")
     shown = person.until(KEYS)

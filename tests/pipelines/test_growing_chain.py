@@ -79,6 +79,7 @@ def run(folder: Path, out: Path, batches: int, before: Done | None) -> Done:
     return Done(read, deduped, parted, clean, safe, good)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 4))])
 def test_growing_batches_give_what_whole_runs_give(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)

@@ -66,6 +66,7 @@ def test_what_the_model_does_not_read_is_said(embedder):
     assert found.ok.all() and np.isfinite(found.vectors).all()
 
 
+@pytest.mark.slow
 def test_max_tokens_and_prompt_change_the_vector(embedder):
     text = "word " * 60 + "and an end that matters: astronomy, telescopes, galaxies"
     short = EmbedConfig(model=MODEL, max_tokens=32)

@@ -54,6 +54,7 @@ def test_merged_weights_need_nothing_else_and_end_as_the_template_does(source: S
     assert json.loads((tmp_path / "out/generation_config.json").read_text())["eos_token_id"] == [2]
 
 
+@pytest.mark.slow
 def test_a_model_without_a_chat_template_is_asked_plain_texts(source: Source, tmp_path: Path) -> None:
     folder = shutil.copytree(source.base.path, tmp_path / "bare")
     (folder / "chat_template.jinja").unlink()
@@ -79,6 +80,7 @@ def test_a_changed_byte_of_an_export_is_found(source: Source, tmp_path: Path) ->
     assert e.value.what == "changed, missing or new files: adapter_model.safetensors, more.txt"
 
 
+@pytest.mark.slow
 def test_weights_that_were_changed_on_the_way_are_refused(source: Source, tmp_path: Path, monkeypatch) -> None:
     import safetensors.torch
 

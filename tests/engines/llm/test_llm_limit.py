@@ -118,6 +118,7 @@ def test_auto_measures_nothing_while_there_is_too_little_to_ask() -> None:
         assert measured.wanted(8, 512, full=False) == 8
 
 
+@pytest.mark.slow
 def test_auto_asks_more_of_a_real_server_that_bears_more(tmp_path: Path) -> None:
     with ScriptedServer(lambda n, body: Act(body=OK.body, delay=0.2)) as server:
         replies, after = asked(server.url, tmp_path, 150, concurrency="auto")

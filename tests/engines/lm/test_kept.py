@@ -72,6 +72,7 @@ def test_only_what_is_missing_is_asked_and_the_answers_are_the_same(tiny_model, 
     assert len(again) == 14, "what has come to its end is kept by its report"
 
 
+@pytest.mark.slow
 def test_another_model_or_way_of_decoding_has_answers_of_its_own(tiny_model, tmp_path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         asked_of(patch, after=10)

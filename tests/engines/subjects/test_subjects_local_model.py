@@ -42,6 +42,7 @@ def test_one_long_reference_does_not_let_the_others_run_on(tiny_model, monkeypat
     assert asked(monkeypatch, tiny_model, prompts, room=10)[0] == {"a": 10, "b": 10, "c": 10}
 
 
+@pytest.mark.slow
 def test_a_prompt_near_the_end_of_the_context_has_what_is_left_if_that_is_enough(tiny_model, monkeypatch) -> None:
     inference = Inference(device="cpu", max_length=60)
     prompts = [Prompt("a" * n, "x" * 10) for n in (10, 38, 40)]

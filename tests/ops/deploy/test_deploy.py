@@ -28,6 +28,7 @@ def says(url, padding=0):
     return said["choices"][0]["message"]["content"].rpartition("/")[2]
 
 
+@pytest.mark.slow
 def test_deployed_exchanged_and_back(place, how):
     first = told("deploy", BASE)
     assert (says(first["url"]), first["running"]) == ("base", {"server": True, "address": True})

@@ -15,6 +15,7 @@ def run(state, tiny_model):
     return modelled_run.build(state / "work", tiny_model)
 
 
+@pytest.mark.slow
 def test_a_model_is_pushed_whole_private_and_with_its_cards(run, state, hub, told) -> None:
     done = told("run:shop", "--to", "merged", "--push-to", "acme/shop", "--out", "out")
     repo = hub.repos["acme/shop"]

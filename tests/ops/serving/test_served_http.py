@@ -284,6 +284,7 @@ def test_health_answers_while_others_wait_and_who_hangs_up_is_let_go(server, mon
     assert server.desk.answered == before + 2
 
 
+@pytest.mark.slow
 def test_who_asks_meanwhile_is_answered_beside_who_asked_before(server, models, monkeypatch) -> None:
     expected, few = evaluated(*models["shop"]), evaluated(*models["shop"], 3)
     step = Decoder.step
@@ -349,6 +350,7 @@ def test_in_16_bits_each_model_answers_as_it_is_evaluated_too(models) -> None:
     }
 
 
+@pytest.mark.slow
 def test_every_request_is_logged_with_what_became_of_it_before_its_answer_is_whole(models, tmp_path) -> None:
     path = tmp_path / "serve.jsonl"
 

@@ -141,6 +141,7 @@ def test_without_validation_rows_there_is_nothing_to_choose_on(tiny_model, tmp_p
         measured(tiny_model, SubjectConfig(name="p", shots=(1, 2)), dataset, tmp_path)
 
 
+@pytest.mark.slow
 def test_recall_of_gold_passages_stands_apart_from_answers_with_and_without_the_second_model(
     tiny_model, dataset, tmp_path, monkeypatch
 ) -> None:

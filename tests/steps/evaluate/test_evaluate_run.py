@@ -236,6 +236,7 @@ def test_a_subject_that_babbles_is_seen_to_where_loss_is_the_only_metric(rows, t
     )
 
 
+@pytest.mark.slow
 def test_a_local_model_goes_on_with_the_first_half_of_a_document(tiny_model, tmp_path):
     text = "the quick brown fox jumps over the lazy dog " * 3
     rows = [make_row(kind="document", source="d", locator=t, raw=t.encode(), text=t) for t in (text, "too short")]
@@ -315,6 +316,7 @@ def test_a_bad_control_line_is_named(tmp_path, kind, line):
         control(ControlConfig(name="c", kind=kind, path="gone.jsonl"), tmp_path)
 
 
+@pytest.mark.slow
 def test_of_several_sources_each_has_its_own_figures(rows, tiny_model, tmp_path):
     mixed = [{**row, "source": f"{'faq' if n % 3 else 'mail'}/a.jsonl"} for n, row in enumerate(rows)]
     config = EvaluateConfig(device="cpu", max_new_tokens=8)

@@ -128,6 +128,7 @@ def test_what_is_the_model_is_kept_with_its_proof(tiny_model: ModelFolder, tmp_p
         ),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_damaged_export_is_held_and_not_kept(
     tiny_model: ModelFolder, tmp_path: Path, damage: Damage, said: str
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_damaged_export_is_held_and_not_kept(
     assert exports.manifest.exports == {} and not list(exports.folder.iterdir())
 
 
+@pytest.mark.slow
 def test_scores_outside_the_interval_hold_it_though_every_token_is_the_same(
     tiny_model: ModelFolder, tmp_path: Path
 ) -> None:  # fmt: skip

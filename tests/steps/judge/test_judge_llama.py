@@ -86,6 +86,7 @@ def test_llama_cpp_holds_replies_to_either_dialect(served: tuple[str, int], tmp_
     assert verdict["error"] is None and verdict["clarity"] == score
 
 
+@pytest.mark.slow
 def test_its_top_logprobs_are_ratings(served: tuple[str, int], tmp_path: Path) -> None:
     """The nudged digit is the most probable one, by a model that means nothing by it."""
     url, score = served

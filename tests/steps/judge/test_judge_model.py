@@ -302,6 +302,7 @@ def test_rows_that_were_not_scrubbed_do_not_leave_the_machine(tmp_path: Path) ->
     assert len(server.bodies) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resumed_on", [pytest.param("one", marks=pytest.mark.slow), "another"])
 def test_after_kill_9_no_finished_verdict_is_bought_again(
     tmp_path: Path, resumed_on: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

@@ -86,6 +86,7 @@ def check_sent(text: str, sent: Case | dict[str, Any]) -> None:
     assert json.loads(row) == (content_of(sent) if isinstance(sent, Case) else sent)
 
 
+@pytest.mark.slow
 def test_no_row_leaves_its_frame_in_what_is_sent_and_megabytes_are_never_sent(tmp_path: Path) -> None:
     found, server = judged_by(lambda n, _: completion(verdict(2) if n % 2 else "none"), tmp_path, retry_unreadable=1)
     told = {system_prompt(QUALITY, kind, "") for kind in ("conversation", "document")}

@@ -63,6 +63,7 @@ class Searched:
         monkeypatch.setattr(detectors.Detectors, "find", counting)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 6))])
 def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, seed: int) -> None:
     settings: dict[str, Any] = {"mode": "redact"} if seed % 2 else {}

@@ -116,6 +116,7 @@ def test_ids_ledger_and_report(done: Outcome) -> None:
     assert done.quarantined is not None and done.quarantined.rows == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["pseudonymise", "redact", "mask"])
 def test_scrubbing_twice_changes_nothing(tmp_path: Path, mode: str) -> None:
     once = run(tmp_path, mode=mode)

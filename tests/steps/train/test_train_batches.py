@@ -49,6 +49,7 @@ def flat(line):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "step"),
     [

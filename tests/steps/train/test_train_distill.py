@@ -150,6 +150,7 @@ def test_what_is_asked_is_named_once_and_there(tmp_path):
         TypeAdapter(TrainPhases).validate_python([one])
 
 
+@pytest.mark.slow
 def test_the_estimate_counts_the_teacher(tiny_model, teacher):
     wanted = config_of(teacher)
     plan, shape = make_plan(wanted, 320), model_shape(tiny_model.path, wanted)

@@ -199,6 +199,7 @@ LONG = "blue " * 60
 UNUSABLE = [pair(50, "same", "same"), pair(51, rejected=" "), pair(52, messages=[]), pair(53, rejected=LONG)]
 
 
+@pytest.mark.slow
 def test_pairs_that_cannot_be_used_are_counted_by_their_reason(tiny_model, tmp_path):
     rows = [*(pair(i) for i in range(12)), *UNUSABLE, tiny_row(60)]
     config = config_of(max_steps=1, max_length=64, max_unusable_share=0.5)

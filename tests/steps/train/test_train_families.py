@@ -24,6 +24,7 @@ def trained(name: str, weights: str, tmp_path, **settings) -> tuple[ModelFolder,
     return base, train(base, dataset, config, tmp_path / "train", tmp_path / "checkpoints")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "checkpointed"])
 @pytest.mark.parametrize("name", [pytest.param("Gemma 3", marks=pytest.mark.slow), "Mixtral"])
 def test_the_configuration_stays_that_of_the_base(name, checkpointed, tmp_path):
@@ -36,6 +37,7 @@ def test_the_configuration_stays_that_of_the_base(name, checkpointed, tmp_path):
     assert len(generate(load(base, result.model), ["Where does"], max_new_tokens=3, batch_size=1)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Llama", pytest.param("Mistral", marks=pytest.mark.slow)])
 def test_tied_embeddings_are_stored_once(name, tmp_path):
     base, result = trained(name, "full", tmp_path)
@@ -64,6 +66,7 @@ def test_every_way_to_the_loss_gives_the_same_training(name, weights, tmp_path):
         assert seen[way] == pytest.approx(seen["plain"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Llama", pytest.param("Gemma 2", marks=pytest.mark.slow), "gpt-oss"])
 def test_rows_are_packed_where_they_do_not_see_each_other(name, tmp_path):
     """transformers' code of gpt-oss doesn't look at positions for its masks."""

@@ -126,6 +126,7 @@ def test_the_accuracy_counts_equal_rewards_half():
     assert math.isclose(area_under_curve(np.zeros(5), np.zeros(3)), 0.5)
 
 
+@pytest.mark.slow
 def test_rows_without_a_label_are_refused_and_pairs_where_they_are_skipped(tiny_model, tmp_path):
     rows = [*(labelled(i, i % 2 == 0) for i in range(6)), pair(7), tiny_row(8)]
     config = config_of(max_steps=1, objective={"kind": "kto", "preference_as": "skip"})

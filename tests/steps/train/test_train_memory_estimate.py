@@ -68,6 +68,7 @@ def within(found: int, counted: int) -> bool:
     return counted * (1 - TOLERANCE) < found < counted * (1 + TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "precision", "activations"),
     [c if c in QUICK else pytest.param(*c, marks=pytest.mark.slow) for c in CELLS],

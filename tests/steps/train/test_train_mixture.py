@@ -114,6 +114,7 @@ def test_rows_of_other_splits_are_not_touched(tmp_path):
     assert mixture.left_out > 10
 
 
+@pytest.mark.slow
 def test_the_report_has_a_row_for_each_source(tmp_path, tiny_model):
     dataset = tiny_dataset(tmp_path / "d", rows(), validation=12)
     config = TrainConfig.model_validate({**COMMON, "rows": {"mixture": {"chat": {"share": 0.5}}}})

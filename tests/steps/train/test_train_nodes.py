@@ -371,6 +371,7 @@ def test_nobody_waits_for_ever(tmp_path, monkeypatch):
         node.join(tmp_path / "nodes", 0.1)
 
 
+@pytest.mark.slow
 def test_who_does_not_know_the_secret_is_sent_away(tmp_path, monkeypatch):
     """The listener goes on; a stranger who says nothing of use learns nothing but a challenge."""
     monkeypatch.setattr(meeting, "qualities", lambda: SAME)

@@ -45,6 +45,7 @@ def rewards(loaded, rows):
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_what_is_reported_is_what_the_saved_model_says(dataset, tiny_model, tmp_path, weights):
     done = train(tiny_model, dataset, config_of(weights=WEIGHTS[weights]), tmp_path, tmp_path / "checkpoints")

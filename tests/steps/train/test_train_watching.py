@@ -60,6 +60,7 @@ def test_samples_are_kept_and_leave_no_trace_in_the_weights(run, tmp_path, tiny_
     assert any(a.text for a in answers)
 
 
+@pytest.mark.slow
 def test_the_journal_has_what_was_logged_with_speed_memory_and_time_left(run, dataset, tmp_path):
     seen = []
     run(dataset, BASE, on_metrics=lambda step, values: seen.append((step, values)))
