@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ops.console import emit, heading, say, show_table
+from ops.judging.opened import opened_judge
 from ops.judging.page import render
 from ops.row_history import open_rows
 from ops.run_index import find_run
 from pipelines.config import RunConfig
 from pipelines.load import load_model
-from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, InputError
 from steps.contracts.evaluation import Estimate
 from steps.contracts.humanize import number
-from steps.contracts.locks import OwnFolder
 from steps.contracts.records import Row
 from steps.contracts.storage import write_whole
 from steps.engines.llm.egress import refuse_egress
@@ -23,7 +22,6 @@ from steps.engines.rubric.reading import read_rubric
 from steps.judge.calibration import Calibration, calibrate, labelled_pairs, with_both_orders
 from steps.judge.config import CACHE, JudgeConfig
 from steps.judge.gold import Gold, read_gold
-from steps.judge.judge import backend_for
 from steps.zenml_runtime.state import use_state
 
 
@@ -63,14 +61,8 @@ def calibrate_judge(
 def judged(root: Path, config: JudgeConfig, gold: Gold, precision: float) -> Calibration:
     """The figures. The judge's replies come from the cache of runs, and go there."""
     refuse_egress(config.endpoints, scrubbed=gold.scrubbed, allowed=config.allow_raw_egress, where="judge")
-    cache = use_state("", root) / CACHE
-    folder = OwnFolder(cache, ".calibrate-")
-    try:
-        ctx = StageContext(folder.path, root, cache, scrubbed=gold.scrubbed)
-        with backend_for(config, ctx, len(gold.rows)) as backend:
-            return calibrate(gold, backend, config, precision)
-    finally:
-        folder.close()
+    with opened_judge(root, config, len(gold.rows), "calibrate", scrubbed=gold.scrubbed) as backend:
+        return calibrate(gold, backend, config, precision)
 
 
 def compared_in_both_orders(root: Path, config: RunConfig, gold: Gold, found: Calibration) -> Calibration:

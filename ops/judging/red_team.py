@@ -5,15 +5,12 @@ from pathlib import Path
 
 from ops.console import emit, heading, say, show_table
 from ops.judging.calibrate import shown
+from ops.judging.opened import opened_judge
 from pipelines.config import RunConfig
 from pipelines.load import load_model
-from steps.contracts.context import StageContext
 from steps.contracts.errors import ConfigError, ServiceError
-from steps.contracts.locks import OwnFolder
-from steps.judge.config import CACHE, JudgeConfig
-from steps.judge.judge import backend_for
+from steps.judge.config import JudgeConfig
 from steps.judge.red_team import Effect, Resistance, red_team, resistance
-from steps.zenml_runtime.state import use_state
 
 
 def red_team_judge(
@@ -27,7 +24,9 @@ def red_team_judge(
             says nothing.
     """
     config = load_model(RunConfig, config_file, overrides).judge
-    found = _asked(root, config)
+    # The rows are assay's own, and nobody's secret.
+    with opened_judge(root, config, 2 * len(red_team()), "red-team", scrubbed=True) as backend:
+        found = resistance(backend, config)
     if json_output:
         emit(found.model_dump(mode="json"))
     else:
@@ -35,18 +34,6 @@ def red_team_judge(
     if max_raised is not None:
         _check(found.all, config, max_raised)
     return found
-
-
-def _asked(root: Path, config: JudgeConfig) -> Resistance:
-    """The judge's replies come from the cache of runs, and go there. The rows are assay's own, and nobody's secret."""
-    cache = use_state("", root) / CACHE
-    folder = OwnFolder(cache, ".red-team-")
-    try:
-        ctx = StageContext(folder.path, root, cache, scrubbed=True)
-        with backend_for(config, ctx, 2 * len(red_team())) as backend:
-            return resistance(backend, config)
-    finally:
-        folder.close()
 
 
 def _check(found: Effect, config: JudgeConfig, max_raised: float) -> None:

@@ -26,6 +26,7 @@ from steps.engines.chunking.chunking import cutter
 from steps.engines.llm.cache import ReplyCache
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.objects import to_answer
+from steps.engines.llm.priced import PricedEndpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.llm.session import Question
 from steps.engines.prompted.prompted import Prompted, prompted
@@ -178,14 +179,21 @@ def _kept(asker: _Asker) -> set[str]:
         return set(cache.get_many(a.question.key for a in asker.asks if a.known))
 
 
+def _askers(
+    endpoint: Endpoint, prices: Prices, second: str, other: PricedEndpoint | None, folder: Path
+) -> tuple[_Asker, _Asker]:
+    """The model that writes, and the one that is asked beside it, which may be the same."""
+    writer = _Asker("writer", endpoint, prices, folder / "replies.sqlite")
+    if other is None:
+        return writer, writer
+    return writer, _Asker(second, other.endpoint, other, folder / f"{second}_replies.sqlite")
+
+
 def _synthesis(root: Path, sample: Sequence[Row], config: RunConfig) -> list[_Asker]:
     settings = config.synthesize
     assert settings is not None and settings.endpoint is not None
     folder = state_folder() / SYNTHESIS
-    writer = _Asker("writer", settings.endpoint, settings, folder / "replies.sqlite")
-    checker = writer
-    if settings.checker is not None:
-        checker = _Asker("checker", settings.checker.endpoint, settings.checker, folder / "checker_replies.sqlite")
+    writer, checker = _askers(settings.endpoint, settings, "checker", settings.checker, folder)
     cut, urls = cutter(settings.chunk, "synthesize.chunk"), read_urls(settings.urls, root)
     found = [
         p for row in sample if row["kind"] == "document" for p in long_enough(passages_of(row, cut, urls), settings)
@@ -223,10 +231,7 @@ def _augmentation(root: Path, sample: Sequence[Row], config: RunConfig) -> list[
     settings = config.augment
     assert settings is not None and settings.endpoint is not None
     folder = state_folder() / AUGMENTATION
-    writer = _Asker("writer", settings.endpoint, settings, folder / "replies.sqlite")
-    teacher = writer
-    if settings.teacher is not None:
-        teacher = _Asker("teacher", settings.teacher.endpoint, settings.teacher, folder / "teacher_replies.sqlite")
+    writer, teacher = _askers(settings.endpoint, settings, "teacher", settings.teacher, folder)
     _ask_to_augment(_seeds(sample, config), settings, writer, teacher)
     return [writer] if teacher is writer else [writer, teacher]
 

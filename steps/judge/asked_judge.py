@@ -36,6 +36,7 @@ class AskedJudge(ABC):
         """`total`: rows, for the progress shown; `payer`: as in `ChatSession`."""
         self.config, self.rubric, self.endpoint = config, rubric, endpoint
         self.criteria = rubric.all_criteria
+        self._prepare()
         self._progress = Progress("judge", total)
         advance: Callable[[int], None] = self._progress.advance if self._a_reply_a_row else lambda _: None
         try:
@@ -55,6 +56,10 @@ class AskedJudge(ABC):
             self._session.__exit__(kind, error, tb)
         finally:
             self._progress.__exit__(None, None, None)
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what is needed before anything is asked."""
 
     @abstractmethod
     def _begin(self, cases: Sequence[Case], occasion: str = "") -> Callable[[], list[JudgeVerdict]]:

@@ -181,7 +181,9 @@ def _served(
                 opened.pop_all()
                 return rated
         why = found
-    return LlmJudge(config, rubric, endpoint, file, rows, payer, why)
+    asked = LlmJudge(config, rubric, endpoint, file, rows, payer)
+    asked.why_generated = why
+    return asked
 
 
 @dataclass(frozen=True)

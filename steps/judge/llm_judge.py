@@ -2,22 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from steps.contracts.digests import value_digest
-from steps.engines.llm.account import Payer
 from steps.engines.llm.caller import Failure
 from steps.engines.llm.client import Reply
-from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.session import Answer, Question
 from steps.engines.rubric.case import Case
 from steps.engines.rubric.frame import framed
 from steps.engines.rubric.parse import RubricScores, parse_reply
 from steps.engines.rubric.prompt import prompt_digest, system_prompt, verdict_schema
-from steps.engines.rubric.rubric import RatedKind, Rubric, rated_as
+from steps.engines.rubric.rubric import RatedKind, rated_as
 from steps.judge.asked_judge import AskedJudge
-from steps.judge.config import JudgeConfig
 from steps.judge.verdict import JudgeVerdict, unasked
 
 # Faults of form, which another try may not have.
@@ -47,19 +43,10 @@ class LlmJudge(AskedJudge):
     rated = False
     _a_reply_a_row = True
 
-    def __init__(
-        self,
-        config: JudgeConfig,
-        rubric: Rubric,
-        endpoint: Endpoint,
-        cache_file: Path,
-        total: int,
-        payer: Payer | None = None,
-        why_generated: str = "",
-    ) -> None:
-        """As `AskedJudge`; `why_generated`: why the probabilities of ratings, which were tried first, say nothing."""
-        super().__init__(config, rubric, endpoint, cache_file, total, payer)
-        self._why = why_generated
+    # Why the probabilities of ratings, which were tried first, say nothing; "": they weren't tried.
+    why_generated = ""
+
+    def _prepare(self) -> None:
         self._prompts: dict[RatedKind, _Prompt] = {}
 
     @property
@@ -177,5 +164,5 @@ class LlmJudge(AskedJudge):
         """Which model judged, and how its replies were held to the form."""
         by = f"rubric {self.rubric.name} {self.rubric.version}"
         judged = f"Judged by {self.endpoint.model!r} with {by} and response format {self._session.mode}."
-        why = (f"Its ratings' probabilities can't be had: {self._why}.",) if self._why else ()
+        why = (f"Its ratings' probabilities can't be had: {self.why_generated}.",) if self.why_generated else ()
         return (judged, *why, *self._session.spending.notes())

@@ -3,20 +3,16 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from steps.contracts.digests import value_digest
 from steps.contracts.reports import Table
-from steps.engines.llm.account import Payer
 from steps.engines.llm.caller import Failure
-from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.session import Answer, Question
 from steps.engines.rubric.asking import RATINGS, asking_digest, empty_row, orders, question, row_text
 from steps.engines.rubric.case import Case
-from steps.engines.rubric.rubric import RatedKind, Rubric, rated_as
+from steps.engines.rubric.rubric import RatedKind, rated_as
 from steps.judge.asked_judge import AskedJudge
-from steps.judge.config import JudgeConfig
 from steps.judge.ratings import Rating, prior_table, undecided
 from steps.judge.verdict import JudgeVerdict, rated_verdict, unasked
 
@@ -36,18 +32,8 @@ class ServerRatings(AskedJudge):
     rated = True
     _a_reply_a_row = False
 
-    def __init__(
-        self,
-        config: JudgeConfig,
-        rubric: Rubric,
-        endpoint: Endpoint,
-        cache_file: Path,
-        total: int,
-        payer: Payer | None = None,
-    ) -> None:
-        """As `AskedJudge`."""
-        super().__init__(config, rubric, endpoint, cache_file, total, payer)
-        self._told = {kind: asking_digest(rubric, kind, config.instructions) for kind in rubric.rows}
+    def _prepare(self) -> None:
+        self._told = {kind: asking_digest(self.rubric, kind, self.config.instructions) for kind in self.rubric.rows}
         self._priors: dict[RatedKind, dict[str, Rating] | None] = {}
 
     @property

@@ -5,6 +5,10 @@ one large component, and the output rows of `"` and of the chosen digit point th
 score is known.
 """
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gguf
@@ -84,3 +88,18 @@ def _weigh(writer: gguf.GGUFWriter, tokens: list[str], nudges: dict[str, float])
             writer.add_tensor(f"blk.{block}.{name}.weight", weights(*shape))
         for name in ("attn_norm", "ffn_norm"):
             writer.add_tensor(f"blk.{block}.{name}.weight", np.ones(HIDDEN, np.float32))
+
+
+@contextmanager
+def served_gguf(model: Path) -> Iterator[str]:
+    """Address (`.../v1`) of llama.cpp's server with this file, in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("llama_server.py")), str(model)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdin is not None
+    address = process.stdout.readline().strip()
+    assert address, "the server didn't start"
+    yield f"{address}/v1"
+    process.stdin.close()
+    process.wait(20)

@@ -46,20 +46,26 @@ def config(folder: Path, url: str) -> Path:
     return path
 
 
+def calibrated_twice(state: Path, gold: Path, script: Any) -> tuple[dict[str, Any], Any, int]:
+    """What the command says for programs, its second run for people, and how much was asked: only the first time."""
+    with ScriptedServer(script) as server:
+        arguments = ("calibrate", str(config(state, server.url)), str(gold), "--out", str(state / "out"))
+        first = invoke(*arguments, "--json")
+        assert first.exit_code == 0, first.output
+        asked = len(server.bodies)
+        again = invoke(*arguments)
+        assert len(server.bodies) == asked
+    return json.loads(first.output), again, asked
+
+
 def test_figures_and_page(state: Path) -> None:
     lines = [
         {"prompt": f"Question {i}?", "completion": f"Answer {i}.", "label": LABELS[i % 5], "by": "<b>Ada</b>"}
         for i in range(60)
     ]
     gold = written(state, *lines)
-    with ScriptedServer(script) as server:
-        run = config(state, server.url)
-        first = invoke("calibrate", str(run), str(gold), "--out", str(state / "out"), "--json")
-        assert first.exit_code == 0, first.output
-        asked = len(server.bodies)
-        again = invoke("calibrate", str(run), str(gold), "--out", str(state / "out"))
-        assert again.exit_code == 0 and asked == len(server.bodies) == 60
-    found = json.loads(first.output)
+    found, again, asked = calibrated_twice(state, gold, script)
+    assert again.exit_code == 0 and asked == 60
     by_name = {f["name"]: f["estimate"] for c in found["compared"] if c["what"] == "overall" for f in c["figures"]}
     assert by_name["quadratic kappa"]["value"] == 1.0 and 0.85 < by_name["quadratic kappa"]["low"] < 1.0
     assert json.loads((state / "out" / "calibration.json").read_text()) == found
@@ -99,14 +105,9 @@ def test_labels_of_pairs_are_held_against_both_orders(state: Path) -> None:
          "better": theirs.get(i, "chosen")} for i in range(60)
     ]  # fmt: skip
     gold = written(state, *lines)
-    with ScriptedServer(comparing) as server:
-        run = config(state, server.url)
-        done = invoke("calibrate", str(run), str(gold), "--out", str(state / "out"), "--json")
-        assert done.exit_code == 0, done.output
-        asked = len(server.bodies)
-        again = invoke("calibrate", str(run), str(gold), "--out", str(state / "out"))
-        assert len(server.bodies) == asked == 60 * 2 + 60 * 2
-    (found,) = [c for c in json.loads(done.output)["compared"] if c["what"] == "pairs, asked in both orders"]
+    told, again, asked = calibrated_twice(state, gold, comparing)
+    assert asked == 60 * 2 + 60 * 2
+    (found,) = [c for c in told["compared"] if c["what"] == "pairs, asked in both orders"]
     figures = {f["name"]: f["estimate"] for f in found["figures"]}
     # Of 60: 48 chosen by both, 3 rejected by both, 2 ties of people among the 6 flips. By chance 2670 / 3600.
     assert figures["agreement"]["value"] == pytest.approx(53 / 60) and found["rows"] == 60

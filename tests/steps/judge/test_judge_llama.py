@@ -5,8 +5,6 @@ not that anything is judged well.
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,30 +15,20 @@ pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 
 import pyarrow.parquet as pq
-from engines.llm.tiny_gguf import write_tiny_gguf
+from engines.llm.tiny_gguf import served_gguf, write_tiny_gguf
 
 from steps.contracts.context import StageContext
 from steps.engines.llm.endpoint import Endpoint
 from steps.judge.config import JudgeConfig
 from steps.judge.judge import judge
 
-SERVER = Path(__file__).parents[2] / "engines" / "llm" / "llama_server.py"
-
 
 @pytest.fixture(scope="module", params=["2", "5"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """Address of a server, and the score that its model likes best."""
     model = write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", request.param)
-    process = subprocess.Popen(
-        [sys.executable, str(SERVER), str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None and process.stdin is not None
-    address = process.stdout.readline().strip()
-    assert address, "the server didn't start"
-    yield f"{address}/v1", int(request.param)
-    process.stdin.close()
-    process.wait(20)
+    with served_gguf(model) as address:
+        yield address, int(request.param)
 
 
 def test_schema_grammar_scores_and_cache_over_the_wire(served: tuple[str, int], tmp_path: Path) -> None:

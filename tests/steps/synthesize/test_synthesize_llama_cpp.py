@@ -2,8 +2,6 @@
 grammars, what becomes of replies), never that anything is written or checked well.
 """
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,13 @@ pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 
 import pyarrow.parquet as pq
-from engines.llm.tiny_gguf import write_tiny_gguf
+from engines.llm.tiny_gguf import served_gguf, write_tiny_gguf
 
 from steps.contracts.context import StageContext
 from steps.contracts.errors import ServiceError
 from steps.synthesize.config import SynthesizeConfig
 from steps.synthesize.synthesize import synthesize
 
-SERVER = Path(__file__).parents[2] / "engines" / "llm" / "llama_server.py"
 pytestmark = pytest.mark.slow
 
 
@@ -34,16 +31,8 @@ LIKES = {"pairs": {"{": 3.8, "]": 3.5}, "none": {"{": 3.2, "]": 3.8}, "truncated
 @pytest.fixture(scope="module", params=LIKES)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     model = write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", "1", **LIKES[request.param])
-    process = subprocess.Popen(
-        [sys.executable, str(SERVER), str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None and process.stdin is not None
-    address = process.stdout.readline().strip()
-    assert address, "the server didn't start"
-    yield f"{address}/v1", request.param
-    process.stdin.close()
-    process.wait(20)
+    with served_gguf(model) as address:
+        yield address, request.param
 
 
 def settings(url: str, **more: Any) -> SynthesizeConfig:
