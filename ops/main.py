@@ -20,7 +20,7 @@ from ops.commands.review_group import review as review_commands
 from ops.commands.schedule import schedule as schedule_commands
 from ops.commands.stack import stack as stack_commands
 from ops.commands.suite import suite as suite_commands
-from steps.contracts.errors import AssayError, ConfigError
+from steps.contracts.errors import AssayError, ConfigError, MissingDependencyError
 from steps.contracts.storage import full_disk
 from steps.zenml_runtime.light_start import start_light
 
@@ -31,6 +31,8 @@ INTERRUPTED = 130
 TERMINATED = 143
 # An error that isn't the user's to mend.
 INTERNAL = 1
+# A module of these that isn't there is a fault.
+_OURS = ("materializers", "ops", "pipelines", "steps")
 
 
 class _Commands(TyperGroup):
@@ -49,7 +51,7 @@ class _Commands(TyperGroup):
         except Exception as e:
             if _is_usage_error(e):
                 raise
-            known = full_disk(e) or e
+            known = full_disk(e) or _missing(e) or e
             _report(known)
             raise typer.Exit(known.exit_code if isinstance(known, AssayError) else INTERNAL) from e
 
@@ -111,6 +113,16 @@ def _open_outputs() -> None:
 
 def _is_usage_error(error: Exception) -> bool:
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _missing(error: Exception) -> MissingDependencyError | None:
+    """What isn't installed of that which always is, as an error of ours; None: that isn't what failed."""
+    if not isinstance(error, ModuleNotFoundError) or str(error.name).partition(".")[0] in _OURS:
+        return None
+    return MissingDependencyError(
+        f"the package {error.name} isn't installed", where=sys.prefix,
+        hint="pip install -c constraints.txt -e . in this environment, from the checkout",
+    )  # fmt: skip
 
 
 def _report(error: Exception) -> None:

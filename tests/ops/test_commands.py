@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -577,3 +578,15 @@ def test_a_terminal_that_lacks_a_character_shows_a_question_mark(stored, monkeyp
     assert _main(monkeypatch, "head", str(tmp_path / "rows.jsonl")) == 0
     shown = out.buffer.getvalue().decode("latin-1")
     assert "user: ???" in shown and "assistant: Größe" in shown
+
+
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("No module", name="sacrebleu"), PackageNotFoundError("sacrebleu")]
+)
+def test_a_package_that_always_belongs_to_it_is_named_when_it_is_missing(state, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("ops.commands.doctor.examine", fails)
+    result = invoke("doctor")
+    assert result.exit_code == 4 and "sacrebleu isn't installed" in result.stderr and "constraints.txt" in result.stderr
