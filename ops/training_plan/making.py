@@ -21,7 +21,7 @@ from steps.augment.config import CACHE as AUGMENTATION
 from steps.augment.config import AugmentConfig, Distill
 from steps.augment.methods import KEEP_ANSWER, question_of, wanted_of
 from steps.augment.prompts import to_compare as to_compare_questions
-from steps.contracts.records import Row, message
+from steps.contracts.records import Row, Split, message
 from steps.engines.chunking.chunking import cutter
 from steps.engines.llm.cache import ReplyCache
 from steps.engines.llm.endpoint import Endpoint
@@ -220,11 +220,15 @@ def _checks(task: Task, settings: SynthesizeConfig, asked: Endpoint) -> Iterator
         yield Ask("whether answers agree", to_compare(_QUESTION, _ANSWER, _ANSWER, asked), _WORD)
 
 
-def _seeds(sample: Sequence[Row], config: RunConfig) -> list[Prompted]:
-    """The prompts among the first rows; so large a share of them as trains."""
-    found = [one for row in sample if (one := prompted({**row, "split": None})) is not None]
+def _seeds(sample: Sequence[Row], config: RunConfig, splits: Sequence[Split] = ("train",)) -> list[Prompted]:
+    """The prompts among the first rows; so large a share of them as each split has."""
     trains = 1 - config.split.validation - config.split.test
-    return [one for one in found if one.position("plan") < trains]
+    ends = {"train": (0.0, trains), "validation": (trains, 1 - config.split.test)}
+    found = [one for row in sample if (one := prompted({**row, "split": None})) is not None]
+    return [
+        Prompted({**one.row, "split": split}, one.before, one.question, one.answer)
+        for split in splits for one in found if ends[split][0] <= one.position("plan") < ends[split][1]
+    ]  # fmt: skip
 
 
 def _augmentation(root: Path, sample: Sequence[Row], config: RunConfig) -> list[_Asker]:
@@ -261,10 +265,11 @@ def _preference(root: Path, sample: Sequence[Row], config: RunConfig) -> list[_A
     assert settings is not None and settings.model is not None
     folder = state_folder() / PREFERENCES
     model = _Asker("model", settings.model.endpoint, settings.model, folder / "samples.sqlite")
-    seeds = [s for s in _seeds(sample, config) if s.position("prefer") < settings.share]
+    asked = _seeds(sample, config, ("train", "validation"))
+    seeds = [s for s in asked if s.position("prefer") < settings.share_of(s.split)]
     for s in seeds:
         model.asks.extend(
-            Ask("samples", to_answer(s.turns, model.endpoint, n + 1), _SAID, known=True)
+            Ask(_for("samples", s), to_answer(s.turns, model.endpoint, n + 1), _SAID, known=True)
             for n in range(settings.samples)
         )
     if settings.judge is None:
@@ -281,4 +286,9 @@ def _duels(root: Path, seeds: Sequence[Prompted], settings: PreferConfig, asked:
     for s in seeds:
         both = question_of_pair(rubric, settings.judge.instructions, Pair(tuple(s.turns), said, said), asked)
         for _ in combinations(range(settings.samples + settings.with_answer), 2):
-            yield from [Ask("comparisons", both, 2 * _WRITTEN)] * 2
+            yield from [Ask(_for("comparisons", s), both, 2 * _WRITTEN)] * 2
+
+
+def _for(what: str, one: Prompted) -> str:
+    """What a request is for, those of validation pairs apart."""
+    return f"{what} of validation rows" if one.split == "validation" else what

@@ -1,5 +1,6 @@
 """A model of the run, asked as its settings say: examples and passages found, the best of several ways chosen."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,8 +193,15 @@ def _decisive(scorer: Scorer) -> str:
     return next((m for m in DECISIVE if m in scorer.graders), "exact_match")
 
 
+def _sampled(row: Row) -> bool:
+    """Whether the row's answers are a model's samples, which say nothing of how it should be asked."""
+    said = json.loads(row["meta"] or "{}").get("preference")
+    return row["kind"] == "preference" and isinstance(said, dict) and "margin" in said
+
+
 def _validation(dataset: Dataset, subject: SubjectConfig) -> Task:
-    rows = [r for table in dataset.tables(split="validation") for r in table.to_pylist() if r["label"] is not False]
+    found = (r for table in dataset.tables(split="validation") for r in table.to_pylist())
+    rows = [r for r in found if r["label"] is not False and not _sampled(r)]
     chosen = {record for _, record in sample(((r["content_id"], r["record_id"]) for r in rows), subject.tried_on)}
     if not chosen:
         raise ConfigError(

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from steps.contracts.records import Split
 from steps.contracts.reports import Frozen
 from steps.engines.llm.priced import Asking, PricedEndpoint
 from steps.engines.rubric.reading import rubric_files
@@ -58,20 +59,29 @@ class PairGrader(Frozen):
 
 
 class PreferConfig(Asking):
-    """Pairs of a better and a worse answer to the prompts that train, from samples of a model."""
+    """Pairs of a better and a worse answer to prompts of train and validation, from samples of a model."""
 
     model: SampledModel | None = Field(None, description="the model that answers; needed")
     judge: PairJudge | None = Field(None, description="who ranks: a judge; this or `grader` is needed")
     grader: PairGrader | None = Field(None, description="who ranks: a grader, against the row's own answer")
     samples: int = Field(4, ge=1, le=32, description="answers of the model to a prompt")
     share: float = Field(1.0, gt=0, le=1, description="share of the rows, by a hash of their ids")
+    validation_share: float | None = Field(
+        None, ge=0, le=1, description="the same of the validation rows, whose pairs measure training; None: as share"
+    )
     with_answer: bool = Field(False, description="whether the row's own answer is ranked among the samples")
     pairs: Literal["best_worst", "all"] = Field("best_worst", description="or every pair with the margin")
     # Chosen: of four samples, half a win more per comparison than the other one.
     min_margin: float = Field(
         0.25, gt=0, le=1, description="judge: wins / comparisons, grader: score; better minus worse, 0 to 1"
     )
-    keep_rows: bool = Field(True, description="whether the rows that gave the prompts stay beside the pairs")
+    keep_rows: bool = Field(True, description="whether rows of train that gave prompts stay beside the pairs")
+
+    def share_of(self, split: Split) -> float:
+        """Share of a split's rows that give prompts; test rows never do."""
+        if split == "train" or (split == "validation" and self.validation_share is None):
+            return self.share
+        return (self.validation_share or 0.0) if split == "validation" else 0.0
 
     @property
     def files(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The prefer stage: a model's answers to the prompts that train, ranked, as pairs of a better and a worse one."""
+"""The prefer stage: a model's answers to prompts of train and validation, ranked, as pairs of a better and a worse one."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,8 @@ _EXAMPLE_CHARS = 300
 
 
 def prefer(rows: Dataset, config: PreferConfig, ctx: StageContext) -> Outcome:
-    """Make preference rows of the conversations that train; held-out rows are neither shown to a model nor touched.
+    """Make preference rows of conversations: those of train are trained on, those of validation measure training. Test
+    rows are neither shown to a model nor touched.
 
     Raises:
         ConfigError: rows that weren't scrubbed would leave the machine, or the rubric compares nothing.
@@ -75,7 +76,9 @@ def _asker(
 
 def _sampled(rows: Dataset, config: PreferConfig, model: Asker) -> list[Answers]:
     """The answers to every prompt; where there is no pair of different ones, why."""
-    found = [Answers(p) for p in prompted_rows(rows, "prefer") if p.position("prefer") < config.share]
+    # Train first: where money ends, validation has no pairs.
+    prompts = prompted_rows(rows, "prefer", ("train", "validation"))
+    found = [Answers(p) for p in prompts if p.position("prefer") < config.share_of(p.split)]
     # 1 is the first, so that no sample is what the model was asked for elsewhere.
     asked = [to_answer(one.prompt.turns, model.endpoint, n + 1) for one in found for n in range(config.samples)]
     said = iter(model.texts("samples", asked))
@@ -145,8 +148,8 @@ def _version(
     asked = {one.prompt.record_id: one.why_not for one in answers}
     rewriter = rows.rewriter(ctx.folder, "prefer")
     for chunk in rows.chunks():
-        ids = chunk.table["record_id"].to_pylist()
-        stays = [config.keep_rows or i not in asked for i in ids]
+        ids, splits = (chunk.table[name].to_pylist() for name in ("record_id", "split"))
+        stays = [config.keep_rows or i not in asked or s == "validation" for i, s in zip(ids, splits, strict=True)]
         rewriter.put(chunk, None, np.array(stays, bool))
         for record_id, here in zip(ids, stays, strict=True):
             if not here:
@@ -164,7 +167,9 @@ def _report(
 ) -> StageReport:  # fmt: skip
     compared = of_chapter("biases", [position_table(ranking.compared)]) if isinstance(ranking, ByJudge) else ()
     account = account_of(requests, sessions)
-    better = {"better": dict(Counter(_better(row) for _, row in created))} if created else {}
+    made = [row for _, row in created]
+    better = {"better": dict(Counter(_better(row) for row in made))} if made else {}
+    pairs = {"pairs of": dict(Counter(row["split"] or "train" for row in made))} if made else {}
     return StageReport(
         stage="prefer",
         rows_in=rows.rows,
@@ -174,10 +179,10 @@ def _report(
         flagged=lines.total("flagged"),
         dropped_by=dict(lines.counts["dropped"].most_common()),
         flagged_by=dict(lines.counts["flagged"].most_common()),
-        counts={**better, **account.counts},
+        counts={**pairs, **better, **account.counts},
         histograms=(_margins([margin for margin, _ in created]),),
         tables=(*compared, *account.tables),
-        examples=tuple(_examples([row for _, row in created], scrubbed=scrubbed)),
+        examples=tuple(_examples(made, scrubbed=scrubbed)),
         warnings=account.warnings,
         notes=account.notes,
         config_digest=value_digest(config.model_dump(mode="json")),

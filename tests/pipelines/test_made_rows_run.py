@@ -56,12 +56,14 @@ def rows_of(record: RunRecord, store: Artifacts, name: str) -> list[Row]:
     return list(store.dataset(version).iter_rows())
 
 
-def check_held_out(rows: list[Row], bodies: list[dict[str, Any]], key: str) -> None:
-    """What was made is of train alone, and no server has seen a held-out row or an address."""
+def check_held_out(
+    rows: list[Row], bodies: list[dict[str, Any]], key: str, of: tuple[str, ...] = ("train",)
+) -> None:
+    """What was made is of these splits alone, and no server has seen a row of another or an address."""
     made = [r for r in rows if key in json.loads(r["meta"] or "{}")]
-    assert made and {r["split"] for r in made} == {"train"}
+    assert made and {r["split"] for r in made} == set(of)
     sent = json.dumps(bodies)
-    held = [r["messages"][0]["content"] for r in rows if r["split"] in ("validation", "test")]
+    held = [r["messages"][0]["content"] for r in rows if r["split"] not in of]
     assert held and not [text for text in held if text in sent]
     assert "@example.org" not in sent
 
@@ -125,8 +127,8 @@ def test_samples_of_a_model_are_judged_in_both_orders_and_a_model_learns_from_th
         )  # fmt: skip
     rows = rows_of(record, store, "preferred")
     pairs = [r for r in rows if r["kind"] == "preference"]
-    trains = [r for r in rows if r["kind"] == "conversation" and r["split"] == "train"]
-    assert len(model.bodies) == 4 * len(trains) and pairs
+    asked = [r for r in rows if r["kind"] == "conversation" and r["split"] != "test"]
+    assert len(model.bodies) == 4 * len(asked) and pairs
     # What the model knows of people is replaced as well.
     assert all(
         r[side][0]["content"].startswith("To Oslo, says <EMAIL_") for r in pairs for side in ("chosen", "rejected")
@@ -136,8 +138,11 @@ def test_samples_of_a_model_are_judged_in_both_orders_and_a_model_learns_from_th
     told = {a.name: store.report(a) for a in record.of_type("stage_report")}
     assert len(judge.bodies) == 2 * sum(row[1] for row in told["prefer_report"].tables[0].rows)
     assert all(len(r["chosen"][0]["content"]) < len(r["rejected"][0]["content"]) for r in pairs)
-    check_held_out(rows, [*model.bodies, *judge.bodies], "preference")
-    learnt = told["train_report"]
-    assert learnt.counts["training"]["sequences"] == len(pairs)
+    check_held_out(rows, [*model.bodies, *judge.bodies], "preference", ("train", "validation"))
+    learnt, splits = told["train_report"], Counter(r["split"] for r in pairs)
+    assert learnt.counts["training"]["sequences"] == splits["train"]
+    measured = dict(learnt.tables[0].rows)
+    assert measured["validation rows"] == splits["validation"] > 0
+    assert measured["reward accuracy before"] == 0.5 < measured["reward accuracy after"]
     (margins,) = [s.y for s in learnt.series if s.title == "Reward margin, training"]
     assert margins[-1] > margins[0]

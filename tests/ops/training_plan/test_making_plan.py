@@ -99,4 +99,10 @@ def test_requests_for_rows_that_are_augmented_and_compared(folder: Path) -> None
     assert "max_cost 0.0001 stops it before" in said and "26 requests" in said
     # What trains alone is shown to a model.
     half = told(file, "--set", "split={validation: 0.2, test: 0.5}")
-    assert half["prefer"]["parts"][0]["by_purpose"]["samples"] < 20
+    model, compares = (p["by_purpose"] for p in half["prefer"]["parts"])
+    assert model["samples"] < 20 and 0 < model["samples of validation rows"] < 20
+    assert compares["comparisons of validation rows"] == 2 * model["samples of validation rows"]
+    none = told(file, "--set", "split={validation: 0.2, test: 0.5}", "--set", "prefer.validation_share=0")
+    assert [p["by_purpose"] for p in none["prefer"]["parts"]] == [
+        {"samples": model["samples"]}, {"comparisons": compares["comparisons"]},
+    ]  # fmt: skip

@@ -18,10 +18,12 @@ from steps.prefer.config import PreferConfig
 from steps.prefer.prefer import prefer
 
 
-def rows_in(folder: Path, count: int = 3) -> Dataset:
+def rows_in(folder: Path, count: int = 3, validation: int = 0) -> Dataset:
+    """So many rows of train, the last of them of validation, and one of test."""
     rows = [chat(f"What is {i} times 7?", f"It is {7 * i}.") for i in range(1, count + 1)]
     version = dataset([*rows, chat("What is held out?", "This.")], folder / "rows")
-    return version.select(np.ones(count + 1, bool), folder / "split", "split", np.array([0] * count + [2], np.int8))
+    splits = np.array([0] * (count - validation) + [1] * validation + [2], np.int8)
+    return version.select(np.ones(count + 1, bool), folder / "split", "split", splits)
 
 
 class Model:
@@ -81,6 +83,34 @@ def test_a_judge_in_both_orders_gives_pairs_with_their_margin(tmp_path: Path) ->
         assert row["said"]["judge"] == "j" and row["said"]["scores"] == [1.0, 0.0]
     assert [row[1] for row in done.report.tables[0].rows] == [9, 0, 0, 0, 0]
     assert (done.report.rows_in, done.report.created, done.report.kept) == (4, 3, 7)
+
+
+def test_validation_rows_get_pairs_by_the_same_rules_and_test_rows_none(tmp_path: Path) -> None:
+    model = Model(["{right}.", "It is {right}, I think.", "It is {right}, I think, and that is what it is."])
+    with ScriptedServer(model) as served, ScriptedServer(lambda _, body: judging(body, "longer")) as judge:
+        rows = rows_in(tmp_path, 4, validation=2)
+        done = run(rows, tmp_path / "out", served.url, judge.url, keep_rows=False)
+        assert not [b for b in (*served.bodies, *judge.bodies) if "held out" in json.dumps(b)]
+        assert (len(served.bodies), len(judge.bodies)) == (4 * 3, 4 * 3 * 2)
+        none = run(rows, tmp_path / "none", served.url, judge.url, validation_share=0.0)
+        assert len(served.bodies) == 4 * 3 + 2 * 3
+    assert Counter(r["split"] for r in pairs(done)) == {"train": 2, "validation": 2} == done.report.counts["pairs of"]
+    # A pair has the split of the row that it is of, and that row stays where it is held out.
+    splits = {r["record_id"]: r["split"] for r in rows.iter_rows()}
+    assert all(splits[r["parents"][0]] == r["split"] for r in pairs(done))
+    assert Counter(r["split"] for r in done.rows.iter_rows() if not r["parents"]) == {"validation": 2, "test": 1}
+    assert done.report.dropped_by == {"made_into_pairs": 2}
+    assert {r["split"] for r in pairs(none)} == {"train"}
+
+
+def test_a_share_of_the_rows_is_one_of_validation_too(tmp_path: Path) -> None:
+    settings = PreferConfig.model_validate({
+        "model": {"endpoint": {"base_url": "http://localhost/v1", "model": "m"}}, "grader": {"name": "contains"},
+        "share": 0.25,
+    })  # fmt: skip
+    assert [settings.share_of(s) for s in ("train", "validation", "test")] == [0.25, 0.25, 0.0]
+    more = settings.model_copy(update={"validation_share": 1.0})
+    assert [more.share_of(s) for s in ("train", "validation", "test")] == [0.25, 1.0, 0.0]
 
 
 def test_a_judge_that_likes_a_place_makes_no_pair(tmp_path: Path) -> None:
