@@ -32,11 +32,18 @@ def chat(n: int) -> Row:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
+    """Boxes of all splits, and a pair of samples, which is no reference for how a model should be asked."""
     rows = [chat(n) for n in range(40)]
+    sampled = {s: [message("assistant", s)] for s in ("chosen", "rejected")}
+    pair = make_row(
+        kind="preference", source="s/a", locator="pair", raw=b"", messages=rows[24]["messages"][:1],
+        parents=[rows[24]["record_id"]], meta={"preference": {"margin": 0.5}}, **sampled,
+    )  # fmt: skip
     writer = DatasetWriter(tmp_path / "v1", "ingest")
-    writer.write_rows(rows)
-    codes = np.array([SPLITS.index("train" if n < 24 else "validation" if n < 32 else "test") for n in range(40)])
-    return writer.close().select(np.ones(40, bool), tmp_path / "v2", "split", codes)
+    writer.write_rows([*rows, pair])
+    names = ["train" if n < 24 else "validation" if n < 32 else "test" for n in range(40)]
+    codes = np.array([SPLITS.index(name) for name in [*names, "validation"]])
+    return writer.close().select(np.ones(41, bool), tmp_path / "v2", "split", codes)
 
 
 def knowing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
