@@ -1,4 +1,4 @@
-"""The prefer stage: a model's answers to prompts of train and validation, ranked, as pairs of a better and a worse one."""
+"""The prefer stage: a model's answers to prompts of train and validation, ranked, as pairs of a better and a worse."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

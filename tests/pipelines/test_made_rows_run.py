@@ -56,9 +56,7 @@ def rows_of(record: RunRecord, store: Artifacts, name: str) -> list[Row]:
     return list(store.dataset(version).iter_rows())
 
 
-def check_held_out(
-    rows: list[Row], bodies: list[dict[str, Any]], key: str, of: tuple[str, ...] = ("train",)
-) -> None:
+def check_held_out(rows: list[Row], bodies: list[dict[str, Any]], key: str, of: tuple[str, ...] = ("train",)) -> None:
     """What was made is of these splits alone, and no server has seen a row of another or an address."""
     made = [r for r in rows if key in json.loads(r["meta"] or "{}")]
     assert made and {r["split"] for r in made} == set(of)
