@@ -20,13 +20,14 @@ from steps.contracts.humanize import number
 from steps.contracts.records import Row
 from steps.contracts.runs import RunRecord
 from steps.engines.llm.prices import Prices
-from steps.engines.rubric.case import case_of, rejected_case_of
+from steps.engines.rubric.case import Case, case_of, rejected_case_of
 from steps.engines.rubric.frame import framed
 from steps.engines.rubric.prompt import system_prompt
 from steps.engines.rubric.reading import read_rubric
-from steps.engines.rubric.rubric import Rubric
+from steps.engines.rubric.rubric import Rubric, rated_as
 from steps.ingest.ingest import count_rows
 from steps.ingest.peek import peek
+from steps.judge.biases.empty_rows import empty_cases
 from steps.judge.config import CACHE, JudgeConfig
 from steps.judge.judge import backend_for
 from steps.zenml_runtime.state import state_folder
@@ -153,7 +154,8 @@ def judge_plan(root: Path, config: RunConfig, prices: PriceTable, rows: int | No
     unsure = earlier.unsure if earlier is not None and earlier.unsure is not None else _UNSURE
     most = FIRST_AT_ONCE if judge.endpoint.concurrency == "auto" else judge.endpoint.concurrency
 
-    judges, beside = len(judge.endpoints), judge.checks.repeats + judge.checks.probes_of(paid=True)
+    empty = _empty_rows(root, judge, sample)
+    judges, beside = len(judge.endpoints), judge.checks.repeats + judge.checks.probes_of(paid=True) + empty
     of_all = [price_of(e.model, judge, prices) for e in judge.endpoints]
     pairs = mean(rejected_case_of(row) is not None for row in sample) if sample and judge.judges_rejected else 0.0
     each = sum(told.prompt * p[0] + told.reply * p[1] for p in of_all if p) * (1 + pairs) if all(of_all) else None
@@ -260,12 +262,25 @@ def rows_of_sources(root: Path, config: RunConfig) -> tuple[int, list[Row], str,
 
 def _cached(root: Path, judge: JudgeConfig, sample: Sequence[Row]) -> float:
     """Share of these rows about which nobody would be asked. Nothing is sent."""
+    return _known(root, judge, [case for case in map(case_of, sample) if case.has_answer])
+
+
+def _known(root: Path, judge: JudgeConfig, cases: Sequence[Case]) -> float:
     cache = state_folder() / CACHE
-    cases = [case for case in map(case_of, sample) if case.has_answer]
     if not cases or not (cache / "judge_replies.sqlite").is_file():
         return 0.0
     with backend_for(judge, StageContext(cache, root, cache), len(cases)) as backend:
         return mean(backend.known(cases))
+
+
+def _empty_rows(root: Path, judge: JudgeConfig, sample: Sequence[Row]) -> int:
+    """Requests about rows that say nothing which aren't paid yet; judges that give probabilities need none."""
+    if judge.scoring == "probabilities" or not judge.checks.empty_rows:
+        return 0
+    rubric = read_rubric(judge.rubric, lambda name: root / name)
+    kinds = {rated_as(row["kind"]) for row in sample if rubric.criteria_of(row["kind"])}
+    cases = [case for kind in sorted(kinds) for case in empty_cases(kind, judge)]
+    return len(cases) - round(_known(root, judge, cases) * len(cases))
 
 
 def price_of(model: str, priced: Prices, table: PriceTable) -> tuple[float, float, str] | None:

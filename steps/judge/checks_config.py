@@ -6,6 +6,8 @@ from steps.contracts.reports import Frozen
 
 # As many as there are probe rows.
 MOST_PROBES = 20
+# As many as there are ways to say nothing.
+MOST_EMPTY = 8
 
 
 class ChecksConfig(Frozen):
@@ -20,6 +22,11 @@ class ChecksConfig(Frozen):
         default=None, ge=0, le=MOST_PROBES,
         description="so many fixed rows are judged in each run, of an endpoint anew, and compared with the last run;"
         " None: 20 by a local model (free), none by an endpoint",
+    )  # fmt: skip
+    empty_rows: int = Field(
+        default=0, ge=0, le=MOST_EMPTY,
+        description="so many rows that say nothing are judged, of each kind that there is, by judges that answer in"
+        " words (asked once, then kept); those that give probabilities are asked about one anyway; llm",
     )  # fmt: skip
     # Chosen: a twentieth of the scale is what one criterion of four moves a share by when it changes by one point.
     max_drift: float = Field(

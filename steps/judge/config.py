@@ -194,6 +194,8 @@ class JudgeConfig(Prices):
             raise ValueError(f"a jury is set, but backend is {self.backend}: set backend: llm or local")
         if self.checks.repeats and not self.endpoints:
             raise ValueError("checks.repeats asks an endpoint once more, and none judges: leave it out")
+        if self.checks.empty_rows and not self.endpoints:
+            raise ValueError("checks.empty_rows are for judges that answer in words, and none does: leave it out")
         if self.checks.probes and self.backend not in ("llm", "local"):
             raise ValueError(f"checks.probes are for models, not for backend {self.backend}: leave it out")
         if self.backend == "local" and self.local is None:

@@ -84,7 +84,7 @@ def judge(rows: Dataset, config: JudgeConfig, ctx: StageContext) -> Outcome:
             executor = _executor(backend, config) or (None if backend is asked else Inline())
             done = drive(stage, rows, ctx, lines, executor=executor, progress=config.endpoint is None)
             _check_undecided(tally, unjudged, config, rows.rows)
-            steady = Steadiness() if trust.lacking else steadiness(trust.judge, config, first, ctx)
+            steady = Steadiness() if trust.lacking else steadiness(trust.judge, config, first, rows, tally.scores, ctx)
             return done.outcome(
                 lines,
                 lambda _: steady.told(trust.told(tally.report(backend, unjudged, watch))),

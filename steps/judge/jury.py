@@ -62,6 +62,11 @@ class Jury:
         return self._combined(said, len(cases))
 
     @property
+    def alone(self) -> Mapping[str, Judge]:
+        """Each judge, by its name."""
+        return self._judges
+
+    @property
     def digests(self) -> dict[str, str]:
         """Of each judge."""
         return {name: judge.digest for name, judge in self._judges.items()}

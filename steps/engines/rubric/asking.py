@@ -41,15 +41,16 @@ def row_text(case: Case) -> str:
 
 def empty_row(kind: str) -> str:
     """A row of a kind that says nothing."""
-    return row_text(_case(kind, _NOTHING))
+    return row_text(empty_case(kind))
 
 
 def probe_rows(kind: str) -> list[str]:
     """Rows of a kind that have nothing in common but the frame."""
-    return [row_text(_case(kind, f"{n} {_NOTHING} {n}")) for n in range(_PROBES)]
+    return [row_text(empty_case(kind, f"{n} {_NOTHING} {n}")) for n in range(_PROBES)]
 
 
-def _case(kind: str, text: str) -> Case:
+def empty_case(kind: str, text: str = _NOTHING) -> Case:
+    """A row of a kind in which this stands for whatever is said."""
     if rated_as(kind) == "document":
         return Case("", "", None, "document", (), None, text)
     turns = ({"role": "user", "content": text}, {"role": "assistant", "content": text})

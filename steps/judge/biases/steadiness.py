@@ -1,5 +1,6 @@
-"""What is asked of a judge beside the rows: some of them once more, and the probe rows."""
+"""What is asked of a judge beside the rows: some of them once more, the probe rows, and rows that say nothing."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,10 +10,11 @@ from steps.contracts.digests import value_digest
 from steps.contracts.reports import StageReport, Table
 from steps.engines.embed.cache import READ
 from steps.engines.llm.account import new_id
-from steps.engines.rubric.case import Case
+from steps.engines.rubric.case import Case, Criterion, Score
 from steps.judge.backend import Judge, RepeatableJudge
 from steps.judge.biases.biases import models_of
 from steps.judge.biases.drift import FEWEST, Shift, drift_table, drift_warnings, probed, shift
+from steps.judge.biases.empty_rows import asked_about_nothing, empty_notes, empty_tables, empty_warnings
 from steps.judge.biases.probe_log import FILE, ProbeLog
 from steps.judge.biases.probe_rows import probe_cases
 from steps.judge.biases.repeats import Repeats, Said, said_by
@@ -65,8 +67,12 @@ class Steadiness:
         )
 
 
-def steadiness(judge: Judge, config: JudgeConfig, first: FirstVerdicts, ctx: StageContext) -> Steadiness:
-    """Ask once more, and ask about the probes. `judge`: what the settings name, without a cascade.
+def steadiness(
+    judge: Judge, config: JudgeConfig, first: FirstVerdicts, rows: Dataset,
+    scores: Mapping[Criterion, Counter[Score]], ctx: StageContext,
+) -> Steadiness:  # fmt: skip
+    """Ask once more, ask about the probes and about rows that say nothing. `judge`: what the settings name, without a
+    cascade; `scores`: the run's rows by criterion and score.
 
     Raises:
         ServiceError: the judge's server doesn't work.
@@ -76,10 +82,13 @@ def steadiness(judge: Judge, config: JudgeConfig, first: FirstVerdicts, ctx: Sta
     notes: tuple[str, ...] = ()
     if count:
         shifts, notes = _probes(judge, config, count, ctx)
+    judges = judge.alone if isinstance(judge, Jury) else {FIRST: judge}
+    empty = asked_about_nothing(judges, models_of(config), config, rows)
+    again = (repeats.tables(), repeats.warnings()) if repeats else ((), ())
     return Steadiness(
-        (*(repeats.tables() if repeats else ()), *drift_table(shifts)),
-        (*(repeats.warnings() if repeats else ()), *drift_warnings(shifts, config.checks.max_drift)),
-        notes,
+        (*again[0], *drift_table(shifts), *empty_tables(empty, scores)),
+        (*again[1], *drift_warnings(shifts, config.checks.max_drift), *empty_warnings(empty)),
+        (*notes, *empty_notes(empty)),
     )
 
 

@@ -59,6 +59,11 @@ def test_juries_pairs_and_checks_are_counted(config: Path) -> None:
     assert (
         "each of 2 judges" in plan(config, *more).output and "400 requests to each judge" in plan(config, *more).output
     )
+    more = ("--set", "judge.checks.empty_rows=5")
+    assert json.loads(plan(config, "--json", *more).output)["judge"]["whole"]["requests"] == 4005
+    assert json.loads(plan(config, "--json", *more, "--set", "judge.scoring=probabilities").output)["judge"]["whole"][
+        "requests"
+    ] == 4000  # fmt: skip
     unknown = second.replace('"model": "m"', '"model": "unheard-of"')
     assert json.loads(plan(config, "--json", "--set", f"judge.jury={unknown}").output)["judge"]["whole"]["cost"] is None
     rows = config.parent / "rows.jsonl"
@@ -91,9 +96,9 @@ def test_replies_that_were_bought_are_subtracted(config: Path) -> None:
     lines = rows.read_text().splitlines(keepends=True)
     rows.write_text("".join(lines[:20]))
     with ScriptedServer(lambda *_: completion(verdict(4))) as server:
-        here = ("--set", f"judge.endpoint.base_url={server.url}")
+        here = ("--set", f"judge.endpoint.base_url={server.url}", "--set", "judge.checks.empty_rows=5")
         before = json.loads(plan(config, "--json", *here).output)["judge"]
-        settings = load_model(RunConfig, config, [here[1]])
+        settings = load_model(RunConfig, config, here[1::2])
         read = ingest(None, settings.ingest, StageContext(config.parent / "ingest")).rows
         ctx = StageContext(config.parent / "out", cache=config.parent / "state" / "judge", scrubbed=True)
         judge(read, settings.judge, ctx)
@@ -101,6 +106,6 @@ def test_replies_that_were_bought_are_subtracted(config: Path) -> None:
         # Half of the rows are new.
         rows.write_text("".join(lines[:40]))
         after = json.loads(plan(config, "--json", *here).output)["judge"]
-        assert len(server.bodies) == bought == 20
-    assert before["whole"]["requests"] == 20 and before["cached"] == 0
+        assert len(server.bodies) == bought == 25
+    assert before["whole"]["requests"] == 25 and before["cached"] == 0
     assert after["rows"] == 40 and after["cached"] == 0.5 and after["whole"]["requests"] == 20

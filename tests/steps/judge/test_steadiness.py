@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
-from support.textrows import chat, dataset
+from support.textrows import chat, dataset, document
 
 from steps.contracts.context import StageContext
 from steps.contracts.errors import IntegrityError
 from steps.contracts.outcome import Outcome
 from steps.judge.biases.drift import shift
+from steps.judge.biases.empty_rows import CONTENTS
 from steps.judge.biases.probe_log import FILE, Probed, ProbeLog
 from steps.judge.biases.probe_rows import _ROWS, probe_cases
 from steps.judge.biases.repeats import Repeats
@@ -220,6 +221,7 @@ def test_probe_rows_are_spread_and_different() -> None:
 def test_checks_that_cant_be() -> None:
     local = {"backend": "local", "local": {"model": "m"}}
     for wrong, told in (
+        ({"checks": {"empty_rows": 1}}, "and none does"),
         ({"checks": {"repeats": 1}}, "none judges"), ({"checks": {"repeats": 1}, **local}, "none judges"),
         ({"checks": {"probes": 1}}, "not for backend heuristic"), ({"checks": {"probes": 21}}, "equal to 20"),
     ):  # fmt: skip
@@ -231,3 +233,49 @@ def test_a_judge_that_is_not_trusted_or_says_nothing_leaves_no_probes(tmp_path: 
     run(lambda n, body: completion("hm" if asked(body) in PROBES else verdict(5)), tmp_path, "r1", checks={"probes": 5})
     after, _ = run(lambda n, body: completion(verdict(5)), tmp_path, "r2", checks={"probes": 5})
     assert table(after, "Drift on the probe rows") is None and "first time" in after.report.notes[-1]
+
+
+def of_nothing(body: dict[str, Any]) -> bool:
+    return asked(body) in CONTENTS
+
+
+def test_rows_that_say_nothing_show_a_liking_for_a_number_and_are_paid_once(tmp_path: Path) -> None:
+    def script(n: int, body: dict[str, Any]) -> Act:
+        if not of_nothing(body):
+            return completion(verdict(5 if "3" in asked(body) else 4))
+        return completion("hm" if asked(body) == "null" else verdict(3 if asked(body) == "N/A" else 4))
+
+    more: dict[str, Any] = {"checks": {"empty_rows": 6}, "threshold": 0.75, "price_per_million_output": 0}
+    outcome, bodies = run(script, tmp_path, "r1", price_per_million_input=1000, **more)
+    assert sum(map(of_nothing, bodies)) == 6 and len(bodies) == 8 + 6
+    lines = table(outcome, "Rows that say nothing")
+    assert [line[2] for line in lines] == ["relevance", "clarity", "completeness", "accuracy"] * 2
+    # Five could be read: a 3 and four 4s; of the eight rows one has a 5.
+    assert {line[:2] + line[3:] for line in lines[:4]} == {("m", "empty, conversation", 5, 0, 0, 0.2, 0.8, 0, 3.8)}
+    assert {line[:2] + line[3:] for line in lines[4:]} == {("all", "of this run", 8, 0, 0, 0, 0.875, 0.125, 4.125)}
+    assert [t.chapter for t in outcome.report.tables if t.title == "Rows that say nothing"] == ["biases"]
+    assert [w for w in outcome.report.warnings if "nothing" in w] == [
+        "m would keep 4 of 5 rows that say nothing (conversation): its scores owe less to the rows than they seem to."
+    ]
+    assert "m: of 6 rows that say nothing (conversation) 5 have a verdict." in outcome.report.notes
+    assert table(outcome, "Tokens and cost")[0][3] == pytest.approx(1.4) and outcome.report.rows_in == 8
+    again, bodies = run(script, tmp_path, "r2", price_per_million_input=1000, **more)
+    assert not bodies and table(again, "Rows that say nothing") == lines
+
+
+def test_each_judge_that_answers_in_words_is_asked_about_each_kind_of_row(tmp_path: Path) -> None:
+    rows = [*ROWS[:2], document("A text.")]
+    with ScriptedServer(lambda n, body: completion(verdict(2 if body["model"] == "m" else 5))) as server:
+        jury = {"others": [{"name": "two", "endpoint": {"base_url": server.url, "model": "n"}}]}
+        ctx = StageContext(tmp_path / "out", cache=tmp_path / "cache", scrubbed=True, run="r")
+        asks = config(server.url, jury=jury, checks={"empty_rows": 2})
+        outcome = judge(dataset(rows, tmp_path / "in"), asks, ctx)
+    assert len(server.bodies) == 2 * (3 + 2 + 2)
+    lines = table(outcome, "Rows that say nothing")
+    assert [line[:3] + line[-1:] for line in lines if line[2] == "clarity"] == [
+        ("m", "empty, conversation", "clarity", 2.0), ("m", "empty, document", "clarity", 2.0),
+        ("n", "empty, conversation", "clarity", 5.0), ("n", "empty, document", "clarity", 5.0),
+        ("all", "of this run", "clarity", 3.5),
+    ]  # fmt: skip
+    assert [line[1] for line in lines if line[2] == "relevance"] == ["empty, conversation"] * 2 + ["of this run"]
+    assert [w.partition(" would")[0] for w in outcome.report.warnings if "nothing" in w] == ["n", "n"]
