@@ -23,11 +23,11 @@ class PartOfJudge:
     examples: tuple[Example, ...]
 
 
-def chapters_of_judge(reports: Sequence[StageReport]) -> list[PartOfJudge]:
-    """In order; those with nothing in them are left out."""
+def chapters_of_judge(reports: Sequence[StageReport], more: Sequence[Table] = ()) -> list[PartOfJudge]:
+    """In order; those with nothing in them are left out. `more`: tables that no stage's report has."""
     found = []
     for name, title in _TITLES.items():
-        tables = tuple(t for r in reports for t in r.tables if t.chapter == name)
+        tables = tuple(t for t in (*(t for r in reports for t in r.tables), *more) if t.chapter == name)
         examples = tuple(e for r in reports for e in r.examples if e.chapter == name)
         if tables or examples:
             found.append(PartOfJudge(title, tables, examples))

@@ -174,9 +174,10 @@ def stage_report(value: StageReport, *, open_examples: bool, judge: bool = True)
     return _render("stage_report.jinja", r=value, open_examples=open_examples, chapters=chapters)
 
 
-def judge_chapter(reports: Sequence[StageReport]) -> Markup:
-    """What these reports say of models that judge."""
-    return _render("judge.jinja", reports=reports, chapters=chapters_of_judge(reports))
+def judge_chapter(reports: Sequence[StageReport], preferred: WinRates | None = None) -> Markup:
+    """What these reports, and an evaluation's win rates, say of models that judge."""
+    more = [preferred.position] if preferred is not None and preferred.position is not None else []
+    return _render("judge.jinja", reports=reports, chapters=chapters_of_judge(reports, more))
 
 
 def comparison(value: Comparison, directions: Directions) -> Markup:

@@ -132,6 +132,7 @@ def render_page(content: RunPage) -> str:
             links=Dashboards().of(content.record),
             costs=costs,
             judging=judging(content.reports),
+            compares=content.win_rates is not None and content.win_rates.position is not None,
             together=together(costs),
             through=rows_through(costs),
             glance=_glance(content, costs),

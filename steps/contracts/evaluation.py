@@ -256,12 +256,14 @@ class WinRates(Frozen):
     """Candidates' answers beside the reference's and the champion's, in a judge's eyes.
 
     judge: the model that was asked. prompt_digest: of what it is told beside the answers. spent: tokens and cost.
+    position: how both orders of all pairs went together; None: older than it.
     """
 
     judge: str
     prompt_digest: str
     duels: tuple[Duel, ...]
     spent: Table | None = None
+    position: Table | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0

@@ -11,12 +11,13 @@ from steps.contracts.errors import ServiceError
 from steps.contracts.evaluation import Duel, EvalReport, Evaluation, TaskKind, WinRates
 from steps.contracts.models import CHAMPION
 from steps.contracts.records import Row, message
+from steps.contracts.reports import Table
 from steps.engines.llm.account import Payer
 from steps.engines.llm.caller import SERVER_FAILURES
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.llm.session import ChatSession
 from steps.engines.progress.progress import Stopwatch
-from steps.engines.rubric.pairs import Compared, Pair, compare, pair_digest
+from steps.engines.rubric.pairs import Compared, Pair, compare, pair_digest, position_table
 from steps.engines.rubric.reading import read_rubric
 from steps.engines.rubric.rubric import Rubric
 from steps.engines.scoring.answers import Answered, read_answers
@@ -71,7 +72,8 @@ def win_rates(
     file = cache / "preferences.sqlite"
     with ChatSession(judge.endpoint, judge, file, where="evaluate.judge", payer=payer) as session:
         pairs = [pair for d in duels for pair in d.pairs]
-        said = iter(compare(session, pairs, rubric, settings.instructions) if pairs else ())
+        both = compare(session, pairs, rubric, settings.instructions) if pairs else []
+        said = iter(both)
         found = [_found(d, [next(said) for _ in d.pairs], judge.endpoint.base_url) for d in duels]
         spending, adapted = session.spending, session.adapted
     corrected = holm([d.p for d in found])
@@ -80,6 +82,7 @@ def win_rates(
         prompt_digest=pair_digest(rubric, settings.instructions),
         duels=tuple(d.model_copy(update={"p": p}) for d, p in zip(found, corrected, strict=True)),
         spent=spending.table(),
+        position=_position(both, judge.endpoint.model) if both else None,
         notes=(*_notes(found, evaluations, tasks), *adapted, *spending.notes()),
         seconds=watch.seconds,
         cpu_seconds=watch.cpu_seconds,
@@ -160,6 +163,12 @@ def _found(duel: _Duel, compared: Sequence[Compared], server: str) -> Duel:
         p=mcnemar(won["first"], won["second"]),
         longer=sum(_longer_won(pair, c) for pair, c in zip(duel.pairs, compared, strict=True)),
     )  # fmt: skip
+
+
+def _position(compared: Sequence[Compared], model: str) -> Table:
+    """Of all pairs, whomever they are of."""
+    table = position_table(compared)
+    return table.model_copy(update={"title": f"{table.title} of answers that were evaluated, by {model}"})
 
 
 def _longer_won(pair: Pair, compared: Compared) -> bool:

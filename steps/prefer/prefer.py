@@ -15,7 +15,7 @@ from steps.contracts.digests import value_digest
 from steps.contracts.ledger import LedgerWriter
 from steps.contracts.outcome import Outcome
 from steps.contracts.records import SCHEMA, Row, make_row
-from steps.contracts.reports import Example, Histogram, StageReport, of_chapter
+from steps.contracts.reports import Example, Histogram, StageReport
 from steps.engines.llm.asker import Asker, Requests, account_of, open_session
 from steps.engines.llm.egress import refuse_egress
 from steps.engines.llm.objects import to_answer
@@ -165,7 +165,7 @@ def _report(
     rows: Dataset, after: Dataset, created: Sequence[tuple[float, Row]], ranking: Ranking, requests: Requests,
     sessions: Sequence[ChatSession], lines: LedgerWriter, config: PreferConfig, watch: Stopwatch, scrubbed: bool,
 ) -> StageReport:  # fmt: skip
-    compared = of_chapter("biases", [position_table(ranking.compared)]) if isinstance(ranking, ByJudge) else ()
+    compared = [position_table(ranking.compared)] if isinstance(ranking, ByJudge) else ()
     account = account_of(requests, sessions)
     made = [row for _, row in created]
     better = {"better": dict(Counter(_better(row) for row in made))} if made else {}

@@ -134,7 +134,7 @@ def test_samples_of_a_model_are_judged_in_both_orders_and_a_model_learns_from_th
     page = (state_folder() / "runs" / record.name / "report.html").read_text()
     assert "jane@example.org" not in page and "replies with personal data, which was replaced" in page
     told = {a.name: store.report(a) for a in record.of_type("stage_report")}
-    assert len(judge.bodies) == 2 * sum(row[1] for row in told["prefer_report"].tables[0].rows)
+    assert len(judge.bodies) == 2 * dict(row[:2] for row in told["prefer_report"].tables[0].rows)["decided"]
     assert all(len(r["chosen"][0]["content"]) < len(r["rejected"][0]["content"]) for r in pairs)
     check_held_out(rows, [*model.bodies, *judge.bodies], "preference", ("train", "validation"))
     learnt, splits = told["train_report"], Counter(r["split"] for r in pairs)

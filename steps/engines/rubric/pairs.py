@@ -22,6 +22,7 @@ from steps.engines.llm.session import ChatSession, Question
 from steps.engines.rubric.frame import message_of
 from steps.engines.rubric.prompt import in_particular
 from steps.engines.rubric.rubric import Rubric
+from steps.engines.scoring.wilson import wilson
 
 Said: TypeAlias = Literal["A", "B", "tie"]
 Winner: TypeAlias = Literal["first", "second", "tie"]
@@ -67,12 +68,14 @@ class Compared:
         said: what was named with the first answer in front, and with the second one: A, B, tie, or a reason code.
         reasons: in the model's words, in the same order.
         prompt_tokens, completion_tokens: of both replies; None where the server counted none.
+        asked: False: the answers are equal, so that nobody was.
     """
 
     said: tuple[str, str]
     reasons: tuple[str, str] = ("", "")
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    asked: bool = True
 
     @property
     def how(self) -> How:
@@ -131,7 +134,7 @@ def compare(session: ChatSession, pairs: Sequence[Pair], rubric: Rubric, instruc
     both = [order for i in due for order in (pairs[i], pairs[i].swapped)]
     answers = session.answers([_question(orders, pair, session.endpoint) for pair in both])
     read = [_read(answer.reply, pair) for answer, pair in zip(answers, both, strict=True)]
-    found = [Compared(("tie", "tie"), ("the answers are equal",) * 2)] * len(pairs)
+    found = [Compared(("tie", "tie"), ("the answers are equal",) * 2, asked=False)] * len(pairs)
     for n, i in enumerate(due):
         one, other = read[2 * n], read[2 * n + 1]
         replies = [a.reply for a in answers[2 * n : 2 * n + 2]]
@@ -142,19 +145,28 @@ def compare(session: ChatSession, pairs: Sequence[Pair], rubric: Rubric, instruc
 
 
 def position_table(compared: Sequence[Compared]) -> Table:
-    """Whether the place of an answer decides: how both orders went together, and which place flips favour."""
-    how = Counter(c.how for c in compared)
+    """Whether the place of an answer decides: how both orders went together, and which place flips favour, as shares of
+    the pairs that were asked about and decided, with their 95 % intervals (Wilson's).
+    """
+    how = Counter(c.how for c in compared if c.asked)
     places = Counter(c.said[0] for c in compared if c.how == "flip")
+    decided = how.total() - how["undecided"]
     rows = [
         ("the same answer in both orders", how["agreed"]),
         ("a tie in one order or both", how["tie"]),
         ("the first place in both orders", places["A"]),
         ("the second place in both orders", places["B"]),
-        ("undecided", how["undecided"]),
     ]
-    decided = len(compared) - how["undecided"]
-    shares = [(*row, round(row[1] / decided, 4) if decided and row[0] != "undecided" else None) for row in rows]
-    return Table(title="Both orders of pairs", columns=("", "pairs", "share of decided"), rows=tuple(shares))
+    lines: list[tuple[str | int | float | None, ...]] = []
+    for what, count in rows:
+        share = wilson(count, decided)
+        lines.append((what, count, *(round(v, 4) for v in (share.value, share.low, share.high))) if share else
+                     (what, count, None, None, None))  # fmt: skip
+    lines += [("undecided", how["undecided"], None, None, None), ("decided", decided, None, None, None)]
+    if equal := sum(not c.asked for c in compared):
+        lines.append(("equal answers, not asked about", equal, None, None, None))
+    columns = ("", "pairs", "share of decided", "low", "high")
+    return Table(title="Both orders of pairs", columns=columns, rows=tuple(lines), chapter="biases")
 
 
 def _answers(turns: Sequence[Row]) -> list[dict[str, str]]:

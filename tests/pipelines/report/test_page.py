@@ -9,7 +9,7 @@ from support import sample_run
 
 from materializers.wording import turns
 from pipelines.report.page import RunPage, render_page
-from steps.contracts.evaluation import Reason
+from steps.contracts.evaluation import Reason, WinRates
 from steps.contracts.reports import Example, Table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -178,5 +178,8 @@ def test_a_model_that_judges_has_a_chapter_of_its_own():
     chapter = _words(html.split('id="judge"')[1].split("</section>")[0])
     places = [chapter.index(title) for title in ("Scores", "Agreement", "Habits of the judge", "Spend")]
     assert places == sorted(places) and "Both orders of pairs" in chapter and "score 5" in chapter
+    duels = WinRates(judge="j", prompt_digest="", duels=(), position=both.model_copy(update={"title": "Flips"}))
+    evaluated = render_page(dataclasses.replace(page, win_rates=duels))
+    assert "Flips" in evaluated.split('id="judge"')[1].split("</section>")[0] and evaluated.count("Flips") == 1
     # Each of them stands there once.
     assert html.count("Both orders of pairs") == 1 == html.count("Asked again") and html.count('href="#judge"') == 3

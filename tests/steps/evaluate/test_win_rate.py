@@ -85,6 +85,12 @@ def test_wins_ties_losses_and_flips_by_hand(tmp_path: Path) -> None:
     assert duel.rate is not None and duel.rate.value == pytest.approx(4.5 / 7) and duel.rate.n == 7
     assert duel.rate.low < 4.5 / 7 < duel.rate.high and duel.longer == 0
     assert duel.p == pytest.approx(2 * 5 / 16)  # of 4 decided ones, 3 or more for one side
+    # Of six that were asked about and could be read both orders named one answer in four, the first place in two; one
+    # pair of equal answers wasn't asked about. The interval of 2 / 6 by hand: (2 + z^2 / 2 -+ z sqrt(4 / 3 + z^2 / 4))
+    # / (6 + z^2).
+    assert done.position is not None and done.position.chapter == "biases"
+    assert [row[1] for row in done.position.rows] == [4, 0, 2, 0, 1, 6, 1]
+    assert done.position.rows[2][2:] == (0.3333, 0.0968, 0.7)
     # Seven pairs differ, each asked about in both orders.
     assert asked == 14
     assert again.duels == done.duels and len(server.bodies) == asked

@@ -81,7 +81,7 @@ def test_a_judge_in_both_orders_gives_pairs_with_their_margin(tmp_path: Path) ->
         assert row["kind"] == "preference" and row["split"] == "train"
         assert row["chosen"][0]["content"].endswith("what it is.") and len(row["rejected"][0]["content"]) < 4
         assert row["said"]["judge"] == "j" and row["said"]["scores"] == [1.0, 0.0]
-    assert [row[1] for row in done.report.tables[0].rows] == [9, 0, 0, 0, 0]
+    assert [row[1] for row in done.report.tables[0].rows] == [9, 0, 0, 0, 0, 9]
     assert (done.report.rows_in, done.report.created, done.report.kept) == (4, 3, 7)
 
 
@@ -119,7 +119,7 @@ def test_a_judge_that_likes_a_place_makes_no_pair(tmp_path: Path) -> None:
         done = run(rows_in(tmp_path), tmp_path / "out", served.url, judge.url)
     assert not pairs(done) and done.report.flagged_by == {"below_margin": 3}
     # The first place in both orders.
-    assert [row[1] for row in done.report.tables[0].rows] == [0, 0, 9, 0, 0]
+    assert [row[1] for row in done.report.tables[0].rows] == [0, 0, 9, 0, 0, 9]
 
 
 def test_a_grader_ranks_against_the_rows_own_answer(tmp_path: Path) -> None:
