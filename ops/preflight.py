@@ -38,7 +38,7 @@ from steps.engines.graders.graders import GRADERS
 from steps.engines.llm.endpoint import Connection
 from steps.engines.lm.context import context_length
 from steps.engines.lm.quantized import HOW_TO_GET_IT, has_bitsandbytes
-from steps.engines.lm.references import looks_like_path
+from steps.engines.lm.references import local_folder
 from steps.engines.scoring.metrics import (
     ANSWERED_UNANSWERABLE,
     DEGENERATE_CONTINUATION,
@@ -173,10 +173,24 @@ def _missing_files(root: Path, config: RunConfig) -> Iterator[Finding]:
             if not is_url(name) and not (root / name).exists():
                 what = f"no such file or folder: {name}{_near(root / name)} (paths start from {root})"
                 yield Finding((stage.field,), what, error=InputNotFoundError)
-    base = config.base.model if config.base is not None and config.tunes else ""
-    if base.startswith((".", "/", "~")) and not (root / base).is_dir():
-        what = f"no such folder: {base}{_near(root / base)} (paths start from {root})"
-        yield Finding(("base", "model"), what, error=InputNotFoundError)
+    named: list[tuple[KeyPath, str]] = []
+    if config.base is not None and config.tunes and not (config.base.registered or config.base.is_built):
+        named.append((("base", "model"), config.base.model))
+    judge = config.judge.local if config.curates and config.runs("judge") else None
+    if judge is not None and not config.judge.registered:
+        named.append((("judge", "local", "model"), judge.model))
+    for place, name in named:
+        if what := _no_folder(root, name):
+            yield Finding(place, what, error=InputNotFoundError)
+
+
+def _no_folder(root: Path, name: str) -> str:
+    """Why a model's name means a folder that isn't there; "": it doesn't."""
+    try:
+        local_folder(name, root)
+    except InputNotFoundError as e:
+        return f"no such folder: {name}{_near(root / name)} ({e.where}; {e.hint})"
+    return ""
 
 
 def _template(root: Path, config: RunConfig) -> Iterator[Finding]:
@@ -339,8 +353,7 @@ def _asked(root: Path, config: RunConfig, here: bool) -> Iterator[Finding]:
                 yield Finding(at, f"{e.what}; {e.hint}", error=type(e))
         for source in objective.asks():
             name = source.model or ""
-            if name and not source.registered and looks_like_path(name) and not (root / name).is_dir():
-                what = f"no such folder: {name}{_near(root / name)} (paths start from {root})"
+            if name and not source.registered and (what := _no_folder(root, name)):
                 yield Finding(at, what, here, error=InputNotFoundError)
 
 

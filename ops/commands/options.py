@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, nothing else")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a config key (dots)")]
+
+
+def _placed(overrides: list[str] | None) -> list[str] | None:
+    from ops.environment import find_root
+    from ops.override_paths import from_working_folder
+
+    return from_working_folder(overrides, find_root(), Path.cwd()) if overrides else overrides
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="override a config key (dots); paths start here", callback=_placed),
+]
 
 # How the files that a command is given are read: what `reads` puts in place of a command's `reading`.
 Columns = Annotated[

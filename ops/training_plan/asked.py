@@ -7,8 +7,7 @@ from typing import Any
 from ops.training_plan.described import found_at
 from steps.base.config import BaseConfig
 from steps.base.inputs import on_this_machine
-from steps.contracts.errors import InputNotFoundError
-from steps.engines.lm.references import looks_like_path
+from steps.engines.lm.references import local_folder
 from steps.train.asked import ModelSource
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of
@@ -40,9 +39,6 @@ def _values(root: Path, source: ModelSource) -> dict[str, Any] | None:
     if source.model is None or source.registered:
         return None
     config = BaseConfig(model=source.model, revision=source.revision)
+    local_folder(source.model, root, others=", or models:/NAME/3")
     place = on_this_machine(root, config)
-    if place is None and looks_like_path(source.model):
-        raise InputNotFoundError(
-            "no such model folder", where=source.model, hint=f"paths in a config start from {root}"
-        )
     return found_at(place, config).values() if place is not None else None

@@ -11,7 +11,7 @@ from steps.contracts.digests import value_digest
 from steps.contracts.errors import ConfigError, InputNotFoundError
 from steps.contracts.models import BaseRef, ModelFolder
 from steps.engines.lm.folder import count_parameters, model_files, model_folder, quantization_of
-from steps.engines.lm.references import hub_reference, local_reference, looks_like_path
+from steps.engines.lm.references import hub_reference, local_folder, local_reference
 from steps.engines.progress.progress import Stopwatch
 from steps.engines.template.config import TemplateConfig
 from steps.engines.template.effective import settings_of
@@ -47,11 +47,8 @@ def _found(config: BaseConfig, folder: Path, root: Path, *, keep_files: bool) ->
         )  # fmt: skip
     if config.is_built:
         return _built(config, folder)
-    if (root / config.model).is_dir():
-        return _local(config, root / config.model, folder if keep_files else None)
-    if looks_like_path(config.model):
-        hint = "name an existing folder, a hub id (owner/name), or a function (package.module:function)"
-        raise InputNotFoundError("no such model folder", where=config.model, hint=hint)
+    if (local := local_folder(config.model, root, others=", or a function (package.module:function)")) is not None:
+        return _local(config, local, folder if keep_files else None)
     return _hub(config)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from steps.contracts.code import code_digest
 from steps.contracts.context import StageContext
 from steps.contracts.digests import value_digest
-from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.errors import ConfigError
 from steps.contracts.models import ModelFolder, registered_model
 from steps.contracts.reports import Table
 from steps.engines.embed.cache import EmbeddingCache
@@ -206,7 +206,7 @@ def found_model(local: LocalJudgeConfig, ctx: StageContext) -> tuple[ModelFolder
         ConfigError: a registered model is named outside of a run.
     """
     from steps.engines.lm.hub import download, resolve_revision
-    from steps.engines.lm.references import hub_reference, local_reference, looks_like_path
+    from steps.engines.lm.references import hub_reference, local_folder, local_reference
 
     if registered_model(local.model):
         if local.model not in ctx.models:
@@ -216,12 +216,8 @@ def found_model(local: LocalJudgeConfig, ctx: StageContext) -> tuple[ModelFolder
             )  # fmt: skip
         over, model = ctx.models[local.model]
         return (model, None) if model.info.kind == "full" else (over, model)
-    folder = ctx.root / local.model
-    if folder.is_dir():
+    if (folder := local_folder(local.model, ctx.root, others=", or models:/NAME/3")) is not None:
         return local_reference(folder), None
-    if looks_like_path(local.model):
-        hint = "name an existing folder, a hub id (owner/name), or models:/NAME/3"
-        raise InputNotFoundError("no such model folder", where=local.model, hint=hint)
     commit = (ctx.inputs or {}).get(local.model) or resolve_revision(local.model, local.revision)
     return hub_reference(local.model, commit, download(local.model, commit)), None
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.contracts.errors import ConfigError
 from steps.contracts.models import registered_model
 from steps.contracts.reports import Frozen
 from steps.train.settings import Plan
@@ -53,13 +53,13 @@ def found_model(source: ModelSource, root: Path) -> Start:
     Raises:
         InputNotFoundError: there is no such folder or hub model. ServiceError: the hub can't be reached.
     """
-    from steps.engines.lm.hub import download
+    from steps.engines.lm.hub import download, resolve_revision
     from steps.engines.lm.references import hub_reference, local_reference
 
     name = str(source.model)
-    if (root / name).is_dir():
-        return Start(local_reference(root / name))
-    commit = _commit(name, source.revision)
+    if (folder := _folder(name, root)) is not None:
+        return Start(local_reference(folder))
+    commit = resolve_revision(name, source.revision)
     return Start(hub_reference(name, commit, download(name, commit)))
 
 
@@ -73,31 +73,26 @@ def input_digests(sources: Sequence[ModelSource], root: Path) -> dict[str, str]:
             reached.
     """
     from steps.engines.lm.folder import model_files
+    from steps.engines.lm.hub import resolve_revision
 
     found: dict[str, str] = {}
     for source in sources:
         if source.model is None or source.registered:
             continue
-        folder = root / source.model
-        if folder.is_dir():
+        if (folder := _folder(source.model, root)) is not None:
             if source.revision is not None:
                 hint = "drop revision; the folder's files are pinned by their digests"
                 raise ConfigError("revision is set, but this is a folder", where=source.model, hint=hint)
             found |= {f"{source.model}/{name}": digest for name, digest in model_files(folder).items()}
         else:
-            found[source.key] = _commit(source.model, source.revision)
+            found[source.key] = resolve_revision(source.model, source.revision)
     return found
 
 
-def _commit(name: str, revision: str | None) -> str:
-    from steps.engines.lm.hub import resolve_revision
-    from steps.engines.lm.references import looks_like_path
+def _folder(name: str, root: Path) -> Path | None:
+    from steps.engines.lm.references import local_folder
 
-    if looks_like_path(name):
-        raise InputNotFoundError(
-            "no such model folder", where=name, hint="name an existing folder, a hub id (owner/name), or models:/NAME/3"
-        )
-    return resolve_revision(name, revision)
+    return local_folder(name, root, others=", or models:/NAME/3")
 
 
 def asked_dtype(plan: Plan) -> str:

@@ -7,6 +7,7 @@ from steps.contracts.digests import value_digest
 from steps.contracts.errors import InputNotFoundError, MissingDependencyError, UnsafeSerializationError
 from steps.engines.lm.folder import model_files
 from steps.engines.lm.hub import download, resolve_revision
+from steps.engines.lm.references import local_folder
 
 _PACKAGE = "package:"
 
@@ -48,12 +49,7 @@ def _folder(name: str, root: Path) -> Path | None:
     """The local folder that `name` means; None for a hub id."""
     if name.startswith(_PACKAGE):
         return _in_package(name)
-    folder = root / name
-    if folder.is_dir():
-        return folder
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputNotFoundError("no such model folder", where=name, hint=f"relative paths start from {root}")
-    return None
+    return local_folder(name, root, bare=True, others=f", or {_PACKAGE}IMPORT_NAME/FOLDER")
 
 
 def _in_package(name: str) -> Path:

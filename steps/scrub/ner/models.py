@@ -65,7 +65,9 @@ def model_digest(config: NerConfig, root: Path) -> str:
         files = folder_digests(folder)
         return value_digest({name: sha256 for name, sha256 in files.items() if not name.endswith(".pyc")})
     from steps.engines.lm.hub import resolve_revision
+    from steps.engines.lm.references import local_folder
 
+    local_folder(config.model, root, bare=True)
     return resolve_revision(config.model, config.revision)
 
 

@@ -11,6 +11,7 @@ from support.tiny_model import build_tiny_model, tiny_dataset, tiny_row, tiny_to
 import steps.train.asked as models
 import steps.train.step as train_step
 from steps.contracts.errors import ConfigError, InputNotFoundError
+from steps.engines.lm import hub
 from steps.engines.lm.load import load
 from steps.engines.template.render import chat_template, prompt_and_reference
 from steps.train.asked import ModelSource, found_model
@@ -160,7 +161,7 @@ def test_the_estimate_counts_the_teacher(tiny_model, teacher):
 
 def test_models_of_a_hub_are_those_of_the_commits_that_the_run_began_with(tmp_path, monkeypatch):
     moved = {"one": "c1", "two": "c2"}
-    monkeypatch.setattr(models, "_commit", lambda name, revision: moved.get(revision, revision))
+    monkeypatch.setattr(hub, "resolve_revision", lambda name, revision: moved.get(revision, revision))
     monkeypatch.setattr(train_step, "input_root", lambda _: tmp_path)
     monkeypatch.setattr(train_step, "found_model", lambda source, root: source.revision)
     rewards = [{"model": "a/b", "revision": name} for name in moved]
