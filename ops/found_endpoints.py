@@ -40,7 +40,7 @@ def find_candidates(root: Path, texts: Sequence[str], over: str | None, key_env:
     Raises:
         ConfigError: an address is none, or a text is named twice. As `find_models`.
     """
-    served = {text: _endpoint(text, key_env) for text in texts if text.startswith(_SCHEMES)}
+    served = {text: FoundEndpoint(text, served_endpoint(text, key_env)) for text in texts if is_served(text)}
     if key_env is not None and not served:
         raise ConfigError("no model here is behind a server", where="--key-env", hint="name one as URL#MODEL")
     twice = sorted({t for t in served if texts.count(t) > 1})
@@ -50,10 +50,20 @@ def find_candidates(root: Path, texts: Sequence[str], over: str | None, key_env:
     return [served[text] if text in served else next(local) for text in texts]
 
 
-def _endpoint(text: str, key_env: str | None) -> FoundEndpoint:
+def is_served(text: str) -> bool:
+    """Whether a name is a server's address."""
+    return text.startswith(_SCHEMES)
+
+
+def served_endpoint(text: str, key_env: str | None) -> Endpoint:
+    """The model behind a server that URL#MODEL names.
+
+    Raises:
+        ConfigError: the address is none, or says no model.
+    """
     url, _, model = text.partition("#")
     try:
-        return FoundEndpoint(text, Endpoint(base_url=url, model=model, key_env=key_env))
+        return Endpoint(base_url=url, model=model, key_env=key_env)
     except ValidationError as e:
         what = "it doesn't say which model of the server" if not model else e.errors()[0]["msg"]
         # An address may hold a password, which isn't said again.

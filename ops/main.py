@@ -1070,13 +1070,20 @@ def compare(
     key_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="environment variable with the key of models behind a server")
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONFIG|URL#MODEL",
+            help="whose answers a model prefers: that of a run config's evaluate.judge, or one behind a server",
+        ),
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Measure models on the same test rows or questions, as a run does, and put them side by side."""
     from ops.commands.compare import Wanted, compare_models
 
     _quiet(json_output)
-    asked = Wanted(config, run, overrides or [], suites or [], key_env)
+    asked = Wanted(config, run, overrides or [], suites or [], key_env, judge)
     compare_models(root_folder(), models, asked, over, answers, allow_seen, json_output)
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ops.console import console, emit, say
 from ops.environment import prepare
-from ops.found_endpoints import Candidate, FoundEndpoint, find_candidates
+from ops.found_endpoints import Candidate, FoundEndpoint, find_candidates, is_served, served_endpoint
 from ops.found_models import trained_on
 from ops.measured import Measured, Terms, kept_folder, measured
 from ops.summary import print_comparison, print_win_rates
@@ -27,7 +27,7 @@ from steps.engines.embed.config import CACHE as EMBEDDINGS
 from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.named_files import files_of
 from steps.evaluate.tasks import Suite, suite
-from steps.evaluate.win_rate import win_rates
+from steps.evaluate.win_rate import require_comparing, win_rates
 from steps.gate.gate import compare as compared
 from steps.zenml_runtime.state import state_folder
 from steps.zenml_runtime.urls import with_urls
@@ -37,7 +37,7 @@ from steps.zenml_runtime.urls import with_urls
 class Wanted:
     """How the command line says that models are measured: by a config with overrides, as a run did, by suites.
 
-    `key_env`: the variable that holds the key of servers.
+    `key_env`: the variable that holds the key of servers; `judge`: whose preference is asked besides.
     """
 
     config: Path | None = None
@@ -45,6 +45,7 @@ class Wanted:
     overrides: Sequence[str] = ()
     suites: Sequence[str] = ()
     key_env: str | None = None
+    judge: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,11 @@ def compare_models(
     prepare(root)
     found = find_candidates(root, models, over, wanted.key_env)
     asked = _asked(root, wanted, found)
-    folder = with_urls(asked.config.files(), root)
-    folder = with_urls((*asked.config.files(), *files_of(asked.config, lambda name: folder / name)), root)
+    judged = _judged(asked.config, wanted.judge)
+    folder = with_urls(judged.files(), root)
+    folder = with_urls((*judged.files(), *files_of(asked.config, lambda name: folder / name)), root)
+    if judged.win_rate is not None:
+        require_comparing(judged, folder)
     dataset = asked.version.dataset if asked.version else None
     tasks = suite(dataset, asked.config, folder)
     notes = _seen(root, found, tasks, allow_seen) if asked.version else []
@@ -88,7 +92,7 @@ def compare_models(
     terms = Terms(dataset, tasks, asked.config, folder, answers or kept_folder(root), scrubbed)
     done = [measured(m, terms) for m in found]
     comparison = compared(done[0].evaluation, [d.evaluation for d in done[1:]])
-    preferred = _preferred(done, terms) if asked.config.win_rate is not None else None
+    preferred = _preferred(done, replace(terms, config=judged)) if judged.win_rate is not None else None
     notes = [*notes, *_same(found), *_told(done)]
     if json_output:
         emit(_as_json(comparison, asked, done, notes) | _preferred_as_json(preferred))
@@ -130,11 +134,31 @@ def _asked(root: Path, wanted: Wanted, found: Sequence[Candidate]) -> _Asked:
     return replace(by, config=_checked({**values, "suites": [*values["suites"], *names]}))
 
 
-def _checked(values: dict[str, Any]) -> EvaluateConfig:
+def _judged(config: EvaluateConfig, judge: str | None) -> EvaluateConfig:
+    """With the judge of preferences that the command line names, and what a config says of how it is asked. Models are
+    measured without it, so that what is kept of them stays known.
+    """
+    if judge is None:
+        return config
+    values = config.model_dump(mode="json")
+    how = values["win_rate"] or {}
+    if is_served(judge):
+        who: dict[str, Any] = {"endpoint": served_endpoint(judge, None).model_dump(mode="json")}
+    else:
+        named = load_model(RunConfig, Path(judge)).evaluate
+        if named.judge is None:
+            hint = "set evaluate.judge.endpoint in it, or name one as http://HOST:PORT/v1#MODEL"
+            raise ConfigError("this config has no evaluate.judge", where=f"--judge {judge}", hint=hint)
+        who = named.judge.model_dump(mode="json")
+        how = named.win_rate.model_dump(mode="json") if named.win_rate is not None else how
+    return _checked({**values, "judge": who, "win_rate": how}, "--judge")
+
+
+def _checked(values: dict[str, Any], option: str = "--suite") -> EvaluateConfig:
     try:
         return EvaluateConfig.model_validate(values)
     except ValidationError as e:
-        raise ConfigError(e.errors()[0]["msg"].removeprefix("Value error, "), where="--suite") from e
+        raise ConfigError(e.errors()[0]["msg"].removeprefix("Value error, "), where=option) from e
 
 
 def name_below(root: Path, name: str) -> str:

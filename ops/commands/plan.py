@@ -8,6 +8,7 @@ from ops.console import console, emit, say
 from ops.environment import prepare
 from ops.infra import load_infra
 from ops.judging.plan import JudgePlan, judge_plan
+from ops.training_plan.comparing import comparing_plan
 from ops.training_plan.making import MakingPlan, making_plans
 from ops.training_plan.plan import Asked, Card, this_machine, training_plan
 from ops.training_plan.prices import prices
@@ -46,7 +47,8 @@ def plan(
     config = load_model(RunConfig, path, overrides)
     table = prices(price_file)
     asked = judge_plan(root, config, table, rows if not config.phases else None)
-    made = making_plans(root, config, table)
+    compared = comparing_plan(root, config, table)
+    made = [*making_plans(root, config, table), *([compared] if compared is not None else [])]
     if (asked is not None or made) and not config.phases:
         _tell_asked(asked, made, json_output)
         return True

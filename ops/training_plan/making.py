@@ -46,7 +46,7 @@ from steps.zenml_runtime.state import state_folder
 # Chosen, for models that were never asked: characters of a question and of an answer that one writes, and tokens of
 # replies: a pair, what a check of claims says of an answer, a word of judgement, a question, an answer.
 _QUESTION, _ANSWER = "q" * 90, "a" * 300
-_PAIR, _CLAIMS, _WORD, _WRITTEN, _SAID = 110, 150, 10, 30, 250
+_PAIR, _CLAIMS, _WORD, WRITTEN, SAID = 110, 150, 10, 30, 250
 # Chosen: seconds until a reply begins, and how fast it goes on.
 _FIRST_TOKEN, _TOKENS_PER_SECOND = 0.5, 80
 
@@ -122,7 +122,7 @@ class MakingPlan:
 
 
 @dataclass(frozen=True)
-class _Asker:
+class Asker:
     """A model with its settings and the file of its replies."""
 
     who: str
@@ -134,7 +134,7 @@ class _Asker:
 
 def making_plans(root: Path, config: RunConfig, prices: PriceTable) -> list[MakingPlan]:
     """What synthesize, augment and prefer would ask, as far as they are part of the run."""
-    stages: tuple[tuple[str, Callable[[Path, Sequence[Row], RunConfig], list[_Asker]]], ...] = (
+    stages: tuple[tuple[str, Callable[[Path, Sequence[Row], RunConfig], list[Asker]]], ...] = (
         ("synthesize", _synthesis), ("augment", _augmentation), ("prefer", _preference),
     )  # fmt: skip
     running = [(name, asks) for name, asks in stages if config.curates and config.runs(name)]
@@ -145,13 +145,14 @@ def making_plans(root: Path, config: RunConfig, prices: PriceTable) -> list[Maki
     if len(running) > 1:
         notes = (*notes, "what an earlier one of these stages makes isn't counted in the later ones")
     return [
-        MakingPlan(name, count, origin, tuple(_part(a, scale, prices) for a in asks(root, sample, config) if a.asks),
+        MakingPlan(name, count, origin, tuple(part_of(a, scale, prices) for a in asks(root, sample, config) if a.asks),
                    prices.currency, notes)
         for name, asks in running
     ]  # fmt: skip
 
 
-def _part(asker: _Asker, scale: float, prices: PriceTable) -> Part:
+def part_of(asker: Asker, scale: float, prices: PriceTable) -> Part:
+    """What it would cost where rows are so many times those that its requests were made of."""
     there = _kept(asker)
     due = [a for a in asker.asks if a.question.key not in there]
     prompt = round(sum(a.times(scale) * a.question.chars for a in due) / CHARACTERS)
@@ -171,7 +172,7 @@ def _part(asker: _Asker, scale: float, prices: PriceTable) -> Part:
     )  # fmt: skip
 
 
-def _kept(asker: _Asker) -> set[str]:
+def _kept(asker: Asker) -> set[str]:
     """Keys of those requests whose replies are there."""
     if not asker.file.is_file():
         return set()
@@ -181,15 +182,15 @@ def _kept(asker: _Asker) -> set[str]:
 
 def _askers(
     endpoint: Endpoint, prices: Prices, second: str, other: PricedEndpoint | None, folder: Path
-) -> tuple[_Asker, _Asker]:
+) -> tuple[Asker, Asker]:
     """The model that writes, and the one that is asked beside it, which may be the same."""
-    writer = _Asker("writer", endpoint, prices, folder / "replies.sqlite")
+    writer = Asker("writer", endpoint, prices, folder / "replies.sqlite")
     if other is None:
         return writer, writer
-    return writer, _Asker(second, other.endpoint, other, folder / f"{second}_replies.sqlite")
+    return writer, Asker(second, other.endpoint, other, folder / f"{second}_replies.sqlite")
 
 
-def _synthesis(root: Path, sample: Sequence[Row], config: RunConfig) -> list[_Asker]:
+def _synthesis(root: Path, sample: Sequence[Row], config: RunConfig) -> list[Asker]:
     settings = config.synthesize
     assert settings is not None and settings.endpoint is not None
     folder = state_folder() / SYNTHESIS
@@ -231,7 +232,7 @@ def _seeds(sample: Sequence[Row], config: RunConfig, splits: Sequence[Split] = (
     ]  # fmt: skip
 
 
-def _augmentation(root: Path, sample: Sequence[Row], config: RunConfig) -> list[_Asker]:
+def _augmentation(root: Path, sample: Sequence[Row], config: RunConfig) -> list[Asker]:
     settings = config.augment
     assert settings is not None and settings.endpoint is not None
     folder = state_folder() / AUGMENTATION
@@ -240,41 +241,41 @@ def _augmentation(root: Path, sample: Sequence[Row], config: RunConfig) -> list[
     return [writer] if teacher is writer else [writer, teacher]
 
 
-def _ask_to_augment(seeds: Sequence[Prompted], settings: AugmentConfig, writer: _Asker, teacher: _Asker) -> None:
+def _ask_to_augment(seeds: Sequence[Prompted], settings: AugmentConfig, writer: Asker, teacher: Asker) -> None:
     for method in settings.methods:
         if isinstance(method, Distill):
             own = [s for s in seeds if s.position(method.kind) < method.share]
-            teacher.asks.extend(Ask("answers", to_answer(s.turns, teacher.endpoint), _SAID, known=True) for s in own)
+            teacher.asks.extend(Ask("answers", to_answer(s.turns, teacher.endpoint), SAID, known=True) for s in own)
         for w in wanted_of(method, seeds):
             asked = question_of(w, w.seeds[0].question, settings, writer.endpoint)
             alone = method.kind == "self_instruct"
-            writer.asks.append(Ask(method.kind, asked, _WRITTEN * w.n, known=not alone, fixed=alone))
+            writer.asks.append(Ask(method.kind, asked, WRITTEN * w.n, known=not alone, fixed=alone))
             if method.kind == "back_translation":
-                writer.asks.append(Ask(method.kind, asked, _WRITTEN))
+                writer.asks.append(Ask(method.kind, asked, WRITTEN))
             for _ in range(w.n):
                 if method.kind in KEEP_ANSWER:
                     same = to_compare_questions(w.seeds[0].question, _QUESTION, writer.endpoint)
                     writer.asks.append(Ask("whether it asks the same", same, _WORD))
                 else:
                     turns = [*w.seeds[0].before, message("user", _QUESTION)]
-                    teacher.asks.append(Ask("answers", to_answer(turns, teacher.endpoint), _SAID, fixed=alone))
+                    teacher.asks.append(Ask("answers", to_answer(turns, teacher.endpoint), SAID, fixed=alone))
 
 
-def _preference(root: Path, sample: Sequence[Row], config: RunConfig) -> list[_Asker]:
+def _preference(root: Path, sample: Sequence[Row], config: RunConfig) -> list[Asker]:
     settings = config.prefer
     assert settings is not None and settings.model is not None
     folder = state_folder() / PREFERENCES
-    model = _Asker("model", settings.model.endpoint, settings.model, folder / "samples.sqlite")
+    model = Asker("model", settings.model.endpoint, settings.model, folder / "samples.sqlite")
     asked = _seeds(sample, config, ("train", "validation"))
     seeds = [s for s in asked if s.position("prefer") < settings.share_of(s.split)]
     for s in seeds:
         model.asks.extend(
-            Ask(_for("samples", s), to_answer(s.turns, model.endpoint, n + 1), _SAID, known=True)
+            Ask(_for("samples", s), to_answer(s.turns, model.endpoint, n + 1), SAID, known=True)
             for n in range(settings.samples)
         )
     if settings.judge is None:
         return [model]
-    judge = _Asker("judge", settings.judge.endpoint, settings.judge, folder / "verdicts.sqlite")
+    judge = Asker("judge", settings.judge.endpoint, settings.judge, folder / "verdicts.sqlite")
     judge.asks.extend(_duels(root, seeds, settings, judge.endpoint))
     return [model, judge]
 
@@ -282,11 +283,11 @@ def _preference(root: Path, sample: Sequence[Row], config: RunConfig) -> list[_A
 def _duels(root: Path, seeds: Sequence[Prompted], settings: PreferConfig, asked: Endpoint) -> Iterator[Ask]:
     assert settings.judge is not None
     rubric = read_rubric(settings.judge.rubric, lambda name: root / name)
-    said = (message("assistant", "a" * (_SAID * CHARACTERS)),)
+    said = (message("assistant", "a" * (SAID * CHARACTERS)),)
     for s in seeds:
         both = question_of_pair(rubric, settings.judge.instructions, Pair(tuple(s.turns), said, said), asked)
         for _ in combinations(range(settings.samples + settings.with_answer), 2):
-            yield from [Ask(_for("comparisons", s), both, 2 * _WRITTEN)] * 2
+            yield from [Ask(_for("comparisons", s), both, 2 * WRITTEN)] * 2
 
 
 def _for(what: str, one: Prompted) -> str:

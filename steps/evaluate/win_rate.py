@@ -28,7 +28,7 @@ from steps.evaluate.config import EvaluateConfig
 from steps.evaluate.tasks import Task, row_id, sample, suite
 
 # Tasks whose answers say something that may be said better or worse.
-_FREE: frozenset[TaskKind] = frozenset({"held_out", "questions", "domain", "qa"})
+FREE: frozenset[TaskKind] = frozenset({"held_out", "questions", "domain", "qa"})
 _WIN = {"first": 1.0, "second": 0.0, "tie": 0.5}
 
 
@@ -67,7 +67,7 @@ def win_rates(
     assert settings is not None and judge is not None
     watch = Stopwatch()
     rubric = require_comparing(config, root)
-    tasks = [t for t in suite(dataset, config, root).tasks if t.kind in _FREE]
+    tasks = [t for t in suite(dataset, config, root).tasks if t.kind in FREE]
     duels = list(_duels(evaluations, reference, tasks, settings.max_rows))
     file = cache / "preferences.sqlite"
     with ChatSession(judge.endpoint, judge, file, where="evaluate.judge", payer=payer) as session:
@@ -108,24 +108,28 @@ def _duels(
     """Of every task whom each is held against; a champion that is the reference by weights is asked about once."""
     reports = {e.report.subject: e.report for e in evaluations}
     said = {e.report.subject: read_answers(e.answers) for e in evaluations}
-    against = [reference]
-    if CHAMPION in reports and not _same(reports[CHAMPION], reports[reference]):
-        against.append(CHAMPION)
+    same = CHAMPION in reports and _same(reports[CHAMPION], reports[reference])
+    sides = duelling([s for s in reports if s == reference or not (same and s == CHAMPION)], reference)
     for task in tasks:
-        chosen = _chosen(task, max_rows)
-        for opponent in against:
-            for subject in reports:
-                if subject not in (opponent, reference) and not (subject == CHAMPION and CHAMPION not in against):
-                    sides = (said[subject].get(task.name, ()), said[opponent].get(task.name, ()))
-                    if pairs := list(_pairs(chosen, *sides)):
-                        yield _Duel(task.name, subject, opponent, pairs)
+        chosen = chosen_rows(task, max_rows)
+        for subject, opponent in sides:
+            if pairs := list(_pairs(chosen, said[subject].get(task.name, ()), said[opponent].get(task.name, ()))):
+                yield _Duel(task.name, subject, opponent, pairs)
+
+
+def duelling(subjects: Sequence[str], reference: str) -> list[tuple[str, str]]:
+    """Whose answers are held against whose: everybody's against the reference's, and the champion's where it is
+    another one.
+    """
+    against = [reference, *([CHAMPION] if CHAMPION in subjects and reference != CHAMPION else [])]
+    return [(s, opponent) for opponent in against for s in subjects if s not in (opponent, reference)]
 
 
 def _same(one: EvalReport, other: EvalReport) -> bool:
     return (one.model_digest, one.decoding) == (other.model_digest, other.decoding)
 
 
-def _chosen(task: Task, max_rows: int | None) -> dict[str, Row]:
+def chosen_rows(task: Task, max_rows: int | None) -> dict[str, Row]:
     """Rows by their ids in answers files, in canonical order."""
     rows = {row_id(task, row): row for row in task.rows if row["kind"] != "document"}
     few = sample(((row["content_id"], name) for name, row in rows.items()), max_rows)
@@ -138,8 +142,13 @@ def _pairs(rows: dict[str, Row], one: Sequence[Answered], other: Sequence[Answer
     for name, row in rows.items():
         a, b = first.get(name), second.get(name)
         if a is not None and b is not None:
-            before = tuple(stored_messages(row)[: asked_turn(row)])
-            yield Pair(before, (message("assistant", a),), (message("assistant", b),), row["tools"])
+            yield pair_of(row, a, b)
+
+
+def pair_of(row: Row, one: str, other: str) -> Pair:
+    """Two answers to what a row asks."""
+    before = tuple(stored_messages(row)[: asked_turn(row)])
+    return Pair(before, (message("assistant", one),), (message("assistant", other),), row["tools"])
 
 
 def _found(duel: _Duel, compared: Sequence[Compared], server: str) -> Duel:

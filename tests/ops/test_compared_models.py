@@ -238,3 +238,36 @@ def test_a_judge_says_whose_answers_it_prefers(run: StoredRun, tmp_path: Path) -
         assert status == 0 and "Whose answers j prefers" in out and len(server.bodies) == asked
     assert (duel["subject"], duel["against"], duel["ties"]) == ("run:shop", "run:shop/base", 3)
     assert asked == 2 * duel["flips"]
+
+
+@pytest.mark.slow
+def test_a_judge_of_the_command_line_prefers_answers_to_a_suite(run: StoredRun, tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text(
+        '{"question": "Two and two?", "answer": "4"}\n{"question": "Six?", "answer": "6"}\n'
+    )
+    suite_file, config = tmp_path / "sums.yaml", tmp_path / "judge.yaml"
+    tasks = "[{name: q, kind: qa, file: q.jsonl, max_new_tokens: 4}]"
+    suite_file.write_text(f"{{name: sums, version: '1', licence: Apache-2.0, tasks: {tasks}}}")
+    shared = ("run:shop/base", "run:shop", "--suite", suite_file)
+    assert "win_rates" not in told(*shared)
+    with ScriptedServer(lambda n, body: completion(json.dumps({"reason": "so", "better": "A"}))) as server:
+        served = told(*shared, "--judge", f"{server.url}#j")
+        # Measured already: only the judge is asked.
+        assert all(e["reused"] for e in served["evaluations"])
+        (duel,) = served["win_rates"]["duels"]
+        assert (duel["task"], duel["ties"], served["win_rates"]["judge"]) == ("sums.q", 2, "j")
+        assert len(server.bodies) == 2 * duel["flips"]
+        config.write_text(
+            "name: shop\ningest: {sources: [{name: a, path: a.jsonl}]}\nbase: {model: x/y}\nskip: [scrub]\n"
+            f"evaluate: {{judge: {{endpoint: {{base_url: '{server.url}', model: j}}}}, win_rate: {{max_rows: 1}}}}\n"
+            "registry: {name: shop}\n"
+        )
+        (fewer,) = told(*shared, "--judge", config)["win_rates"]["duels"]
+        assert fewer["ties"] == 1
+    config.write_text(config.read_text().replace("evaluate:", "evaluate: {}\n# "))
+    for judge, why in (
+        (config, "this config has no evaluate.judge"), ("https://models.example.com/v1#j", "another machine"),
+        ("http://127.0.0.1:1/v1", "which model of the server"), (tmp_path / "none.yaml", "no such configuration file"),
+    ):  # fmt: skip
+        status, out = invoke("compare", *shared, "--judge", judge)
+        assert status != 0 and why in " ".join(out.split()), out
