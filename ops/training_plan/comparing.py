@@ -49,7 +49,7 @@ def comparing_plan(root: Path, config: RunConfig, prices: PriceTable) -> MakingP
         asker.asks.extend(_asks(root, evaluate, judge.endpoint, task.name, chosen, len(duels), fixed=True))
     scale = rows / len(sample) if sample else 0.0
     where = f" {held.origin}" if held is not None else ""
-    origin = f"{rows:,} held out{where}, {questions:,} questions of files; {len(duels)} pair{"s" * (len(duels) != 1)} of subjects"
+    origin = f"{rows:,} held out{where}, {questions:,} questions of files; pairs of subjects: {len(duels)}"
     parts = (part_of(asker, scale, prices),) if asker.asks else ()
     return MakingPlan("win_rate", rows + questions, origin, parts, prices.currency, tuple(notes))
 

@@ -43,7 +43,7 @@ def test_both_orders_of_every_question_and_two_subjects(folder: Path) -> None:
     # Ten of fifty rows are held out, seven questions stand in a file; the base and what was trained are one pair.
     assert part.by_purpose == {"held_out": 20, "asked": 14} and part.asked.requests == 34 and found.rows == 17
     assert part.asked.cost == pytest.approx((2 * part.asked.prompt_tokens + 10 * part.asked.reply_tokens) / 1e6)
-    assert part.asked.prompt_tokens > 34 * 500 and "1 pair of subjects" in found.origin
+    assert part.asked.prompt_tokens > 34 * 500 and "pairs of subjects: 1" in found.origin
     prompted = {"name": "prompted", "system": "Be brief."}
     three = plan(folder, {"subjects": [prompted]}, gate={"min_gain_over_champion": 0.0})
     # Against the base: champion, prompted, tuned; against the champion: the two others.
