@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from materializers.artifacts import stage_of
+from ops.override_paths import typed_path
 from ops.run_index import artifacts_of, find_run
+from ops.training_plan.described import found_at, on_meta
 from pipelines.config import RunConfig
 from pipelines.load import load_model
 from pipelines.report.candidates import decisive_metric
-from steps.contracts.errors import ConfigError
+from steps.base.config import BaseConfig
+from steps.base.inputs import on_this_machine
+from steps.contracts.errors import AssayError, ConfigError
 from steps.contracts.evaluation import Comparison, Decision, Difference, EvalReport
 from steps.contracts.models import BASE
 from steps.contracts.reports import StageReport, Table
+from steps.engines.lm.folder import count_parameters
 from steps.engines.scoring.metrics import HELD_OUT
 
 
@@ -26,7 +32,7 @@ class Rung:
 
     Attributes:
         label: what tells it from the others, in words; base: the config's section of that name.
-        run: that was made of it; "": it failed, and `error` says why.
+        run: that was made of it; "": it failed, and `error` says why, or `skipped` why it wasn't run.
         parameters: weights of the base.
         promote: the gate's word; unmet: its checks that failed.
         difference: by the metric that decides, the candidate beside its own base.
@@ -39,6 +45,7 @@ class Rung:
     base: dict[str, Any]
     run: str = ""
     error: str = ""
+    skipped: str = ""
     parameters: int = 0
     promote: bool = False
     unmet: tuple[str, ...] = ()
@@ -74,6 +81,38 @@ def rungs_of(texts: Sequence[str]) -> list[Rung]:
     if twice:
         raise ConfigError(f"named twice: {', '.join(twice)}", where="BASE")
     return found
+
+
+def located(root: Path, here: Path, rungs: Sequence[Rung]) -> list[Rung]:
+    """The bases as a config names them, that were typed in the folder `here`."""
+    return [replace(r, base={k: typed_path(v, root, here) if k == "model" else v for k, v in r.base.items()})
+            for r in rungs]  # fmt: skip
+
+
+def by_size(root: Path, rungs: Sequence[Rung]) -> tuple[list[Rung], bool]:
+    """The bases in order of their weights, as far as these are on this machine before anything runs; False: those of
+    some aren't, and they stay as they were given.
+    """
+    sizes = [_weights(root, rung) for rung in rungs]
+    if None in sizes:
+        return list(rungs), False
+    order = sorted(range(len(rungs)), key=lambda i: sizes[i] or 0)
+    return [rungs[i] for i in order], True
+
+
+def _weights(root: Path, rung: Rung) -> int | None:
+    """Of a folder's files, else of what its config.json describes."""
+    try:
+        base = BaseConfig.model_validate(rung.base)
+        place = None if base.is_built or base.registered else on_this_machine(root, base)
+        if place is None:
+            return None
+        if found := count_parameters(place):
+            return found
+        here = found_at(place, base)
+        return int(sum(p.numel() for p in on_meta(here.values(), here.file)().parameters()))
+    except (AssayError, ValidationError):  # told when the config is checked with it
+        return None
 
 
 def overrides_of(config: RunConfig, rung: Rung) -> list[str]:
@@ -130,19 +169,21 @@ def smallest(rungs: Sequence[Rung]) -> Rung | None:
 
 def verdict(rungs: Sequence[Rung]) -> str:
     """What came of it, in a sentence."""
-    first, done = smallest(rungs), [r for r in rungs if r.run]
+    first, done, left = smallest(rungs), [r for r in rungs if r.run], sum(bool(r.skipped) for r in rungs)
     if first is None:
         return f"None of {len(done)} bases passes the gate" if done else "No base has come to the gate"
     below = [r for r in done if r.parameters < first.parameters]
     less = "one smaller doesn't" if len(below) == 1 else f"{len(below)} smaller don't"
-    smaller = f"; of {len(done)} bases {less}" if below else f", the smallest of {len(done)}"
+    smaller = f"; of {len(done)} bases {less}" if below else f", the smallest of {len(done)}" if not left else ""
+    smaller += f"; {left} behind it {'was' if left == 1 else 'were'} not run" if left else ""
     return f"The smallest base that passes the gate is {first.label} ({first.parameters:,} weights){smaller}"
 
 
 def notes(rungs: Sequence[Rung], config: RunConfig) -> list[str]:
     """What is to be known of the table."""
     said = [f"{r.label} doesn't pass: {', '.join(r.unmet)}" for r in rungs if r.run and not r.promote]
-    if failed := sum(not r.run for r in rungs):
+    said += [f"{r.label} wasn't run: {r.skipped}" for r in rungs if r.skipped]
+    if failed := sum(not r.run and not r.skipped for r in rungs):
         said.append(f"{failed} of {len(rungs)} runs failed: whether those bases pass isn't known")
     if len({r.rows for r in rungs if r.run}) > 1:
         said.append("the runs have measured other dataset versions: their values don't compare")
@@ -159,8 +200,8 @@ def notes(rungs: Sequence[Rung], config: RunConfig) -> list[str]:
 
 
 def table(rungs: Sequence[Rung]) -> Table:
-    """A line per base, the smallest first; those that failed last."""
-    ordered = sorted(rungs, key=lambda r: (not r.run, r.parameters))
+    """A line per base, the smallest first; those that failed behind them, those that weren't run last."""
+    ordered = sorted(rungs, key=lambda r: (bool(r.skipped), not r.run, r.parameters))
     metrics = list(dict.fromkeys(r.difference.metric.replace("_", " ") for r in ordered if r.difference))
     return Table(
         title="Every base by the same config, 95 % intervals",
@@ -171,6 +212,8 @@ def table(rungs: Sequence[Rung]) -> Table:
 
 
 def _line(r: Rung, *, named: bool) -> tuple[str | int | float | None, ...]:
+    if r.skipped:
+        return (r.label, None, "not run", *[""] * 7)
     if not r.run:
         return (r.label, None, f"failed: {r.error.partition(chr(10))[0]}", *[""] * 7)
     d = r.difference

@@ -273,13 +273,16 @@ def ladder(
         Path | None, typer.Option(metavar="FILE", help="the table as a page; default: in the state folder")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check every run; run nothing")] = False,
+    whole: Annotated[
+        bool, typer.Option("--all", help="run every base, also those larger than one that passes")
+    ] = False,
     json_output: Json = False,
 ) -> None:
-    """Tune and gate several bases on the same rows, and name the smallest that passes."""
+    """Tune and gate bases on the same rows, from the smallest to the first that passes."""
     from ops.commands.ladder import climb
 
     _quiet(json_output)
-    climb(root_folder(), config, bases, overrides or [], infra, stack, html, dry_run, json_output)
+    climb(root_folder(), config, bases, overrides or [], infra, stack, html, dry_run, json_output, whole)
 
 
 app.add_typer(schedule_commands, rich_help_panel="Run")

@@ -20,7 +20,7 @@ def from_working_folder(overrides: Sequence[str], root: Path, here: Path) -> lis
     absolute. A path is what begins as one (./ ../ / ~), and what is there; any other name stays (it may be one of the
     hub, or lie below `root`).
     """
-    return [_placed(one, root.resolve(), here.resolve()) for one in overrides]
+    return [_placed(one, root, here) for one in overrides]
 
 
 def _placed(override: str, root: Path, here: Path) -> str:
@@ -38,14 +38,16 @@ def _of_place(place: tuple[str, ...], value: Any, root: Path, here: Path) -> Any
         return {k: _of_place((*place, str(k)), v, root, here) for k, v in value.items()}
     if isinstance(value, list):
         return [_of_place(place, v, root, here) for v in value]
-    is_path = isinstance(value, str) and place[-1] in _PATHS and not _NAMES & set(place)
-    return _path(value, root, here) if is_path else value
+    is_path = place[-1] in _PATHS and not _NAMES & set(place)
+    return typed_path(value, root, here) if is_path else value
 
 
-def _path(name: str, root: Path, here: Path) -> str:
+def typed_path(name: Any, root: Path, here: Path) -> Any:
+    """A name as it is to stand in a config, where it is a path that was typed in `here`; anything else as it is."""
     # A URL, models:/NAME/3, package:NAME/FOLDER, package.module:function.
-    if ":" in name or not name:
+    if not isinstance(name, str) or ":" in name or not name:
         return name
+    root, here = root.resolve(), here.resolve()
     path = here / Path(name).expanduser()
     magic = bool(_GLOB & set(name))
     there = any(here.glob(name)) if magic and not Path(name).is_absolute() else path.exists()

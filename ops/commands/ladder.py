@@ -10,7 +10,19 @@ from markupsafe import Markup
 from materializers import views
 from ops.console import console, emit, say, show_table, text
 from ops.environment import prepare
-from ops.ladder import Rung, as_object, climbed, config_of, notes, overrides_of, rungs_of, table, verdict
+from ops.ladder import (
+    Rung,
+    as_object,
+    by_size,
+    climbed,
+    config_of,
+    located,
+    notes,
+    overrides_of,
+    rungs_of,
+    table,
+    verdict,
+)
 from ops.preflight import checked
 from ops.sweeps.sweep import Start, placed, run_apart
 from pipelines.config import RunConfig
@@ -21,6 +33,7 @@ from steps.engines.progress.progress import say as tell
 from steps.zenml_runtime.state import state_folder
 
 FOLDER, PAGE = "ladders", "ladder.html"
+_UNSIZED = "not all sizes are known on this machine before a run: bases are taken in the order given, smallest first"
 _WAITS = "it waits for a ladder of the same config, or for a run that a killed one left"
 
 
@@ -34,14 +47,15 @@ def climb(
     html: Path | None,
     dry_run: bool,
     json_output: bool,
+    whole: bool = False,
 ) -> None:
-    """Run every base, and show the table.
+    """Run the bases from the smallest to the first that passes (`whole`: all of them), and show the table.
 
     Raises:
         AssayError: a base or the config with it is wrong. A run that fails is a line of the table.
     """
-    rungs = rungs_of(bases)
     prepare(root)
+    rungs, sized = by_size(root, located(root, Path.cwd(), rungs_of(bases)))
     config = config_of(path, overrides)
     sets = {r.label: [*overrides, *overrides_of(config, r)] for r in rungs}
     for rung in rungs:
@@ -57,7 +71,12 @@ def climb(
     folder, environment = state_folder(root) / FOLDER / config.name, dict(os.environ)
     done: list[Rung] = []
     with locked(folder / ".lock", lambda: tell(_WAITS)) as lock:
+        if not sized and not whole:
+            tell(f"ladder {config.name}: {_UNSIZED}")
         for number, rung in enumerate(rungs, 1):
+            if not whole and (passes := next((r for r in done if r.promote), None)):
+                done.append(replace(rung, skipped=_behind(passes, sized=sized)))
+                continue
             tell(f"ladder {config.name}: base {number} of {len(rungs)}: {rung.label}")
             start = Start(sets[rung.label], {}, lock.fileno())
             name, error = run_apart(root, str(path.resolve()), placed(infra, stack), start, folder, environment)
@@ -74,6 +93,12 @@ def climb(
     for note in notes(done, config):
         say(f"note: {note}")
     say(str(page))
+
+
+def _behind(passes: Rung, *, sized: bool) -> str:
+    """Why a base isn't run."""
+    how = "is smaller and passes" if sized else f"passes, and {_UNSIZED}"
+    return f"{passes.label} {how}; --all runs every base"
 
 
 def _ended(root: Path, rung: Rung, name: str | None, error: str, metric: str | None) -> Rung:

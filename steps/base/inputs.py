@@ -28,7 +28,7 @@ def input_digests(config: BaseConfig, root: Path) -> dict[str, str]:
 
 def on_this_machine(root: Path, base: BaseConfig) -> Path | None:
     """The folder of a local model, or of one in the hub's cache; None where it is in neither."""
-    local = root / Path(base.model).expanduser()
+    local = root / base.model
     if local.is_dir():
         return local
     cached = _cached(base)

@@ -57,11 +57,14 @@ def test_other_names_stay_as_they_are(root: Path, typed: str) -> None:
     assert from_working_folder([typed], root, root.parent / "beside") == [typed]
 
 
-def test_home_is_found_everywhere(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_is_found_where_it_is_typed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(root.parent))
     (found,) = from_working_folder(["base.model=~/beside/owner/x"], root, root)
     assert found == f'base.model="{root.parent}/beside/owner/x"'
-    assert local_folder("~/beside/owner/x", root) == root.parent / "beside" / "owner" / "x"
+    # In a config, which is read on other machines as well, it means nothing.
+    with pytest.raises(InputNotFoundError) as told:
+        local_folder("~/beside/owner/x", root)
+    assert "~ is no home there" in str(told.value.hint)
 
 
 def test_a_folder_that_is_not_there_is_said_with_where_it_was_looked_for(

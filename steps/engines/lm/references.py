@@ -38,13 +38,14 @@ def local_folder(name: str, root: Path, *, bare: bool = False, others: str = "")
         InputNotFoundError: the name can only be a folder's, and there is none; or the folder lies below the working
             folder, where no path in a config starts.
     """
-    folder = root / Path(name).expanduser()
+    folder = root / name
     if folder.is_dir():
         return folder
     beside = Path(name).is_dir()
     if not beside and not looks_like_path(name, bare=bare):
         return None
     there = f", and {Path(name).resolve()} is another one" if beside else ""
+    there += ", and ~ is no home there" if name.startswith("~") else ""
     raise InputNotFoundError(
         "no such model folder", where=str(folder),
         hint=f"relative paths in a config start from {root}{there}; name an existing folder, a hub id (owner/name)"
