@@ -39,7 +39,9 @@ REASON = "the answer names the price and the day but not the colour"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=48, help="rows that are scored; a fourth of them by the reference")
+    parser.add_argument(
+        "--rows", type=int, default=192, help="rows that are scored; a sixteenth of them by the reference"
+    )
     parser.add_argument("--generated", type=int, default=16, help="rows in the batch that is generated")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
@@ -141,7 +143,7 @@ def prefix_shared(folder: Path, name: str, rows: int, rounds: int) -> dict[str, 
         NextToken(model, before, [tail], [choices]).probabilities(middles, done)
         return out
 
-    few = own[: rows // 4]
+    few = own[: rows // 16]
     difference = float(np.abs(score(shared(few[:4])) - score(one_pass(model, before, few[:4], choices))).max())
     costs = []
     for _ in range(rounds):

@@ -2,8 +2,9 @@
 
 A text is prefix + middle + tail. The prefix is the same for all (a rubric): its keys and values are computed once. The
 middle is one's own (a row). The tails are the same for all middles (questions about the row). Middle and tails are one
-forward pass: each tail sees the texts before it, and none sees another one. A pass for each tail would read all weights
-for a few tokens, and cost as much as many rows do; models with sliding windows, which count columns, need it.
+forward pass, in which the tails stand first, each where its place in the text is told beside it: each tail sees the
+texts before it, and none sees another one. A pass for each tail would read all weights for a few tokens, and cost as
+much as many rows do; models with sliding windows, which count columns, need it.
 
 Middles are padded to few widths, and each width has one number of rows (`rows_at`), whatever there is to compute, so
 that a number doesn't depend on its neighbours or on the order: a row of a matrix product has the same bits whatever
@@ -24,14 +25,13 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 from steps.contracts.arrays import Vectors
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
-from steps.engines.lm.shapes import filled_up
+from steps.engines.lm.shapes import eighths, filled_up
 
 # Told the positions of some middles, and the probabilities of their choices: shape (middles, tails, choices), float32.
 Done: TypeAlias = Callable[[Sequence[int], Vectors], None]
 
-# Chosen: middles are padded to a multiple of so many tokens, 4 on average: 3 % of 128.
-STEP = 8
-# Chosen: middles of a forward pass on the CPU and on a GPU, in tokens: products of matrices are large enough there.
+# Chosen: tokens of a forward pass on the CPU and on a GPU, those of the prefix apart: products of matrices are large
+# enough there.
 CPU_TOKENS, GPU_TOKENS = 1024, 16_384
 # Chosen: keys and values of a batch are those of at most so many times the tokens of its middles.
 _MOST_HELD = 16
@@ -50,6 +50,9 @@ def _layers(loaded: LoadedModel) -> list[type] | None:
     core = core_of(loaded.model)
     if not isinstance(core, PreTrainedModel) or core.config.is_encoder_decoder:
         return None
+    # ALiBi counts columns, and where it is told by a mask of one row it knows of no tails.
+    if getattr(core.config, "alibi", False):
+        return None
     if not set(inspect.signature(core.forward).parameters) >= _WANTED:
         return None
     found = [type(layer) for layer in DynamicCache(config=core.config).layers]
@@ -61,7 +64,7 @@ class NextToken:
 
     Args:
         tails: what follows every middle, each at least one token. choices: token ids, of each tail as many.
-        batch_tokens: tokens of middles in one forward pass; None: as it suits the device.
+        batch_tokens: tokens of middles and tails in one forward pass; None: as it suits the device.
         cached: False: every text is read as a whole, for comparison.
     """
 
@@ -82,7 +85,6 @@ class NextToken:
         self._cached = cached and kinds is not None and len(prefix) > 0
         # A window counts columns: with padding between middle and tail, or other tails there, it would lie elsewhere.
         self._whole_view = kinds is not None and set(kinds) == {DynamicLayer}
-        self._step = STEP if self._whole_view else 1
         self._states: list[tuple[Tensor, Tensor]] = []
 
     def probabilities(self, middles: Sequence[Sequence[int]], done: Done) -> None:
@@ -91,11 +93,14 @@ class NextToken:
         """
         groups: dict[int, list[int]] = {}
         for place in sorted(range(len(middles)), key=lambda i: list(middles[i])):
-            width = -(-max(len(middles[place]), 1) // self._step) * self._step
-            groups.setdefault(width, []).append(place)
+            groups.setdefault(self._width(len(middles[place])), []).append(place)
         with without_gradients(self._loaded.model):
             for width, places in sorted(groups.items()):
                 self._of_width(width, places, middles, done)
+
+    def _width(self, length: int) -> int:
+        """Columns of a middle of so many tokens, with its padding."""
+        return eighths(max(length, 1) + self._behind) - self._behind if self._whole_view else max(length, 1)
 
     @property
     def _behind(self) -> int:
@@ -104,10 +109,9 @@ class NextToken:
         return sum(lengths) if self._whole_view else max(lengths)
 
     def rows_at(self, width: int) -> int:
-        """Middles of this width that are read together: a power of two."""
-        whole = len(self._prefix) + width + self._behind
-        most = min(self._tokens // width, _MOST_HELD * self._tokens // whole, _MOST_ROWS)
-        return 1 << max(most, 1).bit_length() - 1
+        """Middles of this width that are read together."""
+        own = width + self._behind
+        return max(1, min(self._tokens // own, _MOST_HELD * self._tokens // (len(self._prefix) + own), _MOST_ROWS))
 
     def _of_width(self, width: int, places: list[int], middles: Sequence[Sequence[int]], done: Done) -> None:
         size = self.rows_at(width)
@@ -155,18 +159,19 @@ class NextToken:
     def _at_once(self, padded: list[list[int]], mask: Tensor, cache: Cache, starts: Sequence[int]) -> Tensor:
         """Middles and all tails in one pass: each token sees the text before it (`mask`), in a tail its own tail."""
         rows, width, before = len(padded), len(padded[0]), len(self._prefix)
-        sizes = [width, *map(len, self._tails)]
+        sizes = [*map(len, self._tails), width]
+        behind = sum(sizes) - width
         own = torch.block_diag(*(torch.ones(n, n, device=mask.device).tril() for n in sizes)).bool()
-        seen = torch.cat([mask.bool()[:, None].expand(-1, len(own), -1), own.expand(rows, -1, -1)[:, :, width:]], 2)
-        seen[:, :width, before : before + width] = own[:width, :width]
+        seen = torch.cat([own.new_ones((rows, len(own), before)), own.expand(rows, -1, -1)], 2)
+        seen[:, :behind, before + behind :] = mask.bool()[:, None, before:]
         hidden = torch.zeros(seen.shape, dtype=self._states[0][0].dtype, device=mask.device)
         hidden.masked_fill_(~seen, torch.finfo(hidden.dtype).min)
         places = torch.cat(
-            [_places(before, width, rows, mask),
-             *(torch.cat([_places(start, n, 1, mask) for start in starts]) for n in sizes[1:])], 1
+            [*(torch.cat([_places(start, n, 1, mask) for start in starts]) for n in sizes[:-1]),
+             _places(before, width, rows, mask)], 1
         )  # fmt: skip
-        ids = [[*own_ids, *(token for tail in self._tails for token in tail)] for own_ids in padded]
-        ends = torch.tensor(sizes, device=mask.device).cumsum(0)[1:] - 1
+        ids = [[*(token for tail in self._tails for token in tail), *own_ids] for own_ids in padded]
+        ends = torch.tensor(sizes[:-1], device=mask.device).cumsum(0) - 1
         logits = self._forward(ids, hidden[:, None], cache, places, ends)
         return torch.stack([_of(logits[:, i], choices) for i, choices in enumerate(self._choices)], 1)
 

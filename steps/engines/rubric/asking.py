@@ -17,7 +17,8 @@ from steps.engines.rubric.rubric import HIGHEST, LOWEST, Rubric, rated_as
 RATINGS = tuple(str(point) for point in range(LOWEST, HIGHEST + 1))
 _REPLY = """
 You are asked about one criterion at a time. Reply with one whole number from 1 to 5 and nothing else."""
-_QUESTION = "Rate its {criterion} with one whole number from 1 to 5."
+# The criterion stands last: what comes before it is read once for all questions.
+_QUESTION = "With one whole number from 1 to 5, rate its {criterion}."
 # A row that says nothing: what a judge makes of it is its liking for numbers.
 _NOTHING = "N/A"
 # Chosen: so many texts whose markers begin and end with every digit and letter show where what is shared ends.

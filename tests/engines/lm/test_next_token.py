@@ -15,6 +15,7 @@ from steps.contracts.errors import ConfigError
 from steps.engines.lm.choice_prompt import ChoicePrompts, choice_prompts
 from steps.engines.lm.load import LoadedModel, load
 from steps.engines.lm.next_token import NextToken, shares_prefix
+from steps.engines.lm.shapes import eighths
 from steps.engines.rubric.asking import RATINGS, probe_rows, question, row_text
 from steps.engines.rubric.case import case_of
 
@@ -97,13 +98,19 @@ def test_a_row_has_the_same_bits_in_any_order_and_company(tmp_path: Path) -> Non
     assert np.array_equal(together, backwards) and np.array_equal(together[::9], alone)
 
 
-def test_models_that_keep_no_keys_read_every_text_as_a_whole(tmp_path: Path) -> None:
-    from transformers import MambaConfig, MambaForCausalLM
+@pytest.mark.parametrize("kind", ["Mamba", "Falcon with ALiBi"])
+def test_models_whose_keys_cannot_be_shared_read_every_text_as_a_whole(kind: str, tmp_path: Path) -> None:
+    from transformers import FalconConfig, FalconForCausalLM, MambaConfig, MambaForCausalLM
 
     tokenizer = load(tiny_model("Llama", tmp_path)).tokenizer
     torch.manual_seed(0)
-    mamba = MambaForCausalLM(MambaConfig(vocab_size=len(tokenizer) + 8, hidden_size=32, num_hidden_layers=2)).eval()
-    loaded = LoadedModel(mamba, tokenizer, "cpu")
+    shape = {"vocab_size": len(tokenizer) + 8, "hidden_size": 32, "num_hidden_layers": 2}
+    model = (
+        MambaForCausalLM(MambaConfig(**shape))
+        if kind == "Mamba"
+        else FalconForCausalLM(FalconConfig(**shape, num_attention_heads=4, alibi=True))
+    )
+    loaded = LoadedModel(model.eval(), tokenizer, "cpu")
     prompts = choice_prompts(tokenizer, ORDERS, QUESTIONS, RATINGS, probe_rows("conversation"), "test")
     rows = texts(9)[:2]
     assert not shares_prefix(loaded)
@@ -113,7 +120,7 @@ def test_models_that_keep_no_keys_read_every_text_as_a_whole(tmp_path: Path) -> 
 def test_the_answer_stands_behind_an_empty_think_block(tmp_path: Path) -> None:
     _, prompts = asked("Qwen3", tmp_path)
     text = prompts.tokenizer.decode(prompts.wholes(texts(9)[:1], 0)[0])
-    assert text.endswith("from 1 to 5.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert text.endswith("rate its relevance.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
     channel = asked("gpt-oss", tmp_path / "o")[1]
     assert channel.tokenizer.decode(channel.wholes(["x"], 0)[0]).endswith("assistant<|channel|>final<|message|>")
 
@@ -137,3 +144,10 @@ def test_one_question_is_enough_and_its_words_are_computed_behind_the_row(tmp_pa
     middles, wholes = prompts.middles(texts(9)), prompts.wholes(texts(9), 0)
     assert all(m and [*prompts.prefix, *m, *prompts.tails[0]] == w for m, w in zip(middles, wholes, strict=True))
     assert math.prod(map(len, (prompts.prefix, prompts.tails[0]))) > 0
+
+
+def test_texts_come_in_few_widths_with_little_padding() -> None:
+    lengths = range(1, 8193)
+    widths = [eighths(n) for n in lengths]
+    assert len(set(widths)) == 64 and widths[127] == 128 and eighths(129) == 144
+    assert all(0 <= width - n < max(8, n / 8) for width, n in zip(widths, lengths, strict=True))

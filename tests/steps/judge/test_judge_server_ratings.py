@@ -54,7 +54,7 @@ def test_scores_are_expected_ratings_over_the_servers_tokens(tmp_path: Path) -> 
     }  # fmt: skip
     assert "response_format" not in server.bodies[0]
     asked = [b["messages"][1]["content"].splitlines()[-1] for b in server.bodies[:4]]
-    assert asked[0] == "Rate its relevance with one whole number from 1 to 5." and len(set(asked)) == 4
+    assert asked[0] == "With one whole number from 1 to 5, rate its relevance." and len(set(asked)) == 4
     expected = (3 * 0.05 + 4 * 0.7 + 5 * 0.2) / 0.95
     assert [v["clarity"] for v in verdicts] == pytest.approx([expected] * 3, abs=1e-4)
     assert verdicts[2]["relevance"] is None and verdicts[0]["prompt_tokens"] == 400
