@@ -3,9 +3,9 @@
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Mode
@@ -36,11 +36,16 @@ CREATE TABLE IF NOT EXISTS adapted (
 """
 # Questions whose replies are to come in a batch: its id, or the name of one that was about to be made.
 _BATCHED = "CREATE TABLE IF NOT EXISTS batched (key TEXT PRIMARY KEY, batch TEXT NOT NULL) WITHOUT ROWID"
+# Questions that a process is about to ask, or has asked: those with a reply of use aren't among them.
+_CLAIMS = "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, process TEXT NOT NULL) WITHOUT ROWID"
 _COLUMNS = "text, finish_reason, refused, prompt_tokens, completion_tokens, seconds, mode, attempts"
 _MARKS = "?,?,?,?,?,?,?,?,?"
 _PAIRS = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)"
 # Chosen: below SQLite's oldest limit of 999 parameters.
 KEYS_AT_ONCE = 500
+
+# Questions by their keys, with the replies that there were when they were asked, which aren't of use.
+Before: TypeAlias = Mapping[str, Reply | None]
 
 
 class ReplyCache(DurableTables):
@@ -56,33 +61,75 @@ class ReplyCache(DurableTables):
     """
 
     what = "reply cache"
-    tables = (_TABLE, _SUMS, _ADAPTED, _BATCHED)
+    tables = (_TABLE, _SUMS, _ADAPTED, _BATCHED, _CLAIMS)
 
     def __init__(self, file: Path) -> None:
         self.damaged: set[str] = set()
         super().__init__(file)
+        self._forget_dead()
+
+    def _forget_dead(self) -> None:
+        with self._reading():
+            claiming = [process for (process,) in self._db.execute("SELECT DISTINCT process FROM claims")]
+            dead = [(process,) for process in claiming if self.last_sign(process) is None]
+            self._db.executemany("DELETE FROM claims WHERE process = ?", dead)
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM replies").fetchone()[0])
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Reply]:
         """The replies that are there, by key."""
-        wanted = list(dict.fromkeys(keys))
         found: dict[str, Reply] = {}
         with self._reading():
-            for start in range(0, len(wanted), KEYS_AT_ONCE):
-                part = wanted[start : start + KEYS_AT_ONCE]
-                marks = ",".join("?" * len(part))
-                asked = f"SELECT sum, key, {_COLUMNS} FROM replies LEFT JOIN sums USING (key) WHERE key IN ({marks})"
-                for put, *row in self._db.execute(asked, part):
-                    if put is None or put == _sum(row):
-                        found[row[0]] = _reply(row[1:])
-                    else:
-                        self.damaged.add(row[0])
+            for put, *row in self._by_key(f"sum, key, {_COLUMNS} FROM replies LEFT JOIN sums USING (key)", keys):
+                if put is None or put == _sum(row):
+                    found[row[0]] = _reply(row[1:])
+                else:
+                    self.damaged.add(row[0])
         return found
 
-    def put(self, replies: Iterable[tuple[str, Reply]]) -> None:
-        """Keep replies under their keys, in place of older ones."""
+    def claim(self, before: Before, gone: Collection[str] = ()) -> tuple[dict[str, Reply], dict[str, str]]:
+        """Claim questions for this process: the replies that there are by now, and of the other questions which process
+        has claimed them; those in neither are this one's from now on. Claims of processes that are `gone` don't count.
+        """
+        with self._transaction():
+            found, held = self._ended(before, gone)
+            mine = [key for key in before if key not in found and key not in held]
+            into = "INSERT OR REPLACE INTO claims SELECT value, ? FROM json_each(?)"
+            self._db.execute(into, [self.me, json.dumps(mine)])
+        return found, held
+
+    def claimed(self, before: Before) -> tuple[dict[str, Reply], dict[str, str]]:
+        """As `claim`, of what other processes have claimed, and nothing is claimed."""
+        with self._reading():
+            return self._ended(before, ())
+
+    def _ended(self, before: Before, gone: Collection[str]) -> tuple[dict[str, Reply], dict[str, str]]:
+        counts = {self.me, *gone}
+        claimed = self._by_key("key, process FROM claims", before)
+        held = {key: process for key, process in claimed if process not in counts}
+        found = self.get_many(key for key in before if key not in held)
+        return {key: reply for key, reply in found.items() if reply != before[key]}, held
+
+    def release(self, keys: Iterable[str]) -> None:
+        """These won't be bought by this process."""
+        with self._transaction():
+            self._release(keys)
+
+    def _release(self, keys: Iterable[str]) -> None:
+        if self._journal is not None:
+            of_mine = "DELETE FROM claims WHERE key IN (SELECT value FROM json_each(?)) AND process = ?"
+            self._db.execute(of_mine, [json.dumps(list(keys)), self._journal.id])
+
+    def _by_key(self, what: str, keys: Iterable[str]) -> Iterator[Any]:
+        """Rows of these keys."""
+        wanted = list(dict.fromkeys(keys))
+        for start in range(0, len(wanted), KEYS_AT_ONCE):
+            part = wanted[start : start + KEYS_AT_ONCE]
+            yield from self._db.execute(f"SELECT {what} WHERE key IN ({','.join('?' * len(part))})", part)
+
+    def put(self, replies: Iterable[tuple[str, Reply]], failed: Iterable[str] = ()) -> None:
+        """Keep replies under their keys, in place of older ones. `failed`: questions that got none."""
         rows = [_row(key, reply) for key, reply in replies]
         # One statement for all: SQLite lets go of the interpreter once, and not for every row.
         fields = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(_COLUMNS.split(",")) + 1))
@@ -91,6 +138,7 @@ class ReplyCache(DurableTables):
             self._db.execute(f"{into} SELECT {fields} FROM json_each(?)", [json.dumps(rows)])
             sums = json.dumps([(row[0], _sum(row)) for row in rows])
             self._db.execute(f"INSERT OR REPLACE INTO sums {_PAIRS}", [sums])
+            self._release([*(str(row[0]) for row in rows), *failed])
         if self._segments is not None:
             for row in rows:
                 self._segments.add(json.dumps(row).encode())
@@ -102,14 +150,8 @@ class ReplyCache(DurableTables):
 
     def batches(self, keys: Iterable[str]) -> dict[str, str]:
         """Of those of these questions that wait for a batch, which one."""
-        wanted = list(dict.fromkeys(keys))
-        found: dict[str, str] = {}
         with self._reading():
-            for start in range(0, len(wanted), KEYS_AT_ONCE):
-                part = wanted[start : start + KEYS_AT_ONCE]
-                marks = ",".join("?" * len(part))
-                found |= dict(self._db.execute(f"SELECT key, batch FROM batched WHERE key IN ({marks})", part))
-        return found
+            return dict(self._by_key("key, batch FROM batched", keys))
 
     def put_batched(self, keys: Iterable[str], batch: str | None) -> None:
         """Note that questions wait for a batch; None: for none any more. Returns when that is where it lasts."""

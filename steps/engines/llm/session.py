@@ -14,10 +14,11 @@ from steps.contracts.errors import ServiceError
 from steps.engines.llm.account import Account, Payer, Payment, new_id
 from steps.engines.llm.background import Background
 from steps.engines.llm.batches import Batches
-from steps.engines.llm.cache import ReplyCache
+from steps.engines.llm.cache import Before, ReplyCache
 from steps.engines.llm.caller import SERVER_FAILURES, Failure
+from steps.engines.llm.claims import Claimed, Claims
 from steps.engines.llm.client import ChatClient, Reply
-from steps.engines.llm.concurrency import each
+from steps.engines.llm.concurrency import each_of
 from steps.engines.llm.endpoint import Endpoint
 from steps.engines.llm.prices import Prices
 from steps.engines.llm.spending import Spending
@@ -25,6 +26,8 @@ from steps.engines.state_store.group_commit import GroupCommit
 
 # Chosen: so much of what a loss of power may take; a killed process loses nothing of it.
 _PAUSE_SECONDS = 0.1
+# Chosen: so many questions are worth a transaction, however few are asked at once.
+_LEAST_CLAIMED = 8
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ class ChatSession:
             self._take_over()
             self._opened = opened.pop_all()
         self._batches = Batches(endpoint, endpoint.batch, self._client, self._cache) if endpoint.batch else None
+        self._claims = Claims(self._cache)
         self._loop = Background()
+        self._loop.start(self._claims.keep_up())
         self._written = GroupCommit[_Line](
             self._write, self._hand_over, 0.0 if self._cache.outlives_machine else _PAUSE_SECONDS
         )
@@ -176,7 +181,8 @@ class ChatSession:
         new = [q for q in reversed(by_key.values()) if q.key not in cached]
         others = {q.key: self._asking[q.key] for q in new if q.key in self._asking}
         self._advance(len(questions) - len(new) + len(others))
-        await self._ask_all([q for q in new if q.key not in others], replies)
+        before = {q.key: found.get(q.key) for q in new if q.key not in others}
+        cached |= await self._ask_all(before, by_key, replies)
         replies.update({key: await asked for key, asked in others.items()})
         await self._written.written()
         for said in self._client.adapted.said:
@@ -210,32 +216,75 @@ class ChatSession:
             self.spending.add(reply, cached=True)
         return Answer(reply, cached)
 
-    async def _ask_all(self, questions: list[Question], replies: dict[str, Reply | Failure]) -> None:
+    async def _ask_all(
+        self, before: Before, questions: Mapping[str, Question], replies: dict[str, Reply | Failure]
+    ) -> set[str]:
+        """Add the replies to these questions; which of them other processes have bought meanwhile."""
         loop = asyncio.get_running_loop()
-        mine = {q.key: loop.create_future() for q in questions}
-        self._asking |= mine
+        asking = {key: loop.create_future() for key in before}
+        self._asking |= asking
+        theirs: set[str] = set()
 
-        async def ask(question: Question) -> None:
-            replies[question.key] = reply = await self._bought_now(question)
-            mine[question.key].set_result(reply)
+        def replied(found: Mapping[str, Reply | Failure]) -> None:
+            replies.update(found)
+            for key, reply in found.items():
+                asking[key].set_result(reply)
+
+        def taken(found: Mapping[str, Reply]) -> None:
+            theirs.update(found)
+            replied(found)
+            self._advance(len(found))
 
         try:
-            async with self._first:
-                # One goes alone: it finds out which response_format the server takes, and whether there is one.
-                waiting = self._cache.batches(mine) if self._batches else {}
-                alone = [] if self._client.replies else [q for q in questions if q.key not in waiting][:1]
-                await each(alone, ask, 1)
-            others = [q for q in questions if q.key not in replies]
-            if self._batches is None:
-                await each(others, ask, self.endpoint.most_at_once)
-                return
-            replies |= await self._in_batches(others, self._batches, self._batches.settings.price_share)
-            for question in others:
-                mine[question.key].set_result(replies[question.key])
+            free, held = list(before), list[str]()
+            while free:
+                claimed = self._claims.of({key: before[key] for key in free}, self._claimed_at_once(len(free)))
+                try:
+                    await self._ask_claimed(claimed, questions, replied)
+                finally:
+                    await claimed.close({key for key, reply in replies.items() if isinstance(reply, Reply)})
+                taken(claimed.found)
+                held, free = [*held, *claimed.held], []
+                while held and not free:
+                    found, free = await self._claims.ended({key: before[key] for key in held})
+                    taken(found)
+                    held = [key for key in held if key not in found and key not in free]
+            # Whoever asks the same from now on finds it in the cache.
+            await self._written.written()
+            return theirs
         finally:
-            for key, asked in mine.items():
+            for key, asked in asking.items():
                 asked.cancel()
                 del self._asking[key]
+
+    def _claimed_at_once(self, questions: int) -> int:
+        return max(self.endpoint.most_at_once, _LEAST_CLAIMED) if self._batches is None else questions
+
+    async def _ask_claimed(
+        self,
+        claimed: Claimed,
+        questions: Mapping[str, Question],
+        replied: Callable[[Mapping[str, Reply | Failure]], None],
+    ) -> None:
+        async def ask(key: str) -> None:
+            replied({key: await self._bought_now(questions[key])})
+
+        if self._batches is None:
+            async with self._first:
+                # One goes alone: it finds out which response_format the server takes, and whether there is one.
+                alone = None if self._client.replies else await claimed.next()
+                if alone is not None:
+                    await ask(alone)
+            await each_of(claimed.next, ask, self.endpoint.most_at_once)
+            return
+        async with self._first:
+            mine = await claimed.rest()
+            waiting = self._cache.batches(mine)
+            first = [] if self._client.replies else [key for key in mine if key not in waiting][:1]
+            for key in first:
+                await ask(key)
+        rest = [questions[key] for key in mine if key not in first]
+        replied(await self._in_batches(rest, self._batches, self._batches.settings.price_share))
 
     async def _bought_now(self, question: Question) -> Reply | Failure:
         reserved = self._reserved(question)
@@ -328,8 +377,9 @@ class ChatSession:
     def _write(self, lines: "list[_Line]") -> None:
         """Replies go before what was paid for them."""
         replies = [(line.key, line.reply) for line in lines if line.reply is not None]
-        if replies:
-            self._cache.put(replies)
+        failed = [line.key for line in lines if line.paid.state == "failed"]
+        if replies or failed:
+            self._cache.put(replies, failed)
         self._cache.forget()
         if self._account is not None:
             self._account.note((line.payment, line.paid) for line in lines)

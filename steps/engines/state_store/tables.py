@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from steps.contracts.errors import IntegrityError
 from steps.contracts.storage import writing
-from steps.engines.state_store.journal import Journal, take_over
+from steps.engines.state_store.journal import Journal, last_sign, take_over
 from steps.engines.state_store.merged import open_segments
 
 LOCK_SECONDS = 60.0
@@ -68,9 +68,27 @@ class DurableTables(ABC):
 
     def ahead(self, *lines: bytes) -> None:
         """Keep lines, as `_merge` reads them: they outlive this process from now on, until they are in the file."""
+        self._own().add(*lines)
+
+    def _own(self) -> Journal:
         if self._journal is None:
             self._journal = Journal(self.file)
-        self._journal.add(*lines)
+        return self._journal
+
+    @property
+    def me(self) -> str:
+        """Names this process among those that share the file, from now on; called where `ahead` is."""
+        return self._own().id
+
+    def touch(self) -> None:
+        """Show the others that this process goes on."""
+        if self._journal is not None:
+            self._journal.touch()
+
+    def last_sign(self, process: str) -> float | None:
+        """When a process last touched or wrote; None: it has closed the file or is dead, and what it left is here."""
+        take_over(self.file, self._take_over, process)
+        return last_sign(self.file, process)
 
     def hand_over(self) -> None:
         """What was kept ahead so far is being written."""
