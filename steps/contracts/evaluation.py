@@ -122,7 +122,7 @@ class Usage(Frozen):
     """What a subject's answers took. Times are of answering alone, in batches, without looking up what is asked with.
 
     cost: of the tokens by the endpoint's prices, whether they were paid in this run or an earlier one; None: it has
-    none. at_hand: replies of an earlier run, which took no time.
+    none. at_hand: answers that these times are not of: of an earlier run, or not among those that were timed.
     """
 
     answers: int

@@ -226,7 +226,9 @@ def _answers(
     used = replies.tokens
     usage = None if used is None else Usage(
         answers=sum(text is not None for text in replies.texts), prompt_tokens=used.prompts, answer_tokens=used.answers,
-        seconds=watch.seconds, cpu_seconds=watch.cpu_seconds, cost=used.cost, at_hand=used.at_hand,
+        seconds=watch.seconds if used.seconds is None else used.seconds,
+        cpu_seconds=watch.cpu_seconds if used.cpu_seconds is None else used.cpu_seconds,
+        cost=used.cost, at_hand=used.at_hand,
     )  # fmt: skip
     return answers, replies.max_new_tokens, [f"{name}: {note}" for note in notes], reasoning, usage
 

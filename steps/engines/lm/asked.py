@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steps.engines.lm.begun import Begun
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,7 @@ class Asked:
         hear: told of each token as it comes, but not of what ends the answer; returns whether it is enough.
         end: called when the answer has ended.
         choose: the next token by the scores of all, [vocabulary]; None: the most probable one.
+        begun: the answer's first tokens, known before. They take of the room, and `hear` isn't told of them.
     """
 
     ids: list[int]
@@ -22,3 +26,4 @@ class Asked:
     hear: Callable[[int], bool]
     end: Callable[[], None] = lambda: None
     choose: Callable[[Any], int] | None = None
+    begun: "Begun | None" = None

@@ -74,12 +74,34 @@ class Decoder:
 
     def join(self, asked: Sequence[Asked]) -> None:
         """Begin to answer these beside those under way: their first tokens are said."""
+        held = [one for one in asked if one.begun is not None and one.begun.states]
+        if held:
+            self._beside(self._gone_on(held))
+        read = [one for one in asked if one.begun is None or not one.begun.states]
+        if not read:
+            return
         skipped = 0 if self._prefix is None else self._prefix.width
-        rows, logits = self._begun([one.ids[skipped:] for one in asked], self._prefix)
-        rows.asked, rows.said = list(asked), [0] * len(asked)
-        joined = self._heard(rows, logits)
+        prompts = [[*one.ids, *(one.begun.tokens if one.begun else ())] for one in read]
+        rows, logits = self._begun([ids[skipped:] for ids in prompts], self._prefix)
+        rows.asked, rows.said = read, [len(one.begun.tokens) if one.begun else 0 for one in read]
+        self._beside(self._heard(rows, logits))
+
+    def _beside(self, joined: "_Rows | None") -> None:
         if joined is not None:
             self._under_way = joined if self._under_way is None else self._under_way.beside(joined)
+
+    def _gone_on(self, asked: Sequence[Asked]) -> "_Rows":
+        """Rows whose prompts and first tokens were read elsewhere."""
+        begun = [one.begun for one in asked if one.begun is not None]
+        lengths = [one.states[0][0].shape[1] for one in begun]
+        layers = [_Layer() for _ in begun[0].states]
+        for number, layer in enumerate(layers):
+            layer.gather([one.states[number] for one in begun], max(lengths))
+        device = self._loaded.device
+        mask = torch.tensor([[0] * (max(lengths) - n) + [1] * n for n in lengths], device=device)
+        tokens = torch.tensor([[one.tokens[-1]] for one in begun], device=device)
+        positions = torch.tensor([[n] for n in lengths], device=device)
+        return _Rows(layers, mask, positions, tokens, list(asked), [len(one.tokens) for one in begun])
 
     def step(self) -> None:
         """One more token of each that is under way."""
@@ -177,6 +199,18 @@ class _Layer(DynamicLayer):
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self._all = _copied(keys, room, rows or len(keys)), _copied(values, room, rows or len(keys))
         self.keys, self.values = (one[:, :, : keys.shape[-2]] for one in self._all)
+
+    def gather(self, states: Sequence[tuple[Tensor, Tensor]], width: int) -> None:
+        """Keys and values of these rows from now on, [heads, tokens, width of a head], last ones in one column."""
+        both: list[Tensor] = []
+        for parts in zip(*states, strict=True):
+            new = parts[0].new_zeros((len(parts), parts[0].shape[0], width + _SPARE, parts[0].shape[2]))
+            for row, part in enumerate(parts):
+                new[row, :, width - part.shape[1] : width] = part
+            both.append(new)
+        self.dtype, self.device, self.is_initialized = both[0].dtype, both[0].device, True
+        self._all = both[0], both[1]
+        self.keys, self.values = (one[:, :, :width] for one in self._all)
 
     def of(self, rows: Tensor) -> None:
         """Keep these rows."""

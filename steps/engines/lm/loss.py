@@ -1,6 +1,6 @@
 """Negative log-likelihood of given tokens, summed per example."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,9 @@ from steps.engines.progress.progress import Progress
 
 if TYPE_CHECKING:
     import torch
+    from transformers.cache_utils import Cache
+
+    from steps.engines.lm.begun import BegunAnswers
 
 IGNORED = -100  # label of a token that is not counted (the convention of torch's cross entropy)
 # Chosen: float32 logits of at most so many bytes exist at once (of 523 positions at Llama 3's vocabulary), and twice as
@@ -25,6 +28,8 @@ def token_losses(
     *,
     batch_size: int,
     batch_tokens: int = BATCH_TOKENS,
+    begun: "BegunAnswers | None" = None,
+    spans: Mapping[int, tuple[int, int]] | None = None,
 ) -> list[tuple[float, int]]:
     """(sum of negative log-likelihood in nats, counted tokens) per example, in the order of the examples.
 
@@ -33,20 +38,31 @@ def token_losses(
             no context and is never counted.
         batch_size: examples per forward pass at most; batches are formed by length.
         batch_tokens: tokens per forward pass, with padding; a longer example is alone.
+        begun: told of the answers in the examples of `spans`: in example i its tokens from spans[i][0] up to
+            spans[i][1], all of them counted.
     """
+    spans = spans or {}
     if any(len(ids) != len(labels) for ids, labels in examples):
         raise InputError("input_ids and labels differ in length")
     order = sorted(range(len(examples)), key=lambda i: (len(examples[i][0]), examples[i][0]))
     losses: list[tuple[float, int]] = [(0.0, 0)] * len(examples)
     with Progress("loss", len(examples), "texts") as progress:
         for batch in by_budget(order, [len(ids) for ids, _ in examples], rows=batch_size, tokens=batch_tokens):
-            for i, result in zip(batch, _batch_losses(loaded, [examples[i] for i in batch]), strict=True):
+            answers = {row: spans[i] for row, i in enumerate(batch) if i in spans}
+            found = _batch_losses(loaded, [examples[i] for i in batch], begun, answers)
+            for i, result in zip(batch, found, strict=True):
                 losses[i] = result
             progress.advance(len(batch))
     return losses
 
 
-def _batch_losses(loaded: LoadedModel, batch: list[tuple[list[int], list[int]]]) -> list[tuple[float, int]]:
+def _batch_losses(
+    loaded: LoadedModel,
+    batch: list[tuple[list[int], list[int]]],
+    begun: "BegunAnswers | None",
+    spans: Mapping[int, tuple[int, int]],
+) -> list[tuple[float, int]]:
+    """`spans`: by row of the batch."""
     import torch
 
     width = max(len(ids) for ids, _ in batch)
@@ -57,30 +73,52 @@ def _batch_losses(loaded: LoadedModel, batch: list[tuple[list[int], list[int]]])
     labels = torch.tensor([lab + [IGNORED] * (width - len(lab)) for _, lab in batch], device=loaded.device)[:, 1:]
     counted = labels != IGNORED
     sums = torch.zeros(labels.shape, dtype=torch.float64, device=loaded.device)
+    cache = _cache(loaded.model) if begun is not None and begun.holds and spans else None
+    nll, best = [], []
     with without_gradients(loaded.model):
-        nll = [
-            torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
-            for logits, wanted in _logits(loaded.model, ids, mask, counted, labels[counted])
-        ]
+        for logits, wanted in _logits(loaded.model, ids, mask, counted, labels[counted], cache):
+            nll.append(torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none"))
+            if spans:
+                best.append(logits.argmax(-1))
     sums[counted] = torch.cat(nll).double()
+    if begun is not None and spans:
+        said = torch.zeros_like(labels)
+        said[counted] = torch.cat(best)
+        for row, (start, end) in spans.items():
+            begun.add(batch[row][0], start, said[row, start - 1 : end - 1].tolist(), cache, row)
     return list(zip(sums.sum(1).tolist(), counted.sum(1).tolist(), strict=True))
 
 
+def _cache(model: Any) -> "Cache":
+    from transformers.cache_utils import DynamicCache
+
+    return DynamicCache(config=core_of(model).config)
+
+
 def _logits(
-    model: Any, ids: "torch.Tensor", mask: "torch.Tensor", counted: "torch.Tensor", labels: "torch.Tensor"
+    model: Any,
+    ids: "torch.Tensor",
+    mask: "torch.Tensor",
+    counted: "torch.Tensor",
+    labels: "torch.Tensor",
+    cache: "Cache | None",
 ) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
     """Logits (n, vocabulary) and labels (n,) of the counted positions, at most LOGITS_BYTES of them at once.
 
     Args:
         ids, mask: (rows, width). counted: (rows, width - 1), by the token that is predicted. labels: those counted.
+        cache: takes the keys and values.
     """
     core = core_of(model)
     body = core.base_model
     position_bytes = 4 * core.config.get_text_config().vocab_size
-    if body is core or ids.numel() * position_bytes <= LOGITS_BYTES:
-        yield model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1][counted], labels
+    read = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache} if cache is not None else {
+        "input_ids": ids, "attention_mask": mask}  # fmt: skip
+    few = 2 * len(labels) <= ids.numel() and len(labels) > 0
+    if body is core or (ids.numel() * position_bytes <= LOGITS_BYTES and not few):
+        yield model(**read, use_cache=cache is not None).logits[:, :-1][counted], labels
         return
-    out = body(input_ids=ids, attention_mask=mask, use_cache=False)
+    out = body(**read, use_cache=cache is not None)
     hidden = out.last_hidden_state[:, :-1][counted]
     size = max(1, LOGITS_BYTES // position_bytes)
     for start in range(0, len(hidden), size):

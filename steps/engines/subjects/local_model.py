@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import nsmallest
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from steps.contracts.code import code_digest
+from steps.contracts.digests import short_id
 from steps.contracts.errors import TrainingDataError
 from steps.contracts.evaluation import EXPORTED, STOP_TOKEN_IDS
 from steps.contracts.models import ModelFolder
 from steps.contracts.records import Row
 from steps.engines.completions.config import EngineConfig
+from steps.engines.lm.begun import BegunAnswers
 from steps.engines.lm.context import context_length
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.ends import stop_ids
@@ -27,6 +30,7 @@ from steps.engines.lm.memory import memory_explained, release
 from steps.engines.lm.shapes import BATCH_TOKENS
 from steps.engines.lm.threads import torch_threads
 from steps.engines.lm.transcript import Transcript
+from steps.engines.progress.progress import Stopwatch
 from steps.engines.subjects.pairs import encoded_pairs, preferred
 from steps.engines.subjects.prompt_writer import PromptWriter
 from steps.engines.subjects.subject import Asked, Loss, Losses, Preferences, Prompt, Replies, Tokens
@@ -50,6 +54,8 @@ _ROOM, _SPARE_TOKENS = 1.25, 8
 # Chosen: room by an answer's own reference; other ways to say it are seldom four times as long. Rounded up to a power
 # of two, so that there are few rooms and full batches.
 _OWN_ROOM, _OWN_SPARE = 4, 64
+# Chosen: answers that are made together, apart and from their prompts alone, to see what one takes.
+_TIMED = 32
 # Chosen: tokens of a document before and after the cut, at least.
 _SHORTEST = 8
 
@@ -71,6 +77,13 @@ class Inference:
 def _needed(reference: int) -> int:
     """Tokens that an answer needs at least to say what its reference says."""
     return math.ceil(_ROOM * reference) + _SPARE_TOKENS
+
+
+def _last_turn(labels: Sequence[int]) -> tuple[int, int]:
+    """Where the last run of trained tokens begins and ends, of at least one that isn't the text's first."""
+    end = next(n for n in range(len(labels), 0, -1) if labels[n - 1] != IGNORED)
+    start = next((n for n in range(end - 1, 0, -1) if labels[n - 1] == IGNORED), 1)
+    return start, end
 
 
 @contextmanager
@@ -138,10 +151,13 @@ class LocalModel:
         self.kept: KeptAnswers | None = None
         # What answers in its place.
         self.exported: ExportedAnswers | None = None
+        # What the last losses told of answers.
+        self._begun: BegunAnswers | None = None
 
     def close(self) -> None:
         """Let go of the weights; it answers no more."""
         del self._loaded
+        self._begun = None
         release()
 
     @property
@@ -217,10 +233,13 @@ class LocalModel:
 
         Where the room isn't given, an answer gets one by its own reference, so that one long reference doesn't let all
         others run on; the longest reference's is the most.
+
+        Answers that the losses of the same rows told are taken from there, but for a few: what one takes is timed.
         """
         rooms, lengths, room = self.rooms(prompts, max_new_tokens)
         fits = [i for i, own in enumerate(rooms) if own]
-        said = self._said([prompts[i].text for i in fits], [rooms[i] for i in fits])
+        said, timed = self._said([prompts[i].text for i in fits], [rooms[i] for i in fits])
+        self._begun = None
         answers: list[str | None] = [None] * len(prompts)
         reasoning: list[str | None] = [None] * len(prompts)
         for i, one in zip(fits, said, strict=True):
@@ -235,8 +254,8 @@ class LocalModel:
             f"answered by its export {self.exported.digest[:12]} in llama.cpp" if self.exported else "",
         ]  # fmt: skip
         return Replies(answers, room, tuple(filter(None, notes)), reasoning, cut=sum(one.cut for one in said),
-            tokens=Tokens(sum(lengths[i] for i in fits), sum(one.tokens for one in said),
-                          at_hand=had))  # fmt: skip
+            tokens=Tokens(sum(lengths[i] for i in fits), sum(one.tokens for one in said), at_hand=len(said) - timed[0],
+                          seconds=timed[1], cpu_seconds=timed[2]))  # fmt: skip
 
     def rooms(self, prompts: Sequence[Prompt], max_new_tokens: int | None) -> tuple[list[int], list[int], int]:
         """Tokens that each answer may have (0: there is no room for it), those of each prompt, and the largest room."""
@@ -246,20 +265,36 @@ class LocalModel:
         own = [self._room(n, reference, max_new_tokens, room) for n, reference in zip(lengths, references, strict=True)]
         return own, lengths, room
 
-    def _said(self, prompts: list[str], rooms: list[int]) -> list[Generated]:
-        i, exported = self._inference, self.exported
+    def _said(self, prompts: list[str], rooms: list[int]) -> tuple[list[Generated], tuple[int, float, float]]:
+        """The answers, and of how many of them the seconds and CPU seconds are."""
+        exported = self.exported
+        watch = Stopwatch()
         if exported is None:
-            with self._memory():
-                return generate(
-                    self._loaded, prompts, max_new_tokens=rooms, batch_size=i.batch_size, batch_tokens=i.batch_tokens,
-                    decoding=i.decoding, special=True, kept=self.kept,
-                )  # fmt: skip
+            alone = nsmallest(_TIMED, range(len(prompts)), key=lambda n: (short_id("timed", prompts[n]), n))
+            said = dict(zip(alone, self._generated(prompts, rooms, alone, None), strict=True))
+            timed = sum(not one.at_hand for one in said.values()), watch.seconds, watch.cpu_seconds
+            others = [n for n in range(len(prompts)) if n not in said]
+            said |= zip(others, self._generated(prompts, rooms, others, self._begun), strict=True)
+            return [said[n] for n in range(len(prompts))], timed
         found = exported.answers([self._writer.ids(text) for text in prompts], rooms, self._ends, self.kept)
         texts = self._loaded.tokenizer.batch_decode([said for said, _ in found], skip_special_tokens=False)
-        return [
+        answers = [
             Generated(text.strip(), cut=len(said) == room, tokens=len(said), at_hand=had)
             for text, (said, had), room in zip(texts, found, rooms, strict=True)
         ]
+        return answers, (sum(not one.at_hand for one in answers), watch.seconds, watch.cpu_seconds)
+
+    def _generated(
+        self, prompts: list[str], rooms: list[int], which: Sequence[int], begun: BegunAnswers | None
+    ) -> list[Generated]:
+        """The answers to the prompts at these places."""
+        i = self._inference
+        with self._memory():
+            return generate(
+                self._loaded, [prompts[n] for n in which], max_new_tokens=[rooms[n] for n in which],
+                batch_size=i.batch_size, batch_tokens=i.batch_tokens, decoding=i.decoding, special=True,
+                kept=self.kept, begun=begun,
+            )  # fmt: skip
 
     def have_room(self, prompts: Sequence[Prompt | None], max_new_tokens: int | None) -> list[bool]:
         """Whether each prompt leaves room for an answer; None needs none."""
@@ -314,12 +349,16 @@ class LocalModel:
         cut = len({i for i, e in encoded if len(e.input_ids) > window})
         kept = [(i, e.input_ids[:window], e.labels[:window]) for i, e in encoded]
         usable = [(i, ids, labels) for i, ids, labels in kept if any(x != IGNORED for x in labels[1:])]
+        self._begun = BegunAnswers(self._loaded, self._ends)
+        asked = {n for n, (i, _, _) in enumerate(usable) if rows[i]["kind"] != "document"}
         with self._memory():
             found = token_losses(
                 self._loaded,
                 [(ids, labels) for _, ids, labels in usable],
                 batch_size=self._inference.batch_size,
                 batch_tokens=self._inference.batch_tokens,
+                begun=self._begun,
+                spans={n: _last_turn(labels) for n, (_, _, labels) in enumerate(usable) if n in asked},
             )
         parts: dict[int, list[tuple[float, int]]] = {}
         for (i, _, _), part in zip(usable, found, strict=True):

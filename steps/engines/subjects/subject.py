@@ -24,12 +24,16 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What answers are made of. `cost`: by an endpoint's prices; `at_hand`: replies that were paid for before."""
+    """What answers are made of. `cost`: by an endpoint's prices; `at_hand`: replies that took no time: paid for before,
+    or not among those that were timed. `seconds`, `cpu_seconds`: of the others; None: as long as it took.
+    """
 
     prompts: int
     answers: int
     cost: float | None = None
     at_hand: int = 0
+    seconds: float | None = None
+    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True)

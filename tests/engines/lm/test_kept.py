@@ -16,7 +16,8 @@ from steps.engines.subjects.local_model import Inference, local_model
 from steps.engines.subjects.subject import Prompt
 
 ROOT = Path(__file__).resolve().parents[3]
-CPU = Inference(device="cpu", batch_size=4)
+# Four answers at a time.
+CPU = Inference(device="cpu", batch_size=1)
 PROMPTS = [Prompt(f"What is {n}? " + "and " * (n % 5), "x") for n in range(14)]
 ROOM = 12
 
@@ -124,7 +125,7 @@ def test_a_kill_in_the_middle(tiny_model, tmp_path) -> None:
         Decoder.step = killed
         prompts = [Prompt(f"What is {{n}}? ", "x") for n in range(12)]
         with local_model("any", local_reference(Path({str(tiny_model.path)!r})), None,
-                         Inference(device="cpu", batch_size=4), Path({str(tmp_path)!r})) as subject:
+                         Inference(device="cpu", batch_size=1), Path({str(tmp_path)!r})) as subject:
             found = subject.answer(prompts, {ROOM})
         print(found.tokens.at_hand, found.texts)
     """
