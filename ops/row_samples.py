@@ -45,11 +45,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sample:
-    """A row to look at. `row` is None where its text was never scrubbed, or is in no version. `why`: what ended it."""
+    """A row to look at. `row` is None where its text was never scrubbed, or (`gone`) is in no version.
+
+    why: what ended it.
+    """
 
     record_id: str
     row: Row | None
     why: str = ""
+    gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,10 @@ def dropped_samples(root: Path, run: RunRecord, stage: str | None, reason: str, 
     texts = rows.texts([line["record_id"] for line in chosen], choice.raw)
     why = [f"{line['verdict']} by {line['stage']}: {line['reason']}" for line in chosen]
     ids = [line["record_id"] for line in chosen]
-    samples = tuple(Sample(i, texts.get(i), w) for i, w in zip(ids, why, strict=True))
+    missing = [i for i in ids if i not in texts]
+    there = rows.texts(missing, raw=True).keys() if missing and not choice.raw else ()
+    gone = {i for i in missing if i not in there}
+    samples = tuple(Sample(i, texts.get(i), w, i in gone) for i, w in zip(ids, why, strict=True))
     return Samples(f"run {run.name}", lines.num_rows, samples)
 
 

@@ -13,6 +13,7 @@ from steps.contracts.records import Row
 # Chosen: a turn of a usual length is shown whole, a book isn't.
 _LONGEST = 600
 _RAW = "its text was never scrubbed; --raw shows it"
+_GONE = "no version of the run has its text: it went in the stage that read or made it"
 
 
 def show_rows(
@@ -63,7 +64,7 @@ def _show(sample: Sample, whole: bool) -> None:
     row = sample.row
     heading(" · ".join(p for p in (sample.record_id, sample.why, _place(row)) if p))
     if row is None:
-        say(f"  ({_RAW}, where a version has it)" if sample.why else f"  ({_RAW})")
+        say(f"  ({_GONE if sample.gone else _RAW})")
         return
     if row["kind"] == "document":
         say(_indented(row["text"] or "", whole))

@@ -1,4 +1,4 @@
-"""Single keys and short lines from a person at a terminal, or letters and lines from a pipe."""
+"""Single keys and short lines from a person at a terminal, or lines from a pipe, which hold a key each."""
 
 import os
 import select
@@ -17,15 +17,17 @@ _NO_CHARACTER = b"\0"
 
 
 def key_pressed(ask: Callable[[], None]) -> str:
-    """One key in lower case: without Enter on a terminal, else the first letter of a line; "" at the end of input.
+    """One key in lower case: without Enter on a terminal, else the only letter of a line; "" at the end of input.
 
     `ask` shows which keys there are, once the terminal waits for one. "?" for a key that is no ASCII character, such as
-    an arrow, whose last byte would be another key.
+    an arrow, whose last byte would be another key, and for a line of several letters, of which all but the first would
+    be lost.
     """
     if not sys.stdin.isatty():
         ask()
         line = sys.stdin.readline()
-        return (line.strip()[:1].lower() or "?") if line else ""
+        letters = line.strip().lower()
+        return (letters if len(letters) == 1 else "?") if line else ""
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     try:

@@ -130,7 +130,8 @@ def _read(wanted: Sequence[Wanted], found: Sequence[dict[str, Any] | str]) -> li
             keeps = w.method in KEEP_ANSWER
             draft = Draft(w.method, w.how, number, w.seeds, said.strip(), w.seeds[0].answer if keeps else "")
             if fault := _fault(draft, w.n):
-                draft.drop(fault)
+                size = {"question_chars": len(draft.question), "limit": _QUESTION_CHARS}
+                draft.drop(fault, **(size if fault == "too_long" else {}))
             drafts.append(draft)
     return drafts
 

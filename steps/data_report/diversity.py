@@ -18,20 +18,21 @@ _COMPARED = 500
 
 
 def tell_diversity(looks: Sequence[Sequence[Look]], vectors: Sequence[Vectors] | None) -> list[Figure]:
-    """Of each set, of its compared rows: distinct-n of what is asked and of what is answered, self-BLEU of answers (of
-    documents of the text), spread of embeddings where there are some.
+    """Of each set, of its compared rows: distinct-n of what is asked and of what is answered, self-BLEU of answers,
+    spread of embeddings where there are some. Of documents the text stands for the answer.
     """
     figures: list[Figure] = []
     answered = [[words(look.answered or look.asked) for look in rows] for rows in looks]
     asked = [[words(look.asked) for look in rows if look.answered] for rows in looks]
-    for said, texts in (("answers", answered), ("prompts", asked)):
+    last = _answers_or_documents(looks)
+    for said, texts in ((last, answered), ("prompts", asked)):
         block = block_length([sum(map(len, t)) for t in texts])
         for n in (1, 2) if block else ():
             shares = [np.array(distinct(t, n, block), np.float64) for t in texts]
             unit = f"of {block:,} words"
             figures.append(number("diversity", f"distinct-{n} of {said}", shares, mean, _BY, unit=unit,
                                   of=f"blocks of {block:,} words", higher=True))  # fmt: skip
-    figures += _self_bleu(answered)
+    figures += _self_bleu(answered, last)
     if vectors is not None:
         drawn = [_spread(v, SEED + i) if len(v) > 1 else None for i, v in enumerate(vectors)]
         figures.append(
@@ -40,14 +41,19 @@ def tell_diversity(looks: Sequence[Sequence[Look]], vectors: Sequence[Vectors] |
     return figures
 
 
-def _self_bleu(answered: Sequence[Sequence[Sequence[str]]]) -> list[Figure]:
+def _answers_or_documents(looks: Sequence[Sequence[Look]]) -> str:
+    documents = [look.kind == "document" for rows in looks for look in rows]
+    return "answers" if not any(documents) else "documents" if all(documents) else "answers and documents"
+
+
+def _self_bleu(answered: Sequence[Sequence[Sequence[str]]], said: str) -> list[Figure]:
     spoken = [[text for text in texts if text] for texts in answered]
     some = min(_COMPARED, min(map(len, spoken), default=0))
     if some < 2:
         return []
     scores = [np.array(self_bleu(texts[:some]), np.float64) for texts in spoken]
     unit = f"against {some - 1} others"
-    return [number("diversity", "self-BLEU of answers", scores, mean, _BY, unit=unit, of="answers", higher=False)]
+    return [number("diversity", f"self-BLEU of {said}", scores, mean, _BY, unit=unit, of=said, higher=False)]
 
 
 def _spread(vectors: Vectors, seed: int) -> tuple[float, Floats, int]:

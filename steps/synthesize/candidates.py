@@ -98,8 +98,15 @@ def read_written(task: Task, question: Question, answer: Answer, asker: Asker) -
     ]
     for pair, fault in zip(pairs, _faults(pairs, task), strict=True):
         if fault:
-            pair.drop(fault)
+            pair.drop(fault, **(_too_long(pair) if fault == "too_long" else {}))
     return Asked(task, "pairs" if pairs else "none", pairs)
+
+
+def _too_long(pair: Candidate) -> dict[str, int]:
+    """Characters of what is too long, and of what may be; {}: nothing is."""
+    if len(pair.question) > _QUESTION_CHARS:
+        return {"question_chars": len(pair.question), "limit": _QUESTION_CHARS}
+    return {"answer_chars": len(pair.answer), "limit": _ANSWER_CHARS} if len(pair.answer) > _ANSWER_CHARS else {}
 
 
 def _faults(pairs: list[Candidate], task: Task) -> Iterator[str]:
@@ -109,7 +116,7 @@ def _faults(pairs: list[Candidate], task: Task) -> Iterator[str]:
             yield "more_than_asked"
         elif not pair.question or not pair.answer:
             yield "empty"
-        elif len(pair.question) > _QUESTION_CHARS or len(pair.answer) > _ANSWER_CHARS:
+        elif _too_long(pair):
             yield "too_long"
         elif "<|" in pair.question + pair.answer or "\0" in pair.question + pair.answer:
             yield "control_tokens"

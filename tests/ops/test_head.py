@@ -8,6 +8,8 @@ from support import stored_run
 from typer.testing import CliRunner
 
 from ops.main import app
+from ops.run_index import save_run
+from steps.contracts.ledger import LedgerWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "\x1b[2Jgone\u202e\r\nuser: not me"
@@ -108,6 +110,19 @@ def test_rows_that_were_taken_out(stored: stored_run.StoredRun) -> None:
     assert status == 3 and "reasons there are: near_duplicate, prompt_injection" in out
     assert "no run 'no-such-run'" in invoke("head", "no-such-run")[1]
     assert "no such file" in invoke("head", "no-such.csv")[1]
+
+
+def test_a_row_that_went_as_it_was_made_has_no_text_and_says_so(stored: stored_run.StoredRun) -> None:
+    with LedgerWriter(stored.add("synthesize_step", "synthesize_ledger", "ledger") / "l.parquet", "synthesize") as made:
+        made.add("f" * 32, "dropped", "unsupported_claim", evidence={})
+    ledger = stored.artifacts[-1]
+    (Path(ledger.uri) / "l.parquet").rename(Path(ledger.uri) / "ledger.parquet")
+    record = stored.record.model_copy(update={"artifacts": (*stored.record.artifacts, stored_run.with_digest(ledger))})
+    save_run(ROOT, record, stored_run.CONFIG)
+    for raw in ([], ["--raw"]):
+        status, out = invoke("sample", "latest", "--dropped", "unsupported", *raw)
+        assert status == 0 and "no version of the run has its text" in out and "never scrubbed" not in out
+    assert "never scrubbed; --raw shows it" in invoke("sample", "latest", "--dropped", "near")[1]
 
 
 def test_rows_that_cannot_be_read_are_counted_and_where_none_can_it_says_why(tmp_path: Path, state: Path) -> None:

@@ -303,8 +303,8 @@ class ChatSession:
 
     def _reserved(self, question: Question, price_share: float = 1.0) -> float | Failure:
         """What may have to be paid for it, or why it isn't sent."""
-        if self._max_chars is not None and len(question.messages[-1]["content"]) > self._max_chars:
-            return Failure("too_long", f"{question.chars} characters", 0.0, 0)
+        if self._max_chars is not None and (chars := len(question.messages[-1]["content"])) > self._max_chars:
+            return Failure("too_long", f"{chars:,} characters, and max_chars is {self._max_chars:,}", 0.0, 0)
         longest = 1 if question.top else self.endpoint.max_tokens
         reserved = self.spending.reserve(question.chars, longest, price_share)
         return Failure("max_cost", f"{self.spending.cost:.4f} spent", 0.0, 0) if reserved is None else reserved

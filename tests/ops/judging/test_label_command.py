@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def chats(n: int) -> list[Row]:
     return [chat(f"Question {i}?", f"Answer {i}.", locator=str(i)) for i in range(n)]
 
 
-def label(folder: Path, *arguments: str, keys: str) -> Any:
+def label(folder: Path, *arguments: str, keys: Sequence[str]) -> Any:
     typed = "\n".join(keys) + "\n"
     command = ["judge", "label", "--out", str(folder / "gold.jsonl"), *arguments]
     return CliRunner().invoke(app, command, input=typed)
@@ -96,6 +97,9 @@ def test_labels_are_written_resumed_and_read_by_calibrate(state: Path) -> None:
     assert "no such key" in first.output and "so far: keep" in first.output
     assert not any(word in first.output for word in ("0.123", "quarantined for", "outcome"))
     assert [line["label"] for line in lines(state)] == [4, 5, "keep", "drop"]
+    # A line holds one key: of several the first one alone would be a label that nobody gave.
+    several = label(state, run.record.name, "--rows", "6", "--by", "Ada", keys=["12", "drop", "q"])
+    assert several.output.count("no such key") == 2 and len(lines(state)) == 4
     second = label(state, run.record.name, "--rows", "6", "--by", "Ada", keys="123")
     assert "3 were labelled before" in second.output and "1 of 3" in second.output
     gold = read_gold(state / "gold.jsonl", lambda ids: {})

@@ -83,6 +83,18 @@ def test_paraphrases_that_ask_something_else_are_dropped(tmp_path: Path) -> None
     assert done.report.dropped_by == {"other_meaning": 6, "more_than_asked": 6} and not made(done)
 
 
+def test_what_is_too_long_is_dropped_with_its_length_and_the_limit(tmp_path: Path) -> None:
+    class Endless(Rewriter):
+        def _questions(self, orders: str, value: Any, number: int) -> list[str]:
+            return ["Why? " * 1_000]
+
+    with ScriptedServer(Endless()) as server:
+        done = run(rows_in(tmp_path), server.url, tmp_path / "out", {"kind": "paraphrase"})
+    lines = [line for line in ledger_lines(done) if line["verdict"] == "dropped"]
+    assert len(lines) == 6 and {line["reason"] for line in lines} == {"too_long"}
+    assert {line["evidence"] for line in lines} == {'{"limit":4000,"question_chars":4999}'}
+
+
 def test_collapse_is_refused_with_its_figure(tmp_path: Path) -> None:
     with ScriptedServer(Rewriter(fixed=True)) as server, pytest.raises(InputError) as told:
         run(rows_in(tmp_path, 24), server.url, tmp_path / "out", {"kind": "evolve"})

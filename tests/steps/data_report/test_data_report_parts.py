@@ -71,6 +71,10 @@ def test_distinct_n_is_of_whole_blocks_and_of_no_two_texts() -> None:
     assert told["distinct-2 of answers"] == pytest.approx(5 / 30)
     assert told["self-BLEU of answers"] == pytest.approx(1)
     assert "distinct-1 of prompts" not in told
+    papers = [look(i, "one two three four five six", kind="document") for i in range(30)]
+    for kinds, said in (([papers], "documents"), ([papers, same], "answers and documents")):
+        names = {f.name for f in tell_diversity(kinds, None)}
+        assert names == {f"distinct-1 of {said}", f"distinct-2 of {said}", f"self-BLEU of {said}"}
 
 
 def test_the_spread_of_embeddings_is_the_mean_over_pairs() -> None:
