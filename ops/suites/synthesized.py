@@ -1,6 +1,7 @@
 """A suite from the documents that a run has held out: what synthesize made of them, and training hasn't seen."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -22,6 +23,8 @@ from steps.evaluate.suites.tasks import suite_parts
 _META = "synthesis"
 # Questions with and without an answer, as the suite's tasks: name, kind, graders.
 _ANSWERED, _UNANSWERABLE = "domain", "unanswerable"
+# Between two paragraphs.
+_BLANK = re.compile(r"\n[^\S\n]*\n")
 _SOURCE_CHARS, _DOCUMENT_CHARS = 80, 400
 
 
@@ -107,9 +110,19 @@ def _item(row: Row, said: Mapping[str, Any], texts: Mapping[str, str], task: str
         return item
     # A pair is of one document, whichever of its passages it needs.
     text = texts.get(row["parents"][0], "")
-    passages = [p for c in said["chunks"] if (p := text[c["start"] : c["end"]].strip())]
+    passages = list(dict.fromkeys(p for c in said["chunks"] for p in _passages(text, c)))
     document = {"source": said["document"][:_SOURCE_CHARS], "document": said["document"][:_DOCUMENT_CHARS]}
     return {**item, **document, **({"passages": passages} if passages else {})}
+
+
+def _passages(text: str, chunk: Mapping[str, Any]) -> Iterator[str]:
+    """The paragraphs of a chunk that hold what the answer's claims rest on; the chunk where that isn't known."""
+    start, end = chunk["start"], chunk["end"]
+    for low, high in chunk.get("evidence") or ((start, end),):
+        first = max((m.end() for m in _BLANK.finditer(text, start, low)), default=start)
+        last = next((m.start() for m in _BLANK.finditer(text, high, end)), end)
+        if passage := text[first:last].strip():
+            yield passage
 
 
 def _tasks(by_task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Rows of pairs that passed: plain ones, and those with documents before the question."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,9 +28,8 @@ def _row(
     pair: Candidate, locator: str, raw: bytes, question: str, answer: str, made_by: dict[str, Any], more: dict[str, Any]
 ) -> Row:
     passages = pair.task.passages
-    said = {
-        "kind": pair.kind, "document": passages[0].source, "chunks": [p.place() for p in passages], **made_by, **more
-    }  # fmt: skip
+    chunks = [{**p.place(), **({"evidence": found} if (found := _evidence(pair, p)) else {})} for p in passages]
+    said = {"kind": pair.kind, "document": passages[0].source, "chunks": chunks, **made_by, **more}
     row = make_row(
         kind="conversation", source=passages[0].source, locator=locator, raw=raw,
         messages=[message("user", question), message("assistant", answer)],
@@ -37,6 +37,17 @@ def _row(
     )  # fmt: skip
     row["split"] = passages[0].split
     return row
+
+
+def _evidence(pair: Candidate, passage: Passage) -> list[tuple[int, int]]:
+    """Where what the checker quoted stands in the document, in its order: start and end in characters. A quote of a
+    heading or the URL, or that stands there in another normal form only, is left out.
+    """
+    spans = set()
+    for quote in filter(None, (claim["evidence"].split() for claim in pair.claims)):
+        if found := re.search(r"\s+".join(map(re.escape, quote)), passage.text, re.IGNORECASE):
+            spans.add((passage.start + found.start(), passage.start + found.end()))
+    return sorted(spans)
 
 
 class RaftRows:

@@ -82,6 +82,9 @@ def test_documents_become_a_dataset_version_in_which_each_pair_leads_back(
     assert answered and len(answered) == sum(not i["note"].startswith("unanswerable") for i in asked)
     assert all(i["document"] in held and i["passages"] for i in answered)
     assert all(p in texts[i["document"]] for i in answered for p in i["passages"])
+    # A fact's paragraph, not all of its chunk, which begins with a heading.
+    facts = [i for i in answered if i["note"].startswith("fact")]
+    assert facts and all(len(i["passages"]) == 1 and "#" not in i["passages"][0] for i in facts)
     # Looked up in the pages themselves, which nobody scrubbed and which are cut otherwise, all of them can be found.
     looked_up = passages(RetrievalConfig(documents="docs"), store.dataset(made), tmp_path)
     golds = [Gold(tuple(i["passages"]), i["document"]) for i in answered]

@@ -22,6 +22,7 @@ from steps.contracts.records import make_row
 from steps.synthesize.candidates import Candidate, Task
 from steps.synthesize.checks import _unlisted, _unsupported
 from steps.synthesize.config import SynthesizeConfig
+from steps.synthesize.made import pair_row
 from steps.synthesize.passages import Passage
 from steps.synthesize.synthesize import synthesize
 
@@ -84,6 +85,9 @@ def test_planted_claims_are_found_and_counted(tmp_path: Path) -> None:
         (parent,) = row["parents"]
         (chunk,) = row["said"]["chunks"]
         assert row["messages"][1]["content"] in by_id[parent]["text"][chunk["start"] : chunk["end"]]
+        # What the checker quoted of the only claim, at its place.
+        ((start, end),) = chunk["evidence"]
+        assert by_id[parent]["text"][start:end] == row["messages"][1]["content"]
         assert row["said"]["model"] == "m" and len(row["said"]["prompt_digest"]) == 64
         assert row["split"] == by_id[parent]["split"]
     # Whole documents are held out.
@@ -125,6 +129,18 @@ def test_numbers_of_steps_and_of_the_question_need_no_document() -> None:
     assert unsupported("How?", "With 1,500 ml.", ("1,500 ml go in", "Pour 1000 ml")) == ["a number isn't there"]
     # What is in no claim was passed over.
     assert unsupported("How?", "Open the lid 7 times.", ("The lid is opened", "Open the lid.")) == ["7"]
+
+
+def test_quotes_are_found_at_their_place_in_any_case_and_spacing() -> None:
+    text = "# Use\n\nOpen the lid.\nPour 1000 ml of\nwater into it.\n\nClose it."
+    passage = Passage("d", "s/a.md", None, 0, 100, 100 + len(text), text, headings=("Use",))
+    pair = Candidate(Task("how_to", 1, (passage,)), 0, "How?", "Pour water and close it.")
+    quotes = ["pour 1000 ml of water", "CLOSE IT.", "Use", "open  the lid", "not there", "open the lid", ""]
+    pair.claims = [{"claim": "c", "evidence": q, "supported": True} for q in quotes]
+    (chunk,) = json.loads(pair_row(pair, {})["meta"])["synthesis"]["chunks"]
+    assert [text[a - 100 : b - 100] for a, b in chunk["evidence"]] == [
+        "Use", "Open the lid", "Pour 1000 ml of\nwater", "Close it.",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
