@@ -20,6 +20,7 @@ Compute: TypeAlias = Callable[[Sequence[str], Done], None]
 
 # Names in the counts.
 REUSED, CACHED, READ = "known from the earlier run", "known on this machine", "read by the model"
+DAMAGED = "damaged in the cache"
 
 
 class EmbeddingCache:
@@ -59,6 +60,8 @@ class EmbeddingCache:
         """A sentence for the report: what the models read, and what they didn't have to."""
         total = sum((space.counts for space in self._spaces.values()), Counter[str]())
         said = f"{total[READ]:,} texts read by models, {total[CACHED]:,} known on this machine"
+        if total[DAMAGED]:
+            said += f", {total[DAMAGED]:,} damaged there and read anew"
         if self._earlier is None:
             return (said,)
         spaces = {part.space for part in self._earlier.manifest.parts}
@@ -115,6 +118,8 @@ class CachedSpace:
         if self._cache is not None:
             cached = self._cache.get_many(k for k in distinct if k not in found)
             self.counts[CACHED] += len(cached)
+            if self._cache.damaged:
+                self.counts[DAMAGED] = len(self._cache.damaged)
             self._check(cached)
             if self._spool is not None:
                 self._spool.add(cached)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from steps.contracts.digests import short_id
+from steps.contracts.errors import IntegrityError
 from steps.engines.llm.client import Reply
-from steps.engines.state_store.tables import DurableTables
+from steps.engines.state_store.tables import SUMS, DurableTables, row_sum
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS payments (
@@ -85,7 +86,8 @@ class Account(DurableTables):
     """
 
     what = "account of what replies cost"
-    tables = (_TABLE, _SAID)
+    lost = "what runs have paid is forgotten: limits count from zero"
+    tables = (_TABLE, _SAID, SUMS)
 
     def __init__(self, file: Path, payer: Payer) -> None:
         self.payer = payer
@@ -94,13 +96,25 @@ class Account(DurableTables):
     def payments(self) -> list[Payment]:
         """What this part of the run has paid before, in processes that have ended; of all parts for who answers for
         them.
+
+        Raises:
+            IntegrityError: payments of the run aren't as they were written.
         """
-        part = "" if not self.payer.part else " AND part = ?"
-        given = [self.payer.run, *([self.payer.part] if part else [])]
-        with self._reading():
-            columns = "question, most, state, requests, prompt_tokens, completion_tokens"
-            rows = self._db.execute(f"SELECT {columns} FROM payments WHERE run = ?{part} ORDER BY id", given).fetchall()
-        return [Payment(*row) for row in rows]
+        run, part = self.payer.run, self.payer.part
+        with self._transaction():
+            rows = self._db.execute("SELECT * FROM payments WHERE run = ? ORDER BY id", [run]).fetchall()
+            sums = dict(self._db.execute("SELECT * FROM sums WHERE key > ? AND key < ?", [f"{run}\n", f"{run}\v"]))
+        right = {key: _sum(row) for row in rows if (key := _key(row)) in sums}
+        if right != sums:
+            wrong = sum(right.get(key) != put for key, put in sums.items())
+            raise IntegrityError(
+                f"{wrong:,} payments of this run have changed on disk: what it has paid isn't known",
+                where=str(self.file),
+                hint="remove the file: it is made anew from the durable state" if self.outlives_machine else
+                "start a new run, whose max_cost is less by what the provider says of this one (replies so far are"
+                f" kept), or move the file away ({self.lost})",
+            )  # fmt: skip
+        return [Payment(*row[3:]) for row in rows if not part or row[2] == part]
 
     def note(self, lines: Iterable[tuple[str, Payment]]) -> None:
         """Keep payments by their ids; returns when it is certain that they count."""
@@ -112,7 +126,7 @@ class Account(DurableTables):
 
     def _line(self, id_: str, p: Payment) -> list[Any]:
         who = (id_, self.payer.run, self.payer.part)
-        return [*who, p.question, p.most, p.state, p.requests, p.prompt_tokens, p.completion_tokens]
+        return [*who, p.question, float(p.most), p.state, p.requests, p.prompt_tokens, p.completion_tokens]
 
     def say(self, sentence: str) -> None:
         """Keep a sentence about this run's requests."""
@@ -126,21 +140,32 @@ class Account(DurableTables):
 
     def _write(self, lines: list[list[Any]]) -> None:
         with self._transaction():
-            for line in lines:
-                self._enter(line)
+            self._enter(lines)
         if self._segments is not None:
             for line in lines:
                 self._segments.add(json.dumps(line).encode())
             self._segments.flush()
 
-    def _enter(self, line: Sequence[Any]) -> None:
-        """Add a line, or how a question ended; lines may come in any order."""
-        if line[0] == "said":
-            self._db.execute("INSERT OR IGNORE INTO said VALUES (?, ?)", line[1:])
-            return
-        how = "IGNORE" if line[5] == "asked" else "REPLACE"
-        self._db.execute(f"INSERT OR {how} INTO payments VALUES ({_MARKS})", line)
+    def _enter(self, lines: Iterable[Sequence[Any]]) -> None:
+        """Add lines, or how questions ended; lines may come in any order."""
+        sums = []
+        for line in lines:
+            if line[0] == "said":
+                self._db.execute("INSERT OR IGNORE INTO said VALUES (?, ?)", line[1:])
+                continue
+            how = "IGNORE" if line[5] == "asked" else "REPLACE"
+            if self._db.execute(f"INSERT OR {how} INTO payments VALUES ({_MARKS})", line).rowcount:
+                sums.append((_key(line), _sum(line)))
+        self._put_sums(sums)
 
     def _merge(self, lines: list[bytes]) -> None:
-        for line in lines:
-            self._enter(json.loads(line))
+        self._enter(map(json.loads, lines))
+
+
+def _key(payment: Sequence[Any]) -> str:
+    """Of its sum: with the run, so that a payment that has lost its own is missed."""
+    return f"{payment[1]}\n{payment[0]}"
+
+
+def _sum(payment: Sequence[Any]) -> int:
+    return row_sum([str(value) for value in payment])

@@ -2,14 +2,13 @@
 
 import json
 import sqlite3
-import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 from steps.engines.llm.client import Reply
 from steps.engines.llm.endpoint import Mode
-from steps.engines.state_store.tables import DurableTables
+from steps.engines.state_store.tables import SUMS, DurableTables, row_sum
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -24,8 +23,6 @@ CREATE TABLE IF NOT EXISTS replies (
     attempts INTEGER NOT NULL
 ) WITHOUT ROWID
 """
-# Sums of the replies' bytes: SQLite has none. Replies of older files have none either.
-_SUMS = "CREATE TABLE IF NOT EXISTS sums (key TEXT PRIMARY KEY, sum INTEGER NOT NULL) WITHOUT ROWID"
 # How requests to a model had to differ from its settings when its replies were bought.
 _ADAPTED = """
 CREATE TABLE IF NOT EXISTS adapted (
@@ -40,9 +37,6 @@ _BATCHED = "CREATE TABLE IF NOT EXISTS batched (key TEXT PRIMARY KEY, batch TEXT
 _CLAIMS = "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, process TEXT NOT NULL) WITHOUT ROWID"
 _COLUMNS = "text, finish_reason, refused, prompt_tokens, completion_tokens, seconds, mode, attempts"
 _MARKS = "?,?,?,?,?,?,?,?,?"
-_PAIRS = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)"
-# Chosen: below SQLite's oldest limit of 999 parameters.
-KEYS_AT_ONCE = 500
 
 # Questions by their keys, with the replies that there were when they were asked, which aren't of use.
 Before: TypeAlias = Mapping[str, Reply | None]
@@ -54,17 +48,14 @@ class ReplyCache(DurableTables):
     `put` returns when the replies are on disk: SQLite's rollback journal with synchronous=FULL survives kill -9
     and power loss, and works where the write-ahead log doesn't (network drives with locks). Where durable state lies
     elsewhere, the file is a view of it: what other machines bought is read when it is opened, and `put` returns when
-    the replies are there as well. A reply whose bytes have another sum than when it was put isn't there.
-
-    Attributes:
-        damaged: keys of such replies, as far as they were asked for.
+    the replies are there as well. A reply whose bytes have another sum than when it was put isn't there, but in
+    `damaged`.
     """
 
     what = "reply cache"
-    tables = (_TABLE, _SUMS, _ADAPTED, _BATCHED, _CLAIMS)
+    tables = (_TABLE, SUMS, _ADAPTED, _BATCHED, _CLAIMS)
 
     def __init__(self, file: Path) -> None:
-        self.damaged: set[str] = set()
         super().__init__(file)
         self._forget_dead()
 
@@ -81,11 +72,8 @@ class ReplyCache(DurableTables):
         """The replies that are there, by key."""
         found: dict[str, Reply] = {}
         with self._reading():
-            for put, *row in self._by_key(f"sum, key, {_COLUMNS} FROM replies LEFT JOIN sums USING (key)", keys):
-                if put is None or put == _sum(row):
-                    found[row[0]] = _reply(row[1:])
-                else:
-                    self.damaged.add(row[0])
+            for key, *values in self._sound(_COLUMNS, "replies", keys):
+                found[key] = _reply(values)
         return found
 
     def claim(self, before: Before, gone: Collection[str] = ()) -> tuple[dict[str, Reply], dict[str, str]]:
@@ -121,24 +109,16 @@ class ReplyCache(DurableTables):
             of_mine = "DELETE FROM claims WHERE key IN (SELECT value FROM json_each(?)) AND process = ?"
             self._db.execute(of_mine, [json.dumps(list(keys)), self._journal.id])
 
-    def _by_key(self, what: str, keys: Iterable[str]) -> Iterator[Any]:
-        """Rows of these keys."""
-        wanted = list(dict.fromkeys(keys))
-        for start in range(0, len(wanted), KEYS_AT_ONCE):
-            part = wanted[start : start + KEYS_AT_ONCE]
-            yield from self._db.execute(f"SELECT {what} WHERE key IN ({','.join('?' * len(part))})", part)
-
     def put(self, replies: Iterable[tuple[str, Reply]], failed: Iterable[str] = ()) -> None:
         """Keep replies under their keys, in place of older ones. `failed`: questions that got none."""
         rows = [_row(key, reply) for key, reply in replies]
-        # One statement for all: SQLite lets go of the interpreter once, and not for every row.
+        # One statement for all, as for the sums.
         fields = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(_COLUMNS.split(",")) + 1))
         with self._transaction():
             into = f"INSERT OR REPLACE INTO replies (key, {_COLUMNS})"
             self._db.execute(f"{into} SELECT {fields} FROM json_each(?)", [json.dumps(rows)])
-            sums = json.dumps([(row[0], _sum(row)) for row in rows])
-            self._db.execute(f"INSERT OR REPLACE INTO sums {_PAIRS}", [sums])
-            self._release([*(str(row[0]) for row in rows), *failed])
+            self._put_sums((row[0], row_sum(row)) for row in rows)
+            self._release([*(row[0] for row in rows), *failed])
         if self._segments is not None:
             for row in rows:
                 self._segments.add(json.dumps(row).encode())
@@ -185,21 +165,14 @@ class ReplyCache(DurableTables):
         entries = [json.loads(line) for line in lines]
         self._enter_batched([e for e in entries if e[0] == "batched"])
         rows = [e for e in entries if e[0] != "batched"]
+        self._add_sums("replies", [(row[0], row_sum(row)) for row in rows])
         self._db.executemany(f"INSERT OR IGNORE INTO replies (key, {_COLUMNS}) VALUES ({_MARKS})", rows)
-        self._db.executemany("INSERT OR IGNORE INTO sums VALUES (?, ?)", [(row[0], _sum(row)) for row in rows])
 
 
-def _row(key: str, reply: Reply) -> tuple[object, ...]:
+def _row(key: str, reply: Reply) -> tuple[str, *tuple[object, ...]]:
     r = reply
     return (key, r.text, r.finish_reason, int(r.refused), r.prompt_tokens, r.completion_tokens, float(r.seconds),
             r.mode, r.attempts)  # fmt: skip
-
-
-def _sum(row: Sequence[object]) -> int:
-    """Of a reply's values but its seconds: where a machine has no long double, SQLite may read their last bit otherwise
-    than Python wrote it.
-    """
-    return zlib.crc32(json.dumps([value for value in row if not isinstance(value, float)]).encode())
 
 
 def _reply(values: list[object]) -> Reply:

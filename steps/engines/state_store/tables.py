@@ -1,13 +1,15 @@
 """A SQLite file whose rows outlive this machine, where durable state lies elsewhere."""
 
+import json
 import sqlite3
 import threading
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from steps.contracts.errors import IntegrityError
 from steps.contracts.storage import writing
@@ -15,6 +17,20 @@ from steps.engines.state_store.journal import Journal, last_sign, take_over
 from steps.engines.state_store.merged import open_segments
 
 LOCK_SECONDS = 60.0
+# Chosen: below SQLite's oldest limit of 999 parameters.
+KEYS_AT_ONCE = 500
+
+# Sums of rows, since SQLite has none of its bytes. Rows of older files have none.
+SUMS = "CREATE TABLE IF NOT EXISTS sums (key TEXT PRIMARY KEY, sum INTEGER NOT NULL) WITHOUT ROWID"
+_PAIRS = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)"
+
+
+def row_sum(row: Sequence[object]) -> int:
+    """Of a row's values but its floats: where a machine has no long double, SQLite may read their last bit otherwise
+    than Python wrote it.
+    """
+    values = [zlib.crc32(v) if isinstance(v, bytes) else v for v in row if not isinstance(v, float)]
+    return zlib.crc32(json.dumps(values).encode())
 
 
 class DurableTables(ABC):
@@ -24,14 +40,18 @@ class DurableTables(ABC):
     Attributes:
         what: what the file is called in errors. tables: the statements that make its tables.
         synced: what is written is on disk when the write returns, also after a loss of power.
+        lost: what a file that is moved away means, in errors.
+        damaged: keys of rows that have another sum than when they were written, as far as they were read.
     """
 
     what: ClassVar[str]
+    lost: ClassVar[str] = "what it held is asked anew"
     tables: ClassVar[tuple[str, ...]]
     synced: ClassVar[bool] = True
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self.damaged: set[str] = set()
         self._turn = threading.RLock()
         with writing(file):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +127,32 @@ class DurableTables(ABC):
             for line in lines:
                 self._segments.add(line)
 
+    def _by_key(self, what: str, keys: Iterable[str]) -> Iterator[Any]:
+        """Rows of these keys."""
+        wanted = list(dict.fromkeys(keys))
+        for start in range(0, len(wanted), KEYS_AT_ONCE):
+            part = wanted[start : start + KEYS_AT_ONCE]
+            yield from self._db.execute(f"SELECT {what} WHERE key IN ({','.join('?' * len(part))})", part)
+
+    def _sound(self, columns: str, table: str, keys: Iterable[str]) -> Iterator[list[Any]]:
+        """Rows of these keys that are as they were written: the key, then these columns."""
+        for put, *row in self._by_key(f"sum, key, {columns} FROM {table} LEFT JOIN sums USING (key)", keys):
+            if put is None or put == row_sum(row):
+                yield row
+            else:
+                self.damaged.add(row[0])
+
+    def _put_sums(self, sums: Iterable[tuple[str, int]]) -> None:
+        """Of rows that are put in place of older ones. One statement for all: SQLite lets go of the interpreter once,
+        and not for every row.
+        """
+        self._db.execute(f"INSERT OR REPLACE INTO sums {_PAIRS}", [json.dumps(list(sums))])
+
+    def _add_sums(self, table: str, sums: Iterable[tuple[str, int]]) -> None:
+        """Of rows that are about to be added where there are none of their keys."""
+        missing = f"SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE key = ?)"
+        self._db.executemany(f"INSERT OR IGNORE INTO sums {missing}", [(key, sum_, key) for key, sum_ in sums])
+
     @abstractmethod
     def _merge(self, lines: list[bytes]) -> None:
         """Add what other machines wrote."""
@@ -114,7 +160,7 @@ class DurableTables(ABC):
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """This thread's turn, and SQLite's refusals as errors of ours."""
-        with self._turn, reading(self.file, self.what):
+        with self._turn, reading(self.file, self.what, self.lost):
             yield
 
     @contextmanager
@@ -131,7 +177,7 @@ class DurableTables(ABC):
 
 
 @contextmanager
-def reading(file: Path, what: str) -> Iterator[None]:
+def reading(file: Path, what: str, lost: str) -> Iterator[None]:
     """Turn SQLite's refusal to read or write `file`, called `what`, into an IntegrityError with the way out."""
     try:
         yield
@@ -141,13 +187,13 @@ def reading(file: Path, what: str) -> Iterator[None]:
                 f"another process has held the {what} for over {LOCK_SECONDS:.0f} s", where=str(file),
                 hint="wait for the other run to end, or give this one a cache folder of its own",
             ) from e  # fmt: skip
-        raise _unreadable(file, what, e) from e
+        raise _unreadable(file, what, lost, e) from e
     except sqlite3.DatabaseError as e:
-        raise _unreadable(file, what, e) from e
+        raise _unreadable(file, what, lost, e) from e
 
 
-def _unreadable(file: Path, what: str, error: sqlite3.Error) -> IntegrityError:
+def _unreadable(file: Path, what: str, lost: str, error: sqlite3.Error) -> IntegrityError:
     return IntegrityError(
         f"the {what} can't be read or written: {error}", where=str(file),
-        hint="free disk space or mend permissions; if the file is damaged, move it away (what it held is asked anew)",
+        hint=f"free disk space or mend permissions; if the file is damaged, move it away ({lost})",
     )  # fmt: skip

@@ -2,17 +2,19 @@
 
 import json
 import math
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from steps.contracts.digests import file_digest
+from steps.contracts.digests import file_digest, short_id
 from steps.contracts.embeddings import CachedEmbeddings
 from steps.contracts.errors import InputNotFoundError, IntegrityError, ServiceError
-from steps.engines.embed.cache import REUSED, Compute, EmbeddingCache
+from steps.engines.embed.cache import DAMAGED, REUSED, Compute, EmbeddingCache
 from steps.engines.embed.vectors import Done, Vector
 
 
@@ -170,3 +172,39 @@ def test_what_is_no_number_is_not_kept(tmp_path: Path) -> None:
     with EmbeddingCache(tmp_path / "cache") as cache:
         cache.open("x.sqlite", "s").resolve(["a", "b"], model(3, asked))
     assert asked == ["a", "b"]
+
+
+def flip(file: Path, values: Vector, to: float) -> None:
+    """Change the last number of a vector on disk."""
+    raw = values.values.astype("<f4").tobytes()
+    assert file.read_bytes().count(raw) == 1
+    file.write_bytes(file.read_bytes().replace(raw, raw[:-4] + np.float32(to).tobytes()))
+
+
+def test_a_flipped_byte_is_no_vector_and_its_text_is_read_anew(tmp_path: Path) -> None:
+    texts, asked = [f"text {i}" for i in range(5)], list[str]()
+    with EmbeddingCache(tmp_path) as cache:
+        cache.open("x.sqlite", "s").resolve(texts, model(4, asked))
+    flip(tmp_path / "x.sqlite", said("text 3", 4), 0.5)
+    asked.clear()
+    for damaged in (1, 0):
+        with EmbeddingCache(tmp_path) as cache:
+            known = cache.open("x.sqlite", "s")
+            found = known.resolve(texts, model(4, asked))
+            assert isinstance(found[3], Vector) and (found[3].values == said("text 3", 4).values).all()
+            assert known.counts[DAMAGED] == damaged and ("1 damaged there" in cache.notes()[0]) == bool(damaged)
+    assert asked == ["text 3"]
+
+
+def test_vectors_of_files_without_sums_are_vectors(tmp_path: Path) -> None:
+    with EmbeddingCache(tmp_path) as cache:
+        cache.open("x.sqlite", "s").resolve(["text"], model(4, []))
+    with closing(sqlite3.connect(tmp_path / "x.sqlite")) as db:
+        db.execute("DROP TABLE sums")
+    with EmbeddingCache(tmp_path) as cache:
+        known = cache.open("x.sqlite", "s")
+        known.resolve(["text"], lambda *_: pytest.fail("computed"))
+        # Another machine's vector of a text that is there: neither it nor its sum.
+        other = [next(iter(known._cache.get_many([short_id("s", "text")]))), 0, "AAAAAAAAAAAAAAAAAAAAAA=="]
+        known._cache._merge([json.dumps(other).encode()])
+        known.resolve(["text"], lambda *_: pytest.fail("computed"))

@@ -2,6 +2,8 @@
 
 import json
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,18 @@ def test_neither_order_nor_what_is_known_changes_a_verdict(model: Path, tmp_path
     (tmp_path / "a" / "cache").rename(tmp_path / "d" / "cache")
     durable, same = run(model, tmp_path / "d", ROWS)
     assert same == verdicts and "read by the model" not in durable.report.counts["rows"]
+    # A byte of what the machine knows is another one: that row is read anew.
+    file = tmp_path / "d" / "cache" / "judge_probabilities.sqlite"
+    with closing(sqlite3.connect(file)) as db:
+        (raw,) = db.execute("SELECT vector FROM vectors ORDER BY key LIMIT 1").fetchone()
+    file.write_bytes(file.read_bytes().replace(raw, bytes([raw[0] ^ 1]) + raw[1:]))
+    for name, counted in (("e", {"damaged in the cache": 1, "read by the model": 1}), ("f", {})):
+        (tmp_path / name).mkdir()
+        file.parent.rename(tmp_path / name / "cache")
+        file = tmp_path / name / "cache" / file.name
+        healed, same = run(model, tmp_path / name, ROWS)
+        assert same == verdicts
+        assert {k: n for k, n in healed.report.counts["rows"].items() if k in counted or "read" in k} == counted
 
 
 def test_a_judge_that_says_no_ratings_decides_nothing(model: Path, tmp_path: Path) -> None:
