@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from steps.contracts.context import StageContext
-from steps.contracts.locks import OwnFolder
+from steps.contracts.locks import OwnFolder, remove_left
 from steps.judge.backend import Judge
 from steps.judge.config import CACHE, JudgeConfig
 from steps.judge.judge import backend_for
@@ -20,6 +20,7 @@ def opened_judge(root: Path, config: JudgeConfig, rows: int, what: str, *, scrub
         As `backend_for`.
     """
     cache = use_state("", root) / CACHE
+    remove_left(cache, f".{what}-")
     with closing(OwnFolder(cache, f".{what}-")) as folder:
         ctx = StageContext(folder.path, root, cache, scrubbed=scrubbed)
         with backend_for(config, ctx, rows) as backend:

@@ -2,13 +2,17 @@
 
 import json
 import os
+import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
 from support.gold import written
+from support.kills import killed
+from support.processes import command, ended, python
 from typer.testing import CliRunner
 
 from ops.main import app
@@ -118,3 +122,41 @@ def test_labels_of_pairs_are_held_against_both_orders(state: Path) -> None:
     assert found["counts"] == [[3, 0, 0], [0, 2, 0], [3, 4, 48]]
     assert "flips to the first place" in again.output
     assert "Pairs, asked in both orders" in (state / "out" / "calibration.html").read_text()
+
+
+CONCURRENCY, KILLS = 6, 8
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_changes_no_figure_and_what_was_bought_is_not_bought_again(state: Path) -> None:
+    lines: list[dict[str, Any]] = [
+        {"prompt": f"Question {i}?", "completion": f"Answer {i}.", "label": LABELS[i % 5], "by": "Ada"}
+        for i in range(200)
+    ]
+    lines += [
+        {"prompt": f"Question {i}?", "chosen": f"Good answer {i}.", "rejected": f"Bad answer {i}.", "by": "Ada",
+         "better": "chosen" if i % 7 else "rejected"} for i in range(60)
+    ]  # fmt: skip
+    gold, chance = written(state, *lines), random.Random(4)
+
+    def slowly(number: int, body: dict[str, Any]) -> Act:
+        asked = body["messages"][1]["content"]
+        compared = asked.endswith("Which answer is better?") or "ood answer" in asked or "ad answer" in asked
+        return replace((comparing if compared else script)(number, body), delay=0.02)
+
+    with ScriptedServer(slowly) as server:
+        arguments = ["judge", "calibrate", str(config(state, server.url)), str(gold), "--json",
+                     "--set", f"judge.endpoint.concurrency={CONCURRENCY}"]  # fmt: skip
+        code, out = ended(python(command(*arguments, "--out", str(state / "alone")), state / "alone"))
+        assert code == 0, out
+        needed = len(server.bodies)
+        server.bodies.clear()
+        again = command(*arguments, "--out", str(state / "out"))
+        killed(lambda: python(again, state / "killed"), server, KILLS, chance, within=needed // KILLS)
+        code, out = ended(python(again, state / "killed"))
+        assert code == 0, out
+    assert needed == 200 + 60 * 2 + 60 * 2
+    assert (state / "out" / "calibration.json").read_text() == (state / "alone" / "calibration.json").read_text()
+    assert len(server.bodies) - needed <= KILLS * CONCURRENCY, "only what was in flight may be asked for again"
+    left = [path for path in (state / "killed").rglob("*") if path.name.startswith(".calibrate-")]
+    assert left == [] and not list((state / "killed").rglob("*.journal")), "what the killed ones left is gone"

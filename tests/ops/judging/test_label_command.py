@@ -1,7 +1,10 @@
 """`assay judge label`: rows of every outcome, blind, safe on a terminal, nothing lost."""
 
+import contextlib
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support import sample_run
+from support.processes import command, killing_at
 from support.stored_run import StoredRun
 from support.terminal import ROOT
 from support.textrows import chat, preference
@@ -180,6 +184,42 @@ def test_hostile_text_and_keys_on_a_terminal(state: Path, terminal: Any) -> None
     person.until("text  " + KEYS)
     os.kill(person.pid, signal.SIGKILL)
     assert [line["label"] for line in lines(state)] == [5, "keep"]
+
+
+def sitting(run: str, out: Path, before: str = "") -> int:
+    """A person who gives each row the score that it deserves, to the end or until `before` kills the process. Its exit
+    status.
+    """
+    code = command("judge", "label", run, "--rows", "30", "--out", str(out), "--by", "Ada", before=before)
+    person = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert person.stdin and person.stdout
+    number = ""
+    for line in person.stdout:
+        number = next(iter(re.findall(r"Question (\d+)", line)), number)
+        if KEYS in line:
+            with contextlib.suppress(BrokenPipeError):
+                person.stdin.write(f"{int(number) % 5 + 1}\n")
+                person.stdin.flush()
+    return person.wait()
+
+
+@pytest.mark.slow
+def test_a_sitting_that_is_killed_again_and_again_ends_with_the_same_labels_each_once(state: Path) -> None:
+    run = judged_run(state, chats(60)).record.name
+    whole, out, chance = state / "whole.jsonl", state / "gold.jsonl", random.Random(6)
+    assert sitting(run, whole) == 0
+    # Before a label is written, before its bytes are on disk, once they are, and while the next row is shown.
+    places = ("ops.judging.labelling:append_line", "steps.contracts.durable_lines:_whole_bytes",
+              "ops.judging.labelling:Labelling._word", "ops.judging.labelling:Labelling._show")  # fmt: skip
+    for place in places * 2:
+        assert sitting(run, out, killing_at(place, chance.randrange(1, 4))) == -signal.SIGKILL
+    assert sitting(run, out) == 0
+    told = [[{k: v for k, v in json.loads(line).items() if k != "when"} for line in file.read_text().splitlines()]
+            for file in (whole, out)]  # fmt: skip
+    assert told[0] == told[1] and len(told[0]) == 30
 
 
 @pytest.mark.slow

@@ -1,13 +1,19 @@
 """Rows made of rows by a scripted model over HTTP: each method, what is dropped, and collapse."""
 
 import json
+import random
+import subprocess
+import sys
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from engines.llm.scripted_server import ScriptedServer
+from engines.llm.scripted_server import Act, ScriptedServer
 from support.following_rewriter import THOUGHT, Rewriter
+from support.kills import killed
 from support.textrows import chat, dataset, document, ledger_lines
 
 from steps.augment.augment import augment
@@ -111,3 +117,50 @@ def test_what_lacks_a_model_or_a_method_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="not scrubbed"):
         augment(rows_in(tmp_path), away, StageContext(tmp_path / "out", scrubbed=False))
+
+
+CONCURRENCY, KILLS = 6, 12
+SETTINGS = {
+    "methods": [
+        {"kind": "paraphrase", "per_row": 2}, {"kind": "back_translation"}, {"kind": "evolve", "how": ["other_format"]},
+        {"kind": "self_instruct", "requests": 30, "seeds": 4, "tasks": 2},
+    ],
+    "diversity": {"min_rows": 10_000}, "price_per_million_input": 1000.0, "price_per_million_output": 0.0,
+}  # fmt: skip
+KILLED = (
+    "import json, sys; from pathlib import Path\n"
+    "from steps.augment.augment import augment; from steps.augment.config import AugmentConfig\n"
+    "from steps.contracts.context import StageContext as At; from steps.contracts.dataset import Dataset\n"
+    "settings, base = AugmentConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])\n"
+    "at = At(base / 'killed', cache=base / 'cache', scrubbed=True, run='r')\n"
+    "rows = Dataset.open(base / 'split', lambda sha: base / 'rows' / 'shards' / f'{sha}.parquet')\n"
+    "augment(rows, settings, at)\n"
+)
+
+
+@pytest.mark.slow
+def test_twelve_kills_change_no_row_and_what_was_bought_is_not_bought_again(tmp_path: Path) -> None:
+    rows, rewriter, chance = rows_in(tmp_path, 48), Rewriter(), random.Random(3)
+
+    def script(_: int, body: dict[str, Any]) -> Act:
+        """What it says hangs on what it is asked, and not on how often."""
+        return replace(rewriter(zlib.crc32(json.dumps(body["messages"]).encode()), body), delay=0.01)
+
+    with ScriptedServer(script) as server:
+        endpoint = {"base_url": server.url, "model": "m", "concurrency": CONCURRENCY}
+        settings = AugmentConfig.model_validate({"endpoint": endpoint, **SETTINGS})
+        undisturbed = augment(rows, settings, StageContext(tmp_path / "alone", scrubbed=True))
+        needed = len(server.bodies)
+        server.bodies.clear()
+        command = [sys.executable, "-c", KILLED, settings.model_dump_json(), str(tmp_path)]
+        killed(lambda: subprocess.Popen(command, text=True), server, KILLS, chance, within=needed // KILLS)
+        at = StageContext(tmp_path / "out", cache=tmp_path / "cache", scrubbed=True, run="r")
+        done = augment(rows, settings, at)
+    assert needed > 250 and done.rows.digest == undisturbed.rows.digest
+    assert sorted(map(str, ledger_lines(done))) == sorted(map(str, ledger_lines(undisturbed)))
+    assert len(server.bodies) - needed <= KILLS * CONCURRENCY, "only what was in flight may be asked for again"
+    # What the killed ones bought is the run's, and each reply counts once: 100 tokens.
+    paid = done.report.counts["endpoint"]["replies bought"]
+    assert needed - KILLS * CONCURRENCY <= paid <= needed
+    (cost,) = [t.rows[0] for t in done.report.tables if t.title == "Tokens and cost"]
+    assert cost[1] == 100 * paid and cost[3] == pytest.approx(0.1 * paid)

@@ -1,15 +1,13 @@
 """A judge that is killed again and again: nothing that it had is lost, nothing is bought twice."""
 
-import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
+from support.kills import killed
 from support.textrows import chat, dataset
 
 from steps.contracts.context import StageContext
@@ -48,20 +46,8 @@ def test_twenty_kills_lose_what_was_in_flight_and_nothing_else(tmp_path: Path) -
         undisturbed = judge(rows, settings(server.url), StageContext(tmp_path / "alone", scrubbed=True))
         assert len(server.bodies) == ROWS
         server.bodies.clear()
-        killed = 0
-        while killed < KILLS:
-            before = len(server.bodies)
-            child = subprocess.Popen([sys.executable, "-c", CODE, server.url, str(tmp_path)])
-            # At any moment: also while it starts, and before its first reply.
-            until = before + chance.randrange(0, 45)
-            while len(server.bodies) < until and child.poll() is None:
-                time.sleep(0.001)
-            time.sleep(chance.random() * 0.02)
-            assert child.poll() is None, "it ended before it could be killed: too few rows for so many kills"
-            os.kill(child.pid, signal.SIGKILL)
-            child.wait()
-            killed += 1
-            time.sleep(0.05)
+        command = [sys.executable, "-c", CODE, server.url, str(tmp_path)]
+        killed(lambda: subprocess.Popen(command, text=True), server, KILLS, chance, within=45)
         done = judge(
             rows, settings(server.url), StageContext(tmp_path / "out", cache=tmp_path / "cache", scrubbed=True, run="r")
         )
