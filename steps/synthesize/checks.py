@@ -8,6 +8,7 @@ from steps.engines.llm.asker import Asker
 from steps.engines.text.normalise import squeezed
 from steps.synthesize.candidates import Candidate
 from steps.synthesize.config import SynthesizeConfig
+from steps.synthesize.overlap import overlap, strange_names
 from steps.synthesize.passages import Passage
 from steps.synthesize.prompts import (
     AGREES,
@@ -54,6 +55,10 @@ class Checks:
                 pair.drop("unsupported_claim", unsupported=faults, claims=len(pair.claims))
             elif missing := _unlisted(pair):
                 pair.drop("claims_left_out", numbers=missing)
+            elif weak := list(_weak(pair, self._config.min_evidence_overlap)):
+                pair.drop("weak_evidence", weak=weak, claims=len(pair.claims))
+            elif strange := list(_strange(pair)) if self._config.check_names else []:
+                pair.drop("strange_name", weak=strange, claims=len(pair.claims))
 
     def _unanswered(self, pairs: Sequence[Candidate]) -> None:
         """Unanswerable ones: nobody who reads the passage finds an answer, and theirs is none."""
@@ -134,6 +139,24 @@ def _unsupported(pair: Candidate) -> Iterator[dict[str, str]]:
             yield {"claim": _cut(claim["claim"]), "why": "one word is no evidence", "quoted": evidence}
         elif strange := sorted(_numbers(claim["claim"]) - numbers):
             yield {"claim": _cut(claim["claim"]), "why": "a number isn't there", "quoted": ", ".join(strange)[:60]}
+
+
+def _weak(pair: Candidate, least: float) -> Iterator[dict[str, str]]:
+    """The claims that share too few words with what is quoted for them."""
+    text = "\n".join(t for p in pair.task.passages for t in _texts(p))
+    for claim in pair.claims:
+        share = overlap(claim["claim"], claim["evidence"], text, pair.question)
+        if share < least:
+            why = f"shares {share:.2f} of its words with what is quoted"
+            yield {"claim": _cut(claim["claim"]), "why": why, "quoted": _cut(claim["evidence"])}
+
+
+def _strange(pair: Candidate) -> Iterator[dict[str, str]]:
+    """The claims with names that the passages don't know."""
+    text = "\n".join(t for p in pair.task.passages for t in _texts(p))
+    for claim in pair.claims:
+        if names := strange_names(claim["claim"], text, pair.question):
+            yield {"claim": _cut(claim["claim"]), "why": "a name isn't there", "quoted": ", ".join(names)[:60]}
 
 
 def _texts(passage: Passage) -> Iterator[str]:

@@ -67,6 +67,16 @@ class SynthesizeConfig(Asking, Prices):
         "flag",
         description="what becomes of a pair that the model answers rightly without the document; off: it isn't asked",
     )
+    # Of a worked set of 48 true claims in seven languages one shares less, of 24 about something else 16
+    # (pytest tests/steps/synthesize/test_claim_overlap.py).
+    min_evidence_overlap: float = Field(
+        0.15, ge=0, le=1,
+        description="share of a claim, by its words, that must stand in what the checker quotes for it, rare words"
+        " first; 0: it isn't looked at, as where answers are in another language than documents",
+    )  # fmt: skip
+    check_names: bool = Field(
+        True, description="whether a name in a claim must stand in the document or the question; not in German"
+    )
     # Chosen: questions of which 17 of 20 words are the same ask the same.
     duplicate_similarity: float = Field(
         0.85, gt=0, le=1, description="Jaccard similarity of two questions' words from which the later one is dropped"

@@ -59,7 +59,9 @@ class Tally:
             counts["flagged"] += bool(pair.flagged)
         self._claims["claims"] += len(pair.claims)
         self._claims["unsupported"] += len(pair.evidence.get("unsupported", ()))
-        for claim in pair.evidence.get("unsupported", ()) if self._scrubbed else ():
+        if weak := pair.evidence.get("weak", ()):
+            self._claims[pair.dropped] += len(weak)
+        for claim in (*pair.evidence.get("unsupported", ()), *weak) if self._scrubbed else ():
             if len(self._wrong) < _MOST_CLAIMS:
                 first = pair.task.passages[0]
                 self._wrong.append((first.source, first.start, first.end, claim["claim"], claim["why"]))
@@ -133,6 +135,11 @@ class Tally:
         claims, wrong = self._claims["claims"], self._claims["unsupported"]
         if claims and wrong / claims > _MUCH:
             found.append(f"{wrong:,} of {claims:,} claims ({wrong / claims:.0%}) aren't in their document")
+        if claims and (weak := self._claims["weak_evidence"]) / claims > _MUCH:
+            found.append(
+                f"{weak:,} of {claims:,} claims ({weak / claims:.0%}) share few words with what is quoted for them:"
+                " where answers are in another language than documents, set synthesize.min_evidence_overlap: 0"
+            )
         return found
 
     def _notes(self, sessions: Sequence[ChatSession], lines: LedgerWriter) -> list[str]:

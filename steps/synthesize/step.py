@@ -24,7 +24,7 @@ class SynthesizeOutputs(NamedTuple):
 
 def key() -> str:
     """Cache key of this step."""
-    return cache_key(__name__, ["aiohttp", "jsonschema", "transformers"])
+    return cache_key(__name__, ["aiohttp", "jsonschema", "py3langid", "transformers"])
 
 
 @assay_step(key)

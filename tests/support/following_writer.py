@@ -26,16 +26,17 @@ def following(
     plant: Callable[[str, str], bool] = lambda what, place: False,
     known: Callable[[str, str], bool] = lambda what, place: False,
     lies: bool | str = False,
+    planted: str = PLANTED,
 ) -> Callable[[int, dict[str, Any]], Act]:
     """The script. `plant`: whether the answer about this gets a claim that isn't there; `known`: whether the model
     knows it without the document; `lies`: as checker it calls everything supported, by words that aren't there or by
-    these.
+    these; `planted`: the claim.
     """
 
     def script(_: int, body: dict[str, Any]) -> Act:
         orders, value = body["messages"][0]["content"], value_of(body)
         for mark, answer in (
-            ("You write questions", lambda: {"pairs": _written(orders, value, plant)}),
+            ("You write questions", lambda: {"pairs": _written(orders, value, plant, planted)}),
             ("You check an answer", lambda: {"claims": _claims(value, lies)}),
             ("You answer a question", lambda: {"answer": _read(value, known)}),
             ("You compare two answers", lambda: {"agrees": {*_found(value["second"])} >= {*_found(value["first"])}}),
@@ -52,7 +53,9 @@ def _found(text: str) -> list[tuple[str, str, str]]:
     return FACT.findall(text)
 
 
-def _written(orders: str, passages: list[dict[str, Any]], plant: Callable[[str, str], bool]) -> list[dict[str, str]]:
+def _written(
+    orders: str, passages: list[dict[str, Any]], plant: Callable[[str, str], bool], planted: str
+) -> list[dict[str, str]]:
     facts = [_found(p["text"]) for p in passages]
     if "two passages" in orders:
         if not all(facts):
@@ -68,7 +71,7 @@ def _written(orders: str, passages: list[dict[str, Any]], plant: Callable[[str, 
         return []
     return [
         {"question": f"What is the {what} of {place}?",
-         "answer": f"The {what} of {place} is {name}.{PLANTED if plant(what, place) else ''}"}
+         "answer": f"The {what} of {place} is {name}.{planted if plant(what, place) else ''}"}
         for what, place, name in facts[0]
     ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from steps.contracts.dataset import Dataset
 from steps.contracts.errors import ConfigError, InputError, ServiceError
 from steps.contracts.records import make_row
 from steps.synthesize.candidates import Candidate, Task
-from steps.synthesize.checks import _unlisted, _unsupported
+from steps.synthesize.checks import Checks, _unlisted, _unsupported
 from steps.synthesize.config import SynthesizeConfig
 from steps.synthesize.made import pair_row
 from steps.synthesize.passages import Passage
@@ -108,6 +108,45 @@ def test_a_checker_that_calls_all_supported_is_held_to_its_quotes(tmp_path: Path
         for u in json.loads(x["evidence"])["unsupported"]
     }  # fmt: skip
     assert reasons == {why}
+
+
+def test_a_real_quote_that_speaks_of_something_else_is_no_evidence(tmp_path: Path) -> None:
+    """The claim has no number, its quote stands there, and the checker swears by it."""
+    lying = {"lies": "song of", "planted": " It was painted by monks."}
+    with ScriptedServer(following(lambda what, _: what == "song", **lying)) as server:
+        rows, kinds = documents(tmp_path), {"fact": 2, "multi_hop": 0, "unanswerable": 0}
+        done = run(rows, config(server.url, kinds=kinds), tmp_path / "out")
+        unlooked = run(rows, config(server.url, kinds=kinds, min_evidence_overlap=0), tmp_path / "2")
+    assert done.report.dropped_by == {"weak_evidence": 6, "made_into_pairs": 6}
+    assert done.report.counts["claims checked"] == {"claims": 30, "unsupported": 0, "weak_evidence": 6}
+    (table,) = [t for t in done.report.tables if t.title == "Claims that aren't in their document"]
+    assert [r[3:] for r in table.rows] == [
+        ("It was painted by monks.", "shares 0.00 of its words with what is quoted")
+    ] * 6  # fmt: skip
+    assert not [w for w in done.report.warnings if "another language" in w]
+    assert unlooked.report.dropped_by == {"made_into_pairs": 6}
+
+
+@pytest.mark.parametrize(("checks", "reason"), [(True, "strange_name"), (False, "")])
+def test_a_name_that_the_document_does_not_know_drops_the_pair(checks: bool, reason: str) -> None:
+    text = "The ferry to Darby Island runs only in summer. In winter visitors cross the ice on foot with a guide."
+    pair = Candidate(Task("fact", 1, (Passage("d", "s/a.md", None, 0, 0, len(text), text),)), 0, "Who runs it?", "x")
+    claim = {"claim": "The ferry to Darby Island is run by Perrin.", "evidence": "The ferry to Darby Island runs",
+             "supported": True}  # fmt: skip
+    asker = Asking({"claims": [claim]})
+    Checks(asker, config("http://127.0.0.1:1/v1", check_names=checks, closed_book="off")).run([pair])
+    assert pair.dropped == reason
+    assert (pair.evidence.get("weak") or [{}])[0].get("quoted") == ("Perrin" if checks else None)
+
+
+class Asking:
+    """Stands in for a model that says this of everything."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        self.said, self.endpoint = said, config("http://127.0.0.1:1/v1").endpoint
+
+    def objects(self, what: str, questions: list[Any], schema: Any) -> list[dict[str, Any]]:
+        return [self.said for _ in questions]
 
 
 def test_numbers_of_steps_and_of_the_question_need_no_document() -> None:
