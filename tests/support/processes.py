@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -66,3 +68,8 @@ def ended(process: subprocess.Popen[str], timeout: float = 600) -> tuple[int, st
     """Exit status and standard error of a process, once it is done."""
     out, error = process.communicate(timeout=timeout)
     return process.returncode, f"{out}\n{error}"
+
+
+def children() -> set[psutil.Process]:
+    """Those of this process; other tests of it may have left some that end with it."""
+    return set(psutil.Process().children())

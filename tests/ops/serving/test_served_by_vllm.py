@@ -10,8 +10,8 @@ import textwrap
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from support.processes import children
 from support.tuned_models import adapted
 from test_engine_desk import ask
 
@@ -100,9 +100,9 @@ def test_what_it_does_not_take_is_refused_before_it_starts(tiny_model, adapter, 
 @pytest.mark.slow
 def test_it_is_asked_by_token_ids_and_ends_with_its_server(program, tiny_model, adapter, tmp_path, monkeypatch) -> None:
     models = {"m": (tiny_model, None), "shop": (tiny_model, adapter)}
-    engine = VllmEngine(models, CPU, tmp_path)
+    engine, others = VllmEngine(models, CPU, tmp_path), children()
     with EngineDesk(engine, engine.writers) as desk:
-        (tether,) = psutil.Process().children()
+        (tether,) = children() - others
         (server,) = tether.children()
         assert "serve" in server.cmdline() and "VLLM_API_KEY" in server.environ()
         for more in ({}, {"pieces": True}):
@@ -117,14 +117,14 @@ def test_it_is_asked_by_token_ids_and_ends_with_its_server(program, tiny_model, 
             time.sleep(0.1)
         assert not server.is_running(), "it goes with what held it"
         for _ in range(100):
-            if psutil.Process().children() and desk._completer is not None:
+            if children() - others and desk._completer is not None:
                 break
             time.sleep(0.1)
         _, told, done = ask(desk, "again")
         assert done.wait(20) and isinstance(told[-1], End)
-        (tether,) = psutil.Process().children()
+        (tether,) = children() - others
         (server,) = tether.children()
-    assert not server.is_running() and not psutil.Process().children()
+    assert not server.is_running() and children() == others
     monkeypatch.setenv("dies", "1")
     with pytest.raises(ServiceError, match="vLLM doesn't come up: CUDA out of memory"):
         engine.start()

@@ -5,10 +5,10 @@ import os
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
 from pydantic import ValidationError
 from support.llama_cpp import converter
+from support.processes import children
 from support.tuned_models import adapted
 from test_evaluate_prompted import dataset  # noqa: F401 - the fixture
 
@@ -66,20 +66,20 @@ def test_a_llama_cpp_that_dies_ends_the_evaluation_which_goes_on_where_it_was(
     tiny_model, tuned, tmp_path, monkeypatch
 ) -> None:
     expected, _ = answers(tiny_model, tuned, tmp_path, F32)
-    add, kept = KeptAnswers.add, []
+    add, kept, others = KeptAnswers.add, [], children()
 
     def killing(self, ids, room, said) -> None:
         add(self, ids, room, said)
         kept.append(said)
         if len(kept) == 4:
-            (engine,) = psutil.Process().children()
+            (engine,) = children() - others
             os.kill(engine.pid, signal.SIGKILL)
 
     with monkeypatch.context() as patch:
         patch.setattr(KeptAnswers, "add", killing)
         with pytest.raises(ServiceError, match="the engine"):
             answers(tiny_model, tuned, tmp_path, F32)
-    assert not psutil.Process().children()
+    assert children() == others
     asked: list[int] = []
     ask = ExportedAnswers.answers
 
