@@ -1,8 +1,13 @@
-"""Answers of an evaluation by assay's decoder and by transformers' `generate`, as assay had them before: CPU seconds.
+"""The losses of held-out rows and the answers to their prompts, as an evaluation has them and as assay had them before:
+CPU seconds.
 
-The quickstart's base of a million weights, whose answers end by themselves, and a Llama of 20 million random ones,
-whose answers end by their room. Both answer the quickstart's mails, as they are and with eight solved ones in front of
-each (few-shot), greedily, in batches of 64, one thread, both ways in turns; the answers must be equal.
+Before: losses in batches, every position through the head; answers by transformers' `generate`, in batches of equal
+room, nothing known of them. Both in one process, one thread, in turns; losses and answers must be equal.
+
+The rows are the quickstart's mails, the models its base of a million weights and a Llama of 20 million random ones, in
+batches of the quickstart's 64 rows and of 16, the default; each as it is (`base`: next to nothing of what it says is
+right), and after a few steps on other mails (`tuned`). Then the answers alone, without losses, to the bare prompts and
+behind eight solved ones in front of each (few-shot).
 """
 
 import argparse
@@ -12,86 +17,199 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+import torch
 from bench_serving import make
 from measure import ROOT, finish
 
 sys.path.insert(0, str(ROOT))
 from examples.toy_base.build import build
 from examples.toy_base.options import ToyOptions
-from steps.engines.lm.generate import Generated, generate
+from steps.contracts.records import Row, make_row, message
+from steps.engines.lm.decoding import DecodingConfig
+from steps.engines.lm.ends import stop_ids
+from steps.engines.lm.generate import Generated, answer_ids
 from steps.engines.lm.load import LoadedModel
+from steps.engines.lm.loss import IGNORED
+from steps.engines.lm.shapes import by_budget
 from steps.engines.lm.threads import torch_threads
+from steps.engines.subjects.local_model import Inference, LocalModel
+from steps.engines.subjects.subject import Prompt
 
 WANTED = 3.0
-ROOM, BATCH, SHOTS = 46, 64, 8
+SHOTS = 8
+# Mails that are asked, and rows of a pass: the quickstart's, and the default.
+ROWS = {"toy": 256, "random": 128}
+BATCHES = {"toy": 64, "random": 16}
+# Of tuning: steps of 16 rows, and the learning rate.
+TUNING = {"toy": (150, 1e-3), "random": (40, 1e-3)}
+_MODULE = "steps.engines.subjects.local_model"
 
 
-def prompts(tokenizer: "object", count: int, shots: int) -> list[str]:
-    """Mails of the quickstart as the model's template puts them, behind so many that are answered."""
-    rows: list[list[dict[str, str]]] = []
-    for line in (ROOT / "examples/quickstart/messages.jsonl").read_text().splitlines():
+def mails() -> list[Row]:
+    """The quickstart's, of one question and one answer."""
+    found: list[Row] = []
+    for number, line in enumerate((ROOT / "examples/quickstart/messages.jsonl").read_text().splitlines()):
         # Some lines are broken on purpose.
         with contextlib.suppress(ValueError, TypeError, KeyError):
-            rows.append(json.loads(line)["messages"])
-    rows = [row for row in rows if [turn.get("role") for turn in row] == ["user", "assistant"]]
-    before = [turn for row in rows[:shots] for turn in row]
-    asked = [before + row[:1] for row in rows[shots : shots + count]]
-    return [tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True) for one in asked]  # type: ignore[attr-defined]
+            turns = [(turn["role"], turn["content"]) for turn in json.loads(line)["messages"]]
+            if [role for role, _ in turns] == ["user", "assistant"]:
+                told = [message(role, text) for role, text in turns]
+                found.append(make_row(kind="conversation", source="mails", locator=str(number), raw=b"", messages=told))
+    return found
 
 
-def seconds(loaded: LoadedModel, asked: list[str], ours: bool) -> tuple[float, list[Generated]]:
-    """CPU seconds of the answers, and those."""
-    ours_too: Callable[..., bool] = lambda *_: False  # noqa: E731
+def losses_before(
+    loaded: LoadedModel, examples: list[tuple[list[int], list[int]]], *, batch_size: int, batch_tokens: int, **_: Any
+) -> list[tuple[float, int]]:
+    """Of whole logits."""
+    order = sorted(range(len(examples)), key=lambda i: (len(examples[i][0]), examples[i][0]))
+    found: dict[int, tuple[float, int]] = {}
+    for batch in by_budget(order, [len(ids) for ids, _ in examples], rows=batch_size, tokens=batch_tokens):
+        width = max(len(examples[i][0]) for i in batch)
+        rows = [[*ids, *([0] * (width - len(ids)))] for ids, _ in (examples[i] for i in batch)]
+        masks = [[1] * len(examples[i][0]) + [0] * (width - len(examples[i][0])) for i in batch]
+        wanted = [[*labels, *([IGNORED] * (width - len(labels)))] for _, labels in (examples[i] for i in batch)]
+        labels = torch.tensor(wanted)[:, 1:]
+        counted = labels != IGNORED
+        sums = torch.zeros(labels.shape, dtype=torch.float64)
+        with torch.inference_mode():
+            out = loaded.model(input_ids=torch.tensor(rows), attention_mask=torch.tensor(masks), use_cache=False)
+            nll = torch.nn.functional.cross_entropy(out.logits[:, :-1][counted], labels[counted], reduction="none")
+        sums[counted] = nll.double()
+        found |= dict(zip(batch, zip(sums.sum(1).tolist(), counted.sum(1).tolist(), strict=True), strict=True))
+    return [found[i] for i in range(len(examples))]
+
+
+def answers_before(
+    loaded: LoadedModel, prompts: list[str], *, max_new_tokens: Sequence[int], batch_size: int, batch_tokens: int,
+    decoding: DecodingConfig, **_: Any,
+) -> list[Generated]:  # fmt: skip
+    """By transformers' `generate`, in batches of equal room."""
+    ids = [loaded.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: (max_new_tokens[i], len(ids[i]), prompts[i]))
+    found: dict[int, Generated] = {}
+    for room, alike in groupby(order, key=max_new_tokens.__getitem__):
+        for batch in by_budget(list(alike), [len(one) + room for one in ids], rows=batch_size, tokens=batch_tokens):
+            options = {**decoding.in_force(), "max_new_tokens": room}
+            said = answer_ids(loaded, [ids[i] for i in batch], options, stop_ids(loaded))
+            texts = loaded.tokenizer.batch_decode(said, skip_special_tokens=False)
+            found |= {i: Generated(text.strip(), len(one) == room, len(one))
+                      for i, text, one in zip(batch, texts, said, strict=True)}  # fmt: skip
+    return [found[i] for i in range(len(prompts))]
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """The code that assay had."""
+    with (
+        patch(f"{_MODULE}.token_losses", losses_before), patch(f"{_MODULE}.generate", answers_before),
+        patch(f"{_MODULE}._TIMED", 0),
+    ):  # fmt: skip
+        yield
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluation found, and its CPU seconds."""
+
+    losses: list[Any]
+    answers: list[str | None]
+    tokens: int
+    seconds: float
+
+
+def evaluated(model: LocalModel, rows: Sequence[Row], prompts: Sequence[Prompt], losses: bool) -> Measured:
+    """Losses where they are asked for, then answers."""
     begun = time.process_time()
-    if ours:
-        said = generate(loaded, asked, max_new_tokens=ROOM, batch_size=BATCH)
-    else:
-        with patch("steps.engines.lm.decoder.decodable", ours_too):
-            said = generate(loaded, asked, max_new_tokens=ROOM, batch_size=BATCH)
-    return time.process_time() - begun, said
+    found = model.losses(rows).rows if losses else []
+    replies = model.answer(prompts, None)
+    assert replies.tokens is not None
+    return Measured(found, replies.texts, replies.tokens.answers, time.process_time() - begun)
 
 
-def compared(loaded: LoadedModel, asked: list[str], rounds: int) -> dict[str, float]:
-    """Seconds of both ways, and how many times faster ours is; how many answers aren't equal."""
-    found: dict[bool, list[float]] = {True: [], False: []}
-    unequal = 0
+def compared(
+    name: str, model: LocalModel, rows: Sequence[Row], rounds: int, shots: Sequence[Row] | None
+) -> dict[str, float]:
+    """Seconds of both ways, how many times faster ours is, and how many answers and losses aren't equal. `shots`: what
+    is solved in front of each prompt, without losses; None: losses too.
+    """
+    before = "".join(f"{p.text}{p.turn or p.reference}\n" for p in model.prompts(shots or []).prompts if p)
+    prompts = [Prompt(before + p.text, p.reference, p.turn) for p in model.prompts(rows).prompts if p]
+    found: dict[bool, list[Measured]] = {True: [], False: []}
     for turn in range(rounds):
-        said = {}
         for ours in (True, False) if turn % 2 else (False, True):
-            spent, said[ours] = seconds(loaded, asked, ours)
-            found[ours].append(spent)
-        unequal += sum(a != b for a, b in zip(said[True], said[False], strict=True))
-    shares = [before / now for now, before in zip(found[True], found[False], strict=True)]
-    return {
-        "ours_s": round(statistics.median(found[True]), 2), "before_s": round(statistics.median(found[False]), 2),
-        "times": round(statistics.median(shares), 2), "unequal": unequal,
+            with contextlib.nullcontext() if ours else as_before():
+                found[ours].append(evaluated(model, rows, prompts, losses=shots is None))
+    pairs = list(zip(found[True], found[False], strict=True))
+    unequal = sum(x != y for now, old in pairs for x, y in zip(now.answers, old.answers, strict=True))
+    right = sum(a == p.reference for a, p in zip(found[True][0].answers, prompts, strict=True))
+    figures = {
+        "ours_s": round(statistics.median(one.seconds for one in found[True]), 2),
+        "before_s": round(statistics.median(one.seconds for one in found[False]), 2),
+        "times": round(statistics.median(old.seconds / now.seconds for now, old in pairs), 2),
+        "unequal": unequal + sum(now.losses != old.losses for now, old in pairs),
+        "right": round(right / len(prompts), 3), "tokens": found[True][0].tokens,
     }  # fmt: skip
+    print(f"{name}, {len(prompts)} rows: {figures}", flush=True)
+    return {f"{name}_{key}": value for key, value in figures.items()}
+
+
+def tune(model: LocalModel, rows: Sequence[Row], steps: int, rate: float) -> None:
+    """Train all weights on these rows."""
+    core = model.loaded.model
+    encoded = [one for row in rows for one in model._encoded(row)]
+    optimizer = torch.optim.AdamW(core.parameters(), lr=rate, fused=True)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, 10 * (step + 1) / steps, 2 * (1 - step / steps))
+        some = [encoded[i] for i in torch.randint(len(encoded), (16,), generator=generator).tolist()]
+        width = max(len(one.input_ids) for one in some)
+        ids, labels = (
+            torch.tensor([[*ids, *([fill] * (width - len(ids)))] for ids in of])
+            for of, fill in (([one.input_ids for one in some], 0), ([one.labels for one in some], IGNORED))
+        )
+        core(input_ids=ids, labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(core.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def measured(name: str, path: Path, count: int, rounds: int) -> dict[str, float]:
+    """All of one model's."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    rows = mails()
+    loaded = LoadedModel(AutoModelForCausalLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path), "cpu")
+    model = LocalModel(name, name, loaded, Inference(device="cpu", batch_size=BATCHES[name]))
+    asked, shown, others = rows[:count], rows[count : count + SHOTS], rows[count + SHOTS :]
+    figures = compared(f"{name}_base", model, asked, rounds, None)
+    figures |= compared(f"{name}_bare", model, asked, rounds, [])
+    figures |= compared(f"{name}_few_shot", model, asked[: count // 4], rounds, shown)
+    tune(model, others, *TUNING[name])
+    return figures | compared(f"{name}_tuned", model, asked, rounds, None)
 
 
 def main() -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--prompts", type=int, default=256)
+    parser.add_argument("--share", type=float, default=1.0, help="of the rows, for a quick look")
+    parser.add_argument("--models", type=Path, help="a folder that keeps the two models")
     given = parser.parse_args()
     figures: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder, torch_threads(1):
-        for name in ("toy", "random"):
-            path = Path(folder) / name
-            build(ToyOptions(), 0, 2, path) if name == "toy" else make(path)
-            loaded = LoadedModel(
-                AutoModelForCausalLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path), "cpu"
-            )
-            for shots in (0, SHOTS):
-                count = given.prompts // (8 if name == "random" else 1)
-                found = compared(loaded, prompts(loaded.tokenizer, count, shots), given.rounds)
-                print(f"{name}, {shots} examples, {count} prompts: {found}")
-                figures |= {f"{name}_{shots}_{key}": value for key, value in found.items()}
+    with tempfile.TemporaryDirectory() as scratch, torch_threads(1):
+        for name in BATCHES:
+            path = (given.models or Path(scratch)) / name
+            if not path.is_dir():
+                build(ToyOptions(), 0, 2, path) if name == "toy" else make(path)
+            figures |= measured(name, path, int(given.share * ROWS[name]), given.rounds)
     good = {key: value >= WANTED for key, value in figures.items() if key.endswith("times")}
     finish("evaluate", figures, {**good, "equal": not any(v for k, v in figures.items() if k.endswith("unequal"))})
 

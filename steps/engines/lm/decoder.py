@@ -6,7 +6,8 @@ those of transformers' greedy `generate`.
 """
 
 import inspect
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -20,9 +21,14 @@ from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
+from steps.engines.lm.probable import most_probable
+from steps.engines.lm.shapes import by_budget
 
 # Chosen: columns of keys and values that are made room for at once.
 _SPARE = 64
+# Measured (a Llama of 20 million weights): prompts that are read in one pass on a CPU, in tokens. Of more the products
+# leave its caches.
+CPU_TOKENS = 2_048
 # Chosen: tokens that all prompts begin with from which on computing them once is worth a pass of its own.
 SHORTEST_PREFIX = 32
 
@@ -75,28 +81,33 @@ class Decoder:
     def join(self, asked: Sequence[Asked]) -> None:
         """Begin to answer these beside those under way: their first tokens are said."""
         held = [one for one in asked if one.begun is not None and one.begun.states]
-        if held:
-            self._beside(self._gone_on(held))
         read = [one for one in asked if one.begun is None or not one.begun.states]
-        if not read:
-            return
-        skipped = 0 if self._prefix is None else self._prefix.width
-        prompts = [[*one.ids, *(one.begun.tokens if one.begun else ())] for one in read]
-        rows, logits = self._begun([ids[skipped:] for ids in prompts], self._prefix)
-        rows.asked, rows.said = read, [len(one.begun.tokens) if one.begun else 0 for one in read]
-        self._beside(self._heard(rows, logits))
+        parts = [self._under_way, self._gone_on(held) if held else None, *map(self._read, self._pieces(read))]
+        self._under_way = _Rows.together([part for part in parts if part is not None])
 
-    def _beside(self, joined: "_Rows | None") -> None:
-        if joined is not None:
-            self._under_way = joined if self._under_way is None else self._under_way.beside(joined)
+    def _pieces(self, asked: Sequence[Asked]) -> Iterator[list[Asked]]:
+        """As many as are read in one pass."""
+        tokens = CPU_TOKENS if self._loaded.device == "cpu" else sys.maxsize
+        lengths = [len(_said_before(one)) for one in asked]
+        order = sorted(range(len(asked)), key=lengths.__getitem__)
+        for piece in by_budget(order, lengths, rows=len(asked), tokens=tokens):
+            yield [asked[i] for i in piece]
+
+    def _read(self, asked: list[Asked]) -> "_Rows | None":
+        """Those that go on after their first tokens."""
+        skipped = 0 if self._prefix is None else self._prefix.width
+        rows, logits = self._begun([_said_before(one)[skipped:] for one in asked], self._prefix)
+        rows.asked, rows.said = asked, [len(one.begun.tokens) if one.begun else 0 for one in asked]
+        return self._heard(rows, logits)
 
     def _gone_on(self, asked: Sequence[Asked]) -> "_Rows":
         """Rows whose prompts and first tokens were read elsewhere."""
         begun = [one.begun for one in asked if one.begun is not None]
         lengths = [one.states[0][0].shape[1] for one in begun]
-        layers = [_Layer() for _ in begun[0].states]
-        for number, layer in enumerate(layers):
-            layer.gather([one.states[number] for one in begun], max(lengths))
+        layers = [
+            _Layer.together([(keys[None], values[None]) for keys, values in of_rows], max(lengths))
+            for of_rows in zip(*(one.states for one in begun), strict=True)
+        ]
         device = self._loaded.device
         mask = torch.tensor([[0] * (max(lengths) - n) + [1] * n for n in lengths], device=device)
         tokens = torch.tensor([[one.tokens[-1]] for one in begun], device=device)
@@ -149,7 +160,7 @@ class Decoder:
 
     def _heard(self, rows: "_Rows", logits: Tensor) -> "_Rows | None":
         """The rows that go on, after each has been told of its next token."""
-        tokens = logits.argmax(-1).tolist()
+        tokens = most_probable(logits)
         kept: list[int] = []
         for i, one in enumerate(rows.asked):
             token = one.choose(logits[i]) if one.choose else tokens[i]
@@ -166,6 +177,11 @@ class Decoder:
         if not kept:
             return None
         return rows if len(kept) == len(rows.asked) else rows.of(kept)
+
+
+def _said_before(one: Asked) -> list[int]:
+    """What is read before the first token that is asked for."""
+    return [*one.ids, *one.begun.tokens] if one.begun else one.ids
 
 
 class _Layer(DynamicLayer):
@@ -200,34 +216,34 @@ class _Layer(DynamicLayer):
         self._all = _copied(keys, room, rows or len(keys)), _copied(values, room, rows or len(keys))
         self.keys, self.values = (one[:, :, : keys.shape[-2]] for one in self._all)
 
-    def gather(self, states: Sequence[tuple[Tensor, Tensor]], width: int) -> None:
-        """Keys and values of these rows from now on, [heads, tokens, width of a head], last ones in one column."""
-        both: list[Tensor] = []
-        for parts in zip(*states, strict=True):
-            new = parts[0].new_zeros((len(parts), parts[0].shape[0], width + _SPARE, parts[0].shape[2]))
-            for row, part in enumerate(parts):
-                new[row, :, width - part.shape[1] : width] = part
-            both.append(new)
-        self.dtype, self.device, self.is_initialized = both[0].dtype, both[0].device, True
-        self._all = both[0], both[1]
-        self.keys, self.values = (one[:, :, :width] for one in self._all)
-
     def of(self, rows: Tensor) -> None:
         """Keep these rows."""
         length = self.keys.shape[-2]
         self._all = self._all[0][rows], self._all[1][rows]
         self.keys, self.values = (one[:, :, :length] for one in self._all)
 
-    def beside(self, other: "_Layer", mine: slice, theirs: slice, width: int) -> None:
-        """With another's rows below these, the last columns of both in one."""
-        both: list[Tensor] = []
-        for a, b in zip(self.states, other.states, strict=True):
-            new = a.new_zeros((len(a) + len(b), a.shape[1], width + _SPARE, a.shape[3]))
-            for rows, one in ((new[: len(a)], a[:, :, mine]), (new[len(a) :], b[:, :, theirs])):
-                rows[:, :, width - one.shape[-2] : width] = one
-            both.append(new)
-        self._all = both[0], both[1]
-        self.keys, self.values = (one[:, :, :width] for one in self._all)
+    @classmethod
+    def together(cls, states: Sequence[tuple[Tensor, Tensor]], width: int) -> Self:
+        """Of all rows of several, the last columns in one."""
+        new = cls()
+        both = [_gathered(parts, width + _SPARE, width) for parts in zip(*states, strict=True)]
+        new.dtype, new.device, new.is_initialized = both[0].dtype, both[0].device, True
+        new._all = both[0], both[1]
+        new.keys, new.values = (one[:, :, :width] for one in new._all)
+        return new
+
+
+def _gathered(parts: Sequence[Tensor], room: int, width: int) -> Tensor:
+    """These below each other, [rows, heads, tokens, width of a head], in memory for `room` tokens, of which the first
+    `width` end with theirs.
+    """
+    first = parts[0]
+    new = first.new_zeros((sum(map(len, parts)), first.shape[1], room, first.shape[3]))
+    row = 0
+    for part in parts:
+        new[row : row + len(part), :, width - part.shape[2] : width] = part
+        row += len(part)
+    return new
 
 
 def _copied(states: Tensor, room: int, rows: int) -> Tensor:
@@ -268,15 +284,25 @@ class _Rows:
         self.asked, self.said = [self.asked[i] for i in kept], [self.said[i] for i in kept]
         return self
 
-    def beside(self, other: Self) -> Self:
-        """With another's rows; columns that only those had that have left are dropped."""
-        mine, theirs = (slice(int(rows.mask.argmax(1).min()), None) for rows in (self, other))
-        masks = [self.mask[:, mine], other.mask[:, theirs]]
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self | None:
+        """The rows of all; columns that none of them needs any more are dropped. None: there are none."""
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        own = [slice(int(part.mask.argmax(1).min()), None) for part in parts]
+        masks = [part.mask[:, one] for part, one in zip(parts, own, strict=True)]
         width = max(mask.shape[1] for mask in masks)
-        self.mask = torch.cat([torch.nn.functional.pad(mask, (width - mask.shape[1], 0)) for mask in masks])
-        for layer, added in zip(self.layers, other.layers, strict=True):
-            layer.beside(added, mine, theirs, width)
-        self.positions = torch.cat([self.positions, other.positions])
-        self.tokens = torch.cat([self.tokens, other.tokens])
-        self.asked, self.said = self.asked + other.asked, self.said + other.said
-        return self
+        layers = [
+            _Layer.together(
+                [(layer.keys[:, :, one], layer.values[:, :, one]) for layer, one in zip(same, own, strict=True)], width
+            )
+            for same in zip(*(part.layers for part in parts), strict=True)
+        ]
+        return cls(
+            layers,
+            torch.cat([torch.nn.functional.pad(mask, (width - mask.shape[1], 0)) for mask in masks]),
+            torch.cat([part.positions for part in parts]),
+            torch.cat([part.tokens for part in parts]),
+            [one for part in parts for one in part.asked],
+            [said for part in parts for said in part.said],
+        )

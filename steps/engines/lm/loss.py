@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from steps.contracts.errors import InputError
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
+from steps.engines.lm.probable import most_probable
 from steps.engines.lm.shapes import BATCH_TOKENS, by_budget
 from steps.engines.progress.progress import Progress
 
@@ -74,16 +75,17 @@ def _batch_losses(
     counted = labels != IGNORED
     sums = torch.zeros(labels.shape, dtype=torch.float64, device=loaded.device)
     cache = _cache(loaded.model) if begun is not None and begun.holds and spans else None
-    nll, best = [], []
+    nll: list[torch.Tensor] = []
+    best: list[int] = []
     with without_gradients(loaded.model):
         for logits, wanted in _logits(loaded.model, ids, mask, counted, labels[counted], cache):
             nll.append(torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none"))
             if spans:
-                best.append(logits.argmax(-1))
+                best += most_probable(logits)
     sums[counted] = torch.cat(nll).double()
     if begun is not None and spans:
         said = torch.zeros_like(labels)
-        said[counted] = torch.cat(best)
+        said[counted] = torch.tensor(best, device=labels.device)
         for row, (start, end) in spans.items():
             begun.add(batch[row][0], start, said[row, start - 1 : end - 1].tolist(), cache, row)
     return list(zip(sums.sum(1).tolist(), counted.sum(1).tolist(), strict=True))

@@ -21,7 +21,7 @@ from steps.engines.lm.begun import BegunAnswers
 from steps.engines.lm.context import context_length
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.ends import stop_ids
-from steps.engines.lm.generate import Generated, generate
+from steps.engines.lm.generate import Generated, generate, token_ids
 from steps.engines.lm.kept import KeptAnswers, kept_answers
 from steps.engines.lm.live import Live, answer_live
 from steps.engines.lm.load import LoadedModel, load
@@ -404,4 +404,4 @@ class LocalModel:
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
-        return [len(self._loaded.tokenizer(t, add_special_tokens=False)["input_ids"]) for t in texts]
+        return [len(ids) for ids in token_ids(self._loaded.tokenizer, texts)]
