@@ -16,10 +16,14 @@ from steps.engines.subjects.local_model import Inference, local_model
 from steps.engines.subjects.subject import Prompt
 
 ROOT = Path(__file__).resolve().parents[3]
-# Four answers at a time.
 CPU = Inference(device="cpu", batch_size=1)
 PROMPTS = [Prompt(f"What is {n}? " + "and " * (n % 5), "x") for n in range(14)]
 ROOM = 12
+
+
+@pytest.fixture(autouse=True)
+def four_at_a_time(monkeypatch):
+    monkeypatch.setattr("steps.engines.lm.generate._DECODED_ROWS", 4)
 
 
 class StoppedError(Exception):
@@ -111,10 +115,12 @@ def test_a_kill_in_the_middle(tiny_model, tmp_path) -> None:
     program = f"""
         import os, signal, sys
         from pathlib import Path
+        from steps.engines.lm import generate
         from steps.engines.lm.decoder import Decoder
         from steps.engines.lm.references import local_reference
         from steps.engines.subjects.local_model import Inference, local_model
         from steps.engines.subjects.subject import Prompt
+        generate._DECODED_ROWS = 4
         step, steps = Decoder.step, 0
         def killed(self):
             global steps
