@@ -100,3 +100,15 @@ def test_every_put_that_returned_survives_kill_9(tmp_path: Path) -> None:
     with ReplyCache(tmp_path / "c.sqlite") as cache:
         found = cache.get_many(f"k{i}" for i in range(done + 1))
     assert len(found) == done + 1
+
+
+def test_nothing_but_the_file_stays_when_it_is_closed(tmp_path: Path) -> None:
+    with ReplyCache(tmp_path / "c.sqlite") as cache, ReplyCache(tmp_path / "c.sqlite") as other:
+        cache.put([("k", REPLY)])
+        other.put([("k2", REPLY)])
+        assert (tmp_path / "c.sqlite-journal").exists(), "between transactions it stays"
+        cache.keep([("k3", REPLY)])
+        cache.put([("k3", REPLY)])
+        cache.hand_over()
+        cache.forget()
+    assert [path.name for path in tmp_path.iterdir()] == ["c.sqlite"]
