@@ -117,21 +117,23 @@ def as_before() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What an evaluation found, and its CPU seconds."""
+    """What an evaluation found, and CPU seconds: of all, and of its losses."""
 
     losses: list[Any]
     answers: list[str | None]
     tokens: int
     seconds: float
+    losses_seconds: float
 
 
 def evaluated(model: LocalModel, rows: Sequence[Row], prompts: Sequence[Prompt], losses: bool) -> Measured:
     """Losses where they are asked for, then answers."""
     begun = time.process_time()
     found = model.losses(rows).rows if losses else []
+    between = time.process_time()
     replies = model.answer(prompts, None)
     assert replies.tokens is not None
-    return Measured(found, replies.texts, replies.tokens.answers, time.process_time() - begun)
+    return Measured(found, replies.texts, replies.tokens.answers, time.process_time() - begun, between - begun)
 
 
 def compared(
@@ -154,6 +156,8 @@ def compared(
         "ours_s": round(statistics.median(one.seconds for one in found[True]), 2),
         "before_s": round(statistics.median(one.seconds for one in found[False]), 2),
         "times": round(statistics.median(old.seconds / now.seconds for now, old in pairs), 2),
+        "losses_s": round(statistics.median(one.losses_seconds for one in found[True]), 2),
+        "losses_before_s": round(statistics.median(one.losses_seconds for one in found[False]), 2),
         "unequal": unequal + sum(now.losses != old.losses for now, old in pairs),
         "right": round(right / len(prompts), 3), "tokens": found[True][0].tokens,
     }  # fmt: skip
