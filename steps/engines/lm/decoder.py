@@ -26,6 +26,9 @@ from steps.engines.lm.shapes import by_budget
 
 # Chosen: columns of keys and values that are made room for at once.
 _SPARE = 64
+# Chosen: rows leave when no more than such a share goes on: to leave is to copy the keys and values of the others.
+_GOING = 0.875
+_ENDED = -1
 # Measured (a Llama of 20 million weights): prompts that are read in one pass on a CPU, in tokens. Of more the products
 # leave its caches.
 CPU_TOKENS = 2_048
@@ -76,7 +79,7 @@ class Decoder:
     @property
     def rows(self) -> int:
         """How many are under way."""
-        return 0 if self._under_way is None else len(self._under_way.asked)
+        return 0 if self._under_way is None else len(self._under_way.going)
 
     def join(self, asked: Sequence[Asked]) -> None:
         """Begin to answer these beside those under way: their first tokens are said."""
@@ -121,7 +124,8 @@ class Decoder:
             return
         rows.mask = torch.cat([rows.mask, rows.mask.new_ones((len(rows.asked), 1))], 1)
         logits = self._forward(rows.tokens, rows.mask, rows.positions, rows.layers)
-        rows.positions = rows.positions + 1
+        # Of those that have ended they stay: a model has only so many.
+        rows.positions = rows.positions + torch.tensor([[int(n != _ENDED)] for n in rows.said], device=logits.device)
         self._under_way = self._heard(rows, logits)
 
     def answer(self, asked: Sequence[Asked]) -> None:
@@ -161,8 +165,8 @@ class Decoder:
     def _heard(self, rows: "_Rows", logits: Tensor) -> "_Rows | None":
         """The rows that go on, after each has been told of its next token."""
         tokens = most_probable(logits)
-        kept: list[int] = []
-        for i, one in enumerate(rows.asked):
+        for i in rows.going:
+            one = rows.asked[i]
             token = one.choose(logits[i]) if one.choose else tokens[i]
             tokens[i] = token
             done = token in self._ends
@@ -170,13 +174,13 @@ class Decoder:
                 rows.said[i] += 1
                 done = one.hear(token) or rows.said[i] >= one.room
             if done:
+                rows.said[i] = _ENDED
                 one.end()
-            else:
-                kept.append(i)
         rows.tokens = torch.tensor([[token] for token in tokens], device=logits.device)
-        if not kept:
+        going = rows.going
+        if not going:
             return None
-        return rows if len(kept) == len(rows.asked) else rows.of(kept)
+        return rows if len(going) > _GOING * len(rows.asked) else rows.of(going)
 
 
 def _said_before(one: Asked) -> list[int]:
@@ -260,7 +264,7 @@ class _Rows:
         mask: [rows, columns], 1 where there is a token.
         positions: [rows, 1], of the next token.
         tokens: [rows, 1], the next ones.
-        said: tokens of each answer so far.
+        said: tokens of each answer so far; _ENDED: it has ended.
     """
 
     layers: list[_Layer]
@@ -274,6 +278,11 @@ class _Rows:
     def width(self) -> int:
         """Columns."""
         return int(self.mask.shape[1])
+
+    @property
+    def going(self) -> list[int]:
+        """Places of those that haven't ended."""
+        return [i for i, said in enumerate(self.said) if said != _ENDED]
 
     def of(self, kept: list[int]) -> Self:
         """Only these rows."""
