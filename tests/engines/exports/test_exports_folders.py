@@ -25,13 +25,15 @@ def source(tiny_model: ModelFolder, tmp_path_factory) -> Source:
     return Source(tiny_model, adapted(tiny_model, tmp_path_factory.mktemp("adapter")))
 
 
-def write(source: Source, to: str, folder: Path, dtype: str = "auto", asked: int = 3, **more) -> ExportManifest:
+def write(
+    source: Source, to: str, folder: Path, dtype: str = "auto", asked: int = 3, epsilon: float | None = None, **more
+) -> ExportManifest:
     """Into `folder/out`."""
     for name in ("out", "scratch"):
         (folder / name).mkdir(parents=True)
     return write_export(
         source, "x", FORMATS[to], folder / "out", folder / "scratch", prompts()[:asked], texts(),
-        Options(dtype, **more), format_name=to, max_new_tokens=24,
+        Options(dtype, **more), format_name=to, max_new_tokens=24, epsilon=epsilon,
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def source(tiny_model: ModelFolder, tmp_path_factory) -> Source:
 def test_a_gguf_file_is_the_model_in_llama_cpp(source: Source, tmp_path: Path, dtype: str) -> None:
     manifest = write(source, "gguf", tmp_path, dtype, asked=17, llama_cpp=converter())
     assert set(manifest.files) == {"Modelfile", f"model-{dtype}.gguf"}
-    assert manifest.parity.prompts == 17 and manifest.parity.texts == 1000 and manifest.parity.tokens == 17 * 24
+    assert manifest.parity.prompts == 17 and manifest.parity.texts == 1000 and manifest.parity.tokens == 17 * (24 + 16)
     assert manifest.facts["pre_tokenizer"] == "gpt-2"
     assert manifest.facts["pre_tokenizer_known"] == "by its rule, proven text by text"
     assert manifest.facts["metadata"]["tokenizer.ggml.eos_token_id"] == 2
@@ -95,7 +95,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 def test_an_architecture_is_the_model_in_llama_cpp(name: str, tmp_path: Path) -> None:
     rule, shape = PROVEN[name]
     source = Source(architecture_model(name, tmp_path / "model", **shape), None)
-    manifest = write(source, "gguf", tmp_path, asked=17, llama_cpp=converter())
+    # At one token two of its random experts are as near as 0.001: a rounding chooses the other one.
+    epsilon = 0.1 if name == "gpt-oss" else None
+    manifest = write(source, "gguf", tmp_path, asked=17, epsilon=epsilon, llama_cpp=converter())
     assert manifest.facts["pre_tokenizer"] == rule
     assert (manifest.parity.prompts, manifest.parity.texts) == (17, 1000)
     # All that ends the published model's answers ends them in llama.cpp.

@@ -34,7 +34,7 @@ def test_a_graph_is_the_model_for_texts_of_any_length(needed, tiny_model: ModelF
     source = Source(tiny_model, adapted(tiny_model, tmp_path / "adapter"))
     manifest = write(source, "onnx", tmp_path, asked=17)
     assert manifest.dtype == "float32" and {"model.onnx", "tokenizer.json", "config.json"} <= set(manifest.files)
-    assert (manifest.parity.prompts, manifest.parity.differ, manifest.parity.tokens) == (17, 0, 17 * 24)
+    assert (manifest.parity.prompts, manifest.parity.differ, manifest.parity.tokens) == (17, 0, 17 * (24 + 16))
     assert verify_files(tmp_path / "out") == manifest
     assert "the graph keeps no keys and values" in manifest.notes[0]
 
