@@ -277,6 +277,7 @@ def test_nothing_is_told_from_a_changed_config(stored, config):
         assert result.exit_code == 7 and result.stderr.startswith(f"{said}: {file}: not the config that"), arguments
 
 
+@pytest.mark.slow
 def test_stages_chain_over_files_and_keep_their_ids(state):
     source = state / "in.jsonl"
     lines = [{"messages": [{"role": "user", "content": f"What is {i} plus {i}, counted slowly with both hands?"},

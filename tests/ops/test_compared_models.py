@@ -41,6 +41,7 @@ def told(*arguments: object) -> dict:
     return json.loads(out[out.index("{") :])
 
 
+@pytest.mark.slow
 def test_models_are_measured_as_the_evaluation_step_measures_them_and_once(
     run: StoredRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

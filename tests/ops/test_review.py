@@ -194,6 +194,7 @@ def test_ctrl_c_ends_with_what_was_done_and_a_terminal_as_before(run, terminal):
     assert person.wait() == 0 and len(read(decisions_path(ROOT, run.record))) == 1
 
 
+@pytest.mark.slow
 def test_an_arrow_key_is_not_the_letter_that_it_ends_with(run, terminal):
     person = terminal("review", run.record.name)
     person.until(KEYS)
@@ -212,6 +213,7 @@ def test_an_arrow_key_is_not_the_letter_that_it_ends_with(run, terminal):
     assert said.choice == "drop" and "\x1b" not in said.why and said.why.startswith("left")
 
 
+@pytest.mark.slow
 def test_ctrl_d_typed_ahead_ends_it(run, terminal):
     """While lines are gathered the terminal keeps it as a zero byte."""
     person = terminal("review", run.record.name)

@@ -143,6 +143,7 @@ def test_json_min_and_argilla_say_the_same(run: Any, tmp_path: Path) -> None:
     assert done["taken"] == 2 and sorted(d.choice for d in decisions(run)) == ["accept", "accept", "drop", "edit"]
 
 
+@pytest.mark.slow
 def test_what_isnt_of_this_run_is_refused_whole(run: Any, tmp_path: Path) -> None:
     one, two, *_ = exported(tmp_path / "out", "label-studio")
     good = answered(one, (1, "drop", {}))

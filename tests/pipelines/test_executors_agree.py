@@ -67,6 +67,7 @@ def agree(stage: str, seed: int, folder: Path, executor: Executor) -> None:
     assert caches[0] == caches[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("seed", range(3))
 def test_batches_make_no_difference(stage: str, seed: int, tmp_path: Path) -> None:

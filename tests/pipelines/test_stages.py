@@ -246,6 +246,7 @@ def broken_contracts(tree: Path) -> list[str]:
     return broken
 
 
+@pytest.mark.slow
 def test_import_contracts_hold_for_a_stage_that_they_do_not_name(tree: Path) -> None:
     assert "toy" not in (tree / "pyproject.toml").read_text()
     assert broken_contracts(tree) == []

@@ -70,6 +70,7 @@ def test_a_model_without_a_chat_template_is_asked_plain_texts(source: Source, tm
     assert not (tmp_path / "out/chat_template.jinja").exists()
 
 
+@pytest.mark.slow
 def test_a_changed_byte_of_an_export_is_found(source: Source, tmp_path: Path) -> None:
     write(source, "adapter", tmp_path, asked=1)
     file = tmp_path / "out/adapter_model.safetensors"

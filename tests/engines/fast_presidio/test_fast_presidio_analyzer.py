@@ -58,6 +58,7 @@ def test_same_findings_as_presidio(name: str, least: int) -> None:
     assert found.total() >= least and not missed, (found, missed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_same_findings_in_nearly_personal_data(name: str) -> None:
     raised = 0

@@ -51,6 +51,7 @@ def answer(model: ModelFolder, folder: Path | None, inference: Inference = CPU):
         return subject.answer(PROMPTS, ROOM)
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_asked_and_the_answers_are_the_same(tiny_model, tmp_path, monkeypatch) -> None:
     expected = answer(tiny_model, None)
     with monkeypatch.context() as patch:

@@ -56,6 +56,7 @@ def test_a_prompt_near_the_end_of_the_context_has_what_is_left_if_that_is_enough
     assert list(rooms.values()) == [46, 46]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no"), RuntimeError("[...] DefaultCPUAllocator: can't ...")])
 def test_an_end_of_memory_says_what_to_lower(tiny_model, monkeypatch, error) -> None:
     with local_model("any", tiny_model, None, CPU) as subject:

@@ -25,6 +25,7 @@ def left(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name.startswith(".assay") or p.name == "out")
 
 
+@pytest.mark.slow
 def test_a_model_of_a_run_is_written_once(run, state, invoke, told) -> None:
     (state / "asked.jsonl").write_text('{"messages": [{"role": "user", "content": "Which box?"}]}\n"And now?"\n')
     made = told("run:shop", "--to", "adapter", "--out", "out", "--prompts", "asked.jsonl")

@@ -129,6 +129,7 @@ def test_loss_is_the_models_own_on_the_assistants_tokens(tiny_model, rows, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_the_same_weights_as_tuned_model_give_the_same_answers(tiny_model, rows, tmp_path):
     dataset = dataset_of(rows[:6], tmp_path)
     tuned = ModelFolder(tiny_model.info.model_copy(update={"digest": "d" * 64}), tiny_model.path)

@@ -111,6 +111,7 @@ def asked(tmp_path: Path, endpoint: str, sources: list[list[str]], **env: str) -
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_rows_and_errors_of_the_hub(hub: str, tmp_path: Path) -> None:
     sources = [
         ["o/open", COMMIT, "train"], ["o/open", COMMIT, "dev"], ["o/open", "6" * 40, "train"],

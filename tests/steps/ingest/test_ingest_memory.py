@@ -27,6 +27,7 @@ def measured(path, out):
     return [int(v) for v in done.stdout.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.jsonl", pytest.param("a.json", marks=pytest.mark.slow)])
 def test_a_line_of_200_megabytes(tmp_path, name):
     small, big = tmp_path / "small" / name, tmp_path / "big" / name

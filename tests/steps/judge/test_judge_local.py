@@ -150,6 +150,7 @@ def test_neither_order_nor_what_is_known_changes_a_verdict(model: Path, tmp_path
         assert {k: n for k, n in healed.report.counts["rows"].items() if k in counted or "read" in k} == counted
 
 
+@pytest.mark.slow
 def test_a_judge_that_says_no_ratings_decides_nothing(model: Path, tmp_path: Path) -> None:
     outcome, verdicts = run(model, tmp_path, ROWS[:1], min_rating_mass=0.9999)
     assert verdicts[0]["error"] == "low_rating_mass" and verdicts[0]["probabilities"]

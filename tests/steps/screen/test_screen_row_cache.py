@@ -55,6 +55,7 @@ def run(data: Dataset, folder: Path, row_cache: RowCache | None = None, code: st
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("rules", [{}, {"rules": RulesConfig(drop_keywords=("Monday",), max_characters=200)}])
 def test_growing_data_gives_what_a_whole_run_gives(tmp_path: Path, seed: int, rules: Any) -> None:

@@ -114,6 +114,7 @@ def test_other_settings_or_code_search_everything(tmp_path: Path, settings: Any,
     assert other.report.notes[-1].startswith("30 rows recomputed because") and why in other.report.notes[-1]
 
 
+@pytest.mark.slow
 def test_where_the_work_is_done_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset(random_rows(4, 30), tmp_path / "in")
     first = run(data, tmp_path / "first")
@@ -122,6 +123,7 @@ def test_where_the_work_is_done_changes_nothing(tmp_path: Path, monkeypatch: pyt
     assert searched.texts == []
 
 
+@pytest.mark.slow
 def test_another_key_searches_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset(random_rows(5, 20), tmp_path / "in")
     first = run(data, tmp_path / "first")

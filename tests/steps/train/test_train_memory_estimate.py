@@ -177,6 +177,7 @@ def test_gradients_that_wait_for_others_are_there_beside_all_activations(tmp_pat
     assert estimated.counted - alone.counted == pytest.approx(alone.gradients, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Llama", "Gemma 2"])
 @pytest.mark.parametrize("vocab", [1_024, 8_000])
 def test_the_validation_pass_takes_what_was_estimated(name, vocab, monkeypatch) -> None:

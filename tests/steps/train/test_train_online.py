@@ -44,6 +44,7 @@ def outcome(done):
     return dict(next(t for t in done.report.tables if t.title == "Outcome").rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
 def test_what_is_rewarded_becomes_likelier_and_the_saved_model_says_what_is_reported(
     dataset, tiny_model, tmp_path, kind

@@ -101,6 +101,7 @@ def test_the_report_counts_what_was_trained(run, tmp_path, tiny_model):
     assert result.ledger.read()["record_id"].to_pylist() == [rows[20]["record_id"]]
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_in_any_row_order_and_other_seed_others(run, dataset, tmp_path):
     rows = [tiny_row(i) for i in range(40)]
     backwards = tiny_dataset(tmp_path / "backwards", rows[:32][::-1] + rows[32:], validation=8)
