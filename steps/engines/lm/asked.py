@@ -2,10 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from steps.engines.lm.begun import Begun
+    from torch import Tensor
+
+# Of each layer the keys and values of one row, [heads, tokens, width of a head].
+States: TypeAlias = "tuple[tuple[Tensor, Tensor], ...]"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The greedy answer to a prompt, its first tokens, at least one.
+
+    Attributes:
+        ended: what comes next ends it.
+        states: of the prompt and all of `tokens` but the last; (): they weren't held.
+    """
+
+    tokens: list[int]
+    ended: bool = False
+    states: States = ()
 
 
 @dataclass(frozen=True)
@@ -26,4 +43,4 @@ class Asked:
     hear: Callable[[int], bool]
     end: Callable[[], None] = lambda: None
     choose: Callable[[Any], int] | None = None
-    begun: "Begun | None" = None
+    begun: Begun | None = None

@@ -6,35 +6,17 @@ The tokens are the model's own, not the text's: after a token that isn't the mos
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from steps.engines.lm.asked import Begun, States
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.load import LoadedModel
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers.cache_utils import Cache
 
 # Chosen: keys and values that wait for their answers take at most so many bytes, of the CPU's memory alone.
 HELD_BYTES = 2**29
-
-# Of each layer the keys and values of one row, [heads, tokens, width of a head].
-States: TypeAlias = "tuple[tuple[Tensor, Tensor], ...]"
-
-
-@dataclass(frozen=True)
-class Begun:
-    """The greedy answer to a prompt, its first tokens, at least one.
-
-    Attributes:
-        ended: what comes next ends it.
-        states: of the prompt and all of `tokens` but the last; (): they weren't held.
-    """
-
-    tokens: list[int]
-    ended: bool = False
-    states: States = ()
 
 
 class BegunAnswers:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from steps.contracts.errors import ConfigError
-from steps.engines.lm.asked import Asked
+from steps.engines.lm.asked import Asked, Begun
 from steps.engines.lm.decoding import DecodingConfig, without_own_decoding
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.gradients import without_gradients
@@ -18,7 +18,7 @@ from steps.engines.progress.progress import Progress
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from steps.engines.lm.begun import Begun, BegunAnswers
+    from steps.engines.lm.begun import BegunAnswers
 
 # Measured (make bench-evaluate): rows of a step of the decoder on a CPU, which reads a token of each, as a multiple of
 # those of a pass over texts.
