@@ -82,7 +82,9 @@ def test_a_limit_on_cost_and_rows_without_a_verdict_are_no_pass(state: Path) -> 
         assert 0 < len(server.bodies) < SENT
     assert cut.exit_code == 5 and "so that --max-raised can't be told" in cut.stderr
     with ScriptedServer(lambda *_: completion("no")) as server:
-        none = invoke(state, served(server.url, max_undecided_share=1.0), "--max-raised", "1.0")
+        # Another model: what the first one was paid for is kept.
+        judge = {"backend": "llm", "endpoint": {"base_url": server.url, "model": "n"}, "max_undecided_share": 1.0}
+        none = invoke(state, judge, "--max-raised", "1.0")
     assert none.exit_code == 5 and "146 of 146 rows without an attack" in none.stderr
 
 
