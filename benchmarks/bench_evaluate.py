@@ -205,11 +205,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--share", type=float, default=1.0, help="of the rows, for a quick look")
+    parser.add_argument("--only", choices=list(BATCHES), help="one of the two models")
     parser.add_argument("--models", type=Path, help="a folder that keeps the two models")
     given = parser.parse_args()
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch, torch_threads(1):
-        for name in BATCHES:
+        for name in [given.only] if given.only else BATCHES:
             path = (given.models or Path(scratch)) / name
             if not path.is_dir():
                 build(ToyOptions(), 0, 2, path) if name == "toy" else make(path)
