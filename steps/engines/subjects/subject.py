@@ -1,7 +1,7 @@
 """What can be evaluated: a name, a digest, and what it can do. Each kind of subject is one module beside this one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from steps.contracts.records import Row
@@ -32,8 +32,8 @@ class Tokens:
     answers: int
     cost: float | None = None
     at_hand: int = 0
-    seconds: float | None = None
-    cpu_seconds: float | None = None
+    seconds: float | None = field(default=None, compare=False)
+    cpu_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
