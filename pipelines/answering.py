@@ -35,7 +35,7 @@ def find_answering(config: RunConfig, dataset: FoundDataset | None) -> dict[str,
     if not config.monitors or dataset is None:
         return {}
     model = _found(config) if config.answering is not None else {"weights": "", "run": ""}
-    return {**model, "scrubbed": "yes" if _is_scrubbed(dataset.run) else ""}
+    return {**model, "scrubbed": "yes" if is_scrubbed(dataset.run) else ""}
 
 
 def _found(config: RunConfig) -> dict[str, str]:
@@ -51,7 +51,7 @@ def _found(config: RunConfig) -> dict[str, str]:
     return {"weights": found.weights, "run": run}
 
 
-def _is_scrubbed(run: str) -> bool:
+def is_scrubbed(run: str) -> bool:
     """Whether the run that made a dataset had scrub among its steps."""
     from zenml.client import Client
 

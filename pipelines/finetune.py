@@ -143,7 +143,7 @@ def _evaluated(
         config.evaluate.of_one,
         start.inputs("evaluate"),
         asked,
-        config.curates and config.runs("scrub"),
+        start.scrubbed,
         id=f"evaluate_{subject}_step",
     )
     return done

@@ -14,7 +14,7 @@ from typing import Any
 
 from zenml.steps import get_step_context
 
-from pipelines.answering import find_answering, find_training
+from pipelines.answering import find_answering, find_training, is_scrubbed
 from pipelines.champion import find_champion
 from pipelines.config import RunConfig
 from pipelines.dataset import FoundDataset, declared_sources, digest_of, find_dataset
@@ -61,6 +61,7 @@ StartOutputs = output_class(
         "registered_base": (dict[str, str], "registered_base"),
         "asked_models": (dict[str, dict[str, str]], "asked_models"),
         "answering": (dict[str, str], "answering"),
+        "scrubbed": (bool, "rows_scrubbed"),
         "sources": (list[dict[str, Any]], "declared_sources"),
     },
 )
@@ -77,6 +78,7 @@ class Started:
     registered_base: the registered model that training starts from; empty where that is none.
     asked_models: the registered models that objectives and the judge ask, by the name that the config gives them.
     answering: the model whose requests are looked at; empty where none are.
+    scrubbed: whether personal data is taken from the rows, or was from those of the dataset.
     sources: what is declared of the sources that the rows came from.
     """
 
@@ -88,6 +90,7 @@ class Started:
     registered_base: Any
     asked_models: Any
     answering: Any
+    scrubbed: Any
     sources: Any
 
     def inputs(self, stage: str) -> Any:
@@ -134,7 +137,10 @@ def _outputs(config: RunConfig, inputs: Inputs, dataset: FoundDataset | None, so
     version, base, asked = dataset.version if dataset else "", find_registered_base(config), find_asked_models(config)
     require_teachers_fit(config, source_root(), base, asked)
     answering = find_answering(config, dataset)
-    return StartOutputs(*digests, inputs.key_id, search, version, find_champion(config), base, asked, answering, said)
+    scrubbed = config.runs("scrub") if config.curates else dataset is not None and is_scrubbed(dataset.run)
+    return StartOutputs(
+        *digests, inputs.key_id, search, version, find_champion(config), base, asked, answering, scrubbed, said
+    )
 
 
 def _slot() -> datetime | None:
@@ -204,7 +210,7 @@ def started(config: RunConfig, brought: dict[str, dict[str, str]]) -> Started:
     digests = {s.name: getattr(found, s.name) for s in READING}
     return Started(
         digests, found.key_id, found.search, found.dataset, found.champion, found.registered_base, found.asked_models,
-        found.answering, found.sources,
+        found.answering, found.scrubbed, found.sources,
     )  # fmt: skip
 
 

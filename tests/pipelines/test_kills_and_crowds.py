@@ -35,10 +35,11 @@ PLACES = (
     ("steps.scrub.scrub:scrub", 1),
     ("steps.contracts.ledger:LedgerWriter.close", 3),
     ("steps.leakcheck.leakcheck:leakcheck", 1),
+    # The base's weights, and what was trained.
+    ("materializers.models:ModelFolderMaterializer.save", 1),
     ("steps.train.checkpoints:mark_complete", 1),
     ("mlflow.tracking.fluent:start_run", 1),
     ("materializers.models:ModelFolderMaterializer.save", 1),
-    ("materializers.models:ModelFolderMaterializer.save", 2),
     ("steps.evaluate.evaluate:evaluate", 1),
     ("steps.register.register:_log", 1),
     ("steps.register.versions:find", 2),
