@@ -37,6 +37,16 @@ def pytest_unconfigure(config):
     shutil.rmtree(os.environ["ASSAY_STATE"], ignore_errors=True)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _tracker_of_its_own():
+    """ZenML's tracker names itself to the whole process: runs of one file's tests say nothing to those of another."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 # Tests that this run leaves out, by marker; with several processes every one of them counts all.
 _LEFT_OUT: Counter[str] = Counter()
 
