@@ -30,8 +30,7 @@ def prepare_tracker() -> None:
     if tracker is None:
         return
     named = os.environ.get("MLFLOW_TRACKING_URI")
-    if named:
-        type(tracker).config = property(lambda self: _with_uri(self._config, named))
+    type(tracker).config = property(lambda self: _with_uri(self._config, named))
     make_database(tracker.get_tracking_uri())
 
 

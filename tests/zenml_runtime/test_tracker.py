@@ -107,8 +107,12 @@ class Tracker:
     """A stack's component."""
 
     def __init__(self, flavor: str, **config: str) -> None:
-        self.flavor, self.config, self._config = flavor, SimpleNamespace(**config), Config(tracking_uri=None)
+        self.flavor, self._config = flavor, SimpleNamespace(tracking_uri=None, **config)
         self.experiments: list[str] = []
+
+    @property
+    def config(self) -> SimpleNamespace:
+        return self._config
 
     def get_tracking_uri(self) -> str:
         return str(self.config.uri)
