@@ -24,7 +24,9 @@ class LocalJudgeConfig(Frozen):
     # They change the order of floating-point sums, so that a config names the number.
     num_threads: int = Field(default=2, ge=1, description="threads of torch on the CPU")
     batch_tokens: int | None = Field(
-        default=None, ge=1, description="tokens of rows in one forward pass; None: 1,024 on a CPU, 16,384 on a GPU"
+        default=None,
+        ge=1,
+        description="tokens of rows in one forward pass; None: 1,024 on a CPU (640 in 16 bits), 16,384 on a GPU",
     )
 
     @model_validator(mode="after")

@@ -28,6 +28,8 @@ PLACES = (
     ("steps.zenml_runtime.tracker:make_database", 1),
     ("steps.zenml_runtime.local_store:run_lock", 1),
     ("zenml.orchestrators.publish_utils:publish_successful_step_run", 1),
+    # The base's weights; what was trained is saved further below.
+    ("materializers.models:ModelFolderMaterializer.save", 1),
     ("materializers.datasets:put_once", 1),
     ("materializers.transfer:put_text", 2),
     ("steps.dedup.dedup:dedup", 1),
@@ -35,8 +37,6 @@ PLACES = (
     ("steps.scrub.scrub:scrub", 1),
     ("steps.contracts.ledger:LedgerWriter.close", 3),
     ("steps.leakcheck.leakcheck:leakcheck", 1),
-    # The base's weights, and what was trained.
-    ("materializers.models:ModelFolderMaterializer.save", 1),
     ("steps.train.checkpoints:mark_complete", 1),
     ("mlflow.tracking.fluent:start_run", 1),
     ("materializers.models:ModelFolderMaterializer.save", 1),

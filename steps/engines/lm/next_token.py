@@ -30,13 +30,19 @@ from steps.engines.lm.shapes import eighths, filled_up
 # Told the positions of some middles, and the probabilities of their choices: shape (middles, tails, choices), float32.
 Done: TypeAlias = Callable[[Sequence[int], Vectors], None]
 
-# Chosen: tokens of a forward pass on the CPU and on a GPU, those of the prefix apart: products of matrices are large
-# enough there.
-CPU_TOKENS, GPU_TOKENS = 1024, 16_384
+# Tokens of a forward pass, those of the prefix apart. Chosen on a GPU: products of matrices are large enough there.
+# Measured on a CPU, by bytes of a number (a Llama of 91 million weights): of more the products leave its caches.
+CPU_TOKENS, GPU_TOKENS = {4: 1024, 2: 640}, 16_384
 # Chosen: keys and values of a batch are those of at most so many times the tokens of its middles.
 _MOST_HELD = 16
 _MOST_ROWS = 64
 _WANTED = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
+
+
+def _suiting(loaded: LoadedModel) -> int:
+    """Tokens of a forward pass that suit the device."""
+    size = core_of(loaded.model).dtype.itemsize
+    return CPU_TOKENS.get(size, CPU_TOKENS[4]) if loaded.device == "cpu" else GPU_TOKENS
 
 
 def shares_prefix(loaded: LoadedModel) -> bool:
@@ -80,7 +86,7 @@ class NextToken:
     ) -> None:
         self._loaded, self._prefix, self._tails = loaded, list(prefix), [list(t) for t in tails]
         self._choices = torch.tensor(choices, device=loaded.device)
-        self._tokens = batch_tokens or (CPU_TOKENS if loaded.device == "cpu" else GPU_TOKENS)
+        self._tokens = batch_tokens or _suiting(loaded)
         kinds = _layers(loaded)
         self._cached = cached and kinds is not None and len(prefix) > 0
         # A window counts columns: with padding between middle and tail, or other tails there, it would lie elsewhere.
