@@ -14,11 +14,11 @@ from steps.engines.lm.references import local_folder
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A checkout with models and data, and a folder beside it with its own."""
-    for name in ("root/models/both", "root/models/mine", "root/sub/models/both", "beside/models/both",
+    for name in ("checkout/models/both", "checkout/models/mine", "checkout/sub/models/both", "beside/models/both",
                  "beside/owner/x"):  # fmt: skip
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "beside" / "rows.jsonl").write_text("")
-    return tmp_path / "root"
+    return tmp_path / "checkout"
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
         ("base.model=models/both", "{beside}/models/both"),
         ("local.model=./models/both", "{beside}/models/both"),
         ("judge.local={model: models/both, batch_tokens: 8}", "{beside}/models/both"),
-        ("train.0.objective.teacher.model=../root/models/mine", '"models/mine"'),
+        ("train.0.objective.teacher.model=../checkout/models/mine", '"models/mine"'),
         ("base.model=./gone", "{beside}/gone"),
         ("ingest.sources.0.path=row*.jsonl", "{beside}/row*.jsonl"),
         ("ingest.sources=[{path: rows.jsonl, name: rows}]", "{beside}/rows.jsonl"),
