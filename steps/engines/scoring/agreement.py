@@ -103,7 +103,7 @@ def kappa(weights: Weights, scale: Floats) -> Statistic:
 
 def spearman(counts: Floats) -> Floats:
     """Spearman's rank correlation, equal values with their mean rank."""
-    a, b = _centred_ranks(counts.sum(-1)), _centred_ranks(counts.sum(-2))
+    a, b = centred_ranks(counts.sum(-1)), centred_ranks(counts.sum(-2))
     together = (counts * a[..., :, None] * b[..., None, :]).sum((-2, -1))
     spread_a, spread_b = (counts.sum(-1) * a**2).sum(-1), (counts.sum(-2) * b**2).sum(-1)
     return _over(together, np.sqrt(spread_a * spread_b))
@@ -134,7 +134,7 @@ def _expected(counts: Floats) -> Floats:
     return _over(product, np.broadcast_to(of_all, product.shape))
 
 
-def _centred_ranks(margin: Floats) -> Floats:
+def centred_ranks(margin: Floats) -> Floats:
     """Mean rank of each value less the mean of all ranks."""
     ranks = np.cumsum(margin, -1) - margin + (margin + 1) / 2
     centred: Floats = ranks - (margin.sum(-1, keepdims=True) + 1) / 2

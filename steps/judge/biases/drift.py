@@ -74,7 +74,7 @@ def shift(now: Probed, before: Probed, alone: JudgeConfig) -> Shift | None:
     """The change, by the probes that both scored; None: too few of them. The interval is Student's, of the differences.
     `alone`: the judge's settings.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     scores, earlier = now.by_probe, before.by_probe
     common = [(scores[p], earlier[p]) for p in scores if p in earlier and scores[p].keys() == earlier[p].keys()]
@@ -82,7 +82,7 @@ def shift(now: Probed, before: Probed, alone: JudgeConfig) -> Shift | None:
         return None
     changes = np.array([(sum(a.values()) - sum(b.values())) / (MAX_SCORE * len(a)) for a, b in common])
     value, n = float(changes.mean()), len(changes)
-    width = float(t.ppf(0.975, n - 1)) * float(changes.std(ddof=1)) / math.sqrt(n)
+    width = float(stdtrit(n - 1, 0.975)) * float(changes.std(ddof=1)) / math.sqrt(n)
     why = _others(now, before, alone)
     share = Estimate(value=value, low=value - width, high=value + width, n=n)
     return Shift(now.model, before.asked_at, why, share, sum(keeps(alone, a) != keeps(alone, b) for a, b in common))

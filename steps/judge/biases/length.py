@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from steps.contracts.evaluation import Estimate
 from steps.contracts.reports import Table
+from steps.engines.scoring.agreement import centred_ranks
 from steps.engines.scoring.bootstrap import Floats
 from steps.engines.scoring.wilson import wilson
 
@@ -141,16 +142,21 @@ def controlled(chars: npt.ArrayLike, shares: npt.ArrayLike, sources: npt.ArrayLi
 
 def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate | None:
     """Spearman's, with the 95 % interval of Bonett and Wright (2000); None: too few rows, or one that never varies."""
-    from scipy.stats import spearmanr
-
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if len(a) < FEWEST or np.ptp(a) == 0 or np.ptp(b) < 1e-9:
         return None
-    r = float(np.clip(spearmanr(a, b).statistic, -1.0, 1.0))
+    x, y = _ranks(a), _ranks(b)
+    r = float(np.clip(x @ y / math.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
     width = _NORMAL * math.sqrt((1 + r * r / 2) / (len(a) - 3))
     middle = math.atanh(min(max(r, -1 + 1e-12), 1 - 1e-12))
     low, high = math.tanh(middle - width), math.tanh(middle + width)
     return Estimate(value=r, low=min(low, r), high=max(high, r), n=len(a))
+
+
+def _ranks(values: Floats) -> Floats:
+    """Of each value, centred."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return centred_ranks(counts.astype(np.float64))[place]
 
 
 def _line(name: str, e: Estimate | None) -> tuple[str | int | float | None, ...]:

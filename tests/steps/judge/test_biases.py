@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engines.llm.scripted_server import Act, ScriptedServer, completion, verdict
+from scipy import stats
 from support.textrows import chat, dataset
 
 from steps.contracts.context import StageContext
@@ -71,6 +72,14 @@ def test_rank_correlation_and_its_interval() -> None:
             break
     assert (found.low, found.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
     assert rank_correlation(first[:19], first[:19]) is None and rank_correlation([1] * 30, range(30)) is None
+
+
+def test_rank_correlation_is_that_of_scipy() -> None:
+    dice = np.random.default_rng(5)
+    for n in range(20, 120):
+        first, second = dice.integers(0, 1 + n // 3, n), dice.normal(0, 1, n).round(int(dice.integers(0, 3)))
+        found = rank_correlation(first, second)
+        assert found is not None and found.value == pytest.approx(stats.spearmanr(first, second).statistic, abs=1e-12)
 
 
 def test_length_is_the_same_in_any_order_and_holds_a_bounded_number_of_rows() -> None:
